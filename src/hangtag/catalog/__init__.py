@@ -1,0 +1,1 @@
+"""Bring a catalogue in: read its table, check and pack its photographs."""

@@ -1,0 +1,300 @@
+"""The settings of every stage: a frozen dataclass each, presets, and TOML that overrides them."""
+
+import dataclasses
+import tomllib
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from hangtag.errors import SettingsError
+
+SPLITS = ("train", "val", "test")
+Config = TypeVar("Config")
+ColorMode = Literal["color", "gray"]
+
+
+def setting(default: Any, help_text: str) -> Any:
+    """Declare a setting with its default and the sentence that `--help` shows."""
+    return field(default=default, metadata={"help": help_text})
+
+
+def _require(holds: bool, what: str, allowed: str, received: object) -> None:
+    if not holds:
+        raise SettingsError(what, allowed=allowed, received=received)
+
+
+@dataclass(frozen=True)
+class PrepareConfig:
+    """Settings of `prepare`."""
+
+    image_size: tuple[int, int] = setting((80, 60), "Height x width that every photograph is fitted to.")
+    max_pixels: int = setting(50_000_000, "Photographs with more pixels are rejected from their header.")
+    max_bytes: int = setting(30_000_000, "Photographs with larger files are rejected unread.")
+    workers: int = setting(0, "Processes that decode; 0 takes one for each core.")
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        _require(
+            len(self.image_size) == 2 and all(8 <= side <= 2048 for side in self.image_size),
+            "The image size cannot be used.",
+            "Allowed: HEIGHTxWIDTH, each 8 to 2048, as in 80x60.",
+            self.image_size,
+        )
+        _require(self.max_pixels > 0, "max_pixels is too small.", "Allowed: 1 or more.", self.max_pixels)
+        _require(self.max_bytes > 0, "max_bytes is too small.", "Allowed: 1 or more.", self.max_bytes)
+        _require(self.workers >= 0, "workers is negative.", "Allowed: 0 or more.", self.workers)
+
+
+@dataclass(frozen=True)
+class CleanConfig:
+    """Settings of `clean`."""
+
+    taxonomy: str = setting("", "A taxonomy shipped with hangtag or a TOML file; empty takes the catalogue's.")
+    matcher: Literal["class-words", "names"] = setting(
+        "names", "How ambiguous labels are relabelled: by the words of the class names, or learnt from names."
+    )
+    min_match_confidence: float = setting(0.9, "Below it the names matcher leaves an item Unknown.")
+    split_seed: int = setting(0, "The seed of the splits.")
+    split_fractions: tuple[float, float, float] = setting((0.72, 0.18, 0.10), "Shares of train, val and test.")
+    max_hash_distance: int = setting(1, "Perceptual hashes this many bits apart or fewer are duplicates.")
+    sample: int = setting(0, "Keep a stratified sample of about this many items; 0 keeps all.")
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        _require(
+            len(self.split_fractions) == 3
+            and all(0 < share < 1 for share in self.split_fractions)
+            and abs(sum(self.split_fractions) - 1) < 1e-6,
+            "The split fractions cannot be used.",
+            "Allowed: three shares above 0 that add up to 1, as in 0.72,0.18,0.10.",
+            self.split_fractions,
+        )
+        _require(
+            0 <= self.max_hash_distance <= 2,
+            "max_hash_distance cannot be searched.",
+            "Allowed: 0, 1 or 2.",
+            self.max_hash_distance,
+        )
+        _require(
+            0 <= self.min_match_confidence <= 1,
+            "min_match_confidence is no probability.",
+            "Allowed: 0 to 1.",
+            self.min_match_confidence,
+        )
+        _require(self.sample >= 0, "sample is negative.", "Allowed: 0 or more.", self.sample)
+
+
+@dataclass(frozen=True)
+class ExploreConfig:
+    """Settings of `explore`."""
+
+    sheet_items: int = setting(20, "Photographs on the contact sheet of each class.")
+    sheet_seed: int = setting(0, "The seed that draws the photographs of the contact sheets.")
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        _require(
+            1 <= self.sheet_items <= 200, "sheet_items cannot be drawn.", "Allowed: 1 to 200.", self.sheet_items
+        )
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Settings of `train`."""
+
+    architecture: str = setting("capstone", "The network, by its registered name.")
+    color_mode: ColorMode = setting("color", "Learn from color or gray pixels.")
+    epochs: int = setting(8, "Passes over the training items.")
+    batch_size: int = setting(32, "Items a step.")
+    learning_rate: float = setting(0.01, "SGD's first step size.")
+    momentum: float = setting(0.9, "SGD's momentum.")
+    flip: bool = setting(True, "Flip training photographs left to right at random.")
+    precision: Literal["auto", "float32", "bfloat16"] = setting(
+        "auto", "Arithmetic of the layers; auto takes bfloat16 where the processor has it. Weights stay float32."
+    )
+    seed: int = setting(0, "The seed of the weights, the order, the flips and the dropout.")
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        _require(1 <= self.epochs <= 10_000, "epochs cannot be run.", "Allowed: 1 to 10000.", self.epochs)
+        _require(
+            1 <= self.batch_size <= 65_536,
+            "batch_size cannot be used.",
+            "Allowed: 1 to 65536.",
+            self.batch_size,
+        )
+        _require(
+            0 < self.learning_rate <= 10,
+            "learning_rate cannot be used.",
+            "Allowed: above 0, up to 10.",
+            self.learning_rate,
+        )
+        _require(
+            0 <= self.momentum < 1, "momentum cannot be used.", "Allowed: 0 up to below 1.", self.momentum
+        )
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """Settings of `evaluate`."""
+
+    splits: tuple[str, ...] = setting(SPLITS, "The splits to judge, of train, val and test.")
+    bootstrap_samples: int = setting(1000, "Draws behind each 95 % interval.")
+    bootstrap_seed: int = setting(0, "The seed of those draws.")
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        _require(
+            bool(self.splits) and set(self.splits) <= set(SPLITS),
+            "There is no such split.",
+            "Allowed: one or more of train, val, test.",
+            self.splits,
+        )
+        _require(
+            100 <= self.bootstrap_samples <= 100_000,
+            "bootstrap_samples cannot be used.",
+            "Allowed: 100 to 100000.",
+            self.bootstrap_samples,
+        )
+
+
+@dataclass(frozen=True)
+class PredictConfig:
+    """Settings of `predict`."""
+
+    items: Literal["unknown", "all"] = setting("unknown", "Predict the Unknown items, or all of them.")
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "capstone": {
+        "matcher": "class-words",
+        "architecture": "capstone",
+        "epochs": 8,
+        "batch_size": 32,
+        "learning_rate": 0.01,
+        "momentum": 0.9,
+        "flip": True,
+    },
+    "default": {},
+}
+
+
+def read_preset(name: str) -> dict[str, Any]:
+    """Give a preset's settings by name.
+
+    Raises:
+        SettingsError: There is no preset of that name.
+    """
+    if name not in PRESETS:
+        allowed = f"Allowed: {', '.join(PRESETS)}."
+        raise SettingsError("There is no such preset.", allowed=allowed, received=name)
+    return PRESETS[name]
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """Read settings from a TOML file, flat or in tables named after the stages.
+
+    Raises:
+        SettingsError: The file is missing or is not TOML.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"The settings file cannot be read: {error}.", received=str(path)) from error
+    flat: dict[str, Any] = {}
+    for key, value in content.items():
+        flat |= value if isinstance(value, dict) else {key: value}
+    return flat
+
+
+def resolve(kind: type[Config], *layers: Mapping[str, Any]) -> Config:
+    """Build a stage's settings from layers of values, the later over the earlier.
+
+    Keys that belong to other stages are passed over, so one file can serve the whole chain; use
+    `check_names` to catch a name that no stage knows.
+
+    Raises:
+        SettingsError: A value is of the wrong type or out of range.
+    """
+    hints = typing.get_type_hints(kind)
+    values: dict[str, Any] = {}
+    for layer in layers:
+        values |= {
+            key: _convert(key, value, hints[key]) for key, value in layer.items() if key in hints and value is not None
+        }
+    return kind(**values)
+
+
+def check_names(values: Mapping[str, Any], kinds: tuple[type, ...]) -> None:
+    """Refuse a setting that none of the stages has.
+
+    Raises:
+        SettingsError: A key is in none of the dataclasses.
+    """
+    known = sorted({each.name for kind in kinds for each in dataclasses.fields(kind)})
+    for key in values:
+        if key not in known:
+            raise SettingsError("There is no such setting.", allowed=f"Allowed: {', '.join(known)}.", received=key)
+
+
+def parse_image_size(text: str) -> tuple[int, int]:
+    """Read `80x60` as (height, width).
+
+    Raises:
+        SettingsError: The text is not two whole numbers around an `x`.
+    """
+    height, cross, width = text.lower().partition("x")
+    if not (cross and height.strip().isdecimal() and width.strip().isdecimal()):
+        raise SettingsError(
+            "The image size cannot be read.", allowed="Allowed: HEIGHTxWIDTH, as in 80x60.", received=text
+        )
+    return int(height), int(width)
+
+
+def _convert(name: str, value: Any, hint: Any) -> Any:
+    """Give `value` as the type the setting has; text is split and parsed, whole numbers serve as floats."""
+    if name == "image_size" and isinstance(value, str):
+        return parse_image_size(value)
+    if typing.get_origin(hint) is tuple:
+        return _convert_tuple(name, value, typing.get_args(hint))
+    if typing.get_origin(hint) is Literal:
+        allowed = typing.get_args(hint)
+        _require(value in allowed, f"{name} has no such value.", f"Allowed: {', '.join(allowed)}.", value)
+        return value
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    _require(type(value) is hint, f"{name} is of the wrong type.", f"Allowed: {hint.__name__}.", value)
+    return value
+
+
+def _convert_tuple(name: str, value: Any, hints: tuple[Any, ...]) -> tuple[Any, ...]:
+    kind = hints[0]
+    parts = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+    allowed = f"Allowed: {'values' if kind is str else 'numbers'} between commas."
+    _require(isinstance(parts, list | tuple), f"{name} is of the wrong type.", allowed, value)
+    try:
+        return tuple(kind(part) for part in parts)
+    except (TypeError, ValueError):
+        raise SettingsError(f"{name} is of the wrong type.", allowed=allowed, received=value) from None
+
+
+def to_toml(config: Any) -> str:
+    """Write resolved settings as TOML that `read_settings` reads back."""
+    lines = []
+    for each in dataclasses.fields(config):
+        value = getattr(config, each.name)
+        lines.append(f"{each.name} = {_toml_value(value)}")
+    return "\n".join(lines) + "\n"
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, tuple):
+        return f"[{', '.join(_toml_value(each) for each in value)}]"
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{escaped}"'
+    return repr(value)

@@ -1,0 +1,1 @@
+"""Judge a trained model honestly."""

@@ -1,0 +1,1 @@
+"""Look at the catalogue: counts, balance, sunbursts and contact sheets."""

@@ -1,0 +1,1 @@
+"""Predict labels with a trained model."""

@@ -1,0 +1,1 @@
+"""Make the labels consistent: one label an item, duplicates grouped, splits that do not leak."""

@@ -1,0 +1,1 @@
+"""The networks by name, and how they are saved and loaded."""

@@ -1,0 +1,66 @@
+"""Show a bar with rate and time left for long work, and nothing where the output is not a terminal."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+Item = TypeVar("Item")
+console = Console(stderr=True)
+
+
+class _RateColumn(ProgressColumn):
+    """The work done a second, in the task's unit."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:,.0f} {task.fields['unit']}/s" if speed else "")
+
+
+class Bar:
+    """One line of progress; `advance` says how much was done, `describe` changes its text."""
+
+    def __init__(self, progress: Progress, description: str, total: int | None, unit: str) -> None:
+        self._progress = progress
+        self._task = progress.add_task(description, total=total, unit=unit)
+
+    def advance(self, steps: int = 1) -> None:
+        """Count `steps` more as done."""
+        self._progress.advance(self._task, steps)
+
+    def describe(self, description: str) -> None:
+        """Change the text before the bar."""
+        self._progress.update(self._task, description=description)
+
+
+@contextmanager
+def show_progress(description: str, total: int | None, unit: str) -> Iterator[Bar]:
+    """Open a bar on stderr for work of `total` steps of one `unit`; quiet when stderr is not a terminal."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _RateColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        yield Bar(progress, description, total, unit)
+
+
+def track(items: Iterable[Item], description: str, total: int | None, unit: str) -> Iterator[Item]:
+    """Pass items through while a bar counts them."""
+    with show_progress(description, total, unit) as bar:
+        for item in items:
+            yield item
+            bar.advance()

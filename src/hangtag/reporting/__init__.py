@@ -1,0 +1,1 @@
+"""Tell everything as one page."""

@@ -1,0 +1,1 @@
+"""Learn the labels from the photographs."""

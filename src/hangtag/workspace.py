@@ -1,0 +1,75 @@
+"""Where each stage's files live; nothing else builds their paths."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from hangtag.errors import WorkspaceError
+
+RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A folder that holds everything the stages write, one subfolder a stage."""
+
+    root: Path
+
+    @classmethod
+    def at(cls, place: "str | Path | Workspace") -> "Workspace":
+        """Take a path or a workspace and give a workspace."""
+        if isinstance(place, Workspace):
+            return place
+        root = Path(place).expanduser().absolute()
+        if root.exists() and not root.is_dir():
+            raise WorkspaceError("The workspace is not a folder.", received=str(place))
+        return cls(root)
+
+    @property
+    def prepared(self) -> Path:
+        """What `prepare` writes."""
+        return self.root / "prepared"
+
+    @property
+    def labels(self) -> Path:
+        """What `clean` writes."""
+        return self.root / "labels"
+
+    @property
+    def exploration(self) -> Path:
+        """What `explore` writes."""
+        return self.root / "exploration"
+
+    @property
+    def runs(self) -> Path:
+        """One folder for every training run."""
+        return self.root / "runs"
+
+    def run(self, run_id: str) -> Path:
+        """What `train` writes for one run; the name cannot leave the folder."""
+        if not RUN_ID.fullmatch(run_id):
+            raise WorkspaceError(
+                "That is no name for a run.",
+                allowed="Allowed: letters, digits, '.', '_' and '-', up to 100, a letter or digit first.",
+                received=run_id,
+            )
+        return self.runs / run_id
+
+    def evaluation(self, run_id: str) -> Path:
+        """What `evaluate` writes for one run."""
+        return self.run(run_id) / "evaluation"
+
+    def predictions(self, run_id: str) -> Path:
+        """What `predict` writes for one run."""
+        return self.run(run_id) / "predictions"
+
+    @property
+    def report(self) -> Path:
+        """The page that `report` writes."""
+        return self.root / "report.html"
+
+    def run_ids(self) -> list[str]:
+        """Give the names of the finished runs, in alphabetical order."""
+        if not self.runs.is_dir():
+            return []
+        return sorted(folder.name for folder in self.runs.iterdir() if (folder / "manifest.json").is_file())
