@@ -1,0 +1,106 @@
+"""Decode, check and fit photographs; the only place that does."""
+
+import io
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+# Only formats that catalogues use: Pillow knows some that start other programs (EPS) or are rarely tested.
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """A decoded photograph: `pixels` is uint8 (H, W, 3); width, height and mode are the file's own."""
+
+    pixels: Pixels
+    width: int
+    height: int
+    mode: str
+
+
+class PhotographError(Exception):
+    """A photograph that cannot be used; `code` is stable, `reason` is for people."""
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(reason)
+        self.code, self.reason = code, reason
+
+
+def decode_photograph(data: bytes, image_size: tuple[int, int], max_pixels: int) -> Photograph:
+    """Decode a photograph and fit it to (height, width).
+
+    One that already has the size is taken as it is. Any other is enlarged or shrunk, keeping its
+    proportions, until it just fits inside (Lanczos), and centred; the rest is filled with the median
+    colour of its own border, so that a white background goes on. The camera's orientation is applied,
+    transparency becomes white, and gray, palette, 16-bit and CMYK files become RGB.
+
+    Raises:
+        PhotographError: `empty_file`, `not_an_image`, `too_many_pixels` (known from the header, before
+            anything is decoded) or `truncated`.
+    """
+    if not data:
+        raise PhotographError("empty_file", "the file is empty")
+    with warnings.catch_warnings():
+        # Pillow warns of large pictures and odd EXIF; the limit below is ours and stricter.
+        warnings.simplefilter("ignore")
+        with _open(data) as image:
+            width, height, mode = image.width, image.height, image.mode
+            if width * height > max_pixels:
+                raise PhotographError(
+                    "too_many_pixels", f"{width} x {height} pixels, {max_pixels} are allowed"
+                )
+            pixels = _fit(_to_rgb(_load(image)), image_size)
+    return Photograph(np.asarray(pixels, dtype=np.uint8), width, height, mode)
+
+
+def _open(data: bytes) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(data), formats=FORMATS)
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
+        if isinstance(error, Image.DecompressionBombError):
+            raise PhotographError("too_many_pixels", "the header tells of far too many pixels") from error
+        raise PhotographError("not_an_image", "no JPEG, PNG, WebP, GIF, BMP or TIFF picture") from error
+
+
+def _load(image: Image.Image) -> Image.Image:
+    try:
+        image.load()
+        return ImageOps.exif_transpose(image)
+    except Exception as error:
+        # Pillow's decoders raise many kinds on damaged data (OSError, SyntaxError, struct.error, ...): whatever
+        # it is, this one photograph is unusable and the run goes on.
+        raise PhotographError("truncated", "the picture's data is damaged or ends early") from error
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB":
+        return image
+    if image.mode.startswith("I") or image.mode == "F":
+        values = np.asarray(image, dtype=np.float64)
+        top = 65535.0 if values.max(initial=0) > 255 else 255.0
+        return Image.fromarray((values.clip(0, top) * (255.0 / top)).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+    return image.convert("RGB")
+
+
+def _fit(image: Image.Image, image_size: tuple[int, int]) -> Image.Image:
+    height, width = image_size
+    if image.size == (width, height):
+        return image
+    return ImageOps.pad(
+        image, (width, height), method=Image.Resampling.LANCZOS, color=_find_border_color(image)
+    )
+
+
+def _find_border_color(image: Image.Image) -> tuple[int, int, int]:
+    pixels = np.asarray(image)
+    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    red, green, blue = np.median(border, axis=0).astype(int)
+    return int(red), int(green), int(blue)

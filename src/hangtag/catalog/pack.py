@@ -1,0 +1,124 @@
+"""Decode a catalogue's photographs on all cores and pack their pixels into one file."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from joblib import Parallel, delayed
+
+from hangtag.catalog.images import Photograph, PhotographError, Pixels, decode_photograph
+from hangtag.catalog.source import OutsideError, Source, open_source
+from hangtag.config import PrepareConfig
+from hangtag.progress import show_progress
+
+CHUNK = 256
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """Why a photograph was left out: a stable code and a reason for people."""
+
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What is known of one photograph once it has been packed: its file's own size and mode."""
+
+    width: int
+    height: int
+    mode: str
+
+
+def pack_photographs(
+    source: Source, paths: Sequence[str], config: PrepareConfig, target: Path
+) -> list[Decoded | Rejected]:
+    """Decode photographs in order and write the good ones to `target` as an uint8 (n, H, W, 3) .npy file.
+
+    Both the decoding processes and the file are read and written in chunks, so memory does not grow with
+    the catalogue.
+
+    Returns:
+        An entry for each path, in the order given.
+    """
+    outcomes: list[Decoded | Rejected] = []
+    height, width = config.image_size
+    with target.open("wb") as file, show_progress("Decoding photographs", len(paths), "photographs") as bar:
+        _write_header(file, (len(paths), height, width, 3))
+        for results, pixels in _decode_chunks(source.path, paths, config):
+            file.write(pixels.tobytes())
+            outcomes += results
+            bar.advance(len(results))
+        kept = sum(isinstance(each, Decoded) for each in outcomes)
+        file.seek(0)
+        # numpy pads the header so that a shorter first dimension can be written over it.
+        _write_header(file, (kept, height, width, 3))
+    return outcomes
+
+
+def _write_header(file: object, shape: tuple[int, ...]) -> None:
+    np.lib.format.write_array_header_1_0(
+        file,  # type: ignore[arg-type]
+        {"descr": "|u1", "fortran_order": False, "shape": shape},
+    )
+
+
+def _decode_chunks(
+    source: Path, paths: Sequence[str], config: PrepareConfig
+) -> Iterator[tuple[list[Decoded | Rejected], Pixels]]:
+    # joblib's processes need no `if __name__ == "__main__"` in a user's script, and do not fork a process
+    # that polars has started threads in.
+    chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
+    workers = min(config.workers or os.cpu_count() or 1, len(chunks))
+    if workers <= 1:
+        yield from (_decode_chunk(source, chunk, config) for chunk in chunks)
+        return
+    parallel = Parallel(n_jobs=workers, return_as="generator", pre_dispatch=2 * workers)
+    yield from parallel(delayed(_decode_chunk)(source, chunk, config) for chunk in chunks)
+
+
+_sources: dict[Path, Source] = {}
+
+
+def _decode_chunk(
+    source_path: Path, paths: Sequence[str], config: PrepareConfig
+) -> tuple[list[Decoded | Rejected], Pixels]:
+    # Opened once a process: reading a .zip's directory takes longer than a chunk of photographs.
+    source = _sources.get(source_path) or _sources.setdefault(source_path, open_source(source_path))
+    outcomes: list[Decoded | Rejected] = []
+    pixels: list[Pixels] = []
+    for path in paths:
+        try:
+            photograph = _read_photograph(source, path, config)
+        except PhotographError as error:
+            outcomes.append(Rejected(error.code, error.reason))
+        else:
+            pixels.append(photograph.pixels)
+            outcomes.append(Decoded(photograph.width, photograph.height, photograph.mode))
+    return outcomes, np.stack(pixels) if pixels else np.empty(0, np.uint8)
+
+
+def _read_photograph(source: Source, path: str, config: PrepareConfig) -> Photograph:
+    if not path:
+        raise PhotographError("missing_photograph", "the row names no photograph")
+    try:
+        if not source.has(path):
+            raise PhotographError("missing_photograph", "there is no such photograph")
+        size = source.size(path)
+        if size > config.max_bytes:
+            raise PhotographError("too_many_bytes", f"{size} bytes, {config.max_bytes} are allowed")
+        data = source.read(path)
+    except OutsideError as error:
+        raise PhotographError("outside_catalog", "the path leads out of the catalogue") from error
+    except PhotographError:
+        raise
+    except Exception as error:
+        # A folder can refuse a file and an archive's entry be damaged or encrypted in many ways (OSError,
+        # BadZipFile, zlib.error, RuntimeError, NotImplementedError): one photograph never ends the run.
+        raise PhotographError(
+            "unreadable_file", f"the file cannot be read ({type(error).__name__})"
+        ) from error
+    return decode_photograph(data, config.image_size, config.max_pixels)

@@ -1,0 +1,149 @@
+"""Stage `prepare`: every row and photograph of a catalogue read, checked and packed."""
+
+import posixpath
+from collections.abc import Mapping
+from pathlib import Path
+
+import polars as pl
+
+from hangtag.artifacts import hash_json, write_csv, write_parquet, write_whole
+from hangtag.catalog.pack import Decoded, Rejected, pack_photographs
+from hangtag.catalog.read import RawCatalog, read_catalog
+from hangtag.config import SPLITS, PrepareConfig
+from hangtag.errors import CatalogError
+from hangtag.manifest import StageRecord, StageResult
+from hangtag.workspace import Workspace
+
+REJECTED = {"item_id": pl.String, "image_path": pl.String, "code": pl.String, "reason": pl.String}
+
+
+def prepare(
+    catalog: str | Path,
+    workspace: str | Path | Workspace,
+    config: PrepareConfig = PrepareConfig(),  # noqa: B008  (frozen)
+    *,
+    schema: str | Path | None = None,
+    overrides: Mapping[str, object] | None = None,
+) -> StageResult:
+    """Read a catalogue and pack its photographs once, so that no later stage decodes them again.
+
+    Writes `prepared/items.parquet` (the rows), `images.npy` (their pixels, uint8 n x H x W x 3), and
+    `rejected.csv`, which has a line with a code and a reason for every row that is left out.
+
+    Args:
+        catalog: A folder, a `.zip`, or a `.csv` file.
+        workspace: The folder to write to.
+        config: Settings.
+        schema: A TOML file that describes the catalogue; see docs/data.md.
+        overrides: Single entries of that description, over the file's.
+
+    Raises:
+        CatalogError: The catalogue cannot be read, or not one item of it can be used.
+    """
+    place = Workspace.at(workspace)
+    raw = read_catalog(Path(catalog).expanduser(), Path(schema) if schema else None, overrides)
+    inputs = {
+        "catalog": raw.source.fingerprint(),
+        "description": hash_json([raw.base, raw.schema.to_json(), raw.taxonomy_text]),
+    }
+    settings = {
+        "image_size": config.image_size,
+        "max_pixels": config.max_pixels,
+        "max_bytes": config.max_bytes,
+    }
+    record = StageRecord("prepare", place.prepared, inputs, settings)
+    if current := record.find_current():
+        return current
+    candidates, rejected = _check_rows(raw)
+    with write_whole(place.prepared / "images.npy") as target:
+        outcomes = pack_photographs(
+            raw.source, [raw.base + path for _, path, _ in candidates], config, target
+        )
+    items, more = _collect(raw, candidates, outcomes)
+    if not items:
+        raise CatalogError(
+            "Not one photograph of the catalogue can be used.",
+            received=sorted({line["reason"] for line in [*rejected, *more]})[:3],
+        )
+    return _write(record, place, raw, items, rejected + more)
+
+
+Candidate = tuple[dict[str, str], str, int]
+
+
+def _check_rows(raw: RawCatalog) -> tuple[list[Candidate], list[dict[str, str]]]:
+    """Give (row, photograph's path, position) of the rows to decode, and a line for each of the others."""
+    candidates: list[Candidate] = []
+    rejected = [
+        {"item_id": f"line {line}", "image_path": "", "code": "bad_row", "reason": reason}
+        for line, reason in raw.broken
+    ]
+    seen: set[str] = set()
+    for position, row in enumerate(raw.rows):
+        item_id, path = row[raw.schema.id].strip(), raw.schema.find_image_path(row)
+        if not item_id:
+            reason = "the row has no id"
+            rejected.append(
+                {"item_id": f"row {position + 1}", "image_path": path, "code": "missing_id", "reason": reason}
+            )
+        elif item_id in seen:
+            reason = "an earlier row has the same id"
+            rejected.append(
+                {"item_id": item_id, "image_path": path, "code": "duplicate_id", "reason": reason}
+            )
+        else:
+            seen.add(item_id)
+            candidates.append((row, path, position))
+    return candidates, rejected
+
+
+def _collect(
+    raw: RawCatalog, candidates: list[Candidate], outcomes: list[Decoded | Rejected]
+) -> tuple[list[dict[str, object]], list[dict[str, str]]]:
+    items: list[dict[str, object]] = []
+    rejected: list[dict[str, str]] = []
+    for (row, path, _), outcome in zip(candidates, outcomes, strict=True):
+        item_id = row[raw.schema.id].strip()
+        if isinstance(outcome, Rejected):
+            line = {"item_id": item_id, "image_path": path, "code": outcome.code, "reason": outcome.reason}
+            rejected.append(line)
+            continue
+        given = row[raw.schema.split].strip().lower() if raw.schema.split else ""
+        described = {
+            "item_id": item_id,
+            "image_path": posixpath.normpath(raw.base + path),
+            "image_width": outcome.width,
+            "image_height": outcome.height,
+            "image_mode": outcome.mode,
+            "given_split": given if given in SPLITS else None,
+        }
+        items.append(described | row)
+    return items, rejected
+
+
+def _write(
+    record: StageRecord,
+    place: Workspace,
+    raw: RawCatalog,
+    items: list[dict[str, object]],
+    rejected: list[dict[str, str]],
+) -> StageResult:
+    paths = [place.prepared / name for name in ("items.parquet", "images.npy", "rejected.csv")]
+    write_parquet(
+        paths[0], pl.DataFrame(items, infer_schema_length=None, schema_overrides={"given_split": pl.String})
+    )
+    write_csv(paths[2], pl.DataFrame(rejected, schema=REJECTED))
+    counts = {
+        "rows": len(raw.rows) + len(raw.broken),
+        "items": len(items),
+        "rejected": len(rejected),
+        "repaired_rows": len(raw.repaired_rows),
+    }
+    repaired = [raw.rows[position][raw.schema.id] for position in raw.repaired_rows]
+    return record.finish(
+        counts,
+        paths,
+        schema=raw.schema.to_json(),
+        taxonomy_text=raw.taxonomy_text,
+        repaired_item_ids=repaired,
+    )

@@ -1,0 +1,52 @@
+"""The prepared catalogue on disk: its items, its packed pixels and what its columns mean."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from hangtag.catalog.images import Pixels
+from hangtag.catalog.schema import CatalogSchema
+from hangtag.errors import WorkspaceError
+from hangtag.manifest import compute_digest, require_manifest
+from hangtag.workspace import Workspace
+
+HINT = "Run `hangtag prepare CATALOG` with this workspace first."
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A prepared catalogue.
+
+    Attributes:
+        items: One row an item: `item_id`, `image_path`, `image_width`, `image_height`, `image_mode`,
+            `given_split`, and the catalogue's own columns as text, exactly as delivered.
+        images: Pixels, uint8 (n, height, width, 3), a read-only memory map; row i belongs to item i.
+        schema: What the columns mean.
+        taxonomy_text: The label rules that came with the catalogue, TOML, or empty.
+        digest: Changes when anything of it does.
+    """
+
+    items: pl.DataFrame
+    images: Pixels
+    schema: CatalogSchema
+    taxonomy_text: str
+    digest: str
+
+
+def read_prepared(workspace: Workspace) -> Prepared:
+    """Open what `prepare` wrote.
+
+    Raises:
+        WorkspaceError: Nothing is prepared in this workspace, or its files do not belong together.
+    """
+    manifest = require_manifest(workspace.prepared, HINT)
+    try:
+        items = pl.read_parquet(workspace.prepared / "items.parquet")
+        images = np.load(workspace.prepared / "images.npy", mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, pl.exceptions.PolarsError) as error:
+        raise WorkspaceError(f"The prepared catalogue cannot be read: {error}.", hint=HINT) from error
+    if len(items) != len(images):
+        raise WorkspaceError("The prepared items and pixels do not belong together.", hint=HINT)
+    schema = CatalogSchema.from_values(manifest["schema"])
+    return Prepared(items, images, schema, manifest["taxonomy_text"], compute_digest(manifest))

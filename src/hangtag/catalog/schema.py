@@ -1,0 +1,158 @@
+"""What the columns of a catalogue mean: its id, name, photograph, label levels and attributes."""
+
+import dataclasses
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hangtag.errors import CatalogError
+
+LIST_FIELDS = ("levels", "attributes", "missing")
+PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+# Columns that hangtag adds to its own tables; a catalogue's own column of such a name would be overwritten.
+RESERVED = ("item_id", "image_path", "image_width", "image_height", "image_mode", "given_split")
+RESERVED_LATER = ("image_index", "label", "split", "group_id", "pixel_hash")
+
+
+@dataclass(frozen=True)
+class CatalogSchema:
+    """What the columns of a catalogue's table mean.
+
+    Attributes:
+        table: The table's file name inside the catalogue.
+        id: The column that names an item; every value once.
+        name: The column with the product's name, or None.
+        levels: The label columns from coarse to fine; at least one.
+        attributes: Further columns that describe an item.
+        image: A pattern for the photograph's path with columns in braces, as `images/{id}.jpg`.
+        image_column: The column that holds the photograph's path; used in place of `image`.
+        split: A column that already says train, val or test, or None.
+        label_name: The heading of the cleaned label.
+        missing: The spellings of a missing value.
+        taxonomy: The label rules, a file beside the table or the name of a shipped taxonomy.
+        columns: All columns of the table in their order.
+    """
+
+    table: str = ""
+    id: str = "id"
+    name: str | None = None
+    levels: tuple[str, ...] = ()
+    attributes: tuple[str, ...] = ()
+    image: str | None = None
+    image_column: str | None = None
+    split: str | None = None
+    label_name: str = "Class"
+    missing: tuple[str, ...] = ("", "NA")
+    taxonomy: str = ""
+    columns: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Give plain JSON values."""
+        return {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in dataclasses.asdict(self).items()
+        }
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, object]) -> "CatalogSchema":
+        """Build a schema from TOML, JSON or flags.
+
+        Raises:
+            CatalogError: A key is unknown or a value is of the wrong type.
+        """
+        allowed = [each.name for each in dataclasses.fields(cls)]
+        converted: dict[str, Any] = {}
+        for key, value in values.items():
+            if key not in allowed:
+                raise CatalogError(
+                    "The catalogue's description has an unknown key.",
+                    allowed=f"Allowed: {', '.join(allowed[:-1])}.",
+                    received=key,
+                )
+            converted[key] = _convert(key, value)
+        return cls(**converted)
+
+    def with_columns(self, columns: Sequence[str]) -> "CatalogSchema":
+        """Give the schema with the table's own columns, once every column it names is among them.
+
+        Raises:
+            CatalogError: A named column is not in the table, or a column has a name that hangtag uses itself.
+        """
+        wanted = [self.id, self.name, *self.levels, *self.attributes, self.image_column, self.split]
+        wanted += PLACEHOLDER.findall(self.image or "")
+        for column in wanted:
+            if column is not None and column not in columns:
+                raise CatalogError(
+                    f"The table {self.table} has no such column.",
+                    allowed=f"Its columns: {', '.join(columns)}.",
+                    received=column,
+                )
+        for column in columns:
+            if column in (*RESERVED, *RESERVED_LATER, self.label_name):
+                raise CatalogError(
+                    "A column of the table has a name that hangtag gives to its own.",
+                    allowed="Rename the column, or choose another heading with --label-name.",
+                    received=column,
+                )
+        return dataclasses.replace(self, columns=tuple(columns))
+
+    def check(self) -> "CatalogSchema":
+        """Give the schema back if it says all that is needed.
+
+        Raises:
+            CatalogError: There is no label level, or no way to find a photograph.
+        """
+        if not self.levels:
+            raise CatalogError(
+                "The catalogue's description names no label level.",
+                hint="Name the label columns from coarse to fine with --levels or in catalog.toml.",
+            )
+        if not (self.image or self.image_column):
+            raise CatalogError(
+                "The catalogue's description does not say where the photographs are.",
+                hint="Give --image 'images/{id}.jpg' or --image-column NAME, or write it in catalog.toml.",
+            )
+        return self
+
+    def is_missing(self, value: str | None) -> bool:
+        """Say whether a cell counts as missing."""
+        return value is None or value in self.missing
+
+    def find_image_path(self, row: Mapping[str, str]) -> str:
+        """Give the path of an item's photograph, relative to the table's folder; empty where none is named."""
+        if self.image_column:
+            path = row[self.image_column]
+            return "" if self.is_missing(path) else path
+        return PLACEHOLDER.sub(lambda found: row[found.group(1)], self.image or "")
+
+
+def _convert(key: str, value: object) -> object:
+    if key in (*LIST_FIELDS, "columns"):
+        if isinstance(value, str):
+            value = [part.strip() for part in value.split(",")]
+        if not (isinstance(value, Sequence) and all(isinstance(each, str) for each in value)):
+            raise CatalogError(
+                f"{key} in the catalogue's description is wrong.",
+                allowed="Allowed: a list of texts.",
+                received=value,
+            )
+        return tuple(value)
+    if not (isinstance(value, str) or value is None):
+        raise CatalogError(
+            f"{key} in the catalogue's description is wrong.", allowed="Allowed: a text.", received=value
+        )
+    return value
+
+
+def parse_schema(text: str, where: str) -> dict[str, object]:
+    """Read a catalogue's description from TOML.
+
+    Raises:
+        CatalogError: The text is not TOML.
+    """
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise CatalogError(f"The catalogue's description is not TOML: {error}.", received=where) from error

@@ -1,0 +1,219 @@
+"""Stage `clean`: given labels to one label an item, duplicates grouped, splits drawn, every change told."""
+
+from pathlib import Path
+
+import polars as pl
+
+from hangtag.artifacts import hash_json, write_csv, write_json, write_parquet
+from hangtag.catalog.prepared import Prepared, read_prepared
+from hangtag.config import CleanConfig
+from hangtag.errors import CatalogError
+from hangtag.labels.balance import describe_balance
+from hangtag.labels.duplicates import compute_fingerprints, group_duplicates
+from hangtag.labels.labelled import UNKNOWN
+from hangtag.labels.names import Match, match_class_words
+from hangtag.labels.split import assign_splits, keep_given_splits, order_by_seed
+from hangtag.labels.taxonomy import Taxonomy, apply_rules, load_taxonomy
+from hangtag.labels.witnesses import match_by_witnesses
+from hangtag.manifest import StageRecord, StageResult
+from hangtag.workspace import Workspace
+
+CHANGES = {
+    "item_id": pl.String,
+    "column": pl.String,
+    "old": pl.String,
+    "new": pl.String,
+    "rule": pl.String,
+    "witness": pl.String,
+    "score": pl.Float64,
+}
+# Below this a class of a sample could not be in every split.
+MIN_SAMPLED_ITEMS = 6
+
+
+def clean(
+    workspace: str | Path | Workspace,
+    config: CleanConfig = CleanConfig(),  # noqa: B008  (frozen)
+) -> StageResult:
+    """Give every item one label, group the duplicates and draw the splits.
+
+    Writes `labels/labels.parquet`, `label_changes.csv` (a line for every change, with the rule, the witness
+    and how sure it is), `styles_cleaned.csv`, `class_counts.csv` and `balance.json`.
+
+    Raises:
+        WorkspaceError: Nothing is prepared in this workspace.
+        CatalogError: The taxonomy does not fit the catalogue, or nothing is left to learn.
+    """
+    place = Workspace.at(workspace)
+    prepared = read_prepared(place)
+    taxonomy = _load_taxonomy(prepared, config)
+    inputs = {"prepared": prepared.digest, "taxonomy": hash_json(taxonomy.rules)}
+    record = StageRecord("clean", place.labels, inputs, config)
+    if current := record.find_current():
+        return current
+    pixel_hashes, hashes = compute_fingerprints(prepared.images)
+    groups = group_duplicates(pixel_hashes, hashes, config.max_hash_distance)
+    items = prepared.items.with_row_index("image_index").with_columns(
+        label=apply_rules(prepared.items, taxonomy),
+        pixel_hash=pl.Series(pixel_hashes),
+        group=pl.Series(groups),
+    )
+    # A group is named after its first item in alphabetical order, so that its name does not hang on the row order.
+    items = items.with_columns(group_id=pl.col("item_id").min().over("group")).drop("group")
+    kept = items.filter(pl.col("label").is_not_null())
+    if kept.is_empty():
+        raise CatalogError("The taxonomy's rules drop every item.", received=taxonomy.name)
+    matches, figures = _match(kept, prepared, taxonomy, config)
+    labelled = kept.with_columns(label=_relabel(kept, matches))
+    labelled = labelled.with_columns(split=_draw_splits(labelled, config))
+    changes = _list_changes(prepared, items, kept, matches)
+    return _write(record, place, prepared, kept, labelled, changes, _sample(labelled, config), figures)
+
+
+def _load_taxonomy(prepared: Prepared, config: CleanConfig) -> Taxonomy:
+    name = config.taxonomy or prepared.schema.taxonomy or "finest"
+    text = "" if config.taxonomy else prepared.taxonomy_text
+    return load_taxonomy(name, text, prepared.schema.levels)
+
+
+def _match(
+    kept: pl.DataFrame, prepared: Prepared, taxonomy: Taxonomy, config: CleanConfig
+) -> tuple[dict[str, Match], dict[str, float]]:
+    """Match the items with an ambiguous label; gives a match by item_id."""
+    ambiguous = taxonomy.ambiguous_labels
+    unclear = kept.filter(pl.col("label").is_in(ambiguous))
+    clear = kept.filter(~pl.col("label").is_in(ambiguous))
+    name = prepared.schema.name
+    figures: dict[str, float] = {}
+    if config.matcher == "class-words":
+        class_names = kept["label"].unique().sort().to_list()
+        candidates = [label for label in class_names if label not in ambiguous]
+        names = unclear[name].to_list() if name else [""] * len(unclear)
+        matches = match_class_words(names, class_names, candidates)
+    else:
+        level = prepared.schema.levels[-1]
+        matches, figures = match_by_witnesses(unclear, clear, name, level, config.min_match_confidence)
+    return dict(zip(unclear["item_id"], matches, strict=True)), figures
+
+
+def _relabel(kept: pl.DataFrame, matches: dict[str, Match]) -> pl.Series:
+    labels = [
+        (matches[item_id].label or UNKNOWN) if item_id in matches else label
+        for item_id, label in zip(kept["item_id"], kept["label"], strict=True)
+    ]
+    return pl.Series("label", labels, dtype=pl.String)
+
+
+def _draw_splits(labelled: pl.DataFrame, config: CleanConfig) -> pl.Series:
+    """Give each item's split; Unknown items are in none."""
+    known = labelled.filter(pl.col("label") != UNKNOWN)
+    if known["given_split"].is_not_null().any():
+        splits = keep_given_splits(known["given_split"].to_list(), known["group_id"].to_list())
+        by_item = dict(zip(known["item_id"], splits, strict=True))
+    else:
+        by_group = assign_splits(
+            known["label"].to_list(), known["group_id"].to_list(), config.split_fractions, config.split_seed
+        )
+        by_item = {
+            item_id: by_group[group_id]
+            for item_id, group_id in zip(known["item_id"], known["group_id"], strict=True)
+        }
+    return pl.Series("split", [by_item.get(item_id) for item_id in labelled["item_id"]], dtype=pl.String)
+
+
+def _sample(labelled: pl.DataFrame, config: CleanConfig) -> pl.DataFrame:
+    """Keep about `config.sample` items, alike from each label, and all Unknown ones."""
+    if not 0 < config.sample < len(labelled):
+        return labelled
+    order = {
+        item_id: rank for rank, item_id in enumerate(order_by_seed(labelled["item_id"], config.split_seed))
+    }
+    share = config.sample / len(labelled)
+    wanted = pl.max_horizontal((pl.len() * share).round(), MIN_SAMPLED_ITEMS)
+    ranked = labelled.with_columns(order=pl.Series([order[item_id] for item_id in labelled["item_id"]]))
+    # Ranked inside label and split, so that the sample keeps the shares of the splits.
+    rank = pl.col("order").rank("ordinal").over("label", "split")
+    wanted = pl.max_horizontal((pl.len().over("label", "split") * share).round(), MIN_SAMPLED_ITEMS / 3)
+    return ranked.filter((rank <= wanted) | (pl.col("label") == UNKNOWN)).drop("order")
+
+
+def _list_changes(
+    prepared: Prepared, items: pl.DataFrame, kept: pl.DataFrame, matches: dict[str, Match]
+) -> pl.DataFrame:
+    """List what the rules changed: items dropped for a rare label, and ambiguous labels matched or not."""
+    dropped = items.filter(pl.col("label").is_null())
+    coarsest = prepared.schema.levels[0]
+    lines: list[dict[str, object]] = [
+        {"item_id": item_id, "column": coarsest, "old": old, "new": None, "rule": "drop_rare"}
+        for item_id, old in zip(dropped["item_id"], dropped[coarsest], strict=True)
+    ]
+    for item_id, old in zip(kept["item_id"], kept["label"], strict=True):
+        if match := matches.get(item_id):
+            line = {"item_id": item_id, "column": prepared.schema.label_name, "old": old}
+            line |= {"new": match.label or UNKNOWN, "rule": "relabel"}
+            lines.append(line | {"witness": match.witness, "score": match.score})
+    return pl.DataFrame(lines, schema=CHANGES)
+
+
+def _write(
+    record: StageRecord,
+    place: Workspace,
+    prepared: Prepared,
+    kept: pl.DataFrame,
+    labelled: pl.DataFrame,
+    changes: pl.DataFrame,
+    sample: pl.DataFrame,
+    figures: dict[str, float],
+) -> StageResult:
+    schema, folder = prepared.schema, place.labels
+    names = ("labels.parquet", "label_changes.csv", "styles_cleaned.csv", "class_counts.csv", "balance.json")
+    paths = [folder / name for name in names]
+    own = list(schema.columns)
+    columns = ["item_id", "image_index", *own, "label", "split", "group_id", "pixel_hash"]
+    write_parquet(paths[0], sample.select(columns))
+    write_csv(paths[1], changes)
+    write_csv(paths[2], labelled.select(*own, pl.col("label").alias(schema.label_name)))
+    write_csv(paths[3], _count_classes(kept, labelled))
+    write_json(paths[4], _describe_balance(prepared, kept, labelled))
+    counts = _count(labelled, sample, changes)
+    return record.finish(counts, paths, names_matcher=figures)
+
+
+def _count(labelled: pl.DataFrame, sample: pl.DataFrame, changes: pl.DataFrame) -> dict[str, object]:
+    relabelled = changes.filter(pl.col("rule") == "relabel")
+    sizes = labelled.group_by("group_id").len().filter(pl.col("len") > 1)
+    splits = sample["split"].drop_nulls().value_counts()
+    return {
+        "items": len(labelled),
+        "dropped": int((changes["rule"] == "drop_rare").sum()),
+        "labels": labelled.filter(pl.col("label") != UNKNOWN)["label"].n_unique(),
+        "relabelled": int((relabelled["new"] != UNKNOWN).sum()),
+        "unknown": int((labelled["label"] == UNKNOWN).sum()),
+        "duplicate_groups": len(sizes),
+        "items_in_duplicate_groups": int(sizes["len"].sum()),
+        "sampled": len(sample),
+        **{split: dict(splits.iter_rows()).get(split, 0) for split in ("train", "val", "test")},
+    }
+
+
+def _count_classes(kept: pl.DataFrame, labelled: pl.DataFrame) -> pl.DataFrame:
+    before = kept["label"].value_counts(name="before_relabeling")
+    after = labelled["label"].value_counts(name="after_relabeling")
+    counts = before.join(after, on="label", how="full", coalesce=True).fill_null(0)
+    return counts.sort(["before_relabeling", "label"], descending=[True, False])
+
+
+def _describe_balance(
+    prepared: Prepared, kept: pl.DataFrame, labelled: pl.DataFrame
+) -> dict[str, dict[str, object]]:
+    levels = prepared.schema.levels
+
+    def read(table: pl.DataFrame) -> dict[str, pl.Series]:
+        missing = list(prepared.schema.missing)
+        return {level: table.filter(~pl.col(level).is_in(missing))[level] for level in levels}
+
+    label = {prepared.schema.label_name: labelled["label"]}
+    return {
+        "raw": {"n": len(prepared.items), "columns": describe_balance(read(prepared.items))},
+        "cleaned": {"n": len(kept), "columns": describe_balance(read(kept) | label)},
+    }

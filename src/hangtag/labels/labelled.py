@@ -1,0 +1,57 @@
+"""The cleaned labels on disk, with the pixels they belong to."""
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from hangtag.artifacts import hash_json
+from hangtag.catalog.images import Pixels
+from hangtag.catalog.prepared import read_prepared
+from hangtag.catalog.schema import CatalogSchema
+from hangtag.errors import WorkspaceError
+from hangtag.manifest import compute_digest, require_manifest
+from hangtag.workspace import Workspace
+
+UNKNOWN = "Unknown"
+HINT = "Run `hangtag clean` with this workspace first."
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A catalogue with one label an item.
+
+    Attributes:
+        table: One row a kept item: `item_id`, `image_index` (its row in `images`), the catalogue's own
+            columns, `label`, `split` (null for items that are in none, as all Unknown ones), `group_id`
+            (duplicates share it) and `pixel_hash`.
+        images: Pixels of all prepared items, uint8 (n, height, width, 3), a read-only memory map.
+        class_names: The labels to learn, in alphabetical order; a class's index is its place.
+        schema: What the catalogue's columns mean.
+        digest: Changes when the labels, the splits or the pixels do.
+    """
+
+    table: pl.DataFrame
+    images: Pixels
+    class_names: tuple[str, ...]
+    schema: CatalogSchema
+    digest: str
+
+    def of_split(self, split: str) -> pl.DataFrame:
+        """Give the rows of one split, in the table's order."""
+        return self.table.filter(pl.col("split") == split)
+
+
+def read_labelled(workspace: Workspace) -> Labelled:
+    """Open what `clean` wrote.
+
+    Raises:
+        WorkspaceError: Nothing is cleaned in this workspace, or it was cleaned before the last `prepare`.
+    """
+    prepared = read_prepared(workspace)
+    manifest = require_manifest(workspace.labels, HINT)
+    if manifest["inputs"].get("prepared") != prepared.digest:
+        raise WorkspaceError("The labels belong to another state of the prepared catalogue.", hint=HINT)
+    table = pl.read_parquet(workspace.labels / "labels.parquet")
+    class_names = table.filter(pl.col("split").is_not_null())["label"].unique().sort().to_list()
+    digest = hash_json([prepared.digest, compute_digest(manifest)])
+    return Labelled(table, prepared.images, tuple(class_names), prepared.schema, digest)

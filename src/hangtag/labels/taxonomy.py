@@ -1,0 +1,135 @@
+"""The rules that turn a catalogue's levels into one label, as data."""
+
+import tomllib
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from hangtag.errors import CatalogError
+
+# What each rule may say beside its name; True where it must.
+RULES: dict[str, dict[str, bool]] = {
+    "start": {"level": True},
+    "promote": {"level": True, "within": False, "min_count": False, "min_share": False},
+    "drop_rare": {"max_count": True},
+    "relabel": {"labels": True},
+}
+
+
+@dataclass(frozen=True)
+class Taxonomy:
+    """Label rules in the order they apply.
+
+    Attributes:
+        name: What it is called.
+        rules: Mappings with `rule` and that rule's entries; see docs/data.md.
+    """
+
+    name: str
+    rules: tuple[dict[str, Any], ...]
+
+    @property
+    def ambiguous_labels(self) -> tuple[str, ...]:
+        """The labels whose items are to be matched to other labels."""
+        return tuple(label for rule in self.rules if rule["rule"] == "relabel" for label in rule["labels"])
+
+
+def load_taxonomy(name: str, text: str, levels: tuple[str, ...]) -> Taxonomy:
+    """Read a taxonomy: `text` where it is given, else a shipped one or a TOML file by its name.
+
+    Level names are checked against `levels`; `coarsest` and `finest` stand for the first and the last.
+
+    Raises:
+        CatalogError: There is no such taxonomy, or a rule of it cannot be applied.
+    """
+    try:
+        content = tomllib.loads(text or _read_text(name))
+    except tomllib.TOMLDecodeError as error:
+        raise CatalogError(f"The taxonomy is not TOML: {error}.", received=name) from error
+    rules = content.get("rules")
+    if not isinstance(rules, list) or not rules or rules[0].get("rule") != "start":
+        raise CatalogError(
+            "The taxonomy has no usable rules.",
+            allowed="Allowed: [[rules]] tables, the first with rule = 'start'.",
+            received=name,
+        )
+    return Taxonomy(str(content.get("name", name)), tuple(_check_rule(rule, levels) for rule in rules))
+
+
+def list_taxonomies() -> list[str]:
+    """Give the names of the shipped taxonomies."""
+    folder = resources.files("hangtag.labels") / "taxonomies"
+    return sorted(
+        entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml")
+    )
+
+
+def _read_text(name: str) -> str:
+    if name in list_taxonomies():
+        return (resources.files("hangtag.labels") / "taxonomies" / f"{name}.toml").read_text(encoding="utf-8")
+    try:
+        return Path(name).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        allowed = f"Allowed: {', '.join(list_taxonomies())}, or a TOML file."
+        raise CatalogError("There is no such taxonomy.", allowed=allowed, received=name) from error
+
+
+def _check_rule(rule: dict[str, Any], levels: tuple[str, ...]) -> dict[str, Any]:
+    kind = rule.get("rule")
+    entries = set(rule) - {"rule"}
+    if kind not in RULES or not entries <= set(RULES[kind]):
+        raise CatalogError(
+            "The taxonomy has a rule that hangtag does not know.",
+            allowed="Allowed: "
+            + "; ".join(f"{name} ({', '.join(keys)})" for name, keys in RULES.items())
+            + ".",
+            received=rule,
+        )
+    missing = [key for key, needed in RULES[kind].items() if needed and key not in rule]
+    if missing or (kind == "promote" and not entries & {"min_count", "min_share"}):
+        raise CatalogError(f"A {kind} rule of the taxonomy lacks an entry.", received=rule)
+    names = {"coarsest": levels[0], "finest": levels[-1]}
+    checked = {
+        key: names.get(value, value) if key in ("level", "within") else value for key, value in rule.items()
+    }
+    for key in ("level", "within"):
+        if checked.get(key, levels[0]) not in levels:
+            allowed = f"Allowed: {', '.join(levels)}, coarsest, finest."
+            raise CatalogError(
+                "The taxonomy names a level that the catalogue lacks.", allowed=allowed, received=rule
+            )
+    return checked
+
+
+def apply_rules(items: pl.DataFrame, taxonomy: Taxonomy) -> pl.Series:
+    """Give each item's label by the rules before any relabelling; null where a rule drops the item.
+
+    Args:
+        items: The catalogue's rows with its level columns as text.
+        taxonomy: The rules.
+    """
+    label = pl.Series("label", [None] * len(items), dtype=pl.String)
+    for rule in taxonomy.rules:
+        table = items.with_columns(label=label)
+        match rule["rule"]:
+            case "start":
+                label = table[rule["level"]].alias("label")
+            case "promote":
+                common = _find_common(table, rule)
+                promoted = pl.when(pl.col(rule["level"]).is_in(common)).then(pl.col(rule["level"]))
+                label = table.select(promoted.otherwise(pl.col("label")).alias("label"))["label"]
+            case "drop_rare":
+                rare = pl.len().over("label") <= rule["max_count"]
+                label = table.select(pl.when(~rare).then(pl.col("label")).alias("label"))["label"]
+    return label
+
+
+def _find_common(table: pl.DataFrame, rule: dict[str, Any]) -> list[str]:
+    """Give the values of a level that reach the wanted count inside any one value of the coarser level."""
+    keys = [rule["within"], rule["level"]] if "within" in rule else [rule["level"]]
+    wanted = max(rule.get("min_count", 0), rule.get("min_share", 0.0) * len(table))
+    counts = table.group_by(keys).len().filter(pl.col("len") >= wanted)
+    return counts[rule["level"]].unique().to_list()
