@@ -212,7 +212,7 @@ def _describe_balance(
         missing = list(prepared.schema.missing)
         return {level: table.filter(~pl.col(level).is_in(missing))[level] for level in levels}
 
-    label = {prepared.schema.label_name: labelled["label"]}
+    label = {prepared.schema.label_name: labelled.filter(pl.col("label") != UNKNOWN)["label"]}
     return {
         "raw": {"n": len(prepared.items), "columns": describe_balance(read(prepared.items))},
         "cleaned": {"n": len(kept), "columns": describe_balance(read(kept) | label)},

@@ -1,0 +1,101 @@
+"""The state of an unfinished training on disk, one file written whole after every epoch."""
+
+import json
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from hangtag.artifacts import write_whole
+from hangtag.errors import WorkspaceError
+from hangtag.models.storage import Weights, assign_weights, read_weights
+
+FILE = "state.safetensors"
+
+
+@dataclass
+class TrainingState:
+    """How far a training has come.
+
+    Attributes:
+        history: A line an epoch, as `history.csv` has it.
+        best_weights: The weights of the epoch with the best validation accuracy, the earliest on a tie.
+        best_epoch: That epoch, from 1; 0 before the first.
+    """
+
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best_weights: Weights = field(default_factory=dict)
+    best_epoch: int = 0
+
+    @property
+    def epoch(self) -> int:
+        """The number of epochs done."""
+        return len(self.history)
+
+
+def write_checkpoint(folder: Path, model: Any, state: TrainingState, identity: dict[str, Any]) -> None:
+    """Write the weights, the optimizer's variables and the state.
+
+    Args:
+        folder: Where to.
+        model: A compiled `keras.Model`.
+        state: How far it has come.
+        identity: What must be the same when the training goes on: settings and digests.
+    """
+    tensors = {f"now/{path}": value for path, value in read_weights(model).items()}
+    tensors |= {f"best/{path}": value for path, value in state.best_weights.items()}
+    # The optimizer's variables keep their order; their names repeat.
+    tensors |= {
+        f"optimizer/{position}": np.array(variable.numpy())
+        for position, variable in enumerate(model.optimizer.variables)
+    }
+    described = {"identity": identity, "history": state.history, "best_epoch": state.best_epoch}
+    with write_whole(folder / FILE) as temporary:
+        save_file(tensors, temporary, metadata={"state": json.dumps(described)})
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Say whether a training was left unfinished here."""
+    return (folder / FILE).is_file()
+
+
+def read_checkpoint(folder: Path, model: Any, identity: dict[str, Any]) -> TrainingState:
+    """Put a training's state back into a compiled model.
+
+    Raises:
+        WorkspaceError: There is no checkpoint, it is damaged, or it is of other settings or labels.
+    """
+    hint = "Train without --resume to start anew."
+    if not has_checkpoint(folder):
+        raise WorkspaceError("There is no unfinished training to resume.", hint=hint, received=folder.parent.name)
+    try:
+        with safe_open(folder / FILE, framework="numpy") as file:
+            described = json.loads(file.metadata()["state"])
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise WorkspaceError(f"The checkpoint cannot be read: {error}.", hint=hint) from error
+    changed = sorted(key for key in identity if described["identity"].get(key) != identity[key])
+    if changed:
+        raise WorkspaceError(
+            "The unfinished training was begun with other settings or labels; these differ.",
+            hint=hint,
+            received=changed,
+        )
+    assign_weights(model, _select(tensors, "now/"))
+    model.optimizer.build(model.trainable_variables)
+    for position, variable in enumerate(model.optimizer.variables):
+        variable.assign(tensors[f"optimizer/{position}"])
+    return TrainingState(described["history"], _select(tensors, "best/"), described["best_epoch"])
+
+
+def _select(tensors: dict[str, Any], prefix: str) -> Weights:
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+
+
+def remove_checkpoint(folder: Path) -> None:
+    """Remove the folder once the training has finished."""
+    shutil.rmtree(folder, ignore_errors=True)
