@@ -46,7 +46,7 @@ def _flush(path: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write text as UTF-8 with `\\n` line ends."""
+    """Write text as UTF-8 with line feeds."""
     with write_whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 

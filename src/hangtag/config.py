@@ -51,17 +51,13 @@ class PrepareConfig:
 class CleanConfig:
     """Settings of `clean`."""
 
-    taxonomy: str = setting(
-        "", "A taxonomy shipped with hangtag or a TOML file; empty takes the catalogue's."
-    )
+    taxonomy: str = setting("", "A taxonomy shipped with hangtag or a TOML file; empty takes the catalogue's.")
     matcher: Literal["class-words", "names"] = setting(
         "names", "How ambiguous labels are relabelled: by the words of the class names, or learnt from names."
     )
     min_match_confidence: float = setting(0.9, "Below it the names matcher leaves an item Unknown.")
     split_seed: int = setting(0, "The seed of the splits.")
-    split_fractions: tuple[float, float, float] = setting(
-        (0.72, 0.18, 0.10), "Shares of train, val and test."
-    )
+    split_fractions: tuple[float, float, float] = setting((0.72, 0.18, 0.10), "Shares of train, val and test.")
     max_hash_distance: int = setting(1, "Perceptual hashes this many bits apart or fewer are duplicates.")
     sample: int = setting(0, "Keep a stratified sample of about this many items; 0 keeps all.")
 
@@ -139,9 +135,7 @@ class TrainConfig:
             "Allowed: above 0, up to 10.",
             self.learning_rate,
         )
-        _require(
-            0 <= self.momentum < 1, "momentum cannot be used.", "Allowed: 0 up to below 1.", self.momentum
-        )
+        _require(0 <= self.momentum < 1, "momentum cannot be used.", "Allowed: 0 up to below 1.", self.momentum)
 
 
 @dataclass(frozen=True)
@@ -230,9 +224,7 @@ def resolve(kind: type[Config], *layers: Mapping[str, Any]) -> Config:
     values: dict[str, Any] = {}
     for layer in layers:
         values |= {
-            key: _convert(key, value, hints[key])
-            for key, value in layer.items()
-            if key in hints and value is not None
+            key: _convert(key, value, hints[key]) for key, value in layer.items() if key in hints and value is not None
         }
     return kind(**values)
 
@@ -246,9 +238,7 @@ def check_names(values: Mapping[str, Any], kinds: tuple[type, ...]) -> None:
     known = sorted({each.name for kind in kinds for each in dataclasses.fields(kind)})
     for key in values:
         if key not in known:
-            raise SettingsError(
-                "There is no such setting.", allowed=f"Allowed: {', '.join(known)}.", received=key
-            )
+            raise SettingsError("There is no such setting.", allowed=f"Allowed: {', '.join(known)}.", received=key)
 
 
 def parse_image_size(text: str) -> tuple[int, int]:

@@ -60,6 +60,11 @@ def trace_ellipse(x: float, y: float, width: float, height: float) -> list[tuple
     return [(x + width * math.cos(step), y + height * math.sin(step)) for step in steps]
 
 
+def trace_scoop(x: float, y: float, width: float, depth: float) -> list[tuple[float, float]]:
+    """Give the outline of the lower half of an ellipse, as a neckline has."""
+    return [point for point in trace_ellipse(x, y, width, depth) if point[1] >= y - 1e-9]
+
+
 class Canvas:
     """One picture in the making; coordinates are pixels of the finished picture, before the look moves them."""
 
@@ -103,9 +108,7 @@ class Canvas:
         background = np.full((HEIGHT, WIDTH, 3), self.look.background, dtype=np.float64) + tilt
         alpha = product.getchannel("A")
         blurred = alpha.filter(ImageFilter.GaussianBlur(rng.uniform(1.0, 2.5)))
-        shadow = np.roll(
-            np.asarray(blurred, dtype=np.float64), (rng.randint(1, 2), rng.randint(0, 2)), (0, 1)
-        )
+        shadow = np.roll(np.asarray(blurred, dtype=np.float64), (rng.randint(1, 2), rng.randint(0, 2)), (0, 1))
         background *= 1 - shadow[..., None] / 255 * rng.uniform(0.1, 0.3)
         light = np.linspace(rng.uniform(0.86, 1.12), rng.uniform(0.86, 1.12), WIDTH)[None, :, None]
         share = np.asarray(alpha, dtype=np.float64)[..., None] / 255
@@ -126,14 +129,15 @@ class Canvas:
 
 
 def _round_corners(points: Points, rounds: int, closed: bool = True) -> list[tuple[float, float]]:
-    """Cut every corner at a quarter of its sides, `rounds` times (Chaikin's curves)."""
+    """Cut every corner at a quarter of its sides, `rounds` times (Chaikin's curves), but no deeper than 3 pixels."""
     corners = list(points)
     for _ in range(rounds):
         following = [*corners[1:], corners[0]] if closed else corners[1:]
         cut = []
         for (x, y), (next_x, next_y) in zip(corners, following, strict=False):
-            cut.append((0.75 * x + 0.25 * next_x, 0.75 * y + 0.25 * next_y))
-            cut.append((0.25 * x + 0.75 * next_x, 0.25 * y + 0.75 * next_y))
+            share = min(0.25, 3 / max(math.hypot(next_x - x, next_y - y), 1e-9))
+            cut.append((x + share * (next_x - x), y + share * (next_y - y)))
+            cut.append((next_x - share * (next_x - x), next_y - share * (next_y - y)))
         corners = cut if closed else [corners[0], *cut, corners[-1]]
     return corners
 

@@ -9,7 +9,9 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 # Only formats that catalogues use: Pillow knows some that start other programs (EPS) or are rarely tested.
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+# How JPEG, PNG, WebP, GIF and TIFF files begin.
+SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"GIF8", b"II*\0", b"MM\0*")
 Pixels = npt.NDArray[np.uint8]
 
 
@@ -51,9 +53,7 @@ def decode_photograph(data: bytes, image_size: tuple[int, int], max_pixels: int)
         with _open(data) as image:
             width, height, mode = image.width, image.height, image.mode
             if width * height > max_pixels:
-                raise PhotographError(
-                    "too_many_pixels", f"{width} x {height} pixels, {max_pixels} are allowed"
-                )
+                raise PhotographError("too_many_pixels", f"{width} x {height} pixels, {max_pixels} are allowed")
             pixels = _fit(_to_rgb(_load(image)), image_size)
     return Photograph(np.asarray(pixels, dtype=np.uint8), width, height, mode)
 
@@ -64,6 +64,8 @@ def _open(data: bytes) -> Image.Image:
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
         if isinstance(error, Image.DecompressionBombError):
             raise PhotographError("too_many_pixels", "the header tells of far too many pixels") from error
+        if data.startswith(SIGNATURES):
+            raise PhotographError("truncated", "the picture's header is damaged or ends early") from error
         raise PhotographError("not_an_image", "no JPEG, PNG, WebP, GIF, BMP or TIFF picture") from error
 
 
@@ -94,9 +96,7 @@ def _fit(image: Image.Image, image_size: tuple[int, int]) -> Image.Image:
     height, width = image_size
     if image.size == (width, height):
         return image
-    return ImageOps.pad(
-        image, (width, height), method=Image.Resampling.LANCZOS, color=_find_border_color(image)
-    )
+    return ImageOps.pad(image, (width, height), method=Image.Resampling.LANCZOS, color=_find_border_color(image))
 
 
 def _find_border_color(image: Image.Image) -> tuple[int, int, int]:

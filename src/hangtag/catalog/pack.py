@@ -118,7 +118,5 @@ def _read_photograph(source: Source, path: str, config: PrepareConfig) -> Photog
     except Exception as error:
         # A folder can refuse a file and an archive's entry be damaged or encrypted in many ways (OSError,
         # BadZipFile, zlib.error, RuntimeError, NotImplementedError): one photograph never ends the run.
-        raise PhotographError(
-            "unreadable_file", f"the file cannot be read ({type(error).__name__})"
-        ) from error
+        raise PhotographError("unreadable_file", f"the file cannot be read ({type(error).__name__})") from error
     return decode_photograph(data, config.image_size, config.max_pixels)

@@ -56,9 +56,7 @@ def prepare(
         return current
     candidates, rejected = _check_rows(raw)
     with write_whole(place.prepared / "images.npy") as target:
-        outcomes = pack_photographs(
-            raw.source, [raw.base + path for _, path, _ in candidates], config, target
-        )
+        outcomes = pack_photographs(raw.source, [raw.base + path for _, path, _ in candidates], config, target)
     items, more = _collect(raw, candidates, outcomes)
     if not items:
         raise CatalogError(
@@ -88,9 +86,7 @@ def _check_rows(raw: RawCatalog) -> tuple[list[Candidate], list[dict[str, str]]]
             )
         elif item_id in seen:
             reason = "an earlier row has the same id"
-            rejected.append(
-                {"item_id": item_id, "image_path": path, "code": "duplicate_id", "reason": reason}
-            )
+            rejected.append({"item_id": item_id, "image_path": path, "code": "duplicate_id", "reason": reason})
         else:
             seen.add(item_id)
             candidates.append((row, path, position))
@@ -129,9 +125,7 @@ def _write(
     rejected: list[dict[str, str]],
 ) -> StageResult:
     paths = [place.prepared / name for name in ("items.parquet", "images.npy", "rejected.csv")]
-    write_parquet(
-        paths[0], pl.DataFrame(items, infer_schema_length=None, schema_overrides={"given_split": pl.String})
-    )
+    write_parquet(paths[0], pl.DataFrame(items, infer_schema_length=None, schema_overrides={"given_split": pl.String}))
     write_csv(paths[2], pl.DataFrame(rejected, schema=REJECTED))
     counts = {
         "rows": len(raw.rows) + len(raw.broken),

@@ -51,8 +51,7 @@ class CatalogSchema:
     def to_json(self) -> dict[str, Any]:
         """Give plain JSON values."""
         return {
-            key: list(value) if isinstance(value, tuple) else value
-            for key, value in dataclasses.asdict(self).items()
+            key: list(value) if isinstance(value, tuple) else value for key, value in dataclasses.asdict(self).items()
         }
 
     @classmethod

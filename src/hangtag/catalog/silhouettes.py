@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable
 
-from hangtag.catalog.drawing import Canvas, Color, mirror, shade, trace_ellipse
+from hangtag.catalog.drawing import Canvas, Color, mirror, shade, trace_ellipse, trace_scoop
 
 WHITE: Color = (246, 246, 244)
 METAL: Color = (190, 186, 172)
@@ -17,9 +17,7 @@ def draw_tshirt(canvas: Canvas, rng: random.Random) -> None:
         _draw_collar(canvas)
         canvas.line([(30, 18), (30, 30)], shade(canvas.look.color, 0.6))
     else:
-        canvas.fill(
-            trace_ellipse(30, 14.5, 5.5, rng.uniform(2.5, 6)), shade(canvas.look.color, 0.55), rounds=0
-        )
+        canvas.fill(trace_scoop(30, 13.8, 5.6, rng.uniform(3, 7)), shade(canvas.look.color, 0.55), rounds=0)
 
 
 def draw_shirt(canvas: Canvas, rng: random.Random) -> None:
@@ -70,9 +68,7 @@ def _draw_legs(canvas: Canvas, rng: random.Random, length: float) -> None:
     half = [(30 + waist, 11), (30 + thigh, 26), (knee, length), (knee - thigh * 0.62, length), (30.4, 33)]
     canvas.fill(mirror(half), rounds=0)
     seam = shade(canvas.look.color, 0.62)
-    canvas.fill(
-        [(30 - waist, 10), (30 + waist, 10), (30 + waist + 0.4, 14), (30 - waist - 0.4, 14)], seam, rounds=0
-    )
+    canvas.fill([(30 - waist, 10), (30 + waist, 10), (30 + waist + 0.4, 14), (30 - waist - 0.4, 14)], seam, rounds=0)
     canvas.line([(30, 14), (30, 33)], seam, width=0.5)
     for side in (1, -1):
         canvas.line([(30 + side * (waist - 2), 14), (30 + side * (thigh - 0.5), 21)], seam, width=0.5)
@@ -90,7 +86,7 @@ def draw_dress(canvas: Canvas, rng: random.Random) -> None:
     if rng.random() < 0.5:
         canvas.fill([(26, 8.5), (34, 8.5), (30, rng.uniform(15, 20))], inside, rounds=0)
     else:
-        canvas.fill(trace_ellipse(30, 9.5, 4.2, rng.uniform(2.5, 5)), inside, rounds=0)
+        canvas.fill(trace_scoop(30, 8.8, 4.2, rng.uniform(3, 6)), inside, rounds=0)
     if rng.random() < 0.6:
         belt = [
             (30 - waist - 0.8, 32),
@@ -122,7 +118,18 @@ def draw_formal_shoe(canvas: Canvas, rng: random.Random) -> None:
 
 
 def _draw_upper(canvas: Canvas, ankle: float) -> None:
-    outline = [(7, 54), (7, ankle), (20, ankle), (25, 37), (38, 44), (52, 47), (54, 54)]
+    outline = [
+        (7, 54),
+        (6.5, 46),
+        (8, ankle),
+        (20, ankle),
+        (24, 37),
+        (31, 41),
+        (39, 44.5),
+        (48, 46),
+        (53, 49),
+        (54.5, 54),
+    ]
     canvas.fill(outline, rounds=2)
     canvas.fill(trace_ellipse(13.5, ankle + 2.5, 5.5, 1.6), shade(canvas.look.color, 0.5), rounds=0)
 
@@ -136,26 +143,36 @@ def _draw_sole(canvas: Canvas, color: Color, thickness: float) -> None:
 
 
 def draw_sandal(canvas: Canvas, rng: random.Random) -> None:
-    """A sole with straps from the side, flat or on a heel; some are nearly closed."""
-    heel = rng.choice((0.0, 0.0, rng.uniform(5, 12)))
-    top = 53 - heel
-    strap, sole = canvas.look.color, shade(canvas.look.accent, 0.7)
-    bands = [((36, 53), (41, 43), (48, 44), (52, 53))]
-    bands += [((8, top + 1), (8, top - 13), (12, top - 13), (13, top + 1))]
-    bands += [((8, top - 13), (24, top - 11), (24, top - 8), (8, top - 9.5))]
-    if rng.random() < 0.5:
-        bands += [((25, 52 - heel * 0.4), (27, 41 - heel * 0.3), (33, 41), (32, 53))]
+    """A sole with straps from the side, flat or on a heel; some are nearly closed, like a shoe."""
+    heel = rng.choice((0.0, 0.0, rng.uniform(4, 12)))
+    top, strap = 54 - heel, canvas.look.color
     if rng.random() < 0.16:
-        bands += [((9, top), (12, top - 11), (44, 44), (50, 53))]
-    for band in bands:
-        canvas.fill(band, strap, rounds=1)
-    canvas.fill(
-        [(6, top), (18, top), (34, 53), (55, 53), (54, 56), (32, 56.5), (16, top + 4), (6, top + 4)],
-        sole,
-        rounds=1,
-    )
+        canvas.fill([(8, top), (8, top - 14), (15, top - 12), (32, 43), (46, 45), (53, 54)])
+    else:
+        _draw_straps(canvas, rng, top)
+    ankle = [(8, top), (7.5, top - 13), (14, top - 16), (22, top - 13), (15, top - 10), (8, top - 12)]
+    canvas.line(ankle, strap, width=rng.uniform(1.6, 2.8), rounds=2)
+    sole = shade(canvas.look.accent, 0.7)
+    under = [(54, 57), (34, 57.5), (24, top * 0.5 + 29), (16, top + 4), (6, top + 4)]
+    canvas.fill([(6, top), (17, top), (25, top * 0.5 + 26.5), (35, 53.5), (54, 53.5), *under], sole, rounds=1)
     if heel:
-        canvas.fill([(7, top + 2), (14, top + 3), (11, 57), (8, 57)], sole, rounds=0)
+        canvas.fill([(6.5, top + 2), (14, top + 3), (10.5, 58), (7.5, 58)], sole, rounds=0)
+
+
+def _draw_straps(canvas: Canvas, rng: random.Random, top: float) -> None:
+    """Bands over the toes and the instep, with air between them."""
+    color, dark = canvas.look.color, shade(canvas.look.color, 0.75)
+    canvas.fill([(6.5, top), (6.5, top - 13), (11, top - 12), (13, top)], dark, rounds=1)
+    width = rng.uniform(2, 4)
+    bands = [[(38 - width, 54), (42 - width, 44), (47, 44), (52, 54)]]
+    if rng.random() < 0.6:
+        bands += [[(25 - width, top * 0.5 + 27), (29 - width, 40), (34, 40), (36, 54)]]
+    for band in bands:
+        canvas.fill(band, color, rounds=2)
+        (left, bottom), _, _, (right, low) = band
+        canvas.erase(
+            [(left + width + 3, bottom), (left + width + 4, 50), (right - 3.5, 50), (right - 2.5, low)], rounds=1
+        )
 
 
 def draw_handbag(canvas: Canvas, rng: random.Random) -> None:
@@ -165,9 +182,7 @@ def draw_handbag(canvas: Canvas, rng: random.Random) -> None:
     canvas.line(handle, shade(canvas.look.color, 0.7), width=2.2, rounds=3)
     canvas.fill(mirror([(30 + 20 - flare, top), (30 + 20 + flare, 66)]), rounds=1)
     if rng.random() < 0.6:
-        canvas.fill(
-            [(12, top), (48, top), (45, top + 11), (15, top + 11)], shade(canvas.look.color, 0.82), rounds=1
-        )
+        canvas.fill([(12, top), (48, top), (45, top + 11), (15, top + 11)], shade(canvas.look.color, 0.82), rounds=1)
     canvas.fill(trace_ellipse(30, top + 10, 2, 2), METAL, rounds=0)
 
 
@@ -190,18 +205,14 @@ def draw_backpack(canvas: Canvas, rng: random.Random) -> None:
 def draw_watch(canvas: Canvas, rng: random.Random) -> None:
     """A dial, round or square, on a strap."""
     strap, radius = rng.uniform(4.5, 7), rng.uniform(10, 14)
-    canvas.fill(
-        mirror([(30 + strap * 0.8, 6), (30 + strap, 30), (30 + strap, 50), (30 + strap * 0.8, 74)]), rounds=0
-    )
+    canvas.fill(mirror([(30 + strap * 0.8, 6), (30 + strap, 30), (30 + strap, 50), (30 + strap * 0.8, 74)]), rounds=0)
     face = WHITE if rng.random() < 0.6 else DARK
     hand = DARK if face == WHITE else WHITE
     if rng.random() < 0.25:
         canvas.fill(mirror([(30 + radius, 40 - radius), (30 + radius, 40 + radius)]), DARK, rounds=1)
         canvas.fill(mirror([(30 + radius - 4, 36), (30 + radius - 4, 44)]), (176, 190, 170), rounds=0)
         return
-    canvas.fill(
-        trace_ellipse(30, 40, radius, radius), METAL if rng.random() < 0.6 else canvas.look.accent, rounds=0
-    )
+    canvas.fill(trace_ellipse(30, 40, radius, radius), METAL if rng.random() < 0.6 else canvas.look.accent, rounds=0)
     canvas.fill(trace_ellipse(30, 40, radius - 2, radius - 2), face, rounds=0)
     canvas.line([(30, 40), (30 + rng.uniform(-5, 5), 40 - radius + 5)], hand, width=1.0)
     canvas.line([(30, 40), (30 + rng.uniform(3, 6), 40 + rng.uniform(-3, 4))], hand, width=1.0)
@@ -212,9 +223,7 @@ def draw_sunglasses(canvas: Canvas, rng: random.Random) -> None:
     width, height = rng.uniform(9, 11), rng.uniform(6, 9)
     frame, lens = canvas.look.color, shade(canvas.look.accent, 0.45)
     for side in (1, -1):
-        canvas.line(
-            [(30 + side * 22, 38), (30 + side * 25, 30), (30 + side * 18, 26)], shade(frame, 0.7), 1.3, 1
-        )
+        canvas.line([(30 + side * 22, 38), (30 + side * 25, 30), (30 + side * 18, 26)], shade(frame, 0.7), 1.3, 1)
         canvas.fill(trace_ellipse(30 + side * 12.5, 42, width + 1.4, height + 1.4), frame, rounds=0)
         canvas.fill(trace_ellipse(30 + side * 12.5, 42, width, height), lens, rounds=0)
     canvas.line([(27, 39), (30, 37.5), (33, 39)], frame, width=1.8)
@@ -237,9 +246,7 @@ def draw_cushion(canvas: Canvas, rng: random.Random) -> None:
     """A plump square."""
     size = rng.uniform(19, 23)
     canvas.fill(
-        mirror(
-            [(30, 40 - size * 0.92), (30 + size, 40 - size), (30 + size * 0.93, 40), (30 + size, 40 + size)]
-        )
+        mirror([(30, 40 - size * 0.92), (30 + size, 40 - size), (30 + size * 0.93, 40), (30 + size, 40 + size)])
     )
 
 

@@ -68,9 +68,7 @@ class FolderSource:
         for name in self.names():
             status = (self.path / name).stat()
             if stat.S_ISREG(status.st_mode):
-                digest.update(
-                    f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode(errors="surrogateescape")
-                )
+                digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode(errors="surrogateescape"))
         return digest.hexdigest()
 
     def _locate(self, name: str) -> Path:
@@ -119,9 +117,7 @@ class ZipSource:
 
 
 def _is_hidden(name: str) -> bool:
-    return any(
-        part.startswith((".", "__MACOSX")) for part in PurePosixPath(name).parts if part not in ("..", ".")
-    )
+    return any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(name).parts if part not in ("..", "."))
 
 
 def _stay_inside(name: str) -> str:

@@ -22,9 +22,9 @@ SPLIT_FOLDERS = {
 def read_tree(source: Source, values: Mapping[str, object]) -> tuple[list[dict[str, str]], CatalogSchema]:
     """Give a row for each photograph: its path, its folders as label levels, and its split folder if any.
 
-    Folders above the categories that hold everything are passed over; `train/`, `validation/` and `test/` (and their usual
-    other spellings) are honoured as splits where every photograph lies in one. One folder deep gives the
-    level `category`, deeper trees give `level_1`, `level_2`, ... as far as all photographs go.
+    Folders above the categories that hold everything are passed over; `train/`, `validation/` and `test/` (and
+    their usual other spellings) are honoured as splits where every photograph lies in one. One folder deep
+    gives the level `category`, deeper trees give `level_1`, `level_2`, ... as far as all photographs go.
 
     Raises:
         CatalogError: There are no photographs in folders.

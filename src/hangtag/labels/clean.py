@@ -115,8 +115,7 @@ def _draw_splits(labelled: pl.DataFrame, config: CleanConfig) -> pl.Series:
             known["label"].to_list(), known["group_id"].to_list(), config.split_fractions, config.split_seed
         )
         by_item = {
-            item_id: by_group[group_id]
-            for item_id, group_id in zip(known["item_id"], known["group_id"], strict=True)
+            item_id: by_group[group_id] for item_id, group_id in zip(known["item_id"], known["group_id"], strict=True)
         }
     return pl.Series("split", [by_item.get(item_id) for item_id in labelled["item_id"]], dtype=pl.String)
 
@@ -125,11 +124,8 @@ def _sample(labelled: pl.DataFrame, config: CleanConfig) -> pl.DataFrame:
     """Keep about `config.sample` items, alike from each label, and all Unknown ones."""
     if not 0 < config.sample < len(labelled):
         return labelled
-    order = {
-        item_id: rank for rank, item_id in enumerate(order_by_seed(labelled["item_id"], config.split_seed))
-    }
+    order = {item_id: rank for rank, item_id in enumerate(order_by_seed(labelled["item_id"], config.split_seed))}
     share = config.sample / len(labelled)
-    wanted = pl.max_horizontal((pl.len() * share).round(), MIN_SAMPLED_ITEMS)
     ranked = labelled.with_columns(order=pl.Series([order[item_id] for item_id in labelled["item_id"]]))
     # Ranked inside label and split, so that the sample keeps the shares of the splits.
     rank = pl.col("order").rank("ordinal").over("label", "split")
@@ -203,9 +199,7 @@ def _count_classes(kept: pl.DataFrame, labelled: pl.DataFrame) -> pl.DataFrame:
     return counts.sort(["before_relabeling", "label"], descending=[True, False])
 
 
-def _describe_balance(
-    prepared: Prepared, kept: pl.DataFrame, labelled: pl.DataFrame
-) -> dict[str, dict[str, object]]:
+def _describe_balance(prepared: Prepared, kept: pl.DataFrame, labelled: pl.DataFrame) -> dict[str, dict[str, object]]:
     levels = prepared.schema.levels
 
     def read(table: pl.DataFrame) -> dict[str, pl.Series]:

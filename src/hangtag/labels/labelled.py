@@ -9,7 +9,7 @@ from hangtag.catalog.images import Pixels
 from hangtag.catalog.prepared import read_prepared
 from hangtag.catalog.schema import CatalogSchema
 from hangtag.errors import WorkspaceError
-from hangtag.manifest import compute_digest, require_manifest
+from hangtag.manifest import require_manifest
 from hangtag.workspace import Workspace
 
 UNKNOWN = "Unknown"
@@ -53,5 +53,6 @@ def read_labelled(workspace: Workspace) -> Labelled:
         raise WorkspaceError("The labels belong to another state of the prepared catalogue.", hint=HINT)
     table = pl.read_parquet(workspace.labels / "labels.parquet")
     class_names = table.filter(pl.col("split").is_not_null())["label"].unique().sort().to_list()
-    digest = hash_json([prepared.digest, compute_digest(manifest)])
+    # Only what a model can learn from: another wording in the table of changes leaves trained runs as they are.
+    digest = hash_json([prepared.digest, manifest["outputs"]["labels.parquet"]["sha256"]])
     return Labelled(table, prepared.images, tuple(class_names), prepared.schema, digest)

@@ -40,9 +40,7 @@ def split_words(text: str) -> list[str]:
     return [_stem(word) for word in WORD.findall(text.lower())]
 
 
-def match_class_words(
-    names: Sequence[str], class_names: Sequence[str], candidates: Sequence[str]
-) -> list[Match]:
+def match_class_words(names: Sequence[str], class_names: Sequence[str], candidates: Sequence[str]) -> list[Match]:
     """Match names to class names by cosine similarity of their stemmed words, weighted by TF-IDF.
 
     The weights come from the names and all class names together. The most similar candidate wins, the first

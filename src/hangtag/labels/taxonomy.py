@@ -62,9 +62,7 @@ def load_taxonomy(name: str, text: str, levels: tuple[str, ...]) -> Taxonomy:
 def list_taxonomies() -> list[str]:
     """Give the names of the shipped taxonomies."""
     folder = resources.files("hangtag.labels") / "taxonomies"
-    return sorted(
-        entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml")
-    )
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
 
 
 def _read_text(name: str) -> str:
@@ -83,24 +81,18 @@ def _check_rule(rule: dict[str, Any], levels: tuple[str, ...]) -> dict[str, Any]
     if kind not in RULES or not entries <= set(RULES[kind]):
         raise CatalogError(
             "The taxonomy has a rule that hangtag does not know.",
-            allowed="Allowed: "
-            + "; ".join(f"{name} ({', '.join(keys)})" for name, keys in RULES.items())
-            + ".",
+            allowed="Allowed: " + "; ".join(f"{name} ({', '.join(keys)})" for name, keys in RULES.items()) + ".",
             received=rule,
         )
     missing = [key for key, needed in RULES[kind].items() if needed and key not in rule]
     if missing or (kind == "promote" and not entries & {"min_count", "min_share"}):
         raise CatalogError(f"A {kind} rule of the taxonomy lacks an entry.", received=rule)
     names = {"coarsest": levels[0], "finest": levels[-1]}
-    checked = {
-        key: names.get(value, value) if key in ("level", "within") else value for key, value in rule.items()
-    }
+    checked = {key: names.get(value, value) if key in ("level", "within") else value for key, value in rule.items()}
     for key in ("level", "within"):
         if checked.get(key, levels[0]) not in levels:
             allowed = f"Allowed: {', '.join(levels)}, coarsest, finest."
-            raise CatalogError(
-                "The taxonomy names a level that the catalogue lacks.", allowed=allowed, received=rule
-            )
+            raise CatalogError("The taxonomy names a level that the catalogue lacks.", allowed=allowed, received=rule)
     return checked
 
 
@@ -132,4 +124,4 @@ def _find_common(table: pl.DataFrame, rule: dict[str, Any]) -> list[str]:
     keys = [rule["within"], rule["level"]] if "within" in rule else [rule["level"]]
     wanted = max(rule.get("min_count", 0), rule.get("min_share", 0.0) * len(table))
     counts = table.group_by(keys).len().filter(pl.col("len") >= wanted)
-    return counts[rule["level"]].unique().to_list()
+    return [str(value) for value in counts[rule["level"]].unique()]

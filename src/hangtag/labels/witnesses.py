@@ -112,7 +112,7 @@ def _vote_by_name(
     wanted = unclear[name].fill_null("").to_list()
     probabilities = pipeline.predict_proba(wanted) if wanted else np.empty((0, len(pipeline.classes_)))
     # A name without a single known word gets the classes' shares: that is no testimony.
-    known = np.asarray(pipeline[0].transform(wanted).sum(axis=1)).ravel() > 0 if wanted else []
+    known = [bool(row.nnz) for row in pipeline[0].transform(wanted)] if wanted else []
     return [
         Vote(str(pipeline.classes_[row.argmax()]), float(row.max())) if has_words else NOTHING
         for row, has_words in zip(probabilities, known, strict=True)
@@ -123,13 +123,13 @@ def _judge(
     pipeline: Pipeline, names: Sequence[str], labels: npt.NDArray[np.object_], min_confidence: float
 ) -> dict[str, float]:
     """Judge the classifier of names on items it has not seen, by cross-validation."""
-    known, codes = np.unique(labels, return_inverse=True)
+    codes = np.unique(labels, return_inverse=True)[1]
     folds = KFold(FOLDS, shuffle=True, random_state=0)
     # A rare label may be missing from a fold's training part; then scikit-learn gives it no probability.
     common = np.bincount(codes)[codes] >= 2 * FOLDS
     names, codes = [text for text, keep in zip(names, common, strict=True) if keep], codes[common]
-    known, codes = np.unique(codes, return_inverse=True)
-    if len(known) < 2:
+    codes = np.unique(codes, return_inverse=True)[1]
+    if codes.max(initial=0) < 1:
         return {}
     probabilities = cross_val_predict(pipeline, names, codes, cv=folds, method="predict_proba")
     correct = probabilities.argmax(axis=1) == codes

@@ -1,5 +1,6 @@
 """Bring Keras in, on the TensorFlow backend unless the environment names another."""
 
+import logging
 import os
 from typing import Any
 
@@ -16,6 +17,8 @@ def import_keras() -> Any:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # On is what TensorFlow does by itself; said aloud, it does not print a line about it.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    # A new shape compiles the network anew, which TensorFlow takes for a mistake and warns of.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     try:
         import keras  # noqa: PLC0415  (takes seconds; only stages that train or predict pay for it)
     except ImportError as error:

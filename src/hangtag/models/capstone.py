@@ -7,9 +7,7 @@ from hangtag.models.backend import import_keras
 from hangtag.models.preprocessing import build_preprocessing
 
 
-def build_capstone(
-    *, image_size: tuple[int, int], num_classes: int, color_mode: ColorMode, dtype: Any = None
-) -> Any:
+def build_capstone(*, image_size: tuple[int, int], num_classes: int, color_mode: ColorMode, dtype: Any = None) -> Any:
     """Build two blocks of paired convolutions, one wide dense layer and a softmax.
 
     At 80 x 60 and 30 classes it has 9,914,686 parameters in colour and 9,914,110 in gray, 9,830,912 of them

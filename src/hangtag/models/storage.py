@@ -75,7 +75,7 @@ def describe_model(model: Any) -> dict[str, Any]:
         {
             "name": layer.name,
             "type": type(layer).__name__,
-            "output_shape": [side for side in layer.output.shape[1:]],
+            "output_shape": list(layer.output.shape[1:]),
             "parameters": layer.count_params(),
         }
         for layer in model.layers

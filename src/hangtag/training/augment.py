@@ -12,6 +12,6 @@ def flip_at_random(images: Pixels, random: np.random.Generator) -> Pixels:
         images: uint8 (n, H, W, 3); changed in place.
         random: Draws which.
     """
-    chosen = random.random(len(images)) < 0.5  # noqa: PLR2004
+    chosen = random.random(len(images)) < 0.5
     images[chosen] = images[chosen, :, ::-1]
     return images

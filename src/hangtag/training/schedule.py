@@ -11,6 +11,4 @@ def build_schedule(learning_rate: float, epochs: int) -> Any:
     It is what Keras's optimizers once called `decay`. Source: the capstone's training settings.
     """
     keras = import_keras()
-    return keras.optimizers.schedules.InverseTimeDecay(
-        learning_rate, decay_steps=1, decay_rate=learning_rate / epochs
-    )
+    return keras.optimizers.schedules.InverseTimeDecay(learning_rate, decay_steps=1, decay_rate=learning_rate / epochs)

@@ -83,7 +83,7 @@ class _Training:
                 raise WorkspaceError(f"There are no items in the split {split}.", hint=hint)
         self.precision = choose_precision(config.precision)
         height, width = labelled.images.shape[1:3]
-        self.arguments = {
+        self.arguments: dict[str, Any] = {
             "image_size": (height, width),
             "num_classes": len(labelled.class_names),
             "color_mode": config.color_mode,

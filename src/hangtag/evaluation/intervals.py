@@ -1,0 +1,61 @@
+"""Give figures their 95 % interval, by drawing groups of duplicates again and again."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hangtag.evaluation.metrics import compute_macro_f1
+
+LEVEL = 0.95
+METHOD = "percentile bootstrap over groups of duplicates"
+
+
+def compute_intervals(
+    classes: npt.NDArray[np.int64],
+    predicted: npt.NDArray[np.int64],
+    group_ids: Sequence[str],
+    num_classes: int,
+    *,
+    samples: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Give the 95 % intervals of accuracy and macro-F1 over other items of the same catalogue.
+
+    Items are drawn with replacement in whole groups, because duplicates are right or wrong together.
+
+    Args:
+        classes: int64 (n,), n above 0.
+        predicted: int64 (n,).
+        group_ids: The group of each item.
+        num_classes: C.
+        samples: Draws.
+        seed: Of the draws.
+
+    Returns:
+        `level`, `method`, `samples`, and `accuracy` and `macro_f1` as [low, high].
+    """
+    cells = classes * num_classes + predicted
+    _, groups = np.unique(np.asarray(group_ids), return_inverse=True)
+    count = int(groups.max()) + 1
+    random = np.random.default_rng(seed)
+    accuracy, macro_f1 = [], []
+    for _ in range(samples):
+        weights = np.bincount(random.integers(0, count, count), minlength=count)[groups]
+        flat = np.bincount(cells, weights=weights, minlength=num_classes * num_classes)
+        confusion = flat.reshape(num_classes, num_classes)
+        accuracy.append(np.trace(confusion) / confusion.sum())
+        macro_f1.append(float(compute_macro_f1(confusion)))
+    return {
+        "level": LEVEL,
+        "method": METHOD,
+        "samples": samples,
+        "accuracy": _find_middle(accuracy),
+        "macro_f1": _find_middle(macro_f1),
+    }
+
+
+def _find_middle(values: Sequence[float]) -> list[float]:
+    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return [float(low), float(high)]
