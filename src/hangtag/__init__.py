@@ -1,3 +1,74 @@
-"""hangtag reads a fashion catalogue, learns its categories from the photographs and finds its mistakes."""
+"""hangtag reads a fashion catalogue, learns its categories from the photographs and finds its mistakes.
+
+Every stage of the command line is a function here: `prepare`, `clean`, `explore`, `train`, `evaluate`, `predict`
+and `report`; `run` is the whole chain and `demo` the same on a catalogue that hangtag draws itself.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hangtag.catalog.prepare import prepare
+    from hangtag.chain import demo, run
+    from hangtag.config import (
+        CleanConfig,
+        EvaluateConfig,
+        ExploreConfig,
+        PredictConfig,
+        PrepareConfig,
+        TrainConfig,
+    )
+    from hangtag.errors import HangtagError
+    from hangtag.evaluation.evaluate import evaluate
+    from hangtag.exploration.explore import explore
+    from hangtag.inference.classifier import Classifier
+    from hangtag.inference.predict import predict
+    from hangtag.labels.clean import clean
+    from hangtag.reporting.report import report
+    from hangtag.training.train import train
+    from hangtag.workspace import Workspace
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Classifier",
+    "CleanConfig",
+    "EvaluateConfig",
+    "ExploreConfig",
+    "HangtagError",
+    "PredictConfig",
+    "PrepareConfig",
+    "TrainConfig",
+    "Workspace",
+    "clean",
+    "demo",
+    "evaluate",
+    "explore",
+    "predict",
+    "prepare",
+    "report",
+    "run",
+    "train",
+]
+
+# Imported when first asked for: `import hangtag` takes no time, and only stages that need Keras pay for it.
+_PLACES = {
+    "prepare": "hangtag.catalog.prepare",
+    "clean": "hangtag.labels.clean",
+    "explore": "hangtag.exploration.explore",
+    "train": "hangtag.training.train",
+    "evaluate": "hangtag.evaluation.evaluate",
+    "predict": "hangtag.inference.predict",
+    "report": "hangtag.reporting.report",
+    "run": "hangtag.chain",
+    "demo": "hangtag.chain",
+    "Classifier": "hangtag.inference.classifier",
+    "Workspace": "hangtag.workspace",
+    "HangtagError": "hangtag.errors",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'hangtag' has no attribute {name!r}")
+    return getattr(import_module(_PLACES.get(name, "hangtag.config")), name)

@@ -169,6 +169,9 @@ class PredictConfig:
     items: Literal["unknown", "all"] = setting("unknown", "Predict the Unknown items, or all of them.")
 
 
+# Every stage's settings, in the order of the chain; a name stands once.
+KINDS = (PrepareConfig, CleanConfig, ExploreConfig, TrainConfig, EvaluateConfig, PredictConfig)
+
 PRESETS: dict[str, dict[str, Any]] = {
     "capstone": {
         "matcher": "class-words",
@@ -229,7 +232,7 @@ def resolve(kind: type[Config], *layers: Mapping[str, Any]) -> Config:
     return kind(**values)
 
 
-def check_names(values: Mapping[str, Any], kinds: tuple[type, ...]) -> None:
+def check_names(values: Mapping[str, Any], kinds: tuple[type, ...] = KINDS) -> None:
     """Refuse a setting that none of the stages has.
 
     Raises:

@@ -1,0 +1,131 @@
+"""The whole chain, stage after stage, from a catalogue to a report."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hangtag.catalog.demo import write_demo_catalog
+from hangtag.catalog.prepare import prepare
+from hangtag.config import (
+    CleanConfig,
+    EvaluateConfig,
+    ExploreConfig,
+    PredictConfig,
+    PrepareConfig,
+    TrainConfig,
+    check_names,
+    read_preset,
+    resolve,
+)
+from hangtag.errors import SettingsError, WorkspaceError
+from hangtag.evaluation.evaluate import evaluate
+from hangtag.exploration.explore import explore
+from hangtag.inference.predict import predict
+from hangtag.labels.clean import clean
+from hangtag.manifest import StageResult
+from hangtag.reporting.report import report
+from hangtag.training.checkpoint import has_checkpoint
+from hangtag.training.train import name_run, train
+from hangtag.workspace import Workspace
+
+COLOR_MODES = {"capstone": ("color", "gray"), "default": ("color",)}
+# The drawn catalogue is small: more epochs of smaller steps, for the moving averages of the network to settle.
+DEMO_SETTINGS: dict[str, Any] = {"epochs": 6, "batch_size": 8}
+
+
+def run(
+    catalog: str | Path,
+    workspace: str | Path | Workspace,
+    *,
+    preset: str = "default",
+    settings: Mapping[str, Any] | None = None,
+    schema: str | Path | None = None,
+    overrides: Mapping[str, object] | None = None,
+    color_modes: Sequence[str] | None = None,
+    seeds: Sequence[int] = (0,),
+    on_stage: Callable[[StageResult], None] = lambda _: None,
+) -> list[StageResult]:
+    """Take a catalogue through every stage; those whose inputs have not changed are skipped.
+
+    Args:
+        catalog: A folder, a `.zip`, or a `.csv` file.
+        workspace: The folder to write to.
+        preset: `capstone` does what the report did, in colour and gray; `default` what is best known.
+        settings: Single settings of any stage, over the preset's.
+        schema: A TOML file that describes the catalogue.
+        overrides: Single entries of that description.
+        color_modes: `color`, `gray` or both; by default the preset's.
+        seeds: A training for each.
+        on_stage: Called with the result of each stage as it ends.
+
+    Returns:
+        The stages' results, in order.
+
+    Raises:
+        HangtagError: Whatever a stage cannot do, said for people.
+    """
+    place, values = Workspace.at(workspace), dict(settings or {})
+    check_names(values)
+    layers = (read_preset(preset), values)
+    trainings = _plan_trainings(layers, color_modes or COLOR_MODES[preset], seeds)
+    results: list[StageResult] = []
+
+    def note(*done: StageResult) -> None:
+        for result in done:
+            results.append(result)
+            on_stage(result)
+
+    note(prepare(catalog, place, resolve(PrepareConfig, *layers), schema=schema, overrides=overrides))
+    note(clean(place, resolve(CleanConfig, *layers)))
+    note(explore(place, resolve(ExploreConfig, *layers)))
+    for config in trainings:
+        note(_train(place, config))
+    run_ids = [name_run(config) for config in trainings]
+    note(*evaluate(place, resolve(EvaluateConfig, *layers), run_ids=run_ids))
+    note(*predict(place, resolve(PredictConfig, *layers), run_ids=run_ids))
+    note(report(place))
+    return results
+
+
+def _plan_trainings(
+    layers: Sequence[Mapping[str, Any]], color_modes: Sequence[str], seeds: Sequence[int]
+) -> list[TrainConfig]:
+    if not color_modes or not seeds:
+        raise SettingsError("There is nothing to train.", allowed="Allowed: one colour mode and one seed or more.")
+    return [
+        resolve(TrainConfig, *layers, {"color_mode": color_mode, "seed": seed})
+        for seed in dict.fromkeys(seeds)
+        for color_mode in dict.fromkeys(color_modes)
+    ]
+
+
+def _train(place: Workspace, config: TrainConfig) -> StageResult:
+    """Train, going on with a training that was interrupted under the same settings."""
+    if has_checkpoint(place.run(name_run(config)) / "checkpoint"):
+        try:
+            return train(place, config, resume=True)
+        except WorkspaceError:
+            # Begun with other settings or labels: of no use to this chain.
+            return train(place, config)
+    return train(place, config)
+
+
+def demo(
+    workspace: str | Path | Workspace,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    on_stage: Callable[[StageResult], None] = lambda _: None,
+) -> list[StageResult]:
+    """Draw a catalogue with every defect of a real one and take it through the chain, in about a minute.
+
+    Args:
+        workspace: The folder to write to; the catalogue goes to `demo-catalog/` in it.
+        settings: Single settings of any stage.
+        on_stage: Called with the result of each stage as it ends.
+    """
+    place = Workspace.at(workspace)
+    catalog = place.root / "demo-catalog"
+    if not catalog.is_dir():
+        write_demo_catalog(catalog)
+    values = DEMO_SETTINGS | dict(settings or {})
+    return run(catalog, place, preset="capstone", settings=values, on_stage=on_stage)
