@@ -2,4 +2,6 @@
 
 from hangtag.cli import main
 
-main()
+# Processes that decode photographs may import this file again.
+if __name__ == "__main__":
+    main()

@@ -1,12 +1,14 @@
 """The whole chain, stage after stage, from a catalogue to a report."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from hangtag.catalog.demo import write_demo_catalog
 from hangtag.catalog.prepare import prepare
 from hangtag.config import (
+    DEMO_SETTINGS,
     CleanConfig,
     EvaluateConfig,
     ExploreConfig,
@@ -29,8 +31,6 @@ from hangtag.training.train import name_run, train
 from hangtag.workspace import Workspace
 
 COLOR_MODES = {"capstone": ("color", "gray"), "default": ("color",)}
-# The drawn catalogue is small: more epochs of smaller steps, for the moving averages of the network to settle.
-DEMO_SETTINGS: dict[str, Any] = {"epochs": 6, "batch_size": 8}
 
 
 def run(
@@ -42,7 +42,7 @@ def run(
     schema: str | Path | None = None,
     overrides: Mapping[str, object] | None = None,
     color_modes: Sequence[str] | None = None,
-    seeds: Sequence[int] = (0,),
+    seeds: Sequence[int] | None = None,
     on_stage: Callable[[StageResult], None] = lambda _: None,
 ) -> list[StageResult]:
     """Take a catalogue through every stage; those whose inputs have not changed are skipped.
@@ -54,8 +54,8 @@ def run(
         settings: Single settings of any stage, over the preset's.
         schema: A TOML file that describes the catalogue.
         overrides: Single entries of that description.
-        color_modes: `color`, `gray` or both; by default the preset's.
-        seeds: A training for each.
+        color_modes: `color`, `gray` or both; by default the one in `settings`, else the preset's.
+        seeds: A training for each; by default the one in `settings`, else 0.
         on_stage: Called with the result of each stage as it ends.
 
     Returns:
@@ -67,7 +67,9 @@ def run(
     place, values = Workspace.at(workspace), dict(settings or {})
     check_names(values)
     layers = (read_preset(preset), values)
-    trainings = _plan_trainings(layers, color_modes or COLOR_MODES[preset], seeds)
+    if color_modes is None:
+        color_modes = [values["color_mode"]] if "color_mode" in values else COLOR_MODES[preset]
+    trainings = _plan_trainings(layers, color_modes, [values.get("seed", 0)] if seeds is None else seeds)
     results: list[StageResult] = []
 
     def note(*done: StageResult) -> None:
@@ -102,11 +104,9 @@ def _plan_trainings(
 def _train(place: Workspace, config: TrainConfig) -> StageResult:
     """Train, going on with a training that was interrupted under the same settings."""
     if has_checkpoint(place.run(name_run(config)) / "checkpoint"):
-        try:
+        # A training that was begun with other settings or labels is of no use here: it is started anew below.
+        with suppress(WorkspaceError):
             return train(place, config, resume=True)
-        except WorkspaceError:
-            # Begun with other settings or labels: of no use to this chain.
-            return train(place, config)
     return train(place, config)
 
 
@@ -114,18 +114,33 @@ def demo(
     workspace: str | Path | Workspace,
     *,
     settings: Mapping[str, Any] | None = None,
+    color_modes: Sequence[str] | None = None,
+    seeds: Sequence[int] | None = None,
     on_stage: Callable[[StageResult], None] = lambda _: None,
 ) -> list[StageResult]:
     """Draw a catalogue with every defect of a real one and take it through the chain, in about a minute.
 
     Args:
         workspace: The folder to write to; the catalogue goes to `demo-catalog/` in it.
-        settings: Single settings of any stage.
+        settings: Single settings of any stage, over the demo's own.
+        color_modes: `color`, `gray` or both; both by default.
+        seeds: A training for each; 0 alone by default.
         on_stage: Called with the result of each stage as it ends.
+
+    Returns:
+        The stages' results, in order.
+
+    Raises:
+        HangtagError: Whatever a stage cannot do, said for people.
     """
     place = Workspace.at(workspace)
-    catalog = place.root / "demo-catalog"
-    if not catalog.is_dir():
-        write_demo_catalog(catalog)
-    values = DEMO_SETTINGS | dict(settings or {})
-    return run(catalog, place, preset="capstone", settings=values, on_stage=on_stage)
+    return run(
+        # Files that are there already stay as they are, so that a second run finds nothing to do.
+        write_demo_catalog(place.root / "demo-catalog"),
+        place,
+        preset="capstone",
+        settings={**DEMO_SETTINGS, **(settings or {})},
+        color_modes=color_modes,
+        seeds=seeds,
+        on_stage=on_stage,
+    )

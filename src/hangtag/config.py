@@ -136,6 +136,7 @@ class TrainConfig:
             self.learning_rate,
         )
         _require(0 <= self.momentum < 1, "momentum cannot be used.", "Allowed: 0 up to below 1.", self.momentum)
+        _require(0 <= self.seed < 2**32, "seed cannot be used.", "Allowed: 0 to 4294967295.", self.seed)
 
 
 @dataclass(frozen=True)
@@ -184,6 +185,9 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "default": {},
 }
+# `hangtag demo` has these over the preset capstone. The drawn catalogue is small: smaller steps, for the moving
+# averages of the network to settle.
+DEMO_SETTINGS: dict[str, Any] = {"epochs": 6, "batch_size": 8}
 
 
 def read_preset(name: str) -> dict[str, Any]:

@@ -77,7 +77,7 @@ def _draw_legs(canvas: Canvas, rng: random.Random, length: float) -> None:
 def draw_dress(canvas: Canvas, rng: random.Random) -> None:
     """A narrow waist over a wide skirt, with or without sleeves."""
     shoulder, waist, hem = rng.uniform(6, 11), rng.uniform(6, 9), rng.uniform(58, 73)
-    half = [(30 + 4, 9), (30 + shoulder, 10)]
+    half: list[tuple[float, float]] = [(30 + 4, 9), (30 + shoulder, 10)]
     if rng.random() < 0.35:
         half += [(30 + shoulder + 9, 24), (30 + shoulder + 4, 26)]
     half += [(30 + shoulder - 1, 20), (30 + waist, 33), (30 + rng.uniform(13, 22), hem)]
@@ -164,7 +164,7 @@ def _draw_straps(canvas: Canvas, rng: random.Random, top: float) -> None:
     color, dark = canvas.look.color, shade(canvas.look.color, 0.75)
     canvas.fill([(6.5, top), (6.5, top - 13), (11, top - 12), (13, top)], dark, rounds=1)
     width = rng.uniform(2, 4)
-    bands = [[(38 - width, 54), (42 - width, 44), (47, 44), (52, 54)]]
+    bands: list[list[tuple[float, float]]] = [[(38 - width, 54), (42 - width, 44), (47, 44), (52, 54)]]
     if rng.random() < 0.6:
         bands += [[(25 - width, top * 0.5 + 27), (29 - width, 40), (34, 40), (36, 54)]]
     for band in bands:

@@ -53,7 +53,7 @@ class Classifier:
             float32 (n, num_classes); each row adds up to 1.
 
         Raises:
-            ModelError: The pixels are of another shape or type.
+            ModelError: The pixels are of another shape or type, or the model gives no numbers for them.
         """
         if images.ndim != 4 or images.shape[1:] != (*self.image_size, 3) or images.dtype != np.uint8:
             raise ModelError(
@@ -74,6 +74,9 @@ class Classifier:
 
         Returns:
             float32 (n, num_classes), in the order of `rows`.
+
+        Raises:
+            ModelError: The pixels are of another shape or type, or the model gives no numbers for them.
         """
         with show_progress(title, len(rows), "photographs") as bar:
 
@@ -87,7 +90,13 @@ class Classifier:
         return np.concatenate(batches) if batches else np.empty((0, len(self.class_names)), np.float32)
 
     def _predict_batch(self, images: Pixels) -> Probs:
-        # Filled up to a whole batch, so that the network is not compiled again for what is left over.
-        filled = np.zeros((BATCH, *images.shape[1:]), np.uint8)
+        # Filled up to a power of two: a few shapes to compile for, and one photograph does not cost a batch.
+        filled = np.zeros((1 << (len(images) - 1).bit_length(), *images.shape[1:]), np.uint8)
         filled[: len(images)] = images
-        return np.asarray(self.model.predict_on_batch(filled)[: len(images)], np.float32)
+        probs = np.asarray(self.model.predict_on_batch(filled)[: len(images)], np.float32)
+        if not np.isfinite(probs).all():
+            raise ModelError(
+                "The model gives no numbers for some photographs: its training went astray.",
+                hint="Train it again, with a smaller --learning-rate.",
+            )
+        return probs

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import polars.selectors as cs
+from PIL import Image
 
 from hangtag.artifacts import hash_file, write_csv, write_parquet
 from hangtag.config import PredictConfig
@@ -49,7 +51,8 @@ def predict(
     place = Workspace.at(workspace)
     labelled = read_labelled(place)
     chosen = select_runs(place, run_ids)
-    models = {run_id: hash_file(place.run(run_id) / "model.json") for run_id in chosen}
+    # All of them, because each run's differences tell of the others.
+    models = {f"runs/{run_id}": hash_file(place.run(run_id) / "model.json") for run_id in chosen}
     records = {
         run_id: StageRecord("predict", place.predictions(run_id), {"labels": labelled.digest, **models}, config)
         for run_id in chosen
@@ -88,10 +91,10 @@ def describe_predictions(item_ids: pl.Series, probs: Probs, class_names: Sequenc
         {
             "item_id": item_ids,
             "predicted_label": column(names[order[:, 0]], pl.String),
-            "confidence": column(sorted_probs[:, 0], pl.Float64).round(4),
+            "confidence": column(sorted_probs[:, 0], pl.Float64),
             "second_label": column(names[order[:, 1]], pl.String),
-            "second_confidence": column(sorted_probs[:, 1], pl.Float64).round(4),
-            "pred_probs": column(probs.tolist(), pl.List(pl.Float32)),
+            "second_confidence": column(sorted_probs[:, 1], pl.Float64),
+            "pred_probs": pl.Series(probs, dtype=pl.Array(pl.Float32, probs.shape[1])).cast(pl.List(pl.Float32)),
         }
     )
 
@@ -125,20 +128,35 @@ def _write(
     given = {schema.name: items[schema.name]} if schema.name else {}
     given["given_label"] = items[schema.levels[-1]]
     readable = table.drop("pred_probs").with_columns(**given)
-    write_csv(paths[0], readable.select("item_id", *given, pl.exclude("item_id", *given)))
-    write_parquet(paths[1], table.select("item_id", "predicted_label", "confidence", "pred_probs"))
     differences = find_differences(run_id, tables)
-    write_csv(paths[2], differences)
-    shown = items["image_index"].head(SHEET_ITEMS)
-    captions = [
-        f"{label}\n{confidence:.0%}\n{item_id}"
-        for label, confidence, item_id in table.head(SHEET_ITEMS)
-        .select("predicted_label", "confidence", "item_id")
-        .iter_rows()
-    ]
-    sheet = draw_contact_sheet(
-        [labelled.images[row] for row in shown], captions, columns=6, title=f"What {run_id} sees"
-    )
-    save_figure(sheet, paths[3])
+    write_csv(paths[0], _round(readable.select("item_id", *given, pl.exclude("item_id", *given))))
+    write_parquet(paths[1], table.select("item_id", "predicted_label", "confidence", "pred_probs"))
+    write_csv(paths[2], _round(differences))
+    save_figure(_draw_sheet(run_id, labelled, items, table), paths[3])
     counts = {"items": len(items), "differing": differences["item_id"].n_unique()}
     return record.finish(counts, paths)
+
+
+def _round(table: pl.DataFrame) -> pl.DataFrame:
+    """Round the confidences for people; the Parquet file keeps them whole."""
+    return table.with_columns(cs.float().round(4))
+
+
+def _draw_sheet(run_id: str, labelled: Labelled, items: pl.DataFrame, table: pl.DataFrame) -> Image.Image:
+    """Show the first items with their predicted labels."""
+    shown = table.head(SHEET_ITEMS).select("predicted_label", "confidence", "item_id")
+    captions = [
+        f"{label}\n{describe_confidence(confidence)}\n{item_id}" for label, confidence, item_id in shown.iter_rows()
+    ]
+    pictures = [labelled.images[row] for row in items["image_index"].head(SHEET_ITEMS)]
+    title = f"{len(table):,} items as {run_id} labels them"
+    if not len(table):
+        title = f"There is no {UNKNOWN} item for {run_id} to label"
+    elif len(table) > SHEET_ITEMS:
+        title += f", the first {SHEET_ITEMS}"
+    return draw_contact_sheet(pictures, captions, columns=6, title=title)
+
+
+def describe_confidence(confidence: float) -> str:
+    """Give a probability for a caption; `100%` is kept for certainty."""
+    return ">99%" if 0.995 <= confidence < 1 else f"{confidence:.0%}"

@@ -11,7 +11,7 @@ HINT = "Run `hangtag train` with this workspace first."
 
 
 def select_runs(workspace: Workspace, run_ids: Sequence[str] | None) -> list[str]:
-    """Give the runs asked for, or all finished ones.
+    """Give the runs asked for, each once, or all finished ones.
 
     Raises:
         WorkspaceError: There is no finished run, or none of that name.
@@ -25,7 +25,7 @@ def select_runs(workspace: Workspace, run_ids: Sequence[str] | None) -> list[str
         if run_id not in finished:
             allowed = f"Finished runs: {', '.join(finished)}."
             raise WorkspaceError("There is no such finished run.", allowed=allowed, received=run_id)
-    return list(run_ids)
+    return list(dict.fromkeys(run_ids))
 
 
 def load_classifier(workspace: Workspace, run_id: str, labelled: Labelled) -> Classifier:

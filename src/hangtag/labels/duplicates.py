@@ -87,7 +87,10 @@ def group_duplicates(pixel_hashes: Sequence[str], hashes: Hashes, max_distance: 
 
 
 def find_close_pairs(unique: Hashes, max_distance: int) -> tuple[Indices, Indices]:
-    """Give all pairs of positions in sorted distinct hashes that differ in at most `max_distance` bits (up to 2)."""
+    """Give pairs of positions in sorted distinct hashes that differ in at most `max_distance` bits, up to 2.
+
+    Of the pairs that are two bits apart, as many are given as make all of them hang together.
+    """
     bits = np.uint64(1) << np.arange(64, dtype=np.uint64)
     left, right = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     if max_distance >= 1:

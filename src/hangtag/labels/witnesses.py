@@ -105,7 +105,7 @@ def _vote_by_name(
     # right, and .996 right above .9 probability (docs/experiments.md).
     pipeline = make_pipeline(
         TfidfVectorizer(token_pattern=r"(?u)\b\w+\b", sublinear_tf=True),
-        SGDClassifier(loss="log_loss", alpha=1e-6, max_iter=20, tol=1e-3, random_state=0),
+        SGDClassifier(loss="log_loss", alpha=1e-6, max_iter=200, tol=1e-3, random_state=0),
     )
     figures = _judge(pipeline, names, labels, min_confidence)
     pipeline.fit(names, labels)

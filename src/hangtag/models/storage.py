@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -11,11 +11,13 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from hangtag.artifacts import hash_file, read_json, write_json, write_whole
+from hangtag.config import ColorMode
 from hangtag.errors import ModelError
 from hangtag.models.preprocessing import RESCALE
 from hangtag.models.registry import build_model
 
 FORMAT = 1
+LARGEST_SIDE = 2048
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
 Weights = dict[str, npt.NDArray[np.float32]]
 
@@ -150,19 +152,35 @@ def _read_description(folder: Path) -> dict[str, Any]:
         raise ModelError("There is no model in this folder.", allowed=f"Wanted: {DESCRIPTION}.", received=str(folder))
     try:
         description = read_json(path)
-        form = description["format"]
-        wanted = {"image_size", "num_classes", "color_mode"}
-        is_complete = set(description["arguments"]) == wanted and "sha256" in description["weights"]
-        is_complete = is_complete and isinstance(description["class_names"], list) and "architecture" in description
+        is_readable = description["format"] == FORMAT and _is_complete(description)
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError("The model's description is damaged.", received=str(path)) from error
-    if form != FORMAT or not is_complete:
+    if not is_readable:
         raise ModelError(
             "The model's description is not one that this version reads.",
             allowed=f"Allowed: format {FORMAT}, complete.",
             received=str(path),
         )
     return dict(description)
+
+
+def _is_complete(description: Mapping[str, Any]) -> bool:
+    """Say whether all that loading needs is there and of the right type; a file from elsewhere may hold anything."""
+    arguments = description["arguments"]
+    size, names = arguments["image_size"], description["class_names"]
+    return (
+        set(arguments) == {"image_size", "num_classes", "color_mode"}
+        and isinstance(description["architecture"], str)
+        and isinstance(description["weights"]["sha256"], str)
+        and arguments["color_mode"] in get_args(ColorMode)
+        and isinstance(size, list)
+        and len(size) == 2
+        # A network for larger sides would fill the memory before its weights are compared.
+        and all(type(number) is int and number <= LARGEST_SIDE for number in size)
+        and type(arguments["num_classes"]) is int
+        and isinstance(names, list)
+        and all(isinstance(name, str) for name in names)
+    )
 
 
 def _load_weights(folder: Path, sha256: str) -> Weights:

@@ -1,6 +1,7 @@
 """Stage `train`: a classifier learnt from the labelled photographs, its history and its settings."""
 
 import dataclasses
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ import polars as pl
 
 from hangtag.artifacts import write_csv, write_text
 from hangtag.config import TrainConfig, to_toml
-from hangtag.errors import WorkspaceError
+from hangtag.errors import SettingsError, WorkspaceError
 from hangtag.labels.labelled import Labelled, read_labelled
+from hangtag.manifest import NAME as MANIFEST
 from hangtag.manifest import StageRecord, StageResult, read_versions
 from hangtag.models.backend import import_keras
 from hangtag.models.registry import build_model
@@ -111,6 +113,12 @@ class _Training:
     def fit(self, state: TrainingState) -> None:
         while state.epoch < self.config.epochs:
             line = self._run_epoch(state.epoch + 1)
+            if not math.isfinite(line["loss"] + line["val_loss"]):
+                raise SettingsError(
+                    f"The training diverged: in epoch {line['epoch']} the loss is no longer a number.",
+                    hint="Train with a smaller --learning-rate.",
+                    received=self.config.learning_rate,
+                )
             state.history.append(line)
             best = state.history[state.best_epoch - 1]["val_accuracy"] if state.best_epoch else -1.0
             if line["val_accuracy"] > best:
@@ -174,6 +182,8 @@ class _Training:
 
     def save(self, state: TrainingState) -> list[Path]:
         best = state.history[state.best_epoch - 1]
+        # From here on the folder is no longer the earlier run's, if there was one; a kill must not leave its manifest.
+        (self.folder / MANIFEST).unlink(missing_ok=True)
         history, settings = self.folder / "history.csv", self.folder / "config.toml"
         write_csv(history, pl.DataFrame(state.history))
         write_text(settings, to_toml(self.config))

@@ -1,0 +1,174 @@
+"""Everything in a workspace that the page tells of, read once, with a digest of each part."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from hangtag.artifacts import read_json
+from hangtag.catalog.prepared import Prepared, read_prepared
+from hangtag.labels.labelled import Labelled, read_labelled
+from hangtag.manifest import compute_digest, read_manifest, require_manifest
+from hangtag.reporting.capstone import find_capstone
+from hangtag.workspace import Workspace
+
+PAGE_FILES = (".jinja", ".css", ".js", ".toml", ".py")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run, with what was written about it since.
+
+    Attributes:
+        run_id: Its name.
+        folder: Where it lies.
+        manifest: Its manifest.
+        model: Its `model.json`.
+        report: Its `evaluation/report.json`, or None where it is not judged yet.
+        is_predicted: Whether its predictions are there.
+    """
+
+    run_id: str
+    folder: Path
+    manifest: dict[str, Any]
+    model: dict[str, Any]
+    report: dict[str, Any] | None
+    is_predicted: bool
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The resolved settings it was trained with."""
+        return dict(self.manifest["settings"])
+
+    @property
+    def color_mode(self) -> str:
+        """`color` or `gray`."""
+        return str(self.model["preprocessing"]["color_mode"])
+
+    @property
+    def kind(self) -> tuple[tuple[str, str], ...]:
+        """All settings but the seed: runs of one kind differ by chance alone."""
+        return tuple(sorted((key, str(value)) for key, value in self.settings.items() if key != "seed"))
+
+    @cached_property
+    def history(self) -> pl.DataFrame:
+        """Its `history.csv`: a row an epoch."""
+        return pl.read_csv(self.folder / "history.csv")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the chapters are made from.
+
+    Attributes:
+        workspace: Where it all lies.
+        prepared: The prepared catalogue.
+        labelled: The cleaned labels.
+        prepare_manifest: The manifest of `prepare`.
+        clean_manifest: The manifest of `clean`.
+        is_explored: Whether the figures of `explore` are there.
+        runs: The finished runs, in alphabetical order.
+        capstone: The capstone's own figures where the catalogue is the capstone's, else None.
+    """
+
+    workspace: Workspace
+    prepared: Prepared
+    labelled: Labelled
+    prepare_manifest: dict[str, Any]
+    clean_manifest: dict[str, Any]
+    is_explored: bool
+    runs: tuple[Run, ...]
+    capstone: dict[str, Any] | None
+
+    @property
+    def judged_runs(self) -> tuple[Run, ...]:
+        """The runs that are evaluated."""
+        return tuple(run for run in self.runs if run.report)
+
+    def find_capstone_results(self, run: Run, part: str) -> Any:
+        """Give the capstone's entry of `part` for the run's colour mode, or None."""
+        return self.capstone[part].get(run.color_mode) if self.capstone else None
+
+
+def compute_input_digests(workspace: Workspace) -> dict[str, str]:
+    """Give a digest for every part of the workspace, and for the page's own templates.
+
+    Parts that are not made yet are left out, so that the page is made again once they are.
+
+    Raises:
+        WorkspaceError: Nothing is prepared or nothing is cleaned.
+    """
+    folders = {"exploration": workspace.exploration}
+    for run_id in workspace.run_ids():
+        folders[f"runs/{run_id}"] = workspace.run(run_id)
+        folders[f"runs/{run_id}/evaluation"] = workspace.evaluation(run_id)
+        folders[f"runs/{run_id}/predictions"] = workspace.predictions(run_id)
+    digests = {
+        "prepared": _digest(require_manifest(workspace.prepared, "Run `hangtag prepare CATALOG` first.")),
+        "labels": _digest(require_manifest(workspace.labels, "Run `hangtag clean` first.")),
+        "page": _hash_page(),
+    }
+    for name, folder in folders.items():
+        if manifest := read_manifest(folder):
+            digests[name] = _digest(manifest)
+    return digests
+
+
+def _digest(manifest: Mapping[str, Any]) -> str:
+    """Give a digest of what a stage wrote and of what the page quotes from its manifest."""
+    return hashlib.sha256(
+        repr((compute_digest(manifest), manifest["settings"], manifest["counts"])).encode()
+    ).hexdigest()
+
+
+def _hash_page() -> str:
+    """Give a digest of the files in this package, so that a new template makes a new page."""
+    found = hashlib.sha256()
+
+    def add(folder: Traversable) -> None:
+        for entry in sorted(folder.iterdir(), key=lambda each: each.name):
+            if entry.is_dir():
+                add(entry)
+            elif entry.name.endswith(PAGE_FILES):
+                found.update(entry.name.encode() + entry.read_bytes())
+
+    add(resources.files("hangtag.reporting"))
+    return found.hexdigest()
+
+
+def read_inputs(workspace: Workspace) -> Inputs:
+    """Read what the page tells of; the parts after `clean` may be missing.
+
+    Raises:
+        WorkspaceError: Nothing is prepared or cleaned, or the labels are older than the prepared catalogue.
+    """
+    labelled = read_labelled(workspace)
+    return Inputs(
+        workspace=workspace,
+        prepared=read_prepared(workspace),
+        labelled=labelled,
+        prepare_manifest=require_manifest(workspace.prepared, "Run `hangtag prepare CATALOG` first."),
+        clean_manifest=require_manifest(workspace.labels, "Run `hangtag clean` first."),
+        is_explored=read_manifest(workspace.exploration) is not None,
+        runs=tuple(_read_run(workspace, run_id) for run_id in workspace.run_ids()),
+        capstone=find_capstone(labelled.schema, labelled.class_names),
+    )
+
+
+def _read_run(workspace: Workspace, run_id: str) -> Run:
+    folder = workspace.run(run_id)
+    evaluation = workspace.evaluation(run_id)
+    return Run(
+        run_id=run_id,
+        folder=folder,
+        manifest=require_manifest(folder, "Run `hangtag train` first."),
+        model=read_json(folder / "model.json"),
+        report=read_json(evaluation / "report.json") if read_manifest(evaluation) else None,
+        is_predicted=read_manifest(workspace.predictions(run_id)) is not None,
+    )

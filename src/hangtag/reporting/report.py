@@ -1,0 +1,112 @@
+"""Stage `report`: all that a workspace holds as one page of HTML that needs no network."""
+
+import base64
+import hashlib
+import shlex
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from hangtag.artifacts import write_text
+from hangtag.manifest import StageRecord, StageResult
+from hangtag.reporting.chapters.architecture import build_architecture
+from hangtag.reporting.chapters.comparison import build_comparison
+from hangtag.reporting.chapters.evaluation import build_evaluation
+from hangtag.reporting.chapters.exploration import build_exploration
+from hangtag.reporting.chapters.labels import build_labels
+from hangtag.reporting.chapters.overview import build_overview
+from hangtag.reporting.chapters.predictions import build_predictions
+from hangtag.reporting.chapters.sources import build_sources
+from hangtag.reporting.chapters.splits import build_splits
+from hangtag.reporting.inputs import Inputs, compute_input_digests, read_inputs
+from hangtag.reporting.numbers import FILTERS
+from hangtag.workspace import Workspace
+
+CHAPTERS = {
+    "overview": build_overview,
+    "sources": build_sources,
+    "labels": build_labels,
+    "exploration": build_exploration,
+    "splits": build_splits,
+    "architecture": build_architecture,
+    "evaluation": build_evaluation,
+    "predictions": build_predictions,
+    "comparison": build_comparison,
+}
+HEADINGS = {
+    "sources": "Data sources",
+    "labels": "Labels",
+    "exploration": "Exploration",
+    "splits": "Pre-processing and splits",
+    "architecture": "The network",
+    "evaluation": "Evaluation",
+    "predictions": "Unknown items",
+}
+
+
+def report(workspace: str | Path | Workspace) -> StageResult:
+    """Write `report.html`: the catalogue, its labels, and every run's results, chapter by chapter.
+
+    The page holds its figures, styles and scripts itself. Stages that have not run are named with the
+    command that runs them.
+
+    Args:
+        workspace: A workspace that is prepared and cleaned, at the least.
+
+    Raises:
+        WorkspaceError: Nothing is prepared or cleaned.
+    """
+    place = Workspace.at(workspace)
+    record = StageRecord("report", place.root / "report", compute_input_digests(place), {})
+    if current := record.find_current():
+        return current
+    inputs = read_inputs(place)
+    write_text(place.report, render_page(inputs))
+    # The page lies beside the manifest's folder, where people look for it; the path says so to the record.
+    record.folder.mkdir(exist_ok=True)
+    outputs = [record.folder / ".." / place.report.name]
+    counts = {"runs": len(inputs.runs), "judged": len(inputs.judged_runs), "bytes": place.report.stat().st_size}
+    return record.finish(counts, outputs)
+
+
+def render_page(inputs: Inputs) -> str:
+    """Give the page's HTML; every name and label of the catalogue in it is escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("hangtag.reporting", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(FILTERS)
+    chapters: dict[str, Any] = {name: build(inputs) for name, build in CHAPTERS.items()}
+    closing = "Beside the capstone" if inputs.capstone else "What the figures are worth"
+    scripts = [_read_plotly(), _read_template("page.js")]
+    return environment.get_template("page.html.jinja").render(
+        **chapters,
+        chapters=[*HEADINGS.items(), ("comparison", closing)],
+        title=inputs.labelled.schema.table or "catalogue",
+        workspace=shlex.quote(inputs.workspace.root.name),
+        is_capstone=inputs.capstone is not None,
+        css=Markup(_read_template("page.css")),  # noqa: S704 - our own file
+        scripts=[Markup(script) for script in scripts],  # noqa: S704 - our own and plotly's
+        script_hashes=[_hash_script(script) for script in scripts],
+    )
+
+
+def _read_template(name: str) -> str:
+    return (resources.files("hangtag.reporting") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _read_plotly() -> str:
+    from plotly.offline import get_plotlyjs  # noqa: PLC0415 - slow to import
+
+    return str(get_plotlyjs())
+
+
+def _hash_script(script: str) -> str:
+    """Give a script's hash for the page's policy, so that the browser runs it and no other."""
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")

@@ -1,0 +1,81 @@
+(() => {
+  "use strict";
+  const read = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const clear = "rgba(0,0,0,0)";
+
+  function style(node, trace) {
+    const ink = read("--ink"), paper = read("--paper");
+    const layout = {
+      paper_bgcolor: clear, plot_bgcolor: clear, dragmode: false, template: {},
+      font: { family: getComputedStyle(document.body).fontFamily, color: ink, size: 12 },
+      hoverlabel: { bgcolor: read("--raised"), bordercolor: read("--hairline"), font: { color: ink, size: 13 } },
+      margin: { l: 4, r: 4, t: 4, b: 4 },
+    };
+    if (node.dataset.kind === "sunburst") {
+      layout.height = Math.min(node.clientWidth, 680);
+      layout.uniformtext = { minsize: 9, mode: "hide" };
+      trace.marker.line = { color: paper, width: 0.8 };
+      trace.marker.colors[0] = paper;
+    } else {
+      const size = Number(node.dataset.size);
+      layout.height = Math.max(360, 25 * size + 150);
+      node.style.minWidth = `${Math.max(300, 22 * size + 160)}px`;
+      layout.width = Math.min(Math.max(node.clientWidth, 300), 25 * size + 240);
+      layout.xaxis = { title: { text: "Predicted label" }, tickangle: -90, automargin: true, showgrid: false, zeroline: false, fixedrange: true, dtick: 1 };
+      layout.yaxis = { title: { text: "Label" }, autorange: "reversed", automargin: true, showgrid: false, zeroline: false, fixedrange: true, dtick: 1 };
+      trace.colorscale = [[0, read("--cell")], [1, read("--accent")]];
+    }
+    return layout;
+  }
+
+  function draw(node) {
+    if (!node.clientWidth) return;
+    const trace = JSON.parse(document.querySelector(`script[data-for="${node.id}"]`).textContent);
+    const layout = style(node, trace);
+    Plotly.react(node, [trace], layout, { displayModeBar: false, responsive: node.dataset.kind === "sunburst" });
+  }
+
+  const figures = [...document.querySelectorAll(".interactive")];
+  const drawAll = () => figures.forEach(draw);
+
+  function choose(group, place) {
+    for (const panel of document.querySelectorAll(".panel")) {
+      if (panel.dataset.group !== group) continue;
+      panel.hidden = panel.dataset.place !== place;
+      if (!panel.hidden) panel.querySelectorAll(".interactive").forEach(draw);
+    }
+    for (const picker of document.querySelectorAll(".picker")) {
+      if (picker.dataset.group !== group) continue;
+      for (const input of picker.querySelectorAll("input")) input.checked = input.value === place;
+      for (const select of picker.querySelectorAll("select")) select.value = place;
+    }
+  }
+
+  document.addEventListener("change", (event) => {
+    const picker = event.target.closest(".picker");
+    if (!picker) return;
+    // Panels of other heights must not move the picker away from under the reader's hand.
+    const top = picker.getBoundingClientRect().top;
+    choose(picker.dataset.group, event.target.value);
+    scrollBy({ top: picker.getBoundingClientRect().top - top, behavior: "instant" });
+  });
+
+  // A browser may bring back the choices of an earlier visit.
+  for (const picker of document.querySelectorAll(".picker")) {
+    const chosen = picker.querySelector("select, input:checked");
+    if (chosen) choose(picker.dataset.group, chosen.value);
+  }
+  drawAll();
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
+  addEventListener("resize", () => { clearTimeout(drawAll.later); drawAll.later = setTimeout(drawAll, 150); });
+
+  const links = new Map([...document.querySelectorAll(".toc a")].map((link) => [link.hash.slice(1), link]));
+  const seen = new IntersectionObserver((entries) => {
+    for (const entry of entries) {
+      if (!entry.isIntersecting) continue;
+      links.forEach((link) => link.removeAttribute("aria-current"));
+      links.get(entry.target.id).setAttribute("aria-current", "true");
+    }
+  }, { rootMargin: "-15% 0px -80% 0px" });
+  for (const id of links.keys()) seen.observe(document.getElementById(id));
+})();

@@ -1,0 +1,89 @@
+"""Say in a few lines of at most 80 columns what a stage did, what went wrong, or how to go on."""
+
+import textwrap
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from hangtag.manifest import StageResult
+
+WIDTH = 80
+# Stands for the spaces at which no line may break.
+KEPT_SPACE = "\0"
+
+
+def describe_result(result: StageResult) -> str:
+    """Give a heading (stage, run, seconds), then what the stage counted and the folder it wrote to."""
+    outcome = "unchanged, skipped" if result.skipped else f"done in {describe_seconds(result.seconds)}"
+    pieces = [*_list_counts(result.counts), f"in {_shorten(result.folder)}"]
+    # A name stays with its number: a line breaks between pieces only.
+    kept = [piece.replace(" ", KEPT_SPACE) for piece in pieces]
+    body = textwrap.fill(
+        " · ".join(kept),
+        WIDTH,
+        initial_indent="  ",
+        subsequent_indent="  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return f"{_name(result)}: {outcome}\n{body.replace(KEPT_SPACE, ' ')}"
+
+
+def _name(result: StageResult) -> str:
+    """Give the stage's name, with the run's where there is one for each run."""
+    if result.stage == "train":
+        return f"train {result.folder.name}"
+    if result.stage in ("evaluate", "predict"):
+        return f"{result.stage} {result.folder.parent.name}"
+    return result.stage
+
+
+def _list_counts(counts: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in counts.items():
+        name = f"{prefix}{key.replace('_', ' ')}"
+        if isinstance(value, Mapping):
+            yield from _list_counts(value, f"{name} ")
+        else:
+            yield f"{name} {describe_value(value)}"
+
+
+def describe_value(value: object) -> str:
+    """Give a count as people read it: 44,441 or 0.9132, yes or no, a list between commas."""
+    match value:
+        case None:
+            return "none"
+        case bool():
+            return "yes" if value else "no"
+        case int():
+            return f"{value:,}"
+        case float():
+            return f"{value:,.4f}".rstrip("0").rstrip(".")
+        case list() | tuple():
+            return ", ".join(describe_value(each) for each in value) or "none"
+    return str(value)
+
+
+def describe_seconds(seconds: float) -> str:
+    """Give a duration as `3.2 s`, `4 min 05 s` or `2 h 06 min`."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min"
+
+
+def _shorten(folder: Path) -> str:
+    """Give a path from the current folder where it lies below it."""
+    here = Path.cwd()
+    return str(folder.relative_to(here) if folder.is_relative_to(here) else folder)
+
+
+def describe_stop(command: str) -> str:
+    """Say what a Ctrl-C has left and which command goes on."""
+    if command == "train":
+        return "Stopped. Every finished epoch is kept; to go on, run the same command with --resume."
+    if command in ("run", "demo"):
+        return "Stopped. Every finished stage and epoch is kept; to go on, run the same command."
+    return "Stopped. Nothing is left half written; to do it, run the same command."

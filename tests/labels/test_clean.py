@@ -1,0 +1,130 @@
+"""Cleaning: the rules, the matches and the splits, on small tables; twice gives what once gave."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from hangtag.artifacts import read_json
+from hangtag.catalog.prepare import prepare
+from hangtag.config import CleanConfig
+from hangtag.errors import CatalogError, WorkspaceError
+from hangtag.labels.clean import clean
+from hangtag.labels.labelled import read_labelled
+from hangtag.workspace import Workspace
+
+KINDS = {"Tee": 40, "Boot": 30, "Sock": 20, "Rare": 2, "Odd": 8}
+TAXONOMY = """
+name = "test"
+[[rules]]
+rule = "start"
+level = "kind"
+[[rules]]
+rule = "drop_rare"
+max_count = 3
+[[rules]]
+rule = "relabel"
+labels = ["Odd"]
+"""
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    """A catalogue of noise pictures; two Tees and one Odd item share their pixels."""
+    folder, random, rows = tmp_path / "catalog", np.random.default_rng(0), ["id,kind,name"]
+    (folder / "images").mkdir(parents=True)
+    from PIL import Image
+
+    number, shared = 0, random.integers(0, 256, (80, 60, 3), dtype=np.uint8)
+    for kind, count in KINDS.items():
+        for position in range(count):
+            number += 1
+            same = (kind == "Tee" and position < 2) or (kind == "Odd" and position == 0)
+            pixels = shared if same else random.integers(0, 256, (80, 60, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / "images" / f"{number}.png")
+            words = {"Odd": ["mystery", "red tee", "two tees", "boots"][position % 4]}.get(kind, f"red {kind.lower()}")
+            rows.append(f"{number},{kind},{words}")
+    (folder / "t.csv").write_text("\n".join(rows))
+    (folder / "rules.toml").write_text(TAXONOMY)
+    (folder / "catalog.toml").write_text(
+        'table = "t.csv"\nname = "name"\nlevels = ["kind"]\nimage = "images/{id}.png"\ntaxonomy = "rules.toml"\n'
+    )
+    prepare(folder, tmp_path / "w")
+    return tmp_path / "w"
+
+
+def test_class_words_match_by_stem(workspace: Path) -> None:
+    result = clean(workspace, CleanConfig(matcher="class-words"))
+    assert result.counts["items"] == 98
+    assert result.counts["dropped"] == 2
+    assert (result.counts["relabelled"], result.counts["unknown"]) == (6, 2)
+    changes = pl.read_csv(workspace / "labels" / "label_changes.csv", infer_schema=False)
+    assert len(changes) == 10
+    odd = changes.filter(pl.col("rule") == "relabel")["new"].to_list()
+    assert odd == ["Unknown", "Tee", "Tee", "Boot"] * 2
+
+
+def test_witnesses_decide_and_say_how_sure(workspace: Path) -> None:
+    clean(workspace, CleanConfig())
+    changes = pl.read_csv(workspace / "labels" / "label_changes.csv").filter(pl.col("rule") == "relabel")
+    first, second = changes.row(0, named=True), changes.row(1, named=True)
+    assert (first["new"], first["witness"], first["score"]) == ("Tee", "photograph", 1.0)
+    assert (second["new"], second["witness"]) == ("Tee", "name")
+    assert second["score"] >= 0.9
+    # "mystery" is no word of any labelled name, and this item's pixels are its own.
+    assert changes.row(4, named=True)["new"] == "Unknown"
+
+
+def test_unknown_items_are_in_no_split_and_every_label_is_in_each(workspace: Path) -> None:
+    clean(workspace, CleanConfig(matcher="class-words"))
+    labelled = read_labelled(Workspace.at(workspace))
+    assert labelled.class_names == ("Boot", "Sock", "Tee")
+    assert labelled.table.filter(pl.col("label") == "Unknown")["split"].null_count() == 2
+    known = labelled.table.filter(pl.col("label") != "Unknown")
+    assert known.group_by("label").agg(pl.col("split").n_unique())["split"].to_list() == [3, 3, 3]
+    assert known.group_by("group_id").agg(pl.col("split").n_unique())["split"].max() == 1
+    assert known.filter(pl.col("item_id").is_in(["1", "2"]))["group_id"].n_unique() == 1
+
+
+def test_twice_gives_what_once_gave(workspace: Path) -> None:
+    clean(workspace, CleanConfig())
+    files = {path.name: path.read_bytes() for path in (workspace / "labels").iterdir() if path.name != "manifest.json"}
+    (workspace / "labels" / "manifest.json").unlink()
+    assert not clean(workspace, CleanConfig()).skipped
+    for name, content in files.items():
+        assert (workspace / "labels" / name).read_bytes() == content
+    assert clean(workspace, CleanConfig()).skipped
+    assert not clean(workspace, CleanConfig(split_seed=1)).skipped
+
+
+def test_the_cleaned_table_has_the_own_columns_and_the_label(workspace: Path) -> None:
+    clean(workspace, CleanConfig(matcher="class-words"))
+    table = pl.read_csv(workspace / "labels" / "styles_cleaned.csv")
+    assert table.columns == ["id", "kind", "name", "Class"]
+    assert len(table) == 98
+    balance = read_json(workspace / "labels" / "balance.json")
+    assert balance["raw"]["n"] == 100
+    assert balance["cleaned"]["columns"]["Class"]["num_values"] == 3
+
+
+def test_a_sample_keeps_every_label_and_all_unknown(workspace: Path) -> None:
+    result = clean(workspace, CleanConfig(matcher="class-words", sample=30))
+    labelled = read_labelled(Workspace.at(workspace))
+    assert 25 <= len(labelled.table) <= 40
+    assert labelled.class_names == ("Boot", "Sock", "Tee")
+    assert (labelled.table["label"] == "Unknown").sum() == 2
+    assert result.counts["items"] == 98
+
+
+def test_mistakes_are_told(workspace: Path, tmp_path: Path) -> None:
+    with pytest.raises(WorkspaceError, match="hangtag prepare"):
+        clean(tmp_path / "empty")
+    with pytest.raises(CatalogError, match="no such taxonomy"):
+        clean(workspace, CleanConfig(taxonomy="nonsense"))
+    bad = tmp_path / "bad.toml"
+    bad.write_text('[[rules]]\nrule = "start"\nlevel = "nothing"\n')
+    with pytest.raises(CatalogError, match="level that the catalogue lacks"):
+        clean(workspace, CleanConfig(taxonomy=str(bad)))
+    with pytest.raises(WorkspaceError, match="hangtag clean"):
+        read_labelled(Workspace.at(workspace))

@@ -1,0 +1,57 @@
+"""Splits: disjoint, grouped, near their shares, and indifferent to the order of the rows."""
+
+import random
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hangtag.config import SPLITS
+from hangtag.labels.split import assign_splits, keep_given_splits
+
+FRACTIONS = (0.72, 0.18, 0.10)
+items = st.lists(st.tuples(st.sampled_from("ABC"), st.integers(0, 60)), min_size=1, max_size=200)
+
+
+@given(items, st.integers(0, 3))
+def test_every_group_has_one_split_whatever_the_order(drawn: list[tuple[str, int]], seed: int) -> None:
+    pairs = [(label, f"g{group}") for label, group in drawn]
+    splits = assign_splits([label for label, _ in pairs], [group for _, group in pairs], FRACTIONS, seed)
+    assert set(splits) == {group for _, group in pairs}
+    assert set(splits.values()) <= set(SPLITS)
+    random.Random(0).shuffle(pairs)
+    again = assign_splits([label for label, _ in pairs], [group for _, group in pairs], FRACTIONS, seed)
+    assert again == splits
+
+
+@given(st.integers(3, 60))
+def test_three_groups_are_enough_for_every_split(count: int) -> None:
+    splits = assign_splits(["A"] * count, [str(number) for number in range(count)], FRACTIONS, 0)
+    assert set(splits.values()) == set(SPLITS)
+
+
+def test_shares_are_met_label_by_label_with_groups_of_all_sizes() -> None:
+    labels, groups = [], []
+    for label in "AB":
+        for group in range(1000):
+            size = 1 + (group % 10 == 0) * 3
+            labels += [label] * size
+            groups += [f"{label}{group}"] * size
+    splits = assign_splits(labels, groups, FRACTIONS, 0)
+    for label in "AB":
+        counts = Counter(splits[group] for name, group in zip(labels, groups, strict=True) if name == label)
+        for split, share in zip(SPLITS, FRACTIONS, strict=True):
+            assert abs(counts[split] / 1300 - share) < 0.01
+
+
+def test_seeds_differ_and_duplicates_reach_every_split() -> None:
+    groups = [str(number // 2) for number in range(400)]
+    one, other = (assign_splits(["A"] * 400, groups, FRACTIONS, seed) for seed in (0, 1))
+    assert one != other
+    assert set(one.values()) == set(SPLITS)
+
+
+def test_given_splits_are_kept_but_for_duplicates_across_them() -> None:
+    given_splits = ["train", "train", "val", "test", None, "train"]
+    groups = ["a", "b", "b", "c", "c", "c"]
+    assert keep_given_splits(given_splits, groups) == ["train", None, "val", "test", None, None]

@@ -1,0 +1,99 @@
+"""What the command line says about a stage."""
+
+from pathlib import Path
+
+import pytest
+
+from hangtag.manifest import StageResult
+from hangtag.summary import describe_result, describe_seconds, describe_stop, describe_value
+
+
+def test_a_result_is_a_heading_then_counts_and_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    counts = {"rows": 44446, "items": 44441, "rejected": 5, "repaired_rows": 22}
+    assert describe_result(StageResult("prepare", tmp_path / "workspace" / "prepared", counts, 52.14)) == (
+        "prepare: done in 52.1 s\n"
+        "  rows 44,446 · items 44,441 · rejected 5 · repaired rows 22 · in\n"
+        "  workspace/prepared"
+    ).replace(" · in\n  workspace", " ·\n  in workspace")
+
+
+def test_a_skipped_stage_says_so_and_still_tells_its_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = StageResult("explore", tmp_path / "w" / "exploration", {"figures": 20}, 3.0, skipped=True)
+    assert describe_result(result) == "explore: unchanged, skipped\n  figures 20 · in w/exploration"
+
+
+@pytest.mark.parametrize(
+    ("stage", "folder", "heading"),
+    [
+        ("train", "runs/capstone-gray-1", "train capstone-gray-1: "),
+        ("evaluate", "runs/capstone-gray-1/evaluation", "evaluate capstone-gray-1: "),
+        ("predict", "runs/capstone-gray-1/predictions", "predict capstone-gray-1: "),
+        # The workspace itself may be called runs.
+        ("prepare", "runs/prepared", "prepare: "),
+    ],
+)
+def test_the_heading_names_the_run(stage: str, folder: str, heading: str) -> None:
+    assert describe_result(StageResult(stage, Path("/w") / folder, {}, 1.0)).startswith(heading + "done in 1.0 s\n")
+
+
+def test_lines_fit_80_columns_and_break_between_counts_only() -> None:
+    counts = {f"figure_number_{number}": number * 1234 for number in range(30)}
+    lines = describe_result(StageResult("clean", Path("/w/labels"), counts, 1.0)).splitlines()
+    assert max(map(len, lines)) <= 80
+    pieces = [piece for line in lines[1:] for piece in line.strip().removesuffix(" ·").split(" · ")]
+    assert pieces == [*(f"figure number {number} {number * 1234:,}" for number in range(30)), "in /w/labels"]
+
+
+def test_a_long_folder_stays_whole() -> None:
+    folder = Path("/") / ("long folder " * 12).strip()
+    assert describe_result(StageResult("report", folder, {}, 1.0)).splitlines()[1:] == [f"  in {folder}"]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (44441, "44,441"),
+        (0, "0"),
+        (0.91318, "0.9132"),
+        (298.0, "298"),
+        (1234.5, "1,234.5"),
+        (0.0, "0"),
+        (True, "yes"),
+        (False, "no"),
+        (None, "none"),
+        ("auto", "auto"),
+        ([1, 2000], "1, 2,000"),
+        ([], "none"),
+    ],
+)
+def test_values_are_shown_as_people_read_them(value: object, shown: str) -> None:
+    assert describe_value(value) == shown
+
+
+def test_counts_in_counts_are_told_with_both_names() -> None:
+    result = StageResult("clean", Path("/w/labels"), {"splits": {"train": 642, "val": 163}}, 1.0)
+    assert "splits train 642 · splits val 163" in describe_result(result)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (0.04, "0.0 s"),
+        (59.94, "59.9 s"),
+        (59.96, "1 min 00 s"),
+        (125, "2 min 05 s"),
+        (3599.6, "1 h 00 min"),
+        (7560, "2 h 06 min"),
+    ],
+)
+def test_seconds_are_shown_as_people_read_them(seconds: float, shown: str) -> None:
+    assert describe_seconds(seconds) == shown
+
+
+def test_a_stop_names_the_command_that_goes_on() -> None:
+    assert describe_stop("train").endswith("run the same command with --resume.")
+    assert describe_stop("run").endswith("to go on, run the same command.")
+    assert describe_stop("demo") == describe_stop("run")
+    assert "--resume" not in describe_stop("evaluate")
