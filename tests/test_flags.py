@@ -13,7 +13,9 @@ from hangtag.config import KINDS, SPLITS, PrepareConfig, TrainConfig
 from hangtag.flags import DESCRIPTION, build_description_flags, build_setting_flags, gather
 
 COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
-SETTINGS = [(kind.__name__.removesuffix("Config").lower(), each.name) for kind in KINDS for each in dataclasses.fields(kind)]
+SETTINGS = [
+    (kind.__name__.removesuffix("Config").lower(), each.name) for kind in KINDS for each in dataclasses.fields(kind)
+]
 
 
 def options_of(command: str) -> set[str]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from hangtag.inference.classifier import Classifier
     from hangtag.inference.predict import predict
     from hangtag.labels.clean import clean
+    from hangtag.manifest import StageResult
     from hangtag.reporting.report import report
     from hangtag.training.train import train
     from hangtag.workspace import Workspace
@@ -38,6 +39,7 @@ __all__ = [
     "HangtagError",
     "PredictConfig",
     "PrepareConfig",
+    "StageResult",
     "TrainConfig",
     "Workspace",
     "clean",
@@ -63,6 +65,7 @@ _PLACES = {
     "run": "hangtag.chain",
     "demo": "hangtag.chain",
     "Classifier": "hangtag.inference.classifier",
+    "StageResult": "hangtag.manifest",
     "Workspace": "hangtag.workspace",
     "HangtagError": "hangtag.errors",
 }
@@ -72,3 +75,7 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'hangtag' has no attribute {name!r}")
     return getattr(import_module(_PLACES.get(name, "hangtag.config")), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

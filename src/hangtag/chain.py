@@ -67,9 +67,11 @@ def run(
     place, values = Workspace.at(workspace), dict(settings or {})
     check_names(values)
     layers = (read_preset(preset), values)
-    if color_modes is None:
-        color_modes = [values["color_mode"]] if "color_mode" in values else COLOR_MODES[preset]
-    trainings = _plan_trainings(layers, color_modes, [values.get("seed", 0)] if seeds is None else seeds)
+    # Every setting is checked before the first stage: the last may be hours away.
+    preparing, cleaning = resolve(PrepareConfig, *layers), resolve(CleanConfig, *layers)
+    exploring = resolve(ExploreConfig, *layers)
+    trainings = _plan_trainings(layers, preset, color_modes, seeds)
+    judging, predicting = resolve(EvaluateConfig, *layers), resolve(PredictConfig, *layers)
     results: list[StageResult] = []
 
     def note(*done: StageResult) -> None:
@@ -77,21 +79,30 @@ def run(
             results.append(result)
             on_stage(result)
 
-    note(prepare(catalog, place, resolve(PrepareConfig, *layers), schema=schema, overrides=overrides))
-    note(clean(place, resolve(CleanConfig, *layers)))
-    note(explore(place, resolve(ExploreConfig, *layers)))
+    note(prepare(catalog, place, preparing, schema=schema, overrides=overrides))
+    note(clean(place, cleaning))
+    note(explore(place, exploring))
     for config in trainings:
         note(_train(place, config))
     run_ids = [name_run(config) for config in trainings]
-    note(*evaluate(place, resolve(EvaluateConfig, *layers), run_ids=run_ids))
-    note(*predict(place, resolve(PredictConfig, *layers), run_ids=run_ids))
+    note(*evaluate(place, judging, run_ids=run_ids))
+    note(*predict(place, predicting, run_ids=run_ids))
     note(report(place))
     return results
 
 
 def _plan_trainings(
-    layers: Sequence[Mapping[str, Any]], color_modes: Sequence[str], seeds: Sequence[int]
+    layers: tuple[Mapping[str, Any], Mapping[str, Any]],
+    preset: str,
+    color_modes: Sequence[str] | None,
+    seeds: Sequence[int] | None,
 ) -> list[TrainConfig]:
+    """Give the settings of a training for each seed and colour mode, none twice."""
+    settings = layers[-1]
+    if color_modes is None:
+        color_modes = [settings["color_mode"]] if "color_mode" in settings else COLOR_MODES[preset]
+    if seeds is None:
+        seeds = [settings.get("seed", 0)]
     if not color_modes or not seeds:
         raise SettingsError("There is nothing to train.", allowed="Allowed: one colour mode and one seed or more.")
     return [

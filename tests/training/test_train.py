@@ -142,8 +142,10 @@ def test_a_stopped_training_ends_as_if_nothing_had_happened(finished: Workspace,
 def test_a_seed_changes_the_weights(finished: Workspace) -> None:
     train(finished, dataclasses.replace(CONFIG, seed=2, epochs=1), run_id="seed-2")
     train(finished, dataclasses.replace(CONFIG, seed=3, epochs=1), run_id="seed-3")
-    kernels = [load_file(finished.run(name) / "model.safetensors")["dense/kernel"] for name in ("seed-2", "seed-3")]
-    assert not np.allclose(*kernels)
+    second, third = (
+        load_file(finished.run(name) / "model.safetensors")["dense/kernel"] for name in ("seed-2", "seed-3")
+    )
+    assert not np.allclose(second, third)
 
 
 def test_a_resume_with_other_settings_names_them(workspace: Workspace) -> None:

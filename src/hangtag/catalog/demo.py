@@ -52,7 +52,7 @@ labels = ["Free Items"]
 """
 
 
-def write_demo_catalog(folder: Path, *, items_per_kind: int = 100, seed: int = 0) -> Path:
+def write_demo_catalog(folder: Path, *, items_per_kind: int = 108, seed: int = 0) -> Path:
     """Draw a catalogue in the capstone's layout: styles.csv and images/<id>.jpg, 60 wide by 80 high.
 
     Beside them lie `catalog.toml` and `taxonomy.toml`, which describe it, and `defects.csv` (item_id, defect),
@@ -61,7 +61,7 @@ def write_demo_catalog(folder: Path, *, items_per_kind: int = 100, seed: int = 0
 
     Args:
         folder: Where to write; new, empty, or an earlier drawn catalogue.
-        items_per_kind: About how many items a kind of product has; 100 gives some 950 in all.
+        items_per_kind: About how many items a kind of product has; 108 gives some 990 in all.
         seed: Other seeds draw other products.
 
     Returns:

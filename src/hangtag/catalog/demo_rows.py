@@ -193,9 +193,9 @@ def _make_look(kind: Kind, color: Color, rng: random.Random) -> Look:
         accent=_vary(rng.choice(others), rng),
         pattern=rng.choice(kind.patterns),
         background=rng.choice(TINTS),
-        scale=(rng.uniform(0.84, 1.06), rng.uniform(0.84, 1.06)),
-        shift=(rng.uniform(-3, 3), rng.uniform(-4, 4)),
-        angle=rng.gauss(0, 3.5),
+        scale=(rng.uniform(0.9, 1.06), rng.uniform(0.9, 1.06)),
+        shift=(rng.uniform(-2, 2), rng.uniform(-2.5, 2.5)),
+        angle=rng.gauss(0, 2.5),
         mirrored=rng.random() < 0.5,
     )
 

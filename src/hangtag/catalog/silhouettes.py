@@ -11,9 +11,9 @@ DARK: Color = (48, 46, 50)
 
 
 def draw_tshirt(canvas: Canvas, rng: random.Random) -> None:
-    """A round neck and short sleeves; one in six is a polo with a collar, close to a shirt."""
+    """A round neck and short sleeves; one in ten is a polo with a collar, close to a shirt."""
     _draw_top(canvas, sleeve=rng.uniform(24, 36), width=rng.uniform(12, 15), hem=rng.uniform(60, 70))
-    if rng.random() < 0.16:
+    if rng.random() < 0.1:
         _draw_collar(canvas)
         canvas.line([(30, 18), (30, 30)], shade(canvas.look.color, 0.6))
     else:
@@ -146,7 +146,7 @@ def draw_sandal(canvas: Canvas, rng: random.Random) -> None:
     """A sole with straps from the side, flat or on a heel; some are nearly closed, like a shoe."""
     heel = rng.choice((0.0, 0.0, rng.uniform(4, 12)))
     top, strap = 54 - heel, canvas.look.color
-    if rng.random() < 0.16:
+    if rng.random() < 0.1:
         canvas.fill([(8, top), (8, top - 14), (15, top - 12), (32, 43), (46, 45), (53, 54)])
     else:
         _draw_straps(canvas, rng, top)

@@ -14,7 +14,7 @@ def compute_calibration_error(
     Args:
         probs: float32 (n, C), n above 0.
         classes: The true class indices, int64 (n,).
-        num_bins: Bins of equal width over the confidence.
+        num_bins: Bins of equal width over the confidence, the largest probability of a row.
 
     Returns:
         0 (confidence means what it says) to 1. Source: Guo et al., *On Calibration of Modern Neural

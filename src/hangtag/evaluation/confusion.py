@@ -1,17 +1,19 @@
-"""Tabulate and draw which labels are taken for which."""
+"""Count which labels are taken for which, and find the commonest mistakes."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
+import numpy.typing as npt
 import polars as pl
-from matplotlib.colors import LinearSegmentedColormap, PowerNorm
-from matplotlib.figure import Figure
 
-from hangtag.exploration.palette import ACCENT, FONT_NAME, INK, PAPER, SOFT_INK
+from hangtag.config import SPLITS
 
-CELL_INCHES = 0.36
+SPLIT_ORDER = {split: place for place, split in enumerate(SPLITS)}
+
+
+def _rank_split() -> pl.Expr:
+    """Order by split as the splits are always named: train, val, test."""
+    return pl.col("split").replace_strict(SPLIT_ORDER, return_dtype=pl.Int64)
 
 
 def tabulate_confusion(predictions: pl.DataFrame) -> pl.DataFrame:
@@ -24,23 +26,27 @@ def tabulate_confusion(predictions: pl.DataFrame) -> pl.DataFrame:
         label, predicted_label, count, split; its counts add up to the items.
     """
     pairs = predictions.group_by("split", "label", "predicted_label").agg(pl.len().cast(pl.Int64).alias("count"))
-    ordered = pairs.sort("split", "label", "predicted_label")
+    ordered = pairs.sort(_rank_split(), "label", "predicted_label")
     return ordered.select("label", "predicted_label", "count", "split")
 
 
 def find_most_confused(confusion: pl.DataFrame) -> pl.DataFrame:
     """List wrong pairs, the commonest first, with their share of the label's items.
 
+    Args:
+        confusion: The table of `tabulate_confusion`.
+
     Returns:
-        split, label, predicted_label, count, share.
+        split, label, predicted_label, count, share (0 to 1, four digits).
     """
     share = (pl.col("count") / pl.col("count").sum().over("split", "label")).round(4)
     wrong = confusion.with_columns(share=share).filter(pl.col("label") != pl.col("predicted_label"))
-    ordered = wrong.sort("split", "count", "label", "predicted_label", descending=[False, True, False, False])
+    descending = [False, True, False, False]
+    ordered = wrong.sort(_rank_split(), "count", "label", "predicted_label", descending=descending)
     return ordered.select("split", "label", "predicted_label", "count", "share")
 
 
-def build_matrix(confusion: pl.DataFrame, class_names: Sequence[str]) -> Any:
+def build_matrix(confusion: pl.DataFrame, class_names: Sequence[str]) -> npt.NDArray[np.int64]:
     """Give the long table of one split as int64 (C, C), rows by label."""
     index = {name: position for position, name in enumerate(class_names)}
     matrix = np.zeros((len(index), len(index)), np.int64)
@@ -49,48 +55,7 @@ def build_matrix(confusion: pl.DataFrame, class_names: Sequence[str]) -> Any:
     return matrix
 
 
-def plot_confusion(confusion: pl.DataFrame, class_names: Sequence[str], title: str) -> Figure:
-    """Draw the matrix of one split: a row a label, its counts written in, its colour by the share of the row."""
-    matrix = build_matrix(confusion, class_names)
-    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    side = max(5.0, 2.5 + CELL_INCHES * len(class_names))
-    figure = Figure(figsize=(side, side), facecolor=PAPER, layout="constrained")
-    axes = figure.add_subplot()
-    colors = LinearSegmentedColormap.from_list("shares", [PAPER, ACCENT])
-    axes.imshow(shares, cmap=colors, norm=PowerNorm(0.5, 0, 1))
-    places = range(len(class_names))
-    axes.set_xticks(places, class_names, rotation=90, parse_math=False)
-    axes.set_yticks(places, class_names, parse_math=False)
-    axes.tick_params(length=0, labelsize=9, labelfontfamily=FONT_NAME, labelcolor=INK)
-    axes.spines[:].set_visible(False)
-    for row, column in zip(*np.nonzero(matrix), strict=True):
-        color = PAPER if shares[row, column] > 0.4 else INK
-        text = f"{matrix[row, column]:,}"
-        axes.text(column, row, text, ha="center", va="center", fontsize=7, color=color)
-    axes.set_xlabel("Predicted label", color=SOFT_INK)
-    axes.set_ylabel("Label", color=SOFT_INK)
-    axes.set_title(title, loc="left", color=INK, fontweight="bold", parse_math=False)
-    return figure
-
-
-def plot_interactive_confusion(confusion: pl.DataFrame, class_names: Sequence[str], title: str) -> Any:
-    """Draw the matrix of one split as a plotly heat map that names a cell's labels, count and share."""
-    matrix = build_matrix(confusion, class_names)
-    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    heatmap = go.Heatmap(
-        z=np.sqrt(shares),
-        x=list(class_names),
-        y=list(class_names),
-        customdata=np.stack([matrix, shares], axis=-1),
-        hovertemplate=("%{y} → %{x}<br>%{customdata[0]:,} items, %{customdata[1]:.1%} of the label<extra></extra>"),
-        colorscale=[[0, PAPER], [1, ACCENT]],
-        showscale=False,
-        xgap=1,
-        ygap=1,
-    )
-    figure = go.Figure(heatmap)
-    side = max(500, 240 + 26 * len(class_names))
-    figure.update_layout(title=title, width=side, height=side, template="plotly_white")
-    figure.update_xaxes(title="Predicted label", tickangle=-90, showgrid=False)
-    figure.update_yaxes(title="Label", autorange="reversed", showgrid=False)
-    return figure
+def compute_row_shares(matrix: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Give each count's share of its row, 0 to 1; rows without items are 0."""
+    shares: npt.NDArray[np.float64] = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    return shares

@@ -23,7 +23,9 @@ def compute_intervals(
 ) -> dict[str, Any]:
     """Give the 95 % intervals of accuracy and macro-F1 over other items of the same catalogue.
 
-    Items are drawn with replacement in whole groups, because duplicates are right or wrong together.
+    Items are drawn with replacement in whole groups, because duplicates are right or wrong together: an item
+    alone in its group counts as one draw. A class that a draw misses is left out of that draw's macro-F1. Where
+    no item is wrong, the interval is the point [1, 1]; it does not mean that no item ever will be.
 
     Args:
         classes: int64 (n,), n above 0.
@@ -31,7 +33,7 @@ def compute_intervals(
         group_ids: The group of each item.
         num_classes: C.
         samples: Draws.
-        seed: Of the draws.
+        seed: Of the draws; the same seed gives the same interval.
 
     Returns:
         `level`, `method`, `samples`, and `accuracy` and `macro_f1` as [low, high].

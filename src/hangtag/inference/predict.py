@@ -12,6 +12,7 @@ from PIL import Image
 from hangtag.artifacts import hash_file, write_csv, write_parquet
 from hangtag.config import PredictConfig
 from hangtag.exploration.plots import draw_contact_sheet, save_figure
+from hangtag.inference.captions import describe_confidence
 from hangtag.inference.classifier import Probs
 from hangtag.inference.runs import load_classifier, select_runs
 from hangtag.labels.labelled import UNKNOWN, Labelled, read_labelled
@@ -155,8 +156,3 @@ def _draw_sheet(run_id: str, labelled: Labelled, items: pl.DataFrame, table: pl.
     elif len(table) > SHEET_ITEMS:
         title += f", the first {SHEET_ITEMS}"
     return draw_contact_sheet(pictures, captions, columns=6, title=title)
-
-
-def describe_confidence(confidence: float) -> str:
-    """Give a probability for a caption; `100%` is kept for certainty."""
-    return ">99%" if 0.995 <= confidence < 1 else f"{confidence:.0%}"

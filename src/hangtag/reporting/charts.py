@@ -63,7 +63,8 @@ def build_bars(labels: Sequence[str], counts: Sequence[int]) -> list[Bar]:
 
 def find_ticks(low: float, high: float, wanted: int = 5) -> list[float]:
     """Give round values that span low to high, about `wanted` of them."""
-    span = high - low or abs(high) or 1.0
+    # Equal values, or nearly so, still get an axis of some height.
+    span = max(high - low, abs(low) / 1000, abs(high) / 1000, 1e-6)
     step = 10.0 ** math.floor(math.log10(span / wanted))
     step *= next(factor for factor in (1, 2, 2.5, 5, 10) if span / (step * factor) <= wanted)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
@@ -77,7 +78,7 @@ def build_curves(title: str, series: Sequence[tuple[str, str, Sequence[float]]])
         title: What is drawn.
         series: (name, look, a value an epoch) of each line; at least one value in all.
     """
-    width, height, left, bottom, margin = 560, 300, 46, 264, 12
+    width, height, left, bottom, margin = 430, 270, 42, 236, 12
     values = [value for _, _, each in series for value in each if math.isfinite(value)]
     ticks = find_ticks(min(values), max(values))
     low, high = ticks[0], ticks[-1]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from hangtag.evaluation.confusion import build_matrix
+from hangtag.evaluation.confusion import build_matrix, compute_row_shares
 from hangtag.exploration.plots import plot_sunburst
 
 
@@ -36,21 +36,20 @@ def build_heatmap(confusion: pl.DataFrame, class_names: Sequence[str]) -> dict[s
         class_names: The order of rows and columns.
 
     Returns:
-        A plotly trace; empty cells are None.
+        A plotly trace.
     """
     matrix = build_matrix(confusion, class_names)
-    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    shares = compute_row_shares(matrix)
     # plotly reads labels as a little HTML.
     names = [html.escape(label) for label in class_names]
     return {
         "type": "heatmap",
         "x": names,
         "y": names,
-        "z": [[round(share**0.5, 4) if share else None for share in row] for row in shares.tolist()],
+        "z": [[round(share**0.5, 4) for share in row] for row in shares.tolist()],
         "customdata": np.stack([matrix, shares.round(4)], axis=-1).tolist(),
         "hovertemplate": "labelled %{y}<br>predicted %{x}<br>%{customdata[0]:,} items, "
         "%{customdata[1]:.1%} of the row<extra></extra>",
-        "hoverongaps": False,
         "zmin": 0,
         "zmax": 1,
         "showscale": False,

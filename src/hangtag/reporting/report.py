@@ -38,12 +38,12 @@ CHAPTERS = {
 }
 HEADINGS = {
     "sources": "Data sources",
-    "labels": "Labels",
-    "exploration": "Exploration",
+    "labels": "Data wrangling and labels",
+    "exploration": "Exploratory analysis",
     "splits": "Pre-processing and splits",
     "architecture": "The network",
     "evaluation": "Evaluation",
-    "predictions": "Unknown items",
+    "predictions": "Predictions on the Unknown items",
 }
 
 
@@ -91,8 +91,8 @@ def render_page(inputs: Inputs) -> str:
         title=inputs.labelled.schema.table or "catalogue",
         workspace=shlex.quote(inputs.workspace.root.name),
         is_capstone=inputs.capstone is not None,
-        css=Markup(_read_template("page.css")),  # noqa: S704 - our own file
-        scripts=[Markup(script) for script in scripts],  # noqa: S704 - our own and plotly's
+        css=Markup(_read_template("page.css")),
+        scripts=[Markup(script) for script in scripts],
         script_hashes=[_hash_script(script) for script in scripts],
     )
 

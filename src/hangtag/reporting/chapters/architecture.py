@@ -44,9 +44,7 @@ def _describe_network(inputs: Inputs, run: Run) -> dict[str, Any]:
     }
 
 
-def align_layers(
-    layers: Sequence[dict[str, Any]], theirs: Sequence[Sequence[Any]]
-) -> list[dict[str, Any]]:
+def align_layers(layers: Sequence[dict[str, Any]], theirs: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
     """Put each of the capstone's layers beside the next own layer of its type; input layers have none."""
     waiting = list(theirs)
     aligned = []

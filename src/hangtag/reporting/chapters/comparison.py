@@ -12,7 +12,9 @@ def build_comparison(inputs: Inputs) -> dict[str, Any]:
     return {
         "on_two_sides": splits["duplicates"]["on_two_sides"],
         "sample": splits["sample"],
-        "gaps": [_describe_gap(run) for run in inputs.judged_runs if {"val", "test"} <= set((run.report or {})["splits"])],
+        "gaps": [
+            _describe_gap(run) for run in inputs.judged_runs if {"val", "test"} <= set((run.report or {})["splits"])
+        ],
         "capstone": inputs.capstone,
         "mixtures": list_mixtures(inputs.capstone) if inputs.capstone else [],
         "matcher": inputs.clean_manifest["settings"].get("matcher"),

@@ -36,9 +36,8 @@ def list_splits(report: dict[str, Any]) -> list[str]:
 
 
 def choose_split(report: dict[str, Any]) -> str:
-    """Give the split whose details are shown: val where it was judged, else the last one."""
-    splits = list_splits(report)
-    return "val" if "val" in splits else splits[-1]
+    """Give the split whose details are shown, as in the pictures: val where it was judged, else the last one."""
+    return "val" if "val" in report["splits"] else list(report["splits"])[-1]
 
 
 def _order_splits(report: dict[str, Any]) -> list[str]:
@@ -164,7 +163,7 @@ def _read_split(inputs: Inputs, run: Run, name: str, split: str) -> pl.DataFrame
     path = inputs.workspace.evaluation(run.run_id) / name
     if not path.is_file():
         return None
-    text = {column: pl.String for column in ("label", "predicted_label", "split")}
+    text = dict.fromkeys(("label", "predicted_label", "split"), pl.String)
     return pl.read_csv(path, schema_overrides=text).filter(pl.col("split") == split)
 
 

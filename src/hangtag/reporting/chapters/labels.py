@@ -60,9 +60,9 @@ def _read_changes(inputs: Inputs) -> pl.DataFrame:
 
 
 def _read_class_counts(inputs: Inputs) -> list[dict[str, Any]]:
-    counts = pl.read_csv(
-        inputs.workspace.labels / "class_counts.csv", schema_overrides={"label": pl.String}
-    ).sort(["after_relabeling", "label"], descending=[True, False])
+    counts = pl.read_csv(inputs.workspace.labels / "class_counts.csv", schema_overrides={"label": pl.String}).sort(
+        ["after_relabeling", "label"], descending=[True, False]
+    )
     beside = inputs.capstone["class_counts"] if inputs.capstone else {}
     return [row | {"beside": beside.get(row["label"])} for row in counts.to_dicts()]
 

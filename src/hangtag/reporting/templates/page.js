@@ -3,6 +3,12 @@
   const read = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const clear = "rgba(0,0,0,0)";
 
+  // Text on a sector: dark on a light one and light on a dark one, whatever the page's theme is.
+  function findInk(color) {
+    const [red, green, blue] = [1, 3, 5].map((at) => (parseInt(color.slice(at, at + 2), 16) / 255) ** 2.2);
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.2 ? "#16181b" : "#ffffff";
+  }
+
   function style(node, trace) {
     const ink = read("--ink"), paper = read("--paper");
     const layout = {
@@ -14,15 +20,20 @@
     if (node.dataset.kind === "sunburst") {
       layout.height = Math.min(node.clientWidth, 680);
       layout.uniformtext = { minsize: 9, mode: "hide" };
+      trace.leaf = { opacity: 1 };
       trace.marker.line = { color: paper, width: 0.8 };
       trace.marker.colors[0] = paper;
+      trace.textfont = { color: trace.marker.colors.map((color, place) => (place ? findInk(color) : ink)) };
     } else {
-      const size = Number(node.dataset.size);
-      layout.height = Math.max(360, 25 * size + 150);
-      node.style.minWidth = `${Math.max(300, 22 * size + 160)}px`;
-      layout.width = Math.min(Math.max(node.clientWidth, 300), 25 * size + 240);
-      layout.xaxis = { title: { text: "Predicted label" }, tickangle: -90, automargin: true, showgrid: false, zeroline: false, fixedrange: true, dtick: 1 };
-      layout.yaxis = { title: { text: "Label" }, autorange: "reversed", automargin: true, showgrid: false, zeroline: false, fixedrange: true, dtick: 1 };
+      const size = Number(node.dataset.size), cell = size > 45 ? 12 : 25;
+      layout.height = Math.max(360, cell * size + 170);
+      node.style.minWidth = `${Math.max(300, (cell - 3) * size + 160)}px`;
+      layout.width = Math.min(Math.max(node.clientWidth, 300), cell * size + 260);
+      // Names such as 2012 are no numbers.
+      const axis = { type: "category", automargin: true, showgrid: false, zeroline: false, fixedrange: true, ticks: "" };
+      if (size <= 45) axis.dtick = 1;
+      layout.xaxis = { ...axis, title: { text: "Predicted label", standoff: 12 }, tickangle: -90 };
+      layout.yaxis = { ...axis, title: { text: "Label", standoff: 12 }, autorange: "reversed" };
       trace.colorscale = [[0, read("--cell")], [1, read("--accent")]];
     }
     return layout;
