@@ -1,5 +1,6 @@
 """The command line: what it hands to the stages, what it prints, and how it fails."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -260,6 +261,33 @@ def test_a_missing_settings_file_is_a_mistake(command: Command, tmp_path: Path) 
 def test_a_stop_says_how_to_go_on(command: Command, arguments: list[str], message: str) -> None:
     assert command.run(*arguments, effect=KeyboardInterrupt()) == 130
     assert (command.out, command.err) == ("", message)
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            PermissionError(errno.EACCES, "Permission denied", "/w/labels"),
+            "Error: The system refuses it: Permission denied. Received: '/w/labels'.\n",
+        ),
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            "Error: The system refuses it: No space left on device.\n",
+        ),
+    ],
+)
+def test_what_the_disk_refuses_is_no_bug(command: Command, error: OSError, message: str) -> None:
+    assert command.run("clean", effect=error) == 2
+    assert (command.out, command.err) == ("", message)
+
+
+def test_any_other_error_of_the_system_is_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stage(*_: Any) -> None:
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", "/w/labels.csv")
+
+    monkeypatch.setattr(STAGES["report"], stage)
+    with pytest.raises(FileNotFoundError):
+        main(["report"])
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,7 @@ from hangtag.exploration.explore import explore
 from hangtag.inference.predict import predict
 from hangtag.labels.clean import clean
 from hangtag.manifest import StageResult
+from hangtag.models.registry import check_architecture
 from hangtag.reporting.report import report
 from hangtag.training.checkpoint import has_checkpoint
 from hangtag.training.train import name_run, train
@@ -105,6 +106,7 @@ def _plan_trainings(
         seeds = [settings.get("seed", 0)]
     if not color_modes or not seeds:
         raise SettingsError("There is nothing to train.", allowed="Allowed: one colour mode and one seed or more.")
+    check_architecture(resolve(TrainConfig, *layers).architecture)
     return [
         resolve(TrainConfig, *layers, {"color_mode": color_mode, "seed": seed})
         for seed in dict.fromkeys(seeds)

@@ -1,5 +1,6 @@
 """The command line: one command a stage; it parses, calls and prints."""
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -36,6 +37,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+# What the disk refuses is no bug: a folder that may not be written to, a disk that is full.
+REFUSALS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
 # A chain trains once for each of its --color-modes and --seeds; these flags of `train` are other names of those.
 IN_CHAIN = ("color_mode", "seed")
 
@@ -311,6 +314,12 @@ def _call(arguments: Sequence[str]) -> int:
         code = typer.main.get_command(app).main(arguments, prog_name="hangtag", standalone_mode=False) or 0
     except HangtagError as error:
         typer.echo(f"Error: {error}", err=True)
+        return 2
+    except OSError as error:
+        if error.errno not in REFUSALS:
+            raise
+        where = "" if error.filename is None else f" Received: {str(error.filename)!r}."
+        typer.echo(f"Error: The system refuses it: {error.strerror}.{where}", err=True)
         return 2
     except typer.TyperException as error:
         # A flag or argument that is not right. Typer's own form has the usage too: four lines or more.

@@ -105,11 +105,11 @@ class FakeWorkspace:
         folder, levels = self.place.exploration, self.schema.levels
         named = self.items.with_columns(pl.col("label").alias(self.schema.label_name))
         for column in (*levels, self.schema.label_name):
-            counts = named[column].value_counts(name="count", sort=True).rename({column: "value"})
+            counts = named[column].value_counts(name="count").sort("count", column).rename({column: "value"})
             write_csv(folder / f"counts_{slug(column)}.csv", counts.with_columns(share=0.1))
-        write_csv(folder / "sunburst_given.csv", named.group_by(levels).len("count"))
+        write_csv(folder / "sunburst_given.csv", named.group_by(levels, maintain_order=True).len("count"))
         path = [self.schema.label_name, levels[-1]]
-        write_csv(folder / f"sunburst_{slug(path[0])}.csv", named.group_by(path).len("count"))
+        write_csv(folder / f"sunburst_{slug(path[0])}.csv", named.group_by(path, maintain_order=True).len("count"))
         labels = named["label"].unique().sort().to_list()
         sheets = {"label": labels, "position": [0] * len(labels), "item_id": ["0"] * len(labels)}
         write_csv(folder / "contact_sheets.csv", pl.DataFrame(sheets))
@@ -154,7 +154,13 @@ class FakeWorkspace:
         }
         interval: dict[str, Any] = {"level": 0.95, "method": "bootstrap", "samples": 1000}
         interval |= {"accuracy": [0.4111, 0.8999], "macro_f1": [0.4222, 0.8888]}
-        figures: dict[str, Any] = {"n": 2 * len(classes), "loss": 0.7891, "accuracy": accuracy, "macro_f1": 0.6, "weighted_f1": 0.61}
+        figures: dict[str, Any] = {
+            "n": 2 * len(classes),
+            "loss": 0.7891,
+            "accuracy": accuracy,
+            "macro_f1": 0.6,
+            "weighted_f1": 0.61,
+        }
         figures |= {"top3_accuracy": 0.95, "ece": 0.04, "confidence_interval": interval, "classes": classes}
         report = {"run_id": run_id, "label_name": self.schema.label_name, "class_names": self.class_names}
         write_json(folder / "report.json", report | {"splits": {"val": figures, "test": figures}})

@@ -4,6 +4,9 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+# What a browser sets apart from the text before it.
+APART = ("td", "th", "small", "dt", "dd", "li", "option")
+
 
 class Page(HTMLParser):
     """A parsed page: its tags with their attributes, its scripts, and its text outside scripts and styles."""
@@ -19,6 +22,8 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
+        if tag in APART:
+            self.text += " "
         if tag in ("script", "style"):
             self._inside.append(tag)
             # What runs; data blocks are not scripts to a browser.

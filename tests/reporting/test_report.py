@@ -184,5 +184,5 @@ def test_several_seeds_are_averaged(tmp_path: Path) -> None:
     runs = [(f"capstone-color-{seed}", "color", seed) for seed in range(3)]
     text = make_page(build_workspace(tmp_path, runs=runs)).text
     assert "Mean over the seeds" in text
-    assert "capstone, colour validation 3 0.789 0.789 to 0.789 0.700 0.600 to 0.800" in text
+    assert "capstone, colour validation 3 0.789 0.789 to 0.789 0.700 0.600 to 0.800 0.600 0.600 to 0.600" in text
     assert "Mean over the seeds" not in make_page(build_workspace(tmp_path / "two")).text

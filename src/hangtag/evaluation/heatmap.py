@@ -100,5 +100,7 @@ def plot_interactive_confusion(confusion: pl.DataFrame, class_names: Sequence[st
     step = 1 if len(class_names) <= MAX_NAMED else None
     figure.update_xaxes(title="Predicted label", type="category", tickangle=-90, showgrid=False, dtick=step)
     figure.update_yaxes(title="Label", type="category", autorange="reversed", showgrid=False, dtick=step)
-    figure.update_layout(title=title, template="plotly_white", font_color=INK)
+    margin = {"l": 60, "r": 30, "t": 70, "b": 40}
+    heading = f"{title}: {matrix.sum():,} items, colour by the share of the row"
+    figure.update_layout(title=heading, template="plotly_white", font_color=INK, margin=margin)
     return figure

@@ -11,6 +11,17 @@ ARCHITECTURES: dict[str, Callable[..., Any]] = {"capstone": build_capstone}
 SMALLEST_SIDE = 8
 
 
+def check_architecture(architecture: str) -> None:
+    """Refuse a name that is not registered.
+
+    Raises:
+        ModelError: There is no such architecture.
+    """
+    if architecture not in ARCHITECTURES:
+        allowed = f"Allowed: {', '.join(ARCHITECTURES)}."
+        raise ModelError("There is no such architecture.", allowed=allowed, received=architecture)
+
+
 def build_model(
     architecture: str,
     *,
@@ -34,10 +45,7 @@ def build_model(
     Raises:
         ModelError: There is no such architecture, or it cannot be built for these values.
     """
-    if architecture not in ARCHITECTURES:
-        raise ModelError(
-            "There is no such architecture.", allowed=f"Allowed: {', '.join(ARCHITECTURES)}.", received=architecture
-        )
+    check_architecture(architecture)
     if num_classes < 2 or min(image_size) < SMALLEST_SIDE:
         raise ModelError(
             "No network can be built for this.",
