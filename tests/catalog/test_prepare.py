@@ -180,7 +180,9 @@ def test_deep_folders_are_levels(tmp_path: Path) -> None:
         ({"label_name": "gender"}, "name that hangtag gives"),
     ],
 )
-def test_wrong_descriptions_say_what_is_wrong(capstone: Path, tmp_path: Path, flags: dict[str, object], message: str) -> None:
+def test_wrong_descriptions_say_what_is_wrong(
+    capstone: Path, tmp_path: Path, flags: dict[str, object], message: str
+) -> None:
     with pytest.raises(CatalogError, match=message):
         prepare(capstone, tmp_path / "w", overrides=flags)
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hangtag.evaluation.calibration import compute_calibration_error
@@ -28,6 +28,7 @@ def test_too_sure_and_not_sure_enough_do_not_make_up_for_each_other() -> None:
     assert compute_calibration_error(probs, classes) == pytest.approx((0.95 + 0.45) / 2, abs=1e-6)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0.5, 1, width=32), st.booleans()), min_size=1, max_size=50))
 def test_it_equals_a_plain_count_bin_by_bin(answers: list[tuple[float, bool]]) -> None:
     probs = np.array([[confidence, 1 - confidence] for confidence, _ in answers], np.float32)

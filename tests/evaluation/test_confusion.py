@@ -1,7 +1,7 @@
 """The confusion matrix as a long table: it adds up to the items, and the commonest mistakes come first."""
 
 import polars as pl
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hangtag.config import SPLITS
@@ -16,6 +16,7 @@ def tabulate(predictions: list[tuple[str, str, str]]) -> pl.DataFrame:
     return tabulate_confusion(pl.DataFrame(predictions, schema=schema, orient="row"))
 
 
+@settings(deadline=None)
 @given(rows)
 def test_the_counts_add_up_to_the_items_of_each_split(predictions: list[tuple[str, str, str]]) -> None:
     table = tabulate(predictions)
@@ -30,6 +31,7 @@ def test_the_counts_add_up_to_the_items_of_each_split(predictions: list[tuple[st
                 assert matrix[row, column] == expected.count((label, predicted))
 
 
+@settings(deadline=None)
 @given(rows)
 def test_the_pairs_are_told_once_each_whatever_the_order_of_the_rows(predictions: list[tuple[str, str, str]]) -> None:
     table = tabulate(predictions)

@@ -1,12 +1,14 @@
 """The matrix's picture and page name every class and tell the counts of the table."""
 
+from itertools import pairwise
+
 import numpy as np
 import polars as pl
 import pytest
 from matplotlib.colors import to_hex
 
 from hangtag.evaluation.heatmap import MAX_INCHES, plot_confusion, plot_interactive_confusion
-from hangtag.exploration.palette import PAPER
+from hangtag.exploration.palette import ACCENT, PAPER
 
 NAMES = ("Bags", "$hoes_$", "2012", "Ties")
 CONFUSION = pl.DataFrame(
@@ -35,8 +37,8 @@ def test_the_axes_name_the_classes_as_they_are_spelt() -> None:
 def test_the_colour_goes_by_the_share_of_the_row_not_by_the_count() -> None:
     [axes] = plot_confusion(CONFUSION, NAMES, "run, val").axes
     [image] = axes.images
-    colors = image.to_rgba(image.get_array())
-    np.testing.assert_allclose(colors[3, 3], image.to_rgba([1.0])[0])
+    colors = np.asarray(image.to_rgba(np.asarray(image.get_array())))
+    assert to_hex(colors[3, 3]) == ACCENT
     assert to_hex(colors[1, 1]) == PAPER
     assert colors[0, 0][0] < colors[2, 2][0] < colors[0, 2][0] < 1
 
@@ -52,10 +54,10 @@ def test_the_names_do_not_run_out_of_the_picture() -> None:
         assert box.x0 >= 0
         assert box.y0 >= 0
     rows = [tick.get_window_extent() for tick in axes.get_yticklabels()]
-    assert all(upper.y0 > lower.y1 for upper, lower in zip(rows, rows[1:], strict=False))
+    assert all(upper.y0 > lower.y1 for upper, lower in pairwise(rows))
 
 
-@pytest.mark.parametrize(("num_classes", "numbered"), [(142, True), (900, False)])
+@pytest.mark.parametrize(("num_classes", "numbered"), [(142, True), (400, False)])
 def test_many_classes_still_fit_a_picture_that_can_be_opened(num_classes: int, numbered: bool) -> None:
     names = [str(number) for number in range(num_classes)]
     confusion = pl.DataFrame({"label": names[:2], "predicted_label": names[:2], "count": [1, 1]})

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score
 
@@ -24,6 +24,7 @@ def find(classes: np.ndarray, predicted: np.ndarray, group_ids: list[str], sampl
     return compute_intervals(classes, predicted, group_ids, NUM_CLASSES, samples=samples, seed=seed)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.floats(0.1, 0.9))
 def test_the_interval_holds_the_figure_and_has_the_width_of_theory(seed: int, accuracy: float) -> None:
     classes, predicted = draw(seed, 400, accuracy)

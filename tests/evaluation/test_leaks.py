@@ -2,7 +2,7 @@
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hangtag.config import SPLITS
@@ -66,6 +66,7 @@ def test_items_in_no_split_cannot_leak(key: str) -> None:
     check_splits(table.with_columns(split=pl.when(pl.col("item_id") == "i0").then(None).otherwise("split")))
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 8), st.sampled_from([*SPLITS, None])), max_size=20))
 def test_it_is_refused_exactly_where_a_group_is_on_two_sides(rows: list[tuple[int, str | None]]) -> None:
     table = pl.DataFrame(

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 
@@ -29,6 +29,7 @@ def draw(seed: int, n: int, num_drawn: int) -> tuple[np.ndarray, np.ndarray]:
     return classes, probs.astype(np.float32)
 
 
+@settings(deadline=None)
 @given(numbers, st.integers(1, 60), st.integers(1, 5))
 def test_all_figures_equal_those_of_scikit_learn(seed: int, n: int, num_drawn: int) -> None:
     classes, probs = draw(seed, n, num_drawn)
@@ -49,6 +50,7 @@ def test_all_figures_equal_those_of_scikit_learn(seed: int, n: int, num_drawn: i
         assert [figures["classes"][name][key] for name in NAMES] == pytest.approx(list(scores[place])), key
 
 
+@settings(deadline=None)
 @given(numbers, st.integers(0, 60), st.integers(1, 5))
 def test_the_confusion_equals_scikit_learns_and_adds_up(seed: int, n: int, num_drawn: int) -> None:
     classes, probs = draw(seed, n, num_drawn)
@@ -65,7 +67,7 @@ def test_many_confusions_are_computed_at_once() -> None:
     both = compute_class_figures(np.stack([one, other]))
     for key, values in compute_class_figures(other).items():
         np.testing.assert_array_equal(both[key][1], values)
-    np.testing.assert_allclose(compute_macro_f1(np.stack([one, other])), [compute_macro_f1(one), 1 / 6])
+    assert compute_macro_f1(np.stack([one, other])).tolist() == pytest.approx([float(compute_macro_f1(one)), 1 / 6])
 
 
 def test_a_class_that_neither_occurs_nor_is_predicted_does_not_lower_the_macro_f1() -> None:

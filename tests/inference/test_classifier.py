@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from stub_runs import CLASS_NAMES, IMAGE_SIZE, StubModel, draw_image, make_classifier
 
 from hangtag.errors import ModelError
 from hangtag.inference.classifier import BATCH, Classifier
 from hangtag.models.registry import build_model
 from hangtag.models.storage import read_weights, save_model
+from stub_runs import CLASS_NAMES, IMAGE_SIZE, StubModel, draw_image, make_classifier
 
 
 def draw_many(count: int) -> Any:

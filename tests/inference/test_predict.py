@@ -5,10 +5,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from stub_runs import CLASS_NAMES, SCHEMA, Item, StubModel, patch_models, write_labels, write_run, write_workspace
 
 from hangtag.config import PredictConfig
 from hangtag.errors import WorkspaceError
@@ -16,6 +15,7 @@ from hangtag.inference.captions import describe_confidence
 from hangtag.inference.predict import describe_predictions, predict
 from hangtag.labels.labelled import UNKNOWN, read_labelled
 from hangtag.workspace import Workspace
+from stub_runs import CLASS_NAMES, SCHEMA, Item, StubModel, patch_models, write_labels, write_run, write_workspace
 
 ITEMS: list[Item] = [
     ("Bags", "train", "Bags", 0.9),
@@ -141,19 +141,21 @@ def test_a_second_call_is_skipped_until_something_changes(place: Workspace, load
     assert [result.skipped for result in predict(place)] == [False]
     assert [result.skipped for result in predict(place)] == [True]
     assert len(loaded) == 1
-    # The other run's name is that of an input; and each run's differences tell of the others.
-    write_run(place, "labels", shift=1)
+    # Each run's differences tell of the others.
+    write_run(place, "two", shift=1)
     assert [result.skipped for result in predict(place)] == [False, False]
-    write_run(place, "labels", shift=2)
+    write_run(place, "two", shift=2)
     assert [result.skipped for result in predict(place)] == [False, False]
     assert [result.skipped for result in predict(place, PredictConfig(items="all"))] == [False, False]
 
 
-def test_a_run_that_learnt_other_labels_is_refused(place: Workspace) -> None:
-    write_run(place, "one")
+@pytest.mark.parametrize("run_id", ["one", "labels"])
+def test_a_run_that_learnt_other_labels_is_refused(place: Workspace, run_id: str) -> None:
+    write_run(place, run_id)
+    predict(place)
     table = read_labelled(place).table
     write_labels(place, table.with_columns(label=pl.lit("Bags")))
-    with pytest.raises(WorkspaceError, match=r"other labels.*'one'.*hangtag train"):
+    with pytest.raises(WorkspaceError, match=rf"other labels.*'{run_id}'.*hangtag train"):
         predict(place)
 
 
@@ -175,6 +177,7 @@ def test_a_catalogue_without_names_has_no_column_for_them(tmp_path: Path) -> Non
     assert read(place, "one").columns[:3] == ["item_id", "given_label", "predicted_label"]
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.floats(0, 1, width=32), min_size=3, max_size=3), max_size=8))
 def test_the_two_likeliest_are_in_order_and_differ(rows: list[list[float]]) -> None:
     probs = np.array(rows, np.float32).reshape(-1, 3)

@@ -27,7 +27,7 @@ def build_capstone(*, image_size: tuple[int, int], num_classes: int, color_mode:
 
     # Layers
     inputs = keras.Input((*image_size, 3), dtype="uint8", name="pixels")
-    x = build_preprocessing(inputs, color_mode, dtype)
+    x = build_preprocessing(inputs, color_mode)
     for block, filters in enumerate((32, 64), start=1):
         for half in (1, 2):
             name = f"conv{block}_{half}"

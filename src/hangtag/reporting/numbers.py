@@ -29,7 +29,12 @@ def format_interval(ends: Sequence[float] | None) -> str:
 
 def format_shape(sides: Sequence[int | None]) -> str:
     """Write [80, 60, 32] as 80 × 60 × 32."""
-    return " × ".join(str(side) for side in sides)
+    return " × ".join(format_count(side) for side in sides)
+
+
+def format_confidence(value: float) -> str:
+    """Write 0.954 as 95 %, and what would be rounded to certainty as > 99 %."""
+    return "> 99 %" if value > 0.99 else format_share(value, 0)
 
 
 def format_difference(value: float | None) -> str:
@@ -43,6 +48,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "count": format_count,
     "score": format_score,
     "share": format_share,
+    "confidence": format_confidence,
     "interval": format_interval,
     "shape": format_shape,
     "difference": format_difference,

@@ -172,7 +172,7 @@ def _build_curves(inputs: Inputs, run: Run) -> list[Curves]:
     if history.is_empty():
         return []
     theirs = inputs.find_capstone_results(run, "epochs")
-    beside = [("the capstone's validation", "beside", theirs)] if theirs else []
+    beside = [("capstone", "beside", theirs)] if theirs else []
     series = {
         metric: [
             ("training", "train", history[metric].cast(pl.Float64).to_list()),

@@ -71,6 +71,13 @@
     scrollBy({ top: picker.getBoundingClientRect().top - top, behavior: "instant" });
   });
 
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest(".enlarge");
+    if (!button) return;
+    const whole = button.closest("figure").classList.toggle("whole");
+    button.setAttribute("aria-pressed", String(whole));
+  });
+
   // A browser may bring back the choices of an earlier visit.
   for (const picker of document.querySelectorAll(".picker")) {
     const chosen = picker.querySelector("select, input:checked");

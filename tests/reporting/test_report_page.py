@@ -1,0 +1,141 @@
+"""The page in a real browser: it loads from disk, alone, at every width, in light and dark."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_workspace import HOSTILE, build_workspace
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+
+from hangtag.reporting.report import report
+
+pytestmark = pytest.mark.browser
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+)
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    fake = build_workspace(tmp_path_factory.mktemp("report"), is_capstone=True)
+    report(fake.place)
+    return fake.place.report
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    options = webdriver.ChromeOptions()
+    options.binary_location = "/usr/bin/chromium"
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    browser = webdriver.Chrome(options=options, service=Service("/usr/bin/chromedriver"))
+    browser.set_page_load_timeout(120)
+    yield browser
+    browser.quit()
+
+
+def open_page(driver: webdriver.Chrome, page: Path, width: int = 1400, scheme: str = "light") -> None:
+    """Load the page and wait until its first figures are drawn."""
+    for kind in ("browser", "performance"):
+        driver.get_log(kind)
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    emulate(driver, scheme)
+    driver.get(page.as_uri())
+    WebDriverWait(driver, 60).until(lambda found: found.find_elements(By.CSS_SELECTOR, ".sunburst path.surface"))
+
+
+def emulate(driver: webdriver.Chrome, scheme: str) -> None:
+    feature = {"name": "prefers-color-scheme", "value": scheme}
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+
+
+def ask(driver: webdriver.Chrome, script: str) -> Any:
+    return driver.execute_script(f"return {script}")
+
+
+def test_page_loads_alone_and_without_an_error(driver: webdriver.Chrome, page: Path) -> None:
+    open_page(driver, page)
+    assert [entry for entry in driver.get_log("browser") if entry["level"] != "INFO"] == []
+    messages = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
+    sent = [each["params"]["request"]["url"] for each in messages if each["method"] == "Network.requestWillBeSent"]
+    assert page.as_uri() in sent
+    assert [url[:60] for url in sent if url != page.as_uri() and not url.startswith("data:")] == []
+
+
+def test_figures_are_drawn(driver: webdriver.Chrome, page: Path) -> None:
+    open_page(driver, page)
+    assert len(driver.find_elements(By.CSS_SELECTOR, ".sunburst svg.main-svg")) >= 2
+    # The middle, the one coarse value, and 30 classes and Unknown in each of two rings.
+    assert len(driver.find_elements(By.CSS_SELECTOR, "#sunburst-1 path.surface")) == 1 + 1 + 1 + 31
+    assert driver.find_elements(By.CSS_SELECTOR, "#confusion-1 .heatmaplayer image")
+    assert len(driver.find_elements(By.CSS_SELECTOR, ".chart polyline")) == 2 * (3 + 2)
+    assert ask(driver, "[...document.images].every((each) => each.complete && each.naturalWidth > 0)")
+
+
+@pytest.mark.parametrize("width", [360, 768, 1400])
+def test_page_never_scrolls_sideways(driver: webdriver.Chrome, page: Path, width: int) -> None:
+    open_page(driver, page, width)
+    assert ask(driver, "innerWidth") == width
+    assert ask(driver, "document.documentElement.scrollWidth") <= width
+    for details in driver.find_elements(By.TAG_NAME, "details"):
+        driver.execute_script("arguments[0].open = true", details)
+    assert ask(driver, "document.documentElement.scrollWidth") <= width
+
+
+def test_dark_mode_changes_page_and_figures(driver: webdriver.Chrome, page: Path) -> None:
+    colors = {}
+    open_page(driver, page)
+    for scheme in ("light", "dark"):
+        emulate(driver, scheme)
+        ink = ask(driver, "getComputedStyle(document.body).color")
+        text = "document.querySelector('#confusion-1 .xtick text')"
+        WebDriverWait(driver, 30).until(lambda found, ink=ink: ask(found, f"getComputedStyle({text}).fill") == ink)
+        colors[scheme] = (ask(driver, "getComputedStyle(document.body).backgroundColor"), ink)
+    assert sum(map(int, colors["light"][0][4:-1].split(","))) > 600
+    assert sum(map(int, colors["dark"][0][4:-1].split(","))) < 150
+    assert colors["light"][1] != colors["dark"][1]
+
+
+def test_pickers_work_from_the_keyboard(driver: webdriver.Chrome, page: Path) -> None:
+    open_page(driver, page)
+    select = driver.find_element(By.NAME, "sheets")
+    select.send_keys("Watches")
+    shown = [panel.get_attribute("data-place") for panel in visible_panels(driver, "sheets")]
+    assert len(shown) == 1
+    assert "Watches" in visible_panels(driver, "sheets")[0].text
+    first = driver.find_element(By.CSS_SELECTOR, "input[name=run-confusion]")
+    first.send_keys(Keys.ARROW_RIGHT)
+    # The choice of a run goes for curves, confusions and mistakes alike, and its figure is drawn when it shows.
+    assert [panel.get_attribute("data-place") for panel in visible_panels(driver, "run")] == ["1", "1", "1"]
+    assert driver.find_element(By.CSS_SELECTOR, "input[name=run-curves][value='1']").is_selected()
+    assert driver.find_elements(By.CSS_SELECTOR, "#confusion-2 .heatmaplayer image")
+
+
+def visible_panels(driver: webdriver.Chrome, group: str) -> list[Any]:
+    return driver.find_elements(By.CSS_SELECTOR, f".panel[data-group='{group}']:not([hidden])")
+
+
+def test_hostile_label_is_drawn_as_text(driver: webdriver.Chrome, tmp_path: Path) -> None:
+    fake = build_workspace(tmp_path)
+    report(fake.place)
+    open_page(driver, fake.place.report)
+    assert [entry for entry in driver.get_log("browser") if entry["level"] != "INFO"] == []
+    labels = [text.get_attribute("textContent") for text in driver.find_elements(By.CSS_SELECTOR, ".xtick text")]
+    assert HOSTILE in labels
+    assert HOSTILE in driver.find_element(By.TAG_NAME, "body").text
