@@ -14,6 +14,7 @@ from hangtag.catalog.prepare import prepare
 from hangtag.catalog.prepared import read_prepared
 from hangtag.config import PrepareConfig
 from hangtag.errors import CatalogError, WorkspaceError
+from hangtag.labels.clean import clean
 from hangtag.workspace import Workspace
 
 CAPSTONE = "id,gender,masterCategory,subCategory,articleType,baseColour,season,year,usage,productDisplayName"
@@ -149,6 +150,22 @@ def test_a_csv_described_by_flags_or_by_a_file(tmp_path: Path) -> None:
     assert prepare(table, tmp_path / "v", schema=file).counts["items"] == 1
 
 
+def test_columns_may_be_called_like_hangtags_own(tmp_path: Path) -> None:
+    rows = [f"{number},{'Shoe' if number % 2 else 'Bag'},{number * 7}" for number in range(1, 31)]
+    (tmp_path / "t.csv").write_text("\n".join(["item_id,label,count", *rows]))
+    for number in range(1, 31):
+        draw(tmp_path / "images" / f"{number}.png", number * 8)
+    flags = {"id": "item_id", "levels": "label", "attributes": "count", "image": "images/{item_id}.png"}
+    prepare(tmp_path / "t.csv", tmp_path / "w", overrides=flags)
+    prepared = read_prepared(Workspace.at(tmp_path / "w"))
+    assert prepared.schema.levels == ("catalog_label",)
+    assert prepared.items.row(0, named=True)["catalog_label"] == "Shoe"
+    clean(tmp_path / "w")
+    table = pl.read_csv(tmp_path / "w" / "labels" / "styles_cleaned.csv")
+    assert table.columns == ["item_id", "label", "count", "Class"]
+    assert table.row(0) == (1, "Shoe", 7, "Shoe")
+
+
 def test_folders_as_categories_with_their_splits(tmp_path: Path) -> None:
     for split, kind, number in [("train", "bags", 1), ("validation", "bags", 2), ("test", "shoes", 3)]:
         draw(tmp_path / "tree" / split / kind / f"{number}.png", number)
@@ -177,7 +194,7 @@ def test_deep_folders_are_levels(tmp_path: Path) -> None:
         ({"image": "x/{nothing}.jpg"}, "no such column"),
         ({"table": "nothing.csv"}, "no such table"),
         ({"shape": "round"}, "unknown key"),
-        ({"label_name": "gender"}, "name that hangtag gives"),
+        ({"label_name": "gender"}, "called like the cleaned label"),
     ],
 )
 def test_wrong_descriptions_say_what_is_wrong(

@@ -27,6 +27,8 @@ FLAGS = (
     "--disable-sync",
     "--disable-dev-shm-usage",
 )
+INK = "getComputedStyle(document.body).color"
+FIGURE_INK = "getComputedStyle(document.querySelector('#confusion-1 .xtick text')).fill"
 
 
 @pytest.fixture(scope="module")
@@ -52,12 +54,21 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrom
 def open_page(driver: webdriver.Chrome, page: Path, width: int = 1400, scheme: str = "light") -> None:
     """Load the page and wait until its first figures are drawn."""
     for kind in ("browser", "performance"):
-        driver.get_log(kind)
+        read_log(driver, kind)
     size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     emulate(driver, scheme)
     driver.get(page.as_uri())
     WebDriverWait(driver, 60).until(lambda found: found.find_elements(By.CSS_SELECTOR, ".sunburst path.surface"))
+
+
+def read_log(driver: webdriver.Chrome, kind: str) -> list[dict[str, Any]]:
+    """Give what was logged since the last call."""
+    return list(driver.get_log(kind))  # type: ignore[no-untyped-call]  # selenium's types end here
+
+
+def find_errors(driver: webdriver.Chrome) -> list[dict[str, Any]]:
+    return [entry for entry in read_log(driver, "browser") if entry["level"] != "INFO"]
 
 
 def emulate(driver: webdriver.Chrome, scheme: str) -> None:
@@ -71,8 +82,8 @@ def ask(driver: webdriver.Chrome, script: str) -> Any:
 
 def test_page_loads_alone_and_without_an_error(driver: webdriver.Chrome, page: Path) -> None:
     open_page(driver, page)
-    assert [entry for entry in driver.get_log("browser") if entry["level"] != "INFO"] == []
-    messages = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
+    assert find_errors(driver) == []
+    messages = [json.loads(entry["message"])["message"] for entry in read_log(driver, "performance")]
     sent = [each["params"]["request"]["url"] for each in messages if each["method"] == "Network.requestWillBeSent"]
     assert page.as_uri() in sent
     assert [url[:60] for url in sent if url != page.as_uri() and not url.startswith("data:")] == []
@@ -103,10 +114,9 @@ def test_dark_mode_changes_page_and_figures(driver: webdriver.Chrome, page: Path
     open_page(driver, page)
     for scheme in ("light", "dark"):
         emulate(driver, scheme)
-        ink = ask(driver, "getComputedStyle(document.body).color")
-        text = "document.querySelector('#confusion-1 .xtick text')"
-        WebDriverWait(driver, 30).until(lambda found, ink=ink: ask(found, f"getComputedStyle({text}).fill") == ink)
-        colors[scheme] = (ask(driver, "getComputedStyle(document.body).backgroundColor"), ink)
+        # The figures' own text follows the page's.
+        WebDriverWait(driver, 30).until(lambda found: ask(found, f"{FIGURE_INK} === {INK}"))
+        colors[scheme] = (ask(driver, "getComputedStyle(document.body).backgroundColor"), ask(driver, INK))
     assert sum(map(int, colors["light"][0][4:-1].split(","))) > 600
     assert sum(map(int, colors["dark"][0][4:-1].split(","))) < 150
     assert colors["light"][1] != colors["dark"][1]
@@ -135,7 +145,7 @@ def test_hostile_label_is_drawn_as_text(driver: webdriver.Chrome, tmp_path: Path
     fake = build_workspace(tmp_path)
     report(fake.place)
     open_page(driver, fake.place.report)
-    assert [entry for entry in driver.get_log("browser") if entry["level"] != "INFO"] == []
+    assert find_errors(driver) == []
     labels = [text.get_attribute("textContent") for text in driver.find_elements(By.CSS_SELECTOR, ".xtick text")]
     assert HOSTILE in labels
     assert HOSTILE in driver.find_element(By.TAG_NAME, "body").text

@@ -93,7 +93,10 @@ def _build(source: Source, path: str, table: Table, values: dict[str, object]) -
     if schema.taxonomy.endswith(".toml"):
         taxonomy = _read(source, base + schema.taxonomy).decode()
     schema = schema.with_columns(table.columns)
-    return RawCatalog(source, base, schema, table.rows, table.repaired_rows, table.broken, taxonomy)
+    rows = table.rows
+    if schema.columns != schema.headings:
+        rows = [dict(zip(schema.columns, row.values(), strict=True)) for row in rows]
+    return RawCatalog(source, base, schema, rows, table.repaired_rows, table.broken, taxonomy)
 
 
 def _find_description(source: Source, schema_file: Path | None) -> tuple[dict[str, object], str | None]:

@@ -11,9 +11,36 @@ from hangtag.errors import CatalogError
 
 LIST_FIELDS = ("levels", "attributes", "missing")
 PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
-# Columns that hangtag adds to its own tables; a catalogue's own column of such a name would be overwritten.
-RESERVED = ("item_id", "image_path", "image_width", "image_height", "image_mode", "given_split")
-RESERVED_LATER = ("image_index", "label", "split", "group_id", "pixel_hash")
+# Columns that hangtag's own tables have. A catalogue's column of such a name is kept under `catalog_<name>`.
+RESERVED = frozenset(
+    [
+        "item_id",
+        "image_path",
+        "image_width",
+        "image_height",
+        "image_mode",
+        "given_split",
+        "image_index",
+        "label",
+        "split",
+        "group_id",
+        "pixel_hash",
+        "given_label",
+        "predicted_label",
+        "confidence",
+        "pred_probs",
+        "second_label",
+        "second_confidence",
+        "count",
+        "share",
+        "value",
+    ]
+)
+
+
+def rename_column(column: str) -> str:
+    """Give the name that a catalogue's column has in hangtag's tables."""
+    return f"catalog_{column}" if column in RESERVED else column
 
 
 @dataclass(frozen=True)
@@ -32,7 +59,8 @@ class CatalogSchema:
         label_name: The heading of the cleaned label.
         missing: The spellings of a missing value.
         taxonomy: The label rules, a file beside the table or the name of a shipped taxonomy.
-        columns: All columns of the table in their order.
+        columns: All columns of the table in their order, by their names in hangtag's tables.
+        headings: The same columns as the table itself heads them.
     """
 
     table: str = ""
@@ -47,6 +75,7 @@ class CatalogSchema:
     missing: tuple[str, ...] = ("", "NA")
     taxonomy: str = ""
     columns: tuple[str, ...] = ()
+    headings: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Give plain JSON values."""
@@ -67,7 +96,7 @@ class CatalogSchema:
             if key not in allowed:
                 raise CatalogError(
                     "The catalogue's description has an unknown key.",
-                    allowed=f"Allowed: {', '.join(allowed[:-1])}.",
+                    allowed=f"Allowed: {', '.join(allowed[:-2])}.",
                     received=key,
                 )
             converted[key] = _convert(key, value)
@@ -76,8 +105,10 @@ class CatalogSchema:
     def with_columns(self, columns: Sequence[str]) -> "CatalogSchema":
         """Give the schema with the table's own columns, once every column it names is among them.
 
+        Columns with a name that hangtag uses itself get another.
+
         Raises:
-            CatalogError: A named column is not in the table, or a column has a name that hangtag uses itself.
+            CatalogError: A named column is not in the table, or one is called like the cleaned label.
         """
         wanted = [self.id, self.name, *self.levels, *self.attributes, self.image_column, self.split]
         wanted += PLACEHOLDER.findall(self.image or "")
@@ -88,14 +119,30 @@ class CatalogSchema:
                     allowed=f"Its columns: {', '.join(columns)}.",
                     received=column,
                 )
-        for column in columns:
-            if column in (*RESERVED, *RESERVED_LATER, self.label_name):
-                raise CatalogError(
-                    "A column of the table has a name that hangtag gives to its own.",
-                    allowed="Rename the column, or choose another heading with --label-name.",
-                    received=column,
-                )
-        return dataclasses.replace(self, columns=tuple(columns))
+        if self.label_name in columns:
+            raise CatalogError(
+                "The table has a column that is called like the cleaned label.",
+                allowed="Choose another heading with --label-name.",
+                received=self.label_name,
+            )
+        return self._rename(columns)
+
+    def _rename(self, columns: Sequence[str]) -> "CatalogSchema":
+        def rename(column: str | None) -> str | None:
+            return column and rename_column(column)
+
+        return dataclasses.replace(
+            self,
+            id=rename_column(self.id),
+            name=rename(self.name),
+            levels=tuple(map(rename_column, self.levels)),
+            attributes=tuple(map(rename_column, self.attributes)),
+            image=self.image and PLACEHOLDER.sub(lambda found: f"{{{rename_column(found.group(1))}}}", self.image),
+            image_column=rename(self.image_column),
+            split=rename(self.split),
+            columns=tuple(map(rename_column, columns)),
+            headings=tuple(columns),
+        )
 
     def check(self) -> "CatalogSchema":
         """Give the schema back if it says all that is needed.
@@ -128,7 +175,7 @@ class CatalogSchema:
 
 
 def _convert(key: str, value: object) -> object:
-    if key in (*LIST_FIELDS, "columns"):
+    if key in (*LIST_FIELDS, "columns", "headings"):
         if isinstance(value, str):
             value = [part.strip() for part in value.split(",")]
         if not (isinstance(value, Sequence) and all(isinstance(each, str) for each in value)):

@@ -168,7 +168,8 @@ def _write(
     columns = ["item_id", "image_index", *own, "label", "split", "group_id", "pixel_hash"]
     write_parquet(paths[0], sample.select(columns))
     write_csv(paths[1], changes)
-    write_csv(paths[2], labelled.select(*own, pl.col("label").alias(schema.label_name)))
+    headed = [pl.col(column).alias(heading) for column, heading in zip(own, schema.headings, strict=True)]
+    write_csv(paths[2], labelled.select(*headed, pl.col("label").alias(schema.label_name)))
     write_csv(paths[3], _count_classes(kept, labelled))
     write_json(paths[4], _describe_balance(prepared, kept, labelled))
     counts = _count(labelled, sample, changes)
