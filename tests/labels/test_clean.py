@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from PIL import Image
 
 from hangtag.artifacts import read_json
 from hangtag.catalog.prepare import prepare
@@ -34,8 +35,6 @@ def workspace(tmp_path: Path) -> Path:
     """A catalogue of noise pictures; two Tees and one Odd item share their pixels."""
     folder, random, rows = tmp_path / "catalog", np.random.default_rng(0), ["id,kind,name"]
     (folder / "images").mkdir(parents=True)
-    from PIL import Image
-
     number, shared = 0, random.integers(0, 256, (80, 60, 3), dtype=np.uint8)
     for kind, count in KINDS.items():
         for position in range(count):
@@ -128,3 +127,21 @@ def test_mistakes_are_told(workspace: Path, tmp_path: Path) -> None:
         clean(workspace, CleanConfig(taxonomy=str(bad)))
     with pytest.raises(WorkspaceError, match="hangtag clean"):
         read_labelled(Workspace.at(workspace))
+
+
+def test_duplicates_across_given_splits_are_taken_out_with_a_line(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    shared = random.integers(0, 256, (80, 60, 3), dtype=np.uint8)
+    for split in ("train", "test"):
+        for kind in ("bags", "shoes"):
+            folder = tmp_path / "tree" / split / kind
+            folder.mkdir(parents=True)
+            for number in range(6):
+                same = kind == "bags" and number == 0
+                pixels = shared if same else random.integers(0, 256, (80, 60, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / f"{number}.png")
+    prepare(tmp_path / "tree", tmp_path / "w")
+    result = clean(tmp_path / "w")
+    assert (result.counts["train"], result.counts["test"], result.counts["taken_out_of_splits"]) == (11, 12, 1)
+    [change] = pl.read_csv(tmp_path / "w" / "labels" / "label_changes.csv").rows(named=True)
+    assert (change["item_id"], change["old"], change["new"]) == ("train/bags/0", "train", None)

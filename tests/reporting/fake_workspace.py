@@ -18,7 +18,7 @@ from hangtag.workspace import Workspace
 
 HOSTILE = "<script>alert('label')</script>"
 CLASSES = (HOSTILE, "Bags", "Shoes", "Ties & Bows", "Watches")
-COLUMNS = ("id", "group", "kind", "title")
+SCHEMA = CatalogSchema("goods.csv", "id", "title", ("group", "kind"), columns=("id", "group", "kind", "title"))
 ITEMS_A_CLASS = 10
 SPLITS = ("train",) * 6 + ("val",) * 2 + ("test",) * 2
 COLOR, GRAY = ("capstone-color-0", "color", 0), ("capstone-gray-0", "gray", 0)
@@ -40,7 +40,8 @@ class FakeWorkspace:
         for number, label in enumerate(labels):
             own = dict.fromkeys(self.schema.columns, "x")
             own |= {self.schema.id: str(number), self.schema.levels[0]: "Everything", self.schema.levels[-1]: label}
-            own[self.schema.name or ""] = f"{label} of <b>make</b> {number}"
+            if self.schema.name:
+                own[self.schema.name] = f"{label} of <b>make</b> {number}"
             rows.append({"item_id": str(number), "label": label} | own)
         splits = [*SPLITS * len(self.class_names), None, None, None]
         items = pl.DataFrame(rows).with_columns(split=pl.Series(splits, dtype=pl.String))
@@ -178,10 +179,10 @@ class FakeWorkspace:
     def predict(self, run_id: str, label: str = "Bags") -> None:
         folder = self.place.predictions(run_id)
         unknown = self.items.filter(pl.col("label") == "Unknown")
-        name = self.schema.name or ""
+        names = [self.schema.name] if self.schema.name else []
         # All runs agree on the first item; on the others each has its own opinion.
         labels = ["Shoes", *[label] * (len(unknown) - 1)]
-        table = unknown.select("item_id", name, given_label=self.schema.levels[-1]).with_columns(
+        table = unknown.select("item_id", *names, given_label=self.schema.levels[-1]).with_columns(
             predicted_label=pl.Series(labels), confidence=0.51
         )
         write_csv(folder / "predictions.csv", table)
@@ -205,15 +206,14 @@ def build_workspace(
     stages: Sequence[str] = ALL_STAGES,
     runs: Sequence[tuple[str, str, int]] = (COLOR, GRAY),
     is_capstone: bool = False,
+    schema: CatalogSchema = SCHEMA,
 ) -> FakeWorkspace:
     """Write a workspace with the stages and the runs (run_id, color_mode, seed) asked for."""
+    class_names = list(CLASSES)
     if is_capstone:
         figures = read_capstone()
         columns, levels, class_names = figures["columns"], figures["levels"], list_capstone_classes(figures)
         schema = CatalogSchema("styles.csv", "id", "productDisplayName", tuple(levels), columns=tuple(columns))
-    else:
-        class_names = list(CLASSES)
-        schema = CatalogSchema("goods.csv", "id", "title", ("group", "kind"), columns=COLUMNS)
     fake = FakeWorkspace(tmp_path / "work space", schema, class_names)
     fake.prepare()
     fake.clean()

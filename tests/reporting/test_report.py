@@ -9,6 +9,7 @@ import pytest
 from fake_workspace import ALL_STAGES, COLOR, HOSTILE, FakeWorkspace, build_workspace
 from page_reader import Page
 
+from hangtag.catalog.schema import CatalogSchema
 from hangtag.errors import WorkspaceError
 from hangtag.reporting.report import HEADINGS, report
 
@@ -178,6 +179,14 @@ def test_capstone_figures_stand_beside_its_own_catalogue_alone(tmp_path: Path) -
     ):
         assert (told.replace("1346", "1,346") in own, told.replace("1346", "1,346") in other) == (True, False)
     assert "Capstone" not in other
+
+
+def test_catalogue_with_one_level_and_no_names(tmp_path: Path) -> None:
+    schema = CatalogSchema("", "id", None, ("kind",), columns=("id", "kind"))
+    text = make_page(build_workspace(tmp_path, schema=schema)).text
+    assert "hangtag report · catalogue" in text
+    assert "label level 1 of 1" in text
+    assert "Item Finest level as delivered Old New Witness Score" in text
 
 
 def test_several_seeds_are_averaged(tmp_path: Path) -> None:

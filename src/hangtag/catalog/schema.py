@@ -13,7 +13,7 @@ LIST_FIELDS = ("levels", "attributes", "missing")
 PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 # Columns that hangtag's own tables have. A catalogue's column of such a name is kept under `catalog_<name>`.
 RESERVED = frozenset(
-    [
+    {
         "item_id",
         "image_path",
         "image_width",
@@ -34,7 +34,7 @@ RESERVED = frozenset(
         "count",
         "share",
         "value",
-    ]
+    }
 )
 
 

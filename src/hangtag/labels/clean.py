@@ -66,7 +66,7 @@ def clean(
     matches, figures = _match(kept, prepared, taxonomy, config)
     labelled = kept.with_columns(label=_relabel(kept, matches))
     labelled = labelled.with_columns(split=_draw_splits(labelled, config))
-    changes = _list_changes(prepared, items, kept, matches)
+    changes = _list_changes(prepared, items, labelled, matches)
     return _write(record, place, prepared, kept, labelled, changes, _sample(labelled, config), figures)
 
 
@@ -134,20 +134,31 @@ def _sample(labelled: pl.DataFrame, config: CleanConfig) -> pl.DataFrame:
 
 
 def _list_changes(
-    prepared: Prepared, items: pl.DataFrame, kept: pl.DataFrame, matches: dict[str, Match]
+    prepared: Prepared, items: pl.DataFrame, labelled: pl.DataFrame, matches: dict[str, Match]
 ) -> pl.DataFrame:
-    """List what the rules changed: items dropped for a rare label, and ambiguous labels matched or not."""
+    """List what the rules changed.
+
+    These are items dropped for a rare label, ambiguous labels matched or not, and items taken out of a split
+    that came with the catalogue because a duplicate of theirs lies on another side.
+    """
+    coarsest, label_name = prepared.schema.levels[0], prepared.schema.label_name
     dropped = items.filter(pl.col("label").is_null())
-    coarsest = prepared.schema.levels[0]
     lines: list[dict[str, object]] = [
         {"item_id": item_id, "column": coarsest, "old": old, "new": None, "rule": "drop_rare"}
         for item_id, old in zip(dropped["item_id"], dropped[coarsest], strict=True)
     ]
-    for item_id, old in zip(kept["item_id"], kept["label"], strict=True):
+    given = dict(zip(items["item_id"], items["label"], strict=True))
+    for item_id, new in zip(labelled["item_id"], labelled["label"], strict=True):
         if match := matches.get(item_id):
-            line = {"item_id": item_id, "column": prepared.schema.label_name, "old": old}
-            line |= {"new": match.label or UNKNOWN, "rule": "relabel"}
+            line = {"item_id": item_id, "column": label_name, "old": given[item_id], "new": new, "rule": "relabel"}
             lines.append(line | {"witness": match.witness, "score": match.score})
+    taken = labelled.filter(
+        pl.col("given_split").is_not_null() & pl.col("split").is_null() & (pl.col("label") != UNKNOWN)
+    )
+    lines += [
+        {"item_id": item_id, "column": "split", "old": old, "new": None, "rule": "duplicate_across_splits"}
+        for item_id, old in zip(taken["item_id"], taken["given_split"], strict=True)
+    ]
     return pl.DataFrame(lines, schema=CHANGES)
 
 
@@ -188,6 +199,7 @@ def _count(labelled: pl.DataFrame, sample: pl.DataFrame, changes: pl.DataFrame) 
         "unknown": int((labelled["label"] == UNKNOWN).sum()),
         "duplicate_groups": len(sizes),
         "items_in_duplicate_groups": int(sizes["len"].sum()),
+        "taken_out_of_splits": int((changes["rule"] == "duplicate_across_splits").sum()),
         "sampled": len(sample),
         **{split: dict(splits.iter_rows()).get(split, 0) for split in ("train", "val", "test")},
     }
