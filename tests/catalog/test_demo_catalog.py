@@ -11,10 +11,11 @@ from PIL import Image
 
 from hangtag.catalog.defects import OUTSIDE_ID, PHOTOGRAPH_DEFECTS
 from hangtag.catalog.demo import write_demo_catalog
-from hangtag.catalog.demo_rows import COLUMNS, KINDS
+from hangtag.catalog.demo_rows import KINDS
 from hangtag.catalog.drawing import HEIGHT, WIDTH, Canvas, Look
 from hangtag.catalog.prepare import prepare
 from hangtag.catalog.prepared import Prepared, read_prepared
+from hangtag.catalog.read import CAPSTONE_COLUMNS
 from hangtag.catalog.silhouettes import SILHOUETTES
 from hangtag.config import PrepareConfig
 from hangtag.errors import CatalogError, SettingsError
@@ -56,7 +57,7 @@ def read_pixels(catalog: Path, item_id: str) -> np.ndarray:
 
 def test_it_has_the_layout_of_the_real_catalogue(catalog: Path) -> None:
     header, *lines = (catalog / "styles.csv").read_text().splitlines()
-    assert header == ",".join(COLUMNS)
+    assert header == ",".join(CAPSTONE_COLUMNS)
     photographs = {path.stem for path in (catalog / "images").iterdir()}
     assert photographs < {line.split(",")[0] for line in lines}
     assert not list(catalog.parent.parent.glob("outside*"))
@@ -107,8 +108,8 @@ def test_a_catalogue_too_small_for_its_defects_is_refused(tmp_path: Path) -> Non
 def test_names_hold_commas_and_quotes_that_nobody_escaped(catalog: Path) -> None:
     defects = read_defects(catalog)
     lines = {line.split(",")[0]: line for line in (catalog / "styles.csv").read_text().splitlines()}
-    assert [lines[item_id].count(",") for item_id in defects["comma in the name"]].count(len(COLUMNS)) == 4
-    assert [lines[item_id].count(",") for item_id in defects["comma in the name"]].count(len(COLUMNS) + 1) == 1
+    assert [lines[item_id].count(",") for item_id in defects["comma in the name"]].count(len(CAPSTONE_COLUMNS)) == 4
+    assert [lines[item_id].count(",") for item_id in defects["comma in the name"]].count(len(CAPSTONE_COLUMNS) + 1) == 1
     assert [lines[item_id].count('"') for item_id in defects["bare quote"]] == [1, 1]
     assert sum(',"' in line for line in lines.values()) == 1
 

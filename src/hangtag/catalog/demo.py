@@ -4,8 +4,9 @@ from pathlib import Path
 
 from hangtag.artifacts import write_text
 from hangtag.catalog.defects import plant_defects
-from hangtag.catalog.demo_rows import COLUMNS, DemoItem, make_rows
+from hangtag.catalog.demo_rows import DemoItem, make_rows
 from hangtag.catalog.photographs import draw_photographs
+from hangtag.catalog.read import CAPSTONE_COLUMNS
 from hangtag.errors import CatalogError, SettingsError
 
 MIN_ITEMS_PER_KIND = 10
@@ -102,7 +103,7 @@ def _check_folder(folder: Path) -> None:
 
 def _join_rows(items: list[DemoItem]) -> str:
     """Write the rows as the real catalogue has them: nothing is ever quoted."""
-    return "\n".join([",".join(COLUMNS), *(",".join(item.row.values()) for item in items)]) + "\n"
+    return "\n".join([",".join(CAPSTONE_COLUMNS), *(",".join(item.row.values()) for item in items)]) + "\n"
 
 
 def _list_defects(items: list[DemoItem]) -> str:

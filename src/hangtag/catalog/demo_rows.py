@@ -4,19 +4,7 @@ import random
 from dataclasses import dataclass, field
 
 from hangtag.catalog.drawing import Color, Look
-
-COLUMNS = (
-    "id",
-    "gender",
-    "masterCategory",
-    "subCategory",
-    "articleType",
-    "baseColour",
-    "season",
-    "year",
-    "usage",
-    "productDisplayName",
-)
+from hangtag.catalog.read import CAPSTONE_COLUMNS
 
 
 @dataclass(frozen=True)
@@ -181,7 +169,7 @@ def _make_item(kind: Kind, item_id: str, is_free: bool, is_blank: bool, rng: ran
         rng.choice(("Casual", "Casual", "Formal", "Sports", "Travel")),
         f"{rng.choice(BRANDS)} {gender} {base} {words}",
     )
-    row = dict(zip(COLUMNS, values, strict=True))
+    row = dict(zip(CAPSTONE_COLUMNS, values, strict=True))
     defects = ["name tells no kind"] if is_blank else []
     return DemoItem(row, kind.article, _make_look(kind, PALETTE[base], rng), defects)
 
