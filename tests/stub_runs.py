@@ -13,6 +13,7 @@ from hangtag.catalog.schema import CatalogSchema
 from hangtag.inference.classifier import Classifier
 from hangtag.labels.labelled import UNKNOWN, read_labelled
 from hangtag.manifest import StageRecord, compute_digest, read_manifest
+from hangtag.models.outputs import PRODUCT, Outputs
 from hangtag.models.storage import SavedModel
 from hangtag.workspace import Workspace
 
@@ -36,18 +37,21 @@ class StubModel:
         shift: Answer the class this many places further.
     """
 
+    input = ("pixels",)
+
     def __init__(self, shift: int = 0, num_classes: int = len(CLASS_NAMES)) -> None:
         self.shift, self.num_classes = shift, num_classes
         self.batch_sizes: list[int] = []
 
-    def predict_on_batch(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    def predict_on_batch(self, inputs: dict[str, npt.NDArray[np.uint8]]) -> dict[str, npt.NDArray[np.float32]]:
         """Give the class's probability, and to the others an equal part of what is left."""
+        images = inputs["pixels"]
         self.batch_sizes.append(len(images))
         answers = (images[:, 0, 0, 0].astype(int) + self.shift) % self.num_classes
         confidence = images[:, 0, 0, 1].astype(np.float64) / 100
         probs = np.repeat(((1 - confidence) / (self.num_classes - 1))[:, None], self.num_classes, axis=1)
         probs[np.arange(len(images)), answers] = confidence
-        return probs.astype(np.float32)
+        return {PRODUCT: probs.astype(np.float32)}
 
 
 def draw_image(answer: int, confidence: float) -> npt.NDArray[np.uint8]:
@@ -58,7 +62,7 @@ def draw_image(answer: int, confidence: float) -> npt.NDArray[np.uint8]:
 
 
 def make_classifier(model: Any) -> Classifier:
-    return Classifier(model, CLASS_NAMES, IMAGE_SIZE, {})
+    return Classifier(model, Outputs.of_classes(CLASS_NAMES), IMAGE_SIZE)
 
 
 def write_workspace(
@@ -137,7 +141,7 @@ def patch_models(monkeypatch: pytest.MonkeyPatch) -> list[StubModel]:
         description = read_json(folder / "model.json")
         class_names = tuple(description["class_names"])
         loaded.append(StubModel(description["shift"], len(class_names)))
-        return SavedModel(loaded[-1], class_names, IMAGE_SIZE, description)
+        return SavedModel(loaded[-1], Outputs.of_classes(class_names), None, IMAGE_SIZE, description)
 
     monkeypatch.setattr("hangtag.inference.classifier.load_saved", load)
     return loaded

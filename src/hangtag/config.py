@@ -13,6 +13,9 @@ from hangtag.errors import SettingsError
 SPLITS = ("train", "val", "test")
 Config = TypeVar("Config")
 ColorMode = Literal["color", "gray"]
+# The promises that a model's thresholds are chosen for, as shares of answers that are right.
+WANTED_PRECISIONS = (0.9, 0.95, 0.97, 0.98, 0.99, 0.995)
+LOGIT_ADJUSTMENT_HELP = "Favour rare classes: 0 is best for accuracy, 1 where all classes count alike."
 
 
 def setting(default: Any, help_text: str) -> Any:
@@ -23,6 +26,10 @@ def setting(default: Any, help_text: str) -> Any:
 def _require(holds: bool, what: str, allowed: str, received: object) -> None:
     if not holds:
         raise SettingsError(what, allowed=allowed, received=received)
+
+
+def _check_logit_adjustment(value: float) -> None:
+    _require(0 <= value <= 2, "logit_adjustment cannot be used.", "Allowed: 0 to 2.", value)
 
 
 @dataclass(frozen=True)
@@ -107,13 +114,31 @@ class ExploreConfig:
 class TrainConfig:
     """Settings of `train`."""
 
-    architecture: str = setting("capstone", "The network, by its registered name.")
+    architecture: str = setting("residual", "The network, by its registered name; `hangtag models` lists them.")
+    target: str = setting(
+        "all", "What is learnt: all levels and attributes together, label, or a level's or an attribute's column."
+    )
     color_mode: ColorMode = setting("color", "Learn from color or gray pixels.")
-    epochs: int = setting(8, "Passes over the training items.")
-    batch_size: int = setting(32, "Items a step.")
-    learning_rate: float = setting(0.01, "SGD's first step size.")
+    with_names: bool = setting(False, "Read the products' names too, not the photographs alone.")
+    hide_names: float = setting(0.5, "The share of names hidden in training, so that a photograph alone serves too.")
+    epochs: int = setting(24, "Passes over the training items.")
+    batch_size: int = setting(64, "Items a step.")
+    optimizer: Literal["adamw", "sgd"] = setting("adamw", "Which way steps go.")
+    learning_rate: float = setting(0.003, "The largest step size.")
+    schedule: Literal["cosine", "inverse-time"] = setting("cosine", "How the step size goes over the training.")
+    warmup: float = setting(0.15, "The share of the training in which a cosine's step size rises.")
     momentum: float = setting(0.9, "SGD's momentum.")
+    weight_decay: float = setting(0.05, "How strongly weights are drawn to zero.")
+    label_smoothing: float = setting(0.05, "The share of certainty spread over all classes.")
+    balance: float = setting(0.35, "Show rare classes more often: 0 as they are, 1 all classes alike.")
+    attribute_weight: float = setting(0.1, "What an attribute counts in the loss; the label with its levels is 1.")
     flip: bool = setting(True, "Flip training photographs left to right at random.")
+    shift: int = setting(5, "Shift them by up to so many pixels.")
+    zoom: float = setting(0.0, "Grow or shrink them by up to this share.")
+    brightness: float = setting(0.15, "Change their brightness by up to this share.")
+    average: float = setting(0.998, "The share that an average of the weights keeps a step; 0 averages nothing.")
+    keep: Literal["last", "best"] = setting("last", "The epoch to keep: the last, or the best one on val.")
+    flip_average: bool = setting(True, "Predict from each photograph and its mirror image.")
     precision: Literal["auto", "float32", "bfloat16"] = setting(
         "auto",
         "Arithmetic of the layers; auto takes bfloat16 where the processor has it. Weights stay float32.",
@@ -122,21 +147,28 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        _require(1 <= self.epochs <= 10_000, "epochs cannot be run.", "Allowed: 1 to 10000.", self.epochs)
-        _require(
-            1 <= self.batch_size <= 65_536,
-            "batch_size cannot be used.",
-            "Allowed: 1 to 65536.",
-            self.batch_size,
-        )
+        for name, low, high in (("epochs", 1, 10_000), ("batch_size", 1, 65_536), ("shift", 0, 256)):
+            value = getattr(self, name)
+            _require(low <= value <= high, f"{name} cannot be used.", f"Allowed: {low} to {high}.", value)
+        _require(0 <= self.seed < 2**32, "seed cannot be used.", "Allowed: 0 to 4294967295.", self.seed)
         _require(
             0 < self.learning_rate <= 10,
             "learning_rate cannot be used.",
             "Allowed: above 0, up to 10.",
             self.learning_rate,
         )
-        _require(0 <= self.momentum < 1, "momentum cannot be used.", "Allowed: 0 up to below 1.", self.momentum)
-        _require(0 <= self.seed < 2**32, "seed cannot be used.", "Allowed: 0 to 4294967295.", self.seed)
+        for name in ("momentum", "warmup", "label_smoothing", "average", "zoom", "brightness"):
+            value = getattr(self, name)
+            _require(0 <= value < 1, f"{name} cannot be used.", "Allowed: 0 up to below 1.", value)
+        for name in ("balance", "hide_names", "weight_decay"):
+            value = getattr(self, name)
+            _require(0 <= value <= 1, f"{name} cannot be used.", "Allowed: 0 to 1.", value)
+        _require(
+            0 <= self.attribute_weight <= 100,
+            "attribute_weight cannot be used.",
+            "Allowed: 0 to 100.",
+            self.attribute_weight,
+        )
 
 
 @dataclass(frozen=True)
@@ -146,9 +178,11 @@ class EvaluateConfig:
     splits: tuple[str, ...] = setting(SPLITS, "The splits to judge, of train, val and test.")
     bootstrap_samples: int = setting(1000, "Draws behind each 95 % interval.")
     bootstrap_seed: int = setting(0, "The seed of those draws.")
+    logit_adjustment: float = setting(0.0, LOGIT_ADJUSTMENT_HELP)
 
     def __post_init__(self) -> None:
         """Check the values."""
+        _check_logit_adjustment(self.logit_adjustment)
         _require(
             bool(self.splits) and set(self.splits) <= set(SPLITS),
             "There is no such split.",
@@ -168,20 +202,43 @@ class PredictConfig:
     """Settings of `predict`."""
 
     items: Literal["unknown", "all"] = setting("unknown", "Predict the Unknown items, or all of them.")
+    wanted_precision: float = setting(0.95, "The share of sure answers that is to be right; the others are not sure.")
+    logit_adjustment: float = setting(0.0, LOGIT_ADJUSTMENT_HELP)
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        _check_logit_adjustment(self.logit_adjustment)
+        _require(
+            self.wanted_precision in WANTED_PRECISIONS,
+            "There is no threshold for this precision.",
+            f"Allowed: {', '.join(f'{each:g}' for each in WANTED_PRECISIONS)}.",
+            self.wanted_precision,
+        )
 
 
-# Every stage's settings, in the order of the chain; a name stands once.
+# Every stage's settings, in the order of the chain; a name that stands twice means the same in both.
 KINDS = (PrepareConfig, CleanConfig, ExploreConfig, TrainConfig, EvaluateConfig, PredictConfig)
 
 PRESETS: dict[str, dict[str, Any]] = {
     "capstone": {
         "matcher": "class-words",
         "architecture": "capstone",
+        "target": "label",
         "epochs": 8,
         "batch_size": 32,
+        "optimizer": "sgd",
         "learning_rate": 0.01,
+        "schedule": "inverse-time",
         "momentum": 0.9,
+        "weight_decay": 0.0,
+        "label_smoothing": 0.0,
+        "balance": 0.0,
         "flip": True,
+        "shift": 0,
+        "brightness": 0.0,
+        "average": 0.0,
+        "keep": "best",
+        "flip_average": False,
     },
     "default": {},
 }

@@ -65,7 +65,7 @@ def build_setting_flags(*kinds: type, defaults: Mapping[str, Any] | None = None,
     A flag that is not given is None, so that a preset and a settings file keep their say; the help shows the default.
 
     Args:
-        kinds: The dataclasses; no two have a setting of the same name.
+        kinds: The dataclasses; a setting that two of them have means the same in both.
         defaults: Defaults to show in the place of the dataclasses' own.
         omit: Settings that the command asks for in another way.
     """

@@ -100,7 +100,7 @@ def _predict_splits(labelled: Labelled, classifier: Classifier, splits: Sequence
         hint = "Judge another one with --splits, or clean a larger catalogue."
         raise WorkspaceError(f"There are no items in the split {', '.join(splits)}.", hint=hint)
     rows = items["image_index"].to_numpy().astype(np.int64)
-    probs = classifier.predict_rows(labelled.images, rows, title)
+    probs = classifier.predict_rows(labelled.images, rows, title).probs
     names = classifier.class_names
     return items.select("item_id", "image_index", "split", "group_id", "label").with_columns(
         predicted_label=pl.Series([names[place] for place in probs.argmax(axis=1)], dtype=pl.String),

@@ -1,7 +1,7 @@
-"""A trained model that turns pixels into probabilities."""
+"""A trained model that turns pixels, and names where it reads them, into probabilities."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,16 @@ import numpy.typing as npt
 
 from hangtag.catalog.images import Pixels
 from hangtag.errors import ModelError
+from hangtag.inference.predictions import Predictions
+from hangtag.models.answers import iterate_answers, join_answers
+from hangtag.models.outputs import PRODUCT, Outputs, Probs
 from hangtag.models.storage import load_saved
+from hangtag.models.words import Vocabulary
 from hangtag.progress import show_progress
+from hangtag.training.calibrate import sharpen
 
-BATCH = 256
-Probs = npt.NDArray[np.float32]
+# What a calibration is called that was made from these inputs.
+PHOTOGRAPH, PHOTOGRAPH_AND_NAME = "photograph", "photograph_and_name"
 
 
 @dataclass(frozen=True)
@@ -23,15 +28,17 @@ class Classifier:
 
     Attributes:
         model: The `keras.Model`.
-        class_names: What the columns of its probabilities stand for.
+        outputs: What its heads stand for.
         image_size: (height, width) of the pixels it takes.
         description: All of its `model.json`.
+        vocabulary: The words of names that it knows, or None where it reads pixels alone.
     """
 
     model: Any
-    class_names: tuple[str, ...]
+    outputs: Outputs
     image_size: tuple[int, int]
-    description: dict[str, Any]
+    description: dict[str, Any] = field(default_factory=dict)
+    vocabulary: Vocabulary | None = None
 
     @classmethod
     def load(cls, folder: Path) -> "Classifier":
@@ -41,62 +48,82 @@ class Classifier:
             ModelError: A file is missing, damaged, changed, or does not fit its description.
         """
         saved = load_saved(folder)
-        return cls(saved.model, saved.class_names, saved.image_size, saved.description)
+        return cls(saved.model, saved.outputs, saved.image_size, saved.description, saved.vocabulary)
 
-    def predict_probs(self, images: Pixels) -> Probs:
-        """Give the probability of every class for every photograph.
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """What the columns of `predict_probs` stand for."""
+        return self.outputs.class_names
+
+    @property
+    def reads_names(self) -> bool:
+        """Whether it reads names beside photographs."""
+        return self.vocabulary is not None
+
+    def find_threshold(self, precision: float, *, with_names: bool = False) -> float | None:
+        """Give the confidence from which on at least this share of labels is right, as chosen on val.
+
+        None where no threshold keeps that promise, or none was looked for.
+        """
+        thresholds = self._read_calibration(with_names).get("thresholds", {})
+        found = thresholds.get(f"{precision:g}")
+        return None if found is None else float(found)
+
+    def predict(self, images: Pixels, names: Sequence[str | None] | None = None) -> Predictions:
+        """Give the probabilities of all levels and attributes for every photograph.
 
         Args:
             images: uint8 (n, H, W, 3), of `image_size`; any n.
-
-        Returns:
-            float32 (n, num_classes); each row adds up to 1.
+            names: The products' names, n of them, for a model that reads names; None hides them.
 
         Raises:
             ModelError: The pixels are of another shape or type, or the model gives no numbers for them.
         """
+        return self.predict_rows(images, np.arange(len(images)), names=names)
+
+    def predict_probs(self, images: Pixels, names: Sequence[str | None] | None = None) -> Probs:
+        """Give the probability of every class of the primary level, float32 (n, classes); see `predict`."""
+        return self.predict(images, names).probs
+
+    def predict_rows(
+        self,
+        images: Pixels,
+        rows: npt.NDArray[np.int64],
+        title: str = "Predicting",
+        names: Sequence[str | None] | None = None,
+    ) -> Predictions:
+        """Give the answers for chosen rows of a memory map, read in batches, with a bar.
+
+        Args:
+            images: uint8 (N, H, W, 3).
+            rows: Which of them, int64 (n,).
+            title: The bar's text.
+            names: The names of these rows' products; see `predict`.
+
+        Raises:
+            ModelError: The pixels are of another shape or type, or the model gives no numbers for them.
+        """
+        self._check_pixels(images)
+        words = self.vocabulary.encode(names) if self.vocabulary and names is not None else None
+        is_flipped = bool(self.description.get("flip_average", False))
+        batches = []
+        with show_progress(title, len(rows), "photographs") as bar:
+            for batch in iterate_answers(self.model, images, rows, words=words, flip_average=is_flipped):
+                batches.append(batch)
+                bar.advance(len(batch[PRODUCT]))
+        answers = join_answers(batches, self.outputs.heads)
+        temperatures = self._read_calibration(words is not None).get("temperatures", {})
+        sharpened = {head: sharpen(probs, temperatures.get(head, 1.0)) for head, probs in answers.items()}
+        return Predictions(self.outputs, sharpened)
+
+    def _check_pixels(self, images: Pixels) -> None:
         if images.ndim != 4 or images.shape[1:] != (*self.image_size, 3) or images.dtype != np.uint8:
             raise ModelError(
                 "The model cannot take these pixels.",
                 allowed=f"Allowed: uint8 (n, {self.image_size[0]}, {self.image_size[1]}, 3).",
                 received=f"{images.dtype} {images.shape}",
             )
-        batches = [self._predict_batch(images[start : start + BATCH]) for start in range(0, len(images), BATCH)]
-        return np.concatenate(batches) if batches else np.empty((0, len(self.class_names)), np.float32)
 
-    def predict_rows(self, images: Pixels, rows: npt.NDArray[np.int64], title: str) -> Probs:
-        """Give the probabilities of chosen rows of a memory map, read in batches, with a bar.
-
-        Args:
-            images: uint8 (N, H, W, 3).
-            rows: Which of them, int64 (n,).
-            title: The bar's text.
-
-        Returns:
-            float32 (n, num_classes), in the order of `rows`.
-
-        Raises:
-            ModelError: The pixels are of another shape or type, or the model gives no numbers for them.
-        """
-        with show_progress(title, len(rows), "photographs") as bar:
-
-            def predict() -> Iterator[Probs]:
-                for start in range(0, len(rows), BATCH):
-                    chunk = rows[start : start + BATCH]
-                    yield self.predict_probs(images[chunk])
-                    bar.advance(len(chunk))
-
-            batches = list(predict())
-        return np.concatenate(batches) if batches else np.empty((0, len(self.class_names)), np.float32)
-
-    def _predict_batch(self, images: Pixels) -> Probs:
-        # Filled up to a power of two: a few shapes to compile for, and one photograph does not cost a batch.
-        filled = np.zeros((1 << (len(images) - 1).bit_length(), *images.shape[1:]), np.uint8)
-        filled[: len(images)] = images
-        probs = np.asarray(self.model.predict_on_batch(filled)[: len(images)], np.float32)
-        if not np.isfinite(probs).all():
-            raise ModelError(
-                "The model gives no numbers for some photographs: its training went astray.",
-                hint="Train it again, with a smaller --learning-rate.",
-            )
-        return probs
+    def _read_calibration(self, with_names: bool) -> dict[str, Any]:
+        key = PHOTOGRAPH_AND_NAME if with_names else PHOTOGRAPH
+        return dict(self.description.get("calibration", {}).get(key, {}))

@@ -13,10 +13,10 @@ from hangtag.artifacts import hash_file, write_csv, write_parquet
 from hangtag.config import PredictConfig
 from hangtag.exploration.plots import draw_contact_sheet, save_figure
 from hangtag.inference.captions import describe_confidence
-from hangtag.inference.classifier import Probs
 from hangtag.inference.runs import load_classifier, select_runs
 from hangtag.labels.labelled import UNKNOWN, Labelled, read_labelled
 from hangtag.manifest import StageRecord, StageResult
+from hangtag.models.outputs import Probs
 from hangtag.workspace import Workspace
 
 SHEET_ITEMS = 100
@@ -69,7 +69,7 @@ def predict(
 def _predict_items(place: Workspace, run_id: str, labelled: Labelled, items: pl.DataFrame) -> pl.DataFrame:
     classifier = load_classifier(place, run_id, labelled)
     rows = items["image_index"].to_numpy().astype(np.int64)
-    probs = classifier.predict_rows(labelled.images, rows, f"Predicting with {run_id}")
+    probs = classifier.predict_rows(labelled.images, rows, f"Predicting with {run_id}").probs
     return describe_predictions(items["item_id"], probs, classifier.class_names)
 
 

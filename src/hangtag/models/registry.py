@@ -1,13 +1,23 @@
-"""The architectures by name."""
+"""The architectures by name, and the heads that every one of them gets."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from hangtag.config import ColorMode
 from hangtag.errors import ModelError
+from hangtag.models.backend import import_keras
 from hangtag.models.capstone import build_capstone
+from hangtag.models.preprocessing import build_preprocessing
+from hangtag.models.residual import build_residual
+from hangtag.models.words import MAX_WORDS, build_word_features
 
-ARCHITECTURES: dict[str, Callable[..., Any]] = {"capstone": build_capstone}
+# Each takes pixels, 0 to 1, and the policy of its layers, and gives the features that heads read.
+ARCHITECTURES: dict[str, Callable[..., Any]] = {
+    "residual": partial(build_residual, widths=(32, 64, 128, 192), depths=(2, 2, 2, 2), dropout=0.1),
+    "residual-small": partial(build_residual, widths=(32, 64, 128, 192), depths=(1, 1, 1, 1), dropout=0.1),
+    "capstone": build_capstone,
+}
 SMALLEST_SIDE = 8
 
 
@@ -26,8 +36,9 @@ def build_model(
     architecture: str,
     *,
     image_size: tuple[int, int],
-    num_classes: int,
+    heads: Mapping[str, int],
     color_mode: ColorMode,
+    num_words: int = 0,
     dtype: Any = None,
 ) -> Any:
     """Build a network by its registered name, with fresh weights.
@@ -35,22 +46,35 @@ def build_model(
     Args:
         architecture: One of `ARCHITECTURES`.
         image_size: (height, width) of the pixels.
-        num_classes: Outputs, two or more.
+        heads: The number of classes of each head by its name, one head or more.
         color_mode: `color` or `gray`.
+        num_words: The size of the vocabulary of names; 0 builds a network that reads pixels alone.
         dtype: The policy of its layers; the weights are float32 under every policy offered.
 
     Returns:
-        A `keras.Model` from pixels (n, H, W, 3), 0 to 255, to probabilities (n, num_classes) in float32.
+        A `keras.Model` from `pixels` (n, H, W, 3), 0 to 255, and, where it reads names, `words`
+        (n, MAX_WORDS) of whole numbers, to a mapping from each head to its probabilities (n, classes) in float32.
 
     Raises:
         ModelError: There is no such architecture, or it cannot be built for these values.
     """
     check_architecture(architecture)
-    if num_classes < 2 or min(image_size) < SMALLEST_SIDE:
+    if not heads or min(heads.values()) < 1 or next(iter(heads.values())) < 2 or min(image_size) < SMALLEST_SIDE:
         raise ModelError(
             "No network can be built for this.",
             allowed=f"Allowed: two classes or more, sides of {SMALLEST_SIDE} pixels or more.",
-            received={"num_classes": num_classes, "image_size": image_size},
+            received={"classes": dict(heads), "image_size": image_size},
         )
-    build = ARCHITECTURES[architecture]
-    return build(image_size=image_size, num_classes=num_classes, color_mode=color_mode, dtype=dtype)
+    keras = import_keras()
+    inputs = {"pixels": keras.Input((*image_size, 3), dtype="uint8", name="pixels")}
+    features = ARCHITECTURES[architecture](build_preprocessing(inputs["pixels"], color_mode), dtype)
+    if num_words:
+        inputs["words"] = keras.Input((MAX_WORDS,), dtype="int32", name="words")
+        word_features = build_word_features(inputs["words"], num_words)
+        features = keras.layers.Concatenate(name="pixels_and_words", dtype="float32")([features, word_features])
+    # The softmax is computed in float32: bfloat16 has eight bits, too few for a loss.
+    outputs = {
+        head: keras.layers.Dense(size, activation="softmax", name=head, dtype="float32")(features)
+        for head, size in heads.items()
+    }
+    return keras.Model(inputs, outputs, name=architecture)

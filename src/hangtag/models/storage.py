@@ -13,10 +13,12 @@ from safetensors.numpy import load_file, save_file
 from hangtag.artifacts import hash_file, read_json, write_json, write_whole
 from hangtag.config import ColorMode
 from hangtag.errors import ModelError
+from hangtag.models.outputs import Outputs
 from hangtag.models.preprocessing import RESCALE
 from hangtag.models.registry import build_model
+from hangtag.models.words import Vocabulary
 
-FORMAT = 1
+FORMAT = 2
 LARGEST_SIDE = 2048
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
 Weights = dict[str, npt.NDArray[np.float32]]
@@ -27,14 +29,16 @@ class SavedModel:
     """A model as it was loaded.
 
     Attributes:
-        model: The `keras.Model`, from pixels (n, H, W, 3) to probabilities (n, num_classes).
-        class_names: What the outputs stand for.
+        model: The `keras.Model`; see `build_model` for what it takes and gives.
+        outputs: What its heads stand for.
+        vocabulary: The words of names that it knows, or None where it reads pixels alone.
         image_size: (height, width).
         description: All of `model.json`.
     """
 
     model: Any
-    class_names: tuple[str, ...]
+    outputs: Outputs
+    vocabulary: Vocabulary | None
     image_size: tuple[int, int]
     description: dict[str, Any]
 
@@ -94,8 +98,10 @@ def save_model(
     weights: Weights,
     *,
     architecture: str,
-    arguments: Mapping[str, Any],
-    class_names: tuple[str, ...],
+    image_size: tuple[int, int],
+    color_mode: ColorMode,
+    outputs: Outputs,
+    vocabulary: Vocabulary | None = None,
     **more: Any,
 ) -> list[Path]:
     """Write `model.safetensors`, then `model.json` with its hash, so that a kill between them is noticed.
@@ -105,8 +111,10 @@ def save_model(
         model: The `keras.Model`, for its description.
         weights: Its weights, as `read_weights` gives them.
         architecture: Its registered name.
-        arguments: `image_size`, `num_classes` and `color_mode` that built it.
-        class_names: What its outputs stand for.
+        image_size: (height, width) of its pixels.
+        color_mode: What it makes of them.
+        outputs: What its heads stand for.
+        vocabulary: The words that it knows, where it reads names.
         **more: Further entries of `model.json`.
 
     Returns:
@@ -117,10 +125,11 @@ def save_model(
     description = {
         "format": FORMAT,
         "architecture": architecture,
-        "arguments": {**arguments, "image_size": list(arguments["image_size"])},
-        "class_names": list(class_names),
-        "image_size": list(arguments["image_size"]),
-        "preprocessing": {"color_mode": arguments["color_mode"], "rescale": RESCALE},
+        "class_names": list(outputs.class_names),
+        "image_size": list(image_size),
+        "preprocessing": {"color_mode": color_mode, "rescale": RESCALE},
+        "outputs": outputs.to_json(),
+        "words": list(vocabulary.words) if vocabulary else None,
         **describe_model(model),
         "weights": {"file": WEIGHTS, "sha256": hash_file(folder / WEIGHTS)},
         **more,
@@ -136,14 +145,26 @@ def load_saved(folder: Path) -> SavedModel:
         ModelError: A file is missing, damaged, changed, or does not fit its description.
     """
     description = _read_description(folder)
-    arguments = dict(description["arguments"])
-    arguments["image_size"] = tuple(arguments["image_size"])
-    if arguments["num_classes"] != len(description["class_names"]):
-        raise ModelError("The model's description names another number of classes.", received=str(folder))
+    try:
+        outputs = Outputs.from_json(description["outputs"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ModelError("The model's description of its outputs is damaged.", received=str(folder)) from error
+    if list(outputs.class_names) != description["class_names"]:
+        raise ModelError("The model's description names its classes in two ways.", received=str(folder))
+    words = description["words"]
+    vocabulary = None if words is None else Vocabulary(tuple(words))
+    height, width = description["image_size"]
     weights = _load_weights(folder, description["weights"]["sha256"])
-    model = build_model(description["architecture"], dtype="float32", **arguments)
+    model = build_model(
+        description["architecture"],
+        image_size=(height, width),
+        heads=outputs.heads,
+        color_mode=description["preprocessing"]["color_mode"],
+        num_words=len(words or ()),
+        dtype="float32",
+    )
     assign_weights(model, weights)
-    return SavedModel(model, tuple(description["class_names"]), arguments["image_size"], description)
+    return SavedModel(model, outputs, vocabulary, (height, width), description)
 
 
 def _read_description(folder: Path) -> dict[str, Any]:
@@ -166,20 +187,18 @@ def _read_description(folder: Path) -> dict[str, Any]:
 
 def _is_complete(description: Mapping[str, Any]) -> bool:
     """Say whether all that loading needs is there and of the right type; a file from elsewhere may hold anything."""
-    arguments = description["arguments"]
-    size, names = arguments["image_size"], description["class_names"]
+    size, words = description["image_size"], description["words"]
     return (
-        set(arguments) == {"image_size", "num_classes", "color_mode"}
-        and isinstance(description["architecture"], str)
+        isinstance(description["architecture"], str)
         and isinstance(description["weights"]["sha256"], str)
-        and arguments["color_mode"] in get_args(ColorMode)
+        and description["preprocessing"]["color_mode"] in get_args(ColorMode)
         and isinstance(size, list)
         and len(size) == 2
         # A network for larger sides would fill the memory before its weights are compared.
         and all(type(number) is int and number <= LARGEST_SIDE for number in size)
-        and type(arguments["num_classes"]) is int
-        and isinstance(names, list)
-        and all(isinstance(name, str) for name in names)
+        and isinstance(description["class_names"], list)
+        and isinstance(description["outputs"], dict)
+        and (words is None or (isinstance(words, list) and all(isinstance(word, str) for word in words)))
     )
 
 

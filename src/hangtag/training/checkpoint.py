@@ -13,6 +13,7 @@ from safetensors.numpy import save_file
 from hangtag.artifacts import write_whole
 from hangtag.errors import WorkspaceError
 from hangtag.models.storage import Weights, assign_weights, read_weights
+from hangtag.training.averaging import WeightAverage
 
 FILE = "state.safetensors"
 
@@ -23,13 +24,14 @@ class TrainingState:
 
     Attributes:
         history: A line an epoch, as `history.csv` has it.
-        best_weights: The weights of the epoch with the best validation accuracy, the earliest on a tie.
-        best_epoch: That epoch, from 1; 0 before the first.
+        kept_weights: The weights to keep: of the epoch with the best validation accuracy, the earliest on a tie,
+            or of the last one, as the settings say.
+        kept_epoch: That epoch, from 1; 0 before the first.
     """
 
     history: list[dict[str, Any]] = field(default_factory=list)
-    best_weights: Weights = field(default_factory=dict)
-    best_epoch: int = 0
+    kept_weights: Weights = field(default_factory=dict)
+    kept_epoch: int = 0
 
     @property
     def epoch(self) -> int:
@@ -37,23 +39,27 @@ class TrainingState:
         return len(self.history)
 
 
-def write_checkpoint(folder: Path, model: Any, state: TrainingState, identity: dict[str, Any]) -> None:
-    """Write the weights, the optimizer's variables and the state.
+def write_checkpoint(
+    folder: Path, model: Any, average: WeightAverage, state: TrainingState, identity: dict[str, Any]
+) -> None:
+    """Write the weights, their average, the optimizer's variables and the state.
 
     Args:
         folder: Where to.
         model: A compiled `keras.Model`.
+        average: The average of its weights.
         state: How far it has come.
         identity: What must be the same when the training goes on: settings and digests.
     """
     tensors = {f"now/{path}": value for path, value in read_weights(model).items()}
-    tensors |= {f"best/{path}": value for path, value in state.best_weights.items()}
+    tensors |= {f"average/{path}": value for path, value in average.weights.items()}
+    tensors |= {f"kept/{path}": value for path, value in state.kept_weights.items()}
     # The optimizer's variables keep their order; their names repeat.
     tensors |= {
         f"optimizer/{position}": np.array(variable.numpy())
         for position, variable in enumerate(model.optimizer.variables)
     }
-    described = {"identity": identity, "history": state.history, "best_epoch": state.best_epoch}
+    described = {"identity": identity, "history": state.history, "kept_epoch": state.kept_epoch, "steps": average.steps}
     with write_whole(folder / FILE) as temporary:
         save_file(tensors, temporary, metadata={"state": json.dumps(described)})
 
@@ -63,8 +69,8 @@ def has_checkpoint(folder: Path) -> bool:
     return (folder / FILE).is_file()
 
 
-def read_checkpoint(folder: Path, model: Any, identity: dict[str, Any]) -> TrainingState:
-    """Put a training's state back into a compiled model.
+def read_checkpoint(folder: Path, model: Any, average: WeightAverage, identity: dict[str, Any]) -> TrainingState:
+    """Put a training's state back into a compiled model and its average.
 
     Raises:
         WorkspaceError: There is no checkpoint, it is damaged, or it is of other settings or labels.
@@ -89,7 +95,8 @@ def read_checkpoint(folder: Path, model: Any, identity: dict[str, Any]) -> Train
     model.optimizer.build(model.trainable_variables)
     for position, variable in enumerate(model.optimizer.variables):
         variable.assign(tensors[f"optimizer/{position}"])
-    return TrainingState(described["history"], _select(tensors, "best/"), described["best_epoch"])
+    average.weights, average.steps = _select(tensors, "average/"), described["steps"]
+    return TrainingState(described["history"], _select(tensors, "kept/"), described["kept_epoch"])
 
 
 def _select(tensors: dict[str, Any], prefix: str) -> Weights:

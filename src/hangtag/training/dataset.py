@@ -7,54 +7,83 @@ import numpy as np
 import numpy.typing as npt
 
 from hangtag.catalog.images import Pixels
-from hangtag.labels.labelled import Labelled
-from hangtag.training.augment import flip_at_random
+from hangtag.models.outputs import Indices
+from hangtag.models.words import Words
+from hangtag.training.augment import Augmentation
+from hangtag.training.sampling import draw_order
 
-Classes = npt.NDArray[np.int64]
+
+@dataclass(frozen=True)
+class Batch:
+    """Some items.
+
+    Attributes:
+        images: uint8 (n, H, W, 3).
+        classes: The class index of each head, int64 (n,).
+        words: Their names' words, (n, MAX_WORDS), or None.
+    """
+
+    images: Pixels
+    classes: dict[str, Indices]
+    words: Words | None
+
+    def __len__(self) -> int:
+        """Give the number of items."""
+        return len(self.images)
 
 
 @dataclass(frozen=True)
 class ItemDataset:
-    """The items of one split.
+    """Chosen items of a catalogue.
 
     Attributes:
         images: All pixels, uint8 (N, H, W, 3), a memory map.
-        rows: The split's rows in `images`, int64 (n,).
-        classes: Their class indices, int64 (n,).
+        rows: The items' rows in `images`, int64 (n,).
+        classes: The class index of each head, int64 (n,).
+        words: Their names' words, (n, MAX_WORDS), or None.
     """
 
     images: Pixels
-    rows: npt.NDArray[np.int64]
-    classes: Classes
+    rows: Indices
+    classes: dict[str, Indices]
+    words: Words | None = None
 
     def __len__(self) -> int:
         """Give the number of items."""
         return len(self.rows)
 
-    def iterate(self, batch_size: int) -> Iterator[tuple[Pixels, Classes]]:
-        """Give batches in the split's own order."""
-        for start in range(0, len(self.rows), batch_size):
-            rows = self.rows[start : start + batch_size]
-            yield self.images[rows], self.classes[start : start + batch_size]
+    def take(self, places: npt.NDArray[np.intp] | Indices) -> "ItemDataset":
+        """Give the items at these places."""
+        classes = {head: indices[places] for head, indices in self.classes.items()}
+        return ItemDataset(self.images, self.rows[places], classes, None if self.words is None else self.words[places])
 
     def iterate_shuffled(
-        self, batch_size: int, *, seed: int, epoch: int, flip: bool
-    ) -> Iterator[tuple[Pixels, Classes]]:
-        """Give batches in an order, and with flips, that `seed` and `epoch` alone decide.
+        self,
+        batch_size: int,
+        *,
+        seed: int,
+        epoch: int,
+        augmentation: Augmentation,
+        copies: npt.NDArray[np.float64],
+        hide_words: float = 0.0,
+    ) -> Iterator[Batch]:
+        """Give batches in an order, and varied in a way, that `seed` and `epoch` alone decide.
 
         So a resumed training sees what an uninterrupted one would have seen. The last batch may be smaller.
+
+        Args:
+            batch_size: Items a batch.
+            seed: Of the training.
+            epoch: From 1.
+            augmentation: How photographs are varied.
+            copies: How often each item is wanted, (n,), with a mean of 1.
+            hide_words: The share of names that is hidden.
         """
         random = np.random.default_rng((seed, epoch))
-        order = random.permutation(len(self.rows))
+        order = draw_order(copies, random)
         for start in range(0, len(order), batch_size):
-            chosen = order[start : start + batch_size]
-            images = self.images[self.rows[chosen]]
-            yield (flip_at_random(images, random) if flip else images), self.classes[chosen]
-
-
-def build_dataset(labelled: Labelled, split: str) -> ItemDataset:
-    """Give the items of a split."""
-    table = labelled.of_split(split)
-    index = {name: position for position, name in enumerate(labelled.class_names)}
-    classes = np.array([index[label] for label in table["label"]], np.int64)
-    return ItemDataset(labelled.images, table["image_index"].to_numpy().astype(np.int64), classes)
+            chosen = self.take(order[start : start + batch_size])
+            words = chosen.words
+            if words is not None:
+                words = np.where(random.random((len(words), 1)) < hide_words, 0, words)
+            yield Batch(augmentation.vary(chosen.images[chosen.rows], random), chosen.classes, words)

@@ -1,0 +1,75 @@
+"""Ask a network about any number of photographs: in batches of few shapes, mirrored too where that was learnt."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hangtag.catalog.images import Pixels
+from hangtag.errors import ModelError
+from hangtag.models.words import MAX_WORDS, Words
+
+BATCH = 256
+Answers = dict[str, npt.NDArray[np.float32]]
+
+
+def iterate_answers(
+    model: Any,
+    images: Pixels,
+    rows: npt.NDArray[np.int64],
+    *,
+    words: Words | None = None,
+    flip_average: bool = False,
+) -> Iterator[Answers]:
+    """Give every head's probabilities for chosen rows of a memory map, batch by batch.
+
+    Args:
+        model: A network of `build_model`.
+        images: uint8 (N, H, W, 3).
+        rows: Which of them, int64 (n,).
+        words: Their names for a network that reads names, (n, MAX_WORDS); None hides them.
+        flip_average: Average the probabilities of each photograph and of its mirror image.
+
+    Yields:
+        From each head to float32 (up to BATCH, classes).
+
+    Raises:
+        ModelError: The network gives no numbers for some photographs.
+    """
+    for start in range(0, len(rows), BATCH):
+        chunk = rows[start : start + BATCH]
+        given = None if words is None else words[start : start + BATCH]
+        answers = _answer(model, images[chunk], given)
+        if flip_average:
+            mirrored = _answer(model, images[chunk][:, :, ::-1], given)
+            answers = {head: np.asarray((probs + mirrored[head]) / 2, np.float32) for head, probs in answers.items()}
+        yield answers
+
+
+def join_answers(batches: list[Answers], heads: dict[str, int]) -> Answers:
+    """Put batches of answers one behind the other; no batch gives no rows."""
+    return {
+        head: np.concatenate([np.empty((0, size), np.float32), *(batch[head] for batch in batches)])
+        for head, size in heads.items()
+    }
+
+
+def _answer(model: Any, images: Pixels, words: Words | None) -> Answers:
+    # Filled up to a power of two: a few shapes to compile for, and one photograph does not cost a batch.
+    size = 1 << (len(images) - 1).bit_length()
+    inputs = {"pixels": np.zeros((size, *images.shape[1:]), np.uint8)}
+    inputs["pixels"][: len(images)] = images
+    if "words" in model.input:
+        inputs["words"] = np.zeros((size, MAX_WORDS), np.int32)
+        if words is not None:
+            inputs["words"][: len(images)] = words
+    answers = {
+        head: np.asarray(probs, np.float32)[: len(images)] for head, probs in model.predict_on_batch(inputs).items()
+    }
+    if not all(np.isfinite(probs).all() for probs in answers.values()):
+        raise ModelError(
+            "The model gives no numbers for some photographs: its training went astray.",
+            hint="Train it again, with a smaller --learning-rate.",
+        )
+    return answers

@@ -1,0 +1,116 @@
+"""What the outputs of a network stand for: products, each with its value on every level, and attributes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+PRODUCT = "product"
+NO_VALUE = -1
+Probs = npt.NDArray[np.float32]
+Indices = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The classes of a network's heads.
+
+    The head `product` tells apart the combinations of level values that occur in the catalogue. The probability
+    of a level's class is the sum over the products that have it, so levels cannot contradict each other.
+
+    Attributes:
+        levels: The class names of each level by its column, coarse to fine, the label last.
+        products: For each product the index of its class on each level; `NO_VALUE` where it has none.
+        attributes: The class names of each attribute by its column.
+        primary: The level that figures are told of, `label` unless a single other one was asked for.
+    """
+
+    levels: Mapping[str, tuple[str, ...]]
+    products: tuple[tuple[int, ...], ...]
+    attributes: Mapping[str, tuple[str, ...]]
+    primary: str
+
+    @classmethod
+    def of_classes(cls, class_names: tuple[str, ...], level: str = "label") -> "Outputs":
+        """Give the outputs of a network that tells apart the classes of one level."""
+        return cls({level: class_names}, tuple((place,) for place in range(len(class_names))), {}, level)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes of the primary level."""
+        return self.levels[self.primary]
+
+    @property
+    def heads(self) -> dict[str, int]:
+        """The number of classes of each head, `product` first; attributes go by number, a column's name may be odd."""
+        sizes = [len(names) for names in self.attributes.values()]
+        return {PRODUCT: len(self.products)} | {f"attribute_{place}": size for place, size in enumerate(sizes)}
+
+    def list_classes(self, level: str) -> Indices:
+        """Give each product's class index on a level, int64 (products,), `NO_VALUE` where it has none."""
+        place = list(self.levels).index(level)
+        return np.array([product[place] for product in self.products], np.int64)
+
+    def sum_level(self, product_probs: Probs, level: str) -> Probs:
+        """Give the probabilities of a level's classes, float32 (n, classes), from those of products (n, products).
+
+        Where some products have no value on the level, a row may add up to less than 1.
+        """
+        classes = self.list_classes(level)
+        members = np.zeros((len(classes), len(self.levels[level])), np.float32)
+        has_value = classes != NO_VALUE
+        members[has_value, classes[has_value]] = 1
+        return product_probs @ members
+
+    def choose_products(self, product_probs: Probs) -> Indices:
+        """Give for each item the product whose values are predicted, int64 (n,).
+
+        The primary level's class is its likeliest one; among the products of that class the one is taken whose
+        level values have the largest sum of probabilities, which is the expected number of levels that are right.
+        """
+        expected = np.zeros_like(product_probs)
+        for level in self.levels:
+            classes = self.list_classes(level)
+            probs = self.sum_level(product_probs, level)
+            expected += np.where(classes == NO_VALUE, 0, probs[:, classes])
+        primary = self.list_classes(self.primary)
+        chosen = self.sum_level(product_probs, self.primary).argmax(axis=1)
+        return np.asarray(np.where(primary == chosen[:, None], expected, -1).argmax(axis=1), np.int64)
+
+    def to_json(self) -> dict[str, Any]:
+        """Give what `from_json` reads back."""
+        return {
+            "levels": {level: list(names) for level, names in self.levels.items()},
+            "products": [list(product) for product in self.products],
+            "attributes": {attribute: list(names) for attribute, names in self.attributes.items()},
+            "primary": self.primary,
+        }
+
+    @classmethod
+    def from_json(cls, described: Mapping[str, Any]) -> "Outputs":
+        """Read what `to_json` gave.
+
+        Raises:
+            KeyError, TypeError, ValueError: An entry is missing, of the wrong type, or does not fit the others.
+        """
+        levels = {level: _read_names(names) for level, names in described["levels"].items()}
+        attributes = {attribute: _read_names(names) for attribute, names in described["attributes"].items()}
+        sizes = [len(names) for names in levels.values()]
+        products = tuple(tuple(product) for product in described["products"])
+        for product in products:
+            is_known = len(product) == len(sizes) and all(
+                type(place) is int and NO_VALUE <= place < size for place, size in zip(product, sizes, strict=True)
+            )
+            if not is_known:
+                raise ValueError(f"no such product: {product}")
+        if described["primary"] not in levels or not products:
+            raise ValueError(f"no such level: {described['primary']}")
+        return cls(levels, products, attributes, described["primary"])
+
+
+def _read_names(names: Any) -> tuple[str, ...]:
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise TypeError(f"no class names: {names}")
+    return tuple(names)

@@ -1,0 +1,66 @@
+"""A compact residual network for small photographs: a stem that halves the sides, four stages, global pooling."""
+
+from typing import Any
+
+from hangtag.models.backend import import_keras
+from hangtag.models.normalization import normalize
+
+
+def build_residual(
+    pixels: Any, dtype: Any = None, *, widths: tuple[int, ...], depths: tuple[int, ...], dropout: float
+) -> Any:
+    """Build residual blocks of two convolutions, the later stages on half the sides and with more channels.
+
+    Source: He et al., *Deep Residual Learning for Image Recognition*, 2016; shortcuts that average before they
+    project are from He et al., *Bag of Tricks for Image Classification*, 2019.
+
+    Args:
+        pixels: A Keras tensor (n, H, W, 3 or 1), 0 to 1.
+        dtype: The policy of the layers, such as `mixed_bfloat16`; None takes Keras's default.
+        widths: Channels of each stage.
+        depths: Blocks of each stage.
+        dropout: The share of features left out in training.
+
+    Returns:
+        The features that a head reads, (n, widths[-1]).
+    """
+    layers = import_keras().layers
+    x = layers.Conv2D(widths[0], 5, strides=2, padding="same", use_bias=False, name="stem", dtype=dtype)(pixels)
+    x = _activate(normalize(x, name="stem_norm", dtype=dtype), "stem_relu", dtype)
+    for stage, (width, depth) in enumerate(zip(widths, depths, strict=True), start=1):
+        for block in range(1, depth + 1):
+            strides = 2 if stage > 1 and block == 1 else 1
+            x = _build_block(x, width, strides, f"stage{stage}_{block}", dtype)
+    x = layers.GlobalAveragePooling2D(name="pool", dtype="float32")(x)
+    return layers.Dropout(dropout, name="dropout", dtype="float32")(x)
+
+
+def _build_block(x: Any, width: int, strides: int, name: str, dtype: Any) -> Any:
+    layers = import_keras().layers
+    shortcut = x
+    if strides > 1:
+        shortcut = layers.AveragePooling2D(strides, padding="same", name=f"{name}_shrink", dtype=dtype)(shortcut)
+    if shortcut.shape[-1] != width:
+        # A convolution of 1 x 1, written as the matrix product that it is: its gradient is far quicker so.
+        shortcut = layers.Dense(width, use_bias=False, name=f"{name}_project", dtype=dtype)(shortcut)
+        shortcut = normalize(shortcut, name=f"{name}_project_norm", dtype=dtype)
+    for half in (1, 2):
+        x = layers.Conv2D(
+            width,
+            3,
+            strides=strides if half == 1 else 1,
+            padding="same",
+            use_bias=False,
+            kernel_initializer="he_normal",
+            name=f"{name}_conv{half}",
+            dtype=dtype,
+        )(x)
+        x = normalize(x, name=f"{name}_norm{half}", dtype=dtype)
+        if half == 1:
+            x = _activate(x, f"{name}_relu1", dtype)
+    x = layers.Add(name=f"{name}_add", dtype=dtype)([shortcut, x])
+    return _activate(x, f"{name}_relu2", dtype)
+
+
+def _activate(x: Any, name: str, dtype: Any) -> Any:
+    return import_keras().layers.ReLU(name=name, dtype=dtype)(x)

@@ -1,0 +1,98 @@
+"""Make a finished network's confidence mean something: temperatures, and thresholds that keep a promise."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import minimize_scalar
+from scipy.stats import beta
+
+from hangtag.config import WANTED_PRECISIONS
+from hangtag.models.answers import Answers
+from hangtag.models.outputs import NO_VALUE, PRODUCT, Indices, Outputs
+from hangtag.training.losses import LEAST_PROBABILITY
+
+# The chance that a threshold does not keep its promise on new items.
+RISK = 0.05
+STEPS = 200
+Probs = npt.NDArray[np.float32]
+
+
+def sharpen(probs: Probs, temperature: float) -> Probs:
+    """Give the probabilities at a temperature, float32 (n, classes): above 1 less sure, below 1 surer."""
+    if temperature == 1:
+        return probs
+    logs = np.log(probs.astype(np.float64).clip(1e-30, 1)) / temperature
+    raised = np.exp(logs - logs.max(axis=1, keepdims=True))
+    return np.asarray(raised / raised.sum(axis=1, keepdims=True), np.float32)
+
+
+def fit_temperatures(answers: Answers, classes: dict[str, Indices], outputs: Outputs) -> dict[str, float]:
+    """Give each head the temperature at which its probabilities fit val best, as cross-entropy has it.
+
+    The head `product` is judged on the primary level. Source: Guo et al., *On Calibration of Modern Neural
+    Networks*, 2017.
+
+    Args:
+        answers: Each head's probabilities on val.
+        classes: Each head's class indices; `NO_VALUE` where an item has none.
+        outputs: What the heads stand for.
+    """
+    primary = np.append(outputs.list_classes(outputs.primary), NO_VALUE)
+    temperatures = {}
+    for head, probs in answers.items():
+        wanted = primary[classes[head]] if head == PRODUCT else classes[head]
+        known = np.flatnonzero(wanted != NO_VALUE)
+
+        def measure(log_temperature: float, head: str = head, probs: Probs = probs[known]) -> float:
+            sharpened = sharpen(probs, float(np.exp(log_temperature)))
+            if head == PRODUCT:
+                sharpened = outputs.sum_level(sharpened, outputs.primary)
+            own = sharpened[np.arange(len(known)), wanted[known]]  # noqa: B023  (called before the next head)
+            return float(-np.log(own.clip(LEAST_PROBABILITY, 1)).mean())
+
+        found = minimize_scalar(measure, bounds=(-2.0, 2.0), method="bounded") if len(known) else None
+        temperatures[head] = round(float(np.exp(found.x)), 4) if found else 1.0
+    return temperatures
+
+
+def find_threshold(
+    confidence: npt.NDArray[np.floating], correct: npt.NDArray[np.bool_], precision: float
+) -> float | None:
+    """Give the lowest confidence from which on at least `precision` of the answers are right, on new items too.
+
+    Candidates are tried from the surest down, each held against the Clopper-Pearson lower bound of the share that
+    is right above it, and the search ends at the first that fails: so the promise holds with 95 % confidence
+    however many are tried. Source: Angelopoulos et al., *Learn then Test*, 2021 (fixed sequence testing).
+
+    Args:
+        confidence: (n,), 0 to 1.
+        correct: Whether each answer is right, (n,).
+        precision: The wanted share, 0 to 1.
+
+    Returns:
+        The threshold, or None where no answers are sure enough.
+    """
+    order = np.argsort(-confidence, kind="stable")
+    sorted_confidence, hits = confidence[order], np.cumsum(correct[order])
+    # Candidates are spread evenly over the items; fewer than this many, all right, would not prove it.
+    fewest = int(np.ceil(np.log(RISK) / np.log(precision)))
+    threshold = None
+    for place in np.unique(np.linspace(fewest, len(order), STEPS).astype(int)):
+        if place > len(order):
+            break
+        # All items of equal confidence are taken or none.
+        count = int(np.searchsorted(-sorted_confidence, -sorted_confidence[place - 1], side="right"))
+        right = int(hits[count - 1])
+        if right == 0 or beta.ppf(RISK, right, count - right + 1) < precision:
+            break
+        threshold = float(sorted_confidence[count - 1])
+    return threshold
+
+
+def find_thresholds(
+    probs: Probs, classes: Indices, precisions: Sequence[float] = WANTED_PRECISIONS
+) -> dict[str, float | None]:
+    """Give the threshold of each wanted precision, by the precision as text; see `find_threshold`."""
+    correct = probs.argmax(axis=1) == classes
+    return {f"{precision:g}": find_threshold(probs.max(axis=1), correct, precision) for precision in precisions}

@@ -1,0 +1,212 @@
+"""One network on its way through a training: its steps, its average, its judgement on val, its state on disk."""
+
+import dataclasses
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hangtag.config import TrainConfig
+from hangtag.errors import SettingsError
+from hangtag.models.answers import Answers, iterate_answers, join_answers
+from hangtag.models.backend import import_keras
+from hangtag.models.outputs import NO_VALUE, PRODUCT, Indices, Outputs
+from hangtag.models.registry import build_model
+from hangtag.models.storage import Weights
+from hangtag.models.words import Vocabulary
+from hangtag.progress import Bar, show_progress
+from hangtag.training.augment import Augmentation
+from hangtag.training.averaging import WeightAverage
+from hangtag.training.checkpoint import TrainingState, read_checkpoint, write_checkpoint
+from hangtag.training.dataset import ItemDataset
+from hangtag.training.losses import LEAST_PROBABILITY, build_losses, build_metrics
+from hangtag.training.optimizer import build_optimizer
+from hangtag.training.precision import choose_precision
+from hangtag.training.prefetch import prefetch
+from hangtag.training.sampling import compute_copies
+from hangtag.training.targets import encode_targets
+
+
+class Learner:
+    """A network, what it learns from, and where its state is saved.
+
+    Args:
+        data: The items to learn from, by `train`, and those it is judged on after every epoch, by `val`.
+        outputs: What its heads stand for.
+        config: Settings.
+        checkpoint: The folder for its state.
+        identity: What must be the same when a stopped training goes on, beside the settings.
+        vocabulary: The words of names, where it reads them.
+        title: What the progress bar calls it.
+    """
+
+    def __init__(
+        self,
+        data: dict[str, ItemDataset],
+        outputs: Outputs,
+        config: TrainConfig,
+        checkpoint: Path,
+        identity: dict[str, Any],
+        *,
+        vocabulary: Vocabulary | None = None,
+        title: str = "",
+    ) -> None:
+        self.data, self.outputs, self.config, self.checkpoint = data, outputs, config, checkpoint
+        self.vocabulary, self.title = vocabulary, title
+        self.precision = choose_precision(config.precision)
+        self.identity = {**dataclasses.asdict(config), **identity, "precision": self.precision}
+        self.average = WeightAverage(config.average)
+        # A class on the primary level is what is to be balanced; an item without one counts as of a class of its own.
+        primary = outputs.list_classes(outputs.primary)[data["train"].classes[PRODUCT]]
+        self.copies = compute_copies(primary - primary.min(), config.balance)
+        self.model = self._build()
+
+    def _build(self) -> Any:
+        keras = import_keras()
+        keras.utils.set_random_seed(self.config.seed)
+        height, width = self.data["train"].images.shape[1:3]
+        model = build_model(
+            self.config.architecture,
+            image_size=(height, width),
+            heads=self.outputs.heads,
+            color_mode=self.config.color_mode,
+            num_words=len(self.vocabulary.words) if self.vocabulary else 0,
+            dtype="mixed_bfloat16" if self.precision == "bfloat16" else "float32",
+        )
+        losses, loss_weights = build_losses(self.outputs, self.config)
+        model.compile(
+            build_optimizer(self.config, len(self.data["train"])),
+            losses,
+            loss_weights=loss_weights,
+            metrics={PRODUCT: build_metrics(self.outputs)},
+            # XLA is slower on a CPU: it took bfloat16 from 298 to 59 images a second.
+            jit_compile=False,
+        )
+        return model
+
+    def resume(self) -> TrainingState:
+        """Go on from the state on disk.
+
+        Raises:
+            WorkspaceError: There is none, it is damaged, or it is of other settings or labels.
+        """
+        return read_checkpoint(self.checkpoint, self.model, self.average, self.identity)
+
+    def fit(self, state: TrainingState) -> None:
+        """Train what is left of the epochs, saving the state after each.
+
+        Raises:
+            SettingsError: The training diverges.
+        """
+        while state.epoch < self.config.epochs:
+            line = self._run_epoch(state.epoch + 1)
+            if not math.isfinite(line["loss"] + line["val_loss"]):
+                raise SettingsError(
+                    f"The training diverged: in epoch {line['epoch']} the loss is no longer a number.",
+                    hint="Train with a smaller --learning-rate.",
+                    received=self.config.learning_rate,
+                )
+            state.history.append(line)
+            best = state.history[state.kept_epoch - 1]["val_accuracy"] if state.kept_epoch else -1.0
+            if self.config.keep == "last" or line["val_accuracy"] > best:
+                state.kept_epoch, state.kept_weights = state.epoch, self._read_judged_weights()
+            write_checkpoint(self.checkpoint, self.model, self.average, state, self.identity)
+
+    def _read_judged_weights(self) -> Weights:
+        weights = self.average.read(self.model)
+        return {path: value.copy() for path, value in weights.items()}
+
+    def _run_epoch(self, epoch: int) -> dict[str, Any]:
+        data = self.data["train"]
+        self._reseed_dropout(epoch)
+        started = time.perf_counter()
+        title = f"{self.title}Epoch {epoch}/{self.config.epochs}"
+        with show_progress(title, len(data) + len(self.data["val"]), "photographs") as bar:
+            loss, accuracy = self._run_steps(epoch, bar, title)
+            seconds = time.perf_counter() - started
+            bar.describe(f"{title} · validation")
+            val_loss = val_accuracy = math.nan
+            if math.isfinite(loss):
+                with self.average.put_in(self.model):
+                    val_loss, val_accuracy = self._validate(self.data["val"], bar)
+        return {
+            "epoch": epoch,
+            "loss": loss,
+            "accuracy": accuracy,
+            "val_loss": val_loss,
+            "val_accuracy": val_accuracy,
+            "learning_rate": float(self.model.optimizer.learning_rate),
+            "seconds": round(time.perf_counter() - started, 3),
+            "images_per_second": round(len(data) / seconds, 1),
+        }
+
+    def _run_steps(self, epoch: int, bar: Bar, title: str) -> tuple[float, float]:
+        config, heads = self.config, self.outputs.heads
+        loss, correct, seen = 0.0, 0.0, 0
+        batches = self.data["train"].iterate_shuffled(
+            config.batch_size,
+            seed=config.seed,
+            epoch=epoch,
+            augmentation=Augmentation.of(config),
+            copies=self.copies,
+            hide_words=config.hide_names,
+        )
+        for batch in prefetch(batches):
+            inputs: dict[str, Any] = {"pixels": batch.images}
+            if batch.words is not None:
+                inputs["words"] = batch.words
+            targets = encode_targets(batch.classes, heads, config.label_smoothing)
+            # Keras gives the figures of this batch alone.
+            figures = self.model.train_on_batch(inputs, targets, return_dict=True)
+            self.average.note(self.model)
+            # It names them after the head where there are several.
+            prefix = f"{PRODUCT}_" if len(heads) > 1 else ""
+            loss += figures[f"{prefix}cross_entropy"] * len(batch)
+            correct += figures[f"{prefix}accuracy"] * len(batch)
+            seen += len(batch)
+            bar.advance(len(batch))
+            bar.describe(f"{title} · loss {loss / seen:.3f} · accuracy {correct / seen:.3f}")
+        return float(loss / seen), float(correct / seen)
+
+    def _validate(self, data: ItemDataset, bar: Bar) -> tuple[float, float]:
+        """Give the mean cross-entropy and the accuracy on the primary level."""
+        answers = []
+        for batch in iterate_answers(self.model, data.images, data.rows, words=data.words):
+            answers.append(batch)
+            bar.advance(len(batch[PRODUCT]))
+        probs = self.outputs.sum_level(join_answers(answers, self.outputs.heads)[PRODUCT], self.outputs.primary)
+        classes = self.find_primary_classes(data)
+        known = classes != NO_VALUE
+        own = probs[known, classes[known]].astype(np.float64)
+        accuracy = (probs[known].argmax(axis=1) == classes[known]).mean()
+        return float(-np.log(own.clip(LEAST_PROBABILITY, 1)).mean()), float(accuracy)
+
+    def find_primary_classes(self, data: ItemDataset) -> Indices:
+        """Give each item's class index on the primary level, int64 (n,)."""
+        by_product = np.append(self.outputs.list_classes(self.outputs.primary), NO_VALUE)
+        return np.asarray(by_product[data.classes[PRODUCT]], np.int64)
+
+    def answer(self, data: ItemDataset, title: str, *, words: bool = True) -> Answers:
+        """Give every head's probabilities for items, as the network is to be used: mirrored too where so set."""
+        with show_progress(title, len(data), "photographs") as bar:
+            batches = []
+            for batch in iterate_answers(
+                self.model,
+                data.images,
+                data.rows,
+                words=data.words if words else None,
+                flip_average=self.config.flip_average,
+            ):
+                batches.append(batch)
+                bar.advance(len(batch[PRODUCT]))
+        return join_answers(batches, self.outputs.heads)
+
+    def _reseed_dropout(self, epoch: int) -> None:
+        """Start every epoch's dropout from (seed, epoch), as a resumed training must."""
+        for position, layer in enumerate(self.model.layers):
+            generator = getattr(layer, "seed_generator", None)
+            if generator is not None:
+                words = np.random.SeedSequence((self.config.seed, epoch, position)).generate_state(2)
+                generator.state.assign(words.astype(np.uint32))
