@@ -13,6 +13,7 @@ import pytest
 import hangtag
 from hangtag.cli import main
 from hangtag.errors import HangtagError, WorkspaceError
+from hangtag.evaluation.compare import Block
 from hangtag.manifest import StageResult
 
 ROOT = Path(__file__).parent.parent
@@ -22,6 +23,7 @@ STAGES = {
     "explore": "hangtag.exploration.explore.explore",
     "train": "hangtag.training.train.train",
     "evaluate": "hangtag.evaluation.evaluate.evaluate",
+    "compare": "hangtag.evaluation.compare.compare",
     "predict": "hangtag.inference.predict.predict",
     "report": "hangtag.reporting.report.report",
     "run": "hangtag.chain.run",
@@ -169,13 +171,42 @@ def test_the_report_is_linked_at_the_end(command: Command, name: str, tmp_path: 
     assert command.out == f"{name}: done in 2.0 s\n  items 1,200 · in /w/{name}\nThe report: {link}\n"
 
 
+def test_compare_prints_its_tables(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hangtag.evaluation.compare.read_comparison", lambda folder: folder)
+    blocks = [Block("Two runs.", ("run", "items"), [("a", "12"), ("long-name", "3,456")])]
+    monkeypatch.setattr("hangtag.evaluation.compare.list_blocks", lambda _: blocks * 2)
+    assert command.run("compare", "a", "b", "-w", "/w", "--split", "test", "--baseline", "b") == 0
+    assert (command.given, command.named) == ((Path("/w"), ["a", "b"]), {"split": "test", "baseline": "b"})
+    table = "\nTwo runs.\nrun        items\na             12\nlong-name  3,456\n"
+    assert command.out == f"compare: done in 2.0 s\n  items 1,200 · in /w/compare\n{table * 2}"
+
+
+def test_models_prints_a_line_for_each(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Any] = []
+
+    def describe(*arguments: Any) -> list[dict[str, Any]]:
+        given.extend(arguments)
+        purpose = "to show how a text that is long is folded within its column"
+        return [{"name": "small", "parameters": 1_234_567, "flops": 2_345_678, "bytes": 4_938_268, "purpose": purpose}]
+
+    monkeypatch.setattr("hangtag.models.flops.describe_architectures", describe)
+    assert command.run("models", "--image-size", "40x30", "--color-mode", "gray") == 0
+    assert given == [(40, 30), "gray"]
+    assert command.out == (
+        "Networks for photographs of 40 x 30 in gray, with 30 classes.\n"
+        "name   parameters  MFLOPs   MB  for\n"
+        "small   1,234,567     2.3  4.9  to show how a text that is long is folded within\n"
+        "                                its column\n"
+    )
+
+
 def test_no_command_is_help(command: Command) -> None:
     assert command.run() == 0
     alone = command.out
     assert command.run("--help") == 0
     assert command.out == alone
     assert alone.startswith("Usage: hangtag [OPTIONS] COMMAND [ARGS]...\n")
-    assert [line.split()[0] for line in alone.split("Commands:\n")[1].splitlines()] == list(STAGES)
+    assert [line.split()[0] for line in alone.split("Commands:\n")[1].splitlines()] == [*STAGES, "models"]
 
 
 def test_the_version_is_printed(command: Command) -> None:
@@ -205,6 +236,11 @@ MISTAKES = [
         "Try 'hangtag train --help' for help.\n",
     ),
     (["train", "--foo", "3"], "Error: No such option: --foo\nTry 'hangtag train --help' for help.\n"),
+    (
+        ["models", "--image-size", "400x300"],
+        "Error: The networks cannot be built for this image size. "
+        "Allowed: HEIGHTxWIDTH, each 8 to 320, as in 80x60. Received: (400, 300).\n",
+    ),
     (["prepare"], "Error: Missing argument 'CATALOG'.\nTry 'hangtag prepare --help' for help.\n"),
     (["trian"], "Error: No such command 'trian'. Did you mean 'train'?\nTry 'hangtag --help' for help.\n"),
 ]

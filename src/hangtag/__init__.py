@@ -1,7 +1,7 @@
 """hangtag reads a fashion catalogue, learns its categories from the photographs and finds its mistakes.
 
-Every stage of the command line is a function here: `prepare`, `clean`, `explore`, `train`, `evaluate`, `predict`
-and `report`; `run` is the whole chain and `demo` the same on a catalogue that hangtag draws itself.
+Every stage of the command line is a function here: `prepare`, `clean`, `explore`, `train`, `evaluate`, `compare`,
+`predict` and `report`; `run` is the whole chain and `demo` the same on a catalogue that hangtag draws itself.
 """
 
 from importlib import import_module
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         TrainConfig,
     )
     from hangtag.errors import HangtagError
+    from hangtag.evaluation.compare import compare
     from hangtag.evaluation.evaluate import evaluate
     from hangtag.exploration.explore import explore
     from hangtag.inference.classifier import Classifier
@@ -43,6 +44,7 @@ __all__ = [
     "TrainConfig",
     "Workspace",
     "clean",
+    "compare",
     "demo",
     "evaluate",
     "explore",
@@ -60,6 +62,7 @@ _PLACES = {
     "explore": "hangtag.exploration.explore",
     "train": "hangtag.training.train",
     "evaluate": "hangtag.evaluation.evaluate",
+    "compare": "hangtag.evaluation.compare",
     "predict": "hangtag.inference.predict",
     "report": "hangtag.reporting.report",
     "run": "hangtag.chain",

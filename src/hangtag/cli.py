@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -173,15 +173,28 @@ def train(
     file: FileOption = None,
     run_id: Annotated[str | None, typer.Option(help="The run's name; by default made of its settings.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished training.")] = False,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            help="Train so many times, each without a part of the items, and predict it; for the audit."
+        ),
+    ] = None,
 ) -> None:
     """Learn the labels from the photographs.
 
-    Goes over the train items --epochs times and keeps what does best on the val items.
-    Reads prepared/ and labels/ and writes runs/RUN_ID/; a kill loses one pass at most.
+    Goes over the train items --epochs times, and after each time judges itself on the val items.
+    Reads prepared/ and labels/ and writes runs/RUN_ID/; a kill loses one pass at most. With --folds it
+    writes folds/RUN_ID/: every item's probabilities from a network that never saw it.
     """
+    from hangtag.training.folds import train_folds
     from hangtag.training.train import train as stage
 
-    _show(stage(workspace, _resolve(config.TrainConfig, settings, preset, file), run_id=run_id, resume=resume))
+    resolved = _resolve(config.TrainConfig, settings, preset, file)
+    if folds is None:
+        _show(stage(workspace, resolved, run_id=run_id, resume=resume))
+    else:
+        # Finished folds and epochs count in any case.
+        _show(train_folds(workspace, resolved, folds=folds, run_id=run_id))
 
 
 @_command(config.EvaluateConfig)
@@ -199,6 +212,33 @@ def evaluate(
     from hangtag.evaluation.evaluate import evaluate as stage
 
     _show(*stage(workspace, _resolve(config.EvaluateConfig, settings, file=file), run_ids=run))
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN", help="Finished and evaluated runs, two or more.")],
+    workspace: WorkspaceOption = Path("workspace"),
+    split: Annotated[
+        Literal["test", "val", "train"],
+        typer.Option(help="Whose items to compare on; test is for the final judgement only, never to choose a run."),
+    ] = "val",
+    baseline: Annotated[
+        str | None,
+        typer.Option(metavar="RUN", help="The run that the others are tested against; the first one by default."),
+    ] = None,
+) -> None:
+    """Put runs side by side, and test the differences.
+
+    Figures with intervals, what each run took, and paired tests on the items that all runs were judged on.
+    Reads runs/ and writes comparison/; runs that differ by their seed alone are summarized too.
+    """
+    from hangtag.evaluation.compare import compare as stage
+    from hangtag.evaluation.compare import list_blocks, read_comparison
+    from hangtag.summary import describe_blocks
+
+    result = stage(workspace, runs, split=split, baseline=baseline)
+    _show(result)
+    typer.echo(f"\n{describe_blocks(list_blocks(read_comparison(result.folder)))}")
 
 
 @_command(config.PredictConfig)
@@ -287,6 +327,25 @@ def demo(
         on_stage=_show,
     )
     _show_report(workspace)
+
+
+@app.command()
+def models(
+    image_size: Annotated[
+        str, typer.Option(metavar="HEIGHTxWIDTH", help="Height x width of the photographs.")
+    ] = "80x60",
+    color_mode: Annotated[config.ColorMode, typer.Option(help="What the networks see of them.")] = "color",
+) -> None:
+    """List the networks that can be trained.
+
+    For each the numbers it learns, the operations of one pass over one photograph (a multiplication and
+    its addition counted as two), and the size of its weights in float32; with 30 classes.
+    """
+    from hangtag.models.flops import describe_architectures as describe
+    from hangtag.summary import describe_architectures
+
+    size = config.parse_image_size(image_size)
+    typer.echo(describe_architectures(describe(size, color_mode), size, color_mode))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,11 +1,19 @@
 """Say in a few lines of at most 80 columns what a stage did, what went wrong, or how to go on."""
 
+import io
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from hangtag.manifest import StageResult
+
+if TYPE_CHECKING:
+    from hangtag.evaluation.compare import Block
 
 WIDTH = 80
 # Stands for the spaces at which no line may break.
@@ -78,6 +86,47 @@ def _shorten(folder: Path) -> str:
     """Give a path from the current folder where it lies below it."""
     here = Path.cwd()
     return str(folder.relative_to(here) if folder.is_relative_to(here) else folder)
+
+
+def describe_blocks(blocks: Iterable["Block"]) -> str:
+    """Give small tables, each below its title."""
+    return "\n\n".join(
+        f"{textwrap.fill(block.title, WIDTH)}\n{_tabulate(block.headings, block.rows)}" for block in blocks
+    )
+
+
+def describe_architectures(rows: Sequence[Mapping[str, Any]], image_size: tuple[int, int], color_mode: str) -> str:
+    """Give the table of the networks that can be trained, as `hangtag.models.flops` describes them."""
+    title = f"Networks for photographs of {image_size[0]} x {image_size[1]} in {color_mode}, with 30 classes."
+    cells = [
+        (
+            row["name"],
+            f"{row['parameters']:,}",
+            f"{row['flops'] / 1e6:,.1f}",
+            f"{row['bytes'] / 1e6:,.1f}",
+            row["purpose"],
+        )
+        for row in rows
+    ]
+    headings = ("name", "parameters", "MFLOPs", "MB", "for")
+    return f"{title}\n{_tabulate(headings, cells, last_is_text=True)}"
+
+
+def _tabulate(headings: Sequence[str], rows: Iterable[Sequence[str]], *, last_is_text: bool = False) -> str:
+    """Lay cells out in columns: names to the left, folded where they are long, figures to the right and whole."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
+    for place, heading in enumerate(headings):
+        if place == 0 or (last_is_text and place == len(headings) - 1):
+            table.add_column(Text(heading), overflow="fold")
+        else:
+            table.add_column(Text(heading), justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    # Plain text whatever the terminal is: what is printed can be piped and compared.
+    paper = Console(file=io.StringIO(), width=WIDTH, color_system=None, force_terminal=False)
+    with paper.capture() as captured:
+        paper.print(table)
+    return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
 
 def describe_stop(command: str) -> str:

@@ -63,6 +63,15 @@ class Workspace:
         """What `predict` writes for one run."""
         return self.run(run_id) / "predictions"
 
+    def folds(self, run_id: str) -> Path:
+        """What `train --folds` writes for the settings of one run."""
+        return self.root / "folds" / self.run(run_id).name
+
+    @property
+    def comparison(self) -> Path:
+        """What `compare` writes."""
+        return self.root / "comparison"
+
     @property
     def report(self) -> Path:
         """The page that `report` writes."""

@@ -1,6 +1,7 @@
 """The architectures by name, and the heads that every one of them gets."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -12,11 +13,30 @@ from hangtag.models.preprocessing import build_preprocessing
 from hangtag.models.residual import build_residual
 from hangtag.models.words import MAX_WORDS, build_word_features
 
-# Each takes pixels, 0 to 1, and the policy of its layers, and gives the features that heads read.
-ARCHITECTURES: dict[str, Callable[..., Any]] = {
-    "residual": partial(build_residual, widths=(32, 64, 128, 192), depths=(2, 2, 2, 2), dropout=0.1),
-    "residual-small": partial(build_residual, widths=(32, 64, 128, 192), depths=(1, 1, 1, 1), dropout=0.1),
-    "capstone": build_capstone,
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network that can be asked for by name.
+
+    Attributes:
+        build: Takes pixels, 0 to 1, and the policy of the layers, and gives the features that heads read.
+        purpose: What it is for, in a few words, as `hangtag models` shows it.
+    """
+
+    build: Callable[..., Any]
+    purpose: str
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "residual": Architecture(
+        partial(build_residual, widths=(32, 64, 128, 192), depths=(2, 2, 2, 2), dropout=0.1),
+        "the default: two blocks a stage",
+    ),
+    "residual-small": Architecture(
+        partial(build_residual, widths=(32, 64, 128, 192), depths=(1, 1, 1, 1), dropout=0.1),
+        "quicker: one block a stage",
+    ),
+    "capstone": Architecture(build_capstone, "to reproduce the capstone report"),
 }
 SMALLEST_SIDE = 8
 
@@ -67,7 +87,7 @@ def build_model(
         )
     keras = import_keras()
     inputs = {"pixels": keras.Input((*image_size, 3), dtype="uint8", name="pixels")}
-    features = ARCHITECTURES[architecture](build_preprocessing(inputs["pixels"], color_mode), dtype)
+    features = ARCHITECTURES[architecture].build(build_preprocessing(inputs["pixels"], color_mode), dtype)
     if num_words:
         inputs["words"] = keras.Input((MAX_WORDS,), dtype="int32", name="words")
         word_features = build_word_features(inputs["words"], num_words)

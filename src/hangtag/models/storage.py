@@ -13,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 from hangtag.artifacts import hash_file, read_json, write_json, write_whole
 from hangtag.config import ColorMode
 from hangtag.errors import ModelError
+from hangtag.models.flops import count_flops
 from hangtag.models.outputs import Outputs
 from hangtag.models.preprocessing import RESCALE
 from hangtag.models.registry import build_model
@@ -76,7 +77,7 @@ def _list_weights(model: Any) -> list[Any]:
 
 
 def describe_model(model: Any) -> dict[str, Any]:
-    """Give a model's layers and its numbers of parameters, for people and for `model.json`."""
+    """Give a model's layers, its numbers of parameters and its FLOPs, for people and for `model.json`."""
     layers = [
         {
             "name": layer.name,
@@ -89,7 +90,7 @@ def describe_model(model: Any) -> dict[str, Any]:
     trainable = sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
     total = sum(int(np.prod(weight.shape)) for weight in _list_weights(model))
     parameters = {"total": total, "trainable": trainable, "non_trainable": total - trainable}
-    return {"parameters": parameters, "layers": layers}
+    return {"parameters": parameters, "flops": count_flops(model), "layers": layers}
 
 
 def save_model(
