@@ -1,6 +1,7 @@
 """The settings of every stage: a frozen dataclass each, presets, and TOML that overrides them."""
 
 import dataclasses
+import re
 import tomllib
 import typing
 from collections.abc import Mapping
@@ -15,6 +16,18 @@ Config = TypeVar("Config")
 ColorMode = Literal["color", "gray"]
 # The promises that a model's thresholds are chosen for, as shares of answers that are right.
 WANTED_PRECISIONS = (0.9, 0.95, 0.97, 0.98, 0.99, 0.995)
+# A rule for the test split: a column, then a parity, a bound, or values between bars. `year!=odd` is refused: it reads
+# like a parity, and as a value it would hold for every year.
+TEST_RULE = re.compile(
+    r"\s*(?P<column>[^=]*[^=<>!\s])\s*"
+    r"(?:=\s*(?P<parity>odd|even)"
+    r"|(?P<bound>>=|<=)\s*(?P<number>[-+]?[0-9]+(?:\.[0-9]+)?)"
+    r"|(?P<sign>!?=)\s*(?!(?:[=<>!]|(?:odd|even)\s*$))(?P<values>[^|]*[^|\s][^|]*(?:\|[^|]*[^|\s][^|]*)*))\s*"
+)
+TEST_RULE_FORMS = (
+    "Allowed, in quotes: 'COLUMN=odd', 'COLUMN=even', 'COLUMN=VALUE|VALUE', 'COLUMN!=VALUE|VALUE', "
+    "'COLUMN>=NUMBER', 'COLUMN<=NUMBER'."
+)
 LOGIT_ADJUSTMENT_HELP = "Favour rare classes: 0 is best for accuracy, 1 where all classes count alike."
 
 
@@ -65,6 +78,11 @@ class CleanConfig:
     min_match_confidence: float = setting(0.9, "Below it the names matcher leaves an item Unknown.")
     split_seed: int = setting(0, "The seed of the splits.")
     split_fractions: tuple[float, float, float] = setting((0.72, 0.18, 0.10), "Shares of train, val and test.")
+    test_where: str = setting(
+        "",
+        "Which items are the test split, by a column: year=odd, year=even, brand=Nike|Puma, year>=2016. "
+        "Empty draws it.",
+    )
     max_hash_distance: int = setting(1, "Perceptual hashes this many bits apart or fewer are duplicates.")
     sample: int = setting(0, "Keep a stratified sample of about this many items; 0 keeps all.")
 
@@ -77,6 +95,12 @@ class CleanConfig:
             "The split fractions cannot be used.",
             "Allowed: three shares above 0 that add up to 1, as in 0.72,0.18,0.10.",
             self.split_fractions,
+        )
+        _require(
+            not self.test_where or TEST_RULE.fullmatch(self.test_where) is not None,
+            "The rule for the test split cannot be read.",
+            TEST_RULE_FORMS,
+            self.test_where,
         )
         _require(
             0 <= self.max_hash_distance <= 2,
@@ -123,7 +147,7 @@ class TrainConfig:
     hide_names: float = setting(0.5, "The share of names hidden in training, so that a photograph alone serves too.")
     epochs: int = setting(24, "Passes over the training items.")
     batch_size: int = setting(64, "Items a step.")
-    optimizer: Literal["adamw", "sgd"] = setting("adamw", "Which way steps go.")
+    optimizer: Literal["muon", "adamw", "sgd"] = setting("muon", "Which way steps go.")
     learning_rate: float = setting(0.003, "The largest step size.")
     schedule: Literal["cosine", "inverse-time"] = setting("cosine", "How the step size goes over the training.")
     warmup: float = setting(0.15, "The share of the training in which a cosine's step size rises.")

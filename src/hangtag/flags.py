@@ -44,7 +44,12 @@ ModesOption = Annotated[str | None, _build_modes_option("color; both where the p
 DemoModesOption = Annotated[str | None, _build_modes_option("color,gray")]
 
 # What a text looks like that stands for several values.
-METAVARS = {"image_size": "HEIGHTxWIDTH", "split_fractions": "TRAIN,VAL,TEST", "splits": "SPLIT,..."}
+METAVARS = {
+    "image_size": "HEIGHTxWIDTH",
+    "split_fractions": "TRAIN,VAL,TEST",
+    "splits": "SPLIT,...",
+    "test_where": "RULE",
+}
 # A key of the catalogue's description, its flag, and what the flag means.
 DESCRIPTION = (
     ("table", "--table", "The table's file name inside the catalogue."),

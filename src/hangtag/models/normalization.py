@@ -40,12 +40,13 @@ def _find_class() -> Any:
     return BatchNormalization
 
 
-def normalize(inputs: Any, *, name: str, dtype: Any = None) -> Any:
+def normalize(inputs: Any, *, name: str, dtype: Any = None, momentum: float = 0.99) -> Any:
     """Normalise each channel over the batch, then scale and shift it.
 
     Args:
         inputs: A Keras tensor (n, ..., channels).
         name: Of the layer.
         dtype: The policy of the layer.
+        momentum: The share that the moving figures, which stand in for the batch's at prediction, keep a step.
     """
-    return _find_class()(name=name, dtype=dtype)(inputs)
+    return _find_class()(name=name, dtype=dtype, momentum=momentum)(inputs)

@@ -5,6 +5,9 @@ from typing import Any
 from hangtag.models.backend import import_keras
 from hangtag.models.normalization import normalize
 
+# Averaged weights come with averaged moving figures, so these may follow quickly: short trainings need them to.
+MOMENTUM = 0.9
+
 
 def build_residual(
     pixels: Any, dtype: Any = None, *, widths: tuple[int, ...], depths: tuple[int, ...], dropout: float
@@ -26,7 +29,7 @@ def build_residual(
     """
     layers = import_keras().layers
     x = layers.Conv2D(widths[0], 5, strides=2, padding="same", use_bias=False, name="stem", dtype=dtype)(pixels)
-    x = _activate(normalize(x, name="stem_norm", dtype=dtype), "stem_relu", dtype)
+    x = _activate(normalize(x, name="stem_norm", dtype=dtype, momentum=MOMENTUM), "stem_relu", dtype)
     for stage, (width, depth) in enumerate(zip(widths, depths, strict=True), start=1):
         for block in range(1, depth + 1):
             strides = 2 if stage > 1 and block == 1 else 1
@@ -43,7 +46,7 @@ def _build_block(x: Any, width: int, strides: int, name: str, dtype: Any) -> Any
     if shortcut.shape[-1] != width:
         # A convolution of 1 x 1, written as the matrix product that it is: its gradient is far quicker so.
         shortcut = layers.Dense(width, use_bias=False, name=f"{name}_project", dtype=dtype)(shortcut)
-        shortcut = normalize(shortcut, name=f"{name}_project_norm", dtype=dtype)
+        shortcut = normalize(shortcut, name=f"{name}_project_norm", dtype=dtype, momentum=MOMENTUM)
     for half in (1, 2):
         x = layers.Conv2D(
             width,
@@ -55,7 +58,7 @@ def _build_block(x: Any, width: int, strides: int, name: str, dtype: Any) -> Any
             name=f"{name}_conv{half}",
             dtype=dtype,
         )(x)
-        x = normalize(x, name=f"{name}_norm{half}", dtype=dtype)
+        x = normalize(x, name=f"{name}_norm{half}", dtype=dtype, momentum=MOMENTUM)
         if half == 1:
             x = _activate(x, f"{name}_relu1", dtype)
     x = layers.Add(name=f"{name}_add", dtype=dtype)([shortcut, x])

@@ -5,6 +5,7 @@ from typing import Any
 
 from hangtag.config import TrainConfig
 from hangtag.models.backend import import_keras
+from hangtag.training.muon import build_muon
 
 # Weights that are no matrix: to draw them to zero would only slow them down.
 NOT_DECAYED = ["gamma", "beta", "bias", "words_vectors"]
@@ -16,10 +17,12 @@ def build_optimizer(config: TrainConfig, items: int) -> Any:
     keras = import_keras()
     steps = config.epochs * math.ceil(items / config.batch_size)
     schedule = build_schedule(config, steps)
-    if config.optimizer == "sgd":
-        optimizer = keras.optimizers.SGD(schedule, momentum=config.momentum, weight_decay=config.weight_decay or None)
-    else:
+    if config.optimizer == "muon":
+        optimizer = build_muon(schedule, config.weight_decay)
+    elif config.optimizer == "adamw":
         optimizer = keras.optimizers.AdamW(schedule, weight_decay=config.weight_decay)
+    else:
+        optimizer = keras.optimizers.SGD(schedule, momentum=config.momentum, weight_decay=config.weight_decay or None)
     optimizer.exclude_from_weight_decay(var_names=NOT_DECAYED)
     return optimizer
 

@@ -1,0 +1,54 @@
+"""Muon for convolutions: steps whose directions are made equally strong, on Keras's optimizer."""
+
+import math
+from functools import cache
+from typing import Any
+
+from hangtag.models.backend import import_keras
+
+
+@cache
+def _find_class() -> Any:
+    keras = import_keras()
+    ops = keras.ops
+
+    class ConvolutionMuon(keras.optimizers.Muon):  # type: ignore[name-defined, misc]
+        """Keras's Muon, which leaves convolutions to Adam, taking them as matrices of one column a filter."""
+
+        def _should_use_adamw(self, variable: Any) -> bool:
+            # The stem's few input channels, dense heads and vectors stay with Adam, as Muon's author has it.
+            return len(variable.shape) != 4 or variable.shape[2] <= 3
+
+        def zeropower_via_newtonschulz5(self, x: Any, steps: int) -> Any:
+            """Give the nearest matrix whose directions all have about the same strength, in the shape of `x`."""
+            shape = tuple(x.shape)
+            is_tall = math.prod(shape[:-1]) > shape[-1]
+            matrix = ops.reshape(x, (-1, shape[-1]))
+            matrix = ops.transpose(matrix) if is_tall else matrix
+            # bfloat16 is enough for a direction, and a quarter of the time.
+            matrix = ops.cast(matrix / (ops.norm(matrix) + 1e-7), "bfloat16")
+            for _ in range(steps):
+                square = ops.matmul(matrix, ops.transpose(matrix))
+                change = self.muon_b * square + self.muon_c * ops.matmul(square, square)
+                matrix = self.muon_a * matrix + ops.matmul(change, matrix)
+            matrix = ops.transpose(matrix) if is_tall else matrix
+            return ops.cast(ops.reshape(matrix, shape), x.dtype)
+
+        def lr_adjust(self, x: Any) -> Any:
+            """Give the step the size that Adam's steps have."""
+            return x * (math.sqrt(max(math.prod(x.shape[:-1]), x.shape[-1])) * self.rms_rate)
+
+    return ConvolutionMuon
+
+
+def build_muon(learning_rate: Any, weight_decay: float) -> Any:
+    """Give Muon for the kernels of convolutions, and AdamW for all other weights.
+
+    Source: Jordan et al., *Muon: An Optimizer for Hidden Layers in Neural Networks*, 2024; sizes of steps as in Liu
+    et al., *Muon is Scalable for LLM Training*, 2025.
+
+    Args:
+        learning_rate: A number or a Keras schedule.
+        weight_decay: Of both.
+    """
+    return _find_class()(learning_rate, weight_decay=weight_decay, adam_weight_decay=weight_decay)
