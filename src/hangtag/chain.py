@@ -31,7 +31,7 @@ from hangtag.training.checkpoint import has_checkpoint
 from hangtag.training.train import name_run, train
 from hangtag.workspace import Workspace
 
-COLOR_MODES = {"capstone": ("color", "gray"), "default": ("color",)}
+COLOR_MODES = {"capstone": ("color", "gray"), "default": ("color",), "quick": ("color",)}
 
 
 def run(
@@ -51,7 +51,8 @@ def run(
     Args:
         catalog: A folder, a `.zip`, or a `.csv` file.
         workspace: The folder to write to.
-        preset: `capstone` does what the report did, in colour and gray; `default` what is best known.
+        preset: `default` does what is best known, `quick` trains a smaller network soon, `capstone` does what the
+            report did, in colour and gray.
         settings: Single settings of any stage, over the preset's.
         schema: A TOML file that describes the catalogue.
         overrides: Single entries of that description.

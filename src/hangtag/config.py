@@ -22,7 +22,7 @@ TEST_RULE = re.compile(
     r"\s*(?P<column>[^=]*[^=<>!\s])\s*"
     r"(?:=\s*(?P<parity>odd|even)"
     r"|(?P<bound>>=|<=)\s*(?P<number>[-+]?[0-9]+(?:\.[0-9]+)?)"
-    r"|(?P<sign>!?=)\s*(?!(?:[=<>!]|(?:odd|even)\s*$))(?P<values>[^|]*[^|\s][^|]*(?:\|[^|]*[^|\s][^|]*)*))\s*"
+    r"|(?P<sign>!?=)(?!\s*(?:[=<>!]|(?:odd|even)\s*$))(?P<values>[^|]*[^|\s][^|]*(?:\|[^|]*[^|\s][^|]*)*))\s*"
 )
 TEST_RULE_FORMS = (
     "Allowed, in quotes: 'COLUMN=odd', 'COLUMN=even', 'COLUMN=VALUE|VALUE', 'COLUMN!=VALUE|VALUE', "
@@ -265,6 +265,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "flip_average": False,
     },
     "default": {},
+    "quick": {"architecture": "residual-small", "epochs": 4},
 }
 # `hangtag demo` has these over the preset capstone. The drawn catalogue is small: smaller steps, for the moving
 # averages of the network to settle.

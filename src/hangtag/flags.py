@@ -14,8 +14,8 @@ Flags = dict[str, inspect.Parameter]
 
 WorkspaceOption = Annotated[Path, typer.Option("--workspace", "-w", help="The folder that all stages share.")]
 PresetOption = Annotated[
-    Literal["capstone", "default"],
-    typer.Option(help="capstone does what the report did; default does what is best known."),
+    Literal["capstone", "default", "quick"],
+    typer.Option(help="default does what is best known, quick a smaller network soon, capstone what the report did."),
 ]
 FileOption = Annotated[
     Path | None, typer.Option("--config", help="A TOML file of settings, over the preset's; flags are over both.")

@@ -10,7 +10,7 @@ from PIL import Image
 from hangtag.artifacts import read_json
 from hangtag.catalog.prepare import prepare
 from hangtag.config import CleanConfig
-from hangtag.errors import CatalogError, WorkspaceError
+from hangtag.errors import CatalogError, SettingsError, WorkspaceError
 from hangtag.labels.clean import clean
 from hangtag.labels.labelled import read_labelled
 from hangtag.workspace import Workspace
@@ -141,7 +141,80 @@ def test_duplicates_across_given_splits_are_taken_out_with_a_line(tmp_path: Path
                 pixels = shared if same else random.integers(0, 256, (80, 60, 3), dtype=np.uint8)
                 Image.fromarray(pixels).save(folder / f"{number}.png")
     prepare(tmp_path / "tree", tmp_path / "w")
+    with pytest.raises(SettingsError, match="exclude each other"):
+        clean(tmp_path / "w", CleanConfig(test_where="category=bags"))
     result = clean(tmp_path / "w")
     assert (result.counts["train"], result.counts["test"], result.counts["taken_out_of_splits"]) == (11, 12, 1)
     [change] = pl.read_csv(tmp_path / "w" / "labels" / "label_changes.csv").rows(named=True)
     assert (change["item_id"], change["old"], change["new"]) == ("train/bags/0", "train", None)
+
+
+@pytest.fixture
+def dated(tmp_path: Path) -> Path:
+    """A catalogue of 48 items of 2011 to 2014, one without a year, and one of 2011 with its copies of 2012 and 2013.
+
+    Its columns are called as clean might call its own.
+    """
+    folder, random, rows = tmp_path / "catalog", np.random.default_rng(0), ["id,group,order,len"]
+    (folder / "images").mkdir(parents=True)
+    shared = random.integers(0, 256, (80, 60, 3), dtype=np.uint8)
+    for number in range(48):
+        pixels = shared if number in (0, 1, 2) else random.integers(0, 256, (80, 60, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / "images" / f"{number}.png")
+        year = "" if number == 7 else 2011 + number % 4
+        rows.append(f"{number},{year},{number},{'tee' if number < 24 else 'boot'}")
+    (folder / "t.csv").write_text("\n".join(rows))
+    (folder / "rules.toml").write_text(
+        '[[rules]]\nrule = "start"\nlevel = "len"\n[[rules]]\nrule = "promote"\nlevel = "len"\nmin_count = 1\n'
+    )
+    (folder / "catalog.toml").write_text(
+        'table = "t.csv"\nlevels = ["len"]\nimage = "images/{id}.png"\ntaxonomy = "rules.toml"\n'
+    )
+    prepare(folder, tmp_path / "w")
+    return tmp_path / "w"
+
+
+def test_a_rule_makes_the_test_split_and_takes_out_what_is_also_in_it(dated: Path) -> None:
+    result = clean(dated, CleanConfig(test_where="group=odd"))
+    labelled = read_labelled(Workspace.at(dated))
+    splits = {row["item_id"]: row["split"] for row in labelled.table.rows(named=True)}
+    odd = {str(number) for number in range(48) if number % 2 == 0}
+    assert {item_id for item_id, split in splits.items() if split == "test"} == odd
+    # Item 1 is of 2012 and a copy of items 0 and 2; item 7 has no year.
+    assert splits["1"] is None
+    assert splits["7"] in ("train", "val")
+    counted = {name: result.counts[name] for name in ("train", "val", "test", "taken_out_of_splits")}
+    assert counted == {"train": 18, "val": 5, "test": 24, "taken_out_of_splits": 1}
+    assert "labels_not_in_train" not in result.counts
+    [change] = pl.read_csv(dated / "labels" / "label_changes.csv", infer_schema=False).rows(named=True)
+    assert (change["item_id"], change["column"], change["rule"]) == ("1", "split", "duplicate_across_splits")
+    assert (change["old"], change["new"]) == (None, None)
+
+
+def test_a_rule_and_a_sample_go_together(dated: Path) -> None:
+    clean(dated, CleanConfig(test_where="group=odd"))
+    whole = read_labelled(Workspace.at(dated)).table
+    result = clean(dated, CleanConfig(test_where="group=odd", sample=24))
+    sample = read_labelled(Workspace.at(dated)).table
+    assert [result.counts[split] for split in ("train", "val", "test")] == [8, 4, 12]
+    assert len(sample.join(whole, on=["item_id", "split", "group_id"], nulls_equal=True)) == len(sample)
+    assert sample.columns[2:6] == ["id", "group", "order", "len"]
+
+
+def test_labels_that_cannot_be_learnt_are_counted_and_splits_without_items_refused(dated: Path) -> None:
+    assert clean(dated, CleanConfig(test_where="order>=24")).counts["labels_not_in_train"] == 1
+    with pytest.raises(SettingsError, match="leaves no item for train and val"):
+        # All but the copies of item 1.
+        clean(dated, CleanConfig(test_where="order!=0|2"))
+
+
+def test_the_manifest_tells_the_rules_that_were_applied(workspace: Path) -> None:
+    clean(workspace, CleanConfig())
+    assert read_json(workspace / "labels" / "manifest.json")["taxonomy"] == {
+        "name": "test",
+        "rules": [
+            {"rule": "start", "level": "kind"},
+            {"rule": "drop_rare", "max_count": 3},
+            {"rule": "relabel", "labels": ["Odd"]},
+        ],
+    }

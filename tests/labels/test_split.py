@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hangtag.config import SPLITS
-from hangtag.labels.split import assign_splits, keep_given_splits
+from hangtag.labels.split import assign_splits, divide_by_rule, keep_given_splits
 
 FRACTIONS = (0.72, 0.18, 0.10)
 items = st.lists(st.tuples(st.sampled_from("ABC"), st.integers(0, 60)), min_size=1, max_size=200)
+ruled = st.lists(st.tuples(st.sampled_from("ABC"), st.integers(0, 40), st.booleans()), min_size=1, max_size=100)
 
 
 @given(items, st.integers(0, 3))
@@ -55,3 +56,36 @@ def test_given_splits_are_kept_but_for_duplicates_across_them() -> None:
     given_splits = ["train", "train", "val", "test", None, "train"]
     groups = ["a", "b", "b", "c", "c", "c"]
     assert keep_given_splits(given_splits, groups) == ["train", None, "val", "test", None, None]
+
+
+@given(ruled, st.integers(0, 3), st.randoms(use_true_random=False))
+def test_a_rule_decides_test_and_what_it_leaves_is_drawn(
+    drawn: list[tuple[str, int, bool]], seed: int, order: random.Random
+) -> None:
+    def divide(numbers: list[int]) -> dict[int, str | None]:
+        labels, groups, in_test = zip(*(drawn[number] for number in numbers), strict=True)
+        splits = divide_by_rule(in_test, labels, [f"g{group}" for group in groups], FRACTIONS[:2], seed)
+        return dict(zip(numbers, splits, strict=True))
+
+    numbers = list(range(len(drawn)))
+    splits = divide(numbers)
+    test_groups = {group for _, group, in_test in drawn if in_test}
+    sides: dict[int, set[str]] = {}
+    for number, (_, group, in_test) in enumerate(drawn):
+        assert (splits[number] == "test") == in_test
+        assert (splits[number] is None) == (group in test_groups and not in_test)
+        if split := splits[number]:
+            sides.setdefault(group, set()).add(split)
+    assert all(len(found) == 1 for found in sides.values())
+    order.shuffle(numbers)
+    assert divide(numbers) == splits
+
+
+def test_what_a_rule_leaves_keeps_the_shares_of_train_and_val() -> None:
+    labels = ["A"] * 500 + ["B"] * 500 + ["C"] * 2 + ["D"]
+    in_test = [number % 2 == 0 for number in range(1000)] + [False] * 3
+    groups = [str(number) for number in range(1003)]
+    splits = divide_by_rule(in_test, labels, groups, FRACTIONS[:2], 0)
+    counts = Counter(zip(labels, splits, strict=True))
+    assert [counts[label, "train"] for label in "ABCD"] == [200, 200, 1, 1]
+    assert [counts[label, "val"] for label in "ABCD"] == [50, 50, 1, 0]

@@ -12,6 +12,7 @@ from hangtag.artifacts import write_csv, write_json, write_parquet, write_whole
 from hangtag.catalog.schema import CatalogSchema
 from hangtag.exploration.filenames import slug
 from hangtag.labels.labelled import read_labelled
+from hangtag.labels.taxonomy import load_taxonomy
 from hangtag.manifest import StageRecord
 from hangtag.reporting.capstone import list_capstone_classes, read_capstone
 from hangtag.workspace import Workspace
@@ -95,12 +96,13 @@ class FakeWorkspace:
         )
         settings = {"taxonomy": "", "matcher": "class-words", "split_seed": 7, "max_hash_distance": 1, "sample": 0}
         counts = {"items": len(self.items), "relabelled": 1, "unknown": 3}
-        self._finish("clean", folder, settings, counts)
+        rules = list(load_taxonomy("finest", "", self.schema.levels).rules)
+        self._finish("clean", folder, settings, counts, taxonomy={"name": "finest", "rules": rules})
 
-    def _finish(self, stage: str, folder: Path, settings: dict[str, Any], counts: dict[str, Any]) -> None:
+    def _finish(self, stage: str, folder: Path, settings: dict[str, Any], counts: dict[str, Any], **more: Any) -> None:
         inputs = {"prepared": _digest_prepared(self.place)} if stage == "clean" else {}
         outputs = [path for path in folder.rglob("*") if path.is_file() and path.name != "manifest.json"]
-        StageRecord(stage, folder, inputs, settings).finish(counts, outputs)
+        StageRecord(stage, folder, inputs, settings).finish(counts, outputs, **more)
 
     def explore(self) -> None:
         folder, levels = self.place.exploration, self.schema.levels

@@ -1,18 +1,21 @@
 """Stage `clean`: given labels to one label an item, duplicates grouped, splits drawn, every change told."""
 
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from hangtag.artifacts import hash_json, write_csv, write_json, write_parquet
 from hangtag.catalog.prepared import Prepared, read_prepared
-from hangtag.config import CleanConfig
+from hangtag.config import SPLITS, CleanConfig
 from hangtag.errors import CatalogError
 from hangtag.labels.balance import describe_balance
 from hangtag.labels.duplicates import compute_fingerprints, group_duplicates
 from hangtag.labels.labelled import UNKNOWN
 from hangtag.labels.names import Match, match_class_words
-from hangtag.labels.split import assign_splits, keep_given_splits, order_by_seed
+from hangtag.labels.split import assign_splits, divide_by_rule, keep_given_splits, order_by_seed
+from hangtag.labels.split_rule import check_divided, find_test_items
 from hangtag.labels.taxonomy import Taxonomy, apply_rules, load_taxonomy
 from hangtag.labels.witnesses import match_by_witnesses
 from hangtag.manifest import StageRecord, StageResult
@@ -38,9 +41,11 @@ def clean(
     """Give every item one label, group the duplicates and draw the splits.
 
     Writes `labels/labels.parquet`, `label_changes.csv` (a line for every change, with the rule, the witness
-    and how sure it is), `styles_cleaned.csv`, `class_counts.csv` and `balance.json`.
+    and how sure it is), `styles_cleaned.csv`, `class_counts.csv` and `balance.json`. The manifest holds the
+    rules of the taxonomy as they were applied.
 
     Raises:
+        SettingsError: The rule for the test split does not fit the catalogue, or leaves a split without items.
         WorkspaceError: Nothing is prepared in this workspace.
         CatalogError: The taxonomy does not fit the catalogue, or nothing is left to learn.
     """
@@ -51,29 +56,34 @@ def clean(
     record = StageRecord("clean", place.labels, inputs, config)
     if current := record.find_current():
         return current
+    test_items = find_test_items(config.test_where, prepared.items, prepared.schema)
     pixel_hashes, hashes = compute_fingerprints(prepared.images)
     groups = group_duplicates(pixel_hashes, hashes, config.max_hash_distance)
     items = prepared.items.with_row_index("image_index").with_columns(
         label=apply_rules(prepared.items, taxonomy),
         pixel_hash=pl.Series(pixel_hashes),
-        group=pl.Series(groups),
+        group_id=_name_groups(prepared.items["item_id"], pl.Series(groups)),
     )
-    # A group is named after its first item in alphabetical order, so that its name does not hang on the row order.
-    items = items.with_columns(group_id=pl.col("item_id").min().over("group")).drop("group")
     kept = items.filter(pl.col("label").is_not_null())
     if kept.is_empty():
         raise CatalogError("The taxonomy's rules drop every item.", received=taxonomy.name)
     matches, figures = _match(kept, prepared, taxonomy, config)
     labelled = kept.with_columns(label=_relabel(kept, matches))
-    labelled = labelled.with_columns(split=_draw_splits(labelled, config))
+    labelled = labelled.with_columns(split=_draw_splits(labelled, test_items, config))
     changes = _list_changes(prepared, items, labelled, matches)
-    return _write(record, place, prepared, kept, labelled, changes, _sample(labelled, config), figures)
+    told = {"names_matcher": figures, "taxonomy": {"name": taxonomy.name, "rules": list(taxonomy.rules)}}
+    return _write(record, place, prepared, kept, labelled, changes, _sample(labelled, config), told)
 
 
 def _load_taxonomy(prepared: Prepared, config: CleanConfig) -> Taxonomy:
     name = config.taxonomy or prepared.schema.taxonomy or "finest"
     text = "" if config.taxonomy else prepared.taxonomy_text
     return load_taxonomy(name, text, prepared.schema.levels)
+
+
+def _name_groups(item_ids: pl.Series, groups: pl.Series) -> pl.Series:
+    """Name each group after its first item in alphabetical order, so that its name does not hang on the row order."""
+    return pl.select(item_id=item_ids, group=groups).select(pl.col("item_id").min().over("group")).to_series()
 
 
 def _match(
@@ -104,19 +114,21 @@ def _relabel(kept: pl.DataFrame, matches: dict[str, Match]) -> pl.Series:
     return pl.Series("label", labels, dtype=pl.String)
 
 
-def _draw_splits(labelled: pl.DataFrame, config: CleanConfig) -> pl.Series:
+def _draw_splits(labelled: pl.DataFrame, test_items: Collection[str], config: CleanConfig) -> pl.Series:
     """Give each item's split; Unknown items are in none."""
     known = labelled.filter(pl.col("label") != UNKNOWN)
-    if known["given_split"].is_not_null().any():
-        splits = keep_given_splits(known["given_split"].to_list(), known["group_id"].to_list())
-        by_item = dict(zip(known["item_id"], splits, strict=True))
+    labels, group_ids = known["label"].to_list(), known["group_id"].to_list()
+    splits: list[str | None]
+    if config.test_where:
+        in_test = [item_id in test_items for item_id in known["item_id"]]
+        splits = divide_by_rule(in_test, labels, group_ids, config.split_fractions[:2], config.split_seed)
+        check_divided(splits, config.test_where)
+    elif known["given_split"].is_not_null().any():
+        splits = keep_given_splits(known["given_split"].to_list(), group_ids)
     else:
-        by_group = assign_splits(
-            known["label"].to_list(), known["group_id"].to_list(), config.split_fractions, config.split_seed
-        )
-        by_item = {
-            item_id: by_group[group_id] for item_id, group_id in zip(known["item_id"], known["group_id"], strict=True)
-        }
+        by_group = assign_splits(labels, group_ids, config.split_fractions, config.split_seed)
+        splits = [by_group[group_id] for group_id in group_ids]
+    by_item = dict(zip(known["item_id"], splits, strict=True))
     return pl.Series("split", [by_item.get(item_id) for item_id in labelled["item_id"]], dtype=pl.String)
 
 
@@ -126,11 +138,13 @@ def _sample(labelled: pl.DataFrame, config: CleanConfig) -> pl.DataFrame:
         return labelled
     order = {item_id: rank for rank, item_id in enumerate(order_by_seed(labelled["item_id"], config.split_seed))}
     share = config.sample / len(labelled)
-    ranked = labelled.with_columns(order=pl.Series([order[item_id] for item_id in labelled["item_id"]]))
+    ranks = pl.Series([order[item_id] for item_id in labelled["item_id"]])
     # Ranked inside label and split, so that the sample keeps the shares of the splits.
     rank = pl.col("order").rank("ordinal").over("label", "split")
     wanted = pl.max_horizontal((pl.len().over("label", "split") * share).round(), MIN_SAMPLED_ITEMS / 3)
-    return ranked.filter((rank <= wanted) | (pl.col("label") == UNKNOWN)).drop("order")
+    # Apart from the catalogue's own columns, one of which may be called "order".
+    apart = labelled.select("label", "split", order=ranks)
+    return labelled.filter(apart.select((rank <= wanted) | (pl.col("label") == UNKNOWN)).to_series())
 
 
 def _list_changes(
@@ -138,8 +152,8 @@ def _list_changes(
 ) -> pl.DataFrame:
     """List what the rules changed.
 
-    These are items dropped for a rare label, ambiguous labels matched or not, and items taken out of a split
-    that came with the catalogue because a duplicate of theirs lies on another side.
+    These are items dropped for a rare label, ambiguous labels matched or not, and items taken out of the splits
+    because a duplicate of theirs lies on another side; `old` is their split where one came with the catalogue.
     """
     coarsest, label_name = prepared.schema.levels[0], prepared.schema.label_name
     dropped = items.filter(pl.col("label").is_null())
@@ -152,9 +166,10 @@ def _list_changes(
         if match := matches.get(item_id):
             line = {"item_id": item_id, "column": label_name, "old": given[item_id], "new": new, "rule": "relabel"}
             lines.append(line | {"witness": match.witness, "score": match.score})
-    taken = labelled.filter(
-        pl.col("given_split").is_not_null() & pl.col("split").is_null() & (pl.col("label") != UNKNOWN)
-    )
+    known = labelled.filter(pl.col("label") != UNKNOWN)
+    # Where splits came with the catalogue, an item without one was in none to be taken out of.
+    had_split = pl.col("given_split").is_not_null() | pl.col("given_split").is_null().all()
+    taken = known.filter(had_split & pl.col("split").is_null())
     lines += [
         {"item_id": item_id, "column": "split", "old": old, "new": None, "rule": "duplicate_across_splits"}
         for item_id, old in zip(taken["item_id"], taken["given_split"], strict=True)
@@ -170,7 +185,7 @@ def _write(
     labelled: pl.DataFrame,
     changes: pl.DataFrame,
     sample: pl.DataFrame,
-    figures: dict[str, float],
+    told: dict[str, Any],
 ) -> StageResult:
     schema, folder = prepared.schema, place.labels
     names = ("labels.parquet", "label_changes.csv", "styles_cleaned.csv", "class_counts.csv", "balance.json")
@@ -184,13 +199,15 @@ def _write(
     write_csv(paths[3], _count_classes(kept, labelled))
     write_json(paths[4], _describe_balance(prepared, kept, labelled))
     counts = _count(labelled, sample, changes)
-    return record.finish(counts, paths, names_matcher=figures)
+    return record.finish(counts, paths, **told)
 
 
 def _count(labelled: pl.DataFrame, sample: pl.DataFrame, changes: pl.DataFrame) -> dict[str, object]:
     relabelled = changes.filter(pl.col("rule") == "relabel")
     sizes = labelled.group_by("group_id").len().filter(pl.col("len") > 1)
     splits = sample["split"].drop_nulls().value_counts()
+    used = sample.filter(pl.col("split").is_not_null())
+    unlearnt = used["label"].n_unique() - used.filter(pl.col("split") == "train")["label"].n_unique()
     return {
         "items": len(labelled),
         "dropped": int((changes["rule"] == "drop_rare").sum()),
@@ -201,7 +218,9 @@ def _count(labelled: pl.DataFrame, sample: pl.DataFrame, changes: pl.DataFrame) 
         "items_in_duplicate_groups": int(sizes["len"].sum()),
         "taken_out_of_splits": int((changes["rule"] == "duplicate_across_splits").sum()),
         "sampled": len(sample),
-        **{split: dict(splits.iter_rows()).get(split, 0) for split in ("train", "val", "test")},
+        **{split: dict(splits.iter_rows()).get(split, 0) for split in SPLITS},
+        # Told where it happens: no model can get these labels right, so they lower every figure.
+        **({"labels_not_in_train": unlearnt} if unlearnt else {}),
     }
 
 

@@ -1,4 +1,4 @@
-"""Split items into train, val and test: by seed, by label, and with duplicates on one side."""
+"""Split items into train, val and test: by seed, by label or by a rule, and with duplicates on one side."""
 
 import hashlib
 from collections import Counter, defaultdict
@@ -19,16 +19,16 @@ def assign_splits(
 
     A group goes by the label that most of its items have. The groups of a label are taken in an order drawn
     by the seed, each to the split that is furthest behind its share, so that every label is split alike;
-    with three groups or more, each split gets at least one. The order of the rows does not matter.
+    with as many groups as splits, or more, each split gets at least one. The order of the rows does not matter.
 
     Args:
         labels: The label of each item.
         group_ids: The group of each item.
-        fractions: The shares of train, val and test.
+        fractions: The shares of train, val and test, or of train and val alone; only their ratio counts.
         seed: Draws the order.
 
     Returns:
-        From group_id to `train`, `val` or `test`.
+        From group_id to its split.
     """
     members: dict[str, Counter[str]] = defaultdict(Counter)
     for label, group_id in zip(labels, group_ids, strict=True):
@@ -37,7 +37,7 @@ def assign_splits(
     for group_id, counts in members.items():
         label = min(counts, key=lambda each: (-counts[each], each))
         by_label[label][group_id] = counts.total()
-    shares = dict(zip(SPLITS, fractions, strict=True))
+    shares = dict(zip(SPLITS[: len(fractions)], fractions, strict=True))
     splits: dict[str, str] = {}
     for label in sorted(by_label):
         splits |= _split_label(by_label[label], shares, seed)
@@ -48,10 +48,10 @@ def _split_label(sizes: Mapping[str, int], shares: Mapping[str, float], seed: in
     order = order_by_seed(sizes, seed)
     splits: dict[str, str] = {}
     filled = dict.fromkeys(shares, 0)
-    if len(order) >= len(SPLITS):
+    if len(order) >= len(shares):
         # The smallest groups go where there is least room, so that a large one never fills the test split.
-        smallest = sorted(order, key=lambda group_id: (sizes[group_id], order.index(group_id)))[: len(SPLITS)]
-        splits = dict(zip(smallest, reversed(SPLITS), strict=True))
+        smallest = sorted(order, key=lambda group_id: (sizes[group_id], order.index(group_id)))[: len(shares)]
+        splits = dict(zip(smallest, reversed(list(shares)), strict=True))
         for group_id, split in splits.items():
             filled[split] += sizes[group_id]
     for group_id in order:
@@ -78,3 +78,24 @@ def keep_given_splits(given: Sequence[str | None], group_ids: Sequence[str]) -> 
         split if split is not None and SPLITS.index(split) == side[group_id] else None
         for split, group_id in zip(given, group_ids, strict=True)
     ]
+
+
+def divide_by_rule(
+    in_test: Sequence[bool], labels: Sequence[str], group_ids: Sequence[str], fractions: Sequence[float], seed: int
+) -> list[str | None]:
+    """Make the chosen items the test split and draw train and val from the groups that have none of them.
+
+    Args:
+        in_test: Whether the rule puts the item into test.
+        labels: The label of each item.
+        group_ids: The group of duplicates of each item.
+        fractions: The shares of train and val; only their ratio counts.
+        seed: Draws train and val, as in `assign_splits`.
+
+    Returns:
+        The split of each item, None where it is taken out: the rule leaves it, but a duplicate of it is in test.
+    """
+    test_groups = {group_id for group_id, chosen in zip(group_ids, in_test, strict=True) if chosen}
+    rest = [pair for pair in zip(labels, group_ids, strict=True) if pair[1] not in test_groups]
+    drawn = assign_splits([label for label, _ in rest], [group_id for _, group_id in rest], fractions, seed)
+    return ["test" if chosen else drawn.get(group_id) for group_id, chosen in zip(group_ids, in_test, strict=True)]

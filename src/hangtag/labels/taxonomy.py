@@ -123,5 +123,5 @@ def _find_common(table: pl.DataFrame, rule: dict[str, Any]) -> list[str]:
     """Give the values of a level that reach the wanted count inside any one value of the coarser level."""
     keys = [rule["within"], rule["level"]] if "within" in rule else [rule["level"]]
     wanted = max(rule.get("min_count", 0), rule.get("min_share", 0.0) * len(table))
-    counts = table.group_by(keys).len().filter(pl.col("len") >= wanted)
+    counts = table.group_by(keys).len("count").filter(pl.col("count") >= wanted)
     return [str(value) for value in counts[rule["level"]].unique()]

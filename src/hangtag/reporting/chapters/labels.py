@@ -5,9 +5,7 @@ from typing import Any
 import polars as pl
 
 from hangtag.artifacts import read_json
-from hangtag.errors import CatalogError
 from hangtag.labels.labelled import UNKNOWN
-from hangtag.labels.taxonomy import load_taxonomy
 from hangtag.reporting.inputs import Inputs
 
 MAX_ROWS = 200
@@ -22,7 +20,8 @@ def build_labels(inputs: Inputs) -> dict[str, Any]:
     dropped = changes.filter(pl.col("rule") == "drop_rare")
     return {
         "label_name": inputs.labelled.schema.label_name,
-        "rules": _read_rules(inputs),
+        # Labels that an earlier hangtag cleaned do not tell their rules.
+        "rules": inputs.clean_manifest.get("taxonomy", {}).get("rules", []),
         "settings": inputs.clean_manifest["settings"],
         "names_matcher": inputs.clean_manifest.get("names_matcher") or {},
         "has_names": inputs.labelled.schema.name is not None,
@@ -36,17 +35,6 @@ def build_labels(inputs: Inputs) -> dict[str, Any]:
         "balance": _list_balance(inputs, read_json(folder / "balance.json")),
         "beside": inputs.capstone,
     }
-
-
-def _read_rules(inputs: Inputs) -> list[dict[str, Any]]:
-    """Read the rules again by the name that `clean` was given; none where that file is gone."""
-    chosen = inputs.clean_manifest["settings"].get("taxonomy", "")
-    name = chosen or inputs.prepared.schema.taxonomy or "finest"
-    text = "" if chosen else inputs.prepared.taxonomy_text
-    try:
-        return list(load_taxonomy(name, text, inputs.prepared.schema.levels).rules)
-    except CatalogError:
-        return []
 
 
 def _read_changes(inputs: Inputs) -> pl.DataFrame:
