@@ -152,7 +152,7 @@ def test_an_error_that_is_not_the_checkpoint_s_ends_the_chain(stages: Stages, tm
     ("options", "message"),
     [
         ({"settings": {"epoch": 3}}, "There is no such setting"),
-        ({"settings": {"epochs": 0}}, "epochs cannot be run"),
+        ({"settings": {"epochs": 0}}, "epochs cannot be used"),
         ({"preset": "best"}, "There is no such preset"),
         ({"color_modes": ["sepia"]}, "color_mode has no such value"),
         ({"color_modes": []}, "There is nothing to train"),
