@@ -8,22 +8,49 @@ import pytest
 
 from hangtag.config import ColorMode
 from hangtag.models.backend import import_keras
+from hangtag.models.outputs import Outputs
 from hangtag.models.registry import ARCHITECTURES, build_model
 from hangtag.models.storage import assign_weights, describe_model, load_saved, read_weights, save_model
+from hangtag.models.words import MAX_WORDS, Vocabulary
 
 IMAGE_SIZE = (16, 12)
-PIXELS = np.random.default_rng(0).integers(0, 256, (5, *IMAGE_SIZE, 3), dtype=np.uint8)
+RANDOM = np.random.default_rng(0)
+PIXELS = RANDOM.integers(0, 256, (5, *IMAGE_SIZE, 3), dtype=np.uint8)
+VOCABULARY = Vocabulary(("blue", "shirt", "shoe"))
+WORDS = VOCABULARY.encode(["Blue shirt", "shoe", None, "shirt shirt", "unheard of"])
 MODES: tuple[ColorMode, ...] = ("color", "gray")
+OUTPUTS = Outputs(
+    {"kind": ("Goods", "Wear"), "label": ("Bag", "Shirt", "Shoe")},
+    ((0, 0), (1, 1), (1, 2), (-1, 2)),
+    {"season": ("Summer", "Winter"), "base colour": ("Blue", "Red", "White")},
+    "label",
+)
 
 
-def build(architecture: str, color_mode: ColorMode, dtype: str | None = None) -> Any:
-    return build_model(architecture, image_size=IMAGE_SIZE, num_classes=4, color_mode=color_mode, dtype=dtype)
+def build(architecture: str, color_mode: ColorMode, dtype: str | None = None, num_words: int = 0) -> Any:
+    return build_model(
+        architecture,
+        image_size=IMAGE_SIZE,
+        heads=OUTPUTS.heads,
+        color_mode=color_mode,
+        num_words=num_words,
+        dtype=dtype,
+    )
 
 
-@pytest.mark.parametrize("color_mode", MODES)
+def answer(model: Any, rows: slice = slice(None)) -> dict[str, Any]:
+    """Call the network at once: to compile it first, as `predict_on_batch` does, takes most of a test's time."""
+    inputs = {"pixels": PIXELS[rows], "words": WORDS[rows]}
+    answers = model({name: inputs[name] for name in model.input}, training=False)
+    return {head: np.asarray(probs) for head, probs in answers.items()}
+
+
+@pytest.mark.parametrize(("color_mode", "vocabulary"), [("color", None), ("gray", None), ("color", VOCABULARY)])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_a_saved_model_comes_back_the_same(architecture: str, color_mode: ColorMode, tmp_path: Path) -> None:
-    model = build(architecture, color_mode)
+def test_a_saved_model_comes_back_the_same(
+    architecture: str, color_mode: ColorMode, vocabulary: Vocabulary | None, tmp_path: Path
+) -> None:
+    model = build(architecture, color_mode, num_words=len(vocabulary.words) if vocabulary else 0)
     # Moved off their initial values, the normalisation's statistics count in the comparison too.
     random = np.random.default_rng(1)
     weights = {
@@ -31,46 +58,92 @@ def test_a_saved_model_comes_back_the_same(architecture: str, color_mode: ColorM
         for path, value in read_weights(model).items()
     }
     assign_weights(model, weights)
-    arguments = {"image_size": IMAGE_SIZE, "num_classes": 4, "color_mode": color_mode}
-    names = ("a", "b", "c", "d")
     paths = save_model(
-        tmp_path, model, weights, architecture=architecture, arguments=arguments, class_names=names, note=1
+        tmp_path,
+        model,
+        weights,
+        architecture=architecture,
+        image_size=IMAGE_SIZE,
+        color_mode=color_mode,
+        outputs=OUTPUTS,
+        vocabulary=vocabulary,
+        note=1,
     )
     saved = load_saved(tmp_path)
     assert sorted(path.name for path in paths) == sorted(path.name for path in tmp_path.iterdir())
-    assert (saved.class_names, saved.image_size, saved.description["note"]) == (names, IMAGE_SIZE, 1)
+    assert (saved.outputs, saved.vocabulary, saved.image_size) == (OUTPUTS, vocabulary, IMAGE_SIZE)
+    assert list(saved.outputs.levels) == ["kind", "label"]
+    assert saved.description["note"] == 1
+    assert saved.description["class_names"] == ["Bag", "Shirt", "Shoe"]
     assert saved.description["parameters"] == describe_model(model)["parameters"]
-    np.testing.assert_array_equal(saved.model.predict_on_batch(PIXELS), model.predict_on_batch(PIXELS))
+    before, after = answer(model), answer(saved.model)
+    assert list(after) == ["product", "attribute_0", "attribute_1"]
+    for head, probs in before.items():
+        np.testing.assert_array_equal(after[head], probs, err_msg=head)
 
 
+@pytest.mark.parametrize("num_words", [0, 3])
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_a_model_gives_float32_probabilities_from_pixels(architecture: str, dtype: str) -> None:
-    model = build(architecture, "color", dtype)
-    probs = np.asarray(model.predict_on_batch(PIXELS))
-    assert (probs.shape, str(probs.dtype)) == ((5, 4), "float32")
-    np.testing.assert_allclose(probs.sum(axis=1), 1, atol=1e-5)
-    assert {str(weight.dtype) for weight in model.trainable_weights} == {"float32"}
+def test_every_head_gives_float32_probabilities_from_pixels(architecture: str, dtype: str, num_words: int) -> None:
+    model = build(architecture, "color", dtype, num_words)
+    answers = answer(model)
+    assert {head: probs.shape for head, probs in answers.items()} == {
+        head: (5, size) for head, size in OUTPUTS.heads.items()
+    }
+    for probs in answers.values():
+        assert str(probs.dtype) == "float32"
+        np.testing.assert_allclose(probs.sum(axis=1), 1, atol=1e-5)
+        assert np.ptp(probs, axis=0).max() > 0
+    assert {str(weight.dtype) for weight in model.weights if "seed_generator" not in weight.path} == {"float32"}
+    assert [str(given.dtype) for given in model.input.values()] == ["uint8", "int32"][: len(model.input)]
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_names_are_an_input_only_where_they_are_read(architecture: str) -> None:
+    assert list(build(architecture, "gray").input) == ["pixels"]
+    model = build(architecture, "gray", num_words=3)
+    assert {name: given.shape for name, given in model.input.items()} == {
+        "pixels": (None, *IMAGE_SIZE, 3),
+        "words": (None, MAX_WORDS),
+    }
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_a_precision_leaves_no_policy_behind(architecture: str) -> None:
     keras = import_keras()
-    build(architecture, "color", "mixed_bfloat16")
+    build(architecture, "color", "mixed_bfloat16", num_words=3)
     assert keras.config.dtype_policy().name == "float32"
 
 
+@pytest.mark.parametrize("num_words", [0, 3])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_the_layers_account_for_all_parameters(architecture: str) -> None:
-    described = describe_model(build(architecture, "color"))
+def test_the_layers_account_for_all_parameters(architecture: str, num_words: int) -> None:
+    described = describe_model(build(architecture, "color", num_words=num_words))
     parameters = described["parameters"]
     assert sum(layer["parameters"] for layer in described["layers"]) == parameters["total"]
     assert parameters["trainable"] + parameters["non_trainable"] == parameters["total"]
+    assert parameters["non_trainable"] > 0
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_other_pixels_of_the_batch_have_no_part_in_an_answer(architecture: str) -> None:
+    model = build(architecture, "color")
+    alone = answer(model, slice(2, 3))
+    for head, probs in answer(model).items():
+        np.testing.assert_allclose(probs[2:3], alone[head], atol=1e-6)
+
+
+def test_a_compiled_network_answers_as_one_that_is_called() -> None:
+    model = build("residual-small", "color", num_words=3)
+    compiled = model.predict_on_batch({"pixels": PIXELS, "words": WORDS})
+    for head, probs in answer(model).items():
+        np.testing.assert_allclose(compiled[head], probs, atol=1e-6)
 
 
 @pytest.mark.parametrize(("color_mode", "total"), [("color", 9_914_686), ("gray", 9_914_110)])
 def test_the_capstone_has_the_parameters_of_its_summary_table(color_mode: ColorMode, total: int) -> None:
-    model = build_model("capstone", image_size=(80, 60), num_classes=30, color_mode=color_mode)
+    model = build_model("capstone", image_size=(80, 60), heads={"product": 30}, color_mode=color_mode)
     assert describe_model(model)["parameters"] == {
         "total": total,
         "trainable": total - 1_408,
@@ -79,7 +152,7 @@ def test_the_capstone_has_the_parameters_of_its_summary_table(color_mode: ColorM
 
 
 def test_the_capstone_has_the_shapes_of_its_summary_table() -> None:
-    model = build_model("capstone", image_size=(80, 60), num_classes=30, color_mode="color")
+    model = build_model("capstone", image_size=(80, 60), heads={"product": 30}, color_mode="color")
     layers = {layer["name"]: layer for layer in describe_model(model)["layers"]}
     shapes = {name: layers[name]["output_shape"] for name in ("dropout1", "dropout2", "flatten", "dense")}
     assert shapes == {"dropout1": [40, 30, 32], "dropout2": [20, 15, 64], "flatten": [19_200], "dense": [512]}
@@ -88,15 +161,34 @@ def test_the_capstone_has_the_shapes_of_its_summary_table() -> None:
     assert rates == [0.2, 0.2, 0.25]
 
 
+@pytest.mark.parametrize(("architecture", "blocks"), [("residual", 2), ("residual-small", 1)])
+def test_a_residual_network_has_four_stages_of_its_widths(architecture: str, blocks: int) -> None:
+    model = build_model(architecture, image_size=(80, 60), heads={"product": 30}, color_mode="color")
+    layers = {layer["name"]: layer for layer in describe_model(model)["layers"]}
+    ends = [layers[f"stage{stage}_{blocks}_relu2"]["output_shape"] for stage in (1, 2, 3, 4)]
+    assert ends == [[40, 30, 32], [20, 15, 64], [10, 8, 128], [5, 4, 192]]
+    assert f"stage4_{blocks + 1}_relu2" not in layers
+    assert layers["product"]["parameters"] == 192 * 30 + 30
+
+
+@pytest.mark.parametrize("image_size", [(8, 8), (9, 13), (17, 31)])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_small_and_odd_sides_serve(architecture: str, image_size: tuple[int, int]) -> None:
+    model = build_model(architecture, image_size=image_size, heads={"product": 2}, color_mode="color")
+    assert model.compute_output_shape({"pixels": (7, *image_size, 3)}) == {"product": (7, 2)}
+
+
 def look_behind(model: Any, layer: str) -> Any:
     keras = import_keras()
-    return np.asarray(keras.Model(model.input, model.get_layer(layer).output).predict_on_batch(PIXELS))
+    return np.asarray(keras.Model(model.input, model.get_layer(layer).output).predict_on_batch({"pixels": PIXELS}))
 
 
-def test_color_is_rescaled_inside_the_model() -> None:
-    np.testing.assert_allclose(look_behind(build("capstone", "color"), "rescale"), PIXELS / 255, atol=1e-6)
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_color_is_rescaled_inside_the_model(dtype: str) -> None:
+    np.testing.assert_allclose(look_behind(build("capstone", "color", dtype), "rescale"), PIXELS / 255, atol=1e-6)
 
 
-def test_gray_is_the_luma_of_itu_r_601() -> None:
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_gray_is_the_luma_of_itu_r_601(dtype: str) -> None:
     wanted = (PIXELS @ np.array([0.299, 0.587, 0.114]))[..., np.newaxis] / 255
-    np.testing.assert_allclose(look_behind(build("capstone", "gray"), "gray"), wanted, atol=1e-6)
+    np.testing.assert_allclose(look_behind(build("capstone", "gray", dtype), "gray"), wanted, atol=1e-6)

@@ -5,21 +5,35 @@ import sys
 import pytest
 
 from hangtag.errors import MissingExtraError, ModelError
-from hangtag.models.registry import build_model
+from hangtag.models.registry import build_model, check_architecture
+
+HEADS = {"product": 30}
 
 
 def test_an_unknown_architecture_names_the_known() -> None:
-    with pytest.raises(ModelError, match=r"Allowed: .*capstone.* Received: 'resnet-9000'"):
-        build_model("resnet-9000", image_size=(80, 60), num_classes=30, color_mode="color")
+    with pytest.raises(ModelError, match=r"Allowed: residual, .*capstone.* Received: 'resnet-9000'"):
+        build_model("resnet-9000", image_size=(80, 60), heads=HEADS, color_mode="color")
+    with pytest.raises(ModelError, match="no such architecture"):
+        check_architecture("resnet-9000")
 
 
-@pytest.mark.parametrize(("image_size", "num_classes"), [((80, 60), 1), ((80, 60), 0), ((7, 60), 30)])
-def test_too_few_classes_or_pixels_are_refused(image_size: tuple[int, int], num_classes: int) -> None:
-    with pytest.raises(ModelError, match="two classes or more"):
-        build_model("capstone", image_size=image_size, num_classes=num_classes, color_mode="color")
+@pytest.mark.parametrize(
+    ("image_size", "heads"),
+    [
+        ((80, 60), {"product": 1}),
+        ((80, 60), {"product": 0}),
+        ((80, 60), {}),
+        ((80, 60), {"product": 2, "attribute_0": 0}),
+        ((7, 60), HEADS),
+        ((80, -60), HEADS),
+    ],
+)
+def test_too_few_classes_or_pixels_are_refused(image_size: tuple[int, int], heads: dict[str, int]) -> None:
+    with pytest.raises(ModelError, match=r"two classes or more, sides of 8 pixels or more.*Received: .*image_size"):
+        build_model("capstone", image_size=image_size, heads=heads, color_mode="color")
 
 
 def test_without_keras_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "keras", None)
     with pytest.raises(MissingExtraError, match=r'pip install "hangtag\[train\]"'):
-        build_model("capstone", image_size=(80, 60), num_classes=30, color_mode="color")
+        build_model("capstone", image_size=(80, 60), heads=HEADS, color_mode="color")

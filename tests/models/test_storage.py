@@ -1,5 +1,6 @@
 """A model folder that is damaged, changed or made up is refused with a ModelError, never run or half loaded."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,19 +10,59 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from hangtag.artifacts import hash_file, read_json, write_json
+from hangtag.config import ColorMode
 from hangtag.errors import ModelError
+from hangtag.models.outputs import Outputs
 from hangtag.models.registry import build_model
-from hangtag.models.storage import DESCRIPTION, WEIGHTS, load_saved, read_weights, save_model
+from hangtag.models.storage import DESCRIPTION, WEIGHTS, assign_weights, load_saved, read_weights, save_model
+from hangtag.models.words import Vocabulary
 
-ARGUMENTS: dict[str, Any] = {"image_size": (16, 12), "num_classes": 3, "color_mode": "color"}
+IMAGE_SIZE = (16, 12)
+OUTPUTS = Outputs(
+    {"kind": ("a", "b"), "label": ("x", "y", "z")}, ((0, 0), (0, 1), (1, 2)), {"season": ("cold", "warm")}, "label"
+)
+DESCRIBED = OUTPUTS.to_json()
+VOCABULARY = Vocabulary(("blue", "shirt"))
+
+
+def build(color_mode: ColorMode = "color") -> Any:
+    return build_model(
+        "capstone",
+        image_size=IMAGE_SIZE,
+        heads=OUTPUTS.heads,
+        color_mode=color_mode,
+        num_words=len(VOCABULARY.words),
+    )
+
+
+def save(folder: Path, model: Any, color_mode: ColorMode = "color") -> None:
+    save_model(
+        folder,
+        model,
+        read_weights(model),
+        architecture="capstone",
+        image_size=IMAGE_SIZE,
+        color_mode=color_mode,
+        outputs=OUTPUTS,
+        vocabulary=VOCABULARY,
+    )
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("saved")
+    save(folder, build())
+    return folder
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    model = build_model("capstone", **ARGUMENTS)
-    weights = read_weights(model)
-    save_model(tmp_path, model, weights, architecture="capstone", arguments=ARGUMENTS, class_names=("x", "y", "z"))
-    return tmp_path
+def folder(saved: Path, tmp_path: Path) -> Path:
+    """A copy of a saved model, to be spoilt."""
+    return Path(shutil.copytree(saved, tmp_path / "model"))
+
+
+def describe_otherwise(folder: Path, **changes: object) -> None:
+    write_json(folder / DESCRIPTION, read_json(folder / DESCRIPTION) | changes)
 
 
 def change_weights(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
@@ -62,17 +103,9 @@ def test_a_kill_between_the_two_files_is_noticed(folder: Path, monkeypatch: pyte
     def kill(*_: object) -> None:
         raise KeyboardInterrupt
 
-    model = build_model("capstone", **ARGUMENTS)
     monkeypatch.setattr("hangtag.models.storage.write_json", kill)
     with pytest.raises(KeyboardInterrupt):
-        save_model(
-            folder,
-            model,
-            read_weights(model),
-            architecture="capstone",
-            arguments=ARGUMENTS,
-            class_names=("x", "y", "z"),
-        )
+        save(folder, build())
     with pytest.raises(ModelError, match="not those that its description names"):
         load_saved(folder)
 
@@ -116,28 +149,100 @@ def test_tensors_that_do_not_fit_are_refused(
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("format", 2),
+        ("format", 1),
+        ("format", 3),
+        ("format", "2"),
         ("format", None),
         ("architecture", "os.system"),
         ("architecture", ["capstone"]),
-        ("arguments", {"image_size": [16, 12], "num_classes": 3}),
-        ("arguments", {"image_size": [16, 12], "num_classes": "3", "color_mode": "color"}),
-        ("arguments", {"image_size": [16, 12], "num_classes": 3.0, "color_mode": "color"}),
-        ("arguments", {"image_size": 16, "num_classes": 3, "color_mode": "color"}),
-        ("arguments", {"image_size": [16, "12"], "num_classes": 3, "color_mode": "color"}),
-        ("arguments", {"image_size": [10**9, 10**9], "num_classes": 3, "color_mode": "color"}),
-        ("arguments", {"image_size": [16, 12], "num_classes": 3, "color_mode": "color", "more": 1}),
+        ("preprocessing", {"rescale": 1 / 255}),
+        ("preprocessing", {"color_mode": "sepia"}),
+        ("preprocessing", {"color_mode": ["color"]}),
+        ("preprocessing", "color"),
+        ("image_size", 16),
+        ("image_size", [16]),
+        ("image_size", [16, 12, 3]),
+        ("image_size", [16, "12"]),
+        ("image_size", [16, 12.0]),
+        ("image_size", [16, True]),
+        ("image_size", [16, 0]),
+        ("image_size", [-16, 12]),
+        ("image_size", {"16": 1, "12": 2}),
+        ("image_size", [10**9, 10**9]),
+        ("image_size", [2049, 12]),
         ("class_names", ["x", "y"]),
+        ("class_names", ["x", "z", "y"]),
+        ("class_names", ["x", "y", "Z"]),
         ("class_names", [1, 2, 3]),
         ("class_names", "xyz"),
+        ("class_names", None),
+        ("outputs", None),
+        ("outputs", {}),
+        ("outputs", [DESCRIBED]),
+        ("outputs", "label"),
+        ("outputs", DESCRIBED | {"levels": ["label"]}),
+        ("outputs", DESCRIBED | {"products": [[0, 0], [0, 1], [1, 3]]}),
+        ("outputs", DESCRIBED | {"products": [[0, 0], [0, 1]]}),
+        ("outputs", DESCRIBED | {"products": [[0, 0]]}),
+        ("outputs", DESCRIBED | {"products": []}),
+        ("outputs", DESCRIBED | {"primary": "kind"}),
+        ("outputs", DESCRIBED | {"primary": "season"}),
+        ("outputs", DESCRIBED | {"attributes": {}}),
+        ("outputs", DESCRIBED | {"attributes": {"season": []}}),
+        ("outputs", DESCRIBED | {"attributes": {"season": ["cold", "warm", "wet"]}}),
+        ("words", "blue shirt"),
+        ("words", ["blue", 2]),
+        ("words", {"blue": 1, "shirt": 2}),
+        ("words", 2),
+        ("words", []),
+        ("words", ["blue"]),
+        ("words", None),
         ("weights", {}),
+        ("weights", {"sha256": None}),
         ("weights", "model.safetensors"),
     ],
+    ids=repr,
 )
 def test_a_description_of_another_form_is_refused(folder: Path, key: str, value: object) -> None:
-    description = read_json(folder / DESCRIPTION)
-    write_json(folder / DESCRIPTION, description | {key: value})
+    describe_otherwise(folder, **{key: value})
     with pytest.raises(ModelError):
+        load_saved(folder)
+
+
+KEYS = ("format", "architecture", "class_names", "image_size", "preprocessing", "outputs", "words", "weights")
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_description_that_lacks_an_entry_is_refused(folder: Path, key: str) -> None:
+    description = read_json(folder / DESCRIPTION)
+    del description[key]
+    write_json(folder / DESCRIPTION, description)
+    with pytest.raises(ModelError, match="description"):
+        load_saved(folder)
+
+
+def test_an_earlier_format_is_told_which_one_is_read(folder: Path) -> None:
+    describe_otherwise(folder, format=1)
+    with pytest.raises(ModelError, match=r"not one that this version reads\. Allowed: format 2, complete\."):
+        load_saved(folder)
+
+
+def test_two_sets_of_class_names_are_told_from_damaged_outputs(folder: Path) -> None:
+    describe_otherwise(folder, class_names=["z", "y", "x"])
+    with pytest.raises(ModelError, match="names its classes in two ways"):
+        load_saved(folder)
+    describe_otherwise(folder, outputs={})
+    with pytest.raises(ModelError, match="outputs is damaged"):
+        load_saved(folder)
+
+
+def test_no_network_is_built_for_a_description_that_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def build(*_: object, **__: object) -> None:
+        pytest.fail("a network was built")
+
+    monkeypatch.setattr("hangtag.models.storage.build_model", build)
+    describe_otherwise(folder, image_size=[10**6, 10**6])
+    with pytest.raises(ModelError, match="description"):
         load_saved(folder)
 
 
@@ -149,20 +254,40 @@ def test_a_description_that_is_no_table_is_refused(folder: Path, text: str) -> N
 
 
 def test_the_architecture_of_other_weights_is_refused(folder: Path) -> None:
-    description = read_json(folder / DESCRIPTION)
-    description["arguments"]["color_mode"] = "gray"
-    write_json(folder / DESCRIPTION, description)
+    describe_otherwise(folder, preprocessing={"color_mode": "gray"})
     with pytest.raises(ModelError, match="conv1_1/kernel"):
         load_saved(folder)
 
 
+def test_the_words_of_other_weights_are_refused(folder: Path) -> None:
+    describe_otherwise(folder, words=["blue", "shirt", "shoe"])
+    with pytest.raises(ModelError, match=r"words_vectors/embeddings.*\(4, 256\).*\(3, 256\)"):
+        load_saved(folder)
+
+
 def test_a_color_mode_that_does_not_exist_is_not_taken_for_gray(tmp_path: Path) -> None:
-    arguments = ARGUMENTS | {"color_mode": "gray"}
-    model = build_model("capstone", **arguments)
-    names = ("x", "y", "z")
-    save_model(tmp_path, model, read_weights(model), architecture="capstone", arguments=arguments, class_names=names)
-    description = read_json(tmp_path / DESCRIPTION)
-    description["arguments"]["color_mode"] = "sepia"
-    write_json(tmp_path / DESCRIPTION, description)
+    save(tmp_path, build("gray"), "gray")
+    load_saved(tmp_path)
+    describe_otherwise(tmp_path, preprocessing={"color_mode": "sepia"})
     with pytest.raises(ModelError):
         load_saved(tmp_path)
+
+
+def test_a_refused_weight_leaves_all_of_them_as_they_were() -> None:
+    model = build()
+    before = read_weights(model)
+    others = {path: value + 1 for path, value in before.items()}
+    others["product/bias"] = np.zeros(7, np.float32)
+    with pytest.raises(ModelError, match="product/bias"):
+        assign_weights(model, others)
+    for path, value in read_weights(model).items():
+        np.testing.assert_array_equal(value, before[path], err_msg=path)
+
+
+def test_weights_that_were_read_do_not_change_with_the_network() -> None:
+    model = build()
+    weights = read_weights(model)
+    kept = {path: value.copy() for path, value in weights.items()}
+    assign_weights(model, {path: value + 1 for path, value in weights.items()})
+    for path, value in weights.items():
+        np.testing.assert_array_equal(value, kept[path], err_msg=path)

@@ -1,43 +1,56 @@
-"""The order of the photographs and their flips are decided by the seed and the epoch, by nothing else."""
+"""The order of the photographs and how they are varied are decided by the seed and the epoch, by nothing else."""
+
+import dataclasses
+from typing import Any
 
 import numpy as np
-import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hangtag.catalog.schema import CatalogSchema
-from hangtag.labels.labelled import Labelled
-from hangtag.training.augment import flip_at_random
-from hangtag.training.dataset import ItemDataset, build_dataset
+from hangtag.models.words import MAX_WORDS
+from hangtag.training.augment import Augmentation
+from hangtag.training.dataset import ItemDataset
+from hangtag.training.sampling import compute_copies
 
 # Photograph i is filled with i, but for its left column, which is 255: so a flip can be seen.
 IMAGES = np.broadcast_to(np.arange(20, dtype=np.uint8)[:, None, None, None], (20, 8, 8, 3)).copy()
 IMAGES[:, :, 0] = 255
+FLIP = Augmentation()
+PLAIN = Augmentation(flip=False)
 
 
-def build(items: int = 10) -> ItemDataset:
+def build(items: int = 10, *, with_words: bool = False) -> ItemDataset:
     rows = np.arange(items, dtype=np.int64)[::-1] * 2
-    return ItemDataset(IMAGES, rows, rows % 3)
+    words = np.repeat(rows[:, None] + 1, MAX_WORDS, axis=1).astype(np.int32) if with_words else None
+    return ItemDataset(IMAGES, rows, {"product": rows % 3, "attribute_0": rows % 5}, words)
 
 
-def collect(dataset: ItemDataset, *, seed: int = 0, epoch: int = 1, flip: bool = True) -> tuple[list[int], list[bool]]:
+def iterate(dataset: ItemDataset, batch_size: int = 4, **more: Any) -> Any:
+    settings = {"seed": 0, "epoch": 1, "augmentation": FLIP, "copies": np.ones(len(dataset))}
+    return dataset.iterate_shuffled(batch_size, **(settings | more))
+
+
+def collect(dataset: ItemDataset, **more: Any) -> tuple[list[int], list[bool]]:
     """Give the rows in the order that they came, and whether each was flipped."""
-    batches = [images for images, _ in dataset.iterate_shuffled(4, seed=seed, epoch=epoch, flip=flip)]
-    images = np.concatenate(batches)
+    images = np.concatenate([batch.images for batch in iterate(dataset, **more)])
     return images[:, 0, 4, 0].tolist(), (images[:, 0, -1, 0] == 255).tolist()
 
 
 @given(
     items=st.integers(1, 10), batch_size=st.integers(1, 12), seed=st.integers(0, 2**32 - 1), epoch=st.integers(1, 99)
 )
-def test_every_item_comes_once_an_epoch_with_its_own_class(items: int, batch_size: int, seed: int, epoch: int) -> None:
-    dataset = build(items)
-    batches = list(dataset.iterate_shuffled(batch_size, seed=seed, epoch=epoch, flip=True))
-    rows = np.concatenate([images[:, 0, 4, 0] for images, _ in batches])
+def test_every_item_comes_once_an_epoch_with_its_own_classes_and_words(
+    items: int, batch_size: int, seed: int, epoch: int
+) -> None:
+    dataset = build(items, with_words=True)
+    batches = list(iterate(dataset, batch_size, seed=seed, epoch=epoch))
+    rows = np.concatenate([batch.images[:, 0, 4, 0] for batch in batches]).astype(np.int64)
     assert sorted(rows) == sorted(dataset.rows)
-    np.testing.assert_array_equal(np.concatenate([classes for _, classes in batches]), rows % 3)
-    assert [len(classes) for _, classes in batches][:-1] == [batch_size] * (len(batches) - 1)
+    for head, divisor in (("product", 3), ("attribute_0", 5)):
+        np.testing.assert_array_equal(np.concatenate([batch.classes[head] for batch in batches]), rows % divisor)
+    np.testing.assert_array_equal(np.concatenate([batch.words for batch in batches])[:, -1], rows + 1)
+    assert [len(batch) for batch in batches][:-1] == [batch_size] * (len(batches) - 1)
 
 
 def test_a_seed_and_an_epoch_decide_order_and_flips() -> None:
@@ -51,40 +64,64 @@ def test_another_seed_or_epoch_gives_another_order(seed: int, epoch: int) -> Non
 
 def test_flips_are_neither_all_nor_none_and_can_be_left_out() -> None:
     assert set(collect(build())[1]) == {True, False}
-    assert set(collect(build(), flip=False)[1]) == {False}
+    assert set(collect(build(), augmentation=PLAIN)[1]) == {False}
 
 
 def test_the_packed_pixels_stay_as_they_are() -> None:
     before = IMAGES.copy()
-    collect(build())
+    IMAGES.flags.writeable = False
+    try:
+        collect(build(), augmentation=Augmentation(shift=2, zoom=0.2, brightness=0.5))
+        for batch in iterate(build(), augmentation=PLAIN):
+            batch.images[:] = 7
+    finally:
+        IMAGES.flags.writeable = True
     np.testing.assert_array_equal(IMAGES, before)
 
 
-def test_a_flip_swaps_left_and_right_alone() -> None:
-    images = np.random.default_rng(0).integers(0, 256, (40, 5, 4, 3), dtype=np.uint8)
-    flipped = flip_at_random(images.copy(), np.random.default_rng(1))
-    is_same = (flipped == images).all(axis=(1, 2, 3))
-    is_mirrored = (flipped == images[:, :, ::-1]).all(axis=(1, 2, 3))
-    assert (is_same ^ is_mirrored).all()
-    assert 10 < is_mirrored.sum() < 30
-
-
-def test_validation_keeps_the_order_of_the_split() -> None:
+def test_copies_decide_how_often_an_item_comes() -> None:
     dataset = build()
-    rows = np.concatenate([images[:, 0, 4, 0] for images, _ in dataset.iterate(4)])
-    np.testing.assert_array_equal(rows, dataset.rows)
+    copies = compute_copies(np.array([0] * 8 + [1] * 2), 1.0)
+    rows, _ = collect(dataset, copies=copies)
+    assert len(rows) == len(dataset)
+    assert sum(row in dataset.rows[8:] for row in rows) == 5
 
 
-def test_a_split_gives_its_own_rows_and_class_indices() -> None:
-    table = pl.DataFrame(
-        {
-            "item_id": ["a", "b", "c", "d"],
-            "image_index": [7, 5, 3, 1],
-            "label": ["Shoes", "Bags", "Unknown", "Bags"],
-            "split": ["train", "train", None, "val"],
-        }
-    )
-    labelled = Labelled(table, IMAGES, ("Bags", "Shoes"), CatalogSchema(), "digest")
-    dataset = build_dataset(labelled, "train")
-    assert (dataset.rows.tolist(), dataset.classes.tolist(), len(dataset)) == ([7, 5], [1, 0], 2)
-    assert len(build_dataset(labelled, "test")) == 0
+def test_hidden_names_are_zeros_and_the_others_are_whole() -> None:
+    dataset = build(with_words=True)
+
+    def collect_words(share: float) -> Any:
+        return np.concatenate([batch.words for batch in iterate(dataset, hide_words=share)])
+
+    assert not collect_words(1.0).any()
+    assert collect_words(0.0).all()
+    half = collect_words(0.5)
+    is_hidden = ~half.any(axis=1)
+    assert 0 < is_hidden.sum() < len(half)
+    assert half[~is_hidden].all()
+    np.testing.assert_array_equal(half, collect_words(0.5))
+
+
+def test_hidden_names_change_neither_the_order_nor_the_words_of_the_items() -> None:
+    dataset = build(with_words=True)
+    before = np.array(dataset.words)
+    assert collect(dataset, hide_words=1.0) == collect(dataset, hide_words=0.0)
+    np.testing.assert_array_equal(np.array(dataset.words), before)
+
+
+def test_without_names_there_are_no_words() -> None:
+    assert [batch.words for batch in iterate(build(), 10, hide_words=0.5)] == [None]
+
+
+def test_items_are_taken_by_their_places() -> None:
+    dataset = build(with_words=True)
+    taken = dataset.take(np.array([2, 0, 2]))
+    assert len(taken) == 3
+    assert taken.rows.tolist() == [14, 18, 14]
+    assert {head: classes.tolist() for head, classes in taken.classes.items()} == {
+        "product": [2, 0, 2],
+        "attribute_0": [4, 3, 4],
+    }
+    assert taken.words is not None
+    assert taken.words[:, 0].tolist() == [15, 19, 15]
+    assert dataclasses.replace(dataset, words=None).take(np.array([1])).words is None

@@ -77,7 +77,8 @@ class Classifier:
             names: The products' names, n of them, for a model that reads names; None hides them.
 
         Raises:
-            ModelError: The pixels are of another shape or type, or the model gives no numbers for them.
+            ModelError: The pixels are of another shape or type, the names of another number, or the model gives no
+                numbers for them.
         """
         return self.predict_rows(images, np.arange(len(images)), names=names)
 
@@ -101,9 +102,13 @@ class Classifier:
             names: The names of these rows' products; see `predict`.
 
         Raises:
-            ModelError: The pixels are of another shape or type, or the model gives no numbers for them.
+            ModelError: The pixels are of another shape or type, the names of another number, or the model gives no
+                numbers for them.
         """
         self._check_pixels(images)
+        if names is not None and len(names) != len(rows):
+            allowed = f"Allowed: {len(rows)} names, None where there is none."
+            raise ModelError("There is not a name for every photograph.", allowed=allowed, received=len(names))
         words = self.vocabulary.encode(names) if self.vocabulary and names is not None else None
         is_flipped = bool(self.description.get("flip_average", False))
         batches = []

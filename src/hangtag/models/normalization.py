@@ -21,7 +21,7 @@ def _find_class() -> Any:
         """Keras's layer with the same weights and the same figures."""
 
         def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-            if not training or len(inputs.shape) != 4 or mask is not None:
+            if not (training and self.trainable) or len(inputs.shape) != 4 or mask is not None:
                 return super().call(inputs, training=training, mask=mask)
             outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
                 x=inputs,

@@ -74,7 +74,8 @@ class Outputs:
         for level in self.levels:
             classes = self.list_classes(level)
             probs = self.sum_level(product_probs, level)
-            expected += np.where(classes == NO_VALUE, 0, probs[:, classes])
+            has_value = classes != NO_VALUE
+            expected[:, has_value] += probs[:, classes[has_value]]
         primary = self.list_classes(self.primary)
         chosen = self.sum_level(product_probs, self.primary).argmax(axis=1)
         return np.asarray(np.where(primary == chosen[:, None], expected, -1).argmax(axis=1), np.int64)

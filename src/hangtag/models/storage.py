@@ -199,7 +199,9 @@ def _is_complete(description: Mapping[str, Any]) -> bool:
         and all(type(number) is int and number <= LARGEST_SIDE for number in size)
         and isinstance(description["class_names"], list)
         and isinstance(description["outputs"], dict)
-        and (words is None or (isinstance(words, list) and all(isinstance(word, str) for word in words)))
+        and (
+            words is None or (isinstance(words, list) and words != [] and all(isinstance(word, str) for word in words))
+        )
     )
 
 

@@ -78,9 +78,9 @@ def find_threshold(
     # Candidates are spread evenly over the items; fewer than this many, all right, would not prove it.
     fewest = int(np.ceil(np.log(RISK) / np.log(precision)))
     threshold = None
+    if fewest > len(order):
+        return threshold
     for place in np.unique(np.linspace(fewest, len(order), STEPS).astype(int)):
-        if place > len(order):
-            break
         # All items of equal confidence are taken or none.
         count = int(np.searchsorted(-sorted_confidence, -sorted_confidence[place - 1], side="right"))
         right = int(hits[count - 1])

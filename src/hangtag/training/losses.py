@@ -11,9 +11,21 @@ from hangtag.models.outputs import PRODUCT, Outputs
 LEAST_PROBABILITY = 1e-7
 
 
-def build_losses(outputs: Outputs, config: TrainConfig) -> tuple[dict[str, str], dict[str, float]]:
-    """Give each head's loss and its weight in their sum."""
-    losses = dict.fromkeys(outputs.heads, "categorical_crossentropy")
+def build_losses(outputs: Outputs, config: TrainConfig) -> tuple[dict[str, Any], dict[str, float]]:
+    """Give each head's loss, the cross-entropy in nats, and its weight in their sum.
+
+    A row of wanted probabilities that are all zero, of an item without a value, costs nothing and teaches nothing.
+    Keras's own loss alone would not do: TensorFlow's kernel for it takes for granted that they add up to 1, and
+    would draw all scores of such an item down without end.
+    """
+    keras = import_keras()
+
+    def cross_entropy(wanted: Any, probs: Any) -> Any:
+        total = keras.ops.sum(wanted, axis=-1)
+        filled = wanted + keras.ops.expand_dims(1 - total, -1) / wanted.shape[-1]
+        return keras.losses.categorical_crossentropy(filled, probs) * total
+
+    losses = dict.fromkeys(outputs.heads, cross_entropy)
     weights = {head: 1.0 if head == PRODUCT else config.attribute_weight for head in outputs.heads}
     return losses, weights
 

@@ -7,8 +7,8 @@ from hangtag.config import TrainConfig
 from hangtag.models.backend import import_keras
 from hangtag.training.muon import build_muon
 
-# Weights that are no matrix: to draw them to zero would only slow them down.
-NOT_DECAYED = ["gamma", "beta", "bias", "words_vectors"]
+# The last parts of the names of weights that multiply no features: to draw them to zero would only slow them down.
+NOT_DECAYED = ["gamma", "beta", "bias", "embeddings"]
 LAST_RATE = 0.001
 
 

@@ -42,7 +42,7 @@ def build_targets(labelled: Labelled, target: str = ALL) -> Targets:
     """
     schema, table = labelled.schema, labelled.table
     known = table.filter(pl.col("split").is_not_null())
-    levels = [level for level in schema.levels if level in table.columns]
+    levels = [level for level in schema.levels if level in table.columns and _list_names(known[level], schema.missing)]
     attributes = [name for name in schema.attributes if _is_named(known[name], schema.missing)]
     if target not in (ALL, LABEL, *levels, *attributes):
         allowed = f"Allowed: {', '.join([ALL, LABEL, *levels, *attributes])}."

@@ -1,5 +1,6 @@
 """Stage `train`: a classifier learnt from the labelled photographs, its history and its settings."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,8 @@ def name_run(config: TrainConfig) -> str:
     """Give the name that a run has unless the user names it: architecture, what is unusual, colour mode, seed."""
     usual = LABEL if config.architecture == "capstone" else ALL
     parts = [config.architecture]
-    parts += [] if config.target == usual else [config.target]
+    # A column may be called otherwise than a run may.
+    parts += [] if config.target == usual else [re.sub(r"[^A-Za-z0-9._-]+", "_", config.target)[:50]]
     parts += ["names"] if config.with_names else []
     return "-".join([*parts, config.color_mode, str(config.seed)])
 
@@ -96,7 +98,7 @@ def learn_vocabulary(labelled: Labelled, config: TrainConfig, is_chosen: Any) ->
     """Give the words of the chosen items' names where the network is to read names.
 
     Raises:
-        SettingsError: The catalogue has no names.
+        SettingsError: The catalogue has no names, or none that share a word.
     """
     if not config.with_names:
         return None
@@ -104,7 +106,10 @@ def learn_vocabulary(labelled: Labelled, config: TrainConfig, is_chosen: Any) ->
     if name is None:
         hint = "Train without --with-names, or prepare the catalogue with --name-column."
         raise SettingsError("The catalogue has no column with names.", hint=hint)
-    return Vocabulary.learn(labelled.table.filter(pl.Series(is_chosen))[name].fill_null(""))
+    vocabulary = Vocabulary.learn(labelled.table.filter(pl.Series(is_chosen))[name].fill_null(""))
+    if not vocabulary.words:
+        raise SettingsError("No word is in the names of two items to learn from.", hint="Train without --with-names.")
+    return vocabulary
 
 
 def build_dataset(labelled: Labelled, targets: Targets, vocabulary: Vocabulary | None, is_chosen: Any) -> ItemDataset:

@@ -1,0 +1,61 @@
+"""The figures shown of a training are those of the primary level, and a missing value costs nothing."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hangtag.config import TrainConfig
+from hangtag.models.backend import import_keras
+from hangtag.models.outputs import NO_VALUE, Outputs
+from hangtag.training.losses import build_losses, build_metrics
+from hangtag.training.targets import encode_targets
+
+OUTPUTS = Outputs(
+    {"type": ("p", "q", "r", "s"), "label": ("x", "y")},
+    ((0, 0), (1, 0), (2, 1), (3, 1)),
+    {"season": ("cold", "warm"), "gender": ("men", "women", "all")},
+    "label",
+)
+PROBS = np.array([[0.3, 0.3, 0.4, 0.0], [0.1, 0.1, 0.5, 0.3]], np.float32)
+
+
+def test_a_product_counts_one_and_an_attribute_as_it_is_set() -> None:
+    losses, weights = build_losses(OUTPUTS, TrainConfig(attribute_weight=0.2))
+    assert list(losses) == ["product", "attribute_0", "attribute_1"]
+    assert weights == {"product": 1.0, "attribute_0": 0.2, "attribute_1": 0.2}
+
+
+def measure(wanted: Any, probs: Any) -> dict[str, float]:
+    figures = {}
+    for metric in build_metrics(OUTPUTS):
+        metric.update_state(wanted, probs)
+        figures[metric.name] = float(metric.result())
+    return figures
+
+
+def test_the_right_class_by_another_product_is_right() -> None:
+    wanted = encode_targets({"product": np.array([1, 0])}, OUTPUTS.heads, 0.0)["product"]
+    figures = measure(wanted, PROBS)
+    # x has 0.6 though its likeliest product has less than y's; then y has 0.8, and x was wanted.
+    assert figures["accuracy"] == 0.5
+    assert figures["cross_entropy"] == pytest.approx(-(np.log(0.6) + np.log(0.2)) / 2, rel=1e-5)
+
+
+def test_a_row_without_value_has_no_loss_and_teaches_nothing() -> None:
+    """TensorFlow's own kernel would draw all of its scores down: the gradient is measured from the scores on."""
+    keras = import_keras()
+    loss = build_losses(OUTPUTS, TrainConfig())[0]["product"]
+    wanted = encode_targets({"product": np.array([NO_VALUE, 2])}, OUTPUTS.heads, 0.1)["product"]
+    losses = np.asarray(loss(wanted, PROBS))
+    assert losses[0] == 0
+    assert losses[1] == pytest.approx(-(wanted[1] * np.log(PROBS[1])).sum(), rel=1e-5)
+    scores = keras.Input((4,))
+    model = keras.Model(scores, keras.layers.Dense(4, activation="softmax", kernel_initializer="identity")(scores))
+    model.compile(keras.optimizers.SGD(1.0), loss, jit_compile=False)
+    for row, moves in ((0, False), (1, True)):
+        before = [weight.copy() for weight in model.get_weights()]
+        model.train_on_batch(np.array([[90.0, 0.0, -5.0, 2.0]], np.float32), wanted[row : row + 1])
+        change = max(np.abs(new - old).max() for new, old in zip(model.get_weights(), before, strict=True))
+        assert np.isfinite(change)
+        assert (change > 0) == moves

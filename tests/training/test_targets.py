@@ -1,0 +1,148 @@
+"""What is learnt of each item: levels, label and attributes, with nothing where the catalogue says nothing."""
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hangtag.catalog.schema import CatalogSchema
+from hangtag.errors import SettingsError
+from hangtag.labels.labelled import UNKNOWN, Labelled
+from hangtag.models.outputs import NO_VALUE
+from hangtag.training.targets import build_targets, encode_targets
+
+SCHEMA = CatalogSchema(
+    levels=("kind", "type"),
+    attributes=("season", "year", "brand", "empty"),
+    columns=("kind", "type", "season", "year", "brand", "empty"),
+)
+ROWS = [
+    # kind, type, season, year, brand, label, split
+    ("Wear", "Shirt", "Summer", "2012", "Acme", "Tops", "train"),
+    ("Wear", "Tee", "Winter", "2013", "Acme", "Tops", "train"),
+    ("Goods", "Bag", "NA", "2012.0", "Acme", "Bags", "val"),
+    ("Wear", "Shirt", None, "", "Acme", "Tops", "test"),
+    ("", "Bag", "Summer", None, None, "Bags", "train"),
+    # What is in no split has its own values, which are not learnt.
+    ("Gifts", "Free", "Monsoon", "2014", "Other", UNKNOWN, None),
+    ("Wear", "Shirt", "Winter", "2012", "Acme", UNKNOWN, None),
+]
+COLUMNS = ("kind", "type", "season", "year", "brand", "label", "split")
+
+
+def make_labelled(rows: list[tuple[str | None, ...]] | None = None, schema: CatalogSchema = SCHEMA) -> Labelled:
+    table = pl.DataFrame(rows or ROWS, schema=dict.fromkeys(COLUMNS, pl.String), orient="row").with_columns(
+        empty=pl.lit("NA")
+    )
+    labels = table.filter(pl.col("split").is_not_null())["label"].unique().sort().to_list()
+    return Labelled(table, np.zeros((0, 8, 6, 3), np.uint8), tuple(labels), schema, "digest")
+
+
+def test_all_learns_the_levels_the_label_and_the_named_attributes() -> None:
+    outputs = build_targets(make_labelled()).outputs
+    assert outputs.levels == {"kind": ("Goods", "Wear"), "type": ("Bag", "Shirt", "Tee"), "label": ("Bags", "Tops")}
+    assert list(outputs.levels) == ["kind", "type", "label"]
+    assert outputs.attributes == {"season": ("Summer", "Winter")}
+    assert outputs.primary == "label"
+    assert outputs.products == ((NO_VALUE, 0, 0), (0, 0, 0), (1, 1, 1), (1, 2, 1))
+    assert outputs.heads == {"product": 4, "attribute_0": 2}
+
+
+def test_every_row_has_its_product_and_its_attributes() -> None:
+    targets = build_targets(make_labelled())
+    assert {head: classes.tolist() for head, classes in targets.classes.items()} == {
+        "product": [2, 3, 1, 2, 0, NO_VALUE, NO_VALUE],
+        "attribute_0": [0, 1, NO_VALUE, NO_VALUE, 0, NO_VALUE, 1],
+    }
+    assert {classes.dtype for classes in targets.classes.values()} == {np.dtype(np.int64)}
+
+
+def test_the_values_of_a_product_are_those_of_its_items() -> None:
+    labelled, targets = make_labelled(), build_targets(make_labelled())
+    for row, product in zip(labelled.table.iter_rows(named=True), targets.classes["product"], strict=True):
+        if product == NO_VALUE:
+            assert row["split"] is None
+            continue
+        for level, names in targets.outputs.levels.items():
+            place = targets.outputs.list_classes(level)[product]
+            assert (names[place] if place != NO_VALUE else "") == row[level]
+
+
+@pytest.mark.parametrize(
+    ("target", "names", "classes"),
+    [
+        ("label", ("Bags", "Tops"), [1, 1, 0, 1, 0]),
+        ("kind", ("Goods", "Wear"), [1, 1, 0, 1, NO_VALUE]),
+        ("type", ("Bag", "Shirt", "Tee"), [1, 2, 0, 1, 0]),
+        ("season", ("Summer", "Winter"), [0, 1, NO_VALUE, NO_VALUE, 0]),
+    ],
+)
+def test_a_single_target_is_learnt_alone(target: str, names: tuple[str, ...], classes: list[int]) -> None:
+    targets = build_targets(make_labelled(), target)
+    assert targets.outputs.levels == {target: names}
+    assert (targets.outputs.attributes, targets.outputs.primary) == ({}, target)
+    assert targets.outputs.class_names == names
+    assert targets.outputs.products == tuple((place,) for place in range(len(names)))
+    assert list(targets.classes) == ["product"]
+    assert targets.classes["product"][:5].tolist() == classes
+
+
+@pytest.mark.parametrize("target", ["year", "brand", "empty", "split", "colour", "Label", ""])
+def test_an_unknown_target_is_told_with_those_that_are_there(target: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        build_targets(make_labelled(), target)
+    assert str(caught.value) == (
+        f"The catalogue has no such target. Allowed: all, label, kind, type, season. Received: {target!r}."
+    )
+
+
+def test_an_attribute_with_some_names_among_its_numbers_is_learnt() -> None:
+    rows = [(*row[:3], "M" if row[3] == "2013" else row[3], *row[4:]) for row in ROWS]
+    assert build_targets(make_labelled(rows)).outputs.attributes["year"] == ("2012", "2012.0", "M")
+
+
+def test_a_level_without_values_is_none() -> None:
+    rows = [("NA", *row[1:]) for row in ROWS]
+    assert list(build_targets(make_labelled(rows)).outputs.levels) == ["type", "label"]
+    with pytest.raises(SettingsError, match=r"Allowed: all, label, type, season\."):
+        build_targets(make_labelled(rows), "kind")
+
+
+def test_levels_that_the_table_lacks_are_passed_over() -> None:
+    schema = CatalogSchema(levels=("kind", "gone"))
+    targets = build_targets(make_labelled(schema=schema))
+    assert list(targets.outputs.levels) == ["kind", "label"]
+    assert list(build_targets(make_labelled(schema=CatalogSchema())).outputs.levels) == ["label"]
+
+
+def test_the_order_of_the_rows_does_not_change_what_is_learnt() -> None:
+    forward, backward = build_targets(make_labelled()), build_targets(make_labelled(ROWS[::-1]))
+    assert forward.outputs == backward.outputs
+    for head, classes in forward.classes.items():
+        np.testing.assert_array_equal(classes, backward.classes[head][::-1])
+
+
+CLASSES = st.lists(st.integers(-1, 4), max_size=20).map(lambda classes: np.array(classes, np.int64))
+
+
+@given(CLASSES, st.floats(0, 0.99))
+def test_wanted_probabilities_add_up_to_one_or_are_zeros(classes: Any, smoothing: float) -> None:
+    wanted = encode_targets({"product": classes, "attribute_0": classes}, {"product": 5, "attribute_0": 6}, smoothing)
+    assert list(wanted) == ["product", "attribute_0"]
+    for head, size in (("product", 5), ("attribute_0", 6)):
+        probs = wanted[head]
+        assert (probs.shape, probs.dtype) == ((len(classes), size), np.float32)
+        has_value = classes != NO_VALUE
+        np.testing.assert_allclose(probs[has_value].sum(axis=1), 1, atol=1e-5)
+        assert not probs[~has_value].any()
+        np.testing.assert_array_equal(probs[has_value].argmax(axis=1), classes[has_value])
+
+
+def test_smoothing_spreads_its_share_evenly() -> None:
+    wanted = encode_targets({"product": np.array([2, NO_VALUE, 0])}, {"product": 4}, 0.2)["product"]
+    np.testing.assert_allclose(wanted, [[0.05, 0.05, 0.85, 0.05], [0] * 4, [0.85, 0.05, 0.05, 0.05]], rtol=1e-6)
+    plain = encode_targets({"product": np.array([2])}, {"product": 4}, 0.0)["product"]
+    assert plain.tolist() == [[0, 0, 1, 0]]
