@@ -175,9 +175,7 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished training.")] = False,
     folds: Annotated[
         int | None,
-        typer.Option(
-            help="Train so many times, each without a part of the items, and predict it; for the audit."
-        ),
+        typer.Option(help="Train so many times, each without a part of the items, and predict it; for the audit."),
     ] = None,
 ) -> None:
     """Learn the labels from the photographs.

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hangtag.evaluation.calibration import compute_calibration_error
+from hangtag.evaluation.calibration import compute_calibration_error, tabulate_reliability
 
 
 def answer(confidence: float, right: int, wrong: int) -> tuple[np.ndarray, np.ndarray]:
@@ -40,3 +40,14 @@ def test_it_equals_a_plain_count_bin_by_bin(answers: list[tuple[float, bool]]) -
         bins.setdefault(min(int(confidence * 15), 14), []).append(float(is_right) - confidence)
     expected = sum(abs(sum(gaps)) for gaps in bins.values()) / len(answers)
     assert compute_calibration_error(probs, classes) == pytest.approx(expected, abs=1e-9)
+    table = tabulate_reliability(probs.max(axis=1).astype(np.float64), classes == predicted)
+    gaps = [n * abs(confidence - accuracy) for _, _, n, confidence, accuracy in table.iter_rows()]
+    assert sum(gaps) / len(answers) == pytest.approx(expected, abs=1e-9)
+
+
+def test_the_bins_that_have_items_are_listed_with_their_means() -> None:
+    confidence, correct = np.array([0.1, 1.0, 0.3, 0.25, 0.8]), np.array([False, True, True, False, False])
+    table = tabulate_reliability(confidence, correct, num_bins=4)
+    assert table.columns == ["low", "high", "n", "confidence", "accuracy"]
+    # A bin has its lower end; certainty is in the last one.
+    assert table.rows() == [(0, 0.25, 1, 0.1, 0), (0.25, 0.5, 2, 0.275, 0.5), (0.75, 1, 2, 0.9, 0.5)]

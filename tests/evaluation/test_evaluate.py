@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 from PIL import Image
@@ -14,6 +15,7 @@ from hangtag.config import EvaluateConfig
 from hangtag.errors import LeakError, ModelError, WorkspaceError
 from hangtag.evaluation.evaluate import evaluate
 from hangtag.labels.labelled import UNKNOWN, read_labelled
+from hangtag.models.outputs import PRODUCT
 from hangtag.workspace import Workspace
 from stub_runs import CLASS_NAMES, SCHEMA, Item, StubModel, patch_models, write_labels, write_run, write_workspace
 
@@ -44,6 +46,12 @@ FILES = {
     "class_sheets",
     "training_curves.png",
     "predictions.parquet",
+    "levels.csv",
+    "reliability.csv",
+    "reliability.png",
+    "coverage.csv",
+    "coverage.png",
+    "thresholds.csv",
     "manifest.json",
 }
 
@@ -77,6 +85,10 @@ def test_the_report_has_every_figure_of_every_split(place: Workspace) -> None:
     report = read_report(place)
     assert (report["run_id"], report["label_name"], report["class_names"]) == ("one", "Class", list(CLASS_NAMES))
     assert list(report["splits"]) == ["train", "val", "test"]
+    assert (report["target"], report["input"], report["logit_adjustment"]) == ("label", "photograph", 0)
+    # The stub is not calibrated, and does not say how often each class was in training.
+    assert (report["temperature"], report["thresholds"]) == (None, {})
+    assert not {"photograph_alone", "adjustments"} & set(report)
     assert [figures["n"] for figures in report["splits"].values()] == [3, 4, 2]
     val = report["splits"]["val"]
     assert val["accuracy"] == 0.5
@@ -200,7 +212,8 @@ def test_a_split_without_items_is_passed_over_and_said(tmp_path: Path) -> None:
 
 
 def test_a_model_that_gives_no_numbers_is_refused(place: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(StubModel, "predict_on_batch", lambda _, images: [[float("nan")] * 3] * len(images))
+    nothing = {PRODUCT: np.full((16, len(CLASS_NAMES)), np.nan, np.float32)}
+    monkeypatch.setattr(StubModel, "predict_on_batch", lambda *_: nothing)
     with pytest.raises(ModelError, match="gives no numbers"):
         evaluate(place, QUICK)
     assert not place.evaluation("one").exists()

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 from matplotlib.colors import to_hex
+from matplotlib.text import Text
 
 from hangtag.evaluation.heatmap import MAX_INCHES, plot_confusion, plot_interactive_confusion
 from hangtag.exploration.palette import ACCENT, PAPER
@@ -31,7 +32,16 @@ def test_the_axes_name_the_classes_as_they_are_spelt() -> None:
     assert [tick.get_text() for tick in axes.get_xticklabels()] == list(NAMES)
     assert [tick.get_text() for tick in axes.get_yticklabels()] == list(NAMES)
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("Predicted label", "Label")
-    assert axes.get_title(loc="left") == "run, val: 1,245 items, colour by the share of the row"
+    heading = axes.get_title(loc="left").replace("\n", " ")
+    assert heading == "run, val: 1,245 items, colour by the share of the row"
+
+
+def test_the_heading_of_few_classes_stays_in_the_picture() -> None:
+    figure = plot_confusion(CONFUSION, NAMES, "residual-gender-color-0-and-some-more, val")
+    figure.draw_without_rendering()
+    [axes] = figure.axes
+    [heading] = [text for text in axes.get_children() if isinstance(text, Text) and "colour by" in text.get_text()]
+    assert heading.get_window_extent().x1 <= figure.bbox.x1
 
 
 def test_the_colour_goes_by_the_share_of_the_row_not_by_the_count() -> None:

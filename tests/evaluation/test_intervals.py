@@ -78,6 +78,12 @@ def test_it_says_how_it_was_found() -> None:
     assert "bootstrap over groups" in found["method"]
 
 
+def test_an_item_without_a_predicted_class_is_wrong_and_no_class_of_its_own() -> None:
+    found = compute_intervals(np.array([0, 0]), np.array([0, -1]), ["g", "g"], 1, samples=10, seed=0)
+    assert found["accuracy"] == [0.5, 0.5]
+    assert found["macro_f1"] == pytest.approx([2 / 3, 2 / 3])
+
+
 def test_a_single_group_without_mistakes_gives_a_point() -> None:
     found = find(np.zeros(3, int), np.zeros(3, int), ["g"] * 3)
     assert found["accuracy"] == found["macro_f1"] == [1, 1]

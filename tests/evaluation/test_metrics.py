@@ -7,11 +7,13 @@ from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 
 from hangtag.evaluation.metrics import (
+    average_f1,
     compute_class_figures,
     compute_figures,
     compute_macro_f1,
     compute_top_accuracy,
     count_confusion,
+    count_outcomes,
     tabulate_classes,
 )
 
@@ -60,6 +62,33 @@ def test_the_confusion_equals_scikit_learns_and_adds_up(seed: int, n: int, num_d
     if n:
         expected = sklearn_metrics.confusion_matrix(classes, predicted, labels=range(len(NAMES)))
         np.testing.assert_array_equal(confusion, expected)
+
+
+@settings(deadline=None)
+@given(numbers, st.integers(1, 60), st.integers(1, 5))
+def test_counting_classes_gives_what_the_confusion_gives(seed: int, n: int, num_drawn: int) -> None:
+    classes, probs = draw(seed, n, num_drawn)
+    predicted, weights = probs.argmax(axis=1), np.random.default_rng(seed).integers(0, 3, n)
+    confusion = count_confusion(np.repeat(classes, weights), np.repeat(predicted, weights), len(NAMES))
+    hits, support, chosen = count_outcomes(classes, predicted, len(NAMES), weights)
+    np.testing.assert_array_equal(hits, np.diag(confusion))
+    np.testing.assert_array_equal(support, confusion.sum(axis=1))
+    np.testing.assert_array_equal(chosen, confusion.sum(axis=0))
+    assert float(average_f1((hits, support, chosen))) == pytest.approx(float(compute_macro_f1(confusion)))
+
+
+def test_no_class_named_is_never_right_and_chosen_for_no_class() -> None:
+    hits, support, chosen = count_outcomes(np.array([0, 1, 1]), np.array([0, -1, 0]), 2)
+    assert (hits.tolist(), support.tolist(), chosen.tolist()) == ([1, 0], [1, 2], [2, 0])
+
+
+def test_the_macro_f1_can_be_of_some_classes_alone() -> None:
+    outcomes = count_outcomes(np.array([0, 1, 1]), np.array([0, 1, 0]), 4)
+    assert float(average_f1(outcomes)) == pytest.approx(2 / 3)
+    # Class 3 neither occurs nor is predicted.
+    assert float(average_f1(outcomes, np.array([True, False, False, True]))) == pytest.approx(2 / 3)
+    assert float(average_f1(count_outcomes(np.array([0, 1]), np.array([0, 0]), 2), np.array([False, True]))) == 0
+    assert float(average_f1(outcomes, np.array([False, False, False, True]))) == 0
 
 
 def test_many_confusions_are_computed_at_once() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from hangtag.models.backend import import_keras
 from hangtag.models.normalization import normalize
+from hangtag.models.registry import build_model
 
 CHANNELS = 5
 SHAPE = (7, 6, 4, CHANNELS)
@@ -120,3 +121,19 @@ def test_bfloat16_in_gives_bfloat16_out_and_float32_averages() -> None:
     assert {str(weight.dtype) for weight in ours.weights} == {"float32"}
     for name, value in read(ours).items():
         np.testing.assert_allclose(value, read(theirs)[name], rtol=0.02, err_msg=name)
+
+
+def test_the_share_that_the_averages_keep_can_be_set() -> None:
+    keras = import_keras()
+    inputs = keras.Input(SHAPE[1:])
+    layer = keras.Model(inputs, normalize(inputs, name="norm", momentum=0.75)).get_layer("norm")
+    images = draw()
+    layer(images, training=True)
+    np.testing.assert_allclose(read(layer)["moving_mean"], 0.25 * images.mean(axis=(0, 1, 2)), rtol=1e-4)
+
+
+@pytest.mark.parametrize(("architecture", "momentum"), [("residual", 0.9), ("residual-small", 0.9), ("capstone", 0.99)])
+def test_residual_networks_follow_quickly_and_the_capstone_as_keras_does(architecture: str, momentum: float) -> None:
+    model = build_model(architecture, image_size=(8, 8), heads={"product": 2}, color_mode="color")
+    layers = [layer for layer in model.layers if type(layer).__name__ == "BatchNormalization"]
+    assert {layer.momentum for layer in layers} == {momentum}

@@ -1,5 +1,6 @@
 """The step size of the report and of a cosine, and which weights are drawn to zero."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -62,13 +63,16 @@ def test_the_settings_reach_the_optimizers() -> None:
     sgd = build_optimizer(CAPSTONE, 100)
     assert (type(sgd).__name__, sgd.momentum, sgd.weight_decay, sgd.nesterov) == ("SGD", 0.9, None, False)
     assert float(sgd.learning_rate) == pytest.approx(0.01)
-    adamw = build_optimizer(TrainConfig(weight_decay=0.03, learning_rate=0.002, warmup=0.0), 100)
+    config = TrainConfig(weight_decay=0.03, learning_rate=0.002, warmup=0.0)
+    adamw = build_optimizer(dataclasses.replace(config, optimizer="adamw"), 100)
     assert (type(adamw).__name__, adamw.weight_decay) == ("AdamW", 0.03)
-    assert float(adamw.learning_rate) == pytest.approx(0.002)
+    muon = build_optimizer(config, 100)
+    assert (type(muon).__name__, muon.weight_decay, muon.adam_weight_decay) == ("ConvolutionMuon", 0.03, 0.03)
+    assert float(adamw.learning_rate) == float(muon.learning_rate) == pytest.approx(0.002)
 
 
 @pytest.mark.parametrize("architecture", ["residual-small", "capstone"])
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize("optimizer", ["muon", "adamw", "sgd"])
 def test_only_kernels_are_drawn_to_zero(architecture: str, optimizer: Any) -> None:
     ops = import_keras().ops
     heads = {"product": 3, "attribute_0": 2}
@@ -84,11 +88,12 @@ def test_only_kernels_are_drawn_to_zero(architecture: str, optimizer: Any) -> No
         np.testing.assert_allclose(weight.numpy(), wanted, rtol=1e-5, err_msg=weight.path)
 
 
-def test_without_decay_nothing_is_drawn_to_zero() -> None:
+@pytest.mark.parametrize("optimizer", ["muon", "adamw", "sgd"])
+def test_without_decay_nothing_is_drawn_to_zero(optimizer: Any) -> None:
     model = build_model("residual-small", image_size=(8, 8), heads={"product": 3}, color_mode="color")
     before = [weight.numpy().copy() for weight in model.trainable_weights]
     ops = import_keras().ops
-    config = TrainConfig(weight_decay=0.0, warmup=0.0)
+    config = TrainConfig(optimizer=optimizer, weight_decay=0.0, warmup=0.0)
     build_optimizer(config, 100).apply(
         [ops.zeros(weight.shape) for weight in model.trainable_weights], model.trainable_weights
     )

@@ -1,5 +1,6 @@
 """Draw a confusion matrix as a picture and as a page that answers to the mouse."""
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,9 @@ from hangtag.exploration.palette import ACCENT, FONT_NAME, HAIRLINE, INK, PAPER,
 
 CELL_INCHES = 0.36
 NAMES_INCHES = 2.8
+# The heading begins where the cells do, after the names of the rows.
+TITLE_START_INCHES = 1.6
+TITLE_CHARACTERS_AN_INCH = 8
 # A PNG with longer sides opens in few programs: with more classes the cells shrink, at last without numbers.
 MAX_INCHES = 80.0
 LEAST_NUMBERED_INCHES = 0.2
@@ -44,6 +48,7 @@ def plot_confusion(confusion: pl.DataFrame, class_names: Sequence[str], title: s
         _write_counts(axes, matrix, shares, fontsize=7 * cell / CELL_INCHES)
     _name_axes(axes, class_names, fontsize=9 * cell / CELL_INCHES)
     heading = f"{title}: {matrix.sum():,} items, colour by the share of the row"
+    heading = textwrap.fill(heading, int((side - TITLE_START_INCHES) * TITLE_CHARACTERS_AN_INCH))
     axes.set_title(heading, loc="left", color=INK, fontsize=12, fontweight="bold", pad=12, parse_math=False)
     return figure
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hangtag.evaluation.metrics import compute_macro_f1
+from hangtag.evaluation.metrics import average_f1, count_outcomes
 
 LEVEL = 0.95
 METHOD = "percentile bootstrap over groups of duplicates"
@@ -23,13 +23,14 @@ def compute_intervals(
 ) -> dict[str, Any]:
     """Give the 95 % intervals of accuracy and macro-F1 over other items of the same catalogue.
 
-    Items are drawn with replacement in whole groups, because duplicates are right or wrong together: an item
+    Each draw counts hits, items and predictions a class and no whole confusion matrix, so that many classes cost
+    little. Items are drawn with replacement in whole groups, because duplicates are right or wrong together: an item
     alone in its group counts as one draw. A class that a draw misses is left out of that draw's macro-F1. Where
     no item is wrong, the interval is the point [1, 1]; it does not mean that no item ever will be.
 
     Args:
         classes: int64 (n,), n above 0.
-        predicted: int64 (n,).
+        predicted: int64 (n,); -1 where no class was named.
         group_ids: The group of each item.
         num_classes: C.
         samples: Draws.
@@ -38,17 +39,15 @@ def compute_intervals(
     Returns:
         `level`, `method`, `samples`, and `accuracy` and `macro_f1` as [low, high].
     """
-    cells = classes * num_classes + predicted
     _, groups = np.unique(np.asarray(group_ids), return_inverse=True)
     count = int(groups.max()) + 1
     random = np.random.default_rng(seed)
     accuracy, macro_f1 = [], []
     for _ in range(samples):
         weights = np.bincount(random.integers(0, count, count), minlength=count)[groups]
-        flat = np.bincount(cells, weights=weights, minlength=num_classes * num_classes)
-        confusion = flat.reshape(num_classes, num_classes)
-        accuracy.append(np.trace(confusion) / confusion.sum())
-        macro_f1.append(float(compute_macro_f1(confusion)))
+        outcomes = count_outcomes(classes, predicted, num_classes, weights)
+        accuracy.append(float(outcomes[0].sum() / weights.sum()))
+        macro_f1.append(float(average_f1(outcomes)))
     return {
         "level": LEVEL,
         "method": METHOD,

@@ -13,12 +13,37 @@ Probs = npt.NDArray[np.float32]
 Classes = npt.NDArray[np.int64]
 Weights = npt.NDArray[np.float64]
 LEAST_PROBABILITY = 1e-7
+# Hits, support and chosen of each class.
+Outcomes = tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]
 
 
 def count_confusion(classes: Classes, predicted: Classes, num_classes: int) -> npt.NDArray[np.int64]:
     """Count items by their class (row) and predicted class (column), int64 (num_classes, num_classes)."""
     flat = np.bincount(classes * num_classes + predicted, minlength=num_classes * num_classes)
     return flat.reshape(num_classes, num_classes)
+
+
+def count_outcomes(
+    classes: Classes, predicted: Classes, num_classes: int, weights: npt.NDArray[Any] | None = None
+) -> Outcomes:
+    """Count for each class the items that are rightly said to be of it, that are of it, and that are said to be of it.
+
+    Args:
+        classes: The true class indices, int64 (n,).
+        predicted: The predicted ones, int64 (n,); `NO_VALUE`, -1, where no class was named, which is never right.
+        num_classes: C.
+        weights: How often each item counts, (n,); once by default.
+
+    Returns:
+        Three arrays (C,).
+    """
+    correct = (classes == predicted) * (1 if weights is None else weights)
+    chosen = np.bincount(predicted + 1, weights=weights, minlength=num_classes + 1)[1:]
+    return (
+        np.bincount(classes, weights=correct, minlength=num_classes),
+        np.bincount(classes, weights=weights, minlength=num_classes),
+        chosen,
+    )
 
 
 def compute_class_figures(confusion: npt.NDArray[Any]) -> dict[str, Weights]:
@@ -32,22 +57,42 @@ def compute_class_figures(confusion: npt.NDArray[Any]) -> dict[str, Weights]:
     Returns:
         Four arrays (..., C).
     """
-    hits = np.diagonal(confusion, axis1=-2, axis2=-1).astype(np.float64)
-    support = confusion.sum(axis=-1).astype(np.float64)
-    chosen = confusion.sum(axis=-2).astype(np.float64)
-
-    def divide(upper: Weights, lower: Weights) -> Weights:
-        return np.divide(upper, lower, out=np.zeros_like(upper), where=lower > 0)
-
-    f1 = divide(2 * hits, support + chosen)
-    return {"precision": divide(hits, chosen), "recall": divide(hits, support), "f1": f1, "support": support}
+    hits, support, chosen = _read_outcomes(confusion)
+    precision, recall = _divide(hits, chosen), _divide(hits, support)
+    return {"precision": precision, "recall": recall, "f1": _compute_f1(hits, support, chosen), "support": support}
 
 
 def compute_macro_f1(confusion: npt.NDArray[Any]) -> Weights:
     """Give the mean F1 over the classes that occur, given or predicted, as scikit-learn has it; (...)."""
-    occurs = (confusion.sum(axis=-1) + confusion.sum(axis=-2)) > 0
-    f1 = compute_class_figures(confusion)["f1"]
+    return average_f1(_read_outcomes(confusion))
+
+
+def average_f1(outcomes: Outcomes, chosen_classes: npt.NDArray[np.bool_] | None = None) -> Weights:
+    """Give the mean F1 over the classes that occur, given or predicted, from what `count_outcomes` gives; (...).
+
+    Args:
+        outcomes: Three arrays (..., C).
+        chosen_classes: Which classes the mean is over, (C,); all by default. 0 where none of them occurs.
+    """
+    hits, support, chosen = outcomes
+    occurs = (support + chosen) > 0
+    if chosen_classes is not None:
+        occurs &= chosen_classes
+    f1 = np.where(occurs, _compute_f1(hits, support, chosen), 0.0)
     return np.asarray(f1.sum(axis=-1) / np.maximum(occurs.sum(axis=-1), 1))
+
+
+def _read_outcomes(confusion: npt.NDArray[Any]) -> Outcomes:
+    hits = np.diagonal(confusion, axis1=-2, axis2=-1).astype(np.float64)
+    return hits, confusion.sum(axis=-1).astype(np.float64), confusion.sum(axis=-2).astype(np.float64)
+
+
+def _compute_f1(hits: npt.NDArray[Any], support: npt.NDArray[Any], chosen: npt.NDArray[Any]) -> Weights:
+    return _divide(2.0 * hits, support + chosen)
+
+
+def _divide(upper: npt.NDArray[Any], lower: npt.NDArray[Any]) -> Weights:
+    return np.asarray(np.divide(upper, lower, out=np.zeros(np.shape(upper)), where=lower > 0))
 
 
 def compute_figures(probs: Probs, classes: Classes, class_names: Sequence[str]) -> dict[str, Any]:

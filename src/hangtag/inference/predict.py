@@ -1,6 +1,7 @@
 """Stage `predict`: labels for the Unknown items, or for all, from every trained model."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ from PIL import Image
 from hangtag.artifacts import hash_file, write_csv, write_parquet
 from hangtag.config import PredictConfig
 from hangtag.exploration.plots import draw_contact_sheet, save_figure
-from hangtag.inference.captions import describe_confidence
-from hangtag.inference.runs import load_classifier, select_runs
+from hangtag.inference.captions import describe_answer
+from hangtag.inference.runs import adjust, ask_about, can_read_names, load_classifier, name_other_values, select_runs
 from hangtag.labels.labelled import UNKNOWN, Labelled, read_labelled
 from hangtag.manifest import StageRecord, StageResult
 from hangtag.models.outputs import Probs
+from hangtag.training.targets import LABEL
 from hangtag.workspace import Workspace
 
 SHEET_ITEMS = 100
@@ -30,6 +32,19 @@ DIFFERENCES = {
 }
 
 
+@dataclass(frozen=True)
+class Predicted:
+    """What one run says of the items.
+
+    Attributes:
+        table: A row an item; see `describe_predictions`, with `is_sure` and `predicted_<column>` behind.
+        target: The level or attribute that `predicted_label` is of.
+    """
+
+    table: pl.DataFrame
+    target: str
+
+
 def predict(
     workspace: str | Path | Workspace,
     config: PredictConfig = PredictConfig(),  # noqa: B008  (frozen)
@@ -39,7 +54,11 @@ def predict(
     """Label items with each trained model, and list where the models differ.
 
     Writes `predictions.csv`, `predictions.parquet` (all probabilities), `differences.csv` and
-    `contact_sheet.png` to `runs/<run_id>/predictions/`.
+    `contact_sheet.png` to `runs/<run_id>/predictions/`. A model that reads names is given them.
+
+    An answer is sure where its confidence is at or above the threshold that the model has for the wanted precision;
+    without such a threshold none is. The thresholds were chosen on val without a logit adjustment: with one,
+    confidences are other than those, and `is_sure` promises nothing.
 
     Args:
         workspace: A workspace with finished runs.
@@ -48,6 +67,7 @@ def predict(
 
     Raises:
         WorkspaceError: There is no such run, or it was trained on other labels.
+        ModelError: A model cannot be loaded, gives no numbers, or cannot be adjusted.
     """
     place = Workspace.at(workspace)
     labelled = read_labelled(place)
@@ -62,15 +82,22 @@ def predict(
     if all(current):
         return [result for result in current if result]
     items = labelled.table.filter(pl.col("label") == UNKNOWN) if config.items == "unknown" else labelled.table
-    tables = {run_id: _predict_items(place, run_id, labelled, items) for run_id in chosen}
-    return [_write(records[run_id], run_id, labelled, items, tables) for run_id in chosen]
+    found = {run_id: _predict_items(place, run_id, labelled, items, config) for run_id in chosen}
+    return [_write(records[run_id], run_id, labelled, items, found) for run_id in chosen]
 
 
-def _predict_items(place: Workspace, run_id: str, labelled: Labelled, items: pl.DataFrame) -> pl.DataFrame:
+def _predict_items(
+    place: Workspace, run_id: str, labelled: Labelled, items: pl.DataFrame, config: PredictConfig
+) -> Predicted:
     classifier = load_classifier(place, run_id, labelled)
-    rows = items["image_index"].to_numpy().astype(np.int64)
-    probs = classifier.predict_rows(labelled.images, rows, f"Predicting with {run_id}").probs
-    return describe_predictions(items["item_id"], probs, classifier.class_names)
+    with_names = can_read_names(classifier, labelled)
+    given = ask_about(classifier, labelled, items, f"Predicting with {run_id}", with_names=with_names)
+    predictions = adjust(given, classifier, config.logit_adjustment)
+    table = describe_predictions(items["item_id"], predictions.probs, classifier.class_names)
+    threshold = classifier.find_threshold(config.wanted_precision, with_names=with_names)
+    is_sure = table["confidence"] >= (np.inf if threshold is None else threshold)
+    others = name_other_values(predictions)
+    return Predicted(table.with_columns(is_sure=is_sure).hstack(others), classifier.outputs.primary)
 
 
 def describe_predictions(item_ids: pl.Series, probs: Probs, class_names: Sequence[str]) -> pl.DataFrame:
@@ -100,17 +127,19 @@ def describe_predictions(item_ids: pl.Series, probs: Probs, class_names: Sequenc
     )
 
 
-def find_differences(run_id: str, tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-    """List the items that another run labels otherwise, a line for each such run.
+def find_differences(run_id: str, found: Mapping[str, Predicted]) -> pl.DataFrame:
+    """List the items that another run with the same target labels otherwise, a line for each such run.
 
     Args:
         run_id: The run to hold against the others.
-        tables: What `describe_predictions` gave for each run, all of the same items in the same order.
+        found: What each run says, all of the same items in the same order.
     """
-    own = tables[run_id].select("item_id", "predicted_label", "confidence")
+    own = found[run_id].table.select("item_id", "predicted_label", "confidence")
     parts = [pl.DataFrame(schema=DIFFERENCES)]
-    for other_run_id, table in tables.items():
-        other = table.select(
+    for other_run_id, predicted in found.items():
+        if predicted.target != found[run_id].target:
+            continue
+        other = predicted.table.select(
             pl.lit(other_run_id).alias("other_run_id"),
             pl.col("predicted_label").alias("other_predicted_label"),
             pl.col("confidence").alias("other_confidence"),
@@ -121,20 +150,22 @@ def find_differences(run_id: str, tables: Mapping[str, pl.DataFrame]) -> pl.Data
 
 
 def _write(
-    record: StageRecord, run_id: str, labelled: Labelled, items: pl.DataFrame, tables: Mapping[str, pl.DataFrame]
+    record: StageRecord, run_id: str, labelled: Labelled, items: pl.DataFrame, found: Mapping[str, Predicted]
 ) -> StageResult:
-    schema, table, folder = labelled.schema, tables[run_id], record.folder
+    schema, folder = labelled.schema, record.folder
+    table, target = found[run_id].table, found[run_id].target
     names = ("predictions.csv", "predictions.parquet", "differences.csv", "contact_sheet.png")
     paths = [folder / name for name in names]
     given = {schema.name: items[schema.name]} if schema.name else {}
-    given["given_label"] = items[schema.levels[-1]]
+    given["given_label"] = items[schema.levels[-1] if target == LABEL else target]
     readable = table.drop("pred_probs").with_columns(**given)
-    differences = find_differences(run_id, tables)
+    differences = find_differences(run_id, found)
     write_csv(paths[0], _round(readable.select("item_id", *given, pl.exclude("item_id", *given))))
     write_parquet(paths[1], table.select("item_id", "predicted_label", "confidence", "pred_probs"))
     write_csv(paths[2], _round(differences))
     save_figure(_draw_sheet(run_id, labelled, items, table), paths[3])
-    counts = {"items": len(items), "differing": differences["item_id"].n_unique()}
+    sure, differing = int(table["is_sure"].sum()), differences["item_id"].n_unique()
+    counts = {"items": len(items), "sure": sure, "differing": differing}
     return record.finish(counts, paths)
 
 
@@ -145,9 +176,10 @@ def _round(table: pl.DataFrame) -> pl.DataFrame:
 
 def _draw_sheet(run_id: str, labelled: Labelled, items: pl.DataFrame, table: pl.DataFrame) -> Image.Image:
     """Show the first items with their predicted labels."""
-    shown = table.head(SHEET_ITEMS).select("predicted_label", "confidence", "item_id")
+    shown = table.head(SHEET_ITEMS).select("predicted_label", "confidence", "is_sure", "item_id")
     captions = [
-        f"{label}\n{describe_confidence(confidence)}\n{item_id}" for label, confidence, item_id in shown.iter_rows()
+        f"{label}\n{describe_answer(confidence, is_sure)}\n{item_id}"
+        for label, confidence, is_sure, item_id in shown.iter_rows()
     ]
     pictures = [labelled.images[row] for row in items["image_index"].head(SHEET_ITEMS)]
     title = f"{len(table):,} items as {run_id} labels them"

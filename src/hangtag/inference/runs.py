@@ -1,9 +1,13 @@
-"""Find the runs to work on, and refuse those that learnt other labels."""
+"""Find the runs to work on, refuse those that learnt other labels, and ask one about items."""
 
 from collections.abc import Sequence
 
-from hangtag.errors import WorkspaceError
+import numpy as np
+import polars as pl
+
+from hangtag.errors import ModelError, WorkspaceError
 from hangtag.inference.classifier import Classifier
+from hangtag.inference.predictions import Predictions
 from hangtag.labels.labelled import Labelled
 from hangtag.workspace import Workspace
 
@@ -43,3 +47,50 @@ def load_classifier(workspace: Workspace, run_id: str, labelled: Labelled) -> Cl
             received=run_id,
         )
     return classifier
+
+
+def can_read_names(classifier: Classifier, labelled: Labelled) -> bool:
+    """Say whether the classifier reads names and the catalogue has some."""
+    return classifier.reads_names and labelled.schema.name is not None
+
+
+def ask_about(
+    classifier: Classifier, labelled: Labelled, items: pl.DataFrame, title: str, *, with_names: bool
+) -> Predictions:
+    """Give the answers for rows of the catalogue's table, from their photographs, and their names where wanted.
+
+    Raises:
+        ModelError: The pixels do not fit the model, or it gives no numbers for them.
+    """
+    rows = items["image_index"].to_numpy().astype(np.int64)
+    names = items[str(labelled.schema.name)].to_list() if with_names else None
+    return classifier.predict_rows(labelled.images, rows, title, names)
+
+
+def adjust(predictions: Predictions, classifier: Classifier, strength: float) -> Predictions:
+    """Favour classes that were rare in training; see `Predictions.adjust`. A strength of 0 changes nothing.
+
+    Raises:
+        ModelError: The model does not say how often each class was in training.
+    """
+    if not strength:
+        return predictions
+    train_counts = classifier.description.get("train_counts")
+    if not train_counts:
+        raise ModelError(
+            "The model does not say how often each class was in training, so rare ones cannot be favoured.",
+            hint="Go without --logit-adjustment, or train it again.",
+        )
+    return predictions.adjust(train_counts, strength)
+
+
+def name_other_values(predictions: Predictions) -> pl.DataFrame:
+    """Give the predicted values of every level and attribute but the primary level, as `predicted_<column>`.
+
+    Levels do not contradict each other. A value is null where the predicted product has none on that level.
+    """
+    chosen = predictions.choose_labels()
+    chosen.pop(predictions.outputs.primary)
+    return pl.DataFrame(
+        {f"predicted_{column}": pl.Series(values, dtype=pl.String) for column, values in chosen.items()}
+    )

@@ -1,8 +1,17 @@
-"""Lay out the page's own charts: bars on a log axis, parts of a whole, curves over epochs."""
+"""Lay out the page's own charts: bars on a log axis, curves over epochs, confidence against what is right."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from hangtag.reporting.numbers import format_count, format_score, format_share
+
+# A row of a table, by its columns.
+Row = Mapping[str, Any]
+Rows = Sequence[Row]
+# How many points of a long line are read aloud.
+SPOKEN = 10
 
 
 @dataclass(frozen=True)
@@ -16,34 +25,111 @@ class Bar:
 
 
 @dataclass(frozen=True)
+class Dot:
+    """One dot of a line: where it lies, its radius, and the words that show where it is pointed at."""
+
+    x: float
+    y: float
+    radius: float = 3
+    words: str = ""
+
+
+@dataclass(frozen=True)
 class Line:
-    """One line of a chart: a name, its look (`train`, `val` or `beside`) and its points in the drawing."""
+    """One line of a chart.
+
+    Attributes:
+        name: What it is of; empty for a line that needs no key.
+        look: `train`, `val`, `test`, `beside` or `ideal`.
+        points: Its points in the drawing, empty where only its dots are drawn.
+        dots: The dots on it.
+        values: What is read aloud of it.
+        band: The outline of what is shaded along it.
+    """
 
     name: str
     look: str
     points: str
-    values: tuple[float, ...]
+    dots: tuple[Dot, ...]
+    values: tuple[str, ...]
+    band: str = ""
 
 
 @dataclass(frozen=True)
-class Curves:
-    """A chart of values over epochs in a drawing of `width` x `height`.
+class Chart:
+    """A chart of lines in a drawing of `width` x `height`.
 
     Attributes:
-        title: What is drawn.
-        x_ticks: (position, text) of the epochs named below.
+        title: What is drawn upwards.
+        across: What is drawn from left to right.
+        left: Where the axis at the side stands.
+        right: Where the lines across end.
+        bottom: Where the axis below lies.
+        x_ticks: (position, text) of the values named below.
         y_ticks: (position, text) of the values named at the side.
         lines: The lines.
     """
 
     title: str
+    across: str
     width: int
     height: int
     left: int
+    right: int
     bottom: int
     x_ticks: tuple[tuple[float, str], ...]
     y_ticks: tuple[tuple[float, str], ...]
     lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Where values lie in a drawing: from `x_ends` on the left and right to `y_ends` below and above."""
+
+    x_ends: tuple[float, float]
+    y_ends: tuple[float, float]
+    width: int = 430
+    height: int = 270
+    left: int = 42
+    bottom: int = 236
+    margin: int = 12  # at the right and above
+
+    def place_x(self, value: float) -> float:
+        """Give where a value lies from the left; alone on its axis it lies in the middle."""
+        low, high = self.x_ends
+        share = (value - low) / (high - low) if high > low else 0.5
+        return round(self.left + (self.width - self.margin - self.left) * share, 1)
+
+    def place_y(self, value: float) -> float:
+        """Give where a value lies from the top."""
+        low, high = self.y_ends
+        return round(self.bottom - (self.bottom - self.margin) * (value - low) / (high - low), 1)
+
+    def join(self, points: Iterable[tuple[float, float]]) -> str:
+        """Give the points as a drawing has them."""
+        return " ".join(f"{self.place_x(x)},{self.place_y(y)}" for x, y in points)
+
+    def draw(
+        self,
+        title: str,
+        across: str,
+        lines: Sequence[Line],
+        x_ticks: Iterable[tuple[float, str]],
+        y_ticks: Iterable[tuple[float, str]],
+    ) -> Chart:
+        """Give the chart of lines that are laid out in this frame."""
+        return Chart(
+            title=title,
+            across=across,
+            width=self.width,
+            height=self.height,
+            left=self.left,
+            right=self.width - self.margin,
+            bottom=self.bottom,
+            x_ticks=tuple((self.place_x(value), text) for value, text in x_ticks),
+            y_ticks=tuple((self.place_y(value), text) for value, text in y_ticks),
+            lines=tuple(lines),
+        )
 
 
 def build_bars(labels: Sequence[str], counts: Sequence[int]) -> list[Bar]:
@@ -71,38 +157,88 @@ def find_ticks(low: float, high: float, wanted: int = 5) -> list[float]:
     return [round(step * place, 10) for place in range(first, max(last, first + 1) + 1)]
 
 
-def build_curves(title: str, series: Sequence[tuple[str, str, Sequence[float]]]) -> Curves:
+def build_curves(title: str, series: Sequence[tuple[str, str, Sequence[float]]]) -> Chart:
     """Lay out lines over epochs 1, 2, ...
 
     Args:
         title: What is drawn.
         series: (name, look, a value an epoch) of each line; at least one value in all.
     """
-    width, height, left, bottom, margin = 430, 270, 42, 236, 12
     values = [value for _, _, each in series for value in each if math.isfinite(value)]
     ticks = find_ticks(min(values), max(values))
-    low, high = ticks[0], ticks[-1]
     epochs = max(len(each) for _, _, each in series)
-
-    def place_x(epoch: int) -> float:
-        room = width - margin - left
-        return round(left + (room * (epoch - 1) / (epochs - 1) if epochs > 1 else room / 2), 1)
-
-    def place_y(value: float) -> float:
-        return round(bottom - (bottom - margin) * (value - low) / (high - low), 1)
-
-    def place(each: Sequence[float]) -> str:
-        points = [(place_x(epoch), place_y(value)) for epoch, value in enumerate(each, 1) if math.isfinite(value)]
-        return " ".join(f"{x},{y}" for x, y in points)
-
+    frame = Frame((1, epochs), (ticks[0], ticks[-1]))
+    lines = []
+    for name, look, each in series:
+        points = [(epoch, value) for epoch, value in enumerate(each, 1) if math.isfinite(value)]
+        dots = tuple(Dot(frame.place_x(epoch), frame.place_y(value)) for epoch, value in points)
+        lines.append(Line(name, look, frame.join(points), dots, tuple(map(format_score, each))))
     stride = max(1, math.ceil(epochs / 10))
-    return Curves(
-        title=title,
-        width=width,
-        height=height,
-        left=left,
-        bottom=bottom,
-        x_ticks=tuple((place_x(epoch), str(epoch)) for epoch in range(1, epochs + 1, stride)),
-        y_ticks=tuple((place_y(value), f"{value:g}") for value in ticks),
-        lines=tuple(Line(name, look, place(each), tuple(each)) for name, look, each in series),
-    )
+    x_ticks = [(epoch, str(epoch)) for epoch in range(1, epochs + 1, stride)]
+    return frame.draw(title, "epoch", lines, x_ticks, [(value, f"{value:g}") for value in ticks])
+
+
+def build_reliability(series: Sequence[tuple[str, str, Rows]]) -> Chart:
+    """Lay out accuracy over confidence: a dot a bin, the larger the more items, and the line they should lie on.
+
+    Args:
+        series: (name, look, bins) of each split; a bin has `n`, `confidence` and `accuracy`.
+    """
+    frame = _frame_shares(0.0)
+    lines = [Line("", "ideal", frame.join([(0.0, 0.0), (1.0, 1.0)]), (), ())]
+    for name, look, bins in series:
+        total = sum(each["n"] for each in bins) or 1
+        dots, told = [], []
+        for each in bins:
+            sure, right = (format_share(each[key], 0) for key in ("confidence", "accuracy"))
+            told.append(f"{sure} sure, {right} right, {format_count(each['n'])} items")
+            # By its area, with a smallest size that can still be seen.
+            radius = round(2 + 6 * math.sqrt(each["n"] / total), 1)
+            place = frame.place_x(each["confidence"]), frame.place_y(each["accuracy"])
+            dots.append(Dot(*place, radius, f"{name}: {told[-1]}"))
+        lines.append(Line(name, look, "", tuple(dots), tuple(told)))
+    return frame.draw("Accuracy", "confidence", lines, _name_shares(frame.x_ends), _name_shares(frame.y_ends))
+
+
+def build_coverage(series: Sequence[tuple[str, str, Rows, Rows]]) -> Chart:
+    """Lay out precision over coverage, shaded down to its lower bound, with a dot for each promise.
+
+    Args:
+        series: (name, look, line, promises) of each split, one row of a line at least. A row of a line has `coverage`,
+            `precision` and `precision_low`; a promise has `wanted_precision`, and `coverage` and `precision` at the
+            threshold for it.
+    """
+    lowest = min(each["precision"] for _, _, *both in series for rows in both for each in rows)
+    frame = _frame_shares(find_ticks(lowest, 1.0)[0])
+    lines = []
+    for name, look, line, promises in series:
+        ordered = sorted(line, key=lambda each: each["coverage"])
+        points = [(each["coverage"], each["precision"]) for each in ordered]
+        # A bound that lies below the drawing ends at its edge.
+        bounds = [(each["coverage"], max(each["precision_low"], frame.y_ends[0])) for each in reversed(ordered)]
+        dots = tuple(
+            Dot(
+                frame.place_x(each["coverage"]),
+                frame.place_y(each["precision"]),
+                4,
+                f"{name}, {format_share(each['wanted_precision'])} wanted: {_describe_sure(each)}",
+            )
+            for each in promises
+        )
+        told = [*ordered[:: max(1, len(ordered) // SPOKEN)], ordered[-1]]
+        words = tuple(dict.fromkeys(map(_describe_sure, told)))
+        lines.append(Line(name, look, frame.join(points), dots, words, frame.join(points + bounds)))
+    return frame.draw("Precision", "coverage", lines, _name_shares(frame.x_ends), _name_shares(frame.y_ends))
+
+
+def _frame_shares(lowest: float) -> Frame:
+    """Give a frame for shares, with room for the names of 100 %."""
+    return Frame((0.0, 1.0), (lowest, 1.0), left=52, margin=20)
+
+
+def _describe_sure(row: Row) -> str:
+    return f"{format_share(row['precision'])} right of the surest {format_share(row['coverage'])}"
+
+
+def _name_shares(ends: tuple[float, float]) -> list[tuple[float, str]]:
+    return [(value, f"{100 * value:g} %") for value in find_ticks(*ends)]

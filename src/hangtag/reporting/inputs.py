@@ -16,9 +16,25 @@ from hangtag.catalog.prepared import Prepared, read_prepared
 from hangtag.labels.labelled import Labelled, read_labelled
 from hangtag.manifest import compute_digest, read_manifest, require_manifest
 from hangtag.reporting.capstone import find_capstone
+from hangtag.training.targets import LABEL
 from hangtag.workspace import Workspace
 
 PAGE_FILES = (".jinja", ".css", ".js", ".toml", ".py")
+PHOTOGRAPH, PHOTOGRAPH_ALONE = "photograph", "photograph alone"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The figures of a run, judged from one kind of input.
+
+    Attributes:
+        source: What it was judged from: `photograph`, `photograph and name`, or `photograph alone` where the same run
+            reads names too.
+        splits: The figures of each split, as `evaluation/report.json` has them.
+    """
+
+    source: str
+    splits: dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -56,6 +72,36 @@ class Run:
         """All settings but the seed: runs of one kind differ by chance alone."""
         return tuple(sorted((key, str(value)) for key, value in self.settings.items() if key != "seed"))
 
+    @property
+    def target(self) -> str:
+        """The column whose classes it is judged on; runs of an earlier hangtag know the label alone."""
+        described = self.report or {}
+        return str(described.get("target") or self.model.get("outputs", {}).get("primary") or LABEL)
+
+    @property
+    def reads_names(self) -> bool:
+        """Whether its network reads the products' names beside their photographs."""
+        return self.model.get("words") is not None
+
+    @property
+    def keeps_best(self) -> bool:
+        """Whether the epoch that did best on val was kept, as every run of an earlier hangtag did; else the last."""
+        return bool(self.settings.get("keep", "best") == "best")
+
+    @property
+    def judgements(self) -> tuple[Judgement, ...]:
+        """Its figures by what they were judged from, those with names first; none where it is not judged yet."""
+        if self.report is None:
+            return ()
+        first = Judgement(self.report.get("input", PHOTOGRAPH), self.report["splits"])
+        alone = self.report.get("photograph_alone")
+        return (first, Judgement(PHOTOGRAPH_ALONE, alone["splits"])) if alone else (first,)
+
+    @property
+    def is_capstone_network(self) -> bool:
+        """Whether it is the capstone's network, asked what the capstone asked: the label, of photographs."""
+        return self.model["architecture"] == "capstone" and self.target == LABEL and not self.reads_names
+
     @cached_property
     def history(self) -> pl.DataFrame:
         """Its `history.csv`: a row an epoch."""
@@ -91,9 +137,35 @@ class Inputs:
         """The runs that are evaluated."""
         return tuple(run for run in self.runs if run.report)
 
-    def find_capstone_results(self, run: Run, part: str) -> Any:
-        """Give the capstone's entry of `part` for the run's colour mode, or None."""
-        return self.capstone[part].get(run.color_mode) if self.capstone else None
+    def find_capstone_network(self, run: Run, part: str) -> Any:
+        """Give the capstone's `parameters` or `epochs` in the run's colour mode, or None for any other network."""
+        return self.capstone[part].get(run.color_mode) if self.capstone and run.is_capstone_network else None
+
+    def find_capstone_validation(self, run: Run) -> dict[str, Any] | None:
+        """Give the capstone's classification report, or None where the run's own answers another question."""
+        return self._find_capstone_answers(run, run.judgements[0], "validation")
+
+    def find_capstone_results(self, run: Run, judgement: Judgement) -> dict[str, Any]:
+        """Give the capstone's loss and accuracy by split, as far as they may stand beside a run's.
+
+        Beside the capstone's own network all of them do, beside another one those on val alone, as a reference; beside
+        figures of other classes or with names, none.
+        """
+        results = self._find_capstone_answers(run, judgement, "results") or {}
+        return {split: each for split, each in results.items() if split == "val" or run.is_capstone_network}
+
+    def _find_capstone_answers(self, run: Run, judgement: Judgement, part: str) -> dict[str, Any] | None:
+        """Give the capstone's entry of `part` in the run's colour mode where it is of the same classes and input."""
+        class_names = (run.report or {})["class_names"]
+        is_same = run.target == LABEL and list(class_names) == list(self.labelled.class_names)
+        if not (self.capstone and is_same and judgement.source in (PHOTOGRAPH, PHOTOGRAPH_ALONE)):
+            return None
+        entry: dict[str, Any] | None = self.capstone[part].get(run.color_mode)
+        return entry
+
+    def name_column(self, column: str) -> str:
+        """Give what people call a column: the label goes by the catalogue's own word."""
+        return self.labelled.schema.label_name if column == LABEL else column
 
 
 def compute_input_digests(workspace: Workspace) -> dict[str, str]:
@@ -122,9 +194,8 @@ def compute_input_digests(workspace: Workspace) -> dict[str, str]:
 
 def _digest(manifest: Mapping[str, Any]) -> str:
     """Give a digest of what a stage wrote and of what the page quotes from its manifest."""
-    return hashlib.sha256(
-        repr((compute_digest(manifest), manifest["settings"], manifest["counts"])).encode()
-    ).hexdigest()
+    quoted = [manifest.get(key) for key in ("settings", "counts", "taxonomy", "names_matcher", "precision")]
+    return hashlib.sha256(repr((compute_digest(manifest), *quoted)).encode()).hexdigest()
 
 
 def _hash_page() -> str:

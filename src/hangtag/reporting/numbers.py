@@ -44,6 +44,14 @@ def format_difference(value: float | None) -> str:
     return f"{value:+.3f}".replace("-", "−")
 
 
+def format_operations(value: float | None) -> str:
+    """Write 306470912 as 306 million, and 1234567890 as 1.23 billion."""
+    if value is None:
+        return NOTHING
+    scale, word = (1e9, "billion") if value >= 999.5e6 else (1e6, "million")
+    return f"{value / scale:.3g} {word}"
+
+
 FILTERS: dict[str, Callable[..., Any]] = {
     "count": format_count,
     "score": format_score,
@@ -52,4 +60,5 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "interval": format_interval,
     "shape": format_shape,
     "difference": format_difference,
+    "operations": format_operations,
 }

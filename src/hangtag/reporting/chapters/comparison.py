@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from hangtag.reporting.chapters.overview import describe_run
 from hangtag.reporting.chapters.splits import build_splits
-from hangtag.reporting.inputs import Inputs, Run
+from hangtag.reporting.inputs import Inputs, Judgement, Run
 
 
 def build_comparison(inputs: Inputs) -> dict[str, Any]:
@@ -12,8 +13,15 @@ def build_comparison(inputs: Inputs) -> dict[str, Any]:
     return {
         "on_two_sides": splits["duplicates"]["on_two_sides"],
         "sample": splits["sample"],
+        "test_where": splits["test_where"],
+        "is_given": splits["is_given"],
+        "keeps": sorted({run.keeps_best for run in inputs.runs}),
+        "has_sources": any(run.reads_names for run in inputs.judged_runs),
         "gaps": [
-            _describe_gap(run) for run in inputs.judged_runs if {"val", "test"} <= set((run.report or {})["splits"])
+            _describe_gap(run, judgement)
+            for run in inputs.judged_runs
+            for judgement in run.judgements
+            if {"val", "test"} <= set(judgement.splits)
         ],
         "capstone": inputs.capstone,
         "mixtures": list_mixtures(inputs.capstone) if inputs.capstone else [],
@@ -21,10 +29,12 @@ def build_comparison(inputs: Inputs) -> dict[str, Any]:
     }
 
 
-def _describe_gap(run: Run) -> dict[str, Any]:
-    splits = (run.report or {})["splits"]
+def _describe_gap(run: Run, judgement: Judgement) -> dict[str, Any]:
+    splits = judgement.splits
     return {
         "run_id": run.run_id,
+        "words": describe_run(run),
+        "source": judgement.source,
         "train": splits.get("train", {}).get("accuracy"),
         "val": splits["val"]["accuracy"],
         "test": splits["test"]["accuracy"],

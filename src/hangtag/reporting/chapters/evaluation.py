@@ -1,17 +1,20 @@
-"""Chapter 6, evaluation: accuracy and loss of every run, the classes, the confusions, the mistakes."""
+"""Chapter 6, evaluation: accuracy and loss of every run, the levels, confidence, the classes, the mistakes."""
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Any
 
 import polars as pl
 
 from hangtag.config import SPLITS
 from hangtag.exploration.plots import slug
-from hangtag.reporting.chapters.overview import describe_run
-from hangtag.reporting.charts import Curves, build_curves
+from hangtag.reporting.chapters.levels import build_levels
+from hangtag.reporting.chapters.overview import describe_kind, describe_run
+from hangtag.reporting.chapters.trust import build_trust
+from hangtag.reporting.charts import Chart, build_curves
 from hangtag.reporting.figures import build_heatmap
-from hangtag.reporting.inputs import Inputs, Run
+from hangtag.reporting.inputs import PHOTOGRAPH, Inputs, Judgement, Run
 from hangtag.reporting.pictures import embed_picture
+from hangtag.training.targets import LABEL
 
 MAX_PAIRS = 10
 
@@ -19,20 +22,25 @@ MAX_PAIRS = 10
 def build_evaluation(inputs: Inputs) -> dict[str, Any]:
     """Give the table of all runs and splits, the mean over seeds, and the details of each run."""
     runs = inputs.judged_runs
+    results = [row for run in runs for row in _list_results(inputs, run)]
+    described = [_describe_run(inputs, run) for run in runs]
     return {
-        "results": [row for run in runs for row in _list_results(inputs, run)],
+        "results": results,
         "seeds": summarize_seeds(runs),
-        "runs": [_describe_run(inputs, run) for run in runs],
+        "runs": described,
         "unjudged": [run.run_id for run in inputs.runs if not run.report],
         "has_runs": bool(inputs.runs),
-        "beside": inputs.capstone is not None,
-        "label_name": inputs.labelled.schema.label_name,
+        "beside": any(row["beside"] for row in results),
+        "has_reference": any(row["beside"] and not row["is_own"] for row in results),
+        "has_sources": any(run.reads_names for run in runs),
+        "has_levels": any(run["levels"] for run in described),
+        "has_trust": any(run["trust"] for run in described),
     }
 
 
-def list_splits(report: dict[str, Any]) -> list[str]:
+def list_splits(judged: Container[str]) -> list[str]:
     """Give the splits that were judged, in the order train, val, test."""
-    return [split for split in SPLITS if split in report["splits"]]
+    return [split for split in SPLITS if split in judged]
 
 
 def choose_split(report: dict[str, Any]) -> str:
@@ -42,49 +50,56 @@ def choose_split(report: dict[str, Any]) -> str:
 
 def _order_splits(report: dict[str, Any]) -> list[str]:
     """Give the judged splits with the one that is shown first at the front."""
-    return sorted(list_splits(report), key=lambda split: split != choose_split(report))
+    return sorted(list_splits(report["splits"]), key=lambda split: split != choose_split(report))
 
 
 def _list_results(inputs: Inputs, run: Run) -> list[dict[str, Any]]:
-    report = run.report or {"splits": {}}
-    theirs = inputs.find_capstone_results(run, "results") or {}
-    return [
-        {
-            "run_id": run.run_id,
-            "words": describe_run(run),
-            "split": split,
-            "is_first": place == 0,
-            "span": len(report["splits"]),
-            "beside": theirs.get(split),
-            **report["splits"][split],
-        }
-        for place, split in enumerate(list_splits(report))
-    ]
+    """Give a row for each input and split that a run was judged on."""
+    rows: list[dict[str, Any]] = []
+    for judgement in run.judgements:
+        theirs = inputs.find_capstone_results(run, judgement)
+        splits = list_splits(judgement.splits)
+        rows.extend(
+            {
+                "run_id": run.run_id,
+                "words": describe_run(run),
+                "adjustment": _read_adjustment(run),
+                "source": judgement.source,
+                "is_first": place == 0,
+                "span": len(splits),
+                "split": split,
+                "beside": theirs.get(split),
+                "is_own": run.is_capstone_network,
+                **judgement.splits[split],
+            }
+            for place, split in enumerate(splits)
+        )
+    return rows
+
+
+def _read_adjustment(run: Run) -> float:
+    """Give how strongly rare classes were favoured where the run was judged."""
+    return float((run.report or {}).get("logit_adjustment") or 0)
 
 
 def summarize_seeds(runs: Iterable[Run]) -> list[dict[str, Any]]:
     """Give mean, lowest and highest figures over the seeds of each kind of run that has several."""
-    kinds: dict[Any, list[Run]] = {}
+    kinds: dict[Any, list[tuple[Run, Judgement]]] = {}
     for run in runs:
-        kinds.setdefault(run.kind, []).append(run)
+        for judgement in run.judgements:
+            kinds.setdefault((run.kind, judgement.source, _read_adjustment(run)), []).append((run, judgement))
     rows = []
     for members in kinds.values():
-        if len(members) < 2:
-            continue
         for split in SPLITS:
-            found = [run.report["splits"][split] for run in members if run.report and split in run.report["splits"]]
+            found = [judgement.splits[split] for _, judgement in members if split in judgement.splits]
             if len(found) > 1:
-                rows.append(_summarize(members[0], split, found))
+                run, judgement = members[0]
+                rows.append(_summarize(run, judgement.source, split, found))
     return rows
 
 
-def _summarize(run: Run, split: str, found: list[dict[str, Any]]) -> dict[str, Any]:
-    summary: dict[str, Any] = {
-        "architecture": run.model["architecture"],
-        "color_mode": run.color_mode,
-        "split": split,
-        "seeds": len(found),
-    }
+def _summarize(run: Run, source: str, split: str, found: list[dict[str, Any]]) -> dict[str, Any]:
+    summary: dict[str, Any] = {"words": describe_kind(run), "source": source, "split": split, "seeds": len(found)}
     for metric in ("loss", "accuracy", "macro_f1"):
         values = [part[metric] for part in found]
         summary[metric] = {"mean": sum(values) / len(values), "low": min(values), "high": max(values)}
@@ -100,7 +115,12 @@ def _describe_run(inputs: Inputs, run: Run) -> dict[str, Any]:
     return {
         "run_id": run.run_id,
         "words": describe_run(run),
+        "about": describe_question(run),
+        "label_name": inputs.name_column(run.target),
+        "is_label": run.target == LABEL,
         "split": split,
+        "levels": build_levels(inputs, run),
+        "trust": build_trust(inputs, run),
         "reports": [_describe_classes(inputs, run, each) for each in _order_splits(report)],
         "confusion": _read_confusion(run, inputs, split),
         "pairs": _read_pairs(inputs, run, split),
@@ -117,6 +137,13 @@ def _describe_run(inputs: Inputs, run: Run) -> dict[str, Any]:
     }
 
 
+def describe_question(run: Run) -> str:
+    """Say in brackets what a run's figures are of where that is not the label, and from what if not photographs."""
+    source = run.judgements[0].source
+    parts = [*([] if run.target == LABEL else [run.target]), *([] if source == PHOTOGRAPH else [f"from {source}"])]
+    return f" ({', '.join(parts)})" if parts else ""
+
+
 def find_worst_class(classes: dict[str, dict[str, float]]) -> str:
     """Give the class with the lowest F1 among those that have items, the first in the alphabet of equals."""
     present = {label: scores for label, scores in classes.items() if scores["support"]} or classes
@@ -126,7 +153,7 @@ def find_worst_class(classes: dict[str, dict[str, float]]) -> str:
 def _describe_classes(inputs: Inputs, run: Run, split: str) -> dict[str, Any]:
     report = run.report or {}
     part = report["splits"][split]
-    theirs = inputs.find_capstone_results(run, "validation") if split == "val" else None
+    theirs = inputs.find_capstone_validation(run) if split == "val" else None
     beside = theirs["classes"] if theirs else {}
     scores = ("precision", "recall", "f1")
     classes = part["classes"]
@@ -167,11 +194,11 @@ def _read_split(inputs: Inputs, run: Run, name: str, split: str) -> pl.DataFrame
     return pl.read_csv(path, schema_overrides=text).filter(pl.col("split") == split)
 
 
-def _build_curves(inputs: Inputs, run: Run) -> list[Curves]:
+def _build_curves(inputs: Inputs, run: Run) -> list[Chart]:
     history = run.history
     if history.is_empty():
         return []
-    theirs = inputs.find_capstone_results(run, "epochs")
+    theirs = inputs.find_capstone_network(run, "epochs")
     beside = [("capstone", "beside", theirs)] if theirs else []
     series = {
         metric: [

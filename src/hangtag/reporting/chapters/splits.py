@@ -13,7 +13,7 @@ def build_splits(inputs: Inputs) -> dict[str, Any]:
     table = inputs.labelled.table
     known = table.filter(pl.col("split").is_not_null())
     sizes = dict(known["split"].value_counts().iter_rows())
-    settings = inputs.clean_manifest["settings"]
+    settings, counts = inputs.clean_manifest["settings"], inputs.clean_manifest["counts"]
     return {
         "sizes": [
             {"split": split, "n": sizes.get(split, 0), "share": sizes.get(split, 0) / max(1, len(known))}
@@ -22,6 +22,9 @@ def build_splits(inputs: Inputs) -> dict[str, Any]:
         "n": len(known),
         "num_outside": len(table) - len(known),
         "seed": settings.get("split_seed"),
+        "test_where": settings.get("test_where", ""),
+        "num_taken_out": counts.get("taken_out_of_splits", 0),
+        "num_unlearnt": counts.get("labels_not_in_train", 0),
         "fractions": settings.get("split_fractions"),
         "max_hash_distance": settings.get("max_hash_distance"),
         "is_given": bool(inputs.prepared.items["given_split"].is_not_null().any()),
@@ -30,6 +33,9 @@ def build_splits(inputs: Inputs) -> dict[str, Any]:
         "duplicates": _count_duplicates(table, known),
         "color_modes": sorted({run.color_mode for run in inputs.runs}),
         "flips": sorted({bool(run.settings.get("flip")) for run in inputs.runs}),
+        "is_varied": any(run.settings.get(key) for run in inputs.runs for key in ("shift", "zoom", "brightness")),
+        "flip_averages": sorted({bool(run.settings.get("flip_average")) for run in inputs.runs}),
+        "keeps": sorted({run.keeps_best for run in inputs.runs}),
         "beside": inputs.capstone["splits"] if inputs.capstone else None,
     }
 

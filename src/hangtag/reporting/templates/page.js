@@ -32,8 +32,8 @@
       // Names such as 2012 are no numbers.
       const axis = { type: "category", automargin: true, showgrid: false, zeroline: false, fixedrange: true, ticks: "" };
       if (size <= 45) axis.dtick = 1;
-      layout.xaxis = { ...axis, title: { text: "Predicted label", standoff: 12 }, tickangle: -90 };
-      layout.yaxis = { ...axis, title: { text: "Label", standoff: 12 }, autorange: "reversed" };
+      layout.xaxis = { ...axis, title: { text: `Predicted ${node.dataset.column || "label"}`, standoff: 12 }, tickangle: -90 };
+      layout.yaxis = { ...axis, title: { text: node.dataset.column || "Label", standoff: 12 }, autorange: "reversed" };
       trace.colorscale = [[0, read("--cell")], [1, read("--accent")]];
     }
     return layout;
