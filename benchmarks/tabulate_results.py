@@ -11,6 +11,8 @@ from typing import Any
 import polars as pl
 
 from hangtag.artifacts import read_json
+from hangtag.evaluation.paired import summarize_seeds
+from hangtag.manifest import require_manifest
 from hangtag.workspace import Workspace
 
 SPLITS = {"train": "training", "val": "validation", "test": "hold-out"}
@@ -22,7 +24,13 @@ def main() -> None:
     parser.add_argument("workspace", type=Path)
     place = Workspace.at(parser.parse_args().workspace)
     runs = {run_id: read_json(place.evaluation(run_id) / "report.json") for run_id in place.run_ids()}
-    print("\n".join([*tabulate_splits(runs), "", *tabulate_epochs(place), "", *tabulate_classes(runs)]))
+    parts = [
+        tabulate_splits(runs),
+        *(tabulate_levels(place, runs, split) for split in ("val", "test")),
+        tabulate_epochs(place),
+        tabulate_classes(runs),
+    ]
+    print("\n\n".join("\n".join(part) for part in parts))
 
 
 def tabulate_splits(runs: dict[str, dict[str, Any]]) -> Iterator[str]:
@@ -41,6 +49,38 @@ def tabulate_splits(runs: dict[str, dict[str, Any]]) -> Iterator[str]:
                 f"| {run_id} | {name} | {figures['n']:,} | {figures['loss']:.3f} | {accuracy} | {macro_f1} "
                 f"| {figures['top3_accuracy']:.4f} | {figures['ece']:.4f} |"
             )
+
+
+def tabulate_levels(place: Workspace, runs: dict[str, dict[str, Any]], split: str) -> Iterator[str]:
+    """Give a line for each level and attribute of the runs that differ by their seed alone.
+
+    Means over seeds; in brackets, where there are several, Student's 95 % interval of the mean over seeds.
+    """
+    kinds: dict[str, list[str]] = {}
+    for run_id in runs:
+        settings = require_manifest(place.run(run_id), "Run `hangtag train` first.")["settings"]
+        kinds.setdefault(repr({**settings, "seed": None}), []).append(run_id)
+    yield f"| {SPLITS[split]} | classes | accuracy | macro-F1 | of 10 items or more | accuracy | macro-F1 |"
+    yield "| --- |" + " --- |" * 6
+    for run_ids in kinds.values():
+        found = [runs[run_id]["levels"][split] for run_id in run_ids]
+        for column, figures in found[0].items():
+            cells = {
+                key: _describe_mean([each[column][key] for each in found])
+                for key in ("accuracy", "macro_f1", "frequent_accuracy", "frequent_macro_f1")
+            }
+            yield (
+                f"| {run_ids[0]}{f' and {len(run_ids) - 1} more' if len(run_ids) > 1 else ''}, {column} "
+                f"| {figures['num_classes']} | {cells['accuracy']} | {cells['macro_f1']} "
+                f"| {figures['frequent_classes']} | {cells['frequent_accuracy']} | {cells['frequent_macro_f1']} |"
+            )
+
+
+def _describe_mean(values: list[float]) -> str:
+    if len(values) == 1:
+        return f"{values[0]:.4f}"
+    found = summarize_seeds(values)
+    return f"{found['mean']:.4f} [{found['low']:.4f}, {found['high']:.4f}]"
 
 
 def tabulate_epochs(place: Workspace) -> Iterator[str]:

@@ -145,7 +145,7 @@ class TrainConfig:
     color_mode: ColorMode = setting("color", "Learn from color or gray pixels.")
     with_names: bool = setting(False, "Read the products' names too, not the photographs alone.")
     hide_names: float = setting(0.5, "The share of names hidden in training, so that a photograph alone serves too.")
-    epochs: int = setting(24, "Passes over the training items.")
+    epochs: int = setting(14, "Passes over the training items.")
     batch_size: int = setting(64, "Items a step.")
     optimizer: Literal["muon", "adamw", "sgd"] = setting("muon", "Which way steps go.")
     learning_rate: float = setting(0.003, "The largest step size.")
@@ -160,6 +160,9 @@ class TrainConfig:
     shift: int = setting(5, "Shift them by up to so many pixels.")
     zoom: float = setting(0.0, "Grow or shrink them by up to this share.")
     brightness: float = setting(0.15, "Change their brightness by up to this share.")
+    start_scale: float = setting(
+        0.5, "Begin on photographs with this share of the sides, and end on whole ones; capstone has whole ones alone."
+    )
     average: float = setting(0.998, "The share that an average of the weights keeps a step; 0 averages nothing.")
     keep: Literal["last", "best"] = setting("last", "The epoch to keep: the last, or the best one on val.")
     flip_average: bool = setting(True, "Predict from each photograph and its mirror image.")
@@ -184,6 +187,12 @@ class TrainConfig:
         for name in ("momentum", "warmup", "label_smoothing", "average", "zoom", "brightness"):
             value = getattr(self, name)
             _require(0 <= value < 1, f"{name} cannot be used.", "Allowed: 0 up to below 1.", value)
+        _require(
+            0 < self.start_scale <= 1,
+            "start_scale cannot be used.",
+            "Allowed: above 0, up to 1.",
+            self.start_scale,
+        )
         for name in ("balance", "hide_names", "weight_decay"):
             value = getattr(self, name)
             _require(0 <= value <= 1, f"{name} cannot be used.", "Allowed: 0 to 1.", value)
@@ -260,6 +269,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "flip": True,
         "shift": 0,
         "brightness": 0.0,
+        "start_scale": 1.0,
         "average": 0.0,
         "keep": "best",
         "flip_average": False,

@@ -58,6 +58,16 @@ def decode_photograph(data: bytes, image_size: tuple[int, int], max_pixels: int)
     return Photograph(np.asarray(pixels, dtype=np.uint8), width, height, mode)
 
 
+def shrink(images: Pixels, image_size: tuple[int, int]) -> Pixels:
+    """Shrink photographs, uint8 (n, H, W, 3), to (height, width), each new pixel the mean of those it stands for."""
+    height, width = image_size
+    if images.shape[1:3] == image_size:
+        return images
+    return np.stack(
+        [np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BOX)) for image in images]
+    )
+
+
 def _open(data: bytes) -> Image.Image:
     try:
         return Image.open(io.BytesIO(data), formats=FORMATS)

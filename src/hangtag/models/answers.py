@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hangtag.catalog.images import Pixels
+from hangtag.catalog.images import Pixels, shrink
 from hangtag.errors import ModelError
 from hangtag.models.words import MAX_WORDS, Words
 
@@ -21,6 +21,7 @@ def iterate_answers(
     *,
     words: Words | None = None,
     flip_average: bool = False,
+    image_size: tuple[int, int] | None = None,
 ) -> Iterator[Answers]:
     """Give every head's probabilities for chosen rows of a memory map, batch by batch.
 
@@ -30,6 +31,7 @@ def iterate_answers(
         rows: Which of them, int64 (n,).
         words: Their names for a network that reads names, (n, MAX_WORDS); None hides them.
         flip_average: Average the probabilities of each photograph and of its mirror image.
+        image_size: (height, width) that photographs are shrunk to; None leaves them as they are.
 
     Yields:
         From each head to float32 (up to BATCH, classes).
@@ -39,10 +41,11 @@ def iterate_answers(
     """
     for start in range(0, len(rows), BATCH):
         chunk = rows[start : start + BATCH]
+        pixels = shrink(images[chunk], image_size or images.shape[1:3])
         given = None if words is None else words[start : start + BATCH]
-        answers = _answer(model, images[chunk], given)
+        answers = _answer(model, pixels, given)
         if flip_average:
-            mirrored = _answer(model, images[chunk][:, :, ::-1], given)
+            mirrored = _answer(model, pixels[:, :, ::-1], given)
             answers = {head: np.asarray((probs + mirrored[head]) / 2, np.float32) for head, probs in answers.items()}
         yield answers
 

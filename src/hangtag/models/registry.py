@@ -21,10 +21,12 @@ class Architecture:
     Attributes:
         build: Takes pixels, 0 to 1, and the policy of the layers, and gives the features that heads read.
         purpose: What it is for, in a few words, as `hangtag models` shows it.
+        takes_any_size: Whether the same weights serve photographs of every size.
     """
 
     build: Callable[..., Any]
     purpose: str
+    takes_any_size: bool = True
 
 
 ARCHITECTURES: dict[str, Architecture] = {
@@ -36,7 +38,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         partial(build_residual, widths=(32, 64, 128, 192), depths=(1, 1, 1, 1), dropout=0.1),
         "quicker: one block a stage",
     ),
-    "capstone": Architecture(build_capstone, "to reproduce the capstone report"),
+    "capstone": Architecture(build_capstone, "to reproduce the capstone report", takes_any_size=False),
 }
 SMALLEST_SIDE = 8
 
@@ -55,7 +57,7 @@ def check_architecture(architecture: str) -> None:
 def build_model(
     architecture: str,
     *,
-    image_size: tuple[int, int],
+    image_size: tuple[int, int] | None,
     heads: Mapping[str, int],
     color_mode: ColorMode,
     num_words: int = 0,
@@ -65,7 +67,7 @@ def build_model(
 
     Args:
         architecture: One of `ARCHITECTURES`.
-        image_size: (height, width) of the pixels.
+        image_size: (height, width) of the pixels; None builds one for every size, where the architecture has that.
         heads: The number of classes of each head by its name, one head or more.
         color_mode: `color` or `gray`.
         num_words: The size of the vocabulary of names; 0 builds a network that reads pixels alone.
@@ -79,14 +81,15 @@ def build_model(
         ModelError: There is no such architecture, or it cannot be built for these values.
     """
     check_architecture(architecture)
-    if not heads or min(heads.values()) < 1 or next(iter(heads.values())) < 2 or min(image_size) < SMALLEST_SIDE:
+    is_fitting = ARCHITECTURES[architecture].takes_any_size if image_size is None else min(image_size) >= SMALLEST_SIDE
+    if not (heads and min(heads.values()) >= 1 and next(iter(heads.values())) >= 2 and is_fitting):
         raise ModelError(
             "No network can be built for this.",
             allowed=f"Allowed: two classes or more, sides of {SMALLEST_SIDE} pixels or more.",
             received={"classes": dict(heads), "image_size": image_size},
         )
     keras = import_keras()
-    inputs = {"pixels": keras.Input((*image_size, 3), dtype="uint8", name="pixels")}
+    inputs = {"pixels": keras.Input((*(image_size or (None, None)), 3), dtype="uint8", name="pixels")}
     features = ARCHITECTURES[architecture].build(build_preprocessing(inputs["pixels"], color_mode), dtype)
     if num_words:
         inputs["words"] = keras.Input((MAX_WORDS,), dtype="int32", name="words")

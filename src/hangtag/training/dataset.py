@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from hangtag.catalog.images import Pixels
+from hangtag.catalog.images import Pixels, shrink
 from hangtag.models.outputs import Indices
 from hangtag.models.words import Words
 from hangtag.training.augment import Augmentation
@@ -65,6 +65,7 @@ class ItemDataset:
         epoch: int,
         augmentation: Augmentation,
         copies: npt.NDArray[np.float64],
+        image_size: tuple[int, int],
         hide_words: float = 0.0,
     ) -> Iterator[Batch]:
         """Give batches in an order, and varied in a way, that `seed` and `epoch` alone decide.
@@ -77,6 +78,7 @@ class ItemDataset:
             epoch: From 1.
             augmentation: How photographs are varied.
             copies: How often each item is wanted, (n,), with a mean of 1.
+            image_size: (height, width) that photographs are shrunk to.
             hide_words: The share of names that is hidden.
         """
         random = np.random.default_rng((seed, epoch))
@@ -86,4 +88,5 @@ class ItemDataset:
             words = chosen.words
             if words is not None:
                 words = np.where(random.random((len(words), 1)) < hide_words, 0, words)
-            yield Batch(augmentation.vary(chosen.images[chosen.rows], random), chosen.classes, words)
+            images = shrink(augmentation.vary(chosen.images[chosen.rows], random), image_size)
+            yield Batch(images, chosen.classes, words)

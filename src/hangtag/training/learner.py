@@ -13,7 +13,7 @@ from hangtag.errors import SettingsError
 from hangtag.models.answers import Answers, iterate_answers, join_answers
 from hangtag.models.backend import import_keras
 from hangtag.models.outputs import NO_VALUE, PRODUCT, Indices, Outputs
-from hangtag.models.registry import build_model
+from hangtag.models.registry import ARCHITECTURES, build_model, check_architecture
 from hangtag.models.storage import Weights
 from hangtag.models.words import Vocabulary
 from hangtag.progress import Bar, show_progress
@@ -21,6 +21,7 @@ from hangtag.training.augment import Augmentation
 from hangtag.training.averaging import WeightAverage
 from hangtag.training.checkpoint import TrainingState, read_checkpoint, write_checkpoint
 from hangtag.training.dataset import ItemDataset
+from hangtag.training.growing import choose_size
 from hangtag.training.losses import LEAST_PROBABILITY, build_losses, build_metrics
 from hangtag.training.optimizer import build_optimizer
 from hangtag.training.precision import choose_precision
@@ -55,28 +56,43 @@ class Learner:
     ) -> None:
         self.data, self.outputs, self.config, self.checkpoint = data, outputs, config, checkpoint
         self.vocabulary, self.title = vocabulary, title
+        check_architecture(config.architecture)
         self.precision = choose_precision(config.precision)
         self.identity = {**dataclasses.asdict(config), **identity, "precision": self.precision}
         self.average = WeightAverage(config.average)
-        # A class on the primary level is what is to be balanced; an item without one counts as of a class of its own.
-        primary = outputs.list_classes(outputs.primary)[data["train"].classes[PRODUCT]]
-        self.copies = compute_copies(primary - primary.min(), config.balance)
-        self.model = self._build()
+        # Products are balanced, not the classes of one level: a rare type of a common class is rare too.
+        self.copies = compute_copies(data["train"].classes[PRODUCT], config.balance)
+        # Only a network without a dense layer over all pixels can begin on small photographs.
+        takes_any_size = ARCHITECTURES[config.architecture].takes_any_size
+        self.start_scale = config.start_scale if takes_any_size else 1.0
+        self.model = self.build_model(None if self.start_scale < 1 else self.image_size)
+        self._compile()
 
-    def _build(self) -> Any:
-        keras = import_keras()
-        keras.utils.set_random_seed(self.config.seed)
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """The (height, width) of whole photographs."""
         height, width = self.data["train"].images.shape[1:3]
-        model = build_model(
+        return height, width
+
+    def build_model(self, image_size: tuple[int, int] | None) -> Any:
+        """Build the network, with fresh weights, for photographs of one size, or of any where None is given.
+
+        Raises:
+            ModelError: It cannot be built for this.
+        """
+        import_keras().utils.set_random_seed(self.config.seed)
+        return build_model(
             self.config.architecture,
-            image_size=(height, width),
+            image_size=image_size,
             heads=self.outputs.heads,
             color_mode=self.config.color_mode,
             num_words=len(self.vocabulary.words) if self.vocabulary else 0,
             dtype="mixed_bfloat16" if self.precision == "bfloat16" else "float32",
         )
+
+    def _compile(self) -> None:
         losses, loss_weights = build_losses(self.outputs, self.config)
-        model.compile(
+        self.model.compile(
             build_optimizer(self.config, len(self.data["train"])),
             losses,
             loss_weights=loss_weights,
@@ -84,7 +100,6 @@ class Learner:
             # XLA is slower on a CPU: it took bfloat16 from 298 to 59 images a second.
             jit_compile=False,
         )
-        return model
 
     def resume(self) -> TrainingState:
         """Go on from the state on disk.
@@ -121,18 +136,20 @@ class Learner:
     def _run_epoch(self, epoch: int) -> dict[str, Any]:
         data = self.data["train"]
         self._reseed_dropout(epoch)
+        image_size = choose_size(self.image_size, epoch, self.config.epochs, self.start_scale)
         started = time.perf_counter()
         title = f"{self.title}Epoch {epoch}/{self.config.epochs}"
         with show_progress(title, len(data) + len(self.data["val"]), "photographs") as bar:
-            loss, accuracy = self._run_steps(epoch, bar, title)
+            loss, accuracy = self._run_steps(epoch, image_size, bar, title)
             seconds = time.perf_counter() - started
             bar.describe(f"{title} · validation")
             val_loss = val_accuracy = math.nan
             if math.isfinite(loss):
                 with self.average.put_in(self.model):
-                    val_loss, val_accuracy = self._validate(self.data["val"], bar)
+                    val_loss, val_accuracy = self._validate(self.data["val"], image_size, bar)
         return {
             "epoch": epoch,
+            "image_size": "x".join(str(side) for side in image_size),
             "loss": loss,
             "accuracy": accuracy,
             "val_loss": val_loss,
@@ -142,7 +159,7 @@ class Learner:
             "images_per_second": round(len(data) / seconds, 1),
         }
 
-    def _run_steps(self, epoch: int, bar: Bar, title: str) -> tuple[float, float]:
+    def _run_steps(self, epoch: int, image_size: tuple[int, int], bar: Bar, title: str) -> tuple[float, float]:
         config, heads = self.config, self.outputs.heads
         loss, correct, seen = 0.0, 0.0, 0
         batches = self.data["train"].iterate_shuffled(
@@ -151,6 +168,7 @@ class Learner:
             epoch=epoch,
             augmentation=Augmentation.of(config),
             copies=self.copies,
+            image_size=image_size,
             hide_words=config.hide_names,
         )
         for batch in prefetch(batches):
@@ -170,10 +188,13 @@ class Learner:
             bar.describe(f"{title} · loss {loss / seen:.3f} · accuracy {correct / seen:.3f}")
         return float(loss / seen), float(correct / seen)
 
-    def _validate(self, data: ItemDataset, bar: Bar) -> tuple[float, float]:
-        """Give the mean cross-entropy and the accuracy on the primary level."""
+    def _validate(self, data: ItemDataset, image_size: tuple[int, int], bar: Bar) -> tuple[float, float]:
+        """Give the mean cross-entropy and the accuracy on the primary level, on photographs of the epoch's size.
+
+        A network that has seen small ones alone cannot read whole ones yet.
+        """
         answers = []
-        for batch in iterate_answers(self.model, data.images, data.rows, words=data.words):
+        for batch in iterate_answers(self.model, data.images, data.rows, words=data.words, image_size=image_size):
             answers.append(batch)
             bar.advance(len(batch[PRODUCT]))
         probs = self.outputs.sum_level(join_answers(answers, self.outputs.heads)[PRODUCT], self.outputs.primary)

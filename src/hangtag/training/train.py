@@ -131,13 +131,12 @@ def _save(learner: Learner, state: TrainingState, folder: Path, labelled: Labell
     history, settings = folder / "history.csv", folder / "config.toml"
     write_csv(history, pl.DataFrame(state.history))
     write_text(settings, to_toml(config))
-    height, width = labelled.images.shape[1:3]
     paths = save_model(
         folder,
-        learner.model,
+        learner.build_model(learner.image_size),
         state.kept_weights,
         architecture=config.architecture,
-        image_size=(height, width),
+        image_size=learner.image_size,
         color_mode=config.color_mode,
         outputs=outputs,
         vocabulary=learner.vocabulary,

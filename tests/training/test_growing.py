@@ -1,0 +1,33 @@
+import numpy as np
+import pytest
+
+from hangtag.catalog.images import shrink
+from hangtag.training.growing import choose_size
+
+
+def list_sizes(epochs: int, start_scale: float, image_size: tuple[int, int] = (80, 60)) -> list[tuple[int, int]]:
+    return [choose_size(image_size, epoch, epochs, start_scale) for epoch in range(1, epochs + 1)]
+
+
+def test_a_training_grows_in_three_steps_and_ends_on_whole_photographs() -> None:
+    assert list_sizes(10, 0.5) == [(40, 30)] * 3 + [(56, 42)] * 3 + [(80, 60)] * 4
+
+
+def test_without_a_smaller_start_every_epoch_sees_whole_photographs() -> None:
+    assert list_sizes(3, 1.0, (81, 61)) == [(81, 61)] * 3
+
+
+@pytest.mark.parametrize("epochs", range(1, 30))
+@pytest.mark.parametrize("start_scale", [0.01, 0.3, 0.99])
+def test_sizes_never_shrink_never_fall_below_the_least_and_end_whole(epochs: int, start_scale: float) -> None:
+    sizes = list_sizes(epochs, start_scale, (80, 9))
+    assert sizes == sorted(sizes)
+    assert sizes[-1] == (80, 9)
+    assert min(min(size) for size in sizes) >= 8
+
+
+def test_shrinking_takes_the_mean_of_the_pixels_that_fall_together() -> None:
+    image = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(1, 4, 6, 3) * 3
+    means = image.reshape(1, 2, 2, 3, 2, 3).mean(axis=(2, 4))
+    np.testing.assert_allclose(shrink(image, (2, 3)), means, atol=0.5)
+    assert shrink(image, (4, 6)) is image
