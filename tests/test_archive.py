@@ -107,7 +107,7 @@ def test_the_names_matcher_settles_most_of_the_free_items_and_doubts_the_rest(wo
 def test_a_short_training_beats_chance_by_far(workspace: Path, tmp_path: Path) -> None:
     (tmp_path / "prepared").symlink_to(workspace / "prepared")
     clean(tmp_path, resolve(CleanConfig, PRESETS["capstone"], {"sample": 2500}))
-    result = train(tmp_path, TrainConfig(epochs=3, batch_size=8))
+    result = train(tmp_path, resolve(TrainConfig, PRESETS["quick"], {"epochs": 2, "batch_size": 32}))
     labels = read_labelled(Workspace.at(tmp_path)).of_split("val")["label"]
     commonest = float(np.max(labels.value_counts()["count"].to_numpy()) / len(labels))
     assert result.counts["val_accuracy"] > 2 * commonest

@@ -7,9 +7,19 @@ from typing import Any
 import pytest
 
 from hangtag import chain
-from hangtag.config import DEMO_SETTINGS, CleanConfig, EvaluateConfig, PredictConfig, PrepareConfig, TrainConfig
+from hangtag.config import (
+    DEMO_SETTINGS,
+    PRESETS,
+    CleanConfig,
+    EvaluateConfig,
+    PredictConfig,
+    PrepareConfig,
+    TrainConfig,
+    resolve,
+)
 from hangtag.errors import LeakError, SettingsError, WorkspaceError
 from hangtag.manifest import StageResult
+from hangtag.training.train import name_run
 from hangtag.workspace import Workspace
 
 STAGES = ("prepare", "clean", "explore", "train", "evaluate", "predict", "report")
@@ -88,7 +98,9 @@ def test_settings_lie_over_the_preset_and_reach_their_stage(stages: Stages, tmp_
         {"schema": "s.toml", "overrides": {"id": "sku"}},
     )
     assert stages.of("clean")[0][0][1] == CleanConfig(matcher="class-words", sample=500)
-    assert stages.of("train")[0][0][1] == TrainConfig(epochs=2)
+    trained = stages.of("train")[0][0][1]
+    assert trained == resolve(TrainConfig, PRESETS["capstone"], {"epochs": 2})
+    assert (trained.architecture, trained.epochs) == ("capstone", 2)
     assert stages.of("evaluate")[0][0][1] == EvaluateConfig(splits=("val",))
     assert stages.of("predict")[0][0][1] == PredictConfig(items="all")
 
@@ -119,7 +131,7 @@ def test_only_the_runs_of_this_chain_are_judged_and_asked(stages: Stages, tmp_pa
     # An earlier run on other labels could not be judged on these.
     (tmp_path / "runs" / "earlier").mkdir(parents=True)
     (tmp_path / "runs" / "earlier" / "manifest.json").write_text("{}", encoding="utf-8")
-    results = chain.run("shop", tmp_path, color_modes=["color", "gray"], seeds=[3])
+    results = chain.run("shop", tmp_path, preset="capstone", color_modes=["color", "gray"], seeds=[3])
     run_ids = ["capstone-color-3", "capstone-gray-3"]
     assert [named for _, named in stages.of("evaluate")] == [{"run_ids": run_ids}]
     assert [named for _, named in stages.of("predict")] == [{"run_ids": run_ids}]
@@ -133,7 +145,7 @@ def test_an_unfinished_training_is_resumed(stages: Stages, tmp_path: Path) -> No
 
 
 def test_a_training_that_does_not_fit_is_started_anew(stages: Stages, tmp_path: Path) -> None:
-    leave_checkpoint(tmp_path, "capstone-color-0")
+    leave_checkpoint(tmp_path, name_run(TrainConfig()))
     stages.errors["train"] = [WorkspaceError("The unfinished training was begun with other settings."), None]
     chain.run("shop", tmp_path)
     assert [named for _, named in stages.of("train")] == [{"resume": True}, {}]
@@ -141,10 +153,11 @@ def test_a_training_that_does_not_fit_is_started_anew(stages: Stages, tmp_path: 
 
 
 def test_an_error_that_is_not_the_checkpoint_s_ends_the_chain(stages: Stages, tmp_path: Path) -> None:
-    leave_checkpoint(tmp_path, "capstone-color-0")
+    leave_checkpoint(tmp_path, name_run(TrainConfig()))
     stages.errors["train"] = [WorkspaceError("No items in the split."), WorkspaceError("No items in the split.")]
     with pytest.raises(WorkspaceError, match=r"No items in the split\."):
         chain.run("shop", tmp_path)
+    assert [named for _, named in stages.of("train")] == [{"resume": True}, {}]
     assert "evaluate" not in stages.names
 
 

@@ -7,10 +7,20 @@ import numpy as np
 import pytest
 
 from hangtag.errors import ModelError
-from hangtag.inference.classifier import BATCH, Classifier
+from hangtag.inference.classifier import Classifier
+from hangtag.models.answers import BATCH
+from hangtag.models.outputs import PRODUCT, Outputs
 from hangtag.models.registry import build_model
 from hangtag.models.storage import read_weights, save_model
+from hangtag.models.words import Vocabulary
 from stub_runs import CLASS_NAMES, IMAGE_SIZE, StubModel, draw_image, make_classifier
+
+OUTPUTS = Outputs(
+    {"kind": ("Goods", "Wear"), "label": CLASS_NAMES},
+    ((0, 0), (1, 1), (1, 2)),
+    {"season": ("Summer", "Winter")},
+    "label",
+)
 
 
 def draw_many(count: int) -> Any:
@@ -45,16 +55,18 @@ def test_rows_of_a_read_only_memory_map_are_answered_in_the_order_asked(tmp_path
     np.save(tmp_path / "images.npy", draw_many(BATCH + 40))
     images = np.load(tmp_path / "images.npy", mmap_mode="r")
     rows = np.array([5, 3, 3, *range(BATCH + 39, 0, -1)], np.int64)
-    probs = make_classifier(StubModel()).predict_rows(images, rows, "Predicting")
-    np.testing.assert_array_equal(probs.argmax(axis=1), rows % 3)
+    predictions = make_classifier(StubModel()).predict_rows(images, rows, "Predicting")
+    assert len(predictions) == len(rows)
+    np.testing.assert_array_equal(predictions.probs.argmax(axis=1), rows % 3)
     np.testing.assert_array_equal(
         make_classifier(StubModel()).predict_probs(images[:9]).argmax(axis=1), np.arange(9) % 3
     )
 
 
 def test_no_rows_give_no_probabilities() -> None:
-    probs = make_classifier(StubModel()).predict_rows(draw_many(2), np.empty(0, np.int64), "Predicting")
-    assert probs.shape == (0, 3)
+    predictions = make_classifier(StubModel()).predict_rows(draw_many(2), np.empty(0, np.int64), "Predicting")
+    assert len(predictions) == 0
+    assert predictions.probs.shape == (0, 3)
 
 
 @pytest.mark.parametrize(
@@ -75,13 +87,19 @@ def test_pixels_of_another_shape_or_type_are_refused(images: Any) -> None:
     assert str(images.shape) in str(caught.value)
 
 
+@pytest.mark.parametrize("count", [0, 2, 4])
+def test_another_number_of_names_than_photographs_is_refused(count: int) -> None:
+    with pytest.raises(ModelError, match=rf"Allowed: 3 names.*Received: {count}"):
+        make_classifier(StubModel()).predict(draw_many(3), ["Blue shirt"] * count)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_model_that_gives_no_numbers_is_refused(value: float) -> None:
     class Astray(StubModel):
-        def predict_on_batch(self, images: Any) -> Any:
-            probs = super().predict_on_batch(images)
-            probs[-1, -1] = value
-            return probs
+        def predict_on_batch(self, inputs: Any) -> Any:
+            answers = super().predict_on_batch(inputs)
+            answers[PRODUCT][-1, -1] = value
+            return answers
 
     with pytest.raises(ModelError, match="gives no numbers"):
         make_classifier(Astray()).predict_probs(draw_many(4))
@@ -89,28 +107,96 @@ def test_a_model_that_gives_no_numbers_is_refused(value: float) -> None:
 
 def test_what_fills_a_batch_up_does_not_count() -> None:
     """Three photographs are filled up to four; only the fourth, which nobody asked for, is no number."""
+    filled: list[int] = []
 
     class AstrayOnBlack(StubModel):
-        def predict_on_batch(self, images: Any) -> Any:
-            probs = super().predict_on_batch(images)
-            probs[images.sum(axis=(1, 2, 3)) == 0] = np.nan
-            return probs
+        def predict_on_batch(self, inputs: Any) -> Any:
+            answers = super().predict_on_batch(inputs)
+            is_black = inputs["pixels"].sum(axis=(1, 2, 3)) == 0
+            answers[PRODUCT][is_black] = np.nan
+            filled.append(int(is_black.sum()))
+            return answers
 
     assert make_classifier(AstrayOnBlack()).predict_probs(draw_many(3)).shape == (3, 3)
+    assert filled == [1]
+
+
+def test_a_temperature_sharpens_and_a_threshold_is_the_one_of_these_inputs() -> None:
+    calibration = {
+        "photograph": {"temperatures": {PRODUCT: 0.5}, "thresholds": {"0.9": 0.6, "0.95": 0.8, "0.98": None}},
+        "photograph_and_name": {"thresholds": {"0.95": 0.7}},
+    }
+    classifier = Classifier(
+        StubModel(), Outputs.of_classes(CLASS_NAMES), IMAGE_SIZE, {"calibration": calibration}, Vocabulary(("shirt",))
+    )
+    # At a temperature of one half every probability counts with its square.
+    squares = np.array([0.6, 0.2, 0.2]) ** 2
+    probs = classifier.predict_probs(draw_image(0, 0.6)[None])
+    np.testing.assert_allclose(probs, [squares / squares.sum()], rtol=1e-5)
+    with_names = classifier.predict_probs(draw_image(0, 0.6)[None], ["Shirt"])
+    np.testing.assert_allclose(with_names, [[0.6, 0.2, 0.2]], rtol=1e-5)
+    assert [classifier.find_threshold(precision) for precision in (0.9, 0.95, 0.98, 0.99)] == [0.6, 0.8, None, None]
+    assert classifier.find_threshold(0.95, with_names=True) == 0.7
+    assert make_classifier(StubModel()).find_threshold(0.95) is None
+
+
+def save(folder: Path, vocabulary: Vocabulary | None = None, **more: Any) -> Any:
+    """Save a fresh small network and give it."""
+    model = build_model(
+        "capstone",
+        image_size=(16, 12),
+        heads=OUTPUTS.heads,
+        color_mode="gray",
+        num_words=len(vocabulary.words) if vocabulary else 0,
+    )
+    save_model(
+        folder,
+        model,
+        read_weights(model),
+        architecture="capstone",
+        image_size=(16, 12),
+        color_mode="gray",
+        outputs=OUTPUTS,
+        vocabulary=vocabulary,
+        **more,
+    )
+    return model
 
 
 def test_a_saved_keras_model_answers_as_it_does_in_inference(tmp_path: Path) -> None:
-    arguments: dict[str, Any] = {"image_size": (16, 12), "num_classes": 3, "color_mode": "gray"}
-    model = build_model("capstone", **arguments)
-    save_model(
-        tmp_path, model, read_weights(model), architecture="capstone", arguments=arguments, class_names=CLASS_NAMES
-    )
+    model = save(tmp_path)
     classifier = Classifier.load(tmp_path)
     assert (classifier.class_names, classifier.image_size) == (CLASS_NAMES, (16, 12))
+    assert not classifier.reads_names
     images = np.random.default_rng(0).integers(0, 256, (37, 16, 12, 3), np.uint8)
-    probs = classifier.predict_probs(images)
-    np.testing.assert_array_equal(probs, classifier.predict_probs(images))
-    np.testing.assert_allclose(probs, np.asarray(model(images, training=False)), atol=1e-6)
+    predictions = classifier.predict(images)
+    again, wanted = classifier.predict(images), model({"pixels": images}, training=False)
+    for head, probs in predictions.answers.items():
+        np.testing.assert_array_equal(probs, again.answers[head])
+        np.testing.assert_allclose(probs, np.asarray(wanted[head]), atol=1e-6)
+    probs = predictions.probs
+    np.testing.assert_allclose(probs, predictions.answers[PRODUCT])
+    np.testing.assert_allclose(predictions.read_probs("season"), np.asarray(wanted["attribute_0"]), atol=1e-6)
     # Neither dropout nor the other photographs of the batch have a part in an answer.
     np.testing.assert_allclose(probs[30:31], classifier.predict_probs(images[30:31]), atol=1e-6)
     assert np.ptp(probs, axis=0).max() > 0
+
+
+def test_a_saved_model_reads_names_and_mirror_images_where_it_learnt_to(tmp_path: Path) -> None:
+    vocabulary = Vocabulary(("blue", "shirt", "shoe"))
+    model = save(tmp_path, vocabulary, flip_average=True)
+    classifier = Classifier.load(tmp_path)
+    assert classifier.reads_names
+    images = np.random.default_rng(0).integers(0, 256, (2, 16, 12, 3), np.uint8)
+    names = ["Blue shirt", None]
+
+    def ask(pixels: Any, texts: list[Any]) -> Any:
+        answers = model({"pixels": pixels, "words": vocabulary.encode(texts)}, training=False)
+        return np.asarray(answers[PRODUCT])
+
+    wanted = (ask(images, names) + ask(images[:, :, ::-1], names)) / 2
+    np.testing.assert_allclose(classifier.predict_probs(images, names), wanted, atol=1e-6)
+    hidden = classifier.predict_probs(images)
+    np.testing.assert_allclose(hidden, (ask(images, [None] * 2) + ask(images[:, :, ::-1], [None] * 2)) / 2, atol=1e-6)
+    assert not np.allclose(hidden[0], wanted[0], atol=1e-4)
+    np.testing.assert_allclose(hidden[1], wanted[1], atol=1e-6)

@@ -102,6 +102,7 @@ def test_report_s_means_count_classes_with_items(tmp_path: Path) -> None:
 
 def test_items_on_which_runs_differ_come_first(tmp_path: Path) -> None:
     chapter = build_predictions(read_inputs(build_workspace(tmp_path).place))
-    assert [(row["item_id"], row["differs"]) for row in chapter["rows"]] == [("51", True), ("52", True), ("50", False)]
-    assert chapter["rows"][0]["cells"] == [("Bags", 0.51), ("Watches", 0.51)]
-    assert (chapter["num_rows"], chapter["num_differing"], chapter["num_unknown"]) == (3, 2, 3)
+    (table,) = chapter["tables"]
+    assert [(row["item_id"], row["differs"]) for row in table["rows"]] == [("51", True), ("52", True), ("50", False)]
+    assert table["rows"][0]["cells"] == [("Bags", 0.51), ("Watches", 0.51)]
+    assert (table["num_rows"], table["num_differing"], chapter["num_unknown"]) == (3, 2, 3)

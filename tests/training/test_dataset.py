@@ -27,7 +27,8 @@ def build(items: int = 10, *, with_words: bool = False) -> ItemDataset:
 
 
 def iterate(dataset: ItemDataset, batch_size: int = 4, **more: Any) -> Any:
-    settings = {"seed": 0, "epoch": 1, "augmentation": FLIP, "copies": np.ones(len(dataset))}
+    settings: dict[str, Any] = {"seed": 0, "epoch": 1, "augmentation": FLIP, "copies": np.ones(len(dataset))}
+    settings |= {"image_size": (8, 8)}
     return dataset.iterate_shuffled(batch_size, **(settings | more))
 
 
@@ -77,6 +78,16 @@ def test_the_packed_pixels_stay_as_they_are() -> None:
     finally:
         IMAGES.flags.writeable = True
     np.testing.assert_array_equal(IMAGES, before)
+
+
+def test_photographs_are_shrunk_to_the_size_asked_for() -> None:
+    whole = list(iterate(build(with_words=True)))
+    small = list(iterate(build(with_words=True), image_size=(2, 4)))
+    for before, after in zip(whole, small, strict=True):
+        means = before.images.reshape(-1, 2, 4, 4, 2, 3).mean(axis=(2, 4))
+        np.testing.assert_allclose(after.images, means, atol=0.5)
+        np.testing.assert_array_equal(after.classes["product"], before.classes["product"])
+        np.testing.assert_array_equal(after.words, before.words)
 
 
 def test_copies_decide_how_often_an_item_comes() -> None:

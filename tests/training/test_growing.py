@@ -1,3 +1,5 @@
+"""A training grows from small photographs to whole ones."""
+
 import numpy as np
 import pytest
 

@@ -54,7 +54,8 @@ def test_every_item_comes_its_expected_number_of_times_give_or_take_one(
 ) -> None:
     copies = compute_copies(classes, balance)
     order = draw_order(copies, np.random.default_rng(seed))
-    assert (len(order), order.dtype) == (len(classes), np.int64)
+    assert len(order) == len(classes)
+    assert order.dtype == np.int64
     times = np.bincount(order, minlength=len(classes))
     # What is whole but for the last digit may go either way.
     assert (times >= np.floor(copies - 1e-9)).all()

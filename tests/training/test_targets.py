@@ -1,5 +1,6 @@
 """What is learnt of each item: levels, label and attributes, with nothing where the catalogue says nothing."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -33,10 +34,8 @@ ROWS = [
 COLUMNS = ("kind", "type", "season", "year", "brand", "label", "split")
 
 
-def make_labelled(rows: list[tuple[str | None, ...]] | None = None, schema: CatalogSchema = SCHEMA) -> Labelled:
-    table = pl.DataFrame(rows or ROWS, schema=dict.fromkeys(COLUMNS, pl.String), orient="row").with_columns(
-        empty=pl.lit("NA")
-    )
+def make_labelled(rows: Sequence[tuple[str | None, ...]] = ROWS, schema: CatalogSchema = SCHEMA) -> Labelled:
+    table = pl.DataFrame(rows, schema=dict.fromkeys(COLUMNS, pl.String), orient="row").with_columns(empty=pl.lit("NA"))
     labels = table.filter(pl.col("split").is_not_null())["label"].unique().sort().to_list()
     return Labelled(table, np.zeros((0, 8, 6, 3), np.uint8), tuple(labels), schema, "digest")
 
@@ -134,7 +133,8 @@ def test_wanted_probabilities_add_up_to_one_or_are_zeros(classes: Any, smoothing
     assert list(wanted) == ["product", "attribute_0"]
     for head, size in (("product", 5), ("attribute_0", 6)):
         probs = wanted[head]
-        assert (probs.shape, probs.dtype) == ((len(classes), size), np.float32)
+        assert probs.shape == (len(classes), size)
+        assert probs.dtype == np.float32
         has_value = classes != NO_VALUE
         np.testing.assert_allclose(probs[has_value].sum(axis=1), 1, atol=1e-5)
         assert not probs[~has_value].any()
@@ -143,6 +143,7 @@ def test_wanted_probabilities_add_up_to_one_or_are_zeros(classes: Any, smoothing
 
 def test_smoothing_spreads_its_share_evenly() -> None:
     wanted = encode_targets({"product": np.array([2, NO_VALUE, 0])}, {"product": 4}, 0.2)["product"]
-    np.testing.assert_allclose(wanted, [[0.05, 0.05, 0.85, 0.05], [0] * 4, [0.85, 0.05, 0.05, 0.05]], rtol=1e-6)
+    spread = np.array([[0.05, 0.05, 0.85, 0.05], [0.0] * 4, [0.85, 0.05, 0.05, 0.05]])
+    np.testing.assert_allclose(wanted, spread, rtol=1e-6)
     plain = encode_targets({"product": np.array([2])}, {"product": 4}, 0.0)["product"]
     assert plain.tolist() == [[0, 0, 1, 0]]

@@ -1,9 +1,9 @@
 """A training ends the same whether it is stopped or not, keeps its best epoch, and says what a user did wrong."""
 
 import dataclasses
-from collections.abc import Callable
+import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -14,16 +14,26 @@ from safetensors.numpy import load_file
 from hangtag.artifacts import read_json, write_parquet, write_whole
 from hangtag.catalog.prepared import read_prepared
 from hangtag.catalog.schema import CatalogSchema
-from hangtag.config import TrainConfig, read_settings, resolve
+from hangtag.config import PRESETS, TrainConfig, read_settings, resolve
 from hangtag.errors import HangtagError, ModelError, SettingsError, WorkspaceError
+from hangtag.labels.labelled import read_labelled
 from hangtag.manifest import StageRecord, read_manifest
-from hangtag.models.storage import load_saved
+from hangtag.models.outputs import PRODUCT
+from hangtag.models.storage import load_saved, read_weights
 from hangtag.training import train as stage
 from hangtag.training.checkpoint import FILE
-from hangtag.training.train import name_run, train
+from hangtag.training.learner import Learner
+from hangtag.training.train import build_learner, name_run, train
 from hangtag.workspace import Workspace
 
-CONFIG = TrainConfig(epochs=3, batch_size=8, precision="float32", seed=1)
+# The network that is quickest to build, with all that a stopped training has to take up again: the optimizer's
+# variables, the step size, dropout, the order and the augmentation, and an average of the weights.
+CONFIG = resolve(
+    TrainConfig,
+    PRESETS["capstone"],
+    {"epochs": 3, "batch_size": 4, "precision": "float32", "seed": 1, "optimizer": "muon", "schedule": "cosine"},
+    {"weight_decay": 0.01, "label_smoothing": 0.05, "balance": 0.5, "shift": 2, "brightness": 0.1, "average": 0.9},
+)
 SPLITS = ("train", "train", "train", "train", "val", "val", "test", None)
 
 
@@ -73,24 +83,34 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     return place
 
 
-def stop_after(epochs: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let Ctrl-C come in the middle of the epoch after `epochs`."""
-    run_steps: Callable[..., Any] = stage._Training._run_steps
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with a training of `CONFIG`, named `run`, stopped in its second epoch; tests read it only."""
+    place = make_workspace(tmp_path_factory.mktemp("stopped"))
+    interrupt(place, "run")
+    return place.root
 
-    def run(self: Any, epoch: int, bar: Any, title: str) -> Any:
-        figures = run_steps(self, epoch, bar, title)
+
+@pytest.fixture
+def unfinished(stopped: Path, tmp_path: Path) -> Workspace:
+    """The same, for a test's own."""
+    return Workspace.at(shutil.copytree(stopped, tmp_path / "w"))
+
+
+def interrupt(place: Workspace, run_id: str, epochs: int = 1) -> None:
+    """Train until Ctrl-C comes in the middle of the epoch after `epochs`."""
+    run_steps = Learner._run_steps
+
+    def run(self: Learner, epoch: int, *more: Any) -> Any:
+        figures = run_steps(self, epoch, *more)
         if epoch > epochs:
             raise KeyboardInterrupt
         return figures
 
-    monkeypatch.setattr(stage._Training, "_run_steps", run)
-
-
-def interrupt(place: Workspace, config: TrainConfig, run_id: str, epochs: int = 1) -> None:
     with pytest.MonkeyPatch.context() as monkeypatch:
-        stop_after(epochs, monkeypatch)
+        monkeypatch.setattr(Learner, "_run_steps", run)
         with pytest.raises(KeyboardInterrupt):
-            train(place, config, run_id=run_id)
+            train(place, CONFIG, run_id=run_id)
 
 
 def read_history(place: Workspace, run_id: str) -> pl.DataFrame:
@@ -104,10 +124,11 @@ def test_a_run_leaves_the_files_of_the_design(finished: Workspace) -> None:
     assert resolve(TrainConfig, read_settings(folder / "config.toml")) == CONFIG
     history = read_history(finished, "whole")
     assert history.columns == [
-        *("epoch", "loss", "accuracy", "val_loss", "val_accuracy"),
+        *("epoch", "image_size", "loss", "accuracy", "val_loss", "val_accuracy"),
         *("learning_rate", "seconds", "images_per_second"),
     ]
     assert history["epoch"].to_list() == [1, 2, 3]
+    assert set(history["image_size"]) == {"16x12"}
     assert finished.run_ids() == ["whole"]
 
 
@@ -116,18 +137,33 @@ def test_the_saved_model_is_the_best_epoch(finished: Workspace) -> None:
     history = read_history(finished, "whole")
     best = history.row(int(history["val_accuracy"].arg_max() or 0), named=True)
     assert saved.description["metrics"] == {key: best[key] for key in ("epoch", "val_accuracy", "val_loss")}
-    assert (saved.class_names, saved.image_size) == (("dark", "light"), (16, 12))
+    assert (saved.outputs.class_names, saved.image_size) == (("dark", "light"), (16, 12))
     labels = pl.read_parquet(finished.labels / "labels.parquet").filter(pl.col("split") == "val")
     images = read_prepared(finished).images[labels["image_index"].to_numpy()]
-    chosen = np.asarray(saved.model.predict_on_batch(images)).argmax(axis=1)
-    wanted = (labels["label"] == "light").to_numpy()
-    assert (chosen == wanted).mean() == pytest.approx(best["val_accuracy"])
+    probs = np.asarray(saved.model.predict_on_batch({"pixels": images})[PRODUCT])
+    wanted = (labels["label"] == "light").to_numpy().astype(int)
+    assert (probs.argmax(axis=1) == wanted).mean() == pytest.approx(best["val_accuracy"])
+    assert -np.log(probs[np.arange(len(wanted)), wanted]).mean() == pytest.approx(best["val_loss"], rel=1e-4)
+
+
+def test_the_description_says_what_was_learnt_from(finished: Workspace) -> None:
+    description = load_saved(finished.run("whole")).description
+    labelled = read_labelled(finished)
+    counts = labelled.of_split("train")["label"].value_counts().sort("label")["count"].to_list()
+    assert description["train_counts"] == {PRODUCT: counts}
+    assert description["labels_digest"] == labelled.digest
+    assert (description["run_id"], description["label_name"]) == ("whole", labelled.schema.label_name)
+    assert description["flip_average"] is CONFIG.flip_average
+    # Too few items to promise a precision, but a temperature there is.
+    assert list(description["calibration"]) == ["photograph"]
+    assert description["calibration"]["photograph"]["temperatures"][PRODUCT] > 0
+    assert set(description["calibration"]["photograph"]["thresholds"].values()) == {None}
 
 
 @pytest.mark.parametrize("epochs", [1, 2])
 def test_a_stopped_training_ends_as_if_nothing_had_happened(finished: Workspace, epochs: int) -> None:
     run_id = f"stopped-{epochs}"
-    interrupt(finished, CONFIG, run_id, epochs)
+    interrupt(finished, run_id, epochs)
     assert (finished.run(run_id) / "checkpoint" / FILE).is_file()
     assert run_id not in finished.run_ids()
     train(finished, CONFIG, run_id=run_id, resume=True)
@@ -139,26 +175,26 @@ def test_a_stopped_training_ends_as_if_nothing_had_happened(finished: Workspace,
         np.testing.assert_array_equal(resumed[name], weight, err_msg=name)
 
 
-def test_a_seed_changes_the_weights(finished: Workspace) -> None:
-    train(finished, dataclasses.replace(CONFIG, seed=2, epochs=1), run_id="seed-2")
-    train(finished, dataclasses.replace(CONFIG, seed=3, epochs=1), run_id="seed-3")
-    second, third = (
-        load_file(finished.run(name) / "model.safetensors")["dense/kernel"] for name in ("seed-2", "seed-3")
-    )
-    assert not np.allclose(second, third)
+def test_a_seed_changes_the_weights(workspace: Workspace) -> None:
+    def start(seed: int) -> Any:
+        config = dataclasses.replace(CONFIG, seed=seed)
+        learner = build_learner(read_labelled(workspace), config, workspace.run("run") / "checkpoint")
+        return read_weights(learner.model)["dense/kernel"]
+
+    second = start(2)
+    np.testing.assert_array_equal(start(2), second)
+    assert not np.allclose(start(3), second)
 
 
-def test_a_resume_with_other_settings_names_them(workspace: Workspace) -> None:
-    interrupt(workspace, CONFIG, "run")
+def test_a_resume_with_other_settings_names_them(unfinished: Workspace) -> None:
     with pytest.raises(WorkspaceError, match=r"batch_size.*epochs"):
-        train(workspace, dataclasses.replace(CONFIG, batch_size=4, epochs=4), run_id="run", resume=True)
+        train(unfinished, dataclasses.replace(CONFIG, batch_size=8, epochs=4), run_id="run", resume=True)
 
 
-def test_a_resume_with_other_labels_is_refused(tmp_path: Path) -> None:
-    interrupt(make_workspace(tmp_path), CONFIG, "run")
-    place = make_workspace(tmp_path, labels=("night", "day"))
+def test_a_resume_with_other_labels_is_refused(unfinished: Workspace) -> None:
+    make_workspace(unfinished.root, labels=("night", "day"))
     with pytest.raises(WorkspaceError, match=r"labels.*without --resume"):
-        train(place, CONFIG, run_id="run", resume=True)
+        train(unfinished, CONFIG, run_id="run", resume=True)
 
 
 def test_a_resume_of_nothing_is_refused(workspace: Workspace) -> None:
@@ -166,52 +202,80 @@ def test_a_resume_of_nothing_is_refused(workspace: Workspace) -> None:
         train(workspace, CONFIG, resume=True)
 
 
-def test_a_cut_checkpoint_is_refused(workspace: Workspace) -> None:
-    interrupt(workspace, CONFIG, "run")
-    path = workspace.run("run") / "checkpoint" / FILE
+def test_a_cut_checkpoint_is_refused(unfinished: Workspace) -> None:
+    path = unfinished.run("run") / "checkpoint" / FILE
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(WorkspaceError, match="checkpoint cannot be read"):
-        train(workspace, CONFIG, run_id="run", resume=True)
+        train(unfinished, CONFIG, run_id="run", resume=True)
 
 
-def test_a_finished_run_is_not_trained_again(finished: Workspace) -> None:
+def test_a_finished_run_is_not_trained_again(finished: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage, "build_learner", None)
     again = train(finished, CONFIG, run_id="whole")
     assert again.skipped
-    assert again.counts["best_epoch"] in {1, 2, 3}
+    assert again.counts["kept_epoch"] == load_saved(again.folder).description["metrics"]["epoch"]
 
 
 def test_a_kill_while_a_run_is_replaced_leaves_no_run_that_is_half_old(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+    finished: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = dataclasses.replace(CONFIG, epochs=1)
-    train(workspace, config, run_id="run")
+    place = Workspace.at(shutil.copytree(finished.root, tmp_path / "w"))
+    other = dataclasses.replace(CONFIG, epochs=1, seed=5)
 
     def kill(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(stage, "write_text", kill)
-    with pytest.raises(KeyboardInterrupt):
-        train(workspace, dataclasses.replace(config, seed=5), run_id="run")
-    assert read_manifest(workspace.run("run")) is None
-    monkeypatch.undo()
-    train(workspace, dataclasses.replace(config, seed=5), run_id="run", resume=True)
-    assert read_json(workspace.run("run") / "manifest.json")["settings"]["seed"] == 5
+    with monkeypatch.context() as patched:
+        patched.setattr(stage, "write_text", kill)
+        with pytest.raises(KeyboardInterrupt):
+            train(place, other, run_id="whole")
+    assert read_manifest(place.run("whole")) is None
+    train(place, other, run_id="whole", resume=True)
+    assert read_json(place.run("whole") / "manifest.json")["settings"]["seed"] == 5
 
 
-def fix_figures(monkeypatch: pytest.MonkeyPatch, accuracies: list[float], loss: float = 1.0) -> None:
-    """Take these validation accuracies in the place of a real epoch's."""
+def fix_figures(
+    monkeypatch: pytest.MonkeyPatch, accuracies: list[float], loss: float = 1.0, small_epochs: int = 0
+) -> None:
+    """Take these validation accuracies in the place of a real epoch's, which leaves its number in a weight."""
 
-    def run_epoch(_: object, epoch: int) -> dict[str, Any]:
+    def run_epoch(self: Learner, epoch: int) -> dict[str, Any]:
+        self.model.get_layer(PRODUCT).bias.assign([epoch, epoch])
         figures = {"loss": loss, "accuracy": 0.5, "val_loss": 1.0, "val_accuracy": accuracies[epoch - 1]}
-        return {"epoch": epoch, **figures, "learning_rate": 0.01, "seconds": 1.0, "images_per_second": 20.0}
+        size = "8x6" if epoch <= small_epochs else "16x12"
+        return {
+            "epoch": epoch,
+            "image_size": size,
+            **figures,
+            "learning_rate": 0.01,
+            "seconds": 1.0,
+            "images_per_second": 20.0,
+        }
 
-    monkeypatch.setattr(stage._Training, "_run_epoch", run_epoch)
+    monkeypatch.setattr(Learner, "_run_epoch", run_epoch)
 
 
-def test_of_equal_epochs_the_earliest_is_kept(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    fix_figures(monkeypatch, [0.5, 0.75, 0.75])
-    result = train(workspace, CONFIG)
-    assert (result.counts["best_epoch"], result.counts["val_accuracy"]) == (2, 0.75)
+@pytest.mark.parametrize(
+    ("keep", "accuracies", "kept"),
+    [("best", [0.5, 0.75, 0.75], 2), ("best", [0.0] * 3, 1), ("last", [0.9, 0.5, 0.1], 3)],
+)
+def test_of_equal_epochs_the_earliest_is_kept_or_the_last_where_that_is_asked_for(
+    workspace: Workspace,
+    monkeypatch: pytest.MonkeyPatch,
+    keep: Literal["best", "last"],
+    accuracies: list[float],
+    kept: int,
+) -> None:
+    fix_figures(monkeypatch, accuracies)
+    result = train(workspace, dataclasses.replace(CONFIG, keep=keep))
+    assert (result.counts["kept_epoch"], result.counts["val_accuracy"]) == (kept, accuracies[kept - 1])
+    assert load_file(result.folder / "model.safetensors")[f"{PRODUCT}/bias"].tolist() == [kept, kept]
+
+
+def test_the_best_epoch_is_one_on_whole_photographs(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    fix_figures(monkeypatch, [0.9, 0.5, 0.4], small_epochs=1)
+    result = train(workspace, dataclasses.replace(CONFIG, keep="best"))
+    assert (result.counts["kept_epoch"], result.counts["val_accuracy"]) == (2, 0.5)
 
 
 def test_a_training_that_diverges_says_so(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,6 +305,20 @@ def test_a_class_without_training_items_is_no_error(tmp_path: Path) -> None:
     result = train(place, dataclasses.replace(CONFIG, epochs=1))
     assert result.counts["classes"] == 4
     assert result.folder.name == name_run(CONFIG) == "capstone-color-1"
+
+
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [
+        (TrainConfig(architecture="residual"), "residual-color-0"),
+        (TrainConfig(architecture="residual", target="label", color_mode="gray", seed=7), "residual-label-gray-7"),
+        (TrainConfig(architecture="capstone", target="all"), "capstone-all-color-0"),
+        (TrainConfig(architecture="capstone", target="label", with_names=True), "capstone-names-color-0"),
+        (TrainConfig(architecture="residual", target="../Base colour"), "residual-.._Base_colour-color-0"),
+    ],
+)
+def test_a_run_is_named_after_what_is_unusual_in_its_settings(config: TrainConfig, name: str) -> None:
+    assert name_run(config) == name
 
 
 def test_bfloat16_keeps_float32_weights_and_gray_learns_too(workspace: Workspace) -> None:

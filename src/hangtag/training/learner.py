@@ -124,8 +124,10 @@ class Learner:
                     received=self.config.learning_rate,
                 )
             state.history.append(line)
-            best = state.history[state.kept_epoch - 1]["val_accuracy"] if state.kept_epoch else -1.0
-            if self.config.keep == "last" or line["val_accuracy"] > best:
+            kept = state.history[state.kept_epoch - 1]
+            is_better = line["val_accuracy"] > kept["val_accuracy"] or not state.kept_epoch
+            # The network is for whole photographs: figures on smaller ones do not count beside theirs.
+            if self.config.keep == "last" or is_better or line["image_size"] != kept["image_size"]:
                 state.kept_epoch, state.kept_weights = state.epoch, self._read_judged_weights()
             write_checkpoint(self.checkpoint, self.model, self.average, state, self.identity)
 
