@@ -1,4 +1,4 @@
-"""A compact residual network for small photographs: a stem that halves the sides, four stages, global pooling."""
+"""A compact residual network for small photographs: a stem that looks at every pixel, four stages, global pooling."""
 
 from typing import Any
 
@@ -10,16 +10,23 @@ MOMENTUM = 0.9
 
 
 def build_residual(
-    pixels: Any, dtype: Any = None, *, widths: tuple[int, ...], depths: tuple[int, ...], dropout: float
+    pixels: Any,
+    dtype: Any = None,
+    *,
+    stem: tuple[int, ...],
+    widths: tuple[int, ...],
+    depths: tuple[int, ...],
+    dropout: float,
 ) -> Any:
     """Build residual blocks of two convolutions, the later stages on half the sides and with more channels.
 
     Source: He et al., *Deep Residual Learning for Image Recognition*, 2016; shortcuts that average before they
-    project are from He et al., *Bag of Tricks for Image Classification*, 2019.
+    project, and a stem of small convolutions, are from He et al., *Bag of Tricks for Image Classification*, 2019.
 
     Args:
         pixels: A Keras tensor (n, H, W, 3 or 1), 0 to 1.
         dtype: The policy of the layers, such as `mixed_bfloat16`; None takes Keras's default.
+        stem: Channels of the convolutions that come first, at every pixel; few, for pixels are many.
         widths: Channels of each stage.
         depths: Blocks of each stage.
         dropout: The share of features left out in training.
@@ -28,8 +35,11 @@ def build_residual(
         The features that a head reads, (n, widths[-1]).
     """
     layers = import_keras().layers
-    x = layers.Conv2D(widths[0], 5, strides=2, padding="same", use_bias=False, name="stem", dtype=dtype)(pixels)
-    x = _activate(normalize(x, name="stem_norm", dtype=dtype, momentum=MOMENTUM), "stem_relu", dtype)
+    x = pixels
+    for place, width in enumerate((*stem, widths[0]), start=1):
+        x = _convolve(x, width, 2 if place > len(stem) else 1, f"stem_conv{place}", dtype)
+        x = normalize(x, name=f"stem_norm{place}", dtype=dtype, momentum=MOMENTUM)
+        x = _activate(x, f"stem_relu{place}", dtype)
     for stage, (width, depth) in enumerate(zip(widths, depths, strict=True), start=1):
         for block in range(1, depth + 1):
             strides = 2 if stage > 1 and block == 1 else 1
@@ -48,21 +58,26 @@ def _build_block(x: Any, width: int, strides: int, name: str, dtype: Any) -> Any
         shortcut = layers.Dense(width, use_bias=False, name=f"{name}_project", dtype=dtype)(shortcut)
         shortcut = normalize(shortcut, name=f"{name}_project_norm", dtype=dtype, momentum=MOMENTUM)
     for half in (1, 2):
-        x = layers.Conv2D(
-            width,
-            3,
-            strides=strides if half == 1 else 1,
-            padding="same",
-            use_bias=False,
-            kernel_initializer="he_normal",
-            name=f"{name}_conv{half}",
-            dtype=dtype,
-        )(x)
+        x = _convolve(x, width, strides if half == 1 else 1, f"{name}_conv{half}", dtype)
         x = normalize(x, name=f"{name}_norm{half}", dtype=dtype, momentum=MOMENTUM)
         if half == 1:
             x = _activate(x, f"{name}_relu1", dtype)
     x = layers.Add(name=f"{name}_add", dtype=dtype)([shortcut, x])
     return _activate(x, f"{name}_relu2", dtype)
+
+
+def _convolve(x: Any, width: int, strides: int, name: str, dtype: Any) -> Any:
+    convolution = import_keras().layers.Conv2D(
+        width,
+        3,
+        strides=strides,
+        padding="same",
+        use_bias=False,
+        kernel_initializer="he_normal",
+        name=name,
+        dtype=dtype,
+    )
+    return convolution(x)
 
 
 def _activate(x: Any, name: str, dtype: Any) -> Any:
