@@ -75,9 +75,9 @@ def test_every_architecture_is_described() -> None:
 
 def test_gray_and_smaller_photographs_cost_less() -> None:
     color, gray = (describe_architectures((16, 12), mode)[0] for mode in ("color", "gray"))
-    # The stem: 5 x 5 x 32 products less for each of two channels, at a quarter of the places.
-    assert color["flops"] - gray["flops"] == 2 * (25 * 32 * 2) * (8 * 6)
-    assert color["parameters"] - gray["parameters"] == 25 * 32 * 2
+    # The stem begins with 3 x 3 x 16 products less for each of two channels, at every place.
+    assert color["flops"] - gray["flops"] == 2 * (9 * 16 * 2) * (16 * 12)
+    assert color["parameters"] - gray["parameters"] == 9 * 16 * 2
 
 
 @pytest.mark.parametrize("image_size", [(7, 60), (80, 321)])
