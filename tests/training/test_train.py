@@ -278,6 +278,18 @@ def test_the_best_epoch_is_one_on_whole_photographs(workspace: Workspace, monkey
     assert (result.counts["kept_epoch"], result.counts["val_accuracy"]) == (2, 0.5)
 
 
+def test_a_training_begins_on_small_photographs_and_gives_a_model_for_whole_ones(workspace: Workspace) -> None:
+    config = dataclasses.replace(CONFIG, architecture="residual-small", start_scale=0.5)
+    train(workspace, config, run_id="growing")
+    assert read_history(workspace, "growing")["image_size"].to_list() == ["8x8", "16x12", "16x12"]
+    assert load_saved(workspace.run("growing")).image_size == (16, 12)
+
+
+def test_the_capstone_has_whole_photographs_alone(workspace: Workspace) -> None:
+    train(workspace, dataclasses.replace(CONFIG, epochs=2, start_scale=0.5), run_id="whole")
+    assert read_history(workspace, "whole")["image_size"].to_list() == ["16x12", "16x12"]
+
+
 def test_a_training_that_diverges_says_so(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     fix_figures(monkeypatch, [0.5, 0.5, 0.5], loss=float("nan"))
     with pytest.raises(SettingsError, match=r"epoch 1 .*smaller --learning-rate"):
