@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from hangtag.models.registry import ARCHITECTURES
 from hangtag.reporting.numbers import format_share
 from hangtag.training.targets import ALL, LABEL
 
@@ -77,9 +78,16 @@ def _describe_items(settings: Settings) -> list[str]:
     ]
     balance = settings.get("balance")
     return [
-        *([f"rare classes shown more often (balance {balance:g} of 1)"] if balance else []),
+        *([f"rare products shown more often (balance {balance:g} of 1)"] if balance else []),
         f"photographs {', '.join(varied)}" if varied else "photographs as they are",
+        *_describe_start(settings),
     ]
+
+
+def _describe_start(settings: Settings) -> list[str]:
+    scale, network = settings.get("start_scale", 1), ARCHITECTURES.get(settings.get("architecture", ""))
+    is_growing = scale < 1 and network is not None and network.takes_any_size
+    return [f"begun on photographs of {format_share(scale, 0)} of the sides"] if is_growing else []
 
 
 def _describe_end(settings: Settings) -> list[str]:
