@@ -26,7 +26,7 @@ def main() -> None:
     runs = {run_id: read_json(place.evaluation(run_id) / "report.json") for run_id in place.run_ids()}
     parts = [
         tabulate_splits(runs),
-        *(tabulate_levels(place, runs, split) for split in ("val", "test")),
+        *(tabulate_levels(place, runs, split) for split in ("val", "test") if _is_judged(runs, split)),
         tabulate_epochs(place),
         tabulate_classes(runs),
     ]
@@ -38,8 +38,8 @@ def tabulate_splits(runs: dict[str, dict[str, Any]]) -> Iterator[str]:
     yield "| run | split | items | loss | accuracy [95 %] | macro-F1 [95 %] | top 3 | ECE |"
     yield "| --- | --- | --- | --- | --- | --- | --- | --- |"
     for run_id, report in runs.items():
-        for split, name in SPLITS.items():
-            figures = report["splits"][split]
+        for split in report["splits"]:
+            name, figures = SPLITS[split], report["splits"][split]
             interval = figures["confidence_interval"]
             accuracy, macro_f1 = (
                 f"{figures[key]:.4f} [{interval[key][0]:.4f}, {interval[key][1]:.4f}]"
@@ -76,6 +76,11 @@ def tabulate_levels(place: Workspace, runs: dict[str, dict[str, Any]], split: st
             )
 
 
+def _is_judged(runs: dict[str, dict[str, Any]], split: str) -> bool:
+    """Say whether all runs were judged on a split."""
+    return all(split in report["splits"] for report in runs.values())
+
+
 def _describe_mean(values: list[float]) -> str:
     if len(values) == 1:
         return f"{values[0]:.4f}"
@@ -95,11 +100,12 @@ def tabulate_epochs(place: Workspace) -> Iterator[str]:
 
 def tabulate_classes(runs: dict[str, dict[str, Any]]) -> Iterator[str]:
     """Give each class's F1 on validation and hold-out."""
-    yield f"| class | {' | '.join(f'{run_id}, {name}' for run_id in runs for name in ('validation', 'hold-out'))} |"
-    yield "| --- |" + " --- |" * (2 * len(runs))
+    splits = [split for split in ("val", "test") if _is_judged(runs, split)]
+    yield f"| class | {' | '.join(f'{run_id}, {SPLITS[split]}' for run_id in runs for split in splits)} |"
+    yield "| --- |" + " --- |" * (len(splits) * len(runs))
     for label in next(iter(runs.values()))["class_names"]:
         cells = [
-            f"{report['splits'][s]['classes'][label]['f1']:.3f}" for report in runs.values() for s in ("val", "test")
+            f"{report['splits'][split]['classes'][label]['f1']:.3f}" for report in runs.values() for split in splits
         ]
         yield f"| {label} | {' | '.join(cells)} |"
 

@@ -145,7 +145,7 @@ class TrainConfig:
     color_mode: ColorMode = setting("color", "Learn from color or gray pixels.")
     with_names: bool = setting(False, "Read the products' names too, not the photographs alone.")
     hide_names: float = setting(0.5, "The share of names hidden in training, so that a photograph alone serves too.")
-    epochs: int = setting(10, "Passes over the training items.")
+    epochs: int = setting(8, "Passes over the training items.")
     batch_size: int = setting(64, "Items a step.")
     optimizer: Literal["muon", "adamw", "sgd"] = setting("muon", "Which way steps go.")
     learning_rate: float = setting(0.005, "The largest step size.")

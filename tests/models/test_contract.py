@@ -162,21 +162,22 @@ def test_the_capstone_has_the_shapes_of_its_summary_table() -> None:
 
 
 @pytest.mark.parametrize(
-    ("architecture", "stem", "blocks"), [("residual", [16, 24], (1, 2, 2, 2)), ("residual-small", [16], (1, 1, 1, 1))]
+    ("architecture", "stem", "widths"),
+    [("residual", [16, 24], (48, 96, 192, 288)), ("residual-small", [16], (32, 64, 128, 192))],
 )
 def test_a_residual_network_has_four_stages_of_its_widths(
-    architecture: str, stem: list[int], blocks: tuple[int, ...]
+    architecture: str, stem: list[int], widths: tuple[int, ...]
 ) -> None:
     model = build_model(architecture, image_size=(80, 60), heads={"product": 30}, color_mode="color")
     layers = {layer["name"]: layer for layer in describe_model(model)["layers"]}
     for place, width in enumerate(stem, start=1):
         assert layers[f"stem_relu{place}"]["output_shape"] == [80, 60, width]
-    assert layers[f"stem_relu{len(stem) + 1}"]["output_shape"] == [40, 30, 32]
-    ends = [layers[f"stage{stage}_{count}_relu2"]["output_shape"] for stage, count in enumerate(blocks, start=1)]
-    assert ends == [[40, 30, 32], [20, 15, 64], [10, 8, 128], [5, 4, 192]]
-    for stage, count in enumerate(blocks, start=1):
-        assert f"stage{stage}_{count + 1}_relu2" not in layers
-    assert layers["product"]["parameters"] == 192 * 30 + 30
+    assert layers[f"stem_relu{len(stem) + 1}"]["output_shape"] == [40, 30, widths[0]]
+    ends = [layers[f"stage{stage}_1_relu2"]["output_shape"] for stage in (1, 2, 3, 4)]
+    sides = ([40, 30], [20, 15], [10, 8], [5, 4])
+    assert ends == [[*side, width] for side, width in zip(sides, widths, strict=True)]
+    assert not [name for name in layers if name.startswith("stage") and "_2_" in name]
+    assert layers["product"]["parameters"] == widths[-1] * 30 + 30
 
 
 @pytest.mark.parametrize("image_size", [(8, 8), (9, 13), (17, 31)])

@@ -31,12 +31,12 @@ class Architecture:
 
 ARCHITECTURES: dict[str, Architecture] = {
     "residual": Architecture(
-        partial(build_residual, stem=(16, 24), widths=(32, 64, 128, 192), depths=(1, 2, 2, 2), dropout=0.1),
-        "the default: seven blocks",
+        partial(build_residual, stem=(16, 24), widths=(48, 96, 192, 288), depths=(1, 1, 1, 1), dropout=0.1),
+        "the default: four wide blocks",
     ),
     "residual-small": Architecture(
         partial(build_residual, stem=(16,), widths=(32, 64, 128, 192), depths=(1, 1, 1, 1), dropout=0.1),
-        "quicker: four blocks",
+        "quicker: four narrow blocks",
     ),
     "capstone": Architecture(build_capstone, "to reproduce the capstone report", takes_any_size=False),
 }
