@@ -47,7 +47,7 @@ def test_a_cosine_without_warmup_begins_at_its_largest() -> None:
 @pytest.mark.parametrize("steps", [1, 2, 5])
 def test_a_training_of_few_steps_has_step_sizes_too(schedule: Any, steps: int) -> None:
     for warmup in (0.0, 0.15, 0.99):
-        sizes = list_sizes(TrainConfig(schedule=schedule, warmup=warmup), steps)
+        sizes = list_sizes(TrainConfig(schedule=schedule, warmup=warmup, learning_rate=0.003), steps)
         assert np.isfinite(sizes).all()
         assert 0 <= min(sizes) <= max(sizes) <= 0.0030001
 
