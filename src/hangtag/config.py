@@ -154,7 +154,7 @@ class TrainConfig:
     momentum: float = setting(0.9, "SGD's momentum.")
     weight_decay: float = setting(0.05, "How strongly weights are drawn to zero.")
     label_smoothing: float = setting(0.05, "The share of certainty spread over all classes.")
-    balance: float = setting(0.3, "Show rare classes more often: 0 as they are, 1 all classes alike.")
+    balance: float = setting(0.3, "Show rare products more often: 0 as they are, 1 all alike.")
     attribute_weight: float = setting(0.1, "What an attribute counts in the loss; the label with its levels is 1.")
     flip: bool = setting(True, "Flip training photographs left to right at random.")
     shift: int = setting(5, "Shift them by up to so many pixels.")
