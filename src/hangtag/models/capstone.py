@@ -6,7 +6,7 @@ from hangtag.models.backend import import_keras
 from hangtag.models.normalization import normalize
 
 
-def build_capstone(pixels: Any, dtype: Any = None) -> Any:
+def build_capstone(pixels: Any, dtype: Any = None) -> list[Any]:
     """Build two blocks of paired convolutions and one wide dense layer.
 
     At 80 x 60 and with a head of 30 classes it has 9,914,686 parameters in colour and 9,914,110 in gray,
@@ -17,7 +17,7 @@ def build_capstone(pixels: Any, dtype: Any = None) -> Any:
         dtype: The policy of the layers, such as `mixed_bfloat16`; None takes Keras's default.
 
     Returns:
-        The features that a head reads, (n, 512).
+        The features that a head reads, (n, 512), of its one member.
     """
     layers = import_keras().layers
     x = pixels
@@ -31,4 +31,4 @@ def build_capstone(pixels: Any, dtype: Any = None) -> Any:
     x = layers.Flatten(name="flatten", dtype=dtype)(x)
     x = layers.Dense(512, activation="relu", name="dense", dtype=dtype)(x)
     x = normalize(x, name="norm_dense", dtype=dtype)
-    return layers.Dropout(0.25, name="dropout_dense", dtype=dtype)(x)
+    return [layers.Dropout(0.25, name="dropout_dense", dtype=dtype)(x)]

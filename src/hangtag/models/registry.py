@@ -1,6 +1,6 @@
 """The architectures by name, and the heads that every one of them gets."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -9,6 +9,7 @@ from hangtag.config import ColorMode
 from hangtag.errors import ModelError
 from hangtag.models.backend import import_keras
 from hangtag.models.capstone import build_capstone
+from hangtag.models.ensemble import average_members
 from hangtag.models.preprocessing import build_preprocessing
 from hangtag.models.residual import build_residual
 from hangtag.models.words import MAX_WORDS, build_word_features
@@ -19,7 +20,8 @@ class Architecture:
     """A network that can be asked for by name.
 
     Attributes:
-        build: Takes pixels, 0 to 1, and the policy of the layers, and gives the features that heads read.
+        build: Takes pixels, 0 to 1, and the policy of the layers, and gives the features that heads read, (n, width)
+            for each member of an ensemble.
         purpose: What it is for, in a few words, as `hangtag models` shows it.
         takes_any_size: Whether the same weights serve photographs of every size.
     """
@@ -31,8 +33,16 @@ class Architecture:
 
 ARCHITECTURES: dict[str, Architecture] = {
     "residual": Architecture(
-        partial(build_residual, stem=(16, 24), widths=(48, 96, 192, 288), depths=(1, 1, 1, 1), dropout=0.1),
-        "the default: four wide blocks",
+        partial(
+            build_residual,
+            stem=(16, 24),
+            widths=(48, 96, 192, 288),
+            depths=(1, 1, 1, 1),
+            dropout=0.1,
+            members=2,
+            shared=1,
+        ),
+        "the default: two of four wide blocks",
     ),
     "residual-small": Architecture(
         partial(build_residual, stem=(16,), widths=(32, 64, 128, 192), depths=(1, 1, 1, 1), dropout=0.1),
@@ -90,14 +100,33 @@ def build_model(
         )
     keras = import_keras()
     inputs = {"pixels": keras.Input((*(image_size or (None, None)), 3), dtype="uint8", name="pixels")}
-    features = ARCHITECTURES[architecture].build(build_preprocessing(inputs["pixels"], color_mode), dtype)
+    members = ARCHITECTURES[architecture].build(build_preprocessing(inputs["pixels"], color_mode), dtype)
     if num_words:
         inputs["words"] = keras.Input((MAX_WORDS,), dtype="int32", name="words")
-        word_features = build_word_features(inputs["words"], num_words)
-        features = keras.layers.Concatenate(name="pixels_and_words", dtype="float32")([features, word_features])
-    # The softmax is computed in float32: bfloat16 has eight bits, too few for a loss.
-    outputs = {
-        head: keras.layers.Dense(size, activation="softmax", name=head, dtype="float32")(features)
-        for head, size in heads.items()
-    }
+        members = _join_words(members, build_word_features(inputs["words"], num_words))
+    outputs = {head: _build_head(members, head, size) for head, size in heads.items()}
     return keras.Model(inputs, outputs, name=architecture)
+
+
+def _join_words(members: Sequence[Any], word_features: Any) -> list[Any]:
+    join = import_keras().layers.Concatenate
+    return [
+        join(name="_".join(["pixels_and_words", *_number(place, members)]), dtype="float32")([features, word_features])
+        for place, features in enumerate(members, start=1)
+    ]
+
+
+def _build_head(members: Sequence[Any], head: str, size: int) -> Any:
+    """Give each member a head of its own, and the mean of what they say."""
+    dense = import_keras().layers.Dense
+    # The softmax is computed in float32: bfloat16 has eight bits, too few for a loss.
+    probs = [
+        dense(size, activation="softmax", name="_".join([head, *_number(place, members)]), dtype="float32")(features)
+        for place, features in enumerate(members, start=1)
+    ]
+    return average_members(probs, head)
+
+
+def _number(place: int, members: Sequence[Any]) -> list[str]:
+    """Give what a member's layers are told apart by: nothing where there is one."""
+    return [f"member{place}"] if len(members) > 1 else []

@@ -17,7 +17,9 @@ def build_residual(
     widths: tuple[int, ...],
     depths: tuple[int, ...],
     dropout: float,
-) -> Any:
+    members: int = 1,
+    shared: int = 0,
+) -> list[Any]:
     """Build residual blocks of two convolutions, the later stages on half the sides and with more channels.
 
     Source: He et al., *Deep Residual Learning for Image Recognition*, 2016; shortcuts that average before they
@@ -30,9 +32,12 @@ def build_residual(
         widths: Channels of each stage.
         depths: Blocks of each stage.
         dropout: The share of features left out in training.
+        members: Networks that learn side by side, each with weights and a head of its own.
+        shared: The stages that they have in common, beside the stem. Source: Lee et al., *Why M Heads are Better
+            than One*, 2015.
 
     Returns:
-        The features that a head reads, (n, widths[-1]).
+        The features that a head reads, (n, widths[-1]), of each member.
     """
     layers = import_keras().layers
     x = pixels
@@ -40,12 +45,26 @@ def build_residual(
         x = _convolve(x, width, 2 if place > len(stem) else 1, f"stem_conv{place}", dtype)
         x = normalize(x, name=f"stem_norm{place}", dtype=dtype, momentum=MOMENTUM)
         x = _activate(x, f"stem_relu{place}", dtype)
-    for stage, (width, depth) in enumerate(zip(widths, depths, strict=True), start=1):
+    stages = list(zip(widths, depths, strict=True))
+    x = _build_stages(x, stages[:shared], 1, "", dtype)
+    names = [f"member{place}_" for place in range(1, members + 1)] if members > 1 else [""]
+    ends = [_build_stages(x, stages[shared:], shared + 1, name, dtype) for name in names]
+    pooled = [
+        layers.GlobalAveragePooling2D(name=f"{name}pool", dtype="float32")(end)
+        for name, end in zip(names, ends, strict=True)
+    ]
+    return [
+        layers.Dropout(dropout, name=f"{name}dropout", dtype="float32")(features)
+        for name, features in zip(names, pooled, strict=True)
+    ]
+
+
+def _build_stages(x: Any, stages: list[tuple[int, int]], first: int, prefix: str, dtype: Any) -> Any:
+    for stage, (width, depth) in enumerate(stages, start=first):
         for block in range(1, depth + 1):
             strides = 2 if stage > 1 and block == 1 else 1
-            x = _build_block(x, width, strides, f"stage{stage}_{block}", dtype)
-    x = layers.GlobalAveragePooling2D(name="pool", dtype="float32")(x)
-    return layers.Dropout(dropout, name="dropout", dtype="float32")(x)
+            x = _build_block(x, width, strides, f"{prefix}stage{stage}_{block}", dtype)
+    return x
 
 
 def _build_block(x: Any, width: int, strides: int, name: str, dtype: Any) -> Any:

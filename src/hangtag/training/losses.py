@@ -6,6 +6,7 @@ import numpy as np
 
 from hangtag.config import TrainConfig
 from hangtag.models.backend import import_keras
+from hangtag.models.ensemble import LEAST
 from hangtag.models.outputs import PRODUCT, Outputs
 
 LEAST_PROBABILITY = 1e-7
@@ -15,15 +16,13 @@ def build_losses(outputs: Outputs, config: TrainConfig) -> tuple[dict[str, Any],
     """Give each head's loss, the cross-entropy in nats, and its weight in their sum.
 
     A row of wanted probabilities that are all zero, of an item without a value, costs nothing and teaches nothing.
-    Keras's own loss alone would not do: TensorFlow's kernel for it takes for granted that they add up to 1, and
-    would draw all scores of such an item down without end.
+    Keras's own loss would not do: it makes probabilities add up to 1 first, which those of an ensemble in training
+    must not (see `hangtag.models.ensemble`), and TensorFlow's kernel for it takes for granted that the wanted ones do.
     """
-    keras = import_keras()
+    ops = import_keras().ops
 
     def cross_entropy(wanted: Any, probs: Any) -> Any:
-        total = keras.ops.sum(wanted, axis=-1)
-        filled = wanted + keras.ops.expand_dims(1 - total, -1) / wanted.shape[-1]
-        return keras.losses.categorical_crossentropy(filled, probs) * total
+        return -ops.sum(wanted * ops.log(ops.maximum(probs, LEAST)), axis=-1)
 
     losses = dict.fromkeys(outputs.heads, cross_entropy)
     weights = {head: 1.0 if head == PRODUCT else config.attribute_weight for head in outputs.heads}
