@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from hangtag import __version__, config
-from hangtag.errors import HangtagError, SettingsError
+from hangtag.errors import CatalogError, HangtagError, SettingsError
 from hangtag.flags import (
     CatalogArgument,
     Command,
     DemoModesOption,
     FileOption,
+    ModelOption,
     ModesOption,
     PresetOption,
     RunsOption,
@@ -29,6 +30,7 @@ from hangtag.flags import (
 from hangtag.workspace import Workspace
 
 if TYPE_CHECKING:
+    from hangtag.inference.classifier import Classifier
     from hangtag.manifest import StageResult
 
 app = typer.Typer(
@@ -39,6 +41,8 @@ app = typer.Typer(
 )
 # What the disk refuses is no bug: a folder that may not be written to, a disk that is full.
 REFUSALS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
+# What the extra `train` brings along; classifying needs none of it.
+TRAIN_PACKAGES = {"jinja2", "joblib", "keras", "matplotlib", "plotly", "polars", "scipy", "sklearn", "snowballstemmer"}
 # A chain trains once for each of its --color-modes and --seeds; these flags of `train` are other names of those.
 IN_CHAIN = ("color_mode", "seed")
 
@@ -346,6 +350,91 @@ def models(
     typer.echo(describe_architectures(describe(size, color_mode), size, color_mode))
 
 
+@_command(config.ExportConfig)
+def export(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A finished run.")],
+    settings: dict[str, Any],
+    to: Annotated[Path, typer.Option("--to", metavar="FOLDER", help="Where to write the model.")],
+    workspace: WorkspaceOption = Path("workspace"),
+    file: FileOption = None,
+) -> None:
+    """Write a model that needs no training code.
+
+    A folder for `hangtag classify` and `hangtag serve`, held against the run on real photographs.
+    Evaluate the run before, so that the model's card has its figures.
+    """
+    from hangtag.serving.export import export as stage
+
+    _show(stage(workspace, run, to, _resolve(config.ExportConfig, settings, file=file)))
+
+
+@_command(config.ClassifyConfig)
+def classify(
+    places: Annotated[list[Path], typer.Argument(metavar="PHOTOGRAPH...", help="Files, and folders of them.")],
+    settings: dict[str, Any],
+    model: ModelOption = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Write a .csv, .jsonl or .parquet file; after a stop, the same call goes on."
+        ),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    file: FileOption = None,
+) -> None:
+    """Say what photographs show.
+
+    Prints each photograph's label with its levels, or "not sure" where the confidence is not enough.
+    Needs no training and no workspace. Photographs that cannot be read are told, and stop nothing.
+    """
+    from hangtag.serving.classify import classify as stage
+    from hangtag.serving.classify import classify_to
+    from hangtag.summary import describe_tally
+
+    if json + csv + (output is not None) > 1:
+        raise SettingsError("There is one form of answer only.", allowed="Allowed: --json, --csv or --output.")
+    resolved = _resolve(config.ClassifyConfig, settings, file=file)
+    classifier = _load_classifier(model, os.cpu_count() or 1)
+    if output is None:
+        tally = stage(places, classifier, resolved, form="json" if json else "csv" if csv else "table")
+    else:
+        tally = classify_to(output, places, classifier, resolved)
+        typer.echo(f"classify: {describe_tally(tally)} · in {output}")
+    if not sum(tally.values()):
+        raise CatalogError("There is no photograph in these places.", received=[str(place) for place in places])
+    if tally["failed"]:
+        typer.echo(f"{tally['failed']:,} of {sum(tally.values()):,} could not be classified.", err=True)
+        if tally["failed"] == sum(tally.values()):
+            raise typer.Exit(2)
+
+
+@_command(config.ServeConfig)
+def serve(settings: dict[str, Any], model: ModelOption = None, file: FileOption = None) -> None:
+    """Answer over HTTP, and show a page.
+
+    POST /v1/classify takes photographs; / is a page to drop them on, /docs says what else there is.
+    Ctrl-C or SIGTERM answers what is waiting, then stops.
+    """
+    from hangtag.serving.serve import is_open_to_all
+    from hangtag.serving.serve import serve as stage
+
+    resolved = _resolve(config.ServeConfig, settings, file=file)
+    classifier = _load_classifier(model, resolved.workers or os.cpu_count() or 1)
+    if is_open_to_all(resolved):
+        typer.echo("Anybody who reaches this machine may ask: set HANGTAG_API_KEY to want a key.", err=True)
+    typer.echo(f"The page: http://{resolved.host}:{resolved.port}/", err=True)
+    stage(classifier, resolved)
+
+
+def _load_classifier(model: Path | None, streams: int) -> "Classifier":
+    from hangtag.inference.classifier import Classifier
+
+    if model is None:
+        raise SettingsError("No model is named.", hint="Export one with `hangtag export`, and name it with --model.")
+    return Classifier.load(model, streams=streams)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave with its exit code.
 
@@ -371,6 +460,13 @@ def _call(arguments: Sequence[str]) -> int:
         code = typer.main.get_command(app).main(arguments, prog_name="hangtag", standalone_mode=False) or 0
     except HangtagError as error:
         typer.echo(f"Error: {error}", err=True)
+        return 2
+    except ModuleNotFoundError as error:
+        package = str(error.name).partition(".")[0]
+        if package not in TRAIN_PACKAGES:
+            raise
+        hint = 'Install it with `pip install "hangtag[train]"`.'
+        typer.echo(f"Error: This command needs {package}, which is not installed. {hint}", err=True)
         return 2
     except OSError as error:
         if error.errno not in REFUSALS:

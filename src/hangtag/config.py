@@ -29,6 +29,17 @@ TEST_RULE_FORMS = (
     "'COLUMN>=NUMBER', 'COLUMN<=NUMBER'."
 )
 LOGIT_ADJUSTMENT_HELP = "Favour rare classes: 0 is best for accuracy, 1 where all classes count alike."
+WANTED_PRECISION_HELP = "The share of sure answers that is to be right; the others are not sure."
+# Settings of the service that count something and have no upper bound.
+LIMITS = (
+    "max_bytes",
+    "max_request_bytes",
+    "max_pixels",
+    "max_photos",
+    "max_waiting",
+    "max_requests_a_client",
+    "max_connections",
+)
 
 
 def setting(default: Any, help_text: str) -> Any:
@@ -43,6 +54,15 @@ def _require(holds: bool, what: str, allowed: str, received: object) -> None:
 
 def _check_logit_adjustment(value: float) -> None:
     _require(0 <= value <= 2, "logit_adjustment cannot be used.", "Allowed: 0 to 2.", value)
+
+
+def _check_wanted_precision(value: float) -> None:
+    _require(
+        value in WANTED_PRECISIONS,
+        "There is no threshold for this precision.",
+        f"Allowed: {', '.join(f'{each:g}' for each in WANTED_PRECISIONS)}.",
+        value,
+    )
 
 
 @dataclass(frozen=True)
@@ -163,6 +183,7 @@ class TrainConfig:
     start_scale: float = setting(
         0.5, "Begin on photographs with this share of the sides, and end on whole ones; capstone has whole ones alone."
     )
+    whole_share: float = setting(0.4, "The last share of the epochs, which sees whole photographs.")
     average: float = setting(0.998, "The share that an average of the weights keeps a step; 0 averages nothing.")
     keep: Literal["last", "best"] = setting("last", "The epoch to keep: the last, or the best one on val.")
     flip_average: bool = setting(True, "Predict from each photograph and its mirror image.")
@@ -187,12 +208,9 @@ class TrainConfig:
         for name in ("momentum", "warmup", "label_smoothing", "average", "zoom", "brightness"):
             value = getattr(self, name)
             _require(0 <= value < 1, f"{name} cannot be used.", "Allowed: 0 up to below 1.", value)
-        _require(
-            0 < self.start_scale <= 1,
-            "start_scale cannot be used.",
-            "Allowed: above 0, up to 1.",
-            self.start_scale,
-        )
+        for name in ("start_scale", "whole_share"):
+            value = getattr(self, name)
+            _require(0 < value <= 1, f"{name} cannot be used.", "Allowed: above 0, up to 1.", value)
         for name in ("balance", "hide_names", "weight_decay"):
             value = getattr(self, name)
             _require(0 <= value <= 1, f"{name} cannot be used.", "Allowed: 0 to 1.", value)
@@ -235,18 +253,61 @@ class PredictConfig:
     """Settings of `predict`."""
 
     items: Literal["unknown", "all"] = setting("unknown", "Predict the Unknown items, or all of them.")
-    wanted_precision: float = setting(0.95, "The share of sure answers that is to be right; the others are not sure.")
+    wanted_precision: float = setting(0.95, WANTED_PRECISION_HELP)
     logit_adjustment: float = setting(0.0, LOGIT_ADJUSTMENT_HELP)
 
     def __post_init__(self) -> None:
         """Check the values."""
         _check_logit_adjustment(self.logit_adjustment)
+        _check_wanted_precision(self.wanted_precision)
+
+
+@dataclass(frozen=True)
+class ClassifyConfig:
+    """Settings of `classify`."""
+
+    wanted_precision: float = setting(0.95, WANTED_PRECISION_HELP)
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        _check_wanted_precision(self.wanted_precision)
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """Settings of `export`."""
+
+    onnx: bool = setting(False, "Write network.onnx too, for other engines; needs tf2onnx.")
+
+
+@dataclass(frozen=True)
+class ServeConfig:
+    """Settings of `serve`."""
+
+    host: str = setting("127.0.0.1", "The address to listen on; 0.0.0.0 is every one of this machine.")
+    port: int = setting(8000, "The port to listen on.")
+    wanted_precision: float = setting(0.95, WANTED_PRECISION_HELP)
+    workers: int = setting(0, "Threads that classify; 0 is one a processor.")
+    max_bytes: int = setting(10_000_000, "Bytes of one photograph.")
+    max_request_bytes: int = setting(50_000_000, "Bytes of all photographs of one request.")
+    max_pixels: int = setting(40_000_000, "Pixels of one photograph; known before it is decoded.")
+    max_photos: int = setting(64, "Photographs of one request.")
+    max_waiting: int = setting(1024, "Photographs that may wait; more are refused with 503.")
+    max_requests_a_client: int = setting(128, "Requests at once from one address; more are refused with 429.")
+    max_connections: int = setting(1024, "Connections at once.")
+    timeout: float = setting(30.0, "Seconds for a request, its upload included.")
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        _check_wanted_precision(self.wanted_precision)
         _require(
-            self.wanted_precision in WANTED_PRECISIONS,
-            "There is no threshold for this precision.",
-            f"Allowed: {', '.join(f'{each:g}' for each in WANTED_PRECISIONS)}.",
-            self.wanted_precision,
+            0 <= self.port <= 65_535, "port cannot be used.", "Allowed: 0 to 65535; 0 takes a free one.", self.port
         )
+        _require(0 <= self.workers <= 1024, "workers cannot be used.", "Allowed: 0 to 1024.", self.workers)
+        _require(0 < self.timeout <= 3600, "timeout cannot be used.", "Allowed: above 0, up to 3600.", self.timeout)
+        for name in LIMITS:
+            value = getattr(self, name)
+            _require(value >= 1, f"{name} cannot be used.", "Allowed: 1 or more.", value)
 
 
 # Every stage's settings, in the order of the chain; a name that stands twice means the same in both.

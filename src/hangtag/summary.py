@@ -55,6 +55,11 @@ def _list_counts(counts: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
             yield f"{name} {describe_value(value)}"
 
 
+def describe_tally(tally: Mapping[str, int]) -> str:
+    """Give counts as `12,345 sure · 678 not sure`."""
+    return " · ".join(f"{count:,} {key.replace('_', ' ')}" for key, count in tally.items())
+
+
 def describe_value(value: object) -> str:
     """Give a count as people read it: 44,441 or 0.9132, yes or no, a list between commas."""
     match value:

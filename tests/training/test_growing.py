@@ -7,12 +7,15 @@ from hangtag.catalog.images import shrink
 from hangtag.training.growing import choose_size
 
 
-def list_sizes(epochs: int, start_scale: float, image_size: tuple[int, int] = (80, 60)) -> list[tuple[int, int]]:
-    return [choose_size(image_size, epoch, epochs, start_scale) for epoch in range(1, epochs + 1)]
+def list_sizes(
+    epochs: int, start_scale: float, image_size: tuple[int, int] = (80, 60), whole_share: float = 0.4
+) -> list[tuple[int, int]]:
+    return [choose_size(image_size, epoch, epochs, start_scale, whole_share) for epoch in range(1, epochs + 1)]
 
 
 def test_a_training_grows_in_three_steps_and_ends_on_whole_photographs() -> None:
     assert list_sizes(10, 0.5) == [(40, 30)] * 3 + [(56, 42)] * 3 + [(80, 60)] * 4
+    assert list_sizes(5, 0.5, whole_share=0.2) == [(40, 30)] * 2 + [(56, 42)] * 2 + [(80, 60)]
 
 
 def test_without_a_smaller_start_every_epoch_sees_whole_photographs() -> None:
@@ -21,8 +24,11 @@ def test_without_a_smaller_start_every_epoch_sees_whole_photographs() -> None:
 
 @pytest.mark.parametrize("epochs", range(1, 30))
 @pytest.mark.parametrize("start_scale", [0.01, 0.3, 0.99])
-def test_sizes_never_shrink_never_fall_below_the_least_and_end_whole(epochs: int, start_scale: float) -> None:
-    sizes = list_sizes(epochs, start_scale, (80, 9))
+@pytest.mark.parametrize("whole_share", [0.001, 0.4, 1.0])
+def test_sizes_never_shrink_never_fall_below_the_least_and_end_whole(
+    epochs: int, start_scale: float, whole_share: float
+) -> None:
+    sizes = list_sizes(epochs, start_scale, (80, 9), whole_share)
     assert sizes == sorted(sizes)
     assert sizes[-1] == (80, 9)
     assert min(min(size) for size in sizes) >= 8

@@ -10,13 +10,17 @@ import numpy.typing as npt
 
 from hangtag.catalog.images import Pixels
 from hangtag.errors import ModelError
+from hangtag.inference.answer import Answer, describe_answers
 from hangtag.inference.predictions import Predictions
 from hangtag.models.answers import iterate_answers, join_answers
+from hangtag.models.description import read_description
+from hangtag.models.exported import load_exported
+from hangtag.models.novelty import NOVELTY
 from hangtag.models.outputs import PRODUCT, Outputs, Probs
 from hangtag.models.storage import load_saved
+from hangtag.models.temperature import sharpen
 from hangtag.models.words import Vocabulary
 from hangtag.progress import show_progress
-from hangtag.training.calibrate import sharpen
 
 # What a calibration is called that was made from these inputs.
 PHOTOGRAPH, PHOTOGRAPH_AND_NAME = "photograph", "photograph_and_name"
@@ -27,7 +31,7 @@ class Classifier:
     """A trained model.
 
     Attributes:
-        model: The `keras.Model`.
+        model: The `keras.Model`, or the exported network.
         outputs: What its heads stand for.
         image_size: (height, width) of the pixels it takes.
         description: All of its `model.json`.
@@ -41,14 +45,25 @@ class Classifier:
     vocabulary: Vocabulary | None = None
 
     @classmethod
-    def load(cls, folder: Path) -> "Classifier":
-        """Load a model from its folder.
+    def load(cls, folder: Path, *, streams: int = 1) -> "Classifier":
+        """Load a model from its folder: a training run's, or one that `hangtag export` wrote.
+
+        Args:
+            folder: Where `model.json` is.
+            streams: For an exported model, how many threads will ask it at once.
 
         Raises:
             ModelError: A file is missing, damaged, changed, or does not fit its description.
+            MissingExtraError: It is a training run's, and Keras is not installed.
         """
-        saved = load_saved(folder)
+        is_exported = "network" in read_description(folder).content
+        saved = load_exported(folder, streams=streams) if is_exported else load_saved(folder)
         return cls(saved.model, saved.outputs, saved.image_size, saved.description, saved.vocabulary)
+
+    @property
+    def name(self) -> str:
+        """The name of the run that it was trained in."""
+        return str(self.description.get("run_id", ""))
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -81,6 +96,25 @@ class Classifier:
                 numbers for them.
         """
         return self.predict_rows(images, np.arange(len(images)), names=names)
+
+    def classify(self, images: Pixels, *, precision: float = 0.95) -> list[Answer]:
+        """Give an answer for every photograph, with its levels, alternatives, and whether it is sure.
+
+        Args:
+            images: See `predict`.
+            precision: The share of sure answers that is to be right.
+
+        Raises:
+            ModelError: See `predict`.
+        """
+        predictions = self.predict(images)
+        return describe_answers(predictions, self.find_threshold(precision), self._is_familiar(predictions))
+
+    def _is_familiar(self, predictions: Predictions) -> npt.NDArray[np.bool_]:
+        limit = self.description.get("novelty", {}).get("limit")
+        if limit is None or predictions.novelty is None:
+            return np.ones(len(predictions), bool)
+        return np.asarray(predictions.novelty <= limit)
 
     def predict_probs(self, images: Pixels, names: Sequence[str | None] | None = None) -> Probs:
         """Give the probability of every class of the primary level, float32 (n, classes); see `predict`."""
@@ -118,8 +152,9 @@ class Classifier:
                 bar.advance(len(batch[PRODUCT]))
         answers = join_answers(batches, self.outputs.heads)
         temperatures = self._read_calibration(words is not None).get("temperatures", {})
-        sharpened = {head: sharpen(probs, temperatures.get(head, 1.0)) for head, probs in answers.items()}
-        return Predictions(self.outputs, sharpened)
+        sharpened = {head: sharpen(answers[head], temperatures.get(head, 1.0)) for head in self.outputs.heads}
+        novelty = answers.get(NOVELTY)
+        return Predictions(self.outputs, sharpened, novelty)
 
     def _check_pixels(self, images: Pixels) -> None:
         if images.ndim != 4 or images.shape[1:] != (*self.image_size, 3) or images.dtype != np.uint8:

@@ -17,10 +17,12 @@ class Predictions:
     Attributes:
         outputs: What the heads stand for.
         answers: Each head's probabilities, float32 (n, classes).
+        novelty: How far each photograph is from all that was learnt, float32 (n,), where the model tells.
     """
 
     outputs: Outputs
     answers: Answers
+    novelty: npt.NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         """Give the number of photographs."""

@@ -51,10 +51,11 @@ def iterate_answers(
 
 
 def join_answers(batches: list[Answers], heads: dict[str, int]) -> Answers:
-    """Put batches of answers one behind the other; no batch gives no rows."""
+    """Put batches of answers one behind the other, and what else was answered too; no batch gives no rows."""
+    empty = {head: np.empty((0, size), np.float32) for head, size in heads.items()}
     return {
-        head: np.concatenate([np.empty((0, size), np.float32), *(batch[head] for batch in batches)])
-        for head, size in heads.items()
+        name: np.concatenate([batch[name] for batch in batches]) if batches else empty[name]
+        for name in (batches[0] if batches else empty)
     }
 
 

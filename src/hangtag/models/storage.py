@@ -3,25 +3,24 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from hangtag.artifacts import hash_file, read_json, write_json, write_whole
+from hangtag.artifacts import hash_file, write_json, write_whole
 from hangtag.config import ColorMode
 from hangtag.errors import ModelError
+from hangtag.models.description import DESCRIPTION, FORMAT, read_description
 from hangtag.models.flops import count_flops
 from hangtag.models.outputs import Outputs
 from hangtag.models.preprocessing import RESCALE
 from hangtag.models.registry import build_model
 from hangtag.models.words import Vocabulary
 
-FORMAT = 2
-LARGEST_SIDE = 2048
-WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
+WEIGHTS = "model.safetensors"
 Weights = dict[str, npt.NDArray[np.float32]]
 
 
@@ -145,64 +144,19 @@ def load_saved(folder: Path) -> SavedModel:
     Raises:
         ModelError: A file is missing, damaged, changed, or does not fit its description.
     """
-    description = _read_description(folder)
-    try:
-        outputs = Outputs.from_json(description["outputs"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ModelError("The model's description of its outputs is damaged.", received=str(folder)) from error
-    if list(outputs.class_names) != description["class_names"]:
-        raise ModelError("The model's description names its classes in two ways.", received=str(folder))
-    words = description["words"]
-    vocabulary = None if words is None else Vocabulary(tuple(words))
-    height, width = description["image_size"]
+    described = read_description(folder)
+    description, outputs, vocabulary = described.content, described.outputs, described.vocabulary
     weights = _load_weights(folder, description["weights"]["sha256"])
     model = build_model(
         description["architecture"],
-        image_size=(height, width),
+        image_size=described.image_size,
         heads=outputs.heads,
         color_mode=description["preprocessing"]["color_mode"],
-        num_words=len(words or ()),
+        num_words=len(vocabulary.words) if vocabulary else 0,
         dtype="float32",
     )
     assign_weights(model, weights)
-    return SavedModel(model, outputs, vocabulary, (height, width), description)
-
-
-def _read_description(folder: Path) -> dict[str, Any]:
-    path = folder / DESCRIPTION
-    if not path.is_file():
-        raise ModelError("There is no model in this folder.", allowed=f"Wanted: {DESCRIPTION}.", received=str(folder))
-    try:
-        description = read_json(path)
-        is_readable = description["format"] == FORMAT and _is_complete(description)
-    except (ValueError, KeyError, TypeError) as error:
-        raise ModelError("The model's description is damaged.", received=str(path)) from error
-    if not is_readable:
-        raise ModelError(
-            "The model's description is not one that this version reads.",
-            allowed=f"Allowed: format {FORMAT}, complete.",
-            received=str(path),
-        )
-    return dict(description)
-
-
-def _is_complete(description: Mapping[str, Any]) -> bool:
-    """Say whether all that loading needs is there and of the right type; a file from elsewhere may hold anything."""
-    size, words = description["image_size"], description["words"]
-    return (
-        isinstance(description["architecture"], str)
-        and isinstance(description["weights"]["sha256"], str)
-        and description["preprocessing"]["color_mode"] in get_args(ColorMode)
-        and isinstance(size, list)
-        and len(size) == 2
-        # A network for larger sides would fill the memory before its weights are compared.
-        and all(type(number) is int and number <= LARGEST_SIDE for number in size)
-        and isinstance(description["class_names"], list)
-        and isinstance(description["outputs"], dict)
-        and (
-            words is None or (isinstance(words, list) and words != [] and all(isinstance(word, str) for word in words))
-        )
-    )
+    return SavedModel(model, outputs, vocabulary, described.image_size, description)
 
 
 def _load_weights(folder: Path, sha256: str) -> Weights:

@@ -9,22 +9,13 @@ from scipy.stats import beta
 
 from hangtag.config import WANTED_PRECISIONS
 from hangtag.models.answers import Answers
-from hangtag.models.outputs import NO_VALUE, PRODUCT, Indices, Outputs
+from hangtag.models.outputs import NO_VALUE, PRODUCT, Indices, Outputs, Probs
+from hangtag.models.temperature import sharpen
 from hangtag.training.losses import LEAST_PROBABILITY
 
 # The chance that a threshold does not keep its promise on new items.
 RISK = 0.05
 STEPS = 200
-Probs = npt.NDArray[np.float32]
-
-
-def sharpen(probs: Probs, temperature: float) -> Probs:
-    """Give the probabilities at a temperature, float32 (n, classes): above 1 less sure, below 1 surer."""
-    if temperature == 1:
-        return probs
-    logs = np.log(probs.astype(np.float64).clip(1e-30, 1)) / temperature
-    raised = np.exp(logs - logs.max(axis=1, keepdims=True))
-    return np.asarray(raised / raised.sum(axis=1, keepdims=True), np.float32)
 
 
 def fit_temperatures(answers: Answers, classes: dict[str, Indices], outputs: Outputs) -> dict[str, float]:

@@ -138,7 +138,7 @@ class Learner:
     def _run_epoch(self, epoch: int) -> dict[str, Any]:
         data = self.data["train"]
         self._reseed_dropout(epoch)
-        image_size = choose_size(self.image_size, epoch, self.config.epochs, self.start_scale)
+        image_size = choose_size(self.image_size, epoch, self.config.epochs, self.start_scale, self.config.whole_share)
         started = time.perf_counter()
         title = f"{self.title}Epoch {epoch}/{self.config.epochs}"
         with show_progress(title, len(data) + len(self.data["val"]), "photographs") as bar:

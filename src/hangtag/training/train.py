@@ -15,8 +15,9 @@ from hangtag.manifest import NAME as MANIFEST
 from hangtag.manifest import StageRecord, StageResult, read_versions
 from hangtag.models.outputs import NO_VALUE, PRODUCT
 from hangtag.models.storage import assign_weights, save_model
+from hangtag.models.temperature import sharpen
 from hangtag.models.words import Vocabulary
-from hangtag.training.calibrate import find_thresholds, fit_temperatures, sharpen
+from hangtag.training.calibrate import find_thresholds, fit_temperatures
 from hangtag.training.checkpoint import TrainingState, remove_checkpoint
 from hangtag.training.dataset import ItemDataset
 from hangtag.training.learner import Learner

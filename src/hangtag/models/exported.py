@@ -1,0 +1,133 @@
+"""A network for the inference engine OpenVINO: written from Keras, read without any training code."""
+
+import os
+import sys
+import tempfile
+import threading
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hangtag.artifacts import hash_file, write_whole
+from hangtag.errors import MissingExtraError, ModelError
+from hangtag.models.description import read_description
+from hangtag.models.storage import SavedModel
+
+if TYPE_CHECKING:
+    import openvino
+
+NETWORK, NETWORK_WEIGHTS = "network.xml", "network.bin"
+ONNX = "network.onnx"
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+def _import_openvino() -> Any:
+    """Import the engine when it is needed: it takes half a second, which `hangtag --help` need not wait."""
+    # It would report its use to its makers; without this package it has nothing to report with.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino  # noqa: PLC0415
+
+    return openvino
+
+
+class ExportedNetwork:
+    """A compiled network that is asked as a `keras.Model` is, by any number of threads at once.
+
+    Args:
+        path: Its `network.xml`, `network.bin` beside it.
+        streams: Requests that are computed side by side; the processors are shared out among them.
+        threads: Processors to use; 0 takes all.
+        exact: Compute in float32 even where the processor is quicker in bfloat16, which changes probabilities by
+            some thousandths.
+
+    Attributes:
+        input: The names of its inputs.
+    """
+
+    def __init__(self, path: Path, *, streams: int = 1, threads: int = 0, exact: bool = False) -> None:
+        openvino = _import_openvino()
+        hints: dict[str, Any] = {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": threads or os.cpu_count() or 1}
+        if exact:
+            hints["INFERENCE_PRECISION_HINT"] = "f32"
+        try:
+            self._compiled = openvino.Core().compile_model(path, "CPU", hints)
+        except RuntimeError as error:
+            raise ModelError("The model's network cannot be read.", received=str(path)) from error
+        self.input = tuple(each.any_name for each in self._compiled.inputs)
+        self._own = threading.local()
+
+    def predict_on_batch(self, inputs: Arrays) -> Arrays:
+        """Give every output by its name, float32 (n, ...)."""
+        if not hasattr(self._own, "request"):
+            self._own.request = self._compiled.create_infer_request()
+        results = self._own.request.infer(inputs)
+        return {output.any_name: np.asarray(results[output], np.float32) for output in self._compiled.outputs}
+
+
+def save_network(folder: Path, model: Any) -> dict[str, str]:
+    """Write a `keras.Model` whose inputs and outputs are mappings as `network.xml` and `network.bin`.
+
+    Returns:
+        The hashes of both, as `model.json` has them.
+    """
+    openvino = _import_openvino()
+    with tempfile.TemporaryDirectory() as scratch:
+        model.export(f"{scratch}/keras.xml", format="openvino", verbose=False)
+        network = openvino.Core().read_model(f"{scratch}/keras.xml")
+        _name_ends(network, model)
+        openvino.save_model(network, f"{scratch}/{NETWORK}", compress_to_fp16=False)
+        for name in (NETWORK_WEIGHTS, NETWORK):
+            with write_whole(folder / name) as temporary:
+                temporary.write_bytes((Path(scratch) / name).read_bytes())
+    return {"sha256": hash_file(folder / NETWORK), "weights_sha256": hash_file(folder / NETWORK_WEIGHTS)}
+
+
+def save_onnx(folder: Path, model: Any) -> Path:
+    """Write a `keras.Model` as `network.onnx`, for other engines than ours.
+
+    Raises:
+        MissingExtraError: What converts it is not installed.
+    """
+    if find_spec("tf2onnx") is None:
+        raise MissingExtraError("ONNX needs a converter.", hint="pip install tf2onnx onnx")
+    with tempfile.TemporaryDirectory() as scratch:
+        model.export(f"{scratch}/{ONNX}", format="onnx", verbose=False)
+        with write_whole(folder / ONNX) as temporary:
+            temporary.write_bytes((Path(scratch) / ONNX).read_bytes())
+    return folder / ONNX
+
+
+def _name_ends(network: "openvino.Model", model: Any) -> None:
+    """Name inputs and outputs as the Keras model does, which flattens mappings in the order of their keys."""
+    for ends, names in ((network.inputs, sorted(model.input)), (network.outputs, sorted(model.output))):
+        for end, name in zip(ends, names, strict=True):
+            end.get_tensor().set_names({name})
+
+
+def load_exported(folder: Path, *, streams: int = 1, exact: bool = False) -> SavedModel:
+    """Load an exported model from its folder; only a graph of known operations is read, nothing in it is run.
+
+    Args:
+        folder: What `hangtag export` wrote.
+        streams: See `ExportedNetwork`.
+        exact: See `ExportedNetwork`.
+
+    Raises:
+        ModelError: A file is missing, damaged, changed, or does not fit its description.
+    """
+    described = read_description(folder)
+    for name, key in ((NETWORK, "sha256"), (NETWORK_WEIGHTS, "weights_sha256")):
+        path = folder / name
+        if not path.is_file():
+            raise ModelError("The model has no network.", allowed=f"Wanted: {name}.", received=str(folder))
+        if hash_file(path) != described.content["network"][key]:
+            raise ModelError(
+                "The model's network is not the one that its description names: changed, or written half.",
+                hint="Export or copy the model again.",
+                received=str(path),
+            )
+    network = ExportedNetwork(folder / NETWORK, streams=streams, exact=exact)
+    return SavedModel(network, described.outputs, described.vocabulary, described.image_size, described.content)

@@ -1,0 +1,194 @@
+"""Stage `classify`: labels for photograph files, told at once or written to a file of any length."""
+
+import json
+import shutil
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+from hangtag.artifacts import hash_json, read_json, write_json, write_whole
+from hangtag.config import ClassifyConfig
+from hangtag.errors import SettingsError
+from hangtag.inference.answer import Answer
+from hangtag.inference.classifier import Classifier
+from hangtag.inference.stream import classify_photographs
+from hangtag.progress import show_progress
+from hangtag.serving import rows
+from hangtag.serving.listing import list_photographs
+from hangtag.serving.rows import Pair
+
+PART = 10_000
+OUTPUTS = (".csv", ".jsonl", ".parquet")
+Form = Literal["table", "json", "csv"]
+Tally = dict[str, int]
+
+
+def classify(
+    places: Sequence[str | Path],
+    classifier: Classifier,
+    config: ClassifyConfig = ClassifyConfig(),  # noqa: B008  (frozen)
+    *,
+    form: Form = "table",
+    write: Callable[[str], object] | None = None,
+) -> Tally:
+    """Classify photographs and tell each as soon as it is known.
+
+    Args:
+        places: Files and folders.
+        classifier: The model.
+        config: Settings.
+        form: How to tell; `json` is an object a line.
+        write: Takes the text; by default it is printed.
+
+    Returns:
+        How many were `sure`, `not_sure` and `failed`.
+
+    Raises:
+        CatalogError: A place does not exist or cannot be read.
+    """
+    tally: Tally = {"sure": 0, "not_sure": 0, "failed": 0}
+    pairs = _count(_pair(list_photographs([Path(place) for place in places]), classifier, config), tally)
+    if form == "json":
+        lines = rows.write_json_lines(pairs)
+    elif form == "csv":
+        lines = rows.write_csv_lines(pairs, classifier.outputs)
+    else:
+        lines = rows.write_table_lines(pairs, classifier.outputs)
+    for line in lines:
+        (write or sys.stdout.write)(line)
+    return tally
+
+
+def classify_to(
+    output: str | Path,
+    places: Sequence[str | Path],
+    classifier: Classifier,
+    config: ClassifyConfig = ClassifyConfig(),  # noqa: B008  (frozen)
+) -> Tally:
+    """Classify photographs into a `.csv`, `.jsonl` or `.parquet` file; after a kill the same call goes on.
+
+    The files are listed once, and every 10,000 of them are a part that is written whole, in a folder beside
+    the output; at the end the parts become the output and the folder goes away.
+
+    Args:
+        output: The file to write.
+        places: Files and folders.
+        classifier: The model.
+        config: Settings.
+
+    Returns:
+        How many were `sure`, `not_sure` and `failed`.
+
+    Raises:
+        SettingsError: The output has another suffix.
+        CatalogError: A place does not exist or cannot be read.
+    """
+    path = Path(output)
+    if path.suffix.lower() not in OUTPUTS:
+        raise SettingsError(
+            "The output's kind is not known.", allowed=f"Allowed: {', '.join(OUTPUTS)}.", received=path.name
+        )
+    parts = path.with_name(f"{path.name}.parts")
+    files = _begin(parts, places, classifier, config)
+    with files.open(encoding="utf-8") as lines:
+        total = sum(1 for _ in lines)
+    tallies = []
+    with (
+        files.open(encoding="utf-8") as lines,
+        show_progress("Classifying", total, "photographs") as bar,
+    ):
+        names = (json.loads(line) for line in lines)
+        for number in range(-(-total // PART)):
+            chunk = list(islice(names, PART))
+            tally_path = parts / f"{number:06}.json"
+            if not tally_path.is_file():
+                tally: Tally = {"sure": 0, "not_sure": 0, "failed": 0}
+                pairs = _count(_pair(map(Path, chunk), classifier, config), tally)
+                _write_part(parts / f"{number:06}{path.suffix.lower()}", _watch(pairs, bar.advance), classifier)
+                write_json(tally_path, tally)
+            else:
+                bar.advance(len(chunk))
+            tallies.append(read_json(tally_path))
+    _join(path, [parts / f"{number:06}{path.suffix.lower()}" for number in range(len(tallies))], classifier)
+    shutil.rmtree(parts)
+    return {key: sum(tally[key] for tally in tallies) for key in ("sure", "not_sure", "failed")}
+
+
+def _begin(parts: Path, places: Sequence[str | Path], classifier: Classifier, config: ClassifyConfig) -> Path:
+    """List the files, a JSON text a line, or keep the list of an earlier call that was stopped, if it was the same."""
+    network = classifier.description.get("network", classifier.description.get("weights"))
+    asked = hash_json([[str(Path(place).absolute()) for place in places], network, config.wanted_precision])
+    known = parts / "asked.json"
+    listed = parts / "files.jsonl"
+    if known.is_file() and read_json(known) == asked:
+        return listed
+    shutil.rmtree(parts, ignore_errors=True)
+    files = list_photographs([Path(place) for place in places])
+    with write_whole(listed) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.writelines(f"{json.dumps(str(name))}\n" for name in files)
+    write_json(known, asked)
+    return listed
+
+
+def _pair(files: Iterable[Path], classifier: Classifier, config: ClassifyConfig) -> Iterator[Pair]:
+    """Give each file's name with what is said of it."""
+    # Names run ahead of outcomes by the few chunks that are being worked on.
+    names: deque[str] = deque()
+
+    def note() -> Iterator[Path]:
+        for file in files:
+            names.append(str(file))
+            yield file
+
+    for outcome in classify_photographs(classifier, note(), precision=config.wanted_precision):
+        yield names.popleft(), outcome
+
+
+def _count(pairs: Iterable[Pair], tally: Tally) -> Iterator[Pair]:
+    for name, outcome in pairs:
+        key = ("sure" if outcome.is_sure else "not_sure") if isinstance(outcome, Answer) else "failed"
+        tally[key] += 1
+        yield name, outcome
+
+
+def _watch(pairs: Iterable[Pair], advance: Callable[[], object]) -> Iterator[Pair]:
+    for pair in pairs:
+        yield pair
+        advance()
+
+
+def _write_part(path: Path, pairs: Iterator[Pair], classifier: Classifier) -> None:
+    outputs = classifier.outputs
+    if path.suffix == ".parquet":
+        batch = rows.make_batch(list(pairs), outputs)
+        with write_whole(path) as temporary:
+            rows.write_parquet_file(temporary, [batch], batch.schema)
+        return
+    lines = (
+        rows.write_csv_lines(pairs, outputs, header=False) if path.suffix == ".csv" else rows.write_json_lines(pairs)
+    )
+    with (
+        write_whole(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+    ):
+        file.writelines(lines)
+
+
+def _join(path: Path, parts: Sequence[Path], classifier: Classifier) -> None:
+    outputs = classifier.outputs
+    if path.suffix.lower() == ".parquet":
+        from arro3.io import read_parquet  # noqa: PLC0415
+
+        batches = (batch for part in parts for batch in read_parquet(part))
+        with write_whole(path) as temporary:
+            rows.write_parquet_file(temporary, batches, rows.make_batch([], outputs).schema)
+        return
+    with write_whole(path) as temporary, temporary.open("wb") as file:
+        if path.suffix.lower() == ".csv":
+            file.write("".join(rows.write_csv_lines([], outputs)).encode())
+        for part in parts:
+            with part.open("rb") as source:
+                shutil.copyfileobj(source, file)

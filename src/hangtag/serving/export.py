@@ -1,0 +1,181 @@
+"""Stage `export`: a run's model as a folder that classifies without training code."""
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from hangtag.artifacts import hash_file, read_json, write_json, write_text
+from hangtag.config import ExportConfig
+from hangtag.errors import ModelError, WorkspaceError
+from hangtag.evaluation.answered import Answered, select_items
+from hangtag.inference.classifier import Classifier
+from hangtag.inference.predictions import Predictions
+from hangtag.inference.runs import ask_about, load_classifier, select_runs
+from hangtag.labels.labelled import Labelled, read_labelled
+from hangtag.manifest import StageRecord, StageResult
+from hangtag.models.description import DESCRIPTION
+from hangtag.models.exported import load_exported, save_network, save_onnx
+from hangtag.models.novelty import FAMILIAR_SHARE, add_novelty, find_limit
+from hangtag.serving.card import write_card
+from hangtag.workspace import Workspace
+
+# The largest difference of any probability between Keras and the engine, both computing in float32.
+TOLERANCE = 0.001
+# The loss of accuracy on val that quicker arithmetic may bring.
+ALLOWED_LOSS = 0.002
+COPIED = (
+    "architecture",
+    "class_names",
+    "image_size",
+    "preprocessing",
+    "outputs",
+    "words",
+    "parameters",
+    "flops",
+    "run_id",
+    "label_name",
+    "flip_average",
+    "calibration",
+    "train_counts",
+    "metrics",
+    "labels_digest",
+    "versions",
+)
+FIGURES = ("n", "accuracy", "macro_f1", "ece", "confidence_interval")
+
+
+@dataclass(frozen=True)
+class Check:
+    """How far the engine is from Keras on the items of val.
+
+    Attributes:
+        items: How many.
+        difference: The largest difference of a probability, both computing in float32.
+        keras_accuracy: Of Keras on the primary level.
+        accuracy: Of the engine, in the arithmetic that it takes by itself on this machine.
+    """
+
+    items: int
+    difference: float
+    keras_accuracy: float
+    accuracy: float
+
+
+def export(
+    workspace: str | Path | Workspace,
+    run_id: str,
+    folder: str | Path,
+    config: ExportConfig = ExportConfig(),  # noqa: B008  (frozen)
+) -> StageResult:
+    """Write a run's model for the inference engine, and hold it against the run on real photographs.
+
+    Writes `network.xml` and `network.bin`, `model.json`, `README.md` (the model's card), and `network.onnx` where
+    asked for. The folder holds no training code, and no photograph.
+
+    Args:
+        workspace: A workspace with the finished run.
+        run_id: The run.
+        folder: Where to; what an earlier export left there is replaced.
+        config: Settings.
+
+    Raises:
+        WorkspaceError: There is no such run, it learnt other labels, or the folder holds something else.
+        ModelError: The run cannot be loaded, or the exported network answers otherwise than it.
+        MissingExtraError: Keras is not installed.
+    """
+    place, target = Workspace.at(workspace), Path(folder).expanduser().absolute()
+    labelled = read_labelled(place)
+    (run_id,) = select_runs(place, [run_id])
+    run = place.run(run_id)
+    report = place.evaluation(run_id) / "report.json"
+    inputs = {"run": hash_file(run / DESCRIPTION), "labels": labelled.digest}
+    if report.is_file():
+        inputs["evaluation"] = hash_file(report)
+    record = StageRecord("export", target, inputs, config)
+    if current := record.find_current():
+        return current
+    _check_folder(target)
+    classifier = load_classifier(place, run_id, labelled)
+    train, val = (_select(labelled, classifier, split) for split in ("train", "val"))
+    model = add_novelty(classifier.model, labelled.images, train["image_index"].to_numpy().astype(np.int64))
+    # Until the description is there again, the folder is no model.
+    (target / DESCRIPTION).unlink(missing_ok=True)
+    hashes = save_network(target, model)
+    description = {"format": classifier.description["format"]}
+    description |= {key: classifier.description[key] for key in COPIED if key in classifier.description}
+    description |= {"network": {"engine": "openvino", **hashes}, "figures": _read_figures(report)}
+    write_json(target / DESCRIPTION, description)
+    check, novelty = _check(classifier, target, labelled, val)
+    description["novelty"] = {"limit": find_limit(novelty), "familiar_share": FAMILIAR_SHARE}
+    description["check"] = {**asdict(check), "tolerance": TOLERANCE}
+    write_json(target / DESCRIPTION, description)
+    write_text(target / "README.md", write_card(description))
+    paths = [target / name for name in ("network.xml", "network.bin", DESCRIPTION, "README.md")]
+    if config.onnx:
+        paths.append(save_onnx(target, model))
+    size = sum(path.stat().st_size for path in paths)
+    counts = {"megabytes": round(size / 1e6, 1), "checked": check.items, "difference": check.difference}
+    return record.finish(counts | {"val_accuracy": round(check.accuracy, 4)}, paths)
+
+
+def _check_folder(folder: Path) -> None:
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "network.xml").is_file():
+        raise WorkspaceError(
+            "The folder holds something else.",
+            allowed="Allowed: a new or empty folder, or an export.",
+            received=str(folder),
+        )
+
+
+def _select(labelled: Labelled, classifier: Classifier, split: str) -> pl.DataFrame:
+    items = select_items(labelled, classifier.outputs, [split])
+    if items.is_empty():
+        raise WorkspaceError(f"There are no items in the split {split}.", hint="Clean a larger catalogue.")
+    return items
+
+
+def _read_figures(report: Path) -> dict[str, Any]:
+    """Give what the run's evaluation says of each split, of the primary level; nothing where there is none."""
+    if not report.is_file():
+        return {}
+    splits = read_json(report)["splits"]
+    return {split: {key: figures[key] for key in FIGURES if key in figures} for split, figures in splits.items()}
+
+
+def _check(
+    classifier: Classifier, folder: Path, labelled: Labelled, val: pl.DataFrame
+) -> tuple[Check, npt.NDArray[np.float32]]:
+    """Ask both about all photographs of val.
+
+    Returns:
+        How far they are apart, and how novel the exported network finds each photograph.
+
+    Raises:
+        ModelError: They are too far apart.
+    """
+
+    def ask(title: str, model: Any = None) -> Predictions:
+        asked = replace(classifier, model=model) if model else classifier
+        return ask_about(asked, labelled, val, title, with_names=False)
+
+    wanted = ask("Asking Keras")
+    exact = ask("Asking the engine", load_exported(folder, exact=True).model)
+    found = ask("Asking the engine as it is used", load_exported(folder).model)
+    differences = [np.abs(exact.answers[head] - probs).max(initial=0) for head, probs in wanted.answers.items()]
+    check = Check(
+        items=len(val),
+        difference=round(float(max(differences)), 6),
+        keras_accuracy=float(Answered(val, wanted).correct.mean()),
+        accuracy=float(Answered(val, found).correct.mean()),
+    )
+    if check.difference > TOLERANCE or check.keras_accuracy - check.accuracy > ALLOWED_LOSS:
+        raise ModelError(
+            "The exported network answers otherwise than the run.",
+            allowed=f"Allowed: a difference of {TOLERANCE} in any probability, of {ALLOWED_LOSS} in accuracy.",
+            received=[check.difference, check.keras_accuracy - check.accuracy],
+        )
+    return check, np.asarray(found.novelty, np.float32)

@@ -1,0 +1,38 @@
+"""What the service answers where it cannot do what was asked: a status, a code, what is wrong and what to do."""
+
+from typing import Any
+
+
+class ProblemError(Exception):
+    """A request that is refused.
+
+    Args:
+        status: The HTTP status.
+        code: Stable, for programs.
+        message: What is wrong and what to do, for people; never a path or a traceback.
+        retry_after: Seconds after which to try again, where that helps.
+    """
+
+    def __init__(self, status: int, code: str, message: str, retry_after: int | None = None) -> None:
+        super().__init__(message)
+        self.status, self.code, self.message, self.retry_after = status, code, message, retry_after
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the body of the answer."""
+        return {"error": {"code": self.code, "message": self.message}}
+
+
+# What is wrong with a photograph, and the status of a request for it alone; any other is 422.
+PHOTOGRAPH_STATUS = {"not_an_image": 415, "too_many_pixels": 413, "too_many_bytes": 413}
+PHOTOGRAPH_HINTS = {
+    "empty_file": "Send the content of a photograph.",
+    "not_an_image": "Send a JPEG, PNG, WebP, GIF, BMP or TIFF picture.",
+    "too_many_pixels": "Send a smaller picture; the model looks at few pixels anyway.",
+    "truncated": "Send the whole file.",
+}
+
+
+def refuse_photograph(code: str, reason: str) -> ProblemError:
+    """Say why a photograph was not classified."""
+    hint = PHOTOGRAPH_HINTS.get(code, "Send another photograph.")
+    return ProblemError(PHOTOGRAPH_STATUS.get(code, 422), code, f"{reason[:1].upper()}{reason[1:]}. {hint}")

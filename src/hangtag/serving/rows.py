@@ -1,0 +1,133 @@
+"""Answers as rows of a table, a line of text each, or columns of a Parquet file."""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hangtag.inference.answer import Answer
+from hangtag.inference.captions import describe_confidence
+from hangtag.inference.stream import Outcome
+from hangtag.models.outputs import Outputs
+
+if TYPE_CHECKING:
+    from arro3.core import RecordBatch
+
+Row = dict[str, Any]
+Pair = tuple[str, Outcome]
+FILE_WIDTH, LABEL_WIDTH, CONFIDENCE_WIDTH = 28, 26, 10
+BOOLEANS, NUMBERS = ("is_sure", "is_familiar"), ("confidence", "second_confidence")
+EMPTY = "–"
+
+
+def list_columns(outputs: Outputs) -> list[str]:
+    """Give the columns of a table of answers, the same for every photograph."""
+    others = [column for column in (*outputs.levels, *outputs.attributes) if column != outputs.primary]
+    return [
+        "file",
+        "predicted_label",
+        "confidence",
+        "is_sure",
+        "is_familiar",
+        "second_label",
+        "second_confidence",
+        *(f"predicted_{column}" for column in others),
+        "error",
+    ]
+
+
+def make_row(file: str, outcome: Outcome, outputs: Outputs) -> Row:
+    """Give a photograph's values in `list_columns`; None where there is none."""
+    row: Row = dict.fromkeys(list_columns(outputs))
+    row["file"] = file
+    if not isinstance(outcome, Answer):
+        return row | {"error": f"{outcome.code}: {outcome.reason}"}
+    second = outcome.alternatives[1] if len(outcome.alternatives) > 1 else (None, None)
+    values = {**outcome.levels, **{column: value for column, (value, _) in outcome.attributes.items()}}
+    return row | {
+        "predicted_label": outcome.label,
+        "confidence": outcome.confidence,
+        "is_sure": outcome.is_sure,
+        "is_familiar": outcome.is_familiar,
+        "second_label": second[0],
+        "second_confidence": second[1],
+        **{f"predicted_{column}": value for column, value in values.items() if column != outputs.primary},
+    }
+
+
+def write_csv_lines(pairs: Iterable[Pair], outputs: Outputs, *, header: bool = True) -> Iterator[str]:
+    """Give CSV, a line at a time."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    columns = list_columns(outputs)
+    if header:
+        writer.writerow(columns)
+    for file, outcome in pairs:
+        row = make_row(file, outcome, outputs)
+        writer.writerow(["" if row[column] is None else row[column] for column in columns])
+        yield buffer.getvalue()
+        buffer.seek(0)
+        buffer.truncate()
+    if rest := buffer.getvalue():
+        yield rest
+
+
+def write_json_lines(pairs: Iterable[Pair]) -> Iterator[str]:
+    """Give a JSON object a line."""
+    for file, outcome in pairs:
+        yield json.dumps({"file": file, **describe_outcome(outcome)}, ensure_ascii=False) + "\n"
+
+
+def describe_outcome(outcome: Outcome) -> Row:
+    """Give an answer, or the error in its place, as JSON has it."""
+    if isinstance(outcome, Answer):
+        return outcome.to_json()
+    return {"error": {"code": outcome.code, "reason": outcome.reason}}
+
+
+def write_table_lines(pairs: Iterable[Pair], outputs: Outputs) -> Iterator[str]:
+    """Give a table for a terminal, a line at a time."""
+    levels = [level for level in outputs.levels if level != outputs.primary]
+    heading = " > ".join(levels) or "second"
+    yield _format("file", "label", "confidence", heading)
+    for file, outcome in pairs:
+        if not isinstance(outcome, Answer):
+            yield _format(_shorten(file), EMPTY, "", f"not classified: {outcome.reason}")
+            continue
+        confidence = describe_confidence(outcome.confidence)
+        values = [outcome.levels[level] or EMPTY for level in levels]
+        detail = " > ".join(values) or " ".join(map(str, outcome.alternatives[1] if outcome.alternatives[1:] else ()))
+        label = outcome.label if outcome.is_sure else f"not sure ({outcome.label}?)"
+        yield _format(_shorten(file), label, confidence, detail if outcome.is_familiar else outcome.doubt)
+
+
+def _format(file: str, label: str, confidence: str, detail: str) -> str:
+    return f"{file:<{FILE_WIDTH}}  {label:<{LABEL_WIDTH}}  {confidence:>{CONFIDENCE_WIDTH}}  {detail}\n"
+
+
+def _shorten(file: str) -> str:
+    return file if len(file) <= FILE_WIDTH else "…" + file[1 - FILE_WIDTH :]
+
+
+def make_batch(pairs: Sequence[Pair], outputs: Outputs) -> "RecordBatch":
+    """Give rows as an Arrow batch, of the same types whatever they hold."""
+    from arro3.core import Array, DataType, RecordBatch  # noqa: PLC0415  (needed for Parquet alone)
+
+    rows = [make_row(file, outcome, outputs) for file, outcome in pairs]
+    kinds = dict.fromkeys(BOOLEANS, DataType.bool()) | dict.fromkeys(NUMBERS, DataType.float64())
+    return RecordBatch.from_pydict(
+        {
+            column: Array([row[column] for row in rows], type=kinds.get(column, DataType.string()))
+            for column in list_columns(outputs)
+        }
+    )
+
+
+def write_parquet_file(path: Path, batches: Iterable["RecordBatch"], schema: Any) -> None:
+    """Write batches one behind the other as one Parquet file."""
+    from arro3.core import RecordBatchReader  # noqa: PLC0415
+    from arro3.io import write_parquet  # noqa: PLC0415
+
+    write_parquet(RecordBatchReader.from_batches(schema, batches), path, compression="zstd(3)")

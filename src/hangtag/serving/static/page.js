@@ -1,0 +1,208 @@
+"use strict";
+
+// How many photographs a request takes along, and how many requests are on their way at once.
+const TOGETHER = 8;
+const AT_ONCE = 2;
+
+const find = (id) => document.getElementById(id);
+const waiting = [];
+const shown = [];
+let working = 0;
+let apiKey = "";
+
+function percent(value) {
+  if (value >= 0.995 && value < 1) return ">99%";
+  return `${Math.round(value * 100)}%`;
+}
+
+function headers() {
+  return apiKey ? { Authorization: `Bearer ${apiKey}` } : {};
+}
+
+function add(files) {
+  const photographs = [...files].filter((file) => file.size !== undefined);
+  for (const file of photographs) {
+    const card = find("card").content.firstElementChild.cloneNode(true);
+    const image = card.querySelector("img");
+    const address = URL.createObjectURL(file);
+    image.addEventListener("error", () => image.remove());
+    image.src = address;
+    image.alt = `Photograph ${file.name}`;
+    card.querySelector("h3").textContent = file.name;
+    card.querySelector("h3").title = file.name;
+    card.classList.add("pending");
+    card.querySelector(".verdict").textContent = "waiting…";
+    find("results").append(card);
+    const entry = { file, card, address, result: null };
+    waiting.push(entry);
+    shown.push(entry);
+  }
+  find("bar").hidden = shown.length === 0;
+  tell();
+  work();
+}
+
+function work() {
+  while (working < AT_ONCE && waiting.length > 0) {
+    working += 1;
+    ask(waiting.splice(0, TOGETHER)).finally(() => {
+      working -= 1;
+      tell();
+      work();
+    });
+  }
+}
+
+async function ask(entries) {
+  const form = new FormData();
+  for (const entry of entries) form.append("file", entry.file, entry.file.name);
+  try {
+    const response = await fetch("v1/classify", { method: "POST", body: form, headers: headers() });
+    const answer = await response.json();
+    if (response.status === 401) {
+      waiting.unshift(...entries);
+      find("key").hidden = false;
+      find("key-field").focus();
+      await new Promise((resolve) => find("key").addEventListener("submit", resolve, { once: true }));
+      return;
+    }
+    if ((response.status === 503 || response.status === 429) && entries.some((entry) => !entry.again)) {
+      const seconds = Number(response.headers.get("Retry-After")) || 1;
+      for (const entry of entries) entry.again = true;
+      await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+      waiting.unshift(...entries);
+      return;
+    }
+    if (!response.ok && entries.length > 1) {
+      // One of them is refused: each is asked about alone, so that the others have their answer.
+      for (const entry of entries) await ask([entry]);
+      return;
+    }
+    entries.forEach((entry, place) => show(entry, response.ok ? answer.results[place] : answer));
+  } catch {
+    const error = { code: "no_answer", message: "The service does not answer. Is it still running?" };
+    entries.forEach((entry) => show(entry, { error }));
+  }
+}
+
+function show(entry, result) {
+  entry.result = result;
+  const { card } = entry;
+  card.classList.remove("pending");
+  const verdict = card.querySelector(".verdict");
+  if (result.error) {
+    card.classList.add("failed");
+    verdict.textContent = result.error.message;
+    return;
+  }
+  card.classList.toggle("doubtful", !result.is_sure);
+  if (result.is_sure) verdict.textContent = `${result.label} · ${percent(result.confidence)}`;
+  else if (!result.is_familiar) verdict.textContent = "not sure: unlike a catalogue photograph";
+  else verdict.textContent = "not sure";
+  const levels = Object.values(result.levels).filter((value) => value);
+  card.querySelector(".levels").textContent = levels.join(" › ");
+  const list = card.querySelector(".alternatives");
+  for (const { label, confidence } of result.alternatives.slice(0, 3)) {
+    const line = document.createElement("li");
+    const meter = document.createElement("meter");
+    meter.max = 1;
+    meter.value = confidence;
+    meter.setAttribute("aria-hidden", "true");
+    const name = document.createElement("span");
+    name.textContent = label;
+    const number = document.createElement("span");
+    number.textContent = percent(confidence);
+    line.append(meter, name, number);
+    list.append(line);
+  }
+  const attributes = Object.values(result.attributes).map(({ value }) => value);
+  card.querySelector(".attributes").textContent = attributes.join(" · ");
+}
+
+function tell() {
+  const done = shown.filter((entry) => entry.result);
+  const doubtful = done.filter(({ result }) => !result.error && !result.is_sure).length;
+  const failed = done.filter(({ result }) => result.error).length;
+  const parts = [`${done.length} of ${shown.length} done`];
+  if (doubtful) parts.push(`${doubtful} not sure`);
+  if (failed) parts.push(`${failed} not classified`);
+  find("progress").textContent = parts.join(" · ");
+  find("download").disabled = done.length === 0;
+}
+
+function cell(value) {
+  let text = value === null || value === undefined ? "" : String(value);
+  // A spreadsheet would run what begins like a formula.
+  if (/^[=+\-@\t\r]/.test(text)) text = `'${text}`;
+  return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}
+
+function makeCsv() {
+  const done = shown.filter((entry) => entry.result);
+  const sample = done.find(({ result }) => !result.error)?.result;
+  const levels = sample ? Object.keys(sample.levels) : [];
+  const attributes = sample ? Object.keys(sample.attributes) : [];
+  const lines = [["file", "label", "confidence", "is_sure", "is_familiar", ...levels, ...attributes, "error"]];
+  for (const { file, result } of done) {
+    if (result.error) {
+      const empty = Array(4 + levels.length + attributes.length).fill("");
+      lines.push([file.name, ...empty, result.error.message]);
+      continue;
+    }
+    const own = [...levels.map((level) => result.levels[level]), ...attributes.map((key) => result.attributes[key].value)];
+    lines.push([file.name, result.label, result.confidence, result.is_sure, result.is_familiar, ...own, ""]);
+  }
+  return lines.map((line) => line.map(cell).join(",")).join("\n") + "\n";
+}
+
+function download() {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([makeCsv()], { type: "text/csv" }));
+  link.download = "classified.csv";
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+}
+
+function clear() {
+  waiting.length = 0;
+  for (const { address } of shown.splice(0)) URL.revokeObjectURL(address);
+  find("results").replaceChildren();
+  find("bar").hidden = true;
+  find("files").focus();
+}
+
+async function describe() {
+  const response = await fetch("v1/model", { headers: headers() });
+  if (response.status === 401) {
+    find("key").hidden = false;
+    return;
+  }
+  const model = await response.json();
+  const [height, width] = model.image_size;
+  find("model").textContent =
+    `Classifies photographs of fashion products into ${model.classes.length} classes (model ${model.name}, ${height} x ${width} pixels).`;
+}
+
+find("files").addEventListener("change", (event) => {
+  add(event.target.files);
+  event.target.value = "";
+});
+find("download").addEventListener("click", download);
+find("clear").addEventListener("click", clear);
+find("key").addEventListener("submit", (event) => {
+  event.preventDefault();
+  apiKey = find("key-field").value;
+  find("key").hidden = true;
+  describe();
+});
+for (const kind of ["dragover", "dragleave", "drop"]) {
+  document.addEventListener(kind, (event) => {
+    event.preventDefault();
+    find("drop").classList.toggle("over", kind === "dragover");
+    if (kind === "drop") add(event.dataTransfer.files);
+  });
+}
+document.addEventListener("paste", (event) => {
+  if (event.clipboardData.files.length) add(event.clipboardData.files);
+});
+describe().catch(() => {});

@@ -1,0 +1,62 @@
+"""Members learn as if each were alone, and answer together."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hangtag.config import TrainConfig
+from hangtag.models.backend import import_keras
+from hangtag.models.ensemble import average_members
+from hangtag.models.outputs import Outputs
+from hangtag.models.registry import ARCHITECTURES, Architecture, build_model
+from hangtag.training.losses import build_losses
+
+PROBS = [
+    np.array([[0.7, 0.2, 0.1], [0.1, 0.1, 0.8]], np.float32),
+    np.array([[0.1, 0.6, 0.3], [0.3, 0.3, 0.4]], np.float32),
+]
+WANTED = np.array([[1, 0, 0], [0.05, 0.05, 0.9]], np.float32)
+LOSS = build_losses(Outputs.of_classes(("a", "b", "c")), TrainConfig())[0]["product"]
+
+
+def average(probs: list[Any]) -> Any:
+    keras = import_keras()
+    inputs = [keras.Input((3,)) for _ in probs]
+    return keras.Model(inputs, average_members(inputs, "product"))
+
+
+def test_the_answer_is_the_mean_of_the_members() -> None:
+    np.testing.assert_allclose(average(PROBS)(PROBS, training=False), (PROBS[0] + PROBS[1]) / 2, rtol=1e-6)
+
+
+def test_the_loss_in_training_is_the_mean_of_the_members_own() -> None:
+    together = LOSS(WANTED, average(PROBS)(PROBS, training=True))
+    alone = [np.asarray(LOSS(WANTED, probs)) for probs in PROBS]
+    np.testing.assert_allclose(together, (alone[0] + alone[1]) / 2, rtol=1e-5)
+
+
+def test_one_member_answers_for_itself() -> None:
+    assert average_members(PROBS[:1], "product") is PROBS[0]
+
+
+def test_a_member_learns_nothing_from_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the first member's head becomes in a step does not depend on how right the second one is."""
+    keras = import_keras()
+
+    def build_two(pixels: Any, _dtype: Any) -> list[Any]:
+        flat = keras.layers.Flatten()(pixels)
+        return [keras.layers.Dense(4, name=name)(flat) for name in ("first", "second")]
+
+    monkeypatch.setitem(ARCHITECTURES, "two", Architecture(build_two, "a test"))
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
+    found = []
+    for scale in (1.0, 5.0):
+        keras.utils.set_random_seed(0)
+        model = build_model("two", image_size=(8, 8), heads={"product": 3}, color_mode="color")
+        model.get_layer("second").kernel.assign(model.get_layer("second").kernel * scale)
+        model.compile(keras.optimizers.SGD(0.1), {"product": LOSS}, jit_compile=False)
+        model.train_on_batch({"pixels": pixels}, {"product": WANTED})
+        found.append([model.get_layer(name).get_weights()[0] for name in ("product_member1", "product_member2")])
+    np.testing.assert_allclose(found[0][0], found[1][0], rtol=1e-5)
+    assert not np.allclose(found[0][1], found[1][1])

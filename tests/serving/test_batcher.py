@@ -1,0 +1,117 @@
+"""What waits is answered together, each request its own; nothing waits for ever."""
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from hangtag.inference.stream import Failure, Outcome
+from hangtag.serving import batcher as module
+from hangtag.serving.batcher import BATCH, Batcher, QueueFullError, StoppedError
+
+
+class Work:
+    """Stands for the network: answers every photograph with its content, once it is let go."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+        self.started, self.go = threading.Event(), threading.Event()
+        self.error: Exception | None = None
+
+    def __call__(self, _classifier: Any, photos: Sequence[bytes], *_more: Any) -> list[Outcome]:
+        self.sizes.append(len(photos))
+        self.started.set()
+        assert self.go.wait(20)
+        if self.error:
+            raise self.error
+        return [Failure(photo.decode(), "") for photo in photos]
+
+
+@pytest.fixture
+def work(monkeypatch: pytest.MonkeyPatch) -> Work:
+    work = Work()
+    monkeypatch.setattr(module, "classify_chunk", work)
+    return work
+
+
+def make(max_waiting: int = 1000, workers: int = 1) -> Batcher:
+    return Batcher(None, precision=0.95, max_pixels=10, max_waiting=max_waiting, workers=workers)  # type: ignore[arg-type]
+
+
+def codes(outcomes: list[Outcome]) -> list[str]:
+    return [outcome.code for outcome in outcomes if isinstance(outcome, Failure)]
+
+
+def test_what_waits_is_taken_together_and_each_gets_its_own(work: Work) -> None:
+    batcher = make()
+    first = batcher.submit([b"first"])
+    assert work.started.wait(20)
+    waiting = [batcher.submit([f"{number}a".encode(), f"{number}b".encode()]) for number in range(10)]
+    work.go.set()
+    assert codes(first.result(20)) == ["first"]
+    assert [codes(each.result(20)) for each in waiting] == [[f"{number}a", f"{number}b"] for number in range(10)]
+    assert work.sizes == [1, 20]
+    batcher.stop()
+    assert batcher.waiting == 0
+
+
+def test_a_pass_has_a_size(work: Work) -> None:
+    batcher = make()
+    batcher.submit([b"x"])
+    assert work.started.wait(20)
+    waiting = [batcher.submit([b"x"]) for _ in range(BATCH + 5)]
+    work.go.set()
+    for each in waiting:
+        each.result(20)
+    batcher.stop()
+    assert work.sizes == [1, BATCH, 5]
+
+
+def test_too_many_are_refused_until_some_are_answered(work: Work) -> None:
+    batcher = make(max_waiting=3)
+    taken = batcher.submit([b"1", b"2"])
+    with pytest.raises(QueueFullError):
+        batcher.submit([b"3", b"4"])
+    assert batcher.is_ready
+    batcher.submit([b"3"])
+    assert not batcher.is_ready
+    work.go.set()
+    taken.result(20)
+    batcher.stop()
+    assert batcher.waiting == 0
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_stop_answers_what_waits_and_takes_nothing_more(workers: int, work: Work) -> None:
+    batcher = make(workers=workers)
+    taken = [batcher.submit([b"x"]) for _ in range(200)]
+    work.go.set()
+    batcher.stop()
+    assert all(each.done() for each in taken)
+    with pytest.raises(StoppedError):
+        batcher.submit([b"y"])
+    assert not batcher.is_ready
+
+
+def test_a_bug_reaches_those_who_asked_and_the_worker_lives_on(work: Work) -> None:
+    batcher = make()
+    work.go.set()
+    work.error = ZeroDivisionError()
+    with pytest.raises(ZeroDivisionError):
+        batcher.submit([b"x"]).result(20)
+    work.error = None
+    assert codes(batcher.submit([b"x"]).result(20)) == ["x"]
+    batcher.stop()
+
+
+def test_what_was_given_up_is_not_worked_on(work: Work) -> None:
+    batcher = make()
+    batcher.submit([b"first"])
+    assert work.started.wait(20)
+    gone, kept = batcher.submit([b"gone"]), batcher.submit([b"kept"])
+    assert gone.cancel()
+    work.go.set()
+    assert codes(kept.result(20)) == ["kept"]
+    batcher.stop()
+    assert work.sizes == [1, 1]

@@ -1,0 +1,159 @@
+"""The page in a real browser: by keyboard, on a phone, in the dark, with what is sure and what is not."""
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import uvicorn
+from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+
+from hangtag.config import ServeConfig
+from hangtag.inference.classifier import Classifier
+from hangtag.serving.api import build_app
+
+pytestmark = pytest.mark.browser
+KEY = "a-key-that-is-long-enough"
+Browser = webdriver.Chrome
+
+
+class Server(uvicorn.Server):
+    """A service in a thread."""
+
+    def install_signal_handlers(self) -> None:
+        """Leave the tests' own alone."""
+
+
+def serve(classifier: Classifier, api_key: str | None = None) -> Iterator[str]:
+    app = build_app(classifier, ServeConfig(wanted_precision=0.9), api_key=api_key)
+    server = Server(uvicorn.Config(app, port=0, log_level="warning", ws="none"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.02)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/"
+    server.should_exit = True
+    thread.join(20)
+
+
+@pytest.fixture(scope="module")
+def address(classifier: Classifier) -> Iterator[str]:
+    yield from serve(classifier)
+
+
+@pytest.fixture(scope="module")
+def guarded(classifier: Classifier) -> Iterator[str]:
+    yield from serve(classifier, KEY)
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Browser]:
+    options = webdriver.ChromeOptions()
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1100,900"):
+        options.add_argument(argument)
+    options.add_experimental_option("prefs", {"download.default_directory": str(tmp_path)})
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options)
+    yield driver
+    driver.quit()
+
+
+def choose(browser: Browser, photographs: Path, *names: str) -> None:
+    field = browser.find_element(By.ID, "files")
+    field.send_keys("\n".join(str(photographs / name) for name in names))
+
+
+def wait_for(browser: Browser, text: str) -> None:
+    WebDriverWait(browser, 20).until(lambda _: text in browser.find_element(By.ID, "progress").text)
+
+
+def read_cards(browser: Browser) -> list[str]:
+    return [card.text for card in browser.find_elements(By.CSS_SELECTOR, ".card")]
+
+
+def test_photographs_are_answered_and_downloaded(
+    browser: Browser, address: str, photographs: Path, tmp_path: Path
+) -> None:
+    browser.get(address)
+    WebDriverWait(browser, 20).until(lambda _: "3 classes" in browser.find_element(By.ID, "model").text)
+    choose(browser, photographs, "Hat.png", "noise.png", "broken.jpg", "more/Shoe.jpg")
+    wait_for(browser, "4 of 4 done · 1 not sure · 1 not classified")
+    hat, noise, broken, shoe = read_cards(browser)
+    assert "Hat · " in hat
+    assert "Wear" in hat
+    assert "not sure: unlike" in noise
+    assert "Send the whole file" in broken
+    assert "Shoe · " in shoe
+    browser.find_element(By.ID, "download").click()
+    WebDriverWait(browser, 20).until(lambda _: (tmp_path / "classified.csv").is_file())
+    lines = (tmp_path / "classified.csv").read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "file,label,confidence,is_sure,is_familiar,kind,type,label,season,error"
+    assert lines[1].startswith("Hat.png,Hat,")
+    assert len(lines) == 5
+    severe = [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+    # A photograph that no browser can show either is not a fault of the page.
+    assert [entry["message"] for entry in severe if "blob:" not in entry["message"]] == []
+    browser.find_element(By.ID, "clear").click()
+    assert read_cards(browser) == []
+
+
+def test_the_page_works_by_keyboard_alone(browser: Browser, address: str, photographs: Path) -> None:
+    browser.get(address)
+    reached = []
+    for _ in range(3):
+        press(browser, Keys.TAB)
+        reached.append(browser.switch_to.active_element.get_attribute("id"))
+    assert "files" in reached
+    choose(browser, photographs, "Shirt.png")
+    wait_for(browser, "1 of 1 done")
+    while browser.switch_to.active_element.get_attribute("id") != "download":
+        press(browser, Keys.TAB)
+        reached.append("")
+        assert len(reached) < 20
+    press(browser, Keys.TAB)
+    press(browser, Keys.ENTER)
+    assert read_cards(browser) == []
+
+
+def press(browser: Browser, key: str) -> None:
+    ActionChains(browser).send_keys(key).perform()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_overflows_on_a_phone(browser: Browser, address: str, photographs: Path, scheme: str) -> None:
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
+    )
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    browser.get(address)
+    choose(browser, photographs, "Hat.png", "noise.png")
+    wait_for(browser, "2 of 2 done")
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 360
+    background = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+    shade = sum(int(part) for part in background[4:-1].split(",")) / 3
+    assert (shade > 128) == (scheme == "light")
+
+
+def test_a_key_is_asked_for_and_used(browser: Browser, guarded: str, photographs: Path) -> None:
+    browser.get(guarded)
+    field = browser.find_element(By.ID, "key-field")
+    WebDriverWait(browser, 20).until(lambda _: field.is_displayed())
+    choose(browser, photographs, "Hat.png")
+    field.send_keys(KEY, Keys.ENTER)
+    wait_for(browser, "1 of 1 done")
+    assert "Hat · " in read_cards(browser)[0]
+    assert not field.is_displayed()
+
+
+def test_the_description_of_the_api_is_shown(browser: Browser, address: str) -> None:
+    browser.get(f"{address}docs")
+    WebDriverWait(browser, 20).until(lambda _: len(browser.find_elements(By.CSS_SELECTOR, ".route")) == 5)
+    text = browser.find_element(By.ID, "routes").text
+    assert "POST /v1/classify" in text
+    assert "curl" in text
