@@ -1,7 +1,7 @@
 """hangtag reads a fashion catalogue, learns its categories from the photographs and finds its mistakes.
 
 Every stage of the command line is a function here: `prepare`, `clean`, `explore`, `train`, `evaluate`, `compare`,
-`predict` and `report`; `run` is the whole chain and `demo` the same on a catalogue that hangtag draws itself.
+`predict`, `report` and `export`; `run` is the whole chain and `demo` the same on a catalogue that hangtag draws itself.
 """
 
 from importlib import import_module
@@ -11,43 +11,56 @@ if TYPE_CHECKING:
     from hangtag.catalog.prepare import prepare
     from hangtag.chain import demo, run
     from hangtag.config import (
+        ClassifyConfig,
         CleanConfig,
         EvaluateConfig,
         ExploreConfig,
+        ExportConfig,
         PredictConfig,
         PrepareConfig,
+        ServeConfig,
         TrainConfig,
     )
     from hangtag.errors import HangtagError
     from hangtag.evaluation.compare import compare
     from hangtag.evaluation.evaluate import evaluate
     from hangtag.exploration.explore import explore
+    from hangtag.inference.answer import Answer
     from hangtag.inference.classifier import Classifier
     from hangtag.inference.predict import predict
+    from hangtag.inference.stream import Failure, classify_photographs
     from hangtag.labels.clean import clean
     from hangtag.manifest import StageResult
     from hangtag.reporting.report import report
+    from hangtag.serving.export import export
     from hangtag.training.train import train
     from hangtag.workspace import Workspace
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Answer",
     "Classifier",
+    "ClassifyConfig",
     "CleanConfig",
     "EvaluateConfig",
     "ExploreConfig",
+    "ExportConfig",
+    "Failure",
     "HangtagError",
     "PredictConfig",
     "PrepareConfig",
+    "ServeConfig",
     "StageResult",
     "TrainConfig",
     "Workspace",
+    "classify_photographs",
     "clean",
     "compare",
     "demo",
     "evaluate",
     "explore",
+    "export",
     "predict",
     "prepare",
     "report",
@@ -67,6 +80,10 @@ _PLACES = {
     "report": "hangtag.reporting.report",
     "run": "hangtag.chain",
     "demo": "hangtag.chain",
+    "export": "hangtag.serving.export",
+    "classify_photographs": "hangtag.inference.stream",
+    "Answer": "hangtag.inference.answer",
+    "Failure": "hangtag.inference.stream",
     "Classifier": "hangtag.inference.classifier",
     "StageResult": "hangtag.manifest",
     "Workspace": "hangtag.workspace",

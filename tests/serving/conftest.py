@@ -1,20 +1,25 @@
 """A catalogue that a small network learns in seconds, its export, and photographs as files."""
 
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
-from drawn import COLORS, SIZE, draw, encode
+import uvicorn
+from drawn import COLORS, KEY, SIZE, draw, encode
 
 from hangtag.artifacts import write_parquet, write_whole
 from hangtag.catalog.prepared import read_prepared
 from hangtag.catalog.schema import CatalogSchema
-from hangtag.config import TrainConfig
+from hangtag.config import ServeConfig, TrainConfig
 from hangtag.evaluation.evaluate import evaluate
 from hangtag.inference.classifier import Classifier
 from hangtag.manifest import StageRecord
+from hangtag.serving.api import build_app
 from hangtag.serving.export import export
 from hangtag.training.train import train
 from hangtag.workspace import Workspace
@@ -100,3 +105,34 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "notes.txt").write_text("no photograph")
     (folder / ".hidden.png").write_bytes(b"")
     return folder
+
+
+class Server(uvicorn.Server):
+    """A service in a thread."""
+
+    def install_signal_handlers(self) -> None:
+        """Leave the tests' own alone."""
+
+
+def serve(classifier: Classifier, api_key: str | None = None) -> Iterator[str]:
+    app = build_app(classifier, ServeConfig(wanted_precision=0.9), api_key=api_key)
+    server = Server(uvicorn.Config(app, port=0, log_level="warning", ws="none"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.02)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/"
+    server.should_exit = True
+    thread.join(20)
+
+
+@pytest.fixture(scope="session")
+def address(classifier: Classifier) -> Iterator[str]:
+    """The address of a running service."""
+    yield from serve(classifier)
+
+
+@pytest.fixture(scope="session")
+def guarded(classifier: Classifier) -> Iterator[str]:
+    """The address of one that wants a key."""
+    yield from serve(classifier, KEY)

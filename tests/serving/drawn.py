@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 SIZE = (16, 12)
+KEY = "a-key-that-is-long-enough"
 COLORS = {"Hat": (230, 40, 40), "Shirt": (40, 60, 230), "Shoe": (30, 160, 60)}
 
 

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from drawn import draw, encode
+from drawn import KEY, draw, encode
 from fastapi.testclient import TestClient
 
 from hangtag.config import ServeConfig
@@ -25,7 +25,6 @@ CONFIG = ServeConfig(
     wanted_precision=0.9, max_bytes=20_000, max_request_bytes=60_000, max_pixels=10_000, max_photos=4, max_waiting=8
 )
 HAT, SHOE = encode(draw("Hat", 4000)), encode(draw("Shoe", 4001), "JPEG")
-KEY = "a-key-that-is-long-enough"
 
 
 def write_bomb() -> bytes:

@@ -1,54 +1,18 @@
 """The page in a real browser: by keyboard, on a phone, in the dark, with what is sure and what is not."""
 
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import uvicorn
+from drawn import KEY
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-from hangtag.config import ServeConfig
-from hangtag.inference.classifier import Classifier
-from hangtag.serving.api import build_app
-
 pytestmark = pytest.mark.browser
-KEY = "a-key-that-is-long-enough"
 Browser = webdriver.Chrome
-
-
-class Server(uvicorn.Server):
-    """A service in a thread."""
-
-    def install_signal_handlers(self) -> None:
-        """Leave the tests' own alone."""
-
-
-def serve(classifier: Classifier, api_key: str | None = None) -> Iterator[str]:
-    app = build_app(classifier, ServeConfig(wanted_precision=0.9), api_key=api_key)
-    server = Server(uvicorn.Config(app, port=0, log_level="warning", ws="none"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.02)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/"
-    server.should_exit = True
-    thread.join(20)
-
-
-@pytest.fixture(scope="module")
-def address(classifier: Classifier) -> Iterator[str]:
-    yield from serve(classifier)
-
-
-@pytest.fixture(scope="module")
-def guarded(classifier: Classifier) -> Iterator[str]:
-    yield from serve(classifier, KEY)
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ class Classifier:
     vocabulary: Vocabulary | None = None
 
     @classmethod
-    def load(cls, folder: Path, *, streams: int = 1) -> "Classifier":
+    def load(cls, folder: str | Path, *, streams: int = 1) -> "Classifier":
         """Load a model from its folder: a training run's, or one that `hangtag export` wrote.
 
         Args:
@@ -56,8 +56,9 @@ class Classifier:
             ModelError: A file is missing, damaged, changed, or does not fit its description.
             MissingExtraError: It is a training run's, and Keras is not installed.
         """
-        is_exported = "network" in read_description(folder).content
-        saved = load_exported(folder, streams=streams) if is_exported else load_saved(folder)
+        place = Path(folder)
+        is_exported = "network" in read_description(place).content
+        saved = load_exported(place, streams=streams) if is_exported else load_saved(place)
         return cls(saved.model, saved.outputs, saved.image_size, saved.description, saved.vocabulary)
 
     @property
