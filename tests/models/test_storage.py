@@ -12,9 +12,10 @@ from safetensors.numpy import load_file, save_file
 from hangtag.artifacts import hash_file, read_json, write_json
 from hangtag.config import ColorMode
 from hangtag.errors import ModelError
+from hangtag.models.description import DESCRIPTION
 from hangtag.models.outputs import Outputs
 from hangtag.models.registry import build_model
-from hangtag.models.storage import DESCRIPTION, WEIGHTS, assign_weights, load_saved, read_weights, save_model
+from hangtag.models.storage import WEIGHTS, assign_weights, load_saved, read_weights, save_model
 from hangtag.models.words import Vocabulary
 
 IMAGE_SIZE = (16, 12)

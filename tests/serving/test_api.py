@@ -10,12 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from drawn import KEY, draw, encode
 from fastapi.testclient import TestClient
 
+from drawn import KEY, draw, encode
 from hangtag.config import ServeConfig
 from hangtag.errors import SettingsError
 from hangtag.inference.classifier import Classifier
+from hangtag.inference.stream import classify_chunk
 from hangtag.serving import batcher
 from hangtag.serving.api import PAGES, build_app
 from hangtag.serving.batcher import Batcher, QueueFullError
@@ -130,12 +131,11 @@ def test_too_much_to_do_is_told_with_when_to_come_again(client: TestClient, monk
 
 def test_a_client_has_so_many_requests_at_once(classifier: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
     asked, go = threading.Event(), threading.Event()
-    work = batcher.classify_chunk
 
     def wait(*given: Any) -> Any:
         asked.set()
         assert go.wait(20)
-        return work(*given)
+        return classify_chunk(*given)
 
     monkeypatch.setattr(batcher, "classify_chunk", wait)
     with (

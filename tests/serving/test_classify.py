@@ -8,8 +8,8 @@ from typing import Any
 
 import polars as pl
 import pytest
-from drawn import COLORS, draw, encode
 
+from drawn import COLORS, draw, encode
 from hangtag import cli
 from hangtag.config import ClassifyConfig
 from hangtag.errors import CatalogError, SettingsError
@@ -121,14 +121,14 @@ def test_a_long_list_goes_on_after_a_kill(
     suffix: str, classifier: Classifier, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stage, "PART", 2)
-    output, asked = tmp_path / f"out{suffix}", []
-    work = stage.classify_photographs
+    output = tmp_path / f"out{suffix}"
+    asked: list[int] = []
 
     def stop_in_the_third_part(classifier: Classifier, files: Any, **more: Any) -> Any:
         asked.append(len(asked))
         if len(asked) == 3:
             raise KeyboardInterrupt
-        return work(classifier, files, **more)
+        return classify_photographs(classifier, files, **more)
 
     monkeypatch.setattr(stage, "classify_photographs", stop_in_the_third_part)
     with pytest.raises(KeyboardInterrupt):
@@ -213,8 +213,9 @@ def run(*arguments: str) -> int:
 
 
 def read(path: Path) -> pl.DataFrame:
-    readers = {".csv": pl.read_csv, ".jsonl": pl.read_ndjson, ".parquet": pl.read_parquet}
-    return readers[path.suffix](path)
+    if path.suffix == ".csv":
+        return pl.read_csv(path)
+    return pl.read_ndjson(path) if path.suffix == ".jsonl" else pl.read_parquet(path)
 
 
 def read_files(path: Path) -> list[str]:

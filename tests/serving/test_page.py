@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from drawn import KEY
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
+
+from drawn import KEY
 
 pytestmark = pytest.mark.browser
 Browser = webdriver.Chrome
@@ -59,7 +60,8 @@ def test_photographs_are_answered_and_downloaded(
     assert lines[0] == "file,label,confidence,is_sure,is_familiar,kind,type,label,season,error"
     assert lines[1].startswith("Hat.png,Hat,")
     assert len(lines) == 5
-    severe = [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+    log = browser.get_log("browser")  # type: ignore[no-untyped-call]
+    severe = [entry for entry in log if entry["level"] == "SEVERE"]
     # A photograph that no browser can show either is not a fault of the page.
     assert [entry["message"] for entry in severe if "blob:" not in entry["message"]] == []
     browser.find_element(By.ID, "clear").click()

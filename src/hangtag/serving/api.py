@@ -1,31 +1,28 @@
 """The HTTP service: its routes, their limits, and what they answer."""
 
 import asyncio
-import secrets
-import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
-from starlette.formparsers import MultiPartException
 
-from hangtag import __version__
 from hangtag.config import ServeConfig
 from hangtag.inference.classifier import Classifier
 from hangtag.inference.stream import Failure, Outcome
 from hangtag.serving.batcher import Batcher, QueueFullError, StoppedError
 from hangtag.serving.metrics import Metrics
-from hangtag.serving.problems import ProblemError, refuse_photograph
+from hangtag.serving.problems import ProblemError, answer_problem, refuse_photograph
 from hangtag.serving.rows import describe_outcome
 from hangtag.serving.schemas import ANSWERS, CLASSIFY_BODY
+from hangtag.serving.uploads import read_uploads
+from hangtag.serving.watch import Watch
 
 STATIC = files("hangtag.serving") / "static"
 PAGES = {
@@ -35,22 +32,7 @@ PAGES = {
     "/docs": ("docs.html", "text/html; charset=utf-8"),
     "/static/docs.js": ("docs.js", "text/javascript; charset=utf-8"),
 }
-HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-}
-# Beside the photographs themselves: names and boundaries of a form.
-FORM_BYTES_A_PHOTO = 2_000
 OPEN_PATHS = {"/healthz", "/readyz", *PAGES, "/openapi.json"}
-
-
-@dataclass(frozen=True)
-class Upload:
-    """A photograph as it was sent: its name, where it has one, and its content."""
-
-    name: str | None
-    content: bytes
 
 
 def build_app(classifier: Classifier, config: ServeConfig, *, api_key: str | None = None) -> FastAPI:
@@ -71,25 +53,12 @@ def build_app(classifier: Classifier, config: ServeConfig, *, api_key: str | Non
         await asyncio.to_thread(service.stop)
 
     # The page of FastAPI's own loads its scripts from elsewhere; ours stands alone.
-    app = FastAPI(title="hangtag", version=__version__, lifespan=run, docs_url=None, redoc_url=None)
+    app = FastAPI(title="hangtag", version=version("hangtag"), lifespan=run, docs_url=None, redoc_url=None)
     app.add_exception_handler(ProblemError, _tell_problem)
     app.add_exception_handler(HTTPException, _tell_http)
     app.add_exception_handler(RequestValidationError, _tell_invalid)
 
-    @app.middleware("http")
-    async def watch(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        started = time.perf_counter()
-        try:
-            _check_key(request, api_key)
-            response = await call_next(request)
-        except ProblemError as problem:
-            response = _tell_problem(request, problem)
-        except Exception:
-            service.log_bug(request)
-            response = _tell_problem(request, ProblemError(500, "internal", "The service failed; its log says why."))
-        response.headers.update(HEADERS)
-        metrics.note(request, response.status_code, time.perf_counter() - started)
-        return response
+    app.add_middleware(Watch, metrics=metrics, api_key=api_key, open_paths=OPEN_PATHS)
 
     @app.post("/v1/classify", responses=ANSWERS, openapi_extra={"requestBody": CLASSIFY_BODY}, tags=["classify"])
     async def classify(request: Request) -> JSONResponse:
@@ -164,11 +133,6 @@ class _Service:
     def waiting(self) -> int:
         return self._batcher.waiting if self._batcher else 0
 
-    def log_bug(self, request: Request) -> None:
-        import logging  # noqa: PLC0415
-
-        logging.getLogger("uvicorn.error").exception("%s %s failed", request.method, request.url.path)
-
     async def classify(self, request: Request) -> JSONResponse:
         client = request.client.host if request.client else ""
         if self._clients[client] >= self._config.max_requests_a_client:
@@ -177,7 +141,7 @@ class _Service:
         self._clients[client] += 1
         try:
             async with asyncio.timeout(self._config.timeout):
-                uploads = await _read_uploads(request, self._config)
+                uploads = await read_uploads(request, self._config)
                 outcomes = await self._ask([upload.content for upload in uploads])
         except TimeoutError:
             message = f"The upload and its answer took more than {self._config.timeout:g} seconds. Try again."
@@ -231,88 +195,9 @@ def _tell(outcome: Outcome) -> dict[str, Any]:
     return describe_outcome(outcome)
 
 
-async def _read_uploads(request: Request, config: ServeConfig) -> list[Upload]:
-    """Read the photographs of a request, without ever holding more than is allowed.
-
-    Raises:
-        ProblemError: There are none, they are too many or too large, or they come in another form.
-    """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    is_form = kind == "multipart/form-data"
-    if not (is_form or kind.startswith("image/") or kind in ("", "application/octet-stream")):
-        message = "Send a photograph as image/jpeg, or several as multipart/form-data."
-        raise ProblemError(415, "unsupported_media_type", message)
-    limit = config.max_bytes
-    if is_form:
-        limit = config.max_request_bytes + FORM_BYTES_A_PHOTO * config.max_photos
-    _limit_body(request, limit)
-    if is_form:
-        return await _read_form(request, config)
-    content = await request.body()
-    return [Upload(None, content)]
-
-
-def _limit_body(request: Request, limit: int) -> None:
-    """Refuse a body that says or turns out to be larger; what is beyond the limit is never read.
-
-    Raises:
-        ProblemError: The request's header says that it is larger.
-    """
-    problem = ProblemError(413, "too_large", f"More than {limit:,} bytes. Send less at once, or smaller pictures.")
-    told = request.headers.get("content-length", "")
-    if told.isdecimal() and int(told) > limit:
-        raise problem
-    receive, seen = request._receive, 0
-
-    async def limited() -> Any:
-        nonlocal seen
-        message = await receive()
-        seen += len(message.get("body", b""))
-        if seen > limit:
-            raise problem
-        return message
-
-    request._receive = limited
-
-
-async def _read_form(request: Request, config: ServeConfig) -> list[Upload]:
-    too_many = ProblemError(
-        413, "too_many_photographs", f"More than {config.max_photos} photographs. Send them in several requests."
-    )
-    try:
-        form = await request.form(max_files=config.max_photos, max_fields=config.max_photos)
-    except (MultiPartException, HTTPException) as error:
-        if "Too many files" in str(getattr(error, "detail", error)):
-            raise too_many from None
-        raise ProblemError(422, "damaged_form", "The form cannot be read. Send multipart/form-data.") from None
-    try:
-        found = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
-        if not found:
-            raise ProblemError(422, "no_photograph", "The form has no file. Send photographs as files.")
-        uploads = []
-        for file in found:
-            if (file.size or 0) > config.max_bytes:
-                message = f"A photograph has more than {config.max_bytes:,} bytes. Send a smaller one."
-                raise ProblemError(413, "too_large", message)
-            uploads.append(Upload(file.filename, await file.read()))
-        return uploads
-    finally:
-        await form.close()
-
-
-def _check_key(request: Request, api_key: str | None) -> None:
-    if api_key is None or request.url.path in OPEN_PATHS:
-        return
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    given = token.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key", "")
-    if not secrets.compare_digest(given.encode(), api_key.encode()):
-        raise ProblemError(401, "no_key", "Send the service's key as `Authorization: Bearer KEY`.")
-
-
 def _tell_problem(_request: Request, problem: Exception) -> JSONResponse:
     assert isinstance(problem, ProblemError)
-    headers = {"Retry-After": str(problem.retry_after)} if problem.retry_after else {}
-    return JSONResponse(problem.to_json(), problem.status, headers)
+    return answer_problem(problem)
 
 
 def _tell_http(request: Request, error: Exception) -> JSONResponse:

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from fastapi import Request
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.process_collector import ProcessCollector
+from starlette.types import Scope
 
 from hangtag.inference.answer import Answer
 from hangtag.inference.stream import Outcome
@@ -29,11 +29,10 @@ class Metrics:
         )
         self._waiting = Gauge("hangtag_waiting", "Photographs that wait or are in work.", registry=self._registry)
 
-    def note(self, request: Request, status: int, seconds: float) -> None:
+    def note(self, scope: Scope, status: int, seconds: float) -> None:
         """Count a request; only known paths have a line of their own, for anybody may ask for any."""
-        route = request.scope.get("route")
-        self._requests.labels(getattr(route, "path", "other"), str(status)).inc()
-        if request.url.path == "/v1/classify":
+        self._requests.labels(getattr(scope.get("route"), "path", "other"), str(status)).inc()
+        if scope["path"] == "/v1/classify":
             self._seconds.observe(seconds)
 
     def note_outcomes(self, outcomes: Sequence[Outcome]) -> None:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from starlette.responses import JSONResponse
+
 
 class ProblemError(Exception):
     """A request that is refused.
@@ -20,6 +22,12 @@ class ProblemError(Exception):
     def to_json(self) -> dict[str, Any]:
         """Give the body of the answer."""
         return {"error": {"code": self.code, "message": self.message}}
+
+
+def answer_problem(problem: ProblemError) -> JSONResponse:
+    """Give the response."""
+    headers = {"Retry-After": str(problem.retry_after)} if problem.retry_after else {}
+    return JSONResponse(problem.to_json(), problem.status, headers)
 
 
 # What is wrong with a photograph, and the status of a request for it alone; any other is 422.

@@ -10,8 +10,8 @@ import numpy as np
 import polars as pl
 import pytest
 import uvicorn
-from drawn import COLORS, KEY, SIZE, draw, encode
 
+from drawn import COLORS, KEY, SIZE, draw, encode
 from hangtag.artifacts import write_parquet, write_whole
 from hangtag.catalog.prepared import read_prepared
 from hangtag.catalog.schema import CatalogSchema
