@@ -70,7 +70,7 @@ def _time_keras(network: Any, folder: Path, image_size: tuple[int, int], count: 
     keras = import_keras()
     started = time.perf_counter()
     dataset = keras.utils.image_dataset_from_directory(
-        str(folder.parent / folder.name),
+        str(folder),
         labels=None,
         image_size=image_size,
         batch_size=64,

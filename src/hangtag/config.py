@@ -163,6 +163,8 @@ class TrainConfig:
         "all", "What is learnt: all levels and attributes together, label, or a level's or an attribute's column."
     )
     color_mode: ColorMode = setting("color", "Learn from color or gray pixels.")
+    learn_from: tuple[str, ...] = setting(("train",), "The splits to learn from; val too for a model to be shipped.")
+    calibrated_by: str = setting("", "The run whose temperatures and thresholds to take, where val is learnt from.")
     with_names: bool = setting(False, "Read the products' names too, not the photographs alone.")
     hide_names: float = setting(0.5, "The share of names hidden in training, so that a photograph alone serves too.")
     epochs: int = setting(8, "Passes over the training items.")
@@ -198,6 +200,19 @@ class TrainConfig:
         for name, low, high in (("epochs", 1, 10_000), ("batch_size", 1, 65_536), ("shift", 0, 256)):
             value = getattr(self, name)
             _require(low <= value <= high, f"{name} cannot be used.", f"Allowed: {low} to {high}.", value)
+        _require(
+            bool(self.learn_from) and set(self.learn_from) <= set(SPLITS),
+            "There is no such split.",
+            "Allowed: one or more of train, val, test.",
+            self.learn_from,
+        )
+        # Nothing is left then to choose an epoch by, or to find a temperature on.
+        _require(
+            "val" not in self.learn_from or (self.keep == "last" and self.calibrated_by != ""),
+            "A model that learns from val needs keep = last and calibrated_by.",
+            "Allowed: calibrated_by names a run with the same settings that did not learn from val.",
+            {"keep": self.keep, "calibrated_by": self.calibrated_by},
+        )
         _require(0 <= self.seed < 2**32, "seed cannot be used.", "Allowed: 0 to 4294967295.", self.seed)
         _require(
             0 < self.learning_rate <= 10,

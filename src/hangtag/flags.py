@@ -51,6 +51,8 @@ METAVARS = {
     "image_size": "HEIGHTxWIDTH",
     "split_fractions": "TRAIN,VAL,TEST",
     "splits": "SPLIT,...",
+    "learn_from": "SPLIT,...",
+    "calibrated_by": "RUN",
     "test_where": "RULE",
 }
 # A key of the catalogue's description, its flag, and what the flag means.

@@ -350,3 +350,36 @@ def test_nothing_is_printed_where_there_is_no_terminal(workspace: Workspace, cap
 def test_a_seed_that_cannot_be_used_is_refused(seed: int) -> None:
     with pytest.raises(SettingsError, match="seed"):
         TrainConfig(seed=seed)
+
+
+def test_a_model_to_be_shipped_learns_from_val_too_and_takes_anothers_calibration(finished: Workspace) -> None:
+    config = dataclasses.replace(CONFIG, epochs=1, keep="last", learn_from=("train", "val"), calibrated_by="whole")
+    result = train(finished, config, run_id="shipped")
+    whole, shipped = (read_json(finished.run(name) / "model.json") for name in ("whole", "shipped"))
+    assert shipped["calibration"] == whole["calibration"]
+    assert (whole["learn_from"], shipped["learn_from"]) == (["train"], ["train", "val"])
+    counts = [sum(each["train_counts"][PRODUCT]) for each in (whole, shipped)]
+    assert counts[1] == result.counts["train"] == counts[0] + result.counts["val"]
+    shutil.rmtree(result.folder)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"learn_from": ("train", "val")},
+        {"learn_from": ("train", "val"), "calibrated_by": "whole", "keep": "best"},
+        {"learn_from": ()},
+        {"learn_from": ("train", "unknown")},
+    ],
+)
+def test_nothing_is_chosen_by_what_was_learnt(changes: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError):
+        resolve(TrainConfig, changes)
+
+
+@pytest.mark.parametrize("name", ["gone", "../whole"])
+def test_a_calibration_that_is_not_there_is_told_before_the_training(finished: Workspace, name: str) -> None:
+    config = dataclasses.replace(CONFIG, keep="last", learn_from=("train", "val"), calibrated_by=name)
+    with pytest.raises(WorkspaceError):
+        train(finished, config, run_id="other")
+    assert not finished.run("other").exists()

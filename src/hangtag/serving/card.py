@@ -23,7 +23,7 @@ def write_card(description: Mapping[str, Any]) -> str:
         "Photographs are to look like those it learnt from: one product, on a plain background. Any other is answered "
         "with “not sure” for the most part; see Limits.",
         "## Figures",
-        _tabulate_figures(description["figures"], description["label_name"]),
+        _tabulate_figures(description),
         "## Confidence",
         _tabulate_thresholds(description["calibration"]["photograph"]["thresholds"]),
         "## Limits",
@@ -43,7 +43,8 @@ def write_card(description: Mapping[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _tabulate_figures(figures: Mapping[str, Any], label_name: str) -> str:
+def _tabulate_figures(description: Mapping[str, Any]) -> str:
+    figures, label_name = description["figures"], description["label_name"]
     if not figures:
         return "None: the run was not evaluated before it was exported (`hangtag evaluate`)."
     lines = [
@@ -52,8 +53,9 @@ def _tabulate_figures(figures: Mapping[str, Any], label_name: str) -> str:
         "| --- | --- | --- | --- | --- |",
     ]
     for split, found in figures.items():
+        name = NAMES[split] + (" (learnt from)" if split in description.get("learn_from", ["train"]) else "")
         lines.append(
-            f"| {NAMES.get(split, split)} | {found['n']:,} | {_show(found, 'accuracy')} | {_show(found, 'macro_f1')} "
+            f"| {name} | {found['n']:,} | {_show(found, 'accuracy')} | {_show(found, 'macro_f1')} "
             f"| {found['ece']:.4f} |"
         )
     return "\n".join(lines)

@@ -41,6 +41,7 @@ COPIED = (
     "flip_average",
     "calibration",
     "train_counts",
+    "learn_from",
     "metrics",
     "labels_digest",
     "versions",

@@ -13,6 +13,7 @@ from hangtag.errors import SettingsError, WorkspaceError
 from hangtag.labels.labelled import Labelled, read_labelled
 from hangtag.manifest import NAME as MANIFEST
 from hangtag.manifest import StageRecord, StageResult, read_versions
+from hangtag.models.description import read_description
 from hangtag.models.outputs import NO_VALUE, PRODUCT
 from hangtag.models.storage import assign_weights, save_model
 from hangtag.models.temperature import sharpen
@@ -58,9 +59,10 @@ def train(
         return current
     checkpoint = folder / "checkpoint"
     learner = build_learner(labelled, config, checkpoint)
+    calibration = _read_calibration(place, config, learner) if config.calibrated_by else None
     state = learner.resume() if resume else TrainingState()
     learner.fit(state)
-    paths = _save(learner, state, folder, labelled, run_id)
+    paths = _save(learner, state, folder, labelled, run_id, calibration)
     result = record.finish(_count(learner, state), paths, precision=learner.precision)
     remove_checkpoint(checkpoint)
     return result
@@ -77,17 +79,19 @@ def name_run(config: TrainConfig) -> str:
 
 
 def build_learner(labelled: Labelled, config: TrainConfig, checkpoint: Path) -> Learner:
-    """Make a fresh network ready to learn the `train` split and be judged on `val`.
+    """Make a fresh network ready to learn the splits that it is to learn from, and be judged on `val`.
 
     Raises:
         WorkspaceError: One of the two has no items.
         SettingsError: The catalogue lacks the target or the names.
     """
     targets = build_targets(labelled, config.target)
-    vocabulary = learn_vocabulary(labelled, config, labelled.table["split"].eq_missing("train").to_numpy())
+    is_learnt = labelled.table["split"].is_in(config.learn_from).fill_null(False).to_numpy()
+    vocabulary = learn_vocabulary(labelled, config, is_learnt)
     data = {}
     for split in ("train", "val"):
-        data[split] = build_dataset(labelled, targets, vocabulary, labelled.table["split"].eq_missing(split).to_numpy())
+        is_chosen = is_learnt if split == "train" else labelled.table["split"].eq_missing(split).to_numpy()
+        data[split] = build_dataset(labelled, targets, vocabulary, is_chosen)
         if not len(data[split]):
             hint = "Clean a larger catalogue, or with other split fractions."
             raise WorkspaceError(f"There are no items in the split {split}.", hint=hint)
@@ -122,10 +126,35 @@ def build_dataset(labelled: Labelled, targets: Targets, vocabulary: Vocabulary |
     return ItemDataset(labelled.images, table["image_index"].to_numpy().astype(np.int64), classes, words)
 
 
-def _save(learner: Learner, state: TrainingState, folder: Path, labelled: Labelled, run_id: str) -> list[Path]:
+def _read_calibration(place: Workspace, config: TrainConfig, learner: Learner) -> dict[str, Any]:
+    """Give the temperatures and thresholds of another run, known before the training begins.
+
+    Raises:
+        WorkspaceError: There is no such run, or it learnt something else.
+    """
+    folder = place.run(config.calibrated_by)
+    if not (folder / MANIFEST).is_file():
+        raise WorkspaceError("There is no such finished run to take the calibration from.", received=folder.name)
+    described = read_description(folder)
+    if described.outputs != learner.outputs or (described.vocabulary is None) != (learner.vocabulary is None):
+        hint = "Train one with the same target and catalogue."
+        raise WorkspaceError(
+            "The run to take the calibration from learnt other labels.", hint=hint, received=folder.name
+        )
+    return dict(described.content["calibration"])
+
+
+def _save(
+    learner: Learner,
+    state: TrainingState,
+    folder: Path,
+    labelled: Labelled,
+    run_id: str,
+    calibration: dict[str, Any] | None,
+) -> list[Path]:
     config, outputs = learner.config, learner.outputs
     assign_weights(learner.model, state.kept_weights)
-    calibration = _calibrate(learner)
+    calibration = _calibrate(learner) if calibration is None else calibration
     kept = state.history[state.kept_epoch - 1]
     # From here on the folder is no longer the earlier run's, if there was one; a kill must not leave its manifest.
     (folder / MANIFEST).unlink(missing_ok=True)
@@ -145,6 +174,7 @@ def _save(learner: Learner, state: TrainingState, folder: Path, labelled: Labell
         label_name=labelled.schema.label_name if outputs.primary == LABEL else outputs.primary,
         flip_average=config.flip_average,
         calibration=calibration,
+        learn_from=list(config.learn_from),
         train_counts=_count_classes(learner),
         metrics={key: kept[key] for key in ("epoch", "val_accuracy", "val_loss")},
         labels_digest=labelled.digest,
