@@ -207,7 +207,8 @@ def test_no_command_is_help(command: Command) -> None:
     assert command.run("--help") == 0
     assert command.out == alone
     assert alone.startswith("Usage: hangtag [OPTIONS] COMMAND [ARGS]...\n")
-    assert [line.split()[0] for line in alone.split("Commands:\n")[1].splitlines()] == [*STAGES, "models"]
+    commands = [line.split()[0] for line in alone.split("Commands:\n")[1].splitlines()]
+    assert commands == [*STAGES, "models", "export", "classify", "serve"]
 
 
 def test_the_version_is_printed(command: Command) -> None:

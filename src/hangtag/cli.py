@@ -360,7 +360,7 @@ def export(
 ) -> None:
     """Write a model that needs no training code.
 
-    A folder for `hangtag classify` and `hangtag serve`, held against the run on real photographs.
+    Writes a folder for `hangtag classify` and `hangtag serve`, and holds it against the run on photographs of val.
     Evaluate the run before, so that the model's card has its figures.
     """
     from hangtag.serving.export import export as stage

@@ -13,8 +13,7 @@ from hangtag.errors import ModelError
 from hangtag.inference.answer import Answer, describe_answers
 from hangtag.inference.predictions import Predictions
 from hangtag.models.answers import iterate_answers, join_answers
-from hangtag.models.description import read_description
-from hangtag.models.exported import load_exported
+from hangtag.models.exported import NETWORK, load_exported
 from hangtag.models.novelty import NOVELTY
 from hangtag.models.outputs import PRODUCT, Outputs, Probs
 from hangtag.models.storage import load_saved
@@ -57,7 +56,7 @@ class Classifier:
             MissingExtraError: It is a training run's, and Keras is not installed.
         """
         place = Path(folder)
-        is_exported = "network" in read_description(place).content
+        is_exported = (place / NETWORK).is_file()
         saved = load_exported(place, streams=streams) if is_exported else load_saved(place)
         return cls(saved.model, saved.outputs, saved.image_size, saved.description, saved.vocabulary)
 

@@ -145,6 +145,8 @@ def load_saved(folder: Path) -> SavedModel:
         ModelError: A file is missing, damaged, changed, or does not fit its description.
     """
     described = read_description(folder)
+    if "weights" not in described.content:
+        raise ModelError("The model has no network.", hint="Export or copy the model again.", received=str(folder))
     description, outputs, vocabulary = described.content, described.outputs, described.vocabulary
     weights = _load_weights(folder, description["weights"]["sha256"])
     model = build_model(

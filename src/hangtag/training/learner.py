@@ -1,6 +1,5 @@
 """One network on its way through a training: its steps, its average, its judgement on val, its state on disk."""
 
-import dataclasses
 import math
 import time
 from pathlib import Path
@@ -58,7 +57,8 @@ class Learner:
         self.vocabulary, self.title = vocabulary, title
         check_architecture(config.architecture)
         self.precision = choose_precision(config.precision)
-        self.identity = {**dataclasses.asdict(config), **identity, "precision": self.precision}
+        settings = {key: list(value) if isinstance(value, tuple) else value for key, value in vars(config).items()}
+        self.identity = {**settings, **identity, "precision": self.precision}
         self.average = WeightAverage(config.average)
         # Products are balanced, not the classes of one level: a rare type of a common class is rare too.
         self.copies = compute_copies(data["train"].classes[PRODUCT], config.balance)
