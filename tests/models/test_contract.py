@@ -173,11 +173,16 @@ def test_a_residual_network_has_four_stages_of_its_widths(
     for place, width in enumerate(stem, start=1):
         assert layers[f"stem_relu{place}"]["output_shape"] == [80, 60, width]
     assert layers[f"stem_relu{len(stem) + 1}"]["output_shape"] == [40, 30, widths[0]]
-    ends = [layers[f"stage{stage}_1_relu2"]["output_shape"] for stage in (1, 2, 3, 4)]
     sides = ([40, 30], [20, 15], [10, 8], [5, 4])
-    assert ends == [[*side, width] for side, width in zip(sides, widths, strict=True)]
-    assert not [name for name in layers if name.startswith("stage") and "_2_" in name]
-    assert layers["product"]["parameters"] == widths[-1] * 30 + 30
+    wanted = [[*side, width] for side, width in zip(sides, widths, strict=True)]
+    # The members of `residual` have the first stage in common.
+    members = ["member1_", "member2_"] if architecture == "residual" else [""]
+    for member in members:
+        names = ["stage1_1_relu2", *(f"{member}stage{stage}_1_relu2" for stage in (2, 3, 4))]
+        assert [layers[name]["output_shape"] for name in names] == wanted
+        head = f"product_{member.rstrip('_')}".rstrip("_")
+        assert layers[head]["parameters"] == widths[-1] * 30 + 30
+    assert not [name for name in layers if "stage" in name and "_2_" in name]
 
 
 @pytest.mark.parametrize("image_size", [(8, 8), (9, 13), (17, 31)])

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from hangtag.catalog.images import Pixels
 from hangtag.models.backend import import_keras
 from hangtag.models.outputs import PRODUCT
+from hangtag.models.words import MAX_WORDS
 
 NOVELTY = "novelty"
 # The share of catalogue photographs that is to count as familiar.
@@ -35,7 +36,7 @@ def add_novelty(model: Any, images: Pixels, rows: npt.NDArray[np.int64]) -> Any:
     """
     keras = import_keras()
     features = _find_features(model)
-    reader = keras.Model(model.inputs[0], [features, model.output[PRODUCT]])
+    reader = keras.Model(model.input, {"features": features, PRODUCT: model.output[PRODUCT]})
     center, whitening, means = _measure_spread(reader, images, _spread_out(rows))
     whitened = keras.layers.Dense(whitening.shape[1], name="whitened", dtype="float32")
     classes = keras.layers.Dense(len(means), name="nearness", dtype="float32")
@@ -91,4 +92,9 @@ def _measure_spread(reader: Any, images: Pixels, rows: npt.NDArray[np.int64]) ->
 
 def _read_features(reader: Any, images: Pixels, rows: npt.NDArray[np.int64]) -> Iterator[tuple[Any, Any]]:
     for start in range(0, len(rows), BATCH):
-        yield reader.predict_on_batch(images[rows[start : start + BATCH]])
+        chunk = rows[start : start + BATCH]
+        inputs: dict[str, npt.NDArray[Any]] = {"pixels": images[chunk]}
+        if "words" in reader.input:
+            inputs["words"] = np.zeros((len(chunk), MAX_WORDS), np.int32)
+        found = reader.predict_on_batch(inputs)
+        yield found["features"], found[PRODUCT]
