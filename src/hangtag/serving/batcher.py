@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 
 from hangtag.inference.classifier import Classifier
-from hangtag.inference.stream import Failure, Outcome, classify_chunk
+from hangtag.inference.stream import Outcome, classify_chunk
 
 BATCH = 64
 Photos = list[bytes]
@@ -119,6 +119,3 @@ class Batcher:
         for job in jobs:
             own, outcomes = outcomes[: len(job.photos)], outcomes[len(job.photos) :]
             job.future.set_result(own)
-
-
-__all__ = ["Batcher", "Failure", "QueueFullError", "StoppedError"]
