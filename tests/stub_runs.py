@@ -141,7 +141,7 @@ def patch_models(monkeypatch: pytest.MonkeyPatch) -> list[StubModel]:
         description = read_json(folder / "model.json")
         class_names = tuple(description["class_names"])
         loaded.append(StubModel(description["shift"], len(class_names)))
-        return SavedModel(loaded[-1], Outputs.of_classes(class_names), None, IMAGE_SIZE, description)
+        return SavedModel(loaded[-1], Outputs.of_classes(class_names), None, IMAGE_SIZE, IMAGE_SIZE, description)
 
     monkeypatch.setattr("hangtag.inference.classifier.load_saved", load)
     return loaded

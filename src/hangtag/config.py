@@ -183,9 +183,13 @@ class TrainConfig:
     zoom: float = setting(0.0, "Grow or shrink them by up to this share.")
     brightness: float = setting(0.15, "Change their brightness by up to this share.")
     start_scale: float = setting(
-        0.5, "Begin on photographs with this share of the sides, and end on whole ones; capstone has whole ones alone."
+        0.5, "Begin on photographs with this share of the sides; capstone is of one size from the first epoch on."
     )
-    whole_share: float = setting(0.4, "The last share of the epochs, which sees whole photographs.")
+    end_scale: float = setting(
+        1.0,
+        "End on photographs with this share of the sides, the size that the network then reads; below 1 is quicker.",
+    )
+    end_share: float = setting(0.4, "The last share of the epochs, which sees photographs of that size.")
     average: float = setting(0.998, "The share that an average of the weights keeps a step; 0 averages nothing.")
     keep: Literal["last", "best"] = setting("last", "The epoch to keep: the last, or the best one on val.")
     flip_average: bool = setting(True, "Predict from each photograph and its mirror image.")
@@ -223,7 +227,7 @@ class TrainConfig:
         for name in ("momentum", "warmup", "label_smoothing", "average", "zoom", "brightness"):
             value = getattr(self, name)
             _require(0 <= value < 1, f"{name} cannot be used.", "Allowed: 0 up to below 1.", value)
-        for name in ("start_scale", "whole_share"):
+        for name in ("start_scale", "end_scale", "end_share"):
             value = getattr(self, name)
             _require(0 < value <= 1, f"{name} cannot be used.", "Allowed: above 0, up to 1.", value)
         for name in ("balance", "hide_names", "weight_decay"):
@@ -351,7 +355,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "flip_average": False,
     },
     "default": {},
-    "quick": {"architecture": "residual-small", "epochs": 4},
+    "quick": {"architecture": "residual-tiny", "epochs": 5, "end_scale": 0.7, "learning_rate": 0.007},
 }
 # `hangtag demo` has these over the preset capstone. The drawn catalogue is small: smaller steps, for the moving
 # averages of the network to settle.

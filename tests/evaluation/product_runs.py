@@ -115,6 +115,6 @@ def patch_product_models(monkeypatch: pytest.MonkeyPatch) -> None:
         words = description["words"]
         model = OneHeadModel() if outputs.primary == "gender" else ProductModel()
         vocabulary = Vocabulary(tuple(words)) if words else None
-        return SavedModel(model, outputs, vocabulary, IMAGE_SIZE, description)
+        return SavedModel(model, outputs, vocabulary, IMAGE_SIZE, IMAGE_SIZE, description)
 
     monkeypatch.setattr("hangtag.inference.classifier.load_saved", load)

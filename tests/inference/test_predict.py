@@ -116,7 +116,7 @@ def named(monkeypatch: pytest.MonkeyPatch) -> None:
         description = read_json(folder / "model.json")
         outputs, words = Outputs.from_json(description["outputs"]), description["words"]
         vocabulary = Vocabulary(tuple(words)) if words else None
-        return SavedModel(NamedModel(outputs), outputs, vocabulary, IMAGE_SIZE, description)
+        return SavedModel(NamedModel(outputs), outputs, vocabulary, IMAGE_SIZE, IMAGE_SIZE, description)
 
     monkeypatch.setattr("hangtag.inference.classifier.load_saved", load)
 

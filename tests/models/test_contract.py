@@ -163,7 +163,11 @@ def test_the_capstone_has_the_shapes_of_its_summary_table() -> None:
 
 @pytest.mark.parametrize(
     ("architecture", "stem", "widths"),
-    [("residual", [16, 24], (48, 96, 192, 288)), ("residual-small", [16], (32, 64, 128, 192))],
+    [
+        ("residual", [16, 24], (48, 96, 192, 288)),
+        ("residual-small", [16], (32, 64, 128, 192)),
+        ("residual-tiny", [16], (32, 64, 128, 192)),
+    ],
 )
 def test_a_residual_network_has_four_stages_of_its_widths(
     architecture: str, stem: list[int], widths: tuple[int, ...]
@@ -175,8 +179,8 @@ def test_a_residual_network_has_four_stages_of_its_widths(
     assert layers[f"stem_relu{len(stem) + 1}"]["output_shape"] == [40, 30, widths[0]]
     sides = ([40, 30], [20, 15], [10, 8], [5, 4])
     wanted = [[*side, width] for side, width in zip(sides, widths, strict=True)]
-    # The members of `residual` have the first stage in common.
-    members = ["member1_", "member2_"] if architecture == "residual" else [""]
+    # Members have the first stage in common.
+    members = [""] if architecture == "residual-tiny" else ["member1_", "member2_"]
     for member in members:
         names = ["stage1_1_relu2", *(f"{member}stage{stage}_1_relu2" for stage in (2, 3, 4))]
         assert [layers[name]["output_shape"] for name in names] == wanted

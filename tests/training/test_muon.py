@@ -55,7 +55,7 @@ def test_a_gradient_of_zero_moves_nothing() -> None:
 
 
 def test_the_first_convolution_the_heads_and_all_vectors_stay_with_adam() -> None:
-    model = build_model("residual-small", image_size=(8, 8), heads={"product": 3}, color_mode="color", num_words=4)
+    model = build_model("residual-tiny", image_size=(8, 8), heads={"product": 3}, color_mode="color", num_words=4)
     optimizer = build_muon(0.01, 0.05)
     optimizer.build(model.trainable_variables)
     with_adam = {

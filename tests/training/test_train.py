@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from hangtag.artifacts import read_json, write_parquet, write_whole
+from hangtag.catalog.images import shrink
 from hangtag.catalog.prepared import read_prepared
 from hangtag.catalog.schema import CatalogSchema
 from hangtag.config import PRESETS, TrainConfig, read_settings, resolve
 from hangtag.errors import HangtagError, ModelError, SettingsError, WorkspaceError
+from hangtag.inference.classifier import Classifier
 from hangtag.labels.labelled import read_labelled
 from hangtag.manifest import StageRecord, read_manifest
 from hangtag.models.outputs import PRODUCT
@@ -283,6 +285,22 @@ def test_a_training_begins_on_small_photographs_and_gives_a_model_for_whole_ones
     train(workspace, config, run_id="growing")
     assert read_history(workspace, "growing")["image_size"].to_list() == ["8x8", "16x12", "16x12"]
     assert load_saved(workspace.run("growing")).image_size == (16, 12)
+
+
+@pytest.mark.parametrize("architecture", ["residual-tiny", "capstone"])
+def test_a_quick_network_reads_smaller_photographs_and_is_asked_about_whole_ones(
+    workspace: Workspace, architecture: str
+) -> None:
+    config = dataclasses.replace(CONFIG, architecture=architecture, start_scale=0.5, end_scale=0.7)
+    train(workspace, config, run_id="shrinking")
+    assert read_history(workspace, "shrinking")["image_size"].to_list()[-1] == "12x8"
+    classifier = Classifier.load(workspace.run("shrinking"))
+    assert (classifier.image_size, classifier.network_size) == ((16, 12), (12, 8))
+    assert classifier.model.input["pixels"].shape[1:3] == (12, 8)
+    photographs = np.random.default_rng(0).integers(0, 256, (3, 16, 12, 3), dtype=np.uint8)
+    wanted = classifier.model.predict_on_batch({"pixels": shrink(photographs, (12, 8))})
+    plain = dataclasses.replace(classifier, description={})
+    np.testing.assert_allclose(plain.predict(photographs).answers[PRODUCT], wanted[PRODUCT], atol=1e-6)
 
 
 def test_the_capstone_has_whole_photographs_alone(workspace: Workspace) -> None:

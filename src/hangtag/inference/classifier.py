@@ -33,6 +33,7 @@ class Classifier:
         model: The `keras.Model`, or the exported network.
         outputs: What its heads stand for.
         image_size: (height, width) of the pixels it takes.
+        network_size: (height, width) that it shrinks them to; None leaves them as they are.
         description: All of its `model.json`.
         vocabulary: The words of names that it knows, or None where it reads pixels alone.
     """
@@ -42,6 +43,7 @@ class Classifier:
     image_size: tuple[int, int]
     description: dict[str, Any] = field(default_factory=dict)
     vocabulary: Vocabulary | None = None
+    network_size: tuple[int, int] | None = None
 
     @classmethod
     def load(cls, folder: str | Path, *, streams: int = 1) -> "Classifier":
@@ -58,7 +60,9 @@ class Classifier:
         place = Path(folder)
         is_exported = (place / NETWORK).is_file()
         saved = load_exported(place, streams=streams) if is_exported else load_saved(place)
-        return cls(saved.model, saved.outputs, saved.image_size, saved.description, saved.vocabulary)
+        return cls(
+            saved.model, saved.outputs, saved.image_size, saved.description, saved.vocabulary, saved.network_size
+        )
 
     @property
     def name(self) -> str:
@@ -147,7 +151,9 @@ class Classifier:
         is_flipped = bool(self.description.get("flip_average", False))
         batches = []
         with show_progress(title, len(rows), "photographs") as bar:
-            for batch in iterate_answers(self.model, images, rows, words=words, flip_average=is_flipped):
+            for batch in iterate_answers(
+                self.model, images, rows, words=words, flip_average=is_flipped, image_size=self.network_size
+            ):
                 batches.append(batch)
                 bar.advance(len(batch[PRODUCT]))
         answers = join_answers(batches, self.outputs.heads)

@@ -24,13 +24,15 @@ class Description:
         content: All of `model.json`.
         outputs: What the model's heads stand for.
         vocabulary: The words of names that it knows, or None where it reads pixels alone.
-        image_size: (height, width) of its pixels.
+        image_size: (height, width) of the photographs that it is asked about.
+        network_size: (height, width) that they are shrunk to first.
     """
 
     content: dict[str, Any]
     outputs: Outputs
     vocabulary: Vocabulary | None
     image_size: tuple[int, int]
+    network_size: tuple[int, int]
 
 
 def read_description(folder: Path) -> Description:
@@ -47,8 +49,10 @@ def read_description(folder: Path) -> Description:
     if list(outputs.class_names) != content["class_names"]:
         raise ModelError("The model's description names its classes in two ways.", received=str(folder))
     words = content["words"]
+    vocabulary = None if words is None else Vocabulary(tuple(words))
     height, width = content["image_size"]
-    return Description(content, outputs, None if words is None else Vocabulary(tuple(words)), (height, width))
+    network_height, network_width = content.get("network_size", (height, width))
+    return Description(content, outputs, vocabulary, (height, width), (network_height, network_width))
 
 
 def _read_content(folder: Path) -> dict[str, Any]:
@@ -71,20 +75,27 @@ def _read_content(folder: Path) -> dict[str, Any]:
 
 def _is_complete(description: Mapping[str, Any]) -> bool:
     """Say whether all that loading needs is there and of the right type; a file from elsewhere may hold anything."""
-    size, words = description["image_size"], description["words"]
+    words = description["words"]
     return (
         isinstance(description["architecture"], str)
         and _names_its_files(description)
         and description["preprocessing"]["color_mode"] in get_args(ColorMode)
-        and isinstance(size, list)
-        and len(size) == 2
-        # A network for larger sides would fill the memory before its weights are compared.
-        and all(type(number) is int and number <= LARGEST_SIDE for number in size)
+        and _is_size(description["image_size"])
+        and _is_size(description.get("network_size", description["image_size"]))
         and isinstance(description["class_names"], list)
         and isinstance(description["outputs"], dict)
         and (
             words is None or (isinstance(words, list) and words != [] and all(isinstance(word, str) for word in words))
         )
+    )
+
+
+def _is_size(value: Any) -> bool:
+    # A network for larger sides would fill the memory before its weights are compared.
+    return (
+        isinstance(value, list)
+        and len(value) == 2
+        and all(type(number) is int and 1 <= number <= LARGEST_SIDE for number in value)
     )
 
 

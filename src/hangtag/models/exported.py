@@ -130,4 +130,11 @@ def load_exported(folder: Path, *, streams: int = 1, exact: bool = False) -> Sav
                 received=str(path),
             )
     network = ExportedNetwork(folder / NETWORK, streams=streams, exact=exact)
-    return SavedModel(network, described.outputs, described.vocabulary, described.image_size, described.content)
+    return SavedModel(
+        network,
+        described.outputs,
+        described.vocabulary,
+        described.image_size,
+        described.network_size,
+        described.content,
+    )

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hangtag.catalog.images import Pixels
+from hangtag.catalog.images import Pixels, shrink
 from hangtag.models.backend import import_keras
 from hangtag.models.outputs import PRODUCT
 from hangtag.models.words import MAX_WORDS
@@ -93,7 +93,7 @@ def _measure_spread(reader: Any, images: Pixels, rows: npt.NDArray[np.int64]) ->
 def _read_features(reader: Any, images: Pixels, rows: npt.NDArray[np.int64]) -> Iterator[tuple[Any, Any]]:
     for start in range(0, len(rows), BATCH):
         chunk = rows[start : start + BATCH]
-        inputs: dict[str, npt.NDArray[Any]] = {"pixels": images[chunk]}
+        inputs: dict[str, npt.NDArray[Any]] = {"pixels": shrink(images[chunk], reader.input["pixels"].shape[1:3])}
         if "words" in reader.input:
             inputs["words"] = np.zeros((len(chunk), MAX_WORDS), np.int32)
         found = reader.predict_on_batch(inputs)

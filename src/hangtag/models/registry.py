@@ -45,8 +45,20 @@ ARCHITECTURES: dict[str, Architecture] = {
         "the default: two of four wide blocks",
     ),
     "residual-small": Architecture(
+        partial(
+            build_residual,
+            stem=(16,),
+            widths=(32, 64, 128, 192),
+            depths=(1, 1, 1, 1),
+            dropout=0.1,
+            members=2,
+            shared=1,
+        ),
+        "small and quick: two of four narrow blocks",
+    ),
+    "residual-tiny": Architecture(
         partial(build_residual, stem=(16,), widths=(32, 64, 128, 192), depths=(1, 1, 1, 1), dropout=0.1),
-        "quicker: four narrow blocks",
+        "quickest: four narrow blocks",
     ),
     "capstone": Architecture(build_capstone, "to reproduce the capstone report", takes_any_size=False),
 }

@@ -32,7 +32,8 @@ class SavedModel:
         model: The `keras.Model`; see `build_model` for what it takes and gives.
         outputs: What its heads stand for.
         vocabulary: The words of names that it knows, or None where it reads pixels alone.
-        image_size: (height, width).
+        image_size: (height, width) of the photographs that it is asked about.
+        network_size: (height, width) that they are shrunk to first.
         description: All of `model.json`.
     """
 
@@ -40,6 +41,7 @@ class SavedModel:
     outputs: Outputs
     vocabulary: Vocabulary | None
     image_size: tuple[int, int]
+    network_size: tuple[int, int]
     description: dict[str, Any]
 
 
@@ -99,6 +101,7 @@ def save_model(
     *,
     architecture: str,
     image_size: tuple[int, int],
+    network_size: tuple[int, int] | None = None,
     color_mode: ColorMode,
     outputs: Outputs,
     vocabulary: Vocabulary | None = None,
@@ -111,7 +114,8 @@ def save_model(
         model: The `keras.Model`, for its description.
         weights: Its weights, as `read_weights` gives them.
         architecture: Its registered name.
-        image_size: (height, width) of its pixels.
+        image_size: (height, width) of the photographs that it is asked about.
+        network_size: (height, width) that they are shrunk to first; None leaves them as they are.
         color_mode: What it makes of them.
         outputs: What its heads stand for.
         vocabulary: The words that it knows, where it reads names.
@@ -127,6 +131,7 @@ def save_model(
         "architecture": architecture,
         "class_names": list(outputs.class_names),
         "image_size": list(image_size),
+        "network_size": list(network_size or image_size),
         "preprocessing": {"color_mode": color_mode, "rescale": RESCALE},
         "outputs": outputs.to_json(),
         "words": list(vocabulary.words) if vocabulary else None,
@@ -151,14 +156,14 @@ def load_saved(folder: Path) -> SavedModel:
     weights = _load_weights(folder, description["weights"]["sha256"])
     model = build_model(
         description["architecture"],
-        image_size=described.image_size,
+        image_size=described.network_size,
         heads=outputs.heads,
         color_mode=description["preprocessing"]["color_mode"],
         num_words=len(vocabulary.words) if vocabulary else 0,
         dtype="float32",
     )
     assign_weights(model, weights)
-    return SavedModel(model, outputs, vocabulary, described.image_size, description)
+    return SavedModel(model, outputs, vocabulary, described.image_size, described.network_size, description)
 
 
 def _load_weights(folder: Path, sha256: str) -> Weights:

@@ -31,6 +31,7 @@ COPIED = (
     "architecture",
     "class_names",
     "image_size",
+    "network_size",
     "preprocessing",
     "outputs",
     "words",

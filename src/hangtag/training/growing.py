@@ -1,10 +1,16 @@
-"""Begin a training on small photographs, which cost less, and end it on whole ones."""
+"""Begin a training on small photographs, which cost less, and end it on those of the size that the network reads."""
 
 from hangtag.models.registry import SMALLEST_SIDE
 
 
 def choose_size(
-    image_size: tuple[int, int], epoch: int, epochs: int, start_scale: float, whole_share: float
+    image_size: tuple[int, int],
+    epoch: int,
+    epochs: int,
+    *,
+    start_scale: float,
+    end_scale: float = 1.0,
+    end_share: float,
 ) -> tuple[int, int]:
     """Give the (height, width) that photographs are shrunk to in an epoch: three sizes, each for a while.
 
@@ -14,12 +20,20 @@ def choose_size(
         image_size: (height, width) of whole photographs.
         epoch: From 1.
         epochs: Of the whole training.
-        start_scale: The share of the sides that the training begins on, above 0 to 1.
-        whole_share: The last share of the epochs, which sees whole photographs; those before it are divided evenly.
+        start_scale: The share of the sides that the training begins on, above 0 to 1; `end_scale` at most.
+        end_scale: The share that it ends on.
+        end_share: The last share of the epochs, which ends it; those before it are divided evenly.
     """
-    if epochs - epoch < whole_share * epochs:
-        scale = 1.0
+    start_scale = min(start_scale, end_scale)
+    if epochs - epoch < end_share * epochs:
+        scale = end_scale
     else:
-        scale = start_scale if epoch - 1 < (1 - whole_share) / 2 * epochs else start_scale**0.5
+        is_early = epoch - 1 < (1 - end_share) / 2 * epochs
+        scale = start_scale if is_early else (start_scale * end_scale) ** 0.5
+    return scale_size(image_size, scale)
+
+
+def scale_size(image_size: tuple[int, int], scale: float) -> tuple[int, int]:
+    """Give (height, width) with this share of the sides, even where they are smaller."""
     height, width = (max(round(side * scale / 2) * 2, SMALLEST_SIDE) if scale < 1 else side for side in image_size)
     return height, width

@@ -20,7 +20,7 @@ from hangtag.training.augment import Augmentation
 from hangtag.training.averaging import WeightAverage
 from hangtag.training.checkpoint import TrainingState, read_checkpoint, write_checkpoint
 from hangtag.training.dataset import ItemDataset
-from hangtag.training.growing import choose_size
+from hangtag.training.growing import choose_size, scale_size
 from hangtag.training.losses import LEAST_PROBABILITY, build_losses, build_metrics
 from hangtag.training.optimizer import build_optimizer
 from hangtag.training.precision import choose_precision
@@ -64,8 +64,8 @@ class Learner:
         self.copies = compute_copies(data["train"].classes[PRODUCT], config.balance)
         # Only a network without a dense layer over all pixels can begin on small photographs.
         takes_any_size = ARCHITECTURES[config.architecture].takes_any_size
-        self.start_scale = config.start_scale if takes_any_size else 1.0
-        self.model = self.build_model(None if self.start_scale < 1 else self.image_size)
+        self.start_scale = config.start_scale if takes_any_size else config.end_scale
+        self.model = self.build_model(None if self.start_scale < config.end_scale else self.network_size)
         self._compile()
 
     @property
@@ -73,6 +73,11 @@ class Learner:
         """The (height, width) of whole photographs."""
         height, width = self.data["train"].images.shape[1:3]
         return height, width
+
+    @property
+    def network_size(self) -> tuple[int, int]:
+        """The (height, width) that the network reads in the end."""
+        return scale_size(self.image_size, self.config.end_scale)
 
     def build_model(self, image_size: tuple[int, int] | None) -> Any:
         """Build the network, with fresh weights, for photographs of one size, or of any where None is given.
@@ -126,7 +131,7 @@ class Learner:
             state.history.append(line)
             kept = state.history[state.kept_epoch - 1]
             is_better = line["val_accuracy"] > kept["val_accuracy"] or not state.kept_epoch
-            # The network is for whole photographs: figures on smaller ones do not count beside theirs.
+            # The network is for photographs of its last size: figures on smaller ones do not count beside theirs.
             if self.config.keep == "last" or is_better or line["image_size"] != kept["image_size"]:
                 state.kept_epoch, state.kept_weights = state.epoch, self._read_judged_weights()
             write_checkpoint(self.checkpoint, self.model, self.average, state, self.identity)
@@ -138,7 +143,14 @@ class Learner:
     def _run_epoch(self, epoch: int) -> dict[str, Any]:
         data = self.data["train"]
         self._reseed_dropout(epoch)
-        image_size = choose_size(self.image_size, epoch, self.config.epochs, self.start_scale, self.config.whole_share)
+        image_size = choose_size(
+            self.image_size,
+            epoch,
+            self.config.epochs,
+            start_scale=self.start_scale,
+            end_scale=self.config.end_scale,
+            end_share=self.config.end_share,
+        )
         started = time.perf_counter()
         title = f"{self.title}Epoch {epoch}/{self.config.epochs}"
         with show_progress(title, len(data) + len(self.data["val"]), "photographs") as bar:
@@ -193,7 +205,7 @@ class Learner:
     def _validate(self, data: ItemDataset, image_size: tuple[int, int], bar: Bar) -> tuple[float, float]:
         """Give the mean cross-entropy and the accuracy on the primary level, on photographs of the epoch's size.
 
-        A network that has seen small ones alone cannot read whole ones yet.
+        A network that has seen small ones alone cannot read larger ones yet.
         """
         answers = []
         for batch in iterate_answers(self.model, data.images, data.rows, words=data.words, image_size=image_size):
@@ -221,6 +233,7 @@ class Learner:
                 data.rows,
                 words=data.words if words else None,
                 flip_average=self.config.flip_average,
+                image_size=self.network_size,
             ):
                 batches.append(batch)
                 bar.advance(len(batch[PRODUCT]))

@@ -163,10 +163,11 @@ def _save(
     write_text(settings, to_toml(config))
     paths = save_model(
         folder,
-        learner.build_model(learner.image_size),
+        learner.build_model(learner.network_size),
         state.kept_weights,
         architecture=config.architecture,
         image_size=learner.image_size,
+        network_size=learner.network_size,
         color_mode=config.color_mode,
         outputs=outputs,
         vocabulary=learner.vocabulary,
