@@ -430,8 +430,6 @@ def serve(settings: dict[str, Any], model: ModelOption = None, file: FileOption 
 def _load_classifier(model: Path | None, streams: int) -> "Classifier":
     from hangtag.inference.classifier import Classifier
 
-    if model is None:
-        raise SettingsError("No model is named.", hint="Export one with `hangtag export`, and name it with --model.")
     return Classifier.load(model, streams=streams)
 
 

@@ -21,7 +21,13 @@ FileOption = Annotated[
     Path | None, typer.Option("--config", help="A TOML file of settings, over the preset's; flags are over both.")
 ]
 ModelOption = Annotated[
-    Path | None, typer.Option("--model", "-m", metavar="FOLDER", help="A folder that `hangtag export` wrote.")
+    Path | None,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="FOLDER",
+        help="A folder that `hangtag export` wrote; by default the model that hangtag comes with.",
+    ),
 ]
 CatalogArgument = Annotated[
     str, typer.Argument(metavar="CATALOG", help="A folder, a .zip, or a .csv file with photographs.")

@@ -44,7 +44,8 @@ def test_python_asks_the_service(address: str, capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.usefixtures("folder")
-def test_python_classifies_by_itself(capsys: pytest.CaptureFixture[str]) -> None:
+def test_python_classifies_by_itself(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hangtag.inference.classifier.SHIPPED", Path("model"))
     [example] = read_examples("python.md", "python")
     exec(compile(example, "python.md", "exec"), {})
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["Shoe", "Hat"]

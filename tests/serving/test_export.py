@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from drawn import COLORS, draw
 from hangtag.artifacts import read_json, write_json
 from hangtag.cli import TRAIN_PACKAGES
 from hangtag.config import ExportConfig
-from hangtag.errors import ModelError, WorkspaceError
+from hangtag.errors import MissingExtraError, ModelError, WorkspaceError
 from hangtag.inference.classifier import Classifier
 from hangtag.models.exported import ExportedNetwork
 from hangtag.models.outputs import PRODUCT
@@ -34,7 +35,7 @@ def test_the_folder_holds_a_model_and_its_card(model: Path) -> None:
     }
     description = read_json(model / "model.json")
     assert description["check"]["items"] == 48
-    assert description["check"]["difference"] <= stage.TOLERANCE
+    assert description["check"]["difference"] <= stage.TOLERANCES["float32"]
     assert description["check"]["accuracy"] == description["figures"]["val"]["accuracy"]
     card = (model / "README.md").read_text(encoding="utf-8")
     for wanted in (
@@ -57,6 +58,31 @@ def test_it_answers_as_the_run_does(workspace: Workspace, model: Path) -> None:
     for head, probs in wanted.answers.items():
         np.testing.assert_allclose(found.answers[head], probs, atol=0.03, err_msg=head)
     assert found.choose_labels()["label"] == wanted.choose_labels()["label"]
+
+
+@pytest.mark.parametrize(("weights", "share", "operation"), [("float16", 0.5, "f16"), ("int8", 0.4, "FakeQuantize")])
+def test_weights_can_be_kept_smaller(
+    weights: Literal["float16", "int8"], share: float, operation: str, workspace: Workspace, model: Path, tmp_path: Path
+) -> None:
+    export(workspace, "small", tmp_path / "m", ExportConfig(weights=weights))
+    sizes = [(folder / "network.bin").stat().st_size for folder in (tmp_path / "m", model)]
+    assert sizes[0] < share * sizes[1] + 1000
+    assert operation in (tmp_path / "m" / "network.xml").read_text()
+    assert operation not in (model / "network.xml").read_text()
+    found, wanted = (Classifier.load(folder).predict(PIXELS) for folder in (tmp_path / "m", model))
+    assert found.choose_labels()["label"] == wanted.choose_labels()["label"]
+    description = read_json(tmp_path / "m" / "model.json")
+    assert description["network"]["stored_as"] == weights
+    assert ("whole numbers of 8 bits" in (tmp_path / "m" / "README.md").read_text()) is (weights == "int8")
+
+
+def test_quantising_without_its_package_says_what_to_install(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hangtag.models.exported.find_spec", lambda _: None)
+    with pytest.raises(MissingExtraError, match="pip install nncf"):
+        export(workspace, "small", tmp_path / "m", ExportConfig(weights="int8"))
+    assert not (tmp_path / "m" / "model.json").exists()
 
 
 def test_noise_is_far_from_all_that_was_learnt(classifier: Classifier) -> None:
@@ -125,7 +151,7 @@ def test_a_folder_with_something_else_is_left_alone(workspace: Workspace, tmp_pa
 def test_a_network_that_answers_otherwise_is_no_export(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stage, "TOLERANCE", -1.0)
+    monkeypatch.setitem(stage.TOLERANCES, "float32", -1.0)
     with pytest.raises(ModelError, match="answers otherwise"):
         export(workspace, "small", tmp_path / "m", ExportConfig())
     assert not (tmp_path / "m" / "manifest.json").exists()

@@ -16,6 +16,7 @@ from hangtag.models.answers import iterate_answers, join_answers
 from hangtag.models.exported import NETWORK, load_exported
 from hangtag.models.novelty import NOVELTY
 from hangtag.models.outputs import PRODUCT, Outputs, Probs
+from hangtag.models.shipped import SHIPPED
 from hangtag.models.storage import load_saved
 from hangtag.models.temperature import sharpen
 from hangtag.models.words import Vocabulary
@@ -46,18 +47,18 @@ class Classifier:
     network_size: tuple[int, int] | None = None
 
     @classmethod
-    def load(cls, folder: str | Path, *, streams: int = 1) -> "Classifier":
+    def load(cls, folder: str | Path | None = None, *, streams: int = 1) -> "Classifier":
         """Load a model from its folder: a training run's, or one that `hangtag export` wrote.
 
         Args:
-            folder: Where `model.json` is.
+            folder: Where `model.json` is; None takes the model that hangtag comes with.
             streams: For an exported model, how many threads will ask it at once.
 
         Raises:
             ModelError: A file is missing, damaged, changed, or does not fit its description.
             MissingExtraError: It is a training run's, and Keras is not installed.
         """
-        place = Path(folder)
+        place = SHIPPED if folder is None else Path(folder)
         is_exported = (place / NETWORK).is_file()
         saved = load_exported(place, streams=streams) if is_exported else load_saved(place)
         return cls(

@@ -34,13 +34,21 @@ def write_card(description: Mapping[str, Any]) -> str:
         "## Network",
         f"`{description['architecture']}`, {description['parameters']['total']:,} parameters, "
         f"{description['flops'] / 1e6:.0f} MFLOPs a photograph. Held against Keras on {check['items']:,} validation "
-        f"photographs: in float32 probabilities differ by {check['difference']:g} at most (allowed: "
-        f"{check['tolerance']:g}); accuracy is {check['accuracy']:.4f} as the engine computes by itself, and "
-        f"{check['keras_accuracy']:.4f} in Keras.",
+        f"photographs: {_tell_difference(description)}; accuracy is {check['accuracy']:.4f} as the engine computes by "
+        f"itself, and {check['keras_accuracy']:.4f} in Keras.",
         f"SHA-256 of `network.xml`: `{description['network']['sha256']}`; of `network.bin`: "
         f"`{description['network']['weights_sha256']}`.",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _tell_difference(description: Mapping[str, Any]) -> str:
+    difference, tolerance = (description["check"][key] for key in ("difference", "tolerance"))
+    if description["network"]["stored_as"] == "int8":
+        return (
+            f"its convolutions compute with whole numbers of 8 bits, and probabilities differ by up to {difference:g}"
+        )
+    return f"in float32 probabilities differ by {difference:g} at most (allowed: {tolerance:g})"
 
 
 def _tabulate_figures(description: Mapping[str, Any]) -> str:
