@@ -1,0 +1,64 @@
+"""The model that hangtag comes with is small, loads without being named, knows its own figures, and knows its limits."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from hangtag.catalog.prepare import prepare
+from hangtag.inference.classifier import Classifier
+from hangtag.labels.clean import clean
+from hangtag.labels.labelled import read_labelled
+from hangtag.models.shipped import SHIPPED
+from hangtag.workspace import Workspace
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Classifier:
+    return Classifier.load()
+
+
+def test_it_fits_into_a_wheel_and_holds_no_place_of_the_machine_that_made_it() -> None:
+    files = [path for path in SHIPPED.iterdir() if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 8_000_000
+    assert {path.name for path in files} == {"__init__.py", "README.md", "model.json", "network.bin", "network.xml"}
+    for path in files:
+        assert not any(place in path.read_bytes() for place in (b"/root", b"/home", b"/tmp", b"/Users"))
+
+
+def test_its_card_has_its_figures(classifier: Classifier) -> None:
+    test = classifier.description["figures"]["test"]
+    assert test["accuracy"] >= 0.935
+    assert "val" not in classifier.description["figures"]
+    assert f"{test['accuracy']:.4f}" in (SHIPPED / "README.md").read_text(encoding="utf-8")
+    assert classifier.description["learn_from"] == ["train", "val"]
+
+
+def test_it_has_a_threshold_for_every_promise(classifier: Classifier) -> None:
+    found = [classifier.find_threshold(precision) for precision in (0.9, 0.95, 0.97, 0.98, 0.99)]
+    assert None not in found
+    assert found == sorted(found, key=lambda value: value or 0)
+
+
+def test_what_it_cannot_know_is_not_sure(classifier: Classifier) -> None:
+    random = np.random.default_rng(0)
+    noise = random.integers(0, 256, (30, 80, 60, 3), dtype=np.uint8)
+    colors = np.broadcast_to(random.integers(0, 200, (30, 1, 1, 3), dtype=np.uint8), noise.shape)
+    for strangers in (noise, np.ascontiguousarray(colors)):
+        assert not any(answer.is_sure for answer in classifier.classify(strangers))
+
+
+@pytest.mark.archive
+def test_it_is_as_good_as_it_says_on_the_photographs_that_it_never_saw(
+    classifier: Classifier, archive: Path, tmp_path: Path
+) -> None:
+    prepare(archive, tmp_path)
+    clean(tmp_path)
+    labelled = read_labelled(Workspace.at(tmp_path))
+    assert labelled.digest == classifier.description["labels_digest"]
+    items = labelled.table.filter(pl.col("split") == "test", pl.col("label") != "Unknown")
+    found = classifier.predict_rows(labelled.images, items["image_index"].to_numpy().astype(np.int64))
+    accuracy = np.mean([own == label for own, label in zip(found.choose_labels()["label"], items["label"], strict=True)])
+    # The engine computes otherwise on another processor, by some items.
+    assert accuracy == pytest.approx(classifier.description["figures"]["test"]["accuracy"], abs=0.003)
