@@ -51,9 +51,7 @@ def edit_cells(data: bytes, table: Table, changes: Changes) -> EditedTable:
     raise AssertionError("the table is not read twice alike")
 
 
-def _plan(
-    text: str, table: Table, changes: Changes, encoding: str
-) -> tuple[dict[int, list[Edit]], dict[int, str]]:
+def _plan(text: str, table: Table, changes: Changes, encoding: str) -> tuple[dict[int, list[Edit]], dict[int, str]]:
     """Give the edits of every row that can be changed, and why the others cannot."""
     edits: dict[int, list[Edit]] = {}
     refused: dict[int, str] = {}

@@ -1,4 +1,4 @@
-"""What every request to the review has to pass: it comes from this page, opened at this service, and from nowhere else."""
+"""What every request to the review has to pass: it comes from the page that the review gave, and no other."""
 
 import ipaddress
 import logging

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import pairwise
 
 # Longer gaps are pauses and count as this many seconds.
 LONGEST_GAP = 120.0
@@ -17,7 +18,7 @@ def compute_pace(decided: Sequence[tuple[str, int]]) -> float | None:
     """
     latest = decided[-LOOKED_AT:]
     times = [datetime.fromisoformat(time) for time, _ in latest]
-    gaps = [(later - earlier).total_seconds() for earlier, later in zip(times, times[1:], strict=False)]
+    gaps = [(later - earlier).total_seconds() for earlier, later in pairwise(times)]
     seconds = sum(min(max(gap, 0.0), LONGEST_GAP) for gap in gaps)
     # The first key marks the beginning: what it decided took time before it.
     issues = sum(count for _, count in latest[1:])

@@ -31,7 +31,8 @@ def replay(values: Mapping[str, str], decisions: Iterable[Decision]) -> Replayed
     item = Replayed(dict(values))
     for decision in decisions:
         changed = {column: new for column, new in decision.new.items() if new != decision.old.get(column)}
-        if not changed or decision.action not in ("accept", "choose"):
+        is_so = all(item.values.get(column) == new for column, new in decision.new.items())
+        if not changed or is_so or decision.action not in ("accept", "choose"):
             continue
         if reason := _find_obstacle(item, decision):
             item.refused.append((decision, reason))

@@ -1,6 +1,7 @@
 """Stage `review`: a page on which people settle the issues of an audit, until it is stopped."""
 
 import secrets
+import socket
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -90,5 +91,6 @@ def open_pictures(place: Workspace, items: Items) -> LookAlikes:
 
 def make_address(config: ReviewConfig, token: str) -> str:
     """Give the page's address; where others can reach it, with the token that opens it."""
-    host = f"[{config.host}]" if ":" in config.host else config.host
+    host = socket.gethostname() if config.host in ("0.0.0.0", "::") else config.host
+    host = f"[{host}]" if ":" in host else host
     return f"http://{host}:{config.port}/" + ("" if config.host in LOOPBACK else f"?token={token}")

@@ -24,6 +24,7 @@ CREATE TABLE IF NOT EXISTS decisions (
     action TEXT NOT NULL CHECK (action IN ('accept', 'keep', 'choose', 'skip', 'undo')),
     old TEXT NOT NULL,
     new TEXT NOT NULL,
+    suggested TEXT NOT NULL,
     score REAL NOT NULL,
     reviewer TEXT NOT NULL,
     time TEXT NOT NULL,
@@ -36,7 +37,7 @@ BEGIN SELECT RAISE(ABORT, 'decisions are only added'); END;
 CREATE TRIGGER IF NOT EXISTS no_delete BEFORE DELETE ON decisions
 BEGIN SELECT RAISE(ABORT, 'decisions are only added'); END;
 """
-COLUMNS = 'id, batch, item_id, code, "column", action, old, new, score, reviewer, time, version, undoes'
+COLUMNS = 'id, batch, item_id, code, "column", action, old, new, suggested, score, reviewer, time, version, undoes'
 Identity = tuple[str, str, str]
 
 
@@ -49,6 +50,7 @@ class Verdict:
         action: `accept` the suggestion, `keep` what is there, `choose` another, or `skip`.
         old: The values of the item that the reviewer saw, by column.
         new: The values that it shall have; the same as `old` where nothing is to change.
+        suggested: The values that the issue suggested; empty where it had none.
         score: How sure the issue was, 0 to 1.
         version: The id of the item's last decision that the reviewer saw; 0 where there was none.
     """
@@ -59,6 +61,7 @@ class Verdict:
     action: str
     old: Mapping[str, str]
     new: Mapping[str, str]
+    suggested: Mapping[str, str]
     score: float
     version: int
 
@@ -190,9 +193,9 @@ class Store:
 
     def _insert(self, batch: int, verdict: Verdict, reviewer: str, undoes: int | None = None) -> Decision:
         time = datetime.now(UTC).isoformat(timespec="milliseconds")
-        old, new = _to_text(verdict.old), _to_text(verdict.new)
         issue = (verdict.item_id, verdict.code, verdict.column)
-        values = (batch, *issue, verdict.action, old, new, verdict.score, reviewer, time, verdict.version, undoes)
+        texts = map(_to_text, (verdict.old, verdict.new, verdict.suggested))
+        values = (batch, *issue, verdict.action, *texts, verdict.score, reviewer, time, verdict.version, undoes)
         written = self._base.execute(
             f"INSERT INTO decisions ({COLUMNS}) VALUES (NULL{', ?' * len(values)}) RETURNING {COLUMNS}", values
         )
@@ -207,7 +210,7 @@ def find_standing(decisions: Sequence[Decision]) -> list[Decision]:
 
 def _take_back(decision: Decision) -> Verdict:
     issue = (decision.item_id, decision.code, decision.column)
-    return Verdict(*issue, "undo", decision.new, decision.old, decision.score, decision.id)
+    return Verdict(*issue, "undo", decision.new, decision.old, decision.suggested, decision.score, decision.id)
 
 
 def _to_text(values: Mapping[str, str]) -> str:
@@ -215,7 +218,7 @@ def _to_text(values: Mapping[str, str]) -> str:
 
 
 def _read_row(row: Sequence[Any]) -> Decision:
-    number, batch, item_id, code, column, action, old, new, score, reviewer, time, version, undoes = row
+    number, batch, item_id, code, column, action, old, new, suggested, score, reviewer, time, version, undoes = row
     return Decision(
         item_id=item_id,
         code=code,
@@ -223,6 +226,7 @@ def _read_row(row: Sequence[Any]) -> Decision:
         action=action,
         old=json.loads(old),
         new=json.loads(new),
+        suggested=json.loads(suggested),
         score=score,
         version=version,
         id=number,

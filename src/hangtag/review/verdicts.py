@@ -50,7 +50,7 @@ def make_verdicts(wish: Wish, queue: Queue, choices: Choices) -> list[Verdict]:
         new = _find_new(wish, each, values[each.item_id], choices)
         old = {column: values[each.item_id][column] for column in new}
         verdicts.append(
-            Verdict(*each.identity, wish.action, old, new, each.score, int(wish.versions[each.item_id]))
+            Verdict(*each.identity, wish.action, old, new, each.changes, each.score, wish.versions[each.item_id])
         )
         # A second issue of the item is decided on top of the first.
         values[each.item_id].update(new)
@@ -72,7 +72,7 @@ def _find_new(wish: Wish, issue: Issue, values: Mapping[str, str], choices: Choi
             raise RefusedError(f"The catalogue has no such level or attribute: {min(unknown)}.")
         return dict(issue.changes)
     if wish.action == "keep":
-        return {column: values[column] for column in (issue.changes or [issue.column]) if column in values}
+        return {column: values[column] for column in issue.changes if column in values}
     if wish.action == "skip":
         return {}
     chosen = dict(wish.values or {})

@@ -1,0 +1,170 @@
+"""Stage `apply`: the catalogue's table with the decided cells changed and no other byte, and the list of changes."""
+
+import csv
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from hangtag.artifacts import hash_file, hash_json, write_whole
+from hangtag.catalog.cells import edit_cells
+from hangtag.catalog.schema import CatalogSchema
+from hangtag.config import ApplyConfig
+from hangtag.errors import SettingsError, WorkspaceError
+from hangtag.manifest import StageRecord, StageResult, compute_digest, require_manifest
+from hangtag.review.accepting import Accepted, accept_open
+from hangtag.review.corrections import Change, Corrections, NotApplied, correct
+from hangtag.review.issues import read_issues
+from hangtag.review.items import HINT, read_items
+from hangtag.review.original import Original, read_original
+from hangtag.review.store import Decision, Store, find_standing
+from hangtag.workspace import Workspace
+
+CHANGES = ("item_id", "column", "old", "new", "rule")
+NOT_APPLIED = ("item_id", "code", "column", "action", "old", "new", "reviewer", "time", "reason")
+
+
+def apply(
+    workspace: str | Path | Workspace,
+    config: ApplyConfig = ApplyConfig(),  # noqa: B008  (frozen)
+    *,
+    catalog: str | Path | None = None,
+) -> StageResult:
+    """Write the corrected catalogue, and the changes for the next `clean`.
+
+    Writes `review/corrected/<the table's name>` (the table as it was delivered, but for the decided cells),
+    `label_changes.csv` and `not_applied.csv`, which lists each decision that was not followed, with the reason: the
+    catalogue has changed since, or an earlier decision did. Everything is made anew from the decisions each
+    time: what is undone in `review`, or was accepted by `--auto` before, is as it was. A tree of photographs has no
+    table; there the changes alone are written.
+
+    Args:
+        workspace: A workspace that is prepared and reviewed.
+        config: Settings.
+        catalog: Where the catalogue is, if it has moved since `prepare`.
+
+    Raises:
+        WorkspaceError: Nothing is prepared, or nothing is decided.
+        CatalogError: The catalogue's table cannot be read.
+        SettingsError: The precision that `auto` asks for is proven for no kind of issue.
+    """
+    place = Workspace.at(workspace)
+    manifest = require_manifest(place.prepared, HINT)
+    schema = CatalogSchema.from_values(manifest["schema"])
+    decisions = _read_decisions(place)
+    original = (
+        read_original(manifest, schema, Path(catalog).expanduser() if catalog else None) if schema.table else None
+    )
+    values = original.read_values() if original else _read_prepared(place)
+    accepted = _accept(place, decisions, values, config)
+    record = StageRecord("apply", place.review, _list_inputs(place, decisions, original, config), config)
+    if current := record.find_current():
+        return current
+    standing = [*find_standing(decisions), *accepted.decisions]
+    corrections = correct(values, standing, {each.id: "auto" for each in accepted.decisions})
+    paths = [_write_table(place, original, corrections)] if original else []
+    paths += [_write_changes(place, corrections), _write_not_applied(place, corrections)]
+    counts = _count(corrections, standing, accepted)
+    return record.finish(counts, paths, automatic=[vars(each) for each in accepted.measured])
+
+
+def _read_decisions(place: Workspace) -> list[Decision]:
+    path = place.review / "review.sqlite"
+    if not path.is_file():
+        raise WorkspaceError("Nothing is decided yet.", hint="Run `hangtag review` with this workspace first.")
+    store = Store(path)
+    try:
+        return store.read()
+    finally:
+        store.close()
+
+
+def _read_prepared(place: Workspace) -> dict[str, dict[str, str]]:
+    items = read_items(place)
+    return {item_id: items.read_values(item_id) for item_id in items.ids}
+
+
+def _accept(
+    place: Workspace, decisions: Sequence[Decision], values: dict[str, dict[str, str]], config: ApplyConfig
+) -> Accepted:
+    """Accept open issues where that is asked for and proven."""
+    if not config.auto:
+        return Accepted([], [])
+    accepted = accept_open(read_issues(place.issues), decisions, values, config.auto)
+    if all(each.threshold is None for each in accepted.measured):
+        told = "; ".join(f"{each.code}: {each.reason}" for each in accepted.measured) or "no issue is open"
+        raise SettingsError(
+            f"No kind of issue is proven to be right so often ({told}).",
+            allowed="Allowed: a precision that decisions prove.",
+            received=config.auto,
+            hint="Decide more of them in `hangtag review`, in random order.",
+        )
+    return accepted
+
+
+def _list_inputs(
+    place: Workspace, decisions: Sequence[Decision], original: Original | None, config: ApplyConfig
+) -> dict[str, str]:
+    inputs = {"decisions": hash_json([[each.id, each.time] for each in decisions])}
+    inputs["catalog"] = (
+        hashlib.sha256(original.data).hexdigest()
+        if original
+        else compute_digest(require_manifest(place.prepared, HINT))
+    )
+    if config.auto:
+        inputs["issues"] = hash_file(place.issues)
+    return inputs
+
+
+def _write_table(place: Workspace, original: Original, corrections: Corrections) -> Path:
+    """Write the table; items whose row cannot be changed are taken out of the corrections."""
+    wanted = {
+        original.rows[item_id]: {original.headings[each.column]: each.new for each in changes}
+        for item_id, changes in corrections.changes.items()
+    }
+    edited = edit_cells(original.data, original.table, wanted)
+    ids = {row: item_id for item_id, row in original.rows.items()}
+    for row, reason in edited.refused.items():
+        corrections.refuse(ids[row], reason)
+    path = place.review / "corrected" / original.name
+    with write_whole(path) as temporary:
+        temporary.write_bytes(edited.data)
+    return path
+
+
+def _write_changes(place: Workspace, corrections: Corrections) -> Path:
+    lines: list[Change] = [each for changes in corrections.changes.values() for each in changes]
+    rows = ([getattr(each, name) for name in CHANGES] for each in lines)
+    return _write_csv(place.review / "label_changes.csv", CHANGES, rows)
+
+
+def _write_not_applied(place: Workspace, corrections: Corrections) -> Path:
+    rows = (_tell_not_applied(each) for each in corrections.not_applied)
+    return _write_csv(place.review / "not_applied.csv", NOT_APPLIED, rows)
+
+
+def _tell_not_applied(entry: NotApplied) -> list[str]:
+    decision = entry.decision
+    old, new = (" > ".join(values.values()) for values in (decision.old, decision.new))
+    who = (decision.item_id, decision.code, decision.column, decision.action)
+    return [*who, old, new, decision.reviewer, decision.time, entry.reason]
+
+
+def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> Path:
+    with write_whole(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+    return path
+
+
+def _count(corrections: Corrections, standing: Sequence[Decision], accepted: Accepted) -> dict[str, Any]:
+    people = [each for each in standing if each.reviewer]
+    return {
+        "decided": sum(each.action != "skip" for each in people),
+        "skipped": sum(each.action == "skip" for each in people),
+        "accepted_by_auto": len(accepted.decisions),
+        "items_changed": len(corrections.changes),
+        "cells_changed": sum(map(len, corrections.changes.values())),
+        "not_applied": len(corrections.not_applied),
+    }
