@@ -50,7 +50,9 @@ def make_queue(place: Workspace) -> list[dict[str, Any]]:
     of_type = {kind: items.filter(pl.col("articleType") == kind)["item_id"].to_list() for kind in ("Shirts", "Sandals")}
     shirts = of_type["Shirts"][:6]
     lines = [make_line(item_id, "Shirts", "Tshirts", 0.97 - 0.05 * n) for n, item_id in enumerate(shirts)]
-    lines.append(make_line(shirts[0], "Shirts", "Tshirts", 0.6, code="name_against_label", reason="the name says T-shirt"))
+    lines.append(
+        make_line(shirts[0], "Shirts", "Tshirts", 0.6, code="name_against_label", reason="the name says T-shirt")
+    )
     both = {"subCategory": "Shoes", "articleType": "Casual Shoes"}
     lines.append(make_line(of_type["Sandals"][0], "Sandals", "Casual Shoes", 0.55, changes=both))
     pair = {"code": "duplicate_label_conflict", "severity": "error", "group_id": "g1"}
