@@ -105,7 +105,7 @@ function show(found) {
   find("name").textContent = item.name || `Item ${item.item_id}`;
   find("identity").textContent = [item.item_id, Object.values(item.levels).filter(Boolean).join(" › ")].filter(Boolean).join(" · ");
   showLabels();
-  find("score-bar").value = issue.score;
+  find("score-bar").firstElementChild.style.width = `${issue.score * 100}%`;
   find("score-text").textContent = `${percent(issue.score)} sure`;
   find("reason").textContent = issue.reason;
   find("same").textContent = issue.same.length
@@ -254,8 +254,9 @@ function decide(action, wholeGroup, values) {
 
 async function tellConflict(error, position) {
   await reload(position);
-  const lines = error.decisions.map((each) => `Item ${each.item_id}: ${describe(each)}`);
-  notice(`Not saved. ${error.message}\n${lines.join("\n")}`);
+  // The same question under several codes is decided in several lines.
+  const lines = new Set(error.decisions.map((each) => `Item ${each.item_id}: ${describe(each)}`));
+  notice(`Not saved. ${error.message}\n${[...lines].join("\n")}`);
 }
 
 function undo() {
