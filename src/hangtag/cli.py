@@ -265,7 +265,7 @@ def review(settings: dict[str, Any], workspace: WorkspaceOption = Path("workspac
     """Settle suspected mistakes in a browser.
 
     Shows the issues of audit/issues.csv one by one, the surest first; a key accepts, keeps, chooses or skips.
-    Every decision is written to review/review.sqlite at once; several people can review together. Ctrl-C stops it.
+    Writes every decision to review/review.sqlite at once. Several people can review together; Ctrl-C stops it.
     """
     from hangtag.review.review import review as stage
 
@@ -286,8 +286,8 @@ def apply(
 ) -> None:
     """Write the corrected catalogue.
 
-    The catalogue's own table, with the decided cells changed and no other byte, in review/corrected/.
-    Lists the changes in review/label_changes.csv, which the next clean takes in. What was undone is as it was.
+    Writes its own table to review/corrected/, with the decided cells changed and no other byte, and the list of
+    changes to review/label_changes.csv, which the next clean takes in. What was undone is as it was.
     """
     from hangtag.review.apply import apply as stage
 

@@ -49,9 +49,11 @@ def read(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def change(line: bytes, old: str, new: str) -> bytes:
-    assert line.count(f",{old},".encode()) == 1
-    return line.replace(f",{old},".encode(), f",{new},".encode())
+def replace(lines: list[bytes], item_id: str, old: str, new: str) -> None:
+    """Change an item's line by hand."""
+    [place] = [place for place, line in enumerate(lines) if line.startswith(f"{item_id},".encode())]
+    assert lines[place].count(f",{old},".encode()) == 1
+    lines[place] = lines[place].replace(f",{old},".encode(), f",{new},".encode())
 
 
 def test_only_decided_cells_are_changed_in_the_table(place: Workspace, drawn: Path) -> None:
@@ -63,13 +65,9 @@ def test_only_decided_cells_are_changed_in_the_table(place: Workspace, drawn: Pa
     issues = read_issues(place.issues)
     result = apply(place)
     before = (drawn / "catalog" / "styles.csv").read_bytes().split(b"\n")
-    wanted = []
-    for line in before:
-        if line.startswith(f"{issues[0].item_id},".encode()):
-            line = change(line, "Shirts", "Tshirts")
-        if line.startswith(f"{issues[2].item_id},".encode()):
-            line = change(line, "Apparel,Topwear,Shirts", "Footwear,Shoes,Casual Shoes")
-        wanted.append(line)
+    wanted = list(before)
+    replace(wanted, issues[0].item_id, "Shirts", "Tshirts")
+    replace(wanted, issues[2].item_id, "Apparel,Topwear,Shirts", "Footwear,Shoes,Casual Shoes")
     assert (place.review / "corrected" / "styles.csv").read_bytes() == b"\n".join(wanted)
     assert read(place.review / "label_changes.csv") == [
         {"item_id": issues[0].item_id, "column": "articleType", "old": "Shirts", "new": "Tshirts", "rule": "reviewed"},
@@ -146,15 +144,10 @@ def test_what_has_changed_in_the_catalogue_since_is_not_applied(place: Workspace
     shutil.copytree(drawn / "catalog", tmp_path / "moved")
     table = tmp_path / "moved" / "styles.csv"
     lines = table.read_bytes().split(b"\n")
-    kept = []
-    for line in lines:
-        if line.startswith(f"{issues[0].item_id},".encode()):
-            line = change(line, "Shirts", "Dresses")
-        if line.startswith(f"{issues[1].item_id},".encode()):
-            line = change(line, "Shirts", "Tshirts")
-        if not line.startswith(f"{issues[2].item_id},".encode()):
-            kept.append(line)
-    table.write_bytes(b"\n".join(kept))
+    replace(lines, issues[0].item_id, "Shirts", "Dresses")
+    replace(lines, issues[1].item_id, "Shirts", "Tshirts")
+    gone = f"{issues[2].item_id},".encode()
+    table.write_bytes(b"\n".join(line for line in lines if not line.startswith(gone)))
     result = apply(place, catalog=tmp_path / "moved")
     assert (result.counts["items_changed"], result.counts["not_applied"]) == (1, 2)
     told = {line["item_id"]: line for line in read(place.review / "not_applied.csv")}

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -69,14 +70,13 @@ def apply(
 
 
 def _read_decisions(place: Workspace) -> list[Decision]:
-    path = place.review / "review.sqlite"
-    if not path.is_file():
+    path, decisions = place.review / "review.sqlite", list[Decision]()
+    if path.is_file():
+        with closing(Store(path)) as store:
+            decisions = store.read()
+    if not decisions:
         raise WorkspaceError("Nothing is decided yet.", hint="Run `hangtag review` with this workspace first.")
-    store = Store(path)
-    try:
-        return store.read()
-    finally:
-        store.close()
+    return decisions
 
 
 def _read_prepared(place: Workspace) -> dict[str, dict[str, str]]:
@@ -160,10 +160,12 @@ def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]])
 
 def _count(corrections: Corrections, standing: Sequence[Decision], accepted: Accepted) -> dict[str, Any]:
     people = [each for each in standing if each.reviewer]
+    thresholds = {each.code: each.threshold for each in accepted.measured if each.threshold is not None}
     return {
         "decided": sum(each.action != "skip" for each in people),
         "skipped": sum(each.action == "skip" for each in people),
         "accepted_by_auto": len(accepted.decisions),
+        **({"accepted_from_score": thresholds} if thresholds else {}),
         "items_changed": len(corrections.changes),
         "cells_changed": sum(map(len, corrections.changes.values())),
         "not_applied": len(corrections.not_applied),

@@ -116,18 +116,9 @@ class Queue:
         }
 
     def list_same(self, issue: Issue) -> list[Issue]:
-        """Give an issue and the other open ones that put the same question about its item under another code."""
-        return [
-            other
-            for other in self._of_item[issue.item_id]
-            if other.position == issue.position
-            or (
-                (other.column, other.suggested_label, other.changes)
-                == (issue.column, issue.suggested_label, issue.changes)
-                and issue.changes
-                and self.tell_state(other) == "open"
-            )
-        ]
+        """Give an issue and the other open ones that would change its item in the same way, under another code."""
+        others = [each for each in self._of_item[issue.item_id] if each is not issue and each.changes == issue.changes]
+        return [issue, *(each for each in others if issue.changes and self.tell_state(each) == "open")]
 
     def find_next(self, wanted: Filter, after: int | None, reviewer: str, *, backwards: bool = False) -> Issue | None:
         """Give the next issue behind the one at a position, going round at the end; None where there is none.

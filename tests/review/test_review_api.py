@@ -239,7 +239,7 @@ def test_a_post_from_another_page_changes_nothing(client: TestClient, store: Sto
 
 
 def test_beyond_this_machine_the_page_itself_wants_the_token(queue: Queue, store: Store, place: Workspace) -> None:
-    client = open_client(queue, store, place, host="0.0.0.0")  # noqa: S104
+    client = open_client(queue, store, place, host="0.0.0.0")
     assert client.get("/", headers={"X-Review-Token": ""}).status_code == 403
     assert client.get("/", params={"token": TOKEN}, headers={"X-Review-Token": ""}).status_code == 200
     assert client.get("/", headers={"Host": "192.168.1.7:8001"}).status_code == 200
