@@ -1,5 +1,8 @@
 """Cells are changed in place: every other byte, however odd the table, is the one that was delivered."""
 
+import zipfile
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -115,3 +118,19 @@ def test_names_with_unquoted_commas_keep_their_bytes(names: list[str]) -> None:
         line.replace(f"K{number},", "New,", 1) if number % 2 == 0 else line for number, line in enumerate(lines[1:])
     ]
     assert edit(data, changes) == ("\n".join([lines[0], *wanted]).encode(), {})
+
+
+def test_the_rows_of_the_real_catalogue_with_too_many_commas_are_changed_in_the_right_cell(archive: Path) -> None:
+    with zipfile.ZipFile(archive) as files:
+        [name] = [name for name in files.namelist() if name.endswith("styles.csv")]
+        data = files.read(name)
+    table = parse_table(data, name)
+    assert len(table.repaired_rows) == 22
+    edited, refused = edit(data, {row: {"articleType": "Changed"} for row in table.repaired_rows})
+    assert refused == {}
+    pairs = zip(data.split(b"\n"), edited.split(b"\n"), strict=True)
+    differing = [(old, new) for old, new in pairs if old != new]
+    assert len(differing) == 22
+    for old, new in differing:
+        cells = old.split(b",")
+        assert new == b",".join([*cells[:4], b"Changed", *cells[5:]])
