@@ -245,6 +245,34 @@ def test_auto_accepts_only_what_decisions_prove(place: Workspace) -> None:
         apply(place, ApplyConfig(auto=0.9))
 
 
+def test_what_was_accepted_stays_so_when_the_next_audit_does_not_name_it(place: Workspace) -> None:
+    items = read_items(place)
+    ids = [item_id for item_id in items.ids if items.read_values(item_id)["articleType"] == "Shirts"]
+    others = [
+        item_id for item_id in items.ids if items.read_values(item_id)["articleType"] not in ("Shirts", "Tshirts")
+    ]
+    decided = [make_line(item_id, "x", "Tshirts", 0.8 - n / 1000) for n, item_id in enumerate(others[:29])]
+    write_issues(
+        place, [make_line(ids[0], "Shirts", "Tshirts", 0.9), make_line(ids[1], "Dresses", "Tshirts", 0.9), *decided]
+    )
+    for position in range(2, 31):
+        decide(place, position, "accept")
+    result = apply(place, ApplyConfig(auto=0.9))
+    # The second is about a label that the catalogue has no more.
+    assert result.counts["accepted_by_auto"] == 1
+    assert {line["item_id"] for line in read(place.review / "label_changes.csv") if line["rule"] == "auto"} == {ids[0]}
+    before = (place.review / "corrected" / "styles.csv").read_bytes()
+    assert apply(place, ApplyConfig(auto=0.9)).skipped
+    write_issues(place, [make_line(ids[2], "Shirts", "Tshirts", 0.1)])
+    assert apply(place, ApplyConfig(auto=0.9)).counts["accepted_by_auto"] == 1
+    assert (place.review / "corrected" / "styles.csv").read_bytes() == before
+    # Without the flag it is let go, for good.
+    apply(place)
+    write_issues(place, [make_line(ids[2], "Shirts", "Tshirts", 0.9)])
+    apply(place, ApplyConfig(auto=0.9))
+    assert {line["item_id"] for line in read(place.review / "label_changes.csv") if line["rule"] == "auto"} == {ids[2]}
+
+
 def test_a_proof_is_the_lower_bound_of_clopper_and_pearson() -> None:
     assert (count_needed(0.9), count_needed(0.95), count_needed(0.99)) == (29, 59, 299)
     for precision in (0.6, 0.9, 0.95, 0.99):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from hangtag.review.automatic import Judged, Measured, measure_codes
 from hangtag.review.issues import Issue
-from hangtag.review.store import Decision, find_standing
+from hangtag.review.store import Decision, Identity, find_standing
 
 
 @dataclass(frozen=True)
@@ -18,37 +18,48 @@ class Accepted:
 
 
 def accept_open(
-    issues: Sequence[Issue], decisions: Sequence[Decision], values: Mapping[str, Mapping[str, str]], precision: float
+    issues: Sequence[Issue],
+    decisions: Sequence[Decision],
+    values: Mapping[str, Mapping[str, str]],
+    precision: float,
+    earlier: Sequence[Decision] = (),
 ) -> Accepted:
     """Accept open issues, the surest first.
 
-    An issue is open where nobody has decided about it, not even to skip it. An item about which a person has decided
-    anything is left to people, and of an item only the surest issue is accepted.
+    An issue is open where nobody has decided about its item, not even to skip it, and the catalogue still has the label
+    that it is about. Of an item only the surest issue is accepted. What was accepted before stays so for as long as it
+    is proven: an audit of the corrected labels does not name it again.
 
     Args:
         issues: The queue of the audit.
         decisions: All decisions, the undone too.
         values: The values of every item as the catalogue has them, by item and column.
         precision: The wanted share of right suggestions.
+        earlier: What this gave the last time.
     """
     standing = find_standing(decisions)
-    by_item: dict[str, list[Decision]] = defaultdict(list)
-    for decision in standing:
-        by_item[decision.item_id].append(decision)
-    untouched = [each for each in issues if each.changes and each.item_id not in by_item and each.item_id in values]
+    settled = {decision.item_id for decision in standing}
+    before = {each.item_id: each for each in earlier if each.item_id not in settled}
+    untouched = [each for each in issues if each.item_id not in settled | set(before) and _is_open(each, values)]
+    candidates = [*before.values(), *(_accept(issue, values[issue.item_id]) for issue in untouched)]
     scores: dict[str, list[float]] = defaultdict(list)
-    for issue in untouched:
-        scores[issue.code].append(issue.score)
+    for each in candidates:
+        scores[each.code].append(each.score)
     measured = measure_codes(_list_judged(standing), scores, precision)
     thresholds = {each.code: each.threshold for each in measured}
     accepted: dict[str, Decision] = {}
-    number = max((each.id for each in decisions), default=0)
-    for issue in untouched:
-        threshold = thresholds[issue.code]
-        if threshold is not None and issue.score >= threshold and issue.item_id not in accepted:
-            number += 1
-            accepted[issue.item_id] = _accept(issue, values[issue.item_id], number)
+    for each in candidates:
+        threshold = thresholds[each.code]
+        if threshold is not None and each.score >= threshold:
+            accepted.setdefault(each.item_id, each)
     return Accepted(list(accepted.values()), measured)
+
+
+def _is_open(issue: Issue, values: Mapping[str, Mapping[str, str]]) -> bool:
+    item = values.get(issue.item_id)
+    if item is None or not issue.changes:
+        return False
+    return not issue.column or item.get(issue.column) == issue.given_label
 
 
 def _list_judged(standing: Sequence[Decision]) -> list[Judged]:
@@ -71,7 +82,11 @@ def _is_right(decision: Decision) -> bool:
     return decision.action == "accept" or {**decision.old, **decision.suggested} == {**decision.old, **decision.new}
 
 
-def _accept(issue: Issue, values: Mapping[str, str], number: int) -> Decision:
+def _accept(issue: Issue, values: Mapping[str, str]) -> Decision:
     old = {column: values.get(column, "") for column in issue.changes}
-    made = (*issue.identity, "accept", old, issue.changes, issue.changes, issue.score, 0)
-    return Decision(*made, id=number, batch=number, reviewer="", time="", undoes=None)
+    return make_accepted(issue.identity, old, issue.changes, issue.score)
+
+
+def make_accepted(identity: Identity, old: Mapping[str, str], new: Mapping[str, str], score: float) -> Decision:
+    """Make the decision that nobody made; it has no reviewer, no time and no number."""
+    return Decision(*identity, "accept", old, new, new, score, 0, id=0, batch=0, reviewer="", time="", undoes=None)

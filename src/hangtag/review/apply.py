@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import json
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -13,7 +14,7 @@ from hangtag.catalog.schema import CatalogSchema
 from hangtag.config import ApplyConfig
 from hangtag.errors import SettingsError, WorkspaceError
 from hangtag.manifest import StageRecord, StageResult, compute_digest, require_manifest
-from hangtag.review.accepting import Accepted, accept_open
+from hangtag.review.accepting import Accepted, accept_open, make_accepted
 from hangtag.review.corrections import Change, Corrections, NotApplied, correct
 from hangtag.review.issues import read_issues
 from hangtag.review.items import HINT, read_items
@@ -22,6 +23,7 @@ from hangtag.review.store import Decision, Store, find_standing
 from hangtag.workspace import Workspace
 
 CHANGES = ("item_id", "column", "old", "new", "rule")
+ACCEPTED = ("item_id", "code", "column", "score", "old", "new")
 NOT_APPLIED = ("item_id", "code", "column", "action", "old", "new", "reviewer", "time", "reason")
 
 
@@ -34,9 +36,9 @@ def apply(
     """Write the corrected catalogue, and the changes for the next `clean`.
 
     Writes `review/corrected/<the table's name>` (the table as it was delivered, but for the decided cells),
-    `label_changes.csv` and `not_applied.csv`, which lists each decision that was not followed, with the reason: the
-    catalogue has changed since, or an earlier decision did. Everything is made anew from the decisions each
-    time: what is undone in `review`, or was accepted by `--auto` before, is as it was. A tree of photographs has no
+    `label_changes.csv`, `accepted.csv` (what was accepted by proof), and `not_applied.csv`, which lists each decision
+    that was not followed, with the reason: the catalogue has changed since, or an earlier decision did. Everything is
+    made anew from the decisions each time: what is undone in `review` is as it was. A tree of photographs has no
     table; there the changes alone are written.
 
     Args:
@@ -58,13 +60,14 @@ def apply(
     )
     values = original.read_values() if original else _read_prepared(place)
     accepted = _accept(place, decisions, values, config)
-    record = StageRecord("apply", place.review, _list_inputs(place, decisions, original, config), config)
+    record = StageRecord("apply", place.review, _list_inputs(place, decisions, original, accepted, config), config)
     if current := record.find_current():
         return current
     standing = [*find_standing(decisions), *accepted.decisions]
-    corrections = correct(values, standing, {each.id: "auto" for each in accepted.decisions})
+    corrections = correct(values, standing)
     paths = [_write_table(place, original, corrections)] if original else []
     paths += [_write_changes(place, corrections), _write_not_applied(place, corrections)]
+    paths.append(_write_accepted(place, accepted))
     counts = _count(corrections, standing, accepted)
     return record.finish(counts, paths, automatic=[vars(each) for each in accepted.measured])
 
@@ -90,7 +93,7 @@ def _accept(
     """Accept open issues where that is asked for and proven."""
     if not config.auto:
         return Accepted([], [])
-    accepted = accept_open(read_issues(place.issues), decisions, values, config.auto)
+    accepted = accept_open(read_issues(place.issues), decisions, values, config.auto, _read_accepted(place))
     if all(each.threshold is None for each in accepted.measured):
         told = "; ".join(f"{each.code}: {each.reason}" for each in accepted.measured) or "no issue is open"
         raise SettingsError(
@@ -103,7 +106,7 @@ def _accept(
 
 
 def _list_inputs(
-    place: Workspace, decisions: Sequence[Decision], original: Original | None, config: ApplyConfig
+    place: Workspace, decisions: Sequence[Decision], original: Original | None, accepted: Accepted, config: ApplyConfig
 ) -> dict[str, str]:
     inputs = {"decisions": hash_json([[each.id, each.time] for each in decisions])}
     inputs["catalog"] = (
@@ -113,6 +116,7 @@ def _list_inputs(
     )
     if config.auto:
         inputs["issues"] = hash_file(place.issues)
+        inputs["accepted"] = hash_json([[*each.identity, each.new] for each in accepted.decisions])
     return inputs
 
 
@@ -148,6 +152,26 @@ def _tell_not_applied(entry: NotApplied) -> list[str]:
     old, new = (" > ".join(values.values()) for values in (decision.old, decision.new))
     who = (decision.item_id, decision.code, decision.column, decision.action)
     return [*who, old, new, decision.reviewer, decision.time, entry.reason]
+
+
+def _write_accepted(place: Workspace, accepted: Accepted) -> Path:
+    """Write what was accepted by proof; the next call holds on to it, and one without `auto` lets go of it."""
+    rows = (
+        [*each.identity, str(each.score), json.dumps(each.old), json.dumps(each.new)] for each in accepted.decisions
+    )
+    return _write_csv(place.review / "accepted.csv", ACCEPTED, rows)
+
+
+def _read_accepted(place: Workspace) -> list[Decision]:
+    path = place.review / "accepted.csv"
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        _, *lines = csv.reader(file)
+    return [
+        make_accepted((item_id, code, column), json.loads(old), json.loads(new), float(score))
+        for item_id, code, column, score, old, new in lines
+    ]
 
 
 def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> Path:

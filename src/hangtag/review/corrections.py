@@ -44,13 +44,12 @@ class Corrections:
         self.not_applied += [NotApplied(each, reason) for each in self.sources.pop(item_id)]
 
 
-def correct(values: Mapping[str, Values], decisions: Iterable[Decision], rule_of: Mapping[int, str]) -> Corrections:
+def correct(values: Mapping[str, Values], decisions: Iterable[Decision]) -> Corrections:
     """Follow decisions item by item.
 
     Args:
         values: The values of every item as the catalogue has them now, by item and column.
-        decisions: Decisions that stand, in their order.
-        rule_of: The rule of a decision by its id, where it is not `reviewed`.
+        decisions: Decisions that stand, in their order; those without a reviewer have the rule `auto`.
     """
     by_item: dict[str, list[Decision]] = defaultdict(list)
     for decision in decisions:
@@ -65,11 +64,15 @@ def correct(values: Mapping[str, Values], decisions: Iterable[Decision], rule_of
         after = replay(before, own)
         corrections.not_applied += [NotApplied(*each) for each in after.refused]
         changes = [
-            Change(item_id, column, before[column], after.values[column], rule_of.get(source.id, "reviewed"))
+            Change(item_id, column, before[column], after.values[column], "reviewed" if source.reviewer else "auto")
             for column, source in after.sources.items()
             if after.values[column] != before[column]
         ]
         if changes:
             corrections.changes[item_id] = changes
-            corrections.sources[item_id] = list({each.id: each for each in after.sources.values()}.values())
+            corrections.sources[item_id] = _take_once(after.sources.values())
     return corrections
+
+
+def _take_once(decisions: Iterable[Decision]) -> list[Decision]:
+    return list({each.id: each for each in decisions}.values())
