@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from hangtag.review.issues import COLUMNS
+from hangtag.reviewing.issues import COLUMNS
 from hangtag.workspace import Workspace
 
 CLASSES = {

@@ -8,10 +8,10 @@ import pytest
 
 from hangtag.catalog.demo import write_demo_catalog
 from hangtag.catalog.prepare import prepare
-from hangtag.review.issues import read_issues
-from hangtag.review.items import read_items
-from hangtag.review.queue import Queue
-from hangtag.review.store import Store
+from hangtag.reviewing.issues import read_issues
+from hangtag.reviewing.items import read_items
+from hangtag.reviewing.queue import Queue
+from hangtag.reviewing.store import Store
 from hangtag.workspace import Workspace
 from issue_queue import make_queue, write_issues
 

@@ -25,7 +25,7 @@ STAGES = {
     "evaluate": "hangtag.evaluation.evaluate.evaluate",
     "compare": "hangtag.evaluation.compare.compare",
     "predict": "hangtag.inference.predict.predict",
-    "apply": "hangtag.review.apply.apply",
+    "apply": "hangtag.reviewing.apply.apply",
     "report": "hangtag.reporting.report.report",
     "run": "hangtag.chain.run",
     "demo": "hangtag.chain.demo",

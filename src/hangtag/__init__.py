@@ -1,8 +1,8 @@
 """hangtag reads a fashion catalogue, learns its categories from the photographs and finds its mistakes.
 
 Every stage of the command line is a function here: `prepare`, `clean`, `explore`, `train`, `evaluate`, `compare`,
-`predict`, `apply`, `report` and `export`; `run` is the whole chain and `demo` the same on a catalogue that hangtag
-draws itself.
+`predict`, `review`, `apply`, `report` and `export`; `run` is the whole chain and `demo` the same on a catalogue that
+hangtag draws itself.
 """
 
 from importlib import import_module
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from hangtag.labels.clean import clean
     from hangtag.manifest import StageResult
     from hangtag.reporting.report import report
-    from hangtag.review.apply import apply
+    from hangtag.reviewing.apply import apply
+    from hangtag.reviewing.review import review
     from hangtag.serving.export import export
     from hangtag.training.train import train
     from hangtag.workspace import Workspace
@@ -71,6 +72,7 @@ __all__ = [
     "predict",
     "prepare",
     "report",
+    "review",
     "run",
     "train",
 ]
@@ -84,7 +86,8 @@ _PLACES = {
     "evaluate": "hangtag.evaluation.evaluate",
     "compare": "hangtag.evaluation.compare",
     "predict": "hangtag.inference.predict",
-    "apply": "hangtag.review.apply",
+    "review": "hangtag.reviewing.review",
+    "apply": "hangtag.reviewing.apply",
     "report": "hangtag.reporting.report",
     "run": "hangtag.chain",
     "demo": "hangtag.chain",

@@ -267,7 +267,7 @@ def review(settings: dict[str, Any], workspace: WorkspaceOption = Path("workspac
     Shows the issues of audit/issues.csv one by one, the surest first; a key accepts, keeps, chooses or skips.
     Writes every decision to review/review.sqlite at once. Several people can review together; Ctrl-C stops it.
     """
-    from hangtag.review.review import review as stage
+    from hangtag.reviewing.review import review as stage
 
     stage(workspace, config.resolve(config.ReviewConfig, settings), on_start=_show_page)
 
@@ -289,7 +289,7 @@ def apply(
     Writes its own table to review/corrected/, with the decided cells changed and no other byte, and the list of
     changes to review/label_changes.csv, which the next clean takes in. What was undone is as it was.
     """
-    from hangtag.review.apply import apply as stage
+    from hangtag.reviewing.apply import apply as stage
 
     _show(stage(workspace, config.resolve(config.ApplyConfig, settings), catalog=catalog))
 

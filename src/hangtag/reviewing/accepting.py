@@ -4,9 +4,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from hangtag.review.automatic import Judged, Measured, measure_codes
-from hangtag.review.issues import Issue
-from hangtag.review.store import Decision, Identity, find_standing
+from hangtag.reviewing.automatic import Judged, Measured, measure_codes
+from hangtag.reviewing.issues import Issue
+from hangtag.reviewing.store import Decision, Identity, find_standing
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from hangtag.review.replay import replay
-from hangtag.review.store import Decision
+from hangtag.reviewing.replay import replay
+from hangtag.reviewing.store import Decision
 
 GONE = "the catalogue has no such item now"
 Values = Mapping[str, str]

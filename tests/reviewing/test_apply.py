@@ -15,15 +15,15 @@ from hangtag.catalog.prepare import prepare
 from hangtag.config import ApplyConfig
 from hangtag.errors import CatalogError, SettingsError, WorkspaceError
 from hangtag.labels.clean import clean
-from hangtag.review.accepting import accept_open
-from hangtag.review.apply import apply
-from hangtag.review.automatic import Judged, count_needed, is_proven, measure_codes
-from hangtag.review.choices import Choices
-from hangtag.review.issues import read_issues
-from hangtag.review.items import read_items
-from hangtag.review.queue import Queue
-from hangtag.review.store import Store
-from hangtag.review.verdicts import Wish, make_verdicts
+from hangtag.reviewing.accepting import accept_open
+from hangtag.reviewing.apply import apply
+from hangtag.reviewing.automatic import Judged, count_needed, is_proven, measure_codes
+from hangtag.reviewing.choices import Choices
+from hangtag.reviewing.issues import read_issues
+from hangtag.reviewing.items import read_items
+from hangtag.reviewing.queue import Queue
+from hangtag.reviewing.store import Store
+from hangtag.reviewing.verdicts import Wish, make_verdicts
 from hangtag.workspace import Workspace
 from issue_queue import make_line, write_issues
 

@@ -9,14 +9,14 @@ from fastapi.testclient import TestClient
 
 from drawn import draw
 from hangtag.errors import WorkspaceError
-from hangtag.review.api import build_app
-from hangtag.review.issues import COLUMNS, read_issues
-from hangtag.review.items import read_items
-from hangtag.review.look_alikes import LookAlikes, open_look_alikes
-from hangtag.review.pace import compute_pace
-from hangtag.review.queue import HELD_SECONDS, Queue
-from hangtag.review.review import open_pictures
-from hangtag.review.store import Store
+from hangtag.reviewing.api import build_app
+from hangtag.reviewing.issues import COLUMNS, read_issues
+from hangtag.reviewing.items import read_items
+from hangtag.reviewing.look_alikes import LookAlikes, open_look_alikes
+from hangtag.reviewing.pace import compute_pace
+from hangtag.reviewing.queue import HELD_SECONDS, Queue
+from hangtag.reviewing.review import open_pictures
+from hangtag.reviewing.store import Store
 from hangtag.workspace import Workspace
 from issue_queue import make_line, write_issues
 
@@ -92,7 +92,7 @@ def test_what_another_decided_meanwhile_is_answered_with_409_and_shown(client: T
 
 
 def test_an_open_issue_is_not_handed_to_two_reviewers_at_once(queue: Queue) -> None:
-    from hangtag.review.filters import Filter
+    from hangtag.reviewing.filters import Filter
 
     now = 0.0
     queue._clock = lambda: now

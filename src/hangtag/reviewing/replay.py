@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from hangtag.review.store import Decision
+from hangtag.reviewing.store import Decision
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hangtag.errors import WorkspaceError
-from hangtag.review.store import ConflictError, Decision, Store, Verdict, find_standing
+from hangtag.reviewing.store import ConflictError, Decision, Store, Verdict, find_standing
 
 
 def decide(item_id: str, version: int = 0, action: str = "accept", new: str = "B") -> Verdict:
@@ -129,7 +129,7 @@ def test_what_stands_is_what_a_plain_list_would_hold(steps: list[tuple[str, str,
 WRITER = """
 import sys
 from pathlib import Path
-from hangtag.review.store import ConflictError, Store, Verdict
+from hangtag.reviewing.store import ConflictError, Store, Verdict
 store, name, count = Store(Path(sys.argv[1])), sys.argv[2], int(sys.argv[3])
 for number in range(count):
     own = [f"{name}-{number}-{part}" for part in range(3)]

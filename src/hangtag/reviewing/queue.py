@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 from hangtag.errors import WorkspaceError
-from hangtag.review.filters import Filter, State
-from hangtag.review.issues import HINT, Issue
-from hangtag.review.items import Items
-from hangtag.review.pace import compute_pace
-from hangtag.review.replay import Replayed, replay
-from hangtag.review.store import Decision, Store, find_standing
+from hangtag.reviewing.filters import Filter, State
+from hangtag.reviewing.issues import HINT, Issue
+from hangtag.reviewing.items import Items
+from hangtag.reviewing.pace import compute_pace
+from hangtag.reviewing.replay import Replayed, replay
+from hangtag.reviewing.store import Decision, Store, find_standing
 
 # How long an issue that one reviewer looks at is not handed to another, in seconds.
 HELD_SECONDS = 90.0

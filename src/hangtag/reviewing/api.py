@@ -11,17 +11,17 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field, StringConstraints
 from starlette.exceptions import HTTPException
 
-from hangtag.review.choices import Choices
-from hangtag.review.describe import describe_decision, describe_issue, describe_item
-from hangtag.review.filters import Filter, State
-from hangtag.review.guard import Guard
-from hangtag.review.look_alikes import LookAlikes
-from hangtag.review.queue import Queue
-from hangtag.review.store import ConflictError, Decision, Store
-from hangtag.review.verdicts import RefusedError, Wish, make_verdicts
+from hangtag.reviewing.choices import Choices
+from hangtag.reviewing.describe import describe_decision, describe_issue, describe_item
+from hangtag.reviewing.filters import Filter, State
+from hangtag.reviewing.guard import Guard
+from hangtag.reviewing.look_alikes import LookAlikes
+from hangtag.reviewing.queue import Queue
+from hangtag.reviewing.store import ConflictError, Decision, Store
+from hangtag.reviewing.verdicts import RefusedError, Wish, make_verdicts
 from hangtag.serving.problems import ProblemError, answer_problem
 
-STATIC = files("hangtag.review") / "static"
+STATIC = files("hangtag.reviewing") / "static"
 SCRIPTS = {
     "/static/page.js": ("page.js", "text/javascript; charset=utf-8"),
     "/static/page.css": ("page.css", "text/css; charset=utf-8"),

@@ -14,12 +14,12 @@ from hangtag.catalog.schema import CatalogSchema
 from hangtag.config import ApplyConfig
 from hangtag.errors import SettingsError, WorkspaceError
 from hangtag.manifest import StageRecord, StageResult, compute_digest, require_manifest
-from hangtag.review.accepting import Accepted, accept_open, make_accepted
-from hangtag.review.corrections import Change, Corrections, NotApplied, correct
-from hangtag.review.issues import read_issues
-from hangtag.review.items import HINT, read_items
-from hangtag.review.original import Original, read_original
-from hangtag.review.store import Decision, Store, find_standing
+from hangtag.reviewing.accepting import Accepted, accept_open, make_accepted
+from hangtag.reviewing.corrections import Change, Corrections, NotApplied, correct
+from hangtag.reviewing.issues import read_issues
+from hangtag.reviewing.items import HINT, read_items
+from hangtag.reviewing.original import Original, read_original
+from hangtag.reviewing.store import Decision, Store, find_standing
 from hangtag.workspace import Workspace
 
 CHANGES = ("item_id", "column", "old", "new", "rule")

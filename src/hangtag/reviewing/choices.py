@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 
-from hangtag.review.items import Items
+from hangtag.reviewing.items import Items
 
 
 @dataclass(frozen=True)

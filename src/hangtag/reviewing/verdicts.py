@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from hangtag.review.choices import Choices
-from hangtag.review.issues import Issue
-from hangtag.review.queue import Queue
-from hangtag.review.store import Verdict
+from hangtag.reviewing.choices import Choices
+from hangtag.reviewing.issues import Issue
+from hangtag.reviewing.queue import Queue
+from hangtag.reviewing.store import Verdict
 
 
 class RefusedError(Exception):

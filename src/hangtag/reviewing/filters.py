@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from hangtag.review.issues import Issue
+from hangtag.reviewing.issues import Issue
 
 State = Literal["open", "skipped", "decided", "all"]
 

@@ -14,10 +14,10 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-from hangtag.review.api import build_app
-from hangtag.review.queue import Queue
-from hangtag.review.review import open_pictures
-from hangtag.review.store import Store, find_standing
+from hangtag.reviewing.api import build_app
+from hangtag.reviewing.queue import Queue
+from hangtag.reviewing.review import open_pictures
+from hangtag.reviewing.store import Store, find_standing
 from hangtag.workspace import Workspace
 
 pytestmark = pytest.mark.browser

@@ -17,8 +17,8 @@ import pytest
 
 from hangtag.cli import TRAIN_PACKAGES, main
 from hangtag.config import ReviewConfig
-from hangtag.review.review import make_address
-from hangtag.review.store import Store
+from hangtag.reviewing.review import make_address
+from hangtag.reviewing.store import Store
 from hangtag.workspace import Workspace
 
 HIDE = f"import sys; sys.modules.update(dict.fromkeys({[*TRAIN_PACKAGES, 'tensorflow']!r}))\n"

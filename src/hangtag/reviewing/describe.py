@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from hangtag.review.issues import Issue
-from hangtag.review.queue import Queue
-from hangtag.review.store import Decision
+from hangtag.reviewing.issues import Issue
+from hangtag.reviewing.queue import Queue
+from hangtag.reviewing.store import Decision
 
 # A group larger than this is shown in part; it is decided whole.
 SHOWN_OF_GROUP = 60
