@@ -50,9 +50,9 @@ def ask(address: str, path: str, token: str = "", body: Any = None) -> Any:
     data = json.dumps(body).encode() if body else None
     headers = {"X-Review-Token": token, "Content-Type": "application/json"}
     request = urllib.request.Request(address + path, data, headers)
-    for _ in range(200):
+    for _ in range(1200):
         try:
-            with urllib.request.urlopen(request, timeout=20) as response:
+            with urllib.request.urlopen(request, timeout=60) as response:
                 return response.read().decode()
         except ConnectionRefusedError:
             pass
@@ -76,11 +76,11 @@ def test_decisions_outlive_a_kill_of_the_service(place: Workspace) -> None:
     with start(place) as (process, address):
         assert decide_next(address) == 0
         process.send_signal(signal.SIGKILL)
-        process.wait(20)
+        process.wait(60)
     with start(place) as (process, address):
         assert decide_next(address) == 1
         process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=20)
+        _, told = process.communicate(timeout=60)
     assert process.returncode == 130
     assert told == "Stopped. Every decision is kept; to go on, run the same command.\n"
     store = Store(place.review / "review.sqlite")
