@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ["serving_fixtures"]
+pytest_plugins = ["review_fixtures", "serving_fixtures"]
 ARCHIVE = "fashion-product-images-small.zip"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 # Read before any test can change the environment.

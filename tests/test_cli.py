@@ -25,6 +25,7 @@ STAGES = {
     "evaluate": "hangtag.evaluation.evaluate.evaluate",
     "compare": "hangtag.evaluation.compare.compare",
     "predict": "hangtag.inference.predict.predict",
+    "apply": "hangtag.reviewing.apply.apply",
     "report": "hangtag.reporting.report.report",
     "run": "hangtag.chain.run",
     "demo": "hangtag.chain.demo",
@@ -117,6 +118,14 @@ def test_without_flags_the_defaults_of_the_dataclasses_hold(command: Command) ->
     assert command.named == {"run_ids": None}
 
 
+def test_apply_hands_over_what_is_proven_and_where_the_catalogue_is(command: Command) -> None:
+    command.run("apply", "-w", "/w", "--auto", "0.95", "--catalog", "moved.zip")
+    assert command.given == (Path("/w"), hangtag.ApplyConfig(auto=0.95))
+    assert command.named == {"catalog": Path("moved.zip")}
+    command.run("apply")
+    assert command.given == (Path("workspace"), hangtag.ApplyConfig(auto=0.0))
+
+
 def test_train_can_be_named_and_resumed(command: Command) -> None:
     command.run("train", "--run-id", "mine", "--resume")
     assert command.named == {"run_id": "mine", "resume": True}
@@ -155,7 +164,7 @@ def test_the_demo_has_a_workspace_of_its_own(command: Command) -> None:
 # What is printed
 
 
-@pytest.mark.parametrize("name", ["clean", "explore", "train", "evaluate", "predict"])
+@pytest.mark.parametrize("name", ["clean", "explore", "train", "evaluate", "predict", "apply"])
 def test_a_stage_is_told_in_two_lines(command: Command, name: str) -> None:
     assert command.run(name) == 0
     assert command.out.splitlines()[0].endswith(": done in 2.0 s")
@@ -208,7 +217,9 @@ def test_no_command_is_help(command: Command) -> None:
     assert command.out == alone
     assert alone.startswith("Usage: hangtag [OPTIONS] COMMAND [ARGS]...\n")
     commands = [line.split()[0] for line in alone.split("Commands:\n")[1].splitlines()]
-    assert commands == [*STAGES, "models", "export", "classify", "serve"]
+    stages = list(STAGES)
+    stages.insert(stages.index("apply"), "review")
+    assert commands == [*stages, "models", "export", "classify", "serve"]
 
 
 def test_the_version_is_printed(command: Command) -> None:

@@ -1,7 +1,8 @@
 """hangtag reads a fashion catalogue, learns its categories from the photographs and finds its mistakes.
 
 Every stage of the command line is a function here: `prepare`, `clean`, `explore`, `train`, `evaluate`, `compare`,
-`predict`, `report` and `export`; `run` is the whole chain and `demo` the same on a catalogue that hangtag draws itself.
+`predict`, `review`, `apply`, `report` and `export`; `run` is the whole chain and `demo` the same on a catalogue that
+hangtag draws itself.
 """
 
 from importlib import import_module
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from hangtag.catalog.prepare import prepare
     from hangtag.chain import demo, run
     from hangtag.config import (
+        ApplyConfig,
         ClassifyConfig,
         CleanConfig,
         EvaluateConfig,
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
         ExportConfig,
         PredictConfig,
         PrepareConfig,
+        ReviewConfig,
         ServeConfig,
         TrainConfig,
     )
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
     from hangtag.labels.clean import clean
     from hangtag.manifest import StageResult
     from hangtag.reporting.report import report
+    from hangtag.reviewing.apply import apply
+    from hangtag.reviewing.review import review
     from hangtag.serving.export import export
     from hangtag.training.train import train
     from hangtag.workspace import Workspace
@@ -40,6 +45,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Answer",
+    "ApplyConfig",
     "Classifier",
     "ClassifyConfig",
     "CleanConfig",
@@ -50,10 +56,12 @@ __all__ = [
     "HangtagError",
     "PredictConfig",
     "PrepareConfig",
+    "ReviewConfig",
     "ServeConfig",
     "StageResult",
     "TrainConfig",
     "Workspace",
+    "apply",
     "classify_photographs",
     "clean",
     "compare",
@@ -64,6 +72,7 @@ __all__ = [
     "predict",
     "prepare",
     "report",
+    "review",
     "run",
     "train",
 ]
@@ -77,6 +86,8 @@ _PLACES = {
     "evaluate": "hangtag.evaluation.evaluate",
     "compare": "hangtag.evaluation.compare",
     "predict": "hangtag.inference.predict",
+    "review": "hangtag.reviewing.review",
+    "apply": "hangtag.reviewing.apply",
     "report": "hangtag.reporting.report",
     "run": "hangtag.chain",
     "demo": "hangtag.chain",

@@ -260,6 +260,40 @@ def predict(
     _show(*stage(workspace, _resolve(config.PredictConfig, settings, file=file), run_ids=run))
 
 
+@_command(config.ReviewConfig)
+def review(settings: dict[str, Any], workspace: WorkspaceOption = Path("workspace")) -> None:
+    """Settle suspected mistakes in a browser.
+
+    Shows the issues of audit/issues.csv one by one, the surest first; a key accepts, keeps, chooses or skips.
+    Writes every decision to review/review.sqlite at once. Several people can review together; Ctrl-C stops it.
+    """
+    from hangtag.reviewing.review import review as stage
+
+    stage(workspace, config.resolve(config.ReviewConfig, settings), on_start=_show_page)
+
+
+def _show_page(address: str) -> None:
+    typer.echo(f"The page: {address}", err=True)
+
+
+@_command(config.ApplyConfig)
+def apply(
+    settings: dict[str, Any],
+    workspace: WorkspaceOption = Path("workspace"),
+    catalog: Annotated[
+        Path | None, typer.Option(metavar="CATALOG", help="Where the catalogue is, if it has moved since prepare.")
+    ] = None,
+) -> None:
+    """Write the corrected catalogue.
+
+    Writes its own table to review/corrected/, with the decided cells changed and no other byte, and the list of
+    changes to review/label_changes.csv, which the next clean takes in. What was undone is as it was.
+    """
+    from hangtag.reviewing.apply import apply as stage
+
+    _show(stage(workspace, config.resolve(config.ApplyConfig, settings), catalog=catalog))
+
+
 @app.command()
 def report(workspace: WorkspaceOption = Path("workspace")) -> None:
     """Put everything into one page, report.html.

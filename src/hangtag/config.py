@@ -334,6 +334,40 @@ class ServeConfig:
             _require(value >= 1, f"{name} cannot be used.", "Allowed: 1 or more.", value)
 
 
+@dataclass(frozen=True)
+class ReviewConfig:
+    """Settings of `review`."""
+
+    host: str = setting("127.0.0.1", "The address to listen on; 0.0.0.0 is every one of this machine.")
+    port: int = setting(8001, "The port to listen on.")
+    reviewer: str = setting("", "The name that decisions are made under; empty asks in the page.")
+    look_alikes: int = setting(8, "How many products that look alike are shown.")
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        _require(1 <= self.port <= 65_535, "port cannot be used.", "Allowed: 1 to 65535.", self.port)
+        _require(len(self.reviewer) <= 60, "reviewer is too long.", "Allowed: 60 letters.", self.reviewer)
+        _require(0 <= self.look_alikes <= 100, "look_alikes cannot be used.", "Allowed: 0 to 100.", self.look_alikes)
+
+
+@dataclass(frozen=True)
+class ApplyConfig:
+    """Settings of `apply`."""
+
+    auto: float = setting(
+        0.0, "Accept what nobody has decided too, where at least this share was measured to be right; 0 accepts none."
+    )
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        _require(
+            self.auto == 0 or 0.5 <= self.auto <= 0.999,
+            "auto cannot be used.",
+            "Allowed: 0.5 to 0.999, or 0 to accept nothing.",
+            self.auto,
+        )
+
+
 # Every stage's settings, in the order of the chain; a name that stands twice means the same in both.
 KINDS = (PrepareConfig, CleanConfig, ExploreConfig, TrainConfig, EvaluateConfig, PredictConfig)
 

@@ -73,6 +73,16 @@ class Workspace:
         return self.root / "comparison"
 
     @property
+    def issues(self) -> Path:
+        """What `audit` suspects, one line an issue."""
+        return self.root / "audit" / "issues.csv"
+
+    @property
+    def review(self) -> Path:
+        """What `review` and `apply` write."""
+        return self.root / "review"
+
+    @property
     def report(self) -> Path:
         """The page that `report` writes."""
         return self.root / "report.html"

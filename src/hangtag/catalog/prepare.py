@@ -140,4 +140,6 @@ def _write(
         schema=raw.schema.to_json(),
         taxonomy_text=raw.taxonomy_text,
         repaired_item_ids=repaired,
+        # Where the originals are: for `review` to show them, and for `apply` to correct the table.
+        origin={"catalog": str(raw.source.path), "table": raw.base + raw.schema.table if raw.schema.table else ""},
     )

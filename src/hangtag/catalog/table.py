@@ -3,7 +3,7 @@
 import csv
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from hangtag.errors import CatalogError
@@ -30,6 +30,23 @@ class Table:
     broken: list[tuple[int, str]] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Record:
+    """A line of a table, or several where a quoted cell runs over them.
+
+    Attributes:
+        line: The number of its first line, from 1.
+        cells: The text of its cells.
+        num_lines: How many lines it takes.
+        has_quotes: Whether quotes around cells were minded; where they make no sense, they are text.
+    """
+
+    line: int
+    cells: list[str]
+    num_lines: int
+    has_quotes: bool
+
+
 def parse_table(data: bytes, where: str) -> Table:
     """Parse CSV bytes: UTF-8 or Windows-1252, any usual separator, any line end.
 
@@ -39,26 +56,27 @@ def parse_table(data: bytes, where: str) -> Table:
     Raises:
         CatalogError: The table is empty or a column stands twice in its header.
     """
-    text = _decode(data)
-    lines = re.split(r"\r\n|\n", text) if "\n" in text else text.split("\r")
-    separator = max(SEPARATORS, key=lines[0].count)
-    records = _split_records(lines, separator)
-    _, header = next(records, (1, []))
+    text, _ = decode_table(data)
+    lines = [text[start:end] for start, end in find_lines(text)]
+    separator = find_separator(lines[0])
+    records = split_records(lines, separator)
+    first = next(records, None)
+    header = first.cells if first else []
     columns = tuple(name.strip() or f"column_{position}" for position, name in enumerate(header, start=1))
     twice = sorted({name for name in columns if columns.count(name) > 1})
     if not any(header) or twice:
         what = f"The table {where} has a column twice." if twice else f"The table {where} is empty."
         raise CatalogError(what, allowed="Allowed: a header line with a name once.", received=twice or None)
     table = Table(columns)
-    for line, cells in records:
-        _add_row(table, line, cells, separator)
+    for record in records:
+        _add_row(table, record, separator)
     return table
 
 
-def _add_row(table: Table, line: int, cells: list[str], separator: str) -> None:
-    width = len(table.columns)
+def _add_row(table: Table, record: Record, separator: str) -> None:
+    width, cells = len(table.columns), record.cells
     if len(cells) < width:
-        table.broken.append((line, f"{len(cells)} cells where the header has {width}"))
+        table.broken.append((record.line, f"{len(cells)} cells where the header has {width}"))
         return
     if len(cells) > width:
         cells = [*cells[: width - 1], separator.join(cells[width - 1 :])]
@@ -66,31 +84,48 @@ def _add_row(table: Table, line: int, cells: list[str], separator: str) -> None:
     table.rows.append(dict(zip(table.columns, cells, strict=True)))
 
 
-def _decode(data: bytes) -> str:
+def decode_table(data: bytes) -> tuple[str, str]:
+    """Give a table's text without its byte order mark, and its encoding: `utf-8` or `cp1252`."""
     try:
-        return data.decode("utf-8-sig")
+        return data.decode("utf-8-sig"), "utf-8"
     except UnicodeDecodeError:
-        return data.decode("cp1252", errors="replace")
+        return data.decode("cp1252", errors="replace"), "cp1252"
 
 
-def _split_records(lines: list[str], separator: str) -> Iterator[tuple[int, list[str]]]:
-    """Give (line number from 1, cells) for every line that is not empty."""
+def find_lines(text: str) -> list[tuple[int, int]]:
+    """Give where each line starts and ends, without its line end; at least one line."""
+    ends = r"\r\n|\n" if "\n" in text else r"\r"
+    starts, stops = [0], []
+    for end in re.finditer(ends, text):
+        stops.append(end.start())
+        starts.append(end.end())
+    return list(zip(starts, [*stops, len(text)], strict=True))
+
+
+def find_separator(header: str) -> str:
+    """Give the separator that stands most often in the header line."""
+    return max(SEPARATORS, key=header.count)
+
+
+def split_records(lines: Sequence[str], separator: str) -> Iterator[Record]:
+    """Give a record for every line that is not empty and not within another record."""
     position = 0
     while position < len(lines):
         if not lines[position].strip():
             position += 1
             continue
-        cells, used = _parse_record(lines, position, separator)
-        yield position + 1, cells
-        position += used
+        record = _parse_record(lines, position, separator)
+        yield record
+        position += record.num_lines
 
 
-def _parse_record(lines: list[str], position: int, separator: str) -> tuple[list[str], int]:
+def _parse_record(lines: Sequence[str], position: int, separator: str) -> Record:
     for used in range(1, MAX_LINES_PER_ROW + 1):
         text = "\n".join(lines[position : position + used])
         try:
-            return next(csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)), used
+            cells = next(csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True))
+            return Record(position + 1, cells, used, has_quotes=True)
         except csv.Error as error:
             if "unexpected end of data" not in str(error) or position + used >= len(lines):
                 break
-    return lines[position].split(separator), 1
+    return Record(position + 1, lines[position].split(separator), 1, has_quotes=False)

@@ -14,6 +14,7 @@ from hangtag.labels.balance import describe_balance
 from hangtag.labels.duplicates import compute_fingerprints, group_duplicates
 from hangtag.labels.labelled import UNKNOWN
 from hangtag.labels.names import Match, match_class_words
+from hangtag.labels.reviewed import CHANGES, REVIEW_RULES, read_reviewed, take_in
 from hangtag.labels.split import assign_splits, divide_by_rule, keep_given_splits, order_by_seed
 from hangtag.labels.split_rule import check_divided, find_test_items
 from hangtag.labels.taxonomy import Taxonomy, apply_rules, load_taxonomy
@@ -21,15 +22,6 @@ from hangtag.labels.witnesses import match_by_witnesses
 from hangtag.manifest import StageRecord, StageResult
 from hangtag.workspace import Workspace
 
-CHANGES = {
-    "item_id": pl.String,
-    "column": pl.String,
-    "old": pl.String,
-    "new": pl.String,
-    "rule": pl.String,
-    "witness": pl.String,
-    "score": pl.Float64,
-}
 # Below this a class of a sample could not be in every split.
 MIN_SAMPLED_ITEMS = 6
 
@@ -44,6 +36,9 @@ def clean(
     and how sure it is), `styles_cleaned.csv`, `class_counts.csv` and `balance.json`. The manifest holds the
     rules of the taxonomy as they were applied.
 
+    What `hangtag apply` left in `review/label_changes.csv` is taken in first: the given columns have the reviewed
+    values from then on, with a line for each by the rule `reviewed` or `auto`.
+
     Raises:
         SettingsError: The rule for the test split does not fit the catalogue, or leaves a split without items.
         WorkspaceError: Nothing is prepared in this workspace.
@@ -52,10 +47,15 @@ def clean(
     place = Workspace.at(workspace)
     prepared = read_prepared(place)
     taxonomy = _load_taxonomy(prepared, config)
+    review = read_reviewed(place)
     inputs = {"prepared": prepared.digest, "taxonomy": hash_json(taxonomy.rules)}
+    if review:
+        # Left out where there is none, so that workspaces without a review stay as they are.
+        inputs["review"] = hash_json(review)
     record = StageRecord("clean", place.labels, inputs, config)
     if current := record.find_current():
         return current
+    prepared, reviewed = take_in(prepared, review)
     test_items = find_test_items(config.test_where, prepared.items, prepared.schema)
     pixel_hashes, hashes = compute_fingerprints(prepared.images)
     groups = group_duplicates(pixel_hashes, hashes, config.max_hash_distance)
@@ -70,7 +70,7 @@ def clean(
     matches, figures = _match(kept, prepared, taxonomy, config)
     labelled = kept.with_columns(label=_relabel(kept, matches))
     labelled = labelled.with_columns(split=_draw_splits(labelled, test_items, config))
-    changes = _list_changes(prepared, items, labelled, matches)
+    changes = pl.concat([reviewed, _list_changes(prepared, items, labelled, matches)])
     told = {"names_matcher": figures, "taxonomy": {"name": taxonomy.name, "rules": list(taxonomy.rules)}}
     return _write(record, place, prepared, kept, labelled, changes, _sample(labelled, config), told)
 
@@ -210,6 +210,7 @@ def _count(labelled: pl.DataFrame, sample: pl.DataFrame, changes: pl.DataFrame) 
     unlearnt = used["label"].n_unique() - used.filter(pl.col("split") == "train")["label"].n_unique()
     return {
         "items": len(labelled),
+        **_count_reviewed(changes),
         "dropped": int((changes["rule"] == "drop_rare").sum()),
         "labels": labelled.filter(pl.col("label") != UNKNOWN)["label"].n_unique(),
         "relabelled": int((relabelled["new"] != UNKNOWN).sum()),
@@ -222,6 +223,12 @@ def _count(labelled: pl.DataFrame, sample: pl.DataFrame, changes: pl.DataFrame) 
         # Told where it happens: no model can get these labels right, so they lower every figure.
         **({"labels_not_in_train": unlearnt} if unlearnt else {}),
     }
+
+
+def _count_reviewed(changes: pl.DataFrame) -> dict[str, int]:
+    """Count the cells that a review has changed, by its rule; nothing where there was none."""
+    counts = {f"{rule}_cells": int((changes["rule"] == rule).sum()) for rule in REVIEW_RULES}
+    return {name: count for name, count in counts.items() if count}
 
 
 def _count_classes(kept: pl.DataFrame, labelled: pl.DataFrame) -> pl.DataFrame:

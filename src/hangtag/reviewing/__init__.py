@@ -1,0 +1,1 @@
+"""Settle suspected mistakes: a page for people, their decisions, and the corrected catalogue."""

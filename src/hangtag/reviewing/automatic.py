@@ -1,0 +1,101 @@
+"""Which undecided issues may be accepted: those above a score whose precision the reviewers' own decisions prove.
+
+For every code by itself, scores are tried from the surest down. At each, the share of suggestions that reviewers
+accepted among the decided issues from there up is held against its lower bound (Clopper and Pearson, 1934, one-sided
+95 %), and the search ends at the first that fails: so the promise holds however many are tried (Angelopoulos et al.,
+*Learn then Test*, 2021, fixed sequence testing). Decisions about issues surer than any open one are left out: they
+were settled by people one by one, and say little of what is left.
+"""
+
+import math
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+# A bound may fail with this chance.
+RISK = 0.05
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A decided issue: its code, its score, and whether its suggestion was right by the reviewer."""
+
+    code: str
+    score: float
+    is_right: bool
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the decisions about one code prove.
+
+    Attributes:
+        code: The code.
+        decided: How many decisions count.
+        right: How many of them accepted the suggestion.
+        threshold: The lowest score to accept from; None where the precision is not proven.
+        reason: Why not; empty where there is a threshold.
+    """
+
+    code: str
+    decided: int
+    right: int
+    threshold: float | None
+    reason: str = ""
+
+
+def count_needed(precision: float) -> int:
+    """Give how many decisions are needed at least, all of them right, to prove a precision."""
+    return math.ceil(math.log(RISK) / math.log(precision))
+
+
+def is_proven(right: int, decided: int, precision: float) -> bool:
+    """Say whether the lower bound of a share reaches a precision.
+
+    That is so where as many right ones would come by chance in at most 5 % of samples if the share were just that.
+    """
+    wrong = decided - right
+    logs = (
+        math.lgamma(decided + 1)
+        - math.lgamma(k + 1)
+        - math.lgamma(decided - k + 1)
+        + k * math.log1p(-precision)
+        + (decided - k) * math.log(precision)
+        for k in range(wrong + 1)
+    )
+    return decided > 0 and sum(map(math.exp, logs)) <= RISK * (1 + 1e-9)
+
+
+def measure_codes(judged: Iterable[Judged], open_scores: dict[str, list[float]], precision: float) -> list[Measured]:
+    """Measure every code that has open issues with something to change.
+
+    Args:
+        judged: The decided issues that had something to change.
+        open_scores: The scores of the open ones, by code.
+        precision: The wanted share of right suggestions, below 1.
+    """
+    everything = list(judged)
+    return [
+        _measure(code, [each for each in everything if each.code == code], scores, precision)
+        for code, scores in sorted(open_scores.items())
+    ]
+
+
+def _measure(code: str, judged: Sequence[Judged], open_scores: Collection[float], precision: float) -> Measured:
+    highest = max(open_scores, default=0.0)
+    counted = sorted((each for each in judged if each.score <= highest), key=lambda each: -each.score)
+    right, needed = sum(each.is_right for each in counted), count_needed(precision)
+    if len(counted) < needed:
+        reason = f"{len(counted)} decisions at or below the surest open one, {needed} needed"
+        return Measured(code, len(counted), right, None, reason)
+    threshold, hits = None, 0
+    for count, each in enumerate(counted, start=1):
+        hits += each.is_right
+        # All issues of equal score are accepted or none.
+        is_last = count == len(counted) or counted[count].score < each.score
+        if count < needed or not is_last:
+            continue
+        if not is_proven(hits, count, precision):
+            break
+        threshold = each.score
+    reason = "" if threshold is not None else f"{right} of {len(counted)} were right: that does not prove {precision:g}"
+    return Measured(code, len(counted), right, threshold, reason)

@@ -1,0 +1,86 @@
+"""The items whose photographs look most like one item's: cheap descriptors of the pixels, and one matrix product.
+
+The descriptor of a photograph is itself, shrunk to 20 x 15 pixels of three colours and told by the 64 directions in
+which such photographs differ most (principal components): shape, place and colour of the product, no more. Products of
+one kind on a plain ground are found well by it; the same thing in another pose is not.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from hangtag.artifacts import write_whole
+from hangtag.catalog.images import Pixels, shrink
+from hangtag.progress import show_progress
+
+SHRUNK = (20, 15)
+DIRECTIONS = 64
+SAMPLE = 2048
+CHUNK = 2048
+Floats = npt.NDArray[np.float32]
+
+
+class LookAlikes:
+    """A search for photographs that look alike.
+
+    Args:
+        descriptors: float32 (n, directions), a memory map or an array.
+    """
+
+    def __init__(self, descriptors: Floats) -> None:
+        self._descriptors = descriptors
+        self._squares = np.einsum("ij,ij->i", descriptors, descriptors)
+
+    def find(self, place: int, count: int, without: frozenset[int] = frozenset()) -> list[int]:
+        """Give the places of the nearest items, nearest first.
+
+        Args:
+            place: The item to compare with; it is not among its own look-alikes.
+            count: How many, fewer where there are no more.
+            without: Places to leave out.
+        """
+        distances = self._squares - 2 * (self._descriptors @ self._descriptors[place])
+        hidden = without | {place}
+        distances[list(hidden)] = np.inf
+        near = min(count, len(distances) - len(hidden))
+        if near <= 0:
+            return []
+        found = np.argpartition(distances, near - 1)[:near]
+        return [int(each) for each in found[np.argsort(distances[found], kind="stable")]]
+
+
+def open_look_alikes(path: Path, images: Pixels) -> LookAlikes:
+    """Open the descriptors in a file, or make it where it is not there.
+
+    Args:
+        path: An .npy file of 256 bytes a photograph; its name should change when the photographs do.
+        images: uint8 (n, H, W, 3).
+    """
+    if not path.is_file():
+        with write_whole(path) as temporary, temporary.open("wb") as file:
+            np.save(file, _describe(images))
+    return LookAlikes(np.load(path, mmap_mode="r", allow_pickle=False))
+
+
+def _describe(images: Pixels) -> Floats:
+    """Give the descriptors, float32 (n, directions)."""
+    mean, directions = _find_directions(_flatten(images[:: max(1, len(images) // SAMPLE)]))
+    descriptors = np.empty((len(images), directions.shape[1]), np.float32)
+    with show_progress("Shrinking photographs", len(images), "photographs") as bar:
+        for start in range(0, len(images), CHUNK):
+            part = _flatten(images[start : start + CHUNK])
+            descriptors[start : start + CHUNK] = (part - mean) @ directions
+            bar.advance(len(part))
+    return descriptors
+
+
+def _find_directions(sample: Floats) -> tuple[Floats, Floats]:
+    """Give the mean and the strongest principal components, (values, directions)."""
+    mean = sample.mean(axis=0)
+    _, vectors = np.linalg.eigh(np.cov(sample - mean, rowvar=False, ddof=0))
+    return mean, vectors[:, ::-1][:, :DIRECTIONS].astype(np.float32)
+
+
+def _flatten(images: Pixels) -> Floats:
+    return shrink(images, SHRUNK).reshape(len(images), -1).astype(np.float32)

@@ -1,0 +1,261 @@
+"""The review in a real browser: by keyboard alone, by two people at once, on a tablet, in the dark."""
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import uvicorn
+from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+
+from hangtag.reviewing.api import build_app
+from hangtag.reviewing.queue import Queue
+from hangtag.reviewing.review import open_pictures
+from hangtag.reviewing.store import Store, find_standing
+from hangtag.workspace import Workspace
+
+pytestmark = pytest.mark.browser
+Browser = webdriver.Chrome
+# Where to leave pictures of the page, for people to look at.
+SHOTS = os.environ.get("REVIEW_SHOTS", "")
+
+
+class Server(uvicorn.Server):
+    """A service in a thread."""
+
+    def install_signal_handlers(self) -> None:
+        """Leave the tests' own alone."""
+
+
+@pytest.fixture
+def address(queue: Queue, store: Store, place: Workspace) -> Iterator[str]:
+    app = build_app(queue, store, open_pictures(place, queue.items), token="page-token", host="127.0.0.1")
+    server = Server(uvicorn.Config(app, port=0, log_level="warning", ws="none"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.02)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/"
+    server.should_exit = True
+    thread.join(20)
+
+
+def open_browser() -> Browser:
+    options = webdriver.ChromeOptions()
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1280,900"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    return webdriver.Chrome(options=options)
+
+
+@pytest.fixture
+def browser() -> Iterator[Browser]:
+    driver = open_browser()
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def second() -> Iterator[Browser]:
+    driver = open_browser()
+    yield driver
+    driver.quit()
+
+
+def press(browser: Browser, *keys: str) -> None:
+    for key in keys:
+        ActionChains(browser).send_keys(key).perform()
+
+
+def read(browser: Browser, place: str) -> str:
+    return browser.find_element(By.ID, place).text
+
+
+def wait_for(browser: Browser, place: str, text: str) -> None:
+    WebDriverWait(browser, 20).until(lambda _: text in read(browser, place))
+
+
+def wait_until_loaded(browser: Browser) -> None:
+    """Wait until every photograph in sight is drawn, the look-alikes too."""
+    script = "return [...document.images].length > 6 && [...document.images].every((each) => each.naturalWidth > 0)"
+    WebDriverWait(browser, 20).until(lambda _: browser.execute_script(script))
+
+
+def begin(browser: Browser, address: str, name: str = "Ann") -> None:
+    """Open the page and say who reviews, without a mouse."""
+    browser.get(address)
+    WebDriverWait(browser, 20).until(lambda _: browser.find_element(By.ID, "reviewer-name").is_displayed())
+    press(browser, name, Keys.ENTER)
+    wait_for(browser, "progress-text", "open")
+
+
+def shoot(browser: Browser, name: str) -> None:
+    if SHOTS:
+        browser.save_screenshot(str(Path(SHOTS) / f"{name}.png"))
+
+
+def list_complaints(browser: Browser) -> list[str]:
+    log = browser.get_log("browser")  # type: ignore[no-untyped-call]
+    return [entry["message"] for entry in log if entry["level"] == "SEVERE"]
+
+
+def test_a_queue_is_settled_by_keyboard_alone(browser: Browser, address: str, store: Store) -> None:
+    begin(browser, address)
+    wait_for(browser, "progress-text", "12 of 12 open")
+    assert read(browser, "given").startswith("Shirts")
+    assert read(browser, "suggested") == "Tshirts"
+    wait_until_loaded(browser)
+    shoot(browser, "desktop-light")
+    press(browser, "a")
+    wait_for(browser, "done", "accepted Tshirts · 2 issues")
+    wait_for(browser, "progress-text", "10 of 12 open")
+    press(browser, "k")
+    wait_for(browser, "progress-text", "9 of 12 open")
+    press(browser, "s")
+    wait_for(browser, "progress-text", "1 skipped")
+    # Another class, by a part of its name.
+    press(browser, "c")
+    WebDriverWait(browser, 20).until(lambda _: browser.switch_to.active_element.get_attribute("id") == "search")
+    press(browser, "d", "r", "e", "s")
+    wait_for(browser, "choices", "Dresses")
+    shoot(browser, "chooser")
+    press(browser, Keys.ENTER)
+    wait_for(browser, "done", "chose Dresses")
+    press(browser, "u")
+    wait_for(browser, "done", "Taken back")
+    assert [(each.action, each.new) for each in find_standing(store.read())] == [
+        ("accept", {"articleType": "Tshirts"}),
+        ("accept", {"articleType": "Tshirts"}),
+        ("keep", {"articleType": "Shirts"}),
+        ("skip", {}),
+    ]
+    assert {each.reviewer for each in store.read()} == {"Ann"}
+    # Looking at others decides nothing.
+    before = len(store.read())
+    name = read(browser, "name")
+    press(browser, Keys.ARROW_RIGHT)
+    WebDriverWait(browser, 20).until(lambda _: read(browser, "name") != name)
+    press(browser, Keys.ARROW_LEFT)
+    wait_for(browser, "name", name)
+    press(browser, "?")
+    WebDriverWait(browser, 20).until(lambda _: browser.find_element(By.ID, "help").is_displayed())
+    # While a dialogue is open, keys are its own.
+    press(browser, "a", Keys.ESCAPE)
+    assert len(store.read()) == before
+    assert list_complaints(browser) == []
+
+
+def test_a_group_and_the_end_of_the_queue_by_keyboard(browser: Browser, address: str, store: Store) -> None:
+    begin(browser, address)
+    wait_for(browser, "progress-text", "12 of 12 open")
+    # The filters: the second of them is the kind of issue.
+    press(browser, "f")
+    assert browser.switch_to.active_element.get_attribute("id") == "state"
+    press(browser, Keys.TAB, "duplicates")
+    wait_for(browser, "progress-text", "3 of 3 open")
+    press(browser, Keys.ESCAPE)
+    assert "3 issues belong together" in read(browser, "group-text")
+    wait_until_loaded(browser)
+    shoot(browser, "group")
+    ActionChains(browser).key_down(Keys.SHIFT).send_keys("a").key_up(Keys.SHIFT).perform()
+    wait_for(browser, "end-title", "Nothing is open under these filters.")
+    assert [each.new["articleType"] for each in store.read()] == ["Casual Shoes"] * 3
+    shoot(browser, "end")
+    press(browser, "u")
+    wait_for(browser, "suggested", "Casual Shoes")
+    wait_for(browser, "progress-text", "3 of 3 open")
+    assert find_standing(store.read()) == []
+    assert list_complaints(browser) == []
+
+
+def test_what_another_decided_is_shown_before_it_is_overruled(
+    browser: Browser, second: Browser, address: str, store: Store
+) -> None:
+    begin(browser, address)
+    wait_for(browser, "suggested", "Tshirts")
+    name = read(browser, "name")
+    begin(second, address, "Bob")
+    # Ann has the first issue before her, so Bob is given the next; he goes back to hers.
+    wait_for(second, "progress-text", "open")
+    assert read(second, "name") != name
+    second.execute_script("return reload(0)")
+    wait_for(second, "name", name)
+    press(second, "k")
+    wait_for(second, "done", "kept")
+    press(browser, "a")
+    wait_for(browser, "notice", "Not saved.")
+    wait_for(browser, "notice", "Bob kept what was there")
+    wait_for(browser, "tag-state", "Bob kept what was there")
+    shoot(browser, "conflict")
+    assert {each.reviewer for each in store.read()} == {"Bob"}
+    # Now that it is seen, Ann may decide otherwise.
+    press(browser, "a")
+    wait_for(browser, "done", "accepted")
+    assert find_standing(store.read())[-1].reviewer == "Ann"
+    assert [message for message in list_complaints(browser) if "409" not in message] == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("width", "height"), [(820, 1180), (1180, 820), (390, 844)])
+def test_nothing_overflows_on_a_tablet_and_fingers_reach_the_buttons(
+    browser: Browser, address: str, width: int, height: int, scheme: str
+) -> None:
+    size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": True})
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    begin(browser, address)
+    wait_for(browser, "suggested", "Tshirts")
+    wait_until_loaded(browser)
+    shoot(browser, f"{width}x{height}-{scheme}")
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    for name in ("accept", "keep", "choose", "skip", "undo"):
+        box = browser.find_element(By.ID, name).rect
+        assert box["height"] >= 44
+    bottom = browser.execute_script("return document.getElementById('accept').getBoundingClientRect().bottom")
+    assert bottom <= height
+    background = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+    shade = sum(int(part) for part in background[4:-1].split(",")) / 3
+    assert (shade > 128) == (scheme == "light")
+    browser.find_element(By.ID, "keep").click()
+    wait_for(browser, "progress-text", "10 of 12 open")
+
+
+def test_the_desktop_in_the_dark(browser: Browser, address: str) -> None:
+    features = [{"name": "prefers-color-scheme", "value": "dark"}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    begin(browser, address)
+    wait_until_loaded(browser)
+    shoot(browser, "desktop-dark")
+    # Text stands out from its ground by 4.5 to 1 (WCAG 2, AA).
+    contrasts = browser.execute_script(CONTRASTS)
+    assert {place: value for place, value in contrasts.items() if value < 4.5} == {}
+
+
+CONTRASTS = """
+const light = (color) => {
+  const [r, g, b] = color.match(/[\\d.]+/g).map(Number).map((v) => v / 255)
+    .map((v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+};
+const ground = (element) => {
+  for (let each = element; each; each = each.parentElement) {
+    const color = getComputedStyle(each).backgroundColor;
+    if (color !== "rgba(0, 0, 0, 0)") return color;
+  }
+};
+const found = {};
+for (const id of ["name", "identity", "given", "suggested", "reason", "accept", "keep", "skip", "progress-text"]) {
+  const element = document.getElementById(id);
+  const [a, b] = [light(getComputedStyle(element).color), light(ground(element))];
+  found[id] = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+}
+return found;
+"""

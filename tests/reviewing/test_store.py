@@ -1,0 +1,191 @@
+"""Decisions are only added, in whole batches, outlive a kill, and never go over another's unseen."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hangtag.errors import WorkspaceError
+from hangtag.reviewing.store import ConflictError, Decision, Store, Verdict, find_standing
+
+
+def decide(item_id: str, version: int = 0, action: str = "accept", new: str = "B") -> Verdict:
+    return Verdict(item_id, "wrong_label", "kind", action, {"kind": "A"}, {"kind": new}, {"kind": "B"}, 0.9, version)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "review" / "review.sqlite"
+
+
+def test_a_decision_is_read_back_as_it_was_made(path: Path) -> None:
+    store = Store(path)
+    [made] = store.add([decide("1")], "Ann")
+    assert (made.id, made.batch, made.reviewer, made.action, made.old, made.new) == (
+        1,
+        1,
+        "Ann",
+        "accept",
+        {"kind": "A"},
+        {"kind": "B"},
+    )
+    assert made.time.endswith("+00:00")
+    store.close()
+    store = Store(path)
+    assert store.read() == [made]
+    assert store.read(after=1) == []
+    store.close()
+
+
+def test_nothing_is_changed_or_taken_out(path: Path) -> None:
+    store = Store(path)
+    store.add([decide("1")], "Ann")
+    base = sqlite3.connect(path)
+    for statement in ("UPDATE decisions SET reviewer = 'Bob'", "DELETE FROM decisions"):
+        with pytest.raises(sqlite3.IntegrityError, match="only added"):
+            base.execute(statement)
+    assert base.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert store._base.execute("PRAGMA synchronous").fetchone() == (2,)
+    base.close()
+    store.close()
+
+
+def test_what_another_decided_meanwhile_is_told_and_nothing_is_written(path: Path) -> None:
+    ann, bob = Store(path), Store(path)
+    [first] = ann.add([decide("1", new="C", action="choose")], "Ann")
+    with pytest.raises(ConflictError) as conflict:
+        bob.add([decide("2"), decide("1")], "Bob")
+    assert conflict.value.decisions == [first]
+    assert bob.read() == [first]
+    # Seen, it may be decided otherwise.
+    [second] = bob.add([decide("1", version=first.id)], "Bob")
+    assert (second.id, second.version) == (2, 1)
+    ann.close()
+    bob.close()
+
+
+def test_undo_takes_back_ones_own_last_batch_and_then_the_one_before(path: Path) -> None:
+    store = Store(path)
+    first = store.add([decide("1")], "Ann")
+    group = store.add([decide("2"), decide("3")], "Ann")
+    other = store.add([decide("4")], "Bob")
+    assert [each.undoes for each in store.undo("Ann")] == [each.id for each in group]
+    assert find_standing(store.read()) == [*first, *other]
+    assert [each.item_id for each in store.undo("Ann")] == ["1"]
+    assert store.undo("Ann") == []
+    assert find_standing(store.read()) == other
+    assert len(store.read()) == 7
+    store.close()
+
+
+def test_undo_does_not_pull_away_what_another_built_on(path: Path) -> None:
+    store = Store(path)
+    [first] = store.add([decide("1")], "Ann")
+    [second] = store.add([decide("1", version=first.id, new="C")], "Bob")
+    with pytest.raises(ConflictError) as conflict:
+        store.undo("Ann")
+    assert conflict.value.decisions == [second]
+    store.undo("Bob")
+    assert [each.undoes for each in store.undo("Ann")] == [first.id]
+    store.close()
+
+
+def test_a_file_that_is_no_store_is_told(tmp_path: Path) -> None:
+    (tmp_path / "review.sqlite").write_bytes(b"not a database, not at all, in no way" * 40)
+    with pytest.raises(WorkspaceError, match="cannot be opened"):
+        Store(tmp_path / "review.sqlite")
+
+
+@given(st.lists(st.tuples(st.sampled_from("123"), st.sampled_from(["Ann", "Bob"]), st.booleans()), max_size=20))
+def test_what_stands_is_what_a_plain_list_would_hold(steps: list[tuple[str, str, bool]]) -> None:
+    """Against a model: batches on a pile, undo takes the reviewer's topmost off."""
+    store = Store(Path(":memory:"))
+    pile: list[Decision] = []
+    for item_id, reviewer, is_undo in steps:
+        if is_undo:
+            last = next((each for each in reversed(pile) if each.reviewer == reviewer), None)
+            blocked = last is not None and any(each.item_id == last.item_id and each.id > last.id for each in pile)
+            if blocked:
+                with pytest.raises(ConflictError):
+                    store.undo(reviewer)
+                continue
+            assert len(store.undo(reviewer)) == (last is not None)
+            pile = [each for each in pile if each is not last]
+        else:
+            version = max((each.id for each in store.read() if each.item_id == item_id), default=0)
+            pile += store.add([decide(item_id, version)], reviewer)
+    assert find_standing(store.read()) == pile
+    store.close()
+
+
+# Decides about one item after the other in batches of three, and says each batch once it is confirmed. With a common
+# item, every process tries to be the first to decide about it.
+WRITER = """
+import sys
+from pathlib import Path
+from hangtag.reviewing.store import ConflictError, Store, Verdict
+store, name, count = Store(Path(sys.argv[1])), sys.argv[2], int(sys.argv[3])
+for number in range(count):
+    own = [f"{name}-{number}-{part}" for part in range(3)]
+    common = [f"common-{number}"] if len(sys.argv) > 4 else []
+    verdicts = [Verdict(each, "c", "k", "accept", {}, {"k": name}, {}, 1.0, 0) for each in own + common]
+    try:
+        store.add(verdicts, name)
+        print(number, flush=True)
+    except ConflictError:
+        pass
+"""
+
+
+def start(path: Path, *arguments: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-c", WRITER, str(path), *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": find_source()})
+
+
+def find_source() -> str:
+    import hangtag
+
+    return str(Path(hangtag.__file__).parents[1])
+
+
+def test_of_two_processes_one_decides_about_each_item(path: Path) -> None:
+    Store(path).close()
+    writers = {name: start(path, name, "40", "common") for name in ("Ann", "Bob")}
+    confirmed = {name: set(map(int, writer.communicate(timeout=120)[0].split())) for name, writer in writers.items()}
+    assert [writer.returncode for writer in writers.values()] == [0, 0]
+    # Each number was decided by one of the two, all of its batch or nothing.
+    assert confirmed["Ann"] | confirmed["Bob"] == set(range(40))
+    assert not confirmed["Ann"] & confirmed["Bob"]
+    store = Store(path)
+    decisions = store.read()
+    common = {each.item_id: each.reviewer for each in decisions if each.item_id.startswith("common")}
+    assert common == {f"common-{n}": name for name, numbers in confirmed.items() for n in numbers}
+    assert len(decisions) == 4 * 40
+    assert len({each.item_id for each in decisions}) == len(decisions)
+    store.close()
+
+
+def test_what_was_confirmed_outlives_a_kill_and_nothing_is_half_there(path: Path) -> None:
+    writer = start(path, "Ann", "100000")
+    assert writer.stdout is not None
+    confirmed = [int(writer.stdout.readline()) for _ in range(25)]
+    writer.send_signal(signal.SIGKILL)
+    rest, _ = writer.communicate(timeout=60)
+    confirmed += [int(line) for line in rest.splitlines(keepends=True) if line.endswith("\n")]
+    store = Store(path)
+    batches: dict[int, list[str]] = {}
+    for each in store.read():
+        batches.setdefault(each.batch, []).append(each.item_id)
+    assert set(map(len, batches.values())) == {3}
+    there = {int(ids[0].split("-")[1]) for ids in batches.values()}
+    assert set(confirmed) <= there
+    assert store._base.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    # And it goes on.
+    store.add([decide("after")], "Ann")
+    store.close()
