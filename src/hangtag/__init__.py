@@ -1,16 +1,19 @@
 """hangtag reads a fashion catalogue, learns its categories from the photographs and finds its mistakes.
 
 Every stage of the command line is a function here: `prepare`, `clean`, `explore`, `train`, `evaluate`, `compare`,
-`predict`, `report` and `export`; `run` is the whole chain and `demo` the same on a catalogue that hangtag draws itself.
+`predict`, `audit`, `report` and `export`; `run` is the whole chain and `demo` the same on a catalogue that hangtag draws
+itself.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hangtag.audit.audit import audit
     from hangtag.catalog.prepare import prepare
     from hangtag.chain import demo, run
     from hangtag.config import (
+        AuditConfig,
         ClassifyConfig,
         CleanConfig,
         EvaluateConfig,
@@ -40,6 +43,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Answer",
+    "AuditConfig",
     "Classifier",
     "ClassifyConfig",
     "CleanConfig",
@@ -54,6 +58,7 @@ __all__ = [
     "StageResult",
     "TrainConfig",
     "Workspace",
+    "audit",
     "classify_photographs",
     "clean",
     "compare",
@@ -77,6 +82,7 @@ _PLACES = {
     "evaluate": "hangtag.evaluation.evaluate",
     "compare": "hangtag.evaluation.compare",
     "predict": "hangtag.inference.predict",
+    "audit": "hangtag.audit.audit",
     "report": "hangtag.reporting.report",
     "run": "hangtag.chain",
     "demo": "hangtag.chain",
