@@ -1,8 +1,8 @@
 """hangtag reads a fashion catalogue, learns its categories from the photographs and finds its mistakes.
 
 Every stage of the command line is a function here: `prepare`, `clean`, `explore`, `train`, `evaluate`, `compare`,
-`predict`, `audit`, `report` and `export`; `run` is the whole chain and `demo` the same on a catalogue that hangtag draws
-itself.
+`predict`, `audit`, `report` and `export`; `run` is the whole chain and `demo` the same on a catalogue that hangtag
+draws itself.
 """
 
 from importlib import import_module

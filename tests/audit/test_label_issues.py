@@ -161,7 +161,7 @@ def test_no_name_is_read_by_a_classifier_that_learnt_it_or_its_duplicates() -> N
 
 
 def test_too_few_names_are_refused() -> None:
-    items = make_items(title={row: None for row in range(99)})
+    items = make_items(title=dict.fromkeys(range(99)))
     with pytest.raises(NotApplicableError, match="Too few items have a name"):
         hear_names(items)
 

@@ -8,23 +8,37 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from hangtag.artifacts import hash_file, write_csv, write_json
+from hangtag.artifacts import hash_file, hash_json, write_csv, write_json
+from hangtag.audit.bad_picture import find_bad_pictures
+from hangtag.audit.catalog_scores import score_catalog
+from hangtag.audit.duplicate_issues import find_duplicates
 from hangtag.audit.folds_witness import ask_run, choose_folds, choose_run, read_folds
 from hangtag.audit.issues import (
+    BAD_PICTURE,
+    LABEL_CONFLICT,
     NAME_AGAINST_LABEL,
     PHOTOGRAPH_AND_NAME,
+    SAME_PRODUCT,
+    SPELLING_VARIANT,
+    UNLIKELY_COMBINATION,
     WRONG_LABEL,
     NotApplicableError,
     count_codes,
     join_issues,
 )
+from hangtag.audit.label_conflict import find_label_conflicts
 from hangtag.audit.label_issues import find_label_issues
+from hangtag.audit.model_witness import ask_model
 from hangtag.audit.names_witness import ask_names
+from hangtag.audit.same_product import find_same_products
+from hangtag.audit.spelling_variant import find_spelling_variants
 from hangtag.audit.subject import Subject
+from hangtag.audit.unlikely_combination import find_unlikely_combinations
 from hangtag.audit.witness import Witness, find_products
 from hangtag.catalog.prepared import Prepared, read_prepared
 from hangtag.config import AuditConfig
-from hangtag.errors import WorkspaceError
+from hangtag.errors import SettingsError, WorkspaceError
+from hangtag.inference.classifier import Classifier
 from hangtag.inference.runs import load_classifier
 from hangtag.labels.labelled import Labelled, read_labelled
 from hangtag.manifest import StageRecord, StageResult
@@ -38,6 +52,12 @@ Check = Callable[[Subject], pl.DataFrame]
 # What each check looks for, for the bar and for the summary where it does not apply.
 CHECKS: dict[str, Check] = {
     "labels": find_label_issues,
+    LABEL_CONFLICT: find_label_conflicts,
+    SAME_PRODUCT: find_same_products,
+    "duplicates": find_duplicates,
+    UNLIKELY_COMBINATION: find_unlikely_combinations,
+    SPELLING_VARIANT: find_spelling_variants,
+    BAD_PICTURE: find_bad_pictures,
 }
 
 
@@ -91,6 +111,12 @@ class _Source:
 
 
 def _find_source(place: Workspace, labelled: Labelled, run_id: str | None, model: str | Path | None) -> _Source:
+    if model is not None:
+        if run_id is not None:
+            raise SettingsError("One thing can be heard: a run, or a model.", hint="Leave out --run or --model.")
+        classifier = Classifier.load(model)
+        digest = hash_json(classifier.description)
+        return _Source(digest, lambda subject: ask_model(classifier, labelled, subject.items))
     folds = choose_folds(place, labelled.digest, run_id)
     if folds is not None:
         path = place.folds(folds) / "out_of_fold.parquet"
@@ -162,7 +188,8 @@ def _list_products(subject: Subject, labelled: Labelled) -> tuple[Outputs, Indic
 
 
 def _write(record: StageRecord, subject: Subject, issues: pl.DataFrame, absent: Mapping[str, str]) -> StageResult:
-    paths = [record.folder / name for name in ("issues.csv", "summary.json")]
+    paths = [record.folder / name for name in ("issues.csv", "catalog_scores.csv", "summary.json")]
+    scores = score_catalog(subject, issues)
     counts = count_codes(issues)
     summary: dict[str, Any] = {
         "items": len(subject.items),
@@ -170,9 +197,16 @@ def _write(record: StageRecord, subject: Subject, issues: pl.DataFrame, absent: 
         "issues": counts,
         "witnesses": _describe_witnesses(subject),
         "not_applicable": dict(absent),
+        "catalog_score": scores["score"][0],
+        "catalog_scores": [line for line in scores.to_dicts() if line["column"]],
     }
+    tables = subject.photographs.tables if subject.photographs else {}
+    for name, table in tables.items():
+        paths.append(record.folder / name)
+        write_csv(paths[-1], table)
     write_csv(paths[0], issues)
-    write_json(paths[1], summary)
+    write_csv(paths[1], scores)
+    write_json(paths[2], summary)
     severities = dict(issues["severity"].value_counts().iter_rows())
     told = {f"{each}s": int(severities.get(each, 0)) for each in ("error", "warning")}
     told |= {"for_information": int(severities.get("info", 0)), "items_with_issues": summary["items_with_issues"]}

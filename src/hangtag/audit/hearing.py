@@ -7,10 +7,9 @@ import numpy.typing as npt
 
 from hangtag.audit.confident_learning import find_off_diagonal, prune_by_noise_rate
 from hangtag.audit.issues import NAME_AGAINST_LABEL, PHOTOGRAPH_AND_NAME, WRONG_LABEL
+from hangtag.audit.witness import MIN_CLASS_ITEMS
 from hangtag.models.outputs import NO_VALUE, Indices, Probs
 
-# A class that fewer items have was hardly in any fold's training: nobody can say what does not look like it.
-MIN_CLASS_ITEMS = 10
 # What is spread over all classes before two witnesses are multiplied: neither is ever quite sure.
 DOUBT = 1e-3
 Mask = npt.NDArray[np.bool_]
@@ -67,7 +66,7 @@ class Verdicts:
     codes: npt.NDArray[np.str_]
 
 
-def hear(level: str, given: Indices, testimony: Testimony) -> Verdicts:
+def hear(level: str, given: Indices, testimony: Testimony, min_class_items: int = MIN_CLASS_ITEMS) -> Verdicts:
     """Find the given labels of one level that confident learning doubts, once all witnesses are heard.
 
     A witness doubts a label where `prune_by_noise_rate` or the confident joint finds it among all items that the
@@ -79,9 +78,10 @@ def hear(level: str, given: Indices, testimony: Testimony) -> Verdicts:
         level: The level.
         given: The given class index of each item, int64 (n,), `NO_VALUE` where there is none.
         testimony: What the witnesses say of the same items.
+        min_class_items: Given classes that fewer items have are not judged.
     """
     counts = np.bincount(given[given != NO_VALUE], minlength=testimony.photograph.shape[1])
-    judged = (given != NO_VALUE) & (counts[given] >= MIN_CLASS_ITEMS)
+    judged = (given != NO_VALUE) & (counts[given] >= min_class_items)
     by_photograph = _doubt(given, testimony.photograph, judged & testimony.has_photograph)
     by_name = _doubt(given, testimony.name, judged & testimony.has_name)
     together = testimony.join()

@@ -40,12 +40,14 @@ class _Case:
         given: Each item's product, int64 (n,).
         testimony: What is said of their products.
         outputs: The products.
+        min_class_items: See `Witness`.
     """
 
     rows: Indices
     given: Indices
     testimony: Testimony
     outputs: Outputs
+    min_class_items: int
 
     def of_level(self, level: str) -> tuple[Indices, Testimony]:
         """Give each item's given class on a level, and what is said of it."""
@@ -92,7 +94,7 @@ def _gather(subject: Subject) -> _Case:
         said.append(probs)
         has.append(heard)
     twice = subject.photographs is not None and subject.photographs.reads_names
-    return _Case(rows, given, Testimony(said[0], has[0], said[1], has[1], twice), outputs)
+    return _Case(rows, given, Testimony(said[0], has[0], said[1], has[1], twice), outputs, witnesses[0].min_class_items)
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ class _Doubts:
 
 def _choose_surest(case: _Case) -> _Doubts:
     """Hear every level, and give for each doubted item the level that is surest."""
-    verdicts = [hear(level, *case.of_level(level)) for level in case.outputs.levels]
+    verdicts = [hear(level, *case.of_level(level), case.min_class_items) for level in case.outputs.levels]
     places = np.concatenate([each.places for each in verdicts])
     levels = np.concatenate([np.full(len(each.places), number) for number, each in enumerate(verdicts)])
     entries = np.concatenate([np.arange(len(each.places)) for each in verdicts])
@@ -126,7 +128,7 @@ def _describe_all(subject: Subject, case: _Case, doubts: _Doubts) -> Iterator[di
         return
     values = {level: subject.read(level) for level in subject.levels}
     rows = case.rows[doubts.places]
-    lookalikes = find_lookalikes(compute_features(subject.images), rows[kept])
+    lookalikes = find_lookalikes(compute_features(subject.small), rows[kept])
     heard = {level: case.of_level(level)[1] for level in subject.levels if level in case.outputs.levels}
     together = {level: said.join() for level, said in heard.items()}
     for near, number in zip(lookalikes, kept.tolist(), strict=True):

@@ -7,29 +7,37 @@ from hangtag.catalog.images import Pixels
 from hangtag.models.outputs import Indices
 
 NUM_LOOKALIKES = 15
-CHUNK = 2048
+CHUNK = 1024
 BLOCK = 256
 # Height x width that photographs are averaged down to.
 SIDES = (20, 15)
 Features = npt.NDArray[np.float32]
 
 
-def compute_features(images: Pixels) -> Features:
-    """Give each photograph's small copy as a vector of length 1, float32 (n, features), reading the map once.
+def shrink_photographs(images: Pixels) -> Pixels:
+    """Average each photograph down to 20 x 15, uint8 (n, 20, 15, 3), reading the memory map once.
 
     Args:
         images: uint8 (n, H, W, 3).
     """
     rows, columns = (_build_means(side, small) for side, small in zip(images.shape[1:3], SIDES, strict=True))
-    parts = []
+    small = np.empty((len(images), *SIDES, 3), np.uint8)
     for start in range(0, len(images), CHUNK):
-        # Dark on white becomes positive on zero: what counts is the product, not how much white is around it.
-        chunk = 255 - images[start : start + CHUNK].astype(np.float32)
-        small = np.einsum("ih,nhwc->niwc", rows, chunk, optimize=True)
-        parts.append(np.einsum("jw,niwc->nijc", columns, small, optimize=True).reshape(len(chunk), -1))
-    features = np.concatenate(parts)
-    length = np.sqrt((features**2).sum(axis=1, keepdims=True))
-    return np.asarray(features / np.maximum(length, 1e-6), np.float32)
+        chunk = images[start : start + CHUNK].astype(np.float32)
+        means = np.einsum("ih,nhwc,jw->nijc", rows, chunk, columns, optimize=True)
+        small[start : start + CHUNK] = means.round().clip(0, 255)
+    return small
+
+
+def compute_features(small: Pixels) -> Features:
+    """Give small photographs as vectors of length 1, float32 (n, features).
+
+    White, the usual background, becomes zero: what counts is the product, not how much white is around it.
+    """
+    features = (255 - small.astype(np.float32)).reshape(len(small), -1)
+    length = np.sqrt(np.einsum("nf,nf->n", features, features))
+    features /= np.maximum(length, 1e-6)[:, None]
+    return features
 
 
 def find_lookalikes(features: Features, rows: Indices, count: int = NUM_LOOKALIKES) -> Indices:

@@ -6,6 +6,8 @@ from functools import cached_property
 import numpy as np
 import polars as pl
 
+from hangtag.audit.duplicate_groups import Duplicates, group_photographs
+from hangtag.audit.lookalikes import shrink_photographs
 from hangtag.audit.witness import Witness, read_values
 from hangtag.catalog.images import Pixels
 from hangtag.catalog.schema import CatalogSchema
@@ -55,6 +57,19 @@ class Subject:
     def fingerprints(self) -> tuple[list[str], Hashes]:
         """The pixel hashes and the perceptual hashes; see `compute_fingerprints`."""
         return compute_fingerprints(self.images)
+
+    @cached_property
+    def small(self) -> Pixels:
+        """Small copies of the photographs; see `shrink_photographs`."""
+        return shrink_photographs(self.images)
+
+    @cached_property
+    def duplicates(self) -> Duplicates:
+        """The groups of identical and of nearly identical photographs."""
+        pixel_hashes, hashes = self.fingerprints
+        return group_photographs(
+            pixel_hashes, hashes, self.small, self.config.hash_distance, self.config.pixel_difference
+        )
 
     @cached_property
     def item_ids(self) -> list[str]:

@@ -9,6 +9,9 @@ import polars as pl
 
 from hangtag.models.outputs import NO_VALUE, Indices, Outputs, Probs
 
+# A class that fewer items have was hardly in any fold's training: nobody can say what does not look like it.
+MIN_CLASS_ITEMS = 10
+
 
 @dataclass(frozen=True)
 class Witness:
@@ -22,8 +25,11 @@ class Witness:
         attributes: Probabilities of each attribute's classes, float32 (n, classes).
         source: Where they come from, for people.
         reads_names: Whether names were read too, not photographs alone.
-        novelty: How strange each item's photograph is, as a share of what is still familiar, float32 (n,), or None.
+        novelty: How strange the photograph of every item of the catalogue is, as a share of what is still familiar,
+            float32 (items,), or None.
+        min_class_items: Given classes that fewer items have are not judged.
         told: More that the summary is to hold, JSON values.
+        tables: Tables to be written beside the issues, by the names of their files.
     """
 
     rows: Indices
@@ -34,7 +40,9 @@ class Witness:
     source: str = ""
     reads_names: bool = False
     novelty: npt.NDArray[np.float32] | None = None
+    min_class_items: int = MIN_CLASS_ITEMS
     told: Mapping[str, object] = field(default_factory=dict)
+    tables: Mapping[str, pl.DataFrame] = field(default_factory=dict)
 
     def list_given(self, level: str) -> Indices:
         """Give each item's given class on a level, int64 (n,), `NO_VALUE` where it has none."""
