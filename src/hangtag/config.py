@@ -335,7 +335,7 @@ class AuditConfig:
         0.8, "Judge an attribute only where photographs tell it at least so often as it is given."
     )
     hash_distance: int = setting(4, "Photographs whose perceptual hashes are so many bits apart may be duplicates.")
-    pixel_difference: float = setting(8.0, "They are if no part of them differs by more than so much of 255.")
+    pixel_difference: float = setting(12.0, "They are if no part of them differs by more than so much of 255.")
     min_side: int = setting(32, "A photograph with a shorter side in pixels is too small.")
     score_by: tuple[str, ...] = setting((), "Columns to score beside the levels and a brand column.")
 
