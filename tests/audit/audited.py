@@ -106,7 +106,7 @@ def make_subject(items: pl.DataFrame, **more: Any) -> Subject:
     return Subject(items=items, config=replace(AuditConfig(), **more), **{**fields, **own})
 
 
-def write_audited(folder: Path, items: pl.DataFrame, images: Any = None) -> Workspace:
+def write_audited(folder: Path, items: pl.DataFrame, images: Any = None, schema: CatalogSchema = SCHEMA) -> Workspace:
     """Write what `prepare` and `clean` would."""
     place = Workspace.at(folder)
     cleaned = ("label", "split", "group_id")
@@ -114,7 +114,7 @@ def write_audited(folder: Path, items: pl.DataFrame, images: Any = None) -> Work
     with write_whole(paths[0]) as temporary:
         np.save(temporary, make_images(items) if images is None else images)
     write_parquet(paths[1], items.drop(cleaned))
-    StageRecord("prepare", place.prepared, {}, {}).finish({}, paths, schema=SCHEMA.to_json(), taxonomy_text="")
+    StageRecord("prepare", place.prepared, {}, {}).finish({}, paths, schema=schema.to_json(), taxonomy_text="")
     labels = items.with_row_index("image_index").with_columns(pixel_hash=pl.col("item_id"))
     write_parquet(place.labels / "labels.parquet", labels)
     StageRecord("clean", place.labels, {"prepared": read_prepared(place).digest}, {}).finish(

@@ -28,7 +28,7 @@ SEVERITIES = {PHOTOGRAPH_AND_NAME: ERROR, WRONG_LABEL: WARNING, NAME_AGAINST_LAB
 # The finest level whose suggestion is likelier than not is the one that people are asked about.
 LIKELY = 0.5
 # A witness that gives the suggested class less than this does not speak for it.
-HEARD = 0.2
+HEARD = 0.25
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def _describe_all(subject: Subject, case: _Case, doubts: _Doubts) -> Iterator[di
     for near, number in zip(lookalikes, kept.tolist(), strict=True):
         verdict, entry = doubts.verdicts[doubts.levels[number]], int(doubts.entries[number])
         changes = _list_changes(case.outputs, int(products[number]), values, int(rows[number]))
-        column = _choose_column(changes, case, together, int(doubts.places[number]))
+        column = _choose_column(changes, case, heard, together, int(doubts.places[number]))
         given = values[column][int(rows[number])] or ""
         line = {
             "item_id": subject.item_ids[rows[number]],
@@ -187,10 +187,17 @@ def _list_changes(outputs: Outputs, product: int, values: Mapping[str, pl.Series
     return changes
 
 
-def _choose_column(changes: Mapping[str, str], case: _Case, together: Mapping[str, Probs], place: int) -> str:
-    """Give the finest changed level whose new value is likelier than not, else the coarsest changed one."""
+def _choose_column(
+    changes: Mapping[str, str], case: _Case, heard: Mapping[str, Testimony], together: Mapping[str, Probs], place: int
+) -> str:
+    """Give the finest changed level whose new value is likely enough, else the coarsest changed one.
+
+    That is likelier than not by both witnesses, and not against the photograph where one was asked.
+    """
     for level in reversed(list(changes)):
-        if together[level][place, case.outputs.levels[level].index(changes[level])] >= LIKELY:
+        wanted = case.outputs.levels[level].index(changes[level])
+        sees = heard[level].photograph[place, wanted] >= HEARD or not heard[level].has_photograph[place]
+        if together[level][place, wanted] >= LIKELY and sees:
             return level
     return next(iter(changes))
 
