@@ -25,7 +25,7 @@ STAGES = {
     "evaluate": "hangtag.evaluation.evaluate.evaluate",
     "compare": "hangtag.evaluation.compare.compare",
     "predict": "hangtag.inference.predict.predict",
-    "audit": "hangtag.audit.audit.audit",
+    "audit": "hangtag.auditing.audit.audit",
     "report": "hangtag.reporting.report.report",
     "run": "hangtag.chain.run",
     "demo": "hangtag.chain.demo",

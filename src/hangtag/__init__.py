@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hangtag.audit.audit import audit
+    from hangtag.auditing.audit import audit
     from hangtag.catalog.prepare import prepare
     from hangtag.chain import demo, run
     from hangtag.config import (
@@ -82,7 +82,7 @@ _PLACES = {
     "evaluate": "hangtag.evaluation.evaluate",
     "compare": "hangtag.evaluation.compare",
     "predict": "hangtag.inference.predict",
-    "audit": "hangtag.audit.audit",
+    "audit": "hangtag.auditing.audit",
     "report": "hangtag.reporting.report",
     "run": "hangtag.chain",
     "demo": "hangtag.chain",

@@ -277,8 +277,8 @@ def audit(
     Reads prepared/ and labels/ and writes audit/issues.csv, the surest issues first, each with its reason.
     """
     from hangtag.artifacts import read_json
-    from hangtag.audit.audit import audit as stage
-    from hangtag.audit.summary import describe_audit
+    from hangtag.auditing.audit import audit as stage
+    from hangtag.auditing.summary import describe_audit
 
     result = stage(workspace, _resolve(config.AuditConfig, settings, file=file), run_id=run, model=model)
     _show(result)

@@ -8,8 +8,8 @@ import polars as pl
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import SGDClassifier
 
-from hangtag.audit.issues import NotApplicableError
-from hangtag.audit.witness import Witness
+from hangtag.auditing.issues import NotApplicableError
+from hangtag.auditing.witness import Witness
 from hangtag.labels.folds import assign_folds
 from hangtag.models.outputs import NO_VALUE, Indices, Outputs, Probs
 from hangtag.progress import show_progress

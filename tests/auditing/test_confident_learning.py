@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given as draws
 from hypothesis import strategies as st
 
-from hangtag.audit.confident_learning import (
+from hangtag.auditing.confident_learning import (
     calibrate_joint,
     compute_thresholds,
     count_confident_joint,

@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from hangtag.audit.spelling_variant import fold
-from hangtag.audit.witness import read_values
+from hangtag.auditing.spelling_variant import fold
+from hangtag.auditing.witness import read_values
 from hangtag.models.outputs import NO_VALUE, Indices, Outputs, Probs
 
 

@@ -10,11 +10,11 @@ import pytest
 from audited import SHIRTS, TEES, make_images, make_items, make_subject, make_witness
 from test_label_issues import hear_names
 
-from hangtag.audit import duplicate_groups
-from hangtag.audit.duplicate_issues import find_duplicates
-from hangtag.audit.label_conflict import find_label_conflicts
-from hangtag.audit.same_product import find_same_products, say_items
-from hangtag.audit.subject import Subject
+from hangtag.auditing import duplicate_groups
+from hangtag.auditing.duplicate_issues import find_duplicates
+from hangtag.auditing.label_conflict import find_label_conflicts
+from hangtag.auditing.same_product import find_same_products, say_items
+from hangtag.auditing.subject import Subject
 from hangtag.catalog.demo import write_demo_catalog
 from hangtag.catalog.prepare import prepare
 from hangtag.catalog.prepared import read_prepared

@@ -4,9 +4,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from hangtag.audit.category_mapping import map_categories
-from hangtag.audit.issues import NotApplicableError
-from hangtag.audit.witness import Witness
+from hangtag.auditing.category_mapping import map_categories
+from hangtag.auditing.issues import NotApplicableError
+from hangtag.auditing.witness import Witness
 from hangtag.errors import ModelError
 from hangtag.inference.classifier import Classifier
 from hangtag.inference.runs import ask_about, can_read_names

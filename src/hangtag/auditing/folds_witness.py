@@ -7,8 +7,8 @@ import numpy as np
 import polars as pl
 
 from hangtag.artifacts import read_json
-from hangtag.audit.issues import NotApplicableError
-from hangtag.audit.witness import Witness, find_products
+from hangtag.auditing.issues import NotApplicableError
+from hangtag.auditing.witness import Witness, find_products
 from hangtag.config import SPLITS
 from hangtag.errors import WorkspaceError
 from hangtag.inference.classifier import Classifier

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hangtag.audit import near_pairs
-from hangtag.audit.near_pairs import find_near_pairs
+from hangtag.auditing import near_pairs
+from hangtag.auditing.near_pairs import find_near_pairs
 
 
 def compare_all(hashes: Any, distance: int) -> set[tuple[int, int]]:

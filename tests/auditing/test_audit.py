@@ -12,12 +12,11 @@ import pytest
 from audited import SCHEMA, make_images, make_items, make_witness, write_audited, write_folds
 
 from drawn import COLORS, draw
-from evaluation.product_runs import ProductItem, patch_product_models, write_product_run, write_products
 from hangtag.artifacts import read_json, write_json, write_parquet
-from hangtag.audit.audit import audit
-from hangtag.audit.issues import CODES, COLUMNS
-from hangtag.audit.model_witness import ask_model
-from hangtag.audit.summary import describe_audit
+from hangtag.auditing.audit import audit
+from hangtag.auditing.issues import CODES, COLUMNS
+from hangtag.auditing.model_witness import ask_model
+from hangtag.auditing.summary import describe_audit
 from hangtag.catalog.prepared import read_prepared
 from hangtag.config import AuditConfig
 from hangtag.errors import ModelError, SettingsError, WorkspaceError
@@ -25,6 +24,7 @@ from hangtag.inference.classifier import Classifier
 from hangtag.labels.labelled import read_labelled
 from hangtag.manifest import StageRecord, StageResult, read_manifest
 from hangtag.workspace import Workspace
+from product_runs import ProductItem, patch_product_models, write_product_run, write_products
 from stub_runs import write_labels
 
 
@@ -124,9 +124,10 @@ def test_a_run_is_asked_about_the_items_that_it_did_not_learn_from(
     write_product_run(place, "only", learn_from=["train"])
     patch_product_models(monkeypatch)
     result = audit(place, AuditConfig(use_names=False))
-    wrong = read_issues(result).filter(pl.col("code") == "wrong_label", pl.col("column") != "gender")
+    wrong = read_issues(result).filter(pl.col("code") == "wrong_label")
     assert set(wrong["item_id"]) == {"i59", "i89"}
-    assert set(wrong["suggested_label"]) == {"Bags"}
+    # The run learnt the kind and the label, which is no column.
+    assert set(wrong["changes"]) == {'{"kind": "Goods"}'}
     witness = read_json(result.folder / "summary.json")["witnesses"]["photographs"]
     assert witness["items"] == 60
     assert witness["source"] == "the run only on val and test, which it did not learn from"
@@ -216,8 +217,6 @@ def test_a_model_audits_without_training_code(model: Path, tmp_path: Path) -> No
 
 def write_foreign(folder: Path) -> Workspace:
     """Write a catalogue of one level, in words of its own, of what the model learnt."""
-
-
 
     kinds = [list(COLORS)[row % 3] for row in range(60)]
     words = {"Hat": "HAT", "Shirt": "shirts", "Shoe": "shoe"}

@@ -7,8 +7,8 @@ from typing import Any
 
 import polars as pl
 
-from hangtag.audit.issues import SPELLING_VARIANT, WARNING, build_issues
-from hangtag.audit.subject import Subject
+from hangtag.auditing.issues import SPELLING_VARIANT, WARNING, build_issues
+from hangtag.auditing.subject import Subject
 from hangtag.labels.names import split_words
 
 SIGN = re.compile(r"[\W_]+")

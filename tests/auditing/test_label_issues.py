@@ -9,11 +9,11 @@ import polars as pl
 import pytest
 from audited import OUTPUTS, SANDALS, SHIRTS, SHOES, make_items, make_probs, make_subject, make_witness
 
-from hangtag.audit.issues import COLUMNS, NotApplicableError
-from hangtag.audit.label_issues import find_label_issues
-from hangtag.audit.names_witness import ask_names
-from hangtag.audit.subject import Subject
-from hangtag.audit.witness import Witness, find_products
+from hangtag.auditing.issues import COLUMNS, NotApplicableError
+from hangtag.auditing.label_issues import find_label_issues
+from hangtag.auditing.names_witness import ask_names
+from hangtag.auditing.subject import Subject
+from hangtag.auditing.witness import Witness, find_products
 from hangtag.models.outputs import NO_VALUE
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from hangtag.audit.hearing import Testimony, Verdicts, hear
-from hangtag.audit.issues import (
+from hangtag.auditing.hearing import Testimony, Verdicts, hear
+from hangtag.auditing.issues import (
     ERROR,
     NAME_AGAINST_LABEL,
     PHOTOGRAPH_AND_NAME,
@@ -19,9 +19,9 @@ from hangtag.audit.issues import (
     build_issues,
     say_probability,
 )
-from hangtag.audit.lookalikes import compute_features, find_lookalikes
-from hangtag.audit.subject import Subject
-from hangtag.audit.witness import Witness
+from hangtag.auditing.lookalikes import compute_features, find_lookalikes
+from hangtag.auditing.subject import Subject
+from hangtag.auditing.witness import Witness
 from hangtag.models.outputs import NO_VALUE, Indices, Outputs, Probs
 
 SEVERITIES = {PHOTOGRAPH_AND_NAME: ERROR, WRONG_LABEL: WARNING, NAME_AGAINST_LABEL: WARNING}

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from hangtag.audit.category_mapping import CategoryMapping, map_categories
+from hangtag.auditing.category_mapping import CategoryMapping, map_categories
 from hangtag.models.outputs import NO_VALUE, Outputs
 
 # Shoes is a level's class with two products; Accessories stands on two levels, once wider.

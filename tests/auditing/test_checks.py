@@ -11,9 +11,9 @@ from audited import SCHEMA, make_images, make_items, make_subject, make_witness
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hangtag.audit.bad_picture import find_bad_pictures, measure_content
-from hangtag.audit.catalog_scores import choose_columns, score_catalog
-from hangtag.audit.issues import (
+from hangtag.auditing.bad_picture import find_bad_pictures, measure_content
+from hangtag.auditing.catalog_scores import choose_columns, score_catalog
+from hangtag.auditing.issues import (
     CODES,
     COLUMNS,
     SPELLING_VARIANT,
@@ -23,9 +23,9 @@ from hangtag.audit.issues import (
     join_issues,
     say_probability,
 )
-from hangtag.audit.spelling_variant import find_spelling_variants, fold, is_one_letter_apart
-from hangtag.audit.subject import Subject
-from hangtag.audit.unlikely_combination import find_unlikely_combinations
+from hangtag.auditing.spelling_variant import find_spelling_variants, fold, is_one_letter_apart
+from hangtag.auditing.subject import Subject
+from hangtag.auditing.unlikely_combination import find_unlikely_combinations
 
 
 def by_key(table: pl.DataFrame) -> dict[str, dict[str, Any]]:

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from hangtag.audit.near_pairs import find_near_pairs
+from hangtag.auditing.near_pairs import find_near_pairs
 from hangtag.catalog.images import Pixels
 from hangtag.labels.duplicates import Hashes, Indices
 

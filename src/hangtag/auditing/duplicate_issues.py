@@ -2,9 +2,9 @@
 
 import polars as pl
 
-from hangtag.audit.issues import DUPLICATE_PHOTOGRAPH, DUPLICATE_PIXELS, INFO, build_issues
-from hangtag.audit.same_product import list_groups, number_same_products, say_items
-from hangtag.audit.subject import Subject
+from hangtag.auditing.issues import DUPLICATE_PHOTOGRAPH, DUPLICATE_PIXELS, INFO, build_issues
+from hangtag.auditing.same_product import list_groups, number_same_products, say_items
+from hangtag.auditing.subject import Subject
 
 # Nothing need be wrong, an order of photographs that was mixed up may be: below every doubted label.
 SCORES = {DUPLICATE_PIXELS: 0.3, DUPLICATE_PHOTOGRAPH: 0.2}

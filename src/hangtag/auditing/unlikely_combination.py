@@ -5,8 +5,8 @@ from typing import Any
 
 import polars as pl
 
-from hangtag.audit.issues import INFO, UNLIKELY_COMBINATION, WARNING, build_issues
-from hangtag.audit.subject import Subject
+from hangtag.auditing.issues import INFO, UNLIKELY_COMBINATION, WARNING, build_issues
+from hangtag.auditing.subject import Subject
 
 # A value speaks of another column where so many items have it, and so large a share of them agree there.
 MIN_ITEMS = 30

@@ -9,11 +9,11 @@ import numpy as np
 import polars as pl
 
 from hangtag.artifacts import hash_file, hash_json, write_csv, write_json
-from hangtag.audit.bad_picture import find_bad_pictures
-from hangtag.audit.catalog_scores import score_catalog
-from hangtag.audit.duplicate_issues import find_duplicates
-from hangtag.audit.folds_witness import ask_run, choose_folds, choose_run, read_folds
-from hangtag.audit.issues import (
+from hangtag.auditing.bad_picture import find_bad_pictures
+from hangtag.auditing.catalog_scores import score_catalog
+from hangtag.auditing.duplicate_issues import find_duplicates
+from hangtag.auditing.folds_witness import ask_run, choose_folds, choose_run, read_folds
+from hangtag.auditing.issues import (
     BAD_PICTURE,
     LABEL_CONFLICT,
     NAME_AGAINST_LABEL,
@@ -26,15 +26,15 @@ from hangtag.audit.issues import (
     count_codes,
     join_issues,
 )
-from hangtag.audit.label_conflict import find_label_conflicts
-from hangtag.audit.label_issues import find_label_issues
-from hangtag.audit.model_witness import ask_model
-from hangtag.audit.names_witness import ask_names
-from hangtag.audit.same_product import find_same_products
-from hangtag.audit.spelling_variant import find_spelling_variants
-from hangtag.audit.subject import Subject
-from hangtag.audit.unlikely_combination import find_unlikely_combinations
-from hangtag.audit.witness import Witness, find_products
+from hangtag.auditing.label_conflict import find_label_conflicts
+from hangtag.auditing.label_issues import find_label_issues
+from hangtag.auditing.model_witness import ask_model
+from hangtag.auditing.names_witness import ask_names
+from hangtag.auditing.same_product import find_same_products
+from hangtag.auditing.spelling_variant import find_spelling_variants
+from hangtag.auditing.subject import Subject
+from hangtag.auditing.unlikely_combination import find_unlikely_combinations
+from hangtag.auditing.witness import Witness, find_products
 from hangtag.catalog.prepared import Prepared, read_prepared
 from hangtag.config import AuditConfig
 from hangtag.errors import SettingsError, WorkspaceError

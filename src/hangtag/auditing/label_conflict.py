@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from hangtag.audit.issues import ERROR, LABEL_CONFLICT, WARNING, build_issues
-from hangtag.audit.same_product import list_groups, say_items
-from hangtag.audit.subject import Subject
+from hangtag.auditing.issues import ERROR, LABEL_CONFLICT, WARNING, build_issues
+from hangtag.auditing.same_product import list_groups, say_items
+from hangtag.auditing.subject import Subject
 from hangtag.labels.duplicates import Indices
 from hangtag.models.outputs import NO_VALUE
 

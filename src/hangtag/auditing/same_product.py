@@ -5,8 +5,8 @@ import re
 import numpy as np
 import polars as pl
 
-from hangtag.audit.issues import INFO, SAME_PRODUCT, build_issues
-from hangtag.audit.subject import Subject
+from hangtag.auditing.issues import INFO, SAME_PRODUCT, build_issues
+from hangtag.auditing.subject import Subject
 from hangtag.labels.duplicates import Indices
 
 # Nothing need be wrong: below every doubted label.

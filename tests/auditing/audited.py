@@ -8,8 +8,8 @@ import numpy as np
 import polars as pl
 
 from hangtag.artifacts import write_json, write_parquet, write_whole
-from hangtag.audit.subject import Subject
-from hangtag.audit.witness import Witness, find_products
+from hangtag.auditing.subject import Subject
+from hangtag.auditing.witness import Witness, find_products
 from hangtag.catalog.prepared import read_prepared
 from hangtag.catalog.schema import CatalogSchema
 from hangtag.config import AuditConfig

@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from hangtag.audit.issues import BAD_PICTURE, ERROR, WARNING, build_issues
-from hangtag.audit.subject import Subject
+from hangtag.auditing.issues import BAD_PICTURE, ERROR, WARNING, build_issues
+from hangtag.auditing.subject import Subject
 from hangtag.catalog.images import Pixels
 
 CHUNK = 1024

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from hangtag.audit.confident_learning import find_off_diagonal, prune_by_noise_rate
-from hangtag.audit.issues import NAME_AGAINST_LABEL, PHOTOGRAPH_AND_NAME, WRONG_LABEL
-from hangtag.audit.witness import MIN_CLASS_ITEMS
+from hangtag.auditing.confident_learning import find_off_diagonal, prune_by_noise_rate
+from hangtag.auditing.issues import NAME_AGAINST_LABEL, PHOTOGRAPH_AND_NAME, WRONG_LABEL
+from hangtag.auditing.witness import MIN_CLASS_ITEMS
 from hangtag.models.outputs import NO_VALUE, Indices, Probs
 
 # What is spread over all classes before two witnesses are multiplied: neither is ever quite sure.

@@ -6,9 +6,9 @@ from functools import cached_property
 import numpy as np
 import polars as pl
 
-from hangtag.audit.duplicate_groups import Duplicates, group_photographs
-from hangtag.audit.lookalikes import shrink_photographs
-from hangtag.audit.witness import Witness, read_values
+from hangtag.auditing.duplicate_groups import Duplicates, group_photographs
+from hangtag.auditing.lookalikes import shrink_photographs
+from hangtag.auditing.witness import Witness, read_values
 from hangtag.catalog.images import Pixels
 from hangtag.catalog.schema import CatalogSchema
 from hangtag.config import AuditConfig
