@@ -25,6 +25,7 @@ STAGES = {
     "evaluate": "hangtag.evaluation.evaluate.evaluate",
     "compare": "hangtag.evaluation.compare.compare",
     "predict": "hangtag.inference.predict.predict",
+    "audit": "hangtag.auditing.audit.audit",
     "apply": "hangtag.reviewing.apply.apply",
     "report": "hangtag.reporting.report.report",
     "run": "hangtag.chain.run",

@@ -1,18 +1,20 @@
 """hangtag reads a fashion catalogue, learns its categories from the photographs and finds its mistakes.
 
 Every stage of the command line is a function here: `prepare`, `clean`, `explore`, `train`, `evaluate`, `compare`,
-`predict`, `review`, `apply`, `report` and `export`; `run` is the whole chain and `demo` the same on a catalogue that
-hangtag draws itself.
+`predict`, `audit`, `review`, `apply`, `report` and `export`; `run` is the whole chain and `demo` the same on a
+catalogue that hangtag draws itself.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hangtag.auditing.audit import audit
     from hangtag.catalog.prepare import prepare
     from hangtag.chain import demo, run
     from hangtag.config import (
         ApplyConfig,
+        AuditConfig,
         ClassifyConfig,
         CleanConfig,
         EvaluateConfig,
@@ -46,6 +48,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Answer",
     "ApplyConfig",
+    "AuditConfig",
     "Classifier",
     "ClassifyConfig",
     "CleanConfig",
@@ -62,6 +65,7 @@ __all__ = [
     "TrainConfig",
     "Workspace",
     "apply",
+    "audit",
     "classify_photographs",
     "clean",
     "compare",
@@ -86,6 +90,7 @@ _PLACES = {
     "evaluate": "hangtag.evaluation.evaluate",
     "compare": "hangtag.evaluation.compare",
     "predict": "hangtag.inference.predict",
+    "audit": "hangtag.auditing.audit",
     "review": "hangtag.reviewing.review",
     "apply": "hangtag.reviewing.apply",
     "report": "hangtag.reporting.report",

@@ -92,7 +92,7 @@ def _read_file(file: Path | None) -> dict[str, Any]:
     if file is None:
         return {}
     values = config.read_settings(file)
-    config.check_names(values)
+    config.check_names(values, (*config.KINDS, *config.MORE_KINDS))
     return values
 
 
@@ -258,6 +258,31 @@ def predict(
     from hangtag.inference.predict import predict as stage
 
     _show(*stage(workspace, _resolve(config.PredictConfig, settings, file=file), run_ids=run))
+
+
+@_command(config.AuditConfig)
+def audit(
+    settings: dict[str, Any],
+    workspace: WorkspaceOption = Path("workspace"),
+    run: Annotated[
+        str | None,
+        typer.Option(metavar="RUN_ID", help="The training in folds, or the run, to hear; the latest folds by default."),
+    ] = None,
+    model: ModelOption = None,
+    file: FileOption = None,
+) -> None:
+    """Find wrong labels, duplicates and bad pictures.
+
+    Every label is held against its photograph and its name; best after `hangtag train --folds 5`.
+    Reads prepared/ and labels/ and writes audit/issues.csv, the surest issues first, each with its reason.
+    """
+    from hangtag.artifacts import read_json
+    from hangtag.auditing.audit import audit as stage
+    from hangtag.auditing.summary import describe_audit
+
+    result = stage(workspace, _resolve(config.AuditConfig, settings, file=file), run_id=run, model=model)
+    _show(result)
+    typer.echo(f"\n{describe_audit(read_json(result.folder / 'summary.json'))}")
 
 
 @_command(config.ReviewConfig)

@@ -335,6 +335,35 @@ class ServeConfig:
 
 
 @dataclass(frozen=True)
+class AuditConfig:
+    """Settings of `audit`."""
+
+    min_score: float = setting(0.5, "Leave out wrong labels that are less sure than this.")
+    use_names: bool = setting(True, "Hear the products' names too, not the photographs alone.")
+    min_attribute_accuracy: float = setting(
+        0.8, "Judge an attribute only where photographs tell it at least so often as it is given."
+    )
+    hash_distance: int = setting(4, "Photographs whose perceptual hashes are so many bits apart may be duplicates.")
+    pixel_difference: float = setting(12.0, "They are if no part of them differs by more than so much of 255.")
+    min_side: int = setting(32, "A photograph with a shorter side in pixels is too small.")
+    score_by: tuple[str, ...] = setting((), "Columns to score beside the levels and a brand column.")
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        for name in ("min_score", "min_attribute_accuracy"):
+            value = getattr(self, name)
+            _require(0 <= value <= 1, f"{name} cannot be used.", "Allowed: 0 to 1.", value)
+        _require(0 <= self.hash_distance <= 8, "hash_distance cannot be used.", "Allowed: 0 to 8.", self.hash_distance)
+        _require(
+            0 <= self.pixel_difference <= 255,
+            "pixel_difference cannot be used.",
+            "Allowed: 0 to 255.",
+            self.pixel_difference,
+        )
+        _require(self.min_side >= 0, "min_side is negative.", "Allowed: 0 or more.", self.min_side)
+
+
+@dataclass(frozen=True)
 class ReviewConfig:
     """Settings of `review`."""
 
@@ -370,6 +399,8 @@ class ApplyConfig:
 
 # Every stage's settings, in the order of the chain; a name that stands twice means the same in both.
 KINDS = (PrepareConfig, CleanConfig, ExploreConfig, TrainConfig, EvaluateConfig, PredictConfig)
+# Those of stages that the chain does not go through; a settings file may hold them too.
+MORE_KINDS = (AuditConfig, ReviewConfig, ApplyConfig, ExportConfig, ClassifyConfig, ServeConfig)
 
 PRESETS: dict[str, dict[str, Any]] = {
     "capstone": {

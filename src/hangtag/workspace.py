@@ -67,6 +67,18 @@ class Workspace:
         """What `train --folds` writes for the settings of one run."""
         return self.root / "folds" / self.run(run_id).name
 
+    def fold_ids(self) -> list[str]:
+        """Give the names of the finished trainings in folds, in alphabetical order."""
+        folder = self.root / "folds"
+        if not folder.is_dir():
+            return []
+        return sorted(each.name for each in folder.iterdir() if (each / "manifest.json").is_file())
+
+    @property
+    def audit(self) -> Path:
+        """What `audit` writes."""
+        return self.root / "audit"
+
     @property
     def comparison(self) -> Path:
         """What `compare` writes."""

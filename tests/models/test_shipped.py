@@ -59,6 +59,8 @@ def test_it_is_as_good_as_it_says_on_the_photographs_that_it_never_saw(
     assert labelled.digest == classifier.description["labels_digest"]
     items = labelled.table.filter(pl.col("split") == "test", pl.col("label") != "Unknown")
     found = classifier.predict_rows(labelled.images, items["image_index"].to_numpy().astype(np.int64))
-    accuracy = np.mean([own == label for own, label in zip(found.choose_labels()["label"], items["label"], strict=True)])
+    accuracy = np.mean(
+        [own == label for own, label in zip(found.choose_labels()["label"], items["label"], strict=True)]
+    )
     # The engine computes otherwise on another processor, by some items.
     assert accuracy == pytest.approx(classifier.description["figures"]["test"]["accuracy"], abs=0.003)

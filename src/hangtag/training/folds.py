@@ -41,8 +41,8 @@ def train_folds(
     own items choose its network. Finished folds and epochs are not trained again after a stop.
 
     Writes to `folds/<run_id>/`: `out_of_fold.parquet` (item_id, fold, and the true class's column `label`,
-    `predicted_label`, `confidence`, `pred_probs` over the classes, `product_probs` over all products),
-    `outputs.json` (what these stand for) and `history.csv`.
+    `predicted_label`, `confidence`, `pred_probs` over the classes, `product_probs` over all products, and for each
+    attribute `attribute_0`, `attribute_1`, … over its values), `outputs.json` (what these stand for) and `history.csv`.
 
     Args:
         workspace: A workspace that has been cleaned.
@@ -134,7 +134,8 @@ def _run_fold(record: StageRecord, fold: _Fold) -> Path:
 def _tabulate(items: pl.DataFrame, learner: Learner, fold: int) -> pl.DataFrame:
     """Give the left-out items with their labels and their probabilities."""
     outputs, left_out = learner.outputs, learner.data["val"]
-    products = learner.answer(left_out, f"{learner.title}predicting")[PRODUCT]
+    answers = learner.answer(left_out, f"{learner.title}predicting")
+    products = answers.pop(PRODUCT)
     probs = outputs.sum_level(products, outputs.primary)
 
     def name(places: npt.NDArray[np.integer]) -> pl.Series:
@@ -150,6 +151,7 @@ def _tabulate(items: pl.DataFrame, learner: Learner, fold: int) -> pl.DataFrame:
         confidence=pl.Series(probs.max(axis=1)).cast(pl.Float64),
         pred_probs=store(probs),
         product_probs=store(products),
+        **{head: store(values) for head, values in answers.items()},
     )
 
 

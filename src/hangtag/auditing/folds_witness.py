@@ -1,0 +1,115 @@
+"""Read what the photographs say from `train --folds`, or ask a run about the items it did not learn from."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from hangtag.artifacts import read_json
+from hangtag.auditing.issues import NotApplicableError
+from hangtag.auditing.witness import Witness, find_products
+from hangtag.config import SPLITS
+from hangtag.errors import WorkspaceError
+from hangtag.inference.classifier import Classifier
+from hangtag.inference.runs import ask_about, can_read_names
+from hangtag.labels.labelled import Labelled
+from hangtag.manifest import require_manifest
+from hangtag.models.description import DESCRIPTION
+from hangtag.models.outputs import PRODUCT, Outputs, Probs
+from hangtag.workspace import Workspace
+
+WHAT_TO_RUN = "Run `hangtag train --folds 5` with this workspace first, or give a model with --model."
+
+
+def choose_folds(place: Workspace, digest: str, run_id: str | None) -> str | None:
+    """Give the name of the folds to read: those asked for, else the latest of the labels that the workspace has."""
+    names = [run_id] if run_id is not None and run_id in place.fold_ids() else place.fold_ids()
+    if run_id is not None and run_id not in names:
+        return None
+    found = [(require_manifest(place.folds(name), WHAT_TO_RUN), name) for name in names]
+    current = [(manifest["finished"], name) for manifest, name in found if manifest["inputs"]["labels"] == digest]
+    return max(current)[1] if current else None
+
+
+def read_folds(folder: Path, items: pl.DataFrame, missing: tuple[str, ...]) -> Witness:
+    """Read the out-of-fold probabilities of every labelled item.
+
+    Args:
+        folder: What `train --folds` wrote.
+        items: The table of items.
+        missing: The spellings of a missing value.
+
+    Raises:
+        WorkspaceError: The files do not belong together.
+    """
+    outputs = Outputs.from_json(read_json(folder / "outputs.json"))
+    table = items.select("item_id").with_row_index("row")
+    found = pl.read_parquet(folder / "out_of_fold.parquet").join(table, on="item_id", how="left")
+    if found["row"].null_count():
+        raise WorkspaceError("The out-of-fold probabilities are of other items.", hint=WHAT_TO_RUN)
+    rows = found["row"].to_numpy().astype(np.int64)
+    heads = [head for head in outputs.heads if head in found.columns]
+    attributes = dict(zip(list(outputs.heads)[1:], outputs.attributes, strict=True))
+    settings = require_manifest(folder, WHAT_TO_RUN)["settings"]
+    return Witness(
+        rows,
+        outputs,
+        find_products(items, outputs, missing)[rows],
+        _read_array(found["product_probs"], len(outputs.products)),
+        {attributes[head]: _read_array(found[head], outputs.heads[head]) for head in heads},
+        source=f"out-of-fold probabilities of folds/{folder.name}",
+        reads_names=bool(settings.get("with_names", False)),
+        told={"kind": "folds", "name": folder.name, "folds": settings.get("folds")},
+    )
+
+
+def _read_array(values: pl.Series, width: int) -> Probs:
+    return np.asarray(values.list.to_array(width).to_numpy(), np.float32)
+
+
+def choose_run(place: Workspace, digest: str, run_id: str | None) -> str:
+    """Give the run to ask: the one asked for, else the one with the best accuracy on val.
+
+    Raises:
+        NotApplicableError: No finished run learnt the labels that the workspace has.
+    """
+    names = place.run_ids() if run_id is None else [run_id]
+    described = {name: read_json(place.run(name) / DESCRIPTION) for name in names}
+    fitting = {name: found for name, found in described.items() if found.get("labels_digest") == digest}
+    if not fitting:
+        raise NotApplicableError(f"No model has learnt the labels of this workspace. {WHAT_TO_RUN}")
+
+    def rank(name: str) -> tuple[float, str]:
+        return (float(fitting[name].get("metrics", {}).get("val_accuracy") or 0), name)
+
+    return max(fitting, key=rank)
+
+
+def ask_run(classifier: Classifier, run_id: str, labelled: Labelled, items: pl.DataFrame) -> Witness:
+    """Ask a run about the items of the splits that it did not learn from.
+
+    Raises:
+        NotApplicableError: It learnt from every split.
+    """
+    learnt = classifier.description.get("learn_from", ["train"])
+    unseen = [split for split in SPLITS if split not in learnt]
+    chosen = items.with_row_index("row").filter(pl.col("split").is_in(unseen))
+    if chosen.is_empty():
+        raise NotApplicableError(f"The run {run_id} learnt from every item. {WHAT_TO_RUN}")
+    rows = chosen["row"].to_numpy().astype(np.int64)
+    with_names = can_read_names(classifier, labelled)
+    asked = chosen.with_columns(image_index=pl.col("row"))
+    answers = ask_about(classifier, labelled, asked, f"Asking {run_id}", with_names=with_names)
+    outputs = classifier.outputs
+    told: dict[str, Any] = {"kind": "run", "name": run_id, "splits": unseen}
+    return Witness(
+        rows,
+        outputs,
+        find_products(items, outputs, labelled.schema.missing)[rows],
+        answers.answers[PRODUCT],
+        {attribute: answers.read_probs(attribute) for attribute in outputs.attributes},
+        source=f"the run {run_id} on {' and '.join(unseen)}, which it did not learn from",
+        reads_names=with_names,
+        told=told,
+    )

@@ -1,0 +1,116 @@
+"""Hear photograph and name together on one level, and find the given labels that they speak against."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from hangtag.auditing.confident_learning import find_off_diagonal, prune_by_noise_rate
+from hangtag.auditing.issues import NAME_AGAINST_LABEL, PHOTOGRAPH_AND_NAME, WRONG_LABEL
+from hangtag.auditing.witness import MIN_CLASS_ITEMS
+from hangtag.models.outputs import NO_VALUE, Indices, Probs
+
+# What is spread over all classes before two witnesses are multiplied: neither is ever quite sure.
+DOUBT = 1e-3
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Testimony:
+    """What the witnesses say of n items on one level, or of their products.
+
+    Attributes:
+        photograph: float32 (n, classes).
+        has_photograph: Whether a network was asked about the item, bool (n,).
+        name: float32 (n, classes).
+        has_name: Whether the item's name was heard, bool (n,).
+        names_in_photograph: Whether the network has read the names already, so that they are not to count twice.
+    """
+
+    photograph: Probs
+    has_photograph: Mask
+    name: Probs
+    has_name: Mask
+    names_in_photograph: bool = False
+
+    def join(self) -> Probs:
+        """Give one set of probabilities, float32 (n, classes): the product of both witnesses where there are two.
+
+        They are taken as independent once the class is known, and classes as equally likely before: held against
+        the classes' shares, equal ones rank planted errors better (docs/experiments.md).
+        """
+        doubt = DOUBT / self.photograph.shape[1]
+        product = (self.photograph + doubt) * (self.name + doubt)
+        product /= product.sum(axis=1, keepdims=True)
+        counts_twice = self.has_photograph & self.has_name & (not self.names_in_photograph)
+        single = np.where(self.has_photograph[:, None], self.photograph, self.name)
+        return np.asarray(np.where(counts_twice[:, None], product, single), np.float32)
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """The given labels of one level that the witnesses speak against, k of them.
+
+    Attributes:
+        level: The level or attribute.
+        places: Which of the n items, int64 (k,).
+        suggested: The class index that they speak for, int64 (k,).
+        scores: How likely the given label is wrong, float64 (k,), 0 to 1.
+        codes: What speaks, a code of `issues` each.
+    """
+
+    level: str
+    places: Indices
+    suggested: Indices
+    scores: npt.NDArray[np.float64]
+    codes: npt.NDArray[np.str_]
+
+
+def hear(level: str, given: Indices, testimony: Testimony, min_class_items: int = MIN_CLASS_ITEMS) -> Verdicts:
+    """Find the given labels of one level that confident learning doubts, once all witnesses are heard.
+
+    A witness doubts a label where `prune_by_noise_rate` or the confident joint finds it among all items that the
+    witness spoke of. A doubt that the other witness dispels (together they find the given label likeliest) is
+    dropped. The score is 1 - p(given), by both witnesses where there are two, times the share of given labels that
+    they agree with on this level: where they often err, or categories are a matter of taste, a doubt counts less.
+
+    Args:
+        level: The level.
+        given: The given class index of each item, int64 (n,), `NO_VALUE` where there is none.
+        testimony: What the witnesses say of the same items.
+        min_class_items: Given classes that fewer items have are not judged.
+    """
+    counts = np.bincount(given[given != NO_VALUE], minlength=testimony.photograph.shape[1])
+    judged = (given != NO_VALUE) & (counts[given] >= min_class_items)
+    by_photograph = _doubt(given, testimony.photograph, judged & testimony.has_photograph)
+    by_name = _doubt(given, testimony.name, judged & testimony.has_name)
+    together = testimony.join()
+    likeliest = together.argmax(axis=1)
+    places = np.flatnonzero((by_photograph | by_name) & (likeliest != given))
+    told = judged & (testimony.has_photograph | testimony.has_name)
+    agreement = float((likeliest == given)[told].mean()) if told.any() else 0.0
+    suggested = likeliest[places].astype(np.int64)
+    return Verdicts(
+        level,
+        places,
+        suggested,
+        (1 - together[places, given[places]].astype(np.float64)) * agreement,
+        _name_codes(testimony, places, suggested, by_photograph),
+    )
+
+
+def _doubt(given: Indices, probs: Probs, asked: Mask) -> Mask:
+    """Find the items that confident learning doubts, bool (n,), by the probabilities of those that were asked about."""
+    found = np.zeros(len(given), bool)
+    rows = np.flatnonzero(asked)
+    if len(rows):
+        own, said = given[rows], probs[rows]
+        found[rows] = prune_by_noise_rate(own, said) | find_off_diagonal(own, said)
+    return found
+
+
+def _name_codes(testimony: Testimony, places: Indices, suggested: Indices, by_photograph: Mask) -> npt.NDArray[np.str_]:
+    sees = testimony.has_photograph[places] & (testimony.photograph[places].argmax(axis=1) == suggested)
+    reads = testimony.has_name[places] & (testimony.name[places].argmax(axis=1) == suggested)
+    alone = np.where(by_photograph[places] | sees, WRONG_LABEL, NAME_AGAINST_LABEL)
+    return np.asarray(np.where(sees & reads, PHOTOGRAPH_AND_NAME, alone))

@@ -1,0 +1,104 @@
+"""What the audit finds: a table of issues, a line each, the same for every check."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+ERROR, WARNING, INFO = "error", "warning", "info"
+WRONG_LABEL = "wrong_label"
+NAME_AGAINST_LABEL = "name_against_label"
+PHOTOGRAPH_AND_NAME = "photograph_and_name_against_label"
+DUPLICATE_PIXELS = "duplicate_pixels"
+DUPLICATE_PHOTOGRAPH = "duplicate_photograph"
+LABEL_CONFLICT = "duplicate_label_conflict"
+SAME_PRODUCT = "same_product"
+UNLIKELY_COMBINATION = "unlikely_combination"
+SPELLING_VARIANT = "spelling_variant"
+BAD_PICTURE = "bad_picture"
+CODES = (
+    PHOTOGRAPH_AND_NAME,
+    WRONG_LABEL,
+    NAME_AGAINST_LABEL,
+    LABEL_CONFLICT,
+    UNLIKELY_COMBINATION,
+    SPELLING_VARIANT,
+    BAD_PICTURE,
+    SAME_PRODUCT,
+    DUPLICATE_PIXELS,
+    DUPLICATE_PHOTOGRAPH,
+)
+# Issues that say that a value of the catalogue is wrong; the others are about pictures, or to be looked at.
+LABEL_CODES = (
+    PHOTOGRAPH_AND_NAME,
+    WRONG_LABEL,
+    NAME_AGAINST_LABEL,
+    LABEL_CONFLICT,
+    UNLIKELY_COMBINATION,
+    SPELLING_VARIANT,
+)
+# The order of these columns is fixed: other stages and people's own programs read them.
+COLUMNS = {
+    "item_id": pl.String,
+    "code": pl.String,
+    "severity": pl.String,
+    "given_label": pl.String,
+    "suggested_label": pl.String,
+    "score": pl.Float64,
+    "reason": pl.String,
+    "column": pl.String,
+    "changes": pl.String,
+    "group_id": pl.String,
+}
+IDENTITY = ("item_id", "code", "column")
+# Scores that differ behind this digit are told apart by chance alone.
+DIGITS = 6
+
+
+class NotApplicableError(Exception):
+    """A check cannot look at this catalogue; the text says why, and what would help."""
+
+
+def build_issues(lines: Sequence[Mapping[str, Any]], code: str, severity: str) -> pl.DataFrame:
+    """Give the issues of one code.
+
+    Args:
+        lines: A mapping an issue: `item_id`, `score` (0 to 1), `reason`, and where there are any `given_label`,
+            `suggested_label`, `column`, `changes` (new values by column) and `group_id`.
+        code: Of `CODES`.
+        severity: `error`, `warning` or `info`; a line's own wins.
+    """
+    empty = {"given_label": "", "suggested_label": "", "column": "", "group_id": "", "severity": severity}
+    full = [{**empty, **line, "code": code, "changes": write_changes(line.get("changes", {}))} for line in lines]
+    return pl.DataFrame(full, schema=COLUMNS)
+
+
+def write_changes(changes: Mapping[str, str]) -> str:
+    """Write new values by column as JSON in one line."""
+    return json.dumps(dict(changes), ensure_ascii=False)
+
+
+def join_issues(tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """Put the issues of all checks together, the surest first; of one identity only the surest is kept."""
+    found = pl.concat([pl.DataFrame(schema=COLUMNS), *tables])
+    rounded = found.with_columns(pl.col("score").clip(0, 1).round(DIGITS))
+    # By code and item behind the score, so that the order does not hang on that of the rows.
+    ordered = rounded.sort("score", "code", "item_id", "column", descending=[True, False, False, False])
+    return ordered.unique(IDENTITY, keep="first", maintain_order=True)
+
+
+def count_codes(issues: pl.DataFrame) -> dict[str, int]:
+    """Give how many issues each code has, those without any too."""
+    counts = dict(issues["code"].value_counts().iter_rows())
+    return {code: int(counts.get(code, 0)) for code in CODES}
+
+
+def say_probability(value: float | np.floating[Any]) -> str:
+    """Write a probability for people: two digits, and never a certainty that nobody has."""
+    return f"{min(max(float(value), 0.0), 0.99):.2f}"
+
+
+Rows = npt.NDArray[np.int64]

@@ -1,0 +1,274 @@
+"""Find labels that the photograph, the name, or both speak against: on every level, one issue an item."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from hangtag.auditing.hearing import Testimony, Verdicts, hear
+from hangtag.auditing.issues import (
+    ERROR,
+    NAME_AGAINST_LABEL,
+    PHOTOGRAPH_AND_NAME,
+    WARNING,
+    WRONG_LABEL,
+    NotApplicableError,
+    build_issues,
+    say_probability,
+)
+from hangtag.auditing.lookalikes import compute_features, find_lookalikes
+from hangtag.auditing.subject import Subject
+from hangtag.auditing.witness import Witness
+from hangtag.models.outputs import NO_VALUE, Indices, Outputs, Probs
+
+SEVERITIES = {PHOTOGRAPH_AND_NAME: ERROR, WRONG_LABEL: WARNING, NAME_AGAINST_LABEL: WARNING}
+# The finest level whose suggestion is likelier than not is the one that people are asked about.
+LIKELY = 0.5
+# A witness that gives the suggested class less than this does not speak for it.
+HEARD = 0.25
+
+
+@dataclass(frozen=True)
+class _Case:
+    """All items that any witness spoke of.
+
+    Attributes:
+        rows: Rows of the table of items, int64 (n,).
+        given: Each item's product, int64 (n,).
+        testimony: What is said of their products.
+        outputs: The products.
+        min_class_items: See `Witness`.
+    """
+
+    rows: Indices
+    given: Indices
+    testimony: Testimony
+    outputs: Outputs
+    min_class_items: int
+
+    def of_level(self, level: str) -> tuple[Indices, Testimony]:
+        """Give each item's given class on a level, and what is said of it."""
+        classes = np.append(self.outputs.list_classes(level), NO_VALUE)
+        said = self.testimony
+        sums = [self.outputs.sum_level(probs, level) for probs in (said.photograph, said.name)]
+        return np.asarray(classes[self.given], np.int64), Testimony(
+            sums[0], said.has_photograph, sums[1], said.has_name, said.names_in_photograph
+        )
+
+
+def find_label_issues(subject: Subject) -> pl.DataFrame:
+    """Give the issues of the codes `wrong_label`, `name_against_label` and `photograph_and_name_against_label`.
+
+    Every level is heard by itself. Of the levels on which an item's label is doubted, the surest decides; the
+    product is suggested that the witnesses find likeliest among those with the suggested class there, so that the
+    changed levels never contradict each other. Attributes are heard where photographs tell them well enough.
+
+    Raises:
+        NotApplicableError: There is no witness.
+    """
+    if subject.photographs is None and subject.names is None:
+        raise NotApplicableError("Neither photographs nor names have a say.")
+    case = _gather(subject)
+    lines = list(_describe_all(subject, case, _choose_surest(case)))
+    found = [_split_codes(lines)]
+    if subject.photographs is not None:
+        found += [_find_attribute_issues(subject, subject.photographs, column) for column in subject.attributes]
+    table = pl.concat(found)
+    return table.filter(pl.col("score") >= subject.config.min_score)
+
+
+def _gather(subject: Subject) -> _Case:
+    witnesses = [each for each in (subject.photographs, subject.names) if each is not None]
+    rows = np.unique(np.concatenate([each.rows for each in witnesses]))
+    given = np.full(len(rows), NO_VALUE, np.int64)
+    outputs = witnesses[0].outputs
+    said, has = [], []
+    for witness in (subject.photographs, subject.names):
+        probs, heard = np.zeros((len(rows), len(outputs.products)), np.float32), np.zeros(len(rows), bool)
+        if witness is not None:
+            places = np.searchsorted(rows, witness.rows)
+            probs[places], heard[places], given[places] = witness.products, True, witness.given
+        said.append(probs)
+        has.append(heard)
+    twice = subject.photographs is not None and subject.photographs.reads_names
+    return _Case(rows, given, Testimony(said[0], has[0], said[1], has[1], twice), outputs, witnesses[0].min_class_items)
+
+
+@dataclass(frozen=True)
+class _Doubts:
+    """The doubted items, k of them: their places in the case, the deciding level of each, and its place there."""
+
+    places: Indices
+    verdicts: list[Verdicts]
+    levels: Indices
+    entries: Indices
+
+
+def _choose_surest(case: _Case) -> _Doubts:
+    """Hear every level, and give for each doubted item the level that is surest."""
+    verdicts = [hear(level, *case.of_level(level), case.min_class_items) for level in case.outputs.levels]
+    places = np.concatenate([each.places for each in verdicts])
+    levels = np.concatenate([np.full(len(each.places), number) for number, each in enumerate(verdicts)])
+    entries = np.concatenate([np.arange(len(each.places)) for each in verdicts])
+    scores = np.concatenate([each.scores for each in verdicts])
+    order = np.lexsort((-scores, places))
+    first = np.ones(len(order), bool)
+    first[1:] = places[order][1:] != places[order][:-1]
+    kept = order[first]
+    return _Doubts(places[kept], verdicts, levels[kept], entries[kept])
+
+
+def _describe_all(subject: Subject, case: _Case, doubts: _Doubts) -> Iterator[dict[str, Any]]:
+    products = _choose_products(subject, case, doubts)
+    kept = np.flatnonzero(products != NO_VALUE)
+    if not len(kept):
+        return
+    values = {level: subject.read(level) for level in subject.levels}
+    rows = case.rows[doubts.places]
+    lookalikes = find_lookalikes(compute_features(subject.small), rows[kept])
+    heard = {level: case.of_level(level)[1] for level in subject.levels if level in case.outputs.levels}
+    together = {level: said.join() for level, said in heard.items()}
+    for near, number in zip(lookalikes, kept.tolist(), strict=True):
+        verdict, entry = doubts.verdicts[doubts.levels[number]], int(doubts.entries[number])
+        changes = _list_changes(case.outputs, int(products[number]), values, int(rows[number]))
+        column = _choose_column(changes, case, heard, together, int(doubts.places[number]))
+        given = values[column][int(rows[number])] or ""
+        line = {
+            "item_id": subject.item_ids[rows[number]],
+            "code": str(verdict.codes[entry]),
+            "given_label": given,
+            "suggested_label": changes[column],
+            "score": float(verdict.scores[entry]),
+            "column": column,
+            "changes": changes,
+        }
+        same = int((values[column].gather(near) == changes[column]).sum())
+        wanted = case.outputs.levels[column].index(changes[column])
+        quotes = _quote_witnesses(heard[column], int(doubts.places[number]), wanted, changes[column])
+        if same and len(quotes) and verdict.codes[entry] != NAME_AGAINST_LABEL:
+            quotes.append(f"{same} of {len(near)} look-alikes are {changes[column]}")
+        yield line | {"reason": write_reason(quotes, given)}
+
+
+def _choose_products(subject: Subject, case: _Case, doubts: _Doubts) -> Indices:
+    """Give the product to suggest for each doubted item, int64 (k,); `NO_VALUE` where none would change a column."""
+    chosen = np.full(len(doubts.places), NO_VALUE, np.int64)
+    said = case.testimony
+    own = Testimony(
+        said.photograph[doubts.places],
+        said.has_photograph[doubts.places],
+        said.name[doubts.places],
+        said.has_name[doubts.places],
+        said.names_in_photograph,
+    )
+    probs = own.join()
+    columns = [level for level in subject.levels if level in case.outputs.levels]
+    classes = np.stack([case.outputs.list_classes(level) for level in columns], axis=1)
+    given = classes[case.given[doubts.places]]
+    for number, verdict in enumerate(doubts.verdicts):
+        here = np.flatnonzero(doubts.levels == number)
+        wanted = verdict.suggested[doubts.entries[here]]
+        fits = case.outputs.list_classes(verdict.level)[None] == wanted[:, None]
+        fits &= (classes[None] != given[here][:, None]).any(axis=2)
+        best = np.where(fits, probs[here], -1.0)
+        chosen[here] = np.where(fits.any(axis=1), best.argmax(axis=1), NO_VALUE)
+    return chosen
+
+
+def _list_changes(outputs: Outputs, product: int, values: Mapping[str, pl.Series], row: int) -> dict[str, str]:
+    """Give the new value of every column that the suggested product changes, coarse to fine."""
+    changes = {}
+    for level, classes in zip(outputs.levels, outputs.products[product], strict=True):
+        if level in values and classes != NO_VALUE and outputs.levels[level][classes] != values[level][row]:
+            changes[level] = outputs.levels[level][classes]
+    return changes
+
+
+def _choose_column(
+    changes: Mapping[str, str], case: _Case, heard: Mapping[str, Testimony], together: Mapping[str, Probs], place: int
+) -> str:
+    """Give the finest changed level whose new value is likely enough, else the coarsest changed one.
+
+    That is likelier than not by both witnesses, and not against the photograph where one was asked.
+    """
+    for level in reversed(list(changes)):
+        wanted = case.outputs.levels[level].index(changes[level])
+        sees = heard[level].photograph[place, wanted] >= HEARD or not heard[level].has_photograph[place]
+        if together[level][place, wanted] >= LIKELY and sees:
+            return level
+    return next(iter(changes))
+
+
+def _quote_witnesses(said: Testimony, place: int, wanted: int, name: str) -> list[str]:
+    """Say what the witnesses that were heard of an item say of the suggested class."""
+    seer, looks = ("photograph and name", "look like") if said.names_in_photograph else ("the photograph", "looks like")
+    quotes = []
+    if said.has_photograph[place]:
+        quotes.append(_quote(seer, looks, name, float(said.photograph[place, wanted])))
+    if said.has_name[place]:
+        quotes.append(_quote("the name", "says", name, float(said.name[place, wanted])))
+    return quotes
+
+
+def _quote(who: str, says: str, name: str, probability: float) -> str:
+    """Say what a witness says of the suggested class; one that hardly speaks for it is not made to."""
+    return f"{who} {says if probability >= HEARD else f'hardly {says}'} {name} ({say_probability(probability)})"
+
+
+def write_reason(quotes: Sequence[str], given: str) -> str:
+    """Write what speaks against a label as one sentence."""
+    text = ", ".join(quotes)
+    return f"{text[0].upper()}{text[1:]}; given {given or 'nothing'}."
+
+
+def _split_codes(lines: list[dict[str, Any]]) -> pl.DataFrame:
+    return pl.concat(
+        [
+            build_issues([line for line in lines if line["code"] == code], code, severity)
+            for code, severity in SEVERITIES.items()
+        ]
+    )
+
+
+def measure_attribute(subject: Subject, witness: Witness, column: str) -> float:
+    """Give how often photographs tell an attribute as it is given, 0 to 1."""
+    given, probs = _read_attribute(subject, witness, column)
+    known = given != NO_VALUE
+    return float((probs.argmax(axis=1) == given)[known].mean()) if known.any() else 0.0
+
+
+def _read_attribute(subject: Subject, witness: Witness, column: str) -> tuple[Indices, Probs]:
+    names = {name: place for place, name in enumerate(witness.outputs.attributes[column])}
+    values = subject.read(column).gather(witness.rows)
+    given = np.array([names.get(value, NO_VALUE) if value else NO_VALUE for value in values], np.int64)
+    return given, witness.attributes[column]
+
+
+def _find_attribute_issues(subject: Subject, witness: Witness, column: str) -> pl.DataFrame:
+    if column not in witness.attributes or (
+        measure_attribute(subject, witness, column) < subject.config.min_attribute_accuracy
+    ):
+        return build_issues([], WRONG_LABEL, WARNING)
+    given, probs = _read_attribute(subject, witness, column)
+    nobody: npt.NDArray[np.bool_] = np.zeros(len(given), bool)
+    verdict = hear(column, given, Testimony(probs, ~nobody, np.zeros_like(probs), nobody))
+    names = witness.outputs.attributes[column]
+    lines = []
+    for entry, place in enumerate(verdict.places.tolist()):
+        old, new = names[given[place]], names[verdict.suggested[entry]]
+        probability = say_probability(probs[place, verdict.suggested[entry]])
+        lines.append(
+            {
+                "item_id": subject.item_ids[witness.rows[place]],
+                "given_label": old,
+                "suggested_label": new,
+                "score": float(verdict.scores[entry]),
+                "reason": write_reason([f"the photograph looks like {column} {new} ({probability})"], old),
+                "column": column,
+                "changes": {column: new},
+            }
+        )
+    return build_issues(lines, WRONG_LABEL, WARNING)

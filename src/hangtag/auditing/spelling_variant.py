@@ -1,0 +1,96 @@
+"""Find spelling variants of one value: other capitals, signs, plurals, or a letter mistyped."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+import polars as pl
+
+from hangtag.auditing.issues import SPELLING_VARIANT, WARNING, build_issues
+from hangtag.auditing.subject import Subject
+from hangtag.labels.names import split_words
+
+SIGN = re.compile(r"[\W_]+")
+# One letter apart: only where the word is long and the commoner spelling is much commoner, as with Shirts and Skirts.
+MIN_LENGTH = 6
+MIN_RATIO = 50
+SAME_SCORE, TYPO_SCORE = 0.9, 0.6
+
+
+def find_spelling_variants(subject: Subject) -> pl.DataFrame:
+    """Give the issues of the code `spelling_variant`, one for every item with the rarer spelling of a value.
+
+    Two values of a column are one where they differ in capitals, signs, spaces or grammatical endings alone, or in
+    one letter where one of them is rare. All items with a spelling can be decided together.
+    """
+    lines = []
+    for column in (*subject.levels, *subject.attributes):
+        values = subject.read(column)
+        rows: dict[str, list[int]] = defaultdict(list)
+        for row, value in enumerate(values):
+            if value is not None:
+                rows[value].append(row)
+        for rare, usual, score in _find_pairs({value: len(found) for value, found in rows.items()}):
+            sizes = (len(rows[rare]), len(rows[usual]))
+            lines += [_describe(subject.item_ids[row], column, (rare, usual), sizes, score) for row in rows[rare]]
+    return build_issues(lines, SPELLING_VARIANT, WARNING)
+
+
+def _describe(
+    item_id: str, column: str, spellings: tuple[str, str], sizes: tuple[int, int], score: float
+) -> dict[str, Any]:
+    rare, usual = spellings
+    return {
+        "item_id": item_id,
+        "given_label": rare,
+        "suggested_label": usual,
+        "score": score,
+        "reason": f"{column} {rare} ({sizes[0]:,}) looks like another spelling of {usual} ({sizes[1]:,}).",
+        "column": column,
+        "changes": {column: usual},
+        "group_id": f"spelling-{column}-{rare}",
+    }
+
+
+def _find_pairs(counts: dict[str, int]) -> Iterator[tuple[str, str, float]]:
+    """Give each rarer spelling with the usual one, and how sure it is that they are one."""
+    by_key: dict[str, list[str]] = defaultdict(list)
+    for value in counts:
+        by_key[fold(value)].append(value)
+    usual = {key: max(values, key=lambda each: (counts[each], each)) for key, values in by_key.items()}
+    for key, values in by_key.items():
+        for value in values:
+            if value != usual[key]:
+                yield value, usual[key], SAME_SCORE
+    totals = {key: sum(counts[value] for value in values) for key, values in by_key.items()}
+    for rare, values in by_key.items():
+        near = [key for key in by_key if totals[key] >= MIN_RATIO * totals[rare] and _is_typo(key, rare)]
+        if near:
+            best = max(near, key=lambda key: totals[key])
+            yield from ((value, usual[best], TYPO_SCORE) for value in values)
+
+
+def _is_typo(key: str, rare: str) -> bool:
+    # The first letter is hardly ever the mistyped one: a Wallet is no Ballet.
+    return min(len(key), len(rare)) >= MIN_LENGTH and key[0] == rare[0] and is_one_letter_apart(key, rare)
+
+
+def fold(value: str) -> str:
+    """Give what is left of a value without capitals, signs, spaces and grammatical endings."""
+    joined = SIGN.sub("", value).casefold()
+    # Of one word's value without letters nothing would be left.
+    return "".join(split_words(joined)) or value
+
+
+def is_one_letter_apart(one: str, other: str) -> bool:
+    """Say whether one letter is put in, left out, changed, or swapped with the next between two texts."""
+    if len(one) > len(other):
+        one, other = other, one
+    if len(other) - len(one) > 1 or one == other:
+        return False
+    start = next((place for place, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), len(one))
+    if len(one) < len(other):
+        return one[start:] == other[start + 1 :]
+    swapped = one[start + 1 : start + 2] + one[start : start + 1] + one[start + 2 :]
+    return one[start + 1 :] == other[start + 1 :] or swapped == other[start:]

@@ -1,0 +1,78 @@
+"""A catalogue's categories in the words of a model that another catalogue made."""
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from hangtag.auditing.category_mapping import CategoryMapping, map_categories
+from hangtag.models.outputs import NO_VALUE, Outputs
+
+# Shoes is a level's class with two products; Accessories stands on two levels, once wider.
+MODEL = Outputs(
+    {
+        "master": ("Accessories", "Apparel", "Footwear"),
+        "sub": ("Accessories", "Bags", "Shoes", "Topwear"),
+        "article": ("Caps", "Casual Shoes", "Handbags", "Shirts", "Sports Shoes"),
+        "label": ("Accessories", "Bags", "Shirts", "Shoes"),
+    },
+    ((0, 0, 0, 0), (0, 1, 2, 1), (1, 3, 3, 2), (2, 2, 1, 3), (2, 2, 4, 3)),
+    {},
+    "label",
+)
+CAPS, HANDBAGS, SHIRTS, CASUAL, SPORTS = range(5)
+
+
+def map_values(values: list[tuple[str | None, str | None]]) -> CategoryMapping:
+    items = pl.DataFrame(values, schema={"group": pl.String, "kind": pl.String}, orient="row")
+    return map_categories(items, ("group", "kind"), ("", "NA"), MODEL)
+
+
+def find_matches(mapping: CategoryMapping) -> dict[Any, Any]:
+    return {row[:2]: row[3:] for row in mapping.table.iter_rows()}
+
+
+def test_names_are_matched_by_what_they_mean_the_finest_first_and_else_the_parent() -> None:
+    mapping = map_values(
+        [("Wear", "T-Shirts"), ("Wear", "shirt"), ("Bag", "Satchels"), ("Feet", "sports-shoe"), ("X", "Y")]
+    )
+    assert find_matches(mapping) == {
+        ("Wear", "T-Shirts"): (None, None),
+        ("Wear", "shirt"): ("article", "Shirts"),
+        ("Bag", "Satchels"): ("sub", "Bags"),
+        ("Feet", "sports-shoe"): ("article", "Sports Shoes"),
+        ("X", "Y"): (None, None),
+    }
+    assert (mapping.given == NO_VALUE).tolist() == [True, False, False, False, True]
+
+
+def test_the_widest_class_of_a_name_is_taken() -> None:
+    mapping = map_values([("All", "Accessories")])
+    assert find_matches(mapping)[("All", "Accessories")] == ("master", "Accessories")
+    assert np.flatnonzero(mapping.members[:, 0]).tolist() == [CAPS, HANDBAGS]
+
+
+def test_categories_of_one_class_are_one_under_the_commonest_s_name() -> None:
+    mapping = map_values([("Men", "Shirts"), ("Women", "Shirts"), ("Women", "Shirts")])
+    assert len(mapping.outputs.products) == 1
+    assert set(mapping.given.tolist()) == {0}
+    assert mapping.outputs.levels == {"group": ("Women",), "kind": ("Shirts",)}
+
+
+def test_a_missing_value_is_none_of_the_product_s() -> None:
+    mapping = map_values([("Shoes", "NA")])
+    assert mapping.outputs.products == ((0, NO_VALUE),)
+    assert mapping.outputs.levels["kind"] == ()
+
+
+def test_a_product_counts_for_the_narrowest_category_and_speaks_for_the_wider_one_that_is_given() -> None:
+    mapping = map_values([("Feet", "Shoes"), ("Feet", "Sports Shoes"), ("Wear", "Shirts")])
+    shoes, sports, shirts = mapping.given.tolist()
+    said = np.zeros((3, 5), np.float32)
+    said[:, [SPORTS, CASUAL, CAPS]] = 0.6, 0.3, 0.1
+    probs = mapping.convert(said, mapping.given)
+    # Given Shoes: sports shoes are shoes.
+    np.testing.assert_allclose(probs[0, [shoes, sports, shirts]], [0.9, 0, 0], atol=1e-6)
+    # Given Sports Shoes or Shirts: they are told apart. Caps are no category of this catalogue.
+    for row in (1, 2):
+        np.testing.assert_allclose(probs[row, [shoes, sports, shirts]], [0.3, 0.6, 0], atol=1e-6)

@@ -1,0 +1,196 @@
+"""Combinations, spellings, pictures and scores: what they find, and what they leave alone."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from audited import SCHEMA, make_images, make_items, make_subject, make_witness
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hangtag.auditing.bad_picture import find_bad_pictures, measure_content
+from hangtag.auditing.catalog_scores import choose_columns, score_catalog
+from hangtag.auditing.issues import (
+    CODES,
+    COLUMNS,
+    SPELLING_VARIANT,
+    WRONG_LABEL,
+    build_issues,
+    count_codes,
+    join_issues,
+    say_probability,
+)
+from hangtag.auditing.spelling_variant import find_spelling_variants, fold, is_one_letter_apart
+from hangtag.auditing.subject import Subject
+from hangtag.auditing.unlikely_combination import find_unlikely_combinations
+
+
+def by_key(table: pl.DataFrame) -> dict[str, dict[str, Any]]:
+    assert table.schema == COLUMNS
+    return {f"{line['item_id']} {line['column']}": line for line in table.iter_rows(named=True)}
+
+
+# Combinations
+
+
+def test_a_category_under_a_foreign_parent_is_unlikely() -> None:
+    items = make_items(kind={2: "Footwear"})
+    [(key, line)] = by_key(find_unlikely_combinations(make_subject(items))).items()
+    assert key == "i2 kind"
+    assert json.loads(line["changes"]) == {"kind": "Wear"}
+    assert line["reason"] == "Of 25 items with type Shirts, 24 have kind Wear and 1 Footwear."
+    assert line["score"] == pytest.approx(24 / 26)
+
+
+def test_a_value_that_hardly_any_item_of_a_category_has_is_unlikely() -> None:
+    """A Saree for Men."""
+    men = {row: "Men" for row in range(100) if row % 4 > 1} | {2: "Women"}
+    found = by_key(find_unlikely_combinations(make_subject(make_items(gender=men))))
+    assert set(found) == {"i2 gender"}
+    assert found["i2 gender"]["suggested_label"] == "Men"
+    assert found["i2 gender"]["reason"] == "Of 50 items with kind Wear, 49 have gender Men and 1 Women."
+
+
+def test_a_category_of_few_items_or_of_two_minds_says_nothing() -> None:
+    # Of 25 shirts all but one are for men: too few to be sure of.
+    men = dict.fromkeys(range(2, 100, 4), "Men") | {2: "Women"}
+    assert find_unlikely_combinations(make_subject(make_items(gender=men))).is_empty()
+
+
+def test_the_only_item_of_its_kind_is_told_for_information() -> None:
+    items = make_items(type={2: "Capes"})
+    [line] = by_key(find_unlikely_combinations(make_subject(items))).values()
+    assert (line["severity"], line["changes"], line["suggested_label"]) == ("info", "{}", "")
+    assert line["reason"] == "No other item is Wear / Capes."
+    assert line["score"] < 0.5
+
+
+def test_a_missing_parent_is_filled_in() -> None:
+    [line] = by_key(find_unlikely_combinations(make_subject(make_items(kind={2: "NA"})))).values()
+    assert (line["given_label"], line["suggested_label"]) == ("", "Wear")
+
+
+# Spellings
+
+
+def test_capitals_signs_and_plurals_are_one_spelling_and_can_be_decided_together() -> None:
+    items = make_items(type={2: "shirts", 6: "Shirt", 10: "SHIRTS "}, gender={2: "men"})
+    found = by_key(find_spelling_variants(make_subject(items)))
+    assert set(found) == {"i2 type", "i6 type", "i10 type", "i2 gender"}
+    assert {line["suggested_label"] for key, line in found.items() if key.endswith("type")} == {"Shirts"}
+    assert len({line["group_id"] for line in found.values()}) == 4
+    assert found["i6 type"]["reason"] == "type Shirt (1) looks like another spelling of Shirts (22)."
+
+
+def test_a_letter_mistyped_counts_where_the_word_is_long_and_rare() -> None:
+    types = dict.fromkeys(range(100), "Sandals")
+    found = by_key(find_spelling_variants(make_subject(make_items(type=types | {5: "Sandlas", 9: "Hats"}))))
+    assert set(found) == {"i5 type"}
+    assert found["i5 type"]["score"] < 0.9
+    # Two spellings that many items have are two things, as Shirts and Skirts are.
+    common = types | dict.fromkeys(range(5), "Sandlas")
+    assert find_spelling_variants(make_subject(make_items(type=common))).is_empty()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("Shirts", "Skirts"), ("Tops", "Tops and Tees"), ("Wallet", "Ballet"), ("Ties", "Tees"), ("7", "8"), ("M", "L")],
+)
+def test_two_words_are_two_words(one: str, other: str) -> None:
+    items = make_items(type=dict.fromkeys(range(100), one) | dict.fromkeys(range(10), other))
+    assert find_spelling_variants(make_subject(items)).is_empty()
+
+
+def test_values_of_signs_alone_stay_apart() -> None:
+    assert fold("+") != fold("-")
+    assert fold("T-Shirts") == fold("tshirt")
+
+
+@given(text=st.text("abc", min_size=2, max_size=6), place=st.integers(0, 5), letter=st.sampled_from("abcd"))
+def test_one_letter_apart(text: str, place: int, letter: str) -> None:
+    place %= len(text)
+    others = [text[:place] + letter + text[place:], text[:place] + text[place + 1 :]]
+    others += [text[:place] + letter + text[place + 1 :]]
+    swapped = text[:place] + text[place + 1 : place + 2] + text[place : place + 1] + text[place + 2 :]
+    for other in (*others, swapped):
+        assert is_one_letter_apart(text, other) == (text != other)
+        assert is_one_letter_apart(other, text) == (text != other)
+    assert not is_one_letter_apart(text, text + "xy")
+    assert not is_one_letter_apart(text + "xy", text + "zw")
+
+
+# Pictures
+
+
+def test_pictures_that_cannot_be_right() -> None:
+    items = make_items(image_width={3: 20})
+    images = make_images(items)
+    images[0], images[1] = 255, 90
+    images[2] = 255
+    images[2, 8, 6] = 0
+    found = {
+        line["item_id"]: line for line in find_bad_pictures(make_subject(items, images=images)).iter_rows(named=True)
+    }
+    assert set(found) == {"i0", "i1", "i2", "i3"}
+    assert found["i0"]["reason"] == found["i1"]["reason"] == "The picture is blank: all of it has one colour."
+    assert found["i0"]["severity"] == "error"
+    assert found["i2"]["reason"] == "The picture has nearly one colour: 0.5% of it differs."
+    assert found["i3"]["reason"] == "The photograph has 20 x 80 pixels; 32 a side are wanted."
+
+
+def test_noise_of_compression_is_no_content() -> None:
+    random = np.random.default_rng(0)
+    noisy = random.integers(250, 256, (1, 16, 12, 3)).astype(np.uint8)
+    assert measure_content(noisy).tolist() == [0]
+
+
+def test_a_picture_that_the_model_finds_strange_is_no_product() -> None:
+    items = make_items()
+    novelty = np.full(100, 0.5, np.float32)
+    novelty[[4, 7]] = 1.5, 30
+    found = find_bad_pictures(make_subject(items, photographs=replace(make_witness(items), novelty=novelty)))
+    scores = dict(found.select("item_id", "score").iter_rows())
+    assert set(scores) == {"i4", "i7"}
+    assert 0.3 < scores["i4"] < scores["i7"] < 0.9
+
+
+# Scores and the table
+
+
+def test_a_score_is_the_mean_of_what_the_surest_issues_leave() -> None:
+    line = {"score": 0.5, "reason": "why"}
+    lines = [{"item_id": "i0", **line}, {"item_id": "i0", **line, "score": 0.8}, {"item_id": "i2", **line}]
+    other = build_issues([{"item_id": "i1", **line}], "same_product", "info")
+    issues = pl.concat([build_issues(lines, WRONG_LABEL, "warning"), other])
+    scores = score_catalog(make_subject(make_items()), issues)
+    assert scores.row(0, named=True) == {"column": "", "value": "", "items": 100, "issues": 2, "score": 0.987}
+    kinds = {line["value"]: line for line in scores.filter(pl.col("column") == "kind").iter_rows(named=True)}
+    assert kinds["Footwear"] == {"column": "kind", "value": "Footwear", "items": 50, "issues": 1, "score": 0.984}
+    # The worst comes first.
+    assert list(kinds) == ["Footwear", "Wear"]
+
+
+def test_a_brand_column_is_scored_under_whatever_capitals_and_others_by_wish() -> None:
+    schema = replace(SCHEMA, columns=(*SCHEMA.columns, "Brand"), headings=(*SCHEMA.headings, "Brand"))
+    items = make_items().with_columns(Brand=pl.lit("Oddmoor"))
+    subject: Subject = replace(make_subject(items, score_by=("gender", "nothing")), schema=schema)
+    assert choose_columns(subject) == ["gender", "Brand", "kind", "type"]
+
+
+def test_the_surest_of_one_identity_is_kept_and_comes_first() -> None:
+    line = {"item_id": "a", "reason": "r", "column": "type"}
+    one = build_issues([line | {"score": 0.6}, line | {"score": 0.9}], WRONG_LABEL, "warning")
+    two = build_issues([line | {"score": 1.7, "item_id": "b"}], SPELLING_VARIANT, "warning")
+    found = join_issues([one, two])
+    assert found.select("item_id", "score").rows() == [("b", 1.0), ("a", 0.9)]
+    counts = count_codes(found)
+    assert tuple(counts) == CODES
+    assert counts[WRONG_LABEL] == counts[SPELLING_VARIANT] == 1
+    assert count_codes(join_issues([]))[WRONG_LABEL] == 0
+
+
+def test_nobody_is_certain() -> None:
+    assert [say_probability(value) for value in (0.999, 0.5, 0.0)] == ["0.99", "0.50", "0.00"]

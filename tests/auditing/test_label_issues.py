@@ -1,0 +1,183 @@
+"""Wrong labels: what photographs and names speak against, on every level, told once an item."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from audited import OUTPUTS, SANDALS, SHIRTS, SHOES, make_items, make_probs, make_subject, make_witness
+
+from hangtag.auditing.issues import COLUMNS, NotApplicableError
+from hangtag.auditing.label_issues import find_label_issues
+from hangtag.auditing.names_witness import ask_names
+from hangtag.auditing.subject import Subject
+from hangtag.auditing.witness import Witness, find_products
+from hangtag.models.outputs import NO_VALUE
+
+
+def find(subject: Subject) -> dict[str, dict[str, Any]]:
+    """Give the issues by item, which has one at most for each column."""
+    table = find_label_issues(subject)
+    assert table.schema == COLUMNS
+    return {f"{line['item_id']} {line['column']}": line for line in table.iter_rows(named=True)}
+
+
+def hear_names(items: pl.DataFrame) -> Witness:
+    given = find_products(items, OUTPUTS, ("", "NA"))
+    return ask_names(items["title"], given, OUTPUTS, items["label"].to_list(), items["group_id"].to_list())
+
+
+def test_a_clean_catalogue_has_no_wrong_label() -> None:
+    items = make_items()
+    assert find(make_subject(items, names=hear_names(items))) == {}
+
+
+def test_a_label_of_another_branch_is_one_issue_that_changes_every_level() -> None:
+    # Item 2 is a shirt.
+    items = make_items(kind={2: "Footwear"}, type={2: "Shoes"})
+    [(key, line)] = find(make_subject(items)).items()
+    assert key == "i2 type"
+    assert (line["code"], line["severity"]) == ("wrong_label", "warning")
+    assert (line["given_label"], line["suggested_label"]) == ("Shoes", "Shirts")
+    assert json.loads(line["changes"]) == {"kind": "Wear", "type": "Shirts"}
+    assert line["reason"].startswith("The photograph looks like Shirts (0.90), 15 of 15 look-alikes are Shirts; given")
+    assert 0.8 < line["score"] < 1
+
+
+def test_a_label_of_the_same_branch_changes_the_finer_level_alone() -> None:
+    items = make_items(type={2: "Tees"})
+    [line] = find(make_subject(items)).values()
+    assert json.loads(line["changes"]) == {"type": "Shirts"}
+    assert (line["column"], line["given_label"]) == ("type", "Tees")
+
+
+def test_the_coarser_level_is_asked_about_where_the_finer_one_is_open() -> None:
+    items = make_items(kind={2: "Footwear"}, type={2: "Shoes"})
+    witness = make_witness(items)
+    witness.products[2] = (0.02, 0.02, 0.49, 0.47)
+    [line] = find(make_subject(items, photographs=witness)).values()
+    assert (line["column"], line["given_label"], line["suggested_label"]) == ("kind", "Footwear", "Wear")
+    assert json.loads(line["changes"]) == {"kind": "Wear", "type": "Shirts"}
+
+
+def test_photograph_and_name_together_are_the_strongest_sign() -> None:
+    items = make_items(type={2: "Tees", 6: "Tees"}, title={6: None})
+    names = hear_names(items)
+    found = find(make_subject(items, names=names))
+    both, alone = found["i2 type"], found["i6 type"]
+    assert (both["code"], both["severity"]) == ("photograph_and_name_against_label", "error")
+    assert "the name says Shirts (0.9" in both["reason"]
+    assert alone["code"] == "wrong_label"
+    assert both["score"] > alone["score"]
+
+
+def test_a_name_that_holds_with_the_label_dispels_the_photograph_s_doubt() -> None:
+    items = make_items()
+    witness = make_witness(items, sees={2: SHOES}, confidence=0.8)
+    assert set(find(make_subject(items, photographs=witness))) == {"i2 type"}
+    assert find(make_subject(items, photographs=witness, names=hear_names(items))) == {}
+
+
+def test_names_speak_alone_where_no_photograph_was_asked() -> None:
+    items = make_items(type={2: "Tees"})
+    [line] = find(make_subject(items, photographs=None, names=hear_names(items))).values()
+    assert (line["code"], line["suggested_label"]) == ("name_against_label", "Shirts")
+    assert line["reason"].startswith("The name says Shirts (0.")
+    assert "look-alikes" not in line["reason"]
+
+
+def test_names_that_the_network_read_do_not_count_twice() -> None:
+    items = make_items(type={2: "Tees"})
+    names = hear_names(items)
+    once = find(make_subject(items, photographs=replace(make_witness(items), reads_names=True), names=names))
+    twice = find(make_subject(items, names=names))
+    assert once["i2 type"]["score"] < twice["i2 type"]["score"]
+    assert once["i2 type"]["reason"].startswith("Photograph and name look like Shirts (0.90)")
+
+
+def test_an_attribute_is_judged_where_photographs_tell_it() -> None:
+    items = make_items(gender={2: "Women"})
+    [line] = find(make_subject(items)).values()
+    assert (line["column"], line["given_label"], line["suggested_label"]) == ("gender", "Women", "Men")
+    assert json.loads(line["changes"]) == {"gender": "Men"}
+    assert find(make_subject(items, min_attribute_accuracy=1.0)) == {}
+
+
+def test_a_class_that_hardly_any_item_has_is_not_judged() -> None:
+    # Nine sandals are left, and all of them look like shirts: no network learns nine.
+    sandals = [row for row in range(100) if row % 4 == 1]
+    lost = dict.fromkeys(sandals[9:], "Shoes")
+    items = make_items(type=lost)
+    witness = make_witness(items, sees=dict.fromkeys(sandals[9:], SHOES) | dict.fromkeys(sandals[:9], SHIRTS))
+    found = find(make_subject(items, photographs=witness))
+    # The coarser level, which more items have, is judged.
+    assert {json.loads(line["changes"])["kind"] for line in found.values()} == {"Wear"}
+    witness = make_witness(items, sees=dict.fromkeys(sandals, SHOES))
+    assert find(make_subject(items, photographs=witness)) == {}
+
+
+def test_items_without_a_known_product_are_passed_over() -> None:
+    items = make_items(kind={2: "NA"}, type={2: ""})
+    witness = make_witness(items)
+    assert witness.given[2] == NO_VALUE
+    assert find(make_subject(items, photographs=witness)) == {}
+
+
+def test_less_sure_issues_are_left_out() -> None:
+    items = make_items(type={2: "Tees", 6: "Tees"})
+    witness = make_witness(items)
+    witness.products[6] = (0.0, 0.0, 0.88, 0.12)
+    # Shirts that are not sure either, so that this one is sure enough to count.
+    witness.products[[10, 14, 18]] = (0.0, 0.0, 0.7, 0.3)
+    assert set(find(make_subject(items, photographs=witness, min_score=0.3))) == {"i2 type", "i6 type"}
+    assert set(find(make_subject(items, photographs=witness, min_score=0.9))) == {"i2 type"}
+
+
+def test_without_any_witness_nothing_can_be_said() -> None:
+    with pytest.raises(NotApplicableError, match="have a say"):
+        find_label_issues(make_subject(make_items(), photographs=None))
+
+
+def test_a_name_of_unknown_words_or_none_is_no_testimony() -> None:
+    items = make_items(title={2: "Qwertz", 6: None, 10: "Shirts"})
+    heard = hear_names(items)
+    assert {2, 6} & set(heard.rows.tolist()) == set()
+    place = heard.rows.tolist().index(10)
+    assert heard.products[place].argmax() == SHIRTS
+    np.testing.assert_allclose(heard.products.sum(axis=1), 1, atol=1e-5)
+
+
+def test_no_name_is_read_by_a_classifier_that_learnt_it_or_its_duplicates() -> None:
+    # A word that stands on one group of duplicates alone is known to none of its readers.
+    items = make_items(
+        title={2: "Zzz", 6: "Zzz"},
+        group_id={2: "g", 6: "g"},
+        kind={2: "Footwear", 6: "Footwear"},
+        type={2: "Shoes", 6: "Shoes"},
+    )
+    assert {2, 6} & set(hear_names(items).rows.tolist()) == set()
+
+
+def test_too_few_names_are_refused() -> None:
+    items = make_items(title=dict.fromkeys(range(99)))
+    with pytest.raises(NotApplicableError, match="Too few items have a name"):
+        hear_names(items)
+
+
+def test_a_suggestion_that_changes_no_column_is_none() -> None:
+    """Two products may differ in the cleaned label alone, which is no column of the catalogue."""
+    outputs = replace(
+        OUTPUTS,
+        levels={**OUTPUTS.levels, "label": ("Bags", "Shoes", "Wear")},
+        products=((0, 0, 0), (0, 0, 1), (1, 1, 2), (1, 3, 2)),
+    )
+    items = make_items()
+    given = np.array([SANDALS] * 50 + [2] * 50)
+    probs = make_probs(4, given)
+    probs[3] = (0.05, 0.95, 0, 0)
+    given[10:25] = 1
+    probs[10:25] = (0.05, 0.95, 0, 0)
+    witness = Witness(np.arange(100), outputs, given, probs)
+    assert find(make_subject(items, photographs=witness)) == {}
