@@ -12,7 +12,7 @@ import pytest
 from audited import SCHEMA, make_images, make_items, make_witness, write_audited, write_folds
 
 from drawn import COLORS, draw
-from hangtag.artifacts import read_json, write_json, write_parquet
+from hangtag.artifacts import read_json, write_csv, write_json, write_parquet
 from hangtag.auditing.audit import audit
 from hangtag.auditing.issues import CODES, COLUMNS
 from hangtag.auditing.model_witness import ask_model
@@ -60,6 +60,19 @@ def test_every_kind_of_issue_is_found_in_one_catalogue_the_surest_first(tmp_path
     assert result.counts["issues"] == len(issues)
     assert audit(place).skipped
     assert not audit(place, AuditConfig(min_score=0.7)).skipped
+
+
+def test_what_a_review_has_settled_is_not_found_again(tmp_path: Path) -> None:
+    items = make_items(type={10: "shirts"})
+    place = write_audited(tmp_path, items, make_images(items))
+    write_folds(place, make_witness(items))
+    wrong = (items["item_id"][10], "spelling_variant", "type")
+    assert wrong in read_issues(audit(place)).select("item_id", "code", "column").rows()
+    line = pl.DataFrame({"item_id": [wrong[0]], "column": "type", "old": "shirts", "new": "Shirts", "rule": "reviewed"})
+    write_csv(place.review / "label_changes.csv", line)
+    settled = audit(place)
+    assert not settled.skipped
+    assert wrong not in read_issues(settled).select("item_id", "code", "column").rows()
 
 
 def test_the_order_of_the_rows_changes_nothing(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The model that hangtag comes with is small, loads without being named, knows its own figures, and knows its limits."""
+"""The model that hangtag comes with is small, loads unnamed, knows its own figures, and its limits."""
 
 from pathlib import Path
 

@@ -41,6 +41,7 @@ from hangtag.errors import SettingsError, WorkspaceError
 from hangtag.inference.classifier import Classifier
 from hangtag.inference.runs import load_classifier
 from hangtag.labels.labelled import Labelled, read_labelled
+from hangtag.labels.reviewed import read_reviewed, take_in
 from hangtag.manifest import StageRecord, StageResult
 from hangtag.models.description import DESCRIPTION
 from hangtag.models.outputs import NO_VALUE, Indices, Outputs
@@ -86,12 +87,16 @@ def audit(
         ModelError: The model cannot be loaded, or cannot take these photographs.
     """
     place = Workspace.at(workspace)
-    labelled, prepared = read_labelled(place), read_prepared(place)
+    labelled, prepared, review = read_labelled(place), read_prepared(place), read_reviewed(place)
     source = _find_source(place, labelled, run_id, model)
     inputs = {"labels": labelled.digest, "prepared": prepared.digest, "source": source.digest}
+    if review:
+        inputs["review"] = hash_json(review)
     record = StageRecord("audit", place.audit, inputs, config)
     if current := record.find_current():
         return current
+    # What is settled is not found again.
+    prepared, _ = take_in(prepared, review)
     subject, absent = _call_witnesses(_open(prepared, labelled, config), source, labelled)
     tables = []
     for name, check in track(CHECKS.items(), "Checking", len(CHECKS), "checks"):
