@@ -268,7 +268,16 @@ def audit(
         str | None,
         typer.Option(metavar="RUN_ID", help="The training in folds, or the run, to hear; the latest folds by default."),
     ] = None,
-    model: ModelOption = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="FOLDER",
+            help="A folder that `hangtag export` wrote, to hear in their place; where there is no training, the model "
+            "that hangtag comes with.",
+        ),
+    ] = None,
     file: FileOption = None,
 ) -> None:
     """Find wrong labels, duplicates and bad pictures.

@@ -37,7 +37,7 @@ from hangtag.auditing.unlikely_combination import find_unlikely_combinations
 from hangtag.auditing.witness import Witness, find_products
 from hangtag.catalog.prepared import Prepared, read_prepared
 from hangtag.config import AuditConfig
-from hangtag.errors import SettingsError, WorkspaceError
+from hangtag.errors import ModelError, SettingsError, WorkspaceError
 from hangtag.inference.classifier import Classifier
 from hangtag.inference.runs import load_classifier
 from hangtag.labels.labelled import Labelled, read_labelled
@@ -72,14 +72,16 @@ def audit(
     """Find what is wrong in a cleaned catalogue.
 
     Labels are held against the photographs, by a network that never saw the item: the out-of-fold probabilities of
-    `train --folds` where there are some, else a run on the splits that it did not learn from, or an exported model.
+    `train --folds` where there are some, else a run on the splits that it did not learn from, else the model that
+    hangtag comes with; or an exported model that is named.
 
     Writes `audit/issues.csv` (see `issues.COLUMNS`) and `summary.json`.
 
     Args:
         workspace: A workspace that has been cleaned.
         config: Settings.
-        run_id: The run, or the training in folds, to hear; by default the latest folds, else the best run.
+        run_id: The run, or the training in folds, to hear; by default the latest folds, else the best run, else the
+            model that hangtag comes with.
         model: The folder of an exported model to hear in its place.
 
     Raises:
@@ -132,7 +134,7 @@ def _find_source(place: Workspace, labelled: Labelled, run_id: str | None, model
     try:
         chosen = choose_run(place, labelled.digest, run_id)
     except NotApplicableError as reason:
-        return _Source("", _refuse(str(reason)))
+        return _take_shipped(labelled, str(reason))
 
     def ask(subject: Subject) -> Witness:
         return ask_run(load_classifier(place, chosen, labelled), chosen, labelled, subject.items)
@@ -140,11 +142,17 @@ def _find_source(place: Workspace, labelled: Labelled, run_id: str | None, model
     return _Source(hash_file(place.run(chosen) / DESCRIPTION), ask)
 
 
-def _refuse(reason: str) -> Callable[[Subject], Witness]:
-    def fetch(_: Subject) -> Witness:
-        raise NotApplicableError(reason)
+def _take_shipped(labelled: Labelled, why_no_other: str) -> _Source:
+    """Hear the model that hangtag comes with, where it knows such categories and photographs of such a size."""
+    classifier = Classifier.load()
 
-    return fetch
+    def fetch(subject: Subject) -> Witness:
+        try:
+            return ask_model(classifier, labelled, subject.items)
+        except (NotApplicableError, ModelError) as reason:
+            raise NotApplicableError(f"{why_no_other} The one that hangtag comes with does not fit: {reason}") from None
+
+    return _Source(hash_json(classifier.description), fetch)
 
 
 def _open(prepared: Prepared, labelled: Labelled, config: AuditConfig) -> Subject:
