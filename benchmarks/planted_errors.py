@@ -30,10 +30,11 @@ from hangtag.artifacts import hash_json, write_csv, write_json, write_parquet
 from hangtag.auditing.audit import audit
 from hangtag.auditing.issues import COLUMNS, LABEL_CODES, NAME_AGAINST_LABEL, PHOTOGRAPH_AND_NAME, WRONG_LABEL
 from hangtag.catalog.prepared import read_prepared
-from hangtag.config import PRESETS, AuditConfig, TrainConfig, read_preset, resolve
+from hangtag.config import PRESETS, AuditConfig, TrainConfig, read_preset
 from hangtag.errors import HangtagError, WorkspaceError
 from hangtag.labels.labelled import read_labelled
 from hangtag.manifest import StageRecord, compute_digest, require_manifest
+from hangtag.settings import resolve
 from hangtag.training.folds import train_folds
 from hangtag.workspace import Workspace
 

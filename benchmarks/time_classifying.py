@@ -1,6 +1,7 @@
 """Time classification from JPEG files on disk to labels: an export, and Keras on the same model.
 
-Usage: python benchmarks/time_classifying.py CATALOG.zip --workspace W --run RUN [--files 6000] [--rounds 3]
+Usage: python benchmarks/time_classifying.py CATALOG.zip --workspace W --run RUN
+                                            [--weights int8] [--files 6000] [--rounds 3]
 
 The run is exported to a temporary folder. The photographs are unpacked to one, once. Then both classify the same
 files, in turn: hangtag through `classify_photographs`, and Keras's `predict` on the run, fed by
@@ -17,6 +18,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from hangtag.config import ExportConfig
 from hangtag.inference.answer import Answer
 from hangtag.inference.classifier import Classifier
 from hangtag.inference.stream import classify_photographs
@@ -32,20 +34,23 @@ def main() -> None:
     parser.add_argument("catalog", type=Path)
     parser.add_argument("--workspace", type=Path, required=True)
     parser.add_argument("--run", required=True)
+    parser.add_argument("--weights", default="int8", help="how the export keeps them: float32, float16 or int8")
     parser.add_argument("--files", type=int, default=6000)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder, model = Path(scratch, "photographs"), Path(scratch, "model")
         files = _unpack(arguments.catalog, folder, arguments.files)
-        export(arguments.workspace, arguments.run, model)
+        export(arguments.workspace, arguments.run, model, ExportConfig(weights=arguments.weights))
         classifier = Classifier.load(model, streams=2)
         network = load_saved(Workspace.at(arguments.workspace).run(arguments.run)).model
         ours, theirs = [], []
         for _ in range(arguments.rounds):
             ours.append(_time_hangtag(classifier, files))
             theirs.append(_time_keras(network, folder, classifier.image_size, len(files)))
-    print(f"{platform.machine()}, Python {platform.python_version()}, {len(files):,} files, {arguments.run}")
+    print(
+        f"{platform.machine()}, Python {platform.python_version()}, {len(files):,} files, {arguments.run}, {arguments.weights}"
+    )
     print(f"hangtag: {_show(ours)} photographs a second")
     print(f"keras: {_show(theirs)} photographs a second")
     print(f"{statistics.median(ours) / statistics.median(theirs):.1f} times as fast")

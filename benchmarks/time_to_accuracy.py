@@ -15,8 +15,9 @@ from pathlib import Path
 import polars as pl
 
 from hangtag.catalog.prepare import prepare
-from hangtag.config import PRESETS, CleanConfig, TrainConfig, resolve
+from hangtag.config import PRESETS, CleanConfig, TrainConfig
 from hangtag.labels.clean import clean
+from hangtag.settings import resolve
 from hangtag.training.train import train
 
 

@@ -12,8 +12,9 @@ import tempfile
 from pathlib import Path
 
 from hangtag.catalog.prepare import prepare
-from hangtag.config import PRESETS, CleanConfig, TrainConfig, resolve
+from hangtag.config import PRESETS, CleanConfig, TrainConfig
 from hangtag.labels.clean import clean
+from hangtag.settings import resolve
 from hangtag.training.train import train
 
 CAPSTONE_IMAGES_PER_SECOND = 29

@@ -9,9 +9,10 @@ import pytest
 from hangtag.artifacts import read_json
 from hangtag.catalog.prepare import prepare
 from hangtag.catalog.prepared import read_prepared
-from hangtag.config import PRESETS, CleanConfig, TrainConfig, resolve
+from hangtag.config import PRESETS, CleanConfig, TrainConfig
 from hangtag.labels.clean import clean
 from hangtag.labels.labelled import read_labelled
+from hangtag.settings import resolve
 from hangtag.training.train import train
 from hangtag.workspace import Workspace
 

@@ -15,10 +15,10 @@ from hangtag.config import (
     PredictConfig,
     PrepareConfig,
     TrainConfig,
-    resolve,
 )
 from hangtag.errors import LeakError, SettingsError, WorkspaceError
 from hangtag.manifest import StageResult
+from hangtag.settings import resolve
 from hangtag.training.train import name_run
 from hangtag.workspace import Workspace
 

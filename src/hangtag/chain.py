@@ -17,7 +17,6 @@ from hangtag.config import (
     TrainConfig,
     check_names,
     read_preset,
-    resolve,
 )
 from hangtag.errors import SettingsError, WorkspaceError
 from hangtag.evaluation.evaluate import evaluate
@@ -27,6 +26,7 @@ from hangtag.labels.clean import clean
 from hangtag.manifest import StageResult
 from hangtag.models.registry import check_architecture
 from hangtag.reporting.report import report
+from hangtag.settings import resolve
 from hangtag.training.checkpoint import has_checkpoint
 from hangtag.training.train import name_run, train
 from hangtag.workspace import Workspace

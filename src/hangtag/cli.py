@@ -27,6 +27,7 @@ from hangtag.flags import (
     build_setting_flags,
     gather,
 )
+from hangtag.settings import Config, parse_image_size, read_settings, resolve
 from hangtag.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -82,16 +83,16 @@ def _command(
 
 
 def _resolve(
-    kind: type[config.Config], settings: Mapping[str, Any], preset: str = "default", file: Path | None = None
-) -> config.Config:
+    kind: type[Config], settings: Mapping[str, Any], preset: str = "default", file: Path | None = None
+) -> Config:
     """Put a stage's settings together: the preset, under the file, under the flags."""
-    return config.resolve(kind, config.read_preset(preset), _read_file(file), settings)
+    return resolve(kind, config.read_preset(preset), _read_file(file), settings)
 
 
 def _read_file(file: Path | None) -> dict[str, Any]:
     if file is None:
         return {}
-    values = config.read_settings(file)
+    values = read_settings(file)
     config.check_names(values, (*config.KINDS, *config.MORE_KINDS))
     return values
 
@@ -303,7 +304,7 @@ def review(settings: dict[str, Any], workspace: WorkspaceOption = Path("workspac
     """
     from hangtag.reviewing.review import review as stage
 
-    stage(workspace, config.resolve(config.ReviewConfig, settings), on_start=_show_page)
+    stage(workspace, resolve(config.ReviewConfig, settings), on_start=_show_page)
 
 
 def _show_page(address: str) -> None:
@@ -325,7 +326,7 @@ def apply(
     """
     from hangtag.reviewing.apply import apply as stage
 
-    _show(stage(workspace, config.resolve(config.ApplyConfig, settings), catalog=catalog))
+    _show(stage(workspace, resolve(config.ApplyConfig, settings), catalog=catalog))
 
 
 @app.command()
@@ -414,7 +415,7 @@ def models(
     from hangtag.models.flops import describe_architectures as describe
     from hangtag.summary import describe_architectures
 
-    size = config.parse_image_size(image_size)
+    size = parse_image_size(image_size)
     typer.echo(describe_architectures(describe(size, color_mode), size, color_mode))
 
 

@@ -1,18 +1,15 @@
-"""The settings of every stage: a frozen dataclass each, presets, and TOML that overrides them."""
+"""What can be set for every stage, with the defaults and the presets."""
 
 import dataclasses
 import re
-import tomllib
-import typing
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal, TypeVar
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from hangtag.errors import SettingsError
+from hangtag.settings import require, setting
 
 SPLITS = ("train", "val", "test")
-Config = TypeVar("Config")
 ColorMode = Literal["color", "gray"]
 # The promises that a model's thresholds are chosen for, as shares of answers that are right.
 WANTED_PRECISIONS = (0.9, 0.95, 0.97, 0.98, 0.99, 0.995)
@@ -42,22 +39,12 @@ LIMITS = (
 )
 
 
-def setting(default: Any, help_text: str) -> Any:
-    """Declare a setting with its default and the sentence that `--help` shows."""
-    return field(default=default, metadata={"help": help_text})
-
-
-def _require(holds: bool, what: str, allowed: str, received: object) -> None:
-    if not holds:
-        raise SettingsError(what, allowed=allowed, received=received)
-
-
 def _check_logit_adjustment(value: float) -> None:
-    _require(0 <= value <= 2, "logit_adjustment cannot be used.", "Allowed: 0 to 2.", value)
+    require(0 <= value <= 2, "logit_adjustment cannot be used.", "Allowed: 0 to 2.", value)
 
 
 def _check_wanted_precision(value: float) -> None:
-    _require(
+    require(
         value in WANTED_PRECISIONS,
         "There is no threshold for this precision.",
         f"Allowed: {', '.join(f'{each:g}' for each in WANTED_PRECISIONS)}.",
@@ -76,15 +63,15 @@ class PrepareConfig:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        _require(
+        require(
             len(self.image_size) == 2 and all(8 <= side <= 2048 for side in self.image_size),
             "The image size cannot be used.",
             "Allowed: HEIGHTxWIDTH, each 8 to 2048, as in 80x60.",
             self.image_size,
         )
-        _require(self.max_pixels > 0, "max_pixels is too small.", "Allowed: 1 or more.", self.max_pixels)
-        _require(self.max_bytes > 0, "max_bytes is too small.", "Allowed: 1 or more.", self.max_bytes)
-        _require(self.workers >= 0, "workers is negative.", "Allowed: 0 or more.", self.workers)
+        require(self.max_pixels > 0, "max_pixels is too small.", "Allowed: 1 or more.", self.max_pixels)
+        require(self.max_bytes > 0, "max_bytes is too small.", "Allowed: 1 or more.", self.max_bytes)
+        require(self.workers >= 0, "workers is negative.", "Allowed: 0 or more.", self.workers)
 
 
 @dataclass(frozen=True)
@@ -108,7 +95,7 @@ class CleanConfig:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        _require(
+        require(
             len(self.split_fractions) == 3
             and all(0 < share < 1 for share in self.split_fractions)
             and abs(sum(self.split_fractions) - 1) < 1e-6,
@@ -116,25 +103,25 @@ class CleanConfig:
             "Allowed: three shares above 0 that add up to 1, as in 0.72,0.18,0.10.",
             self.split_fractions,
         )
-        _require(
+        require(
             not self.test_where or TEST_RULE.fullmatch(self.test_where) is not None,
             "The rule for the test split cannot be read.",
             TEST_RULE_FORMS,
             self.test_where,
         )
-        _require(
+        require(
             0 <= self.max_hash_distance <= 2,
             "max_hash_distance cannot be searched.",
             "Allowed: 0, 1 or 2.",
             self.max_hash_distance,
         )
-        _require(
+        require(
             0 <= self.min_match_confidence <= 1,
             "min_match_confidence is no probability.",
             "Allowed: 0 to 1.",
             self.min_match_confidence,
         )
-        _require(self.sample >= 0, "sample is negative.", "Allowed: 0 or more.", self.sample)
+        require(self.sample >= 0, "sample is negative.", "Allowed: 0 or more.", self.sample)
 
 
 @dataclass(frozen=True)
@@ -146,7 +133,7 @@ class ExploreConfig:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        _require(
+        require(
             1 <= self.sheet_items <= 200,
             "sheet_items cannot be drawn.",
             "Allowed: 1 to 200.",
@@ -203,22 +190,22 @@ class TrainConfig:
         """Check the values."""
         for name, low, high in (("epochs", 1, 10_000), ("batch_size", 1, 65_536), ("shift", 0, 256)):
             value = getattr(self, name)
-            _require(low <= value <= high, f"{name} cannot be used.", f"Allowed: {low} to {high}.", value)
-        _require(
+            require(low <= value <= high, f"{name} cannot be used.", f"Allowed: {low} to {high}.", value)
+        require(
             bool(self.learn_from) and set(self.learn_from) <= set(SPLITS),
             "There is no such split.",
             "Allowed: one or more of train, val, test.",
             self.learn_from,
         )
         # Nothing is left then to choose an epoch by, or to find a temperature on.
-        _require(
+        require(
             "val" not in self.learn_from or (self.keep == "last" and self.calibrated_by != ""),
             "A model that learns from val needs keep = last and calibrated_by.",
             "Allowed: calibrated_by names a run with the same settings that did not learn from val.",
             {"keep": self.keep, "calibrated_by": self.calibrated_by},
         )
-        _require(0 <= self.seed < 2**32, "seed cannot be used.", "Allowed: 0 to 4294967295.", self.seed)
-        _require(
+        require(0 <= self.seed < 2**32, "seed cannot be used.", "Allowed: 0 to 4294967295.", self.seed)
+        require(
             0 < self.learning_rate <= 10,
             "learning_rate cannot be used.",
             "Allowed: above 0, up to 10.",
@@ -226,14 +213,14 @@ class TrainConfig:
         )
         for name in ("momentum", "warmup", "label_smoothing", "average", "zoom", "brightness"):
             value = getattr(self, name)
-            _require(0 <= value < 1, f"{name} cannot be used.", "Allowed: 0 up to below 1.", value)
+            require(0 <= value < 1, f"{name} cannot be used.", "Allowed: 0 up to below 1.", value)
         for name in ("start_scale", "end_scale", "end_share"):
             value = getattr(self, name)
-            _require(0 < value <= 1, f"{name} cannot be used.", "Allowed: above 0, up to 1.", value)
+            require(0 < value <= 1, f"{name} cannot be used.", "Allowed: above 0, up to 1.", value)
         for name in ("balance", "hide_names", "weight_decay"):
             value = getattr(self, name)
-            _require(0 <= value <= 1, f"{name} cannot be used.", "Allowed: 0 to 1.", value)
-        _require(
+            require(0 <= value <= 1, f"{name} cannot be used.", "Allowed: 0 to 1.", value)
+        require(
             0 <= self.attribute_weight <= 100,
             "attribute_weight cannot be used.",
             "Allowed: 0 to 100.",
@@ -253,13 +240,13 @@ class EvaluateConfig:
     def __post_init__(self) -> None:
         """Check the values."""
         _check_logit_adjustment(self.logit_adjustment)
-        _require(
+        require(
             bool(self.splits) and set(self.splits) <= set(SPLITS),
             "There is no such split.",
             "Allowed: one or more of train, val, test.",
             self.splits,
         )
-        _require(
+        require(
             100 <= self.bootstrap_samples <= 100_000,
             "bootstrap_samples cannot be used.",
             "Allowed: 100 to 100000.",
@@ -324,14 +311,12 @@ class ServeConfig:
     def __post_init__(self) -> None:
         """Check the values."""
         _check_wanted_precision(self.wanted_precision)
-        _require(
-            0 <= self.port <= 65_535, "port cannot be used.", "Allowed: 0 to 65535; 0 takes a free one.", self.port
-        )
-        _require(0 <= self.workers <= 1024, "workers cannot be used.", "Allowed: 0 to 1024.", self.workers)
-        _require(0 < self.timeout <= 3600, "timeout cannot be used.", "Allowed: above 0, up to 3600.", self.timeout)
+        require(0 <= self.port <= 65_535, "port cannot be used.", "Allowed: 0 to 65535; 0 takes a free one.", self.port)
+        require(0 <= self.workers <= 1024, "workers cannot be used.", "Allowed: 0 to 1024.", self.workers)
+        require(0 < self.timeout <= 3600, "timeout cannot be used.", "Allowed: above 0, up to 3600.", self.timeout)
         for name in LIMITS:
             value = getattr(self, name)
-            _require(value >= 1, f"{name} cannot be used.", "Allowed: 1 or more.", value)
+            require(value >= 1, f"{name} cannot be used.", "Allowed: 1 or more.", value)
 
 
 @dataclass(frozen=True)
@@ -352,15 +337,15 @@ class AuditConfig:
         """Check the values."""
         for name in ("min_score", "min_attribute_accuracy"):
             value = getattr(self, name)
-            _require(0 <= value <= 1, f"{name} cannot be used.", "Allowed: 0 to 1.", value)
-        _require(0 <= self.hash_distance <= 8, "hash_distance cannot be used.", "Allowed: 0 to 8.", self.hash_distance)
-        _require(
+            require(0 <= value <= 1, f"{name} cannot be used.", "Allowed: 0 to 1.", value)
+        require(0 <= self.hash_distance <= 8, "hash_distance cannot be used.", "Allowed: 0 to 8.", self.hash_distance)
+        require(
             0 <= self.pixel_difference <= 255,
             "pixel_difference cannot be used.",
             "Allowed: 0 to 255.",
             self.pixel_difference,
         )
-        _require(self.min_side >= 0, "min_side is negative.", "Allowed: 0 or more.", self.min_side)
+        require(self.min_side >= 0, "min_side is negative.", "Allowed: 0 or more.", self.min_side)
 
 
 @dataclass(frozen=True)
@@ -374,9 +359,9 @@ class ReviewConfig:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        _require(1 <= self.port <= 65_535, "port cannot be used.", "Allowed: 1 to 65535.", self.port)
-        _require(len(self.reviewer) <= 60, "reviewer is too long.", "Allowed: 60 letters.", self.reviewer)
-        _require(0 <= self.look_alikes <= 100, "look_alikes cannot be used.", "Allowed: 0 to 100.", self.look_alikes)
+        require(1 <= self.port <= 65_535, "port cannot be used.", "Allowed: 1 to 65535.", self.port)
+        require(len(self.reviewer) <= 60, "reviewer is too long.", "Allowed: 60 letters.", self.reviewer)
+        require(0 <= self.look_alikes <= 100, "look_alikes cannot be used.", "Allowed: 0 to 100.", self.look_alikes)
 
 
 @dataclass(frozen=True)
@@ -389,7 +374,7 @@ class ApplyConfig:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        _require(
+        require(
             self.auto == 0 or 0.5 <= self.auto <= 0.999,
             "auto cannot be used.",
             "Allowed: 0.5 to 0.999, or 0 to accept nothing.",
@@ -444,40 +429,6 @@ def read_preset(name: str) -> dict[str, Any]:
     return PRESETS[name]
 
 
-def read_settings(path: Path) -> dict[str, Any]:
-    """Read settings from a TOML file, flat or in tables named after the stages.
-
-    Raises:
-        SettingsError: The file is missing or is not TOML.
-    """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(f"The settings file cannot be read: {error}.", received=str(path)) from error
-    flat: dict[str, Any] = {}
-    for key, value in content.items():
-        flat |= value if isinstance(value, dict) else {key: value}
-    return flat
-
-
-def resolve(kind: type[Config], *layers: Mapping[str, Any]) -> Config:
-    """Build a stage's settings from layers of values, the later over the earlier.
-
-    Keys that belong to other stages are passed over, so one file can serve the whole chain; use
-    `check_names` to catch a name that no stage knows.
-
-    Raises:
-        SettingsError: A value is of the wrong type or out of range.
-    """
-    hints = typing.get_type_hints(kind)
-    values: dict[str, Any] = {}
-    for layer in layers:
-        values |= {
-            key: _convert(key, value, hints[key]) for key, value in layer.items() if key in hints and value is not None
-        }
-    return kind(**values)
-
-
 def check_names(values: Mapping[str, Any], kinds: tuple[type, ...] = KINDS) -> None:
     """Refuse a setting that none of the stages has.
 
@@ -488,64 +439,3 @@ def check_names(values: Mapping[str, Any], kinds: tuple[type, ...] = KINDS) -> N
     for key in values:
         if key not in known:
             raise SettingsError("There is no such setting.", allowed=f"Allowed: {', '.join(known)}.", received=key)
-
-
-def parse_image_size(text: str) -> tuple[int, int]:
-    """Read `80x60` as (height, width).
-
-    Raises:
-        SettingsError: The text is not two whole numbers around an `x`.
-    """
-    height, cross, width = text.lower().partition("x")
-    if not (cross and height.strip().isdecimal() and width.strip().isdecimal()):
-        raise SettingsError(
-            "The image size cannot be read.", allowed="Allowed: HEIGHTxWIDTH, as in 80x60.", received=text
-        )
-    return int(height), int(width)
-
-
-def _convert(name: str, value: Any, hint: Any) -> Any:
-    """Give `value` as the type the setting has; text is split and parsed, whole numbers serve as floats."""
-    if name == "image_size" and isinstance(value, str):
-        return parse_image_size(value)
-    if typing.get_origin(hint) is tuple:
-        return _convert_tuple(name, value, typing.get_args(hint))
-    if typing.get_origin(hint) is Literal:
-        allowed = typing.get_args(hint)
-        _require(value in allowed, f"{name} has no such value.", f"Allowed: {', '.join(allowed)}.", value)
-        return value
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    _require(type(value) is hint, f"{name} is of the wrong type.", f"Allowed: {hint.__name__}.", value)
-    return value
-
-
-def _convert_tuple(name: str, value: Any, hints: tuple[Any, ...]) -> tuple[Any, ...]:
-    kind = hints[0]
-    parts = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
-    allowed = f"Allowed: {'values' if kind is str else 'numbers'} between commas."
-    _require(isinstance(parts, list | tuple), f"{name} is of the wrong type.", allowed, value)
-    try:
-        return tuple(kind(part) for part in parts)
-    except (TypeError, ValueError):
-        raise SettingsError(f"{name} is of the wrong type.", allowed=allowed, received=value) from None
-
-
-def to_toml(config: Any) -> str:
-    """Write resolved settings as TOML that `read_settings` reads back."""
-    lines = []
-    for each in dataclasses.fields(config):
-        value = getattr(config, each.name)
-        lines.append(f"{each.name} = {_toml_value(value)}")
-    return "\n".join(lines) + "\n"
-
-
-def _toml_value(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, tuple):
-        return f"[{', '.join(_toml_value(each) for each in value)}]"
-    if isinstance(value, str):
-        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-        return f'"{escaped}"'
-    return repr(value)

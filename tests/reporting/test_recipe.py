@@ -2,8 +2,9 @@
 
 import dataclasses
 
-from hangtag.config import PRESETS, TrainConfig, resolve
+from hangtag.config import PRESETS, TrainConfig
 from hangtag.reporting.recipe import describe_recipe
+from hangtag.settings import resolve
 
 CAPSTONE = dataclasses.asdict(resolve(TrainConfig, PRESETS["capstone"]))
 

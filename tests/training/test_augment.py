@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from hangtag.config import PRESETS, TrainConfig, resolve
+from hangtag.config import PRESETS, TrainConfig
+from hangtag.settings import resolve
 from hangtag.training.augment import Augmentation
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (60, 7, 6, 3), dtype=np.uint8)

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hangtag.config import PRESETS, TrainConfig, resolve
+from hangtag.config import PRESETS, TrainConfig
 from hangtag.models.backend import import_keras
 from hangtag.models.registry import build_model
+from hangtag.settings import resolve
 from hangtag.training.optimizer import build_optimizer, build_schedule
 
 CAPSTONE = resolve(TrainConfig, PRESETS["capstone"])

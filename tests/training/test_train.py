@@ -15,13 +15,14 @@ from hangtag.artifacts import read_json, write_parquet, write_whole
 from hangtag.catalog.images import shrink
 from hangtag.catalog.prepared import read_prepared
 from hangtag.catalog.schema import CatalogSchema
-from hangtag.config import PRESETS, TrainConfig, read_settings, resolve
+from hangtag.config import PRESETS, TrainConfig
 from hangtag.errors import HangtagError, ModelError, SettingsError, WorkspaceError
 from hangtag.inference.classifier import Classifier
 from hangtag.labels.labelled import read_labelled
 from hangtag.manifest import StageRecord, read_manifest
 from hangtag.models.outputs import PRODUCT
 from hangtag.models.storage import load_saved, read_weights
+from hangtag.settings import read_settings, resolve
 from hangtag.training import train as stage
 from hangtag.training.checkpoint import FILE
 from hangtag.training.learner import Learner

@@ -9,10 +9,11 @@ from test_train import write_prepared
 
 from hangtag.artifacts import read_json, write_parquet
 from hangtag.catalog.prepared import read_prepared
-from hangtag.config import PRESETS, TrainConfig, resolve
+from hangtag.config import PRESETS, TrainConfig
 from hangtag.errors import SettingsError, WorkspaceError
 from hangtag.manifest import StageRecord
 from hangtag.models.outputs import Outputs
+from hangtag.settings import resolve
 from hangtag.training import folds as stage
 from hangtag.training.folds import train_folds
 from hangtag.training.learner import Learner

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from hangtag.artifacts import write_csv, write_text
-from hangtag.config import TrainConfig, to_toml
+from hangtag.config import TrainConfig
 from hangtag.errors import SettingsError, WorkspaceError
 from hangtag.labels.labelled import Labelled, read_labelled
 from hangtag.manifest import NAME as MANIFEST
@@ -18,6 +18,7 @@ from hangtag.models.outputs import NO_VALUE, PRODUCT
 from hangtag.models.storage import assign_weights, save_model
 from hangtag.models.temperature import sharpen
 from hangtag.models.words import Vocabulary
+from hangtag.settings import to_toml
 from hangtag.training.calibrate import find_thresholds, fit_temperatures
 from hangtag.training.checkpoint import TrainingState, remove_checkpoint
 from hangtag.training.dataset import ItemDataset
