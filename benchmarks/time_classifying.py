@@ -48,9 +48,8 @@ def main() -> None:
         for _ in range(arguments.rounds):
             ours.append(_time_hangtag(classifier, files))
             theirs.append(_time_keras(network, folder, classifier.image_size, len(files)))
-    print(
-        f"{platform.machine()}, Python {platform.python_version()}, {len(files):,} files, {arguments.run}, {arguments.weights}"
-    )
+    print(f"{platform.machine()}, Python {platform.python_version()}, {len(files):,} files")
+    print(f"{arguments.run}, {arguments.weights}")
     print(f"hangtag: {_show(ours)} photographs a second")
     print(f"keras: {_show(theirs)} photographs a second")
     print(f"{statistics.median(ours) / statistics.median(theirs):.1f} times as fast")

@@ -112,6 +112,7 @@ def _quantize(network: "openvino.Model", examples: Sequence[Arrays]) -> "openvin
         raise MissingExtraError("int8 needs a quantiser.", hint="pip install nncf")
     import nncf  # noqa: PLC0415
 
+    ranges = nncf.quantization.range_estimator.RangeEstimatorParametersSet.MINMAX
     nncf.set_log_level(logging.ERROR)
     heads = [each.get_friendly_name() for each in network.get_ops() if each.get_type_name() == "MatMul"]
     return nncf.quantize(
@@ -120,6 +121,8 @@ def _quantize(network: "openvino.Model", examples: Sequence[Arrays]) -> "openvin
         subset_size=len(examples),
         preset=nncf.QuantizationPreset.MIXED,
         ignored_scope=nncf.IgnoredScope(names=heads),
+        # The whole range, not what is usual: cut off, what is unlike all that was learnt would look familiar.
+        advanced_parameters=nncf.AdvancedQuantizationParameters(activations_range_estimator_params=ranges),
     )
 
 

@@ -17,6 +17,8 @@ FAMILIAR_SHARE = 0.99
 # More photographs tell little more of the features' spread.
 MOST_PHOTOGRAPHS = 12_000
 BATCH = 256
+# The (height, width) of the patches that a drawn picture of smooth blots has.
+BLOTS = (6, 5)
 # What is added to the spread in every direction, as a share of the mean: no direction is without any.
 RIDGE = 1e-3
 Matrix = npt.NDArray[np.float64]
@@ -52,6 +54,27 @@ def add_novelty(model: Any, images: Pixels, rows: npt.NDArray[np.int64]) -> Any:
 def find_limit(novelty: npt.NDArray[np.float32]) -> float:
     """Give the novelty that all but a hundredth of the catalogue's photographs stay below."""
     return round(float(np.quantile(novelty, FAMILIAR_SHARE)), 3)
+
+
+def draw_strangers(image_size: tuple[int, int], count: int) -> Pixels:
+    """Draw pictures that no catalogue has, `count` of each kind: noise, smooth blots, single colours.
+
+    Returns:
+        uint8 (3 * count, height, width, 3), the same at every call.
+    """
+    random = np.random.default_rng(0)
+    height, width = image_size
+    noise = random.integers(0, 256, (count, height, width, 3), dtype=np.uint8)
+    coarse = random.uniform(0, 255, (count, *BLOTS, 3))
+    blots = np.einsum("hi,wj,nijc->nhwc", _interpolate(BLOTS[0], height), _interpolate(BLOTS[1], width), coarse)
+    colors = np.broadcast_to(random.integers(0, 256, (count, 1, 1, 3), dtype=np.uint8), noise.shape)
+    return np.concatenate([noise, blots.astype(np.uint8), colors])
+
+
+def _interpolate(points: int, size: int) -> Matrix:
+    """Give the share that each of some points has in each of `size` places between them, (size, points)."""
+    places = np.linspace(0, points - 1, size)[:, None]
+    return np.maximum(0, 1 - np.abs(places - np.arange(points)))
 
 
 def _find_features(model: Any) -> Any:

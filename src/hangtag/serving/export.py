@@ -20,7 +20,7 @@ from hangtag.labels.labelled import Labelled, read_labelled
 from hangtag.manifest import StageRecord, StageResult
 from hangtag.models.description import DESCRIPTION
 from hangtag.models.exported import load_exported, save_network, save_onnx
-from hangtag.models.novelty import FAMILIAR_SHARE, add_novelty, find_limit
+from hangtag.models.novelty import FAMILIAR_SHARE, add_novelty, draw_strangers, find_limit
 from hangtag.serving.card import write_card
 from hangtag.workspace import Workspace
 
@@ -28,7 +28,9 @@ from hangtag.workspace import Workspace
 # stored. Whole numbers of 8 bits have none: there the accuracy alone is held against Keras's.
 TOLERANCES = {"float32": 0.001, "float16": 0.02, "int8": 1.0}
 # Photographs that tell the ranges of values to int8.
-EXAMPLES = 512
+EXAMPLES = 400
+# And as many of each kind that is none, for novelty is to be told by whole numbers too.
+STRANGERS = 40
 # The loss of accuracy on val that quicker arithmetic may bring.
 ALLOWED_LOSS = 0.002
 COPIED = (
@@ -148,9 +150,10 @@ def _select(labelled: Labelled, classifier: Classifier, split: str) -> pl.DataFr
 
 
 def _take_examples(labelled: Labelled, items: pl.DataFrame, model: Any) -> list[dict[str, npt.NDArray[Any]]]:
-    """Give some photographs as the network takes them, one each, without names."""
+    """Give some photographs as the network takes them, one each, without names, and pictures that are none."""
     rows = items["image_index"].to_numpy()[:: max(len(items) // EXAMPLES, 1)][:EXAMPLES]
-    pixels = shrink(labelled.images[rows], model.input["pixels"].shape[1:3])
+    size = model.input["pixels"].shape[1:3]
+    pixels = np.concatenate([shrink(labelled.images[rows], size), draw_strangers(size, STRANGERS)])
     others = {
         name: np.zeros((1, *each.shape[1:]), each.dtype) for name, each in model.input.items() if name != "pixels"
     }
