@@ -74,7 +74,7 @@ def draw_strangers(image_size: tuple[int, int], count: int) -> Pixels:
 def _interpolate(points: int, size: int) -> Matrix:
     """Give the share that each of some points has in each of `size` places between them, (size, points)."""
     places = np.linspace(0, points - 1, size)[:, None]
-    return np.maximum(0, 1 - np.abs(places - np.arange(points)))
+    return np.asarray(np.maximum(0, 1 - np.abs(places - np.arange(points))))
 
 
 def _find_features(model: Any) -> Any:
