@@ -48,10 +48,10 @@ def classify_photographs(
         classifier: The model.
         photographs: Paths of files, or what files hold; read as they are needed.
         precision: The share of sure answers that is to be right.
-        workers: Threads; by default one a processor.
+        workers: Threads; by default two a processor, so that the network never waits for a photograph.
         max_pixels: Larger photographs are refused before they are decoded.
     """
-    count = workers or os.cpu_count() or 1
+    count = workers or 2 * (os.cpu_count() or 1)
     chunks = iter(photographs)
 
     def work(chunk: Sequence[Photo]) -> list[Outcome]:
