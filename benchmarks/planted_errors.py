@@ -14,7 +14,8 @@ many, average precision, for
 - random order, and lowest confidence first;
 - the ranking of cleanlab on the same probabilities, where it is installed.
 
-Errors that the catalogue had before count as mistakes of every ranking alike.
+Errors that the catalogue had before count as mistakes of every ranking alike; but for items that `clean` gave another
+label (Free Items): of those it is known that what they were given is wrong, and they are left out.
 """
 
 import argparse
@@ -76,15 +77,16 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     issues = pl.read_csv(result.folder / "issues.csv", schema=COLUMNS)
     rankings = rank(out_of_fold, issues, arguments.seed)
     is_planted = out_of_fold["item_id"].is_in(truth["item_id"].to_list()).to_numpy()
+    known = ~out_of_fold["item_id"].is_in(_list_relabelled(arguments.workspace)).to_numpy()
     figures = {
         "way": arguments.way,
         "with_names": arguments.with_names,
         "seed": arguments.seed,
         "items": len(out_of_fold),
-        "planted": int(is_planted.sum()),
+        "planted": int(is_planted[known].sum()),
         "out_of_fold_accuracy": folds.counts["accuracy"],
         "audit_seconds": result.seconds,
-        "rankings": {name: judge(scores, is_planted) for name, scores in rankings.items()},
+        "rankings": {name: judge(scores[known], is_planted[known]) for name, scores in rankings.items()},
         "suggestions_right": _judge_suggestions(issues, truth),
     }
     names = "_with_names" if arguments.with_names else ""
@@ -168,6 +170,14 @@ def _find_confused(origin: Workspace, run_id: str | None) -> dict[str, str]:
     confusion = pl.read_csv(found[0]).filter(pl.col("label") != pl.col("predicted_label"), pl.col("count") > 0)
     most = confusion.sort("count", "predicted_label", descending=[True, False]).unique("label", keep="first")
     return dict(most.select("label", "predicted_label").iter_rows())
+
+
+def _list_relabelled(source: Path) -> list[str]:
+    path = Workspace.at(source).labels / "label_changes.csv"
+    if not path.is_file():
+        return []
+    changes = pl.read_csv(path, infer_schema=False)
+    return changes.filter(pl.col("rule") == "relabel")["item_id"].to_list()
 
 
 def rank(out_of_fold: pl.DataFrame, issues: pl.DataFrame, seed: int) -> dict[str, Any]:

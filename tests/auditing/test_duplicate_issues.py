@@ -43,7 +43,7 @@ def test_an_item_is_told_once_by_the_nearest_kind_of_duplicate() -> None:
     }
     assert found["i2"]["reason"] == "The photograph is the same, pixel for pixel, as that of item i6."
     assert found["i10"]["reason"] == "The photograph is nearly the same as that of items i2 and i6."
-    assert {line["group_id"] for line in found.values()} == {"duplicates-i2"}
+    assert {line["group_id"] for line in found.values()} == {"duplicates-i10"}
     assert {line["changes"] for line in found.values()} == {"{}"}
 
 

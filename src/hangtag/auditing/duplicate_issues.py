@@ -20,7 +20,6 @@ def find_duplicates(subject: Subject) -> pl.DataFrame:
     An item has one of them at most, and none where it is the same product under several ids.
     """
     told = set((number_same_products(subject) >= 0).nonzero()[0].tolist())
-    names = {row: min(group) for group in list_groups(subject.duplicates.groups) for row in group}
     tables = []
     for code, numbers in (
         (DUPLICATE_PIXELS, subject.duplicates.pixels),
@@ -36,7 +35,7 @@ def find_duplicates(subject: Subject) -> pl.DataFrame:
                             "item_id": subject.item_ids[row],
                             "score": SCORES[code],
                             "reason": REASONS[code].format(others=say_items(others)),
-                            "group_id": f"duplicates-{subject.item_ids[names[row]]}",
+                            "group_id": subject.group_ids[row],
                         }
                     )
             told.update(members)

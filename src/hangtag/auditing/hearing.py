@@ -56,6 +56,7 @@ class Verdicts:
         places: Which of the n items, int64 (k,).
         suggested: The class index that they speak for, int64 (k,).
         scores: How likely the given label is wrong, float64 (k,), 0 to 1.
+        confident: Whether confident learning doubts it, bool (k,), or another class is merely likelier.
         codes: What speaks, a code of `issues` each.
     """
 
@@ -63,38 +64,52 @@ class Verdicts:
     places: Indices
     suggested: Indices
     scores: npt.NDArray[np.float64]
+    confident: Mask
     codes: npt.NDArray[np.str_]
 
 
-def hear(level: str, given: Indices, testimony: Testimony, min_class_items: int = MIN_CLASS_ITEMS) -> Verdicts:
-    """Find the given labels of one level that confident learning doubts, once all witnesses are heard.
+def hear(
+    level: str,
+    given: Indices,
+    testimony: Testimony,
+    min_class_items: int = MIN_CLASS_ITEMS,
+    *,
+    is_primary: bool = False,
+) -> Verdicts:
+    """Find the given labels of one level that the witnesses doubt, once all of them are heard.
 
     A witness doubts a label where `prune_by_noise_rate` or the confident joint finds it among all items that the
     witness spoke of. A doubt that the other witness dispels (together they find the given label likeliest) is
-    dropped. The score is 1 - p(given), by both witnesses where there are two, times the share of given labels that
-    they agree with on this level: where they often err, or categories are a matter of taste, a doubt counts less.
+    dropped. On the primary level the labels are told too that are merely not the likeliest.
+
+    The score is 1 - p(given), by both witnesses where there are two. On other levels than the primary one it is that
+    times the share of given labels that the witnesses agree with: where they often err, or categories are a matter of
+    taste, a doubt counts less.
 
     Args:
         level: The level.
         given: The given class index of each item, int64 (n,), `NO_VALUE` where there is none.
         testimony: What the witnesses say of the same items.
         min_class_items: Given classes that fewer items have are not judged.
+        is_primary: Whether it is the level that the network was trained for.
     """
     counts = np.bincount(given[given != NO_VALUE], minlength=testimony.photograph.shape[1])
     judged = (given != NO_VALUE) & (counts[given] >= min_class_items)
+    told = judged & (testimony.has_photograph | testimony.has_name)
     by_photograph = _doubt(given, testimony.photograph, judged & testimony.has_photograph)
     by_name = _doubt(given, testimony.name, judged & testimony.has_name)
     together = testimony.join()
     likeliest = together.argmax(axis=1)
-    places = np.flatnonzero((by_photograph | by_name) & (likeliest != given))
-    told = judged & (testimony.has_photograph | testimony.has_name)
+    doubted = by_photograph | by_name
+    places = np.flatnonzero((told if is_primary else doubted) & (likeliest != given))
     agreement = float((likeliest == given)[told].mean()) if told.any() else 0.0
     suggested = likeliest[places].astype(np.int64)
     return Verdicts(
         level,
         places,
         suggested,
-        (1 - together[places, given[places]].astype(np.float64)) * agreement,
+        (1 - together[places, given[places]].astype(np.float64)) * (1.0 if is_primary else agreement),
+        doubted[places],
         _name_codes(testimony, places, suggested, by_photograph),
     )
 

@@ -51,7 +51,6 @@ def _describe(
     ranked = sorted(counts, key=lambda each: (-counts[each], [part or "" for part in each]))
     winner = ranked[0] if counts[ranked[0]] - counts[ranked[1]] > 1e-9 else None
     pixels = subject.duplicates.pixels
-    ids = [subject.item_ids[row] for row in own]
     for row, found in own.items():
         if found == winner or not any(_disagree([found, other]) for other in own.values()):
             continue
@@ -75,7 +74,7 @@ def _describe(
             f"given {found[columns.index(column)] or 'nothing'}{DEFENDED if is_defended else ''}.",
             "column": column,
             "changes": changes,
-            "group_id": f"duplicates-{ids[0]}",
+            "group_id": subject.group_ids[row],
         }
 
 

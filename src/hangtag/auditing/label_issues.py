@@ -11,6 +11,7 @@ import polars as pl
 from hangtag.auditing.hearing import Testimony, Verdicts, hear
 from hangtag.auditing.issues import (
     ERROR,
+    INFO,
     NAME_AGAINST_LABEL,
     PHOTOGRAPH_AND_NAME,
     WARNING,
@@ -62,9 +63,10 @@ class _Case:
 def find_label_issues(subject: Subject) -> pl.DataFrame:
     """Give the issues of the codes `wrong_label`, `name_against_label` and `photograph_and_name_against_label`.
 
-    Every level is heard by itself. Of the levels on which an item's label is doubted, the surest decides; the
-    product is suggested that the witnesses find likeliest among those with the suggested class there, so that the
-    changed levels never contradict each other. Attributes are heard where photographs tell them well enough.
+    Every level is heard by itself. Where an item is doubted on the primary level that decides, else the surest of
+    the others: held against the others by planted errors, it ranks best (docs/experiments.md). The product is
+    suggested that the witnesses find likeliest among those with the suggested class there, so that the changed levels
+    never contradict each other. Attributes are heard where photographs tell them well enough.
 
     Raises:
         NotApplicableError: There is no witness.
@@ -72,7 +74,7 @@ def find_label_issues(subject: Subject) -> pl.DataFrame:
     if subject.photographs is None and subject.names is None:
         raise NotApplicableError("Neither photographs nor names have a say.")
     case = _gather(subject)
-    lines = list(_describe_all(subject, case, _choose_surest(case)))
+    lines = list(_describe_all(subject, case, _choose_level(case)))
     found = [_split_codes(lines)]
     if subject.photographs is not None:
         found += [_find_attribute_issues(subject, subject.photographs, column) for column in subject.attributes]
@@ -99,26 +101,40 @@ def _gather(subject: Subject) -> _Case:
 
 @dataclass(frozen=True)
 class _Doubts:
-    """The doubted items, k of them: their places in the case, the deciding level of each, and its place there."""
+    """The doubted items, k of them.
+
+    Attributes:
+        places: Their places in the case, int64 (k,).
+        verdicts: What was found on every level.
+        levels: The deciding level of each, as its place in `verdicts`, int64 (k,).
+        entries: The item's place in that level's verdicts, int64 (k,).
+        confident: Whether confident learning doubts the item on any level, bool (k,).
+    """
 
     places: Indices
     verdicts: list[Verdicts]
     levels: Indices
     entries: Indices
+    confident: npt.NDArray[np.bool_]
 
 
-def _choose_surest(case: _Case) -> _Doubts:
-    """Hear every level, and give for each doubted item the level that is surest."""
-    verdicts = [hear(level, *case.of_level(level), case.min_class_items) for level in case.outputs.levels]
+def _choose_level(case: _Case) -> _Doubts:
+    """Hear every level, and give the deciding one for each doubted item: the primary one, else the surest."""
+    primary = case.outputs.primary
+    verdicts = [
+        hear(level, *case.of_level(level), case.min_class_items, is_primary=level == primary)
+        for level in case.outputs.levels
+    ]
     places = np.concatenate([each.places for each in verdicts])
     levels = np.concatenate([np.full(len(each.places), number) for number, each in enumerate(verdicts)])
     entries = np.concatenate([np.arange(len(each.places)) for each in verdicts])
-    scores = np.concatenate([each.scores for each in verdicts])
-    order = np.lexsort((-scores, places))
+    ranks = np.concatenate([each.scores + 2 * (each.level == primary) for each in verdicts])
+    order = np.lexsort((-ranks, places))
     first = np.ones(len(order), bool)
     first[1:] = places[order][1:] != places[order][:-1]
     kept = order[first]
-    return _Doubts(places[kept], verdicts, levels[kept], entries[kept])
+    sure = [each.places[each.confident] for each in verdicts]
+    return _Doubts(places[kept], verdicts, levels[kept], entries[kept], np.isin(places[kept], np.concatenate(sure)))
 
 
 def _describe_all(subject: Subject, case: _Case, doubts: _Doubts) -> Iterator[dict[str, Any]]:
@@ -139,6 +155,7 @@ def _describe_all(subject: Subject, case: _Case, doubts: _Doubts) -> Iterator[di
         line = {
             "item_id": subject.item_ids[rows[number]],
             "code": str(verdict.codes[entry]),
+            "severity": SEVERITIES[str(verdict.codes[entry])] if doubts.confident[number] else INFO,
             "given_label": given,
             "suggested_label": changes[column],
             "score": float(verdict.scores[entry]),

@@ -20,14 +20,14 @@ def find_same_products(subject: Subject) -> pl.DataFrame:
     lines = []
     for members in list_groups(numbers):
         ids = [subject.item_ids[row] for row in members]
-        for item_id in ids:
-            others = say_items([each for each in ids if each != item_id])
+        for row in members:
+            others = say_items([each for each in ids if each != subject.item_ids[row]])
             lines.append(
                 {
-                    "item_id": item_id,
+                    "item_id": subject.item_ids[row],
                     "score": SCORE,
                     "reason": f"The same photograph, name and category as {others}.",
-                    "group_id": f"duplicates-{ids[0]}",
+                    "group_id": subject.group_ids[row],
                 }
             )
     return build_issues(lines, SAME_PRODUCT, INFO)

@@ -72,6 +72,12 @@ class Subject:
         )
 
     @cached_property
+    def group_ids(self) -> list[str]:
+        """What issues of each item's group of duplicates are called, after its first item in alphabetical order."""
+        table = pl.DataFrame({"item_id": self.items["item_id"], "group": self.duplicates.groups})
+        return table.select("duplicates-" + pl.col("item_id").min().over("group")).to_series().to_list()
+
+    @cached_property
     def item_ids(self) -> list[str]:
         """The ids of all items."""
         return self.items["item_id"].to_list()

@@ -60,7 +60,7 @@ class Outputs:
 
     @cached_property
     def _members(self) -> dict[str, tuple[Indices, Indices, Indices]]:
-        """For each level: products with a value, in the order of their classes; where each class begins; which it is."""
+        """For each level: its products in the order of their classes, where each class begins, and which it is."""
         found = {}
         for level, classes in self._classes.items():
             order = np.argsort(classes, kind="stable")
