@@ -25,7 +25,7 @@ from hangtag.training.train import train
 from hangtag.workspace import Workspace
 
 CONFIG = TrainConfig(
-    architecture="residual-small", epochs=10, batch_size=16, start_scale=1.0, shift=1, average=0.8, precision="float32"
+    architecture="residual-tiny", epochs=10, batch_size=16, start_scale=1.0, shift=1, average=0.8, precision="float32"
 )
 SCHEMA = CatalogSchema(
     table="styles.csv",
