@@ -99,20 +99,18 @@ function show(entry, result) {
   if (result.is_sure) verdict.textContent = `${result.label} · ${percent(result.confidence)}`;
   else if (!result.is_familiar) verdict.textContent = "not sure: unlike a catalogue photograph";
   else verdict.textContent = "not sure";
-  const levels = Object.values(result.levels).filter((value) => value);
+  // The label stands above already.
+  const levels = Object.entries(result.levels).filter(([level, value]) => value && level !== "label").map(([, value]) => value);
   card.querySelector(".levels").textContent = levels.join(" › ");
   const list = card.querySelector(".alternatives");
-  for (const { label, confidence } of result.alternatives.slice(0, 3)) {
+  for (const { label, confidence } of result.alternatives.slice(0, 3).filter(({ confidence }, place) => !place || confidence >= 0.005)) {
     const line = document.createElement("li");
-    const meter = document.createElement("meter");
-    meter.max = 1;
-    meter.value = confidence;
-    meter.setAttribute("aria-hidden", "true");
+    line.style.setProperty("--share", confidence);
     const name = document.createElement("span");
     name.textContent = label;
     const number = document.createElement("span");
     number.textContent = percent(confidence);
-    line.append(meter, name, number);
+    line.append(name, number);
     list.append(line);
   }
   const attributes = Object.values(result.attributes).map(({ value }) => value);
