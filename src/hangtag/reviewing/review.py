@@ -61,6 +61,8 @@ def review(
                 app,
                 host=config.host,
                 port=config.port,
+                # Uvicorn would close the handlers that other libraries have, and the streams that these write to.
+                log_config=None,
                 log_level="warning",
                 access_log=False,
                 server_header=False,
