@@ -56,9 +56,7 @@ def test_a_ranking_is_judged_by_precision_recall_and_their_mean(benchmark: Any) 
     assert found == {"precision": 0.5, "recall": 1.0, "average_precision": round((1 + 2 / 3) / 2, 4)}
 
 
-def test_the_whole_of_it_finds_what_it_planted(
-    benchmark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_whole_of_it_finds_what_it_planted(benchmark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = write_audited(tmp_path / "w", make_items())
 
     def fold(place: Workspace, *_: Any, **named: Any) -> StageResult:
