@@ -139,7 +139,7 @@ def test_a_label_that_is_merely_not_the_likeliest_is_told_for_information_at_the
     items = make_items(type={2: "Tees"})
     witness = make_witness(items)
     # Above half, but below what shirts come to: confident learning counts it as nothing.
-    witness.products[7] = (0.0, 0.0, 0.6, 0.4)
+    witness.products[7] = (0.0, 0.0, 0.8, 0.2)
     found = find(make_subject(items, photographs=witness))
     assert {key: line["severity"] for key, line in found.items()} == {"i2 type": "warning", "i7 type": "info"}
     assert found["i7 type"]["score"] < found["i2 type"]["score"]
@@ -152,8 +152,8 @@ def test_on_other_levels_a_doubt_counts_as_much_as_the_witness_is_right_there() 
     items = make_items(type=lost)
     sees = dict.fromkeys(sandals[9:], SHOES) | {sandals[0]: SHIRTS}
     [line] = find(make_subject(items, photographs=make_witness(items, sees=sees))).values()
-    # p(Footwear) is 2/30, and 99 of 100 items are seen as they are given.
-    assert line["score"] == pytest.approx((1 - 2 / 30) * 0.99, abs=1e-4)
+    # p(Footwear) is 2/30; 99 of 100 items are seen as they are given.
+    assert line["score"] == pytest.approx((1 - 2 / 30) * 0.99**3, abs=1e-4)
 
 
 def test_without_any_witness_nothing_can_be_said() -> None:

@@ -12,6 +12,8 @@ from hangtag.models.outputs import NO_VALUE, Indices, Probs
 
 # What is spread over all classes before two witnesses are multiplied: neither is ever quite sure.
 DOUBT = 1e-3
+# So much less a doubt counts on a level where witnesses err more: .87 right makes .66, .99 right .97.
+STRICTNESS = 3
 Mask = npt.NDArray[np.bool_]
 
 
@@ -32,6 +34,16 @@ class Testimony:
     name: Probs
     has_name: Mask
     names_in_photograph: bool = False
+
+    def of(self, places: Indices) -> "Testimony":
+        """Give what is said of some of the items."""
+        return Testimony(
+            self.photograph[places],
+            self.has_photograph[places],
+            self.name[places],
+            self.has_name[places],
+            self.names_in_photograph,
+        )
 
     def join(self) -> Probs:
         """Give one set of probabilities, float32 (n, classes): the product of both witnesses where there are two.
@@ -74,24 +86,24 @@ def hear(
     testimony: Testimony,
     min_class_items: int = MIN_CLASS_ITEMS,
     *,
-    is_primary: bool = False,
+    primary_from: float | None = None,
 ) -> Verdicts:
     """Find the given labels of one level that the witnesses doubt, once all of them are heard.
 
     A witness doubts a label where `prune_by_noise_rate` or the confident joint finds it among all items that the
     witness spoke of. A doubt that the other witness dispels (together they find the given label likeliest) is
-    dropped. On the primary level the labels are told too that are merely not the likeliest.
+    dropped. On the primary level all labels are told whose score is high enough, and which of them are so doubted.
 
     The score is 1 - p(given), by both witnesses where there are two. On other levels than the primary one it is that
-    times the share of given labels that the witnesses agree with: where they often err, or categories are a matter of
-    taste, a doubt counts less.
+    times the share of given labels that the witnesses agree with, to the power of `STRICTNESS`: where they often err,
+    or categories are a matter of taste, a doubt counts less.
 
     Args:
         level: The level.
         given: The given class index of each item, int64 (n,), `NO_VALUE` where there is none.
         testimony: What the witnesses say of the same items.
         min_class_items: Given classes that fewer items have are not judged.
-        is_primary: Whether it is the level that the network was trained for.
+        primary_from: The least score of the primary level; None for any other level.
     """
     counts = np.bincount(given[given != NO_VALUE], minlength=testimony.photograph.shape[1])
     judged = (given != NO_VALUE) & (counts[given] >= min_class_items)
@@ -100,18 +112,18 @@ def hear(
     by_name = _doubt(given, testimony.name, judged & testimony.has_name)
     together = testimony.join()
     likeliest = together.argmax(axis=1)
-    doubted = by_photograph | by_name
-    places = np.flatnonzero((told if is_primary else doubted) & (likeliest != given))
-    agreement = float((likeliest == given)[told].mean()) if told.any() else 0.0
-    suggested = likeliest[places].astype(np.int64)
-    return Verdicts(
-        level,
-        places,
-        suggested,
-        (1 - together[places, given[places]].astype(np.float64)) * (1.0 if is_primary else agreement),
-        doubted[places],
-        _name_codes(testimony, places, suggested, by_photograph),
-    )
+    doubted = (by_photograph | by_name) & (likeliest != given)
+    against = 1 - together[np.arange(len(given)), given].astype(np.float64)
+    if primary_from is None:
+        places = np.flatnonzero(doubted)
+        against *= float((likeliest == given)[told].mean() if told.any() else 0) ** STRICTNESS
+    else:
+        places = np.flatnonzero(told & (against >= primary_from))
+    others = together[places]
+    others[np.arange(len(places)), given[places]] = -1
+    suggested = others.argmax(axis=1).astype(np.int64)
+    codes = _name_codes(testimony, places, suggested, by_photograph)
+    return Verdicts(level, places, suggested, against[places], doubted[places], codes)
 
 
 def _doubt(given: Indices, probs: Probs, asked: Mask) -> Mask:
@@ -127,5 +139,6 @@ def _doubt(given: Indices, probs: Probs, asked: Mask) -> Mask:
 def _name_codes(testimony: Testimony, places: Indices, suggested: Indices, by_photograph: Mask) -> npt.NDArray[np.str_]:
     sees = testimony.has_photograph[places] & (testimony.photograph[places].argmax(axis=1) == suggested)
     reads = testimony.has_name[places] & (testimony.name[places].argmax(axis=1) == suggested)
-    alone = np.where(by_photograph[places] | sees, WRONG_LABEL, NAME_AGAINST_LABEL)
+    says_more = by_photograph[places] | sees | (testimony.has_photograph[places] & ~reads)
+    alone = np.where(says_more, WRONG_LABEL, NAME_AGAINST_LABEL)
     return np.asarray(np.where(sees & reads, PHOTOGRAPH_AND_NAME, alone))

@@ -20,7 +20,7 @@ from hangtag.auditing.issues import (
     build_issues,
     say_probability,
 )
-from hangtag.auditing.lookalikes import compute_features, find_lookalikes
+from hangtag.auditing.lookalikes import compute_features, find_lookalikes, weigh_lookalikes
 from hangtag.auditing.subject import Subject
 from hangtag.auditing.witness import Witness
 from hangtag.models.outputs import NO_VALUE, Indices, Outputs, Probs
@@ -30,6 +30,8 @@ SEVERITIES = {PHOTOGRAPH_AND_NAME: ERROR, WRONG_LABEL: WARNING, NAME_AGAINST_LAB
 LIKELY = 0.5
 # A witness that gives the suggested class less than this does not speak for it.
 HEARD = 0.25
+# What no witness gives any probability is still not impossible.
+TINY = 1e-4
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def find_label_issues(subject: Subject) -> pl.DataFrame:
     if subject.photographs is None and subject.names is None:
         raise NotApplicableError("Neither photographs nor names have a say.")
     case = _gather(subject)
-    lines = list(_describe_all(subject, case, _choose_level(case)))
+    lines = list(_describe_all(subject, case, _choose_level(case, subject.config.min_score)))
     found = [_split_codes(lines)]
     if subject.photographs is not None:
         found += [_find_attribute_issues(subject, subject.photographs, column) for column in subject.attributes]
@@ -118,11 +120,11 @@ class _Doubts:
     confident: npt.NDArray[np.bool_]
 
 
-def _choose_level(case: _Case) -> _Doubts:
+def _choose_level(case: _Case, min_score: float) -> _Doubts:
     """Hear every level, and give the deciding one for each doubted item: the primary one, else the surest."""
     primary = case.outputs.primary
     verdicts = [
-        hear(level, *case.of_level(level), case.min_class_items, is_primary=level == primary)
+        hear(level, *case.of_level(level), case.min_class_items, primary_from=min_score if level == primary else None)
         for level in case.outputs.levels
     ]
     places = np.concatenate([each.places for each in verdicts])
@@ -147,6 +149,7 @@ def _describe_all(subject: Subject, case: _Case, doubts: _Doubts) -> Iterator[di
     lookalikes = find_lookalikes(compute_features(subject.small), rows[kept])
     heard = {level: case.of_level(level)[1] for level in subject.levels if level in case.outputs.levels}
     together = {level: said.join() for level, said in heard.items()}
+    scores = _hear_lookalikes(subject, case, doubts, kept, lookalikes)
     for near, number in zip(lookalikes, kept.tolist(), strict=True):
         verdict, entry = doubts.verdicts[doubts.levels[number]], int(doubts.entries[number])
         changes = _list_changes(case.outputs, int(products[number]), values, int(rows[number]))
@@ -158,7 +161,7 @@ def _describe_all(subject: Subject, case: _Case, doubts: _Doubts) -> Iterator[di
             "severity": SEVERITIES[str(verdict.codes[entry])] if doubts.confident[number] else INFO,
             "given_label": given,
             "suggested_label": changes[column],
-            "score": float(verdict.scores[entry]),
+            "score": float(scores[number]),
             "column": column,
             "changes": changes,
         }
@@ -170,18 +173,29 @@ def _describe_all(subject: Subject, case: _Case, doubts: _Doubts) -> Iterator[di
         yield line | {"reason": write_reason(quotes, given)}
 
 
+def _hear_lookalikes(
+    subject: Subject, case: _Case, doubts: _Doubts, kept: Indices, lookalikes: Indices
+) -> npt.NDArray[np.float64]:
+    """Give the scores of the doubted items, float64 (k,): on the primary level look-alikes have a say in them too."""
+    pairs = zip(doubts.levels.tolist(), doubts.entries.tolist(), strict=True)
+    scores = np.array([doubts.verdicts[level].scores[entry] for level, entry in pairs])
+    given, said = case.of_level(case.outputs.primary)
+    everyone = np.full(len(subject.items), NO_VALUE, np.int64)
+    everyone[case.rows] = given
+    primary = list(case.outputs.levels).index(case.outputs.primary)
+    chosen = (doubts.levels[kept] == primary) & said.has_photograph[doubts.places[kept]]
+    places = doubts.places[kept][chosen]
+    probs = said.of(places).join() + TINY
+    probs *= weigh_lookalikes(everyone[lookalikes[chosen]], probs.shape[1])
+    own = probs[np.arange(len(places)), given[places]] / probs.sum(axis=1)
+    scores[kept[chosen]] = 1 - own.astype(np.float64)
+    return scores
+
+
 def _choose_products(subject: Subject, case: _Case, doubts: _Doubts) -> Indices:
     """Give the product to suggest for each doubted item, int64 (k,); `NO_VALUE` where none would change a column."""
     chosen = np.full(len(doubts.places), NO_VALUE, np.int64)
-    said = case.testimony
-    own = Testimony(
-        said.photograph[doubts.places],
-        said.has_photograph[doubts.places],
-        said.name[doubts.places],
-        said.has_name[doubts.places],
-        said.names_in_photograph,
-    )
-    probs = own.join()
+    probs = case.testimony.of(doubts.places).join()
     columns = [level for level in subject.levels if level in case.outputs.levels]
     classes = np.stack([case.outputs.list_classes(level) for level in columns], axis=1)
     given = classes[case.given[doubts.places]]
