@@ -118,8 +118,8 @@ class Server(uvicorn.Server):
         """Leave the tests' own alone."""
 
 
-def serve(classifier: Classifier, api_key: str | None = None) -> Iterator[str]:
-    app = build_app(classifier, ServeConfig(wanted_precision=0.9), api_key=api_key)
+def run_in_thread(app: Any) -> Iterator[str]:
+    """Serve an application until the caller goes on; gives its address."""
     server = Server(uvicorn.Config(app, port=0, log_level="warning", ws="none"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -128,6 +128,10 @@ def serve(classifier: Classifier, api_key: str | None = None) -> Iterator[str]:
     yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/"
     server.should_exit = True
     thread.join(20)
+
+
+def serve(classifier: Classifier, api_key: str | None = None) -> Iterator[str]:
+    yield from run_in_thread(build_app(classifier, ServeConfig(wanted_precision=0.9), api_key=api_key))
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,10 @@
 """The review in a real browser: by keyboard alone, by two people at once, on a tablet, in the dark."""
 
 import os
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import uvicorn
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
@@ -19,6 +16,7 @@ from hangtag.reviewing.queue import Queue
 from hangtag.reviewing.review import open_pictures
 from hangtag.reviewing.store import Store, find_standing
 from hangtag.workspace import Workspace
+from serving_fixtures import run_in_thread
 
 pytestmark = pytest.mark.browser
 Browser = webdriver.Chrome
@@ -26,24 +24,10 @@ Browser = webdriver.Chrome
 SHOTS = os.environ.get("REVIEW_SHOTS", "")
 
 
-class Server(uvicorn.Server):
-    """A service in a thread."""
-
-    def install_signal_handlers(self) -> None:
-        """Leave the tests' own alone."""
-
-
 @pytest.fixture
 def address(queue: Queue, store: Store, place: Workspace) -> Iterator[str]:
     app = build_app(queue, store, open_pictures(place, queue.items), token="page-token", host="127.0.0.1")
-    server = Server(uvicorn.Config(app, port=0, log_level="warning", ws="none"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.02)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/"
-    server.should_exit = True
-    thread.join(20)
+    yield from run_in_thread(app)
 
 
 def open_browser() -> Browser:

@@ -19,18 +19,6 @@ SAME_PRODUCT = "same_product"
 UNLIKELY_COMBINATION = "unlikely_combination"
 SPELLING_VARIANT = "spelling_variant"
 BAD_PICTURE = "bad_picture"
-CODES = (
-    PHOTOGRAPH_AND_NAME,
-    WRONG_LABEL,
-    NAME_AGAINST_LABEL,
-    LABEL_CONFLICT,
-    UNLIKELY_COMBINATION,
-    SPELLING_VARIANT,
-    BAD_PICTURE,
-    SAME_PRODUCT,
-    DUPLICATE_PIXELS,
-    DUPLICATE_PHOTOGRAPH,
-)
 # Issues that say that a value of the catalogue is wrong; the others are about pictures, or to be looked at.
 LABEL_CODES = (
     PHOTOGRAPH_AND_NAME,
@@ -40,6 +28,7 @@ LABEL_CODES = (
     UNLIKELY_COMBINATION,
     SPELLING_VARIANT,
 )
+CODES = (*LABEL_CODES, BAD_PICTURE, SAME_PRODUCT, DUPLICATE_PIXELS, DUPLICATE_PHOTOGRAPH)
 # The order of these columns is fixed: other stages and people's own programs read them.
 COLUMNS = {
     "item_id": pl.String,
