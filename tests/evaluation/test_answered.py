@@ -4,12 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from product_runs import BAGS, GIFTS, MEN, OUTPUTS, SHOES, WOMEN, ProductItem, spread, write_products
 
 from hangtag.evaluation.answered import Answered, find_classes, select_items
 from hangtag.inference.predictions import Predictions
 from hangtag.labels.labelled import read_labelled
 from hangtag.models.outputs import NO_VALUE, PRODUCT, Outputs
+from product_runs import BAGS, GIFTS, MEN, OUTPUTS, SHOES, WOMEN, ProductItem, spread, write_products
 
 ITEMS: list[ProductItem] = [
     ("Bags", "train", "Goods", "Men", BAGS, 0.9, BAGS, MEN),

@@ -5,6 +5,13 @@ from typing import Any
 
 import polars as pl
 import pytest
+
+from hangtag.artifacts import read_json
+from hangtag.config import EvaluateConfig
+from hangtag.errors import ModelError, WorkspaceError
+from hangtag.evaluation.evaluate import evaluate
+from hangtag.models.outputs import PRODUCT, Outputs
+from hangtag.workspace import Workspace
 from product_runs import (
     BAGS,
     GIFTS,
@@ -17,13 +24,6 @@ from product_runs import (
     write_product_run,
     write_products,
 )
-
-from hangtag.artifacts import read_json
-from hangtag.config import EvaluateConfig
-from hangtag.errors import ModelError, WorkspaceError
-from hangtag.evaluation.evaluate import evaluate
-from hangtag.models.outputs import PRODUCT, Outputs
-from hangtag.workspace import Workspace
 
 QUICK = EvaluateConfig(bootstrap_samples=100)
 ITEMS: list[ProductItem] = [

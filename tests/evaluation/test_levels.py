@@ -5,6 +5,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+
+from hangtag.evaluation.answered import Answered
+from hangtag.evaluation.levels import count_items, find_kind, judge_column, judge_levels, tabulate_levels
+from hangtag.inference.predictions import Predictions
+from hangtag.labels.labelled import read_labelled
+from hangtag.models.outputs import NO_VALUE, PRODUCT
 from product_runs import (
     BAGS,
     GIFTS,
@@ -17,12 +23,6 @@ from product_runs import (
     spread,
     write_products,
 )
-
-from hangtag.evaluation.answered import Answered
-from hangtag.evaluation.levels import count_items, find_kind, judge_column, judge_levels, tabulate_levels
-from hangtag.inference.predictions import Predictions
-from hangtag.labels.labelled import read_labelled
-from hangtag.models.outputs import NO_VALUE, PRODUCT
 
 COLUMNS = [
     "split",
