@@ -152,8 +152,8 @@ class TrainConfig:
     color_mode: ColorMode = setting("color", "Learn from color or gray pixels.")
     learn_from: tuple[str, ...] = setting(("train",), "The splits to learn from; val too for a model to be shipped.")
     calibrated_by: str = setting("", "The run whose temperatures and thresholds to take, where val is learnt from.")
-    with_names: bool = setting(False, "Read the products' names too, not the photographs alone.")
-    hide_names: float = setting(0.5, "The share of names hidden in training, so that a photograph alone serves too.")
+    with_names: bool = setting(False, "Learn the products' names too; a photograph alone serves as before.")
+    photographs_by: str = setting("", "A run whose network and settings to take; only names are learnt then.")
     epochs: int = setting(8, "Passes over the training items.")
     batch_size: int = setting(64, "Items a step.")
     optimizer: Literal["muon", "adamw", "sgd"] = setting("muon", "Which way steps go.")
@@ -204,6 +204,12 @@ class TrainConfig:
             "Allowed: calibrated_by names a run with the same settings that did not learn from val.",
             {"keep": self.keep, "calibrated_by": self.calibrated_by},
         )
+        require(
+            not self.photographs_by or self.with_names,
+            "photographs_by needs with_names.",
+            "Allowed: photographs_by only where names are learnt.",
+            self.photographs_by,
+        )
         require(0 <= self.seed < 2**32, "seed cannot be used.", "Allowed: 0 to 4294967295.", self.seed)
         require(
             0 < self.learning_rate <= 10,
@@ -217,7 +223,7 @@ class TrainConfig:
         for name in ("start_scale", "end_scale", "end_share"):
             value = getattr(self, name)
             require(0 < value <= 1, f"{name} cannot be used.", "Allowed: above 0, up to 1.", value)
-        for name in ("balance", "hide_names", "weight_decay"):
+        for name in ("balance", "weight_decay"):
             value = getattr(self, name)
             require(0 <= value <= 1, f"{name} cannot be used.", "Allowed: 0 to 1.", value)
         require(

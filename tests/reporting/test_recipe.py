@@ -25,8 +25,8 @@ def test_a_training_that_begins_small_says_so_where_its_network_can() -> None:
 
 
 def test_names_levels_and_attributes_are_told() -> None:
-    settings = {"target": "all", "attribute_weight": 0.1, "with_names": True, "hide_names": 0.5}
+    settings = {"target": "all", "attribute_weight": 0.1, "with_names": True}
     assert describe_recipe(settings, "Class").startswith(
         "Learns all levels and attributes together, an attribute counting 0.1 of the label, "
-        "from photographs and names, 50 % of these hidden at random; "
+        "from photographs and names; "
     )

@@ -1,6 +1,5 @@
 """The order of the photographs and how they are varied are decided by the seed and the epoch, by nothing else."""
 
-import dataclasses
 from typing import Any
 
 import numpy as np
@@ -8,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hangtag.models.words import MAX_WORDS
 from hangtag.training.augment import Augmentation
 from hangtag.training.dataset import ItemDataset
 from hangtag.training.sampling import compute_copies
@@ -20,10 +18,9 @@ FLIP = Augmentation()
 PLAIN = Augmentation(flip=False)
 
 
-def build(items: int = 10, *, with_words: bool = False) -> ItemDataset:
+def build(items: int = 10) -> ItemDataset:
     rows = np.arange(items, dtype=np.int64)[::-1] * 2
-    words = np.repeat(rows[:, None] + 1, MAX_WORDS, axis=1).astype(np.int32) if with_words else None
-    return ItemDataset(IMAGES, rows, {"product": rows % 3, "attribute_0": rows % 5}, words)
+    return ItemDataset(IMAGES, rows, {"product": rows % 3, "attribute_0": rows % 5})
 
 
 def iterate(dataset: ItemDataset, batch_size: int = 4, **more: Any) -> Any:
@@ -41,16 +38,15 @@ def collect(dataset: ItemDataset, **more: Any) -> tuple[list[int], list[bool]]:
 @given(
     items=st.integers(1, 10), batch_size=st.integers(1, 12), seed=st.integers(0, 2**32 - 1), epoch=st.integers(1, 99)
 )
-def test_every_item_comes_once_an_epoch_with_its_own_classes_and_words(
+def test_every_item_comes_once_an_epoch_with_its_own_classes(
     items: int, batch_size: int, seed: int, epoch: int
 ) -> None:
-    dataset = build(items, with_words=True)
+    dataset = build(items)
     batches = list(iterate(dataset, batch_size, seed=seed, epoch=epoch))
     rows = np.concatenate([batch.images[:, 0, 4, 0] for batch in batches]).astype(np.int64)
     assert sorted(rows) == sorted(dataset.rows)
     for head, divisor in (("product", 3), ("attribute_0", 5)):
         np.testing.assert_array_equal(np.concatenate([batch.classes[head] for batch in batches]), rows % divisor)
-    np.testing.assert_array_equal(np.concatenate([batch.words for batch in batches])[:, -1], rows + 1)
     assert [len(batch) for batch in batches][:-1] == [batch_size] * (len(batches) - 1)
 
 
@@ -81,13 +77,12 @@ def test_the_packed_pixels_stay_as_they_are() -> None:
 
 
 def test_photographs_are_shrunk_to_the_size_asked_for() -> None:
-    whole = list(iterate(build(with_words=True)))
-    small = list(iterate(build(with_words=True), image_size=(2, 4)))
+    whole = list(iterate(build()))
+    small = list(iterate(build(), image_size=(2, 4)))
     for before, after in zip(whole, small, strict=True):
         means = before.images.reshape(-1, 2, 4, 4, 2, 3).mean(axis=(2, 4))
         np.testing.assert_allclose(after.images, means, atol=0.5)
         np.testing.assert_array_equal(after.classes["product"], before.classes["product"])
-        np.testing.assert_array_equal(after.words, before.words)
 
 
 def test_copies_decide_how_often_an_item_comes() -> None:
@@ -96,43 +91,3 @@ def test_copies_decide_how_often_an_item_comes() -> None:
     rows, _ = collect(dataset, copies=copies)
     assert len(rows) == len(dataset)
     assert sum(row in dataset.rows[8:] for row in rows) == 5
-
-
-def test_hidden_names_are_zeros_and_the_others_are_whole() -> None:
-    dataset = build(with_words=True)
-
-    def collect_words(share: float) -> Any:
-        return np.concatenate([batch.words for batch in iterate(dataset, hide_words=share)])
-
-    assert not collect_words(1.0).any()
-    assert collect_words(0.0).all()
-    half = collect_words(0.5)
-    is_hidden = ~half.any(axis=1)
-    assert 0 < is_hidden.sum() < len(half)
-    assert half[~is_hidden].all()
-    np.testing.assert_array_equal(half, collect_words(0.5))
-
-
-def test_hidden_names_change_neither_the_order_nor_the_words_of_the_items() -> None:
-    dataset = build(with_words=True)
-    before = np.array(dataset.words)
-    assert collect(dataset, hide_words=1.0) == collect(dataset, hide_words=0.0)
-    np.testing.assert_array_equal(np.array(dataset.words), before)
-
-
-def test_without_names_there_are_no_words() -> None:
-    assert [batch.words for batch in iterate(build(), 10, hide_words=0.5)] == [None]
-
-
-def test_items_are_taken_by_their_places() -> None:
-    dataset = build(with_words=True)
-    taken = dataset.take(np.array([2, 0, 2]))
-    assert len(taken) == 3
-    assert taken.rows.tolist() == [14, 18, 14]
-    assert {head: classes.tolist() for head, classes in taken.classes.items()} == {
-        "product": [2, 0, 2],
-        "attribute_0": [4, 3, 4],
-    }
-    assert taken.words is not None
-    assert taken.words[:, 0].tolist() == [15, 19, 15]
-    assert dataclasses.replace(dataset, words=None).take(np.array([1])).words is None

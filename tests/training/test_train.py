@@ -37,6 +37,7 @@ CONFIG = resolve(
     {"epochs": 3, "batch_size": 4, "precision": "float32", "seed": 1, "optimizer": "muon", "schedule": "cosine"},
     {"weight_decay": 0.01, "label_smoothing": 0.05, "balance": 0.5, "shift": 2, "brightness": 0.1, "average": 0.9},
 )
+TRUST = "product_with_name/trust"
 SPLITS = ("train", "train", "train", "train", "val", "val", "test", None)
 
 
@@ -62,6 +63,19 @@ def make_workspace(
         {}, [place.labels / "labels.parquet"]
     )
     return place
+
+
+def name_items(place: Workspace) -> None:
+    """Give the items of a workspace names that tell their label."""
+    path = place.labels / "labels.parquet"
+    table = pl.read_parquet(path)
+    names = [f"a {'night' if number % 2 == 0 else 'noon'} thing" for number in range(len(table))]
+    write_parquet(path, table.with_columns(title=pl.Series(names)))
+    items = place.prepared / "items.parquet"
+    record = StageRecord("prepare", place.prepared, {}, {})
+    schema = dataclasses.replace(CatalogSchema(), name="title")
+    record.finish({}, [items, place.prepared / "images.npy"], schema=schema.to_json(), taxonomy_text="")
+    StageRecord("clean", place.labels, {"prepared": read_prepared(place).digest}, {}).finish({}, [path])
 
 
 def write_prepared(place: Workspace, items: pl.DataFrame, images: NDArray[np.uint8]) -> None:
@@ -402,3 +416,62 @@ def test_a_calibration_that_is_not_there_is_told_before_the_training(finished: W
     with pytest.raises(WorkspaceError):
         train(finished, config, run_id="other")
     assert not finished.run("other").exists()
+
+
+@pytest.fixture(scope="module")
+def named(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A workspace with names, a run of photographs and one that learnt names beside it; tests read it only."""
+    place = make_workspace(tmp_path_factory.mktemp("named"))
+    name_items(place)
+    train(place, dataclasses.replace(CONFIG, epochs=1), run_id="pixels")
+    train(place, TrainConfig(with_names=True, photographs_by="pixels"), run_id="both")
+    return place
+
+
+def test_names_are_learnt_beside_a_run_whose_network_stays_as_it_is(named: Workspace) -> None:
+    pixels, both = (load_file(named.run(run_id) / "model.safetensors") for run_id in ("pixels", "both"))
+    assert set(both) - set(pixels) == {f"product_with_name/{part}" for part in ("words", "rareness", "bias", "trust")}
+    for path, value in pixels.items():
+        np.testing.assert_array_equal(both[path], value)
+    # All but the two settings that say so are those of the other run.
+    config = resolve(TrainConfig, read_settings(named.run("both") / "config.toml"))
+    assert config == dataclasses.replace(CONFIG, epochs=1, with_names=True, photographs_by="pixels")
+    assert read_history(named, "both").equals(read_history(named, "pixels"))
+
+
+def test_a_name_settles_what_a_photograph_does_not_and_without_one_nothing_changes(named: Workspace) -> None:
+    pixels, both = (Classifier.load(named.run(run_id)) for run_id in ("pixels", "both"))
+    images = read_prepared(named).images[:8]
+    alone = pixels.predict_probs(images)
+    # The temperature is found anew, to three digits or so.
+    np.testing.assert_allclose(both.predict_probs(images), alone, atol=1e-3)
+    found = both.predict_probs(images, ["a night thing", "a noon thing"] * 4)
+    assert [both.class_names[place] for place in found.argmax(axis=1)] == ["dark", "light"] * 4
+    trust = both.description["calibration"]["trust_in_names"]
+    assert trust == {"product": pytest.approx(float(load_file(named.run("both") / "model.safetensors")[TRUST][0]))}
+    assert trust["product"] > 0
+
+
+def test_a_training_with_names_ends_as_one_beside_a_run_of_photographs(named: Workspace) -> None:
+    train(named, dataclasses.replace(CONFIG, epochs=1, with_names=True), run_id="at-once")
+    both, at_once = (load_file(named.run(run_id) / "model.safetensors") for run_id in ("both", "at-once"))
+    assert set(both) == set(at_once)
+    for path, value in both.items():
+        np.testing.assert_array_equal(at_once[path], value)
+
+
+def test_the_run_to_take_the_network_from_has_to_fit(named: Workspace, tmp_path: Path) -> None:
+    beside = TrainConfig(with_names=True, photographs_by="both")
+    with pytest.raises(WorkspaceError, match="reads names already"):
+        train(named, beside)
+    with pytest.raises(WorkspaceError, match="no such finished run"):
+        train(named, dataclasses.replace(beside, photographs_by="nowhere"))
+    with pytest.raises(SettingsError, match="photographs_by needs with_names"):
+        TrainConfig(photographs_by="pixels")
+    copy = Workspace.at(shutil.copytree(named.root, tmp_path / "w"))
+    table = pl.read_parquet(copy.labels / "labels.parquet")
+    write_parquet(copy.labels / "labels.parquet", table.with_columns(label=pl.col("label").reverse()))
+    record = StageRecord("clean", copy.labels, {"prepared": read_prepared(copy).digest}, {})
+    record.finish({}, [copy.labels / "labels.parquet"])
+    with pytest.raises(WorkspaceError, match="learnt other labels"):
+        train(copy, dataclasses.replace(beside, photographs_by="pixels"))

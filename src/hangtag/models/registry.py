@@ -10,9 +10,10 @@ from hangtag.errors import ModelError
 from hangtag.models.backend import import_keras
 from hangtag.models.capstone import build_capstone
 from hangtag.models.ensemble import average_members
+from hangtag.models.late_fusion import hear_name
 from hangtag.models.preprocessing import build_preprocessing
 from hangtag.models.residual import build_residual
-from hangtag.models.words import MAX_WORDS, build_word_features
+from hangtag.models.words import MAX_WORDS
 
 
 @dataclass(frozen=True)
@@ -113,19 +114,11 @@ def build_model(
     keras = import_keras()
     inputs = {"pixels": keras.Input((*(image_size or (None, None)), 3), dtype="uint8", name="pixels")}
     members = ARCHITECTURES[architecture].build(build_preprocessing(inputs["pixels"], color_mode), dtype)
+    outputs = {head: _build_head(members, head, size) for head, size in heads.items()}
     if num_words:
         inputs["words"] = keras.Input((MAX_WORDS,), dtype="int32", name="words")
-        members = _join_words(members, build_word_features(inputs["words"], num_words))
-    outputs = {head: _build_head(members, head, size) for head, size in heads.items()}
+        outputs = {head: hear_name(probs, inputs["words"], num_words, head) for head, probs in outputs.items()}
     return keras.Model(inputs, outputs, name=architecture)
-
-
-def _join_words(members: Sequence[Any], word_features: Any) -> list[Any]:
-    join = import_keras().layers.Concatenate
-    return [
-        join(name="_".join(["pixels_and_words", *_number(place, members)]), dtype="float32")([features, word_features])
-        for place, features in enumerate(members, start=1)
-    ]
 
 
 def _build_head(members: Sequence[Any], head: str, size: int) -> Any:

@@ -153,7 +153,7 @@ def load_saved(folder: Path) -> SavedModel:
     if "weights" not in described.content:
         raise ModelError("The model has no network.", hint="Export or copy the model again.", received=str(folder))
     description, outputs, vocabulary = described.content, described.outputs, described.vocabulary
-    weights = _load_weights(folder, description["weights"]["sha256"])
+    weights = load_weights(folder, description["weights"]["sha256"])
     model = build_model(
         description["architecture"],
         image_size=described.network_size,
@@ -166,7 +166,12 @@ def load_saved(folder: Path) -> SavedModel:
     return SavedModel(model, outputs, vocabulary, described.image_size, described.network_size, description)
 
 
-def _load_weights(folder: Path, sha256: str) -> Weights:
+def load_weights(folder: Path, sha256: str) -> Weights:
+    """Give the weights of the model in a folder, whose hash its description holds.
+
+    Raises:
+        ModelError: They are missing, damaged, or others.
+    """
     path = folder / WEIGHTS
     if not path.is_file():
         raise ModelError("The model has no weights.", allowed=f"Wanted: {WEIGHTS}.", received=str(folder))

@@ -1,20 +1,16 @@
-"""The words of product names: a vocabulary, its numbers, and the layers that read them."""
+"""The words of product names: a vocabulary, and its numbers."""
 
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from hangtag.models.backend import import_keras
-
 # Longer names are cut: of the real catalogue's, none in a thousand is longer.
 MAX_WORDS = 24
-WIDTH = 256
 # Single letters count: the T of "T-shirt".
 WORD = re.compile(r"\w+")
 Words = npt.NDArray[np.int32]
@@ -41,35 +37,17 @@ class Vocabulary:
         return {word: place for place, word in enumerate(self.words, start=1)}
 
     def encode(self, names: Sequence[str | None]) -> Words:
-        """Give each name's known words as numbers, int32 (n, MAX_WORDS), filled up with 0.
+        """Give each name's known words, each once, as numbers, int32 (n, MAX_WORDS), filled up with 0.
 
         A name that is None, empty, or without a known word gives zeros alone: the photograph then speaks alone.
         """
         words = np.zeros((len(names), MAX_WORDS), np.int32)
         for row, name in enumerate(names):
-            known = [place for word in _split(name or "") if (place := self._places.get(word))][:MAX_WORDS]
+            found = dict.fromkeys(_split(name or ""))
+            known = [place for word in found if (place := self._places.get(word))][:MAX_WORDS]
             words[row, : len(known)] = known
         return words
 
 
 def _split(name: str) -> list[str]:
     return WORD.findall(name.lower())
-
-
-def build_word_features(words: Any, num_words: int) -> Any:
-    """Read a name as the mean of its words' vectors, zero where there is none.
-
-    Source: Joulin et al., *Bag of Tricks for Efficient Text Classification*, 2017.
-
-    Args:
-        words: A Keras tensor (n, MAX_WORDS) of word numbers, 0 for none.
-        num_words: The size of the vocabulary.
-
-    Returns:
-        (n, WIDTH).
-    """
-    keras = import_keras()
-    vectors = keras.layers.Embedding(num_words + 1, WIDTH, name="words_vectors", dtype="float32")(words)
-    is_word = keras.ops.cast(keras.ops.expand_dims(words > 0, -1), "float32")
-    counts = keras.ops.maximum(keras.ops.sum(is_word, axis=1), 1.0)
-    return keras.ops.sum(vectors * is_word, axis=1) / counts

@@ -34,8 +34,7 @@ def _describe_target(settings: Settings, label_name: str) -> list[str]:
     target = settings.get("target", LABEL)
     source = "photographs"
     if settings.get("with_names"):
-        hidden = settings.get("hide_names")
-        source += f" and names, {format_share(hidden, 0)} of these hidden at random" if hidden else " and names"
+        source += " and names"
     if target != ALL:
         return [f"learns {label_name if target == LABEL else target} from {source}"]
     weight = settings.get("attribute_weight")

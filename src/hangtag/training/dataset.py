@@ -20,12 +20,10 @@ class Batch:
     Attributes:
         images: uint8 (n, H, W, 3).
         classes: The class index of each head, int64 (n,).
-        words: Their names' words, (n, MAX_WORDS), or None.
     """
 
     images: Pixels
     classes: dict[str, Indices]
-    words: Words | None
 
     def __len__(self) -> int:
         """Give the number of items."""
@@ -66,7 +64,6 @@ class ItemDataset:
         augmentation: Augmentation,
         copies: npt.NDArray[np.float64],
         image_size: tuple[int, int],
-        hide_words: float = 0.0,
     ) -> Iterator[Batch]:
         """Give batches in an order, and varied in a way, that `seed` and `epoch` alone decide.
 
@@ -79,14 +76,10 @@ class ItemDataset:
             augmentation: How photographs are varied.
             copies: How often each item is wanted, (n,), with a mean of 1.
             image_size: (height, width) that photographs are shrunk to.
-            hide_words: The share of names that is hidden.
         """
         random = np.random.default_rng((seed, epoch))
         order = draw_order(copies, random)
         for start in range(0, len(order), batch_size):
             chosen = self.take(order[start : start + batch_size])
-            words = chosen.words
-            if words is not None:
-                words = np.where(random.random((len(words), 1)) < hide_words, 0, words)
             images = shrink(augmentation.vary(chosen.images[chosen.rows], random), image_size)
-            yield Batch(images, chosen.classes, words)
+            yield Batch(images, chosen.classes)

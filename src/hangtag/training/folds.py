@@ -20,6 +20,7 @@ from hangtag.models.outputs import NO_VALUE, PRODUCT, Outputs
 from hangtag.models.storage import assign_weights
 from hangtag.training.checkpoint import TrainingState, has_checkpoint, remove_checkpoint
 from hangtag.training.learner import Learner
+from hangtag.training.names import TRUST
 from hangtag.training.targets import Targets, build_targets
 from hangtag.training.train import build_dataset, learn_vocabulary, name_run
 from hangtag.workspace import Workspace
@@ -123,6 +124,8 @@ def _run_fold(record: StageRecord, fold: _Fold) -> Path:
             state = learner.resume()
     learner.fit(state)
     assign_weights(learner.model, state.kept_weights)
+    # A fold's own items may not say how far its names are to be trusted.
+    learner.hear_names(state, dict.fromkeys(outputs.heads, TRUST))
     paths = [folder / "out_of_fold.parquet", folder / "history.csv"]
     write_parquet(paths[0], _tabulate(labelled.table[np.flatnonzero(is_left_out)], learner, fold.fold))
     write_csv(paths[1], pl.DataFrame(state.history).select(pl.lit(fold.fold).alias("fold"), pl.all()))

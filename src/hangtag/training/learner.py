@@ -11,9 +11,10 @@ from hangtag.config import TrainConfig
 from hangtag.errors import SettingsError
 from hangtag.models.answers import Answers, iterate_answers, join_answers
 from hangtag.models.backend import import_keras
+from hangtag.models.late_fusion import PARTS
 from hangtag.models.outputs import NO_VALUE, PRODUCT, Indices, Outputs
 from hangtag.models.registry import ARCHITECTURES, build_model, check_architecture
-from hangtag.models.storage import Weights
+from hangtag.models.storage import Weights, assign_weights
 from hangtag.models.words import Vocabulary
 from hangtag.progress import Bar, show_progress
 from hangtag.training.augment import Augmentation
@@ -22,6 +23,7 @@ from hangtag.training.checkpoint import TrainingState, read_checkpoint, write_ch
 from hangtag.training.dataset import ItemDataset
 from hangtag.training.growing import choose_size, scale_size
 from hangtag.training.losses import LEAST_PROBABILITY, build_losses, build_metrics
+from hangtag.training.names import choose_trust, learn_names
 from hangtag.training.optimizer import build_optimizer
 from hangtag.training.precision import choose_precision
 from hangtag.training.prefetch import prefetch
@@ -79,8 +81,10 @@ class Learner:
         """The (height, width) that the network reads in the end."""
         return scale_size(self.image_size, self.config.end_scale)
 
-    def build_model(self, image_size: tuple[int, int] | None) -> Any:
+    def build_model(self, image_size: tuple[int, int] | None, num_words: int = 0) -> Any:
         """Build the network, with fresh weights, for photographs of one size, or of any where None is given.
+
+        It reads names too where `num_words` is the size of a vocabulary.
 
         Raises:
             ModelError: It cannot be built for this.
@@ -91,7 +95,7 @@ class Learner:
             image_size=image_size,
             heads=self.outputs.heads,
             color_mode=self.config.color_mode,
-            num_words=len(self.vocabulary.words) if self.vocabulary else 0,
+            num_words=num_words,
             dtype="mixed_bfloat16" if self.precision == "bfloat16" else "float32",
         )
 
@@ -183,15 +187,11 @@ class Learner:
             augmentation=Augmentation.of(config),
             copies=self.copies,
             image_size=image_size,
-            hide_words=config.hide_names,
         )
         for batch in prefetch(batches):
-            inputs: dict[str, Any] = {"pixels": batch.images}
-            if batch.words is not None:
-                inputs["words"] = batch.words
             targets = encode_targets(batch.classes, heads, config.label_smoothing)
             # Keras gives the figures of this batch alone.
-            figures = self.model.train_on_batch(inputs, targets, return_dict=True)
+            figures = self.model.train_on_batch({"pixels": batch.images}, targets, return_dict=True)
             self.average.note(self.model)
             # It names them after the head where there are several.
             prefix = f"{PRODUCT}_" if len(heads) > 1 else ""
@@ -208,7 +208,7 @@ class Learner:
         A network that has seen small ones alone cannot read larger ones yet.
         """
         answers = []
-        for batch in iterate_answers(self.model, data.images, data.rows, words=data.words, image_size=image_size):
+        for batch in iterate_answers(self.model, data.images, data.rows, image_size=image_size):
             answers.append(batch)
             bar.advance(len(batch[PRODUCT]))
         probs = self.outputs.sum_level(join_answers(answers, self.outputs.heads)[PRODUCT], self.outputs.primary)
@@ -238,6 +238,31 @@ class Learner:
                 batches.append(batch)
                 bar.advance(len(batch[PRODUCT]))
         return join_answers(batches, self.outputs.heads)
+
+    def hear_names(self, state: TrainingState, trust: dict[str, float] | None = None) -> dict[str, float]:
+        """Learn the names too, once the photographs are learnt, and add what came of it to the kept weights.
+
+        Args:
+            state: A finished training; its kept weights are those of the model.
+            trust: How far to trust the names, by head; None finds it on val.
+
+        Returns:
+            The trust in names.
+        """
+        train, val, heads = self.data["train"], self.data["val"], self.outputs.heads
+        if self.vocabulary is None or train.words is None or val.words is None:
+            return {}
+        num_words = len(self.vocabulary.words)
+        learnt = learn_names(train.words, train.classes, heads, num_words, self.config.seed)
+        if trust is None:
+            answers = self.answer(val, f"{self.title}Trusting names")
+            trust = choose_trust(answers, val.words, val.classes, self.outputs, learnt)
+        for head in heads:
+            parts = learnt[head] | {"trust": np.array([trust[head]], np.float32)}
+            state.kept_weights |= {f"{head}_with_name/{part}": parts[part] for part in PARTS}
+        self.model = self.build_model(self.network_size, num_words)
+        assign_weights(self.model, state.kept_weights)
+        return trust
 
     def _reseed_dropout(self, epoch: int) -> None:
         """Start every epoch's dropout from (seed, epoch), as a resumed training must."""

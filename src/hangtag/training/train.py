@@ -1,5 +1,6 @@
 """Stage `train`: a classifier learnt from the labelled photographs, its history and its settings."""
 
+import dataclasses
 import re
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,10 @@ from hangtag.manifest import NAME as MANIFEST
 from hangtag.manifest import StageRecord, StageResult, read_versions
 from hangtag.models.description import read_description
 from hangtag.models.outputs import NO_VALUE, PRODUCT
-from hangtag.models.storage import assign_weights, save_model
+from hangtag.models.storage import assign_weights, load_weights, save_model
 from hangtag.models.temperature import sharpen
 from hangtag.models.words import Vocabulary
-from hangtag.settings import to_toml
+from hangtag.settings import read_settings, resolve, to_toml
 from hangtag.training.calibrate import find_thresholds, fit_temperatures
 from hangtag.training.checkpoint import TrainingState, remove_checkpoint
 from hangtag.training.dataset import ItemDataset
@@ -46,13 +47,16 @@ def train(
         resume: Go on with an unfinished training, with the same data in the same order.
 
     Raises:
-        WorkspaceError: Nothing is cleaned, a split is empty, or there is no fitting training to resume.
+        WorkspaceError: Nothing is cleaned, a split is empty, or there is no fitting training to resume or to take
+            the network from.
         SettingsError: The catalogue lacks the target or the names, or the training diverges.
         ModelError: The architecture does not exist or cannot be built for this catalogue.
         MissingExtraError: Keras is not installed.
     """
     place = Workspace.at(workspace)
     labelled = read_labelled(place)
+    if config.photographs_by:
+        config = _take_settings(place, config.photographs_by)
     run_id = run_id or name_run(config)
     folder = place.run(run_id)
     record = StageRecord("train", folder, {"labels": labelled.digest}, config)
@@ -61,8 +65,11 @@ def train(
     checkpoint = folder / "checkpoint"
     learner = build_learner(labelled, config, checkpoint)
     calibration = _read_calibration(place, config, learner) if config.calibrated_by else None
-    state = learner.resume() if resume else TrainingState()
-    learner.fit(state)
+    if config.photographs_by:
+        state = _take_photographs(place.run(config.photographs_by), labelled.digest)
+    else:
+        state = learner.resume() if resume else TrainingState()
+        learner.fit(state)
     paths = _save(learner, state, folder, labelled, run_id, calibration)
     result = record.finish(_count(learner, state), paths, precision=learner.precision)
     remove_checkpoint(checkpoint)
@@ -145,6 +152,37 @@ def _read_calibration(place: Workspace, config: TrainConfig, learner: Learner) -
     return dict(described.content["calibration"])
 
 
+def _take_settings(place: Workspace, run_id: str) -> TrainConfig:
+    """Give the settings of a run whose network is to read the photographs, for one that learns names beside it.
+
+    Raises:
+        WorkspaceError: There is no such run, or it reads names already.
+    """
+    folder = place.run(run_id)
+    if not (folder / MANIFEST).is_file():
+        raise WorkspaceError("There is no such finished run to take the network from.", received=run_id)
+    config = resolve(TrainConfig, read_settings(folder / "config.toml"))
+    if config.with_names:
+        raise WorkspaceError("This run reads names already.", hint="Name one of photographs alone.", received=run_id)
+    return dataclasses.replace(config, with_names=True, photographs_by=run_id)
+
+
+def _take_photographs(folder: Path, labels_digest: str) -> TrainingState:
+    """Give the finished training of the run in a folder.
+
+    Raises:
+        WorkspaceError: It learnt other labels.
+        ModelError: Its weights are damaged.
+    """
+    described = read_description(folder)
+    if described.content.get("labels_digest") != labels_digest:
+        hint = "Train it again, or clean the catalogue as it was when it was trained."
+        raise WorkspaceError("The run to take the network from learnt other labels.", hint=hint, received=folder.name)
+    history = pl.read_csv(folder / "history.csv").to_dicts()
+    weights = load_weights(folder, described.content["weights"]["sha256"])
+    return TrainingState(history, weights, described.content["metrics"]["epoch"])
+
+
 def _save(
     learner: Learner,
     state: TrainingState,
@@ -155,7 +193,9 @@ def _save(
 ) -> list[Path]:
     config, outputs = learner.config, learner.outputs
     assign_weights(learner.model, state.kept_weights)
-    calibration = _calibrate(learner) if calibration is None else calibration
+    trust = learner.hear_names(state, calibration and calibration.get("trust_in_names"))
+    if calibration is None:
+        calibration = _calibrate(learner) | ({"trust_in_names": trust} if trust else {})
     kept = state.history[state.kept_epoch - 1]
     # From here on the folder is no longer the earlier run's, if there was one; a kill must not leave its manifest.
     (folder / MANIFEST).unlink(missing_ok=True)
@@ -164,7 +204,7 @@ def _save(
     write_text(settings, to_toml(config))
     paths = save_model(
         folder,
-        learner.build_model(learner.network_size),
+        learner.build_model(learner.network_size, len(learner.vocabulary.words) if learner.vocabulary else 0),
         state.kept_weights,
         architecture=config.architecture,
         image_size=learner.image_size,
