@@ -146,6 +146,15 @@ class TrainConfig:
     """Settings of `train`."""
 
     architecture: str = setting("residual", "The network, by its registered name; `hangtag models` lists them.")
+    weights: str = setting(
+        "", "Begin from these weights: a safetensors file, or imagenet for the library's own; empty begins from none."
+    )
+    freeze: bool = setting(
+        False, "Leave the weights begun from as they are, and learn heads alone, on features computed once."
+    )
+    layer_decay: float = setting(
+        1.0, "Smaller steps towards the pixels: each block's are this share of those of the block after it."
+    )
     target: str = setting(
         "all", "What is learnt: all levels and attributes together, label, or a level's or an attribute's column."
     )
@@ -174,7 +183,8 @@ class TrainConfig:
     )
     end_scale: float = setting(
         1.0,
-        "End on photographs with this share of the sides, the size that the network then reads; below 1 is quicker.",
+        "End on photographs with this share of the sides, the size that the network then reads; below 1 is quicker, "
+        "above 1 enlarges them for networks that want larger ones.",
     )
     end_share: float = setting(0.4, "The last share of the epochs, which sees photographs of that size.")
     average: float = setting(0.998, "The share that an average of the weights keeps a step; 0 averages nothing.")
@@ -220,9 +230,15 @@ class TrainConfig:
         for name in ("momentum", "warmup", "label_smoothing", "average", "zoom", "brightness"):
             value = getattr(self, name)
             require(0 <= value < 1, f"{name} cannot be used.", "Allowed: 0 up to below 1.", value)
-        for name in ("start_scale", "end_scale", "end_share"):
+        for name, high in (("start_scale", 4), ("end_scale", 4), ("end_share", 1), ("layer_decay", 1)):
             value = getattr(self, name)
-            require(0 < value <= 1, f"{name} cannot be used.", "Allowed: above 0, up to 1.", value)
+            require(0 < value <= high, f"{name} cannot be used.", f"Allowed: above 0, up to {high}.", value)
+        require(
+            self.weights != "" or not self.freeze,
+            "There is nothing to freeze: the network would begin from no weights.",
+            "Allowed: freeze with weights, a file or imagenet.",
+            {"freeze": self.freeze, "weights": self.weights},
+        )
         for name in ("balance", "weight_decay"):
             value = getattr(self, name)
             require(0 <= value <= 1, f"{name} cannot be used.", "Allowed: 0 to 1.", value)
@@ -416,6 +432,27 @@ PRESETS: dict[str, dict[str, Any]] = {
         "flip_average": False,
     },
     "default": {},
+    "finetune": {
+        "architecture": "efficientnet-lite0",
+        "optimizer": "adamw",
+        "epochs": 8,
+        "learning_rate": 0.001,
+        "layer_decay": 0.9,
+        "start_scale": 1.2,
+        "end_scale": 1.6,
+        "precision": "float32",
+    },
+    "frozen": {
+        "architecture": "efficientnet-lite0",
+        "freeze": True,
+        "optimizer": "adamw",
+        "epochs": 20,
+        "batch_size": 256,
+        "learning_rate": 0.003,
+        "end_scale": 1.6,
+        "average": 0.99,
+        "precision": "float32",
+    },
     "quick": {"architecture": "residual-tiny", "epochs": 5, "end_scale": 0.7, "learning_rate": 0.007},
 }
 # `hangtag demo` has these over the preset capstone. The drawn catalogue is small: smaller steps, for the moving

@@ -14,8 +14,11 @@ Flags = dict[str, inspect.Parameter]
 
 WorkspaceOption = Annotated[Path, typer.Option("--workspace", "-w", help="The folder that all stages share.")]
 PresetOption = Annotated[
-    Literal["capstone", "default", "quick"],
-    typer.Option(help="default does what is best known, quick a smaller network soon, capstone what the report did."),
+    Literal["capstone", "default", "finetune", "frozen", "quick"],
+    typer.Option(
+        help="default does what is best known, quick a smaller network soon, capstone what the report did; finetune "
+        "goes on from --weights that were learnt elsewhere, frozen only learns heads on them."
+    ),
 ]
 FileOption = Annotated[
     Path | None, typer.Option("--config", help="A TOML file of settings, over the preset's; flags are over both.")
@@ -61,6 +64,7 @@ METAVARS = {
     "calibrated_by": "RUN",
     "test_where": "RULE",
     "auto": "PRECISION",
+    "weights": "FILE",
 }
 # A key of the catalogue's description, its flag, and what the flag means.
 DESCRIPTION = (

@@ -30,6 +30,20 @@ def test_a_quick_training_ends_on_smaller_photographs() -> None:
     assert list_sizes(2, 0.9, end_scale=0.5) == [(40, 30)] * 2
 
 
+def test_a_training_may_end_on_enlarged_photographs() -> None:
+    assert list_sizes(5, 1.2, end_scale=1.6) == [(96, 72)] * 2 + [(110, 84)] + [(128, 96)] * 2
+
+
+def test_an_enlarged_photograph_keeps_its_colours_and_its_way_up() -> None:
+    image = np.zeros((1, 4, 6, 3), np.uint8)
+    image[:, :2], image[:, :, :3, 1] = 200, 100
+    larger = shrink(image, (16, 24))
+    assert larger.shape == (1, 16, 24, 3)
+    np.testing.assert_array_equal(larger[0, [0, 0, -1, -1], [0, -1, 0, -1]], image[0, [0, 0, -1, -1], [0, -1, 0, -1]])
+    assert larger.min() >= image.min()
+    assert larger.max() <= image.max()
+
+
 def test_without_a_smaller_start_every_epoch_sees_whole_photographs() -> None:
     assert list_sizes(3, 1.0, (81, 61)) == [(81, 61)] * 3
 

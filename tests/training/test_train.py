@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 from safetensors.numpy import load_file
 
 from hangtag.artifacts import read_json, write_parquet, write_whole
@@ -22,6 +23,7 @@ from hangtag.labels.labelled import read_labelled
 from hangtag.manifest import StageRecord, read_manifest
 from hangtag.models.outputs import PRODUCT
 from hangtag.models.storage import load_saved, read_weights
+from hangtag.serving.export import export
 from hangtag.settings import read_settings, resolve
 from hangtag.training import train as stage
 from hangtag.training.checkpoint import FILE
@@ -316,6 +318,22 @@ def test_a_quick_network_reads_smaller_photographs_and_is_asked_about_whole_ones
     wanted = classifier.model.predict_on_batch({"pixels": shrink(photographs, (12, 8))})
     plain = dataclasses.replace(classifier, description={})
     np.testing.assert_allclose(plain.predict(photographs).answers[PRODUCT], wanted[PRODUCT], atol=1e-6)
+
+
+def test_a_network_reads_enlarged_photographs_from_training_to_the_exported_model(workspace: Workspace) -> None:
+    config = dataclasses.replace(CONFIG, architecture="residual-tiny", start_scale=1.5, end_scale=2.0)
+    train(workspace, config, run_id="enlarged")
+    assert read_history(workspace, "enlarged")["image_size"].to_list() == ["24x18", "32x24", "32x24"]
+    export(workspace, "enlarged", workspace.root / "model")
+    run, exported = (Classifier.load(folder) for folder in (workspace.run("enlarged"), workspace.root / "model"))
+    photographs = np.random.default_rng(0).integers(0, 256, (3, 16, 12, 3), dtype=np.uint8)
+    enlarged = [Image.fromarray(each).resize((24, 32), Image.Resampling.BILINEAR) for each in photographs]
+    larger = np.stack([np.asarray(each) for each in enlarged])
+    wanted = run.model.predict_on_batch({"pixels": larger})[PRODUCT]
+    for classifier in (run, exported):
+        assert (classifier.image_size, classifier.network_size) == ((16, 12), (32, 24))
+        plain = dataclasses.replace(classifier, description={})
+        np.testing.assert_allclose(plain.predict(photographs).answers[PRODUCT], wanted, atol=0.01)
 
 
 def test_the_capstone_has_whole_photographs_alone(workspace: Workspace) -> None:

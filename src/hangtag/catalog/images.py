@@ -59,13 +59,16 @@ def decode_photograph(data: bytes, image_size: tuple[int, int], max_pixels: int)
 
 
 def shrink(images: Pixels, image_size: tuple[int, int]) -> Pixels:
-    """Shrink photographs, uint8 (n, H, W, 3), to (height, width), each new pixel the mean of those it stands for."""
+    """Shrink or enlarge photographs, uint8 (n, H, W, 3), to (height, width).
+
+    In a smaller one each pixel is the mean of those it stands for; in a larger one it lies between its neighbours.
+    """
     height, width = image_size
     if images.shape[1:3] == image_size:
         return images
-    return np.stack(
-        [np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BOX)) for image in images]
-    )
+    is_smaller = height <= images.shape[1] and width <= images.shape[2]
+    way = Image.Resampling.BOX if is_smaller else Image.Resampling.BILINEAR
+    return np.stack([np.asarray(Image.fromarray(image).resize((width, height), way)) for image in images])
 
 
 def _open(data: bytes) -> Image.Image:

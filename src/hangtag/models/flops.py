@@ -53,7 +53,7 @@ def describe_architectures(image_size: tuple[int, int], color_mode: ColorMode) -
 
     Returns:
         A row an architecture: `name`, `parameters`, `flops` (see `count_flops`), `bytes` of its weights in float32
-        without the header of their file (some kB), and `purpose`.
+        without the header of their file (some kB), and `purpose`. Those that need larger photographs are left out.
 
     Raises:
         SettingsError: The image size is too small or too large for the networks to be built.
@@ -62,7 +62,8 @@ def describe_architectures(image_size: tuple[int, int], color_mode: ColorMode) -
     if not all(SMALLEST_SIDE <= side <= LARGEST_SIDE for side in image_size):
         allowed = f"Allowed: HEIGHTxWIDTH, each {SMALLEST_SIDE} to {LARGEST_SIDE}, as in 80x60."
         raise SettingsError("The networks cannot be built for this image size.", allowed=allowed, received=image_size)
-    return [_describe(name, image_size, color_mode) for name in ARCHITECTURES]
+    fitting = [name for name, each in ARCHITECTURES.items() if each.smallest_side <= min(image_size)]
+    return [_describe(name, image_size, color_mode) for name in fitting]
 
 
 def _describe(name: str, image_size: tuple[int, int], color_mode: ColorMode) -> dict[str, Any]:

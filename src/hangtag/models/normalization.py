@@ -40,7 +40,7 @@ def _find_class() -> Any:
     return BatchNormalization
 
 
-def normalize(inputs: Any, *, name: str, dtype: Any = None, momentum: float = 0.99) -> Any:
+def normalize(inputs: Any, *, name: str, dtype: Any = None, momentum: float = 0.99, epsilon: float = 1e-3) -> Any:
     """Normalise each channel over the batch, then scale and shift it.
 
     Args:
@@ -48,5 +48,6 @@ def normalize(inputs: Any, *, name: str, dtype: Any = None, momentum: float = 0.
         name: Of the layer.
         dtype: The policy of the layer.
         momentum: The share that the moving figures, which stand in for the batch's at prediction, keep a step.
+        epsilon: What is added to the variance; weights from elsewhere want the one that they were learnt with.
     """
-    return _find_class()(name=name, dtype=dtype, momentum=momentum)(inputs)
+    return _find_class()(name=name, dtype=dtype, momentum=momentum, epsilon=epsilon)(inputs)

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hangtag.catalog.images import Pixels, shrink
+from hangtag.models.backbone import find_features
 from hangtag.models.backend import import_keras
 from hangtag.models.outputs import PRODUCT
 from hangtag.models.words import MAX_WORDS
@@ -37,7 +38,7 @@ def add_novelty(model: Any, images: Pixels, rows: npt.NDArray[np.int64]) -> Any:
         rows: Those it learnt from, int64 (n,).
     """
     keras = import_keras()
-    features = _find_features(model)
+    features = _join_features(model)
     reader = keras.Model(model.input, {"features": features, PRODUCT: model.output[PRODUCT]})
     center, whitening, means = _measure_spread(reader, images, _spread_out(rows))
     whitened = keras.layers.Dense(whitening.shape[1], name="whitened", dtype="float32")
@@ -77,16 +78,9 @@ def _interpolate(points: int, size: int) -> Matrix:
     return np.asarray(np.maximum(0, 1 - np.abs(places - np.arange(points))))
 
 
-def _find_features(model: Any) -> Any:
-    """Give what the pixels' heads read: the features of all members one behind the other, without those of words."""
-    keras = import_keras()
-    ends = []
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.Dense) and layer.name.partition("_member")[0] == PRODUCT:
-            source = layer.input._keras_history.operation
-            is_joined = isinstance(source, keras.layers.Concatenate)
-            ends.append(source.input[0] if is_joined else layer.input)
-    return ends[0] if len(ends) == 1 else keras.layers.Concatenate(name="features", dtype="float32")(ends)
+def _join_features(model: Any) -> Any:
+    ends = find_features(model)
+    return ends[0] if len(ends) == 1 else import_keras().layers.Concatenate(name="features", dtype="float32")(ends)
 
 
 def _spread_out(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

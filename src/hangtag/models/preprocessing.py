@@ -1,5 +1,6 @@
 """The layers every network starts with, so that training, evaluation and serving cannot differ."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from hangtag.config import ColorMode
@@ -8,6 +9,9 @@ from hangtag.models.backend import import_keras
 # ITU-R 601 luma, as Pillow and Keras make gray from RGB.
 LUMA = (0.299, 0.587, 0.114)
 RESCALE = 1.0 / 255.0
+# Of the channels of ImageNet's photographs, from 0 to 1.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 
 
 def build_preprocessing(inputs: Any, color_mode: ColorMode) -> Any:
@@ -28,3 +32,18 @@ def build_preprocessing(inputs: Any, color_mode: ColorMode) -> Any:
     scaled = keras.layers.Rescaling([weight * RESCALE for weight in LUMA], name="rescale_luma", dtype=dtype)(inputs)
     red, green, blue = (scaled[..., channel : channel + 1] for channel in range(3))
     return keras.layers.Add(name="gray", dtype=dtype)([red, green, blue])
+
+
+def rescale_channels(pixels: Any, scales: Sequence[float], offsets: Sequence[float]) -> Any:
+    """Give pixels the range that weights from elsewhere were learnt with, gray ones in all three channels.
+
+    Args:
+        pixels: A Keras tensor (n, H, W, 3 or 1), 0 to 1.
+        scales: What each channel is multiplied with.
+        offsets: What is added then.
+    """
+    layers = import_keras().layers
+    if pixels.shape[-1] == 1:
+        pixels = layers.Concatenate(name="three_channels", dtype="float32")([pixels] * 3)
+    # In float32 for the reason above.
+    return layers.Rescaling(list(scales), list(offsets), name="rescale_channels", dtype="float32")(pixels)

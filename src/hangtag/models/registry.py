@@ -7,10 +7,14 @@ from typing import Any
 
 from hangtag.config import ColorMode
 from hangtag.errors import ModelError
+from hangtag.models.applications import APPLICATIONS, build_application
+from hangtag.models.applications import SMALLEST_SIDE as SMALLEST_LIBRARY_SIDE
 from hangtag.models.backend import import_keras
 from hangtag.models.capstone import build_capstone
+from hangtag.models.efficientnet_lite import build_efficientnet_lite
 from hangtag.models.ensemble import average_members
 from hangtag.models.late_fusion import hear_name
+from hangtag.models.mobilenet_v2 import build_mobilenet_v2
 from hangtag.models.preprocessing import build_preprocessing
 from hangtag.models.residual import build_residual
 from hangtag.models.words import MAX_WORDS
@@ -25,11 +29,13 @@ class Architecture:
             for each member of an ensemble.
         purpose: What it is for, in a few words, as `hangtag models` shows it.
         takes_any_size: Whether the same weights serve photographs of every size.
+        smallest_side: Of the photographs, in pixels.
     """
 
     build: Callable[..., Any]
     purpose: str
     takes_any_size: bool = True
+    smallest_side: int = 8
 
 
 ARCHITECTURES: dict[str, Architecture] = {
@@ -61,6 +67,18 @@ ARCHITECTURES: dict[str, Architecture] = {
         partial(build_residual, stem=(16,), widths=(32, 64, 128, 192), depths=(1, 1, 1, 1), dropout=0.1),
         "quickest: four narrow blocks",
     ),
+    "efficientnet-lite0": Architecture(build_efficientnet_lite, "to begin from ImageNet: quick, 1280 features"),
+    "efficientnet-lite1": Architecture(partial(build_efficientnet_lite, depth=1.1), "the same, deeper"),
+    "efficientnet-lite2": Architecture(partial(build_efficientnet_lite, width=1.1, depth=1.2), "the same, wider too"),
+    "mobilenet-v2": Architecture(build_mobilenet_v2, "to begin from ImageNet: quickest, 1280 features"),
+    **{
+        name: Architecture(
+            partial(build_application, name=name),
+            "to begin from ImageNet, of Keras",
+            smallest_side=SMALLEST_LIBRARY_SIDE,
+        )
+        for name in APPLICATIONS
+    },
     "capstone": Architecture(build_capstone, "to reproduce the capstone report", takes_any_size=False),
 }
 SMALLEST_SIDE = 8
@@ -104,16 +122,17 @@ def build_model(
         ModelError: There is no such architecture, or it cannot be built for these values.
     """
     check_architecture(architecture)
-    is_fitting = ARCHITECTURES[architecture].takes_any_size if image_size is None else min(image_size) >= SMALLEST_SIDE
+    known = ARCHITECTURES[architecture]
+    is_fitting = known.takes_any_size if image_size is None else min(image_size) >= known.smallest_side
     if not (heads and min(heads.values()) >= 1 and next(iter(heads.values())) >= 2 and is_fitting):
         raise ModelError(
             "No network can be built for this.",
-            allowed=f"Allowed: two classes or more, sides of {SMALLEST_SIDE} pixels or more.",
+            allowed=f"Allowed: two classes or more, sides of {known.smallest_side} pixels or more.",
             received={"classes": dict(heads), "image_size": image_size},
         )
     keras = import_keras()
     inputs = {"pixels": keras.Input((*(image_size or (None, None)), 3), dtype="uint8", name="pixels")}
-    members = ARCHITECTURES[architecture].build(build_preprocessing(inputs["pixels"], color_mode), dtype)
+    members = known.build(build_preprocessing(inputs["pixels"], color_mode), dtype)
     outputs = {head: _build_head(members, head, size) for head, size in heads.items()}
     if num_words:
         inputs["words"] = keras.Input((MAX_WORDS,), dtype="int32", name="words")

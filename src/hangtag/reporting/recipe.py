@@ -1,6 +1,7 @@
 """Say in words how a run was trained, from the settings that it holds."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from hangtag.models.registry import ARCHITECTURES
@@ -21,6 +22,7 @@ def describe_recipe(settings: Settings, label_name: str, precision: str = "") ->
     """
     phrases = [
         *_describe_target(settings, label_name),
+        *_describe_weights(settings),
         *_describe_steps(settings),
         *_describe_items(settings),
         *_describe_end(settings),
@@ -40,6 +42,16 @@ def _describe_target(settings: Settings, label_name: str) -> list[str]:
     weight = settings.get("attribute_weight")
     counts = f", an attribute counting {weight:g} of the label" if weight is not None else ""
     return [f"learns all levels and attributes together{counts}, from {source}"]
+
+
+def _describe_weights(settings: Settings) -> list[str]:
+    weights, decay = str(settings.get("weights", "")), settings.get("layer_decay", 1)
+    if not weights:
+        return []
+    begun = "begun from the library's ImageNet weights" if weights == "imagenet" else f"begun from {Path(weights).name}"
+    if settings.get("freeze"):
+        return [f"{begun}, which stay as they are: the heads alone learn"]
+    return [begun + (f", each block's steps {decay:g} of those of the one after it" if decay < 1 else "")]
 
 
 def _describe_steps(settings: Settings) -> list[str]:
@@ -84,9 +96,13 @@ def _describe_items(settings: Settings) -> list[str]:
 
 
 def _describe_start(settings: Settings) -> list[str]:
-    scale, network = settings.get("start_scale", 1), ARCHITECTURES.get(settings.get("architecture", ""))
-    is_growing = scale < 1 and network is not None and network.takes_any_size
-    return [f"begun on photographs of {format_share(scale, 0)} of the sides"] if is_growing else []
+    start, end = settings.get("start_scale", 1), settings.get("end_scale", 1)
+    network = ARCHITECTURES.get(settings.get("architecture", ""))
+    is_growing = start < end and network is not None and network.takes_any_size and not settings.get("freeze")
+    return [
+        *([f"begun on photographs of {format_share(start, 0)} of the sides"] if is_growing else []),
+        *([f"photographs enlarged to {format_share(end, 0)} of the sides"] if end > 1 else []),
+    ]
 
 
 def _describe_end(settings: Settings) -> list[str]:

@@ -49,6 +49,7 @@ COPIED = (
     "calibration",
     "train_counts",
     "learn_from",
+    "pretrained",
     "metrics",
     "labels_digest",
     "versions",

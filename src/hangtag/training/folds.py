@@ -19,6 +19,7 @@ from hangtag.manifest import StageRecord, StageResult
 from hangtag.models.outputs import NO_VALUE, PRODUCT, Outputs
 from hangtag.models.storage import assign_weights
 from hangtag.training.checkpoint import TrainingState, has_checkpoint, remove_checkpoint
+from hangtag.training.frozen import FrozenLearner
 from hangtag.training.learner import Learner
 from hangtag.training.names import TRUST
 from hangtag.training.targets import Targets, build_targets
@@ -116,7 +117,8 @@ def _run_fold(record: StageRecord, fold: _Fold) -> Path:
     identity = {**record.settings, "labels": labelled.digest}
     title = f"Fold {fold.fold + 1}/{record.settings['folds']} · "
     outputs, checkpoint = fold.targets.outputs, folder / "checkpoint"
-    learner = Learner(data, outputs, config, checkpoint, identity, vocabulary=vocabulary, title=title)
+    kind = FrozenLearner if config.freeze else Learner
+    learner = kind(data, outputs, config, checkpoint, identity, vocabulary=vocabulary, title=title)
     state = TrainingState()
     if has_checkpoint(checkpoint):
         # A training that was begun with other settings or labels is of no use here: it is started anew.

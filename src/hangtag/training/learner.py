@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from hangtag.models.answers import Answers, iterate_answers, join_answers
 from hangtag.models.backend import import_keras
 from hangtag.models.late_fusion import PARTS
 from hangtag.models.outputs import NO_VALUE, PRODUCT, Indices, Outputs
+from hangtag.models.pretrained import load_pretrained
 from hangtag.models.registry import ARCHITECTURES, build_model, check_architecture
-from hangtag.models.storage import Weights, assign_weights
+from hangtag.models.storage import Weights, assign_weights, read_weights
 from hangtag.models.words import Vocabulary
 from hangtag.progress import Bar, show_progress
 from hangtag.training.augment import Augmentation
@@ -27,8 +29,11 @@ from hangtag.training.names import choose_trust, learn_names
 from hangtag.training.optimizer import build_optimizer
 from hangtag.training.precision import choose_precision
 from hangtag.training.prefetch import prefetch
+from hangtag.training.rates import compute_rates
 from hangtag.training.sampling import compute_copies
 from hangtag.training.targets import encode_targets
+
+Inputs = tuple[dict[str, Any], dict[str, Indices]]
 
 
 class Learner:
@@ -66,8 +71,13 @@ class Learner:
         self.copies = compute_copies(data["train"].classes[PRODUCT], config.balance)
         # Only a network without a dense layer over all pixels can begin on small photographs.
         takes_any_size = ARCHITECTURES[config.architecture].takes_any_size
-        self.start_scale = config.start_scale if takes_any_size else config.end_scale
+        self.start_scale = config.start_scale if takes_any_size and not config.freeze else config.end_scale
         self.model = self.build_model(None if self.start_scale < config.end_scale else self.network_size)
+        self.pretrained = {}
+        if config.weights and not config.photographs_by:
+            self.pretrained = load_pretrained(self.model, config.architecture, config.weights)
+        self.identity["pretrained"] = self.pretrained
+        self.trained = self._choose_trained()
         self._compile()
 
     @property
@@ -99,10 +109,16 @@ class Learner:
             dtype="mixed_bfloat16" if self.precision == "bfloat16" else "float32",
         )
 
+    def _choose_trained(self) -> Any:
+        """Give the part of the network that learns, sharing its weights: all of it."""
+        return self.model
+
     def _compile(self) -> None:
         losses, loss_weights = build_losses(self.outputs, self.config)
-        self.model.compile(
-            build_optimizer(self.config, len(self.data["train"])),
+        is_scaled = self.config.layer_decay < 1 and not self.config.freeze
+        rates = compute_rates(self.model, self.config.layer_decay) if is_scaled else None
+        self.trained.compile(
+            build_optimizer(self.config, len(self.data["train"]), rates),
             losses,
             loss_weights=loss_weights,
             metrics={PRODUCT: build_metrics(self.outputs)},
@@ -116,7 +132,7 @@ class Learner:
         Raises:
             WorkspaceError: There is none, it is damaged, or it is of other settings or labels.
         """
-        return read_checkpoint(self.checkpoint, self.model, self.average, self.identity)
+        return read_checkpoint(self.checkpoint, self.trained, self.average, self.identity)
 
     def fit(self, state: TrainingState) -> None:
         """Train what is left of the epochs, saving the state after each.
@@ -138,10 +154,13 @@ class Learner:
             # The network is for photographs of its last size: figures on smaller ones do not count beside theirs.
             if self.config.keep == "last" or is_better or line["image_size"] != kept["image_size"]:
                 state.kept_epoch, state.kept_weights = state.epoch, self._read_judged_weights()
-            write_checkpoint(self.checkpoint, self.model, self.average, state, self.identity)
+            write_checkpoint(self.checkpoint, self.trained, self.average, state, self.identity)
+
+    def _prepare(self) -> None:
+        """Do what has to be done once before the first epoch, as a part of it."""
 
     def _read_judged_weights(self) -> Weights:
-        weights = self.average.read(self.model)
+        weights = read_weights(self.model) | self.average.read(self.trained)
         return {path: value.copy() for path, value in weights.items()}
 
     def _run_epoch(self, epoch: int) -> dict[str, Any]:
@@ -156,6 +175,7 @@ class Learner:
             end_share=self.config.end_share,
         )
         started = time.perf_counter()
+        self._prepare()
         title = f"{self.title}Epoch {epoch}/{self.config.epochs}"
         with show_progress(title, len(data) + len(self.data["val"]), "photographs") as bar:
             loss, accuracy = self._run_steps(epoch, image_size, bar, title)
@@ -163,7 +183,7 @@ class Learner:
             bar.describe(f"{title} · validation")
             val_loss = val_accuracy = math.nan
             if math.isfinite(loss):
-                with self.average.put_in(self.model):
+                with self.average.put_in(self.trained):
                     val_loss, val_accuracy = self._validate(self.data["val"], image_size, bar)
         return {
             "epoch": epoch,
@@ -172,7 +192,7 @@ class Learner:
             "accuracy": accuracy,
             "val_loss": val_loss,
             "val_accuracy": val_accuracy,
-            "learning_rate": float(self.model.optimizer.learning_rate),
+            "learning_rate": float(self.trained.optimizer.learning_rate),
             "seconds": round(time.perf_counter() - started, 3),
             "images_per_second": round(len(data) / seconds, 1),
         }
@@ -180,27 +200,36 @@ class Learner:
     def _run_steps(self, epoch: int, image_size: tuple[int, int], bar: Bar, title: str) -> tuple[float, float]:
         config, heads = self.config, self.outputs.heads
         loss, correct, seen = 0.0, 0.0, 0
-        batches = self.data["train"].iterate_shuffled(
-            config.batch_size,
-            seed=config.seed,
-            epoch=epoch,
-            augmentation=Augmentation.of(config),
-            copies=self.copies,
-            image_size=image_size,
-        )
-        for batch in prefetch(batches):
-            targets = encode_targets(batch.classes, heads, config.label_smoothing)
+        for inputs, classes in prefetch(self._iterate_batches(epoch, image_size)):
+            targets = encode_targets(classes, heads, config.label_smoothing)
+            count = len(classes[PRODUCT])
             # Keras gives the figures of this batch alone.
-            figures = self.model.train_on_batch({"pixels": batch.images}, targets, return_dict=True)
-            self.average.note(self.model)
+            figures = self.trained.train_on_batch(inputs, targets, return_dict=True)
+            self.average.note(self.trained)
             # It names them after the head where there are several.
             prefix = f"{PRODUCT}_" if len(heads) > 1 else ""
-            loss += figures[f"{prefix}cross_entropy"] * len(batch)
-            correct += figures[f"{prefix}accuracy"] * len(batch)
-            seen += len(batch)
-            bar.advance(len(batch))
+            loss += figures[f"{prefix}cross_entropy"] * count
+            correct += figures[f"{prefix}accuracy"] * count
+            seen += count
+            bar.advance(count)
             bar.describe(f"{title} · loss {loss / seen:.3f} · accuracy {correct / seen:.3f}")
         return float(loss / seen), float(correct / seen)
+
+    def _iterate_batches(self, epoch: int, image_size: tuple[int, int]) -> Iterator[Inputs]:
+        """Give what the part that learns takes, batch by batch, and the class index of each head."""
+        for batch in self.data["train"].iterate_shuffled(
+            self.config.batch_size,
+            seed=self.config.seed,
+            epoch=epoch,
+            augmentation=Augmentation.of(self.config),
+            copies=self.copies,
+            image_size=image_size,
+        ):
+            yield {"pixels": batch.images}, batch.classes
+
+    def _iterate_judged(self, data: ItemDataset, image_size: tuple[int, int]) -> Iterator[Answers]:
+        """Give what the network says of photographs in training, batch by batch."""
+        return iterate_answers(self.model, data.images, data.rows, image_size=image_size)
 
     def _validate(self, data: ItemDataset, image_size: tuple[int, int], bar: Bar) -> tuple[float, float]:
         """Give the mean cross-entropy and the accuracy on the primary level, on photographs of the epoch's size.
@@ -208,7 +237,7 @@ class Learner:
         A network that has seen small ones alone cannot read larger ones yet.
         """
         answers = []
-        for batch in iterate_answers(self.model, data.images, data.rows, image_size=image_size):
+        for batch in self._iterate_judged(data, image_size):
             answers.append(batch)
             bar.advance(len(batch[PRODUCT]))
         probs = self.outputs.sum_level(join_answers(answers, self.outputs.heads)[PRODUCT], self.outputs.primary)
@@ -266,7 +295,7 @@ class Learner:
 
     def _reseed_dropout(self, epoch: int) -> None:
         """Start every epoch's dropout from (seed, epoch), as a resumed training must."""
-        for position, layer in enumerate(self.model.layers):
+        for position, layer in enumerate(self.trained.layers):
             generator = getattr(layer, "seed_generator", None)
             if generator is not None:
                 words = np.random.SeedSequence((self.config.seed, epoch, position)).generate_state(2)

@@ -8,7 +8,12 @@ from hangtag.models.backend import import_keras
 
 
 @cache
-def _find_class() -> Any:
+def find_muon() -> Any:
+    """Give the class of Muon for the kernels of convolutions, and AdamW for all other weights.
+
+    Source: Jordan et al., *Muon: An Optimizer for Hidden Layers in Neural Networks*, 2024; sizes of steps as in Liu
+    et al., *Muon is Scalable for LLM Training*, 2025.
+    """
     keras = import_keras()
     ops = keras.ops
 
@@ -39,16 +44,3 @@ def _find_class() -> Any:
             return x * (math.sqrt(max(math.prod(x.shape[:-1]), x.shape[-1])) * self.rms_rate)
 
     return ConvolutionMuon
-
-
-def build_muon(learning_rate: Any, weight_decay: float) -> Any:
-    """Give Muon for the kernels of convolutions, and AdamW for all other weights.
-
-    Source: Jordan et al., *Muon: An Optimizer for Hidden Layers in Neural Networks*, 2024; sizes of steps as in Liu
-    et al., *Muon is Scalable for LLM Training*, 2025.
-
-    Args:
-        learning_rate: A number or a Keras schedule.
-        weight_decay: Of both.
-    """
-    return _find_class()(learning_rate, weight_decay=weight_decay, adam_weight_decay=weight_decay)

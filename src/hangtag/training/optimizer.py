@@ -1,28 +1,38 @@
 """The steps of a training: how large they are, and which way they go."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from hangtag.config import TrainConfig
 from hangtag.models.backend import import_keras
-from hangtag.training.muon import build_muon
+from hangtag.training.muon import find_muon
+from hangtag.training.rates import find_scaled
 
 # The last parts of the names of weights that multiply no features: to draw them to zero would only slow them down.
 NOT_DECAYED = ["gamma", "beta", "bias", "embeddings"]
 LAST_RATE = 0.001
 
 
-def build_optimizer(config: TrainConfig, items: int) -> Any:
-    """Give the optimizer of a training of `items` an epoch."""
-    keras = import_keras()
+def build_optimizer(config: TrainConfig, items: int, rates: Mapping[str, float] | None = None) -> Any:
+    """Give the optimizer of a training of `items` an epoch.
+
+    Args:
+        config: Settings.
+        items: Of the training.
+        rates: What the steps of each weight are multiplied with, by its path; None takes all whole.
+    """
+    optimizers = import_keras().optimizers
     steps = config.epochs * math.ceil(items / config.batch_size)
     schedule = build_schedule(config, steps)
+    kinds = {"muon": find_muon(), "adamw": optimizers.AdamW, "sgd": optimizers.SGD}
+    kind = kinds[config.optimizer] if rates is None else find_scaled(kinds[config.optimizer], rates)
     if config.optimizer == "muon":
-        optimizer = build_muon(schedule, config.weight_decay)
+        optimizer = kind(schedule, weight_decay=config.weight_decay, adam_weight_decay=config.weight_decay)
     elif config.optimizer == "adamw":
-        optimizer = keras.optimizers.AdamW(schedule, weight_decay=config.weight_decay)
+        optimizer = kind(schedule, weight_decay=config.weight_decay)
     else:
-        optimizer = keras.optimizers.SGD(schedule, momentum=config.momentum, weight_decay=config.weight_decay or None)
+        optimizer = kind(schedule, momentum=config.momentum, weight_decay=config.weight_decay or None)
     optimizer.exclude_from_weight_decay(var_names=NOT_DECAYED)
     return optimizer
 

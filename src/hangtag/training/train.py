@@ -16,6 +16,7 @@ from hangtag.manifest import NAME as MANIFEST
 from hangtag.manifest import StageRecord, StageResult, read_versions
 from hangtag.models.description import read_description
 from hangtag.models.outputs import NO_VALUE, PRODUCT
+from hangtag.models.pretrained import hash_source
 from hangtag.models.storage import assign_weights, load_weights, save_model
 from hangtag.models.temperature import sharpen
 from hangtag.models.words import Vocabulary
@@ -23,6 +24,7 @@ from hangtag.settings import read_settings, resolve, to_toml
 from hangtag.training.calibrate import find_thresholds, fit_temperatures
 from hangtag.training.checkpoint import TrainingState, remove_checkpoint
 from hangtag.training.dataset import ItemDataset
+from hangtag.training.frozen import FrozenLearner
 from hangtag.training.learner import Learner
 from hangtag.training.targets import ALL, LABEL, Targets, build_targets
 from hangtag.workspace import Workspace
@@ -50,7 +52,8 @@ def train(
         WorkspaceError: Nothing is cleaned, a split is empty, or there is no fitting training to resume or to take
             the network from.
         SettingsError: The catalogue lacks the target or the names, or the training diverges.
-        ModelError: The architecture does not exist or cannot be built for this catalogue.
+        ModelError: The architecture does not exist or cannot be built for this catalogue, or the weights to begin
+            from cannot be had or do not fit it.
         MissingExtraError: Keras is not installed.
     """
     place = Workspace.at(workspace)
@@ -59,7 +62,8 @@ def train(
         config = _take_settings(place, config.photographs_by)
     run_id = run_id or name_run(config)
     folder = place.run(run_id)
-    record = StageRecord("train", folder, {"labels": labelled.digest}, config)
+    source = hash_source("" if config.photographs_by else config.weights)
+    record = StageRecord("train", folder, {"labels": labelled.digest, **source}, config)
     if current := record.find_current():
         return current
     checkpoint = folder / "checkpoint"
@@ -80,6 +84,7 @@ def name_run(config: TrainConfig) -> str:
     """Give the name that a run has unless the user names it: architecture, what is unusual, colour mode, seed."""
     usual = LABEL if config.architecture == "capstone" else ALL
     parts = [config.architecture]
+    parts += ["frozen"] if config.freeze else ["finetuned"] if config.weights else []
     # A column may be called otherwise than a run may.
     parts += [] if config.target == usual else [re.sub(r"[^A-Za-z0-9._-]+", "_", config.target)[:50]]
     parts += ["names"] if config.with_names else []
@@ -104,7 +109,8 @@ def build_learner(labelled: Labelled, config: TrainConfig, checkpoint: Path) -> 
             hint = "Clean a larger catalogue, or with other split fractions."
             raise WorkspaceError(f"There are no items in the split {split}.", hint=hint)
     identity = {"labels": labelled.digest}
-    return Learner(data, targets.outputs, config, checkpoint, identity, vocabulary=vocabulary)
+    learner = FrozenLearner if config.freeze else Learner
+    return learner(data, targets.outputs, config, checkpoint, identity, vocabulary=vocabulary)
 
 
 def learn_vocabulary(labelled: Labelled, config: TrainConfig, is_chosen: Any) -> Vocabulary | None:
@@ -218,6 +224,7 @@ def _save(
         calibration=calibration,
         learn_from=list(config.learn_from),
         train_counts=_count_classes(learner),
+        pretrained=learner.pretrained or None,
         metrics={key: kept[key] for key in ("epoch", "val_accuracy", "val_loss")},
         labels_digest=labelled.digest,
         versions=read_versions(),

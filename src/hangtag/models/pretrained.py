@@ -1,0 +1,127 @@
+"""Weights to begin a training from: checked numbers out of a file, put into the part that makes the features."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from hangtag.artifacts import hash_file
+from hangtag.errors import ModelError
+from hangtag.models.applications import load_imagenet, load_library_file
+from hangtag.models.backbone import cut_backbone
+from hangtag.models.storage import Weights, assign_weights, read_weights
+
+IMAGENET = "imagenet"
+SUFFIX, LIBRARY_SUFFIX = ".safetensors", ".h5"
+# How files begin that may run code when they are read, or that hold no numbers by name.
+REFUSED = {
+    b"PK\x03\x04": "a zip archive, as PyTorch and Keras write them",
+    b"\x80": "a pickle, as PyTorch writes it",
+}
+CONVERT = "Convert it to safetensors with the names of the network; see docs/models.md."
+AGAIN = "Copy or convert it again."
+
+
+def load_pretrained(model: Any, architecture: str, source: str) -> dict[str, str]:
+    """Put weights into a network's backbone; its heads stay as they are.
+
+    Only numbers are read, nothing in a file is run.
+
+    Args:
+        model: A network of `build_model`.
+        architecture: Its name.
+        source: `imagenet`, for what the library has; or a safetensors file whose names are those of the backbone's
+            weights, float32; or, for networks of `keras.applications`, one of the library's own .h5 files.
+
+    Returns:
+        What `model.json` keeps of it: the `file`'s name and its `sha256`.
+
+    Raises:
+        ModelError: The file is missing, damaged, changed, no safetensors, or does not fit the network.
+    """
+    path = Path(source).expanduser()
+    if source == IMAGENET:
+        path = load_imagenet(model, architecture)
+    elif path.suffix == LIBRARY_SUFFIX and path.is_file():
+        load_library_file(model, architecture, path)
+    else:
+        _assign(model, path)
+    return {"file": path.name, "sha256": hash_file(path)} if path.is_file() else {"file": path.name}
+
+
+def hash_source(source: str) -> dict[str, str]:
+    """Give the SHA-256 of the file to begin from as an input of the training; nothing where there is none."""
+    path = Path(source).expanduser()
+    return {"weights": hash_file(path)} if source not in ("", IMAGENET) and path.is_file() else {}
+
+
+def _assign(model: Any, path: Path) -> None:
+    weights = read_pretrained(path)
+    backbone = cut_backbone(model)
+    # A whole model's file has heads too, of other classes than these.
+    own = read_weights(backbone).keys()
+    heads = {name for name in weights if name not in own and name.startswith(("product", "attribute_", "words_"))}
+    chosen = {name: value for name, value in weights.items() if name not in heads}
+    if not chosen.keys() & own:
+        raise ModelError("The weights belong to another architecture.", hint=CONVERT, received=str(path))
+    try:
+        assign_weights(backbone, chosen)
+    except ModelError as error:
+        raise ModelError(f"The file of weights does not fit the network. {error}", hint=f"File: {path}.") from error
+
+
+def read_pretrained(path: Path) -> Weights:
+    """Read a safetensors file of float32 numbers, and hold it against the hash in its metadata where there is one.
+
+    Raises:
+        ModelError: The file is missing, damaged, changed, or no safetensors.
+    """
+    _check_kind(path)
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
+        raise ModelError(
+            f"The file of weights cannot be read, it may be truncated: {error}.", hint=AGAIN, received=str(path)
+        ) from error
+    if "sha256" in metadata and metadata["sha256"] != hash_weights(weights):
+        raise ModelError(
+            "The file of weights is not the one that was written: its numbers have changed.",
+            hint=AGAIN,
+            received=str(path),
+        )
+    for name, values in weights.items():
+        if not np.issubdtype(values.dtype, np.floating) or not np.isfinite(values).all():
+            raise ModelError(f"The weight {name} has values that are no numbers.", hint=AGAIN, received=str(path))
+    return weights
+
+
+def hash_weights(weights: Mapping[str, Any]) -> str:
+    """Give the SHA-256 of names, shapes, types and numbers, which a file can carry in its own metadata."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        values = np.ascontiguousarray(weights[name])
+        digest.update(json.dumps([name, list(values.shape), str(values.dtype)]).encode())
+        digest.update(values.tobytes())
+    return digest.hexdigest()
+
+
+def _check_kind(path: Path) -> None:
+    if not path.is_file():
+        raise ModelError("There is no such file of weights.", received=str(path))
+    with path.open("rb") as file:
+        beginning = file.read(9)
+    for sign, kind in REFUSED.items():
+        # The first eight bytes of a safetensors file are a number, which may begin like anything; then JSON begins.
+        if beginning.startswith(sign) and beginning[8:] != b"{":
+            raise ModelError(
+                f"The file of weights is {kind}: it is not opened, for reading it could run code.",
+                allowed=f"Allowed: {SUFFIX}.",
+                hint=CONVERT,
+                received=str(path),
+            )
