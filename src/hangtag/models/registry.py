@@ -12,6 +12,7 @@ from hangtag.models.capstone import build_capstone
 from hangtag.models.ensemble import average_members
 from hangtag.models.preprocessing import build_preprocessing
 from hangtag.models.residual import build_residual
+from hangtag.models.vit import build_vit
 from hangtag.models.words import MAX_WORDS, build_word_features
 
 
@@ -59,6 +60,14 @@ ARCHITECTURES: dict[str, Architecture] = {
     "residual-tiny": Architecture(
         partial(build_residual, stem=(16,), widths=(32, 64, 128, 192), depths=(1, 1, 1, 1), dropout=0.1),
         "quickest: four narrow blocks",
+    ),
+    "vit": Architecture(
+        partial(build_vit, width=192, depth=4, heads=3, patch=10, dropout=0.1),
+        "a Vision Transformer over patches of 10 x 10",
+    ),
+    "vit-stem": Architecture(
+        partial(build_vit, width=128, depth=4, heads=4, stem=(32, 64, 128), dropout=0.1),
+        "a Vision Transformer behind convolutions",
     ),
     "capstone": Architecture(build_capstone, "to reproduce the capstone report", takes_any_size=False),
 }
