@@ -119,7 +119,7 @@ class _Layers:
             parts = ops.reshape(x, (-1, ops.shape(x)[1] * ops.shape(x)[2], heads, x.shape[-1] // heads))
             return ops.transpose(parts, (0, 2, 1, 3))
 
-        class Positions(keras.layers.Layer):
+        class Positions(keras.layers.Layer):  # type: ignore[misc]
             """Adds waves along both sides, at the same places of a picture whatever its size."""
 
             def call(self, x: Any) -> Any:
@@ -140,7 +140,7 @@ class _Layers:
                 across = ops.broadcast_to(across, (rows, columns, width // 2))
                 return x + ops.cast(ops.concatenate([down, across], axis=-1), x.dtype)
 
-        class Attention(keras.layers.Layer):
+        class Attention(keras.layers.Layer):  # type: ignore[misc]
             """How much each patch heeds each other one, adding up to 1, by queries and keys."""
 
             def __init__(self, heads: int, **more: Any) -> None:
@@ -157,7 +157,7 @@ class _Layers:
                 """Count what `hangtag.models.flops` counts: here the products of queries and keys."""
                 return _count_pairs(self.input[0])
 
-        class Gather(keras.layers.Layer):
+        class Gather(keras.layers.Layer):  # type: ignore[misc]
             """Sums values by attention, and puts the heads side by side."""
 
             def call(self, attention_and_values: Any) -> Any:
