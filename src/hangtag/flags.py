@@ -60,6 +60,7 @@ METAVARS = {
     "learn_from": "SPLIT,...",
     "calibrated_by": "RUN",
     "test_where": "RULE",
+    "splits_from": "WORKSPACE",
     "auto": "PRECISION",
 }
 # A key of the catalogue's description, its flag, and what the flag means.
