@@ -33,6 +33,7 @@ SCHEMA = CatalogSchema(
     attributes=("season",),
     image="{id}.jpg",
     columns=("id", "kind", "type", "season"),
+    headings=("id", "kind", "type", "season"),
 )
 
 

@@ -57,6 +57,9 @@ class PrepareConfig:
     """Settings of `prepare`."""
 
     image_size: tuple[int, int] = setting((80, 60), "Height x width that every photograph is fitted to.")
+    fit: Literal["pad", "stretch"] = setting(
+        "pad", "Keep a photograph's proportions and pad it, or stretch it, to undo that somebody squeezed it."
+    )
     max_pixels: int = setting(50_000_000, "Photographs with more pixels are rejected from their header.")
     max_bytes: int = setting(30_000_000, "Photographs with larger files are rejected unread.")
     workers: int = setting(0, "Processes that decode; 0 takes one for each core.")
@@ -90,6 +93,9 @@ class CleanConfig:
         "Which items are the test split, by a column: year=odd, year=even, brand=Nike|Puma, year>=2016. "
         "Empty draws it.",
     )
+    splits_from: str = setting(
+        "", "Another workspace of the same catalogue, as at another image size, whose splits are taken over."
+    )
     max_hash_distance: int = setting(1, "Perceptual hashes this many bits apart or fewer are duplicates.")
     sample: int = setting(0, "Keep a stratified sample of about this many items; 0 keeps all.")
 
@@ -108,6 +114,12 @@ class CleanConfig:
             "The rule for the test split cannot be read.",
             TEST_RULE_FORMS,
             self.test_where,
+        )
+        require(
+            not (self.test_where and self.splits_from),
+            "Splits cannot come from a rule and from another workspace.",
+            "Allowed: test_where or splits_from.",
+            {"test_where": self.test_where, "splits_from": self.splits_from},
         )
         require(
             0 <= self.max_hash_distance <= 2,

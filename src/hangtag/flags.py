@@ -63,6 +63,7 @@ METAVARS = {
     "learn_from": "SPLIT,...",
     "calibrated_by": "RUN",
     "test_where": "RULE",
+    "splits_from": "WORKSPACE",
     "auto": "PRECISION",
     "weights": "FILE",
 }

@@ -85,3 +85,17 @@ def test_too_many_pixels_are_known_before_decoding(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("hangtag.catalog.images._load", fail)
     with pytest.raises(PhotographError, match="2000 x 2000"):
         decode(encode(Image.new("L", (2000, 2000))))
+
+
+def test_a_squeezed_photograph_is_stretched_back_where_asked_for() -> None:
+    # Left half black, right half white, squeezed from 80 x 60 to a square.
+    square = np.full((40, 40, 3), 255, np.uint8)
+    square[:, :20] = 0
+    data = encode(Image.fromarray(square))
+    stretched = decode_photograph(data, SIZE, 10_000, fit="stretch").pixels
+    assert stretched.shape == (*SIZE, 3)
+    assert (stretched[:, :25] < 5).all()
+    assert (stretched[:, 35:] > 250).all()
+    # Kept in proportion it is as wide, and padded above and below with the colour of its border.
+    padded = decode_photograph(data, SIZE, 10_000).pixels
+    assert np.ptp(padded[:9].astype(int)) == 0

@@ -67,6 +67,8 @@ def test_an_unchanged_catalogue_is_skipped_and_a_changed_one_is_not(capstone: Pa
     assert not prepare(capstone, tmp_path / "w").skipped
     assert prepare(capstone, tmp_path / "w").skipped
     assert not prepare(capstone, tmp_path / "w", PrepareConfig(image_size=(40, 30))).skipped
+    assert not prepare(capstone, tmp_path / "w", PrepareConfig(image_size=(40, 30), fit="stretch")).skipped
+    assert not prepare(capstone, tmp_path / "w", PrepareConfig(image_size=(40, 30))).skipped
     draw(capstone / "images" / "1.jpg", 222)
     assert not prepare(capstone, tmp_path / "w", PrepareConfig(image_size=(40, 30))).skipped
     (tmp_path / "w" / "prepared" / "items.parquet").write_bytes(b"")

@@ -126,7 +126,8 @@ def test_the_layers_account_for_all_parameters(architecture: str, num_words: int
     parameters = described["parameters"]
     assert sum(layer["parameters"] for layer in described["layers"]) == parameters["total"]
     assert parameters["trainable"] + parameters["non_trainable"] == parameters["total"]
-    assert parameters["non_trainable"] > 0
+    # Moving figures, which a network without normalisation over the batch does not have.
+    assert (parameters["non_trainable"] > 0) == (architecture != "vit")
 
 
 @pytest.mark.parametrize("architecture", OWN)

@@ -9,7 +9,7 @@ import polars as pl
 
 from hangtag.auditing.issues import BAD_PICTURE, ERROR, WARNING, build_issues
 from hangtag.auditing.subject import Subject
-from hangtag.catalog.images import Pixels
+from hangtag.catalog.images import Pixels, limit_part
 
 CHUNK = 1024
 # A pixel is part of something where a colour of it is so far from the picture's commonest shade.
@@ -48,15 +48,16 @@ def measure_content(images: Pixels) -> npt.NDArray[np.float64]:
         images: uint8 (n, H, W, 3), a memory map that is read once.
     """
     shares = np.empty(len(images))
-    for start in range(0, len(images), CHUNK):
-        chunk = images[start : start + CHUNK].reshape(len(images[start : start + CHUNK]), -1, 3)
+    size = limit_part(images.shape[1:], CHUNK)
+    for start in range(0, len(images), size):
+        chunk = images[start : start + size].reshape(len(images[start : start + size]), -1, 3)
         # The median of some hundred pixels tells the background as well, in a fraction of the time.
         step = max(chunk.shape[1] // 256, 1)
         middle = np.median(chunk[:, ::step], axis=1).astype(np.int16)
         apart = np.zeros(chunk.shape[:2], bool)
         for color in range(3):
             apart |= np.abs(chunk[:, :, color].astype(np.int16) - middle[:, None, color]) > CONTRAST
-        shares[start : start + CHUNK] = apart.mean(axis=1)
+        shares[start : start + size] = apart.mean(axis=1)
     return shares
 
 

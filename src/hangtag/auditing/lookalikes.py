@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from hangtag.catalog.images import Pixels
+from hangtag.catalog.images import Pixels, limit_part
 from hangtag.models.outputs import Indices
 
 NUM_LOOKALIKES = 15
@@ -24,10 +24,11 @@ def shrink_photographs(images: Pixels) -> Pixels:
     """
     rows, columns = (_build_means(side, small) for side, small in zip(images.shape[1:3], SIDES, strict=True))
     small = np.empty((len(images), *SIDES, 3), np.uint8)
-    for start in range(0, len(images), CHUNK):
-        chunk = images[start : start + CHUNK].astype(np.float32)
+    size = limit_part(images.shape[1:], CHUNK)
+    for start in range(0, len(images), size):
+        chunk = images[start : start + size].astype(np.float32)
         means = np.einsum("ih,nhwc,jw->nijc", rows, chunk, columns, optimize=True)
-        small[start : start + CHUNK] = means.round().clip(0, 255)
+        small[start : start + size] = means.round().clip(0, 255)
     return small
 
 

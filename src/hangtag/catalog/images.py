@@ -3,6 +3,7 @@
 import io
 import warnings
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,9 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 # How JPEG, PNG, WebP, GIF and TIFF files begin.
 SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"GIF8", b"II*\0", b"MM\0*")
 Pixels = npt.NDArray[np.uint8]
+Fit = Literal["pad", "stretch"]
+# Pixels that are worked on at once; what is computed of them takes several times as many bytes.
+PART_BYTES = 32_000_000
 
 
 @dataclass(frozen=True)
@@ -33,13 +37,16 @@ class PhotographError(Exception):
         self.code, self.reason = code, reason
 
 
-def decode_photograph(data: bytes, image_size: tuple[int, int], max_pixels: int) -> Photograph:
+def decode_photograph(data: bytes, image_size: tuple[int, int], max_pixels: int, *, fit: Fit = "pad") -> Photograph:
     """Decode a photograph and fit it to (height, width).
 
     One that already has the size is taken as it is. Any other is enlarged or shrunk, keeping its
     proportions, until it just fits inside (Lanczos), and centred; the rest is filled with the median
     colour of its own border, so that a white background goes on. The camera's orientation is applied,
     transparency becomes white, and gray, palette, 16-bit and CMYK files become RGB.
+
+    With `fit="stretch"` it is brought to the size without regard to its proportions, for photographs that
+    somebody has squeezed into other ones before.
 
     Raises:
         PhotographError: `empty_file`, `not_an_image`, `too_many_pixels` (known from the header, before
@@ -54,8 +61,19 @@ def decode_photograph(data: bytes, image_size: tuple[int, int], max_pixels: int)
             width, height, mode = image.width, image.height, image.mode
             if width * height > max_pixels:
                 raise PhotographError("too_many_pixels", f"{width} x {height} pixels, {max_pixels} are allowed")
-            pixels = _fit(_to_rgb(_load(image)), image_size)
+            pixels = _fit(_to_rgb(_load(image)), image_size, fit)
     return Photograph(np.asarray(pixels, dtype=np.uint8), width, height, mode)
+
+
+def limit_part(image_size: tuple[int, ...], most: int, weight: int = 1) -> int:
+    """Say how many photographs of (height, width) to work on at once, however large they are.
+
+    Args:
+        image_size: (height, width), and what may follow.
+        most: Of small ones.
+        weight: How many times more memory the work takes than usual.
+    """
+    return max(1, min(most, PART_BYTES // (weight * 3 * image_size[0] * image_size[1])))
 
 
 def shrink(images: Pixels, image_size: tuple[int, int]) -> Pixels:
@@ -105,10 +123,12 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _fit(image: Image.Image, image_size: tuple[int, int]) -> Image.Image:
+def _fit(image: Image.Image, image_size: tuple[int, int], fit: Fit) -> Image.Image:
     height, width = image_size
     if image.size == (width, height):
         return image
+    if fit == "stretch":
+        return image.resize((width, height), Image.Resampling.LANCZOS)
     return ImageOps.pad(image, (width, height), method=Image.Resampling.LANCZOS, color=_find_border_color(image))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from joblib import Parallel, delayed
 
-from hangtag.catalog.images import Photograph, PhotographError, Pixels, decode_photograph
+from hangtag.catalog.images import Photograph, PhotographError, Pixels, decode_photograph, limit_part
 from hangtag.catalog.source import OutsideError, Source, open_source
 from hangtag.config import PrepareConfig
 from hangtag.progress import show_progress
@@ -71,7 +71,8 @@ def _decode_chunks(
 ) -> Iterator[tuple[list[Decoded | Rejected], Pixels]]:
     # joblib's processes need no `if __name__ == "__main__"` in a user's script, and do not fork a process
     # that polars has started threads in.
-    chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
+    size = limit_part(config.image_size, CHUNK)
+    chunks = [paths[start : start + size] for start in range(0, len(paths), size)]
     workers = min(config.workers or os.cpu_count() or 1, len(chunks))
     if workers <= 1:
         yield from (_decode_chunk(source, chunk, config) for chunk in chunks)
@@ -119,4 +120,4 @@ def _read_photograph(source: Source, path: str, config: PrepareConfig) -> Photog
         # A folder can refuse a file and an archive's entry be damaged or encrypted in many ways (OSError,
         # BadZipFile, zlib.error, RuntimeError, NotImplementedError): one photograph never ends the run.
         raise PhotographError("unreadable_file", f"the file cannot be read ({type(error).__name__})") from error
-    return decode_photograph(data, config.image_size, config.max_pixels)
+    return decode_photograph(data, config.image_size, config.max_pixels, fit=config.fit)

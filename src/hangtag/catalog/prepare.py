@@ -46,11 +46,14 @@ def prepare(
         "catalog": raw.source.fingerprint(),
         "description": hash_json([raw.base, raw.schema.to_json(), raw.taxonomy_text]),
     }
-    settings = {
+    settings: dict[str, object] = {
         "image_size": config.image_size,
         "max_pixels": config.max_pixels,
         "max_bytes": config.max_bytes,
     }
+    if config.fit != PrepareConfig.fit:
+        # Left out where it is usual, so that workspaces from before it stay as they are.
+        settings["fit"] = config.fit
     record = StageRecord("prepare", place.prepared, inputs, settings)
     if current := record.find_current():
         return current

@@ -11,6 +11,7 @@ from hangtag.config import EvaluateConfig
 from hangtag.errors import WorkspaceError
 from hangtag.evaluation.adjustment import try_adjustments
 from hangtag.evaluation.answered import Answered, select_items
+from hangtag.evaluation.attention import save_attention
 from hangtag.evaluation.confusion import tabulate_confusion
 from hangtag.evaluation.curves import plot_history
 from hangtag.evaluation.figures import Calibration, build_report, count_figures
@@ -39,8 +40,9 @@ def evaluate(
     """Judge trained models on the splits asked for.
 
     Writes `report.json`, `report.md`, `predictions.parquet`, the tables of `build_tables` and their pictures to
-    `runs/<run_id>/evaluation/`. Figures of a single split show `val` where it was judged, else the last split. A
-    split without items, as in a catalogue that came without a test folder, is passed over.
+    `runs/<run_id>/evaluation/`; of a transformer its attention too. Figures of a single split show `val` where it was
+    judged, else the last split. A split without items, as in a catalogue that came without a test folder, is passed
+    over.
 
     A run is judged on its primary level: the label, or the column that it was trained for; items without a value
     there are left out. A model that reads names is judged with them, and beside it from the photographs alone.
@@ -91,7 +93,10 @@ def _evaluate_run(
     kept_epoch = classifier.description.get("metrics", {}).get("epoch")
     history = pl.read_csv(place.run(run_id) / "history.csv")
     paths += save_figure(plot_history(history, run_id, kept_epoch), record.folder / "training_curves.png")
+    split = _choose_split(report)
     paths += _draw(record.folder, report, tables, predictions, labelled)
+    shown = predictions.filter(pl.col("split") == split)
+    paths += save_attention(record.folder, classifier, shown, labelled.images, f"{run_id}, {split}")
     return record.finish(count_figures(report) | {f"{split}_items": 0 for split in empty_splits}, paths)
 
 
@@ -123,6 +128,11 @@ def _write(
     return [folder / file for file in (*tables, "predictions.parquet", "report.json", "report.md")]
 
 
+def _choose_split(report: Mapping[str, Any]) -> str:
+    """Give the split whose figures are drawn: `val` where it was judged, as in the capstone's report."""
+    return "val" if "val" in report["splits"] else list(report["splits"])[-1]
+
+
 def _draw(
     folder: Path,
     report: dict[str, Any],
@@ -130,8 +140,8 @@ def _draw(
     predictions: pl.DataFrame,
     labelled: Labelled,
 ) -> list[Path]:
-    """Draw the figures of all splits, and those of one: `val` where it was judged, as in the capstone's report."""
-    split = "val" if "val" in report["splits"] else list(report["splits"])[-1]
+    """Draw the figures of all splits, and those of one."""
+    split = _choose_split(report)
     shown = predictions.filter(pl.col("split") == split)
     confusion, class_names = tabulate_confusion(shown), report["class_names"]
     run_id, temperature = report["run_id"], report["temperature"]

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from hangtag.catalog.images import limit_part
 from hangtag.progress import show_progress
 
 # ITU-R BT.601, as Pillow's own conversion to gray.
@@ -42,12 +43,13 @@ def describe_pictures(
         its mean picture, uint8 (height, width, 3).
     """
     lines, pictures = [], {}
+    size = limit_part(images.shape[1:], CHUNK)
     with show_progress("Measuring photographs", sum(map(len, rows.values())), "photographs") as bar:
         for label, own in rows.items():
             total = np.zeros(images.shape[1:], dtype=np.float64)
             contrast = 0.0
-            for start in range(0, len(own), CHUNK):
-                part = images[own[start : start + CHUNK]]
+            for start in range(0, len(own), size):
+                part = images[own[start : start + size]]
                 total += part.sum(axis=0, dtype=np.uint32)
                 contrast += float((part @ LUMINANCE).std(axis=(1, 2)).sum())
                 bar.advance(len(part))

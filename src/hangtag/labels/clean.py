@@ -17,6 +17,7 @@ from hangtag.labels.names import Match, match_class_words
 from hangtag.labels.reviewed import CHANGES, REVIEW_RULES, read_reviewed, take_in
 from hangtag.labels.split import assign_splits, divide_by_rule, keep_given_splits, order_by_seed
 from hangtag.labels.split_rule import check_divided, find_test_items
+from hangtag.labels.splits_from import read_splits, take_over
 from hangtag.labels.taxonomy import Taxonomy, apply_rules, load_taxonomy
 from hangtag.labels.witnesses import match_by_witnesses
 from hangtag.manifest import StageRecord, StageResult
@@ -40,18 +41,22 @@ def clean(
     values from then on, with a line for each by the rule `reviewed` or `auto`.
 
     Raises:
-        SettingsError: The rule for the test split does not fit the catalogue, or leaves a split without items.
-        WorkspaceError: Nothing is prepared in this workspace.
+        SettingsError: The rule for the test split does not fit the catalogue, or leaves a split without items; or
+            the workspace that splits are to come from has none of its items.
+        WorkspaceError: Nothing is prepared in this workspace, or cleaned in that one.
         CatalogError: The taxonomy does not fit the catalogue, or nothing is left to learn.
     """
     place = Workspace.at(workspace)
     prepared = read_prepared(place)
     taxonomy = _load_taxonomy(prepared, config)
     review = read_reviewed(place)
+    elsewhere = read_splits(config.splits_from)
     inputs = {"prepared": prepared.digest, "taxonomy": hash_json(taxonomy.rules)}
     if review:
         # Left out where there is none, so that workspaces without a review stay as they are.
         inputs["review"] = hash_json(review)
+    if elsewhere:
+        inputs["splits_from"] = elsewhere[1]
     record = StageRecord("clean", place.labels, inputs, config)
     if current := record.find_current():
         return current
@@ -64,6 +69,8 @@ def clean(
         pixel_hash=pl.Series(pixel_hashes),
         group_id=_name_groups(prepared.items["item_id"], pl.Series(groups)),
     )
+    if elsewhere:
+        items = take_over(items, elsewhere[0])
     kept = items.filter(pl.col("label").is_not_null())
     if kept.is_empty():
         raise CatalogError("The taxonomy's rules drop every item.", received=taxonomy.name)

@@ -9,7 +9,7 @@ from scipy.fft import dct
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from hangtag.catalog.images import Pixels
+from hangtag.catalog.images import Pixels, limit_part
 from hangtag.progress import show_progress
 
 CHUNK = 1024
@@ -30,11 +30,12 @@ def compute_fingerprints(images: Pixels) -> tuple[list[str], Hashes]:
     """
     pixel_hashes: list[str] = []
     hashes = np.empty(len(images), np.uint64)
+    size = limit_part(images.shape[1:], CHUNK)
     with show_progress("Fingerprints", len(images), "photographs") as bar:
-        for start in range(0, len(images), CHUNK):
-            chunk = np.ascontiguousarray(images[start : start + CHUNK])
+        for start in range(0, len(images), size):
+            chunk = np.ascontiguousarray(images[start : start + size])
             pixel_hashes += [hashlib.blake2b(image.data, digest_size=16).hexdigest() for image in chunk]
-            hashes[start : start + CHUNK] = compute_perceptual_hashes(chunk)
+            hashes[start : start + size] = compute_perceptual_hashes(chunk)
             bar.advance(len(chunk))
     return pixel_hashes, hashes
 

@@ -6,11 +6,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hangtag.catalog.images import Pixels, shrink
+from hangtag.catalog.images import Pixels, limit_part, shrink
 from hangtag.errors import ModelError
 from hangtag.models.words import MAX_WORDS, Words
 
 BATCH = 256
+# A network's maps take more memory than the pixels.
+WEIGHT = 4
 Answers = dict[str, npt.NDArray[np.float32]]
 
 
@@ -39,10 +41,11 @@ def iterate_answers(
     Raises:
         ModelError: The network gives no numbers for some photographs.
     """
-    for start in range(0, len(rows), BATCH):
-        chunk = rows[start : start + BATCH]
+    size = limit_part(image_size or images.shape[1:3], BATCH, WEIGHT)
+    for start in range(0, len(rows), size):
+        chunk = rows[start : start + size]
         pixels = shrink(images[chunk], image_size or images.shape[1:3])
-        given = None if words is None else words[start : start + BATCH]
+        given = None if words is None else words[start : start + size]
         answers = _answer(model, pixels, given)
         if flip_average:
             mirrored = _answer(model, pixels[:, :, ::-1], given)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hangtag.catalog.images import Pixels, shrink
+from hangtag.catalog.images import Pixels, limit_part, shrink
 from hangtag.models.backbone import find_features
 from hangtag.models.backend import import_keras
 from hangtag.models.outputs import PRODUCT
@@ -18,6 +18,7 @@ FAMILIAR_SHARE = 0.99
 # More photographs tell little more of the features' spread.
 MOST_PHOTOGRAPHS = 12_000
 BATCH = 256
+WEIGHT = 4
 # The (height, width) of the patches that a drawn picture of smooth blots has.
 BLOTS = (6, 5)
 # What is added to the spread in every direction, as a share of the mean: no direction is without any.
@@ -108,8 +109,9 @@ def _measure_spread(reader: Any, images: Pixels, rows: npt.NDArray[np.int64]) ->
 
 
 def _read_features(reader: Any, images: Pixels, rows: npt.NDArray[np.int64]) -> Iterator[tuple[Any, Any]]:
-    for start in range(0, len(rows), BATCH):
-        chunk = rows[start : start + BATCH]
+    size = limit_part(images.shape[1:3], BATCH, WEIGHT)
+    for start in range(0, len(rows), size):
+        chunk = rows[start : start + size]
         inputs: dict[str, npt.NDArray[Any]] = {"pixels": shrink(images[chunk], reader.input["pixels"].shape[1:3])}
         if "words" in reader.input:
             inputs["words"] = np.zeros((len(chunk), MAX_WORDS), np.int32)

@@ -17,6 +17,7 @@ from hangtag.models.late_fusion import hear_name
 from hangtag.models.mobilenet_v2 import build_mobilenet_v2
 from hangtag.models.preprocessing import build_preprocessing
 from hangtag.models.residual import build_residual
+from hangtag.models.vit import build_vit
 from hangtag.models.words import MAX_WORDS
 
 
@@ -66,6 +67,14 @@ ARCHITECTURES: dict[str, Architecture] = {
     "residual-tiny": Architecture(
         partial(build_residual, stem=(16,), widths=(32, 64, 128, 192), depths=(1, 1, 1, 1), dropout=0.1),
         "quickest: four narrow blocks",
+    ),
+    "vit": Architecture(
+        partial(build_vit, width=192, depth=4, heads=3, patch=10, dropout=0.1),
+        "a Vision Transformer over patches of 10 x 10",
+    ),
+    "vit-stem": Architecture(
+        partial(build_vit, width=128, depth=4, heads=4, stem=(32, 64, 128), dropout=0.1),
+        "a Vision Transformer behind convolutions",
     ),
     "efficientnet-lite0": Architecture(build_efficientnet_lite, "to begin from ImageNet: quick, 1280 features"),
     "efficientnet-lite1": Architecture(partial(build_efficientnet_lite, depth=1.1), "the same, deeper"),

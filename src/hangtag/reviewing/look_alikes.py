@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hangtag.artifacts import write_whole
-from hangtag.catalog.images import Pixels, shrink
+from hangtag.catalog.images import Pixels, limit_part, shrink
 from hangtag.progress import show_progress
 
 SHRUNK = (20, 15)
@@ -67,10 +67,11 @@ def _describe(images: Pixels) -> Floats:
     """Give the descriptors, float32 (n, directions)."""
     mean, directions = _find_directions(_flatten(images[:: max(1, len(images) // SAMPLE)]))
     descriptors = np.empty((len(images), directions.shape[1]), np.float32)
+    size = limit_part(images.shape[1:], CHUNK)
     with show_progress("Shrinking photographs", len(images), "photographs") as bar:
-        for start in range(0, len(images), CHUNK):
-            part = _flatten(images[start : start + CHUNK])
-            descriptors[start : start + CHUNK] = (part - mean) @ directions
+        for start in range(0, len(images), size):
+            part = _flatten(images[start : start + size])
+            descriptors[start : start + size] = (part - mean) @ directions
             bar.advance(len(part))
     return descriptors
 

@@ -1,15 +1,19 @@
-"""Muon for convolutions: steps whose directions are made equally strong, on Keras's optimizer."""
+"""Muon for convolutions and attention: steps whose directions are made equally strong, on Keras's optimizer."""
 
 import math
+import re
 from functools import cache
 from typing import Any
 
 from hangtag.models.backend import import_keras
 
+# The matrices inside a transformer's blocks. A residual network's projections, matrices too, stay with Adam.
+BLOCK_MATRIX = re.compile(r"(?:^|/)block\d+_\w+/kernel$")
+
 
 @cache
 def find_muon() -> Any:
-    """Give the class of Muon for the kernels of convolutions, and AdamW for all other weights.
+    """Give the class of Muon for the kernels of convolutions and of a transformer's blocks, and AdamW for all other weights.
 
     Source: Jordan et al., *Muon: An Optimizer for Hidden Layers in Neural Networks*, 2024; sizes of steps as in Liu
     et al., *Muon is Scalable for LLM Training*, 2025.
@@ -18,10 +22,15 @@ def find_muon() -> Any:
     ops = keras.ops
 
     class ConvolutionMuon(keras.optimizers.Muon):  # type: ignore[name-defined, misc]
-        """Keras's Muon, which leaves convolutions to Adam, taking them as matrices of one column a filter."""
+        """Keras's Muon, which leaves convolutions to Adam, taking them as matrices of one column a filter.
+
+        Of dense layers it takes those inside a transformer's blocks alone.
+        """
 
         def _should_use_adamw(self, variable: Any) -> bool:
             # The stem's few input channels, dense heads and vectors stay with Adam, as Muon's author has it.
+            if len(variable.shape) == 2:
+                return BLOCK_MATRIX.search(variable.path) is None
             return len(variable.shape) != 4 or variable.shape[2] <= 3
 
         def zeropower_via_newtonschulz5(self, x: Any, steps: int) -> Any:
