@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from hangtag.catalog.images import PhotographError, decode_photograph
 
@@ -85,3 +85,20 @@ def test_too_many_pixels_are_known_before_decoding(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("hangtag.catalog.images._load", fail)
     with pytest.raises(PhotographError, match="2000 x 2000"):
         decode(encode(Image.new("L", (2000, 2000))))
+
+
+@pytest.mark.parametrize("size", [(60, 80), (300, 100), (100, 301), (7, 9), (8, 500), (1000, 17), (61, 80), (45, 77)])
+def test_the_place_of_a_photograph_is_where_it_was_put(size: tuple[int, int]) -> None:
+    random = np.random.default_rng(0)
+    image = Image.fromarray(random.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
+    found = decode_photograph(encode(image), SIZE, 10**6)
+    whole = image if size == (60, 80) else ImageOps.contain(image, (60, 80), Image.Resampling.LANCZOS)
+    np.testing.assert_array_equal(found.pixels[found.place], np.asarray(whole))
+
+
+def test_the_place_of_a_turned_photograph_is_that_of_what_is_seen() -> None:
+    image = Image.new("RGB", (40, 20), "red")
+    exif = image.getexif()
+    exif[0x0112] = 6
+    found = decode_photograph(encode(image, "JPEG", exif=exif), SIZE, 10**6)
+    assert found.pixels[found.place].shape == (80, 40, 3)
