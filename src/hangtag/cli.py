@@ -450,6 +450,12 @@ def classify(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    explain: Annotated[
+        Path | None,
+        typer.Option(
+            "--explain", metavar="FOLDER", help="Write each photograph with a map over it of where the model looked."
+        ),
+    ] = None,
     file: FileOption = None,
 ) -> None:
     """Say what photographs show.
@@ -463,10 +469,13 @@ def classify(
 
     if json + csv + (output is not None) > 1:
         raise SettingsError("There is one form of answer only.", allowed="Allowed: --json, --csv or --output.")
+    if explain and output:
+        raise SettingsError("--explain goes with answers that are printed.", allowed="Allowed: --explain or --output.")
     resolved = _resolve(config.ClassifyConfig, settings, file=file)
     classifier = _load_classifier(model, os.cpu_count() or 1)
     if output is None:
-        tally = stage(places, classifier, resolved, form="json" if json else "csv" if csv else "table")
+        form: Any = "json" if json else "csv" if csv else "table"
+        tally = stage(places, classifier, resolved, form=form, explain=explain)
     else:
         tally = classify_to(output, places, classifier, resolved)
         typer.echo(f"classify: {describe_tally(tally)} · in {output}")

@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from hangtag.catalog.images import PhotographError, decode_photograph
 
@@ -92,10 +92,28 @@ def test_a_squeezed_photograph_is_stretched_back_where_asked_for() -> None:
     square = np.full((40, 40, 3), 255, np.uint8)
     square[:, :20] = 0
     data = encode(Image.fromarray(square))
-    stretched = decode_photograph(data, SIZE, 10_000, fit="stretch").pixels
-    assert stretched.shape == (*SIZE, 3)
-    assert (stretched[:, :25] < 5).all()
-    assert (stretched[:, 35:] > 250).all()
+    stretched = decode_photograph(data, SIZE, 10_000, fit="stretch")
+    assert stretched.pixels.shape == (*SIZE, 3)
+    assert (stretched.pixels[:, :25] < 5).all()
+    assert (stretched.pixels[:, 35:] > 250).all()
+    assert stretched.pixels[stretched.place].shape == (*SIZE, 3)
     # Kept in proportion it is as wide, and padded above and below with the colour of its border.
     padded = decode_photograph(data, SIZE, 10_000).pixels
     assert np.ptp(padded[:9].astype(int)) == 0
+
+
+@pytest.mark.parametrize("size", [(60, 80), (300, 100), (100, 301), (7, 9), (8, 500), (1000, 17), (61, 80), (45, 77)])
+def test_the_place_of_a_photograph_is_where_it_was_put(size: tuple[int, int]) -> None:
+    random = np.random.default_rng(0)
+    image = Image.fromarray(random.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
+    found = decode_photograph(encode(image), SIZE, 10**6)
+    whole = image if size == (60, 80) else ImageOps.contain(image, (60, 80), Image.Resampling.LANCZOS)
+    np.testing.assert_array_equal(found.pixels[found.place], np.asarray(whole))
+
+
+def test_the_place_of_a_turned_photograph_is_that_of_what_is_seen() -> None:
+    image = Image.new("RGB", (40, 20), "red")
+    exif = image.getexif()
+    exif[0x0112] = 6
+    found = decode_photograph(encode(image, "JPEG", exif=exif), SIZE, 10**6)
+    assert found.pixels[found.place].shape == (80, 40, 3)

@@ -174,6 +174,7 @@ class FakeWorkspace:
         wrong = confusion.filter(pl.col("label") != pl.col("predicted_label"))
         write_csv(folder / "most_confused.csv", wrong.with_columns(split=pl.lit("val"), share=0.5))
         _draw(folder / "misclassified.png")
+        _draw(folder / "misclassified_looked.png")
         for label in self.class_names:
             _draw(folder / "class_sheets" / f"{slug(label)}.png")
         self._finish("evaluate", folder, {}, {})

@@ -28,12 +28,14 @@ def folder(photographs: Path, model: Path, tmp_path: Path, monkeypatch: pytest.M
 
 def test_curl_has_its_answers(folder: Path, address: str) -> None:
     [example] = read_examples("serving.md", "sh")
-    single, several = example.replace(ADDRESS, address).splitlines()
-    for command, labels in ((single, ["Shoe"]), (several, ["Shoe", "Hat"])):
+    single, several, explained = example.replace(ADDRESS, address).splitlines()
+    for command, labels in ((single, ["Shoe"]), (several, ["Shoe", "Hat"]), (explained, ["Shoe"])):
         told = subprocess.run(
             command.replace("curl", "curl -sS", 1), shell=True, cwd=folder, capture_output=True, text=True, check=True
         )
-        assert [result["label"] for result in json.loads(told.stdout)["results"]] == labels
+        results = json.loads(told.stdout)["results"]
+        assert [result["label"] for result in results] == labels
+        assert all(("looked" in result) is (command is explained) for result in results)
 
 
 @pytest.mark.usefixtures("folder")

@@ -86,6 +86,28 @@ def test_the_page_works_by_keyboard_alone(browser: Browser, address: str, photog
     assert read_cards(browser) == []
 
 
+def test_where_it_looked_is_laid_over_the_photograph_and_taken_away(
+    browser: Browser, address: str, photographs: Path
+) -> None:
+    browser.get(address)
+    choose(browser, photographs, "Hat.png", "broken.jpg")
+    wait_for(browser, "2 of 2 done")
+    hat, broken = browser.find_elements(By.CSS_SELECTOR, ".look")
+    WebDriverWait(browser, 20).until(lambda _: hat.is_displayed())
+    assert not broken.is_displayed()
+    browser.execute_script("arguments[0].focus()", hat)
+    press(browser, Keys.SPACE)
+    WebDriverWait(browser, 20).until(lambda _: hat.get_attribute("aria-pressed") == "true")
+    (map_,) = browser.find_elements(By.CSS_SELECTOR, ".map")
+    assert map_.get_attribute("alt") == "Where the model found Hat"
+    photograph = browser.find_element(By.CSS_SELECTOR, ".photo img")
+    assert map_.rect == photograph.rect
+    assert "spoke for Hat" in read_cards(browser)[0]
+    press(browser, Keys.ENTER)
+    assert not map_.is_displayed()
+    assert hat.get_attribute("aria-pressed") == "false"
+
+
 def press(browser: Browser, key: str) -> None:
     ActionChains(browser).send_keys(key).perform()
 

@@ -21,12 +21,21 @@ PART_BYTES = 32_000_000
 
 @dataclass(frozen=True)
 class Photograph:
-    """A decoded photograph: `pixels` is uint8 (H, W, 3); width, height and mode are the file's own."""
+    """A decoded photograph.
+
+    Attributes:
+        pixels: uint8 (H, W, 3).
+        width: The file's own.
+        height: The file's own.
+        mode: The file's own.
+        place: The rows and columns of `pixels` that it fills; the rest goes on in the colour of its border.
+    """
 
     pixels: Pixels
     width: int
     height: int
     mode: str
+    place: tuple[slice, slice] = (slice(None), slice(None))
 
 
 class PhotographError(Exception):
@@ -61,8 +70,10 @@ def decode_photograph(data: bytes, image_size: tuple[int, int], max_pixels: int,
             width, height, mode = image.width, image.height, image.mode
             if width * height > max_pixels:
                 raise PhotographError("too_many_pixels", f"{width} x {height} pixels, {max_pixels} are allowed")
-            pixels = _fit(_to_rgb(_load(image)), image_size, fit)
-    return Photograph(np.asarray(pixels, dtype=np.uint8), width, height, mode)
+            whole = _to_rgb(_load(image))
+            pixels = _fit(whole, image_size, fit)
+    place = _find_place(whole, image_size) if fit == "pad" else (slice(None), slice(None))
+    return Photograph(np.asarray(pixels, dtype=np.uint8), width, height, mode, place)
 
 
 def limit_part(image_size: tuple[int, ...], most: int, weight: int = 1) -> int:
@@ -130,6 +141,17 @@ def _fit(image: Image.Image, image_size: tuple[int, int], fit: Fit) -> Image.Ima
     if fit == "stretch":
         return image.resize((width, height), Image.Resampling.LANCZOS)
     return ImageOps.pad(image, (width, height), method=Image.Resampling.LANCZOS, color=_find_border_color(image))
+
+
+def _find_place(image: Image.Image, image_size: tuple[int, int]) -> tuple[slice, slice]:
+    """Give the rows and columns that `_fit` puts a picture in."""
+    scale = min(image_size[0] / image.height, image_size[1] / image.width)
+    spans = []
+    for side, room in ((image.height, image_size[0]), (image.width, image_size[1])):
+        kept = min(max(round(side * scale), 1), room)
+        start = round((room - kept) / 2)
+        spans.append(slice(start, start + kept))
+    return spans[0], spans[1]
 
 
 def _find_border_color(image: Image.Image) -> tuple[int, int, int]:

@@ -17,6 +17,7 @@ from hangtag.evaluation.curves import plot_history
 from hangtag.evaluation.figures import Calibration, build_report, count_figures
 from hangtag.evaluation.heatmap import plot_confusion, plot_interactive_confusion
 from hangtag.evaluation.leaks import check_splits
+from hangtag.evaluation.looked import draw_looked, tabulate_looked
 from hangtag.evaluation.pictures import draw_class, draw_misclassified
 from hangtag.evaluation.summary import write_summary
 from hangtag.evaluation.tables import ADJUSTMENT, build_tables, find_wrong
@@ -30,6 +31,8 @@ from hangtag.progress import track
 from hangtag.training.targets import LABEL
 from hangtag.workspace import Workspace
 
+LOOKED = "misclassified_looked"
+
 
 def evaluate(
     workspace: str | Path | Workspace,
@@ -40,9 +43,9 @@ def evaluate(
     """Judge trained models on the splits asked for.
 
     Writes `report.json`, `report.md`, `predictions.parquet`, the tables of `build_tables` and their pictures to
-    `runs/<run_id>/evaluation/`; of a transformer its attention too. Figures of a single split show `val` where it was
-    judged, else the last split. A split without items, as in a catalogue that came without a test folder, is passed
-    over.
+    `runs/<run_id>/evaluation/`; where the model looked at its most confident mistakes, and of a transformer its
+    attention, too. Figures of a single split show `val` where it was judged, else the last split. A split without
+    items, as in a catalogue that came without a test folder, is passed over.
 
     A run is judged on its primary level: the label, or the column that it was trained for; items without a value
     there are left out. A model that reads names is judged with them, and beside it from the photographs alone.
@@ -97,6 +100,7 @@ def _evaluate_run(
     paths += _draw(record.folder, report, tables, predictions, labelled)
     shown = predictions.filter(pl.col("split") == split)
     paths += save_attention(record.folder, classifier, shown, labelled.images, f"{run_id}, {split}")
+    paths += _show_looked(record.folder, split, shown, labelled, classifier, with_names=with_names)
     return record.finish(count_figures(report) | {f"{split}_items": 0 for split in empty_splits}, paths)
 
 
@@ -157,6 +161,29 @@ def _draw(
     }
     paths = [path for file, figure in figures.items() for path in save_figure(figure, folder / file)]
     return paths + _draw_classes(folder / "class_sheets", shown, labelled, class_names, title)
+
+
+def _show_looked(
+    folder: Path,
+    split: str,
+    shown: pl.DataFrame,
+    labelled: Labelled,
+    classifier: Classifier,
+    *,
+    with_names: bool,
+) -> list[Path]:
+    """Write where the model looked at its mistakes, as a table and a picture; nothing where it cannot tell."""
+    table_path, picture_path = folder / f"{LOOKED}.csv", folder / f"{LOOKED}.png"
+    if not classifier.can_explain:
+        for path in (table_path, picture_path):
+            path.unlink(missing_ok=True)
+        return []
+    wrong = find_wrong(shown)
+    names = labelled.table.select("item_id", str(labelled.schema.name)) if with_names else None
+    looked = tabulate_looked(wrong, labelled.images, classifier, names)
+    write_csv(table_path, looked)
+    picture = draw_looked(looked, wrong, labelled.images, f"{report['run_id']}, {split}")
+    return [table_path, *save_figure(picture, picture_path)]
 
 
 def _draw_classes(

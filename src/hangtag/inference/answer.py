@@ -1,12 +1,15 @@
 """What is told of one photograph: its values on every level, how sure that is, and what else it could be."""
 
+import base64
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from hangtag.inference.heat import color_map, encode_png
 from hangtag.inference.predictions import Predictions
+from hangtag.models.activation_map import Maps
 from hangtag.models.outputs import NO_VALUE
 
 ALTERNATIVES = 5
@@ -26,6 +29,8 @@ class Answer:
             predicted product has none.
         attributes: The value of every attribute, and its probability.
         alternatives: The likeliest classes of the primary level with their probabilities, the label first.
+        looked: Where in the photograph it found what speaks for the label, float32 (rows, columns) from 0 to 1, of the
+            photograph's proportions; None unless it was asked for.
     """
 
     label: str
@@ -35,6 +40,7 @@ class Answer:
     levels: Mapping[str, str | None]
     attributes: Mapping[str, tuple[str, float]]
     alternatives: tuple[tuple[str, float], ...]
+    looked: Maps | None = field(default=None, repr=False, compare=False)
 
     @property
     def doubt(self) -> str:
@@ -44,8 +50,8 @@ class Answer:
         return "" if self.is_sure else "not sure"
 
     def to_json(self) -> dict[str, Any]:
-        """Give what the service and `--json` say."""
-        return {
+        """Give what the service and `--json` say; where the model looked as a picture to lay over the photograph."""
+        told = {
             "label": self.label,
             "confidence": self.confidence,
             "is_sure": self.is_sure,
@@ -57,6 +63,10 @@ class Answer:
             },
             "alternatives": [{"label": label, "confidence": confidence} for label, confidence in self.alternatives],
         }
+        if self.looked is not None:
+            picture = base64.b64encode(encode_png(color_map(self.looked))).decode("ascii")
+            told["looked"] = {"label": self.label, "png": picture}
+        return told
 
 
 def describe_answers(predictions: Predictions, threshold: float | None, is_familiar: Any) -> list[Answer]:

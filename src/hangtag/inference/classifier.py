@@ -2,18 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from hangtag.catalog.images import Pixels
+from hangtag.catalog.images import Pixels, shrink
 from hangtag.errors import ModelError
 from hangtag.inference.answer import Answer, describe_answers
 from hangtag.inference.predictions import Predictions
+from hangtag.models.activation_map import Maps, enlarge
 from hangtag.models.answers import iterate_answers, join_answers
 from hangtag.models.exported import NETWORK, load_exported
+from hangtag.models.looking import Looker, look, open_looker
 from hangtag.models.novelty import NOVELTY
 from hangtag.models.outputs import PRODUCT, Outputs, Probs
 from hangtag.models.shipped import SHIPPED
@@ -114,6 +117,90 @@ class Classifier:
         """
         predictions = self.predict(images)
         return describe_answers(predictions, self.find_threshold(precision), self._is_familiar(predictions))
+
+    @property
+    def can_explain(self) -> bool:
+        """Whether it can show where in a photograph it looked."""
+        return PRODUCT in self._looker.heads
+
+    def explain(
+        self,
+        images: Pixels,
+        labels: Sequence[str | None] | str | None = None,
+        *,
+        level: str | None = None,
+        names: Sequence[str | None] | None = None,
+    ) -> Maps:
+        """Show where in each photograph it found what speaks for a class, and against all others.
+
+        Args:
+            images: See `predict`.
+            labels: The class to explain, one for all photographs or one for each; None takes what is predicted.
+            level: The level or attribute that it is of; the primary level by default.
+            names: See `predict`.
+
+        Returns:
+            A map for each photograph, float32 (n, H, W), 0 to 1, its highest place 1. It is 0 everywhere where
+            nothing speaks for the class, or there is none.
+
+        Raises:
+            ModelError: There is no such class or level, the network is of a kind that cannot show it, or see
+                `predict`.
+        """
+        return enlarge(self.look(images, labels, level=level, names=names), self.image_size)
+
+    def look(
+        self,
+        images: Pixels,
+        labels: Sequence[str | None] | str | None = None,
+        *,
+        level: str | None = None,
+        names: Sequence[str | None] | None = None,
+    ) -> Maps:
+        """Give the maps of `explain` as the network has them: a few rows and columns, each for a part of a photograph.
+
+        Raises:
+            ModelError: See `explain`.
+        """
+        self._check_pixels(images)
+        column = level or self.outputs.primary
+        head = self._find_explained(column)
+        if labels is None:
+            labels = self.predict(images, names).choose_labels()[column]
+        given = [labels] * len(images) if isinstance(labels, str) else list(labels)
+        if len(given) != len(images):
+            raise ModelError("There is not a class for every photograph.", received=len(given))
+        return look(
+            self.model,
+            self._looker,
+            shrink(images, self.network_size or self.image_size),
+            head,
+            self.outputs.find_members(column, given),
+            words=self.vocabulary.encode(names) if self.vocabulary and names is not None else None,
+            flip_average=bool(self.description.get("flip_average", False)),
+        )
+
+    def _find_explained(self, column: str) -> str:
+        """Give the head that a level or an attribute is told by.
+
+        Raises:
+            ModelError: There is no such one, or no map can be made of it.
+        """
+        if column not in (*self.outputs.levels, *self.outputs.attributes):
+            allowed = f"Allowed: {', '.join((*self.outputs.levels, *self.outputs.attributes))}."
+            raise ModelError("The model knows no such level or attribute.", allowed=allowed, received=column)
+        head = self.outputs.find_head(column)
+        if head not in self._looker.heads:
+            raise ModelError(
+                "This model cannot show where it looked: its network keeps no map of a photograph to the end.",
+                allowed="Allowed: networks whose last maps are averaged, as the residual ones; before an export all.",
+                received=self.name or self.description.get("architecture"),
+            )
+        return head
+
+    @cached_property
+    def _looker(self) -> Looker:
+        return open_looker(self.model)
 
     def _is_familiar(self, predictions: Predictions) -> npt.NDArray[np.bool_]:
         limit = self.description.get("novelty", {}).get("limit")

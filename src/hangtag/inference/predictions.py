@@ -37,7 +37,7 @@ class Predictions:
         """Give the probabilities of a level's or an attribute's classes, float32 (n, classes)."""
         if column in self.outputs.levels:
             return self.outputs.sum_level(self.answers[PRODUCT], column)
-        return self.answers[self._find_head(column)]
+        return self.answers[self.outputs.find_head(column)]
 
     def choose_classes(self) -> dict[str, Indices]:
         """Give the predicted class index of every level and attribute, int64 (n,); levels never contradict each other.
@@ -88,6 +88,3 @@ class Predictions:
         has_value = classes != NO_VALUE
         sums = np.bincount(classes[has_value], weights=counts[has_value], minlength=len(self.outputs.class_names))
         return np.where(has_value, sums[classes], counts)
-
-    def _find_head(self, attribute: str) -> str:
-        return list(self.outputs.heads)[1 + list(self.outputs.attributes).index(attribute)]

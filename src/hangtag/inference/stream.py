@@ -2,9 +2,9 @@
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -38,6 +38,7 @@ def classify_photographs(
     precision: float = 0.95,
     workers: int | None = None,
     max_pixels: int = MAX_PIXELS,
+    explain: bool = False,
 ) -> Iterator[Outcome]:
     """Give an answer for each photograph, or why there is none, in their order.
 
@@ -50,12 +51,17 @@ def classify_photographs(
         precision: The share of sure answers that is to be right.
         workers: Threads; by default two a processor, so that the network never waits for a photograph.
         max_pixels: Larger photographs are refused before they are decoded.
+        explain: Say of each answer where it looked, too; see `Answer.looked`.
+
+    Raises:
+        ModelError: The model cannot show where it looked.
     """
     count = workers or 2 * (os.cpu_count() or 1)
     chunks = iter(photographs)
 
     def work(chunk: Sequence[Photo]) -> list[Outcome]:
-        return classify_chunk(classifier, chunk, precision, max_pixels)
+        explained = range(len(chunk)) if explain else ()
+        return classify_chunk(classifier, chunk, precision, max_pixels, explained)
 
     with ThreadPoolExecutor(count) as pool:
         waiting: deque[Future[list[Outcome]]] = deque()
@@ -68,17 +74,42 @@ def classify_photographs(
 
 
 def classify_chunk(
-    classifier: Classifier, photographs: Sequence[Photo], precision: float, max_pixels: int = MAX_PIXELS
+    classifier: Classifier,
+    photographs: Sequence[Photo],
+    precision: float,
+    max_pixels: int = MAX_PIXELS,
+    explained: Collection[int] = (),
 ) -> list[Outcome]:
-    """Give an answer for each of a few photographs, or why there is none; see `classify_photographs`."""
+    """Give an answer for each of a few photographs, or why there is none; see `classify_photographs`.
+
+    Args:
+        classifier: See there.
+        photographs: See there.
+        precision: See there.
+        max_pixels: See there.
+        explained: The places of those of which it is to be said where it looked, too.
+    """
     read = [_read(photo, classifier.image_size, max_pixels) for photo in photographs]
-    good = [place for place, found in enumerate(read) if isinstance(found, Photograph)]
-    outcomes: list[Outcome | None] = [found if isinstance(found, Failure) else None for found in read]
+    good = {place: found for place, found in enumerate(read) if isinstance(found, Photograph)}
+    outcomes: dict[int, Outcome] = {place: found for place, found in enumerate(read) if isinstance(found, Failure)}
     if good:
-        pixels = np.stack([found.pixels for found in read if isinstance(found, Photograph)])
-        for place, answer in zip(good, classifier.classify(pixels, precision=precision), strict=True):
-            outcomes[place] = answer
-    return [outcome for outcome in outcomes if outcome is not None]
+        pixels = np.stack([found.pixels for found in good.values()])
+        answers = dict(zip(good, classifier.classify(pixels, precision=precision), strict=True))
+        outcomes |= answers | _explain(classifier, good, {at: answers[at] for at in explained if at in good})
+    return [outcomes[place] for place in range(len(read))]
+
+
+def _explain(
+    classifier: Classifier, photographs: Mapping[int, Photograph], answers: Mapping[int, Answer]
+) -> dict[int, Answer]:
+    if not answers:
+        return {}
+    pixels = np.stack([photographs[place].pixels for place in answers])
+    maps = classifier.explain(pixels, [answer.label for answer in answers.values()])
+    return {
+        place: replace(answer, looked=whole[photographs[place].place])
+        for (place, answer), whole in zip(answers.items(), maps, strict=True)
+    }
 
 
 def _read(photo: Photo, image_size: tuple[int, int], max_pixels: int) -> Photograph | Failure:

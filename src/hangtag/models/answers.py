@@ -62,15 +62,23 @@ def join_answers(batches: list[Answers], heads: dict[str, int]) -> Answers:
     }
 
 
-def _answer(model: Any, images: Pixels, words: Words | None) -> Answers:
-    # Filled up to a power of two: a few shapes to compile for, and one photograph does not cost a batch.
+def fill_inputs(model: Any, images: Pixels, words: Words | None) -> dict[str, npt.NDArray[Any]]:
+    """Give what a network takes, filled up to a power of two with nothing.
+
+    So there are a few shapes to compile for, and one photograph does not cost a batch.
+    """
     size = 1 << (len(images) - 1).bit_length()
-    inputs = {"pixels": np.zeros((size, *images.shape[1:]), np.uint8)}
+    inputs: dict[str, npt.NDArray[Any]] = {"pixels": np.zeros((size, *images.shape[1:]), np.uint8)}
     inputs["pixels"][: len(images)] = images
     if "words" in model.input:
         inputs["words"] = np.zeros((size, MAX_WORDS), np.int32)
         if words is not None:
             inputs["words"][: len(images)] = words
+    return inputs
+
+
+def _answer(model: Any, images: Pixels, words: Words | None) -> Answers:
+    inputs = fill_inputs(model, images, words)
     answers = {
         head: np.asarray(probs, np.float32)[: len(images)] for head, probs in model.predict_on_batch(inputs).items()
     }

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from hangtag.artifacts import hash_file, write_whole
 from hangtag.errors import MissingExtraError, ModelError
 from hangtag.models.description import read_description
+from hangtag.models.engine_looker import EngineLooker
 from hangtag.models.storage import SavedModel
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class ExportedNetwork:
         hints: dict[str, Any] = {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": threads or os.cpu_count() or 1}
         if exact:
             hints["INFERENCE_PRECISION_HINT"] = "f32"
+        self._path, self._hints = path, hints
         try:
             self._compiled = openvino.Core().compile_model(path, "CPU", hints)
         except RuntimeError as error:
@@ -67,6 +69,13 @@ class ExportedNetwork:
             self._own.request = self._compiled.create_infer_request()
         results = self._own.request.infer(inputs)
         return {output.any_name: np.asarray(results[output], np.float32) for output in self._compiled.outputs}
+
+    def open_looker(self) -> EngineLooker:
+        """Give what reads the network's feature maps."""
+        core = _import_openvino().Core()
+        return EngineLooker(
+            core.read_model(self._path), lambda network: core.compile_model(network, "CPU", self._hints)
+        )
 
 
 def save_network(

@@ -1,12 +1,14 @@
 """What the outputs of a network stand for: products, each with its value on every level, and attributes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from hangtag.errors import ModelError
 
 PRODUCT = "product"
 NO_VALUE = -1
@@ -80,6 +82,25 @@ class Outputs:
             # Not a product of matrices: its threads would wait for those of an engine that runs beside.
             sums[:, present] = np.add.reduceat(product_probs[:, order], starts, axis=1)
         return sums
+
+    def find_head(self, column: str) -> str:
+        """Give the head that a level or an attribute is told by."""
+        return PRODUCT if column in self.levels else list(self.heads)[1 + list(self.attributes).index(column)]
+
+    def find_members(self, column: str, names: Sequence[str | None]) -> npt.NDArray[np.bool_]:
+        """Say which classes of its head make up a class of a level or an attribute, (n, classes); None has none.
+
+        Raises:
+            ModelError: There is no such class.
+        """
+        known = self.levels.get(column) or self.attributes[column]
+        if unknown := set(names).difference((*known, None)):
+            raise ModelError(
+                f"The model knows no such class of {column}.", allowed=f"Allowed: {', '.join(known)}.", received=unknown
+            )
+        places = np.array([NO_VALUE - 1 if name is None else known.index(name) for name in names], np.int64)
+        classes = self.list_classes(column) if column in self.levels else np.arange(len(known))
+        return np.asarray(places[:, None] == classes)
 
     def choose_products(self, product_probs: Probs) -> Indices:
         """Give for each item the product whose values are predicted, int64 (n,).

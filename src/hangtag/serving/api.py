@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from importlib.resources import files
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
@@ -32,6 +32,9 @@ PAGES = {
     "/docs": ("docs.html", "text/html; charset=utf-8"),
     "/static/docs.js": ("docs.js", "text/javascript; charset=utf-8"),
 }
+Explain = Annotated[
+    bool, Query(description="Say of each photograph where the model looked, too, as a picture to lay over it.")
+]
 OPEN_PATHS = {"/healthz", "/readyz", *PAGES, "/openapi.json"}
 
 
@@ -61,12 +64,12 @@ def build_app(classifier: Classifier, config: ServeConfig, *, api_key: str | Non
     app.add_middleware(Watch, metrics=metrics, api_key=api_key, open_paths=OPEN_PATHS)
 
     @app.post("/v1/classify", responses=ANSWERS, openapi_extra={"requestBody": CLASSIFY_BODY}, tags=["classify"])
-    async def classify(request: Request) -> JSONResponse:
+    async def classify(request: Request, explain: Explain = False) -> JSONResponse:
         """Classify one photograph, sent as it is or as a form's file, or many, sent as a form's files.
 
         One photograph that cannot be used is an error; among many it is an `error` in its place.
         """
-        return await service.classify(request)
+        return await service.classify(request, explain)
 
     @app.get("/v1/model", tags=["model"])
     async def model() -> dict[str, Any]:
@@ -133,7 +136,9 @@ class _Service:
     def waiting(self) -> int:
         return self._batcher.waiting if self._batcher else 0
 
-    async def classify(self, request: Request) -> JSONResponse:
+    async def classify(self, request: Request, explain: bool) -> JSONResponse:
+        if explain and not await asyncio.to_thread(lambda: self._classifier.can_explain):
+            raise ProblemError(422, "cannot_explain", "This model cannot show where it looked. Ask without `explain`.")
         client = request.client.host if request.client else ""
         if self._clients[client] >= self._config.max_requests_a_client:
             message = f"More than {self._config.max_requests_a_client} requests at once. Wait for an answer first."
@@ -142,7 +147,7 @@ class _Service:
         try:
             async with asyncio.timeout(self._config.timeout):
                 uploads = await read_uploads(request, self._config)
-                outcomes = await self._ask([upload.content for upload in uploads])
+                outcomes = await self._ask([upload.content for upload in uploads], explain)
         except TimeoutError:
             message = f"The upload and its answer took more than {self._config.timeout:g} seconds. Try again."
             raise ProblemError(503, "timeout", message, 1) from None
@@ -156,10 +161,10 @@ class _Service:
         results = [{"name": upload.name, **_tell(outcome)} for upload, outcome in zip(uploads, outcomes, strict=True)]
         return JSONResponse({"model": self._classifier.name, "results": results})
 
-    async def _ask(self, photos: list[bytes]) -> list[Outcome]:
+    async def _ask(self, photos: list[bytes], explain: bool) -> list[Outcome]:
         assert self._batcher is not None
         try:
-            return await asyncio.wrap_future(self._batcher.submit(photos))
+            return await asyncio.wrap_future(self._batcher.submit(photos, explain=explain))
         except QueueFullError:
             raise ProblemError(503, "overloaded", "Too many photographs are waiting. Try again soon.", 1) from None
         except StoppedError:
@@ -177,6 +182,7 @@ class _Service:
             "levels": {level: list(names) for level, names in outputs.levels.items()},
             "attributes": {column: list(names) for column, names in outputs.attributes.items()},
             "wanted_precision": self._config.wanted_precision,
+            "can_explain": classifier.can_explain,
             "threshold": classifier.find_threshold(self._config.wanted_precision),
             "figures": description.get("figures", {}),
             "network": description.get("network", {}),

@@ -24,6 +24,7 @@ class StoppedError(Exception):
 @dataclass(frozen=True)
 class _Job:
     photos: Photos
+    explain: bool
     future: "Future[list[Outcome]]"
 
 
@@ -64,8 +65,12 @@ class Batcher:
         """Whether a photograph would be taken now."""
         return self._is_open and self.waiting < self._max_waiting and all(each.is_alive() for each in self._threads)
 
-    def submit(self, photos: Photos) -> "Future[list[Outcome]]":
+    def submit(self, photos: Photos, *, explain: bool = False) -> "Future[list[Outcome]]":
         """Put photographs in the queue, all or none of them; the future gives an outcome for each.
+
+        Args:
+            photos: What the files hold.
+            explain: Say of each where the model looked, too, which takes as long again.
 
         Raises:
             QueueFullError: Too many wait already.
@@ -78,7 +83,7 @@ class Batcher:
                 raise QueueFullError
             self.waiting += len(photos)
         future: Future[list[Outcome]] = Future()
-        self._jobs.put(_Job(photos, future))
+        self._jobs.put(_Job(photos, explain, future))
         return future
 
     def stop(self) -> None:
@@ -109,9 +114,11 @@ class Batcher:
         self._jobs.put(None)
 
     def _answer(self, jobs: list[_Job]) -> None:
-        photos = [photo for job in jobs for photo in job.photos]
+        asked = [(photo, job.explain) for job in jobs for photo in job.photos]
+        explained = [place for place, (_, explain) in enumerate(asked) if explain]
+        photos = [photo for photo, _ in asked]
         try:
-            outcomes = classify_chunk(self._classifier, photos, self._precision, self._max_pixels)
+            outcomes = classify_chunk(self._classifier, photos, self._precision, self._max_pixels, explained)
         except Exception as error:
             for job in jobs:
                 job.future.set_exception(error)

@@ -17,6 +17,7 @@ from hangtag.inference.classifier import Classifier
 from hangtag.inference.stream import classify_photographs
 from hangtag.progress import show_progress
 from hangtag.serving import rows
+from hangtag.serving.explained import write_explained
 from hangtag.serving.listing import list_photographs
 from hangtag.serving.rows import Pair
 
@@ -33,6 +34,7 @@ def classify(
     *,
     form: Form = "table",
     write: Callable[[str], object] | None = None,
+    explain: str | Path | None = None,
 ) -> Tally:
     """Classify photographs and tell each as soon as it is known.
 
@@ -42,15 +44,21 @@ def classify(
         config: Settings.
         form: How to tell; `json` is an object a line.
         write: Takes the text; by default it is printed.
+        explain: A folder for a PNG of each photograph with a map over it of where the model looked, named as it;
+            what is there already stays, and the new one gets a number.
 
     Returns:
         How many were `sure`, `not_sure` and `failed`.
 
     Raises:
         CatalogError: A place does not exist or cannot be read.
+        ModelError: The model cannot show where it looked.
     """
     tally: Tally = {"sure": 0, "not_sure": 0, "failed": 0}
-    pairs = _count(_pair(list_photographs([Path(place) for place in places]), classifier, config), tally)
+    files = list_photographs([Path(place) for place in places])
+    pairs = _count(_pair(files, classifier, config, explain=explain is not None), tally)
+    if explain is not None:
+        pairs = write_explained(pairs, Path(explain))
     if form == "json":
         lines = rows.write_json_lines(pairs)
     elif form == "csv":
@@ -133,7 +141,9 @@ def _begin(parts: Path, places: Sequence[str | Path], classifier: Classifier, co
     return listed
 
 
-def _pair(files: Iterable[Path], classifier: Classifier, config: ClassifyConfig) -> Iterator[Pair]:
+def _pair(
+    files: Iterable[Path], classifier: Classifier, config: ClassifyConfig, *, explain: bool = False
+) -> Iterator[Pair]:
     """Give each file's name with what is said of it."""
     # Names run ahead of outcomes by the few chunks that are being worked on.
     names: deque[str] = deque()
@@ -143,7 +153,7 @@ def _pair(files: Iterable[Path], classifier: Classifier, config: ClassifyConfig)
             names.append(str(file))
             yield file
 
-    for outcome in classify_photographs(classifier, note(), precision=config.wanted_precision):
+    for outcome in classify_photographs(classifier, note(), precision=config.wanted_precision, explain=explain):
         yield names.popleft(), outcome
 
 

@@ -42,6 +42,19 @@ _RESULT = {
             "type": "array",
             "items": {"type": "object", "properties": {"label": {"type": "string"}, "confidence": _CHANCE}},
         },
+        "looked": {
+            "type": "object",
+            "description": "Where the model looked, for `explain=true`.",
+            "properties": {
+                "label": {"type": "string", "description": "The class that it found there."},
+                "png": {
+                    "type": "string",
+                    "contentEncoding": "base64",
+                    "contentMediaType": "image/png",
+                    "description": "A picture of the photograph's proportions, transparent where nothing was found.",
+                },
+            },
+        },
         "error": _ERROR,
     },
 }
@@ -64,7 +77,7 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
     401: _describe("The key is missing or wrong.", _PROBLEM),
     413: _describe("Too many bytes, pixels or photographs.", _PROBLEM),
     415: _describe("No picture of a known kind.", _PROBLEM),
-    422: _describe("The picture is empty or damaged, or the form has no file.", _PROBLEM),
+    422: _describe("The picture is empty or damaged, the form has no file, or the model cannot explain.", _PROBLEM),
     429: _describe("Too many requests at once from this client.", _PROBLEM),
     503: _describe("Too much to do, or being stopped: try again after `Retry-After` seconds.", _PROBLEM),
 }

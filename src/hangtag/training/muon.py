@@ -13,7 +13,7 @@ BLOCK_MATRIX = re.compile(r"(?:^|/)block\d+_\w+/kernel$")
 
 @cache
 def find_muon() -> Any:
-    """Give the class of Muon for the kernels of convolutions and of a transformer's blocks, and AdamW for all other weights.
+    """Give the class of Muon for kernels of convolutions and of a transformer's blocks, and AdamW for all else.
 
     Source: Jordan et al., *Muon: An Optimizer for Hidden Layers in Neural Networks*, 2024; sizes of steps as in Liu
     et al., *Muon is Scalable for LLM Training*, 2025.

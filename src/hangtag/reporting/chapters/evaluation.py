@@ -128,6 +128,10 @@ def _describe_run(inputs: Inputs, run: Run) -> dict[str, Any]:
             folder / "misclassified.png",
             f"Photographs that {run.run_id} mistook, each with its label and the predicted label.",
         ),
+        "looked": embed_picture(
+            folder / "misclassified_looked.png",
+            f"Photographs that {run.run_id} mistook, each beside itself with what spoke for the prediction.",
+        ),
         "worst": {"label": worst, **report["splits"][split]["classes"][worst]},
         "worst_sheet": embed_picture(
             sheet, f"Photographs of the class {worst}, each with the label that {run.run_id} predicted."

@@ -9,6 +9,7 @@ const waiting = [];
 const shown = [];
 let working = 0;
 let apiKey = "";
+let canExplain = false;
 
 function percent(value) {
   if (value >= 0.995 && value < 1) return ">99%";
@@ -25,7 +26,10 @@ function add(files) {
     const card = find("card").content.firstElementChild.cloneNode(true);
     const image = card.querySelector("img");
     const address = URL.createObjectURL(file);
-    image.addEventListener("error", () => image.remove());
+    image.addEventListener("error", () => {
+      image.remove();
+      offer(entry);
+    });
     image.src = address;
     image.alt = `Photograph ${file.name}`;
     card.querySelector("h3").textContent = file.name;
@@ -33,7 +37,8 @@ function add(files) {
     card.classList.add("pending");
     card.querySelector(".verdict").textContent = "waiting…";
     find("results").append(card);
-    const entry = { file, card, address, result: null };
+    const entry = { file, card, address, result: null, map: null };
+    card.querySelector(".look").addEventListener("click", () => look(entry));
     waiting.push(entry);
     shown.push(entry);
   }
@@ -115,6 +120,58 @@ function show(entry, result) {
   }
   const attributes = Object.values(result.attributes).map(({ value }) => value);
   card.querySelector(".attributes").textContent = attributes.join(" · ");
+  offer(entry);
+}
+
+// There is something to see where the model can tell, and the browser can show the photograph.
+function offer({ card, result }) {
+  const isShown = canExplain && result && !result.error && card.querySelector("img");
+  card.querySelector(".look").hidden = !isShown;
+}
+
+async function look(entry) {
+  const { card } = entry;
+  const button = card.querySelector(".look");
+  const note = card.querySelector(".looked");
+  if (!entry.map) {
+    if (button.getAttribute("aria-busy")) return;
+    button.setAttribute("aria-busy", "true");
+    note.textContent = "looking…";
+    try {
+      entry.map = await askWhere(entry);
+      card.querySelector(".photo").append(entry.map);
+    } catch (error) {
+      note.textContent = error.message;
+      return;
+    } finally {
+      button.removeAttribute("aria-busy");
+    }
+  }
+  const isOn = button.getAttribute("aria-pressed") !== "true";
+  button.setAttribute("aria-pressed", String(isOn));
+  entry.map.hidden = !isOn;
+  note.textContent = isOn ? `The darker, the more it spoke for ${entry.map.dataset.label}.` : "";
+}
+
+async function askWhere({ file }) {
+  const form = new FormData();
+  form.append("file", file, file.name);
+  let answer;
+  try {
+    const response = await fetch("v1/classify?explain=true", { method: "POST", body: form, headers: headers() });
+    answer = await response.json();
+  } catch {
+    throw new Error("The service does not answer. Is it still running?");
+  }
+  if (answer.error) throw new Error(answer.error.message);
+  const { label, png } = answer.results[0].looked;
+  const map = document.createElement("img");
+  map.className = "map";
+  map.hidden = true;
+  map.alt = `Where the model found ${label}`;
+  map.dataset.label = label;
+  map.src = `data:image/png;base64,${png}`;
+  return map;
 }
 
 function tell() {
@@ -176,6 +233,8 @@ async function describe() {
     return;
   }
   const model = await response.json();
+  canExplain = model.can_explain;
+  shown.forEach(offer);
   const [height, width] = model.image_size;
   find("model").textContent =
     `Classifies photographs of fashion products into ${model.classes.length} classes (model ${model.name}, ${height} x ${width} pixels).`;

@@ -1,0 +1,95 @@
+"""Where in a photograph a network finds what speaks for a class, from its feature maps: Grad-CAM in closed form."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+Values = npt.NDArray[np.float64]
+Floats = npt.NDArray[np.floating]
+Mask = npt.NDArray[np.bool_]
+Maps = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What one member of a network makes of n photographs.
+
+    Attributes:
+        maps: The feature maps whose means its head reads, (n, rows, columns, channels).
+        logits: What its head says of each class before the softmax, (n, classes).
+        weights: How much each channel speaks for each class, (channels, classes).
+    """
+
+    maps: Floats
+    logits: Floats
+    weights: Floats
+
+
+def sum_evidence(members: Sequence[Evidence], is_wanted: Mask) -> Values:
+    """Give how much each place speaks for the wanted classes and against all others, (n, rows, columns).
+
+    It is the gradient of the probability, the mean of the members', by the pooled feature maps, times these maps:
+    Grad-CAM, which for a head that reads the means of maps needs no second pass through the network. Sources:
+    Selvaraju et al., *Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization*, 2017;
+    Zhou et al., *Learning Deep Features for Discriminative Localization*, 2016.
+
+    Args:
+        members: The members of a network.
+        is_wanted: The classes of the head whose probabilities are added up, (n, classes).
+
+    Returns:
+        Negative where a place speaks against them. The unit is of no meaning, but the same for all photographs
+        and their mirror images, so that maps can be added.
+    """
+    sums = []
+    for member in members:
+        contrast, slope = contrast_classes(member.logits, is_wanted)
+        channels = contrast @ np.asarray(member.weights, np.float64).T
+        sums.append(slope[:, None, None] * np.einsum("nrkc,nc->nrk", member.maps.astype(np.float64), channels))
+    return np.asarray(np.sum(sums, axis=0))
+
+
+def contrast_classes(logits: Floats, is_wanted: Mask) -> tuple[Values, Values]:
+    """Give the gradient of the log-odds of the wanted classes by the logits, (n, classes), and p (1 - p), (n,).
+
+    Their product is the gradient of the probability p. Apart, they stay numbers where a network is so sure that p
+    rounds to 1.
+    """
+    values = np.asarray(logits, np.float64)
+    inside, log_inside = _share_out(values, is_wanted)
+    outside, log_outside = _share_out(values, ~is_wanted)
+    log_all = np.logaddexp(log_inside, log_outside)
+    return inside - outside, np.exp(log_inside + log_outside - 2 * log_all)
+
+
+def _share_out(logits: Values, mask: Mask) -> tuple[Values, Values]:
+    """Give the softmax over some of the classes, 0 where there are none, and the logarithm of its denominator."""
+    chosen = np.where(mask, logits, -np.inf)
+    highest = np.where(mask.any(axis=1), chosen.max(axis=1, initial=-np.inf), 0)[:, None]
+    raised = np.exp(chosen - highest)
+    total = raised.sum(axis=1, keepdims=True)
+    with np.errstate(divide="ignore"):
+        return raised / np.where(total == 0, 1, total), (highest + np.log(total))[:, 0]
+
+
+def rectify(sums: Values) -> Maps:
+    """Give what speaks for the wanted classes, float32 from 0 to 1, each photograph's highest place 1.
+
+    A photograph where nothing does has 0 everywhere.
+    """
+    kept = np.maximum(sums, 0)
+    highest = kept.max(axis=(1, 2), keepdims=True, initial=0)
+    return np.asarray(kept / np.where(highest == 0, 1, highest), np.float32)
+
+
+def enlarge(maps: Maps, size: tuple[int, int]) -> Maps:
+    """Give maps (n, rows, columns) at another (height, width), float32 from 0 to 1."""
+    height, width = size
+    if not len(maps):
+        return np.empty((0, height, width), np.float32)
+    return np.stack(
+        [np.asarray(Image.fromarray(each).resize((width, height), Image.Resampling.BICUBIC)) for each in maps]
+    ).clip(0, 1)
