@@ -12,7 +12,7 @@ from hangtag.models.flops import count_flops
 from hangtag.models.registry import build_model
 from hangtag.models.storage import assign_weights, read_weights
 from hangtag.models.vit import build_vit
-from hangtag.training.muon import build_muon
+from hangtag.training.muon import find_muon
 
 NAMES = ["vit", "vit-stem"]
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 80, 60, 3), dtype=np.uint8)
@@ -84,7 +84,7 @@ def test_the_cost_of_a_block_is_worked_out_by_hand() -> None:
 
 
 def test_the_matrices_of_blocks_go_by_muon_and_nothing_else_of_two_axes() -> None:
-    model, optimizer = build("vit"), build_muon(0.01, 0.05)
+    model, optimizer = build("vit"), find_muon()(0.01)
     optimizer.build(model.trainable_variables)
     by_muon = {
         weight.path

@@ -50,7 +50,7 @@ def test_a_step_is_a_fifth_of_the_step_size_whatever_the_gradient(shape: tuple[i
 def test_a_gradient_of_zero_moves_nothing() -> None:
     keras = import_keras()
     kernel = keras.Variable(np.ones(SHAPES[0], np.float32))
-    find_muon()(0.01).apply([keras.ops.zeros(SHAPES[0])], [kernel])
+    find_muon()(0.01, weight_decay=0).apply([keras.ops.zeros(SHAPES[0])], [kernel])
     np.testing.assert_array_equal(kernel.numpy(), 1)
 
 

@@ -187,8 +187,11 @@ def _hear_lookalikes(
     places = doubts.places[kept][chosen]
     probs = said.of(places).join() + TINY
     probs *= weigh_lookalikes(everyone[lookalikes[chosen]], probs.shape[1])
-    own = probs[np.arange(len(places)), given[places]] / probs.sum(axis=1)
-    scores[kept[chosen]] = 1 - own.astype(np.float64)
+    entries = np.arange(len(places))
+    own = probs[entries, given[places]].astype(np.float64)
+    probs[entries, given[places]] = 0
+    # Not one less the given class's share: an item that could be many things is no sign of a wrong label.
+    scores[kept[chosen]] = 1 - own / (own + probs.max(axis=1))
     return scores
 
 

@@ -99,8 +99,9 @@ def _evaluate_run(
     split = _choose_split(report)
     paths += _draw(record.folder, report, tables, predictions, labelled)
     shown = predictions.filter(pl.col("split") == split)
-    paths += save_attention(record.folder, classifier, shown, labelled.images, f"{run_id}, {split}")
-    paths += _show_looked(record.folder, split, shown, labelled, classifier, with_names=with_names)
+    title = f"{run_id}, {split}"
+    paths += save_attention(record.folder, classifier, shown, labelled.images, title)
+    paths += _show_looked(record.folder, title, shown, labelled, classifier, with_names=with_names)
     return record.finish(count_figures(report) | {f"{split}_items": 0 for split in empty_splits}, paths)
 
 
@@ -165,7 +166,7 @@ def _draw(
 
 def _show_looked(
     folder: Path,
-    split: str,
+    title: str,
     shown: pl.DataFrame,
     labelled: Labelled,
     classifier: Classifier,
@@ -182,7 +183,7 @@ def _show_looked(
     names = labelled.table.select("item_id", str(labelled.schema.name)) if with_names else None
     looked = tabulate_looked(wrong, labelled.images, classifier, names)
     write_csv(table_path, looked)
-    picture = draw_looked(looked, wrong, labelled.images, f"{report['run_id']}, {split}")
+    picture = draw_looked(looked, wrong, labelled.images, title)
     return [table_path, *save_figure(picture, picture_path)]
 
 

@@ -13,12 +13,9 @@ BLOCK = re.compile(r"(?:member\d+_)?(stem|top|[a-z_]*?\d+(?:[a-z](?=_)|_block\d+
 
 def find_features(model: Any) -> list[Any]:
     """Give what the pixels' heads of a network of `build_model` read, (n, width) of each member."""
-    keras = import_keras()
-    ends = []
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.Dense) and layer.name.partition("_member")[0] == PRODUCT:
-            ends.append(layer.input)
-    return ends
+    dense = import_keras().layers.Dense
+    heads = [layer for layer in model.layers if layer.name.partition("_member")[0] == PRODUCT]
+    return [layer.input for layer in heads if isinstance(layer, dense)]
 
 
 def cut_backbone(model: Any) -> Any:
