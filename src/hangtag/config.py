@@ -448,7 +448,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "architecture": "efficientnet-lite0",
         "optimizer": "adamw",
         "epochs": 8,
-        "learning_rate": 0.001,
+        "learning_rate": 0.003,
         "layer_decay": 0.9,
         "start_scale": 1.2,
         "end_scale": 1.6,

@@ -24,6 +24,16 @@ def test_a_training_that_begins_small_says_so_where_its_network_can() -> None:
     assert "rare products shown more often (balance 0.3 of 1)" in words
 
 
+def test_weights_begun_from_and_enlarged_photographs_are_told() -> None:
+    settings = {**CAPSTONE, "architecture": "residual", "start_scale": 1.2, "end_scale": 1.6}
+    words = describe_recipe({**settings, "weights": "models/lite.safetensors", "layer_decay": 0.9}, "Class")
+    assert "; begun from lite.safetensors, each block's steps 0.9 of those of the one after it; " in words
+    assert "; begun on photographs of 120 % of the sides; photographs enlarged to 160 % of the sides; " in words
+    words = describe_recipe({**settings, "weights": "imagenet", "freeze": True}, "Class")
+    assert "; begun from the library's ImageNet weights, which stay as they are: the heads alone learn; " in words
+    assert "begun on photographs" not in words
+
+
 def test_names_levels_and_attributes_are_told() -> None:
     settings = {"target": "all", "attribute_weight": 0.1, "with_names": True}
     assert describe_recipe(settings, "Class").startswith(
