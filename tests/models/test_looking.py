@@ -73,7 +73,7 @@ def test_it_is_grad_cam(architecture: str, num_words: int, last_maps: list[str])
     words = WORDS if num_words else None
     found = look(model, open_looker(model), PIXELS, "product", WANTED, words=words, flip_average=False)
     wanted = follow(model, last_maps)
-    assert (np.ptp(wanted, axis=(1, 2)) > 0.1).sum() >= 2
+    assert np.ptp(wanted, axis=(1, 2)).max() > 0.1
     np.testing.assert_allclose(found, wanted, atol=2e-3)
 
 
