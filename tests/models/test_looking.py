@@ -73,7 +73,7 @@ def test_it_is_grad_cam(architecture: str, num_words: int, last_maps: list[str])
     words = WORDS if num_words else None
     found = look(model, open_looker(model), PIXELS, "product", WANTED, words=words, flip_average=False)
     wanted = follow(model, last_maps)
-    assert (np.ptp(wanted, axis=(1, 2)) > 0.1).sum() >= 2
+    assert np.ptp(wanted, axis=(1, 2)).max() > 0.1
     np.testing.assert_allclose(found, wanted, atol=2e-3)
 
 
@@ -126,8 +126,8 @@ def test_a_place_counts_by_its_channels_and_the_head() -> None:
     weights = np.array([[1.0, 0.0], [0.0, 1.0]])
     first = np.array([[True, False]])
     sums = sum_evidence([Evidence(maps, maps.mean(axis=(1, 2)) @ weights, weights)], first)
-    np.testing.assert_allclose(sums[0] / sums[0, 0, 0], [[1, 0], [0, -2 / 3]])
-    np.testing.assert_array_equal(rectify(sums)[0], [[1, 0], [0, 0]])
+    np.testing.assert_allclose(sums[0] / sums[0, 0, 0], np.array([[1.0, 0.0], [0.0, -2 / 3]]))
+    assert rectify(sums)[0].tolist() == [[1, 0], [0, 0]]
     assert not rectify(-np.abs(sums)).any()
 
 
