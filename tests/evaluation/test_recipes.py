@@ -53,6 +53,8 @@ def test_seeds_of_a_recipe_are_one_row_with_their_mean(place: Workspace) -> None
     assert (small["accuracy"], small["training_minutes"], small["passes"]) == (0.625, 1.5, 2)
     assert small["accuracy_low"] < 0.625 < small["accuracy_high"]
     assert small["level_macro_f1"] is None
+    # No run has it: the column is empty, and of numbers all the same.
+    assert read_comparison(place.comparison).recipes["predict_images_per_second"].dtype == pl.Float64
 
 
 @pytest.mark.usefixtures("_without_pictures")

@@ -11,7 +11,7 @@ from hangtag.errors import SettingsError, WorkspaceError
 from hangtag.evaluation.comparison_text import list_blocks, write_markdown
 from hangtag.evaluation.cost_picture import plot_costs, plot_interactive_costs
 from hangtag.evaluation.judged_runs import digest_run, find_evaluated, is_evaluated, read_run, read_truth
-from hangtag.evaluation.paired import Comparison, build_comparison
+from hangtag.evaluation.paired import OPTIONAL, Comparison, build_comparison
 from hangtag.evaluation.timing import Timing, time_runs
 from hangtag.exploration.saving import save_figure
 from hangtag.inference.runs import select_runs
@@ -29,7 +29,8 @@ FILES = {
     "pareto.csv": "fronts",
 }
 NAMES = ("run_id", "baseline", "run_ids", "split", "figure", "column", "input", "level", "recipe", "of", "cost")
-TEXT = dict.fromkeys(NAMES, pl.String)
+# A column may be empty from end to end, so its type is told by its name.
+TYPES = OPTIONAL | dict.fromkeys(NAMES, pl.String)
 # So that a run's intervals are those of its evaluation, unless either was told otherwise.
 DEFAULTS = EvaluateConfig()
 
@@ -111,8 +112,7 @@ def read_comparison(folder: Path) -> Comparison:
 
 
 def _read_table(path: Path) -> pl.DataFrame:
-    # A whole column may be empty, so its type is told by its name.
-    return pl.read_csv(path, schema_overrides=TEXT, infer_schema_length=None)
+    return pl.read_csv(path, schema_overrides=TYPES, infer_schema_length=None)
 
 
 def _choose_runs(place: Workspace, run_ids: Sequence[str] | None, baseline: str | None, split: str) -> list[str]:

@@ -125,8 +125,10 @@ def plot_interactive_costs(fronts: pl.DataFrame, title: str) -> "PlotlyFigure":
     menu = [_build_choice(number, view, traces, fronts) for number, view in enumerate(views)]
     axis = {"gridcolor": HAIRLINE, "zeroline": False}
     figure.update_layout(
-        title={"text": html.escape(title), "font": {"size": 18}},
-        updatemenus=[{"buttons": menu, "x": 0, "xanchor": "left", "y": 1.08, "yanchor": "bottom"}] if menu else [],
+        title={"text": html.escape(title), "font": {"size": 18}, "y": 0.985, "yanchor": "top"},
+        updatemenus=[{"buttons": menu, "x": 0, "xanchor": "left", "y": 1, "yanchor": "bottom", "pad": {"b": 12}}]
+        if menu
+        else [],
         plot_bgcolor=PAPER,
         paper_bgcolor=PAPER,
         font={"family": FONT_NAME, "color": INK},
