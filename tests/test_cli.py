@@ -13,7 +13,7 @@ import pytest
 import hangtag
 from hangtag.cli import main
 from hangtag.errors import HangtagError, WorkspaceError
-from hangtag.evaluation.compare import Block
+from hangtag.evaluation.comparison_text import Block
 from hangtag.manifest import StageResult
 
 ROOT = Path(__file__).parent.parent
@@ -185,9 +185,12 @@ def test_the_report_is_linked_at_the_end(command: Command, name: str, tmp_path: 
 def test_compare_prints_its_tables(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hangtag.evaluation.compare.read_comparison", lambda folder: folder)
     blocks = [Block("Two runs.", ("run", "items"), [("a", "12"), ("long-name", "3,456")])]
-    monkeypatch.setattr("hangtag.evaluation.compare.list_blocks", lambda _: blocks * 2)
+    monkeypatch.setattr("hangtag.evaluation.compare.list_blocks", lambda *_, **__: blocks * 2)
     assert command.run("compare", "a", "b", "-w", "/w", "--split", "test", "--baseline", "b") == 0
-    assert (command.given, command.named) == ((Path("/w"), ["a", "b"]), {"split": "test", "baseline": "b"})
+    assert (command.given, command.named) == (
+        (Path("/w"), ["a", "b"]),
+        {"split": "test", "baseline": "b", "is_timed": False},
+    )
     table = "\nTwo runs.\nrun        items\na             12\nlong-name  3,456\n"
     assert command.out == f"compare: done in 2.0 s\n  items 1,200 · in /w/compare\n{table * 2}"
 

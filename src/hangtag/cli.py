@@ -219,7 +219,9 @@ def evaluate(
 
 @app.command()
 def compare(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN", help="Finished and evaluated runs, two or more.")],
+    runs: Annotated[
+        list[str] | None, typer.Argument(metavar="RUN", help="Evaluated runs, two or more; all of them by default.")
+    ] = None,
     workspace: WorkspaceOption = Path("workspace"),
     split: Annotated[
         Literal["test", "val", "train"],
@@ -229,8 +231,14 @@ def compare(
         str | None,
         typer.Option(metavar="RUN", help="The run that the others are tested against; the first one by default."),
     ] = None,
+    is_timed: Annotated[
+        bool, typer.Option("--time", help="Time predicting too, here and now: a quiet machine tells most.")
+    ] = False,
+    is_wide: Annotated[
+        bool, typer.Option("--wide", help="Print figures and costs as one table, wider than 80 columns.")
+    ] = False,
 ) -> None:
-    """Put runs side by side, and test the differences.
+    """Put runs side by side: accuracy, differences, costs.
 
     Figures with intervals, what each run took, and paired tests on the items that all runs were judged on.
     Reads runs/ and writes comparison/; runs that differ by their seed alone are summarized too.
@@ -239,9 +247,10 @@ def compare(
     from hangtag.evaluation.compare import list_blocks, read_comparison
     from hangtag.summary import describe_blocks
 
-    result = stage(workspace, runs, split=split, baseline=baseline)
+    result = stage(workspace, runs, split=split, baseline=baseline, is_timed=is_timed)
     _show(result)
-    typer.echo(f"\n{describe_blocks(list_blocks(read_comparison(result.folder)))}")
+    blocks = list_blocks(read_comparison(result.folder), is_wide=is_wide)
+    typer.echo(f"\n{describe_blocks(blocks, is_wide=is_wide)}")
 
 
 @_command(config.PredictConfig)

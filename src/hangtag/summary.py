@@ -13,9 +13,9 @@ from rich.text import Text
 from hangtag.manifest import StageResult
 
 if TYPE_CHECKING:
-    from hangtag.evaluation.compare import Block
+    from hangtag.evaluation.comparison_text import Block
 
-WIDTH = 80
+WIDTH, WIDE = 80, 200
 # Stands for the spaces at which no line may break.
 KEPT_SPACE = "\0"
 
@@ -93,10 +93,11 @@ def _shorten(folder: Path) -> str:
     return str(folder.relative_to(here) if folder.is_relative_to(here) else folder)
 
 
-def describe_blocks(blocks: Iterable["Block"]) -> str:
-    """Give small tables, each below its title."""
+def describe_blocks(blocks: Iterable["Block"], *, is_wide: bool = False) -> str:
+    """Give tables, each below its title, in 80 columns or in more."""
+    width = WIDE if is_wide else WIDTH
     return "\n\n".join(
-        f"{textwrap.fill(block.title, WIDTH)}\n{_tabulate(block.headings, block.rows)}" for block in blocks
+        f"{textwrap.fill(block.title, WIDTH)}\n{_tabulate(block.headings, block.rows, width=width)}" for block in blocks
     )
 
 
@@ -117,7 +118,9 @@ def describe_architectures(rows: Sequence[Mapping[str, Any]], image_size: tuple[
     return f"{title}\n{_tabulate(headings, cells, last_is_text=True)}"
 
 
-def _tabulate(headings: Sequence[str], rows: Iterable[Sequence[str]], *, last_is_text: bool = False) -> str:
+def _tabulate(
+    headings: Sequence[str], rows: Iterable[Sequence[str]], *, last_is_text: bool = False, width: int = WIDTH
+) -> str:
     """Lay cells out in columns: names to the left, folded where they are long, figures to the right and whole."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
     for place, heading in enumerate(headings):
@@ -128,7 +131,7 @@ def _tabulate(headings: Sequence[str], rows: Iterable[Sequence[str]], *, last_is
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     # Plain text whatever the terminal is: what is printed can be piped and compared.
-    paper = Console(file=io.StringIO(), width=WIDTH, color_system=None, force_terminal=False)
+    paper = Console(file=io.StringIO(), width=width, color_system=None, force_terminal=False)
     with paper.capture() as captured:
         paper.print(table)
     return "\n".join(line.rstrip() for line in captured.get().splitlines())

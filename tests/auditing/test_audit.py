@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -13,6 +14,7 @@ from audited import SCHEMA, make_images, make_items, make_witness, write_audited
 
 from drawn import COLORS, draw
 from hangtag.artifacts import read_json, write_csv, write_json, write_parquet
+from hangtag.auditing import audit as audit_module
 from hangtag.auditing.audit import audit
 from hangtag.auditing.issues import CODES, COLUMNS
 from hangtag.auditing.model_witness import ask_model
@@ -60,6 +62,22 @@ def test_every_kind_of_issue_is_found_in_one_catalogue_the_surest_first(tmp_path
     assert result.counts["issues"] == len(issues)
     assert audit(place).skipped
     assert not audit(place, AuditConfig(min_score=0.7)).skipped
+
+
+def test_the_pixels_are_mapped_once_for_all_who_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    items = make_items()
+    place = write_audited(tmp_path, items, make_images(items))
+    write_folds(place, make_witness(items))
+    seen: list[bool] = []
+    call = audit_module._call_witnesses
+
+    def look(subject: Any, source: Any, labelled: Any) -> Any:
+        seen.append(subject.images is labelled.images)
+        return call(subject, source, labelled)
+
+    monkeypatch.setattr(audit_module, "_call_witnesses", look)
+    audit(place)
+    assert seen == [True]
 
 
 def test_what_a_review_has_settled_is_not_found_again(tmp_path: Path) -> None:

@@ -83,6 +83,8 @@ def test_capitals_signs_and_plurals_are_one_spelling_and_can_be_decided_together
     assert {line["suggested_label"] for key, line in found.items() if key.endswith("type")} == {"Shirts"}
     assert len({line["group_id"] for line in found.values()}) == 4
     assert found["i6 type"]["reason"] == "type Shirt (1) looks like another spelling of Shirts (22)."
+    # Spaces at an end would not be seen.
+    assert found["i10 type"]["reason"] == 'type "SHIRTS " (1) looks like another spelling of Shirts (22).'
 
 
 def test_a_letter_mistyped_counts_where_the_word_is_long_and_rare() -> None:
@@ -138,6 +140,8 @@ def test_pictures_that_cannot_be_right() -> None:
     assert found["i0"]["reason"] == found["i1"]["reason"] == "The picture is blank: all of it has one colour."
     assert found["i0"]["severity"] == "error"
     assert found["i2"]["reason"] == "The picture has nearly one colour: 0.5% of it differs."
+    # A thin chain on white is no mistake.
+    assert (found["i2"]["severity"], found["i2"]["score"] < 0.5) == ("info", True)
     assert found["i3"]["reason"] == "The photograph has 20 x 80 pixels; 32 a side are wanted."
 
 

@@ -54,6 +54,24 @@ def write_judged_run(
     judged.finish({}, [evaluation / "predictions.parquet", evaluation / "report.json"])
 
 
+@pytest.fixture(autouse=True)
+def _without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spare the drawing; `test_recipes` has one comparison with its pictures."""
+    leave_out_pictures(monkeypatch)
+
+
+def leave_out_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a comparison write empty files where its pictures go."""
+
+    def save(_: None, path: Path) -> list[Path]:
+        path.touch()
+        return [path]
+
+    for name in ("plot_costs", "plot_interactive_costs"):
+        monkeypatch.setattr(f"hangtag.evaluation.compare.{name}", lambda *_: None)
+    monkeypatch.setattr("hangtag.evaluation.compare.save_figure", save)
+
+
 @pytest.fixture
 def place(tmp_path: Path) -> Workspace:
     place = Workspace.at(tmp_path / "ws")
@@ -96,6 +114,11 @@ def test_runs_stand_side_by_side_with_what_they_took(place: Workspace) -> None:
         "comparison.csv",
         "pairs.csv",
         "seeds.csv",
+        "recipes.csv",
+        "pareto.csv",
+        "pareto.png",
+        "pareto.html",
+        "comparison.json",
         "comparison.md",
         "manifest.json",
     }
@@ -132,7 +155,7 @@ def test_only_items_that_all_runs_share_count(place: Workspace) -> None:
     assert comparison.runs.select("items", "judged_items").rows() == [(4, 8), (4, 6)]
     assert comparison.runs["accuracy"].to_list() == [0.5, 0.75]
     assert comparison.pairs.select("items", "only_run_right", "only_baseline_right").rows() == [(4, 1, 0)]
-    assert "4 items of val, those that all runs were judged on (8, 6)." in read_markdown(place)
+    assert "4 items of val, those that all runs were judged on (8, 6), on label." in read_markdown(place)
 
 
 def test_an_item_without_a_label_counts_for_nothing_and_no_answer_is_a_mistake(place: Workspace) -> None:
@@ -171,9 +194,9 @@ def test_another_split_can_be_asked_for_and_test_is_warned_of(place: Workspace) 
     write_judged_run(place, "first", FIRST, splits=("val", "test"))
     write_judged_run(place, "second", SECOND, splits=("test", "val"))
     assert run(place, "first", "second", split="test").counts["split"] == "test"
-    assert "8 items of test. No run is to be chosen by them." in read_markdown(place)
+    assert "8 items of test, judged on label. No run is to be chosen by them." in read_markdown(place)
     run(place, "first", "second")
-    assert "8 items of val.\n" in read_markdown(place)
+    assert "8 items of val, judged on label.\n" in read_markdown(place)
 
 
 def test_names_that_look_like_numbers_stay_names(place: Workspace) -> None:
@@ -269,7 +292,7 @@ def test_the_tables_fit_the_terminal_whatever_the_names(
     assert max(len(line) for line in lines[3:]) <= 80
     assert ("\x1b" not in out, err) == (True, "")
     figures = " ".join(out.split())
-    assert "2.0 1.5 150.0 2" in figures
+    assert "2.0 1.5 2 150 – 0.0" in figures
     assert "+0.250 [+0.000, " in figures
     assert " 2 0 0.500" in figures
     assert "4 2 0.688" in figures

@@ -5,12 +5,17 @@ import hashlib
 import re
 from pathlib import Path
 
+import polars as pl
 import pytest
-from fake_workspace import ALL_STAGES, COLOR, HOSTILE, FakeWorkspace, build_workspace
+from fake_workspace import ALL_STAGES, COLOR, GRAY, HOSTILE, FakeWorkspace, build_workspace
 from page_reader import Page
 
+from hangtag.artifacts import hash_file, write_parquet
 from hangtag.catalog.schema import CatalogSchema
 from hangtag.errors import WorkspaceError
+from hangtag.evaluation.compare import compare
+from hangtag.labels.labelled import read_labelled
+from hangtag.manifest import StageRecord
 from hangtag.reporting.report import HEADINGS, report
 
 
@@ -195,3 +200,33 @@ def test_several_seeds_are_averaged(tmp_path: Path) -> None:
     assert "Mean over the seeds" in text
     assert "capstone, colour validation 3 0.789 0.789 to 0.789 0.700 0.600 to 0.800 0.600 0.600 to 0.600" in text
     assert "Mean over the seeds" not in make_page(build_workspace(tmp_path / "two")).text
+
+
+def test_recipes_and_the_picture_of_their_costs_stand_in_the_last_chapter(tmp_path: Path) -> None:
+    fake = build_workspace(tmp_path)
+    assert "accuracy costs" not in make_page(fake).text
+    run_ids = [COLOR[0], GRAY[0]]
+    for run_id in run_ids:
+        write_answers(fake, run_id)
+    compare(fake.place, run_ids, samples=20)
+    page = make_page(fake)
+    assert "What accuracy costs" in page.text
+    assert "Recipes on Class" in page.text
+    assert "is not worked out" not in page.text
+    assert any("against what it costs" in str(image.get("alt")) for image in page.find("img"))
+    # A run that is judged anew makes the comparison old.
+    fake.evaluate(COLOR[0], 0.1)
+    text = make_page(fake).text
+    assert "What accuracy costs is not worked out for the runs as they are now" in text
+    assert "Recipes on Class" not in text
+
+
+def write_answers(fake: FakeWorkspace, run_id: str) -> None:
+    """Let a run's evaluation have the answers that a comparison reads, all of them right."""
+    folder, labelled = fake.place.evaluation(run_id), read_labelled(fake.place)
+    items = labelled.table.filter(pl.col("label") != "Unknown").select("item_id", "group_id", "label")
+    items = items.with_columns(predicted_label=pl.col("label"), split=pl.lit("val"))
+    write_parquet(folder / "predictions.parquet", items)
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != "manifest.json"]
+    inputs = {"model": hash_file(fake.place.run(run_id) / "model.json"), "labels": labelled.digest}
+    StageRecord("evaluate", folder, inputs, {}).finish({}, files)

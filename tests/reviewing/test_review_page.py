@@ -205,6 +205,10 @@ def test_nothing_overflows_on_a_tablet_and_fingers_reach_the_buttons(
         assert box["height"] >= 44
     bottom = browser.execute_script("return document.getElementById('accept').getBoundingClientRect().bottom")
     assert bottom <= height
+    # What is asked is seen without scrolling, above the buttons that stay in sight.
+    ends = "return ['suggestion', 'actions'].map((each) => document.getElementById(each).getBoundingClientRect())"
+    suggestion, actions = browser.execute_script(ends)
+    assert suggestion["bottom"] <= actions["top"]
     background = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
     shade = sum(int(part) for part in background[4:-1].split(",")) / 3
     assert (shade > 128) == (scheme == "light")

@@ -89,7 +89,9 @@ def audit(
         ModelError: The model cannot be loaded, or cannot take these photographs.
     """
     place = Workspace.at(workspace)
-    labelled, prepared, review = read_labelled(place), read_prepared(place), read_reviewed(place)
+    prepared, review = read_prepared(place), read_reviewed(place)
+    # One memory map for all who look: pages that are mapped twice count twice.
+    labelled = replace(read_labelled(place), images=prepared.images)
     source = _find_source(place, labelled, run_id, model)
     inputs = {"labels": labelled.digest, "prepared": prepared.digest, "source": source.digest}
     if review:

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from hangtag.auditing.issues import BAD_PICTURE, ERROR, WARNING, build_issues
+from hangtag.auditing.issues import BAD_PICTURE, ERROR, INFO, WARNING, build_issues
 from hangtag.auditing.subject import Subject
 from hangtag.catalog.images import Pixels, limit_part
 
@@ -16,7 +16,8 @@ CHUNK = 1024
 CONTRAST = 12
 # Shares of pixels that are part of something.
 BLANK_SHARE, BARE_SHARE = 0.001, 0.01
-BLANK_SCORE, TINY_SCORE, BARE_SCORE = 0.98, 0.9, 0.7
+# What is bare is often a thin thing, such as a necklace, and rightly so.
+BLANK_SCORE, TINY_SCORE, BARE_SCORE = 0.98, 0.9, 0.4
 # How sure it is at the limit of what is familiar, and what it comes to far beyond.
 STRANGE_SCORE, MOST_STRANGE_SCORE = 0.3, 0.9
 
@@ -26,8 +27,9 @@ def find_bad_pictures(subject: Subject) -> pl.DataFrame:
 
     - blank: hardly a pixel differs from the picture's own median colour;
     - tiny: the file's shorter side is below `min_side`;
-    - nearly one colour: hardly a hundredth of the pixels differs;
-    - not a product: an exported model finds the photograph stranger than the catalogue it learnt from.
+    - nearly one colour: hardly a hundredth of the pixels differs; a thin product may be there, so to be told only;
+    - not a product: an exported model finds the photograph stranger than nearly all that it learnt from. In a
+      catalogue of the same kind that is one in a hundred, and most of them are products, so to be told only.
     """
     shares = measure_content(subject.images)
     lines: dict[str, dict[str, Any]] = {}
@@ -70,7 +72,7 @@ def _find_blank(subject: Subject, shares: npt.NDArray[np.float64]) -> Iterator[d
 def _find_bare(subject: Subject, shares: npt.NDArray[np.float64]) -> Iterator[dict[str, Any]]:
     for row in np.flatnonzero(shares < BARE_SHARE).tolist():
         reason = f"The picture has nearly one colour: {shares[row]:.1%} of it differs."
-        yield {"item_id": subject.item_ids[row], "score": BARE_SCORE, "reason": reason}
+        yield {"item_id": subject.item_ids[row], "score": BARE_SCORE, "severity": INFO, "reason": reason}
 
 
 def _find_tiny(subject: Subject) -> Iterator[dict[str, Any]]:
@@ -91,4 +93,4 @@ def _find_strange(subject: Subject) -> Iterator[dict[str, Any]]:
         times = float(witness.novelty[row])
         score = MOST_STRANGE_SCORE - (MOST_STRANGE_SCORE - STRANGE_SCORE) / times
         reason = f"It looks like no product that the model knows: {times:.1f} times as strange as is familiar."
-        yield {"item_id": subject.item_ids[row], "score": score, "reason": reason}
+        yield {"item_id": subject.item_ids[row], "score": score, "severity": INFO, "reason": reason}

@@ -41,16 +41,22 @@ def _describe(
     item_id: str, column: str, spellings: tuple[str, str], sizes: tuple[int, int], score: float
 ) -> dict[str, Any]:
     rare, usual = spellings
+    told = (f"{_show(value)} ({size:,})" for value, size in zip(spellings, sizes, strict=True))
     return {
         "item_id": item_id,
         "given_label": rare,
         "suggested_label": usual,
         "score": score,
-        "reason": f"{column} {rare} ({sizes[0]:,}) looks like another spelling of {usual} ({sizes[1]:,}).",
+        "reason": f"{column} {' looks like another spelling of '.join(told)}.",
         "column": column,
         "changes": {column: usual},
         "group_id": f"spelling-{column}-{rare}",
     }
+
+
+def _show(value: str) -> str:
+    """Put a value into quotes where only its spaces tell it from another."""
+    return value if value == " ".join(value.split()) else f'"{value}"'
 
 
 def _find_pairs(counts: dict[str, int]) -> Iterator[tuple[str, str, float]]:

@@ -115,7 +115,7 @@ class CatalogSchema:
         for column in wanted:
             if column is not None and column not in columns:
                 raise CatalogError(
-                    f"The table {self.table} has no such column.",
+                    f"The table {self.table} has no such column." if self.table else "Folders have no such column.",
                     allowed=f"Its columns: {', '.join(columns)}.",
                     received=column,
                 )

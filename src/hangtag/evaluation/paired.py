@@ -1,7 +1,7 @@
 """Judge several runs on the same items: each by itself, one against another, and over seeds."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +10,17 @@ import numpy.typing as npt
 import polars as pl
 from scipy.stats import binomtest, t
 
-from hangtag.artifacts import hash_json
 from hangtag.errors import WorkspaceError
+from hangtag.evaluation.finest import FinestLevel, judge_finest
 from hangtag.evaluation.intervals import LEVEL
+from hangtag.evaluation.judged_runs import JudgedRun, answer_alike
 from hangtag.evaluation.metrics import compute_macro_f1
+from hangtag.evaluation.pareto import tabulate_fronts
+from hangtag.evaluation.recipes import group_seeds, tabulate_recipes
+from hangtag.evaluation.resampled import Figure, Values, draw_weights
+from hangtag.evaluation.timing import Timing
+from hangtag.labels.labelled import Labelled
 
-COLUMNS = ("item_id", "group_id", "label", "predicted_label")
 SEED_COLUMNS = {
     "run_ids": pl.String,
     "seeds": pl.Int64,
@@ -24,7 +29,6 @@ SEED_COLUMNS = {
     "figure": pl.String,
     **dict.fromkeys(("mean", "low", "high", "lowest", "highest"), pl.Float64),
 }
-Values = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -36,70 +40,35 @@ class Comparison:
             that its evaluation has), `accuracy` and `macro_f1`, each with `_low` and `_high` of its 95 % interval,
             `parameters`, `flops` (one pass over one photograph; null where `model.json` is older than that entry),
             `training_minutes` (the validation after every epoch counted), `images_per_second` in training (the mean
-            over epochs), `epochs`.
+            over epochs), `epochs`; `column` (what accuracy and macro-F1 are of), `input` (what it was judged from),
+            `level` (the catalogue's finest level), `level_accuracy` and `level_macro_f1` (see `FinestLevel`) with
+            `_low` and `_high`, null where the run did not learn it; `passes` over a photograph (two where the mirror
+            image is averaged), `bytes` of the model on disk, and `predict_images_per_second` (null where not timed).
         pairs: A row a run but the baseline, `pairs.csv`: `run_id`, `baseline`, `split`, `items`,
             `accuracy_difference` and `macro_f1_difference` (run - baseline), their intervals as `accuracy_low` and
             so on, `only_run_right`, `only_baseline_right`, `mcnemar_p`.
         seeds: A row a figure of each set of runs that differ by their seed alone, `seeds.csv`: `run_ids` between
             spaces, `seeds` (how many), `split`, `items`, `figure`, and what `summarize_seeds` gives.
+        recipes: A row a recipe, `recipes.csv`; see `tabulate_recipes`.
+        fronts: A row a dot of the picture of figures against costs, `pareto.csv`; see `tabulate_fronts`.
+        timed: How and where predicting was timed, a sentence; empty where it was not.
     """
 
     runs: pl.DataFrame
     pairs: pl.DataFrame
     seeds: pl.DataFrame
+    recipes: pl.DataFrame
+    fronts: pl.DataFrame
+    timed: str = ""
 
 
-@dataclass(frozen=True)
-class JudgedRun:
-    """A finished run with its evaluation on one split.
-
-    Attributes:
-        run_id: Its name.
-        manifest: What `train` noted.
-        model: Its `model.json`.
-        history: Its `history.csv`, a row an epoch.
-        target: What it was judged on: `label`, or a level's or an attribute's column.
-        predictions: `COLUMNS` of the split's items.
-    """
-
-    run_id: str
-    manifest: dict[str, Any]
-    model: dict[str, Any]
-    history: pl.DataFrame
-    target: str
-    predictions: pl.DataFrame
-
-    @property
-    def kind(self) -> str:
-        """A digest of all that it was trained with but the seed: runs of one kind differ by chance alone."""
-        settings = {key: value for key, value in self.manifest["settings"].items() if key != "seed"}
-        return hash_json([settings, self.manifest["inputs"]])
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One figure of m runs, with its values in draws of items that are the same for all of the runs.
-
-    Attributes:
-        values: float64 (m,), between 0 and 1.
-        draws: float64 (samples, m).
-    """
-
-    values: Values
-    draws: Values
-
-    def find_interval(self, run: int) -> tuple[float, float]:
-        """Give the 95 % interval of one run's value."""
-        return _find_middle(self.draws[:, run])
-
-    def compare(self, run: int, baseline: int) -> tuple[float, float, float]:
-        """Give the difference run - baseline, and its 95 % interval over the draws, lower and upper end.
-
-        Both runs are measured in each draw, so items that are hard for both do not make it wider. Source: the
-        percentile bootstrap of Efron and Tibshirani, *An Introduction to the Bootstrap*, 1993, on pairs.
-        """
-        low, high = _find_middle(self.draws[:, run] - self.draws[:, baseline])
-        return float(self.values[run] - self.values[baseline]), low, high
+# What a run may lack.
+OPTIONAL = {
+    "flops": pl.Int64,
+    "level": pl.String,
+    **{f"level_{name}{end}": pl.Float64 for name in ("accuracy", "macro_f1") for end in ("", "_low", "_high")},
+    "predict_images_per_second": pl.Float64,
+}
 
 
 def judge(
@@ -128,9 +97,6 @@ def judge(
         `accuracy` and `macro_f1`.
     """
     cells = classes * num_classes + predicted
-    _, groups = np.unique(np.asarray(group_ids), return_inverse=True)
-    count = int(groups.max()) + 1
-    random = np.random.default_rng(seed)
 
     def measure(weights: npt.NDArray[np.int64]) -> tuple[Values, Values]:
         flat = [np.bincount(row, weights=weights, minlength=num_classes * num_classes) for row in cells]
@@ -138,7 +104,7 @@ def judge(
         return np.trace(confusions, axis1=1, axis2=2) / weights.sum(), compute_macro_f1(confusions)
 
     values = measure(np.ones_like(classes))
-    draws = [measure(np.bincount(random.integers(0, count, count), minlength=count)[groups]) for _ in range(samples)]
+    draws = [measure(weights) for weights in draw_weights(group_ids, samples, seed)]
     figures = zip(("accuracy", "macro_f1"), values, zip(*draws, strict=True), strict=True)
     return {name: Figure(value, np.stack(drawn)) for name, value, drawn in figures}
 
@@ -172,12 +138,16 @@ def summarize_seeds(values: Sequence[float]) -> dict[str, float]:
     return {"mean": mean, "low": low, "high": high, "lowest": min(values), "highest": max(values)}
 
 
-def _find_middle(values: Values) -> tuple[float, float]:
-    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)
-
-
-def build_comparison(runs: Sequence[JudgedRun], baseline: int, split: str, *, samples: int, seed: int) -> Comparison:
+def build_comparison(
+    runs: Sequence[JudgedRun],
+    baseline: int,
+    split: str,
+    *,
+    samples: int,
+    seed: int,
+    truth: Labelled | None = None,
+    timing: Timing | None = None,
+) -> Comparison:
     """Compare runs on the items that all of them were judged on.
 
     Args:
@@ -186,10 +156,13 @@ def build_comparison(runs: Sequence[JudgedRun], baseline: int, split: str, *, sa
         split: The split that their predictions are of.
         samples: Draws behind each interval.
         seed: Of the draws.
+        truth: The catalogue that they were judged on, if it is still there.
+        timing: How fast they predict, if that was timed.
 
     Raises:
         WorkspaceError: They were judged on other targets, on other labels, or on no item that all of them share.
     """
+    runs = answer_alike(runs, baseline, truth)
     items = share_items(runs, baseline)
     said = items.select("label", *(str(place) for place in range(len(runs))))
     names = said.unpivot()["value"].unique().sort().to_list()
@@ -198,10 +171,18 @@ def build_comparison(runs: Sequence[JudgedRun], baseline: int, split: str, *, sa
     classes, predicted = places[0], places[1:]
     figures = judge(classes, predicted, items["group_id"].to_list(), len(names), samples=samples, seed=seed)
     common = {"split": split, "items": len(items)}
+    finest = judge_finest(runs, items, truth, samples=samples, seed=seed)
+    speeds = timing.images_per_second if timing else {}
+    rows = [_describe_run(run, place, figures, finest, common, speeds) for place, run in enumerate(runs)]
+    table = pl.DataFrame(rows, schema_overrides=OPTIONAL, infer_schema_length=None)
+    recipes = tabulate_recipes(table, group_seeds(runs), figures, finest)
     return Comparison(
-        pl.DataFrame([_describe_run(run, place, figures, common) for place, run in enumerate(runs)]),
+        table,
         _tabulate_pairs([run.run_id for run in runs], predicted == classes, figures, baseline, common),
         _tabulate_seeds(runs, figures, common),
+        recipes,
+        tabulate_fronts(recipes),
+        timing.describe() if timing else "",
     )
 
 
@@ -213,11 +194,8 @@ def share_items(runs: Sequence[JudgedRun], baseline: int) -> pl.DataFrame:
         column named after its place: `0`, `1`, ….
 
     Raises:
-        WorkspaceError: See `build_comparison`.
+        WorkspaceError: They were judged on other labels, or on no item that all of them share.
     """
-    targets = {run.run_id: run.target for run in runs}
-    if len(set(targets.values())) > 1:
-        raise WorkspaceError("The runs were judged on different targets.", received=targets)
     shared = runs[baseline].predictions.drop("predicted_label")
     for place, run in enumerate(runs):
         own = run.predictions.select(
@@ -237,18 +215,43 @@ def share_items(runs: Sequence[JudgedRun], baseline: int) -> pl.DataFrame:
     return shared
 
 
-def _describe_run(run: JudgedRun, place: int, figures: dict[str, Figure], common: dict[str, Any]) -> dict[str, Any]:
+def _describe_run(
+    run: JudgedRun,
+    place: int,
+    figures: dict[str, Figure],
+    finest: FinestLevel | None,
+    common: dict[str, Any],
+    speeds: Mapping[str, float],
+) -> dict[str, Any]:
     row = {"run_id": run.run_id, **common, "judged_items": len(run.predictions)}
-    for name, figure in figures.items():
-        low, high = figure.find_interval(place)
-        row |= {name: float(figure.values[place]), f"{name}_low": low, f"{name}_high": high}
-    return row | {
+    row |= _write_figures(figures, place)
+    row |= {
         "parameters": run.model["parameters"]["total"],
         "flops": run.model.get("flops"),
         "training_minutes": round(run.history["seconds"].sum() / 60, 2),
         "images_per_second": round(float(np.mean(run.history["images_per_second"].to_numpy())), 1),
         "epochs": len(run.history),
+        "column": run.target,
+        "input": run.reads,
     }
+    row |= dict.fromkeys(OPTIONAL) | {"flops": row["flops"]}
+    if finest is not None:
+        row |= {"level": finest.column}
+        row |= _write_figures(finest.figures, finest.places[place]) if place in finest.places else {}
+    outputs = run.manifest["outputs"]
+    return row | {
+        "passes": 2 if run.model.get("flip_average") else 1,
+        "bytes": sum(file["bytes"] for name, file in outputs.items() if name.startswith("model.")),
+        "predict_images_per_second": speeds.get(run.run_id),
+    }
+
+
+def _write_figures(figures: Mapping[str, Figure], run: int) -> dict[str, float]:
+    row: dict[str, float] = {}
+    for name, figure in figures.items():
+        low, high = figure.find_interval(run)
+        row |= {name: float(figure.values[run]), f"{name}_low": low, f"{name}_high": high}
+    return row
 
 
 def _tabulate_pairs(
@@ -274,10 +277,7 @@ def _tabulate_pairs(
 
 
 def _tabulate_seeds(runs: Sequence[JudgedRun], figures: dict[str, Figure], common: dict[str, Any]) -> pl.DataFrame:
-    """Summarize the runs that differ by their seed alone; of two with the same seed the first one counts."""
-    kinds: dict[str, dict[int, int]] = {}
-    for place, run in enumerate(runs):
-        kinds.setdefault(run.kind, {}).setdefault(run.manifest["settings"].get("seed", 0), place)
+    """Summarize the runs that differ by their seed alone."""
     rows = [
         {
             "run_ids": " ".join(runs[place].run_id for place in places),
@@ -286,7 +286,7 @@ def _tabulate_seeds(runs: Sequence[JudgedRun], figures: dict[str, Figure], commo
             "figure": name,
             **summarize_seeds(figure.values[places].tolist()),
         }
-        for places in (list(members.values()) for members in kinds.values())
+        for places in group_seeds(runs)
         if len(places) > 1
         for name, figure in figures.items()
     ]

@@ -13,6 +13,9 @@ import polars as pl
 
 from hangtag.artifacts import read_json
 from hangtag.catalog.prepared import Prepared, read_prepared
+from hangtag.evaluation.compare import read_comparison
+from hangtag.evaluation.judged_runs import digest_run, is_evaluated
+from hangtag.evaluation.paired import Comparison
 from hangtag.labels.labelled import Labelled, read_labelled
 from hangtag.manifest import compute_digest, read_manifest, require_manifest
 from hangtag.reporting.capstone import find_capstone
@@ -121,6 +124,7 @@ class Inputs:
         is_explored: Whether the figures of `explore` are there.
         runs: The finished runs, in alphabetical order.
         capstone: The capstone's own figures where the catalogue is the capstone's, else None.
+        comparison: What `compare` found of runs that are still the same, else None.
     """
 
     workspace: Workspace
@@ -131,6 +135,7 @@ class Inputs:
     is_explored: bool
     runs: tuple[Run, ...]
     capstone: dict[str, Any] | None
+    comparison: Comparison | None = None
 
     @property
     def judged_runs(self) -> tuple[Run, ...]:
@@ -176,7 +181,7 @@ def compute_input_digests(workspace: Workspace) -> dict[str, str]:
     Raises:
         WorkspaceError: Nothing is prepared or nothing is cleaned.
     """
-    folders = {"exploration": workspace.exploration}
+    folders = {"exploration": workspace.exploration, "comparison": workspace.comparison}
     for run_id in workspace.run_ids():
         folders[f"runs/{run_id}"] = workspace.run(run_id)
         folders[f"runs/{run_id}/evaluation"] = workspace.evaluation(run_id)
@@ -229,7 +234,19 @@ def read_inputs(workspace: Workspace) -> Inputs:
         is_explored=read_manifest(workspace.exploration) is not None,
         runs=tuple(_read_run(workspace, run_id) for run_id in workspace.run_ids()),
         capstone=find_capstone(labelled.schema, labelled.class_names),
+        comparison=_read_comparison(workspace),
     )
+
+
+def _read_comparison(workspace: Workspace) -> Comparison | None:
+    """Read what `compare` found, unless a run was trained or judged again since, or an earlier hangtag wrote it."""
+    manifest = read_manifest(workspace.comparison)
+    if manifest is None or "comparison.json" not in manifest["outputs"]:
+        return None
+    for run_id, digest in manifest["inputs"].items():
+        if not is_evaluated(workspace, run_id) or digest_run(workspace, run_id) != digest:
+            return None
+    return read_comparison(workspace.comparison)
 
 
 def _read_run(workspace: Workspace, run_id: str) -> Run:

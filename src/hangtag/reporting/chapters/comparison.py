@@ -2,9 +2,13 @@
 
 from typing import Any
 
+import polars as pl
+
+from hangtag.manifest import read_manifest
 from hangtag.reporting.chapters.overview import describe_run
 from hangtag.reporting.chapters.splits import build_splits
 from hangtag.reporting.inputs import Inputs, Judgement, Run
+from hangtag.reporting.pictures import embed_picture
 
 
 def build_comparison(inputs: Inputs) -> dict[str, Any]:
@@ -24,6 +28,8 @@ def build_comparison(inputs: Inputs) -> dict[str, Any]:
             if {"val", "test"} <= set(judgement.splits)
         ],
         "capstone": inputs.capstone,
+        "costs": _describe_costs(inputs),
+        "was_compared": read_manifest(inputs.workspace.comparison) is not None,
         "mixtures": list_mixtures(inputs.capstone) if inputs.capstone else [],
         "matcher": inputs.clean_manifest["settings"].get("matcher"),
     }
@@ -39,6 +45,25 @@ def _describe_gap(run: Run, judgement: Judgement) -> dict[str, Any]:
         "val": splits["val"]["accuracy"],
         "test": splits["test"]["accuracy"],
         "interval": splits["test"]["confidence_interval"]["accuracy"],
+    }
+
+
+def _describe_costs(inputs: Inputs) -> dict[str, Any] | None:
+    """Give the recipes with what they cost, and the picture of figures against costs, where `compare` made them."""
+    if inputs.comparison is None:
+        return None
+    recipes = inputs.comparison.recipes.with_columns(mflops=pl.col("flops") * pl.col("passes") / 1e6)
+    rows = recipes.to_dicts()
+    words = "Macro-F1 of each recipe against what it costs, a dot a recipe with its interval and its name"
+    return {
+        "rows": rows,
+        "split": rows[0]["split"],
+        "items": rows[0]["items"],
+        "column": inputs.name_column(rows[0]["column"]),
+        "level": next((row["level"] for row in rows if row["level_macro_f1"] is not None), None),
+        "sources": len({row["input"] for row in rows}),
+        "timed": inputs.comparison.timed,
+        "picture": embed_picture(inputs.workspace.comparison / "pareto.png", words),
     }
 
 

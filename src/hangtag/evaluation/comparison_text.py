@@ -1,0 +1,180 @@
+"""Tell a comparison of runs in tables, for people."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from hangtag.evaluation.intervals import LEVEL, METHOD
+from hangtag.evaluation.levels import FREQUENT_ITEMS
+from hangtag.evaluation.paired import Comparison
+
+NOTHING = "–"
+FIGURES = {"accuracy": "accuracy", "macro_f1": "macro-F1"}
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Block:
+    """A small table for people.
+
+    Attributes:
+        title: What it is of, a sentence or two.
+        headings: A word or two for each column.
+        rows: Its cells, row by row.
+        note: How its figures were found, where that is to be said.
+    """
+
+    title: str
+    headings: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+    note: str = ""
+
+
+def list_blocks(comparison: Comparison, *, is_wide: bool = False) -> list[Block]:
+    """Tell a comparison in small tables that fit a terminal, or its first part in one wide table; for people.
+
+    The CSV files and `comparison.json` have all digits.
+    """
+    runs, pairs, seeds = (table.to_dicts() for table in (comparison.runs, comparison.pairs, comparison.seeds))
+    recipes = comparison.recipes.to_dicts()
+    baseline = pairs[0]["baseline"]
+    blocks = [_join(_list_figures(runs, comparison.runs), _list_costs(runs, comparison))] if is_wide else [
+        _list_figures(runs, comparison.runs),
+        _list_costs(runs, comparison),
+    ]  # fmt: skip
+    if len(recipes) < len(runs):
+        blocks.append(_list_recipes(recipes))
+    blocks += [
+        Block(
+            f"Accuracy less that of the baseline, {baseline}; items that only one of the two has right.",
+            ("run", "difference [95 %]", "only run", "only base", "p"),
+            [_list_difference(row) for row in pairs],
+            "Both runs are measured in each draw of items. p: McNemar's exact test, every item for itself, not "
+            "corrected for the number of runs.",
+        ),
+        Block(
+            "Macro-F1 less that of the baseline.",
+            ("run", "difference [95 %]"),
+            [(row["run_id"], _with_interval(row, "macro_f1_difference", "macro_f1", "+.3f")) for row in pairs],
+        ),
+    ]
+    return [*blocks, _list_seeds(seeds)] if seeds else blocks
+
+
+def _join(left: Block, right: Block) -> Block:
+    """Put the columns of a second table behind those of the first."""
+    rows = [(*one, *other[1:]) for one, other in zip(left.rows, right.rows, strict=True)]
+    return Block(left.title, (*left.headings, *right.headings[1:]), rows, f"{left.note} {right.note}")
+
+
+def _list_figures(rows: Sequence[Row], runs: pl.DataFrame) -> Block:
+    level = _find_level(rows)
+    headings = ("run", "accuracy [95 %]", "macro-F1 [95 %]", *([f"{FREQUENT_ITEMS}+ F1 [95 %]"] if level else []))
+    figures = [*FIGURES, *(["level_macro_f1"] if level else [])]
+    told = [(row["run_id"], *(_with_interval(row, key, key) for key in figures)) for row in rows]
+    note = f"In brackets: {LEVEL:.0%} intervals, {METHOD}."
+    if any(row["input"] != rows[0]["input"] for row in rows):
+        readers = [row["run_id"] for row in rows if "name" in row["input"]]
+        note += f" With the product's name: {', '.join(readers)}."
+    title = _describe_items(runs)
+    if level:
+        title += f" {FREQUENT_ITEMS}+ F1: macro-F1 of {level} over its classes of {FREQUENT_ITEMS} items or more."
+    return Block(title, headings, told, note)
+
+
+def _find_level(rows: Sequence[Row]) -> str | None:
+    """Name the finest level, if a run has figures on it."""
+    return next((row["level"] for row in rows if row["level_macro_f1"] is not None), None)
+
+
+def _list_costs(rows: Sequence[Row], comparison: Comparison) -> Block:
+    note = (
+        "MFLOPs: all passes over one photograph, a multiplication and its addition counted as two operations; a run "
+        "that averages the mirror image takes two passes. Minutes: of its training, validation counted. Images a "
+        "second: in training, and in predicting where that was timed. MB: the model on disk."
+    )
+    headings = ("run", "parameters", "MFLOPs", "minutes", "epochs", "train/s", "predict/s", "MB")
+    told = [(row["run_id"], f"{row['parameters']:,}", *_write_costs(row)) for row in rows]
+    return Block("What they took.", headings, told, f"{note} {comparison.timed}".strip())
+
+
+def _write_costs(row: Row) -> tuple[str, ...]:
+    flops = None if row["flops"] is None else row["flops"] * row["passes"] / 1e6
+    return (
+        _write(flops, ",.1f"),
+        _write(row["training_minutes"], ",.1f"),
+        _write(row["epochs"], ",.0f"),
+        _write(row["images_per_second"], ",.0f"),
+        _write(row["predict_images_per_second"], ",.0f"),
+        _write(row["bytes"] / 1e6, ",.1f"),
+    )
+
+
+def _write(value: float | None, form: str) -> str:
+    return NOTHING if value is None else f"{value:{form}}"
+
+
+def _list_recipes(rows: Sequence[Row]) -> Block:
+    """Tell the means over the seeds of each recipe."""
+    figures = [*FIGURES, *(["level_macro_f1"] if _find_level(rows) else [])]
+    headings = ("recipe", "seeds", "accuracy [95 %]", "macro-F1 [95 %]", f"{FREQUENT_ITEMS}+ F1 [95 %]")
+    told = [(row["recipe"], f"{row['seeds']}", *(_with_interval(row, key, key) for key in figures)) for row in rows]
+    note = "The mean over the seeds of each recipe; in brackets its interval over other items, for these very seeds."
+    return Block("Recipes.", headings[: 2 + len(figures)], told, note)
+
+
+def _describe_items(runs: pl.DataFrame) -> str:
+    items, split, judged = runs["items"][0], runs["split"][0], runs["judged_items"].to_list()
+    column = runs["column"][0]
+    sentence = f"{items:,} items of {split}, judged on {column}."
+    if max(judged) > items:
+        each = ", ".join(f"{count:,}" for count in judged)
+        sentence = f"{items:,} items of {split}, those that all runs were judged on ({each}), on {column}."
+    return f"{sentence} No run is to be chosen by them." if split == "test" else sentence
+
+
+def _with_interval(row: Row, key: str, ends: str, form: str = ".3f") -> str:
+    if row[key] is None:
+        return NOTHING
+    low, high = (f"{row[f'{ends}{end}']:{form}}" for end in ("_low", "_high"))
+    return f"{row[key]:{form}} [{low}, {high}]"
+
+
+def _list_difference(row: Row) -> tuple[str, ...]:
+    counts = (f"{row[key]:,}" for key in ("only_run_right", "only_baseline_right"))
+    p = "< 0.001" if row["mcnemar_p"] < 0.001 else f"{row['mcnemar_p']:.3f}"
+    return row["run_id"], _with_interval(row, "accuracy_difference", "accuracy", "+.3f"), *counts, p
+
+
+def _list_seeds(rows: Sequence[Row]) -> Block:
+    told = [
+        (
+            _shorten(row["run_ids"].split(" ")),
+            FIGURES[row["figure"]],
+            f"{row['mean']:.3f} [{row['low']:.3f}, {row['high']:.3f}]",
+            f"{row['lowest']:.3f}",
+            f"{row['highest']:.3f}",
+        )
+        for row in rows
+    ]
+    note = "In brackets: Student's interval of the mean over other seeds, on the same items."
+    return Block("Over seeds.", ("runs", "figure", "mean [95 %]", "lowest", "highest"), told, note)
+
+
+def _shorten(run_ids: Sequence[str]) -> str:
+    """Give `capstone-color-0, -1, -2` for runs whose names begin alike."""
+    start = run_ids[0].rpartition("-")[0]
+    rest = [run_id.removeprefix(start) if run_id.startswith(f"{start}-") else run_id for run_id in run_ids[1:]]
+    return ", ".join([run_ids[0], *rest])
+
+
+def write_markdown(comparison: Comparison) -> str:
+    """Give the text of `comparison.md`."""
+    lines = ["# Runs compared", ""]
+    for block in list_blocks(comparison):
+        lines += [block.title, "", *(f"| {' | '.join(row)} |" for row in (block.headings, *block.rows))]
+        lines.insert(len(lines) - len(block.rows), f"|{' --- |' * len(block.headings)}")
+        lines += ["", *([block.note, ""] if block.note else [])]
+    return "\n".join(lines[:-1]) + "\n"
