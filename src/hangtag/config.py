@@ -246,10 +246,10 @@ class TrainConfig:
             value = getattr(self, name)
             require(0 < value <= high, f"{name} cannot be used.", f"Allowed: above 0, up to {high}.", value)
         require(
-            self.weights != "" or not self.freeze,
-            "There is nothing to freeze: the network would begin from no weights.",
-            "Allowed: freeze with weights, a file or imagenet.",
-            {"freeze": self.freeze, "weights": self.weights},
+            self.weights != "" or not (self.freeze or self.layer_decay < 1),
+            "There is nothing to go on from: freeze and layer_decay are for weights that were learnt elsewhere.",
+            "Allowed: with --weights, a file or imagenet.",
+            {"weights": self.weights, "freeze": self.freeze, "layer_decay": self.layer_decay},
         )
         for name in ("balance", "weight_decay"):
             value = getattr(self, name)

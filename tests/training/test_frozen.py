@@ -1,6 +1,5 @@
 """Heads are learnt on features computed once: the backbone stays bit for bit, and a stopped computation goes on."""
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +118,7 @@ def test_features_of_other_weights_are_not_taken(tmp_path: Path) -> None:
     assert np.abs(before - ask()).max() > 0.01
 
 
-def test_nothing_can_be_frozen_that_begins_from_no_weights(config: TrainConfig) -> None:
-    with pytest.raises(SettingsError, match="nothing to freeze"):
-        dataclasses.replace(config, weights="")
+@pytest.mark.parametrize("preset", ["frozen", "finetune"])
+def test_a_recipe_for_weights_is_refused_without_any(preset: str) -> None:
+    with pytest.raises(SettingsError, match=r"nothing to go on from.*with --weights"):
+        resolve(TrainConfig, PRESETS[preset])
