@@ -149,6 +149,11 @@ def save(folder: Path, vocabulary: Vocabulary | None = None, **more: Any) -> Any
         color_mode="gray",
         num_words=len(vocabulary.words) if vocabulary else 0,
     )
+    random = np.random.default_rng(1)
+    # Names say nothing in a fresh network.
+    for weight in model.weights:
+        if "_with_name/" in weight.path:
+            weight.assign(random.uniform(0.5, 2, weight.shape))
     save_model(
         folder,
         model,

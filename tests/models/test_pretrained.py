@@ -66,7 +66,12 @@ def test_a_file_goes_into_the_backbone_and_leaves_the_heads(path: Path, weights:
     for name, value in weights.items():
         np.testing.assert_array_equal(found[name], value)
     heads = found.keys() - weights.keys()
-    assert {name.partition("/")[0] for name in heads} == {"product", "attribute_0", "words_vectors"}
+    assert {name.partition("/")[0] for name in heads} == {
+        "product",
+        "attribute_0",
+        "product_with_name",
+        "attribute_0_with_name",
+    }
     for name in heads:
         np.testing.assert_array_equal(found[name], untouched[name])
 

@@ -154,7 +154,7 @@ def test_pictures_and_tables_can_be_read_aloud(tmp_path: Path) -> None:
     page = make_page(build_workspace(tmp_path))
     pictures = page.find("img")
     # A sheet a class and for Unknown, the mean pictures, and for each run mistakes, hardest class, predictions.
-    assert len(pictures) == 6 + 1 + 2 * 3
+    assert len(pictures) == 6 + 1 + 2 * 4
     assert all(picture["alt"] and picture["width"] and picture["height"] for picture in pictures)
     assert len(page.find("caption")) == len(page.find("table"))
     assert all(cell.get("scope") for cell in page.find("th"))

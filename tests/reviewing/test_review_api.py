@@ -187,7 +187,8 @@ def test_photographs_and_look_alikes(client: TestClient, place: Workspace, drawn
 def test_the_nearest_photographs_are_found(tmp_path: Path) -> None:
     products = [draw(kind, number) for number, kind in enumerate(["Hat", "Shirt", "Shoe"] * 10)]
     darker = [np.where(product > 8, product - 8, product) for product in products]
-    images = np.stack(products + darker)
+    # Twice as large: to be enlarged to the size of the descriptors would blur them.
+    images = np.stack(products + darker).repeat(2, axis=1).repeat(2, axis=2)
     found = open_look_alikes(tmp_path / "a.npy", images)
     for place in range(30):
         assert found.find(place, 1) == [place + 30]

@@ -117,7 +117,7 @@ def test_a_form_has_limits(client: TestClient) -> None:
 
 
 def test_too_much_to_do_is_told_with_when_to_come_again(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: Any) -> Any:
+    def refuse(*_: Any, **__: Any) -> Any:
         raise QueueFullError
 
     monkeypatch.setattr(Batcher, "submit", refuse)

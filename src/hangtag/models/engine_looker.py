@@ -83,10 +83,14 @@ def _read(tap: _Tap, results: Sequence[npt.NDArray[np.float32]]) -> Evidence:
 
 
 def _find_softmaxes(node: Any) -> Iterator[Any]:
-    """Give the members' softmaxes that an output is the mean of, or its own."""
+    """Give the members' softmaxes that an output is the mean of, or its own; of the photograph, where a name has a say."""
     if node.get_type_name() == "Softmax":
-        yield node
-    elif node.get_type_name() in ("Result", "ReduceMean", "Concat", "Unsqueeze", *TRANSPARENT):
+        photograph = _go_back(_see_through(node.input(0)).get_node(), "Add", "Log")
+        if photograph is None:
+            yield node
+        else:
+            yield from _find_softmaxes(_see_through(photograph.input(0)).get_node())
+    elif node.get_type_name() in ("Result", "ReduceMean", "Concat", "Unsqueeze", "Maximum", *TRANSPARENT):
         sources = [each.get_source_output().get_node() for each in node.inputs()]
         for source in sources if node.get_type_name() == "Concat" else sources[:1]:
             yield from _find_softmaxes(source)
@@ -99,9 +103,6 @@ def _tap(softmax: Any, ends: list[Any]) -> _Tap | None:
     if product is None:
         return None
     features, weights = _see_through(product.input(0)), _see_through(product.input(1)).get_node()
-    if features.get_node().get_type_name() == "Concat":
-        # The features of words come behind; what they say is in the logits.
-        features = _see_through(features.get_node().input(0))
     pooling = features.get_node()
     is_known = pooling.get_type_name() == "ReduceMean" and weights.get_type_name() == "Constant"
     if not is_known or len(pooling.input(0).get_partial_shape()) != 4:

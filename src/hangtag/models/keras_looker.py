@@ -110,8 +110,7 @@ def _find_pooled(features: Any) -> Any | None:
     """Give the maps whose means a head reads, or None where it reads something else."""
     layers = import_keras().layers
     layer, sources = _get_layer_and_sources(features)
-    # The features of words come behind those of pixels.
-    while isinstance(layer, layers.Dropout | layers.Concatenate):
+    while isinstance(layer, layers.Dropout):
         layer, sources = _get_layer_and_sources(sources[0])
     return sources[0] if isinstance(layer, layers.GlobalAveragePooling2D) else None
 
@@ -121,8 +120,6 @@ def _find_convolved(features: Any) -> Any | None:
     layers = import_keras().layers
     tensor, (layer, sources) = features, _get_layer_and_sources(features)
     while not isinstance(layer, layers.Conv2D):
-        if isinstance(layer, layers.Concatenate):
-            sources = sources[:1]
         if len(sources) != 1:
             return None
         tensor, (layer, sources) = sources[0], _get_layer_and_sources(sources[0])

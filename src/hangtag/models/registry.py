@@ -39,6 +39,8 @@ class Architecture:
     smallest_side: int = 8
 
 
+# Attention is for two patches or more.
+SMALLEST_PATCHED_SIDE = 12
 ARCHITECTURES: dict[str, Architecture] = {
     "residual": Architecture(
         partial(
@@ -71,10 +73,12 @@ ARCHITECTURES: dict[str, Architecture] = {
     "vit": Architecture(
         partial(build_vit, width=192, depth=4, heads=3, patch=10, dropout=0.1),
         "a Vision Transformer over patches of 10 x 10",
+        smallest_side=SMALLEST_PATCHED_SIDE,
     ),
     "vit-stem": Architecture(
         partial(build_vit, width=128, depth=4, heads=4, stem=(32, 64, 128), dropout=0.1),
         "a Vision Transformer behind convolutions",
+        smallest_side=SMALLEST_PATCHED_SIDE,
     ),
     "efficientnet-lite0": Architecture(build_efficientnet_lite, "to begin from ImageNet: quick, 1280 features"),
     "efficientnet-lite1": Architecture(partial(build_efficientnet_lite, depth=1.1), "the same, deeper"),
