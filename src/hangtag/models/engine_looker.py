@@ -83,7 +83,7 @@ def _read(tap: _Tap, results: Sequence[npt.NDArray[np.float32]]) -> Evidence:
 
 
 def _find_softmaxes(node: Any) -> Iterator[Any]:
-    """Give the members' softmaxes that an output is the mean of, or its own; of the photograph, where a name has a say."""
+    """Give the members' softmaxes that an output is the mean of, or its own; the factor of a name is passed over."""
     if node.get_type_name() == "Softmax":
         photograph = _go_back(_see_through(node.input(0)).get_node(), "Add", "Log")
         if photograph is None:
