@@ -24,7 +24,7 @@ from hangtag.exploration.explore import explore
 from hangtag.inference.predict import predict
 from hangtag.labels.clean import clean
 from hangtag.manifest import StageResult
-from hangtag.models.registry import check_architecture
+from hangtag.models.registry import find_architecture
 from hangtag.reporting.report import report
 from hangtag.settings import resolve
 from hangtag.training.checkpoint import has_checkpoint
@@ -107,7 +107,7 @@ def _plan_trainings(
         seeds = [settings.get("seed", 0)]
     if not color_modes or not seeds:
         raise SettingsError("There is nothing to train.", allowed="Allowed: one colour mode and one seed or more.")
-    check_architecture(resolve(TrainConfig, *layers).architecture)
+    find_architecture(resolve(TrainConfig, *layers).architecture)
     return [
         resolve(TrainConfig, *layers, {"color_mode": color_mode, "seed": seed})
         for seed in dict.fromkeys(seeds)

@@ -157,9 +157,13 @@ class ExploreConfig:
 class TrainConfig:
     """Settings of `train`."""
 
-    architecture: str = setting("residual", "The network, by its registered name; `hangtag models` lists them.")
+    architecture: str = setting(
+        "residual", "The network, by its registered name; `hangtag models` lists them. hub is a preset of KerasHub."
+    )
     weights: str = setting(
-        "", "Begin from these weights: a safetensors file, or imagenet for the library's own; empty begins from none."
+        "",
+        "Begin from these weights: a safetensors file, imagenet for the library's own, or for the architecture hub a "
+        "preset's name or folder; empty begins from none.",
     )
     freeze: bool = setting(
         False, "Leave the weights begun from as they are, and learn heads alone, on features computed once."

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from hangtag.errors import MissingExtraError, ModelError
-from hangtag.models.registry import build_model, check_architecture
+from hangtag.models.registry import build_model, find_architecture
 
 HEADS = {"product": 30}
 
@@ -14,7 +14,7 @@ def test_an_unknown_architecture_names_the_known() -> None:
     with pytest.raises(ModelError, match=r"Allowed: residual, .*capstone.* Received: 'resnet-9000'"):
         build_model("resnet-9000", image_size=(80, 60), heads=HEADS, color_mode="color")
     with pytest.raises(ModelError, match="no such architecture"):
-        check_architecture("resnet-9000")
+        find_architecture("resnet-9000")
 
 
 @pytest.mark.parametrize(

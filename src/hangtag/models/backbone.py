@@ -27,11 +27,17 @@ def cut_backbone(model: Any) -> Any:
 def list_blocks(model: Any) -> list[list[Any]]:
     """Give the layers of the backbone that have weights, block by block, those next to the pixels first."""
     blocks: dict[str, list[Any]] = {}
-    for layer in cut_backbone(model).layers:
+    layers = [part for layer in cut_backbone(model).layers for part in _unfold(layer)]
+    for layer in layers:
         found = BLOCK.match(layer.name)
         if layer.weights:
             blocks.setdefault(found[1] if found else layer.name, []).append(layer)
     return list(blocks.values())
+
+
+def _unfold(layer: Any) -> list[Any]:
+    """Give the blocks of a layer that holds a whole transformer, as KerasHub's ViT has it; else the layer itself."""
+    return [*layer.encoder_layers, layer.layer_norm] if hasattr(layer, "encoder_layers") else [layer]
 
 
 def cut_heads(model: Any) -> Any:

@@ -13,6 +13,9 @@ from hangtag.artifacts import hash_file
 from hangtag.errors import ModelError
 from hangtag.models.applications import load_imagenet, load_library_file
 from hangtag.models.backbone import cut_backbone
+from hangtag.models.hub import load_preset
+from hangtag.models.hub_preset import HUB
+from hangtag.models.hub_preset import WEIGHTS as PRESET_WEIGHTS
 from hangtag.models.storage import Weights, assign_weights, read_weights
 
 IMAGENET = "imagenet"
@@ -35,7 +38,8 @@ def load_pretrained(model: Any, architecture: str, source: str) -> dict[str, str
         model: A network of `build_model`.
         architecture: Its name.
         source: `imagenet`, for what the library has; or a safetensors file whose names are those of the backbone's
-            weights, float32; or, for networks of `keras.applications`, one of the library's own .h5 files.
+            weights, float32; or, for networks of `keras.applications`, one of the library's own .h5 files; or, for
+            `hub`, a preset.
 
     Returns:
         What `model.json` keeps of it: the `file`'s name and its `sha256`.
@@ -44,6 +48,9 @@ def load_pretrained(model: Any, architecture: str, source: str) -> dict[str, str
         ModelError: The file is missing, damaged, changed, no safetensors, or does not fit the network.
     """
     path = Path(source).expanduser()
+    if architecture == HUB:
+        path = load_preset(model, source)
+        return {"file": Path(source).name, "sha256": hash_file(path)}
     if source == IMAGENET:
         path = load_imagenet(model, architecture)
     elif path.suffix == LIBRARY_SUFFIX and path.is_file():
@@ -56,6 +63,7 @@ def load_pretrained(model: Any, architecture: str, source: str) -> dict[str, str
 def hash_source(source: str) -> dict[str, str]:
     """Give the SHA-256 of the file to begin from as an input of the training; nothing where there is none."""
     path = Path(source).expanduser()
+    path = path / PRESET_WEIGHTS if path.is_dir() else path
     return {"weights": hash_file(path)} if source not in ("", IMAGENET) and path.is_file() else {}
 
 

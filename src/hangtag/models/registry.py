@@ -13,6 +13,8 @@ from hangtag.models.backend import import_keras
 from hangtag.models.capstone import build_capstone
 from hangtag.models.efficientnet_lite import build_efficientnet_lite
 from hangtag.models.ensemble import average_members
+from hangtag.models.hub import build_hub
+from hangtag.models.hub_preset import HUB
 from hangtag.models.late_fusion import hear_name
 from hangtag.models.mobilenet_v2 import build_mobilenet_v2
 from hangtag.models.preprocessing import build_preprocessing
@@ -97,15 +99,19 @@ ARCHITECTURES: dict[str, Architecture] = {
 SMALLEST_SIDE = 8
 
 
-def check_architecture(architecture: str) -> None:
-    """Refuse a name that is not registered.
+def find_architecture(architecture: str, hub: Mapping[str, Any] | None = None) -> Architecture:
+    """Give what a name stands for: one of `ARCHITECTURES`, or `hub` for what a preset of KerasHub describes.
 
     Raises:
         ModelError: There is no such architecture.
     """
+    if architecture == HUB:
+        build = partial(build_hub, described=hub)
+        return Architecture(build, "a preset of KerasHub", takes_any_size=False)
     if architecture not in ARCHITECTURES:
-        allowed = f"Allowed: {', '.join(ARCHITECTURES)}."
+        allowed = f"Allowed: {', '.join([*ARCHITECTURES, HUB])}."
         raise ModelError("There is no such architecture.", allowed=allowed, received=architecture)
+    return ARCHITECTURES[architecture]
 
 
 def build_model(
@@ -116,16 +122,18 @@ def build_model(
     color_mode: ColorMode,
     num_words: int = 0,
     dtype: Any = None,
+    hub: Mapping[str, Any] | None = None,
 ) -> Any:
     """Build a network by its registered name, with fresh weights.
 
     Args:
-        architecture: One of `ARCHITECTURES`.
+        architecture: One of `ARCHITECTURES`, or `hub`.
         image_size: (height, width) of the pixels; None builds one for every size, where the architecture has that.
         heads: The number of classes of each head by its name, one head or more.
         color_mode: `color` or `gray`.
         num_words: The size of the vocabulary of names; 0 builds a network that reads pixels alone.
         dtype: The policy of its layers; the weights are float32 under every policy offered.
+        hub: What `read_preset` gives, for the architecture `hub`.
 
     Returns:
         A `keras.Model` from `pixels` (n, H, W, 3), 0 to 255, and, where it reads names, `words`
@@ -134,8 +142,7 @@ def build_model(
     Raises:
         ModelError: There is no such architecture, or it cannot be built for these values.
     """
-    check_architecture(architecture)
-    known = ARCHITECTURES[architecture]
+    known = find_architecture(architecture, hub)
     is_fitting = known.takes_any_size if image_size is None else min(image_size) >= known.smallest_side
     if not (heads and min(heads.values()) >= 1 and next(iter(heads.values())) >= 2 and is_fitting):
         raise ModelError(

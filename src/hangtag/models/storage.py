@@ -161,6 +161,7 @@ def load_saved(folder: Path) -> SavedModel:
         color_mode=description["preprocessing"]["color_mode"],
         num_words=len(vocabulary.words) if vocabulary else 0,
         dtype="float32",
+        hub=description.get("hub"),
     )
     assign_weights(model, weights)
     return SavedModel(model, outputs, vocabulary, described.image_size, described.network_size, description)

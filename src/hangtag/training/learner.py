@@ -12,10 +12,11 @@ from hangtag.config import TrainConfig
 from hangtag.errors import SettingsError
 from hangtag.models.answers import Answers, iterate_answers, join_answers
 from hangtag.models.backend import import_keras
+from hangtag.models.hub_preset import HUB, read_preset
 from hangtag.models.late_fusion import PARTS
 from hangtag.models.outputs import NO_VALUE, PRODUCT, Indices, Outputs
 from hangtag.models.pretrained import load_pretrained
-from hangtag.models.registry import ARCHITECTURES, build_model, check_architecture
+from hangtag.models.registry import build_model, find_architecture
 from hangtag.models.storage import Weights, assign_weights, read_weights
 from hangtag.models.words import Vocabulary
 from hangtag.progress import Bar, show_progress
@@ -62,7 +63,8 @@ class Learner:
     ) -> None:
         self.data, self.outputs, self.config, self.checkpoint = data, outputs, config, checkpoint
         self.vocabulary, self.title = vocabulary, title
-        check_architecture(config.architecture)
+        takes_any_size = find_architecture(config.architecture).takes_any_size
+        self.hub = read_preset(config.weights) if config.architecture == HUB else None
         self.precision = choose_precision(config.precision)
         settings = {key: list(value) if isinstance(value, tuple) else value for key, value in vars(config).items()}
         self.identity = {**settings, **identity, "precision": self.precision}
@@ -70,7 +72,6 @@ class Learner:
         # Products are balanced, not the classes of one level: a rare type of a common class is rare too.
         self.copies = compute_copies(data["train"].classes[PRODUCT], config.balance)
         # Only a network without a dense layer over all pixels can begin on small photographs.
-        takes_any_size = ARCHITECTURES[config.architecture].takes_any_size
         self.start_scale = config.start_scale if takes_any_size and not config.freeze else config.end_scale
         self.model = self.build_model(None if self.start_scale < config.end_scale else self.network_size)
         self.pretrained = {}
@@ -107,6 +108,7 @@ class Learner:
             color_mode=self.config.color_mode,
             num_words=num_words,
             dtype="mixed_bfloat16" if self.precision == "bfloat16" else "float32",
+            hub=self.hub,
         )
 
     def _choose_trained(self) -> Any:

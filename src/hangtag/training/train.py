@@ -228,6 +228,7 @@ def _save(
         metrics={key: kept[key] for key in ("epoch", "val_accuracy", "val_loss")},
         labels_digest=labelled.digest,
         versions=read_versions(),
+        **({"hub": learner.hub} if learner.hub else {}),
     )
     return [*paths, history, settings]
 

@@ -1,0 +1,178 @@
+"""What a preset of KerasHub says of its image backbone: an allowed class and plain values; nothing of it is run."""
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+from hangtag.errors import MissingExtraError, ModelError
+from hangtag.models.backend import import_keras
+
+HUB = "hub"
+CONFIG, CONVERTER, WEIGHTS = "config.json", "image_converter.json", "model.weights.h5"
+TRANSFORMER = "hidden_dim image_shape num_heads num_layers patch_size"
+ENCODER = f"{TRANSFORMER} intermediate_activation intermediate_dim"
+# What each class is built from; whatever else a preset says, such as names and policies, is the network's own.
+BACKBONES = {
+    "ResNetBackbone": "block_type input_conv_filters input_conv_kernel_sizes stackwise_num_blocks "
+    "stackwise_num_filters stackwise_num_strides use_pre_activation",
+    "ViTBackbone": f"{TRANSFORMER} attention_dropout dropout_rate layer_norm_epsilon mlp_dim use_class_token "
+    "use_mha_bias use_mlp_bias use_patch_bias",
+    "CLIPVisionEncoder": ENCODER,
+    "SigLIPVisionEncoder": f"{ENCODER} layer_norm_epsilon",
+}
+# Those whose image encoder is one of these, and where its numbers lie in their file.
+PAIRS = {"CLIPBackbone": "CLIPVisionEncoder", "SigLIPBackbone": "SigLIPVisionEncoder"}
+PLACES = {"CLIPBackbone": "layers/clip_vision_encoder", "SigLIPBackbone": "layers/sig_lip_vision_encoder"}
+BLOCKS = {"basic_block", "basic_block_vd", "bottleneck_block", "bottleneck_block_vd"}
+WORDS = BLOCKS | {"gelu", "gelu_approximate", "quick_gelu", "relu"}
+# A network of larger numbers would fill the memory before its weights are compared.
+LARGEST_NUMBER, LONGEST_LIST = 8192, 16
+INSTALL = "Install it with `pip install keras-hub`, without TensorFlow's own packages as docs/models.md says."
+
+
+def import_hub() -> Any:
+    """Import KerasHub, which is no dependency.
+
+    Raises:
+        MissingExtraError: It is not installed.
+    """
+    import_keras()
+    try:
+        import keras_hub  # noqa: PLC0415  (few need it, and it takes seconds)
+    except ImportError as error:
+        raise MissingExtraError(f"This needs KerasHub, which cannot be imported: {error}.", hint=INSTALL) from error
+    return keras_hub
+
+
+def find_preset(source: str) -> Path:
+    """Give the folder of a preset: a folder itself, or what KerasHub's cache has by a name, or else its download.
+
+    Raises:
+        ModelError: There is none; the error says which files to put where.
+        MissingExtraError: A name is given, and KerasHub is not installed.
+    """
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        return folder
+    presets = import_hub().models.Backbone.presets
+    if source not in presets:
+        allowed = (
+            "Allowed: with --weights, a folder of a preset, or a preset's name, such as vit_base_patch16_224_imagenet."
+        )
+        raise ModelError("KerasHub has no such preset, and there is no such folder.", allowed=allowed, received=source)
+    handle = str(presets[source]["kaggle_handle"]).removeprefix("kaggle://")
+    cache = Path(os.environ.get("KAGGLEHUB_CACHE") or "~/.cache/kagglehub").expanduser() / "models" / handle
+    if (cache / CONFIG).is_file() and (cache / WEIGHTS).is_file():
+        return cache
+    try:
+        import kagglehub  # noqa: PLC0415  (comes with KerasHub)
+
+        return Path(str(kagglehub.model_download(handle)))
+    except Exception as error:  # it raises whatever its way over the network raises
+        raise ModelError(
+            f"The preset {source} is not on this machine, and cannot be fetched: {error}.",
+            hint=f"Put the files {CONFIG}, {CONVERTER} and {WEIGHTS} of {handle} into {cache}, or name a folder that "
+            "has them: --weights FOLDER.",
+        ) from error
+
+
+def read_preset(source: str) -> dict[str, Any]:
+    """Give what a network is built from: its `class`, `config`, and the `scale` and `offset` of pixels, 0 to 255.
+
+    Raises:
+        ModelError: There is no such preset, or it is not one that can be used.
+        MissingExtraError: A name is given, and KerasHub is not installed.
+    """
+    if not source:
+        allowed = "Allowed: with --weights, a preset's name or its folder."
+        raise ModelError("A network of KerasHub is begun from a preset.", allowed=allowed)
+    folder = find_preset(source)
+    content = read_part(folder / CONFIG)
+    config = content.get("config")
+    name = content.get("class_name")
+    if (
+        isinstance(name, str)
+        and name in PAIRS
+        and isinstance(config, dict)
+        and isinstance(config.get("vision_encoder"), dict)
+    ):
+        name, config = config["vision_encoder"].get("class_name"), config["vision_encoder"].get("config")
+        if name != PAIRS[content["class_name"]]:
+            name = None
+    if not (isinstance(name, str) and name in BACKBONES and isinstance(config, dict)):
+        allowed = f"Allowed: {', '.join([*BACKBONES, *PAIRS])}."
+        raise ModelError(
+            "The preset is no image backbone that can be used.", allowed=allowed, received=content.get("class_name")
+        )
+    known = {key: config[key] for key in BACKBONES[name].split() if key in config}
+    return check_preset({"class": name, "config": known, **_read_range(folder / CONVERTER)})
+
+
+def check_preset(described: Any) -> dict[str, Any]:
+    """Give a description as it is, once it names an allowed class and holds plain values alone.
+
+    Raises:
+        ModelError: It does not.
+    """
+    try:
+        keys = BACKBONES[described["class"]].split()
+        bad = [key for key, value in described["config"].items() if key not in keys or not _is_plain(value)]
+        bad += [key for key in ("scale", "offset") if not _is_range(described[key])]
+        if "Res" not in described["class"] and not _is_shape(described["config"]["image_shape"]):
+            bad.append("image_shape")
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ModelError("The description of the network of KerasHub is damaged.", received=described) from error
+    if bad:
+        allowed = f"Allowed: numbers up to {LARGEST_NUMBER}, lists of them, known words."
+        raise ModelError("The preset has values that nothing is built from.", allowed=allowed, received=bad)
+    return dict(described)
+
+
+def read_part(path: Path) -> dict[str, Any]:
+    """Read one of a preset's files of JSON.
+
+    Raises:
+        ModelError: It is missing or holds something else.
+    """
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict):
+        allowed = f"Wanted: {CONFIG} and {WEIGHTS}, as KerasHub writes them."
+        raise ModelError(f"The folder is no preset: {path.name} cannot be read.", allowed=allowed, received=str(path))
+    return content
+
+
+def _read_range(path: Path) -> dict[str, Any]:
+    """Give what the preset's converter of images multiplies pixels of 0 to 255 with, and adds: nothing without one."""
+    config = read_part(path).get("config") if path.is_file() else {}
+    if not isinstance(config, dict) or "mean" in config:
+        raise ModelError("The preset's converter of images is of an older form.", received=str(path))
+    scale, offset = config.get("scale"), config.get("offset")
+    scale, offset = 1.0 if scale is None else scale, 0.0 if offset is None else offset
+    return {
+        "scale": scale if isinstance(scale, list) else [scale] * 3,
+        "offset": offset if isinstance(offset, list) else [offset] * 3,
+    }
+
+
+def _is_range(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 3 and all(_is_number(each) for each in value)
+
+
+def _is_shape(value: Any) -> bool:
+    is_list = isinstance(value, list) and len(value) == 3 and value[2] == 3
+    return is_list and all(type(each) is int and 8 <= each <= 2048 for each in value[:2])
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value) and abs(value) <= LARGEST_NUMBER
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list):
+        return len(value) <= LONGEST_LIST and all(_is_number(each) for each in value)
+    return value is None or value in (True, False) or _is_number(value) or (isinstance(value, str) and value in WORDS)
