@@ -27,8 +27,10 @@ from hangtag.workspace import Workspace
 @pytest.fixture
 def place(tmp_path: Path) -> Workspace:
     place = Workspace.at(tmp_path / "ws")
-    write_judged_run(place, "small-0", FIRST, model={"flops": 2_000_000, "flip_average": True})
-    write_judged_run(place, "small-1", SECOND, model={"flops": 2_000_000, "flip_average": True}, seed=1)
+    small = {"flops": 2_000_000, "flip_average": True}
+    # Names may be learnt beside a run, which has the seed in its own name.
+    write_judged_run(place, "small-0", FIRST, model=small, photographs_by="first")
+    write_judged_run(place, "small-1", SECOND, model=small, photographs_by="second", seed=1)
     report = {"input": "photograph and name"}
     write_judged_run(place, "named", LABELS, model={"flops": 9_000_000}, report=report, epochs=3)
     write_judged_run(place, "large", THIRD, model={"flops": 900_000_000}, epochs=4)

@@ -16,6 +16,8 @@ from hangtag.workspace import Workspace
 COLUMNS = ("item_id", "group_id", "label", "predicted_label")
 PREFIX = "predicted_"
 PHOTOGRAPH = "photograph"
+# What differs between the seeds of one recipe: the seed, and the run that names were learnt beside.
+SEEDED = ("seed", "photographs_by")
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,8 @@ class JudgedRun:
 
     @property
     def kind(self) -> str:
-        """A digest of all that it was trained with but the seed: runs of one kind differ by chance alone."""
-        settings = {key: value for key, value in self.manifest["settings"].items() if key != "seed"}
+        """A digest of all that it was trained with but what is seeded: runs of one kind differ by chance alone."""
+        settings = {key: value for key, value in self.manifest["settings"].items() if key not in SEEDED}
         return hash_json([settings, self.manifest["inputs"]])
 
     @property

@@ -14,7 +14,7 @@ import polars as pl
 from hangtag.artifacts import read_json
 from hangtag.catalog.prepared import Prepared, read_prepared
 from hangtag.evaluation.compare import read_comparison
-from hangtag.evaluation.judged_runs import digest_run, is_evaluated
+from hangtag.evaluation.judged_runs import SEEDED, digest_run, is_evaluated
 from hangtag.evaluation.paired import Comparison
 from hangtag.labels.labelled import Labelled, read_labelled
 from hangtag.manifest import compute_digest, read_manifest, require_manifest
@@ -73,7 +73,7 @@ class Run:
     @property
     def kind(self) -> tuple[tuple[str, str], ...]:
         """All settings but the seed: runs of one kind differ by chance alone."""
-        return tuple(sorted((key, str(value)) for key, value in self.settings.items() if key != "seed"))
+        return tuple(sorted((key, str(value)) for key, value in self.settings.items() if key not in SEEDED))
 
     @property
     def target(self) -> str:
