@@ -1,13 +1,15 @@
-"""The picture of attention: which items, what is red, and the numbers behind it."""
+"""The picture of attention: which items, what is coloured, and the numbers behind it."""
 
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
+import pytest
 
 from hangtag.artifacts import write_text
-from hangtag.evaluation.attention import COLOR, STRENGTH, choose_items, lay_over, save_attention, tabulate_attention
+from hangtag.evaluation import attention as module
+from hangtag.evaluation.attention import choose_items, draw_attention, save_attention, tabulate_attention
 from hangtag.inference.classifier import Classifier
 from hangtag.models.outputs import Outputs
 from hangtag.models.registry import build_model
@@ -41,14 +43,17 @@ def test_every_class_is_shown_before_one_is_shown_twice() -> None:
     assert len(choose_items(make_items("hs"), 5)) == 2
 
 
-def test_the_most_heeded_place_is_red_and_the_least_is_as_it_was() -> None:
-    photograph = np.full((80, 60, 3), 255, np.uint8)
-    shares = np.full((8, 6), 0.01)
-    shares[2, 4] = 0.3
-    laid = lay_over(photograph, shares)
-    np.testing.assert_array_equal(laid[60:, :20], 255)
-    np.testing.assert_allclose(laid[25, 45], 255 + (COLOR - 255) * STRENGTH, atol=20)
-    np.testing.assert_array_equal(lay_over(photograph, np.full((8, 6), 1 / 48)), photograph)
+def test_the_most_heeded_place_is_coloured_and_the_least_is_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Any] = []
+    monkeypatch.setattr(module, "draw_contact_sheet", lambda pictures, *_, **__: drawn.extend(pictures))
+    shares = np.full((2, 8, 6), 0.01)
+    shares[0, 2, 4] = 0.3
+    draw_attention(make_items("hs"), shares, np.full((2, 80, 60, 3), 255, np.uint8), "vit, val")
+    heeded, even = (picture[:, 60:] for picture in drawn)
+    np.testing.assert_array_equal(heeded[60:, :20], 255)
+    assert heeded[25, 45].min() < 150
+    # Where no place stands out, none is coloured.
+    np.testing.assert_array_equal(even, 255)
 
 
 def test_the_table_has_a_row_a_patch() -> None:

@@ -43,8 +43,8 @@ def test_a_row_is_a_part_of_a_photograph() -> None:
     table = tabulate_looked(WRONG, IMAGES, looker, names)
     assert looker.asked == [(2, ["Sandal", "Shoes"], ["Sandal", "Red bag"])]
     assert table["item_id"].to_list() == ["b"] * 6 + ["a"] * 6
-    assert table.filter(pl.col("value") > 0).rows() == [("b", "Sandal", 1, 2, 1.0), ("a", "Shoes", 1, 2, 1.0)]
-    assert table.head(4).select("row", "column").rows() == [(0, 0), (0, 1), (0, 2), (1, 0)]
+    assert table.filter(pl.col("value") > 0).rows() == [("b", "Sandal", 2, 3, 1.0), ("a", "Shoes", 2, 3, 1.0)]
+    assert table.head(4).select("row", "column").rows() == [(1, 1), (1, 2), (1, 3), (2, 1)]
 
 
 def test_the_picture_shows_each_beside_itself(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,12 +34,12 @@ def test_a_network_gives_a_share_for_each_patch(name: str, sides: tuple[int, int
     pixels[1] = 255
     pixels[1, 20:40, 20:40] = 0
     words = np.zeros((2, *model.input["words"].shape[1:]), np.int32)
-    shares = read_attention(model, pixels, {"words": words})
+    shares = read_attention(model, pixels, words)
     assert shares.shape == (2, *sides)
     np.testing.assert_allclose(shares.sum(axis=(1, 2)), 1, atol=1e-5)
     assert shares.min() > 0
     assert np.ptp(shares[1]) > 1e-6
-    np.testing.assert_allclose(read_attention(model, pixels[1:], {"words": words[1:]}), shares[1:], atol=1e-5)
+    np.testing.assert_allclose(read_attention(model, pixels[1:], words[1:]), shares[1:], atol=1e-5)
 
 
 def test_other_networks_have_none() -> None:

@@ -493,3 +493,14 @@ def test_the_run_to_take_the_network_from_has_to_fit(named: Workspace, tmp_path:
     record.finish({}, [copy.labels / "labels.parquet"])
     with pytest.raises(WorkspaceError, match="learnt other labels"):
         train(copy, dataclasses.replace(beside, photographs_by="pixels"))
+
+
+def test_names_are_learnt_anew_once_the_run_beside_them_is_another(named: Workspace, tmp_path: Path) -> None:
+    copy = Workspace.at(shutil.copytree(named.root, tmp_path / "w"))
+    beside = TrainConfig(with_names=True, photographs_by="pixels")
+    before = load_file(copy.run("both") / "model.safetensors")
+    assert train(copy, beside, run_id="both").skipped
+    train(copy, dataclasses.replace(CONFIG, epochs=1, seed=2), run_id="pixels")
+    assert not train(copy, beside, run_id="both").skipped
+    after = load_file(copy.run("both") / "model.safetensors")
+    assert any((after[path] != value).any() for path, value in before.items() if "_with_name/" not in path)

@@ -115,6 +115,11 @@ def test_a_number_of_folds_that_cannot_be_used_is_refused(workspace: Workspace, 
         train_folds(workspace, CONFIG, folds=folds)
 
 
+def test_a_network_that_has_seen_the_items_is_refused(workspace: Workspace) -> None:
+    with pytest.raises(SettingsError, match="no other run's network"):
+        train_folds(workspace, TrainConfig(with_names=True, photographs_by="whole"))
+
+
 def test_more_folds_than_groups_are_refused(workspace: Workspace) -> None:
     with pytest.raises(WorkspaceError, match="too few groups"):
         train_folds(workspace, CONFIG, folds=12)

@@ -11,14 +11,12 @@ from hangtag.catalog.images import Pixels, shrink
 from hangtag.exploration.plots import draw_contact_sheet, save_figure
 from hangtag.inference.captions import describe_confidence
 from hangtag.inference.classifier import Classifier
+from hangtag.inference.heat import lay_over
+from hangtag.models.activation_map import Maps
 from hangtag.models.rollout import Shares, has_attention, read_attention
-from hangtag.models.words import MAX_WORDS
 
 SHOWN = 12
 COLUMNS = 4
-# Red, as what is marked elsewhere; a photograph shows through where it is strongest.
-COLOR = np.array([184, 50, 42], np.float32)
-STRENGTH = 0.75
 
 
 def choose_items(predictions: pl.DataFrame, count: int = SHOWN) -> pl.DataFrame:
@@ -40,8 +38,7 @@ def measure_attention(classifier: Classifier, items: pl.DataFrame, images: Pixel
         return None
     rows = items["image_index"].to_numpy()
     pixels = shrink(images[rows], classifier.network_size or classifier.image_size)
-    more = {"words": np.zeros((len(rows), MAX_WORDS), np.int32)} if classifier.reads_names else {}
-    return read_attention(classifier.model, pixels, more)
+    return read_attention(classifier.model, pixels)
 
 
 def tabulate_attention(items: pl.DataFrame, shares: Shares) -> pl.DataFrame:
@@ -54,7 +51,7 @@ def tabulate_attention(items: pl.DataFrame, shares: Shares) -> pl.DataFrame:
 
 
 def draw_attention(items: pl.DataFrame, shares: Shares, images: Pixels, title: str) -> Image.Image:
-    """Show each photograph, and beside it the same under its attention: the redder, the more.
+    """Show each photograph, and beside it the same under its attention: the darker, the more.
 
     Args:
         items: `image_index`, `label`, `predicted_label` and `confidence`.
@@ -66,22 +63,19 @@ def draw_attention(items: pl.DataFrame, shares: Shares, images: Pixels, title: s
     for (row, label, predicted, confidence), patches in zip(
         items.select("image_index", "label", "predicted_label", "confidence").iter_rows(), shares, strict=True
     ):
-        pictures.append(np.concatenate([images[row], lay_over(images[row], patches)], axis=1))
+        pictures.append(np.concatenate([images[row], lay_over(images[row], _relate(patches))], axis=1))
         captions.append(f"{label}\n→ {predicted}, {describe_confidence(confidence)}")
         wrong.append(label != predicted)
     # Small photographs are enlarged, large ones are not.
     scale = 2 if images.shape[1] <= 120 else 1
-    heading = f"{title}: attention rollout, from the least of each photograph (clear) to its most (red)"
+    heading = f"{title}: attention rollout, the darker, the more of what was read came from there"
     return draw_contact_sheet(pictures, captions, columns=COLUMNS, scale=scale, title=heading, marked=wrong)
 
 
-def lay_over(photograph: Pixels, patches: Shares) -> Pixels:
-    """Give a photograph, uint8 (H, W, 3), reddened by its patches' shares (rows, columns), the least not at all."""
+def _relate(patches: Shares) -> Maps:
+    """Give shares from the least of a photograph, 0, to its most, 1; all 0 where none stands out."""
     span = np.ptp(patches)
-    relative = ((patches - patches.min()) / span if span > 0 else np.zeros_like(patches)).astype(np.float32)
-    height, width = photograph.shape[:2]
-    smooth = np.asarray(Image.fromarray(relative).resize((width, height), Image.Resampling.BILINEAR))[..., None]
-    return np.asarray(np.rint(photograph + (COLOR - photograph) * smooth * STRENGTH), np.uint8)
+    return ((patches - patches.min()) / span if span > 0 else np.zeros_like(patches)).astype(np.float32)
 
 
 def save_attention(

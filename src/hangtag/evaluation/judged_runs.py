@@ -16,7 +16,7 @@ from hangtag.workspace import Workspace
 COLUMNS = ("item_id", "group_id", "label", "predicted_label")
 PREFIX = "predicted_"
 PHOTOGRAPH = "photograph"
-# What differs between the seeds of one recipe: the seed, and the run that names were learnt beside.
+# Settings and inputs that differ between the seeds of one recipe: the seed, and the run that names were learnt beside.
 SEEDED = ("seed", "photographs_by")
 
 
@@ -49,8 +49,8 @@ class JudgedRun:
     @property
     def kind(self) -> str:
         """A digest of all that it was trained with but what is seeded: runs of one kind differ by chance alone."""
-        settings = {key: value for key, value in self.manifest["settings"].items() if key not in SEEDED}
-        return hash_json([settings, self.manifest["inputs"]])
+        parts = (self.manifest["settings"], self.manifest["inputs"])
+        return hash_json([{key: value for key, value in part.items() if key not in SEEDED} for part in parts])
 
     @property
     def seed(self) -> int:

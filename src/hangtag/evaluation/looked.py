@@ -36,7 +36,7 @@ def tabulate_looked(
         names: `item_id` and, behind it, the names that the model read; None where it read none.
 
     Returns:
-        A row for each part: item_id, predicted_label, row and column from the upper left, and value, 0 to 1.
+        A row for each part: item_id, predicted_label, row and column from 1 at the top left, and value, 0 to 1.
     """
     shown = wrong.head(MISCLASSIFIED_SHOWN)
     if shown.is_empty():
@@ -55,8 +55,8 @@ def tabulate_looked(
         {
             "item_id": np.repeat(shown["item_id"].to_numpy(), rows * columns),
             "predicted_label": np.repeat(shown["predicted_label"].to_numpy(), rows * columns),
-            "row": np.tile(places[0], count),
-            "column": np.tile(places[1], count),
+            "row": np.tile(places[0] + 1, count),
+            "column": np.tile(places[1] + 1, count),
             "value": maps.astype(np.float64).round(4).ravel(),
         },
         schema=SCHEMA,
@@ -93,7 +93,7 @@ def _read_maps(looked: pl.DataFrame) -> dict[str, Maps]:
     """Give the map of each item, float32 (rows, columns)."""
     maps = {}
     for (item_id,), part in looked.group_by("item_id", maintain_order=True):
-        one = np.zeros((int(part["row"].max()) + 1, int(part["column"].max()) + 1), np.float32)  # type: ignore[arg-type]
-        one[part["row"].to_numpy(), part["column"].to_numpy()] = part["value"].to_numpy()
+        one = np.zeros((int(part["row"].max()), int(part["column"].max())), np.float32)  # type: ignore[arg-type]
+        one[part["row"].to_numpy() - 1, part["column"].to_numpy() - 1] = part["value"].to_numpy()
         maps[str(item_id)] = one
     return maps

@@ -7,18 +7,16 @@ import numpy as np
 import numpy.typing as npt
 
 from hangtag.catalog.images import Pixels, limit_part, shrink
+from hangtag.models.answers import BATCH, WEIGHT, fill_inputs
 from hangtag.models.backbone import find_features
 from hangtag.models.backend import import_keras
 from hangtag.models.outputs import PRODUCT
-from hangtag.models.words import MAX_WORDS
 
 NOVELTY = "novelty"
 # The share of catalogue photographs that is to count as familiar.
 FAMILIAR_SHARE = 0.99
 # More photographs tell little more of the features' spread.
 MOST_PHOTOGRAPHS = 12_000
-BATCH = 256
-WEIGHT = 4
 # The (height, width) of the patches that a drawn picture of smooth blots has.
 BLOTS = (6, 5)
 # What is added to the spread in every direction, as a share of the mean: no direction is without any.
@@ -109,11 +107,9 @@ def _measure_spread(reader: Any, images: Pixels, rows: npt.NDArray[np.int64]) ->
 
 
 def _read_features(reader: Any, images: Pixels, rows: npt.NDArray[np.int64]) -> Iterator[tuple[Any, Any]]:
-    size = limit_part(images.shape[1:3], BATCH, WEIGHT)
+    image_size = reader.input["pixels"].shape[1:3]
+    size = limit_part(image_size, BATCH, WEIGHT)
     for start in range(0, len(rows), size):
-        chunk = rows[start : start + size]
-        inputs: dict[str, npt.NDArray[Any]] = {"pixels": shrink(images[chunk], reader.input["pixels"].shape[1:3])}
-        if "words" in reader.input:
-            inputs["words"] = np.zeros((len(chunk), MAX_WORDS), np.int32)
-        found = reader.predict_on_batch(inputs)
-        yield found["features"], found[PRODUCT]
+        pixels = shrink(images[rows[start : start + size]], image_size)
+        found = reader.predict_on_batch(fill_inputs(reader, pixels, None))
+        yield found["features"][: len(pixels)], found[PRODUCT][: len(pixels)]

@@ -1,6 +1,5 @@
 """Follow attention through a transformer's blocks: what each patch of a photograph adds to the features."""
 
-from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -8,7 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from hangtag.catalog.images import Pixels
+from hangtag.models.answers import fill_inputs
 from hangtag.models.backend import import_keras
+from hangtag.models.words import Words
 
 Shares = npt.NDArray[np.float64]
 
@@ -18,7 +19,7 @@ def has_attention(model: Any) -> bool:
     return bool(_list_attention(model))
 
 
-def read_attention(model: Any, pixels: Pixels, inputs: Mapping[str, Any] | None = None) -> Shares:
+def read_attention(model: Any, pixels: Pixels, words: Words | None = None) -> Shares:
     """Give each patch's share in what the network reads of a photograph, (n, rows, columns), adding up to 1.
 
     This is attention rollout: in each block the mean over the heads, with the identity for what passes by it, block
@@ -28,11 +29,11 @@ def read_attention(model: Any, pixels: Pixels, inputs: Mapping[str, Any] | None 
     Args:
         model: A network of `build_model` for which `has_attention` holds.
         pixels: uint8 (n, H, W, 3), of the size that it reads.
-        inputs: Its other inputs.
+        words: Names for a network that reads names; None hides them.
     """
-    found = _build_reader(model).predict_on_batch({"pixels": pixels, **(inputs or {})})
+    found = _build_reader(model).predict_on_batch(fill_inputs(model, pixels, words))
     rows, columns = np.shape(found["map"])[1:3]
-    weights = [np.asarray(found[name], np.float64) for name in _list_attention(model)]
+    weights = [np.asarray(found[name][: len(pixels)], np.float64) for name in _list_attention(model)]
     return roll_out(weights).reshape(-1, rows, columns)
 
 

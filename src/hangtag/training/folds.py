@@ -17,6 +17,7 @@ from hangtag.labels.folds import assign_folds
 from hangtag.labels.labelled import Labelled, read_labelled
 from hangtag.manifest import StageRecord, StageResult
 from hangtag.models.outputs import NO_VALUE, PRODUCT, Outputs
+from hangtag.models.pretrained import hash_source
 from hangtag.models.storage import assign_weights
 from hangtag.training.checkpoint import TrainingState, has_checkpoint, remove_checkpoint
 from hangtag.training.frozen import FrozenLearner
@@ -59,12 +60,18 @@ def train_folds(
     """
     if not 2 <= folds <= MOST_FOLDS:
         raise SettingsError("folds cannot be used.", allowed=f"Allowed: 2 to {MOST_FOLDS}.", received=folds)
+    if config.photographs_by:
+        raise SettingsError(
+            "Folds take no other run's network: it has seen the items that they leave out.",
+            hint="Go without --photographs-by.",
+            received=config.photographs_by,
+        )
     place = Workspace.at(workspace)
     labelled = read_labelled(place)
     config = dataclasses.replace(config, keep="last")
     folder = place.folds(run_id or name_run(config))
     settings = {**dataclasses.asdict(config), "folds": folds}
-    record = StageRecord("folds", folder, {"labels": labelled.digest}, settings)
+    record = StageRecord("folds", folder, {"labels": labelled.digest, **hash_source(config.weights)}, settings)
     if current := record.find_current():
         return current
     targets = build_targets(labelled, config.target)

@@ -62,8 +62,7 @@ def train(
         config = _take_settings(place, config.photographs_by)
     run_id = run_id or name_run(config)
     folder = place.run(run_id)
-    source = hash_source("" if config.photographs_by else config.weights)
-    record = StageRecord("train", folder, {"labels": labelled.digest, **source}, config)
+    record = StageRecord("train", folder, {"labels": labelled.digest, **_hash_network(place, config)}, config)
     if current := record.find_current():
         return current
     checkpoint = folder / "checkpoint"
@@ -171,6 +170,14 @@ def _take_settings(place: Workspace, run_id: str) -> TrainConfig:
     if config.with_names:
         raise WorkspaceError("This run reads names already.", hint="Name one of photographs alone.", received=run_id)
     return dataclasses.replace(config, with_names=True, photographs_by=run_id)
+
+
+def _hash_network(place: Workspace, config: TrainConfig) -> dict[str, str]:
+    """Give the hash of the weights that a training begins from, or takes over, as one of its inputs."""
+    if not config.photographs_by:
+        return hash_source(config.weights)
+    described = read_description(place.run(config.photographs_by))
+    return {"photographs_by": described.content["weights"]["sha256"]}
 
 
 def _take_photographs(folder: Path, labels_digest: str) -> TrainingState:
