@@ -68,7 +68,7 @@ def draw_attention(items: pl.DataFrame, shares: Shares, images: Pixels, title: s
         wrong.append(label != predicted)
     # Small photographs are enlarged, large ones are not.
     scale = 2 if images.shape[1] <= 120 else 1
-    heading = f"{title}: attention rollout, the darker, the more of what was read came from there"
+    heading = f"{title}: attention rollout, the darker the more"
     return draw_contact_sheet(pictures, captions, columns=COLUMNS, scale=scale, title=heading, marked=wrong)
 
 
