@@ -1,18 +1,20 @@
 """Which undecided issues may be accepted: those above a score whose precision the reviewers' own decisions prove.
 
 For every code by itself, scores are tried from the surest down. At each, the share of suggestions that reviewers
-accepted among the decided issues from there up is held against its lower bound (Clopper and Pearson, 1934, one-sided
-95 %), and the search ends at the first that fails: so the promise holds however many are tried (Angelopoulos et al.,
-*Learn then Test*, 2021, fixed sequence testing). Decisions about issues surer than any open one are left out: they
-were settled by people one by one, and say little of what is left.
+accepted among the decided issues from there up is held against its lower bound (Clopper and Pearson, 1934), and the
+search ends at the first that fails. An early mistake would end it at once, so there is a second search that begins at
+half of the decisions, and the risk of 5 % is shared out between the two: the promise holds however many scores are
+tried (Angelopoulos et al., *Learn then Test*, 2021, fixed sequence testing with several starts). Decisions about
+issues surer than any open one are left out: they were settled by people one by one, and say little of what is left.
 """
 
 import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-# A bound may fail with this chance.
+# The chance that a promise is not kept, and what of it each of the two searches may spend.
 RISK = 0.05
+SHARE = RISK / 2
 
 
 @dataclass(frozen=True)
@@ -45,13 +47,13 @@ class Measured:
 
 def count_needed(precision: float) -> int:
     """Give how many decisions are needed at least, all of them right, to prove a precision."""
-    return math.ceil(math.log(RISK) / math.log(precision))
+    return math.ceil(math.log(SHARE) / math.log(precision))
 
 
 def is_proven(right: int, decided: int, precision: float) -> bool:
     """Say whether the lower bound of a share reaches a precision.
 
-    That is so where as many right ones would come by chance in at most 5 % of samples if the share were just that.
+    That is so where as many right ones would come by chance in at most 2.5 % of samples if the share were just that.
     """
     wrong = decided - right
     logs = (
@@ -62,7 +64,7 @@ def is_proven(right: int, decided: int, precision: float) -> bool:
         + (decided - k) * math.log(precision)
         for k in range(wrong + 1)
     )
-    return decided > 0 and sum(map(math.exp, logs)) <= RISK * (1 + 1e-9)
+    return decided > 0 and sum(map(math.exp, logs)) <= SHARE * (1 + 1e-9)
 
 
 def measure_codes(judged: Iterable[Judged], open_scores: dict[str, list[float]], precision: float) -> list[Measured]:
@@ -87,15 +89,22 @@ def _measure(code: str, judged: Sequence[Judged], open_scores: Collection[float]
     if len(counted) < needed:
         reason = f"{len(counted)} decisions at or below the surest open one, {needed} needed"
         return Measured(code, len(counted), right, None, reason)
+    starts = needed, max(needed, len(counted) // 2)
+    threshold = min(filter(None, (_search(counted, start, precision) for start in starts)), default=None)
+    reason = "" if threshold is not None else f"{right} of {len(counted)} were right: that does not prove {precision:g}"
+    return Measured(code, len(counted), right, threshold, reason)
+
+
+def _search(counted: Sequence[Judged], start: int, precision: float) -> float | None:
+    """Give the lowest score that is proven, beginning with as many of the surest decisions as `start`."""
     threshold, hits = None, 0
     for count, each in enumerate(counted, start=1):
         hits += each.is_right
         # All issues of equal score are accepted or none.
         is_last = count == len(counted) or counted[count].score < each.score
-        if count < needed or not is_last:
+        if count < start or not is_last:
             continue
         if not is_proven(hits, count, precision):
             break
         threshold = each.score
-    reason = "" if threshold is not None else f"{right} of {len(counted)} were right: that does not prove {precision:g}"
-    return Measured(code, len(counted), right, threshold, reason)
+    return threshold
