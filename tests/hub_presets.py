@@ -8,7 +8,7 @@ import pytest
 
 from hangtag.models.backend import import_keras
 
-KINDS = ("ResNetBackbone", "ViTBackbone", "CLIPBackbone", "SigLIPBackbone")
+KINDS = ("ResNetBackbone", "ViTBackbone", "DINOV2Backbone", "CLIPBackbone", "SigLIPBackbone")
 VIT: dict[str, Any] = {
     "image_shape": [16, 16, 3],
     "patch_size": 8,
@@ -41,6 +41,9 @@ def write_preset(folder: Path, kind: str) -> str:
         net = models.ResNetBackbone([64], [7], [64, 64], [1, 1], [1, 2], "basic_block", image_shape=(None, None, 3))
     elif kind == "ViTBackbone":
         net = models.ViTBackbone(**VIT)
+    elif kind == "DINOV2Backbone":
+        sides = {"image_shape": (32, 32, 3), "position_embedding_shape": (32, 32)}
+        net = models.DINOV2Backbone(**tower, **sides, num_register_tokens=1)
     elif kind == "CLIPBackbone":
         encoder = models.CLIPVisionEncoder(**tower, image_shape=(16, 16, 3))
         net = models.CLIPBackbone(encoder, models.CLIPTextEncoder(vocabulary_size=9, **text), 8)

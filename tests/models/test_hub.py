@@ -10,10 +10,12 @@ import pytest
 from hangtag.errors import MissingExtraError, ModelError
 from hangtag.models.backbone import cut_backbone, list_blocks
 from hangtag.models.backend import import_keras
-from hangtag.models.hub import build_backbone
+from hangtag.models.flops import count_flops
+from hangtag.models.hub import build_backbone, find_shape
 from hangtag.models.hub_preset import check_preset, read_preset
 from hangtag.models.pretrained import hash_source, load_pretrained
 from hangtag.models.registry import build_model
+from hangtag.models.storage import describe_model
 from hub_presets import KINDS, OFFSET, SCALE, VIT, write_config, write_preset
 
 # What h5py does with NumPy's arrays.
@@ -117,7 +119,8 @@ def test_a_network_gives_what_kerashub_gives(kind: str, tmp_path: Path) -> None:
     assert load_pretrained(model, "hub", preset) == {"file": "p", "sha256": hash_source(preset)["weights"]}
     pixels = np.random.default_rng(1).integers(0, 256, (2, 16, 16, 3)).astype(np.float32)
     found = cut_backbone(model)({"pixels": pixels}, training=False)["features1"]
-    whole = pytest.importorskip("keras_hub").models.Backbone.from_preset(preset)
+    size = {"image_shape": (16, 16, 3)} if kind == "DINOV2Backbone" else {}
+    whole = pytest.importorskip("keras_hub").models.Backbone.from_preset(preset, **size)
     if kind == "SigLIPBackbone":
         encoder = whole.vision_encoder
         whole.vision_encoder = import_keras().Model(encoder.input, encoder.layers[-2].output)
@@ -126,6 +129,22 @@ def test_a_network_gives_what_kerashub_gives(kind: str, tmp_path: Path) -> None:
     wanted = np.asarray(reference)
     wanted = wanted.mean(axis=tuple(range(1, wanted.ndim - 1))) if wanted.ndim > 2 else wanted
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("sides", "wanted"), [((16, 12), (16, 16)), ((17, 30), (32, 32)), ((80, 60), (80, 80))])
+def test_a_dinov2_reads_the_smallest_square_of_whole_patches(
+    sides: tuple[int, int], wanted: tuple[int, int], tmp_path: Path
+) -> None:
+    described = read_preset(write_config(tmp_path, "DINOV2Backbone", **VIT, position_embedding_shape=[32, 32]))
+    assert find_shape(described, (*sides, 3)) == (*wanted, 3)
+
+
+def test_what_lies_inside_a_transformer_is_counted(tmp_path: Path) -> None:
+    model = build(write_preset(tmp_path, "ViTBackbone"))
+    # A class token beside four patches; projections, the two dense layers, and attention, in each of two blocks.
+    block = 5 * (4 * 16 * 16 + 2 * 16 * 32) + 2 * 5 * 5 * 16
+    patches = 5 * 8 * 8 * 3 * 16
+    assert count_flops(model) == 2 * (patches + 2 * block + 16 * 3)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -138,6 +157,8 @@ def test_blocks_are_told_apart(kind: str, tmp_path: Path) -> None:
     heads = {weight.path for weight in model.trainable_weights if weight.path.startswith("product")}
     missing = {weight.path for weight in model.trainable_weights} - heads - set(paths)
     assert not missing
+    described = describe_model(model)
+    assert sum(layer["parameters"] for layer in described["layers"]) == described["parameters"]["total"]
 
 
 @pytest.mark.parametrize("damage", ["cut", "missing", "other"])

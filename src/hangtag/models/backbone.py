@@ -37,7 +37,15 @@ def list_blocks(model: Any) -> list[list[Any]]:
 
 def _unfold(layer: Any) -> list[Any]:
     """Give the blocks of a layer that holds a whole transformer, as KerasHub's ViT has it; else the layer itself."""
-    return [*layer.encoder_layers, layer.layer_norm] if hasattr(layer, "encoder_layers") else [layer]
+    blocks = list_transformer_blocks(layer)
+    return [*blocks, layer.layer_norm] if blocks and hasattr(layer, "layer_norm") else blocks or [layer]
+
+
+def list_transformer_blocks(layer: Any) -> list[Any]:
+    """Give the blocks of a layer that holds a whole transformer, as KerasHub's ViT and DINOv2 have it; else none."""
+    if isinstance(layer, import_keras().Model):
+        return []
+    return list(getattr(layer, "encoder_layers", None) or getattr(layer, "layers", None) or [])
 
 
 def cut_heads(model: Any) -> Any:

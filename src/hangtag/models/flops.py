@@ -5,6 +5,7 @@ from typing import Any
 
 from hangtag.config import ColorMode
 from hangtag.errors import SettingsError
+from hangtag.models.backbone import list_transformer_blocks
 from hangtag.models.backend import import_keras
 from hangtag.models.registry import ARCHITECTURES, SMALLEST_SIDE, build_model
 
@@ -31,13 +32,34 @@ def count_flops(model: Any) -> int:
     counted = (layers.Conv2D, layers.DepthwiseConv2D, layers.Dense)
     flops = 0
     for layer in model.layers:
-        if hasattr(layer, "layers"):
+        if isinstance(layer, import_keras().Model):
             flops += count_flops(layer)
         elif isinstance(layer, counted):
             flops += 2 * math.prod(layer.kernel.shape) * _count_places(layer)
         elif hasattr(layer, "count_flops"):
             flops += layer.count_flops()
+        else:
+            flops += _count_tokens(layer)
     return flops
+
+
+def read_output_shape(layer: Any) -> tuple[Any, ...]:
+    """Give the shape of what a layer gives, of the first where it gives several."""
+    return tuple(import_keras().tree.flatten(layer.output)[0].shape)
+
+
+def _count_tokens(layer: Any) -> int:
+    """Count a layer of KerasHub that gives tokens, (n, tokens, width): its kernels for each, and its blocks' attention.
+
+    Scores and their sums over values are tokens * tokens * width products each.
+    """
+    kernels = [weight.shape for weight in layer.weights if weight.path.endswith("kernel")]
+    shape = read_output_shape(layer) if kernels else ()
+    if len(shape) != 3:
+        return 0
+    _, tokens, width = shape
+    attention = 2 * tokens**2 * width * len(list_transformer_blocks(layer))
+    return int(2 * (tokens * sum(map(math.prod, kernels)) + attention))
 
 
 def _count_places(layer: Any) -> int:

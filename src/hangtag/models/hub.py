@@ -1,5 +1,6 @@
 """Networks of KerasHub's presets: built from plain values, filled with numbers out of the preset's file of weights."""
 
+import math
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 from hangtag.errors import ModelError
 from hangtag.models.backend import import_keras
 from hangtag.models.hub_preset import (
+    ANY_SQUARE,
     CONFIG,
     PLACES,
     WEIGHTS,
@@ -41,7 +43,7 @@ def build_hub(pixels: Any, dtype: Any = None, *, described: Mapping[str, Any] | 
     described = check_preset(described)
     keras = import_keras()
     x = rescale_channels(pixels, [each / RESCALE for each in described["scale"]], described["offset"])
-    height, width, _ = shape = tuple(described["config"].get("image_shape") or x.shape[1:])
+    height, width, _ = shape = find_shape(described, x.shape[1:])
     if x.shape[1:3] != (height, width):
         x = keras.layers.Resizing(height, width, name="to_size", dtype="float32")(x)
     backbone = build_backbone(described, shape, dtype)
@@ -55,6 +57,19 @@ def build_hub(pixels: Any, dtype: Any = None, *, described: Mapping[str, Any] | 
     elif len(x.shape) == 3:
         x = keras.layers.GlobalAveragePooling1D(name="pool", dtype="float32")(x)
     return [keras.layers.Dropout(DROPOUT, name="dropout", dtype="float32")(x)]
+
+
+def find_shape(described: Mapping[str, Any], shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Give the (height, width, 3) that a preset's backbone reads where photographs have another.
+
+    A DINOv2 reads the smallest square of whole patches that is nowhere smaller than the photograph.
+    """
+    config = described["config"]
+    if described["class"] == ANY_SQUARE:
+        patch = config["patch_size"]
+        side = patch * math.ceil(max(shape[:2]) / patch)
+        return side, side, 3
+    return tuple(config.get("image_shape") or shape)
 
 
 def build_backbone(described: Mapping[str, Any], shape: tuple[int, ...], dtype: Any = None) -> Any:
@@ -75,7 +90,7 @@ def load_preset(model: Any, source: str) -> Path:
     """
     folder = find_preset(source)
     described, path = read_preset(source), folder / WEIGHTS
-    shape = tuple(described["config"].get("image_shape") or model.input["pixels"].shape[1:])
+    shape = find_shape(described, model.input["pixels"].shape[1:])
     shape = shape if None not in shape else (64, 64, 3)
     reference = build_backbone(described, shape, "float32")
     try:

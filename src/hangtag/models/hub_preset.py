@@ -19,6 +19,8 @@ BACKBONES = {
     "stackwise_num_filters stackwise_num_strides use_pre_activation",
     "ViTBackbone": f"{TRANSFORMER} attention_dropout dropout_rate layer_norm_epsilon mlp_dim use_class_token "
     "use_mha_bias use_mlp_bias use_patch_bias",
+    "DINOV2Backbone": f"{TRANSFORMER} antialias_in_interpolation drop_path_rate dropout_rate intermediate_dim "
+    "layer_scale_init_value num_register_tokens position_embedding_shape use_mask_token use_swiglu_ffn",
     "CLIPVisionEncoder": ENCODER,
     "SigLIPVisionEncoder": f"{ENCODER} layer_norm_epsilon",
 }
@@ -27,6 +29,8 @@ PAIRS = {"CLIPBackbone": "CLIPVisionEncoder", "SigLIPBackbone": "SigLIPVisionEnc
 PLACES = {"CLIPBackbone": "layers/clip_vision_encoder", "SigLIPBackbone": "layers/sig_lip_vision_encoder"}
 BLOCKS = {"basic_block", "basic_block_vd", "bottleneck_block", "bottleneck_block_vd"}
 WORDS = BLOCKS | {"gelu", "gelu_approximate", "quick_gelu", "relu"}
+# Its positions are stretched over any square; those of the others are for one size.
+ANY_SQUARE = "DINOV2Backbone"
 # A network of larger numbers would fill the memory before its weights are compared.
 LARGEST_NUMBER, LONGEST_LIST = 8192, 16
 INSTALL = "Install it with `pip install keras-hub`, without TensorFlow's own packages as docs/models.md says."

@@ -14,7 +14,7 @@ from hangtag.artifacts import hash_file, write_json, write_whole
 from hangtag.config import ColorMode
 from hangtag.errors import ModelError
 from hangtag.models.description import DESCRIPTION, FORMAT, read_description
-from hangtag.models.flops import count_flops
+from hangtag.models.flops import count_flops, read_output_shape
 from hangtag.models.outputs import Outputs
 from hangtag.models.preprocessing import RESCALE
 from hangtag.models.registry import build_model
@@ -83,7 +83,7 @@ def describe_model(model: Any) -> dict[str, Any]:
         {
             "name": layer.name,
             "type": type(layer).__name__,
-            "output_shape": list(layer.output.shape[1:]),
+            "output_shape": list(read_output_shape(layer)[1:]),
             "parameters": layer.count_params(),
         }
         for layer in model.layers
