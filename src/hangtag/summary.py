@@ -115,7 +115,8 @@ def describe_architectures(rows: Sequence[Mapping[str, Any]], image_size: tuple[
         for row in rows
     ]
     headings = ("name", "parameters", "MFLOPs", "MB", "for")
-    return f"{title}\n{_tabulate(headings, cells, last_is_text=True)}"
+    hub = "Beside them hub: the image backbone of a preset of KerasHub, which --weights names."
+    return f"{title}\n{_tabulate(headings, cells, last_is_text=True)}\n{hub}"
 
 
 def _tabulate(
