@@ -96,7 +96,9 @@ class CleanConfig:
     splits_from: str = setting(
         "", "Another workspace of the same catalogue, as at another image size, whose splits are taken over."
     )
-    max_hash_distance: int = setting(1, "Perceptual hashes this many bits apart or fewer are duplicates.")
+    max_hash_distance: int = setting(
+        1, "Perceptual hashes this many bits apart or fewer are duplicates; they differ by even numbers, so 1 is as 0."
+    )
     sample: int = setting(0, "Keep a stratified sample of about this many items; 0 keeps all.")
 
     def __post_init__(self) -> None:

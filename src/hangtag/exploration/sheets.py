@@ -22,6 +22,8 @@ GAP = 22
 MARGIN = 32
 MIN_CELL_WIDTH = 120
 MIN_PAGE_WIDTH = 360
+# The longer side of a photograph on a page, in pixels: a page of larger ones would fit no screen.
+LARGEST_SIDE = 240
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,8 @@ def draw_contact_sheet(
         images: Photographs, uint8 of shape (height, width, 3); their sizes may differ.
         captions: A text for each; `\n` begins a new line, a long line is wrapped and at last cut with `…`.
         columns: Photographs a row.
-        scale: How many times a photograph is enlarged, a whole number (1 leaves it).
+        scale: How many times a photograph is enlarged, a whole number (1 leaves it), as far as `LARGEST_SIDE` allows;
+            a photograph that is larger is shrunk to it.
         title: The heading of the page.
         marked: Whether to put a photograph in a red frame and its caption in red, e.g. a wrong prediction.
 
@@ -74,9 +77,11 @@ def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
 
 def _enlarge(image: npt.NDArray[np.uint8], scale: int) -> Image.Image:
     picture = Image.fromarray(np.ascontiguousarray(image))
-    if scale == 1:
+    factor = min(scale, LARGEST_SIDE / max(picture.size))
+    if factor == 1:
         return picture
-    return picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.LANCZOS)
+    width, height = (max(1, round(side * factor)) for side in picture.size)
+    return picture.resize((width, height), Image.Resampling.LANCZOS)
 
 
 def _set_caption(caption: str, width: int, marked: bool) -> list[tuple[str, str]]:
