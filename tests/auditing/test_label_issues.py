@@ -10,7 +10,7 @@ import pytest
 from audited import OUTPUTS, SANDALS, SHIRTS, SHOES, make_items, make_probs, make_subject, make_witness
 
 from hangtag.auditing.issues import COLUMNS, NotApplicableError
-from hangtag.auditing.label_issues import find_label_issues
+from hangtag.auditing.label_issues import UNSUPPORTED, find_label_issues
 from hangtag.auditing.names_witness import ask_names
 from hangtag.auditing.subject import Subject
 from hangtag.auditing.witness import Witness, find_products
@@ -153,7 +153,19 @@ def test_on_other_levels_a_doubt_counts_as_much_as_the_witness_is_right_there() 
     sees = dict.fromkeys(sandals[9:], SHOES) | {sandals[0]: SHIRTS}
     [line] = find(make_subject(items, photographs=make_witness(items, sees=sees))).values()
     # p(Footwear) is 2/30; 99 of 100 items are seen as they are given.
-    assert line["score"] == pytest.approx((1 - 2 / 30) * 0.99**3, abs=1e-4)
+    expected = (1 - 2 / 30) * 0.99**3 * (1 - UNSUPPORTED * (1 - 0.9))
+    assert line["score"] == pytest.approx(expected, abs=1e-4)
+
+
+def test_what_speaks_for_the_suggestion_decides_between_equal_doubts() -> None:
+    items = make_items(type={2: "Tees", 6: "Tees"})
+    witness = make_witness(items)
+    # Both are ten times likelier a shirt than a tee, but the second could as well be a sandal.
+    witness.products[2] = (0.005, 0.005, 0.9, 0.09)
+    witness.products[6] = (0.24, 0.21, 0.5, 0.05)
+    found = find(make_subject(items, photographs=witness))
+    first, second = (found[key]["score"] for key in ("i2 type", "i6 type"))
+    assert second / first == pytest.approx((1 - UNSUPPORTED * 0.5) / (1 - UNSUPPORTED * 0.1), abs=1e-4)
 
 
 def test_without_any_witness_nothing_can_be_said() -> None:

@@ -30,6 +30,8 @@ SEVERITIES = {PHOTOGRAPH_AND_NAME: ERROR, WRONG_LABEL: WARNING, NAME_AGAINST_LAB
 LIKELY = 0.5
 # A witness that gives the suggested class less than this does not speak for it.
 HEARD = 0.25
+# The share of a score that hangs on how far the witnesses speak for the suggestion, and not only against what is given.
+UNSUPPORTED = 0.05
 # What no witness gives any probability is still not impossible.
 TINY = 1e-4
 
@@ -161,12 +163,13 @@ def _describe_all(subject: Subject, case: _Case, doubts: _Doubts) -> Iterator[di
             "severity": SEVERITIES[str(verdict.codes[entry])] if doubts.confident[number] else INFO,
             "given_label": given,
             "suggested_label": changes[column],
-            "score": float(scores[number]),
             "column": column,
             "changes": changes,
         }
         same = int((values[column].gather(near) == changes[column]).sum())
         wanted = case.outputs.levels[column].index(changes[column])
+        support = _multiply_witnesses(heard[column], int(doubts.places[number]), wanted)
+        line["score"] = float(scores[number]) * (1 - UNSUPPORTED * (1 - support))
         quotes = _quote_witnesses(heard[column], int(doubts.places[number]), wanted, changes[column])
         if same and len(quotes) and verdict.codes[entry] != NAME_AGAINST_LABEL:
             quotes.append(f"{same} of {len(near)} look-alikes are {changes[column]}")
@@ -234,6 +237,13 @@ def _choose_column(
         if together[level][place, wanted] >= LIKELY and sees:
             return level
     return next(iter(changes))
+
+
+def _multiply_witnesses(said: Testimony, place: int, wanted: int) -> float:
+    """Give the product of what the witnesses that were heard of an item say of the suggested class, 0 to 1."""
+    support = float(said.photograph[place, wanted]) if said.has_photograph[place] else 1.0
+    counts = said.has_name[place] and not (said.names_in_photograph and said.has_photograph[place])
+    return support * float(said.name[place, wanted]) if counts else support
 
 
 def _quote_witnesses(said: Testimony, place: int, wanted: int, name: str) -> list[str]:
