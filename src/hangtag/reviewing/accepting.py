@@ -45,7 +45,9 @@ def accept_open(
     scores: dict[str, list[float]] = defaultdict(list)
     for each in candidates:
         scores[each.code].append(each.score)
-    measured = measure_codes(_list_judged(standing), scores, precision)
+    # By the scores that these issues have now: another version may have given others when they were decided.
+    now = {issue.identity: issue.score for issue in issues}
+    measured = measure_codes(_list_judged(standing, now), scores, precision)
     thresholds = {each.code: each.threshold for each in measured}
     accepted: dict[str, Decision] = {}
     for each in candidates:
@@ -62,7 +64,7 @@ def _is_open(issue: Issue, values: Mapping[str, Mapping[str, str]]) -> bool:
     return not issue.column or item.get(issue.column) == issue.given_label
 
 
-def _list_judged(standing: Sequence[Decision]) -> list[Judged]:
+def _list_judged(standing: Sequence[Decision], now: Mapping[Identity, float]) -> list[Judged]:
     """Give whether suggestions were right: accepted ones were, those kept or chosen against were not.
 
     A group that was decided at once counts as one decision, with its least sure issue.
@@ -72,7 +74,7 @@ def _list_judged(standing: Sequence[Decision]) -> list[Judged]:
         if each.action != "skip" and each.suggested:
             together[each.batch, each.code].append(each)
     return [
-        Judged(code, min(each.score for each in group), all(map(_is_right, group)))
+        Judged(code, min(now.get(each.identity, each.score) for each in group), all(map(_is_right, group)))
         for (_, code), group in together.items()
     ]
 

@@ -2,19 +2,19 @@
 
 For every code by itself, scores are tried from the surest down. At each, the share of suggestions that reviewers
 accepted among the decided issues from there up is held against its lower bound (Clopper and Pearson, 1934), and the
-search ends at the first that fails. An early mistake would end it at once, so there is a second search that begins at
-half of the decisions, and the risk of 5 % is shared out between the two: the promise holds however many scores are
-tried (Angelopoulos et al., *Learn then Test*, 2021, fixed sequence testing with several starts). Decisions about
-issues surer than any open one are left out: they were settled by people one by one, and say little of what is left.
+search ends at the first that fails. An early mistake would end it at once, so with decisions enough there is a second
+search that begins at half of them, and the risk of 5 % is shared out between the two: the promise holds however many
+scores are tried (Angelopoulos et al., *Learn then Test*, 2021, fixed sequence testing with several starts), of one
+precision that was chosen before. Decisions about issues surer than any open one are left out: they were settled by
+people one by one, and say little of what is left.
 """
 
 import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-# The chance that a promise is not kept, and what of it each of the two searches may spend.
+# The chance that a promise is not kept.
 RISK = 0.05
-SHARE = RISK / 2
 
 
 @dataclass(frozen=True)
@@ -45,15 +45,16 @@ class Measured:
     reason: str = ""
 
 
-def count_needed(precision: float) -> int:
+def count_needed(precision: float, risk: float = RISK) -> int:
     """Give how many decisions are needed at least, all of them right, to prove a precision."""
-    return math.ceil(math.log(SHARE) / math.log(precision))
+    return math.ceil(math.log(risk) / math.log(precision))
 
 
-def is_proven(right: int, decided: int, precision: float) -> bool:
+def is_proven(right: int, decided: int, precision: float, risk: float = RISK) -> bool:
     """Say whether the lower bound of a share reaches a precision.
 
-    That is so where as many right ones would come by chance in at most 2.5 % of samples if the share were just that.
+    That is so where as many right ones would come by chance in at most a share `risk` of samples if the share were
+    just that.
     """
     wrong = decided - right
     logs = (
@@ -64,7 +65,7 @@ def is_proven(right: int, decided: int, precision: float) -> bool:
         + (decided - k) * math.log(precision)
         for k in range(wrong + 1)
     )
-    return decided > 0 and sum(map(math.exp, logs)) <= SHARE * (1 + 1e-9)
+    return decided > 0 and sum(map(math.exp, logs)) <= risk * (1 + 1e-9)
 
 
 def measure_codes(judged: Iterable[Judged], open_scores: dict[str, list[float]], precision: float) -> list[Measured]:
@@ -89,13 +90,16 @@ def _measure(code: str, judged: Sequence[Judged], open_scores: Collection[float]
     if len(counted) < needed:
         reason = f"{len(counted)} decisions at or below the surest open one, {needed} needed"
         return Measured(code, len(counted), right, None, reason)
-    starts = needed, max(needed, len(counted) // 2)
-    threshold = min(filter(None, (_search(counted, start, precision) for start in starts)), default=None)
-    reason = "" if threshold is not None else f"{right} of {len(counted)} were right: that does not prove {precision:g}"
+    first, half = count_needed(precision, RISK / 2), len(counted) // 2
+    starts = (first, half) if half > first else (needed,)
+    searches = [_search(counted, start, precision, RISK / len(starts)) for start in starts]
+    threshold = min((found for found in searches if found is not None), default=None)
+    said = f"{right} of {len(counted)} were right: that does not prove {precision:g} from the surest down"
+    reason = "" if threshold is not None else said
     return Measured(code, len(counted), right, threshold, reason)
 
 
-def _search(counted: Sequence[Judged], start: int, precision: float) -> float | None:
+def _search(counted: Sequence[Judged], start: int, precision: float, risk: float) -> float | None:
     """Give the lowest score that is proven, beginning with as many of the surest decisions as `start`."""
     threshold, hits = None, 0
     for count, each in enumerate(counted, start=1):
@@ -104,7 +108,7 @@ def _search(counted: Sequence[Judged], start: int, precision: float) -> float | 
         is_last = count == len(counted) or counted[count].score < each.score
         if count < start or not is_last:
             continue
-        if not is_proven(hits, count, precision):
+        if not is_proven(hits, count, precision, risk):
             break
         threshold = each.score
     return threshold
