@@ -25,6 +25,7 @@ from hangtag.evaluation.evaluate import evaluate
 from hangtag.labels.clean import clean
 from hangtag.labels.labelled import Labelled, read_labelled
 from hangtag.labels.reviewed import read_reviewed
+from hangtag.manifest import require_manifest
 from hangtag.settings import resolve
 from hangtag.training.train import train
 from hangtag.workspace import Workspace
@@ -77,8 +78,11 @@ def make_places(origin: Workspace, labelled: Labelled, places: dict[str, Workspa
     """Clean both workspaces, one with the changes of training and validation items, and count these.
 
     Raises:
-        WorkspaceError: There are no changes.
+        WorkspaceError: There are no changes, or the labels have them already.
     """
+    manifest = require_manifest(origin.labels, "Run `hangtag clean` first.")
+    if "review" in manifest["inputs"]:
+        raise WorkspaceError("The labels have what a review changed already, and are not as they were given.")
     splits = dict(labelled.table.select("item_id", "split").iter_rows())
     changes = [line for line in read_reviewed(origin) if splits.get(line["item_id"]) in ("train", "val")]
     if not changes:
@@ -89,8 +93,9 @@ def make_places(origin: Workspace, labelled: Labelled, places: dict[str, Workspa
             place.prepared.symlink_to(origin.prepared.resolve())
     places["corrected"].review.mkdir(exist_ok=True)
     write_csv(places["corrected"].review / "label_changes.csv", pl.DataFrame(changes))
+    own = {"test_where": "", "sample": 0, "splits_from": str(origin.root)}
     for place in places.values():
-        clean(place, CleanConfig(splits_from=str(origin.root)))
+        clean(place, resolve(CleanConfig, manifest["settings"], own))
     items = {line["item_id"]: line["rule"] for line in changes}
     return {"items": len(items), "cells": len(changes), "by_rule_auto": list(items.values()).count("auto")}
 

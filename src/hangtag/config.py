@@ -97,7 +97,8 @@ class CleanConfig:
         "", "Another workspace of the same catalogue, as at another image size, whose splits are taken over."
     )
     max_hash_distance: int = setting(
-        1, "Perceptual hashes this many bits apart or fewer are duplicates; they differ by even numbers, so 1 is as 0."
+        1,
+        "Perceptual hashes this many bits apart or fewer are duplicates; most differ by an even number.",
     )
     sample: int = setting(0, "Keep a stratified sample of about this many items; 0 keeps all.")
 

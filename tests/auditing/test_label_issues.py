@@ -9,8 +9,9 @@ import polars as pl
 import pytest
 from audited import OUTPUTS, SANDALS, SHIRTS, SHOES, make_items, make_probs, make_subject, make_witness
 
+from hangtag.auditing import hearing
 from hangtag.auditing.issues import COLUMNS, NotApplicableError
-from hangtag.auditing.label_issues import UNSUPPORTED, find_label_issues
+from hangtag.auditing.label_issues import UNSUPPORTED, _measure_support, find_label_issues
 from hangtag.auditing.names_witness import ask_names
 from hangtag.auditing.subject import Subject
 from hangtag.auditing.witness import Witness, find_products
@@ -166,6 +167,16 @@ def test_what_speaks_for_the_suggestion_decides_between_equal_doubts() -> None:
     found = find(make_subject(items, photographs=witness))
     first, second = (found[key]["score"] for key in ("i2 type", "i6 type"))
     assert second / first == pytest.approx((1 - UNSUPPORTED * 0.5) / (1 - UNSUPPORTED * 0.1), abs=1e-4)
+
+
+@pytest.mark.parametrize(("reads_names", "support"), [(False, (0.6 * 0.2) ** 0.5), (True, 0.6)])
+def test_support_is_the_mean_of_the_witnesses_that_were_heard(reads_names: bool, support: float) -> None:
+    one = np.ones(1, bool)
+    photograph, name = (np.array([[1 - share, share]], np.float32) for share in (0.6, 0.2))
+    said = hearing.Testimony(photograph, one, name, one, reads_names)
+    assert _measure_support(said, 0, 1) == pytest.approx(support)
+    assert _measure_support(replace(said, has_photograph=~one), 0, 1) == pytest.approx(0.2)
+    assert _measure_support(replace(said, has_name=~one), 0, 1) == pytest.approx(0.6)
 
 
 def test_without_any_witness_nothing_can_be_said() -> None:

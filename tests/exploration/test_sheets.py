@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from hangtag.exploration.palette import MARK
-from hangtag.exploration.sheets import GAP, LARGEST_SIDE, MARGIN, MIN_CELL_WIDTH, draw_contact_sheet
+from hangtag.exploration.sheets import GAP, LARGEST_HEIGHT, MARGIN, MIN_CELL_WIDTH, draw_contact_sheet
 
 RED = tuple(bytes.fromhex(MARK[1:]))
 Picture = np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]
@@ -34,7 +34,7 @@ def test_photographs_of_different_sizes_share_a_page() -> None:
 
 def test_a_large_photograph_is_shrunk_whatever_the_scale() -> None:
     page = draw_contact_sheet([paint(10, 448, 336)], [""], scale=2)
-    assert count(page, (10,) * 3) == LARGEST_SIDE * LARGEST_SIDE * 3 // 4
+    assert count(page, (10,) * 3) == LARGEST_HEIGHT * LARGEST_HEIGHT * 3 // 4
 
 
 def test_marked_photographs_have_a_red_frame() -> None:

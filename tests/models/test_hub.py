@@ -59,11 +59,16 @@ def test_a_pair_may_hide_no_other_class(tmp_path: Path) -> None:
         ("mlp_dim", "os.system"),
         ("image_shape", [None, None, 3]),
         ("image_shape", [16, 16, 4]),
+        ("patch_size", 0),
+        ("patch_size", 8192),
+        ("patch_size", "gelu"),
+        ("position_embedding_shape", [8192, 8192]),
     ],
 )
 def test_values_that_are_not_plain_are_refused(key: str, value: Any, tmp_path: Path) -> None:
+    name = "DINOV2Backbone" if key == "position_embedding_shape" else "ViTBackbone"
     with pytest.raises(ModelError, match=rf"nothing is built from.*{key}"):
-        read_preset(write_config(tmp_path, **VIT | {key: value}))
+        read_preset(write_config(tmp_path, name, **VIT | {key: value}))
 
 
 @pytest.mark.parametrize("converter", [{"scale": "1"}, {"offset": [1, 2]}, {"scale": {"class_name": "Lambda"}}])
@@ -139,11 +144,14 @@ def test_a_dinov2_reads_the_smallest_square_of_whole_patches(
     assert find_shape(described, (*sides, 3)) == (*wanted, 3)
 
 
-def test_what_lies_inside_a_transformer_is_counted(tmp_path: Path) -> None:
-    model = build(write_preset(tmp_path, "ViTBackbone"))
-    # A class token beside four patches; projections, the two dense layers, and attention, in each of two blocks.
-    block = 5 * (4 * 16 * 16 + 2 * 16 * 32) + 2 * 5 * 5 * 16
-    patches = 5 * 8 * 8 * 3 * 16
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if "ResNet" not in kind])
+def test_what_lies_inside_a_transformer_is_counted(kind: str, tmp_path: Path) -> None:
+    model = build(write_preset(tmp_path, kind))
+    # Beside four patches a class token (KerasHub says so of SigLIP too, which has none); DINOv2 has one more here.
+    tokens = 6 if kind == "DINOV2Backbone" else 5
+    # Projections, the two dense layers, and attention, in each of two blocks.
+    block = tokens * (4 * 16 * 16 + 2 * 16 * 32) + 2 * tokens * tokens * 16
+    patches = tokens * 8 * 8 * 3 * 16
     assert count_flops(model) == 2 * (patches + 2 * block + 16 * 3)
 
 

@@ -73,6 +73,17 @@ def test_without_changes_there_is_nothing_to_measure(benchmark: Any, cleaned: Wo
         benchmark.make_places(cleaned, read_labelled(cleaned), places)
 
 
+def test_labels_that_are_corrected_already_are_no_given_ones(
+    benchmark: Any, cleaned: Workspace, tmp_path: Path
+) -> None:
+    labelled = read_labelled(cleaned)
+    change(cleaned, labelled.table.filter(pl.col("articleType") == "Shirts")["item_id"].to_list()[:1])
+    clean(cleaned)
+    places = {kind: Workspace.at(tmp_path / kind) for kind in benchmark.KINDS}
+    with pytest.raises(WorkspaceError, match="already"):
+        benchmark.make_places(cleaned, read_labelled(cleaned), places)
+
+
 def test_suspects_are_test_items_doubted_more_than_not(benchmark: Any, cleaned: Workspace) -> None:
     labelled = read_labelled(cleaned)
     one, other, third = labelled.of_split("test")["item_id"].to_list()[:3]

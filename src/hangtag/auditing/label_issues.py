@@ -1,5 +1,6 @@
 """Find labels that the photograph, the name, or both speak against: on every level, one issue an item."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -168,7 +169,7 @@ def _describe_all(subject: Subject, case: _Case, doubts: _Doubts) -> Iterator[di
         }
         same = int((values[column].gather(near) == changes[column]).sum())
         wanted = case.outputs.levels[column].index(changes[column])
-        support = _multiply_witnesses(heard[column], int(doubts.places[number]), wanted)
+        support = _measure_support(heard[column], int(doubts.places[number]), wanted)
         line["score"] = float(scores[number]) * (1 - UNSUPPORTED * (1 - support))
         quotes = _quote_witnesses(heard[column], int(doubts.places[number]), wanted, changes[column])
         if same and len(quotes) and verdict.codes[entry] != NAME_AGAINST_LABEL:
@@ -239,11 +240,12 @@ def _choose_column(
     return next(iter(changes))
 
 
-def _multiply_witnesses(said: Testimony, place: int, wanted: int) -> float:
-    """Give the product of what the witnesses that were heard of an item say of the suggested class, 0 to 1."""
-    support = float(said.photograph[place, wanted]) if said.has_photograph[place] else 1.0
-    counts = said.has_name[place] and not (said.names_in_photograph and said.has_photograph[place])
-    return support * float(said.name[place, wanted]) if counts else support
+def _measure_support(said: Testimony, place: int, wanted: int) -> float:
+    """Give what the witnesses that were heard of an item say of the suggested class, 0 to 1: their geometric mean."""
+    sees = said.has_photograph[place]
+    reads = said.has_name[place] and not (said.names_in_photograph and sees)
+    heard = [float(said.photograph[place, wanted])] * bool(sees) + [float(said.name[place, wanted])] * bool(reads)
+    return math.prod(heard) ** (1 / len(heard))
 
 
 def _quote_witnesses(said: Testimony, place: int, wanted: int, name: str) -> list[str]:

@@ -22,8 +22,8 @@ GAP = 22
 MARGIN = 32
 MIN_CELL_WIDTH = 120
 MIN_PAGE_WIDTH = 360
-# The longer side of a photograph on a page, in pixels: a page of larger ones would fit no screen.
-LARGEST_SIDE = 240
+# Pixels of a photograph on a page: a page of larger ones would fit no screen.
+LARGEST_HEIGHT = 240
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def draw_contact_sheet(
         images: Photographs, uint8 of shape (height, width, 3); their sizes may differ.
         captions: A text for each; `\n` begins a new line, a long line is wrapped and at last cut with `…`.
         columns: Photographs a row.
-        scale: How many times a photograph is enlarged, a whole number (1 leaves it), as far as `LARGEST_SIDE` allows;
+        scale: How many times a photograph is enlarged, a whole number (1 leaves it), as far as `LARGEST_HEIGHT` allows;
             a photograph that is larger is shrunk to it.
         title: The heading of the page.
         marked: Whether to put a photograph in a red frame and its caption in red, e.g. a wrong prediction.
@@ -77,7 +77,7 @@ def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
 
 def _enlarge(image: npt.NDArray[np.uint8], scale: int) -> Image.Image:
     picture = Image.fromarray(np.ascontiguousarray(image))
-    factor = min(scale, LARGEST_SIDE / max(picture.size))
+    factor = min(scale, LARGEST_HEIGHT / picture.height)
     if factor == 1:
         return picture
     width, height = (max(1, round(side * factor)) for side in picture.size)

@@ -58,7 +58,9 @@ def _count_tokens(layer: Any) -> int:
     if len(shape) != 3:
         return 0
     _, tokens, width = shape
-    attention = 2 * tokens**2 * width * len(list_transformer_blocks(layer))
+    # CLIP's and SigLIP's blocks are layers of the network itself.
+    blocks = len(list_transformer_blocks(layer)) or int("encoder_block" in layer.name)
+    attention = 2 * tokens**2 * width * blocks
     return int(2 * (tokens * sum(map(math.prod, kernels)) + attention))
 
 

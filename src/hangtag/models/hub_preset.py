@@ -3,6 +3,7 @@
 import json
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ WORDS = BLOCKS | {"gelu", "gelu_approximate", "quick_gelu", "relu"}
 ANY_SQUARE = "DINOV2Backbone"
 # A network of larger numbers would fill the memory before its weights are compared.
 LARGEST_NUMBER, LONGEST_LIST = 8192, 16
+LARGEST_PATCH = 64
+POSITIONS = "position_embedding_shape"
 INSTALL = "Install it with `pip install keras-hub`, without TensorFlow's own packages as docs/models.md says."
 
 
@@ -124,8 +127,8 @@ def check_preset(described: Any) -> dict[str, Any]:
         keys = BACKBONES[described["class"]].split()
         bad = [key for key, value in described["config"].items() if key not in keys or not _is_plain(value)]
         bad += [key for key in ("scale", "offset") if not _is_range(described[key])]
-        if "Res" not in described["class"] and not _is_shape(described["config"]["image_shape"]):
-            bad.append("image_shape")
+        if "Res" not in described["class"]:
+            bad += _find_bad_sides(described["class"], described["config"])
     except (KeyError, TypeError, AttributeError) as error:
         raise ModelError("The description of the network of KerasHub is damaged.", received=described) from error
     if bad:
@@ -170,6 +173,19 @@ def _is_range(value: Any) -> bool:
 def _is_shape(value: Any) -> bool:
     is_list = isinstance(value, list) and len(value) == 3 and value[2] == 3
     return is_list and all(type(each) is int and 8 <= each <= 2048 for each in value[:2])
+
+
+def _find_bad_sides(name: str, config: Mapping[str, Any]) -> list[str]:
+    """Give the settings of a transformer's sides, in pixels, that nothing can be built from."""
+    patch = config["patch_size"] if name == ANY_SQUARE else config.get("patch_size", 1)
+    # A ViT's may have a height and a width.
+    sides = patch if isinstance(patch, list) and len(patch) == 2 and name != ANY_SQUARE else [patch]
+    are_fine = {
+        "image_shape": _is_shape(config["image_shape"]),
+        POSITIONS: _is_shape([*config.get(POSITIONS, config["image_shape"])[:2], 3]),
+        "patch_size": all(type(each) is int and 1 <= each <= LARGEST_PATCH for each in sides),
+    }
+    return [key for key, is_fine in are_fine.items() if not is_fine]
 
 
 def _is_number(value: Any) -> bool:
