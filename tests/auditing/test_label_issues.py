@@ -9,9 +9,8 @@ import polars as pl
 import pytest
 from audited import OUTPUTS, SANDALS, SHIRTS, SHOES, make_items, make_probs, make_subject, make_witness
 
-from hangtag.auditing import hearing
 from hangtag.auditing.issues import COLUMNS, NotApplicableError
-from hangtag.auditing.label_issues import UNSUPPORTED, _measure_support, find_label_issues
+from hangtag.auditing.label_issues import UNSUPPORTED, find_label_issues
 from hangtag.auditing.names_witness import ask_names
 from hangtag.auditing.subject import Subject
 from hangtag.auditing.witness import Witness, find_products
@@ -154,29 +153,23 @@ def test_on_other_levels_a_doubt_counts_as_much_as_the_witness_is_right_there() 
     sees = dict.fromkeys(sandals[9:], SHOES) | {sandals[0]: SHIRTS}
     [line] = find(make_subject(items, photographs=make_witness(items, sees=sees))).values()
     # p(Footwear) is 2/30; 99 of 100 items are seen as they are given.
-    expected = (1 - 2 / 30) * 0.99**3 * (1 - UNSUPPORTED * (1 - 0.9))
-    assert line["score"] == pytest.approx(expected, abs=1e-4)
+    assert line["score"] == pytest.approx((1 - 2 / 30) * 0.99**3, abs=1e-4)
 
 
-def test_what_speaks_for_the_suggestion_decides_between_equal_doubts() -> None:
-    items = make_items(type={2: "Tees", 6: "Tees"})
+def test_where_both_are_heard_a_part_of_the_score_hangs_on_what_speaks_for_the_suggestion(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    items = make_items(type={2: "Tees"})
+    names = hear_names(items)
     witness = make_witness(items)
-    # Both are ten times likelier a shirt than a tee, but the second could as well be a sandal.
-    witness.products[2] = (0.005, 0.005, 0.9, 0.09)
-    witness.products[6] = (0.24, 0.21, 0.5, 0.05)
-    found = find(make_subject(items, photographs=witness))
-    first, second = (found[key]["score"] for key in ("i2 type", "i6 type"))
-    assert second / first == pytest.approx((1 - UNSUPPORTED * 0.5) / (1 - UNSUPPORTED * 0.1), abs=1e-4)
-
-
-@pytest.mark.parametrize(("reads_names", "support"), [(False, (0.6 * 0.2) ** 0.5), (True, 0.6)])
-def test_support_is_the_mean_of_the_witnesses_that_were_heard(reads_names: bool, support: float) -> None:
-    one = np.ones(1, bool)
-    photograph, name = (np.array([[1 - share, share]], np.float32) for share in (0.6, 0.2))
-    said = hearing.Testimony(photograph, one, name, one, reads_names)
-    assert _measure_support(said, 0, 1) == pytest.approx(support)
-    assert _measure_support(replace(said, has_photograph=~one), 0, 1) == pytest.approx(0.2)
-    assert _measure_support(replace(said, has_name=~one), 0, 1) == pytest.approx(0.6)
+    subjects = [make_subject(items, photographs=witness, names=each) for each in (names, None)]
+    both, alone = (find(subject)["i2 type"]["score"] for subject in subjects)
+    monkeypatch.setattr("hangtag.auditing.label_issues.UNSUPPORTED", 0.0)
+    both_before, alone_before = (find(subject)["i2 type"]["score"] for subject in subjects)
+    assert alone == alone_before
+    row = names.rows.tolist().index(2)
+    support = (0.9 * names.products[row, SHIRTS]) ** 0.5
+    assert both / both_before == pytest.approx(1 - UNSUPPORTED * (1 - support), abs=1e-4)
 
 
 def test_without_any_witness_nothing_can_be_said() -> None:
