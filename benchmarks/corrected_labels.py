@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from scipy.stats import sem, t
+from scipy.stats import ttest_1samp
 
 from hangtag.artifacts import write_csv, write_json
 from hangtag.auditing.issues import COLUMNS, NAME_AGAINST_LABEL, PHOTOGRAPH_AND_NAME, WRONG_LABEL
@@ -149,10 +149,12 @@ def summarize(table: pl.DataFrame) -> pl.DataFrame:
                 continue
             difference = (corrected[figure] - given[figure]).to_numpy()
             means = {"given": given[figure].mean(), "corrected": corrected[figure].mean(), "mean": difference.mean()}
-            reach = t.ppf(0.975, len(difference) - 1) * sem(difference) if len(difference) > 1 else None
-            bounds = {"low": means["mean"] - reach, "high": means["mean"] + reach} if reach is not None else {}
-            bounds = {"low": None, "high": None} | bounds
-            rows.append({"items_of": name, "items": given["items"][0], "figure": figure, **means, **bounds})
+            low, high = None, None
+            if len(difference) > 1:
+                low, high = map(float, ttest_1samp(difference, 0).confidence_interval(0.95))
+            rows.append(
+                {"items_of": name, "items": given["items"][0], "figure": figure, **means, "low": low, "high": high}
+            )
     return pl.DataFrame(rows, infer_schema_length=None)
 
 

@@ -211,7 +211,7 @@ def test_models_prints_a_line_for_each(command: Command, monkeypatch: pytest.Mon
         "name   parameters  MFLOPs   MB  for\n"
         "small   1,234,567     2.3  4.9  to show how a text that is long is folded within\n"
         "                                its column\n"
-        "Beside them hub: the image backbone of a preset of KerasHub, which --weights names.\n"
+        "Beside them hub: the image backbone of a KerasHub preset, named by --weights.\n"
     )
 
 

@@ -115,7 +115,7 @@ def describe_architectures(rows: Sequence[Mapping[str, Any]], image_size: tuple[
         for row in rows
     ]
     headings = ("name", "parameters", "MFLOPs", "MB", "for")
-    hub = "Beside them hub: the image backbone of a preset of KerasHub, which --weights names."
+    hub = "Beside them hub: the image backbone of a KerasHub preset, named by --weights."
     return f"{title}\n{_tabulate(headings, cells, last_is_text=True)}\n{hub}"
 
 

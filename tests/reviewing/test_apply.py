@@ -224,24 +224,24 @@ def test_auto_accepts_only_what_decisions_prove(place: Workspace) -> None:
     decide(place, 0, "skip")
     with pytest.raises(SettingsError, match=r"wrong_label: 0 decisions at or below the surest open one, 29 needed"):
         apply(place, ApplyConfig(auto=0.9))
-    for position in range(2, 76, 2):
+    for position in range(2, 62, 2):
         decide(place, position, "accept")
     assert apply(place).counts["accepted_by_auto"] == 0
     result = apply(place, ApplyConfig(auto=0.9))
-    # Down to the last that was decided: the odd places to 73, but for what was skipped.
-    assert result.counts["accepted_by_auto"] == 37
+    # Down to the last that was decided: the odd places to 59, but for what was skipped.
+    assert result.counts["accepted_by_auto"] == 30
     rules = [line["rule"] for line in read(place.review / "label_changes.csv")]
-    assert (rules.count("reviewed"), rules.count("auto")) == (37, 37)
-    assert clean(place).counts["auto_cells"] == 37
+    assert (rules.count("reviewed"), rules.count("auto")) == (30, 30)
+    assert clean(place).counts["auto_cells"] == 30
     [measured] = read_json(place.review / "manifest.json")["automatic"]
-    assert (measured["decided"], measured["right"]) == (37, 37)
+    assert (measured["decided"], measured["right"]) == (30, 30)
     # What was accepted is undone by leaving it out, and a person's word goes before.
     assert apply(place).counts["accepted_by_auto"] == 0
-    decide(place, 73, "keep")
-    assert apply(place, ApplyConfig(auto=0.9)).counts["accepted_by_auto"] == 36
+    decide(place, 59, "keep")
+    assert apply(place, ApplyConfig(auto=0.9)).counts["accepted_by_auto"] == 29
     for position in (21, 23):
         decide(place, position, "keep")
-    with pytest.raises(SettingsError, match=r"37 of 40 were right: that does not prove 0\.9\b"):
+    with pytest.raises(SettingsError, match=r"30 of 33 were right: that does not prove 0\.9\b"):
         apply(place, ApplyConfig(auto=0.9))
 
 
@@ -251,11 +251,11 @@ def test_what_was_accepted_stays_so_when_the_next_audit_does_not_name_it(place: 
     others = [
         item_id for item_id in items.ids if items.read_values(item_id)["articleType"] not in ("Shirts", "Tshirts")
     ]
-    decided = [make_line(item_id, "x", "Tshirts", 0.8 - n / 1000) for n, item_id in enumerate(others[:36])]
+    decided = [make_line(item_id, "x", "Tshirts", 0.8 - n / 1000) for n, item_id in enumerate(others[:29])]
     write_issues(
         place, [make_line(ids[0], "Shirts", "Tshirts", 0.9), make_line(ids[1], "Dresses", "Tshirts", 0.9), *decided]
     )
-    for position in range(2, 38):
+    for position in range(2, 31):
         decide(place, position, "accept")
     result = apply(place, ApplyConfig(auto=0.9))
     # The second is about a label that the catalogue has no more.
@@ -276,18 +276,18 @@ def test_what_was_accepted_stays_so_when_the_next_audit_does_not_name_it(place: 
 def test_a_proof_is_the_lower_bound_of_clopper_and_pearson() -> None:
     assert (count_needed(0.9), count_needed(0.95), count_needed(0.99)) == (29, 59, 299)
     for precision in (0.6, 0.9, 0.95, 0.99):
-        for decided in (1, 28, 29, 36, 59, 100, 299, 1000):
+        for decided in (1, 28, 29, 30, 36, 59, 100, 299, 1000):
             for wrong in (0, 1, 2, 5, 20):
                 right = decided - wrong
                 if right > 0:
                     for risk in (0.05, 0.025):
                         bound = beta.ppf(risk, right, wrong + 1)
-                        assert is_proven(right, decided, precision, risk) == (bound >= precision)
+                        assert is_proven(right, decided, precision, risk) == (bound >= precision), (right, decided)
 
 
 def test_every_code_is_proven_by_itself_and_from_the_surest_down() -> None:
     judged = [Judged("good", 0.9 - n / 1000, is_right=n < 60) for n in range(80)]
-    judged += [Judged("bad", 0.9 - n / 1000, is_right=n % 5 > 0) for n in range(80)]
+    judged += [Judged("bad", 0.9 - n / 1000, is_right=n >= 3) for n in range(80)]
     # Two early mistakes end the search from the surest on; the one from half of the decisions on still finds it.
     judged += [Judged("late", 0.9 - n / 1000, is_right=n not in (0, 4)) for n in range(160)]
     # Surer than any open one: they say nothing of what is left.
