@@ -23,6 +23,7 @@ settings.load_profile("hangtag")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--run-slow", action="store_true", help="run the tests that take minutes too")
+    parser.addoption("--run-chaos", action="store_true", help="run the attacks of tests/chaos in full too")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -35,6 +36,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("slow") and not item.config.getoption("--run-slow"):
         pytest.skip("takes minutes; run it with --run-slow")
+    if item.get_closest_marker("chaos") and not item.config.getoption("--run-chaos"):
+        pytest.skip("an attack in full; run it with --run-chaos, or scripts/chaos")
     if item.get_closest_marker("archive") and not (DATA / ARCHIVE).is_file():
         _do_without(f"the real catalogue is not at {DATA / ARCHIVE}; HANGTAG_DATA names another folder")
     if item.get_closest_marker("browser") and not any(map(shutil.which, BROWSERS)):
