@@ -1,8 +1,10 @@
 """Write a table, figure or JSON file whole or not at all."""
 
+import errno
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import polars as pl
+
+# What the disk refuses is no bug: a folder that may not be written to, a disk that is full.
+REFUSALS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
@@ -21,21 +26,63 @@ def write_whole(path: Path) -> Iterator[Path]:
     folder, is flushed to the disk, then renamed. On an error it is removed and `path` stays as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=f".part{path.suffix}")
+    # The process's id is in the name, so that others can see whether the file is still being written.
+    prefix = f".{path.stem[:100]}-{os.getpid()}-"
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=f".part{path.suffix}")
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
-        _flush(temporary)
+        with name_refusals(path):
+            yield temporary
+        flush(temporary)
         temporary.chmod(0o644)
         temporary.replace(path)
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()
-    _flush(path.parent)
+    flush(path.parent)
 
 
-def _flush(path: Path) -> None:
+@contextmanager
+def name_refusals(path: Path) -> Iterator[None]:
+    """Turn whatever a library raises because the disk is full or cannot be written to into an OSError that says so.
+
+    Raises:
+        OSError: With its number and the path.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        # polars, safetensors and others wrap the system's error in one of their own, with its text.
+        told = str(error)
+        for number in REFUSALS:
+            if f"os error {number})" in told or os.strerror(number) in told:
+                raise OSError(number, os.strerror(number), str(path)) from error
+        raise
+
+
+def find_part_owner(path: Path) -> int:
+    """Return the id of the process that writes a temporary file of `write_whole`; 0 where the name has none."""
+    found = re.search(r"-(\d+)-[^-]*\.part", path.name)
+    return int(found[1]) if found else 0
+
+
+def is_alive(process_id: int) -> bool:
+    """Return whether there is such a process on this machine, another user's among them."""
+    if process_id <= 0:
+        return False
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError) as error:
+        return isinstance(error, PermissionError)
+    return True
+
+
+def flush(path: Path) -> None:
     """Ask the system to put a file or a folder's entries on the disk; folders cannot be opened everywhere."""
     with suppress(PermissionError):
         descriptor = os.open(path, os.O_RDONLY)

@@ -44,6 +44,7 @@ def run(
     overrides: Mapping[str, object] | None = None,
     color_modes: Sequence[str] | None = None,
     seeds: Sequence[int] | None = None,
+    replace: bool = False,
     on_stage: Callable[[StageResult], None] = lambda _: None,
 ) -> list[StageResult]:
     """Take a catalogue through every stage; those whose inputs have not changed are skipped.
@@ -58,6 +59,7 @@ def run(
         overrides: Single entries of that description.
         color_modes: `color`, `gray` or both; by default the one in `settings`, else the preset's.
         seeds: A training for each; by default the one in `settings`, else 0.
+        replace: Replace trainings of the same name that have other settings; else they are refused.
         on_stage: Called with the result of each stage as it ends.
 
     Returns:
@@ -85,7 +87,7 @@ def run(
     note(clean(place, cleaning))
     note(explore(place, exploring))
     for config in trainings:
-        note(_train(place, config))
+        note(_train(place, config, replace=replace))
     run_ids = [name_run(config) for config in trainings]
     note(*evaluate(place, judging, run_ids=run_ids))
     note(*predict(place, predicting, run_ids=run_ids))
@@ -115,13 +117,13 @@ def _plan_trainings(
     ]
 
 
-def _train(place: Workspace, config: TrainConfig) -> StageResult:
+def _train(place: Workspace, config: TrainConfig, *, replace: bool) -> StageResult:
     """Train, going on with a training that was interrupted under the same settings."""
     if has_checkpoint(place.run(name_run(config)) / "checkpoint"):
         # A training that was begun with other settings or labels is of no use here: it is started anew below.
         with suppress(WorkspaceError):
-            return train(place, config, resume=True)
-    return train(place, config)
+            return train(place, config, resume=True, replace=replace)
+    return train(place, config, replace=replace)
 
 
 def demo(
@@ -130,6 +132,7 @@ def demo(
     settings: Mapping[str, Any] | None = None,
     color_modes: Sequence[str] | None = None,
     seeds: Sequence[int] | None = None,
+    replace: bool = False,
     on_stage: Callable[[StageResult], None] = lambda _: None,
 ) -> list[StageResult]:
     """Draw a catalogue with every defect of a real one and take it through the chain, in about a minute.
@@ -139,6 +142,7 @@ def demo(
         settings: Single settings of any stage, over the demo's own.
         color_modes: `color`, `gray` or both; both by default.
         seeds: A training for each; 0 alone by default.
+        replace: Replace trainings of the same name that have other settings; else they are refused.
         on_stage: Called with the result of each stage as it ends.
 
     Returns:
@@ -156,5 +160,6 @@ def demo(
         settings={**DEMO_SETTINGS, **(settings or {})},
         color_modes=color_modes,
         seeds=seeds,
+        replace=replace,
         on_stage=on_stage,
     )

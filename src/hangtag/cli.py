@@ -1,15 +1,18 @@
 """The command line: one command a stage; it parses, calls and prints."""
 
-import errno
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from hangtag import __version__, config
+from hangtag.artifacts import REFUSALS
 from hangtag.errors import CatalogError, HangtagError, SettingsError
 from hangtag.flags import (
     CatalogArgument,
@@ -19,6 +22,7 @@ from hangtag.flags import (
     ModelOption,
     ModesOption,
     PresetOption,
+    ReplaceOption,
     RunsOption,
     SchemaOption,
     SeedsOption,
@@ -40,8 +44,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-# What the disk refuses is no bug: a folder that may not be written to, a disk that is full.
-REFUSALS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
 # What the extra `train` brings along; classifying needs none of it.
 TRAIN_PACKAGES = {"jinja2", "joblib", "keras", "matplotlib", "plotly", "polars", "scipy", "sklearn", "snowballstemmer"}
 # A chain trains once for each of its --color-modes and --seeds; these flags of `train` are other names of those.
@@ -178,6 +180,7 @@ def train(
     file: FileOption = None,
     run_id: Annotated[str | None, typer.Option(help="The run's name; by default made of its settings.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished training.")] = False,
+    replace: ReplaceOption = False,
     folds: Annotated[
         int | None,
         typer.Option(help="Train so many times, each without a part of the items, and predict it; for the audit."),
@@ -194,10 +197,10 @@ def train(
 
     resolved = _resolve(config.TrainConfig, settings, preset, file)
     if folds is None:
-        _show(stage(workspace, resolved, run_id=run_id, resume=resume))
+        _show(stage(workspace, resolved, run_id=run_id, resume=resume, replace=replace))
     else:
         # Finished folds and epochs count in any case.
-        _show(train_folds(workspace, resolved, folds=folds, run_id=run_id))
+        _show(train_folds(workspace, resolved, folds=folds, run_id=run_id, replace=replace))
 
 
 @_command(config.EvaluateConfig)
@@ -362,6 +365,7 @@ def run(
     schema: SchemaOption = None,
     color_modes: ModesOption = None,
     seeds: SeedsOption = None,
+    replace: ReplaceOption = False,
 ) -> None:
     """Take a catalogue through every stage.
 
@@ -379,6 +383,7 @@ def run(
         overrides=overrides,
         color_modes=_split(color_modes),
         seeds=_read_seeds(seeds),
+        replace=replace,
         on_stage=_show,
     )
     _show_report(workspace)
@@ -391,6 +396,7 @@ def demo(
     file: FileOption = None,
     color_modes: DemoModesOption = None,
     seeds: SeedsOption = None,
+    replace: ReplaceOption = False,
 ) -> None:
     """Do the same on a catalogue that is drawn.
 
@@ -404,6 +410,7 @@ def demo(
         settings=_read_file(file) | settings,
         color_modes=_split(color_modes),
         seeds=_read_seeds(seeds),
+        replace=replace,
         on_stage=_show,
     )
     _show_report(workspace)
@@ -523,10 +530,14 @@ def _load_classifier(model: Path | None, streams: int) -> "Classifier":
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave with its exit code.
 
-    0 is success, 2 a mistake of the user's, told on stderr in a line or two, and 130 a stop by Ctrl-C.
+    0 is success, 2 a mistake of the user's, told on stderr in a line or two, 130 a stop by Ctrl-C, and 143 or 129 one
+    by SIGTERM or SIGHUP.
     Any other exception is a bug and keeps its traceback.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] not in (["serve"], ["review"]):
+        # A service answers what waits first, in its own way.
+        _stop_in_order()
     try:
         code = _call(given)
         sys.stdout.flush()
@@ -535,6 +546,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     sys.exit(code)
+
+
+_stopped_by: list[int] = []
+
+
+def _stop_in_order() -> None:
+    """Let SIGTERM and the end of the terminal stop a command as Ctrl-C does, so that it cleans up behind itself."""
+
+    def stop(number: int, _frame: object) -> None:
+        _stopped_by.append(number)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        # Not where somebody wants it ignored, as `nohup` does.
+        if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, stop)
 
 
 def _call(arguments: Sequence[str]) -> int:
@@ -567,5 +597,8 @@ def _call(arguments: Sequence[str]) -> int:
         typer.echo(f"Error: {message}\nTry '{path} --help' for help.", err=True)
         return 2
     if code == 130:
-        typer.echo(describe_stop(arguments[0] if arguments else ""), err=True)
+        with suppress(OSError):
+            # The terminal may be gone.
+            typer.echo(describe_stop(arguments[0] if arguments else ""), err=True)
+        return 128 + _stopped_by[0] if _stopped_by else 130
     return int(code)

@@ -38,6 +38,9 @@ CatalogArgument = Annotated[
 RunsOption = Annotated[
     list[str] | None, typer.Option("--run", metavar="RUN_ID", help="A finished run; may be repeated. All by default.")
 ]
+ReplaceOption = Annotated[
+    bool, typer.Option("--replace", help="Replace a training of the same name that has other settings.")
+]
 SchemaOption = Annotated[
     Path | None, typer.Option("--schema", help="A TOML file that describes the catalogue; see docs/data.md.")
 ]

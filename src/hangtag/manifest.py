@@ -1,4 +1,4 @@
-"""Remember what a stage read, was told and wrote, so that it is skipped when nothing has changed."""
+"""Record each stage's inputs, settings and outputs, so that unchanged stages are skipped."""
 
 import dataclasses
 import platform
@@ -6,18 +6,21 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from hangtag.artifacts import hash_file, hash_json, read_json, write_json
 from hangtag.errors import WorkspaceError
+from hangtag.staging import STAGING, begin_staging, commit
 
 NAME = "manifest.json"
 LIBRARIES = ("numpy", "polars", "pillow", "scikit-learn", "keras", "tensorflow-cpu", "tensorflow")
-# Larger files (the packed pixels) are checked by their size when a stage asks whether it is up to date:
-# hashing them again would take longer than some stages.
-HASH_CHECK_LIMIT_BYTES = 64_000_000
+# Entries of a manifest that later stages read as they read its files: what the columns mean, and the rules for labels.
+READ_ENTRIES = ("schema", "taxonomy_text")
+# What every manifest has; a file without them is not one.
+ENTRIES = {"stage": str, "counts": dict, "settings": dict, "inputs": dict, "outputs": dict, "seconds": (int, float)}
 
 
 @dataclass(frozen=True)
@@ -47,13 +50,21 @@ class StageRecord:
         folder: The folder it writes to.
         inputs: A digest for everything it reads.
         settings: Its settings, a dataclass or a plain mapping.
+
+    Attributes:
+        work: The folder to write new files to until `finish` puts them in their places in `folder`; see `begin`.
     """
 
     def __init__(self, stage: str, folder: Path, inputs: Mapping[str, str], settings: Any) -> None:
         self.stage, self.folder, self.inputs = stage, folder, dict(inputs)
         values = dataclasses.asdict(settings) if dataclasses.is_dataclass(settings) else dict(settings)  # type: ignore[arg-type]
         self.settings = {key: _to_json(value) for key, value in values.items()}
+        self.work = folder / STAGING
         self._started = time.perf_counter()
+
+    def begin(self) -> Path:
+        """Make the folder `work`, empty, and return it. Until `finish`, the earlier files in `folder` stay."""
+        return begin_staging(self.folder)
 
     def find_current(self) -> StageResult | None:
         """Give the earlier result if it was made from the same inputs and settings and is still whole."""
@@ -67,22 +78,35 @@ class StageRecord:
             manifest.get("settings"),
             manifest.get("versions", {}).get("hangtag"),
         )
-        if wanted != found or not _outputs_are_whole(self.folder, manifest["outputs"]):
+        if wanted != found or _find_changed(self.folder, manifest):
             return None
         return StageResult(self.stage, self.folder, manifest["counts"], manifest["seconds"], skipped=True)
 
-    def finish(self, counts: Mapping[str, Any], outputs: Sequence[Path], **more: Any) -> StageResult:
-        """Write `manifest.json` and give the stage's result.
+    def find_other_settings(self) -> dict[str, tuple[Any, Any]]:
+        """Return the settings that differ from those of the finished result in the folder, as (earlier, now)."""
+        earlier = (read_manifest(self.folder) or {"settings": self.settings})["settings"]
+        names = dict.fromkeys([*earlier, *self.settings])
+        both = {name: (earlier.get(name), self.settings.get(name)) for name in names}
+        return {name: values for name, values in both.items() if values[0] != values[1]}
+
+    def finish(
+        self, counts: Mapping[str, Any], outputs: Sequence[Path], *, stale: Sequence[str] = (), **more: Any
+    ) -> StageResult:
+        """Put the new files in their places, write `manifest.json` and return the stage's result.
+
+        The files of the earlier result that are not written again are removed. A kill at any moment leaves the
+        earlier result, the new one, or a switch that the next command finishes: never a mixture with a manifest.
 
         Args:
             counts: What the stage counted, for people and checks.
-            outputs: Every file it wrote, below its folder.
+            outputs: Every file it wrote: below `work`, or already in its place.
+            stale: What else goes away, by paths relative to the folder.
             **more: Further entries (JSON values) that later stages read.
         """
         seconds = round(time.perf_counter() - self._started, 3)
+        self.work.mkdir(parents=True, exist_ok=True)
         described = {
-            str(path.relative_to(self.folder)): {"bytes": path.stat().st_size, "sha256": hash_file(path)}
-            for path in sorted(outputs)
+            self._name(path): {"bytes": path.stat().st_size, "sha256": hash_file(path)} for path in sorted(outputs)
         }
         manifest = {
             "stage": self.stage,
@@ -95,31 +119,61 @@ class StageRecord:
             "versions": read_versions(),
             **more,
         }
-        write_json(self.folder / NAME, manifest)
+        earlier = (read_manifest(self.folder) or {"outputs": {}})["outputs"]
+        commit(self.folder, manifest, [*(name for name in earlier if name not in described), *stale])
         return StageResult(self.stage, self.folder, dict(counts), seconds)
+
+    def update(self, **more: Any) -> None:
+        """Change entries of a finished result's manifest that are no part of the result."""
+        manifest = read_manifest(self.folder)
+        if manifest is not None and any(manifest.get(name) != value for name, value in more.items()):
+            write_json(self.folder / NAME, manifest | more)
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.work if path.is_relative_to(self.work) else self.folder).as_posix()
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """Read a stage's manifest, or give None where the stage has not finished."""
-    path = folder / NAME
-    return read_json(path) if path.is_file() else None
+    """Read a stage's manifest; None where the stage has not finished, or the file is damaged: then it has to again."""
+    try:
+        manifest = read_json(folder / NAME)
+    except (OSError, ValueError, RecursionError):
+        return None
+    is_whole = isinstance(manifest, dict) and all(isinstance(manifest.get(key), kind) for key, kind in ENTRIES.items())
+    return manifest if is_whole else None
 
 
 def require_manifest(folder: Path, hint: str) -> dict[str, Any]:
-    """Read a stage's manifest, or say which command makes it.
+    """Read a stage's manifest and check that its files are those that it wrote.
+
+    Args:
+        folder: The stage's folder.
+        hint: Which command makes it.
 
     Raises:
-        WorkspaceError: The stage has not finished in this workspace.
+        WorkspaceError: The stage has not finished in this workspace, or its files were changed or damaged since.
     """
     manifest = read_manifest(folder)
     if manifest is None:
-        raise WorkspaceError(f"The folder {folder.name}/ of this workspace is not made yet.", hint=hint)
+        what = "is not made yet"
+        if (folder / NAME).exists():
+            what = f"cannot be used: its {NAME} is damaged"
+        elif (folder / STAGING).exists():
+            what = "is not finished: the command that writes it was stopped, or is at work"
+        raise WorkspaceError(f"The folder {folder.name}/ of this workspace {what}.", hint=hint)
+    if changed := _find_changed(folder, manifest):
+        raise WorkspaceError(
+            f"Files of {folder.name}/ are not those that the command wrote: changed, damaged, or gone.",
+            received=changed[:5],
+            hint=hint,
+        )
     return manifest
 
 
 def compute_digest(manifest: Mapping[str, Any]) -> str:
-    """Give one digest for all that a stage wrote: the same outputs, the same digest."""
-    return hash_json({name: output["sha256"] for name, output in manifest["outputs"].items()})
+    """Compute one digest of all that later stages read of a stage: its files, and what the columns mean."""
+    outputs = {name: output["sha256"] for name, output in manifest["outputs"].items()}
+    return hash_json([outputs, {name: manifest[name] for name in READ_ENTRIES if name in manifest}])
 
 
 def read_versions() -> dict[str, str]:
@@ -135,14 +189,25 @@ def _version(name: str) -> str:
         return ""
 
 
-def _outputs_are_whole(folder: Path, outputs: Mapping[str, Mapping[str, Any]]) -> bool:
-    for name, output in outputs.items():
-        path = folder / name
-        if not path.is_file() or path.stat().st_size != output["bytes"]:
+def _find_changed(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
+    """Return the files that are not those that the manifest describes; the whole of each is read."""
+    return [name for name, output in manifest["outputs"].items() if not _is_whole(folder / name, output)]
+
+
+def _is_whole(path: Path, output: Any) -> bool:
+    try:
+        status = path.stat()
+        if status.st_size != output["bytes"]:
             return False
-        if output["bytes"] <= HASH_CHECK_LIMIT_BYTES and hash_file(path) != output["sha256"]:
-            return False
-    return True
+        return bool(_hash_once(path, status.st_ino, status.st_size, status.st_mtime_ns) == output["sha256"])
+    except (OSError, KeyError, TypeError):
+        return False
+
+
+@lru_cache(maxsize=4096)
+def _hash_once(path: Path, *_identity: int) -> str:
+    """Compute a file's hash, once for each state of it: a stage opens the packed pixels more than once."""
+    return hash_file(path)
 
 
 def _to_json(value: Any) -> Any:

@@ -99,6 +99,14 @@ class Workspace:
         """The page that `report` writes."""
         return self.root / "report.html"
 
+    def folders(self) -> list[Path]:
+        """Return the folders of all stages, those of single runs and folds among them, whether they exist or not."""
+        stages = [self.prepared, self.labels, self.exploration, self.audit, self.comparison, self.review]
+        runs = [path for path in self.runs.glob("*") if path.is_dir()]
+        parts = [path / name for path in runs for name in ("evaluation", "predictions")]
+        folds = [path for path in (self.root / "folds").glob("*") if path.is_dir()]
+        return [*stages, self.root / "report", *runs, *parts, *folds]
+
     def run_ids(self) -> list[str]:
         """Give the names of the finished runs, in alphabetical order."""
         if not self.runs.is_dir():

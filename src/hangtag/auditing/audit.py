@@ -42,6 +42,7 @@ from hangtag.inference.classifier import Classifier
 from hangtag.inference.runs import load_classifier
 from hangtag.labels.labelled import Labelled, read_labelled
 from hangtag.labels.reviewed import read_reviewed, take_in
+from hangtag.lock import hold, sweep
 from hangtag.manifest import StageRecord, StageResult
 from hangtag.models.description import DESCRIPTION
 from hangtag.models.outputs import NO_VALUE, Indices, Outputs
@@ -89,6 +90,14 @@ def audit(
         ModelError: The model cannot be loaded, or cannot take these photographs.
     """
     place = Workspace.at(workspace)
+    sweep(place)
+    trained = [*map(place.folds, place.fold_ids()), *map(place.run, place.run_ids())]
+    reads = [place.prepared, place.labels, place.review, *trained]
+    with hold("audit", place, reads=reads, writes=[place.audit]):
+        return _audit(place, config, run_id, model)
+
+
+def _audit(place: Workspace, config: AuditConfig, run_id: str | None, model: str | Path | None) -> StageResult:
     prepared, review = read_prepared(place), read_reviewed(place)
     # One memory map for all who look: pages that are mapped twice count twice.
     labelled = replace(read_labelled(place), images=prepared.images)
@@ -203,7 +212,8 @@ def _list_products(subject: Subject, labelled: Labelled) -> tuple[Outputs, Indic
 
 
 def _write(record: StageRecord, subject: Subject, issues: pl.DataFrame, absent: Mapping[str, str]) -> StageResult:
-    paths = [record.folder / name for name in ("issues.csv", "catalog_scores.csv", "summary.json")]
+    folder = record.begin()
+    paths = [folder / name for name in ("issues.csv", "catalog_scores.csv", "summary.json")]
     scores = score_catalog(subject, issues)
     counts = count_codes(issues)
     summary: dict[str, Any] = {
@@ -217,7 +227,7 @@ def _write(record: StageRecord, subject: Subject, issues: pl.DataFrame, absent: 
     }
     tables = subject.photographs.tables if subject.photographs else {}
     for name, table in tables.items():
-        paths.append(record.folder / name)
+        paths.append(folder / name)
         write_csv(paths[-1], table)
     write_csv(paths[0], issues)
     write_csv(paths[1], scores)

@@ -1,6 +1,8 @@
 """Decode a catalogue's photographs on all cores and pack their pixels into one file."""
 
 import os
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,8 @@ from hangtag.config import PrepareConfig
 from hangtag.progress import show_progress
 
 CHUNK = 256
+# How often a process that decodes looks whether the one it works for is still there.
+PARENT_CHECK_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -77,8 +81,25 @@ def _decode_chunks(
     if workers <= 1:
         yield from (_decode_chunk(source, chunk, config) for chunk in chunks)
         return
-    parallel = Parallel(n_jobs=workers, return_as="generator", pre_dispatch=2 * workers)
+    parallel = Parallel(
+        n_jobs=workers,
+        return_as="generator",
+        pre_dispatch=2 * workers,
+        initializer=_end_with_parent,
+        initargs=(os.getpid(),),
+    )
     yield from parallel(delayed(_decode_chunk)(source, chunk, config) for chunk in chunks)
+
+
+def _end_with_parent(parent: int) -> None:
+    """Make this process end when the one it works for does, however that ends: nobody else would end it."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(PARENT_CHECK_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 _sources: dict[Path, Source] = {}

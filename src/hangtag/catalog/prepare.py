@@ -11,6 +11,7 @@ from hangtag.catalog.pack import Decoded, Rejected, pack_photographs
 from hangtag.catalog.read import RawCatalog, read_catalog
 from hangtag.config import SPLITS, PrepareConfig
 from hangtag.errors import CatalogError
+from hangtag.lock import hold
 from hangtag.manifest import StageRecord, StageResult
 from hangtag.workspace import Workspace
 
@@ -55,10 +56,17 @@ def prepare(
         # Left out where it is usual, so that workspaces from before it stay as they are.
         settings["fit"] = config.fit
     record = StageRecord("prepare", place.prepared, inputs, settings)
-    if current := record.find_current():
-        return current
+    with hold("prepare", place, writes=[place.prepared], create=True):
+        if current := record.find_current():
+            # The same catalogue may lie somewhere else by now.
+            record.update(origin=_describe_origin(raw))
+            return current
+        return _prepare(record, raw, config)
+
+
+def _prepare(record: StageRecord, raw: RawCatalog, config: PrepareConfig) -> StageResult:
     candidates, rejected = _check_rows(raw)
-    with write_whole(place.prepared / "images.npy") as target:
+    with write_whole(record.begin() / "images.npy") as target:
         outcomes = pack_photographs(raw.source, [raw.base + path for _, path, _ in candidates], config, target)
     items, more = _collect(raw, candidates, outcomes)
     if not items:
@@ -66,7 +74,7 @@ def prepare(
             "Not one photograph of the catalogue can be used.",
             received=sorted({line["reason"] for line in [*rejected, *more]})[:3],
         )
-    return _write(record, place, raw, items, rejected + more)
+    return _write(record, raw, items, rejected + more)
 
 
 Candidate = tuple[dict[str, str], str, int]
@@ -122,12 +130,11 @@ def _collect(
 
 def _write(
     record: StageRecord,
-    place: Workspace,
     raw: RawCatalog,
     items: list[dict[str, object]],
     rejected: list[dict[str, str]],
 ) -> StageResult:
-    paths = [place.prepared / name for name in ("items.parquet", "images.npy", "rejected.csv")]
+    paths = [record.work / name for name in ("items.parquet", "images.npy", "rejected.csv")]
     write_parquet(paths[0], pl.DataFrame(items, infer_schema_length=None, schema_overrides={"given_split": pl.String}))
     write_csv(paths[2], pl.DataFrame(rejected, schema=REJECTED))
     counts = {
@@ -144,5 +151,9 @@ def _write(
         taxonomy_text=raw.taxonomy_text,
         repaired_item_ids=repaired,
         # Where the originals are: for `review` to show them, and for `apply` to correct the table.
-        origin={"catalog": str(raw.source.path), "table": raw.base + raw.schema.table if raw.schema.table else ""},
+        origin=_describe_origin(raw),
     )
+
+
+def _describe_origin(raw: RawCatalog) -> dict[str, str]:
+    return {"catalog": str(raw.source.path), "table": raw.base + raw.schema.table if raw.schema.table else ""}

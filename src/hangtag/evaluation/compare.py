@@ -16,6 +16,7 @@ from hangtag.evaluation.timing import Timing, time_runs
 from hangtag.exploration.saving import save_figure
 from hangtag.inference.runs import select_runs
 from hangtag.labels.labelled import read_labelled
+from hangtag.lock import hold, sweep
 from hangtag.manifest import StageRecord, StageResult, read_manifest
 from hangtag.workspace import Workspace
 
@@ -70,8 +71,19 @@ def compare(
     if split not in SPLITS:
         allowed = f"Allowed: {', '.join(SPLITS)}."
         raise SettingsError("There is no such split.", allowed=allowed, received=split)
+    sweep(place)
     chosen = _choose_runs(place, run_ids, baseline, split)
     baseline = baseline or chosen[0]
+    judged = [folder for run_id in chosen for folder in (place.run(run_id), place.evaluation(run_id))]
+    with hold("compare", place, reads=[place.prepared, place.labels, *judged], writes=[place.comparison]):
+        # Asked once more: another process may have replaced a run in the meantime.
+        _require_evaluations(place, chosen)
+        return _compare(place, chosen, split, baseline, is_timed=is_timed, samples=samples, seed=seed)
+
+
+def _compare(
+    place: Workspace, chosen: list[str], split: str, baseline: str, *, is_timed: bool, samples: int, seed: int
+) -> StageResult:
     inputs = {run_id: digest_run(place, run_id) for run_id in chosen}
     settings = {"run_ids": chosen, "split": split, "baseline": baseline, "samples": samples, "seed": seed}
     record = StageRecord("compare", place.comparison, inputs, settings | {"is_timed": is_timed})
@@ -82,7 +94,7 @@ def compare(
     comparison = build_comparison(
         runs, chosen.index(baseline), split, samples=samples, seed=seed, truth=truth, timing=timing
     )
-    paths = _write(record.folder, comparison)
+    paths = _write(record.begin(), comparison)
     counts = {"runs": len(chosen), "split": split, "items": comparison.runs["items"][0]}
     return record.finish(counts, paths, timed=comparison.timed)
 

@@ -20,12 +20,13 @@ from hangtag.evaluation.leaks import check_splits
 from hangtag.evaluation.looked import draw_looked, tabulate_looked
 from hangtag.evaluation.pictures import draw_class, draw_misclassified
 from hangtag.evaluation.summary import write_summary
-from hangtag.evaluation.tables import ADJUSTMENT, build_tables, find_wrong
+from hangtag.evaluation.tables import build_tables, find_wrong
 from hangtag.evaluation.trust import plot_coverage, plot_reliability
 from hangtag.exploration.plots import save_figure, slug
 from hangtag.inference.classifier import Classifier
 from hangtag.inference.runs import adjust, ask_about, can_read_names, load_classifier, select_runs
 from hangtag.labels.labelled import Labelled, read_labelled
+from hangtag.lock import hold, sweep
 from hangtag.manifest import StageRecord, StageResult
 from hangtag.progress import track
 from hangtag.training.targets import LABEL
@@ -62,10 +63,18 @@ def evaluate(
         ModelError: A model cannot be loaded, gives no numbers, or cannot be adjusted.
     """
     place = Workspace.at(workspace)
+    sweep(place)
+    chosen = select_runs(place, run_ids)
+    reads = [place.prepared, place.labels, *map(place.run, chosen)]
+    with hold("evaluate", place, reads=reads, writes=[place.evaluation(run_id) for run_id in chosen]):
+        return _evaluate(place, config, chosen)
+
+
+def _evaluate(place: Workspace, config: EvaluateConfig, run_ids: Sequence[str]) -> list[StageResult]:
     labelled = read_labelled(place)
     check_splits(labelled.table)
     results = []
-    for run_id in select_runs(place, run_ids):
+    for run_id in run_ids:
         inputs = {"labels": labelled.digest, "model": hash_file(place.run(run_id) / "model.json")}
         record = StageRecord("evaluate", place.evaluation(run_id), inputs, config)
         results.append(record.find_current() or _evaluate_run(place, run_id, labelled, config, record))
@@ -92,16 +101,17 @@ def _evaluate_run(
     predictions = answered.tabulate()
     tables = build_tables(report, parts, predictions, labelled)
     empty_splits = [split for split in dict.fromkeys(config.splits) if split not in parts]
-    paths = _write(record.folder, report, tables, predictions, empty_splits)
+    folder = record.begin()
+    paths = _write(folder, report, tables, predictions, empty_splits)
     kept_epoch = classifier.description.get("metrics", {}).get("epoch")
     history = pl.read_csv(place.run(run_id) / "history.csv")
-    paths += save_figure(plot_history(history, run_id, kept_epoch), record.folder / "training_curves.png")
+    paths += save_figure(plot_history(history, run_id, kept_epoch), folder / "training_curves.png")
     split = _choose_split(report)
-    paths += _draw(record.folder, report, tables, predictions, labelled)
+    paths += _draw(folder, report, tables, predictions, labelled)
     shown = predictions.filter(pl.col("split") == split)
     title = f"{run_id}, {split}"
-    paths += save_attention(record.folder, classifier, shown, labelled.images, title)
-    paths += _show_looked(record.folder, title, shown, labelled, classifier, with_names=with_names)
+    paths += save_attention(folder, classifier, shown, labelled.images, title)
+    paths += _show_looked(folder, title, shown, labelled, classifier, with_names=with_names)
     return record.finish(count_figures(report) | {f"{split}_items": 0 for split in empty_splits}, paths)
 
 
@@ -123,7 +133,6 @@ def _write(
     predictions: pl.DataFrame,
     empty_splits: Sequence[str],
 ) -> list[Path]:
-    (folder / ADJUSTMENT).unlink(missing_ok=True)
     for file, table in tables.items():
         write_csv(folder / file, table)
     whole = predictions.drop("image_index").with_columns(pl.col("pred_probs").cast(pl.List(pl.Float32)))
@@ -176,8 +185,6 @@ def _show_looked(
     """Write where the model looked at its mistakes, as a table and a picture; nothing where it cannot tell."""
     table_path, picture_path = folder / f"{LOOKED}.csv", folder / f"{LOOKED}.png"
     if not classifier.can_explain:
-        for path in (table_path, picture_path):
-            path.unlink(missing_ok=True)
         return []
     wrong = find_wrong(shown)
     names = labelled.table.select("item_id", str(labelled.schema.name)) if with_names else None
@@ -190,12 +197,10 @@ def _show_looked(
 def _draw_classes(
     folder: Path, predictions: pl.DataFrame, labelled: Labelled, class_names: Sequence[str], title: str
 ) -> list[Path]:
-    """Draw a sheet for every class, and take away those of classes that are no more."""
+    """Draw a sheet for every class."""
     paths = []
     for label in track(class_names, "Drawing class sheets", len(class_names), "sheets"):
         items = predictions.filter(pl.col("label") == label)
         sheet = draw_class(items, labelled.images, label, title)
         paths += save_figure(sheet, folder / f"{slug(label)}.png")
-    for path in set(folder.glob("*.png")).difference(paths):
-        path.unlink()
     return paths

@@ -79,9 +79,18 @@ def _has_items(place: Workspace, run_id: str, split: str) -> bool:
 def is_evaluated(place: Workspace, run_id: str) -> bool:
     """Say whether a run is evaluated, and was not trained again since."""
     manifest = read_manifest(place.evaluation(run_id))
-    if manifest is None or not (place.run(run_id) / "model.json").is_file():
-        return False
-    return bool(manifest["inputs"].get("model") == hash_file(place.run(run_id) / "model.json"))
+    return manifest is not None and manifest["inputs"].get("model") == _hash_model(place, run_id)
+
+
+def is_predicted(place: Workspace, run_id: str) -> bool:
+    """Return whether a run has labelled the unknown items, and was not trained again since."""
+    manifest = read_manifest(place.predictions(run_id))
+    return manifest is not None and manifest["inputs"].get(f"runs/{run_id}") == _hash_model(place, run_id)
+
+
+def _hash_model(place: Workspace, run_id: str) -> str:
+    path = place.run(run_id) / "model.json"
+    return hash_file(path) if path.is_file() else ""
 
 
 def digest_run(place: Workspace, run_id: str) -> str:

@@ -1,6 +1,5 @@
 """Stage `explore`: counts, sunbursts, balance, contact sheets and picture statistics, each with its table."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,8 @@ from hangtag.exploration.tables import (
     fill_missing,
 )
 from hangtag.labels.labelled import HINT, Labelled, read_labelled
-from hangtag.manifest import StageRecord, StageResult, read_manifest
+from hangtag.lock import hold
+from hangtag.manifest import StageRecord, StageResult
 from hangtag.progress import track
 from hangtag.workspace import Workspace
 
@@ -58,21 +58,25 @@ def explore(
         WorkspaceError: The workspace is not prepared and cleaned.
     """
     place = Workspace.at(workspace)
+    with hold("explore", place, reads=[place.prepared, place.labels], writes=[place.exploration]):
+        return _explore(place, config)
+
+
+def _explore(place: Workspace, config: ExploreConfig) -> StageResult:
     prepared, labelled = read_prepared(place), read_labelled(place)
     balance = _find_balance(place)
     inputs = {"prepared": prepared.digest, "labels": labelled.digest, "balance": hash_file(balance)}
     record = StageRecord("explore", place.exploration, inputs, config)
     if current := record.find_current():
         return current
-    earlier = read_manifest(place.exploration)
+    folder = record.begin()
     outputs = [
-        *_write_given(place.exploration, prepared),
-        *_write_cleaned(place.exploration, labelled),
-        *_write_balance(place.exploration, balance),
-        *_write_pictures(place.exploration, labelled),
-        *_write_sheets(place.exploration, labelled, config),
+        *_write_given(folder, prepared),
+        *_write_cleaned(folder, labelled),
+        *_write_balance(folder, balance),
+        *_write_pictures(folder, labelled),
+        *_write_sheets(folder, labelled, config),
     ]
-    _remove_stale(place.exploration, earlier, outputs)
     return record.finish(_count(prepared, labelled, outputs), sorted(set(outputs)))
 
 
@@ -181,13 +185,6 @@ def _write_both(path: Path, table: pl.DataFrame, figure: Any) -> list[Path]:
     """Write a figure and, as CSV of the same stem, the table it is drawn from."""
     write_csv(path.with_suffix(".csv"), table)
     return [path.with_suffix(".csv"), *save_figure(figure, path)]
-
-
-def _remove_stale(folder: Path, earlier: Mapping[str, Any] | None, outputs: list[Path]) -> None:
-    """Remove what an earlier run wrote and this one did not, as the sheet of a class that is no more."""
-    for name in earlier["outputs"] if earlier else ():
-        if folder / name not in outputs:
-            (folder / name).unlink(missing_ok=True)
 
 
 def _count(prepared: Prepared, labelled: Labelled, outputs: list[Path]) -> dict[str, int]:

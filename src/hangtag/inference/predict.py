@@ -16,6 +16,7 @@ from hangtag.exploration.plots import draw_contact_sheet, save_figure
 from hangtag.inference.captions import describe_answer
 from hangtag.inference.runs import adjust, ask_about, can_read_names, load_classifier, name_other_values, select_runs
 from hangtag.labels.labelled import UNKNOWN, Labelled, read_labelled
+from hangtag.lock import hold, sweep
 from hangtag.manifest import StageRecord, StageResult
 from hangtag.models.outputs import Probs
 from hangtag.training.targets import LABEL
@@ -70,8 +71,15 @@ def predict(
         ModelError: A model cannot be loaded, gives no numbers, or cannot be adjusted.
     """
     place = Workspace.at(workspace)
-    labelled = read_labelled(place)
+    sweep(place)
     chosen = select_runs(place, run_ids)
+    reads = [place.prepared, place.labels, *map(place.run, chosen)]
+    with hold("predict", place, reads=reads, writes=[place.predictions(run_id) for run_id in chosen]):
+        return _predict(place, config, chosen)
+
+
+def _predict(place: Workspace, config: PredictConfig, chosen: Sequence[str]) -> list[StageResult]:
+    labelled = read_labelled(place)
     # All of them, because each run's differences tell of the others.
     models = {f"runs/{run_id}": hash_file(place.run(run_id) / "model.json") for run_id in chosen}
     records = {
@@ -152,7 +160,7 @@ def find_differences(run_id: str, found: Mapping[str, Predicted]) -> pl.DataFram
 def _write(
     record: StageRecord, run_id: str, labelled: Labelled, items: pl.DataFrame, found: Mapping[str, Predicted]
 ) -> StageResult:
-    schema, folder = labelled.schema, record.folder
+    schema, folder = labelled.schema, record.begin()
     table, target = found[run_id].table, found[run_id].target
     names = ("predictions.csv", "predictions.parquet", "differences.csv", "contact_sheet.png")
     paths = [folder / name for name in names]

@@ -20,6 +20,7 @@ from hangtag.labels.split_rule import check_divided, find_test_items
 from hangtag.labels.splits_from import read_splits, take_over
 from hangtag.labels.taxonomy import Taxonomy, apply_rules, load_taxonomy
 from hangtag.labels.witnesses import match_by_witnesses
+from hangtag.lock import hold
 from hangtag.manifest import StageRecord, StageResult
 from hangtag.workspace import Workspace
 
@@ -47,6 +48,11 @@ def clean(
         CatalogError: The taxonomy does not fit the catalogue, or nothing is left to learn.
     """
     place = Workspace.at(workspace)
+    with hold("clean", place, reads=[place.prepared, place.review], writes=[place.labels]):
+        return _clean(place, config)
+
+
+def _clean(place: Workspace, config: CleanConfig) -> StageResult:
     prepared = read_prepared(place)
     taxonomy = _load_taxonomy(prepared, config)
     review = read_reviewed(place)
@@ -79,7 +85,7 @@ def clean(
     labelled = labelled.with_columns(split=_draw_splits(labelled, test_items, config))
     changes = pl.concat([reviewed, _list_changes(prepared, items, labelled, matches)])
     told = {"names_matcher": figures, "taxonomy": {"name": taxonomy.name, "rules": list(taxonomy.rules)}}
-    return _write(record, place, prepared, kept, labelled, changes, _sample(labelled, config), told)
+    return _write(record, prepared, kept, labelled, changes, _sample(labelled, config), told)
 
 
 def _load_taxonomy(prepared: Prepared, config: CleanConfig) -> Taxonomy:
@@ -186,7 +192,6 @@ def _list_changes(
 
 def _write(
     record: StageRecord,
-    place: Workspace,
     prepared: Prepared,
     kept: pl.DataFrame,
     labelled: pl.DataFrame,
@@ -194,7 +199,7 @@ def _write(
     sample: pl.DataFrame,
     told: dict[str, Any],
 ) -> StageResult:
-    schema, folder = prepared.schema, place.labels
+    schema, folder = prepared.schema, record.begin()
     names = ("labels.parquet", "label_changes.csv", "styles_cleaned.csv", "class_counts.csv", "balance.json")
     paths = [folder / name for name in names]
     own = list(schema.columns)

@@ -14,7 +14,7 @@ import polars as pl
 from hangtag.artifacts import read_json
 from hangtag.catalog.prepared import Prepared, read_prepared
 from hangtag.evaluation.compare import read_comparison
-from hangtag.evaluation.judged_runs import SEEDED, digest_run, is_evaluated
+from hangtag.evaluation.judged_runs import SEEDED, digest_run, is_evaluated, is_predicted
 from hangtag.evaluation.paired import Comparison
 from hangtag.labels.labelled import Labelled, read_labelled
 from hangtag.manifest import compute_digest, read_manifest, require_manifest
@@ -49,8 +49,8 @@ class Run:
         folder: Where it lies.
         manifest: Its manifest.
         model: Its `model.json`.
-        report: Its `evaluation/report.json`, or None where it is not judged yet.
-        is_predicted: Whether its predictions are there.
+        report: Its `evaluation/report.json`, or None where it is not judged yet, or was trained again since.
+        is_predicted: Whether its predictions are there, and it was not trained again since.
     """
 
     run_id: str
@@ -121,8 +121,9 @@ class Inputs:
         labelled: The cleaned labels.
         prepare_manifest: The manifest of `prepare`.
         clean_manifest: The manifest of `clean`.
-        is_explored: Whether the figures of `explore` are there.
-        runs: The finished runs, in alphabetical order.
+        is_explored: Whether the figures of `explore` are there, of the labels as they are now.
+        runs: The finished runs that were trained on the labels as they are now, in alphabetical order.
+        outdated_run_ids: The names of those that were trained on other labels.
         capstone: The capstone's own figures where the catalogue is the capstone's, else None.
         comparison: What `compare` found of runs that are still the same, else None.
     """
@@ -134,6 +135,7 @@ class Inputs:
     clean_manifest: dict[str, Any]
     is_explored: bool
     runs: tuple[Run, ...]
+    outdated_run_ids: tuple[str, ...]
     capstone: dict[str, Any] | None
     comparison: Comparison | None = None
 
@@ -225,17 +227,25 @@ def read_inputs(workspace: Workspace) -> Inputs:
         WorkspaceError: Nothing is prepared or cleaned, or the labels are older than the prepared catalogue.
     """
     labelled = read_labelled(workspace)
+    runs = [_read_run(workspace, run_id) for run_id in workspace.run_ids()]
     return Inputs(
         workspace=workspace,
         prepared=read_prepared(workspace),
         labelled=labelled,
         prepare_manifest=require_manifest(workspace.prepared, "Run `hangtag prepare CATALOG` first."),
         clean_manifest=require_manifest(workspace.labels, "Run `hangtag clean` first."),
-        is_explored=read_manifest(workspace.exploration) is not None,
-        runs=tuple(_read_run(workspace, run_id) for run_id in workspace.run_ids()),
+        is_explored=_is_explored(workspace, labelled),
+        runs=tuple(run for run in runs if run.model.get("labels_digest") == labelled.digest),
+        outdated_run_ids=tuple(run.run_id for run in runs if run.model.get("labels_digest") != labelled.digest),
         capstone=find_capstone(labelled.schema, labelled.class_names),
         comparison=_read_comparison(workspace),
     )
+
+
+def _is_explored(workspace: Workspace, labelled: Labelled) -> bool:
+    """Return whether the figures of `explore` are there, and are of the labels that the workspace has now."""
+    manifest = read_manifest(workspace.exploration)
+    return manifest is not None and manifest["inputs"].get("labels") == labelled.digest
 
 
 def _read_comparison(workspace: Workspace) -> Comparison | None:
@@ -257,6 +267,6 @@ def _read_run(workspace: Workspace, run_id: str) -> Run:
         folder=folder,
         manifest=require_manifest(folder, "Run `hangtag train` first."),
         model=read_json(folder / "model.json"),
-        report=read_json(evaluation / "report.json") if read_manifest(evaluation) else None,
-        is_predicted=read_manifest(workspace.predictions(run_id)) is not None,
+        report=read_json(evaluation / "report.json") if is_evaluated(workspace, run_id) else None,
+        is_predicted=is_predicted(workspace, run_id),
     )

@@ -11,6 +11,7 @@ import jinja2
 from markupsafe import Markup
 
 from hangtag.artifacts import write_text
+from hangtag.lock import hold
 from hangtag.manifest import StageRecord, StageResult
 from hangtag.reporting.chapters.architecture import build_architecture
 from hangtag.reporting.chapters.comparison import build_comparison
@@ -23,6 +24,7 @@ from hangtag.reporting.chapters.sources import build_sources
 from hangtag.reporting.chapters.splits import build_splits
 from hangtag.reporting.inputs import Inputs, compute_input_digests, read_inputs
 from hangtag.reporting.numbers import FILTERS
+from hangtag.staging import remove_dead_parts
 from hangtag.workspace import Workspace
 
 CHAPTERS = {
@@ -60,13 +62,20 @@ def report(workspace: str | Path | Workspace) -> StageResult:
         WorkspaceError: Nothing is prepared or cleaned.
     """
     place = Workspace.at(workspace)
+    folder = place.root / "report"
+    reads = [each for each in place.folders() if each not in (folder, place.review)]
+    with hold("report", place, reads=reads, writes=[folder]):
+        return _report(place)
+
+
+def _report(place: Workspace) -> StageResult:
+    remove_dead_parts(place.root)
     record = StageRecord("report", place.root / "report", compute_input_digests(place), {})
     if current := record.find_current():
         return current
     inputs = read_inputs(place)
     write_text(place.report, render_page(inputs))
     # The page lies beside the manifest's folder, where people look for it; the path says so to the record.
-    record.folder.mkdir(exist_ok=True)
     outputs = [record.folder / ".." / place.report.name]
     counts = {"runs": len(inputs.runs), "judged": len(inputs.judged_runs), "bytes": place.report.stat().st_size}
     return record.finish(counts, outputs)

@@ -13,6 +13,7 @@ from hangtag.catalog.cells import edit_cells
 from hangtag.catalog.schema import CatalogSchema
 from hangtag.config import ApplyConfig
 from hangtag.errors import SettingsError, WorkspaceError
+from hangtag.lock import hold
 from hangtag.manifest import StageRecord, StageResult, compute_digest, require_manifest
 from hangtag.reviewing.accepting import Accepted, accept_open, make_accepted
 from hangtag.reviewing.corrections import Change, Corrections, NotApplied, correct
@@ -52,6 +53,11 @@ def apply(
         SettingsError: The precision that `auto` asks for is proven for no kind of issue.
     """
     place = Workspace.at(workspace)
+    with hold("apply", place, reads=[place.prepared, place.audit], writes=[place.review]):
+        return _apply(place, config, catalog)
+
+
+def _apply(place: Workspace, config: ApplyConfig, catalog: str | Path | None) -> StageResult:
     manifest = require_manifest(place.prepared, HINT)
     schema = CatalogSchema.from_values(manifest["schema"])
     decisions = _read_decisions(place)
@@ -65,9 +71,10 @@ def apply(
         return current
     standing = [*find_standing(decisions), *accepted.decisions]
     corrections = correct(values, standing)
-    paths = [_write_table(place, original, corrections)] if original else []
-    paths += [_write_changes(place, corrections), _write_not_applied(place, corrections)]
-    paths.append(_write_accepted(place, accepted))
+    folder = record.begin()
+    paths = [_write_table(folder, original, corrections)] if original else []
+    paths += [_write_changes(folder, corrections), _write_not_applied(folder, corrections)]
+    paths.append(_write_accepted(folder, accepted))
     counts = _count(corrections, standing, accepted)
     return record.finish(counts, paths, automatic=[vars(each) for each in accepted.measured])
 
@@ -120,7 +127,7 @@ def _list_inputs(
     return inputs
 
 
-def _write_table(place: Workspace, original: Original, corrections: Corrections) -> Path:
+def _write_table(folder: Path, original: Original, corrections: Corrections) -> Path:
     """Write the table; items whose row cannot be changed are taken out of the corrections."""
     wanted = {
         original.rows[item_id]: {original.headings[each.column]: each.new for each in changes}
@@ -130,21 +137,21 @@ def _write_table(place: Workspace, original: Original, corrections: Corrections)
     ids = {row: item_id for item_id, row in original.rows.items()}
     for row, reason in edited.refused.items():
         corrections.refuse(ids[row], reason)
-    path = place.review / "corrected" / original.name
+    path = folder / "corrected" / original.name
     with write_whole(path) as temporary:
         temporary.write_bytes(edited.data)
     return path
 
 
-def _write_changes(place: Workspace, corrections: Corrections) -> Path:
+def _write_changes(folder: Path, corrections: Corrections) -> Path:
     lines: list[Change] = [each for changes in corrections.changes.values() for each in changes]
     rows = ([getattr(each, name) for name in CHANGES] for each in lines)
-    return _write_csv(place.review / "label_changes.csv", CHANGES, rows)
+    return _write_csv(folder / "label_changes.csv", CHANGES, rows)
 
 
-def _write_not_applied(place: Workspace, corrections: Corrections) -> Path:
+def _write_not_applied(folder: Path, corrections: Corrections) -> Path:
     rows = (_tell_not_applied(each) for each in corrections.not_applied)
-    return _write_csv(place.review / "not_applied.csv", NOT_APPLIED, rows)
+    return _write_csv(folder / "not_applied.csv", NOT_APPLIED, rows)
 
 
 def _tell_not_applied(entry: NotApplied) -> list[str]:
@@ -154,12 +161,12 @@ def _tell_not_applied(entry: NotApplied) -> list[str]:
     return [*who, old, new, decision.reviewer, decision.time, entry.reason]
 
 
-def _write_accepted(place: Workspace, accepted: Accepted) -> Path:
+def _write_accepted(folder: Path, accepted: Accepted) -> Path:
     """Write what was accepted by proof; the next call holds on to it, and one without `auto` lets go of it."""
     rows = (
         [*each.identity, str(each.score), json.dumps(each.old), json.dumps(each.new)] for each in accepted.decisions
     )
-    return _write_csv(place.review / "accepted.csv", ACCEPTED, rows)
+    return _write_csv(folder / "accepted.csv", ACCEPTED, rows)
 
 
 def _read_accepted(place: Workspace) -> list[Decision]:

@@ -10,6 +10,7 @@ import uvicorn
 
 from hangtag.config import ReviewConfig
 from hangtag.errors import SettingsError
+from hangtag.lock import hold
 from hangtag.reviewing.api import build_app
 from hangtag.reviewing.guard import LOOPBACK
 from hangtag.reviewing.issues import read_issues
@@ -43,8 +44,9 @@ def review(
         SettingsError: The address cannot be taken.
     """
     place = Workspace.at(workspace)
-    issues = read_issues(place.issues)
-    items = read_items(place)
+    with hold("review", place, reads=[place.prepared, place.audit], writes=[]):
+        issues = read_issues(place.issues)
+        items = read_items(place)
     token = secrets.token_urlsafe(18)
     with closing(Store(place.review / "review.sqlite")) as store:
         app = build_app(

@@ -1,6 +1,8 @@
 """Stage `classify`: labels for photograph files, told at once or written to a file of any length."""
 
+import glob
 import json
+import os
 import shutil
 import sys
 from collections import deque
@@ -9,12 +11,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-from hangtag.artifacts import hash_json, read_json, write_json, write_whole
+from hangtag.artifacts import hash_json, is_alive, read_json, write_json, write_whole
 from hangtag.config import ClassifyConfig
 from hangtag.errors import SettingsError
 from hangtag.inference.answer import Answer
 from hangtag.inference.classifier import Classifier
 from hangtag.inference.stream import classify_photographs
+from hangtag.lock import LOCK, hold_folder
 from hangtag.progress import show_progress
 from hangtag.serving import rows
 from hangtag.serving.explained import write_explained
@@ -100,6 +103,27 @@ def classify_to(
             "The output's kind is not known.", allowed=f"Allowed: {', '.join(OUTPUTS)}.", received=path.name
         )
     parts = path.with_name(f"{path.name}.parts")
+    with hold_folder("classify", parts):
+        tally = _classify_parts(path, parts, places, classifier, config)
+        _remove_parts(parts)
+    return tally
+
+
+def _remove_parts(parts: Path) -> None:
+    """Remove the folder of parts, and what an earlier process left of one.
+
+    It gets another name first: whoever waits for it makes a new one, which is not to be removed as well.
+    """
+    parts.rename(parts.with_name(f".{parts.name}-{os.getpid()}"))
+    for folder in parts.parent.glob(f".{glob.escape(parts.name)}-*"):
+        owner = folder.name.rpartition("-")[2]
+        if owner.isdecimal() and (int(owner) == os.getpid() or not is_alive(int(owner))):
+            shutil.rmtree(folder)
+
+
+def _classify_parts(
+    path: Path, parts: Path, places: Sequence[str | Path], classifier: Classifier, config: ClassifyConfig
+) -> Tally:
     files = _begin(parts, places, classifier, config)
     with files.open(encoding="utf-8") as lines:
         total = sum(1 for _ in lines)
@@ -121,7 +145,6 @@ def classify_to(
                 bar.advance(len(chunk))
             tallies.append(read_json(tally_path))
     _join(path, [parts / f"{number:06}{path.suffix.lower()}" for number in range(len(tallies))], classifier)
-    shutil.rmtree(parts)
     return {key: sum(tally[key] for tally in tallies) for key in ("sure", "not_sure", "failed")}
 
 
@@ -133,7 +156,10 @@ def _begin(parts: Path, places: Sequence[str | Path], classifier: Classifier, co
     listed = parts / "files.jsonl"
     if known.is_file() and read_json(known) == asked:
         return listed
-    shutil.rmtree(parts, ignore_errors=True)
+    for stale in parts.iterdir():
+        # The lock stays: without it the next process would think that nobody is here.
+        if stale.name != LOCK:
+            stale.unlink()
     files = list_photographs([Path(place) for place in places])
     with write_whole(listed) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.writelines(f"{json.dumps(str(name))}\n" for name in files)

@@ -13,15 +13,18 @@ from hangtag.catalog.images import shrink
 from hangtag.config import ExportConfig
 from hangtag.errors import ModelError, WorkspaceError
 from hangtag.evaluation.answered import Answered, select_items
+from hangtag.evaluation.judged_runs import is_evaluated
 from hangtag.inference.classifier import Classifier
 from hangtag.inference.predictions import Predictions
 from hangtag.inference.runs import ask_about, load_classifier, select_runs
 from hangtag.labels.labelled import Labelled, read_labelled
+from hangtag.lock import LOCK, hold, sweep
 from hangtag.manifest import StageRecord, StageResult
 from hangtag.models.description import DESCRIPTION
 from hangtag.models.exported import load_exported, save_network, save_onnx
 from hangtag.models.novelty import FAMILIAR_SHARE, add_novelty, draw_strangers, find_limit
 from hangtag.serving.card import write_card
+from hangtag.staging import STAGING
 from hangtag.workspace import Workspace
 
 # The largest difference of any probability between Keras and the engine, both computing in float32, by how weights are
@@ -99,22 +102,29 @@ def export(
         MissingExtraError: Keras is not installed.
     """
     place, target = Workspace.at(workspace), Path(folder).expanduser().absolute()
-    labelled = read_labelled(place)
+    sweep(place)
     (run_id,) = select_runs(place, [run_id])
+    run, evaluation = place.run(run_id), place.evaluation(run_id)
+    _check_folder(target)
+    with hold("export", place, reads=[place.prepared, place.labels, run, evaluation], writes=[target]):
+        return _export(place, run_id, target, config)
+
+
+def _export(place: Workspace, run_id: str, target: Path, config: ExportConfig) -> StageResult:
+    labelled = read_labelled(place)
     run = place.run(run_id)
-    report = place.evaluation(run_id) / "report.json"
+    # Figures of a network that was trained again since are not this one's.
+    report = place.evaluation(run_id) / "report.json" if is_evaluated(place, run_id) else None
     inputs = {"run": hash_file(run / DESCRIPTION), "labels": labelled.digest}
-    if report.is_file():
+    if report:
         inputs["evaluation"] = hash_file(report)
     record = StageRecord("export", target, inputs, config)
     if current := record.find_current():
         return current
-    _check_folder(target)
+    target = record.begin()
     classifier = load_classifier(place, run_id, labelled)
     train, val = (_select(labelled, classifier, split) for split in ("train", "val"))
     model = add_novelty(classifier.model, labelled.images, train["image_index"].to_numpy().astype(np.int64))
-    # Until the description is there again, the folder is no model.
-    (target / DESCRIPTION).unlink(missing_ok=True)
     hashes = save_network(target, model, weights=config.weights, examples=_take_examples(labelled, train, model))
     description = {"format": classifier.description["format"]}
     description |= {key: classifier.description[key] for key in COPIED if key in classifier.description}
@@ -135,7 +145,9 @@ def export(
 
 
 def _check_folder(folder: Path) -> None:
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / "network.xml").is_file():
+    held = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    # What an export that was stopped left there is no hindrance.
+    if held - {STAGING, LOCK} and not (folder / "network.xml").is_file():
         raise WorkspaceError(
             "The folder holds something else.",
             allowed="Allowed: a new or empty folder, or an export.",
@@ -161,9 +173,9 @@ def _take_examples(labelled: Labelled, items: pl.DataFrame, model: Any) -> list[
     return [{"pixels": photograph[None], **others} for photograph in pixels]
 
 
-def _read_figures(report: Path) -> dict[str, Any]:
+def _read_figures(report: Path | None) -> dict[str, Any]:
     """Give what the run's evaluation says of each split, of the primary level; nothing where there is none."""
-    if not report.is_file():
+    if report is None:
         return {}
     splits = read_json(report)["splits"]
     return {split: {key: figures[key] for key in FIGURES if key in figures} for split, figures in splits.items()}

@@ -1,7 +1,6 @@
 """The state of an unfinished training on disk, one file written whole after every epoch."""
 
 import json
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,8 @@ from hangtag.errors import WorkspaceError
 from hangtag.models.storage import Weights, assign_weights, read_weights
 from hangtag.training.averaging import WeightAverage
 
+# Beside the files of the run.
+FOLDER = "checkpoint"
 FILE = "state.safetensors"
 
 
@@ -69,6 +70,15 @@ def has_checkpoint(folder: Path) -> bool:
     return (folder / FILE).is_file()
 
 
+def read_settings_of_checkpoint(folder: Path) -> dict[str, Any] | None:
+    """Read the settings, among others, of the training left unfinished here; None where there is none to go on with."""
+    try:
+        with safe_open(folder / FILE, framework="numpy") as file:
+            return dict(json.loads(file.metadata()["state"])["identity"])
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def read_checkpoint(folder: Path, model: Any, average: WeightAverage, identity: dict[str, Any]) -> TrainingState:
     """Put a training's state back into a compiled model and its average.
 
@@ -101,8 +111,3 @@ def read_checkpoint(folder: Path, model: Any, average: WeightAverage, identity: 
 
 def _select(tensors: dict[str, Any], prefix: str) -> Weights:
     return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-
-
-def remove_checkpoint(folder: Path) -> None:
-    """Remove the folder once the training has finished."""
-    shutil.rmtree(folder, ignore_errors=True)

@@ -15,16 +15,19 @@ from hangtag.config import TrainConfig
 from hangtag.errors import SettingsError, WorkspaceError
 from hangtag.labels.folds import assign_folds
 from hangtag.labels.labelled import Labelled, read_labelled
+from hangtag.lock import hold
 from hangtag.manifest import StageRecord, StageResult
 from hangtag.models.outputs import NO_VALUE, PRODUCT, Outputs
 from hangtag.models.pretrained import hash_source
 from hangtag.models.storage import assign_weights
-from hangtag.training.checkpoint import TrainingState, has_checkpoint, remove_checkpoint
+from hangtag.staging import recover
+from hangtag.training.checkpoint import FOLDER as CHECKPOINT
+from hangtag.training.checkpoint import TrainingState, has_checkpoint
 from hangtag.training.frozen import FrozenLearner
 from hangtag.training.learner import Learner
 from hangtag.training.names import TRUST
 from hangtag.training.targets import Targets, build_targets
-from hangtag.training.train import build_dataset, learn_vocabulary, name_run
+from hangtag.training.train import build_dataset, learn_vocabulary, name_run, refuse_other_settings
 from hangtag.workspace import Workspace
 
 MOST_FOLDS = 20
@@ -36,6 +39,7 @@ def train_folds(
     *,
     folds: int = 5,
     run_id: str | None = None,
+    replace: bool = False,
 ) -> StageResult:
     """Train as often as there are folds, each time without one of them, and predict that one.
 
@@ -52,6 +56,7 @@ def train_folds(
         config: Settings of every training.
         folds: How many.
         run_id: The name; by default the one a run of these settings would have.
+        replace: Replace folds of the same name that were trained with other settings; else they are refused.
 
     Raises:
         WorkspaceError: Nothing is cleaned, or a fold would be empty.
@@ -67,13 +72,20 @@ def train_folds(
             received=config.photographs_by,
         )
     place = Workspace.at(workspace)
-    labelled = read_labelled(place)
     config = dataclasses.replace(config, keep="last")
     folder = place.folds(run_id or name_run(config))
+    with hold("train --folds", place, reads=[place.prepared, place.labels], writes=[folder]):
+        return _train_folds(place, config, folds, folder, replace=replace)
+
+
+def _train_folds(place: Workspace, config: TrainConfig, folds: int, folder: Path, *, replace: bool) -> StageResult:
+    labelled = read_labelled(place)
     settings = {**dataclasses.asdict(config), "folds": folds}
     record = StageRecord("folds", folder, {"labels": labelled.digest, **hash_source(config.weights)}, settings)
     if current := record.find_current():
         return current
+    if not replace:
+        refuse_other_settings(record)
     targets = build_targets(labelled, config.target)
     item_folds = _assign_folds(labelled, targets, folds, config.seed)
     parts = []
@@ -111,6 +123,7 @@ def _assign_folds(labelled: Labelled, targets: Targets, folds: int, seed: int) -
 def _run_fold(record: StageRecord, fold: _Fold) -> Path:
     """Train without a fold and predict it, unless that is done already."""
     folder = record.folder
+    recover(folder)
     if record.find_current():
         return folder
     labelled, config = fold.labelled, fold.config
@@ -123,7 +136,7 @@ def _run_fold(record: StageRecord, fold: _Fold) -> Path:
     }
     identity = {**record.settings, "labels": labelled.digest}
     title = f"Fold {fold.fold + 1}/{record.settings['folds']} · "
-    outputs, checkpoint = fold.targets.outputs, folder / "checkpoint"
+    outputs, checkpoint = fold.targets.outputs, folder / CHECKPOINT
     kind = FrozenLearner if config.freeze else Learner
     learner = kind(data, outputs, config, checkpoint, identity, vocabulary=vocabulary, title=title)
     state = TrainingState()
@@ -135,11 +148,11 @@ def _run_fold(record: StageRecord, fold: _Fold) -> Path:
     assign_weights(learner.model, state.kept_weights)
     # A fold's own items may not say how far its names are to be trusted.
     learner.hear_names(state, dict.fromkeys(outputs.heads, TRUST))
-    paths = [folder / "out_of_fold.parquet", folder / "history.csv"]
+    work = record.begin()
+    paths = [work / "out_of_fold.parquet", work / "history.csv"]
     write_parquet(paths[0], _tabulate(labelled.table[np.flatnonzero(is_left_out)], learner, fold.fold))
     write_csv(paths[1], pl.DataFrame(state.history).select(pl.lit(fold.fold).alias("fold"), pl.all()))
-    record.finish({"items": int(is_left_out.sum())}, paths)
-    remove_checkpoint(checkpoint)
+    record.finish({"items": int(is_left_out.sum())}, paths, stale=[CHECKPOINT])
     return folder
 
 
@@ -170,10 +183,12 @@ def _tabulate(items: pl.DataFrame, learner: Learner, fold: int) -> pl.DataFrame:
 def _join(record: StageRecord, parts: Sequence[Path], outputs: Outputs) -> StageResult:
     table = pl.concat([pl.read_parquet(part / "out_of_fold.parquet") for part in parts])
     names = ("out_of_fold.parquet", "history.csv", "outputs.json")
-    paths = [record.folder / name for name in names]
+    work = record.begin()
+    paths = [work / name for name in names]
     write_parquet(paths[0], table)
     write_csv(paths[1], pl.concat([pl.read_csv(part / "history.csv") for part in parts]))
     write_json(paths[2], outputs.to_json())
     correct = table.select((pl.col("label") == pl.col("predicted_label")).mean()).item()
     counts = {"items": len(table), "folds": len(parts), "accuracy": round(float(correct), 4)}
-    return record.finish(counts, paths)
+    earlier = {path.name for path in record.folder.glob("fold_*")}
+    return record.finish(counts, paths, stale=sorted(earlier - {part.name for part in parts}))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from hangtag.artifacts import write_csv, write_text
 from hangtag.config import TrainConfig
 from hangtag.errors import SettingsError, WorkspaceError
 from hangtag.labels.labelled import Labelled, read_labelled
+from hangtag.lock import hold
 from hangtag.manifest import NAME as MANIFEST
 from hangtag.manifest import StageRecord, StageResult, read_versions
 from hangtag.models.description import read_description
@@ -22,7 +24,8 @@ from hangtag.models.temperature import sharpen
 from hangtag.models.words import Vocabulary
 from hangtag.settings import read_settings, resolve, to_toml
 from hangtag.training.calibrate import find_thresholds, fit_temperatures
-from hangtag.training.checkpoint import TrainingState, remove_checkpoint
+from hangtag.training.checkpoint import FOLDER as CHECKPOINT
+from hangtag.training.checkpoint import TrainingState, read_settings_of_checkpoint
 from hangtag.training.dataset import ItemDataset
 from hangtag.training.frozen import FrozenLearner
 from hangtag.training.learner import Learner
@@ -36,6 +39,7 @@ def train(
     *,
     run_id: str | None = None,
     resume: bool = False,
+    replace: bool = False,
 ) -> StageResult:
     """Train a classifier on the `train` split, judge it on `val` after every epoch, and keep the one asked for.
 
@@ -47,25 +51,36 @@ def train(
         config: Settings.
         run_id: The run's name; by default made of the settings, see `name_run`.
         resume: Go on with an unfinished training, with the same data in the same order.
+        replace: Replace a training of the same name that has other settings; else it is refused. One that learnt
+            other labels with the same settings is replaced in any case.
 
     Raises:
         WorkspaceError: Nothing is cleaned, a split is empty, or there is no fitting training to resume or to take
             the network from.
-        SettingsError: The catalogue lacks the target or the names, or the training diverges.
+        SettingsError: The catalogue lacks the target or the names, the training diverges, or there is one of the same
+            name with other settings.
         ModelError: The architecture does not exist or cannot be built for this catalogue, or the weights to begin
             from cannot be had or do not fit it.
         MissingExtraError: Keras is not installed.
     """
     place = Workspace.at(workspace)
-    labelled = read_labelled(place)
     if config.photographs_by:
         config = _take_settings(place, config.photographs_by)
     run_id = run_id or name_run(config)
+    others = [place.run(each) for each in (config.photographs_by, config.calibrated_by) if each]
+    with hold("train", place, reads=[place.prepared, place.labels, *others], writes=[place.run(run_id)]):
+        return _train(place, config, run_id, resume=resume, replace=replace)
+
+
+def _train(place: Workspace, config: TrainConfig, run_id: str, *, resume: bool, replace: bool) -> StageResult:
+    labelled = read_labelled(place)
     folder = place.run(run_id)
     record = StageRecord("train", folder, {"labels": labelled.digest, **_hash_network(place, config)}, config)
     if current := record.find_current():
         return current
-    checkpoint = folder / "checkpoint"
+    checkpoint = folder / CHECKPOINT
+    if not replace:
+        refuse_other_settings(record, None if resume else read_settings_of_checkpoint(checkpoint))
     learner = build_learner(labelled, config, checkpoint)
     calibration = _read_calibration(place, config, learner) if config.calibrated_by else None
     if config.photographs_by:
@@ -73,10 +88,33 @@ def train(
     else:
         state = learner.resume() if resume else TrainingState()
         learner.fit(state)
-    paths = _save(learner, state, folder, labelled, run_id, calibration)
-    result = record.finish(_count(learner, state), paths, precision=learner.precision)
-    remove_checkpoint(checkpoint)
-    return result
+    paths = _save(learner, state, record.begin(), labelled, run_id, calibration)
+    return record.finish(_count(learner, state), paths, stale=[CHECKPOINT], precision=learner.precision)
+
+
+def refuse_other_settings(record: StageRecord, unfinished: Mapping[str, Any] | None = None) -> None:
+    """Refuse to replace a training of the same name that was made with other settings.
+
+    Args:
+        record: Of the training to be made.
+        unfinished: The settings of one that was interrupted, if there is one.
+
+    Raises:
+        SettingsError: There is one.
+    """
+    differing = record.find_other_settings()
+    if not differing and unfinished is not None:
+        both = {name: (unfinished.get(name), value) for name, value in record.settings.items()}
+        # Its precision is the one that was used, not the one that was asked for.
+        known = {name: values for name, values in both.items() if name in unfinished and name != "precision"}
+        differing = {name: values for name, values in known.items() if values[0] != values[1]}
+    if differing:
+        told = "; ".join(f"{name}: {earlier!r} there, {now!r} now" for name, (earlier, now) in differing.items())
+        raise SettingsError(
+            f"There is {'an unfinished' if unfinished else 'a'} training of the name {record.folder.name} with other "
+            f"settings ({told}).",
+            hint="Name this one with --run-id, or replace that one with --replace.",
+        )
 
 
 def name_run(config: TrainConfig) -> str:
@@ -210,8 +248,6 @@ def _save(
     if calibration is None:
         calibration = _calibrate(learner) | ({"trust_in_names": trust} if trust else {})
     kept = state.history[state.kept_epoch - 1]
-    # From here on the folder is no longer the earlier run's, if there was one; a kill must not leave its manifest.
-    (folder / MANIFEST).unlink(missing_ok=True)
     history, settings = folder / "history.csv", folder / "config.toml"
     write_csv(history, pl.DataFrame(state.history))
     write_text(settings, to_toml(config))

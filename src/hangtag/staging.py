@@ -1,0 +1,93 @@
+"""Write a folder's new files beside its old ones and switch to them, so that a kill never mixes the two."""
+
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from hangtag.artifacts import find_part_owner, flush, is_alive, read_json, write_json
+
+STAGING = ".new"
+MANIFEST = "manifest.json"
+# What of the folder goes away with the switch; written before the manifest, so that a manifest means: all is there.
+STALE = "stale.json"
+PART = re.compile(r"\..*\.part(\..*)?")
+
+
+def begin_staging(folder: Path) -> Path:
+    """Return an empty folder inside `folder` for its new files; what a stopped process left there is removed."""
+    staging = folder / STAGING
+    if staging.exists():
+        shutil.rmtree(staging)
+    staging.mkdir(parents=True)
+    return staging
+
+
+def commit(folder: Path, manifest: object, stale: Sequence[str] = ()) -> None:
+    """Write the manifest of the staged files and switch to them.
+
+    Args:
+        folder: The folder; its staged files are complete.
+        manifest: What `manifest.json` will hold.
+        stale: Files and folders in it, by their relative paths, that go away.
+    """
+    write_json(folder / STAGING / STALE, list(stale))
+    write_json(folder / STAGING / MANIFEST, manifest)
+    _switch(folder)
+
+
+def recover(folder: Path) -> None:
+    """Finish a switch that was cut short, and remove what else a dead process left.
+
+    Staged files with a manifest are complete: they replace the old ones. Without one they are removed, and the old
+    ones stay as they are. Only for a process that has the folder to itself.
+    """
+    staging = folder / STAGING
+    if (staging / MANIFEST).is_file():
+        _switch(folder)
+    elif staging.is_dir():
+        shutil.rmtree(staging)
+    remove_dead_parts(folder)
+
+
+def has_leftovers(folder: Path) -> bool:
+    """Return whether a stopped process left something in the folder."""
+    return (folder / STAGING).is_dir() or any(find_parts(folder))
+
+
+def find_parts(folder: Path) -> list[Path]:
+    """Return the temporary files of a folder, those of its subfolders not among them."""
+    return [path for path in folder.glob(".*.part*") if PART.fullmatch(path.name)] if folder.is_dir() else []
+
+
+def remove_dead_parts(folder: Path) -> None:
+    """Remove the temporary files of processes that are no more."""
+    for path in find_parts(folder):
+        if not is_alive(find_part_owner(path)):
+            path.unlink(missing_ok=True)
+
+
+def _switch(folder: Path) -> None:
+    """Move the staged files to their places, the manifest last. Can be repeated after a kill at any moment of it."""
+    staging = folder / STAGING
+    (folder / MANIFEST).unlink(missing_ok=True)
+    flush(folder)
+    staged = sorted(path for path in staging.rglob("*") if path.is_file() and path.name not in (MANIFEST, STALE))
+    for path in staged:
+        target = folder / path.relative_to(staging)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(target)
+    for name in read_json(staging / STALE):
+        # A manifest that was tampered with must not name files of somebody else.
+        if ".." not in Path(name).parts and not Path(name).is_absolute():
+            _remove(folder / name)
+    (staging / MANIFEST).replace(folder / MANIFEST)
+    flush(folder)
+    shutil.rmtree(staging)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
