@@ -23,6 +23,7 @@ from hangtag.training.train import name_run
 from hangtag.workspace import Workspace
 
 STAGES = ("prepare", "clean", "explore", "train", "evaluate", "predict", "report")
+FRESH, RESUMED = {"replace": False}, {"resume": True, "replace": False}
 Call = tuple[str, tuple[Any, ...], dict[str, Any]]
 
 
@@ -141,14 +142,14 @@ def test_only_the_runs_of_this_chain_are_judged_and_asked(stages: Stages, tmp_pa
 def test_an_unfinished_training_is_resumed(stages: Stages, tmp_path: Path) -> None:
     leave_checkpoint(tmp_path, "capstone-gray-0")
     chain.run("shop", tmp_path, preset="capstone")
-    assert [named for _, named in stages.of("train")] == [{}, {"resume": True}]
+    assert [named for _, named in stages.of("train")] == [FRESH, RESUMED]
 
 
 def test_a_training_that_does_not_fit_is_started_anew(stages: Stages, tmp_path: Path) -> None:
     leave_checkpoint(tmp_path, name_run(TrainConfig()))
     stages.errors["train"] = [WorkspaceError("The unfinished training was begun with other settings."), None]
     chain.run("shop", tmp_path)
-    assert [named for _, named in stages.of("train")] == [{"resume": True}, {}]
+    assert [named for _, named in stages.of("train")] == [RESUMED, FRESH]
     assert stages.names[-1] == "report"
 
 
@@ -157,7 +158,7 @@ def test_an_error_that_is_not_the_checkpoint_s_ends_the_chain(stages: Stages, tm
     stages.errors["train"] = [WorkspaceError("No items in the split."), WorkspaceError("No items in the split.")]
     with pytest.raises(WorkspaceError, match=r"No items in the split\."):
         chain.run("shop", tmp_path)
-    assert [named for _, named in stages.of("train")] == [{"resume": True}, {}]
+    assert [named for _, named in stages.of("train")] == [RESUMED, FRESH]
     assert "evaluate" not in stages.names
 
 

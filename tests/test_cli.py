@@ -114,7 +114,7 @@ def test_without_flags_the_defaults_of_the_dataclasses_hold(command: Command) ->
     for name, kind in {"clean": hangtag.CleanConfig, "train": hangtag.TrainConfig}.items():
         command.run(name)
         assert command.given == (Path("workspace"), kind())
-    assert command.named == {"run_id": None, "resume": False}
+    assert command.named == {"run_id": None, "resume": False, "replace": False}
     command.run("predict")
     assert command.named == {"run_ids": None}
 
@@ -129,7 +129,7 @@ def test_apply_hands_over_what_is_proven_and_where_the_catalogue_is(command: Com
 
 def test_train_can_be_named_and_resumed(command: Command) -> None:
     command.run("train", "--run-id", "mine", "--resume")
-    assert command.named == {"run_id": "mine", "resume": True}
+    assert command.named == {"run_id": "mine", "resume": True, "replace": False}
 
 
 def test_run_hands_everything_to_the_chain(command: Command, tmp_path: Path) -> None:
@@ -146,6 +146,7 @@ def test_run_hands_everything_to_the_chain(command: Command, tmp_path: Path) -> 
         "overrides": {"levels": "a,b"},
         "color_modes": ["color", "gray"],
         "seeds": [0, 1, 2],
+        "replace": False,
     }
 
 

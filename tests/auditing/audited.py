@@ -142,7 +142,12 @@ def write_folds(place: Workspace, witness: Witness, name: str = "folded") -> Pat
     )
     write_parquet(folder / "out_of_fold.parquet", table)
     write_json(folder / "outputs.json", witness.outputs.to_json())
-    StageRecord("folds", folder, {"labels": labelled.digest}, {"folds": 5, "with_names": False}).finish(
-        {}, [folder / "out_of_fold.parquet", folder / "outputs.json"]
-    )
+    finish_folds(place, folder)
     return folder
+
+
+def finish_folds(place: Workspace, folder: Path) -> None:
+    """Write the manifest of `train --folds` about the files that are there."""
+    inputs, settings = {"labels": read_labelled(place).digest}, {"folds": 5, "with_names": False}
+    outputs = [folder / "out_of_fold.parquet", folder / "outputs.json"]
+    StageRecord("folds", folder, inputs, settings).finish({}, outputs)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from audited import make_items, make_witness, write_audited, write_folds
+from audited import finish_folds, make_items, make_witness, write_audited, write_folds
 
 from hangtag.artifacts import read_json
 from hangtag.catalog.prepared import read_prepared
@@ -68,6 +68,7 @@ def test_the_whole_of_it_finds_what_it_planted(benchmark: Any, tmp_path: Path, m
         # Sandals, Shoes, Shirts, Tees are the products; the names in order Sandals, Shirts, Shoes, Tees.
         probs = np.array(labels["product_probs"].to_list())[:, [0, 2, 1, 3]]
         labels.with_columns(pred_probs=pl.Series(probs.tolist())).write_parquet(folder / "out_of_fold.parquet")
+        finish_folds(place, folder)
         return StageResult("folds", folder, {"accuracy": 0.9}, 1.0)
 
     monkeypatch.setattr(benchmark, "train_folds", fold)

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from PIL import Image
 
-from hangtag.artifacts import write_csv, write_json, write_parquet, write_whole
+from hangtag.artifacts import hash_file, write_csv, write_json, write_parquet, write_whole
 from hangtag.catalog.schema import CatalogSchema
 from hangtag.exploration.filenames import slug
 from hangtag.labels.labelled import read_labelled
@@ -101,6 +101,11 @@ class FakeWorkspace:
 
     def _finish(self, stage: str, folder: Path, settings: dict[str, Any], counts: dict[str, Any], **more: Any) -> None:
         inputs = {"prepared": _digest_prepared(self.place)} if stage == "clean" else {}
+        if stage == "explore":
+            inputs = {"labels": read_labelled(self.place).digest}
+        elif stage in ("evaluate", "predict"):
+            run = folder.parent
+            inputs = {"model" if stage == "evaluate" else f"runs/{run.name}": hash_file(run / "model.json")}
         outputs = [path for path in folder.rglob("*") if path.is_file() and path.name != "manifest.json"]
         StageRecord(stage, folder, inputs, settings).finish(counts, outputs, **more)
 

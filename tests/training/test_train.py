@@ -19,8 +19,9 @@ from hangtag.catalog.schema import CatalogSchema
 from hangtag.config import PRESETS, TrainConfig
 from hangtag.errors import HangtagError, ModelError, SettingsError, WorkspaceError
 from hangtag.inference.classifier import Classifier
+from hangtag.inference.runs import load_classifier
 from hangtag.labels.labelled import read_labelled
-from hangtag.manifest import StageRecord, read_manifest
+from hangtag.manifest import StageRecord, require_manifest
 from hangtag.models.outputs import PRODUCT
 from hangtag.models.storage import load_saved, read_weights
 from hangtag.serving.export import export
@@ -247,9 +248,10 @@ def test_a_kill_while_a_run_is_replaced_leaves_no_run_that_is_half_old(
     with monkeypatch.context() as patched:
         patched.setattr(stage, "write_text", kill)
         with pytest.raises(KeyboardInterrupt):
-            train(place, other, run_id="whole")
-    assert read_manifest(place.run("whole")) is None
-    train(place, other, run_id="whole", resume=True)
+            train(place, other, run_id="whole", replace=True)
+    assert require_manifest(place.run("whole"), "")["settings"]["seed"] == CONFIG.seed
+    assert load_classifier(place, "whole", read_labelled(place)).class_names
+    train(place, other, run_id="whole", resume=True, replace=True)
     assert read_json(place.run("whole") / "manifest.json")["settings"]["seed"] == 5
 
 
@@ -500,7 +502,7 @@ def test_names_are_learnt_anew_once_the_run_beside_them_is_another(named: Worksp
     beside = TrainConfig(with_names=True, photographs_by="pixels")
     before = load_file(copy.run("both") / "model.safetensors")
     assert train(copy, beside, run_id="both").skipped
-    train(copy, dataclasses.replace(CONFIG, epochs=1, seed=2), run_id="pixels")
+    train(copy, dataclasses.replace(CONFIG, epochs=1, seed=2), run_id="pixels", replace=True)
     assert not train(copy, beside, run_id="both").skipped
     after = load_file(copy.run("both") / "model.safetensors")
     assert any((after[path] != value).any() for path, value in before.items() if "_with_name/" not in path)

@@ -104,8 +104,10 @@ def test_finished_folds_are_not_trained_again(workspace: Workspace, monkeypatch:
     assert result.counts["items"] == 22
     assert train_folds(workspace, CONFIG, folds=2).skipped
     # With another number of folds they would be other trainings.
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(SettingsError, match=r"other settings \(folds: 2 there, 3 now\).*--run-id.*--replace"):
         train_folds(workspace, CONFIG, folds=3)
+    with pytest.raises(KeyboardInterrupt):
+        train_folds(workspace, CONFIG, folds=3, replace=True)
     assert trained == [1]
 
 

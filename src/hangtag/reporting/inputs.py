@@ -122,8 +122,7 @@ class Inputs:
         prepare_manifest: The manifest of `prepare`.
         clean_manifest: The manifest of `clean`.
         is_explored: Whether the figures of `explore` are there, of the labels as they are now.
-        runs: The finished runs that were trained on the labels as they are now, in alphabetical order.
-        outdated_run_ids: The names of those that were trained on other labels.
+        runs: The finished runs, in alphabetical order.
         capstone: The capstone's own figures where the catalogue is the capstone's, else None.
         comparison: What `compare` found of runs that are still the same, else None.
     """
@@ -135,7 +134,6 @@ class Inputs:
     clean_manifest: dict[str, Any]
     is_explored: bool
     runs: tuple[Run, ...]
-    outdated_run_ids: tuple[str, ...]
     capstone: dict[str, Any] | None
     comparison: Comparison | None = None
 
@@ -227,7 +225,6 @@ def read_inputs(workspace: Workspace) -> Inputs:
         WorkspaceError: Nothing is prepared or cleaned, or the labels are older than the prepared catalogue.
     """
     labelled = read_labelled(workspace)
-    runs = [_read_run(workspace, run_id) for run_id in workspace.run_ids()]
     return Inputs(
         workspace=workspace,
         prepared=read_prepared(workspace),
@@ -235,8 +232,7 @@ def read_inputs(workspace: Workspace) -> Inputs:
         prepare_manifest=require_manifest(workspace.prepared, "Run `hangtag prepare CATALOG` first."),
         clean_manifest=require_manifest(workspace.labels, "Run `hangtag clean` first."),
         is_explored=_is_explored(workspace, labelled),
-        runs=tuple(run for run in runs if run.model.get("labels_digest") == labelled.digest),
-        outdated_run_ids=tuple(run.run_id for run in runs if run.model.get("labels_digest") != labelled.digest),
+        runs=tuple(_read_run(workspace, run_id) for run_id in workspace.run_ids()),
         capstone=find_capstone(labelled.schema, labelled.class_names),
         comparison=_read_comparison(workspace),
     )

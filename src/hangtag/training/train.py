@@ -103,6 +103,9 @@ def refuse_other_settings(record: StageRecord, unfinished: Mapping[str, Any] | N
         SettingsError: There is one.
     """
     differing = record.find_other_settings()
+    if record.settings.get("photographs_by") and "photographs_by" not in differing:
+        # Its settings are those of the run that it takes the network from, which was trained again.
+        return
     if not differing and unfinished is not None:
         both = {name: (unfinished.get(name), value) for name, value in record.settings.items()}
         # Its precision is the one that was used, not the one that was asked for.

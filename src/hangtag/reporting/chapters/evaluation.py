@@ -28,7 +28,6 @@ def build_evaluation(inputs: Inputs) -> dict[str, Any]:
         "results": results,
         "seeds": summarize_seeds(runs),
         "runs": described,
-        "outdated": inputs.outdated_run_ids,
         "unjudged": [run.run_id for run in inputs.runs if not run.report],
         "has_runs": bool(inputs.runs),
         "beside": any(row["beside"] for row in results),
