@@ -248,11 +248,14 @@ def compare(
     """
     from hangtag.evaluation.compare import compare as stage
     from hangtag.evaluation.compare import list_blocks, read_comparison
+    from hangtag.lock import hold
     from hangtag.summary import describe_blocks
 
     result = stage(workspace, runs, split=split, baseline=baseline, is_timed=is_timed)
     _show(result)
-    blocks = list_blocks(read_comparison(result.folder), is_wide=is_wide)
+    # Another process may be replacing it by now.
+    with hold("compare", Workspace.at(workspace), reads=[result.folder], writes=[]):
+        blocks = list_blocks(read_comparison(result.folder), is_wide=is_wide)
     typer.echo(f"\n{describe_blocks(blocks, is_wide=is_wide)}")
 
 
@@ -301,10 +304,14 @@ def audit(
     from hangtag.artifacts import read_json
     from hangtag.auditing.audit import audit as stage
     from hangtag.auditing.summary import describe_audit
+    from hangtag.lock import hold
 
     result = stage(workspace, _resolve(config.AuditConfig, settings, file=file), run_id=run, model=model)
     _show(result)
-    typer.echo(f"\n{describe_audit(read_json(result.folder / 'summary.json'))}")
+    # Another process may be replacing it by now.
+    with hold("audit", Workspace.at(workspace), reads=[result.folder], writes=[]):
+        summary = read_json(result.folder / "summary.json")
+    typer.echo(f"\n{describe_audit(summary)}")
 
 
 @_command(config.ReviewConfig)
