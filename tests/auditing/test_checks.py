@@ -8,9 +8,10 @@ import numpy as np
 import polars as pl
 import pytest
 from audited import SCHEMA, make_images, make_items, make_subject, make_witness
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from hangtag.auditing import spelling_variant
 from hangtag.auditing.bad_picture import find_bad_pictures, measure_content
 from hangtag.auditing.catalog_scores import choose_columns, score_catalog
 from hangtag.auditing.issues import (
@@ -23,7 +24,13 @@ from hangtag.auditing.issues import (
     join_issues,
     say_probability,
 )
-from hangtag.auditing.spelling_variant import find_spelling_variants, fold, is_one_letter_apart
+from hangtag.auditing.spelling_variant import (
+    MIN_RATIO,
+    TYPO_SCORE,
+    find_spelling_variants,
+    fold,
+    is_one_letter_apart,
+)
 from hangtag.auditing.subject import Subject
 from hangtag.auditing.unlikely_combination import find_unlikely_combinations
 
@@ -31,6 +38,44 @@ from hangtag.auditing.unlikely_combination import find_unlikely_combinations
 def by_key(table: pl.DataFrame) -> dict[str, dict[str, Any]]:
     assert table.schema == COLUMNS
     return {f"{line['item_id']} {line['column']}": line for line in table.iter_rows(named=True)}
+
+
+# Spellings of a few letters, so that many are near each other.
+spellings = st.dictionaries(st.text("abc", min_size=5, max_size=8), st.sampled_from([1, 2, 60, 200]), max_size=30)
+
+
+@given(spellings)
+def test_typos_are_those_that_a_comparison_of_all_with_all_finds(counts: dict[str, int]) -> None:
+    found = {(rare, usual) for rare, usual, score in spelling_variant._find_pairs(counts) if score == TYPO_SCORE}
+    keys = {fold(value): value for value in counts}
+    assume(len(keys) == len(counts))
+    wanted = set()
+    for rare, value in keys.items():
+        near = [
+            key
+            for key in keys
+            if counts[keys[key]] >= MIN_RATIO * counts[value]
+            and min(len(key), len(rare)) >= 6
+            and key[0] == rare[0]
+            and is_one_letter_apart(key, rare)
+        ]
+        if near:
+            wanted.add((value, keys[max(near, key=lambda key: counts[keys[key]])]))
+    assert found == wanted
+
+
+def test_distinct_values_are_not_compared_each_with_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = 0
+
+    def count(one: str, other: str) -> bool:
+        nonlocal compared
+        compared += 1
+        return is_one_letter_apart(one, other)
+
+    monkeypatch.setattr(spelling_variant, "is_one_letter_apart", count)
+    counts = {f"value {number:05}": 1 + 99 * (number % 10 == 0) for number in range(3000)}
+    assert list(spelling_variant._find_pairs(counts))
+    assert compared < 20 * len(counts)
 
 
 # Combinations

@@ -1,6 +1,7 @@
 """Duplicates: found to the pixel and to the eye, told once an item, and their conflicts settled by most voices."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +9,14 @@ import numpy as np
 import polars as pl
 import pytest
 from audited import SHIRTS, TEES, make_images, make_items, make_subject, make_witness
+from hypothesis import given
+from hypothesis import strategies as st
 from test_label_issues import hear_names
 
-from hangtag.auditing import duplicate_groups
+from hangtag.auditing import duplicate_groups, label_conflict
 from hangtag.auditing.duplicate_issues import find_duplicates
 from hangtag.auditing.label_conflict import find_label_conflicts
-from hangtag.auditing.same_product import find_same_products, say_items
+from hangtag.auditing.same_product import find_same_products, join_items, name_others
 from hangtag.auditing.subject import Subject
 from hangtag.catalog.demo import write_demo_catalog
 from hangtag.catalog.prepare import prepare
@@ -113,6 +116,53 @@ def test_attributes_conflict_by_themselves_and_a_missing_value_with_nothing() ->
     assert line["severity"] == "warning"
 
 
+def compare_all(own: dict[int, label_conflict.Values], row: int) -> list[int]:
+    """Compare an item's value with that of every other of its group."""
+    return [each for each, value in own.items() if label_conflict._disagree([value, own[row]])]
+
+
+values = st.tuples(*[st.sampled_from([None, "a", "b", "c"])] * 3)
+
+
+@given(st.lists(values, min_size=2, max_size=12))
+def test_conflicts_are_those_that_a_comparison_of_all_with_all_finds(drawn: list[label_conflict.Values]) -> None:
+    own, columns = dict(enumerate(drawn)), ("kind", "part", "type")
+    ids = [f"i{row}" for row in own]
+    group = label_conflict._Group(columns, own, ids)
+    for row, found in own.items():
+        contrary, told = compare_all(own, row), group.find_contrary(found)
+        if not contrary:
+            assert told is None
+            continue
+        assert told is not None
+        assert told.items == join_items([ids[each] for each in contrary[:3]], len(contrary))
+        places = [
+            place
+            for place in range(3)
+            if any(label_conflict._disagree([(found[place],), (value[place],)]) for value in drawn)
+        ]
+        assert told.column == columns[places[-1]]
+        for place, column in enumerate(columns):
+            theirs = {own[each][place] for each in contrary} - {None, found[place]}
+            assert told.values[column] == (" or ".join(sorted(map(str, theirs))) or "missing")
+
+
+def test_items_of_a_large_group_are_not_compared_each_with_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared, disagree = 0, label_conflict._disagree
+
+    def count(found: Sequence[label_conflict.Values]) -> bool:
+        nonlocal compared
+        compared += 1
+        return disagree(found)
+
+    monkeypatch.setattr(label_conflict, "_disagree", count)
+    items = make_items(gender={row: "Men" if row % 3 else "Women" for row in range(100)})
+    images = np.repeat(make_images(items)[:1], len(items), axis=0)
+    found = find_label_conflicts(make_subject(items, images=images, photographs=None))
+    assert len(found) > 100
+    assert compared < 50
+
+
 def test_a_crowd_of_one_hash_is_compared_by_brightness(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blank pictures have no hash to speak of; a catalogue with thousands of them must not compare all with all."""
     monkeypatch.setattr(duplicate_groups, "WINDOW", 3)
@@ -128,9 +178,12 @@ def test_a_crowd_of_one_hash_is_compared_by_brightness(monkeypatch: pytest.Monke
 
 
 def test_items_are_named_up_to_three() -> None:
-    assert say_items(["a"]) == "item a"
-    assert say_items(["a", "b", "c"]) == "items a, b and c"
-    assert say_items(["a", "b", "c", "d", "e"]) == "items a, b, c and 2 more"
+    assert name_others(["a", "z"], "z") == "item a"
+    assert name_others(["z", "a", "b", "c"], "z") == "items a, b and c"
+    for own in "abcde":
+        ids = [each for each in "abcde" if each != own]
+        assert name_others(list("abcde"), own) == f"items {', '.join(ids[:3])} and 1 more"
+    assert name_others(list("abcdefz"), "z") == "items a, b, c and 3 more"
 
 
 def test_every_planted_conflict_of_the_drawn_catalogue_is_found(drawn: tuple[Subject, dict[str, str]]) -> None:

@@ -3,10 +3,12 @@
 import random
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hangtag.config import SPLITS
+from hangtag.labels import split as splitting
 from hangtag.labels.split import assign_splits, divide_by_rule, keep_given_splits
 
 FRACTIONS = (0.72, 0.18, 0.10)
@@ -89,3 +91,22 @@ def test_what_a_rule_leaves_keeps_the_shares_of_train_and_val() -> None:
     counts = Counter(zip(labels, splits, strict=True))
     assert [counts[label, "train"] for label in "ABCD"] == [200, 200, 1, 1]
     assert [counts[label, "val"] for label in "ABCD"] == [50, 50, 1, 0]
+
+
+class Unindexed(list[str]):
+    """A list in which nobody may search."""
+
+    def index(self, *_: object) -> int:  # type: ignore[override]
+        raise AssertionError("a search through all groups for each of them")
+
+
+@given(st.dictionaries(st.text(max_size=3), st.integers(1, 4), max_size=40), st.integers(0, 3))
+def test_the_smallest_groups_are_the_first_of_their_size_in_the_order(sizes: dict[str, int], seed: int) -> None:
+    order = splitting.order_by_seed(sizes, seed)
+    wanted = sorted(order, key=lambda group_id: (sizes[group_id], order.index(group_id)))[:3]
+    shares = dict(zip(SPLITS, FRACTIONS, strict=True))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(splitting, "order_by_seed", lambda *_: Unindexed(order))
+        found = splitting._split_label(sizes, shares, seed)
+    if len(order) >= 3:
+        assert [found[group_id] for group_id in wanted] == ["test", "val", "train"]

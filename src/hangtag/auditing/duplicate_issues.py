@@ -3,7 +3,7 @@
 import polars as pl
 
 from hangtag.auditing.issues import DUPLICATE_PHOTOGRAPH, DUPLICATE_PIXELS, INFO, build_issues
-from hangtag.auditing.same_product import list_groups, number_same_products, say_items
+from hangtag.auditing.same_product import list_groups, name_others, number_same_products
 from hangtag.auditing.subject import Subject
 
 # Nothing need be wrong, an order of photographs that was mixed up may be: below every doubted label.
@@ -25,19 +25,19 @@ def find_duplicates(subject: Subject) -> pl.DataFrame:
         (DUPLICATE_PIXELS, subject.duplicates.pixels),
         (DUPLICATE_PHOTOGRAPH, subject.duplicates.groups),
     ):
-        lines = []
+        lines: list[dict[str, object]] = []
         for members in list_groups(numbers):
-            for row in members:
-                if row not in told:
-                    others = [subject.item_ids[each] for each in members if each != row]
-                    lines.append(
-                        {
-                            "item_id": subject.item_ids[row],
-                            "score": SCORES[code],
-                            "reason": REASONS[code].format(others=say_items(others)),
-                            "group_id": subject.group_ids[row],
-                        }
-                    )
+            ids = [subject.item_ids[row] for row in members]
+            lines += [
+                {
+                    "item_id": subject.item_ids[row],
+                    "score": SCORES[code],
+                    "reason": REASONS[code].format(others=name_others(ids, subject.item_ids[row])),
+                    "group_id": subject.group_ids[row],
+                }
+                for row in members
+                if row not in told
+            ]
             told.update(members)
         tables.append(build_issues(lines, code, INFO))
     return pl.concat(tables)

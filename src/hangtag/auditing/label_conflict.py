@@ -2,14 +2,19 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from heapq import merge
+from itertools import islice
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from hangtag.auditing.issues import ERROR, LABEL_CONFLICT, WARNING, build_issues
-from hangtag.auditing.same_product import list_groups, say_items
+from hangtag.auditing.same_product import join_items, list_groups
 from hangtag.auditing.subject import Subject
+from hangtag.auditing.witness import Witness
 from hangtag.labels.duplicates import Indices
 from hangtag.models.outputs import NO_VALUE
 
@@ -43,6 +48,69 @@ def _disagree(found: Sequence[Values]) -> bool:
     return any(len(set(column) - {None}) > 1 for column in zip(*found, strict=True))
 
 
+@dataclass(frozen=True)
+class _Contrary:
+    """What contradicts one value of a group.
+
+    Attributes:
+        items: The items, the first by name.
+        column: The finest column in which there is a contradiction.
+        values: What they have, by column.
+    """
+
+    items: str
+    column: str
+    values: dict[str, str]
+
+
+class _Group:
+    """The values of a group's items, looked at once for each value and not for each item: a placeholder has thousands.
+
+    Args:
+        columns: What the values are of.
+        own: The values of each row, the rows in ascending order.
+        item_ids: Of all rows.
+    """
+
+    def __init__(self, columns: tuple[str, ...], own: Mapping[int, Values], item_ids: Sequence[str]) -> None:
+        self._columns, self._item_ids = columns, item_ids
+        self._rows: dict[Values, list[int]] = defaultdict(list)
+        for row, value in own.items():
+            self._rows[value].append(row)
+        self._partial = [value for value in self._rows if None in value]
+        self._others = [{value[place] for value in self._rows} - {None} for place in range(len(columns))]
+        self._known: dict[Values, _Contrary | None] = {}
+
+    def find_contrary(self, found: Values) -> _Contrary | None:
+        """Return what contradicts a value; None where nothing does."""
+        if found not in self._known:
+            contrary = self._list_contrary(found)
+            self._known[found] = self._describe(contrary, found) if contrary else None
+        return self._known[found]
+
+    def _list_contrary(self, found: Values) -> list[Values]:
+        # Only a value with a gap agrees with another than itself.
+        alike = self._rows if None in found else [*self._partial, found]
+        agreeing = {value for value in alike if not _disagree([value, found])}
+        return [value for value in self._rows if value not in agreeing]
+
+    def _describe(self, contrary: Sequence[Values], found: Values) -> _Contrary:
+        first = [self._item_ids[row] for row in islice(merge(*(self._rows[value][:3] for value in contrary)), 3)]
+        own = enumerate(zip(found, self._others, strict=True))
+        differing = [place for place, (value, others) in own if value is not None and others - {value}]
+        values = {
+            column: " or ".join(
+                sorted(str(each) for each in {value[place] for value in contrary} - {None, found[place]})
+            )
+            for place, column in enumerate(self._columns)
+        }
+        return _Contrary(
+            join_items(first, sum(len(self._rows[value]) for value in contrary)),
+            self._columns[max(differing, default=-1)],
+            {column: theirs or "missing" for column, theirs in values.items()},
+        )
+
+
 def _describe(
     subject: Subject, columns: tuple[str, ...], own: Mapping[int, Values], voices: "_Voices"
 ) -> Iterator[dict[str, Any]]:
@@ -50,27 +118,26 @@ def _describe(
     total = sum(counts.values())
     ranked = sorted(counts, key=lambda each: (-counts[each], [part or "" for part in each]))
     winner = ranked[0] if counts[ranked[0]] - counts[ranked[1]] > 1e-9 else None
-    pixels = subject.duplicates.pixels
+    pixels, group = subject.duplicates.pixels, _Group(columns, own, subject.item_ids)
+    is_same = len({int(pixels[each]) for each in own}) == 1
+    how = "The same photograph as" if is_same else "Nearly the same photograph as"
     for row, found in own.items():
-        if found == winner or not any(_disagree([found, other]) for other in own.values()):
+        contrary = group.find_contrary(found)
+        if found == winner or contrary is None:
             continue
         changes = _list_changes(columns, found, winner)
         if winner is not None and not changes:
             continue
         is_defended = voices.defends(columns, row, found)
         changes = {} if is_defended else changes
-        column = list(changes)[-1] if changes else _find_difference(columns, own.values(), found)
-        contrary = [subject.item_ids[each] for each, value in own.items() if _disagree([value, found])]
-        is_same = len({int(pixels[each]) for each in own}) == 1
-        how = "The same photograph as" if is_same else "Nearly the same photograph as"
-        theirs = _list_theirs(columns, column, own, found)
+        column = list(changes)[-1] if changes else contrary.column
         yield {
             "item_id": subject.item_ids[row],
             "severity": ERROR if columns == subject.levels else WARNING,
             "given_label": found[columns.index(column)] or "",
             "suggested_label": changes.get(column, ""),
             "score": 1 - counts[found] / total,
-            "reason": f"{how} {say_items(contrary)}, where {column} is {theirs}; "
+            "reason": f"{how} {contrary.items}, where {column} is {contrary.values[column]}; "
             f"given {found[columns.index(column)] or 'nothing'}{DEFENDED if is_defended else ''}.",
             "column": column,
             "changes": changes,
@@ -83,20 +150,6 @@ def _list_changes(columns: Sequence[str], found: Values, winner: Values | None) 
         return {}
     pairs = zip(columns, found, winner, strict=True)
     return {column: new for column, old, new in pairs if new is not None and new != old}
-
-
-def _find_difference(columns: Sequence[str], others: Any, found: Values) -> str:
-    """Give the finest column in which an item contradicts another."""
-    for place in reversed(range(len(columns))):
-        if any(_disagree([(found[place],), (other[place],)]) for other in others):
-            return columns[place]
-    return columns[-1]
-
-
-def _list_theirs(columns: Sequence[str], column: str, own: Mapping[int, Values], found: Values) -> str:
-    place = columns.index(column)
-    others = {value[place] for value in own.values() if _disagree([value, found])} - {None, found[place]}
-    return " or ".join(sorted(str(each) for each in others)) or "missing"
 
 
 class _Voices:
@@ -118,8 +171,9 @@ class _Voices:
             rows = places[list(own)]
             heard = rows[rows != NO_VALUE]
             if len(heard):
+                means = _average(witness, columns, heard)
                 for value in list(counts):
-                    counts[value] += self._hear(witness, columns, value, heard)
+                    counts[value] += _sum_value(witness, columns, value, means)
         return counts
 
     def defends(self, columns: tuple[str, ...], row: int, found: Values) -> bool:
@@ -127,22 +181,34 @@ class _Voices:
         if self._names is None or columns[0] in self._names.outputs.attributes:
             return False
         place = self._places[-1][row]
-        return bool(place != NO_VALUE) and self._hear(self._names, columns, found, np.array([place])) > 0.5
+        if place == NO_VALUE:
+            return False
+        return _sum_value(self._names, columns, found, _average(self._names, columns, np.array([place]))) > 0.5
 
-    def _hear(self, witness: Any, columns: tuple[str, ...], value: Values, heard: Indices) -> float:
-        """Give the mean probability of a value, by one witness of all items of the group."""
-        outputs = witness.outputs
-        if columns[0] in outputs.attributes:
-            names, probs = outputs.attributes[columns[0]], witness.attributes.get(columns[0])
-            if probs is None or value[0] not in names:
-                return 0.0
-            return float(probs[heard, names.index(value[0])].mean())
-        fits = np.ones(len(outputs.products), bool)
-        for column, wanted in zip(columns, value, strict=True):
-            if column not in outputs.levels:
-                return 0.0
-            names = (*outputs.levels[column], None)
-            fits &= outputs.list_classes(column) == (
-                NO_VALUE if wanted is None else names.index(wanted) if wanted in names else -2
-            )
-        return float(witness.products[heard][:, fits].sum(axis=1).mean())
+
+def _average(witness: Witness, columns: tuple[str, ...], rows: Indices) -> npt.NDArray[np.float64] | None:
+    """Return the mean probabilities of some items over the products, or over the values of an attribute."""
+    is_attribute = columns[0] in witness.outputs.attributes
+    probs = witness.attributes.get(columns[0]) if is_attribute else witness.products
+    return None if probs is None else probs[rows].mean(axis=0, dtype=np.float64)
+
+
+def _sum_value(
+    witness: Witness, columns: tuple[str, ...], value: Values, means: npt.NDArray[np.float64] | None
+) -> float:
+    """Return the probability of a value, from the means over the products or over the values of an attribute."""
+    outputs = witness.outputs
+    if means is None:
+        return 0.0
+    if columns[0] in outputs.attributes:
+        names = outputs.attributes[columns[0]]
+        return float(means[names.index(value[0])]) if value[0] in names else 0.0
+    fits = np.ones(len(outputs.products), bool)
+    for column, wanted in zip(columns, value, strict=True):
+        if column not in outputs.levels:
+            return 0.0
+        names = outputs.levels[column]
+        fits &= outputs.list_classes(column) == (
+            NO_VALUE if wanted is None else names.index(wanted) if wanted in names else -2
+        )
+    return float(means[fits].sum())

@@ -1,6 +1,7 @@
 """Find products that are sold under several ids: one photograph, one name, one category."""
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
@@ -21,7 +22,7 @@ def find_same_products(subject: Subject) -> pl.DataFrame:
     for members in list_groups(numbers):
         ids = [subject.item_ids[row] for row in members]
         for row in members:
-            others = say_items([each for each in ids if each != subject.item_ids[row]])
+            others = name_others(ids, subject.item_ids[row])
             lines.append(
                 {
                     "item_id": subject.item_ids[row],
@@ -62,10 +63,16 @@ def list_groups(numbers: Indices) -> list[list[int]]:
     return [rows for rows in grouped["row"].to_list() if len(rows) > 1]
 
 
-def say_items(ids: list[str]) -> str:
-    """Name up to three items, and count the rest."""
-    if len(ids) > 3:
-        return f"items {', '.join(ids[:3])} and {len(ids) - 3:,} more"
-    if len(ids) == 1:
-        return f"item {ids[0]}"
-    return f"items {', '.join(ids[:-1])} and {ids[-1]}"
+def name_others(ids: Sequence[str], own: str) -> str:
+    """Name up to three items of a group but one, and count the rest, without going through a large group each time."""
+    named = [each for each in ids[:4] if each != own][:3]
+    return join_items(named, len(ids) - 1)
+
+
+def join_items(named: Sequence[str], count: int) -> str:
+    """Join the names of the first of `count` items."""
+    if count > len(named):
+        return f"items {', '.join(named)} and {count - len(named):,} more"
+    if count == 1:
+        return f"item {named[0]}"
+    return f"items {', '.join(named[:-1])} and {named[-1]}"

@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import polars as pl
@@ -70,11 +70,40 @@ def _find_pairs(counts: dict[str, int]) -> Iterator[tuple[str, str, float]]:
             if value != usual[key]:
                 yield value, usual[key], SAME_SCORE
     totals = {key: sum(counts[value] for value in values) for key, values in by_key.items()}
+    common = _CommonKeys([key for key, total in totals.items() if total >= MIN_RATIO and len(key) >= MIN_LENGTH])
     for rare, values in by_key.items():
-        near = [key for key in by_key if totals[key] >= MIN_RATIO * totals[rare] and _is_typo(key, rare)]
+        near = [
+            key for key in common.find_near(rare) if totals[key] >= MIN_RATIO * totals[rare] and _is_typo(key, rare)
+        ]
         if near:
             best = max(near, key=lambda key: totals[key])
             yield from ((value, usual[best], TYPO_SCORE) for value in values)
+
+
+class _CommonKeys:
+    """Find the common keys that may be one letter from another without comparing each with each.
+
+    Two texts that are one letter apart, or two swapped ones, are the same once a letter is left out of one of them or
+    of both. Source: W. Garbe, *1000x Faster Spelling Correction* (symmetric delete), 2012.
+    """
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        self._keys, self._places = keys, defaultdict[int, list[int]](list)
+        for place, key in enumerate(keys):
+            for shortened in _leave_out(key):
+                self._places[shortened].append(place)
+
+    def find_near(self, rare: str) -> list[str]:
+        """Return the keys that may be one letter from `rare`, in the order in which they were given."""
+        if not self._keys or len(rare) < MIN_LENGTH:
+            return []
+        places = {place for shortened in _leave_out(rare) for place in self._places.get(shortened, ())}
+        return [self._keys[place] for place in sorted(places)]
+
+
+def _leave_out(key: str) -> set[int]:
+    """Return hashes of a text and of all texts that are left where one letter of it is left out."""
+    return {hash(key), *(hash(key[:place] + key[place + 1 :]) for place in range(len(key)))}
 
 
 def _is_typo(key: str, rare: str) -> bool:

@@ -50,7 +50,8 @@ def _split_label(sizes: Mapping[str, int], shares: Mapping[str, float], seed: in
     filled = dict.fromkeys(shares, 0)
     if len(order) >= len(shares):
         # The smallest groups go where there is least room, so that a large one never fills the test split.
-        smallest = sorted(order, key=lambda group_id: (sizes[group_id], order.index(group_id)))[: len(shares)]
+        # Of groups of one size the first in the order: sorting keeps it.
+        smallest = sorted(order, key=sizes.__getitem__)[: len(shares)]
         splits = dict(zip(smallest, reversed(list(shares)), strict=True))
         for group_id, split in splits.items():
             filled[split] += sizes[group_id]
