@@ -51,12 +51,13 @@ class Tampered:
 
 def tamper(description: dict[str, Any], count: int, seed: int) -> list[Tampered]:
     """Return some of all changes of a description, chosen by a seed, each with the description around it."""
-    changes = list(_list_changes(description))
+    changes = list(list_changes(description))
     chosen = random.Random(seed).sample(changes, min(count, len(changes)))
     return [Tampered(name, _write(description, path, value)) for name, path, value in chosen]
 
 
-def _list_changes(description: dict[str, Any]) -> Iterator[tuple[str, Path, Any]]:
+def list_changes(description: dict[str, Any]) -> Iterator[tuple[str, Path, Any]]:
+    """List all changes of a description: a name, the place, and what is put there."""
     for path in _list_paths(description, ()):
         place = ".".join(map(str, path))
         value = _read(description, path)

@@ -129,7 +129,7 @@ class DescriptionSchema(_Entry):
 
 
 def find_mistake(content: dict[str, Any]) -> Mistake | None:
-    """Return the first entry of a description that is missing or wrong: its dotted path, what is allowed, and its value.
+    """Return the first entry of a description that is missing or wrong, with its dotted path and what is allowed.
 
     None where every entry is of its type and within its bounds.
     """

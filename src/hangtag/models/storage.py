@@ -16,6 +16,7 @@ from hangtag.errors import ModelError
 from hangtag.models.description import DESCRIPTION, FORMAT, Description, read_description
 from hangtag.models.description_file import AGAIN, escape, read_bytes
 from hangtag.models.flops import count_flops, read_output_shape
+from hangtag.models.hub_preset import HUB, check_hub_sizes, check_preset
 from hangtag.models.outputs import Outputs
 from hangtag.models.preprocessing import RESCALE
 from hangtag.models.registry import build_model
@@ -194,6 +195,9 @@ def _check_sizes(weights: Weights, described: Description) -> None:
         wanted |= dict.fromkeys(biases, (size,)) | {f"{head}_with_name/words": (num_words + 1, size)}
     if described.content["architecture"] == "capstone":
         wanted["dense/kernel"] = (height // 4 * (width // 4) * 64, 512)
+    if described.content["architecture"] == HUB:
+        largest = max((side for values in weights.values() for side in values.shape), default=0)
+        check_hub_sizes(check_preset(described.content.get("hub")), largest)
     for path in wanted.keys() & weights.keys():
         if weights[path].shape != wanted[path]:
             raise ModelError(
