@@ -123,8 +123,10 @@ def test_all_changes_of_the_shipped_description(shipped: Path) -> None:
 
 @pytest.mark.chaos
 def test_all_changes_of_a_description_of_weights(stub: Path) -> None:
-    tally = attack(stub, tamper(read_json(stub / DESCRIPTION), 1_500, seed=4))
-    assert tally.total() == 1_500
+    description = read_json(stub / DESCRIPTION)
+    del description["layers"]
+    tally = attack(stub, tamper(description, 600, seed=4))
+    assert tally.total() == 600
 
 
 def test_models_as_they_are_written_load(stub: Path) -> None:

@@ -89,6 +89,19 @@ def read_description(folder: Path) -> Description:
     )
 
 
+def read_entries(folder: Path) -> dict[str, Any]:
+    """Read the entries of a run's description for people, without a look at its model; some may be missing.
+
+    Raises:
+        ModelError: There is no description, it is damaged, or an entry is wrong.
+    """
+    path = folder / DESCRIPTION
+    content = read_table(path)
+    if mistake := find_mistake(content, may_lack=True):
+        raise refuse(path, mistake)
+    return content
+
+
 def refuse(path: Path, mistake: Mistake) -> ModelError:
     """Return the error for an entry of a description that is wrong."""
     place, allowed, received = mistake
@@ -143,6 +156,6 @@ def _find_other_heads(content: Mapping[str, Any], heads: Mapping[str, int]) -> I
     counts = content.get("train_counts")
     if counts and counts.keys() != heads.keys():
         yield "train_counts", allowed, list(counts)
-    for head, size in heads.items() if counts else ():
-        if len(counts[head]) != size:
-            yield f"train_counts.{head}", f"Allowed: {size} numbers, one a class.", len(counts[head])
+    for head, found in (counts or {}).items():
+        if len(found) != heads.get(head):
+            yield f"train_counts.{head}", f"Allowed: {heads.get(head)} numbers, one a class.", len(found)

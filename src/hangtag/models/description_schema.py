@@ -47,6 +47,11 @@ Product = Annotated[list[Place], Field(min_length=1, max_length=MOST_COLUMNS)]
 Products = Annotated[list[Product], Field(min_length=1, max_length=MOST_CLASSES)]
 
 
+def _may_lack() -> Any:
+    """Declare an entry that may be missing, but not null."""
+    return Field(default=None)
+
+
 class _Entry(BaseModel):
     # Nothing is turned into something else: the text "2" is no number.
     model_config = ConfigDict(strict=True, extra="ignore", hide_input_in_errors=True)
@@ -71,7 +76,7 @@ class _Fit(_Entry):
 
 class _Calibration(_Entry):
     photograph: _Fit
-    photograph_and_name: _Fit = Field(default=None)
+    photograph_and_name: _Fit = _may_lack()
     trust_in_names: dict[str, Number] = {}
 
 
@@ -107,40 +112,45 @@ class DescriptionSchema(_Entry):
     architecture: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,99}$")]
     class_names: Names
     image_size: Size
-    network_size: Size = Field(default=None)
+    network_size: Size = _may_lack()
     preprocessing: _Preprocessing
     outputs: _Outputs
     words: Words | None
-    network: _Network = Field(default=None)
-    weights: _Weights = Field(default=None)
+    network: _Network = _may_lack()
+    weights: _Weights = _may_lack()
     run_id: Annotated[str, StringConstraints(max_length=2_000)] = ""
     label_name: Name = ""
     flip_average: bool = False
-    calibration: _Calibration = Field(default=None)
+    calibration: _Calibration = _may_lack()
     train_counts: dict[str, list[Count]] | None = None
     learn_from: Annotated[list[Literal["train", "val", "test"]], Field(max_length=3)] = []
     metrics: _Metrics = _Metrics()
     labels_digest: Annotated[str, StringConstraints(max_length=200)] | None = None
-    parameters: _Parameters = Field(default=None)
+    parameters: _Parameters = _may_lack()
     flops: Count | None = None
-    novelty: _Novelty = Field(default=None)
+    novelty: _Novelty = _may_lack()
     figures: dict[str, dict[str, Any]] = {}
     hub: dict[str, Any] = {}
 
 
-def find_mistake(content: dict[str, Any]) -> Mistake | None:
+def find_mistake(content: dict[str, Any], *, may_lack: bool = False) -> Mistake | None:
     """Return the first entry of a description that is missing or wrong, with its dotted path and what is allowed.
 
     None where every entry is of its type and within its bounds.
+
+    Args:
+        content: All of `model.json`.
+        may_lack: Whether entries may be missing.
     """
     try:
         DescriptionSchema.model_validate(content)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        path = ".".join(str(part) for part in first["loc"] if part != "[key]")
-        if first["type"] == "missing":
-            return path, "Wanted: this entry.", NOTHING
-        message = first["msg"].removeprefix("Input should be ")
-        allowed = f"{message}." if message == first["msg"] else f"Allowed: {message}."
-        return path, allowed, first["input"]
+        for first in error.errors(include_url=False, include_context=False):
+            path = ".".join(str(part) for part in first["loc"] if part != "[key]")
+            if first["type"] != "missing":
+                message = first["msg"].removeprefix("Input should be ")
+                allowed = f"{message}." if message == first["msg"] else f"Allowed: {message}."
+                return path, allowed, first["input"]
+            if not may_lack:
+                return path, "Wanted: this entry.", NOTHING
     return None
