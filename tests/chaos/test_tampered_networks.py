@@ -21,7 +21,7 @@ from hangtag.inference.classifier import Classifier
 from hangtag.models.description import DESCRIPTION
 from hangtag.models.exported import ExportedNetwork
 from hangtag.models.h5_file import check_h5
-from hangtag.models.hub_preset import read_preset
+from hangtag.models.hub_preset import check_hub_sizes, check_preset, read_preset
 from hangtag.models.network_file import NETWORK, NETWORK_WEIGHTS, find_fault
 from hangtag.models.pretrained import read_pretrained
 from hangtag.models.shipped import SHIPPED
@@ -227,6 +227,16 @@ def test_what_is_no_hdf5_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "w.h5").write_bytes(content)
     with pytest.raises(ModelError, match="cannot be read"):
         check_h5(tmp_path / "w.h5")
+
+
+def test_a_network_of_kerashub_that_is_larger_than_its_weights_is_refused_before_it_is_built() -> None:
+    numbers: dict[str, Any] = {"image_shape": [16, 16, 3], "patch_size": 8, "num_layers": 2, "hidden_dim": 16}
+    described = {"class": "ViTBackbone", "config": numbers, "scale": [1.0] * 3, "offset": [0.0] * 3}
+    check_hub_sizes(check_preset(described), 64)
+    for key, value in {"hidden_dim": 8192, "image_shape": [2048, 2048, 3]}.items():
+        larger = check_preset({**described, "config": numbers | {key: value}})
+        with pytest.raises(ModelError, match=rf"larger than its weights are\. Received: \['{key}'\]"):
+            check_hub_sizes(larger, 64)
 
 
 @pytest.mark.parametrize("text", ["[" * 9000, "{}", "\ud800", '{"class_name": "ViTBackbone", "config": {"x": NaN}}'])

@@ -175,8 +175,8 @@ def read_part(path: Path) -> dict[str, Any]:
     try:
         return read_table(path)
     except ModelError as error:
-        allowed = f"Wanted: {CONFIG} and {WEIGHTS}, as KerasHub writes them."
-        raise ModelError(f"The folder is no preset: {error}", allowed=allowed, received=str(path)) from error
+        wanted = f"Wanted: {CONFIG} and {WEIGHTS}, as KerasHub writes them."
+        raise ModelError(f"The folder is no preset. {error}", hint=wanted) from error
 
 
 def _read_range(path: Path) -> dict[str, Any]:
