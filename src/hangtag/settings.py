@@ -36,7 +36,7 @@ def read_settings(path: Path) -> dict[str, Any]:
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise SettingsError(f"The settings file cannot be read: {error}.", received=str(path)) from error
     flat: dict[str, Any] = {}
     for key, value in content.items():

@@ -109,7 +109,7 @@ def test_a_file_of_the_library_goes_in(library_file: Path) -> None:
 def test_a_damaged_file_of_the_library_is_refused(library_file: Path, tmp_path: Path) -> None:
     path = tmp_path / "cut.h5"
     path.write_bytes(library_file.read_bytes()[:1000])
-    with pytest.raises(ModelError, match=r"cannot be read, or is not one of vgg16.*cut.h5"):
+    with pytest.raises(ModelError, match=r"cannot be read.*cut.h5"):
         load_pretrained(build(NAME), NAME, str(path))
 
 

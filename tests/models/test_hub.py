@@ -55,7 +55,7 @@ def test_a_pair_may_hide_no_other_class(tmp_path: Path) -> None:
         ("num_heads", {"class_name": "Lambda", "config": {}}),
         ("patch_size", [8, [8]]),
         ("hidden_dim", 10**9),
-        ("layer_norm_epsilon", float("nan")),
+        ("num_layers", 129),
         ("mlp_dim", "os.system"),
         ("image_shape", [None, None, 3]),
         ("image_shape", [16, 16, 4]),

@@ -9,8 +9,9 @@ import pytest
 
 from hangtag.models.activation_map import Evidence, contrast_classes, enlarge, rectify, sum_evidence
 from hangtag.models.backend import import_keras
-from hangtag.models.exported import NETWORK, ExportedNetwork, save_network
+from hangtag.models.exported import ExportedNetwork, save_network
 from hangtag.models.looking import look, open_looker
+from hangtag.models.network_file import NETWORK
 from hangtag.models.novelty import add_novelty
 from hangtag.models.registry import build_model
 from hangtag.models.storage import assign_weights, read_weights

@@ -16,6 +16,8 @@ from hangtag.cli import TRAIN_PACKAGES
 from hangtag.config import ExportConfig
 from hangtag.errors import MissingExtraError, ModelError, WorkspaceError
 from hangtag.inference.classifier import Classifier
+from hangtag.models.description import read_description
+from hangtag.models.description_schema import DescriptionSchema
 from hangtag.models.exported import ExportedNetwork
 from hangtag.models.outputs import PRODUCT
 from hangtag.serving import export as stage
@@ -45,6 +47,13 @@ def test_the_folder_holds_a_model_and_its_card(model: Path) -> None:
         description["network"]["sha256"],
     ):
         assert wanted in card
+
+
+def test_the_schema_knows_every_entry_that_a_training_and_an_export_write(workspace: Workspace, model: Path) -> None:
+    for folder in (workspace.run("small"), model):
+        # For people alone: nothing is read from these.
+        free = {"pretrained", "versions", "check", "layers"}
+        assert read_description(folder).content.keys() <= DescriptionSchema.model_fields.keys() | free
 
 
 def test_it_answers_as_the_run_does(workspace: Workspace, model: Path) -> None:

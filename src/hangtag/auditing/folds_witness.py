@@ -15,7 +15,7 @@ from hangtag.inference.classifier import Classifier
 from hangtag.inference.runs import ask_about, can_read_names
 from hangtag.labels.labelled import Labelled
 from hangtag.manifest import require_manifest
-from hangtag.models.description import DESCRIPTION
+from hangtag.models.description import read_entries
 from hangtag.models.outputs import PRODUCT, Outputs, Probs
 from hangtag.workspace import Workspace
 
@@ -75,7 +75,7 @@ def choose_run(place: Workspace, digest: str, run_id: str | None) -> str:
         NotApplicableError: No finished run learnt the labels that the workspace has.
     """
     names = place.run_ids() if run_id is None else [run_id]
-    described = {name: read_json(place.run(name) / DESCRIPTION) for name in names}
+    described = {name: read_entries(place.run(name)) for name in names}
     fitting = {name: found for name, found in described.items() if found.get("labels_digest") == digest}
     if not fitting:
         raise NotApplicableError(f"No model has learnt the labels of this workspace. {WHAT_TO_RUN}")

@@ -10,6 +10,7 @@ from hangtag.artifacts import hash_file, hash_json, read_json
 from hangtag.errors import WorkspaceError
 from hangtag.labels.labelled import Labelled, read_labelled
 from hangtag.manifest import compute_digest, read_manifest, require_manifest
+from hangtag.models.description import read_entries
 from hangtag.training.targets import LABEL
 from hangtag.workspace import Workspace
 
@@ -115,7 +116,7 @@ def read_run(place: Workspace, run_id: str, split: str) -> JudgedRun:
             allowed=f"Judged: {', '.join(whole['split'].unique(maintain_order=True))}.",
             hint=f"Run `hangtag evaluate --run {run_id}` first, with {split} among its --splits.",
         )
-    model, report = read_json(folder / "model.json"), read_json(evaluation / "report.json")
+    model, report = read_entries(folder), read_json(evaluation / "report.json")
     others = [each for each in found.columns if each.startswith(PREFIX) and each not in COLUMNS]
     return JudgedRun(
         run_id=run_id,

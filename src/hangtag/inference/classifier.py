@@ -15,8 +15,9 @@ from hangtag.inference.answer import Answer, describe_answers
 from hangtag.inference.predictions import Predictions
 from hangtag.models.activation_map import Maps, enlarge
 from hangtag.models.answers import iterate_answers, join_answers
-from hangtag.models.exported import NETWORK, load_exported
+from hangtag.models.exported import load_exported
 from hangtag.models.looking import Looker, look, open_looker
+from hangtag.models.network_file import NETWORK
 from hangtag.models.novelty import NOVELTY
 from hangtag.models.outputs import PRODUCT, Outputs, Probs
 from hangtag.models.shipped import SHIPPED

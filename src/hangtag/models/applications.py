@@ -8,6 +8,7 @@ from typing import Any
 
 from hangtag.errors import ModelError
 from hangtag.models.backend import import_keras
+from hangtag.models.h5_file import check_h5
 
 DROPOUT = 0.2
 # Of ImageNet's photographs, 0 to 255, blue first, as Caffe had it.
@@ -124,6 +125,7 @@ def load_library_file(model: Any, name: str, path: Path) -> None:
     if name not in APPLICATIONS:
         allowed = f"Allowed: .h5 for {', '.join(APPLICATIONS)}; for other networks safetensors."
         raise ModelError("A file of this kind does not serve for this network.", allowed=allowed, received=str(path))
+    check_h5(path)
     try:
         # By the shapes of weights alone; a layer that is described in the file is not made.
         reference = _find_builder(name)(include_top=False, weights=str(path))

@@ -1,19 +1,31 @@
 """The description beside a saved model, `model.json`: what it has to hold, and what is made of it."""
 
-from collections.abc import Mapping
+import reprlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from hangtag.artifacts import read_json
-from hangtag.config import ColorMode
 from hangtag.errors import ModelError
+from hangtag.models.description_file import AGAIN, escape, read_table
+from hangtag.models.description_schema import NOTHING, Mistake, find_mistake
 from hangtag.models.outputs import Outputs
 from hangtag.models.words import Vocabulary
 
 FORMAT = 2
-LARGEST_SIDE = 2048
+# What a calibration is called, by the inputs that it is for.
+FITS = ("photograph", "photograph_and_name")
 DESCRIPTION = "model.json"
+
+
+class _Shown:
+    """A value from elsewhere, for a message: cut, control characters as escapes."""
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    def __repr__(self) -> str:
+        return "nothing" if self._value is NOTHING else escape(reprlib.repr(self._value))
 
 
 @dataclass(frozen=True)
@@ -26,6 +38,7 @@ class Description:
         vocabulary: The words of names that it knows, or None where it reads pixels alone.
         image_size: (height, width) of the photographs that it is asked about.
         network_size: (height, width) that they are shrunk to first.
+        path: Its file.
     """
 
     content: dict[str, Any]
@@ -33,74 +46,116 @@ class Description:
     vocabulary: Vocabulary | None
     image_size: tuple[int, int]
     network_size: tuple[int, int]
+    path: Path
+
+    def read(self, *keys: str) -> Any:
+        """Return an entry that not every description has, by its keys from the outermost in.
+
+        Raises:
+            ModelError: It is not there.
+        """
+        value: Any = self.content
+        for key in keys:
+            value = value.get(key) if isinstance(value, dict) else None
+        if value is None:
+            raise refuse(self.path, (".".join(keys), "Wanted: this entry.", NOTHING))
+        return value
 
 
 def read_description(folder: Path) -> Description:
-    """Read the description of the model in a folder.
+    """Read the description of the model in a folder, and check every entry of it that is read anywhere.
 
     Raises:
-        ModelError: There is none, or it is damaged, incomplete, or of another version.
+        ModelError: There is none, or it is damaged, incomplete, contradicts itself, or is of another version.
     """
-    content = _read_content(folder)
-    try:
-        outputs = Outputs.from_json(content["outputs"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ModelError("The model's description of its outputs is damaged.", received=str(folder)) from error
-    if list(outputs.class_names) != content["class_names"]:
-        raise ModelError("The model's description names its classes in two ways.", received=str(folder))
+    path = folder / DESCRIPTION
+    if not path.exists():
+        raise ModelError("There is no model in this folder.", allowed=f"Wanted: {DESCRIPTION}.", received=str(folder))
+    content = read_table(path)
+    _check_format(path, content)
+    mistake = find_mistake(content) or next(_find_contradictions(content), None)
+    if mistake:
+        raise refuse(path, mistake)
     words = content["words"]
-    vocabulary = None if words is None else Vocabulary(tuple(words))
     height, width = content["image_size"]
     network_height, network_width = content.get("network_size", (height, width))
-    return Description(content, outputs, vocabulary, (height, width), (network_height, network_width))
+    return Description(
+        content,
+        Outputs.from_json(content["outputs"]),
+        None if words is None else Vocabulary(tuple(words)),
+        (height, width),
+        (network_height, network_width),
+        path,
+    )
 
 
-def _read_content(folder: Path) -> dict[str, Any]:
+def read_entries(folder: Path) -> dict[str, Any]:
+    """Read the entries of a run's description for people, without a look at its model; some may be missing.
+
+    Raises:
+        ModelError: There is no description, it is damaged, or an entry is wrong.
+    """
     path = folder / DESCRIPTION
-    if not path.is_file():
-        raise ModelError("There is no model in this folder.", allowed=f"Wanted: {DESCRIPTION}.", received=str(folder))
-    try:
-        description = read_json(path)
-        is_readable = description["format"] == FORMAT and _is_complete(description)
-    except (ValueError, KeyError, TypeError) as error:
-        raise ModelError("The model's description is damaged.", received=str(path)) from error
-    if not is_readable:
+    content = read_table(path)
+    if mistake := find_mistake(content, may_lack=True):
+        raise refuse(path, mistake)
+    return content
+
+
+def refuse(path: Path, mistake: Mistake) -> ModelError:
+    """Return the error for an entry of a description that is wrong."""
+    place, allowed, received = mistake
+    what = f"The model's description is wrong at {escape(place)} in {path}."
+    return ModelError(what, allowed=allowed, received=_Shown(received), hint=AGAIN)
+
+
+def _check_format(path: Path, content: Mapping[str, Any]) -> None:
+    found = content.get("format")
+    if type(found) is int and found != FORMAT:
         raise ModelError(
             "The model's description is not one that this version reads.",
-            allowed=f"Allowed: format {FORMAT}, complete.",
-            received=str(path),
+            allowed=f"Allowed: format {FORMAT}.",
+            received=found,
+            hint=f"Train or export the model again: {path}.",
         )
-    return dict(description)
 
 
-def _is_complete(description: Mapping[str, Any]) -> bool:
-    """Say whether all that loading needs is there and of the right type; a file from elsewhere may hold anything."""
-    words = description["words"]
-    return (
-        isinstance(description["architecture"], str)
-        and _names_its_files(description)
-        and description["preprocessing"]["color_mode"] in get_args(ColorMode)
-        and _is_size(description["image_size"])
-        and _is_size(description.get("network_size", description["image_size"]))
-        and isinstance(description["class_names"], list)
-        and isinstance(description["outputs"], dict)
-        and (
-            words is None or (isinstance(words, list) and words != [] and all(isinstance(word, str) for word in words))
-        )
-    )
+def _find_contradictions(content: Mapping[str, Any]) -> Iterator[Mistake]:
+    """List the entries that are right by themselves and do not fit the others."""
+    described = content["outputs"]
+    levels, attributes = described["levels"], described["attributes"]
+    sizes = [len(names) for names in levels.values()]
+    for number, product in enumerate(described["products"]):
+        if len(product) != len(sizes) or any(place >= size for place, size in zip(product, sizes, strict=True)):
+            allowed = f"Allowed: for each of {len(sizes)} levels the place of one of its classes, or -1."
+            yield f"outputs.products.{number}", allowed, product
+    if len({tuple(product) for product in described["products"]}) < len(described["products"]):
+        yield "outputs.products", "Allowed: products that differ from each other.", "the same one twice"
+    if common := levels.keys() & attributes.keys():
+        yield "outputs.attributes", "Allowed: columns that are not levels.", sorted(common)
+    if described["primary"] not in levels:
+        yield "outputs.primary", f"Allowed: {escape(', '.join(levels))}.", described["primary"]
+    elif levels[described["primary"]] != content["class_names"]:
+        yield "class_names", "Allowed: the classes of the level that outputs.primary names.", content["class_names"]
+    else:
+        yield from _find_other_heads(content, Outputs.from_json(described).heads)
+    if "network" not in content and "weights" not in content:
+        yield "weights", "Wanted: this entry, or network.", NOTHING
 
 
-def _is_size(value: Any) -> bool:
-    # A network for larger sides would fill the memory before its weights are compared.
-    return (
-        isinstance(value, list)
-        and len(value) == 2
-        and all(type(number) is int and 1 <= number <= LARGEST_SIDE for number in value)
-    )
-
-
-def _names_its_files(description: Mapping[str, Any]) -> bool:
-    """Say whether the hashes of its weights, or of its exported network, are there."""
-    if "network" in description:
-        return all(isinstance(description["network"][key], str) for key in ("sha256", "weights_sha256"))
-    return isinstance(description["weights"]["sha256"], str)
+def _find_other_heads(content: Mapping[str, Any], heads: Mapping[str, int]) -> Iterator[Mistake]:
+    """List the entries that are told head by head, of other heads than there are, or of another size."""
+    allowed = f"Allowed: {escape(', '.join(heads))}."
+    calibration = content.get("calibration", {})
+    told = {f"{key}.temperatures": calibration[key]["temperatures"] for key in FITS if key in calibration}
+    if calibration.get("trust_in_names"):
+        told["trust_in_names"] = calibration["trust_in_names"]
+    for place, by_head in told.items():
+        if by_head.keys() != heads.keys():
+            yield f"calibration.{place}", allowed, list(by_head)
+    counts = content.get("train_counts")
+    if counts and counts.keys() != heads.keys():
+        yield "train_counts", allowed, list(counts)
+    for head, found in (counts or {}).items():
+        if len(found) != heads.get(head):
+            yield f"train_counts.{head}", f"Allowed: {heads.get(head)} numbers, one a class.", len(found)

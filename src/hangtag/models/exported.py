@@ -15,14 +15,15 @@ import numpy.typing as npt
 
 from hangtag.artifacts import hash_file, write_whole
 from hangtag.errors import MissingExtraError, ModelError
-from hangtag.models.description import read_description
+from hangtag.models.description import Description, read_description
+from hangtag.models.description_file import AGAIN
 from hangtag.models.engine_looker import EngineLooker
+from hangtag.models.network_file import NETWORK, NETWORK_WEIGHTS, read_network
 from hangtag.models.storage import SavedModel
 
 if TYPE_CHECKING:
     import openvino
 
-NETWORK, NETWORK_WEIGHTS = "network.xml", "network.bin"
 ONNX = "network.onnx"
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -45,19 +46,29 @@ class ExportedNetwork:
         threads: Processors to use; 0 takes all.
         exact: Compute in float32 even where the processor is quicker in bfloat16, which changes probabilities by
             some thousandths.
+        described: Whose hashes, inputs and outputs it must have; None holds it against nothing.
 
     Attributes:
         input: The names of its inputs.
     """
 
-    def __init__(self, path: Path, *, streams: int = 1, threads: int = 0, exact: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        streams: int = 1,
+        threads: int = 0,
+        exact: bool = False,
+        described: Description | None = None,
+    ) -> None:
         openvino = _import_openvino()
         hints: dict[str, Any] = {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": threads or os.cpu_count() or 1}
         if exact:
             hints["INFERENCE_PRECISION_HINT"] = "f32"
-        self._path, self._hints = path, hints
+        self._path, self._described, self._hints = path, described, hints
+        core = openvino.Core()
         try:
-            self._compiled = openvino.Core().compile_model(path, "CPU", hints)
+            self._compiled = core.compile_model(read_network(core, path, described), "CPU", hints)
         except RuntimeError as error:
             raise ModelError("The model's network cannot be read.", received=str(path)) from error
         self.input = tuple(each.any_name for each in self._compiled.inputs)
@@ -67,15 +78,17 @@ class ExportedNetwork:
         """Give every output by its name, float32 (n, ...)."""
         if not hasattr(self._own, "request"):
             self._own.request = self._compiled.create_infer_request()
-        results = self._own.request.infer(inputs)
+        try:
+            results = self._own.request.infer(inputs)
+        except RuntimeError as error:
+            raise ModelError("The model's network cannot be computed.", hint=AGAIN, received=str(self._path)) from error
         return {output.any_name: np.asarray(results[output], np.float32) for output in self._compiled.outputs}
 
     def open_looker(self) -> EngineLooker:
         """Give what reads the network's feature maps."""
         core = _import_openvino().Core()
-        return EngineLooker(
-            core.read_model(self._path), lambda network: core.compile_model(network, "CPU", self._hints)
-        )
+        network = read_network(core, self._path, self._described)
+        return EngineLooker(network, lambda network: core.compile_model(network, "CPU", self._hints))
 
 
 def save_network(
@@ -169,17 +182,7 @@ def load_exported(folder: Path, *, streams: int = 1, exact: bool = False) -> Sav
         ModelError: A file is missing, damaged, changed, or does not fit its description.
     """
     described = read_description(folder)
-    for name, key in ((NETWORK, "sha256"), (NETWORK_WEIGHTS, "weights_sha256")):
-        path = folder / name
-        if not path.is_file():
-            raise ModelError("The model has no network.", allowed=f"Wanted: {name}.", received=str(folder))
-        if hash_file(path) != described.content["network"][key]:
-            raise ModelError(
-                "The model's network is not the one that its description names: changed, or written half.",
-                hint="Export or copy the model again.",
-                received=str(path),
-            )
-    network = ExportedNetwork(folder / NETWORK, streams=streams, exact=exact)
+    network = ExportedNetwork(folder / NETWORK, streams=streams, exact=exact, described=described)
     return SavedModel(
         network,
         described.outputs,

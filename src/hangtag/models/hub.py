@@ -8,6 +8,7 @@ from typing import Any
 
 from hangtag.errors import ModelError
 from hangtag.models.backend import import_keras
+from hangtag.models.h5_file import check_h5
 from hangtag.models.hub_preset import (
     ANY_SQUARE,
     CONFIG,
@@ -92,6 +93,7 @@ def load_preset(model: Any, source: str) -> Path:
     described, path = read_preset(source), folder / WEIGHTS
     shape = find_shape(described, model.input["pixels"].shape[1:])
     shape = shape if None not in shape else (64, 64, 3)
+    check_h5(path)
     reference = build_backbone(described, shape, "float32")
     try:
         with tempfile.TemporaryDirectory() as scratch:

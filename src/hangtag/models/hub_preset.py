@@ -1,6 +1,5 @@
 """What a preset of KerasHub says of its image backbone: an allowed class and plain values; nothing of it is run."""
 
-import json
 import math
 import os
 from collections.abc import Mapping
@@ -9,6 +8,7 @@ from typing import Any
 
 from hangtag.errors import MissingExtraError, ModelError
 from hangtag.models.backend import import_keras
+from hangtag.models.description_file import read_table
 
 HUB = "hub"
 CONFIG, CONVERTER, WEIGHTS = "config.json", "image_converter.json", "model.weights.h5"
@@ -35,7 +35,9 @@ ANY_SQUARE = "DINOV2Backbone"
 # A network of larger numbers would fill the memory before its weights are compared.
 LARGEST_NUMBER, LONGEST_LIST = 8192, 16
 LARGEST_PATCH = 64
+DEPTHS, MOST_LAYERS = ("num_layers", "stackwise_num_blocks"), 128
 POSITIONS = "position_embedding_shape"
+SIDES = ("image_shape", POSITIONS)
 INSTALL = "Install it with `pip install keras-hub`, without TensorFlow's own packages as docs/models.md says."
 
 
@@ -129,12 +131,39 @@ def check_preset(described: Any) -> dict[str, Any]:
         bad += [key for key in ("scale", "offset") if not _is_range(described[key])]
         if "Res" not in described["class"]:
             bad += _find_bad_sides(described["class"], described["config"])
+        bad += [key for key in DEPTHS if _is_beyond(described["config"].get(key), MOST_LAYERS)]
     except (KeyError, TypeError, AttributeError) as error:
         raise ModelError("The description of the network of KerasHub is damaged.", received=described) from error
     if bad:
         allowed = f"Allowed: numbers up to {LARGEST_NUMBER}, lists of them, known words."
         raise ModelError("The preset has values that nothing is built from.", allowed=allowed, received=bad)
     return dict(described)
+
+
+def check_hub_sizes(described: Mapping[str, Any], largest: int) -> None:
+    """Hold the sizes of a network against the largest side of its weights, before it is built and fills the memory.
+
+    Args:
+        described: A description that `check_preset` took.
+        largest: The side.
+
+    Raises:
+        ModelError: A size is far larger.
+    """
+    config = described["config"]
+    # A position for each patch is learnt, and inside a gated layer may be half as much again.
+    bad = [key for key, value in config.items() if key not in SIDES and _is_beyond(value, 2 * largest)]
+    patch = config.get("patch_size")
+    height, width = (config.get("image_shape") or [0, 0])[:2]
+    if patch and described["class"] != ANY_SQUARE:
+        tall, wide = patch if isinstance(patch, list) else [patch, patch]
+        bad += ["image_shape"] if height // tall * (width // wide) > 2 * largest else []
+    if bad:
+        raise ModelError("The network of KerasHub is described larger than its weights are.", received=sorted(bad))
+
+
+def _is_beyond(value: Any, most: int) -> bool:
+    return any(_is_number(each) and each > most for each in (value if isinstance(value, list) else [value]))
 
 
 def read_part(path: Path) -> dict[str, Any]:
@@ -144,18 +173,15 @@ def read_part(path: Path) -> dict[str, Any]:
         ModelError: It is missing or holds something else.
     """
     try:
-        content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError):
-        content = None
-    if not isinstance(content, dict):
-        allowed = f"Wanted: {CONFIG} and {WEIGHTS}, as KerasHub writes them."
-        raise ModelError(f"The folder is no preset: {path.name} cannot be read.", allowed=allowed, received=str(path))
-    return content
+        return read_table(path)
+    except ModelError as error:
+        wanted = f"Wanted: {CONFIG} and {WEIGHTS}, as KerasHub writes them."
+        raise ModelError(f"The folder is no preset. {error}", hint=wanted) from error
 
 
 def _read_range(path: Path) -> dict[str, Any]:
     """Give what the preset's converter of images multiplies pixels of 0 to 255 with, and adds: nothing without one."""
-    config = read_part(path).get("config") if path.is_file() else {}
+    config = read_part(path).get("config") if path.exists() else {}
     if not isinstance(config, dict) or "mean" in config:
         raise ModelError("The preset's converter of images is of an older form.", received=str(path))
     scale, offset = config.get("scale"), config.get("offset")

@@ -53,7 +53,8 @@ def add_novelty(model: Any, images: Pixels, rows: npt.NDArray[np.int64]) -> Any:
 
 def find_limit(novelty: npt.NDArray[np.float32]) -> float:
     """Give the novelty that all but a hundredth of the catalogue's photographs stay below."""
-    return round(float(np.quantile(novelty, FAMILIAR_SHARE)), 3)
+    # A distance a little below 0 comes of rounding.
+    return max(round(float(np.quantile(novelty, FAMILIAR_SHARE)), 3), 0.0)
 
 
 def draw_strangers(image_size: tuple[int, int], count: int) -> Pixels:

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
 from hangtag.artifacts import hash_file
 from hangtag.errors import ModelError
 from hangtag.models.applications import load_imagenet, load_library_file
 from hangtag.models.backbone import cut_backbone
+from hangtag.models.description_file import escape
 from hangtag.models.hub import load_preset
 from hangtag.models.hub_preset import HUB
 from hangtag.models.hub_preset import WEIGHTS as PRESET_WEIGHTS
@@ -93,9 +94,11 @@ def read_pretrained(path: Path) -> Weights:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
+    except Exception as error:  # of a header from elsewhere it raises many kinds, for types that numpy lacks too
         raise ModelError(
-            f"The file of weights cannot be read, it may be truncated: {error}.", hint=AGAIN, received=str(path)
+            f"The file of weights cannot be read, it may be truncated: {escape(str(error))}.",
+            hint=AGAIN,
+            received=str(path),
         ) from error
     if "sha256" in metadata and metadata["sha256"] != hash_weights(weights):
         raise ModelError(

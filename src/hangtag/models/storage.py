@@ -1,5 +1,6 @@
 """Save and load models as safetensors and JSON, which cannot run code."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,20 +8,25 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load, save_file
 
 from hangtag.artifacts import hash_file, write_json, write_whole
 from hangtag.config import ColorMode
 from hangtag.errors import ModelError
-from hangtag.models.description import DESCRIPTION, FORMAT, read_description
+from hangtag.models.description import DESCRIPTION, FORMAT, Description, read_description
+from hangtag.models.description_file import AGAIN, escape, read_bytes
 from hangtag.models.flops import count_flops, read_output_shape
+from hangtag.models.hub_preset import HUB, check_hub_sizes, check_preset
 from hangtag.models.outputs import Outputs
 from hangtag.models.preprocessing import RESCALE
 from hangtag.models.registry import build_model
+from hangtag.models.signature import Signature, check_signature
 from hangtag.models.words import Vocabulary
 
 WEIGHTS = "model.safetensors"
+LARGEST_WEIGHTS = 4 << 30
+# No ensemble of the registry has more.
+MOST_MEMBERS = 8
 Weights = dict[str, npt.NDArray[np.float32]]
 
 
@@ -154,6 +160,7 @@ def load_saved(folder: Path) -> SavedModel:
         raise ModelError("The model has no network.", hint="Export or copy the model again.", received=str(folder))
     description, outputs, vocabulary = described.content, described.outputs, described.vocabulary
     weights = load_weights(folder, description["weights"]["sha256"])
+    _check_sizes(weights, described)
     model = build_model(
         description["architecture"],
         image_size=described.network_size,
@@ -164,7 +171,41 @@ def load_saved(folder: Path) -> SavedModel:
         hub=description.get("hub"),
     )
     assign_weights(model, weights)
+    check_signature(described, _list_ends(model.input), _list_ends(model.output))
     return SavedModel(model, outputs, vocabulary, described.image_size, described.network_size, description)
+
+
+def _list_ends(ends: Mapping[str, Any]) -> Signature:
+    return {name: (end.dtype, tuple(end.shape)) for name, end in ends.items()}
+
+
+def _check_sizes(weights: Weights, described: Description) -> None:
+    """Hold the weights whose sizes follow from a description against it.
+
+    The network is not built before: of sizes that somebody made up it might fill the memory.
+
+    Raises:
+        ModelError: One has another shape.
+    """
+    num_words = len(described.vocabulary.words) if described.vocabulary else 0
+    height, width = described.network_size
+    wanted: dict[str, tuple[int, ...]] = {}
+    for head, size in described.outputs.heads.items():
+        biases = [f"{head}/bias", *(f"{head}_member{number}/bias" for number in range(1, MOST_MEMBERS + 1))]
+        wanted |= dict.fromkeys(biases, (size,)) | {f"{head}_with_name/words": (num_words + 1, size)}
+    if described.content["architecture"] == "capstone":
+        wanted["dense/kernel"] = (height // 4 * (width // 4) * 64, 512)
+    if described.content["architecture"] == HUB:
+        largest = max((side for values in weights.values() for side in values.shape), default=0)
+        check_hub_sizes(check_preset(described.content.get("hub")), largest)
+    for path in wanted.keys() & weights.keys():
+        if weights[path].shape != wanted[path]:
+            raise ModelError(
+                f"The weight {path} has another shape than the description asks for: {described.path}.",
+                allowed=f"Allowed: float32 {wanted[path]}.",
+                hint=AGAIN,
+                received=f"{weights[path].dtype} {weights[path].shape}",
+            )
 
 
 def load_weights(folder: Path, sha256: str) -> Weights:
@@ -174,15 +215,19 @@ def load_weights(folder: Path, sha256: str) -> Weights:
         ModelError: They are missing, damaged, or others.
     """
     path = folder / WEIGHTS
-    if not path.is_file():
+    if not path.exists():
         raise ModelError("The model has no weights.", allowed=f"Wanted: {WEIGHTS}.", received=str(folder))
-    if hash_file(path) != sha256:
+    # Read once: what was hashed is what is loaded.
+    content = read_bytes(path, LARGEST_WEIGHTS)
+    if hashlib.sha256(content).hexdigest() != sha256:
         raise ModelError(
             "The model's weights are not those that its description names: changed, or written half.",
             hint="Train or copy the model again.",
             received=str(path),
         )
     try:
-        return load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise ModelError(f"The model's weights cannot be read: {error}.", received=str(path)) from error
+        return load(content)
+    except Exception as error:  # of a header from elsewhere it raises many kinds, for types that numpy lacks too
+        raise ModelError(
+            f"The model's weights cannot be read: {escape(str(error))}.", hint=AGAIN, received=str(path)
+        ) from error

@@ -18,6 +18,7 @@ from hangtag.evaluation.judged_runs import SEEDED, digest_run, is_evaluated, is_
 from hangtag.evaluation.paired import Comparison
 from hangtag.labels.labelled import Labelled, read_labelled
 from hangtag.manifest import compute_digest, read_manifest, require_manifest
+from hangtag.models.description import read_entries
 from hangtag.reporting.capstone import find_capstone
 from hangtag.training.targets import LABEL
 from hangtag.workspace import Workspace
@@ -262,7 +263,7 @@ def _read_run(workspace: Workspace, run_id: str) -> Run:
         run_id=run_id,
         folder=folder,
         manifest=require_manifest(folder, "Run `hangtag train` first."),
-        model=read_json(folder / "model.json"),
+        model=read_entries(folder),
         report=read_json(evaluation / "report.json") if is_evaluated(workspace, run_id) else None,
         is_predicted=is_predicted(workspace, run_id),
     )

@@ -195,7 +195,7 @@ def _read_calibration(place: Workspace, config: TrainConfig, learner: Learner) -
         raise WorkspaceError(
             "The run to take the calibration from learnt other labels.", hint=hint, received=folder.name
         )
-    return dict(described.content["calibration"])
+    return dict(described.read("calibration"))
 
 
 def _take_settings(place: Workspace, run_id: str) -> TrainConfig:
@@ -218,7 +218,7 @@ def _hash_network(place: Workspace, config: TrainConfig) -> dict[str, str]:
     if not config.photographs_by:
         return hash_source(config.weights)
     described = read_description(place.run(config.photographs_by))
-    return {"photographs_by": described.content["weights"]["sha256"]}
+    return {"photographs_by": described.read("weights", "sha256")}
 
 
 def _take_photographs(folder: Path, labels_digest: str) -> TrainingState:
@@ -233,8 +233,8 @@ def _take_photographs(folder: Path, labels_digest: str) -> TrainingState:
         hint = "Train it again, or clean the catalogue as it was when it was trained."
         raise WorkspaceError("The run to take the network from learnt other labels.", hint=hint, received=folder.name)
     history = pl.read_csv(folder / "history.csv").to_dicts()
-    weights = load_weights(folder, described.content["weights"]["sha256"])
-    return TrainingState(history, weights, described.content["metrics"]["epoch"])
+    weights = load_weights(folder, described.read("weights", "sha256"))
+    return TrainingState(history, weights, described.read("metrics", "epoch"))
 
 
 def _save(

@@ -1,0 +1,156 @@
+"""What `model.json` may hold: the types and bounds of its entries. Entries that are not named here are left alone."""
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic_core import PydanticCustomError
+
+# A network for larger sides would fill the memory before its weights are compared.
+LARGEST_SIDE = 2048
+MOST_CLASSES, MOST_WORDS, MOST_COLUMNS = 100_000, 1_000_000, 100
+# Sums of probabilities in float32 end a little above 1.
+LARGEST_PROBABILITY = 1.00001
+# The dotted path of an entry, what is allowed there, and what is there.
+Mistake = tuple[str, str, Any]
+NOTHING = object()
+# Far above what features are apart, and still a number in float32.
+LARGEST_DISTANCE = 1e30
+PRECISION = re.compile(r"0\.\d{1,17}|1")
+
+
+def _check_unique(names: list[str]) -> list[str]:
+    if len(set(names)) < len(names):
+        raise PydanticCustomError("twice", "Input should be texts that differ from each other")
+    return names
+
+
+def _check_precisions(thresholds: dict[str, Any]) -> dict[str, Any]:
+    if not all(PRECISION.fullmatch(precision) for precision in thresholds):
+        raise PydanticCustomError("precision", "Input should be a table whose keys are precisions, such as 0.95")
+    return thresholds
+
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=2_000)]
+Hash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0, lt=1 << 63)]
+Probability = Annotated[float, Field(ge=0, le=LARGEST_PROBABILITY)]
+# Beyond these a probability is 0 or 1, or no number.
+Temperature = Annotated[float, Field(ge=0.01, le=100)]
+Side = Annotated[int, Field(ge=1, le=LARGEST_SIDE)]
+Size = Annotated[list[Side], Field(min_length=2, max_length=2)]
+Names = Annotated[list[Name], Field(min_length=1, max_length=MOST_CLASSES), AfterValidator(_check_unique)]
+Words = Annotated[list[Name], Field(min_length=1, max_length=MOST_WORDS), AfterValidator(_check_unique)]
+Place = Annotated[int, Field(ge=-1, lt=MOST_CLASSES)]
+Product = Annotated[list[Place], Field(min_length=1, max_length=MOST_COLUMNS)]
+Products = Annotated[list[Product], Field(min_length=1, max_length=MOST_CLASSES)]
+
+
+def _may_lack() -> Any:
+    """Declare an entry that may be missing, but not null."""
+    return Field(default=None)
+
+
+class _Entry(BaseModel):
+    # Nothing is turned into something else: the text "2" is no number.
+    model_config = ConfigDict(strict=True, extra="ignore", hide_input_in_errors=True)
+
+
+class _Preprocessing(_Entry):
+    color_mode: Literal["color", "gray"]
+    rescale: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+
+class _Outputs(_Entry):
+    levels: Annotated[dict[Name, Names], Field(min_length=1, max_length=MOST_COLUMNS)]
+    products: Products
+    attributes: Annotated[dict[Name, Names], Field(max_length=MOST_COLUMNS)]
+    primary: Name
+
+
+class _Fit(_Entry):
+    temperatures: dict[str, Temperature]
+    thresholds: Annotated[dict[str, Probability | None], AfterValidator(_check_precisions)]
+
+
+class _Calibration(_Entry):
+    photograph: _Fit
+    photograph_and_name: _Fit = _may_lack()
+    trust_in_names: dict[str, Number] = {}
+
+
+class _Novelty(_Entry):
+    limit: Annotated[float, Field(ge=0, le=LARGEST_DISTANCE)]
+    familiar_share: Probability = 1.0
+
+
+class _Metrics(_Entry):
+    epoch: Annotated[Count, Field(ge=1)] | None = None
+    val_accuracy: Probability | None = None
+
+
+class _Parameters(_Entry):
+    total: Count
+
+
+class _Network(_Entry):
+    engine: Literal["openvino"] = "openvino"
+    stored_as: Name = "float32"
+    sha256: Hash
+    weights_sha256: Hash
+
+
+class _Weights(_Entry):
+    sha256: Hash
+
+
+class DescriptionSchema(_Entry):
+    """All entries of `model.json` that anything is read from."""
+
+    format: Annotated[int, Field(ge=2, le=2)]
+    architecture: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,99}$")]
+    class_names: Names
+    image_size: Size
+    network_size: Size = _may_lack()
+    preprocessing: _Preprocessing
+    outputs: _Outputs
+    words: Words | None
+    network: _Network = _may_lack()
+    weights: _Weights = _may_lack()
+    run_id: Annotated[str, StringConstraints(max_length=2_000)] = ""
+    label_name: Name = ""
+    flip_average: bool = False
+    calibration: _Calibration = _may_lack()
+    train_counts: dict[str, list[Count]] | None = None
+    learn_from: Annotated[list[Literal["train", "val", "test"]], Field(max_length=3)] = []
+    metrics: _Metrics = _Metrics()
+    labels_digest: Annotated[str, StringConstraints(max_length=200)] | None = None
+    parameters: _Parameters = _may_lack()
+    flops: Count | None = None
+    novelty: _Novelty = _may_lack()
+    figures: dict[str, dict[str, Any]] = {}
+    hub: dict[str, Any] = {}
+
+
+def find_mistake(content: dict[str, Any], *, may_lack: bool = False) -> Mistake | None:
+    """Return the first entry of a description that is missing or wrong, with its dotted path and what is allowed.
+
+    None where every entry is of its type and within its bounds.
+
+    Args:
+        content: All of `model.json`.
+        may_lack: Whether entries may be missing.
+    """
+    try:
+        DescriptionSchema.model_validate(content)
+    except ValidationError as error:
+        for first in error.errors(include_url=False, include_context=False):
+            path = ".".join(str(part) for part in first["loc"] if part != "[key]")
+            if first["type"] != "missing":
+                message = first["msg"].removeprefix("Input should be ")
+                allowed = f"{message}." if message == first["msg"] else f"Allowed: {message}."
+                return path, allowed, first["input"]
+            if not may_lack:
+                return path, "Wanted: this entry.", NOTHING
+    return None
