@@ -17,6 +17,7 @@ from hangtag.artifacts import hash_file, write_whole
 from hangtag.errors import MissingExtraError, ModelError
 from hangtag.models.description import read_description
 from hangtag.models.engine_looker import EngineLooker
+from hangtag.models.seen_photographs import read_seen
 from hangtag.models.storage import SavedModel
 
 if TYPE_CHECKING:
@@ -179,6 +180,7 @@ def load_exported(folder: Path, *, streams: int = 1, exact: bool = False) -> Sav
                 hint="Export or copy the model again.",
                 received=str(path),
             )
+    seen = read_seen(folder, described.content)
     network = ExportedNetwork(folder / NETWORK, streams=streams, exact=exact)
     return SavedModel(
         network,
@@ -187,4 +189,5 @@ def load_exported(folder: Path, *, streams: int = 1, exact: bool = False) -> Sav
         described.image_size,
         described.network_size,
         described.content,
+        seen,
     )

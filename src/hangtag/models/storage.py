@@ -18,6 +18,7 @@ from hangtag.models.flops import count_flops, read_output_shape
 from hangtag.models.outputs import Outputs
 from hangtag.models.preprocessing import RESCALE
 from hangtag.models.registry import build_model
+from hangtag.models.seen_photographs import SeenPhotographs, read_seen
 from hangtag.models.words import Vocabulary
 
 WEIGHTS = "model.safetensors"
@@ -35,6 +36,7 @@ class SavedModel:
         image_size: (height, width) of the photographs that it is asked about.
         network_size: (height, width) that they are shrunk to first.
         description: All of `model.json`.
+        seen: The photographs that it learnt from, or None where it does not say.
     """
 
     model: Any
@@ -43,6 +45,7 @@ class SavedModel:
     image_size: tuple[int, int]
     network_size: tuple[int, int]
     description: dict[str, Any]
+    seen: SeenPhotographs | None = None
 
 
 def read_weights(model: Any) -> Weights:
@@ -153,6 +156,7 @@ def load_saved(folder: Path) -> SavedModel:
     if "weights" not in described.content:
         raise ModelError("The model has no network.", hint="Export or copy the model again.", received=str(folder))
     description, outputs, vocabulary = described.content, described.outputs, described.vocabulary
+    seen = read_seen(folder, description)
     weights = load_weights(folder, description["weights"]["sha256"])
     model = build_model(
         description["architecture"],
@@ -164,7 +168,7 @@ def load_saved(folder: Path) -> SavedModel:
         hub=description.get("hub"),
     )
     assign_weights(model, weights)
-    return SavedModel(model, outputs, vocabulary, described.image_size, described.network_size, description)
+    return SavedModel(model, outputs, vocabulary, described.image_size, described.network_size, description, seen)
 
 
 def load_weights(folder: Path, sha256: str) -> Weights:
