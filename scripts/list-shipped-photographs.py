@@ -1,8 +1,8 @@
 """Write the list of photographs that the model hangtag comes with learnt from, without training it again.
 
-`.venv/bin/python scripts/list-shipped-photographs.py W`, where `hangtag prepare` and `hangtag clean` have read *Fashion Product Images
-(Small)* into the workspace W with their default settings. The splits of W are held against the model's description:
-they must be those that it learnt. Writes hashes only, and the new `model.json` and `README.md` beside them.
+`.venv/bin/python scripts/list-shipped-photographs.py W`, where `hangtag prepare` and `hangtag clean` have read *Fashion
+Product Images (Small)* into the workspace W with their default settings. The splits of W are held against the model's
+description: they must be those that it learnt. Writes hashes only, and the new `model.json` and `README.md`.
 """
 
 import sys

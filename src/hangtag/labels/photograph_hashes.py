@@ -45,9 +45,9 @@ class PhotographSet:
     """A set of photographs that is known by hashes only: no photograph can be made of them.
 
     A photograph is held to be in the set where its pixels are equal to those of one in it, or where its perceptual
-    hash differs from that of one in it in at most one bit (the rule by which duplicates stay in one split). So a
-    photograph that was compressed or resized again is found nearly always, and now and then another that looks the
-    same at 8 x 8 frequencies is too.
+    hash differs from that of one in it in at most one bit (the rule by which duplicates stay in one split). Of 3,000
+    real photographs that were compressed again 89 % are found at a JPEG quality of 95 and 70 % at 75; resized, 88 %.
+    Two bits would find 97 to 99.9 %, but would take one in six photographs that were never in the set for one that is.
 
     Pixel hashes are of the packed pixels: they are equal only where a photograph was packed to the same size, in the
     same way. Perceptual hashes change little with the size (a few bits, so not every photograph is found again), but
