@@ -23,6 +23,7 @@ from hangtag.catalog.prepared import read_prepared
 from hangtag.config import AuditConfig
 from hangtag.errors import ModelError, SettingsError, WorkspaceError
 from hangtag.inference.classifier import Classifier
+from hangtag.labels.duplicates import hash_photographs
 from hangtag.labels.labelled import read_labelled
 from hangtag.manifest import StageRecord, StageResult, read_manifest
 from hangtag.workspace import Workspace
@@ -223,7 +224,7 @@ def copy_model(model: Path, folder: Path, limit: float) -> Path:
 def test_of_its_own_catalogue_a_model_judges_what_it_did_not_learn(model: Path, workspace: Workspace) -> None:
     labelled, classifier = read_labelled(workspace), Classifier.load(model)
     items = read_prepared(workspace).items.join(labelled.table.select("item_id", "split"), on="item_id")
-    witness = ask_model(classifier, labelled, items)
+    witness = ask_model(classifier, labelled, items, hash_photographs(labelled.images))
     assert set(items["split"].gather(witness.rows)) == {"val", "test"}
 
 

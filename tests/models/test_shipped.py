@@ -9,6 +9,7 @@ import pytest
 from hangtag.catalog.prepare import prepare
 from hangtag.inference.classifier import Classifier
 from hangtag.labels.clean import clean
+from hangtag.labels.duplicates import hash_photographs
 from hangtag.labels.labelled import read_labelled
 from hangtag.models.shipped import SHIPPED
 from hangtag.workspace import Workspace
@@ -22,7 +23,8 @@ def classifier() -> Classifier:
 def test_it_fits_into_a_wheel_and_holds_no_place_of_the_machine_that_made_it() -> None:
     files = [path for path in SHIPPED.iterdir() if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 8_000_000
-    assert {path.name for path in files} == {"__init__.py", "README.md", "model.json", "network.bin", "network.xml"}
+    names = {"__init__.py", "README.md", "model.json", "network.bin", "network.xml", "seen.safetensors"}
+    assert {path.name for path in files} == names
     for path in files:
         assert not any(place in path.read_bytes() for place in (b"/root", b"/home", b"/tmp", b"/Users"))
 
@@ -57,6 +59,10 @@ def test_it_is_as_good_as_it_says_on_the_photographs_that_it_never_saw(
     clean(tmp_path)
     labelled = read_labelled(Workspace.at(tmp_path))
     assert labelled.digest == classifier.description["labels_digest"]
+    assert classifier.seen is not None
+    for split, is_learnt in (("train", True), ("val", True), ("test", False)):
+        rows = labelled.of_split(split)["image_index"].to_numpy().astype(np.int64)
+        assert (classifier.seen.learnt.find(hash_photographs(labelled.images, rows)) == is_learnt).all()
     items = labelled.table.filter(pl.col("split") == "test", pl.col("label") != "Unknown")
     found = classifier.predict_rows(labelled.images, items["image_index"].to_numpy().astype(np.int64))
     accuracy = np.mean(

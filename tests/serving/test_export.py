@@ -32,6 +32,7 @@ def test_the_folder_holds_a_model_and_its_card(model: Path) -> None:
         "network.xml",
         "network.bin",
         "model.json",
+        "seen.safetensors",
         "README.md",
         "manifest.json",
     }

@@ -140,7 +140,8 @@ def read_history(place: Workspace, run_id: str) -> pl.DataFrame:
 def test_a_run_leaves_the_files_of_the_design(finished: Workspace) -> None:
     folder = finished.run("whole")
     names = {path.name for path in folder.iterdir()}
-    assert names == {"model.safetensors", "model.json", "config.toml", "history.csv", "manifest.json"}
+    files = {"model.safetensors", "model.json", "seen.safetensors", "config.toml", "history.csv", "manifest.json"}
+    assert names == files
     assert resolve(TrainConfig, read_settings(folder / "config.toml")) == CONFIG
     history = read_history(finished, "whole")
     assert history.columns == [

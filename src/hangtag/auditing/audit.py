@@ -72,9 +72,10 @@ def audit(
 ) -> StageResult:
     """Find what is wrong in a cleaned catalogue.
 
-    Labels are held against the photographs, by a network that never saw the item: the out-of-fold probabilities of
-    `train --folds` where there are some, else a run on the splits that it did not learn from, else the model that
-    hangtag comes with; or an exported model that is named.
+    Labels are held against out-of-sample probabilities of the photographs: the out-of-fold ones of `train --folds`
+    where there are some, else those of a run on the splits that it did not learn from, else of the model that hangtag
+    comes with; or of an exported model that is named. Runs and models carry hashes of the photographs that they learnt
+    from: these are left out, whatever their labels and splits are by now.
 
     Writes `audit/issues.csv` (see `issues.COLUMNS`) and `summary.json`.
 
@@ -134,7 +135,7 @@ def _find_source(place: Workspace, labelled: Labelled, run_id: str | None, model
             raise SettingsError("One thing can be heard: a run, or a model.", hint="Leave out --run or --model.")
         classifier = Classifier.load(model)
         digest = hash_json(classifier.description)
-        return _Source(digest, lambda subject: ask_model(classifier, labelled, subject.items))
+        return _Source(digest, lambda subject: ask_model(classifier, labelled, subject.items, subject.hashes))
     folds = choose_folds(place, labelled.digest, run_id)
     if folds is not None:
         path = place.folds(folds) / "out_of_fold.parquet"
@@ -148,7 +149,7 @@ def _find_source(place: Workspace, labelled: Labelled, run_id: str | None, model
         return _take_shipped(labelled, str(reason))
 
     def ask(subject: Subject) -> Witness:
-        return ask_run(load_classifier(place, chosen, labelled), chosen, labelled, subject.items)
+        return ask_run(load_classifier(place, chosen, labelled), chosen, labelled, subject.items, subject.hashes)
 
     return _Source(hash_file(place.run(chosen) / DESCRIPTION), ask)
 
@@ -159,7 +160,7 @@ def _take_shipped(labelled: Labelled, why_no_other: str) -> _Source:
 
     def fetch(subject: Subject) -> Witness:
         try:
-            return ask_model(classifier, labelled, subject.items)
+            return ask_model(classifier, labelled, subject.items, subject.hashes)
         except (NotApplicableError, ModelError) as reason:
             raise NotApplicableError(f"{why_no_other} The one that hangtag comes with does not fit: {reason}") from None
 
@@ -177,11 +178,11 @@ def _call_witnesses(subject: Subject, source: _Source, labelled: Labelled) -> tu
     """Give the subject with its witnesses, and the codes that lack one with the reason."""
     absent: dict[str, str] = {}
     try:
-        subject = replace(subject, photographs=source.fetch(subject))
+        subject = subject.take_in(photographs=source.fetch(subject))
     except NotApplicableError as reason:
         absent |= dict.fromkeys((WRONG_LABEL, PHOTOGRAPH_AND_NAME), str(reason))
     try:
-        subject = replace(subject, names=_hear_names(subject, labelled))
+        subject = subject.take_in(names=_hear_names(subject, labelled))
     except NotApplicableError as reason:
         absent |= dict.fromkeys((NAME_AGAINST_LABEL, PHOTOGRAPH_AND_NAME), str(reason))
     return subject, absent

@@ -8,12 +8,14 @@ import polars as pl
 
 from hangtag.artifacts import read_json
 from hangtag.auditing.issues import NotApplicableError
+from hangtag.auditing.learnt_items import find_learnt
 from hangtag.auditing.witness import Witness, find_products
 from hangtag.config import SPLITS
 from hangtag.errors import WorkspaceError
 from hangtag.inference.classifier import Classifier
 from hangtag.inference.runs import ask_about, can_read_names
 from hangtag.labels.labelled import Labelled
+from hangtag.labels.photograph_hashes import PhotographHashes
 from hangtag.manifest import require_manifest
 from hangtag.models.description import read_entries
 from hangtag.models.outputs import PRODUCT, Outputs, Probs
@@ -86,15 +88,18 @@ def choose_run(place: Workspace, digest: str, run_id: str | None) -> str:
     return max(fitting, key=rank)
 
 
-def ask_run(classifier: Classifier, run_id: str, labelled: Labelled, items: pl.DataFrame) -> Witness:
-    """Ask a run about the items of the splits that it did not learn from.
+def ask_run(
+    classifier: Classifier, run_id: str, labelled: Labelled, items: pl.DataFrame, hashes: PhotographHashes
+) -> Witness:
+    """Ask a run about the items of the splits that it did not learn from, and whose photographs it did not see.
 
     Raises:
         NotApplicableError: It learnt from every split.
     """
-    learnt = classifier.description.get("learn_from", ["train"])
-    unseen = [split for split in SPLITS if split not in learnt]
-    chosen = items.with_row_index("row").filter(pl.col("split").is_in(unseen))
+    learn_from = classifier.description.get("learn_from", ["train"])
+    unseen = [split for split in SPLITS if split not in learn_from]
+    learnt = find_learnt(classifier, labelled, items, hashes)
+    chosen = items.with_row_index("row").filter(pl.col("split").is_in(unseen) & ~pl.Series(learnt.mask))
     if chosen.is_empty():
         raise NotApplicableError(f"The run {run_id} learnt from every item. {WHAT_TO_RUN}")
     rows = chosen["row"].to_numpy().astype(np.int64)
@@ -103,6 +108,7 @@ def ask_run(classifier: Classifier, run_id: str, labelled: Labelled, items: pl.D
     answers = ask_about(classifier, labelled, asked, f"Asking {run_id}", with_names=with_names)
     outputs = classifier.outputs
     told: dict[str, Any] = {"kind": "run", "name": run_id, "splits": unseen}
+    told |= learnt.describe(items["split"].is_not_null().to_numpy())
     return Witness(
         rows,
         outputs,

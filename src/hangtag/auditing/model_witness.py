@@ -6,30 +6,34 @@ import polars as pl
 
 from hangtag.auditing.category_mapping import map_categories
 from hangtag.auditing.issues import NotApplicableError
+from hangtag.auditing.learnt_items import find_learnt
 from hangtag.auditing.witness import Witness
 from hangtag.errors import ModelError
 from hangtag.inference.classifier import Classifier
 from hangtag.inference.runs import ask_about, can_read_names
 from hangtag.labels.labelled import Labelled
-from hangtag.models.outputs import NO_VALUE, PRODUCT, Indices
+from hangtag.labels.photograph_hashes import PhotographHashes
+from hangtag.models.outputs import NO_VALUE, PRODUCT
 
 # A model needs no item of a class in this catalogue to know it.
 MIN_CLASS_ITEMS = 1
 
 
-def ask_model(classifier: Classifier, labelled: Labelled, items: pl.DataFrame) -> Witness:
+def ask_model(classifier: Classifier, labelled: Labelled, items: pl.DataFrame, hashes: PhotographHashes) -> Witness:
     """Give what a model says of a catalogue's items, in the catalogue's own words.
 
     Items whose category the model does not know, and photographs that are unlike all that it learnt from, are not
-    judged. Of the catalogue that it learnt from only the items are that it did not see.
+    judged. Nor are items whose photographs it learnt from, whatever their labels and splits are now; see
+    `find_learnt`.
 
     Args:
         classifier: The model.
         labelled: The catalogue.
         items: The table of all its items, with `split`.
+        hashes: Of their photographs.
 
     Raises:
-        NotApplicableError: The model knows none of the categories.
+        NotApplicableError: The model knows none of the categories, or learnt from all items that it could judge.
         ModelError: The model cannot take these photographs.
     """
     height, width = labelled.images.shape[1:3]
@@ -48,9 +52,15 @@ def ask_model(classifier: Classifier, labelled: Labelled, items: pl.DataFrame) -
     with_names = can_read_names(classifier, labelled)
     answers = ask_about(classifier, labelled, asked, f"Asking {classifier.name or 'the model'}", with_names=with_names)
     novelty = _measure_novelty(classifier, answers.novelty)
-    rows = _choose_rows(classifier, labelled, items, mapping.given, novelty)
-    if not len(rows):
+    usable = mapping.given != NO_VALUE
+    if novelty is not None:
+        usable &= novelty <= 1
+    if not usable.any():
         raise NotApplicableError("The model finds no photograph of a category that it knows familiar.")
+    learnt = find_learnt(classifier, labelled, items, hashes)
+    rows = np.flatnonzero(usable & ~learnt.mask)
+    if not len(rows):
+        raise NotApplicableError("The model learnt from every item that it could judge.")
     products = mapping.convert(answers.answers[PRODUCT][rows], mapping.given[rows])
     unmapped = mapping.table.filter(pl.col("model_class").is_null())
     told = {
@@ -59,6 +69,7 @@ def ask_model(classifier: Classifier, labelled: Labelled, items: pl.DataFrame) -
         "categories": len(mapping.table),
         "categories_not_mapped": len(unmapped),
         "items_not_mapped": int(unmapped["items"].sum()),
+        **learnt.describe(usable),
     }
     return Witness(
         rows,
@@ -77,19 +88,3 @@ def ask_model(classifier: Classifier, labelled: Labelled, items: pl.DataFrame) -
 def _measure_novelty(classifier: Classifier, novelty: npt.NDArray[np.float32] | None) -> npt.NDArray[np.float32] | None:
     limit = classifier.description.get("novelty", {}).get("limit")
     return None if novelty is None or not limit else np.asarray(novelty / limit, np.float32)
-
-
-def _choose_rows(
-    classifier: Classifier,
-    labelled: Labelled,
-    items: pl.DataFrame,
-    given: Indices,
-    novelty: npt.NDArray[np.float32] | None,
-) -> Indices:
-    usable = given != NO_VALUE
-    if novelty is not None:
-        usable &= novelty <= 1
-    if classifier.description.get("labels_digest") == labelled.digest:
-        learnt = classifier.description.get("learn_from", ["train"])
-        usable &= ~items["split"].is_in(learnt).fill_null(value=False).to_numpy()
-    return np.flatnonzero(usable)

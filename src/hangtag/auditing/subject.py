@@ -1,6 +1,6 @@
 """What is audited: the items of a catalogue with all that is known of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -13,6 +13,7 @@ from hangtag.catalog.images import Pixels
 from hangtag.catalog.schema import CatalogSchema
 from hangtag.config import AuditConfig
 from hangtag.labels.duplicates import Hashes, compute_fingerprints
+from hangtag.labels.photograph_hashes import PhotographHashes
 from hangtag.models.outputs import Indices
 
 
@@ -58,6 +59,11 @@ class Subject:
         """The pixel hashes and the perceptual hashes; see `compute_fingerprints`."""
         return compute_fingerprints(self.images)
 
+    @property
+    def hashes(self) -> PhotographHashes:
+        """The same, to look the photographs up among those that a model learnt from."""
+        return PhotographHashes.of(*self.fingerprints)
+
     @cached_property
     def small(self) -> Pixels:
         """Small copies of the photographs; see `shrink_photographs`."""
@@ -89,6 +95,12 @@ class Subject:
     def read_names(self) -> pl.Series | None:
         """Give the products' names, null where there is none; None where the catalogue has no such column."""
         return None if self.schema.name is None else self.read(self.schema.name)
+
+    def take_in(self, **found: Witness) -> "Subject":
+        """Return the subject with what was found. What is already computed of its photographs goes along."""
+        subject = replace(self, **found)  # type: ignore[arg-type]
+        vars(subject).update({name: vars(self)[name] for name in ("fingerprints",) if name in vars(self)})
+        return subject
 
     def find_rows(self, item_ids: pl.Series) -> Indices:
         """Give the rows of items, int64 (n,)."""

@@ -16,7 +16,7 @@ from hangtag.evaluation.confusion import tabulate_confusion
 from hangtag.evaluation.curves import plot_history
 from hangtag.evaluation.figures import Calibration, build_report, count_figures
 from hangtag.evaluation.heatmap import plot_confusion, plot_interactive_confusion
-from hangtag.evaluation.leaks import check_splits
+from hangtag.evaluation.leaks import check_splits, check_unseen
 from hangtag.evaluation.looked import draw_looked, tabulate_looked
 from hangtag.evaluation.pictures import draw_class, draw_misclassified
 from hangtag.evaluation.summary import write_summary
@@ -25,7 +25,7 @@ from hangtag.evaluation.trust import plot_coverage, plot_reliability
 from hangtag.exploration.plots import save_figure, slug
 from hangtag.inference.classifier import Classifier
 from hangtag.inference.runs import adjust, ask_about, can_read_names, load_classifier, select_runs
-from hangtag.labels.labelled import Labelled, read_labelled
+from hangtag.labels.labelled import Labelled, read_hash_distance, read_labelled
 from hangtag.lock import hold, sweep
 from hangtag.manifest import StageRecord, StageResult
 from hangtag.progress import track
@@ -58,7 +58,7 @@ def evaluate(
         run_ids: The runs; all finished ones by default.
 
     Raises:
-        LeakError: The splits share items, pixels or duplicates.
+        LeakError: The splits share items, pixels or duplicates, or a model learnt from what it is judged on.
         WorkspaceError: There is no such run, it was trained on other labels, or no split has items.
         ModelError: A model cannot be loaded, gives no numbers, or cannot be adjusted.
     """
@@ -86,6 +86,7 @@ def _evaluate_run(
 ) -> StageResult:
     classifier = load_classifier(place, run_id, labelled)
     items = _select_items(labelled, classifier, config.splits)
+    check_unseen(classifier, labelled, items, read_hash_distance(place))
     with_names, title = can_read_names(classifier, labelled), f"Judging {run_id}"
     given = ask_about(classifier, labelled, items, title, with_names=with_names)
     answered = Answered(items, adjust(given, classifier, config.logit_adjustment))

@@ -20,6 +20,7 @@ from hangtag.models.looking import Looker, look, open_looker
 from hangtag.models.network_file import NETWORK
 from hangtag.models.novelty import NOVELTY
 from hangtag.models.outputs import PRODUCT, Outputs, Probs
+from hangtag.models.seen_photographs import SeenPhotographs
 from hangtag.models.shipped import SHIPPED
 from hangtag.models.storage import load_saved
 from hangtag.models.temperature import sharpen
@@ -41,6 +42,7 @@ class Classifier:
         network_size: (height, width) that it shrinks them to; None leaves them as they are.
         description: All of its `model.json`.
         vocabulary: The words of names that it knows, or None where it reads pixels alone.
+        seen: The photographs that it learnt from, as hashes, or None where it does not say.
     """
 
     model: Any
@@ -49,6 +51,7 @@ class Classifier:
     description: dict[str, Any] = field(default_factory=dict)
     vocabulary: Vocabulary | None = None
     network_size: tuple[int, int] | None = None
+    seen: SeenPhotographs | None = None
 
     @classmethod
     def load(cls, folder: str | Path | None = None, *, streams: int = 1) -> "Classifier":
@@ -66,7 +69,13 @@ class Classifier:
         is_exported = (place / NETWORK).is_file()
         saved = load_exported(place, streams=streams) if is_exported else load_saved(place)
         return cls(
-            saved.model, saved.outputs, saved.image_size, saved.description, saved.vocabulary, saved.network_size
+            saved.model,
+            saved.outputs,
+            saved.image_size,
+            saved.description,
+            saved.vocabulary,
+            saved.network_size,
+            saved.seen,
         )
 
     @property

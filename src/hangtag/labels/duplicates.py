@@ -10,6 +10,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from hangtag.catalog.images import Pixels, limit_part
+from hangtag.labels.photograph_hashes import PhotographHashes
 from hangtag.progress import show_progress
 
 CHUNK = 1024
@@ -18,26 +19,34 @@ Hashes = npt.NDArray[np.uint64]
 Indices = npt.NDArray[np.int64]
 
 
-def compute_fingerprints(images: Pixels) -> tuple[list[str], Hashes]:
+def compute_fingerprints(images: Pixels, rows: Indices | None = None) -> tuple[list[str], Hashes]:
     """Give each photograph's pixel hash and perceptual hash, reading the memory map once.
 
     Args:
         images: uint8 (n, H, W, 3).
+        rows: Which of them; None takes all.
 
     Returns:
         The pixel hashes (BLAKE2b, 128 bits, hexadecimal; equal where all pixels are) and the perceptual
         hashes (64 bits; see `compute_perceptual_hashes`).
     """
     pixel_hashes: list[str] = []
-    hashes = np.empty(len(images), np.uint64)
+    count = len(images) if rows is None else len(rows)
+    hashes = np.empty(count, np.uint64)
     size = limit_part(images.shape[1:], CHUNK)
-    with show_progress("Fingerprints", len(images), "photographs") as bar:
-        for start in range(0, len(images), size):
-            chunk = np.ascontiguousarray(images[start : start + size])
+    with show_progress("Fingerprints", count, "photographs") as bar:
+        for start in range(0, count, size):
+            part = slice(start, start + size)
+            chunk = np.ascontiguousarray(images[part if rows is None else rows[part]])
             pixel_hashes += [hashlib.blake2b(image.data, digest_size=16).hexdigest() for image in chunk]
             hashes[start : start + size] = compute_perceptual_hashes(chunk)
             bar.advance(len(chunk))
     return pixel_hashes, hashes
+
+
+def hash_photographs(images: Pixels, rows: Indices | None = None) -> PhotographHashes:
+    """Compute both hashes of photographs, to look them up in a set; see `compute_fingerprints`."""
+    return PhotographHashes.of(*compute_fingerprints(images, rows))
 
 
 def compute_perceptual_hashes(images: Pixels) -> Hashes:

@@ -9,6 +9,7 @@ from hangtag.catalog.images import Pixels
 from hangtag.catalog.prepared import read_prepared
 from hangtag.catalog.schema import CatalogSchema
 from hangtag.errors import WorkspaceError
+from hangtag.labels.photograph_hashes import DUPLICATE_DISTANCE
 from hangtag.manifest import require_manifest
 from hangtag.workspace import Workspace
 
@@ -39,6 +40,17 @@ class Labelled:
     def of_split(self, split: str) -> pl.DataFrame:
         """Give the rows of one split, in the table's order."""
         return self.table.filter(pl.col("split") == split)
+
+
+def read_hash_distance(workspace: Workspace) -> int | None:
+    """Return how far apart perceptual hashes may be that the splits keep on one side, 0 or 1 (as a leak counts).
+
+    None where that is not known at this size of photographs, since the splits came from another workspace: only equal
+    pixels are on one side for certain.
+    """
+    settings = require_manifest(workspace.labels, HINT)["settings"]
+    distance = settings.get("max_hash_distance")
+    return None if distance is None or settings.get("splits_from") else min(int(distance), DUPLICATE_DISTANCE)
 
 
 def read_labelled(workspace: Workspace) -> Labelled:

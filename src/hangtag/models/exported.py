@@ -19,6 +19,7 @@ from hangtag.models.description import Description, read_description
 from hangtag.models.description_file import AGAIN
 from hangtag.models.engine_looker import EngineLooker
 from hangtag.models.network_file import NETWORK, NETWORK_WEIGHTS, read_network
+from hangtag.models.seen_photographs import read_seen
 from hangtag.models.storage import SavedModel
 
 if TYPE_CHECKING:
@@ -182,6 +183,7 @@ def load_exported(folder: Path, *, streams: int = 1, exact: bool = False) -> Sav
         ModelError: A file is missing, damaged, changed, or does not fit its description.
     """
     described = read_description(folder)
+    seen = read_seen(folder, described.content)
     network = ExportedNetwork(folder / NETWORK, streams=streams, exact=exact, described=described)
     return SavedModel(
         network,
@@ -190,4 +192,5 @@ def load_exported(folder: Path, *, streams: int = 1, exact: bool = False) -> Sav
         described.image_size,
         described.network_size,
         described.content,
+        seen,
     )

@@ -20,6 +20,7 @@ from hangtag.models.hub_preset import HUB, check_hub_sizes, check_preset
 from hangtag.models.outputs import Outputs
 from hangtag.models.preprocessing import RESCALE
 from hangtag.models.registry import build_model
+from hangtag.models.seen_photographs import SeenPhotographs, read_seen
 from hangtag.models.signature import Signature, check_signature
 from hangtag.models.words import Vocabulary
 
@@ -41,6 +42,7 @@ class SavedModel:
         image_size: (height, width) of the photographs that it is asked about.
         network_size: (height, width) that they are shrunk to first.
         description: All of `model.json`.
+        seen: The photographs that it learnt from, or None where it does not say.
     """
 
     model: Any
@@ -49,6 +51,7 @@ class SavedModel:
     image_size: tuple[int, int]
     network_size: tuple[int, int]
     description: dict[str, Any]
+    seen: SeenPhotographs | None = None
 
 
 def read_weights(model: Any) -> Weights:
@@ -159,6 +162,7 @@ def load_saved(folder: Path) -> SavedModel:
     if "weights" not in described.content:
         raise ModelError("The model has no network.", hint="Export or copy the model again.", received=str(folder))
     description, outputs, vocabulary = described.content, described.outputs, described.vocabulary
+    seen = read_seen(folder, description)
     weights = load_weights(folder, description["weights"]["sha256"])
     _check_sizes(weights, described)
     model = build_model(
@@ -172,7 +176,7 @@ def load_saved(folder: Path) -> SavedModel:
     )
     assign_weights(model, weights)
     check_signature(described, _list_ends(model.input), _list_ends(model.output))
-    return SavedModel(model, outputs, vocabulary, described.image_size, described.network_size, description)
+    return SavedModel(model, outputs, vocabulary, described.image_size, described.network_size, description, seen)
 
 
 def _list_ends(ends: Mapping[str, Any]) -> Signature:

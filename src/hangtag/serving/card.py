@@ -29,6 +29,7 @@ def write_card(description: Mapping[str, Any]) -> str:
         "## Limits",
         "A photograph that is unlike those it learnt from is “not sure” whatever the confidence; the limit lets "
         f"{description['novelty']['familiar_share']:.0%} of the validation photographs through.",
+        _tell_seen(description),
         "Labels are as brands gave them, made consistent, not as an expert would; where brands disagree, so does the "
         "model.",
         "## Network",
@@ -40,6 +41,18 @@ def write_card(description: Mapping[str, Any]) -> str:
         f"`{description['network']['weights_sha256']}`.",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _tell_seen(description: Mapping[str, Any]) -> str:
+    """Say what is known of the photographs that it learnt from."""
+    entry = description.get("seen")
+    if not entry:
+        return "It does not say which photographs it learnt from."
+    begun = "" if entry["is_complete"] else " What the weights that it began from learnt from is not known."
+    return (
+        f"`{entry['file']}` holds hashes of the photographs that it learnt from ({entry['learnt']:,} different ones): "
+        f"an audit takes its answers for others only, which are out-of-sample.{begun}"
+    )
 
 
 def _tell_difference(description: Mapping[str, Any]) -> str:

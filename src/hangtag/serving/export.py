@@ -14,15 +14,17 @@ from hangtag.config import ExportConfig
 from hangtag.errors import ModelError, WorkspaceError
 from hangtag.evaluation.answered import Answered, select_items
 from hangtag.evaluation.judged_runs import is_evaluated
+from hangtag.evaluation.leaks import check_unseen
 from hangtag.inference.classifier import Classifier
 from hangtag.inference.predictions import Predictions
 from hangtag.inference.runs import ask_about, load_classifier, select_runs
-from hangtag.labels.labelled import Labelled, read_labelled
+from hangtag.labels.labelled import Labelled, read_hash_distance, read_labelled
 from hangtag.lock import LOCK, hold, sweep
 from hangtag.manifest import StageRecord, StageResult
 from hangtag.models.description import DESCRIPTION
 from hangtag.models.exported import load_exported, save_network, save_onnx
 from hangtag.models.novelty import FAMILIAR_SHARE, add_novelty, draw_strangers, find_limit
+from hangtag.models.seen_photographs import ENTRY, FILE, write_seen
 from hangtag.serving.card import write_card
 from hangtag.staging import STAGING
 from hangtag.workspace import Workspace
@@ -88,7 +90,8 @@ def export(
     """Write a run's model for the inference engine, and hold it against the run on real photographs.
 
     Writes `network.xml` and `network.bin`, `model.json`, `README.md` (the model's card), and `network.onnx` where
-    asked for. The folder holds no training code, and no photograph.
+    asked for; `seen.safetensors`, hashes of the photographs that it learnt from, goes along. The folder holds no
+    training code, and no photograph.
 
     Args:
         workspace: A workspace with the finished run.
@@ -98,6 +101,7 @@ def export(
 
     Raises:
         WorkspaceError: There is no such run, it learnt other labels, or the folder holds something else.
+        LeakError: The run learnt from what its figures were made of.
         ModelError: The run cannot be loaded, or the exported network answers otherwise than it.
         MissingExtraError: Keras is not installed.
     """
@@ -123,20 +127,28 @@ def _export(place: Workspace, run_id: str, target: Path, config: ExportConfig) -
         return current
     target = record.begin()
     classifier = load_classifier(place, run_id, labelled)
+    figures = _read_figures(report)
+    judged = labelled.table.filter(pl.col("split").is_in(["val", *figures]))
+    check_unseen(classifier, labelled, judged, read_hash_distance(place))
     train, val = (_select(labelled, classifier, split) for split in ("train", "val"))
     model = add_novelty(classifier.model, labelled.images, train["image_index"].to_numpy().astype(np.int64))
     hashes = save_network(target, model, weights=config.weights, examples=_take_examples(labelled, train, model))
     description = {"format": classifier.description["format"]}
     description |= {key: classifier.description[key] for key in COPIED if key in classifier.description}
     network = {"engine": "openvino", "stored_as": config.weights, **hashes}
-    description |= {"network": network, "figures": _read_figures(report)}
+    description |= {"network": network, "figures": figures}
+    paths = [target / name for name in ("network.xml", "network.bin", DESCRIPTION, "README.md")]
+    if classifier.seen:
+        path, description[ENTRY] = write_seen(target, classifier.seen)
+        paths.append(path)
+    else:
+        (target / FILE).unlink(missing_ok=True)
     write_json(target / DESCRIPTION, description)
     check, novelty = _check(classifier, target, labelled, val, TOLERANCES[config.weights])
     description["novelty"] = {"limit": find_limit(novelty), "familiar_share": FAMILIAR_SHARE}
     description["check"] = asdict(check)
     write_json(target / DESCRIPTION, description)
     write_text(target / "README.md", write_card(description))
-    paths = [target / name for name in ("network.xml", "network.bin", DESCRIPTION, "README.md")]
     if config.onnx:
         paths.append(save_onnx(target, model))
     size = sum(path.stat().st_size for path in paths)

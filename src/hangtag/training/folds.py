@@ -13,8 +13,9 @@ import polars as pl
 from hangtag.artifacts import write_csv, write_json, write_parquet
 from hangtag.config import TrainConfig
 from hangtag.errors import SettingsError, WorkspaceError
+from hangtag.labels.duplicates import hash_photographs
 from hangtag.labels.folds import assign_folds
-from hangtag.labels.labelled import Labelled, read_labelled
+from hangtag.labels.labelled import Labelled, read_hash_distance, read_labelled
 from hangtag.lock import hold
 from hangtag.manifest import StageRecord, StageResult
 from hangtag.models.outputs import NO_VALUE, PRODUCT, Outputs
@@ -25,6 +26,7 @@ from hangtag.training.checkpoint import FOLDER as CHECKPOINT
 from hangtag.training.checkpoint import TrainingState, has_checkpoint
 from hangtag.training.frozen import FrozenLearner
 from hangtag.training.learner import Learner
+from hangtag.training.learnt_photographs import check_begun, read_begun
 from hangtag.training.names import TRUST
 from hangtag.training.targets import Targets, build_targets
 from hangtag.training.train import build_dataset, learn_vocabulary, name_run, refuse_other_settings
@@ -62,6 +64,7 @@ def train_folds(
         WorkspaceError: Nothing is cleaned, or a fold would be empty.
         SettingsError: The number of folds cannot be used, or a training cannot.
         ModelError: The architecture does not exist or cannot be built for this catalogue.
+        LeakError: The weights to begin from learnt from these photographs.
     """
     if not 2 <= folds <= MOST_FOLDS:
         raise SettingsError("folds cannot be used.", allowed=f"Allowed: 2 to {MOST_FOLDS}.", received=folds)
@@ -88,6 +91,7 @@ def _train_folds(place: Workspace, config: TrainConfig, folds: int, folder: Path
         refuse_other_settings(record)
     targets = build_targets(labelled, config.target)
     item_folds = _assign_folds(labelled, targets, folds, config.seed)
+    _check_weights(config.weights, labelled, item_folds, read_hash_distance(place))
     parts = []
     for fold in range(folds):
         part = StageRecord("fold", folder / f"fold_{fold}", record.inputs, {**settings, "fold": fold})
@@ -118,6 +122,20 @@ def _assign_folds(labelled: Labelled, targets: Targets, folds: int, seed: int) -
         hint = "Take fewer folds, or clean a larger catalogue."
         raise WorkspaceError("There are too few groups of items for these folds.", hint=hint, received=folds)
     return item_folds
+
+
+def _check_weights(
+    weights: str, labelled: Labelled, item_folds: npt.NDArray[np.int64], max_distance: int | None
+) -> None:
+    """Check that no fold's items are known already to the weights that every fold begins from.
+
+    Raises:
+        LeakError: Some are: nothing of theirs would be out-of-fold.
+    """
+    begun = read_begun(weights)
+    if len(begun.learnt.perceptual):
+        rows = labelled.table["image_index"].to_numpy().astype(np.int64)[item_folds >= 0]
+        check_begun(begun, hash_photographs(labelled.images, rows), max_distance, "the folds, which are to be unseen")
 
 
 def _run_fold(record: StageRecord, fold: _Fold) -> Path:

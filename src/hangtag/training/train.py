@@ -12,13 +12,14 @@ import polars as pl
 from hangtag.artifacts import write_csv, write_text
 from hangtag.config import TrainConfig
 from hangtag.errors import SettingsError, WorkspaceError
-from hangtag.labels.labelled import Labelled, read_labelled
+from hangtag.labels.labelled import Labelled, read_hash_distance, read_labelled
 from hangtag.lock import hold
 from hangtag.manifest import NAME as MANIFEST
 from hangtag.manifest import StageRecord, StageResult, read_versions
 from hangtag.models.description import read_description
 from hangtag.models.outputs import NO_VALUE, PRODUCT
 from hangtag.models.pretrained import hash_source
+from hangtag.models.seen_photographs import ENTRY, SeenPhotographs, write_seen
 from hangtag.models.storage import assign_weights, load_weights, save_model
 from hangtag.models.temperature import sharpen
 from hangtag.models.words import Vocabulary
@@ -29,6 +30,7 @@ from hangtag.training.checkpoint import TrainingState, read_settings_of_checkpoi
 from hangtag.training.dataset import ItemDataset
 from hangtag.training.frozen import FrozenLearner
 from hangtag.training.learner import Learner
+from hangtag.training.learnt_photographs import collect_seen
 from hangtag.training.targets import ALL, LABEL, Targets, build_targets
 from hangtag.workspace import Workspace
 
@@ -43,8 +45,9 @@ def train(
 ) -> StageResult:
     """Train a classifier on the `train` split, judge it on `val` after every epoch, and keep the one asked for.
 
-    Writes `runs/<run_id>/model.safetensors`, `model.json`, `history.csv` and `config.toml`. After every epoch
-    the whole state is saved, so a kill loses one epoch at most.
+    Writes `runs/<run_id>/model.safetensors`, `model.json`, `seen.safetensors` (hashes of the photographs that it
+    learnt from, and of those that it was chosen on), `history.csv` and `config.toml`. After every epoch the whole
+    state is saved, so a kill loses one epoch at most.
 
     Args:
         workspace: A workspace that has been cleaned.
@@ -61,6 +64,7 @@ def train(
             name with other settings.
         ModelError: The architecture does not exist or cannot be built for this catalogue, or the weights to begin
             from cannot be had or do not fit it.
+        LeakError: The weights to begin from learnt from photographs of `val`.
         MissingExtraError: Keras is not installed.
     """
     place = Workspace.at(workspace)
@@ -83,12 +87,13 @@ def _train(place: Workspace, config: TrainConfig, run_id: str, *, resume: bool, 
         refuse_other_settings(record, None if resume else read_settings_of_checkpoint(checkpoint))
     learner = build_learner(labelled, config, checkpoint)
     calibration = _read_calibration(place, config, learner) if config.calibrated_by else None
+    seen = collect_seen(place, config, learner.data, read_hash_distance(place))
     if config.photographs_by:
         state = _take_photographs(place.run(config.photographs_by), labelled.digest)
     else:
         state = learner.resume() if resume else TrainingState()
         learner.fit(state)
-    paths = _save(learner, state, record.begin(), labelled, run_id, calibration)
+    paths = _save(learner, state, record.begin(), labelled, run_id, calibration, seen)
     return record.finish(_count(learner, state), paths, stale=[CHECKPOINT], precision=learner.precision)
 
 
@@ -244,6 +249,7 @@ def _save(
     labelled: Labelled,
     run_id: str,
     calibration: dict[str, Any] | None,
+    seen: SeenPhotographs,
 ) -> list[Path]:
     config, outputs = learner.config, learner.outputs
     assign_weights(learner.model, state.kept_weights)
@@ -254,6 +260,7 @@ def _save(
     history, settings = folder / "history.csv", folder / "config.toml"
     write_csv(history, pl.DataFrame(state.history))
     write_text(settings, to_toml(config))
+    list_of_seen, entry = write_seen(folder, seen)
     paths = save_model(
         folder,
         learner.build_model(learner.network_size, len(learner.vocabulary.words) if learner.vocabulary else 0),
@@ -269,6 +276,7 @@ def _save(
         flip_average=config.flip_average,
         calibration=calibration,
         learn_from=list(config.learn_from),
+        **{ENTRY: entry},
         train_counts=_count_classes(learner),
         pretrained=learner.pretrained or None,
         metrics={key: kept[key] for key in ("epoch", "val_accuracy", "val_loss")},
@@ -276,7 +284,7 @@ def _save(
         versions=read_versions(),
         **({"hub": learner.hub} if learner.hub else {}),
     )
-    return [*paths, history, settings]
+    return [*paths, list_of_seen, history, settings]
 
 
 def _calibrate(learner: Learner) -> dict[str, Any]:

@@ -1,0 +1,51 @@
+"""Write the list of photographs that the model hangtag comes with learnt from, without training it again.
+
+`.venv/bin/python scripts/list-shipped-photographs.py W`, where `hangtag prepare` and `hangtag clean` have read *Fashion
+Product Images (Small)* into the workspace W with their default settings. The splits of W are held against the model's
+description: they must be those that it learnt. Writes hashes only, and the new `model.json` and `README.md`.
+"""
+
+import sys
+
+import numpy as np
+
+from hangtag.artifacts import read_json, write_json, write_text
+from hangtag.labels.duplicates import hash_photographs
+from hangtag.labels.labelled import read_labelled
+from hangtag.labels.photograph_hashes import PhotographSet
+from hangtag.models.description import DESCRIPTION
+from hangtag.models.outputs import PRODUCT
+from hangtag.models.seen_photographs import ENTRY, SeenPhotographs, write_seen
+from hangtag.models.shipped import SHIPPED
+from hangtag.serving.card import write_card
+from hangtag.training.targets import build_targets
+from hangtag.training.train import build_dataset
+from hangtag.workspace import Workspace
+
+# Of the twin that learnt from train alone: its temperatures and thresholds were chosen on val.
+CHOSEN_ON = ["val"]
+
+
+def main() -> None:
+    """List the photographs of the splits that the model's description names."""
+    labelled = read_labelled(Workspace.at(sys.argv[1]))
+    description = read_json(SHIPPED / DESCRIPTION)
+    if labelled.digest != description["labels_digest"]:
+        sys.exit("These are not the labels and splits that the model learnt: prepare and clean with default settings.")
+    targets = build_targets(labelled)
+
+    def list_split(splits: list[str]) -> PhotographSet:
+        data = build_dataset(labelled, targets, None, labelled.table["split"].is_in(splits).fill_null(False).to_numpy())
+        if splits == description["learn_from"]:
+            counts = np.bincount(data.classes[PRODUCT], minlength=len(targets.outputs.products))
+            assert counts.tolist() == description["train_counts"][PRODUCT], "not what it learnt from"
+        return PhotographSet.of(hash_photographs(data.images, data.rows))
+
+    seen = SeenPhotographs(list_split(description["learn_from"]), list_split(CHOSEN_ON))
+    _, description[ENTRY] = write_seen(SHIPPED, seen)
+    write_json(SHIPPED / DESCRIPTION, description)
+    write_text(SHIPPED / "README.md", write_card(description))
+    print(description[ENTRY])
+
+
+main()
