@@ -95,6 +95,12 @@ class Workspace:
         return self.root / "review"
 
     @property
+    def outputs(self) -> tuple[Path, ...]:
+        """Return everything that stages write: their folders, and the report."""
+        folders = (self.prepared, self.labels, self.exploration, self.runs, self.root / "folds", self.audit)
+        return (*folders, self.comparison, self.review, self.report)
+
+    @property
     def report(self) -> Path:
         """The page that `report` writes."""
         return self.root / "report.html"
@@ -104,3 +110,8 @@ class Workspace:
         if not self.runs.is_dir():
             return []
         return sorted(folder.name for folder in self.runs.iterdir() if (folder / "manifest.json").is_file())
+
+
+def is_workspace(folder: Path) -> bool:
+    """Return whether a folder is a workspace: something has been prepared in it."""
+    return (folder / "prepared" / "manifest.json").is_file()

@@ -200,5 +200,8 @@ def parse_schema(text: str, where: str) -> dict[str, object]:
     """
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError as error:
+        raise CatalogError("The catalogue's description is nested too deeply.", received=where) from error
+    except ValueError as error:
+        # Beside TOMLDecodeError, which is one: numbers of thousands of digits.
         raise CatalogError(f"The catalogue's description is not TOML: {error}.", received=where) from error
