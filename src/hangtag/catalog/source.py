@@ -75,11 +75,10 @@ class FolderSource:
     def __init__(self, path: Path, workspace: Path | None = None) -> None:
         self.path = path.resolve()
         self.identity: Identity = ()
-        self._own: set[str] = set()
-        if workspace is not None and workspace.resolve() != self.path:
-            self._own = {str(workspace.resolve())}
-        elif workspace is not None or is_workspace(self.path):
-            self._own = {str(own) for own in Workspace(self.path).outputs}
+        written = workspace and workspace.resolve()
+        self._own = {str(written)} if written else set()
+        if written == self.path or is_workspace(self.path):
+            self._own |= {str(output) for output in Workspace(self.path).outputs}
 
     def names(self) -> Iterator[str]:
         """Give every file's path in alphabetical order, without hidden files."""
@@ -160,7 +159,7 @@ class ZipSource:
         self._entries = {
             _simplify(info.filename): info
             for info in self._archive.infolist()
-            if not info.is_dir() and not _is_hidden(info.filename)
+            if info.filename and not info.is_dir() and not _is_hidden(info.filename)
         }
 
     def names(self) -> Iterator[str]:
