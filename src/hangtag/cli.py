@@ -1,6 +1,7 @@
 """The command line: one command a stage; it parses, calls and prints."""
 
 import errno
+import io
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -527,6 +528,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Any other exception is a bug and keeps its traceback.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            # A terminal's encoding may lack a letter of a file's name or of a label.
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = _call(given)
         sys.stdout.flush()

@@ -23,6 +23,11 @@ class Workspace:
         root = Path(place).expanduser().absolute()
         if root.exists() and not root.is_dir():
             raise WorkspaceError("The workspace is not a folder.", received=str(place))
+        try:
+            str(root).encode()
+        except UnicodeEncodeError as error:
+            # Libraries that write tables take no other names.
+            raise WorkspaceError("The workspace's path is no UTF-8 text.", received=str(root)) from error
         return cls(root)
 
     @property

@@ -443,6 +443,31 @@ def test_names_that_are_no_utf8_are_written_in_one_way(
         assert r"na\xefve.png" in told
 
 
+@pytest.mark.parametrize(
+    ("flag", "value", "message"),
+    [
+        ("-w", "w\udcff", "workspace's path"),
+        ("--label-name", "\udcff", "no UTF-8"),
+        ("--levels", "a,\udcff", "no UTF-8"),
+    ],
+)
+def test_an_argument_that_is_no_utf8_is_an_error(
+    flag: str, value: str, message: str, catalog: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = ["-w", str(tmp_path / "w")] if flag != "-w" else []
+    assert run("prepare", str(catalog), *place, flag, str(tmp_path / value) if flag == "-w" else value) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.glob("w*"))
+
+
+def test_a_terminal_that_lacks_letters_ends_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    monkeypatch.setattr("sys.stderr", terminal)
+    assert run("prepare", str(tmp_path / "シャツ")) == 2
+    terminal.flush()
+    assert rb"\u30b7\u30e3\u30c4" in terminal.buffer.getvalue()  # type: ignore[attr-defined]
+
+
 def test_a_table_whose_name_is_no_utf8_is_read_and_corrected(tmp_path: Path) -> None:
     folder = tmp_path / "catalog"
     draw(folder / "images" / "1.png")
