@@ -42,6 +42,7 @@ FIELDS = {
 }
 METHODS = {"stored": zipfile.ZIP_STORED, "deflated": zipfile.ZIP_DEFLATED, "bzip2": zipfile.ZIP_BZIP2}
 METHODS["lzma"] = zipfile.ZIP_LZMA
+RARE = ("bzip2", "lzma")
 CODES = {"read", "error", "unreadable_file", "outside_catalog", "too_many_bytes"}
 ROLES = {"photograph": "images/2.png", "table": "styles.csv", "description": "catalog.toml"}
 
@@ -109,7 +110,7 @@ DAMAGES: dict[str, Callable[[bytearray, str], object]] = {
 
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("role", ROLES)
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [*METHODS][:2] + [pytest.param(name, marks=pytest.mark.chaos) for name in RARE])
 def test_a_damaged_entry_is_a_code_or_an_error(method: str, role: str, damage: str, tmp_path: Path) -> None:
     data = make_archive(METHODS[method])
     original = bytes(data)
@@ -222,7 +223,7 @@ def damage_bytes(data: bytes, source: random.Random) -> bytes:
 @pytest.mark.parametrize("method", METHODS)
 def test_hundreds_of_damaged_archives_are_codes_or_errors(method: str, tmp_path: Path) -> None:
     data, source = bytes(make_archive(METHODS[method])), random.Random(method)
-    outcomes = [attack(damage_bytes(data, source), tmp_path / "c.zip") for _ in range(400)]
+    outcomes = [attack(damage_bytes(data, source), tmp_path / "c.zip") for _ in range(200)]
     assert {"error", "unreadable_file"} <= set(outcomes) <= CODES
 
 
@@ -298,7 +299,6 @@ def read_in_bounds(*paths: Path) -> dict[str, object]:
 def test_a_small_archive_with_a_large_table_takes_little_memory(tmp_path: Path) -> None:
     bombs = {
         "lines.zip": make_zeros(zipfile.ZIP_DEFLATED, table=b"\n" * 1_000_000, times=100),
-        "commas.zip": make_zeros(zipfile.ZIP_DEFLATED, table=b"," * 1_000_000, times=100),
         "bzip2.zip": make_zeros(zipfile.ZIP_BZIP2, table=b"\n" * 1_000_000, times=100),
         "lzma.zip": make_zeros(zipfile.ZIP_LZMA, table=b"1,k\n" * 250_000, times=50),
     }
@@ -312,7 +312,7 @@ def test_a_small_archive_with_a_large_table_takes_little_memory(tmp_path: Path) 
         assert "are allowed" in str(told[name]) or "damaged" in str(told[name]), (name, told[name])
     assert "Unpack the archive" in str(told["lines.zip"])
     assert "100000014 bytes" in str(told["lines.zip"])
-    assert int(str(told["peak"])) < 400_000
+    assert int(str(told["peak"])) < 300_000
 
 
 @pytest.mark.parametrize(

@@ -434,11 +434,11 @@ def test_names_that_are_no_utf8_are_written_in_one_way(
     assert set(tell(classifier, folder)) == names
     for suffix, read in ((".csv", pl.read_csv), (".jsonl", pl.read_ndjson), (".parquet", pl.read_parquet)):
         classify_to(tmp_path / f"out{suffix}", [folder], classifier)
-        files = read(tmp_path / f"out{suffix}")["file"].to_list()  # type: ignore[operator]
+        files = read(tmp_path / f"out{suffix}")["file"].to_list()
         assert {Path(file).name for file in files} == names
         assert all(r"cat\xff" in file for file in files)
     for form in ("csv", "table"):
-        classify([folder], classifier, form=form)  # type: ignore[arg-type]
+        classify([folder], classifier, form=form)
         told = capsys.readouterr().out
         assert r"na\xefve.png" in told
 
@@ -465,7 +465,7 @@ def test_a_terminal_that_lacks_letters_ends_nothing(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("sys.stderr", terminal)
     assert run("prepare", str(tmp_path / "シャツ")) == 2
     terminal.flush()
-    assert rb"\u30b7\u30e3\u30c4" in terminal.buffer.getvalue()  # type: ignore[attr-defined]
+    assert rb"\u30b7\u30e3\u30c4" in terminal.buffer.getvalue()
 
 
 def test_a_table_whose_name_is_no_utf8_is_read_and_corrected(tmp_path: Path) -> None:

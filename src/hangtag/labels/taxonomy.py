@@ -62,14 +62,14 @@ def load_taxonomy(name: str, text: str, levels: tuple[str, ...]) -> Taxonomy:
         # Beside TOMLDecodeError, which is one: numbers of thousands of digits.
         raise CatalogError(f"The taxonomy is not TOML: {error}.", received=name) from error
     rules = content.get("rules")
-    is_list = isinstance(rules, list) and bool(rules) and all(isinstance(rule, dict) for rule in rules)
-    if not is_list or rules[0].get("rule") != "start":
+    found = rules if isinstance(rules, list) and all(isinstance(rule, dict) for rule in rules) else []
+    if not found or found[0].get("rule") != "start":
         raise CatalogError(
             "The taxonomy has no usable rules.",
             allowed="Allowed: [[rules]] tables, the first with rule = 'start'.",
             received=name,
         )
-    return Taxonomy(str(content.get("name", name)), tuple(_check_rule(rule, levels) for rule in rules))
+    return Taxonomy(str(content.get("name", name)), tuple(_check_rule(rule, levels) for rule in found))
 
 
 def list_taxonomies() -> list[str]:
