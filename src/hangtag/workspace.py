@@ -100,10 +100,10 @@ class Workspace:
         return self.root / "review"
 
     @property
-    def outputs(self) -> tuple[Path, ...]:
-        """Return everything that stages write: their folders, and the report."""
-        folders = (self.prepared, self.labels, self.exploration, self.runs, self.root / "folds", self.audit)
-        return (*folders, self.comparison, self.review, self.report)
+    def folders(self) -> tuple[Path, ...]:
+        """Return every folder that stages write to."""
+        first = (self.prepared, self.labels, self.exploration, self.runs, self.root / "folds")
+        return (*first, self.audit, self.comparison, self.review)
 
     @property
     def report(self) -> Path:

@@ -102,7 +102,7 @@ def walk(root: str | Path, leave_out: Callable[[str], bool] = lambda _: False) -
 
     Args:
         root: The folder; the empty name stands for it where it cannot be read.
-        leave_out: Whether to pass over a folder, or a file at the top, by its path.
+        leave_out: Whether to pass over a folder, by its path.
     """
     top, waiting = Path(root), [""]
     while waiting:
@@ -117,7 +117,7 @@ def walk(root: str | Path, leave_out: Callable[[str], bool] = lambda _: False) -
         for entry in entries:
             name = f"{base}/{entry.name}" if base else entry.name
             is_link, is_folder = entry.is_symlink(), _is_folder(entry)
-            if (is_folder or not base) and leave_out(entry.path):
+            if is_folder and leave_out(entry.path):
                 continue
             if is_folder and not is_link:
                 folders.append(name)

@@ -80,8 +80,10 @@ class FolderSource:
         self.identity: Identity = ()
         written = workspace and workspace.resolve()
         self._own = {str(written)} if written else set()
+        self._own_files: set[str] = set()
         if written == self.path or is_workspace(self.path):
-            self._own |= {str(output) for output in Workspace(self.path).outputs}
+            self._own |= {str(folder) for folder in Workspace(self.path).folders}
+            self._own_files = {Workspace(self.path).report.name}
 
     def names(self) -> Iterator[str]:
         """Give every file's path in alphabetical order, without hidden files."""
@@ -130,7 +132,8 @@ class FolderSource:
         return digest.hexdigest()
 
     def _list_files(self) -> Iterator[str]:
-        return (found.name for found in walk(self.path, self._is_own) if found.error is None)
+        found = walk(self.path, self._is_own)
+        return (each.name for each in found if each.error is None and each.name not in self._own_files)
 
     def _is_own(self, path: str) -> bool:
         return path in self._own or is_workspace(Path(path))
@@ -219,7 +222,7 @@ class ZipSource:
             return b"".join(iter(lambda: file.read(step), b""))
 
     def _unpack_bzip2(self, info: zipfile.ZipInfo) -> bytes:
-        """Decompress to the stated size and no further: of one byte bzip2 makes a million, and `zipfile` all at once."""
+        """Decompress to the stated size and no further: bzip2 makes a million bytes of one, `zipfile` all at once."""
         stored = copy(info)
         stored.compress_type, stored.file_size = zipfile.ZIP_STORED, info.compress_size
         # The sum is that of the decompressed bytes.
