@@ -1,5 +1,6 @@
 """The command line: one command a stage; it parses, calls and prints."""
 
+import io
 import os
 import signal
 import sys
@@ -545,6 +546,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given[:1] not in (["serve"], ["review"]):
         # A service answers what waits first, in its own way.
         _stop_in_order()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            # A terminal's encoding may lack a letter of a file's name or of a label.
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = _call(given)
         sys.stdout.flush()

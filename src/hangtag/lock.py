@@ -74,7 +74,7 @@ def hold_folder(command: str, folder: Path) -> Iterator[None]:
 
 def sweep(place: Workspace) -> None:
     """Put in order what dead processes left in the workspace, in all parts that nobody works on."""
-    for folder in place.folders():
+    for folder in place.stage_folders():
         if has_leftovers(folder):
             with suppress(portalocker.LockException), _lock(_name_lock(place, folder), is_shared=False, wait=False):
                 recover(folder)

@@ -23,6 +23,11 @@ class Workspace:
         root = Path(place).expanduser().absolute()
         if root.exists() and not root.is_dir():
             raise WorkspaceError("The workspace is not a folder.", received=str(place))
+        try:
+            str(root).encode()
+        except UnicodeEncodeError as error:
+            # Libraries that write tables take no other names.
+            raise WorkspaceError("The workspace's path is no UTF-8 text.", received=str(root)) from error
         return cls(root)
 
     @property
@@ -95,11 +100,17 @@ class Workspace:
         return self.root / "review"
 
     @property
+    def folders(self) -> tuple[Path, ...]:
+        """Return every folder that stages write to."""
+        first = (self.prepared, self.labels, self.exploration, self.runs, self.root / "folds")
+        return (*first, self.audit, self.comparison, self.review)
+
+    @property
     def report(self) -> Path:
         """The page that `report` writes."""
         return self.root / "report.html"
 
-    def folders(self) -> list[Path]:
+    def stage_folders(self) -> list[Path]:
         """Return the folders of all stages, those of single runs and folds among them, whether they exist or not."""
         stages = [self.prepared, self.labels, self.exploration, self.audit, self.comparison, self.review]
         runs = [path for path in self.runs.glob("*") if path.is_dir()]
@@ -112,3 +123,8 @@ class Workspace:
         if not self.runs.is_dir():
             return []
         return sorted(folder.name for folder in self.runs.iterdir() if (folder / "manifest.json").is_file())
+
+
+def is_workspace(folder: Path) -> bool:
+    """Return whether a folder is a workspace: something has been prepared in it."""
+    return (folder / "prepared" / "manifest.json").is_file()

@@ -140,7 +140,23 @@ def _fit(image: Image.Image, image_size: tuple[int, int], fit: Fit) -> Image.Ima
         return image
     if fit == "stretch":
         return image.resize((width, height), Image.Resampling.LANCZOS)
-    return ImageOps.pad(image, (width, height), method=Image.Resampling.LANCZOS, color=_find_border_color(image))
+    return _pad(image, width, height)
+
+
+def _pad(image: Image.Image, width: int, height: int) -> Image.Image:
+    """Do what `ImageOps.pad` does, to the pixel, but never shrink a side to nothing, which some Pillows refuse."""
+    size = (width, height)
+    own, wanted = image.width / image.height, width / height
+    if own > wanted:
+        size = (width, max(1, round(image.height / image.width * width)))
+    elif own < wanted:
+        size = (max(1, round(image.width / image.height * height)), height)
+    resized = image.resize(size, Image.Resampling.LANCZOS)
+    if resized.size == (width, height):
+        return resized
+    padded = Image.new("RGB", (width, height), _find_border_color(image))
+    padded.paste(resized, (round((width - size[0]) * 0.5), round((height - size[1]) * 0.5)))
+    return padded
 
 
 def _find_place(image: Image.Image, image_size: tuple[int, int]) -> tuple[slice, slice]:

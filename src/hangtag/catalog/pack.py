@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 from joblib import Parallel, delayed
 
+from hangtag.catalog.files import FileError
 from hangtag.catalog.images import Photograph, PhotographError, Pixels, decode_photograph, limit_part
-from hangtag.catalog.source import OutsideError, Source, open_source
+from hangtag.catalog.source import Identity, Source, make_changed_error, open_source
 from hangtag.config import PrepareConfig
 from hangtag.progress import show_progress
 
@@ -52,7 +53,7 @@ def pack_photographs(
     height, width = config.image_size
     with target.open("wb") as file, show_progress("Decoding photographs", len(paths), "photographs") as bar:
         _write_header(file, (len(paths), height, width, 3))
-        for results, pixels in _decode_chunks(source.path, paths, config):
+        for results, pixels in _decode_chunks(source, paths, config):
             file.write(pixels.tobytes())
             outcomes += results
             bar.advance(len(results))
@@ -71,7 +72,7 @@ def _write_header(file: object, shape: tuple[int, ...]) -> None:
 
 
 def _decode_chunks(
-    source: Path, paths: Sequence[str], config: PrepareConfig
+    source: Source, paths: Sequence[str], config: PrepareConfig
 ) -> Iterator[tuple[list[Decoded | Rejected], Pixels]]:
     # joblib's processes need no `if __name__ == "__main__"` in a user's script, and do not fork a process
     # that polars has started threads in.
@@ -79,7 +80,7 @@ def _decode_chunks(
     chunks = [paths[start : start + size] for start in range(0, len(paths), size)]
     workers = min(config.workers or os.cpu_count() or 1, len(chunks))
     if workers <= 1:
-        yield from (_decode_chunk(source, chunk, config) for chunk in chunks)
+        yield from (_decode_chunk(source.path, source.identity, chunk, config) for chunk in chunks)
         return
     parallel = Parallel(
         n_jobs=workers,
@@ -88,7 +89,7 @@ def _decode_chunks(
         initializer=_end_with_parent,
         initargs=(os.getpid(),),
     )
-    yield from parallel(delayed(_decode_chunk)(source, chunk, config) for chunk in chunks)
+    yield from parallel(delayed(_decode_chunk)(source.path, source.identity, chunk, config) for chunk in chunks)
 
 
 def _end_with_parent(parent: int) -> None:
@@ -105,11 +106,24 @@ def _end_with_parent(parent: int) -> None:
 _sources: dict[Path, Source] = {}
 
 
+def _open_once(path: Path, identity: Identity) -> Source:
+    """Open a catalogue once a process: reading a .zip's directory takes longer than a chunk of photographs.
+
+    Raises:
+        CatalogError: The file is another one than that whose rows were read.
+    """
+    known = _sources.get(path)
+    if known is None or known.identity != identity:
+        known = _sources[path] = open_source(path)
+    if known.identity != identity:
+        raise make_changed_error(path)
+    return known
+
+
 def _decode_chunk(
-    source_path: Path, paths: Sequence[str], config: PrepareConfig
+    source_path: Path, identity: Identity, paths: Sequence[str], config: PrepareConfig
 ) -> tuple[list[Decoded | Rejected], Pixels]:
-    # Opened once a process: reading a .zip's directory takes longer than a chunk of photographs.
-    source = _sources.get(source_path) or _sources.setdefault(source_path, open_source(source_path))
+    source = _open_once(source_path, identity)
     outcomes: list[Decoded | Rejected] = []
     pixels: list[Pixels] = []
     for path in paths:
@@ -127,18 +141,9 @@ def _read_photograph(source: Source, path: str, config: PrepareConfig) -> Photog
     if not path:
         raise PhotographError("missing_photograph", "the row names no photograph")
     try:
-        if not source.has(path):
-            raise PhotographError("missing_photograph", "there is no such photograph")
-        size = source.size(path)
-        if size > config.max_bytes:
-            raise PhotographError("too_many_bytes", f"{size} bytes, {config.max_bytes} are allowed")
-        data = source.read(path)
-    except OutsideError as error:
-        raise PhotographError("outside_catalog", "the path leads out of the catalogue") from error
-    except PhotographError:
-        raise
-    except Exception as error:
-        # A folder can refuse a file and an archive's entry be damaged or encrypted in many ways (OSError,
-        # BadZipFile, zlib.error, RuntimeError, NotImplementedError): one photograph never ends the run.
-        raise PhotographError("unreadable_file", f"the file cannot be read ({type(error).__name__})") from error
+        data = source.read(path, config.max_bytes)
+    except FileError as error:
+        if error.code == "missing_file":
+            raise PhotographError("missing_photograph", "there is no such photograph") from error
+        raise PhotographError(error.code, error.reason) from error
     return decode_photograph(data, config.image_size, config.max_pixels, fit=config.fit)

@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from hangtag.artifacts import hash_json, write_csv, write_parquet, write_whole
+from hangtag.catalog.files import escape_name
 from hangtag.catalog.pack import Decoded, Rejected, pack_photographs
 from hangtag.catalog.read import RawCatalog, read_catalog
 from hangtag.config import SPLITS, PrepareConfig
@@ -42,7 +43,8 @@ def prepare(
         CatalogError: The catalogue cannot be read, or not one item of it can be used.
     """
     place = Workspace.at(workspace)
-    raw = read_catalog(Path(catalog).expanduser(), Path(schema) if schema else None, overrides)
+    described_by = Path(schema) if schema else None
+    raw = read_catalog(Path(catalog).expanduser(), described_by, overrides, workspace=place.root)
     inputs = {
         "catalog": raw.source.fingerprint(),
         "description": hash_json([raw.base, raw.schema.to_json(), raw.taxonomy_text]),
@@ -86,6 +88,9 @@ def _check_rows(raw: RawCatalog) -> tuple[list[Candidate], list[dict[str, str]]]
     rejected = [
         {"item_id": f"line {line}", "image_path": "", "code": "bad_row", "reason": reason}
         for line, reason in raw.broken
+    ]
+    rejected += [
+        {"item_id": "", "image_path": path, "code": code, "reason": reason} for path, code, reason in raw.passed_over
     ]
     seen: set[str] = set()
     for position, row in enumerate(raw.rows):
@@ -138,7 +143,7 @@ def _write(
     write_parquet(paths[0], pl.DataFrame(items, infer_schema_length=None, schema_overrides={"given_split": pl.String}))
     write_csv(paths[2], pl.DataFrame(rejected, schema=REJECTED))
     counts = {
-        "rows": len(raw.rows) + len(raw.broken),
+        "rows": len(raw.rows) + len(raw.broken) + len(raw.passed_over),
         "items": len(items),
         "rejected": len(rejected),
         "repaired_rows": len(raw.repaired_rows),
@@ -156,4 +161,5 @@ def _write(
 
 
 def _describe_origin(raw: RawCatalog) -> dict[str, str]:
-    return {"catalog": str(raw.source.path), "table": raw.base + raw.schema.table if raw.schema.table else ""}
+    table = raw.base + raw.schema.table if raw.schema.table else ""
+    return {"catalog": escape_name(str(raw.source.path)), "table": table}

@@ -4,13 +4,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from hangtag.catalog.files import FileError, read_regular
 from hangtag.catalog.schema import CatalogSchema, parse_schema
-from hangtag.catalog.source import OutsideError, Source, open_source
+from hangtag.catalog.source import Source, open_source
 from hangtag.catalog.table import Table, parse_table
 from hangtag.catalog.tree import read_tree
 from hangtag.errors import CatalogError
 
 DESCRIPTION = "catalog.toml"
+MAX_DESCRIPTION_BYTES = 1_000_000
+MAX_TABLE_BYTES = 2_000_000_000
+# A small archive must not fill the memory: tables shrink to a fifth or a tenth, repetitive ones to a thirtieth.
+MAX_TABLE_RATIO, ANY_RATIO_BYTES = 40, 4_000_000
 CAPSTONE_COLUMNS = (
     "id",
     "gender",
@@ -46,6 +51,7 @@ class RawCatalog:
         repaired_rows: Positions in `rows` whose last column held separators that nobody quoted.
         broken: Lines that are no row, as (line number, reason).
         taxonomy_text: The content of the taxonomy file beside the table, where the description names one.
+        passed_over: Folders that are not read, as (path, code, reason); of a tree, where folders are the rows' labels.
     """
 
     source: Source
@@ -55,15 +61,21 @@ class RawCatalog:
     repaired_rows: list[int] = field(default_factory=list)
     broken: list[tuple[int, str]] = field(default_factory=list)
     taxonomy_text: str = ""
+    passed_over: list[tuple[str, str, str]] = field(default_factory=list)
 
 
 def read_catalog(
-    catalog: Path, schema_file: Path | None = None, overrides: Mapping[str, object] | None = None
+    catalog: Path,
+    schema_file: Path | None = None,
+    overrides: Mapping[str, object] | None = None,
+    *,
+    workspace: Path | None = None,
 ) -> RawCatalog:
     """Read a catalogue: a folder, a `.zip`, or a `.csv` file with photographs beside it.
 
     It is described by `schema_file`, or by `catalog.toml` inside it, or recognised: the capstone's layout by
-    the ten columns of its table, a tree by its folders of photographs. `overrides` change single entries.
+    the ten columns of its table, a tree by its folders of photographs. `overrides` change single entries. A workspace
+    in its folder is no part of it, `workspace` even before anything is prepared there.
 
     Raises:
         CatalogError: The catalogue is missing, not readable, or not described well enough.
@@ -72,15 +84,16 @@ def read_catalog(
     if catalog.is_file() and catalog.suffix.lower() in (".csv", ".tsv", ".txt"):
         values["table"] = catalog.name
         catalog = catalog.parent
-    source = open_source(catalog)
+    source = open_source(catalog, workspace)
     described, base = _find_description(source, schema_file)
     values = described | values
     table_name = values.get("table") or _find_table(source)
     if not table_name:
         rows, schema = read_tree(source, values)
-        return RawCatalog(source, "", schema, rows)
+        passed_over = [(path, error.code, error.reason) for path, error in source.passed_over()]
+        return RawCatalog(source, "", schema, rows, passed_over=passed_over)
     path = _find_shallowest(source, str(table_name)) if base is None else base + str(table_name)
-    table = parse_table(_read(source, path), path)
+    table = parse_table(read_table(source, path), path)
     if not described and set(CAPSTONE_COLUMNS) <= set(table.columns):
         values = CAPSTONE | values
     return _build(source, path, table, values)
@@ -91,7 +104,8 @@ def _build(source: Source, path: str, table: Table, values: dict[str, object]) -
     base = path[: len(path) - len(schema.table)]
     taxonomy = ""
     if schema.taxonomy.endswith(".toml"):
-        taxonomy = _read(source, base + schema.taxonomy).decode()
+        path = base + schema.taxonomy
+        taxonomy = _decode(_read(source, path, MAX_DESCRIPTION_BYTES), path)
     schema = schema.with_columns(table.columns)
     rows = table.rows
     if schema.columns != schema.headings:
@@ -103,16 +117,18 @@ def _find_description(source: Source, schema_file: Path | None) -> tuple[dict[st
     """Give the description's entries and, where it lies in the catalogue, its folder."""
     if schema_file is not None:
         try:
-            return parse_schema(schema_file.read_text(encoding="utf-8"), str(schema_file)), None
-        except (OSError, UnicodeDecodeError) as error:
+            data = read_regular(schema_file, MAX_DESCRIPTION_BYTES)
+        except OSError as error:
             raise CatalogError(
                 f"The catalogue's description cannot be read: {error}.", received=str(schema_file)
             ) from error
+        return parse_schema(_decode(data, str(schema_file)), str(schema_file)), None
     paths = [name for name in source.names() if PurePosixPath(name).name == DESCRIPTION]
     if not paths:
         return {}, None
     path = min(paths, key=_depth)
-    return parse_schema(source.read(path).decode(), path), path[: len(path) - len(DESCRIPTION)]
+    text = _decode(_read(source, path, MAX_DESCRIPTION_BYTES), path)
+    return parse_schema(text, path), path[: len(path) - len(DESCRIPTION)]
 
 
 def _find_table(source: Source) -> str:
@@ -137,11 +153,37 @@ def _find_shallowest(source: Source, name: str) -> str:
     return min(found, key=_depth)
 
 
-def _read(source: Source, path: str) -> bytes:
+def read_table(source: Source, path: str) -> bytes:
+    """Read a catalogue's table: up to 2 GB, and in an archive up to 4 MB or forty times what it is compressed to.
+
+    Raises:
+        CatalogError: It is not there, is no regular file, is damaged, encrypted or too large.
+    """
     try:
-        return source.read(path)
-    except (OSError, KeyError, OutsideError) as error:
-        raise CatalogError("A file of the catalogue cannot be read.", received=path) from error
+        unpacked = max(ANY_RATIO_BYTES, MAX_TABLE_RATIO * source.packed_size(path))
+    except FileError as error:
+        raise _make_error(path, error) from error
+    hint = "Unpack the archive and name the folder, if the table is right." if unpacked < MAX_TABLE_BYTES else ""
+    return _read(source, path, min(MAX_TABLE_BYTES, unpacked), hint)
+
+
+def _read(source: Source, path: str, limit: int, hint: str = "") -> bytes:
+    try:
+        return source.read(path, limit)
+    except FileError as error:
+        raise _make_error(path, error, hint if error.code == "too_many_bytes" else "") from error
+
+
+def _make_error(path: str, error: FileError, hint: str = "") -> CatalogError:
+    return CatalogError(f"A file of the catalogue cannot be read: {error.reason}.", received=path, hint=hint)
+
+
+def _decode(data: bytes, where: str) -> str:
+    """Return the text of a description or a taxonomy, with or without a byte order mark."""
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise CatalogError("A file that describes the catalogue is no UTF-8 text.", received=where) from error
 
 
 def _depth(name: str) -> tuple[int, str]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hangtag.catalog.files import SURROGATES
 from hangtag.errors import CatalogError
 
 LIST_FIELDS = ("levels", "attributes", "missing")
@@ -184,11 +185,17 @@ def _convert(key: str, value: object) -> object:
                 allowed="Allowed: a list of texts.",
                 received=value,
             )
-        return tuple(value)
-    if not (isinstance(value, str) or value is None):
+        return tuple(_check_text(key, each) for each in value)
+    return None if value is None else _check_text(key, value)
+
+
+def _check_text(key: str, value: object) -> str:
+    if not isinstance(value, str):
         raise CatalogError(
             f"{key} in the catalogue's description is wrong.", allowed="Allowed: a text.", received=value
         )
+    if SURROGATES.search(value):
+        raise CatalogError(f"{key} in the catalogue's description is no UTF-8 text.", received=value)
     return value
 
 
@@ -200,5 +207,8 @@ def parse_schema(text: str, where: str) -> dict[str, object]:
     """
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError as error:
+        raise CatalogError("The catalogue's description is nested too deeply.", received=where) from error
+    except ValueError as error:
+        # Beside TOMLDecodeError, which is one: numbers of thousands of digits.
         raise CatalogError(f"The catalogue's description is not TOML: {error}.", received=where) from error

@@ -1,80 +1,147 @@
 """A folder or a .zip of files, read in place and never left."""
 
+import bz2
 import hashlib
 import os
 import stat
 import zipfile
+import zlib
 from collections.abc import Iterator
+from copy import copy
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from hangtag.artifacts import hash_file
+from hangtag.catalog.files import FileError, escape_name, find_named, read_regular, walk
 from hangtag.errors import CatalogError
+from hangtag.workspace import Workspace, is_workspace
+
+# What is decompressed at once. `zipfile` bounds what comes of a step for Deflate alone; of LZMA, which makes up to
+# 7,000 bytes of one, it is fed little.
+STEP, LZMA_STEP = 1 << 20, 4096
+Identity = tuple[int, ...]
 
 
-class OutsideError(Exception):
+class OutsideError(FileError):
     """A path leads out of the catalogue."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__("outside_catalog", "the path leads out of the catalogue")
+        self.name = name
 
 
 class Source(Protocol):
-    """Files by their relative path with forward slashes."""
+    """Files by their relative path with forward slashes.
+
+    Attributes:
+        path: The folder or archive.
+        identity: Which file an archive is: another one of the same path has another. Empty for a folder.
+    """
 
     path: Path
+    identity: Identity
 
     def names(self) -> Iterator[str]:
         """Give every file's path."""
 
+    def passed_over(self) -> Iterator[tuple[str, FileError]]:
+        """Yield the path of every folder whose files are not among `names`, and why."""
+
     def has(self, name: str) -> bool:
         """Say whether there is such a file."""
 
-    def size(self, name: str) -> int:
-        """Give a file's size in bytes, as it is unpacked."""
+    def packed_size(self, name: str) -> int:
+        """Return how many bytes a file takes where it lies, compressed ones as they are."""
 
-    def read(self, name: str) -> bytes:
-        """Read a file whole."""
+    def read(self, name: str, limit: int) -> bytes:
+        """Read a file whole.
+
+        Raises:
+            FileError: `missing_file`, `outside_catalog`, `not_a_file`, `too_many_bytes` (more than `limit`) or
+                `unreadable_file`.
+        """
 
     def fingerprint(self) -> str:
         """Give a digest that changes when the files do."""
 
 
 class FolderSource:
-    """The files below a folder; links that lead out of it count as outside."""
+    """The files below a folder; links that lead out of it count as outside, workspaces in it are passed over.
 
-    def __init__(self, path: Path) -> None:
+    A name that is no UTF-8 is given, and taken, as `escape_name` writes it.
+
+    Args:
+        path: The folder.
+        workspace: The one that is being written, which may lie in the folder; others are recognised.
+    """
+
+    def __init__(self, path: Path, workspace: Path | None = None) -> None:
         self.path = path.resolve()
+        self.identity: Identity = ()
+        written = workspace and workspace.resolve()
+        self._own = {str(written)} if written else set()
+        self._own_files: set[str] = set()
+        if written == self.path or is_workspace(self.path):
+            self._own |= {str(folder) for folder in Workspace(self.path).folders}
+            self._own_files = {Workspace(self.path).report.name}
 
     def names(self) -> Iterator[str]:
         """Give every file's path in alphabetical order, without hidden files."""
-        for folder, folders, files in os.walk(self.path):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            base = Path(folder).relative_to(self.path)
-            yield from ((base / name).as_posix() for name in sorted(files) if not name.startswith("."))
+        yield from (escape_name(name) for name in self._list_files())
+
+    def passed_over(self) -> Iterator[tuple[str, FileError]]:
+        """Yield links to folders, and folders that cannot be read."""
+        for found in walk(self.path, self._is_own):
+            if found.error is not None:
+                yield escape_name(found.name), found.error
 
     def has(self, name: str) -> bool:
         """Say whether there is such a file inside the folder."""
         return self._locate(name).is_file()
 
-    def size(self, name: str) -> int:
-        """Give a file's size in bytes."""
-        return self._locate(name).stat().st_size
+    def packed_size(self, name: str) -> int:
+        """Return a file's size in bytes; 0 where there is none."""
+        try:
+            return self._locate(name).stat().st_size
+        except OSError:
+            return 0
 
-    def read(self, name: str) -> bytes:
-        """Read a file whole."""
-        return self._locate(name).read_bytes()
+    def read(self, name: str, limit: int) -> bytes:
+        """Read a regular file whole; see `Source.read`."""
+        try:
+            return read_regular(self._locate(name), limit)
+        except FileError:
+            raise
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise FileError("missing_file", "there is no such file, or it is a link that leads nowhere") from error
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise FileError("unreadable_file", f"the file cannot be read ({reason})") from error
 
     def fingerprint(self) -> str:
         """Digest every file's path, size and time of change: 44,000 photographs take under a second."""
         digest = hashlib.sha256()
-        for name in self.names():
-            status = (self.path / name).stat()
+        for name in self._list_files():
+            try:
+                status = (self.path / name).stat()
+            except OSError:
+                digest.update(f"{name}\0unreadable\n".encode(errors="surrogateescape"))
+                continue
             if stat.S_ISREG(status.st_mode):
                 digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode(errors="surrogateescape"))
         return digest.hexdigest()
 
+    def _list_files(self) -> Iterator[str]:
+        found = walk(self.path, self._is_own)
+        return (each.name for each in found if each.error is None and each.name not in self._own_files)
+
+    def _is_own(self, path: str) -> bool:
+        return path in self._own or is_workspace(Path(path))
+
     def _locate(self, name: str) -> Path:
         if "\0" in name:
             raise OutsideError(name)
-        path = (self.path / name).resolve()
+        path = Path(os.path.realpath(find_named(str(self.path / name))))
         if not path.is_relative_to(self.path):
             raise OutsideError(name)
         return path
@@ -87,33 +154,113 @@ class ZipSource:
         self.path = path.resolve()
         try:
             self._archive = zipfile.ZipFile(self.path)
-        except (zipfile.BadZipFile, OSError) as error:
+        except Exception as error:
+            # Damaged archives make `zipfile` raise many kinds (BadZipFile, ValueError, NotImplementedError, OSError,
+            # struct.error, OverflowError, UnicodeDecodeError): whatever it is, this is no archive to read.
             raise CatalogError(f"The catalogue is no readable .zip: {error}.", received=str(path)) from error
+        assert self._archive.fp is not None
+        status = os.fstat(self._archive.fp.fileno())
+        self.identity: Identity = _identify(status)
+        self._size = status.st_size
         self._entries = {
-            info.filename: info
+            _simplify(info.filename): info
             for info in self._archive.infolist()
-            if not info.is_dir() and not _is_hidden(info.filename)
+            if info.filename and not info.is_dir() and not _is_hidden(info.filename)
         }
 
     def names(self) -> Iterator[str]:
         """Give every file's path in the archive's order."""
         yield from self._entries
 
+    def passed_over(self) -> Iterator[tuple[str, FileError]]:
+        """Yield nothing: an archive has no folders that cannot be read."""
+        yield from ()
+
     def has(self, name: str) -> bool:
         """Say whether there is such a file."""
         return _stay_inside(name) in self._entries
 
-    def size(self, name: str) -> int:
-        """Give a file's size in bytes, as the archive's directory states it."""
-        return self._entries[_stay_inside(name)].file_size
+    def packed_size(self, name: str) -> int:
+        """Return a file's compressed size in bytes, never more than the archive has; 0 where there is none."""
+        info = self._entries.get(_stay_inside(name))
+        return min(info.compress_size, self._size) if info else 0
 
-    def read(self, name: str) -> bytes:
-        """Read a file whole; `zipfile` checks its sum and its stated size."""
-        return self._archive.read(self._entries[_stay_inside(name)])
+    def read(self, name: str, limit: int) -> bytes:
+        """Read a file whole; its sum and its stated size are checked. See `Source.read`."""
+        info = self._entries.get(_stay_inside(name))
+        if info is None:
+            raise FileError("missing_file", "there is no such file in the archive")
+        if info.file_size > limit:
+            raise FileError("too_many_bytes", f"{info.file_size} bytes, {limit} are allowed")
+        try:
+            data = self._unpack(info)
+        except Exception as error:
+            # An entry can be damaged in many ways (BadZipFile, zlib.error, lzma.LZMAError, EOFError, struct.error,
+            # OverflowError, ValueError, OSError, MemoryError): it is one file that cannot be read.
+            raise FileError("unreadable_file", _describe(error)) from error
+        if len(data) != info.file_size:
+            raise FileError("unreadable_file", f"the archive states {info.file_size} bytes, and there are {len(data)}")
+        return data
 
     def fingerprint(self) -> str:
-        """Digest the archive's bytes."""
-        return hash_file(self.path)
+        """Digest the archive's bytes.
+
+        Raises:
+            CatalogError: Another archive lies there by now.
+        """
+        digest = hash_file(self.path)
+        if _identify(self.path.stat()) != self.identity:
+            raise make_changed_error(self.path)
+        return digest
+
+    def _unpack(self, info: zipfile.ZipInfo) -> bytes:
+        """Decompress an entry; `zipfile` ends where the stated size does, however much more there is."""
+        if info.compress_type == zipfile.ZIP_BZIP2:
+            return self._unpack_bzip2(info)
+        step = LZMA_STEP if info.compress_type == zipfile.ZIP_LZMA else STEP
+        with self._archive.open(info) as file:
+            return b"".join(iter(lambda: file.read(step), b""))
+
+    def _unpack_bzip2(self, info: zipfile.ZipInfo) -> bytes:
+        """Decompress to the stated size and no further: bzip2 makes a million bytes of one, `zipfile` all at once."""
+        stored = copy(info)
+        stored.compress_type, stored.file_size = zipfile.ZIP_STORED, info.compress_size
+        # The sum is that of the decompressed bytes.
+        del stored.CRC
+        with self._archive.open(stored) as file:
+            # What cannot be compressed grows by a hundredth at most; the compressed size may be a lie, too.
+            packed = file.read(2 * info.file_size + 4096)
+        data = bz2.BZ2Decompressor().decompress(packed, info.file_size + 1)
+        if zlib.crc32(data) != info.CRC:
+            raise zipfile.BadZipFile("wrong sum")
+        return data
+
+
+def make_changed_error(path: Path) -> CatalogError:
+    """Return the error that says that a catalogue was replaced while it was being read."""
+    return CatalogError(
+        "The catalogue has changed while it was being read.", received=str(path), hint="Run the command again."
+    )
+
+
+def _identify(status: os.stat_result) -> Identity:
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _describe(error: Exception) -> str:
+    if isinstance(error, NotImplementedError):
+        return "it is compressed or encrypted in a way that cannot be read"
+    if isinstance(error, RuntimeError):
+        return "it is encrypted"
+    return f"its data in the archive is damaged ({type(error).__name__})"
+
+
+def _simplify(name: str) -> str:
+    """Return an entry's name as `read` looks it up; one that leads out of the archive stays as it is."""
+    try:
+        return _stay_inside(name)
+    except OutsideError:
+        return name
 
 
 def _is_hidden(name: str) -> bool:
@@ -134,16 +281,23 @@ def _stay_inside(name: str) -> str:
     return "/".join(parts)
 
 
-def open_source(path: Path) -> Source:
+def open_source(path: Path, workspace: Path | None = None) -> Source:
     """Open a folder or a .zip.
+
+    Args:
+        path: The folder or archive.
+        workspace: The workspace that is being written; it is no part of a catalogue whose folder it lies in.
 
     Raises:
         CatalogError: There is neither a folder nor a readable .zip.
     """
-    if path.is_dir():
-        return FolderSource(path)
-    if path.is_file():
-        return ZipSource(path)
+    try:
+        if path.is_dir():
+            return FolderSource(path, workspace)
+        if path.is_file():
+            return ZipSource(path)
+    except OSError as error:
+        raise CatalogError(f"The catalogue cannot be opened: {error.strerror}.", received=str(path)) from error
     raise CatalogError(
         "There is no such catalogue.",
         allowed="Allowed: a folder, a .zip, or a .csv file.",

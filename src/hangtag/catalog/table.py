@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -11,6 +12,8 @@ from hangtag.errors import CatalogError
 SEPARATORS = (",", ";", "\t", "|")
 # A quoted cell may run over lines, but a quote that never closes must not swallow the rest of the file.
 MAX_LINES_PER_ROW = 30
+# Far more than any catalogue has: beyond it, this is no table.
+MAX_COLUMNS = 10_000
 
 
 @dataclass(frozen=True)
@@ -57,13 +60,16 @@ def parse_table(data: bytes, where: str) -> Table:
         CatalogError: The table is empty or a column stands twice in its header.
     """
     text, _ = decode_table(data)
-    lines = [text[start:end] for start, end in find_lines(text)]
+    lines = re.split(_find_line_end(text), text)
     separator = find_separator(lines[0])
     records = split_records(lines, separator)
     first = next(records, None)
     header = first.cells if first else []
+    if len(header) > MAX_COLUMNS:
+        allowed = f"Allowed: {MAX_COLUMNS:,} columns."
+        raise CatalogError(f"The table {where} has too many columns.", allowed=allowed, received=len(header))
     columns = tuple(name.strip() or f"column_{position}" for position, name in enumerate(header, start=1))
-    twice = sorted({name for name in columns if columns.count(name) > 1})
+    twice = sorted(name for name, count in Counter(columns).items() if count > 1)
     if not any(header) or twice:
         what = f"The table {where} has a column twice." if twice else f"The table {where} is empty."
         raise CatalogError(what, allowed="Allowed: a header line with a name once.", received=twice or None)
@@ -94,12 +100,16 @@ def decode_table(data: bytes) -> tuple[str, str]:
 
 def find_lines(text: str) -> list[tuple[int, int]]:
     """Give where each line starts and ends, without its line end; at least one line."""
-    ends = r"\r\n|\n" if "\n" in text else r"\r"
+    ends = _find_line_end(text)
     starts, stops = [0], []
     for end in re.finditer(ends, text):
         stops.append(end.start())
         starts.append(end.end())
     return list(zip(starts, [*stops, len(text)], strict=True))
+
+
+def _find_line_end(text: str) -> str:
+    return r"\r\n|\n" if "\n" in text else r"\r"
 
 
 def find_separator(header: str) -> str:

@@ -1,6 +1,7 @@
 """Read a tree of photographs in which the folders are the categories."""
 
 from collections.abc import Mapping
+from itertools import takewhile
 from pathlib import PurePosixPath
 
 from hangtag.catalog.schema import CatalogSchema
@@ -8,6 +9,7 @@ from hangtag.catalog.source import Source
 from hangtag.errors import CatalogError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+MAX_LEVELS = 50
 SPLIT_FOLDERS = {
     "train": "train",
     "training": "train",
@@ -27,7 +29,7 @@ def read_tree(source: Source, values: Mapping[str, object]) -> tuple[list[dict[s
     gives the level `category`, deeper trees give `level_1`, `level_2`, ... as far as all photographs go.
 
     Raises:
-        CatalogError: There are no photographs in folders.
+        CatalogError: There are no photographs in folders, or they lie in too many of them.
     """
     paths = sorted(name for name in source.names() if PurePosixPath(name).suffix.lower() in SUFFIXES)
     folders = _strip_common([PurePosixPath(path).parts[:-1] for path in paths])
@@ -39,6 +41,12 @@ def read_tree(source: Source, values: Mapping[str, object]) -> tuple[list[dict[s
             "The catalogue has no table, and its photographs are not sorted into folders by category.",
             allowed="Allowed: styles.csv with images/, a table described in catalog.toml, or a folder a category.",
             received=str(source.path),
+        )
+    if depth > MAX_LEVELS:
+        raise CatalogError(
+            "The photographs lie in too many folders, one in the other.",
+            allowed=f"Allowed: {MAX_LEVELS} levels.",
+            received=depth,
         )
     levels = ["category"] if depth == 1 else [f"level_{number + 1}" for number in range(depth)]
     rows = []
@@ -57,9 +65,13 @@ def read_tree(source: Source, values: Mapping[str, object]) -> tuple[list[dict[s
 
 def _strip_common(folders: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
     """Drop leading folders that all photographs share, as a .zip of one folder has."""
-    while folders and all(len(each) > 1 for each in folders) and len({each[0] for each in folders}) == 1:
-        folders = [each[1:] for each in folders]
-    return folders
+    if not folders:
+        return folders
+    # What the first and the last in order share, all between them share.
+    ends = zip(min(folders), max(folders), strict=False)
+    shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], ends))
+    passed = max(0, min(shared, min(map(len, folders)) - 1))
+    return [each[passed:] for each in folders]
 
 
 def _name_apart(rows: list[dict[str, str]]) -> list[dict[str, str]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hangtag.catalog.files import FileError, read_regular
 from hangtag.catalog.images import Photograph, PhotographError, decode_photograph
 from hangtag.inference.answer import Answer
 from hangtag.inference.classifier import Classifier
@@ -17,7 +18,6 @@ from hangtag.inference.classifier import Classifier
 CHUNK = 64
 MAX_PIXELS = 50_000_000
 MAX_BYTES = 50_000_000
-Photo = Path | str | bytes
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,8 @@ class Failure:
 
 
 Outcome = Answer | Failure
+# A file's path, what it holds, or why it is not to be read, which is its outcome then.
+Photo = Path | str | bytes | Failure
 
 
 def classify_photographs(
@@ -47,7 +49,8 @@ def classify_photographs(
 
     Args:
         classifier: The model.
-        photographs: Paths of files, or what files hold; read as they are needed.
+        photographs: Paths of files, or what files hold; read as they are needed. A `Failure` is given back in its
+            place.
         precision: The share of sure answers that is to be right.
         workers: Threads; by default two a processor, so that the network never waits for a photograph.
         max_pixels: Larger photographs are refused before they are decoded.
@@ -113,19 +116,14 @@ def _explain(
 
 
 def _read(photo: Photo, image_size: tuple[int, int], max_pixels: int) -> Photograph | Failure:
+    if isinstance(photo, Failure):
+        return photo
     try:
-        return decode_photograph(_read_bytes(photo), image_size, max_pixels)
-    except PhotographError as error:
+        data = photo if isinstance(photo, bytes) else read_regular(photo, MAX_BYTES)
+        return decode_photograph(data, image_size, max_pixels)
+    except (PhotographError, FileError) as error:
         return Failure(error.code, error.reason)
     except OSError as error:
         return Failure("unreadable", error.strerror or "the system cannot read it")
-
-
-def _read_bytes(photo: Photo) -> bytes:
-    if isinstance(photo, bytes):
-        return photo
-    with Path(photo).open("rb") as file:
-        data = file.read(MAX_BYTES + 1)
-    if len(data) > MAX_BYTES:
-        raise PhotographError("too_many_bytes", f"more than {MAX_BYTES // 10**6} MB")
-    return data
+    except ValueError:
+        return Failure("unreadable", "no file can be called so")

@@ -3,11 +3,11 @@
 import tomllib
 from dataclasses import dataclass
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from hangtag.catalog.files import read_regular
 from hangtag.errors import CatalogError
 
 # What each rule may say beside its name; True where it must.
@@ -17,6 +17,15 @@ RULES: dict[str, dict[str, bool]] = {
     "drop_rare": {"max_count": True},
     "relabel": {"labels": True},
 }
+KINDS: dict[str, type | tuple[type, ...]] = {
+    "level": str,
+    "within": str,
+    "min_count": int,
+    "min_share": (int, float),
+    "max_count": int,
+    "labels": list,
+}
+MAX_BYTES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -47,16 +56,20 @@ def load_taxonomy(name: str, text: str, levels: tuple[str, ...]) -> Taxonomy:
     """
     try:
         content = tomllib.loads(text or _read_text(name))
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError as error:
+        raise CatalogError("The taxonomy is nested too deeply.", received=name) from error
+    except ValueError as error:
+        # Beside TOMLDecodeError, which is one: numbers of thousands of digits.
         raise CatalogError(f"The taxonomy is not TOML: {error}.", received=name) from error
     rules = content.get("rules")
-    if not isinstance(rules, list) or not rules or rules[0].get("rule") != "start":
+    found = rules if isinstance(rules, list) and all(isinstance(rule, dict) for rule in rules) else []
+    if not found or found[0].get("rule") != "start":
         raise CatalogError(
             "The taxonomy has no usable rules.",
             allowed="Allowed: [[rules]] tables, the first with rule = 'start'.",
             received=name,
         )
-    return Taxonomy(str(content.get("name", name)), tuple(_check_rule(rule, levels) for rule in rules))
+    return Taxonomy(str(content.get("name", name)), tuple(_check_rule(rule, levels) for rule in found))
 
 
 def list_taxonomies() -> list[str]:
@@ -69,8 +82,8 @@ def _read_text(name: str) -> str:
     if name in list_taxonomies():
         return (resources.files("hangtag.labels") / "taxonomies" / f"{name}.toml").read_text(encoding="utf-8")
     try:
-        return Path(name).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return read_regular(name, MAX_BYTES).decode("utf-8-sig")
+    except (OSError, ValueError) as error:
         allowed = f"Allowed: {', '.join(list_taxonomies())}, or a TOML file."
         raise CatalogError("There is no such taxonomy.", allowed=allowed, received=name) from error
 
@@ -78,7 +91,7 @@ def _read_text(name: str) -> str:
 def _check_rule(rule: dict[str, Any], levels: tuple[str, ...]) -> dict[str, Any]:
     kind = rule.get("rule")
     entries = set(rule) - {"rule"}
-    if kind not in RULES or not entries <= set(RULES[kind]):
+    if not isinstance(kind, str) or kind not in RULES or not entries <= set(RULES[kind]):
         raise CatalogError(
             "The taxonomy has a rule that hangtag does not know.",
             allowed="Allowed: " + "; ".join(f"{name} ({', '.join(keys)})" for name, keys in RULES.items()) + ".",
@@ -87,6 +100,15 @@ def _check_rule(rule: dict[str, Any], levels: tuple[str, ...]) -> dict[str, Any]
     missing = [key for key, needed in RULES[kind].items() if needed and key not in rule]
     if missing or (kind == "promote" and not entries & {"min_count", "min_share"}):
         raise CatalogError(f"A {kind} rule of the taxonomy lacks an entry.", received=rule)
+    labels = rule.get("labels", [])
+    if any(not isinstance(rule[key], KINDS[key]) for key in entries) or not all(
+        isinstance(each, str) for each in labels
+    ):
+        raise CatalogError(
+            f"A {kind} rule of the taxonomy has an entry of a wrong kind.",
+            allowed="Allowed: texts for levels, a list of texts for labels, numbers for the rest.",
+            received=rule,
+        )
     names = {"coarsest": levels[0], "finest": levels[-1]}
     checked = {key: names.get(value, value) if key in ("level", "within") else value for key, value in rule.items()}
     for key in ("level", "within"):

@@ -63,7 +63,7 @@ def report(workspace: str | Path | Workspace) -> StageResult:
     """
     place = Workspace.at(workspace)
     folder = place.root / "report"
-    reads = [each for each in place.folders() if each not in (folder, place.review)]
+    reads = [each for each in place.stage_folders() if each not in (folder, place.review)]
     with hold("report", place, reads=reads, writes=[folder]):
         return _report(place)
 

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from hangtag.catalog.files import FileError, find_named
 from hangtag.catalog.images import Pixels
 from hangtag.catalog.schema import CatalogSchema
-from hangtag.catalog.source import OutsideError, Source, open_source
+from hangtag.catalog.source import Source, open_source
 from hangtag.errors import CatalogError, WorkspaceError
 from hangtag.manifest import compute_digest, require_manifest
 from hangtag.workspace import Workspace
@@ -72,11 +73,11 @@ class Items:
         return buffer.getvalue(), "image/png"
 
     def _read_original(self, path: str) -> tuple[bytes, str] | None:
+        if self.source is None:
+            return None
         try:
-            if self.source is None or self.source.size(path) > MAX_BYTES:
-                return None
-            content = self.source.read(path)
-        except (OSError, KeyError, ValueError, RuntimeError, OutsideError):
+            content = self.source.read(path, MAX_BYTES)
+        except FileError:
             return None
         return next(((content, kind) for start, kind in SHOWN_AS_THEY_ARE if content.startswith(start)), None)
 
@@ -117,6 +118,6 @@ def _open_origin(manifest: dict[str, Any]) -> Source | None:
     """Open the catalogue where `prepare` found it, if it is still there."""
     path = manifest.get("origin", {}).get("catalog", "")
     try:
-        return open_source(Path(path)) if path else None
+        return open_source(Path(find_named(path))) if path else None
     except CatalogError:
         return None

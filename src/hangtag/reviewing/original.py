@@ -1,11 +1,14 @@
 """The catalogue's own table as it lies there now: its bytes, and its cells by item."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from hangtag.catalog.files import find_named, read_regular
+from hangtag.catalog.read import MAX_TABLE_BYTES, read_table
 from hangtag.catalog.schema import CatalogSchema
-from hangtag.catalog.source import OutsideError, open_source
+from hangtag.catalog.source import open_source
 from hangtag.catalog.table import Table, parse_table
 from hangtag.errors import CatalogError
 
@@ -50,8 +53,8 @@ def read_original(manifest: dict[str, Any], schema: CatalogSchema, catalog: Path
         CatalogError: It is not there, or is not that table any more.
     """
     origin = manifest.get("origin", {})
-    place = catalog or (Path(origin["catalog"]) if origin.get("catalog") else None)
-    if place is None or not place.exists():
+    place = catalog or (Path(find_named(origin["catalog"])) if origin.get("catalog") else None)
+    if place is None or not os.path.exists(place):  # noqa: PTH110  (it raises nothing, whatever the name)
         raise CatalogError("The catalogue is not where it was.", received=place and str(place), hint=HINT)
     data = _read(place, origin.get("table") or schema.table)
     table = parse_table(data, schema.table)
@@ -67,14 +70,14 @@ def read_original(manifest: dict[str, Any], schema: CatalogSchema, catalog: Path
 
 def _read(place: Path, name: str) -> bytes:
     """Read the table: the file itself, or the one of that path in a folder or .zip."""
-    if place.is_file() and place.suffix.lower() in (".csv", ".tsv", ".txt"):
-        return place.read_bytes()
-    source = open_source(place)
     base = PurePosixPath(name).name
     try:
+        if place.is_file() and place.suffix.lower() in (".csv", ".tsv", ".txt"):
+            return read_regular(place, MAX_TABLE_BYTES)
+        source = open_source(place)
         if not source.has(name):
             found = [each for each in source.names() if PurePosixPath(each).name == base]
             name = min(found, key=lambda each: (each.count("/"), each))
-        return source.read(name)
-    except (OSError, KeyError, ValueError, OutsideError) as error:
+        return read_table(source, name)
+    except (OSError, ValueError) as error:
         raise CatalogError("The catalogue's table cannot be read.", received=base, hint=HINT) from error

@@ -12,16 +12,17 @@ from pathlib import Path
 from typing import Literal
 
 from hangtag.artifacts import hash_json, is_alive, read_json, write_json, write_whole
+from hangtag.catalog.files import escape_name
 from hangtag.config import ClassifyConfig
 from hangtag.errors import SettingsError
 from hangtag.inference.answer import Answer
 from hangtag.inference.classifier import Classifier
-from hangtag.inference.stream import classify_photographs
+from hangtag.inference.stream import Failure, classify_photographs
 from hangtag.lock import LOCK, hold_folder
 from hangtag.progress import show_progress
 from hangtag.serving import rows
 from hangtag.serving.explained import write_explained
-from hangtag.serving.listing import list_photographs
+from hangtag.serving.listing import Listed, list_entries
 from hangtag.serving.rows import Pair
 
 PART = 10_000
@@ -58,10 +59,11 @@ def classify(
         ModelError: The model cannot show where it looked.
     """
     tally: Tally = {"sure": 0, "not_sure": 0, "failed": 0}
-    files = list_photographs([Path(place) for place in places])
+    files = list_entries([Path(place) for place in places])
     pairs = _count(_pair(files, classifier, config, explain=explain is not None), tally)
     if explain is not None:
         pairs = write_explained(pairs, Path(explain))
+    pairs = _name(pairs)
     if form == "json":
         lines = rows.write_json_lines(pairs)
     elif form == "csv":
@@ -104,7 +106,13 @@ def classify_to(
         )
     parts = path.with_name(f"{path.name}.parts")
     with hold_folder("classify", parts):
-        tally = _classify_parts(path, parts, places, classifier, config)
+        try:
+            tally = _classify_parts(path, parts, places, classifier, config)
+        except BaseException:
+            if all(each.name == LOCK for each in parts.iterdir()):
+                # Nothing was begun that the next call could go on with.
+                _remove_parts(parts)
+            raise
         _remove_parts(parts)
     return tally
 
@@ -138,7 +146,7 @@ def _classify_parts(
             tally_path = parts / f"{number:06}.json"
             if not tally_path.is_file():
                 tally: Tally = {"sure": 0, "not_sure": 0, "failed": 0}
-                pairs = _count(_pair(map(Path, chunk), classifier, config), tally)
+                pairs = _name(_count(_pair(map(_read_listed, chunk), classifier, config), tally))
                 _write_part(parts / f"{number:06}{path.suffix.lower()}", _watch(pairs, bar.advance), classifier)
                 write_json(tally_path, tally)
             else:
@@ -151,7 +159,9 @@ def _classify_parts(
 def _begin(parts: Path, places: Sequence[str | Path], classifier: Classifier, config: ClassifyConfig) -> Path:
     """List the files, a JSON text a line, or keep the list of an earlier call that was stopped, if it was the same."""
     network = classifier.description.get("network", classifier.description.get("weights"))
-    asked = hash_json([[str(Path(place).absolute()) for place in places], network, config.wanted_precision])
+    asked = hash_json(
+        [[escape_name(str(Path(place).absolute())) for place in places], network, config.wanted_precision]
+    )
     known = parts / "asked.json"
     listed = parts / "files.jsonl"
     if known.is_file() and read_json(known) == asked:
@@ -160,24 +170,36 @@ def _begin(parts: Path, places: Sequence[str | Path], classifier: Classifier, co
         # The lock stays: without it the next process would think that nobody is here.
         if stale.name != LOCK:
             stale.unlink()
-    files = list_photographs([Path(place) for place in places])
+    files = list_entries([Path(place) for place in places])
     with write_whole(listed) as temporary, temporary.open("w", encoding="utf-8") as file:
-        file.writelines(f"{json.dumps(str(name))}\n" for name in files)
+        file.writelines(f"{json.dumps(_describe_listed(each))}\n" for each in files)
     write_json(known, asked)
     return listed
 
 
+def _describe_listed(listed: Listed) -> str | list[str]:
+    path, failure = listed
+    return str(path) if failure is None else [str(path), failure.code, failure.reason]
+
+
+def _read_listed(described: str | list[str]) -> Listed:
+    if isinstance(described, str):
+        return Listed(Path(described))
+    path, code, reason = described
+    return Listed(Path(path), Failure(code, reason))
+
+
 def _pair(
-    files: Iterable[Path], classifier: Classifier, config: ClassifyConfig, *, explain: bool = False
+    files: Iterable[Listed], classifier: Classifier, config: ClassifyConfig, *, explain: bool = False
 ) -> Iterator[Pair]:
     """Give each file's name with what is said of it."""
     # Names run ahead of outcomes by the few chunks that are being worked on.
     names: deque[str] = deque()
 
-    def note() -> Iterator[Path]:
-        for file in files:
-            names.append(str(file))
-            yield file
+    def note() -> Iterator[Path | Failure]:
+        for path, failure in files:
+            names.append(str(path))
+            yield path if failure is None else failure
 
     for outcome in classify_photographs(classifier, note(), precision=config.wanted_precision, explain=explain):
         yield names.popleft(), outcome
@@ -188,6 +210,12 @@ def _count(pairs: Iterable[Pair], tally: Tally) -> Iterator[Pair]:
         key = ("sure" if outcome.is_sure else "not_sure") if isinstance(outcome, Answer) else "failed"
         tally[key] += 1
         yield name, outcome
+
+
+def _name(pairs: Iterable[Pair]) -> Iterator[Pair]:
+    """Yield pairs with names that every output can hold."""
+    for name, outcome in pairs:
+        yield escape_name(name), outcome
 
 
 def _watch(pairs: Iterable[Pair], advance: Callable[[], object]) -> Iterator[Pair]:
