@@ -1,12 +1,11 @@
 """Answers as rows of a table, a line of text each, or columns of a Parquet file."""
 
-import csv
-import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hangtag.artifacts import format_csv_row
 from hangtag.inference.answer import Answer
 from hangtag.inference.captions import describe_confidence
 from hangtag.inference.stream import Outcome
@@ -58,20 +57,13 @@ def make_row(file: str, outcome: Outcome, outputs: Outputs) -> Row:
 
 
 def write_csv_lines(pairs: Iterable[Pair], outputs: Outputs, *, header: bool = True) -> Iterator[str]:
-    """Give CSV, a line at a time."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
+    """Give CSV, a line at a time; texts and headings are guarded against being formulas."""
     columns = list_columns(outputs)
     if header:
-        writer.writerow(columns)
+        yield format_csv_row(columns)
     for file, outcome in pairs:
         row = make_row(file, outcome, outputs)
-        writer.writerow(["" if row[column] is None else row[column] for column in columns])
-        yield buffer.getvalue()
-        buffer.seek(0)
-        buffer.truncate()
-    if rest := buffer.getvalue():
-        yield rest
+        yield format_csv_row(row[column] for column in columns)
 
 
 def write_json_lines(pairs: Iterable[Pair]) -> Iterator[str]:
