@@ -19,6 +19,7 @@ Pair = tuple[str, Outcome]
 FILE_WIDTH, LABEL_WIDTH, CONFIDENCE_WIDTH = 28, 26, 10
 BOOLEANS, NUMBERS = ("is_sure", "is_familiar"), ("confidence", "second_confidence")
 EMPTY = "–"
+HIDDEN = "\ufffd"
 
 
 def list_columns(outputs: Outputs) -> list[str]:
@@ -96,7 +97,9 @@ def write_table_lines(pairs: Iterable[Pair], outputs: Outputs) -> Iterator[str]:
 
 
 def _format(file: str, label: str, confidence: str, detail: str) -> str:
-    return f"{file:<{FILE_WIDTH}}  {label:<{LABEL_WIDTH}}  {confidence:>{CONFIDENCE_WIDTH}}  {detail}\n"
+    line = f"{file:<{FILE_WIDTH}}  {label:<{LABEL_WIDTH}}  {confidence:>{CONFIDENCE_WIDTH}}  {detail}"
+    # A name or label may hold line breaks, commands to the terminal, and bytes that are no text.
+    return "".join(letter if letter.isprintable() else HIDDEN for letter in line) + "\n"
 
 
 def _shorten(file: str) -> str:
