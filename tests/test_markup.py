@@ -30,7 +30,7 @@ MARKS = st.builds("{}{}{}".format, SIGNS, st.text(st.characters(exclude_categori
 
 
 def render(text: str) -> str:
-    return MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(text)
+    return str(MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(text))
 
 
 def read(rendered: str) -> str:
