@@ -17,7 +17,7 @@ from typing import Any
 import polars as pl
 from scipy.stats import ttest_1samp
 
-from hangtag.artifacts import write_csv, write_json
+from hangtag.artifacts import read_csv, write_csv, write_json
 from hangtag.auditing.issues import COLUMNS, NAME_AGAINST_LABEL, PHOTOGRAPH_AND_NAME, WRONG_LABEL
 from hangtag.config import PRESETS, CleanConfig, EvaluateConfig, TrainConfig, read_preset
 from hangtag.errors import HangtagError, WorkspaceError
@@ -103,7 +103,7 @@ def make_places(origin: Workspace, labelled: Labelled, places: dict[str, Workspa
 def find_suspects(origin: Workspace, labelled: Labelled) -> pl.DataFrame:
     """Give the test items whose label the audit doubts more than not, with the finest level that it suggests."""
     finest = labelled.schema.levels[-1]
-    issues = pl.read_csv(origin.issues, schema=COLUMNS).filter(
+    issues = read_csv(origin.issues, schema=COLUMNS).filter(
         pl.col("code").is_in(HEARD), pl.col("column").is_in(labelled.schema.levels), pl.col("score") >= SUSPECT
     )
     surest = issues.sort("score", descending=True).unique("item_id", keep="first", maintain_order=True)

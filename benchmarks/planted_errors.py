@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from hangtag.artifacts import hash_json, write_csv, write_json, write_parquet
+from hangtag.artifacts import hash_json, read_csv, write_csv, write_json, write_parquet
 from hangtag.auditing.audit import audit
 from hangtag.auditing.issues import COLUMNS, LABEL_CODES, NAME_AGAINST_LABEL, PHOTOGRAPH_AND_NAME, WRONG_LABEL
 from hangtag.catalog.prepared import read_prepared
@@ -75,9 +75,9 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     training = resolve(TrainConfig, read_preset(arguments.preset), settings)
     folds = train_folds(place, training, folds=arguments.folds, run_id=RUN)
     result = audit(place, AuditConfig(min_score=MIN_SCORE, use_names=arguments.with_names), run_id=RUN)
-    truth = pl.read_csv(arguments.to / "truth.csv", infer_schema=False)
+    truth = read_csv(arguments.to / "truth.csv", infer_schema=False)
     out_of_fold = pl.read_parquet(folds.folder / "out_of_fold.parquet")
-    issues = pl.read_csv(result.folder / "issues.csv", schema=COLUMNS)
+    issues = read_csv(result.folder / "issues.csv", schema=COLUMNS)
     labelled = read_labelled(place)
     against = keep_against_label(issues, labelled.table, list(labelled.schema.levels))
     rankings = rank(out_of_fold, issues, against, arguments.seed)
@@ -172,7 +172,7 @@ def _find_confused(origin: Workspace, run_id: str | None) -> dict[str, str]:
     if not found:
         hint = "Train a run and evaluate it in the workspace first, or name one with --run."
         raise WorkspaceError("There is no confusion matrix of the label.", hint=hint)
-    confusion = pl.read_csv(found[0]).filter(pl.col("label") != pl.col("predicted_label"), pl.col("count") > 0)
+    confusion = read_csv(found[0]).filter(pl.col("label") != pl.col("predicted_label"), pl.col("count") > 0)
     most = confusion.sort("count", "predicted_label", descending=[True, False]).unique("label", keep="first")
     return dict(most.select("label", "predicted_label").iter_rows())
 
@@ -181,7 +181,7 @@ def _list_relabelled(source: Path) -> list[str]:
     path = Workspace.at(source).labels / "label_changes.csv"
     if not path.is_file():
         return []
-    changes = pl.read_csv(path, infer_schema=False)
+    changes = read_csv(path, infer_schema=False)
     return changes.filter(pl.col("rule") == "relabel")["item_id"].to_list()
 
 

@@ -197,7 +197,7 @@ def test_the_demo_draws_a_catalogue_and_takes_it_through_the_chain(
     assert stages.of("prepare")[0][0][:2] == (tmp_path / "demo-catalog", Workspace.at(tmp_path))
     assert stages.trainings == [("color", 0), ("gray", 0)]
     config = stages.of("train")[0][0][1]
-    assert (config.epochs, config.batch_size) == (1, DEMO_SETTINGS["batch_size"])
+    assert (config.epochs, config.batch_size) == (1, DEMO_SETTINGS["train"]["batch_size"])
 
 
 def test_the_demo_takes_colour_modes_and_seeds(stages: Stages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -141,7 +141,7 @@ def test_run_hands_everything_to_the_chain(command: Command, tmp_path: Path) -> 
     del command.named["on_stage"]
     assert command.named == {
         "preset": "capstone",
-        "settings": {"epochs": 2, "sample": 500, "flip": False},
+        "settings": {"clean": {"sample": 500}, "train": {}, "epochs": 2, "flip": False},
         "schema": None,
         "overrides": {"levels": "a,b"},
         "color_modes": ["color", "gray"],
@@ -287,7 +287,8 @@ def test_a_settings_file_with_an_unknown_name_is_refused(command: Command, tmp_p
     file = tmp_path / "settings.toml"
     file.write_text("epoch = 3\n", encoding="utf-8")
     assert command.run("explore", "--config", str(file)) == 2
-    assert command.err.startswith("Error: There is no such setting. Allowed: architecture, ")
+    told = "Error: settings.toml, line 1: There is no such setting. Did you mean epochs? Allowed: architecture, "
+    assert command.err.startswith(told)
     assert command.err.endswith(" Received: 'epoch'.\n")
     assert command.given == ()
 

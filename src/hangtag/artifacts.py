@@ -1,12 +1,14 @@
 """Write a table, figure or JSON file whole or not at all."""
 
+import csv
 import errno
 import hashlib
+import io
 import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +18,10 @@ if TYPE_CHECKING:
 
 # What the disk refuses is no bug: a folder that may not be written to, a disk that is full.
 REFUSALS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
+# What a spreadsheet takes for a formula: a sign (full-width signs too, for East Asian locales), also behind blanks or
+# apostrophes that it drops, or a tab or line break at the start. Python and polars read the pattern alike.
+FORMULA = "('*[ \\x0b\\x0c\u00a0\ufeff]*[\\t\\r\\n=+\\-@\uff1d\uff0b\uff0d\uff20])"
+_FORMULA = re.compile(FORMULA)
 
 
 @contextmanager
@@ -108,10 +114,53 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def guard_cell(text: str) -> str:
+    """Return a text as a cell of a CSV that people open: with an apostrophe before what would be a formula.
+
+    A text that begins with apostrophes and a formula gets one more, so that `unguard_cell` gives each text back.
+    """
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def unguard_cell(text: str) -> str:
+    """Return the text that `guard_cell` was given."""
+    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
+
+
+def format_csv_row(cells: Iterable[object]) -> str:
+    """Return a line of CSV whose texts are guarded; None is an empty cell."""
+    buffer = io.StringIO()
+    # The writer quotes the characters of its own line end alone, and a lone carriage return has to be quoted too.
+    writer = csv.writer(buffer, lineterminator="\r\n")
+    writer.writerow([guard_cell(cell) if isinstance(cell, str) else cell for cell in cells])
+    return buffer.getvalue().removesuffix("\r\n") + "\n"
+
+
 def write_csv(path: Path, table: "pl.DataFrame") -> None:
-    """Write a table as UTF-8 CSV with a header; missing values are empty."""
+    """Write a table as UTF-8 CSV with a header; missing values are empty, texts and headings are guarded.
+
+    Numbers stay as they are. `read_csv` reads the values that were written.
+    """
+    import polars.selectors as cs  # noqa: PLC0415  (classify and review do without polars)
+
+    guarded = table.with_columns(cs.string().str.replace(f"^{FORMULA}", "'${1}"))
     with write_whole(path) as temporary:
-        table.write_csv(temporary)
+        guarded.rename(guard_cell).write_csv(temporary)
+
+
+def read_csv(path: Path, **options: Any) -> "pl.DataFrame":
+    """Read a table that `write_csv` wrote, with options of `polars.read_csv`.
+
+    Types are inferred from the guarded cells; columns are named in the options by their guarded headings.
+    """
+    import polars as pl  # noqa: PLC0415
+    import polars.selectors as cs  # noqa: PLC0415
+
+    table = pl.read_csv(path, **options)
+    with path.open(encoding="utf-8", newline="") as file:
+        # polars leaves the quotes inside a heading doubled.
+        table.columns = [unguard_cell(heading) for heading in next(csv.reader(file))]
+    return table.with_columns(cs.string().str.replace(f"^'{FORMULA}", "${1}"))
 
 
 def write_parquet(path: Path, table: "pl.DataFrame") -> None:

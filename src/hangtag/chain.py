@@ -26,7 +26,7 @@ from hangtag.labels.clean import clean
 from hangtag.manifest import StageResult
 from hangtag.models.registry import find_architecture
 from hangtag.reporting.report import report
-from hangtag.settings import resolve
+from hangtag.settings import lay_over, resolve, select_settings
 from hangtag.training.checkpoint import has_checkpoint
 from hangtag.training.train import name_run, train
 from hangtag.workspace import Workspace
@@ -54,7 +54,7 @@ def run(
         workspace: The folder to write to.
         preset: `default` does what is best known, `quick` trains a smaller network soon, `capstone` does what the
             report did, in colour and gray.
-        settings: Single settings of any stage, over the preset's.
+        settings: Single settings of any stage, over the preset's; `{"train": {...}}` holds for one stage alone.
         schema: A TOML file that describes the catalogue.
         overrides: Single entries of that description.
         color_modes: `color`, `gray` or both; by default the one in `settings`, else the preset's.
@@ -102,7 +102,7 @@ def _plan_trainings(
     seeds: Sequence[int] | None,
 ) -> list[TrainConfig]:
     """Give the settings of a training for each seed and colour mode, none twice."""
-    settings = layers[-1]
+    settings = select_settings(TrainConfig, layers[-1])
     if color_modes is None:
         color_modes = [settings["color_mode"]] if "color_mode" in settings else COLOR_MODES[preset]
     if seeds is None:
@@ -139,7 +139,7 @@ def demo(
 
     Args:
         workspace: The folder to write to; the catalogue goes to `demo-catalog/` in it.
-        settings: Single settings of any stage, over the demo's own.
+        settings: Single settings of any stage, over the demo's own; `{"train": {...}}` holds for one stage alone.
         color_modes: `color`, `gray` or both; both by default.
         seeds: A training for each; 0 alone by default.
         replace: Replace trainings of the same name that have other settings; else they are refused.
@@ -157,7 +157,7 @@ def demo(
         write_demo_catalog(place.root / "demo-catalog"),
         place,
         preset="capstone",
-        settings={**DEMO_SETTINGS, **(settings or {})},
+        settings=lay_over(DEMO_SETTINGS, settings or {}),
         color_modes=color_modes,
         seeds=seeds,
         replace=replace,

@@ -32,7 +32,16 @@ from hangtag.flags import (
     build_setting_flags,
     gather,
 )
-from hangtag.settings import Config, parse_image_size, read_settings, resolve
+from hangtag.settings import (
+    Config,
+    lay_over,
+    locate,
+    name_stage,
+    parse_image_size,
+    read_settings,
+    resolve,
+    select_settings,
+)
 from hangtag.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -89,15 +98,31 @@ def _resolve(
     kind: type[Config], settings: Mapping[str, Any], preset: str = "default", file: Path | None = None
 ) -> Config:
     """Put a stage's settings together: the preset, under the file, under the flags."""
-    return resolve(kind, config.read_preset(preset), _read_file(file), settings)
+    below, values = config.read_preset(preset), _read_file(file)
+    try:
+        return resolve(kind, below, values, settings)
+    except SettingsError as error:
+        # Without the file it is the flags that are wrong, or it is right, and the file is wrong.
+        resolve(kind, below, settings)
+        raise SettingsError(f"{file and file.name}, for {name_stage(kind)}: {error}") from error
 
 
 def _read_file(file: Path | None) -> dict[str, Any]:
+    """Read a settings file, which may hold settings of every stage."""
     if file is None:
         return {}
     values = read_settings(file)
-    config.check_names(values, (*config.KINDS, *config.MORE_KINDS))
+    config.check_names(values, (*config.KINDS, *config.MORE_KINDS), lambda table, key: locate(file, table, key))
     return values
+
+
+def _read_for_chain(settings: Mapping[str, Any], preset: str, file: Path | None) -> dict[str, Any]:
+    """Lay the flags over those of the file's settings that are of the chain's stages."""
+    for kind in config.KINDS:
+        _resolve(kind, settings, preset, file)
+    values = _read_file(file)
+    own = {name_stage(kind): select_settings(kind, values) for kind in config.KINDS}
+    return lay_over({stage: table for stage, table in own.items() if table}, settings)
 
 
 def _split(text: str | None) -> list[str] | None:
@@ -316,7 +341,7 @@ def audit(
 
 
 @_command(config.ReviewConfig)
-def review(settings: dict[str, Any], workspace: WorkspaceOption = Path("workspace")) -> None:
+def review(settings: dict[str, Any], workspace: WorkspaceOption = Path("workspace"), file: FileOption = None) -> None:
     """Settle suspected mistakes in a browser.
 
     Shows the issues of audit/issues.csv one by one, the surest first; a key accepts, keeps, chooses or skips.
@@ -324,7 +349,7 @@ def review(settings: dict[str, Any], workspace: WorkspaceOption = Path("workspac
     """
     from hangtag.reviewing.review import review as stage
 
-    stage(workspace, resolve(config.ReviewConfig, settings), on_start=_show_page)
+    stage(workspace, _resolve(config.ReviewConfig, settings, file=file), on_start=_show_page)
 
 
 def _show_page(address: str) -> None:
@@ -338,6 +363,7 @@ def apply(
     catalog: Annotated[
         Path | None, typer.Option(metavar="CATALOG", help="Where the catalogue is, if it has moved since prepare.")
     ] = None,
+    file: FileOption = None,
 ) -> None:
     """Write the corrected catalogue.
 
@@ -346,7 +372,7 @@ def apply(
     """
     from hangtag.reviewing.apply import apply as stage
 
-    _show(stage(workspace, resolve(config.ApplyConfig, settings), catalog=catalog))
+    _show(stage(workspace, _resolve(config.ApplyConfig, settings, file=file), catalog=catalog))
 
 
 @app.command()
@@ -386,7 +412,7 @@ def run(
         catalog,
         workspace,
         preset=preset,
-        settings=_read_file(file) | settings,
+        settings=_read_for_chain(settings, preset, file),
         schema=schema,
         overrides=overrides,
         color_modes=_split(color_modes),
@@ -397,7 +423,7 @@ def run(
     _show_report(workspace)
 
 
-@_command(*config.KINDS, defaults=config.read_preset("capstone") | config.DEMO_SETTINGS, omit=IN_CHAIN)
+@_command(*config.KINDS, defaults=lay_over(config.read_preset("capstone"), config.DEMO_SETTINGS), omit=IN_CHAIN)
 def demo(
     settings: dict[str, Any],
     workspace: WorkspaceOption = Path("demo-workspace"),
@@ -415,7 +441,7 @@ def demo(
 
     chain.demo(
         workspace,
-        settings=_read_file(file) | settings,
+        settings=_read_for_chain(settings, "capstone", file),
         color_modes=_split(color_modes),
         seeds=_read_seeds(seeds),
         replace=replace,

@@ -1,13 +1,12 @@
 """What can be set for every stage, with the defaults and the presets."""
 
-import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from hangtag.errors import SettingsError
-from hangtag.settings import require, setting
+from hangtag.settings import check_settings, require, setting
 
 SPLITS = ("train", "val", "test")
 ColorMode = Literal["color", "gray"]
@@ -425,62 +424,68 @@ class ApplyConfig:
 
 # Every stage's settings, in the order of the chain; a name that stands twice means the same in both.
 KINDS = (PrepareConfig, CleanConfig, ExploreConfig, TrainConfig, EvaluateConfig, PredictConfig)
-# Those of stages that the chain does not go through; a settings file may hold them too.
+# Those of stages that the chain does not go through; a settings file may hold tables of them too.
 MORE_KINDS = (AuditConfig, ReviewConfig, ApplyConfig, ExportConfig, ClassifyConfig, ServeConfig)
 
-PRESETS: dict[str, dict[str, Any]] = {
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "capstone": {
-        "matcher": "class-words",
-        "architecture": "capstone",
-        "target": "label",
-        "epochs": 8,
-        "batch_size": 32,
-        "optimizer": "sgd",
-        "learning_rate": 0.01,
-        "schedule": "inverse-time",
-        "momentum": 0.9,
-        "weight_decay": 0.0,
-        "label_smoothing": 0.0,
-        "balance": 0.0,
-        "flip": True,
-        "shift": 0,
-        "brightness": 0.0,
-        "start_scale": 1.0,
-        "average": 0.0,
-        "keep": "best",
-        "flip_average": False,
+        "clean": {"matcher": "class-words"},
+        "train": {
+            "architecture": "capstone",
+            "target": "label",
+            "epochs": 8,
+            "batch_size": 32,
+            "optimizer": "sgd",
+            "learning_rate": 0.01,
+            "schedule": "inverse-time",
+            "momentum": 0.9,
+            "weight_decay": 0.0,
+            "label_smoothing": 0.0,
+            "balance": 0.0,
+            "flip": True,
+            "shift": 0,
+            "brightness": 0.0,
+            "start_scale": 1.0,
+            "average": 0.0,
+            "keep": "best",
+            "flip_average": False,
+        },
     },
     "default": {},
     "finetune": {
-        "architecture": "efficientnet-lite0",
-        "optimizer": "adamw",
-        "epochs": 8,
-        "learning_rate": 0.003,
-        "layer_decay": 0.9,
-        "start_scale": 1.2,
-        "end_scale": 1.6,
-        "precision": "float32",
+        "train": {
+            "architecture": "efficientnet-lite0",
+            "optimizer": "adamw",
+            "epochs": 8,
+            "learning_rate": 0.003,
+            "layer_decay": 0.9,
+            "start_scale": 1.2,
+            "end_scale": 1.6,
+            "precision": "float32",
+        },
     },
     "frozen": {
-        "architecture": "efficientnet-lite0",
-        "freeze": True,
-        "optimizer": "adamw",
-        "epochs": 20,
-        "batch_size": 256,
-        "learning_rate": 0.003,
-        "end_scale": 1.6,
-        "average": 0.99,
-        "precision": "float32",
+        "train": {
+            "architecture": "efficientnet-lite0",
+            "freeze": True,
+            "optimizer": "adamw",
+            "epochs": 20,
+            "batch_size": 256,
+            "learning_rate": 0.003,
+            "end_scale": 1.6,
+            "average": 0.99,
+            "precision": "float32",
+        },
     },
-    "quick": {"architecture": "residual-tiny", "epochs": 5, "end_scale": 0.7, "learning_rate": 0.007},
+    "quick": {"train": {"architecture": "residual-tiny", "epochs": 5, "end_scale": 0.7, "learning_rate": 0.007}},
 }
 # `hangtag demo` has these over the preset capstone. The drawn catalogue is small: smaller steps, for the moving
 # averages of the network to settle.
-DEMO_SETTINGS: dict[str, Any] = {"epochs": 6, "batch_size": 8}
+DEMO_SETTINGS: dict[str, Any] = {"train": {"epochs": 6, "batch_size": 8}}
 
 
 def read_preset(name: str) -> dict[str, Any]:
-    """Give a preset's settings by name.
+    """Return a preset's settings by name, in a table for each stage.
 
     Raises:
         SettingsError: There is no preset of that name.
@@ -491,13 +496,14 @@ def read_preset(name: str) -> dict[str, Any]:
     return PRESETS[name]
 
 
-def check_names(values: Mapping[str, Any], kinds: tuple[type, ...] = KINDS) -> None:
-    """Refuse a setting that none of the stages has.
+def check_names(
+    values: Mapping[str, Any],
+    kinds: Sequence[type] = KINDS,
+    where: Callable[[str, str], str] = lambda table, _: f"[{table}]: " if table else "",
+) -> None:
+    """Refuse a setting that none of the stages has, or that stands in another stage's table.
 
     Raises:
-        SettingsError: A key is in none of the dataclasses.
+        SettingsError: A key is in none of the dataclasses, or not in that of its table, or has another type.
     """
-    known = sorted({each.name for kind in kinds for each in dataclasses.fields(kind)})
-    for key in values:
-        if key not in known:
-            raise SettingsError("There is no such setting.", allowed=f"Allowed: {', '.join(known)}.", received=key)
+    check_settings(values, kinds, where)

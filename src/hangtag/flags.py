@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from hangtag.settings import select_settings
+
 Command = Callable[..., Any]
 Flags = dict[str, inspect.Parameter]
 
@@ -96,10 +98,10 @@ def build_setting_flags(*kinds: type, defaults: Mapping[str, Any] | None = None,
     """
     flags: Flags = {}
     for kind in kinds:
-        hints = typing.get_type_hints(kind)
+        hints, own = typing.get_type_hints(kind), select_settings(kind, defaults or {})
         for each in dataclasses.fields(kind):
             if each.name not in omit:
-                default = _show_default(each.name, (defaults or {}).get(each.name, each.default))
+                default = _show_default(each.name, own.get(each.name, each.default))
                 text = each.metadata["help"] + (f" [default: {default}]" if default else "")
                 flags[each.name] = _build_setting_flag(each.name, hints[each.name], text)
     return flags

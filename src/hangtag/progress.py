@@ -48,7 +48,7 @@ class Bar:
 def show_progress(description: str, total: int | None, unit: str) -> Iterator[Bar]:
     """Open a bar on stderr for work of `total` steps of one `unit`; quiet when stderr is not a terminal."""
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         _RateColumn(),

@@ -106,6 +106,22 @@ def test_csv_has_the_same_columns_for_all(classifier: Classifier, photographs: P
     assert [row["is_sure"] for row in rows] == ["True", "True", "True", "", "", "False", "True"]
 
 
+def test_a_file_that_is_named_like_a_formula_is_none_in_csv(
+    classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["+x.png", "-x.png", "=1+1.png", "@x.png"]
+    for name in names:
+        (tmp_path / name).write_bytes(encode(draw("Hat", 3)))
+    monkeypatch.chdir(tmp_path)
+    told: list[str] = []
+    classify(names, classifier, CONFIG, form="csv", write=told.append)
+    classify_to("out.csv", names, classifier, CONFIG)
+    classify_to("out.parquet", names, classifier, CONFIG)
+    for text in ("".join(told), (tmp_path / "out.csv").read_text()):
+        assert [row["file"] for row in csv.DictReader(text.splitlines())] == [f"'{name}" for name in names]
+    assert pl.read_parquet("out.parquet")["file"].to_list() == names
+
+
 def test_the_table_says_what_is_not_sure(classifier: Classifier, photographs: Path) -> None:
     lines = tell(classifier, photographs, "table")[0].splitlines()
     assert len(lines) == 1 + len(NAMES)

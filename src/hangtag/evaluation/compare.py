@@ -5,7 +5,7 @@ from pathlib import Path
 
 import polars as pl
 
-from hangtag.artifacts import write_csv, write_json, write_text
+from hangtag.artifacts import read_csv, write_csv, write_json, write_text
 from hangtag.config import SPLITS, EvaluateConfig
 from hangtag.errors import SettingsError, WorkspaceError
 from hangtag.evaluation.comparison_text import list_blocks, write_markdown
@@ -124,7 +124,7 @@ def read_comparison(folder: Path) -> Comparison:
 
 
 def _read_table(path: Path) -> pl.DataFrame:
-    return pl.read_csv(path, schema_overrides=TYPES, infer_schema_length=None)
+    return read_csv(path, schema_overrides=TYPES, infer_schema_length=None)
 
 
 def _choose_runs(place: Workspace, run_ids: Sequence[str] | None, baseline: str | None, split: str) -> list[str]:

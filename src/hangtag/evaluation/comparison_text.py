@@ -9,6 +9,7 @@ import polars as pl
 from hangtag.evaluation.intervals import LEVEL, METHOD
 from hangtag.evaluation.levels import FREQUENT_ITEMS
 from hangtag.evaluation.paired import Comparison
+from hangtag.markdown import escape
 
 NOTHING = "–"
 FIGURES = {"accuracy": "accuracy", "macro_f1": "macro-F1"}
@@ -183,7 +184,9 @@ def write_markdown(comparison: Comparison) -> str:
     """Give the text of `comparison.md`."""
     lines = ["# Runs compared", ""]
     for block in list_blocks(comparison):
-        lines += [block.title, "", *(f"| {' | '.join(row)} |" for row in (block.headings, *block.rows))]
+        # Columns of the catalogue stand in titles and notes, names in the first cells.
+        rows = [(escape(name), *cells) for name, *cells in block.rows]
+        lines += [escape(block.title), "", *(f"| {' | '.join(row)} |" for row in (block.headings, *rows))]
         lines.insert(len(lines) - len(block.rows), f"|{' --- |' * len(block.headings)}")
-        lines += ["", *([block.note, ""] if block.note else [])]
+        lines += ["", *([escape(block.note), ""] if block.note else [])]
     return "\n".join(lines[:-1]) + "\n"

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from hangtag.artifacts import hash_file, write_csv, write_json, write_parquet, write_text
+from hangtag.artifacts import hash_file, read_csv, write_csv, write_json, write_parquet, write_text
 from hangtag.config import EvaluateConfig
 from hangtag.errors import WorkspaceError
 from hangtag.evaluation.adjustment import try_adjustments
@@ -105,7 +105,7 @@ def _evaluate_run(
     folder = record.begin()
     paths = _write(folder, report, tables, predictions, empty_splits)
     kept_epoch = classifier.description.get("metrics", {}).get("epoch")
-    history = pl.read_csv(place.run(run_id) / "history.csv")
+    history = read_csv(place.run(run_id) / "history.csv")
     paths += save_figure(plot_history(history, run_id, kept_epoch), folder / "training_curves.png")
     split = _choose_split(report)
     paths += _draw(folder, report, tables, predictions, labelled)

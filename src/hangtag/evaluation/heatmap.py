@@ -1,5 +1,6 @@
 """Draw a confusion matrix as a picture and as a page that answers to the mouse."""
 
+import html
 import textwrap
 from collections.abc import Sequence
 from typing import Any
@@ -87,12 +88,14 @@ def plot_interactive_confusion(confusion: pl.DataFrame, class_names: Sequence[st
 
     matrix = build_matrix(confusion, class_names)
     shares = compute_row_shares(matrix)
+    # plotly reads names and titles as a little HTML.
+    names = [html.escape(name) for name in class_names]
     heatmap = go.Heatmap(
         z=shares**COLOR_POWER,
         zmin=0,
         zmax=1,
-        x=list(class_names),
-        y=list(class_names),
+        x=names,
+        y=names,
         customdata=np.stack([matrix, shares], axis=-1),
         hovertemplate="%{y} → %{x}<br>%{customdata[0]:,} items, %{customdata[1]:.1%} of the label<extra></extra>",
         colorscale=[[0, PAPER], [1, ACCENT]],
@@ -106,6 +109,6 @@ def plot_interactive_confusion(confusion: pl.DataFrame, class_names: Sequence[st
     figure.update_xaxes(title="Predicted label", type="category", tickangle=-90, showgrid=False, dtick=step)
     figure.update_yaxes(title="Label", type="category", autorange="reversed", showgrid=False, dtick=step)
     margin = {"l": 60, "r": 30, "t": 70, "b": 40}
-    heading = f"{title}: {matrix.sum():,} items, colour by the share of the row"
+    heading = f"{html.escape(title)}: {matrix.sum():,} items, colour by the share of the row"
     figure.update_layout(title=heading, template="plotly_white", font_color=INK, margin=margin)
     return figure

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from hangtag.artifacts import hash_file, hash_json, read_json
+from hangtag.artifacts import hash_file, hash_json, read_csv, read_json
 from hangtag.errors import WorkspaceError
 from hangtag.labels.labelled import Labelled, read_labelled
 from hangtag.manifest import compute_digest, read_manifest, require_manifest
@@ -122,7 +122,7 @@ def read_run(place: Workspace, run_id: str, split: str) -> JudgedRun:
         run_id=run_id,
         manifest=require_manifest(folder, "Run `hangtag train` first."),
         model=model,
-        history=pl.read_csv(folder / "history.csv"),
+        history=read_csv(folder / "history.csv"),
         # Older reports do not name it: they are of the model's primary level.
         target=report.get("target") or model.get("outputs", {}).get("primary", LABEL),
         # That a product has no value on a level is an answer too.

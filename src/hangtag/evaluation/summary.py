@@ -1,12 +1,12 @@
 """Write an evaluation as Markdown for people."""
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
 
 from hangtag.evaluation.levels import FREQUENT_ITEMS
+from hangtag.markdown import escape
 from hangtag.training.calibrate import RISK
 
 SHOWN = 12
@@ -32,7 +32,8 @@ def write_summary(report: dict[str, Any], confused: pl.DataFrame, empty_splits: 
         confused: The most confused pairs, as `find_most_confused` gives them.
         empty_splits: Splits that were asked for and have no items.
     """
-    lines = [f"# Evaluation of {report['run_id']}", "", _describe(report), "", *_tabulate_splits(report["splits"])]
+    lines = [f"# Evaluation of {escape(report['run_id'])}", "", _describe(report), ""]
+    lines += _tabulate_splits(report["splits"])
     first = next(iter(report["splits"].values()))["confidence_interval"]
     note = f"In brackets: {first['level']:.0%} intervals, {first['method']}, {first['samples']:,} draws."
     lines += ["", note]
@@ -55,7 +56,7 @@ def write_summary(report: dict[str, Any], confused: pl.DataFrame, empty_splits: 
 
 
 def _describe(report: dict[str, Any]) -> str:
-    target, heading = _escape(report["target"]), _escape(report["label_name"])
+    target, heading = escape(report["target"]), escape(report["label_name"])
     told = f"Target: {target}" if target == heading else f"Target: {target} ({heading})"
     temperature = report["temperature"]
     parts = [told, f"Input: {report['input']}"]
@@ -68,14 +69,9 @@ def _list_pairs(pairs: pl.DataFrame) -> list[str]:
     if pairs.is_empty():
         return ["No item was misclassified."]
     return ["Most confused:", ""] + [
-        f"- {_escape(label)} taken for {_escape(predicted)}: {count:,} ({share:.1%} of {_escape(label)})"
+        f"- {escape(label)} taken for {escape(predicted)}: {count:,} ({share:.1%} of {escape(label)})"
         for _, label, predicted, count, share in pairs.iter_rows()
     ]
-
-
-def _escape(text: str) -> str:
-    """Keep a label from ending its table cell or starting markup."""
-    return re.sub(r"([\\|*_<`])", r"\\\1", " ".join(text.split()))
 
 
 def _tabulate_splits(splits: dict[str, dict[str, Any]]) -> list[str]:
@@ -101,7 +97,7 @@ def _tabulate_levels(levels: dict[str, dict[str, dict[str, Any]]]) -> list[str]:
     lines = [f"| {' | '.join(headings)} |", f"|{' --- |' * len(headings)}"]
     for split, columns in levels.items():
         for column, figures in columns.items():
-            cells = [split, _escape(column), f"{figures['n']:,}", f"{figures['num_classes']:,}"]
+            cells = [split, escape(column), f"{figures['n']:,}", f"{figures['num_classes']:,}"]
             cells += [_with_ends(figures, key) for key in ("accuracy", "macro_f1")]
             frequent = (figures["frequent_accuracy"], figures["frequent_macro_f1"])
             cells += [f"{figures['frequent_classes']:,}", *(_round(score) for score in frequent)]
@@ -150,5 +146,5 @@ def _tabulate(classes: dict[str, dict[str, float]]) -> list[str]:
     lines = ["| label | precision | recall | F1 | items |", "| --- | --- | --- | --- | --- |"]
     for name, row in classes.items():
         scores = " | ".join(f"{row[key]:.3f}" for key in ("precision", "recall", "f1"))
-        lines.append(f"| {_escape(name)} | {scores} | {row['support']:,} |")
+        lines.append(f"| {escape(name)} | {scores} | {row['support']:,} |")
     return lines

@@ -1,5 +1,6 @@
 """Save a figure of any kind, whole or not at all."""
 
+import html
 import warnings
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,8 @@ def _save_page(figure: Any, path: Path) -> list[Path]:
         # Without the button that would send the figure to a server of plotly's makers.
         config={"displaylogo": False, "responsive": True, "showSendToCloud": False},
     )
-    title = figure.layout.title.text or path.stem
+    # The figure's title is a little HTML already, or should be.
+    title = html.escape(html.unescape(figure.layout.title.text or path.stem), quote=False)
     # plotly's page has no language and title, and its margin makes it scroll by a few pixels.
     page = page.replace("<html>", '<html lang="en">', 1)
     head = f"<head>\n    <title>{title}</title>\n    <style>body {{margin: 0; overflow: hidden;}}</style>"

@@ -5,6 +5,7 @@ import dataclasses
 
 import polars as pl
 
+from hangtag.artifacts import unguard_cell
 from hangtag.catalog.prepared import Prepared
 from hangtag.errors import WorkspaceError
 from hangtag.workspace import Workspace
@@ -43,7 +44,7 @@ def read_reviewed(workspace: Workspace) -> list[Line]:
                 received=path.name,
                 hint="Run `hangtag apply` with this workspace again.",
             )
-    return [{column: line[column] for column in COLUMNS} for line in lines]
+    return [{column: unguard_cell(line[column]) for column in COLUMNS} for line in lines]
 
 
 def take_in(prepared: Prepared, lines: list[Line]) -> tuple[Prepared, pl.DataFrame]:

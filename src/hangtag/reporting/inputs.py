@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from hangtag.artifacts import read_json
+from hangtag.artifacts import read_csv, read_json
 from hangtag.catalog.prepared import Prepared, read_prepared
 from hangtag.evaluation.compare import read_comparison
 from hangtag.evaluation.judged_runs import SEEDED, digest_run, is_evaluated, is_predicted
@@ -109,7 +109,7 @@ class Run:
     @cached_property
     def history(self) -> pl.DataFrame:
         """Its `history.csv`: a row an epoch."""
-        return pl.read_csv(self.folder / "history.csv")
+        return read_csv(self.folder / "history.csv")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
 """The review over HTTP: its routes and what they answer."""
 
 import html
+import logging
+from contextlib import suppress
 from importlib.metadata import version
 from importlib.resources import files
 from typing import Annotated, Literal
@@ -17,7 +19,7 @@ from hangtag.reviewing.filters import Filter, State
 from hangtag.reviewing.guard import Guard
 from hangtag.reviewing.look_alikes import LookAlikes
 from hangtag.reviewing.queue import Queue
-from hangtag.reviewing.store import ConflictError, Decision, Store
+from hangtag.reviewing.store import MAX_VERSION, ConflictError, Decision, Store, StoreError
 from hangtag.reviewing.verdicts import RefusedError, Wish, make_verdicts
 from hangtag.serving.problems import ProblemError, answer_problem
 
@@ -28,14 +30,18 @@ SCRIPTS = {
 }
 Reviewer = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=60)]
 Share = Annotated[float, Query(ge=0, le=1)]
+# No queue has more issues, and no decision a greater number.
+Number = Annotated[int, Field(ge=0, le=MAX_VERSION)]
+# In JSON, where a number is written as one: neither true nor "1" stands for it.
+StrictNumber = Annotated[int, Field(ge=0, le=MAX_VERSION, strict=True)]
 
 
 class DecisionBody(BaseModel):
     """A decision as the page sends it."""
 
-    position: Annotated[int, Field(ge=0)]
+    position: StrictNumber
     action: Literal["accept", "keep", "choose", "skip"]
-    versions: dict[str, Annotated[int, Field(ge=0)]]
+    versions: dict[str, StrictNumber]
     values: dict[str, str] | None = None
     whole_group: bool = False
     reviewer: Reviewer
@@ -64,6 +70,7 @@ def build_app(
     app = FastAPI(title="hangtag review", version=version("hangtag"), docs_url=None, redoc_url=None, openapi_url=None)
     app.add_exception_handler(HTTPException, _tell_http)
     app.add_exception_handler(RequestValidationError, _tell_invalid)
+    app.add_exception_handler(StoreError, _tell_store)
     app.add_middleware(Guard, host=host, token=token)
     _add_pages(app, {"token": token, "reviewer": reviewer})
     choices = Choices(queue.items)
@@ -103,7 +110,7 @@ def _add_reading(app: FastAPI, queue: Queue, choices: Choices, look_alikes: Look
         high: Share = 1.0,
         state: State = "open",
         order: Literal["score", "random"] = "score",
-        after: int | None = None,
+        after: Number | None = None,
         backwards: bool = False,
     ) -> JSONResponse:
         """Give the next issue of a filter, and how far its issues are settled."""
@@ -114,10 +121,10 @@ def _add_reading(app: FastAPI, queue: Queue, choices: Choices, look_alikes: Look
         return JSONResponse({"issue": describe_issue(issue, queue) if issue else None, "progress": progress})
 
     @app.get("/api/issues/{position}")
-    def give_issue(position: int) -> JSONResponse:
+    def give_issue(position: Number) -> JSONResponse:
         """Give one issue as it stands now."""
         queue.refresh()
-        if not 0 <= position < len(queue.issues):
+        if position >= len(queue.issues):
             raise ProblemError(404, "not_found", "There is no such issue.")
         return JSONResponse({"issue": describe_issue(queue.issues[position], queue)})
 
@@ -164,7 +171,7 @@ def _add_writing(app: FastAPI, queue: Queue, store: Store, choices: Choices) -> 
             raise ProblemError(422, "refused", str(error)) from None
         except ConflictError as error:
             return _tell_conflict(error)
-        queue.refresh()
+        _refresh_later(queue)
         return _tell_made(made)
 
     @app.post("/api/undo")
@@ -176,10 +183,16 @@ def _add_writing(app: FastAPI, queue: Queue, store: Store, choices: Choices) -> 
             return _tell_conflict(error)
         if not made:
             raise ProblemError(404, "nothing_to_undo", "There is no decision of yours left to take back.")
-        queue.refresh()
+        _refresh_later(queue)
         identities = {each.identity for each in made}
         positions = [issue.position for issue in queue.issues if issue.identity in identities]
         return JSONResponse({"made": [describe_decision(each) for each in made], "positions": positions})
+
+
+def _refresh_later(queue: Queue) -> None:
+    """Take in what was just written; where the file is locked by now, the next request does, for it is written."""
+    with suppress(StoreError):
+        queue.refresh()
 
 
 def _find_place(queue: Queue, item_id: str) -> int:
@@ -195,6 +208,8 @@ def _tell_made(made: list[Decision]) -> JSONResponse:
 
 def _tell_conflict(error: ConflictError) -> JSONResponse:
     message = "Somebody else has decided about this in the meantime. Look at it again."
+    if not error.decisions:
+        message = "This is not as it was shown: its decision is gone. Look at it again."
     described = [{**describe_decision(each), "item_id": each.item_id} for each in error.decisions]
     return JSONResponse({"error": {"code": "conflict", "message": message}, "decisions": described}, 409)
 
@@ -207,6 +222,18 @@ def _tell_http(_request: Request, error: Exception) -> JSONResponse:
     }
     code, message = messages.get(error.status_code, ("refused", "The request cannot be answered."))
     return answer_problem(ProblemError(error.status_code, code, message))
+
+
+def _tell_store(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, StoreError)
+    written = " Nothing was written." if request.method == "POST" else ""
+    if error.is_locked:
+        message = f"Another process holds the decisions.{written} Try again in a moment."
+        return answer_problem(ProblemError(503, "locked", message, retry_after=2))
+    # What the disk refuses has to be mended where the review runs.
+    logging.getLogger("uvicorn.error").error("%s", error)
+    message = f"The decisions cannot be read or written: {error.reason}.{written}"
+    return answer_problem(ProblemError(503, "storage", message))
 
 
 def _tell_invalid(_request: Request, _error: Exception) -> JSONResponse:

@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from hangtag.artifacts import hash_file, hash_json, write_whole
+from hangtag.artifacts import format_csv_row, hash_file, hash_json, unguard_cell, write_whole
 from hangtag.catalog.cells import edit_cells
 from hangtag.catalog.schema import CatalogSchema
 from hangtag.config import ApplyConfig
@@ -177,15 +177,13 @@ def _read_accepted(place: Workspace) -> list[Decision]:
         _, *lines = csv.reader(file)
     return [
         make_accepted((item_id, code, column), json.loads(old), json.loads(new), float(score))
-        for item_id, code, column, score, old, new in lines
+        for item_id, code, column, score, old, new in (map(unguard_cell, line) for line in lines)
     ]
 
 
 def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> Path:
     with write_whole(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
+        file.writelines(map(format_csv_row, (header, *rows)))
     return path
 
 

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from hangtag.artifacts import unguard_cell
 from hangtag.errors import WorkspaceError
 
 COLUMNS = (
@@ -82,6 +83,7 @@ def read_issues(path: Path) -> list[Issue]:
 def _read_line(position: int, line: dict[str, str]) -> Issue:
     if None in line or None in line.values():
         raise ValueError(f"the line of issue {position + 1} has not the cells of the header")
+    line = {name: unguard_cell(cell) for name, cell in line.items()}
     changes = json.loads(line["changes"] or "{}")
     if not isinstance(changes, dict) or not all(isinstance(value, str) for value in changes.values()):
         raise ValueError(f"changes of issue {position + 1} are no texts")

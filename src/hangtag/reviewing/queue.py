@@ -25,14 +25,14 @@ class Queue:
         issues: The queue, the surest first.
         items: What they are about.
         store: The decisions, which other processes may add to.
-        clock: Gives seconds.
+        clock: Gives seconds since 1970.
 
     Raises:
         WorkspaceError: The issues are about items that are not there.
     """
 
     def __init__(
-        self, issues: Sequence[Issue], items: Items, store: Store, clock: Callable[[], float] = time.monotonic
+        self, issues: Sequence[Issue], items: Items, store: Store, clock: Callable[[], float] = time.time
     ) -> None:
         self.issues, self.items, self._store, self._clock = issues, items, store, clock
         self._lock = threading.RLock()
@@ -44,7 +44,6 @@ class Queue:
         self._moments: dict[str, dict[int, tuple[str, int]]] = defaultdict(dict)
         self._of_item: dict[str, list[Issue]] = defaultdict(list)
         self._groups: dict[str, list[Issue]] = defaultdict(list)
-        self._held: dict[int, tuple[str, float]] = {}
         for issue in issues:
             if issue.item_id not in items.places:
                 what = "The issues are about items that are not in the prepared catalogue."
@@ -123,7 +122,7 @@ class Queue:
     def find_next(self, wanted: Filter, after: int | None, reviewer: str, *, backwards: bool = False) -> Issue | None:
         """Give the next issue behind the one at a position, going round at the end; None where there is none.
 
-        Open issues that another reviewer has before them just now come last.
+        Open issues that another reviewer has before them just now come last, whichever service shows them.
         """
         with self._lock:
             listed = list(self._list(wanted))
@@ -131,11 +130,11 @@ class Queue:
                 listed.reverse()
             start = next((place + 1 for place, each in enumerate(listed) if each.position == after), 0)
             rest = [each for each in listed[start:] + listed[:start] if self._is_wanted(each, wanted)]
-            free = [each for each in rest if not self._is_held(each, reviewer)] if wanted.state == "open" else rest
-            found = next(iter(free or rest), None)
-            if found is not None:
-                self._held[found.position] = (reviewer, self._clock() + HELD_SECONDS)
-            return found
+        # Outside the lock: it may have to wait for another process.
+        identities = [each.identity for each in rest]
+        share = wanted.state != "open"
+        place = self._store.hold(identities, reviewer, now=self._clock(), seconds=HELD_SECONDS, share=share)
+        return None if place is None else rest[place]
 
     def count(self, wanted: Filter) -> dict[str, int]:
         """Count the issues of a filter by their state: `total`, `open`, `skipped` and `decided`."""
@@ -145,7 +144,7 @@ class Queue:
 
     def compute_pace(self, reviewer: str) -> float | None:
         """Give how many issues an hour a reviewer settles, or None where there is too little to tell."""
-        return compute_pace(list(self._moments[reviewer].values()))
+        return compute_pace(list(self._moments.get(reviewer, {}).values()))
 
     def _list_matching(self, wanted: Filter) -> list[Issue]:
         return wanted.sort([issue for issue in self.issues if wanted.holds(issue)])
@@ -156,7 +155,3 @@ class Queue:
     def tell_state(self, issue: Issue) -> State:
         """Say whether an issue is `open`, `skipped` or `decided`."""
         return self._states.get(issue.position, "open")
-
-    def _is_held(self, issue: Issue, reviewer: str) -> bool:
-        holder, until = self._held.get(issue.position, (reviewer, 0.0))
-        return holder != reviewer and until > self._clock()

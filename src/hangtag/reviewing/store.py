@@ -12,8 +12,12 @@ from typing import Any
 
 from hangtag.errors import WorkspaceError
 
-# Seconds to wait for another reviewer's transaction.
-PATIENCE = 10.0
+# Seconds to wait for another reviewer's transaction, and no longer: it takes milliseconds, and a page waits.
+PATIENCE = 5.0
+# SQLite's primary result codes of a file that another process has locked; the others say what the disk refuses.
+LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+# The largest number of a decision that SQLite can keep.
+MAX_VERSION = 2**63 - 1
 TABLES = """
 CREATE TABLE IF NOT EXISTS decisions (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -36,6 +40,14 @@ CREATE TRIGGER IF NOT EXISTS no_update BEFORE UPDATE ON decisions
 BEGIN SELECT RAISE(ABORT, 'decisions are only added'); END;
 CREATE TRIGGER IF NOT EXISTS no_delete BEFORE DELETE ON decisions
 BEGIN SELECT RAISE(ABORT, 'decisions are only added'); END;
+CREATE TABLE IF NOT EXISTS holds (
+    item_id TEXT NOT NULL,
+    code TEXT NOT NULL,
+    "column" TEXT NOT NULL,
+    reviewer TEXT NOT NULL,
+    until REAL NOT NULL,
+    PRIMARY KEY (item_id, code, "column")
+) WITHOUT ROWID;
 """
 COLUMNS = 'id, batch, item_id, code, "column", action, old, new, suggested, score, reviewer, time, version, undoes'
 Identity = tuple[str, str, str]
@@ -91,11 +103,33 @@ class Decision(Verdict):
 
 
 class ConflictError(Exception):
-    """Somebody else has decided about an item since the reviewer saw it; `decisions` are theirs."""
+    """An item is not as the reviewer saw it; `decisions` are those that came since, or its last one."""
 
     def __init__(self, decisions: Sequence[Decision]) -> None:
         super().__init__("another decision came before")
         self.decisions = decisions
+
+
+class StoreError(WorkspaceError):
+    """The decisions cannot be read or written just now; nothing was written.
+
+    Attributes:
+        is_locked: Whether another process holds them, so that trying again helps.
+        reason: What SQLite says.
+    """
+
+    def __init__(self, error: sqlite3.Error) -> None:
+        self.reason, self.is_locked = str(error), _is_locked(error)
+        if self.is_locked:
+            super().__init__(
+                "The decisions of the review are locked by another process.", hint="Try again in a moment."
+            )
+        else:
+            super().__init__(f"The decisions of the review cannot be read or written: {error}.")
+
+
+def _is_locked(error: sqlite3.Error) -> bool:
+    return (getattr(error, "sqlite_errorcode", 0) & 0xFF) in LOCKED
 
 
 class Store:
@@ -108,6 +142,7 @@ class Store:
 
     Raises:
         WorkspaceError: The file is no store of decisions.
+        StoreError: It is locked, or the disk refuses it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -120,6 +155,9 @@ class Store:
             self._base.executescript(TABLES)
         except sqlite3.DatabaseError as error:
             self._base.close()
+            if isinstance(error, sqlite3.OperationalError):
+                # The disk or a lock is in the way: the decisions themselves are whole.
+                raise StoreError(error) from error
             raise WorkspaceError(
                 f"The decisions of the review cannot be opened: {error}.",
                 received=path.name,
@@ -132,19 +170,26 @@ class Store:
             self._base.close()
 
     def read(self, after: int = 0) -> list[Decision]:
-        """Give the decisions whose id is greater than `after`, in their order."""
-        with self._lock:
+        """Give the decisions whose id is greater than `after`, in their order.
+
+        Raises:
+            StoreError: The file is locked or cannot be read.
+        """
+        with self._use():
             return self._select("id > ?", after)
 
     def add(self, verdicts: Sequence[Verdict], reviewer: str) -> list[Decision]:
         """Write verdicts together, all or none.
 
         Raises:
-            ConflictError: One of the items has a newer decision than the reviewer saw.
+            ConflictError: The last decision about one of the items is not the one that the reviewer saw: there is a
+                newer one, or none of that number.
+            StoreError: The file is locked or cannot be written.
         """
         with self._write() as batch:
-            newer = [each for verdict in verdicts for each in self._find_newer(verdict.item_id, verdict.version)]
-            if newer:
+            changed = [verdict for verdict in verdicts if self._find_version(verdict.item_id) != verdict.version]
+            if changed:
+                newer = [each for verdict in changed for each in self._find_newer(verdict.item_id, verdict.version)]
                 raise ConflictError(list({each.id: each for each in newer}.values()))
             return [self._insert(batch, verdict, reviewer) for verdict in verdicts]
 
@@ -153,6 +198,7 @@ class Store:
 
         Raises:
             ConflictError: Somebody has decided about one of the items since, on top of it.
+            StoreError: The file is locked or cannot be written.
         """
         with self._write() as batch:
             last = self._find_last(reviewer)
@@ -166,17 +212,76 @@ class Store:
                 raise ConflictError(list({each.id: each for each in on_top}.values()))
             return [self._insert(batch, _take_back(each), reviewer, undoes=each.id) for each in last]
 
+    def hold(
+        self, issues: Sequence[Identity], reviewer: str, *, now: float, seconds: float, share: bool = False
+    ) -> int | None:
+        """Choose the first issue that no other reviewer holds, here or in another process, and hold it.
+
+        Args:
+            issues: In the order wanted.
+            reviewer: Who is to look at it.
+            now: Seconds since 1970; the processes share a clock.
+            seconds: How long it is held.
+            share: Whether to take the first whoever holds it; so it is too where others hold all of them.
+
+        Returns:
+            The place of the issue; None where there are none.
+
+        Raises:
+            StoreError: The file is locked or cannot be written.
+        """
+        if not issues:
+            return None
+        # A hold need not outlive a power cut, so it does not wait for the disk.
+        with self._write(is_durable=False):
+            # What would last longer than a hold can was written by a clock that went wrong.
+            self._base.execute("DELETE FROM holds WHERE until <= ? OR until > ?", (now, now + seconds))
+            others = self._base.execute('SELECT item_id, code, "column" FROM holds WHERE reviewer <> ?', (reviewer,))
+            held = set() if share else set(others.fetchall())
+            place = next((place for place, each in enumerate(issues) if each not in held), 0)
+            self._base.execute(
+                "INSERT OR REPLACE INTO holds VALUES (?, ?, ?, ?, ?)", (*issues[place], reviewer, now + seconds)
+            )
+            return place
+
+    def _find_version(self, item_id: str) -> int:
+        """Find the number of the last decision about an item; 0 where there is none."""
+        [last] = self._base.execute(
+            "SELECT coalesce(max(id), 0) FROM decisions WHERE item_id = ?", (item_id,)
+        ).fetchone()
+        return int(last)
+
     def _find_newer(self, item_id: str, version: int) -> list[Decision]:
-        return self._select("item_id = ? AND id > ?", item_id, version)
+        """List what was decided after a version; where there is no such version, the last decision."""
+        decisions = self._select("item_id = ?", item_id)
+        return [each for each in decisions if each.id > version] or decisions[-1:]
 
     def _find_last(self, reviewer: str) -> list[Decision]:
         own = find_standing(self._select("reviewer = ? OR action = 'undo'", reviewer))
         return [each for each in own if each.batch == own[-1].batch] if own else []
 
     @contextmanager
-    def _write(self) -> Iterator[int]:
+    def _use(self) -> Iterator[None]:
+        """Hold the connection; what SQLite cannot do becomes a StoreError."""
+        # A thread that waits for another process keeps the others waiting: they give up as it does.
+        if not self._lock.acquire(timeout=PATIENCE):
+            busy = sqlite3.OperationalError("database is locked")
+            busy.sqlite_errorcode = sqlite3.SQLITE_BUSY
+            raise StoreError(busy)
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError):
+                raise
+            raise StoreError(error) from error
+        finally:
+            self._lock.release()
+
+    @contextmanager
+    def _write(self, *, is_durable: bool = True) -> Iterator[int]:
         """Hold the only right to write, and give the number of the next decision."""
-        with self._lock:
+        with self._use():
+            self._base.execute(f"PRAGMA synchronous = {'FULL' if is_durable else 'NORMAL'}")
             self._base.execute("BEGIN IMMEDIATE")
             try:
                 [last] = self._base.execute("SELECT coalesce(max(id), 0) FROM decisions").fetchone()

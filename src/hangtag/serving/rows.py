@@ -1,12 +1,11 @@
 """Answers as rows of a table, a line of text each, or columns of a Parquet file."""
 
-import csv
-import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hangtag.artifacts import format_csv_row
 from hangtag.inference.answer import Answer
 from hangtag.inference.captions import describe_confidence
 from hangtag.inference.stream import Outcome
@@ -20,6 +19,7 @@ Pair = tuple[str, Outcome]
 FILE_WIDTH, LABEL_WIDTH, CONFIDENCE_WIDTH = 28, 26, 10
 BOOLEANS, NUMBERS = ("is_sure", "is_familiar"), ("confidence", "second_confidence")
 EMPTY = "–"
+HIDDEN = "\ufffd"
 
 
 def list_columns(outputs: Outputs) -> list[str]:
@@ -58,20 +58,13 @@ def make_row(file: str, outcome: Outcome, outputs: Outputs) -> Row:
 
 
 def write_csv_lines(pairs: Iterable[Pair], outputs: Outputs, *, header: bool = True) -> Iterator[str]:
-    """Give CSV, a line at a time."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
+    """Give CSV, a line at a time; texts and headings are guarded against being formulas."""
     columns = list_columns(outputs)
     if header:
-        writer.writerow(columns)
+        yield format_csv_row(columns)
     for file, outcome in pairs:
         row = make_row(file, outcome, outputs)
-        writer.writerow(["" if row[column] is None else row[column] for column in columns])
-        yield buffer.getvalue()
-        buffer.seek(0)
-        buffer.truncate()
-    if rest := buffer.getvalue():
-        yield rest
+        yield format_csv_row(row[column] for column in columns)
 
 
 def write_json_lines(pairs: Iterable[Pair]) -> Iterator[str]:
@@ -104,7 +97,9 @@ def write_table_lines(pairs: Iterable[Pair], outputs: Outputs) -> Iterator[str]:
 
 
 def _format(file: str, label: str, confidence: str, detail: str) -> str:
-    return f"{file:<{FILE_WIDTH}}  {label:<{LABEL_WIDTH}}  {confidence:>{CONFIDENCE_WIDTH}}  {detail}\n"
+    line = f"{file:<{FILE_WIDTH}}  {label:<{LABEL_WIDTH}}  {confidence:>{CONFIDENCE_WIDTH}}  {detail}"
+    # A name or label may hold line breaks, commands to the terminal, and bytes that are no text.
+    return "".join(letter if letter.isprintable() else HIDDEN for letter in line) + "\n"
 
 
 def _shorten(file: str) -> str:

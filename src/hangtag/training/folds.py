@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from hangtag.artifacts import write_csv, write_json, write_parquet
+from hangtag.artifacts import read_csv, write_csv, write_json, write_parquet
 from hangtag.config import TrainConfig
 from hangtag.errors import SettingsError, WorkspaceError
 from hangtag.labels.duplicates import hash_photographs
@@ -204,7 +204,7 @@ def _join(record: StageRecord, parts: Sequence[Path], outputs: Outputs) -> Stage
     work = record.begin()
     paths = [work / name for name in names]
     write_parquet(paths[0], table)
-    write_csv(paths[1], pl.concat([pl.read_csv(part / "history.csv") for part in parts]))
+    write_csv(paths[1], pl.concat([read_csv(part / "history.csv") for part in parts]))
     write_json(paths[2], outputs.to_json())
     correct = table.select((pl.col("label") == pl.col("predicted_label")).mean()).item()
     counts = {"items": len(table), "folds": len(parts), "accuracy": round(float(correct), 4)}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from hangtag.artifacts import write_csv, write_text
+from hangtag.artifacts import read_csv, write_csv, write_text
 from hangtag.config import TrainConfig
 from hangtag.errors import SettingsError, WorkspaceError
 from hangtag.labels.labelled import Labelled, read_hash_distance, read_labelled
@@ -237,7 +237,7 @@ def _take_photographs(folder: Path, labels_digest: str) -> TrainingState:
     if described.content.get("labels_digest") != labels_digest:
         hint = "Train it again, or clean the catalogue as it was when it was trained."
         raise WorkspaceError("The run to take the network from learnt other labels.", hint=hint, received=folder.name)
-    history = pl.read_csv(folder / "history.csv").to_dicts()
+    history = read_csv(folder / "history.csv").to_dicts()
     weights = load_weights(folder, described.read("weights", "sha256"))
     return TrainingState(history, weights, described.read("metrics", "epoch"))
 

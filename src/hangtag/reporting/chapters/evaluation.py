@@ -5,6 +5,7 @@ from typing import Any
 
 import polars as pl
 
+from hangtag.artifacts import read_csv
 from hangtag.config import SPLITS
 from hangtag.exploration.plots import slug
 from hangtag.reporting.chapters.levels import build_levels
@@ -195,7 +196,7 @@ def _read_split(inputs: Inputs, run: Run, name: str, split: str) -> pl.DataFrame
     if not path.is_file():
         return None
     text = dict.fromkeys(("label", "predicted_label", "split"), pl.String)
-    return pl.read_csv(path, schema_overrides=text).filter(pl.col("split") == split)
+    return read_csv(path, schema_overrides=text).filter(pl.col("split") == split)
 
 
 def _build_curves(inputs: Inputs, run: Run) -> list[Chart]:

@@ -4,6 +4,7 @@ from typing import Any
 
 import polars as pl
 
+from hangtag.artifacts import read_csv
 from hangtag.exploration.plots import slug
 from hangtag.reporting.charts import Bar, build_bars
 from hangtag.reporting.figures import build_sunburst
@@ -40,7 +41,7 @@ def _read_bars(inputs: Inputs, column: str) -> list[Bar]:
 def _read(inputs: Inputs, name: str) -> pl.DataFrame | None:
     """Read a table of `explore` as text; None where it was not made, as for a catalogue of one level."""
     path = inputs.workspace.exploration / name
-    return pl.read_csv(path, infer_schema=False) if path.is_file() else None
+    return read_csv(path, infer_schema=False) if path.is_file() else None
 
 
 def _build_sunbursts(inputs: Inputs) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from typing import Any
 
 import polars as pl
 
-from hangtag.artifacts import read_json
+from hangtag.artifacts import read_csv, read_json
 from hangtag.labels.labelled import UNKNOWN
 from hangtag.reporting.inputs import Inputs
 
@@ -39,7 +39,7 @@ def build_labels(inputs: Inputs) -> dict[str, Any]:
 
 def _read_changes(inputs: Inputs) -> pl.DataFrame:
     """Read the change table with each item's name and finest level as delivered."""
-    changes = pl.read_csv(inputs.workspace.labels / "label_changes.csv", infer_schema=False)
+    changes = read_csv(inputs.workspace.labels / "label_changes.csv", infer_schema=False)
     schema, items = inputs.prepared.schema, inputs.prepared.items
     name = pl.col(schema.name) if schema.name else pl.lit("")
     given = items.select("item_id", name.alias("name"), pl.col(schema.levels[-1]).alias("given_label"))
@@ -48,7 +48,7 @@ def _read_changes(inputs: Inputs) -> pl.DataFrame:
 
 
 def _read_class_counts(inputs: Inputs) -> list[dict[str, Any]]:
-    counts = pl.read_csv(inputs.workspace.labels / "class_counts.csv", schema_overrides={"label": pl.String}).sort(
+    counts = read_csv(inputs.workspace.labels / "class_counts.csv", schema_overrides={"label": pl.String}).sort(
         ["after_relabeling", "label"], descending=[True, False]
     )
     beside = inputs.capstone["class_counts"] if inputs.capstone else {}

@@ -4,6 +4,7 @@ from typing import Any
 
 import polars as pl
 
+from hangtag.artifacts import read_csv
 from hangtag.labels.labelled import UNKNOWN
 from hangtag.reporting.chapters.overview import describe_run
 from hangtag.reporting.inputs import Inputs, Run
@@ -59,7 +60,7 @@ def _join(inputs: Inputs, runs: list[Run], unknown: list[str]) -> list[dict[str,
     described: dict[str, dict[str, Any]] = {}
     for place, run in enumerate(runs):
         path = inputs.workspace.predictions(run.run_id) / "predictions.csv"
-        table = pl.read_csv(path, infer_schema=False)
+        table = read_csv(path, infer_schema=False)
         for row in table.filter(pl.col("item_id").is_in(list(wanted))).iter_rows(named=True):
             name = row.get(inputs.labelled.schema.name or "")
             first = {"item_id": row["item_id"], "name": name, "given_label": row["given_label"]}

@@ -4,6 +4,7 @@ from typing import Any
 
 import polars as pl
 
+from hangtag.artifacts import read_csv
 from hangtag.reporting.inputs import Inputs
 
 MAX_ROWS = 100
@@ -12,7 +13,7 @@ MAX_ROWS = 100
 def build_sources(inputs: Inputs) -> dict[str, Any]:
     """Give the catalogue's columns with their roles, its counts, the photographs' sizes and the rejects."""
     items, schema = inputs.prepared.items, inputs.prepared.schema
-    rejected = pl.read_csv(inputs.workspace.prepared / "rejected.csv", infer_schema=False)
+    rejected = read_csv(inputs.workspace.prepared / "rejected.csv", infer_schema=False)
     sizes = (
         items.group_by("image_width", "image_height", "image_mode")
         .len("count")

@@ -4,6 +4,7 @@ from typing import Any
 
 import polars as pl
 
+from hangtag.artifacts import read_csv
 from hangtag.reporting.chapters.levels import choose_shown
 from hangtag.reporting.charts import Chart, build_coverage, build_reliability
 from hangtag.reporting.inputs import Inputs, Run
@@ -50,7 +51,7 @@ def _read_splits(inputs: Inputs, run: Run, name: str) -> dict[str, list[dict[str
     path = inputs.workspace.evaluation(run.run_id) / name
     if not path.is_file():
         return {}
-    table = pl.read_csv(path, infer_schema=False)
+    table = read_csv(path, infer_schema=False)
     numbers = table.with_columns(pl.exclude("split").cast(pl.Float64))
     splits = choose_shown(table["split"].unique(maintain_order=True).to_list())
     return {split: numbers.filter(pl.col("split") == split).to_dicts() for split in splits}

@@ -185,10 +185,12 @@ function tell() {
   find("download").disabled = done.length === 0;
 }
 
+const FORMULA = /^'*[ \v\f\u00a0\ufeff]*[\t\r\n=+\-@\uff1d\uff0b\uff0d\uff20]/;
+
 function cell(value) {
   let text = value === null || value === undefined ? "" : String(value);
-  // A spreadsheet would run what begins like a formula.
-  if (/^[=+\-@\t\r]/.test(text)) text = `'${text}`;
+  // A spreadsheet would run what begins like a formula; the same cells are guarded as in hangtag's own tables.
+  if (typeof value === "string" && FORMULA.test(text)) text = `'${text}`;
   return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 

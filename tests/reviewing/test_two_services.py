@@ -1,0 +1,284 @@
+"""Two services of one workspace: what one reviewer looks at is not handed to another, and nobody decides unseen."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from hangtag.errors import WorkspaceError
+from hangtag.reviewing import store as stores
+from hangtag.reviewing.api import build_app
+from hangtag.reviewing.filters import Filter
+from hangtag.reviewing.issues import read_issues
+from hangtag.reviewing.items import read_items
+from hangtag.reviewing.queue import HELD_SECONDS, Queue
+from hangtag.reviewing.review import open_pictures
+from hangtag.reviewing.store import MAX_VERSION, ConflictError, Store, StoreError, Verdict
+from hangtag.workspace import Workspace
+
+TOKEN = "a-token-of-the-page"
+ISSUES = [(str(number), "c", "kind") for number in range(60)]
+
+
+def open_queue(place: Workspace, store: Store, clock: Any) -> Queue:
+    return Queue(read_issues(place.issues), read_items(place), store, clock)
+
+
+def serve(queue: Queue, store: Store, place: Workspace) -> TestClient:
+    app = build_app(queue, store, open_pictures(place, queue.items), token=TOKEN, host="127.0.0.1")
+    headers = {"X-Review-Token": TOKEN}
+    return TestClient(app, base_url="http://127.0.0.1:8001", headers=headers, raise_server_exceptions=False)
+
+
+@pytest.fixture
+def client(queue: Queue, store: Store, place: Workspace) -> TestClient:
+    return serve(queue, store, place)
+
+
+@pytest.fixture
+def other(place: Workspace) -> Iterator[Store]:
+    """The store of another service of the same workspace."""
+    store = Store(place.review / "review.sqlite")
+    yield store
+    store.close()
+
+
+def show(client: TestClient, reviewer: str, **values: Any) -> Any:
+    return client.get("/api/next", params={"reviewer": reviewer, **values}).json()["issue"]
+
+
+def decide(client: TestClient, issue: Any, version: Any, reviewer: str = "Ann") -> Any:
+    versions = dict.fromkeys(issue["versions"], version)
+    body = {"position": issue["position"], "action": "keep", "versions": versions, "reviewer": reviewer}
+    return client.post("/api/decisions", json=body)
+
+
+# What one looks at is held from others
+
+
+def test_two_services_hand_an_issue_to_one_reviewer(place: Workspace, store: Store, other: Store) -> None:
+    now = 1e9
+    one, two = (open_queue(place, each, lambda: now) for each in (store, other))
+    clients = serve(one, store, place), serve(two, other, place)
+    assert [show(clients[0], "Ann")["position"], show(clients[1], "Bob")["position"]] == [0, 1]
+    # The same reviewer in another window sees her own issue, a third one that is free.
+    assert [show(clients[1], "Ann")["position"], show(clients[0], "Eve")["position"]] == [0, 2]
+    now += HELD_SECONDS - 1
+    assert show(clients[1], "Bob")["position"] == 1
+    now += 2
+    # Ann's and Eve's are free again; Bob has just looked at his.
+    assert show(clients[0], "Zoe")["position"] == 0
+    assert show(clients[0], "Eve")["position"] == 2
+
+
+def test_where_all_are_held_an_issue_is_shown_all_the_same(place: Workspace, store: Store, other: Store) -> None:
+    one, two = (open_queue(place, each, lambda: 1e9) for each in (store, other))
+    only = Filter(code="bad_picture")
+    shown = [queue.find_next(only, None, name) for queue, name in ((one, "Ann"), (two, "Bob"))]
+    assert [each and each.code for each in shown] == ["bad_picture", "bad_picture"]
+    assert two.find_next(Filter(code="same_product"), None, "Bob") is None
+
+
+def test_a_hold_expires_and_a_clock_that_went_wrong_holds_nothing(store: Store, other: Store) -> None:
+    assert store.hold(ISSUES, "Ann", now=1000.0, seconds=90.0) == 0
+    assert other.hold(ISSUES, "Bob", now=1089.0, seconds=90.0) == 1
+    assert other.hold(ISSUES, "Bob", now=1090.0, seconds=90.0) == 0
+    # Bob's holds end at 1180 by a clock that is an hour ahead of this one.
+    assert store.hold(ISSUES, "Eve", now=1000.0 - 3600, seconds=90.0) == 0
+    assert store.hold(ISSUES, "Zoe", now=1000.0 - 3600, seconds=90.0, share=True) == 0
+    assert store.hold([], "Eve", now=0.0, seconds=90.0) is None
+
+
+# Claims issues that it has not claimed yet, and says each; begins when it is told to.
+CLAIMER = """
+import sys, time
+from pathlib import Path
+from hangtag.reviewing.store import Store
+store, name, left = Store(Path(sys.argv[1])), sys.argv[2], [(str(n), "c", "kind") for n in range(60)]
+print("ready", flush=True)
+sys.stdin.readline()
+for _ in range(20):
+    print(left.pop(store.hold(left, name, now=time.time(), seconds=90.0))[0], flush=True)
+"""
+
+
+def test_of_three_processes_one_holds_each_issue(tmp_path: Path) -> None:
+    path, source = tmp_path / "review.sqlite", str(Path(stores.__file__).parents[2])
+    Store(path).close()
+    claimers = [
+        subprocess.Popen(
+            [sys.executable, "-c", CLAIMER, str(path), name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONPATH": source},
+        )
+        for name in ("Ann", "Bob", "Eve")
+    ]
+    for each in claimers:
+        assert each.stdout is not None
+        assert each.stdout.readline() == "ready\n"
+    claimed = [each.communicate("go\n", timeout=120)[0].split() for each in claimers]
+    assert [len(each) for each in claimed] == [20, 20, 20]
+    assert {item for each in claimed for item in each} == {item for item, _, _ in ISSUES}
+
+
+def test_decisions_of_an_older_version_are_kept(tmp_path: Path) -> None:
+    """A file from before had no table of holds."""
+    path = tmp_path / "review.sqlite"
+    store = Store(path)
+    [made] = store.add([Verdict("1", "c", "kind", "keep", {"kind": "A"}, {"kind": "A"}, {}, 0.5, 0)], "Ann")
+    store._base.execute("DROP TABLE holds")
+    store.close()
+    store = Store(path)
+    assert store.read() == [made]
+    assert store.hold(ISSUES, "Ann", now=0.0, seconds=90.0) == 0
+    assert store.hold(ISSUES, "Bob", now=0.0, seconds=90.0) == 1
+    # A decision is on the disk before it is confirmed, whatever a hold did before.
+    store.add([Verdict("1", "c", "kind", "keep", {"kind": "A"}, {"kind": "A"}, {}, 0.5, made.id)], "Ann")
+    assert store._base.execute("PRAGMA synchronous").fetchone() == (2,)
+    store.close()
+
+
+# What a reviewer says to have seen is held against what is there
+
+
+@pytest.mark.parametrize("version", [3, 7, 2**62, MAX_VERSION])
+def test_an_invented_version_is_a_conflict(client: TestClient, store: Store, version: int) -> None:
+    issue = show(client, "Ann")
+    refused = decide(client, issue, version)
+    assert (refused.status_code, refused.json()["error"]["code"], refused.json()["decisions"]) == (409, "conflict", [])
+    assert store.read() == []
+    assert decide(client, issue, 0).status_code == 200
+    # Under two codes, the decisions 1 and 2.
+    told = decide(client, issue, version, "Bob")
+    assert told.status_code == 409
+    assert {each["reviewer"] for each in told.json()["decisions"]} == {"Ann"}
+    assert {each.reviewer for each in store.read()} == {"Ann"}
+
+
+def test_the_number_of_another_items_decision_is_a_conflict(store: Store) -> None:
+    def keep(item_id: str, version: int) -> Verdict:
+        return Verdict(item_id, "c", "kind", "keep", {"kind": "A"}, {"kind": "A"}, {}, 0.5, version)
+
+    [first] = store.add([keep("1", 0)], "Ann")
+    store.add([keep("2", 0)], "Ann")
+    [third] = store.add([keep("1", first.id)], "Ann")
+    for version in (0, first.id, 2, third.id + 1, MAX_VERSION):
+        with pytest.raises(ConflictError) as conflict:
+            store.add([keep("1", version)], "Bob")
+        assert conflict.value.decisions[-1] == third
+    store.add([keep("1", third.id)], "Bob")
+
+
+@pytest.mark.parametrize("version", [-1, 2**63, 2**64, 10**400, True, 1.0, "1", None, [0]])
+def test_what_is_no_version_is_refused(client: TestClient, store: Store, version: Any) -> None:
+    issue = show(client, "Ann")
+    assert decide(client, issue, 0).status_code == 200
+    before = store.read()
+    refused = decide(client, issue, version)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (422, "invalid")
+    assert store.read() == before
+
+
+@pytest.mark.parametrize("number", [-1, 2**63, 10**30, "9" * 5000, "nan", "1e3"])
+def test_numbers_of_a_request_are_bounded(client: TestClient, number: Any) -> None:
+    assert client.get("/api/next", params={"reviewer": "Ann", "after": number}).status_code == 422
+    assert client.get(f"/api/issues/{number}").status_code == 422
+    body = {"position": number, "action": "keep", "versions": {}, "reviewer": "Ann"}
+    assert client.post("/api/decisions", json=body).status_code == 422
+    assert client.get("/api/next", params={"reviewer": "Ann", "low": f"-{number}"}).status_code == 422
+
+
+@pytest.mark.parametrize(
+    "content", ['{"reviewer":"\\ud800"}', "[" * 100_000, '{"reviewer":' + "1" * 5000 + "}", "\xff"]
+)
+def test_no_body_is_a_failure_of_the_service(client: TestClient, content: str) -> None:
+    for path in ("undo", "decisions"):
+        sent = content.encode("latin-1")
+        answer = client.post(f"/api/{path}", content=sent, headers={"Content-Type": "application/json"})
+        assert answer.status_code in (400, 422), answer.text
+
+
+# Another process holds the file
+
+
+@pytest.fixture
+def lock(place: Workspace, store: Store) -> Iterator[sqlite3.Connection]:
+    """The right to write, held by somebody else; the service waits a moment only."""
+    store._base.execute("PRAGMA busy_timeout = 20")
+    base = sqlite3.connect(place.review / "review.sqlite", isolation_level=None)
+    base.execute("BEGIN IMMEDIATE")
+    yield base
+    base.close()
+
+
+def test_a_locked_file_is_told_and_nothing_is_lost(client: TestClient, lock: sqlite3.Connection) -> None:
+    lock.execute("ROLLBACK")
+    issue = show(client, "Ann")
+    lock.execute("BEGIN IMMEDIATE")
+    refused = [decide(client, issue, 0), client.post("/api/undo", json={"reviewer": "Ann"})]
+    refused.append(client.get("/api/next", params={"reviewer": "Ann"}))
+    for answer in refused:
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "locked")
+        assert int(answer.headers["Retry-After"]) > 0
+        assert "Another process holds the decisions." in answer.json()["error"]["message"]
+    assert "Nothing was written" in refused[0].json()["error"]["message"]
+    # What needs no right to write goes on.
+    assert client.get("/api/issues/0").status_code == 200
+    lock.execute("ROLLBACK")
+    assert decide(client, issue, 0).status_code == 200
+    assert show(client, "Ann")["position"] == 1
+
+
+def test_a_decision_that_was_written_is_confirmed(
+    client: TestClient, store: Store, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    issue = show(client, "Ann")
+    refresh, calls = queue.refresh, []
+
+    def fail_later() -> None:
+        calls.append(1)
+        if len(calls) > 1:
+            raise StoreError(sqlite3.OperationalError("database is locked"))
+        refresh()
+
+    monkeypatch.setattr(queue, "refresh", fail_later)
+    assert decide(client, issue, 0).status_code == 200
+    assert len(calls) == 2
+    assert store.read()
+
+
+def test_a_thread_does_not_wait_for_ever_for_another(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stores, "PATIENCE", 0.01)
+    with store._lock, pytest.raises(StoreError, match="locked by another process"):
+        store.read()
+    assert store.read() == []
+
+
+def test_what_the_disk_refuses_is_told(client: TestClient, store: Store) -> None:
+    issue = show(client, "Ann")
+    store._base.execute("PRAGMA query_only = 1")
+    answer = decide(client, issue, 0)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "storage")
+    assert "readonly" in answer.json()["error"]["message"]
+    store._base.execute("PRAGMA query_only = 0")
+    assert decide(client, issue, 0).status_code == 200
+
+
+def test_a_locked_file_is_not_to_be_moved_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "review.sqlite"
+    base = sqlite3.connect(path, isolation_level=None)
+    base.execute("BEGIN EXCLUSIVE")
+    monkeypatch.setattr(stores, "PATIENCE", 0.01)
+    with pytest.raises(WorkspaceError, match=r"locked by another process\. Try again") as told:
+        Store(path)
+    assert "away" not in str(told.value)
+    base.close()
+    Store(path).close()
