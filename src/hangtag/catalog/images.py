@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+
 # Pillow imports a format's module when it first meets the format; two threads that meet it together can see half of it.
 from PIL import (
     BmpImagePlugin,  # noqa: F401

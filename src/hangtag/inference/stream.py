@@ -17,7 +17,6 @@ from hangtag.inference.classifier import Classifier
 CHUNK = 64
 MAX_PIXELS = 50_000_000
 MAX_BYTES = 50_000_000
-Photo = Path | str | bytes
 
 
 @dataclass(frozen=True)
@@ -29,6 +28,8 @@ class Failure:
 
 
 Outcome = Answer | Failure
+# A file, what it holds, or what has become of it already.
+Photo = Path | str | bytes | Photograph | Failure
 
 
 def classify_photographs(
@@ -113,6 +114,8 @@ def _explain(
 
 
 def _read(photo: Photo, image_size: tuple[int, int], max_pixels: int) -> Photograph | Failure:
+    if isinstance(photo, Photograph | Failure):
+        return photo
     try:
         return decode_photograph(_read_bytes(photo), image_size, max_pixels)
     except PhotographError as error:
@@ -121,7 +124,7 @@ def _read(photo: Photo, image_size: tuple[int, int], max_pixels: int) -> Photogr
         return Failure("unreadable", error.strerror or "the system cannot read it")
 
 
-def _read_bytes(photo: Photo) -> bytes:
+def _read_bytes(photo: Path | str | bytes) -> bytes:
     if isinstance(photo, bytes):
         return photo
     with Path(photo).open("rb") as file:
