@@ -14,6 +14,8 @@ from hangtag.catalog.images import Photograph, PhotographError, decode_photograp
 # What is asked: bytes of the file, height, width, the most pixels, and the most bytes that decoding may take.
 QUESTION = struct.Struct(">QIIQQ")
 NICENESS = 10
+# Seconds of a processor for one photograph; what takes longer ends the process. Far above what any allowed one takes.
+PROCESSOR_SECONDS = 10.0
 
 
 def main() -> None:
@@ -29,7 +31,10 @@ def main() -> None:
         if not is_limited:
             _limit_memory(memory)
             is_limited = True
-        _answer(source.read(size), (height, width), max_pixels, target)
+        data = source.read(size)
+        _limit_time(PROCESSOR_SECONDS)
+        _answer(data, (height, width), max_pixels, target)
+        _limit_time(0)
 
 
 def _answer(data: bytes, image_size: tuple[int, int], max_pixels: int, target: BinaryIO) -> None:
@@ -57,6 +62,12 @@ def _describe(photograph: Photograph) -> dict[str, object]:
 def _write(target: BinaryIO, content: dict[str, object], pixels: bytes = b"") -> None:
     target.write(json.dumps(content).encode() + b"\n" + pixels)
     target.flush()
+
+
+def _limit_time(seconds: float) -> None:
+    """End this process after so many seconds of work, whatever it is in; 0 sets no limit."""
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_PROF, seconds)
 
 
 def _limit_memory(memory: int) -> None:
