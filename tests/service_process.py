@@ -1,5 +1,6 @@
 """The service as people start it: a process of its own, on a free port of this machine."""
 
+import json
 import os
 import re
 import socket
@@ -12,6 +13,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 COMMAND = [sys.executable, "-m", "hangtag"]
 START_SECONDS = 120.0
@@ -28,7 +30,8 @@ class Service:
     def __init__(self, process: "subprocess.Popen[str]", port: int) -> None:
         self.process, self.port = process, port
         self.lines: list[str] = []
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def _read(self) -> None:
         assert self.process.stderr
@@ -46,6 +49,15 @@ class Service:
                 return bool(response.status == 200)
         except (OSError, urllib.error.URLError):
             return False
+
+    def end(self) -> None:
+        """End it at once, if it still runs."""
+        self.process.kill()
+        self.process.wait()
+        # What it started has stderr too, and ends with it.
+        self._reader.join(30)
+        if self.process.stderr:
+            self.process.stderr.close()
 
     def read_memory(self) -> int:
         """Return the most bytes that it has ever had in memory, without the processes that it starts."""
@@ -85,7 +97,20 @@ def start_service(*flags: str) -> Iterator[Service]:
             time.sleep(0.05)
         yield service
     finally:
-        process.kill()
-        process.wait()
-        if process.stderr:
-            process.stderr.close()
+        service.end()
+
+
+def post(service: Service, content: bytes, kind: str = "image/jpeg", **headers: str) -> tuple[int, dict[str, Any]]:
+    request = urllib.request.Request(f"{service.address}/v1/classify", content, {"Content-Type": kind, **headers})
+    try:
+        with urllib.request.urlopen(request, timeout=60) as response:
+            return response.status, json.load(response)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.load(error)
+
+
+def post_form(service: Service, *contents: bytes) -> tuple[int, dict[str, Any]]:
+    head = b'--B\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+    body = b"".join(head + content + b"\r\n" for content in contents) + b"--B--\r\n"
+    return post(service, body, "multipart/form-data; boundary=B")

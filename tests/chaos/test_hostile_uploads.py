@@ -8,17 +8,15 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from drawn import draw, encode
 from hostile_pictures import write_flat, write_scans, write_segments
-from service_process import Service, start_service
+from service_process import Service, post, post_form, start_service
 
 CLIENTS, SECONDS = 8, 20.0
 # The marks: milliseconds of a normal client's 99th percentile, and bytes of the service's process.
@@ -31,24 +29,6 @@ LOAD_CLIENT = Path(__file__).with_name("load_client.py")
 def service() -> Iterator[Service]:
     with start_service() as service:
         yield service
-
-
-def post(service: Service, content: bytes, kind: str = "image/jpeg", **headers: str) -> tuple[int, dict[str, Any]]:
-    request = urllib.request.Request(
-        f"{service.address}/v1/classify", content, {"Content-Type": kind, **{k: v for k, v in headers.items()}}
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=60) as response:
-            return response.status, json.load(response)
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, json.load(error)
-
-
-def post_form(service: Service, *contents: bytes) -> tuple[int, dict[str, Any]]:
-    head = b'--B\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
-    body = b"".join(head + content + b"\r\n" for content in contents) + b"--B--\r\n"
-    return post(service, body, "multipart/form-data; boundary=B")
 
 
 def connect(service: Service) -> socket.socket:
@@ -64,9 +44,7 @@ REFUSED: dict[str, tuple[Callable[[], bytes], int, str]] = {
 
 
 @pytest.mark.parametrize(("write", "status", "code"), REFUSED.values(), ids=REFUSED)
-def test_costly_photographs_are_refused(
-    write: Callable[[], bytes], status: int, code: str, service: Service
-) -> None:
+def test_costly_photographs_are_refused(write: Callable[[], bytes], status: int, code: str, service: Service) -> None:
     answer, told = post(service, write())
     assert (answer, told["error"]["code"]) == (status, code)
 

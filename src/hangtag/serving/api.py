@@ -146,7 +146,11 @@ class _Service:
             workers=workers,
         )
         self._decoders = Decoders(
-            self._classifier.image_size, count=workers, max_pixels=config.max_pixels, max_waiting=config.max_waiting
+            self._classifier.image_size,
+            # Half of the processors stay free for all others, whatever is uploaded.
+            count=max(workers // 2, 1),
+            max_pixels=config.max_pixels,
+            max_waiting=config.max_waiting,
         )
 
     def stop(self) -> None:

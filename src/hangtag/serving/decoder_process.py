@@ -13,7 +13,7 @@ from hangtag.catalog.images import Photograph, PhotographError, decode_photograp
 
 # What is asked: bytes of the file, height, width, the most pixels, and the most bytes that decoding may take.
 QUESTION = struct.Struct(">QIIQQ")
-NICENESS = 10
+NICENESS = 15
 # Seconds of a processor for one photograph; what takes longer ends the process. Far above what any allowed one takes.
 PROCESSOR_SECONDS = 10.0
 
