@@ -114,3 +114,15 @@ def post_form(service: Service, *contents: bytes) -> tuple[int, dict[str, Any]]:
     head = b'--B\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
     body = b"".join(head + content + b"\r\n" for content in contents) + b"--B--\r\n"
     return post(service, body, "multipart/form-data; boundary=B")
+
+
+def send_on(client: socket.socket, part: bytes, pause: float = 0.0, seconds: float = 30.0) -> None:
+    """Send a part again and again.
+
+    Raises:
+        ConnectionError: The other side has closed the connection.
+    """
+    ends = time.monotonic() + seconds
+    while time.monotonic() < ends:
+        client.sendall(part)
+        time.sleep(pause)

@@ -67,7 +67,8 @@ def read_header(data: bytes) -> Header | None:
         if data.startswith(b"\x89PNG\r\n\x1a\n"):
             texts = data.count(b"zTXt") + data.count(b"iTXt")
             segments = count_segments(data) + TEXT_SEGMENTS * texts
-            return Header("PNG", *struct.unpack_from(">II", data, 16), segments=segments)
+            width, height = struct.unpack_from(">II", data, 16)
+            return Header("PNG", width, height, segments=segments)
         if data.startswith(b"GIF8"):
             return Header("GIF", *struct.unpack_from("<HH", data, 6))
         if data.startswith(b"BM"):
