@@ -2,6 +2,7 @@
 
 import io
 import re
+from typing import Any
 
 from PIL import Image
 
@@ -19,7 +20,10 @@ def write_scans(width: int, height: int, count: int) -> bytes:
 
 def write_flat(kind: str, size: tuple[int, int] = (6000, 4000), mode: str = "RGB") -> bytes:
     """Return a picture of one colour, which is small as a file however large it is."""
-    options = {"WEBP": {"lossless": True, "method": 0, "quality": 0}, "TIFF": {"compression": "tiff_deflate"}}
+    options: dict[str, dict[str, Any]] = {
+        "WEBP": {"lossless": True, "method": 0, "quality": 0},
+        "TIFF": {"compression": "tiff_deflate"},
+    }
     buffer = io.BytesIO()
     Image.new(mode, size).save(buffer, kind, **options.get(kind, {}))
     return buffer.getvalue()

@@ -2,6 +2,7 @@
 
 import io
 import struct
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -10,13 +11,13 @@ from hangtag.catalog.headers import MAX_SCANS, MAX_SEGMENTS, count_scans, count_
 from hostile_pictures import write_scans, write_segments
 
 
-def encode(kind: str, size: tuple[int, int] = (61, 83), **options: object) -> bytes:
+def encode(kind: str, **options: Any) -> bytes:
     buffer = io.BytesIO()
-    Image.effect_noise(size, 50).convert("RGB").save(buffer, kind, **options)
+    Image.effect_noise((61, 83), 50).convert("RGB").save(buffer, kind, **options)
     return buffer.getvalue()
 
 
-KINDS: dict[str, tuple[str, dict[str, object]]] = {
+KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "baseline": ("JPEG", {}),
     "progressive": ("JPEG", {"progressive": True}),
     "JPEG with more in it": ("JPEG", {"comment": b"\xff\xda" * 200, "exif": b"Exif\0\0" + b"\xff\xda" * 99}),
@@ -30,7 +31,7 @@ KINDS: dict[str, tuple[str, dict[str, object]]] = {
 
 
 @pytest.mark.parametrize(("kind", "options"), KINDS.values(), ids=KINDS)
-def test_the_size_is_the_one_that_pillow_finds(kind: str, options: dict[str, object]) -> None:
+def test_the_size_is_the_one_that_pillow_finds(kind: str, options: dict[str, Any]) -> None:
     header = read_header(encode(kind, **options))
     assert header is not None
     assert (header.kind, header.width, header.height) == (kind, 61, 83)

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import signal
 import socket
 import statistics
 import subprocess
@@ -10,6 +11,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -114,6 +116,26 @@ def test_a_refused_upload_is_told_why_and_closed(service: Service) -> None:
         )
         with pytest.raises(ConnectionError):
             send_on(client, b"10000\r\n" + bytes(0x10000) + b"\r\n")
+
+
+def test_what_is_in_flight_at_a_stop_is_answered() -> None:
+    with start_service() as service, ExitStack() as stack:
+        large = write_flat("PNG", (1500, 1000))
+        post(service, large)
+        clients = [stack.enter_context(connect(service)) for _ in range(72)]
+        for number, client in enumerate(clients):
+            content = HAT if number % 8 else large
+            client.sendall(
+                b"POST /v1/classify HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
+                b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(content) + content
+            )
+        # What was sent before is read before these are answered.
+        assert service.is_alive(30)
+        assert service.is_alive(30)
+        service.process.send_signal(signal.SIGTERM)
+        answers = [client.makefile("rb").readline() for client in clients]
+        assert answers == [b"HTTP/1.1 200 OK\r\n"] * 72
+        assert service.process.wait(60) == -signal.SIGTERM
 
 
 class Attack:

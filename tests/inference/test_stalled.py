@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from hangtag.errors import StalledError
-from hangtag.inference import classifier as classifier_module
 from hangtag.inference import stream
 from hangtag.inference.classifier import Classifier
 from hangtag.inference.stream import classify_photographs
 from hangtag.models.engine_looker import EngineLooker
+from hangtag.models.looking import open_looker
 
 # `classify` with threads that never come back; and with a limit of two seconds.
 STALLED = """
@@ -49,7 +49,6 @@ def test_python_has_an_error_to_catch(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_threads_that_explain_first_are_let_in_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     opened, inside, most = 0, 0, 0
     compile_first = EngineLooker._compiled.func  # type: ignore[attr-defined]
-    open_looker = classifier_module.open_looker
 
     def count(self: EngineLooker) -> Any:
         nonlocal inside, most
@@ -67,7 +66,7 @@ def test_threads_that_explain_first_are_let_in_one_by_one(monkeypatch: pytest.Mo
     watched = type(EngineLooker.__dict__["_compiled"])(count)
     watched.__set_name__(EngineLooker, "_compiled")
     monkeypatch.setattr(EngineLooker, "_compiled", watched)
-    monkeypatch.setattr(classifier_module, "open_looker", note)
+    monkeypatch.setattr("hangtag.inference.classifier.open_looker", note)
     classifier = Classifier.load(streams=4)
     images = np.zeros((2, *classifier.image_size, 3), np.uint8)
     with ThreadPoolExecutor(4) as pool:

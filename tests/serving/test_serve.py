@@ -138,7 +138,7 @@ def test_uploads_share_the_memory_and_small_ones_always_pass() -> None:
 def read_slowly(sizes: list[int], monkeypatch: pytest.MonkeyPatch) -> Any:
     """Read an upload of which a part comes each second."""
     now = [100.0]
-    monkeypatch.setattr(uploads.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("hangtag.serving.uploads.time.monotonic", lambda: now[0])
     left = list(sizes)
 
     async def receive() -> dict[str, Any]:
