@@ -14,7 +14,7 @@ import typer
 
 from hangtag import __version__, config
 from hangtag.artifacts import REFUSALS
-from hangtag.errors import CatalogError, HangtagError, SettingsError
+from hangtag.errors import CatalogError, HangtagError, SettingsError, StalledError
 from hangtag.flags import (
     CatalogArgument,
     Command,
@@ -613,6 +613,10 @@ def _call(arguments: Sequence[str]) -> int:
         code = typer.main.get_command(app).main(arguments, prog_name="hangtag", standalone_mode=False) or 0
     except HangtagError as error:
         typer.echo(f"Error: {error}", err=True)
+        if isinstance(error, StalledError):
+            # Python waits for its threads at the end, and one of these never ends.
+            sys.stdout.flush()
+            os._exit(2)
         return 2
     except ModuleNotFoundError as error:
         package = str(error.name).partition(".")[0]

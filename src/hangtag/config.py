@@ -1,5 +1,6 @@
 """What can be set for every stage, with the defaults and the presets."""
 
+import ipaddress
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,11 +27,13 @@ TEST_RULE_FORMS = (
 )
 LOGIT_ADJUSTMENT_HELP = "Favour rare classes: 0 is best for accuracy, 1 where all classes count alike."
 WANTED_PRECISION_HELP = "The share of sure answers that is to be right; the others are not sure."
+HOST = re.compile(r"\*|[A-Za-z0-9._:\[\]-]+")
 # Settings of the service that count something and have no upper bound.
 LIMITS = (
     "max_bytes",
     "max_request_bytes",
     "max_pixels",
+    "max_request_pixels",
     "max_photos",
     "max_waiting",
     "max_requests_a_client",
@@ -49,6 +52,14 @@ def _check_wanted_precision(value: float) -> None:
         f"Allowed: {', '.join(f'{each:g}' for each in WANTED_PRECISIONS)}.",
         value,
     )
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -342,11 +353,18 @@ class ServeConfig:
     max_bytes: int = setting(10_000_000, "Bytes of one photograph.")
     max_request_bytes: int = setting(50_000_000, "Bytes of all photographs of one request.")
     max_pixels: int = setting(40_000_000, "Pixels of one photograph; known before it is decoded.")
+    max_request_pixels: int = setting(200_000_000, "Pixels of all photographs of one request.")
     max_photos: int = setting(64, "Photographs of one request.")
     max_waiting: int = setting(1024, "Photographs that may wait; more are refused with 503.")
     max_requests_a_client: int = setting(128, "Requests at once from one address; more are refused with 429.")
-    max_connections: int = setting(1024, "Connections at once.")
+    max_connections: int = setting(1024, "Connections at once; an address may have a quarter of them.")
     timeout: float = setting(30.0, "Seconds for a request, its upload included.")
+    allowed_hosts: tuple[str, ...] = setting(
+        (), "Further names that the service is asked under; its address and localhost are known, * allows any."
+    )
+    trusted_proxies: tuple[str, ...] = setting(
+        (), "Addresses or networks of proxies whose X-Forwarded-For is believed; by default none."
+    )
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -357,6 +375,20 @@ class ServeConfig:
         for name in LIMITS:
             value = getattr(self, name)
             require(value >= 1, f"{name} cannot be used.", "Allowed: 1 or more.", value)
+        for proxy in self.trusted_proxies:
+            require(
+                _is_network(proxy),
+                "A trusted proxy is no address.",
+                "Allowed: IP addresses and networks between commas, as in 10.0.0.5,172.16.0.0/12.",
+                proxy,
+            )
+        for host in self.allowed_hosts:
+            require(
+                HOST.fullmatch(host) is not None,
+                "An allowed host cannot be used.",
+                "Allowed: names without scheme and port between commas, as in shop.example, or *.",
+                host,
+            )
 
 
 @dataclass(frozen=True)

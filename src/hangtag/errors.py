@@ -35,6 +35,10 @@ class ModelError(HangtagError):
     """A saved model is missing, damaged, or not what its description says."""
 
 
+class StalledError(HangtagError):
+    """Work in other threads does not come to an end; they cannot be ended but with the process."""
+
+
 class LeakError(HangtagError):
     """The splits share items, pixels or duplicates, so no honest figure can come of them."""
 

@@ -70,6 +70,8 @@ METAVARS = {
     "test_where": "RULE",
     "splits_from": "WORKSPACE",
     "auto": "PRECISION",
+    "allowed_hosts": "NAME,...",
+    "trusted_proxies": "ADDRESS,...",
     "weights": "FILE",
 }
 # A key of the catalogue's description, its flag, and what the flag means.

@@ -1,5 +1,6 @@
-"""Show a bar with rate and time left for long work, and nothing where the output is not a terminal."""
+"""Show a bar with rate and time left for long work; nothing in other threads, or where the output is no terminal."""
 
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -31,22 +32,30 @@ class _RateColumn(ProgressColumn):
 class Bar:
     """One line of progress; `advance` says how much was done, `describe` changes its text."""
 
-    def __init__(self, progress: Progress, description: str, total: int | None, unit: str) -> None:
+    def __init__(self, progress: Progress | None, description: str, total: int | None, unit: str) -> None:
         self._progress = progress
-        self._task = progress.add_task(description, total=total, unit=unit)
+        self._task = None if progress is None else progress.add_task(description, total=total, unit=unit)
 
     def advance(self, steps: int = 1) -> None:
         """Count `steps` more as done."""
-        self._progress.advance(self._task, steps)
+        if self._progress is not None and self._task is not None:
+            self._progress.advance(self._task, steps)
 
     def describe(self, description: str) -> None:
         """Change the text before the bar."""
-        self._progress.update(self._task, description=description)
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, description=description)
 
 
 @contextmanager
 def show_progress(description: str, total: int | None, unit: str) -> Iterator[Bar]:
-    """Open a bar on stderr for work of `total` steps of one `unit`; quiet when stderr is not a terminal."""
+    """Open a bar on stderr for work of `total` steps of one `unit`; quiet when stderr is not a terminal.
+
+    Only the main thread draws: a terminal has room for one bar, and a service's threads would each open their own.
+    """
+    if not console.is_terminal or threading.current_thread() is not threading.main_thread():
+        yield Bar(None, description, total, unit)
+        return
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -54,7 +63,7 @@ def show_progress(description: str, total: int | None, unit: str) -> Iterator[Ba
         _RateColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with Progress(*columns, console=console, transient=True) as progress:
         yield Bar(progress, description, total, unit)
 
 

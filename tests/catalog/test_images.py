@@ -1,12 +1,18 @@
 """Photographs of every kind a catalogue brings, good and bad."""
 
 import io
+import threading
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from typing import Literal
 
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from hangtag.catalog import images
 from hangtag.catalog.images import PhotographError, decode_photograph
+from hostile_pictures import write_scans, write_segments
 
 SIZE = (80, 60)
 
@@ -117,3 +123,66 @@ def test_the_place_of_a_turned_photograph_is_that_of_what_is_seen() -> None:
     exif[0x0112] = 6
     found = decode_photograph(encode(image, "JPEG", exif=exif), SIZE, 10**6)
     assert found.pixels[found.place].shape == (80, 40, 3)
+
+
+def test_a_large_jpeg_is_decoded_at_a_reduced_scale_and_looks_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = Image.fromarray(np.random.default_rng(0).integers(0, 256, (8, 6, 3), dtype=np.uint8))
+    data = encode(small.resize((960, 1280), Image.Resampling.BICUBIC), "JPEG", quality=95)
+    reduced = decode_photograph(data, SIZE, 10**7)
+    assert (reduced.width, reduced.height) == (960, 1280)
+    monkeypatch.setattr(images, "REDUCING_GAP", 1000)
+    exact = decode_photograph(data, SIZE, 10**7)
+    assert not np.array_equal(reduced.pixels, exact.pixels)
+    assert np.abs(reduced.pixels.astype(int) - exact.pixels).mean() < 1.5
+    assert reduced.place == exact.place
+
+
+@pytest.mark.parametrize("fit", ["pad", "stretch"])
+def test_a_jpeg_below_eight_times_the_size_is_decoded_exactly(
+    fit: Literal["pad", "stretch"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = Image.effect_noise((SIZE[1] * 8 - 1, SIZE[0] * 8 - 1), 90).convert("RGB")
+    data = encode(noise, "JPEG")
+    found = decode_photograph(data, SIZE, 10**7, fit=fit).pixels
+    monkeypatch.setattr(images, "REDUCING_GAP", 1000)
+    assert np.array_equal(found, decode_photograph(data, SIZE, 10**7, fit=fit).pixels)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "CMYK", "I;16", "1"])
+def test_large_pictures_are_converted_in_bands_to_the_same_pixels(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = np.random.default_rng(0).integers(0, 60_000, (150, 40))
+    if mode == "I;16":
+        image = Image.fromarray(pixels.astype(np.uint16))
+    else:
+        image = Image.fromarray((pixels % 256).astype(np.uint8)).convert("RGB").convert(mode)
+    data = encode(image, "TIFF" if mode == "CMYK" else "PNG")
+    whole = decode_photograph(data, SIZE, 10_000).pixels
+    monkeypatch.setattr(images, "BAND", 7)
+    assert np.array_equal(decode_photograph(data, SIZE, 10_000).pixels, whole)
+
+
+def test_a_jpeg_with_more_scans_or_segments_than_any_camera_writes_is_refused() -> None:
+    for data, code in ((write_scans(80, 60, 101), "too_many_scans"), (write_segments(20_000), "too_many_segments")):
+        with pytest.raises(PhotographError) as refused:
+            decode(data)
+        assert refused.value.code == code
+    assert decode(write_scans(80, 60, 100)).shape == (*SIZE, 3)
+
+
+def test_warnings_of_threads_that_overlap_are_kept_away_and_put_back() -> None:
+    before = list(warnings.filters)
+    started, go = threading.Event(), threading.Event()
+
+    def enter() -> None:
+        with images._QUIET:
+            started.set()
+            assert go.wait(20)
+            warnings.warn("of another thread", stacklevel=1)
+
+    with ThreadPoolExecutor(1) as pool:
+        with images._QUIET:
+            other = pool.submit(enter)
+            assert started.wait(20)
+        go.set()
+        other.result(20)
+    assert list(warnings.filters) == before

@@ -19,7 +19,8 @@ from hangtag.inference.classifier import Classifier
 from hangtag.inference.stream import classify_chunk
 from hangtag.serving import batcher
 from hangtag.serving.api import PAGES, build_app
-from hangtag.serving.batcher import Batcher, QueueFullError
+from hangtag.serving.batcher import Batcher
+from hangtag.serving.fair_queue import QueueFullError
 from hangtag.serving.serve import KEY_VARIABLE, is_open_to_all, read_api_key
 
 CONFIG = ServeConfig(
@@ -40,7 +41,9 @@ def write_bomb() -> bytes:
 
 @pytest.fixture
 def client(classifier: Classifier) -> Iterator[TestClient]:
-    with TestClient(build_app(classifier, CONFIG), raise_server_exceptions=False) as client:
+    with TestClient(
+        build_app(classifier, CONFIG), base_url="http://localhost", raise_server_exceptions=False
+    ) as client:
         yield client
 
 
@@ -139,7 +142,7 @@ def test_a_client_has_so_many_requests_at_once(classifier: Classifier, monkeypat
 
     monkeypatch.setattr(batcher, "classify_chunk", wait)
     with (
-        TestClient(build_app(classifier, ServeConfig(max_requests_a_client=1))) as client,
+        TestClient(build_app(classifier, ServeConfig(max_requests_a_client=1)), base_url="http://localhost") as client,
         ThreadPoolExecutor(1) as pool,
     ):
         first = pool.submit(post, client, HAT)
@@ -169,7 +172,7 @@ def test_a_slow_answer_is_given_up(classifier: Classifier, monkeypatch: pytest.M
         return []
 
     monkeypatch.setattr(batcher, "classify_chunk", dawdle)
-    with TestClient(build_app(classifier, ServeConfig(timeout=0.2))) as client:
+    with TestClient(build_app(classifier, ServeConfig(timeout=0.2)), base_url="http://localhost") as client:
         answer = post(client, HAT)
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "timeout")
 
@@ -200,7 +203,7 @@ def test_operation_has_its_routes(client: TestClient) -> None:
 
 def test_a_service_that_is_stopped_is_not_ready(classifier: Classifier) -> None:
     app = build_app(classifier, CONFIG)
-    client = TestClient(app)
+    client = TestClient(app, base_url="http://localhost")
     assert client.get("/readyz").status_code == 503
     with client:
         assert client.get("/readyz").status_code == 200
@@ -227,7 +230,7 @@ def test_pages_stand_alone(client: TestClient) -> None:
 
 
 def test_a_key_is_wanted_where_there_is_one(classifier: Classifier) -> None:
-    with TestClient(build_app(classifier, CONFIG, api_key=KEY)) as client:
+    with TestClient(build_app(classifier, CONFIG, api_key=KEY), base_url="http://localhost") as client:
         for headers in ({}, {"Authorization": "Bearer wrong"}, {"X-API-Key": ""}, {"Authorization": f"Basic {KEY}"}):
             answer = post(client, HAT, **headers)
             assert (answer.status_code, answer.json()["error"]["code"]) == (401, "no_key")

@@ -8,7 +8,8 @@ import pytest
 
 from hangtag.inference.stream import Failure, Outcome
 from hangtag.serving import batcher as module
-from hangtag.serving.batcher import BATCH, Batcher, QueueFullError, StoppedError
+from hangtag.serving.batcher import BATCH, Batcher, StoppedError
+from hangtag.serving.fair_queue import QueueFullError
 
 
 class Work:
@@ -72,9 +73,9 @@ def test_too_many_are_refused_until_some_are_answered(work: Work) -> None:
     batcher = make(max_waiting=3)
     taken = batcher.submit([b"1", b"2"])
     with pytest.raises(QueueFullError):
-        batcher.submit([b"3", b"4"])
+        batcher.submit([b"3", b"4"], client="another")
     before = batcher.is_ready
-    batcher.submit([b"3"])
+    batcher.submit([b"3"], client="another")
     assert (before, batcher.is_ready) == (True, False)
     work.go.set()
     taken.result(20)

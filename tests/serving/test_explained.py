@@ -70,7 +70,7 @@ def test_a_model_that_cannot_tell_says_so(classifier: Classifier, photographs: P
     with pytest.raises(ModelError, match="cannot show where it looked"):
         classify([photographs / "Hat.png"], classifier, explain=tmp_path / "looked", write=lambda _: None)
     assert not (tmp_path / "looked").exists()
-    with TestClient(build_app(classifier, ServeConfig())) as client:
+    with TestClient(build_app(classifier, ServeConfig()), base_url="http://localhost") as client:
         assert client.get("/v1/model").json()["can_explain"] is False
         answer = client.post("/v1/classify?explain=true", files={"file": encode(PIXELS[0])})
         assert (answer.status_code, answer.json()["error"]["code"]) == (422, "cannot_explain")
@@ -120,7 +120,7 @@ def test_the_shell_explains_what_it_prints_alone(
 
 def test_the_service_tells_on_request(classifier: Classifier) -> None:
     files = [("file", ("hat.png", encode(draw("Hat", 1)))), ("file", ("text.png", b"none"))]
-    with TestClient(build_app(classifier, ServeConfig())) as client:
+    with TestClient(build_app(classifier, ServeConfig()), base_url="http://localhost") as client:
         plain = client.post("/v1/classify", files=files).json()["results"]
         found = client.post("/v1/classify?explain=true", files=files).json()["results"]
         assert client.post("/v1/classify?explain=maybe", files=files).json()["error"]["code"] == "invalid"

@@ -47,7 +47,7 @@ def test_a_transformer_on_larger_photographs_from_prepare_to_serve(tmp_path: Pat
     classify([photograph], classifier, form="json", write=lines.append)
     (answer,) = classifier.classify(np.zeros((1, HEIGHT, WIDTH, 3), np.uint8))
     assert answer.label in classifier.class_names
-    with TestClient(build_app(classifier, ServeConfig(workers=1))) as client:
+    with TestClient(build_app(classifier, ServeConfig(workers=1)), base_url="http://localhost") as client:
         given = client.post("/v1/classify", content=photograph.read_bytes(), headers={"Content-Type": "image/jpeg"})
     assert given.status_code == 200
     assert given.json()["results"][0]["label"] in str(lines)

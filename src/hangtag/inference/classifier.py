@@ -1,6 +1,7 @@
 """A trained model that turns pixels, and names where it reads them, into probabilities."""
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +15,7 @@ from hangtag.errors import ModelError
 from hangtag.inference.answer import Answer, describe_answers
 from hangtag.inference.predictions import Predictions
 from hangtag.models.activation_map import Maps, enlarge
-from hangtag.models.answers import iterate_answers, join_answers
+from hangtag.models.answers import Answers, iterate_answers, join_answers
 from hangtag.models.exported import load_exported
 from hangtag.models.looking import Looker, look, open_looker
 from hangtag.models.network_file import NETWORK
@@ -29,6 +30,7 @@ from hangtag.progress import show_progress
 
 # What a calibration is called that was made from these inputs.
 PHOTOGRAPH, PHOTOGRAPH_AND_NAME = "photograph", "photograph_and_name"
+_OPENING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ class Classifier:
         Raises:
             ModelError: See `predict`.
         """
-        predictions = self.predict(images)
+        predictions = self.predict_rows(images, np.arange(len(images)), title=None)
         return describe_answers(predictions, self.find_threshold(precision), self._is_familiar(predictions))
 
     @property
@@ -208,8 +210,14 @@ class Classifier:
             )
         return head
 
-    @cached_property
+    @property
     def _looker(self) -> Looker:
+        # `cached_property` alone would open it twice where two threads ask at once.
+        with _OPENING:
+            return self._opened_looker
+
+    @cached_property
+    def _opened_looker(self) -> Looker:
         return open_looker(self.model)
 
     def _is_familiar(self, predictions: Predictions) -> npt.NDArray[np.bool_]:
@@ -226,7 +234,7 @@ class Classifier:
         self,
         images: Pixels,
         rows: npt.NDArray[np.int64],
-        title: str = "Predicting",
+        title: str | None = "Predicting",
         names: Sequence[str | None] | None = None,
     ) -> Predictions:
         """Give the answers for chosen rows of a memory map, read in batches, with a bar.
@@ -234,7 +242,7 @@ class Classifier:
         Args:
             images: uint8 (N, H, W, 3).
             rows: Which of them, int64 (n,).
-            title: The bar's text.
+            title: The bar's text; None shows no bar.
             names: The names of these rows' products; see `predict`.
 
         Raises:
@@ -247,13 +255,10 @@ class Classifier:
             raise ModelError("There is not a name for every photograph.", allowed=allowed, received=len(names))
         words = self.vocabulary.encode(names) if self.vocabulary and names is not None else None
         is_flipped = bool(self.description.get("flip_average", False))
-        batches = []
-        with show_progress(title, len(rows), "photographs") as bar:
-            for batch in iterate_answers(
-                self.model, images, rows, words=words, flip_average=is_flipped, image_size=self.network_size
-            ):
-                batches.append(batch)
-                bar.advance(len(batch[PRODUCT]))
+        found = iterate_answers(
+            self.model, images, rows, words=words, flip_average=is_flipped, image_size=self.network_size
+        )
+        batches = list(found) if title is None else _watch(found, title, len(rows))
         answers = join_answers(batches, self.outputs.heads)
         temperatures = self._read_calibration(words is not None).get("temperatures", {})
         sharpened = {head: sharpen(answers[head], temperatures.get(head, 1.0)) for head in self.outputs.heads}
@@ -271,3 +276,13 @@ class Classifier:
     def _read_calibration(self, with_names: bool) -> dict[str, Any]:
         key = PHOTOGRAPH_AND_NAME if with_names else PHOTOGRAPH
         return dict(self.description.get("calibration", {}).get(key, {}))
+
+
+def _watch(batches: Iterator[Answers], title: str, total: int) -> list[Answers]:
+    """Collect batches while a bar counts their photographs."""
+    found = []
+    with show_progress(title, total, "photographs") as bar:
+        for batch in batches:
+            found.append(batch)
+            bar.advance(len(batch[PRODUCT]))
+    return found

@@ -3,7 +3,7 @@
 import os
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -12,10 +12,13 @@ import numpy as np
 
 from hangtag.catalog.files import FileError, read_regular
 from hangtag.catalog.images import Photograph, PhotographError, decode_photograph
+from hangtag.errors import StalledError
 from hangtag.inference.answer import Answer
 from hangtag.inference.classifier import Classifier
 
 CHUNK = 64
+# Seconds for a chunk; 64 photographs of the largest size take less than a minute.
+STALLED_SECONDS = 600
 MAX_PIXELS = 50_000_000
 MAX_BYTES = 50_000_000
 
@@ -29,8 +32,8 @@ class Failure:
 
 
 Outcome = Answer | Failure
-# A file's path, what it holds, or why it is not to be read, which is its outcome then.
-Photo = Path | str | bytes | Failure
+# A file's path, what it holds, or what has become of it already.
+Photo = Path | str | bytes | Photograph | Failure
 
 
 def classify_photographs(
@@ -58,6 +61,7 @@ def classify_photographs(
 
     Raises:
         ModelError: The model cannot show where it looked.
+        StalledError: Nothing was answered for `STALLED_SECONDS`.
     """
     count = workers or 2 * (os.cpu_count() or 1)
     chunks = iter(photographs)
@@ -66,14 +70,35 @@ def classify_photographs(
         explained = range(len(chunk)) if explain else ()
         return classify_chunk(classifier, chunk, precision, max_pixels, explained)
 
-    with ThreadPoolExecutor(count) as pool:
-        waiting: deque[Future[list[Outcome]]] = deque()
+    pool, waiting, is_stalled = ThreadPoolExecutor(count), deque[Future[list[Outcome]]](), False
+    try:
         while True:
             while len(waiting) < 2 * count and (chunk := list(islice(chunks, CHUNK))):
                 waiting.append(pool.submit(work, chunk))
             if not waiting:
                 return
-            yield from waiting.popleft().result()
+            yield from _wait(waiting.popleft())
+    except StalledError:
+        is_stalled = True
+        raise
+    finally:
+        pool.shutdown(wait=not is_stalled, cancel_futures=True)
+
+
+def _wait(future: "Future[list[Outcome]]") -> list[Outcome]:
+    """Return a chunk's outcomes.
+
+    Raises:
+        StalledError: It takes longer than any chunk does.
+    """
+    # Second by second, so that a command that was stopped (Ctrl-Z) is not taken for one that hangs.
+    for _ in range(STALLED_SECONDS):
+        if wait([future], timeout=1).done:
+            return future.result()
+    raise StalledError(
+        f"No photograph was answered for {STALLED_SECONDS // 60} minutes: a file or the engine hangs.",
+        hint="Try again; where it happens on a network drive, copy the photographs first.",
+    )
 
 
 def classify_chunk(
@@ -116,7 +141,7 @@ def _explain(
 
 
 def _read(photo: Photo, image_size: tuple[int, int], max_pixels: int) -> Photograph | Failure:
-    if isinstance(photo, Failure):
+    if isinstance(photo, Photograph | Failure):
         return photo
     try:
         data = photo if isinstance(photo, bytes) else read_regular(photo, MAX_BYTES)

@@ -40,22 +40,27 @@ class EngineLooker:
 
     def __init__(self, network: "openvino.Model", compile_network: Any) -> None:
         self._network, self._compile = network, compile_network
-        self._lock, self._own = threading.Lock(), threading.local()
+        self._lock, self._own, self._is_warm = threading.RLock(), threading.local(), False
 
     def look(self, inputs: dict[str, npt.NDArray[Any]], head: str, is_wanted: Mask) -> Values:
         """Give what `sum_evidence` gives, for one of the heads of `heads`."""
         with self._lock:
-            compiled = self._compiled
-        if not hasattr(self._own, "request"):
-            self._own.request = compiled.create_infer_request()
+            if not hasattr(self._own, "request"):
+                self._own.request = self._compiled.create_infer_request()
+            # The first call builds static tables of the engine's binding: no other thread may be in there.
+            if not self._is_warm:
+                self._own.request.infer(inputs)
+                self._is_warm = True
+            outputs, taps = self._compiled.outputs, self._taps[0][head]
         found = self._own.request.infer(inputs)
-        results = [np.asarray(found[output], np.float32) for output in compiled.outputs]
-        return sum_evidence([_read(tap, results) for tap in self._taps[0][head]], is_wanted)
+        results = [np.asarray(found[output], np.float32) for output in outputs]
+        return sum_evidence([_read(tap, results) for tap in taps], is_wanted)
 
     @property
     def heads(self) -> tuple[str, ...]:
         """The heads that read means of feature maps; of others no map can be made."""
-        return tuple(self._taps[0])
+        with self._lock:
+            return tuple(self._taps[0])
 
     @cached_property
     def _compiled(self) -> Any:

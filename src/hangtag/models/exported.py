@@ -74,6 +74,18 @@ class ExportedNetwork:
             raise ModelError("The model's network cannot be read.", received=str(path)) from error
         self.input = tuple(each.any_name for each in self._compiled.inputs)
         self._own = threading.local()
+        self._warm_up()
+
+    def _warm_up(self) -> None:
+        """Run one batch in the loading thread.
+
+        The engine's binding builds static tables at its first conversion of an array. Two threads that arrive there
+        together wait for each other for ever: one holds Python's lock and wants the table's, the other the reverse.
+        """
+        try:
+            self.predict_on_batch({end.any_name: _make_blank(end) for end in self._compiled.inputs})
+        except RuntimeError as error:
+            raise ModelError("The model's network cannot be run.", received=str(self._path)) from error
 
     def predict_on_batch(self, inputs: Arrays) -> Arrays:
         """Give every output by its name, float32 (n, ...)."""
@@ -90,6 +102,12 @@ class ExportedNetwork:
         core = _import_openvino().Core()
         network = read_network(core, self._path, self._described)
         return EngineLooker(network, lambda network: core.compile_model(network, "CPU", self._hints))
+
+
+def _make_blank(end: Any) -> npt.NDArray[Any]:
+    """Build an array of zeros that an input takes, with 1 for each side that may be any."""
+    sides = [side.get_length() if side.is_static else 1 for side in end.get_partial_shape()]
+    return np.zeros(sides, end.get_element_type().to_dtype())
 
 
 def save_network(

@@ -1,13 +1,12 @@
 """What every request to the review has to pass: it comes from the page that the review gave, and no other."""
 
-import ipaddress
 import logging
 import secrets
-import socket
 
 from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from hangtag.serving.hosts import LOOPBACK, Hosts
 from hangtag.serving.problems import ProblemError, answer_problem
 
 HEADERS = {
@@ -17,7 +16,6 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class Guard:
@@ -35,8 +33,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, *, host: str, token: str) -> None:
         self._app, self._token, self._is_local = app, token, host in LOOPBACK
-        own = socket.gethostname().lower()
-        self._hosts = {"localhost", host.lower(), own, f"{own}.local"}
+        self._hosts = Hosts(host)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through, and see it out."""
@@ -67,7 +64,7 @@ class Guard:
 
     def _check(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
-        if not self._is_own(headers.get("host", "")):
+        if not self._hosts.allows(headers.get("host", "")):
             raise ProblemError(421, "wrong_host", "Open the review at the address that it printed.")
         path = scope["path"]
         if path.startswith("/static/") or (self._is_local and not path.startswith("/api/")):
@@ -76,14 +73,3 @@ class Guard:
         if not secrets.compare_digest(given.encode(), self._token.encode()):
             message = "Open the page again at the address that the review printed: it was started anew, or asks for it."
             raise ProblemError(403, "no_token", message)
-
-    def _is_own(self, host: str) -> bool:
-        name = host.rsplit(":", 1)[0] if host.rsplit(":", 1)[-1].isdecimal() else host
-        name = name.strip("[]").lower()
-        if name in self._hosts:
-            return True
-        try:
-            ipaddress.ip_address(name)
-        except ValueError:
-            return False
-        return True

@@ -12,12 +12,12 @@ from hangtag.config import ReviewConfig
 from hangtag.errors import SettingsError
 from hangtag.lock import hold
 from hangtag.reviewing.api import build_app
-from hangtag.reviewing.guard import LOOPBACK
 from hangtag.reviewing.issues import read_issues
 from hangtag.reviewing.items import Items, read_items
 from hangtag.reviewing.look_alikes import LookAlikes, open_look_alikes
 from hangtag.reviewing.queue import Queue
 from hangtag.reviewing.store import Store
+from hangtag.serving.hosts import LOOPBACK
 from hangtag.workspace import Workspace
 
 # How long answers on their way may take once the review is told to stop.

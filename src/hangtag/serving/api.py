@@ -1,6 +1,7 @@
 """The HTTP service: its routes, their limits, and what they answer."""
 
 import asyncio
+import os
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,17 +14,26 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from hangtag.catalog.images import Photograph
 from hangtag.config import ServeConfig
 from hangtag.inference.classifier import Classifier
 from hangtag.inference.stream import Failure, Outcome
-from hangtag.serving.batcher import Batcher, QueueFullError, StoppedError
+from hangtag.serving.admission import CHEAP_PIXELS, SMALL_BYTES, Plan, plan_decoding
+from hangtag.serving.batcher import Batcher, Photos, StoppedError
+from hangtag.serving.decoders import Decoders
+from hangtag.serving.fair_queue import QueueFullError, ShareError, Shares
+from hangtag.serving.hosts import Hosts, name_client
 from hangtag.serving.metrics import Metrics
 from hangtag.serving.problems import ProblemError, answer_problem, refuse_photograph
 from hangtag.serving.rows import describe_outcome
 from hangtag.serving.schemas import ANSWERS, CLASSIFY_BODY
-from hangtag.serving.uploads import read_uploads
+from hangtag.serving.uploads import Upload, find_most_bytes, hold_bytes, read_uploads
 from hangtag.serving.watch import Watch
 
+# Bytes of all uploads that are in memory at once; more where one request may have as many.
+UPLOAD_BYTES = 128_000_000
+# How long what waits may take once the service is told to stop.
+STOP_SECONDS = 15.0
 STATIC = files("hangtag.serving") / "static"
 PAGES = {
     "/": ("index.html", "text/html; charset=utf-8"),
@@ -61,7 +71,13 @@ def build_app(classifier: Classifier, config: ServeConfig, *, api_key: str | Non
     app.add_exception_handler(HTTPException, _tell_http)
     app.add_exception_handler(RequestValidationError, _tell_invalid)
 
-    app.add_middleware(Watch, metrics=metrics, api_key=api_key, open_paths=OPEN_PATHS)
+    app.add_middleware(
+        Watch,
+        metrics=metrics,
+        api_key=api_key,
+        open_paths=OPEN_PATHS,
+        hosts=Hosts(config.host, config.allowed_hosts),
+    )
 
     @app.post("/v1/classify", responses=ANSWERS, openapi_extra={"requestBody": CLASSIFY_BODY}, tags=["classify"])
     async def classify(request: Request, explain: Explain = False) -> JSONResponse:
@@ -111,22 +127,37 @@ class _Service:
     def __init__(self, classifier: Classifier, config: ServeConfig, metrics: Metrics) -> None:
         self._classifier, self._config, self._metrics = classifier, config, metrics
         self._batcher: Batcher | None = None
+        self._decoders: Decoders | None = None
+        self._memory = Shares(max(UPLOAD_BYTES, 2 * find_most_bytes(config)))
+        self._can_explain = False
         # Requests in work, by the client's address.
         self._clients: Counter[str] = Counter()
 
     def start(self) -> None:
         config = self._config
+        # Known before anybody asks, since it opens the network anew.
+        self._can_explain = self._classifier.can_explain
+        workers = config.workers or os.cpu_count() or 1
         self._batcher = Batcher(
             self._classifier,
             precision=config.wanted_precision,
+            max_pixels=min(config.max_pixels, CHEAP_PIXELS),
+            max_waiting=config.max_waiting,
+            workers=workers,
+        )
+        self._decoders = Decoders(
+            self._classifier.image_size,
+            # Half of the processors stay free for all others, whatever is uploaded.
+            count=max(workers // 2, 1),
             max_pixels=config.max_pixels,
             max_waiting=config.max_waiting,
-            workers=config.workers or None,
         )
 
     def stop(self) -> None:
         if self._batcher:
-            self._batcher.stop()
+            self._batcher.stop(STOP_SECONDS)
+        if self._decoders:
+            self._decoders.stop()
 
     @property
     def is_ready(self) -> bool:
@@ -137,17 +168,20 @@ class _Service:
         return self._batcher.waiting if self._batcher else 0
 
     async def classify(self, request: Request, explain: bool) -> JSONResponse:
-        if explain and not await asyncio.to_thread(lambda: self._classifier.can_explain):
+        if explain and not self._can_explain:
             raise ProblemError(422, "cannot_explain", "This model cannot show where it looked. Ask without `explain`.")
-        client = request.client.host if request.client else ""
+        client = name_client(request.client.host if request.client else "")
         if self._clients[client] >= self._config.max_requests_a_client:
             message = f"More than {self._config.max_requests_a_client} requests at once. Wait for an answer first."
             raise ProblemError(429, "too_many_requests", message, 1)
         self._clients[client] += 1
         try:
-            async with asyncio.timeout(self._config.timeout):
-                uploads = await read_uploads(request, self._config)
-                outcomes = await self._ask([upload.content for upload in uploads], explain)
+            with hold_bytes(self._memory, client) as held:
+                async with asyncio.timeout(self._config.timeout):
+                    uploads = await read_uploads(request, self._config, held)
+                    outcomes = await self._ask(uploads, explain, client)
+                    names = [upload.name for upload in uploads]
+                    del uploads
         except TimeoutError:
             message = f"The upload and its answer took more than {self._config.timeout:g} seconds. Try again."
             raise ProblemError(503, "timeout", message, 1) from None
@@ -158,17 +192,51 @@ class _Service:
         self._metrics.note_outcomes(outcomes)
         if len(outcomes) == 1 and isinstance(outcomes[0], Failure):
             raise refuse_photograph(outcomes[0].code, outcomes[0].reason)
-        results = [{"name": upload.name, **_tell(outcome)} for upload, outcome in zip(uploads, outcomes, strict=True)]
+        # Maps are drawn into pictures, which takes a millisecond each.
+        told = await asyncio.to_thread(lambda: [*map(_tell, outcomes)]) if explain else [*map(_tell, outcomes)]
+        results = [{"name": name, **each} for name, each in zip(names, told, strict=True)]
         return JSONResponse({"model": self._classifier.name, "results": results})
 
-    async def _ask(self, photos: list[bytes], explain: bool) -> list[Outcome]:
+    async def _ask(self, uploads: list[Upload], explain: bool, client: str) -> list[Outcome]:
         assert self._batcher is not None
+        contents = [upload.content for upload in uploads]
+        if sum(map(len, contents)) <= SMALL_BYTES:
+            plan = plan_decoding(contents, self._config)
+        else:
+            plan = await asyncio.to_thread(plan_decoding, contents, self._config)
         try:
-            return await asyncio.wrap_future(self._batcher.submit(photos, explain=explain))
+            photos = await self._decode(contents, plan, client)
+            answers = self._batcher.submit(photos, explain=explain, client=client, cost=plan.milliseconds)
+            return await asyncio.wrap_future(answers)
         except QueueFullError:
             raise ProblemError(503, "overloaded", "Too many photographs are waiting. Try again soon.", 1) from None
+        except ShareError:
+            message = "Too many photographs from this address are waiting. Wait for an answer first."
+            raise ProblemError(429, "too_many_requests", message, 1) from None
         except StoppedError:
             raise ProblemError(503, "stopping", "The service is being stopped. Try again soon.", 5) from None
+
+    async def _decode(self, contents: list[bytes], plan: Plan, client: str) -> Photos:
+        """Have the costly photographs of a request decoded; the others stay files."""
+        if not plan.costly:
+            return contents
+        assert self._decoders is not None
+        photos: list[bytes | Photograph | Failure] = list(contents)
+        waiting: dict[int, asyncio.Future[Photograph | Failure]] = {}
+        try:
+            for place in plan.costly:
+                if (refused := self._decoders.refuse(plan.headers[place])) is not None:
+                    photos[place] = refused
+                    continue
+                asked = self._decoders.submit(contents[place], plan.headers[place], client)
+                waiting[place] = asyncio.wrap_future(asked)
+            for place, future in waiting.items():
+                photos[place] = await future
+        finally:
+            # Where the request is refused or given up, those that are still in the queue leave it.
+            for future in waiting.values():
+                future.cancel()
+        return photos
 
     def describe(self) -> dict[str, Any]:
         classifier = self._classifier
@@ -182,13 +250,14 @@ class _Service:
             "levels": {level: list(names) for level, names in outputs.levels.items()},
             "attributes": {column: list(names) for column, names in outputs.attributes.items()},
             "wanted_precision": self._config.wanted_precision,
-            "can_explain": classifier.can_explain,
+            "can_explain": self._can_explain,
             "threshold": classifier.find_threshold(self._config.wanted_precision),
             "figures": description.get("figures", {}),
             "network": description.get("network", {}),
             "limits": {
                 "bytes": self._config.max_bytes,
                 "pixels": self._config.max_pixels,
+                "request_pixels": self._config.max_request_pixels,
                 "photographs": self._config.max_photos,
                 "seconds": self._config.timeout,
             },

@@ -31,12 +31,17 @@ def answer_problem(problem: ProblemError) -> JSONResponse:
 
 
 # What is wrong with a photograph, and the status of a request for it alone; any other is 422.
-PHOTOGRAPH_STATUS = {"not_an_image": 415, "too_many_pixels": 413, "too_many_bytes": 413}
+PHOTOGRAPH_STATUS = {"not_an_image": 415, "too_many_pixels": 413, "too_many_bytes": 413, "stopping": 503}
+SAVE_AGAIN = "Open the picture in any editor and save it again."
 PHOTOGRAPH_HINTS = {
     "empty_file": "Send the content of a photograph.",
     "not_an_image": "Send a JPEG, PNG, WebP, GIF, BMP or TIFF picture.",
     "too_many_pixels": "Send a smaller picture; the model looks at few pixels anyway.",
     "truncated": "Send the whole file.",
+    "too_many_scans": SAVE_AGAIN,
+    "too_many_segments": SAVE_AGAIN,
+    "too_slow": "Send a smaller picture, or save it as JPEG.",
+    "stopping": "Try again soon.",
 }
 
 

@@ -1,0 +1,75 @@
+"""What hangs ends with a message; what threads meet for the first time, one of them meets alone."""
+
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hangtag.errors import StalledError
+from hangtag.inference import stream
+from hangtag.inference.classifier import Classifier
+from hangtag.inference.stream import classify_photographs
+from hangtag.models.engine_looker import EngineLooker
+from hangtag.models.looking import open_looker
+
+# `classify` with threads that never come back; and with a limit of two seconds.
+STALLED = """
+import sys, time
+from hangtag import cli
+from hangtag.inference import stream
+stream.classify_chunk = lambda *_: time.sleep(1000)
+stream.STALLED_SECONDS = 2
+cli.main(["classify", sys.argv[1]])
+"""
+
+
+def test_the_command_ends_with_a_message(tmp_path: Any) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"")
+    told = subprocess.run(
+        [sys.executable, "-c", STALLED, str(tmp_path)], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert told.returncode == 2
+    assert "Error: No photograph was answered" in told.stderr
+    assert "Traceback" not in told.stderr
+
+
+def test_python_has_an_error_to_catch(monkeypatch: pytest.MonkeyPatch) -> None:
+    go = threading.Event()
+    monkeypatch.setattr(stream, "classify_chunk", lambda *_: go.wait(60))
+    monkeypatch.setattr(stream, "STALLED_SECONDS", 1)
+    with pytest.raises(StalledError, match="hangs"):
+        list(classify_photographs(None, [b"a"]))  # type: ignore[arg-type]
+    go.set()
+
+
+def test_threads_that_explain_first_are_let_in_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened, inside, most = 0, 0, 0
+    compile_first = EngineLooker._compiled.func  # type: ignore[attr-defined]
+
+    def count(self: EngineLooker) -> Any:
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        found = compile_first(self)
+        inside -= 1
+        return found
+
+    def note(model: Any) -> Any:
+        nonlocal opened
+        opened += 1
+        return open_looker(model)
+
+    watched = type(EngineLooker.__dict__["_compiled"])(count)
+    watched.__set_name__(EngineLooker, "_compiled")
+    monkeypatch.setattr(EngineLooker, "_compiled", watched)
+    monkeypatch.setattr("hangtag.inference.classifier.open_looker", note)
+    classifier = Classifier.load(streams=4)
+    images = np.zeros((2, *classifier.image_size, 3), np.uint8)
+    with ThreadPoolExecutor(4) as pool:
+        maps = [each.result(60) for each in [pool.submit(classifier.explain, images) for _ in range(4)]]
+    assert all(np.array_equal(each, maps[0]) for each in maps)
+    assert (opened, most) == (1, 1)
