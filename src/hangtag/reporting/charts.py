@@ -101,9 +101,10 @@ class Frame:
         return round(self.left + (self.width - self.margin - self.left) * share, 1)
 
     def place_y(self, value: float) -> float:
-        """Give where a value lies from the top."""
+        """Give where a value lies from the top; alone on its axis it lies in the middle."""
         low, high = self.y_ends
-        return round(self.bottom - (self.bottom - self.margin) * (value - low) / (high - low), 1)
+        share = (value - low) / (high - low) if high > low else 0.5
+        return round(self.bottom - (self.bottom - self.margin) * share, 1)
 
     def join(self, points: Iterable[tuple[float, float]]) -> str:
         """Give the points as a drawing has them."""
