@@ -218,7 +218,7 @@ def _choose_products(subject: Subject, case: _Case, doubts: _Doubts) -> Indices:
         fits = case.outputs.list_classes(verdict.level)[None] == wanted[:, None]
         has, had = classes[None] != NO_VALUE, given[here][:, None] != NO_VALUE
         is_whole = (has | ~had).all(axis=2)
-        fits = _complete(fits, is_whole, classes)
+        fits = _complete(fits, is_whole, classes, case.given[doubts.places[here]])
         fits &= (has & had & (classes[None] != given[here][:, None])).any(axis=2)
         # Above all probabilities of those that would leave a value of the item as it is.
         best = np.where(fits, probs[here] + is_whole, -1.0)
@@ -226,21 +226,26 @@ def _choose_products(subject: Subject, case: _Case, doubts: _Doubts) -> Indices:
     return chosen
 
 
-def _complete(fits: npt.NDArray[np.bool_], is_whole: npt.NDArray[np.bool_], classes: Indices) -> npt.NDArray[np.bool_]:
+def _complete(
+    fits: npt.NDArray[np.bool_], is_whole: npt.NDArray[np.bool_], classes: Indices, given: Indices
+) -> npt.NDArray[np.bool_]:
     """Return the products to choose from, bool (k, products).
 
-    Where all that have the suggested class lack a value that the item has, those that complete them are among them.
+    Where all that have the suggested class lack a value that the item has, those that complete them are among them; none
+    is where the item's own does: it has what is suggested, and more.
 
     Args:
         fits: Those that have the suggested class.
         is_whole: Those that have a value wherever the item has one.
         classes: Each product's class on every level, int64 (products, levels).
+        given: Each item's own product, int64 (k,).
     """
     lacking = np.flatnonzero(~(fits & is_whole).any(axis=1))
     if not len(lacking) or (classes != NO_VALUE).all():
         return fits
     completes = ((classes[:, None] == NO_VALUE) | (classes[:, None] == classes[None])).all(axis=2)
     fits[lacking] = fits[lacking].astype(np.float32) @ completes.astype(np.float32) > 0
+    fits[lacking[fits[lacking, given[lacking]]]] = False
     return fits
 
 

@@ -101,10 +101,9 @@ class Frame:
         return round(self.left + (self.width - self.margin - self.left) * share, 1)
 
     def place_y(self, value: float) -> float:
-        """Give where a value lies from the top; alone on its axis it lies in the middle."""
+        """Give where a value lies from the top."""
         low, high = self.y_ends
-        share = (value - low) / (high - low) if high > low else 0.5
-        return round(self.bottom - (self.bottom - self.margin) * share, 1)
+        return round(self.bottom - (self.bottom - self.margin) * (value - low) / (high - low), 1)
 
     def join(self, points: Iterable[tuple[float, float]]) -> str:
         """Give the points as a drawing has them."""
@@ -210,7 +209,8 @@ def build_coverage(series: Sequence[tuple[str, str, Rows, Rows]]) -> Chart:
             threshold for it.
     """
     lowest = min(each["precision"] for _, _, *both in series for rows in both for each in rows)
-    frame = _frame_shares(find_ticks(lowest, 1.0)[0])
+    # Where every answer is right, the axis still has two ends.
+    frame = _frame_shares(find_ticks(min(lowest, 0.99), 1.0)[0])
     lines = []
     for name, look, line, promises in series:
         ordered = sorted(line, key=lambda each: each["coverage"])
