@@ -116,6 +116,8 @@ def test_the_only_item_of_its_kind_is_told_for_information() -> None:
 def test_a_missing_parent_is_filled_in() -> None:
     [line] = by_key(find_unlikely_combinations(make_subject(make_items(kind={2: "NA"})))).values()
     assert (line["given_label"], line["suggested_label"]) == ("", "Wear")
+    # It is no mistake.
+    assert line["severity"] == "info"
 
 
 # Spellings

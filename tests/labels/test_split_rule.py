@@ -58,9 +58,9 @@ def test_texts_and_columns_by_either_name(rule: str, held: list[str]) -> None:
     assert find(rule, BRANDS, "catalog_label") == held
 
 
-def test_only_the_spellings_of_the_catalogue_count_as_missing() -> None:
-    schema = CatalogSchema(columns=("year",), headings=("year",), missing=())
-    assert find("year!=2011", ["2011", "NA", "", None], schema=schema) == ["NA", ""]
+def test_the_spellings_of_the_catalogue_count_as_missing_beside_empty_cells_and_unknown() -> None:
+    schema = CatalogSchema(columns=("year",), headings=("year",), missing=("-",))
+    assert find("year!=2011", ["2011", "NA", "", None, " - ", "unknown"], schema=schema) == ["NA"]
 
 
 @given(st.lists(st.integers() | st.text(alphabet="0123456789.-+ x", max_size=6), min_size=1))

@@ -23,7 +23,7 @@ def test_columns_have_their_roles(tmp_path: Path) -> None:
     assert roles == {
         "id": ("id", 53),
         "group": ("label level 1 of 2", 1),
-        "kind": ("label level 2 of 2", 6),
+        "kind": ("label level 2 of 2", 5),
         "title": ("name", 53),
     }
     assert chapter["sizes"] == [{"image_width": 6, "image_height": 8, "image_mode": "RGB", "count": 53}]

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from hangtag.reporting.charts import build_bars, build_curves, find_ticks
+from hangtag.reporting.charts import build_bars, build_coverage, build_curves, find_ticks
 from hangtag.reporting.figures import build_heatmap, build_sunburst
 from hangtag.reporting.numbers import format_count, format_difference, format_interval, format_score, format_share
 from hangtag.reporting.pictures import MAX_WIDTH, embed_picture
@@ -34,6 +34,12 @@ def test_ticks_span_their_values_with_a_few_even_steps(low: float, span: float) 
     steps = [after - before for before, after in itertools.pairwise(ticks)]
     assert min(steps) > 0
     assert max(steps) == pytest.approx(min(steps), rel=1e-3, abs=slack)
+
+
+def test_a_run_that_is_right_about_everything_has_a_drawing_of_it() -> None:
+    row = {"coverage": 1.0, "precision": 1.0, "precision_low": 0.95}
+    chart = build_coverage([("validation", "val", [row], [{"wanted_precision": 0.9, **row}])])
+    assert len({dot.y for line in chart.lines for dot in line.dots}) == 1
 
 
 @given(st.lists(st.lists(st.floats(0, 5), min_size=1, max_size=30), min_size=1, max_size=3))

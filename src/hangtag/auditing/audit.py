@@ -168,9 +168,9 @@ def _take_shipped(labelled: Labelled, why_no_other: str) -> _Source:
 
 
 def _open(prepared: Prepared, labelled: Labelled, config: AuditConfig) -> Subject:
-    """Give all prepared items with what the cleaned labels say of them."""
+    """Give all prepared items, null where a cell is missing, with what the cleaned labels say of them."""
     cleaned = labelled.table.select("item_id", "label", "split", "group_id")
-    items = prepared.items.join(cleaned, on="item_id", how="left", maintain_order="left")
+    items = prepared.known.join(cleaned, on="item_id", how="left", maintain_order="left")
     return Subject(items, prepared.images, prepared.schema, config)
 
 

@@ -70,12 +70,16 @@ def map_categories(
         model: What the model predicts.
     """
     own = items.select(read_values(level, missing) for level in levels)
-    categories = own.group_by(list(levels)).agg(items=pl.len()).sort("items", *levels, descending=True, nulls_last=True)
+    # What has no value at all is no category.
+    named = own.filter(pl.any_horizontal(pl.col(levels).is_not_null()))
+    counted = named.group_by(list(levels)).agg(items=pl.len())
+    categories = counted.sort("items", *levels, descending=True, nulls_last=True)
     classes = _list_classes(model)
     found = [_match(values[:-1], classes) for values in categories.iter_rows()]
-    # The commonest category of those that map to one class names it.
+    # The commonest category of those that map to one class names it, of those that lack the fewest levels.
+    lacking = categories.select(pl.sum_horizontal(pl.col(levels).is_null())).to_series().to_list()
     nodes = list(dict.fromkeys(match for match in found if match is not None))
-    firsts = [found.index(node) for node in nodes]
+    firsts = [min((lacking[row], row) for row, match in enumerate(found) if match == node)[1] for node in nodes]
     outputs = _build_outputs(categories, levels, firsts)
     places = [NO_VALUE if match is None else nodes.index(match) for match in found]
     known = categories.select(levels).with_columns(place=pl.Series(places, dtype=pl.Int64))

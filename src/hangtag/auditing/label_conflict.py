@@ -29,7 +29,8 @@ def find_label_conflicts(subject: Subject) -> pl.DataFrame:
     All levels are one matter, so that they never contradict each other; each attribute is another. Every item of a
     group has a voice, and so has each witness that was asked about it; the value with most voices is suggested to
     the others. Where none has more than another, all items are told without a suggestion. The score is the share
-    of voices against the item's own value. A missing value contradicts nothing. Where an item's own name holds with
+    of voices against the item's own value. A missing value contradicts nothing, is not suggested, and is not filled in
+    along with another level. Where an item's own name holds with
     its label, the photograph is the likelier mistake, and nothing is suggested.
     """
     values = {column: subject.read(column).to_list() for column in (*subject.levels, *subject.attributes)}
@@ -125,9 +126,9 @@ def _describe(
         contrary = group.find_contrary(found)
         if found == winner or contrary is None:
             continue
-        changes = _list_changes(columns, found, winner)
-        if winner is not None and not changes:
+        if winner is not None and not _disagree([found, winner]):
             continue
+        changes = _list_changes(columns, found, winner)
         is_defended = voices.defends(columns, row, found)
         changes = {} if is_defended else changes
         column = list(changes)[-1] if changes else contrary.column
@@ -148,7 +149,10 @@ def _describe(
 def _list_changes(columns: Sequence[str], found: Values, winner: Values | None) -> dict[str, str]:
     if winner is None:
         return {}
-    pairs = zip(columns, found, winner, strict=True)
+    pairs = [pair for pair in zip(columns, found, winner, strict=True) if pair[1] is not None]
+    if any(new is None for _, _, new in pairs):
+        # Some values of another category beside the item's own would contradict each other.
+        return {}
     return {column: new for column, old, new in pairs if new is not None and new != old}
 
 

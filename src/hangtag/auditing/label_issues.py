@@ -156,8 +156,10 @@ def _describe_all(subject: Subject, case: _Case, doubts: _Doubts) -> Iterator[di
     for near, number in zip(lookalikes, kept.tolist(), strict=True):
         verdict, entry = doubts.verdicts[doubts.levels[number]], int(doubts.entries[number])
         changes = _list_changes(case.outputs, int(products[number]), values, int(rows[number]))
+        if not changes:
+            continue
         column = _choose_column(changes, case, heard, together, int(doubts.places[number]))
-        given = values[column][int(rows[number])] or ""
+        given = values[column][int(rows[number])]
         line = {
             "item_id": subject.item_ids[rows[number]],
             "code": str(verdict.codes[entry]),
@@ -200,7 +202,11 @@ def _hear_lookalikes(
 
 
 def _choose_products(subject: Subject, case: _Case, doubts: _Doubts) -> Indices:
-    """Give the product to suggest for each doubted item, int64 (k,); `NO_VALUE` where none would change a column."""
+    """Give the product to suggest for each doubted item, int64 (k,); `NO_VALUE` where none would change a value.
+
+    That an item or a product lacks a value is no change. A product that lacks one where the item has one is suggested
+    only where none completes it: the item's own would stay beside those of another category.
+    """
     chosen = np.full(len(doubts.places), NO_VALUE, np.int64)
     probs = case.testimony.of(doubts.places).join()
     columns = [level for level in subject.levels if level in case.outputs.levels]
@@ -210,17 +216,46 @@ def _choose_products(subject: Subject, case: _Case, doubts: _Doubts) -> Indices:
         here = np.flatnonzero(doubts.levels == number)
         wanted = verdict.suggested[doubts.entries[here]]
         fits = case.outputs.list_classes(verdict.level)[None] == wanted[:, None]
-        fits &= (classes[None] != given[here][:, None]).any(axis=2)
-        best = np.where(fits, probs[here], -1.0)
+        has, had = classes[None] != NO_VALUE, given[here][:, None] != NO_VALUE
+        is_whole = (has | ~had).all(axis=2)
+        fits = _complete(fits, is_whole, classes, case.given[doubts.places[here]])
+        fits &= (has & had & (classes[None] != given[here][:, None])).any(axis=2)
+        # Above all probabilities of those that would leave a value of the item as it is.
+        best = np.where(fits, probs[here] + is_whole, -1.0)
         chosen[here] = np.where(fits.any(axis=1), best.argmax(axis=1), NO_VALUE)
     return chosen
 
 
+def _complete(
+    fits: npt.NDArray[np.bool_], is_whole: npt.NDArray[np.bool_], classes: Indices, given: Indices
+) -> npt.NDArray[np.bool_]:
+    """Return the products to choose from, bool (k, products).
+
+    Where all that have the suggested class lack a value that the item has, those that complete them are among them; none
+    is where the item's own does: it has what is suggested, and more.
+
+    Args:
+        fits: Those that have the suggested class.
+        is_whole: Those that have a value wherever the item has one.
+        classes: Each product's class on every level, int64 (products, levels).
+        given: Each item's own product, int64 (k,).
+    """
+    lacking = np.flatnonzero(~(fits & is_whole).any(axis=1))
+    if not len(lacking) or (classes != NO_VALUE).all():
+        return fits
+    completes = ((classes[:, None] == NO_VALUE) | (classes[:, None] == classes[None])).all(axis=2)
+    fits[lacking] = fits[lacking].astype(np.float32) @ completes.astype(np.float32) > 0
+    fits[lacking[fits[lacking, given[lacking]]]] = False
+    return fits
+
+
 def _list_changes(outputs: Outputs, product: int, values: Mapping[str, pl.Series], row: int) -> dict[str, str]:
-    """Give the new value of every column that the suggested product changes, coarse to fine."""
+    """Give the new value of every column that the suggested product changes, coarse to fine; a missing cell stays."""
     changes = {}
     for level, classes in zip(outputs.levels, outputs.products[product], strict=True):
-        if level in values and classes != NO_VALUE and outputs.levels[level][classes] != values[level][row]:
+        if level not in values or classes == NO_VALUE or values[level][row] is None:
+            continue
+        if outputs.levels[level][classes] != values[level][row]:
             changes[level] = outputs.levels[level][classes]
     return changes
 

@@ -21,7 +21,8 @@ def find_unlikely_combinations(subject: Subject) -> pl.DataFrame:
     """Give the issues of the code `unlikely_combination`.
 
     - Levels: a finer category stands under a coarser one under which it hardly ever stands. What most items of the
-      category have is suggested.
+      category have is suggested. A coarser level that is missing is no mistake: what it would be is told for
+      information, to fill it in. That others lack it too is no evidence.
     - Levels with attributes: nearly all items of a category have one value, and this one another.
     - A combination of levels that one item alone has, with nothing to hold it against, is told for information.
 
@@ -44,17 +45,16 @@ def _find_foreign_parents(subject: Subject) -> Iterator[dict[str, Any]]:
         known = table.filter(pl.col(child).is_not_null())
         counts = known.group_by([child, *parents]).agg("row", count=pl.len())
         shares = counts.with_columns(total=pl.col("count").sum().over(child))
-        odd = _find_odd(shares, child, min_items=2)
+        odd = _find_odd(shares, child, parents, min_items=2)
         for line in odd.iter_rows(named=True):
-            changes = {
-                level: line[f"usual_{level}"] for level in parents if line[f"usual_{level}"] not in (None, line[level])
-            }
-            if not changes:
-                continue
+            changes = {level: line[f"usual_{level}"] for level in parents if line[f"usual_{level}"] != line[level]}
+            wrong = {level: usual for level, usual in changes.items() if line[level] is not None}
+            changes = wrong or changes
             column = list(changes)[-1]
             for row in line["row"]:
                 yield {
                     "item_id": subject.item_ids[row],
+                    "severity": WARNING if wrong else INFO,
                     "given_label": line[column] or "",
                     "suggested_label": changes[column],
                     "score": line["usual_count"] / (line["total"] + 1),
@@ -65,9 +65,9 @@ def _find_foreign_parents(subject: Subject) -> Iterator[dict[str, Any]]:
                 }
 
 
-def _find_odd(shares: pl.DataFrame, child: str, min_items: int) -> pl.DataFrame:
+def _find_odd(shares: pl.DataFrame, child: str, parents: list[str], min_items: int) -> pl.DataFrame:
     """Give the rare combinations of a value, with the usual one beside each as `usual_<column>`."""
-    usual = shares.sort("count", descending=True).unique(child, keep="first")
+    usual = shares.drop_nulls(parents).sort("count", descending=True).unique(child, keep="first")
     joined = shares.join(
         usual.drop("row", "total").rename(lambda name: name if name == child else f"usual_{name}"), on=child
     )
@@ -113,12 +113,12 @@ def _trust(count: int) -> float:
 def _find_lone_combinations(subject: Subject) -> Iterator[dict[str, Any]]:
     levels = list(subject.levels)
     table = pl.DataFrame({level: subject.read(level) for level in levels}).with_row_index("row")
-    lone = table.filter(pl.len().over(levels) == 1)
+    lone = table.drop_nulls(levels).filter(pl.len().over(levels) == 1)
     for line in lone.iter_rows(named=True):
-        named = " / ".join(str(line[level] or "none") for level in levels)
+        named = " / ".join(line[level] for level in levels)
         yield {
             "item_id": subject.item_ids[line["row"]],
-            "given_label": line[levels[-1]] or "",
+            "given_label": line[levels[-1]],
             "score": LONE_SCORE,
             "reason": f"No other item is {named}.",
             "column": levels[-1],

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from hangtag.catalog.missing_cells import hide_values
 from hangtag.models.outputs import NO_VALUE, Indices, Outputs, Probs
 
 # A class that fewer items have was hardly in any fold's training: nobody can say what does not look like it.
@@ -75,5 +76,5 @@ def find_products(items: pl.DataFrame, outputs: Outputs, missing: Sequence[str])
 
 def read_values(column: str, missing: Sequence[str]) -> pl.Expr:
     """Give a column as text, with null for every spelling of a missing value."""
-    text = pl.col(column).cast(pl.String)
-    return pl.when(~text.is_in(list(missing))).then(text).alias(column)
+    spellings = tuple(missing)
+    return pl.col(column).cast(pl.String).map_batches(lambda values: hide_values(values, spellings), pl.String)

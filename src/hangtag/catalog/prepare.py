@@ -8,6 +8,7 @@ import polars as pl
 
 from hangtag.artifacts import hash_json, write_csv, write_parquet, write_whole
 from hangtag.catalog.files import escape_name
+from hangtag.catalog.missing_cells import count_missing
 from hangtag.catalog.pack import Decoded, Rejected, pack_photographs
 from hangtag.catalog.read import RawCatalog, read_catalog
 from hangtag.config import SPLITS, PrepareConfig
@@ -140,14 +141,19 @@ def _write(
     rejected: list[dict[str, str]],
 ) -> StageResult:
     paths = [record.work / name for name in ("items.parquet", "images.npy", "rejected.csv")]
-    write_parquet(paths[0], pl.DataFrame(items, infer_schema_length=None, schema_overrides={"given_split": pl.String}))
+    table = pl.DataFrame(items, infer_schema_length=None, schema_overrides={"given_split": pl.String})
+    write_parquet(paths[0], table)
     write_csv(paths[2], pl.DataFrame(rejected, schema=REJECTED))
-    counts = {
+    counts: dict[str, object] = {
         "rows": len(raw.rows) + len(raw.broken) + len(raw.passed_over),
         "items": len(items),
         "rejected": len(rejected),
         "repaired_rows": len(raw.repaired_rows),
     }
+    missing = count_missing(table, raw.schema)
+    if without := {level: missing[level] for level in raw.schema.levels if level in missing}:
+        # Told where it happens: such items have no label at that level.
+        counts["missing"] = without
     repaired = [raw.rows[position][raw.schema.id] for position in raw.repaired_rows]
     return record.finish(
         counts,
@@ -155,6 +161,7 @@ def _write(
         schema=raw.schema.to_json(),
         taxonomy_text=raw.taxonomy_text,
         repaired_item_ids=repaired,
+        missing_cells=missing,
         # Where the originals are: for `review` to show them, and for `apply` to correct the table.
         origin=_describe_origin(raw),
     )

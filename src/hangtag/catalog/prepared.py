@@ -1,11 +1,13 @@
 """The prepared catalogue on disk: its items, its packed pixels and what its columns mean."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import polars as pl
 
 from hangtag.catalog.images import Pixels
+from hangtag.catalog.missing_cells import hide_missing
 from hangtag.catalog.schema import CatalogSchema
 from hangtag.errors import WorkspaceError
 from hangtag.manifest import compute_digest, require_manifest
@@ -32,6 +34,11 @@ class Prepared:
     schema: CatalogSchema
     taxonomy_text: str
     digest: str
+
+    @cached_property
+    def known(self) -> pl.DataFrame:
+        """The items with null for every missing cell of their levels, attributes and name."""
+        return hide_missing(self.items, self.schema)
 
 
 def read_prepared(workspace: Workspace) -> Prepared:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hangtag.catalog.files import SURROGATES
+from hangtag.catalog.missing import SPELLINGS, is_missing
 from hangtag.errors import CatalogError
 
 LIST_FIELDS = ("levels", "attributes", "missing")
@@ -58,7 +59,7 @@ class CatalogSchema:
         image_column: The column that holds the photograph's path; used in place of `image`.
         split: A column that already says train, val or test, or None.
         label_name: The heading of the cleaned label.
-        missing: The spellings of a missing value.
+        missing: The spellings of a missing cell, beside an empty one and `Unknown`; see `missing.is_missing`.
         taxonomy: The label rules, a file beside the table or the name of a shipped taxonomy.
         columns: All columns of the table in their order, by their names in hangtag's tables.
         headings: The same columns as the table itself heads them.
@@ -73,7 +74,7 @@ class CatalogSchema:
     image_column: str | None = None
     split: str | None = None
     label_name: str = "Class"
-    missing: tuple[str, ...] = ("", "NA")
+    missing: tuple[str, ...] = SPELLINGS
     taxonomy: str = ""
     columns: tuple[str, ...] = ()
     headings: tuple[str, ...] = ()
@@ -164,8 +165,13 @@ class CatalogSchema:
         return self
 
     def is_missing(self, value: str | None) -> bool:
-        """Say whether a cell counts as missing."""
-        return value is None or value in self.missing
+        """Return whether a cell counts as missing."""
+        return is_missing(value, self.missing)
+
+    @property
+    def described_columns(self) -> tuple[str, ...]:
+        """The columns that say what an item is: the levels, the attributes, and the name where there is one."""
+        return (*self.levels, *self.attributes, *([self.name] if self.name else []))
 
     def find_image_path(self, row: Mapping[str, str]) -> str:
         """Give the path of an item's photograph, relative to the table's folder; empty where none is named."""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from hangtag.catalog.missing_cells import find_missing
 from hangtag.config import SPLITS
 
 MISSING = "(missing)"
@@ -15,13 +16,9 @@ def count_items(count: int) -> str:
 
 
 def fill_missing(items: pl.DataFrame, columns: Sequence[str], spellings: Sequence[str]) -> pl.DataFrame:
-    """Give the columns as text with `(missing)` for null and for each spelling of a missing value."""
+    """Return the items with the columns as text and `(missing)` in every missing cell."""
     return items.with_columns(
-        pl.when(pl.col(column).is_null() | pl.col(column).cast(pl.String).is_in(list(spellings)))
-        .then(pl.lit(MISSING))
-        .otherwise(pl.col(column).cast(pl.String))
-        .alias(column)
-        for column in columns
+        items[column].cast(pl.String).set(find_missing(items[column], spellings), MISSING) for column in columns
     )
 
 

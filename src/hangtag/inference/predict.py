@@ -54,6 +54,9 @@ def predict(
 ) -> list[StageResult]:
     """Label items with each trained model, and list where the models differ.
 
+    Items that are `unknown` are those without a label, and those with a label that lack a level: what the models say of
+    it stands in the level's own column.
+
     Writes `predictions.csv`, `predictions.parquet` (all probabilities), `differences.csv` and
     `contact_sheet.png` to `runs/<run_id>/predictions/`. A model that reads names is given them.
 
@@ -89,9 +92,16 @@ def _predict(place: Workspace, config: PredictConfig, chosen: Sequence[str]) -> 
     current = [record.find_current() for record in records.values()]
     if all(current):
         return [result for result in current if result]
-    items = labelled.table.filter(pl.col("label") == UNKNOWN) if config.items == "unknown" else labelled.table
+    items = _choose_unknown(labelled) if config.items == "unknown" else labelled.table
     found = {run_id: _predict_items(place, run_id, labelled, items, config) for run_id in chosen}
     return [_write(records[run_id], run_id, labelled, items, found) for run_id in chosen]
+
+
+def _choose_unknown(labelled: Labelled) -> pl.DataFrame:
+    """Return the items without a label, or without a value on one of the levels."""
+    levels = [level for level in labelled.schema.levels if level in labelled.table.columns]
+    lacks = [pl.col(level).is_null() for level in levels]
+    return labelled.table.filter(pl.any_horizontal(pl.col("label") == UNKNOWN, *lacks))
 
 
 def _predict_items(

@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 
 from hangtag.artifacts import hash_json, write_csv, write_json, write_parquet
+from hangtag.catalog.missing_cells import hide_missing, hide_values
 from hangtag.catalog.prepared import Prepared, read_prepared
 from hangtag.config import SPLITS, CleanConfig
 from hangtag.errors import CatalogError
@@ -41,6 +42,9 @@ def clean(
     What `hangtag apply` left in `review/label_changes.csv` is taken in first: the given columns have the reviewed
     values from then on, with a line for each by the rule `reviewed` or `auto`.
 
+    An item without a label, because the cell that it would come from is missing, is `Unknown`, with a line by the rule
+    `missing`. A missing cell of any other level changes no label, and is no evidence for one.
+
     Raises:
         SettingsError: The rule for the test split does not fit the catalogue, or leaves a split without items; or
             the workspace that splits are to come from has none of its items.
@@ -71,7 +75,7 @@ def _clean(place: Workspace, config: CleanConfig) -> StageResult:
     pixel_hashes, hashes = compute_fingerprints(prepared.images)
     groups = group_duplicates(pixel_hashes, hashes, config.max_hash_distance)
     items = prepared.items.with_row_index("image_index").with_columns(
-        label=apply_rules(prepared.items, taxonomy),
+        label=apply_rules(prepared.known, taxonomy),
         pixel_hash=pl.Series(pixel_hashes),
         group_id=_name_groups(prepared.items["item_id"], pl.Series(groups)),
     )
@@ -82,8 +86,15 @@ def _clean(place: Workspace, config: CleanConfig) -> StageResult:
         raise CatalogError("The taxonomy's rules drop every item.", received=taxonomy.name)
     matches, figures = _match(kept, prepared, taxonomy, config)
     labelled = kept.with_columns(label=_relabel(kept, matches))
+    if (labelled["label"] == UNKNOWN).all():
+        raise CatalogError(
+            "No item has a label to learn: the cells that it would come from are all missing.",
+            allowed="Allowed: levels with values; see docs/data.md for what counts as missing.",
+            received=", ".join(prepared.schema.levels),
+        )
     labelled = labelled.with_columns(split=_draw_splits(labelled, test_items, config))
-    changes = pl.concat([reviewed, _list_changes(prepared, items, labelled, matches)])
+    start = taxonomy.rules[0]["level"]
+    changes = pl.concat([reviewed, _list_changes(prepared, items, labelled, matches, start)])
     told = {"names_matcher": figures, "taxonomy": {"name": taxonomy.name, "rules": list(taxonomy.rules)}}
     return _write(record, prepared, kept, labelled, changes, _sample(labelled, config), told)
 
@@ -103,15 +114,17 @@ def _match(
     kept: pl.DataFrame, prepared: Prepared, taxonomy: Taxonomy, config: CleanConfig
 ) -> tuple[dict[str, Match], dict[str, float]]:
     """Match the items with an ambiguous label; gives a match by item_id."""
-    ambiguous = taxonomy.ambiguous_labels
-    unclear = kept.filter(pl.col("label").is_in(ambiguous))
-    clear = kept.filter(~pl.col("label").is_in(ambiguous))
+    # A rule that relabels a spelling of a missing cell is about the items that have no label.
+    ambiguous = [UNKNOWN if prepared.schema.is_missing(label) else label for label in taxonomy.ambiguous_labels]
+    known = hide_missing(kept, prepared.schema)
+    unclear = known.filter(pl.col("label").is_in(ambiguous))
+    clear = known.filter(~pl.col("label").is_in([*ambiguous, UNKNOWN]))
     name = prepared.schema.name
     figures: dict[str, float] = {}
     if config.matcher == "class-words":
-        class_names = kept["label"].unique().sort().to_list()
+        class_names = kept.filter(pl.col("label") != UNKNOWN)["label"].unique().sort().to_list()
         candidates = [label for label in class_names if label not in ambiguous]
-        names = unclear[name].to_list() if name else [""] * len(unclear)
+        names = unclear[name].fill_null("").to_list() if name else [""] * len(unclear)
         matches = match_class_words(names, class_names, candidates)
     else:
         level = prepared.schema.levels[-1]
@@ -161,12 +174,13 @@ def _sample(labelled: pl.DataFrame, config: CleanConfig) -> pl.DataFrame:
 
 
 def _list_changes(
-    prepared: Prepared, items: pl.DataFrame, labelled: pl.DataFrame, matches: dict[str, Match]
+    prepared: Prepared, items: pl.DataFrame, labelled: pl.DataFrame, matches: dict[str, Match], level: str
 ) -> pl.DataFrame:
     """List what the rules changed.
 
-    These are items dropped for a rare label, ambiguous labels matched or not, and items taken out of the splits
-    because a duplicate of theirs lies on another side; `old` is their split where one came with the catalogue.
+    These are items dropped for a rare label, items whose label is missing, ambiguous labels matched or not, and items
+    taken out of the splits because a duplicate of theirs lies on another side; `old` is their split where one came with
+    the catalogue.
     """
     coarsest, label_name = prepared.schema.levels[0], prepared.schema.label_name
     dropped = items.filter(pl.col("label").is_null())
@@ -175,10 +189,15 @@ def _list_changes(
         for item_id, old in zip(dropped["item_id"], dropped[coarsest], strict=True)
     ]
     given = dict(zip(items["item_id"], items["label"], strict=True))
+    delivered = dict(zip(items["item_id"], items[level], strict=True))
     for item_id, new in zip(labelled["item_id"], labelled["label"], strict=True):
         if match := matches.get(item_id):
             line = {"item_id": item_id, "column": label_name, "old": given[item_id], "new": new, "rule": "relabel"}
             lines.append(line | {"witness": match.witness, "score": match.score})
+        elif new == UNKNOWN:
+            lines.append(
+                {"item_id": item_id, "column": label_name, "old": delivered[item_id], "new": new, "rule": "missing"}
+            )
     known = labelled.filter(pl.col("label") != UNKNOWN)
     # Where splits came with the catalogue, an item without one was in none to be taken out of.
     had_split = pl.col("given_split").is_not_null() | pl.col("given_split").is_null().all()
@@ -227,6 +246,8 @@ def _count(labelled: pl.DataFrame, sample: pl.DataFrame, changes: pl.DataFrame) 
         "labels": labelled.filter(pl.col("label") != UNKNOWN)["label"].n_unique(),
         "relabelled": int((relabelled["new"] != UNKNOWN).sum()),
         "unknown": int((labelled["label"] == UNKNOWN).sum()),
+        # Of these the ones that nothing was known of from the start.
+        **({"missing_labels": missing} if (missing := int((changes["rule"] == "missing").sum())) else {}),
         "duplicate_groups": len(sizes),
         "items_in_duplicate_groups": int(sizes["len"].sum()),
         "taken_out_of_splits": int((changes["rule"] == "duplicate_across_splits").sum()),
@@ -254,8 +275,7 @@ def _describe_balance(prepared: Prepared, kept: pl.DataFrame, labelled: pl.DataF
     levels = prepared.schema.levels
 
     def read(table: pl.DataFrame) -> dict[str, pl.Series]:
-        missing = list(prepared.schema.missing)
-        return {level: table.filter(~pl.col(level).is_in(missing))[level] for level in levels}
+        return {level: hide_values(table[level], prepared.schema.missing) for level in levels}
 
     label = {prepared.schema.label_name: labelled.filter(pl.col("label") != UNKNOWN)["label"]}
     return {

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 import polars as pl
 
 from hangtag.artifacts import hash_json
+from hangtag.catalog import missing
 from hangtag.catalog.images import Pixels
+from hangtag.catalog.missing_cells import hide_missing
 from hangtag.catalog.prepared import read_prepared
 from hangtag.catalog.schema import CatalogSchema
 from hangtag.errors import WorkspaceError
@@ -13,7 +15,7 @@ from hangtag.labels.photograph_hashes import DUPLICATE_DISTANCE
 from hangtag.manifest import require_manifest
 from hangtag.workspace import Workspace
 
-UNKNOWN = "Unknown"
+UNKNOWN = missing.UNKNOWN
 HINT = "Run `hangtag clean` with this workspace first."
 
 
@@ -23,8 +25,8 @@ class Labelled:
 
     Attributes:
         table: One row a kept item: `item_id`, `image_index` (its row in `images`), the catalogue's own
-            columns, `label`, `split` (null for items that are in none, as all Unknown ones), `group_id`
-            (duplicates share it) and `pixel_hash`.
+            columns (null where a level, an attribute or the name is missing), `label`, `split` (null for items
+            that are in none, as all Unknown ones), `group_id` (duplicates share it) and `pixel_hash`.
         images: Pixels of all prepared items, uint8 (n, height, width, 3), a read-only memory map.
         class_names: The labels to learn, in alphabetical order; a class's index is its place.
         schema: What the catalogue's columns mean.
@@ -63,7 +65,7 @@ def read_labelled(workspace: Workspace) -> Labelled:
     manifest = require_manifest(workspace.labels, HINT)
     if manifest["inputs"].get("prepared") != prepared.digest:
         raise WorkspaceError("The labels belong to another state of the prepared catalogue.", hint=HINT)
-    table = pl.read_parquet(workspace.labels / "labels.parquet")
+    table = hide_missing(pl.read_parquet(workspace.labels / "labels.parquet"), prepared.schema)
     class_names = table.filter(pl.col("split").is_not_null())["label"].unique().sort().to_list()
     # Only what a model can learn from: another wording in the table of changes leaves trained runs as they are.
     digest = hash_json([prepared.digest, manifest["outputs"]["labels.parquet"]["sha256"]])

@@ -5,6 +5,7 @@ from collections.abc import Collection
 
 import polars as pl
 
+from hangtag.catalog.missing_cells import find_missing
 from hangtag.catalog.schema import CatalogSchema
 from hangtag.config import SPLITS, TEST_RULE
 from hangtag.errors import SettingsError
@@ -39,7 +40,7 @@ def find_test_items(rule: str, items: pl.DataFrame, schema: CatalogSchema) -> fr
     assert parts is not None  # CleanConfig lets no other rule through
     column = _find_column(parts["column"], schema)
     cell = pl.col(column).str.strip_chars()
-    known = cell.is_not_null() & ~cell.is_in(list(schema.missing))
+    known = pl.lit(~find_missing(items[column], schema.missing))
     # Never null: a cell that cannot be asked does not fulfil the rule.
     holds = (known & _build_condition(parts, cell)).fill_null(value=False)
     found = frozenset(items.filter(holds)["item_id"])

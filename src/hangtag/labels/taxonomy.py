@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from hangtag.catalog.files import read_regular
+from hangtag.catalog.missing import UNKNOWN
 from hangtag.errors import CatalogError
 
 # What each rule may say beside its name; True where it must.
@@ -121,8 +122,11 @@ def _check_rule(rule: dict[str, Any], levels: tuple[str, ...]) -> dict[str, Any]
 def apply_rules(items: pl.DataFrame, taxonomy: Taxonomy) -> pl.Series:
     """Give each item's label by the rules before any relabelling; null where a rule drops the item.
 
+    A missing cell is no value: it becomes no label, is counted for none, and is not rare. An item that starts with one
+    is `Unknown`, unless another level of its own is promoted.
+
     Args:
-        items: The catalogue's rows with its level columns as text.
+        items: The catalogue's rows with its level columns as text, null where a cell is missing.
         taxonomy: The rules.
     """
     label = pl.Series("label", [None] * len(items), dtype=pl.String)
@@ -130,13 +134,13 @@ def apply_rules(items: pl.DataFrame, taxonomy: Taxonomy) -> pl.Series:
         table = items.with_columns(label=label)
         match rule["rule"]:
             case "start":
-                label = table[rule["level"]].alias("label")
+                label = table[rule["level"]].fill_null(UNKNOWN).alias("label")
             case "promote":
                 common = _find_common(table, rule)
                 promoted = pl.when(pl.col(rule["level"]).is_in(common)).then(pl.col(rule["level"]))
                 label = table.select(promoted.otherwise(pl.col("label")).alias("label"))["label"]
             case "drop_rare":
-                rare = pl.len().over("label") <= rule["max_count"]
+                rare = (pl.len().over("label") <= rule["max_count"]) & (pl.col("label") != UNKNOWN)
                 label = table.select(pl.when(~rare).then(pl.col("label")).alias("label"))["label"]
     return label
 
@@ -145,5 +149,5 @@ def _find_common(table: pl.DataFrame, rule: dict[str, Any]) -> list[str]:
     """Give the values of a level that reach the wanted count inside any one value of the coarser level."""
     keys = [rule["within"], rule["level"]] if "within" in rule else [rule["level"]]
     wanted = max(rule.get("min_count", 0), rule.get("min_share", 0.0) * len(table))
-    counts = table.group_by(keys).len("count").filter(pl.col("count") >= wanted)
+    counts = table.drop_nulls(keys).group_by(keys).len("count").filter(pl.col("count") >= wanted)
     return [str(value) for value in counts[rule["level"]].unique()]

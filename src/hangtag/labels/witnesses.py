@@ -42,7 +42,7 @@ def match_by_witnesses(
     A witness whose probability reaches `min_confidence` speaks. All that speak must agree.
 
     Args:
-        unclear: The items to match, with `pixel_hash`, the level and the name column.
+        unclear: The items to match, with `pixel_hash`, the level and the name column, null where one is missing.
         labelled: The others, with `label` beside these.
         name: The column of the product's name, or None.
         level: The column of the finest level.
@@ -83,10 +83,14 @@ def _settle(votes: dict[str, Vote], min_confidence: float) -> Match:
 
 
 def _vote_by_share(unclear: pl.DataFrame, labelled: pl.DataFrame, column: str, prior: float) -> list[Vote]:
-    """Vote for the commonest label of the labelled items with the same value; `prior` counts against it."""
+    """Vote for the commonest label of the labelled items with the same value; `prior` counts against it.
+
+    That two items lack a value says nothing: they have none in common.
+    """
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for value, label in zip(labelled[column], labelled["label"], strict=True):
-        counts[value][label] += 1
+        if value is not None:
+            counts[value][label] += 1
     votes = []
     for value in unclear[column]:
         if value not in counts:

@@ -209,7 +209,8 @@ def build_coverage(series: Sequence[tuple[str, str, Rows, Rows]]) -> Chart:
             threshold for it.
     """
     lowest = min(each["precision"] for _, _, *both in series for rows in both for each in rows)
-    frame = _frame_shares(find_ticks(lowest, 1.0)[0])
+    # Where every answer is right, the axis still has two ends.
+    frame = _frame_shares(find_ticks(min(lowest, 0.99), 1.0)[0])
     lines = []
     for name, look, line, promises in series:
         ordered = sorted(line, key=lambda each: each["coverage"])

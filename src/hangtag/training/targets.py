@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from hangtag.catalog.missing_cells import hide_missing
 from hangtag.errors import SettingsError
 from hangtag.labels.labelled import Labelled
 from hangtag.models.outputs import NO_VALUE, Indices, Outputs
@@ -40,10 +41,10 @@ def build_targets(labelled: Labelled, target: str = ALL) -> Targets:
     Raises:
         SettingsError: The catalogue has no such column.
     """
-    schema, table = labelled.schema, labelled.table
+    schema, table = labelled.schema, hide_missing(labelled.table, labelled.schema)
     known = table.filter(pl.col("split").is_not_null())
-    levels = [level for level in schema.levels if level in table.columns and _list_names(known[level], schema.missing)]
-    attributes = [name for name in schema.attributes if _is_named(known[name], schema.missing)]
+    levels = [level for level in schema.levels if level in table.columns and _list_names(known[level])]
+    attributes = [name for name in schema.attributes if _is_named(known[name])]
     if target not in (ALL, LABEL, *levels, *attributes):
         allowed = f"Allowed: {', '.join([ALL, LABEL, *levels, *attributes])}."
         raise SettingsError("The catalogue has no such target.", allowed=allowed, received=target)
@@ -51,7 +52,7 @@ def build_targets(labelled: Labelled, target: str = ALL) -> Targets:
         levels, attributes = [target], []
     else:
         levels = [*levels, LABEL]
-    names = {column: _list_names(known[column], schema.missing) for column in [*levels, *attributes]}
+    names = {column: _list_names(known[column]) for column in [*levels, *attributes]}
     if LABEL in names:
         names[LABEL] = labelled.class_names
     indices = {column: _index(table[column], names[column]) for column in names}
@@ -69,16 +70,14 @@ def build_targets(labelled: Labelled, target: str = ALL) -> Targets:
     return Targets(outputs, dict(zip(outputs.heads, by_head, strict=True)))
 
 
-def _is_named(values: pl.Series, missing: Sequence[str]) -> bool:
+def _is_named(values: pl.Series) -> bool:
     """Say whether an attribute has names to learn: two or more of them, and not mere numbers, as a year has."""
-    found = values.cast(pl.String).drop_nulls().unique().to_list()
-    named = [value for value in found if value not in missing]
+    named = _list_names(values)
     return len(named) > 1 and not all(value.replace(".", "", 1).isdecimal() for value in named)
 
 
-def _list_names(values: pl.Series, missing: Sequence[str]) -> tuple[str, ...]:
-    found = values.cast(pl.String).drop_nulls().unique().sort().to_list()
-    return tuple(value for value in found if value not in missing)
+def _list_names(values: pl.Series) -> tuple[str, ...]:
+    return tuple(values.cast(pl.String).drop_nulls().unique().sort().to_list())
 
 
 def _index(values: pl.Series, names: Sequence[str]) -> Indices:

@@ -18,10 +18,11 @@ def build_labels(inputs: Inputs) -> dict[str, Any]:
     relabelled = changes.filter((pl.col("rule") == "relabel") & (pl.col("new") != UNKNOWN))
     unknown = changes.filter((pl.col("rule") == "relabel") & (pl.col("new") == UNKNOWN))
     dropped = changes.filter(pl.col("rule") == "drop_rare")
+    rules = inputs.clean_manifest.get("taxonomy", {}).get("rules", [])
     return {
         "label_name": inputs.labelled.schema.label_name,
         # Labels that an earlier hangtag cleaned do not tell their rules.
-        "rules": inputs.clean_manifest.get("taxonomy", {}).get("rules", []),
+        "rules": rules,
         "settings": inputs.clean_manifest["settings"],
         "names_matcher": inputs.clean_manifest.get("names_matcher") or {},
         "has_names": inputs.labelled.schema.name is not None,
@@ -29,6 +30,8 @@ def build_labels(inputs: Inputs) -> dict[str, Any]:
         "num_relabelled": len(relabelled),
         "unknown": unknown.head(MAX_ROWS).to_dicts(),
         "num_unknown": len(unknown),
+        "num_missing": int((changes["rule"] == "missing").sum()),
+        "missing_level": rules[0]["level"] if rules else inputs.labelled.schema.levels[-1],
         "dropped": dropped.head(MAX_ROWS).to_dicts(),
         "num_dropped": len(dropped),
         "class_counts": _read_class_counts(inputs),

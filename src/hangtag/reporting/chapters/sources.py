@@ -5,6 +5,7 @@ from typing import Any
 import polars as pl
 
 from hangtag.artifacts import read_csv
+from hangtag.catalog.missing_cells import find_missing
 from hangtag.reporting.inputs import Inputs
 
 MAX_ROWS = 100
@@ -37,7 +38,7 @@ def build_sources(inputs: Inputs) -> dict[str, Any]:
 def _describe_column(inputs: Inputs, column: str) -> dict[str, Any]:
     schema = inputs.prepared.schema
     values = inputs.prepared.items[column].cast(pl.String)
-    is_missing = values.is_null() | values.is_in(list(schema.missing))
+    is_missing = find_missing(values, schema.missing)
     return {
         "name": column,
         "role": _name_role(inputs, column),
