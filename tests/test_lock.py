@@ -24,7 +24,7 @@ from hangtag.workspace import Workspace
 place = Workspace.at(sys.argv[1])
 folders = {"reads": [], "writes": []}
 folders[sys.argv[2]] = [place.labels]
-with hold("clean", place, **folders):
+with hold("clean", place, reads=reads, writes=writes):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -56,11 +56,11 @@ def test_any_number_of_processes_may_read(place: Workspace, capsys: pytest.Captu
 
 @pytest.mark.parametrize(("theirs", "ours"), [("writes", "writes"), ("writes", "reads"), ("reads", "writes")])
 def test_a_kill_of_the_other_ends_the_wait(place: Workspace, theirs: str, ours: str) -> None:
-    folders: dict[str, list[Path]] = {"reads": [], "writes": []} | {ours: [place.labels]}
+    reads, writes = ([place.labels] if ours == how else [] for how in ("reads", "writes"))
     with held(place, theirs) as other:
         killer = subprocess.Popen([sys.executable, "-c", f"import time, os; time.sleep(1); os.kill({other.pid}, 9)"])
         start = time.monotonic()
-        with hold("clean", place, **folders):
+        with hold("clean", place, reads=reads, writes=writes):
             assert time.monotonic() - start > 0.5
             assert other.wait(10) == -9
         killer.wait(10)

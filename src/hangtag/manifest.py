@@ -20,7 +20,14 @@ LIBRARIES = ("numpy", "polars", "pillow", "scikit-learn", "keras", "tensorflow-c
 # Entries of a manifest that later stages read as they read its files: what the columns mean, and the rules for labels.
 READ_ENTRIES = ("schema", "taxonomy_text")
 # What every manifest has; a file without them is not one.
-ENTRIES = {"stage": str, "counts": dict, "settings": dict, "inputs": dict, "outputs": dict, "seconds": (int, float)}
+ENTRIES: dict[str, type | tuple[type, ...]] = {
+    "stage": str,
+    "counts": dict,
+    "settings": dict,
+    "inputs": dict,
+    "outputs": dict,
+    "seconds": (int, float),
+}
 
 
 @dataclass(frozen=True)

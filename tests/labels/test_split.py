@@ -96,7 +96,7 @@ def test_what_a_rule_leaves_keeps_the_shares_of_train_and_val() -> None:
 class Unindexed(list[str]):
     """A list in which nobody may search."""
 
-    def index(self, *_: object) -> int:  # type: ignore[override]
+    def index(self, *_: object) -> int:
         raise AssertionError("a search through all groups for each of them")
 
 
