@@ -7,6 +7,7 @@ import random
 import struct
 import subprocess
 import sys
+import tracemalloc
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -314,6 +315,20 @@ def test_a_small_archive_with_a_large_table_takes_little_memory(tmp_path: Path) 
     assert "Unpack the archive" in str(told["lines.zip"])
     assert "100000014 bytes" in str(told["lines.zip"])
     assert int(str(told["peak"])) < 300_000
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_entry_is_unpacked_to_its_stated_size_alone(method: str, tmp_path: Path) -> None:
+    data = make_zeros(METHODS[method], table=b"\n" * 1_000_000, times=60)
+    (tmp_path / "c.zip").write_bytes(state_less(data, 1000))
+    source = open_source(tmp_path / "c.zip")
+    tracemalloc.start()
+    with pytest.raises(FileError, match=r"damaged|states"):
+        source.read("styles.csv", 10**9)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # One step of LZMA is 4 kB, which can be 28 MB.
+    assert peak < (70 if method == "lzma" else 10) * 10**6
 
 
 @pytest.mark.parametrize(
