@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from hangtag.lock import LOCKS, hold, hold_folder, sweep
+from hangtag.lock import hold, hold_folder, sweep
 from hangtag.staging import begin_staging
-from hangtag.workspace import Workspace
+from hangtag.workspace import LOCKS, Workspace
 
 # Holds what it is told to, says so, and waits to be ended.
 HOLDER = """
 import sys, time
 from pathlib import Path
 from hangtag.lock import hold
-from hangtag.workspace import Workspace
+from hangtag.workspace import LOCKS, Workspace
 place = Workspace.at(sys.argv[1])
 folders = {"reads": [], "writes": []}
 folders[sys.argv[2]] = [place.labels]

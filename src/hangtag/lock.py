@@ -14,10 +14,9 @@ import portalocker
 from hangtag.artifacts import is_alive
 from hangtag.progress import console
 from hangtag.staging import has_leftovers, recover, remove_dead_parts
-from hangtag.workspace import Workspace
+from hangtag.workspace import LOCKS, Workspace
 
-# The folder of a workspace's locks, and the lock in a folder outside of any workspace.
-LOCKS = ".locks"
+# The lock in a folder outside of any workspace.
 LOCK = ".lock"
 POLL_SECONDS = 0.1
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from hangtag.errors import WorkspaceError
 
+# The folder of a workspace's locks.
+LOCKS = ".locks"
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -126,5 +128,5 @@ class Workspace:
 
 
 def is_workspace(folder: Path) -> bool:
-    """Return whether a folder is a workspace: something has been prepared in it."""
-    return (folder / "prepared" / "manifest.json").is_file()
+    """Return whether a folder is a workspace: something has been prepared in it, or was begun to be."""
+    return (folder / "prepared" / "manifest.json").is_file() or (folder / LOCKS).is_dir()
