@@ -49,7 +49,8 @@ def read_original(manifest: dict[str, Any], schema: CatalogSchema, catalog: Path
     Raises:
         CatalogError: It is not there, or is not that table any more.
     """
-    origin = manifest.get("origin", {})
+    origin = manifest.get("origin")
+    origin = origin if isinstance(origin, dict) else {}
     place = catalog or (Path(origin["catalog"]) if origin.get("catalog") else None)
     if place is None or not place.exists():
         raise CatalogError("The catalogue is not where it was.", received=place and str(place), hint=HINT)

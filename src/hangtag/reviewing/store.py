@@ -1,16 +1,18 @@
 """The decisions of a review on disk: only ever added to, one transaction each, and never over another's unseen."""
 
 import json
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from hangtag.errors import WorkspaceError
+from hangtag.reviewing.store_errors import UnwritableError, explain_error
 
 # Seconds to wait for another reviewer's transaction.
 PATIENCE = 10.0
@@ -107,24 +109,24 @@ class Store:
         path: The file; made where there is none.
 
     Raises:
-        WorkspaceError: The file is no store of decisions.
+        WorkspaceError: The file is no store of decisions, or cannot be opened now; see `explain_error`.
     """
 
     def __init__(self, path: Path) -> None:
+        check_file(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = threading.Lock()
-        self._base = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
+        self._lock, self._path = threading.Lock(), path
+        try:
+            self._base = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
+        except sqlite3.Error as error:
+            raise explain_error(error, path) from error
         try:
             self._base.execute("PRAGMA journal_mode = WAL")
             self._base.execute("PRAGMA synchronous = FULL")
             self._base.executescript(TABLES)
         except sqlite3.DatabaseError as error:
             self._base.close()
-            raise WorkspaceError(
-                f"The decisions of the review cannot be opened: {error}.",
-                received=path.name,
-                hint="Move the file away to begin anew.",
-            ) from error
+            raise explain_error(error, path) from error
 
     def close(self) -> None:
         """Close the file."""
@@ -132,8 +134,12 @@ class Store:
             self._base.close()
 
     def read(self, after: int = 0) -> list[Decision]:
-        """Give the decisions whose id is greater than `after`, in their order."""
-        with self._lock:
+        """Give the decisions whose id is greater than `after`, in their order.
+
+        Raises:
+            WorkspaceError: The file is damaged.
+        """
+        with self._lock, _explain_damage(self._path):
             return self._select("id > ?", after)
 
     def add(self, verdicts: Sequence[Verdict], reviewer: str) -> list[Decision]:
@@ -200,6 +206,49 @@ class Store:
             f"INSERT INTO decisions ({COLUMNS}) VALUES (NULL{', ?' * len(values)}) RETURNING {COLUMNS}", values
         )
         return _read_row(written.fetchone())
+
+
+def read_decisions(path: Path) -> list[Decision]:
+    """Read all decisions, from a disk that cannot be written to as well; none where there is no file.
+
+    Raises:
+        WorkspaceError: The file is no store of decisions, or cannot be opened now; see `explain_error`.
+    """
+    if not os.path.lexists(path):
+        return []
+    try:
+        with closing(Store(path)) as store:
+            return store.read()
+    except UnwritableError:
+        log = path.with_name(f"{path.name}-wal")
+        if log.exists() and log.stat().st_size:
+            # Decisions that are in the log alone would be missed.
+            raise
+    address = f"{path.absolute().as_uri()}?immutable=1"
+    with _explain_damage(path), closing(sqlite3.connect(address, uri=True)) as base:
+        return [_read_row(row) for row in base.execute(f"SELECT {COLUMNS} FROM decisions ORDER BY id")]
+
+
+def check_file(path: Path) -> None:
+    """Check that the decisions are in a file, if they are anywhere.
+
+    Raises:
+        WorkspaceError: They are something else.
+    """
+    if os.path.lexists(path) and not path.is_file():
+        hint = "Put the file back, or move away what is in its place."
+        raise WorkspaceError("The decisions of the review are not a file.", received=str(path), hint=hint)
+
+
+@contextmanager
+def _explain_damage(path: Path) -> Iterator[None]:
+    """Raise a WorkspaceError for a damaged file; that it is locked or the disk full is for the caller to handle."""
+    try:
+        yield
+    except sqlite3.OperationalError:
+        raise
+    except (sqlite3.Error, ValueError, TypeError, RecursionError) as error:
+        raise explain_error(error, path) from error
 
 
 def find_standing(decisions: Sequence[Decision]) -> list[Decision]:

@@ -1,0 +1,50 @@
+"""What an error of SQLite means for the decisions of a review, and what to do about it."""
+
+import errno
+import os
+from pathlib import Path
+
+from hangtag.errors import WorkspaceError
+
+# Only then is the file itself no good. Extended codes begin with these names, too.
+DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
+BUSY = ("SQLITE_BUSY", "SQLITE_LOCKED")
+UNWRITABLE = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")
+
+
+class UnwritableError(WorkspaceError):
+    """The disk refuses to open or write the file of decisions, which is as it was."""
+
+
+def explain_error(error: Exception, path: Path) -> WorkspaceError:
+    """Return the error to raise for one that SQLite, or a row of the file, has raised.
+
+    Args:
+        error: What was raised.
+        path: The file of decisions.
+    """
+    name = getattr(error, "sqlite_errorname", None) or ""
+    what = "The decisions of the review cannot be opened"
+    if name.startswith(BUSY):
+        hint = "Nothing is lost: run the command again once the other one is done."
+        return WorkspaceError(f"{what}: another process is writing to them.", received=str(path), hint=hint)
+    if name.startswith(UNWRITABLE):
+        hint = "The decisions stay as they are: run the command again once the disk can be written to."
+        return UnwritableError(f"{what}: {_find_reason(error, path)}.", received=str(path), hint=hint)
+    if name.startswith(DAMAGED):
+        hint = "Put back a copy of it, or move it away to begin anew."
+        return WorkspaceError(f"{what}: the file is damaged ({error}).", received=str(path), hint=hint)
+    hint = "Put back a copy of the file."
+    return WorkspaceError(f"{what}: it is not what `hangtag review` writes ({error}).", received=str(path), hint=hint)
+
+
+def _find_reason(error: Exception, path: Path) -> str:
+    """Return the system's own reason where it can be seen: SQLite's is vague."""
+    try:
+        disk = os.statvfs(path.parent)
+    except (OSError, AttributeError):
+        return str(error)
+    if disk.f_flag & getattr(os, "ST_RDONLY", 0):
+        return os.strerror(errno.EROFS)
+    # It needs some pages beside the file, and what is left may be less.
+    return os.strerror(errno.ENOSPC) if disk.f_bavail * disk.f_frsize < 100_000 else str(error)
