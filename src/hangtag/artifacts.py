@@ -7,6 +7,8 @@ import io
 import json
 import os
 import re
+import shutil
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -16,12 +18,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import polars as pl
 
-# What the disk refuses is no bug: a folder that may not be written to, a disk that is full.
-REFUSALS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 # What a spreadsheet takes for a formula: a sign (full-width signs too, for East Asian locales), also behind blanks or
 # apostrophes that it drops, or a tab or line break at the start. Python and polars read the pattern alike.
 FORMULA = "('*[ \\x0b\\x0c\u00a0\ufeff]*[\\t\\r\\n=+\\-@\uff1d\uff0b\uff0d\uff20])"
 _FORMULA = re.compile(FORMULA)
+# What the system refuses is no bug: a folder that may not be written to, a disk that is full or broken, a file where a
+# folder has to be, too many open files.
+REFUSALS = tuple(
+    getattr(errno, name)
+    for name in (
+        *("EACCES", "EPERM", "EROFS", "ENOSPC", "EDQUOT", "EFBIG", "EIO", "ESTALE", "EBUSY", "ETXTBSY"),
+        *("EISDIR", "ENOTDIR", "EEXIST", "ENOTEMPTY", "ELOOP", "ENAMETOOLONG", "EMFILE", "ENFILE", "ENXIO"),
+    )
+    if hasattr(errno, name)
+)
+# Bytes. What was written when a disk was found full is still there at that moment.
+LITTLE_SPACE = 100_000
 
 
 @contextmanager
@@ -30,28 +42,47 @@ def write_whole(path: Path) -> Iterator[Path]:
 
     A kill at any moment leaves either the old file or the new one: the temporary file lies in the same
     folder, is flushed to the disk, then renamed. On an error it is removed and `path` stays as it was.
+
+    Raises:
+        OSError: The disk refuses it; the error names `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # The process's id is in the name, so that others can see whether the file is still being written.
     prefix = f".{path.stem[:100]}-{os.getpid()}-"
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=f".part{path.suffix}")
+    with name_refusals(path, path.parent / prefix):
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=f".part{path.suffix}")
     os.close(handle)
     temporary = Path(name)
     try:
-        with name_refusals(path):
+        with name_refusals(path, temporary):
             yield temporary
-        flush(temporary)
-        temporary.chmod(0o644)
-        temporary.replace(path)
+            flush(temporary)
+            temporary.chmod(0o644)
+            put_in_place(temporary, path)
     finally:
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             temporary.unlink()
     flush(path.parent)
 
 
+def put_in_place(source: Path, path: Path) -> None:
+    """Rename a file over whatever is at `path`, an empty folder too.
+
+    Raises:
+        OSError: There is a folder that holds something: it is somebody's.
+    """
+    if path.is_dir() and not path.is_symlink():
+        path.rmdir()
+    source.replace(path)
+
+
 @contextmanager
-def name_refusals(path: Path) -> Iterator[None]:
+def name_refusals(path: Path, temporary: Path | None = None) -> Iterator[None]:
     """Turn whatever a library raises because the disk is full or cannot be written to into an OSError that says so.
+
+    Args:
+        path: What is being written.
+        temporary: Where it is written to at first, or how the name of that begins.
 
     Raises:
         OSError: With its number and the path.
@@ -60,13 +91,23 @@ def name_refusals(path: Path) -> Iterator[None]:
         yield
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:
+            # A write that fails names no file, and nobody knows the temporary one.
+            if error.filename is None or (temporary and str(error.filename).startswith(str(temporary))):
+                error.filename = str(path)
             raise
         # polars, safetensors and others wrap the system's error in one of their own, with its text.
         told = str(error)
         for number in REFUSALS:
             if f"os error {number})" in told or os.strerror(number) in told:
                 raise OSError(number, os.strerror(number), str(path)) from error
+        # OpenVINO says no more than that.
+        if "iostream error" in told and _is_full(path):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
         raise
+
+
+def _is_full(path: Path) -> bool:
+    return shutil.disk_usage(path if path.is_dir() else path.parent).free < LITTLE_SPACE
 
 
 def find_part_owner(path: Path) -> int:
@@ -110,8 +151,30 @@ def write_json(path: Path, value: object) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file written by `write_json`."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Read a JSON file written by `write_json`.
+
+    Raises:
+        OSError: It cannot be read, or is no file: a pipe would be waited for without end.
+        ValueError: It is damaged.
+    """
+    require_file(path)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError(f"{path.name} is nested too deep") from error
+
+
+def require_file(path: Path) -> None:
+    """Check that a path is a file, or a link to one.
+
+    Raises:
+        OSError: It is something else, as a pipe, which would be waited for without end; or is not there.
+    """
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.ENXIO, "It is not a file", str(path))
 
 
 def guard_cell(text: str) -> str:
@@ -171,6 +234,7 @@ def write_parquet(path: Path, table: "pl.DataFrame") -> None:
 
 def hash_file(path: Path) -> str:
     """Give the SHA-256 of a file in hexadecimal."""
+    require_file(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 import portalocker
 
-from hangtag.artifacts import is_alive
+from hangtag.artifacts import is_alive, read_json
 from hangtag.progress import console
 from hangtag.staging import has_leftovers, recover, remove_dead_parts
 from hangtag.workspace import LOCKS, Workspace
@@ -66,6 +66,8 @@ def hold_folder(command: str, folder: Path) -> Iterator[None]:
     """Keep others from a folder outside of any workspace, which is made if there is none; wait while they have it."""
     path = folder / LOCK
     with _lock(path, is_shared=False):
+        # On a disk that cannot be written to there is neither lock nor folder: this says so.
+        folder.mkdir(parents=True, exist_ok=True)
         _write_holder(path, command)
         remove_dead_parts(folder)
         yield
@@ -75,11 +77,16 @@ def sweep(place: Workspace) -> None:
     """Put in order what dead processes left in the workspace, in all parts that nobody works on."""
     for folder in place.stage_folders():
         if has_leftovers(folder):
-            with suppress(portalocker.LockException), _lock(_name_lock(place, folder), is_shared=False, wait=False):
+            # What cannot be put in order, as on a disk that cannot be written to, is said by who needs the folder.
+            with (
+                suppress(portalocker.LockException, OSError),
+                _lock(_name_lock(place, folder), is_shared=False, wait=False),
+            ):
                 recover(folder)
     for path in (place.root / LOCKS).glob("*.json"):
         if not (path.stem.isdecimal() and is_alive(int(path.stem))):
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink()
 
 
 def _name_lock(place: Workspace, folder: Path) -> Path:
@@ -146,10 +153,11 @@ def _show_holder(path: Path) -> bool:
 
 
 def _read_holder(path: Path) -> dict[str, Any]:
-    with suppress(OSError, ValueError):
-        holder = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(holder, dict) and isinstance(holder.get("locks"), list) and is_alive(int(holder["process"])):
-            return holder
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        holder = read_json(path)
+        is_whole = isinstance(holder["locks"], list) and {"command", "since"} <= holder.keys()
+        if is_whole and is_alive(int(holder["process"])):
+            return dict(holder)
     return {"locks": []}
 
 

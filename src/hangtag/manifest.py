@@ -1,6 +1,8 @@
 """Record each stage's inputs, settings and outputs, so that unchanged stages are skipped."""
 
 import dataclasses
+import json
+import os
 import platform
 import time
 from collections.abc import Mapping, Sequence
@@ -22,12 +24,16 @@ READ_ENTRIES = ("schema", "taxonomy_text")
 # What every manifest has; a file without them is not one.
 ENTRIES: dict[str, type | tuple[type, ...]] = {
     "stage": str,
+    "finished": str,
+    "seconds": (int, float),
     "counts": dict,
     "settings": dict,
     "inputs": dict,
     "outputs": dict,
-    "seconds": (int, float),
+    "versions": dict,
 }
+# A hash of all other entries: a damaged manifest may still be sound JSON. Those of earlier versions have none.
+DIGEST = "digest"
 
 
 @dataclass(frozen=True)
@@ -127,14 +133,14 @@ class StageRecord:
             **more,
         }
         earlier = (read_manifest(self.folder) or {"outputs": {}})["outputs"]
-        commit(self.folder, manifest, [*(name for name in earlier if name not in described), *stale])
+        commit(self.folder, _seal(manifest), [*(name for name in earlier if name not in described), *stale])
         return StageResult(self.stage, self.folder, dict(counts), seconds)
 
     def update(self, **more: Any) -> None:
         """Change entries of a finished result's manifest that are no part of the result."""
         manifest = read_manifest(self.folder)
         if manifest is not None and any(manifest.get(name) != value for name, value in more.items()):
-            write_json(self.folder / NAME, manifest | more)
+            write_json(self.folder / NAME, _seal(manifest | more))
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.work if path.is_relative_to(self.work) else self.folder).as_posix()
@@ -144,18 +150,39 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     """Read a stage's manifest; None where the stage has not finished, or the file is damaged: then it has to again."""
     try:
         manifest = read_json(folder / NAME)
-    except (OSError, ValueError, RecursionError):
+    except (OSError, ValueError):
         return None
-    is_whole = isinstance(manifest, dict) and all(isinstance(manifest.get(key), kind) for key, kind in ENTRIES.items())
-    return manifest if is_whole else None
+    return manifest if isinstance(manifest, dict) and _is_sound(manifest) else None
 
 
-def require_manifest(folder: Path, hint: str) -> dict[str, Any]:
+def _is_sound(manifest: dict[str, Any]) -> bool:
+    if not all(isinstance(manifest.get(key), kind) for key, kind in ENTRIES.items()):
+        return False
+    return DIGEST not in manifest or manifest[DIGEST] == _seal(manifest)[DIGEST]
+
+
+def _seal(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the manifest as it will be read, with a hash of all its other entries."""
+    rest: dict[str, Any] = json.loads(json.dumps({name: manifest[name] for name in manifest if name != DIGEST}))
+    return rest | {DIGEST: hash_json(rest)}
+
+
+def find_manifest(folder: Path, hint: str) -> dict[str, Any] | None:
+    """Read a stage's manifest as `require_manifest` does; None where the stage has not finished.
+
+    Raises:
+        WorkspaceError: The manifest is damaged, or the files were changed or damaged since.
+    """
+    return require_manifest(folder, hint) if os.path.lexists(folder / NAME) else None
+
+
+def require_manifest(folder: Path, hint: str, names: Sequence[str] | None = None) -> dict[str, Any]:
     """Read a stage's manifest and check that its files are those that it wrote.
 
     Args:
         folder: The stage's folder.
         hint: Which command makes it.
+        names: The files that are wanted, where the others may be as they like; by default all that it wrote.
 
     Raises:
         WorkspaceError: The stage has not finished in this workspace, or its files were changed or damaged since.
@@ -163,18 +190,24 @@ def require_manifest(folder: Path, hint: str) -> dict[str, Any]:
     manifest = read_manifest(folder)
     if manifest is None:
         what = "is not made yet"
-        if (folder / NAME).exists():
+        if os.path.lexists(folder / NAME):
             what = f"cannot be used: its {NAME} is damaged"
         elif (folder / STAGING).exists():
             what = "is not finished: the command that writes it was stopped, or is at work"
-        raise WorkspaceError(f"The folder {folder.name}/ of this workspace {what}.", hint=hint)
-    if changed := _find_changed(folder, manifest):
+        raise WorkspaceError(f"The folder {_tell(folder)}/ of this workspace {what}.", hint=hint)
+    if changed := _find_changed(folder, manifest, names):
         raise WorkspaceError(
-            f"Files of {folder.name}/ are not those that the command wrote: changed, damaged, or gone.",
+            f"Files of {_tell(folder)}/ are not those that the command wrote: changed, damaged, or gone.",
             received=changed[:5],
             hint=hint,
         )
     return manifest
+
+
+def _tell(folder: Path) -> str:
+    """Return the folder's name, and for what belongs to one run, the run's too."""
+    depth = 3 if folder.parent.parent.name == "runs" else 2 if folder.parent.name in ("runs", "folds") else 1
+    return "/".join(folder.parts[-depth:])
 
 
 def compute_digest(manifest: Mapping[str, Any]) -> str:
@@ -196,9 +229,11 @@ def _version(name: str) -> str:
         return ""
 
 
-def _find_changed(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
+def _find_changed(folder: Path, manifest: Mapping[str, Any], names: Sequence[str] | None = None) -> list[str]:
     """Return the files that are not those that the manifest describes; the whole of each is read."""
-    return [name for name, output in manifest["outputs"].items() if not _is_whole(folder / name, output)]
+    outputs = manifest["outputs"]
+    wanted = outputs if names is None else names
+    return [name for name in wanted if not _is_whole(folder / name, outputs.get(name))]
 
 
 def _is_whole(path: Path, output: Any) -> bool:

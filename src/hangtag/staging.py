@@ -3,9 +3,10 @@
 import re
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from hangtag.artifacts import find_part_owner, flush, is_alive, read_json, write_json
+from hangtag.artifacts import find_part_owner, flush, is_alive, put_in_place, read_json, write_json
 
 STAGING = ".new"
 MANIFEST = "manifest.json"
@@ -43,11 +44,21 @@ def recover(folder: Path) -> None:
     ones stay as they are. Only for a process that has the folder to itself.
     """
     staging = folder / STAGING
-    if (staging / MANIFEST).is_file():
+    if _is_complete(staging):
         _switch(folder)
     elif staging.is_dir():
-        shutil.rmtree(staging)
+        with suppress(OSError):
+            # On a disk that cannot be written to it is no hindrance either: nobody reads it.
+            shutil.rmtree(staging)
     remove_dead_parts(folder)
+
+
+def _is_complete(staging: Path) -> bool:
+    """Return whether all files are staged: the manifest is written last; a damaged one tells nothing."""
+    try:
+        return isinstance(read_json(staging / MANIFEST), dict)
+    except (OSError, ValueError):
+        return False
 
 
 def has_leftovers(folder: Path) -> bool:
@@ -64,30 +75,48 @@ def remove_dead_parts(folder: Path) -> None:
     """Remove the temporary files of processes that are no more."""
     for path in find_parts(folder):
         if not is_alive(find_part_owner(path)):
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink()
 
 
 def _switch(folder: Path) -> None:
     """Move the staged files to their places, the manifest last. Can be repeated after a kill at any moment of it."""
     staging = folder / STAGING
-    (folder / MANIFEST).unlink(missing_ok=True)
+    unlink(folder / MANIFEST)
     flush(folder)
     staged = sorted(path for path in staging.rglob("*") if path.is_file() and path.name not in (MANIFEST, STALE))
     for path in staged:
         target = folder / path.relative_to(staging)
         target.parent.mkdir(parents=True, exist_ok=True)
-        path.replace(target)
-    for name in read_json(staging / STALE):
-        # A manifest that was tampered with must not name files of somebody else.
-        if ".." not in Path(name).parts and not Path(name).is_absolute():
-            _remove(folder / name)
-    (staging / MANIFEST).replace(folder / MANIFEST)
+        put_in_place(path, target)
+    for name in _read_stale(staging):
+        _remove(folder / name)
+    put_in_place(staging / MANIFEST, folder / MANIFEST)
     flush(folder)
     shutil.rmtree(staging)
 
 
+def _read_stale(staging: Path) -> list[str]:
+    """Return what goes away; nothing where the list is damaged, and never what is somebody else's."""
+    try:
+        names = read_json(staging / STALE)
+    except (OSError, ValueError):
+        return []
+    texts = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+    # A manifest that was tampered with must name nothing outside, nor the folder itself.
+    return [name for name in texts if (path := Path(name)).parts and ".." not in path.parts and not path.is_absolute()]
+
+
+def unlink(path: Path) -> None:
+    """Remove a file, or an empty folder that is in its place."""
+    if path.is_dir() and not path.is_symlink():
+        path.rmdir()
+    else:
+        path.unlink(missing_ok=True)
+
+
 def _remove(path: Path) -> None:
-    if path.is_dir():
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)

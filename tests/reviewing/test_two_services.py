@@ -246,7 +246,7 @@ def test_a_decision_that_was_written_is_confirmed(
     def fail_later() -> None:
         calls.append(1)
         if len(calls) > 1:
-            raise StoreError(sqlite3.OperationalError("database is locked"))
+            raise StoreError("It is locked.", received="review.sqlite", hint="", is_locked=True)
         refresh()
 
     monkeypatch.setattr(queue, "refresh", fail_later)
@@ -257,7 +257,7 @@ def test_a_decision_that_was_written_is_confirmed(
 
 def test_a_thread_does_not_wait_for_ever_for_another(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stores, "PATIENCE", 0.01)
-    with store._lock, pytest.raises(StoreError, match="locked by another process"):
+    with store._lock, pytest.raises(StoreError, match="another process is writing to them"):
         store.read()
     assert store.read() == []
 

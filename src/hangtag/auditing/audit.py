@@ -39,12 +39,11 @@ from hangtag.catalog.prepared import Prepared, read_prepared
 from hangtag.config import AuditConfig
 from hangtag.errors import ModelError, SettingsError, WorkspaceError
 from hangtag.inference.classifier import Classifier
-from hangtag.inference.runs import load_classifier
+from hangtag.inference.runs import hash_run, load_classifier
 from hangtag.labels.labelled import Labelled, read_labelled
 from hangtag.labels.reviewed import read_reviewed, take_in
 from hangtag.lock import hold, sweep
 from hangtag.manifest import StageRecord, StageResult
-from hangtag.models.description import DESCRIPTION
 from hangtag.models.outputs import NO_VALUE, Indices, Outputs
 from hangtag.progress import track
 from hangtag.training.targets import build_targets
@@ -151,7 +150,7 @@ def _find_source(place: Workspace, labelled: Labelled, run_id: str | None, model
     def ask(subject: Subject) -> Witness:
         return ask_run(load_classifier(place, chosen, labelled), chosen, labelled, subject.items, subject.hashes)
 
-    return _Source(hash_file(place.run(chosen) / DESCRIPTION), ask)
+    return _Source(hash_run(place, chosen), ask)
 
 
 def _take_shipped(labelled: Labelled, why_no_other: str) -> _Source:

@@ -13,7 +13,7 @@ from hangtag.auditing.witness import Witness, find_products
 from hangtag.config import SPLITS
 from hangtag.errors import WorkspaceError
 from hangtag.inference.classifier import Classifier
-from hangtag.inference.runs import ask_about, can_read_names
+from hangtag.inference.runs import ask_about, can_read_names, hash_run
 from hangtag.labels.labelled import Labelled
 from hangtag.labels.photograph_hashes import PhotographHashes
 from hangtag.manifest import require_manifest
@@ -29,8 +29,9 @@ def choose_folds(place: Workspace, digest: str, run_id: str | None) -> str | Non
     names = [run_id] if run_id is not None and run_id in place.fold_ids() else place.fold_ids()
     if run_id is not None and run_id not in names:
         return None
-    found = [(require_manifest(place.folds(name), WHAT_TO_RUN), name) for name in names]
-    current = [(manifest["finished"], name) for manifest, name in found if manifest["inputs"]["labels"] == digest]
+    hint = "Run `hangtag train --folds` of that name again, or move its folder away."
+    found = [(require_manifest(place.folds(name), hint), name) for name in names]
+    current = [(manifest["finished"], name) for manifest, name in found if manifest["inputs"].get("labels") == digest]
     return max(current)[1] if current else None
 
 
@@ -77,6 +78,8 @@ def choose_run(place: Workspace, digest: str, run_id: str | None) -> str:
         NotApplicableError: No finished run learnt the labels that the workspace has.
     """
     names = place.run_ids() if run_id is None else [run_id]
+    for name in names:
+        hash_run(place, name)
     described = {name: read_entries(place.run(name)) for name in names}
     fitting = {name: found for name, found in described.items() if found.get("labels_digest") == digest}
     if not fitting:

@@ -8,7 +8,7 @@ import polars as pl
 
 from hangtag.catalog.images import Pixels
 from hangtag.catalog.missing_cells import hide_missing
-from hangtag.catalog.schema import CatalogSchema
+from hangtag.catalog.schema import CatalogSchema, read_schema
 from hangtag.errors import WorkspaceError
 from hangtag.manifest import compute_digest, require_manifest
 from hangtag.workspace import Workspace
@@ -48,6 +48,7 @@ def read_prepared(workspace: Workspace) -> Prepared:
         WorkspaceError: Nothing is prepared in this workspace, or its files do not belong together.
     """
     manifest = require_manifest(workspace.prepared, HINT)
+    schema = read_schema(manifest)
     try:
         items = pl.read_parquet(workspace.prepared / "items.parquet")
         images = np.load(workspace.prepared / "images.npy", mmap_mode="r", allow_pickle=False)
@@ -55,5 +56,4 @@ def read_prepared(workspace: Workspace) -> Prepared:
         raise WorkspaceError(f"The prepared catalogue cannot be read: {error}.", hint=HINT) from error
     if len(items) != len(images):
         raise WorkspaceError("The prepared items and pixels do not belong together.", hint=HINT)
-    schema = CatalogSchema.from_values(manifest["schema"])
-    return Prepared(items, images, schema, manifest["taxonomy_text"], compute_digest(manifest))
+    return Prepared(items, images, schema, manifest.get("taxonomy_text", ""), compute_digest(manifest))

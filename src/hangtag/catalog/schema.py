@@ -9,7 +9,7 @@ from typing import Any
 
 from hangtag.catalog.files import SURROGATES
 from hangtag.catalog.missing import SPELLINGS, is_missing
-from hangtag.errors import CatalogError
+from hangtag.errors import CatalogError, WorkspaceError
 
 LIST_FIELDS = ("levels", "attributes", "missing")
 PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
@@ -218,3 +218,16 @@ def parse_schema(text: str, where: str) -> dict[str, object]:
     except ValueError as error:
         # Beside TOMLDecodeError, which is one: numbers of thousands of digits.
         raise CatalogError(f"The catalogue's description is not TOML: {error}.", received=where) from error
+
+
+def read_schema(manifest: Mapping[str, Any]) -> CatalogSchema:
+    """Return what a catalogue's columns mean, from the manifest of `prepare`.
+
+    Raises:
+        WorkspaceError: It does not say so.
+    """
+    try:
+        return CatalogSchema.from_values(manifest["schema"])
+    except (CatalogError, KeyError, TypeError, ValueError, AttributeError) as error:
+        hint = "Run `hangtag prepare CATALOG` with this workspace again."
+        raise WorkspaceError("The manifest of prepared/ does not describe the catalogue.", hint=hint) from error

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from hangtag.artifacts import hash_file, read_csv, write_csv, write_json, write_parquet, write_text
+from hangtag.artifacts import read_csv, write_csv, write_json, write_parquet, write_text
 from hangtag.config import EvaluateConfig
 from hangtag.errors import WorkspaceError
 from hangtag.evaluation.adjustment import try_adjustments
@@ -24,7 +24,7 @@ from hangtag.evaluation.tables import build_tables, find_wrong
 from hangtag.evaluation.trust import plot_coverage, plot_reliability
 from hangtag.exploration.plots import save_figure, slug
 from hangtag.inference.classifier import Classifier
-from hangtag.inference.runs import adjust, ask_about, can_read_names, load_classifier, select_runs
+from hangtag.inference.runs import adjust, ask_about, can_read_names, hash_run, load_classifier, select_runs
 from hangtag.labels.labelled import Labelled, read_hash_distance, read_labelled
 from hangtag.lock import hold, sweep
 from hangtag.manifest import StageRecord, StageResult
@@ -75,7 +75,7 @@ def _evaluate(place: Workspace, config: EvaluateConfig, run_ids: Sequence[str]) 
     check_splits(labelled.table)
     results = []
     for run_id in run_ids:
-        inputs = {"labels": labelled.digest, "model": hash_file(place.run(run_id) / "model.json")}
+        inputs = {"labels": labelled.digest, "model": hash_run(place, run_id)}
         record = StageRecord("evaluate", place.evaluation(run_id), inputs, config)
         results.append(record.find_current() or _evaluate_run(place, run_id, labelled, config, record))
     return results

@@ -8,6 +8,7 @@ import polars as pl
 
 from hangtag.artifacts import hash_file, hash_json, read_csv, read_json
 from hangtag.errors import WorkspaceError
+from hangtag.inference.runs import make_hint
 from hangtag.labels.labelled import Labelled, read_labelled
 from hangtag.manifest import compute_digest, read_manifest, require_manifest
 from hangtag.models.description import read_entries
@@ -73,8 +74,18 @@ def find_evaluated(place: Workspace, split: str) -> list[str]:
 
 
 def _has_items(place: Workspace, run_id: str, split: str) -> bool:
+    require_evaluation(place, run_id)
     splits = pl.read_parquet(place.evaluation(run_id) / "predictions.parquet", columns=["split"])["split"]
     return split in splits
+
+
+def require_evaluation(place: Workspace, run_id: str) -> dict[str, Any]:
+    """Read the manifest of a run's evaluation.
+
+    Raises:
+        WorkspaceError: It is not evaluated, or the evaluation's files were changed or damaged since.
+    """
+    return require_manifest(place.evaluation(run_id), f"Run `hangtag evaluate --run {run_id}` again.")
 
 
 def is_evaluated(place: Workspace, run_id: str) -> bool:
@@ -96,8 +107,8 @@ def _hash_model(place: Workspace, run_id: str) -> str:
 
 def digest_run(place: Workspace, run_id: str) -> str:
     """Give a digest of what is told of a run: its files, its settings and its evaluation."""
-    trained = require_manifest(place.run(run_id), "Run `hangtag train` first.")
-    judged = require_manifest(place.evaluation(run_id), "Run `hangtag evaluate` first.")
+    trained = require_manifest(place.run(run_id), make_hint(run_id))
+    judged = require_evaluation(place, run_id)
     return hash_json([compute_digest(trained), trained["settings"], trained["inputs"], compute_digest(judged)])
 
 
@@ -120,7 +131,7 @@ def read_run(place: Workspace, run_id: str, split: str) -> JudgedRun:
     others = [each for each in found.columns if each.startswith(PREFIX) and each not in COLUMNS]
     return JudgedRun(
         run_id=run_id,
-        manifest=require_manifest(folder, "Run `hangtag train` first."),
+        manifest=require_manifest(folder, make_hint(run_id)),
         model=model,
         history=read_csv(folder / "history.csv"),
         # Older reports do not name it: they are of the model's primary level.
@@ -129,7 +140,7 @@ def read_run(place: Workspace, run_id: str, split: str) -> JudgedRun:
         predictions=found.select(COLUMNS).with_columns(pl.col("predicted_label").fill_null("")),
         reads=report.get("input", PHOTOGRAPH),
         others=found.select("item_id", *(pl.col(each).alias(each.removeprefix(PREFIX)) for each in others)),
-        labels_digest=require_manifest(evaluation, "Run `hangtag evaluate` first.")["inputs"].get("labels"),
+        labels_digest=require_evaluation(place, run_id)["inputs"].get("labels"),
     )
 
 

@@ -10,11 +10,19 @@ import polars as pl
 import polars.selectors as cs
 from PIL import Image
 
-from hangtag.artifacts import hash_file, write_csv, write_parquet
+from hangtag.artifacts import write_csv, write_parquet
 from hangtag.config import PredictConfig
 from hangtag.exploration.plots import draw_contact_sheet, save_figure
 from hangtag.inference.captions import describe_answer
-from hangtag.inference.runs import adjust, ask_about, can_read_names, load_classifier, name_other_values, select_runs
+from hangtag.inference.runs import (
+    adjust,
+    ask_about,
+    can_read_names,
+    hash_run,
+    load_classifier,
+    name_other_values,
+    select_runs,
+)
 from hangtag.labels.labelled import UNKNOWN, Labelled, read_labelled
 from hangtag.lock import hold, sweep
 from hangtag.manifest import StageRecord, StageResult
@@ -84,7 +92,7 @@ def predict(
 def _predict(place: Workspace, config: PredictConfig, chosen: Sequence[str]) -> list[StageResult]:
     labelled = read_labelled(place)
     # All of them, because each run's differences tell of the others.
-    models = {f"runs/{run_id}": hash_file(place.run(run_id) / "model.json") for run_id in chosen}
+    models = {f"runs/{run_id}": hash_run(place, run_id) for run_id in chosen}
     records = {
         run_id: StageRecord("predict", place.predictions(run_id), {"labels": labelled.digest, **models}, config)
         for run_id in chosen

@@ -65,8 +65,12 @@ def read_labelled(workspace: Workspace) -> Labelled:
     manifest = require_manifest(workspace.labels, HINT)
     if manifest["inputs"].get("prepared") != prepared.digest:
         raise WorkspaceError("The labels belong to another state of the prepared catalogue.", hint=HINT)
-    table = hide_missing(pl.read_parquet(workspace.labels / "labels.parquet"), prepared.schema)
+    try:
+        table = hide_missing(pl.read_parquet(workspace.labels / "labels.parquet"), prepared.schema)
+        labels_sha256 = manifest["outputs"]["labels.parquet"]["sha256"]
+    except (OSError, KeyError, pl.exceptions.PolarsError) as error:
+        raise WorkspaceError(f"The cleaned labels cannot be read: {error}.", hint=HINT) from error
     class_names = table.filter(pl.col("split").is_not_null())["label"].unique().sort().to_list()
     # Only what a model can learn from: another wording in the table of changes leaves trained runs as they are.
-    digest = hash_json([prepared.digest, manifest["outputs"]["labels.parquet"]["sha256"]])
+    digest = hash_json([prepared.digest, labels_sha256])
     return Labelled(table, prepared.images, tuple(class_names), prepared.schema, digest)

@@ -2,12 +2,15 @@
 
 import csv
 import dataclasses
+import os
 
 import polars as pl
 
-from hangtag.artifacts import unguard_cell
+from hangtag.artifacts import require_file, unguard_cell
 from hangtag.catalog.prepared import Prepared
 from hangtag.errors import WorkspaceError
+from hangtag.manifest import NAME as MANIFEST
+from hangtag.manifest import require_manifest
 from hangtag.workspace import Workspace
 
 # The table of changes that `clean` writes.
@@ -21,6 +24,8 @@ CHANGES = {
     "score": pl.Float64,
 }
 REVIEW_RULES = ("reviewed", "auto")
+FILE = "label_changes.csv"
+HINT = "Run `hangtag apply` with this workspace again."
 COLUMNS = ("item_id", "column", "old", "new", "rule")
 Line = dict[str, str]
 
@@ -31,18 +36,25 @@ def read_reviewed(workspace: Workspace) -> list[Line]:
     Raises:
         WorkspaceError: The file is not what it writes.
     """
-    path = workspace.review / "label_changes.csv"
-    if not path.is_file():
+    path = workspace.review / FILE
+    if os.path.lexists(workspace.review / MANIFEST):
+        # Changes that are lost would be left out without a word. The other files may have been edited since.
+        require_manifest(workspace.review, HINT, [FILE])
+    if not os.path.lexists(path):
         return []
-    with path.open(encoding="utf-8", newline="") as file:
-        lines = list(csv.DictReader(file))
+    try:
+        require_file(path)
+        with path.open(encoding="utf-8", newline="") as file:
+            lines = list(csv.DictReader(file))
+    except (OSError, ValueError, csv.Error) as error:
+        raise WorkspaceError(f"The changes of the review cannot be read: {error}.", hint=HINT) from error
     for line in lines:
-        if not set(COLUMNS) <= set(line) or line["rule"] not in REVIEW_RULES:
+        if not set(COLUMNS) <= set(line) or line["rule"] not in REVIEW_RULES or None in line.values():
             raise WorkspaceError(
                 "The changes of the review cannot be read.",
                 allowed=f"Allowed: the columns {', '.join(COLUMNS)}, a rule of {', '.join(REVIEW_RULES)}.",
                 received=path.name,
-                hint="Run `hangtag apply` with this workspace again.",
+                hint=HINT,
             )
     return [{column: unguard_cell(line[column]) for column in COLUMNS} for line in lines]
 

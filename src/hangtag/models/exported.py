@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from hangtag.artifacts import hash_file, write_whole
+from hangtag.artifacts import hash_file, name_refusals, write_whole
 from hangtag.errors import MissingExtraError, ModelError
 from hangtag.models.description import Description, read_description
 from hangtag.models.description_file import AGAIN
@@ -128,7 +128,7 @@ def save_network(
         MissingExtraError: What quantises it is not installed.
     """
     openvino = _import_openvino()
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, name_refusals(Path(scratch)):
         model.export(f"{scratch}/keras.xml", format="openvino", verbose=False)
         network = openvino.Core().read_model(f"{scratch}/keras.xml")
         _name_ends(network, model)
@@ -175,7 +175,7 @@ def save_onnx(folder: Path, model: Any) -> Path:
     """
     if find_spec("tf2onnx") is None:
         raise MissingExtraError("ONNX needs a converter.", hint="pip install tf2onnx onnx")
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, name_refusals(Path(scratch)):
         model.export(f"{scratch}/{ONNX}", format="onnx", verbose=False)
         with write_whole(folder / ONNX) as temporary:
             temporary.write_bytes((Path(scratch) / ONNX).read_bytes())

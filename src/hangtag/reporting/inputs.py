@@ -16,8 +16,9 @@ from hangtag.catalog.prepared import Prepared, read_prepared
 from hangtag.evaluation.compare import read_comparison
 from hangtag.evaluation.judged_runs import SEEDED, digest_run, is_evaluated, is_predicted
 from hangtag.evaluation.paired import Comparison
+from hangtag.inference.runs import make_hint
 from hangtag.labels.labelled import Labelled, read_labelled
-from hangtag.manifest import compute_digest, read_manifest, require_manifest
+from hangtag.manifest import compute_digest, find_manifest, read_manifest, require_manifest
 from hangtag.models.description import read_entries
 from hangtag.reporting.capstone import find_capstone
 from hangtag.training.targets import LABEL
@@ -182,18 +183,23 @@ def compute_input_digests(workspace: Workspace) -> dict[str, str]:
     Raises:
         WorkspaceError: Nothing is prepared or nothing is cleaned.
     """
-    folders = {"exploration": workspace.exploration, "comparison": workspace.comparison}
+    # What the page reads, and what helps where it is damaged.
+    folders = {
+        "exploration": (workspace.exploration, "Run `hangtag explore` again."),
+        "comparison": (workspace.comparison, "Run `hangtag compare` again."),
+    }
     for run_id in workspace.run_ids():
-        folders[f"runs/{run_id}"] = workspace.run(run_id)
-        folders[f"runs/{run_id}/evaluation"] = workspace.evaluation(run_id)
-        folders[f"runs/{run_id}/predictions"] = workspace.predictions(run_id)
+        of_run = f"--run {run_id}` again."
+        folders[f"runs/{run_id}"] = (workspace.run(run_id), make_hint(run_id))
+        folders[f"runs/{run_id}/evaluation"] = (workspace.evaluation(run_id), f"Run `hangtag evaluate {of_run}")
+        folders[f"runs/{run_id}/predictions"] = (workspace.predictions(run_id), f"Run `hangtag predict {of_run}")
     digests = {
         "prepared": _digest(require_manifest(workspace.prepared, "Run `hangtag prepare CATALOG` first.")),
         "labels": _digest(require_manifest(workspace.labels, "Run `hangtag clean` first.")),
         "page": _hash_page(),
     }
-    for name, folder in folders.items():
-        if manifest := read_manifest(folder):
+    for name, (folder, hint) in folders.items():
+        if manifest := find_manifest(folder, hint):
             digests[name] = _digest(manifest)
     return digests
 
@@ -262,7 +268,7 @@ def _read_run(workspace: Workspace, run_id: str) -> Run:
     return Run(
         run_id=run_id,
         folder=folder,
-        manifest=require_manifest(folder, "Run `hangtag train` first."),
+        manifest=require_manifest(folder, make_hint(run_id)),
         model=read_entries(folder),
         report=read_json(evaluation / "report.json") if is_evaluated(workspace, run_id) else None,
         is_predicted=is_predicted(workspace, run_id),

@@ -4,13 +4,12 @@ import csv
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from hangtag.artifacts import format_csv_row, hash_file, hash_json, unguard_cell, write_whole
 from hangtag.catalog.cells import edit_cells
-from hangtag.catalog.schema import CatalogSchema
+from hangtag.catalog.schema import read_schema
 from hangtag.config import ApplyConfig
 from hangtag.errors import SettingsError, WorkspaceError
 from hangtag.lock import hold
@@ -20,7 +19,7 @@ from hangtag.reviewing.corrections import Change, Corrections, NotApplied, corre
 from hangtag.reviewing.issues import read_issues
 from hangtag.reviewing.items import HINT, read_items
 from hangtag.reviewing.original import Original, read_original
-from hangtag.reviewing.store import Decision, Store, find_standing
+from hangtag.reviewing.store import Decision, find_standing, read_decisions
 from hangtag.workspace import Workspace
 
 CHANGES = ("item_id", "column", "old", "new", "rule")
@@ -59,7 +58,7 @@ def apply(
 
 def _apply(place: Workspace, config: ApplyConfig, catalog: str | Path | None) -> StageResult:
     manifest = require_manifest(place.prepared, HINT)
-    schema = CatalogSchema.from_values(manifest["schema"])
+    schema = read_schema(manifest)
     decisions = _read_decisions(place)
     original = (
         read_original(manifest, schema, Path(catalog).expanduser() if catalog else None) if schema.table else None
@@ -80,10 +79,7 @@ def _apply(place: Workspace, config: ApplyConfig, catalog: str | Path | None) ->
 
 
 def _read_decisions(place: Workspace) -> list[Decision]:
-    path, decisions = place.review / "review.sqlite", list[Decision]()
-    if path.is_file():
-        with closing(Store(path)) as store:
-            decisions = store.read()
+    decisions = read_decisions(place.review / "review.sqlite")
     if not decisions:
         raise WorkspaceError("Nothing is decided yet.", hint="Run `hangtag review` with this workspace first.")
     return decisions
@@ -173,12 +169,19 @@ def _read_accepted(place: Workspace) -> list[Decision]:
     path = place.review / "accepted.csv"
     if not path.is_file():
         return []
-    with path.open(encoding="utf-8", newline="") as file:
-        _, *lines = csv.reader(file)
-    return [
-        make_accepted((item_id, code, column), json.loads(old), json.loads(new), float(score))
-        for item_id, code, column, score, old, new in (map(unguard_cell, line) for line in lines)
-    ]
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            _, *lines = csv.reader(file)
+        return [
+            make_accepted((item_id, code, column), json.loads(old), json.loads(new), float(score))
+            for item_id, code, column, score, old, new in (map(unguard_cell, line) for line in lines)
+        ]
+    except (ValueError, TypeError, AttributeError, RecursionError, csv.Error) as error:
+        raise WorkspaceError(
+            f"What was accepted by proof cannot be read: {error}.",
+            received=str(path),
+            hint="Run `hangtag apply` without --auto to write it anew; people's decisions are not in it.",
+        ) from error
 
 
 def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> Path:

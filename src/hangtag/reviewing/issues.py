@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from hangtag.artifacts import unguard_cell
+from hangtag.artifacts import require_file, unguard_cell
 from hangtag.errors import WorkspaceError
 
 COLUMNS = (
@@ -69,6 +69,7 @@ def read_issues(path: Path) -> list[Issue]:
         WorkspaceError: There is none, or it is not what `hangtag audit` writes.
     """
     try:
+        require_file(path)
         with path.open(encoding="utf-8", newline="") as file:
             lines = csv.DictReader(file)
             if not set(COLUMNS) <= set(lines.fieldnames or ()):
@@ -76,7 +77,7 @@ def read_issues(path: Path) -> list[Issue]:
             return [_read_line(position, line) for position, line in enumerate(lines)]
     except FileNotFoundError:
         raise WorkspaceError("There are no issues to review.", hint=HINT) from None
-    except (ValueError, TypeError, AttributeError, csv.Error) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError, csv.Error) as error:
         raise WorkspaceError(f"The issues cannot be read: {error}.", received=path.name, hint=HINT) from error
 
 

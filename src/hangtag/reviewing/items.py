@@ -10,7 +10,7 @@ from PIL import Image
 
 from hangtag.catalog.files import FileError, find_named
 from hangtag.catalog.images import Pixels
-from hangtag.catalog.schema import CatalogSchema
+from hangtag.catalog.schema import CatalogSchema, read_schema
 from hangtag.catalog.source import Source, open_source
 from hangtag.errors import CatalogError, WorkspaceError
 from hangtag.manifest import compute_digest, require_manifest
@@ -91,13 +91,13 @@ def read_items(workspace: Workspace) -> Items:
     from arro3.io import read_parquet  # noqa: PLC0415  (takes time that --help need not)
 
     manifest = require_manifest(workspace.prepared, HINT)
+    schema = read_schema(manifest)
     try:
         table = read_parquet(workspace.prepared / "items.parquet").read_all()
         images = np.load(workspace.prepared / "images.npy", mmap_mode="r", allow_pickle=False)
     except Exception as error:
         # arro3 raises bare Exceptions.
         raise WorkspaceError(f"The prepared catalogue cannot be read: {error}.", hint=HINT) from error
-    schema = CatalogSchema.from_values(manifest["schema"])
     wanted = dict.fromkeys(("item_id", "image_path", *schema.columns))
     columns = {name: _to_texts(table, name) for name in wanted}
     if len(columns["item_id"]) != len(images):
@@ -116,8 +116,8 @@ def _to_texts(table: Any, name: str) -> list[str]:
 
 def _open_origin(manifest: dict[str, Any]) -> Source | None:
     """Open the catalogue where `prepare` found it, if it is still there."""
-    path = manifest.get("origin", {}).get("catalog", "")
     try:
+        path = manifest["origin"]["catalog"]
         return open_source(Path(find_named(path))) if path else None
-    except CatalogError:
+    except (CatalogError, KeyError, TypeError, OSError):
         return None

@@ -5,12 +5,13 @@ which such photographs differ most (principal components): shape, place and colo
 one kind on a plain ground are found well by it; the same thing in another pose is not.
 """
 
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from hangtag.artifacts import write_whole
+from hangtag.artifacts import require_file, write_whole
 from hangtag.catalog.images import Pixels, limit_part, shrink
 from hangtag.progress import show_progress
 
@@ -57,10 +58,23 @@ def open_look_alikes(path: Path, images: Pixels) -> LookAlikes:
         path: An .npy file of 256 bytes a photograph; its name should change when the photographs do.
         images: uint8 (n, H, W, 3).
     """
-    if not path.is_file():
-        with write_whole(path) as temporary, temporary.open("wb") as file:
-            np.save(file, _describe(images))
-    return LookAlikes(np.load(path, mmap_mode="r", allow_pickle=False))
+    found = _read(path, len(images))
+    if found is None:
+        found = _describe(images)
+        with suppress(OSError), write_whole(path) as temporary, temporary.open("wb") as file:
+            # Where it cannot be kept, it is made anew the next time.
+            np.save(file, found)
+    return LookAlikes(found)
+
+
+def _read(path: Path, count: int) -> Floats | None:
+    """Read the descriptors; None where they are not there or damaged."""
+    with suppress(OSError, ValueError, SyntaxError):
+        require_file(path)
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
+        if found.ndim == 2 and found.dtype == np.float32 and len(found) == count:
+            return np.asanyarray(found)
+    return None
 
 
 def _describe(images: Pixels) -> Floats:

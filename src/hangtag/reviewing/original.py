@@ -52,7 +52,8 @@ def read_original(manifest: dict[str, Any], schema: CatalogSchema, catalog: Path
     Raises:
         CatalogError: It is not there, or is not that table any more.
     """
-    origin = manifest.get("origin", {})
+    origin = manifest.get("origin")
+    origin = origin if isinstance(origin, dict) else {}
     place = catalog or (Path(find_named(origin["catalog"])) if origin.get("catalog") else None)
     if place is None or not os.path.exists(place):  # noqa: PTH110  (it raises nothing, whatever the name)
         raise CatalogError("The catalogue is not where it was.", received=place and str(place), hint=HINT)

@@ -3,7 +3,7 @@
 import secrets
 import socket
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import uvicorn
@@ -89,7 +89,8 @@ def open_pictures(place: Workspace, items: Items) -> LookAlikes:
     name = f"look_alikes-{items.digest[:16]}.npy"
     for stale in place.review.glob("look_alikes-*.npy"):
         if stale.name != name:
-            stale.unlink()
+            with suppress(OSError):
+                stale.unlink()
     return open_look_alikes(place.review / name, items.images)
 
 

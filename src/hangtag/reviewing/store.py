@@ -1,21 +1,21 @@
 """The decisions of a review on disk: only ever added to, one transaction each, and never over another's unseen."""
 
 import json
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from hangtag.errors import WorkspaceError
+from hangtag.reviewing.store_errors import UnwritableError, explain_error
 
 # Seconds to wait for another reviewer's transaction, and no longer: it takes milliseconds, and a page waits.
 PATIENCE = 5.0
-# SQLite's primary result codes of a file that another process has locked; the others say what the disk refuses.
-LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 # The largest number of a decision that SQLite can keep.
 MAX_VERSION = 2**63 - 1
 TABLES = """
@@ -110,28 +110,6 @@ class ConflictError(Exception):
         self.decisions = decisions
 
 
-class StoreError(WorkspaceError):
-    """The decisions cannot be read or written just now; nothing was written.
-
-    Attributes:
-        is_locked: Whether another process holds them, so that trying again helps.
-        reason: What SQLite says.
-    """
-
-    def __init__(self, error: sqlite3.Error) -> None:
-        self.reason, self.is_locked = str(error), _is_locked(error)
-        if self.is_locked:
-            super().__init__(
-                "The decisions of the review are locked by another process.", hint="Try again in a moment."
-            )
-        else:
-            super().__init__(f"The decisions of the review cannot be read or written: {error}.")
-
-
-def _is_locked(error: sqlite3.Error) -> bool:
-    return (getattr(error, "sqlite_errorcode", 0) & 0xFF) in LOCKED
-
-
 class Store:
     """Decisions in an SQLite file that several processes may write to at once.
 
@@ -141,28 +119,24 @@ class Store:
         path: The file; made where there is none.
 
     Raises:
-        WorkspaceError: The file is no store of decisions.
-        StoreError: It is locked, or the disk refuses it.
+        StoreError: The file is no store of decisions, is locked, or the disk refuses it; see `explain_error`.
     """
 
     def __init__(self, path: Path) -> None:
+        check_file(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = threading.Lock()
-        self._base = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
+        self._lock, self._path = threading.Lock(), path
+        try:
+            self._base = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
+        except sqlite3.Error as error:
+            raise explain_error(error, path) from error
         try:
             self._base.execute("PRAGMA journal_mode = WAL")
             self._base.execute("PRAGMA synchronous = FULL")
             self._base.executescript(TABLES)
         except sqlite3.DatabaseError as error:
             self._base.close()
-            if isinstance(error, sqlite3.OperationalError):
-                # The disk or a lock is in the way: the decisions themselves are whole.
-                raise StoreError(error) from error
-            raise WorkspaceError(
-                f"The decisions of the review cannot be opened: {error}.",
-                received=path.name,
-                hint="Move the file away to begin anew.",
-            ) from error
+            raise explain_error(error, path) from error
 
     def close(self) -> None:
         """Close the file."""
@@ -173,9 +147,9 @@ class Store:
         """Give the decisions whose id is greater than `after`, in their order.
 
         Raises:
-            StoreError: The file is locked or cannot be read.
+            StoreError: The file is locked, damaged, or cannot be read.
         """
-        with self._use():
+        with self._use(), _explain_damage(self._path):
             return self._select("id > ?", after)
 
     def add(self, verdicts: Sequence[Verdict], reviewer: str) -> list[Decision]:
@@ -266,14 +240,14 @@ class Store:
         # A thread that waits for another process keeps the others waiting: they give up as it does.
         if not self._lock.acquire(timeout=PATIENCE):
             busy = sqlite3.OperationalError("database is locked")
-            busy.sqlite_errorcode = sqlite3.SQLITE_BUSY
-            raise StoreError(busy)
+            busy.sqlite_errorname = "SQLITE_BUSY"
+            raise explain_error(busy, self._path)
         try:
             yield
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError):
                 raise
-            raise StoreError(error) from error
+            raise explain_error(error, self._path) from error
         finally:
             self._lock.release()
 
@@ -305,6 +279,49 @@ class Store:
             f"INSERT INTO decisions ({COLUMNS}) VALUES (NULL{', ?' * len(values)}) RETURNING {COLUMNS}", values
         )
         return _read_row(written.fetchone())
+
+
+def read_decisions(path: Path) -> list[Decision]:
+    """Read all decisions, from a disk that cannot be written to as well; none where there is no file.
+
+    Raises:
+        WorkspaceError: The file is no store of decisions, or cannot be opened now; see `explain_error`.
+    """
+    if not os.path.lexists(path):
+        return []
+    try:
+        with closing(Store(path)) as store:
+            return store.read()
+    except UnwritableError:
+        log = path.with_name(f"{path.name}-wal")
+        if log.exists() and log.stat().st_size:
+            # Decisions that are in the log alone would be missed.
+            raise
+    address = f"{path.absolute().as_uri()}?immutable=1"
+    with _explain_damage(path), closing(sqlite3.connect(address, uri=True)) as base:
+        return [_read_row(row) for row in base.execute(f"SELECT {COLUMNS} FROM decisions ORDER BY id")]
+
+
+def check_file(path: Path) -> None:
+    """Check that the decisions are in a file, if they are anywhere.
+
+    Raises:
+        WorkspaceError: They are something else.
+    """
+    if os.path.lexists(path) and not path.is_file():
+        hint = "Put the file back, or move away what is in its place."
+        raise WorkspaceError("The decisions of the review are not a file.", received=str(path), hint=hint)
+
+
+@contextmanager
+def _explain_damage(path: Path) -> Iterator[None]:
+    """Raise a StoreError for a damaged file; that it is locked or the disk full is for the caller to handle."""
+    try:
+        yield
+    except sqlite3.OperationalError:
+        raise
+    except (sqlite3.Error, ValueError, TypeError, RecursionError) as error:
+        raise explain_error(error, path) from error
 
 
 def find_standing(decisions: Sequence[Decision]) -> list[Decision]:

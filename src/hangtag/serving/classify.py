@@ -7,11 +7,12 @@ import shutil
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-from hangtag.artifacts import hash_json, is_alive, read_json, write_json, write_whole
+from hangtag.artifacts import hash_file, hash_json, is_alive, read_json, write_json, write_whole
 from hangtag.catalog.files import escape_name
 from hangtag.config import ClassifyConfig
 from hangtag.errors import SettingsError
@@ -24,6 +25,7 @@ from hangtag.serving import rows
 from hangtag.serving.explained import write_explained
 from hangtag.serving.listing import Listed, list_entries
 from hangtag.serving.rows import Pair
+from hangtag.staging import unlink
 
 PART = 10_000
 OUTPUTS = (".csv", ".jsonl", ".parquet")
@@ -143,17 +145,27 @@ def _classify_parts(
         names = (json.loads(line) for line in lines)
         for number in range(-(-total // PART)):
             chunk = list(islice(names, PART))
-            tally_path = parts / f"{number:06}.json"
-            if not tally_path.is_file():
-                tally: Tally = {"sure": 0, "not_sure": 0, "failed": 0}
+            part, tally_path = parts / f"{number:06}{path.suffix.lower()}", parts / f"{number:06}.json"
+            tally = _read_tally(tally_path, part)
+            if tally is None:
+                tally = {"sure": 0, "not_sure": 0, "failed": 0}
                 pairs = _name(_count(_pair(map(_read_listed, chunk), classifier, config), tally))
-                _write_part(parts / f"{number:06}{path.suffix.lower()}", _watch(pairs, bar.advance), classifier)
-                write_json(tally_path, tally)
+                _write_part(part, _watch(pairs, bar.advance), classifier)
+                write_json(tally_path, {**tally, "sha256": hash_file(part)})
             else:
                 bar.advance(len(chunk))
-            tallies.append(read_json(tally_path))
+            tallies.append(tally)
     _join(path, [parts / f"{number:06}{path.suffix.lower()}" for number in range(len(tallies))], classifier)
     return {key: sum(tally[key] for tally in tallies) for key in ("sure", "not_sure", "failed")}
+
+
+def _read_tally(path: Path, part: Path) -> Tally | None:
+    """Return what a finished part counted; None where it is not finished, or damaged."""
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        found = read_json(path)
+        if found["sha256"] == hash_file(part):
+            return {key: int(found[key]) for key in ("sure", "not_sure", "failed")}
+    return None
 
 
 def _begin(parts: Path, places: Sequence[str | Path], classifier: Classifier, config: ClassifyConfig) -> Path:
@@ -164,16 +176,18 @@ def _begin(parts: Path, places: Sequence[str | Path], classifier: Classifier, co
     )
     known = parts / "asked.json"
     listed = parts / "files.jsonl"
-    if known.is_file() and read_json(known) == asked:
-        return listed
+    with suppress(OSError, ValueError):
+        # What is damaged is made anew.
+        if read_json(known) == hash_json([asked, hash_file(listed)]):
+            return listed
     for stale in parts.iterdir():
         # The lock stays: without it the next process would think that nobody is here.
         if stale.name != LOCK:
-            stale.unlink()
+            unlink(stale)
     files = list_entries([Path(place) for place in places])
     with write_whole(listed) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.writelines(f"{json.dumps(_describe_listed(each))}\n" for each in files)
-    write_json(known, asked)
+    write_json(known, hash_json([asked, hash_file(listed)]))
     return listed
 
 

@@ -13,11 +13,11 @@ from hangtag.catalog.images import shrink
 from hangtag.config import ExportConfig
 from hangtag.errors import ModelError, WorkspaceError
 from hangtag.evaluation.answered import Answered, select_items
-from hangtag.evaluation.judged_runs import is_evaluated
+from hangtag.evaluation.judged_runs import is_evaluated, require_evaluation
 from hangtag.evaluation.leaks import check_unseen
 from hangtag.inference.classifier import Classifier
 from hangtag.inference.predictions import Predictions
-from hangtag.inference.runs import ask_about, load_classifier, select_runs
+from hangtag.inference.runs import ask_about, hash_run, load_classifier, select_runs
 from hangtag.labels.labelled import Labelled, read_hash_distance, read_labelled
 from hangtag.lock import LOCK, hold, sweep
 from hangtag.manifest import StageRecord, StageResult
@@ -116,10 +116,12 @@ def export(
 
 def _export(place: Workspace, run_id: str, target: Path, config: ExportConfig) -> StageResult:
     labelled = read_labelled(place)
-    run = place.run(run_id)
     # Figures of a network that was trained again since are not this one's.
-    report = place.evaluation(run_id) / "report.json" if is_evaluated(place, run_id) else None
-    inputs = {"run": hash_file(run / DESCRIPTION), "labels": labelled.digest}
+    report = None
+    if is_evaluated(place, run_id):
+        require_evaluation(place, run_id)
+        report = place.evaluation(run_id) / "report.json"
+    inputs = {"run": hash_run(place, run_id), "labels": labelled.digest}
     if report:
         inputs["evaluation"] = hash_file(report)
     record = StageRecord("export", target, inputs, config)

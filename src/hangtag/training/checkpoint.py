@@ -10,10 +10,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from hangtag.artifacts import write_whole
-from hangtag.errors import WorkspaceError
+from hangtag.errors import ModelError, WorkspaceError
 from hangtag.models.storage import Weights, assign_weights, read_weights
 from hangtag.training.averaging import WeightAverage
 
+# What reading a damaged file raises; its metadata are JSON.
+DAMAGED = (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError)
 # Beside the files of the run.
 FOLDER = "checkpoint"
 FILE = "state.safetensors"
@@ -72,10 +74,12 @@ def has_checkpoint(folder: Path) -> bool:
 
 def read_settings_of_checkpoint(folder: Path) -> dict[str, Any] | None:
     """Read the settings, among others, of the training left unfinished here; None where there is none to go on with."""
+    if not has_checkpoint(folder):
+        return None
     try:
         with safe_open(folder / FILE, framework="numpy") as file:
             return dict(json.loads(file.metadata()["state"])["identity"])
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError):
+    except DAMAGED:
         return None
 
 
@@ -92,21 +96,27 @@ def read_checkpoint(folder: Path, model: Any, average: WeightAverage, identity: 
         with safe_open(folder / FILE, framework="numpy") as file:
             described = json.loads(file.metadata()["state"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
-        raise WorkspaceError(f"The checkpoint cannot be read: {error}.", hint=hint) from error
-    changed = sorted(key for key in identity if described["identity"].get(key) != identity[key])
+        known, steps = dict(described["identity"]), int(described["steps"])
+        state = TrainingState(list(described["history"]), _select(tensors, "kept/"), int(described["kept_epoch"]))
+    except DAMAGED as error:
+        raise WorkspaceError(f"The checkpoint cannot be read: {error}.", received=str(folder), hint=hint) from error
+    changed = sorted(key for key in identity if known.get(key) != identity[key])
     if changed:
         raise WorkspaceError(
             "The unfinished training was begun with other settings or labels; these differ.",
             hint=hint,
             received=changed,
         )
-    assign_weights(model, _select(tensors, "now/"))
-    model.optimizer.build(model.trainable_variables)
-    for position, variable in enumerate(model.optimizer.variables):
-        variable.assign(tensors[f"optimizer/{position}"])
-    average.weights, average.steps = _select(tensors, "average/"), described["steps"]
-    return TrainingState(described["history"], _select(tensors, "kept/"), described["kept_epoch"])
+    try:
+        assign_weights(model, _select(tensors, "now/"))
+        model.optimizer.build(model.trainable_variables)
+        for position, variable in enumerate(model.optimizer.variables):
+            variable.assign(tensors[f"optimizer/{position}"])
+    except (ModelError, KeyError, ValueError) as error:
+        what = f"The checkpoint is not that of this network: {error}"
+        raise WorkspaceError(what, received=str(folder), hint=hint) from error
+    average.weights, average.steps = _select(tensors, "average/"), steps
+    return state
 
 
 def _select(tensors: dict[str, Any], prefix: str) -> Weights:

@@ -1,13 +1,15 @@
 """Features of photographs, computed once and kept in a file, so that a stopped computation goes on."""
 
 import hashlib
+import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from hangtag.artifacts import hash_json, read_json, write_json
+from hangtag.artifacts import hash_json, name_refusals, read_json, require_file, write_json
 from hangtag.catalog.images import Pixels, shrink
 from hangtag.models.outputs import Indices
 from hangtag.models.pretrained import hash_weights
@@ -71,11 +73,28 @@ def _identify(backbone: Any, rows: Indices, is_mirrored: npt.NDArray[np.bool_], 
 def _open(folder: Path, shape: tuple[int, int], identity: str) -> tuple[Any, int]:
     """Give the memory map and how many rows of it are done already."""
     path, progress = folder / FEATURES, folder / PROGRESS
-    if path.is_file() and progress.is_file():
+    # Features that are damaged are computed anew.
+    with suppress(OSError, ValueError, KeyError, TypeError, SyntaxError):
         found = read_json(progress)
-        features = np.lib.format.open_memmap(path, mode="r+")
-        if found["identity"] == identity and features.shape == shape:
-            return features, int(found["done"])
+        require_file(path)
+        features, done = np.lib.format.open_memmap(path, mode="r+"), int(found["done"])
+        is_sound = (features.shape, features.dtype) == (shape, np.float32) and 0 <= done <= shape[0]
+        if is_sound and found["identity"] == identity:
+            return features, done
     folder.mkdir(parents=True, exist_ok=True)
-    progress.unlink(missing_ok=True)
-    return np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape), 0
+    for each in (progress, path):
+        each.unlink(missing_ok=True)
+    features = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+    _take_space(path)
+    return features, 0
+
+
+def _take_space(path: Path) -> None:
+    """Have the disk put by the space of a file: writing to a memory map when it is full ends the process.
+
+    Raises:
+        OSError: It has not so much.
+    """
+    if hasattr(os, "posix_fallocate"):
+        with name_refusals(path), path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)

@@ -1,6 +1,7 @@
 """Stage `train`: a classifier learnt from the labelled photographs, its history and its settings."""
 
 import dataclasses
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ import polars as pl
 from hangtag.artifacts import read_csv, write_csv, write_text
 from hangtag.config import TrainConfig
 from hangtag.errors import SettingsError, WorkspaceError
+from hangtag.inference.runs import hash_run
 from hangtag.labels.labelled import Labelled, read_hash_distance, read_labelled
 from hangtag.lock import hold
 from hangtag.manifest import NAME as MANIFEST
@@ -192,8 +194,9 @@ def _read_calibration(place: Workspace, config: TrainConfig, learner: Learner) -
         WorkspaceError: There is no such run, or it learnt something else.
     """
     folder = place.run(config.calibrated_by)
-    if not (folder / MANIFEST).is_file():
+    if not os.path.lexists(folder / MANIFEST):
         raise WorkspaceError("There is no such finished run to take the calibration from.", received=folder.name)
+    hash_run(place, folder.name)
     described = read_description(folder)
     if described.outputs != learner.outputs or (described.vocabulary is None) != (learner.vocabulary is None):
         hint = "Train one with the same target and catalogue."
@@ -210,8 +213,9 @@ def _take_settings(place: Workspace, run_id: str) -> TrainConfig:
         WorkspaceError: There is no such run, or it reads names already.
     """
     folder = place.run(run_id)
-    if not (folder / MANIFEST).is_file():
+    if not os.path.lexists(folder / MANIFEST):
         raise WorkspaceError("There is no such finished run to take the network from.", received=run_id)
+    hash_run(place, run_id)
     config = resolve(TrainConfig, read_settings(folder / "config.toml"))
     if config.with_names:
         raise WorkspaceError("This run reads names already.", hint="Name one of photographs alone.", received=run_id)

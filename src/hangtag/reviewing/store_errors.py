@@ -1,0 +1,73 @@
+"""What an error of SQLite means for the decisions of a review, and what to do about it."""
+
+import errno
+import os
+from pathlib import Path
+
+from hangtag.errors import WorkspaceError
+
+# Only then is the file itself no good. Extended codes begin with these names, too.
+DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
+BUSY = ("SQLITE_BUSY", "SQLITE_LOCKED")
+UNWRITABLE = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")
+
+
+class StoreError(WorkspaceError):
+    """The decisions cannot be read or written; nothing was written.
+
+    Attributes:
+        reason: What SQLite says.
+        is_locked: Whether another process holds them, so that trying again helps.
+    """
+
+    def __init__(self, what: str, *, received: str, hint: str, reason: str = "", is_locked: bool = False) -> None:
+        super().__init__(what, received=received, hint=hint)
+        self.reason, self.is_locked = reason, is_locked
+
+
+class UnwritableError(StoreError):
+    """The disk refuses to open or write the file of decisions, which is as it was."""
+
+
+def explain_error(error: Exception, path: Path) -> StoreError:
+    """Return the error to raise for one that SQLite, or a row of the file, has raised.
+
+    Args:
+        error: What was raised.
+        path: The file of decisions.
+    """
+    name = getattr(error, "sqlite_errorname", None) or ""
+    what = "The decisions of the review cannot be opened"
+    if name.startswith(BUSY):
+        hint = "Nothing is lost: run the command again once the other one is done."
+        return StoreError(
+            f"{what}: another process is writing to them.",
+            received=str(path),
+            hint=hint,
+            reason=str(error),
+            is_locked=True,
+        )
+    if name.startswith(UNWRITABLE):
+        hint = "The decisions stay as they are: run the command again once the disk can be written to."
+        return UnwritableError(
+            f"{what}: {_find_reason(error, path)}.", received=str(path), hint=hint, reason=str(error)
+        )
+    if name.startswith(DAMAGED):
+        hint = "Put back a copy of it, or move it away to begin anew."
+        return StoreError(f"{what}: the file is damaged ({error}).", received=str(path), hint=hint, reason=str(error))
+    hint = "Put back a copy of the file."
+    return StoreError(
+        f"{what}: it is not what `hangtag review` writes ({error}).", received=str(path), hint=hint, reason=str(error)
+    )
+
+
+def _find_reason(error: Exception, path: Path) -> str:
+    """Return the system's own reason where it can be seen: SQLite's is vague."""
+    try:
+        disk = os.statvfs(path.parent)
+    except (OSError, AttributeError):
+        return str(error)
+    if disk.f_flag & getattr(os, "ST_RDONLY", 0):
+        return os.strerror(errno.EROFS)
+    # It needs some pages beside the file, and what is left may be less.
+    return os.strerror(errno.ENOSPC) if disk.f_bavail * disk.f_frsize < 100_000 else str(error)

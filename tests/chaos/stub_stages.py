@@ -1,0 +1,128 @@
+"""Stages without a network: what `train`, `evaluate`, `predict`, `audit` and `export` write, in a second each.
+
+Everything that they read and write stays real; the network, its training and its figures are not.
+"""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hangtag.models.outputs import Outputs
+from hangtag.models.shipped import SHIPPED
+from hangtag.models.storage import SavedModel, load_weights
+from hangtag.training.learner import Learner
+
+WEIGHTS = {"dense/kernel": np.ones((4, 4), np.float32)}
+DESCRIBED = {
+    "parameters": {"total": 16, "trainable": 16, "non_trainable": 0},
+    "flops": 1000,
+    "layers": [{"name": "pixels", "type": "InputLayer", "output_shape": [80, 60, 3], "parameters": 0}],
+}
+FILES = ("network.xml", "network.bin")
+
+
+class StubModel:
+    """Answers every head from the first pixel."""
+
+    input = ("pixels",)
+    weights: tuple[Any, ...] = ()
+
+    def __init__(self, outputs: Outputs) -> None:
+        self.heads = outputs.heads
+
+    def count_params(self) -> int:
+        return 16
+
+    def predict_on_batch(self, inputs: dict[str, npt.NDArray[np.uint8]]) -> dict[str, npt.NDArray[np.float32]]:
+        first = inputs["pixels"].reshape(len(inputs["pixels"]), -1)[:, :8].sum(axis=1).astype(int)
+        return {
+            head: np.eye(size, dtype=np.float32)[first % size] * 0.5 + 0.5 / size for head, size in self.heads.items()
+        }
+
+
+class StubLearner(Learner):
+    """Has learnt at once; all that is asked of a learner is there."""
+
+    def __init__(self, data: Any, outputs: Outputs, config: Any, checkpoint: Path, identity: Any, **more: Any) -> None:
+        self.data, self.outputs, self.config, self.checkpoint, self.identity = (
+            data,
+            outputs,
+            config,
+            checkpoint,
+            identity,
+        )
+        self.vocabulary, self.title = more.get("vocabulary"), more.get("title", "")
+        self.precision, self.pretrained, self.hub = "float32", {}, None
+        self.model = StubModel(outputs)
+        self.trained, self.average = self.model, None
+
+    def build_model(self, *_: Any, **__: Any) -> Any:
+        return self.model
+
+    def hear_names(self, *_: Any, **__: Any) -> dict[str, float]:
+        return {}
+
+    def fit(self, state: Any) -> None:
+        line = {"epoch": 1, "image_size": "80x60", "loss": 0.5, "accuracy": 0.5, "val_loss": 0.5, "val_accuracy": 0.5}
+        state.history.append(line | {"learning_rate": 0.001, "seconds": 1.0, "images_per_second": 100.0})
+        state.kept_epoch, state.kept_weights = 1, WEIGHTS
+
+
+def load_stub(folder: Path) -> SavedModel:
+    """Read and check a run's files as `load_saved` does, and build no network of them."""
+    from hangtag.models.description import read_description
+
+    described = read_description(folder)
+    load_weights(folder, described.content["weights"]["sha256"])
+    model = StubModel(described.outputs)
+    sizes = described.image_size, described.network_size
+    return SavedModel(model, described.outputs, described.vocabulary, *sizes, described.content)
+
+
+def save_stub(folder: Path, *_: Any, **__: Any) -> dict[str, str]:
+    """Write the network of the model that hangtag comes with."""
+    from hangtag.artifacts import hash_file, write_whole
+
+    for name in FILES:
+        with write_whole(folder / name) as temporary:
+            temporary.write_bytes((SHIPPED / name).read_bytes())
+    return {"sha256": hash_file(folder / FILES[0]), "weights_sha256": hash_file(folder / FILES[1])}
+
+
+def replace_networks() -> None:
+    """Put all of this in the place of the networks, in this process."""
+    from hangtag.evaluation import evaluate
+    from hangtag.exploration import explore
+    from hangtag.inference import classifier
+    from hangtag.models import storage
+    from hangtag.reviewing import review
+    from hangtag.serving import export, serve
+    from hangtag.training import folds, train
+
+    classifier.load_saved = load_stub  # type: ignore[assignment]
+    storage.describe_model = lambda _: DESCRIBED  # type: ignore[assignment]
+    for module in (train, folds):
+        module.Learner = StubLearner  # type: ignore[misc]
+        module.assign_weights = lambda *_: None  # type: ignore[assignment]
+    for name in ("_draw", "_show_looked", "save_attention"):
+        setattr(evaluate, name, lambda *_, **__: [])
+    for name in ("_write_pictures", "_write_sheets"):
+        setattr(explore, name, lambda *_, **__: [])
+    export.add_novelty = lambda model, *_: model  # type: ignore[assignment]
+    export._take_examples = lambda *_: []  # type: ignore[assignment]
+    export.save_network = save_stub  # type: ignore[assignment]
+    export._check = _check  # type: ignore[assignment]
+    # A service that starts well and is told to stop at once.
+    for service in (review, serve):
+        service.uvicorn = SimpleNamespace(  # type: ignore[assignment]
+            Config=lambda *_, **__: None, Server=lambda *_: SimpleNamespace(run=lambda: None)
+        )
+
+
+def _check(_classifier: Any, _folder: Path, _labelled: Any, val: Any, tolerance: float) -> tuple[Any, Any]:
+    from hangtag.serving.export import Check
+
+    return Check(len(val), 0.0, 0.5, 0.5, tolerance), np.ones(len(val), np.float32)
