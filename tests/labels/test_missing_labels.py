@@ -143,7 +143,10 @@ def test_no_class_no_figure_and_no_suggestion_is_a_missing_one_and_its_spelling_
             outputs = build_targets(labelled).outputs
             for names in (labelled.class_names, *outputs.levels.values(), *outputs.attributes.values()):
                 assert not any(map(is_missing, names))
-            counts = [count_values(fill_missing(read_prepared(place).items, LEVELS, SCHEMA.missing), level) for level in LEVELS]
+            counts = [
+                count_values(fill_missing(read_prepared(place).items, LEVELS, SCHEMA.missing), level)
+                for level in LEVELS
+            ]
             assert not any(is_missing(value) for table in counts for value in table["value"])
             issues = audit_labels(place, labelled)
             told = issues.filter(pl.col("severity") != "info").rows(named=True)

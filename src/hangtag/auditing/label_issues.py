@@ -231,8 +231,8 @@ def _complete(
 ) -> npt.NDArray[np.bool_]:
     """Return the products to choose from, bool (k, products).
 
-    Where all that have the suggested class lack a value that the item has, those that complete them are among them; none
-    is where the item's own does: it has what is suggested, and more.
+    Where all that have the suggested class lack a value that the item has, those that complete them are among them;
+    where the item's own product completes one, none is: it has what is suggested, and more.
 
     Args:
         fits: Those that have the suggested class.
