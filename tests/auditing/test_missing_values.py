@@ -91,7 +91,9 @@ def test_duplicates_that_lack_a_level_outvote_nobody_s(spelling: str) -> None:
 def test_combinations_and_scores_are_of_values(spelling: str) -> None:
     subject = make_subject(make_items(type={2: spelling}, kind={3: spelling, 7: spelling}, gender={1: spelling}))
     issues = find_unlikely_combinations(subject)
-    assert all(line["severity"] == "info" for line in issues.rows(named=True))
+    # A kind can be filled in by the type; that a type is missing makes no combination.
+    told = [(line["item_id"], line["column"], line["severity"]) for line in issues.rows(named=True)]
+    assert sorted(told) in ([("i3", "kind", "info"), ("i7", "kind", "info")], [])
     scores = score_catalog(subject, issues).filter(pl.col("column") != "")
     assert set(scores["value"]) == {"Footwear", "Wear", *TYPES}
 

@@ -102,6 +102,16 @@ def test_unknown_items_get_their_two_likeliest_labels(place: Workspace) -> None:
     ]
 
 
+def test_items_that_lack_a_level_are_asked_about_too(place: Workspace) -> None:
+    table = pl.read_parquet(place.labels / "labels.parquet")
+    types = pl.Series("type", [" n/a", *table["type"].to_list()[1:]])
+    write_labels(place, table.with_columns(types))
+    write_run(place, "one")
+    assert predict(place)[0].counts["items"] == 3
+    given_labels = read(place, "one").select("item_id", "given_label").rows()
+    assert given_labels == [("i0", None), ("i1", "Free Gifts"), ("i4", "Free Gifts")]
+
+
 def write_named_run(place: Workspace, run_id: str, outputs: Outputs = OUTPUTS, **more: Any) -> None:
     """Write a run whose `model.json` says what it predicts and reads, for `NamedModel`."""
     path = write_run(place, run_id) / "model.json"

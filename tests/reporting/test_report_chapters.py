@@ -15,6 +15,7 @@ from hangtag.reporting.chapters.predictions import build_predictions
 from hangtag.reporting.chapters.sources import build_sources
 from hangtag.reporting.chapters.splits import build_splits
 from hangtag.reporting.inputs import read_inputs
+from hangtag.reporting.report import render_page
 
 
 def test_columns_have_their_roles(tmp_path: Path) -> None:
@@ -35,6 +36,22 @@ def test_changes_are_divided_into_relabelled_and_unknown(tmp_path: Path) -> None
     assert chapter["relabelled"][0]["name"] == f"{HOSTILE} of <b>make</b> 7"
     assert [row["item_id"] for row in chapter["unknown"]] == ["50", "51", "52"]
     assert [rule["rule"] for rule in chapter["rules"]] == ["start", "drop_rare"]
+
+
+def test_items_that_came_without_a_label_are_counted(tmp_path: Path) -> None:
+    place = build_workspace(tmp_path, ()).place
+    path = place.labels / "label_changes.csv"
+    header, *lines = path.read_text().splitlines()
+    own = dict.fromkeys(header.split(","), "") | {
+        "item_id": "3",
+        "column": "Class",
+        "new": "Unknown",
+        "rule": "missing",
+    }
+    path.write_text("\n".join([header, *lines, ",".join(own.values())]))
+    inputs = read_inputs(place)
+    assert (build_labels(inputs)["num_missing"], build_labels(inputs)["num_unknown"]) == (1, 3)
+    assert "1 items have no kind in the table" in render_page(inputs)
 
 
 def test_lost_rules_are_no_error(tmp_path: Path) -> None:

@@ -24,9 +24,9 @@ ROWS = [
     # kind, type, season, year, brand, label, split
     ("Wear", "Shirt", "Summer", "2012", "Acme", "Tops", "train"),
     ("Wear", "Tee", "Winter", "2013", "Acme", "Tops", "train"),
-    ("Goods", "Bag", "NA", "2012.0", "Acme", "Bags", "val"),
+    ("Goods", "Bag", " n/a", "2012.0", "Acme", "Bags", "val"),
     ("Wear", "Shirt", None, "", "Acme", "Tops", "test"),
-    ("", "Bag", "Summer", None, None, "Bags", "train"),
+    ("Unknown", "Bag", "Summer", None, None, "Bags", "train"),
     # What is in no split has its own values, which are not learnt.
     ("Gifts", "Free", "Monsoon", "2014", "Other", UNKNOWN, None),
     ("Wear", "Shirt", "Winter", "2012", "Acme", UNKNOWN, None),
@@ -67,7 +67,7 @@ def test_the_values_of_a_product_are_those_of_its_items() -> None:
             continue
         for level, names in targets.outputs.levels.items():
             place = targets.outputs.list_classes(level)[product]
-            assert (names[place] if place != NO_VALUE else "") == row[level]
+            assert (names[place] if place != NO_VALUE else "Unknown") == row[level]
 
 
 @pytest.mark.parametrize(

@@ -232,7 +232,7 @@ def _complete(
     """Return the products to choose from, bool (k, products).
 
     Where all that have the suggested class lack a value that the item has, those that complete them are among them;
-    none is where the item's own does: it has what is suggested, and more.
+    where the item's own product completes one, none is: it has what is suggested, and more.
 
     Args:
         fits: Those that have the suggested class.
