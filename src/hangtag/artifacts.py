@@ -7,7 +7,6 @@ import io
 import json
 import os
 import re
-import shutil
 import stat
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -32,8 +31,6 @@ REFUSALS = tuple(
     )
     if hasattr(errno, name)
 )
-# Bytes. What was written when a disk was found full is still there at that moment.
-LITTLE_SPACE = 100_000
 
 
 @contextmanager
@@ -100,14 +97,10 @@ def name_refusals(path: Path, temporary: Path | None = None) -> Iterator[None]:
         for number in REFUSALS:
             if f"os error {number})" in told or os.strerror(number) in told:
                 raise OSError(number, os.strerror(number), str(path)) from error
-        # OpenVINO says no more than that.
-        if "iostream error" in told and _is_full(path):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        if "iostream error" in told:
+            # OpenVINO says no more, and takes what it has written away.
+            raise OSError(errno.EIO, "The disk is full, or cannot be written to", str(path)) from error
         raise
-
-
-def _is_full(path: Path) -> bool:
-    return shutil.disk_usage(path if path.is_dir() else path.parent).free < LITTLE_SPACE
 
 
 def find_part_owner(path: Path) -> int:

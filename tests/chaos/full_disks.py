@@ -16,13 +16,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from damages import COMMANDS, MORE_MODULES, TRAIN, Damages
-from kill_points import MODULES, check_manifests, describe, find_leftovers
-from stub_stages import replace_networks
+from damages import COMMANDS, TRAIN, Damages, load_stages
+from kill_points import check_manifests, describe, find_leftovers
 
 DISK_BYTES = 120_000_000
 FULL, READ_ONLY = os.strerror(errno.ENOSPC), os.strerror(errno.EROFS)
@@ -55,7 +53,7 @@ class Disks(Damages):
         self.disk = self.scratch / "disk"
         self.filler = self.disk / "filler"
         # Whether commands are run with other settings than before, so that they have something to do.
-        self.is_changed = True
+        self.is_changed = False
 
     def mount(self) -> None:
         self.disk.mkdir(exist_ok=True)
@@ -73,7 +71,7 @@ class Disks(Damages):
         if self.is_changed:
             # Something to do for those whose settings do not change.
             for folder in ("review", "report"):
-                (self.workspace / folder / "manifest.json").unlink()
+                (self.workspace / folder / "manifest.json").unlink(missing_ok=True)
 
     def fill(self, name: str) -> list[str]:
         if not self.is_changed or name not in CHANGED:
@@ -95,6 +93,7 @@ class Disks(Damages):
     def run_full(self, name: str, free: int) -> Iterator[dict[str, Any]]:
         """Run a command with so much space, look at what is left, make space and run it again."""
         yield {"begun": name}
+        self.is_changed = True
         self.copy()
         folders = CHANGED[name][1]
         old, decisions = describe(self.workspace, folders), self.read_decisions()
@@ -129,23 +128,22 @@ class Disks(Damages):
         yield {"command": name, "changed": is_changed, "outcome": outcome, "said": said[-2000:], "wrong": faults}
 
     def run_all(self) -> list[dict[str, Any]]:
-        names = list(self.spec.get("commands") or CHANGED)
+        names = [name for name in self.commands if name in CHANGED]
         for name in names:
             for free in self.spec.get("spaces") or ():
                 self.found += self.fork(lambda name=name, free=free: self.run_full(name, free * 1000))
         if self.spec.get("read_only"):
             for name in names:
                 self.found += self.fork(lambda name=name: self.run_read_only(name, is_changed=True))
-            for name in UNCHANGED:
+            for name in (each for each in UNCHANGED if each in self.commands):
                 self.found += self.fork(lambda name=name: self.run_read_only(name, is_changed=False))
         return self.found
 
 
 if __name__ == "__main__":
-    for module in {*MODULES.values(), *MORE_MODULES}:
-        import_module(module)
-    replace_networks()
-    disks = Disks(json.loads(Path(sys.argv[1]).read_text()))
+    spec = json.loads(Path(sys.argv[1]).read_text())
+    load_stages(spec)
+    disks = Disks(spec)
     if not disks.template.is_dir():
         disks.prepare_template()
     disks.mount()

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hangtag.errors import ModelError
 from hangtag.models.outputs import Outputs
 from hangtag.models.shipped import SHIPPED
 from hangtag.models.storage import SavedModel, load_weights
-from hangtag.training.learner import Learner
 
 WEIGHTS = {"dense/kernel": np.ones((4, 4), np.float32)}
 DESCRIBED = {
@@ -43,8 +43,8 @@ class StubModel:
         }
 
 
-class StubLearner(Learner):
-    """Has learnt at once; all that is asked of a learner is there."""
+class StubLearner:
+    """Has learnt at once; what is asked of a learner beside is there, see `make_learner`."""
 
     def __init__(self, data: Any, outputs: Outputs, config: Any, checkpoint: Path, identity: Any, **more: Any) -> None:
         self.data, self.outputs, self.config, self.checkpoint, self.identity = (
@@ -71,11 +71,20 @@ class StubLearner(Learner):
         state.kept_epoch, state.kept_weights = 1, WEIGHTS
 
 
+def make_learner() -> type:
+    """Return a learner that needs no Keras."""
+    from hangtag.training.learner import Learner
+
+    return type("StubbedLearner", (StubLearner, Learner), {})
+
+
 def load_stub(folder: Path) -> SavedModel:
     """Read and check a run's files as `load_saved` does, and build no network of them."""
     from hangtag.models.description import read_description
 
     described = read_description(folder)
+    if "weights" not in described.content:
+        raise ModelError("The model has no network.", hint="Export or copy the model again.", received=str(folder))
     load_weights(folder, described.content["weights"]["sha256"])
     model = StubModel(described.outputs)
     sizes = described.image_size, described.network_size
@@ -92,20 +101,25 @@ def save_stub(folder: Path, *_: Any, **__: Any) -> dict[str, str]:
     return {"sha256": hash_file(folder / FILES[0]), "weights_sha256": hash_file(folder / FILES[1])}
 
 
-def replace_networks() -> None:
-    """Put all of this in the place of the networks, in this process."""
+def replace_networks(*, is_small: bool = False) -> None:
+    """Put all of this in the place of the networks, in this process; without those of training where `is_small`."""
+    from hangtag.reviewing import review
+
+    _replace_service(review)
+    if is_small:
+        return
     from hangtag.evaluation import evaluate
     from hangtag.exploration import explore
     from hangtag.inference import classifier
     from hangtag.models import storage
-    from hangtag.reviewing import review
     from hangtag.serving import export, serve
     from hangtag.training import folds, train
 
+    _replace_service(serve)
     classifier.load_saved = load_stub  # type: ignore[assignment]
     storage.describe_model = lambda _: DESCRIBED  # type: ignore[assignment]
     for module in (train, folds):
-        module.Learner = StubLearner  # type: ignore[misc]
+        module.Learner = make_learner()  # type: ignore[misc]
         module.assign_weights = lambda *_: None  # type: ignore[assignment]
     for name in ("_draw", "_show_looked", "save_attention"):
         setattr(evaluate, name, lambda *_, **__: [])
@@ -115,11 +129,11 @@ def replace_networks() -> None:
     export._take_examples = lambda *_: []  # type: ignore[assignment]
     export.save_network = save_stub  # type: ignore[assignment]
     export._check = _check  # type: ignore[assignment]
-    # A service that starts well and is told to stop at once.
-    for service in (review, serve):
-        service.uvicorn = SimpleNamespace(  # type: ignore[assignment]
-            Config=lambda *_, **__: None, Server=lambda *_: SimpleNamespace(run=lambda: None)
-        )
+
+
+def _replace_service(module: Any) -> None:
+    """Let a service start and be told to stop at once."""
+    module.uvicorn = SimpleNamespace(Config=lambda *_, **__: None, Server=lambda *_: SimpleNamespace(run=lambda: None))
 
 
 def _check(_classifier: Any, _folder: Path, _labelled: Any, val: Any, tolerance: float) -> tuple[Any, Any]:

@@ -27,6 +27,7 @@ from stub_runs import (
     SCHEMA,
     Item,
     StubModel,
+    finish_again,
     patch_models,
     write_labels,
     write_run,
@@ -116,6 +117,7 @@ def write_named_run(place: Workspace, run_id: str, outputs: Outputs = OUTPUTS, *
     """Write a run whose `model.json` says what it predicts and reads, for `NamedModel`."""
     path = write_run(place, run_id) / "model.json"
     write_json(path, read_json(path) | {"outputs": outputs.to_json(), "words": None} | more)
+    finish_again(path.parent)
 
 
 @pytest.fixture

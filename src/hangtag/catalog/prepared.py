@@ -52,7 +52,7 @@ def read_prepared(workspace: Workspace) -> Prepared:
     try:
         items = pl.read_parquet(workspace.prepared / "items.parquet")
         images = np.load(workspace.prepared / "images.npy", mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, pl.exceptions.PolarsError) as error:
+    except (OSError, ValueError, EOFError, pl.exceptions.PolarsError) as error:
         raise WorkspaceError(f"The prepared catalogue cannot be read: {error}.", hint=HINT) from error
     if len(items) != len(images):
         raise WorkspaceError("The prepared items and pixels do not belong together.", hint=HINT)

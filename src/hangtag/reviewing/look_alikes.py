@@ -69,7 +69,7 @@ def open_look_alikes(path: Path, images: Pixels) -> LookAlikes:
 
 def _read(path: Path, count: int) -> Floats | None:
     """Read the descriptors; None where they are not there or damaged."""
-    with suppress(OSError, ValueError, SyntaxError):
+    with suppress(OSError, ValueError, EOFError, SyntaxError):
         require_file(path)
         found = np.load(path, mmap_mode="r", allow_pickle=False)
         if found.ndim == 2 and found.dtype == np.float32 and len(found) == count:

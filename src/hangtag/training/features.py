@@ -74,7 +74,7 @@ def _open(folder: Path, shape: tuple[int, int], identity: str) -> tuple[Any, int
     """Give the memory map and how many rows of it are done already."""
     path, progress = folder / FEATURES, folder / PROGRESS
     # Features that are damaged are computed anew.
-    with suppress(OSError, ValueError, KeyError, TypeError, SyntaxError):
+    with suppress(OSError, ValueError, KeyError, TypeError, EOFError, SyntaxError):
         found = read_json(progress)
         require_file(path)
         features, done = np.lib.format.open_memmap(path, mode="r+"), int(found["done"])

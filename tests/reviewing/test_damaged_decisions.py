@@ -1,0 +1,209 @@
+"""Decisions in a file that is damaged, locked, or on a disk that refuses: what is said, and that they stay."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from hangtag.errors import WorkspaceError
+from hangtag.labels.reviewed import read_reviewed
+from hangtag.manifest import StageRecord
+from hangtag.reviewing import store as store_module
+from hangtag.reviewing.issues import COLUMNS, read_issues
+from hangtag.reviewing.look_alikes import open_look_alikes
+from hangtag.reviewing.store import Store, Verdict, read_decisions
+from hangtag.reviewing.store_errors import explain_error
+from hangtag.workspace import Workspace
+
+VERDICT = Verdict("i1", "wrong_label", "kind", "accept", {"kind": "Shirts"}, {"kind": "Tees"}, {"kind": "Tees"}, 0.9, 0)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A file with one decision."""
+    path = tmp_path / "review.sqlite"
+    with closing(Store(path)) as store:
+        store.add([VERDICT], "Ann")
+    return path
+
+
+@pytest.mark.parametrize("name", ["SQLITE_FULL", "SQLITE_IOERR_SHMSIZE", "SQLITE_READONLY", "SQLITE_CANTOPEN"])
+def test_a_disk_that_refuses_is_no_reason_to_move_decisions_away(name: str, path: Path) -> None:
+    error = sqlite3.OperationalError("no")
+    error.sqlite_errorname = name
+    told = str(explain_error(error, path))
+    assert "The decisions stay as they are" in told
+    assert "move" not in told
+
+
+@pytest.mark.parametrize("name", ["SQLITE_CORRUPT", "SQLITE_CORRUPT_INDEX", "SQLITE_NOTADB"])
+def test_a_damaged_file_may_be_moved_away(name: str, path: Path) -> None:
+    error = sqlite3.DatabaseError("no")
+    error.sqlite_errorname = name
+    told = str(explain_error(error, path))
+    assert "move it away" in told
+    assert str(path) in told
+
+
+def test_a_file_that_another_process_writes_to_is_waited_for_and_then_told(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "PATIENCE", 0.01)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("PRAGMA journal_mode = DELETE")
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(WorkspaceError, match="another process is writing") as raised:
+            read_decisions(path)
+    assert "move" not in str(raised.value)
+    assert len(read_decisions(path)) == 1
+
+
+@pytest.mark.parametrize("content", [b"This is not SQLite, but long enough to be read as a file of its." * 20, "half"])
+def test_a_file_that_is_not_sqlite_is_told(content: bytes | str, path: Path) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2] if isinstance(content, str) else content)
+    with pytest.raises(WorkspaceError, match="The decisions of the review cannot be opened"):
+        read_decisions(path)
+
+
+def test_another_database_is_told(path: Path) -> None:
+    path.unlink()
+    with closing(sqlite3.connect(path)) as base:
+        base.execute("CREATE TABLE decisions (id TEXT)")
+    with pytest.raises(WorkspaceError, match="not what `hangtag review` writes"):
+        read_decisions(path)
+
+
+@pytest.mark.parametrize("column", ["old", "new", "suggested"])
+def test_a_row_that_cannot_be_read_is_told(column: str, path: Path) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as base:
+        base.execute("DROP TRIGGER no_update")
+        base.execute(f"UPDATE decisions SET {column} = '{{'")
+    with pytest.raises(WorkspaceError, match="cannot be opened"):
+        read_decisions(path)
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "dangling"])
+def test_what_is_no_file_is_told_and_left(kind: str, path: Path) -> None:
+    path.unlink()
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("nowhere")
+    for read in (read_decisions, Store):
+        with pytest.raises(WorkspaceError, match="are not a file"):
+            read(path)
+    assert os.path.lexists(path)
+
+
+def test_decisions_are_read_where_nothing_can_be_written(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decisions = read_decisions(path)
+
+    def refuse(*_: object) -> Store:
+        error = sqlite3.OperationalError("attempt to write a readonly database")
+        error.sqlite_errorname = "SQLITE_READONLY"
+        raise explain_error(error, path)
+
+    monkeypatch.setattr(store_module, "Store", refuse)
+    assert read_decisions(path) == decisions
+    # What is in the log alone would be missed.
+    path.with_name("review.sqlite-wal").write_bytes(b"log")
+    with pytest.raises(WorkspaceError, match="The decisions stay as they are"):
+        read_decisions(path)
+
+
+def write_changes(place: Workspace, text: str) -> Path:
+    path = place.review / "label_changes.csv"
+    path.parent.mkdir()
+    path.write_text(text)
+    return path
+
+
+def test_changes_that_are_lost_are_not_left_out_without_a_word(tmp_path: Path) -> None:
+    place = Workspace.at(tmp_path)
+    path = write_changes(place, "item_id,column,old,new,rule\ni1,kind,Shirts,Tees,reviewed\n")
+    table = place.review / "corrected.csv"
+    table.write_text("a")
+    StageRecord("apply", place.review, {}, {}).finish({}, [path, table])
+    table.write_text("edited by somebody")
+    assert len(read_reviewed(place)) == 1
+    path.unlink()
+    with pytest.raises(WorkspaceError, match="Run `hangtag apply`"):
+        read_reviewed(place)
+
+
+@pytest.mark.parametrize("text", ["item_id,rule\ni1,reviewed\n", "item_id,column,old,new,rule\ni1\n", "a\0b\n\xff"])
+def test_changes_that_are_damaged_are_told(text: str, tmp_path: Path) -> None:
+    place = Workspace.at(tmp_path)
+    path = write_changes(place, "")
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(WorkspaceError, match="Run `hangtag apply`"):
+        read_reviewed(place)
+
+
+@pytest.mark.parametrize("changes", ["[" * 100_000, "3", "{"])
+def test_issues_that_are_damaged_are_told(changes: str, tmp_path: Path) -> None:
+    path = tmp_path / "issues.csv"
+    values = dict.fromkeys(COLUMNS, "a") | {"score": "0.5", "changes": changes}
+    path.write_text(f"{','.join(COLUMNS)}\n{','.join(values.values())}\n")
+    with pytest.raises(WorkspaceError, match="Run `hangtag audit`"):
+        read_issues(path)
+
+
+@pytest.mark.parametrize("damage", [b"", b"\x93NUMPY\x01\x00", b"text", None])
+def test_damaged_look_alikes_are_made_anew(damage: bytes | None, tmp_path: Path) -> None:
+    import numpy as np
+
+    images = np.random.default_rng(0).integers(0, 256, (12, 20, 15, 3), dtype=np.uint8)
+    path = tmp_path / "look_alikes.npy"
+    wanted = open_look_alikes(path, images).find(0, 3)
+    if damage is None:
+        path.unlink()
+        os.mkfifo(path)
+    else:
+        path.write_bytes(damage)
+    assert open_look_alikes(path, images).find(0, 3) == wanted
+    assert open_look_alikes(path, images).find(0, 3) == wanted
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="mounts a disk")
+def test_decisions_on_a_full_disk_stay(path: Path, tmp_path: Path) -> None:
+    """On a disk of its own, in a namespace that goes with the process; skipped where mounting is not allowed."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    program = f"""
+import os, shutil
+from pathlib import Path
+from hangtag.errors import WorkspaceError
+from hangtag.reviewing.store import Store, read_decisions
+disk = Path({str(disk)!r})
+path = Path(shutil.copy({str(path)!r}, disk))
+with (disk / "filler").open("wb") as file:
+    free = os.statvfs(disk)
+    os.posix_fallocate(file.fileno(), 0, free.f_bavail * free.f_frsize)
+try:
+    Store(path)
+except WorkspaceError as error:
+    print(error)
+print(len(read_decisions(path)), "decisions")
+"""
+    shell = 'mount -t tmpfs -o size=1m tmpfs "$1" && exec "$2" -c "$3"'
+    namespace = ["unshare", "--user", "--map-root-user", "--mount"]
+    if subprocess.run([*namespace, "mount", "-t", "tmpfs", "tmpfs", disk], capture_output=True, check=False).returncode:
+        pytest.skip("mounting is not allowed here")
+    done = subprocess.run(
+        [*namespace, "sh", "-c", shell, "sh", disk, sys.executable, program],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "No space left on device" in done.stdout, done.stderr
+    assert "move" not in done.stdout
+    assert "1 decisions" in done.stdout
