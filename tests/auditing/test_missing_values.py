@@ -82,9 +82,9 @@ def test_duplicates_that_lack_a_level_outvote_nobody_s(spelling: str) -> None:
     items = make_items(type=dict.fromkeys((0, 4), spelling), gender={4: "Men"})
     images = make_subject(items).images
     images[[2, 4]] = images[0]
-    found = find_label_conflicts(make_subject(items, images=images, photographs=None)).rows(named=True)
+    lines = find_label_conflicts(make_subject(items, images=images, photographs=None)).rows(named=True)
     # Item 2 is a Shirt for Wear: as Footwear it would be a Shirt still.
-    assert [(line["item_id"], line["column"], line["suggested_label"]) for line in found] == [("i2", "kind", "")]
+    assert [(line["item_id"], line["column"], line["suggested_label"]) for line in lines] == [("i2", "kind", "")]
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
