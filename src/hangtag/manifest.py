@@ -22,7 +22,7 @@ LIBRARIES = ("numpy", "polars", "pillow", "scikit-learn", "keras", "tensorflow-c
 # Entries of a manifest that later stages read as they read its files: what the columns mean, and the rules for labels.
 READ_ENTRIES = ("schema", "taxonomy_text")
 # What every manifest has; a file without them is not one.
-ENTRIES = {
+ENTRIES: dict[str, type | tuple[type, ...]] = {
     "stage": str,
     "finished": str,
     "seconds": (int, float),
