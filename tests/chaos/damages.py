@@ -19,6 +19,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -305,7 +306,7 @@ class Damages:
         """Damage a file and run each command over the damaged workspace, then the one that makes the file again."""
         names = [name for name in self.commands if _can_read(name, file)]
         while names:
-            found = self.fork(lambda names=names: self.run_commands(file, kind, seed, names))
+            found = self.fork(partial(self.run_commands, file, kind, seed, names))
             self.found += [{"file": file, "kind": kind, **each} for each in found]
             names = names[len(found) :]
 
@@ -317,8 +318,8 @@ class Damages:
         if child == 0:
             os.setsid()
             with log.open("a") as file:
-                for found in work():
-                    file.write(json.dumps(found) + "\n")
+                for entry in work():
+                    file.write(json.dumps(entry) + "\n")
                     file.flush()
             os._exit(0)
         changed, size = time.monotonic(), 0

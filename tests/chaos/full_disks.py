@@ -16,6 +16,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -131,12 +132,12 @@ class Disks(Damages):
         names = [name for name in self.commands if name in CHANGED]
         for name in names:
             for free in self.spec.get("spaces") or ():
-                self.found += self.fork(lambda name=name, free=free: self.run_full(name, free * 1000))
+                self.found += self.fork(partial(self.run_full, name, free * 1000))
         if self.spec.get("read_only"):
             for name in names:
-                self.found += self.fork(lambda name=name: self.run_read_only(name, is_changed=True))
+                self.found += self.fork(partial(self.run_read_only, name, is_changed=True))
             for name in (each for each in UNCHANGED if each in self.commands):
-                self.found += self.fork(lambda name=name: self.run_read_only(name, is_changed=False))
+                self.found += self.fork(partial(self.run_read_only, name, is_changed=False))
         return self.found
 
 

@@ -55,7 +55,8 @@ class StubLearner:
             identity,
         )
         self.vocabulary, self.title = more.get("vocabulary"), more.get("title", "")
-        self.precision, self.pretrained, self.hub = "float32", {}, None
+        self.precision, self.hub = "float32", None
+        self.pretrained: dict[str, Any] = {}
         self.model = StubModel(outputs)
         self.trained, self.average = self.model, None
 
@@ -116,19 +117,26 @@ def replace_networks(*, is_small: bool = False) -> None:
     from hangtag.training import folds, train
 
     _replace_service(serve)
-    classifier.load_saved = load_stub  # type: ignore[assignment]
-    storage.describe_model = lambda _: DESCRIBED  # type: ignore[assignment]
-    for module in (train, folds):
-        module.Learner = make_learner()  # type: ignore[misc]
-        module.assign_weights = lambda *_: None  # type: ignore[assignment]
-    for name in ("_draw", "_show_looked", "save_attention"):
-        setattr(evaluate, name, lambda *_, **__: [])
-    for name in ("_write_pictures", "_write_sheets"):
-        setattr(explore, name, lambda *_, **__: [])
-    export.add_novelty = lambda model, *_: model  # type: ignore[assignment]
-    export._take_examples = lambda *_: []  # type: ignore[assignment]
-    export.save_network = save_stub  # type: ignore[assignment]
-    export._check = _check  # type: ignore[assignment]
+    stubs: dict[Any, dict[str, Any]] = {
+        classifier: {"load_saved": load_stub},
+        storage: {"describe_model": lambda _: DESCRIBED},
+        evaluate: dict.fromkeys(("_draw", "_show_looked", "save_attention"), _draw_nothing),
+        explore: dict.fromkeys(("_write_pictures", "_write_sheets"), _draw_nothing),
+        export: {
+            "add_novelty": lambda model, *_: model,
+            "_take_examples": _draw_nothing,
+            "save_network": save_stub,
+            "_check": _check,
+        },
+    }
+    stubs |= {module: {"Learner": make_learner(), "assign_weights": lambda *_: None} for module in (train, folds)}
+    for module, names in stubs.items():
+        for name, stub in names.items():
+            setattr(module, name, stub)
+
+
+def _draw_nothing(*_: Any, **__: Any) -> list[Any]:
+    return []
 
 
 def _replace_service(module: Any) -> None:

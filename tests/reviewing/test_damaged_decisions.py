@@ -7,11 +7,13 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from hangtag.errors import WorkspaceError
 from hangtag.labels.reviewed import read_reviewed
 from hangtag.manifest import StageRecord
+from hangtag.reviewing import look_alikes
 from hangtag.reviewing import store as store_module
 from hangtag.reviewing.issues import COLUMNS, read_issues
 from hangtag.reviewing.look_alikes import open_look_alikes
@@ -158,10 +160,12 @@ def test_issues_that_are_damaged_are_told(changes: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [b"", b"\x93NUMPY\x01\x00", b"text", None])
-def test_damaged_look_alikes_are_made_anew(damage: bytes | None, tmp_path: Path) -> None:
-    import numpy as np
-
-    images = np.random.default_rng(0).integers(0, 256, (12, 20, 15, 3), dtype=np.uint8)
+def test_damaged_look_alikes_are_made_anew(
+    damage: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = np.zeros((12, 20, 15, 3), np.uint8)
+    described = np.random.default_rng(0).random((12, 4)).astype(np.float32)
+    monkeypatch.setattr(look_alikes, "_describe", lambda _: described)
     path = tmp_path / "look_alikes.npy"
     wanted = open_look_alikes(path, images).find(0, 3)
     if damage is None:

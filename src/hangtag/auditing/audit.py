@@ -39,12 +39,13 @@ from hangtag.catalog.prepared import Prepared, read_prepared
 from hangtag.config import AuditConfig
 from hangtag.errors import ModelError, SettingsError, WorkspaceError
 from hangtag.inference.classifier import Classifier
-from hangtag.inference.runs import hash_run, load_classifier
+from hangtag.inference.runs import load_classifier
 from hangtag.labels.labelled import Labelled, read_labelled
 from hangtag.labels.reviewed import read_reviewed, take_in
 from hangtag.lock import hold, sweep
 from hangtag.manifest import StageRecord, StageResult
 from hangtag.models.outputs import NO_VALUE, Indices, Outputs
+from hangtag.models.run_files import hash_run
 from hangtag.progress import track
 from hangtag.training.targets import build_targets
 from hangtag.workspace import Workspace

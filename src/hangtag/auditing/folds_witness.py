@@ -13,12 +13,13 @@ from hangtag.auditing.witness import Witness, find_products
 from hangtag.config import SPLITS
 from hangtag.errors import WorkspaceError
 from hangtag.inference.classifier import Classifier
-from hangtag.inference.runs import ask_about, can_read_names, hash_run
+from hangtag.inference.runs import ask_about, can_read_names
 from hangtag.labels.labelled import Labelled
 from hangtag.labels.photograph_hashes import PhotographHashes
 from hangtag.manifest import require_manifest
 from hangtag.models.description import read_entries
 from hangtag.models.outputs import PRODUCT, Outputs, Probs
+from hangtag.models.run_files import hash_run
 from hangtag.workspace import Workspace
 
 WHAT_TO_RUN = "Run `hangtag train --folds 5` with this workspace first, or give a model with --model."

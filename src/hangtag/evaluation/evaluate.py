@@ -24,10 +24,11 @@ from hangtag.evaluation.tables import build_tables, find_wrong
 from hangtag.evaluation.trust import plot_coverage, plot_reliability
 from hangtag.exploration.plots import save_figure, slug
 from hangtag.inference.classifier import Classifier
-from hangtag.inference.runs import adjust, ask_about, can_read_names, hash_run, load_classifier, select_runs
+from hangtag.inference.runs import adjust, ask_about, can_read_names, load_classifier, select_runs
 from hangtag.labels.labelled import Labelled, read_hash_distance, read_labelled
 from hangtag.lock import hold, sweep
 from hangtag.manifest import StageRecord, StageResult
+from hangtag.models.run_files import hash_run
 from hangtag.progress import track
 from hangtag.training.targets import LABEL
 from hangtag.workspace import Workspace

@@ -8,10 +8,10 @@ import polars as pl
 
 from hangtag.artifacts import hash_file, hash_json, read_csv, read_json
 from hangtag.errors import WorkspaceError
-from hangtag.inference.runs import make_hint
 from hangtag.labels.labelled import Labelled, read_labelled
 from hangtag.manifest import compute_digest, read_manifest, require_manifest
 from hangtag.models.description import read_entries
+from hangtag.models.run_files import make_hint
 from hangtag.training.targets import LABEL
 from hangtag.workspace import Workspace
 

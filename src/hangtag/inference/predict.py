@@ -14,19 +14,12 @@ from hangtag.artifacts import write_csv, write_parquet
 from hangtag.config import PredictConfig
 from hangtag.exploration.plots import draw_contact_sheet, save_figure
 from hangtag.inference.captions import describe_answer
-from hangtag.inference.runs import (
-    adjust,
-    ask_about,
-    can_read_names,
-    hash_run,
-    load_classifier,
-    name_other_values,
-    select_runs,
-)
+from hangtag.inference.runs import adjust, ask_about, can_read_names, load_classifier, name_other_values, select_runs
 from hangtag.labels.labelled import UNKNOWN, Labelled, read_labelled
 from hangtag.lock import hold, sweep
 from hangtag.manifest import StageRecord, StageResult
 from hangtag.models.outputs import Probs
+from hangtag.models.run_files import hash_run
 from hangtag.training.targets import LABEL
 from hangtag.workspace import Workspace
 

@@ -9,8 +9,6 @@ from hangtag.errors import ModelError, WorkspaceError
 from hangtag.inference.classifier import Classifier
 from hangtag.inference.predictions import Predictions
 from hangtag.labels.labelled import Labelled
-from hangtag.manifest import require_manifest
-from hangtag.models.description import DESCRIPTION
 from hangtag.workspace import Workspace
 
 HINT = "Run `hangtag train` with this workspace first."
@@ -32,24 +30,6 @@ def select_runs(workspace: Workspace, run_ids: Sequence[str] | None) -> list[str
             allowed = f"Finished runs: {', '.join(finished)}."
             raise WorkspaceError("There is no such finished run.", allowed=allowed, received=run_id)
     return list(dict.fromkeys(run_ids))
-
-
-def hash_run(workspace: Workspace, run_id: str) -> str:
-    """Return the hash of a finished run's `model.json`, which holds that of its weights.
-
-    Raises:
-        WorkspaceError: The run's files were changed or damaged since it was trained.
-    """
-    folder, hint = workspace.run(run_id), make_hint(run_id)
-    outputs = require_manifest(folder, hint)["outputs"]
-    if DESCRIPTION not in outputs:
-        raise WorkspaceError(f"The run {run_id} has no {DESCRIPTION}.", hint=hint)
-    return str(outputs[DESCRIPTION]["sha256"])
-
-
-def make_hint(run_id: str) -> str:
-    """Return what helps where a run's files are damaged."""
-    return f"Train it again (`hangtag train --run-id {run_id}`, with its settings), or move its folder away."
 
 
 def load_classifier(workspace: Workspace, run_id: str, labelled: Labelled) -> Classifier:

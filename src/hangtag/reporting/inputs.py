@@ -16,10 +16,10 @@ from hangtag.catalog.prepared import Prepared, read_prepared
 from hangtag.evaluation.compare import read_comparison
 from hangtag.evaluation.judged_runs import SEEDED, digest_run, is_evaluated, is_predicted
 from hangtag.evaluation.paired import Comparison
-from hangtag.inference.runs import make_hint
 from hangtag.labels.labelled import Labelled, read_labelled
 from hangtag.manifest import compute_digest, find_manifest, read_manifest, require_manifest
 from hangtag.models.description import read_entries
+from hangtag.models.run_files import make_hint
 from hangtag.reporting.capstone import find_capstone
 from hangtag.training.targets import LABEL
 from hangtag.workspace import Workspace

@@ -73,7 +73,8 @@ def _read(path: Path, count: int) -> Floats | None:
         require_file(path)
         found = np.load(path, mmap_mode="r", allow_pickle=False)
         if found.ndim == 2 and found.dtype == np.float32 and len(found) == count:
-            return np.asanyarray(found)
+            descriptors: Floats = found
+            return descriptors
     return None
 
 

@@ -17,13 +17,14 @@ from hangtag.evaluation.judged_runs import is_evaluated, require_evaluation
 from hangtag.evaluation.leaks import check_unseen
 from hangtag.inference.classifier import Classifier
 from hangtag.inference.predictions import Predictions
-from hangtag.inference.runs import ask_about, hash_run, load_classifier, select_runs
+from hangtag.inference.runs import ask_about, load_classifier, select_runs
 from hangtag.labels.labelled import Labelled, read_hash_distance, read_labelled
 from hangtag.lock import LOCK, hold, sweep
 from hangtag.manifest import StageRecord, StageResult
 from hangtag.models.description import DESCRIPTION
 from hangtag.models.exported import load_exported, save_network, save_onnx
 from hangtag.models.novelty import FAMILIAR_SHARE, add_novelty, draw_strangers, find_limit
+from hangtag.models.run_files import hash_run
 from hangtag.models.seen_photographs import ENTRY, FILE, write_seen
 from hangtag.serving.card import write_card
 from hangtag.staging import STAGING

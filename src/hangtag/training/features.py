@@ -78,7 +78,7 @@ def _open(folder: Path, shape: tuple[int, int], identity: str) -> tuple[Any, int
         found = read_json(progress)
         require_file(path)
         features, done = np.lib.format.open_memmap(path, mode="r+"), int(found["done"])
-        is_sound = (features.shape, features.dtype) == (shape, np.float32) and 0 <= done <= shape[0]
+        is_sound = features.shape == shape and features.dtype == np.float32 and 0 <= done <= shape[0]
         if is_sound and found["identity"] == identity:
             return features, done
     folder.mkdir(parents=True, exist_ok=True)

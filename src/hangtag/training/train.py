@@ -13,7 +13,6 @@ import polars as pl
 from hangtag.artifacts import read_csv, write_csv, write_text
 from hangtag.config import TrainConfig
 from hangtag.errors import SettingsError, WorkspaceError
-from hangtag.inference.runs import hash_run
 from hangtag.labels.labelled import Labelled, read_hash_distance, read_labelled
 from hangtag.lock import hold
 from hangtag.manifest import NAME as MANIFEST
@@ -21,6 +20,7 @@ from hangtag.manifest import StageRecord, StageResult, read_versions
 from hangtag.models.description import read_description
 from hangtag.models.outputs import NO_VALUE, PRODUCT
 from hangtag.models.pretrained import hash_source
+from hangtag.models.run_files import hash_run
 from hangtag.models.seen_photographs import ENTRY, SeenPhotographs, write_seen
 from hangtag.models.storage import assign_weights, load_weights, save_model
 from hangtag.models.temperature import sharpen
