@@ -19,7 +19,8 @@ from hangtag.reviewing.issues import read_issues
 from hangtag.reviewing.items import read_items
 from hangtag.reviewing.queue import HELD_SECONDS, Queue
 from hangtag.reviewing.review import open_pictures
-from hangtag.reviewing.store import MAX_VERSION, ConflictError, Store, StoreError, Verdict
+from hangtag.reviewing.store import MAX_VERSION, ConflictError, Store, Verdict
+from hangtag.reviewing.store_errors import StoreError
 from hangtag.workspace import Workspace
 
 TOKEN = "a-token-of-the-page"

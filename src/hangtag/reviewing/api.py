@@ -19,7 +19,8 @@ from hangtag.reviewing.filters import Filter, State
 from hangtag.reviewing.guard import Guard
 from hangtag.reviewing.look_alikes import LookAlikes
 from hangtag.reviewing.queue import Queue
-from hangtag.reviewing.store import MAX_VERSION, ConflictError, Decision, Store, StoreError
+from hangtag.reviewing.store import MAX_VERSION, ConflictError, Decision, Store
+from hangtag.reviewing.store_errors import StoreError
 from hangtag.reviewing.verdicts import RefusedError, Wish, make_verdicts
 from hangtag.serving.problems import ProblemError, answer_problem
 
