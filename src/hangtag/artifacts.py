@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import html
 import io
 import json
 import os
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 # apostrophes that it drops, or a tab or line break at the start. Python and polars read the pattern alike.
 FORMULA = "('*[ \\x0b\\x0c\u00a0\ufeff]*[\\t\\r\\n=+\\-@\uff1d\uff0b\uff0d\uff20])"
 _FORMULA = re.compile(FORMULA)
+# What begins markup in Markdown anywhere in a line, and what does so at its start: headings, lists, rules.
+_MARKS = re.compile(r"([\\`*_\[\]~|])")
+_MARKS_AT_START = re.compile(r"^([#+=-]|\d+(?=[.)]))")
 
 
 @contextmanager
@@ -67,6 +71,13 @@ def write_json(path: Path, value: object) -> None:
 def read_json(path: Path) -> Any:
     """Read a JSON file written by `write_json`."""
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def escape_markdown(text: str) -> str:
+    """Return a label, column or other name on one line, without markup: neither Markdown's nor HTML's."""
+    line = html.escape(" ".join(text.split()), quote=False)
+    escaped = _MARKS.sub(r"\\\1", line)
+    return _MARKS_AT_START.sub(lambda found: f"{found[1]}\\" if found[1].isdecimal() else f"\\{found[1]}", escaped)
 
 
 def guard_cell(text: str) -> str:
