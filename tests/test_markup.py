@@ -14,12 +14,12 @@ from markdown_it import MarkdownIt
 from rich.console import Console
 
 from hangtag import progress
+from hangtag.artifacts import escape_markdown
 from hangtag.evaluation.comparison_text import Block, write_markdown
 from hangtag.evaluation.heatmap import plot_interactive_confusion
 from hangtag.evaluation.summary import _list_pairs, _tabulate
 from hangtag.exploration.saving import save_figure
 from hangtag.inference.stream import Failure
-from hangtag.markdown import escape
 from hangtag.models.outputs import Outputs
 from hangtag.serving.card import write_card
 from hangtag.serving.rows import write_table_lines
@@ -46,10 +46,10 @@ def read(rendered: str) -> str:
 @example("a | b\\|c")
 def test_a_text_is_read_in_markdown_and_not_rendered(text: str) -> None:
     wanted = " ".join(text.split())
-    listed = render(f"- {escape(text)}\n")
+    listed = render(f"- {escape_markdown(text)}\n")
     assert re.findall(r"<[^>]*>", listed) == ["<ul>", "<li>", "</li>", "</ul>"]
     assert read(listed) == wanted
-    cells = render(f"| a | b |\n| --- | --- |\n| {escape(text)} | 1 |\n")
+    cells = render(f"| a | b |\n| --- | --- |\n| {escape_markdown(text)} | 1 |\n")
     assert len(re.findall("<td>", cells)) == 2
     assert set(re.findall(r"</?(\w+)", cells)) == {"table", "thead", "tbody", "tr", "th", "td"}
     assert read(cells) == f"a b {wanted} 1"

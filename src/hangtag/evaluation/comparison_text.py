@@ -6,10 +6,10 @@ from typing import Any
 
 import polars as pl
 
+from hangtag.artifacts import escape_markdown
 from hangtag.evaluation.intervals import LEVEL, METHOD
 from hangtag.evaluation.levels import FREQUENT_ITEMS
 from hangtag.evaluation.paired import Comparison
-from hangtag.markdown import escape
 
 NOTHING = "–"
 FIGURES = {"accuracy": "accuracy", "macro_f1": "macro-F1"}
@@ -185,8 +185,8 @@ def write_markdown(comparison: Comparison) -> str:
     lines = ["# Runs compared", ""]
     for block in list_blocks(comparison):
         # Columns of the catalogue stand in titles and notes, names in the first cells.
-        rows = [(escape(name), *cells) for name, *cells in block.rows]
-        lines += [escape(block.title), "", *(f"| {' | '.join(row)} |" for row in (block.headings, *rows))]
+        rows = [(escape_markdown(name), *cells) for name, *cells in block.rows]
+        lines += [escape_markdown(block.title), "", *(f"| {' | '.join(row)} |" for row in (block.headings, *rows))]
         lines.insert(len(lines) - len(block.rows), f"|{' --- |' * len(block.headings)}")
-        lines += ["", *([escape(block.note), ""] if block.note else [])]
+        lines += ["", *([escape_markdown(block.note), ""] if block.note else [])]
     return "\n".join(lines[:-1]) + "\n"

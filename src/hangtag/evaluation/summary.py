@@ -5,8 +5,8 @@ from typing import Any
 
 import polars as pl
 
+from hangtag.artifacts import escape_markdown
 from hangtag.evaluation.levels import FREQUENT_ITEMS
-from hangtag.markdown import escape
 from hangtag.training.calibrate import RISK
 
 SHOWN = 12
@@ -32,7 +32,7 @@ def write_summary(report: dict[str, Any], confused: pl.DataFrame, empty_splits: 
         confused: The most confused pairs, as `find_most_confused` gives them.
         empty_splits: Splits that were asked for and have no items.
     """
-    lines = [f"# Evaluation of {escape(report['run_id'])}", "", _describe(report), ""]
+    lines = [f"# Evaluation of {escape_markdown(report['run_id'])}", "", _describe(report), ""]
     lines += _tabulate_splits(report["splits"])
     first = next(iter(report["splits"].values()))["confidence_interval"]
     note = f"In brackets: {first['level']:.0%} intervals, {first['method']}, {first['samples']:,} draws."
@@ -56,7 +56,7 @@ def write_summary(report: dict[str, Any], confused: pl.DataFrame, empty_splits: 
 
 
 def _describe(report: dict[str, Any]) -> str:
-    target, heading = escape(report["target"]), escape(report["label_name"])
+    target, heading = escape_markdown(report["target"]), escape_markdown(report["label_name"])
     told = f"Target: {target}" if target == heading else f"Target: {target} ({heading})"
     temperature = report["temperature"]
     parts = [told, f"Input: {report['input']}"]
@@ -68,10 +68,11 @@ def _describe(report: dict[str, Any]) -> str:
 def _list_pairs(pairs: pl.DataFrame) -> list[str]:
     if pairs.is_empty():
         return ["No item was misclassified."]
-    return ["Most confused:", ""] + [
-        f"- {escape(label)} taken for {escape(predicted)}: {count:,} ({share:.1%} of {escape(label)})"
-        for _, label, predicted, count, share in pairs.iter_rows()
-    ]
+    lines = ["Most confused:", ""]
+    for _, label, predicted, count, share in pairs.iter_rows():
+        own, other = escape_markdown(label), escape_markdown(predicted)
+        lines.append(f"- {own} taken for {other}: {count:,} ({share:.1%} of {own})")
+    return lines
 
 
 def _tabulate_splits(splits: dict[str, dict[str, Any]]) -> list[str]:
@@ -97,7 +98,7 @@ def _tabulate_levels(levels: dict[str, dict[str, dict[str, Any]]]) -> list[str]:
     lines = [f"| {' | '.join(headings)} |", f"|{' --- |' * len(headings)}"]
     for split, columns in levels.items():
         for column, figures in columns.items():
-            cells = [split, escape(column), f"{figures['n']:,}", f"{figures['num_classes']:,}"]
+            cells = [split, escape_markdown(column), f"{figures['n']:,}", f"{figures['num_classes']:,}"]
             cells += [_with_ends(figures, key) for key in ("accuracy", "macro_f1")]
             frequent = (figures["frequent_accuracy"], figures["frequent_macro_f1"])
             cells += [f"{figures['frequent_classes']:,}", *(_round(score) for score in frequent)]
@@ -146,5 +147,5 @@ def _tabulate(classes: dict[str, dict[str, float]]) -> list[str]:
     lines = ["| label | precision | recall | F1 | items |", "| --- | --- | --- | --- | --- |"]
     for name, row in classes.items():
         scores = " | ".join(f"{row[key]:.3f}" for key in ("precision", "recall", "f1"))
-        lines.append(f"| {escape(name)} | {scores} | {row['support']:,} |")
+        lines.append(f"| {escape_markdown(name)} | {scores} | {row['support']:,} |")
     return lines

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from hangtag.markdown import escape
+from hangtag.artifacts import escape_markdown
 
 NAMES = {"train": "training", "val": "validation", "test": "hold-out"}
 
@@ -13,12 +13,12 @@ def write_card(description: Mapping[str, Any]) -> str:
     height, width = description["image_size"]
     outputs = description["outputs"]
     levels, attributes = (
-        ", ".join(f"{escape(column)} ({len(names)})" for column, names in outputs[kind].items()) or "none"
+        ", ".join(f"{escape_markdown(column)} ({len(names)})" for column, names in outputs[kind].items()) or "none"
         for kind in ("levels", "attributes")
     )
     check = description["check"]
     parts = [
-        f"# {escape(description['run_id'])}",
+        f"# {escape_markdown(description['run_id'])}",
         f"Classifies photographs of fashion products, {height} x {width} pixels in "
         f"{description['preprocessing']['color_mode']}, on the levels {levels}, with the attributes {attributes}. "
         "The numbers are those of classes.",
@@ -37,7 +37,7 @@ def write_card(description: Mapping[str, Any]) -> str:
         "Labels are as brands gave them, made consistent, not as an expert would; where brands disagree, so does the "
         "model.",
         "## Network",
-        f"{escape(description['architecture'])}, {description['parameters']['total']:,} parameters, "
+        f"{escape_markdown(description['architecture'])}, {description['parameters']['total']:,} parameters, "
         f"{description['flops'] / 1e6:.0f} MFLOPs a photograph. Held against Keras on {check['items']:,} validation "
         f"photographs: {_tell_difference(description)}; accuracy is {check['accuracy']:.4f} as the engine computes by "
         f"itself, and {check['keras_accuracy']:.4f} in Keras.",
@@ -73,7 +73,7 @@ def _tabulate_figures(description: Mapping[str, Any]) -> str:
     if not figures:
         return "None: the run was not evaluated before it was exported (`hangtag evaluate`)."
     lines = [
-        f"On {escape(label_name)}, from photographs, with 95 % intervals.\n",
+        f"On {escape_markdown(label_name)}, from photographs, with 95 % intervals.\n",
         "| split | items | accuracy | macro-F1 | calibration error |",
         "| --- | --- | --- | --- | --- |",
     ]
