@@ -14,12 +14,12 @@ from markdown_it import MarkdownIt
 from rich.console import Console
 
 from hangtag import progress
-from hangtag.artifacts import escape_markdown
 from hangtag.evaluation.comparison_text import Block, write_markdown
 from hangtag.evaluation.heatmap import plot_interactive_confusion
 from hangtag.evaluation.summary import _list_pairs, _tabulate
 from hangtag.exploration.saving import save_figure
 from hangtag.inference.stream import Failure
+from hangtag.markdown import escape_markdown
 from hangtag.models.outputs import Outputs
 from hangtag.serving.card import write_card
 from hangtag.serving.rows import write_table_lines

@@ -3,7 +3,6 @@
 import csv
 import errno
 import hashlib
-import html
 import io
 import json
 import os
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 # apostrophes that it drops, or a tab or line break at the start. Python and polars read the pattern alike.
 FORMULA = "('*[ \\x0b\\x0c\u00a0\ufeff]*[\\t\\r\\n=+\\-@\uff1d\uff0b\uff0d\uff20])"
 _FORMULA = re.compile(FORMULA)
-<<<<<<< HEAD
 # What the system refuses is no bug: a folder that may not be written to, a disk that is full or broken, a file where a
 # folder has to be, too many open files.
 REFUSALS = tuple(
@@ -33,11 +31,6 @@ REFUSALS = tuple(
     )
     if hasattr(errno, name)
 )
-=======
-# What begins markup in Markdown anywhere in a line, and what does so at its start: headings, lists, rules.
-_MARKS = re.compile(r"([\\`*_\[\]~|])")
-_MARKS_AT_START = re.compile(r"^([#+=-]|\d+(?=[.)]))")
->>>>>>> outputs
 
 
 @contextmanager
@@ -175,13 +168,6 @@ def require_file(path: Path) -> None:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if not stat.S_ISREG(mode):
         raise OSError(errno.ENXIO, "It is not a file", str(path))
-
-
-def escape_markdown(text: str) -> str:
-    """Return a label, column or other name on one line, without markup: neither Markdown's nor HTML's."""
-    line = html.escape(" ".join(text.split()), quote=False)
-    escaped = _MARKS.sub(r"\\\1", line)
-    return _MARKS_AT_START.sub(lambda found: f"{found[1]}\\" if found[1].isdecimal() else f"\\{found[1]}", escaped)
 
 
 def guard_cell(text: str) -> str:

@@ -6,10 +6,10 @@ from typing import Any
 
 import polars as pl
 
-from hangtag.artifacts import escape_markdown
 from hangtag.evaluation.intervals import LEVEL, METHOD
 from hangtag.evaluation.levels import FREQUENT_ITEMS
 from hangtag.evaluation.paired import Comparison
+from hangtag.markdown import escape_markdown
 
 NOTHING = "–"
 FIGURES = {"accuracy": "accuracy", "macro_f1": "macro-F1"}

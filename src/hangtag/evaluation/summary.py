@@ -5,8 +5,8 @@ from typing import Any
 
 import polars as pl
 
-from hangtag.artifacts import escape_markdown
 from hangtag.evaluation.levels import FREQUENT_ITEMS
+from hangtag.markdown import escape_markdown
 from hangtag.training.calibrate import RISK
 
 SHOWN = 12

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from hangtag.artifacts import escape_markdown
+from hangtag.markdown import escape_markdown
 
 NAMES = {"train": "training", "val": "validation", "test": "hold-out"}
 
