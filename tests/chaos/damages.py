@@ -4,8 +4,8 @@ Called with the path of a JSON file, in a process of its own, which imports the 
 damaged file. Prints what it found as JSON. The networks are stubs, see `stub_stages`; the files are real.
 
 The file holds `scratch` (a folder), `kinds` (of damage), `files` (relative to the workspace, or nothing for all),
-`part` (a share of the cases, drawn by `seed`), `commands` (names of `COMMANDS`, or nothing for all) and `small`
-(whether nothing is trained, so that less is imported).
+`part` (a share of the cases, drawn by `seed`), `always` (cases beside those, as pairs of file and kind), `commands`
+(names of `COMMANDS`, or nothing for all) and `small` (whether nothing is trained, so that less is imported).
 """
 
 import json
@@ -297,6 +297,7 @@ class Damages:
         cases = [(file, kind) for file in self.spec.get("files") or self.list_files() for kind in self.spec["kinds"]]
         draw = random.Random(self.spec.get("seed", 0))
         chosen = [case for case in cases if draw.random() < self.spec.get("part", 1)]
+        chosen += [(file, kind) for file, kind in self.spec.get("always") or ()]
         for number, (file, kind) in enumerate(chosen):
             print(f"{number + 1}/{len(chosen)} {file} {kind}", file=sys.stderr)
             self.run_case(file, kind, number)

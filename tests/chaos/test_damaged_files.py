@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from damages import COMMANDS, KINDS
 
+# Each has once ended with a traceback, or not at all.
+ALWAYS = [("audit/issues.csv", "folder"), ("labels/class_counts.csv", "full folder"), ("review/manifest.json", "fifo")]
 SCRIPT = Path(__file__).with_name("damages.py")
 
 
@@ -33,7 +35,7 @@ def _is_vague(each: dict[str, Any]) -> bool:
 
 
 def test_damaged_files_are_told(tmp_path: Path) -> None:
-    found = attack(tmp_path, small=True, part=0.04, seed=3)
+    found = attack(tmp_path, small=True, part=0.03, seed=3, always=ALWAYS)
     assert len(found) > 40
     assert any(each["outcome"] == "told" for each in found)
     assert find_faults(found) == []
