@@ -24,7 +24,7 @@ from hangtag.workspace import LOCKS, Workspace
 place = Workspace.at(sys.argv[1])
 folders = {"reads": [], "writes": []}
 folders[sys.argv[2]] = [place.labels]
-with hold("clean", place, reads=reads, writes=writes):
+with hold("clean", place, **folders):
     print("held", flush=True)
     time.sleep(60)
 """

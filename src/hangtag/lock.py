@@ -108,6 +108,10 @@ def _lock(path: Path, *, is_shared: bool, wait: bool = True) -> Iterator[None]:
         yield
     finally:
         if file is not None:
+            if path.name == LOCK and _is_at(file, path):
+                # A folder of somebody's own keeps no trace; who waits for this file looks again once it has it.
+                with suppress(OSError):
+                    path.unlink()
             file.close()
 
 
@@ -126,11 +130,18 @@ def _acquire(path: Path, is_shared: bool, wait: bool) -> BinaryIO | None:
             time.sleep(POLL_SECONDS)
             continue
         # Its folder may have been removed and made again in between: then this lock keeps nobody away.
-        with suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                return file
+        if _is_at(file, path):
+            return file
         file.close()
     return None
+
+
+def _is_at(file: BinaryIO, path: Path) -> bool:
+    """Return whether an open file is still the one of a path."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except OSError:
+        return False
 
 
 def _open(path: Path) -> BinaryIO | None:

@@ -105,6 +105,14 @@ class _Weights(_Entry):
     sha256: Hash
 
 
+class _Seen(_Entry):
+    file: Literal["seen.safetensors"]
+    sha256: Hash
+    learnt: Count = 0
+    chosen_on: Count = 0
+    is_complete: bool
+
+
 class DescriptionSchema(_Entry):
     """All entries of `model.json` that anything is read from."""
 
@@ -129,6 +137,7 @@ class DescriptionSchema(_Entry):
     parameters: _Parameters = _may_lack()
     flops: Count | None = None
     novelty: _Novelty = _may_lack()
+    seen: _Seen = _may_lack()
     figures: dict[str, dict[str, Any]] = {}
     hub: dict[str, Any] = {}
 
