@@ -287,7 +287,7 @@ def test_a_settings_file_with_an_unknown_name_is_refused(command: Command, tmp_p
     file = tmp_path / "settings.toml"
     file.write_text("epoch = 3\n", encoding="utf-8")
     assert command.run("explore", "--config", str(file)) == 2
-    told = "Error: settings.toml, line 1: There is no such setting. Did you mean epochs? Allowed: allowed_hosts, architecture, "
+    told = "Error: settings.toml, line 1: There is no such setting. Did you mean epochs? Allowed: allowed_hosts, "
     assert command.err.startswith(told)
     assert command.err.endswith(" Received: 'epoch'.\n")
     assert command.given == ()

@@ -591,7 +591,6 @@ _stopped_by: list[int] = []
 
 def _stop_in_order() -> None:
     """Let SIGTERM and the end of the terminal stop a command as Ctrl-C does, so that it cleans up behind itself."""
-
     _stopped_by.clear()
 
     def stop(number: int, _frame: object) -> None:
