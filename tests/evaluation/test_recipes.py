@@ -151,6 +151,11 @@ def test_no_two_names_on_the_picture_overlap() -> None:
         assert not [1 for place, box in enumerate(boxes) for other in boxes[:place] if box.overlaps(other)]
 
 
+def test_recipes_of_one_cost_are_drawn_without_a_warning() -> None:
+    figure = plot_costs(tabulate_fronts(pl.DataFrame(make_recipes([("one", 1, 0.8), ("other", 1, 0.9)]))), "Costs")
+    assert all(low < high for low, high in (axes.get_xlim() for axes in figure.axes))
+
+
 def test_names_of_recipes_stay_apart() -> None:
     groups = [["net-0", "net-1"], ["net-a-0", "net-b-0"], ["x0", "x1"], ["alone-0"]]
     assert name_recipes(groups) == ["net-0", "net-a-0", "x0", "alone-0"]

@@ -72,6 +72,9 @@ def _draw_panel(axes: Axes, part: pl.DataFrame) -> list[Spot]:
             axes.plot(row["amount"], row["value"], color=shade, marker="o", linestyle="", markersize=6, zorder=3)
     axes.set_xscale("log")
     axes.margins(*MARGINS)
+    if part["amount"].n_unique() == 1:
+        # Runs of one cost, as those that differ by their seed: an axis needs two ends.
+        axes.set_xlim(part["amount"][0] / 2, part["amount"][0] * 2)
     return [
         Spot(row["recipe"], row["amount"], row["value"], row["low"], row["high"], row["is_on_front"])
         for row in part.to_dicts()
