@@ -138,7 +138,9 @@ def finish_again(folder: Path) -> None:
     manifest = read_manifest(folder)
     assert manifest is not None
     record = StageRecord(manifest["stage"], folder, manifest["inputs"], manifest["settings"])
-    record.finish(manifest["counts"], [folder / name for name in manifest["outputs"]])
+    own = ("stage", "finished", "seconds", "counts", "settings", "inputs", "outputs", "versions", "digest")
+    more = {name: value for name, value in manifest.items() if name not in own}
+    record.finish(manifest["counts"], [folder / name for name in manifest["outputs"]], **more)
 
 
 def patch_models(monkeypatch: pytest.MonkeyPatch) -> list[StubModel]:

@@ -16,6 +16,7 @@ from hangtag.reporting.chapters.sources import build_sources
 from hangtag.reporting.chapters.splits import build_splits
 from hangtag.reporting.inputs import read_inputs
 from hangtag.reporting.report import render_page
+from stub_runs import finish_again
 
 
 def test_columns_have_their_roles(tmp_path: Path) -> None:
@@ -49,6 +50,7 @@ def test_items_that_came_without_a_label_are_counted(tmp_path: Path) -> None:
         "rule": "missing",
     }
     path.write_text("\n".join([header, *lines, ",".join(own.values())]))
+    finish_again(place.labels)
     inputs = read_inputs(place)
     assert (build_labels(inputs)["num_missing"], build_labels(inputs)["num_unknown"]) == (1, 3)
     assert "1 items have no kind in the table" in render_page(inputs)
