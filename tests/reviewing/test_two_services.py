@@ -278,7 +278,7 @@ def test_a_locked_file_is_not_to_be_moved_away(tmp_path: Path, monkeypatch: pyte
     base = sqlite3.connect(path, isolation_level=None)
     base.execute("BEGIN EXCLUSIVE")
     monkeypatch.setattr(stores, "PATIENCE", 0.01)
-    with pytest.raises(WorkspaceError, match="another process is writing to them.*run the command again") as told:
+    with pytest.raises(WorkspaceError, match=r"another process is writing to them.*run the command again") as told:
         Store(path)
     assert "away" not in str(told.value)
     base.close()
