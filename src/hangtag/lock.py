@@ -76,13 +76,16 @@ def hold_folder(command: str, folder: Path) -> Iterator[None]:
 def sweep(place: Workspace) -> None:
     """Put in order what dead processes left in the workspace, in all parts that nobody works on."""
     for folder in place.stage_folders():
-        if has_leftovers(folder):
+        # The trainings of cross-validation are locked together.
+        parts = [folder, *folder.glob("fold_*")]
+        if any(map(has_leftovers, parts)):
             # What cannot be put in order, as on a disk that cannot be written to, is said by who needs the folder.
             with (
                 suppress(portalocker.LockException, OSError),
                 _lock(_name_lock(place, folder), is_shared=False, wait=False),
             ):
-                recover(folder)
+                for part in parts:
+                    recover(part)
     for path in (place.root / LOCKS).glob("*.json"):
         if not (path.stem.isdecimal() and is_alive(int(path.stem))):
             with suppress(OSError):
