@@ -7,13 +7,15 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from hangtag.auditing.near_pairs import find_near_pairs
+from hangtag.auditing.near_pairs import find_near_pairs, sample_near_pairs
 from hangtag.catalog.images import Pixels
 from hangtag.labels.duplicates import Hashes, Indices
 
 # Of photographs with one perceptual hash so many are compared with each other; in a larger crowd, as of blank ones,
 # each with so many of the next in order of brightness.
 WINDOW = 32
+# Photographs with near hashes that each is compared with, to begin with.
+SAMPLE = 16
 CHUNK = 100_000
 
 
@@ -48,30 +50,50 @@ def group_photographs(
         difference: 0 to 255.
     """
     _, firsts, pixels = np.unique(np.asarray(pixel_hashes), return_index=True, return_inverse=True)
-    left, right = _find_candidates(hashes[firsts], small[firsts], distance)
-    kept = _look_alike(small[firsts], left, right, difference)
-    nodes = len(firsts)
-    graph = coo_array((np.ones(int(kept.sum()), np.int8), (left[kept], right[kept])), shape=(nodes, nodes))
-    groups = connected_components(graph, directed=False)[1]
-    return Duplicates(pixels.astype(np.int64), groups[pixels].astype(np.int64))
+    groups = _group_distinct(hashes[firsts], small[firsts], distance, difference)
+    return Duplicates(pixels.astype(np.int64), groups[pixels])
 
 
-def _find_candidates(hashes: Hashes, small: Pixels, distance: int) -> tuple[Indices, Indices]:
-    """Give pairs of photographs with near hashes; in a crowd of one hash only those of like brightness."""
+def _group_distinct(hashes: Hashes, small: Pixels, distance: int, difference: float) -> Indices:
+    """Give the groups of photographs no two of which have the same pixels, int64 (n,).
+
+    Pairs of one group are not looked at again: first pairs of one hash, then some of the near ones, then all others.
+    So of thousands of copies of one placeholder, each compressed anew, not each is compared with each.
+    """
+    left, right, standing = _pair_same(hashes, small)
+    groups = np.arange(len(hashes))
+    groups = _join(groups, small, left, right, difference)
+    left, right = sample_near_pairs(hashes[standing], distance, SAMPLE)
+    groups = _join(groups, small, standing[left], standing[right], difference)
+    left, right = find_near_pairs(hashes[standing], distance, groups[standing])
+    return _join(groups, small, standing[left], standing[right], difference)
+
+
+def _join(groups: Indices, small: Pixels, left: Indices, right: Indices, difference: float) -> Indices:
+    """Give the groups once those pairs that look alike are in one."""
+    apart = groups[left] != groups[right]
+    left, right = left[apart], right[apart]
+    kept = _look_alike(small, left, right, difference)
+    edges = (groups[left[kept]], groups[right[kept]])
+    graph = coo_array((np.ones(int(kept.sum()), np.int8), edges), shape=(len(groups), len(groups)))
+    return np.asarray(connected_components(graph, directed=False)[1][groups], np.int64)
+
+
+def _pair_same(hashes: Hashes, small: Pixels) -> tuple[Indices, Indices, Indices]:
+    """Give pairs of photographs with one hash, in a crowd those of like brightness, and the ones that stand for all."""
     brightness = small.reshape(len(small), -1).mean(axis=1, dtype=np.float32)
     order = np.lexsort((brightness, hashes))
     ordered = hashes[order]
     places = np.arange(len(ordered))
     starts = np.searchsorted(ordered, ordered, side="left")
-    left, right = [], []
+    left, right = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     for step in range(1, min(WINDOW, max(len(ordered), 1))):
         same = np.flatnonzero(ordered[step:] == ordered[:-step])
         left.append(order[same])
         right.append(order[same + step])
     # The first of every crowd stand for it where it is compared with others.
     standing = order[places - starts < WINDOW]
-    near_left, near_right = find_near_pairs(hashes[standing], distance)
-    return np.concatenate([*left, standing[near_left]]), np.concatenate([*right, standing[near_right]])
+    return np.concatenate(left), np.concatenate(right), standing
 
 
 def _look_alike(small: Pixels, left: Indices, right: Indices, difference: float) -> np.ndarray:

@@ -13,7 +13,7 @@ BITS = 64
 CHUNK = 2_000_000
 
 
-def find_near_pairs(hashes: Hashes, distance: int) -> tuple[Indices, Indices]:
+def find_near_pairs(hashes: Hashes, distance: int, groups: Indices | None = None) -> tuple[Indices, Indices]:
     """Give every pair of fingerprints that differ in at most `distance` bits, each once, int64 (pairs,) twice.
 
     Multi-index hashing: the bits are cut into so many bands that two near fingerprints differ in one bit at most in
@@ -23,32 +23,72 @@ def find_near_pairs(hashes: Hashes, distance: int) -> tuple[Indices, Indices]:
     Args:
         hashes: uint64 (n,).
         distance: 0 to 64; beyond 6 the bands are short, and many fingerprints share them.
+        groups: A number for each, 0 to n - 1; pairs of one number are left out, and take no time.
 
     Returns:
         Positions of the left and the right one, left below right.
     """
     found = [np.empty(0, np.int64)]
-    count = len(hashes)
+    for keys, width in _cut(hashes, distance):
+        for left, right in _pair_bands(keys, groups, width if distance else 0):
+            found.append(_choose_near(hashes, left, right, distance))
+    return _part(found, len(hashes))
+
+
+def sample_near_pairs(hashes: Hashes, distance: int, count: int, seed: int = 0) -> tuple[Indices, Indices]:
+    """Give some of those pairs: each fingerprint is compared with about `2 * count` that share a band, drawn at random.
+
+    In a crowd of near fingerprints these hang nearly all of them together, at a cost that grows with n.
+
+    Args:
+        hashes: uint64 (n,).
+        distance: As for `find_near_pairs`.
+        count: How many.
+        seed: Of the draw.
+    """
+    found = [np.empty(0, np.int64)]
+    random = np.random.default_rng(seed)
+    for keys, _ in _cut(hashes, distance):
+        order = np.lexsort((random.random(len(keys)), keys))
+        ordered = keys[order]
+        for step in range(1, min(count + 1, len(order))):
+            same = np.flatnonzero(ordered[step:] == ordered[:-step])
+            found.append(_choose_near(hashes, order[same], order[same + step], distance))
+    return _part(found, len(hashes))
+
+
+def _cut(hashes: Hashes, distance: int) -> Iterator[tuple[npt.NDArray[np.uint64], int]]:
+    """Give the bits of each band, and how many they are."""
     # The bands share the bits: of 64 in 3 bands, 22, 21 and 21.
     edges = np.linspace(0, BITS, min(distance // 2 + 1, BITS) + 1).round().astype(int).tolist()
     for low, high in pairwise(edges):
-        keys = (hashes >> np.uint64(low)) & np.uint64((1 << (high - low)) - 1)
-        for left, right in _pair_bands(keys, high - low if distance else 0):
-            near = np.bitwise_count(hashes[left] ^ hashes[right]) <= distance
-            pairs = np.minimum(left[near], right[near]) * count + np.maximum(left[near], right[near])
-            found.append(np.unique(pairs))
+        yield (hashes >> np.uint64(low)) & np.uint64((1 << (high - low)) - 1), high - low
+
+
+def _choose_near(hashes: Hashes, left: Indices, right: Indices, distance: int) -> Indices:
+    """Give the near ones of some pairs, each as one number."""
+    near = np.bitwise_count(hashes[left] ^ hashes[right]) <= distance
+    return np.unique(np.minimum(left[near], right[near]) * len(hashes) + np.maximum(left[near], right[near]))
+
+
+def _part(found: list[Indices], count: int) -> tuple[Indices, Indices]:
     pairs = np.unique(np.concatenate(found))
     return pairs // max(count, 1), pairs % max(count, 1)
 
 
-def _pair_bands(keys: npt.NDArray[np.uint64], width: int) -> Iterator[tuple[Indices, Indices]]:
+def _pair_bands(keys: npt.NDArray[np.uint64], groups: Indices | None, width: int) -> Iterator[tuple[Indices, Indices]]:
     """Give the pairs of positions whose keys are equal, or differ in one of the lowest `width` bits, in chunks."""
-    order = np.argsort(keys, kind="stable")
+    count = len(keys)
+    order = np.argsort(keys, kind="stable") if groups is None else np.lexsort((groups, keys))
     values, starts, counts = np.unique(keys[order], return_index=True, return_counts=True)
     ends = starts + counts
-    places = np.arange(len(keys))
+    places = np.arange(count)
+    # Without groups each is its own. What has one code is not paired.
+    own_groups = places if groups is None else groups[order]
+    codes = np.repeat(np.arange(len(values)) * count, counts) + own_groups
+    behind = places + 1 if groups is None else np.searchsorted(codes, codes, side="right")
     # Every position with those behind it that have the same key.
-    for left, right in _expand(places, places + 1, np.repeat(ends, counts)):
+    for left, right in _expand(places, behind, np.repeat(ends, counts)):
         yield order[left], order[right]
     for bit in range(width):
         partners = values ^ np.uint64(1 << bit)
@@ -56,8 +96,17 @@ def _pair_bands(keys: npt.NDArray[np.uint64], width: int) -> Iterator[tuple[Indi
         hit = np.flatnonzero((values[found] == partners) & (values < partners))
         own = counts[hit]
         members = np.repeat(starts[hit], own) + _count_up(own)
-        for left, right in _expand(members, np.repeat(starts[found[hit]], own), np.repeat(ends[found[hit]], own)):
-            yield order[left], order[right]
+        firsts, lasts = np.repeat(starts[found[hit]], own), np.repeat(ends[found[hit]], own)
+        spans = [(firsts, lasts)]
+        if groups is not None:
+            wanted = np.repeat(found[hit] * count, own) + own_groups[members]
+            spans = [
+                (firsts, np.searchsorted(codes, wanted, side="left")),
+                (np.searchsorted(codes, wanted, side="right"), lasts),
+            ]
+        for first, last in spans:
+            for left, right in _expand(members, first, last):
+                yield order[left], order[right]
 
 
 def _expand(places: Indices, firsts: Indices, ends: Indices) -> Iterator[tuple[Indices, Indices]]:

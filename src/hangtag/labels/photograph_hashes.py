@@ -73,9 +73,10 @@ class PhotographSet:
 
     def __sub__(self, other: "PhotographSet") -> "PhotographSet":
         """Return the set without the hashes that the other holds too."""
+        # numpy's own difference overflows on large uint64 before 2.1.
         return PhotographSet(
-            np.setdiff1d(self.perceptual, other.perceptual, assume_unique=True),
-            np.setdiff1d(self.pixels, other.pixels, assume_unique=True),
+            self.perceptual[~_is_in(other.perceptual, self.perceptual)],
+            self.pixels[~_is_in(other.pixels, self.pixels)],
         )
 
     def find(self, hashes: PhotographHashes, max_distance: int | None = DUPLICATE_DISTANCE) -> Mask:

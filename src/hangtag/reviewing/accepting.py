@@ -40,7 +40,9 @@ def accept_open(
     standing = find_standing(decisions)
     settled = {decision.item_id for decision in standing}
     before = {each.item_id: each for each in earlier if each.item_id not in settled}
-    untouched = [each for each in issues if each.item_id not in settled | set(before) and _is_open(each, values)]
+    untouched = [
+        each for each in issues if each.item_id not in settled and each.item_id not in before and _is_open(each, values)
+    ]
     candidates = [*before.values(), *(_accept(issue, values[issue.item_id]) for issue in untouched)]
     scores: dict[str, list[float]] = defaultdict(list)
     for each in candidates:

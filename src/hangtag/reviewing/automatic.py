@@ -56,16 +56,20 @@ def is_proven(right: int, decided: int, precision: float, risk: float = RISK) ->
     That is so where as many right ones would come by chance in at most a share `risk` of samples if the share were
     just that.
     """
-    wrong = decided - right
-    logs = (
-        math.lgamma(decided + 1)
-        - math.lgamma(k + 1)
-        - math.lgamma(decided - k + 1)
-        + k * math.log1p(-precision)
-        + (decided - k) * math.log(precision)
-        for k in range(wrong + 1)
-    )
-    return decided > 0 and sum(map(math.exp, logs)) <= risk * (1 + 1e-9)
+    chance = 0.0
+    for k in range(decided - right, -1, -1):
+        part = math.exp(
+            math.lgamma(decided + 1)
+            - math.lgamma(k + 1)
+            - math.lgamma(decided - k + 1)
+            + k * math.log1p(-precision)
+            + (decided - k) * math.log(precision)
+        )
+        chance += part
+        # What is left is smaller still, and of a great many decisions nearly all of it.
+        if part < 1e-18 * chance:
+            break
+    return decided > 0 and chance <= risk * (1 + 1e-9)
 
 
 def measure_codes(judged: Iterable[Judged], open_scores: dict[str, list[float]], precision: float) -> list[Measured]:
@@ -102,13 +106,16 @@ def _measure(code: str, judged: Sequence[Judged], open_scores: Collection[float]
 def _search(counted: Sequence[Judged], start: int, precision: float, risk: float) -> float | None:
     """Give the lowest score that is proven, beginning with as many of the surest decisions as `start`."""
     threshold, hits = None, 0
+    # So many mistakes among fewer decisions were few enough already.
+    borne = -1
     for count, each in enumerate(counted, start=1):
         hits += each.is_right
         # All issues of equal score are accepted or none.
         is_last = count == len(counted) or counted[count].score < each.score
         if count < start or not is_last:
             continue
-        if not is_proven(hits, count, precision, risk):
+        if count - hits > borne and not is_proven(hits, count, precision, risk):
             break
+        borne = max(borne, count - hits)
         threshold = each.score
     return threshold

@@ -76,6 +76,6 @@ def _find_new(wish: Wish, issue: Issue, values: Mapping[str, str], choices: Choi
     if wish.action == "skip":
         return {}
     chosen = dict(wish.values or {})
-    if not any(chosen == choice.values for choice in choices.list(issue.column)):
+    if not choices.has(issue.column, chosen):
         raise RefusedError("That is none of the choices: take values that the catalogue has, for all its levels.")
     return chosen
