@@ -20,6 +20,8 @@ from hangtag.models.outputs import NO_VALUE
 
 # Values, coarse to fine where they are levels; None where one is missing.
 Values = tuple[str | None, ...]
+# The places of the columns in which a value has something.
+Filled = tuple[int, ...]
 DEFENDED = ", as its name says too, so the photograph may be the wrong one"
 
 
@@ -56,7 +58,7 @@ class _Contrary:
     Attributes:
         items: The items, the first by name.
         column: The finest column in which there is a contradiction.
-        values: What they have, by column.
+        values: What they have, by column; only columns in which the value has something.
     """
 
     items: str
@@ -67,6 +69,9 @@ class _Contrary:
 class _Group:
     """The values of a group's items, looked at once for each value and not for each item: a placeholder has thousands.
 
+    Two values agree where no column has something different in both. So those that agree with one value are found by
+    what they have in the columns that both have: one look for each pattern of gaps, not one for each other value.
+
     Args:
         columns: What the values are of.
         own: The values of each row, the rows in ascending order.
@@ -74,42 +79,65 @@ class _Group:
     """
 
     def __init__(self, columns: tuple[str, ...], own: Mapping[int, Values], item_ids: Sequence[str]) -> None:
-        self._columns, self._item_ids = columns, item_ids
+        self._columns, self._item_ids, self._count = columns, item_ids, len(own)
+        # In the order of their first rows.
         self._rows: dict[Values, list[int]] = defaultdict(list)
         for row, value in own.items():
             self._rows[value].append(row)
-        self._partial = [value for value in self._rows if None in value]
-        self._others = [{value[place] for value in self._rows} - {None} for place in range(len(columns))]
+        self._patterns = {_list_filled(value) for value in self._rows}
+        self._others = [sorted({value[place] or "" for value in self._rows} - {""}) for place in range(len(columns))]
+        self._counts: dict[tuple[Filled, Filled], Counter[Values]] = {}
         self._known: dict[Values, _Contrary | None] = {}
 
     def find_contrary(self, found: Values) -> _Contrary | None:
         """Return what contradicts a value; None where nothing does."""
         if found not in self._known:
-            contrary = self._list_contrary(found)
-            self._known[found] = self._describe(contrary, found) if contrary else None
+            count = self._count - self._count_agreeing(found)
+            self._known[found] = self._describe(found, count) if count else None
         return self._known[found]
 
-    def _list_contrary(self, found: Values) -> list[Values]:
-        # Only a value with a gap agrees with another than itself.
-        alike = self._rows if None in found else [*self._partial, found]
-        agreeing = {value for value in alike if not _disagree([value, found])}
-        return [value for value in self._rows if value not in agreeing]
+    def _count_agreeing(self, found: Values) -> int:
+        filled = _list_filled(found)
+        total = 0
+        for pattern in self._patterns:
+            both = tuple(place for place in filled if place in pattern)
+            if (pattern, both) not in self._counts:
+                self._counts[pattern, both] = self._count_values(pattern, both)
+            total += self._counts[pattern, both][tuple(found[place] for place in both)]
+        return total
 
-    def _describe(self, contrary: Sequence[Values], found: Values) -> _Contrary:
+    def _count_values(self, pattern: Filled, both: Filled) -> Counter[Values]:
+        counts: Counter[Values] = Counter()
+        for value, rows in self._rows.items():
+            if _list_filled(value) == pattern:
+                counts[tuple(value[place] for place in both)] += len(rows)
+        return counts
+
+    def _describe(self, found: Values, count: int) -> _Contrary:
+        # The first three items have the three values whose first rows come first.
+        contrary = islice((value for value in self._rows if _disagree([value, found])), 3)
         first = [self._item_ids[row] for row in islice(merge(*(self._rows[value][:3] for value in contrary)), 3)]
-        own = enumerate(zip(found, self._others, strict=True))
-        differing = [place for place, (value, others) in own if value is not None and others - {value}]
         values = {
-            column: " or ".join(
-                sorted(str(each) for each in {value[place] for value in contrary} - {None, found[place]})
-            )
-            for place, column in enumerate(self._columns)
+            place: _join_values(others, value)
+            for place, (value, others) in enumerate(zip(found, self._others, strict=True))
+            if value is not None and others != [value]
         }
         return _Contrary(
-            join_items(first, sum(len(self._rows[value]) for value in contrary)),
-            self._columns[max(differing, default=-1)],
-            {column: theirs or "missing" for column, theirs in values.items()},
+            join_items(first, count),
+            self._columns[max(values)],
+            {self._columns[place]: theirs for place, theirs in values.items()},
         )
+
+
+def _list_filled(value: Values) -> Filled:
+    return tuple(place for place, part in enumerate(value) if part is not None)
+
+
+def _join_values(values: Sequence[str], own: str, most: int = 5) -> str:
+    """Return the other values than an item's own, which is among them; of many, the first ones and their number."""
+    first = [value for value in values[: most + 1] if value != own][:most]
+    left = len(values) - 1 - len(first)
+    return " or ".join([*first, f"{left:,} other{'s' if left > 1 else ''}"] if left else first)
 
 
 def _describe(
