@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastapi import Request
+from python_multipart.exceptions import FormParserError
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
@@ -144,7 +145,8 @@ async def _read_form(request: Request, config: ServeConfig) -> list[Upload]:
     )
     try:
         form = await request.form(max_files=config.max_photos, max_fields=config.max_photos)
-    except (MultiPartException, HTTPException) as error:
+    except (MultiPartException, HTTPException, FormParserError) as error:
+        # The last comes through older versions of Starlette.
         if "Too many files" in str(getattr(error, "detail", error)):
             raise too_many from None
         raise ProblemError(422, "damaged_form", "The form cannot be read. Send multipart/form-data.") from None
