@@ -17,9 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from hangtag.artifacts import write_json
-from hangtag.models.hub import build_backbone
-from hangtag.models.hub_preset import CONFIG, CONVERTER, WEIGHTS
+from hangtag.io import write_json
+from hangtag.models.keras_hub import CONFIG, CONVERTER, WEIGHTS, build_backbone
 
 BEGINS = "90a0b02e3e525d56"
 # The last part of a name for each weight that a transformer's block has.

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from hangtag.artifacts import write_whole
+from hangtag.io import write_whole
 from hangtag.models.pretrained import hash_weights
 
 # For each network: how its package's SHA-256 begins, the weights' licence, and the names of its stages' depths.

@@ -17,17 +17,16 @@ from typing import Any
 import polars as pl
 from scipy.stats import ttest_1samp
 
-from hangtag.artifacts import read_csv, write_csv, write_json
 from hangtag.auditing.issues import COLUMNS, NAME_AGAINST_LABEL, PHOTOGRAPH_AND_NAME, WRONG_LABEL
 from hangtag.config import PRESETS, CleanConfig, EvaluateConfig, TrainConfig, read_preset
 from hangtag.errors import HangtagError, WorkspaceError
-from hangtag.evaluation.evaluate import evaluate
-from hangtag.labels.clean import clean
-from hangtag.labels.labelled import Labelled, read_labelled
-from hangtag.labels.reviewed import read_reviewed
+from hangtag.io import read_csv, write_csv, write_json
+from hangtag.labels.dataset import Labelled, read_labelled, read_reviewed
 from hangtag.manifest import require_manifest
 from hangtag.settings import resolve
-from hangtag.training.train import train
+from hangtag.stages.clean import clean
+from hangtag.stages.evaluate import evaluate
+from hangtag.stages.train import train
 from hangtag.workspace import Workspace
 
 KINDS = ("given", "corrected")

@@ -19,8 +19,8 @@ from sklearn.metrics import roc_auc_score
 
 from hangtag.catalog.images import Pixels, decode_photograph
 from hangtag.inference.classifier import Classifier
-from hangtag.labels.labelled import read_labelled
-from hangtag.serving.listing import list_photographs
+from hangtag.labels.dataset import read_labelled
+from hangtag.serving.output import list_photographs
 from hangtag.workspace import Workspace
 
 DRAWN = 200

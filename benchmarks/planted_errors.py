@@ -28,16 +28,16 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from hangtag.artifacts import hash_json, read_csv, write_csv, write_json, write_parquet
-from hangtag.auditing.audit import audit
 from hangtag.auditing.issues import COLUMNS, LABEL_CODES, NAME_AGAINST_LABEL, PHOTOGRAPH_AND_NAME, WRONG_LABEL
-from hangtag.catalog.prepared import read_prepared
+from hangtag.catalog.reader import read_prepared
 from hangtag.config import PRESETS, AuditConfig, TrainConfig, read_preset
 from hangtag.errors import HangtagError, WorkspaceError
-from hangtag.labels.labelled import read_labelled
+from hangtag.io import hash_json, read_csv, write_csv, write_json, write_parquet
+from hangtag.labels.dataset import read_labelled
 from hangtag.manifest import StageRecord, compute_digest, require_manifest
 from hangtag.settings import resolve
-from hangtag.training.folds import train_folds
+from hangtag.stages.audit import audit
+from hangtag.stages.cross_validate import train_folds
 from hangtag.workspace import Workspace
 
 HEARD = (PHOTOGRAPH_AND_NAME, WRONG_LABEL, NAME_AGAINST_LABEL)

@@ -19,20 +19,19 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from hangtag.artifacts import read_json, write_csv, write_json
 from hangtag.catalog.images import Fit
-from hangtag.catalog.prepare import prepare
-from hangtag.catalog.prepared import read_prepared
+from hangtag.catalog.reader import read_prepared
 from hangtag.config import PRESETS, CleanConfig, EvaluateConfig, PrepareConfig, TrainConfig
-from hangtag.evaluation.evaluate import evaluate
-from hangtag.exploration.palette import INK, SERIES, SOFT_INK
-from hangtag.exploration.saving import save_figure
+from hangtag.figures.style import INK, SERIES, SOFT_INK, save_figure
 from hangtag.inference.classifier import Classifier
-from hangtag.labels.clean import clean
-from hangtag.labels.labelled import read_labelled
-from hangtag.models.storage import describe_model
+from hangtag.io import read_json, write_csv, write_json
+from hangtag.labels.dataset import read_labelled
+from hangtag.models.checkpoint import describe_model
 from hangtag.settings import parse_image_size, resolve
-from hangtag.training.train import train
+from hangtag.stages.clean import clean
+from hangtag.stages.evaluate import evaluate
+from hangtag.stages.prepare import prepare
+from hangtag.stages.train import train
 from hangtag.workspace import Workspace
 
 SIZES = "80x60,120x90,160x120,224x168"

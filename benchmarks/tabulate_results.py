@@ -10,9 +10,9 @@ from typing import Any
 
 import polars as pl
 
-from hangtag.artifacts import read_json
-from hangtag.evaluation.paired import summarize_seeds
+from hangtag.io import read_json
 from hangtag.manifest import require_manifest
+from hangtag.metrics.comparison import summarize_seeds
 from hangtag.workspace import Workspace
 
 SPLITS = {"train": "training", "val": "validation", "test": "hold-out"}

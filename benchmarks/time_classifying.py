@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from hangtag.config import ExportConfig
-from hangtag.inference.answer import Answer
 from hangtag.inference.classifier import Classifier
-from hangtag.inference.stream import classify_photographs
-from hangtag.models.backend import import_keras
-from hangtag.models.storage import load_saved
-from hangtag.serving.export import export
+from hangtag.inference.prediction import Answer
+from hangtag.inference.streaming import classify_photographs
+from hangtag.models.checkpoint import load_saved
+from hangtag.models.layers import import_keras
+from hangtag.stages.export import export
 from hangtag.workspace import Workspace
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from hangtag.auditing.near_pairs import find_near_pairs
+from hangtag.labels.duplicates import find_near_pairs
 
 BITS = 64
 

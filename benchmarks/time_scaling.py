@@ -17,18 +17,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from hangtag.auditing.duplicate_issues import find_duplicates
-from hangtag.auditing.label_conflict import find_label_conflicts
-from hangtag.auditing.same_product import find_same_products
-from hangtag.auditing.spelling_variant import find_spelling_variants
-from hangtag.auditing.subject import Subject
-from hangtag.auditing.unlikely_combination import find_unlikely_combinations
+from hangtag.auditing.context import Subject
+from hangtag.auditing.duplicate_issues import find_duplicates, find_label_conflicts, find_same_products
+from hangtag.auditing.value_issues import find_spelling_variants, find_unlikely_combinations
+from hangtag.catalog.csv_parser import parse_table
 from hangtag.catalog.schema import CatalogSchema
-from hangtag.catalog.table import parse_table
 from hangtag.config import AuditConfig
 from hangtag.labels.duplicates import group_duplicates
-from hangtag.labels.folds import assign_folds
-from hangtag.labels.split import assign_splits
+from hangtag.labels.splits import assign_folds, assign_splits
 
 SCHEMA = CatalogSchema(
     table="styles.csv",

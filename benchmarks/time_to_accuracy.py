@@ -14,11 +14,11 @@ from pathlib import Path
 
 import polars as pl
 
-from hangtag.catalog.prepare import prepare
 from hangtag.config import PRESETS, CleanConfig, TrainConfig
-from hangtag.labels.clean import clean
 from hangtag.settings import resolve
-from hangtag.training.train import train
+from hangtag.stages.clean import clean
+from hangtag.stages.prepare import prepare
+from hangtag.stages.train import train
 
 
 def main() -> None:

@@ -11,11 +11,11 @@ import platform
 import tempfile
 from pathlib import Path
 
-from hangtag.catalog.prepare import prepare
 from hangtag.config import PRESETS, CleanConfig, TrainConfig
-from hangtag.labels.clean import clean
 from hangtag.settings import resolve
-from hangtag.training.train import train
+from hangtag.stages.clean import clean
+from hangtag.stages.prepare import prepare
+from hangtag.stages.train import train
 
 CAPSTONE_IMAGES_PER_SECOND = 29
 

@@ -9,17 +9,17 @@ import sys
 
 import numpy as np
 
-from hangtag.artifacts import read_json, write_json, write_text
+from hangtag.io import read_json, write_json, write_text
 from hangtag.labels.duplicates import hash_photographs
-from hangtag.labels.labelled import read_labelled
-from hangtag.labels.photograph_hashes import PhotographSet
+from hangtag.labels.dataset import read_labelled
+from hangtag.labels.image_hashes import PhotographSet
 from hangtag.models.description import DESCRIPTION
-from hangtag.models.outputs import PRODUCT
-from hangtag.models.seen_photographs import ENTRY, SeenPhotographs, write_seen
+from hangtag.models.label_space import PRODUCT
+from hangtag.models.seen_images import ENTRY, SeenPhotographs, write_seen
 from hangtag.models.shipped import SHIPPED
-from hangtag.serving.card import write_card
+from hangtag.serving.model_card import write_card
 from hangtag.training.targets import build_targets
-from hangtag.training.train import build_dataset
+from hangtag.stages.train import build_dataset
 from hangtag.workspace import Workspace
 
 # Of the twin that learnt from train alone: its temperatures and thresholds were chosen on val.

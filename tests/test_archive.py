@@ -6,14 +6,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from hangtag.artifacts import read_json
-from hangtag.catalog.prepare import prepare
-from hangtag.catalog.prepared import read_prepared
+from hangtag.catalog.reader import read_prepared
 from hangtag.config import PRESETS, CleanConfig, TrainConfig
-from hangtag.labels.clean import clean
-from hangtag.labels.labelled import read_labelled
+from hangtag.io import read_json
+from hangtag.labels.dataset import read_labelled
 from hangtag.settings import resolve
-from hangtag.training.train import train
+from hangtag.stages.clean import clean
+from hangtag.stages.prepare import prepare
+from hangtag.stages.train import train
 from hangtag.workspace import Workspace
 
 REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference"

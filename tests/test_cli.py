@@ -13,25 +13,36 @@ import pytest
 import hangtag
 from hangtag.cli import main
 from hangtag.errors import HangtagError, WorkspaceError
-from hangtag.evaluation.comparison_text import Block
 from hangtag.manifest import StageResult
+from hangtag.metrics.markdown import Block
 
 ROOT = Path(__file__).parent.parent
 STAGES = {
-    "prepare": "hangtag.catalog.prepare.prepare",
-    "clean": "hangtag.labels.clean.clean",
-    "explore": "hangtag.exploration.explore.explore",
-    "train": "hangtag.training.train.train",
-    "evaluate": "hangtag.evaluation.evaluate.evaluate",
-    "compare": "hangtag.evaluation.compare.compare",
-    "predict": "hangtag.inference.predict.predict",
-    "audit": "hangtag.auditing.audit.audit",
-    "apply": "hangtag.reviewing.apply.apply",
-    "report": "hangtag.reporting.report.report",
-    "run": "hangtag.chain.run",
-    "demo": "hangtag.chain.demo",
+    "prepare": "hangtag.stages.prepare.prepare",
+    "clean": "hangtag.stages.clean.clean",
+    "explore": "hangtag.stages.explore.explore",
+    "train": "hangtag.stages.train.train",
+    "evaluate": "hangtag.stages.evaluate.evaluate",
+    "compare": "hangtag.stages.compare.compare",
+    "predict": "hangtag.stages.predict.predict",
+    "audit": "hangtag.stages.audit.audit",
+    "apply": "hangtag.stages.apply.apply",
+    "report": "hangtag.stages.report.report",
+    "run": "hangtag.stages.pipeline.run",
+    "demo": "hangtag.stages.pipeline.demo",
 }
-HEAVY = ("keras", "tensorflow", "polars", "sklearn", "scipy", "matplotlib", "plotly", "PIL", "numpy", "hangtag.chain")
+HEAVY = (
+    "keras",
+    "tensorflow",
+    "polars",
+    "sklearn",
+    "scipy",
+    "matplotlib",
+    "plotly",
+    "PIL",
+    "numpy",
+    "hangtag.stages.pipeline",
+)
 
 
 class Command:
@@ -184,9 +195,9 @@ def test_the_report_is_linked_at_the_end(command: Command, name: str, tmp_path: 
 
 
 def test_compare_prints_its_tables(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hangtag.evaluation.compare.read_comparison", lambda folder: folder)
+    monkeypatch.setattr("hangtag.stages.compare.read_comparison", lambda folder: folder)
     blocks = [Block("Two runs.", ("run", "items"), [("a", "12"), ("long-name", "3,456")])]
-    monkeypatch.setattr("hangtag.evaluation.compare.list_blocks", lambda *_, **__: blocks * 2)
+    monkeypatch.setattr("hangtag.stages.compare.list_blocks", lambda *_, **__: blocks * 2)
     assert command.run("compare", "a", "b", "-w", "/w", "--split", "test", "--baseline", "b") == 0
     assert (command.given, command.named) == (
         (Path("/w"), ["a", "b"]),

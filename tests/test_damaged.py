@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from hangtag.artifacts import hash_file, name_refusals, put_in_place, read_json, write_json, write_text
 from hangtag.errors import WorkspaceError
+from hangtag.io import hash_file, name_refusals, put_in_place, read_json, write_json, write_text
 from hangtag.manifest import StageRecord, find_manifest, read_manifest, require_manifest
-from hangtag.staging import MANIFEST, STAGING, STALE, recover
 from hangtag.training.checkpoint import FILE, read_checkpoint, read_settings_of_checkpoint
+from hangtag.workspace import MANIFEST, STAGING, STALE, recover
 
 HINT = "Run it again."
 
@@ -42,7 +42,7 @@ def test_a_refusal_names_the_file_and_leaves_the_old_one(tmp_path: Path, monkeyp
     def refuse(_: Path) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("hangtag.artifacts.flush", refuse)
+    monkeypatch.setattr("hangtag.io.flush", refuse)
     with pytest.raises(OSError, match="No space left") as raised:
         write_text(tmp_path / "table.csv", "new")
     assert raised.value.filename == str(tmp_path / "table.csv")

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from hangtag.lock import hold, hold_folder, sweep
-from hangtag.staging import begin_staging
-from hangtag.workspace import LOCKS, Workspace
+from hangtag.workspace import LOCKS, Workspace, begin_staging
 
 # Holds what it is told to, says so, and waits to be ended.
 HOLDER = """

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from hangtag.artifacts import read_json, write_json
 from hangtag.errors import WorkspaceError
+from hangtag.io import read_json, write_json
 from hangtag.manifest import StageRecord, StageResult, compute_digest, read_manifest, require_manifest
 
 HINT = "Run `hangtag clean` first."

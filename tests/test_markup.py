@@ -13,16 +13,15 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from rich.console import Console
 
-from hangtag import progress
-from hangtag.evaluation.comparison_text import Block, write_markdown
-from hangtag.evaluation.heatmap import plot_interactive_confusion
-from hangtag.evaluation.summary import _list_pairs, _tabulate
-from hangtag.exploration.saving import save_figure
-from hangtag.inference.stream import Failure
-from hangtag.markdown import escape_markdown
-from hangtag.models.outputs import Outputs
-from hangtag.serving.card import write_card
-from hangtag.serving.rows import write_table_lines
+from hangtag import console
+from hangtag.figures.confusion_matrix import plot_interactive_confusion
+from hangtag.figures.style import save_figure
+from hangtag.inference.streaming import Failure
+from hangtag.io import escape_markdown
+from hangtag.metrics.markdown import Block, _list_pairs, _tabulate, write_markdown
+from hangtag.models.label_space import Outputs
+from hangtag.serving.model_card import write_card
+from hangtag.serving.output import write_table_lines
 
 HOSTILE = '<img src=x onerror=alert(1)>|`x`\n# [a](https:b) **b** </title>&amp;<a href="//c">'
 SIGNS = st.text(st.sampled_from("<>&;|`*_[]()!#+-=~\\ \n1.)ab\"'"), min_size=1, max_size=12)
@@ -92,7 +91,7 @@ def test_the_report_of_an_evaluation_renders_no_label() -> None:
 
 def test_a_comparison_renders_no_column(monkeypatch: pytest.MonkeyPatch) -> None:
     block = Block(f"Judged on {HOSTILE}.", ("run", "accuracy"), [("a_b", "0.5 [0.4, 0.6]")], f"With {HOSTILE}.")
-    monkeypatch.setattr("hangtag.evaluation.comparison_text.list_blocks", lambda _: [block])
+    monkeypatch.setattr("hangtag.metrics.markdown.list_blocks", lambda _: [block])
     rendered = render(write_markdown(None))  # type: ignore[arg-type]
     assert not re.search(r"<(img|a|strong|em)", rendered)
     assert "<td>a_b</td>\n<td>0.5 [0.4, 0.6]</td>" in rendered
@@ -125,8 +124,8 @@ def test_a_title_that_nobody_escaped_ends_no_head(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["[/x]", "[red]a[/red]", "[link=http://a]b"])
 def test_a_progress_bar_shows_markup_as_text(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     paper = io.StringIO()
-    monkeypatch.setattr(progress, "console", Console(file=paper, force_terminal=True, color_system=None, width=200))
-    with progress.show_progress(f"Predicting {text}", 3, "items") as bar:
+    monkeypatch.setattr(console, "console", Console(file=paper, force_terminal=True, color_system=None, width=200))
+    with console.show_progress(f"Predicting {text}", 3, "items") as bar:
         bar.advance()
         bar.describe(f"Reading {text}")
     assert text in paper.getvalue()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hangtag.catalog.demo import write_demo_catalog
+from hangtag.demo_catalog.catalog import write_demo_catalog
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hangtag.artifacts import find_part_owner, read_json, write_whole
-from hangtag.staging import begin_staging, commit, has_leftovers, recover
+from hangtag.io import find_part_owner, read_json, write_whole
+from hangtag.workspace import begin_staging, commit, has_leftovers, recover
 
 
 def fill(folder: Path, **texts: str) -> None:

@@ -9,9 +9,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hangtag.auditing.audit import audit
-    from hangtag.catalog.prepare import prepare
-    from hangtag.chain import demo, run
     from hangtag.config import (
         ApplyConfig,
         AuditConfig,
@@ -27,20 +24,23 @@ if TYPE_CHECKING:
         TrainConfig,
     )
     from hangtag.errors import HangtagError
-    from hangtag.evaluation.compare import compare
-    from hangtag.evaluation.evaluate import evaluate
-    from hangtag.exploration.explore import explore
-    from hangtag.inference.answer import Answer
     from hangtag.inference.classifier import Classifier
-    from hangtag.inference.predict import predict
-    from hangtag.inference.stream import Failure, classify_photographs
-    from hangtag.labels.clean import clean
+    from hangtag.inference.prediction import Answer
+    from hangtag.inference.streaming import Failure, classify_photographs
     from hangtag.manifest import StageResult
-    from hangtag.reporting.report import report
-    from hangtag.reviewing.apply import apply
-    from hangtag.reviewing.review import review
-    from hangtag.serving.export import export
-    from hangtag.training.train import train
+    from hangtag.stages.apply import apply
+    from hangtag.stages.audit import audit
+    from hangtag.stages.clean import clean
+    from hangtag.stages.compare import compare
+    from hangtag.stages.evaluate import evaluate
+    from hangtag.stages.explore import explore
+    from hangtag.stages.export import export
+    from hangtag.stages.pipeline import demo, run
+    from hangtag.stages.predict import predict
+    from hangtag.stages.prepare import prepare
+    from hangtag.stages.report import report
+    from hangtag.stages.review import review
+    from hangtag.stages.train import train
     from hangtag.workspace import Workspace
 
 __version__ = "0.1.0"
@@ -83,23 +83,23 @@ __all__ = [
 
 # Imported when first asked for: `import hangtag` takes no time, and only stages that need Keras pay for it.
 _PLACES = {
-    "prepare": "hangtag.catalog.prepare",
-    "clean": "hangtag.labels.clean",
-    "explore": "hangtag.exploration.explore",
-    "train": "hangtag.training.train",
-    "evaluate": "hangtag.evaluation.evaluate",
-    "compare": "hangtag.evaluation.compare",
-    "predict": "hangtag.inference.predict",
-    "audit": "hangtag.auditing.audit",
-    "review": "hangtag.reviewing.review",
-    "apply": "hangtag.reviewing.apply",
-    "report": "hangtag.reporting.report",
-    "run": "hangtag.chain",
-    "demo": "hangtag.chain",
-    "export": "hangtag.serving.export",
-    "classify_photographs": "hangtag.inference.stream",
-    "Answer": "hangtag.inference.answer",
-    "Failure": "hangtag.inference.stream",
+    "prepare": "hangtag.stages.prepare",
+    "clean": "hangtag.stages.clean",
+    "explore": "hangtag.stages.explore",
+    "train": "hangtag.stages.train",
+    "evaluate": "hangtag.stages.evaluate",
+    "compare": "hangtag.stages.compare",
+    "predict": "hangtag.stages.predict",
+    "audit": "hangtag.stages.audit",
+    "review": "hangtag.stages.review",
+    "apply": "hangtag.stages.apply",
+    "report": "hangtag.stages.report",
+    "run": "hangtag.stages.pipeline",
+    "demo": "hangtag.stages.pipeline",
+    "export": "hangtag.stages.export",
+    "classify_photographs": "hangtag.inference.streaming",
+    "Answer": "hangtag.inference.prediction",
+    "Failure": "hangtag.inference.streaming",
     "Classifier": "hangtag.inference.classifier",
     "StageResult": "hangtag.manifest",
     "Workspace": "hangtag.workspace",

@@ -13,9 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from hangtag import __version__, config
-from hangtag.artifacts import REFUSALS
-from hangtag.errors import CatalogError, HangtagError, SettingsError, StalledError
-from hangtag.flags import (
+from hangtag.cli_options import (
     CatalogArgument,
     Command,
     DemoModesOption,
@@ -32,6 +30,8 @@ from hangtag.flags import (
     build_setting_flags,
     gather,
 )
+from hangtag.errors import CatalogError, HangtagError, SettingsError, StalledError
+from hangtag.io import REFUSALS
 from hangtag.settings import (
     Config,
     lay_over,
@@ -163,7 +163,7 @@ def prepare(
     Reads the catalogue's table and photographs, each of them once for all later stages.
     Writes prepared/; what cannot be used is listed there in rejected.csv with a reason.
     """
-    from hangtag.catalog.prepare import prepare as stage
+    from hangtag.stages.prepare import prepare as stage
 
     resolved = _resolve(config.PrepareConfig, settings, file=file)
     _show(stage(catalog, workspace, resolved, schema=schema, overrides=overrides))
@@ -181,7 +181,7 @@ def clean(
     The splits say which items a model learns from (train), is chosen by (val) and is judged by (test).
     Reads prepared/ and writes labels/, with a line in label_changes.csv for every change.
     """
-    from hangtag.labels.clean import clean as stage
+    from hangtag.stages.clean import clean as stage
 
     _show(stage(workspace, _resolve(config.CleanConfig, settings, preset, file)))
 
@@ -193,7 +193,7 @@ def explore(settings: dict[str, Any], workspace: WorkspaceOption = Path("workspa
     Counts, balance, sunbursts, and a sheet of photographs for every class.
     Reads prepared/ and labels/ and writes exploration/, each figure with its table.
     """
-    from hangtag.exploration.explore import explore as stage
+    from hangtag.stages.explore import explore as stage
 
     _show(stage(workspace, _resolve(config.ExploreConfig, settings, file=file)))
 
@@ -218,8 +218,8 @@ def train(
     Reads prepared/ and labels/ and writes runs/RUN_ID/; a kill loses one pass at most. With --folds it
     writes folds/RUN_ID/: every item's probabilities from a network that never saw it.
     """
-    from hangtag.training.folds import train_folds
-    from hangtag.training.train import train as stage
+    from hangtag.stages.cross_validate import train_folds
+    from hangtag.stages.train import train as stage
 
     resolved = _resolve(config.TrainConfig, settings, preset, file)
     if folds is None:
@@ -241,7 +241,7 @@ def evaluate(
     Accuracy with intervals, the confusion matrix, and every misclassified item.
     Reads runs/ and labels/ and writes runs/RUN_ID/evaluation/; refuses splits that share items.
     """
-    from hangtag.evaluation.evaluate import evaluate as stage
+    from hangtag.stages.evaluate import evaluate as stage
 
     _show(*stage(workspace, _resolve(config.EvaluateConfig, settings, file=file), run_ids=run))
 
@@ -272,9 +272,9 @@ def compare(
     Figures with intervals, what each run took, and paired tests on the items that all runs were judged on.
     Reads runs/ and writes comparison/; runs that differ by their seed alone are summarized too.
     """
-    from hangtag.evaluation.compare import compare as stage
-    from hangtag.evaluation.compare import list_blocks, read_comparison
     from hangtag.lock import hold
+    from hangtag.stages.compare import compare as stage
+    from hangtag.stages.compare import list_blocks, read_comparison
     from hangtag.summary import describe_blocks
 
     result = stage(workspace, runs, split=split, baseline=baseline, is_timed=is_timed)
@@ -297,7 +297,7 @@ def predict(
     Unknown are those whose label could not be told from the table.
     Reads runs/ and labels/ and writes runs/RUN_ID/predictions/, and where the models differ.
     """
-    from hangtag.inference.predict import predict as stage
+    from hangtag.stages.predict import predict as stage
 
     _show(*stage(workspace, _resolve(config.PredictConfig, settings, file=file), run_ids=run))
 
@@ -327,10 +327,10 @@ def audit(
     Every label is held against its photograph and its name; best after `hangtag train --folds 5`.
     Reads prepared/ and labels/ and writes audit/issues.csv, the surest issues first, each with its reason.
     """
-    from hangtag.artifacts import read_json
-    from hangtag.auditing.audit import audit as stage
-    from hangtag.auditing.summary import describe_audit
+    from hangtag.io import read_json
     from hangtag.lock import hold
+    from hangtag.stages.audit import audit as stage
+    from hangtag.stages.audit import describe_audit
 
     result = stage(workspace, _resolve(config.AuditConfig, settings, file=file), run_id=run, model=model)
     _show(result)
@@ -347,7 +347,7 @@ def review(settings: dict[str, Any], workspace: WorkspaceOption = Path("workspac
     Shows the issues of audit/issues.csv one by one, the surest first; a key accepts, keeps, chooses or skips.
     Writes every decision to review/review.sqlite at once. Several people can review together; Ctrl-C stops it.
     """
-    from hangtag.reviewing.review import review as stage
+    from hangtag.stages.review import review as stage
 
     stage(workspace, _resolve(config.ReviewConfig, settings, file=file), on_start=_show_page)
 
@@ -370,7 +370,7 @@ def apply(
     Writes its own table to review/corrected/, with the decided cells changed and no other byte, and the list of
     changes to review/label_changes.csv, which the next clean takes in. What was undone is as it was.
     """
-    from hangtag.reviewing.apply import apply as stage
+    from hangtag.stages.apply import apply as stage
 
     _show(stage(workspace, _resolve(config.ApplyConfig, settings, file=file), catalog=catalog))
 
@@ -382,7 +382,7 @@ def report(workspace: WorkspaceOption = Path("workspace")) -> None:
     Reads what the other stages wrote; what is missing is named with its command.
     Writes report.html, which stands alone: it opens from disk without a network.
     """
-    from hangtag.reporting.report import report as stage
+    from hangtag.stages.report import report as stage
 
     _show(stage(workspace))
     _show_report(workspace)
@@ -406,9 +406,9 @@ def run(
     Reads a catalogue and writes everything, up to the one page report.html.
     Stages whose inputs have not changed are skipped, so after a stop the same command goes on.
     """
-    from hangtag import chain
+    from hangtag.stages import pipeline
 
-    chain.run(
+    pipeline.run(
         catalog,
         workspace,
         preset=preset,
@@ -437,9 +437,9 @@ def demo(
     The drawn catalogue is small and has every defect of a real one; nothing is downloaded.
     Writes it and everything else to a folder of its own, and takes about a minute.
     """
-    from hangtag import chain
+    from hangtag.stages import pipeline
 
-    chain.demo(
+    pipeline.demo(
         workspace,
         settings=_read_for_chain(settings, "capstone", file),
         color_modes=_split(color_modes),
@@ -482,7 +482,7 @@ def export(
     Writes a folder for `hangtag classify` and `hangtag serve`, and holds it against the run on photographs of val.
     Evaluate the run before, so that the model's card has its figures.
     """
-    from hangtag.serving.export import export as stage
+    from hangtag.stages.export import export as stage
 
     _show(stage(workspace, run, to, _resolve(config.ExportConfig, settings, file=file)))
 
@@ -513,8 +513,8 @@ def classify(
     Prints each photograph's label with its levels, or "not sure" where the confidence is not enough.
     Needs no training and no workspace. Photographs that cannot be read are told, and stop nothing.
     """
-    from hangtag.serving.classify import classify as stage
-    from hangtag.serving.classify import classify_to
+    from hangtag.stages.classify import classify as stage
+    from hangtag.stages.classify import classify_to
     from hangtag.summary import describe_tally
 
     if json + csv + (output is not None) > 1:
@@ -544,8 +544,8 @@ def serve(settings: dict[str, Any], model: ModelOption = None, file: FileOption 
     POST /v1/classify takes photographs; / is a page to drop them on, /docs says what else there is.
     Ctrl-C or SIGTERM answers what is waiting, then stops.
     """
-    from hangtag.serving.serve import is_open_to_all
-    from hangtag.serving.serve import serve as stage
+    from hangtag.stages.serve import is_open_to_all
+    from hangtag.stages.serve import serve as stage
 
     resolved = _resolve(config.ServeConfig, settings, file=file)
     classifier = _load_classifier(model, resolved.workers or os.cpu_count() or 1)

@@ -11,10 +11,9 @@ from typing import Any, BinaryIO
 
 import portalocker
 
-from hangtag.artifacts import is_alive, read_json
-from hangtag.progress import console
-from hangtag.staging import has_leftovers, recover, remove_dead_parts
-from hangtag.workspace import LOCKS, Workspace
+from hangtag.console import console
+from hangtag.io import is_alive, read_json
+from hangtag.workspace import LOCKS, Workspace, has_leftovers, recover, remove_dead_parts
 
 # The lock in a folder outside of any workspace.
 LOCK = ".lock"

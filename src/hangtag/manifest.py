@@ -13,9 +13,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from hangtag.artifacts import hash_file, hash_json, read_json, write_json
 from hangtag.errors import WorkspaceError
-from hangtag.staging import STAGING, begin_staging, commit
+from hangtag.io import hash_file, hash_json, read_json, write_json
+from hangtag.workspace import STAGING, begin_staging, commit
 
 NAME = "manifest.json"
 LIBRARIES = ("numpy", "polars", "pillow", "scikit-learn", "keras", "tensorflow-cpu", "tensorflow")

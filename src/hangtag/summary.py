@@ -13,7 +13,7 @@ from rich.text import Text
 from hangtag.manifest import StageResult
 
 if TYPE_CHECKING:
-    from hangtag.evaluation.comparison_text import Block
+    from hangtag.metrics.markdown import Block
 
 WIDTH, WIDE = 80, 200
 # Stands for the spaces at which no line may break.

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from hangtag.auditing.category_mapping import CategoryMapping, map_categories
-from hangtag.models.outputs import NO_VALUE, Outputs
+from hangtag.models.label_space import NO_VALUE, Outputs
 
 # Shoes is a level's class with two products; Accessories stands on two levels, once wider.
 MODEL = Outputs(

@@ -11,9 +11,10 @@ from audited import SCHEMA, make_images, make_items, make_subject, make_witness
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from hangtag.auditing import spelling_variant
-from hangtag.auditing.bad_picture import find_bad_pictures, measure_content
+from hangtag.auditing import value_issues
 from hangtag.auditing.catalog_scores import choose_columns, score_catalog
+from hangtag.auditing.context import Subject
+from hangtag.auditing.image_issues import find_bad_pictures, measure_content
 from hangtag.auditing.issues import (
     CODES,
     COLUMNS,
@@ -24,15 +25,14 @@ from hangtag.auditing.issues import (
     join_issues,
     say_probability,
 )
-from hangtag.auditing.spelling_variant import (
+from hangtag.auditing.value_issues import (
     MIN_RATIO,
     TYPO_SCORE,
     find_spelling_variants,
+    find_unlikely_combinations,
     fold,
     is_one_letter_apart,
 )
-from hangtag.auditing.subject import Subject
-from hangtag.auditing.unlikely_combination import find_unlikely_combinations
 
 
 def by_key(table: pl.DataFrame) -> dict[str, dict[str, Any]]:
@@ -46,7 +46,7 @@ spellings = st.dictionaries(st.text("abc", min_size=5, max_size=8), st.sampled_f
 
 @given(spellings)
 def test_typos_are_those_that_a_comparison_of_all_with_all_finds(counts: dict[str, int]) -> None:
-    found = {(rare, usual) for rare, usual, score in spelling_variant._find_pairs(counts) if score == TYPO_SCORE}
+    found = {(rare, usual) for rare, usual, score in value_issues._find_pairs(counts) if score == TYPO_SCORE}
     keys = {fold(value): value for value in counts}
     assume(len(keys) == len(counts))
     wanted = set()
@@ -72,9 +72,9 @@ def test_distinct_values_are_not_compared_each_with_each(monkeypatch: pytest.Mon
         compared += 1
         return is_one_letter_apart(one, other)
 
-    monkeypatch.setattr(spelling_variant, "is_one_letter_apart", count)
+    monkeypatch.setattr(value_issues, "is_one_letter_apart", count)
     counts = {f"value {number:05}": 1 + 99 * (number % 10 == 0) for number in range(3000)}
-    assert list(spelling_variant._find_pairs(counts))
+    assert list(value_issues._find_pairs(counts))
     assert compared < 20 * len(counts)
 
 

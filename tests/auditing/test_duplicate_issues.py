@@ -13,15 +13,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_label_issues import hear_names
 
-from hangtag.auditing import duplicate_groups, label_conflict
-from hangtag.auditing.duplicate_issues import find_duplicates
-from hangtag.auditing.label_conflict import find_label_conflicts
-from hangtag.auditing.same_product import find_same_products, join_items, name_others
-from hangtag.auditing.subject import Subject
-from hangtag.catalog.demo import write_demo_catalog
-from hangtag.catalog.prepare import prepare
-from hangtag.catalog.prepared import read_prepared
+from hangtag.auditing import duplicate_issues
+from hangtag.auditing.context import Subject
+from hangtag.auditing.duplicate_issues import (
+    find_duplicates,
+    find_label_conflicts,
+    find_same_products,
+    join_items,
+    name_others,
+)
+from hangtag.catalog.reader import read_prepared
 from hangtag.config import AuditConfig
+from hangtag.demo_catalog.catalog import write_demo_catalog
+from hangtag.labels import duplicates
+from hangtag.stages.prepare import prepare
 from hangtag.workspace import Workspace
 
 
@@ -116,19 +121,19 @@ def test_attributes_conflict_by_themselves_and_a_missing_value_with_nothing() ->
     assert line["severity"] == "warning"
 
 
-def compare_all(own: dict[int, label_conflict.Values], row: int) -> list[int]:
+def compare_all(own: dict[int, duplicate_issues.Values], row: int) -> list[int]:
     """Compare an item's value with that of every other of its group."""
-    return [each for each, value in own.items() if label_conflict._disagree([value, own[row]])]
+    return [each for each, value in own.items() if duplicate_issues._disagree([value, own[row]])]
 
 
 values = st.tuples(*[st.sampled_from([None, "a", "b", "c"])] * 3)
 
 
 @given(st.lists(values, min_size=2, max_size=12))
-def test_conflicts_are_those_that_a_comparison_of_all_with_all_finds(drawn: list[label_conflict.Values]) -> None:
+def test_conflicts_are_those_that_a_comparison_of_all_with_all_finds(drawn: list[duplicate_issues.Values]) -> None:
     own, columns = dict(enumerate(drawn)), ("kind", "part", "type")
     ids = [f"i{row}" for row in own]
-    group = label_conflict._Group(columns, own, ids)
+    group = duplicate_issues._Group(columns, own, ids)
     for row, found in own.items():
         contrary, told = compare_all(own, row), group.find_contrary(found)
         if not contrary:
@@ -139,7 +144,7 @@ def test_conflicts_are_those_that_a_comparison_of_all_with_all_finds(drawn: list
         places = [
             place
             for place in range(3)
-            if any(label_conflict._disagree([(found[place],), (value[place],)]) for value in drawn)
+            if any(duplicate_issues._disagree([(found[place],), (value[place],)]) for value in drawn)
         ]
         assert told.column == columns[places[-1]]
         assert list(told.values) == [columns[place] for place in places]
@@ -149,14 +154,14 @@ def test_conflicts_are_those_that_a_comparison_of_all_with_all_finds(drawn: list
 
 
 def test_items_of_a_large_group_are_not_compared_each_with_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    compared, disagree = 0, label_conflict._disagree
+    compared, disagree = 0, duplicate_issues._disagree
 
-    def count(found: Sequence[label_conflict.Values]) -> bool:
+    def count(found: Sequence[duplicate_issues.Values]) -> bool:
         nonlocal compared
         compared += 1
         return disagree(found)
 
-    monkeypatch.setattr(label_conflict, "_disagree", count)
+    monkeypatch.setattr(duplicate_issues, "_disagree", count)
     items = make_items(gender={row: "Men" if row % 3 else "Women" for row in range(100)})
     images = np.repeat(make_images(items)[:1], len(items), axis=0)
     found = find_label_conflicts(make_subject(items, images=images, photographs=None))
@@ -165,8 +170,8 @@ def test_items_of_a_large_group_are_not_compared_each_with_each(monkeypatch: pyt
 
 
 def test_of_thousands_of_categories_a_conflict_names_the_first() -> None:
-    own: dict[int, label_conflict.Values] = {row: ("Shoes", f"type {row:02}") for row in range(20)}
-    group = label_conflict._Group(("kind", "type"), own, [f"i{row}" for row in own])
+    own: dict[int, duplicate_issues.Values] = {row: ("Shoes", f"type {row:02}") for row in range(20)}
+    group = duplicate_issues._Group(("kind", "type"), own, [f"i{row}" for row in own])
     told = group.find_contrary(("Shoes", "type 03"))
     assert told is not None
     assert told.items == "items i0, i1, i2 and 16 more"
@@ -175,14 +180,12 @@ def test_of_thousands_of_categories_a_conflict_names_the_first() -> None:
 
 def test_a_crowd_of_one_hash_is_compared_by_brightness(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blank pictures have no hash to speak of; a catalogue with thousands of them must not compare all with all."""
-    monkeypatch.setattr(duplicate_groups, "WINDOW", 3)
+    monkeypatch.setattr(duplicates, "WINDOW", 3)
     images = np.full((12, 16, 12, 3), 0, np.uint8)
     # Two shades, by turns: equal neighbours once they are in the order of their brightness.
     images[::2], images[1::2] = 250, 200
     images[:, 0, 0, 0] = np.arange(12)
-    found = duplicate_groups.group_photographs(
-        [str(row) for row in range(12)], np.zeros(12, np.uint64), images, 4, 12.0
-    )
+    found = duplicates.group_photographs([str(row) for row in range(12)], np.zeros(12, np.uint64), images, 4, 12.0)
     assert len(set(found.groups[::2])) == len(set(found.groups[1::2])) == 1
     assert found.groups[0] != found.groups[1]
 

@@ -9,12 +9,11 @@ import polars as pl
 import pytest
 from audited import OUTPUTS, SANDALS, SHIRTS, SHOES, make_items, make_probs, make_subject, make_witness
 
+from hangtag.auditing.context import Subject
+from hangtag.auditing.evidence import Witness, ask_names, find_products
 from hangtag.auditing.issues import COLUMNS, NotApplicableError
 from hangtag.auditing.label_issues import UNSUPPORTED, find_label_issues
-from hangtag.auditing.names_witness import ask_names
-from hangtag.auditing.subject import Subject
-from hangtag.auditing.witness import Witness, find_products
-from hangtag.models.outputs import NO_VALUE
+from hangtag.models.label_space import NO_VALUE
 
 
 def find(subject: Subject) -> dict[str, dict[str, Any]]:

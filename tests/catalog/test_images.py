@@ -8,11 +8,11 @@ from typing import Literal
 
 import numpy as np
 import pytest
+from hostile_pictures import write_scans, write_segments
 from PIL import Image, ImageOps
 
 from hangtag.catalog import images
 from hangtag.catalog.images import PhotographError, decode_photograph
-from hostile_pictures import write_scans, write_segments
 
 SIZE = (80, 60)
 

@@ -19,14 +19,13 @@ import pytest
 from PIL import Image
 
 from hangtag.catalog.files import FileError
-from hangtag.catalog.prepare import prepare
-from hangtag.catalog.read import ANY_RATIO_BYTES, read_catalog
+from hangtag.catalog.reader import ANY_RATIO_BYTES, read_catalog
 from hangtag.catalog.source import open_source
 from hangtag.config import PrepareConfig
 from hangtag.errors import CatalogError, HangtagError
 from hangtag.manifest import read_manifest
-from hangtag.reviewing.items import read_items
-from hangtag.reviewing.original import read_original
+from hangtag.reviewing.items import read_items, read_original
+from hangtag.stages.prepare import prepare
 from hangtag.workspace import Workspace
 
 CONFIG = PrepareConfig(image_size=(8, 8), workers=1)
@@ -269,7 +268,7 @@ CHILD = """
 import json, resource, sys
 from pathlib import Path
 resource.setrlimit(resource.RLIMIT_AS, (3 << 29, 3 << 29))
-from hangtag.catalog.read import read_catalog
+from hangtag.catalog.reader import read_catalog
 from hangtag.catalog.source import open_source
 from hangtag.catalog.files import FileError
 from hangtag.errors import CatalogError

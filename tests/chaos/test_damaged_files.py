@@ -11,7 +11,7 @@ from damages import COMMANDS, KINDS
 
 # Each has once ended with a traceback, or not at all.
 ALWAYS = [("audit/issues.csv", "folder"), ("labels/class_counts.csv", "full folder"), ("review/manifest.json", "fifo")]
-SCRIPT = Path(__file__).with_name("damages.py")
+SCRIPT = Path(__file__).parents[1] / "fixtures" / "damages.py"
 
 
 def attack(scratch: Path, **spec: Any) -> list[dict[str, Any]]:

@@ -12,11 +12,11 @@ import pytest
 from full_disks import CHANGED, UNCHANGED
 from kill_points import find_leftovers
 
-from hangtag import artifacts
-from hangtag.catalog.demo import write_demo_catalog
+from hangtag import io
 from hangtag.cli import main
+from hangtag.demo_catalog.catalog import write_demo_catalog
 
-SCRIPT = Path(__file__).with_name("full_disks.py")
+SCRIPT = Path(__file__).parents[1] / "fixtures" / "full_disks.py"
 SPACES = (0, 4, 16, 40, 100, 250, 600, 1500)
 # As root, and else as a user who may have a namespace.
 NAMESPACES = (["unshare", "--mount"], ["unshare", "--user", "--map-root-user", "--mount"])
@@ -77,7 +77,7 @@ def test_a_disk_that_fills_up_in_the_middle(
     call("prepare", str(catalog), *place)
     assert call("clean", *place) == 0
     old = {path: path.read_bytes() for path in (tmp_path / "w").rglob("*") if path.is_file()}
-    flush, written = artifacts.flush, 0
+    flush, written = io.flush, 0
 
     def refuse(path: Path) -> None:
         nonlocal written
@@ -87,7 +87,7 @@ def test_a_disk_that_fills_up_in_the_middle(
         flush(path)
 
     with monkeypatch.context() as patched:
-        patched.setattr(artifacts, "flush", refuse)
+        patched.setattr(io, "flush", refuse)
         capsys.readouterr()
         assert call("clean", "--split-seed", "1", *place) == 2
     said = capsys.readouterr().err

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
 from drawn import draw, encode
 from hostile_pictures import write_flat, write_scans, write_segments
 from service_process import Service, post, post_form, send_on, start_service
@@ -24,7 +23,7 @@ CLIENTS, SECONDS = 8, 20.0
 # The marks: milliseconds of a normal client's 99th percentile, and bytes of the service's process.
 LATENCY, MEMORY = 250.0, 700_000_000
 HAT = encode(draw("Hat", 4000))
-LOAD_CLIENT = Path(__file__).with_name("load_client.py")
+LOAD_CLIENT = Path(__file__).parents[1] / "fixtures" / "load_client.py"
 
 
 @pytest.fixture(scope="module")

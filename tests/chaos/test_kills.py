@@ -10,17 +10,15 @@ from typing import Any
 
 import pytest
 
-from hangtag.catalog.demo import write_demo_catalog
 from hangtag.cli import main
-from hangtag.reviewing.choices import Choices
-from hangtag.reviewing.issues import read_issues
+from hangtag.demo_catalog.catalog import write_demo_catalog
+from hangtag.reviewing.decisions import Choices, Wish, make_verdicts
 from hangtag.reviewing.items import read_items
-from hangtag.reviewing.queue import Queue
+from hangtag.reviewing.queue import Queue, read_issues
 from hangtag.reviewing.store import Store
-from hangtag.reviewing.verdicts import Wish, make_verdicts
 from hangtag.workspace import Workspace
 
-SCRIPT = Path(__file__).with_name("kill_points.py")
+SCRIPT = Path(__file__).parents[1] / "fixtures" / "kill_points.py"
 TRAIN = ["train", "--architecture", "residual-tiny", "--epochs", "1"]
 # Per stage: what is done again over an existing workspace, the folders that it writes, and what is run next.
 PLAIN: dict[str, tuple[list[str], list[str], list[str]]] = {

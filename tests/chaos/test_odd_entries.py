@@ -15,26 +15,24 @@ import numpy as np
 import polars as pl
 import pytest
 from PIL import Image
+from stub_runs import StubModel, make_classifier
 
 from hangtag import cli
-from hangtag.artifacts import read_json
-from hangtag.catalog import pack
+from hangtag.catalog import image_files
 from hangtag.catalog.files import FileError, escape_name, find_named, read_regular
-from hangtag.catalog.prepare import prepare
-from hangtag.catalog.prepared import read_prepared
+from hangtag.catalog.reader import read_prepared
 from hangtag.config import PrepareConfig
 from hangtag.errors import CatalogError, HangtagError
-from hangtag.inference.answer import Answer
 from hangtag.inference.classifier import Classifier
-from hangtag.inference.stream import Failure, classify_photographs
+from hangtag.inference.prediction import Answer
+from hangtag.inference.streaming import Failure, classify_photographs
+from hangtag.io import read_json
 from hangtag.labels.taxonomy import load_taxonomy
-from hangtag.reviewing.items import read_items
-from hangtag.reviewing.original import read_original
-from hangtag.serving.classify import classify, classify_to
-from hangtag.serving.explained import write_explained
-from hangtag.serving.listing import list_entries, list_photographs
+from hangtag.reviewing.items import read_items, read_original
+from hangtag.serving.output import list_entries, list_photographs
+from hangtag.stages.classify import classify, classify_to, write_explained
+from hangtag.stages.prepare import prepare
 from hangtag.workspace import Workspace
-from stub_runs import StubModel, make_classifier
 
 SECONDS = 20
 CONFIG = PrepareConfig(image_size=(8, 8), workers=1)
@@ -587,7 +585,7 @@ def test_a_replaced_archive_keeps_no_old_pixels(tmp_path: Path) -> None:
             archive.write(tmp_path / "1.png", "shoes/2.png")
         prepare(path, tmp_path / "w", CONFIG)
         assert (read_prepared(Workspace.at(tmp_path / "w")).images == shade).all()
-    assert list(pack._sources)[-1:] == [path]
+    assert list(image_files._sources)[-1:] == [path]
 
 
 def test_an_archive_that_is_replaced_while_it_is_read_is_an_error(
@@ -602,13 +600,13 @@ def test_an_archive_that_is_replaced_while_it_is_read_is_an_error(
         path.with_suffix(".new").replace(path)
 
     write(10)
-    whole = pack.pack_photographs
+    whole = image_files.pack_photographs
 
     def replace_first(*arguments: object) -> object:
         write(200)
         return whole(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("hangtag.catalog.prepare.pack_photographs", replace_first)
+    monkeypatch.setattr("hangtag.stages.prepare.pack_photographs", replace_first)
     with pytest.raises(CatalogError, match="changed while"):
         prepare(path, tmp_path / "w", CONFIG)
 

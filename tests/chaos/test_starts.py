@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from drawn import COLORS, draw, encode
-from hangtag.inference.classifier import Classifier
-from hangtag.models.exported import ExportedNetwork
-from hangtag.models.shipped import SHIPPED
 from service_process import COMMAND, post_form, start_service
+
+from hangtag.inference.classifier import Classifier
+from hangtag.models.openvino import ExportedNetwork
+from hangtag.models.shipped import SHIPPED
 
 STARTS = int(os.environ.get("CHAOS_STARTS", "300"))
 PHOTOGRAPHS = 330

@@ -13,19 +13,19 @@ import openvino
 import pytest
 from tampering import DEPTH, Tampered, list_changes, tamper
 
-from hangtag.artifacts import read_json, write_json
 from hangtag.cli import main
 from hangtag.errors import HangtagError, ModelError
 from hangtag.inference.classifier import Classifier
+from hangtag.io import read_json, write_json
+from hangtag.models.checkpoint import read_weights, save_model
 from hangtag.models.description import DESCRIPTION, Description, read_description
 from hangtag.models.description_schema import DescriptionSchema
-from hangtag.models.exported import ExportedNetwork
+from hangtag.models.label_space import Outputs
 from hangtag.models.network_file import NETWORK, read_network
-from hangtag.models.outputs import Outputs
+from hangtag.models.openvino import ExportedNetwork
 from hangtag.models.registry import build_model
 from hangtag.models.shipped import SHIPPED
-from hangtag.models.storage import read_weights, save_model
-from hangtag.models.words import Vocabulary
+from hangtag.models.text import Vocabulary
 
 OUTPUTS = Outputs(
     {"kind": ("Goods", "Wear"), "label": ("a", "b", "c")}, ((0, 0), (1, 1), (1, 2)), {"season": ("S", "W")}, "label"
@@ -44,7 +44,7 @@ def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         read_network(core, path, described)
         return compiled
 
-    monkeypatch.setattr("hangtag.models.exported.ExportedNetwork", load)
+    monkeypatch.setattr("hangtag.models.openvino.ExportedNetwork", load)
     return folder
 
 

@@ -15,17 +15,17 @@ import openvino
 import pytest
 from onnx_file import write_onnx
 
-from hangtag.artifacts import hash_file, read_json, write_json
 from hangtag.errors import HangtagError, ModelError
 from hangtag.inference.classifier import Classifier
+from hangtag.io import hash_file, read_json, write_json
+from hangtag.models.checkpoint import WEIGHTS, load_weights
 from hangtag.models.description import DESCRIPTION
-from hangtag.models.exported import ExportedNetwork
-from hangtag.models.h5_file import check_h5
-from hangtag.models.hub_preset import check_hub_sizes, check_preset, read_preset
+from hangtag.models.keras_applications import check_h5
+from hangtag.models.keras_hub import check_hub_sizes, check_preset, read_preset
 from hangtag.models.network_file import NETWORK, NETWORK_WEIGHTS, find_fault
+from hangtag.models.openvino import ExportedNetwork
 from hangtag.models.pretrained import read_pretrained
 from hangtag.models.shipped import SHIPPED
-from hangtag.models.storage import WEIGHTS, load_weights
 
 TEXT = (SHIPPED / NETWORK).read_text(encoding="utf-8")
 SIZE = (SHIPPED / NETWORK_WEIGHTS).stat().st_size

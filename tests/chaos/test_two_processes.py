@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 from kill_points import check_manifests, find_leftovers
 
-from hangtag.catalog.demo import write_demo_catalog
+from hangtag.demo_catalog.catalog import write_demo_catalog
 from hangtag.lock import hold, sweep
 from hangtag.manifest import compute_digest, require_manifest
 from hangtag.workspace import Workspace

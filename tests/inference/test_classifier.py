@@ -5,15 +5,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from stub_runs import CLASS_NAMES, IMAGE_SIZE, StubModel, draw_image, make_classifier
 
 from hangtag.errors import ModelError
 from hangtag.inference.classifier import Classifier
-from hangtag.models.answers import BATCH
-from hangtag.models.outputs import PRODUCT, Outputs
+from hangtag.models.batch_predict import BATCH
+from hangtag.models.checkpoint import read_weights, save_model
+from hangtag.models.label_space import PRODUCT, Outputs
 from hangtag.models.registry import build_model
-from hangtag.models.storage import read_weights, save_model
-from hangtag.models.words import Vocabulary
-from stub_runs import CLASS_NAMES, IMAGE_SIZE, StubModel, draw_image, make_classifier
+from hangtag.models.text import Vocabulary
 
 OUTPUTS = Outputs(
     {"kind": ("Goods", "Wear"), "label": CLASS_NAMES},

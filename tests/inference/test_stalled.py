@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from hangtag.errors import StalledError
-from hangtag.inference import stream
+from hangtag.explain.heatmap import open_looker
+from hangtag.explain.openvino_features import EngineLooker
+from hangtag.inference import streaming
 from hangtag.inference.classifier import Classifier
-from hangtag.inference.stream import classify_photographs
-from hangtag.models.engine_looker import EngineLooker
-from hangtag.models.looking import open_looker
+from hangtag.inference.streaming import classify_photographs
 
 # `classify` with threads that never come back; and with a limit of two seconds.
 STALLED = """
@@ -39,8 +39,8 @@ def test_the_command_ends_with_a_message(tmp_path: Any) -> None:
 
 def test_python_has_an_error_to_catch(monkeypatch: pytest.MonkeyPatch) -> None:
     go = threading.Event()
-    monkeypatch.setattr(stream, "classify_chunk", lambda *_: go.wait(60))
-    monkeypatch.setattr(stream, "STALLED_SECONDS", 1)
+    monkeypatch.setattr(streaming, "classify_chunk", lambda *_: go.wait(60))
+    monkeypatch.setattr(streaming, "STALLED_SECONDS", 1)
     with pytest.raises(StalledError, match="hangs"):
         list(classify_photographs(None, [b"a"]))  # type: ignore[arg-type]
     go.set()

@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hangtag.labels.folds import assign_folds
+from hangtag.labels.splits import assign_folds
 
 ITEMS = st.lists(
     st.tuples(st.sampled_from("ab"), st.integers(0, 30)).map(lambda pair: (pair[0], f"g{pair[1]}")), min_size=1

@@ -14,24 +14,23 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from hangtag.artifacts import write_parquet, write_whole
+from hangtag.auditing.context import Subject
+from hangtag.auditing.duplicate_issues import find_label_conflicts
+from hangtag.auditing.evidence import Witness, find_products
 from hangtag.auditing.issues import join_issues
-from hangtag.auditing.label_conflict import find_label_conflicts
 from hangtag.auditing.label_issues import find_label_issues
-from hangtag.auditing.spelling_variant import find_spelling_variants
-from hangtag.auditing.subject import Subject
-from hangtag.auditing.unlikely_combination import find_unlikely_combinations
-from hangtag.auditing.witness import Witness, find_products
-from hangtag.catalog.missing import is_missing
-from hangtag.catalog.prepared import read_prepared
+from hangtag.auditing.value_issues import find_spelling_variants, find_unlikely_combinations
+from hangtag.catalog.missing_values import is_missing
+from hangtag.catalog.reader import read_prepared
 from hangtag.catalog.schema import CatalogSchema
 from hangtag.config import AuditConfig, CleanConfig
 from hangtag.errors import CatalogError
-from hangtag.exploration.tables import count_values, fill_missing
-from hangtag.inference.predict import _choose_unknown
-from hangtag.labels.clean import clean
-from hangtag.labels.labelled import UNKNOWN, Labelled, read_labelled
+from hangtag.figures.counts import count_values, fill_missing
+from hangtag.io import write_parquet, write_whole
+from hangtag.labels.dataset import UNKNOWN, Labelled, read_labelled
 from hangtag.manifest import StageRecord
+from hangtag.stages.clean import clean
+from hangtag.stages.predict import _choose_unknown
 from hangtag.training.targets import build_targets
 from hangtag.workspace import Workspace
 

@@ -5,15 +5,15 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-
 from drawn import COLORS, draw
+from serving_fixtures import write_prepared
+
 from hangtag.config import CleanConfig
 from hangtag.errors import SettingsError, WorkspaceError
-from hangtag.evaluation.leaks import check_splits
-from hangtag.labels.clean import clean
-from hangtag.labels.splits_from import take_over
+from hangtag.labels.splits import take_over
+from hangtag.metrics.leakage import check_splits
+from hangtag.stages.clean import clean
 from hangtag.workspace import Workspace
-from serving_fixtures import write_prepared
 
 COUNT = 90
 PLAIN = CleanConfig(taxonomy="finest")

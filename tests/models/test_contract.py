@@ -7,19 +7,19 @@ import numpy as np
 import pytest
 
 from hangtag.config import ColorMode
-from hangtag.models.applications import APPLICATIONS
-from hangtag.models.backend import import_keras
-from hangtag.models.outputs import Outputs
+from hangtag.models.checkpoint import assign_weights, describe_model, load_saved, read_weights, save_model
+from hangtag.models.keras_applications import APPLICATIONS
+from hangtag.models.label_space import Outputs
+from hangtag.models.layers import import_keras
 from hangtag.models.registry import ARCHITECTURES, build_model
-from hangtag.models.storage import assign_weights, describe_model, load_saved, read_weights, save_model
-from hangtag.models.words import MAX_WORDS, Vocabulary
+from hangtag.models.text import MAX_WORDS, Vocabulary
 
 IMAGE_SIZE = (16, 12)
 RANDOM = np.random.default_rng(0)
 PIXELS = RANDOM.integers(0, 256, (5, *IMAGE_SIZE, 3), dtype=np.uint8)
 VOCABULARY = Vocabulary(("blue", "shirt", "shoe"))
 WORDS = VOCABULARY.encode(["Blue shirt", "shoe", None, "shirt shirt", "unheard of"])
-# Those of the library are large and want larger photographs: tests/models/test_applications.py has them. And two are
+# Those of the library are large and want larger photographs: tests/models/test_keras_applications.py has them. And two are
 # efficientnet-lite0 with more blocks.
 OWN = [name for name in ARCHITECTURES if name not in APPLICATIONS and not name.endswith(("-lite1", "-lite2"))]
 MODES: tuple[ColorMode, ...] = ("color", "gray")

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from hangtag.config import TrainConfig
-from hangtag.models.backend import import_keras
-from hangtag.models.ensemble import average_members
-from hangtag.models.outputs import Outputs
-from hangtag.models.registry import ARCHITECTURES, Architecture, build_model
+from hangtag.models.label_space import Outputs
+from hangtag.models.layers import import_keras
+from hangtag.models.registry import ARCHITECTURES, Architecture, average_members, build_model
 from hangtag.training.losses import build_losses
 
 PROBS = [

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from hangtag.errors import SettingsError
-from hangtag.models.applications import APPLICATIONS
-from hangtag.models.backend import import_keras
+from hangtag.models.checkpoint import describe_model
 from hangtag.models.flops import count_flops, describe_architectures
+from hangtag.models.keras_applications import APPLICATIONS
+from hangtag.models.layers import import_keras
 from hangtag.models.registry import ARCHITECTURES, build_model
-from hangtag.models.storage import describe_model
 
 Layer = Callable[[Any], Any]
 LAYERS: dict[str, tuple[Layer, int]] = {

@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from hangtag.artifacts import hash_file
 from hangtag.errors import ModelError
-from hangtag.models.backbone import cut_backbone, list_blocks
-from hangtag.models.backend import import_keras
+from hangtag.io import hash_file
+from hangtag.models.checkpoint import Weights, read_weights
+from hangtag.models.layers import cut_backbone, import_keras, list_blocks
 from hangtag.models.pretrained import hash_source, hash_weights, load_pretrained
 from hangtag.models.registry import build_model
-from hangtag.models.storage import Weights, read_weights
 
 ARCHITECTURE = "residual-tiny"
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 16, 12, 3), dtype=np.uint8)

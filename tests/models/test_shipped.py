@@ -6,12 +6,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from hangtag.catalog.prepare import prepare
 from hangtag.inference.classifier import Classifier
-from hangtag.labels.clean import clean
+from hangtag.labels.dataset import read_labelled
 from hangtag.labels.duplicates import hash_photographs
-from hangtag.labels.labelled import read_labelled
 from hangtag.models.shipped import SHIPPED
+from hangtag.stages.clean import clean
+from hangtag.stages.prepare import prepare
 from hangtag.workspace import Workspace
 
 

@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hangtag.models.backend import import_keras
-from hangtag.models.exported import ExportedNetwork, save_network
+from hangtag.models.checkpoint import assign_weights, read_weights
 from hangtag.models.flops import count_flops
+from hangtag.models.layers import import_keras
+from hangtag.models.openvino import ExportedNetwork, save_network
 from hangtag.models.registry import build_model
-from hangtag.models.storage import assign_weights, read_weights
 from hangtag.models.vit import build_vit
-from hangtag.training.muon import find_muon
+from hangtag.training.optimizers import find_muon
 
 NAMES = ["vit", "vit-stem"]
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 80, 60, 3), dtype=np.uint8)

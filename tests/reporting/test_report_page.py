@@ -13,7 +13,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-from hangtag.reporting.report import report
+from hangtag.stages.report import report
 
 pytestmark = pytest.mark.browser
 FLAGS = (

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from hangtag.errors import WorkspaceError
-from hangtag.labels.reviewed import read_reviewed
+from hangtag.labels.dataset import read_reviewed
 from hangtag.manifest import StageRecord
 from hangtag.reviewing import look_alikes
 from hangtag.reviewing import store as store_module
-from hangtag.reviewing.issues import COLUMNS, read_issues
 from hangtag.reviewing.look_alikes import open_look_alikes
+from hangtag.reviewing.queue import COLUMNS, read_issues
 from hangtag.reviewing.store import Store, Verdict, read_decisions
 from hangtag.reviewing.store_errors import explain_error
 from hangtag.workspace import Workspace

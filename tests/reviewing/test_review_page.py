@@ -10,13 +10,13 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
-
-from hangtag.reviewing.api import build_app
-from hangtag.reviewing.queue import Queue
-from hangtag.reviewing.review import open_pictures
-from hangtag.reviewing.store import Store, find_standing
-from hangtag.workspace import Workspace
 from serving_fixtures import run_in_thread
+
+from hangtag.reviewing.app import build_app
+from hangtag.reviewing.queue import Queue
+from hangtag.reviewing.store import Store, find_standing
+from hangtag.stages.review import open_pictures
+from hangtag.workspace import Workspace
 
 pytestmark = pytest.mark.browser
 Browser = webdriver.Chrome

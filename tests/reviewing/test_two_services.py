@@ -13,14 +13,12 @@ from fastapi.testclient import TestClient
 
 from hangtag.errors import WorkspaceError
 from hangtag.reviewing import store as stores
-from hangtag.reviewing.api import build_app
-from hangtag.reviewing.filters import Filter
-from hangtag.reviewing.issues import read_issues
+from hangtag.reviewing.app import build_app
 from hangtag.reviewing.items import read_items
-from hangtag.reviewing.queue import HELD_SECONDS, Queue
-from hangtag.reviewing.review import open_pictures
+from hangtag.reviewing.queue import HELD_SECONDS, Filter, Queue, read_issues
 from hangtag.reviewing.store import MAX_VERSION, ConflictError, Store, Verdict
 from hangtag.reviewing.store_errors import StoreError
+from hangtag.stages.review import open_pictures
 from hangtag.workspace import Workspace
 
 TOKEN = "a-token-of-the-page"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hangtag.inference.stream import Failure, Outcome
+from hangtag.inference.streaming import Failure, Outcome
 from hangtag.serving import batcher as module
 from hangtag.serving.batcher import BATCH, Batcher, StoppedError
 from hangtag.serving.fair_queue import QueueFullError

@@ -7,17 +7,17 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-
 from drawn import draw, encode
-from hangtag.catalog.headers import read_header
+from hostile_pictures import write_flat, write_scans
+
+from hangtag.catalog.image_headers import read_header
 from hangtag.catalog.images import Photograph, decode_photograph
 from hangtag.config import ServeConfig
-from hangtag.inference.stream import Failure
+from hangtag.inference.streaming import Failure
 from hangtag.serving import decoders as module
-from hangtag.serving.admission import plan_decoding
 from hangtag.serving.decoders import Decoders
-from hangtag.serving.problems import ProblemError
-from hostile_pictures import write_flat, write_scans
+from hangtag.serving.fair_queue import plan_decoding
+from hangtag.serving.middleware import ProblemError
 
 SIZE = (80, 60)
 HAT = encode(draw("Hat", 1))

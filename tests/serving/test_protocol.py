@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 import uvicorn
+from service_process import send_on
+from serving_fixtures import Server
 
 from hangtag.serving import protocol
 from hangtag.serving.protocol import BoundedProtocol, ConnectionLimits
-from service_process import send_on
-from serving_fixtures import Server
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:

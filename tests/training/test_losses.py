@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from hangtag.config import TrainConfig
-from hangtag.models.backend import import_keras
-from hangtag.models.outputs import NO_VALUE, Outputs
+from hangtag.models.label_space import NO_VALUE, Outputs
+from hangtag.models.layers import import_keras
 from hangtag.training.losses import build_losses, build_metrics
 from hangtag.training.targets import encode_targets
 

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hangtag.models.backend import import_keras
+from hangtag.models.layers import import_keras
 from hangtag.models.registry import build_model
-from hangtag.training.muon import find_muon
+from hangtag.training.optimizers import find_muon
 
 SHAPES = [(3, 3, 4, 8), (3, 3, 8, 96), (1, 1, 32, 32)]
 

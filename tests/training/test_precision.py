@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hangtag.training.precision import choose_precision, read_processor_flags
+from hangtag.training.losses import choose_precision, read_processor_flags
 
 
 @pytest.mark.parametrize(
@@ -12,7 +12,7 @@ from hangtag.training.precision import choose_precision, read_processor_flags
     [({"avx512_bf16", "sse"}, "bfloat16"), ({"amx_bf16"}, "bfloat16"), ({"avx512f"}, "float32"), (set(), "float32")],
 )
 def test_auto_follows_the_processor(flags: set[str], wanted: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hangtag.training.precision.read_processor_flags", lambda: flags)
+    monkeypatch.setattr("hangtag.training.losses.read_processor_flags", lambda: flags)
     assert choose_precision("auto") == wanted
     assert choose_precision("float32") == "float32"
     assert choose_precision("bfloat16") == "bfloat16"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from hangtag.training.prefetch import AHEAD, prefetch
+from hangtag.training.data import AHEAD, prefetch
 
 
 def count_threads() -> int:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hangtag.training.sampling import compute_copies, draw_order
+from hangtag.training.data import compute_copies, draw_order
 
 CLASSES = st.lists(st.integers(0, 6), min_size=1, max_size=80).map(lambda classes: np.array(classes, np.int64))
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from hangtag.catalog.schema import CatalogSchema
 from hangtag.errors import SettingsError
-from hangtag.labels.labelled import UNKNOWN, Labelled
-from hangtag.models.outputs import NO_VALUE
+from hangtag.labels.dataset import UNKNOWN, Labelled
+from hangtag.models.label_space import NO_VALUE
 from hangtag.training.targets import build_targets, encode_targets
 
 SCHEMA = CatalogSchema(

@@ -2,8 +2,8 @@
 
 import polars as pl
 
+from hangtag.auditing.context import Subject
 from hangtag.auditing.issues import LABEL_CODES
-from hangtag.auditing.subject import Subject
 
 # Columns that say whose product it is; the first that a catalogue has is scored.
 BRANDS = ("brand", "vendor", "manufacturer", "supplier", "seller")

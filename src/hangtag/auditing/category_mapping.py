@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from hangtag.auditing.spelling_variant import fold
-from hangtag.auditing.witness import read_values
-from hangtag.models.outputs import NO_VALUE, Indices, Outputs, Probs
+from hangtag.auditing.evidence import read_values
+from hangtag.auditing.value_issues import fold
+from hangtag.models.label_space import NO_VALUE, Indices, Outputs, Probs
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ Source: Northcutt, Jiang and Chuang, *Confident Learning: Estimating Uncertainty
 import numpy as np
 import numpy.typing as npt
 
-from hangtag.models.outputs import Indices
+from hangtag.models.label_space import Indices
 
 Probs = npt.NDArray[np.floating]
 Joint = npt.NDArray[np.float64]

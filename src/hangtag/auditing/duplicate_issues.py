@@ -1,10 +1,103 @@
-"""Tell of photographs that stand for several items, to the pixel or to the eye."""
+"""Find duplicates whose labels disagree: one photograph cannot be two things."""
 
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from heapq import merge
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
-from hangtag.auditing.issues import DUPLICATE_PHOTOGRAPH, DUPLICATE_PIXELS, INFO, build_issues
-from hangtag.auditing.same_product import list_groups, name_others, number_same_products
-from hangtag.auditing.subject import Subject
+from hangtag.auditing.context import Subject
+from hangtag.auditing.evidence import Witness
+from hangtag.auditing.issues import (
+    DUPLICATE_PHOTOGRAPH,
+    DUPLICATE_PIXELS,
+    ERROR,
+    INFO,
+    LABEL_CONFLICT,
+    SAME_PRODUCT,
+    WARNING,
+    build_issues,
+)
+from hangtag.labels.duplicates import Indices
+from hangtag.models.label_space import NO_VALUE
+
+# Find products that are sold under several ids: one photograph, one name, one category.
+
+# Nothing need be wrong: below every doubted label.
+SCORE = 0.4
+SIGN = re.compile(r"[\W_]+")
+
+
+def find_same_products(subject: Subject) -> pl.DataFrame:
+    """Give the issues of the code `same_product`, one for every id of such a product."""
+    numbers = number_same_products(subject)
+    lines = []
+    for members in list_groups(numbers):
+        ids = [subject.item_ids[row] for row in members]
+        for row in members:
+            others = name_others(ids, subject.item_ids[row])
+            lines.append(
+                {
+                    "item_id": subject.item_ids[row],
+                    "score": SCORE,
+                    "reason": f"The same photograph, name and category as {others}.",
+                    "group_id": subject.group_ids[row],
+                }
+            )
+    return build_issues(lines, SAME_PRODUCT, INFO)
+
+
+def number_same_products(subject: Subject) -> Indices:
+    """Give the number of each item's product, int64 (n,); -1 for items that are sold under one id alone."""
+    names = subject.read_names()
+    count = len(subject.items)
+    if names is None:
+        return np.full(count, -1, np.int64)
+    keys = pl.DataFrame(
+        {
+            "group": subject.duplicates.groups,
+            "name": pl.Series([SIGN.sub(" ", name or "").casefold().strip() for name in names], dtype=pl.String),
+            **{f"level_{place}": subject.read(level) for place, level in enumerate(subject.levels)},
+        }
+    )
+    found = keys.select(
+        number=pl.struct(pl.all()).rank("dense").cast(pl.Int64),
+        count=pl.len().over(keys.columns),
+        named=pl.col("name") != "",
+    )
+    is_several = (found["count"] > 1) & found["named"]
+    return np.where(is_several.to_numpy(), found["number"].to_numpy(), -1)
+
+
+def list_groups(numbers: Indices) -> list[list[int]]:
+    """Give the rows of every group of two items or more, the groups in the order of their first rows."""
+    table = pl.DataFrame({"number": numbers}).with_row_index("row").filter(pl.col("number") >= 0)
+    grouped = table.group_by("number", maintain_order=True).agg("row")
+    return [rows for rows in grouped["row"].to_list() if len(rows) > 1]
+
+
+def name_others(ids: Sequence[str], own: str) -> str:
+    """Name up to three items of a group but one, and count the rest, without going through a large group each time."""
+    named = [each for each in ids[:4] if each != own][:3]
+    return join_items(named, len(ids) - 1)
+
+
+def join_items(named: Sequence[str], count: int) -> str:
+    """Join the names of the first of `count` items."""
+    if count > len(named):
+        return f"items {', '.join(named)} and {count - len(named):,} more"
+    if count == 1:
+        return f"item {named[0]}"
+    return f"items {', '.join(named[:-1])} and {named[-1]}"
+
+
+# Tell of photographs that stand for several items, to the pixel or to the eye.
 
 # Nothing need be wrong, an order of photographs that was mixed up may be: below every doubted label.
 SCORES = {DUPLICATE_PIXELS: 0.3, DUPLICATE_PHOTOGRAPH: 0.2}
@@ -41,3 +134,231 @@ def find_duplicates(subject: Subject) -> pl.DataFrame:
             told.update(members)
         tables.append(build_issues(lines, code, INFO))
     return pl.concat(tables)
+
+
+# Values, coarse to fine where they are levels; None where one is missing.
+Values = tuple[str | None, ...]
+# The places of the columns in which a value has something.
+Filled = tuple[int, ...]
+DEFENDED = ", as its name says too, so the photograph may be the wrong one"
+
+
+def find_label_conflicts(subject: Subject) -> pl.DataFrame:
+    """Give the issues of the code `duplicate_label_conflict`.
+
+    All levels are one matter, so that they never contradict each other; each attribute is another. Every item of a
+    group has a voice, and so has each witness that was asked about it; the value with most voices is suggested to
+    the others. Where none has more than another, all items are told without a suggestion. The score is the share
+    of voices against the item's own value. A missing value contradicts nothing, is not suggested, and is not filled in
+    along with another level. Where an item's own name holds with
+    its label, the photograph is the likelier mistake, and nothing is suggested.
+    """
+    values = {column: subject.read(column).to_list() for column in (*subject.levels, *subject.attributes)}
+    voices = _Voices(subject)
+    matters = [subject.levels, *((column,) for column in subject.attributes)]
+    lines: list[dict[str, Any]] = []
+    for members in list_groups(subject.duplicates.groups):
+        for columns in matters:
+            own = {row: tuple(values[column][row] for column in columns) for row in members}
+            if _disagree(list(own.values())):
+                lines += _describe(subject, columns, own, voices)
+    return build_issues(lines, LABEL_CONFLICT, WARNING)
+
+
+def _disagree(found: Sequence[Values]) -> bool:
+    return any(len(set(column) - {None}) > 1 for column in zip(*found, strict=True))
+
+
+@dataclass(frozen=True)
+class _Contrary:
+    """What contradicts one value of a group.
+
+    Attributes:
+        items: The items, the first by name.
+        column: The finest column in which there is a contradiction.
+        values: What they have, by column; only columns in which the value has something.
+    """
+
+    items: str
+    column: str
+    values: dict[str, str]
+
+
+class _Group:
+    """The values of a group's items, looked at once for each value and not for each item: a placeholder has thousands.
+
+    Two values agree where no column has something different in both. So those that agree with one value are found by
+    what they have in the columns that both have: one look for each pattern of gaps, not one for each other value.
+
+    Args:
+        columns: What the values are of.
+        own: The values of each row, the rows in ascending order.
+        item_ids: Of all rows.
+    """
+
+    def __init__(self, columns: tuple[str, ...], own: Mapping[int, Values], item_ids: Sequence[str]) -> None:
+        self._columns, self._item_ids, self._count = columns, item_ids, len(own)
+        # In the order of their first rows.
+        self._rows: dict[Values, list[int]] = defaultdict(list)
+        for row, value in own.items():
+            self._rows[value].append(row)
+        self._patterns = {_list_filled(value) for value in self._rows}
+        self._others = [sorted({value[place] or "" for value in self._rows} - {""}) for place in range(len(columns))]
+        self._counts: dict[tuple[Filled, Filled], Counter[Values]] = {}
+        self._known: dict[Values, _Contrary | None] = {}
+
+    def find_contrary(self, found: Values) -> _Contrary | None:
+        """Return what contradicts a value; None where nothing does."""
+        if found not in self._known:
+            count = self._count - self._count_agreeing(found)
+            self._known[found] = self._describe(found, count) if count else None
+        return self._known[found]
+
+    def _count_agreeing(self, found: Values) -> int:
+        filled = _list_filled(found)
+        total = 0
+        for pattern in self._patterns:
+            both = tuple(place for place in filled if place in pattern)
+            if (pattern, both) not in self._counts:
+                self._counts[pattern, both] = self._count_values(pattern, both)
+            total += self._counts[pattern, both][tuple(found[place] for place in both)]
+        return total
+
+    def _count_values(self, pattern: Filled, both: Filled) -> Counter[Values]:
+        counts: Counter[Values] = Counter()
+        for value, rows in self._rows.items():
+            if _list_filled(value) == pattern:
+                counts[tuple(value[place] for place in both)] += len(rows)
+        return counts
+
+    def _describe(self, found: Values, count: int) -> _Contrary:
+        # The first three items have the three values whose first rows come first.
+        contrary = islice((value for value in self._rows if _disagree([value, found])), 3)
+        first = [self._item_ids[row] for row in islice(merge(*(self._rows[value][:3] for value in contrary)), 3)]
+        values = {
+            place: _join_values(others, value)
+            for place, (value, others) in enumerate(zip(found, self._others, strict=True))
+            if value is not None and others != [value]
+        }
+        return _Contrary(
+            join_items(first, count),
+            self._columns[max(values)],
+            {self._columns[place]: theirs for place, theirs in values.items()},
+        )
+
+
+def _list_filled(value: Values) -> Filled:
+    return tuple(place for place, part in enumerate(value) if part is not None)
+
+
+def _join_values(values: Sequence[str], own: str, most: int = 5) -> str:
+    """Return the other values than an item's own, which is among them; of many, the first ones and their number."""
+    first = [value for value in values[: most + 1] if value != own][:most]
+    left = len(values) - 1 - len(first)
+    return " or ".join([*first, f"{left:,} other{'s' if left > 1 else ''}"] if left else first)
+
+
+def _describe(
+    subject: Subject, columns: tuple[str, ...], own: Mapping[int, Values], voices: "_Voices"
+) -> Iterator[dict[str, Any]]:
+    counts = voices.count(columns, own)
+    total = sum(counts.values())
+    ranked = sorted(counts, key=lambda each: (-counts[each], [part or "" for part in each]))
+    winner = ranked[0] if counts[ranked[0]] - counts[ranked[1]] > 1e-9 else None
+    pixels, group = subject.duplicates.pixels, _Group(columns, own, subject.item_ids)
+    is_same = len({int(pixels[each]) for each in own}) == 1
+    how = "The same photograph as" if is_same else "Nearly the same photograph as"
+    for row, found in own.items():
+        contrary = group.find_contrary(found)
+        if found == winner or contrary is None:
+            continue
+        if winner is not None and not _disagree([found, winner]):
+            continue
+        changes = _list_changes(columns, found, winner)
+        is_defended = voices.defends(columns, row, found)
+        changes = {} if is_defended else changes
+        column = list(changes)[-1] if changes else contrary.column
+        yield {
+            "item_id": subject.item_ids[row],
+            "severity": ERROR if columns == subject.levels else WARNING,
+            "given_label": found[columns.index(column)] or "",
+            "suggested_label": changes.get(column, ""),
+            "score": 1 - counts[found] / total,
+            "reason": f"{how} {contrary.items}, where {column} is {contrary.values[column]}; "
+            f"given {found[columns.index(column)] or 'nothing'}{DEFENDED if is_defended else ''}.",
+            "column": column,
+            "changes": changes,
+            "group_id": subject.group_ids[row],
+        }
+
+
+def _list_changes(columns: Sequence[str], found: Values, winner: Values | None) -> dict[str, str]:
+    if winner is None:
+        return {}
+    pairs = [pair for pair in zip(columns, found, winner, strict=True) if pair[1] is not None]
+    if any(new is None for _, _, new in pairs):
+        # Some values of another category beside the item's own would contradict each other.
+        return {}
+    return {column: new for column, old, new in pairs if new is not None and new != old}
+
+
+class _Voices:
+    """Counts the voices for the values of a group."""
+
+    def __init__(self, subject: Subject) -> None:
+        self._names = subject.names
+        self._witnesses = [each for each in (subject.photographs, subject.names) if each is not None]
+        self._places = []
+        for witness in self._witnesses:
+            places = np.full(len(subject.items), NO_VALUE, np.int64)
+            places[witness.rows] = np.arange(len(witness.rows))
+            self._places.append(places)
+
+    def count(self, columns: tuple[str, ...], own: Mapping[int, Values]) -> dict[Values, float]:
+        """Give each value's voices: one for each item that has it, and of each witness as much as it gives it."""
+        counts: dict[Values, float] = defaultdict(float, Counter(own.values()))
+        for witness, places in zip(self._witnesses, self._places, strict=True):
+            rows = places[list(own)]
+            heard = rows[rows != NO_VALUE]
+            if len(heard):
+                means = _average(witness, columns, heard)
+                for value in list(counts):
+                    counts[value] += _sum_value(witness, columns, value, means)
+        return counts
+
+    def defends(self, columns: tuple[str, ...], row: int, found: Values) -> bool:
+        """Say whether an item's own name finds its own value likelier than not."""
+        if self._names is None or columns[0] in self._names.outputs.attributes:
+            return False
+        place = self._places[-1][row]
+        if place == NO_VALUE:
+            return False
+        return _sum_value(self._names, columns, found, _average(self._names, columns, np.array([place]))) > 0.5
+
+
+def _average(witness: Witness, columns: tuple[str, ...], rows: Indices) -> npt.NDArray[np.float64] | None:
+    """Return the mean probabilities of some items over the products, or over the values of an attribute."""
+    is_attribute = columns[0] in witness.outputs.attributes
+    probs = witness.attributes.get(columns[0]) if is_attribute else witness.products
+    return None if probs is None else probs[rows].mean(axis=0, dtype=np.float64)
+
+
+def _sum_value(
+    witness: Witness, columns: tuple[str, ...], value: Values, means: npt.NDArray[np.float64] | None
+) -> float:
+    """Return the probability of a value, from the means over the products or over the values of an attribute."""
+    outputs = witness.outputs
+    if means is None:
+        return 0.0
+    if columns[0] in outputs.attributes:
+        names = outputs.attributes[columns[0]]
+        return float(means[names.index(value[0])]) if value[0] in names else 0.0
+    fits = np.ones(len(outputs.products), bool)
+    for column, wanted in zip(columns, value, strict=True):
+        if column not in outputs.levels:
+            return 0.0
+        names = outputs.levels[column]
+        fits &= outputs.list_classes(column) == (
+            NO_VALUE if wanted is None else names.index(wanted) if wanted in names else -2
+        )
+    return float(means[fits].sum())

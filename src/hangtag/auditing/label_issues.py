@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from hangtag.auditing.hearing import Testimony, Verdicts, hear
+from hangtag.auditing.context import Subject
+from hangtag.auditing.evidence import Witness
 from hangtag.auditing.issues import (
     ERROR,
     INFO,
@@ -21,10 +22,9 @@ from hangtag.auditing.issues import (
     build_issues,
     say_probability,
 )
-from hangtag.auditing.lookalikes import compute_features, find_lookalikes, weigh_lookalikes
-from hangtag.auditing.subject import Subject
-from hangtag.auditing.witness import Witness
-from hangtag.models.outputs import NO_VALUE, Indices, Outputs, Probs
+from hangtag.auditing.label_scores import Testimony, Verdicts, hear
+from hangtag.auditing.nearest_neighbors import compute_features, find_lookalikes, weigh_lookalikes
+from hangtag.models.label_space import NO_VALUE, Indices, Outputs, Probs
 
 SEVERITIES = {PHOTOGRAPH_AND_NAME: ERROR, WRONG_LABEL: WARNING, NAME_AGAINST_LABEL: WARNING}
 # The finest level whose suggestion is likelier than not is the one that people are asked about.

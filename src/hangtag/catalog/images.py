@@ -23,7 +23,7 @@ from PIL import (
     WebPImagePlugin,  # noqa: F401
 )
 
-from hangtag.catalog.headers import MAX_SCANS, MAX_SEGMENTS, count_scans, count_segments
+from hangtag.catalog.image_headers import MAX_SCANS, MAX_SEGMENTS, count_scans, count_segments
 
 # Only formats that catalogues use: Pillow knows some that start other programs (EPS) or are rarely tested.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hangtag.catalog.files import SURROGATES
-from hangtag.catalog.missing import SPELLINGS, is_missing
+from hangtag.catalog.missing_values import SPELLINGS, is_missing
 from hangtag.errors import CatalogError, WorkspaceError
 
 LIST_FIELDS = ("levels", "attributes", "missing")

@@ -11,9 +11,9 @@ from copy import copy
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from hangtag.artifacts import hash_file
 from hangtag.catalog.files import FileError, escape_name, find_named, read_regular, walk
 from hangtag.errors import CatalogError
+from hangtag.io import hash_file
 from hangtag.workspace import Workspace, is_workspace
 
 # What is decompressed at once. `zipfile` bounds what comes of a step for Deflate alone; of LZMA, which makes up to

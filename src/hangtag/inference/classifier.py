@@ -11,22 +11,20 @@ import numpy as np
 import numpy.typing as npt
 
 from hangtag.catalog.images import Pixels, shrink
+from hangtag.console import show_progress
 from hangtag.errors import ModelError
-from hangtag.inference.answer import Answer, describe_answers
-from hangtag.inference.predictions import Predictions
-from hangtag.models.activation_map import Maps, enlarge
-from hangtag.models.answers import Answers, iterate_answers, join_answers
-from hangtag.models.exported import load_exported
-from hangtag.models.looking import Looker, look, open_looker
+from hangtag.explain.grad_cam import Maps, enlarge
+from hangtag.explain.heatmap import Looker, look, open_looker
+from hangtag.inference.prediction import Answer, Predictions, describe_answers
+from hangtag.models.batch_predict import Answers, iterate_answers, join_answers, sharpen
+from hangtag.models.checkpoint import load_saved
+from hangtag.models.label_space import PRODUCT, Outputs, Probs
 from hangtag.models.network_file import NETWORK
-from hangtag.models.novelty import NOVELTY
-from hangtag.models.outputs import PRODUCT, Outputs, Probs
-from hangtag.models.seen_photographs import SeenPhotographs
+from hangtag.models.openvino import load_exported
+from hangtag.models.out_of_distribution import NOVELTY
+from hangtag.models.seen_images import SeenPhotographs
 from hangtag.models.shipped import SHIPPED
-from hangtag.models.storage import load_saved
-from hangtag.models.temperature import sharpen
-from hangtag.models.words import Vocabulary
-from hangtag.progress import show_progress
+from hangtag.models.text import Vocabulary
 
 # What a calibration is called that was made from these inputs.
 PHOTOGRAPH, PHOTOGRAPH_AND_NAME = "photograph", "photograph_and_name"

@@ -7,8 +7,8 @@ import polars as pl
 
 from hangtag.errors import ModelError, WorkspaceError
 from hangtag.inference.classifier import Classifier
-from hangtag.inference.predictions import Predictions
-from hangtag.labels.labelled import Labelled
+from hangtag.inference.prediction import Predictions
+from hangtag.labels.dataset import Labelled
 from hangtag.workspace import Workspace
 
 HINT = "Run `hangtag train` with this workspace first."

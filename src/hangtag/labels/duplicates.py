@@ -1,7 +1,9 @@
-"""Find photographs that are the same, to the pixel or to the eye, without comparing all with all."""
+"""Find all pairs of fingerprints that are a few bits apart, without comparing all with all."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -10,10 +12,12 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from hangtag.catalog.images import Pixels, limit_part
-from hangtag.labels.photograph_hashes import PhotographHashes
-from hangtag.progress import show_progress
+from hangtag.console import show_progress
+from hangtag.labels.image_hashes import PhotographHashes
 
-CHUNK = 1024
+# Find photographs that are the same, to the pixel or to the eye, without comparing all with all.
+
+ROW_CHUNK = 1024
 HASH_SIDE, SAMPLE_SIDE = 8, 32
 Hashes = npt.NDArray[np.uint64]
 Indices = npt.NDArray[np.int64]
@@ -33,7 +37,7 @@ def compute_fingerprints(images: Pixels, rows: Indices | None = None) -> tuple[l
     pixel_hashes: list[str] = []
     count = len(images) if rows is None else len(rows)
     hashes = np.empty(count, np.uint64)
-    size = limit_part(images.shape[1:], CHUNK)
+    size = limit_part(images.shape[1:], ROW_CHUNK)
     with show_progress("Fingerprints", count, "photographs") as bar:
         for start in range(0, count, size):
             part = slice(start, start + size)
@@ -117,3 +121,221 @@ def find_close_pairs(unique: Hashes, max_distance: int) -> tuple[Indices, Indice
         left.append(order[same] // 64)
         right.append(order[same + 1] // 64)
     return np.concatenate(left), np.concatenate(right)
+
+
+BITS = 64
+# Pairs that are compared at once; of 8 bytes each, a few arrays of it.
+PAIR_CHUNK = 2_000_000
+
+
+def find_near_pairs(hashes: Hashes, distance: int, groups: Indices | None = None) -> tuple[Indices, Indices]:
+    """Give every pair of fingerprints that differ in at most `distance` bits, each once, int64 (pairs,) twice.
+
+    Multi-index hashing: the bits are cut into so many bands that two near fingerprints differ in one bit at most in
+    one of them at least; so those are compared alone that share a band, but for one bit. Source: Norouzi, Punjani
+    and Fleet, *Fast Search in Hamming Space with Multi-Index Hashing*, 2012.
+
+    Args:
+        hashes: uint64 (n,).
+        distance: 0 to 64; beyond 6 the bands are short, and many fingerprints share them.
+        groups: A number for each, 0 to n - 1; pairs of one number are left out, and take no time.
+
+    Returns:
+        Positions of the left and the right one, left below right.
+    """
+    found = [np.empty(0, np.int64)]
+    for keys, width in _cut(hashes, distance):
+        for left, right in _pair_bands(keys, groups, width if distance else 0):
+            found.append(_choose_near(hashes, left, right, distance))
+    return _part(found, len(hashes))
+
+
+def sample_near_pairs(hashes: Hashes, distance: int, count: int, seed: int = 0) -> tuple[Indices, Indices]:
+    """Give some of those pairs: each fingerprint is compared with about `2 * count` that share a band, drawn at random.
+
+    In a crowd of near fingerprints these hang nearly all of them together, at a cost that grows with n.
+
+    Args:
+        hashes: uint64 (n,).
+        distance: As for `find_near_pairs`.
+        count: How many.
+        seed: Of the draw.
+    """
+    found = [np.empty(0, np.int64)]
+    random = np.random.default_rng(seed)
+    for keys, _ in _cut(hashes, distance):
+        order = np.lexsort((random.random(len(keys)), keys))
+        ordered = keys[order]
+        for step in range(1, min(count + 1, len(order))):
+            same = np.flatnonzero(ordered[step:] == ordered[:-step])
+            found.append(_choose_near(hashes, order[same], order[same + step], distance))
+    return _part(found, len(hashes))
+
+
+def _cut(hashes: Hashes, distance: int) -> Iterator[tuple[npt.NDArray[np.uint64], int]]:
+    """Give the bits of each band, and how many they are."""
+    # The bands share the bits: of 64 in 3 bands, 22, 21 and 21.
+    edges = np.linspace(0, BITS, min(distance // 2 + 1, BITS) + 1).round().astype(int).tolist()
+    for low, high in pairwise(edges):
+        yield (hashes >> np.uint64(low)) & np.uint64((1 << (high - low)) - 1), high - low
+
+
+def _choose_near(hashes: Hashes, left: Indices, right: Indices, distance: int) -> Indices:
+    """Give the near ones of some pairs, each as one number."""
+    near = np.bitwise_count(hashes[left] ^ hashes[right]) <= distance
+    return np.unique(np.minimum(left[near], right[near]) * len(hashes) + np.maximum(left[near], right[near]))
+
+
+def _part(found: list[Indices], count: int) -> tuple[Indices, Indices]:
+    pairs = np.unique(np.concatenate(found))
+    return pairs // max(count, 1), pairs % max(count, 1)
+
+
+def _pair_bands(keys: npt.NDArray[np.uint64], groups: Indices | None, width: int) -> Iterator[tuple[Indices, Indices]]:
+    """Give the pairs of positions whose keys are equal, or differ in one of the lowest `width` bits, in chunks."""
+    count = len(keys)
+    order = np.argsort(keys, kind="stable") if groups is None else np.lexsort((groups, keys))
+    values, starts, counts = np.unique(keys[order], return_index=True, return_counts=True)
+    ends = starts + counts
+    places = np.arange(count)
+    # Without groups each is its own. What has one code is not paired.
+    own_groups = places if groups is None else groups[order]
+    codes = np.repeat(np.arange(len(values)) * count, counts) + own_groups
+    behind = places + 1 if groups is None else np.searchsorted(codes, codes, side="right")
+    # Every position with those behind it that have the same key.
+    for left, right in _expand(places, behind, np.repeat(ends, counts)):
+        yield order[left], order[right]
+    for bit in range(width):
+        partners = values ^ np.uint64(1 << bit)
+        found = np.minimum(np.searchsorted(values, partners), len(values) - 1)
+        hit = np.flatnonzero((values[found] == partners) & (values < partners))
+        own = counts[hit]
+        members = np.repeat(starts[hit], own) + _count_up(own)
+        firsts, lasts = np.repeat(starts[found[hit]], own), np.repeat(ends[found[hit]], own)
+        spans = [(firsts, lasts)]
+        if groups is not None:
+            wanted = np.repeat(found[hit] * count, own) + own_groups[members]
+            spans = [
+                (firsts, np.searchsorted(codes, wanted, side="left")),
+                (np.searchsorted(codes, wanted, side="right"), lasts),
+            ]
+        for first, last in spans:
+            for left, right in _expand(members, first, last):
+                yield order[left], order[right]
+
+
+def _expand(places: Indices, firsts: Indices, ends: Indices) -> Iterator[tuple[Indices, Indices]]:
+    """Pair every place with all from its first up to its end, in chunks of about `CHUNK` pairs."""
+    lengths = np.maximum(ends - firsts, 0)
+    kept = np.flatnonzero(lengths)
+    places, firsts, lengths = places[kept], firsts[kept], lengths[kept]
+    totals = np.cumsum(lengths)
+    start = 0
+    while start < len(places):
+        before = int(totals[start - 1]) if start else 0
+        stop = max(int(np.searchsorted(totals, before + PAIR_CHUNK, side="right")), start + 1)
+        own = lengths[start:stop]
+        yield np.repeat(places[start:stop], own), np.repeat(firsts[start:stop], own) + _count_up(own)
+        start = stop
+
+
+def _count_up(lengths: Indices) -> Indices:
+    """Give 0, 1, … for each length in turn."""
+    total = int(lengths.sum())
+    return np.arange(total) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+
+
+# Group photographs that are identical, or so nearly that they show the same thing.
+
+# Of photographs with one perceptual hash so many are compared with each other; in a larger crowd, as of blank ones,
+# each with so many of the next in order of brightness.
+WINDOW = 32
+# Photographs with near hashes that each is compared with, to begin with.
+SAMPLE = 16
+COMPARE_CHUNK = 100_000
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """The groups of n photographs.
+
+    Attributes:
+        pixels: A number for each photograph, the same where all pixels are, int64 (n,).
+        groups: A number for each, the same where they are identical or nearly so, int64 (n,).
+    """
+
+    pixels: Indices
+    groups: Indices
+
+
+def group_photographs(
+    pixel_hashes: Sequence[str], hashes: Hashes, small: Pixels, distance: int, difference: float
+) -> Duplicates:
+    """Group photographs by their fingerprints, and look at what the fingerprints find alike.
+
+    A perceptual hash does not see colours, and says the same of two plain shirts. So two photographs count as nearly
+    identical only where their hashes are near, and no part of their small copies differs by more than `difference`
+    in any colour: copies that were compressed or brightened a little pass, another shade of lipstick does not.
+    Duplicates of duplicates are in one group.
+
+    Args:
+        pixel_hashes: Equal where all pixels are.
+        hashes: Perceptual hashes, uint64 (n,).
+        small: Small copies of the photographs, uint8 (n, H, W, 3).
+        distance: The bits by which perceptual hashes may differ.
+        difference: 0 to 255.
+    """
+    _, firsts, pixels = np.unique(np.asarray(pixel_hashes), return_index=True, return_inverse=True)
+    groups = _group_distinct(hashes[firsts], small[firsts], distance, difference)
+    return Duplicates(pixels.astype(np.int64), groups[pixels])
+
+
+def _group_distinct(hashes: Hashes, small: Pixels, distance: int, difference: float) -> Indices:
+    """Give the groups of photographs no two of which have the same pixels, int64 (n,).
+
+    Pairs of one group are not looked at again: first pairs of one hash, then some of the near ones, then all others.
+    So of thousands of copies of one placeholder, each compressed anew, not each is compared with each.
+    """
+    left, right, standing = _pair_same(hashes, small)
+    groups = np.arange(len(hashes))
+    groups = _join(groups, small, left, right, difference)
+    left, right = sample_near_pairs(hashes[standing], distance, SAMPLE)
+    groups = _join(groups, small, standing[left], standing[right], difference)
+    left, right = find_near_pairs(hashes[standing], distance, groups[standing])
+    return _join(groups, small, standing[left], standing[right], difference)
+
+
+def _join(groups: Indices, small: Pixels, left: Indices, right: Indices, difference: float) -> Indices:
+    """Give the groups once those pairs that look alike are in one."""
+    apart = groups[left] != groups[right]
+    left, right = left[apart], right[apart]
+    kept = _look_alike(small, left, right, difference)
+    edges = (groups[left[kept]], groups[right[kept]])
+    graph = coo_array((np.ones(int(kept.sum()), np.int8), edges), shape=(len(groups), len(groups)))
+    return np.asarray(connected_components(graph, directed=False)[1][groups], np.int64)
+
+
+def _pair_same(hashes: Hashes, small: Pixels) -> tuple[Indices, Indices, Indices]:
+    """Give pairs of photographs with one hash, in a crowd those of like brightness, and the ones that stand for all."""
+    brightness = small.reshape(len(small), -1).mean(axis=1, dtype=np.float32)
+    order = np.lexsort((brightness, hashes))
+    ordered = hashes[order]
+    places = np.arange(len(ordered))
+    starts = np.searchsorted(ordered, ordered, side="left")
+    left, right = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    for step in range(1, min(WINDOW, max(len(ordered), 1))):
+        same = np.flatnonzero(ordered[step:] == ordered[:-step])
+        left.append(order[same])
+        right.append(order[same + step])
+    # The first of every crowd stand for it where it is compared with others.
+    standing = order[places - starts < WINDOW]
+    return np.concatenate(left), np.concatenate(right), standing
+
+
+def _look_alike(small: Pixels, left: Indices, right: Indices, difference: float) -> np.ndarray:
+    found = np.zeros(len(left), bool)
+    for start in range(0, len(left), COMPARE_CHUNK):
+        chunk = slice(start, start + COMPARE_CHUNK)
+        one, other = small[left[chunk]].astype(np.int16), small[right[chunk]].astype(np.int16)
+        found[chunk] = np.abs(one - other).max(axis=(1, 2, 3), initial=0) <= difference
+    return found

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from hangtag.catalog.files import read_regular
-from hangtag.catalog.missing import UNKNOWN
+from hangtag.catalog.missing_values import UNKNOWN
 from hangtag.errors import CatalogError
 
 # What each rule may say beside its name; True where it must.

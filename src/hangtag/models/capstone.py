@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from hangtag.models.backend import import_keras
-from hangtag.models.normalization import normalize
+from hangtag.models.layers import import_keras, normalize
 
 
 def build_capstone(pixels: Any, dtype: Any = None) -> list[Any]:

@@ -5,8 +5,7 @@ from typing import Any
 
 from hangtag.config import ColorMode
 from hangtag.errors import SettingsError
-from hangtag.models.backbone import list_transformer_blocks
-from hangtag.models.backend import import_keras
+from hangtag.models.layers import import_keras, list_transformer_blocks
 from hangtag.models.registry import ARCHITECTURES, SMALLEST_SIDE, build_model
 
 # As many as the capstone's catalogue has; the heads are a small part of every network.

@@ -9,15 +9,14 @@ from typing import Any
 import numpy as np
 from safetensors import safe_open
 
-from hangtag.artifacts import hash_file
 from hangtag.errors import ModelError
-from hangtag.models.applications import load_imagenet, load_library_file
-from hangtag.models.backbone import cut_backbone
-from hangtag.models.description_file import escape
-from hangtag.models.hub import load_preset
-from hangtag.models.hub_preset import HUB
-from hangtag.models.hub_preset import WEIGHTS as PRESET_WEIGHTS
-from hangtag.models.storage import Weights, assign_weights, read_weights
+from hangtag.io import hash_file
+from hangtag.models.checkpoint import Weights, assign_weights, read_weights
+from hangtag.models.description import escape
+from hangtag.models.keras_applications import load_imagenet, load_library_file
+from hangtag.models.keras_hub import HUB, load_preset
+from hangtag.models.keras_hub import WEIGHTS as PRESET_WEIGHTS
+from hangtag.models.layers import cut_backbone
 
 IMAGENET = "imagenet"
 SUFFIX, LIBRARY_SUFFIX = ".safetensors", ".h5"

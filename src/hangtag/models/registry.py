@@ -2,25 +2,20 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from hangtag.config import ColorMode
 from hangtag.errors import ModelError
-from hangtag.models.applications import APPLICATIONS, build_application
-from hangtag.models.applications import SMALLEST_SIDE as SMALLEST_LIBRARY_SIDE
-from hangtag.models.backend import import_keras
 from hangtag.models.capstone import build_capstone
-from hangtag.models.efficientnet_lite import build_efficientnet_lite
-from hangtag.models.ensemble import average_members
-from hangtag.models.hub import build_hub
-from hangtag.models.hub_preset import HUB
-from hangtag.models.late_fusion import hear_name
-from hangtag.models.mobilenet_v2 import build_mobilenet_v2
-from hangtag.models.preprocessing import build_preprocessing
-from hangtag.models.residual import build_residual
+from hangtag.models.keras_applications import APPLICATIONS, build_application
+from hangtag.models.keras_applications import SMALLEST_SIDE as SMALLEST_LIBRARY_SIDE
+from hangtag.models.keras_hub import HUB, build_hub
+from hangtag.models.layers import build_preprocessing, import_keras
+from hangtag.models.mobile import build_efficientnet_lite, build_mobilenet_v2
+from hangtag.models.resnet import build_residual
+from hangtag.models.text import MAX_WORDS, hear_name
 from hangtag.models.vit import build_vit
-from hangtag.models.words import MAX_WORDS
 
 
 @dataclass(frozen=True)
@@ -174,3 +169,42 @@ def _build_head(members: Sequence[Any], head: str, size: int) -> Any:
 def _number(place: int, members: Sequence[Any]) -> list[str]:
     """Give what a member's layers are told apart by: nothing where there is one."""
     return [f"member{place}"] if len(members) > 1 else []
+
+
+# Several networks in one: the layer that makes one answer of their answers.
+
+# Far below what a softmax in float32 gives a class in earnest: its logarithm stays a number.
+LEAST = 1e-30
+
+
+@cache
+def _find_class() -> Any:
+    keras = import_keras()
+    ops = keras.ops
+
+    class Mean(keras.layers.Layer):  # type: ignore[name-defined, misc]
+        """The mean of probabilities; in training the geometric one, so that every member learns as if alone.
+
+        The cross-entropy of a geometric mean that is not made to add up to 1 is the mean of the members' own. That
+        of their arithmetic mean would let them lean on each other, and they would make the same mistakes.
+        """
+
+        def call(self, probs: Any, training: bool = False) -> Any:
+            stacked = ops.stack(probs, axis=1)
+            if not training:
+                return ops.mean(stacked, axis=1)
+            return ops.exp(ops.mean(ops.log(ops.maximum(stacked, LEAST)), axis=1))
+
+        def compute_output_shape(self, shapes: Any) -> Any:
+            return shapes[0]
+
+    return Mean
+
+
+def average_members(probs: Sequence[Any], name: str) -> Any:
+    """Give the mean of the members' probabilities, (n, classes) each, as a deep ensemble has it.
+
+    Source: Lakshminarayanan et al., *Simple and Scalable Predictive Uncertainty Estimation using Deep Ensembles*,
+    2017.
+    """
+    return _find_class()(name=name, dtype="float32")(list(probs)) if len(probs) > 1 else probs[0]

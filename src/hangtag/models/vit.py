@@ -4,8 +4,7 @@ import math
 from functools import cache
 from typing import Any
 
-from hangtag.models.backend import import_keras
-from hangtag.models.normalization import normalize
+from hangtag.models.layers import import_keras, normalize
 
 MLP_RATIO = 4
 # The coarsest and the finest wave of the positions, in waves a picture: the finest still tells neighbours apart.

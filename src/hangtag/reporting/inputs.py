@@ -1,7 +1,8 @@
 """Everything in a workspace that the page tells of, read once, with a digest of each part."""
 
 import hashlib
-from collections.abc import Mapping
+import tomllib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
@@ -11,18 +12,44 @@ from typing import Any
 
 import polars as pl
 
-from hangtag.artifacts import read_csv, read_json
-from hangtag.catalog.prepared import Prepared, read_prepared
-from hangtag.evaluation.compare import read_comparison
-from hangtag.evaluation.judged_runs import SEEDED, digest_run, is_evaluated, is_predicted
-from hangtag.evaluation.paired import Comparison
-from hangtag.labels.labelled import Labelled, read_labelled
+from hangtag.catalog.reader import Prepared, read_prepared
+from hangtag.catalog.schema import CatalogSchema
+from hangtag.io import read_csv, read_json
+from hangtag.labels.dataset import Labelled, read_labelled
 from hangtag.manifest import compute_digest, find_manifest, read_manifest, require_manifest
+from hangtag.metrics.comparison import Comparison, read_comparison
+from hangtag.metrics.evaluated_runs import SEEDED, digest_run, is_evaluated, is_predicted
+from hangtag.models.checkpoint import make_hint
 from hangtag.models.description import read_entries
-from hangtag.models.run_files import make_hint
-from hangtag.reporting.capstone import find_capstone
 from hangtag.training.targets import LABEL
 from hangtag.workspace import Workspace
+
+# The capstone's own figures, and the question whether a catalogue is the one they were measured on.
+
+UNLEARNT = ("Unknown", "Free Items")
+
+
+def read_capstone() -> dict[str, Any]:
+    """Read the capstone's figures as they are shipped."""
+    text = (resources.files("hangtag.reporting") / "capstone_figures.toml").read_text(encoding="utf-8")
+    return tomllib.loads(text)
+
+
+def list_capstone_classes(figures: dict[str, Any]) -> list[str]:
+    """Give the names of the thirty classes that the capstone learnt, in alphabetical order."""
+    return sorted(label for label in figures["class_counts"] if label not in UNLEARNT)
+
+
+def find_capstone(schema: CatalogSchema, class_names: Sequence[str]) -> dict[str, Any] | None:
+    """Give the capstone's figures where they may stand beside a catalogue's, else None.
+
+    The catalogue has to have the capstone's columns and levels, and its labels have to be the capstone's
+    thirty classes: figures of other classes are not comparable.
+    """
+    figures = read_capstone()
+    same_table = set(figures["columns"]) <= set(schema.columns) and schema.levels == tuple(figures["levels"])
+    return figures if same_table and list(class_names) == list_capstone_classes(figures) else None
+
 
 PAGE_FILES = (".jinja", ".css", ".js", ".toml", ".py")
 PHOTOGRAPH, PHOTOGRAPH_ALONE = "photograph", "photograph alone"

@@ -1,22 +1,99 @@
 """The items under review: their values, names and photographs, read without the training code's libraries."""
 
+import os
 from dataclasses import dataclass
 from io import BytesIO
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from hangtag.catalog.files import FileError, find_named
+from hangtag.catalog.csv_parser import Table, parse_table
+from hangtag.catalog.files import FileError, find_named, read_regular
 from hangtag.catalog.images import Pixels
+from hangtag.catalog.reader import MAX_TABLE_BYTES, read_table
 from hangtag.catalog.schema import CatalogSchema, read_schema
 from hangtag.catalog.source import Source, open_source
 from hangtag.errors import CatalogError, WorkspaceError
 from hangtag.manifest import compute_digest, require_manifest
 from hangtag.workspace import Workspace
 
-HINT = "Run `hangtag prepare CATALOG` with this workspace first."
+# The catalogue's own table as it lies there now: its bytes, and its cells by item.
+
+NAME_CATALOG = "Name the catalogue with --catalog."
+
+
+@dataclass(frozen=True)
+class Original:
+    """A catalogue's table.
+
+    Attributes:
+        name: Its file name.
+        data: Its bytes.
+        table: The same, parsed; rows by the columns' headings.
+        rows: The position in `table.rows` of each item.
+        headings: The heading of each column, by its name in hangtag's tables.
+    """
+
+    name: str
+    data: bytes
+    table: Table
+    rows: dict[str, int]
+    headings: dict[str, str]
+
+    def read_values(self) -> dict[str, dict[str, str]]:
+        """Give the values of every item, by item and then by column as hangtag calls it."""
+        return {
+            item_id: {name: self.table.rows[row][heading] for name, heading in self.headings.items()}
+            for item_id, row in self.rows.items()
+        }
+
+
+def read_original(manifest: dict[str, Any], schema: CatalogSchema, catalog: Path | None) -> Original:
+    """Read the table that `prepare` read.
+
+    Args:
+        manifest: Of `prepare`; it says where the catalogue was.
+        schema: What the columns mean.
+        catalog: Where the catalogue is now; None where it has not moved.
+
+    Raises:
+        CatalogError: It is not there, or is not that table any more.
+    """
+    origin = manifest.get("origin")
+    origin = origin if isinstance(origin, dict) else {}
+    place = catalog or (Path(find_named(origin["catalog"])) if origin.get("catalog") else None)
+    if place is None or not os.path.exists(place):  # noqa: PTH110  (it raises nothing, whatever the name)
+        raise CatalogError("The catalogue is not where it was.", received=place and str(place), hint=NAME_CATALOG)
+    data = _read(place, origin.get("table") or schema.table)
+    table = parse_table(data, schema.table)
+    headings = dict(zip(schema.columns, schema.headings, strict=True))
+    if missing := [heading for heading in headings.values() if heading not in table.columns]:
+        raise CatalogError("The catalogue's table has lost columns since `hangtag prepare`.", received=missing)
+    rows: dict[str, int] = {}
+    for position, row in enumerate(table.rows):
+        # Of an id that is given twice, the first row is the item, as for `prepare`.
+        rows.setdefault(row[headings[schema.id]].strip(), position)
+    return Original(PurePosixPath(schema.table).name, data, table, rows, headings)
+
+
+def _read(place: Path, name: str) -> bytes:
+    """Read the table: the file itself, or the one of that path in a folder or .zip."""
+    base = PurePosixPath(name).name
+    try:
+        if place.is_file() and place.suffix.lower() in (".csv", ".tsv", ".txt"):
+            return read_regular(place, MAX_TABLE_BYTES)
+        source = open_source(place)
+        if not source.has(name):
+            found = [each for each in source.names() if PurePosixPath(each).name == base]
+            name = min(found, key=lambda each: (each.count("/"), each))
+        return read_table(source, name)
+    except (OSError, ValueError) as error:
+        raise CatalogError("The catalogue's table cannot be read.", received=base, hint=NAME_CATALOG) from error
+
+
+PREPARE_FIRST = "Run `hangtag prepare CATALOG` with this workspace first."
 # What every browser shows, by how such a file begins.
 SHOWN_AS_THEY_ARE = ((b"\xff\xd8\xff", "image/jpeg"), (b"\x89PNG\r\n", "image/png"), (b"GIF8", "image/gif"))
 MAX_BYTES = 30_000_000
@@ -90,18 +167,18 @@ def read_items(workspace: Workspace) -> Items:
     """
     from arro3.io import read_parquet  # noqa: PLC0415  (takes time that --help need not)
 
-    manifest = require_manifest(workspace.prepared, HINT)
+    manifest = require_manifest(workspace.prepared, PREPARE_FIRST)
     schema = read_schema(manifest)
     try:
         table = read_parquet(workspace.prepared / "items.parquet").read_all()
         images = np.load(workspace.prepared / "images.npy", mmap_mode="r", allow_pickle=False)
     except Exception as error:
         # arro3 raises bare Exceptions.
-        raise WorkspaceError(f"The prepared catalogue cannot be read: {error}.", hint=HINT) from error
+        raise WorkspaceError(f"The prepared catalogue cannot be read: {error}.", hint=PREPARE_FIRST) from error
     wanted = dict.fromkeys(("item_id", "image_path", *schema.columns))
     columns = {name: _to_texts(table, name) for name in wanted}
     if len(columns["item_id"]) != len(images):
-        raise WorkspaceError("The prepared items and pixels do not belong together.", hint=HINT)
+        raise WorkspaceError("The prepared items and pixels do not belong together.", hint=PREPARE_FIRST)
     ids = columns["item_id"]
     places = {item_id: place for place, item_id in enumerate(ids)}
     return Items(ids, places, columns, images, schema, compute_digest(manifest), _open_origin(manifest))

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from hangtag.artifacts import require_file, write_whole
 from hangtag.catalog.images import Pixels, limit_part, shrink
-from hangtag.progress import show_progress
+from hangtag.console import show_progress
+from hangtag.io import require_file, write_whole
 
 SHRUNK = (20, 15)
 DIRECTIONS = 64

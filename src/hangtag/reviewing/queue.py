@@ -1,18 +1,221 @@
 """The state of a review: which issues are open, what comes next, and how an item stands after its decisions."""
 
+import csv
+import hashlib
+import json
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal
 
 from hangtag.errors import WorkspaceError
-from hangtag.reviewing.filters import Filter, State
-from hangtag.reviewing.issues import HINT, Issue
+from hangtag.io import require_file, unguard_cell
 from hangtag.reviewing.items import Items
-from hangtag.reviewing.pace import compute_pace
-from hangtag.reviewing.replay import Replayed, replay
 from hangtag.reviewing.store import Decision, Store, find_standing
+
+# The queue that an audit leaves: its issues, the surest first.
+
+COLUMNS = (
+    "item_id",
+    "code",
+    "severity",
+    "given_label",
+    "suggested_label",
+    "score",
+    "reason",
+    "column",
+    "changes",
+    "group_id",
+)
+HINT = "Run `hangtag audit` with this workspace first."
+
+
+@dataclass(frozen=True)
+class Issue:
+    """A suspected mistake.
+
+    Attributes:
+        position: Its place in the queue, from 0.
+        item_id, code, column: What it is about; no two issues agree in all three.
+        severity: `error`, `warning` or `info`.
+        given_label, suggested_label: Values of the column, or empty.
+        score: How sure it is, 0 to 1.
+        reason: Why, for people.
+        changes: New values by column, if the suggestion is accepted; empty where there is only something to look at.
+        group_id: The same for issues that can be decided together, or empty.
+    """
+
+    position: int
+    item_id: str
+    code: str
+    column: str
+    severity: str
+    given_label: str
+    suggested_label: str
+    score: float
+    reason: str
+    changes: dict[str, str]
+    group_id: str
+
+    @property
+    def identity(self) -> tuple[str, str, str]:
+        """What it is about."""
+        return self.item_id, self.code, self.column
+
+    @property
+    def lot(self) -> bytes:
+        """A number drawn for the issue, the same every time, to put issues into a random order."""
+        return hashlib.blake2b("\0".join(self.identity).encode(), digest_size=8).digest()
+
+
+def read_issues(path: Path) -> list[Issue]:
+    """Read `audit/issues.csv`.
+
+    Raises:
+        WorkspaceError: There is none, or it is not what `hangtag audit` writes.
+    """
+    try:
+        require_file(path)
+        with path.open(encoding="utf-8", newline="") as file:
+            lines = csv.DictReader(file)
+            if not set(COLUMNS) <= set(lines.fieldnames or ()):
+                raise ValueError(f"it lacks columns of {', '.join(COLUMNS)}")
+            return [_read_line(position, line) for position, line in enumerate(lines)]
+    except FileNotFoundError:
+        raise WorkspaceError("There are no issues to review.", hint=HINT) from None
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError, csv.Error) as error:
+        raise WorkspaceError(f"The issues cannot be read: {error}.", received=path.name, hint=HINT) from error
+
+
+def _read_line(position: int, line: dict[str, str]) -> Issue:
+    if None in line or None in line.values():
+        raise ValueError(f"the line of issue {position + 1} has not the cells of the header")
+    line = {name: unguard_cell(cell) for name, cell in line.items()}
+    changes = json.loads(line["changes"] or "{}")
+    if not isinstance(changes, dict) or not all(isinstance(value, str) for value in changes.values()):
+        raise ValueError(f"changes of issue {position + 1} are no texts")
+    score = float(line["score"])
+    if not 0 <= score <= 1:
+        raise ValueError(f"the score of issue {position + 1} is not between 0 and 1")
+    texts = {name: line[name] for name in COLUMNS if name not in ("score", "changes")}
+    return Issue(position=position, score=score, changes=changes, **texts)
+
+
+# Which issues a reviewer wants to see, and in which order.
+
+State = Literal["open", "skipped", "decided", "all"]
+
+
+@dataclass(frozen=True)
+class Filter:
+    """What issues have to be.
+
+    Attributes:
+        code: The kind of issue; empty for all.
+        label: A value that is given or suggested; empty for all.
+        low, high: Bounds of the score, both included.
+        state: `open`, `skipped`, `decided` or `all`.
+        order: `score` is the surest first; `random` is a sample that stands for all of them, the same every time.
+    """
+
+    code: str = ""
+    label: str = ""
+    low: float = 0.0
+    high: float = 1.0
+    state: State = "open"
+    order: Literal["score", "random"] = "score"
+
+    def holds(self, issue: Issue) -> bool:
+        """Say whether an issue is of the wanted kind, whatever its state."""
+        return (
+            self.code in ("", issue.code)
+            and self.label in ("", issue.given_label, issue.suggested_label)
+            and self.low <= issue.score <= self.high
+        )
+
+    def sort(self, issues: list[Issue]) -> list[Issue]:
+        """Put issues into the wanted order."""
+        return sorted(issues, key=lambda issue: issue.lot) if self.order == "random" else issues
+
+
+# How fast a reviewer works: issues an hour, without the pauses.
+
+# Longer gaps are pauses and count as this many seconds.
+LONGEST_GAP = 120.0
+# Older decisions say little of the pace now.
+LOOKED_AT = 100
+
+
+def compute_pace(decided: Sequence[tuple[str, int]]) -> float | None:
+    """Give issues an hour, or None where there is too little to tell.
+
+    Args:
+        decided: When a reviewer pressed a key (ISO 8601), and how many issues that decided, in order of time.
+    """
+    latest = decided[-LOOKED_AT:]
+    times = [datetime.fromisoformat(time) for time, _ in latest]
+    gaps = [(later - earlier).total_seconds() for earlier, later in pairwise(times)]
+    seconds = sum(min(max(gap, 0.0), LONGEST_GAP) for gap in gaps)
+    # The first key marks the beginning: what it decided took time before it.
+    issues = sum(count for _, count in latest[1:])
+    return issues / seconds * 3600 if seconds > 0 else None
+
+
+# What decisions make of an item's values, one after the other.
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """An item after its decisions.
+
+    Attributes:
+        values: Its values by column.
+        sources: The decision that a changed column has its value from.
+        refused: Decisions that could not be followed, with the reason.
+    """
+
+    values: dict[str, str]
+    sources: dict[str, Decision] = field(default_factory=dict)
+    refused: list[tuple[Decision, str]] = field(default_factory=list)
+
+
+def replay(values: Mapping[str, str], decisions: Iterable[Decision]) -> Replayed:
+    """Follow decisions in their order; one whose old values are not those of the item now is not followed at all.
+
+    Args:
+        values: The item's values as the catalogue has them.
+        decisions: Decisions about the item that stand, in their order.
+    """
+    item = Replayed(dict(values))
+    for decision in decisions:
+        changed = {column: new for column, new in decision.new.items() if new != decision.old.get(column)}
+        is_so = all(item.values.get(column) == new for column, new in decision.new.items())
+        if not changed or is_so or decision.action not in ("accept", "choose"):
+            continue
+        if reason := _find_obstacle(item, decision):
+            item.refused.append((decision, reason))
+            continue
+        item.values.update(changed)
+        item.sources.update(dict.fromkeys(changed, decision))
+    return item
+
+
+def _find_obstacle(item: Replayed, decision: Decision) -> str:
+    """Say why a decision cannot be followed; empty where it can."""
+    for column, old in decision.old.items():
+        if column not in item.values:
+            return f"the catalogue has no column {column}"
+        if item.values[column] != old:
+            cause = "an earlier decision" if column in item.sources else "the catalogue"
+            return f"{column} is {item.values[column]!r} now, by {cause}; the reviewer saw {old!r}"
+    return ""
+
 
 # How long an issue that one reviewer looks at is not handed to another, in seconds.
 HELD_SECONDS = 90.0

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from hangtag.catalog.images import Photograph
 from hangtag.inference.classifier import Classifier
-from hangtag.inference.stream import Failure, Outcome, classify_chunk
+from hangtag.inference.streaming import Failure, Outcome, classify_chunk
 from hangtag.serving.fair_queue import FairQueue, Shares
 
 BATCH = 64

@@ -10,7 +10,7 @@ from typing import Any, cast
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from hangtag.serving.hosts import name_client
+from hangtag.serving.middleware import name_client
 
 # Seconds for a request's line and headers, from its first byte or from the opening of the connection.
 HEADER_SECONDS = 10.0

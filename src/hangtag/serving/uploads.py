@@ -15,7 +15,7 @@ from starlette.formparsers import MultiPartException
 
 from hangtag.config import ServeConfig
 from hangtag.serving.fair_queue import QueueFullError, ShareError, Shares
-from hangtag.serving.problems import ProblemError
+from hangtag.serving.middleware import ProblemError
 
 # Beside the photographs themselves: names and boundaries of a form.
 FORM_BYTES_A_PHOTO = 2_000

@@ -9,10 +9,10 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from hangtag.artifacts import write_whole
 from hangtag.errors import ModelError, WorkspaceError
-from hangtag.models.storage import Weights, assign_weights, read_weights
-from hangtag.training.averaging import WeightAverage
+from hangtag.io import write_whole
+from hangtag.models.checkpoint import Weights, assign_weights, read_weights
+from hangtag.training.losses import WeightAverage
 
 # What reading a damaged file raises; its metadata are JSON.
 DAMAGED = (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError)

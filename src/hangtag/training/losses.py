@@ -1,13 +1,17 @@
 """What a training makes small, and what it shows of it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hangtag.config import TrainConfig
-from hangtag.models.backend import import_keras
-from hangtag.models.ensemble import LEAST
-from hangtag.models.outputs import PRODUCT, Outputs
+from hangtag.models.checkpoint import Weights, assign_weights, read_weights
+from hangtag.models.label_space import PRODUCT, Outputs
+from hangtag.models.layers import import_keras
+from hangtag.models.registry import LEAST
 
 LEAST_PROBABILITY = 1e-7
 
@@ -17,7 +21,7 @@ def build_losses(outputs: Outputs, config: TrainConfig) -> tuple[dict[str, Any],
 
     A row of wanted probabilities that are all zero, of an item without a value, costs nothing and teaches nothing.
     Keras's own loss would not do: it makes probabilities add up to 1 first, which those of an ensemble in training
-    must not (see `hangtag.models.ensemble`), and TensorFlow's kernel for it takes for granted that the wanted ones do.
+    must not (see `hangtag.models.registry`), and TensorFlow's kernel for it takes for granted that the wanted ones do.
     """
     ops = import_keras().ops
 
@@ -48,3 +52,76 @@ def build_metrics(outputs: Outputs) -> list[Any]:
         keras.metrics.MeanMetricWrapper(accuracy, name="accuracy"),
         keras.metrics.MeanMetricWrapper(cross_entropy, name="cross_entropy"),
     ]
+
+
+# Average a network's weights over its last steps, so that what is judged does not jump with a single step.
+
+# Reading all weights takes as long as some layers; an average over every fourth step is as smooth.
+STRIDE = 4
+
+
+class WeightAverage:
+    """An exponential moving average of all weights, the moving figures of normalisation among them.
+
+    Source: Polyak and Juditsky, *Acceleration of Stochastic Approximation by Averaging*, 1992.
+
+    Args:
+        decay: The share that the average keeps at each step, 0 to below 1; 0 follows the weights.
+    """
+
+    def __init__(self, decay: float) -> None:
+        self.decay = decay
+        self.weights: Weights = {}
+        self.steps = 0
+
+    def note(self, model: Any) -> None:
+        """Take a step of the training into the average."""
+        self.steps += 1
+        if not self.decay or self.steps % STRIDE:
+            return
+        current = read_weights(model)
+        if not self.weights:
+            self.weights = current
+        # A short training's average must not be made of its first steps.
+        kept = min(self.decay**STRIDE, self.steps / (self.steps + 10 * STRIDE))
+        for path, weight in current.items():
+            self.weights[path] += (1 - kept) * (weight - self.weights[path])
+
+    def read(self, model: Any) -> Weights:
+        """Give the averaged weights, or the model's own where nothing is averaged."""
+        return self.weights or read_weights(model)
+
+    @contextmanager
+    def put_in(self, model: Any) -> Iterator[None]:
+        """Let the model have the averaged weights for as long as the block lasts."""
+        if not self.weights:
+            yield
+            return
+        own = read_weights(model)
+        assign_weights(model, self.weights)
+        try:
+            yield
+        finally:
+            assign_weights(model, own)
+
+
+# Choose the arithmetic that this processor does fastest.
+
+# Instructions that multiply bfloat16; without them it is emulated and slower than float32.
+INSTRUCTIONS = {"avx512_bf16", "amx_bf16"}
+
+
+def choose_precision(wanted: str = TrainConfig.precision) -> str:
+    """Give `float32` or `bfloat16`; `auto` takes bfloat16 where the processor multiplies it."""
+    if wanted != "auto":
+        return wanted
+    return "bfloat16" if INSTRUCTIONS & read_processor_flags() else "float32"
+
+
+def read_processor_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> set[str]:
+    """Give the processor's feature flags; none where the system does not tell."""
+    if not cpuinfo.is_file():
+        return set()
+    lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+    flags = [line.partition(":")[2].split() for line in lines if line.startswith("flags")]
+    return set(flags[0]) if flags else set()

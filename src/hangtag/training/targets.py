@@ -7,10 +7,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from hangtag.catalog.missing_cells import hide_missing
+from hangtag.catalog.missing_values import hide_missing
 from hangtag.errors import SettingsError
-from hangtag.labels.labelled import Labelled
-from hangtag.models.outputs import NO_VALUE, Indices, Outputs
+from hangtag.labels.dataset import Labelled
+from hangtag.models.label_space import NO_VALUE, Indices, Outputs
 
 ALL = "all"
 LABEL = "label"

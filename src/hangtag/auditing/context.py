@@ -1,0 +1,107 @@
+"""What is audited: the items of a catalogue with all that is known of them."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import polars as pl
+
+from hangtag.auditing.evidence import Witness, read_values
+from hangtag.auditing.nearest_neighbors import shrink_photographs
+from hangtag.catalog.images import Pixels
+from hangtag.catalog.schema import CatalogSchema
+from hangtag.config import AuditConfig
+from hangtag.labels.duplicates import Duplicates, Hashes, compute_fingerprints, group_photographs
+from hangtag.labels.image_hashes import PhotographHashes
+from hangtag.models.label_space import Indices
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A catalogue under audit.
+
+    Attributes:
+        items: All prepared items in their order, the row of `images` being the row of the table: `item_id`, the
+            catalogue's own columns, and of the cleaned labels `label`, `split` and `group_id`, null for items that
+            the label rules dropped.
+        images: Pixels, uint8 (n, height, width, 3).
+        schema: What the columns mean.
+        config: Settings.
+        photographs: What a network says of the photographs, or None.
+        names: What the other items' names say, or None.
+    """
+
+    items: pl.DataFrame
+    images: Pixels
+    schema: CatalogSchema
+    config: AuditConfig
+    photographs: Witness | None = None
+    names: Witness | None = None
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """The label columns, coarse to fine."""
+        return self.schema.levels
+
+    @cached_property
+    def attributes(self) -> tuple[str, ...]:
+        """The attributes that hold names: two values or more, and not mere numbers, as a year has."""
+        found = []
+        for column in self.schema.attributes:
+            values = self.read(column).drop_nulls().unique()
+            if len(values) > 1 and not values.str.contains(r"^[0-9.]+$").all():
+                found.append(column)
+        return tuple(found)
+
+    @cached_property
+    def fingerprints(self) -> tuple[list[str], Hashes]:
+        """The pixel hashes and the perceptual hashes; see `compute_fingerprints`."""
+        return compute_fingerprints(self.images)
+
+    @property
+    def hashes(self) -> PhotographHashes:
+        """The same, to look the photographs up among those that a model learnt from."""
+        return PhotographHashes.of(*self.fingerprints)
+
+    @cached_property
+    def small(self) -> Pixels:
+        """Small copies of the photographs; see `shrink_photographs`."""
+        return shrink_photographs(self.images)
+
+    @cached_property
+    def duplicates(self) -> Duplicates:
+        """The groups of identical and of nearly identical photographs."""
+        pixel_hashes, hashes = self.fingerprints
+        return group_photographs(
+            pixel_hashes, hashes, self.small, self.config.hash_distance, self.config.pixel_difference
+        )
+
+    @cached_property
+    def group_ids(self) -> list[str]:
+        """What issues of each item's group of duplicates are called, after its first item in alphabetical order."""
+        table = pl.DataFrame({"item_id": self.items["item_id"], "group": self.duplicates.groups})
+        return table.select("duplicates-" + pl.col("item_id").min().over("group")).to_series().to_list()
+
+    @cached_property
+    def item_ids(self) -> list[str]:
+        """The ids of all items."""
+        return self.items["item_id"].to_list()
+
+    def read(self, column: str) -> pl.Series:
+        """Give a column as text, with null where a value is missing."""
+        return self.items.select(read_values(column, self.schema.missing)).to_series()
+
+    def read_names(self) -> pl.Series | None:
+        """Give the products' names, null where there is none; None where the catalogue has no such column."""
+        return None if self.schema.name is None else self.read(self.schema.name)
+
+    def take_in(self, **found: Witness) -> "Subject":
+        """Return the subject with what was found. What is already computed of its photographs goes along."""
+        subject = replace(self, **found)  # type: ignore[arg-type]
+        vars(subject).update({name: vars(self)[name] for name in ("fingerprints",) if name in vars(self)})
+        return subject
+
+    def find_rows(self, item_ids: pl.Series) -> Indices:
+        """Give the rows of items, int64 (n,)."""
+        places = {item_id: row for row, item_id in enumerate(self.item_ids)}
+        return np.array([places[item_id] for item_id in item_ids], np.int64)

@@ -1,0 +1,96 @@
+"""Find pictures that cannot be right: blank, tiny, nearly of one colour, or no product of the catalogue's kind."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from hangtag.auditing.context import Subject
+from hangtag.auditing.issues import BAD_PICTURE, ERROR, INFO, WARNING, build_issues
+from hangtag.catalog.images import Pixels, limit_part
+
+CHUNK = 1024
+# A pixel is part of something where a colour of it is so far from the picture's commonest shade.
+CONTRAST = 12
+# Shares of pixels that are part of something.
+BLANK_SHARE, BARE_SHARE = 0.001, 0.01
+# What is bare is often a thin thing, such as a necklace, and rightly so.
+BLANK_SCORE, TINY_SCORE, BARE_SCORE = 0.98, 0.9, 0.4
+# How sure it is at the limit of what is familiar, and what it comes to far beyond.
+STRANGE_SCORE, MOST_STRANGE_SCORE = 0.3, 0.9
+
+
+def find_bad_pictures(subject: Subject) -> pl.DataFrame:
+    """Give the issues of the code `bad_picture`, one an item: the first of these that holds.
+
+    - blank: hardly a pixel differs from the picture's own median colour;
+    - tiny: the file's shorter side is below `min_side`;
+    - nearly one colour: hardly a hundredth of the pixels differs; a thin product may be there, so to be told only;
+    - not a product: an exported model finds the photograph stranger than nearly all that it learnt from. In a
+      catalogue of the same kind that is one in a hundred, and most of them are products, so to be told only.
+    """
+    shares = measure_content(subject.images)
+    lines: dict[str, dict[str, Any]] = {}
+    for line in (
+        *_find_blank(subject, shares),
+        *_find_tiny(subject),
+        *_find_bare(subject, shares),
+        *_find_strange(subject),
+    ):
+        lines.setdefault(line["item_id"], line)
+    return build_issues(list(lines.values()), BAD_PICTURE, WARNING)
+
+
+def measure_content(images: Pixels) -> npt.NDArray[np.float64]:
+    """Give the share of each picture's pixels that differ from its median colour, float64 (n,), 0 to 1.
+
+    Args:
+        images: uint8 (n, H, W, 3), a memory map that is read once.
+    """
+    shares = np.empty(len(images))
+    size = limit_part(images.shape[1:], CHUNK)
+    for start in range(0, len(images), size):
+        chunk = images[start : start + size].reshape(len(images[start : start + size]), -1, 3)
+        # The median of some hundred pixels tells the background as well, in a fraction of the time.
+        step = max(chunk.shape[1] // 256, 1)
+        middle = np.median(chunk[:, ::step], axis=1).astype(np.int16)
+        apart = np.zeros(chunk.shape[:2], bool)
+        for color in range(3):
+            apart |= np.abs(chunk[:, :, color].astype(np.int16) - middle[:, None, color]) > CONTRAST
+        shares[start : start + size] = apart.mean(axis=1)
+    return shares
+
+
+def _find_blank(subject: Subject, shares: npt.NDArray[np.float64]) -> Iterator[dict[str, Any]]:
+    for row in np.flatnonzero(shares < BLANK_SHARE).tolist():
+        reason = "The picture is blank: all of it has one colour."
+        yield {"item_id": subject.item_ids[row], "score": BLANK_SCORE, "severity": ERROR, "reason": reason}
+
+
+def _find_bare(subject: Subject, shares: npt.NDArray[np.float64]) -> Iterator[dict[str, Any]]:
+    for row in np.flatnonzero(shares < BARE_SHARE).tolist():
+        reason = f"The picture has nearly one colour: {shares[row]:.1%} of it differs."
+        yield {"item_id": subject.item_ids[row], "score": BARE_SCORE, "severity": INFO, "reason": reason}
+
+
+def _find_tiny(subject: Subject) -> Iterator[dict[str, Any]]:
+    if not {"image_width", "image_height"} <= set(subject.items.columns):
+        return
+    sides = subject.items.select("item_id", "image_width", "image_height")
+    small = sides.filter(pl.min_horizontal("image_width", "image_height") < subject.config.min_side)
+    for item_id, width, height in small.iter_rows():
+        reason = f"The photograph has {width} x {height} pixels; {subject.config.min_side} a side are wanted."
+        yield {"item_id": item_id, "score": TINY_SCORE, "reason": reason}
+
+
+def _find_strange(subject: Subject) -> Iterator[dict[str, Any]]:
+    witness = subject.photographs
+    if witness is None or witness.novelty is None:
+        return
+    for row in np.flatnonzero(witness.novelty > 1).tolist():
+        times = float(witness.novelty[row])
+        score = MOST_STRANGE_SCORE - (MOST_STRANGE_SCORE - STRANGE_SCORE) / times
+        reason = f"It looks like no product that the model knows: {times:.1f} times as strange as is familiar."
+        yield {"item_id": subject.item_ids[row], "score": score, "severity": INFO, "reason": reason}

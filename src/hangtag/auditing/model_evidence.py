@@ -1,0 +1,203 @@
+"""Read what the photographs say from `train --folds`, or ask a run about the items it did not learn from."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from hangtag.auditing.category_mapping import map_categories
+from hangtag.auditing.evidence import Witness, find_learnt, find_products
+from hangtag.auditing.issues import NotApplicableError
+from hangtag.config import SPLITS
+from hangtag.errors import ModelError, WorkspaceError
+from hangtag.inference.classifier import Classifier
+from hangtag.inference.runs import ask_about, can_read_names
+from hangtag.io import read_json
+from hangtag.labels.dataset import Labelled
+from hangtag.labels.image_hashes import PhotographHashes
+from hangtag.manifest import require_manifest
+from hangtag.models.checkpoint import hash_run
+from hangtag.models.description import read_entries
+from hangtag.models.label_space import NO_VALUE, PRODUCT, Outputs, Probs
+from hangtag.workspace import Workspace
+
+# Ask an exported model about a catalogue that it did not learn from.
+
+# A model needs no item of a class in this catalogue to know it.
+MIN_CLASS_ITEMS = 1
+
+
+def ask_model(classifier: Classifier, labelled: Labelled, items: pl.DataFrame, hashes: PhotographHashes) -> Witness:
+    """Give what a model says of a catalogue's items, in the catalogue's own words.
+
+    Items whose category the model does not know, and photographs that are unlike all that it learnt from, are not
+    judged. Nor are items whose photographs it learnt from, whatever their labels and splits are now; see
+    `find_learnt`.
+
+    Args:
+        classifier: The model.
+        labelled: The catalogue.
+        items: The table of all its items, with `split`.
+        hashes: Of their photographs.
+
+    Raises:
+        NotApplicableError: The model knows none of the categories, or learnt from all items that it could judge.
+        ModelError: The model cannot take these photographs.
+    """
+    height, width = labelled.images.shape[1:3]
+    if (height, width) != classifier.image_size:
+        wanted = "x".join(map(str, classifier.image_size))
+        raise ModelError(
+            "The photographs are not of the model's size.",
+            hint=f"Prepare the catalogue with --image-size {wanted}.",
+            received=f"{height}x{width}",
+        )
+    schema = labelled.schema
+    mapping = map_categories(items, schema.levels, schema.missing, classifier.outputs)
+    if (mapping.given == NO_VALUE).all():
+        raise NotApplicableError("The model knows none of the catalogue's categories by their names.")
+    asked = items.with_columns(image_index=pl.arange(len(items)))
+    with_names = can_read_names(classifier, labelled)
+    answers = ask_about(classifier, labelled, asked, f"Asking {classifier.name or 'the model'}", with_names=with_names)
+    novelty = _measure_novelty(classifier, answers.novelty)
+    usable = mapping.given != NO_VALUE
+    if novelty is not None:
+        usable &= novelty <= 1
+    if not usable.any():
+        raise NotApplicableError("The model finds no photograph of a category that it knows familiar.")
+    learnt = find_learnt(classifier, labelled, items, hashes)
+    rows = np.flatnonzero(usable & ~learnt.mask)
+    if not len(rows):
+        raise NotApplicableError("The model learnt from every item that it could judge.")
+    products = mapping.convert(answers.answers[PRODUCT][rows], mapping.given[rows])
+    unmapped = mapping.table.filter(pl.col("model_class").is_null())
+    told = {
+        "kind": "model",
+        "name": classifier.name,
+        "categories": len(mapping.table),
+        "categories_not_mapped": len(unmapped),
+        "items_not_mapped": int(unmapped["items"].sum()),
+        **learnt.describe(usable),
+    }
+    return Witness(
+        rows,
+        mapping.outputs,
+        mapping.given[rows],
+        products,
+        source=f"the exported model {classifier.name}".rstrip(),
+        reads_names=with_names,
+        novelty=novelty,
+        min_class_items=MIN_CLASS_ITEMS,
+        told=told,
+        tables={"category_mapping.csv": mapping.table},
+    )
+
+
+def _measure_novelty(classifier: Classifier, novelty: npt.NDArray[np.float32] | None) -> npt.NDArray[np.float32] | None:
+    limit = classifier.description.get("novelty", {}).get("limit")
+    return None if novelty is None or not limit else np.asarray(novelty / limit, np.float32)
+
+
+WHAT_TO_RUN = "Run `hangtag train --folds 5` with this workspace first, or give a model with --model."
+
+
+def choose_folds(place: Workspace, digest: str, run_id: str | None) -> str | None:
+    """Give the name of the folds to read: those asked for, else the latest of the labels that the workspace has."""
+    names = [run_id] if run_id is not None and run_id in place.fold_ids() else place.fold_ids()
+    if run_id is not None and run_id not in names:
+        return None
+    hint = "Run `hangtag train --folds` of that name again, or move its folder away."
+    found = [(require_manifest(place.folds(name), hint), name) for name in names]
+    current = [(manifest["finished"], name) for manifest, name in found if manifest["inputs"].get("labels") == digest]
+    return max(current)[1] if current else None
+
+
+def read_folds(folder: Path, items: pl.DataFrame, missing: tuple[str, ...]) -> Witness:
+    """Read the out-of-fold probabilities of every labelled item.
+
+    Args:
+        folder: What `train --folds` wrote.
+        items: The table of items.
+        missing: The spellings of a missing value.
+
+    Raises:
+        WorkspaceError: The files do not belong together.
+    """
+    outputs = Outputs.from_json(read_json(folder / "outputs.json"))
+    table = items.select("item_id").with_row_index("row")
+    found = pl.read_parquet(folder / "out_of_fold.parquet").join(table, on="item_id", how="left")
+    if found["row"].null_count():
+        raise WorkspaceError("The out-of-fold probabilities are of other items.", hint=WHAT_TO_RUN)
+    rows = found["row"].to_numpy().astype(np.int64)
+    heads = [head for head in outputs.heads if head in found.columns]
+    attributes = dict(zip(list(outputs.heads)[1:], outputs.attributes, strict=True))
+    settings = require_manifest(folder, WHAT_TO_RUN)["settings"]
+    return Witness(
+        rows,
+        outputs,
+        find_products(items, outputs, missing)[rows],
+        _read_array(found["product_probs"], len(outputs.products)),
+        {attributes[head]: _read_array(found[head], outputs.heads[head]) for head in heads},
+        source=f"out-of-fold probabilities of folds/{folder.name}",
+        reads_names=bool(settings.get("with_names", False)),
+        told={"kind": "folds", "name": folder.name, "folds": settings.get("folds")},
+    )
+
+
+def _read_array(values: pl.Series, width: int) -> Probs:
+    return np.asarray(values.list.to_array(width).to_numpy(), np.float32)
+
+
+def choose_run(place: Workspace, digest: str, run_id: str | None) -> str:
+    """Give the run to ask: the one asked for, else the one with the best accuracy on val.
+
+    Raises:
+        NotApplicableError: No finished run learnt the labels that the workspace has.
+    """
+    names = place.run_ids() if run_id is None else [run_id]
+    for name in names:
+        hash_run(place, name)
+    described = {name: read_entries(place.run(name)) for name in names}
+    fitting = {name: found for name, found in described.items() if found.get("labels_digest") == digest}
+    if not fitting:
+        raise NotApplicableError(f"No model has learnt the labels of this workspace. {WHAT_TO_RUN}")
+
+    def rank(name: str) -> tuple[float, str]:
+        return (float(fitting[name].get("metrics", {}).get("val_accuracy") or 0), name)
+
+    return max(fitting, key=rank)
+
+
+def ask_run(
+    classifier: Classifier, run_id: str, labelled: Labelled, items: pl.DataFrame, hashes: PhotographHashes
+) -> Witness:
+    """Ask a run about the items of the splits that it did not learn from, and whose photographs it did not see.
+
+    Raises:
+        NotApplicableError: It learnt from every split.
+    """
+    learn_from = classifier.description.get("learn_from", ["train"])
+    unseen = [split for split in SPLITS if split not in learn_from]
+    learnt = find_learnt(classifier, labelled, items, hashes)
+    chosen = items.with_row_index("row").filter(pl.col("split").is_in(unseen) & ~pl.Series(learnt.mask))
+    if chosen.is_empty():
+        raise NotApplicableError(f"The run {run_id} learnt from every item. {WHAT_TO_RUN}")
+    rows = chosen["row"].to_numpy().astype(np.int64)
+    with_names = can_read_names(classifier, labelled)
+    asked = chosen.with_columns(image_index=pl.col("row"))
+    answers = ask_about(classifier, labelled, asked, f"Asking {run_id}", with_names=with_names)
+    outputs = classifier.outputs
+    told: dict[str, Any] = {"kind": "run", "name": run_id, "splits": unseen}
+    told |= learnt.describe(items["split"].is_not_null().to_numpy())
+    return Witness(
+        rows,
+        outputs,
+        find_products(items, outputs, labelled.schema.missing)[rows],
+        answers.answers[PRODUCT],
+        {attribute: answers.read_probs(attribute) for attribute in outputs.attributes},
+        source=f"the run {run_id} on {' and '.join(unseen)}, which it did not learn from",
+        reads_names=with_names,
+        told=told,
+    )

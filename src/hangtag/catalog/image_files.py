@@ -1,0 +1,149 @@
+"""Decode a catalogue's photographs on all cores and pack their pixels into one file."""
+
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from joblib import Parallel, delayed
+
+from hangtag.catalog.files import FileError
+from hangtag.catalog.images import Photograph, PhotographError, Pixels, decode_photograph, limit_part
+from hangtag.catalog.source import Identity, Source, make_changed_error, open_source
+from hangtag.config import PrepareConfig
+from hangtag.console import show_progress
+
+CHUNK = 256
+# How often a process that decodes looks whether the one it works for is still there.
+PARENT_CHECK_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """Why a photograph was left out: a stable code and a reason for people."""
+
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What is known of one photograph once it has been packed: its file's own size and mode."""
+
+    width: int
+    height: int
+    mode: str
+
+
+def pack_photographs(
+    source: Source, paths: Sequence[str], config: PrepareConfig, target: Path
+) -> list[Decoded | Rejected]:
+    """Decode photographs in order and write the good ones to `target` as an uint8 (n, H, W, 3) .npy file.
+
+    Both the decoding processes and the file are read and written in chunks, so memory does not grow with
+    the catalogue.
+
+    Returns:
+        An entry for each path, in the order given.
+    """
+    outcomes: list[Decoded | Rejected] = []
+    height, width = config.image_size
+    with target.open("wb") as file, show_progress("Decoding photographs", len(paths), "photographs") as bar:
+        _write_header(file, (len(paths), height, width, 3))
+        for results, pixels in _decode_chunks(source, paths, config):
+            file.write(pixels.tobytes())
+            outcomes += results
+            bar.advance(len(results))
+        kept = sum(isinstance(each, Decoded) for each in outcomes)
+        file.seek(0)
+        # numpy pads the header so that a shorter first dimension can be written over it.
+        _write_header(file, (kept, height, width, 3))
+    return outcomes
+
+
+def _write_header(file: object, shape: tuple[int, ...]) -> None:
+    np.lib.format.write_array_header_1_0(
+        file,  # type: ignore[arg-type]
+        {"descr": "|u1", "fortran_order": False, "shape": shape},
+    )
+
+
+def _decode_chunks(
+    source: Source, paths: Sequence[str], config: PrepareConfig
+) -> Iterator[tuple[list[Decoded | Rejected], Pixels]]:
+    # joblib's processes need no `if __name__ == "__main__"` in a user's script, and do not fork a process
+    # that polars has started threads in.
+    size = limit_part(config.image_size, CHUNK)
+    chunks = [paths[start : start + size] for start in range(0, len(paths), size)]
+    workers = min(config.workers or os.cpu_count() or 1, len(chunks))
+    if workers <= 1:
+        yield from (_decode_chunk(source.path, source.identity, chunk, config) for chunk in chunks)
+        return
+    parallel = Parallel(
+        n_jobs=workers,
+        return_as="generator",
+        pre_dispatch=2 * workers,
+        initializer=_end_with_parent,
+        initargs=(os.getpid(),),
+    )
+    yield from parallel(delayed(_decode_chunk)(source.path, source.identity, chunk, config) for chunk in chunks)
+
+
+def _end_with_parent(parent: int) -> None:
+    """Make this process end when the one it works for does, however that ends: nobody else would end it."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(PARENT_CHECK_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+_sources: dict[Path, Source] = {}
+
+
+def _open_once(path: Path, identity: Identity) -> Source:
+    """Open a catalogue once a process: reading a .zip's directory takes longer than a chunk of photographs.
+
+    Raises:
+        CatalogError: The file is another one than that whose rows were read.
+    """
+    known = _sources.get(path)
+    if known is None or known.identity != identity:
+        known = _sources[path] = open_source(path)
+    if known.identity != identity:
+        raise make_changed_error(path)
+    return known
+
+
+def _decode_chunk(
+    source_path: Path, identity: Identity, paths: Sequence[str], config: PrepareConfig
+) -> tuple[list[Decoded | Rejected], Pixels]:
+    source = _open_once(source_path, identity)
+    outcomes: list[Decoded | Rejected] = []
+    pixels: list[Pixels] = []
+    for path in paths:
+        try:
+            photograph = _read_photograph(source, path, config)
+        except PhotographError as error:
+            outcomes.append(Rejected(error.code, error.reason))
+        else:
+            pixels.append(photograph.pixels)
+            outcomes.append(Decoded(photograph.width, photograph.height, photograph.mode))
+    return outcomes, np.stack(pixels) if pixels else np.empty(0, np.uint8)
+
+
+def _read_photograph(source: Source, path: str, config: PrepareConfig) -> Photograph:
+    if not path:
+        raise PhotographError("missing_photograph", "the row names no photograph")
+    try:
+        data = source.read(path, config.max_bytes)
+    except FileError as error:
+        if error.code == "missing_file":
+            raise PhotographError("missing_photograph", "there is no such photograph") from error
+        raise PhotographError(error.code, error.reason) from error
+    return decode_photograph(data, config.image_size, config.max_pixels, fit=config.fit)

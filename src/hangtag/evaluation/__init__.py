@@ -1,1 +1,0 @@
-"""Judge a trained model honestly."""

@@ -1,0 +1,1 @@
+"""Heatmaps: where in a photograph a model found evidence for a class."""

@@ -1,1 +1,0 @@
-"""Look at the catalogue: counts, balance, sunbursts and contact sheets."""

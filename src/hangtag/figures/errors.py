@@ -1,0 +1,246 @@
+"""Show where a transformer looked: its attention over the photographs of a dozen items."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from PIL import Image
+
+from hangtag.catalog.images import Pixels, shrink
+from hangtag.explain.attention_rollout import Shares, has_attention, read_attention
+from hangtag.explain.grad_cam import Maps
+from hangtag.explain.heatmap import lay_over
+from hangtag.figures.counts import draw_contact_sheet, save_figure
+from hangtag.inference.classifier import Classifier
+from hangtag.inference.prediction import describe_confidence
+from hangtag.io import write_csv
+
+# Show the photographs behind the figures: what was misclassified, and how one class fared.
+
+MISCLASSIFIED_SHOWN = 40
+CLASS_SHOWN = 40
+SHEET_COLUMNS = 8
+
+
+def draw_misclassified(wrong: pl.DataFrame, images: Pixels, title: str) -> Image.Image:
+    """Show the most confident mistakes: given label, predicted label, confidence.
+
+    Args:
+        wrong: `image_index`, `label`, `predicted_label` and `confidence`, in the order to show.
+        images: All pixels.
+        title: Who misclassified where, as `capstone-color-0, val`.
+    """
+    shown = wrong.head(MISCLASSIFIED_SHOWN)
+    captions = [
+        f"{label}\n→ {predicted}, {describe_confidence(confidence)}"
+        for label, predicted, confidence in shown.select("label", "predicted_label", "confidence").iter_rows()
+    ]
+    heading = f"{title}: {_count(len(wrong))} misclassified"
+    if len(wrong) > len(shown):
+        heading += f", the {len(shown)} most confident"
+    return draw_contact_sheet(
+        [images[row] for row in shown["image_index"]], captions, columns=SHEET_COLUMNS, title=heading
+    )
+
+
+def draw_class(items: pl.DataFrame, images: Pixels, label: str, title: str) -> Image.Image:
+    """Show what the items of one class were taken for, the mistakes first and marked.
+
+    Args:
+        items: `image_index`, `label`, `predicted_label` and `confidence` of one class; may be empty.
+        images: All pixels.
+        label: The class.
+        title: Who saw it where, as `capstone-color-0, val`.
+    """
+    wrong = pl.col("label") != pl.col("predicted_label")
+    ordered = items.with_columns(wrong=wrong).sort("wrong", "confidence", "image_index", descending=[True, True, False])
+    shown = ordered.head(CLASS_SHOWN)
+    captions = [
+        f"{predicted}, {describe_confidence(confidence)}"
+        for predicted, confidence in shown.select("predicted_label", "confidence").iter_rows()
+    ]
+    heading = f"{label} by {title}: {_count(len(items))}, {ordered['wrong'].sum():,} mistaken"
+    if len(items) > len(shown):
+        heading += f", {len(shown)} shown"
+    pictures = [images[row] for row in shown["image_index"]]
+    return draw_contact_sheet(pictures, captions, columns=SHEET_COLUMNS, title=heading, marked=shown["wrong"].to_list())
+
+
+def _count(number: int) -> str:
+    return "no items" if number == 0 else f"{number:,} item{'s' if number != 1 else ''}"
+
+
+# Show where a model looked at what it misclassified: a table of numbers, and the photographs with a map each.
+
+GRAD_CAM_COLUMNS = 5
+# White pixels between a photograph and the same with its map.
+GAP = 3
+SCHEMA = {
+    "item_id": pl.String,
+    "predicted_label": pl.String,
+    "row": pl.Int64,
+    "column": pl.Int64,
+    "value": pl.Float64,
+}
+
+
+def tabulate_looked(
+    wrong: pl.DataFrame, images: Pixels, classifier: Classifier, names: pl.DataFrame | None = None
+) -> pl.DataFrame:
+    """Give what each part of the most confident mistakes' photographs said for the predicted label.
+
+    Args:
+        wrong: `item_id`, `image_index` and `predicted_label`, in the order to show.
+        images: All pixels.
+        classifier: The model, of a kind that can show it.
+        names: `item_id` and, behind it, the names that the model read; None where it read none.
+
+    Returns:
+        A row for each part: item_id, predicted_label, row and column from 1 at the top left, and value, 0 to 1.
+    """
+    shown = wrong.head(MISCLASSIFIED_SHOWN)
+    if shown.is_empty():
+        return pl.DataFrame(schema=SCHEMA)
+    read = None
+    if names is not None:
+        read = shown.join(names, on="item_id", how="left", maintain_order="left")[names.columns[-1]].to_list()
+    maps = classifier.look(
+        images[shown["image_index"].to_numpy()],
+        shown["predicted_label"].to_list(),
+        names=read,
+    )
+    count, rows, columns = maps.shape
+    places = np.indices((rows, columns)).reshape(2, -1)
+    return pl.DataFrame(
+        {
+            "item_id": np.repeat(shown["item_id"].to_numpy(), rows * columns),
+            "predicted_label": np.repeat(shown["predicted_label"].to_numpy(), rows * columns),
+            "row": np.tile(places[0] + 1, count),
+            "column": np.tile(places[1] + 1, count),
+            "value": maps.astype(np.float64).round(4).ravel(),
+        },
+        schema=SCHEMA,
+    )
+
+
+def draw_looked(looked: pl.DataFrame, wrong: pl.DataFrame, images: Pixels, title: str) -> Image.Image:
+    """Show the most confident mistakes, each beside itself with the table's values over it.
+
+    Args:
+        looked: What `tabulate_looked` gave.
+        wrong: As for it, with `label` and `confidence`.
+        images: All pixels.
+        title: Who misclassified where, as `residual-color-0, val`.
+    """
+    maps = _read_maps(looked)
+    shown = wrong.filter(pl.col("item_id").is_in(list(maps)))
+    pairs, captions = [], []
+    for item_id, row, label, predicted, confidence in shown.select(
+        "item_id", "image_index", "label", "predicted_label", "confidence"
+    ).iter_rows():
+        pairs.append(_pair(images[row], maps[item_id]))
+        captions.append(f"{label}\n→ {predicted}, {describe_confidence(confidence)}")
+    heading = f"{title}: what spoke for the predicted label, the darker the more"
+    return draw_contact_sheet(pairs, captions, columns=GRAD_CAM_COLUMNS, title=heading)
+
+
+def _pair(photograph: Pixels, one: Maps) -> Pixels:
+    gap = np.full((photograph.shape[0], GAP, 3), 255, np.uint8)
+    return np.concatenate([photograph, gap, lay_over(photograph, one)], axis=1)
+
+
+def _read_maps(looked: pl.DataFrame) -> dict[str, Maps]:
+    """Give the map of each item, float32 (rows, columns)."""
+    maps = {}
+    for (item_id,), part in looked.group_by("item_id", maintain_order=True):
+        one = np.zeros((int(part["row"].max()), int(part["column"].max())), np.float32)  # type: ignore[arg-type]
+        one[part["row"].to_numpy() - 1, part["column"].to_numpy() - 1] = part["value"].to_numpy()
+        maps[str(item_id)] = one
+    return maps
+
+
+SHOWN = 12
+ATTENTION_COLUMNS = 4
+
+
+def choose_items(predictions: pl.DataFrame, count: int = SHOWN) -> pl.DataFrame:
+    """Give the first item of each of the commonest classes, or more of each where there are few classes.
+
+    Args:
+        predictions: `item_id`, `image_index`, `label`, `predicted_label` and `confidence` of one split.
+        count: How many items.
+    """
+    ranked = predictions.sort("image_index").with_columns(
+        rank=pl.int_range(pl.len()).over("label"), size=pl.len().over("label")
+    )
+    return ranked.sort("rank", "size", "label", descending=[False, True, False]).head(count).drop("rank", "size")
+
+
+def measure_attention(classifier: Classifier, items: pl.DataFrame, images: Pixels) -> Shares | None:
+    """Give each patch's share for every item, (n, rows, columns); None where the network has no attention."""
+    if not has_attention(classifier.model) or items.is_empty():
+        return None
+    rows = items["image_index"].to_numpy()
+    pixels = shrink(images[rows], classifier.network_size or classifier.image_size)
+    return read_attention(classifier.model, pixels)
+
+
+def tabulate_attention(items: pl.DataFrame, shares: Shares) -> pl.DataFrame:
+    """Give a row a patch: `item_id`, `label`, `predicted_label`, `row` and `column` from 1 at the top left, `share`."""
+    places = np.indices(shares.shape).reshape(3, -1)
+    told: pl.DataFrame = items.select("item_id", "label", "predicted_label")[places[0]]
+    return told.with_columns(
+        row=pl.Series(places[1] + 1), column=pl.Series(places[2] + 1), share=pl.Series(shares.ravel()).round(6)
+    )
+
+
+def draw_attention(items: pl.DataFrame, shares: Shares, images: Pixels, title: str) -> Image.Image:
+    """Show each photograph, and beside it the same under its attention: the darker, the more.
+
+    Args:
+        items: `image_index`, `label`, `predicted_label` and `confidence`.
+        shares: What `measure_attention` gave for them.
+        images: All pixels.
+        title: Who looked where, as `vit-color-0, val`.
+    """
+    pictures, captions, wrong = [], [], []
+    for (row, label, predicted, confidence), patches in zip(
+        items.select("image_index", "label", "predicted_label", "confidence").iter_rows(), shares, strict=True
+    ):
+        pictures.append(np.concatenate([images[row], lay_over(images[row], _relate(patches))], axis=1))
+        captions.append(f"{label}\n→ {predicted}, {describe_confidence(confidence)}")
+        wrong.append(label != predicted)
+    # Small photographs are enlarged, large ones are not.
+    scale = 2 if images.shape[1] <= 120 else 1
+    heading = f"{title}: attention rollout, the darker the more"
+    return draw_contact_sheet(pictures, captions, columns=ATTENTION_COLUMNS, scale=scale, title=heading, marked=wrong)
+
+
+def _relate(patches: Shares) -> Maps:
+    """Give shares from the least of a photograph, 0, to its most, 1; all 0 where none stands out."""
+    span = np.ptp(patches)
+    return ((patches - patches.min()) / span if span > 0 else np.zeros_like(patches)).astype(np.float32)
+
+
+def save_attention(
+    folder: Path, classifier: Classifier, predictions: pl.DataFrame, images: Pixels, title: str
+) -> list[Path]:
+    """Write `attention.png`, and `attention.csv` with the numbers behind it, where the network has attention.
+
+    Args:
+        folder: Where to.
+        classifier: The judged model.
+        predictions: See `choose_items`.
+        images: All pixels.
+        title: See `draw_attention`.
+    """
+    picture, table = folder / "attention.png", folder / "attention.csv"
+    items = choose_items(predictions)
+    shares = measure_attention(classifier, items, images)
+    if shares is None:
+        # An earlier run of this name may have had it.
+        for path in (picture, table):
+            path.unlink(missing_ok=True)
+        return []
+    write_csv(table, tabulate_attention(items, shares))
+    return [*save_figure(draw_attention(items, shares, images, title), picture), table]

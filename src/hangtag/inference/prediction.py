@@ -1,0 +1,210 @@
+"""What is told of one photograph: its values on every level, how sure that is, and what else it could be."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hangtag.explain.grad_cam import Maps
+from hangtag.explain.heatmap import color_map, encode_png
+from hangtag.models.batch_predict import Answers
+from hangtag.models.label_space import NO_VALUE, PRODUCT, Indices, Outputs, Probs
+
+# Say a confidence in the caption of a photograph.
+
+
+def describe_confidence(confidence: float) -> str:
+    """Give a probability as `87%`; `100%` is kept for certainty, so 0.998 gives `>99%`."""
+    return ">99%" if 0.995 <= confidence < 1 else f"{confidence:.0%}"
+
+
+def describe_answer(confidence: float, is_sure: bool) -> str:
+    """Give a probability with what it is not enough for, as `87%, not sure`."""
+    return describe_confidence(confidence) + ("" if is_sure else ", not sure")
+
+
+# What a classifier says of photographs: probabilities on every level and of every attribute, and what it chooses.
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """The answers for n photographs.
+
+    Attributes:
+        outputs: What the heads stand for.
+        answers: Each head's probabilities, float32 (n, classes).
+        novelty: How far each photograph is from all that was learnt, float32 (n,), where the model tells.
+    """
+
+    outputs: Outputs
+    answers: Answers
+    novelty: npt.NDArray[np.float32] | None = None
+
+    def __len__(self) -> int:
+        """Give the number of photographs."""
+        return len(self.answers[PRODUCT])
+
+    @property
+    def probs(self) -> Probs:
+        """The probabilities on the primary level, float32 (n, classes)."""
+        return self.outputs.sum_level(self.answers[PRODUCT], self.outputs.primary)
+
+    def read_probs(self, column: str) -> Probs:
+        """Give the probabilities of a level's or an attribute's classes, float32 (n, classes)."""
+        if column in self.outputs.levels:
+            return self.outputs.sum_level(self.answers[PRODUCT], column)
+        return self.answers[self.outputs.find_head(column)]
+
+    def choose_classes(self) -> dict[str, Indices]:
+        """Give the predicted class index of every level and attribute, int64 (n,); levels never contradict each other.
+
+        A product may have no value on a level: then the index is `NO_VALUE`.
+        """
+        products = self.outputs.choose_products(self.answers[PRODUCT])
+        chosen = {level: self.outputs.list_classes(level)[products] for level in self.outputs.levels}
+        for attribute in self.outputs.attributes:
+            chosen[attribute] = self.read_probs(attribute).argmax(axis=1)
+        return chosen
+
+    def choose_labels(self) -> dict[str, list[str | None]]:
+        """Give the predicted value of every level and attribute by name."""
+        names = {**self.outputs.levels, **self.outputs.attributes}
+        return {
+            column: [None if place == NO_VALUE else names[column][place] for place in places.tolist()]
+            for column, places in self.choose_classes().items()
+        }
+
+    def adjust(self, train_counts: dict[str, Sequence[int]], strength: float) -> "Predictions":
+        """Favour classes that were rare in training, without training again.
+
+        Every probability is divided by the class's share in training to the power of `strength`: 0 changes
+        nothing and is best for accuracy, 1 is best where each class is to count the same. Products go by the
+        share of their class on the primary level. Source: Menon et al., *Long-Tail Learning via Logit
+        Adjustment*, 2021.
+
+        Args:
+            train_counts: How often each class of each head was in training, as `model.json` has it.
+            strength: 0 to 1, as a habit.
+        """
+        if not strength:
+            return self
+        answers = {}
+        for head, probs in self.answers.items():
+            counts = np.asarray(train_counts[head], np.float64)
+            if head == PRODUCT:
+                counts = self._count_primary(counts)
+            weights = np.maximum(counts, 1.0) ** -strength
+            weighted = probs * weights
+            answers[head] = (weighted / weighted.sum(axis=1, keepdims=True)).astype(np.float32)
+        return replace(self, answers=answers)
+
+    def _count_primary(self, counts: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Give each product the count of its class on the primary level."""
+        classes = self.outputs.list_classes(self.outputs.primary)
+        has_value = classes != NO_VALUE
+        sums = np.bincount(classes[has_value], weights=counts[has_value], minlength=len(self.outputs.class_names))
+        return np.where(has_value, sums[classes], counts)
+
+
+ALTERNATIVES = 5
+DIGITS = 4
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A classified photograph.
+
+    Attributes:
+        label: The predicted class of the primary level.
+        confidence: Its calibrated probability, 0 to 1.
+        is_sure: Whether the confidence is enough, and the photograph of the kind that was learnt.
+        is_familiar: Whether it looks like the catalogue's photographs at all.
+        levels: The value of every level, coarse to fine; they never contradict each other. None where the
+            predicted product has none.
+        attributes: The value of every attribute, and its probability.
+        alternatives: The likeliest classes of the primary level with their probabilities, the label first.
+        looked: Where in the photograph it found what speaks for the label, float32 (rows, columns) from 0 to 1, of the
+            photograph's proportions; None unless it was asked for.
+    """
+
+    label: str
+    confidence: float
+    is_sure: bool
+    is_familiar: bool
+    levels: Mapping[str, str | None]
+    attributes: Mapping[str, tuple[str, float]]
+    alternatives: tuple[tuple[str, float], ...]
+    looked: Maps | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def doubt(self) -> str:
+        """Why it is not sure, in a few words; empty where it is."""
+        if not self.is_familiar:
+            return "unlike the photographs it learnt from"
+        return "" if self.is_sure else "not sure"
+
+    def to_json(self) -> dict[str, Any]:
+        """Give what the service and `--json` say; where the model looked as a picture to lay over the photograph."""
+        told = {
+            "label": self.label,
+            "confidence": self.confidence,
+            "is_sure": self.is_sure,
+            "is_familiar": self.is_familiar,
+            "levels": dict(self.levels),
+            "attributes": {
+                column: {"value": value, "confidence": confidence}
+                for column, (value, confidence) in self.attributes.items()
+            },
+            "alternatives": [{"label": label, "confidence": confidence} for label, confidence in self.alternatives],
+        }
+        if self.looked is not None:
+            picture = base64.b64encode(encode_png(color_map(self.looked))).decode("ascii")
+            told["looked"] = {"label": self.label, "png": picture}
+        return told
+
+
+def describe_answers(predictions: Predictions, threshold: float | None, is_familiar: Any) -> list[Answer]:
+    """Give an answer for each photograph.
+
+    Args:
+        predictions: Calibrated probabilities.
+        threshold: The confidence from which on an answer is sure; None: never.
+        is_familiar: Whether each photograph looks like those that were learnt, bool (n,).
+    """
+    outputs, probs = predictions.outputs, predictions.probs
+    order = np.argsort(-probs, axis=1, kind="stable")[:, :ALTERNATIVES]
+    best = np.take_along_axis(probs, order, axis=1).astype(np.float64).round(DIGITS).tolist()
+    is_sure = (probs.max(axis=1, initial=0) >= (np.inf if threshold is None else threshold)) & is_familiar
+    chosen = predictions.choose_classes()
+    levels = {level: chosen[level].tolist() for level in outputs.levels}
+    attributes = {}
+    for column in outputs.attributes:
+        own = predictions.read_probs(column).max(axis=1, initial=0).astype(np.float64).round(DIGITS)
+        attributes[column] = (chosen[column].tolist(), own.tolist())
+    answers = []
+    for row, (places, confidences) in enumerate(zip(order.tolist(), best, strict=True)):
+        alternatives = tuple(
+            (outputs.class_names[place], confidence) for place, confidence in zip(places, confidences, strict=True)
+        )
+        answers.append(
+            Answer(
+                label=alternatives[0][0],
+                confidence=alternatives[0][1],
+                is_sure=bool(is_sure[row]),
+                is_familiar=bool(is_familiar[row]),
+                levels={level: _name(outputs.levels[level], found[row]) for level, found in levels.items()},
+                attributes={
+                    column: (outputs.attributes[column][found[row]], own[row])
+                    for column, (found, own) in attributes.items()
+                },
+                alternatives=alternatives,
+            )
+        )
+    return answers
+
+
+def _name(names: tuple[str, ...], place: int) -> str | None:
+    return None if place == NO_VALUE else names[place]

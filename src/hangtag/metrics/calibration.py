@@ -1,0 +1,145 @@
+"""Measure how many items are answered, and how many of the answers are right, where only sure ones count."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from scipy.stats import beta
+
+from hangtag.metrics.leakage import Answered
+
+# Measure whether a confidence of 0.8 is right 8 times in 10.
+
+NUM_BINS = 15
+Confidence = npt.NDArray[np.floating]
+Correct = npt.NDArray[np.bool_]
+
+
+def compute_calibration_error(
+    probs: npt.NDArray[np.float32], classes: npt.NDArray[np.int64], num_bins: int = NUM_BINS
+) -> float:
+    """Give the expected calibration error: the mean gap between confidence and accuracy, bin by bin.
+
+    Args:
+        probs: float32 (n, C), n above 0.
+        classes: The true class indices, int64 (n,).
+        num_bins: Bins of equal width over the confidence, the largest probability of a row.
+
+    Returns:
+        0 (confidence means what it says) to 1. Source: Guo et al., *On Calibration of Modern Neural
+        Networks*, 2017.
+    """
+    confidence = probs.max(axis=1).astype(np.float64)
+    correct = probs.argmax(axis=1) == classes
+    gaps = np.bincount(_find_bins(confidence, num_bins), weights=correct - confidence, minlength=num_bins)
+    return float(np.abs(gaps).sum() / len(classes))
+
+
+def tabulate_reliability(confidence: Confidence, correct: Correct, num_bins: int = NUM_BINS) -> pl.DataFrame:
+    """Give the bins behind the calibration error, those that have items.
+
+    Args:
+        confidence: (n,), 0 to 1.
+        correct: Whether each answer is right, (n,).
+        num_bins: Bins of equal width over the confidence.
+
+    Returns:
+        low and high (the bin's ends), n, confidence and accuracy (the means of its items), the least confident
+        first. The sum over rows of n times the gap between the last two, by all items, is the calibration error.
+    """
+    bins = _find_bins(confidence, num_bins)
+    table = pl.DataFrame({"bin": bins, "confidence": confidence.astype(np.float64), "correct": correct})
+    grouped = table.group_by("bin").agg(
+        n=pl.len().cast(pl.Int64), confidence=pl.col("confidence").mean(), accuracy=pl.col("correct").mean()
+    )
+    ends = {"low": pl.col("bin") / num_bins, "high": (pl.col("bin") + 1) / num_bins}
+    return grouped.sort("bin").select(**ends, n="n", confidence="confidence", accuracy="accuracy")
+
+
+def _find_bins(confidence: Confidence, num_bins: int) -> npt.NDArray[np.int64]:
+    return np.minimum((confidence * num_bins).astype(np.int64), num_bins - 1)
+
+
+STEPS = 100
+# One-sided: the share of right answers lies below the bound with this chance.
+RISK = 0.05
+THRESHOLDS = {
+    "wanted_precision": pl.Float64,
+    "threshold": pl.Float64,
+    "split": pl.String,
+    "coverage": pl.Float64,
+    "precision": pl.Float64,
+}
+
+
+def tabulate_coverage(confidence: npt.NDArray[np.floating], correct: npt.NDArray[np.bool_]) -> pl.DataFrame:
+    """Give coverage and precision at about 100 thresholds that are spread evenly over the items.
+
+    Args:
+        confidence: (n,), 0 to 1, n above 0.
+        correct: Whether each answer is right, (n,).
+
+    Returns:
+        threshold (ascending, each an item's confidence), coverage (the share of items at or above it), precision
+        (the share of these that are right) and precision_low, the one-sided 95 % lower bound of the precision on
+        new items. Source of the bound: Clopper and Pearson, 1934. A bound holds for a threshold that was chosen
+        without looking at these items.
+    """
+    order = np.argsort(-confidence, kind="stable")
+    surest = confidence[order].astype(np.float64)
+    counts = np.ceil(len(surest) * np.arange(1, STEPS + 1) / STEPS).astype(int)
+    thresholds = np.unique(surest[counts - 1])
+    # All items of equal confidence are answered or none.
+    answered = np.searchsorted(-surest, -thresholds, side="right")
+    right = np.cumsum(correct[order])[answered - 1]
+    low = np.where(right > 0, beta.ppf(RISK, np.maximum(right, 1), answered - right + 1), 0.0)
+    columns = {"coverage": answered / len(confidence), "precision": right / answered, "precision_low": low}
+    return pl.DataFrame({"threshold": thresholds, **columns})
+
+
+def measure_threshold(
+    confidence: npt.NDArray[np.floating], correct: npt.NDArray[np.bool_], threshold: float | None
+) -> dict[str, float | None]:
+    """Give coverage and precision at one threshold; without one nothing is sure, and no precision is defined."""
+    if threshold is None:
+        return {"coverage": 0.0, "precision": None}
+    is_sure = confidence >= threshold
+    return {
+        "coverage": float(is_sure.mean()),
+        "precision": float(correct[is_sure].mean()) if is_sure.any() else None,
+    }
+
+
+def measure_thresholds(
+    parts: Mapping[str, Answered], thresholds: Mapping[str, float | None]
+) -> dict[str, dict[str, Any]]:
+    """Give what becomes of a model's own thresholds, which were chosen on val, in every split.
+
+    Args:
+        parts: The answered items by split.
+        thresholds: The threshold by the wanted precision as text; None where val did not bear the promise out.
+
+    Returns:
+        By wanted precision `threshold`, and `splits` from the split to `coverage` and `precision`, both shares.
+    """
+    return {
+        wanted: {
+            "threshold": threshold,
+            "splits": {
+                split: measure_threshold(part.confidence, part.correct, threshold) for split, part in parts.items()
+            },
+        }
+        for wanted, threshold in thresholds.items()
+    }
+
+
+def tabulate_thresholds(measured: Mapping[str, Mapping[str, Any]]) -> pl.DataFrame:
+    """Give what `measure_thresholds` found as a table: wanted_precision, threshold, split, coverage, precision."""
+    rows = [
+        {"wanted_precision": float(wanted), "threshold": found["threshold"], "split": split, **figures}
+        for wanted, found in measured.items()
+        for split, figures in found["splits"].items()
+    ]
+    return pl.DataFrame(rows, schema=THRESHOLDS)

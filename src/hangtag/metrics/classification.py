@@ -1,0 +1,212 @@
+"""Compute the figures by which a classifier is judged."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from hangtag.config import SPLITS
+from hangtag.metrics.calibration import compute_calibration_error
+
+Probs = npt.NDArray[np.float32]
+Classes = npt.NDArray[np.int64]
+Weights = npt.NDArray[np.float64]
+LEAST_PROBABILITY = 1e-7
+# Hits, support and chosen of each class.
+Outcomes = tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]
+
+
+def count_confusion(classes: Classes, predicted: Classes, num_classes: int) -> npt.NDArray[np.int64]:
+    """Count items by their class (row) and predicted class (column), int64 (num_classes, num_classes)."""
+    flat = np.bincount(classes * num_classes + predicted, minlength=num_classes * num_classes)
+    return flat.reshape(num_classes, num_classes)
+
+
+def count_outcomes(
+    classes: Classes, predicted: Classes, num_classes: int, weights: npt.NDArray[Any] | None = None
+) -> Outcomes:
+    """Count for each class the items that are rightly said to be of it, that are of it, and that are said to be of it.
+
+    Args:
+        classes: The true class indices, int64 (n,).
+        predicted: The predicted ones, int64 (n,); `NO_VALUE`, -1, where no class was named, which is never right.
+        num_classes: C.
+        weights: How often each item counts, (n,); once by default.
+
+    Returns:
+        Three arrays (C,).
+    """
+    correct = (classes == predicted) * (1 if weights is None else weights)
+    chosen = np.bincount(predicted + 1, weights=weights, minlength=num_classes + 1)[1:]
+    return (
+        np.bincount(classes, weights=correct, minlength=num_classes),
+        np.bincount(classes, weights=weights, minlength=num_classes),
+        chosen,
+    )
+
+
+def compute_class_figures(confusion: npt.NDArray[Any]) -> dict[str, Weights]:
+    """Give precision, recall, f1 and support a class from a confusion matrix, or from many at once.
+
+    What would divide by nothing is 0, as scikit-learn has it with `zero_division=0`.
+
+    Args:
+        confusion: (..., C, C), counts by class and predicted class.
+
+    Returns:
+        Four arrays (..., C).
+    """
+    hits, support, chosen = _read_outcomes(confusion)
+    precision, recall = _divide(hits, chosen), _divide(hits, support)
+    return {"precision": precision, "recall": recall, "f1": _compute_f1(hits, support, chosen), "support": support}
+
+
+def compute_macro_f1(confusion: npt.NDArray[Any]) -> Weights:
+    """Give the mean F1 over the classes that occur, given or predicted, as scikit-learn has it; (...)."""
+    return average_f1(_read_outcomes(confusion))
+
+
+def average_f1(outcomes: Outcomes, chosen_classes: npt.NDArray[np.bool_] | None = None) -> Weights:
+    """Give the mean F1 over the classes that occur, given or predicted, from what `count_outcomes` gives; (...).
+
+    Args:
+        outcomes: Three arrays (..., C).
+        chosen_classes: Which classes the mean is over, (C,); all by default. 0 where none of them occurs.
+    """
+    hits, support, chosen = outcomes
+    occurs = (support + chosen) > 0
+    if chosen_classes is not None:
+        occurs &= chosen_classes
+    f1 = np.where(occurs, _compute_f1(hits, support, chosen), 0.0)
+    return np.asarray(f1.sum(axis=-1) / np.maximum(occurs.sum(axis=-1), 1))
+
+
+def _read_outcomes(confusion: npt.NDArray[Any]) -> Outcomes:
+    hits = np.diagonal(confusion, axis1=-2, axis2=-1).astype(np.float64)
+    return hits, confusion.sum(axis=-1).astype(np.float64), confusion.sum(axis=-2).astype(np.float64)
+
+
+def _compute_f1(hits: npt.NDArray[Any], support: npt.NDArray[Any], chosen: npt.NDArray[Any]) -> Weights:
+    return _divide(2.0 * hits, support + chosen)
+
+
+def _divide(upper: npt.NDArray[Any], lower: npt.NDArray[Any]) -> Weights:
+    return np.asarray(np.divide(upper, lower, out=np.zeros(np.shape(upper)), where=lower > 0))
+
+
+def compute_figures(probs: Probs, classes: Classes, class_names: Sequence[str]) -> dict[str, Any]:
+    """Give all figures of one split.
+
+    Args:
+        probs: float32 (n, C).
+        classes: The true class indices, int64 (n,), n above 0.
+        class_names: C names.
+
+    Returns:
+        `n`, `loss` (mean cross-entropy in nats, probabilities clipped to at least 1e-7), `accuracy`,
+        `macro_f1`, `weighted_f1`, `top3_accuracy`, `ece`, and `classes` with precision, recall, f1 and
+        support by name. All but n, loss and support lie between 0 and 1. A class without items has recall
+        and f1 of 0; it counts in the macro-F1 only where it was predicted.
+    """
+    predicted = probs.argmax(axis=1)
+    confusion = count_confusion(classes, predicted, len(class_names))
+    figures = compute_class_figures(confusion)
+    own = probs[np.arange(len(classes)), classes].astype(np.float64)
+    return {
+        "n": len(classes),
+        "loss": float(-np.log(own.clip(LEAST_PROBABILITY, 1)).mean()),
+        "accuracy": float((predicted == classes).mean()),
+        "macro_f1": float(compute_macro_f1(confusion)),
+        "weighted_f1": float(figures["f1"] @ figures["support"] / len(classes)),
+        "top3_accuracy": compute_top_accuracy(probs, classes, 3),
+        "ece": compute_calibration_error(probs, classes),
+        "classes": {
+            name: {
+                key: int(values[index]) if key == "support" else float(values[index]) for key, values in figures.items()
+            }
+            for index, name in enumerate(class_names)
+        },
+    }
+
+
+def compute_top_accuracy(probs: Probs, classes: Classes, places: int) -> float:
+    """Give the share of items whose class is among the likeliest few.
+
+    Of equal probabilities the class that comes first is ahead, as in `argmax`, so that a model that gives all
+    classes the same earns nothing by it.
+
+    Args:
+        probs: float32 (n, C).
+        classes: The true class indices, int64 (n,).
+        places: How many of the likeliest count.
+    """
+    own = np.take_along_axis(probs, classes[:, None], axis=1)
+    is_earlier = np.arange(probs.shape[1]) < classes[:, None]
+    ahead = (probs > own) | ((probs == own) & is_earlier)
+    return float((ahead.sum(axis=1) < places).mean())
+
+
+def tabulate_classes(figures: dict[str, Any], split: str) -> pl.DataFrame:
+    """Give the classification report as a table: split, class_index, label, precision, recall, f1, support."""
+    rows = [
+        {"split": split, "class_index": index, "label": name, **values}
+        for index, (name, values) in enumerate(figures["classes"].items())
+    ]
+    return pl.DataFrame(rows)
+
+
+# Count which labels are taken for which, and find the commonest mistakes.
+
+SPLIT_ORDER = {split: place for place, split in enumerate(SPLITS)}
+
+
+def _rank_split() -> pl.Expr:
+    """Order by split as the splits are always named: train, val, test."""
+    return pl.col("split").replace_strict(SPLIT_ORDER, return_dtype=pl.Int64)
+
+
+def tabulate_confusion(predictions: pl.DataFrame) -> pl.DataFrame:
+    """Count the pairs of label and predicted label that occur, a split apart.
+
+    Args:
+        predictions: `split`, `label` and `predicted_label`.
+
+    Returns:
+        label, predicted_label, count, split; its counts add up to the items.
+    """
+    pairs = predictions.group_by("split", "label", "predicted_label").agg(pl.len().cast(pl.Int64).alias("count"))
+    ordered = pairs.sort(_rank_split(), "label", "predicted_label")
+    return ordered.select("label", "predicted_label", "count", "split")
+
+
+def find_most_confused(confusion: pl.DataFrame) -> pl.DataFrame:
+    """List wrong pairs, the commonest first, with their share of the label's items.
+
+    Args:
+        confusion: The table of `tabulate_confusion`.
+
+    Returns:
+        split, label, predicted_label, count, share (0 to 1, four digits).
+    """
+    share = (pl.col("count") / pl.col("count").sum().over("split", "label")).round(4)
+    wrong = confusion.with_columns(share=share).filter(pl.col("label") != pl.col("predicted_label"))
+    descending = [False, True, False, False]
+    ordered = wrong.sort(_rank_split(), "count", "label", "predicted_label", descending=descending)
+    return ordered.select("split", "label", "predicted_label", "count", "share")
+
+
+def build_matrix(confusion: pl.DataFrame, class_names: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Give the long table of one split as int64 (C, C), rows by label."""
+    index = {name: position for position, name in enumerate(class_names)}
+    matrix = np.zeros((len(index), len(index)), np.int64)
+    for label, predicted_label, count in confusion.select("label", "predicted_label", "count").iter_rows():
+        matrix[index[label], index[predicted_label]] = count
+    return matrix
+
+
+def compute_row_shares(matrix: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Give each count's share of its row, 0 to 1; rows without items are 0."""
+    shares: npt.NDArray[np.float64] = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    return shares

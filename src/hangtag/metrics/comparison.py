@@ -1,0 +1,319 @@
+"""Judge several runs on the same items: each by itself, one against another, and over seeds."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from scipy.stats import binomtest, t
+
+from hangtag.errors import WorkspaceError
+from hangtag.io import read_csv
+from hangtag.labels.dataset import Labelled
+from hangtag.manifest import read_manifest
+from hangtag.metrics.bootstrap import LEVEL, Figure, Values, draw_weights
+from hangtag.metrics.classification import compute_macro_f1
+from hangtag.metrics.evaluated_runs import (
+    FinestLevel,
+    JudgedRun,
+    answer_alike,
+    group_seeds,
+    judge_finest,
+    tabulate_recipes,
+)
+from hangtag.metrics.pareto import Timing, tabulate_fronts
+
+SEED_COLUMNS = {
+    "run_ids": pl.String,
+    "seeds": pl.Int64,
+    "split": pl.String,
+    "items": pl.Int64,
+    "figure": pl.String,
+    **dict.fromkeys(("mean", "low", "high", "lowest", "highest"), pl.Float64),
+}
+
+
+# What a run may lack.
+OPTIONAL = {
+    "flops": pl.Int64,
+    "level": pl.String,
+    **{f"level_{name}{end}": pl.Float64 for name in ("accuracy", "macro_f1") for end in ("", "_low", "_high")},
+    "predict_images_per_second": pl.Float64,
+}
+COMPARISON_FILES = {
+    "comparison.csv": "runs",
+    "pairs.csv": "pairs",
+    "seeds.csv": "seeds",
+    "recipes.csv": "recipes",
+    "pareto.csv": "fronts",
+}
+TEXT_COLUMNS = ("run_id", "baseline", "run_ids", "split", "figure", "column", "input", "level", "recipe", "of", "cost")
+# A column may be empty from end to end, so its type is told by its name.
+COLUMN_TYPES = OPTIONAL | dict.fromkeys(TEXT_COLUMNS, pl.String)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a comparison found, as it is on disk.
+
+    Attributes:
+        runs: A row a run, `comparison.csv`: `run_id`, `split`, `items` (those compared on), `judged_items` (those
+            that its evaluation has), `accuracy` and `macro_f1`, each with `_low` and `_high` of its 95 % interval,
+            `parameters`, `flops` (one pass over one photograph; null where `model.json` is older than that entry),
+            `training_minutes` (the validation after every epoch counted), `images_per_second` in training (the mean
+            over epochs), `epochs`; `column` (what accuracy and macro-F1 are of), `input` (what it was judged from),
+            `level` (the catalogue's finest level), `level_accuracy` and `level_macro_f1` (see `FinestLevel`) with
+            `_low` and `_high`, null where the run did not learn it; `passes` over a photograph (two where the mirror
+            image is averaged), `bytes` of the model on disk, and `predict_images_per_second` (null where not timed).
+        pairs: A row a run but the baseline, `pairs.csv`: `run_id`, `baseline`, `split`, `items`,
+            `accuracy_difference` and `macro_f1_difference` (run - baseline), their intervals as `accuracy_low` and
+            so on, `only_run_right`, `only_baseline_right`, `mcnemar_p`.
+        seeds: A row a figure of each set of runs that differ by their seed alone, `seeds.csv`: `run_ids` between
+            spaces, `seeds` (how many), `split`, `items`, `figure`, and what `summarize_seeds` gives.
+        recipes: A row a recipe, `recipes.csv`; see `tabulate_recipes`.
+        fronts: A row a dot of the picture of figures against costs, `pareto.csv`; see `tabulate_fronts`.
+        timed: How and where predicting was timed, a sentence; empty where it was not.
+    """
+
+    runs: pl.DataFrame
+    pairs: pl.DataFrame
+    seeds: pl.DataFrame
+    recipes: pl.DataFrame
+    fronts: pl.DataFrame
+    timed: str = ""
+
+
+def judge(
+    classes: npt.NDArray[np.int64],
+    predicted: npt.NDArray[np.int64],
+    group_ids: Sequence[str],
+    num_classes: int,
+    *,
+    samples: int,
+    seed: int,
+) -> dict[str, Figure]:
+    """Give the accuracy and the macro-F1 of m runs on the same items.
+
+    Items are drawn with replacement in whole groups of duplicates, as in `compute_intervals`: the same items,
+    draws and seed give the same intervals as there.
+
+    Args:
+        classes: int64 (n,), n above 0.
+        predicted: int64 (m, n).
+        group_ids: The group of each item.
+        num_classes: C.
+        samples: Draws.
+        seed: Of the draws.
+
+    Returns:
+        `accuracy` and `macro_f1`.
+    """
+    cells = classes * num_classes + predicted
+
+    def measure(weights: npt.NDArray[np.int64]) -> tuple[Values, Values]:
+        flat = [np.bincount(row, weights=weights, minlength=num_classes * num_classes) for row in cells]
+        confusions = np.reshape(flat, (-1, num_classes, num_classes))
+        return np.trace(confusions, axis1=1, axis2=2) / weights.sum(), compute_macro_f1(confusions)
+
+    values = measure(np.ones_like(classes))
+    draws = [measure(weights) for weights in draw_weights(group_ids, samples, seed)]
+    figures = zip(("accuracy", "macro_f1"), values, zip(*draws, strict=True), strict=True)
+    return {name: Figure(value, np.stack(drawn)) for name, value, drawn in figures}
+
+
+def compute_mcnemar(only_run: int, only_baseline: int) -> float:
+    """Give the p-value of as uneven a split, or a more uneven one, if both runs were right equally often.
+
+    Items that both get right or both get wrong say nothing. Every item counts for itself, so where duplicates
+    are many the value is too small. Source: McNemar, 1947, in its exact two-sided form.
+
+    Args:
+        only_run: Items that only the run gets right.
+        only_baseline: Items that only the baseline gets right.
+    """
+    decided = only_run + only_baseline
+    return float(binomtest(only_run, decided).pvalue) if decided else 1.0
+
+
+def summarize_seeds(values: Sequence[float]) -> dict[str, float]:
+    """Give a figure's `mean` over seeds, the mean's 95 % interval as `low` and `high`, `lowest` and `highest`.
+
+    The interval is Student's, cut off at 0 and 1. It says how far other seeds would move the mean on these very
+    items, and nothing of other items.
+
+    Args:
+        values: The figure for each seed, two or more, between 0 and 1.
+    """
+    mean = sum(values) / len(values)
+    reach = t.ppf((1 + LEVEL) / 2, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values))
+    low, high = np.clip([mean - reach, mean + reach], 0, 1).tolist()
+    return {"mean": mean, "low": low, "high": high, "lowest": min(values), "highest": max(values)}
+
+
+def build_comparison(
+    runs: Sequence[JudgedRun],
+    baseline: int,
+    split: str,
+    *,
+    samples: int,
+    seed: int,
+    truth: Labelled | None = None,
+    timing: Timing | None = None,
+) -> Comparison:
+    """Compare runs on the items that all of them were judged on.
+
+    Args:
+        runs: Two or more.
+        baseline: The place of the one that the others are tested against.
+        split: The split that their predictions are of.
+        samples: Draws behind each interval.
+        seed: Of the draws.
+        truth: The catalogue that they were judged on, if it is still there.
+        timing: How fast they predict, if that was timed.
+
+    Raises:
+        WorkspaceError: They were judged on other targets, on other labels, or on no item that all of them share.
+    """
+    runs = answer_alike(runs, baseline, truth)
+    items = share_items(runs, baseline)
+    said = items.select("label", *(str(place) for place in range(len(runs))))
+    names = said.unpivot()["value"].unique().sort().to_list()
+    index = dict(zip(names, range(len(names)), strict=True))
+    places = said.select(pl.all().replace_strict(index, return_dtype=pl.Int64)).to_numpy().T
+    classes, predicted = places[0], places[1:]
+    figures = judge(classes, predicted, items["group_id"].to_list(), len(names), samples=samples, seed=seed)
+    common = {"split": split, "items": len(items)}
+    finest = judge_finest(runs, items, truth, samples=samples, seed=seed)
+    speeds = timing.images_per_second if timing else {}
+    rows = [_describe_run(run, place, figures, finest, common, speeds) for place, run in enumerate(runs)]
+    table = pl.DataFrame(rows, schema_overrides=OPTIONAL, infer_schema_length=None)
+    recipes = tabulate_recipes(table, group_seeds(runs), figures, finest)
+    return Comparison(
+        table,
+        _tabulate_pairs([run.run_id for run in runs], predicted == classes, figures, baseline, common),
+        _tabulate_seeds(runs, figures, common),
+        recipes,
+        tabulate_fronts(recipes),
+        timing.describe() if timing else "",
+    )
+
+
+def share_items(runs: Sequence[JudgedRun], baseline: int) -> pl.DataFrame:
+    """Give the items that all runs were judged on.
+
+    Returns:
+        `item_id`, `group_id` (as the baseline's evaluation has it), `label`, and each run's predicted label in a
+        column named after its place: `0`, `1`, ….
+
+    Raises:
+        WorkspaceError: They were judged on other labels, or on no item that all of them share.
+    """
+    shared = runs[baseline].predictions.drop("predicted_label")
+    for place, run in enumerate(runs):
+        own = run.predictions.select(
+            "item_id", pl.col("label").alias("own"), pl.col("predicted_label").alias(str(place))
+        )
+        shared = shared.join(own, on="item_id", how="inner", maintain_order="left")
+        if others := shared.filter(pl.col("label") != pl.col("own")).height:
+            raise WorkspaceError(
+                f"The runs were judged on different labels: {run.run_id} on others than {runs[baseline].run_id} for "
+                f"{others:,} of {len(shared):,} items.",
+                hint="Train and evaluate both on the labels that the workspace has now.",
+            )
+        shared = shared.drop("own")
+    if shared.is_empty():
+        sizes = {run.run_id: len(run.predictions) for run in runs}
+        raise WorkspaceError("There is no item that all of these runs were judged on.", received=sizes)
+    return shared
+
+
+def _describe_run(
+    run: JudgedRun,
+    place: int,
+    figures: dict[str, Figure],
+    finest: FinestLevel | None,
+    common: dict[str, Any],
+    speeds: Mapping[str, float],
+) -> dict[str, Any]:
+    row = {"run_id": run.run_id, **common, "judged_items": len(run.predictions)}
+    row |= _write_figures(figures, place)
+    row |= {
+        "parameters": run.model["parameters"]["total"],
+        "flops": run.model.get("flops"),
+        "training_minutes": round(run.history["seconds"].sum() / 60, 2),
+        "images_per_second": round(float(np.mean(run.history["images_per_second"].to_numpy())), 1),
+        "epochs": len(run.history),
+        "column": run.target,
+        "input": run.reads,
+    }
+    row |= dict.fromkeys(OPTIONAL) | {"flops": row["flops"]}
+    if finest is not None:
+        row |= {"level": finest.column}
+        row |= _write_figures(finest.figures, finest.places[place]) if place in finest.places else {}
+    outputs = run.manifest["outputs"]
+    return row | {
+        "passes": 2 if run.model.get("flip_average") else 1,
+        "bytes": sum(file["bytes"] for name, file in outputs.items() if name.startswith("model.")),
+        "predict_images_per_second": speeds.get(run.run_id),
+    }
+
+
+def _write_figures(figures: Mapping[str, Figure], run: int) -> dict[str, float]:
+    row: dict[str, float] = {}
+    for name, figure in figures.items():
+        low, high = figure.find_interval(run)
+        row |= {name: float(figure.values[run]), f"{name}_low": low, f"{name}_high": high}
+    return row
+
+
+def _tabulate_pairs(
+    run_ids: Sequence[str],
+    is_right: npt.NDArray[np.bool_],
+    figures: dict[str, Figure],
+    baseline: int,
+    common: dict[str, Any],
+) -> pl.DataFrame:
+    rows = []
+    for place, run_id in enumerate(run_ids):
+        if place == baseline:
+            continue
+        row = {"run_id": run_id, "baseline": run_ids[baseline], **common}
+        for name, figure in figures.items():
+            difference, low, high = figure.compare(place, baseline)
+            row |= {f"{name}_difference": difference, f"{name}_low": low, f"{name}_high": high}
+        only_run = int((is_right[place] & ~is_right[baseline]).sum())
+        only_baseline = int((is_right[baseline] & ~is_right[place]).sum())
+        p = compute_mcnemar(only_run, only_baseline)
+        rows.append(row | {"only_run_right": only_run, "only_baseline_right": only_baseline, "mcnemar_p": p})
+    return pl.DataFrame(rows)
+
+
+def _tabulate_seeds(runs: Sequence[JudgedRun], figures: dict[str, Figure], common: dict[str, Any]) -> pl.DataFrame:
+    """Summarize the runs that differ by their seed alone."""
+    rows = [
+        {
+            "run_ids": " ".join(runs[place].run_id for place in places),
+            "seeds": len(places),
+            **common,
+            "figure": name,
+            **summarize_seeds(figure.values[places].tolist()),
+        }
+        for places in group_seeds(runs)
+        if len(places) > 1
+        for name, figure in figures.items()
+    ]
+    return pl.DataFrame(rows, schema=SEED_COLUMNS)
+
+
+def read_comparison(folder: Path) -> Comparison:
+    """Read the tables that `compare` wrote to a folder."""
+    tables = {table: _read_comparison_table(folder / name) for name, table in COMPARISON_FILES.items()}
+    return Comparison(**tables, timed=(read_manifest(folder) or {}).get("timed", ""))
+
+
+def _read_comparison_table(path: Path) -> pl.DataFrame:
+    return read_csv(path, schema_overrides=COLUMN_TYPES, infer_schema_length=None)

@@ -1,0 +1,117 @@
+"""Judge what a run predicts on every level and of every attribute, over all classes and the frequent ones."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from hangtag.labels.dataset import Labelled
+from hangtag.metrics.bootstrap import compute_intervals
+from hangtag.metrics.classification import average_f1, count_outcomes
+from hangtag.metrics.leakage import Answered, find_classes
+from hangtag.models.label_space import NO_VALUE, Indices, Outputs
+from hangtag.training.targets import LABEL
+
+# A class with fewer items in the whole catalogue has next to none to be judged on.
+FREQUENT_ITEMS = 10
+
+
+def judge_levels(
+    parts: Mapping[str, Answered], labelled: Labelled, *, samples: int, seed: int
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """Give the figures of every level and attribute, split by split.
+
+    What is judged are the values of `Predictions.choose_classes`: of all levels one product, so that they never
+    contradict each other, and of each attribute its likeliest value.
+
+    Args:
+        parts: The answered items by split, one split or more.
+        labelled: The cleaned catalogue, which says what kind a column is and how frequent its classes are.
+        samples: Draws behind each interval.
+        seed: Of the draws.
+
+    Returns:
+        From split and column to what `judge_column` gives, `kind` before it. A column without a known value in a
+        split is left out there.
+    """
+    levels: dict[str, dict[str, dict[str, Any]]] = {split: {} for split in parts}
+    names = name_classes(next(iter(parts.values())).outputs)
+    counts = {column: count_items(labelled, column, names[column]) for column in names}
+    for split, part in parts.items():
+        for column, predicted in part.predictions.choose_classes().items():
+            classes = find_classes(part.items[column], names[column])
+            known = np.flatnonzero(classes != NO_VALUE)
+            if len(known):
+                group_ids = part.items["group_id"][known].to_list()
+                figures = judge_column(
+                    classes[known], predicted[known], group_ids, counts[column], samples=samples, seed=seed
+                )
+                levels[split][column] = {"kind": find_kind(labelled, column), **figures}
+    return levels
+
+
+def judge_column(
+    classes: Indices, predicted: Indices, group_ids: Sequence[str], counts: Indices, *, samples: int, seed: int
+) -> dict[str, Any]:
+    """Give the figures of one level or attribute in one split.
+
+    Args:
+        classes: The true class indices, int64 (n,), n above 0.
+        predicted: The predicted ones, int64 (n,); `NO_VALUE` is never right.
+        group_ids: The group of duplicates of each item.
+        counts: How many items of each class the whole catalogue has, int64 (num_classes,).
+        samples: Draws behind each interval.
+        seed: Of the draws.
+
+    Returns:
+        `n`, `num_classes`, `accuracy` and `macro_f1`, each with `_low` and `_high` of its 95 % interval,
+        `frequent_classes` (classes with FREQUENT_ITEMS items or more in the catalogue), `frequent_n` (items of
+        these here), `frequent_accuracy` (of these items) and `frequent_macro_f1` (the mean F1 of these classes,
+        among all n items), both None where there are no such items. A macro-F1 leaves out classes that are neither
+        given nor predicted here; a draw that misses rare classes which are never found leaves these out too, so where
+        they are many the interval leans upwards, and may lie above the figure itself.
+    """
+    is_frequent = counts >= FREQUENT_ITEMS
+    outcomes = count_outcomes(classes, predicted, len(counts))
+    intervals = compute_intervals(classes, predicted, group_ids, len(counts), samples=samples, seed=seed)
+    correct, of_frequent = classes == predicted, is_frequent[classes]
+    has_frequent = bool(of_frequent.any())
+    figures: dict[str, Any] = {"n": len(classes), "num_classes": len(counts)}
+    for key, value in (("accuracy", correct.mean()), ("macro_f1", average_f1(outcomes))):
+        figures[key] = float(value)
+        figures[f"{key}_low"], figures[f"{key}_high"] = intervals[key]
+    return figures | {
+        "frequent_classes": int(is_frequent.sum()),
+        "frequent_n": int(of_frequent.sum()),
+        "frequent_accuracy": float(correct[of_frequent].mean()) if has_frequent else None,
+        "frequent_macro_f1": float(average_f1(outcomes, is_frequent)) if has_frequent else None,
+    }
+
+
+def tabulate_levels(levels: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> pl.DataFrame:
+    """Give the figures of `judge_levels` as a table: split, column, and its figures in their order."""
+    rows = [
+        {"split": split, "column": column, **figures}
+        for split, columns in levels.items()
+        for column, figures in columns.items()
+    ]
+    return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def name_classes(outputs: Outputs) -> dict[str, tuple[str, ...]]:
+    """Give the class names of every level and attribute by its column."""
+    return {**outputs.levels, **outputs.attributes}
+
+
+def count_items(labelled: Labelled, column: str, class_names: Sequence[str]) -> Indices:
+    """Count the items of each class in all splits together, int64 (classes,)."""
+    classes = find_classes(labelled.table.filter(pl.col("split").is_not_null())[column], class_names)
+    return np.bincount(classes[classes != NO_VALUE], minlength=len(class_names))
+
+
+def find_kind(labelled: Labelled, column: str) -> str:
+    """Say what a column is: `label`, `level` or `attribute`."""
+    if column == LABEL:
+        return "label"
+    return "level" if column in labelled.schema.levels else "attribute"

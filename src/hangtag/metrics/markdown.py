@@ -1,0 +1,337 @@
+"""Tell a comparison of runs in tables, for people."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from hangtag.io import escape_markdown
+from hangtag.metrics.bootstrap import LEVEL, METHOD
+from hangtag.metrics.comparison import Comparison
+from hangtag.metrics.levels import FREQUENT_ITEMS
+from hangtag.training.calibration import RISK
+
+# Write an evaluation as Markdown for people.
+
+SHOWN = 12
+NOTHING = "–"
+LEVELS_NOTE = (
+    f"Frequent classes have {FREQUENT_ITEMS} items or more in the whole catalogue; their accuracy is that of their "
+    "items, their macro-F1 the mean of theirs. Items without a given value are left out. Where many classes are rare, "
+    "the interval of the macro-F1 leans upwards: a draw that misses a class leaves it out."
+)
+THRESHOLDS_NOTE = (
+    "The share of items at or above the threshold, and the share of these that are right. Each threshold was chosen "
+    f"on val, so that the promise holds on new items with {1 - RISK:.0%} confidence; – where val did not bear it out."
+)
+ADJUSTED_NOTE = "The thresholds were chosen without the logit adjustment, so with it they promise nothing."
+ADJUSTMENTS_NOTE = "What `--logit-adjustment` of each strength gives. Choose by val, not by test."
+
+
+def write_summary(report: dict[str, Any], confused: pl.DataFrame, empty_splits: Sequence[str] = ()) -> str:
+    """Give the text of `report.md`.
+
+    Args:
+        report: What `report.json` holds; see `build_report`.
+        confused: The most confused pairs, as `find_most_confused` gives them.
+        empty_splits: Splits that were asked for and have no items.
+    """
+    lines = [f"# Evaluation of {escape_markdown(report['run_id'])}", "", _describe(report), ""]
+    lines += _tabulate_splits(report["splits"])
+    first = next(iter(report["splits"].values()))["confidence_interval"]
+    note = f"In brackets: {first['level']:.0%} intervals, {first['method']}, {first['samples']:,} draws."
+    lines += ["", note]
+    if empty_splits:
+        lines += ["", f"Without items, so not judged: {', '.join(empty_splits)}."]
+    if alone := report.get("photograph_alone"):
+        lines += ["", "## From the photographs alone", "", "The same model and items, the names hidden.", ""]
+        lines += _tabulate_splits(alone["splits"])
+    lines += ["", "## Levels and attributes", "", *_tabulate_levels(report["levels"]), "", LEVELS_NOTE]
+    if report["thresholds"]:
+        lines += ["", "## Sure answers", "", *_tabulate_thresholds(report["thresholds"]), "", THRESHOLDS_NOTE]
+        lines += [ADJUSTED_NOTE] if report["logit_adjustment"] else []
+    if report.get("adjustments"):
+        lines += ["", "## Favouring rare classes", "", *_tabulate_adjustments(report["adjustments"])]
+        lines += ["", ADJUSTMENTS_NOTE]
+    for split, figures in report["splits"].items():
+        lines += ["", f"## {split}", "", *_tabulate(figures["classes"])]
+        lines += ["", *_list_pairs(confused.filter(pl.col("split") == split).head(SHOWN))]
+    return "\n".join(lines) + "\n"
+
+
+def _describe(report: dict[str, Any]) -> str:
+    target, heading = escape_markdown(report["target"]), escape_markdown(report["label_name"])
+    told = f"Target: {target}" if target == heading else f"Target: {target} ({heading})"
+    temperature = report["temperature"]
+    parts = [told, f"Input: {report['input']}"]
+    parts += ["Not calibrated" if temperature is None else f"Temperature: {temperature:.3g}"]
+    parts += [f"Logit adjustment: {report['logit_adjustment']:g}"] if report["logit_adjustment"] else []
+    return ". ".join(parts) + "."
+
+
+def _list_pairs(pairs: pl.DataFrame) -> list[str]:
+    if pairs.is_empty():
+        return ["No item was misclassified."]
+    lines = ["Most confused:", ""]
+    for _, label, predicted, count, share in pairs.iter_rows():
+        own, other = escape_markdown(label), escape_markdown(predicted)
+        lines.append(f"- {own} taken for {other}: {count:,} ({share:.1%} of {own})")
+    return lines
+
+
+def _tabulate_splits(splits: dict[str, dict[str, Any]]) -> list[str]:
+    lines = [
+        "| split | items | loss | accuracy | macro-F1 | weighted F1 | top 3 | ECE |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for split, figures in splits.items():
+        rest = " | ".join(f"{figures[key]:.4f}" for key in ("weighted_f1", "top3_accuracy", "ece"))
+        accuracy, macro_f1 = (_with_interval(figures, key) for key in ("accuracy", "macro_f1"))
+        lines.append(f"| {split} | {figures['n']:,} | {figures['loss']:.4f} | {accuracy} | {macro_f1} | {rest} |")
+    return lines
+
+
+def _with_interval(figures: dict[str, Any], key: str) -> str:
+    low, high = figures["confidence_interval"][key]
+    return f"{figures[key]:.4f} [{low:.4f}, {high:.4f}]"
+
+
+def _tabulate_levels(levels: dict[str, dict[str, dict[str, Any]]]) -> list[str]:
+    headings = ["split", "column", "items", "classes", "accuracy", "macro-F1"]
+    headings += ["frequent classes", "their accuracy", "their macro-F1"]
+    lines = [f"| {' | '.join(headings)} |", f"|{' --- |' * len(headings)}"]
+    for split, columns in levels.items():
+        for column, figures in columns.items():
+            cells = [split, escape_markdown(column), f"{figures['n']:,}", f"{figures['num_classes']:,}"]
+            cells += [_with_ends(figures, key) for key in ("accuracy", "macro_f1")]
+            frequent = (figures["frequent_accuracy"], figures["frequent_macro_f1"])
+            cells += [f"{figures['frequent_classes']:,}", *(_round(score) for score in frequent)]
+            lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def _with_ends(figures: dict[str, Any], key: str) -> str:
+    return f"{figures[key]:.3f} [{figures[f'{key}_low']:.3f}, {figures[f'{key}_high']:.3f}]"
+
+
+def _tabulate_thresholds(thresholds: dict[str, dict[str, Any]]) -> list[str]:
+    splits = list(next(iter(thresholds.values()))["splits"])
+    lines = [
+        f"| promised | threshold | {' | '.join(f'{split}: sure, right' for split in splits)} |",
+        f"| --- | --- |{' --- |' * len(splits)}",
+    ]
+    for wanted, found in thresholds.items():
+        cells = [f"{100 * float(wanted):g}%", _round(found["threshold"], 4)]
+        for split in splits:
+            figures = found["splits"][split]
+            right = NOTHING if figures["precision"] is None else f"{figures['precision']:.1%}"
+            cells.append(f"{figures['coverage']:.1%}, {right}")
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def _tabulate_adjustments(rows: Sequence[dict[str, Any]]) -> list[str]:
+    found = {(row["split"], row["strength"]): row for row in rows}
+    splits, strengths = (list(dict.fromkeys(row[key] for row in rows)) for key in ("split", "strength"))
+    lines = [
+        f"| strength | {' | '.join(f'{split}: accuracy | macro-F1' for split in splits)} |",
+        f"| --- |{' --- | --- |' * len(splits)}",
+    ]
+    for strength in strengths:
+        scores = [found[split, strength][key] for split in splits for key in ("accuracy", "macro_f1")]
+        lines.append(f"| {strength:g} | {' | '.join(f'{score:.4f}' for score in scores)} |")
+    return lines
+
+
+def _round(value: float | None, digits: int = 3) -> str:
+    return NOTHING if value is None else f"{value:.{digits}f}"
+
+
+def _tabulate(classes: dict[str, dict[str, float]]) -> list[str]:
+    lines = ["| label | precision | recall | F1 | items |", "| --- | --- | --- | --- | --- |"]
+    for name, row in classes.items():
+        scores = " | ".join(f"{row[key]:.3f}" for key in ("precision", "recall", "f1"))
+        lines.append(f"| {escape_markdown(name)} | {scores} | {row['support']:,} |")
+    return lines
+
+
+NO_VALUE = "–"
+FIGURES = {"accuracy": "accuracy", "macro_f1": "macro-F1"}
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Block:
+    """A small table for people.
+
+    Attributes:
+        title: What it is of, a sentence or two.
+        headings: A word or two for each column.
+        rows: Its cells, row by row.
+        note: How its figures were found, where that is to be said.
+    """
+
+    title: str
+    headings: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+    note: str = ""
+
+
+def list_blocks(comparison: Comparison, *, is_wide: bool = False) -> list[Block]:
+    """Tell a comparison in small tables that fit a terminal, or its first part in one wide table; for people.
+
+    The CSV files and `comparison.json` have all digits.
+    """
+    runs, pairs, seeds = (table.to_dicts() for table in (comparison.runs, comparison.pairs, comparison.seeds))
+    recipes = comparison.recipes.to_dicts()
+    baseline = pairs[0]["baseline"]
+    blocks = [_join(_list_figures(runs, comparison.runs), _list_costs(runs, comparison))] if is_wide else [
+        _list_figures(runs, comparison.runs),
+        _list_costs(runs, comparison),
+    ]  # fmt: skip
+    if len(recipes) < len(runs):
+        blocks.append(_list_recipes(recipes))
+    blocks += [
+        Block(
+            f"Accuracy less that of the baseline, {baseline}; items that only one of the two has right.",
+            ("run", "difference [95 %]", "only run", "only base", "p"),
+            [_list_difference(row) for row in pairs],
+            "Both runs are measured in each draw of items. p: McNemar's exact test, every item for itself, not "
+            "corrected for the number of runs.",
+        ),
+        Block(
+            "Macro-F1 less that of the baseline.",
+            ("run", "difference [95 %]"),
+            [(row["run_id"], _format_compared(row, "macro_f1_difference", "macro_f1", "+.3f")) for row in pairs],
+        ),
+    ]
+    return [*blocks, _list_seeds(seeds)] if seeds else blocks
+
+
+def _join(left: Block, right: Block) -> Block:
+    """Put the columns of a second table behind those of the first."""
+    rows = [(*one, *other[1:]) for one, other in zip(left.rows, right.rows, strict=True)]
+    return Block(left.title, (*left.headings, *right.headings[1:]), rows, f"{left.note} {right.note}")
+
+
+def _list_figures(rows: Sequence[Row], runs: pl.DataFrame) -> Block:
+    level = _find_level(rows)
+    headings = ("run", "accuracy [95 %]", "macro-F1 [95 %]", *([f"{FREQUENT_ITEMS}+ F1 [95 %]"] if level else []))
+    figures = [*FIGURES, *(["level_macro_f1"] if level else [])]
+    told = [(row["run_id"], *(_format_compared(row, key, key) for key in figures)) for row in rows]
+    note = f"In brackets: {LEVEL:.0%} intervals, {METHOD}."
+    if any(row["input"] != rows[0]["input"] for row in rows):
+        readers = [row["run_id"] for row in rows if "name" in row["input"]]
+        note += f" With the product's name: {', '.join(readers)}."
+    title = _describe_items(runs)
+    if level:
+        title += f" {FREQUENT_ITEMS}+ F1: macro-F1 of {level} over its classes of {FREQUENT_ITEMS} items or more."
+    return Block(title, headings, told, note)
+
+
+def _find_level(rows: Sequence[Row]) -> str | None:
+    """Name the finest level, if a run has figures on it."""
+    return next((row["level"] for row in rows if row["level_macro_f1"] is not None), None)
+
+
+def _list_costs(rows: Sequence[Row], comparison: Comparison) -> Block:
+    note = (
+        "MFLOPs: all passes over one photograph, a multiplication and its addition counted as two operations; a run "
+        "that averages the mirror image takes two passes. Minutes: of its training, validation counted. Images a "
+        "second: in training, and in predicting where that was timed. MB: the model on disk."
+    )
+    headings = ("run", "parameters", "MFLOPs", "minutes", "epochs", "train/s", "predict/s", "MB")
+    told = [(row["run_id"], f"{row['parameters']:,}", *_write_costs(row)) for row in rows]
+    return Block("What they took.", headings, told, f"{note} {comparison.timed}".strip())
+
+
+def _write_costs(row: Row) -> tuple[str, ...]:
+    flops = None if row["flops"] is None else row["flops"] * row["passes"] / 1e6
+    return (
+        _write(flops, ",.1f"),
+        _write(row["training_minutes"], ",.1f"),
+        _write(row["epochs"], ",.0f"),
+        _write(row["images_per_second"], ",.0f"),
+        _write(row["predict_images_per_second"], ",.0f"),
+        _write(row["bytes"] / 1e6, ",.1f"),
+    )
+
+
+def _write(value: float | None, form: str) -> str:
+    return NO_VALUE if value is None else f"{value:{form}}"
+
+
+def _list_recipes(rows: Sequence[Row]) -> Block:
+    """Tell the means over the seeds of each recipe."""
+    # A third interval would leave no room for the names; it is in recipes.csv.
+    headings = ("recipe", "seeds", "accuracy [95 %]", "macro-F1 [95 %]", f"{FREQUENT_ITEMS}+ F1")
+    told = [
+        (
+            row["recipe"],
+            f"{row['seeds']}",
+            *(_format_compared(row, key, key) for key in FIGURES),
+            _write(row["level_macro_f1"], ".3f"),
+        )
+        for row in rows
+    ]
+    width = len(headings) if _find_level(rows) else len(headings) - 1
+    note = "The mean over the seeds of each recipe; in brackets its interval over other items, for these very seeds."
+    return Block("Recipes.", headings[:width], [cells[:width] for cells in told], note)
+
+
+def _describe_items(runs: pl.DataFrame) -> str:
+    items, split, judged = runs["items"][0], runs["split"][0], runs["judged_items"].to_list()
+    column = runs["column"][0]
+    sentence = f"{items:,} items of {split}, judged on {column}."
+    if max(judged) > items:
+        each = ", ".join(f"{count:,}" for count in judged)
+        sentence = f"{items:,} items of {split}, those that all runs were judged on ({each}), on {column}."
+    return f"{sentence} No run is to be chosen by them." if split == "test" else sentence
+
+
+def _format_compared(row: Row, key: str, ends: str, form: str = ".3f") -> str:
+    if row[key] is None:
+        return NO_VALUE
+    low, high = (f"{row[f'{ends}{end}']:{form}}" for end in ("_low", "_high"))
+    return f"{row[key]:{form}} [{low}, {high}]"
+
+
+def _list_difference(row: Row) -> tuple[str, ...]:
+    counts = (f"{row[key]:,}" for key in ("only_run_right", "only_baseline_right"))
+    p = "< 0.001" if row["mcnemar_p"] < 0.001 else f"{row['mcnemar_p']:.3f}"
+    return row["run_id"], _format_compared(row, "accuracy_difference", "accuracy", "+.3f"), *counts, p
+
+
+def _list_seeds(rows: Sequence[Row]) -> Block:
+    told = [
+        (
+            _shorten(row["run_ids"].split(" ")),
+            FIGURES[row["figure"]],
+            f"{row['mean']:.3f} [{row['low']:.3f}, {row['high']:.3f}]",
+            f"{row['lowest']:.3f}",
+            f"{row['highest']:.3f}",
+        )
+        for row in rows
+    ]
+    note = "In brackets: Student's interval of the mean over other seeds, on the same items."
+    return Block("Over seeds.", ("runs", "figure", "mean [95 %]", "lowest", "highest"), told, note)
+
+
+def _shorten(run_ids: Sequence[str]) -> str:
+    """Give `capstone-color-0, -1, -2` for runs whose names begin alike."""
+    start = run_ids[0].rpartition("-")[0]
+    rest = [run_id.removeprefix(start) if run_id.startswith(f"{start}-") else run_id for run_id in run_ids[1:]]
+    return ", ".join([run_ids[0], *rest])
+
+
+def write_markdown(comparison: Comparison) -> str:
+    """Give the text of `comparison.md`."""
+    lines = ["# Runs compared", ""]
+    for block in list_blocks(comparison):
+        # Columns of the catalogue stand in titles and notes, names in the first cells.
+        rows = [(escape_markdown(name), *cells) for name, *cells in block.rows]
+        lines += [escape_markdown(block.title), "", *(f"| {' | '.join(row)} |" for row in (block.headings, *rows))]
+        lines.insert(len(lines) - len(block.rows), f"|{' --- |' * len(block.headings)}")
+        lines += ["", *([escape_markdown(block.note), ""] if block.note else [])]
+    return "\n".join(lines[:-1]) + "\n"

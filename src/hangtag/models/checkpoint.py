@@ -1,0 +1,259 @@
+"""Save and load models as safetensors and JSON, which cannot run code."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors.numpy import load, save_file
+
+from hangtag.config import ColorMode
+from hangtag.errors import ModelError, WorkspaceError
+from hangtag.io import hash_file, write_json, write_whole
+from hangtag.manifest import require_manifest
+from hangtag.models.description import AGAIN, DESCRIPTION, FORMAT, Description, escape, read_bytes, read_description
+from hangtag.models.flops import count_flops, read_output_shape
+from hangtag.models.keras_hub import HUB, check_hub_sizes, check_preset
+from hangtag.models.label_space import Outputs
+from hangtag.models.layers import RESCALE
+from hangtag.models.network_file import Signature, check_signature
+from hangtag.models.registry import build_model
+from hangtag.models.seen_images import SeenPhotographs, read_seen
+from hangtag.models.text import Vocabulary
+from hangtag.workspace import Workspace
+
+WEIGHTS = "model.safetensors"
+LARGEST_WEIGHTS = 4 << 30
+# No ensemble of the registry has more.
+MOST_MEMBERS = 8
+Weights = dict[str, npt.NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """A model as it was loaded.
+
+    Attributes:
+        model: The `keras.Model`; see `build_model` for what it takes and gives.
+        outputs: What its heads stand for.
+        vocabulary: The words of names that it knows, or None where it reads pixels alone.
+        image_size: (height, width) of the photographs that it is asked about.
+        network_size: (height, width) that they are shrunk to first.
+        description: All of `model.json`.
+        seen: The photographs that it learnt from, or None where it does not say.
+    """
+
+    model: Any
+    outputs: Outputs
+    vocabulary: Vocabulary | None
+    image_size: tuple[int, int]
+    network_size: tuple[int, int]
+    description: dict[str, Any]
+    seen: SeenPhotographs | None = None
+
+
+def read_weights(model: Any) -> Weights:
+    """Give a copy of all of a model's weights, float32, by their path in the model."""
+    return {weight.path: np.array(weight.numpy(), np.float32) for weight in _list_weights(model)}
+
+
+def assign_weights(model: Any, weights: Mapping[str, npt.NDArray[np.float32]]) -> None:
+    """Put weights back by their paths, once all names and shapes fit.
+
+    Raises:
+        ModelError: A weight is missing, unknown, or has another shape or type.
+    """
+    wanted = {weight.path: weight for weight in _list_weights(model)}
+    if wanted.keys() != weights.keys():
+        names = sorted(wanted.keys() ^ weights.keys())[:5]
+        raise ModelError("The weights belong to another architecture; these names differ.", received=names)
+    for path, weight in wanted.items():
+        found = weights[path]
+        if tuple(weight.shape) != found.shape or found.dtype != np.float32:
+            raise ModelError(
+                f"The weight {path} has the wrong shape or type.",
+                allowed=f"Allowed: float32 {tuple(weight.shape)}.",
+                received=f"{found.dtype} {found.shape}",
+            )
+    for path, weight in wanted.items():
+        weight.assign(weights[path])
+
+
+def _list_weights(model: Any) -> list[Any]:
+    """Give the trained and the moving weights; the state of dropout's random numbers is none."""
+    return [weight for weight in model.weights if "seed_generator" not in weight.path]
+
+
+def describe_model(model: Any) -> dict[str, Any]:
+    """Give a model's layers, its numbers of parameters and its FLOPs, for people and for `model.json`."""
+    layers = [
+        {
+            "name": layer.name,
+            "type": type(layer).__name__,
+            "output_shape": list(read_output_shape(layer)[1:]),
+            "parameters": layer.count_params(),
+        }
+        for layer in model.layers
+    ]
+    trainable = sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
+    total = sum(int(np.prod(weight.shape)) for weight in _list_weights(model))
+    parameters = {"total": total, "trainable": trainable, "non_trainable": total - trainable}
+    return {"parameters": parameters, "flops": count_flops(model), "layers": layers}
+
+
+def save_model(
+    folder: Path,
+    model: Any,
+    weights: Weights,
+    *,
+    architecture: str,
+    image_size: tuple[int, int],
+    network_size: tuple[int, int] | None = None,
+    color_mode: ColorMode,
+    outputs: Outputs,
+    vocabulary: Vocabulary | None = None,
+    **more: Any,
+) -> list[Path]:
+    """Write `model.safetensors`, then `model.json` with its hash, so that a kill between them is noticed.
+
+    Args:
+        folder: Where to.
+        model: The `keras.Model`, for its description.
+        weights: Its weights, as `read_weights` gives them.
+        architecture: Its registered name.
+        image_size: (height, width) of the photographs that it is asked about.
+        network_size: (height, width) that they are shrunk to first; None leaves them as they are.
+        color_mode: What it makes of them.
+        outputs: What its heads stand for.
+        vocabulary: The words that it knows, where it reads names.
+        **more: Further entries of `model.json`.
+
+    Returns:
+        The two paths.
+    """
+    with write_whole(folder / WEIGHTS) as temporary:
+        save_file(weights, temporary)
+    description = {
+        "format": FORMAT,
+        "architecture": architecture,
+        "class_names": list(outputs.class_names),
+        "image_size": list(image_size),
+        "network_size": list(network_size or image_size),
+        "preprocessing": {"color_mode": color_mode, "rescale": RESCALE},
+        "outputs": outputs.to_json(),
+        "words": list(vocabulary.words) if vocabulary else None,
+        **describe_model(model),
+        "weights": {"file": WEIGHTS, "sha256": hash_file(folder / WEIGHTS)},
+        **more,
+    }
+    write_json(folder / DESCRIPTION, description)
+    return [folder / WEIGHTS, folder / DESCRIPTION]
+
+
+def load_saved(folder: Path) -> SavedModel:
+    """Load a model from its folder; only numbers are read, nothing in it is run.
+
+    Raises:
+        ModelError: A file is missing, damaged, changed, or does not fit its description.
+    """
+    described = read_description(folder)
+    if "weights" not in described.content:
+        raise ModelError("The model has no network.", hint="Export or copy the model again.", received=str(folder))
+    description, outputs, vocabulary = described.content, described.outputs, described.vocabulary
+    seen = read_seen(folder, description)
+    weights = load_weights(folder, description["weights"]["sha256"])
+    _check_sizes(weights, described)
+    model = build_model(
+        description["architecture"],
+        image_size=described.network_size,
+        heads=outputs.heads,
+        color_mode=description["preprocessing"]["color_mode"],
+        num_words=len(vocabulary.words) if vocabulary else 0,
+        dtype="float32",
+        hub=description.get("hub"),
+    )
+    assign_weights(model, weights)
+    check_signature(described, _list_ends(model.input), _list_ends(model.output))
+    return SavedModel(model, outputs, vocabulary, described.image_size, described.network_size, description, seen)
+
+
+def _list_ends(ends: Mapping[str, Any]) -> Signature:
+    return {name: (end.dtype, tuple(end.shape)) for name, end in ends.items()}
+
+
+def _check_sizes(weights: Weights, described: Description) -> None:
+    """Hold the weights whose sizes follow from a description against it.
+
+    The network is not built before: of sizes that somebody made up it might fill the memory.
+
+    Raises:
+        ModelError: One has another shape.
+    """
+    num_words = len(described.vocabulary.words) if described.vocabulary else 0
+    height, width = described.network_size
+    wanted: dict[str, tuple[int, ...]] = {}
+    for head, size in described.outputs.heads.items():
+        biases = [f"{head}/bias", *(f"{head}_member{number}/bias" for number in range(1, MOST_MEMBERS + 1))]
+        wanted |= dict.fromkeys(biases, (size,)) | {f"{head}_with_name/words": (num_words + 1, size)}
+    if described.content["architecture"] == "capstone":
+        wanted["dense/kernel"] = (height // 4 * (width // 4) * 64, 512)
+    if described.content["architecture"] == HUB:
+        largest = max((side for values in weights.values() for side in values.shape), default=0)
+        check_hub_sizes(check_preset(described.content.get("hub")), largest)
+    for path in wanted.keys() & weights.keys():
+        if weights[path].shape != wanted[path]:
+            raise ModelError(
+                f"The weight {path} has another shape than the description asks for: {described.path}.",
+                allowed=f"Allowed: float32 {wanted[path]}.",
+                hint=AGAIN,
+                received=f"{weights[path].dtype} {weights[path].shape}",
+            )
+
+
+def load_weights(folder: Path, sha256: str) -> Weights:
+    """Give the weights of the model in a folder, whose hash its description holds.
+
+    Raises:
+        ModelError: They are missing, damaged, or others.
+    """
+    path = folder / WEIGHTS
+    if not path.exists():
+        raise ModelError("The model has no weights.", allowed=f"Wanted: {WEIGHTS}.", received=str(folder))
+    # Read once: what was hashed is what is loaded.
+    content = read_bytes(path, LARGEST_WEIGHTS)
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise ModelError(
+            "The model's weights are not those that its description names: changed, or written half.",
+            hint="Train or copy the model again.",
+            received=str(path),
+        )
+    try:
+        return load(content)
+    except Exception as error:  # of a header from elsewhere it raises many kinds, for types that numpy lacks too
+        raise ModelError(
+            f"The model's weights cannot be read: {escape(str(error))}.", hint=AGAIN, received=str(path)
+        ) from error
+
+
+# The files of a finished run: whether they are those that the training wrote, and what helps where they are not.
+
+
+def hash_run(workspace: Workspace, run_id: str) -> str:
+    """Return the hash of a finished run's `model.json`, which holds that of its weights.
+
+    Raises:
+        WorkspaceError: The run's files were changed or damaged since it was trained.
+    """
+    folder, hint = workspace.run(run_id), make_hint(run_id)
+    outputs = require_manifest(folder, hint)["outputs"]
+    if DESCRIPTION not in outputs:
+        raise WorkspaceError(f"The run {run_id} has no {DESCRIPTION}.", hint=hint)
+    return str(outputs[DESCRIPTION]["sha256"])
+
+
+def make_hint(run_id: str) -> str:
+    """Return what helps where a run's files are damaged."""
+    return f"Train it again (`hangtag train --run-id {run_id}`, with its settings), or move its folder away."

@@ -1,0 +1,155 @@
+"""A product's name as a second witness: what its words say, times what the photograph says."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hangtag.models.label_space import Probs
+from hangtag.models.layers import import_keras
+
+# The words of product names: a vocabulary, and its numbers.
+
+# Longer names are cut: of the real catalogue's, none in a thousand is longer.
+MAX_WORDS = 24
+# Single letters count: the T of "T-shirt".
+WORD = re.compile(r"\w+")
+Words = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The words a network knows, each by its place from 1; 0 is no word.
+
+    Attributes:
+        words: The known words, lower case, each once.
+    """
+
+    words: tuple[str, ...]
+
+    @classmethod
+    def learn(cls, names: Iterable[str], min_count: int = 2) -> "Vocabulary":
+        """Take every word that occurs in `min_count` names or more, in alphabetical order."""
+        counts = Counter(word for name in names for word in set(_split(name)))
+        return cls(tuple(sorted(word for word, count in counts.items() if count >= min_count)))
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {word: place for place, word in enumerate(self.words, start=1)}
+
+    def encode(self, names: Sequence[str | None]) -> Words:
+        """Give each name's known words, each once, as numbers, int32 (n, MAX_WORDS), filled up with 0.
+
+        A name that is None, empty, or without a known word gives zeros alone: the photograph then speaks alone.
+        """
+        words = np.zeros((len(names), MAX_WORDS), np.int32)
+        for row, name in enumerate(names):
+            found = dict.fromkeys(_split(name or ""))
+            known = [place for word in found if (place := self._places.get(word))][:MAX_WORDS]
+            words[row, : len(known)] = known
+        return words
+
+
+def _split(name: str) -> list[str]:
+    return WORD.findall(name.lower())
+
+
+# Neither witness rules a class out.
+LEAST_BY_NAME, LEAST_BY_PHOTOGRAPH = 1e-4, 1e-7
+TINY = 1e-12
+# The last parts of the paths of the layer's weights, after `<head>_with_name/`.
+PARTS = ("words", "rareness", "bias", "trust")
+NameWeights = dict[str, np.typing.NDArray[np.float32]]
+
+
+@cache
+def _find_class() -> Any:
+    keras = import_keras()
+    ops = keras.ops
+
+    class NameWitness(keras.layers.Layer):  # type: ignore[name-defined, misc]
+        """Multiply the photograph's probabilities with a power of the name's; a name without a known word is not heard.
+
+        Args:
+            classes: The number of classes.
+            num_words: The size of the vocabulary.
+        """
+
+        def __init__(self, classes: int, num_words: int, **more: Any) -> None:
+            super().__init__(**more)
+            shapes = {
+                "words": (num_words + 1, classes),
+                "rareness": (num_words + 1,),
+                "bias": (classes,),
+                "trust": (1,),
+            }
+            for part, shape in shapes.items():
+                # They are learnt by themselves, not by the steps of the network: see training/names.py.
+                setattr(self, part, self.add_weight(name=part, shape=shape, initializer="zeros", trainable=False))
+
+        def call(self, probs: Any, words: Any) -> Any:
+            is_word = ops.cast(words > 0, "float32")
+            rareness = ops.take(self.rareness, words, axis=0) * is_word
+            length = ops.sqrt(ops.sum(ops.square(rareness), axis=1, keepdims=True))
+            summed = ops.sum(ops.take(self.words, words, axis=0) * ops.expand_dims(rareness, -1), axis=1)
+            by_name = ops.sigmoid(summed / ops.maximum(length, TINY) + self.bias)
+            by_name = by_name / ops.maximum(ops.sum(by_name, axis=1, keepdims=True), TINY)
+            trust = self.trust * ops.max(is_word, axis=1, keepdims=True)
+            return ops.softmax(
+                ops.log(ops.maximum(probs, LEAST_BY_PHOTOGRAPH)) + trust * ops.log(ops.maximum(by_name, LEAST_BY_NAME))
+            )
+
+        def compute_output_shape(self, probs_shape: Any, words_shape: Any) -> Any:  # noqa: ARG002  (Keras goes by names)
+            return probs_shape
+
+    return NameWitness
+
+
+def hear_name(probs: Any, words: Any, num_words: int, head: str) -> Any:
+    """Give a head's probabilities by photograph and name, (n, classes).
+
+    A linear classifier for every class scores the words, weighed by how rare they are; the scores become
+    probabilities, and these, to the power of `trust`, a factor. Source: Hinton, *Training Products of Experts by
+    Minimizing Contrastive Divergence*, 2002; with a power for each, Genest and Zidek, *Combining Probability
+    Distributions*, 1986.
+
+    Args:
+        probs: A Keras tensor, the photograph's probabilities, (n, classes).
+        words: A Keras tensor (n, MAX_WORDS) of word numbers, 0 for none.
+        num_words: The size of the vocabulary.
+        head: The head's name.
+    """
+    layer = _find_class()(probs.shape[-1], num_words, name=f"{head}_with_name", dtype="float32")
+    return layer(probs, words)
+
+
+def read_names(words: Words, weights: NameWeights) -> Probs:
+    """Give what names say by themselves, float32 (n, classes), as the layer has it; all alike where no word is known.
+
+    Args:
+        words: (n, MAX_WORDS).
+        weights: `words`, `rareness` and `bias` of a head.
+    """
+    rareness = weights["rareness"][words] * (words > 0)
+    length = np.sqrt((rareness**2).sum(axis=1, keepdims=True))
+    # A row at a time: all rows at once would take as much memory as the photographs.
+    summed = np.stack(
+        [value @ weights["words"][row] for value, row in zip(rareness, words, strict=True)]
+        or [np.zeros_like(weights["bias"])]
+    )[: len(words)]
+    probs = 1 / (1 + np.exp(-(summed / np.maximum(length, TINY) + weights["bias"])))
+    probs /= np.maximum(probs.sum(axis=1, keepdims=True), TINY)
+    probs[~(words > 0).any(axis=1)] = 1 / probs.shape[1]
+    return np.asarray(probs, np.float32)
+
+
+def fuse(probs: Probs, by_name: Probs, trust: float) -> Probs:
+    """Give the product of both witnesses, float32 (n, classes), as the layer has it."""
+    logs = np.log(np.maximum(probs, LEAST_BY_PHOTOGRAPH)) + trust * np.log(np.maximum(by_name, LEAST_BY_NAME))
+    raised = np.exp(logs - logs.max(axis=1, keepdims=True))
+    return np.asarray(raised / raised.sum(axis=1, keepdims=True), np.float32)

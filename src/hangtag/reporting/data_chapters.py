@@ -1,0 +1,256 @@
+"""Chapter 3, exploratory analysis: counts a level, the sunbursts, and the contact sheet of every class."""
+
+from typing import Any
+
+import polars as pl
+
+from hangtag.catalog.missing_values import find_missing
+from hangtag.config import SPLITS
+from hangtag.figures.counts import slug
+from hangtag.io import read_csv, read_json
+from hangtag.labels.dataset import UNKNOWN
+from hangtag.reporting.charts import Bar, build_bars, build_sunburst
+from hangtag.reporting.format import embed_picture
+from hangtag.reporting.inputs import Inputs
+
+# Chapter 1, data sources: the table, its columns, its photographs, and what could not be read.
+
+MAX_SOURCE_ROWS = 100
+
+
+def build_sources(inputs: Inputs) -> dict[str, Any]:
+    """Give the catalogue's columns with their roles, its counts, the photographs' sizes and the rejects."""
+    items, schema = inputs.prepared.items, inputs.prepared.schema
+    rejected = read_csv(inputs.workspace.prepared / "rejected.csv", infer_schema=False)
+    sizes = (
+        items.group_by("image_width", "image_height", "image_mode")
+        .len("count")
+        .sort(["count", "image_width", "image_height", "image_mode"], descending=[True, False, False, False])
+    )
+    height, width = inputs.prepared.images.shape[1:3]
+    return {
+        "table": schema.table,
+        "columns": [_describe_column(inputs, column) for column in schema.columns],
+        "counts": inputs.prepare_manifest["counts"],
+        "height": height,
+        "width": width,
+        "sizes": sizes.head(12).to_dicts(),
+        "more_sizes": max(0, len(sizes) - 12),
+        "rejected": rejected.head(MAX_SOURCE_ROWS).to_dicts(),
+        "num_rejected": len(rejected),
+        "beside": inputs.capstone["catalog"] if inputs.capstone else None,
+    }
+
+
+def _describe_column(inputs: Inputs, column: str) -> dict[str, Any]:
+    schema = inputs.prepared.schema
+    values = inputs.prepared.items[column].cast(pl.String)
+    is_missing = find_missing(values, schema.missing)
+    return {
+        "name": column,
+        "role": _name_role(inputs, column),
+        "values": values.filter(~is_missing).n_unique(),
+        "missing": int(is_missing.sum()),
+        "beside": inputs.capstone["catalog"]["values"].get(column) if inputs.capstone else None,
+    }
+
+
+def _name_role(inputs: Inputs, column: str) -> str:
+    schema = inputs.prepared.schema
+    if column in schema.levels:
+        return f"label level {schema.levels.index(column) + 1} of {len(schema.levels)}"
+    roles = {schema.id: "id", schema.name: "name", schema.image_column: "photograph", schema.split: "given split"}
+    return roles.get(column) or ("attribute" if column in schema.attributes else "")
+
+
+# Chapter 2, data wrangling: the label rules, the relabelled items, those left Unknown, and the balance.
+
+MAX_CHANGE_ROWS = 200
+
+
+def build_labels(inputs: Inputs) -> dict[str, Any]:
+    """Give the rules, a line for every relabelled or Unknown item, class counts and the balance table."""
+    folder = inputs.workspace.labels
+    changes = _read_changes(inputs)
+    relabelled = changes.filter((pl.col("rule") == "relabel") & (pl.col("new") != UNKNOWN))
+    unknown = changes.filter((pl.col("rule") == "relabel") & (pl.col("new") == UNKNOWN))
+    dropped = changes.filter(pl.col("rule") == "drop_rare")
+    rules = inputs.clean_manifest.get("taxonomy", {}).get("rules", [])
+    return {
+        "label_name": inputs.labelled.schema.label_name,
+        # Labels that an earlier hangtag cleaned do not tell their rules.
+        "rules": rules,
+        "settings": inputs.clean_manifest["settings"],
+        "names_matcher": inputs.clean_manifest.get("names_matcher") or {},
+        "has_names": inputs.labelled.schema.name is not None,
+        "relabelled": relabelled.head(MAX_CHANGE_ROWS).to_dicts(),
+        "num_relabelled": len(relabelled),
+        "unknown": unknown.head(MAX_CHANGE_ROWS).to_dicts(),
+        "num_unknown": len(unknown),
+        "num_missing": int((changes["rule"] == "missing").sum()),
+        "missing_level": rules[0]["level"] if rules else inputs.labelled.schema.levels[-1],
+        "dropped": dropped.head(MAX_CHANGE_ROWS).to_dicts(),
+        "num_dropped": len(dropped),
+        "class_counts": _read_class_counts(inputs),
+        "balance": _list_balance(inputs, read_json(folder / "balance.json")),
+        "beside": inputs.capstone,
+    }
+
+
+def _read_changes(inputs: Inputs) -> pl.DataFrame:
+    """Read the change table with each item's name and finest level as delivered."""
+    changes = read_csv(inputs.workspace.labels / "label_changes.csv", infer_schema=False)
+    schema, items = inputs.prepared.schema, inputs.prepared.items
+    name = pl.col(schema.name) if schema.name else pl.lit("")
+    given = items.select("item_id", name.alias("name"), pl.col(schema.levels[-1]).alias("given_label"))
+    scores = changes.with_columns(pl.col("score").cast(pl.Float64, strict=False))
+    return scores.join(given, on="item_id", how="left", maintain_order="left")
+
+
+def _read_class_counts(inputs: Inputs) -> list[dict[str, Any]]:
+    counts = read_csv(inputs.workspace.labels / "class_counts.csv", schema_overrides={"label": pl.String}).sort(
+        ["after_relabeling", "label"], descending=[True, False]
+    )
+    beside = inputs.capstone["class_counts"] if inputs.capstone else {}
+    return [row | {"beside": beside.get(row["label"])} for row in counts.to_dicts()]
+
+
+def _list_balance(inputs: Inputs, balance: dict[str, Any]) -> list[dict[str, Any]]:
+    beside = inputs.capstone["balance"] if inputs.capstone else {}
+    return [
+        {"rows": rows, "n": part["n"], "column": column, "beside": beside.get(rows, {}).get(column), **values}
+        for rows, part in balance.items()
+        for column, values in part["columns"].items()
+    ]
+
+
+def build_exploration(inputs: Inputs) -> dict[str, Any] | None:
+    """Give the count charts, two sunbursts and the sheets; None where `explore` has not run."""
+    if not inputs.is_explored:
+        return None
+    schema, folder = inputs.labelled.schema, inputs.workspace.exploration
+    columns = (*schema.levels, schema.label_name)
+    return {
+        "levels": schema.levels,
+        "label_name": schema.label_name,
+        "charts": [{"column": column, "bars": _read_bars(inputs, column)} for column in columns],
+        "sunbursts": _build_sunbursts(inputs),
+        "sheets": _embed_sheets(inputs),
+        "mean_pictures": embed_picture(
+            folder / "mean_pictures.png", "The mean photograph of every class, in a grid, each under its label."
+        ),
+        "statistics": _read_statistics(inputs),
+    }
+
+
+def _read_bars(inputs: Inputs, column: str) -> list[Bar]:
+    table = _read(inputs, f"counts_{slug(column)}.csv")
+    if table is None:
+        return []
+    return build_bars(table["value"].fill_null("").to_list(), table["count"].cast(pl.Int64).to_list())
+
+
+def _read(inputs: Inputs, name: str) -> pl.DataFrame | None:
+    """Read a table of `explore` as text; None where it was not made, as for a catalogue of one level."""
+    path = inputs.workspace.exploration / name
+    return read_csv(path, infer_schema=False) if path.is_file() else None
+
+
+def _build_sunbursts(inputs: Inputs) -> list[dict[str, Any]]:
+    schema = inputs.labelled.schema
+    wanted = (
+        ("sunburst_given.csv", schema.levels),
+        (f"sunburst_{slug(schema.label_name)}.csv", (schema.label_name, schema.levels[-1])),
+    )
+    found = []
+    for name, path_columns in wanted:
+        table = _read(inputs, name)
+        if table is not None and not table.is_empty():
+            counted = table.with_columns(pl.col("count").cast(pl.Int64))
+            ordered = counted.sort("count", descending=True, maintain_order=True)
+            found.append(
+                {
+                    "columns": path_columns,
+                    "trace": build_sunburst(counted, path_columns),
+                    "rows": ordered.select(*path_columns, "count").rows(),
+                }
+            )
+    return found
+
+
+def _embed_sheets(inputs: Inputs) -> list[dict[str, Any]]:
+    sheets = inputs.workspace.exploration / "contact_sheets"
+    listed = _read(inputs, "contact_sheets.csv")
+    labels = [] if listed is None else listed["label"].unique().sort().to_list()
+    embedded = (
+        (label, embed_picture(sheets / f"{slug(label)}.png", f"A contact sheet of items labelled {label}."))
+        for label in labels
+    )
+    return [{"label": label, "picture": picture} for label, picture in embedded if picture]
+
+
+def _read_statistics(inputs: Inputs) -> list[dict[str, Any]]:
+    table = _read(inputs, "image_statistics.csv")
+    if table is None:
+        return []
+    numbers = [column for column in table.columns if column != "label"]
+    return table.with_columns(pl.col(numbers).cast(pl.Float64)).to_dicts()
+
+
+# Chapter 4, pre-processing and splits: how the items are divided, class by class, and the duplicates.
+
+
+def build_splits(inputs: Inputs) -> dict[str, Any]:
+    """Give the size of each split, the classes in each, and what was found of duplicates."""
+    table = inputs.labelled.table
+    known = table.filter(pl.col("split").is_not_null())
+    sizes = dict(known["split"].value_counts().iter_rows())
+    settings, counts = inputs.clean_manifest["settings"], inputs.clean_manifest["counts"]
+    return {
+        "sizes": [
+            {"split": split, "n": sizes.get(split, 0), "share": sizes.get(split, 0) / max(1, len(known))}
+            for split in SPLITS
+        ],
+        "n": len(known),
+        "num_outside": len(table) - len(known),
+        "seed": settings.get("split_seed"),
+        "test_where": settings.get("test_where", ""),
+        "num_taken_out": counts.get("taken_out_of_splits", 0),
+        "num_unlearnt": counts.get("labels_not_in_train", 0),
+        "fractions": settings.get("split_fractions"),
+        "max_hash_distance": settings.get("max_hash_distance"),
+        "is_given": bool(inputs.prepared.items["given_split"].is_not_null().any()),
+        "sample": settings.get("sample", 0),
+        "classes": _count_classes(inputs, known),
+        "duplicates": _count_duplicates(table, known),
+        "color_modes": sorted({run.color_mode for run in inputs.runs}),
+        "flips": sorted({bool(run.settings.get("flip")) for run in inputs.runs}),
+        "is_varied": any(run.settings.get(key) for run in inputs.runs for key in ("shift", "zoom", "brightness")),
+        "flip_averages": sorted({bool(run.settings.get("flip_average")) for run in inputs.runs}),
+        "keeps": sorted({run.keeps_best for run in inputs.runs}),
+        "beside": inputs.capstone["splits"] if inputs.capstone else None,
+    }
+
+
+def _count_classes(inputs: Inputs, known: pl.DataFrame) -> list[dict[str, Any]]:
+    counts = {(label, split): n for label, split, n in known.group_by("label", "split").len().iter_rows()}
+    return [
+        {"label": label, "counts": [counts.get((label, split), 0) for split in SPLITS]}
+        for label in inputs.labelled.class_names
+    ]
+
+
+def _count_duplicates(table: pl.DataFrame, known: pl.DataFrame) -> dict[str, int]:
+    groups = table.group_by("group_id").agg(n=pl.len(), labels=pl.col("label").n_unique())
+    several = groups.filter(pl.col("n") > 1)
+    same_pixels = table.group_by("pixel_hash").len().filter(pl.col("len") > 1)
+    sides = known.group_by("group_id").agg(sides=pl.col("split").n_unique())
+    return {
+        "groups": len(several),
+        "items": int(several["n"].sum()),
+        "largest": int(several["n"].max() or 0),  # type: ignore[arg-type]  # a count
+        "disagreeing": int((several["labels"] > 1).sum()),
+        "same_pixel_groups": len(same_pixels),
+        "same_pixel_items": int(same_pixels["len"].sum()),
+        "on_two_sides": int((sides["sides"] > 1).sum()),
+    }

@@ -1,0 +1,340 @@
+"""Chapter 6, evaluation: accuracy and loss of every run, the levels, confidence, the classes, the mistakes."""
+
+from collections.abc import Container, Iterable
+from typing import Any
+
+import polars as pl
+
+from hangtag.config import SPLITS
+from hangtag.figures.counts import slug
+from hangtag.io import read_csv
+from hangtag.metrics.levels import FREQUENT_ITEMS
+from hangtag.reporting.charts import Chart, build_coverage, build_curves, build_heatmap, build_reliability
+from hangtag.reporting.format import embed_picture
+from hangtag.reporting.inputs import PHOTOGRAPH, Inputs, Judgement, Run
+from hangtag.reporting.model_chapters import describe_kind, describe_run
+from hangtag.training.targets import LABEL
+
+MAX_PAIRS = 10
+
+
+def build_evaluation(inputs: Inputs) -> dict[str, Any]:
+    """Give the table of all runs and splits, the mean over seeds, and the details of each run."""
+    runs = inputs.judged_runs
+    results = [row for run in runs for row in _list_results(inputs, run)]
+    described = [_describe_run(inputs, run) for run in runs]
+    return {
+        "results": results,
+        "seeds": summarize_seeds(runs),
+        "runs": described,
+        "unjudged": [run.run_id for run in inputs.runs if not run.report],
+        "has_runs": bool(inputs.runs),
+        "beside": any(row["beside"] for row in results),
+        "has_reference": any(row["beside"] and not row["is_own"] for row in results),
+        "has_sources": any(run.reads_names for run in runs),
+        "has_levels": any(run["levels"] for run in described),
+        "has_trust": any(run["trust"] for run in described),
+    }
+
+
+def list_splits(judged: Container[str]) -> list[str]:
+    """Give the splits that were judged, in the order train, val, test."""
+    return [split for split in SPLITS if split in judged]
+
+
+def choose_split(report: dict[str, Any]) -> str:
+    """Give the split whose details are shown, as in the pictures: val where it was judged, else the last one."""
+    return "val" if "val" in report["splits"] else list(report["splits"])[-1]
+
+
+def _order_splits(report: dict[str, Any]) -> list[str]:
+    """Give the judged splits with the one that is shown first at the front."""
+    return sorted(list_splits(report["splits"]), key=lambda split: split != choose_split(report))
+
+
+def _list_results(inputs: Inputs, run: Run) -> list[dict[str, Any]]:
+    """Give a row for each input and split that a run was judged on."""
+    rows: list[dict[str, Any]] = []
+    for judgement in run.judgements:
+        theirs = inputs.find_capstone_results(run, judgement)
+        splits = list_splits(judgement.splits)
+        rows.extend(
+            {
+                "run_id": run.run_id,
+                "words": describe_run(run),
+                "adjustment": _read_adjustment(run),
+                "source": judgement.source,
+                "is_first": place == 0,
+                "span": len(splits),
+                "split": split,
+                "beside": theirs.get(split),
+                "is_own": run.is_capstone_network,
+                **judgement.splits[split],
+            }
+            for place, split in enumerate(splits)
+        )
+    return rows
+
+
+def _read_adjustment(run: Run) -> float:
+    """Give how strongly rare classes were favoured where the run was judged."""
+    return float((run.report or {}).get("logit_adjustment") or 0)
+
+
+def summarize_seeds(runs: Iterable[Run]) -> list[dict[str, Any]]:
+    """Give mean, lowest and highest figures over the seeds of each kind of run that has several."""
+    kinds: dict[Any, list[tuple[Run, Judgement]]] = {}
+    for run in runs:
+        for judgement in run.judgements:
+            kinds.setdefault((run.kind, judgement.source, _read_adjustment(run)), []).append((run, judgement))
+    rows = []
+    for members in kinds.values():
+        for split in SPLITS:
+            found = [judgement.splits[split] for _, judgement in members if split in judgement.splits]
+            if len(found) > 1:
+                run, judgement = members[0]
+                rows.append(_summarize(run, judgement.source, split, found))
+    return rows
+
+
+def _summarize(run: Run, source: str, split: str, found: list[dict[str, Any]]) -> dict[str, Any]:
+    summary: dict[str, Any] = {"words": describe_kind(run), "source": source, "split": split, "seeds": len(found)}
+    for metric in ("loss", "accuracy", "macro_f1"):
+        values = [part[metric] for part in found]
+        summary[metric] = {"mean": sum(values) / len(values), "low": min(values), "high": max(values)}
+    return summary
+
+
+def _describe_run(inputs: Inputs, run: Run) -> dict[str, Any]:
+    report = run.report or {}
+    split = choose_split(report)
+    folder = inputs.workspace.evaluation(run.run_id)
+    worst = find_worst_class(report["splits"][split]["classes"])
+    sheet = folder / "class_sheets" / f"{slug(worst)}.png"
+    return {
+        "run_id": run.run_id,
+        "words": describe_run(run),
+        "about": describe_question(run),
+        "label_name": inputs.name_column(run.target),
+        "is_label": run.target == LABEL,
+        "split": split,
+        "levels": build_levels(inputs, run),
+        "trust": build_trust(inputs, run),
+        "reports": [_describe_classes(inputs, run, each) for each in _order_splits(report)],
+        "confusion": _read_confusion(run, inputs, split),
+        "pairs": _read_pairs(inputs, run, split),
+        "misclassified": embed_picture(
+            folder / "misclassified.png",
+            f"Photographs that {run.run_id} mistook, each with its label and the predicted label.",
+        ),
+        "looked": embed_picture(
+            folder / "misclassified_looked.png",
+            f"Photographs that {run.run_id} mistook, each beside itself with what spoke for the prediction.",
+        ),
+        "worst": {"label": worst, **report["splits"][split]["classes"][worst]},
+        "worst_sheet": embed_picture(
+            sheet, f"Photographs of the class {worst}, each with the label that {run.run_id} predicted."
+        ),
+        "curves": _build_curves(inputs, run),
+        "best_epoch": run.model.get("metrics", {}).get("epoch"),
+    }
+
+
+def describe_question(run: Run) -> str:
+    """Say in brackets what a run's figures are of where that is not the label, and from what if not photographs."""
+    source = run.judgements[0].source
+    parts = [*([] if run.target == LABEL else [run.target]), *([] if source == PHOTOGRAPH else [f"from {source}"])]
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def find_worst_class(classes: dict[str, dict[str, float]]) -> str:
+    """Give the class with the lowest F1 among those that have items, the first in the alphabet of equals."""
+    present = {label: scores for label, scores in classes.items() if scores["support"]} or classes
+    return min(present, key=lambda label: (present[label]["f1"], label))
+
+
+def _describe_classes(inputs: Inputs, run: Run, split: str) -> dict[str, Any]:
+    report = run.report or {}
+    part = report["splits"][split]
+    theirs = inputs.find_capstone_validation(run) if split == "val" else None
+    beside = theirs["classes"] if theirs else {}
+    scores = ("precision", "recall", "f1")
+    classes = part["classes"]
+    present = [each for each in classes.values() if each["support"]]
+    total = sum(each["support"] for each in present)
+    return {
+        "split": split,
+        "rows": [{"label": label, "beside": beside.get(label), **each} for label, each in classes.items()],
+        "macro": [
+            *(sum(each[score] for each in present) / len(present) for score in scores[:2]),
+            part["macro_f1"],
+        ],
+        "weighted": [sum(each[score] * each["support"] for each in present) / total for score in scores],
+        "accuracy": part["accuracy"],
+        "n": part["n"],
+        "theirs": theirs,
+    }
+
+
+def _read_confusion(run: Run, inputs: Inputs, split: str) -> dict[str, Any] | None:
+    table = _read_split(inputs, run, "confusion_matrix.csv", split)
+    if table is None:
+        return None
+    class_names = (run.report or {})["class_names"]
+    return {"trace": build_heatmap(table, class_names), "size": len(class_names)}
+
+
+def _read_pairs(inputs: Inputs, run: Run, split: str) -> list[dict[str, Any]]:
+    table = _read_split(inputs, run, "most_confused.csv", split)
+    return [] if table is None else table.head(MAX_PAIRS).to_dicts()
+
+
+def _read_split(inputs: Inputs, run: Run, name: str, split: str) -> pl.DataFrame | None:
+    path = inputs.workspace.evaluation(run.run_id) / name
+    if not path.is_file():
+        return None
+    text = dict.fromkeys(("label", "predicted_label", "split"), pl.String)
+    return read_csv(path, schema_overrides=text).filter(pl.col("split") == split)
+
+
+def _build_curves(inputs: Inputs, run: Run) -> list[Chart]:
+    history = run.history
+    if history.is_empty():
+        return []
+    theirs = inputs.find_capstone_network(run, "epochs")
+    beside = [("capstone", "beside", theirs)] if theirs else []
+    series = {
+        metric: [
+            ("training", "train", history[metric].cast(pl.Float64).to_list()),
+            ("validation", "val", history[f"val_{metric}"].cast(pl.Float64).to_list()),
+        ]
+        for metric in ("accuracy", "loss")
+    }
+    return [build_curves("Accuracy", series["accuracy"] + beside), build_curves("Loss", series["loss"])]
+
+
+# A part of chapter 6: how well a run answers on every level and attribute, over all classes and the frequent ones.
+
+# What is told beside each other; training figures only where there are no others.
+SHOWN = ("val", "test")
+
+
+def build_levels(inputs: Inputs, run: Run) -> dict[str, Any] | None:
+    """Give the columns that a run was judged on, each with its figures by split; None in an older evaluation."""
+    levels = (run.report or {}).get("levels") or {}
+    splits = choose_shown(levels)
+    columns = list(dict.fromkeys(column for split in splits for column in levels[split]))
+    if not columns:
+        return None
+    return {
+        "splits": splits,
+        "columns": [
+            _describe_column(inputs, column, {split: levels[split].get(column) for split in splits})
+            for column in columns
+        ],
+        "frequent_items": FREQUENT_ITEMS,
+    }
+
+
+def choose_shown(judged: Any) -> list[str]:
+    """Give the splits that are shown of those that were judged: val and test, or else the others."""
+    return [split for split in SHOWN if split in judged] or list(judged)
+
+
+def _describe_column(inputs: Inputs, column: str, by_split: dict[str, Any]) -> dict[str, Any]:
+    """Give a column's rows: all of its classes, and the frequent ones where they are fewer."""
+    first = next(figures for figures in by_split.values() if figures)
+    rows = [{"words": f"all {first['num_classes']:,}", "cells": [_read_all(each) for each in by_split.values()]}]
+    if first["frequent_classes"] < first["num_classes"]:
+        cells = [_read_frequent(each) for each in by_split.values()]
+        rows.append({"words": f"{first['frequent_classes']:,} frequent", "cells": cells})
+    return {"name": inputs.name_column(column), "kind": first["kind"], "rows": rows}
+
+
+def _read_all(figures: dict[str, Any] | None) -> dict[str, Any] | None:
+    if figures is None:
+        return None
+    ends = {f"{key}_ends": [figures[f"{key}_low"], figures[f"{key}_high"]] for key in ("accuracy", "macro_f1")}
+    return {"n": figures["n"], "accuracy": figures["accuracy"], "macro_f1": figures["macro_f1"], **ends}
+
+
+def _read_frequent(figures: dict[str, Any] | None) -> dict[str, Any] | None:
+    if figures is None:
+        return None
+    return {"n": figures["frequent_n"], **{key: figures[f"frequent_{key}"] for key in ("accuracy", "macro_f1")}}
+
+
+# A part of chapter 6: how far a confidence can be trusted, what thresholds promise, and favouring rare classes.
+
+SPLIT_NAMES = {"train": "training", "val": "validation", "test": "hold-out"}
+ADJUSTED = ("accuracy", "macro_f1")
+
+
+def build_trust(inputs: Inputs, run: Run) -> dict[str, Any] | None:
+    """Give a run's charts of confidence, its thresholds and its adjustments; None in an older evaluation."""
+    report = run.report or {}
+    charts, thresholds = _build_charts(inputs, run), list_thresholds(report)
+    adjustments = _read_adjustments(inputs, run)
+    if not (charts or thresholds or adjustments):
+        return None
+    return {
+        "charts": charts,
+        "thresholds": thresholds,
+        "has_threshold": any(row["threshold"] is not None for row in thresholds),
+        "adjustments": adjustments,
+        "temperature": report.get("temperature"),
+        "logit_adjustment": report.get("logit_adjustment") or 0,
+        "splits": choose_shown(report["splits"]),
+    }
+
+
+def _build_charts(inputs: Inputs, run: Run) -> list[Chart]:
+    reliability, coverage = (_read_splits(inputs, run, f"{name}.csv") for name in ("reliability", "coverage"))
+    thresholds = _read_splits(inputs, run, "thresholds.csv")
+    charts = []
+    if reliability:
+        charts.append(build_reliability([(SPLIT_NAMES[split], split, rows) for split, rows in reliability.items()]))
+    if coverage:
+        lines = []
+        for split, rows in coverage.items():
+            promises = [row for row in thresholds.get(split, []) if row["precision"] is not None]
+            lines.append((SPLIT_NAMES[split], split, rows, promises))
+        charts.append(build_coverage(lines))
+    return charts
+
+
+def _read_splits(inputs: Inputs, run: Run, name: str) -> dict[str, list[dict[str, Any]]]:
+    """Read a table of an evaluation: the rows of each split that is shown; nothing where there is no such file."""
+    path = inputs.workspace.evaluation(run.run_id) / name
+    if not path.is_file():
+        return {}
+    table = read_csv(path, infer_schema=False)
+    numbers = table.with_columns(pl.exclude("split").cast(pl.Float64))
+    splits = choose_shown(table["split"].unique(maintain_order=True).to_list())
+    return {split: numbers.filter(pl.col("split") == split).to_dicts() for split in splits}
+
+
+def list_thresholds(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """Give each wanted precision with its threshold, and coverage and precision in the splits that are shown."""
+    return [
+        {
+            "wanted": float(wanted),
+            "threshold": found["threshold"],
+            "cells": [found["splits"][split] for split in choose_shown(found["splits"])],
+        }
+        for wanted, found in (report.get("thresholds") or {}).items()
+    ]
+
+
+def _read_adjustments(inputs: Inputs, run: Run) -> dict[str, Any] | None:
+    """Give accuracy and macro-F1 at each strength of the logit adjustment, the best on val marked."""
+    by_split = _read_splits(inputs, run, "adjustment.csv")
+    if not by_split:
+        return None
+    best = {key: max(row[key] for row in by_split.get("val", []) or [dict.fromkeys(ADJUSTED, 2)]) for key in ADJUSTED}
+    rows: dict[float, list[dict[str, Any]]] = {}
+    for split, strengths in by_split.items():
+        for row in strengths:
+            marked = [{"value": row[key], "is_best": split == "val" and row[key] == best[key]} for key in ADJUSTED]
+            rows.setdefault(row["strength"], []).extend(marked)
+    return {"splits": list(by_split), "rows": [{"strength": each, "cells": cells} for each, cells in rows.items()]}

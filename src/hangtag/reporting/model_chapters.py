@@ -1,0 +1,293 @@
+"""Chapter 5, architecture: the layers of each network, its parameters, and how it was trained."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+
+from hangtag.io import read_csv
+from hangtag.labels.dataset import UNKNOWN
+from hangtag.manifest import read_manifest
+from hangtag.reporting.data_chapters import build_splits
+from hangtag.reporting.format import describe_recipe, embed_picture
+from hangtag.reporting.inputs import Inputs, Judgement, Run
+from hangtag.training.targets import LABEL
+
+# At a glance: what was read, what was learnt, and how well.
+
+
+def describe_kind(run: Run) -> str:
+    """Give a run in words but for its seed, as in "residual, colour, articleType alone, with names"."""
+    parts = [run.model["architecture"], "colour" if run.color_mode == "color" else "gray"]
+    parts += [] if run.target == LABEL else [f"{run.target} alone"]
+    parts += ["with names"] if run.reads_names else []
+    return ", ".join(parts)
+
+
+def describe_run(run: Run) -> str:
+    """Give a run in words, as in "capstone, gray, seed 0"."""
+    return f"{describe_kind(run)}, seed {run.settings.get('seed', '–')}"
+
+
+def build_overview(inputs: Inputs) -> dict[str, Any]:
+    """Give the counts of the catalogue and the accuracy of every judged run."""
+    return {
+        "prepared": inputs.prepare_manifest["counts"],
+        "cleaned": inputs.clean_manifest["counts"],
+        "num_classes": len(inputs.labelled.class_names),
+        "runs": [row for run in inputs.judged_runs for row in _list_judgements(inputs, run)],
+        "has_runs": bool(inputs.runs),
+        "has_sources": any(run.reads_names for run in inputs.judged_runs),
+    }
+
+
+def _list_judgements(inputs: Inputs, run: Run) -> list[dict[str, Any]]:
+    """Give a row for each input that a run was judged from."""
+    return [
+        {
+            "run_id": run.run_id,
+            "words": describe_run(run),
+            "source": judgement.source,
+            "val": judgement.splits.get("val"),
+            "test": judgement.splits.get("test"),
+            "beside": inputs.find_capstone_results(run, judgement).get("val"),
+        }
+        for judgement in run.judgements
+    ]
+
+
+# A network with more layers shows them folded.
+MAX_OPEN_LAYERS = 40
+
+
+def build_architecture(inputs: Inputs) -> dict[str, Any]:
+    """Give each different network once, with the runs that use it, a line of training a run and each recipe once."""
+    networks: dict[str, dict[str, Any]] = {}
+    for run in inputs.runs:
+        model = run.model
+        key = repr((describe_kind(run), model["image_size"], model["layers"], model.get("outputs")))
+        network = networks.setdefault(key, _describe_network(inputs, run))
+        network["run_ids"].append(run.run_id)
+    has_own = any(run.is_capstone_network for run in inputs.runs)
+    theirs = inputs.capstone["training"] if inputs.capstone and has_own else None
+    return {
+        "networks": list(networks.values()),
+        "training": [_describe_training(run) for run in inputs.runs],
+        "recipes": _list_recipes(inputs),
+        "keeps": sorted({run.keeps_best for run in inputs.runs}),
+        "beside": theirs,
+        "their_recipe": describe_recipe(theirs, inputs.labelled.schema.label_name) if theirs else None,
+        "stale": [run.run_id for run in inputs.runs if not is_current(inputs, run)],
+    }
+
+
+def is_current(inputs: Inputs, run: Run) -> bool:
+    """Say whether a run was trained on the labels that the page tells of."""
+    return bool(run.model.get("labels_digest") in (None, inputs.labelled.digest))
+
+
+def _describe_network(inputs: Inputs, run: Run) -> dict[str, Any]:
+    model = run.model
+    is_same = run.is_capstone_network and run.color_mode == "color"
+    figures = inputs.capstone if is_same else None
+    theirs = figures["architecture"]["layers"] if figures else []
+    return {
+        "words": describe_kind(run),
+        "image_size": model["image_size"],
+        "run_ids": [],
+        "layers": align_layers(model["layers"], theirs),
+        "is_folded": len(model["layers"]) > MAX_OPEN_LAYERS,
+        "parameters": model["parameters"],
+        "flops": model.get("flops"),
+        "num_words": len(model.get("words") or ()),
+        "heads": describe_heads(inputs, model.get("outputs")),
+        "has_beside": bool(theirs),
+        "beside": inputs.find_capstone_network(run, "parameters"),
+    }
+
+
+def describe_heads(inputs: Inputs, outputs: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Give what a network with several heads answers; None for one that names the classes of one column alone.
+
+    Returns:
+        `num_products`, and `levels` and `attributes`, each a list of (column, number of classes).
+    """
+    if outputs is None or len(outputs["levels"]) + len(outputs["attributes"]) == 1:
+        return None
+    parts = {
+        part: [(inputs.name_column(column), len(names)) for column, names in outputs[part].items()]
+        for part in ("levels", "attributes")
+    }
+    return {"num_products": len(outputs["products"]), **parts}
+
+
+def align_layers(layers: Sequence[dict[str, Any]], theirs: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
+    """Put each of the capstone's layers beside the next own layer of its type; input layers have none."""
+    waiting = list(theirs)
+    aligned = []
+    for layer in layers:
+        beside = waiting.pop(0) if waiting and waiting[0][0] == layer["type"] else None
+        aligned.append({**layer, "beside": {"output_shape": beside[1], "parameters": beside[2]} if beside else None})
+    return aligned
+
+
+def _list_recipes(inputs: Inputs) -> list[dict[str, Any]]:
+    """Give each recipe in words, with the runs that differ by the seed, and perhaps the length or batch, alone."""
+    recipes: dict[str, list[str]] = {}
+    for run in inputs.runs:
+        precision = str(run.manifest.get("precision", ""))
+        words = describe_recipe(run.settings, inputs.labelled.schema.label_name, precision)
+        recipes.setdefault(words, []).append(run.run_id)
+    return [{"run_ids": run_ids, "words": words} for words, run_ids in recipes.items()]
+
+
+def _describe_training(run: Run) -> dict[str, Any]:
+    history = run.history
+    rate = history["images_per_second"].mean() if "images_per_second" in history.columns else None
+    return {
+        "run_id": run.run_id,
+        "words": describe_run(run),
+        "settings": run.settings,
+        "epochs": len(history),
+        "best_epoch": run.model.get("metrics", {}).get("epoch"),
+        "images_per_second": rate,
+        "minutes": history["seconds"].sum() / 60 if "seconds" in history.columns else None,
+    }
+
+
+# Chapter 7, predictions: what each run says of the Unknown items, and where the runs differ.
+
+MAX_ROWS = 200
+
+
+def build_predictions(inputs: Inputs) -> dict[str, Any]:
+    """Give each run's sheet, and for each target one table of its runs, the items on which they differ first."""
+    runs = [run for run in inputs.runs if run.is_predicted]
+    unknown = inputs.labelled.table.filter(pl.col("label") == UNKNOWN)["item_id"].to_list()
+    targets = sorted({run.target for run in runs}, key=lambda target: (target != LABEL, target))
+    tables = [
+        _build_table(inputs, target, [run for run in runs if run.target == target], unknown) for target in targets
+    ]
+    return {
+        "runs": [
+            {"run_id": run.run_id, "words": describe_run(run), "picture": _embed_sheet(inputs, run)} for run in runs
+        ],
+        "tables": tables,
+        "num_unknown": len(unknown),
+        "has_runs": bool(inputs.runs),
+        "reads_names": any(run.reads_names for run in runs),
+        "has_names": inputs.labelled.schema.name is not None,
+        "beside": inputs.capstone["catalog"] if inputs.capstone else None,
+    }
+
+
+def _build_table(inputs: Inputs, target: str, runs: list[Run], unknown: list[str]) -> dict[str, Any]:
+    """Give what the runs of one target say; those of another cannot be held against them."""
+    rows = _join(inputs, runs, unknown)
+    differing = [row for row in rows if row["differs"]]
+    agreeing = [row for row in rows if not row["differs"]]
+    return {
+        "run_ids": [run.run_id for run in runs],
+        "column": None if target == LABEL else target,
+        "rows": [*differing, *agreeing][:MAX_ROWS],
+        "num_rows": len(rows),
+        "num_differing": len(differing),
+    }
+
+
+def _embed_sheet(inputs: Inputs, run: Run) -> Any:
+    path = inputs.workspace.predictions(run.run_id) / "contact_sheet.png"
+    return embed_picture(path, f"Items, each under the label that {run.run_id} predicts for it.")
+
+
+def _join(inputs: Inputs, runs: list[Run], unknown: list[str]) -> list[dict[str, Any]]:
+    """Give a row for each Unknown item that was predicted, with a (label, confidence) for each run."""
+    wanted = dict.fromkeys(unknown)
+    described: dict[str, dict[str, Any]] = {}
+    for place, run in enumerate(runs):
+        path = inputs.workspace.predictions(run.run_id) / "predictions.csv"
+        table = read_csv(path, infer_schema=False)
+        for row in table.filter(pl.col("item_id").is_in(list(wanted))).iter_rows(named=True):
+            name = row.get(inputs.labelled.schema.name or "")
+            first = {"item_id": row["item_id"], "name": name, "given_label": row["given_label"]}
+            entry = described.setdefault(row["item_id"], {**first, "cells": [None] * len(runs), "sure": []})
+            entry["cells"][place] = (row["predicted_label"], float(row["confidence"]))
+            # An earlier hangtag called no answer sure.
+            entry["sure"] += [place] if row.get("is_sure") == "true" else []
+    for entry in described.values():
+        entry["differs"] = len({cell[0] for cell in entry["cells"] if cell}) > 1
+    return list(described.values())
+
+
+# The closing chapter: how far the figures can be trusted, and why the capstone's hold-out cannot.
+
+
+def build_comparison(inputs: Inputs) -> dict[str, Any]:
+    """Give the gap between val and test of every run and, for the capstone's catalogue, its arithmetic."""
+    splits = build_splits(inputs)
+    return {
+        "on_two_sides": splits["duplicates"]["on_two_sides"],
+        "sample": splits["sample"],
+        "test_where": splits["test_where"],
+        "is_given": splits["is_given"],
+        "keeps": sorted({run.keeps_best for run in inputs.runs}),
+        "has_sources": any(run.reads_names for run in inputs.judged_runs),
+        "gaps": [
+            _describe_gap(run, judgement)
+            for run in inputs.judged_runs
+            for judgement in run.judgements
+            if {"val", "test"} <= set(judgement.splits)
+        ],
+        "capstone": inputs.capstone,
+        "costs": _describe_costs(inputs),
+        "was_compared": read_manifest(inputs.workspace.comparison) is not None,
+        "mixtures": list_mixtures(inputs.capstone) if inputs.capstone else [],
+        "matcher": inputs.clean_manifest["settings"].get("matcher"),
+    }
+
+
+def _describe_gap(run: Run, judgement: Judgement) -> dict[str, Any]:
+    splits = judgement.splits
+    return {
+        "run_id": run.run_id,
+        "words": describe_run(run),
+        "source": judgement.source,
+        "train": splits.get("train", {}).get("accuracy"),
+        "val": splits["val"]["accuracy"],
+        "test": splits["test"]["accuracy"],
+        "interval": splits["test"]["confidence_interval"]["accuracy"],
+    }
+
+
+def _describe_costs(inputs: Inputs) -> dict[str, Any] | None:
+    """Give the recipes with what they cost, and the picture of figures against costs, where `compare` made them."""
+    if inputs.comparison is None:
+        return None
+    recipes = inputs.comparison.recipes.with_columns(mflops=pl.col("flops") * pl.col("passes") / 1e6)
+    rows = recipes.to_dicts()
+    words = "Macro-F1 of each recipe against what it costs, a dot a recipe with its interval and its name"
+    return {
+        "rows": rows,
+        "split": rows[0]["split"],
+        "items": rows[0]["items"],
+        "column": inputs.name_column(rows[0]["column"]),
+        "level": next((row["level"] for row in rows if row["level_macro_f1"] is not None), None),
+        "sources": len({row["input"] for row in rows}),
+        "timed": inputs.comparison.timed,
+        "picture": embed_picture(inputs.workspace.comparison / "pareto.png", words),
+    }
+
+
+def list_mixtures(capstone: dict[str, Any]) -> list[dict[str, Any]]:
+    """Mix the capstone's training and validation accuracy as its hold-out mixed their items."""
+    seen = capstone["splits"]["seen_share"]
+    return [
+        {
+            "color_mode": color_mode,
+            "train": results["train"][1],
+            "val": results["val"][1],
+            "mixture": seen * results["train"][1] + (1 - seen) * results["val"][1],
+            "test": results["test"][1],
+        }
+        for color_mode, results in capstone["results"].items()
+    ]

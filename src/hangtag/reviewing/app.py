@@ -1,0 +1,311 @@
+"""The review over HTTP: its routes and what they answer."""
+
+import html
+import logging
+from contextlib import suppress
+from importlib.metadata import version
+from importlib.resources import files
+from typing import Annotated, Any, Literal
+
+from fastapi import FastAPI, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field, StringConstraints
+from starlette.exceptions import HTTPException
+
+from hangtag.reviewing.decisions import Choices, RefusedError, Wish, make_verdicts
+from hangtag.reviewing.look_alikes import LookAlikes
+from hangtag.reviewing.queue import Filter, Issue, Queue, State
+from hangtag.reviewing.store import MAX_VERSION, ConflictError, Decision, Store
+from hangtag.reviewing.store_errors import StoreError
+from hangtag.serving.middleware import Guard, ProblemError, answer_problem
+
+# Tell the page of an issue: its item as it stands, what was decided, and the others of its group.
+
+# A group larger than this is shown in part; it is decided whole.
+SHOWN_OF_GROUP = 60
+
+
+def describe_issue(issue: Issue, queue: Queue) -> dict[str, Any]:
+    """Give an issue as JSON: what it says, its item, its group, and the versions that a decision has to name."""
+    group = queue.list_group(issue)
+    others = [each for each in group if each.item_id != issue.item_id]
+    decision = queue.find_decision(issue)
+    return {
+        "position": issue.position,
+        "code": issue.code,
+        "severity": issue.severity,
+        "column": issue.column,
+        "given_label": issue.given_label,
+        "suggested_label": issue.suggested_label,
+        "score": issue.score,
+        "reason": issue.reason,
+        "changes": issue.changes,
+        "state": queue.tell_state(issue),
+        "decision": describe_decision(decision) if decision else None,
+        "item": describe_item(issue.item_id, issue.column, queue),
+        "history": [describe_decision(each) for each in queue.list_decisions(issue.item_id)],
+        "same": [each.code for each in queue.list_same(issue) if each is not issue],
+        "group": {
+            "group_id": issue.group_id,
+            "size": len(group),
+            "open": sum(queue.tell_state(each) == "open" for each in group),
+            "members": [_describe_member(each, queue) for each in _take_one_an_item(others)[:SHOWN_OF_GROUP]],
+        },
+        "versions": {each.item_id: queue.read_version(each.item_id) for each in group},
+    }
+
+
+def describe_item(item_id: str, column: str, queue: Queue) -> dict[str, Any]:
+    """Give an item: its name, its values after all decisions, and its label in a column (the finest level for none)."""
+    schema = queue.items.schema
+    values = queue.read_item(item_id).values
+    return {
+        "item_id": item_id,
+        "name": queue.items.read_name(item_id),
+        "label": values.get(column or schema.levels[-1], ""),
+        "levels": {level: values[level] for level in schema.levels},
+        "attributes": {name: values[name] for name in schema.attributes},
+    }
+
+
+def describe_decision(decision: Decision) -> dict[str, Any]:
+    """Give a decision as JSON, with what it changed."""
+    changed = {column: new for column, new in decision.new.items() if new != decision.old.get(column)}
+    return {
+        "id": decision.id,
+        "code": decision.code,
+        "column": decision.column,
+        "action": decision.action,
+        "from": {column: decision.old.get(column, "") for column in changed},
+        "to": changed,
+        "reviewer": decision.reviewer,
+        "time": decision.time,
+        "undoes": decision.undoes,
+    }
+
+
+def _describe_member(issue: Issue, queue: Queue) -> dict[str, Any]:
+    item = describe_item(issue.item_id, issue.column, queue)
+    return {**item, "suggested_label": issue.suggested_label, "state": queue.tell_state(issue)}
+
+
+def _take_one_an_item(issues: list[Issue]) -> list[Issue]:
+    return list({each.item_id: each for each in reversed(issues)}.values())[::-1]
+
+
+STATIC = files("hangtag.reviewing") / "static"
+SCRIPTS = {
+    "/static/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    "/static/page.css": ("page.css", "text/css; charset=utf-8"),
+}
+Reviewer = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=60)]
+Share = Annotated[float, Query(ge=0, le=1)]
+# No queue has more issues, and no decision a greater number.
+Number = Annotated[int, Field(ge=0, le=MAX_VERSION)]
+# In JSON, where a number is written as one: neither true nor "1" stands for it.
+StrictNumber = Annotated[int, Field(ge=0, le=MAX_VERSION, strict=True)]
+
+
+class DecisionBody(BaseModel):
+    """A decision as the page sends it."""
+
+    position: StrictNumber
+    action: Literal["accept", "keep", "choose", "skip"]
+    versions: dict[str, StrictNumber]
+    values: dict[str, str] | None = None
+    whole_group: bool = False
+    reviewer: Reviewer
+
+
+class UndoBody(BaseModel):
+    """Whose last decision is to be taken back."""
+
+    reviewer: Reviewer
+
+
+def build_app(
+    queue: Queue, store: Store, look_alikes: LookAlikes, *, token: str, host: str, reviewer: str = "", shown: int = 8
+) -> FastAPI:
+    """Build the review around a queue.
+
+    Args:
+        queue: The issues and how they stand.
+        store: Where decisions go.
+        look_alikes: Finds photographs that look alike.
+        token: What requests have to bring along; it is in the page.
+        host: The address to listen on.
+        reviewer: The name that decisions are made under; the page asks where it is empty.
+        shown: How many look-alikes are given.
+    """
+    app = FastAPI(title="hangtag review", version=version("hangtag"), docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_exception_handler(HTTPException, _tell_http)
+    app.add_exception_handler(RequestValidationError, _tell_invalid)
+    app.add_exception_handler(StoreError, _tell_store)
+    app.add_middleware(Guard, host=host, token=token)
+    _add_pages(app, {"token": token, "reviewer": reviewer})
+    choices = Choices(queue.items)
+    _add_reading(app, queue, choices, look_alikes, shown)
+    _add_writing(app, queue, store, choices)
+    return app
+
+
+def _add_pages(app: FastAPI, values: dict[str, str]) -> None:
+    page = (STATIC / "index.html").read_text(encoding="utf-8")
+    for name, value in values.items():
+        page = page.replace(f"{{{{ {name} }}}}", html.escape(value, quote=True))
+
+    @app.get("/")
+    async def show_page() -> Response:
+        # The token is in it: it is kept nowhere.
+        return Response(page, media_type="text/html; charset=utf-8", headers={"Cache-Control": "no-store"})
+
+    for path, (name, kind) in SCRIPTS.items():
+        _add_file(app, path, (STATIC / name).read_bytes(), kind)
+
+
+def _add_file(app: FastAPI, path: str, content: bytes, kind: str) -> None:
+    async def give() -> Response:
+        return Response(content, media_type=kind, headers={"Cache-Control": "no-cache"})
+
+    app.add_api_route(path, give, methods=["GET", "HEAD"])
+
+
+def _add_reading(app: FastAPI, queue: Queue, choices: Choices, look_alikes: LookAlikes, shown: int) -> None:
+    @app.get("/api/next")
+    def give_next(
+        reviewer: Reviewer,
+        code: str = "",
+        label: str = "",
+        low: Share = 0.0,
+        high: Share = 1.0,
+        state: State = "open",
+        order: Literal["score", "random"] = "score",
+        after: Number | None = None,
+        backwards: bool = False,
+    ) -> JSONResponse:
+        """Give the next issue of a filter, and how far its issues are settled."""
+        queue.refresh()
+        wanted = Filter(code, label, low, high, state, order)
+        issue = queue.find_next(wanted, after, reviewer, backwards=backwards)
+        progress = {**queue.count(wanted), "an_hour": queue.compute_pace(reviewer)}
+        return JSONResponse({"issue": describe_issue(issue, queue) if issue else None, "progress": progress})
+
+    @app.get("/api/issues/{position}")
+    def give_issue(position: Number) -> JSONResponse:
+        """Give one issue as it stands now."""
+        queue.refresh()
+        if position >= len(queue.issues):
+            raise ProblemError(404, "not_found", "There is no such issue.")
+        return JSONResponse({"issue": describe_issue(queue.issues[position], queue)})
+
+    @app.get("/api/filters")
+    def give_filters() -> JSONResponse:
+        """Give what issues can be chosen by."""
+        return JSONResponse(queue.list_filters())
+
+    @app.get("/api/choices")
+    def give_choices(column: str = "") -> JSONResponse:
+        """Give the values that an item can be given in a column, all levels together."""
+        if column and column not in queue.items.described_by:
+            raise ProblemError(404, "not_found", "The catalogue has no such level or attribute.")
+        found = [{"values": choice.values, "count": choice.count} for choice in choices.list(column)]
+        return JSONResponse({"columns": choices.find_columns(column), "choices": found})
+
+    @app.get("/api/look-alikes")
+    def give_look_alikes(item_id: str, column: str = "", group_id: str = "") -> JSONResponse:
+        """Give the items whose photographs look most like one item's; those of a group can be left out."""
+        place = _find_place(queue, item_id)
+        group = queue.list_group_items(group_id)
+        hidden = frozenset(queue.items.places[each] for each in group)
+        ids = [queue.items.ids[near] for near in look_alikes.find(place, shown, hidden)]
+        return JSONResponse({"items": [describe_item(each, column, queue) for each in ids]})
+
+    @app.get("/api/photograph")
+    def give_photograph(item_id: str, small: bool = False) -> Response:
+        """Give an item's photograph: the catalogue's own file where there is one, or the packed pixels."""
+        _find_place(queue, item_id)
+        content, kind = queue.items.read_photograph(item_id, original=not small)
+        return Response(content, media_type=kind, headers={"Cache-Control": "private, max-age=600"})
+
+
+def _add_writing(app: FastAPI, queue: Queue, store: Store, choices: Choices) -> None:
+    @app.post("/api/decisions")
+    def decide(body: DecisionBody) -> JSONResponse:
+        """Write a decision; 409 where somebody else has decided about an item since it was shown."""
+        queue.refresh()
+        wish = Wish(body.position, body.action, body.versions, body.values, body.whole_group)
+        try:
+            verdicts = make_verdicts(wish, queue, choices)
+            made = store.add(verdicts, body.reviewer)
+        except RefusedError as error:
+            raise ProblemError(422, "refused", str(error)) from None
+        except ConflictError as error:
+            return _tell_conflict(error)
+        _refresh_later(queue)
+        return _tell_made(made)
+
+    @app.post("/api/undo")
+    def undo(body: UndoBody) -> JSONResponse:
+        """Take back the reviewer's last decision."""
+        try:
+            made = store.undo(body.reviewer)
+        except ConflictError as error:
+            return _tell_conflict(error)
+        if not made:
+            raise ProblemError(404, "nothing_to_undo", "There is no decision of yours left to take back.")
+        _refresh_later(queue)
+        identities = {each.identity for each in made}
+        positions = [issue.position for issue in queue.issues if issue.identity in identities]
+        return JSONResponse({"made": [describe_decision(each) for each in made], "positions": positions})
+
+
+def _refresh_later(queue: Queue) -> None:
+    """Take in what was just written; where the file is locked by now, the next request does, for it is written."""
+    with suppress(StoreError):
+        queue.refresh()
+
+
+def _find_place(queue: Queue, item_id: str) -> int:
+    try:
+        return queue.items.places[item_id]
+    except KeyError:
+        raise ProblemError(404, "not_found", "There is no such item.") from None
+
+
+def _tell_made(made: list[Decision]) -> JSONResponse:
+    return JSONResponse({"made": [describe_decision(each) for each in made]})
+
+
+def _tell_conflict(error: ConflictError) -> JSONResponse:
+    message = "Somebody else has decided about this in the meantime. Look at it again."
+    if not error.decisions:
+        message = "This is not as it was shown: its decision is gone. Look at it again."
+    described = [{**describe_decision(each), "item_id": each.item_id} for each in error.decisions]
+    return JSONResponse({"error": {"code": "conflict", "message": message}, "decisions": described}, 409)
+
+
+def _tell_http(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    messages = {
+        404: ("not_found", "There is nothing here."),
+        405: ("method_not_allowed", "This cannot be asked in this way."),
+    }
+    code, message = messages.get(error.status_code, ("refused", "The request cannot be answered."))
+    return answer_problem(ProblemError(error.status_code, code, message))
+
+
+def _tell_store(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, StoreError)
+    written = " Nothing was written." if request.method == "POST" else ""
+    if error.is_locked:
+        message = f"Another process holds the decisions.{written} Try again in a moment."
+        return answer_problem(ProblemError(503, "locked", message, retry_after=2))
+    # What the disk refuses has to be mended where the review runs.
+    logging.getLogger("uvicorn.error").error("%s", error)
+    message = f"The decisions cannot be read or written: {error.reason}.{written}"
+    return answer_problem(ProblemError(503, "storage", message))
+
+
+def _tell_invalid(_request: Request, _error: Exception) -> JSONResponse:
+    return answer_problem(ProblemError(422, "invalid", "The request is not one that the page makes."))

@@ -1,0 +1,281 @@
+"""Stage `audit`: wrong labels, duplicates, unlikely combinations, spellings and pictures, the surest first."""
+
+import textwrap
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from hangtag.auditing.catalog_scores import score_catalog
+from hangtag.auditing.context import Subject
+from hangtag.auditing.duplicate_issues import find_duplicates, find_label_conflicts, find_same_products
+from hangtag.auditing.evidence import PHOTOGRAPHS_IN_PART, UNKNOWN, Witness, ask_names, find_products
+from hangtag.auditing.image_issues import find_bad_pictures
+from hangtag.auditing.issues import (
+    BAD_PICTURE,
+    LABEL_CONFLICT,
+    NAME_AGAINST_LABEL,
+    PHOTOGRAPH_AND_NAME,
+    SAME_PRODUCT,
+    SPELLING_VARIANT,
+    UNLIKELY_COMBINATION,
+    WRONG_LABEL,
+    NotApplicableError,
+    count_codes,
+    join_issues,
+)
+from hangtag.auditing.label_issues import find_label_issues
+from hangtag.auditing.model_evidence import ask_model, ask_run, choose_folds, choose_run, read_folds
+from hangtag.auditing.value_issues import find_spelling_variants, find_unlikely_combinations
+from hangtag.catalog.reader import Prepared, read_prepared
+from hangtag.config import AuditConfig
+from hangtag.console import track
+from hangtag.errors import ModelError, SettingsError, WorkspaceError
+from hangtag.inference.classifier import Classifier
+from hangtag.inference.runs import load_classifier
+from hangtag.io import hash_file, hash_json, write_csv, write_json
+from hangtag.labels.dataset import Labelled, read_labelled, read_reviewed, take_in
+from hangtag.lock import hold, sweep
+from hangtag.manifest import StageRecord, StageResult
+from hangtag.models.checkpoint import hash_run
+from hangtag.models.label_space import NO_VALUE, Indices, Outputs
+from hangtag.training.targets import build_targets
+from hangtag.workspace import Workspace
+
+# Say what an audit found, looked at and could not look at: for `summary.json`, and in lines for people.
+
+WIDTH = 80
+
+
+def describe_audit(summary: Mapping[str, Any]) -> str:
+    """Give the counts of every code, what the labels were held against, and the checks that did not apply.
+
+    Args:
+        summary: What `summary.json` holds.
+    """
+    lines = [f"{count:>8,}  {code.replace('_', ' ')}" for code, count in summary["issues"].items() if count]
+    witnesses = [_describe_witness(each) for each in summary["witnesses"].values()]
+    reasons: dict[str, list[str]] = {}
+    for check, reason in summary["not_applicable"].items():
+        reasons.setdefault(reason, []).append(check.replace("_", " "))
+    missing = [f"Not looked at: {', '.join(checks)}. {reason}" for reason, checks in reasons.items()]
+    folded = [
+        textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False) for text in witnesses + missing
+    ]
+    return "\n".join([*(lines or ["No issue was found."]), *folded])
+
+
+def _describe_witness(found: Mapping[str, Any]) -> str:
+    """Say where probabilities come from, for how many items, and whether all of these are out-of-sample."""
+    parts = [f"Held against: {found['source']}, {found['items']:,} items."]
+    if count := found.get("items_learnt"):
+        parts.append(f"Left out: {count:,} items whose photographs it learnt from.")
+    known_by = found.get("learnt_items_known_by")
+    if known_by == UNKNOWN:
+        parts.append(
+            "It does not say what it learnt from: what it learnt from here, if anything, is not out-of-sample."
+        )
+    if known_by == PHOTOGRAPHS_IN_PART:
+        parts.append("What the weights that it began from learnt from is not known.")
+    return " ".join(parts)
+
+
+Check = Callable[[Subject], pl.DataFrame]
+# What each check looks for, for the bar and for the summary where it does not apply.
+CHECKS: dict[str, Check] = {
+    "labels": find_label_issues,
+    LABEL_CONFLICT: find_label_conflicts,
+    SAME_PRODUCT: find_same_products,
+    "duplicates": find_duplicates,
+    UNLIKELY_COMBINATION: find_unlikely_combinations,
+    SPELLING_VARIANT: find_spelling_variants,
+    BAD_PICTURE: find_bad_pictures,
+}
+
+
+def audit(
+    workspace: str | Path | Workspace,
+    config: AuditConfig = AuditConfig(),  # noqa: B008  (frozen)
+    *,
+    run_id: str | None = None,
+    model: str | Path | None = None,
+) -> StageResult:
+    """Find what is wrong in a cleaned catalogue.
+
+    Labels are held against out-of-sample probabilities of the photographs: the out-of-fold ones of `train --folds`
+    where there are some, else those of a run on the splits that it did not learn from, else of the model that hangtag
+    comes with; or of an exported model that is named. Runs and models carry hashes of the photographs that they learnt
+    from: these are left out, whatever their labels and splits are by now.
+
+    Writes `audit/issues.csv` (see `issues.COLUMNS`) and `summary.json`.
+
+    Args:
+        workspace: A workspace that has been cleaned.
+        config: Settings.
+        run_id: The run, or the training in folds, to hear; by default the latest folds, else the best run, else the
+            model that hangtag comes with.
+        model: The folder of an exported model to hear in its place.
+
+    Raises:
+        WorkspaceError: Nothing is cleaned in this workspace, or there is no such run.
+        ModelError: The model cannot be loaded, or cannot take these photographs.
+    """
+    place = Workspace.at(workspace)
+    sweep(place)
+    trained = [*map(place.folds, place.fold_ids()), *map(place.run, place.run_ids())]
+    reads = [place.prepared, place.labels, place.review, *trained]
+    with hold("audit", place, reads=reads, writes=[place.audit]):
+        return _audit(place, config, run_id, model)
+
+
+def _audit(place: Workspace, config: AuditConfig, run_id: str | None, model: str | Path | None) -> StageResult:
+    prepared, review = read_prepared(place), read_reviewed(place)
+    # One memory map for all who look: pages that are mapped twice count twice.
+    labelled = replace(read_labelled(place), images=prepared.images)
+    source = _find_source(place, labelled, run_id, model)
+    inputs = {"labels": labelled.digest, "prepared": prepared.digest, "source": source.digest}
+    if review:
+        inputs["review"] = hash_json(review)
+    record = StageRecord("audit", place.audit, inputs, config)
+    if current := record.find_current():
+        return current
+    # What is settled is not found again.
+    prepared, _ = take_in(prepared, review)
+    subject, absent = _call_witnesses(_open(prepared, labelled, config), source, labelled)
+    tables = []
+    for name, check in track(CHECKS.items(), "Checking", len(CHECKS), "checks"):
+        try:
+            tables.append(check(subject))
+        except NotApplicableError as reason:
+            absent[name] = str(reason)
+    return _write(record, subject, join_issues(tables), absent)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where the photographs' probabilities come from: a digest of it, and how to fetch them."""
+
+    digest: str
+    fetch: Callable[[Subject], Witness]
+
+
+def _find_source(place: Workspace, labelled: Labelled, run_id: str | None, model: str | Path | None) -> _Source:
+    if model is not None:
+        if run_id is not None:
+            raise SettingsError("One thing can be heard: a run, or a model.", hint="Leave out --run or --model.")
+        classifier = Classifier.load(model)
+        digest = hash_json(classifier.description)
+        return _Source(digest, lambda subject: ask_model(classifier, labelled, subject.items, subject.hashes))
+    folds = choose_folds(place, labelled.digest, run_id)
+    if folds is not None:
+        path = place.folds(folds) / "out_of_fold.parquet"
+        return _Source(hash_file(path), lambda subject: read_folds(path.parent, subject.items, subject.schema.missing))
+    if run_id is not None and run_id not in place.run_ids():
+        allowed = f"There are: {', '.join([*place.fold_ids(), *place.run_ids()]) or 'none'}."
+        raise WorkspaceError("There is no such finished run or training in folds.", allowed=allowed, received=run_id)
+    try:
+        chosen = choose_run(place, labelled.digest, run_id)
+    except NotApplicableError as reason:
+        return _take_shipped(labelled, str(reason))
+
+    def ask(subject: Subject) -> Witness:
+        return ask_run(load_classifier(place, chosen, labelled), chosen, labelled, subject.items, subject.hashes)
+
+    return _Source(hash_run(place, chosen), ask)
+
+
+def _take_shipped(labelled: Labelled, why_no_other: str) -> _Source:
+    """Hear the model that hangtag comes with, where it knows such categories and photographs of such a size."""
+    classifier = Classifier.load()
+
+    def fetch(subject: Subject) -> Witness:
+        try:
+            return ask_model(classifier, labelled, subject.items, subject.hashes)
+        except (NotApplicableError, ModelError) as reason:
+            raise NotApplicableError(f"{why_no_other} The one that hangtag comes with does not fit: {reason}") from None
+
+    return _Source(hash_json(classifier.description), fetch)
+
+
+def _open(prepared: Prepared, labelled: Labelled, config: AuditConfig) -> Subject:
+    """Give all prepared items, null where a cell is missing, with what the cleaned labels say of them."""
+    cleaned = labelled.table.select("item_id", "label", "split", "group_id")
+    items = prepared.known.join(cleaned, on="item_id", how="left", maintain_order="left")
+    return Subject(items, prepared.images, prepared.schema, config)
+
+
+def _call_witnesses(subject: Subject, source: _Source, labelled: Labelled) -> tuple[Subject, dict[str, str]]:
+    """Give the subject with its witnesses, and the codes that lack one with the reason."""
+    absent: dict[str, str] = {}
+    try:
+        subject = subject.take_in(photographs=source.fetch(subject))
+    except NotApplicableError as reason:
+        absent |= dict.fromkeys((WRONG_LABEL, PHOTOGRAPH_AND_NAME), str(reason))
+    try:
+        subject = subject.take_in(names=_hear_names(subject, labelled))
+    except NotApplicableError as reason:
+        absent |= dict.fromkeys((NAME_AGAINST_LABEL, PHOTOGRAPH_AND_NAME), str(reason))
+    return subject, absent
+
+
+def _hear_names(subject: Subject, labelled: Labelled) -> Witness:
+    names = subject.read_names()
+    if names is None or not subject.config.use_names:
+        raise NotApplicableError(
+            "The catalogue has no column of names." if names is None else "Names were left out (--no-use-names)."
+        )
+    outputs, given = _list_products(subject, labelled)
+    labels = subject.items["label"].fill_null("").to_list()
+    groups = subject.items["group_id"].fill_null(subject.items["item_id"]).to_list()
+    return ask_names(names, given, outputs, labels, groups)
+
+
+def _list_products(subject: Subject, labelled: Labelled) -> tuple[Outputs, Indices]:
+    """Give the products that the photographs are asked about, else those of the catalogue, and each item's."""
+    given = np.full(len(subject.items), NO_VALUE, np.int64)
+    if subject.photographs is not None:
+        outputs = subject.photographs.outputs
+        given = find_products(subject.items, outputs, subject.schema.missing)
+        given[subject.photographs.rows] = subject.photographs.given
+        return outputs, given
+    outputs = build_targets(labelled).outputs
+    return outputs, find_products(subject.items, outputs, subject.schema.missing)
+
+
+def _write(record: StageRecord, subject: Subject, issues: pl.DataFrame, absent: Mapping[str, str]) -> StageResult:
+    folder = record.begin()
+    paths = [folder / name for name in ("issues.csv", "catalog_scores.csv", "summary.json")]
+    scores = score_catalog(subject, issues)
+    counts = count_codes(issues)
+    summary: dict[str, Any] = {
+        "items": len(subject.items),
+        "items_with_issues": issues["item_id"].n_unique(),
+        "issues": counts,
+        "witnesses": _describe_witnesses(subject),
+        "not_applicable": dict(absent),
+        "catalog_score": scores["score"][0],
+        "catalog_scores": [line for line in scores.to_dicts() if line["column"]],
+    }
+    tables = subject.photographs.tables if subject.photographs else {}
+    for name, table in tables.items():
+        paths.append(folder / name)
+        write_csv(paths[-1], table)
+    write_csv(paths[0], issues)
+    write_csv(paths[1], scores)
+    write_json(paths[2], summary)
+    severities = dict(issues["severity"].value_counts().iter_rows())
+    told = {f"{each}s": int(severities.get(each, 0)) for each in ("error", "warning")}
+    told |= {"for_information": int(severities.get("info", 0)), "items_with_issues": summary["items_with_issues"]}
+    return record.finish({"items": len(subject.items), "issues": len(issues), **told}, paths)
+
+
+def _describe_witnesses(subject: Subject) -> dict[str, Any]:
+    found = {"photographs": subject.photographs, "names": subject.names}
+    return {
+        name: {"source": each.source, "items": len(each.rows), **each.told}
+        for name, each in found.items()
+        if each is not None
+    }

@@ -1,0 +1,133 @@
+"""Stage `compare`: evaluated runs side by side, each tested against one of them on the same items."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hangtag.config import SPLITS, EvaluateConfig
+from hangtag.errors import SettingsError, WorkspaceError
+from hangtag.figures.pareto import plot_costs, plot_interactive_costs
+from hangtag.figures.style import save_figure
+from hangtag.inference.runs import select_runs
+from hangtag.io import write_csv, write_json, write_text
+from hangtag.labels.dataset import read_labelled
+from hangtag.lock import hold, sweep
+from hangtag.manifest import StageRecord, StageResult
+from hangtag.metrics.comparison import COMPARISON_FILES, Comparison, build_comparison, read_comparison
+from hangtag.metrics.evaluated_runs import digest_run, find_evaluated, is_evaluated, read_run, read_truth
+from hangtag.metrics.markdown import list_blocks, write_markdown
+from hangtag.metrics.pareto import Timing, time_runs
+from hangtag.workspace import Workspace
+
+__all__ = ["compare", "list_blocks", "read_comparison"]
+
+# So that a run's intervals are those of its evaluation, unless either was told otherwise.
+DEFAULTS = EvaluateConfig()
+
+
+def compare(
+    workspace: str | Path | Workspace,
+    run_ids: Sequence[str] | None = None,
+    *,
+    split: str = "val",
+    baseline: str | None = None,
+    is_timed: bool = False,
+    samples: int = DEFAULTS.bootstrap_samples,
+    seed: int = DEFAULTS.bootstrap_seed,
+) -> StageResult:
+    """Put evaluated runs side by side and test each against the baseline, on the items that all of them share.
+
+    Writes `comparison.csv`, `pairs.csv`, `seeds.csv`, `recipes.csv` and `pareto.csv` (see `Comparison`), all of them
+    in `comparison.json`, the tables for people in `comparison.md`, and figures against costs as `pareto.png` and
+    `pareto.html`, to `comparison/`. Runs with other targets are compared on a column that all of them learnt.
+
+    Args:
+        workspace: A workspace with evaluated runs.
+        run_ids: The runs, two or more with the baseline; all that were judged on the split by default.
+        split: Whose items. `test` is for the final judgement: its figures flatter a run that was chosen by them.
+        baseline: The run that the others are tested against, the first one by default.
+        is_timed: Whether predicting is timed here and now, on some of the split's photographs (see `time_runs`).
+        samples: Draws behind each 95 % interval.
+        seed: Of those draws.
+
+    Raises:
+        SettingsError: There is no such split, or there are fewer than two runs.
+        WorkspaceError: A run is not finished, or not evaluated on the split as it is now; or the runs were judged on
+            other targets, on other labels, or on no item that all of them share.
+        ModelError: A run that is to be timed cannot be loaded.
+    """
+    place = Workspace.at(workspace)
+    if split not in SPLITS:
+        allowed = f"Allowed: {', '.join(SPLITS)}."
+        raise SettingsError("There is no such split.", allowed=allowed, received=split)
+    sweep(place)
+    chosen = _choose_runs(place, run_ids, baseline, split)
+    baseline = baseline or chosen[0]
+    judged = [folder for run_id in chosen for folder in (place.run(run_id), place.evaluation(run_id))]
+    with hold("compare", place, reads=[place.prepared, place.labels, *judged], writes=[place.comparison]):
+        # Asked once more: another process may have replaced a run in the meantime.
+        _require_evaluations(place, chosen)
+        return _compare(place, chosen, split, baseline, is_timed=is_timed, samples=samples, seed=seed)
+
+
+def _compare(
+    place: Workspace, chosen: list[str], split: str, baseline: str, *, is_timed: bool, samples: int, seed: int
+) -> StageResult:
+    inputs = {run_id: digest_run(place, run_id) for run_id in chosen}
+    settings = {"run_ids": chosen, "split": split, "baseline": baseline, "samples": samples, "seed": seed}
+    record = StageRecord("compare", place.comparison, inputs, settings | {"is_timed": is_timed})
+    if current := record.find_current():
+        return current
+    runs = [read_run(place, run_id, split) for run_id in chosen]
+    truth, timing = read_truth(place, runs), _time(place, chosen, split) if is_timed else None
+    comparison = build_comparison(
+        runs, chosen.index(baseline), split, samples=samples, seed=seed, truth=truth, timing=timing
+    )
+    paths = _write(record.begin(), comparison)
+    counts = {"runs": len(chosen), "split": split, "items": comparison.runs["items"][0]}
+    return record.finish(counts, paths, timed=comparison.timed)
+
+
+def _time(place: Workspace, run_ids: Sequence[str], split: str) -> Timing:
+    return time_runs(place, run_ids, read_labelled(place), split)
+
+
+def _write(folder: Path, comparison: Comparison) -> list[Path]:
+    tables = {name: getattr(comparison, table) for name, table in COMPARISON_FILES.items()}
+    for name, table in tables.items():
+        write_csv(folder / name, table)
+    whole = {COMPARISON_FILES[name]: table.to_dicts() for name, table in tables.items()}
+    write_json(folder / "comparison.json", whole | {"timed": comparison.timed or None})
+    write_text(folder / "comparison.md", write_markdown(comparison))
+    split, items = comparison.runs["split"][0], comparison.runs["items"][0]
+    title = f"What accuracy costs: {items:,} items of {split}"
+    paths = save_figure(plot_costs(comparison.fronts, title), folder / "pareto.png")
+    paths += save_figure(plot_interactive_costs(comparison.fronts, title), folder / "pareto.html")
+    return [*paths, *(folder / name for name in (*COMPARISON_FILES, "comparison.json", "comparison.md"))]
+
+
+def _choose_runs(place: Workspace, run_ids: Sequence[str] | None, baseline: str | None, split: str) -> list[str]:
+    """Give the runs in the order asked for, a baseline that is not among them first."""
+    asked = list(dict.fromkeys(run_ids or find_evaluated(place, split)))
+    if baseline is not None and baseline not in asked:
+        asked.insert(0, baseline)
+    if len(asked) < 2:
+        hint = (
+            ""
+            if run_ids
+            else "Run `hangtag evaluate` first; without names, all runs that were judged on the split are compared."
+        )
+        raise SettingsError(
+            "There is nothing to compare.", allowed="Allowed: two runs or more.", received=asked, hint=hint
+        )
+    chosen = select_runs(place, asked)
+    _require_evaluations(place, chosen)
+    return chosen
+
+
+def _require_evaluations(place: Workspace, run_ids: Sequence[str]) -> None:
+    """Refuse runs that are not evaluated, or were trained again since."""
+    missing = [run_id for run_id in run_ids if not is_evaluated(place, run_id)]
+    if missing:
+        command = " ".join(["hangtag evaluate", *(f"--run {run_id}" for run_id in missing)])
+        what = "These runs are not evaluated, or were trained again since."
+        raise WorkspaceError(what, received=missing, hint=f"Run `{command}` first.")

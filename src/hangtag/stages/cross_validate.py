@@ -1,0 +1,211 @@
+"""Stage `train --folds`: every labelled item's probabilities from a network that never saw it."""
+
+import dataclasses
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from hangtag.config import TrainConfig
+from hangtag.errors import SettingsError, WorkspaceError
+from hangtag.io import read_csv, write_csv, write_json, write_parquet
+from hangtag.labels.dataset import Labelled, read_hash_distance, read_labelled
+from hangtag.labels.duplicates import hash_photographs
+from hangtag.labels.splits import assign_folds
+from hangtag.lock import hold
+from hangtag.manifest import StageRecord, StageResult
+from hangtag.models.checkpoint import assign_weights
+from hangtag.models.label_space import NO_VALUE, PRODUCT, Outputs
+from hangtag.models.pretrained import hash_source
+from hangtag.stages.train import build_dataset, learn_vocabulary, name_run, refuse_other_settings
+from hangtag.training.checkpoint import FOLDER as CHECKPOINT
+from hangtag.training.checkpoint import TrainingState, has_checkpoint
+from hangtag.training.data import check_begun, read_begun
+from hangtag.training.linear_probe import FrozenLearner
+from hangtag.training.name_classifier import TRUST
+from hangtag.training.targets import Targets, build_targets
+from hangtag.training.trainer import Learner
+from hangtag.workspace import Workspace, recover
+
+MOST_FOLDS = 20
+
+
+def train_folds(
+    workspace: str | Path | Workspace,
+    config: TrainConfig = TrainConfig(),  # noqa: B008  (frozen)
+    *,
+    folds: int = 5,
+    run_id: str | None = None,
+    replace: bool = False,
+) -> StageResult:
+    """Train as often as there are folds, each time without one of them, and predict that one.
+
+    All labelled items take part, those of `val` and `test` too: what comes of it is for finding wrong labels, not
+    for judging a model. The last epoch of each training is kept, whatever the settings say, so that no fold's
+    own items choose its network. Finished folds and epochs are not trained again after a stop.
+
+    Writes to `folds/<run_id>/`: `out_of_fold.parquet` (item_id, fold, and the true class's column `label`,
+    `predicted_label`, `confidence`, `pred_probs` over the classes, `product_probs` over all products, and for each
+    attribute `attribute_0`, `attribute_1`, … over its values), `outputs.json` (what these stand for) and `history.csv`.
+
+    Args:
+        workspace: A workspace that has been cleaned.
+        config: Settings of every training.
+        folds: How many.
+        run_id: The name; by default the one a run of these settings would have.
+        replace: Replace folds of the same name that were trained with other settings; else they are refused.
+
+    Raises:
+        WorkspaceError: Nothing is cleaned, or a fold would be empty.
+        SettingsError: The number of folds cannot be used, or a training cannot.
+        ModelError: The architecture does not exist or cannot be built for this catalogue.
+        LeakError: The weights to begin from learnt from these photographs.
+    """
+    if not 2 <= folds <= MOST_FOLDS:
+        raise SettingsError("folds cannot be used.", allowed=f"Allowed: 2 to {MOST_FOLDS}.", received=folds)
+    if config.photographs_by:
+        raise SettingsError(
+            "Folds take no other run's network: it has seen the items that they leave out.",
+            hint="Go without --photographs-by.",
+            received=config.photographs_by,
+        )
+    place = Workspace.at(workspace)
+    config = dataclasses.replace(config, keep="last")
+    folder = place.folds(run_id or name_run(config))
+    with hold("train --folds", place, reads=[place.prepared, place.labels], writes=[folder]):
+        return _train_folds(place, config, folds, folder, replace=replace)
+
+
+def _train_folds(place: Workspace, config: TrainConfig, folds: int, folder: Path, *, replace: bool) -> StageResult:
+    labelled = read_labelled(place)
+    settings = {**dataclasses.asdict(config), "folds": folds}
+    record = StageRecord("folds", folder, {"labels": labelled.digest, **hash_source(config.weights)}, settings)
+    if current := record.find_current():
+        return current
+    if not replace:
+        refuse_other_settings(record)
+    targets = build_targets(labelled, config.target)
+    item_folds = _assign_folds(labelled, targets, folds, config.seed)
+    _check_weights(config.weights, labelled, item_folds, read_hash_distance(place))
+    parts = []
+    for fold in range(folds):
+        part = StageRecord("fold", folder / f"fold_{fold}", record.inputs, {**settings, "fold": fold})
+        parts.append(_run_fold(part, _Fold(labelled, targets, config, item_folds, fold)))
+    return _join(record, parts, targets.outputs)
+
+
+@dataclass(frozen=True)
+class _Fold:
+    """What one of the trainings needs to know."""
+
+    labelled: Labelled
+    targets: Targets
+    config: TrainConfig
+    item_folds: npt.NDArray[np.int64]
+    fold: int
+
+
+def _assign_folds(labelled: Labelled, targets: Targets, folds: int, seed: int) -> npt.NDArray[np.int64]:
+    """Give the fold of every row of the table, -1 for those that are in none: Unknown items, and what has no class."""
+    table = labelled.table
+    usable = table["split"].is_not_null().to_numpy() & (targets.classes[PRODUCT] != NO_VALUE)
+    chosen = table.filter(pl.Series(values=usable.tolist(), dtype=pl.Boolean))
+    item_folds = np.full(len(table), -1, np.int64)
+    item_folds[usable] = assign_folds(chosen["label"].to_list(), chosen["group_id"].to_list(), folds, seed)
+    counts = np.bincount(item_folds[usable], minlength=folds)
+    if not counts.all():
+        hint = "Take fewer folds, or clean a larger catalogue."
+        raise WorkspaceError("There are too few groups of items for these folds.", hint=hint, received=folds)
+    return item_folds
+
+
+def _check_weights(
+    weights: str, labelled: Labelled, item_folds: npt.NDArray[np.int64], max_distance: int | None
+) -> None:
+    """Check that no fold's items are known already to the weights that every fold begins from.
+
+    Raises:
+        LeakError: Some are: nothing of theirs would be out-of-fold.
+    """
+    begun = read_begun(weights)
+    if len(begun.learnt.perceptual):
+        rows = labelled.table["image_index"].to_numpy().astype(np.int64)[item_folds >= 0]
+        check_begun(begun, hash_photographs(labelled.images, rows), max_distance, "the folds, which are to be unseen")
+
+
+def _run_fold(record: StageRecord, fold: _Fold) -> Path:
+    """Train without a fold and predict it, unless that is done already."""
+    folder = record.folder
+    recover(folder)
+    if record.find_current():
+        return folder
+    labelled, config = fold.labelled, fold.config
+    is_left_out = fold.item_folds == fold.fold
+    is_learnt = (fold.item_folds >= 0) & ~is_left_out
+    vocabulary = learn_vocabulary(labelled, config, is_learnt)
+    data = {
+        name: build_dataset(labelled, fold.targets, vocabulary, chosen)
+        for name, chosen in (("train", is_learnt), ("val", is_left_out))
+    }
+    identity = {**record.settings, "labels": labelled.digest}
+    title = f"Fold {fold.fold + 1}/{record.settings['folds']} · "
+    outputs, checkpoint = fold.targets.outputs, folder / CHECKPOINT
+    kind = FrozenLearner if config.freeze else Learner
+    learner = kind(data, outputs, config, checkpoint, identity, vocabulary=vocabulary, title=title)
+    state = TrainingState()
+    if has_checkpoint(checkpoint):
+        # A training that was begun with other settings or labels is of no use here: it is started anew.
+        with suppress(WorkspaceError):
+            state = learner.resume()
+    learner.fit(state)
+    assign_weights(learner.model, state.kept_weights)
+    # A fold's own items may not say how far its names are to be trusted.
+    learner.hear_names(state, dict.fromkeys(outputs.heads, TRUST))
+    work = record.begin()
+    paths = [work / "out_of_fold.parquet", work / "history.csv"]
+    write_parquet(paths[0], _tabulate(labelled.table[np.flatnonzero(is_left_out)], learner, fold.fold))
+    write_csv(paths[1], pl.DataFrame(state.history).select(pl.lit(fold.fold).alias("fold"), pl.all()))
+    record.finish({"items": int(is_left_out.sum())}, paths, stale=[CHECKPOINT])
+    return folder
+
+
+def _tabulate(items: pl.DataFrame, learner: Learner, fold: int) -> pl.DataFrame:
+    """Give the left-out items with their labels and their probabilities."""
+    outputs, left_out = learner.outputs, learner.data["val"]
+    answers = learner.answer(left_out, f"{learner.title}predicting")
+    products = answers.pop(PRODUCT)
+    probs = outputs.sum_level(products, outputs.primary)
+
+    def name(places: npt.NDArray[np.integer]) -> pl.Series:
+        return pl.Series(values=[outputs.class_names[place] for place in places.tolist()], dtype=pl.String)
+
+    def store(values: npt.NDArray[np.float32]) -> pl.Series:
+        return pl.Series(values, dtype=pl.Array(pl.Float32, values.shape[1])).cast(pl.List(pl.Float32))
+
+    return items.select("item_id").with_columns(
+        fold=pl.lit(fold),
+        label=name(learner.find_primary_classes(left_out)),
+        predicted_label=name(probs.argmax(axis=1)),
+        confidence=pl.Series(probs.max(axis=1)).cast(pl.Float64),
+        pred_probs=store(probs),
+        product_probs=store(products),
+        **{head: store(values) for head, values in answers.items()},
+    )
+
+
+def _join(record: StageRecord, parts: Sequence[Path], outputs: Outputs) -> StageResult:
+    table = pl.concat([pl.read_parquet(part / "out_of_fold.parquet") for part in parts])
+    names = ("out_of_fold.parquet", "history.csv", "outputs.json")
+    work = record.begin()
+    paths = [work / name for name in names]
+    write_parquet(paths[0], table)
+    write_csv(paths[1], pl.concat([read_csv(part / "history.csv") for part in parts]))
+    write_json(paths[2], outputs.to_json())
+    correct = table.select((pl.col("label") == pl.col("predicted_label")).mean()).item()
+    counts = {"items": len(table), "folds": len(parts), "accuracy": round(float(correct), 4)}
+    earlier = {path.name for path in record.folder.glob("fold_*")}
+    return record.finish(counts, paths, stale=sorted(earlier - {part.name for part in parts}))

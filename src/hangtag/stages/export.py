@@ -1,0 +1,230 @@
+"""Stage `export`: a run's model as a folder that classifies without training code."""
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from hangtag.catalog.images import shrink
+from hangtag.config import ExportConfig
+from hangtag.errors import ModelError, WorkspaceError
+from hangtag.inference.classifier import Classifier
+from hangtag.inference.prediction import Predictions
+from hangtag.inference.runs import ask_about, load_classifier, select_runs
+from hangtag.io import hash_file, read_json, write_json, write_text
+from hangtag.labels.dataset import Labelled, read_hash_distance, read_labelled
+from hangtag.lock import LOCK, hold, sweep
+from hangtag.manifest import StageRecord, StageResult
+from hangtag.metrics.evaluated_runs import is_evaluated, require_evaluation
+from hangtag.metrics.leakage import Answered, check_unseen, select_items
+from hangtag.models.checkpoint import hash_run
+from hangtag.models.description import DESCRIPTION
+from hangtag.models.openvino import load_exported, save_network, save_onnx
+from hangtag.models.out_of_distribution import FAMILIAR_SHARE, add_novelty, draw_strangers, find_limit
+from hangtag.models.seen_images import ENTRY, FILE, write_seen
+from hangtag.serving.model_card import write_card
+from hangtag.workspace import STAGING, Workspace
+
+# The largest difference of any probability between Keras and the engine, both computing in float32, by how weights are
+# stored. Whole numbers of 8 bits have none: there the accuracy alone is held against Keras's.
+TOLERANCES = {"float32": 0.001, "float16": 0.02, "int8": 1.0}
+# Photographs that tell the ranges of values to int8.
+EXAMPLES = 400
+# And as many of each kind that is none, for novelty is to be told by whole numbers too.
+STRANGERS = 40
+# The loss of accuracy on val that quicker arithmetic may bring.
+ALLOWED_LOSS = 0.002
+COPIED = (
+    "architecture",
+    "class_names",
+    "image_size",
+    "network_size",
+    "preprocessing",
+    "outputs",
+    "words",
+    "parameters",
+    "flops",
+    "run_id",
+    "label_name",
+    "flip_average",
+    "calibration",
+    "train_counts",
+    "learn_from",
+    "pretrained",
+    "metrics",
+    "labels_digest",
+    "versions",
+)
+FIGURES = ("n", "accuracy", "macro_f1", "ece", "confidence_interval")
+
+
+@dataclass(frozen=True)
+class Check:
+    """How far the engine is from Keras on the items of val.
+
+    Attributes:
+        items: How many.
+        difference: The largest difference of a probability, both computing in float32.
+        keras_accuracy: Of Keras on the primary level.
+        accuracy: Of the engine, in the arithmetic that it takes by itself on this machine.
+        tolerance: The largest difference that is allowed.
+    """
+
+    items: int
+    difference: float
+    keras_accuracy: float
+    accuracy: float
+    tolerance: float
+
+
+def export(
+    workspace: str | Path | Workspace,
+    run_id: str,
+    folder: str | Path,
+    config: ExportConfig = ExportConfig(),  # noqa: B008  (frozen)
+) -> StageResult:
+    """Write a run's model for the inference engine, and hold it against the run on real photographs.
+
+    Writes `network.xml` and `network.bin`, `model.json`, `README.md` (the model's card), and `network.onnx` where
+    asked for; `seen.safetensors`, hashes of the photographs that it learnt from, goes along. The folder holds no
+    training code, and no photograph.
+
+    Args:
+        workspace: A workspace with the finished run.
+        run_id: The run.
+        folder: Where to; what an earlier export left there is replaced.
+        config: Settings.
+
+    Raises:
+        WorkspaceError: There is no such run, it learnt other labels, or the folder holds something else.
+        LeakError: The run learnt from what its figures were made of.
+        ModelError: The run cannot be loaded, or the exported network answers otherwise than it.
+        MissingExtraError: Keras is not installed.
+    """
+    place, target = Workspace.at(workspace), Path(folder).expanduser().absolute()
+    sweep(place)
+    (run_id,) = select_runs(place, [run_id])
+    run, evaluation = place.run(run_id), place.evaluation(run_id)
+    _check_folder(target)
+    with hold("export", place, reads=[place.prepared, place.labels, run, evaluation], writes=[target]):
+        return _export(place, run_id, target, config)
+
+
+def _export(place: Workspace, run_id: str, target: Path, config: ExportConfig) -> StageResult:
+    labelled = read_labelled(place)
+    # Figures of a network that was trained again since are not this one's.
+    report = None
+    if is_evaluated(place, run_id):
+        require_evaluation(place, run_id)
+        report = place.evaluation(run_id) / "report.json"
+    inputs = {"run": hash_run(place, run_id), "labels": labelled.digest}
+    if report:
+        inputs["evaluation"] = hash_file(report)
+    record = StageRecord("export", target, inputs, config)
+    if current := record.find_current():
+        return current
+    target = record.begin()
+    classifier = load_classifier(place, run_id, labelled)
+    figures = _read_figures(report)
+    judged = labelled.table.filter(pl.col("split").is_in(["val", *figures]))
+    check_unseen(classifier, labelled, judged, read_hash_distance(place))
+    train, val = (_select(labelled, classifier, split) for split in ("train", "val"))
+    model = add_novelty(classifier.model, labelled.images, train["image_index"].to_numpy().astype(np.int64))
+    hashes = save_network(target, model, weights=config.weights, examples=_take_examples(labelled, train, model))
+    description = {"format": classifier.description["format"]}
+    description |= {key: classifier.description[key] for key in COPIED if key in classifier.description}
+    network = {"engine": "openvino", "stored_as": config.weights, **hashes}
+    description |= {"network": network, "figures": figures}
+    paths = [target / name for name in ("network.xml", "network.bin", DESCRIPTION, "README.md")]
+    if classifier.seen:
+        path, description[ENTRY] = write_seen(target, classifier.seen)
+        paths.append(path)
+    else:
+        (target / FILE).unlink(missing_ok=True)
+    write_json(target / DESCRIPTION, description)
+    check, novelty = _check(classifier, target, labelled, val, TOLERANCES[config.weights])
+    description["novelty"] = {"limit": find_limit(novelty), "familiar_share": FAMILIAR_SHARE}
+    description["check"] = asdict(check)
+    write_json(target / DESCRIPTION, description)
+    write_text(target / "README.md", write_card(description))
+    if config.onnx:
+        paths.append(save_onnx(target, model))
+    size = sum(path.stat().st_size for path in paths)
+    counts = {"megabytes": round(size / 1e6, 1), "checked": check.items, "difference": check.difference}
+    return record.finish(counts | {"val_accuracy": round(check.accuracy, 4)}, paths)
+
+
+def _check_folder(folder: Path) -> None:
+    held = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    # What an export that was stopped left there is no hindrance.
+    if held - {STAGING, LOCK} and not (folder / "network.xml").is_file():
+        raise WorkspaceError(
+            "The folder holds something else.",
+            allowed="Allowed: a new or empty folder, or an export.",
+            received=str(folder),
+        )
+
+
+def _select(labelled: Labelled, classifier: Classifier, split: str) -> pl.DataFrame:
+    items = select_items(labelled, classifier.outputs, [split])
+    if items.is_empty():
+        raise WorkspaceError(f"There are no items in the split {split}.", hint="Clean a larger catalogue.")
+    return items
+
+
+def _take_examples(labelled: Labelled, items: pl.DataFrame, model: Any) -> list[dict[str, npt.NDArray[Any]]]:
+    """Give some photographs as the network takes them, one each, without names, and pictures that are none."""
+    rows = items["image_index"].to_numpy()[:: max(len(items) // EXAMPLES, 1)][:EXAMPLES]
+    size = model.input["pixels"].shape[1:3]
+    pixels = np.concatenate([shrink(labelled.images[rows], size), draw_strangers(size, STRANGERS)])
+    others = {
+        name: np.zeros((1, *each.shape[1:]), each.dtype) for name, each in model.input.items() if name != "pixels"
+    }
+    return [{"pixels": photograph[None], **others} for photograph in pixels]
+
+
+def _read_figures(report: Path | None) -> dict[str, Any]:
+    """Give what the run's evaluation says of each split, of the primary level; nothing where there is none."""
+    if report is None:
+        return {}
+    splits = read_json(report)["splits"]
+    return {split: {key: figures[key] for key in FIGURES if key in figures} for split, figures in splits.items()}
+
+
+def _check(
+    classifier: Classifier, folder: Path, labelled: Labelled, val: pl.DataFrame, tolerance: float
+) -> tuple[Check, npt.NDArray[np.float32]]:
+    """Ask both about all photographs of val.
+
+    Returns:
+        How far they are apart, and how novel the exported network finds each photograph.
+
+    Raises:
+        ModelError: They are too far apart.
+    """
+
+    def ask(title: str, model: Any = None) -> Predictions:
+        asked = replace(classifier, model=model) if model else classifier
+        return ask_about(asked, labelled, val, title, with_names=False)
+
+    wanted = ask("Asking Keras")
+    exact = ask("Asking the engine", load_exported(folder, exact=True).model)
+    found = ask("Asking the engine as it is used", load_exported(folder).model)
+    differences = [np.abs(exact.answers[head] - probs).max(initial=0) for head, probs in wanted.answers.items()]
+    check = Check(
+        items=len(val),
+        difference=round(float(max(differences)), 6),
+        keras_accuracy=float(Answered(val, wanted).correct.mean()),
+        accuracy=float(Answered(val, found).correct.mean()),
+        tolerance=tolerance,
+    )
+    if check.difference > tolerance or check.keras_accuracy - check.accuracy > ALLOWED_LOSS:
+        raise ModelError(
+            "The exported network answers otherwise than the run.",
+            allowed=f"Allowed: a difference of {tolerance} in any probability, of {ALLOWED_LOSS} in accuracy.",
+            received=[check.difference, check.keras_accuracy - check.accuracy],
+        )
+    return check, np.asarray(found.novelty, np.float32)

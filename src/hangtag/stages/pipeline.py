@@ -1,0 +1,165 @@
+"""The whole chain, stage after stage, from a catalogue to a report."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from hangtag.config import (
+    DEMO_SETTINGS,
+    CleanConfig,
+    EvaluateConfig,
+    ExploreConfig,
+    PredictConfig,
+    PrepareConfig,
+    TrainConfig,
+    check_names,
+    read_preset,
+)
+from hangtag.demo_catalog.catalog import write_demo_catalog
+from hangtag.errors import SettingsError, WorkspaceError
+from hangtag.manifest import StageResult
+from hangtag.models.registry import find_architecture
+from hangtag.settings import lay_over, resolve, select_settings
+from hangtag.stages.clean import clean
+from hangtag.stages.evaluate import evaluate
+from hangtag.stages.explore import explore
+from hangtag.stages.predict import predict
+from hangtag.stages.prepare import prepare
+from hangtag.stages.report import report
+from hangtag.stages.train import name_run, train
+from hangtag.training.checkpoint import has_checkpoint
+from hangtag.workspace import Workspace
+
+COLOR_MODES = {"capstone": ("color", "gray"), "default": ("color",), "quick": ("color",)}
+
+
+def run(
+    catalog: str | Path,
+    workspace: str | Path | Workspace,
+    *,
+    preset: str = "default",
+    settings: Mapping[str, Any] | None = None,
+    schema: str | Path | None = None,
+    overrides: Mapping[str, object] | None = None,
+    color_modes: Sequence[str] | None = None,
+    seeds: Sequence[int] | None = None,
+    replace: bool = False,
+    on_stage: Callable[[StageResult], None] = lambda _: None,
+) -> list[StageResult]:
+    """Take a catalogue through every stage; those whose inputs have not changed are skipped.
+
+    Args:
+        catalog: A folder, a `.zip`, or a `.csv` file.
+        workspace: The folder to write to.
+        preset: `default` does what is best known, `quick` trains a smaller network soon, `capstone` does what the
+            report did, in colour and gray.
+        settings: Single settings of any stage, over the preset's; `{"train": {...}}` holds for one stage alone.
+        schema: A TOML file that describes the catalogue.
+        overrides: Single entries of that description.
+        color_modes: `color`, `gray` or both; by default the one in `settings`, else the preset's.
+        seeds: A training for each; by default the one in `settings`, else 0.
+        replace: Replace trainings of the same name that have other settings; else they are refused.
+        on_stage: Called with the result of each stage as it ends.
+
+    Returns:
+        The stages' results, in order.
+
+    Raises:
+        HangtagError: Whatever a stage cannot do, said for people.
+    """
+    place, values = Workspace.at(workspace), dict(settings or {})
+    check_names(values)
+    layers = (read_preset(preset), values)
+    # Every setting is checked before the first stage: the last may be hours away.
+    preparing, cleaning = resolve(PrepareConfig, *layers), resolve(CleanConfig, *layers)
+    exploring = resolve(ExploreConfig, *layers)
+    trainings = _plan_trainings(layers, preset, color_modes, seeds)
+    judging, predicting = resolve(EvaluateConfig, *layers), resolve(PredictConfig, *layers)
+    results: list[StageResult] = []
+
+    def note(*done: StageResult) -> None:
+        for result in done:
+            results.append(result)
+            on_stage(result)
+
+    note(prepare(catalog, place, preparing, schema=schema, overrides=overrides))
+    note(clean(place, cleaning))
+    note(explore(place, exploring))
+    for config in trainings:
+        note(_train(place, config, replace=replace))
+    run_ids = [name_run(config) for config in trainings]
+    note(*evaluate(place, judging, run_ids=run_ids))
+    note(*predict(place, predicting, run_ids=run_ids))
+    note(report(place))
+    return results
+
+
+def _plan_trainings(
+    layers: tuple[Mapping[str, Any], Mapping[str, Any]],
+    preset: str,
+    color_modes: Sequence[str] | None,
+    seeds: Sequence[int] | None,
+) -> list[TrainConfig]:
+    """Give the settings of a training for each seed and colour mode, none twice."""
+    settings = select_settings(TrainConfig, layers[-1])
+    if color_modes is None:
+        color_modes = [settings["color_mode"]] if "color_mode" in settings else COLOR_MODES[preset]
+    if seeds is None:
+        seeds = [settings.get("seed", 0)]
+    if not color_modes or not seeds:
+        raise SettingsError("There is nothing to train.", allowed="Allowed: one colour mode and one seed or more.")
+    find_architecture(resolve(TrainConfig, *layers).architecture)
+    return [
+        resolve(TrainConfig, *layers, {"color_mode": color_mode, "seed": seed})
+        for seed in dict.fromkeys(seeds)
+        for color_mode in dict.fromkeys(color_modes)
+    ]
+
+
+def _train(place: Workspace, config: TrainConfig, *, replace: bool) -> StageResult:
+    """Train, going on with a training that was interrupted under the same settings."""
+    if has_checkpoint(place.run(name_run(config)) / "checkpoint"):
+        # A training that was begun with other settings or labels is of no use here: it is started anew below.
+        with suppress(WorkspaceError):
+            return train(place, config, resume=True, replace=replace)
+    return train(place, config, replace=replace)
+
+
+def demo(
+    workspace: str | Path | Workspace,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    color_modes: Sequence[str] | None = None,
+    seeds: Sequence[int] | None = None,
+    replace: bool = False,
+    on_stage: Callable[[StageResult], None] = lambda _: None,
+) -> list[StageResult]:
+    """Draw a catalogue with every defect of a real one and take it through the chain, in about a minute.
+
+    Args:
+        workspace: The folder to write to; the catalogue goes to `demo-catalog/` in it.
+        settings: Single settings of any stage, over the demo's own; `{"train": {...}}` holds for one stage alone.
+        color_modes: `color`, `gray` or both; both by default.
+        seeds: A training for each; 0 alone by default.
+        replace: Replace trainings of the same name that have other settings; else they are refused.
+        on_stage: Called with the result of each stage as it ends.
+
+    Returns:
+        The stages' results, in order.
+
+    Raises:
+        HangtagError: Whatever a stage cannot do, said for people.
+    """
+    place = Workspace.at(workspace)
+    return run(
+        # Files that are there already stay as they are, so that a second run finds nothing to do.
+        write_demo_catalog(place.root / "demo-catalog"),
+        place,
+        preset="capstone",
+        settings=lay_over(DEMO_SETTINGS, settings or {}),
+        color_modes=color_modes,
+        seeds=seeds,
+        replace=replace,
+        on_stage=on_stage,
+    )

@@ -1,0 +1,114 @@
+"""Stage `report`: all that a workspace holds as one page of HTML that needs no network."""
+
+import base64
+import hashlib
+import shlex
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from hangtag.io import write_text
+from hangtag.lock import hold
+from hangtag.manifest import StageRecord, StageResult
+from hangtag.reporting.data_chapters import build_exploration, build_labels, build_sources, build_splits
+from hangtag.reporting.evaluation_chapter import build_evaluation
+from hangtag.reporting.format import FILTERS
+from hangtag.reporting.inputs import Inputs, compute_input_digests, read_inputs
+from hangtag.reporting.model_chapters import build_architecture, build_comparison, build_overview, build_predictions
+from hangtag.workspace import Workspace, remove_dead_parts
+
+CHAPTERS = {
+    "overview": build_overview,
+    "sources": build_sources,
+    "labels": build_labels,
+    "exploration": build_exploration,
+    "splits": build_splits,
+    "architecture": build_architecture,
+    "evaluation": build_evaluation,
+    "predictions": build_predictions,
+    "comparison": build_comparison,
+}
+HEADINGS = {
+    "sources": "Data sources",
+    "labels": "Data wrangling and labels",
+    "exploration": "Exploratory analysis",
+    "splits": "Pre-processing and splits",
+    "architecture": "The network",
+    "evaluation": "Evaluation",
+    "predictions": "Predictions on the Unknown items",
+}
+
+
+def report(workspace: str | Path | Workspace) -> StageResult:
+    """Write `report.html`: the catalogue, its labels, and every run's results, chapter by chapter.
+
+    The page holds its figures, styles and scripts itself. Stages that have not run are named with the
+    command that runs them.
+
+    Args:
+        workspace: A workspace that is prepared and cleaned, at the least.
+
+    Raises:
+        WorkspaceError: Nothing is prepared or cleaned.
+    """
+    place = Workspace.at(workspace)
+    folder = place.root / "report"
+    reads = [each for each in place.stage_folders() if each not in (folder, place.review)]
+    with hold("report", place, reads=reads, writes=[folder]):
+        return _report(place)
+
+
+def _report(place: Workspace) -> StageResult:
+    remove_dead_parts(place.root)
+    record = StageRecord("report", place.root / "report", compute_input_digests(place), {})
+    if current := record.find_current():
+        return current
+    inputs = read_inputs(place)
+    write_text(place.report, render_page(inputs))
+    # The page lies beside the manifest's folder, where people look for it; the path says so to the record.
+    outputs = [record.folder / ".." / place.report.name]
+    counts = {"runs": len(inputs.runs), "judged": len(inputs.judged_runs), "bytes": place.report.stat().st_size}
+    return record.finish(counts, outputs)
+
+
+def render_page(inputs: Inputs) -> str:
+    """Give the page's HTML; every name and label of the catalogue in it is escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("hangtag.reporting", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(FILTERS)
+    chapters: dict[str, Any] = {name: build(inputs) for name, build in CHAPTERS.items()}
+    closing = "Beside the capstone" if inputs.capstone else "What the figures are worth"
+    scripts = [_read_plotly(), _read_template("page.js")]
+    return environment.get_template("page.html.jinja").render(
+        **chapters,
+        chapters=[*HEADINGS.items(), ("comparison", closing)],
+        title=inputs.labelled.schema.table or "catalogue",
+        workspace=shlex.quote(inputs.workspace.root.name),
+        is_capstone=inputs.capstone is not None,
+        css=Markup(_read_template("page.css")),
+        scripts=[Markup(script) for script in scripts],
+        script_hashes=[_hash_script(script) for script in scripts],
+    )
+
+
+def _read_template(name: str) -> str:
+    return (resources.files("hangtag.reporting") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _read_plotly() -> str:
+    from plotly.offline import get_plotlyjs  # noqa: PLC0415 - slow to import
+
+    return str(get_plotlyjs())
+
+
+def _hash_script(script: str) -> str:
+    """Give a script's hash for the page's policy, so that the browser runs it and no other."""
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")

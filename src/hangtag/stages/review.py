@@ -1,0 +1,100 @@
+"""Stage `review`: a page on which people settle the issues of an audit, until it is stopped."""
+
+import secrets
+import socket
+from collections.abc import Callable
+from contextlib import closing, suppress
+from pathlib import Path
+
+import uvicorn
+
+from hangtag.config import ReviewConfig
+from hangtag.errors import SettingsError
+from hangtag.lock import hold
+from hangtag.reviewing.app import build_app
+from hangtag.reviewing.items import Items, read_items
+from hangtag.reviewing.look_alikes import LookAlikes, open_look_alikes
+from hangtag.reviewing.queue import Queue, read_issues
+from hangtag.reviewing.store import Store
+from hangtag.serving.middleware import LOOPBACK
+from hangtag.workspace import Workspace
+
+# How long answers on their way may take once the review is told to stop.
+STOP_SECONDS = 5
+
+
+def review(
+    workspace: str | Path | Workspace,
+    config: ReviewConfig = ReviewConfig(),  # noqa: B008  (frozen)
+    *,
+    on_start: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Show the issues of `audit/issues.csv` one by one and write what is decided to `review/review.sqlite`.
+
+    Returns when a signal comes; every decision is on the disk by then.
+
+    Args:
+        workspace: A workspace that is prepared and audited.
+        config: Settings.
+        on_start: Called with the address of the page before the service starts.
+
+    Raises:
+        WorkspaceError: Nothing is prepared or audited, or the decisions cannot be opened.
+        SettingsError: The address cannot be taken.
+    """
+    place = Workspace.at(workspace)
+    with hold("review", place, reads=[place.prepared, place.audit], writes=[]):
+        issues = read_issues(place.issues)
+        items = read_items(place)
+    token = secrets.token_urlsafe(18)
+    with closing(Store(place.review / "review.sqlite")) as store:
+        app = build_app(
+            Queue(issues, items, store),
+            store,
+            open_pictures(place, items),
+            token=token,
+            host=config.host,
+            reviewer=config.reviewer,
+            shown=config.look_alikes,
+        )
+        server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                host=config.host,
+                port=config.port,
+                # Uvicorn would close the handlers that other libraries have, and the streams that these write to.
+                log_config=None,
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=STOP_SECONDS,
+                h11_max_incomplete_event_size=64_000,
+            )
+        )
+        on_start(make_address(config, token))
+        try:
+            server.run()
+        except SystemExit:
+            # Uvicorn has said on stderr why it cannot listen.
+            raise SettingsError(
+                "The review cannot listen there.",
+                allowed="Allowed: an address of this machine, and a port that is free.",
+                received=f"{config.host}:{config.port}",
+            ) from None
+
+
+def open_pictures(place: Workspace, items: Items) -> LookAlikes:
+    """Open the search for look-alikes, made anew where the photographs are others."""
+    name = f"look_alikes-{items.digest[:16]}.npy"
+    for stale in place.review.glob("look_alikes-*.npy"):
+        if stale.name != name:
+            with suppress(OSError):
+                stale.unlink()
+    return open_look_alikes(place.review / name, items.images)
+
+
+def make_address(config: ReviewConfig, token: str) -> str:
+    """Give the page's address; where others can reach it, with the token that opens it."""
+    host = socket.gethostname() if config.host in ("0.0.0.0", "::") else config.host
+    host = f"[{host}]" if ":" in host else host
+    return f"http://{host}:{config.port}/" + ("" if config.host in LOOPBACK else f"?token={token}")

@@ -1,0 +1,93 @@
+"""Make a finished network's confidence mean something: temperatures, and thresholds that keep a promise."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import minimize_scalar
+from scipy.stats import beta
+
+from hangtag.config import WANTED_PRECISIONS
+from hangtag.models.batch_predict import Answers, sharpen
+from hangtag.models.label_space import NO_VALUE, PRODUCT, Indices, Outputs, Probs
+from hangtag.training.losses import LEAST_PROBABILITY
+
+# The chance that a threshold does not keep its promise on new items.
+RISK = 0.05
+STEPS = 200
+# Sequences of candidates, each from a start of its own.
+STARTS = 4
+
+
+def fit_temperatures(answers: Answers, classes: dict[str, Indices], outputs: Outputs) -> dict[str, float]:
+    """Give each head the temperature at which its probabilities fit val best, as cross-entropy has it.
+
+    The head `product` is judged on the primary level. Source: Guo et al., *On Calibration of Modern Neural
+    Networks*, 2017.
+
+    Args:
+        answers: Each head's probabilities on val.
+        classes: Each head's class indices; `NO_VALUE` where an item has none.
+        outputs: What the heads stand for.
+    """
+    primary = np.append(outputs.list_classes(outputs.primary), NO_VALUE)
+    temperatures = {}
+    for head, probs in answers.items():
+        wanted = primary[classes[head]] if head == PRODUCT else classes[head]
+        known = np.flatnonzero(wanted != NO_VALUE)
+
+        def measure(log_temperature: float, head: str = head, probs: Probs = probs[known]) -> float:
+            sharpened = sharpen(probs, float(np.exp(log_temperature)))
+            if head == PRODUCT:
+                sharpened = outputs.sum_level(sharpened, outputs.primary)
+            own = sharpened[np.arange(len(known)), wanted[known]]  # noqa: B023  (called before the next head)
+            return float(-np.log(own.clip(LEAST_PROBABILITY, 1)).mean())
+
+        found = minimize_scalar(measure, bounds=(-2.0, 2.0), method="bounded") if len(known) else None
+        temperatures[head] = round(float(np.exp(found.x)), 4) if found else 1.0
+    return temperatures
+
+
+def find_threshold(
+    confidence: npt.NDArray[np.floating], correct: npt.NDArray[np.bool_], precision: float
+) -> float | None:
+    """Give the lowest confidence from which on at least `precision` of the answers are right, on new items too.
+
+    Candidates are tried from a start down, each held against the Clopper-Pearson lower bound of the share that is
+    right above it, until the first that fails. One early mistake would end a single sequence, so there are several,
+    from starts with more and more items, and the risk is shared out among them: the promise holds with 95 %
+    confidence however many are tried. Source: Angelopoulos et al., *Learn then Test*, 2021 (fixed sequence testing
+    with several starts).
+
+    Args:
+        confidence: (n,), 0 to 1.
+        correct: Whether each answer is right, (n,).
+        precision: The wanted share, 0 to 1.
+
+    Returns:
+        The threshold, or None where no answers are sure enough.
+    """
+    order = np.argsort(-confidence, kind="stable")
+    sorted_confidence, hits = confidence[order], np.cumsum(correct[order])
+    risk = RISK / STARTS
+    # Fewer than this many, all right, would not prove it.
+    fewest = int(np.ceil(np.log(risk) / np.log(precision)))
+    if fewest > len(order):
+        return None
+    # All items of equal confidence are taken or none.
+    places = np.unique(np.linspace(fewest, len(order), STEPS).astype(int))
+    counts = np.searchsorted(-sorted_confidence, -sorted_confidence[places - 1], side="right")
+    keeps = beta.ppf(risk, np.maximum(hits[counts - 1], 1), counts - hits[counts - 1] + 1) >= precision
+    keeps &= hits[counts - 1] > 0
+    starts = np.searchsorted(places, np.geomspace(fewest, len(order), STARTS, endpoint=False).astype(int))
+    ends = [start + int(np.append(~keeps[start:], True).argmax()) for start in starts]
+    found = max((end for start, end in zip(starts, ends, strict=True) if end > start), default=0)
+    return float(sorted_confidence[counts[found - 1] - 1]) if found else None
+
+
+def find_thresholds(
+    probs: Probs, classes: Indices, precisions: Sequence[float] = WANTED_PRECISIONS
+) -> dict[str, float | None]:
+    """Give the threshold of each wanted precision, by the precision as text; see `find_threshold`."""
+    correct = probs.argmax(axis=1) == classes
+    return {f"{precision:g}": find_threshold(probs.max(axis=1), correct, precision) for precision in precisions}

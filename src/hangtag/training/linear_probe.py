@@ -1,0 +1,159 @@
+"""Features of photographs, computed once and kept in a file, so that a stopped computation goes on."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hangtag.catalog.images import Pixels, shrink
+from hangtag.console import show_progress
+from hangtag.io import hash_json, name_refusals, read_json, require_file, write_json
+from hangtag.models.batch_predict import Answers
+from hangtag.models.checkpoint import read_weights
+from hangtag.models.label_space import Indices
+from hangtag.models.layers import cut_backbone, cut_heads
+from hangtag.models.pretrained import hash_weights
+from hangtag.training.data import ItemDataset, draw_order
+from hangtag.training.trainer import Inputs, Learner
+
+FEATURES, PROGRESS = "features.npy", "features.json"
+BATCH = 128
+# Batches after which what is done is put on the disk.
+STRIDE = 8
+Features = npt.NDArray[np.float32]
+
+
+def compute_features(
+    folder: Path,
+    backbone: Any,
+    images: Pixels,
+    rows: Indices,
+    is_mirrored: npt.NDArray[np.bool_],
+    *,
+    image_size: tuple[int, int],
+    title: str,
+) -> Features:
+    """Give the features of photographs, float32 (n, width), those of all members one behind the other.
+
+    Writes `features.npy`, a memory map, and `features.json`, how far it is; what is there of the same is not computed
+    again.
+
+    Args:
+        folder: Where to.
+        backbone: A network of `cut_backbone`.
+        images: uint8 (N, H, W, 3).
+        rows: Which of them, int64 (n,).
+        is_mirrored: Whether each is to be mirrored.
+        image_size: (height, width) that they are shrunk or enlarged to.
+        title: What the progress bar says.
+    """
+    width = sum(int(end.shape[-1]) for end in backbone.output.values())
+    identity = _identify(backbone, rows, is_mirrored, image_size)
+    features, done = _open(folder, (len(rows), width), identity)
+    with show_progress(title, len(rows), "photographs") as bar:
+        bar.advance(done)
+        for place, start in enumerate(range(done, len(rows), BATCH), start=1):
+            chosen = slice(start, start + BATCH)
+            pixels = shrink(images[rows[chosen]], image_size)
+            pixels[is_mirrored[chosen]] = pixels[is_mirrored[chosen]][:, :, ::-1]
+            found = backbone.predict_on_batch({"pixels": pixels})
+            features[chosen] = np.concatenate([found[name] for name in sorted(found)], axis=1)
+            bar.advance(len(pixels))
+            if place % STRIDE == 0 or start + BATCH >= len(rows):
+                features.flush()
+                write_json(folder / PROGRESS, {"identity": identity, "done": min(start + BATCH, len(rows))})
+    return np.asarray(features, np.float32)
+
+
+def _identify(backbone: Any, rows: Indices, is_mirrored: npt.NDArray[np.bool_], image_size: tuple[int, int]) -> str:
+    chosen = hashlib.sha256(rows.tobytes() + is_mirrored.tobytes()).hexdigest()
+    return hash_json([hash_weights(read_weights(backbone)), chosen, list(image_size)])
+
+
+def _open(folder: Path, shape: tuple[int, int], identity: str) -> tuple[Any, int]:
+    """Give the memory map and how many rows of it are done already."""
+    path, progress = folder / FEATURES, folder / PROGRESS
+    # Features that are damaged are computed anew.
+    with suppress(OSError, ValueError, KeyError, TypeError, EOFError, SyntaxError):
+        found = read_json(progress)
+        require_file(path)
+        features, done = np.lib.format.open_memmap(path, mode="r+"), int(found["done"])
+        is_sound = features.shape == shape and features.dtype == np.float32 and 0 <= done <= shape[0]
+        if is_sound and found["identity"] == identity:
+            return features, done
+    folder.mkdir(parents=True, exist_ok=True)
+    for each in (progress, path):
+        each.unlink(missing_ok=True)
+    features = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+    _take_space(path)
+    return features, 0
+
+
+def _take_space(path: Path) -> None:
+    """Have the disk put by the space of a file: writing to a memory map when it is full ends the process.
+
+    Raises:
+        OSError: It has not so much.
+    """
+    if hasattr(os, "posix_fallocate"):
+        with name_refusals(path), path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+
+
+# A training that leaves the backbone as it is: its features are computed once, and heads are learnt on them.
+
+
+class FrozenLearner(Learner):
+    """A network whose heads alone learn; photographs are varied by mirroring alone, where that is asked for."""
+
+    features: Features | None = None
+
+    def _choose_trained(self) -> Any:
+        self.backbone = cut_backbone(self.model)
+        return cut_heads(self.model)
+
+    def _prepare(self) -> None:
+        """Compute the features of the items to learn from, mirrored too, and of those to be judged on."""
+        if self.features is not None:
+            return
+        train, val = self.data["train"].rows, self.data["val"].rows
+        mirrored = train if self.config.flip else train[:0]
+        self.features = compute_features(
+            self.checkpoint,
+            self.backbone,
+            self.data["train"].images,
+            np.concatenate([train, val, mirrored]),
+            np.repeat([False, False, True], [len(train), len(val), len(mirrored)]),
+            image_size=self.network_size,
+            title=f"{self.title}Features",
+        )
+
+    def _give(self, places: Any) -> dict[str, Any]:
+        """Give what the heads take for places of the file of features."""
+        assert self.features is not None
+        widths = [int(end.shape[-1]) for end in self.backbone.output.values()]
+        parts = np.split(np.asarray(self.features[places]), np.cumsum(widths)[:-1], axis=1)
+        return dict(zip(self.trained.input, parts, strict=True))
+
+    def _iterate_batches(self, epoch: int, image_size: tuple[int, int]) -> Iterator[Inputs]:  # noqa: ARG002
+        data, config = self.data["train"], self.config
+        random = np.random.default_rng((config.seed, epoch))
+        order = draw_order(self.copies, random)
+        for start in range(0, len(order), config.batch_size):
+            places = order[start : start + config.batch_size]
+            chosen = data.take(places)
+            is_mirrored = (random.random(len(places)) < 0.5) & config.flip
+            mirrored = len(data) + len(self.data["val"]) + places
+            yield self._give(np.where(is_mirrored, mirrored, places)), chosen.classes
+
+    def _iterate_judged(self, data: ItemDataset, image_size: tuple[int, int]) -> Iterator[Answers]:  # noqa: ARG002
+        first = len(self.data["train"])
+        for start in range(0, len(data), self.config.batch_size):
+            places = np.arange(start, min(start + self.config.batch_size, len(data)))
+            answers = self.trained.predict_on_batch(self._give(first + places))
+            yield {head: np.asarray(probs, np.float32) for head, probs in answers.items()}

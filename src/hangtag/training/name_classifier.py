@@ -1,0 +1,101 @@
+"""Learn what the words of names say of each head's classes, and how far to trust them beside the photograph."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from scipy.sparse import csr_matrix
+from sklearn.linear_model import SGDClassifier
+
+from hangtag.console import show_progress
+from hangtag.models.batch_predict import Answers, sharpen
+from hangtag.models.label_space import NO_VALUE, Indices, Outputs, Probs
+from hangtag.models.text import NameWeights, Words, fuse, read_names
+from hangtag.training.calibration import fit_temperatures
+from hangtag.training.losses import LEAST_PROBABILITY
+
+# How strongly weights of words are drawn to zero, and passes over the names: chosen on val (docs/experiments.md).
+ALPHA, PASSES = 1e-6, 8
+TRUSTS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
+# Where nothing is there to choose it by.
+TRUST = 1.5
+# The score of a class that no name to learn from has.
+NEVER = -20.0
+
+
+def learn_names(
+    words: Words, classes: Mapping[str, Indices], heads: Mapping[str, int], num_words: int, seed: int
+) -> dict[str, NameWeights]:
+    """Learn a linear classifier of names for each head: logistic regressions on TF-IDF weights of the words.
+
+    Args:
+        words: The words of the names to learn from, (n, MAX_WORDS).
+        classes: Each head's class indices, int64 (n,); `NO_VALUE` where an item has none.
+        heads: The number of classes of each head.
+        num_words: The size of the vocabulary.
+        seed: The order of the names.
+
+    Returns:
+        For each head the `words` (num_words + 1, classes), `rareness` (num_words + 1,) and `bias` (classes,) of
+        `models.late_fusion`.
+    """
+    counts = np.bincount(words[words > 0], minlength=num_words + 1)
+    rareness = (np.log((1 + len(words)) / (1 + counts)) + 1).astype(np.float32)
+    rows, places = np.nonzero(words)
+    values = rareness[words[rows, places]]
+    lengths = np.sqrt(np.bincount(rows, values.astype(np.float64) ** 2, minlength=len(words)))
+    table = csr_matrix((values / lengths[rows], (rows, words[rows, places])), (len(words), num_words + 1))
+    learnt = {}
+    with show_progress("Learning names", len(heads), "heads") as bar:
+        for head, size in heads.items():
+            usable = np.flatnonzero((classes[head] != NO_VALUE) & (words > 0).any(axis=1))
+            learnt[head] = _learn_head(table[usable], classes[head][usable], size, seed) | {"rareness": rareness}
+            bar.advance()
+    return learnt
+
+
+def _learn_head(table: csr_matrix, classes: Indices, size: int, seed: int) -> NameWeights:
+    weights, bias = np.zeros((table.shape[1], size), np.float32), np.full(size, NEVER, np.float32)
+    present = np.unique(classes)
+    if len(present) < 2:
+        bias[present] = 0
+        return {"words": weights, "bias": bias}
+    model = SGDClassifier(loss="log_loss", alpha=ALPHA, max_iter=PASSES, tol=None, random_state=seed, n_jobs=-1)
+    model.fit(table, classes)
+    # Of two classes it scores one alone.
+    slopes, starts = (model.coef_, model.intercept_)
+    if len(present) == 2:
+        slopes, starts = np.concatenate([-slopes, slopes]), np.concatenate([-starts, starts])
+    weights[:, present], bias[present] = slopes.T, starts
+    return {"words": weights, "bias": bias}
+
+
+def choose_trust(
+    answers: Answers,
+    words: Words,
+    classes: Mapping[str, Indices],
+    outputs: Outputs,
+    learnt: Mapping[str, NameWeights],
+) -> dict[str, float]:
+    """Give for each head the power of the name's probabilities that val's cross-entropy is least with.
+
+    Args:
+        answers: The photographs' probabilities on val.
+        words: The words of the same items' names.
+        classes: Their class indices.
+        outputs: What the heads stand for.
+        learnt: What `learn_names` gave.
+    """
+    found = {}
+    for head, probs in answers.items():
+        by_name = read_names(words, learnt[head])
+        losses = [_judge(head, fuse(probs, by_name, trust), classes, outputs) for trust in TRUSTS]
+        found[head] = TRUSTS[int(np.argmin(losses))]
+    return found
+
+
+def _judge(head: str, probs: Probs, classes: Mapping[str, Indices], outputs: Outputs) -> float:
+    """Give the cross-entropy at the best temperature: what trust does to sureness alone does not count."""
+    temperature = fit_temperatures({head: probs}, dict(classes), outputs)[head]
+    known = np.flatnonzero(classes[head] != NO_VALUE)
+    own = sharpen(probs[known], temperature)[np.arange(len(known)), classes[head][known]]
+    return float(-np.log(own.clip(LEAST_PROBABILITY, 1)).mean()) if len(known) else 0.0

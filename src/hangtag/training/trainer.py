@@ -1,0 +1,296 @@
+"""One network on its way through a training: its steps, its average, its judgement on val, its state on disk."""
+
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hangtag.config import TrainConfig
+from hangtag.console import Bar, show_progress
+from hangtag.errors import SettingsError
+from hangtag.models.batch_predict import Answers, iterate_answers, join_answers
+from hangtag.models.checkpoint import Weights, assign_weights, read_weights
+from hangtag.models.keras_hub import HUB, read_preset
+from hangtag.models.label_space import NO_VALUE, PRODUCT, Indices, Outputs
+from hangtag.models.layers import import_keras
+from hangtag.models.pretrained import load_pretrained
+from hangtag.models.registry import build_model, find_architecture
+from hangtag.models.text import PARTS, Vocabulary
+from hangtag.training.checkpoint import TrainingState, read_checkpoint, write_checkpoint
+from hangtag.training.data import Augmentation, ItemDataset, choose_size, compute_copies, prefetch, scale_size
+from hangtag.training.losses import LEAST_PROBABILITY, WeightAverage, build_losses, build_metrics, choose_precision
+from hangtag.training.name_classifier import choose_trust, learn_names
+from hangtag.training.optimizers import build_optimizer, compute_rates
+from hangtag.training.targets import encode_targets
+
+Inputs = tuple[dict[str, Any], dict[str, Indices]]
+
+
+class Learner:
+    """A network, what it learns from, and where its state is saved.
+
+    Args:
+        data: The items to learn from, by `train`, and those it is judged on after every epoch, by `val`.
+        outputs: What its heads stand for.
+        config: Settings.
+        checkpoint: The folder for its state.
+        identity: What must be the same when a stopped training goes on, beside the settings.
+        vocabulary: The words of names, where it reads them.
+        title: What the progress bar calls it.
+    """
+
+    def __init__(
+        self,
+        data: dict[str, ItemDataset],
+        outputs: Outputs,
+        config: TrainConfig,
+        checkpoint: Path,
+        identity: dict[str, Any],
+        *,
+        vocabulary: Vocabulary | None = None,
+        title: str = "",
+    ) -> None:
+        self.data, self.outputs, self.config, self.checkpoint = data, outputs, config, checkpoint
+        self.vocabulary, self.title = vocabulary, title
+        takes_any_size = find_architecture(config.architecture).takes_any_size
+        self.hub = read_preset(config.weights) if config.architecture == HUB else None
+        self.precision = choose_precision(config.precision)
+        settings = {key: list(value) if isinstance(value, tuple) else value for key, value in vars(config).items()}
+        self.identity = {**settings, **identity, "precision": self.precision}
+        self.average = WeightAverage(config.average)
+        # Products are balanced, not the classes of one level: a rare type of a common class is rare too.
+        self.copies = compute_copies(data["train"].classes[PRODUCT], config.balance)
+        # Only a network without a dense layer over all pixels can begin on small photographs.
+        self.start_scale = config.start_scale if takes_any_size and not config.freeze else config.end_scale
+        self.model = self.build_model(None if self.start_scale < config.end_scale else self.network_size)
+        self.pretrained = {}
+        if config.weights and not config.photographs_by:
+            self.pretrained = load_pretrained(self.model, config.architecture, config.weights)
+        self.identity["pretrained"] = self.pretrained
+        self.trained = self._choose_trained()
+        self._compile()
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """The (height, width) of whole photographs."""
+        height, width = self.data["train"].images.shape[1:3]
+        return height, width
+
+    @property
+    def network_size(self) -> tuple[int, int]:
+        """The (height, width) that the network reads in the end."""
+        return scale_size(self.image_size, self.config.end_scale)
+
+    def build_model(self, image_size: tuple[int, int] | None, num_words: int = 0) -> Any:
+        """Build the network, with fresh weights, for photographs of one size, or of any where None is given.
+
+        It reads names too where `num_words` is the size of a vocabulary.
+
+        Raises:
+            ModelError: It cannot be built for this.
+        """
+        import_keras().utils.set_random_seed(self.config.seed)
+        return build_model(
+            self.config.architecture,
+            image_size=image_size,
+            heads=self.outputs.heads,
+            color_mode=self.config.color_mode,
+            num_words=num_words,
+            dtype="mixed_bfloat16" if self.precision == "bfloat16" else "float32",
+            hub=self.hub,
+        )
+
+    def _choose_trained(self) -> Any:
+        """Give the part of the network that learns, sharing its weights: all of it."""
+        return self.model
+
+    def _compile(self) -> None:
+        losses, loss_weights = build_losses(self.outputs, self.config)
+        is_scaled = self.config.layer_decay < 1 and not self.config.freeze
+        rates = compute_rates(self.model, self.config.layer_decay) if is_scaled else None
+        self.trained.compile(
+            build_optimizer(self.config, len(self.data["train"]), rates),
+            losses,
+            loss_weights=loss_weights,
+            metrics={PRODUCT: build_metrics(self.outputs)},
+            # XLA is slower on a CPU: it took bfloat16 from 298 to 59 images a second.
+            jit_compile=False,
+        )
+
+    def resume(self) -> TrainingState:
+        """Go on from the state on disk.
+
+        Raises:
+            WorkspaceError: There is none, it is damaged, or it is of other settings or labels.
+        """
+        return read_checkpoint(self.checkpoint, self.trained, self.average, self.identity)
+
+    def fit(self, state: TrainingState) -> None:
+        """Train what is left of the epochs, saving the state after each.
+
+        Raises:
+            SettingsError: The training diverges.
+        """
+        while state.epoch < self.config.epochs:
+            line = self._run_epoch(state.epoch + 1)
+            if not math.isfinite(line["loss"] + line["val_loss"]):
+                raise SettingsError(
+                    f"The training diverged: in epoch {line['epoch']} the loss is no longer a number.",
+                    hint="Train with a smaller --learning-rate.",
+                    received=self.config.learning_rate,
+                )
+            state.history.append(line)
+            kept = state.history[state.kept_epoch - 1]
+            is_better = line["val_accuracy"] > kept["val_accuracy"] or not state.kept_epoch
+            # The network is for photographs of its last size: figures on smaller ones do not count beside theirs.
+            if self.config.keep == "last" or is_better or line["image_size"] != kept["image_size"]:
+                state.kept_epoch, state.kept_weights = state.epoch, self._read_judged_weights()
+            write_checkpoint(self.checkpoint, self.trained, self.average, state, self.identity)
+
+    def _prepare(self) -> None:
+        """Do what has to be done once before the first epoch, as a part of it."""
+
+    def _read_judged_weights(self) -> Weights:
+        weights = read_weights(self.model) | self.average.read(self.trained)
+        return {path: value.copy() for path, value in weights.items()}
+
+    def _run_epoch(self, epoch: int) -> dict[str, Any]:
+        data = self.data["train"]
+        self._reseed_dropout(epoch)
+        image_size = choose_size(
+            self.image_size,
+            epoch,
+            self.config.epochs,
+            start_scale=self.start_scale,
+            end_scale=self.config.end_scale,
+            end_share=self.config.end_share,
+        )
+        started = time.perf_counter()
+        self._prepare()
+        title = f"{self.title}Epoch {epoch}/{self.config.epochs}"
+        with show_progress(title, len(data) + len(self.data["val"]), "photographs") as bar:
+            loss, accuracy = self._run_steps(epoch, image_size, bar, title)
+            seconds = time.perf_counter() - started
+            bar.describe(f"{title} · validation")
+            val_loss = val_accuracy = math.nan
+            if math.isfinite(loss):
+                with self.average.put_in(self.trained):
+                    val_loss, val_accuracy = self._validate(self.data["val"], image_size, bar)
+        return {
+            "epoch": epoch,
+            "image_size": "x".join(str(side) for side in image_size),
+            "loss": loss,
+            "accuracy": accuracy,
+            "val_loss": val_loss,
+            "val_accuracy": val_accuracy,
+            "learning_rate": float(self.trained.optimizer.learning_rate),
+            "seconds": round(time.perf_counter() - started, 3),
+            "images_per_second": round(len(data) / seconds, 1),
+        }
+
+    def _run_steps(self, epoch: int, image_size: tuple[int, int], bar: Bar, title: str) -> tuple[float, float]:
+        config, heads = self.config, self.outputs.heads
+        loss, correct, seen = 0.0, 0.0, 0
+        for inputs, classes in prefetch(self._iterate_batches(epoch, image_size)):
+            targets = encode_targets(classes, heads, config.label_smoothing)
+            count = len(classes[PRODUCT])
+            # Keras gives the figures of this batch alone.
+            figures = self.trained.train_on_batch(inputs, targets, return_dict=True)
+            self.average.note(self.trained)
+            # It names them after the head where there are several.
+            prefix = f"{PRODUCT}_" if len(heads) > 1 else ""
+            loss += figures[f"{prefix}cross_entropy"] * count
+            correct += figures[f"{prefix}accuracy"] * count
+            seen += count
+            bar.advance(count)
+            bar.describe(f"{title} · loss {loss / seen:.3f} · accuracy {correct / seen:.3f}")
+        return float(loss / seen), float(correct / seen)
+
+    def _iterate_batches(self, epoch: int, image_size: tuple[int, int]) -> Iterator[Inputs]:
+        """Give what the part that learns takes, batch by batch, and the class index of each head."""
+        for batch in self.data["train"].iterate_shuffled(
+            self.config.batch_size,
+            seed=self.config.seed,
+            epoch=epoch,
+            augmentation=Augmentation.of(self.config),
+            copies=self.copies,
+            image_size=image_size,
+        ):
+            yield {"pixels": batch.images}, batch.classes
+
+    def _iterate_judged(self, data: ItemDataset, image_size: tuple[int, int]) -> Iterator[Answers]:
+        """Give what the network says of photographs in training, batch by batch."""
+        return iterate_answers(self.model, data.images, data.rows, image_size=image_size)
+
+    def _validate(self, data: ItemDataset, image_size: tuple[int, int], bar: Bar) -> tuple[float, float]:
+        """Give the mean cross-entropy and the accuracy on the primary level, on photographs of the epoch's size.
+
+        A network that has seen small ones alone cannot read larger ones yet.
+        """
+        answers = []
+        for batch in self._iterate_judged(data, image_size):
+            answers.append(batch)
+            bar.advance(len(batch[PRODUCT]))
+        probs = self.outputs.sum_level(join_answers(answers, self.outputs.heads)[PRODUCT], self.outputs.primary)
+        classes = self.find_primary_classes(data)
+        known = classes != NO_VALUE
+        own = probs[known, classes[known]].astype(np.float64)
+        accuracy = (probs[known].argmax(axis=1) == classes[known]).mean()
+        return float(-np.log(own.clip(LEAST_PROBABILITY, 1)).mean()), float(accuracy)
+
+    def find_primary_classes(self, data: ItemDataset) -> Indices:
+        """Give each item's class index on the primary level, int64 (n,)."""
+        by_product = np.append(self.outputs.list_classes(self.outputs.primary), NO_VALUE)
+        return np.asarray(by_product[data.classes[PRODUCT]], np.int64)
+
+    def answer(self, data: ItemDataset, title: str, *, words: bool = True) -> Answers:
+        """Give every head's probabilities for items, as the network is to be used: mirrored too where so set."""
+        with show_progress(title, len(data), "photographs") as bar:
+            batches = []
+            for batch in iterate_answers(
+                self.model,
+                data.images,
+                data.rows,
+                words=data.words if words else None,
+                flip_average=self.config.flip_average,
+                image_size=self.network_size,
+            ):
+                batches.append(batch)
+                bar.advance(len(batch[PRODUCT]))
+        return join_answers(batches, self.outputs.heads)
+
+    def hear_names(self, state: TrainingState, trust: dict[str, float] | None = None) -> dict[str, float]:
+        """Learn the names too, once the photographs are learnt, and add what came of it to the kept weights.
+
+        Args:
+            state: A finished training; its kept weights are those of the model.
+            trust: How far to trust the names, by head; None finds it on val.
+
+        Returns:
+            The trust in names.
+        """
+        train, val, heads = self.data["train"], self.data["val"], self.outputs.heads
+        if self.vocabulary is None or train.words is None or val.words is None:
+            return {}
+        num_words = len(self.vocabulary.words)
+        learnt = learn_names(train.words, train.classes, heads, num_words, self.config.seed)
+        if trust is None:
+            answers = self.answer(val, f"{self.title}Trusting names")
+            trust = choose_trust(answers, val.words, val.classes, self.outputs, learnt)
+        for head in heads:
+            parts = learnt[head] | {"trust": np.array([trust[head]], np.float32)}
+            state.kept_weights |= {f"{head}_with_name/{part}": parts[part] for part in PARTS}
+        self.model = self.build_model(self.network_size, num_words)
+        assign_weights(self.model, state.kept_weights)
+        return trust
+
+    def _reseed_dropout(self, epoch: int) -> None:
+        """Start every epoch's dropout from (seed, epoch), as a resumed training must."""
+        for position, layer in enumerate(self.trained.layers):
+            generator = getattr(layer, "seed_generator", None)
+            if generator is not None:
+                words = np.random.SeedSequence((self.config.seed, epoch, position)).generate_state(2)
+                generator.state.assign(words.astype(np.uint32))

@@ -1,0 +1,136 @@
+"""Cells are changed in place: every other byte, however odd the table, is the one that was delivered."""
+
+import zipfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hangtag.catalog.csv_editor import NOT_ENCODABLE, NOT_WRITABLE, edit_cells
+from hangtag.catalog.csv_parser import parse_table
+
+
+def edit(data: bytes, changes: dict[int, dict[str, str]]) -> tuple[bytes, dict[int, str]]:
+    edited = edit_cells(data, parse_table(data, "t.csv"), changes)
+    return edited.data, edited.refused
+
+
+@pytest.mark.parametrize(
+    ("before", "column", "value", "after"),
+    [
+        (b"id,kind,name\n1,Shoes,Plain\n", "kind", "Boots", b"id,kind,name\n1,Boots,Plain\n"),
+        (b"id,kind,name\n1,Shoes,Red, Blue, Green\n", "kind", "Boots", b"id,kind,name\n1,Boots,Red, Blue, Green\n"),
+        (b"id,name,kind\n1,Red,Shoes, low\n", "kind", "Boots", b"id,name,kind\n1,Red,Boots\n"),
+        (b'id,kind,name\r\n1,"Shoes",x\r\n\r\n', "kind", "Boots", b'id,kind,name\r\n1,"Boots",x\r\n\r\n'),
+        (b"id,kind,name\n1,Shoes,x", "kind", "Boots, high", b'id,kind,name\n1,"Boots, high",x'),
+        (b'id,kind,name\n1,"a ""b"", c",x\n', "kind", 'd "e"', b'id,kind,name\n1,"d ""e""",x\n'),
+        (b'id,name,kind\n1,"two\r\nlines",A\r\n', "kind", "B", b'id,name,kind\n1,"two\r\nlines",B\r\n'),
+        (b'id,kind,name\n1,Shorts,3.5" Pink\n', "kind", "Jeans", b'id,kind,name\n1,Jeans,3.5" Pink\n'),
+        (b'id,kind,name\n1,Shoes,"never\n2,A,B\n', "kind", "Bags", b'id,kind,name\n1,Bags,"never\n2,A,B\n'),
+        (b"\xef\xbb\xbfid;kind\r1;Caf\xc3\xa9\r2;x\r", "kind", "Thé", b"\xef\xbb\xbfid;kind\r1;Th\xc3\xa9\r2;x\r"),
+        (b"id;kind;name\n1;a;Caf\xe9 \x81\n", "kind", "\u20ac", b"id;kind;name\n1;\x80;Caf\xe9 \x81\n"),
+        (b"id,kind\n1,\n", "kind", "A", b"id,kind\n1,A\n"),
+    ],
+)
+def test_one_cell_is_changed(before: bytes, column: str, value: str, after: bytes) -> None:
+    assert edit(before, {0: {column: value}}) == (after, {})
+
+
+def test_what_cannot_be_written_is_refused_and_the_rest_is_done() -> None:
+    data = b"id,kind,name\n1,A,Caf\xe9\n2,B,y\n"
+    assert edit(data, {0: {"kind": "\u0416"}, 1: {"kind": "C"}}) == (
+        b"id,kind,name\n1,A,Caf\xe9\n2,C,y\n",
+        {0: NOT_ENCODABLE},
+    )
+    # With the quote that made no sense gone, the last cell's quotes would count.
+    data = b'id,kind,name\n1,"Ray" Ban,"x"\n2,B,y\n'
+    assert edit(data, {0: {"kind": "Oakley"}, 1: {"kind": "C"}}) == (
+        b'id,kind,name\n1,"Ray" Ban,"x"\n2,C,y\n',
+        {0: NOT_WRITABLE},
+    )
+    # The new quotes of the second row would close the quote of the first.
+    data = b'id,kind,name\n1,A,"never closed\n2,B,y\n3,D,z\n'
+    assert edit(data, {1: {"kind": "x, y"}, 2: {"kind": "E"}}) == (
+        b'id,kind,name\n1,A,"never closed\n2,"x, y",y\n3,E,z\n',
+        {},
+    )
+    data = b'id,name,kind\n1,"never closed,A\n2,y,B\n3,z,D\n'
+    edited, _ = edit(data, {1: {"kind": "a, b"}, 2: {"kind": "E"}})
+    assert parse_table(edited, "").rows[0]["name"] == '"never closed'
+    assert edited.endswith(b"3,z,E\n")
+
+
+CELLS = st.text(st.sampled_from('ab ,;"é\r\n'), max_size=8)
+PLAIN = st.text(st.sampled_from("abé ,"), min_size=1, max_size=6)
+
+
+@st.composite
+def odd_tables(draw: st.DrawFn) -> bytes:
+    """Tables with and without quotes, line ends of any kind, and cells that nobody quoted."""
+    end = draw(st.sampled_from(["\n", "\r\n"]))
+    lines = ["id,kind,name"]
+    for number in range(draw(st.integers(1, 6))):
+        cells = [str(number), draw(CELLS), draw(CELLS)]
+        if draw(st.booleans()):
+            cells = ['"' + cell.replace('"', '""') + '"' for cell in cells]
+        lines += [",".join(cells), *[""] * draw(st.integers(0, 1))]
+    text = end.join(lines) + draw(st.sampled_from(["", end]))
+    return draw(st.sampled_from([b"", b"\xef\xbb\xbf"])) + text.encode()
+
+
+def count_alike(first: bytes, second: bytes) -> int:
+    """Count the bytes at the start that are the same in both."""
+    pairs = enumerate(zip(first, second, strict=False))
+    return next((place for place, (one, other) in pairs if one != other), min(len(first), len(second)))
+
+
+@given(odd_tables(), st.data())
+def test_only_the_changed_cells_differ(data: bytes, draw: st.DataObject) -> None:
+    table = parse_table(data, "t.csv")
+    places = list(range(len(table.rows)))
+    chosen = draw.draw(st.lists(st.sampled_from(places), unique=True)) if places else []
+    changes = {place: {"kind": draw.draw(PLAIN)} for place in sorted(chosen)}
+    edited, refused = edit(data, changes)
+    made = {place: values for place, values in changes.items() if place not in refused}
+    again = parse_table(edited, "t.csv")
+    assert again.rows == [{**row, **made.get(place, {})} for place, row in enumerate(table.rows)]
+    assert again.broken == table.broken
+    step_by_step = data
+    for place, values in made.items():
+        before = step_by_step
+        step_by_step, _ = edit(before, {place: values})
+        old = table.rows[place]["kind"]
+        start = count_alike(before, step_by_step)
+        end = count_alike(before[start:][::-1], step_by_step[start:][::-1])
+        # No more than the cell, its quotes included, and its line ends, which are read as line feeds.
+        assert len(before) - start - end <= len(old.encode()) + old.count('"') + old.count("\n") + 2
+    if not refused:
+        assert step_by_step == edited
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters='\r\n\x00"'), max_size=20), max_size=20))
+def test_names_with_unquoted_commas_keep_their_bytes(names: list[str]) -> None:
+    lines = ["id,kind,name", *(f"{number},K{number},{name}" for number, name in enumerate(names))]
+    data = "\n".join(lines).encode()
+    changes = {place: {"kind": "New"} for place in range(0, len(names), 2)}
+    wanted = [
+        line.replace(f"K{number},", "New,", 1) if number % 2 == 0 else line for number, line in enumerate(lines[1:])
+    ]
+    assert edit(data, changes) == ("\n".join([lines[0], *wanted]).encode(), {})
+
+
+def test_the_rows_of_the_real_catalogue_with_too_many_commas_are_changed_in_the_right_cell(archive: Path) -> None:
+    with zipfile.ZipFile(archive) as files:
+        [name] = [name for name in files.namelist() if name.endswith("styles.csv")]
+        data = files.read(name)
+    table = parse_table(data, name)
+    assert len(table.repaired_rows) == 22
+    edited, refused = edit(data, {row: {"articleType": "Changed"} for row in table.repaired_rows})
+    assert refused == {}
+    pairs = zip(data.split(b"\n"), edited.split(b"\n"), strict=True)
+    differing = [(old, new) for old, new in pairs if old != new]
+    assert len(differing) == 22
+    for old, new in differing:
+        cells = old.split(b",")
+        assert new == b",".join([*cells[:4], b"Changed", *cells[5:]])

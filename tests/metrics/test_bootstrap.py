@@ -1,0 +1,89 @@
+"""The intervals are those of a plain bootstrap over groups, and duplicates make no evidence."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score, f1_score
+
+from hangtag.metrics.bootstrap import compute_intervals
+
+NUM_CLASSES = 4
+
+
+def draw(seed: int, n: int, accuracy: float) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(seed)
+    classes = random.integers(0, NUM_CLASSES, n)
+    other = (classes + random.integers(1, NUM_CLASSES, n)) % NUM_CLASSES
+    return classes, np.where(random.random(n) < accuracy, classes, other)
+
+
+def find(classes: np.ndarray, predicted: np.ndarray, group_ids: list[str], samples: int = 200, seed: int = 0) -> Any:
+    return compute_intervals(classes, predicted, group_ids, NUM_CLASSES, samples=samples, seed=seed)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**32 - 1), st.floats(0.1, 0.9))
+def test_the_interval_holds_the_figure_and_has_the_width_of_theory(seed: int, accuracy: float) -> None:
+    classes, predicted = draw(seed, 400, accuracy)
+    intervals = find(classes, predicted, [str(number) for number in range(400)], seed=seed)
+    share = accuracy_score(classes, predicted)
+    low, high = intervals["accuracy"]
+    assert low <= share <= high
+    assert high - low == pytest.approx(2 * 1.96 * np.sqrt(share * (1 - share) / 400), rel=0.35)
+    low, high = intervals["macro_f1"]
+    assert 0 <= low <= f1_score(classes, predicted, average="macro") <= high <= 1
+
+
+def test_it_equals_a_plain_bootstrap_that_repeats_the_items() -> None:
+    classes, predicted = draw(1, 60, 0.7)
+    groups = np.random.default_rng(2).integers(0, 25, 60)
+    names = [f"g{group:02}" for group in groups]
+    present = np.unique(groups)
+    random = np.random.default_rng(5)
+    accuracy, macro_f1 = [], []
+    for _ in range(100):
+        drawn = random.integers(0, len(present), len(present))
+        rows = np.concatenate([np.flatnonzero(groups == present[place]) for place in drawn])
+        accuracy.append(accuracy_score(classes[rows], predicted[rows]))
+        macro_f1.append(f1_score(classes[rows], predicted[rows], average="macro", zero_division=0))
+    found = find(classes, predicted, names, samples=100, seed=5)
+    np.testing.assert_allclose(found["accuracy"], np.quantile(accuracy, [0.025, 0.975]))
+    np.testing.assert_allclose(found["macro_f1"], np.quantile(macro_f1, [0.025, 0.975]))
+
+
+def test_duplicates_in_one_group_leave_the_interval_as_it_is() -> None:
+    classes, predicted = draw(3, 100, 0.8)
+    names = [str(number) for number in range(100)]
+    once = find(classes, predicted, names)
+    assert find(np.tile(classes, 5), np.tile(predicted, 5), names * 5) == once
+    # Taken for items of their own, they would make it narrower.
+    separate = find(np.tile(classes, 5), np.tile(predicted, 5), [str(number) for number in range(500)])
+    assert np.ptp(separate["accuracy"]) < 0.7 * np.ptp(once["accuracy"])
+
+
+def test_the_seed_decides_the_draws() -> None:
+    classes, predicted = draw(4, 50, 0.6)
+    names = [str(number) for number in range(50)]
+    assert find(classes, predicted, names) == find(classes, predicted, names)
+    assert find(classes, predicted, names) != find(classes, predicted, names, seed=1)
+
+
+def test_it_says_how_it_was_found() -> None:
+    classes, predicted = draw(5, 20, 0.5)
+    found = find(classes, predicted, [str(number) for number in range(20)])
+    assert (found["level"], found["samples"]) == (0.95, 200)
+    assert "bootstrap over groups" in found["method"]
+
+
+def test_an_item_without_a_predicted_class_is_wrong_and_no_class_of_its_own() -> None:
+    found = compute_intervals(np.array([0, 0]), np.array([0, -1]), ["g", "g"], 1, samples=10, seed=0)
+    assert found["accuracy"] == [0.5, 0.5]
+    assert found["macro_f1"] == pytest.approx([2 / 3, 2 / 3])
+
+
+def test_a_single_group_without_mistakes_gives_a_point() -> None:
+    found = find(np.zeros(3, int), np.zeros(3, int), ["g"] * 3)
+    assert found["accuracy"] == found["macro_f1"] == [1, 1]

@@ -1,0 +1,75 @@
+"""Runs are judged on the finest level too, and on a column that all of them learnt where their targets differ."""
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from hangtag.catalog.schema import CatalogSchema
+from hangtag.errors import WorkspaceError
+from hangtag.labels.dataset import Labelled
+from hangtag.metrics.evaluated_runs import JudgedRun, answer_alike, judge_finest
+
+# Of Shoes and Bags there are items enough, of Hats two; the last item has no type.
+TYPES = [*["Shoes"] * 10, *["Bags"] * 10, *["Hats"] * 2, None]
+IDS = [f"i{number}" for number in range(len(TYPES))]
+
+
+def make_truth() -> Labelled:
+    kinds = ["Footwear" if kind == "Shoes" else "Other" for kind in TYPES]
+    columns = {"item_id": IDS, "kind": kinds, "type": TYPES, "label": kinds, "split": ["val"] * len(IDS)}
+    schema = CatalogSchema("t.csv", "id", None, ("kind", "type"), columns=("id", "kind", "type"))
+    return Labelled(pl.DataFrame(columns), np.empty((0, 1, 1, 3), np.uint8), ("Footwear", "Other"), schema, "d")
+
+
+def make_run(run_id: str, target: str, said: dict[str, list[str | None]]) -> JudgedRun:
+    truth = make_truth().table
+    own = truth.select("item_id", pl.col("item_id").alias("group_id"), pl.col(target).alias("label"))
+    own = own.with_columns(predicted_label=pl.Series(said[target])).drop_nulls("label")
+    others = pl.DataFrame({"item_id": IDS} | {name: values for name, values in said.items() if name != target})
+    history = pl.DataFrame({"seconds": [1.0]})
+    named: dict[str, Any] = {"manifest": {}, "model": {}, "history": history, "reads": "photograph"}
+    return JudgedRun(run_id, target=target, predictions=own, others=others, labels_digest="d", **named)
+
+
+def judge(*runs: JudgedRun, truth: Labelled | None) -> Any:
+    items = pl.DataFrame({"item_id": IDS, "group_id": IDS})
+    return judge_finest(runs, items, truth, samples=50, seed=0)
+
+
+def test_the_finest_level_is_judged_over_classes_that_have_items_enough() -> None:
+    kinds = make_truth().table["kind"].to_list()
+    # Nine of ten shoes are right, the tenth is called a hat; the bags are all right, the hats are called bags.
+    said = [*["Shoes"] * 9, "Hats", *["Bags"] * 10, "Bags", "Bags", None]
+    run, other = make_run("all", "label", {"label": kinds, "type": said}), make_run("few", "label", {"label": kinds})
+    found = judge(other, run, truth=make_truth())
+    assert (found.column, found.places) == ("type", {1: 0})
+    assert found.figures["level_accuracy"].values == pytest.approx([19 / 20])
+    # F1 of shoes 18/19, of bags 20/22; what is called a hat and the hats themselves have no F1 in it.
+    assert found.figures["level_macro_f1"].values == pytest.approx([(18 / 19 + 20 / 22) / 2])
+    low, high = found.figures["level_accuracy"].find_interval(0)
+    assert low < 19 / 20 < high
+
+
+def test_without_the_catalogue_or_the_level_there_is_no_such_figure() -> None:
+    run = make_run("few", "label", {"label": make_truth().table["kind"].to_list()})
+    assert judge(run, truth=None) is None
+    assert judge(run, truth=make_truth()) is None
+
+
+def test_runs_with_other_targets_are_held_to_a_column_that_both_learnt() -> None:
+    kinds = make_truth().table["kind"].to_list()
+    types: list[str | None] = ["Shoes"] * len(IDS)
+    one = make_run("one", "label", {"label": kinds, "type": types})
+    fine = make_run("fine", "type", {"type": TYPES})
+    both = answer_alike([one, fine], 0, make_truth())
+    assert [run.target for run in both] == ["type", "type"]
+    # The item without a type is no question; what a run said of none is no answer.
+    assert both[0].predictions["label"].to_list() == TYPES[:-1]
+    assert both[0].predictions["predicted_label"].unique().to_list() == ["Shoes"]
+    assert both[1] is fine
+    with pytest.raises(WorkspaceError, match="different targets"):
+        answer_alike([one, fine], 0, None)
+    with pytest.raises(WorkspaceError, match="different targets"):
+        answer_alike([make_run("few", "label", {"label": kinds}), fine], 0, make_truth())

@@ -1,0 +1,35 @@
+"""Favouring rare classes trades the common ones away, as worked out by hand."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from hangtag.inference.prediction import Predictions
+from hangtag.metrics.leakage import Answered
+from hangtag.metrics.report import STRENGTHS, try_adjustments
+from hangtag.models.label_space import PRODUCT, Outputs
+
+# Eight of the first class in training, two of the second: at a strength of 0.5 its probabilities count twice.
+TRAIN_COUNTS = {PRODUCT: [8, 2]}
+PROBS = np.array([[0.6, 0.4], [0.9, 0.1], [0.7, 0.3]], np.float32)
+LABELS = ["rare", "common", "common"]
+
+
+def answer(splits: list[str]) -> dict[str, Answered]:
+    items = pl.DataFrame({"split": splits, "label": LABELS})
+    return Answered(items, Predictions(Outputs.of_classes(("common", "rare")), {PRODUCT: PROBS})).by_split()
+
+
+def test_a_little_finds_the_rare_item_and_more_loses_a_common_one() -> None:
+    table = try_adjustments(answer(["val"] * 3), TRAIN_COUNTS)
+    assert table.columns == ["split", "strength", "accuracy", "macro_f1"]
+    assert table["strength"].to_list() == list(STRENGTHS) == [0, 0.1, 0.25, 0.5, 0.75, 1]
+    assert table["accuracy"].to_list() == pytest.approx([2 / 3, 2 / 3, 2 / 3, 1, 2 / 3, 2 / 3])
+    # All common: an F1 of 0.8 and one of 0. At the end one of each is right, and one common item is called rare.
+    assert table["macro_f1"].to_list() == pytest.approx([0.4, 0.4, 0.4, 1, 2 / 3, 2 / 3])
+
+
+def test_only_val_and_test_are_tried() -> None:
+    table = try_adjustments(answer(["test", "train", "val"]), TRAIN_COUNTS)
+    assert table["split"].unique(maintain_order=True).to_list() == ["val", "test"]
+    assert try_adjustments(answer(["train"] * 3), TRAIN_COUNTS).is_empty()

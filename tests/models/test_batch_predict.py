@@ -1,0 +1,89 @@
+"""A network is asked in batches of few shapes, with words beside pixels, and mirrored too where that is wanted."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hangtag.errors import ModelError
+from hangtag.models.batch_predict import BATCH, iterate_answers, join_answers
+from hangtag.models.text import MAX_WORDS
+
+HEADS = {"product": 2, "attribute_0": 2}
+
+
+class Scale:
+    """Answers with the left upper pixel's red and the first word, each as a share of 255."""
+
+    def __init__(self, *inputs: str) -> None:
+        self.input = dict.fromkeys(inputs)
+        self.asked: list[dict[str, Any]] = []
+
+    def predict_on_batch(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        self.asked.append(inputs)
+        red = inputs["pixels"][:, 0, 0, 0] / 255
+        word = inputs["words"][:, 0] / 255 if "words" in self.input else np.zeros(len(red))
+        return {head: np.stack([share, 1 - share], axis=1) for head, share in zip(HEADS, (red, word), strict=True)}
+
+
+IMAGES = np.zeros((BATCH + 9, 4, 3, 3), np.uint8)
+IMAGES[:, 0, 0] = (np.arange(len(IMAGES)) % 200)[:, None]
+IMAGES[:, 0, -1] = 255
+WORDS = np.zeros((len(IMAGES), MAX_WORDS), np.int32)
+WORDS[:, 0] = np.arange(len(IMAGES)) % 100
+
+
+def ask(model: Scale, rows: Any, **more: Any) -> Any:
+    return join_answers(list(iterate_answers(model, IMAGES, np.asarray(rows, np.int64), **more)), HEADS)
+
+
+def test_answers_come_head_by_head_in_the_order_asked() -> None:
+    rows = np.arange(len(IMAGES))[::-1]
+    model = Scale("pixels", "words")
+    answers = ask(model, rows, words=WORDS[rows])
+    assert {head: (probs.shape, str(probs.dtype)) for head, probs in answers.items()} == {
+        head: ((len(rows), 2), "float32") for head in HEADS
+    }
+    np.testing.assert_allclose(answers["product"][:, 0], rows % 200 / 255, rtol=1e-6)
+    np.testing.assert_allclose(answers["attribute_0"][:, 0], rows % 100 / 255, rtol=1e-6)
+    assert (
+        [len(asked["pixels"]) for asked in model.asked] == [len(asked["words"]) for asked in model.asked] == [256, 16]
+    )
+
+
+def test_hidden_names_are_zeros_and_a_network_of_pixels_alone_gets_none() -> None:
+    model = Scale("pixels", "words")
+    ask(model, range(3))
+    assert model.asked[0]["words"].shape == (4, MAX_WORDS)
+    assert model.asked[0]["words"].dtype == np.int32
+    assert not model.asked[0]["words"].any()
+    model = Scale("pixels")
+    ask(model, range(3), words=WORDS[:3])
+    assert list(model.asked[0]) == ["pixels"]
+
+
+def test_a_mirror_image_counts_as_much_as_the_photograph() -> None:
+    answers = ask(Scale("pixels", "words"), range(10), words=WORDS[:10], flip_average=True)
+    np.testing.assert_allclose(answers["product"][:, 0], (np.arange(10) / 255 + 1) / 2, rtol=1e-6)
+    # The name is the same for both.
+    np.testing.assert_allclose(answers["attribute_0"][:, 0], np.arange(10) / 255, rtol=1e-6)
+
+
+def test_no_rows_give_no_answers_of_the_right_widths() -> None:
+    answers = ask(Scale("pixels"), [])
+    assert [(head, probs.shape, str(probs.dtype)) for head, probs in answers.items()] == [
+        (head, (0, 2), "float32") for head in HEADS
+    ]
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("flip_average", [False, True])
+def test_no_numbers_from_any_head_are_an_error(head: str, flip_average: bool) -> None:
+    class Astray(Scale):
+        def predict_on_batch(self, inputs: dict[str, Any]) -> dict[str, Any]:
+            answers = super().predict_on_batch(inputs)
+            answers[head][0, 0] = np.nan
+            return answers
+
+    with pytest.raises(ModelError, match=r"gives no numbers.*smaller --learning-rate"):
+        ask(Astray("pixels"), range(2), flip_average=flip_average)

@@ -1,0 +1,71 @@
+"""A name is a factor of the photograph's probabilities, and says nothing where none of its words is known."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hangtag.models.layers import import_keras
+from hangtag.models.text import MAX_WORDS, NameWeights, Vocabulary, fuse, hear_name, read_names
+
+VOCABULARY = Vocabulary(("blue", "shirt", "shoe"))
+NAMES = ["Blue shirt", "shoe", None, "shirt shirt", "unheard of", "shoe shirt blue"]
+WORDS = VOCABULARY.encode(NAMES)
+RANDOM = np.random.default_rng(0)
+PROBS = RANDOM.dirichlet([1] * 4, len(NAMES)).astype(np.float32)
+TRUST = 1.5
+
+
+@pytest.fixture(scope="module")
+def weights() -> NameWeights:
+    return {
+        "words": RANDOM.normal(size=(4, 4)).astype(np.float32),
+        "rareness": np.array([9, 1, 2, 3], np.float32),
+        "bias": RANDOM.normal(size=4).astype(np.float32),
+    }
+
+
+@pytest.fixture(scope="module")
+def fused(weights: NameWeights) -> Any:
+    keras = import_keras()
+    probs, words = keras.Input((4,)), keras.Input((MAX_WORDS,), dtype="int32")
+    model = keras.Model([probs, words], hear_name(probs, words, 3, "product"))
+    found = {weight.path.rsplit("/", 1)[-1]: weight for weight in model.weights}
+    for part, value in (weights | {"trust": np.array([TRUST], np.float32)}).items():
+        found[part].assign(value)
+    return np.asarray(model([PROBS, WORDS]))
+
+
+def test_a_name_is_scored_by_its_words_weighed_by_rareness(weights: NameWeights) -> None:
+    found = read_names(WORDS, weights)
+    scores = (weights["words"][1] * 1 + weights["words"][2] * 2) / np.sqrt(5) + weights["bias"]
+    wanted = 1 / (1 + np.exp(-scores))
+    np.testing.assert_allclose(found[0], wanted / wanted.sum(), rtol=1e-5)
+    np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(found[[2, 4]], 0.25)
+
+
+def test_the_layer_multiplies_as_numpy_does(weights: NameWeights, fused: Any) -> None:
+    np.testing.assert_allclose(fused, fuse(PROBS, read_names(WORDS, weights), TRUST), atol=1e-6)
+    wanted = PROBS[0] * read_names(WORDS, weights)[0] ** TRUST
+    np.testing.assert_allclose(fused[0], wanted / wanted.sum(), atol=1e-6)
+    assert np.abs(fused[0] - PROBS[0]).max() > 0.01
+
+
+def test_without_a_known_word_the_photograph_speaks_alone(fused: Any) -> None:
+    np.testing.assert_allclose(fused[[2, 4]], PROBS[[2, 4]], atol=1e-6)
+
+
+def test_the_order_of_the_words_does_not_matter(weights: NameWeights) -> None:
+    np.testing.assert_allclose(read_names(WORDS, weights), read_names(WORDS[:, ::-1], weights), atol=1e-6)
+
+
+def test_no_names_give_no_rows(weights: NameWeights) -> None:
+    assert read_names(WORDS[:0], weights).shape == (0, 4)
+
+
+def test_a_photograph_alone_rules_nothing_out_and_neither_does_a_name() -> None:
+    sure, other = np.array([[1, 0]], np.float32), np.array([[0, 1]], np.float32)
+    assert fuse(sure, other, 3.0)[0, 1] > 0.9
+    assert fuse(sure, other, 1.0)[0, 0] > 0.9
+    np.testing.assert_allclose(fuse(sure, other, 0.0), sure, atol=1e-6)

@@ -1,0 +1,319 @@
+"""The review over HTTP: what is open, what a decision does, what two reviewers see, and who is let in."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from drawn import draw
+from fastapi.testclient import TestClient
+from issue_queue import make_line, write_issues
+
+from hangtag.errors import WorkspaceError
+from hangtag.reviewing.app import build_app
+from hangtag.reviewing.items import read_items
+from hangtag.reviewing.look_alikes import LookAlikes, open_look_alikes
+from hangtag.reviewing.queue import COLUMNS, HELD_SECONDS, Queue, compute_pace, read_issues
+from hangtag.reviewing.store import Store
+from hangtag.stages.review import open_pictures
+from hangtag.workspace import Workspace
+
+TOKEN, BASE = "a-token-of-the-page", "http://127.0.0.1:8001"
+
+
+def open_client(queue: Queue, store: Store, place: Workspace, host: str = "127.0.0.1") -> TestClient:
+    pictures = open_pictures(place, queue.items)
+    app = build_app(queue, store, pictures, token=TOKEN, host=host, reviewer='A "B" <C>')
+    headers = {"X-Review-Token": TOKEN}
+    return TestClient(app, base_url=BASE, headers=headers, raise_server_exceptions=False)
+
+
+@pytest.fixture
+def client(queue: Queue, store: Store, place: Workspace) -> TestClient:
+    return open_client(queue, store, place)
+
+
+def give_next(client: TestClient, **values: Any) -> Any:
+    answer = client.get("/api/next", params={"reviewer": "Ann", **values})
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def decide(client: TestClient, issue: Any, action: str, reviewer: str = "Ann", **more: Any) -> Any:
+    body = {"position": issue["position"], "action": action, "versions": issue["versions"], "reviewer": reviewer}
+    return client.post("/api/decisions", json=body | more)
+
+
+def test_the_surest_issue_comes_first_with_all_that_is_known(client: TestClient) -> None:
+    answer = give_next(client)
+    issue = answer["issue"]
+    assert (issue["position"], issue["given_label"], issue["suggested_label"]) == (0, "Shirts", "Tshirts")
+    assert issue["item"]["levels"] == {"masterCategory": "Apparel", "subCategory": "Topwear", "articleType": "Shirts"}
+    assert issue["item"]["name"]
+    assert issue["same"] == ["name_against_label"]
+    assert (issue["state"], issue["decision"], issue["history"]) == ("open", None, [])
+    assert answer["progress"] == {"total": 12, "open": 12, "skipped": 0, "decided": 0, "an_hour": None}
+
+
+def test_a_decision_settles_the_same_question_under_another_code(client: TestClient, store: Store) -> None:
+    issue = give_next(client)["issue"]
+    answer = decide(client, issue, "accept")
+    assert answer.status_code == 200
+    assert [made["code"] for made in answer.json()["made"]] == ["wrong_label", "name_against_label"]
+    assert [(each.old, each.new) for each in store.read()] == [
+        ({"articleType": "Shirts"}, {"articleType": "Tshirts"}),
+        ({"articleType": "Tshirts"}, {"articleType": "Tshirts"}),
+    ]
+    following = give_next(client, after=0)
+    assert following["issue"]["position"] == 1
+    assert following["progress"]["open"] == 10
+    again = client.get("/api/issues/0").json()["issue"]
+    assert again["decision"]["to"] == {"articleType": "Tshirts"}
+    assert again["item"]["label"] == "Tshirts"
+
+
+def test_what_another_decided_meanwhile_is_answered_with_409_and_shown(client: TestClient, place: Workspace) -> None:
+    """Bob reviews in another process, with a store of his own."""
+    shown = give_next(client)["issue"]
+    store = Store(place.review / "review.sqlite")
+    other = open_client(Queue(read_issues(place.issues), read_items(place), store), store, place)
+    assert decide(other, other.get("/api/issues/0").json()["issue"], "keep", "Bob").status_code == 200
+    refused = decide(client, shown, "accept")
+    assert refused.status_code == 409
+    assert refused.json()["error"]["code"] == "conflict"
+    assert {each["reviewer"] for each in refused.json()["decisions"]} == {"Bob"}
+    assert len(store.read()) == 2
+    seen = client.get("/api/issues/0").json()["issue"]
+    assert seen["decision"]["action"] == "keep"
+    assert decide(client, seen, "accept").status_code == 200
+    store.close()
+
+
+def test_an_open_issue_is_not_handed_to_two_reviewers_at_once(queue: Queue) -> None:
+    from hangtag.reviewing.queue import Filter
+
+    now = 0.0
+    queue._clock = lambda: now
+    first = queue.find_next(Filter(), None, "Ann")
+    second = queue.find_next(Filter(), None, "Bob")
+    assert first is not None
+    assert second is not None
+    assert (first.position, second.position) == (0, 1)
+    again = queue.find_next(Filter(), None, "Ann")
+    assert again is not None
+    assert again.position == 0
+    now = HELD_SECONDS + 1
+    later = queue.find_next(Filter(), None, "Bob")
+    assert later is not None
+    assert later.position == 0
+
+
+def test_filters_and_order(client: TestClient) -> None:
+    assert give_next(client, code="bad_picture")["issue"]["code"] == "bad_picture"
+    assert give_next(client, code="bad_picture")["progress"]["total"] == 1
+    assert give_next(client, label="Casual Shoes")["progress"]["total"] == 4
+    assert give_next(client, low=0.45, high=0.55)["progress"]["total"] == 4
+    assert give_next(client, code="same_product")["issue"] is None
+    assert client.get("/api/next", params={"reviewer": "Ann", "low": 7}).status_code == 422
+    found = client.get("/api/filters").json()
+    assert {each["value"]: each["count"] for each in found["codes"]}["wrong_label"] == 7
+    order = []
+    after = None
+    for _ in range(12):
+        issue = give_next(client, order="random", **({} if after is None else {"after": after}))["issue"]
+        after = issue["position"]
+        order.append(after)
+    assert sorted(order) == list(range(12))
+    assert order != list(range(12))
+    assert give_next(client, after=3, backwards=True)["issue"]["position"] == 2
+
+
+def test_a_group_is_decided_at_once_and_undone_at_once(client: TestClient, store: Store) -> None:
+    issue = give_next(client, code="duplicate_label_conflict")["issue"]
+    assert (issue["group"]["size"], len(issue["group"]["members"])) == (3, 2)
+    values = {"masterCategory": "Apparel", "subCategory": "Dress", "articleType": "Dresses"}
+    answer = decide(client, issue, "choose", values=values, whole_group=True)
+    assert len(answer.json()["made"]) == 3
+    assert give_next(client, code="duplicate_label_conflict")["issue"] is None
+    undone = client.post("/api/undo", json={"reviewer": "Ann"}).json()
+    assert len(undone["positions"]) == 3
+    assert give_next(client, code="duplicate_label_conflict")["issue"]["item"]["label"] == "Sandals"
+    assert len(store.read()) == 6
+    assert client.post("/api/undo", json={"reviewer": "Ann"}).status_code == 404
+
+
+def test_only_what_the_catalogue_has_can_be_chosen(client: TestClient, store: Store) -> None:
+    answer = client.get("/api/choices", params={"column": "articleType"}).json()
+    assert answer["columns"] == ["masterCategory", "subCategory", "articleType"]
+    assert answer["choices"][0]["values"]["articleType"] == "Tshirts"
+    assert client.get("/api/choices", params={"column": "gender"}).json()["columns"] == ["gender"]
+    assert client.get("/api/choices", params={"column": "nothing"}).status_code == 404
+    issue = give_next(client)["issue"]
+    # These levels contradict each other.
+    mixed = {"masterCategory": "Footwear", "subCategory": "Topwear", "articleType": "Tshirts"}
+    for values in (mixed, {"articleType": "Dresses"}, {}, {"productDisplayName": "x"}):
+        assert decide(client, issue, "choose", values=values).json()["error"]["code"] == "refused"
+    assert store.read() == []
+
+
+def test_a_skipped_issue_waits_and_can_be_found(client: TestClient) -> None:
+    issue = give_next(client)["issue"]
+    decide(client, issue, "skip")
+    assert give_next(client)["issue"]["position"] == 1
+    progress = give_next(client, state="skipped")
+    assert (progress["issue"]["position"], progress["progress"]["skipped"]) == (0, 1)
+    assert decide(client, progress["issue"], "keep").status_code == 200
+    assert give_next(client, state="skipped")["issue"] is None
+    assert give_next(client, state="decided")["issue"]["position"] == 0
+
+
+def test_photographs_and_look_alikes(client: TestClient, place: Workspace, drawn: Path) -> None:
+    items = read_items(place)
+    item_id = items.ids[5]
+    original = client.get("/api/photograph", params={"item_id": item_id})
+    assert original.headers["content-type"] == "image/jpeg"
+    assert original.content == (drawn / "catalog" / "images" / f"{item_id}.jpg").read_bytes()
+    small = client.get("/api/photograph", params={"item_id": item_id, "small": True})
+    assert small.content.startswith(b"\x89PNG")
+    near = client.get("/api/look-alikes", params={"item_id": item_id, "column": "articleType"}).json()["items"]
+    assert len(near) == 8
+    assert item_id not in [each["item_id"] for each in near]
+    assert client.get("/api/look-alikes", params={"item_id": "../../etc"}).status_code == 404
+    assert client.get("/api/photograph", params={"item_id": "../../etc"}).json()["error"]["code"] == "not_found"
+
+
+def test_the_nearest_photographs_are_found(tmp_path: Path) -> None:
+    products = [draw(kind, number) for number, kind in enumerate(["Hat", "Shirt", "Shoe"] * 10)]
+    darker = [np.where(product > 8, product - 8, product) for product in products]
+    # Twice as large: to be enlarged to the size of the descriptors would blur them.
+    images = np.stack(products + darker).repeat(2, axis=1).repeat(2, axis=2)
+    found = open_look_alikes(tmp_path / "a.npy", images)
+    for place in range(30):
+        assert found.find(place, 1) == [place + 30]
+        near = found.find(place, 5)
+        assert place not in near
+        assert not set(near) & set(found.find(place, 5, frozenset(near)))
+    # The file is used again, and a catalogue of one has nobody like it.
+    assert open_look_alikes(tmp_path / "a.npy", np.zeros_like(images)).find(0, 3) == found.find(0, 3)
+    assert LookAlikes(np.zeros((1, 4), np.float32)).find(0, 3) == []
+
+
+# Who is let in
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        ("/", {}, 200),
+        ("/static/page.js", {}, 200),
+        ("/api/filters", {"X-Review-Token": ""}, 403),
+        ("/api/filters", {"X-Review-Token": "guess"}, 403),
+        ("/", {"Host": "evil.example"}, 421),
+        ("/api/filters", {"Host": "evil.example:8001"}, 421),
+        ("/api/filters", {"Host": "localhost:8001"}, 200),
+        ("/api/filters", {"Host": "[::1]:8001"}, 200),
+        ("/docs", {}, 404),
+        ("/openapi.json", {}, 404),
+    ],
+)
+def test_only_the_page_itself_is_answered(client: TestClient, path: str, headers: dict[str, str], status: int) -> None:
+    answer = client.get(path, headers=headers)
+    assert answer.status_code == status
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "default-src 'self'" in answer.headers["content-security-policy"]
+    if status != 200:
+        assert set(answer.json()) == {"error"}
+
+
+def test_a_post_from_another_page_changes_nothing(client: TestClient, store: Store) -> None:
+    issue = give_next(client)["issue"]
+    body = {"position": 0, "action": "accept", "versions": issue["versions"], "reviewer": "Eve"}
+    for headers in ({"X-Review-Token": ""}, {"Host": "evil.example"}):
+        for path in ("/api/decisions", "/api/undo"):
+            assert client.post(path, json=body, headers=headers).status_code in (403, 421)
+    # A form of another page cannot send JSON.
+    plain = client.post("/api/decisions", content=str(body), headers={"Content-Type": "text/plain"})
+    assert plain.status_code == 422
+    assert store.read() == []
+
+
+def test_beyond_this_machine_the_page_itself_wants_the_token(queue: Queue, store: Store, place: Workspace) -> None:
+    client = open_client(queue, store, place, host="0.0.0.0")
+    assert client.get("/", headers={"X-Review-Token": ""}).status_code == 403
+    assert client.get("/", params={"token": TOKEN}, headers={"X-Review-Token": ""}).status_code == 200
+    assert client.get("/", headers={"Host": "192.168.1.7:8001"}).status_code == 200
+
+
+def test_names_are_written_into_the_page_safely(client: TestClient) -> None:
+    page = client.get("/").text
+    assert 'content="A &quot;B&quot; &lt;C&gt;"' in page
+    assert "{{" not in page
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"position": 0, "action": "delete", "versions": {}, "reviewer": "Ann"},
+        {"position": -1, "action": "keep", "versions": {}, "reviewer": "Ann"},
+        {"position": 0, "action": "keep", "versions": {}, "reviewer": "   "},
+        {"position": 0, "action": "keep", "versions": {}, "reviewer": "Ann"},
+        {"position": 999, "action": "keep", "versions": {}, "reviewer": "Ann"},
+    ],
+)
+def test_nonsense_is_refused(client: TestClient, store: Store, body: dict[str, Any]) -> None:
+    answer = client.post("/api/decisions", json=body)
+    assert answer.status_code == 422
+    assert answer.json()["error"]["message"].endswith(".")
+    assert store.read() == []
+
+
+def test_a_bug_shows_no_inside(client: TestClient, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError("/secret/path")
+
+    monkeypatch.setattr(queue, "refresh", fail)
+    answer = client.get("/api/next", params={"reviewer": "Ann"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal")
+    assert "secret" not in answer.text
+
+
+# What is read
+
+
+def test_issues_that_cannot_be_read_are_told(place: Workspace) -> None:
+    good = make_line("1", "A", "B", 0.5)
+    header = ",".join(COLUMNS)
+    for text, message in (
+        ("item_id,code\n", "lacks columns"),
+        (f"{header}\n1,c,error,A,B,2,why,kind,{{}},\n", "not between 0 and 1"),
+        (f"{header}\n1,c,error,A,B,0.5,why,kind,[1],\n", "no texts"),
+        (f"{header}\n1,c,error,A,B,0.5,why\n", "has not the cells"),
+        (f"{header}\n1,c,error,A,B,high,why,kind,{{}},\n", "could not convert"),
+    ):
+        place.issues.write_text(text)
+        with pytest.raises(WorkspaceError, match=message):
+            read_issues(place.issues)
+    write_issues(place, [good])
+    assert read_issues(place.issues)[0].changes == {"articleType": "B"}
+    place.issues.unlink()
+    with pytest.raises(WorkspaceError, match="hangtag audit"):
+        read_issues(place.issues)
+
+
+def test_issues_of_another_catalogue_are_told(place: Workspace, store: Store) -> None:
+    write_issues(place, [make_line("no such item", "A", "B", 0.5)])
+    with pytest.raises(WorkspaceError, match="not in the prepared catalogue"):
+        Queue(read_issues(place.issues), read_items(place), store)
+
+
+def test_pauses_do_not_count_as_work() -> None:
+    def at(minute: int, second: int = 0) -> str:
+        return f"2026-01-01T10:{minute:02}:{second:02}.000+00:00"
+
+    assert compute_pace([]) is None
+    assert compute_pace([(at(0), 1)]) is None
+    assert compute_pace([(at(0), 1), (at(0, 30), 1), (at(1), 1)]) == 120
+    # Half an hour of tea counts as two minutes.
+    assert compute_pace([(at(0), 1), (at(30), 1)]) == 30
+    assert compute_pace([(at(0), 50), (at(1), 10)]) == 600

@@ -1,0 +1,164 @@
+"""Where the model looked is told of the label and of any other class, in Python, from the shell and over HTTP."""
+
+import base64
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from drawn import COLORS, SIZE, draw, encode
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from hangtag import cli
+from hangtag.config import ServeConfig
+from hangtag.errors import ModelError
+from hangtag.explain.heatmap import color_map, lay_over
+from hangtag.explain.openvino_features import EngineLooker
+from hangtag.inference.classifier import Classifier
+from hangtag.inference.prediction import Answer
+from hangtag.inference.streaming import Failure, classify_photographs
+from hangtag.serving.app import build_app
+from hangtag.stages.classify import classify
+from hangtag.workspace import Workspace
+
+PIXELS = np.stack([draw(kind, 700 + number) for number in range(2) for kind in COLORS])
+
+
+@pytest.fixture
+def blind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every exported model is of a kind that cannot tell."""
+    monkeypatch.setattr(EngineLooker, "heads", ())
+
+
+def test_a_run_and_its_export_look_at_the_same(workspace: Workspace, classifier: Classifier) -> None:
+    run = Classifier.load(workspace.run("small"))
+    for labels, level in ((None, None), ("Hat", None), ("Wear", "kind"), ("Summer", "season")):
+        wanted, found = (each.explain(PIXELS, labels, level=level) for each in (run, classifier))
+        assert found.shape == (len(PIXELS), *SIZE)
+        assert str(found.dtype) == "float32"
+        # The engine may compute in bfloat16.
+        np.testing.assert_allclose(found, wanted, atol=0.1)
+
+
+def test_what_is_predicted_is_explained_unless_another_class_is_named(classifier: Classifier) -> None:
+    labels = classifier.predict(PIXELS).choose_labels()["label"]
+    np.testing.assert_array_equal(classifier.look(PIXELS), classifier.look(PIXELS, labels))
+    assert not classifier.look(PIXELS[:1], [None]).any()
+    assert len(classifier.explain(PIXELS[:0], "Hat")) == 0
+
+
+@pytest.mark.parametrize(
+    ("labels", "level", "message"),
+    [
+        ("Cap", None, "no such class of label. Allowed: Hat, Shirt, Shoe"),
+        ("Hat", "size", "no such level or attribute. Allowed: kind, type, label, season"),
+        (["Hat"], None, "not a class for every photograph"),
+    ],
+)
+def test_what_the_model_does_not_know_cannot_be_explained(
+    labels: Any, level: str | None, message: str, classifier: Classifier
+) -> None:
+    with pytest.raises(ModelError, match=message):
+        classifier.explain(PIXELS, labels, level=level)
+
+
+@pytest.mark.usefixtures("blind")
+def test_a_model_that_cannot_tell_says_so(classifier: Classifier, photographs: Path, tmp_path: Path) -> None:
+    assert not classifier.can_explain
+    with pytest.raises(ModelError, match="cannot show where it looked"):
+        classify([photographs / "Hat.png"], classifier, explain=tmp_path / "looked", write=lambda _: None)
+    assert not (tmp_path / "looked").exists()
+    with TestClient(build_app(classifier, ServeConfig()), base_url="http://localhost") as client:
+        assert client.get("/v1/model").json()["can_explain"] is False
+        answer = client.post("/v1/classify?explain=true", files={"file": encode(PIXELS[0])})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (422, "cannot_explain")
+
+
+def test_a_map_has_the_proportions_of_the_photograph_not_of_the_frame(classifier: Classifier) -> None:
+    wide = np.concatenate([PIXELS[0]] * 4, axis=1)
+    contents = [encode(wide), b"none", encode(PIXELS[1])]
+    found = list(classify_photographs(classifier, contents, explain=True))
+    assert isinstance(found[1], Failure)
+    shapes = [each.looked.shape for each in found if isinstance(each, Answer) and each.looked is not None]
+    # 48 x 16 pixels fill 12 x 4 of the frame's 12 x 16.
+    assert shapes == [(4, 12), SIZE]
+    plain = list(classify_photographs(classifier, contents))
+    assert plain == found
+    assert all(each.looked is None for each in plain if isinstance(each, Answer))
+
+
+def test_the_shell_writes_a_picture_each_and_never_over_another(
+    model: Path, photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "looked"
+    given = ["classify", str(photographs), "--model", str(model), "--explain", str(folder), "--json"]
+    for _ in range(2):
+        with pytest.raises(SystemExit) as left:
+            cli.main(given)
+        assert left.value.code == 0
+    told = capsys.readouterr()
+    assert "png" not in told.out.replace(".png", "")
+    names = {path.name for path in folder.iterdir()}
+    # Two photographs are called Shoe.
+    wanted = {"Hat", "Hat-2", "Shirt", "Shirt-2", "noise", "noise-2", "Shoe", "Shoe-2", "Shoe-3", "Shoe-4"}
+    assert names == {f"{name}.png" for name in wanted}
+    with Image.open(folder / "Hat.png") as picture:
+        assert (picture.size, picture.mode) == ((480, 640), "RGB")
+
+
+def test_the_shell_explains_what_it_prints_alone(
+    model: Path, photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["classify", str(photographs / "Hat.png"), "--model", str(model)]
+    with pytest.raises(SystemExit) as left:
+        cli.main([*given, "--explain", str(tmp_path / "looked"), "--output", str(tmp_path / "told.csv")])
+    assert left.value.code == 2
+    assert "Allowed: --explain or --output." in capsys.readouterr().err
+
+
+def test_the_service_tells_on_request(classifier: Classifier) -> None:
+    files = [("file", ("hat.png", encode(draw("Hat", 1)))), ("file", ("text.png", b"none"))]
+    with TestClient(build_app(classifier, ServeConfig()), base_url="http://localhost") as client:
+        plain = client.post("/v1/classify", files=files).json()["results"]
+        found = client.post("/v1/classify?explain=true", files=files).json()["results"]
+        assert client.post("/v1/classify?explain=maybe", files=files).json()["error"]["code"] == "invalid"
+        assert client.get("/v1/model").json()["can_explain"] is True
+        described = client.get("/openapi.json").json()["paths"]["/v1/classify"]["post"]
+    assert described["parameters"][0]["name"] == "explain"
+    looked = found[0].pop("looked")
+    assert found == plain
+    assert looked["label"] == "Hat"
+    with Image.open(io.BytesIO(base64.b64decode(looked["png"]))) as picture:
+        assert (picture.size, picture.mode) == (SIZE[::-1], "RGBA")
+
+
+def test_the_batcher_explains_only_the_photographs_of_who_asks(
+    classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hangtag.inference.streaming import classify_chunk
+
+    asked: list[int] = []
+    explain = Classifier.explain
+
+    def note(self: Classifier, images: Any, *more: Any) -> Any:
+        asked.append(len(images))
+        return explain(self, images, *more)
+
+    monkeypatch.setattr(Classifier, "explain", note)
+    contents = [encode(each) for each in PIXELS]
+    found = classify_chunk(classifier, contents, 0.95, explained=[1, 4])
+    assert asked == [2]
+    assert [isinstance(each, Answer) and each.looked is not None for each in found] == [
+        place in (1, 4) for place in range(6)
+    ]
+
+
+def test_colours_are_none_where_nothing_was_found_and_darkest_where_most() -> None:
+    colors = color_map(np.linspace(0, 1, 11, dtype=np.float32)[None])[0].astype(int)
+    assert colors[0, 3] == 0
+    assert (np.diff(colors[:, 3]) > 0).all()
+    over = lay_over(np.full((8, 6, 3), 200, np.uint8), np.array([[0, 0], [0, 1]], np.float32)).astype(int)
+    assert (over[0, 0] >= 198).all()
+    assert over[-1, -1].sum() < over[0, 0].sum() - 200

@@ -1,0 +1,232 @@
+"""The stage: a whole page, skipped when nothing changed, complete in itself, safe with hostile names."""
+
+import base64
+import hashlib
+import re
+from pathlib import Path
+
+import polars as pl
+import pytest
+from fake_workspace import ALL_STAGES, COLOR, GRAY, HOSTILE, FakeWorkspace, build_workspace
+from page_reader import Page
+
+from hangtag.catalog.schema import CatalogSchema
+from hangtag.errors import WorkspaceError
+from hangtag.io import hash_file, write_parquet
+from hangtag.labels.dataset import read_labelled
+from hangtag.manifest import StageRecord
+from hangtag.stages.compare import compare
+from hangtag.stages.report import HEADINGS, report
+
+
+def make_page(fake: FakeWorkspace) -> Page:
+    report(fake.place)
+    return Page(fake.place.report)
+
+
+def test_page_has_every_chapter_and_every_run(tmp_path: Path) -> None:
+    page = make_page(build_workspace(tmp_path))
+    headings = [*HEADINGS.values(), "What the figures are worth"]
+    for number, heading in enumerate(headings, 1):
+        assert f"{number} {heading}" in page.text
+    assert {link["href"] for link in page.find("a")} >= {f"#{name}" for name in (*HEADINGS, "comparison")}
+    assert {"capstone-color-0", "capstone-gray-0"} <= set(re.findall(r"capstone-\w+-\d", page.text))
+    assert "capstone, gray, seed 0" in page.text
+
+
+def test_page_tells_the_figures_of_the_files(tmp_path: Path) -> None:
+    text = make_page(build_workspace(tmp_path)).text
+    for told in ("54 rows", "53 of them", "0.411 to 0.900", "0.789", "0.988", "3,461", "there is no such photograph"):
+        assert told in text
+    assert "2 items share their photograph with another, in 1 groups" in text
+
+
+def test_unchanged_workspace_is_skipped(tmp_path: Path) -> None:
+    fake = build_workspace(tmp_path)
+    first = report(fake.place)
+    before = fake.place.report.read_bytes()
+    second = report(fake.place)
+    assert (first.skipped, second.skipped) == (False, True)
+    assert fake.place.report.read_bytes() == before
+    assert first.counts == {"runs": 2, "judged": 2, "bytes": len(before)}
+
+
+@pytest.mark.parametrize("change", ["a new evaluation", "a lost page", "an edited page", "a new run"])
+def test_any_change_makes_the_page_again(tmp_path: Path, change: str) -> None:
+    fake = build_workspace(tmp_path)
+    report(fake.place)
+    whole = fake.place.report.read_text(encoding="utf-8")
+    match change:
+        case "a new evaluation":
+            fake.evaluate("capstone-color-0", accuracy=0.1234)
+        case "a lost page":
+            fake.place.report.unlink()
+        case "an edited page":
+            fake.place.report.write_text(whole.replace("Evaluation", "Flattery"), encoding="utf-8")
+        case "a new run":
+            fake.train("capstone-color-1", "color", 1)
+    assert not report(fake.place).skipped
+    text = fake.place.report.read_text(encoding="utf-8")
+    assert "Evaluation" in text
+    assert ("0.123" in text) == (change == "a new evaluation")
+    assert ("capstone-color-1" in text) == (change == "a new run")
+
+
+@pytest.mark.parametrize(
+    ("stages", "commands"),
+    [
+        ((), {"explore", "train"}),
+        (("explore",), {"train"}),
+        (("explore", "train"), {"evaluate", "predict"}),
+        (("train", "evaluate"), {"explore", "predict"}),
+        (ALL_STAGES, set()),
+    ],
+)
+def test_missing_stages_are_named_with_their_command(
+    tmp_path: Path, stages: tuple[str, ...], commands: set[str]
+) -> None:
+    text = make_page(build_workspace(tmp_path, stages)).text
+    assert set(re.findall(r"hangtag (\w+) --workspace 'work space'", text)) == commands
+
+
+def test_one_run_of_two_may_be_judged(tmp_path: Path) -> None:
+    fake = build_workspace(tmp_path, ("train",))
+    fake.evaluate("capstone-gray-0")
+    text = make_page(fake).text
+    assert "Not judged yet: capstone-color-0." in text
+    assert "Classification report of capstone-gray-0" in text
+    assert "Classification report of capstone-color-0" not in text
+
+
+def test_unprepared_workspace_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(WorkspaceError, match="hangtag prepare"):
+        report(tmp_path)
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_runs_on_older_labels_are_pointed_out(tmp_path: Path) -> None:
+    fake = build_workspace(tmp_path)
+    assert "earlier state of the labels" not in make_page(fake).text
+    model = fake.place.run("capstone-gray-0") / "model.json"
+    digest = re.search(r'"labels_digest": "(\w+)"', model.read_text(encoding="utf-8"))
+    assert digest
+    model.write_text(model.read_text(encoding="utf-8").replace(digest[1], "0" * 64), encoding="utf-8")
+    fake._finish("train", model.parent, {"architecture": "capstone"}, {})
+    assert "until they are trained again: capstone-gray-0." in make_page(fake).text
+
+
+def test_hostile_names_and_labels_stay_text(tmp_path: Path) -> None:
+    page = make_page(build_workspace(tmp_path))
+    assert HOSTILE in page.text
+    assert f"{HOSTILE} of <b>make</b> 7" in page.text
+    assert len(page.scripts) == 2
+    assert not any("alert('label')" in script for script in page.scripts)
+    raw = (tmp_path / "work space" / "report.html").read_text(encoding="utf-8")
+    assert HOSTILE not in raw
+    assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
+
+
+def test_page_asks_for_nothing_from_outside(tmp_path: Path) -> None:
+    page = make_page(build_workspace(tmp_path))
+    addresses = [
+        value for _, tag in page.tags for name, value in tag.items() if name in ("src", "href", "srcset", "action")
+    ]
+    assert len(addresses) > 10
+    assert all(value and value.startswith(("#", "data:")) for value in addresses)
+    raw = (tmp_path / "work space" / "report.html").read_text(encoding="utf-8")
+    style = raw[raw.index("<style>") : raw.index("</style>")]
+    assert "url(" not in style
+    assert "@import" not in style
+
+
+def test_policy_allows_our_two_scripts_alone(tmp_path: Path) -> None:
+    page = make_page(build_workspace(tmp_path))
+    policy = next(tag["content"] for tag in page.find("meta") if tag.get("http-equiv"))
+    assert policy
+    assert policy.startswith("default-src 'none'; img-src data:;")
+    hashes = re.findall(r"'sha256-([^']+)'", policy)
+    ours = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in page.scripts]
+    assert hashes == ours
+    assert "script-src 'unsafe" not in policy
+
+
+def test_pictures_and_tables_can_be_read_aloud(tmp_path: Path) -> None:
+    page = make_page(build_workspace(tmp_path))
+    pictures = page.find("img")
+    # A sheet a class and for Unknown, the mean pictures, and for each run mistakes, hardest class, predictions.
+    assert len(pictures) == 6 + 1 + 2 * 4
+    assert all(picture["alt"] and picture["width"] and picture["height"] for picture in pictures)
+    assert len(page.find("caption")) == len(page.find("table"))
+    assert all(cell.get("scope") for cell in page.find("th"))
+    assert len({tag["id"] for _, tag in page.tags if "id" in tag}) == sum("id" in tag for _, tag in page.tags)
+
+
+def test_equal_inputs_give_equal_pages(tmp_path: Path) -> None:
+    pages = []
+    for folder in ("one", "two"):
+        fake = build_workspace(tmp_path / folder, runs=[COLOR])
+        report(fake.place)
+        pages.append(fake.place.report.read_bytes())
+    assert pages[0] == pages[1]
+
+
+def test_capstone_figures_stand_beside_its_own_catalogue_alone(tmp_path: Path) -> None:
+    own = make_page(build_workspace(tmp_path / "own", is_capstone=True)).text
+    other = make_page(build_workspace(tmp_path / "other")).text
+    for told in (
+        "8 Beside the capstone",
+        "9,914,686",
+        "0.940",
+        "1346",
+        "7,993",
+        "0.815",
+        "Where do the hold-out items",
+    ):
+        assert (told.replace("1346", "1,346") in own, told.replace("1346", "1,346") in other) == (True, False)
+    assert "Capstone" not in other
+
+
+def test_catalogue_with_one_level_and_no_names(tmp_path: Path) -> None:
+    schema = CatalogSchema("", "id", None, ("kind",), columns=("id", "kind"))
+    text = make_page(build_workspace(tmp_path, schema=schema)).text
+    assert "hangtag report · catalogue" in text
+    assert "label level 1 of 1" in text
+    assert "Item Finest level as delivered Old New Witness Score" in text
+
+
+def test_several_seeds_are_averaged(tmp_path: Path) -> None:
+    runs = [(f"capstone-color-{seed}", "color", seed) for seed in range(3)]
+    text = make_page(build_workspace(tmp_path, runs=runs)).text
+    assert "Mean over the seeds" in text
+    assert "capstone, colour validation 3 0.789 0.789 to 0.789 0.700 0.600 to 0.800 0.600 0.600 to 0.600" in text
+    assert "Mean over the seeds" not in make_page(build_workspace(tmp_path / "two")).text
+
+
+def test_recipes_and_the_picture_of_their_costs_stand_in_the_last_chapter(tmp_path: Path) -> None:
+    fake = build_workspace(tmp_path)
+    assert "accuracy costs" not in make_page(fake).text
+    run_ids = [COLOR[0], GRAY[0]]
+    for run_id in run_ids:
+        write_answers(fake, run_id)
+    compare(fake.place, run_ids, samples=20)
+    page = make_page(fake)
+    assert "What accuracy costs" in page.text
+    assert "Recipes on Class" in page.text
+    assert "is not worked out" not in page.text
+    assert any("against what it costs" in str(image.get("alt")) for image in page.find("img"))
+    # A run that is judged anew makes the comparison old.
+    fake.evaluate(COLOR[0], 0.1)
+    text = make_page(fake).text
+    assert "What accuracy costs is not worked out for the runs as they are now" in text
+    assert "Recipes on Class" not in text
+
+
+def write_answers(fake: FakeWorkspace, run_id: str) -> None:
+    """Let a run's evaluation have the answers that a comparison reads, all of them right."""
+    folder, labelled = fake.place.evaluation(run_id), read_labelled(fake.place)
+    items = labelled.table.filter(pl.col("label") != "Unknown").select("item_id", "group_id", "label")
+    items = items.with_columns(predicted_label=pl.col("label"), split=pl.lit("val"))
+    write_parquet(folder / "predictions.parquet", items)
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != "manifest.json"]
+    inputs = {"model": hash_file(fake.place.run(run_id) / "model.json"), "labels": labelled.digest}
+    StageRecord("evaluate", folder, inputs, {}).finish({}, files)

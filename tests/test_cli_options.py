@@ -1,0 +1,96 @@
+"""The flags made of settings and of a catalogue's description."""
+
+import dataclasses
+import inspect
+
+import pytest
+from typer.main import get_command
+
+from hangtag.catalog.schema import CatalogSchema
+from hangtag.cli import app
+from hangtag.cli_options import DESCRIPTION, build_description_flags, build_setting_flags, gather
+from hangtag.config import KINDS, SPLITS, PrepareConfig, TrainConfig
+
+COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
+SETTINGS = [
+    (kind.__name__.removesuffix("Config").lower(), each.name) for kind in KINDS for each in dataclasses.fields(kind)
+]
+
+
+def options_of(command: str) -> set[str]:
+    return {option for param in COMMANDS[command].params for option in param.opts}
+
+
+def test_a_setting_that_two_stages_have_means_the_same_in_both() -> None:
+    meanings: dict[str, set[tuple[object, ...]]] = {}
+    for kind in KINDS:
+        for each in dataclasses.fields(kind):
+            meanings.setdefault(each.name, set()).add((each.type, each.default, each.metadata["help"]))
+    assert {name for name, found in meanings.items() if len(found) > 1} == set()
+
+
+@pytest.mark.parametrize(("stage", "name"), SETTINGS)
+def test_every_setting_is_a_flag_of_its_stage_and_of_the_chain(stage: str, name: str) -> None:
+    flag = f"--{name.replace('_', '-')}"
+    assert flag in options_of(stage)
+    assert flag in options_of("run")
+    assert flag in options_of("demo")
+
+
+def test_every_setting_has_a_help_text_that_ends_with_a_full_stop() -> None:
+    for kind in KINDS:
+        for each in dataclasses.fields(kind):
+            assert each.metadata["help"].endswith("."), each.name
+
+
+def test_every_command_has_a_workspace_and_says_what_it_reads_or_writes() -> None:
+    for name, command in COMMANDS.items():
+        if name in ("models", "classify", "serve"):
+            # Networks are told of whatever the workspace, and an exported model needs none.
+            continue
+        assert {"--workspace", "-w"} <= options_of(name)
+        assert "writes" in command.help.lower(), name
+
+
+def test_the_description_flags_are_keys_of_a_catalogue_schema() -> None:
+    fields = {each.name for each in dataclasses.fields(CatalogSchema)}
+    assert {key for key, _, _ in DESCRIPTION} <= fields
+    for command in ("prepare", "run"):
+        assert {flag for _, flag, _ in DESCRIPTION} <= options_of(command)
+
+
+def show_help_of(flags: dict[str, inspect.Parameter], name: str) -> str:
+    return str(flags[name].annotation.__metadata__[0].help)
+
+
+def test_help_shows_the_default_of_the_dataclass_and_the_flag_has_none() -> None:
+    flags = build_setting_flags(PrepareConfig, TrainConfig)
+    assert show_help_of(flags, "image_size").endswith("[default: 80x60]")
+    assert show_help_of(flags, "flip").endswith("[default: yes]")
+    assert show_help_of(flags, "learning_rate").endswith(f"[default: {TrainConfig().learning_rate}]")
+    assert {flag.default for flag in flags.values()} == {None}
+
+
+def test_a_command_can_show_other_defaults_and_leave_settings_out() -> None:
+    flags = build_setting_flags(TrainConfig, defaults={"epochs": 3}, omit=["seed"])
+    assert show_help_of(flags, "epochs").endswith("[default: 3]")
+    assert "seed" not in flags
+    assert "momentum" in flags
+
+
+def test_an_empty_default_is_not_shown() -> None:
+    assert "[default" not in show_help_of(build_setting_flags(*KINDS), "taxonomy")
+    assert show_help_of(build_setting_flags(*KINDS), "splits").endswith(f"[default: {','.join(SPLITS)}]")
+
+
+def test_gather_hands_over_only_what_was_given() -> None:
+    def stage(place: str, settings: dict[str, object], overrides: dict[str, object]) -> tuple[object, ...]:
+        """Do it."""
+        return place, settings, overrides
+
+    groups = {"settings": build_setting_flags(TrainConfig), "overrides": build_description_flags()}
+    command = gather(stage, groups)
+    values = dict.fromkeys(list(inspect.signature(command).parameters))
+    given = {**values, "place": "here", "epochs": 2, "flip": False, "describe_id": "sku"}
+    assert command(**given) == ("here", {"epochs": 2, "flip": False}, {"id": "sku"})
+    assert (command.__name__, command.__doc__) == ("stage", "Do it.")

@@ -1,0 +1,47 @@
+"""Bars are drawn by commands in the main thread, and by nothing else."""
+
+import io
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from hangtag import console
+from hangtag.inference.classifier import Classifier
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """What is drawn on a terminal."""
+    drawn = io.StringIO()
+    monkeypatch.setattr(console, "console", Console(file=drawn, force_terminal=True))
+    return drawn
+
+
+def work() -> None:
+    for _ in console.track(range(3), "Working", 3, "steps"):
+        pass
+    with console.show_progress("Working", 3, "steps") as bar:
+        bar.advance(2)
+        bar.describe("Still working")
+
+
+def test_the_main_thread_draws(terminal: io.StringIO) -> None:
+    work()
+    assert "Working" in terminal.getvalue()
+
+
+def test_other_threads_draw_nothing_beside_the_main_threads_bar(terminal: io.StringIO) -> None:
+    with console.show_progress("Outer", 1, "steps"), ThreadPoolExecutor(4) as pool:
+        for each in [pool.submit(work) for _ in range(20)]:
+            each.result(20)
+    assert "Working" not in terminal.getvalue()
+
+
+def test_an_answer_draws_nothing_even_in_the_main_thread(terminal: io.StringIO) -> None:
+    classifier = Classifier.load()
+    assert classifier.classify(np.zeros((2, *classifier.image_size, 3), np.uint8))
+    assert terminal.getvalue() == ""
+    classifier.predict(np.zeros((2, *classifier.image_size, 3), np.uint8))
+    assert "Predicting" in terminal.getvalue()

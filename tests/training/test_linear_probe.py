@@ -1,0 +1,123 @@
+"""Heads are learnt on features computed once: the backbone stays bit for bit, and a stopped computation goes on."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+from test_train import make_workspace, read_history
+
+from hangtag.catalog.images import shrink
+from hangtag.config import PRESETS, TrainConfig
+from hangtag.errors import SettingsError
+from hangtag.io import hash_file, read_json
+from hangtag.models.checkpoint import load_saved, read_weights
+from hangtag.models.layers import cut_backbone, import_keras
+from hangtag.models.registry import build_model
+from hangtag.settings import resolve
+from hangtag.stages.train import train
+from hangtag.training import linear_probe as stage
+from hangtag.training.linear_probe import FEATURES, PROGRESS
+from hangtag.workspace import Workspace
+
+ARCHITECTURE = "residual-small"
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import_keras().utils.set_random_seed(5)
+    model = build_model(ARCHITECTURE, image_size=(16, 12), heads={"product": 2}, color_mode="color")
+    path = tmp_path_factory.mktemp("weights") / "weights.safetensors"
+    save_file(read_weights(cut_backbone(model)), path)
+    return path
+
+
+@pytest.fixture
+def config(weights: Path) -> TrainConfig:
+    return resolve(
+        TrainConfig,
+        PRESETS["frozen"],
+        {"architecture": ARCHITECTURE, "weights": str(weights), "target": "label", "epochs": 3, "batch_size": 8},
+        {"end_scale": 2.0},
+    )
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return make_workspace(tmp_path / "w")
+
+
+def test_the_backbone_stays_bit_for_bit_and_the_heads_learn(
+    workspace: Workspace, config: TrainConfig, weights: Path
+) -> None:
+    train(workspace, config, run_id="run")
+    found, begun = load_file(workspace.run("run") / "model.safetensors"), load_file(weights)
+    for name, value in begun.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
+    assert {name.partition("/")[0] for name in found.keys() - begun.keys()} == {"product_member1", "product_member2"}
+    history = read_history(workspace, "run")
+    assert history["loss"].is_sorted(descending=True)
+    assert set(history["image_size"]) == {"32x24"}
+    saved = load_saved(workspace.run("run"))
+    assert saved.description["pretrained"] == {"file": weights.name, "sha256": hash_file(weights)}
+    assert (saved.image_size, saved.network_size) == ((16, 12), (32, 24))
+    assert not (workspace.run("run") / "checkpoint").exists()
+
+
+def test_a_stopped_computation_goes_on_and_ends_the_same(
+    workspace: Workspace, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(workspace, config, run_id="whole")
+    monkeypatch.setattr(stage, "BATCH", 4)
+    monkeypatch.setattr(stage, "STRIDE", 1)
+    asked: list[int] = []
+
+    def count(images: Any, size: Any, last: int = 100) -> Any:
+        if len(asked) == last:
+            raise KeyboardInterrupt
+        asked.append(len(images))
+        return shrink(images, size)
+
+    monkeypatch.setattr(stage, "shrink", lambda images, size: count(images, size, 3))
+    with pytest.raises(KeyboardInterrupt):
+        train(workspace, config, run_id="run")
+    folder = workspace.run("run") / "checkpoint"
+    assert read_json(folder / PROGRESS)["done"] == 12
+    rows = len(np.load(folder / FEATURES, mmap_mode="r"))
+    asked.clear()
+    monkeypatch.setattr(stage, "shrink", count)
+    train(workspace, config, run_id="run")
+    assert sum(asked) == rows - 12
+    whole, resumed = (load_file(workspace.run(name) / "model.safetensors") for name in ("whole", "run"))
+    for name, value in whole.items():
+        np.testing.assert_allclose(resumed[name], value, atol=1e-5, err_msg=name)
+
+
+def test_features_of_other_weights_are_not_taken(tmp_path: Path) -> None:
+    model = build_model(ARCHITECTURE, image_size=(16, 12), heads={"product": 2}, color_mode="color")
+    backbone = cut_backbone(model)
+    images = np.random.default_rng(0).integers(0, 256, (6, 16, 12, 3), dtype=np.uint8)
+    rows, is_mirrored = np.array([5, 0, 2]), np.array([False, True, False])
+
+    def compute() -> Any:
+        found = stage.compute_features(tmp_path, backbone, images, rows, is_mirrored, image_size=(16, 12), title="")
+        return np.array(found)
+
+    def ask() -> Any:
+        pixels = np.stack([images[5], images[0][:, ::-1], images[2]])
+        found = backbone({"pixels": pixels}, training=False)
+        return np.concatenate([found["features1"], found["features2"]], axis=1)
+
+    np.testing.assert_allclose(compute(), ask(), atol=1e-5)
+    before = ask()
+    for weight in backbone.weights:
+        weight.assign(weight * 1.1)
+    np.testing.assert_allclose(compute(), ask(), atol=1e-4)
+    assert np.abs(before - ask()).max() > 0.01
+
+
+@pytest.mark.parametrize("preset", ["frozen", "finetune"])
+def test_a_recipe_for_weights_is_refused_without_any(preset: str) -> None:
+    with pytest.raises(SettingsError, match=r"nothing to go on from.*with --weights"):
+        resolve(TrainConfig, PRESETS[preset])

@@ -1,0 +1,196 @@
+"""A run says which photographs it has seen, with those that the weights it begins from have seen."""
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from test_train import CONFIG, make_workspace, name_items
+
+from hangtag.catalog.reader import read_prepared
+from hangtag.config import TrainConfig
+from hangtag.errors import LeakError, ModelError
+from hangtag.inference.classifier import Classifier
+from hangtag.io import read_json, write_json, write_parquet
+from hangtag.labels.dataset import read_hash_distance, read_labelled
+from hangtag.labels.duplicates import hash_photographs
+from hangtag.labels.image_hashes import PhotographSet
+from hangtag.manifest import StageRecord
+from hangtag.metrics.leakage import check_unseen
+from hangtag.models.seen_images import FILE, SeenPhotographs
+from hangtag.stages.cross_validate import train_folds
+from hangtag.stages.evaluate import evaluate
+from hangtag.stages.train import train
+from hangtag.training.data import read_begun
+from hangtag.workspace import Workspace
+
+SHORT = dataclasses.replace(CONFIG, epochs=1, keep="last")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A workspace with names and one finished run, named `first`; tests read it only."""
+    place = make_workspace(tmp_path_factory.mktemp("finished"))
+    name_items(place)
+    train(place, SHORT, run_id="first")
+    return place
+
+
+@pytest.fixture
+def workspace(finished: Workspace, tmp_path: Path) -> Workspace:
+    return Workspace.at(shutil.copytree(finished.root, tmp_path / "w"))
+
+
+def draw_other_splits(place: Workspace, **settings: object) -> None:
+    """Let train and test change places: half of train becomes test, and test becomes train."""
+    path = place.labels / "labels.parquet"
+    table = pl.read_parquet(path)
+    others = {"train": "test", "val": "val", "test": "train"}
+    split = [others.get(each) if each else None for each in table["split"]]
+    write_labels(place, table.with_columns(split=pl.Series(split, dtype=pl.String)), **settings)
+
+
+def write_labels(place: Workspace, table: pl.DataFrame, **settings: object) -> None:
+    path = place.labels / "labels.parquet"
+    columns = {"group_id": pl.col("item_id"), "pixel_hash": pl.col("item_id")}
+    write_parquet(path, table.with_columns(**columns))
+    record = StageRecord("clean", place.labels, {"prepared": read_prepared(place).digest}, settings)
+    record.finish({}, [path])
+
+
+def read_run(place: Workspace, run_id: str) -> SeenPhotographs:
+    seen = Classifier.load(place.run(run_id)).seen
+    assert seen is not None
+    return seen
+
+
+def list_split(place: Workspace, *splits: str) -> PhotographSet:
+    labelled = read_labelled(place)
+    rows = labelled.table.filter(pl.col("split").is_in(splits))["image_index"].to_numpy().astype(np.int64)
+    return PhotographSet.of(hash_photographs(labelled.images, rows))
+
+
+def assert_same(found: PhotographSet, wanted: PhotographSet) -> None:
+    np.testing.assert_array_equal(found.perceptual, wanted.perceptual)
+    np.testing.assert_array_equal(found.pixels, wanted.pixels)
+
+
+def test_a_run_lists_what_it_learnt_from_and_what_it_was_chosen_on(finished: Workspace) -> None:
+    seen = read_run(finished, "first")
+    assert_same(seen.learnt, list_split(finished, "train"))
+    assert_same(seen.chosen_on, list_split(finished, "val"))
+    assert seen.is_complete
+    manifest = read_json(finished.run("first") / "manifest.json")
+    assert manifest["outputs"][FILE]["sha256"] == read_json(finished.run("first") / "model.json")["seen"]["sha256"]
+
+
+def test_a_run_without_its_list_is_trained_again(workspace: Workspace) -> None:
+    assert train(workspace, SHORT, run_id="first").skipped
+    (workspace.run("first") / FILE).unlink()
+    with pytest.raises(ModelError, match="lacks the list"):
+        Classifier.load(workspace.run("first"))
+    assert not train(workspace, SHORT, run_id="first").skipped
+    assert read_run(workspace, "first").is_complete
+
+
+def test_a_calibration_brings_what_it_was_chosen_on(workspace: Workspace) -> None:
+    config = dataclasses.replace(SHORT, learn_from=("train", "val"), calibrated_by="first")
+    train(workspace, config, run_id="both")
+    seen = read_run(workspace, "both")
+    assert_same(seen.learnt, list_split(workspace, "train", "val"))
+    assert not len(seen.chosen_on.perceptual)
+    # Under other splits the other run's val stays one that this run was chosen on.
+    val = list_split(workspace, "val")
+    table = pl.read_parquet(workspace.labels / "labels.parquet")
+    others = {"val": "test", "test": "val"}
+    split = [others.get(each, each) for each in table["split"]]
+    write_labels(workspace, table.with_columns(split=pl.Series(split, dtype=pl.String)))
+    train(workspace, dataclasses.replace(SHORT, calibrated_by="first"), run_id="calibrated")
+    assert_same(read_run(workspace, "calibrated").chosen_on, val | list_split(workspace, "val"))
+
+
+def test_names_learnt_beside_a_network_have_seen_what_it_has(workspace: Workspace) -> None:
+    train(workspace, TrainConfig(with_names=True, photographs_by="first"), run_id="named")
+    assert_same(read_run(workspace, "named").learnt, read_run(workspace, "first").learnt)
+
+
+def test_weights_bring_what_they_learnt_from_and_evaluation_refuses_it(workspace: Workspace) -> None:
+    weights = str(workspace.run("first") / "model.safetensors")
+    before = list_split(workspace, "train")
+    draw_other_splits(workspace)
+    train(workspace, dataclasses.replace(SHORT, weights=weights), run_id="second")
+    seen = read_run(workspace, "second")
+    assert_same(seen.learnt, before | list_split(workspace, "train"))
+    assert seen.is_complete
+    # All that is test now was learnt by the weights that it began from.
+    count = len(read_labelled(workspace).of_split("test"))
+    with pytest.raises(LeakError, match=rf"leak-seen.* {count:,} of the {count:,} photographs.*without --weights"):
+        check_unseen_of(workspace, "second", "test")
+    with pytest.raises(LeakError, match="leak-seen"):
+        evaluate(workspace, run_ids=["second"])
+    check_unseen_of(workspace, "second", "val")
+    train(workspace, SHORT, run_id="anew")
+    check_unseen_of(workspace, "anew", "val", "test")
+
+
+def check_unseen_of(place: Workspace, run_id: str, *splits: str) -> None:
+    labelled = read_labelled(place)
+    items = labelled.table.filter(pl.col("split").is_in(splits))
+    check_unseen(Classifier.load(place.run(run_id)), labelled, items, read_hash_distance(place))
+
+
+def test_weights_that_learnt_from_val_are_refused_before_the_training(workspace: Workspace) -> None:
+    weights = str(workspace.run("first") / "model.safetensors")
+    table = pl.read_parquet(workspace.labels / "labels.parquet")
+    others = {"train": "val", "val": "train"}
+    split = [others.get(each, each) for each in table["split"]]
+    write_labels(workspace, table.with_columns(split=pl.Series(split, dtype=pl.String)))
+    with pytest.raises(LeakError, match=r"learnt from (\d+) of the \1 photographs of val.*--weights"):
+        train(workspace, dataclasses.replace(SHORT, weights=weights), run_id="second")
+    assert not (workspace.run("second") / "model.json").exists()
+
+
+def test_folds_refuse_weights_that_learnt_from_their_items(workspace: Workspace) -> None:
+    weights = str(workspace.run("first") / "model.safetensors")
+    write_labels(workspace, pl.read_parquet(workspace.labels / "labels.parquet"))
+    with pytest.raises(LeakError, match="of the folds, which are to be unseen"):
+        train_folds(workspace, dataclasses.replace(SHORT, weights=weights), folds=2)
+
+
+def test_of_other_files_it_is_not_known_what_they_learnt_from(workspace: Workspace, tmp_path: Path) -> None:
+    run = workspace.run("first")
+    assert read_begun("").is_complete
+    assert read_begun("imagenet").is_complete
+    assert len(read_begun(str(run / "model.safetensors")).learnt.perceptual)
+    alone = Path(shutil.copy(run / "model.safetensors", tmp_path / "model.safetensors"))
+    assert not read_begun(str(alone)).is_complete
+    # A description beside the file that is of other weights.
+    shutil.copy(run / "model.json", tmp_path / "model.json")
+    shutil.copy(run / FILE, tmp_path / FILE)
+    assert read_begun(str(alone)).is_complete
+    alone.write_bytes(alone.read_bytes()[:-1] + b"x")
+    assert not read_begun(str(alone)).is_complete
+    # A run of before there was such a list.
+    description = read_json(run / "model.json")
+    del description["seen"]
+    write_json(run / "model.json", description)
+    assert not read_begun(str(run / "model.safetensors")).is_complete
+
+
+@pytest.mark.parametrize(
+    ("settings", "distance"),
+    [
+        ({}, None),
+        ({"max_hash_distance": 0, "splits_from": ""}, 0),
+        ({"max_hash_distance": 1, "splits_from": ""}, 1),
+        ({"max_hash_distance": 2, "splits_from": ""}, 1),
+        ({"max_hash_distance": 1, "splits_from": "elsewhere"}, None),
+    ],
+)
+def test_a_leak_is_what_the_splits_keep_on_one_side(
+    workspace: Workspace, settings: dict[str, object], distance: int | None
+) -> None:
+    write_labels(workspace, pl.read_parquet(workspace.labels / "labels.parquet"), **settings)
+    assert read_hash_distance(workspace) == distance

@@ -1,0 +1,55 @@
+"""A threshold keeps its promise on new items, and one early mistake does not take it away."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from hangtag.training.calibration import find_threshold, find_thresholds
+
+
+def draw(count: int, seed: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Draw answers whose confidence is the chance that they are right."""
+    random = np.random.default_rng(seed)
+    confidence = random.beta(3, 0.4, count)
+    return confidence, random.random(count) < confidence
+
+
+@pytest.mark.parametrize("precision", [0.9, 0.95, 0.98])
+def test_the_promise_is_kept_on_new_items_in_all_but_few_cases(precision: float) -> None:
+    new_confidence, new_correct = draw(200_000, 12345)
+    broken = 0
+    for seed in range(100):
+        threshold = find_threshold(*draw(2_000, seed), precision)
+        broken += threshold is not None and new_correct[new_confidence >= threshold].mean() < precision
+    # The risk is 5 in 100; the limit leaves room for the draw of these hundred.
+    assert broken <= 10
+
+
+def test_one_mistake_among_the_surest_does_not_end_the_search() -> None:
+    confidence = np.linspace(1, 0.5, 4_000)
+    correct = np.ones(4_000, bool)
+    correct[3] = False
+    threshold = find_threshold(confidence, correct, 0.99)
+    assert threshold is not None
+    assert threshold < 0.51
+
+
+def test_items_of_equal_confidence_are_taken_together_or_not_at_all() -> None:
+    confidence = np.repeat([0.9, 0.8], 500)
+    correct = np.concatenate([np.ones(500, bool), np.zeros(500, bool)])
+    assert find_threshold(confidence, correct, 0.95) == 0.9
+    assert find_threshold(confidence[:500], correct[500:], 0.95) is None
+
+
+@pytest.mark.parametrize("count", [0, 1, 20, 80])
+def test_few_items_prove_nothing_though_all_are_right(count: int) -> None:
+    assert find_threshold(np.full(count, 0.99), np.ones(count, bool), 0.95) is None
+
+
+def test_a_higher_precision_never_takes_a_lower_threshold() -> None:
+    confidence, correct = draw(5_000, 1)
+    probs = np.stack([confidence, 1 - confidence], axis=1).astype(np.float32)
+    is_first = probs.argmax(axis=1) == 0
+    found = [value for value in find_thresholds(probs, np.where(correct == is_first, 0, 1)).values() if value]
+    assert found == sorted(found)
+    assert len(found) > 1
