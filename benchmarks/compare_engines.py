@@ -24,7 +24,7 @@ import numpy as np
 from hangtag.models.registry import ARCHITECTURES, build_model
 
 BATCHES = (1, 32, 256)
-HEADS = {"product": 160, "attribute_0": 5, "attribute_1": 46, "attribute_2": 4, "attribute_3": 8}
+HEADS = {"category_path": 160, "attribute_0": 5, "attribute_1": 46, "attribute_2": 4, "attribute_3": 8}
 THREADS = os.cpu_count() or 1
 Ask = Callable[[Any], Any]
 

@@ -2,7 +2,7 @@
 
 Usage: python benchmarks/corrected_labels.py --workspace W --to FOLDER [--seeds 0,1,2] [--preset quick] [--epochs N]
 
-W is audited and reviewed, and `hangtag apply` (with --auto, say) has written its changes; `clean` has not taken them
+W is audited and reviewed, and `hangtag apply` (with --auto-accept, say) has written its changes; `clean` has not taken them
 in yet. FOLDER/given and FOLDER/corrected are workspaces of the same photographs and splits; in the second the changes
 of training and validation items are made. The test labels stay as they were given in both. Test items are told apart
 by whether the audit suspects their own label, for there a network that is right is counted wrong. Finished epochs and
@@ -21,7 +21,7 @@ from hangtag.auditing.issues import COLUMNS, NAME_AGAINST_LABEL, PHOTOGRAPH_AND_
 from hangtag.config import PRESETS, CleanConfig, EvaluateConfig, TrainConfig, read_preset
 from hangtag.errors import HangtagError, WorkspaceError
 from hangtag.io import read_csv, write_csv, write_json
-from hangtag.labels.dataset import Labelled, read_labelled, read_reviewed
+from hangtag.labels.dataset import LabeledItems, read_labeled_items, read_reviewed
 from hangtag.manifest import require_manifest
 from hangtag.settings import resolve
 from hangtag.stages.clean import clean
@@ -55,7 +55,7 @@ def main() -> None:
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Do all of it, and give the figures."""
     origin = Workspace.at(arguments.workspace)
-    labelled = read_labelled(origin)
+    labelled = read_labeled_items(origin)
     places = {kind: Workspace.at(arguments.to / kind) for kind in KINDS}
     changes = make_places(origin, labelled, places)
     suspects = find_suspects(origin, labelled)
@@ -73,7 +73,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"changes": changes, "runs": rows, "summary": summarize(table).to_dicts()}
 
 
-def make_places(origin: Workspace, labelled: Labelled, places: dict[str, Workspace]) -> dict[str, int]:
+def make_places(origin: Workspace, labelled: LabeledItems, places: dict[str, Workspace]) -> dict[str, int]:
     """Clean both workspaces, one with the changes of training and validation items, and count these.
 
     Raises:
@@ -99,7 +99,7 @@ def make_places(origin: Workspace, labelled: Labelled, places: dict[str, Workspa
     return {"items": len(items), "cells": len(changes), "by_rule_auto": list(items.values()).count("auto")}
 
 
-def find_suspects(origin: Workspace, labelled: Labelled) -> pl.DataFrame:
+def find_suspects(origin: Workspace, labelled: LabeledItems) -> pl.DataFrame:
     """Give the test items whose label the audit doubts more than not, with the finest level that it suggests."""
     finest = labelled.schema.levels[-1]
     issues = read_csv(origin.issues, schema=COLUMNS).filter(
@@ -111,7 +111,7 @@ def find_suspects(origin: Workspace, labelled: Labelled) -> pl.DataFrame:
     return suspects.join(labelled.of_split("test").select("item_id"), on="item_id", how="semi")
 
 
-def judge(place: Workspace, run_id: str, labelled: Labelled, suspects: pl.DataFrame) -> list[dict[str, Any]]:
+def judge(place: Workspace, run_id: str, labelled: LabeledItems, suspects: pl.DataFrame) -> list[dict[str, Any]]:
     """Give the accuracy by the given test labels: a row for all items, for the suspect ones and for the others."""
     finest = labelled.schema.levels[-1]
     predicted = pl.read_parquet(place.evaluation(run_id) / "predictions.parquet")

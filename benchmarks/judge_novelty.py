@@ -19,7 +19,7 @@ from sklearn.metrics import roc_auc_score
 
 from hangtag.catalog.images import Pixels, decode_photograph
 from hangtag.inference.classifier import Classifier
-from hangtag.labels.dataset import read_labelled
+from hangtag.labels.dataset import read_labeled_items
 from hangtag.serving.output import list_photographs
 from hangtag.workspace import Workspace
 
@@ -35,25 +35,25 @@ def main() -> None:
     parser.add_argument("--model", type=Path)
     arguments = parser.parse_args()
     classifier = Classifier.load(arguments.model, streams=2)
-    labelled = read_labelled(Workspace.at(arguments.workspace))
+    labelled = read_labeled_items(Workspace.at(arguments.workspace))
     rows = labelled.table.filter(pl.col("split") == "test")["image_index"].to_numpy()
     random = np.random.default_rng(0)
     kinds = {"test": labelled.images[np.sort(rows)]}
     kinds |= {folder.name: np.stack(list(_read(folder, classifier.image_size, random))) for folder in arguments.folders}
     kinds |= _draw(classifier.image_size, random)
-    limit, threshold = classifier.description["novelty"]["limit"], classifier.find_threshold(0.95) or 1.0
+    limit, threshold = classifier.description["out_of_distribution"]["limit"], classifier.find_threshold(0.95) or 1.0
     found = {kind: classifier.predict(pixels) for kind, pixels in kinds.items()}
-    familiar = _rank(found["test"].novelty)
+    familiar = _rank(found["test"].ood_scores)
     print(f"{'kind':16} {'pictures':>8} {'unlike':>7} {'sure, had it no limit':>22} {'AUC':>6}")
     for kind, predictions in found.items():
-        novelty = _rank(predictions.novelty)
-        auc = roc_auc_score(np.repeat([0, 1], [len(familiar), len(novelty)]), np.concatenate([familiar, novelty]))
+        ood_scores = _rank(predictions.ood_scores)
+        auc = roc_auc_score(np.repeat([0, 1], [len(familiar), len(ood_scores)]), np.concatenate([familiar, ood_scores]))
         sure = (predictions.probs.max(axis=1) >= threshold).mean()
-        print(f"{kind:16} {len(novelty):8,} {(novelty > limit).mean():7.3f} {sure:22.3f} {auc:6.3f}")
+        print(f"{kind:16} {len(ood_scores):8,} {(ood_scores > limit).mean():7.3f} {sure:22.3f} {auc:6.3f}")
 
 
-def _rank(novelty: object) -> np.ndarray:
-    return np.asarray(novelty, np.float64)
+def _rank(ood_scores: object) -> np.ndarray:
+    return np.asarray(ood_scores, np.float64)
 
 
 def _read(folder: Path, image_size: tuple[int, int], random: np.random.Generator) -> Iterator[Pixels]:

@@ -33,11 +33,11 @@ from hangtag.catalog.reader import read_prepared
 from hangtag.config import PRESETS, AuditConfig, TrainConfig, read_preset
 from hangtag.errors import HangtagError, WorkspaceError
 from hangtag.io import hash_json, read_csv, write_csv, write_json, write_parquet
-from hangtag.labels.dataset import read_labelled
+from hangtag.labels.dataset import read_labeled_items
 from hangtag.manifest import StageRecord, compute_digest, require_manifest
 from hangtag.settings import resolve
 from hangtag.stages.audit import audit
-from hangtag.stages.cross_validate import train_folds
+from hangtag.stages.cross_validate import cross_validate
 from hangtag.workspace import Workspace
 
 HEARD = (PHOTOGRAPH_AND_NAME, WRONG_LABEL, NAME_AGAINST_LABEL)
@@ -73,12 +73,12 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     place = plant(arguments.workspace, arguments.to, arguments.way, arguments.share, arguments.seed, arguments.run)
     settings = {"epochs": arguments.epochs, "batch_size": arguments.batch_size}
     training = resolve(TrainConfig, read_preset(arguments.preset), settings)
-    folds = train_folds(place, training, folds=arguments.folds, run_id=RUN)
+    folds = cross_validate(place, training, folds=arguments.folds, run_id=RUN)
     result = audit(place, AuditConfig(min_score=MIN_SCORE, use_names=arguments.with_names), run_id=RUN)
     truth = read_csv(arguments.to / "truth.csv", infer_schema=False)
     out_of_fold = pl.read_parquet(folds.folder / "out_of_fold.parquet")
     issues = read_csv(result.folder / "issues.csv", schema=COLUMNS)
-    labelled = read_labelled(place)
+    labelled = read_labeled_items(place)
     against = keep_against_label(issues, labelled.table, list(labelled.schema.levels))
     rankings = rank(out_of_fold, issues, against, arguments.seed)
     is_planted = out_of_fold["item_id"].is_in(truth["item_id"].to_list()).to_numpy()
@@ -89,7 +89,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "seed": arguments.seed,
         "items": len(out_of_fold),
         "planted": int(is_planted[known].sum()),
-        "out_of_fold_accuracy": folds.counts["accuracy"],
+        "out_of_fold_accuracy": folds.metrics["accuracy"],
         "audit_seconds": result.seconds,
         "rankings": {name: judge(scores[known], is_planted[known]) for name, scores in rankings.items()},
         "suggestions_right": _judge_suggestions(issues, truth),
@@ -102,7 +102,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 def plant(source: Path, folder: Path, way: str, share: float, seed: int, run_id: str | None) -> Workspace:
     """Write the copy with its planted errors and the truth beside it; one that is there already stays."""
     place, origin = Workspace.at(folder / "workspace"), Workspace.at(source)
-    labelled, prepared = read_labelled(origin), read_prepared(origin)
+    labelled, prepared = read_labeled_items(origin), read_prepared(origin)
     settings = {"way": way, "share": share, "seed": seed}
     record = StageRecord("clean", place.labels, {}, settings | {"source": labelled.digest})
     manifest = require_manifest(place.labels, "") if (place.labels / "manifest.json").is_file() else {}

@@ -25,7 +25,7 @@ from hangtag.config import PRESETS, CleanConfig, EvaluateConfig, PrepareConfig, 
 from hangtag.figures.style import INK, SERIES, SOFT_INK, save_figure
 from hangtag.inference.classifier import Classifier
 from hangtag.io import read_json, write_csv, write_json
-from hangtag.labels.dataset import read_labelled
+from hangtag.labels.dataset import read_labeled_items
 from hangtag.models.checkpoint import describe_model
 from hangtag.settings import parse_image_size, resolve
 from hangtag.stages.clean import clean
@@ -50,7 +50,7 @@ def main() -> None:
     items = {}
     for size in sizes:
         place = prepare_size(arguments.catalog, root, size, sizes[0], arguments.fit)
-        items[size] = read_labelled(place).table["split"].drop_nulls().value_counts(sort=True).to_dicts()
+        items[size] = read_labeled_items(place).table["split"].drop_nulls().value_counts(sort=True).to_dicts()
         for seed in map(int, arguments.seeds.split(",")):
             rows += measure(place, size, configure(arguments, size, seed))
             # After every run: a stop loses nothing.
@@ -117,7 +117,7 @@ def measure(place: Workspace, size: str, config: TrainConfig) -> list[dict[str, 
         "ms": time_prediction(place, run_id),
     }
     levels = read_json(place.evaluation(run_id) / "report.json")["levels"]
-    finest = read_labelled(place).schema.levels[-1]
+    finest = read_labeled_items(place).schema.levels[-1]
     height, width = parse_image_size(size)
     told = {"size": size, "pixels": height * width, "seed": config.seed}
     rows = []
@@ -132,7 +132,7 @@ def time_prediction(place: Workspace, run_id: str) -> float:
     """Give the milliseconds that a photograph takes, mirror averaging included, measured once and kept on disk."""
     path = place.run(run_id) / "prediction_time.json"
     if not path.is_file():
-        classifier, labelled = Classifier.load(place.run(run_id)), read_labelled(place)
+        classifier, labelled = Classifier.load(place.run(run_id)), read_labeled_items(place)
         rows = labelled.of_split("val")["image_index"].to_numpy().astype(np.int64)[:TIMED]
         classifier.predict_rows(labelled.images, rows)
         times = []

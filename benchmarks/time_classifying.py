@@ -20,7 +20,7 @@ from typing import Any
 
 from hangtag.config import ExportConfig
 from hangtag.inference.classifier import Classifier
-from hangtag.inference.prediction import Answer
+from hangtag.inference.prediction import Prediction
 from hangtag.inference.streaming import classify_photographs
 from hangtag.models.checkpoint import load_saved
 from hangtag.models.layers import import_keras
@@ -66,7 +66,7 @@ def _unpack(catalog: Path, folder: Path, count: int) -> list[Path]:
 
 def _time_hangtag(classifier: Classifier, files: list[Path]) -> float:
     started = time.perf_counter()
-    answered = sum(isinstance(outcome, Answer) for outcome in classify_photographs(classifier, files))
+    answered = sum(isinstance(outcome, Prediction) for outcome in classify_photographs(classifier, files))
     return answered / (time.perf_counter() - started)
 
 

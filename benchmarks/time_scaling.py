@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from hangtag.auditing.context import Subject
+from hangtag.auditing.context import AuditContext
 from hangtag.auditing.duplicate_issues import find_duplicates, find_label_conflicts, find_same_products
 from hangtag.auditing.value_issues import find_spelling_variants, find_unlikely_combinations
 from hangtag.catalog.csv_parser import parse_table
@@ -41,7 +41,7 @@ MOST = 2.0
 SHORTEST = 0.002
 
 
-def make_subject(count: int, *, distinct: bool = False, one_name: bool = False) -> Subject:
+def make_context(count: int, *, distinct: bool = False, one_name: bool = False) -> AuditContext:
     """Make a catalogue whose items share one photograph."""
     rows = range(count)
     columns = {
@@ -60,17 +60,17 @@ def make_subject(count: int, *, distinct: bool = False, one_name: bool = False) 
     }
     images = np.broadcast_to(np.uint8(200), (count, 16, 12, 3))
     config = AuditConfig()
-    return Subject(pl.DataFrame(columns), images, SCHEMA, config, photographs=None, names=None)
+    return AuditContext(pl.DataFrame(columns), images, SCHEMA, config, photographs=None, names=None)
 
 
-def prepare_check(check: Callable[[Subject], Any], **more: bool) -> Callable[[int], Callable[[], Any]]:
+def prepare_check(check: Callable[[AuditContext], Any], **more: bool) -> Callable[[int], Callable[[], Any]]:
     """Return what prepares a check of the audit on a catalogue of some size."""
 
     def prepare(count: int) -> Callable[[], Any]:
-        subject = make_subject(count, **more)
+        context = make_context(count, **more)
         # The groups are looked for once for all checks.
-        _ = subject.duplicates
-        return lambda: check(subject)
+        _ = context.duplicates
+        return lambda: check(context)
 
     return prepare
 

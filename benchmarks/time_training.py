@@ -29,14 +29,14 @@ def main() -> None:
     print(f"{_name_processor()}, Python {platform.python_version()}")
     with tempfile.TemporaryDirectory() as folder:
         prepared = prepare(arguments.catalog, folder)
-        speed = prepared.counts["items"] / prepared.seconds
-        print(f"prepare: {prepared.counts['items']:,} photographs in {prepared.seconds:.1f} s, {speed:,.0f} a second")
+        speed = prepared.metrics["items"] / prepared.seconds
+        print(f"prepare: {prepared.metrics['items']:,} photographs in {prepared.seconds:.1f} s, {speed:,.0f} a second")
         cleaned = clean(folder, resolve(CleanConfig, PRESETS["capstone"], {"sample": arguments.sample}))
         print(f"clean: {cleaned.seconds:.1f} s")
         for precision in ("float32", "bfloat16"):
             config = resolve(TrainConfig, PRESETS["capstone"], {"epochs": 1, "precision": precision})
             result = train(folder, config, run_id=precision)
-            speed = result.counts["images_per_second"]
+            speed = result.metrics["images_per_second"]
             print(
                 f"train, {precision}: {speed:,.0f} photographs a second, "
                 f"{speed / CAPSTONE_IMAGES_PER_SECOND:.1f} times the report's {CAPSTONE_IMAGES_PER_SECOND}"

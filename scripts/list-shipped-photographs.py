@@ -10,16 +10,16 @@ import sys
 import numpy as np
 
 from hangtag.io import read_json, write_json, write_text
+from hangtag.labels.dataset import read_labeled_items
 from hangtag.labels.duplicates import hash_photographs
-from hangtag.labels.dataset import read_labelled
 from hangtag.labels.image_hashes import PhotographSet
 from hangtag.models.description import DESCRIPTION
-from hangtag.models.label_space import PRODUCT
+from hangtag.models.label_space import CATEGORY_PATH
 from hangtag.models.seen_images import ENTRY, SeenPhotographs, write_seen
 from hangtag.models.shipped import SHIPPED
 from hangtag.serving.model_card import write_card
-from hangtag.training.targets import build_targets
 from hangtag.stages.train import build_dataset
+from hangtag.training.targets import build_targets
 from hangtag.workspace import Workspace
 
 # Of the twin that learnt from train alone: its temperatures and thresholds were chosen on val.
@@ -28,7 +28,7 @@ CHOSEN_ON = ["val"]
 
 def main() -> None:
     """List the photographs of the splits that the model's description names."""
-    labelled = read_labelled(Workspace.at(sys.argv[1]))
+    labelled = read_labeled_items(Workspace.at(sys.argv[1]))
     description = read_json(SHIPPED / DESCRIPTION)
     if labelled.digest != description["labels_digest"]:
         sys.exit("These are not the labels and splits that the model learnt: prepare and clean with default settings.")
@@ -36,12 +36,12 @@ def main() -> None:
 
     def list_split(splits: list[str]) -> PhotographSet:
         data = build_dataset(labelled, targets, None, labelled.table["split"].is_in(splits).fill_null(False).to_numpy())
-        if splits == description["learn_from"]:
-            counts = np.bincount(data.classes[PRODUCT], minlength=len(targets.outputs.products))
-            assert counts.tolist() == description["train_counts"][PRODUCT], "not what it learnt from"
+        if splits == description["train_splits"]:
+            counts = np.bincount(data.classes[CATEGORY_PATH], minlength=len(targets.outputs.products))
+            assert counts.tolist() == description["train_counts"][CATEGORY_PATH], "not what it learnt from"
         return PhotographSet.of(hash_photographs(data.images, data.rows))
 
-    seen = SeenPhotographs(list_split(description["learn_from"]), list_split(CHOSEN_ON))
+    seen = SeenPhotographs(list_split(description["train_splits"]), list_split(CHOSEN_ON))
     _, description[ENTRY] = write_seen(SHIPPED, seen)
     write_json(SHIPPED / DESCRIPTION, description)
     write_text(SHIPPED / "README.md", write_card(description))

@@ -9,7 +9,7 @@ import pytest
 from hangtag.catalog.reader import read_prepared
 from hangtag.config import PRESETS, CleanConfig, TrainConfig
 from hangtag.io import read_json
-from hangtag.labels.dataset import read_labelled
+from hangtag.labels.dataset import read_labeled_items
 from hangtag.settings import resolve
 from hangtag.stages.clean import clean
 from hangtag.stages.prepare import prepare
@@ -72,7 +72,7 @@ def test_balance_is_the_capstones(workspace: Path) -> None:
 
 
 def test_splits_are_fair_and_keep_duplicates_together(workspace: Path) -> None:
-    table = read_labelled(Workspace.at(workspace)).table
+    table = read_labeled_items(Workspace.at(workspace)).table
     shares = dict(table["split"].drop_nulls().value_counts(normalize=True).iter_rows())
     assert [shares[split] for split in ("train", "val", "test")] == pytest.approx([0.72, 0.18, 0.10], abs=0.002)
     for key in ("group_id", "pixel_hash"):
@@ -93,8 +93,8 @@ def test_pixel_identical_photographs_and_their_conflicts(workspace: Path) -> Non
 def test_the_names_matcher_settles_most_of_the_free_items_and_doubts_the_rest(workspace: Path, tmp_path: Path) -> None:
     (tmp_path / "prepared").symlink_to(workspace / "prepared")
     result = clean(tmp_path, CleanConfig())
-    assert result.counts["relabelled"] + result.counts["unknown"] == 105
-    assert result.counts["relabelled"] >= 95
+    assert result.metrics["relabelled"] + result.metrics["unknown"] == 105
+    assert result.metrics["relabelled"] >= 95
     figures = read_json(tmp_path / "labels" / "manifest.json")["names_matcher"]
     assert figures["accuracy"] > 0.97
     assert figures["precision"] > 0.99
@@ -109,6 +109,6 @@ def test_a_short_training_beats_chance_by_far(workspace: Path, tmp_path: Path) -
     (tmp_path / "prepared").symlink_to(workspace / "prepared")
     clean(tmp_path, resolve(CleanConfig, PRESETS["capstone"], {"sample": 2500}))
     result = train(tmp_path, resolve(TrainConfig, PRESETS["quick"], {"epochs": 2, "batch_size": 32}))
-    labels = read_labelled(Workspace.at(tmp_path)).of_split("val")["label"]
+    labels = read_labeled_items(Workspace.at(tmp_path)).of_split("val")["label"]
     commonest = float(np.max(labels.value_counts()["count"].to_numpy()) / len(labels))
-    assert result.counts["val_accuracy"] > 2 * commonest
+    assert result.metrics["val_accuracy"] > 2 * commonest

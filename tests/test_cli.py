@@ -131,11 +131,11 @@ def test_without_flags_the_defaults_of_the_dataclasses_hold(command: Command) ->
 
 
 def test_apply_hands_over_what_is_proven_and_where_the_catalogue_is(command: Command) -> None:
-    command.run("apply", "-w", "/w", "--auto", "0.95", "--catalog", "moved.zip")
-    assert command.given == (Path("/w"), hangtag.ApplyConfig(auto=0.95))
+    command.run("apply", "-w", "/w", "--auto-accept", "0.95", "--catalog", "moved.zip")
+    assert command.given == (Path("/w"), hangtag.ApplyConfig(auto_accept=0.95))
     assert command.named == {"catalog": Path("moved.zip")}
     command.run("apply")
-    assert command.given == (Path("workspace"), hangtag.ApplyConfig(auto=0.0))
+    assert command.given == (Path("workspace"), hangtag.ApplyConfig(auto_accept=0.0))
 
 
 def test_train_can_be_named_and_resumed(command: Command) -> None:

@@ -85,7 +85,7 @@ def test_a_manifest_of_an_earlier_version_has_no_hash(tmp_path: Path) -> None:
     manifest = read_json(tmp_path / MANIFEST)
     del manifest["digest"]
     write_json(tmp_path / MANIFEST, manifest)
-    assert record.find_current() is not None
+    assert record.load_if_unchanged() is not None
 
 
 @pytest.mark.parametrize("key", ["versions", "finished", "outputs"])
@@ -93,7 +93,7 @@ def test_a_manifest_without_an_entry_is_damaged(key: str, tmp_path: Path) -> Non
     record = make_stage(tmp_path)
     manifest = {name: value for name, value in read_json(tmp_path / MANIFEST).items() if name != "digest"}
     write_json(tmp_path / MANIFEST, manifest | {key: 3})
-    assert record.find_current() is None
+    assert record.load_if_unchanged() is None
 
 
 def test_only_the_files_that_are_wanted_must_be_as_they_were(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from hangtag.config import CleanConfig
 from hangtag.inference.streaming import Failure
 from hangtag.io import guard_cell, read_csv, unguard_cell, write_csv
 from hangtag.labels.dataset import read_reviewed
-from hangtag.models.label_space import Outputs
+from hangtag.models.label_space import LabelSpace
 from hangtag.reviewing.decisions import Choices, Wish, make_verdicts
 from hangtag.reviewing.items import read_items
 from hangtag.reviewing.queue import Queue, read_issues
@@ -110,7 +110,7 @@ def test_the_issues_of_an_audit_are_read_by_the_review(item: str, label: str, re
 
 @pytest.mark.parametrize("name", ["=cmd.png", "-x.png", "@x", "\tx", "'=x"])
 def test_what_classify_prints_is_guarded_too(name: str) -> None:
-    outputs = Outputs({"=kind": ("a", "b"), "label": ("a", "b")}, ((0, 0), (1, 1)), {"@brand": ("x",)}, "label")
+    outputs = LabelSpace({"=kind": ("a", "b"), "label": ("a", "b")}, ((0, 0), (1, 1)), {"@brand": ("x",)}, "label")
     text = "".join(write_csv_lines([(name, Failure("not_an_image", "no picture"))], outputs))
     [headings, row] = csv.reader(io.StringIO(text, newline=""))
     assert not any(starts_a_formula(cell) for cell in (*headings, *row))
@@ -145,7 +145,7 @@ def test_a_catalogue_of_formulas_is_corrected_to_the_byte_and_learnt_from(formul
     corrected = (formulas.review / "corrected" / "styles.csv").read_bytes()
     assert corrected == given.replace(b"-0,=Hat,", b"-0,@Shoe,")
     assert parse(formulas.review / "label_changes.csv")[1] == ["'-0", "'=kind", "'=Hat", "'@Shoe", "reviewed"]
-    assert clean(formulas, CleanConfig(split_fractions=(0.5, 0.25, 0.25))).counts["reviewed_cells"] == 1
+    assert clean(formulas, CleanConfig(split_fractions=(0.5, 0.25, 0.25))).metrics["reviewed_cells"] == 1
     labels = pl.read_parquet(formulas.labels / "labels.parquet")
     assert dict(labels.select("item_id", "=kind").iter_rows())["-0"] == "@Shoe"
     tables = list(formulas.root.glob("labels/*.csv"))

@@ -25,18 +25,18 @@ def make_record(folder: Path, *, inputs: str = "a", settings: int = 1) -> StageR
 
 def test_the_same_again_is_found(tmp_path: Path) -> None:
     made = make(tmp_path)
-    found = make_record(tmp_path).find_current()
+    found = make_record(tmp_path).load_if_unchanged()
     assert found is not None
-    assert (found.counts, found.seconds, found.skipped) == (made.counts, made.seconds, True)
-    assert make_record(tmp_path, inputs="b").find_current() is None
-    assert make_record(tmp_path, settings=2).find_current() is None
+    assert (found.metrics, found.seconds, found.skipped) == (made.metrics, made.seconds, True)
+    assert make_record(tmp_path, inputs="b").load_if_unchanged() is None
+    assert make_record(tmp_path, settings=2).load_if_unchanged() is None
     assert make_record(tmp_path, settings=2).find_other_settings() == {"seed": (1, 2)}
 
 
 @pytest.mark.parametrize("keeps_time", [False, True])
 def test_a_file_that_was_changed_in_place_is_noticed(tmp_path: Path, keeps_time: bool) -> None:
     make(tmp_path)
-    assert make_record(tmp_path).find_current() is not None
+    assert make_record(tmp_path).load_if_unchanged() is not None
     path = tmp_path / "labels.csv"
     before = path.stat()
     with path.open("r+b") as file:
@@ -48,7 +48,7 @@ def test_a_file_that_was_changed_in_place_is_noticed(tmp_path: Path, keeps_time:
         other.write_bytes(path.read_bytes())
         os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
         other.replace(path)
-    assert make_record(tmp_path).find_current() is None
+    assert make_record(tmp_path).load_if_unchanged() is None
     with pytest.raises(WorkspaceError, match=r"not those that the command wrote.*labels\.csv.*hangtag clean"):
         require_manifest(tmp_path, HINT)
 
@@ -60,11 +60,11 @@ def test_a_damaged_manifest_counts_as_none_and_is_made_again(tmp_path: Path, dam
     make(tmp_path)
     (tmp_path / "manifest.json").write_text(damage)
     assert read_manifest(tmp_path) is None
-    assert make_record(tmp_path).find_current() is None
+    assert make_record(tmp_path).load_if_unchanged() is None
     with pytest.raises(WorkspaceError, match=r"its manifest\.json is damaged.*hangtag clean"):
         require_manifest(tmp_path, HINT)
     make(tmp_path)
-    assert make_record(tmp_path).find_current() is not None
+    assert make_record(tmp_path).load_if_unchanged() is not None
 
 
 @pytest.mark.parametrize("output", [None, 3, {}, {"bytes": 1000}, {"bytes": "x", "sha256": 3}])
@@ -72,7 +72,7 @@ def test_an_output_without_its_hash_counts_as_changed(tmp_path: Path, output: ob
     make(tmp_path)
     manifest = read_json(tmp_path / "manifest.json")
     write_json(tmp_path / "manifest.json", manifest | {"outputs": {"labels.csv": output}})
-    assert make_record(tmp_path).find_current() is None
+    assert make_record(tmp_path).load_if_unchanged() is None
 
 
 def test_what_the_columns_mean_is_a_part_of_the_digest(tmp_path: Path) -> None:
@@ -109,4 +109,4 @@ def test_an_entry_can_be_renewed_without_a_new_result(tmp_path: Path) -> None:
     make(tmp_path, origin={"catalog": "here"})
     make_record(tmp_path).update(origin={"catalog": "there"})
     assert require_manifest(tmp_path, HINT)["origin"] == {"catalog": "there"}
-    assert make_record(tmp_path).find_current() is not None
+    assert make_record(tmp_path).load_if_unchanged() is not None

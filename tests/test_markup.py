@@ -19,7 +19,7 @@ from hangtag.figures.style import save_figure
 from hangtag.inference.streaming import Failure
 from hangtag.io import escape_markdown
 from hangtag.metrics.markdown import Block, _list_pairs, _tabulate, write_markdown
-from hangtag.models.label_space import Outputs
+from hangtag.models.label_space import LabelSpace
 from hangtag.serving.model_card import write_card
 from hangtag.serving.output import write_table_lines
 
@@ -59,11 +59,11 @@ def describe(**more: Any) -> dict[str, Any]:
     return {
         "run_id": "run",
         "image_size": (80, 60),
-        "outputs": {"levels": {HOSTILE: ["a"]}, "attributes": {HOSTILE: ["b"]}},
+        "label_space": {"levels": {HOSTILE: ["a"]}, "attributes": {HOSTILE: ["b"]}},
         "preprocessing": {"color_mode": "color"},
         "check": {"items": 1, "accuracy": 1.0, "keras_accuracy": 1.0, "difference": 0.0, "tolerance": 1.0},
         "calibration": {"photograph": {"thresholds": {"0.9": 0.5}}},
-        "novelty": {"familiar_share": 0.9},
+        "out_of_distribution": {"in_distribution_share": 0.9},
         "architecture": "residual",
         "parameters": {"total": 1},
         "flops": 1.0,
@@ -133,7 +133,7 @@ def test_a_progress_bar_shows_markup_as_text(text: str, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("name", ["a\x1b[2Jb.png", "a\nb.png", "a\udcffb.png", "a\u202eb.png"])
 def test_a_file_name_does_nothing_to_the_terminal(name: str) -> None:
-    outputs = Outputs.of_classes(("a",))
+    outputs = LabelSpace.of_classes(("a",))
     [_, line] = write_table_lines([(name, Failure("not_an_image", f"no picture {name}"))], outputs)
     assert line[:-1].isprintable()
     assert line.endswith("\n")

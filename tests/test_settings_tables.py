@@ -68,7 +68,7 @@ weights = "imagenet"
 [evaluate]
 logit_adjustment = 0.5
 [predict]
-wanted_precision = 0.9
+target_precision = 0.9
 [export]
 weights = "int8"
 [serve]
@@ -83,18 +83,18 @@ port = 9000
     assert cli._resolve(ServeConfig, {}, file=file) == ServeConfig(max_pixels=10_000, workers=3, port=9000)
     assert cli._resolve(ReviewConfig, {}, file=file) == ReviewConfig()
     assert cli._resolve(EvaluateConfig, {}, file=file) == EvaluateConfig(logit_adjustment=0.5)
-    assert cli._resolve(PredictConfig, {}, file=file) == PredictConfig(wanted_precision=0.9)
+    assert cli._resolve(PredictConfig, {}, file=file) == PredictConfig(target_precision=0.9)
     assert cli._resolve(ClassifyConfig, {}, file=file) == ClassifyConfig()
 
 
 def test_the_table_is_over_what_stands_above_and_flags_are_over_both(tmp_path: Path) -> None:
-    file = write(tmp_path, "wanted_precision = 0.9\nsample = 500\n[predict]\nwanted_precision = 0.99\n")
-    assert cli._resolve(PredictConfig, {}, file=file).wanted_precision == 0.99
-    assert cli._resolve(ClassifyConfig, {}, file=file).wanted_precision == 0.9
-    assert cli._resolve(PredictConfig, {"wanted_precision": 0.98}, file=file).wanted_precision == 0.98
-    chained = cli._read_for_chain({"wanted_precision": 0.98, "epochs": 2}, "default", file)
+    file = write(tmp_path, "target_precision = 0.9\nsample = 500\n[predict]\nwanted_precision = 0.99\n")
+    assert cli._resolve(PredictConfig, {}, file=file).target_precision == 0.99
+    assert cli._resolve(ClassifyConfig, {}, file=file).target_precision == 0.9
+    assert cli._resolve(PredictConfig, {"target_precision": 0.98}, file=file).target_precision == 0.98
+    chained = cli._read_for_chain({"target_precision": 0.98, "epochs": 2}, "default", file)
     check_names(chained)
-    assert resolve(PredictConfig, chained).wanted_precision == 0.98
+    assert resolve(PredictConfig, chained).target_precision == 0.98
     assert resolve(TrainConfig, PRESETS["quick"], chained).epochs == 2
     assert resolve(CleanConfig, chained).sample == 500
 

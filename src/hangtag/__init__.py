@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     )
     from hangtag.errors import HangtagError
     from hangtag.inference.classifier import Classifier
-    from hangtag.inference.prediction import Answer
+    from hangtag.inference.prediction import Prediction
     from hangtag.inference.streaming import Failure, classify_photographs
     from hangtag.manifest import StageResult
     from hangtag.stages.apply import apply
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "Answer",
     "ApplyConfig",
     "AuditConfig",
     "Classifier",
@@ -58,6 +57,7 @@ __all__ = [
     "Failure",
     "HangtagError",
     "PredictConfig",
+    "Prediction",
     "PrepareConfig",
     "ReviewConfig",
     "ServeConfig",
@@ -98,7 +98,7 @@ _PLACES = {
     "demo": "hangtag.stages.pipeline",
     "export": "hangtag.stages.export",
     "classify_photographs": "hangtag.inference.streaming",
-    "Answer": "hangtag.inference.prediction",
+    "Prediction": "hangtag.inference.prediction",
     "Failure": "hangtag.inference.streaming",
     "Classifier": "hangtag.inference.classifier",
     "StageResult": "hangtag.manifest",

@@ -218,7 +218,7 @@ def train(
     Reads prepared/ and labels/ and writes runs/RUN_ID/; a kill loses one pass at most. With --folds it
     writes folds/RUN_ID/: every item's probabilities from a network that never saw it.
     """
-    from hangtag.stages.cross_validate import train_folds
+    from hangtag.stages.cross_validate import cross_validate
     from hangtag.stages.train import train as stage
 
     resolved = _resolve(config.TrainConfig, settings, preset, file)
@@ -226,7 +226,7 @@ def train(
         _show(stage(workspace, resolved, run_id=run_id, resume=resume, replace=replace))
     else:
         # Finished folds and epochs count in any case.
-        _show(train_folds(workspace, resolved, folds=folds, run_id=run_id, replace=replace))
+        _show(cross_validate(workspace, resolved, folds=folds, run_id=run_id, replace=replace))
 
 
 @_command(config.EvaluateConfig)

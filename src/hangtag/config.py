@@ -12,7 +12,7 @@ from hangtag.settings import check_settings, require, setting
 SPLITS = ("train", "val", "test")
 ColorMode = Literal["color", "gray"]
 # The promises that a model's thresholds are chosen for, as shares of answers that are right.
-WANTED_PRECISIONS = (0.9, 0.95, 0.97, 0.98, 0.99, 0.995)
+TARGET_PRECISIONS = (0.9, 0.95, 0.97, 0.98, 0.99, 0.995)
 # A rule for the test split: a column, then a parity, a bound, or values between bars. `year!=odd` is refused: it reads
 # like a parity, and as a value it would hold for every year.
 TEST_RULE = re.compile(
@@ -26,7 +26,7 @@ TEST_RULE_FORMS = (
     "'COLUMN>=NUMBER', 'COLUMN<=NUMBER'."
 )
 LOGIT_ADJUSTMENT_HELP = "Favour rare classes: 0 is best for accuracy, 1 where all classes count alike."
-WANTED_PRECISION_HELP = "The share of sure answers that is to be right; the others are not sure."
+TARGET_PRECISION_HELP = "The share of sure answers that is to be right; the others are not sure."
 HOST = re.compile(r"\*|[A-Za-z0-9._:\[\]-]+")
 # Settings of the service that count something and have no upper bound.
 LIMITS = (
@@ -45,11 +45,11 @@ def _check_logit_adjustment(value: float) -> None:
     require(0 <= value <= 2, "logit_adjustment cannot be used.", "Allowed: 0 to 2.", value)
 
 
-def _check_wanted_precision(value: float) -> None:
+def _check_target_precision(value: float) -> None:
     require(
-        value in WANTED_PRECISIONS,
+        value in TARGET_PRECISIONS,
         "There is no threshold for this precision.",
-        f"Allowed: {', '.join(f'{each:g}' for each in WANTED_PRECISIONS)}.",
+        f"Allowed: {', '.join(f'{each:g}' for each in TARGET_PRECISIONS)}.",
         value,
     )
 
@@ -188,66 +188,66 @@ class TrainConfig:
         "all", "What is learnt: all levels and attributes together, label, or a level's or an attribute's column."
     )
     color_mode: ColorMode = setting("color", "Learn from color or gray pixels.")
-    learn_from: tuple[str, ...] = setting(("train",), "The splits to learn from; val too for a model to be shipped.")
-    calibrated_by: str = setting("", "The run whose temperatures and thresholds to take, where val is learnt from.")
+    train_splits: tuple[str, ...] = setting(("train",), "The splits to learn from; val too for a model to be shipped.")
+    calibration_run: str = setting("", "The run whose temperatures and thresholds to take, where val is learnt from.")
     with_names: bool = setting(False, "Learn the products' names too; a photograph alone serves as before.")
-    photographs_by: str = setting("", "A run whose network and settings to take; only names are learnt then.")
+    image_run: str = setting("", "A run whose network and settings to take; only names are learnt then.")
     epochs: int = setting(8, "Passes over the training items.")
     batch_size: int = setting(64, "Items a step.")
     optimizer: Literal["muon", "adamw", "sgd"] = setting("muon", "Which way steps go.")
     learning_rate: float = setting(0.005, "The largest step size.")
-    schedule: Literal["cosine", "inverse-time"] = setting("cosine", "How the step size goes over the training.")
+    lr_schedule: Literal["cosine", "inverse-time"] = setting("cosine", "How the step size goes over the training.")
     warmup: float = setting(0.15, "The share of the training in which a cosine's step size rises.")
     momentum: float = setting(0.9, "SGD's momentum.")
     weight_decay: float = setting(0.05, "How strongly weights are drawn to zero.")
     label_smoothing: float = setting(0.05, "The share of certainty spread over all classes.")
-    balance: float = setting(0.3, "Show rare products more often: 0 as they are, 1 all alike.")
+    class_balance: float = setting(0.3, "Show rare products more often: 0 as they are, 1 all alike.")
     attribute_weight: float = setting(0.1, "What an attribute counts in the loss; the label with its levels is 1.")
     flip: bool = setting(True, "Flip training photographs left to right at random.")
-    shift: int = setting(5, "Shift them by up to so many pixels.")
+    max_shift: int = setting(5, "Shift them by up to so many pixels.")
     zoom: float = setting(0.0, "Grow or shrink them by up to this share.")
     brightness: float = setting(0.15, "Change their brightness by up to this share.")
-    start_scale: float = setting(
+    initial_scale: float = setting(
         0.5, "Begin on photographs with this share of the sides; capstone is of one size from the first epoch on."
     )
-    end_scale: float = setting(
+    final_scale: float = setting(
         1.0,
         "End on photographs with this share of the sides, the size that the network then reads; below 1 is quicker, "
         "above 1 enlarges them for networks that want larger ones.",
     )
-    end_share: float = setting(0.4, "The last share of the epochs, which sees photographs of that size.")
-    average: float = setting(0.998, "The share that an average of the weights keeps a step; 0 averages nothing.")
-    keep: Literal["last", "best"] = setting("last", "The epoch to keep: the last, or the best one on val.")
-    flip_average: bool = setting(True, "Predict from each photograph and its mirror image.")
-    precision: Literal["auto", "float32", "bfloat16"] = setting(
-        "auto",
+    final_fraction: float = setting(0.4, "The last share of the epochs, which sees photographs of that size.")
+    ema_decay: float = setting(0.998, "The share that an average of the weights keeps a step; 0 averages nothing.")
+    checkpoint: Literal["last", "best"] = setting("last", "The epoch to keep: the last, or the best one on val.")
+    tta_flip: bool = setting(True, "Predict from each photograph and its mirror image.")
+    precision: Literal["auto_accept", "float32", "bfloat16"] = setting(
+        "auto_accept",
         "Arithmetic of the layers; auto takes bfloat16 where the processor has it. Weights stay float32.",
     )
     seed: int = setting(0, "The seed of the weights, the order, the flips and the dropout.")
 
     def __post_init__(self) -> None:
         """Check the values."""
-        for name, low, high in (("epochs", 1, 10_000), ("batch_size", 1, 65_536), ("shift", 0, 256)):
+        for name, low, high in (("epochs", 1, 10_000), ("batch_size", 1, 65_536), ("max_shift", 0, 256)):
             value = getattr(self, name)
             require(low <= value <= high, f"{name} cannot be used.", f"Allowed: {low} to {high}.", value)
         require(
-            bool(self.learn_from) and set(self.learn_from) <= set(SPLITS),
+            bool(self.train_splits) and set(self.train_splits) <= set(SPLITS),
             "There is no such split.",
             "Allowed: one or more of train, val, test.",
-            self.learn_from,
+            self.train_splits,
         )
         # Nothing is left then to choose an epoch by, or to find a temperature on.
         require(
-            "val" not in self.learn_from or (self.keep == "last" and self.calibrated_by != ""),
-            "A model that learns from val needs keep = last and calibrated_by.",
-            "Allowed: calibrated_by names a run with the same settings that did not learn from val.",
-            {"keep": self.keep, "calibrated_by": self.calibrated_by},
+            "val" not in self.train_splits or (self.checkpoint == "last" and self.calibration_run != ""),
+            "A model that learns from val needs checkpoint = last and calibration_run.",
+            "Allowed: calibration_run names a run with the same settings that did not learn from val.",
+            {"checkpoint": self.checkpoint, "calibration_run": self.calibration_run},
         )
         require(
-            not self.photographs_by or self.with_names,
-            "photographs_by needs with_names.",
-            "Allowed: photographs_by only where names are learnt.",
-            self.photographs_by,
+            not self.image_run or self.with_names,
+            "image_run needs with_names.",
+            "Allowed: image_run only where names are learnt.",
+            self.image_run,
         )
         require(0 <= self.seed < 2**32, "seed cannot be used.", "Allowed: 0 to 4294967295.", self.seed)
         require(
@@ -256,10 +256,10 @@ class TrainConfig:
             "Allowed: above 0, up to 10.",
             self.learning_rate,
         )
-        for name in ("momentum", "warmup", "label_smoothing", "average", "zoom", "brightness"):
+        for name in ("momentum", "warmup", "label_smoothing", "ema_decay", "zoom", "brightness"):
             value = getattr(self, name)
             require(0 <= value < 1, f"{name} cannot be used.", "Allowed: 0 up to below 1.", value)
-        for name, high in (("start_scale", 4), ("end_scale", 4), ("end_share", 1), ("layer_decay", 1)):
+        for name, high in (("initial_scale", 4), ("final_scale", 4), ("final_fraction", 1), ("layer_decay", 1)):
             value = getattr(self, name)
             require(0 < value <= high, f"{name} cannot be used.", f"Allowed: above 0, up to {high}.", value)
         require(
@@ -268,7 +268,7 @@ class TrainConfig:
             "Allowed: with --weights, a file or imagenet.",
             {"weights": self.weights, "freeze": self.freeze, "layer_decay": self.layer_decay},
         )
-        for name in ("balance", "weight_decay"):
+        for name in ("class_balance", "weight_decay"):
             value = getattr(self, name)
             require(0 <= value <= 1, f"{name} cannot be used.", "Allowed: 0 to 1.", value)
         require(
@@ -310,24 +310,24 @@ class PredictConfig:
     """Settings of `predict`."""
 
     items: Literal["unknown", "all"] = setting("unknown", "Predict the Unknown items, or all of them.")
-    wanted_precision: float = setting(0.95, WANTED_PRECISION_HELP)
+    target_precision: float = setting(0.95, TARGET_PRECISION_HELP)
     logit_adjustment: float = setting(0.0, LOGIT_ADJUSTMENT_HELP)
 
     def __post_init__(self) -> None:
         """Check the values."""
         _check_logit_adjustment(self.logit_adjustment)
-        _check_wanted_precision(self.wanted_precision)
+        _check_target_precision(self.target_precision)
 
 
 @dataclass(frozen=True)
 class ClassifyConfig:
     """Settings of `classify`."""
 
-    wanted_precision: float = setting(0.95, WANTED_PRECISION_HELP)
+    target_precision: float = setting(0.95, TARGET_PRECISION_HELP)
 
     def __post_init__(self) -> None:
         """Check the values."""
-        _check_wanted_precision(self.wanted_precision)
+        _check_target_precision(self.target_precision)
 
 
 @dataclass(frozen=True)
@@ -348,7 +348,7 @@ class ServeConfig:
 
     host: str = setting("127.0.0.1", "The address to listen on; 0.0.0.0 is every one of this machine.")
     port: int = setting(8000, "The port to listen on.")
-    wanted_precision: float = setting(0.95, WANTED_PRECISION_HELP)
+    target_precision: float = setting(0.95, TARGET_PRECISION_HELP)
     workers: int = setting(0, "Threads that classify; 0 is one a processor.")
     max_bytes: int = setting(10_000_000, "Bytes of one photograph.")
     max_request_bytes: int = setting(50_000_000, "Bytes of all photographs of one request.")
@@ -368,7 +368,7 @@ class ServeConfig:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        _check_wanted_precision(self.wanted_precision)
+        _check_target_precision(self.target_precision)
         require(0 <= self.port <= 65_535, "port cannot be used.", "Allowed: 0 to 65535; 0 takes a free one.", self.port)
         require(0 <= self.workers <= 1024, "workers cannot be used.", "Allowed: 0 to 1024.", self.workers)
         require(0 < self.timeout <= 3600, "timeout cannot be used.", "Allowed: above 0, up to 3600.", self.timeout)
@@ -400,7 +400,7 @@ class AuditConfig:
     min_attribute_accuracy: float = setting(
         0.8, "Judge an attribute only where photographs tell it at least so often as it is given."
     )
-    hash_distance: int = setting(4, "Photographs whose perceptual hashes are so many bits apart may be duplicates.")
+    max_hash_distance: int = setting(4, "Photographs whose perceptual hashes are so many bits apart may be duplicates.")
     pixel_difference: float = setting(12.0, "They are if no part of them differs by more than so much of 255.")
     min_side: int = setting(32, "A photograph with a shorter side in pixels is too small.")
     score_by: tuple[str, ...] = setting((), "Columns to score beside the levels and a brand column.")
@@ -410,7 +410,12 @@ class AuditConfig:
         for name in ("min_score", "min_attribute_accuracy"):
             value = getattr(self, name)
             require(0 <= value <= 1, f"{name} cannot be used.", "Allowed: 0 to 1.", value)
-        require(0 <= self.hash_distance <= 8, "hash_distance cannot be used.", "Allowed: 0 to 8.", self.hash_distance)
+        require(
+            0 <= self.max_hash_distance <= 8,
+            "max_hash_distance cannot be used.",
+            "Allowed: 0 to 8.",
+            self.max_hash_distance,
+        )
         require(
             0 <= self.pixel_difference <= 255,
             "pixel_difference cannot be used.",
@@ -440,17 +445,17 @@ class ReviewConfig:
 class ApplyConfig:
     """Settings of `apply`."""
 
-    auto: float = setting(
+    auto_accept: float = setting(
         0.0, "Accept what nobody has decided too, where at least this share was measured to be right; 0 accepts none."
     )
 
     def __post_init__(self) -> None:
         """Check the values."""
         require(
-            self.auto == 0 or 0.5 <= self.auto <= 0.999,
-            "auto cannot be used.",
+            self.auto_accept == 0 or 0.5 <= self.auto_accept <= 0.999,
+            "auto_accept cannot be used.",
             "Allowed: 0.5 to 0.999, or 0 to accept nothing.",
-            self.auto,
+            self.auto_accept,
         )
 
 
@@ -469,18 +474,18 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "batch_size": 32,
             "optimizer": "sgd",
             "learning_rate": 0.01,
-            "schedule": "inverse-time",
+            "lr_schedule": "inverse-time",
             "momentum": 0.9,
             "weight_decay": 0.0,
             "label_smoothing": 0.0,
-            "balance": 0.0,
+            "class_balance": 0.0,
             "flip": True,
-            "shift": 0,
+            "max_shift": 0,
             "brightness": 0.0,
-            "start_scale": 1.0,
-            "average": 0.0,
-            "keep": "best",
-            "flip_average": False,
+            "initial_scale": 1.0,
+            "ema_decay": 0.0,
+            "checkpoint": "best",
+            "tta_flip": False,
         },
     },
     "default": {},
@@ -491,8 +496,8 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "epochs": 8,
             "learning_rate": 0.003,
             "layer_decay": 0.9,
-            "start_scale": 1.2,
-            "end_scale": 1.6,
+            "initial_scale": 1.2,
+            "final_scale": 1.6,
             "precision": "float32",
         },
     },
@@ -504,12 +509,12 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "epochs": 20,
             "batch_size": 256,
             "learning_rate": 0.003,
-            "end_scale": 1.6,
-            "average": 0.99,
+            "final_scale": 1.6,
+            "ema_decay": 0.99,
             "precision": "float32",
         },
     },
-    "quick": {"train": {"architecture": "residual-tiny", "epochs": 5, "end_scale": 0.7, "learning_rate": 0.007}},
+    "quick": {"train": {"architecture": "residual-tiny", "epochs": 5, "final_scale": 0.7, "learning_rate": 0.007}},
 }
 # `hangtag demo` has these over the preset capstone. The drawn catalogue is small: smaller steps, for the moving
 # averages of the network to settle.

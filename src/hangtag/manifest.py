@@ -43,14 +43,14 @@ class StageResult:
     Attributes:
         stage: The stage's name.
         folder: The folder it writes to.
-        counts: What it counted, as its manifest holds it.
+        metrics: What it counted, as its manifest holds it.
         seconds: How long it took; of the earlier run where it was skipped.
         skipped: Whether its inputs and settings had not changed, so that nothing was done.
     """
 
     stage: str
     folder: Path
-    counts: dict[str, Any]
+    metrics: dict[str, Any]
     seconds: float
     skipped: bool = False
 
@@ -79,7 +79,7 @@ class StageRecord:
         """Make the folder `work`, empty, and return it. Until `finish`, the earlier files in `folder` stay."""
         return begin_staging(self.folder)
 
-    def find_current(self) -> StageResult | None:
+    def load_if_unchanged(self) -> StageResult | None:
         """Give the earlier result if it was made from the same inputs and settings and is still whole."""
         manifest = read_manifest(self.folder)
         if manifest is None:

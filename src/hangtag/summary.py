@@ -23,7 +23,7 @@ KEPT_SPACE = "\0"
 def describe_result(result: StageResult) -> str:
     """Give a heading (stage, run, seconds), then what the stage counted and the folder it wrote to."""
     outcome = "unchanged, skipped" if result.skipped else f"done in {describe_seconds(result.seconds)}"
-    pieces = [*_list_counts(result.counts), f"in {_shorten(result.folder)}"]
+    pieces = [*_list_counts(result.metrics), f"in {_shorten(result.folder)}"]
     # A name stays with its number: a line breaks between pieces only.
     kept = [piece.replace(" ", KEPT_SPACE) for piece in pieces]
     body = textwrap.fill(

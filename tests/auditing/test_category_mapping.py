@@ -6,10 +6,10 @@ import numpy as np
 import polars as pl
 
 from hangtag.auditing.category_mapping import CategoryMapping, map_categories
-from hangtag.models.label_space import NO_VALUE, Outputs
+from hangtag.models.label_space import NO_VALUE, LabelSpace
 
 # Shoes is a level's class with two products; Accessories stands on two levels, once wider.
-MODEL = Outputs(
+MODEL = LabelSpace(
     {
         "master": ("Accessories", "Apparel", "Footwear"),
         "sub": ("Accessories", "Bags", "Shoes", "Topwear"),
@@ -54,14 +54,14 @@ def test_the_widest_class_of_a_name_is_taken() -> None:
 
 def test_categories_of_one_class_are_one_under_the_commonest_s_name() -> None:
     mapping = map_values([("Men", "Shirts"), ("Women", "Shirts"), ("Women", "Shirts")])
-    assert len(mapping.outputs.products) == 1
+    assert len(mapping.outputs.category_paths) == 1
     assert set(mapping.given.tolist()) == {0}
     assert mapping.outputs.levels == {"group": ("Women",), "kind": ("Shirts",)}
 
 
 def test_a_missing_value_is_none_of_the_product_s() -> None:
     mapping = map_values([("Shoes", "NA")])
-    assert mapping.outputs.products == ((0, NO_VALUE),)
+    assert mapping.outputs.category_paths == ((0, NO_VALUE),)
     assert mapping.outputs.levels["kind"] == ()
 
 

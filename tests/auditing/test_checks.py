@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from audited import SCHEMA, make_images, make_items, make_subject, make_witness
+from audited import SCHEMA, make_context, make_images, make_items, make_witness
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from hangtag.auditing import value_issues
 from hangtag.auditing.catalog_scores import choose_columns, score_catalog
-from hangtag.auditing.context import Subject
+from hangtag.auditing.context import AuditContext
 from hangtag.auditing.image_issues import find_bad_pictures, measure_content
 from hangtag.auditing.issues import (
     CODES,
@@ -83,7 +83,7 @@ def test_distinct_values_are_not_compared_each_with_each(monkeypatch: pytest.Mon
 
 def test_a_category_under_a_foreign_parent_is_unlikely() -> None:
     items = make_items(kind={2: "Footwear"})
-    [(key, line)] = by_key(find_unlikely_combinations(make_subject(items))).items()
+    [(key, line)] = by_key(find_unlikely_combinations(make_context(items))).items()
     assert key == "i2 kind"
     assert json.loads(line["changes"]) == {"kind": "Wear"}
     assert line["reason"] == "Of 25 items with type Shirts, 24 have kind Wear and 1 Footwear."
@@ -93,7 +93,7 @@ def test_a_category_under_a_foreign_parent_is_unlikely() -> None:
 def test_a_value_that_hardly_any_item_of_a_category_has_is_unlikely() -> None:
     """A Saree for Men."""
     men = {row: "Men" for row in range(100) if row % 4 > 1} | {2: "Women"}
-    found = by_key(find_unlikely_combinations(make_subject(make_items(gender=men))))
+    found = by_key(find_unlikely_combinations(make_context(make_items(gender=men))))
     assert set(found) == {"i2 gender"}
     assert found["i2 gender"]["suggested_label"] == "Men"
     assert found["i2 gender"]["reason"] == "Of 50 items with kind Wear, 49 have gender Men and 1 Women."
@@ -102,19 +102,19 @@ def test_a_value_that_hardly_any_item_of_a_category_has_is_unlikely() -> None:
 def test_a_category_of_few_items_or_of_two_minds_says_nothing() -> None:
     # Of 25 shirts all but one are for men: too few to be sure of.
     men = dict.fromkeys(range(2, 100, 4), "Men") | {2: "Women"}
-    assert find_unlikely_combinations(make_subject(make_items(gender=men))).is_empty()
+    assert find_unlikely_combinations(make_context(make_items(gender=men))).is_empty()
 
 
 def test_the_only_item_of_its_kind_is_told_for_information() -> None:
     items = make_items(type={2: "Capes"})
-    [line] = by_key(find_unlikely_combinations(make_subject(items))).values()
+    [line] = by_key(find_unlikely_combinations(make_context(items))).values()
     assert (line["severity"], line["changes"], line["suggested_label"]) == ("info", "{}", "")
     assert line["reason"] == "No other item is Wear / Capes."
     assert line["score"] < 0.5
 
 
 def test_a_missing_parent_is_filled_in() -> None:
-    [line] = by_key(find_unlikely_combinations(make_subject(make_items(kind={2: "NA"})))).values()
+    [line] = by_key(find_unlikely_combinations(make_context(make_items(kind={2: "NA"})))).values()
     assert (line["given_label"], line["suggested_label"]) == ("", "Wear")
     # It is no mistake.
     assert line["severity"] == "info"
@@ -125,7 +125,7 @@ def test_a_missing_parent_is_filled_in() -> None:
 
 def test_capitals_signs_and_plurals_are_one_spelling_and_can_be_decided_together() -> None:
     items = make_items(type={2: "shirts", 6: "Shirt", 10: "SHIRTS "}, gender={2: "men"})
-    found = by_key(find_spelling_variants(make_subject(items)))
+    found = by_key(find_spelling_variants(make_context(items)))
     assert set(found) == {"i2 type", "i6 type", "i10 type", "i2 gender"}
     assert {line["suggested_label"] for key, line in found.items() if key.endswith("type")} == {"Shirts"}
     assert len({line["group_id"] for line in found.values()}) == 4
@@ -136,12 +136,12 @@ def test_capitals_signs_and_plurals_are_one_spelling_and_can_be_decided_together
 
 def test_a_letter_mistyped_counts_where_the_word_is_long_and_rare() -> None:
     types = dict.fromkeys(range(100), "Sandals")
-    found = by_key(find_spelling_variants(make_subject(make_items(type=types | {5: "Sandlas", 9: "Hats"}))))
+    found = by_key(find_spelling_variants(make_context(make_items(type=types | {5: "Sandlas", 9: "Hats"}))))
     assert set(found) == {"i5 type"}
     assert found["i5 type"]["score"] < 0.9
     # Two spellings that many items have are two things, as Shirts and Skirts are.
     common = types | dict.fromkeys(range(5), "Sandlas")
-    assert find_spelling_variants(make_subject(make_items(type=common))).is_empty()
+    assert find_spelling_variants(make_context(make_items(type=common))).is_empty()
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_a_letter_mistyped_counts_where_the_word_is_long_and_rare() -> None:
 )
 def test_two_words_are_two_words(one: str, other: str) -> None:
     items = make_items(type=dict.fromkeys(range(100), one) | dict.fromkeys(range(10), other))
-    assert find_spelling_variants(make_subject(items)).is_empty()
+    assert find_spelling_variants(make_context(items)).is_empty()
 
 
 def test_values_of_signs_alone_stay_apart() -> None:
@@ -181,7 +181,7 @@ def test_pictures_that_cannot_be_right() -> None:
     images[2] = 255
     images[2, 8, 6] = 0
     found = {
-        line["item_id"]: line for line in find_bad_pictures(make_subject(items, images=images)).iter_rows(named=True)
+        line["item_id"]: line for line in find_bad_pictures(make_context(items, images=images)).iter_rows(named=True)
     }
     assert set(found) == {"i0", "i1", "i2", "i3"}
     assert found["i0"]["reason"] == found["i1"]["reason"] == "The picture is blank: all of it has one colour."
@@ -200,9 +200,9 @@ def test_noise_of_compression_is_no_content() -> None:
 
 def test_a_picture_that_the_model_finds_strange_is_no_product() -> None:
     items = make_items()
-    novelty = np.full(100, 0.5, np.float32)
-    novelty[[4, 7]] = 1.5, 30
-    found = find_bad_pictures(make_subject(items, photographs=replace(make_witness(items), novelty=novelty)))
+    ood_scores = np.full(100, 0.5, np.float32)
+    ood_scores[[4, 7]] = 1.5, 30
+    found = find_bad_pictures(make_context(items, photographs=replace(make_witness(items), ood_scores=ood_scores)))
     scores = dict(found.select("item_id", "score").iter_rows())
     assert set(scores) == {"i4", "i7"}
     assert 0.3 < scores["i4"] < scores["i7"] < 0.9
@@ -216,7 +216,7 @@ def test_a_score_is_the_mean_of_what_the_surest_issues_leave() -> None:
     lines = [{"item_id": "i0", **line}, {"item_id": "i0", **line, "score": 0.8}, {"item_id": "i2", **line}]
     other = build_issues([{"item_id": "i1", **line}], "same_product", "info")
     issues = pl.concat([build_issues(lines, WRONG_LABEL, "warning"), other])
-    scores = score_catalog(make_subject(make_items()), issues)
+    scores = score_catalog(make_context(make_items()), issues)
     assert scores.row(0, named=True) == {"column": "", "value": "", "items": 100, "issues": 2, "score": 0.987}
     kinds = {line["value"]: line for line in scores.filter(pl.col("column") == "kind").iter_rows(named=True)}
     assert kinds["Footwear"] == {"column": "kind", "value": "Footwear", "items": 50, "issues": 1, "score": 0.984}
@@ -227,8 +227,8 @@ def test_a_score_is_the_mean_of_what_the_surest_issues_leave() -> None:
 def test_a_brand_column_is_scored_under_whatever_capitals_and_others_by_wish() -> None:
     schema = replace(SCHEMA, columns=(*SCHEMA.columns, "Brand"), headings=(*SCHEMA.headings, "Brand"))
     items = make_items().with_columns(Brand=pl.lit("Oddmoor"))
-    subject: Subject = replace(make_subject(items, score_by=("gender", "nothing")), schema=schema)
-    assert choose_columns(subject) == ["gender", "Brand", "kind", "type"]
+    context: AuditContext = replace(make_context(items, score_by=("gender", "nothing")), schema=schema)
+    assert choose_columns(context) == ["gender", "Brand", "kind", "type"]
 
 
 def test_the_surest_of_one_identity_is_kept_and_comes_first() -> None:

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from audited import SHIRTS, TEES, make_images, make_items, make_subject, make_witness
+from audited import SHIRTS, TEES, make_context, make_images, make_items, make_witness
 from hypothesis import given
 from hypothesis import strategies as st
 from test_label_issues import hear_names
 
 from hangtag.auditing import duplicate_issues
-from hangtag.auditing.context import Subject
+from hangtag.auditing.context import AuditContext
 from hangtag.auditing.duplicate_issues import (
     find_duplicates,
     find_label_conflicts,
@@ -43,11 +43,11 @@ def by_item(table: pl.DataFrame) -> dict[str, dict[str, Any]]:
 
 def test_an_item_is_told_once_by_the_nearest_kind_of_duplicate() -> None:
     images = copy(copy(make_images(make_items()), 2, 6), 2, 10, brighter=2)
-    found = by_item(find_duplicates(make_subject(make_items(), images=images)))
+    found = by_item(find_duplicates(make_context(make_items(), images=images)))
     assert {item_id: line["code"] for item_id, line in found.items()} == {
-        "i2": "duplicate_pixels",
-        "i6": "duplicate_pixels",
-        "i10": "duplicate_photograph",
+        "i2": "exact_duplicate",
+        "i6": "exact_duplicate",
+        "i10": "near_duplicate",
     }
     assert found["i2"]["reason"] == "The photograph is the same, pixel for pixel, as that of item i6."
     assert found["i10"]["reason"] == "The photograph is nearly the same as that of items i2 and i6."
@@ -61,29 +61,32 @@ def test_another_colour_is_no_duplicate_though_the_perceptual_hash_says_so() -> 
     # The shade alone differs: of the luminance hardly anything is left to see.
     images[6, 5:9, 4:8, 0] = np.clip(images[6, 5:9, 4:8, 0].astype(int) + 40, 0, 255)
     images[6, 5:9, 4:8, 2] = np.clip(images[6, 5:9, 4:8, 2].astype(int) - 100, 0, 255)
-    assert find_duplicates(make_subject(make_items(), images=images, hash_distance=6)).is_empty()
-    assert len(find_duplicates(make_subject(make_items(), images=images, hash_distance=6, pixel_difference=200.0))) >= 2
+    assert find_duplicates(make_context(make_items(), images=images, max_hash_distance=6)).is_empty()
+    assert (
+        len(find_duplicates(make_context(make_items(), images=images, max_hash_distance=6, pixel_difference=200.0)))
+        >= 2
+    )
 
 
 def test_one_name_photograph_and_category_is_one_product() -> None:
     items = make_items(title={2: "Oddmoor Shirt, blue", 6: "ODDMOOR shirt - Blue", 10: "Oddmoor Shirt, red"})
-    subject = make_subject(items, images=copy(make_images(items), 2, 6, 10))
-    same = by_item(find_same_products(subject))
+    context = make_context(items, images=copy(make_images(items), 2, 6, 10))
+    same = by_item(find_same_products(context))
     assert set(same) == {"i2", "i6"}
     assert same["i2"]["reason"] == "The same photograph, name and category as item i6."
-    assert set(by_item(find_duplicates(subject))) == {"i10"}
+    assert set(by_item(find_duplicates(context))) == {"i10"}
 
 
 def test_one_name_with_another_category_or_photograph_is_not() -> None:
     items = make_items(title=dict.fromkeys((2, 6, 10), "Oddmoor Shirt"), type={6: "Tees"})
-    subject = make_subject(items, images=copy(make_images(items), 2, 6))
-    assert find_same_products(subject).is_empty()
+    context = make_context(items, images=copy(make_images(items), 2, 6))
+    assert find_same_products(context).is_empty()
 
 
 def test_a_conflict_goes_with_most_voices_and_changes_all_levels() -> None:
     items = make_items(kind={10: "Footwear"}, type={10: "Shoes"})
     images = copy(make_images(items), 2, 10, 18)
-    [line] = by_item(find_label_conflicts(make_subject(items, images=images, photographs=None))).values()
+    [line] = by_item(find_label_conflicts(make_context(items, images=images, photographs=None))).values()
     assert (line["item_id"], line["severity"]) == ("i10", "error")
     assert (line["column"], line["given_label"], line["suggested_label"]) == ("type", "Shoes", "Shirts")
     assert json.loads(line["changes"]) == {"kind": "Wear", "type": "Shirts"}
@@ -94,21 +97,21 @@ def test_a_conflict_goes_with_most_voices_and_changes_all_levels() -> None:
 def test_a_tie_is_told_of_all_without_a_suggestion_unless_a_witness_decides() -> None:
     items = make_items(type={10: "Tees"})
     images = copy(make_images(items), 2, 10)
-    tie = by_item(find_label_conflicts(make_subject(items, images=images, photographs=None)))
+    tie = by_item(find_label_conflicts(make_context(items, images=images, photographs=None)))
     assert set(tie) == {"i2", "i10"}
     assert {(line["suggested_label"], line["changes"], line["score"]) for line in tie.values()} == {("", "{}", 0.5)}
     seen = make_witness(items, sees={2: SHIRTS, 10: SHIRTS})
-    assert set(by_item(find_label_conflicts(make_subject(items, images=images, photographs=seen)))) == {"i10"}
+    assert set(by_item(find_label_conflicts(make_context(items, images=images, photographs=seen)))) == {"i10"}
     seen = make_witness(items, sees={2: TEES, 10: TEES})
-    assert set(by_item(find_label_conflicts(make_subject(items, images=images, photographs=seen)))) == {"i2"}
+    assert set(by_item(find_label_conflicts(make_context(items, images=images, photographs=seen)))) == {"i2"}
 
 
 def test_a_name_that_holds_with_the_label_points_at_the_photograph() -> None:
     items = make_items()
     # The tee 3 has the photograph of the shirt 2.
     seen = make_witness(items, sees={3: SHIRTS})
-    subject = make_subject(items, images=copy(make_images(items), 2, 3), names=hear_names(items), photographs=seen)
-    found = by_item(find_label_conflicts(subject))
+    context = make_context(items, images=copy(make_images(items), 2, 3), names=hear_names(items), photographs=seen)
+    found = by_item(find_label_conflicts(context))
     assert json.loads(found["i3"]["changes"]) == {}
     assert found["i3"]["reason"].endswith("given Tees, as its name says too, so the photograph may be the wrong one.")
 
@@ -116,7 +119,7 @@ def test_a_name_that_holds_with_the_label_points_at_the_photograph() -> None:
 def test_attributes_conflict_by_themselves_and_a_missing_value_with_nothing() -> None:
     items = make_items(gender={2: "Men", 6: "Women", 10: "Men", 14: "NA"})
     images = copy(make_images(items), 2, 6, 10, 14)
-    [line] = by_item(find_label_conflicts(make_subject(items, images=images, photographs=None))).values()
+    [line] = by_item(find_label_conflicts(make_context(items, images=images, photographs=None))).values()
     assert (line["item_id"], line["column"], line["suggested_label"]) == ("i6", "gender", "Men")
     assert line["severity"] == "warning"
 
@@ -164,7 +167,7 @@ def test_items_of_a_large_group_are_not_compared_each_with_each(monkeypatch: pyt
     monkeypatch.setattr(duplicate_issues, "_disagree", count)
     items = make_items(gender={row: "Men" if row % 3 else "Women" for row in range(100)})
     images = np.repeat(make_images(items)[:1], len(items), axis=0)
-    found = find_label_conflicts(make_subject(items, images=images, photographs=None))
+    found = find_label_conflicts(make_context(items, images=images, photographs=None))
     assert len(found) > 100
     assert compared < 80, compared
 
@@ -199,35 +202,35 @@ def test_items_are_named_up_to_three() -> None:
     assert name_others(list("abcdefz"), "z") == "items a, b, c and 3 more"
 
 
-def test_every_planted_conflict_of_the_drawn_catalogue_is_found(drawn: tuple[Subject, dict[str, str]]) -> None:
-    subject, defects = drawn
+def test_every_planted_conflict_of_the_drawn_catalogue_is_found(drawn: tuple[AuditContext, dict[str, str]]) -> None:
+    context, defects = drawn
     planted = {item_id for item_id, text in defects.items() if "labels disagree" in text}
-    found = find_label_conflicts(subject)
+    found = find_label_conflicts(context)
     levels = found.filter(pl.col("severity") == "error")
-    groups = dict(zip(subject.item_ids, subject.duplicates.groups.tolist(), strict=True))
+    groups = dict(zip(context.item_ids, context.duplicates.groups.tolist(), strict=True))
     assert planted
     assert {groups[item_id] for item_id in planted} == {groups[item_id] for item_id in levels["item_id"]}
 
 
-def test_every_planted_duplicate_of_the_drawn_catalogue_is_found(drawn: tuple[Subject, dict[str, str]]) -> None:
-    subject, defects = drawn
-    told = set(find_duplicates(subject)["item_id"]) | set(find_same_products(subject)["item_id"])
+def test_every_planted_duplicate_of_the_drawn_catalogue_is_found(drawn: tuple[AuditContext, dict[str, str]]) -> None:
+    context, defects = drawn
+    told = set(find_duplicates(context)["item_id"]) | set(find_same_products(context)["item_id"])
     planted = {item_id for item_id, text in defects.items() if "identical photograph" in text}
-    assert planted & set(subject.item_ids) <= told
+    assert planted & set(context.item_ids) <= told
     # And hardly anything else: drawn products are alike by chance at times.
-    assert len(told - planted) <= 0.05 * len(subject.item_ids)
+    assert len(told - planted) <= 0.05 * len(context.item_ids)
 
 
 @pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> tuple[Subject, dict[str, str]]:
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> tuple[AuditContext, dict[str, str]]:
     """The drawn catalogue, and what was planted in which item."""
     folder: Path = tmp_path_factory.mktemp("drawn")
     catalog = write_demo_catalog(folder / "catalog", items_per_kind=20)
     prepare(catalog, folder / "w")
     found = read_prepared(Workspace.at(folder / "w"))
     items = found.items.with_columns(label=pl.lit(None), split=pl.lit(None), group_id=pl.lit(None))
-    subject = Subject(items, found.images, found.schema, AuditConfig())
-    return subject, read_defects(catalog)
+    context = AuditContext(items, found.images, found.schema, AuditConfig())
+    return context, read_defects(catalog)
 
 
 def read_defects(catalog: Path) -> dict[str, str]:

@@ -10,12 +10,12 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from hangtag.auditing.evidence import Witness
+from hangtag.auditing.evidence import OutOfSampleProbs
 from hangtag.catalog.images import Pixels
 from hangtag.config import CleanConfig, TrainConfig
 from hangtag.demo_catalog.catalog import write_demo_catalog
 from hangtag.io import read_json, write_csv, write_json
-from hangtag.labels.dataset import read_labelled
+from hangtag.labels.dataset import read_labeled_items
 from hangtag.labels.duplicates import compute_fingerprints, hash_photographs
 from hangtag.models.seen_images import FILE
 from hangtag.stages import audit as audit_module
@@ -26,7 +26,7 @@ from hangtag.stages.prepare import prepare
 from hangtag.stages.train import train
 from hangtag.workspace import Workspace
 
-CONFIG = TrainConfig(architecture="residual-tiny", epochs=1, start_scale=0.5, end_scale=0.5, precision="float32")
+CONFIG = TrainConfig(architecture="residual-tiny", epochs=1, initial_scale=0.5, final_scale=0.5, precision="float32")
 LIMIT = 1e12  # Any photograph is familiar: an epoch teaches nothing.
 
 
@@ -40,7 +40,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     train(folder / "w", CONFIG, run_id="run")
     export(folder / "w", "run", folder / "model")
     description = read_json(folder / "model" / "model.json")
-    description["novelty"]["limit"] = LIMIT
+    description["out_of_distribution"]["limit"] = LIMIT
     write_json(folder / "model" / "model.json", description)
     return folder
 
@@ -57,10 +57,10 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     call = audit_module._call_witnesses
 
     def note(*arguments: Any) -> Any:
-        subject, absent = call(*arguments)
-        witness: Witness | None = subject.photographs
-        found[:] = [] if witness is None else subject.items["item_id"].gather(witness.rows).to_list()
-        return subject, absent
+        context, absent = call(*arguments)
+        witness: OutOfSampleProbs | None = context.photographs
+        found[:] = [] if witness is None else context.items["item_id"].gather(witness.rows).to_list()
+        return context, absent
 
     monkeypatch.setattr(audit_module, "_call_witnesses", note)
     return found
@@ -68,7 +68,7 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 def list_learnt(shop: Path) -> set[str]:
     """Give the items that the run learnt from."""
-    return set(read_labelled(Workspace.at(shop / "w")).of_split("train")["item_id"])
+    return set(read_labeled_items(Workspace.at(shop / "w")).of_split("train")["item_id"])
 
 
 def read_told(folder: Path) -> tuple[dict[str, Any], str]:
@@ -79,12 +79,12 @@ def read_told(folder: Path) -> tuple[dict[str, Any], str]:
 
 def test_after_one_applied_cell_no_learnt_item_is_judged(own: Path, judged: list[Any]) -> None:
     learnt, place = list_learnt(own), Workspace.at(own / "w")
-    digest = read_labelled(place).digest
-    item = read_labelled(place).of_split("train").row(0, named=True)
+    digest = read_labeled_items(place).digest
+    item = read_labeled_items(place).of_split("train").row(0, named=True)
     line = {"item_id": item["item_id"], "column": "gender", "old": item["gender"], "new": "Other", "rule": "reviewed"}
     write_csv(place.review / "label_changes.csv", pl.DataFrame([line]))
     clean(place)
-    assert read_labelled(place).digest != digest
+    assert read_labeled_items(place).digest != digest
     witness, text = read_told(audit(place, model=own / "model").folder)
     assert len(judged) == witness["items"] > 20
     assert not learnt & set(judged)
@@ -96,7 +96,7 @@ def test_after_one_applied_cell_no_learnt_item_is_judged(own: Path, judged: list
 def test_under_another_split_seed_no_learnt_item_is_judged(own: Path, judged: list[Any]) -> None:
     learnt = list_learnt(own)
     clean(own / "w", CleanConfig(split_seed=1))
-    table = read_labelled(Workspace.at(own / "w")).table
+    table = read_labeled_items(Workspace.at(own / "w")).table
     assert learnt & set(table.filter(pl.col("split") == "test")["item_id"])
     audit(own / "w", model=own / "model")
     assert len(judged) > 20
@@ -104,14 +104,14 @@ def test_under_another_split_seed_no_learnt_item_is_judged(own: Path, judged: li
 
 
 def test_a_photograph_that_was_compressed_again_counts_as_learnt(own: Path, judged: list[Any]) -> None:
-    labelled = read_labelled(Workspace.at(own / "w"))
+    labelled = read_labeled_items(Workspace.at(own / "w"))
     train = labelled.of_split("train")["image_index"].to_numpy().astype(np.int64)
     known, before = hash_photographs(labelled.images, train), labelled.table.select("item_id", "pixel_hash")
     for path in sorted((own / "catalog" / "images").glob("*.jpg")):
         compress_again(path)
     prepare(own / "catalog", own / "w")
     clean(own / "w", CleanConfig(split_seed=1))
-    labelled = read_labelled(Workspace.at(own / "w"))
+    labelled = read_labeled_items(Workspace.at(own / "w"))
     changed = before.join(labelled.table, on="item_id").select(pl.col("pixel_hash") != pl.col("pixel_hash_right"))
     assert changed.to_series().sum() > 0.9 * len(changed)
     witness, _ = read_told(audit(own / "w", model=own / "model").folder)
@@ -155,7 +155,7 @@ def test_weights_of_unknown_history_are_told(own: Path) -> None:
 
 def test_a_model_that_learnt_from_all_of_it_judges_nothing(own: Path, judged: list[Any]) -> None:
     place = Workspace.at(own / "w")
-    table = read_labelled(place).table
+    table = read_labeled_items(place).table
     kept = table.filter(pl.col("split") == "train")["item_id"].to_list()
     path = own / "catalog" / "styles.csv"
     head, *lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
@@ -185,4 +185,4 @@ def test_the_fingerprints_are_computed_once(own: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr("hangtag.auditing.context.compute_fingerprints", note)
     audit(own / "w", model=own / "model")
-    assert lengths == [len(read_labelled(Workspace.at(own / "w")).images)]
+    assert lengths == [len(read_labeled_items(Workspace.at(own / "w")).images)]

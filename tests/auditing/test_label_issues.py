@@ -7,36 +7,36 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from audited import OUTPUTS, SANDALS, SHIRTS, SHOES, make_items, make_probs, make_subject, make_witness
+from audited import OUTPUTS, SANDALS, SHIRTS, SHOES, make_context, make_items, make_probs, make_witness
 
-from hangtag.auditing.context import Subject
-from hangtag.auditing.evidence import Witness, ask_names, find_products
+from hangtag.auditing.context import AuditContext
+from hangtag.auditing.evidence import OutOfSampleProbs, find_products, predict_from_names
 from hangtag.auditing.issues import COLUMNS, NotApplicableError
 from hangtag.auditing.label_issues import UNSUPPORTED, find_label_issues
 from hangtag.models.label_space import NO_VALUE
 
 
-def find(subject: Subject) -> dict[str, dict[str, Any]]:
+def find(context: AuditContext) -> dict[str, dict[str, Any]]:
     """Give the issues by item, which has one at most for each column."""
-    table = find_label_issues(subject)
+    table = find_label_issues(context)
     assert table.schema == COLUMNS
     return {f"{line['item_id']} {line['column']}": line for line in table.iter_rows(named=True)}
 
 
-def hear_names(items: pl.DataFrame) -> Witness:
+def hear_names(items: pl.DataFrame) -> OutOfSampleProbs:
     given = find_products(items, OUTPUTS, ("", "NA"))
-    return ask_names(items["title"], given, OUTPUTS, items["label"].to_list(), items["group_id"].to_list())
+    return predict_from_names(items["title"], given, OUTPUTS, items["label"].to_list(), items["group_id"].to_list())
 
 
 def test_a_clean_catalogue_has_no_wrong_label() -> None:
     items = make_items()
-    assert find(make_subject(items, names=hear_names(items))) == {}
+    assert find(make_context(items, names=hear_names(items))) == {}
 
 
 def test_a_label_of_another_branch_is_one_issue_that_changes_every_level() -> None:
     # Item 2 is a shirt.
     items = make_items(kind={2: "Footwear"}, type={2: "Shoes"})
-    [(key, line)] = find(make_subject(items)).items()
+    [(key, line)] = find(make_context(items)).items()
     assert key == "i2 type"
     assert (line["code"], line["severity"]) == ("wrong_label", "warning")
     assert (line["given_label"], line["suggested_label"]) == ("Shoes", "Shirts")
@@ -47,7 +47,7 @@ def test_a_label_of_another_branch_is_one_issue_that_changes_every_level() -> No
 
 def test_a_label_of_the_same_branch_changes_the_finer_level_alone() -> None:
     items = make_items(type={2: "Tees"})
-    [line] = find(make_subject(items)).values()
+    [line] = find(make_context(items)).values()
     assert json.loads(line["changes"]) == {"type": "Shirts"}
     assert (line["column"], line["given_label"]) == ("type", "Tees")
 
@@ -56,7 +56,7 @@ def test_the_coarser_level_is_asked_about_where_the_finer_one_is_open() -> None:
     items = make_items(kind={2: "Footwear"}, type={2: "Shoes"})
     witness = make_witness(items)
     witness.products[2] = (0.02, 0.02, 0.49, 0.47)
-    [line] = find(make_subject(items, photographs=witness)).values()
+    [line] = find(make_context(items, photographs=witness)).values()
     assert (line["column"], line["given_label"], line["suggested_label"]) == ("kind", "Footwear", "Wear")
     assert json.loads(line["changes"]) == {"kind": "Wear", "type": "Shirts"}
 
@@ -64,7 +64,7 @@ def test_the_coarser_level_is_asked_about_where_the_finer_one_is_open() -> None:
 def test_photograph_and_name_together_are_the_strongest_sign() -> None:
     items = make_items(type={2: "Tees", 6: "Tees"}, title={6: None})
     names = hear_names(items)
-    found = find(make_subject(items, names=names))
+    found = find(make_context(items, names=names))
     both, alone = found["i2 type"], found["i6 type"]
     assert (both["code"], both["severity"]) == ("photograph_and_name_against_label", "error")
     assert "the name says Shirts (0.9" in both["reason"]
@@ -75,13 +75,13 @@ def test_photograph_and_name_together_are_the_strongest_sign() -> None:
 def test_a_name_that_holds_with_the_label_dispels_the_photograph_s_doubt() -> None:
     items = make_items()
     witness = make_witness(items, sees={2: SHOES}, confidence=0.8)
-    assert set(find(make_subject(items, photographs=witness))) == {"i2 type"}
-    assert find(make_subject(items, photographs=witness, names=hear_names(items))) == {}
+    assert set(find(make_context(items, photographs=witness))) == {"i2 type"}
+    assert find(make_context(items, photographs=witness, names=hear_names(items))) == {}
 
 
 def test_names_speak_alone_where_no_photograph_was_asked() -> None:
     items = make_items(type={2: "Tees"})
-    [line] = find(make_subject(items, photographs=None, names=hear_names(items))).values()
+    [line] = find(make_context(items, photographs=None, names=hear_names(items))).values()
     assert (line["code"], line["suggested_label"]) == ("name_against_label", "Shirts")
     assert line["reason"].startswith("The name says Shirts (0.")
     assert "look-alikes" not in line["reason"]
@@ -90,18 +90,18 @@ def test_names_speak_alone_where_no_photograph_was_asked() -> None:
 def test_names_that_the_network_read_do_not_count_twice() -> None:
     items = make_items(type={2: "Tees"})
     names = hear_names(items)
-    once = find(make_subject(items, photographs=replace(make_witness(items), reads_names=True), names=names))
-    twice = find(make_subject(items, names=names))
+    once = find(make_context(items, photographs=replace(make_witness(items), reads_names=True), names=names))
+    twice = find(make_context(items, names=names))
     assert once["i2 type"]["score"] < twice["i2 type"]["score"]
     assert once["i2 type"]["reason"].startswith("Photograph and name look like Shirts (0.90)")
 
 
 def test_an_attribute_is_judged_where_photographs_tell_it() -> None:
     items = make_items(gender={2: "Women"})
-    [line] = find(make_subject(items)).values()
+    [line] = find(make_context(items)).values()
     assert (line["column"], line["given_label"], line["suggested_label"]) == ("gender", "Women", "Men")
     assert json.loads(line["changes"]) == {"gender": "Men"}
-    assert find(make_subject(items, min_attribute_accuracy=1.0)) == {}
+    assert find(make_context(items, min_attribute_accuracy=1.0)) == {}
 
 
 def test_a_class_that_hardly_any_item_has_is_not_judged() -> None:
@@ -110,18 +110,18 @@ def test_a_class_that_hardly_any_item_has_is_not_judged() -> None:
     lost = dict.fromkeys(sandals[9:], "Shoes")
     items = make_items(type=lost)
     witness = make_witness(items, sees=dict.fromkeys(sandals[9:], SHOES) | dict.fromkeys(sandals[:9], SHIRTS))
-    found = find(make_subject(items, photographs=witness))
+    found = find(make_context(items, photographs=witness))
     # The coarser level, which more items have, is judged.
     assert {json.loads(line["changes"])["kind"] for line in found.values()} == {"Wear"}
     witness = make_witness(items, sees=dict.fromkeys(sandals, SHOES))
-    assert find(make_subject(items, photographs=witness)) == {}
+    assert find(make_context(items, photographs=witness)) == {}
 
 
 def test_items_without_a_known_product_are_passed_over() -> None:
     items = make_items(kind={2: "NA"}, type={2: ""})
     witness = make_witness(items)
     assert witness.given[2] == NO_VALUE
-    assert find(make_subject(items, photographs=witness)) == {}
+    assert find(make_context(items, photographs=witness)) == {}
 
 
 def test_less_sure_issues_are_left_out() -> None:
@@ -130,8 +130,8 @@ def test_less_sure_issues_are_left_out() -> None:
     witness.products[6] = (0.0, 0.0, 0.88, 0.12)
     # Shirts that are not sure either, so that this one is sure enough to count.
     witness.products[[10, 14, 18]] = (0.0, 0.0, 0.7, 0.3)
-    assert set(find(make_subject(items, photographs=witness, min_score=0.3))) == {"i2 type", "i6 type"}
-    assert set(find(make_subject(items, photographs=witness, min_score=0.9))) == {"i2 type"}
+    assert set(find(make_context(items, photographs=witness, min_score=0.3))) == {"i2 type", "i6 type"}
+    assert set(find(make_context(items, photographs=witness, min_score=0.9))) == {"i2 type"}
 
 
 def test_a_label_that_is_merely_not_the_likeliest_is_told_for_information_at_the_end() -> None:
@@ -139,7 +139,7 @@ def test_a_label_that_is_merely_not_the_likeliest_is_told_for_information_at_the
     witness = make_witness(items)
     # Above half, but below what shirts come to: confident learning counts it as nothing.
     witness.products[7] = (0.0, 0.0, 0.8, 0.2)
-    found = find(make_subject(items, photographs=witness))
+    found = find(make_context(items, photographs=witness))
     assert {key: line["severity"] for key, line in found.items()} == {"i2 type": "warning", "i7 type": "info"}
     assert found["i7 type"]["score"] < found["i2 type"]["score"]
 
@@ -150,7 +150,7 @@ def test_on_other_levels_a_doubt_counts_as_much_as_the_witness_is_right_there() 
     lost = dict.fromkeys(sandals[9:], "Shoes")
     items = make_items(type=lost)
     sees = dict.fromkeys(sandals[9:], SHOES) | {sandals[0]: SHIRTS}
-    [line] = find(make_subject(items, photographs=make_witness(items, sees=sees))).values()
+    [line] = find(make_context(items, photographs=make_witness(items, sees=sees))).values()
     # p(Footwear) is 2/30; 99 of 100 items are seen as they are given.
     assert line["score"] == pytest.approx((1 - 2 / 30) * 0.99**3, abs=1e-4)
 
@@ -161,10 +161,10 @@ def test_where_both_are_heard_a_part_of_the_score_hangs_on_what_speaks_for_the_s
     items = make_items(type={2: "Tees"})
     names = hear_names(items)
     witness = make_witness(items)
-    subjects = [make_subject(items, photographs=witness, names=each) for each in (names, None)]
-    both, alone = (find(subject)["i2 type"]["score"] for subject in subjects)
+    subjects = [make_context(items, photographs=witness, names=each) for each in (names, None)]
+    both, alone = (find(context)["i2 type"]["score"] for context in subjects)
     monkeypatch.setattr("hangtag.auditing.label_issues.UNSUPPORTED", 0.0)
-    both_before, alone_before = (find(subject)["i2 type"]["score"] for subject in subjects)
+    both_before, alone_before = (find(context)["i2 type"]["score"] for context in subjects)
     assert alone == alone_before
     row = names.rows.tolist().index(2)
     support = (0.9 * names.products[row, SHIRTS]) ** 0.5
@@ -173,7 +173,7 @@ def test_where_both_are_heard_a_part_of_the_score_hangs_on_what_speaks_for_the_s
 
 def test_without_any_witness_nothing_can_be_said() -> None:
     with pytest.raises(NotApplicableError, match="have a say"):
-        find_label_issues(make_subject(make_items(), photographs=None))
+        find_label_issues(make_context(make_items(), photographs=None))
 
 
 def test_a_name_of_unknown_words_or_none_is_no_testimony() -> None:
@@ -207,7 +207,7 @@ def test_a_suggestion_that_changes_no_column_is_none() -> None:
     outputs = replace(
         OUTPUTS,
         levels={**OUTPUTS.levels, "label": ("Bags", "Shoes", "Wear")},
-        products=((0, 0, 0), (0, 0, 1), (1, 1, 2), (1, 3, 2)),
+        category_paths=((0, 0, 0), (0, 0, 1), (1, 1, 2), (1, 3, 2)),
     )
     items = make_items()
     given = np.array([SANDALS] * 50 + [2] * 50)
@@ -215,5 +215,5 @@ def test_a_suggestion_that_changes_no_column_is_none() -> None:
     probs[3] = (0.05, 0.95, 0, 0)
     given[10:25] = 1
     probs[10:25] = (0.05, 0.95, 0, 0)
-    witness = Witness(np.arange(100), outputs, given, probs)
-    assert find(make_subject(items, photographs=witness)) == {}
+    witness = OutOfSampleProbs(np.arange(100), outputs, given, probs)
+    assert find(make_context(items, photographs=witness)) == {}

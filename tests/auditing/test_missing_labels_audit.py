@@ -6,18 +6,18 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from audited import EACH, SCHEMA, TYPES, make_items, make_probs, make_subject
+from audited import EACH, SCHEMA, TYPES, make_context, make_items, make_probs
 
 from hangtag.auditing.catalog_scores import score_catalog
 from hangtag.auditing.category_mapping import map_categories
 from hangtag.auditing.duplicate_issues import find_label_conflicts
-from hangtag.auditing.evidence import Witness, find_products
+from hangtag.auditing.evidence import OutOfSampleProbs, find_products
 from hangtag.auditing.label_issues import find_label_issues
 from hangtag.auditing.value_issues import find_unlikely_combinations
-from hangtag.models.label_space import NO_VALUE, Outputs
+from hangtag.models.label_space import NO_VALUE, LabelSpace
 
 # Some items of every kind lack a type; their label is the kind.
-OUTPUTS = Outputs(
+OUTPUTS = LabelSpace(
     {
         "kind": ("Footwear", "Wear"),
         "type": ("Sandals", "Shirts", "Shoes", "Tees"),
@@ -42,8 +42,8 @@ def find(seen: dict[int, int], **changed: Any) -> list[dict[str, Any]]:
     true = np.array([PLACES[each] for each in list(TYPES) * EACH])
     for row, product in seen.items():
         true[row] = product
-    witness = Witness(np.arange(len(items)), OUTPUTS, given, make_probs(6, true), min_class_items=1)
-    return find_label_issues(make_subject(items, photographs=witness)).rows(named=True)
+    witness = OutOfSampleProbs(np.arange(len(items)), OUTPUTS, given, make_probs(6, true), min_class_items=1)
+    return find_label_issues(make_context(items, photographs=witness)).rows(named=True)
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
@@ -74,27 +74,27 @@ def test_a_product_without_a_type_is_not_suggested_to_an_item_with_one() -> None
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_duplicates_that_lack_a_level_outvote_nobody_s(spelling: str) -> None:
     items = make_items(kind={1: "Footwear"}, type=dict.fromkeys((0, 4), spelling), gender={4: "Men"})
-    images = make_subject(items).images
+    images = make_context(items).images
     images[[1, 4]] = images[0]
-    found = find_label_conflicts(make_subject(items, images=images, photographs=None))
+    found = find_label_conflicts(make_context(items, images=images, photographs=None))
     # Items 0, 1 and 4 agree on what they say.
     assert found.is_empty()
     items = make_items(type=dict.fromkeys((0, 4), spelling), gender={4: "Men"})
-    images = make_subject(items).images
+    images = make_context(items).images
     images[[2, 4]] = images[0]
-    lines = find_label_conflicts(make_subject(items, images=images, photographs=None)).rows(named=True)
+    lines = find_label_conflicts(make_context(items, images=images, photographs=None)).rows(named=True)
     # Item 2 is a Shirt for Wear: as Footwear it would be a Shirt still.
     assert [(line["item_id"], line["column"], line["suggested_label"]) for line in lines] == [("i2", "kind", "")]
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_combinations_and_scores_are_of_values(spelling: str) -> None:
-    subject = make_subject(make_items(type={2: spelling}, kind={3: spelling, 7: spelling}, gender={1: spelling}))
-    issues = find_unlikely_combinations(subject)
+    context = make_context(make_items(type={2: spelling}, kind={3: spelling, 7: spelling}, gender={1: spelling}))
+    issues = find_unlikely_combinations(context)
     # A kind can be filled in by the type; that a type is missing makes no combination.
     told = [(line["item_id"], line["column"], line["severity"]) for line in issues.rows(named=True)]
     assert sorted(told) in ([("i3", "kind", "info"), ("i7", "kind", "info")], [])
-    scores = score_catalog(subject, issues).filter(pl.col("column") != "")
+    scores = score_catalog(context, issues).filter(pl.col("column") != "")
     assert set(scores["value"]) == {"Footwear", "Wear", *TYPES}
 
 
@@ -102,7 +102,7 @@ def test_combinations_and_scores_are_of_values(spelling: str) -> None:
 def test_an_item_without_any_level_has_no_category_to_map(spelling: str) -> None:
     values = [("Wear", spelling), ("Wear", spelling), ("Wear", "Shirt"), (spelling, spelling)]
     items = pl.DataFrame(values, schema={"kind": pl.String, "type": pl.String}, orient="row")
-    model = Outputs({"label": ("Wear",)}, ((0,),), {}, "label")
+    model = LabelSpace({"label": ("Wear",)}, ((0,),), {}, "label")
     mapping = map_categories(items, ("kind", "type"), SCHEMA.missing, model)
     assert mapping.given.tolist() == [0, 0, 0, NO_VALUE]
     assert mapping.table.select("kind", "type").rows() == [("Wear", None), ("Wear", "Shirt")]

@@ -11,7 +11,7 @@ from issue_queue import make_line, write_issues
 
 from hangtag.errors import WorkspaceError
 from hangtag.io import write_csv
-from hangtag.labels.dataset import read_labelled
+from hangtag.labels.dataset import read_labeled_items
 from hangtag.stages.clean import clean
 from hangtag.workspace import Workspace
 
@@ -41,7 +41,7 @@ def change(place: Workspace, item_ids: list[str]) -> None:
 
 
 def test_only_what_is_learnt_from_is_corrected(benchmark: Any, cleaned: Workspace, tmp_path: Path) -> None:
-    labelled = read_labelled(cleaned)
+    labelled = read_labeled_items(cleaned)
     shirts = labelled.table.filter(pl.col("articleType") == "Shirts")
     of_test = shirts.filter(pl.col("split") == "test")["item_id"].to_list()
     others = shirts.filter(pl.col("split") != "test")["item_id"].to_list()[:2]
@@ -53,7 +53,7 @@ def test_only_what_is_learnt_from_is_corrected(benchmark: Any, cleaned: Workspac
         "cells": 2,
         "by_rule_auto": 0,
     }
-    given, corrected = (read_labelled(places[kind]).table for kind in benchmark.KINDS)
+    given, corrected = (read_labeled_items(places[kind]).table for kind in benchmark.KINDS)
     # Free Items are matched by names, which the corrected labels teach.
     splits = [
         table.filter(pl.col("articleType") != "Free Gifts").select("item_id", "split")
@@ -70,22 +70,22 @@ def test_only_what_is_learnt_from_is_corrected(benchmark: Any, cleaned: Workspac
 def test_without_changes_there_is_nothing_to_measure(benchmark: Any, cleaned: Workspace, tmp_path: Path) -> None:
     places = {kind: Workspace.at(tmp_path / kind) for kind in benchmark.KINDS}
     with pytest.raises(WorkspaceError, match="hangtag apply"):
-        benchmark.make_places(cleaned, read_labelled(cleaned), places)
+        benchmark.make_places(cleaned, read_labeled_items(cleaned), places)
 
 
 def test_labels_that_are_corrected_already_are_no_given_ones(
     benchmark: Any, cleaned: Workspace, tmp_path: Path
 ) -> None:
-    labelled = read_labelled(cleaned)
+    labelled = read_labeled_items(cleaned)
     change(cleaned, labelled.table.filter(pl.col("articleType") == "Shirts")["item_id"].to_list()[:1])
     clean(cleaned)
     places = {kind: Workspace.at(tmp_path / kind) for kind in benchmark.KINDS}
     with pytest.raises(WorkspaceError, match="already"):
-        benchmark.make_places(cleaned, read_labelled(cleaned), places)
+        benchmark.make_places(cleaned, read_labeled_items(cleaned), places)
 
 
 def test_suspects_are_test_items_doubted_more_than_not(benchmark: Any, cleaned: Workspace) -> None:
-    labelled = read_labelled(cleaned)
+    labelled = read_labeled_items(cleaned)
     one, other, third = labelled.of_split("test")["item_id"].to_list()[:3]
     learnt = labelled.of_split("train")["item_id"].to_list()[0]
     write_issues(
@@ -102,7 +102,7 @@ def test_suspects_are_test_items_doubted_more_than_not(benchmark: Any, cleaned: 
 
 
 def test_figures_are_counted_by_group_and_paired_by_seed(benchmark: Any, cleaned: Workspace) -> None:
-    labelled = read_labelled(cleaned)
+    labelled = read_labeled_items(cleaned)
     test = labelled.of_split("test")
     suspect = test["item_id"][0]
     suspects = pl.DataFrame({"item_id": [suspect], "suggested": ["Elsewhere"]})

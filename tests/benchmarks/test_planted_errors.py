@@ -12,7 +12,7 @@ from audited import finish_folds, make_items, make_witness, write_audited, write
 
 from hangtag.catalog.reader import read_prepared
 from hangtag.io import read_json
-from hangtag.labels.dataset import read_labelled
+from hangtag.labels.dataset import read_labeled_items
 from hangtag.manifest import StageResult
 from hangtag.workspace import Workspace
 
@@ -61,17 +61,17 @@ def test_the_whole_of_it_finds_what_it_planted(benchmark: Any, tmp_path: Path, m
 
     def fold(place: Workspace, *_: Any, **named: Any) -> StageResult:
         """Stand in for the training: a network that sees what each item truly is."""
-        table = read_labelled(place).table
+        table = read_labeled_items(place).table
         folder = write_folds(place, make_witness(table), named["run_id"])
         written = pl.read_parquet(folder / "out_of_fold.parquet")
         labels = written.join(table.select("item_id", "label"), on="item_id", how="left", maintain_order="left")
         # Sandals, Shoes, Shirts, Tees are the products; the names in order Sandals, Shirts, Shoes, Tees.
-        probs = np.array(labels["product_probs"].to_list())[:, [0, 2, 1, 3]]
+        probs = np.array(labels["category_path_probs"].to_list())[:, [0, 2, 1, 3]]
         labels.with_columns(pred_probs=pl.Series(probs.tolist())).write_parquet(folder / "out_of_fold.parquet")
         finish_folds(place, folder)
         return StageResult("folds", folder, {"accuracy": 0.9}, 1.0)
 
-    monkeypatch.setattr(benchmark, "train_folds", fold)
+    monkeypatch.setattr(benchmark, "cross_validate", fold)
     asked = Namespace(
         workspace=source.root, to=tmp_path / "to", way="uniform", with_names=False, share=0.05, seed=0, folds=5,
         preset="quick", epochs=None, batch_size=None, run=None,

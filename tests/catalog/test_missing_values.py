@@ -69,5 +69,5 @@ def test_a_catalogue_is_kept_as_delivered_and_its_missing_cells_are_counted(tmp_
     prepared = read_prepared(Workspace.at(tmp_path / "w"))
     assert prepared.items["kind"].to_list() == ["Hat", *CELLS]
     assert prepared.known["kind"].to_list() == ["Hat", *[None] * len(CELLS)]
-    assert result.counts["missing"] == {"kind": len(CELLS)}
+    assert result.metrics["missing"] == {"kind": len(CELLS)}
     assert read_json(tmp_path / "w" / "prepared" / "manifest.json")["missing_cells"] == {"kind": len(CELLS)}

@@ -118,13 +118,13 @@ def test_a_damaged_entry_is_a_code_or_an_error(method: str, role: str, damage: s
     path, place = tmp_path / "c.zip", tmp_path / "w"
     path.write_bytes(data)
     if (method, damage) in {("lzma", "another method"), ("bzip2", "bzip2 method")}:
-        assert prepare(path, place, CONFIG).counts["items"] == 2
+        assert prepare(path, place, CONFIG).metrics["items"] == 2
     elif damage == "packed larger":
         # The data says itself where it ends; newer Pythons refuse entries that overlap.
         with suppress(CatalogError):
-            assert prepare(path, place, CONFIG).counts["rows"] == 2
+            assert prepare(path, place, CONFIG).metrics["rows"] == 2
     elif role == "photograph":
-        assert prepare(path, place, CONFIG).counts["rejected"] == 1
+        assert prepare(path, place, CONFIG).metrics["rejected"] == 1
         table = pl.read_csv(place / "prepared" / "rejected.csv", infer_schema=False)
         assert table.select("item_id", "code").rows() == [("2", "unreadable_file")]
     else:
@@ -181,7 +181,7 @@ def test_an_entry_is_found_however_its_path_is_written(prefix: str, tmp_path: Pa
         for name, content in (("styles.csv", b"id,kind\n1,bag\n"), ("images/1.png", encode(9))):
             archive.writestr(prefix + name, content)
         archive.writestr(f"{prefix}catalog.toml", DESCRIPTION)
-    assert prepare(tmp_path / "c.zip", tmp_path / "w", CONFIG).counts["items"] == 1
+    assert prepare(tmp_path / "c.zip", tmp_path / "w", CONFIG).metrics["items"] == 1
 
 
 def attack(data: bytes, path: Path) -> str:
@@ -236,7 +236,7 @@ def test_thousands_of_damaged_archives_are_prepared_or_errors(method: str, tmp_p
         damaged = damage_bytes(data, source)
         attack(damaged, path)
         try:
-            counts = prepare(path, tmp_path / str(number % 2), CONFIG).counts
+            counts = prepare(path, tmp_path / str(number % 2), CONFIG).metrics
         except HangtagError:
             continue
         prepared += 1

@@ -24,7 +24,7 @@ from hangtag.catalog.reader import read_prepared
 from hangtag.config import PrepareConfig
 from hangtag.errors import CatalogError, HangtagError
 from hangtag.inference.classifier import Classifier
-from hangtag.inference.prediction import Answer
+from hangtag.inference.prediction import Prediction
 from hangtag.inference.streaming import Failure, classify_photographs
 from hangtag.io import read_json
 from hangtag.labels.taxonomy import load_taxonomy
@@ -165,7 +165,7 @@ def read_rejected(workspace: Path) -> dict[str, str]:
 @pytest.mark.parametrize("kind", MAKERS)
 def test_an_odd_photograph_has_a_code_and_the_others_their_pixels(kind: str, catalog: Path, tmp_path: Path) -> None:
     put(kind, catalog / "images" / "2.png")
-    counts = prepare(catalog, tmp_path / "w", CONFIG).counts
+    counts = prepare(catalog, tmp_path / "w", CONFIG).metrics
     assert (counts["items"], counts["rejected"]) == (1, 1)
     assert read_rejected(tmp_path / "w") == {"images/2.png": PHOTOGRAPH_CODES[kind]}
     assert prepare(catalog, tmp_path / "w", CONFIG).skipped
@@ -177,7 +177,7 @@ def test_an_odd_entry_in_a_tree_has_a_code(kind: str, tmp_path: Path) -> None:
     draw(folder / "bags" / "1.png")
     draw(folder / "shoes" / "1.png")
     put(kind, folder / "bags" / "2.png")
-    counts = prepare(folder, tmp_path / "w", CONFIG).counts
+    counts = prepare(folder, tmp_path / "w", CONFIG).metrics
     linked = kind in ("outside folder", "upwards")
     expected = {} if kind == "folder" else {"bags/2.png": "linked_folder" if linked else PHOTOGRAPH_CODES[kind]}
     assert read_rejected(tmp_path / "w") == expected
@@ -202,7 +202,7 @@ def test_an_odd_file_of_the_catalogue_is_an_error_that_names_it(
 def test_an_odd_entry_that_no_row_names_changes_nothing(kind: str, catalog: Path, tmp_path: Path) -> None:
     put(kind, catalog / "more")
     put(kind, catalog / "images" / "3.png")
-    assert prepare(catalog, tmp_path / "w", CONFIG).counts["items"] == 2
+    assert prepare(catalog, tmp_path / "w", CONFIG).metrics["items"] == 2
     assert prepare(catalog, tmp_path / "w", CONFIG).skipped
     assert read_rejected(tmp_path / "w") == {}
 
@@ -263,7 +263,7 @@ def test_any_description_is_an_error(text: str, catalog: Path, tmp_path: Path) -
 def test_a_description_may_begin_with_a_byte_order_mark(catalog: Path, tmp_path: Path) -> None:
     for name in ("catalog.toml", "rules.toml"):
         (catalog / name).write_bytes(b"\xef\xbb\xbf" + (catalog / name).read_bytes())
-    assert prepare(catalog, tmp_path / "w", CONFIG).counts["items"] == 2
+    assert prepare(catalog, tmp_path / "w", CONFIG).metrics["items"] == 2
 
 
 @pytest.mark.parametrize(
@@ -503,7 +503,7 @@ def test_a_photograph_with_a_long_name_is_explained(letter: str, length: int, tm
     path = tmp_path / f"{stem}.png"
     draw(path)
     looked = np.ones((5, 4), np.float32)
-    answer = Answer("bag", 0.9, True, True, {}, {}, (("bag", 0.9),), looked)
+    answer = Prediction("bag", 0.9, True, True, {}, {}, (("bag", 0.9),), looked)
     folder = tmp_path / "explained"
     for _ in range(2):
         ((file, outcome),) = write_explained([(str(path), answer)], folder)
@@ -521,7 +521,7 @@ def test_a_photograph_with_a_long_name_is_explained(letter: str, length: int, tm
 @pytest.mark.parametrize("kind", ["dangling", "fifo", "binary", "folder"])
 def test_a_photograph_that_changes_before_it_is_explained_is_told(kind: str, catalog: Path, tmp_path: Path) -> None:
     path = catalog / "images" / "1.png"
-    answer = Answer("bag", 0.9, True, True, {}, {}, (("bag", 0.9),), np.ones((5, 4), np.float32))
+    answer = Prediction("bag", 0.9, True, True, {}, {}, (("bag", 0.9),), np.ones((5, 4), np.float32))
     put(kind, path)
     ((_, outcome),) = write_explained([(str(path), answer)], tmp_path / "explained")
     assert isinstance(outcome, Failure)
@@ -533,7 +533,7 @@ def test_the_thinnest_pictures_are_prepared_and_classified(
     size: tuple[int, int], catalog: Path, classifier: Classifier, tmp_path: Path
 ) -> None:
     Image.new("RGB", size, (9, 90, 200)).save(catalog / "images" / "2.png")
-    assert prepare(catalog, tmp_path / "w", CONFIG).counts["items"] == 2
+    assert prepare(catalog, tmp_path / "w", CONFIG).metrics["items"] == 2
     images = read_prepared(Workspace.at(tmp_path / "w")).images
     assert (images[1] == (9, 90, 200)).all()
     assert tell(classifier, catalog / "images") == {"1.png": "answer", "2.png": "answer"}
@@ -554,7 +554,7 @@ def test_a_file_is_read_up_to_a_limit_even_where_it_grows(tmp_path: Path) -> Non
 @pytest.mark.parametrize("place", ["ws", "deep/ws", ""])
 def test_a_workspace_is_no_part_of_the_catalogue_that_it_lies_in(place: str, catalog: Path, tmp_path: Path) -> None:
     workspace = catalog / place
-    assert prepare(catalog, workspace, CONFIG).counts["items"] == 2
+    assert prepare(catalog, workspace, CONFIG).metrics["items"] == 2
     draw(workspace / "exploration" / "sheet.png")
     (workspace / "review" / "corrected").mkdir(parents=True)
     (workspace / "review" / "corrected" / "styles.csv").write_text("id,kind\n")
@@ -572,7 +572,7 @@ def test_a_workspace_in_a_tree_gives_no_photographs(tmp_path: Path) -> None:
     workspace = tmp_path / "tree" / "ws"
     # What a first call leaves that was stopped.
     draw(workspace / "exploration" / "sheet.png")
-    assert prepare(tmp_path / "tree", workspace, CONFIG).counts["items"] == 2
+    assert prepare(tmp_path / "tree", workspace, CONFIG).metrics["items"] == 2
     assert prepare(tmp_path / "tree", workspace, CONFIG).skipped
 
 
@@ -617,7 +617,7 @@ def test_a_deep_tree_is_an_error_or_read(tmp_path: Path) -> None:
     deep.mkdir(parents=True)
     draw(deep / "1.png")
     # One folder holds all: those above it are passed over.
-    assert prepare(folder, tmp_path / "w", CONFIG).counts["items"] == 1
+    assert prepare(folder, tmp_path / "w", CONFIG).metrics["items"] == 1
     draw(folder.joinpath("e", *["d"] * 299) / "1.png")
     with pytest.raises(CatalogError, match="too many folders"):
         prepare(folder, tmp_path / "w", CONFIG)

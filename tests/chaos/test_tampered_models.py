@@ -20,14 +20,14 @@ from hangtag.io import read_json, write_json
 from hangtag.models.checkpoint import read_weights, save_model
 from hangtag.models.description import DESCRIPTION, Description, read_description
 from hangtag.models.description_schema import DescriptionSchema
-from hangtag.models.label_space import Outputs
+from hangtag.models.label_space import LabelSpace
 from hangtag.models.network_file import NETWORK, read_network
 from hangtag.models.openvino import ExportedNetwork
 from hangtag.models.registry import build_model
 from hangtag.models.shipped import SHIPPED
 from hangtag.models.text import Vocabulary
 
-OUTPUTS = Outputs(
+OUTPUTS = LabelSpace(
     {"kind": ("Goods", "Wear"), "label": ("a", "b", "c")}, ((0, 0), (1, 1), (1, 2)), {"season": ("S", "W")}, "label"
 )
 # For people alone: nothing is read from them.
@@ -65,9 +65,9 @@ def stub(tmp_path: Path) -> Path:
         vocabulary=Vocabulary(("blue", "shirt")),
         run_id="capstone-color-0",
         label_name="Class",
-        flip_average=True,
-        calibration={"photograph": fit, "photograph_and_name": fit, "trust_in_names": trust},
-        learn_from=["train"],
+        tta_flip=True,
+        calibration={"photograph": fit, "photograph_and_name": fit, "name_weight": trust},
+        train_splits=["train"],
         train_counts={head: [1] * size for head, size in OUTPUTS.heads.items()},
         metrics={"epoch": 1, "val_accuracy": 0.5, "val_loss": 1.0},
         labels_digest="0" * 64,
@@ -143,13 +143,18 @@ def test_models_as_they_are_written_load(stub: Path) -> None:
         ({"format": 2.0}, "format", "a valid integer", "2.0"),
         ({"image_size": [80, 60.0]}, "image_size.1", "a valid integer", "60.0"),
         ({"image_size": [80, 4097]}, "image_size.1", "less than or equal to 2048", "4097"),
-        ({"flip_average": "yes"}, "flip_average", "a valid boolean", "'yes'"),
-        ({"novelty": {"limit": None}}, "novelty.limit", "a valid number", "None"),
-        ({"novelty": {}}, "novelty.limit", "this entry", "nothing"),
+        ({"tta_flip": "yes"}, "tta_flip", "a valid boolean", "'yes'"),
+        ({"out_of_distribution": {"limit": None}}, "out_of_distribution.limit", "a valid number", "None"),
+        ({"out_of_distribution": {}}, "out_of_distribution.limit", "this entry", "nothing"),
         ({"calibration": None}, "calibration", "a valid dictionary", "None"),
-        ({"train_counts": {"product": [1]}}, "train_counts", "product, attribute_0", r"\['product'\]"),
+        (
+            {"train_counts": {"category_path": [1]}},
+            "train_counts",
+            "category_path, attribute_0",
+            r"\['category_path'\]",
+        ),
         ({"network": {"sha256": "A" * 64}}, "network.sha256", "String should match", "'AAAA"),
-        ({"learn_from": ["exam"]}, "learn_from.0", "'train', 'val' or 'test'", "'exam'"),
+        ({"train_splits": ["exam"]}, "train_splits.0", "'train', 'val' or 'test'", "'exam'"),
     ],
 )
 def test_the_error_names_the_file_the_entry_what_is_allowed_and_what_came(
@@ -169,12 +174,12 @@ def test_the_error_names_the_file_the_entry_what_is_allowed_and_what_came(
         ("network_size", [40, 30]),
         ("image_size", [80, 60]),
         ("words", ["blue"]),
-        ("novelty", {"limit": 5.0}),
+        ("out_of_distribution", {"limit": 5.0}),
     ],
 )
 def test_a_description_of_another_network_is_refused(stub: Path, shipped: Path, key: str, value: Any) -> None:
-    """The stub has no output for novelty, the shipped one reads no names and has one size."""
-    folder = stub if key in ("novelty", "image_size") else shipped
+    """The stub has no output for ood_scores, the shipped one reads no names and has one size."""
+    folder = stub if key in ("out_of_distribution", "image_size") else shipped
     description = read_json(folder / DESCRIPTION) | {key: value}
     if key == "image_size":
         del description["network_size"]
@@ -247,7 +252,12 @@ def test_what_is_no_file_is_refused_at_once(shipped: Path) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"calibration": {"photograph": 3}}, {"novelty": "x"}, {"run_id": "x\x1b[31m" * 999}, {"\x1b": 1, "words": 0}],
+    [
+        {"calibration": {"photograph": 3}},
+        {"out_of_distribution": "x"},
+        {"run_id": "x\x1b[31m" * 999},
+        {"\x1b": 1, "words": 0},
+    ],
 )
 def test_the_command_line_says_it_in_a_line(
     shipped: Path, change: dict[str, Any], capsys: pytest.CaptureFixture[str]

@@ -28,7 +28,7 @@ def test_heads_count_alike() -> None:
 
 @pytest.mark.parametrize(("name", "sides"), [("vit", (8, 6)), ("vit-stem", (10, 8))])
 def test_a_network_gives_a_share_for_each_patch(name: str, sides: tuple[int, int]) -> None:
-    model = build_model(name, image_size=(80, 60), heads={"product": 3}, color_mode="color", num_words=2)
+    model = build_model(name, image_size=(80, 60), heads={"category_path": 3}, color_mode="color", num_words=2)
     pixels = np.random.default_rng(0).integers(0, 256, (2, 80, 60, 3), dtype=np.uint8)
     # One part unlike the rest is heeded otherwise; where it is, the share is another.
     pixels[1] = 255
@@ -43,6 +43,6 @@ def test_a_network_gives_a_share_for_each_patch(name: str, sides: tuple[int, int
 
 
 def test_other_networks_have_none() -> None:
-    model = build_model("residual-tiny", image_size=(8, 8), heads={"product": 3}, color_mode="color")
+    model = build_model("residual-tiny", image_size=(8, 8), heads={"category_path": 3}, color_mode="color")
     assert not has_attention(model)
     assert not has_attention(object())

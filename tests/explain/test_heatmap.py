@@ -8,12 +8,12 @@ import numpy.typing as npt
 import pytest
 
 from hangtag.explain.grad_cam import Evidence, contrast_classes, enlarge, rectify, sum_evidence
-from hangtag.explain.heatmap import look, open_looker
+from hangtag.explain.heatmap import look, open_feature_reader
 from hangtag.models.checkpoint import assign_weights, read_weights
 from hangtag.models.layers import import_keras
 from hangtag.models.network_file import NETWORK
 from hangtag.models.openvino import ExportedNetwork, save_network
-from hangtag.models.out_of_distribution import add_novelty
+from hangtag.models.out_of_distribution import add_ood_score
 from hangtag.models.registry import build_model
 from hangtag.models.text import MAX_WORDS
 
@@ -28,7 +28,7 @@ def build(architecture: str, num_words: int = 0) -> Any:
     model = build_model(
         architecture,
         image_size=SIZE,
-        heads={"product": 5, "attribute_0": 2},
+        heads={"category_path": 5, "attribute_0": 2},
         color_mode="color",
         num_words=num_words,
     )
@@ -48,7 +48,7 @@ def follow(model: Any, last_maps: list[str]) -> npt.NDArray[np.float32]:
 
     keras = import_keras()
     ends = [model.get_layer(name).output for name in last_maps]
-    reader = keras.Model(model.input, [*ends, model.output["product"]])
+    reader = keras.Model(model.input, [*ends, model.output["category_path"]])
     with tf.GradientTape() as tape:
         *maps, probs = reader({"pixels": PIXELS, "words": WORDS} if "words" in model.input else {"pixels": PIXELS})
         score = tf.math.log(tf.reduce_sum(tf.where(WANTED, probs, 0), axis=1))
@@ -72,7 +72,7 @@ def follow(model: Any, last_maps: list[str]) -> npt.NDArray[np.float32]:
 def test_it_is_grad_cam(architecture: str, num_words: int, last_maps: list[str]) -> None:
     model = build(architecture, num_words)
     words = WORDS if num_words else None
-    found = look(model, open_looker(model), PIXELS, "product", WANTED, words=words, flip_average=False)
+    found = look(model, open_feature_reader(model), PIXELS, "category_path", WANTED, words=words, tta_flip=False)
     wanted = follow(model, last_maps)
     assert np.ptp(wanted, axis=(1, 2)).max() > 0.1
     np.testing.assert_allclose(found, wanted, atol=2e-3)
@@ -83,31 +83,31 @@ def test_an_exported_network_shows_what_the_keras_network_does(
     architecture: str, num_words: int, tmp_path: Path
 ) -> None:
     model = build(architecture, num_words)
-    save_network(tmp_path, add_novelty(model, PIXELS, np.arange(3)))
+    save_network(tmp_path, add_ood_score(model, PIXELS, np.arange(3)))
     network = ExportedNetwork(tmp_path / NETWORK, exact=True)
-    for head, mask in (("product", WANTED), ("attribute_0", WANTED[:, 1:3])):
+    for head, mask in (("category_path", WANTED), ("attribute_0", WANTED[:, 1:3])):
         wanted, found = (
-            look(each, open_looker(each), PIXELS, head, mask, words=WORDS if num_words else None, flip_average=True)
+            look(each, open_feature_reader(each), PIXELS, head, mask, words=WORDS if num_words else None, tta_flip=True)
             for each in (model, network)
         )
         np.testing.assert_allclose(found, wanted, atol=2e-3)
-    assert set(open_looker(network).heads) == {"product", "attribute_0"}
+    assert set(open_feature_reader(network).heads) == {"category_path", "attribute_0"}
 
 
 def test_an_exported_network_without_maps_says_that_it_has_none(tmp_path: Path) -> None:
     save_network(tmp_path, build("capstone"))
-    assert open_looker(ExportedNetwork(tmp_path / NETWORK)).heads == ()
+    assert open_feature_reader(ExportedNetwork(tmp_path / NETWORK)).heads == ()
 
 
 def test_what_is_no_network_has_no_maps() -> None:
-    assert open_looker(object()).heads == ()
+    assert open_feature_reader(object()).heads == ()
 
 
 def test_a_mirror_image_is_turned_back() -> None:
     model = build("residual-tiny")
-    looker = open_looker(model)
-    both = look(model, looker, PIXELS, "product", WANTED, words=None, flip_average=True)
-    turned = look(model, looker, PIXELS[:, :, ::-1], "product", WANTED, words=None, flip_average=True)
+    feature_reader = open_feature_reader(model)
+    both = look(model, feature_reader, PIXELS, "category_path", WANTED, words=None, tta_flip=True)
+    turned = look(model, feature_reader, PIXELS[:, :, ::-1], "category_path", WANTED, words=None, tta_flip=True)
     np.testing.assert_allclose(turned, both[:, :, ::-1], atol=1e-4)
 
 

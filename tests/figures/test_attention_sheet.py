@@ -11,7 +11,7 @@ from hangtag.figures import errors as module
 from hangtag.figures.errors import choose_items, draw_attention, save_attention, tabulate_attention
 from hangtag.inference.classifier import Classifier
 from hangtag.io import write_text
-from hangtag.models.label_space import Outputs
+from hangtag.models.label_space import LabelSpace
 from hangtag.models.registry import build_model
 from hangtag.models.text import Vocabulary
 
@@ -33,8 +33,8 @@ def make_items(labels: str) -> pl.DataFrame:
 
 
 def make_classifier(architecture: str, **more: Any) -> Classifier:
-    model = build_model(architecture, image_size=(20, 16), heads={"product": 3}, color_mode="color", **more)
-    return Classifier(model, Outputs.of_classes(CLASSES), (20, 16))
+    model = build_model(architecture, image_size=(20, 16), heads={"category_path": 3}, color_mode="color", **more)
+    return Classifier(model, LabelSpace.of_classes(CLASSES), (20, 16))
 
 
 def test_every_class_is_shown_before_one_is_shown_twice() -> None:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from hangtag.figures import errors as module
-from hangtag.figures.errors import draw_looked, tabulate_looked
+from hangtag.figures.errors import draw_gradcam, tabulate_gradcam
 from hangtag.workspace import Workspace
 
 IMAGES = np.full((9, 8, 6, 3), 200, np.uint8)
@@ -24,7 +24,7 @@ WRONG = pl.DataFrame(
 )
 
 
-class Looker:
+class FeatureReader:
     """Finds all of a class in one corner, and notes what it is asked."""
 
     def __init__(self) -> None:
@@ -38,10 +38,10 @@ class Looker:
 
 
 def test_a_row_is_a_part_of_a_photograph() -> None:
-    looker: Any = Looker()
+    feature_reader: Any = FeatureReader()
     names = pl.DataFrame({"item_id": ["a", "b"], "title": ["Red bag", "Sandal"]})
-    table = tabulate_looked(WRONG, IMAGES, looker, names)
-    assert looker.asked == [(2, ["Sandal", "Shoes"], ["Sandal", "Red bag"])]
+    table = tabulate_gradcam(WRONG, IMAGES, feature_reader, names)
+    assert feature_reader.asked == [(2, ["Sandal", "Shoes"], ["Sandal", "Red bag"])]
     assert table["item_id"].to_list() == ["b"] * 6 + ["a"] * 6
     assert table.filter(pl.col("value") > 0).rows() == [("b", "Sandal", 2, 3, 1.0), ("a", "Shoes", 2, 3, 1.0)]
     assert table.head(4).select("row", "column").rows() == [(1, 1), (1, 2), (1, 3), (2, 1)]
@@ -55,8 +55,8 @@ def test_the_picture_shows_each_beside_itself(monkeypatch: pytest.MonkeyPatch) -
         return Image.new("RGB", (4, 4))
 
     monkeypatch.setattr(module, "draw_contact_sheet", draw)
-    looker: Any = Looker()
-    draw_looked(tabulate_looked(WRONG, IMAGES, looker), WRONG, IMAGES, "run, val")
+    feature_reader: Any = FeatureReader()
+    draw_gradcam(tabulate_gradcam(WRONG, IMAGES, feature_reader), WRONG, IMAGES, "run, val")
     [(images, captions, title)] = drawn
     assert captions == ["Shoes\n→ Sandal, 90%", "Bags\n→ Shoes, 50%"]
     assert title.startswith("run, val: ")
@@ -68,14 +68,14 @@ def test_the_picture_shows_each_beside_itself(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_no_mistakes_are_an_empty_table_and_a_sheet_that_shows_none() -> None:
-    looker: Any = Looker()
-    table = tabulate_looked(WRONG.clear(), IMAGES, looker)
+    feature_reader: Any = FeatureReader()
+    table = tabulate_gradcam(WRONG.clear(), IMAGES, feature_reader)
     assert (table.height, table.columns) == (0, list(module.SCHEMA))
-    assert draw_looked(table, WRONG.clear(), IMAGES, "run, val").width > 100
+    assert draw_gradcam(table, WRONG.clear(), IMAGES, "run, val").width > 100
 
 
 def test_an_evaluated_run_has_both(workspace: Workspace) -> None:
     folder: Path = workspace.evaluation("small")
-    table = pl.read_csv(folder / "misclassified_looked.csv", infer_schema=False)
+    table = pl.read_csv(folder / "misclassified_gradcam.csv", infer_schema=False)
     assert table.columns == list(module.SCHEMA)
-    assert (folder / "misclassified_looked.png").is_file()
+    assert (folder / "misclassified_gradcam.png").is_file()

@@ -29,7 +29,7 @@ THRESHOLDS = pl.DataFrame(
         (0.95, 0.8, "test", 0.0, None),
         (0.995, None, "val", 0.0, None),
     ],
-    schema=["wanted_precision", "threshold", "split", "coverage", "precision"],
+    schema=["target_precision", "threshold", "split", "coverage", "precision"],
     orient="row",
 )
 

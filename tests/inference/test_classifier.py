@@ -11,11 +11,11 @@ from hangtag.errors import ModelError
 from hangtag.inference.classifier import Classifier
 from hangtag.models.batch_predict import BATCH
 from hangtag.models.checkpoint import read_weights, save_model
-from hangtag.models.label_space import PRODUCT, Outputs
+from hangtag.models.label_space import CATEGORY_PATH, LabelSpace
 from hangtag.models.registry import build_model
 from hangtag.models.text import Vocabulary
 
-OUTPUTS = Outputs(
+OUTPUTS = LabelSpace(
     {"kind": ("Goods", "Wear"), "label": CLASS_NAMES},
     ((0, 0), (1, 1), (1, 2)),
     {"season": ("Summer", "Winter")},
@@ -32,7 +32,7 @@ def draw_many(count: int) -> Any:
 @pytest.mark.parametrize("count", [0, 1, 2, 3, BATCH - 1, BATCH, BATCH + 1, 2 * BATCH + 5])
 def test_any_number_of_photographs_is_answered_in_order(count: int) -> None:
     model = StubModel()
-    probs = make_classifier(model).predict_probs(draw_many(count))
+    probs = make_classifier(model).predict_proba(draw_many(count))
     assert probs.shape == (count, 3)
     assert probs.dtype == np.float32
     np.testing.assert_array_equal(probs.argmax(axis=1), np.arange(count) % 3)
@@ -46,7 +46,7 @@ def test_few_shapes_reach_the_network_and_one_photograph_does_not_cost_a_batch()
     classifier = make_classifier(model)
     images = draw_many(BATCH + 70)
     for count in range(1, len(images), 7):
-        classifier.predict_probs(images[:count])
+        classifier.predict_proba(images[:count])
     assert model.batch_sizes[0] == 1
     assert set(model.batch_sizes) <= {1 << power for power in range(9)}
 
@@ -59,7 +59,7 @@ def test_rows_of_a_read_only_memory_map_are_answered_in_the_order_asked(tmp_path
     assert len(predictions) == len(rows)
     np.testing.assert_array_equal(predictions.probs.argmax(axis=1), rows % 3)
     np.testing.assert_array_equal(
-        make_classifier(StubModel()).predict_probs(images[:9]).argmax(axis=1), np.arange(9) % 3
+        make_classifier(StubModel()).predict_proba(images[:9]).argmax(axis=1), np.arange(9) % 3
     )
 
 
@@ -83,7 +83,7 @@ def test_no_rows_give_no_probabilities() -> None:
 )
 def test_pixels_of_another_shape_or_type_are_refused(images: Any) -> None:
     with pytest.raises(ModelError, match=r"Allowed: uint8 \(n, 8, 6, 3\)\. Received: ") as caught:
-        make_classifier(StubModel()).predict_probs(images)
+        make_classifier(StubModel()).predict_proba(images)
     assert str(images.shape) in str(caught.value)
 
 
@@ -98,11 +98,11 @@ def test_a_model_that_gives_no_numbers_is_refused(value: float) -> None:
     class Astray(StubModel):
         def predict_on_batch(self, inputs: Any) -> Any:
             answers = super().predict_on_batch(inputs)
-            answers[PRODUCT][-1, -1] = value
+            answers[CATEGORY_PATH][-1, -1] = value
             return answers
 
     with pytest.raises(ModelError, match="gives no numbers"):
-        make_classifier(Astray()).predict_probs(draw_many(4))
+        make_classifier(Astray()).predict_proba(draw_many(4))
 
 
 def test_what_fills_a_batch_up_does_not_count() -> None:
@@ -113,27 +113,31 @@ def test_what_fills_a_batch_up_does_not_count() -> None:
         def predict_on_batch(self, inputs: Any) -> Any:
             answers = super().predict_on_batch(inputs)
             is_black = inputs["pixels"].sum(axis=(1, 2, 3)) == 0
-            answers[PRODUCT][is_black] = np.nan
+            answers[CATEGORY_PATH][is_black] = np.nan
             filled.append(int(is_black.sum()))
             return answers
 
-    assert make_classifier(AstrayOnBlack()).predict_probs(draw_many(3)).shape == (3, 3)
+    assert make_classifier(AstrayOnBlack()).predict_proba(draw_many(3)).shape == (3, 3)
     assert filled == [1]
 
 
 def test_a_temperature_sharpens_and_a_threshold_is_the_one_of_these_inputs() -> None:
     calibration = {
-        "photograph": {"temperatures": {PRODUCT: 0.5}, "thresholds": {"0.9": 0.6, "0.95": 0.8, "0.98": None}},
+        "photograph": {"temperatures": {CATEGORY_PATH: 0.5}, "thresholds": {"0.9": 0.6, "0.95": 0.8, "0.98": None}},
         "photograph_and_name": {"thresholds": {"0.95": 0.7}},
     }
     classifier = Classifier(
-        StubModel(), Outputs.of_classes(CLASS_NAMES), IMAGE_SIZE, {"calibration": calibration}, Vocabulary(("shirt",))
+        StubModel(),
+        LabelSpace.of_classes(CLASS_NAMES),
+        IMAGE_SIZE,
+        {"calibration": calibration},
+        Vocabulary(("shirt",)),
     )
     # At a temperature of one half every probability counts with its square.
     squares = np.array([0.6, 0.2, 0.2]) ** 2
-    probs = classifier.predict_probs(draw_image(0, 0.6)[None])
+    probs = classifier.predict_proba(draw_image(0, 0.6)[None])
     np.testing.assert_allclose(probs, [squares / squares.sum()], rtol=1e-5)
-    with_names = classifier.predict_probs(draw_image(0, 0.6)[None], ["Shirt"])
+    with_names = classifier.predict_proba(draw_image(0, 0.6)[None], ["Shirt"])
     np.testing.assert_allclose(with_names, [[0.6, 0.2, 0.2]], rtol=1e-5)
     assert [classifier.find_threshold(precision) for precision in (0.9, 0.95, 0.98, 0.99)] == [0.6, 0.8, None, None]
     assert classifier.find_threshold(0.95, with_names=True) == 0.7
@@ -180,16 +184,16 @@ def test_a_saved_keras_model_answers_as_it_does_in_inference(tmp_path: Path) -> 
         np.testing.assert_array_equal(probs, again.answers[head])
         np.testing.assert_allclose(probs, np.asarray(wanted[head]), atol=1e-6)
     probs = predictions.probs
-    np.testing.assert_allclose(probs, predictions.answers[PRODUCT])
+    np.testing.assert_allclose(probs, predictions.answers[CATEGORY_PATH])
     np.testing.assert_allclose(predictions.read_probs("season"), np.asarray(wanted["attribute_0"]), atol=1e-6)
     # Neither dropout nor the other photographs of the batch have a part in an answer.
-    np.testing.assert_allclose(probs[30:31], classifier.predict_probs(images[30:31]), atol=1e-6)
+    np.testing.assert_allclose(probs[30:31], classifier.predict_proba(images[30:31]), atol=1e-6)
     assert np.ptp(probs, axis=0).max() > 0
 
 
 def test_a_saved_model_reads_names_and_mirror_images_where_it_learnt_to(tmp_path: Path) -> None:
     vocabulary = Vocabulary(("blue", "shirt", "shoe"))
-    model = save(tmp_path, vocabulary, flip_average=True)
+    model = save(tmp_path, vocabulary, tta_flip=True)
     classifier = Classifier.load(tmp_path)
     assert classifier.reads_names
     images = np.random.default_rng(0).integers(0, 256, (2, 16, 12, 3), np.uint8)
@@ -197,11 +201,11 @@ def test_a_saved_model_reads_names_and_mirror_images_where_it_learnt_to(tmp_path
 
     def ask(pixels: Any, texts: list[Any]) -> Any:
         answers = model({"pixels": pixels, "words": vocabulary.encode(texts)}, training=False)
-        return np.asarray(answers[PRODUCT])
+        return np.asarray(answers[CATEGORY_PATH])
 
     wanted = (ask(images, names) + ask(images[:, :, ::-1], names)) / 2
-    np.testing.assert_allclose(classifier.predict_probs(images, names), wanted, atol=1e-6)
-    hidden = classifier.predict_probs(images)
+    np.testing.assert_allclose(classifier.predict_proba(images, names), wanted, atol=1e-6)
+    hidden = classifier.predict_proba(images)
     np.testing.assert_allclose(hidden, (ask(images, [None] * 2) + ask(images[:, :, ::-1], [None] * 2)) / 2, atol=1e-6)
     assert not np.allclose(hidden[0], wanted[0], atol=1e-4)
     np.testing.assert_allclose(hidden[1], wanted[1], atol=1e-6)

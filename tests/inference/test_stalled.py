@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from hangtag.errors import StalledError
-from hangtag.explain.heatmap import open_looker
-from hangtag.explain.openvino_features import EngineLooker
+from hangtag.explain.heatmap import open_feature_reader
+from hangtag.explain.openvino_features import OpenvinoFeatures
 from hangtag.inference import streaming
 from hangtag.inference.classifier import Classifier
 from hangtag.inference.streaming import classify_photographs
@@ -48,9 +48,9 @@ def test_python_has_an_error_to_catch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_threads_that_explain_first_are_let_in_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     opened, inside, most = 0, 0, 0
-    compile_first = EngineLooker._compiled.func  # type: ignore[attr-defined]
+    compile_first = OpenvinoFeatures._compiled.func  # type: ignore[attr-defined]
 
-    def count(self: EngineLooker) -> Any:
+    def count(self: OpenvinoFeatures) -> Any:
         nonlocal inside, most
         inside += 1
         most = max(most, inside)
@@ -61,12 +61,12 @@ def test_threads_that_explain_first_are_let_in_one_by_one(monkeypatch: pytest.Mo
     def note(model: Any) -> Any:
         nonlocal opened
         opened += 1
-        return open_looker(model)
+        return open_feature_reader(model)
 
-    watched = type(EngineLooker.__dict__["_compiled"])(count)
-    watched.__set_name__(EngineLooker, "_compiled")
-    monkeypatch.setattr(EngineLooker, "_compiled", watched)
-    monkeypatch.setattr("hangtag.inference.classifier.open_looker", note)
+    watched = type(OpenvinoFeatures.__dict__["_compiled"])(count)
+    watched.__set_name__(OpenvinoFeatures, "_compiled")
+    monkeypatch.setattr(OpenvinoFeatures, "_compiled", watched)
+    monkeypatch.setattr("hangtag.inference.classifier.open_feature_reader", note)
     classifier = Classifier.load(streams=4)
     images = np.zeros((2, *classifier.image_size, 3), np.uint8)
     with ThreadPoolExecutor(4) as pool:

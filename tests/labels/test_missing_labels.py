@@ -14,9 +14,9 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from hangtag.auditing.context import Subject
+from hangtag.auditing.context import AuditContext
 from hangtag.auditing.duplicate_issues import find_label_conflicts
-from hangtag.auditing.evidence import Witness, find_products
+from hangtag.auditing.evidence import OutOfSampleProbs, find_products
 from hangtag.auditing.issues import join_issues
 from hangtag.auditing.label_issues import find_label_issues
 from hangtag.auditing.value_issues import find_spelling_variants, find_unlikely_combinations
@@ -27,7 +27,7 @@ from hangtag.config import AuditConfig, CleanConfig
 from hangtag.errors import CatalogError
 from hangtag.figures.counts import count_values, fill_missing
 from hangtag.io import write_parquet, write_whole
-from hangtag.labels.dataset import UNKNOWN, Labelled, read_labelled
+from hangtag.labels.dataset import UNKNOWN, LabeledItems, read_labeled_items
 from hangtag.manifest import StageRecord
 from hangtag.stages.clean import clean
 from hangtag.stages.predict import _choose_unknown
@@ -98,25 +98,25 @@ def pierce(rows: Sequence[Row], holes: Holes) -> list[Row]:
     return pierced
 
 
-def read(place: Workspace) -> tuple[Labelled, pl.DataFrame]:
-    return read_labelled(place), pl.read_csv(place.labels / "label_changes.csv", infer_schema=False)
+def read(place: Workspace) -> tuple[LabeledItems, pl.DataFrame]:
+    return read_labeled_items(place), pl.read_csv(place.labels / "label_changes.csv", infer_schema=False)
 
 
-def audit_labels(place: Workspace, labelled: Labelled) -> pl.DataFrame:
+def audit_labels(place: Workspace, labelled: LabeledItems) -> pl.DataFrame:
     """Give the issues of all checks of values, with a network that is sure of every third item, and wrong."""
     cleaned = labelled.table.select("item_id", "label", "split", "group_id")
     prepared = read_prepared(place)
     items = prepared.items.join(cleaned, on="item_id", how="left", maintain_order="left")
     outputs = build_targets(labelled).outputs
     given_products = find_products(items, outputs, SCHEMA.missing)
-    seen = np.where(np.arange(len(items)) % 3, given_products, (given_products + 1) % len(outputs.products))
-    probs = np.full((len(items), len(outputs.products)), 0.02, np.float32)
+    seen = np.where(np.arange(len(items)) % 3, given_products, (given_products + 1) % len(outputs.category_paths))
+    probs = np.full((len(items), len(outputs.category_paths)), 0.02, np.float32)
     probs[np.arange(len(items)), seen] = 1
     probs /= probs.sum(axis=1, keepdims=True)
-    witness = Witness(np.arange(len(items)), outputs, given_products, probs, min_class_items=1)
-    subject = Subject(items, prepared.images, SCHEMA, AuditConfig(min_score=0.0), photographs=witness)
+    witness = OutOfSampleProbs(np.arange(len(items)), outputs, given_products, probs, min_class_items=1)
+    context = AuditContext(items, prepared.images, SCHEMA, AuditConfig(min_score=0.0), photographs=witness)
     checks = (find_label_issues, find_label_conflicts, find_unlikely_combinations, find_spelling_variants)
-    return join_issues([check(subject) for check in checks])
+    return join_issues([check(context) for check in checks])
 
 
 holes = st.dictionaries(
@@ -155,7 +155,7 @@ def test_no_class_no_figure_and_no_suggestion_is_a_missing_one_and_its_spelling_
                 own = dict(zip([*LEVELS, "colour"], rows[int(line["item_id"])], strict=False))
                 assert not any(is_missing(own[column]) for column in json.loads(line["changes"]))
             unknown = labelled.table.filter(pl.col("label") == UNKNOWN)
-            assert unknown["split"].null_count() == len(unknown) == result.counts.get("missing_labels", 0)
+            assert unknown["split"].null_count() == len(unknown) == result.metrics.get("missing_labels", 0)
             assert set(unknown["item_id"]) <= set(_choose_unknown(labelled)["item_id"])
             table = labelled.table.select("item_id", "label", "split", "group_id").rows()
             states.append((table, changes.drop("old").rows(), outputs, [each.rows() for each in counts], issues.rows()))
@@ -172,7 +172,7 @@ def test_an_item_keeps_the_label_of_the_level_that_it_has(tmp_path: Path, spelli
     gone: dict[tuple[int, str], str] = {(9, level): spelling for level in LEVELS}
     rows = pierce(make_rows(), here | gone | {(12, "kind"): spelling, (15, "kind"): spelling})
     place = write(tmp_path, rows, PROMOTE)
-    counts = clean(place).counts
+    counts = clean(place).metrics
     labelled, changes = read(place)
     labels = dict(labelled.table.select("item_id", "label").iter_rows())
     assert [labels[str(row)] for row in (0, 3, 6, 9, 12, 1)] == ["Tops", "Tee", "Tee", UNKNOWN, "Tops", "Shirt"]
@@ -203,7 +203,7 @@ def test_items_without_a_label_can_be_matched_by_their_names(tmp_path: Path) -> 
     rules = '[[rules]]\nrule = "start"\nlevel = "kind"\n[[rules]]\nrule = "relabel"\nlabels = ["Unknown"]\n'
     rows = pierce(make_rows(20), {(0, "kind"): "NA", (1, "kind"): "", (2, "kind"): "n/a", (2, "title"): "NA"})
     place = write(tmp_path, rows, rules)
-    counts = clean(place).counts
+    counts = clean(place).metrics
     assert read(place)[0].table.head(3)["label"].to_list() == ["Tee", "Shirt", UNKNOWN]
     assert (counts["relabelled"], counts["unknown"]) == (2, 1)
 
@@ -216,5 +216,5 @@ def test_a_catalogue_without_any_label_is_told(tmp_path: Path) -> None:
 
 def test_rare_labels_go_and_missing_ones_stay(tmp_path: Path) -> None:
     rows = pierce(make_rows(), {(0, "kind"): "Cape", (1, "kind"): "", (2, "kind"): "NA"})
-    counts = clean(write(tmp_path, rows)).counts
+    counts = clean(write(tmp_path, rows)).metrics
     assert (counts["dropped"], counts["unknown"], counts["items"]) == (1, 2, 41)

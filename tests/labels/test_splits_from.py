@@ -10,7 +10,7 @@ from serving_fixtures import write_prepared
 
 from hangtag.config import CleanConfig
 from hangtag.errors import SettingsError, WorkspaceError
-from hangtag.labels.splits import take_over
+from hangtag.labels.splits import reuse_splits
 from hangtag.metrics.leakage import check_splits
 from hangtag.stages.clean import clean
 from hangtag.workspace import Workspace
@@ -71,8 +71,8 @@ def test_an_item_that_is_not_there_is_in_no_split(tmp_path: Path) -> None:
     table = read(large)
     without = table.filter(pl.col("split").is_null())["item_id"].to_list()
     assert sorted(map(int, without)) == list(range(60, 90))
-    assert result.counts["items"] == 90
-    assert result.counts["taken_out_of_splits"] == 0
+    assert result.metrics["items"] == 90
+    assert result.metrics["taken_out_of_splits"] == 0
 
 
 def test_photographs_that_are_equal_here_alone_stay_on_one_side() -> None:
@@ -85,7 +85,7 @@ def test_photographs_that_are_equal_here_alone_stay_on_one_side() -> None:
         }
     )
     splits = pl.DataFrame({"item_id": ["c", "b", "a"], "split": ["val", "test", "train"], "group_id": ["c", "b", "a"]})
-    taken = take_over(items, splits)
+    taken = reuse_splits(items, splits)
     assert taken["given_split"].to_list() == [None, "test", "val"]
     assert taken["group_id"].to_list() == ["a", "b", "c"]
     assert taken.columns == items.columns

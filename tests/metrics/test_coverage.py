@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hangtag.inference.prediction import Predictions
+from hangtag.inference.prediction import HeadProbs
 from hangtag.metrics.calibration import measure_threshold, measure_thresholds, tabulate_coverage, tabulate_thresholds
-from hangtag.metrics.leakage import Answered
-from hangtag.models.label_space import PRODUCT, Outputs
+from hangtag.metrics.leakage import EvaluatedItems
+from hangtag.models.label_space import CATEGORY_PATH, LabelSpace
 
 CONFIDENCE = np.array([0.9, 0.5, 0.8, 0.8])
 CORRECT = np.array([True, True, False, True])
@@ -53,7 +53,7 @@ def test_a_threshold_may_leave_no_item_or_not_exist() -> None:
 def test_the_models_own_thresholds_are_measured_in_every_split() -> None:
     probs = np.array([[0.75, 0.25], [0.5, 0.5], [0.25, 0.75]], np.float32)
     items = pl.DataFrame({"split": ["val", "val", "test"], "label": ["a", "b", "b"]})
-    parts = Answered(items, Predictions(Outputs.of_classes(("a", "b")), {PRODUCT: probs})).by_split()
+    parts = EvaluatedItems(items, HeadProbs(LabelSpace.of_classes(("a", "b")), {CATEGORY_PATH: probs})).by_split()
     measured = measure_thresholds(parts, {"0.9": 0.5, "0.95": 0.75, "0.995": None})
     nothing = {"coverage": 0, "precision": None}
     assert measured == {
@@ -68,7 +68,7 @@ def test_the_models_own_thresholds_are_measured_in_every_split() -> None:
         "0.995": {"threshold": None, "splits": {"val": nothing, "test": nothing}},
     }
     table = tabulate_thresholds(measured)
-    assert table.columns == ["wanted_precision", "threshold", "split", "coverage", "precision"]
+    assert table.columns == ["target_precision", "threshold", "split", "coverage", "precision"]
     assert table.row(2) == (0.95, 0.75, "val", 0.5, 1.0)
     assert table.row(-1) == (0.995, None, "test", 0.0, None)
     assert tabulate_thresholds({}).columns == table.columns

@@ -1,4 +1,4 @@
-"""Answered items know what is true of them, split by split, and leave out what is not."""
+"""EvaluatedItems items know what is true of them, split by split, and leave out what is not."""
 
 from pathlib import Path
 
@@ -6,10 +6,10 @@ import numpy as np
 import polars as pl
 from product_runs import BAGS, GIFTS, MEN, OUTPUTS, SHOES, WOMEN, ProductItem, spread, write_products
 
-from hangtag.inference.prediction import Predictions
-from hangtag.labels.dataset import read_labelled
-from hangtag.metrics.leakage import Answered, find_classes, select_items
-from hangtag.models.label_space import NO_VALUE, PRODUCT, Outputs
+from hangtag.inference.prediction import HeadProbs
+from hangtag.labels.dataset import read_labeled_items
+from hangtag.metrics.leakage import EvaluatedItems, find_classes, select_items
+from hangtag.models.label_space import CATEGORY_PATH, NO_VALUE, LabelSpace
 
 ITEMS: list[ProductItem] = [
     ("Bags", "train", "Goods", "Men", BAGS, 0.9, BAGS, MEN),
@@ -19,10 +19,10 @@ ITEMS: list[ProductItem] = [
 ]
 
 
-def answer(items: pl.DataFrame, products: list[int], genders: list[int]) -> Answered:
+def answer(items: pl.DataFrame, products: list[int], genders: list[int]) -> EvaluatedItems:
     sure = np.full(len(items), 0.75)
-    answers = {PRODUCT: spread(np.array(products), sure, 4), "attribute_0": spread(np.array(genders), sure, 2)}
-    return Answered(items, Predictions(OUTPUTS, answers))
+    answers = {CATEGORY_PATH: spread(np.array(products), sure, 4), "attribute_0": spread(np.array(genders), sure, 2)}
+    return EvaluatedItems(items, HeadProbs(OUTPUTS, answers))
 
 
 def test_missing_values_and_strangers_have_no_class() -> None:
@@ -31,15 +31,15 @@ def test_missing_values_and_strangers_have_no_class() -> None:
 
 
 def test_the_items_of_splits_come_in_the_order_asked_for_without_those_of_no_value(tmp_path: Path) -> None:
-    labelled = read_labelled(write_products(tmp_path / "ws", ITEMS))
+    labelled = read_labeled_items(write_products(tmp_path / "ws", ITEMS))
     assert select_items(labelled, OUTPUTS, ["val", "train"])["item_id"].to_list() == ["i1", "i0", "i2"]
-    by_gender = Outputs.of_classes(("Men", "Women"), "gender")
+    by_gender = LabelSpace.of_classes(("Men", "Women"), "gender")
     assert select_items(labelled, by_gender, ["train", "val"])["item_id"].to_list() == ["i0"]
     assert select_items(labelled, by_gender, ["val"]).is_empty()
 
 
 def test_a_split_has_its_own_items_and_answers(tmp_path: Path) -> None:
-    labelled = read_labelled(write_products(tmp_path / "ws", ITEMS))
+    labelled = read_labeled_items(write_products(tmp_path / "ws", ITEMS))
     items = select_items(labelled, OUTPUTS, ["train", "val"])
     parts = answer(items, [BAGS, SHOES, SHOES], [MEN, MEN, WOMEN]).by_split()
     assert list(parts) == ["train", "val"]
@@ -51,7 +51,7 @@ def test_a_split_has_its_own_items_and_answers(tmp_path: Path) -> None:
 
 
 def test_the_table_names_what_is_predicted_on_every_column(tmp_path: Path) -> None:
-    labelled = read_labelled(write_products(tmp_path / "ws", ITEMS))
+    labelled = read_labeled_items(write_products(tmp_path / "ws", ITEMS))
     items = select_items(labelled, OUTPUTS, ["train", "val"])
     table = answer(items, [BAGS, GIFTS, SHOES], [MEN, WOMEN, WOMEN]).tabulate().drop("pred_probs", "image_index")
     assert table.columns[3:] == ["label", "predicted_label", "confidence", "predicted_kind", "predicted_gender"]

@@ -8,32 +8,32 @@ import pytest
 
 from hangtag.catalog.schema import CatalogSchema
 from hangtag.errors import WorkspaceError
-from hangtag.labels.dataset import Labelled
-from hangtag.metrics.evaluated_runs import JudgedRun, answer_alike, judge_finest
+from hangtag.labels.dataset import LabeledItems
+from hangtag.metrics.evaluated_runs import EvaluatedRun, answer_alike, judge_finest
 
 # Of Shoes and Bags there are items enough, of Hats two; the last item has no type.
 TYPES = [*["Shoes"] * 10, *["Bags"] * 10, *["Hats"] * 2, None]
 IDS = [f"i{number}" for number in range(len(TYPES))]
 
 
-def make_truth() -> Labelled:
+def make_truth() -> LabeledItems:
     kinds = ["Footwear" if kind == "Shoes" else "Other" for kind in TYPES]
     columns = {"item_id": IDS, "kind": kinds, "type": TYPES, "label": kinds, "split": ["val"] * len(IDS)}
     schema = CatalogSchema("t.csv", "id", None, ("kind", "type"), columns=("id", "kind", "type"))
-    return Labelled(pl.DataFrame(columns), np.empty((0, 1, 1, 3), np.uint8), ("Footwear", "Other"), schema, "d")
+    return LabeledItems(pl.DataFrame(columns), np.empty((0, 1, 1, 3), np.uint8), ("Footwear", "Other"), schema, "d")
 
 
-def make_run(run_id: str, target: str, said: dict[str, list[str | None]]) -> JudgedRun:
+def make_run(run_id: str, target: str, said: dict[str, list[str | None]]) -> EvaluatedRun:
     truth = make_truth().table
     own = truth.select("item_id", pl.col("item_id").alias("group_id"), pl.col(target).alias("label"))
     own = own.with_columns(predicted_label=pl.Series(said[target])).drop_nulls("label")
     others = pl.DataFrame({"item_id": IDS} | {name: values for name, values in said.items() if name != target})
     history = pl.DataFrame({"seconds": [1.0]})
     named: dict[str, Any] = {"manifest": {}, "model": {}, "history": history, "reads": "photograph"}
-    return JudgedRun(run_id, target=target, predictions=own, others=others, labels_digest="d", **named)
+    return EvaluatedRun(run_id, target=target, predictions=own, others=others, labels_digest="d", **named)
 
 
-def judge(*runs: JudgedRun, truth: Labelled | None) -> Any:
+def judge(*runs: EvaluatedRun, truth: LabeledItems | None) -> Any:
     items = pl.DataFrame({"item_id": IDS, "group_id": IDS})
     return judge_finest(runs, items, truth, samples=50, seed=0)
 

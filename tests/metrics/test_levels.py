@@ -18,11 +18,11 @@ from product_runs import (
     write_products,
 )
 
-from hangtag.inference.prediction import Predictions
-from hangtag.labels.dataset import read_labelled
-from hangtag.metrics.leakage import Answered
+from hangtag.inference.prediction import HeadProbs
+from hangtag.labels.dataset import read_labeled_items
+from hangtag.metrics.leakage import EvaluatedItems
 from hangtag.metrics.levels import count_items, find_kind, judge_column, judge_levels, tabulate_levels
-from hangtag.models.label_space import NO_VALUE, PRODUCT
+from hangtag.models.label_space import CATEGORY_PATH, NO_VALUE
 
 COLUMNS = [
     "split",
@@ -77,14 +77,14 @@ def test_without_items_of_frequent_classes_there_is_nothing_to_say_of_them() -> 
     assert figures["frequent_accuracy"] is figures["frequent_macro_f1"] is None
 
 
-def answer(items: pl.DataFrame, products: list[int], genders: list[int]) -> dict[str, Answered]:
+def answer(items: pl.DataFrame, products: list[int], genders: list[int]) -> dict[str, EvaluatedItems]:
     sure = np.full(len(items), 0.9)
-    answers = {PRODUCT: spread(np.array(products), sure, 4), "attribute_0": spread(np.array(genders), sure, 2)}
-    return Answered(items, Predictions(OUTPUTS, answers)).by_split()
+    answers = {CATEGORY_PATH: spread(np.array(products), sure, 4), "attribute_0": spread(np.array(genders), sure, 2)}
+    return EvaluatedItems(items, HeadProbs(OUTPUTS, answers)).by_split()
 
 
 def test_every_level_and_attribute_is_judged_where_its_value_is_known(tmp_path: Path) -> None:
-    labelled = read_labelled(write_products(tmp_path / "ws", ITEMS))
+    labelled = read_labeled_items(write_products(tmp_path / "ws", ITEMS))
     items = labelled.table.filter(labelled.table["split"].is_not_null())
     parts = answer(items, [item[4] for item in ITEMS if item[1]], [item[7] for item in ITEMS if item[1]])
     levels = judge_levels(parts, labelled, samples=100, seed=0)
@@ -110,7 +110,7 @@ def test_every_level_and_attribute_is_judged_where_its_value_is_known(tmp_path: 
 
 def test_a_column_without_known_values_in_a_split_is_left_out_there(tmp_path: Path) -> None:
     items = [*ITEMS[:10], *ITEMS[11:]]
-    labelled = read_labelled(write_products(tmp_path / "ws", items))
+    labelled = read_labeled_items(write_products(tmp_path / "ws", items))
     table = labelled.table.filter(labelled.table["split"] == "val")
     assert list(judge_levels(answer(table, [BAGS] * 2, [MEN] * 2), labelled, samples=100, seed=0)["val"]) == [
         "kind",
@@ -119,7 +119,7 @@ def test_a_column_without_known_values_in_a_split_is_left_out_there(tmp_path: Pa
 
 
 def test_classes_are_counted_over_all_splits_and_kinds_told(tmp_path: Path) -> None:
-    labelled = read_labelled(write_products(tmp_path / "ws", ITEMS))
+    labelled = read_labeled_items(write_products(tmp_path / "ws", ITEMS))
     assert count_items(labelled, "label", OUTPUTS.class_names).tolist() == [10, 0, 2, 1]
     assert count_items(labelled, "gender", ("Men", "Women")).tolist() == [10, 1]
     assert [find_kind(labelled, column) for column in ("type", "label", "gender")] == ["level", "label", "attribute"]

@@ -4,20 +4,22 @@ import numpy as np
 import polars as pl
 import pytest
 
-from hangtag.inference.prediction import Predictions
-from hangtag.metrics.leakage import Answered
+from hangtag.inference.prediction import HeadProbs
+from hangtag.metrics.leakage import EvaluatedItems
 from hangtag.metrics.report import STRENGTHS, try_adjustments
-from hangtag.models.label_space import PRODUCT, Outputs
+from hangtag.models.label_space import CATEGORY_PATH, LabelSpace
 
 # Eight of the first class in training, two of the second: at a strength of 0.5 its probabilities count twice.
-TRAIN_COUNTS = {PRODUCT: [8, 2]}
+TRAIN_COUNTS = {CATEGORY_PATH: [8, 2]}
 PROBS = np.array([[0.6, 0.4], [0.9, 0.1], [0.7, 0.3]], np.float32)
 LABELS = ["rare", "common", "common"]
 
 
-def answer(splits: list[str]) -> dict[str, Answered]:
+def answer(splits: list[str]) -> dict[str, EvaluatedItems]:
     items = pl.DataFrame({"split": splits, "label": LABELS})
-    return Answered(items, Predictions(Outputs.of_classes(("common", "rare")), {PRODUCT: PROBS})).by_split()
+    return EvaluatedItems(
+        items, HeadProbs(LabelSpace.of_classes(("common", "rare")), {CATEGORY_PATH: PROBS})
+    ).by_split()
 
 
 def test_a_little_finds_the_rare_item_and_more_loses_a_common_one() -> None:

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from hangtag.errors import ModelError
-from hangtag.models.batch_predict import BATCH, iterate_answers, join_answers
+from hangtag.models.batch_predict import BATCH, iterate_head_probs, join_head_probs
 from hangtag.models.text import MAX_WORDS
 
-HEADS = {"product": 2, "attribute_0": 2}
+HEADS = {"category_path": 2, "attribute_0": 2}
 
 
 class Scale:
@@ -34,7 +34,7 @@ WORDS[:, 0] = np.arange(len(IMAGES)) % 100
 
 
 def ask(model: Scale, rows: Any, **more: Any) -> Any:
-    return join_answers(list(iterate_answers(model, IMAGES, np.asarray(rows, np.int64), **more)), HEADS)
+    return join_head_probs(list(iterate_head_probs(model, IMAGES, np.asarray(rows, np.int64), **more)), HEADS)
 
 
 def test_answers_come_head_by_head_in_the_order_asked() -> None:
@@ -44,7 +44,7 @@ def test_answers_come_head_by_head_in_the_order_asked() -> None:
     assert {head: (probs.shape, str(probs.dtype)) for head, probs in answers.items()} == {
         head: ((len(rows), 2), "float32") for head in HEADS
     }
-    np.testing.assert_allclose(answers["product"][:, 0], rows % 200 / 255, rtol=1e-6)
+    np.testing.assert_allclose(answers["category_path"][:, 0], rows % 200 / 255, rtol=1e-6)
     np.testing.assert_allclose(answers["attribute_0"][:, 0], rows % 100 / 255, rtol=1e-6)
     assert (
         [len(asked["pixels"]) for asked in model.asked] == [len(asked["words"]) for asked in model.asked] == [256, 16]
@@ -63,8 +63,8 @@ def test_hidden_names_are_zeros_and_a_network_of_pixels_alone_gets_none() -> Non
 
 
 def test_a_mirror_image_counts_as_much_as_the_photograph() -> None:
-    answers = ask(Scale("pixels", "words"), range(10), words=WORDS[:10], flip_average=True)
-    np.testing.assert_allclose(answers["product"][:, 0], (np.arange(10) / 255 + 1) / 2, rtol=1e-6)
+    answers = ask(Scale("pixels", "words"), range(10), words=WORDS[:10], tta_flip=True)
+    np.testing.assert_allclose(answers["category_path"][:, 0], (np.arange(10) / 255 + 1) / 2, rtol=1e-6)
     # The name is the same for both.
     np.testing.assert_allclose(answers["attribute_0"][:, 0], np.arange(10) / 255, rtol=1e-6)
 
@@ -77,8 +77,8 @@ def test_no_rows_give_no_answers_of_the_right_widths() -> None:
 
 
 @pytest.mark.parametrize("head", HEADS)
-@pytest.mark.parametrize("flip_average", [False, True])
-def test_no_numbers_from_any_head_are_an_error(head: str, flip_average: bool) -> None:
+@pytest.mark.parametrize("tta_flip", [False, True])
+def test_no_numbers_from_any_head_are_an_error(head: str, tta_flip: bool) -> None:
     class Astray(Scale):
         def predict_on_batch(self, inputs: dict[str, Any]) -> dict[str, Any]:
             answers = super().predict_on_batch(inputs)
@@ -86,4 +86,4 @@ def test_no_numbers_from_any_head_are_an_error(head: str, flip_average: bool) ->
             return answers
 
     with pytest.raises(ModelError, match=r"gives no numbers.*smaller --learning-rate"):
-        ask(Astray("pixels"), range(2), flip_average=flip_average)
+        ask(Astray("pixels"), range(2), tta_flip=tta_flip)

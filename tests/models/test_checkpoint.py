@@ -14,12 +14,12 @@ from hangtag.errors import ModelError
 from hangtag.io import hash_file, read_json, write_json
 from hangtag.models.checkpoint import WEIGHTS, assign_weights, load_saved, read_weights, save_model
 from hangtag.models.description import DESCRIPTION
-from hangtag.models.label_space import Outputs
+from hangtag.models.label_space import LabelSpace
 from hangtag.models.registry import build_model
 from hangtag.models.text import Vocabulary
 
 IMAGE_SIZE = (16, 12)
-OUTPUTS = Outputs(
+OUTPUTS = LabelSpace(
     {"kind": ("a", "b"), "label": ("x", "y", "z")}, ((0, 0), (0, 1), (1, 2)), {"season": ("cold", "warm")}, "label"
 )
 DESCRIBED = OUTPUTS.to_json()
@@ -177,20 +177,20 @@ def test_tensors_that_do_not_fit_are_refused(
         ("class_names", [1, 2, 3]),
         ("class_names", "xyz"),
         ("class_names", None),
-        ("outputs", None),
-        ("outputs", {}),
-        ("outputs", [DESCRIBED]),
-        ("outputs", "label"),
-        ("outputs", DESCRIBED | {"levels": ["label"]}),
-        ("outputs", DESCRIBED | {"products": [[0, 0], [0, 1], [1, 3]]}),
-        ("outputs", DESCRIBED | {"products": [[0, 0], [0, 1]]}),
-        ("outputs", DESCRIBED | {"products": [[0, 0]]}),
-        ("outputs", DESCRIBED | {"products": []}),
-        ("outputs", DESCRIBED | {"primary": "kind"}),
-        ("outputs", DESCRIBED | {"primary": "season"}),
-        ("outputs", DESCRIBED | {"attributes": {}}),
-        ("outputs", DESCRIBED | {"attributes": {"season": []}}),
-        ("outputs", DESCRIBED | {"attributes": {"season": ["cold", "warm", "wet"]}}),
+        ("label_space", None),
+        ("label_space", {}),
+        ("label_space", [DESCRIBED]),
+        ("label_space", "label"),
+        ("label_space", DESCRIBED | {"levels": ["label"]}),
+        ("label_space", DESCRIBED | {"category_paths": [[0, 0], [0, 1], [1, 3]]}),
+        ("label_space", DESCRIBED | {"category_paths": [[0, 0], [0, 1]]}),
+        ("label_space", DESCRIBED | {"category_paths": [[0, 0]]}),
+        ("label_space", DESCRIBED | {"category_paths": []}),
+        ("label_space", DESCRIBED | {"primary": "kind"}),
+        ("label_space", DESCRIBED | {"primary": "season"}),
+        ("label_space", DESCRIBED | {"attributes": {}}),
+        ("label_space", DESCRIBED | {"attributes": {"season": []}}),
+        ("label_space", DESCRIBED | {"attributes": {"season": ["cold", "warm", "wet"]}}),
         ("words", "blue shirt"),
         ("words", ["blue", 2]),
         ("words", {"blue": 1, "shirt": 2}),
@@ -210,7 +210,7 @@ def test_a_description_of_another_form_is_refused(folder: Path, key: str, value:
         load_saved(folder)
 
 
-KEYS = ("format", "architecture", "class_names", "image_size", "preprocessing", "outputs", "words", "weights")
+KEYS = ("format", "architecture", "class_names", "image_size", "preprocessing", "label_space", "words", "weights")
 
 
 @pytest.mark.parametrize("key", KEYS)
@@ -230,18 +230,20 @@ def test_an_earlier_format_is_told_which_one_is_read(folder: Path) -> None:
 
 def test_the_wrong_entry_is_named_with_what_is_allowed_and_what_came(folder: Path) -> None:
     describe_otherwise(folder, class_names=["z", "y", "x"])
-    allowed = "Allowed: the classes of the level that outputs.primary names"
+    allowed = "Allowed: the classes of the level that label_space.primary names"
     with pytest.raises(
         ModelError, match=rf"wrong at class_names in .*model\.json\. {allowed}\. Received: \['z', 'y', 'x'\]"
     ):
         load_saved(folder)
-    describe_otherwise(folder, class_names=["x", "y", "z"], outputs=DESCRIBED | {"products": [[0, 0], [0, "1"]]})
+    describe_otherwise(
+        folder, class_names=["x", "y", "z"], label_space=DESCRIBED | {"category_paths": [[0, 0], [0, "1"]]}
+    )
     with pytest.raises(
-        ModelError, match=r"outputs\.products\.1\.1 in .* Allowed: a valid integer\. Received: '1'\. Export"
+        ModelError, match=r"label_space\.category_paths\.1\.1 in .* Allowed: a valid integer\. Received: '1'\. Export"
     ):
         load_saved(folder)
-    describe_otherwise(folder, outputs={})
-    with pytest.raises(ModelError, match=r"outputs\.levels in .* Wanted: this entry\. Received: nothing\."):
+    describe_otherwise(folder, label_space={})
+    with pytest.raises(ModelError, match=r"label_space\.levels in .* Wanted: this entry\. Received: nothing\."):
         load_saved(folder)
 
 
@@ -286,8 +288,8 @@ def test_a_refused_weight_leaves_all_of_them_as_they_were() -> None:
     model = build()
     before = read_weights(model)
     others = {path: value + 1 for path, value in before.items()}
-    others["product/bias"] = np.zeros(7, np.float32)
-    with pytest.raises(ModelError, match="product/bias"):
+    others["category_path/bias"] = np.zeros(7, np.float32)
+    with pytest.raises(ModelError, match="category_path/bias"):
         assign_weights(model, others)
     for path, value in read_weights(model).items():
         np.testing.assert_array_equal(value, before[path], err_msg=path)

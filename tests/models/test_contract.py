@@ -9,7 +9,7 @@ import pytest
 from hangtag.config import ColorMode
 from hangtag.models.checkpoint import assign_weights, describe_model, load_saved, read_weights, save_model
 from hangtag.models.keras_applications import APPLICATIONS
-from hangtag.models.label_space import Outputs
+from hangtag.models.label_space import LabelSpace
 from hangtag.models.layers import import_keras
 from hangtag.models.registry import ARCHITECTURES, build_model
 from hangtag.models.text import MAX_WORDS, Vocabulary
@@ -23,7 +23,7 @@ WORDS = VOCABULARY.encode(["Blue shirt", "shoe", None, "shirt shirt", "unheard o
 # efficientnet-lite0 with more blocks.
 OWN = [name for name in ARCHITECTURES if name not in APPLICATIONS and not name.endswith(("-lite1", "-lite2"))]
 MODES: tuple[ColorMode, ...] = ("color", "gray")
-OUTPUTS = Outputs(
+OUTPUTS = LabelSpace(
     {"kind": ("Goods", "Wear"), "label": ("Bag", "Shirt", "Shoe")},
     ((0, 0), (1, 1), (1, 2), (-1, 2)),
     {"season": ("Summer", "Winter"), "base colour": ("Blue", "Red", "White")},
@@ -81,7 +81,7 @@ def test_a_saved_model_comes_back_the_same(
     assert saved.description["class_names"] == ["Bag", "Shirt", "Shoe"]
     assert saved.description["parameters"] == describe_model(model)["parameters"]
     before, after = answer(model), answer(saved.model)
-    assert list(after) == ["product", "attribute_0", "attribute_1"]
+    assert list(after) == ["category_path", "attribute_0", "attribute_1"]
     for head, probs in before.items():
         np.testing.assert_array_equal(after[head], probs, err_msg=head)
 
@@ -148,7 +148,7 @@ def test_a_compiled_network_answers_as_one_that_is_called() -> None:
 
 @pytest.mark.parametrize(("color_mode", "total"), [("color", 9_914_686), ("gray", 9_914_110)])
 def test_the_capstone_has_the_parameters_of_its_summary_table(color_mode: ColorMode, total: int) -> None:
-    model = build_model("capstone", image_size=(80, 60), heads={"product": 30}, color_mode=color_mode)
+    model = build_model("capstone", image_size=(80, 60), heads={"category_path": 30}, color_mode=color_mode)
     assert describe_model(model)["parameters"] == {
         "total": total,
         "trainable": total - 1_408,
@@ -157,7 +157,7 @@ def test_the_capstone_has_the_parameters_of_its_summary_table(color_mode: ColorM
 
 
 def test_the_capstone_has_the_shapes_of_its_summary_table() -> None:
-    model = build_model("capstone", image_size=(80, 60), heads={"product": 30}, color_mode="color")
+    model = build_model("capstone", image_size=(80, 60), heads={"category_path": 30}, color_mode="color")
     layers = {layer["name"]: layer for layer in describe_model(model)["layers"]}
     shapes = {name: layers[name]["output_shape"] for name in ("dropout1", "dropout2", "flatten", "dense")}
     assert shapes == {"dropout1": [40, 30, 32], "dropout2": [20, 15, 64], "flatten": [19_200], "dense": [512]}
@@ -177,7 +177,7 @@ def test_the_capstone_has_the_shapes_of_its_summary_table() -> None:
 def test_a_residual_network_has_four_stages_of_its_widths(
     architecture: str, stem: list[int], widths: tuple[int, ...]
 ) -> None:
-    model = build_model(architecture, image_size=(80, 60), heads={"product": 30}, color_mode="color")
+    model = build_model(architecture, image_size=(80, 60), heads={"category_path": 30}, color_mode="color")
     layers = {layer["name"]: layer for layer in describe_model(model)["layers"]}
     for place, width in enumerate(stem, start=1):
         assert layers[f"stem_relu{place}"]["output_shape"] == [80, 60, width]
@@ -199,8 +199,8 @@ def test_a_residual_network_has_four_stages_of_its_widths(
 def test_small_and_odd_sides_serve(architecture: str, more: tuple[int, int]) -> None:
     smallest = ARCHITECTURES[architecture].smallest_side
     image_size = (smallest + more[0], smallest + more[1])
-    model = build_model(architecture, image_size=image_size, heads={"product": 2}, color_mode="color")
-    assert model.compute_output_shape({"pixels": (7, *image_size, 3)}) == {"product": (7, 2)}
+    model = build_model(architecture, image_size=image_size, heads={"category_path": 2}, color_mode="color")
+    assert model.compute_output_shape({"pixels": (7, *image_size, 3)}) == {"category_path": (7, 2)}
 
 
 def look_behind(model: Any, layer: str) -> Any:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hangtag.config import TrainConfig
-from hangtag.models.label_space import Outputs
+from hangtag.models.label_space import LabelSpace
 from hangtag.models.layers import import_keras
 from hangtag.models.registry import ARCHITECTURES, Architecture, average_members, build_model
 from hangtag.training.losses import build_losses
@@ -16,13 +16,13 @@ PROBS = [
     np.array([[0.1, 0.6, 0.3], [0.3, 0.3, 0.4]], np.float32),
 ]
 WANTED = np.array([[1, 0, 0], [0.05, 0.05, 0.9]], np.float32)
-LOSS = build_losses(Outputs.of_classes(("a", "b", "c")), TrainConfig())[0]["product"]
+LOSS = build_losses(LabelSpace.of_classes(("a", "b", "c")), TrainConfig())[0]["category_path"]
 
 
 def average(probs: list[Any]) -> Any:
     keras = import_keras()
     inputs = [keras.Input((3,)) for _ in probs]
-    return keras.Model(inputs, average_members(inputs, "product"))
+    return keras.Model(inputs, average_members(inputs, "category_path"))
 
 
 def test_the_answer_is_the_mean_of_the_members() -> None:
@@ -36,7 +36,7 @@ def test_the_loss_in_training_is_the_mean_of_the_members_own() -> None:
 
 
 def test_one_member_answers_for_itself() -> None:
-    assert average_members(PROBS[:1], "product") is PROBS[0]
+    assert average_members(PROBS[:1], "category_path") is PROBS[0]
 
 
 def test_a_member_learns_nothing_from_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,10 +52,12 @@ def test_a_member_learns_nothing_from_the_other(monkeypatch: pytest.MonkeyPatch)
     found = []
     for scale in (1.0, 5.0):
         keras.utils.set_random_seed(0)
-        model = build_model("two", image_size=(8, 8), heads={"product": 3}, color_mode="color")
+        model = build_model("two", image_size=(8, 8), heads={"category_path": 3}, color_mode="color")
         model.get_layer("second").kernel.assign(model.get_layer("second").kernel * scale)
-        model.compile(keras.optimizers.SGD(0.1), {"product": LOSS}, jit_compile=False)
-        model.train_on_batch({"pixels": pixels}, {"product": WANTED})
-        found.append([model.get_layer(name).get_weights()[0] for name in ("product_member1", "product_member2")])
+        model.compile(keras.optimizers.SGD(0.1), {"category_path": LOSS}, jit_compile=False)
+        model.train_on_batch({"pixels": pixels}, {"category_path": WANTED})
+        found.append(
+            [model.get_layer(name).get_weights()[0] for name in ("category_path_member1", "category_path_member2")]
+        )
     np.testing.assert_allclose(found[0][0], found[1][0], rtol=1e-5)
     assert not np.allclose(found[0][1], found[1][1])

@@ -44,7 +44,7 @@ def test_dense_layers_and_models_inside_a_model_count() -> None:
 
 
 def test_the_capstone_costs_what_is_known() -> None:
-    model = build_model("capstone", image_size=(80, 60), heads={"product": 30}, color_mode="color")
+    model = build_model("capstone", image_size=(80, 60), heads={"category_path": 30}, color_mode="color")
     convolutions = 4800 * 32 * (27 + 288) + 1200 * 64 * (288 + 576)
     assert count_flops(model) == 2 * (convolutions + 19_200 * 512 + 512 * 30) == 249_169_920
 
@@ -52,7 +52,7 @@ def test_the_capstone_costs_what_is_known() -> None:
 @pytest.mark.parametrize("architecture", [name for name in ARCHITECTURES if name not in APPLICATIONS])
 def test_every_kernel_of_the_registry_is_counted(architecture: str) -> None:
     layers = import_keras().layers
-    model = build_model(architecture, image_size=(16, 12), heads={"product": 4}, color_mode="gray", num_words=9)
+    model = build_model(architecture, image_size=(16, 12), heads={"category_path": 4}, color_mode="gray", num_words=9)
     with_kernel = [layer for layer in model.layers if any(len(weight.shape) > 1 for weight in layer.weights)]
     counted = (layers.Conv2D, layers.DepthwiseConv2D, layers.Dense)
     # Words are looked up and added: next to nothing.
@@ -60,7 +60,7 @@ def test_every_kernel_of_the_registry_is_counted(architecture: str) -> None:
 
 
 def test_the_description_of_a_model_has_its_flops() -> None:
-    model = build_model("residual-small", image_size=(16, 12), heads={"product": 4}, color_mode="color")
+    model = build_model("residual-small", image_size=(16, 12), heads={"category_path": 4}, color_mode="color")
     described = describe_model(model)
     assert list(described) == ["parameters", "flops", "layers"]
     assert described["flops"] == count_flops(model)

@@ -25,7 +25,7 @@ MODULES = {"resnet50": "resnet50", "vgg16": "vgg16", "mobilenet-v3-large": "mobi
 
 
 def build(name: str, color_mode: Any = "color") -> Any:
-    return build_model(name, image_size=(32, 40), heads={"product": 3}, color_mode=color_mode)
+    return build_model(name, image_size=(32, 40), heads={"category_path": 3}, color_mode=color_mode)
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_without_a_network_the_error_says_which_file_goes_where(name: str, cache
 
 
 def test_a_network_of_our_own_has_no_imagenet_weights_in_the_library() -> None:
-    model = build_model("residual-tiny", image_size=(16, 12), heads={"product": 3}, color_mode="color")
+    model = build_model("residual-tiny", image_size=(16, 12), heads={"category_path": 3}, color_mode="color")
     with pytest.raises(ModelError, match=r"no ImageNet weights.*resnet50.*Received: 'residual-tiny'"):
         load_pretrained(model, "residual-tiny", "imagenet")
 

@@ -21,7 +21,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning", "
 
 
 def build(preset: str, image_size: tuple[int, int] = (16, 12)) -> Any:
-    return build_model("hub", image_size=image_size, heads={"product": 3}, color_mode="color", hub=read_preset(preset))
+    return build_model(
+        "hub", image_size=image_size, heads={"category_path": 3}, color_mode="color", hub=read_preset(preset)
+    )
 
 
 def test_a_preset_is_described_by_plain_values_alone(tmp_path: Path) -> None:
@@ -160,7 +162,7 @@ def test_blocks_are_told_apart(kind: str, tmp_path: Path) -> None:
     assert len(blocks) >= 3
     paths = [weight.path for block in blocks for layer in block for weight in layer.trainable_weights]
     assert len(paths) == len(set(paths))
-    heads = {weight.path for weight in model.trainable_weights if weight.path.startswith("product")}
+    heads = {weight.path for weight in model.trainable_weights if weight.path.startswith("category_path")}
     missing = {weight.path for weight in model.trainable_weights} - heads - set(paths)
     assert not missing
     described = describe_model(model)

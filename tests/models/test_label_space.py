@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hangtag.models.label_space import NO_VALUE, Outputs, Probs
+from hangtag.models.label_space import NO_VALUE, LabelSpace, Probs
 
-OUTPUTS = Outputs(
+OUTPUTS = LabelSpace(
     {"kind": ("Goods", "Wear"), "type": ("Bag", "Shirt", "Shoe"), "label": ("Bags", "Shoes", "Tops")},
     ((0, 0, 0), (1, 1, 2), (1, 2, 1), (NO_VALUE, 2, 1), (1, NO_VALUE, 2)),
     {"season": ("Summer", "Winter"), "base colour": ("Blue", "Red", "White")},
@@ -19,37 +19,37 @@ OUTPUTS = Outputs(
 
 
 @st.composite
-def draw_outputs(draw: st.DrawFn) -> Outputs:
+def draw_outputs(draw: st.DrawFn) -> LabelSpace:
     """Two or three levels of one to four classes, some products, any of the levels primary and complete."""
     sizes = draw(st.lists(st.integers(1, 4), min_size=2, max_size=3))
     primary = draw(st.integers(0, len(sizes) - 1))
     places = [st.integers(0 if level == primary else NO_VALUE, size - 1) for level, size in enumerate(sizes)]
     products = draw(st.lists(st.tuples(*places), min_size=1, max_size=12, unique=True))
     levels = {f"level{level}": tuple(f"{level}-{place}" for place in range(size)) for level, size in enumerate(sizes)}
-    return Outputs(levels, tuple(products), {}, f"level{primary}")
+    return LabelSpace(levels, tuple(products), {}, f"level{primary}")
 
 
 @st.composite
-def draw_outputs_and_probs(draw: st.DrawFn) -> tuple[Outputs, Probs]:
+def draw_outputs_and_probs(draw: st.DrawFn) -> tuple[LabelSpace, Probs]:
     outputs = draw(draw_outputs())
     count, seed = draw(st.integers(0, 5)), draw(st.integers(0, 999))
     random = np.random.default_rng(seed)
     sharpness = draw(st.sampled_from([0.1, 1.0, 10.0]))
-    return outputs, random.dirichlet([sharpness] * len(outputs.products), count).astype(np.float32)
+    return outputs, random.dirichlet([sharpness] * len(outputs.category_paths), count).astype(np.float32)
 
 
 def test_the_heads_are_products_and_numbered_attributes() -> None:
-    assert OUTPUTS.heads == {"product": 5, "attribute_0": 2, "attribute_1": 3}
-    assert next(iter(OUTPUTS.heads)) == "product"
+    assert OUTPUTS.heads == {"category_path": 5, "attribute_0": 2, "attribute_1": 3}
+    assert next(iter(OUTPUTS.heads)) == "category_path"
     assert OUTPUTS.class_names == ("Bags", "Shoes", "Tops")
 
 
 def test_the_outputs_of_one_level_are_its_classes() -> None:
-    outputs = Outputs.of_classes(("a", "b", "c"), "kind")
-    assert (outputs.heads, outputs.class_names, outputs.primary) == ({"product": 3}, ("a", "b", "c"), "kind")
+    outputs = LabelSpace.of_classes(("a", "b", "c"), "kind")
+    assert (outputs.heads, outputs.class_names, outputs.primary) == ({"category_path": 3}, ("a", "b", "c"), "kind")
     probs = np.array([[0.5, 0.2, 0.3]], np.float32)
     np.testing.assert_array_equal(outputs.sum_level(probs, "kind"), probs)
-    assert outputs.choose_products(probs).tolist() == [0]
+    assert outputs.choose_category_paths(probs).tolist() == [0]
 
 
 def test_a_level_is_the_sum_of_its_products_worked_out_by_hand() -> None:
@@ -61,7 +61,7 @@ def test_a_level_is_the_sum_of_its_products_worked_out_by_hand() -> None:
 
 
 @given(draw_outputs_and_probs())
-def test_a_complete_level_adds_up_to_one_and_the_others_to_no_more(drawn: tuple[Outputs, Probs]) -> None:
+def test_a_complete_level_adds_up_to_one_and_the_others_to_no_more(drawn: tuple[LabelSpace, Probs]) -> None:
     outputs, probs = drawn
     for level, names in outputs.levels.items():
         sums = outputs.sum_level(probs, level)
@@ -72,16 +72,16 @@ def test_a_complete_level_adds_up_to_one_and_the_others_to_no_more(drawn: tuple[
 
 
 @given(draw_outputs_and_probs())
-def test_the_chosen_product_has_the_likeliest_primary_class(drawn: tuple[Outputs, Probs]) -> None:
+def test_the_chosen_product_has_the_likeliest_primary_class(drawn: tuple[LabelSpace, Probs]) -> None:
     outputs, probs = drawn
-    products = outputs.choose_products(probs)
+    products = outputs.choose_category_paths(probs)
     assert (products.shape, str(products.dtype)) == ((len(probs),), "int64")
     chosen = outputs.list_classes(outputs.primary)[products]
     np.testing.assert_array_equal(chosen, outputs.sum_level(probs, outputs.primary).argmax(axis=1))
 
 
 @given(draw_outputs_and_probs())
-def test_no_other_product_of_the_class_has_more_of_its_levels_right(drawn: tuple[Outputs, Probs]) -> None:
+def test_no_other_product_of_the_class_has_more_of_its_levels_right(drawn: tuple[LabelSpace, Probs]) -> None:
     outputs, probs = drawn
     primary = outputs.list_classes(outputs.primary)
 
@@ -90,40 +90,40 @@ def test_no_other_product_of_the_class_has_more_of_its_levels_right(drawn: tuple
         sums = {level: outputs.sum_level(probs, level)[row] for level in outputs.levels}
         return float(sum(sums[level][place] for level, place in places.items() if place != NO_VALUE))
 
-    for row, product in enumerate(outputs.choose_products(probs)):
+    for row, product in enumerate(outputs.choose_category_paths(probs)):
         rivals = np.flatnonzero(primary == primary[product])
         assert expect(row, int(product)) >= max(expect(row, int(rival)) for rival in rivals) - 1e-5
 
 
 def test_the_product_with_most_levels_right_is_taken_and_not_the_likeliest_one() -> None:
     # The likeliest product is the Goods one, but kind is rather Wear.
-    outputs = Outputs(
+    outputs = LabelSpace(
         {"kind": ("Goods", "Wear"), "type": ("p", "q", "r"), "label": ("x", "y")},
         ((0, 0, 0), (1, 1, 0), (1, 2, 0), (1, 1, 1)),
         {},
         "label",
     )
     probs = np.array([[0.35, 0.25, 0.2, 0.2]], np.float32)
-    assert outputs.choose_products(probs).tolist() == [1]
+    assert outputs.choose_category_paths(probs).tolist() == [1]
 
 
 def test_a_level_without_any_value_does_no_harm() -> None:
-    outputs = Outputs({"kind": (), "label": ("x", "y")}, ((NO_VALUE, 0), (NO_VALUE, 1)), {}, "label")
+    outputs = LabelSpace({"kind": (), "label": ("x", "y")}, ((NO_VALUE, 0), (NO_VALUE, 1)), {}, "label")
     probs = np.array([[0.3, 0.7]], np.float32)
-    assert outputs.choose_products(probs).tolist() == [1]
+    assert outputs.choose_category_paths(probs).tolist() == [1]
     assert outputs.sum_level(probs, "kind").shape == (1, 0)
 
 
 def test_outputs_come_back_from_json_in_their_order() -> None:
-    again = Outputs.from_json(json.loads(json.dumps(OUTPUTS.to_json())))
+    again = LabelSpace.from_json(json.loads(json.dumps(OUTPUTS.to_json())))
     assert again == OUTPUTS
     assert list(again.levels) == list(OUTPUTS.levels)
     assert list(again.attributes) == list(OUTPUTS.attributes)
 
 
 @given(draw_outputs())
-def test_all_outputs_come_back_from_json(outputs: Outputs) -> None:
-    assert Outputs.from_json(json.loads(json.dumps(outputs.to_json()))) == outputs
+def test_all_outputs_come_back_from_json(outputs: LabelSpace) -> None:
+    assert LabelSpace.from_json(json.loads(json.dumps(outputs.to_json()))) == outputs
 
 
 @pytest.mark.parametrize(
@@ -135,19 +135,19 @@ def test_all_outputs_come_back_from_json(outputs: Outputs) -> None:
         {"levels": {"kind": "ab", "type": ["Bag", "Shirt", "Shoe"], "label": ["Bags", "Shoes", "Tops"]}},
         {"levels": {"kind": [1, 2], "type": ["Bag", "Shirt", "Shoe"], "label": ["Bags", "Shoes", "Tops"]}},
         {"levels": {"label": ["Bags", "Shoes", "Tops"]}},
-        {"products": None},
-        {"products": []},
-        {"products": {}},
-        {"products": "abc"},
-        {"products": [0, 1]},
-        {"products": [[0, 0]]},
-        {"products": [[0, 0, 0, 0]]},
-        {"products": [[0, 0, 3]]},
-        {"products": [[0, 0, -2]]},
-        {"products": [[0, 0, 0.0]]},
-        {"products": [[0, 0, True]]},
-        {"products": [[0, 0, "0"]]},
-        {"products": [[0, 0, None]]},
+        {"category_paths": None},
+        {"category_paths": []},
+        {"category_paths": {}},
+        {"category_paths": "abc"},
+        {"category_paths": [0, 1]},
+        {"category_paths": [[0, 0]]},
+        {"category_paths": [[0, 0, 0, 0]]},
+        {"category_paths": [[0, 0, 3]]},
+        {"category_paths": [[0, 0, -2]]},
+        {"category_paths": [[0, 0, 0.0]]},
+        {"category_paths": [[0, 0, True]]},
+        {"category_paths": [[0, 0, "0"]]},
+        {"category_paths": [[0, 0, None]]},
         {"attributes": None},
         {"attributes": ["season"]},
         {"attributes": {"season": "Summer"}},
@@ -161,12 +161,12 @@ def test_all_outputs_come_back_from_json(outputs: Outputs) -> None:
 )
 def test_damaged_outputs_are_refused(change: dict[str, Any]) -> None:
     with pytest.raises((KeyError, TypeError, ValueError, AttributeError)):
-        Outputs.from_json(OUTPUTS.to_json() | change)
+        LabelSpace.from_json(OUTPUTS.to_json() | change)
 
 
-@pytest.mark.parametrize("key", ["levels", "products", "attributes", "primary"])
+@pytest.mark.parametrize("key", ["levels", "category_paths", "attributes", "primary"])
 def test_outputs_that_lack_an_entry_are_refused(key: str) -> None:
     described = OUTPUTS.to_json()
     del described[key]
     with pytest.raises(KeyError, match=key):
-        Outputs.from_json(described)
+        LabelSpace.from_json(described)

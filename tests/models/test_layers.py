@@ -133,6 +133,6 @@ def test_the_share_that_the_averages_keep_can_be_set() -> None:
 
 @pytest.mark.parametrize(("architecture", "momentum"), [("residual", 0.9), ("residual-small", 0.9), ("capstone", 0.99)])
 def test_residual_networks_follow_quickly_and_the_capstone_as_keras_does(architecture: str, momentum: float) -> None:
-    model = build_model(architecture, image_size=(8, 8), heads={"product": 2}, color_mode="color")
+    model = build_model(architecture, image_size=(8, 8), heads={"category_path": 2}, color_mode="color")
     layers = [layer for layer in model.layers if type(layer).__name__ == "BatchNormalization"]
     assert {layer.momentum for layer in layers} == {momentum}

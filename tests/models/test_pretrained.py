@@ -22,7 +22,7 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (3, 16, 12, 3), dtype=np.uint
 
 def build(architecture: str = ARCHITECTURE, seed: int = 0, classes: int = 3) -> Any:
     import_keras().utils.set_random_seed(seed)
-    heads = {"product": classes, "attribute_0": 2}
+    heads = {"category_path": classes, "attribute_0": 2}
     return build_model(architecture, image_size=(16, 12), heads=heads, color_mode="color", num_words=4)
 
 
@@ -66,9 +66,9 @@ def test_a_file_goes_into_the_backbone_and_leaves_the_heads(path: Path, weights:
         np.testing.assert_array_equal(found[name], value)
     heads = found.keys() - weights.keys()
     assert {name.partition("/")[0] for name in heads} == {
-        "product",
+        "category_path",
         "attribute_0",
-        "product_with_name",
+        "category_path_with_name",
         "attribute_0_with_name",
     }
     for name in heads:

@@ -7,7 +7,7 @@ import pytest
 from hangtag.errors import MissingExtraError, ModelError
 from hangtag.models.registry import build_model, find_architecture
 
-HEADS = {"product": 30}
+HEADS = {"category_path": 30}
 
 
 def test_an_unknown_architecture_names_the_known() -> None:
@@ -20,10 +20,10 @@ def test_an_unknown_architecture_names_the_known() -> None:
 @pytest.mark.parametrize(
     ("image_size", "heads"),
     [
-        ((80, 60), {"product": 1}),
-        ((80, 60), {"product": 0}),
+        ((80, 60), {"category_path": 1}),
+        ((80, 60), {"category_path": 0}),
         ((80, 60), {}),
-        ((80, 60), {"product": 2, "attribute_0": 0}),
+        ((80, 60), {"category_path": 2, "attribute_0": 0}),
         ((7, 60), HEADS),
         ((80, -60), HEADS),
     ],

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from hangtag.inference.classifier import Classifier
-from hangtag.labels.dataset import read_labelled
+from hangtag.labels.dataset import read_labeled_items
 from hangtag.labels.duplicates import hash_photographs
 from hangtag.models.shipped import SHIPPED
 from hangtag.stages.clean import clean
@@ -34,7 +34,7 @@ def test_its_card_has_its_figures(classifier: Classifier) -> None:
     assert test["accuracy"] >= 0.935
     assert "val" not in classifier.description["figures"]
     assert f"{test['accuracy']:.4f}" in (SHIPPED / "README.md").read_text(encoding="utf-8")
-    assert classifier.description["learn_from"] == ["train", "val"]
+    assert classifier.description["train_splits"] == ["train", "val"]
 
 
 def test_it_has_a_threshold_for_every_promise(classifier: Classifier) -> None:
@@ -57,7 +57,7 @@ def test_it_is_as_good_as_it_says_on_the_photographs_that_it_never_saw(
 ) -> None:
     prepare(archive, tmp_path)
     clean(tmp_path)
-    labelled = read_labelled(Workspace.at(tmp_path))
+    labelled = read_labeled_items(Workspace.at(tmp_path))
     assert labelled.digest == classifier.description["labels_digest"]
     assert classifier.seen is not None
     for split, is_learnt in (("train", True), ("val", True), ("test", False)):

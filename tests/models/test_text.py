@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hangtag.models.layers import import_keras
-from hangtag.models.text import MAX_WORDS, NameWeights, Vocabulary, fuse, hear_name, read_names
+from hangtag.models.text import MAX_WORDS, NameWeights, Vocabulary, fuse, fuse_name, read_names
 
 VOCABULARY = Vocabulary(("blue", "shirt", "shoe"))
 NAMES = ["Blue shirt", "shoe", None, "shirt shirt", "unheard of", "shoe shirt blue"]
@@ -29,7 +29,7 @@ def weights() -> NameWeights:
 def fused(weights: NameWeights) -> Any:
     keras = import_keras()
     probs, words = keras.Input((4,)), keras.Input((MAX_WORDS,), dtype="int32")
-    model = keras.Model([probs, words], hear_name(probs, words, 3, "product"))
+    model = keras.Model([probs, words], fuse_name(probs, words, 3, "category_path"))
     found = {weight.path.rsplit("/", 1)[-1]: weight for weight in model.weights}
     for part, value in (weights | {"trust": np.array([TRUST], np.float32)}).items():
         found[part].assign(value)

@@ -12,14 +12,14 @@ from hangtag.models.layers import import_keras
 from hangtag.models.openvino import ExportedNetwork, save_network
 from hangtag.models.registry import build_model
 from hangtag.models.vit import build_vit
-from hangtag.training.optimizers import find_muon
+from hangtag.training.optimizers import make_muon_class
 
 NAMES = ["vit", "vit-stem"]
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 80, 60, 3), dtype=np.uint8)
 
 
 def build(name: str, image_size: tuple[int, int] | None = (80, 60), dtype: str = "float32") -> Any:
-    return build_model(name, image_size=image_size, heads={"product": 4}, color_mode="color", dtype=dtype)
+    return build_model(name, image_size=image_size, heads={"category_path": 4}, color_mode="color", dtype=dtype)
 
 
 def look_behind(model: Any, layer: str, pixels: Any = PIXELS) -> Any:
@@ -41,9 +41,11 @@ def test_attention_is_a_share_of_every_patch_in_float32(name: str, patches: int,
 def test_the_same_weights_serve_every_size(name: str) -> None:
     fixed, free = build(name), build(name, None)
     assign_weights(free, read_weights(fixed))
-    np.testing.assert_allclose(free({"pixels": PIXELS})["product"], fixed({"pixels": PIXELS})["product"], atol=1e-5)
+    np.testing.assert_allclose(
+        free({"pixels": PIXELS})["category_path"], fixed({"pixels": PIXELS})["category_path"], atol=1e-5
+    )
     # Sides that no patch divides.
-    odd = np.asarray(free({"pixels": PIXELS[:, :43, :31]})["product"])
+    odd = np.asarray(free({"pixels": PIXELS[:, :43, :31]})["category_path"])
     np.testing.assert_allclose(odd.sum(axis=1), 1, atol=1e-5)
 
 
@@ -63,7 +65,12 @@ def test_patches_know_where_they_are() -> None:
 def test_an_order_of_patches_changes_the_answer() -> None:
     model = build("vit")
     turned = np.roll(PIXELS, 10, axis=1)
-    assert np.abs(np.asarray(model({"pixels": PIXELS})["product"] - model({"pixels": turned})["product"])).max() > 1e-4
+    assert (
+        np.abs(
+            np.asarray(model({"pixels": PIXELS})["category_path"] - model({"pixels": turned})["category_path"])
+        ).max()
+        > 1e-4
+    )
 
 
 def test_a_head_is_linear_in_the_last_map() -> None:
@@ -84,7 +91,7 @@ def test_the_cost_of_a_block_is_worked_out_by_hand() -> None:
 
 
 def test_the_matrices_of_blocks_go_by_muon_and_nothing_else_of_two_axes() -> None:
-    model, optimizer = build("vit"), find_muon()(0.01)
+    model, optimizer = build("vit"), make_muon_class()(0.01)
     optimizer.build(model.trainable_variables)
     by_muon = {
         weight.path
@@ -101,4 +108,4 @@ def test_the_engine_answers_as_keras_does(name: str, tmp_path: Path) -> None:
     model = build(name)
     save_network(tmp_path, model)
     found = ExportedNetwork(tmp_path / "network.xml", exact=True).predict_on_batch({"pixels": PIXELS})
-    np.testing.assert_allclose(found["product"], model({"pixels": PIXELS})["product"], atol=1e-5)
+    np.testing.assert_allclose(found["category_path"], model({"pixels": PIXELS})["category_path"], atol=1e-5)

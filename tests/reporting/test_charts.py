@@ -44,7 +44,7 @@ def test_ticks_span_their_values_with_a_few_even_steps(low: float, span: float) 
 
 def test_a_run_that_is_right_about_everything_has_a_drawing_of_it() -> None:
     row = {"coverage": 1.0, "precision": 1.0, "precision_low": 0.95}
-    chart = build_coverage([("validation", "val", [row], [{"wanted_precision": 0.9, **row}])])
+    chart = build_coverage([("validation", "val", [row], [{"target_precision": 0.9, **row}])])
     assert len({dot.y for line in chart.lines for dot in line.dots}) == 1
 
 

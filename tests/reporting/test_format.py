@@ -17,7 +17,7 @@ def test_the_recipe_of_the_capstone() -> None:
 
 
 def test_a_training_that_begins_small_says_so_where_its_network_can() -> None:
-    settings = {**CAPSTONE, "start_scale": 0.5, "balance": 0.3}
+    settings = {**CAPSTONE, "initial_scale": 0.5, "class_balance": 0.3}
     assert "begun on" not in describe_recipe(settings, "Class")
     words = describe_recipe({**settings, "architecture": "residual"}, "Class")
     assert "; begun on photographs of 50 % of the sides; " in words
@@ -25,7 +25,7 @@ def test_a_training_that_begins_small_says_so_where_its_network_can() -> None:
 
 
 def test_weights_begun_from_and_enlarged_photographs_are_told() -> None:
-    settings = {**CAPSTONE, "architecture": "residual", "start_scale": 1.2, "end_scale": 1.6}
+    settings = {**CAPSTONE, "architecture": "residual", "initial_scale": 1.2, "final_scale": 1.6}
     words = describe_recipe({**settings, "weights": "models/lite.safetensors", "layer_decay": 0.9}, "Class")
     assert "; begun from lite.safetensors, each block's steps 0.9 of those of the one after it; " in words
     assert "; begun on photographs of 120 % of the sides; photographs enlarged to 160 % of the sides; " in words

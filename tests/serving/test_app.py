@@ -24,7 +24,7 @@ from hangtag.serving.fair_queue import QueueFullError
 from hangtag.stages.serve import KEY_VARIABLE, is_open_to_all, read_api_key
 
 CONFIG = ServeConfig(
-    wanted_precision=0.9, max_bytes=20_000, max_request_bytes=60_000, max_pixels=10_000, max_photos=4, max_waiting=8
+    target_precision=0.9, max_bytes=20_000, max_request_bytes=60_000, max_pixels=10_000, max_photos=4, max_waiting=8
 )
 HAT, SHOE = encode(draw("Hat", 4000)), encode(draw("Shoe", 4001), "JPEG")
 

@@ -35,7 +35,7 @@ def test_curl_has_its_answers(folder: Path, address: str) -> None:
         )
         results = json.loads(told.stdout)["results"]
         assert [result["label"] for result in results] == labels
-        assert all(("looked" in result) is (command is explained) for result in results)
+        assert all(("heatmap" in result) is (command is explained) for result in results)
 
 
 @pytest.mark.usefixtures("folder")

@@ -56,7 +56,7 @@ def test_photographs_are_answered_and_downloaded(
     browser.find_element(By.ID, "download").click()
     WebDriverWait(browser, 20).until(lambda _: (tmp_path / "classified.csv").is_file())
     lines = (tmp_path / "classified.csv").read_text(encoding="utf-8").splitlines()
-    assert lines[0] == "file,label,confidence,is_sure,is_familiar,kind,type,label,season,error"
+    assert lines[0] == "file,label,confidence,is_sure,in_distribution,kind,type,label,season,error"
     assert lines[1].startswith("Hat.png,Hat,")
     assert len(lines) == 5
     log = browser.get_log("browser")  # type: ignore[no-untyped-call]

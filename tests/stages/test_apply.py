@@ -77,7 +77,7 @@ def test_only_decided_cells_are_changed_in_the_table(place: Workspace, drawn: Pa
     ]
     # The first was asked about under two codes, which settled both.
     counted = {"decided": 4, "skipped": 1, "items_changed": 2, "cells_changed": 4, "not_applied": 0}
-    assert counted.items() <= result.counts.items()
+    assert counted.items() <= result.metrics.items()
     assert apply(place).skipped
 
 
@@ -85,9 +85,9 @@ def test_without_a_change_the_table_is_the_one_that_was_delivered(place: Workspa
     with pytest.raises(WorkspaceError, match="hangtag review"):
         apply(place)
     decide(place, 0, "accept")
-    assert apply(place).counts["cells_changed"] == 1
+    assert apply(place).metrics["cells_changed"] == 1
     undo(place)
-    assert apply(place).counts["cells_changed"] == 0
+    assert apply(place).metrics["cells_changed"] == 0
     assert (place.review / "corrected" / "styles.csv").read_bytes() == (drawn / "catalog" / "styles.csv").read_bytes()
     assert read(place.review / "label_changes.csv") == []
 
@@ -102,7 +102,7 @@ def test_clean_takes_the_changes_in_and_says_so(place: Workspace) -> None:
     decide(place, sandals.position, "accept")
     apply(place)
     result = clean(place)
-    assert (result.skipped, result.counts["reviewed_cells"]) == (False, 3)
+    assert (result.skipped, result.metrics["reviewed_cells"]) == (False, 3)
     after = pl.read_parquet(place.labels / "labels.parquet")
     label = dict(after.select("item_id", "label").iter_rows())
     given = dict(after.select("item_id", "articleType").iter_rows())
@@ -146,7 +146,7 @@ def test_what_has_changed_in_the_catalogue_since_is_not_applied(place: Workspace
     gone = f"{issues[2].item_id},".encode()
     table.write_bytes(b"\n".join(line for line in lines if not line.startswith(gone)))
     result = apply(place, catalog=tmp_path / "moved")
-    assert (result.counts["items_changed"], result.counts["not_applied"]) == (1, 2)
+    assert (result.metrics["items_changed"], result.metrics["not_applied"]) == (1, 2)
     told = {line["item_id"]: line for line in read(place.review / "not_applied.csv")}
     assert set(told) == {issues[0].item_id, issues[2].item_id}
     reason = "articleType is 'Dresses' now, by the catalogue; the reviewer saw 'Shirts'"
@@ -162,8 +162,8 @@ def test_the_corrected_catalogue_can_be_the_next_one(place: Workspace, drawn: Pa
     shutil.copy(place.review / "corrected" / "styles.csv", tmp_path / "next" / "styles.csv")
     prepare(tmp_path / "next", place)
     result = clean(place)
-    assert "reviewed_cells" not in result.counts
-    assert apply(place).counts["not_applied"] == 0
+    assert "reviewed_cells" not in result.metrics
+    assert apply(place).metrics["not_applied"] == 0
     assert (place.review / "corrected" / "styles.csv").read_bytes() == (tmp_path / "next" / "styles.csv").read_bytes()
 
 
@@ -195,9 +195,9 @@ def test_a_tree_of_photographs_has_changes_and_no_table(drawn: Path, tmp_path: P
     line = make_line(first, "bags", "shoes", 0.9, column="category", changes={"category": "shoes"})
     write_issues(place, [line])
     decide(place, 0, "accept")
-    assert apply(place).counts["cells_changed"] == 1
+    assert apply(place).metrics["cells_changed"] == 1
     assert not (place.review / "corrected").exists()
-    assert clean(place).counts["reviewed_cells"] == 1
+    assert clean(place).metrics["reviewed_cells"] == 1
 
 
 def test_a_catalogue_that_cannot_be_found_is_told(place: Workspace, tmp_path: Path) -> None:
@@ -220,26 +220,26 @@ def test_auto_accepts_only_what_decisions_prove(place: Workspace) -> None:
     write_issues(place, lines)
     decide(place, 0, "skip")
     with pytest.raises(SettingsError, match=r"wrong_label: 0 decisions at or below the surest open one, 29 needed"):
-        apply(place, ApplyConfig(auto=0.9))
+        apply(place, ApplyConfig(auto_accept=0.9))
     for position in range(2, 62, 2):
         decide(place, position, "accept")
-    assert apply(place).counts["accepted_by_auto"] == 0
-    result = apply(place, ApplyConfig(auto=0.9))
+    assert apply(place).metrics["accepted_by_auto"] == 0
+    result = apply(place, ApplyConfig(auto_accept=0.9))
     # Down to the last that was decided: the odd places to 59, but for what was skipped.
-    assert result.counts["accepted_by_auto"] == 30
+    assert result.metrics["accepted_by_auto"] == 30
     rules = [line["rule"] for line in read(place.review / "label_changes.csv")]
     assert (rules.count("reviewed"), rules.count("auto")) == (30, 30)
-    assert clean(place).counts["auto_cells"] == 30
+    assert clean(place).metrics["auto_cells"] == 30
     [measured] = read_json(place.review / "manifest.json")["automatic"]
     assert (measured["decided"], measured["right"]) == (30, 30)
     # What was accepted is undone by leaving it out, and a person's word goes before.
-    assert apply(place).counts["accepted_by_auto"] == 0
+    assert apply(place).metrics["accepted_by_auto"] == 0
     decide(place, 59, "keep")
-    assert apply(place, ApplyConfig(auto=0.9)).counts["accepted_by_auto"] == 29
+    assert apply(place, ApplyConfig(auto_accept=0.9)).metrics["accepted_by_auto"] == 29
     for position in (21, 23):
         decide(place, position, "keep")
     with pytest.raises(SettingsError, match=r"30 of 33 were right: that does not prove 0\.9\b"):
-        apply(place, ApplyConfig(auto=0.9))
+        apply(place, ApplyConfig(auto_accept=0.9))
 
 
 def test_what_was_accepted_stays_so_when_the_next_audit_does_not_name_it(place: Workspace) -> None:
@@ -254,19 +254,19 @@ def test_what_was_accepted_stays_so_when_the_next_audit_does_not_name_it(place: 
     )
     for position in range(2, 31):
         decide(place, position, "accept")
-    result = apply(place, ApplyConfig(auto=0.9))
+    result = apply(place, ApplyConfig(auto_accept=0.9))
     # The second is about a label that the catalogue has no more.
-    assert result.counts["accepted_by_auto"] == 1
+    assert result.metrics["accepted_by_auto"] == 1
     assert {line["item_id"] for line in read(place.review / "label_changes.csv") if line["rule"] == "auto"} == {ids[0]}
     before = (place.review / "corrected" / "styles.csv").read_bytes()
-    assert apply(place, ApplyConfig(auto=0.9)).skipped
+    assert apply(place, ApplyConfig(auto_accept=0.9)).skipped
     write_issues(place, [make_line(ids[2], "Shirts", "Tshirts", 0.1)])
-    assert apply(place, ApplyConfig(auto=0.9)).counts["accepted_by_auto"] == 1
+    assert apply(place, ApplyConfig(auto_accept=0.9)).metrics["accepted_by_auto"] == 1
     assert (place.review / "corrected" / "styles.csv").read_bytes() == before
     # Without the flag it is let go, for good.
     apply(place)
     write_issues(place, [make_line(ids[2], "Shirts", "Tshirts", 0.9)])
-    apply(place, ApplyConfig(auto=0.9))
+    apply(place, ApplyConfig(auto_accept=0.9))
     assert {line["item_id"] for line in read(place.review / "label_changes.csv") if line["rule"] == "auto"} == {ids[2]}
 
 
@@ -313,7 +313,7 @@ def test_decisions_count_by_the_scores_that_their_issues_have_now(place: Workspa
         decide(place, position, "accept")
     # Another audit is less sure of all of them alike; by the scores of before, none would be below an open one.
     write_issues(place, [make_line(each, old, "Tshirts", 0.4) for each, old in zip(ids, given, strict=True)])
-    assert apply(place, ApplyConfig(auto=0.9)).counts["accepted_by_auto"] == 1
+    assert apply(place, ApplyConfig(auto_accept=0.9)).metrics["accepted_by_auto"] == 1
 
 
 def test_a_group_decided_at_once_counts_once(place: Workspace) -> None:

@@ -16,13 +16,13 @@ from product_runs import ProductItem, patch_product_models, write_product_run, w
 from stub_runs import write_labels
 
 from hangtag.auditing.issues import CODES, COLUMNS
-from hangtag.auditing.model_evidence import ask_model
+from hangtag.auditing.model_evidence import predict_with_model
 from hangtag.catalog.reader import read_prepared
 from hangtag.config import AuditConfig
 from hangtag.errors import ModelError, SettingsError, WorkspaceError
 from hangtag.inference.classifier import Classifier
 from hangtag.io import read_json, write_csv, write_json, write_parquet
-from hangtag.labels.dataset import read_labelled
+from hangtag.labels.dataset import read_labeled_items
 from hangtag.labels.duplicates import hash_photographs
 from hangtag.manifest import StageRecord, StageResult, read_manifest
 from hangtag.stages import audit as audit_module
@@ -59,7 +59,7 @@ def test_every_kind_of_issue_is_found_in_one_catalogue_the_surest_first(tmp_path
     assert summary["witnesses"]["photographs"]["source"] == "out-of-fold probabilities of folds/folded"
     assert summary["not_applicable"] == {}
     assert summary["catalog_score"] < 1
-    assert result.counts["issues"] == len(issues)
+    assert result.metrics["issues"] == len(issues)
     assert audit(place).skipped
     assert not audit(place, AuditConfig(min_score=0.7)).skipped
 
@@ -71,9 +71,9 @@ def test_the_pixels_are_mapped_once_for_all_who_look(tmp_path: Path, monkeypatch
     seen: list[bool] = []
     call = audit_module._call_witnesses
 
-    def look(subject: Any, source: Any, labelled: Any) -> Any:
-        seen.append(subject.images is labelled.images)
-        return call(subject, source, labelled)
+    def look(context: Any, source: Any, labelled: Any) -> Any:
+        seen.append(context.images is labelled.images)
+        return call(context, source, labelled)
 
     monkeypatch.setattr(audit_module, "_call_witnesses", look)
     audit(place)
@@ -152,7 +152,7 @@ def test_a_run_is_asked_about_the_items_that_it_did_not_learn_from(
         lines.append((label, split, kind, "Men", seen, 0.9, seen, 0))
     place = write_products(tmp_path, lines)
     complete_items(place)
-    write_product_run(place, "only", learn_from=["train"])
+    write_product_run(place, "only", train_splits=["train"])
     patch_product_models(monkeypatch)
     result = audit(place, AuditConfig(use_names=False))
     wrong = read_issues(result).filter(pl.col("code") == "wrong_label")
@@ -215,15 +215,15 @@ def copy_model(model: Path, folder: Path, limit: float) -> Path:
     """Copy a model, with another limit of what is familiar: 48 photographs are too few to find a fair one on."""
     shutil.copytree(model, folder)
     description = read_json(folder / "model.json")
-    description["novelty"]["limit"] = limit
+    description["out_of_distribution"]["limit"] = limit
     write_json(folder / "model.json", description)
     return folder
 
 
 def test_of_its_own_catalogue_a_model_judges_what_it_did_not_learn(model: Path, workspace: Workspace) -> None:
-    labelled, classifier = read_labelled(workspace), Classifier.load(model)
+    labelled, classifier = read_labeled_items(workspace), Classifier.load(model)
     items = read_prepared(workspace).items.join(labelled.table.select("item_id", "split"), on="item_id")
-    witness = ask_model(classifier, labelled, items, hash_photographs(labelled.images))
+    witness = predict_with_model(classifier, labelled, items, hash_photographs(labelled.images))
     assert set(items["split"].gather(witness.rows)) == {"val", "test"}
 
 

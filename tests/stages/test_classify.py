@@ -14,14 +14,14 @@ from hangtag import cli
 from hangtag.config import ClassifyConfig
 from hangtag.errors import CatalogError, SettingsError
 from hangtag.inference.classifier import Classifier
-from hangtag.inference.prediction import Answer
+from hangtag.inference.prediction import Prediction
 from hangtag.inference.streaming import CHUNK, Failure, classify_photographs
 from hangtag.serving.output import list_columns, list_photographs
 from hangtag.stages import classify as stage
 from hangtag.stages.classify import classify, classify_to
 
 NAMES = ["Hat.png", "Shirt.png", "Shoe.png", "broken.jpg", "empty.png", "noise.png", "more/Shoe.jpg"]
-CONFIG = ClassifyConfig(wanted_precision=0.9)
+CONFIG = ClassifyConfig(target_precision=0.9)
 
 
 def tell(classifier: Classifier, place: Path, form: Any) -> tuple[str, dict[str, int]]:
@@ -46,7 +46,7 @@ def test_any_number_is_answered_in_order(count: int, classifier: Classifier) -> 
     kinds = [list(COLORS)[number * number % 3] for number in range(count)]
     contents = (encode(draw(kind, 3000 + number)) for number, kind in enumerate(kinds))
     found = list(classify_photographs(classifier, contents, precision=0.9))
-    assert [each.label for each in found if isinstance(each, Answer)] == kinds
+    assert [each.label for each in found if isinstance(each, Prediction)] == kinds
 
 
 def test_photographs_are_read_only_as_they_are_needed(classifier: Classifier) -> None:
@@ -85,7 +85,7 @@ def test_json_is_an_object_a_line(classifier: Classifier, photographs: Path) -> 
         (each["confidence"] for each in hat["alternatives"]), reverse=True
     )
     assert lines[3]["error"]["code"] == "truncated"
-    assert (lines[5]["is_familiar"], lines[5]["is_sure"]) == (False, False)
+    assert (lines[5]["in_distribution"], lines[5]["is_sure"]) == (False, False)
     assert tally == {"sure": 4, "not_sure": 1, "failed": 2}
 
 
@@ -205,7 +205,7 @@ def test_the_command_tells_and_counts(model: Path, photographs: Path, capsys: py
         (["{empty}", "--model", "{model}"], "There is no photograph"),
         (["{photographs}", "--model", "{empty}"], "There is no model in this folder"),
         (["{photographs}", "--model", "{model}", "--csv", "--json"], "one form of answer only"),
-        (["{photographs}", "--model", "{model}", "--wanted-precision", "0.5"], "There is no threshold"),
+        (["{photographs}", "--model", "{model}", "--target-precision", "0.5"], "There is no threshold"),
     ],
 )
 def test_a_mistake_is_told_in_a_line(

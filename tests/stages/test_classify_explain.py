@@ -14,10 +14,10 @@ from PIL import Image
 from hangtag import cli
 from hangtag.config import ServeConfig
 from hangtag.errors import ModelError
-from hangtag.explain.heatmap import color_map, lay_over
-from hangtag.explain.openvino_features import EngineLooker
+from hangtag.explain.heatmap import color_heatmap, lay_over
+from hangtag.explain.openvino_features import OpenvinoFeatures
 from hangtag.inference.classifier import Classifier
-from hangtag.inference.prediction import Answer
+from hangtag.inference.prediction import Prediction
 from hangtag.inference.streaming import Failure, classify_photographs
 from hangtag.serving.app import build_app
 from hangtag.stages.classify import classify
@@ -29,7 +29,7 @@ PIXELS = np.stack([draw(kind, 700 + number) for number in range(2) for kind in C
 @pytest.fixture
 def blind(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every exported model is of a kind that cannot tell."""
-    monkeypatch.setattr(EngineLooker, "heads", ())
+    monkeypatch.setattr(OpenvinoFeatures, "heads", ())
 
 
 def test_a_run_and_its_export_look_at_the_same(workspace: Workspace, classifier: Classifier) -> None:
@@ -68,8 +68,8 @@ def test_what_the_model_does_not_know_cannot_be_explained(
 def test_a_model_that_cannot_tell_says_so(classifier: Classifier, photographs: Path, tmp_path: Path) -> None:
     assert not classifier.can_explain
     with pytest.raises(ModelError, match="cannot show where it looked"):
-        classify([photographs / "Hat.png"], classifier, explain=tmp_path / "looked", write=lambda _: None)
-    assert not (tmp_path / "looked").exists()
+        classify([photographs / "Hat.png"], classifier, explain=tmp_path / "heatmap", write=lambda _: None)
+    assert not (tmp_path / "heatmap").exists()
     with TestClient(build_app(classifier, ServeConfig()), base_url="http://localhost") as client:
         assert client.get("/v1/model").json()["can_explain"] is False
         answer = client.post("/v1/classify?explain=true", files={"file": encode(PIXELS[0])})
@@ -81,18 +81,18 @@ def test_a_map_has_the_proportions_of_the_photograph_not_of_the_frame(classifier
     contents = [encode(wide), b"none", encode(PIXELS[1])]
     found = list(classify_photographs(classifier, contents, explain=True))
     assert isinstance(found[1], Failure)
-    shapes = [each.looked.shape for each in found if isinstance(each, Answer) and each.looked is not None]
+    shapes = [each.heatmap.shape for each in found if isinstance(each, Prediction) and each.heatmap is not None]
     # 48 x 16 pixels fill 12 x 4 of the frame's 12 x 16.
     assert shapes == [(4, 12), SIZE]
     plain = list(classify_photographs(classifier, contents))
     assert plain == found
-    assert all(each.looked is None for each in plain if isinstance(each, Answer))
+    assert all(each.heatmap is None for each in plain if isinstance(each, Prediction))
 
 
 def test_the_shell_writes_a_picture_each_and_never_over_another(
     model: Path, photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = tmp_path / "looked"
+    folder = tmp_path / "heatmap"
     given = ["classify", str(photographs), "--model", str(model), "--explain", str(folder), "--json"]
     for _ in range(2):
         with pytest.raises(SystemExit) as left:
@@ -113,7 +113,7 @@ def test_the_shell_explains_what_it_prints_alone(
 ) -> None:
     given = ["classify", str(photographs / "Hat.png"), "--model", str(model)]
     with pytest.raises(SystemExit) as left:
-        cli.main([*given, "--explain", str(tmp_path / "looked"), "--output", str(tmp_path / "told.csv")])
+        cli.main([*given, "--explain", str(tmp_path / "heatmap"), "--output", str(tmp_path / "told.csv")])
     assert left.value.code == 2
     assert "Allowed: --explain or --output." in capsys.readouterr().err
 
@@ -127,7 +127,7 @@ def test_the_service_tells_on_request(classifier: Classifier) -> None:
         assert client.get("/v1/model").json()["can_explain"] is True
         described = client.get("/openapi.json").json()["paths"]["/v1/classify"]["post"]
     assert described["parameters"][0]["name"] == "explain"
-    looked = found[0].pop("looked")
+    looked = found[0].pop("heatmap")
     assert found == plain
     assert looked["label"] == "Hat"
     with Image.open(io.BytesIO(base64.b64decode(looked["png"]))) as picture:
@@ -150,13 +150,13 @@ def test_the_batcher_explains_only_the_photographs_of_who_asks(
     contents = [encode(each) for each in PIXELS]
     found = classify_chunk(classifier, contents, 0.95, explained=[1, 4])
     assert asked == [2]
-    assert [isinstance(each, Answer) and each.looked is not None for each in found] == [
+    assert [isinstance(each, Prediction) and each.heatmap is not None for each in found] == [
         place in (1, 4) for place in range(6)
     ]
 
 
 def test_colours_are_none_where_nothing_was_found_and_darkest_where_most() -> None:
-    colors = color_map(np.linspace(0, 1, 11, dtype=np.float32)[None])[0].astype(int)
+    colors = color_heatmap(np.linspace(0, 1, 11, dtype=np.float32)[None])[0].astype(int)
     assert colors[0, 3] == 0
     assert (np.diff(colors[:, 3]) > 0).all()
     over = lay_over(np.full((8, 6, 3), 200, np.uint8), np.array([[0, 0], [0, 1]], np.float32)).astype(int)

@@ -10,7 +10,7 @@ from PIL import Image
 from hangtag.config import CleanConfig
 from hangtag.errors import CatalogError, SettingsError, WorkspaceError
 from hangtag.io import read_json
-from hangtag.labels.dataset import read_labelled
+from hangtag.labels.dataset import read_labeled_items
 from hangtag.stages.clean import clean
 from hangtag.stages.prepare import prepare
 from hangtag.workspace import Workspace
@@ -55,9 +55,9 @@ def workspace(tmp_path: Path) -> Path:
 
 def test_class_words_match_by_stem(workspace: Path) -> None:
     result = clean(workspace, CleanConfig(matcher="class-words"))
-    assert result.counts["items"] == 98
-    assert result.counts["dropped"] == 2
-    assert (result.counts["relabelled"], result.counts["unknown"]) == (6, 2)
+    assert result.metrics["items"] == 98
+    assert result.metrics["dropped"] == 2
+    assert (result.metrics["relabelled"], result.metrics["unknown"]) == (6, 2)
     changes = pl.read_csv(workspace / "labels" / "label_changes.csv", infer_schema=False)
     assert len(changes) == 10
     odd = changes.filter(pl.col("rule") == "relabel")["new"].to_list()
@@ -68,8 +68,8 @@ def test_witnesses_decide_and_say_how_sure(workspace: Path) -> None:
     clean(workspace, CleanConfig())
     changes = pl.read_csv(workspace / "labels" / "label_changes.csv").filter(pl.col("rule") == "relabel")
     first, second = changes.row(0, named=True), changes.row(1, named=True)
-    assert (first["new"], first["witness"], first["score"]) == ("Tee", "photograph", 1.0)
-    assert (second["new"], second["witness"]) == ("Tee", "name")
+    assert (first["new"], first["matched_by"], first["score"]) == ("Tee", "photograph", 1.0)
+    assert (second["new"], second["matched_by"]) == ("Tee", "name")
     assert second["score"] >= 0.9
     # "mystery" is no word of any labelled name, and this item's pixels are its own.
     assert changes.row(4, named=True)["new"] == "Unknown"
@@ -77,7 +77,7 @@ def test_witnesses_decide_and_say_how_sure(workspace: Path) -> None:
 
 def test_unknown_items_are_in_no_split_and_every_label_is_in_each(workspace: Path) -> None:
     clean(workspace, CleanConfig(matcher="class-words"))
-    labelled = read_labelled(Workspace.at(workspace))
+    labelled = read_labeled_items(Workspace.at(workspace))
     assert labelled.class_names == ("Boot", "Sock", "Tee")
     assert labelled.table.filter(pl.col("label") == "Unknown")["split"].null_count() == 2
     known = labelled.table.filter(pl.col("label") != "Unknown")
@@ -109,11 +109,11 @@ def test_the_cleaned_table_has_the_own_columns_and_the_label(workspace: Path) ->
 
 def test_a_sample_keeps_every_label_and_all_unknown(workspace: Path) -> None:
     result = clean(workspace, CleanConfig(matcher="class-words", sample=30))
-    labelled = read_labelled(Workspace.at(workspace))
+    labelled = read_labeled_items(Workspace.at(workspace))
     assert 25 <= len(labelled.table) <= 40
     assert labelled.class_names == ("Boot", "Sock", "Tee")
     assert (labelled.table["label"] == "Unknown").sum() == 2
-    assert result.counts["items"] == 98
+    assert result.metrics["items"] == 98
 
 
 def test_mistakes_are_told(workspace: Path, tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_mistakes_are_told(workspace: Path, tmp_path: Path) -> None:
     with pytest.raises(CatalogError, match="level that the catalogue lacks"):
         clean(workspace, CleanConfig(taxonomy=str(bad)))
     with pytest.raises(WorkspaceError, match="hangtag clean"):
-        read_labelled(Workspace.at(workspace))
+        read_labeled_items(Workspace.at(workspace))
 
 
 def test_duplicates_across_given_splits_are_taken_out_with_a_line(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_duplicates_across_given_splits_are_taken_out_with_a_line(tmp_path: Path
     with pytest.raises(SettingsError, match="exclude each other"):
         clean(tmp_path / "w", CleanConfig(test_where="category=bags"))
     result = clean(tmp_path / "w")
-    assert (result.counts["train"], result.counts["test"], result.counts["taken_out_of_splits"]) == (11, 12, 1)
+    assert (result.metrics["train"], result.metrics["test"], result.metrics["taken_out_of_splits"]) == (11, 12, 1)
     [change] = pl.read_csv(tmp_path / "w" / "labels" / "label_changes.csv").rows(named=True)
     assert (change["item_id"], change["old"], change["new"]) == ("train/bags/0", "train", None)
 
@@ -176,16 +176,16 @@ def dated(tmp_path: Path) -> Path:
 
 def test_a_rule_makes_the_test_split_and_takes_out_what_is_also_in_it(dated: Path) -> None:
     result = clean(dated, CleanConfig(test_where="group=odd"))
-    labelled = read_labelled(Workspace.at(dated))
+    labelled = read_labeled_items(Workspace.at(dated))
     splits = {row["item_id"]: row["split"] for row in labelled.table.rows(named=True)}
     odd = {str(number) for number in range(48) if number % 2 == 0}
     assert {item_id for item_id, split in splits.items() if split == "test"} == odd
     # Item 1 is of 2012 and a copy of items 0 and 2; item 7 has no year.
     assert splits["1"] is None
     assert splits["7"] in ("train", "val")
-    counted = {name: result.counts[name] for name in ("train", "val", "test", "taken_out_of_splits")}
+    counted = {name: result.metrics[name] for name in ("train", "val", "test", "taken_out_of_splits")}
     assert counted == {"train": 18, "val": 5, "test": 24, "taken_out_of_splits": 1}
-    assert "labels_not_in_train" not in result.counts
+    assert "labels_not_in_train" not in result.metrics
     [change] = pl.read_csv(dated / "labels" / "label_changes.csv", infer_schema=False).rows(named=True)
     assert (change["item_id"], change["column"], change["rule"]) == ("1", "split", "duplicate_across_splits")
     assert (change["old"], change["new"]) == (None, None)
@@ -193,16 +193,16 @@ def test_a_rule_makes_the_test_split_and_takes_out_what_is_also_in_it(dated: Pat
 
 def test_a_rule_and_a_sample_go_together(dated: Path) -> None:
     clean(dated, CleanConfig(test_where="group=odd"))
-    whole = read_labelled(Workspace.at(dated)).table
+    whole = read_labeled_items(Workspace.at(dated)).table
     result = clean(dated, CleanConfig(test_where="group=odd", sample=24))
-    sample = read_labelled(Workspace.at(dated)).table
-    assert [result.counts[split] for split in ("train", "val", "test")] == [8, 4, 12]
+    sample = read_labeled_items(Workspace.at(dated)).table
+    assert [result.metrics[split] for split in ("train", "val", "test")] == [8, 4, 12]
     assert len(sample.join(whole, on=["item_id", "split", "group_id"], nulls_equal=True)) == len(sample)
     assert sample.columns[2:6] == ["id", "group", "order", "len"]
 
 
 def test_labels_that_cannot_be_learnt_are_counted_and_splits_without_items_refused(dated: Path) -> None:
-    assert clean(dated, CleanConfig(test_where="order>=24")).counts["labels_not_in_train"] == 1
+    assert clean(dated, CleanConfig(test_where="order>=24")).metrics["labels_not_in_train"] == 1
     with pytest.raises(SettingsError, match="leaves no item for train and val"):
         # All but the copies of item 1.
         clean(dated, CleanConfig(test_where="order!=0|2"))

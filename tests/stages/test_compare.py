@@ -36,7 +36,7 @@ def write_judged_run(
 ) -> None:
     """Write what `train` and `evaluate` would, with items `i0`, `i1`, … of each split from `start` on."""
     folder, evaluation = place.run(run_id), place.evaluation(run_id)
-    described = {"parameters": {"total": 1200}, "outputs": {"primary": "label"}} | (model or {})
+    described = {"parameters": {"total": 1200}, "label_space": {"primary": "label"}} | (model or {})
     write_json(folder / "model.json", described)
     write_csv(
         folder / "history.csv",
@@ -90,7 +90,7 @@ def run(place: Workspace, *run_ids: str, **named: Any) -> StageResult:
 
 def test_runs_stand_side_by_side_with_what_they_took(place: Workspace) -> None:
     result = run(place, "second", "first")
-    assert (result.stage, result.folder, result.counts) == (
+    assert (result.stage, result.folder, result.metrics) == (
         "compare",
         place.comparison,
         {"runs": 2, "split": "val", "items": 8},
@@ -193,7 +193,7 @@ def test_runs_of_different_settings_have_no_mean(place: Workspace) -> None:
 def test_another_split_can_be_asked_for_and_test_is_warned_of(place: Workspace) -> None:
     write_judged_run(place, "first", FIRST, splits=("val", "test"))
     write_judged_run(place, "second", SECOND, splits=("test", "val"))
-    assert run(place, "first", "second", split="test").counts["split"] == "test"
+    assert run(place, "first", "second", split="test").metrics["split"] == "test"
     assert "8 items of test, judged on label. No run is to be chosen by them." in read_markdown(place)
     run(place, "first", "second")
     assert "8 items of val, judged on label.\n" in read_markdown(place)
@@ -262,7 +262,7 @@ def test_other_labels_for_the_same_items_are_refused(place: Workspace) -> None:
         run(place, "first", "relabelled")
 
 
-@pytest.mark.parametrize("entry", [{"report": {"target": "gender"}}, {"model": {"outputs": {"primary": "gender"}}}])
+@pytest.mark.parametrize("entry", [{"report": {"target": "gender"}}, {"model": {"label_space": {"primary": "gender"}}}])
 def test_other_targets_are_refused(place: Workspace, entry: dict[str, Any]) -> None:
     write_judged_run(place, "gender", FIRST, **entry)
     with pytest.raises(WorkspaceError, match=r"different targets. Received: {'first': 'label', 'gender': 'gender'}"):
@@ -270,8 +270,8 @@ def test_other_targets_are_refused(place: Workspace, entry: dict[str, Any]) -> N
 
 
 def test_a_report_that_names_its_target_goes_with_one_that_does_not(place: Workspace) -> None:
-    write_judged_run(place, "newer", SECOND, report={"target": "label"}, model={"outputs": {"primary": "gender"}})
-    assert run(place, "first", "newer").counts["items"] == 8
+    write_judged_run(place, "newer", SECOND, report={"target": "label"}, model={"label_space": {"primary": "gender"}})
+    assert run(place, "first", "newer").metrics["items"] == 8
 
 
 # What it prints

@@ -26,10 +26,10 @@ from hangtag.workspace import Workspace
 @pytest.fixture
 def place(tmp_path: Path) -> Workspace:
     place = Workspace.at(tmp_path / "ws")
-    small = {"flops": 2_000_000, "flip_average": True}
+    small = {"flops": 2_000_000, "tta_flip": True}
     # Names may be learnt beside a run, which has the seed in its own name.
-    write_judged_run(place, "small-0", FIRST, model=small, photographs_by="first")
-    write_judged_run(place, "small-1", SECOND, model=small, photographs_by="second", seed=1)
+    write_judged_run(place, "small-0", FIRST, model=small, image_run="first")
+    write_judged_run(place, "small-1", SECOND, model=small, image_run="second", seed=1)
     report = {"input": "photograph and name"}
     write_judged_run(place, "named", LABELS, model={"flops": 9_000_000}, report=report, epochs=3)
     write_judged_run(place, "large", THIRD, model={"flops": 900_000_000}, epochs=4)
@@ -61,7 +61,7 @@ def test_seeds_of_a_recipe_are_one_row_with_their_mean(place: Workspace) -> None
 @pytest.mark.usefixtures("_without_pictures")
 def test_all_runs_judged_on_the_split_are_compared_where_none_is_named(place: Workspace) -> None:
     write_judged_run(place, "elsewhere", FIRST, splits=("test",))
-    assert compare(place, samples=20).counts["runs"] == 4
+    assert compare(place, samples=20).metrics["runs"] == 4
     with pytest.raises(SettingsError, match="Received: \\['elsewhere'\\]"):
         compare(place, split="test", samples=20)
 
@@ -166,7 +166,7 @@ def test_names_of_recipes_stay_apart() -> None:
 
 @pytest.mark.usefixtures("_without_pictures")
 def test_predicting_is_timed_in_turn_and_said_to_be_so(place: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hangtag.stages.compare.read_labelled", lambda _: None)
+    monkeypatch.setattr("hangtag.stages.compare.read_labeled_items", lambda _: None)
     speeds = Timing({"large": 250.0, "named": 1000.0}, 8, "a processor, 2 cores", "2026-01-02")
     monkeypatch.setattr("hangtag.stages.compare.time_runs", lambda *_: speeds)
     compare(place, ["large", "named"], samples=20, is_timed=True)

@@ -12,15 +12,15 @@ from hangtag.config import PRESETS, TrainConfig
 from hangtag.errors import SettingsError, WorkspaceError
 from hangtag.io import read_json, write_parquet
 from hangtag.manifest import StageRecord
-from hangtag.models.label_space import Outputs
+from hangtag.models.label_space import LabelSpace
 from hangtag.settings import resolve
 from hangtag.stages import cross_validate as stage
-from hangtag.stages.cross_validate import train_folds
-from hangtag.training.trainer import Learner
+from hangtag.stages.cross_validate import cross_validate
+from hangtag.training.trainer import Trainer
 from hangtag.workspace import Workspace
 
 CONFIG = resolve(
-    TrainConfig, PRESETS["capstone"], {"epochs": 2, "batch_size": 8, "precision": "float32", "flip_average": True}
+    TrainConfig, PRESETS["capstone"], {"epochs": 2, "batch_size": 8, "precision": "float32", "tta_flip": True}
 )
 
 
@@ -50,21 +50,21 @@ def test_every_labelled_item_is_predicted_once_and_by_a_network_that_never_saw_i
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     learnt: list[set[int]] = []
-    fit = Learner.fit
+    fit = Trainer.fit
 
-    def note(self: Learner, state: object) -> None:
+    def note(self: Trainer, state: object) -> None:
         learnt.append(set(self.data["train"].rows.tolist()))
         fit(self, state)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Learner, "fit", note)
-    result = train_folds(workspace, CONFIG, folds=3)
+    monkeypatch.setattr(Trainer, "fit", note)
+    result = cross_validate(workspace, CONFIG, folds=3)
     table = pl.read_parquet(result.folder / "out_of_fold.parquet")
     assert sorted(table["item_id"]) == sorted(f"i{number}" for number in range(22))
     for item_id, fold in table.select("item_id", "fold").iter_rows():
         number = int(item_id[1:])
         pair = {23 - number // 2 * 2, 23 - number // 2 * 2 - 1}
         assert not pair & learnt[fold]
-    outputs = Outputs.from_json(read_json(result.folder / "outputs.json"))
+    outputs = LabelSpace.from_json(read_json(result.folder / "label_space.json"))
     assert outputs.class_names == ("dark", "light")
     probs = np.array(table["pred_probs"].to_list())
     np.testing.assert_allclose(probs.sum(axis=1), 1, atol=1e-5)
@@ -82,46 +82,46 @@ def test_every_labelled_item_is_predicted_once_and_by_a_network_that_never_saw_i
 def test_finished_folds_are_not_trained_again(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     tabulate = stage._tabulate
 
-    def stop(items: pl.DataFrame, learner: Learner, fold: int) -> pl.DataFrame:
+    def stop(items: pl.DataFrame, trainer: Trainer, fold: int) -> pl.DataFrame:
         if fold == 1:
             raise KeyboardInterrupt
-        return tabulate(items, learner, fold)
+        return tabulate(items, trainer, fold)
 
     monkeypatch.setattr(stage, "_tabulate", stop)
     with pytest.raises(KeyboardInterrupt):
-        train_folds(workspace, CONFIG, folds=2)
+        cross_validate(workspace, CONFIG, folds=2)
     monkeypatch.undo()
     trained: list[int] = []
 
-    def note(_: Learner, epoch: int) -> None:
+    def note(_: Trainer, epoch: int) -> None:
         trained.append(epoch)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Learner, "_run_epoch", note)
-    result = train_folds(workspace, CONFIG, folds=2)
+    monkeypatch.setattr(Trainer, "_run_epoch", note)
+    result = cross_validate(workspace, CONFIG, folds=2)
     # The first fold was finished, and the second had all its epochs.
     assert trained == []
-    assert result.counts["items"] == 22
-    assert train_folds(workspace, CONFIG, folds=2).skipped
+    assert result.metrics["items"] == 22
+    assert cross_validate(workspace, CONFIG, folds=2).skipped
     # With another number of folds they would be other trainings.
     with pytest.raises(SettingsError, match=r"other settings \(folds: 2 there, 3 now\).*--run-id.*--replace"):
-        train_folds(workspace, CONFIG, folds=3)
+        cross_validate(workspace, CONFIG, folds=3)
     with pytest.raises(KeyboardInterrupt):
-        train_folds(workspace, CONFIG, folds=3, replace=True)
+        cross_validate(workspace, CONFIG, folds=3, replace=True)
     assert trained == [1]
 
 
 @pytest.mark.parametrize("folds", [1, 21])
 def test_a_number_of_folds_that_cannot_be_used_is_refused(workspace: Workspace, folds: int) -> None:
     with pytest.raises(SettingsError, match="2 to 20"):
-        train_folds(workspace, CONFIG, folds=folds)
+        cross_validate(workspace, CONFIG, folds=folds)
 
 
 def test_a_network_that_has_seen_the_items_is_refused(workspace: Workspace) -> None:
     with pytest.raises(SettingsError, match="no other run's network"):
-        train_folds(workspace, TrainConfig(with_names=True, photographs_by="whole"))
+        cross_validate(workspace, TrainConfig(with_names=True, image_run="whole"))
 
 
 def test_more_folds_than_groups_are_refused(workspace: Workspace) -> None:
     with pytest.raises(WorkspaceError, match="too few groups"):
-        train_folds(workspace, CONFIG, folds=12)
+        cross_validate(workspace, CONFIG, folds=12)

@@ -94,7 +94,7 @@ def test_every_stage_is_told_of_in_order_and_leaves_a_manifest(demo: Demo) -> No
     for result in demo.first:
         manifest = read_json(result.folder / "manifest.json")
         assert manifest["stage"] == result.stage
-        assert manifest["counts"] == result.counts
+        assert manifest["counts"] == result.metrics
         assert not result.skipped
 
 

@@ -14,8 +14,8 @@ from stub_runs import CLASS_NAMES, SCHEMA, Item, StubModel, patch_models, write_
 from hangtag.config import EvaluateConfig
 from hangtag.errors import LeakError, ModelError, WorkspaceError
 from hangtag.io import read_json
-from hangtag.labels.dataset import UNKNOWN, read_labelled
-from hangtag.models.label_space import PRODUCT
+from hangtag.labels.dataset import UNKNOWN, read_labeled_items
+from hangtag.models.label_space import CATEGORY_PATH
 from hangtag.stages.evaluate import evaluate
 from hangtag.workspace import Workspace
 
@@ -101,7 +101,7 @@ def test_the_report_has_every_figure_of_every_split(place: Workspace) -> None:
     interval = val["confidence_interval"]
     assert (interval["level"], interval["samples"]) == (0.95, 100)
     assert 0 <= interval["accuracy"][0] < 0.5 < interval["accuracy"][1] <= 1
-    assert result.counts["val_accuracy"] == 0.5
+    assert result.metrics["val_accuracy"] == 0.5
 
 
 def test_every_file_is_written_and_in_the_manifest(place: Workspace) -> None:
@@ -162,7 +162,7 @@ def test_the_network_sees_each_photograph_once(place: Workspace, loaded: list[St
 
 @pytest.mark.parametrize("key", ["item_id", "pixel_hash", "group_id"])
 def test_splits_that_leak_are_refused_before_anything_is_written(place: Workspace, key: str) -> None:
-    table = read_labelled(place).table
+    table = read_labeled_items(place).table
     leaked = table.with_columns(pl.when(pl.col("split") == "val").then(pl.lit("i0")).otherwise(key).alias(key))
     write_labels(place, leaked)
     with pytest.raises(LeakError, match=rf"Received: {{'{key}': \['i0'\]}}\. Run `hangtag clean`"):
@@ -172,13 +172,13 @@ def test_splits_that_leak_are_refused_before_anything_is_written(place: Workspac
 
 def test_a_leak_is_refused_even_where_an_earlier_evaluation_would_do(place: Workspace) -> None:
     evaluate(place, QUICK)
-    write_labels(place, read_labelled(place).table.with_columns(group_id=pl.lit("all")))
+    write_labels(place, read_labeled_items(place).table.with_columns(group_id=pl.lit("all")))
     with pytest.raises(LeakError):
         evaluate(place, QUICK)
 
 
 def test_a_leak_into_a_split_that_is_not_asked_for_is_refused_too(place: Workspace) -> None:
-    table = read_labelled(place).table
+    table = read_labeled_items(place).table
     in_test_or_train = pl.col("split").is_in(["test", "train"])
     write_labels(place, table.with_columns(group_id=pl.when(in_test_or_train).then(pl.lit("g")).otherwise("group_id")))
     with pytest.raises(LeakError, match="leak-group"):
@@ -186,7 +186,7 @@ def test_a_leak_into_a_split_that_is_not_asked_for_is_refused_too(place: Workspa
 
 
 def test_a_run_that_learnt_other_labels_is_refused(place: Workspace) -> None:
-    table = read_labelled(place).table
+    table = read_labeled_items(place).table
     write_labels(place, table.with_columns(label=pl.col("label").replace("Tshirts", "Bags")))
     with pytest.raises(WorkspaceError, match=r"other labels.*'one'.*Run `hangtag train` again"):
         evaluate(place, QUICK)
@@ -205,14 +205,14 @@ def test_a_split_without_items_is_passed_over_and_said(tmp_path: Path) -> None:
     write_run(place := write_workspace(tmp_path / "small", [item for item in ITEMS if item[1] != "test"]), "one")
     [result] = evaluate(place, QUICK)
     assert list(read_report(place)["splits"]) == ["train", "val"]
-    assert result.counts["test_items"] == 0
+    assert result.metrics["test_items"] == 0
     assert "not judged: test." in (place.evaluation("one") / "report.md").read_text()
     with pytest.raises(WorkspaceError, match="no items in the split test"):
         evaluate(place, EvaluateConfig(splits=("test",)))
 
 
 def test_a_model_that_gives_no_numbers_is_refused(place: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    nothing = {PRODUCT: np.full((16, len(CLASS_NAMES)), np.nan, np.float32)}
+    nothing = {CATEGORY_PATH: np.full((16, len(CLASS_NAMES)), np.nan, np.float32)}
     monkeypatch.setattr(StubModel, "predict_on_batch", lambda *_: nothing)
     with pytest.raises(ModelError, match="gives no numbers"):
         evaluate(place, QUICK)
@@ -244,7 +244,7 @@ def test_it_is_skipped_until_something_changes(place: Workspace, loaded: list[St
 
 def test_sheets_of_classes_that_are_no_more_are_taken_away(place: Workspace) -> None:
     evaluate(place, QUICK)
-    write_labels(place, read_labelled(place).table.with_columns(label=pl.col("label").replace("Tshirts", "Bags")))
+    write_labels(place, read_labeled_items(place).table.with_columns(label=pl.col("label").replace("Tshirts", "Bags")))
     write_run(place, "one")
     evaluate(place, QUICK)
     sheets = {path.name for path in (place.evaluation("one") / "class_sheets").iterdir()}

@@ -21,7 +21,7 @@ from product_runs import (
 from hangtag.config import EvaluateConfig
 from hangtag.errors import ModelError, WorkspaceError
 from hangtag.io import read_json
-from hangtag.models.label_space import PRODUCT, Outputs
+from hangtag.models.label_space import CATEGORY_PATH, LabelSpace
 from hangtag.stages.evaluate import evaluate
 from hangtag.workspace import Workspace
 
@@ -35,15 +35,15 @@ ITEMS: list[ProductItem] = [
     ("Unknown", None, "Goods", "Men", BAGS, 0.9, BAGS, MEN),
 ]
 CALIBRATION = {
-    "photograph": {"temperatures": {PRODUCT: 1.0}, "thresholds": {"0.9": 0.5}},
+    "photograph": {"temperatures": {CATEGORY_PATH: 1.0}, "thresholds": {"0.9": 0.5}},
     "photograph_and_name": {
-        "temperatures": {PRODUCT: 1.0, "attribute_0": 2.0},
+        "temperatures": {CATEGORY_PATH: 1.0, "attribute_0": 2.0},
         "thresholds": {"0.9": 0.6, "0.95": 0.9, "0.99": None},
     },
 }
-TRAIN_COUNTS = {PRODUCT: [64, 4, 64, 64], "attribute_0": [9, 1]}
+TRAIN_COUNTS = {CATEGORY_PATH: [64, 4, 64, 64], "attribute_0": [9, 1]}
 NAMED: dict[str, Any] = {"words": ["nice"], "calibration": CALIBRATION, "train_counts": TRAIN_COUNTS}
-GENDER = Outputs.of_classes(("Men", "Women"), "gender")
+GENDER = LabelSpace.of_classes(("Men", "Women"), "gender")
 
 
 @pytest.fixture
@@ -149,7 +149,7 @@ def test_an_adjustment_is_applied_and_what_others_would_give_is_told(place: Work
     plain = judge(place)
     assert (plain["logit_adjustment"], plain["adjustments"]) == (0, report["adjustments"])
     assert train > plain["splits"]["train"]["loss"]
-    table = read(place, "adjustment.csv")
+    table = read(place, "logit_adjustment.csv")
     assert table.columns == ["split", "strength", "accuracy", "macro_f1"]
     assert table["split"].unique().to_list() == ["val"]
     assert table["accuracy"].to_list() == [0.5, 0.5, 0.5, 0.5, 0.75, 0.75]
@@ -160,14 +160,14 @@ def test_a_model_that_does_not_count_its_classes_cannot_be_adjusted(place: Works
     write_product_run(place, "one", **NAMED)
     evaluate(place, QUICK)
     folder = place.evaluation("one")
-    assert (folder / "adjustment.csv").is_file()
+    assert (folder / "logit_adjustment.csv").is_file()
     write_product_run(place, "one")
     with pytest.raises(ModelError, match=r"how often each class.*without --logit-adjustment"):
         evaluate(place, EvaluateConfig(bootstrap_samples=100, logit_adjustment=0.5))
     # The table of the earlier model is taken away.
     evaluate(place, QUICK)
-    assert not (folder / "adjustment.csv").exists()
-    assert "adjustment.csv" not in read_json(folder / "manifest.json")["outputs"]
+    assert not (folder / "logit_adjustment.csv").exists()
+    assert "logit_adjustment.csv" not in read_json(folder / "manifest.json")["outputs"]
 
 
 def test_a_run_for_an_attribute_goes_by_it_and_leaves_items_without_it_out(place: Workspace) -> None:
@@ -195,6 +195,6 @@ def test_a_split_without_a_value_of_the_attribute_cannot_be_judged(tmp_path: Pat
     items = [ITEMS[0], *(item for item in ITEMS[1:] if item[3] in ("NA", None))]
     write_product_run(place := write_products(tmp_path / "few", items), "one", GENDER)
     [result] = evaluate(place, QUICK)
-    assert result.counts["val_items"] == 0
+    assert result.metrics["val_items"] == 0
     with pytest.raises(WorkspaceError, match="no items with a value of gender in the split val"):
         evaluate(place, EvaluateConfig(splits=("val",)))

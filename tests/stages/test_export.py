@@ -18,7 +18,7 @@ from hangtag.inference.classifier import Classifier
 from hangtag.io import read_json, write_json
 from hangtag.models.description import read_description
 from hangtag.models.description_schema import DescriptionSchema
-from hangtag.models.label_space import PRODUCT
+from hangtag.models.label_space import CATEGORY_PATH
 from hangtag.models.openvino import ExportedNetwork
 from hangtag.stages import export as stage
 from hangtag.stages.export import export
@@ -60,9 +60,9 @@ def test_the_schema_knows_every_entry_that_a_training_and_an_export_write(worksp
 def test_it_answers_as_the_run_does(workspace: Workspace, model: Path) -> None:
     run, exported = Classifier.load(workspace.run("small")), Classifier.load(model)
     wanted, found = run.predict(PIXELS), exported.predict(PIXELS)
-    assert wanted.novelty is None
-    assert found.novelty is not None
-    assert found.novelty.shape == (len(PIXELS),)
+    assert wanted.ood_scores is None
+    assert found.ood_scores is not None
+    assert found.ood_scores.shape == (len(PIXELS),)
     assert exported.find_threshold(0.9) == run.find_threshold(0.9)
     # As the engine computes by itself; in float32 `export` has held them together.
     for head, probs in wanted.answers.items():
@@ -97,9 +97,9 @@ def test_quantising_without_its_package_says_what_to_install(
 
 def test_noise_is_far_from_all_that_was_learnt(classifier: Classifier) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (20, *PIXELS.shape[1:]), dtype=np.uint8)
-    assert [answer.is_familiar for answer in classifier.classify(noise)] == [False] * 20
+    assert [answer.in_distribution for answer in classifier.classify(noise)] == [False] * 20
     assert not any(answer.is_sure for answer in classifier.classify(noise))
-    assert np.mean([answer.is_familiar for answer in classifier.classify(PIXELS)]) > 0.4
+    assert np.mean([answer.in_distribution for answer in classifier.classify(PIXELS)]) > 0.4
 
 
 def test_classifying_needs_nothing_that_training_needs(model: Path, photographs: Path) -> None:
@@ -146,7 +146,7 @@ def test_the_same_export_is_skipped_and_another_replaces_it(workspace: Workspace
     assert export(workspace, "small", tmp_path / "m").skipped
     (tmp_path / "m" / "network.bin").write_bytes(b"")
     assert not export(workspace, "small", tmp_path / "m").skipped
-    assert len(Classifier.load(tmp_path / "m").predict(PIXELS).answers[PRODUCT]) == len(PIXELS)
+    assert len(Classifier.load(tmp_path / "m").predict(PIXELS).answers[CATEGORY_PATH]) == len(PIXELS)
 
 
 def test_a_folder_with_something_else_is_left_alone(workspace: Workspace, tmp_path: Path) -> None:

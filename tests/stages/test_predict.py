@@ -25,11 +25,11 @@ from stub_runs import (
 
 from hangtag.config import PredictConfig
 from hangtag.errors import ModelError, WorkspaceError
-from hangtag.inference.prediction import describe_answer, describe_confidence
+from hangtag.inference.prediction import describe_confidence, format_prediction
 from hangtag.io import read_json, write_json
-from hangtag.labels.dataset import UNKNOWN, read_labelled
+from hangtag.labels.dataset import UNKNOWN, read_labeled_items
 from hangtag.models.checkpoint import SavedModel
-from hangtag.models.label_space import NO_VALUE, PRODUCT, Outputs
+from hangtag.models.label_space import CATEGORY_PATH, NO_VALUE, LabelSpace
 from hangtag.models.text import Vocabulary
 from hangtag.stages.predict import describe_predictions, predict
 from hangtag.workspace import Workspace
@@ -43,7 +43,7 @@ ITEMS: list[Item] = [
 ]
 
 
-OUTPUTS = Outputs(
+OUTPUTS = LabelSpace(
     {"kind": ("Goods", "Wear"), "label": CLASS_NAMES},
     ((0, 0), (0, 1), (NO_VALUE, 2)),
     {"gender": ("Men", "Women")},
@@ -54,7 +54,7 @@ OUTPUTS = Outputs(
 class NamedModel(StubModel):
     """Answers as `StubModel` does where it is given words, one place further without; the gender is Women by 0.9."""
 
-    def __init__(self, outputs: Outputs) -> None:
+    def __init__(self, outputs: LabelSpace) -> None:
         super().__init__()
         self.outputs = outputs
         self.input = ("pixels", "words")  # type: ignore[assignment]
@@ -84,7 +84,7 @@ def read(place: Workspace, run_id: str, name: str = "predictions.csv") -> pl.Dat
 def test_unknown_items_get_their_two_likeliest_labels(place: Workspace) -> None:
     write_run(place, "one")
     [result] = predict(place)
-    assert result.counts == {"items": 2, "sure": 0, "differing": 0}
+    assert result.metrics == {"items": 2, "sure": 0, "differing": 0}
     table = read(place, "one")
     assert table.columns == [
         "item_id",
@@ -108,15 +108,15 @@ def test_items_that_lack_a_level_are_asked_about_too(place: Workspace) -> None:
     types = pl.Series("type", [" n/a", *table["type"].to_list()[1:]])
     write_labels(place, table.with_columns(types))
     write_run(place, "one")
-    assert predict(place)[0].counts["items"] == 3
+    assert predict(place)[0].metrics["items"] == 3
     given_labels = read(place, "one").select("item_id", "given_label").rows()
     assert given_labels == [("i0", None), ("i1", "Free Gifts"), ("i4", "Free Gifts")]
 
 
-def write_named_run(place: Workspace, run_id: str, outputs: Outputs = OUTPUTS, **more: Any) -> None:
+def write_named_run(place: Workspace, run_id: str, outputs: LabelSpace = OUTPUTS, **more: Any) -> None:
     """Write a run whose `model.json` says what it predicts and reads, for `NamedModel`."""
     path = write_run(place, run_id) / "model.json"
-    write_json(path, read_json(path) | {"outputs": outputs.to_json(), "words": None} | more)
+    write_json(path, read_json(path) | {"label_space": outputs.to_json(), "words": None} | more)
     finish_again(path.parent)
 
 
@@ -126,7 +126,7 @@ def named(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def load(folder: Path) -> SavedModel:
         description = read_json(folder / "model.json")
-        outputs, words = Outputs.from_json(description["outputs"]), description["words"]
+        outputs, words = LabelSpace.from_json(description["label_space"]), description["words"]
         vocabulary = Vocabulary(tuple(words)) if words else None
         return SavedModel(NamedModel(outputs), outputs, vocabulary, IMAGE_SIZE, IMAGE_SIZE, description)
 
@@ -151,7 +151,7 @@ def test_names_are_given_to_a_model_that_reads_them(place: Workspace) -> None:
     thresholds = {"photograph": {"thresholds": {"0.95": 0.1}}, "photograph_and_name": {"thresholds": {"0.95": 0.9}}}
     write_named_run(place, "one", words=["nice"], calibration=thresholds)
     [result] = predict(place)
-    assert result.counts == {"items": 2, "sure": 1, "differing": 0}
+    assert result.metrics == {"items": 2, "sure": 1, "differing": 0}
     # Sure from the threshold on that was chosen with names.
     assert read(place, "one").select("predicted_label", "confidence", "is_sure").rows() == [
         ("Shoes", 0.8, False),
@@ -165,14 +165,14 @@ def test_sure_goes_by_the_wanted_precision_and_needs_its_threshold(place: Worksp
     write_named_run(place, "one", calibration=calibration)
     found = {}
     for wanted in (0.9, 0.95, 0.99, 0.995):
-        [result] = predict(place, PredictConfig(wanted_precision=wanted))
-        found[wanted] = result.counts["sure"]
+        [result] = predict(place, PredictConfig(target_precision=wanted))
+        found[wanted] = result.metrics["sure"]
     assert found == {0.9: 2, 0.95: 1, 0.99: 0, 0.995: 0}
 
 
 @pytest.mark.usefixtures("named")
 def test_rare_classes_can_be_favoured(place: Workspace) -> None:
-    write_named_run(place, "one", train_counts={PRODUCT: [1, 100, 100], "attribute_0": [1, 100]})
+    write_named_run(place, "one", train_counts={CATEGORY_PATH: [1, 100, 100], "attribute_0": [1, 100]})
     predict(place, PredictConfig(logit_adjustment=1))
     table = read(place, "one")
     # 0.1 / 1 for bags against 0.8 / 100; the genders are 0.1 / 1 and 0.9 / 100.
@@ -187,8 +187,8 @@ def test_rare_classes_can_be_favoured(place: Workspace) -> None:
 @pytest.mark.usefixtures("named")
 def test_runs_for_other_columns_do_not_differ_and_are_held_against_their_own(place: Workspace) -> None:
     write_named_run(place, "label", words=["nice"])
-    write_named_run(place, "kind", Outputs.of_classes(("Goods", "Gifts", "Wear"), "kind"))
-    results = {result.folder.parent.name: result.counts["differing"] for result in predict(place)}
+    write_named_run(place, "kind", LabelSpace.of_classes(("Goods", "Gifts", "Wear"), "kind"))
+    results = {result.folder.parent.name: result.metrics["differing"] for result in predict(place)}
     assert results == {"label": 0, "kind": 0}
     table = read(place, "kind")
     assert table.columns[-1] == "is_sure"
@@ -207,7 +207,7 @@ def test_all_probabilities_are_kept_in_the_parquet_file(place: Workspace) -> Non
 def test_all_items_can_be_asked_for(place: Workspace) -> None:
     write_run(place, "one")
     [result] = predict(place, PredictConfig(items="all"))
-    assert result.counts["items"] == 5
+    assert result.metrics["items"] == 5
     table = read(place, "one")
     assert table["predicted_label"].to_list() == [answer for _, _, answer, _ in ITEMS]
     assert table["given_label"].to_list() == ["Bags", "Free Gifts", "Shoes", "Tshirts", "Free Gifts"]
@@ -216,7 +216,7 @@ def test_all_items_can_be_asked_for(place: Workspace) -> None:
 def test_differences_between_the_runs_of_one_call_are_listed_for_each(place: Workspace) -> None:
     for run_id, shift in (("one", 0), ("same", 0), ("other", 1)):
         write_run(place, run_id, shift=shift)
-    results = {result.folder.parent.name: result.counts["differing"] for result in predict(place)}
+    results = {result.folder.parent.name: result.metrics["differing"] for result in predict(place)}
     assert results == {"one": 2, "other": 2, "same": 2}
     one = read(place, "one", "differences.csv")
     assert one.columns == [
@@ -244,7 +244,7 @@ def test_only_the_runs_asked_for_are_predicted_each_once(place: Workspace, loade
     write_run(place, "one")
     write_run(place, "other", shift=1)
     [result] = predict(place, run_ids=["one", "one"])
-    assert result.counts["differing"] == 0
+    assert result.metrics["differing"] == 0
     assert len(loaded) == 1
     assert not place.predictions("other").exists()
 
@@ -253,7 +253,7 @@ def test_without_unknown_items_the_files_are_there_and_empty(tmp_path: Path) -> 
     place = write_workspace(tmp_path / "ws", [item for item in ITEMS if item[0] != UNKNOWN])
     write_run(place, "one")
     [result] = predict(place)
-    assert result.counts == {"items": 0, "sure": 0, "differing": 0}
+    assert result.metrics == {"items": 0, "sure": 0, "differing": 0}
     assert read(place, "one").is_empty()
     assert "predicted_label" in read(place, "one").columns
     assert read(place, "one", "differences.csv").columns[3] == "other_run_id"
@@ -295,7 +295,7 @@ def test_a_second_call_is_skipped_until_something_changes(place: Workspace, load
 def test_a_run_that_learnt_other_labels_is_refused(place: Workspace, run_id: str) -> None:
     write_run(place, run_id)
     predict(place)
-    table = read_labelled(place).table
+    table = read_labeled_items(place).table
     write_labels(place, table.with_columns(label=pl.lit("Bags")))
     with pytest.raises(WorkspaceError, match=rf"other labels.*'{run_id}'.*hangtag train"):
         predict(place)
@@ -340,5 +340,5 @@ def test_certainty_is_not_rounded_to(confidence: float, text: str) -> None:
 
 
 def test_what_is_not_sure_says_so() -> None:
-    assert describe_answer(0.998, True) == ">99%"
-    assert describe_answer(0.333, False) == "33%, not sure"
+    assert format_prediction(0.998, True) == ">99%"
+    assert format_prediction(0.333, False) == "33%, not sure"

@@ -43,7 +43,7 @@ def rejected(workspace: Path) -> dict[str, str]:
 
 def test_the_capstones_layout_is_recognised(capstone: Path, tmp_path: Path) -> None:
     result = prepare(capstone, tmp_path / "w")
-    assert result.counts == {"rows": 5, "items": 5, "rejected": 0, "repaired_rows": 1}
+    assert result.metrics == {"rows": 5, "items": 5, "rejected": 0, "repaired_rows": 1}
     prepared = read_prepared(Workspace.at(tmp_path / "w"))
     assert prepared.items["item_id"].to_list() == ["1", "2", "3", "4", "5"]
     assert prepared.items["productDisplayName"][4] == "Red, Blue Shirt"
@@ -97,7 +97,7 @@ def test_every_bad_photograph_has_a_line_and_none_stops_the_run(capstone: Path, 
         "../../secret": "outside_catalog",
         "1": "duplicate_id",
     }
-    assert result.counts["rows"] == result.counts["items"] + result.counts["rejected"] == 14
+    assert result.metrics["rows"] == result.metrics["items"] + result.metrics["rejected"] == 14
 
 
 def test_a_link_out_of_the_folder_is_outside(capstone: Path, tmp_path: Path) -> None:
@@ -146,10 +146,10 @@ def test_a_csv_described_by_flags_or_by_a_file(tmp_path: Path) -> None:
     table.write_text("sku,kind\nA1,Shoe\n")
     draw(tmp_path / "photos" / "A1.jpg")
     flags = {"id": "sku", "levels": "kind", "image": "photos/{sku}.jpg"}
-    assert prepare(table, tmp_path / "w", overrides=flags).counts["items"] == 1
+    assert prepare(table, tmp_path / "w", overrides=flags).metrics["items"] == 1
     file = tmp_path / "description.toml"
     file.write_text('id = "sku"\nlevels = ["kind"]\nimage = "photos/{sku}.jpg"\n')
-    assert prepare(table, tmp_path / "v", schema=file).counts["items"] == 1
+    assert prepare(table, tmp_path / "v", schema=file).metrics["items"] == 1
 
 
 def test_columns_may_be_called_like_hangtags_own(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from page_reader import Page
 from hangtag.catalog.schema import CatalogSchema
 from hangtag.errors import WorkspaceError
 from hangtag.io import hash_file, write_parquet
-from hangtag.labels.dataset import read_labelled
+from hangtag.labels.dataset import read_labeled_items
 from hangtag.manifest import StageRecord
 from hangtag.stages.compare import compare
 from hangtag.stages.report import HEADINGS, report
@@ -48,7 +48,7 @@ def test_unchanged_workspace_is_skipped(tmp_path: Path) -> None:
     second = report(fake.place)
     assert (first.skipped, second.skipped) == (False, True)
     assert fake.place.report.read_bytes() == before
-    assert first.counts == {"runs": 2, "judged": 2, "bytes": len(before)}
+    assert first.metrics == {"runs": 2, "judged": 2, "bytes": len(before)}
 
 
 @pytest.mark.parametrize("change", ["a new evaluation", "a lost page", "an edited page", "a new run"])
@@ -191,7 +191,7 @@ def test_catalogue_with_one_level_and_no_names(tmp_path: Path) -> None:
     text = make_page(build_workspace(tmp_path, schema=schema)).text
     assert "hangtag report · catalogue" in text
     assert "label level 1 of 1" in text
-    assert "Item Finest level as delivered Old New Witness Score" in text
+    assert "Item Finest level as delivered Old New OutOfSampleProbs Score" in text
 
 
 def test_several_seeds_are_averaged(tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ def test_recipes_and_the_picture_of_their_costs_stand_in_the_last_chapter(tmp_pa
 
 def write_answers(fake: FakeWorkspace, run_id: str) -> None:
     """Let a run's evaluation have the answers that a comparison reads, all of them right."""
-    folder, labelled = fake.place.evaluation(run_id), read_labelled(fake.place)
+    folder, labelled = fake.place.evaluation(run_id), read_labeled_items(fake.place)
     items = labelled.table.filter(pl.col("label") != "Unknown").select("item_id", "group_id", "label")
     items = items.with_columns(predicted_label=pl.col("label"), split=pl.lit("val"))
     write_parquet(folder / "predictions.parquet", items)

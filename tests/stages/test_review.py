@@ -106,7 +106,7 @@ def test_mistakes_are_told_in_a_line(place: Workspace, capsys: pytest.CaptureFix
             (["review", "-w", str(place.root), "--port", "0"], "port cannot be used."),
             (["review", "-w", str(place.root / "nothing")], "There are no issues to review. Run `hangtag audit`"),
             (["apply", "-w", str(place.root)], "Nothing is decided yet. Run `hangtag review`"),
-            (["apply", "-w", str(place.root), "--auto", "2"], "auto cannot be used."),
+            (["apply", "-w", str(place.root), "--auto-accept", "2"], "auto cannot be used."),
         ):
             with pytest.raises(SystemExit) as leaving:
                 main(arguments)

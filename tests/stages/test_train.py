@@ -20,16 +20,16 @@ from hangtag.errors import HangtagError, ModelError, SettingsError, WorkspaceErr
 from hangtag.inference.classifier import Classifier
 from hangtag.inference.runs import load_classifier
 from hangtag.io import read_json, write_parquet, write_whole
-from hangtag.labels.dataset import read_labelled
+from hangtag.labels.dataset import read_labeled_items
 from hangtag.manifest import StageRecord, require_manifest
 from hangtag.models.checkpoint import load_saved, read_weights
-from hangtag.models.label_space import PRODUCT
+from hangtag.models.label_space import CATEGORY_PATH
 from hangtag.settings import read_settings, resolve
 from hangtag.stages import train as stage
 from hangtag.stages.export import export
-from hangtag.stages.train import build_learner, name_run, train
+from hangtag.stages.train import build_trainer, name_run, train
 from hangtag.training.checkpoint import FILE
-from hangtag.training.trainer import Learner
+from hangtag.training.trainer import Trainer
 from hangtag.workspace import Workspace
 
 # The network that is quickest to build, with all that a stopped training has to take up again: the optimizer's
@@ -37,10 +37,17 @@ from hangtag.workspace import Workspace
 CONFIG = resolve(
     TrainConfig,
     PRESETS["capstone"],
-    {"epochs": 3, "batch_size": 4, "precision": "float32", "seed": 1, "optimizer": "muon", "schedule": "cosine"},
-    {"weight_decay": 0.01, "label_smoothing": 0.05, "balance": 0.5, "shift": 2, "brightness": 0.1, "average": 0.9},
+    {"epochs": 3, "batch_size": 4, "precision": "float32", "seed": 1, "optimizer": "muon", "lr_schedule": "cosine"},
+    {
+        "weight_decay": 0.01,
+        "label_smoothing": 0.05,
+        "class_balance": 0.5,
+        "max_shift": 2,
+        "brightness": 0.1,
+        "ema_decay": 0.9,
+    },
 )
-TRUST = "product_with_name/trust"
+TRUST = "category_path_with_name/trust"
 SPLITS = ("train", "train", "train", "train", "val", "val", "test", None)
 
 
@@ -119,16 +126,16 @@ def unfinished(stopped: Path, tmp_path: Path) -> Workspace:
 
 def interrupt(place: Workspace, run_id: str, epochs: int = 1) -> None:
     """Train until Ctrl-C comes in the middle of the epoch after `epochs`."""
-    run_steps = Learner._run_steps
+    run_steps = Trainer._run_steps
 
-    def run(self: Learner, epoch: int, *more: Any) -> Any:
+    def run(self: Trainer, epoch: int, *more: Any) -> Any:
         figures = run_steps(self, epoch, *more)
         if epoch > epochs:
             raise KeyboardInterrupt
         return figures
 
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(Learner, "_run_steps", run)
+        monkeypatch.setattr(Trainer, "_run_steps", run)
         with pytest.raises(KeyboardInterrupt):
             train(place, CONFIG, run_id=run_id)
 
@@ -161,7 +168,7 @@ def test_the_saved_model_is_the_best_epoch(finished: Workspace) -> None:
     assert (saved.outputs.class_names, saved.image_size) == (("dark", "light"), (16, 12))
     labels = pl.read_parquet(finished.labels / "labels.parquet").filter(pl.col("split") == "val")
     images = read_prepared(finished).images[labels["image_index"].to_numpy()]
-    probs = np.asarray(saved.model.predict_on_batch({"pixels": images})[PRODUCT])
+    probs = np.asarray(saved.model.predict_on_batch({"pixels": images})[CATEGORY_PATH])
     wanted = (labels["label"] == "light").to_numpy().astype(int)
     assert (probs.argmax(axis=1) == wanted).mean() == pytest.approx(best["val_accuracy"])
     assert -np.log(probs[np.arange(len(wanted)), wanted]).mean() == pytest.approx(best["val_loss"], rel=1e-4)
@@ -169,15 +176,15 @@ def test_the_saved_model_is_the_best_epoch(finished: Workspace) -> None:
 
 def test_the_description_says_what_was_learnt_from(finished: Workspace) -> None:
     description = load_saved(finished.run("whole")).description
-    labelled = read_labelled(finished)
+    labelled = read_labeled_items(finished)
     counts = labelled.of_split("train")["label"].value_counts().sort("label")["count"].to_list()
-    assert description["train_counts"] == {PRODUCT: counts}
+    assert description["train_counts"] == {CATEGORY_PATH: counts}
     assert description["labels_digest"] == labelled.digest
     assert (description["run_id"], description["label_name"]) == ("whole", labelled.schema.label_name)
-    assert description["flip_average"] is CONFIG.flip_average
+    assert description["tta_flip"] is CONFIG.tta_flip
     # Too few items to promise a precision, but a temperature there is.
     assert list(description["calibration"]) == ["photograph"]
-    assert description["calibration"]["photograph"]["temperatures"][PRODUCT] > 0
+    assert description["calibration"]["photograph"]["temperatures"][CATEGORY_PATH] > 0
     assert set(description["calibration"]["photograph"]["thresholds"].values()) == {None}
 
 
@@ -199,8 +206,8 @@ def test_a_stopped_training_ends_as_if_nothing_had_happened(finished: Workspace,
 def test_a_seed_changes_the_weights(workspace: Workspace) -> None:
     def start(seed: int) -> Any:
         config = dataclasses.replace(CONFIG, seed=seed)
-        learner = build_learner(read_labelled(workspace), config, workspace.run("run") / "checkpoint")
-        return read_weights(learner.model)["dense/kernel"]
+        trainer = build_trainer(read_labeled_items(workspace), config, workspace.run("run") / "checkpoint")
+        return read_weights(trainer.model)["dense/kernel"]
 
     second = start(2)
     np.testing.assert_array_equal(start(2), second)
@@ -231,10 +238,10 @@ def test_a_cut_checkpoint_is_refused(unfinished: Workspace) -> None:
 
 
 def test_a_finished_run_is_not_trained_again(finished: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage, "build_learner", None)
+    monkeypatch.setattr(stage, "build_trainer", None)
     again = train(finished, CONFIG, run_id="whole")
     assert again.skipped
-    assert again.counts["kept_epoch"] == load_saved(again.folder).description["metrics"]["epoch"]
+    assert again.metrics["kept_epoch"] == load_saved(again.folder).description["metrics"]["epoch"]
 
 
 def test_a_kill_while_a_run_is_replaced_leaves_no_run_that_is_half_old(
@@ -251,7 +258,7 @@ def test_a_kill_while_a_run_is_replaced_leaves_no_run_that_is_half_old(
         with pytest.raises(KeyboardInterrupt):
             train(place, other, run_id="whole", replace=True)
     assert require_manifest(place.run("whole"), "")["settings"]["seed"] == CONFIG.seed
-    assert load_classifier(place, "whole", read_labelled(place)).class_names
+    assert load_classifier(place, "whole", read_labeled_items(place)).class_names
     train(place, other, run_id="whole", resume=True, replace=True)
     assert read_json(place.run("whole") / "manifest.json")["settings"]["seed"] == 5
 
@@ -261,8 +268,8 @@ def fix_figures(
 ) -> None:
     """Take these validation accuracies in the place of a real epoch's, which leaves its number in a weight."""
 
-    def run_epoch(self: Learner, epoch: int) -> dict[str, Any]:
-        self.model.get_layer(PRODUCT).bias.assign([epoch, epoch])
+    def run_epoch(self: Trainer, epoch: int) -> dict[str, Any]:
+        self.model.get_layer(CATEGORY_PATH).bias.assign([epoch, epoch])
         figures = {"loss": loss, "accuracy": 0.5, "val_loss": 1.0, "val_accuracy": accuracies[epoch - 1]}
         size = "8x6" if epoch <= small_epochs else "16x12"
         return {
@@ -274,7 +281,7 @@ def fix_figures(
             "images_per_second": 20.0,
         }
 
-    monkeypatch.setattr(Learner, "_run_epoch", run_epoch)
+    monkeypatch.setattr(Trainer, "_run_epoch", run_epoch)
 
 
 @pytest.mark.parametrize(
@@ -289,19 +296,19 @@ def test_of_equal_epochs_the_earliest_is_kept_or_the_last_where_that_is_asked_fo
     kept: int,
 ) -> None:
     fix_figures(monkeypatch, accuracies)
-    result = train(workspace, dataclasses.replace(CONFIG, keep=keep))
-    assert (result.counts["kept_epoch"], result.counts["val_accuracy"]) == (kept, accuracies[kept - 1])
-    assert load_file(result.folder / "model.safetensors")[f"{PRODUCT}/bias"].tolist() == [kept, kept]
+    result = train(workspace, dataclasses.replace(CONFIG, checkpoint=keep))
+    assert (result.metrics["kept_epoch"], result.metrics["val_accuracy"]) == (kept, accuracies[kept - 1])
+    assert load_file(result.folder / "model.safetensors")[f"{CATEGORY_PATH}/bias"].tolist() == [kept, kept]
 
 
 def test_the_best_epoch_is_one_on_whole_photographs(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     fix_figures(monkeypatch, [0.9, 0.5, 0.4], small_epochs=1)
-    result = train(workspace, dataclasses.replace(CONFIG, keep="best"))
-    assert (result.counts["kept_epoch"], result.counts["val_accuracy"]) == (2, 0.5)
+    result = train(workspace, dataclasses.replace(CONFIG, checkpoint="best"))
+    assert (result.metrics["kept_epoch"], result.metrics["val_accuracy"]) == (2, 0.5)
 
 
 def test_a_training_begins_on_small_photographs_and_gives_a_model_for_whole_ones(workspace: Workspace) -> None:
-    config = dataclasses.replace(CONFIG, architecture="residual-small", start_scale=0.5)
+    config = dataclasses.replace(CONFIG, architecture="residual-small", initial_scale=0.5)
     train(workspace, config, run_id="growing")
     assert read_history(workspace, "growing")["image_size"].to_list() == ["8x8", "16x12", "16x12"]
     assert load_saved(workspace.run("growing")).image_size == (16, 12)
@@ -311,7 +318,7 @@ def test_a_training_begins_on_small_photographs_and_gives_a_model_for_whole_ones
 def test_a_quick_network_reads_smaller_photographs_and_is_asked_about_whole_ones(
     workspace: Workspace, architecture: str
 ) -> None:
-    config = dataclasses.replace(CONFIG, architecture=architecture, start_scale=0.5, end_scale=0.7)
+    config = dataclasses.replace(CONFIG, architecture=architecture, initial_scale=0.5, final_scale=0.7)
     train(workspace, config, run_id="shrinking")
     assert read_history(workspace, "shrinking")["image_size"].to_list()[-1] == "12x8"
     classifier = Classifier.load(workspace.run("shrinking"))
@@ -320,11 +327,11 @@ def test_a_quick_network_reads_smaller_photographs_and_is_asked_about_whole_ones
     photographs = np.random.default_rng(0).integers(0, 256, (3, 16, 12, 3), dtype=np.uint8)
     wanted = classifier.model.predict_on_batch({"pixels": shrink(photographs, (12, 8))})
     plain = dataclasses.replace(classifier, description={})
-    np.testing.assert_allclose(plain.predict(photographs).answers[PRODUCT], wanted[PRODUCT], atol=1e-6)
+    np.testing.assert_allclose(plain.predict(photographs).answers[CATEGORY_PATH], wanted[CATEGORY_PATH], atol=1e-6)
 
 
 def test_a_network_reads_enlarged_photographs_from_training_to_the_exported_model(workspace: Workspace) -> None:
-    config = dataclasses.replace(CONFIG, architecture="residual-tiny", start_scale=1.5, end_scale=2.0)
+    config = dataclasses.replace(CONFIG, architecture="residual-tiny", initial_scale=1.5, final_scale=2.0)
     train(workspace, config, run_id="enlarged")
     assert read_history(workspace, "enlarged")["image_size"].to_list() == ["24x18", "32x24", "32x24"]
     export(workspace, "enlarged", workspace.root / "model")
@@ -332,15 +339,15 @@ def test_a_network_reads_enlarged_photographs_from_training_to_the_exported_mode
     photographs = np.random.default_rng(0).integers(0, 256, (3, 16, 12, 3), dtype=np.uint8)
     enlarged = [Image.fromarray(each).resize((24, 32), Image.Resampling.BILINEAR) for each in photographs]
     larger = np.stack([np.asarray(each) for each in enlarged])
-    wanted = run.model.predict_on_batch({"pixels": larger})[PRODUCT]
+    wanted = run.model.predict_on_batch({"pixels": larger})[CATEGORY_PATH]
     for classifier in (run, exported):
         assert (classifier.image_size, classifier.network_size) == ((16, 12), (32, 24))
         plain = dataclasses.replace(classifier, description={})
-        np.testing.assert_allclose(plain.predict(photographs).answers[PRODUCT], wanted, atol=0.01)
+        np.testing.assert_allclose(plain.predict(photographs).answers[CATEGORY_PATH], wanted, atol=0.01)
 
 
 def test_the_capstone_has_whole_photographs_alone(workspace: Workspace) -> None:
-    train(workspace, dataclasses.replace(CONFIG, epochs=2, start_scale=0.5), run_id="whole")
+    train(workspace, dataclasses.replace(CONFIG, epochs=2, initial_scale=0.5), run_id="whole")
     assert read_history(workspace, "whole")["image_size"].to_list() == ["16x12", "16x12"]
 
 
@@ -369,7 +376,7 @@ def test_too_little_to_learn_from_is_an_error(
 def test_a_class_without_training_items_is_no_error(tmp_path: Path) -> None:
     place = make_workspace(tmp_path, labels=("a", "b", "c", "d"), splits=("train", "val"))
     result = train(place, dataclasses.replace(CONFIG, epochs=1))
-    assert result.counts["classes"] == 4
+    assert result.metrics["classes"] == 4
     assert result.folder.name == name_run(CONFIG) == "capstone-color-1"
 
 
@@ -407,23 +414,25 @@ def test_a_seed_that_cannot_be_used_is_refused(seed: int) -> None:
 
 
 def test_a_model_to_be_shipped_learns_from_val_too_and_takes_anothers_calibration(finished: Workspace) -> None:
-    config = dataclasses.replace(CONFIG, epochs=1, keep="last", learn_from=("train", "val"), calibrated_by="whole")
+    config = dataclasses.replace(
+        CONFIG, epochs=1, checkpoint="last", train_splits=("train", "val"), calibration_run="whole"
+    )
     result = train(finished, config, run_id="shipped")
     whole, shipped = (read_json(finished.run(name) / "model.json") for name in ("whole", "shipped"))
     assert shipped["calibration"] == whole["calibration"]
-    assert (whole["learn_from"], shipped["learn_from"]) == (["train"], ["train", "val"])
-    counts = [sum(each["train_counts"][PRODUCT]) for each in (whole, shipped)]
-    assert counts[1] == result.counts["train"] == counts[0] + result.counts["val"]
+    assert (whole["train_splits"], shipped["train_splits"]) == (["train"], ["train", "val"])
+    counts = [sum(each["train_counts"][CATEGORY_PATH]) for each in (whole, shipped)]
+    assert counts[1] == result.metrics["train"] == counts[0] + result.metrics["val"]
     shutil.rmtree(result.folder)
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"learn_from": ("train", "val")},
-        {"learn_from": ("train", "val"), "calibrated_by": "whole", "keep": "best"},
-        {"learn_from": ()},
-        {"learn_from": ("train", "unknown")},
+        {"train_splits": ("train", "val")},
+        {"train_splits": ("train", "val"), "calibration_run": "whole", "checkpoint": "best"},
+        {"train_splits": ()},
+        {"train_splits": ("train", "unknown")},
     ],
 )
 def test_nothing_is_chosen_by_what_was_learnt(changes: dict[str, Any]) -> None:
@@ -433,7 +442,7 @@ def test_nothing_is_chosen_by_what_was_learnt(changes: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("name", ["gone", "../whole"])
 def test_a_calibration_that_is_not_there_is_told_before_the_training(finished: Workspace, name: str) -> None:
-    config = dataclasses.replace(CONFIG, keep="last", learn_from=("train", "val"), calibrated_by=name)
+    config = dataclasses.replace(CONFIG, checkpoint="last", train_splits=("train", "val"), calibration_run=name)
     with pytest.raises(WorkspaceError):
         train(finished, config, run_id="other")
     assert not finished.run("other").exists()
@@ -445,32 +454,36 @@ def named(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     place = make_workspace(tmp_path_factory.mktemp("named"))
     name_items(place)
     train(place, dataclasses.replace(CONFIG, epochs=1), run_id="pixels")
-    train(place, TrainConfig(with_names=True, photographs_by="pixels"), run_id="both")
+    train(place, TrainConfig(with_names=True, image_run="pixels"), run_id="both")
     return place
 
 
 def test_names_are_learnt_beside_a_run_whose_network_stays_as_it_is(named: Workspace) -> None:
     pixels, both = (load_file(named.run(run_id) / "model.safetensors") for run_id in ("pixels", "both"))
-    assert set(both) - set(pixels) == {f"product_with_name/{part}" for part in ("words", "rareness", "bias", "trust")}
+    assert set(both) - set(pixels) == {
+        f"category_path_with_name/{part}" for part in ("words", "rareness", "bias", "trust")
+    }
     for path, value in pixels.items():
         np.testing.assert_array_equal(both[path], value)
     # All but the two settings that say so are those of the other run.
     config = resolve(TrainConfig, read_settings(named.run("both") / "config.toml"))
-    assert config == dataclasses.replace(CONFIG, epochs=1, with_names=True, photographs_by="pixels")
+    assert config == dataclasses.replace(CONFIG, epochs=1, with_names=True, image_run="pixels")
     assert read_history(named, "both").equals(read_history(named, "pixels"))
 
 
 def test_a_name_settles_what_a_photograph_does_not_and_without_one_nothing_changes(named: Workspace) -> None:
     pixels, both = (Classifier.load(named.run(run_id)) for run_id in ("pixels", "both"))
     images = read_prepared(named).images[:8]
-    alone = pixels.predict_probs(images)
+    alone = pixels.predict_proba(images)
     # The temperature is found anew, to three digits or so.
-    np.testing.assert_allclose(both.predict_probs(images), alone, atol=1e-3)
-    found = both.predict_probs(images, ["a night thing", "a noon thing"] * 4)
+    np.testing.assert_allclose(both.predict_proba(images), alone, atol=1e-3)
+    found = both.predict_proba(images, ["a night thing", "a noon thing"] * 4)
     assert [both.class_names[place] for place in found.argmax(axis=1)] == ["dark", "light"] * 4
-    trust = both.description["calibration"]["trust_in_names"]
-    assert trust == {"product": pytest.approx(float(load_file(named.run("both") / "model.safetensors")[TRUST][0]))}
-    assert trust["product"] > 0
+    trust = both.description["calibration"]["name_weight"]
+    assert trust == {
+        "category_path": pytest.approx(float(load_file(named.run("both") / "model.safetensors")[TRUST][0]))
+    }
+    assert trust["category_path"] > 0
 
 
 def test_a_training_with_names_ends_as_one_beside_a_run_of_photographs(named: Workspace) -> None:
@@ -482,25 +495,25 @@ def test_a_training_with_names_ends_as_one_beside_a_run_of_photographs(named: Wo
 
 
 def test_the_run_to_take_the_network_from_has_to_fit(named: Workspace, tmp_path: Path) -> None:
-    beside = TrainConfig(with_names=True, photographs_by="both")
+    beside = TrainConfig(with_names=True, image_run="both")
     with pytest.raises(WorkspaceError, match="reads names already"):
         train(named, beside)
     with pytest.raises(WorkspaceError, match="no such finished run"):
-        train(named, dataclasses.replace(beside, photographs_by="nowhere"))
-    with pytest.raises(SettingsError, match="photographs_by needs with_names"):
-        TrainConfig(photographs_by="pixels")
+        train(named, dataclasses.replace(beside, image_run="nowhere"))
+    with pytest.raises(SettingsError, match="image_run needs with_names"):
+        TrainConfig(image_run="pixels")
     copy = Workspace.at(shutil.copytree(named.root, tmp_path / "w"))
     table = pl.read_parquet(copy.labels / "labels.parquet")
     write_parquet(copy.labels / "labels.parquet", table.with_columns(label=pl.col("label").reverse()))
     record = StageRecord("clean", copy.labels, {"prepared": read_prepared(copy).digest}, {})
     record.finish({}, [copy.labels / "labels.parquet"])
     with pytest.raises(WorkspaceError, match="learnt other labels"):
-        train(copy, dataclasses.replace(beside, photographs_by="pixels"))
+        train(copy, dataclasses.replace(beside, image_run="pixels"))
 
 
 def test_names_are_learnt_anew_once_the_run_beside_them_is_another(named: Workspace, tmp_path: Path) -> None:
     copy = Workspace.at(shutil.copytree(named.root, tmp_path / "w"))
-    beside = TrainConfig(with_names=True, photographs_by="pixels")
+    beside = TrainConfig(with_names=True, image_run="pixels")
     before = load_file(copy.run("both") / "model.safetensors")
     assert train(copy, beside, run_id="both").skipped
     train(copy, dataclasses.replace(CONFIG, epochs=1, seed=2), run_id="pixels", replace=True)

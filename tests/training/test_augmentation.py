@@ -30,7 +30,7 @@ def vary(augmentation: Augmentation, images: Any = IMAGES, seed: int = 1) -> Any
 
 
 def test_the_settings_of_a_training_are_taken() -> None:
-    assert Augmentation.of(TrainConfig(flip=False, shift=2, zoom=0.1, brightness=0.2)) == Augmentation(
+    assert Augmentation.of(TrainConfig(flip=False, max_shift=2, zoom=0.1, brightness=0.2)) == Augmentation(
         flip=False, shift=2, zoom=0.1, brightness=0.2
     )
     assert Augmentation.of(resolve(TrainConfig, PRESETS["capstone"])) == Augmentation(flip=True)

@@ -18,7 +18,7 @@ PLAIN = Augmentation(flip=False)
 
 def build(items: int = 10) -> ItemDataset:
     rows = np.arange(items, dtype=np.int64)[::-1] * 2
-    return ItemDataset(IMAGES, rows, {"product": rows % 3, "attribute_0": rows % 5})
+    return ItemDataset(IMAGES, rows, {"category_path": rows % 3, "attribute_0": rows % 5})
 
 
 def iterate(dataset: ItemDataset, batch_size: int = 4, **more: Any) -> Any:
@@ -43,7 +43,7 @@ def test_every_item_comes_once_an_epoch_with_its_own_classes(
     batches = list(iterate(dataset, batch_size, seed=seed, epoch=epoch))
     rows = np.concatenate([batch.images[:, 0, 4, 0] for batch in batches]).astype(np.int64)
     assert sorted(rows) == sorted(dataset.rows)
-    for head, divisor in (("product", 3), ("attribute_0", 5)):
+    for head, divisor in (("category_path", 3), ("attribute_0", 5)):
         np.testing.assert_array_equal(np.concatenate([batch.classes[head] for batch in batches]), rows % divisor)
     assert [len(batch) for batch in batches][:-1] == [batch_size] * (len(batches) - 1)
 
@@ -80,7 +80,7 @@ def test_photographs_are_shrunk_to_the_size_asked_for() -> None:
     for before, after in zip(whole, small, strict=True):
         means = before.images.reshape(-1, 2, 4, 4, 2, 3).mean(axis=(2, 4))
         np.testing.assert_allclose(after.images, means, atol=0.5)
-        np.testing.assert_array_equal(after.classes["product"], before.classes["product"])
+        np.testing.assert_array_equal(after.classes["category_path"], before.classes["category_path"])
 
 
 def test_copies_decide_how_often_an_item_comes() -> None:

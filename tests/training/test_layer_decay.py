@@ -12,7 +12,7 @@ from hangtag.training.optimizers import build_optimizer, compute_rates
 
 
 def build() -> Any:
-    heads = {"product": 3, "attribute_0": 2}
+    heads = {"category_path": 3, "attribute_0": 2}
     return build_model("residual-tiny", image_size=(8, 8), heads=heads, color_mode="color", num_words=4)
 
 
@@ -21,7 +21,7 @@ def test_the_heads_and_the_last_block_take_whole_steps_and_each_before_it_a_shar
     rates = compute_rates(model, 0.5)
     assert rates.keys() == {weight.path for weight in model.trainable_weights}
     wanted = {"stem_conv1": 1 / 16, "stem_norm2": 1 / 16, "stage1_1_conv2": 1 / 8, "stage3_1_norm1": 1 / 2}
-    wanted |= {"stage4_1_conv1": 1, "product": 1, "attribute_0": 1}
+    wanted |= {"stage4_1_conv1": 1, "category_path": 1, "attribute_0": 1}
     assert {path.partition("/")[0]: rate for path, rate in rates.items() if path.partition("/")[0] in wanted} == wanted
 
 

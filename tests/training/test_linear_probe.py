@@ -27,7 +27,7 @@ ARCHITECTURE = "residual-small"
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import_keras().utils.set_random_seed(5)
-    model = build_model(ARCHITECTURE, image_size=(16, 12), heads={"product": 2}, color_mode="color")
+    model = build_model(ARCHITECTURE, image_size=(16, 12), heads={"category_path": 2}, color_mode="color")
     path = tmp_path_factory.mktemp("weights") / "weights.safetensors"
     save_file(read_weights(cut_backbone(model)), path)
     return path
@@ -39,7 +39,7 @@ def config(weights: Path) -> TrainConfig:
         TrainConfig,
         PRESETS["frozen"],
         {"architecture": ARCHITECTURE, "weights": str(weights), "target": "label", "epochs": 3, "batch_size": 8},
-        {"end_scale": 2.0},
+        {"final_scale": 2.0},
     )
 
 
@@ -55,7 +55,10 @@ def test_the_backbone_stays_bit_for_bit_and_the_heads_learn(
     found, begun = load_file(workspace.run("run") / "model.safetensors"), load_file(weights)
     for name, value in begun.items():
         np.testing.assert_array_equal(found[name], value, err_msg=name)
-    assert {name.partition("/")[0] for name in found.keys() - begun.keys()} == {"product_member1", "product_member2"}
+    assert {name.partition("/")[0] for name in found.keys() - begun.keys()} == {
+        "category_path_member1",
+        "category_path_member2",
+    }
     history = read_history(workspace, "run")
     assert history["loss"].is_sorted(descending=True)
     assert set(history["image_size"]) == {"32x24"}
@@ -95,7 +98,7 @@ def test_a_stopped_computation_goes_on_and_ends_the_same(
 
 
 def test_features_of_other_weights_are_not_taken(tmp_path: Path) -> None:
-    model = build_model(ARCHITECTURE, image_size=(16, 12), heads={"product": 2}, color_mode="color")
+    model = build_model(ARCHITECTURE, image_size=(16, 12), heads={"category_path": 2}, color_mode="color")
     backbone = cut_backbone(model)
     images = np.random.default_rng(0).integers(0, 256, (6, 16, 12, 3), dtype=np.uint8)
     rows, is_mirrored = np.array([5, 0, 2]), np.array([False, True, False])

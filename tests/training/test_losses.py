@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from hangtag.config import TrainConfig
-from hangtag.models.label_space import NO_VALUE, Outputs
+from hangtag.models.label_space import NO_VALUE, LabelSpace
 from hangtag.models.layers import import_keras
 from hangtag.training.losses import build_losses, build_metrics
 from hangtag.training.targets import encode_targets
 
-OUTPUTS = Outputs(
+OUTPUTS = LabelSpace(
     {"type": ("p", "q", "r", "s"), "label": ("x", "y")},
     ((0, 0), (1, 0), (2, 1), (3, 1)),
     {"season": ("cold", "warm"), "gender": ("men", "women", "all")},
@@ -22,8 +22,8 @@ PROBS = np.array([[0.3, 0.3, 0.4, 0.0], [0.1, 0.1, 0.5, 0.3]], np.float32)
 
 def test_a_product_counts_one_and_an_attribute_as_it_is_set() -> None:
     losses, weights = build_losses(OUTPUTS, TrainConfig(attribute_weight=0.2))
-    assert list(losses) == ["product", "attribute_0", "attribute_1"]
-    assert weights == {"product": 1.0, "attribute_0": 0.2, "attribute_1": 0.2}
+    assert list(losses) == ["category_path", "attribute_0", "attribute_1"]
+    assert weights == {"category_path": 1.0, "attribute_0": 0.2, "attribute_1": 0.2}
 
 
 def measure(wanted: Any, probs: Any) -> dict[str, float]:
@@ -35,7 +35,7 @@ def measure(wanted: Any, probs: Any) -> dict[str, float]:
 
 
 def test_the_right_class_by_another_product_is_right() -> None:
-    wanted = encode_targets({"product": np.array([1, 0])}, OUTPUTS.heads, 0.0)["product"]
+    wanted = encode_targets({"category_path": np.array([1, 0])}, OUTPUTS.heads, 0.0)["category_path"]
     figures = measure(wanted, PROBS)
     # x has 0.6 though its likeliest product has less than y's; then y has 0.8, and x was wanted.
     assert figures["accuracy"] == 0.5
@@ -45,8 +45,8 @@ def test_the_right_class_by_another_product_is_right() -> None:
 def test_a_row_without_value_has_no_loss_and_teaches_nothing() -> None:
     """TensorFlow's own kernel would draw all of its scores down: the gradient is measured from the scores on."""
     keras = import_keras()
-    loss = build_losses(OUTPUTS, TrainConfig())[0]["product"]
-    wanted = encode_targets({"product": np.array([NO_VALUE, 2])}, OUTPUTS.heads, 0.1)["product"]
+    loss = build_losses(OUTPUTS, TrainConfig())[0]["category_path"]
+    wanted = encode_targets({"category_path": np.array([NO_VALUE, 2])}, OUTPUTS.heads, 0.1)["category_path"]
     losses = np.asarray(loss(wanted, PROBS))
     assert losses[0] == 0
     assert losses[1] == pytest.approx(-(wanted[1] * np.log(PROBS[1])).sum(), rel=1e-5)

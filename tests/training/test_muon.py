@@ -7,7 +7,7 @@ import pytest
 
 from hangtag.models.layers import import_keras
 from hangtag.models.registry import build_model
-from hangtag.training.optimizers import find_muon
+from hangtag.training.optimizers import make_muon_class
 
 SHAPES = [(3, 3, 4, 8), (3, 3, 8, 96), (1, 1, 32, 32)]
 
@@ -24,7 +24,7 @@ def test_all_directions_of_a_step_are_about_equally_strong(shape: tuple[int, ...
     matrix = flatten(random.normal(size=shape))
     matrix *= np.geomspace(1, 100, matrix.shape[1])
     gradient = matrix.reshape(shape).astype(np.float32)
-    step = np.asarray(find_muon()(0.1).zeropower_via_newtonschulz5(import_keras().ops.array(gradient), 5))
+    step = np.asarray(make_muon_class()(0.1).zeropower_via_newtonschulz5(import_keras().ops.array(gradient), 5))
     assert (step.shape, str(step.dtype)) == (shape, "float32")
     strengths = np.linalg.svd(flatten(step), compute_uv=False)
     assert np.median(strengths) > 0.5
@@ -41,7 +41,7 @@ def test_a_step_is_a_fifth_of_the_step_size_whatever_the_gradient(shape: tuple[i
     for scale in (1e-3, 1.0, 1e3):
         kernel = keras.Variable(np.zeros(shape, np.float32))
         gradient = random.normal(size=shape).astype(np.float32) * scale
-        find_muon()(0.01).apply([keras.ops.array(gradient)], [kernel])
+        make_muon_class()(0.01).apply([keras.ops.array(gradient)], [kernel])
         moved = np.asarray(kernel.numpy())
         assert np.sqrt((moved**2).mean()) == pytest.approx(0.2 * 0.01, rel=0.25)
         assert (moved * gradient).sum() < 0
@@ -50,13 +50,13 @@ def test_a_step_is_a_fifth_of_the_step_size_whatever_the_gradient(shape: tuple[i
 def test_a_gradient_of_zero_moves_nothing() -> None:
     keras = import_keras()
     kernel = keras.Variable(np.ones(SHAPES[0], np.float32))
-    find_muon()(0.01, weight_decay=0).apply([keras.ops.zeros(SHAPES[0])], [kernel])
+    make_muon_class()(0.01, weight_decay=0).apply([keras.ops.zeros(SHAPES[0])], [kernel])
     np.testing.assert_array_equal(kernel.numpy(), 1)
 
 
 def test_the_first_convolution_the_heads_and_all_vectors_stay_with_adam() -> None:
-    model = build_model("residual-tiny", image_size=(8, 8), heads={"product": 3}, color_mode="color", num_words=4)
-    optimizer = find_muon()(0.01, weight_decay=0.05, adam_weight_decay=0.05)
+    model = build_model("residual-tiny", image_size=(8, 8), heads={"category_path": 3}, color_mode="color", num_words=4)
+    optimizer = make_muon_class()(0.01, weight_decay=0.05, adam_weight_decay=0.05)
     optimizer.build(model.trainable_variables)
     with_adam = {
         weight.path

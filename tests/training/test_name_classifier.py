@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from hangtag.models.label_space import PRODUCT, Outputs
+from hangtag.models.label_space import CATEGORY_PATH, LabelSpace
 from hangtag.models.text import Vocabulary, fuse, read_names
-from hangtag.training.name_classifier import NEVER, choose_trust, learn_names
+from hangtag.training.name_classifier import NEVER, choose_name_weight, learn_names
 
 KINDS = ("shirt", "shoe", "bag")
 RANDOM = np.random.default_rng(0)
@@ -18,7 +18,7 @@ NUM_WORDS = len(VOCABULARY.words)
 
 
 def test_words_that_tell_classes_apart_are_learnt() -> None:
-    learnt = learn_names(WORDS, {PRODUCT: CLASSES}, {PRODUCT: 3}, NUM_WORDS, 0)[PRODUCT]
+    learnt = learn_names(WORDS, {CATEGORY_PATH: CLASSES}, {CATEGORY_PATH: 3}, NUM_WORDS, 0)[CATEGORY_PATH]
     assert {part: value.shape for part, value in learnt.items()} == {
         "words": (NUM_WORDS + 1, 3),
         "rareness": (NUM_WORDS + 1,),
@@ -29,7 +29,7 @@ def test_words_that_tell_classes_apart_are_learnt() -> None:
 
 
 def test_rareness_is_that_of_scikit_learn() -> None:
-    learnt = learn_names(WORDS, {PRODUCT: CLASSES}, {PRODUCT: 3}, NUM_WORDS, 0)[PRODUCT]
+    learnt = learn_names(WORDS, {CATEGORY_PATH: CLASSES}, {CATEGORY_PATH: 3}, NUM_WORDS, 0)[CATEGORY_PATH]
     vectorizer = TfidfVectorizer(binary=True).fit(NAMES)
     wanted = [vectorizer.idf_[vectorizer.vocabulary_[word]] for word in VOCABULARY.words]
     np.testing.assert_allclose(learnt["rareness"][1:], wanted, rtol=1e-6)
@@ -38,7 +38,9 @@ def test_rareness_is_that_of_scikit_learn() -> None:
 @pytest.mark.parametrize("present", [[0, 2], [1]])
 def test_classes_that_no_name_has_are_never_said(present: list[int]) -> None:
     chosen = np.isin(CLASSES, present)
-    learnt = learn_names(WORDS[chosen], {PRODUCT: CLASSES[chosen]}, {PRODUCT: 3}, NUM_WORDS, 0)[PRODUCT]
+    learnt = learn_names(WORDS[chosen], {CATEGORY_PATH: CLASSES[chosen]}, {CATEGORY_PATH: 3}, NUM_WORDS, 0)[
+        CATEGORY_PATH
+    ]
     absent = [place for place in range(3) if place not in present]
     assert (learnt["bias"][absent] == NEVER).all()
     found = read_names(WORDS[chosen], learnt)
@@ -49,21 +51,23 @@ def test_classes_that_no_name_has_are_never_said(present: list[int]) -> None:
 def test_items_without_a_value_or_a_known_word_teach_nothing() -> None:
     more = np.concatenate([WORDS, WORDS[:20], np.zeros_like(WORDS[:5])])
     classes = np.concatenate([CLASSES, np.full(20, -1), np.zeros(5, np.int64)])
-    learnt = learn_names(more, {PRODUCT: classes}, {PRODUCT: 3}, NUM_WORDS, 0)[PRODUCT]
+    learnt = learn_names(more, {CATEGORY_PATH: classes}, {CATEGORY_PATH: 3}, NUM_WORDS, 0)[CATEGORY_PATH]
     assert (read_names(WORDS, learnt).argmax(axis=1) == CLASSES).all()
 
 
 @pytest.mark.parametrize("is_true", [True, False])
 def test_names_are_trusted_as_far_as_they_help(is_true: bool) -> None:
-    outputs = Outputs.of_classes(KINDS)
-    learnt = learn_names(WORDS, {PRODUCT: CLASSES}, {PRODUCT: 3}, NUM_WORDS, 0)
+    outputs = LabelSpace.of_classes(KINDS)
+    learnt = learn_names(WORDS, {CATEGORY_PATH: CLASSES}, {CATEGORY_PATH: 3}, NUM_WORDS, 0)
     truth = CLASSES if is_true else RANDOM.permutation(CLASSES)
     photographs = np.full((len(truth), 3), 0.15, np.float32)
     photographs[np.arange(len(truth)), truth] = 0.7
     wrong = RANDOM.random(len(truth)) < 0.2
     photographs[wrong] = photographs[wrong][:, [1, 2, 0]]
-    trust = choose_trust({PRODUCT: photographs}, WORDS, {PRODUCT: truth}, outputs, learnt)[PRODUCT]
+    trust = choose_name_weight({CATEGORY_PATH: photographs}, WORDS, {CATEGORY_PATH: truth}, outputs, learnt)[
+        CATEGORY_PATH
+    ]
     assert (trust >= 1) is is_true
     if is_true:
-        both = fuse(photographs, read_names(WORDS, learnt[PRODUCT]), trust)
+        both = fuse(photographs, read_names(WORDS, learnt[CATEGORY_PATH]), trust)
         assert (both.argmax(axis=1) == truth).mean() > (photographs.argmax(axis=1) == truth).mean() + 0.1

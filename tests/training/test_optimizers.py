@@ -48,7 +48,7 @@ def test_a_cosine_without_warmup_begins_at_its_largest() -> None:
 @pytest.mark.parametrize("steps", [1, 2, 5])
 def test_a_training_of_few_steps_has_step_sizes_too(schedule: Any, steps: int) -> None:
     for warmup in (0.0, 0.15, 0.99):
-        sizes = list_sizes(TrainConfig(schedule=schedule, warmup=warmup, learning_rate=0.003), steps)
+        sizes = list_sizes(TrainConfig(lr_schedule=schedule, warmup=warmup, learning_rate=0.003), steps)
         assert np.isfinite(sizes).all()
         assert 0 <= min(sizes) <= max(sizes) <= 0.0030001
 
@@ -76,7 +76,7 @@ def test_the_settings_reach_the_optimizers() -> None:
 @pytest.mark.parametrize("optimizer", ["muon", "adamw", "sgd"])
 def test_only_kernels_are_drawn_to_zero(architecture: str, optimizer: Any) -> None:
     ops = import_keras().ops
-    heads = {"product": 3, "attribute_0": 2}
+    heads = {"category_path": 3, "attribute_0": 2}
     model = build_model(architecture, image_size=(8, 8), heads=heads, color_mode="color", num_words=4)
     for weight in model.trainable_weights:
         weight.assign(np.ones(weight.shape, np.float32))
@@ -91,7 +91,7 @@ def test_only_kernels_are_drawn_to_zero(architecture: str, optimizer: Any) -> No
 
 @pytest.mark.parametrize("optimizer", ["muon", "adamw", "sgd"])
 def test_without_decay_nothing_is_drawn_to_zero(optimizer: Any) -> None:
-    model = build_model("residual-small", image_size=(8, 8), heads={"product": 3}, color_mode="color")
+    model = build_model("residual-small", image_size=(8, 8), heads={"category_path": 3}, color_mode="color")
     before = [weight.numpy().copy() for weight in model.trainable_weights]
     ops = import_keras().ops
     config = TrainConfig(optimizer=optimizer, weight_decay=0.0, warmup=0.0)

@@ -9,29 +9,36 @@ from hangtag.training.data import choose_size
 
 def list_sizes(
     epochs: int,
-    start_scale: float,
+    initial_scale: float,
     image_size: tuple[int, int] = (80, 60),
-    end_share: float = 0.4,
-    end_scale: float = 1.0,
+    final_fraction: float = 0.4,
+    final_scale: float = 1.0,
 ) -> list[tuple[int, int]]:
     return [
-        choose_size(image_size, epoch, epochs, start_scale=start_scale, end_scale=end_scale, end_share=end_share)
+        choose_size(
+            image_size,
+            epoch,
+            epochs,
+            initial_scale=initial_scale,
+            final_scale=final_scale,
+            final_fraction=final_fraction,
+        )
         for epoch in range(1, epochs + 1)
     ]
 
 
 def test_a_training_grows_in_three_steps_and_ends_on_whole_photographs() -> None:
     assert list_sizes(10, 0.5) == [(40, 30)] * 3 + [(56, 42)] * 3 + [(80, 60)] * 4
-    assert list_sizes(5, 0.5, end_share=0.2) == [(40, 30)] * 2 + [(56, 42)] * 2 + [(80, 60)]
+    assert list_sizes(5, 0.5, final_fraction=0.2) == [(40, 30)] * 2 + [(56, 42)] * 2 + [(80, 60)]
 
 
 def test_a_quick_training_ends_on_smaller_photographs() -> None:
-    assert list_sizes(5, 0.5, end_scale=0.7) == [(40, 30)] * 2 + [(48, 36)] + [(56, 42)] * 2
-    assert list_sizes(2, 0.9, end_scale=0.5) == [(40, 30)] * 2
+    assert list_sizes(5, 0.5, final_scale=0.7) == [(40, 30)] * 2 + [(48, 36)] + [(56, 42)] * 2
+    assert list_sizes(2, 0.9, final_scale=0.5) == [(40, 30)] * 2
 
 
 def test_a_training_may_end_on_enlarged_photographs() -> None:
-    assert list_sizes(5, 1.2, end_scale=1.6) == [(96, 72)] * 2 + [(110, 84)] + [(128, 96)] * 2
+    assert list_sizes(5, 1.2, final_scale=1.6) == [(96, 72)] * 2 + [(110, 84)] + [(128, 96)] * 2
 
 
 def test_an_enlarged_photograph_keeps_its_colours_and_its_way_up() -> None:
@@ -49,12 +56,12 @@ def test_without_a_smaller_start_every_epoch_sees_whole_photographs() -> None:
 
 
 @pytest.mark.parametrize("epochs", range(1, 30))
-@pytest.mark.parametrize("start_scale", [0.01, 0.3, 0.99])
-@pytest.mark.parametrize("end_share", [0.001, 0.4, 1.0])
+@pytest.mark.parametrize("initial_scale", [0.01, 0.3, 0.99])
+@pytest.mark.parametrize("final_fraction", [0.001, 0.4, 1.0])
 def test_sizes_never_shrink_never_fall_below_the_least_and_end_whole(
-    epochs: int, start_scale: float, end_share: float
+    epochs: int, initial_scale: float, final_fraction: float
 ) -> None:
-    sizes = list_sizes(epochs, start_scale, (80, 9), end_share)
+    sizes = list_sizes(epochs, initial_scale, (80, 9), final_fraction)
     assert sizes == sorted(sizes)
     assert sizes[-1] == (80, 9)
     assert min(min(size) for size in sizes) >= 8

@@ -14,19 +14,19 @@ from hangtag.config import TrainConfig
 from hangtag.errors import LeakError, ModelError
 from hangtag.inference.classifier import Classifier
 from hangtag.io import read_json, write_json, write_parquet
-from hangtag.labels.dataset import read_hash_distance, read_labelled
+from hangtag.labels.dataset import read_hash_distance, read_labeled_items
 from hangtag.labels.duplicates import hash_photographs
 from hangtag.labels.image_hashes import PhotographSet
 from hangtag.manifest import StageRecord
 from hangtag.metrics.leakage import check_unseen
 from hangtag.models.seen_images import FILE, SeenPhotographs
-from hangtag.stages.cross_validate import train_folds
+from hangtag.stages.cross_validate import cross_validate
 from hangtag.stages.evaluate import evaluate
 from hangtag.stages.train import train
 from hangtag.training.data import read_begun
 from hangtag.workspace import Workspace
 
-SHORT = dataclasses.replace(CONFIG, epochs=1, keep="last")
+SHORT = dataclasses.replace(CONFIG, epochs=1, checkpoint="last")
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def read_run(place: Workspace, run_id: str) -> SeenPhotographs:
 
 
 def list_split(place: Workspace, *splits: str) -> PhotographSet:
-    labelled = read_labelled(place)
+    labelled = read_labeled_items(place)
     rows = labelled.table.filter(pl.col("split").is_in(splits))["image_index"].to_numpy().astype(np.int64)
     return PhotographSet.of(hash_photographs(labelled.images, rows))
 
@@ -96,7 +96,7 @@ def test_a_run_without_its_list_is_trained_again(workspace: Workspace) -> None:
 
 
 def test_a_calibration_brings_what_it_was_chosen_on(workspace: Workspace) -> None:
-    config = dataclasses.replace(SHORT, learn_from=("train", "val"), calibrated_by="first")
+    config = dataclasses.replace(SHORT, train_splits=("train", "val"), calibration_run="first")
     train(workspace, config, run_id="both")
     seen = read_run(workspace, "both")
     assert_same(seen.learnt, list_split(workspace, "train", "val"))
@@ -107,12 +107,12 @@ def test_a_calibration_brings_what_it_was_chosen_on(workspace: Workspace) -> Non
     others = {"val": "test", "test": "val"}
     split = [others.get(each, each) for each in table["split"]]
     write_labels(workspace, table.with_columns(split=pl.Series(split, dtype=pl.String)))
-    train(workspace, dataclasses.replace(SHORT, calibrated_by="first"), run_id="calibrated")
+    train(workspace, dataclasses.replace(SHORT, calibration_run="first"), run_id="calibrated")
     assert_same(read_run(workspace, "calibrated").chosen_on, val | list_split(workspace, "val"))
 
 
 def test_names_learnt_beside_a_network_have_seen_what_it_has(workspace: Workspace) -> None:
-    train(workspace, TrainConfig(with_names=True, photographs_by="first"), run_id="named")
+    train(workspace, TrainConfig(with_names=True, image_run="first"), run_id="named")
     assert_same(read_run(workspace, "named").learnt, read_run(workspace, "first").learnt)
 
 
@@ -125,7 +125,7 @@ def test_weights_bring_what_they_learnt_from_and_evaluation_refuses_it(workspace
     assert_same(seen.learnt, before | list_split(workspace, "train"))
     assert seen.is_complete
     # All that is test now was learnt by the weights that it began from.
-    count = len(read_labelled(workspace).of_split("test"))
+    count = len(read_labeled_items(workspace).of_split("test"))
     with pytest.raises(LeakError, match=rf"leak-seen.* {count:,} of the {count:,} photographs.*without --weights"):
         check_unseen_of(workspace, "second", "test")
     with pytest.raises(LeakError, match="leak-seen"):
@@ -136,7 +136,7 @@ def test_weights_bring_what_they_learnt_from_and_evaluation_refuses_it(workspace
 
 
 def check_unseen_of(place: Workspace, run_id: str, *splits: str) -> None:
-    labelled = read_labelled(place)
+    labelled = read_labeled_items(place)
     items = labelled.table.filter(pl.col("split").is_in(splits))
     check_unseen(Classifier.load(place.run(run_id)), labelled, items, read_hash_distance(place))
 
@@ -156,7 +156,7 @@ def test_folds_refuse_weights_that_learnt_from_their_items(workspace: Workspace)
     weights = str(workspace.run("first") / "model.safetensors")
     write_labels(workspace, pl.read_parquet(workspace.labels / "labels.parquet"))
     with pytest.raises(LeakError, match="of the folds, which are to be unseen"):
-        train_folds(workspace, dataclasses.replace(SHORT, weights=weights), folds=2)
+        cross_validate(workspace, dataclasses.replace(SHORT, weights=weights), folds=2)
 
 
 def test_of_other_files_it_is_not_known_what_they_learnt_from(workspace: Workspace, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hangtag.catalog.schema import CatalogSchema
 from hangtag.errors import SettingsError
-from hangtag.labels.dataset import UNKNOWN, Labelled
+from hangtag.labels.dataset import UNKNOWN, LabeledItems
 from hangtag.models.label_space import NO_VALUE
 from hangtag.training.targets import build_targets, encode_targets
 
@@ -34,10 +34,10 @@ ROWS = [
 COLUMNS = ("kind", "type", "season", "year", "brand", "label", "split")
 
 
-def make_labelled(rows: Sequence[tuple[str | None, ...]] = ROWS, schema: CatalogSchema = SCHEMA) -> Labelled:
+def make_labelled(rows: Sequence[tuple[str | None, ...]] = ROWS, schema: CatalogSchema = SCHEMA) -> LabeledItems:
     table = pl.DataFrame(rows, schema=dict.fromkeys(COLUMNS, pl.String), orient="row").with_columns(empty=pl.lit("NA"))
     labels = table.filter(pl.col("split").is_not_null())["label"].unique().sort().to_list()
-    return Labelled(table, np.zeros((0, 8, 6, 3), np.uint8), tuple(labels), schema, "digest")
+    return LabeledItems(table, np.zeros((0, 8, 6, 3), np.uint8), tuple(labels), schema, "digest")
 
 
 def test_all_learns_the_levels_the_label_and_the_named_attributes() -> None:
@@ -46,14 +46,14 @@ def test_all_learns_the_levels_the_label_and_the_named_attributes() -> None:
     assert list(outputs.levels) == ["kind", "type", "label"]
     assert outputs.attributes == {"season": ("Summer", "Winter")}
     assert outputs.primary == "label"
-    assert outputs.products == ((NO_VALUE, 0, 0), (0, 0, 0), (1, 1, 1), (1, 2, 1))
-    assert outputs.heads == {"product": 4, "attribute_0": 2}
+    assert outputs.category_paths == ((NO_VALUE, 0, 0), (0, 0, 0), (1, 1, 1), (1, 2, 1))
+    assert outputs.heads == {"category_path": 4, "attribute_0": 2}
 
 
 def test_every_row_has_its_product_and_its_attributes() -> None:
     targets = build_targets(make_labelled())
     assert {head: classes.tolist() for head, classes in targets.classes.items()} == {
-        "product": [2, 3, 1, 2, 0, NO_VALUE, NO_VALUE],
+        "category_path": [2, 3, 1, 2, 0, NO_VALUE, NO_VALUE],
         "attribute_0": [0, 1, NO_VALUE, NO_VALUE, 0, NO_VALUE, 1],
     }
     assert {classes.dtype for classes in targets.classes.values()} == {np.dtype(np.int64)}
@@ -61,7 +61,7 @@ def test_every_row_has_its_product_and_its_attributes() -> None:
 
 def test_the_values_of_a_product_are_those_of_its_items() -> None:
     labelled, targets = make_labelled(), build_targets(make_labelled())
-    for row, product in zip(labelled.table.iter_rows(named=True), targets.classes["product"], strict=True):
+    for row, product in zip(labelled.table.iter_rows(named=True), targets.classes["category_path"], strict=True):
         if product == NO_VALUE:
             assert row["split"] is None
             continue
@@ -84,9 +84,9 @@ def test_a_single_target_is_learnt_alone(target: str, names: tuple[str, ...], cl
     assert targets.outputs.levels == {target: names}
     assert (targets.outputs.attributes, targets.outputs.primary) == ({}, target)
     assert targets.outputs.class_names == names
-    assert targets.outputs.products == tuple((place,) for place in range(len(names)))
-    assert list(targets.classes) == ["product"]
-    assert targets.classes["product"][:5].tolist() == classes
+    assert targets.outputs.category_paths == tuple((place,) for place in range(len(names)))
+    assert list(targets.classes) == ["category_path"]
+    assert targets.classes["category_path"][:5].tolist() == classes
 
 
 @pytest.mark.parametrize("target", ["year", "brand", "empty", "split", "colour", "Label", ""])
@@ -129,9 +129,11 @@ CLASSES = st.lists(st.integers(-1, 4), max_size=20).map(lambda classes: np.array
 
 @given(CLASSES, st.floats(0, 0.99))
 def test_wanted_probabilities_add_up_to_one_or_are_zeros(classes: Any, smoothing: float) -> None:
-    wanted = encode_targets({"product": classes, "attribute_0": classes}, {"product": 5, "attribute_0": 6}, smoothing)
-    assert list(wanted) == ["product", "attribute_0"]
-    for head, size in (("product", 5), ("attribute_0", 6)):
+    wanted = encode_targets(
+        {"category_path": classes, "attribute_0": classes}, {"category_path": 5, "attribute_0": 6}, smoothing
+    )
+    assert list(wanted) == ["category_path", "attribute_0"]
+    for head, size in (("category_path", 5), ("attribute_0", 6)):
         probs = wanted[head]
         assert probs.shape == (len(classes), size)
         assert probs.dtype == np.float32
@@ -142,8 +144,8 @@ def test_wanted_probabilities_add_up_to_one_or_are_zeros(classes: Any, smoothing
 
 
 def test_smoothing_spreads_its_share_evenly() -> None:
-    wanted = encode_targets({"product": np.array([2, NO_VALUE, 0])}, {"product": 4}, 0.2)["product"]
+    wanted = encode_targets({"category_path": np.array([2, NO_VALUE, 0])}, {"category_path": 4}, 0.2)["category_path"]
     spread = np.array([[0.05, 0.05, 0.85, 0.05], [0.0] * 4, [0.85, 0.05, 0.05, 0.05]])
     np.testing.assert_allclose(wanted, spread, rtol=1e-6)
-    plain = encode_targets({"product": np.array([2])}, {"product": 4}, 0.0)["product"]
+    plain = encode_targets({"category_path": np.array([2])}, {"category_path": 4}, 0.0)["category_path"]
     assert plain.tolist() == [[0, 0, 1, 0]]

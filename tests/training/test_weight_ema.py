@@ -7,7 +7,7 @@ import pytest
 
 from hangtag.models.checkpoint import assign_weights, read_weights
 from hangtag.models.layers import import_keras
-from hangtag.training.losses import STRIDE, WeightAverage
+from hangtag.training.losses import STRIDE, WeightEMA
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def read_values(weights: dict[str, Any]) -> set[float]:
     return {round(float(each), 6) for weight in weights.values() for each in weight.ravel()}
 
 
-def note(average: WeightAverage, model: Any, values: list[float]) -> None:
+def note(average: WeightEMA, model: Any, values: list[float]) -> None:
     """Take steps into the average, `STRIDE` of each value, of which the last one is read."""
     for value in values:
         for _ in range(STRIDE - 1):
@@ -34,7 +34,7 @@ def note(average: WeightAverage, model: Any, values: list[float]) -> None:
 
 
 def test_without_decay_it_is_the_weights_themselves(model: Any) -> None:
-    average = WeightAverage(0.0)
+    average = WeightEMA(0.0)
     note(average, model, [1.0, 2.0, 3.0])
     assert average.weights == {}
     assert read_values(average.read(model)) == {3.0}
@@ -44,7 +44,7 @@ def test_without_decay_it_is_the_weights_themselves(model: Any) -> None:
 
 
 def test_before_the_first_reading_it_is_the_weights_themselves(model: Any) -> None:
-    average = WeightAverage(0.9)
+    average = WeightEMA(0.9)
     set_all(model, 5.0)
     for _ in range(STRIDE - 1):
         average.note(model)
@@ -54,7 +54,7 @@ def test_before_the_first_reading_it_is_the_weights_themselves(model: Any) -> No
 
 
 def test_it_begins_at_the_first_weights_read_and_moves_by_the_formula(model: Any) -> None:
-    average = WeightAverage(0.998)
+    average = WeightEMA(0.998)
     note(average, model, [2.0])
     assert read_values(average.read(model)) == {2.0}
     wanted = 2.0
@@ -69,14 +69,14 @@ def test_it_begins_at_the_first_weights_read_and_moves_by_the_formula(model: Any
 
 
 def test_it_follows_weights_that_stand_still(model: Any) -> None:
-    average = WeightAverage(0.9)
+    average = WeightEMA(0.9)
     note(average, model, [100.0])
     note(average, model, [3.0] * 60)
     np.testing.assert_allclose([*read_values(average.read(model))], 3.0, atol=1e-3)
 
 
 def test_a_short_training_forgets_its_first_steps(model: Any) -> None:
-    average = WeightAverage(0.998)
+    average = WeightEMA(0.998)
     note(average, model, [100.0, *[3.0] * 30])
     # With 0.998 alone, 0.998 ** 120 = 79 % of the first weights would be left.
     assert max(read_values(average.read(model))) < 3 + 97 * 0.01
@@ -85,7 +85,7 @@ def test_a_short_training_forgets_its_first_steps(model: Any) -> None:
 def test_a_larger_decay_is_slower_in_the_long_run(model: Any) -> None:
     found = []
     for decay in (0.5, 0.9):
-        average = WeightAverage(decay)
+        average = WeightEMA(decay)
         note(average, model, [0.0] * 400)
         note(average, model, [1.0])
         found.append(max(read_values(average.read(model))))
@@ -94,7 +94,7 @@ def test_a_larger_decay_is_slower_in_the_long_run(model: Any) -> None:
 
 
 def test_what_is_put_in_is_taken_out_again_even_after_an_error(model: Any) -> None:
-    average = WeightAverage(0.9)
+    average = WeightEMA(0.9)
     note(average, model, [1.0, 2.0])
     [averaged] = read_values(average.read(model))
     assert 1 < averaged < 2

@@ -9,7 +9,7 @@ import polars as pl
 
 from hangtag.auditing.evidence import read_values
 from hangtag.auditing.value_issues import fold
-from hangtag.models.label_space import NO_VALUE, Indices, Outputs, Probs
+from hangtag.models.label_space import NO_VALUE, Indices, LabelSpace, Probs
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class CategoryMapping:
             the model knows no such thing.
     """
 
-    outputs: Outputs
+    outputs: LabelSpace
     given: Indices
     members: npt.NDArray[np.bool_]
     table: pl.DataFrame
@@ -55,7 +55,7 @@ class CategoryMapping:
 
 
 def map_categories(
-    items: pl.DataFrame, levels: Sequence[str], missing: Sequence[str], model: Outputs
+    items: pl.DataFrame, levels: Sequence[str], missing: Sequence[str], model: LabelSpace
 ) -> CategoryMapping:
     """Map every category of a catalogue to a class of one of the model's levels.
 
@@ -84,7 +84,7 @@ def map_categories(
     places = [NO_VALUE if match is None else nodes.index(match) for match in found]
     known = categories.select(levels).with_columns(place=pl.Series(places, dtype=pl.Int64))
     given = own.join(known, on=list(levels), how="left", nulls_equal=True, maintain_order="left")["place"]
-    members = np.zeros((len(model.products), len(nodes)), bool)
+    members = np.zeros((len(model.category_paths), len(nodes)), bool)
     for place, (level, name) in enumerate(nodes):
         members[:, place] = model.list_classes(level) == model.levels[level].index(name)
     table = categories.with_columns(
@@ -94,7 +94,7 @@ def map_categories(
     return CategoryMapping(outputs, given.fill_null(NO_VALUE).to_numpy().copy(), members, table)
 
 
-def _list_classes(model: Outputs) -> dict[str, tuple[str, str]]:
+def _list_classes(model: LabelSpace) -> dict[str, tuple[str, str]]:
     """Give the model's level and class by the folded name, the widest class where several have it."""
     widths: dict[str, tuple[int, tuple[str, str]]] = {}
     for level, names in model.levels.items():
@@ -113,7 +113,7 @@ def _match(values: Sequence[str | None], classes: dict[str, tuple[str, str]]) ->
     return None
 
 
-def _build_outputs(categories: pl.DataFrame, levels: Sequence[str], firsts: Sequence[int]) -> Outputs:
+def _build_outputs(categories: pl.DataFrame, levels: Sequence[str], firsts: Sequence[int]) -> LabelSpace:
     chosen = categories[list(firsts)]
     names = {level: tuple(chosen[level].drop_nulls().unique().sort().to_list()) for level in levels}
     products = tuple(
@@ -122,4 +122,4 @@ def _build_outputs(categories: pl.DataFrame, levels: Sequence[str], firsts: Sequ
         )
         for row in chosen.select(levels).iter_rows()
     )
-    return Outputs(names, products, {}, levels[-1])
+    return LabelSpace(names, products, {}, levels[-1])

@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 import polars as pl
 
-from hangtag.auditing.evidence import Witness, read_values
+from hangtag.auditing.evidence import OutOfSampleProbs, read_values
 from hangtag.auditing.nearest_neighbors import shrink_photographs
 from hangtag.catalog.images import Pixels
 from hangtag.catalog.schema import CatalogSchema
@@ -17,7 +17,7 @@ from hangtag.models.label_space import Indices
 
 
 @dataclass(frozen=True)
-class Subject:
+class AuditContext:
     """A catalogue under audit.
 
     Attributes:
@@ -35,8 +35,8 @@ class Subject:
     images: Pixels
     schema: CatalogSchema
     config: AuditConfig
-    photographs: Witness | None = None
-    names: Witness | None = None
+    photographs: OutOfSampleProbs | None = None
+    names: OutOfSampleProbs | None = None
 
     @property
     def levels(self) -> tuple[str, ...]:
@@ -73,7 +73,7 @@ class Subject:
         """The groups of identical and of nearly identical photographs."""
         pixel_hashes, hashes = self.fingerprints
         return group_photographs(
-            pixel_hashes, hashes, self.small, self.config.hash_distance, self.config.pixel_difference
+            pixel_hashes, hashes, self.small, self.config.max_hash_distance, self.config.pixel_difference
         )
 
     @cached_property
@@ -95,11 +95,11 @@ class Subject:
         """Give the products' names, null where there is none; None where the catalogue has no such column."""
         return None if self.schema.name is None else self.read(self.schema.name)
 
-    def take_in(self, **found: Witness) -> "Subject":
-        """Return the subject with what was found. What is already computed of its photographs goes along."""
-        subject = replace(self, **found)  # type: ignore[arg-type]
-        vars(subject).update({name: vars(self)[name] for name in ("fingerprints",) if name in vars(self)})
-        return subject
+    def take_in(self, **found: OutOfSampleProbs) -> "AuditContext":
+        """Return the context with what was found. What is already computed of its photographs goes along."""
+        context = replace(self, **found)  # type: ignore[arg-type]
+        vars(context).update({name: vars(self)[name] for name in ("fingerprints",) if name in vars(self)})
+        return context
 
     def find_rows(self, item_ids: pl.Series) -> Indices:
         """Give the rows of items, int64 (n,)."""

@@ -12,14 +12,14 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from hangtag.auditing.context import Subject
-from hangtag.auditing.evidence import Witness
+from hangtag.auditing.context import AuditContext
+from hangtag.auditing.evidence import OutOfSampleProbs
 from hangtag.auditing.issues import (
-    DUPLICATE_PHOTOGRAPH,
-    DUPLICATE_PIXELS,
     ERROR,
+    EXACT_DUPLICATE,
     INFO,
     LABEL_CONFLICT,
+    NEAR_DUPLICATE,
     SAME_PRODUCT,
     WARNING,
     build_issues,
@@ -34,36 +34,36 @@ SCORE = 0.4
 SIGN = re.compile(r"[\W_]+")
 
 
-def find_same_products(subject: Subject) -> pl.DataFrame:
+def find_same_products(context: AuditContext) -> pl.DataFrame:
     """Give the issues of the code `same_product`, one for every id of such a product."""
-    numbers = number_same_products(subject)
+    numbers = number_same_products(context)
     lines = []
     for members in list_groups(numbers):
-        ids = [subject.item_ids[row] for row in members]
+        ids = [context.item_ids[row] for row in members]
         for row in members:
-            others = name_others(ids, subject.item_ids[row])
+            others = name_others(ids, context.item_ids[row])
             lines.append(
                 {
-                    "item_id": subject.item_ids[row],
+                    "item_id": context.item_ids[row],
                     "score": SCORE,
                     "reason": f"The same photograph, name and category as {others}.",
-                    "group_id": subject.group_ids[row],
+                    "group_id": context.group_ids[row],
                 }
             )
     return build_issues(lines, SAME_PRODUCT, INFO)
 
 
-def number_same_products(subject: Subject) -> Indices:
+def number_same_products(context: AuditContext) -> Indices:
     """Give the number of each item's product, int64 (n,); -1 for items that are sold under one id alone."""
-    names = subject.read_names()
-    count = len(subject.items)
+    names = context.read_names()
+    count = len(context.items)
     if names is None:
         return np.full(count, -1, np.int64)
     keys = pl.DataFrame(
         {
-            "group": subject.duplicates.groups,
+            "group": context.duplicates.groups,
             "name": pl.Series([SIGN.sub(" ", name or "").casefold().strip() for name in names], dtype=pl.String),
-            **{f"level_{place}": subject.read(level) for place, level in enumerate(subject.levels)},
+            **{f"level_{place}": context.read(level) for place, level in enumerate(context.levels)},
         }
     )
     found = keys.select(
@@ -100,33 +100,33 @@ def join_items(named: Sequence[str], count: int) -> str:
 # Tell of photographs that stand for several items, to the pixel or to the eye.
 
 # Nothing need be wrong, an order of photographs that was mixed up may be: below every doubted label.
-SCORES = {DUPLICATE_PIXELS: 0.3, DUPLICATE_PHOTOGRAPH: 0.2}
+SCORES = {EXACT_DUPLICATE: 0.3, NEAR_DUPLICATE: 0.2}
 REASONS = {
-    DUPLICATE_PIXELS: "The photograph is the same, pixel for pixel, as that of {others}.",
-    DUPLICATE_PHOTOGRAPH: "The photograph is nearly the same as that of {others}.",
+    EXACT_DUPLICATE: "The photograph is the same, pixel for pixel, as that of {others}.",
+    NEAR_DUPLICATE: "The photograph is nearly the same as that of {others}.",
 }
 
 
-def find_duplicates(subject: Subject) -> pl.DataFrame:
-    """Give the issues of the codes `duplicate_pixels` and `duplicate_photograph`.
+def find_duplicates(context: AuditContext) -> pl.DataFrame:
+    """Give the issues of the codes `exact_duplicate` and `near_duplicate`.
 
     An item has one of them at most, and none where it is the same product under several ids.
     """
-    told = set((number_same_products(subject) >= 0).nonzero()[0].tolist())
+    told = set((number_same_products(context) >= 0).nonzero()[0].tolist())
     tables = []
     for code, numbers in (
-        (DUPLICATE_PIXELS, subject.duplicates.pixels),
-        (DUPLICATE_PHOTOGRAPH, subject.duplicates.groups),
+        (EXACT_DUPLICATE, context.duplicates.pixels),
+        (NEAR_DUPLICATE, context.duplicates.groups),
     ):
         lines: list[dict[str, object]] = []
         for members in list_groups(numbers):
-            ids = [subject.item_ids[row] for row in members]
+            ids = [context.item_ids[row] for row in members]
             lines += [
                 {
-                    "item_id": subject.item_ids[row],
+                    "item_id": context.item_ids[row],
                     "score": SCORES[code],
-                    "reason": REASONS[code].format(others=name_others(ids, subject.item_ids[row])),
-                    "group_id": subject.group_ids[row],
+                    "reason": REASONS[code].format(others=name_others(ids, context.item_ids[row])),
+                    "group_id": context.group_ids[row],
                 }
                 for row in members
                 if row not in told
@@ -143,7 +143,7 @@ Filled = tuple[int, ...]
 DEFENDED = ", as its name says too, so the photograph may be the wrong one"
 
 
-def find_label_conflicts(subject: Subject) -> pl.DataFrame:
+def find_label_conflicts(context: AuditContext) -> pl.DataFrame:
     """Give the issues of the code `duplicate_label_conflict`.
 
     All levels are one matter, so that they never contradict each other; each attribute is another. Every item of a
@@ -153,15 +153,15 @@ def find_label_conflicts(subject: Subject) -> pl.DataFrame:
     along with another level. Where an item's own name holds with
     its label, the photograph is the likelier mistake, and nothing is suggested.
     """
-    values = {column: subject.read(column).to_list() for column in (*subject.levels, *subject.attributes)}
-    voices = _Voices(subject)
-    matters = [subject.levels, *((column,) for column in subject.attributes)]
+    values = {column: context.read(column).to_list() for column in (*context.levels, *context.attributes)}
+    voices = _Voices(context)
+    matters = [context.levels, *((column,) for column in context.attributes)]
     lines: list[dict[str, Any]] = []
-    for members in list_groups(subject.duplicates.groups):
+    for members in list_groups(context.duplicates.groups):
         for columns in matters:
             own = {row: tuple(values[column][row] for column in columns) for row in members}
             if _disagree(list(own.values())):
-                lines += _describe(subject, columns, own, voices)
+                lines += _describe(context, columns, own, voices)
     return build_issues(lines, LABEL_CONFLICT, WARNING)
 
 
@@ -259,13 +259,13 @@ def _join_values(values: Sequence[str], own: str, most: int = 5) -> str:
 
 
 def _describe(
-    subject: Subject, columns: tuple[str, ...], own: Mapping[int, Values], voices: "_Voices"
+    context: AuditContext, columns: tuple[str, ...], own: Mapping[int, Values], voices: "_Voices"
 ) -> Iterator[dict[str, Any]]:
     counts = voices.count(columns, own)
     total = sum(counts.values())
     ranked = sorted(counts, key=lambda each: (-counts[each], [part or "" for part in each]))
     winner = ranked[0] if counts[ranked[0]] - counts[ranked[1]] > 1e-9 else None
-    pixels, group = subject.duplicates.pixels, _Group(columns, own, subject.item_ids)
+    pixels, group = context.duplicates.pixels, _Group(columns, own, context.item_ids)
     is_same = len({int(pixels[each]) for each in own}) == 1
     how = "The same photograph as" if is_same else "Nearly the same photograph as"
     for row, found in own.items():
@@ -279,8 +279,8 @@ def _describe(
         changes = {} if is_defended else changes
         column = list(changes)[-1] if changes else contrary.column
         yield {
-            "item_id": subject.item_ids[row],
-            "severity": ERROR if columns == subject.levels else WARNING,
+            "item_id": context.item_ids[row],
+            "severity": ERROR if columns == context.levels else WARNING,
             "given_label": found[columns.index(column)] or "",
             "suggested_label": changes.get(column, ""),
             "score": 1 - counts[found] / total,
@@ -288,7 +288,7 @@ def _describe(
             f"given {found[columns.index(column)] or 'nothing'}{DEFENDED if is_defended else ''}.",
             "column": column,
             "changes": changes,
-            "group_id": subject.group_ids[row],
+            "group_id": context.group_ids[row],
         }
 
 
@@ -305,12 +305,12 @@ def _list_changes(columns: Sequence[str], found: Values, winner: Values | None) 
 class _Voices:
     """Counts the voices for the values of a group."""
 
-    def __init__(self, subject: Subject) -> None:
-        self._names = subject.names
-        self._witnesses = [each for each in (subject.photographs, subject.names) if each is not None]
+    def __init__(self, context: AuditContext) -> None:
+        self._names = context.names
+        self._witnesses = [each for each in (context.photographs, context.names) if each is not None]
         self._places = []
         for witness in self._witnesses:
-            places = np.full(len(subject.items), NO_VALUE, np.int64)
+            places = np.full(len(context.items), NO_VALUE, np.int64)
             places[witness.rows] = np.arange(len(witness.rows))
             self._places.append(places)
 
@@ -336,7 +336,7 @@ class _Voices:
         return _sum_value(self._names, columns, found, _average(self._names, columns, np.array([place]))) > 0.5
 
 
-def _average(witness: Witness, columns: tuple[str, ...], rows: Indices) -> npt.NDArray[np.float64] | None:
+def _average(witness: OutOfSampleProbs, columns: tuple[str, ...], rows: Indices) -> npt.NDArray[np.float64] | None:
     """Return the mean probabilities of some items over the products, or over the values of an attribute."""
     is_attribute = columns[0] in witness.outputs.attributes
     probs = witness.attributes.get(columns[0]) if is_attribute else witness.products
@@ -344,7 +344,7 @@ def _average(witness: Witness, columns: tuple[str, ...], rows: Indices) -> npt.N
 
 
 def _sum_value(
-    witness: Witness, columns: tuple[str, ...], value: Values, means: npt.NDArray[np.float64] | None
+    witness: OutOfSampleProbs, columns: tuple[str, ...], value: Values, means: npt.NDArray[np.float64] | None
 ) -> float:
     """Return the probability of a value, from the means over the products or over the values of an attribute."""
     outputs = witness.outputs
@@ -353,7 +353,7 @@ def _sum_value(
     if columns[0] in outputs.attributes:
         names = outputs.attributes[columns[0]]
         return float(means[names.index(value[0])]) if value[0] in names else 0.0
-    fits = np.ones(len(outputs.products), bool)
+    fits = np.ones(len(outputs.category_paths), bool)
     for column, wanted in zip(columns, value, strict=True):
         if column not in outputs.levels:
             return 0.0

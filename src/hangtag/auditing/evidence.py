@@ -14,17 +14,17 @@ from hangtag.auditing.issues import NotApplicableError
 from hangtag.catalog.missing_values import hide_values
 from hangtag.console import show_progress
 from hangtag.inference.classifier import Classifier
-from hangtag.labels.dataset import Labelled
+from hangtag.labels.dataset import LabeledItems
 from hangtag.labels.image_hashes import Mask, PhotographHashes
 from hangtag.labels.splits import assign_folds
-from hangtag.models.label_space import NO_VALUE, Indices, Outputs, Probs
+from hangtag.models.label_space import NO_VALUE, Indices, LabelSpace, Probs
 
 # A class that fewer items have was hardly in any fold's training: nobody can say what does not look like it.
 MIN_CLASS_ITEMS = 10
 
 
 @dataclass(frozen=True)
-class Witness:
+class OutOfSampleProbs:
     """Probabilities for some of a catalogue's items.
 
     Attributes:
@@ -35,7 +35,7 @@ class Witness:
         attributes: Probabilities of each attribute's classes, float32 (n, classes).
         source: Where they come from, for people.
         reads_names: Whether names were read too, not photographs alone.
-        novelty: How strange the photograph of every item of the catalogue is, as a share of what is still familiar,
+        ood_scores: How strange the photograph of every item of the catalogue is, as a share of what is still familiar,
             float32 (items,), or None.
         min_class_items: Given classes that fewer items have are not judged.
         told: More that the summary is to hold, JSON values.
@@ -43,13 +43,13 @@ class Witness:
     """
 
     rows: Indices
-    outputs: Outputs
+    outputs: LabelSpace
     given: Indices
     products: Probs
     attributes: Mapping[str, Probs] = field(default_factory=dict)
     source: str = ""
     reads_names: bool = False
-    novelty: npt.NDArray[np.float32] | None = None
+    ood_scores: npt.NDArray[np.float32] | None = None
     min_class_items: int = MIN_CLASS_ITEMS
     told: Mapping[str, object] = field(default_factory=dict)
     tables: Mapping[str, pl.DataFrame] = field(default_factory=dict)
@@ -64,7 +64,7 @@ class Witness:
         return self.outputs.sum_level(self.products, level)
 
 
-def find_products(items: pl.DataFrame, outputs: Outputs, missing: Sequence[str]) -> Indices:
+def find_products(items: pl.DataFrame, outputs: LabelSpace, missing: Sequence[str]) -> Indices:
     """Give the product that each item's labels make, int64 (n,); `NO_VALUE` where they make none.
 
     Args:
@@ -75,12 +75,12 @@ def find_products(items: pl.DataFrame, outputs: Outputs, missing: Sequence[str])
     levels = list(outputs.levels)
     names = {level: [*outputs.levels[level], None] for level in levels}
     known = pl.DataFrame(
-        {level: [names[level][each[place]] for each in outputs.products] for place, level in enumerate(levels)},
+        {level: [names[level][each[place]] for each in outputs.category_paths] for place, level in enumerate(levels)},
         schema=dict.fromkeys(levels, pl.String),
-    ).with_row_index("product")
+    ).with_row_index("category_path")
     own = items.select(read_values(level, missing) for level in levels)
     found = own.join(known, on=levels, how="left", nulls_equal=True, maintain_order="left")
-    return np.array(found["product"].cast(pl.Int64).fill_null(NO_VALUE))
+    return np.array(found["category_path"].cast(pl.Int64).fill_null(NO_VALUE))
 
 
 def read_values(column: str, missing: Sequence[str]) -> pl.Expr:
@@ -96,7 +96,7 @@ PHOTOGRAPHS, PHOTOGRAPHS_IN_PART, SPLITS, UNKNOWN = "photographs", "photographs,
 
 
 @dataclass(frozen=True)
-class LearntItems:
+class TrainingItems:
     """What a model has seen of a catalogue.
 
     Attributes:
@@ -113,9 +113,9 @@ class LearntItems:
         return {"items_learnt": int((self.mask & usable).sum()), "learnt_items_known_by": self.known_by}
 
 
-def find_learnt(
-    classifier: Classifier, labelled: Labelled, items: pl.DataFrame, hashes: PhotographHashes
-) -> LearntItems:
+def find_training_items(
+    classifier: Classifier, labelled: LabeledItems, items: pl.DataFrame, hashes: PhotographHashes
+) -> TrainingItems:
     """Find what a model learnt from: by the photographs' hashes where it carries them, whatever the labels are now.
 
     The splits count too where the labels are those that it learnt.
@@ -128,12 +128,12 @@ def find_learnt(
     """
     mask, known_by = np.zeros(len(items), np.bool_), UNKNOWN
     if classifier.description.get("labels_digest") == labelled.digest:
-        learn_from = classifier.description.get("learn_from", ["train"])
-        mask, known_by = items["split"].is_in(learn_from).fill_null(value=False).to_numpy(), SPLITS
+        train_splits = classifier.description.get("train_splits", ["train"])
+        mask, known_by = items["split"].is_in(train_splits).fill_null(value=False).to_numpy(), SPLITS
     if classifier.seen is not None:
         known_by = PHOTOGRAPHS if classifier.seen.is_complete else PHOTOGRAPHS_IN_PART
         mask = mask | classifier.seen.learnt.find(hashes)
-    return LearntItems(mask, known_by)
+    return TrainingItems(mask, known_by)
 
 
 # Ask the words of a product's name what it is, by classifiers that learnt from the names of other items.
@@ -146,13 +146,13 @@ PASSES = 4
 MOST_WORDS = 50_000
 
 
-def ask_names(
-    names: pl.Series, given: Indices, outputs: Outputs, labels: Sequence[str], group_ids: Sequence[str]
-) -> Witness:
+def predict_from_names(
+    names: pl.Series, given: Indices, outputs: LabelSpace, labels: Sequence[str], group_ids: Sequence[str]
+) -> OutOfSampleProbs:
     """Give the products that each item's name speaks for, by cross-validation with duplicates in one fold.
 
     A logistic regression for every product on TF-IDF weights of the words. A name without a single word that other
-    items have is no testimony, and neither is one that is missing.
+    items have is no modality_probs, and neither is one that is missing.
 
     Args:
         names: The names of all items, null where there is none.
@@ -171,13 +171,15 @@ def ask_names(
     texts, classes = names.gather(rows).to_list(), given[rows]
     by_label, by_group = ([values[row] for row in rows.tolist()] for values in (labels, group_ids))
     folds = np.asarray(assign_folds(by_label, by_group, FOLDS, 0), np.int64)
-    probs = np.zeros((len(rows), len(outputs.products)), np.float32)
+    probs = np.zeros((len(rows), len(outputs.category_paths)), np.float32)
     with show_progress("Reading names", FOLDS, "folds") as bar:
         for fold in range(FOLDS):
-            probs[folds == fold] = _predict(texts, classes, folds == fold, len(outputs.products))
+            probs[folds == fold] = _predict(texts, classes, folds == fold, len(outputs.category_paths))
             bar.advance()
     heard = probs.sum(axis=1) > 0
-    return Witness(rows[heard], outputs, classes[heard], probs[heard], source="names of other items", reads_names=True)
+    return OutOfSampleProbs(
+        rows[heard], outputs, classes[heard], probs[heard], source="names of other items", reads_names=True
+    )
 
 
 def _predict(texts: list[str], classes: Indices, left_out: npt.NDArray[np.bool_], num_products: int) -> Probs:

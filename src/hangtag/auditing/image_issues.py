@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from hangtag.auditing.context import Subject
+from hangtag.auditing.context import AuditContext
 from hangtag.auditing.issues import BAD_PICTURE, ERROR, INFO, WARNING, build_issues
 from hangtag.catalog.images import Pixels, limit_part
 
@@ -22,7 +22,7 @@ BLANK_SCORE, TINY_SCORE, BARE_SCORE = 0.98, 0.9, 0.4
 STRANGE_SCORE, MOST_STRANGE_SCORE = 0.3, 0.9
 
 
-def find_bad_pictures(subject: Subject) -> pl.DataFrame:
+def find_bad_pictures(context: AuditContext) -> pl.DataFrame:
     """Give the issues of the code `bad_picture`, one an item: the first of these that holds.
 
     - blank: hardly a pixel differs from the picture's own median colour;
@@ -31,13 +31,13 @@ def find_bad_pictures(subject: Subject) -> pl.DataFrame:
     - not a product: an exported model finds the photograph stranger than nearly all that it learnt from. In a
       catalogue of the same kind that is one in a hundred, and most of them are products, so to be told only.
     """
-    shares = measure_content(subject.images)
+    shares = measure_content(context.images)
     lines: dict[str, dict[str, Any]] = {}
     for line in (
-        *_find_blank(subject, shares),
-        *_find_tiny(subject),
-        *_find_bare(subject, shares),
-        *_find_strange(subject),
+        *_find_blank(context, shares),
+        *_find_tiny(context),
+        *_find_bare(context, shares),
+        *_find_strange(context),
     ):
         lines.setdefault(line["item_id"], line)
     return build_issues(list(lines.values()), BAD_PICTURE, WARNING)
@@ -63,34 +63,34 @@ def measure_content(images: Pixels) -> npt.NDArray[np.float64]:
     return shares
 
 
-def _find_blank(subject: Subject, shares: npt.NDArray[np.float64]) -> Iterator[dict[str, Any]]:
+def _find_blank(context: AuditContext, shares: npt.NDArray[np.float64]) -> Iterator[dict[str, Any]]:
     for row in np.flatnonzero(shares < BLANK_SHARE).tolist():
         reason = "The picture is blank: all of it has one colour."
-        yield {"item_id": subject.item_ids[row], "score": BLANK_SCORE, "severity": ERROR, "reason": reason}
+        yield {"item_id": context.item_ids[row], "score": BLANK_SCORE, "severity": ERROR, "reason": reason}
 
 
-def _find_bare(subject: Subject, shares: npt.NDArray[np.float64]) -> Iterator[dict[str, Any]]:
+def _find_bare(context: AuditContext, shares: npt.NDArray[np.float64]) -> Iterator[dict[str, Any]]:
     for row in np.flatnonzero(shares < BARE_SHARE).tolist():
         reason = f"The picture has nearly one colour: {shares[row]:.1%} of it differs."
-        yield {"item_id": subject.item_ids[row], "score": BARE_SCORE, "severity": INFO, "reason": reason}
+        yield {"item_id": context.item_ids[row], "score": BARE_SCORE, "severity": INFO, "reason": reason}
 
 
-def _find_tiny(subject: Subject) -> Iterator[dict[str, Any]]:
-    if not {"image_width", "image_height"} <= set(subject.items.columns):
+def _find_tiny(context: AuditContext) -> Iterator[dict[str, Any]]:
+    if not {"image_width", "image_height"} <= set(context.items.columns):
         return
-    sides = subject.items.select("item_id", "image_width", "image_height")
-    small = sides.filter(pl.min_horizontal("image_width", "image_height") < subject.config.min_side)
+    sides = context.items.select("item_id", "image_width", "image_height")
+    small = sides.filter(pl.min_horizontal("image_width", "image_height") < context.config.min_side)
     for item_id, width, height in small.iter_rows():
-        reason = f"The photograph has {width} x {height} pixels; {subject.config.min_side} a side are wanted."
+        reason = f"The photograph has {width} x {height} pixels; {context.config.min_side} a side are wanted."
         yield {"item_id": item_id, "score": TINY_SCORE, "reason": reason}
 
 
-def _find_strange(subject: Subject) -> Iterator[dict[str, Any]]:
-    witness = subject.photographs
-    if witness is None or witness.novelty is None:
+def _find_strange(context: AuditContext) -> Iterator[dict[str, Any]]:
+    witness = context.photographs
+    if witness is None or witness.ood_scores is None:
         return
-    for row in np.flatnonzero(witness.novelty > 1).tolist():
-        times = float(witness.novelty[row])
+    for row in np.flatnonzero(witness.ood_scores > 1).tolist():
+        times = float(witness.ood_scores[row])
         score = MOST_STRANGE_SCORE - (MOST_STRANGE_SCORE - STRANGE_SCORE) / times
         reason = f"It looks like no product that the model knows: {times:.1f} times as strange as is familiar."
-        yield {"item_id": subject.item_ids[row], "score": score, "severity": INFO, "reason": reason}
+        yield {"item_id": context.item_ids[row], "score": score, "severity": INFO, "reason": reason}

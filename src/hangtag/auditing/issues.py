@@ -12,8 +12,8 @@ ERROR, WARNING, INFO = "error", "warning", "info"
 WRONG_LABEL = "wrong_label"
 NAME_AGAINST_LABEL = "name_against_label"
 PHOTOGRAPH_AND_NAME = "photograph_and_name_against_label"
-DUPLICATE_PIXELS = "duplicate_pixels"
-DUPLICATE_PHOTOGRAPH = "duplicate_photograph"
+EXACT_DUPLICATE = "exact_duplicate"
+NEAR_DUPLICATE = "near_duplicate"
 LABEL_CONFLICT = "duplicate_label_conflict"
 SAME_PRODUCT = "same_product"
 UNLIKELY_COMBINATION = "unlikely_combination"
@@ -28,7 +28,7 @@ LABEL_CODES = (
     UNLIKELY_COMBINATION,
     SPELLING_VARIANT,
 )
-CODES = (*LABEL_CODES, BAD_PICTURE, SAME_PRODUCT, DUPLICATE_PIXELS, DUPLICATE_PHOTOGRAPH)
+CODES = (*LABEL_CODES, BAD_PICTURE, SAME_PRODUCT, EXACT_DUPLICATE, NEAR_DUPLICATE)
 # The order of these columns is fixed: other stages and people's own programs read them.
 COLUMNS = {
     "item_id": pl.String,

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from hangtag.auditing.context import Subject
-from hangtag.auditing.evidence import Witness
+from hangtag.auditing.context import AuditContext
+from hangtag.auditing.evidence import OutOfSampleProbs
 from hangtag.auditing.issues import (
     ERROR,
     INFO,
@@ -22,9 +22,9 @@ from hangtag.auditing.issues import (
     build_issues,
     say_probability,
 )
-from hangtag.auditing.label_scores import Testimony, Verdicts, hear
-from hangtag.auditing.nearest_neighbors import compute_features, find_lookalikes, weigh_lookalikes
-from hangtag.models.label_space import NO_VALUE, Indices, Outputs, Probs
+from hangtag.auditing.label_scores import ModalityProbs, SuspectLabels, hear
+from hangtag.auditing.nearest_neighbors import compute_features, find_neighbors, weigh_neighbors
+from hangtag.models.label_space import NO_VALUE, Indices, LabelSpace, Probs
 
 SEVERITIES = {PHOTOGRAPH_AND_NAME: ERROR, WRONG_LABEL: WARNING, NAME_AGAINST_LABEL: WARNING}
 # The finest level whose suggestion is likelier than not is the one that people are asked about.
@@ -44,28 +44,28 @@ class _Case:
     Attributes:
         rows: Rows of the table of items, int64 (n,).
         given: Each item's product, int64 (n,).
-        testimony: What is said of their products.
+        modality_probs: What is said of their products.
         outputs: The products.
-        min_class_items: See `Witness`.
+        min_class_items: See `OutOfSampleProbs`.
     """
 
     rows: Indices
     given: Indices
-    testimony: Testimony
-    outputs: Outputs
+    modality_probs: ModalityProbs
+    outputs: LabelSpace
     min_class_items: int
 
-    def of_level(self, level: str) -> tuple[Indices, Testimony]:
+    def of_level(self, level: str) -> tuple[Indices, ModalityProbs]:
         """Give each item's given class on a level, and what is said of it."""
         classes = np.append(self.outputs.list_classes(level), NO_VALUE)
-        said = self.testimony
+        said = self.modality_probs
         sums = [self.outputs.sum_level(probs, level) for probs in (said.photograph, said.name)]
-        return np.asarray(classes[self.given], np.int64), Testimony(
+        return np.asarray(classes[self.given], np.int64), ModalityProbs(
             sums[0], said.has_photograph, sums[1], said.has_name, said.names_in_photograph
         )
 
 
-def find_label_issues(subject: Subject) -> pl.DataFrame:
+def find_label_issues(context: AuditContext) -> pl.DataFrame:
     """Give the issues of the codes `wrong_label`, `name_against_label` and `photograph_and_name_against_label`.
 
     Every level is heard by itself. Where an item is doubted on the primary level that decides, else the surest of
@@ -76,32 +76,34 @@ def find_label_issues(subject: Subject) -> pl.DataFrame:
     Raises:
         NotApplicableError: There is no witness.
     """
-    if subject.photographs is None and subject.names is None:
+    if context.photographs is None and context.names is None:
         raise NotApplicableError("Neither photographs nor names have a say.")
-    case = _gather(subject)
-    lines = list(_describe_all(subject, case, _choose_level(case, subject.config.min_score)))
+    case = _gather(context)
+    lines = list(_describe_all(context, case, _choose_level(case, context.config.min_score)))
     found = [_split_codes(lines)]
-    if subject.photographs is not None:
-        found += [_find_attribute_issues(subject, subject.photographs, column) for column in subject.attributes]
+    if context.photographs is not None:
+        found += [_find_attribute_issues(context, context.photographs, column) for column in context.attributes]
     table = pl.concat(found)
-    return table.filter(pl.col("score") >= subject.config.min_score)
+    return table.filter(pl.col("score") >= context.config.min_score)
 
 
-def _gather(subject: Subject) -> _Case:
-    witnesses = [each for each in (subject.photographs, subject.names) if each is not None]
+def _gather(context: AuditContext) -> _Case:
+    witnesses = [each for each in (context.photographs, context.names) if each is not None]
     rows = np.unique(np.concatenate([each.rows for each in witnesses]))
     given = np.full(len(rows), NO_VALUE, np.int64)
     outputs = witnesses[0].outputs
     said, has = [], []
-    for witness in (subject.photographs, subject.names):
-        probs, heard = np.zeros((len(rows), len(outputs.products)), np.float32), np.zeros(len(rows), bool)
+    for witness in (context.photographs, context.names):
+        probs, heard = np.zeros((len(rows), len(outputs.category_paths)), np.float32), np.zeros(len(rows), bool)
         if witness is not None:
             places = np.searchsorted(rows, witness.rows)
             probs[places], heard[places], given[places] = witness.products, True, witness.given
         said.append(probs)
         has.append(heard)
-    twice = subject.photographs is not None and subject.photographs.reads_names
-    return _Case(rows, given, Testimony(said[0], has[0], said[1], has[1], twice), outputs, witnesses[0].min_class_items)
+    twice = context.photographs is not None and context.photographs.reads_names
+    return _Case(
+        rows, given, ModalityProbs(said[0], has[0], said[1], has[1], twice), outputs, witnesses[0].min_class_items
+    )
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ class _Doubts:
     """
 
     places: Indices
-    verdicts: list[Verdicts]
+    verdicts: list[SuspectLabels]
     levels: Indices
     entries: Indices
     confident: npt.NDArray[np.bool_]
@@ -142,17 +144,17 @@ def _choose_level(case: _Case, min_score: float) -> _Doubts:
     return _Doubts(places[kept], verdicts, levels[kept], entries[kept], np.isin(places[kept], np.concatenate(sure)))
 
 
-def _describe_all(subject: Subject, case: _Case, doubts: _Doubts) -> Iterator[dict[str, Any]]:
-    products = _choose_products(subject, case, doubts)
+def _describe_all(context: AuditContext, case: _Case, doubts: _Doubts) -> Iterator[dict[str, Any]]:
+    products = _choose_products(context, case, doubts)
     kept = np.flatnonzero(products != NO_VALUE)
     if not len(kept):
         return
-    values = {level: subject.read(level) for level in subject.levels}
+    values = {level: context.read(level) for level in context.levels}
     rows = case.rows[doubts.places]
-    lookalikes = find_lookalikes(compute_features(subject.small), rows[kept])
-    heard = {level: case.of_level(level)[1] for level in subject.levels if level in case.outputs.levels}
+    lookalikes = find_neighbors(compute_features(context.small), rows[kept])
+    heard = {level: case.of_level(level)[1] for level in context.levels if level in case.outputs.levels}
     together = {level: said.join() for level, said in heard.items()}
-    scores = _hear_lookalikes(subject, case, doubts, kept, lookalikes)
+    scores = _hear_lookalikes(context, case, doubts, kept, lookalikes)
     for near, number in zip(lookalikes, kept.tolist(), strict=True):
         verdict, entry = doubts.verdicts[doubts.levels[number]], int(doubts.entries[number])
         changes = _list_changes(case.outputs, int(products[number]), values, int(rows[number]))
@@ -161,7 +163,7 @@ def _describe_all(subject: Subject, case: _Case, doubts: _Doubts) -> Iterator[di
         column = _choose_column(changes, case, heard, together, int(doubts.places[number]))
         given = values[column][int(rows[number])]
         line = {
-            "item_id": subject.item_ids[rows[number]],
+            "item_id": context.item_ids[rows[number]],
             "code": str(verdict.codes[entry]),
             "severity": SEVERITIES[str(verdict.codes[entry])] if doubts.confident[number] else INFO,
             "given_label": given,
@@ -180,19 +182,19 @@ def _describe_all(subject: Subject, case: _Case, doubts: _Doubts) -> Iterator[di
 
 
 def _hear_lookalikes(
-    subject: Subject, case: _Case, doubts: _Doubts, kept: Indices, lookalikes: Indices
+    context: AuditContext, case: _Case, doubts: _Doubts, kept: Indices, lookalikes: Indices
 ) -> npt.NDArray[np.float64]:
     """Give the scores of the doubted items, float64 (k,): on the primary level look-alikes have a say in them too."""
     pairs = zip(doubts.levels.tolist(), doubts.entries.tolist(), strict=True)
     scores = np.array([doubts.verdicts[level].scores[entry] for level, entry in pairs])
     given, said = case.of_level(case.outputs.primary)
-    everyone = np.full(len(subject.items), NO_VALUE, np.int64)
+    everyone = np.full(len(context.items), NO_VALUE, np.int64)
     everyone[case.rows] = given
     primary = list(case.outputs.levels).index(case.outputs.primary)
     chosen = (doubts.levels[kept] == primary) & said.has_photograph[doubts.places[kept]]
     places = doubts.places[kept][chosen]
     probs = said.of(places).join() + TINY
-    probs *= weigh_lookalikes(everyone[lookalikes[chosen]], probs.shape[1])
+    probs *= weigh_neighbors(everyone[lookalikes[chosen]], probs.shape[1])
     entries = np.arange(len(places))
     own = probs[entries, given[places]].astype(np.float64)
     probs[entries, given[places]] = 0
@@ -201,15 +203,15 @@ def _hear_lookalikes(
     return scores
 
 
-def _choose_products(subject: Subject, case: _Case, doubts: _Doubts) -> Indices:
+def _choose_products(context: AuditContext, case: _Case, doubts: _Doubts) -> Indices:
     """Give the product to suggest for each doubted item, int64 (k,); `NO_VALUE` where none would change a value.
 
     That an item or a product lacks a value is no change. A product that lacks one where the item has one is suggested
     only where none completes it: the item's own would stay beside those of another category.
     """
     chosen = np.full(len(doubts.places), NO_VALUE, np.int64)
-    probs = case.testimony.of(doubts.places).join()
-    columns = [level for level in subject.levels if level in case.outputs.levels]
+    probs = case.modality_probs.of(doubts.places).join()
+    columns = [level for level in context.levels if level in case.outputs.levels]
     classes = np.stack([case.outputs.list_classes(level) for level in columns], axis=1)
     given = classes[case.given[doubts.places]]
     for number, verdict in enumerate(doubts.verdicts):
@@ -249,10 +251,10 @@ def _complete(
     return fits
 
 
-def _list_changes(outputs: Outputs, product: int, values: Mapping[str, pl.Series], row: int) -> dict[str, str]:
+def _list_changes(outputs: LabelSpace, product: int, values: Mapping[str, pl.Series], row: int) -> dict[str, str]:
     """Give the new value of every column that the suggested product changes, coarse to fine; a missing cell stays."""
     changes = {}
-    for level, classes in zip(outputs.levels, outputs.products[product], strict=True):
+    for level, classes in zip(outputs.levels, outputs.category_paths[product], strict=True):
         if level not in values or classes == NO_VALUE or values[level][row] is None:
             continue
         if outputs.levels[level][classes] != values[level][row]:
@@ -261,7 +263,11 @@ def _list_changes(outputs: Outputs, product: int, values: Mapping[str, pl.Series
 
 
 def _choose_column(
-    changes: Mapping[str, str], case: _Case, heard: Mapping[str, Testimony], together: Mapping[str, Probs], place: int
+    changes: Mapping[str, str],
+    case: _Case,
+    heard: Mapping[str, ModalityProbs],
+    together: Mapping[str, Probs],
+    place: int,
 ) -> str:
     """Give the finest changed level whose new value is likely enough, else the coarsest changed one.
 
@@ -275,7 +281,7 @@ def _choose_column(
     return next(iter(changes))
 
 
-def _measure_support(said: Testimony, place: int, wanted: int) -> float:
+def _measure_support(said: ModalityProbs, place: int, wanted: int) -> float:
     """Give what photograph and name say of the suggested class, 0 to 1: their geometric mean; 1 where one is not heard.
 
     A photograph alone is not held to it: planted errors are ranked worse then (docs/experiments.md).
@@ -285,7 +291,7 @@ def _measure_support(said: Testimony, place: int, wanted: int) -> float:
     return math.sqrt(said.photograph[place, wanted] * said.name[place, wanted])
 
 
-def _quote_witnesses(said: Testimony, place: int, wanted: int, name: str) -> list[str]:
+def _quote_witnesses(said: ModalityProbs, place: int, wanted: int, name: str) -> list[str]:
     """Say what the witnesses that were heard of an item say of the suggested class."""
     seer, looks = ("photograph and name", "look like") if said.names_in_photograph else ("the photograph", "looks like")
     quotes = []
@@ -316,28 +322,28 @@ def _split_codes(lines: list[dict[str, Any]]) -> pl.DataFrame:
     )
 
 
-def measure_attribute(subject: Subject, witness: Witness, column: str) -> float:
+def measure_attribute(context: AuditContext, witness: OutOfSampleProbs, column: str) -> float:
     """Give how often photographs tell an attribute as it is given, 0 to 1."""
-    given, probs = _read_attribute(subject, witness, column)
+    given, probs = _read_attribute(context, witness, column)
     known = given != NO_VALUE
     return float((probs.argmax(axis=1) == given)[known].mean()) if known.any() else 0.0
 
 
-def _read_attribute(subject: Subject, witness: Witness, column: str) -> tuple[Indices, Probs]:
+def _read_attribute(context: AuditContext, witness: OutOfSampleProbs, column: str) -> tuple[Indices, Probs]:
     names = {name: place for place, name in enumerate(witness.outputs.attributes[column])}
-    values = subject.read(column).gather(witness.rows)
+    values = context.read(column).gather(witness.rows)
     given = np.array([names.get(value, NO_VALUE) if value else NO_VALUE for value in values], np.int64)
     return given, witness.attributes[column]
 
 
-def _find_attribute_issues(subject: Subject, witness: Witness, column: str) -> pl.DataFrame:
+def _find_attribute_issues(context: AuditContext, witness: OutOfSampleProbs, column: str) -> pl.DataFrame:
     if column not in witness.attributes or (
-        measure_attribute(subject, witness, column) < subject.config.min_attribute_accuracy
+        measure_attribute(context, witness, column) < context.config.min_attribute_accuracy
     ):
         return build_issues([], WRONG_LABEL, WARNING)
-    given, probs = _read_attribute(subject, witness, column)
+    given, probs = _read_attribute(context, witness, column)
     nobody: npt.NDArray[np.bool_] = np.zeros(len(given), bool)
-    verdict = hear(column, given, Testimony(probs, ~nobody, np.zeros_like(probs), nobody))
+    verdict = hear(column, given, ModalityProbs(probs, ~nobody, np.zeros_like(probs), nobody))
     names = witness.outputs.attributes[column]
     lines = []
     for entry, place in enumerate(verdict.places.tolist()):
@@ -345,7 +351,7 @@ def _find_attribute_issues(subject: Subject, witness: Witness, column: str) -> p
         probability = say_probability(probs[place, verdict.suggested[entry]])
         lines.append(
             {
-                "item_id": subject.item_ids[witness.rows[place]],
+                "item_id": context.item_ids[witness.rows[place]],
                 "given_label": old,
                 "suggested_label": new,
                 "score": float(verdict.scores[entry]),

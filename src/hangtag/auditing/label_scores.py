@@ -18,7 +18,7 @@ Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Testimony:
+class ModalityProbs:
     """What the witnesses say of n items on one level, or of their products.
 
     Attributes:
@@ -35,9 +35,9 @@ class Testimony:
     has_name: Mask
     names_in_photograph: bool = False
 
-    def of(self, places: Indices) -> "Testimony":
+    def of(self, places: Indices) -> "ModalityProbs":
         """Give what is said of some of the items."""
-        return Testimony(
+        return ModalityProbs(
             self.photograph[places],
             self.has_photograph[places],
             self.name[places],
@@ -60,7 +60,7 @@ class Testimony:
 
 
 @dataclass(frozen=True)
-class Verdicts:
+class SuspectLabels:
     """The given labels of one level that the witnesses speak against, k of them.
 
     Attributes:
@@ -83,11 +83,11 @@ class Verdicts:
 def hear(
     level: str,
     given: Indices,
-    testimony: Testimony,
+    modality_probs: ModalityProbs,
     min_class_items: int = MIN_CLASS_ITEMS,
     *,
     primary_from: float | None = None,
-) -> Verdicts:
+) -> SuspectLabels:
     """Find the given labels of one level that the witnesses doubt, once all of them are heard.
 
     A witness doubts a label where `prune_by_noise_rate` or the confident joint finds it among all items that the
@@ -101,16 +101,16 @@ def hear(
     Args:
         level: The level.
         given: The given class index of each item, int64 (n,), `NO_VALUE` where there is none.
-        testimony: What the witnesses say of the same items.
+        modality_probs: What the witnesses say of the same items.
         min_class_items: Given classes that fewer items have are not judged.
         primary_from: The least score of the primary level; None for any other level.
     """
-    counts = np.bincount(given[given != NO_VALUE], minlength=testimony.photograph.shape[1])
+    counts = np.bincount(given[given != NO_VALUE], minlength=modality_probs.photograph.shape[1])
     judged = (given != NO_VALUE) & (counts[given] >= min_class_items)
-    told = judged & (testimony.has_photograph | testimony.has_name)
-    by_photograph = _doubt(given, testimony.photograph, judged & testimony.has_photograph)
-    by_name = _doubt(given, testimony.name, judged & testimony.has_name)
-    together = testimony.join()
+    told = judged & (modality_probs.has_photograph | modality_probs.has_name)
+    by_photograph = _doubt(given, modality_probs.photograph, judged & modality_probs.has_photograph)
+    by_name = _doubt(given, modality_probs.name, judged & modality_probs.has_name)
+    together = modality_probs.join()
     likeliest = together.argmax(axis=1)
     doubted = (by_photograph | by_name) & (likeliest != given)
     against = 1 - together[np.arange(len(given)), given].astype(np.float64)
@@ -122,8 +122,8 @@ def hear(
     others = together[places]
     others[np.arange(len(places)), given[places]] = -1
     suggested = others.argmax(axis=1).astype(np.int64)
-    codes = _name_codes(testimony, places, suggested, by_photograph)
-    return Verdicts(level, places, suggested, against[places], doubted[places], codes)
+    codes = _name_codes(modality_probs, places, suggested, by_photograph)
+    return SuspectLabels(level, places, suggested, against[places], doubted[places], codes)
 
 
 def _doubt(given: Indices, probs: Probs, asked: Mask) -> Mask:
@@ -136,9 +136,11 @@ def _doubt(given: Indices, probs: Probs, asked: Mask) -> Mask:
     return found
 
 
-def _name_codes(testimony: Testimony, places: Indices, suggested: Indices, by_photograph: Mask) -> npt.NDArray[np.str_]:
-    sees = testimony.has_photograph[places] & (testimony.photograph[places].argmax(axis=1) == suggested)
-    reads = testimony.has_name[places] & (testimony.name[places].argmax(axis=1) == suggested)
-    says_more = by_photograph[places] | sees | (testimony.has_photograph[places] & ~reads)
+def _name_codes(
+    modality_probs: ModalityProbs, places: Indices, suggested: Indices, by_photograph: Mask
+) -> npt.NDArray[np.str_]:
+    sees = modality_probs.has_photograph[places] & (modality_probs.photograph[places].argmax(axis=1) == suggested)
+    reads = modality_probs.has_name[places] & (modality_probs.name[places].argmax(axis=1) == suggested)
+    says_more = by_photograph[places] | sees | (modality_probs.has_photograph[places] & ~reads)
     alone = np.where(says_more, WRONG_LABEL, NAME_AGAINST_LABEL)
     return np.asarray(np.where(sees & reads, PHOTOGRAPH_AND_NAME, alone))

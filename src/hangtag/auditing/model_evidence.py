@@ -8,19 +8,19 @@ import numpy.typing as npt
 import polars as pl
 
 from hangtag.auditing.category_mapping import map_categories
-from hangtag.auditing.evidence import Witness, find_learnt, find_products
+from hangtag.auditing.evidence import OutOfSampleProbs, find_products, find_training_items
 from hangtag.auditing.issues import NotApplicableError
 from hangtag.config import SPLITS
 from hangtag.errors import ModelError, WorkspaceError
 from hangtag.inference.classifier import Classifier
 from hangtag.inference.runs import ask_about, can_read_names
 from hangtag.io import read_json
-from hangtag.labels.dataset import Labelled
+from hangtag.labels.dataset import LabeledItems
 from hangtag.labels.image_hashes import PhotographHashes
 from hangtag.manifest import require_manifest
 from hangtag.models.checkpoint import hash_run
 from hangtag.models.description import read_entries
-from hangtag.models.label_space import NO_VALUE, PRODUCT, Outputs, Probs
+from hangtag.models.label_space import CATEGORY_PATH, NO_VALUE, LabelSpace, Probs
 from hangtag.workspace import Workspace
 
 # Ask an exported model about a catalogue that it did not learn from.
@@ -29,12 +29,14 @@ from hangtag.workspace import Workspace
 MIN_CLASS_ITEMS = 1
 
 
-def ask_model(classifier: Classifier, labelled: Labelled, items: pl.DataFrame, hashes: PhotographHashes) -> Witness:
+def predict_with_model(
+    classifier: Classifier, labelled: LabeledItems, items: pl.DataFrame, hashes: PhotographHashes
+) -> OutOfSampleProbs:
     """Give what a model says of a catalogue's items, in the catalogue's own words.
 
     Items whose category the model does not know, and photographs that are unlike all that it learnt from, are not
     judged. Nor are items whose photographs it learnt from, whatever their labels and splits are now; see
-    `find_learnt`.
+    `find_training_items`.
 
     Args:
         classifier: The model.
@@ -61,17 +63,17 @@ def ask_model(classifier: Classifier, labelled: Labelled, items: pl.DataFrame, h
     asked = items.with_columns(image_index=pl.arange(len(items)))
     with_names = can_read_names(classifier, labelled)
     answers = ask_about(classifier, labelled, asked, f"Asking {classifier.name or 'the model'}", with_names=with_names)
-    novelty = _measure_novelty(classifier, answers.novelty)
+    ood_scores = _measure_ood_scores(classifier, answers.ood_scores)
     usable = mapping.given != NO_VALUE
-    if novelty is not None:
-        usable &= novelty <= 1
+    if ood_scores is not None:
+        usable &= ood_scores <= 1
     if not usable.any():
         raise NotApplicableError("The model finds no photograph of a category that it knows familiar.")
-    learnt = find_learnt(classifier, labelled, items, hashes)
+    learnt = find_training_items(classifier, labelled, items, hashes)
     rows = np.flatnonzero(usable & ~learnt.mask)
     if not len(rows):
         raise NotApplicableError("The model learnt from every item that it could judge.")
-    products = mapping.convert(answers.answers[PRODUCT][rows], mapping.given[rows])
+    products = mapping.convert(answers.answers[CATEGORY_PATH][rows], mapping.given[rows])
     unmapped = mapping.table.filter(pl.col("model_class").is_null())
     told = {
         "kind": "model",
@@ -81,23 +83,25 @@ def ask_model(classifier: Classifier, labelled: Labelled, items: pl.DataFrame, h
         "items_not_mapped": int(unmapped["items"].sum()),
         **learnt.describe(usable),
     }
-    return Witness(
+    return OutOfSampleProbs(
         rows,
         mapping.outputs,
         mapping.given[rows],
         products,
         source=f"the exported model {classifier.name}".rstrip(),
         reads_names=with_names,
-        novelty=novelty,
+        ood_scores=ood_scores,
         min_class_items=MIN_CLASS_ITEMS,
         told=told,
         tables={"category_mapping.csv": mapping.table},
     )
 
 
-def _measure_novelty(classifier: Classifier, novelty: npt.NDArray[np.float32] | None) -> npt.NDArray[np.float32] | None:
-    limit = classifier.description.get("novelty", {}).get("limit")
-    return None if novelty is None or not limit else np.asarray(novelty / limit, np.float32)
+def _measure_ood_scores(
+    classifier: Classifier, ood_scores: npt.NDArray[np.float32] | None
+) -> npt.NDArray[np.float32] | None:
+    limit = classifier.description.get("out_of_distribution", {}).get("limit")
+    return None if ood_scores is None or not limit else np.asarray(ood_scores / limit, np.float32)
 
 
 WHAT_TO_RUN = "Run `hangtag train --folds 5` with this workspace first, or give a model with --model."
@@ -114,7 +118,7 @@ def choose_folds(place: Workspace, digest: str, run_id: str | None) -> str | Non
     return max(current)[1] if current else None
 
 
-def read_folds(folder: Path, items: pl.DataFrame, missing: tuple[str, ...]) -> Witness:
+def read_folds(folder: Path, items: pl.DataFrame, missing: tuple[str, ...]) -> OutOfSampleProbs:
     """Read the out-of-fold probabilities of every labelled item.
 
     Args:
@@ -125,7 +129,7 @@ def read_folds(folder: Path, items: pl.DataFrame, missing: tuple[str, ...]) -> W
     Raises:
         WorkspaceError: The files do not belong together.
     """
-    outputs = Outputs.from_json(read_json(folder / "outputs.json"))
+    outputs = LabelSpace.from_json(read_json(folder / "label_space.json"))
     table = items.select("item_id").with_row_index("row")
     found = pl.read_parquet(folder / "out_of_fold.parquet").join(table, on="item_id", how="left")
     if found["row"].null_count():
@@ -134,11 +138,11 @@ def read_folds(folder: Path, items: pl.DataFrame, missing: tuple[str, ...]) -> W
     heads = [head for head in outputs.heads if head in found.columns]
     attributes = dict(zip(list(outputs.heads)[1:], outputs.attributes, strict=True))
     settings = require_manifest(folder, WHAT_TO_RUN)["settings"]
-    return Witness(
+    return OutOfSampleProbs(
         rows,
         outputs,
         find_products(items, outputs, missing)[rows],
-        _read_array(found["product_probs"], len(outputs.products)),
+        _read_array(found["category_path_probs"], len(outputs.category_paths)),
         {attributes[head]: _read_array(found[head], outputs.heads[head]) for head in heads},
         source=f"out-of-fold probabilities of folds/{folder.name}",
         reads_names=bool(settings.get("with_names", False)),
@@ -170,17 +174,17 @@ def choose_run(place: Workspace, digest: str, run_id: str | None) -> str:
     return max(fitting, key=rank)
 
 
-def ask_run(
-    classifier: Classifier, run_id: str, labelled: Labelled, items: pl.DataFrame, hashes: PhotographHashes
-) -> Witness:
+def predict_with_run(
+    classifier: Classifier, run_id: str, labelled: LabeledItems, items: pl.DataFrame, hashes: PhotographHashes
+) -> OutOfSampleProbs:
     """Ask a run about the items of the splits that it did not learn from, and whose photographs it did not see.
 
     Raises:
         NotApplicableError: It learnt from every split.
     """
-    learn_from = classifier.description.get("learn_from", ["train"])
-    unseen = [split for split in SPLITS if split not in learn_from]
-    learnt = find_learnt(classifier, labelled, items, hashes)
+    train_splits = classifier.description.get("train_splits", ["train"])
+    unseen = [split for split in SPLITS if split not in train_splits]
+    learnt = find_training_items(classifier, labelled, items, hashes)
     chosen = items.with_row_index("row").filter(pl.col("split").is_in(unseen) & ~pl.Series(learnt.mask))
     if chosen.is_empty():
         raise NotApplicableError(f"The run {run_id} learnt from every item. {WHAT_TO_RUN}")
@@ -191,11 +195,11 @@ def ask_run(
     outputs = classifier.outputs
     told: dict[str, Any] = {"kind": "run", "name": run_id, "splits": unseen}
     told |= learnt.describe(items["split"].is_not_null().to_numpy())
-    return Witness(
+    return OutOfSampleProbs(
         rows,
         outputs,
         find_products(items, outputs, labelled.schema.missing)[rows],
-        answers.answers[PRODUCT],
+        answers.answers[CATEGORY_PATH],
         {attribute: answers.read_probs(attribute) for attribute in outputs.attributes},
         source=f"the run {run_id} on {' and '.join(unseen)}, which it did not learn from",
         reads_names=with_names,

@@ -43,7 +43,7 @@ def compute_features(small: Pixels) -> Features:
     return features
 
 
-def find_lookalikes(features: Features, rows: Indices, count: int = NUM_LOOKALIKES) -> Indices:
+def find_neighbors(features: Features, rows: Indices, count: int = NUM_LOOKALIKES) -> Indices:
     """Give the rows of the nearest other photographs of chosen ones, int64 (k, count), the nearest first.
 
     Args:
@@ -63,7 +63,7 @@ def find_lookalikes(features: Features, rows: Indices, count: int = NUM_LOOKALIK
     return found
 
 
-def weigh_lookalikes(classes: Indices, num_classes: int) -> npt.NDArray[np.float32]:
+def weigh_neighbors(classes: Indices, num_classes: int) -> npt.NDArray[np.float32]:
     """Give what look-alikes say of each class, as factors to multiply probabilities by, float32 (k, classes).
 
     They are a weak witness, and by far not independent of a network: the root of the classes' shares among the nearest

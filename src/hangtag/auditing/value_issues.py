@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from hangtag.auditing.context import Subject
+from hangtag.auditing.context import AuditContext
 from hangtag.auditing.issues import INFO, SPELLING_VARIANT, UNLIKELY_COMBINATION, WARNING, build_issues
 from hangtag.labels.relabel import split_words
 
@@ -20,22 +20,22 @@ MIN_RATIO = 50
 SAME_SCORE, TYPO_SCORE = 0.9, 0.6
 
 
-def find_spelling_variants(subject: Subject) -> pl.DataFrame:
+def find_spelling_variants(context: AuditContext) -> pl.DataFrame:
     """Give the issues of the code `spelling_variant`, one for every item with the rarer spelling of a value.
 
     Two values of a column are one where they differ in capitals, signs, spaces or grammatical endings alone, or in
     one letter where one of them is rare. All items with a spelling can be decided together.
     """
     lines = []
-    for column in (*subject.levels, *subject.attributes):
-        values = subject.read(column)
+    for column in (*context.levels, *context.attributes):
+        values = context.read(column)
         rows: dict[str, list[int]] = defaultdict(list)
         for row, value in enumerate(values):
             if value is not None:
                 rows[value].append(row)
         for rare, usual, score in _find_pairs({value: len(found) for value, found in rows.items()}):
             sizes = (len(rows[rare]), len(rows[usual]))
-            lines += [_describe(subject.item_ids[row], column, (rare, usual), sizes, score) for row in rows[rare]]
+            lines += [_describe(context.item_ids[row], column, (rare, usual), sizes, score) for row in rows[rare]]
     return build_issues(lines, SPELLING_VARIANT, WARNING)
 
 
@@ -142,7 +142,7 @@ MAX_SHARE = 0.01
 LONE_SCORE = 0.1
 
 
-def find_unlikely_combinations(subject: Subject) -> pl.DataFrame:
+def find_unlikely_combinations(context: AuditContext) -> pl.DataFrame:
     """Give the issues of the code `unlikely_combination`.
 
     - Levels: a finer category stands under a coarser one under which it hardly ever stands. What most items of the
@@ -154,17 +154,17 @@ def find_unlikely_combinations(subject: Subject) -> pl.DataFrame:
     The score is the share of the category's items that speak against the value, one more item counted as doubt; of
     attributes half of it and less, the more items have the odd value: a dozen formal sandals may well be formal.
     """
-    lines = [*_find_foreign_parents(subject), *_find_odd_attributes(subject)]
+    lines = [*_find_foreign_parents(context), *_find_odd_attributes(context)]
     told = {line["item_id"] for line in lines}
     found = build_issues(lines, UNLIKELY_COMBINATION, WARNING)
-    lone = [line for line in _find_lone_combinations(subject) if line["item_id"] not in told]
+    lone = [line for line in _find_lone_combinations(context) if line["item_id"] not in told]
     return pl.concat([found, build_issues(lone, UNLIKELY_COMBINATION, INFO)])
 
 
-def _find_foreign_parents(subject: Subject) -> Iterator[dict[str, Any]]:
+def _find_foreign_parents(context: AuditContext) -> Iterator[dict[str, Any]]:
     """Give the items whose finest known category mostly has other coarser levels."""
-    levels = subject.levels
-    table = pl.DataFrame({level: subject.read(level) for level in levels}).with_row_index("row")
+    levels = context.levels
+    table = pl.DataFrame({level: context.read(level) for level in levels}).with_row_index("row")
     for place in range(len(levels) - 1, 0, -1):
         child, parents = levels[place], list(levels[:place])
         known = table.filter(pl.col(child).is_not_null())
@@ -178,7 +178,7 @@ def _find_foreign_parents(subject: Subject) -> Iterator[dict[str, Any]]:
             column = list(changes)[-1]
             for row in line["row"]:
                 yield {
-                    "item_id": subject.item_ids[row],
+                    "item_id": context.item_ids[row],
                     "severity": WARNING if wrong else INFO,
                     "given_label": line[column] or "",
                     "suggested_label": changes[column],
@@ -202,11 +202,11 @@ def _find_odd(shares: pl.DataFrame, child: str, parents: list[str], min_items: i
     return joined.filter(rare & agreed).sort("row")
 
 
-def _find_odd_attributes(subject: Subject) -> Iterator[dict[str, Any]]:
+def _find_odd_attributes(context: AuditContext) -> Iterator[dict[str, Any]]:
     """Give the items with a value that hardly any item of their category has."""
-    for column in subject.attributes:
-        for level in subject.levels:
-            table = pl.DataFrame({"level": subject.read(level), "value": subject.read(column)}).with_row_index("row")
+    for column in context.attributes:
+        for level in context.levels:
+            table = pl.DataFrame({"level": context.read(level), "value": context.read(column)}).with_row_index("row")
             counts = table.drop_nulls().group_by("level", "value").agg("row", count=pl.len())
             shares = counts.with_columns(total=pl.col("count").sum().over("level"))
             usual = shares.sort("count", descending=True).unique("level", keep="first")
@@ -220,7 +220,7 @@ def _find_odd_attributes(subject: Subject) -> Iterator[dict[str, Any]]:
             for line in odd.sort("row").iter_rows(named=True):
                 for row in line["row"]:
                     yield {
-                        "item_id": subject.item_ids[row],
+                        "item_id": context.item_ids[row],
                         "given_label": line["value"],
                         "suggested_label": line["usual"],
                         "score": line["usual_count"] / (line["total"] + 1) * _trust(line["count"]),
@@ -235,14 +235,14 @@ def _trust(count: int) -> float:
     return 0.45 * (1 + 1 / count)
 
 
-def _find_lone_combinations(subject: Subject) -> Iterator[dict[str, Any]]:
-    levels = list(subject.levels)
-    table = pl.DataFrame({level: subject.read(level) for level in levels}).with_row_index("row")
+def _find_lone_combinations(context: AuditContext) -> Iterator[dict[str, Any]]:
+    levels = list(context.levels)
+    table = pl.DataFrame({level: context.read(level) for level in levels}).with_row_index("row")
     lone = table.drop_nulls(levels).filter(pl.len().over(levels) == 1)
     for line in lone.iter_rows(named=True):
         named = " / ".join(line[level] for level in levels)
         yield {
-            "item_id": subject.item_ids[line["row"]],
+            "item_id": context.item_ids[line["row"]],
             "given_label": line[levels[-1]],
             "score": LONE_SCORE,
             "reason": f"No other item is {named}.",

@@ -9,8 +9,8 @@ from PIL import Image
 
 from hangtag.catalog.images import Pixels
 from hangtag.explain.grad_cam import Maps, Mask, Values, rectify
-from hangtag.explain.keras_features import KerasLooker
-from hangtag.explain.openvino_features import EngineLooker
+from hangtag.explain.keras_features import KerasFeatures
+from hangtag.explain.openvino_features import OpenvinoFeatures
 from hangtag.models.batch_predict import fill_inputs
 from hangtag.models.openvino import ExportedNetwork
 from hangtag.models.text import Words
@@ -30,7 +30,7 @@ STEPS = np.array(
 )
 
 
-def color_map(one: Maps) -> npt.NDArray[np.uint8]:
+def color_heatmap(one: Maps) -> npt.NDArray[np.uint8]:
     """Give a map (rows, columns), 0 to 1, in colours, uint8 (rows, columns, 4): transparent where nothing was found."""
     channels = [np.interp(one, STEPS[:, 0], STEPS[:, place]) for place in range(1, 5)]
     channels[3] = channels[3] * 255
@@ -41,7 +41,7 @@ def lay_over(photograph: Pixels, one: Maps) -> Pixels:
     """Give a photograph, uint8 (H, W, 3), with a map over it, which is brought to its size."""
     below = Image.fromarray(np.ascontiguousarray(photograph)).convert("RGBA")
     resized = Image.fromarray(one).resize(below.size, Image.Resampling.BICUBIC)
-    above = Image.fromarray(color_map(np.asarray(resized).clip(0, 1)))
+    above = Image.fromarray(color_heatmap(np.asarray(resized).clip(0, 1)))
     return np.asarray(Image.alpha_composite(below, above).convert("RGB"))
 
 
@@ -55,7 +55,7 @@ def encode_png(pixels: npt.NDArray[np.uint8]) -> bytes:
 BATCH = 64
 
 
-class Looker(Protocol):
+class FeatureReader(Protocol):
     """What reads a network's feature maps."""
 
     @property
@@ -66,38 +66,47 @@ class Looker(Protocol):
         """Give how much each place speaks for the wanted classes; see `activation_map.sum_evidence`."""
 
 
-def open_looker(model: Any) -> Looker:
+def open_feature_reader(model: Any) -> FeatureReader:
     """Give what reads the feature maps of a `keras.Model` or of an exported network."""
-    return EngineLooker(*model.read_graph()) if isinstance(model, ExportedNetwork) else KerasLooker(model)
+    return OpenvinoFeatures(*model.read_graph()) if isinstance(model, ExportedNetwork) else KerasFeatures(model)
 
 
 def look(
-    model: Any, looker: Looker, pixels: Pixels, head: str, is_wanted: Mask, *, words: Words | None, flip_average: bool
+    model: Any,
+    feature_reader: FeatureReader,
+    pixels: Pixels,
+    head: str,
+    is_wanted: Mask,
+    *,
+    words: Words | None,
+    tta_flip: bool,
 ) -> Maps:
     """Give where the network found what speaks for some of a head's classes, float32 (n, rows, columns), 0 to 1.
 
     Args:
         model: The network.
-        looker: What reads its maps.
+        feature_reader: What reads its maps.
         pixels: uint8 (n, H, W, 3), of the network's size.
-        head: One of the looker's heads.
+        head: One of the feature_reader's heads.
         is_wanted: The classes whose probabilities are added up, (n, classes).
         words: Names for a network that reads names; None hides them.
-        flip_average: Add the mirror image's map, turned back.
+        tta_flip: Add the mirror image's map, turned back.
     """
     found = []
     for start in range(0, len(pixels), BATCH):
         chunk = slice(start, start + BATCH)
         given = None if words is None else words[chunk]
-        sums = _sum(model, looker, pixels[chunk], head, is_wanted[chunk], given)
-        if flip_average:
-            sums = sums + _sum(model, looker, pixels[chunk, :, ::-1], head, is_wanted[chunk], given)[:, :, ::-1]
+        sums = _sum(model, feature_reader, pixels[chunk], head, is_wanted[chunk], given)
+        if tta_flip:
+            sums = sums + _sum(model, feature_reader, pixels[chunk, :, ::-1], head, is_wanted[chunk], given)[:, :, ::-1]
         found.append(rectify(sums))
     return np.concatenate(found) if found else np.empty((0, 1, 1), np.float32)
 
 
-def _sum(model: Any, looker: Looker, pixels: Pixels, head: str, is_wanted: Mask, words: Words | None) -> Values:
+def _sum(
+    model: Any, feature_reader: FeatureReader, pixels: Pixels, head: str, is_wanted: Mask, words: Words | None
+) -> Values:
     inputs = fill_inputs(model, pixels, words)
     mask = np.zeros((len(inputs["pixels"]), is_wanted.shape[1]), bool)
     mask[: len(pixels)] = is_wanted
-    return looker.look(inputs, head, mask)[: len(pixels)]
+    return feature_reader.look(inputs, head, mask)[: len(pixels)]

@@ -10,7 +10,7 @@ from hangtag.explain.grad_cam import Evidence, Mask, Values, contrast_classes, s
 from hangtag.models.layers import import_keras
 
 
-class KerasLooker:
+class KerasFeatures:
     """A Keras network that gives feature maps.
 
     Args:

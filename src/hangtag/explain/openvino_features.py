@@ -28,7 +28,7 @@ class _Tap:
     is_channel_first: bool
 
 
-class EngineLooker:
+class OpenvinoFeatures:
     """A second copy of an exported network, which gives feature maps. It is compiled when it is first asked.
 
     The usual one is left as it is, so that this costs nothing where nobody asks.
@@ -67,7 +67,7 @@ class EngineLooker:
         import openvino  # noqa: PLC0415  (it is loaded already)
 
         ends = [openvino.opset13.result(end) for end in self._taps[1]]
-        return self._compile(openvino.Model(ends, self._network.get_parameters(), "looker"))
+        return self._compile(openvino.Model(ends, self._network.get_parameters(), "feature_reader"))
 
     @cached_property
     def _taps(self) -> tuple[dict[str, list[_Tap]], list[Any]]:

@@ -84,7 +84,7 @@ SCHEMA = {
 }
 
 
-def tabulate_looked(
+def tabulate_gradcam(
     wrong: pl.DataFrame, images: Pixels, classifier: Classifier, names: pl.DataFrame | None = None
 ) -> pl.DataFrame:
     """Give what each part of the most confident mistakes' photographs said for the predicted label.
@@ -123,11 +123,11 @@ def tabulate_looked(
     )
 
 
-def draw_looked(looked: pl.DataFrame, wrong: pl.DataFrame, images: Pixels, title: str) -> Image.Image:
+def draw_gradcam(looked: pl.DataFrame, wrong: pl.DataFrame, images: Pixels, title: str) -> Image.Image:
     """Show the most confident mistakes, each beside itself with the table's values over it.
 
     Args:
-        looked: What `tabulate_looked` gave.
+        heatmap: What `tabulate_gradcam` gave.
         wrong: As for it, with `label` and `confidence`.
         images: All pixels.
         title: Who misclassified where, as `residual-color-0, val`.

@@ -104,7 +104,7 @@ def plot_coverage(coverage: pl.DataFrame, thresholds: pl.DataFrame, title: str) 
 
     Args:
         coverage: split, threshold, coverage, precision and precision_low.
-        thresholds: wanted_precision, threshold, split, coverage and precision; a row without a precision has no dot.
+        thresholds: target_precision, threshold, split, coverage and precision; a row without a precision has no dot.
         title: The heading.
     """
     figure = _create_figure(9, 5, title)
@@ -131,7 +131,7 @@ def plot_coverage(coverage: pl.DataFrame, thresholds: pl.DataFrame, title: str) 
 
 def _write_promises(axes: Axes, sure: pl.DataFrame) -> None:
     """Write the wanted precision beside each dot of one split; promises that share a threshold share a dot."""
-    dots = sure.group_by("coverage", "precision", maintain_order=True).agg("wanted_precision")
+    dots = sure.group_by("coverage", "precision", maintain_order=True).agg("target_precision")
     for coverage, precision, wanted in dots.iter_rows():
         text = "≥ " + ", ".join(_in_percent(each) for each in wanted)
         place = (coverage, precision)

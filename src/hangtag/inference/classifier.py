@@ -14,14 +14,14 @@ from hangtag.catalog.images import Pixels, shrink
 from hangtag.console import show_progress
 from hangtag.errors import ModelError
 from hangtag.explain.grad_cam import Maps, enlarge
-from hangtag.explain.heatmap import Looker, look, open_looker
-from hangtag.inference.prediction import Answer, Predictions, describe_answers
-from hangtag.models.batch_predict import Answers, iterate_answers, join_answers, sharpen
+from hangtag.explain.heatmap import FeatureReader, look, open_feature_reader
+from hangtag.inference.prediction import HeadProbs, Prediction, build_predictions
+from hangtag.models.batch_predict import Answers, apply_temperature, iterate_head_probs, join_head_probs
 from hangtag.models.checkpoint import load_saved
-from hangtag.models.label_space import PRODUCT, Outputs, Probs
+from hangtag.models.label_space import CATEGORY_PATH, LabelSpace, Probs
 from hangtag.models.network_file import NETWORK
 from hangtag.models.openvino import load_exported
-from hangtag.models.out_of_distribution import NOVELTY
+from hangtag.models.out_of_distribution import OOD_SCORE
 from hangtag.models.seen_images import SeenPhotographs
 from hangtag.models.shipped import SHIPPED
 from hangtag.models.text import Vocabulary
@@ -46,7 +46,7 @@ class Classifier:
     """
 
     model: Any
-    outputs: Outputs
+    outputs: LabelSpace
     image_size: tuple[int, int]
     description: dict[str, Any] = field(default_factory=dict)
     vocabulary: Vocabulary | None = None
@@ -85,7 +85,7 @@ class Classifier:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """What the columns of `predict_probs` stand for."""
+        """What the columns of `predict_proba` stand for."""
         return self.outputs.class_names
 
     @property
@@ -102,7 +102,7 @@ class Classifier:
         found = thresholds.get(f"{precision:g}")
         return None if found is None else float(found)
 
-    def predict(self, images: Pixels, names: Sequence[str | None] | None = None) -> Predictions:
+    def predict(self, images: Pixels, names: Sequence[str | None] | None = None) -> HeadProbs:
         """Give the probabilities of all levels and attributes for every photograph.
 
         Args:
@@ -115,7 +115,7 @@ class Classifier:
         """
         return self.predict_rows(images, np.arange(len(images)), names=names)
 
-    def classify(self, images: Pixels, *, precision: float = 0.95) -> list[Answer]:
+    def classify(self, images: Pixels, *, precision: float = 0.95) -> list[Prediction]:
         """Give an answer for every photograph, with its levels, alternatives, and whether it is sure.
 
         Args:
@@ -126,12 +126,12 @@ class Classifier:
             ModelError: See `predict`.
         """
         predictions = self.predict_rows(images, np.arange(len(images)), title=None)
-        return describe_answers(predictions, self.find_threshold(precision), self._is_familiar(predictions))
+        return build_predictions(predictions, self.find_threshold(precision), self._is_in_distribution(predictions))
 
     @property
     def can_explain(self) -> bool:
         """Whether it can show where in a photograph it looked."""
-        return PRODUCT in self._looker.heads
+        return CATEGORY_PATH in self._feature_reader.heads
 
     def explain(
         self,
@@ -182,12 +182,12 @@ class Classifier:
             raise ModelError("There is not a class for every photograph.", received=len(given))
         return look(
             self.model,
-            self._looker,
+            self._feature_reader,
             shrink(images, self.network_size or self.image_size),
             head,
             self.outputs.find_members(column, given),
             words=self.vocabulary.encode(names) if self.vocabulary and names is not None else None,
-            flip_average=bool(self.description.get("flip_average", False)),
+            tta_flip=bool(self.description.get("tta_flip", False)),
         )
 
     def _find_explained(self, column: str) -> str:
@@ -200,7 +200,7 @@ class Classifier:
             allowed = f"Allowed: {', '.join((*self.outputs.levels, *self.outputs.attributes))}."
             raise ModelError("The model knows no such level or attribute.", allowed=allowed, received=column)
         head = self.outputs.find_head(column)
-        if head not in self._looker.heads:
+        if head not in self._feature_reader.heads:
             raise ModelError(
                 "This model cannot show where it looked: its network keeps no map of a photograph to the end.",
                 allowed="Allowed: networks whose last maps are averaged, as the residual ones; before an export all.",
@@ -209,22 +209,22 @@ class Classifier:
         return head
 
     @property
-    def _looker(self) -> Looker:
+    def _feature_reader(self) -> FeatureReader:
         # `cached_property` alone would open it twice where two threads ask at once.
         with _OPENING:
-            return self._opened_looker
+            return self._opened_feature_reader
 
     @cached_property
-    def _opened_looker(self) -> Looker:
-        return open_looker(self.model)
+    def _opened_feature_reader(self) -> FeatureReader:
+        return open_feature_reader(self.model)
 
-    def _is_familiar(self, predictions: Predictions) -> npt.NDArray[np.bool_]:
-        limit = self.description.get("novelty", {}).get("limit")
-        if limit is None or predictions.novelty is None:
+    def _is_in_distribution(self, predictions: HeadProbs) -> npt.NDArray[np.bool_]:
+        limit = self.description.get("out_of_distribution", {}).get("limit")
+        if limit is None or predictions.ood_scores is None:
             return np.ones(len(predictions), bool)
-        return np.asarray(predictions.novelty <= limit)
+        return np.asarray(predictions.ood_scores <= limit)
 
-    def predict_probs(self, images: Pixels, names: Sequence[str | None] | None = None) -> Probs:
+    def predict_proba(self, images: Pixels, names: Sequence[str | None] | None = None) -> Probs:
         """Give the probability of every class of the primary level, float32 (n, classes); see `predict`."""
         return self.predict(images, names).probs
 
@@ -234,7 +234,7 @@ class Classifier:
         rows: npt.NDArray[np.int64],
         title: str | None = "Predicting",
         names: Sequence[str | None] | None = None,
-    ) -> Predictions:
+    ) -> HeadProbs:
         """Give the answers for chosen rows of a memory map, read in batches, with a bar.
 
         Args:
@@ -252,16 +252,16 @@ class Classifier:
             allowed = f"Allowed: {len(rows)} names, None where there is none."
             raise ModelError("There is not a name for every photograph.", allowed=allowed, received=len(names))
         words = self.vocabulary.encode(names) if self.vocabulary and names is not None else None
-        is_flipped = bool(self.description.get("flip_average", False))
-        found = iterate_answers(
-            self.model, images, rows, words=words, flip_average=is_flipped, image_size=self.network_size
+        is_flipped = bool(self.description.get("tta_flip", False))
+        found = iterate_head_probs(
+            self.model, images, rows, words=words, tta_flip=is_flipped, image_size=self.network_size
         )
         batches = list(found) if title is None else _watch(found, title, len(rows))
-        answers = join_answers(batches, self.outputs.heads)
+        answers = join_head_probs(batches, self.outputs.heads)
         temperatures = self._read_calibration(words is not None).get("temperatures", {})
-        sharpened = {head: sharpen(answers[head], temperatures.get(head, 1.0)) for head in self.outputs.heads}
-        novelty = answers.get(NOVELTY)
-        return Predictions(self.outputs, sharpened, novelty)
+        sharpened = {head: apply_temperature(answers[head], temperatures.get(head, 1.0)) for head in self.outputs.heads}
+        ood_scores = answers.get(OOD_SCORE)
+        return HeadProbs(self.outputs, sharpened, ood_scores)
 
     def _check_pixels(self, images: Pixels) -> None:
         if images.ndim != 4 or images.shape[1:] != (*self.image_size, 3) or images.dtype != np.uint8:
@@ -282,5 +282,5 @@ def _watch(batches: Iterator[Answers], title: str, total: int) -> list[Answers]:
     with show_progress(title, total, "photographs") as bar:
         for batch in batches:
             found.append(batch)
-            bar.advance(len(batch[PRODUCT]))
+            bar.advance(len(batch[CATEGORY_PATH]))
     return found

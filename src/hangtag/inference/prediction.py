@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from hangtag.explain.grad_cam import Maps
-from hangtag.explain.heatmap import color_map, encode_png
+from hangtag.explain.heatmap import color_heatmap, encode_png
 from hangtag.models.batch_predict import Answers
-from hangtag.models.label_space import NO_VALUE, PRODUCT, Indices, Outputs, Probs
+from hangtag.models.label_space import CATEGORY_PATH, NO_VALUE, Indices, LabelSpace, Probs
 
 # Say a confidence in the caption of a photograph.
 
@@ -21,7 +21,7 @@ def describe_confidence(confidence: float) -> str:
     return ">99%" if 0.995 <= confidence < 1 else f"{confidence:.0%}"
 
 
-def describe_answer(confidence: float, is_sure: bool) -> str:
+def format_prediction(confidence: float, is_sure: bool) -> str:
     """Give a probability with what it is not enough for, as `87%, not sure`."""
     return describe_confidence(confidence) + ("" if is_sure else ", not sure")
 
@@ -30,32 +30,32 @@ def describe_answer(confidence: float, is_sure: bool) -> str:
 
 
 @dataclass(frozen=True)
-class Predictions:
+class HeadProbs:
     """The answers for n photographs.
 
     Attributes:
         outputs: What the heads stand for.
         answers: Each head's probabilities, float32 (n, classes).
-        novelty: How far each photograph is from all that was learnt, float32 (n,), where the model tells.
+        ood_scores: How far each photograph is from all that was learnt, float32 (n,), where the model tells.
     """
 
-    outputs: Outputs
+    outputs: LabelSpace
     answers: Answers
-    novelty: npt.NDArray[np.float32] | None = None
+    ood_scores: npt.NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         """Give the number of photographs."""
-        return len(self.answers[PRODUCT])
+        return len(self.answers[CATEGORY_PATH])
 
     @property
     def probs(self) -> Probs:
         """The probabilities on the primary level, float32 (n, classes)."""
-        return self.outputs.sum_level(self.answers[PRODUCT], self.outputs.primary)
+        return self.outputs.sum_level(self.answers[CATEGORY_PATH], self.outputs.primary)
 
     def read_probs(self, column: str) -> Probs:
         """Give the probabilities of a level's or an attribute's classes, float32 (n, classes)."""
         if column in self.outputs.levels:
-            return self.outputs.sum_level(self.answers[PRODUCT], column)
+            return self.outputs.sum_level(self.answers[CATEGORY_PATH], column)
         return self.answers[self.outputs.find_head(column)]
 
     def choose_classes(self) -> dict[str, Indices]:
@@ -63,7 +63,7 @@ class Predictions:
 
         A product may have no value on a level: then the index is `NO_VALUE`.
         """
-        products = self.outputs.choose_products(self.answers[PRODUCT])
+        products = self.outputs.choose_category_paths(self.answers[CATEGORY_PATH])
         chosen = {level: self.outputs.list_classes(level)[products] for level in self.outputs.levels}
         for attribute in self.outputs.attributes:
             chosen[attribute] = self.read_probs(attribute).argmax(axis=1)
@@ -77,7 +77,7 @@ class Predictions:
             for column, places in self.choose_classes().items()
         }
 
-    def adjust(self, train_counts: dict[str, Sequence[int]], strength: float) -> "Predictions":
+    def adjust(self, train_counts: dict[str, Sequence[int]], strength: float) -> "HeadProbs":
         """Favour classes that were rare in training, without training again.
 
         Every probability is divided by the class's share in training to the power of `strength`: 0 changes
@@ -94,7 +94,7 @@ class Predictions:
         answers = {}
         for head, probs in self.answers.items():
             counts = np.asarray(train_counts[head], np.float64)
-            if head == PRODUCT:
+            if head == CATEGORY_PATH:
                 counts = self._count_primary(counts)
             weights = np.maximum(counts, 1.0) ** -strength
             weighted = probs * weights
@@ -114,35 +114,35 @@ DIGITS = 4
 
 
 @dataclass(frozen=True)
-class Answer:
+class Prediction:
     """A classified photograph.
 
     Attributes:
         label: The predicted class of the primary level.
         confidence: Its calibrated probability, 0 to 1.
         is_sure: Whether the confidence is enough, and the photograph of the kind that was learnt.
-        is_familiar: Whether it looks like the catalogue's photographs at all.
+        in_distribution: Whether it looks like the catalogue's photographs at all.
         levels: The value of every level, coarse to fine; they never contradict each other. None where the
             predicted product has none.
         attributes: The value of every attribute, and its probability.
         alternatives: The likeliest classes of the primary level with their probabilities, the label first.
-        looked: Where in the photograph it found what speaks for the label, float32 (rows, columns) from 0 to 1, of the
+        heatmap: Where in the photograph it found what speaks for the label, float32 (rows, columns) from 0 to 1, of the
             photograph's proportions; None unless it was asked for.
     """
 
     label: str
     confidence: float
     is_sure: bool
-    is_familiar: bool
+    in_distribution: bool
     levels: Mapping[str, str | None]
     attributes: Mapping[str, tuple[str, float]]
     alternatives: tuple[tuple[str, float], ...]
-    looked: Maps | None = field(default=None, repr=False, compare=False)
+    heatmap: Maps | None = field(default=None, repr=False, compare=False)
 
     @property
     def doubt(self) -> str:
         """Why it is not sure, in a few words; empty where it is."""
-        if not self.is_familiar:
+        if not self.in_distribution:
             return "unlike the photographs it learnt from"
         return "" if self.is_sure else "not sure"
 
@@ -152,7 +152,7 @@ class Answer:
             "label": self.label,
             "confidence": self.confidence,
             "is_sure": self.is_sure,
-            "is_familiar": self.is_familiar,
+            "in_distribution": self.in_distribution,
             "levels": dict(self.levels),
             "attributes": {
                 column: {"value": value, "confidence": confidence}
@@ -160,24 +160,24 @@ class Answer:
             },
             "alternatives": [{"label": label, "confidence": confidence} for label, confidence in self.alternatives],
         }
-        if self.looked is not None:
-            picture = base64.b64encode(encode_png(color_map(self.looked))).decode("ascii")
-            told["looked"] = {"label": self.label, "png": picture}
+        if self.heatmap is not None:
+            picture = base64.b64encode(encode_png(color_heatmap(self.heatmap))).decode("ascii")
+            told["heatmap"] = {"label": self.label, "png": picture}
         return told
 
 
-def describe_answers(predictions: Predictions, threshold: float | None, is_familiar: Any) -> list[Answer]:
+def build_predictions(predictions: HeadProbs, threshold: float | None, in_distribution: Any) -> list[Prediction]:
     """Give an answer for each photograph.
 
     Args:
         predictions: Calibrated probabilities.
         threshold: The confidence from which on an answer is sure; None: never.
-        is_familiar: Whether each photograph looks like those that were learnt, bool (n,).
+        in_distribution: Whether each photograph looks like those that were learnt, bool (n,).
     """
     outputs, probs = predictions.outputs, predictions.probs
     order = np.argsort(-probs, axis=1, kind="stable")[:, :ALTERNATIVES]
     best = np.take_along_axis(probs, order, axis=1).astype(np.float64).round(DIGITS).tolist()
-    is_sure = (probs.max(axis=1, initial=0) >= (np.inf if threshold is None else threshold)) & is_familiar
+    is_sure = (probs.max(axis=1, initial=0) >= (np.inf if threshold is None else threshold)) & in_distribution
     chosen = predictions.choose_classes()
     levels = {level: chosen[level].tolist() for level in outputs.levels}
     attributes = {}
@@ -190,11 +190,11 @@ def describe_answers(predictions: Predictions, threshold: float | None, is_famil
             (outputs.class_names[place], confidence) for place, confidence in zip(places, confidences, strict=True)
         )
         answers.append(
-            Answer(
+            Prediction(
                 label=alternatives[0][0],
                 confidence=alternatives[0][1],
                 is_sure=bool(is_sure[row]),
-                is_familiar=bool(is_familiar[row]),
+                in_distribution=bool(in_distribution[row]),
                 levels={level: _name(outputs.levels[level], found[row]) for level, found in levels.items()},
                 attributes={
                     column: (outputs.attributes[column][found[row]], own[row])

@@ -7,8 +7,8 @@ import polars as pl
 
 from hangtag.errors import ModelError, WorkspaceError
 from hangtag.inference.classifier import Classifier
-from hangtag.inference.prediction import Predictions
-from hangtag.labels.dataset import Labelled
+from hangtag.inference.prediction import HeadProbs
+from hangtag.labels.dataset import LabeledItems
 from hangtag.workspace import Workspace
 
 HINT = "Run `hangtag train` with this workspace first."
@@ -32,7 +32,7 @@ def select_runs(workspace: Workspace, run_ids: Sequence[str] | None) -> list[str
     return list(dict.fromkeys(run_ids))
 
 
-def load_classifier(workspace: Workspace, run_id: str, labelled: Labelled) -> Classifier:
+def load_classifier(workspace: Workspace, run_id: str, labelled: LabeledItems) -> Classifier:
     """Load a run's model, if it learnt the labels that the workspace has now.
 
     Raises:
@@ -49,14 +49,14 @@ def load_classifier(workspace: Workspace, run_id: str, labelled: Labelled) -> Cl
     return classifier
 
 
-def can_read_names(classifier: Classifier, labelled: Labelled) -> bool:
+def can_read_names(classifier: Classifier, labelled: LabeledItems) -> bool:
     """Say whether the classifier reads names and the catalogue has some."""
     return classifier.reads_names and labelled.schema.name is not None
 
 
 def ask_about(
-    classifier: Classifier, labelled: Labelled, items: pl.DataFrame, title: str, *, with_names: bool
-) -> Predictions:
+    classifier: Classifier, labelled: LabeledItems, items: pl.DataFrame, title: str, *, with_names: bool
+) -> HeadProbs:
     """Give the answers for rows of the catalogue's table, from their photographs, and their names where wanted.
 
     Raises:
@@ -67,8 +67,8 @@ def ask_about(
     return classifier.predict_rows(labelled.images, rows, title, names)
 
 
-def adjust(predictions: Predictions, classifier: Classifier, strength: float) -> Predictions:
-    """Favour classes that were rare in training; see `Predictions.adjust`. A strength of 0 changes nothing.
+def adjust(predictions: HeadProbs, classifier: Classifier, strength: float) -> HeadProbs:
+    """Favour classes that were rare in training; see `HeadProbs.adjust`. A strength of 0 changes nothing.
 
     Raises:
         ModelError: The model does not say how often each class was in training.
@@ -84,7 +84,7 @@ def adjust(predictions: Predictions, classifier: Classifier, strength: float) ->
     return predictions.adjust(train_counts, strength)
 
 
-def name_other_values(predictions: Predictions) -> pl.DataFrame:
+def name_other_values(predictions: HeadProbs) -> pl.DataFrame:
     """Give the predicted values of every level and attribute but the primary level, as `predicted_<column>`.
 
     Levels do not contradict each other. A value is null where the predicted product has none on that level.

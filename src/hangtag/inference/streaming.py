@@ -14,7 +14,7 @@ from hangtag.catalog.files import FileError, read_regular
 from hangtag.catalog.images import Photograph, PhotographError, decode_photograph
 from hangtag.errors import StalledError
 from hangtag.inference.classifier import Classifier
-from hangtag.inference.prediction import Answer
+from hangtag.inference.prediction import Prediction
 
 CHUNK = 64
 # Seconds for a chunk; 64 photographs of the largest size take less than a minute.
@@ -31,7 +31,7 @@ class Failure:
     reason: str
 
 
-Outcome = Answer | Failure
+Outcome = Prediction | Failure
 # A file's path, what it holds, or what has become of it already.
 Photo = Path | str | bytes | Photograph | Failure
 
@@ -57,7 +57,7 @@ def classify_photographs(
         precision: The share of sure answers that is to be right.
         workers: Threads; by default two a processor, so that the network never waits for a photograph.
         max_pixels: Larger photographs are refused before they are decoded.
-        explain: Say of each answer where it looked, too; see `Answer.looked`.
+        explain: Say of each answer where it looked, too; see `Prediction.heatmap`.
 
     Raises:
         ModelError: The model cannot show where it looked.
@@ -128,14 +128,14 @@ def classify_chunk(
 
 
 def _explain(
-    classifier: Classifier, photographs: Mapping[int, Photograph], answers: Mapping[int, Answer]
-) -> dict[int, Answer]:
+    classifier: Classifier, photographs: Mapping[int, Photograph], answers: Mapping[int, Prediction]
+) -> dict[int, Prediction]:
     if not answers:
         return {}
     pixels = np.stack([photographs[place].pixels for place in answers])
     maps = classifier.explain(pixels, [answer.label for answer in answers.values()])
     return {
-        place: replace(answer, looked=whole[photographs[place].place])
+        place: replace(answer, heatmap=whole[photographs[place].place])
         for (place, answer), whole in zip(answers.items(), maps, strict=True)
     }
 

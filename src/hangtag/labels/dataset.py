@@ -28,7 +28,7 @@ CLEAN_FIRST = "Run `hangtag clean` with this workspace first."
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabeledItems:
     """A catalogue with one label an item.
 
     Attributes:
@@ -63,7 +63,7 @@ def read_hash_distance(workspace: Workspace) -> int | None:
     return None if distance is None or settings.get("splits_from") else min(int(distance), DUPLICATE_DISTANCE)
 
 
-def read_labelled(workspace: Workspace) -> Labelled:
+def read_labeled_items(workspace: Workspace) -> LabeledItems:
     """Open what `clean` wrote.
 
     Raises:
@@ -81,7 +81,7 @@ def read_labelled(workspace: Workspace) -> Labelled:
     class_names = table.filter(pl.col("split").is_not_null())["label"].unique().sort().to_list()
     # Only what a model can learn from: another wording in the table of changes leaves trained runs as they are.
     digest = hash_json([prepared.digest, labels_sha256])
-    return Labelled(table, prepared.images, tuple(class_names), prepared.schema, digest)
+    return LabeledItems(table, prepared.images, tuple(class_names), prepared.schema, digest)
 
 
 # The table of changes that `clean` writes.
@@ -91,7 +91,7 @@ CHANGES = {
     "old": pl.String,
     "new": pl.String,
     "rule": pl.String,
-    "witness": pl.String,
+    "matched_by": pl.String,
     "score": pl.Float64,
 }
 REVIEW_RULES = ("reviewed", "auto")

@@ -27,12 +27,12 @@ class Match:
 
     Attributes:
         label: The label, or None where no witness was sure enough.
-        witness: What decided: `class-words`, or `name`, `level`, `photograph` and their sums.
+        matched_by: What decided: `class-words`, or `name`, `level`, `photograph` and their sums.
         score: How sure it is, 0 to 1: a cosine for class words, else a probability.
     """
 
     label: str | None
-    witness: str
+    matched_by: str
     score: float
 
 
@@ -89,7 +89,7 @@ class Vote:
 NOTHING = Vote(None, 0.0)
 
 
-def match_by_witnesses(
+def match_by_votes(
     unclear: pl.DataFrame, labelled: pl.DataFrame, name: str | None, level: str, min_confidence: float
 ) -> tuple[list[Match], dict[str, float]]:
     """Match unclear items by three witnesses, and by none where they are unsure or contradict each other.
@@ -174,7 +174,7 @@ def _vote_by_name(
     pipeline.fit(names, labels)
     wanted = unclear[name].fill_null("").to_list()
     probabilities = pipeline.predict_proba(wanted) if wanted else np.empty((0, len(pipeline.classes_)))
-    # A name without a single known word gets the classes' shares: that is no testimony.
+    # A name without a single known word gets the classes' shares: that is no modality_probs.
     known = [bool(row.nnz) for row in pipeline[0].transform(wanted)] if wanted else []
     return [
         Vote(str(pipeline.classes_[row.argmax()]), float(row.max())) if has_words else NOTHING

@@ -12,7 +12,7 @@ from hangtag.catalog.missing_values import find_missing
 from hangtag.catalog.schema import CatalogSchema
 from hangtag.config import SPLITS, TEST_RULE
 from hangtag.errors import SettingsError
-from hangtag.labels.dataset import read_labelled
+from hangtag.labels.dataset import read_labeled_items
 from hangtag.workspace import Workspace
 
 # Find the items that a rule on a column puts into the test split, as `year=odd`.
@@ -243,11 +243,11 @@ def read_splits(folder: str) -> tuple[pl.DataFrame, str] | None:
     """
     if not folder:
         return None
-    labelled = read_labelled(Workspace.at(Path(folder).expanduser()))
+    labelled = read_labeled_items(Workspace.at(Path(folder).expanduser()))
     return labelled.table.select(KEPT), labelled.digest
 
 
-def take_over(items: pl.DataFrame, splits: pl.DataFrame) -> pl.DataFrame:
+def reuse_splits(items: pl.DataFrame, splits: pl.DataFrame) -> pl.DataFrame:
     """Give items the splits and groups that they have elsewhere, as `given_split` and `group_id`.
 
     An item that is not there is in no split, and keeps its own group. Groups of duplicates depend on the size that

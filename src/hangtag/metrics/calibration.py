@@ -8,7 +8,7 @@ import numpy.typing as npt
 import polars as pl
 from scipy.stats import beta
 
-from hangtag.metrics.leakage import Answered
+from hangtag.metrics.leakage import EvaluatedItems
 
 # Measure whether a confidence of 0.8 is right 8 times in 10.
 
@@ -66,7 +66,7 @@ STEPS = 100
 # One-sided: the share of right answers lies below the bound with this chance.
 RISK = 0.05
 THRESHOLDS = {
-    "wanted_precision": pl.Float64,
+    "target_precision": pl.Float64,
     "threshold": pl.Float64,
     "split": pl.String,
     "coverage": pl.Float64,
@@ -113,7 +113,7 @@ def measure_threshold(
 
 
 def measure_thresholds(
-    parts: Mapping[str, Answered], thresholds: Mapping[str, float | None]
+    parts: Mapping[str, EvaluatedItems], thresholds: Mapping[str, float | None]
 ) -> dict[str, dict[str, Any]]:
     """Give what becomes of a model's own thresholds, which were chosen on val, in every split.
 
@@ -136,9 +136,9 @@ def measure_thresholds(
 
 
 def tabulate_thresholds(measured: Mapping[str, Mapping[str, Any]]) -> pl.DataFrame:
-    """Give what `measure_thresholds` found as a table: wanted_precision, threshold, split, coverage, precision."""
+    """Give what `measure_thresholds` found as a table: target_precision, threshold, split, coverage, precision."""
     rows = [
-        {"wanted_precision": float(wanted), "threshold": found["threshold"], "split": split, **figures}
+        {"target_precision": float(wanted), "threshold": found["threshold"], "split": split, **figures}
         for wanted, found in measured.items()
         for split, figures in found["splits"].items()
     ]

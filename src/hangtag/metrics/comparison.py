@@ -13,13 +13,13 @@ from scipy.stats import binomtest, t
 
 from hangtag.errors import WorkspaceError
 from hangtag.io import read_csv
-from hangtag.labels.dataset import Labelled
+from hangtag.labels.dataset import LabeledItems
 from hangtag.manifest import read_manifest
 from hangtag.metrics.bootstrap import LEVEL, Figure, Values, draw_weights
 from hangtag.metrics.classification import compute_macro_f1
 from hangtag.metrics.evaluated_runs import (
+    EvaluatedRun,
     FinestLevel,
-    JudgedRun,
     answer_alike,
     group_seeds,
     judge_finest,
@@ -155,13 +155,13 @@ def summarize_seeds(values: Sequence[float]) -> dict[str, float]:
 
 
 def build_comparison(
-    runs: Sequence[JudgedRun],
+    runs: Sequence[EvaluatedRun],
     baseline: int,
     split: str,
     *,
     samples: int,
     seed: int,
-    truth: Labelled | None = None,
+    truth: LabeledItems | None = None,
     timing: Timing | None = None,
 ) -> Comparison:
     """Compare runs on the items that all of them were judged on.
@@ -202,7 +202,7 @@ def build_comparison(
     )
 
 
-def share_items(runs: Sequence[JudgedRun], baseline: int) -> pl.DataFrame:
+def share_items(runs: Sequence[EvaluatedRun], baseline: int) -> pl.DataFrame:
     """Give the items that all runs were judged on.
 
     Returns:
@@ -232,7 +232,7 @@ def share_items(runs: Sequence[JudgedRun], baseline: int) -> pl.DataFrame:
 
 
 def _describe_run(
-    run: JudgedRun,
+    run: EvaluatedRun,
     place: int,
     figures: dict[str, Figure],
     finest: FinestLevel | None,
@@ -256,7 +256,7 @@ def _describe_run(
         row |= _write_figures(finest.figures, finest.places[place]) if place in finest.places else {}
     outputs = run.manifest["outputs"]
     return row | {
-        "passes": 2 if run.model.get("flip_average") else 1,
+        "passes": 2 if run.model.get("tta_flip") else 1,
         "bytes": sum(file["bytes"] for name, file in outputs.items() if name.startswith("model.")),
         "predict_images_per_second": speeds.get(run.run_id),
     }
@@ -292,7 +292,7 @@ def _tabulate_pairs(
     return pl.DataFrame(rows)
 
 
-def _tabulate_seeds(runs: Sequence[JudgedRun], figures: dict[str, Figure], common: dict[str, Any]) -> pl.DataFrame:
+def _tabulate_seeds(runs: Sequence[EvaluatedRun], figures: dict[str, Figure], common: dict[str, Any]) -> pl.DataFrame:
     """Summarize the runs that differ by their seed alone."""
     rows = [
         {

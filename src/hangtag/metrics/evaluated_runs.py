@@ -11,7 +11,7 @@ import polars as pl
 
 from hangtag.errors import WorkspaceError
 from hangtag.io import hash_file, hash_json, read_csv, read_json
-from hangtag.labels.dataset import Labelled, read_labelled
+from hangtag.labels.dataset import LabeledItems, read_labeled_items
 from hangtag.manifest import compute_digest, read_manifest, require_manifest
 from hangtag.metrics.bootstrap import Figure, draw_weights
 from hangtag.metrics.classification import average_f1, count_outcomes
@@ -25,11 +25,11 @@ COLUMNS = ("item_id", "group_id", "label", "predicted_label")
 PREFIX = "predicted_"
 PHOTOGRAPH = "photograph"
 # Settings and inputs that differ between the seeds of one recipe: the seed, and the run that names were learnt beside.
-SEEDED = ("seed", "photographs_by")
+SEEDED = ("seed", "image_run")
 
 
 @dataclass(frozen=True)
-class JudgedRun:
+class EvaluatedRun:
     """A finished run with its evaluation on one split.
 
     Attributes:
@@ -118,7 +118,7 @@ def digest_run(place: Workspace, run_id: str) -> str:
     return hash_json([compute_digest(trained), trained["settings"], trained["inputs"], compute_digest(judged)])
 
 
-def read_run(place: Workspace, run_id: str, split: str) -> JudgedRun:
+def read_run(place: Workspace, run_id: str, split: str) -> EvaluatedRun:
     """Read a run that is evaluated on a split.
 
     Raises:
@@ -135,13 +135,13 @@ def read_run(place: Workspace, run_id: str, split: str) -> JudgedRun:
         )
     model, report = read_entries(folder), read_json(evaluation / "report.json")
     others = [each for each in found.columns if each.startswith(PREFIX) and each not in COLUMNS]
-    return JudgedRun(
+    return EvaluatedRun(
         run_id=run_id,
         manifest=require_manifest(folder, make_hint(run_id)),
         model=model,
         history=read_csv(folder / "history.csv"),
         # Older reports do not name it: they are of the model's primary level.
-        target=report.get("target") or model.get("outputs", {}).get("primary", LABEL),
+        target=report.get("target") or model.get("label_space", {}).get("primary", LABEL),
         # That a product has no value on a level is an answer too.
         predictions=found.select(COLUMNS).with_columns(pl.col("predicted_label").fill_null("")),
         reads=report.get("input", PHOTOGRAPH),
@@ -150,16 +150,16 @@ def read_run(place: Workspace, run_id: str, split: str) -> JudgedRun:
     )
 
 
-def read_truth(place: Workspace, runs: Sequence[JudgedRun]) -> Labelled | None:
+def read_truth(place: Workspace, runs: Sequence[EvaluatedRun]) -> LabeledItems | None:
     """Give the catalogue whose labels the runs were judged on, or None where the workspace has it no more."""
     try:
-        labelled = read_labelled(place)
+        labelled = read_labeled_items(place)
     except WorkspaceError:
         return None
     return labelled if all(run.labels_digest == labelled.digest for run in runs) else None
 
 
-def answer_alike(runs: Sequence[JudgedRun], baseline: int, truth: Labelled | None) -> list[JudgedRun]:
+def answer_alike(runs: Sequence[EvaluatedRun], baseline: int, truth: LabeledItems | None) -> list[EvaluatedRun]:
     """Give the runs with their answers on one column: their target or, where these differ, one that all learnt.
 
     That is the baseline's target, else another run's, else the finest level.
@@ -178,7 +178,7 @@ def answer_alike(runs: Sequence[JudgedRun], baseline: int, truth: Labelled | Non
     raise WorkspaceError("The runs were judged on different targets.", received=targets)
 
 
-def _answer(run: JudgedRun, column: str, said: pl.DataFrame, truth: Labelled) -> JudgedRun:
+def _answer(run: EvaluatedRun, column: str, said: pl.DataFrame, truth: LabeledItems) -> EvaluatedRun:
     if column == run.target:
         return run
     true = truth.table.select("item_id", pl.col(column).cast(pl.String).alias("label")).drop_nulls()
@@ -207,7 +207,7 @@ class FinestLevel:
 
 
 def judge_finest(
-    runs: Sequence[JudgedRun], items: pl.DataFrame, truth: Labelled | None, *, samples: int, seed: int
+    runs: Sequence[EvaluatedRun], items: pl.DataFrame, truth: LabeledItems | None, *, samples: int, seed: int
 ) -> FinestLevel | None:
     """Judge the runs that learnt the catalogue's finest level, or give None where no figure can be had.
 
@@ -284,7 +284,7 @@ SCHEMA = {
 SHORTEST_NAME = 3
 
 
-def group_seeds(runs: Sequence[JudgedRun]) -> list[list[int]]:
+def group_seeds(runs: Sequence[EvaluatedRun]) -> list[list[int]]:
     """Give the places of the runs of each recipe; of two with the same seed the first one counts."""
     kinds: dict[str, dict[int, int]] = {}
     for place, run in enumerate(runs):

@@ -10,11 +10,11 @@ import polars as pl
 
 from hangtag.errors import LeakError
 from hangtag.inference.classifier import Classifier
-from hangtag.inference.prediction import Predictions
+from hangtag.inference.prediction import HeadProbs
 from hangtag.inference.runs import name_other_values
-from hangtag.labels.dataset import Labelled
+from hangtag.labels.dataset import LabeledItems
 from hangtag.labels.duplicates import hash_photographs
-from hangtag.models.label_space import NO_VALUE, Indices, Outputs, Probs
+from hangtag.models.label_space import NO_VALUE, Indices, LabelSpace, Probs
 
 # Refuse splits that share items, pixels or duplicates, and models that learnt from what they are judged on.
 
@@ -51,7 +51,7 @@ def check_splits(table: pl.DataFrame) -> None:
             )
 
 
-def check_unseen(classifier: Classifier, labelled: Labelled, items: pl.DataFrame, max_distance: int | None) -> None:
+def check_unseen(classifier: Classifier, labelled: LabeledItems, items: pl.DataFrame, max_distance: int | None) -> None:
     """Check by their photographs that a model did not learn from the items that it is judged on.
 
     Items of the splits that it learnt from by name do not count: their figures are told as such. Nothing is checked
@@ -66,8 +66,8 @@ def check_unseen(classifier: Classifier, labelled: Labelled, items: pl.DataFrame
     Raises:
         LeakError: It learnt from one of them.
     """
-    learn_from = classifier.description.get("learn_from", ["train"])
-    judged = items.filter(pl.col("split").is_not_null() & ~pl.col("split").is_in(learn_from))
+    train_splits = classifier.description.get("train_splits", ["train"])
+    judged = items.filter(pl.col("split").is_not_null() & ~pl.col("split").is_in(train_splits))
     if classifier.seen is None or judged.is_empty():
         return
     hashes = hash_photographs(labelled.images, judged["image_index"].to_numpy().astype(np.int64))
@@ -83,7 +83,7 @@ def check_unseen(classifier: Classifier, labelled: Labelled, items: pl.DataFrame
 
 
 @dataclass(frozen=True)
-class Answered:
+class EvaluatedItems:
     """Items of one split or of several whose true value on the run's primary level is known.
 
     Attributes:
@@ -92,10 +92,10 @@ class Answered:
     """
 
     items: pl.DataFrame
-    predictions: Predictions
+    predictions: HeadProbs
 
     @property
-    def outputs(self) -> Outputs:
+    def outputs(self) -> LabelSpace:
         """What the run predicts."""
         return self.predictions.outputs
 
@@ -124,14 +124,14 @@ class Answered:
         """Whether the predicted class on the primary level is the true one, (n,)."""
         return np.asarray(self.probs.argmax(axis=1) == self.classes)
 
-    def by_split(self) -> "dict[str, Answered]":
+    def by_split(self) -> "dict[str, EvaluatedItems]":
         """Give the items of each split that has some, the splits in the order of the items."""
         splits = self.items["split"]
         parts = {}
         for split in splits.unique(maintain_order=True).to_list():
             rows = np.flatnonzero((splits == split).to_numpy())
             answers = {head: probs[rows] for head, probs in self.predictions.answers.items()}
-            parts[split] = Answered(self.items[rows], Predictions(self.outputs, answers))
+            parts[split] = EvaluatedItems(self.items[rows], HeadProbs(self.outputs, answers))
         return parts
 
     def tabulate(self) -> pl.DataFrame:
@@ -158,7 +158,7 @@ def find_classes(values: pl.Series, class_names: Sequence[str]) -> Indices:
     return np.array([places.get(value, NO_VALUE) for value in values.cast(pl.String)], np.int64)
 
 
-def select_items(labelled: Labelled, outputs: Outputs, splits: Sequence[str]) -> pl.DataFrame:
+def select_items(labelled: LabeledItems, outputs: LabelSpace, splits: Sequence[str]) -> pl.DataFrame:
     """Give the items of the splits, one split after the other, whose value on the primary level is known."""
     items = pl.concat([labelled.of_split(split) for split in splits])
     return items.filter(pl.Series(find_classes(items[outputs.primary], outputs.class_names) != NO_VALUE))

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from hangtag.labels.dataset import Labelled
+from hangtag.labels.dataset import LabeledItems
 from hangtag.metrics.bootstrap import compute_intervals
 from hangtag.metrics.classification import average_f1, count_outcomes
-from hangtag.metrics.leakage import Answered, find_classes
-from hangtag.models.label_space import NO_VALUE, Indices, Outputs
+from hangtag.metrics.leakage import EvaluatedItems, find_classes
+from hangtag.models.label_space import NO_VALUE, Indices, LabelSpace
 from hangtag.training.targets import LABEL
 
 # A class with fewer items in the whole catalogue has next to none to be judged on.
@@ -18,11 +18,11 @@ FREQUENT_ITEMS = 10
 
 
 def judge_levels(
-    parts: Mapping[str, Answered], labelled: Labelled, *, samples: int, seed: int
+    parts: Mapping[str, EvaluatedItems], labelled: LabeledItems, *, samples: int, seed: int
 ) -> dict[str, dict[str, dict[str, Any]]]:
     """Give the figures of every level and attribute, split by split.
 
-    What is judged are the values of `Predictions.choose_classes`: of all levels one product, so that they never
+    What is judged are the values of `HeadProbs.choose_classes`: of all levels one product, so that they never
     contradict each other, and of each attribute its likeliest value.
 
     Args:
@@ -99,18 +99,18 @@ def tabulate_levels(levels: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> pl
     return pl.DataFrame(rows, infer_schema_length=None)
 
 
-def name_classes(outputs: Outputs) -> dict[str, tuple[str, ...]]:
+def name_classes(outputs: LabelSpace) -> dict[str, tuple[str, ...]]:
     """Give the class names of every level and attribute by its column."""
     return {**outputs.levels, **outputs.attributes}
 
 
-def count_items(labelled: Labelled, column: str, class_names: Sequence[str]) -> Indices:
+def count_items(labelled: LabeledItems, column: str, class_names: Sequence[str]) -> Indices:
     """Count the items of each class in all splits together, int64 (classes,)."""
     classes = find_classes(labelled.table.filter(pl.col("split").is_not_null())[column], class_names)
     return np.bincount(classes[classes != NO_VALUE], minlength=len(class_names))
 
 
-def find_kind(labelled: Labelled, column: str) -> str:
+def find_kind(labelled: LabeledItems, column: str) -> str:
     """Say what a column is: `label`, `level` or `attribute`."""
     if column == LABEL:
         return "label"

@@ -14,7 +14,7 @@ import polars as pl
 
 from hangtag.errors import WorkspaceError
 from hangtag.inference.runs import ask_about, can_read_names, load_classifier
-from hangtag.labels.dataset import Labelled
+from hangtag.labels.dataset import LabeledItems
 from hangtag.workspace import Workspace
 
 # Find which recipes are on the front of a figure against a cost: none is both better and cheaper.
@@ -106,7 +106,7 @@ class Timing:
         )
 
 
-def time_runs(place: Workspace, run_ids: Sequence[str], labelled: Labelled, split: str) -> Timing:
+def time_runs(place: Workspace, run_ids: Sequence[str], labelled: LabeledItems, split: str) -> Timing:
     """Ask every run about the same photographs, one run after the other, and that several times.
 
     In turn, so that what else the machine does falls on all of them.

@@ -9,7 +9,7 @@ import polars.selectors as cs
 
 from hangtag.config import EvaluateConfig
 from hangtag.inference.classifier import PHOTOGRAPH, PHOTOGRAPH_AND_NAME, Classifier
-from hangtag.labels.dataset import Labelled
+from hangtag.labels.dataset import LabeledItems
 from hangtag.metrics.bootstrap import compute_intervals
 from hangtag.metrics.calibration import measure_thresholds, tabulate_coverage, tabulate_reliability, tabulate_thresholds
 from hangtag.metrics.classification import (
@@ -20,13 +20,13 @@ from hangtag.metrics.classification import (
     tabulate_classes,
     tabulate_confusion,
 )
-from hangtag.metrics.leakage import Answered
+from hangtag.metrics.leakage import EvaluatedItems
 from hangtag.metrics.levels import judge_levels, tabulate_levels
-from hangtag.models.label_space import PRODUCT
+from hangtag.models.label_space import CATEGORY_PATH
 from hangtag.training.targets import LABEL
 
 INPUTS = {False: "photograph", True: "photograph and name"}
-Parts = Mapping[str, Answered]
+Parts = Mapping[str, EvaluatedItems]
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,12 @@ class Calibration:
         """Read it from `model.json`, which may lack it."""
         calibrations = classifier.description.get("calibration", {})
         found = calibrations.get(PHOTOGRAPH_AND_NAME if with_names else PHOTOGRAPH, {})
-        return cls(found.get("temperatures", {}).get(PRODUCT), dict(found.get("thresholds", {})))
+        return cls(found.get("temperatures", {}).get(CATEGORY_PATH), dict(found.get("thresholds", {})))
 
 
 def build_report(
     run_id: str,
-    labelled: Labelled,
+    labelled: LabeledItems,
     parts: Parts,
     config: EvaluateConfig,
     calibration: Calibration,
@@ -74,7 +74,7 @@ def build_report(
         `run_id`, `target` (the primary level's column), `label_name` (its heading), `class_names`, `input`,
         `temperature`, `logit_adjustment`; `splits` with all figures of each split; with names read,
         `photograph_alone` with the same but for the classes; `levels` (see `judge_levels`), `thresholds` (see
-        `measure_thresholds`) and, where it was tried, `adjustments`, the rows of `adjustment.csv`.
+        `measure_thresholds`) and, where it was tried, `adjustments`, the rows of `logit_adjustment.csv`.
     """
     outputs = next(iter(parts.values())).outputs
     draws = {"samples": config.bootstrap_samples, "seed": config.bootstrap_seed}
@@ -100,7 +100,7 @@ def build_report(
     return report
 
 
-def judge(part: Answered, config: EvaluateConfig) -> dict[str, Any]:
+def judge(part: EvaluatedItems, config: EvaluateConfig) -> dict[str, Any]:
     """Give the figures of one split on the primary level, with their intervals."""
     figures = compute_figures(part.probs, part.classes, part.class_names)
     figures["confidence_interval"] = compute_intervals(
@@ -126,18 +126,18 @@ def count_figures(report: Mapping[str, Any]) -> dict[str, float]:
 # Tell an evaluation in tables, one a file.
 
 # Made only for a model that says how often each class was in training.
-ADJUSTMENT = "adjustment.csv"
+ADJUSTMENT = "logit_adjustment.csv"
 
 
 def build_tables(
-    report: Mapping[str, Any], parts: Mapping[str, Answered], predictions: pl.DataFrame, labelled: Labelled
+    report: Mapping[str, Any], parts: Mapping[str, EvaluatedItems], predictions: pl.DataFrame, labelled: LabeledItems
 ) -> dict[str, pl.DataFrame]:
     """Give every table of an evaluation by its file's name.
 
     Args:
         report: What `build_report` gave.
         parts: The answered items by split.
-        predictions: The same items as `Answered.tabulate` gives them.
+        predictions: The same items as `EvaluatedItems.tabulate` gives them.
         labelled: The cleaned catalogue, for the names of misclassified items.
     """
     confusion = tabulate_confusion(predictions)
@@ -165,7 +165,7 @@ def find_wrong(predictions: pl.DataFrame) -> pl.DataFrame:
     return wrong.sort("confidence", "item_id", descending=[True, False])
 
 
-def _tabulate_wrong(predictions: pl.DataFrame, labelled: Labelled) -> pl.DataFrame:
+def _tabulate_wrong(predictions: pl.DataFrame, labelled: LabeledItems) -> pl.DataFrame:
     wrong = find_wrong(predictions).select("split", "item_id", "label", "predicted_label", "confidence")
     if name := labelled.schema.name:
         names = labelled.table.select("item_id", name)
@@ -185,10 +185,10 @@ STRENGTHS = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
 SPLITS = ("val", "test")
 
 
-def try_adjustments(parts: Mapping[str, Answered], train_counts: Mapping[str, Sequence[int]]) -> pl.DataFrame:
+def try_adjustments(parts: Mapping[str, EvaluatedItems], train_counts: Mapping[str, Sequence[int]]) -> pl.DataFrame:
     """Give accuracy and macro-F1 on the primary level at each strength, for val and test where they are judged.
 
-    A strength is to be chosen by val. Source: see `Predictions.adjust`.
+    A strength is to be chosen by val. Source: see `HeadProbs.adjust`.
 
     Args:
         parts: The answered items by split, as the model gave them, without an adjustment.
@@ -208,7 +208,7 @@ def try_adjustments(parts: Mapping[str, Answered], train_counts: Mapping[str, Se
     )
 
 
-def _measure(part: Answered, train_counts: dict[str, Sequence[int]], strength: float) -> dict[str, float]:
+def _measure(part: EvaluatedItems, train_counts: dict[str, Sequence[int]], strength: float) -> dict[str, float]:
     predicted = part.predictions.adjust(train_counts, strength).probs.argmax(axis=1)
     outcomes = count_outcomes(part.classes, predicted, len(part.class_names))
     return {"accuracy": float((predicted == part.classes).mean()), "macro_f1": float(average_f1(outcomes))}

@@ -14,7 +14,7 @@ from hangtag.models.text import MAX_WORDS, Words
 # Make probabilities less sure or surer, as a temperature found on val asks.
 
 
-def sharpen(probs: Probs, temperature: float) -> Probs:
+def apply_temperature(probs: Probs, temperature: float) -> Probs:
     """Give the probabilities at a temperature, float32 (n, classes): above 1 less sure, below 1 surer."""
     if temperature == 1:
         return probs
@@ -29,13 +29,13 @@ WEIGHT = 4
 Answers = dict[str, npt.NDArray[np.float32]]
 
 
-def iterate_answers(
+def iterate_head_probs(
     model: Any,
     images: Pixels,
     rows: npt.NDArray[np.int64],
     *,
     words: Words | None = None,
-    flip_average: bool = False,
+    tta_flip: bool = False,
     image_size: tuple[int, int] | None = None,
 ) -> Iterator[Answers]:
     """Give every head's probabilities for chosen rows of a memory map, batch by batch.
@@ -45,7 +45,7 @@ def iterate_answers(
         images: uint8 (N, H, W, 3).
         rows: Which of them, int64 (n,).
         words: Their names for a network that reads names, (n, MAX_WORDS); None hides them.
-        flip_average: Average the probabilities of each photograph and of its mirror image.
+        tta_flip: Average the probabilities of each photograph and of its mirror image.
         image_size: (height, width) that photographs are shrunk to; None leaves them as they are.
 
     Yields:
@@ -60,13 +60,13 @@ def iterate_answers(
         pixels = shrink(images[chunk], image_size or images.shape[1:3])
         given = None if words is None else words[start : start + size]
         answers = _answer(model, pixels, given)
-        if flip_average:
+        if tta_flip:
             mirrored = _answer(model, pixels[:, :, ::-1], given)
             answers = {head: np.asarray((probs + mirrored[head]) / 2, np.float32) for head, probs in answers.items()}
         yield answers
 
 
-def join_answers(batches: list[Answers], heads: dict[str, int]) -> Answers:
+def join_head_probs(batches: list[Answers], heads: dict[str, int]) -> Answers:
     """Put batches of answers one behind the other, and what else was answered too; no batch gives no rows."""
     empty = {head: np.empty((0, size), np.float32) for head, size in heads.items()}
     return {

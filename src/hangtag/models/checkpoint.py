@@ -17,7 +17,7 @@ from hangtag.manifest import require_manifest
 from hangtag.models.description import AGAIN, DESCRIPTION, FORMAT, Description, escape, read_bytes, read_description
 from hangtag.models.flops import count_flops, read_output_shape
 from hangtag.models.keras_hub import HUB, check_hub_sizes, check_preset
-from hangtag.models.label_space import Outputs
+from hangtag.models.label_space import LabelSpace
 from hangtag.models.layers import RESCALE
 from hangtag.models.network_file import Signature, check_signature
 from hangtag.models.registry import build_model
@@ -47,7 +47,7 @@ class SavedModel:
     """
 
     model: Any
-    outputs: Outputs
+    outputs: LabelSpace
     vocabulary: Vocabulary | None
     image_size: tuple[int, int]
     network_size: tuple[int, int]
@@ -113,7 +113,7 @@ def save_model(
     image_size: tuple[int, int],
     network_size: tuple[int, int] | None = None,
     color_mode: ColorMode,
-    outputs: Outputs,
+    outputs: LabelSpace,
     vocabulary: Vocabulary | None = None,
     **more: Any,
 ) -> list[Path]:
@@ -143,7 +143,7 @@ def save_model(
         "image_size": list(image_size),
         "network_size": list(network_size or image_size),
         "preprocessing": {"color_mode": color_mode, "rescale": RESCALE},
-        "outputs": outputs.to_json(),
+        "label_space": outputs.to_json(),
         "words": list(vocabulary.words) if vocabulary else None,
         **describe_model(model),
         "weights": {"file": WEIGHTS, "sha256": hash_file(folder / WEIGHTS)},

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from hangtag.errors import ModelError
 from hangtag.models.description_schema import NOTHING, Mistake, find_mistake
-from hangtag.models.label_space import Outputs
+from hangtag.models.label_space import LabelSpace
 from hangtag.models.text import Vocabulary
 
 # Read the files of a model's folder that somebody else may have made: whole, of a bounded size, and strictly JSON.
@@ -162,7 +162,7 @@ class Description:
     """
 
     content: dict[str, Any]
-    outputs: Outputs
+    outputs: LabelSpace
     vocabulary: Vocabulary | None
     image_size: tuple[int, int]
     network_size: tuple[int, int]
@@ -201,7 +201,7 @@ def read_description(folder: Path) -> Description:
     network_height, network_width = content.get("network_size", (height, width))
     return Description(
         content,
-        Outputs.from_json(content["outputs"]),
+        LabelSpace.from_json(content["label_space"]),
         None if words is None else Vocabulary(tuple(words)),
         (height, width),
         (network_height, network_width),
@@ -242,23 +242,23 @@ def _check_format(path: Path, content: Mapping[str, Any]) -> None:
 
 def _find_contradictions(content: Mapping[str, Any]) -> Iterator[Mistake]:
     """List the entries that are right by themselves and do not fit the others."""
-    described = content["outputs"]
+    described = content["label_space"]
     levels, attributes = described["levels"], described["attributes"]
     sizes = [len(names) for names in levels.values()]
-    for number, product in enumerate(described["products"]):
+    for number, product in enumerate(described["category_paths"]):
         if len(product) != len(sizes) or any(place >= size for place, size in zip(product, sizes, strict=True)):
             allowed = f"Allowed: for each of {len(sizes)} levels the place of one of its classes, or -1."
-            yield f"outputs.products.{number}", allowed, product
-    if len({tuple(product) for product in described["products"]}) < len(described["products"]):
-        yield "outputs.products", "Allowed: products that differ from each other.", "the same one twice"
+            yield f"label_space.category_paths.{number}", allowed, product
+    if len({tuple(product) for product in described["category_paths"]}) < len(described["category_paths"]):
+        yield "label_space.category_paths", "Allowed: products that differ from each other.", "the same one twice"
     if common := levels.keys() & attributes.keys():
-        yield "outputs.attributes", "Allowed: columns that are not levels.", sorted(common)
+        yield "label_space.attributes", "Allowed: columns that are not levels.", sorted(common)
     if described["primary"] not in levels:
-        yield "outputs.primary", f"Allowed: {escape(', '.join(levels))}.", described["primary"]
+        yield "label_space.primary", f"Allowed: {escape(', '.join(levels))}.", described["primary"]
     elif levels[described["primary"]] != content["class_names"]:
-        yield "class_names", "Allowed: the classes of the level that outputs.primary names.", content["class_names"]
+        yield "class_names", "Allowed: the classes of the level that label_space.primary names.", content["class_names"]
     else:
-        yield from _find_other_heads(content, Outputs.from_json(described).heads)
+        yield from _find_other_heads(content, LabelSpace.from_json(described).heads)
     if "network" not in content and "weights" not in content:
         yield "weights", "Wanted: this entry, or network.", NOTHING
 
@@ -268,8 +268,8 @@ def _find_other_heads(content: Mapping[str, Any], heads: Mapping[str, int]) -> I
     allowed = f"Allowed: {escape(', '.join(heads))}."
     calibration = content.get("calibration", {})
     told = {f"{key}.temperatures": calibration[key]["temperatures"] for key in FITS if key in calibration}
-    if calibration.get("trust_in_names"):
-        told["trust_in_names"] = calibration["trust_in_names"]
+    if calibration.get("name_weight"):
+        told["name_weight"] = calibration["name_weight"]
     for place, by_head in told.items():
         if by_head.keys() != heads.keys():
             yield f"calibration.{place}", allowed, list(by_head)

@@ -44,7 +44,7 @@ Names = Annotated[list[Name], Field(min_length=1, max_length=MOST_CLASSES), Afte
 Words = Annotated[list[Name], Field(min_length=1, max_length=MOST_WORDS), AfterValidator(_check_unique)]
 Place = Annotated[int, Field(ge=-1, lt=MOST_CLASSES)]
 Product = Annotated[list[Place], Field(min_length=1, max_length=MOST_COLUMNS)]
-Products = Annotated[list[Product], Field(min_length=1, max_length=MOST_CLASSES)]
+CategoryPaths = Annotated[list[Product], Field(min_length=1, max_length=MOST_CLASSES)]
 
 
 def _may_lack() -> Any:
@@ -62,9 +62,9 @@ class _Preprocessing(_Entry):
     rescale: Annotated[float, Field(gt=0, le=1)] = 1.0
 
 
-class _Outputs(_Entry):
+class _LabelSpace(_Entry):
     levels: Annotated[dict[Name, Names], Field(min_length=1, max_length=MOST_COLUMNS)]
-    products: Products
+    category_paths: CategoryPaths
     attributes: Annotated[dict[Name, Names], Field(max_length=MOST_COLUMNS)]
     primary: Name
 
@@ -77,12 +77,12 @@ class _Fit(_Entry):
 class _Calibration(_Entry):
     photograph: _Fit
     photograph_and_name: _Fit = _may_lack()
-    trust_in_names: dict[str, Number] = {}
+    name_weight: dict[str, Number] = {}
 
 
-class _Novelty(_Entry):
+class _OutOfDistribution(_Entry):
     limit: Annotated[float, Field(ge=0, le=LARGEST_DISTANCE)]
-    familiar_share: Probability = 1.0
+    in_distribution_share: Probability = 1.0
 
 
 class _Metrics(_Entry):
@@ -122,21 +122,21 @@ class DescriptionSchema(_Entry):
     image_size: Size
     network_size: Size = _may_lack()
     preprocessing: _Preprocessing
-    outputs: _Outputs
+    label_space: _LabelSpace
     words: Words | None
     network: _Network = _may_lack()
     weights: _Weights = _may_lack()
     run_id: Annotated[str, StringConstraints(max_length=2_000)] = ""
     label_name: Name = ""
-    flip_average: bool = False
+    tta_flip: bool = False
     calibration: _Calibration = _may_lack()
     train_counts: dict[str, list[Count]] | None = None
-    learn_from: Annotated[list[Literal["train", "val", "test"]], Field(max_length=3)] = []
+    train_splits: Annotated[list[Literal["train", "val", "test"]], Field(max_length=3)] = []
     metrics: _Metrics = _Metrics()
     labels_digest: Annotated[str, StringConstraints(max_length=200)] | None = None
     parameters: _Parameters = _may_lack()
     flops: Count | None = None
-    novelty: _Novelty = _may_lack()
+    out_of_distribution: _OutOfDistribution = _may_lack()
     seen: _Seen = _may_lack()
     figures: dict[str, dict[str, Any]] = {}
     hub: dict[str, Any] = {}

@@ -93,7 +93,7 @@ def describe_architectures(image_size: tuple[int, int], color_mode: ColorMode) -
 
 
 def _describe(name: str, image_size: tuple[int, int], color_mode: ColorMode) -> dict[str, Any]:
-    model = build_model(name, image_size=image_size, heads={"product": NUM_CLASSES}, color_mode=color_mode)
+    model = build_model(name, image_size=image_size, heads={"category_path": NUM_CLASSES}, color_mode=color_mode)
     parameters = model.count_params()
     return {
         "name": name,

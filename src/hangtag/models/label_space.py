@@ -10,33 +10,33 @@ import numpy.typing as npt
 
 from hangtag.errors import ModelError
 
-PRODUCT = "product"
+CATEGORY_PATH = "category_path"
 NO_VALUE = -1
 Probs = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Outputs:
+class LabelSpace:
     """The classes of a network's heads.
 
-    The head `product` tells apart the combinations of level values that occur in the catalogue. The probability
+    The head `category_path` tells apart the combinations of level values that occur in the catalogue. The probability
     of a level's class is the sum over the products that have it, so levels cannot contradict each other.
 
     Attributes:
         levels: The class names of each level by its column, coarse to fine, the label last.
-        products: For each product the index of its class on each level; `NO_VALUE` where it has none.
+        category_paths: For each product the index of its class on each level; `NO_VALUE` where it has none.
         attributes: The class names of each attribute by its column.
         primary: The level that figures are told of, `label` unless a single other one was asked for.
     """
 
     levels: Mapping[str, tuple[str, ...]]
-    products: tuple[tuple[int, ...], ...]
+    category_paths: tuple[tuple[int, ...], ...]
     attributes: Mapping[str, tuple[str, ...]]
     primary: str
 
     @classmethod
-    def of_classes(cls, class_names: tuple[str, ...], level: str = "label") -> "Outputs":
+    def of_classes(cls, class_names: tuple[str, ...], level: str = "label") -> "LabelSpace":
         """Give the outputs of a network that tells apart the classes of one level."""
         return cls({level: class_names}, tuple((place,) for place in range(len(class_names))), {}, level)
 
@@ -47,9 +47,11 @@ class Outputs:
 
     @property
     def heads(self) -> dict[str, int]:
-        """The number of classes of each head, `product` first; attributes go by number, a column's name may be odd."""
+        """The number of classes of each head, `category_path` first; attributes go by number, a column's name may be odd."""
         sizes = [len(names) for names in self.attributes.values()]
-        return {PRODUCT: len(self.products)} | {f"attribute_{place}": size for place, size in enumerate(sizes)}
+        return {CATEGORY_PATH: len(self.category_paths)} | {
+            f"attribute_{place}": size for place, size in enumerate(sizes)
+        }
 
     def list_classes(self, level: str) -> Indices:
         """Give each product's class index on a level, int64 (products,), `NO_VALUE` where it has none."""
@@ -57,7 +59,7 @@ class Outputs:
 
     @cached_property
     def _classes(self) -> dict[str, Indices]:
-        table = np.array(self.products, np.int64).reshape(-1, len(self.levels))
+        table = np.array(self.category_paths, np.int64).reshape(-1, len(self.levels))
         return dict(zip(self.levels, table.T, strict=True))
 
     @cached_property
@@ -71,21 +73,21 @@ class Outputs:
             found[level] = (order, starts.astype(np.int64), present)
         return found
 
-    def sum_level(self, product_probs: Probs, level: str) -> Probs:
+    def sum_level(self, path_probs: Probs, level: str) -> Probs:
         """Give the probabilities of a level's classes, float32 (n, classes), from those of products (n, products).
 
         Where some products have no value on the level, a row may add up to less than 1.
         """
         order, starts, present = self._members[level]
-        sums = np.zeros((len(product_probs), len(self.levels[level])), np.float32)
+        sums = np.zeros((len(path_probs), len(self.levels[level])), np.float32)
         if len(order):
             # Not a product of matrices: its threads would wait for those of an engine that runs beside.
-            sums[:, present] = np.add.reduceat(product_probs[:, order], starts, axis=1)
+            sums[:, present] = np.add.reduceat(path_probs[:, order], starts, axis=1)
         return sums
 
     def find_head(self, column: str) -> str:
         """Give the head that a level or an attribute is told by."""
-        return PRODUCT if column in self.levels else list(self.heads)[1 + list(self.attributes).index(column)]
+        return CATEGORY_PATH if column in self.levels else list(self.heads)[1 + list(self.attributes).index(column)]
 
     def find_members(self, column: str, names: Sequence[str | None]) -> npt.NDArray[np.bool_]:
         """Say which classes of its head make up a class of a level or an attribute, (n, classes); None has none.
@@ -102,33 +104,33 @@ class Outputs:
         classes = self.list_classes(column) if column in self.levels else np.arange(len(known))
         return np.asarray(places[:, None] == classes)
 
-    def choose_products(self, product_probs: Probs) -> Indices:
+    def choose_category_paths(self, path_probs: Probs) -> Indices:
         """Give for each item the product whose values are predicted, int64 (n,).
 
         The primary level's class is its likeliest one; among the products of that class the one is taken whose
         level values have the largest sum of probabilities, which is the expected number of levels that are right.
         """
-        expected = np.zeros_like(product_probs)
+        expected = np.zeros_like(path_probs)
         for level in self.levels:
             classes = self.list_classes(level)
-            probs = self.sum_level(product_probs, level)
+            probs = self.sum_level(path_probs, level)
             has_value = classes != NO_VALUE
             expected[:, has_value] += probs[:, classes[has_value]]
         primary = self.list_classes(self.primary)
-        chosen = self.sum_level(product_probs, self.primary).argmax(axis=1)
+        chosen = self.sum_level(path_probs, self.primary).argmax(axis=1)
         return np.asarray(np.where(primary == chosen[:, None], expected, -1).argmax(axis=1), np.int64)
 
     def to_json(self) -> dict[str, Any]:
         """Give what `from_json` reads back."""
         return {
             "levels": {level: list(names) for level, names in self.levels.items()},
-            "products": [list(product) for product in self.products],
+            "category_paths": [list(path) for path in self.category_paths],
             "attributes": {attribute: list(names) for attribute, names in self.attributes.items()},
             "primary": self.primary,
         }
 
     @classmethod
-    def from_json(cls, described: Mapping[str, Any]) -> "Outputs":
+    def from_json(cls, described: Mapping[str, Any]) -> "LabelSpace":
         """Read what `to_json` gave.
 
         Raises:
@@ -137,7 +139,7 @@ class Outputs:
         levels = {level: _read_names(names) for level, names in described["levels"].items()}
         attributes = {attribute: _read_names(names) for attribute, names in described["attributes"].items()}
         sizes = [len(names) for names in levels.values()]
-        products = tuple(tuple(product) for product in described["products"])
+        products = tuple(tuple(product) for product in described["category_paths"])
         for product in products:
             is_known = len(product) == len(sizes) and all(
                 type(place) is int and NO_VALUE <= place < size for place, size in zip(product, sizes, strict=True)

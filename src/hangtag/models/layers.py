@@ -10,7 +10,7 @@ from typing import Any
 
 from hangtag.config import ColorMode
 from hangtag.errors import MissingExtraError
-from hangtag.models.label_space import PRODUCT
+from hangtag.models.label_space import CATEGORY_PATH
 
 # Bring Keras in, on the TensorFlow backend unless the environment names another.
 
@@ -152,7 +152,7 @@ BLOCK = re.compile(r"(?:member\d+_)?(stem|top|[a-z_]*?\d+(?:[a-z](?=_)|_block\d+
 def find_features(model: Any) -> list[Any]:
     """Give what the pixels' heads of a network of `build_model` read, (n, width) of each member."""
     dense = import_keras().layers.Dense
-    heads = [layer for layer in model.layers if layer.name.partition("_member")[0] == PRODUCT]
+    heads = [layer for layer in model.layers if layer.name.partition("_member")[0] == CATEGORY_PATH]
     return [layer.input for layer in heads if isinstance(layer, dense)]
 
 

@@ -10,7 +10,7 @@ from xml.parsers import expat
 
 from hangtag.errors import ModelError
 from hangtag.models.description import AGAIN, Description, escape, read_bytes
-from hangtag.models.out_of_distribution import NOVELTY
+from hangtag.models.out_of_distribution import OOD_SCORE, OUT_OF_DISTRIBUTION
 from hangtag.models.text import MAX_WORDS
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ def check_signature(described: Description, inputs: Signature, outputs: Signatur
         takes = {**takes, "words": ("int32", (None, MAX_WORDS))}
     gives: Signature = {head: ("float32", (None, size)) for head, size in described.outputs.heads.items()}
     # The description has a limit once an export is finished.
-    if NOVELTY in described.content or NOVELTY in outputs:
-        gives = {**gives, NOVELTY: ("float32", (None,))}
+    if OUT_OF_DISTRIBUTION in described.content or OOD_SCORE in outputs:
+        gives = {**gives, OOD_SCORE: ("float32", (None,))}
     # A network for photographs of every size takes those of this one too.
     found = {name: (kind, _fill(shape, takes.get(name))) for name, (kind, shape) in inputs.items()}
     for what, wanted, own in (("takes", takes, found), ("gives", gives, outputs)):

@@ -8,12 +8,14 @@ import numpy.typing as npt
 
 from hangtag.catalog.images import Pixels, limit_part, shrink
 from hangtag.models.batch_predict import BATCH, WEIGHT, fill_inputs
-from hangtag.models.label_space import PRODUCT
+from hangtag.models.label_space import CATEGORY_PATH
 from hangtag.models.layers import find_features, import_keras
 
-NOVELTY = "novelty"
+OOD_SCORE = "ood_score"
+# The entry of `model.json`.
+OUT_OF_DISTRIBUTION = "out_of_distribution"
 # The share of catalogue photographs that is to count as familiar.
-FAMILIAR_SHARE = 0.99
+IN_DISTRIBUTION_SHARE = 0.99
 # More photographs tell little more of the features' spread.
 MOST_PHOTOGRAPHS = 12_000
 # The (height, width) of the patches that a drawn picture of smooth blots has.
@@ -23,7 +25,7 @@ RIDGE = 1e-3
 Matrix = npt.NDArray[np.float64]
 
 
-def add_novelty(model: Any, images: Pixels, rows: npt.NDArray[np.int64]) -> Any:
+def add_ood_score(model: Any, images: Pixels, rows: npt.NDArray[np.int64]) -> Any:
     """Give a model that also answers `novelty`, float32 (n,): the distance of features from the nearest class, squared.
 
     The distance is that of Mahalanobis: measured by how much the features of one class spread in each direction.
@@ -37,7 +39,7 @@ def add_novelty(model: Any, images: Pixels, rows: npt.NDArray[np.int64]) -> Any:
     """
     keras = import_keras()
     features = _join_features(model)
-    reader = keras.Model(model.input, {"features": features, PRODUCT: model.output[PRODUCT]})
+    reader = keras.Model(model.input, {"features": features, CATEGORY_PATH: model.output[CATEGORY_PATH]})
     center, whitening, means = _measure_spread(reader, images, _spread_out(rows))
     whitened = keras.layers.Dense(whitening.shape[1], name="whitened", dtype="float32")
     classes = keras.layers.Dense(len(means), name="nearness", dtype="float32")
@@ -46,17 +48,17 @@ def add_novelty(model: Any, images: Pixels, rows: npt.NDArray[np.int64]) -> Any:
     distances = classes(white) + keras.ops.sum(keras.ops.square(white), axis=-1, keepdims=True)
     whitened.set_weights([whitening, -center @ whitening])
     classes.set_weights([-2 * means.T, (means**2).sum(axis=1)])
-    novelty = keras.ops.min(distances, axis=-1)
-    return keras.Model(model.input, {**model.output, NOVELTY: novelty}, name=model.name)
+    ood_scores = keras.ops.min(distances, axis=-1)
+    return keras.Model(model.input, {**model.output, OOD_SCORE: ood_scores}, name=model.name)
 
 
-def find_limit(novelty: npt.NDArray[np.float32]) -> float:
+def find_limit(ood_scores: npt.NDArray[np.float32]) -> float:
     """Give the novelty that all but a hundredth of the catalogue's photographs stay below."""
     # A distance a little below 0 comes of rounding.
-    return max(round(float(np.quantile(novelty, FAMILIAR_SHARE)), 3), 0.0)
+    return max(round(float(np.quantile(ood_scores, IN_DISTRIBUTION_SHARE)), 3), 0.0)
 
 
-def draw_strangers(image_size: tuple[int, int], count: int) -> Pixels:
+def draw_ood_images(image_size: tuple[int, int], count: int) -> Pixels:
     """Draw pictures that no catalogue has, `count` of each kind: noise, smooth blots, single colours.
 
     Returns:
@@ -112,4 +114,4 @@ def _read_features(reader: Any, images: Pixels, rows: npt.NDArray[np.int64]) -> 
     for start in range(0, len(rows), size):
         pixels = shrink(images[rows[start : start + size]], image_size)
         found = reader.predict_on_batch(fill_inputs(reader, pixels, None))
-        yield found["features"][: len(pixels)], found[PRODUCT][: len(pixels)]
+        yield found["features"][: len(pixels)], found[CATEGORY_PATH][: len(pixels)]

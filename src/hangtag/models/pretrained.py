@@ -72,7 +72,7 @@ def _assign(model: Any, path: Path) -> None:
     backbone = cut_backbone(model)
     # A whole model's file has heads too, of other classes than these.
     own = read_weights(backbone).keys()
-    heads = {name for name in weights if name not in own and name.startswith(("product", "attribute_"))}
+    heads = {name for name in weights if name not in own and name.startswith(("category_path", "attribute_"))}
     chosen = {name: value for name, value in weights.items() if name not in heads}
     if not chosen.keys() & own:
         raise ModelError("The weights belong to another architecture.", hint=CONVERT, received=str(path))

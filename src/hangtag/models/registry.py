@@ -14,7 +14,7 @@ from hangtag.models.keras_hub import HUB, build_hub
 from hangtag.models.layers import build_preprocessing, import_keras
 from hangtag.models.mobile import build_efficientnet_lite, build_mobilenet_v2
 from hangtag.models.resnet import build_residual
-from hangtag.models.text import MAX_WORDS, hear_name
+from hangtag.models.text import MAX_WORDS, fuse_name
 from hangtag.models.vit import build_vit
 
 
@@ -151,7 +151,7 @@ def build_model(
     outputs = {head: _build_head(members, head, size) for head, size in heads.items()}
     if num_words:
         inputs["words"] = keras.Input((MAX_WORDS,), dtype="int32", name="words")
-        outputs = {head: hear_name(probs, inputs["words"], num_words, head) for head, probs in outputs.items()}
+        outputs = {head: fuse_name(probs, inputs["words"], num_words, head) for head, probs in outputs.items()}
     return keras.Model(inputs, outputs, name=architecture)
 
 

@@ -110,7 +110,7 @@ def _find_class() -> Any:
     return NameWitness
 
 
-def hear_name(probs: Any, words: Any, num_words: int, head: str) -> Any:
+def fuse_name(probs: Any, words: Any, num_words: int, head: str) -> Any:
     """Give a head's probabilities by photograph and name, (n, classes).
 
     A linear classifier for every class scores the words, weighed by how rare they are; the scores become

@@ -261,7 +261,7 @@ def build_coverage(series: Sequence[tuple[str, str, Rows, Rows]]) -> Chart:
 
     Args:
         series: (name, look, line, promises) of each split, one row of a line at least. A row of a line has `coverage`,
-            `precision` and `precision_low`; a promise has `wanted_precision`, and `coverage` and `precision` at the
+            `precision` and `precision_low`; a promise has `target_precision`, and `coverage` and `precision` at the
             threshold for it.
     """
     lowest = min(each["precision"] for _, _, *both in series for rows in both for each in rows)
@@ -278,7 +278,7 @@ def build_coverage(series: Sequence[tuple[str, str, Rows, Rows]]) -> Chart:
                 frame.place_x(each["coverage"]),
                 frame.place_y(each["precision"]),
                 4,
-                f"{name}, {format_share(each['wanted_precision'])} wanted: {_describe_sure(each)}",
+                f"{name}, {format_share(each['target_precision'])} wanted: {_describe_sure(each)}",
             )
             for each in promises
         )

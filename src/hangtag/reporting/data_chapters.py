@@ -225,8 +225,8 @@ def build_splits(inputs: Inputs) -> dict[str, Any]:
         "duplicates": _count_duplicates(table, known),
         "color_modes": sorted({run.color_mode for run in inputs.runs}),
         "flips": sorted({bool(run.settings.get("flip")) for run in inputs.runs}),
-        "is_varied": any(run.settings.get(key) for run in inputs.runs for key in ("shift", "zoom", "brightness")),
-        "flip_averages": sorted({bool(run.settings.get("flip_average")) for run in inputs.runs}),
+        "is_varied": any(run.settings.get(key) for run in inputs.runs for key in ("max_shift", "zoom", "brightness")),
+        "flip_averages": sorted({bool(run.settings.get("tta_flip")) for run in inputs.runs}),
         "keeps": sorted({run.keeps_best for run in inputs.runs}),
         "beside": inputs.capstone["splits"] if inputs.capstone else None,
     }

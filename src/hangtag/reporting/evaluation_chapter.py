@@ -11,7 +11,7 @@ from hangtag.io import read_csv
 from hangtag.metrics.levels import FREQUENT_ITEMS
 from hangtag.reporting.charts import Chart, build_coverage, build_curves, build_heatmap, build_reliability
 from hangtag.reporting.format import embed_picture
-from hangtag.reporting.inputs import PHOTOGRAPH, Inputs, Judgement, Run
+from hangtag.reporting.inputs import PHOTOGRAPH, EvaluationResult, Inputs, Run
 from hangtag.reporting.model_chapters import describe_kind, describe_run
 from hangtag.training.targets import LABEL
 
@@ -83,7 +83,7 @@ def _read_adjustment(run: Run) -> float:
 
 def summarize_seeds(runs: Iterable[Run]) -> list[dict[str, Any]]:
     """Give mean, lowest and highest figures over the seeds of each kind of run that has several."""
-    kinds: dict[Any, list[tuple[Run, Judgement]]] = {}
+    kinds: dict[Any, list[tuple[Run, EvaluationResult]]] = {}
     for run in runs:
         for judgement in run.judgements:
             kinds.setdefault((run.kind, judgement.source, _read_adjustment(run)), []).append((run, judgement))
@@ -127,8 +127,8 @@ def _describe_run(inputs: Inputs, run: Run) -> dict[str, Any]:
             folder / "misclassified.png",
             f"Photographs that {run.run_id} mistook, each with its label and the predicted label.",
         ),
-        "looked": embed_picture(
-            folder / "misclassified_looked.png",
+        "heatmap": embed_picture(
+            folder / "misclassified_gradcam.png",
             f"Photographs that {run.run_id} mistook, each beside itself with what spoke for the prediction.",
         ),
         "worst": {"label": worst, **report["splits"][split]["classes"][worst]},
@@ -328,7 +328,7 @@ def list_thresholds(report: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _read_adjustments(inputs: Inputs, run: Run) -> dict[str, Any] | None:
     """Give accuracy and macro-F1 at each strength of the logit adjustment, the best on val marked."""
-    by_split = _read_splits(inputs, run, "adjustment.csv")
+    by_split = _read_splits(inputs, run, "logit_adjustment.csv")
     if not by_split:
         return None
     best = {key: max(row[key] for row in by_split.get("val", []) or [dict.fromkeys(ADJUSTED, 2)]) for key in ADJUSTED}

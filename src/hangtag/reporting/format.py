@@ -176,7 +176,7 @@ def _describe_steps(settings: Settings) -> list[str]:
 
 
 def _describe_schedule(settings: Settings) -> str:
-    if settings.get("schedule", "inverse-time") == "inverse-time":
+    if settings.get("lr_schedule", "inverse-time") == "inverse-time":
         return "slowly smaller (inverse time)"
     warmup = settings.get("warmup")
     rising = f"rising over the first {format_share(warmup, 0)} of the training, then " if warmup else ""
@@ -185,14 +185,14 @@ def _describe_schedule(settings: Settings) -> str:
 
 def _describe_items(settings: Settings) -> list[str]:
     """Say which items are shown how often, and how their photographs are varied."""
-    shift, zoom, brightness = (settings.get(key) for key in ("shift", "zoom", "brightness"))
+    shift, zoom, brightness = (settings.get(key) for key in ("max_shift", "zoom", "brightness"))
     varied = [
         *(["mirrored half of the time"] if settings.get("flip") else []),
         *([f"shifted by up to {shift} {'pixel' if shift == 1 else 'pixels'}"] if shift else []),
         *([f"grown or shrunk by up to {format_share(zoom, 0)}"] if zoom else []),
         *([f"brighter or darker by up to {format_share(brightness, 0)}"] if brightness else []),
     ]
-    balance = settings.get("balance")
+    balance = settings.get("class_balance")
     return [
         *([f"rare products shown more often (balance {balance:g} of 1)"] if balance else []),
         f"photographs {', '.join(varied)}" if varied else "photographs as they are",
@@ -201,7 +201,7 @@ def _describe_items(settings: Settings) -> list[str]:
 
 
 def _describe_start(settings: Settings) -> list[str]:
-    start, end = settings.get("start_scale", 1), settings.get("end_scale", 1)
+    start, end = settings.get("initial_scale", 1), settings.get("final_scale", 1)
     network = ARCHITECTURES.get(settings.get("architecture", ""))
     is_growing = start < end and network is not None and network.takes_any_size and not settings.get("freeze")
     return [
@@ -212,10 +212,10 @@ def _describe_start(settings: Settings) -> list[str]:
 
 def _describe_end(settings: Settings) -> list[str]:
     """Say which weights the model has in the end, and how it answers."""
-    average = settings.get("average")
-    is_best = settings.get("keep", "best") == "best"
+    average = settings.get("ema_decay")
+    is_best = settings.get("checkpoint", "best") == "best"
     return [
         *([f"weights averaged over the steps ({average:g} kept at each)"] if average else []),
         f"the {'epoch that did best on validation' if is_best else 'last epoch'} kept",
-        *(["answers from each photograph and its mirror image"] if settings.get("flip_average") else []),
+        *(["answers from each photograph and its mirror image"] if settings.get("tta_flip") else []),
     ]

@@ -15,7 +15,7 @@ import polars as pl
 from hangtag.catalog.reader import Prepared, read_prepared
 from hangtag.catalog.schema import CatalogSchema
 from hangtag.io import read_csv, read_json
-from hangtag.labels.dataset import Labelled, read_labelled
+from hangtag.labels.dataset import LabeledItems, read_labeled_items
 from hangtag.manifest import compute_digest, find_manifest, read_manifest, require_manifest
 from hangtag.metrics.comparison import Comparison, read_comparison
 from hangtag.metrics.evaluated_runs import SEEDED, digest_run, is_evaluated, is_predicted
@@ -56,7 +56,7 @@ PHOTOGRAPH, PHOTOGRAPH_ALONE = "photograph", "photograph alone"
 
 
 @dataclass(frozen=True)
-class Judgement:
+class EvaluationResult:
     """The figures of a run, judged from one kind of input.
 
     Attributes:
@@ -108,7 +108,7 @@ class Run:
     def target(self) -> str:
         """The column whose classes it is judged on; runs of an earlier hangtag know the label alone."""
         described = self.report or {}
-        return str(described.get("target") or self.model.get("outputs", {}).get("primary") or LABEL)
+        return str(described.get("target") or self.model.get("label_space", {}).get("primary") or LABEL)
 
     @property
     def reads_names(self) -> bool:
@@ -118,16 +118,16 @@ class Run:
     @property
     def keeps_best(self) -> bool:
         """Whether the epoch that did best on val was kept, as every run of an earlier hangtag did; else the last."""
-        return bool(self.settings.get("keep", "best") == "best")
+        return bool(self.settings.get("checkpoint", "best") == "best")
 
     @property
-    def judgements(self) -> tuple[Judgement, ...]:
+    def judgements(self) -> tuple[EvaluationResult, ...]:
         """Its figures by what they were judged from, those with names first; none where it is not judged yet."""
         if self.report is None:
             return ()
-        first = Judgement(self.report.get("input", PHOTOGRAPH), self.report["splits"])
+        first = EvaluationResult(self.report.get("input", PHOTOGRAPH), self.report["splits"])
         alone = self.report.get("photograph_alone")
-        return (first, Judgement(PHOTOGRAPH_ALONE, alone["splits"])) if alone else (first,)
+        return (first, EvaluationResult(PHOTOGRAPH_ALONE, alone["splits"])) if alone else (first,)
 
     @property
     def is_capstone_network(self) -> bool:
@@ -158,7 +158,7 @@ class Inputs:
 
     workspace: Workspace
     prepared: Prepared
-    labelled: Labelled
+    labelled: LabeledItems
     prepare_manifest: dict[str, Any]
     clean_manifest: dict[str, Any]
     is_explored: bool
@@ -179,7 +179,7 @@ class Inputs:
         """Give the capstone's classification report, or None where the run's own answers another question."""
         return self._find_capstone_answers(run, run.judgements[0], "validation")
 
-    def find_capstone_results(self, run: Run, judgement: Judgement) -> dict[str, Any]:
+    def find_capstone_results(self, run: Run, judgement: EvaluationResult) -> dict[str, Any]:
         """Give the capstone's loss and accuracy by split, as far as they may stand beside a run's.
 
         Beside the capstone's own network all of them do, beside another one those on val alone, as a reference; beside
@@ -188,7 +188,7 @@ class Inputs:
         results = self._find_capstone_answers(run, judgement, "results") or {}
         return {split: each for split, each in results.items() if split == "val" or run.is_capstone_network}
 
-    def _find_capstone_answers(self, run: Run, judgement: Judgement, part: str) -> dict[str, Any] | None:
+    def _find_capstone_answers(self, run: Run, judgement: EvaluationResult, part: str) -> dict[str, Any] | None:
         """Give the capstone's entry of `part` in the run's colour mode where it is of the same classes and input."""
         class_names = (run.report or {})["class_names"]
         is_same = run.target == LABEL and list(class_names) == list(self.labelled.class_names)
@@ -258,7 +258,7 @@ def read_inputs(workspace: Workspace) -> Inputs:
     Raises:
         WorkspaceError: Nothing is prepared or cleaned, or the labels are older than the prepared catalogue.
     """
-    labelled = read_labelled(workspace)
+    labelled = read_labeled_items(workspace)
     return Inputs(
         workspace=workspace,
         prepared=read_prepared(workspace),
@@ -272,7 +272,7 @@ def read_inputs(workspace: Workspace) -> Inputs:
     )
 
 
-def _is_explored(workspace: Workspace, labelled: Labelled) -> bool:
+def _is_explored(workspace: Workspace, labelled: LabeledItems) -> bool:
     """Return whether the figures of `explore` are there, and are of the labels that the workspace has now."""
     manifest = read_manifest(workspace.exploration)
     return manifest is not None and manifest["inputs"].get("labels") == labelled.digest

@@ -10,7 +10,7 @@ from hangtag.labels.dataset import UNKNOWN
 from hangtag.manifest import read_manifest
 from hangtag.reporting.data_chapters import build_splits
 from hangtag.reporting.format import describe_recipe, embed_picture
-from hangtag.reporting.inputs import Inputs, Judgement, Run
+from hangtag.reporting.inputs import EvaluationResult, Inputs, Run
 from hangtag.training.targets import LABEL
 
 # At a glance: what was read, what was learnt, and how well.
@@ -65,7 +65,7 @@ def build_architecture(inputs: Inputs) -> dict[str, Any]:
     networks: dict[str, dict[str, Any]] = {}
     for run in inputs.runs:
         model = run.model
-        key = repr((describe_kind(run), model["image_size"], model["layers"], model.get("outputs")))
+        key = repr((describe_kind(run), model["image_size"], model["layers"], model.get("label_space")))
         network = networks.setdefault(key, _describe_network(inputs, run))
         network["run_ids"].append(run.run_id)
     has_own = any(run.is_capstone_network for run in inputs.runs)
@@ -100,7 +100,7 @@ def _describe_network(inputs: Inputs, run: Run) -> dict[str, Any]:
         "parameters": model["parameters"],
         "flops": model.get("flops"),
         "num_words": len(model.get("words") or ()),
-        "heads": describe_heads(inputs, model.get("outputs")),
+        "heads": describe_heads(inputs, model.get("label_space")),
         "has_beside": bool(theirs),
         "beside": inputs.find_capstone_network(run, "parameters"),
     }
@@ -118,7 +118,7 @@ def describe_heads(inputs: Inputs, outputs: dict[str, Any] | None) -> dict[str, 
         part: [(inputs.name_column(column), len(names)) for column, names in outputs[part].items()]
         for part in ("levels", "attributes")
     }
-    return {"num_products": len(outputs["products"]), **parts}
+    return {"num_products": len(outputs["category_paths"]), **parts}
 
 
 def align_layers(layers: Sequence[dict[str, Any]], theirs: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
@@ -246,7 +246,7 @@ def build_comparison(inputs: Inputs) -> dict[str, Any]:
     }
 
 
-def _describe_gap(run: Run, judgement: Judgement) -> dict[str, Any]:
+def _describe_gap(run: Run, judgement: EvaluationResult) -> dict[str, Any]:
     splits = judgement.splits
     return {
         "run_id": run.run_id,

@@ -70,7 +70,7 @@ _RESULT = {
         "label": {"type": "string", "description": "The likeliest class."},
         "confidence": {**_CHANCE, "description": "Its calibrated probability."},
         "is_sure": {"type": "boolean", "description": "Whether the confidence keeps the wanted precision."},
-        "is_familiar": {"type": "boolean", "description": "Whether it looks like a catalogue photograph at all."},
+        "in_distribution": {"type": "boolean", "description": "Whether it looks like a catalogue photograph at all."},
         "levels": {"type": "object", "additionalProperties": {"type": ["string", "null"]}},
         "attributes": {
             "type": "object",
@@ -83,7 +83,7 @@ _RESULT = {
             "type": "array",
             "items": {"type": "object", "properties": {"label": {"type": "string"}, "confidence": _CHANCE}},
         },
-        "looked": {
+        "heatmap": {
             "type": "object",
             "description": "Where the model looked, for `explain=true`.",
             "properties": {
@@ -236,7 +236,7 @@ class _Service:
         workers = config.workers or os.cpu_count() or 1
         self._batcher = Batcher(
             self._classifier,
-            precision=config.wanted_precision,
+            precision=config.target_precision,
             max_pixels=min(config.max_pixels, CHEAP_PIXELS),
             max_waiting=config.max_waiting,
             workers=workers,
@@ -345,9 +345,9 @@ class _Service:
             "primary": outputs.primary,
             "levels": {level: list(names) for level, names in outputs.levels.items()},
             "attributes": {column: list(names) for column, names in outputs.attributes.items()},
-            "wanted_precision": self._config.wanted_precision,
+            "target_precision": self._config.target_precision,
             "can_explain": self._can_explain,
-            "threshold": classifier.find_threshold(self._config.wanted_precision),
+            "threshold": classifier.find_threshold(self._config.target_precision),
             "figures": description.get("figures", {}),
             "network": description.get("network", {}),
             "limits": {

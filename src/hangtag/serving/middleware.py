@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from hangtag.inference.prediction import Answer
+from hangtag.inference.prediction import Prediction
 from hangtag.inference.streaming import Outcome
 
 # Which names a service may be asked under, and whom an address belongs to.
@@ -146,8 +146,8 @@ class Metrics:
     def note_outcomes(self, outcomes: Sequence[Outcome]) -> None:
         """Count photographs by outcome."""
         for outcome in outcomes:
-            is_sure = "sure" if isinstance(outcome, Answer) and outcome.is_sure else "not_sure"
-            self._photographs.labels(is_sure if isinstance(outcome, Answer) else outcome.code).inc()
+            is_sure = "sure" if isinstance(outcome, Prediction) and outcome.is_sure else "not_sure"
+            self._photographs.labels(is_sure if isinstance(outcome, Prediction) else outcome.code).inc()
 
     def render(self, waiting: int) -> bytes:
         """Give everything in Prometheus's text format."""

@@ -11,7 +11,7 @@ NAMES = {"train": "training", "val": "validation", "test": "hold-out"}
 def write_card(description: Mapping[str, Any]) -> str:
     """Give the card as Markdown, from what `model.json` holds."""
     height, width = description["image_size"]
-    outputs = description["outputs"]
+    outputs = description["label_space"]
     levels, attributes = (
         ", ".join(f"{escape_markdown(column)} ({len(names)})" for column, names in outputs[kind].items()) or "none"
         for kind in ("levels", "attributes")
@@ -32,7 +32,7 @@ def write_card(description: Mapping[str, Any]) -> str:
         _tabulate_thresholds(description["calibration"]["photograph"]["thresholds"]),
         "## Limits",
         "A photograph that is unlike those it learnt from is “not sure” whatever the confidence; the limit lets "
-        f"{description['novelty']['familiar_share']:.0%} of the validation photographs through.",
+        f"{description['out_of_distribution']['in_distribution_share']:.0%} of the validation photographs through.",
         _tell_seen(description),
         "Labels are as brands gave them, made consistent, not as an expert would; where brands disagree, so does the "
         "model.",
@@ -78,7 +78,7 @@ def _tabulate_figures(description: Mapping[str, Any]) -> str:
         "| --- | --- | --- | --- | --- |",
     ]
     for split, found in figures.items():
-        name = NAMES[split] + (" (learnt from)" if split in description.get("learn_from", ["train"]) else "")
+        name = NAMES[split] + (" (learnt from)" if split in description.get("train_splits", ["train"]) else "")
         lines.append(
             f"| {name} | {found['n']:,} | {_show(found, 'accuracy')} | {_show(found, 'macro_f1')} "
             f"| {found['ece']:.4f} |"

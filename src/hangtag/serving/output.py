@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hangtag.catalog.files import is_inside, walk
 from hangtag.errors import CatalogError
-from hangtag.inference.prediction import Answer, describe_confidence
+from hangtag.inference.prediction import Prediction, describe_confidence
 from hangtag.inference.streaming import Failure, Outcome
 from hangtag.io import format_csv_row
-from hangtag.models.label_space import Outputs
+from hangtag.models.label_space import LabelSpace
 
 if TYPE_CHECKING:
     from arro3.core import RecordBatch
@@ -83,12 +83,12 @@ def _list_folder(place: Path) -> Iterator[Listed]:
 Row = dict[str, Any]
 Pair = tuple[str, Outcome]
 FILE_WIDTH, LABEL_WIDTH, CONFIDENCE_WIDTH = 28, 26, 10
-BOOLEANS, NUMBERS = ("is_sure", "is_familiar"), ("confidence", "second_confidence")
+BOOLEANS, NUMBERS = ("is_sure", "in_distribution"), ("confidence", "second_confidence")
 EMPTY = "–"
 HIDDEN = "\ufffd"
 
 
-def list_columns(outputs: Outputs) -> list[str]:
+def list_columns(outputs: LabelSpace) -> list[str]:
     """Give the columns of a table of answers, the same for every photograph."""
     others = [column for column in (*outputs.levels, *outputs.attributes) if column != outputs.primary]
     return [
@@ -96,7 +96,7 @@ def list_columns(outputs: Outputs) -> list[str]:
         "predicted_label",
         "confidence",
         "is_sure",
-        "is_familiar",
+        "in_distribution",
         "second_label",
         "second_confidence",
         *(f"predicted_{column}" for column in others),
@@ -104,11 +104,11 @@ def list_columns(outputs: Outputs) -> list[str]:
     ]
 
 
-def make_row(file: str, outcome: Outcome, outputs: Outputs) -> Row:
+def make_row(file: str, outcome: Outcome, outputs: LabelSpace) -> Row:
     """Give a photograph's values in `list_columns`; None where there is none."""
     row: Row = dict.fromkeys(list_columns(outputs))
     row["file"] = file
-    if not isinstance(outcome, Answer):
+    if not isinstance(outcome, Prediction):
         return row | {"error": f"{outcome.code}: {outcome.reason}"}
     second = outcome.alternatives[1] if len(outcome.alternatives) > 1 else (None, None)
     values = {**outcome.levels, **{column: value for column, (value, _) in outcome.attributes.items()}}
@@ -116,14 +116,14 @@ def make_row(file: str, outcome: Outcome, outputs: Outputs) -> Row:
         "predicted_label": outcome.label,
         "confidence": outcome.confidence,
         "is_sure": outcome.is_sure,
-        "is_familiar": outcome.is_familiar,
+        "in_distribution": outcome.in_distribution,
         "second_label": second[0],
         "second_confidence": second[1],
         **{f"predicted_{column}": value for column, value in values.items() if column != outputs.primary},
     }
 
 
-def write_csv_lines(pairs: Iterable[Pair], outputs: Outputs, *, header: bool = True) -> Iterator[str]:
+def write_csv_lines(pairs: Iterable[Pair], outputs: LabelSpace, *, header: bool = True) -> Iterator[str]:
     """Give CSV, a line at a time; texts and headings are guarded against being formulas."""
     columns = list_columns(outputs)
     if header:
@@ -141,25 +141,25 @@ def write_json_lines(pairs: Iterable[Pair]) -> Iterator[str]:
 
 def describe_outcome(outcome: Outcome) -> Row:
     """Give an answer, or the error in its place, as JSON has it."""
-    if isinstance(outcome, Answer):
+    if isinstance(outcome, Prediction):
         return outcome.to_json()
     return {"error": {"code": outcome.code, "reason": outcome.reason}}
 
 
-def write_table_lines(pairs: Iterable[Pair], outputs: Outputs) -> Iterator[str]:
+def write_table_lines(pairs: Iterable[Pair], outputs: LabelSpace) -> Iterator[str]:
     """Give a table for a terminal, a line at a time."""
     levels = [level for level in outputs.levels if level != outputs.primary]
     heading = " > ".join(levels) or "second"
     yield _format("file", "label", "confidence", heading)
     for file, outcome in pairs:
-        if not isinstance(outcome, Answer):
+        if not isinstance(outcome, Prediction):
             yield _format(_shorten(file), EMPTY, "", f"not classified: {outcome.reason}")
             continue
         confidence = describe_confidence(outcome.confidence)
         values = [outcome.levels[level] or EMPTY for level in levels]
         detail = " > ".join(values) or " ".join(map(str, outcome.alternatives[1] if outcome.alternatives[1:] else ()))
         label = outcome.label if outcome.is_sure else f"not sure ({outcome.label}?)"
-        yield _format(_shorten(file), label, confidence, detail if outcome.is_familiar else outcome.doubt)
+        yield _format(_shorten(file), label, confidence, detail if outcome.in_distribution else outcome.doubt)
 
 
 def _format(file: str, label: str, confidence: str, detail: str) -> str:
@@ -172,7 +172,7 @@ def _shorten(file: str) -> str:
     return file if len(file) <= FILE_WIDTH else "…" + file[1 - FILE_WIDTH :]
 
 
-def make_batch(pairs: Sequence[Pair], outputs: Outputs) -> "RecordBatch":
+def make_batch(pairs: Sequence[Pair], outputs: LabelSpace) -> "RecordBatch":
     """Give rows as an Arrow batch, of the same types whatever they hold."""
     from arro3.core import Array, DataType, RecordBatch  # noqa: PLC0415  (needed for Parquet alone)
 

@@ -65,7 +65,7 @@ def _apply(place: Workspace, config: ApplyConfig, catalog: str | Path | None) ->
     values = original.read_values() if original else _read_prepared(place)
     accepted = _accept(place, decisions, values, config)
     record = StageRecord("apply", place.review, _list_inputs(place, decisions, original, accepted, config), config)
-    if current := record.find_current():
+    if current := record.load_if_unchanged():
         return current
     standing = [*find_standing(decisions), *accepted.decisions]
     corrections = correct(values, standing)
@@ -93,15 +93,15 @@ def _accept(
     place: Workspace, decisions: Sequence[Decision], values: dict[str, dict[str, str]], config: ApplyConfig
 ) -> Accepted:
     """Accept open issues where that is asked for and proven."""
-    if not config.auto:
+    if not config.auto_accept:
         return Accepted([], [])
-    accepted = accept_open(read_issues(place.issues), decisions, values, config.auto, _read_accepted(place))
+    accepted = accept_open(read_issues(place.issues), decisions, values, config.auto_accept, _read_accepted(place))
     if all(each.threshold is None for each in accepted.measured):
         told = "; ".join(f"{each.code}: {each.reason}" for each in accepted.measured) or "no issue is open"
         raise SettingsError(
             f"No kind of issue is proven to be right so often ({told}).",
             allowed="Allowed: a precision that decisions prove.",
-            received=config.auto,
+            received=config.auto_accept,
             hint="Decide more of them in `hangtag review`, in random order.",
         )
     return accepted
@@ -116,7 +116,7 @@ def _list_inputs(
         if original
         else compute_digest(require_manifest(place.prepared, PREPARE_FIRST))
     )
-    if config.auto:
+    if config.auto_accept:
         inputs["issues"] = hash_file(place.issues)
         inputs["accepted"] = hash_json([[*each.identity, each.new] for each in accepted.decisions])
     return inputs
@@ -179,7 +179,7 @@ def _read_accepted(place: Workspace) -> list[Decision]:
         raise WorkspaceError(
             f"What was accepted by proof cannot be read: {error}.",
             received=str(path),
-            hint="Run `hangtag apply` without --auto to write it anew; people's decisions are not in it.",
+            hint="Run `hangtag apply` without --auto-accept to write it anew; people's decisions are not in it.",
         ) from error
 
 

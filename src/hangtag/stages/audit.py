@@ -10,9 +10,9 @@ import numpy as np
 import polars as pl
 
 from hangtag.auditing.catalog_scores import score_catalog
-from hangtag.auditing.context import Subject
+from hangtag.auditing.context import AuditContext
 from hangtag.auditing.duplicate_issues import find_duplicates, find_label_conflicts, find_same_products
-from hangtag.auditing.evidence import PHOTOGRAPHS_IN_PART, UNKNOWN, Witness, ask_names, find_products
+from hangtag.auditing.evidence import PHOTOGRAPHS_IN_PART, UNKNOWN, OutOfSampleProbs, find_products, predict_from_names
 from hangtag.auditing.image_issues import find_bad_pictures
 from hangtag.auditing.issues import (
     BAD_PICTURE,
@@ -28,7 +28,7 @@ from hangtag.auditing.issues import (
     join_issues,
 )
 from hangtag.auditing.label_issues import find_label_issues
-from hangtag.auditing.model_evidence import ask_model, ask_run, choose_folds, choose_run, read_folds
+from hangtag.auditing.model_evidence import choose_folds, choose_run, predict_with_model, predict_with_run, read_folds
 from hangtag.auditing.value_issues import find_spelling_variants, find_unlikely_combinations
 from hangtag.catalog.reader import Prepared, read_prepared
 from hangtag.config import AuditConfig
@@ -37,11 +37,11 @@ from hangtag.errors import ModelError, SettingsError, WorkspaceError
 from hangtag.inference.classifier import Classifier
 from hangtag.inference.runs import load_classifier
 from hangtag.io import hash_file, hash_json, write_csv, write_json
-from hangtag.labels.dataset import Labelled, read_labelled, read_reviewed, take_in
+from hangtag.labels.dataset import LabeledItems, read_labeled_items, read_reviewed, take_in
 from hangtag.lock import hold, sweep
 from hangtag.manifest import StageRecord, StageResult
 from hangtag.models.checkpoint import hash_run
-from hangtag.models.label_space import NO_VALUE, Indices, Outputs
+from hangtag.models.label_space import NO_VALUE, Indices, LabelSpace
 from hangtag.training.targets import build_targets
 from hangtag.workspace import Workspace
 
@@ -83,7 +83,7 @@ def _describe_witness(found: Mapping[str, Any]) -> str:
     return " ".join(parts)
 
 
-Check = Callable[[Subject], pl.DataFrame]
+Check = Callable[[AuditContext], pl.DataFrame]
 # What each check looks for, for the bar and for the summary where it does not apply.
 CHECKS: dict[str, Check] = {
     "labels": find_label_issues,
@@ -134,24 +134,24 @@ def audit(
 def _audit(place: Workspace, config: AuditConfig, run_id: str | None, model: str | Path | None) -> StageResult:
     prepared, review = read_prepared(place), read_reviewed(place)
     # One memory map for all who look: pages that are mapped twice count twice.
-    labelled = replace(read_labelled(place), images=prepared.images)
+    labelled = replace(read_labeled_items(place), images=prepared.images)
     source = _find_source(place, labelled, run_id, model)
     inputs = {"labels": labelled.digest, "prepared": prepared.digest, "source": source.digest}
     if review:
         inputs["review"] = hash_json(review)
     record = StageRecord("audit", place.audit, inputs, config)
-    if current := record.find_current():
+    if current := record.load_if_unchanged():
         return current
     # What is settled is not found again.
     prepared, _ = take_in(prepared, review)
-    subject, absent = _call_witnesses(_open(prepared, labelled, config), source, labelled)
+    context, absent = _call_witnesses(_open(prepared, labelled, config), source, labelled)
     tables = []
     for name, check in track(CHECKS.items(), "Checking", len(CHECKS), "checks"):
         try:
-            tables.append(check(subject))
+            tables.append(check(context))
         except NotApplicableError as reason:
             absent[name] = str(reason)
-    return _write(record, subject, join_issues(tables), absent)
+    return _write(record, context, join_issues(tables), absent)
 
 
 @dataclass(frozen=True)
@@ -159,20 +159,20 @@ class _Source:
     """Where the photographs' probabilities come from: a digest of it, and how to fetch them."""
 
     digest: str
-    fetch: Callable[[Subject], Witness]
+    fetch: Callable[[AuditContext], OutOfSampleProbs]
 
 
-def _find_source(place: Workspace, labelled: Labelled, run_id: str | None, model: str | Path | None) -> _Source:
+def _find_source(place: Workspace, labelled: LabeledItems, run_id: str | None, model: str | Path | None) -> _Source:
     if model is not None:
         if run_id is not None:
             raise SettingsError("One thing can be heard: a run, or a model.", hint="Leave out --run or --model.")
         classifier = Classifier.load(model)
         digest = hash_json(classifier.description)
-        return _Source(digest, lambda subject: ask_model(classifier, labelled, subject.items, subject.hashes))
+        return _Source(digest, lambda context: predict_with_model(classifier, labelled, context.items, context.hashes))
     folds = choose_folds(place, labelled.digest, run_id)
     if folds is not None:
         path = place.folds(folds) / "out_of_fold.parquet"
-        return _Source(hash_file(path), lambda subject: read_folds(path.parent, subject.items, subject.schema.missing))
+        return _Source(hash_file(path), lambda context: read_folds(path.parent, context.items, context.schema.missing))
     if run_id is not None and run_id not in place.run_ids():
         allowed = f"There are: {', '.join([*place.fold_ids(), *place.run_ids()]) or 'none'}."
         raise WorkspaceError("There is no such finished run or training in folds.", allowed=allowed, received=run_id)
@@ -181,85 +181,89 @@ def _find_source(place: Workspace, labelled: Labelled, run_id: str | None, model
     except NotApplicableError as reason:
         return _take_shipped(labelled, str(reason))
 
-    def ask(subject: Subject) -> Witness:
-        return ask_run(load_classifier(place, chosen, labelled), chosen, labelled, subject.items, subject.hashes)
+    def ask(context: AuditContext) -> OutOfSampleProbs:
+        return predict_with_run(
+            load_classifier(place, chosen, labelled), chosen, labelled, context.items, context.hashes
+        )
 
     return _Source(hash_run(place, chosen), ask)
 
 
-def _take_shipped(labelled: Labelled, why_no_other: str) -> _Source:
+def _take_shipped(labelled: LabeledItems, why_no_other: str) -> _Source:
     """Hear the model that hangtag comes with, where it knows such categories and photographs of such a size."""
     classifier = Classifier.load()
 
-    def fetch(subject: Subject) -> Witness:
+    def fetch(context: AuditContext) -> OutOfSampleProbs:
         try:
-            return ask_model(classifier, labelled, subject.items, subject.hashes)
+            return predict_with_model(classifier, labelled, context.items, context.hashes)
         except (NotApplicableError, ModelError) as reason:
             raise NotApplicableError(f"{why_no_other} The one that hangtag comes with does not fit: {reason}") from None
 
     return _Source(hash_json(classifier.description), fetch)
 
 
-def _open(prepared: Prepared, labelled: Labelled, config: AuditConfig) -> Subject:
+def _open(prepared: Prepared, labelled: LabeledItems, config: AuditConfig) -> AuditContext:
     """Give all prepared items, null where a cell is missing, with what the cleaned labels say of them."""
     cleaned = labelled.table.select("item_id", "label", "split", "group_id")
     items = prepared.known.join(cleaned, on="item_id", how="left", maintain_order="left")
-    return Subject(items, prepared.images, prepared.schema, config)
+    return AuditContext(items, prepared.images, prepared.schema, config)
 
 
-def _call_witnesses(subject: Subject, source: _Source, labelled: Labelled) -> tuple[Subject, dict[str, str]]:
-    """Give the subject with its witnesses, and the codes that lack one with the reason."""
+def _call_witnesses(
+    context: AuditContext, source: _Source, labelled: LabeledItems
+) -> tuple[AuditContext, dict[str, str]]:
+    """Give the context with its witnesses, and the codes that lack one with the reason."""
     absent: dict[str, str] = {}
     try:
-        subject = subject.take_in(photographs=source.fetch(subject))
+        context = context.take_in(photographs=source.fetch(context))
     except NotApplicableError as reason:
         absent |= dict.fromkeys((WRONG_LABEL, PHOTOGRAPH_AND_NAME), str(reason))
     try:
-        subject = subject.take_in(names=_hear_names(subject, labelled))
+        context = context.take_in(names=_hear_names(context, labelled))
     except NotApplicableError as reason:
         absent |= dict.fromkeys((NAME_AGAINST_LABEL, PHOTOGRAPH_AND_NAME), str(reason))
-    return subject, absent
+    return context, absent
 
 
-def _hear_names(subject: Subject, labelled: Labelled) -> Witness:
-    names = subject.read_names()
-    if names is None or not subject.config.use_names:
+def _hear_names(context: AuditContext, labelled: LabeledItems) -> OutOfSampleProbs:
+    names = context.read_names()
+    if names is None or not context.config.use_names:
         raise NotApplicableError(
             "The catalogue has no column of names." if names is None else "Names were left out (--no-use-names)."
         )
-    outputs, given = _list_products(subject, labelled)
-    labels = subject.items["label"].fill_null("").to_list()
-    groups = subject.items["group_id"].fill_null(subject.items["item_id"]).to_list()
-    return ask_names(names, given, outputs, labels, groups)
+    outputs, given = _list_products(context, labelled)
+    labels = context.items["label"].fill_null("").to_list()
+    groups = context.items["group_id"].fill_null(context.items["item_id"]).to_list()
+    return predict_from_names(names, given, outputs, labels, groups)
 
 
-def _list_products(subject: Subject, labelled: Labelled) -> tuple[Outputs, Indices]:
+def _list_products(context: AuditContext, labelled: LabeledItems) -> tuple[LabelSpace, Indices]:
     """Give the products that the photographs are asked about, else those of the catalogue, and each item's."""
-    given = np.full(len(subject.items), NO_VALUE, np.int64)
-    if subject.photographs is not None:
-        outputs = subject.photographs.outputs
-        given = find_products(subject.items, outputs, subject.schema.missing)
-        given[subject.photographs.rows] = subject.photographs.given
+    given = np.full(len(context.items), NO_VALUE, np.int64)
+    if context.photographs is not None:
+        outputs = context.photographs.outputs
+        given = find_products(context.items, outputs, context.schema.missing)
+        given[context.photographs.rows] = context.photographs.given
         return outputs, given
     outputs = build_targets(labelled).outputs
-    return outputs, find_products(subject.items, outputs, subject.schema.missing)
+    return outputs, find_products(context.items, outputs, context.schema.missing)
 
 
-def _write(record: StageRecord, subject: Subject, issues: pl.DataFrame, absent: Mapping[str, str]) -> StageResult:
+def _write(record: StageRecord, context: AuditContext, issues: pl.DataFrame, absent: Mapping[str, str]) -> StageResult:
     folder = record.begin()
     paths = [folder / name for name in ("issues.csv", "catalog_scores.csv", "summary.json")]
-    scores = score_catalog(subject, issues)
+    scores = score_catalog(context, issues)
     counts = count_codes(issues)
     summary: dict[str, Any] = {
-        "items": len(subject.items),
+        "items": len(context.items),
         "items_with_issues": issues["item_id"].n_unique(),
         "issues": counts,
-        "witnesses": _describe_witnesses(subject),
+        "witnesses": _describe_witnesses(context),
         "not_applicable": dict(absent),
         "catalog_score": scores["score"][0],
         "catalog_scores": [line for line in scores.to_dicts() if line["column"]],
     }
-    tables = subject.photographs.tables if subject.photographs else {}
+    tables = context.photographs.tables if context.photographs else {}
     for name, table in tables.items():
         paths.append(folder / name)
         write_csv(paths[-1], table)
@@ -269,11 +273,11 @@ def _write(record: StageRecord, subject: Subject, issues: pl.DataFrame, absent: 
     severities = dict(issues["severity"].value_counts().iter_rows())
     told = {f"{each}s": int(severities.get(each, 0)) for each in ("error", "warning")}
     told |= {"for_information": int(severities.get("info", 0)), "items_with_issues": summary["items_with_issues"]}
-    return record.finish({"items": len(subject.items), "issues": len(issues), **told}, paths)
+    return record.finish({"items": len(context.items), "issues": len(issues), **told}, paths)
 
 
-def _describe_witnesses(subject: Subject) -> dict[str, Any]:
-    found = {"photographs": subject.photographs, "names": subject.names}
+def _describe_witnesses(context: AuditContext) -> dict[str, Any]:
+    found = {"photographs": context.photographs, "names": context.names}
     return {
         name: {"source": each.source, "items": len(each.rows), **each.told}
         for name, each in found.items()

@@ -22,7 +22,7 @@ from hangtag.errors import SettingsError
 from hangtag.explain.grad_cam import Maps
 from hangtag.explain.heatmap import encode_png, lay_over
 from hangtag.inference.classifier import Classifier
-from hangtag.inference.prediction import Answer
+from hangtag.inference.prediction import Prediction
 from hangtag.inference.streaming import MAX_BYTES, MAX_PIXELS, Failure, classify_photographs
 from hangtag.io import hash_file, hash_json, is_alive, read_json, write_json, write_whole
 from hangtag.lock import LOCK, hold_folder
@@ -41,15 +41,15 @@ MAX_STEM_BYTES = 180
 def write_explained(pairs: Iterable[Pair], folder: Path) -> Iterator[Pair]:
     """Write a PNG for each answer that says where the model looked, and give it on without its map."""
     for file, outcome in pairs:
-        if isinstance(outcome, Answer) and outcome.looked is not None:
+        if isinstance(outcome, Prediction) and outcome.heatmap is not None:
             try:
-                picture = draw_explained(read_regular(file, MAX_BYTES), outcome.looked)
+                picture = draw_explained(read_regular(file, MAX_BYTES), outcome.heatmap)
             except (OSError, PhotographError):
                 yield file, Failure("unreadable", "it has changed while it was being classified")
                 continue
             with write_whole(_find_name(folder, _shorten(escape_name(Path(file).stem)))) as temporary:
                 temporary.write_bytes(picture)
-            yield file, replace(outcome, looked=None)
+            yield file, replace(outcome, heatmap=None)
         else:
             yield file, outcome
 
@@ -59,7 +59,7 @@ def draw_explained(content: bytes, looked: Maps) -> bytes:
 
     Args:
         content: What the photograph's file holds.
-        looked: Where the model looked, (rows, columns).
+        heatmap: Where the model looked, (rows, columns).
 
     Raises:
         PhotographError: The file is none.
@@ -228,7 +228,7 @@ def _begin(parts: Path, places: Sequence[str | Path], classifier: Classifier, co
     """List the files, a JSON text a line, or keep the list of an earlier call that was stopped, if it was the same."""
     network = classifier.description.get("network", classifier.description.get("weights"))
     asked = hash_json(
-        [[escape_name(str(Path(place).absolute())) for place in places], network, config.wanted_precision]
+        [[escape_name(str(Path(place).absolute())) for place in places], network, config.target_precision]
     )
     known = parts / "asked.json"
     listed = parts / "files.jsonl"
@@ -271,13 +271,13 @@ def _pair(
             names.append(str(path))
             yield path if failure is None else failure
 
-    for outcome in classify_photographs(classifier, note(), precision=config.wanted_precision, explain=explain):
+    for outcome in classify_photographs(classifier, note(), precision=config.target_precision, explain=explain):
         yield names.popleft(), outcome
 
 
 def _count(pairs: Iterable[Pair], tally: Tally) -> Iterator[Pair]:
     for name, outcome in pairs:
-        key = ("sure" if outcome.is_sure else "not_sure") if isinstance(outcome, Answer) else "failed"
+        key = ("sure" if outcome.is_sure else "not_sure") if isinstance(outcome, Prediction) else "failed"
         tally[key] += 1
         yield name, outcome
 

@@ -13,7 +13,7 @@ from hangtag.errors import CatalogError
 from hangtag.io import hash_json, write_csv, write_json, write_parquet
 from hangtag.labels.dataset import CHANGES, REVIEW_RULES, UNKNOWN, describe_balance, read_reviewed, take_in
 from hangtag.labels.duplicates import compute_fingerprints, group_duplicates
-from hangtag.labels.relabel import Match, match_by_witnesses, match_class_words
+from hangtag.labels.relabel import Match, match_by_votes, match_class_words
 from hangtag.labels.splits import (
     assign_splits,
     check_divided,
@@ -22,7 +22,7 @@ from hangtag.labels.splits import (
     keep_given_splits,
     order_by_seed,
     read_splits,
-    take_over,
+    reuse_splits,
 )
 from hangtag.labels.taxonomy import Taxonomy, apply_rules, load_taxonomy
 from hangtag.lock import hold
@@ -72,7 +72,7 @@ def _clean(place: Workspace, config: CleanConfig) -> StageResult:
     if elsewhere:
         inputs["splits_from"] = elsewhere[1]
     record = StageRecord("clean", place.labels, inputs, config)
-    if current := record.find_current():
+    if current := record.load_if_unchanged():
         return current
     prepared, reviewed = take_in(prepared, review)
     test_items = find_test_items(config.test_where, prepared.items, prepared.schema)
@@ -84,7 +84,7 @@ def _clean(place: Workspace, config: CleanConfig) -> StageResult:
         group_id=_name_groups(prepared.items["item_id"], pl.Series(groups)),
     )
     if elsewhere:
-        items = take_over(items, elsewhere[0])
+        items = reuse_splits(items, elsewhere[0])
     kept = items.filter(pl.col("label").is_not_null())
     if kept.is_empty():
         raise CatalogError("The taxonomy's rules drop every item.", received=taxonomy.name)
@@ -132,7 +132,7 @@ def _match(
         matches = match_class_words(names, class_names, candidates)
     else:
         level = prepared.schema.levels[-1]
-        matches, figures = match_by_witnesses(unclear, clear, name, level, config.min_match_confidence)
+        matches, figures = match_by_votes(unclear, clear, name, level, config.min_match_confidence)
     return dict(zip(unclear["item_id"], matches, strict=True)), figures
 
 
@@ -197,7 +197,7 @@ def _list_changes(
     for item_id, new in zip(labelled["item_id"], labelled["label"], strict=True):
         if match := matches.get(item_id):
             line = {"item_id": item_id, "column": label_name, "old": given[item_id], "new": new, "rule": "relabel"}
-            lines.append(line | {"witness": match.witness, "score": match.score})
+            lines.append(line | {"matched_by": match.matched_by, "score": match.score})
         elif new == UNKNOWN:
             lines.append(
                 {"item_id": item_id, "column": label_name, "old": delivered[item_id], "new": new, "rule": "missing"}

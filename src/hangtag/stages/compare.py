@@ -9,7 +9,7 @@ from hangtag.figures.pareto import plot_costs, plot_interactive_costs
 from hangtag.figures.style import save_figure
 from hangtag.inference.runs import select_runs
 from hangtag.io import write_csv, write_json, write_text
-from hangtag.labels.dataset import read_labelled
+from hangtag.labels.dataset import read_labeled_items
 from hangtag.lock import hold, sweep
 from hangtag.manifest import StageRecord, StageResult
 from hangtag.metrics.comparison import COMPARISON_FILES, Comparison, build_comparison, read_comparison
@@ -75,7 +75,7 @@ def _compare(
     inputs = {run_id: digest_run(place, run_id) for run_id in chosen}
     settings = {"run_ids": chosen, "split": split, "baseline": baseline, "samples": samples, "seed": seed}
     record = StageRecord("compare", place.comparison, inputs, settings | {"is_timed": is_timed})
-    if current := record.find_current():
+    if current := record.load_if_unchanged():
         return current
     runs = [read_run(place, run_id, split) for run_id in chosen]
     truth, timing = read_truth(place, runs), _time(place, chosen, split) if is_timed else None
@@ -88,7 +88,7 @@ def _compare(
 
 
 def _time(place: Workspace, run_ids: Sequence[str], split: str) -> Timing:
-    return time_runs(place, run_ids, read_labelled(place), split)
+    return time_runs(place, run_ids, read_labeled_items(place), split)
 
 
 def _write(folder: Path, comparison: Comparison) -> list[Path]:

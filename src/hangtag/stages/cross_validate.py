@@ -13,28 +13,28 @@ import polars as pl
 from hangtag.config import TrainConfig
 from hangtag.errors import SettingsError, WorkspaceError
 from hangtag.io import read_csv, write_csv, write_json, write_parquet
-from hangtag.labels.dataset import Labelled, read_hash_distance, read_labelled
+from hangtag.labels.dataset import LabeledItems, read_hash_distance, read_labeled_items
 from hangtag.labels.duplicates import hash_photographs
 from hangtag.labels.splits import assign_folds
 from hangtag.lock import hold
 from hangtag.manifest import StageRecord, StageResult
 from hangtag.models.checkpoint import assign_weights
-from hangtag.models.label_space import NO_VALUE, PRODUCT, Outputs
+from hangtag.models.label_space import CATEGORY_PATH, NO_VALUE, LabelSpace
 from hangtag.models.pretrained import hash_source
 from hangtag.stages.train import build_dataset, learn_vocabulary, name_run, refuse_other_settings
 from hangtag.training.checkpoint import FOLDER as CHECKPOINT
 from hangtag.training.checkpoint import TrainingState, has_checkpoint
 from hangtag.training.data import check_begun, read_begun
-from hangtag.training.linear_probe import FrozenLearner
+from hangtag.training.linear_probe import LinearProbeTrainer
 from hangtag.training.name_classifier import TRUST
 from hangtag.training.targets import Targets, build_targets
-from hangtag.training.trainer import Learner
+from hangtag.training.trainer import Trainer
 from hangtag.workspace import Workspace, recover
 
 MOST_FOLDS = 20
 
 
-def train_folds(
+def cross_validate(
     workspace: str | Path | Workspace,
     config: TrainConfig = TrainConfig(),  # noqa: B008  (frozen)
     *,
@@ -49,8 +49,8 @@ def train_folds(
     own items choose its network. Finished folds and epochs are not trained again after a stop.
 
     Writes to `folds/<run_id>/`: `out_of_fold.parquet` (item_id, fold, and the true class's column `label`,
-    `predicted_label`, `confidence`, `pred_probs` over the classes, `product_probs` over all products, and for each
-    attribute `attribute_0`, `attribute_1`, … over its values), `outputs.json` (what these stand for) and `history.csv`.
+    `predicted_label`, `confidence`, `pred_probs` over the classes, `category_path_probs` over all products, and for each
+    attribute `attribute_0`, `attribute_1`, … over its values), `label_space.json` (what these stand for) and `history.csv`.
 
     Args:
         workspace: A workspace that has been cleaned.
@@ -67,24 +67,24 @@ def train_folds(
     """
     if not 2 <= folds <= MOST_FOLDS:
         raise SettingsError("folds cannot be used.", allowed=f"Allowed: 2 to {MOST_FOLDS}.", received=folds)
-    if config.photographs_by:
+    if config.image_run:
         raise SettingsError(
             "Folds take no other run's network: it has seen the items that they leave out.",
-            hint="Go without --photographs-by.",
-            received=config.photographs_by,
+            hint="Go without --image-run.",
+            received=config.image_run,
         )
     place = Workspace.at(workspace)
-    config = dataclasses.replace(config, keep="last")
+    config = dataclasses.replace(config, checkpoint="last")
     folder = place.folds(run_id or name_run(config))
     with hold("train --folds", place, reads=[place.prepared, place.labels], writes=[folder]):
-        return _train_folds(place, config, folds, folder, replace=replace)
+        return _cross_validate(place, config, folds, folder, replace=replace)
 
 
-def _train_folds(place: Workspace, config: TrainConfig, folds: int, folder: Path, *, replace: bool) -> StageResult:
-    labelled = read_labelled(place)
+def _cross_validate(place: Workspace, config: TrainConfig, folds: int, folder: Path, *, replace: bool) -> StageResult:
+    labelled = read_labeled_items(place)
     settings = {**dataclasses.asdict(config), "folds": folds}
     record = StageRecord("folds", folder, {"labels": labelled.digest, **hash_source(config.weights)}, settings)
-    if current := record.find_current():
+    if current := record.load_if_unchanged():
         return current
     if not replace:
         refuse_other_settings(record)
@@ -102,17 +102,17 @@ def _train_folds(place: Workspace, config: TrainConfig, folds: int, folder: Path
 class _Fold:
     """What one of the trainings needs to know."""
 
-    labelled: Labelled
+    labelled: LabeledItems
     targets: Targets
     config: TrainConfig
     item_folds: npt.NDArray[np.int64]
     fold: int
 
 
-def _assign_folds(labelled: Labelled, targets: Targets, folds: int, seed: int) -> npt.NDArray[np.int64]:
+def _assign_folds(labelled: LabeledItems, targets: Targets, folds: int, seed: int) -> npt.NDArray[np.int64]:
     """Give the fold of every row of the table, -1 for those that are in none: Unknown items, and what has no class."""
     table = labelled.table
-    usable = table["split"].is_not_null().to_numpy() & (targets.classes[PRODUCT] != NO_VALUE)
+    usable = table["split"].is_not_null().to_numpy() & (targets.classes[CATEGORY_PATH] != NO_VALUE)
     chosen = table.filter(pl.Series(values=usable.tolist(), dtype=pl.Boolean))
     item_folds = np.full(len(table), -1, np.int64)
     item_folds[usable] = assign_folds(chosen["label"].to_list(), chosen["group_id"].to_list(), folds, seed)
@@ -124,7 +124,7 @@ def _assign_folds(labelled: Labelled, targets: Targets, folds: int, seed: int) -
 
 
 def _check_weights(
-    weights: str, labelled: Labelled, item_folds: npt.NDArray[np.int64], max_distance: int | None
+    weights: str, labelled: LabeledItems, item_folds: npt.NDArray[np.int64], max_distance: int | None
 ) -> None:
     """Check that no fold's items are known already to the weights that every fold begins from.
 
@@ -141,7 +141,7 @@ def _run_fold(record: StageRecord, fold: _Fold) -> Path:
     """Train without a fold and predict it, unless that is done already."""
     folder = record.folder
     recover(folder)
-    if record.find_current():
+    if record.load_if_unchanged():
         return folder
     labelled, config = fold.labelled, fold.config
     is_left_out = fold.item_folds == fold.fold
@@ -154,30 +154,30 @@ def _run_fold(record: StageRecord, fold: _Fold) -> Path:
     identity = {**record.settings, "labels": labelled.digest}
     title = f"Fold {fold.fold + 1}/{record.settings['folds']} · "
     outputs, checkpoint = fold.targets.outputs, folder / CHECKPOINT
-    kind = FrozenLearner if config.freeze else Learner
-    learner = kind(data, outputs, config, checkpoint, identity, vocabulary=vocabulary, title=title)
+    kind = LinearProbeTrainer if config.freeze else Trainer
+    trainer = kind(data, outputs, config, checkpoint, identity, vocabulary=vocabulary, title=title)
     state = TrainingState()
     if has_checkpoint(checkpoint):
         # A training that was begun with other settings or labels is of no use here: it is started anew.
         with suppress(WorkspaceError):
-            state = learner.resume()
-    learner.fit(state)
-    assign_weights(learner.model, state.kept_weights)
+            state = trainer.resume()
+    trainer.fit(state)
+    assign_weights(trainer.model, state.kept_weights)
     # A fold's own items may not say how far its names are to be trusted.
-    learner.hear_names(state, dict.fromkeys(outputs.heads, TRUST))
+    trainer.hear_names(state, dict.fromkeys(outputs.heads, TRUST))
     work = record.begin()
     paths = [work / "out_of_fold.parquet", work / "history.csv"]
-    write_parquet(paths[0], _tabulate(labelled.table[np.flatnonzero(is_left_out)], learner, fold.fold))
+    write_parquet(paths[0], _tabulate(labelled.table[np.flatnonzero(is_left_out)], trainer, fold.fold))
     write_csv(paths[1], pl.DataFrame(state.history).select(pl.lit(fold.fold).alias("fold"), pl.all()))
     record.finish({"items": int(is_left_out.sum())}, paths, stale=[CHECKPOINT])
     return folder
 
 
-def _tabulate(items: pl.DataFrame, learner: Learner, fold: int) -> pl.DataFrame:
+def _tabulate(items: pl.DataFrame, trainer: Trainer, fold: int) -> pl.DataFrame:
     """Give the left-out items with their labels and their probabilities."""
-    outputs, left_out = learner.outputs, learner.data["val"]
-    answers = learner.answer(left_out, f"{learner.title}predicting")
-    products = answers.pop(PRODUCT)
+    outputs, left_out = trainer.outputs, trainer.data["val"]
+    answers = trainer.answer(left_out, f"{trainer.title}predicting")
+    products = answers.pop(CATEGORY_PATH)
     probs = outputs.sum_level(products, outputs.primary)
 
     def name(places: npt.NDArray[np.integer]) -> pl.Series:
@@ -188,18 +188,18 @@ def _tabulate(items: pl.DataFrame, learner: Learner, fold: int) -> pl.DataFrame:
 
     return items.select("item_id").with_columns(
         fold=pl.lit(fold),
-        label=name(learner.find_primary_classes(left_out)),
+        label=name(trainer.find_primary_classes(left_out)),
         predicted_label=name(probs.argmax(axis=1)),
         confidence=pl.Series(probs.max(axis=1)).cast(pl.Float64),
         pred_probs=store(probs),
-        product_probs=store(products),
+        category_path_probs=store(products),
         **{head: store(values) for head, values in answers.items()},
     )
 
 
-def _join(record: StageRecord, parts: Sequence[Path], outputs: Outputs) -> StageResult:
+def _join(record: StageRecord, parts: Sequence[Path], outputs: LabelSpace) -> StageResult:
     table = pl.concat([pl.read_parquet(part / "out_of_fold.parquet") for part in parts])
-    names = ("out_of_fold.parquet", "history.csv", "outputs.json")
+    names = ("out_of_fold.parquet", "history.csv", "label_space.json")
     work = record.begin()
     paths = [work / name for name in names]
     write_parquet(paths[0], table)

@@ -11,23 +11,23 @@ from hangtag.console import track
 from hangtag.errors import WorkspaceError
 from hangtag.figures.confusion_matrix import plot_confusion, plot_interactive_confusion
 from hangtag.figures.counts import save_figure, slug
-from hangtag.figures.errors import draw_class, draw_looked, draw_misclassified, save_attention, tabulate_looked
+from hangtag.figures.errors import draw_class, draw_gradcam, draw_misclassified, save_attention, tabulate_gradcam
 from hangtag.figures.reliability import plot_coverage, plot_history, plot_reliability
 from hangtag.inference.classifier import Classifier
 from hangtag.inference.runs import adjust, ask_about, can_read_names, load_classifier, select_runs
 from hangtag.io import read_csv, write_csv, write_json, write_parquet, write_text
-from hangtag.labels.dataset import Labelled, read_hash_distance, read_labelled
+from hangtag.labels.dataset import LabeledItems, read_hash_distance, read_labeled_items
 from hangtag.lock import hold, sweep
 from hangtag.manifest import StageRecord, StageResult
 from hangtag.metrics.classification import tabulate_confusion
-from hangtag.metrics.leakage import Answered, check_splits, check_unseen, select_items
+from hangtag.metrics.leakage import EvaluatedItems, check_splits, check_unseen, select_items
 from hangtag.metrics.markdown import write_summary
 from hangtag.metrics.report import Calibration, build_report, build_tables, count_figures, find_wrong, try_adjustments
 from hangtag.models.checkpoint import hash_run
 from hangtag.training.targets import LABEL
 from hangtag.workspace import Workspace
 
-LOOKED = "misclassified_looked"
+LOOKED = "misclassified_gradcam"
 
 
 def evaluate(
@@ -66,31 +66,31 @@ def evaluate(
 
 
 def _evaluate(place: Workspace, config: EvaluateConfig, run_ids: Sequence[str]) -> list[StageResult]:
-    labelled = read_labelled(place)
+    labelled = read_labeled_items(place)
     check_splits(labelled.table)
     results = []
     for run_id in run_ids:
         inputs = {"labels": labelled.digest, "model": hash_run(place, run_id)}
         record = StageRecord("evaluate", place.evaluation(run_id), inputs, config)
-        results.append(record.find_current() or _evaluate_run(place, run_id, labelled, config, record))
+        results.append(record.load_if_unchanged() or _evaluate_run(place, run_id, labelled, config, record))
     return results
 
 
 def _evaluate_run(
-    place: Workspace, run_id: str, labelled: Labelled, config: EvaluateConfig, record: StageRecord
+    place: Workspace, run_id: str, labelled: LabeledItems, config: EvaluateConfig, record: StageRecord
 ) -> StageResult:
     classifier = load_classifier(place, run_id, labelled)
     items = _select_items(labelled, classifier, config.splits)
     check_unseen(classifier, labelled, items, read_hash_distance(place))
     with_names, title = can_read_names(classifier, labelled), f"Judging {run_id}"
     given = ask_about(classifier, labelled, items, title, with_names=with_names)
-    answered = Answered(items, adjust(given, classifier, config.logit_adjustment))
+    answered = EvaluatedItems(items, adjust(given, classifier, config.logit_adjustment))
     alone = None
     if with_names:
         photographs = ask_about(classifier, labelled, items, f"{title}, photographs alone", with_names=False)
-        alone = Answered(items, adjust(photographs, classifier, config.logit_adjustment)).by_split()
+        alone = EvaluatedItems(items, adjust(photographs, classifier, config.logit_adjustment)).by_split()
     train_counts = classifier.description.get("train_counts")
-    adjustments = try_adjustments(Answered(items, given).by_split(), train_counts) if train_counts else None
+    adjustments = try_adjustments(EvaluatedItems(items, given).by_split(), train_counts) if train_counts else None
     calibration = Calibration.of(classifier, with_names=with_names)
     parts = answered.by_split()
     report = build_report(run_id, labelled, parts, config, calibration, alone=alone, adjustments=adjustments)
@@ -107,11 +107,11 @@ def _evaluate_run(
     shown = predictions.filter(pl.col("split") == split)
     title = f"{run_id}, {split}"
     paths += save_attention(folder, classifier, shown, labelled.images, title)
-    paths += _show_looked(folder, title, shown, labelled, classifier, with_names=with_names)
+    paths += _write_gradcam(folder, title, shown, labelled, classifier, with_names=with_names)
     return record.finish(count_figures(report) | {f"{split}_items": 0 for split in empty_splits}, paths)
 
 
-def _select_items(labelled: Labelled, classifier: Classifier, splits: Sequence[str]) -> pl.DataFrame:
+def _select_items(labelled: LabeledItems, classifier: Classifier, splits: Sequence[str]) -> pl.DataFrame:
     """Give the items of all splits at once, in the order of the splits."""
     asked, primary = list(dict.fromkeys(splits)), classifier.outputs.primary
     items = select_items(labelled, classifier.outputs, asked)
@@ -148,7 +148,7 @@ def _draw(
     report: dict[str, Any],
     tables: Mapping[str, pl.DataFrame],
     predictions: pl.DataFrame,
-    labelled: Labelled,
+    labelled: LabeledItems,
 ) -> list[Path]:
     """Draw the figures of all splits, and those of one."""
     split = _choose_split(report)
@@ -169,11 +169,11 @@ def _draw(
     return paths + _draw_classes(folder / "class_sheets", shown, labelled, class_names, title)
 
 
-def _show_looked(
+def _write_gradcam(
     folder: Path,
     title: str,
     shown: pl.DataFrame,
-    labelled: Labelled,
+    labelled: LabeledItems,
     classifier: Classifier,
     *,
     with_names: bool,
@@ -184,14 +184,14 @@ def _show_looked(
         return []
     wrong = find_wrong(shown)
     names = labelled.table.select("item_id", str(labelled.schema.name)) if with_names else None
-    looked = tabulate_looked(wrong, labelled.images, classifier, names)
+    looked = tabulate_gradcam(wrong, labelled.images, classifier, names)
     write_csv(table_path, looked)
-    picture = draw_looked(looked, wrong, labelled.images, title)
+    picture = draw_gradcam(looked, wrong, labelled.images, title)
     return [table_path, *save_figure(picture, picture_path)]
 
 
 def _draw_classes(
-    folder: Path, predictions: pl.DataFrame, labelled: Labelled, class_names: Sequence[str], title: str
+    folder: Path, predictions: pl.DataFrame, labelled: LabeledItems, class_names: Sequence[str], title: str
 ) -> list[Path]:
     """Draw a sheet for every class."""
     paths = []

@@ -28,7 +28,7 @@ from hangtag.figures.counts import (
     slug,
 )
 from hangtag.io import hash_file, read_json, write_csv
-from hangtag.labels.dataset import CLEAN_FIRST, Labelled, read_labelled
+from hangtag.labels.dataset import CLEAN_FIRST, LabeledItems, read_labeled_items
 from hangtag.lock import hold
 from hangtag.manifest import StageRecord, StageResult
 from hangtag.workspace import Workspace
@@ -62,11 +62,11 @@ def explore(
 
 
 def _explore(place: Workspace, config: ExploreConfig) -> StageResult:
-    prepared, labelled = read_prepared(place), read_labelled(place)
+    prepared, labelled = read_prepared(place), read_labeled_items(place)
     balance = _find_balance(place)
     inputs = {"prepared": prepared.digest, "labels": labelled.digest, "balance": hash_file(balance)}
     record = StageRecord("explore", place.exploration, inputs, config)
-    if current := record.find_current():
+    if current := record.load_if_unchanged():
         return current
     folder = record.begin()
     outputs = [
@@ -97,7 +97,7 @@ def _write_given(folder: Path, prepared: Prepared) -> list[Path]:
     return outputs + _write_both(folder / "image_sizes.png", sizes, figure)
 
 
-def _write_cleaned(folder: Path, labelled: Labelled) -> list[Path]:
+def _write_cleaned(folder: Path, labelled: LabeledItems) -> list[Path]:
     """Write the figures of the cleaned label and its splits."""
     name, level = labelled.schema.label_name, labelled.schema.levels[-1]
     items = fill_missing(labelled.table, [level], labelled.schema.missing).with_columns(pl.col("label").alias(name))
@@ -132,7 +132,7 @@ def _write_balance(folder: Path, balance: Path) -> list[Path]:
     return [path]
 
 
-def _write_pictures(folder: Path, labelled: Labelled) -> list[Path]:
+def _write_pictures(folder: Path, labelled: LabeledItems) -> list[Path]:
     """Write the mean picture, colour and contrast of every class."""
     table, pictures = describe_pictures(labelled.images, find_rows(labelled.table))
     captions = [f"{label}\n{count_items(n)}" for label, n in table.select("label", "n").iter_rows()]
@@ -147,7 +147,7 @@ def _write_pictures(folder: Path, labelled: Labelled) -> list[Path]:
     ]
 
 
-def _write_sheets(folder: Path, labelled: Labelled, config: ExploreConfig) -> list[Path]:
+def _write_sheets(folder: Path, labelled: LabeledItems, config: ExploreConfig) -> list[Path]:
     """Write a page of photographs for every class, and the list of what is on them."""
     drawn = draw_items(labelled.table, config.sheet_items, config.sheet_seed)
     totals = dict(labelled.table["label"].value_counts().iter_rows())
@@ -161,7 +161,7 @@ def _write_sheets(folder: Path, labelled: Labelled, config: ExploreConfig) -> li
     return outputs
 
 
-def _draw_sheet(items: pl.DataFrame, labelled: Labelled, title: str) -> Any:
+def _draw_sheet(items: pl.DataFrame, labelled: LabeledItems, title: str) -> Any:
     name = labelled.schema.name
     names = items[name].fill_null("").to_list() if name else [""] * len(items)
     captions = [
@@ -175,7 +175,7 @@ def _tell(shown: int, total: int) -> str:
     return count_items(total) if shown == total else f"{shown:,} of {count_items(total)}"
 
 
-def _pick_scale(labelled: Labelled) -> int:
+def _pick_scale(labelled: LabeledItems) -> int:
     height: int = labelled.images.shape[1]
     return max(1, round(SHEET_PICTURE_HEIGHT / height))
 
@@ -186,7 +186,7 @@ def _write_both(path: Path, table: pl.DataFrame, figure: Any) -> list[Path]:
     return [path.with_suffix(".csv"), *save_figure(figure, path)]
 
 
-def _count(prepared: Prepared, labelled: Labelled, outputs: list[Path]) -> dict[str, int]:
+def _count(prepared: Prepared, labelled: LabeledItems, outputs: list[Path]) -> dict[str, int]:
     return {
         "items": len(prepared.items),
         "labelled": len(labelled.table),

@@ -12,18 +12,18 @@ from hangtag.catalog.images import shrink
 from hangtag.config import ExportConfig
 from hangtag.errors import ModelError, WorkspaceError
 from hangtag.inference.classifier import Classifier
-from hangtag.inference.prediction import Predictions
+from hangtag.inference.prediction import HeadProbs
 from hangtag.inference.runs import ask_about, load_classifier, select_runs
 from hangtag.io import hash_file, read_json, write_json, write_text
-from hangtag.labels.dataset import Labelled, read_hash_distance, read_labelled
+from hangtag.labels.dataset import LabeledItems, read_hash_distance, read_labeled_items
 from hangtag.lock import LOCK, hold, sweep
 from hangtag.manifest import StageRecord, StageResult
 from hangtag.metrics.evaluated_runs import is_evaluated, require_evaluation
-from hangtag.metrics.leakage import Answered, check_unseen, select_items
+from hangtag.metrics.leakage import EvaluatedItems, check_unseen, select_items
 from hangtag.models.checkpoint import hash_run
 from hangtag.models.description import DESCRIPTION
 from hangtag.models.openvino import load_exported, save_network, save_onnx
-from hangtag.models.out_of_distribution import FAMILIAR_SHARE, add_novelty, draw_strangers, find_limit
+from hangtag.models.out_of_distribution import IN_DISTRIBUTION_SHARE, add_ood_score, draw_ood_images, find_limit
 from hangtag.models.seen_images import ENTRY, FILE, write_seen
 from hangtag.serving.model_card import write_card
 from hangtag.workspace import STAGING, Workspace
@@ -33,7 +33,7 @@ from hangtag.workspace import STAGING, Workspace
 TOLERANCES = {"float32": 0.001, "float16": 0.02, "int8": 1.0}
 # Photographs that tell the ranges of values to int8.
 EXAMPLES = 400
-# And as many of each kind that is none, for novelty is to be told by whole numbers too.
+# And as many of each kind that is none, for ood_scores is to be told by whole numbers too.
 STRANGERS = 40
 # The loss of accuracy on val that quicker arithmetic may bring.
 ALLOWED_LOSS = 0.002
@@ -43,16 +43,16 @@ COPIED = (
     "image_size",
     "network_size",
     "preprocessing",
-    "outputs",
+    "label_space",
     "words",
     "parameters",
     "flops",
     "run_id",
     "label_name",
-    "flip_average",
+    "tta_flip",
     "calibration",
     "train_counts",
-    "learn_from",
+    "train_splits",
     "pretrained",
     "metrics",
     "labels_digest",
@@ -114,7 +114,7 @@ def export(
 
 
 def _export(place: Workspace, run_id: str, target: Path, config: ExportConfig) -> StageResult:
-    labelled = read_labelled(place)
+    labelled = read_labeled_items(place)
     # Figures of a network that was trained again since are not this one's.
     report = None
     if is_evaluated(place, run_id):
@@ -124,7 +124,7 @@ def _export(place: Workspace, run_id: str, target: Path, config: ExportConfig) -
     if report:
         inputs["evaluation"] = hash_file(report)
     record = StageRecord("export", target, inputs, config)
-    if current := record.find_current():
+    if current := record.load_if_unchanged():
         return current
     target = record.begin()
     classifier = load_classifier(place, run_id, labelled)
@@ -132,7 +132,7 @@ def _export(place: Workspace, run_id: str, target: Path, config: ExportConfig) -
     judged = labelled.table.filter(pl.col("split").is_in(["val", *figures]))
     check_unseen(classifier, labelled, judged, read_hash_distance(place))
     train, val = (_select(labelled, classifier, split) for split in ("train", "val"))
-    model = add_novelty(classifier.model, labelled.images, train["image_index"].to_numpy().astype(np.int64))
+    model = add_ood_score(classifier.model, labelled.images, train["image_index"].to_numpy().astype(np.int64))
     hashes = save_network(target, model, weights=config.weights, examples=_take_examples(labelled, train, model))
     description = {"format": classifier.description["format"]}
     description |= {key: classifier.description[key] for key in COPIED if key in classifier.description}
@@ -145,8 +145,11 @@ def _export(place: Workspace, run_id: str, target: Path, config: ExportConfig) -
     else:
         (target / FILE).unlink(missing_ok=True)
     write_json(target / DESCRIPTION, description)
-    check, novelty = _check(classifier, target, labelled, val, TOLERANCES[config.weights])
-    description["novelty"] = {"limit": find_limit(novelty), "familiar_share": FAMILIAR_SHARE}
+    check, ood_scores = _check(classifier, target, labelled, val, TOLERANCES[config.weights])
+    description["out_of_distribution"] = {
+        "limit": find_limit(ood_scores),
+        "in_distribution_share": IN_DISTRIBUTION_SHARE,
+    }
     description["check"] = asdict(check)
     write_json(target / DESCRIPTION, description)
     write_text(target / "README.md", write_card(description))
@@ -168,18 +171,18 @@ def _check_folder(folder: Path) -> None:
         )
 
 
-def _select(labelled: Labelled, classifier: Classifier, split: str) -> pl.DataFrame:
+def _select(labelled: LabeledItems, classifier: Classifier, split: str) -> pl.DataFrame:
     items = select_items(labelled, classifier.outputs, [split])
     if items.is_empty():
         raise WorkspaceError(f"There are no items in the split {split}.", hint="Clean a larger catalogue.")
     return items
 
 
-def _take_examples(labelled: Labelled, items: pl.DataFrame, model: Any) -> list[dict[str, npt.NDArray[Any]]]:
+def _take_examples(labelled: LabeledItems, items: pl.DataFrame, model: Any) -> list[dict[str, npt.NDArray[Any]]]:
     """Give some photographs as the network takes them, one each, without names, and pictures that are none."""
     rows = items["image_index"].to_numpy()[:: max(len(items) // EXAMPLES, 1)][:EXAMPLES]
     size = model.input["pixels"].shape[1:3]
-    pixels = np.concatenate([shrink(labelled.images[rows], size), draw_strangers(size, STRANGERS)])
+    pixels = np.concatenate([shrink(labelled.images[rows], size), draw_ood_images(size, STRANGERS)])
     others = {
         name: np.zeros((1, *each.shape[1:]), each.dtype) for name, each in model.input.items() if name != "pixels"
     }
@@ -195,7 +198,7 @@ def _read_figures(report: Path | None) -> dict[str, Any]:
 
 
 def _check(
-    classifier: Classifier, folder: Path, labelled: Labelled, val: pl.DataFrame, tolerance: float
+    classifier: Classifier, folder: Path, labelled: LabeledItems, val: pl.DataFrame, tolerance: float
 ) -> tuple[Check, npt.NDArray[np.float32]]:
     """Ask both about all photographs of val.
 
@@ -206,7 +209,7 @@ def _check(
         ModelError: They are too far apart.
     """
 
-    def ask(title: str, model: Any = None) -> Predictions:
+    def ask(title: str, model: Any = None) -> HeadProbs:
         asked = replace(classifier, model=model) if model else classifier
         return ask_about(asked, labelled, val, title, with_names=False)
 
@@ -217,8 +220,8 @@ def _check(
     check = Check(
         items=len(val),
         difference=round(float(max(differences)), 6),
-        keras_accuracy=float(Answered(val, wanted).correct.mean()),
-        accuracy=float(Answered(val, found).correct.mean()),
+        keras_accuracy=float(EvaluatedItems(val, wanted).correct.mean()),
+        accuracy=float(EvaluatedItems(val, found).correct.mean()),
         tolerance=tolerance,
     )
     if check.difference > tolerance or check.keras_accuracy - check.accuracy > ALLOWED_LOSS:
@@ -227,4 +230,4 @@ def _check(
             allowed=f"Allowed: a difference of {tolerance} in any probability, of {ALLOWED_LOSS} in accuracy.",
             received=[check.difference, check.keras_accuracy - check.accuracy],
         )
-    return check, np.asarray(found.novelty, np.float32)
+    return check, np.asarray(found.ood_scores, np.float32)

@@ -12,10 +12,10 @@ from PIL import Image
 
 from hangtag.config import PredictConfig
 from hangtag.figures.counts import draw_contact_sheet, save_figure
-from hangtag.inference.prediction import describe_answer
+from hangtag.inference.prediction import format_prediction
 from hangtag.inference.runs import adjust, ask_about, can_read_names, load_classifier, name_other_values, select_runs
 from hangtag.io import write_csv, write_parquet
-from hangtag.labels.dataset import UNKNOWN, Labelled, read_labelled
+from hangtag.labels.dataset import UNKNOWN, LabeledItems, read_labeled_items
 from hangtag.lock import hold, sweep
 from hangtag.manifest import StageRecord, StageResult
 from hangtag.models.checkpoint import hash_run
@@ -83,14 +83,14 @@ def predict(
 
 
 def _predict(place: Workspace, config: PredictConfig, chosen: Sequence[str]) -> list[StageResult]:
-    labelled = read_labelled(place)
+    labelled = read_labeled_items(place)
     # All of them, because each run's differences tell of the others.
     models = {f"runs/{run_id}": hash_run(place, run_id) for run_id in chosen}
     records = {
         run_id: StageRecord("predict", place.predictions(run_id), {"labels": labelled.digest, **models}, config)
         for run_id in chosen
     }
-    current = [record.find_current() for record in records.values()]
+    current = [record.load_if_unchanged() for record in records.values()]
     if all(current):
         return [result for result in current if result]
     items = _choose_unknown(labelled) if config.items == "unknown" else labelled.table
@@ -98,7 +98,7 @@ def _predict(place: Workspace, config: PredictConfig, chosen: Sequence[str]) -> 
     return [_write(records[run_id], run_id, labelled, items, found) for run_id in chosen]
 
 
-def _choose_unknown(labelled: Labelled) -> pl.DataFrame:
+def _choose_unknown(labelled: LabeledItems) -> pl.DataFrame:
     """Return the items without a label, or without a value on one of the levels."""
     levels = [level for level in labelled.schema.levels if level in labelled.table.columns]
     lacks = [pl.col(level).is_null() for level in levels]
@@ -106,14 +106,14 @@ def _choose_unknown(labelled: Labelled) -> pl.DataFrame:
 
 
 def _predict_items(
-    place: Workspace, run_id: str, labelled: Labelled, items: pl.DataFrame, config: PredictConfig
+    place: Workspace, run_id: str, labelled: LabeledItems, items: pl.DataFrame, config: PredictConfig
 ) -> Predicted:
     classifier = load_classifier(place, run_id, labelled)
     with_names = can_read_names(classifier, labelled)
     given = ask_about(classifier, labelled, items, f"Predicting with {run_id}", with_names=with_names)
     predictions = adjust(given, classifier, config.logit_adjustment)
     table = describe_predictions(items["item_id"], predictions.probs, classifier.class_names)
-    threshold = classifier.find_threshold(config.wanted_precision, with_names=with_names)
+    threshold = classifier.find_threshold(config.target_precision, with_names=with_names)
     is_sure = table["confidence"] >= (np.inf if threshold is None else threshold)
     others = name_other_values(predictions)
     return Predicted(table.with_columns(is_sure=is_sure).hstack(others), classifier.outputs.primary)
@@ -169,7 +169,7 @@ def find_differences(run_id: str, found: Mapping[str, Predicted]) -> pl.DataFram
 
 
 def _write(
-    record: StageRecord, run_id: str, labelled: Labelled, items: pl.DataFrame, found: Mapping[str, Predicted]
+    record: StageRecord, run_id: str, labelled: LabeledItems, items: pl.DataFrame, found: Mapping[str, Predicted]
 ) -> StageResult:
     schema, folder = labelled.schema, record.begin()
     table, target = found[run_id].table, found[run_id].target
@@ -193,11 +193,11 @@ def _round(table: pl.DataFrame) -> pl.DataFrame:
     return table.with_columns(cs.float().round(4))
 
 
-def _draw_sheet(run_id: str, labelled: Labelled, items: pl.DataFrame, table: pl.DataFrame) -> Image.Image:
+def _draw_sheet(run_id: str, labelled: LabeledItems, items: pl.DataFrame, table: pl.DataFrame) -> Image.Image:
     """Show the first items with their predicted labels."""
     shown = table.head(SHEET_ITEMS).select("predicted_label", "confidence", "is_sure", "item_id")
     captions = [
-        f"{label}\n{describe_answer(confidence, is_sure)}\n{item_id}"
+        f"{label}\n{format_prediction(confidence, is_sure)}\n{item_id}"
         for label, confidence, is_sure, item_id in shown.iter_rows()
     ]
     pictures = [labelled.images[row] for row in items["image_index"].head(SHEET_ITEMS)]

@@ -60,7 +60,7 @@ def prepare(
         settings["fit"] = config.fit
     record = StageRecord("prepare", place.prepared, inputs, settings)
     with hold("prepare", place, writes=[place.prepared], create=True):
-        if current := record.find_current():
+        if current := record.load_if_unchanged():
             # The same catalogue may lie somewhere else by now.
             record.update(origin=_describe_origin(raw))
             return current

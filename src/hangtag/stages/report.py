@@ -64,7 +64,7 @@ def report(workspace: str | Path | Workspace) -> StageResult:
 def _report(place: Workspace) -> StageResult:
     remove_dead_parts(place.root)
     record = StageRecord("report", place.root / "report", compute_input_digests(place), {})
-    if current := record.find_current():
+    if current := record.load_if_unchanged():
         return current
     inputs = read_inputs(place)
     write_text(place.report, render_page(inputs))

@@ -13,14 +13,14 @@ import polars as pl
 from hangtag.config import TrainConfig
 from hangtag.errors import SettingsError, WorkspaceError
 from hangtag.io import read_csv, write_csv, write_text
-from hangtag.labels.dataset import Labelled, read_hash_distance, read_labelled
+from hangtag.labels.dataset import LabeledItems, read_hash_distance, read_labeled_items
 from hangtag.lock import hold
 from hangtag.manifest import NAME as MANIFEST
 from hangtag.manifest import StageRecord, StageResult, read_versions
-from hangtag.models.batch_predict import sharpen
+from hangtag.models.batch_predict import apply_temperature
 from hangtag.models.checkpoint import assign_weights, hash_run, load_weights, save_model
 from hangtag.models.description import read_description
-from hangtag.models.label_space import NO_VALUE, PRODUCT
+from hangtag.models.label_space import CATEGORY_PATH, NO_VALUE
 from hangtag.models.pretrained import hash_source
 from hangtag.models.seen_images import ENTRY, SeenPhotographs, write_seen
 from hangtag.models.text import Vocabulary
@@ -29,9 +29,9 @@ from hangtag.training.calibration import find_thresholds, fit_temperatures
 from hangtag.training.checkpoint import FOLDER as CHECKPOINT
 from hangtag.training.checkpoint import TrainingState, read_settings_of_checkpoint
 from hangtag.training.data import ItemDataset, collect_seen
-from hangtag.training.linear_probe import FrozenLearner
+from hangtag.training.linear_probe import LinearProbeTrainer
 from hangtag.training.targets import ALL, LABEL, Targets, build_targets
-from hangtag.training.trainer import Learner
+from hangtag.training.trainer import Trainer
 from hangtag.workspace import Workspace
 
 
@@ -68,33 +68,33 @@ def train(
         MissingExtraError: Keras is not installed.
     """
     place = Workspace.at(workspace)
-    if config.photographs_by:
-        config = _take_settings(place, config.photographs_by)
+    if config.image_run:
+        config = _take_settings(place, config.image_run)
     run_id = run_id or name_run(config)
-    others = [place.run(each) for each in (config.photographs_by, config.calibrated_by) if each]
+    others = [place.run(each) for each in (config.image_run, config.calibration_run) if each]
     with hold("train", place, reads=[place.prepared, place.labels, *others], writes=[place.run(run_id)]):
         return _train(place, config, run_id, resume=resume, replace=replace)
 
 
 def _train(place: Workspace, config: TrainConfig, run_id: str, *, resume: bool, replace: bool) -> StageResult:
-    labelled = read_labelled(place)
+    labelled = read_labeled_items(place)
     folder = place.run(run_id)
     record = StageRecord("train", folder, {"labels": labelled.digest, **_hash_network(place, config)}, config)
-    if current := record.find_current():
+    if current := record.load_if_unchanged():
         return current
     checkpoint = folder / CHECKPOINT
     if not replace:
         refuse_other_settings(record, None if resume else read_settings_of_checkpoint(checkpoint))
-    learner = build_learner(labelled, config, checkpoint)
-    calibration = _read_calibration(place, config, learner) if config.calibrated_by else None
-    seen = collect_seen(place, config, learner.data, read_hash_distance(place))
-    if config.photographs_by:
-        state = _take_photographs(place.run(config.photographs_by), labelled.digest)
+    trainer = build_trainer(labelled, config, checkpoint)
+    calibration = _read_calibration(place, config, trainer) if config.calibration_run else None
+    seen = collect_seen(place, config, trainer.data, read_hash_distance(place))
+    if config.image_run:
+        state = _take_photographs(place.run(config.image_run), labelled.digest)
     else:
-        state = learner.resume() if resume else TrainingState()
-        learner.fit(state)
-    paths = _save(learner, state, record.begin(), labelled, run_id, calibration, seen)
-    return record.finish(_count(learner, state), paths, stale=[CHECKPOINT], precision=learner.precision)
+        state = trainer.resume() if resume else TrainingState()
+        trainer.fit(state)
+    paths = _save(trainer, state, record.begin(), labelled, run_id, calibration, seen)
+    return record.finish(_count(trainer, state), paths, stale=[CHECKPOINT], precision=trainer.precision)
 
 
 def refuse_other_settings(record: StageRecord, unfinished: Mapping[str, Any] | None = None) -> None:
@@ -108,7 +108,7 @@ def refuse_other_settings(record: StageRecord, unfinished: Mapping[str, Any] | N
         SettingsError: There is one.
     """
     differing = record.find_other_settings()
-    if record.settings.get("photographs_by") and "photographs_by" not in differing:
+    if record.settings.get("image_run") and "image_run" not in differing:
         # Its settings are those of the run that it takes the network from, which was trained again.
         return
     if not differing and unfinished is not None:
@@ -136,7 +136,7 @@ def name_run(config: TrainConfig) -> str:
     return "-".join([*parts, config.color_mode, str(config.seed)])
 
 
-def build_learner(labelled: Labelled, config: TrainConfig, checkpoint: Path) -> Learner:
+def build_trainer(labelled: LabeledItems, config: TrainConfig, checkpoint: Path) -> Trainer:
     """Make a fresh network ready to learn the splits that it is to learn from, and be judged on `val`.
 
     Raises:
@@ -144,7 +144,7 @@ def build_learner(labelled: Labelled, config: TrainConfig, checkpoint: Path) -> 
         SettingsError: The catalogue lacks the target or the names.
     """
     targets = build_targets(labelled, config.target)
-    is_learnt = labelled.table["split"].is_in(config.learn_from).fill_null(False).to_numpy()
+    is_learnt = labelled.table["split"].is_in(config.train_splits).fill_null(False).to_numpy()
     vocabulary = learn_vocabulary(labelled, config, is_learnt)
     data = {}
     for split in ("train", "val"):
@@ -154,11 +154,11 @@ def build_learner(labelled: Labelled, config: TrainConfig, checkpoint: Path) -> 
             hint = "Clean a larger catalogue, or with other split fractions."
             raise WorkspaceError(f"There are no items in the split {split}.", hint=hint)
     identity = {"labels": labelled.digest}
-    learner = FrozenLearner if config.freeze else Learner
-    return learner(data, targets.outputs, config, checkpoint, identity, vocabulary=vocabulary)
+    trainer = LinearProbeTrainer if config.freeze else Trainer
+    return trainer(data, targets.outputs, config, checkpoint, identity, vocabulary=vocabulary)
 
 
-def learn_vocabulary(labelled: Labelled, config: TrainConfig, is_chosen: Any) -> Vocabulary | None:
+def learn_vocabulary(labelled: LabeledItems, config: TrainConfig, is_chosen: Any) -> Vocabulary | None:
     """Give the words of the chosen items' names where the network is to read names.
 
     Raises:
@@ -176,27 +176,29 @@ def learn_vocabulary(labelled: Labelled, config: TrainConfig, is_chosen: Any) ->
     return vocabulary
 
 
-def build_dataset(labelled: Labelled, targets: Targets, vocabulary: Vocabulary | None, is_chosen: Any) -> ItemDataset:
+def build_dataset(
+    labelled: LabeledItems, targets: Targets, vocabulary: Vocabulary | None, is_chosen: Any
+) -> ItemDataset:
     """Give the chosen items that have something to learn."""
-    rows = np.flatnonzero(is_chosen & (targets.classes[PRODUCT] != NO_VALUE))
+    rows = np.flatnonzero(is_chosen & (targets.classes[CATEGORY_PATH] != NO_VALUE))
     table = labelled.table[rows]
     classes = {head: indices[rows] for head, indices in targets.classes.items()}
     words = vocabulary.encode(table[str(labelled.schema.name)].to_list()) if vocabulary else None
     return ItemDataset(labelled.images, table["image_index"].to_numpy().astype(np.int64), classes, words)
 
 
-def _read_calibration(place: Workspace, config: TrainConfig, learner: Learner) -> dict[str, Any]:
+def _read_calibration(place: Workspace, config: TrainConfig, trainer: Trainer) -> dict[str, Any]:
     """Give the temperatures and thresholds of another run, known before the training begins.
 
     Raises:
         WorkspaceError: There is no such run, or it learnt something else.
     """
-    folder = place.run(config.calibrated_by)
+    folder = place.run(config.calibration_run)
     if not os.path.lexists(folder / MANIFEST):
         raise WorkspaceError("There is no such finished run to take the calibration from.", received=folder.name)
     hash_run(place, folder.name)
     described = read_description(folder)
-    if described.outputs != learner.outputs or (described.vocabulary is None) != (learner.vocabulary is None):
+    if described.outputs != trainer.outputs or (described.vocabulary is None) != (trainer.vocabulary is None):
         hint = "Train one with the same target and catalogue."
         raise WorkspaceError(
             "The run to take the calibration from learnt other labels.", hint=hint, received=folder.name
@@ -217,15 +219,15 @@ def _take_settings(place: Workspace, run_id: str) -> TrainConfig:
     config = resolve(TrainConfig, read_settings(folder / "config.toml"))
     if config.with_names:
         raise WorkspaceError("This run reads names already.", hint="Name one of photographs alone.", received=run_id)
-    return dataclasses.replace(config, with_names=True, photographs_by=run_id)
+    return dataclasses.replace(config, with_names=True, image_run=run_id)
 
 
 def _hash_network(place: Workspace, config: TrainConfig) -> dict[str, str]:
     """Give the hash of the weights that a training begins from, or takes over, as one of its inputs."""
-    if not config.photographs_by:
+    if not config.image_run:
         return hash_source(config.weights)
-    described = read_description(place.run(config.photographs_by))
-    return {"photographs_by": described.read("weights", "sha256")}
+    described = read_description(place.run(config.image_run))
+    return {"image_run": described.read("weights", "sha256")}
 
 
 def _take_photographs(folder: Path, labels_digest: str) -> TrainingState:
@@ -245,19 +247,19 @@ def _take_photographs(folder: Path, labels_digest: str) -> TrainingState:
 
 
 def _save(
-    learner: Learner,
+    trainer: Trainer,
     state: TrainingState,
     folder: Path,
-    labelled: Labelled,
+    labelled: LabeledItems,
     run_id: str,
     calibration: dict[str, Any] | None,
     seen: SeenPhotographs,
 ) -> list[Path]:
-    config, outputs = learner.config, learner.outputs
-    assign_weights(learner.model, state.kept_weights)
-    trust = learner.hear_names(state, calibration and calibration.get("trust_in_names"))
+    config, outputs = trainer.config, trainer.outputs
+    assign_weights(trainer.model, state.kept_weights)
+    trust = trainer.hear_names(state, calibration and calibration.get("name_weight"))
     if calibration is None:
-        calibration = _calibrate(learner) | ({"trust_in_names": trust} if trust else {})
+        calibration = _calibrate(trainer) | ({"name_weight": trust} if trust else {})
     kept = state.history[state.kept_epoch - 1]
     history, settings = folder / "history.csv", folder / "config.toml"
     write_csv(history, pl.DataFrame(state.history))
@@ -265,64 +267,66 @@ def _save(
     list_of_seen, entry = write_seen(folder, seen)
     paths = save_model(
         folder,
-        learner.build_model(learner.network_size, len(learner.vocabulary.words) if learner.vocabulary else 0),
+        trainer.build_model(trainer.network_size, len(trainer.vocabulary.words) if trainer.vocabulary else 0),
         state.kept_weights,
         architecture=config.architecture,
-        image_size=learner.image_size,
-        network_size=learner.network_size,
+        image_size=trainer.image_size,
+        network_size=trainer.network_size,
         color_mode=config.color_mode,
         outputs=outputs,
-        vocabulary=learner.vocabulary,
+        vocabulary=trainer.vocabulary,
         run_id=run_id,
         label_name=labelled.schema.label_name if outputs.primary == LABEL else outputs.primary,
-        flip_average=config.flip_average,
+        tta_flip=config.tta_flip,
         calibration=calibration,
-        learn_from=list(config.learn_from),
+        train_splits=list(config.train_splits),
         **{ENTRY: entry},
-        train_counts=_count_classes(learner),
-        pretrained=learner.pretrained or None,
+        train_counts=_count_classes(trainer),
+        pretrained=trainer.pretrained or None,
         metrics={key: kept[key] for key in ("epoch", "val_accuracy", "val_loss")},
         labels_digest=labelled.digest,
         versions=read_versions(),
-        **({"hub": learner.hub} if learner.hub else {}),
+        **({"hub": trainer.hub} if trainer.hub else {}),
     )
     return [*paths, list_of_seen, history, settings]
 
 
-def _calibrate(learner: Learner) -> dict[str, Any]:
+def _calibrate(trainer: Trainer) -> dict[str, Any]:
     """Fit temperatures and thresholds on val, photographs alone, and with their names where these are read."""
-    val, outputs = learner.data["val"], learner.outputs
-    classes = learner.find_primary_classes(val)
+    val, outputs = trainer.data["val"], trainer.outputs
+    classes = trainer.find_primary_classes(val)
     calibration = {}
     for key, words in (("photograph", False), ("photograph_and_name", True)):
-        if words and learner.vocabulary is None:
+        if words and trainer.vocabulary is None:
             continue
-        answers = learner.answer(val, f"{learner.title}Calibrating", words=words)
+        answers = trainer.answer(val, f"{trainer.title}Calibrating", words=words)
         temperatures = fit_temperatures(answers, val.classes, outputs)
-        probs = outputs.sum_level(sharpen(answers[PRODUCT], temperatures[PRODUCT]), outputs.primary)
+        probs = outputs.sum_level(
+            apply_temperature(answers[CATEGORY_PATH], temperatures[CATEGORY_PATH]), outputs.primary
+        )
         known = classes != NO_VALUE
         thresholds = find_thresholds(probs[known], classes[known])
         calibration[key] = {"temperatures": temperatures, "thresholds": thresholds}
     return calibration
 
 
-def _count_classes(learner: Learner) -> dict[str, list[int]]:
+def _count_classes(trainer: Trainer) -> dict[str, list[int]]:
     """Give how often each class of each head was there to learn from."""
-    data = learner.data["train"]
+    data = trainer.data["train"]
     return {
         head: np.bincount(data.classes[head][data.classes[head] != NO_VALUE], minlength=size).tolist()
-        for head, size in learner.outputs.heads.items()
+        for head, size in trainer.outputs.heads.items()
     }
 
 
-def _count(learner: Learner, state: TrainingState) -> dict[str, Any]:
+def _count(trainer: Trainer, state: TrainingState) -> dict[str, Any]:
     speeds = [line["images_per_second"] for line in state.history]
     kept = state.history[state.kept_epoch - 1]
     return {
-        "train": len(learner.data["train"]),
-        "val": len(learner.data["val"]),
-        "classes": len(learner.outputs.class_names),
-        "parameters": learner.model.count_params(),
+        "train": len(trainer.data["train"]),
+        "val": len(trainer.data["val"]),
+        "classes": len(trainer.outputs.class_names),
+        "parameters": trainer.model.count_params(),
         "epochs": state.epoch,
         "kept_epoch": state.kept_epoch,
         "val_accuracy": round(kept["val_accuracy"], 4),

@@ -7,9 +7,9 @@ import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 from scipy.stats import beta
 
-from hangtag.config import WANTED_PRECISIONS
-from hangtag.models.batch_predict import Answers, sharpen
-from hangtag.models.label_space import NO_VALUE, PRODUCT, Indices, Outputs, Probs
+from hangtag.config import TARGET_PRECISIONS
+from hangtag.models.batch_predict import Answers, apply_temperature
+from hangtag.models.label_space import CATEGORY_PATH, NO_VALUE, Indices, LabelSpace, Probs
 from hangtag.training.losses import LEAST_PROBABILITY
 
 # The chance that a threshold does not keep its promise on new items.
@@ -19,7 +19,7 @@ STEPS = 200
 STARTS = 4
 
 
-def fit_temperatures(answers: Answers, classes: dict[str, Indices], outputs: Outputs) -> dict[str, float]:
+def fit_temperatures(answers: Answers, classes: dict[str, Indices], outputs: LabelSpace) -> dict[str, float]:
     """Give each head the temperature at which its probabilities fit val best, as cross-entropy has it.
 
     The head `product` is judged on the primary level. Source: Guo et al., *On Calibration of Modern Neural
@@ -33,12 +33,12 @@ def fit_temperatures(answers: Answers, classes: dict[str, Indices], outputs: Out
     primary = np.append(outputs.list_classes(outputs.primary), NO_VALUE)
     temperatures = {}
     for head, probs in answers.items():
-        wanted = primary[classes[head]] if head == PRODUCT else classes[head]
+        wanted = primary[classes[head]] if head == CATEGORY_PATH else classes[head]
         known = np.flatnonzero(wanted != NO_VALUE)
 
         def measure(log_temperature: float, head: str = head, probs: Probs = probs[known]) -> float:
-            sharpened = sharpen(probs, float(np.exp(log_temperature)))
-            if head == PRODUCT:
+            sharpened = apply_temperature(probs, float(np.exp(log_temperature)))
+            if head == CATEGORY_PATH:
                 sharpened = outputs.sum_level(sharpened, outputs.primary)
             own = sharpened[np.arange(len(known)), wanted[known]]  # noqa: B023  (called before the next head)
             return float(-np.log(own.clip(LEAST_PROBABILITY, 1)).mean())
@@ -86,7 +86,7 @@ def find_threshold(
 
 
 def find_thresholds(
-    probs: Probs, classes: Indices, precisions: Sequence[float] = WANTED_PRECISIONS
+    probs: Probs, classes: Indices, precisions: Sequence[float] = TARGET_PRECISIONS
 ) -> dict[str, float | None]:
     """Give the threshold of each wanted precision, by the precision as text; see `find_threshold`."""
     correct = probs.argmax(axis=1) == classes

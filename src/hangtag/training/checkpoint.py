@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 from hangtag.errors import ModelError, WorkspaceError
 from hangtag.io import write_whole
 from hangtag.models.checkpoint import Weights, assign_weights, read_weights
-from hangtag.training.losses import WeightAverage
+from hangtag.training.losses import WeightEMA
 
 # What reading a damaged file raises; its metadata are JSON.
 DAMAGED = (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError)
@@ -43,7 +43,7 @@ class TrainingState:
 
 
 def write_checkpoint(
-    folder: Path, model: Any, average: WeightAverage, state: TrainingState, identity: dict[str, Any]
+    folder: Path, model: Any, average: WeightEMA, state: TrainingState, identity: dict[str, Any]
 ) -> None:
     """Write the weights, their average, the optimizer's variables and the state.
 
@@ -83,7 +83,7 @@ def read_settings_of_checkpoint(folder: Path) -> dict[str, Any] | None:
         return None
 
 
-def read_checkpoint(folder: Path, model: Any, average: WeightAverage, identity: dict[str, Any]) -> TrainingState:
+def read_checkpoint(folder: Path, model: Any, average: WeightEMA, identity: dict[str, Any]) -> TrainingState:
     """Put a training's state back into a compiled model and its average.
 
     Raises:

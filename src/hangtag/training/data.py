@@ -48,7 +48,7 @@ class Augmentation:
     @classmethod
     def of(cls, config: TrainConfig) -> "Augmentation":
         """Take the settings of a training."""
-        return cls(config.flip, config.shift, config.zoom, config.brightness)
+        return cls(config.flip, config.max_shift, config.zoom, config.brightness)
 
     def vary(self, images: Pixels, random: Random) -> Pixels:
         """Give varied copies of photographs, uint8 (n, H, W, 3)."""
@@ -241,9 +241,9 @@ def choose_size(
     epoch: int,
     epochs: int,
     *,
-    start_scale: float,
-    end_scale: float = 1.0,
-    end_share: float,
+    initial_scale: float,
+    final_scale: float = 1.0,
+    final_fraction: float,
 ) -> tuple[int, int]:
     """Give the (height, width) that photographs are shrunk or enlarged to in an epoch: three sizes, each for a while.
 
@@ -253,16 +253,16 @@ def choose_size(
         image_size: (height, width) of whole photographs.
         epoch: From 1.
         epochs: Of the whole training.
-        start_scale: The share of the sides that the training begins on, above 0; `end_scale` at most.
-        end_scale: The share that it ends on; above 1 photographs are enlarged.
-        end_share: The last share of the epochs, which ends it; those before it are divided evenly.
+        initial_scale: The share of the sides that the training begins on, above 0; `final_scale` at most.
+        final_scale: The share that it ends on; above 1 photographs are enlarged.
+        final_fraction: The last share of the epochs, which ends it; those before it are divided evenly.
     """
-    start_scale = min(start_scale, end_scale)
-    if epochs - epoch < end_share * epochs:
-        scale = end_scale
+    initial_scale = min(initial_scale, final_scale)
+    if epochs - epoch < final_fraction * epochs:
+        scale = final_scale
     else:
-        is_early = epoch - 1 < (1 - end_share) / 2 * epochs
-        scale = start_scale if is_early else (start_scale * end_scale) ** 0.5
+        is_early = epoch - 1 < (1 - final_fraction) / 2 * epochs
+        scale = initial_scale if is_early else (initial_scale * final_scale) ** 0.5
     return scale_size(image_size, scale)
 
 
@@ -292,15 +292,15 @@ def collect_seen(
     """
     val = hash_photographs(data["val"].images, data["val"].rows)
     begun = read_begun(config.weights)
-    if not config.calibrated_by:
+    if not config.calibration_run:
         check_begun(begun, val, max_distance, "val, on which confidence is calibrated")
     train = hash_photographs(data["train"].images, data["train"].rows)
     seen = SeenPhotographs(PhotographSet.of(train), PhotographSet.of(val)) | begun
-    if config.photographs_by:
-        seen |= _read_run(place, config.photographs_by)
-    if config.calibrated_by:
+    if config.image_run:
+        seen |= _read_run(place, config.image_run)
+    if config.calibration_run:
         # Of the other run only val has a part in this one.
-        seen |= SeenPhotographs(chosen_on=_read_run(place, config.calibrated_by).chosen_on)
+        seen |= SeenPhotographs(chosen_on=_read_run(place, config.calibration_run).chosen_on)
     return seen
 
 

@@ -19,7 +19,7 @@ from hangtag.models.label_space import Indices
 from hangtag.models.layers import cut_backbone, cut_heads
 from hangtag.models.pretrained import hash_weights
 from hangtag.training.data import ItemDataset, draw_order
-from hangtag.training.trainer import Inputs, Learner
+from hangtag.training.trainer import Inputs, Trainer
 
 FEATURES, PROGRESS = "features.npy", "features.json"
 BATCH = 128
@@ -108,7 +108,7 @@ def _take_space(path: Path) -> None:
 # A training that leaves the backbone as it is: its features are computed once, and heads are learnt on them.
 
 
-class FrozenLearner(Learner):
+class LinearProbeTrainer(Trainer):
     """A network whose heads alone learn; photographs are varied by mirroring alone, where that is asked for."""
 
     features: Features | None = None

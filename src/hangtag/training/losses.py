@@ -9,14 +9,14 @@ import numpy as np
 
 from hangtag.config import TrainConfig
 from hangtag.models.checkpoint import Weights, assign_weights, read_weights
-from hangtag.models.label_space import PRODUCT, Outputs
+from hangtag.models.label_space import CATEGORY_PATH, LabelSpace
 from hangtag.models.layers import import_keras
 from hangtag.models.registry import LEAST
 
 LEAST_PROBABILITY = 1e-7
 
 
-def build_losses(outputs: Outputs, config: TrainConfig) -> tuple[dict[str, Any], dict[str, float]]:
+def build_losses(outputs: LabelSpace, config: TrainConfig) -> tuple[dict[str, Any], dict[str, float]]:
     """Give each head's loss, the cross-entropy in nats, and its weight in their sum.
 
     A row of wanted probabilities that are all zero, of an item without a value, costs nothing and teaches nothing.
@@ -29,11 +29,11 @@ def build_losses(outputs: Outputs, config: TrainConfig) -> tuple[dict[str, Any],
         return -ops.sum(wanted * ops.log(ops.maximum(probs, LEAST)), axis=-1)
 
     losses = dict.fromkeys(outputs.heads, cross_entropy)
-    weights = {head: 1.0 if head == PRODUCT else config.attribute_weight for head in outputs.heads}
+    weights = {head: 1.0 if head == CATEGORY_PATH else config.attribute_weight for head in outputs.heads}
     return losses, weights
 
 
-def build_metrics(outputs: Outputs) -> list[Any]:
+def build_metrics(outputs: LabelSpace) -> list[Any]:
     """Give accuracy and cross-entropy on the primary level, from what the head `product` is to say and says."""
     keras = import_keras()
     classes = outputs.list_classes(outputs.primary)
@@ -60,7 +60,7 @@ def build_metrics(outputs: Outputs) -> list[Any]:
 STRIDE = 4
 
 
-class WeightAverage:
+class WeightEMA:
     """An exponential moving average of all weights, the moving figures of normalisation among them.
 
     Source: Polyak and Juditsky, *Acceleration of Stochastic Approximation by Averaging*, 1992.

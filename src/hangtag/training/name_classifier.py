@@ -7,8 +7,8 @@ from scipy.sparse import csr_matrix
 from sklearn.linear_model import SGDClassifier
 
 from hangtag.console import show_progress
-from hangtag.models.batch_predict import Answers, sharpen
-from hangtag.models.label_space import NO_VALUE, Indices, Outputs, Probs
+from hangtag.models.batch_predict import Answers, apply_temperature
+from hangtag.models.label_space import NO_VALUE, Indices, LabelSpace, Probs
 from hangtag.models.text import NameWeights, Words, fuse, read_names
 from hangtag.training.calibration import fit_temperatures
 from hangtag.training.losses import LEAST_PROBABILITY
@@ -69,11 +69,11 @@ def _learn_head(table: csr_matrix, classes: Indices, size: int, seed: int) -> Na
     return {"words": weights, "bias": bias}
 
 
-def choose_trust(
+def choose_name_weight(
     answers: Answers,
     words: Words,
     classes: Mapping[str, Indices],
-    outputs: Outputs,
+    outputs: LabelSpace,
     learnt: Mapping[str, NameWeights],
 ) -> dict[str, float]:
     """Give for each head the power of the name's probabilities that val's cross-entropy is least with.
@@ -93,9 +93,9 @@ def choose_trust(
     return found
 
 
-def _judge(head: str, probs: Probs, classes: Mapping[str, Indices], outputs: Outputs) -> float:
+def _judge(head: str, probs: Probs, classes: Mapping[str, Indices], outputs: LabelSpace) -> float:
     """Give the cross-entropy at the best temperature: what trust does to sureness alone does not count."""
     temperature = fit_temperatures({head: probs}, dict(classes), outputs)[head]
     known = np.flatnonzero(classes[head] != NO_VALUE)
-    own = sharpen(probs[known], temperature)[np.arange(len(known)), classes[head][known]]
+    own = apply_temperature(probs[known], temperature)[np.arange(len(known)), classes[head][known]]
     return float(-np.log(own.clip(LEAST_PROBABILITY, 1)).mean()) if len(known) else 0.0

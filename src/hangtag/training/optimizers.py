@@ -28,7 +28,7 @@ def compute_rates(model: Any, layer_decay: float) -> dict[str, float]:
     return rates
 
 
-def find_scaled(kind: type, rates: Mapping[str, float]) -> Any:
+def make_layer_decay_class(kind: type, rates: Mapping[str, float]) -> Any:
     """Give a Keras optimizer class whose steps, and whose decay of weights, are scaled for each weight."""
     ops = import_keras().ops
 
@@ -59,7 +59,7 @@ BLOCK_MATRIX = re.compile(r"(?:^|/)block\d+_\w+/kernel$")
 
 
 @cache
-def find_muon() -> Any:
+def make_muon_class() -> Any:
     """Give the class of Muon for kernels of convolutions and of a transformer's blocks, and AdamW for all else.
 
     Source: Jordan et al., *Muon: An Optimizer for Hidden Layers in Neural Networks*, 2024; sizes of steps as in Liu
@@ -120,8 +120,8 @@ def build_optimizer(config: TrainConfig, items: int, rates: Mapping[str, float] 
     optimizers = import_keras().optimizers
     steps = config.epochs * math.ceil(items / config.batch_size)
     schedule = build_schedule(config, steps)
-    kinds = {"muon": find_muon(), "adamw": optimizers.AdamW, "sgd": optimizers.SGD}
-    kind = kinds[config.optimizer] if rates is None else find_scaled(kinds[config.optimizer], rates)
+    kinds = {"muon": make_muon_class(), "adamw": optimizers.AdamW, "sgd": optimizers.SGD}
+    kind = kinds[config.optimizer] if rates is None else make_layer_decay_class(kinds[config.optimizer], rates)
     if config.optimizer == "muon":
         optimizer = kind(schedule, weight_decay=config.weight_decay, adam_weight_decay=config.weight_decay)
     elif config.optimizer == "adamw":
@@ -141,7 +141,7 @@ def build_schedule(config: TrainConfig, steps: int) -> Any:
     """
     schedules = import_keras().optimizers.schedules
     rate = config.learning_rate
-    if config.schedule == "inverse-time":
+    if config.lr_schedule == "inverse-time":
         return schedules.InverseTimeDecay(rate, decay_steps=1, decay_rate=rate / config.epochs)
     warmup = round(config.warmup * steps)
     return schedules.CosineDecay(

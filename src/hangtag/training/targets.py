@@ -9,8 +9,8 @@ import polars as pl
 
 from hangtag.catalog.missing_values import hide_missing
 from hangtag.errors import SettingsError
-from hangtag.labels.dataset import Labelled
-from hangtag.models.label_space import NO_VALUE, Indices, Outputs
+from hangtag.labels.dataset import LabeledItems
+from hangtag.models.label_space import NO_VALUE, Indices, LabelSpace
 
 ALL = "all"
 LABEL = "label"
@@ -26,11 +26,11 @@ class Targets:
             the item has none.
     """
 
-    outputs: Outputs
+    outputs: LabelSpace
     classes: dict[str, Indices]
 
 
-def build_targets(labelled: Labelled, target: str = ALL) -> Targets:
+def build_targets(labelled: LabeledItems, target: str = ALL) -> Targets:
     """Give the classes of all items of a cleaned catalogue.
 
     Args:
@@ -60,7 +60,7 @@ def build_targets(labelled: Labelled, target: str = ALL) -> Targets:
     in_split = table["split"].is_not_null().to_numpy()
     has_value = (places != NO_VALUE).any(axis=1)
     products = np.unique(places[in_split & has_value], axis=0)
-    outputs = Outputs(
+    outputs = LabelSpace(
         {level: names[level] for level in levels},
         tuple(tuple(int(place) for place in product) for product in products),
         {attribute: names[attribute] for attribute in attributes},

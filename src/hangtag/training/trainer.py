@@ -11,25 +11,25 @@ import numpy as np
 from hangtag.config import TrainConfig
 from hangtag.console import Bar, show_progress
 from hangtag.errors import SettingsError
-from hangtag.models.batch_predict import Answers, iterate_answers, join_answers
+from hangtag.models.batch_predict import Answers, iterate_head_probs, join_head_probs
 from hangtag.models.checkpoint import Weights, assign_weights, read_weights
 from hangtag.models.keras_hub import HUB, read_preset
-from hangtag.models.label_space import NO_VALUE, PRODUCT, Indices, Outputs
+from hangtag.models.label_space import CATEGORY_PATH, NO_VALUE, Indices, LabelSpace
 from hangtag.models.layers import import_keras
 from hangtag.models.pretrained import load_pretrained
 from hangtag.models.registry import build_model, find_architecture
 from hangtag.models.text import PARTS, Vocabulary
 from hangtag.training.checkpoint import TrainingState, read_checkpoint, write_checkpoint
 from hangtag.training.data import Augmentation, ItemDataset, choose_size, compute_copies, prefetch, scale_size
-from hangtag.training.losses import LEAST_PROBABILITY, WeightAverage, build_losses, build_metrics, choose_precision
-from hangtag.training.name_classifier import choose_trust, learn_names
+from hangtag.training.losses import LEAST_PROBABILITY, WeightEMA, build_losses, build_metrics, choose_precision
+from hangtag.training.name_classifier import choose_name_weight, learn_names
 from hangtag.training.optimizers import build_optimizer, compute_rates
 from hangtag.training.targets import encode_targets
 
 Inputs = tuple[dict[str, Any], dict[str, Indices]]
 
 
-class Learner:
+class Trainer:
     """A network, what it learns from, and where its state is saved.
 
     Args:
@@ -45,7 +45,7 @@ class Learner:
     def __init__(
         self,
         data: dict[str, ItemDataset],
-        outputs: Outputs,
+        outputs: LabelSpace,
         config: TrainConfig,
         checkpoint: Path,
         identity: dict[str, Any],
@@ -60,14 +60,14 @@ class Learner:
         self.precision = choose_precision(config.precision)
         settings = {key: list(value) if isinstance(value, tuple) else value for key, value in vars(config).items()}
         self.identity = {**settings, **identity, "precision": self.precision}
-        self.average = WeightAverage(config.average)
+        self.average = WeightEMA(config.ema_decay)
         # Products are balanced, not the classes of one level: a rare type of a common class is rare too.
-        self.copies = compute_copies(data["train"].classes[PRODUCT], config.balance)
+        self.copies = compute_copies(data["train"].classes[CATEGORY_PATH], config.class_balance)
         # Only a network without a dense layer over all pixels can begin on small photographs.
-        self.start_scale = config.start_scale if takes_any_size and not config.freeze else config.end_scale
-        self.model = self.build_model(None if self.start_scale < config.end_scale else self.network_size)
+        self.initial_scale = config.initial_scale if takes_any_size and not config.freeze else config.final_scale
+        self.model = self.build_model(None if self.initial_scale < config.final_scale else self.network_size)
         self.pretrained = {}
-        if config.weights and not config.photographs_by:
+        if config.weights and not config.image_run:
             self.pretrained = load_pretrained(self.model, config.architecture, config.weights)
         self.identity["pretrained"] = self.pretrained
         self.trained = self._choose_trained()
@@ -82,7 +82,7 @@ class Learner:
     @property
     def network_size(self) -> tuple[int, int]:
         """The (height, width) that the network reads in the end."""
-        return scale_size(self.image_size, self.config.end_scale)
+        return scale_size(self.image_size, self.config.final_scale)
 
     def build_model(self, image_size: tuple[int, int] | None, num_words: int = 0) -> Any:
         """Build the network, with fresh weights, for photographs of one size, or of any where None is given.
@@ -115,7 +115,7 @@ class Learner:
             build_optimizer(self.config, len(self.data["train"]), rates),
             losses,
             loss_weights=loss_weights,
-            metrics={PRODUCT: build_metrics(self.outputs)},
+            metrics={CATEGORY_PATH: build_metrics(self.outputs)},
             # XLA is slower on a CPU: it took bfloat16 from 298 to 59 images a second.
             jit_compile=False,
         )
@@ -146,7 +146,7 @@ class Learner:
             kept = state.history[state.kept_epoch - 1]
             is_better = line["val_accuracy"] > kept["val_accuracy"] or not state.kept_epoch
             # The network is for photographs of its last size: figures on smaller ones do not count beside theirs.
-            if self.config.keep == "last" or is_better or line["image_size"] != kept["image_size"]:
+            if self.config.checkpoint == "last" or is_better or line["image_size"] != kept["image_size"]:
                 state.kept_epoch, state.kept_weights = state.epoch, self._read_judged_weights()
             write_checkpoint(self.checkpoint, self.trained, self.average, state, self.identity)
 
@@ -164,9 +164,9 @@ class Learner:
             self.image_size,
             epoch,
             self.config.epochs,
-            start_scale=self.start_scale,
-            end_scale=self.config.end_scale,
-            end_share=self.config.end_share,
+            initial_scale=self.initial_scale,
+            final_scale=self.config.final_scale,
+            final_fraction=self.config.final_fraction,
         )
         started = time.perf_counter()
         self._prepare()
@@ -196,12 +196,12 @@ class Learner:
         loss, correct, seen = 0.0, 0.0, 0
         for inputs, classes in prefetch(self._iterate_batches(epoch, image_size)):
             targets = encode_targets(classes, heads, config.label_smoothing)
-            count = len(classes[PRODUCT])
+            count = len(classes[CATEGORY_PATH])
             # Keras gives the figures of this batch alone.
             figures = self.trained.train_on_batch(inputs, targets, return_dict=True)
             self.average.note(self.trained)
             # It names them after the head where there are several.
-            prefix = f"{PRODUCT}_" if len(heads) > 1 else ""
+            prefix = f"{CATEGORY_PATH}_" if len(heads) > 1 else ""
             loss += figures[f"{prefix}cross_entropy"] * count
             correct += figures[f"{prefix}accuracy"] * count
             seen += count
@@ -223,7 +223,7 @@ class Learner:
 
     def _iterate_judged(self, data: ItemDataset, image_size: tuple[int, int]) -> Iterator[Answers]:
         """Give what the network says of photographs in training, batch by batch."""
-        return iterate_answers(self.model, data.images, data.rows, image_size=image_size)
+        return iterate_head_probs(self.model, data.images, data.rows, image_size=image_size)
 
     def _validate(self, data: ItemDataset, image_size: tuple[int, int], bar: Bar) -> tuple[float, float]:
         """Give the mean cross-entropy and the accuracy on the primary level, on photographs of the epoch's size.
@@ -233,8 +233,10 @@ class Learner:
         answers = []
         for batch in self._iterate_judged(data, image_size):
             answers.append(batch)
-            bar.advance(len(batch[PRODUCT]))
-        probs = self.outputs.sum_level(join_answers(answers, self.outputs.heads)[PRODUCT], self.outputs.primary)
+            bar.advance(len(batch[CATEGORY_PATH]))
+        probs = self.outputs.sum_level(
+            join_head_probs(answers, self.outputs.heads)[CATEGORY_PATH], self.outputs.primary
+        )
         classes = self.find_primary_classes(data)
         known = classes != NO_VALUE
         own = probs[known, classes[known]].astype(np.float64)
@@ -244,23 +246,23 @@ class Learner:
     def find_primary_classes(self, data: ItemDataset) -> Indices:
         """Give each item's class index on the primary level, int64 (n,)."""
         by_product = np.append(self.outputs.list_classes(self.outputs.primary), NO_VALUE)
-        return np.asarray(by_product[data.classes[PRODUCT]], np.int64)
+        return np.asarray(by_product[data.classes[CATEGORY_PATH]], np.int64)
 
     def answer(self, data: ItemDataset, title: str, *, words: bool = True) -> Answers:
         """Give every head's probabilities for items, as the network is to be used: mirrored too where so set."""
         with show_progress(title, len(data), "photographs") as bar:
             batches = []
-            for batch in iterate_answers(
+            for batch in iterate_head_probs(
                 self.model,
                 data.images,
                 data.rows,
                 words=data.words if words else None,
-                flip_average=self.config.flip_average,
+                tta_flip=self.config.tta_flip,
                 image_size=self.network_size,
             ):
                 batches.append(batch)
-                bar.advance(len(batch[PRODUCT]))
-        return join_answers(batches, self.outputs.heads)
+                bar.advance(len(batch[CATEGORY_PATH]))
+        return join_head_probs(batches, self.outputs.heads)
 
     def hear_names(self, state: TrainingState, trust: dict[str, float] | None = None) -> dict[str, float]:
         """Learn the names too, once the photographs are learnt, and add what came of it to the kept weights.
@@ -279,7 +281,7 @@ class Learner:
         learnt = learn_names(train.words, train.classes, heads, num_words, self.config.seed)
         if trust is None:
             answers = self.answer(val, f"{self.title}Trusting names")
-            trust = choose_trust(answers, val.words, val.classes, self.outputs, learnt)
+            trust = choose_name_weight(answers, val.words, val.classes, self.outputs, learnt)
         for head in heads:
             parts = learnt[head] | {"trust": np.array([trust[head]], np.float32)}
             state.kept_weights |= {f"{head}_with_name/{part}": parts[part] for part in PARTS}

@@ -102,7 +102,7 @@ function show(entry, result) {
   }
   card.classList.toggle("doubtful", !result.is_sure);
   if (result.is_sure) verdict.textContent = `${result.label} · ${percent(result.confidence)}`;
-  else if (!result.is_familiar) verdict.textContent = "not sure: unlike a catalogue photograph";
+  else if (!result.in_distribution) verdict.textContent = "not sure: unlike a catalogue photograph";
   else verdict.textContent = "not sure";
   // The label stands above already.
   const levels = Object.entries(result.levels).filter(([level, value]) => value && level !== "label").map(([, value]) => value);
@@ -132,7 +132,7 @@ function offer({ card, result }) {
 async function look(entry) {
   const { card } = entry;
   const button = card.querySelector(".look");
-  const note = card.querySelector(".looked");
+  const note = card.querySelector(".heatmap");
   if (!entry.map) {
     if (button.getAttribute("aria-busy")) return;
     button.setAttribute("aria-busy", "true");
@@ -164,7 +164,7 @@ async function askWhere({ file }) {
     throw new Error("The service does not answer. Is it still running?");
   }
   if (answer.error) throw new Error(answer.error.message);
-  const { label, png } = answer.results[0].looked;
+  const { label, png } = answer.results[0].heatmap;
   const map = document.createElement("img");
   map.className = "map";
   map.hidden = true;
@@ -199,7 +199,7 @@ function makeCsv() {
   const sample = done.find(({ result }) => !result.error)?.result;
   const levels = sample ? Object.keys(sample.levels) : [];
   const attributes = sample ? Object.keys(sample.attributes) : [];
-  const lines = [["file", "label", "confidence", "is_sure", "is_familiar", ...levels, ...attributes, "error"]];
+  const lines = [["file", "label", "confidence", "is_sure", "in_distribution", ...levels, ...attributes, "error"]];
   for (const { file, result } of done) {
     if (result.error) {
       const empty = Array(4 + levels.length + attributes.length).fill("");
@@ -207,7 +207,7 @@ function makeCsv() {
       continue;
     }
     const own = [...levels.map((level) => result.levels[level]), ...attributes.map((key) => result.attributes[key].value)];
-    lines.push([file.name, result.label, result.confidence, result.is_sure, result.is_familiar, ...own, ""]);
+    lines.push([file.name, result.label, result.confidence, result.is_sure, result.in_distribution, ...own, ""]);
   }
   return lines.map((line) => line.map(cell).join(",")).join("\n") + "\n";
 }
