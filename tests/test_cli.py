@@ -411,5 +411,5 @@ def test_the_package_offers_each_stage_and_no_other_name() -> None:
 
 def test_the_page_of_the_command_line_is_current() -> None:
     narrow = {**os.environ, "COLUMNS": "50", "FORCE_COLOR": "1", "TERMINAL_WIDTH": "50"}
-    done = run_python(str(ROOT / "scripts" / "write-cli-docs"), "--check", env=narrow)
+    done = run_python(str(ROOT / "scripts" / "write-docs"), "--check", env=narrow)
     assert (done.returncode, done.stderr) == (0, "")

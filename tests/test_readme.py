@@ -22,8 +22,31 @@ def test_the_python_example_runs(
     assert "| val |" in printed
 
 
-def test_every_file_of_the_package_is_in_the_tree() -> None:
-    tree = (ROOT / "README.md").read_text()
+def test_the_readme_is_short_and_installs_at_once() -> None:
+    lines = (ROOT / "README.md").read_text().splitlines()
+    assert len(lines) <= 120
+    assert "    pip install ." in lines[:25] or any(line.startswith("    pip install . ") for line in lines[:25])
+
+
+def test_documents_have_lines_of_at_most_120_characters() -> None:
+    long = [
+        f"{path.name}:{number}"
+        for path in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        # A row of a table cannot be broken.
+        if len(line) > 120 and not line.startswith(("|", "- `")) and path.name != "cli.md"
+    ]
+    assert long == []
+
+
+def test_every_module_is_in_the_architecture() -> None:
+    listed = (ROOT / "docs" / "architecture.md").read_text()
     for path in sorted((ROOT / "src" / "hangtag").rglob("*.py")):
         if path.name not in ("__init__.py", "__main__.py"):
-            assert re.search(rf"\b{re.escape(path.stem)}\.py\b", tree), path
+            assert re.search(rf"^- `{re.escape(path.name)}`: \w", listed, re.MULTILINE), path
+
+
+def test_links_lead_to_files() -> None:
+    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
