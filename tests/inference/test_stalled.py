@@ -20,9 +20,9 @@ from hangtag.inference.streaming import classify_photographs
 STALLED = """
 import sys, time
 from hangtag import cli
-from hangtag.inference import stream
-stream.classify_chunk = lambda *_: time.sleep(1000)
-stream.STALLED_SECONDS = 2
+from hangtag.inference import streaming
+streaming.classify_chunk = lambda *_: time.sleep(1000)
+streaming.STALLED_SECONDS = 2
 cli.main(["classify", sys.argv[1]])
 """
 

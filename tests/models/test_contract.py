@@ -189,7 +189,7 @@ def test_a_residual_network_has_four_stages_of_its_widths(
     for member in members:
         names = ["stage1_1_relu2", *(f"{member}stage{stage}_1_relu2" for stage in (2, 3, 4))]
         assert [layers[name]["output_shape"] for name in names] == wanted
-        head = f"product_{member.rstrip('_')}".rstrip("_")
+        head = f"category_path_{member.rstrip('_')}".rstrip("_")
         assert layers[head]["parameters"] == widths[-1] * 30 + 30
     assert not [name for name in layers if "stage" in name and "_2_" in name]
 
