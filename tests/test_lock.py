@@ -78,13 +78,22 @@ def test_who_is_waited_for_is_named(place: Workspace, capsys: pytest.CaptureFixt
 def test_what_a_dead_process_left_is_swept(place: Workspace) -> None:
     begin_staging(place.exploration)
     (place.prepared).mkdir()
-    part = place.prepared / f".images-{2**30}-abc.part.npy"
-    part.write_bytes(b"half")
+    checkpoint = place.root / "folds" / "one" / "fold_1" / "checkpoint"
+    checkpoint.mkdir(parents=True)
+    parts = [
+        place.prepared / f".images-{2**30}-abc.part.npy",
+        place.root / f".report-{2**30}-abc.part.html",
+        checkpoint / f".state-{2**30}-abc.part.safetensors",
+        place.run("two") / "checkpoint" / f".state-{2**30}-abc.part.safetensors",
+    ]
+    parts[-1].parent.mkdir(parents=True)
+    for part in parts:
+        part.write_bytes(b"half")
     (place.root / LOCKS).mkdir()
     note = place.root / LOCKS / f"{2**30}.json"
     note.write_text(json.dumps({"process": 2**30, "locks": []}))
     sweep(place)
-    assert not part.exists()
+    assert not [part for part in parts if part.exists()]
     assert not note.exists()
     assert not (place.exploration / ".new").exists()
 

@@ -13,7 +13,7 @@ import portalocker
 
 from hangtag.console import console
 from hangtag.io import is_alive, read_json
-from hangtag.workspace import LOCKS, Workspace, has_leftovers, recover, remove_dead_parts
+from hangtag.workspace import CHECKPOINT, LOCKS, Workspace, find_parts, has_leftovers, recover, remove_dead_parts
 
 # The lock in a folder outside of any workspace.
 LOCK = ".lock"
@@ -77,7 +77,7 @@ def sweep(place: Workspace) -> None:
     for folder in place.stage_folders():
         # The trainings of cross-validation are locked together.
         parts = [folder, *folder.glob("fold_*")]
-        if any(map(has_leftovers, parts)):
+        if any(has_leftovers(part) or find_parts(part / CHECKPOINT) for part in parts):
             # What cannot be put in order, as on a disk that cannot be written to, is said by who needs the folder.
             with (
                 suppress(portalocker.LockException, OSError),
@@ -85,6 +85,8 @@ def sweep(place: Workspace) -> None:
             ):
                 for part in parts:
                     recover(part)
+                    remove_dead_parts(part / CHECKPOINT)
+    remove_dead_parts(place.root)
     for path in (place.root / LOCKS).glob("*.json"):
         if not (path.stem.isdecimal() and is_alive(int(path.stem))):
             with suppress(OSError):

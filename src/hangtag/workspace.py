@@ -139,6 +139,8 @@ def is_workspace(folder: Path) -> bool:
 # Write a folder's new files beside its old ones and switch to them, so that a kill never mixes the two.
 
 STAGING = ".new"
+# What an unfinished training continues from, inside its run's folder.
+CHECKPOINT = "checkpoint"
 MANIFEST = "manifest.json"
 # What of the folder goes away with the switch; written before the manifest, so that a manifest means: all is there.
 STALE = "stale.json"

@@ -24,17 +24,21 @@ TRAIN = ["train", "--architecture", "residual-tiny", "--epochs", "1"]
 PLAIN: dict[str, tuple[list[str], list[str], list[str]]] = {
     "prepare": (["prepare", "CATALOG-B"], ["prepared"], ["clean"]),
     "clean": (["clean", "--split-seed", "1"], ["labels"], ["explore"]),
-    "explore": (["explore", "--sheet-seed", "1"], ["exploration"], ["clean"]),
+    "explore": (["explore", "--sheet-seed", "1"], ["exploration"], ["audit"]),
     "audit": (["audit", "--no-use-names"], ["audit"], ["explore"]),
     "apply": (["apply"], ["review"], ["clean"]),
 }
 TRAINED: dict[str, tuple[list[str], list[str], list[str]]] = {
-    "train": (["train", "--run-id", "one", "--replace", "--seed", "5"], ["runs/one"], ["predict"]),
+    "train": (["train", "--run-id", "one", "--replace", "--seed", "5"], ["runs/one"], ["report"]),
     "folds": (["train", "--run-id", "two", "--folds", "2", "--replace", "--seed", "5"], ["folds/two"], ["predict"]),
     "evaluate": (["evaluate", "--run", "one", "--splits", "test"], ["runs/one/evaluation"], ["predict"]),
     "predict": (["predict", "--run", "one", "--items", "all"], ["runs/one/predictions"], ["predict"]),
     "compare": (["compare", "--split", "test"], ["comparison"], ["predict"]),
-    "export": (["export", "one", "--to", "EXPORT", "--weights", "float16"], ["export"], ["predict"]),
+    "export": (
+        ["export", "one", "--to", "EXPORT", "--weights", "float16"],
+        ["export"],
+        ["export", "one", "--to", "EXPORT"],
+    ),
     "report": (["report"], ["report"], ["predict"]),
 }
 
@@ -88,7 +92,7 @@ def attack(
         "scratch": str(scratch),
         "command": [names.get(each, each) for each in command],
         "folders": folders,
-        "later": later,
+        "later": [names.get(each, each) for each in later],
         "points": points,
     }
     path = scratch / "spec.json"

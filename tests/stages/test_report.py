@@ -98,6 +98,22 @@ def test_one_run_of_two_may_be_judged(tmp_path: Path) -> None:
     assert "Classification report of capstone-color-0" not in text
 
 
+def test_page_that_was_written_without_a_manifest_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kill after the page and before its manifest must not leave the manifest of the page before."""
+    fake = build_workspace(tmp_path)
+    report(fake.place)
+
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(StageRecord, "load_if_unchanged", lambda _: None)
+    monkeypatch.setattr(StageRecord, "finish", stop)
+    with pytest.raises(KeyboardInterrupt):
+        report(fake.place)
+    assert fake.place.report.is_file()
+    assert not (fake.place.root / "report" / "manifest.json").exists()
+
+
 def test_unprepared_workspace_is_refused(tmp_path: Path) -> None:
     with pytest.raises(WorkspaceError, match="hangtag prepare"):
         report(tmp_path)

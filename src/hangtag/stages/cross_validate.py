@@ -22,14 +22,13 @@ from hangtag.models.checkpoint import assign_weights
 from hangtag.models.label_space import CATEGORY_PATH, NO_VALUE, LabelSpace
 from hangtag.models.pretrained import hash_source
 from hangtag.stages.train import build_dataset, learn_vocabulary, name_run, refuse_other_settings
-from hangtag.training.checkpoint import FOLDER as CHECKPOINT
 from hangtag.training.checkpoint import TrainingState, has_checkpoint
 from hangtag.training.data import check_begun, read_begun
 from hangtag.training.linear_probe import LinearProbeTrainer
 from hangtag.training.name_classifier import TRUST
 from hangtag.training.targets import Targets, build_targets
 from hangtag.training.trainer import Trainer
-from hangtag.workspace import Workspace, recover
+from hangtag.workspace import CHECKPOINT, Workspace, recover
 
 MOST_FOLDS = 20
 

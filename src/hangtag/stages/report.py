@@ -18,7 +18,7 @@ from hangtag.reporting.evaluation_chapter import build_evaluation
 from hangtag.reporting.format import FILTERS
 from hangtag.reporting.inputs import Inputs, compute_input_digests, read_inputs
 from hangtag.reporting.model_chapters import build_architecture, build_comparison, build_overview, build_predictions
-from hangtag.workspace import Workspace, remove_dead_parts
+from hangtag.workspace import MANIFEST, Workspace, remove_dead_parts, unlink
 
 CHAPTERS = {
     "overview": build_overview,
@@ -67,6 +67,8 @@ def _report(place: Workspace) -> StageResult:
     if current := record.load_if_unchanged():
         return current
     inputs = read_inputs(place)
+    # The page is no staged file: without this, a kill before `finish` would leave an old manifest beside a new page.
+    unlink(record.folder / MANIFEST)
     write_text(place.report, render_page(inputs))
     # The page lies beside the manifest's folder, where people look for it; the path says so to the record.
     outputs = [record.folder / ".." / place.report.name]

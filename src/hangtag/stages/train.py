@@ -26,13 +26,12 @@ from hangtag.models.seen_images import ENTRY, SeenPhotographs, write_seen
 from hangtag.models.text import Vocabulary
 from hangtag.settings import read_settings, resolve, to_toml
 from hangtag.training.calibration import find_thresholds, fit_temperatures
-from hangtag.training.checkpoint import FOLDER as CHECKPOINT
 from hangtag.training.checkpoint import TrainingState, read_settings_of_checkpoint
 from hangtag.training.data import ItemDataset, collect_seen
 from hangtag.training.linear_probe import LinearProbeTrainer
 from hangtag.training.targets import ALL, LABEL, Targets, build_targets
 from hangtag.training.trainer import Trainer
-from hangtag.workspace import Workspace
+from hangtag.workspace import CHECKPOINT, Workspace
 
 
 def train(

@@ -16,8 +16,6 @@ from hangtag.training.losses import WeightEMA
 
 # What reading a damaged file raises; its metadata are JSON.
 DAMAGED = (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError)
-# Beside the files of the run.
-FOLDER = "checkpoint"
 FILE = "state.safetensors"
 
 
