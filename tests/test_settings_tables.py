@@ -10,10 +10,8 @@ from hypothesis import strategies as st
 
 from hangtag import cli
 from hangtag.config import (
-    DEMO_SETTINGS,
     KINDS,
     MORE_KINDS,
-    PRESETS,
     ClassifyConfig,
     CleanConfig,
     EvaluateConfig,
@@ -23,9 +21,9 @@ from hangtag.config import (
     ReviewConfig,
     ServeConfig,
     TrainConfig,
-    check_names,
 )
 from hangtag.errors import SettingsError
+from hangtag.presets import DEMO_SETTINGS, PRESETS, check_names
 from hangtag.settings import lay_over, name_stage, read_settings, resolve, select_settings, to_toml
 
 ALL: tuple[type[Any], ...] = (*KINDS, *MORE_KINDS)

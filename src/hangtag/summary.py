@@ -136,14 +136,3 @@ def _tabulate(
     with paper.capture() as captured:
         paper.print(table)
     return "\n".join(line.rstrip() for line in captured.get().splitlines())
-
-
-def describe_stop(command: str) -> str:
-    """Say what a Ctrl-C has left and which command goes on."""
-    if command == "train":
-        return "Stopped. Every finished epoch is kept; to go on, run the same command with --resume."
-    if command == "review":
-        return "Stopped. Every decision is kept; to go on, run the same command."
-    if command in ("run", "demo"):
-        return "Stopped. Every finished stage and epoch is kept; to go on, run the same command."
-    return "Stopped. Nothing is left half written; to do it, run the same command."

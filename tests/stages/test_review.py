@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
-from hangtag.cli import TRAIN_PACKAGES, main
+from hangtag.cli import main
 from hangtag.config import ReviewConfig
+from hangtag.errors import TRAIN_PACKAGES
 from hangtag.reviewing.store import Store
 from hangtag.stages.review import make_address
 from hangtag.workspace import Workspace
@@ -82,7 +83,7 @@ def test_decisions_outlive_a_kill_of_the_service(place: Workspace) -> None:
         process.send_signal(signal.SIGINT)
         _, told = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert told == "Stopped. Every decision is kept; to go on, run the same command.\n"
+    assert told == "Stopped. Every decision is kept; to continue, run the same command.\n"
     store = Store(place.review / "review.sqlite")
     assert [(each.code, each.reviewer) for each in store.read()] == [
         ("wrong_label", "Ann"),
