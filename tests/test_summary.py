@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from hangtag.exit_codes import describe_stop
 from hangtag.manifest import StageResult
-from hangtag.summary import describe_result, describe_seconds, describe_stop, describe_value
+from hangtag.summary import describe_result, describe_seconds, describe_value
 
 
 def test_a_result_is_a_heading_then_counts_and_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,6 +95,6 @@ def test_seconds_are_shown_as_people_read_them(seconds: float, shown: str) -> No
 
 def test_a_stop_names_the_command_that_goes_on() -> None:
     assert describe_stop("train").endswith("run the same command with --resume.")
-    assert describe_stop("run").endswith("to go on, run the same command.")
+    assert describe_stop("run").endswith("to continue, run the same command.")
     assert describe_stop("demo") == describe_stop("run")
     assert "--resume" not in describe_stop("evaluate")

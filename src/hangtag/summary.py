@@ -39,8 +39,8 @@ def describe_result(result: StageResult) -> str:
 
 def _name(result: StageResult) -> str:
     """Give the stage's name, with the run's where there is one for each run."""
-    if result.stage == "train":
-        return f"train {result.folder.name}"
+    if result.stage in ("train", "cross-validate"):
+        return f"{result.stage} {result.folder.name}"
     if result.stage in ("evaluate", "predict"):
         return f"{result.stage} {result.folder.parent.name}"
     return result.stage

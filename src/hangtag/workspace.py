@@ -75,7 +75,7 @@ class Workspace:
         return self.run(run_id) / "predictions"
 
     def folds(self, run_id: str) -> Path:
-        """What `train --folds` writes for the settings of one run."""
+        """What `cross-validate` writes for the settings of one run."""
         return self.root / "folds" / self.run(run_id).name
 
     def fold_ids(self) -> list[str]:

@@ -104,10 +104,10 @@ def test_mistakes_are_told_in_a_line(place: Workspace, capsys: pytest.CaptureFix
         port = str(taken.getsockname()[1])
         for arguments, message in (
             (["review", "-w", str(place.root), "--port", port], "The review cannot listen there."),
-            (["review", "-w", str(place.root), "--port", "0"], "port cannot be used."),
+            (["review", "-w", str(place.root), "--port", "0"], "--port must be 1 to 65535."),
             (["review", "-w", str(place.root / "nothing")], "There are no issues to review. Run `hangtag audit`"),
             (["apply", "-w", str(place.root)], "Nothing is decided yet. Run `hangtag review`"),
-            (["apply", "-w", str(place.root), "--auto-accept", "2"], "auto cannot be used."),
+            (["apply", "-w", str(place.root), "--auto-accept", "2"], "--auto-accept must be 0.5 to 0.999, or 0"),
         ):
             with pytest.raises(SystemExit) as leaving:
                 main(arguments)

@@ -123,5 +123,5 @@ def test_features_of_other_weights_are_not_taken(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("preset", ["frozen", "finetune"])
 def test_a_recipe_for_weights_is_refused_without_any(preset: str) -> None:
-    with pytest.raises(SettingsError, match=r"nothing to go on from.*with --weights"):
+    with pytest.raises(SettingsError, match=r"need pretrained weights"):
         resolve(TrainConfig, PRESETS[preset])
