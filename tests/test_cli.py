@@ -255,7 +255,7 @@ def test_models_prints_a_line_for_each(command: Command, monkeypatch: pytest.Mon
         "name   parameters  MFLOPs   MB  for\n"
         "small   1,234,567     2.3  4.9  to show how a text that is long is folded within\n"
         "                                its column\n"
-        "Beside them hub: the image backbone of a KerasHub preset, named by --weights.\n"
+        "There is also hub: the image backbone of a KerasHub preset, named by --weights.\n"
     )
 
 
@@ -309,7 +309,6 @@ def test_the_version_is_printed(command: Command) -> None:
 MISTAKES = [
     (["clean", "--max-hash-distance", "9"], "Error: --max-hash-distance must be 0 to 2. Received: 9.\n"),
     (["models", "--image-size", "80"], "Error: --image-size must be HEIGHTxWIDTH, as in 80x60. Received: '80'.\n"),
-    (["cross-validate", "--folds", "1"], "Error: --folds must be 2 to 20. Received: 1.\n"),
     (
         ["train", "--image-run", "one"],
         "Error: --image-run needs --with-names: only the classifier of names is trained. Received: 'one'.\n",
@@ -351,6 +350,11 @@ MISTAKES = [
 def test_a_mistake_is_a_line_or_two_on_stderr(command: Command, arguments: list[str], message: str) -> None:
     assert command.run(*arguments) == 2
     assert (command.out, command.err) == ("", message)
+
+
+def test_an_error_of_a_stage_names_the_flag(command: Command) -> None:
+    assert command.run("cross-validate", "--folds", "1", replace=False) == 2
+    assert command.err == "Error: --folds must be 2 to 20. Received: 1.\n"
 
 
 def test_a_stage_s_error_is_one_line_however_long(command: Command) -> None:

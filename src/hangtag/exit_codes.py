@@ -70,10 +70,10 @@ def _call(app: typer.Typer, arguments: Sequence[str]) -> int:
         return 2
     except Exception as error:
         named = error.name_settings(name_flag) if isinstance(error, SettingsError) else error
-        message = describe_mistake(named)
-        if message is None:
+        described = describe_mistake(named)
+        if described is None:
             raise
-        typer.echo(f"Error: {message}", err=True)
+        typer.echo(f"Error: {described}", err=True)
         if isinstance(error, StalledError):
             # Python waits for its threads at exit, and one of these never ends.
             sys.stdout.flush()
