@@ -219,7 +219,7 @@ def compute_digest(manifest: Mapping[str, Any]) -> str:
 
 def read_versions() -> dict[str, str]:
     """Return the versions of Python, hangtag and the libraries that results depend on."""
-    versions = {"hangtag": _read_version("hangtag"), "python": platform.python_read_version()}
+    versions = {"hangtag": _read_version("hangtag"), "python": platform.python_version()}
     return versions | {name: version for name in LIBRARIES if (version := _read_version(name))}
 
 
