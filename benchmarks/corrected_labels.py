@@ -18,11 +18,12 @@ import polars as pl
 from scipy.stats import ttest_1samp
 
 from hangtag.auditing.issues import COLUMNS, NAME_AGAINST_LABEL, PHOTOGRAPH_AND_NAME, WRONG_LABEL
-from hangtag.config import PRESETS, CleanConfig, EvaluateConfig, TrainConfig, read_preset
+from hangtag.config import CleanConfig, EvaluateConfig, TrainConfig
 from hangtag.errors import HangtagError, WorkspaceError
 from hangtag.io import read_csv, write_csv, write_json
 from hangtag.labels.dataset import LabeledItems, read_labeled_items, read_reviewed
 from hangtag.manifest import require_manifest
+from hangtag.presets import PRESETS, read_preset
 from hangtag.settings import resolve
 from hangtag.stages.clean import clean
 from hangtag.stages.evaluate import evaluate

@@ -30,11 +30,12 @@ import polars as pl
 
 from hangtag.auditing.issues import COLUMNS, LABEL_CODES, NAME_AGAINST_LABEL, PHOTOGRAPH_AND_NAME, WRONG_LABEL
 from hangtag.catalog.reader import read_prepared
-from hangtag.config import PRESETS, AuditConfig, TrainConfig, read_preset
+from hangtag.config import AuditConfig, TrainConfig
 from hangtag.errors import HangtagError, WorkspaceError
 from hangtag.io import hash_json, read_csv, write_csv, write_json, write_parquet
 from hangtag.labels.dataset import read_labeled_items
 from hangtag.manifest import StageRecord, compute_digest, require_manifest
+from hangtag.presets import PRESETS, read_preset
 from hangtag.settings import resolve
 from hangtag.stages.audit import audit
 from hangtag.stages.cross_validate import cross_validate

@@ -21,12 +21,13 @@ import polars as pl
 
 from hangtag.catalog.images import Fit
 from hangtag.catalog.reader import read_prepared
-from hangtag.config import PRESETS, CleanConfig, EvaluateConfig, PrepareConfig, TrainConfig
+from hangtag.config import CleanConfig, EvaluateConfig, PrepareConfig, TrainConfig
 from hangtag.figures.style import INK, SERIES, SOFT_INK, save_figure
 from hangtag.inference.classifier import Classifier
 from hangtag.io import read_json, write_csv, write_json
 from hangtag.labels.dataset import read_labeled_items
 from hangtag.models.checkpoint import describe_model
+from hangtag.presets import PRESETS
 from hangtag.settings import parse_image_size, resolve
 from hangtag.stages.clean import clean
 from hangtag.stages.evaluate import evaluate

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import polars as pl
 
-from hangtag.config import PRESETS, CleanConfig, TrainConfig
+from hangtag.config import CleanConfig, TrainConfig
+from hangtag.presets import PRESETS
 from hangtag.settings import resolve
 from hangtag.stages.clean import clean
 from hangtag.stages.prepare import prepare

@@ -11,7 +11,8 @@ import platform
 import tempfile
 from pathlib import Path
 
-from hangtag.config import PRESETS, CleanConfig, TrainConfig
+from hangtag.config import CleanConfig, TrainConfig
+from hangtag.presets import PRESETS
 from hangtag.settings import resolve
 from hangtag.stages.clean import clean
 from hangtag.stages.prepare import prepare

@@ -1,8 +1,8 @@
-"""Write the list of photographs that the model hangtag comes with learnt from, without training it again.
+"""List the photographs that the model that ships with hangtag was trained on, without training it again.
 
 `.venv/bin/python scripts/list-shipped-photographs.py W`, where `hangtag prepare` and `hangtag clean` have read *Fashion
-Product Images (Small)* into the workspace W with their default settings. The splits of W are held against the model's
-description: they must be those that it learnt. Writes hashes only, and the new `model.json` and `README.md`.
+Product Images (Small)* into the workspace W with their default settings. The splits of W must be those of the model's
+description. Writes only hashes, and the new `model.json` and `README.md`.
 """
 
 import sys
@@ -22,23 +22,23 @@ from hangtag.stages.train import build_dataset
 from hangtag.training.targets import build_targets
 from hangtag.workspace import Workspace
 
-# Of the twin that learnt from train alone: its temperatures and thresholds were chosen on val.
+# The temperatures and thresholds are those of a run trained on train alone, which were fitted on val.
 CHOSEN_ON = ["val"]
 
 
 def main() -> None:
-    """List the photographs of the splits that the model's description names."""
+    """Write the hashes of the photographs of the splits that the model's description names."""
     labelled = read_labeled_items(Workspace.at(sys.argv[1]))
     description = read_json(SHIPPED / DESCRIPTION)
     if labelled.digest != description["labels_digest"]:
-        sys.exit("These are not the labels and splits that the model learnt: prepare and clean with default settings.")
+        sys.exit("The model was trained on other labels or splits: prepare and clean with default settings.")
     targets = build_targets(labelled)
 
     def list_split(splits: list[str]) -> PhotographSet:
         data = build_dataset(labelled, targets, None, labelled.table["split"].is_in(splits).fill_null(False).to_numpy())
         if splits == description["train_splits"]:
             counts = np.bincount(data.classes[CATEGORY_PATH], minlength=len(targets.outputs.products))
-            assert counts.tolist() == description["train_counts"][CATEGORY_PATH], "not what it learnt from"
+            assert counts.tolist() == description["train_counts"][CATEGORY_PATH], "not the training items of the model"
         return PhotographSet.of(hash_photographs(data.images, data.rows))
 
     seen = SeenPhotographs(list_split(description["train_splits"]), list_split(CHOSEN_ON))

@@ -7,9 +7,10 @@ import polars as pl
 import pytest
 
 from hangtag.catalog.reader import read_prepared
-from hangtag.config import PRESETS, CleanConfig, TrainConfig
+from hangtag.config import CleanConfig, TrainConfig
 from hangtag.io import read_json
 from hangtag.labels.dataset import read_labeled_items
+from hangtag.presets import PRESETS
 from hangtag.settings import resolve
 from hangtag.stages.clean import clean
 from hangtag.stages.prepare import prepare

@@ -1,4 +1,4 @@
-"""The flags made of settings and of a catalogue's description."""
+"""Flags that are built from settings and from a catalogue's description."""
 
 import dataclasses
 import inspect
@@ -8,7 +8,7 @@ from typer.main import get_command
 
 from hangtag.catalog.schema import CatalogSchema
 from hangtag.cli import app
-from hangtag.cli_options import DESCRIPTION, build_description_flags, build_setting_flags, gather
+from hangtag.cli_options import COMMAND_GROUPS, DESCRIPTION, build_description_flags, build_setting_flags, gather
 from hangtag.config import KINDS, SPLITS, PrepareConfig, TrainConfig
 
 COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
@@ -29,8 +29,25 @@ def test_a_setting_that_two_stages_have_means_the_same_in_both() -> None:
     assert {name for name, found in meanings.items() if len(found) > 1} == set()
 
 
+def test_every_command_is_in_a_group_of_the_help() -> None:
+    assert [name for names in COMMAND_GROUPS.values() for name in names] == list(get_command(app).list_commands(None))  # type: ignore[attr-defined]
+    assert {name for names in COMMAND_GROUPS.values() for name in names} == set(COMMANDS)
+
+
+def test_flags_of_several_stages_stand_under_headings_of_stage_and_group() -> None:
+    one, both = build_setting_flags(TrainConfig), build_setting_flags(PrepareConfig, TrainConfig)
+    assert get_heading_of(one, "epochs") == "Optimization"
+    assert get_heading_of(both, "epochs") == "Train: optimization"
+    assert get_heading_of(both, "fit") == "Prepare"
+    assert get_heading_of(build_setting_flags(PrepareConfig), "fit") is None
+
+
+def test_every_setting_of_train_has_a_group() -> None:
+    assert {each.name for each in dataclasses.fields(TrainConfig) if not each.metadata["group"]} == set()
+
+
 @pytest.mark.parametrize(("stage", "name"), SETTINGS)
-def test_every_setting_is_a_flag_of_its_stage_and_of_the_chain(stage: str, name: str) -> None:
+def test_every_setting_is_a_flag_of_its_stage_and_of_run_and_demo(stage: str, name: str) -> None:
     flag = f"--{name.replace('_', '-')}"
     assert flag in options_of(stage)
     assert flag in options_of("run")
@@ -46,7 +63,7 @@ def test_every_setting_has_a_help_text_that_ends_with_a_full_stop() -> None:
 def test_every_command_has_a_workspace_and_says_what_it_reads_or_writes() -> None:
     for name, command in COMMANDS.items():
         if name in ("models", "classify", "serve"):
-            # Networks are told of whatever the workspace, and an exported model needs none.
+            # Architectures do not depend on a workspace, and an exported model needs none.
             continue
         assert {"--workspace", "-w"} <= options_of(name)
         assert "writes" in command.help.lower(), name
@@ -59,38 +76,43 @@ def test_the_description_flags_are_keys_of_a_catalogue_schema() -> None:
         assert {flag for _, flag, _ in DESCRIPTION} <= options_of(command)
 
 
-def show_help_of(flags: dict[str, inspect.Parameter], name: str) -> str:
+def get_help_of(flags: dict[str, inspect.Parameter], name: str) -> str:
     return str(flags[name].annotation.__metadata__[0].help)
+
+
+def get_heading_of(flags: dict[str, inspect.Parameter], name: str) -> str | None:
+    heading: str | None = flags[name].annotation.__metadata__[0].rich_help_panel
+    return heading
 
 
 def test_help_shows_the_default_of_the_dataclass_and_the_flag_has_none() -> None:
     flags = build_setting_flags(PrepareConfig, TrainConfig)
-    assert show_help_of(flags, "image_size").endswith("[default: 80x60]")
-    assert show_help_of(flags, "flip").endswith("[default: yes]")
-    assert show_help_of(flags, "learning_rate").endswith(f"[default: {TrainConfig().learning_rate}]")
+    assert get_help_of(flags, "image_size").endswith("[default: 80x60]")
+    assert get_help_of(flags, "flip").endswith("[default: yes]")
+    assert get_help_of(flags, "learning_rate").endswith(f"[default: {TrainConfig().learning_rate}]")
     assert {flag.default for flag in flags.values()} == {None}
 
 
 def test_a_command_can_show_other_defaults_and_leave_settings_out() -> None:
     flags = build_setting_flags(TrainConfig, defaults={"epochs": 3}, omit=["seed"])
-    assert show_help_of(flags, "epochs").endswith("[default: 3]")
+    assert get_help_of(flags, "epochs").endswith("[default: 3]")
     assert "seed" not in flags
     assert "momentum" in flags
 
 
 def test_an_empty_default_is_not_shown() -> None:
-    assert "[default" not in show_help_of(build_setting_flags(*KINDS), "taxonomy")
-    assert show_help_of(build_setting_flags(*KINDS), "splits").endswith(f"[default: {','.join(SPLITS)}]")
+    assert "[default" not in get_help_of(build_setting_flags(*KINDS), "taxonomy")
+    assert get_help_of(build_setting_flags(*KINDS), "splits").endswith(f"[default: {','.join(SPLITS)}]")
 
 
-def test_gather_hands_over_only_what_was_given() -> None:
-    def stage(place: str, settings: dict[str, object], overrides: dict[str, object]) -> tuple[object, ...]:
+def test_gather_passes_only_the_flags_that_were_given() -> None:
+    def stage(workspace: str, settings: dict[str, object], overrides: dict[str, object]) -> tuple[object, ...]:
         """Do it."""
-        return place, settings, overrides
+        return workspace, settings, overrides
 
     groups = {"settings": build_setting_flags(TrainConfig), "overrides": build_description_flags()}
     command = gather(stage, groups)
     values = dict.fromkeys(list(inspect.signature(command).parameters))
-    given = {**values, "place": "here", "epochs": 2, "flip": False, "describe_id": "sku"}
+    given = {**values, "workspace": "here", "epochs": 2, "flip": False, "describe_id": "sku"}
     assert command(**given) == ("here", {"epochs": 2, "flip": False}, {"id": "sku"})
     assert (command.__name__, command.__doc__) == ("stage", "Do it.")

@@ -1,4 +1,4 @@
-"""Bars are drawn by commands in the main thread, and by nothing else."""
+"""Progress bars are shown by commands in the main thread only."""
 
 import io
 from concurrent.futures import ThreadPoolExecutor
@@ -13,10 +13,10 @@ from hangtag.inference.classifier import Classifier
 
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
-    """What is drawn on a terminal."""
-    drawn = io.StringIO()
-    monkeypatch.setattr(console, "console", Console(file=drawn, force_terminal=True))
-    return drawn
+    """The output of a terminal."""
+    output = io.StringIO()
+    monkeypatch.setattr(console, "console", Console(file=output, force_terminal=True))
+    return output
 
 
 def work() -> None:
@@ -27,19 +27,19 @@ def work() -> None:
         bar.describe("Still working")
 
 
-def test_the_main_thread_draws(terminal: io.StringIO) -> None:
+def test_the_main_thread_shows_a_bar(terminal: io.StringIO) -> None:
     work()
     assert "Working" in terminal.getvalue()
 
 
-def test_other_threads_draw_nothing_beside_the_main_threads_bar(terminal: io.StringIO) -> None:
+def test_other_threads_show_no_bar_beside_that_of_the_main_thread(terminal: io.StringIO) -> None:
     with console.show_progress("Outer", 1, "steps"), ThreadPoolExecutor(4) as pool:
         for each in [pool.submit(work) for _ in range(20)]:
             each.result(20)
     assert "Working" not in terminal.getvalue()
 
 
-def test_an_answer_draws_nothing_even_in_the_main_thread(terminal: io.StringIO) -> None:
+def test_classify_shows_no_bar_even_in_the_main_thread(terminal: io.StringIO) -> None:
     classifier = Classifier.load()
     assert classifier.classify(np.zeros((2, *classifier.image_size, 3), np.uint8))
     assert terminal.getvalue() == ""

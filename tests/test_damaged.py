@@ -1,4 +1,4 @@
-"""What is read of damaged files, and what is said of a disk that refuses: one file or folder at a time."""
+"""Reading damaged files, and errors of disks that cannot be written to: one file or folder at a time."""
 
 import errno
 import json
@@ -23,7 +23,7 @@ def make_stage(folder: Path, text: str = "old", settings: dict[str, object] | No
     return record
 
 
-def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_pipe_is_not_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.json")
     for read in (read_json, hash_file):
         with pytest.raises(OSError, match="not a file"):
@@ -36,7 +36,9 @@ def test_json_that_is_nested_too_deep_is_damaged(tmp_path: Path) -> None:
         read_json(tmp_path / "deep.json")
 
 
-def test_a_refusal_names_the_file_and_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_the_disk_names_the_file_and_keeps_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_text(tmp_path / "table.csv", "old")
 
     def refuse(_: Path) -> None:
@@ -50,13 +52,13 @@ def test_a_refusal_names_the_file_and_leaves_the_old_one(tmp_path: Path, monkeyp
     assert (tmp_path / "table.csv").read_text() == "old"
 
 
-def test_what_openvino_says_of_a_full_disk_is_an_error_of_the_system(tmp_path: Path) -> None:
+def test_an_error_of_openvino_about_a_full_disk_is_an_error_of_the_system(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="disk is full") as raised, name_refusals(tmp_path):
         raise RuntimeError("basic_ios::clear: iostream error")
     assert raised.value.filename == str(tmp_path)
 
 
-def test_only_an_empty_folder_gives_way_to_a_file(tmp_path: Path) -> None:
+def test_only_an_empty_folder_is_replaced_by_a_file(tmp_path: Path) -> None:
     for name in ("empty", "full"):
         (tmp_path / name).mkdir()
         (tmp_path / f"{name}.new").write_text("new")
@@ -68,7 +70,7 @@ def test_only_an_empty_folder_gives_way_to_a_file(tmp_path: Path) -> None:
     assert (tmp_path / "full" / "mine").read_text() == "mine"
 
 
-def test_a_manifest_that_was_changed_is_damaged_even_if_it_is_sound_json(tmp_path: Path) -> None:
+def test_a_manifest_that_was_changed_is_damaged_even_if_it_is_valid_json(tmp_path: Path) -> None:
     record = make_stage(tmp_path)
     text = (tmp_path / MANIFEST).read_text()
     (tmp_path / MANIFEST).write_text(text.replace("12", "13"))
@@ -96,7 +98,7 @@ def test_a_manifest_without_an_entry_is_damaged(key: str, tmp_path: Path) -> Non
     assert record.load_if_unchanged() is None
 
 
-def test_only_the_files_that_are_wanted_must_be_as_they_were(tmp_path: Path) -> None:
+def test_only_the_files_that_are_asked_for_must_be_unchanged(tmp_path: Path) -> None:
     make_stage(tmp_path)
     (tmp_path / "table.csv").write_text("edited")
     require_manifest(tmp_path, HINT, [])
@@ -112,7 +114,7 @@ def test_a_message_names_the_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["", "[3]", "{", "\0"])
-def test_staged_files_with_a_damaged_manifest_are_not_taken_over(damage: str, tmp_path: Path) -> None:
+def test_staged_files_with_a_damaged_manifest_are_not_used(damage: str, tmp_path: Path) -> None:
     make_stage(tmp_path)
     write_text(tmp_path / STAGING / "table.csv", "new")
     (tmp_path / STAGING / MANIFEST).write_text(damage)
@@ -122,7 +124,7 @@ def test_staged_files_with_a_damaged_manifest_are_not_taken_over(damage: str, tm
 
 
 @pytest.mark.parametrize("stale", ["{", "3", '["", ".", "..", "../mine", "/mine", 3, null]'])
-def test_a_damaged_list_of_what_goes_away_removes_nothing(stale: str, tmp_path: Path) -> None:
+def test_a_damaged_list_of_files_to_remove_removes_nothing(stale: str, tmp_path: Path) -> None:
     folder, mine = tmp_path / "stage", tmp_path / "mine"
     mine.write_text("mine")
     make_stage(folder)
@@ -138,7 +140,7 @@ def test_a_damaged_list_of_what_goes_away_removes_nothing(stale: str, tmp_path: 
     "state",
     [None, "{", "3", "[" * 100_000, "{}", '{"identity": 3, "history": [], "kept_epoch": 0, "steps": 0}'],
 )
-def test_a_damaged_checkpoint_is_none_to_go_on_with(state: str | None, tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_cannot_be_resumed(state: str | None, tmp_path: Path) -> None:
     import numpy as np
     from safetensors.numpy import save_file
 
@@ -152,7 +154,7 @@ def test_a_damaged_checkpoint_is_none_to_go_on_with(state: str | None, tmp_path:
         read_checkpoint(tmp_path, None, None, {})  # type: ignore[arg-type]
 
 
-def test_a_checkpoint_of_another_network_is_told(tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
     from types import SimpleNamespace
 
     import numpy as np

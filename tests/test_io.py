@@ -1,4 +1,4 @@
-"""No table that people open has a cell that a spreadsheet runs, and hangtag reads back what it wrote."""
+"""No table has a cell that a spreadsheet runs as a formula, and hangtag reads back what it wrote."""
 
 import csv
 import io
@@ -30,7 +30,7 @@ from hangtag.stages.prepare import prepare
 from hangtag.workspace import Workspace
 
 SIGNS = "=+-@\t\r\n＝＋－＠"
-# Signs, apostrophes and blanks first; one alphabet of all letters would hardly ever draw them.
+# Signs, apostrophes and blanks first; an alphabet of all letters would rarely generate them.
 TEXT = st.builds(
     "{}{}".format,
     st.text(st.sampled_from(f"{SIGNS}' \v\f\xa0\ufeff,\"a1"), max_size=4),
@@ -55,7 +55,7 @@ def parse(path: Path) -> list[list[str]]:
 @example("' ＋1")
 @example("'")
 @example("O'Neill")
-def test_a_text_is_guarded_where_it_would_be_a_formula_and_read_back(text: str) -> None:
+def test_a_text_is_guarded_if_it_is_a_formula_and_read_back(text: str) -> None:
     guarded = guard_cell(text)
     assert unguard_cell(guarded) == text
     assert not starts_a_formula(guarded)
@@ -79,7 +79,7 @@ def test_a_table_is_read_back_as_it_was_written(texts: list[str], heading: str, 
 
 @SHORT
 @given(texts=st.tuples(TEXT, TEXT, TEXT, TEXT))
-def test_what_apply_lists_reaches_clean_as_it_was(texts: tuple[str, ...], tmp_path: Path) -> None:
+def test_changes_listed_by_apply_reach_clean_unchanged(texts: tuple[str, ...], tmp_path: Path) -> None:
     place = Workspace.at(tmp_path)
     path = _write_csv(place.review / "label_changes.csv", CHANGES, [[*texts, "reviewed"]])
     assert not any(starts_a_formula(cell) for row in parse(path) for cell in row)
@@ -88,7 +88,7 @@ def test_what_apply_lists_reaches_clean_as_it_was(texts: tuple[str, ...], tmp_pa
 
 @SHORT
 @given(identity=st.tuples(TEXT, TEXT, TEXT))
-def test_what_was_accepted_by_proof_is_read_back(identity: tuple[str, str, str], tmp_path: Path) -> None:
+def test_automatically_accepted_changes_are_read_back(identity: tuple[str, str, str], tmp_path: Path) -> None:
     place = Workspace.at(tmp_path)
     values = json.dumps({"kind": identity[0]})
     path = _write_csv(place.review / "accepted.csv", ACCEPTED, [[*identity, "0.9", values, values]])
@@ -109,7 +109,7 @@ def test_the_issues_of_an_audit_are_read_by_the_review(item: str, label: str, re
 
 
 @pytest.mark.parametrize("name", ["=cmd.png", "-x.png", "@x", "\tx", "'=x"])
-def test_what_classify_prints_is_guarded_too(name: str) -> None:
+def test_the_output_of_classify_is_guarded_too(name: str) -> None:
     outputs = LabelSpace({"=kind": ("a", "b"), "label": ("a", "b")}, ((0, 0), (1, 1)), {"@brand": ("x",)}, "label")
     text = "".join(write_csv_lines([(name, Failure("not_an_image", "no picture"))], outputs))
     [headings, row] = csv.reader(io.StringIO(text, newline=""))
@@ -119,7 +119,7 @@ def test_what_classify_prints_is_guarded_too(name: str) -> None:
 
 @pytest.fixture
 def formulas(tmp_path: Path) -> Workspace:
-    """A catalogue whose ids, labels, names and a heading would be formulas, prepared, with one issue."""
+    """A prepared catalogue whose ids, labels, names and a heading are formulas, with one issue."""
     (tmp_path / "shop" / "images").mkdir(parents=True)
     lines = ["id,=kind,title"]
     for number in range(40):
@@ -135,7 +135,7 @@ def formulas(tmp_path: Path) -> Workspace:
     return place
 
 
-def test_a_catalogue_of_formulas_is_corrected_to_the_byte_and_learnt_from(formulas: Workspace, tmp_path: Path) -> None:
+def test_a_catalogue_of_formulas_is_corrected_byte_by_byte_and_cleaned(formulas: Workspace, tmp_path: Path) -> None:
     store = Store(formulas.review / "review.sqlite")
     queue = Queue(read_issues(formulas.issues), read_items(formulas), store)
     store.add(make_verdicts(Wish(0, "accept", {"-0": 0}), queue, Choices(queue.items)), "Ann")
@@ -156,14 +156,14 @@ def test_a_catalogue_of_formulas_is_corrected_to_the_byte_and_learnt_from(formul
     assert set(cleaned["=kind"]) == {"=Hat", "@Shoe"}
 
 
-def test_every_table_is_written_and_read_by_the_pair() -> None:
-    """Whoever adds a table takes `write_csv` and `read_csv`, or guards its cells."""
+def test_every_table_is_written_and_read_by_write_csv_and_read_csv() -> None:
+    """New tables must use `write_csv` and `read_csv`, or guard their cells."""
     source = Path(__file__).parent.parent / "src" / "hangtag"
     own = re.compile(r"\bpl\.read_csv\(|\.write_csv\(|csv\.(?:writer|reader|DictReader|DictWriter)\(")
     found = {str(path.relative_to(source)) for path in source.rglob("*.py") if own.search(path.read_text("utf-8"))}
     assert found == {
-        "catalog/csv_parser.py",  # reads the catalogue itself
         "io.py",
+        "catalog/csv_parser.py",  # reads the catalogue itself
         "labels/dataset.py",
         "reviewing/queue.py",
         "stages/apply.py",

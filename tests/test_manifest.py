@@ -1,4 +1,4 @@
-"""The record of what a stage read, was told and wrote."""
+"""The record of a stage's inputs, settings and outputs."""
 
 import os
 from pathlib import Path
@@ -23,7 +23,7 @@ def make_record(folder: Path, *, inputs: str = "a", settings: int = 1) -> StageR
     return StageRecord("clean", folder, {"prepared": inputs}, {"seed": settings})
 
 
-def test_the_same_again_is_found(tmp_path: Path) -> None:
+def test_an_unchanged_stage_is_found(tmp_path: Path) -> None:
     made = make(tmp_path)
     found = make_record(tmp_path).load_if_unchanged()
     assert found is not None
@@ -34,7 +34,7 @@ def test_the_same_again_is_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("keeps_time", [False, True])
-def test_a_file_that_was_changed_in_place_is_noticed(tmp_path: Path, keeps_time: bool) -> None:
+def test_a_file_that_was_changed_in_place_is_detected(tmp_path: Path, keeps_time: bool) -> None:
     make(tmp_path)
     assert make_record(tmp_path).load_if_unchanged() is not None
     path = tmp_path / "labels.csv"
@@ -43,7 +43,7 @@ def test_a_file_that_was_changed_in_place_is_noticed(tmp_path: Path, keeps_time:
         file.seek(500)
         file.write(b"y")
     if keeps_time:
-        # A copy that keeps times, of another file of the same size.
+        # A copy of another file of the same size, with the same modification time.
         other = tmp_path / "copy"
         other.write_bytes(path.read_bytes())
         os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
@@ -56,7 +56,7 @@ def test_a_file_that_was_changed_in_place_is_noticed(tmp_path: Path, keeps_time:
 @pytest.mark.parametrize(
     "damage", ["", "{", "[]", "{}", '{"stage": "clean"}', "\x00\x01", "[" * 100_000, '{"outputs": 3}']
 )
-def test_a_damaged_manifest_counts_as_none_and_is_made_again(tmp_path: Path, damage: str) -> None:
+def test_a_damaged_manifest_counts_as_none_and_is_written_again(tmp_path: Path, damage: str) -> None:
     make(tmp_path)
     (tmp_path / "manifest.json").write_text(damage)
     assert read_manifest(tmp_path) is None
@@ -75,7 +75,7 @@ def test_an_output_without_its_hash_counts_as_changed(tmp_path: Path, output: ob
     assert make_record(tmp_path).load_if_unchanged() is None
 
 
-def test_what_the_columns_mean_is_a_part_of_the_digest(tmp_path: Path) -> None:
+def test_the_meaning_of_columns_is_part_of_the_digest(tmp_path: Path) -> None:
     digests = set()
     for attributes in (["colour"], ["colour", "size"]):
         make(tmp_path, schema={"attributes": attributes})
@@ -85,7 +85,7 @@ def test_what_the_columns_mean_is_a_part_of_the_digest(tmp_path: Path) -> None:
     assert len(digests) == 2
 
 
-def test_files_that_are_not_written_again_go_away(tmp_path: Path) -> None:
+def test_files_that_are_not_written_again_are_removed(tmp_path: Path) -> None:
     make(tmp_path)
     (tmp_path / "notes.txt").write_text("of a person")
     record = make_record(tmp_path, settings=2)
@@ -97,7 +97,7 @@ def test_files_that_are_not_written_again_go_away(tmp_path: Path) -> None:
     assert list(require_manifest(tmp_path, HINT)["outputs"]) == ["sheets/hats.png"]
 
 
-def test_an_unfinished_folder_says_so(tmp_path: Path) -> None:
+def test_an_unfinished_folder_is_reported(tmp_path: Path) -> None:
     with pytest.raises(WorkspaceError, match="is not made yet"):
         require_manifest(tmp_path, HINT)
     make_record(tmp_path).begin()
@@ -105,7 +105,7 @@ def test_an_unfinished_folder_says_so(tmp_path: Path) -> None:
         require_manifest(tmp_path, HINT)
 
 
-def test_an_entry_can_be_renewed_without_a_new_result(tmp_path: Path) -> None:
+def test_an_entry_can_be_updated_without_a_new_result(tmp_path: Path) -> None:
     make(tmp_path, origin={"catalog": "here"})
     make_record(tmp_path).update(origin={"catalog": "there"})
     assert require_manifest(tmp_path, HINT)["origin"] == {"catalog": "there"}

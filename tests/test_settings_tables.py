@@ -1,6 +1,8 @@
-"""A table of a settings file is for its stage alone, and what stands in the wrong place is told with the right one."""
+"""Settings files: a table is for its stage alone, and errors name the file, the line and the right place."""
 
 import dataclasses
+import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hangtag import cli
 from hangtag.config import (
-    DEMO_SETTINGS,
     KINDS,
     MORE_KINDS,
-    PRESETS,
     ClassifyConfig,
     CleanConfig,
     EvaluateConfig,
@@ -23,9 +22,16 @@ from hangtag.config import (
     ReviewConfig,
     ServeConfig,
     TrainConfig,
-    check_names,
 )
 from hangtag.errors import SettingsError
+from hangtag.presets import (
+    DEMO_SETTINGS,
+    PRESETS,
+    check_names,
+    merge_chain_settings,
+    read_settings_file,
+    resolve_settings,
+)
 from hangtag.settings import lay_over, name_stage, read_settings, resolve, select_settings, to_toml
 
 ALL: tuple[type[Any], ...] = (*KINDS, *MORE_KINDS)
@@ -39,9 +45,9 @@ def write(folder: Path, text: str) -> Path:
 
 
 def refuse(folder: Path, text: str) -> str:
-    with pytest.raises(SettingsError) as told:
-        cli._read_file(write(folder, text))
-    return str(told.value)
+    with pytest.raises(SettingsError) as raised:
+        read_settings_file(write(folder, text))
+    return str(raised.value)
 
 
 @pytest.mark.parametrize(("kind", "name", "default"), SETTINGS, ids=[f"{k.__name__}-{n}" for k, n, _ in SETTINGS])
@@ -52,11 +58,11 @@ def test_a_setting_in_a_stages_table_is_for_that_stage_alone(kind: type[Any], na
     # Above all tables it is for every stage that has it.
     has = {each for each in ALL if name in {field.name for field in dataclasses.fields(each)}}
     assert {each for each in ALL if select_settings(each, {name: default})} == has
-    # In the table of a stage that has it not, it is refused, with the stages that have it.
+    # In the table of a stage without it, it is refused, and the message names the stages that have it.
     for other in set(ALL) - has:
-        with pytest.raises(SettingsError, match=f"{name} is a setting of .*{name_stage(kind)}") as told:
+        with pytest.raises(SettingsError, match=f"{name} is a setting of .*{name_stage(kind)}") as raised:
             check_names({name_stage(other): {name: default}}, ALL)
-        assert f"[{name_stage(kind)}]" in str(told.value)
+        assert f"[{name_stage(kind)}]" in str(raised.value)
 
 
 def test_settings_of_the_same_name_do_not_mix(tmp_path: Path) -> None:
@@ -77,36 +83,36 @@ workers = 3
 port = 9000
 """
     file = write(tmp_path, text)
-    assert cli._resolve(TrainConfig, {}, file=file) == TrainConfig(weights="imagenet")
-    assert cli._resolve(ExportConfig, {}, file=file) == ExportConfig(weights="int8")
-    assert cli._resolve(PrepareConfig, {}, file=file) == PrepareConfig(max_bytes=1000)
-    assert cli._resolve(ServeConfig, {}, file=file) == ServeConfig(max_pixels=10_000, workers=3, port=9000)
-    assert cli._resolve(ReviewConfig, {}, file=file) == ReviewConfig()
-    assert cli._resolve(EvaluateConfig, {}, file=file) == EvaluateConfig(logit_adjustment=0.5)
-    assert cli._resolve(PredictConfig, {}, file=file) == PredictConfig(target_precision=0.9)
-    assert cli._resolve(ClassifyConfig, {}, file=file) == ClassifyConfig()
+    assert resolve_settings(TrainConfig, {}, file=file) == TrainConfig(weights="imagenet")
+    assert resolve_settings(ExportConfig, {}, file=file) == ExportConfig(weights="int8")
+    assert resolve_settings(PrepareConfig, {}, file=file) == PrepareConfig(max_bytes=1000)
+    assert resolve_settings(ServeConfig, {}, file=file) == ServeConfig(max_pixels=10_000, workers=3, port=9000)
+    assert resolve_settings(ReviewConfig, {}, file=file) == ReviewConfig()
+    assert resolve_settings(EvaluateConfig, {}, file=file) == EvaluateConfig(logit_adjustment=0.5)
+    assert resolve_settings(PredictConfig, {}, file=file) == PredictConfig(target_precision=0.9)
+    assert resolve_settings(ClassifyConfig, {}, file=file) == ClassifyConfig()
 
 
-def test_the_table_is_over_what_stands_above_and_flags_are_over_both(tmp_path: Path) -> None:
-    file = write(tmp_path, "target_precision = 0.9\nsample = 500\n[predict]\nwanted_precision = 0.99\n")
-    assert cli._resolve(PredictConfig, {}, file=file).target_precision == 0.99
-    assert cli._resolve(ClassifyConfig, {}, file=file).target_precision == 0.9
-    assert cli._resolve(PredictConfig, {"target_precision": 0.98}, file=file).target_precision == 0.98
-    chained = cli._read_for_chain({"target_precision": 0.98, "epochs": 2}, "default", file)
+def test_a_table_overrides_keys_above_all_tables_and_flags_override_both(tmp_path: Path) -> None:
+    file = write(tmp_path, "target_precision = 0.9\nsample = 500\n[predict]\ntarget_precision = 0.99\n")
+    assert resolve_settings(PredictConfig, {}, file=file).target_precision == 0.99
+    assert resolve_settings(ClassifyConfig, {}, file=file).target_precision == 0.9
+    assert resolve_settings(PredictConfig, {"target_precision": 0.98}, file=file).target_precision == 0.98
+    chained = merge_chain_settings({"target_precision": 0.98, "epochs": 2}, "default", file)
     check_names(chained)
     assert resolve(PredictConfig, chained).target_precision == 0.98
     assert resolve(TrainConfig, PRESETS["quick"], chained).epochs == 2
     assert resolve(CleanConfig, chained).sample == 500
 
 
-def test_the_chain_takes_its_own_tables_of_a_file_for_all(tmp_path: Path) -> None:
+def test_the_chain_takes_only_the_tables_of_its_stages(tmp_path: Path) -> None:
     file = write(tmp_path, '[train]\ncolor_mode = "gray"\nseed = 3\n[serve]\nmax_photos = 3\n[review]\nport = 99\n')
-    chained = cli._read_for_chain({}, "default", file)
+    chained = merge_chain_settings({}, "default", file)
     assert chained == {"train": {"color_mode": "gray", "seed": 3}}
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         ("[train]\nepochs = 1\n[serve]\nepochs = 3\n", "settings.toml, line 4, [serve]: epochs is a setting of train,"),
         ("[train]\nbatch_sise = 1\n", "settings.toml, line 2, [train]: train has no setting batch_sise. Did you mean"),
@@ -119,39 +125,86 @@ def test_the_chain_takes_its_own_tables_of_a_file_for_all(tmp_path: Path) -> Non
         ("[train]\n[train.more]\nepochs = 3\n", "[train]: train has no setting more."),
         (
             "[train]\n# so\nepochs = 'many'\n",
-            "settings.toml, line 3, [train]: epochs is of the wrong type. Allowed: int",
+            "[train] epochs in {file}, line 3 must be a whole number. Received: 'many'.",
         ),
-        ("train.epochs = 'many'\n", "settings.toml, [train]: epochs is of the wrong type. Allowed: int"),
+        ("train.epochs = 'many'\n", "[train] epochs in {file} must be a whole number."),
         ("train = {epoch = 3}\n", "settings.toml, [train]: train has no setting epoch. Did you mean epochs?"),
-        ("max_pixels = 'many'\n", "settings.toml, line 1: max_pixels is of the wrong type."),
-        ("[clean]\nmatcher = 'magic'\n", "line 2, [clean]: matcher has no such value. Allowed: class-words, names."),
-        ("[prepare]\nimage_size = 'large'\n", "line 2, [prepare]: The image size cannot be read."),
+        ("max_pixels = 'many'\n", "max_pixels in {file}, line 1 must be a whole number."),
+        ("[clean]\nmatcher = 'magic'\n", "[clean] matcher in {file}, line 2 must be one of class-words, names."),
+        (
+            "[prepare]\nimage_size = 'large'\n",
+            "[prepare] image_size in {file}, line 2 must be HEIGHTxWIDTH, as in 80x60.",
+        ),
     ],
 )
-def test_what_stands_in_the_wrong_place_is_told_with_the_right_one(tmp_path: Path, text: str, told: str) -> None:
+def test_an_error_in_a_file_names_the_line_and_the_right_place(tmp_path: Path, text: str, expected: str) -> None:
     message = refuse(tmp_path, text)
-    assert told in message
+    assert expected.format(file=tmp_path / "settings.toml") in message
     assert "Received: " in message
 
 
-def test_a_value_out_of_range_is_told_with_the_file(tmp_path: Path) -> None:
+def test_a_value_out_of_range_is_named_by_the_file_and_line_or_by_the_flag(tmp_path: Path) -> None:
     file = write(tmp_path, "[train]\nepochs = 0\n")
-    with pytest.raises(SettingsError, match=r"^settings\.toml, for train: epochs cannot be used\. Allowed: 1 to"):
-        cli._resolve(TrainConfig, {}, file=file)
-    with pytest.raises(SettingsError, match=r"^settings\.toml, for train: epochs cannot be used"):
-        cli._read_for_chain({}, "default", file)
-    # The flag is right and over it, or itself wrong.
-    assert cli._resolve(TrainConfig, {"epochs": 2}, file=file).epochs == 2
-    with pytest.raises(SettingsError, match=r"^seed cannot be used"):
-        cli._resolve(TrainConfig, {"epochs": 2, "seed": -1}, file=file)
+    message = re.escape(f"[train] epochs in {file}, line 2 must be 1 to 10000. Received: 0.")
+    with pytest.raises(SettingsError, match=f"^{message}$"):
+        resolve_settings(TrainConfig, {}, file=file)
+    with pytest.raises(SettingsError, match=f"^{message}$"):
+        merge_chain_settings({}, "default", file)
+    # A flag overrides the file, and may be wrong itself.
+    assert resolve_settings(TrainConfig, {"epochs": 2}, file=file).epochs == 2
+    with pytest.raises(SettingsError, match=r"^--seed must be 0 to 4294967295\. Received: -1\.$"):
+        resolve_settings(TrainConfig, {"epochs": 2, "seed": -1}, file=file)
 
 
-def test_a_file_nested_without_end_is_told(tmp_path: Path) -> None:
+def test_a_relation_names_each_setting_by_its_source(tmp_path: Path) -> None:
+    file = write(tmp_path, "layer_decay = 0.5\n")
+    message = (
+        f"--freeze and layer_decay in {file}, line 1 need pretrained weights: name a file or imagenet with --weights."
+    )
+    with pytest.raises(SettingsError, match=re.escape(message)):
+        resolve_settings(TrainConfig, {}, file=file)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "allowed", "refused", "must_be"),
+    [
+        (TrainConfig, "epochs", [1, 10_000], [0, 10_001], "1 to 10000"),
+        (TrainConfig, "learning_rate", [1e-9, 10.0], [0.0, 10.1, math.nan], "above 0 and at most 10"),
+        (TrainConfig, "momentum", [0.0, 0.999], [-0.1, 1.0, math.nan], "at least 0 and below 1"),
+        (ServeConfig, "max_pixels", [1, 10**12], [0], "at least 1"),
+        (
+            PrepareConfig,
+            "image_size",
+            [(8, 2048)],
+            [(7, 8), (8,), (8, 8, 8)],
+            "HEIGHTxWIDTH, each 8 to 2048, as in 80x60",
+        ),
+        (EvaluateConfig, "splits", [("val",)], [(), ("holdout",)], "one or more of train, val, test"),
+    ],
+)
+def test_bounds_are_checked_and_named(
+    kind: type[Any], name: str, allowed: list[Any], refused: list[Any], must_be: str
+) -> None:
+    for value in allowed:
+        assert getattr(kind(**{name: value}), name) == value
+    for value in refused:
+        with pytest.raises(SettingsError, match=re.escape(f"{name} must be {must_be}. Received: {value!r}.")):
+            kind(**{name: value})
+
+
+def test_an_error_without_a_file_or_flag_names_the_setting() -> None:
+    with pytest.raises(SettingsError, match=r"^\[train\] epochs must be a whole number\."):
+        check_names({"train": {"epochs": "many"}})
+    with pytest.raises(SettingsError, match=r"^epochs must be a whole number\."):
+        check_names({"epochs": "many"})
+
+
+def test_a_file_with_endless_nesting_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="cannot be read"):
         read_settings(write(tmp_path, f"a = {'[' * 100_000}"))
 
 
-def test_presets_hold_tables_of_their_stages() -> None:
+def test_presets_have_tables_of_their_stages() -> None:
     for preset in PRESETS.values():
         check_names(preset)
         assert set(preset) <= {"clean", "train"}

@@ -1,4 +1,4 @@
-"""The switch from a folder's old files to its new ones, and what is put in order after a kill."""
+"""The switch from a folder's old files to its new ones, and the recovery after a kill."""
 
 import os
 from contextlib import nullcontext
@@ -21,17 +21,17 @@ def read(folder: Path) -> dict[str, str]:
 
 
 def test_a_commit_replaces_adds_and_removes(tmp_path: Path) -> None:
-    fill(tmp_path, both="old", gone="old", other="of somebody else")
+    fill(tmp_path, both="old", gone="old", other="of another user")
     (tmp_path / "checkpoint").mkdir()
     fill(begin_staging(tmp_path), both="new", added="new")
     commit(tmp_path, {"stage": "test"}, ["gone.csv", "checkpoint"])
-    assert read(tmp_path) == {"both.csv": "new", "added.csv": "new", "other.csv": "of somebody else"}
+    assert read(tmp_path) == {"both.csv": "new", "added.csv": "new", "other.csv": "of another user"}
     assert read_json(tmp_path / "manifest.json") == {"stage": "test"}
     assert not (tmp_path / "checkpoint").exists()
     assert not has_leftovers(tmp_path)
 
 
-def test_files_without_a_manifest_are_dropped(tmp_path: Path) -> None:
+def test_staged_files_without_a_manifest_are_removed(tmp_path: Path) -> None:
     fill(tmp_path, both="old")
     fill(begin_staging(tmp_path), both="new")
     assert has_leftovers(tmp_path)
@@ -41,7 +41,7 @@ def test_files_without_a_manifest_are_dropped(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("moved", [0, 1, 2])
-def test_a_switch_that_was_cut_short_is_finished(tmp_path: Path, moved: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_switch_is_finished(tmp_path: Path, moved: int, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(tmp_path, one="old", two="old", gone="old")
     (tmp_path / "manifest.json").write_text("{}")
     fill(begin_staging(tmp_path), one="new", two="new")
@@ -67,17 +67,17 @@ def test_a_switch_that_was_cut_short_is_finished(tmp_path: Path, moved: int, mon
 
 @pytest.mark.parametrize("name", ["../outside.csv", "inner/../../outside.csv"])
 def test_a_manifest_cannot_remove_files_elsewhere(tmp_path: Path, name: str) -> None:
-    fill(tmp_path, outside="of somebody else")
+    fill(tmp_path, outside="of another user")
     folder = tmp_path / "labels"
     begin_staging(folder)
     commit(folder, {}, [name, str(tmp_path / "outside.csv")])
-    assert read(tmp_path) == {"outside.csv": "of somebody else"}
+    assert read(tmp_path) == {"outside.csv": "of another user"}
 
 
-def test_temporary_files_of_the_dead_are_removed_and_those_of_the_living_stay(tmp_path: Path) -> None:
+def test_temporary_files_of_dead_processes_are_removed_and_those_of_living_ones_kept(tmp_path: Path) -> None:
     with write_whole(tmp_path / "images.npy") as temporary:
         assert find_part_owner(temporary) == os.getpid()
-        # The largest process id of Linux is far below.
+        # No process of Linux can have an id as large as this.
         dead = tmp_path / temporary.name.replace(str(os.getpid()), str(2**30))
         dead.write_bytes(b"half")
         recover(tmp_path)

@@ -1,11 +1,12 @@
-"""What the command line says about a stage."""
+"""The text that the command line prints about a stage."""
 
 from pathlib import Path
 
 import pytest
 
+from hangtag.exit_codes import describe_stop
 from hangtag.manifest import StageResult
-from hangtag.summary import describe_result, describe_seconds, describe_stop, describe_value
+from hangtag.summary import describe_result, describe_seconds, describe_value
 
 
 def test_a_result_is_a_heading_then_counts_and_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -18,7 +19,7 @@ def test_a_result_is_a_heading_then_counts_and_the_folder(tmp_path: Path, monkey
     )
 
 
-def test_a_skipped_stage_says_so_and_still_tells_its_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_skipped_stage_is_reported_with_its_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     result = StageResult("explore", tmp_path / "w" / "exploration", {"figures": 20}, 3.0, skipped=True)
     assert describe_result(result) == "explore: unchanged, skipped\n  figures 20 · in w/exploration"
@@ -68,11 +69,11 @@ def test_a_long_folder_stays_whole() -> None:
         ([], "none"),
     ],
 )
-def test_values_are_shown_as_people_read_them(value: object, shown: str) -> None:
+def test_values_are_formatted_for_people(value: object, shown: str) -> None:
     assert describe_value(value) == shown
 
 
-def test_counts_in_counts_are_told_with_both_names() -> None:
+def test_nested_metrics_are_shown_with_both_names() -> None:
     result = StageResult("clean", Path("/w/labels"), {"splits": {"train": 642, "val": 163}}, 1.0)
     assert "splits train 642 · splits val 163" in describe_result(result)
 
@@ -88,12 +89,12 @@ def test_counts_in_counts_are_told_with_both_names() -> None:
         (7560, "2 h 06 min"),
     ],
 )
-def test_seconds_are_shown_as_people_read_them(seconds: float, shown: str) -> None:
+def test_seconds_are_formatted_for_people(seconds: float, shown: str) -> None:
     assert describe_seconds(seconds) == shown
 
 
-def test_a_stop_names_the_command_that_goes_on() -> None:
+def test_a_stop_names_the_command_that_continues() -> None:
     assert describe_stop("train").endswith("run the same command with --resume.")
-    assert describe_stop("run").endswith("to go on, run the same command.")
+    assert describe_stop("run").endswith("to continue, run the same command.")
     assert describe_stop("demo") == describe_stop("run")
     assert "--resume" not in describe_stop("evaluate")

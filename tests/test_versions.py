@@ -1,4 +1,4 @@
-"""The lowest versions that are allowed are those that are tested."""
+"""The lowest allowed versions are those that are tested."""
 
 import re
 import tomllib
@@ -24,9 +24,9 @@ def read_floors() -> dict[str, set[str]]:
     return floors
 
 
-def test_every_floor_is_tested() -> None:
+def test_every_lowest_version_is_tested() -> None:
     floors = read_floors()
-    # The same release under another name, for systems that lack the smaller one.
+    # The same release under another name, for systems without the smaller package.
     assert floors.pop("tensorflow") == floors["tensorflow-cpu"]
     assert {name: {version} for name, version in read_pins("constraints-lowest.txt").items()} == floors
 

@@ -1,8 +1,8 @@
 """hangtag reads a fashion catalogue, learns its categories from the photographs and finds its mistakes.
 
-Every stage of the command line is a function here: `prepare`, `clean`, `explore`, `train`, `evaluate`, `compare`,
-`predict`, `audit`, `review`, `apply`, `report` and `export`; `run` is the whole chain and `demo` the same on a
-catalogue that hangtag draws itself.
+Every stage of the command line is a function here: `prepare`, `clean`, `explore`, `train`, `cross_validate`,
+`evaluate`, `compare`, `predict`, `audit`, `review`, `apply`, `report`, `export`, `classify` and `serve`; `run` is
+the whole chain and `demo` the same on a catalogue that hangtag draws itself.
 """
 
 from importlib import import_module
@@ -30,8 +30,10 @@ if TYPE_CHECKING:
     from hangtag.manifest import StageResult
     from hangtag.stages.apply import apply
     from hangtag.stages.audit import audit
+    from hangtag.stages.classify import classify
     from hangtag.stages.clean import clean
     from hangtag.stages.compare import compare
+    from hangtag.stages.cross_validate import cross_validate
     from hangtag.stages.evaluate import evaluate
     from hangtag.stages.explore import explore
     from hangtag.stages.export import export
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from hangtag.stages.prepare import prepare
     from hangtag.stages.report import report
     from hangtag.stages.review import review
+    from hangtag.stages.serve import serve
     from hangtag.stages.train import train
     from hangtag.workspace import Workspace
 
@@ -66,9 +69,11 @@ __all__ = [
     "Workspace",
     "apply",
     "audit",
+    "classify",
     "classify_photographs",
     "clean",
     "compare",
+    "cross_validate",
     "demo",
     "evaluate",
     "explore",
@@ -78,6 +83,7 @@ __all__ = [
     "report",
     "review",
     "run",
+    "serve",
     "train",
 ]
 
@@ -87,6 +93,7 @@ _PLACES = {
     "clean": "hangtag.stages.clean",
     "explore": "hangtag.stages.explore",
     "train": "hangtag.stages.train",
+    "cross_validate": "hangtag.stages.cross_validate",
     "evaluate": "hangtag.stages.evaluate",
     "compare": "hangtag.stages.compare",
     "predict": "hangtag.stages.predict",
@@ -97,6 +104,8 @@ _PLACES = {
     "run": "hangtag.stages.pipeline",
     "demo": "hangtag.stages.pipeline",
     "export": "hangtag.stages.export",
+    "classify": "hangtag.stages.classify",
+    "serve": "hangtag.stages.serve",
     "classify_photographs": "hangtag.inference.streaming",
     "Prediction": "hangtag.inference.prediction",
     "Failure": "hangtag.inference.streaming",

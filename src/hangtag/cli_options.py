@@ -1,29 +1,92 @@
-"""The flags of the command line: those that commands share, and those made of settings and of a catalogue's keys."""
+"""Flags and arguments of the command line, and help pages that group them under headings.
+
+The flags of a stage's settings are made of its dataclass, those of a catalogue's description of a table; arguments
+and flags that are neither are declared here.
+"""
 
 import dataclasses
 import inspect
 import typing
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
-from hangtag.settings import select_settings
+from hangtag.config import ColorMode
+from hangtag.errors import HangtagError, SettingsError
+from hangtag.presets import resolve_settings
+from hangtag.settings import name_flag, name_stage, select_settings
+from hangtag.workspace import Workspace
 
+WORKSPACE = Path("workspace")
 Command = Callable[..., Any]
 Flags = dict[str, inspect.Parameter]
 
-WorkspaceOption = Annotated[Path, typer.Option("--workspace", "-w", help="The folder that all stages share.")]
+# The commands under the headings of `hangtag --help`, in its order.
+COMMAND_GROUPS = {
+    "Prepare a catalogue": ("prepare", "clean", "explore"),
+    "Train and evaluate": ("train", "cross-validate", "evaluate", "compare", "predict", "models"),
+    "Find and fix label errors": ("audit", "review", "apply"),
+    "Use the results": ("report", "export", "classify", "serve"),
+    "All at once": ("run", "demo"),
+}
+
+
+class GroupedCommand(TyperCommand):
+    """A command whose `--help` shows flags under the headings that they were declared with (`rich_help_panel`)."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write a section for each heading, in the order of the flags."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            if (record := parameter.get_help_record(ctx)) is not None:
+                default = "Arguments" if parameter.param_type_name == "argument" else "Options"
+                heading = getattr(parameter, "rich_help_panel", None) or default
+                sections.setdefault(heading, []).append(record)
+        for heading, records in sections.items():
+            with formatter.section(heading):
+                formatter.write_dl(records)
+
+
+class GroupedCommands(TyperGroup):
+    """The command line, whose `--help` shows commands under the headings of `COMMAND_GROUPS`."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002  (Typer's signature)
+        """Return the names of the commands in the order of the help."""
+        return [name for names in COMMAND_GROUPS.values() for name in names]
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write a section for each heading, with its commands and their first sentences."""
+        width = max(map(len, self.list_commands(ctx)))
+        for heading, names in COMMAND_GROUPS.items():
+            with formatter.section(heading):
+                formatter.write_dl(
+                    [(name.ljust(width), self.commands[name].get_short_help_str(formatter.width)) for name in names]
+                )
+
+
+def complete_run_ids(context: typer.Context, incomplete: str) -> list[str]:
+    """Return the finished runs of the workspace that begin with what was typed, for the shell."""
+    try:
+        run_ids = Workspace.at(context.params.get("workspace") or WORKSPACE).run_ids()
+    except (HangtagError, OSError):
+        return []
+    return [run_id for run_id in run_ids if run_id.startswith(incomplete)]
+
+
+WorkspaceOption = Annotated[Path, typer.Option("--workspace", "-w", help="Folder that all stages share.")]
 PresetOption = Annotated[
     Literal["capstone", "default", "finetune", "frozen", "quick"],
     typer.Option(
-        help="default does what is best known, quick a smaller network soon, capstone what the report did; finetune "
-        "goes on from --weights that were learnt elsewhere, frozen only learns heads on them."
+        help="default is the best recipe known, quick trains a smaller network in minutes, capstone repeats the "
+        "report; finetune trains all layers from pretrained --weights, frozen only the heads."
     ),
 ]
 FileOption = Annotated[
-    Path | None, typer.Option("--config", help="A TOML file of settings, over the preset's; flags are over both.")
+    Path | None, typer.Option("--config", help="TOML file of settings: overrides the preset; flags override both.")
 ]
 ModelOption = Annotated[
     Path | None,
@@ -31,67 +94,115 @@ ModelOption = Annotated[
         "--model",
         "-m",
         metavar="FOLDER",
-        help="A folder that `hangtag export` wrote; by default the model that hangtag comes with.",
+        help="Folder written by `hangtag export`; by default the model that ships with hangtag.",
     ),
 ]
 CatalogArgument = Annotated[
-    str, typer.Argument(metavar="CATALOG", help="A folder, a .zip, or a .csv file with photographs.")
+    str, typer.Argument(metavar="CATALOG", help="A folder, a .zip, or a .csv file, with photographs.")
 ]
-RunsOption = Annotated[
-    list[str] | None, typer.Option("--run", metavar="RUN_ID", help="A finished run; may be repeated. All by default.")
+MovedCatalogOption = Annotated[
+    Path | None, typer.Option("--catalog", metavar="CATALOG", help="The catalogue, if it has moved since prepare.")
+]
+SchemaOption = Annotated[
+    Path | None, typer.Option("--schema", help="TOML file that describes the catalogue; see docs/data.md.")
 ]
 ReplaceOption = Annotated[
     bool, typer.Option("--replace", help="Replace a training of the same name that has other settings.")
 ]
-SchemaOption = Annotated[
-    Path | None, typer.Option("--schema", help="A TOML file that describes the catalogue; see docs/data.md.")
+RunIdOption = Annotated[str | None, typer.Option(help="Name of the run; by default made of its settings.")]
+ResumeOption = Annotated[bool, typer.Option("--resume", help="Continue an interrupted training.")]
+FoldsOption = Annotated[int, typer.Option(metavar="N", help="Number of folds, and of trainings, 2 to 20.")]
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A finished run.", autocompletion=complete_run_ids)]
+RunsArgument = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="RUN...", help="Finished runs; all by default.", autocompletion=complete_run_ids),
+]
+EvaluatedRunsArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="RUN...", help="Evaluated runs, two or more; all by default.", autocompletion=complete_run_ids
+    ),
+]
+EvidenceArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="RUN",
+        help="The run, or the cross-validation, whose probabilities are used; by default the latest cross-validation, "
+        "else the best run, else the model that ships with hangtag.",
+        autocompletion=complete_run_ids,
+    ),
+]
+EvidenceModelOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--model", "-m", metavar="FOLDER", help="Folder written by `hangtag export`, used in the place of a run."
+    ),
+]
+SplitOption = Annotated[
+    Literal["test", "val", "train"],
+    typer.Option(help="Split to compare on; use test for the final evaluation only, never to choose a run."),
+]
+BaselineOption = Annotated[
+    str | None,
+    typer.Option(metavar="RUN", help="Run that the others are tested against; the first one by default."),
+]
+TimeOption = Annotated[
+    bool, typer.Option("--time", help="Measure the time of predictions too, on this machine; best on an idle one.")
+]
+WideOption = Annotated[
+    bool, typer.Option("--wide", help="Print metrics and costs as one table, wider than 80 columns.")
 ]
 SeedsOption = Annotated[
     str | None,
-    typer.Option("--seeds", "--seed", metavar="SEED,...", help="A training for each seed. [default: 0]"),
+    typer.Option("--seeds", "--seed", metavar="SEED,...", help="Train once for each seed. [default: 0]"),
+]
+ImageSizeOption = Annotated[str, typer.Option(metavar="HEIGHTxWIDTH", help="Height x width of the photographs.")]
+ColorModeOption = Annotated[ColorMode, typer.Option(help="Color or gray photographs.")]
+ExportFolderOption = Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder to write to.")]
+PhotographsArgument = Annotated[
+    list[Path], typer.Argument(metavar="PHOTOGRAPH...", help="Image files, and folders of them.")
+]
+OutputOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", "-o", help="Write a .csv, .jsonl or .parquet file; the same command continues an interrupted one."
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
+CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
+ExplainOption = Annotated[
+    Path | None,
+    typer.Option("--explain", metavar="FOLDER", help="Write each photograph with a heatmap (Grad-CAM) over it."),
 ]
 
 
 def _build_modes_option(default: str) -> Any:
-    text = f"A training for each colour mode: color, gray, or color,gray. [default: {default}]"
+    text = f"Train once for each color mode: color, gray, or color,gray. [default: {default}]"
     return typer.Option("--color-modes", "--color-mode", metavar="MODE,...", help=text)
 
 
-ModesOption = Annotated[str | None, _build_modes_option("color; both where the preset is capstone")]
+ModesOption = Annotated[str | None, _build_modes_option("color; both with the preset capstone")]
 DemoModesOption = Annotated[str | None, _build_modes_option("color,gray")]
 
-# What a text looks like that stands for several values.
-METAVARS = {
-    "image_size": "HEIGHTxWIDTH",
-    "split_fractions": "TRAIN,VAL,TEST",
-    "splits": "SPLIT,...",
-    "train_splits": "SPLIT,...",
-    "calibration_run": "RUN",
-    "test_where": "RULE",
-    "splits_from": "WORKSPACE",
-    "auto_accept": "PRECISION",
-    "allowed_hosts": "NAME,...",
-    "trusted_proxies": "ADDRESS,...",
-    "weights": "FILE",
-}
-# A key of the catalogue's description, its flag, and what the flag means.
+# A key of the catalogue's description, its flag, and its help text.
 DESCRIPTION = (
-    ("table", "--table", "The table's file name inside the catalogue."),
-    ("image", "--image", "The photographs' paths, with columns in braces: images/{id}.jpg."),
-    ("image_column", "--image-column", "The column that holds the photographs' paths."),
-    ("id", "--id-column", "The column that names an item."),
-    ("name", "--name-column", "The column with the product's name."),
-    ("levels", "--levels", "The label columns from coarse to fine, between commas."),
-    ("attributes", "--attributes", "Further columns that describe an item, between commas."),
-    ("label_name", "--label-name", "The heading of the cleaned label."),
-    ("split", "--split-column", "A column that already says train, val or test."),
+    ("table", "--table", "File name of the table inside the catalogue."),
+    ("image", "--image", "Paths of the photographs, with columns in braces: images/{id}.jpg."),
+    ("image_column", "--image-column", "Column with the paths of the photographs."),
+    ("id", "--id-column", "Column with the identifier of an item."),
+    ("name", "--name-column", "Column with the product name."),
+    ("levels", "--levels", "Label columns from coarse to fine, separated by commas."),
+    ("attributes", "--attributes", "Further columns that describe an item, separated by commas."),
+    ("label_name", "--label-name", "Heading of the cleaned label."),
+    ("split", "--split-column", "Column that already has the splits train, val and test."),
 )
 
 
 def build_setting_flags(*kinds: type, defaults: Mapping[str, Any] | None = None, omit: Collection[str] = ()) -> Flags:
-    """Make a flag of every setting of the stages' dataclasses.
+    """Build a flag for every setting of the stages' dataclasses.
 
-    A flag that is not given is None, so that a preset and a settings file keep their say; the help shows the default.
+    A flag that is not given is None, so that a preset or a settings file can set it; the help shows the default. Flags
+    stand under the headings of their settings' groups; where there are several stages, under those of their stages too.
 
     Args:
         kinds: The dataclasses; a setting that two of them have means the same in both.
@@ -102,19 +213,25 @@ def build_setting_flags(*kinds: type, defaults: Mapping[str, Any] | None = None,
     for kind in kinds:
         hints, own = typing.get_type_hints(kind), select_settings(kind, defaults or {})
         for each in dataclasses.fields(kind):
-            if each.name not in omit:
-                default = _show_default(each.name, own.get(each.name, each.default))
-                text = each.metadata["help"] + (f" [default: {default}]" if default else "")
-                flags[each.name] = _build_setting_flag(each.name, hints[each.name], text)
+            if each.name in omit or each.name in flags:
+                continue
+            default = _format_default(each.name, own.get(each.name, each.default))
+            text = each.metadata["help"] + (f" [default: {default}]" if default else "")
+            parts = [name_stage(kind) if len(kinds) > 1 else "", each.metadata["group"].lower()]
+            heading = ": ".join(part for part in parts if part).capitalize()
+            flags[each.name] = _build_setting_flag(each, hints[each.name], text, heading or None)
     return flags
 
 
-def _build_setting_flag(name: str, hint: Any, text: str) -> inspect.Parameter:
-    dashed = name.replace("_", "-")
+def _build_setting_flag(each: "dataclasses.Field[Any]", hint: Any, text: str, heading: str | None) -> inspect.Parameter:
+    flag = name_flag(each.name)
     if typing.get_origin(hint) is tuple:
         hint = str
-    flag = f"--{dashed}/--no-{dashed}" if hint is bool else f"--{dashed}"
-    return _build_flag(name, hint, typer.Option(flag, help=text, show_default=False, metavar=METAVARS.get(name)))
+    if hint is bool:
+        flag = f"{flag}/--no-{flag.removeprefix('--')}"
+    metavar = each.metadata["metavar"]
+    option = typer.Option(flag, help=text, show_default=False, metavar=metavar, rich_help_panel=heading)
+    return _build_flag(each.name, hint, option)
 
 
 def _build_flag(name: str, hint: Any, option: Any) -> inspect.Parameter:
@@ -122,7 +239,7 @@ def _build_flag(name: str, hint: Any, option: Any) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
-def _show_default(name: str, value: object) -> str:
+def _format_default(name: str, value: object) -> str:
     if isinstance(value, tuple):
         return ("x" if name == "image_size" else ",").join(str(part) for part in value)
     if isinstance(value, bool):
@@ -131,19 +248,24 @@ def _show_default(name: str, value: object) -> str:
 
 
 def build_description_flags() -> Flags:
-    """Make the flags that describe a catalogue, each over the same key of its TOML description."""
+    """Build the flags that describe a catalogue; each overrides the same key of its TOML description."""
     return {
-        key: _build_flag(f"describe_{key}", str, typer.Option(flag, help=text, show_default=False))
+        key: _build_flag(
+            f"describe_{key}",
+            str,
+            typer.Option(flag, help=text, show_default=False, rich_help_panel="Description of the catalogue"),
+        )
         for key, flag, text in DESCRIPTION
     }
 
 
-def gather(function: Command, groups: Mapping[str, Flags]) -> Command:
-    """Give a command that has the flags of all groups and hands them to `function` as one mapping a group.
+def gather(function: Command, groups: Mapping[str, Flags], own: Iterable[inspect.Parameter] | None = None) -> Command:
+    """Return a command with the flags of all groups, which passes them to `function` as one mapping for each group.
 
     Args:
         function: Takes each group's name as a keyword, beside parameters of its own.
-        groups: The flags by the name of that keyword; only those that were given are handed over.
+        groups: The flags by the name of that keyword; only those that were given are passed.
+        own: The other parameters; by default those of `function`.
     """
 
     def command(**values: Any) -> Any:
@@ -152,10 +274,87 @@ def gather(function: Command, groups: Mapping[str, Flags]) -> Command:
             values[group] = {key: value for key, value in found.items() if value is not None}
         return function(**values)
 
-    own = [each for name, each in inspect.signature(function).parameters.items() if name not in groups]
+    if own is None:
+        own = [each for name, each in inspect.signature(function).parameters.items() if name not in groups]
     parameters = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in own]
     parameters += [flag for flags in groups.values() for flag in flags.values()]
     command.__name__, command.__doc__ = function.__name__, function.__doc__
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {each.name: each.annotation for each in parameters}
     return command
+
+
+@dataclass(frozen=True)
+class StageCommand:
+    """A command that passes the workspace, its settings and a few keywords to the stage of its name, and no more.
+
+    Attributes:
+        name: The command's name.
+        kind: The dataclass of its settings.
+        help: The text of its `--help`; the first line stands in that of `hangtag`.
+        parameters: Further parameters, passed on as keywords: their annotation for Typer, and their default.
+        has_preset: Whether presets have settings for it.
+    """
+
+    name: str
+    kind: type[Any]
+    help: str
+    parameters: Mapping[str, tuple[Any, Any]] = dataclasses.field(default_factory=dict)
+    has_preset: bool = False
+
+    def register(self, app: typer.Typer, run_stage: Callable[..., None]) -> None:
+        """Add the command to `app`; it calls `run_stage` with its name, the workspace, the settings and keywords."""
+
+        def call(
+            workspace: Path, file: Path | None, settings: dict[str, Any], preset: str = "default", **more: Any
+        ) -> None:
+            run_stage(self.name, workspace, resolve_settings(self.kind, settings, preset, file), **more)
+
+        declared: dict[str, tuple[Any, Any]] = {"workspace": (WorkspaceOption, WORKSPACE), "file": (FileOption, None)}
+        if self.has_preset:
+            declared["preset"] = (PresetOption, "default")
+        parameters = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+            for name, (annotation, default) in (declared | dict(self.parameters)).items()
+        ]
+        command = gather(call, {"settings": build_setting_flags(self.kind)}, parameters)
+        app.command(self.name, cls=GroupedCommand, help=inspect.cleandoc(self.help))(command)
+
+
+def register(
+    app: typer.Typer,
+    *kinds: type,
+    describes: bool = False,
+    defaults: Mapping[str, Any] | None = None,
+    omit: Collection[str] = (),
+) -> Callable[[Command], Command]:
+    """Return a decorator that adds a function to `app` as a command, with a flag for each setting of `kinds`.
+
+    The function takes the settings as `settings`, and with `describes` the description of a catalogue as `overrides`.
+    """
+    groups = {"settings": build_setting_flags(*kinds, defaults=defaults, omit=omit)} if kinds else {}
+    if describes:
+        groups["overrides"] = build_description_flags()
+
+    def decorate(function: Command) -> Command:
+        app.command(cls=GroupedCommand)(gather(function, groups))
+        return function
+
+    return decorate
+
+
+def parse_trainings(color_modes: str | None, seeds: str | None, replace: bool) -> dict[str, Any]:
+    """Return the keywords of `run` and `demo` that say what is trained; lists are None where a flag is not given.
+
+    Raises:
+        SettingsError: The seeds are not whole numbers separated by commas.
+    """
+    parts = _split_commas(seeds)
+    if parts is not None and not all(part.isdecimal() for part in parts):
+        raise SettingsError("--seeds must be whole numbers separated by commas.", received=seeds)
+    numbers = None if parts is None else [int(part) for part in parts]
+    return {"color_modes": _split_commas(color_modes), "seeds": numbers, "replace": replace}
+
+
+def _split_commas(text: str | None) -> list[str] | None:
+    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]

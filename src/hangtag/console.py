@@ -1,4 +1,4 @@
-"""Show a bar with rate and time left for long work; nothing in other threads, or where the output is no terminal."""
+"""Show progress bars with rate and remaining time on a terminal, from the main thread only."""
 
 import threading
 from collections.abc import Iterable, Iterator
@@ -22,22 +22,23 @@ console = Console(stderr=True)
 
 
 class _RateColumn(ProgressColumn):
-    """The work done a second, in the task's unit."""
+    """Show the steps per second, in the task's unit."""
 
     def render(self, task: Task) -> Text:
+        """Return the text of the column."""
         speed = task.finished_speed or task.speed
         return Text(f"{speed:,.0f} {task.fields['unit']}/s" if speed else "")
 
 
 class Bar:
-    """One line of progress; `advance` says how much was done, `describe` changes its text."""
+    """A progress bar, or nothing where there is no terminal."""
 
     def __init__(self, progress: Progress | None, description: str, total: int | None, unit: str) -> None:
         self._progress = progress
         self._task = None if progress is None else progress.add_task(description, total=total, unit=unit)
 
     def advance(self, steps: int = 1) -> None:
-        """Count `steps` more as done."""
+        """Add `steps` to the progress."""
         if self._progress is not None and self._task is not None:
             self._progress.advance(self._task, steps)
 
@@ -49,9 +50,9 @@ class Bar:
 
 @contextmanager
 def show_progress(description: str, total: int | None, unit: str) -> Iterator[Bar]:
-    """Open a bar on stderr for work of `total` steps of one `unit`; quiet when stderr is not a terminal.
+    """Show a bar on stderr for `total` steps of a `unit`; nothing if stderr is not a terminal.
 
-    Only the main thread draws: a terminal has room for one bar, and a service's threads would each open their own.
+    Only the main thread shows one: a terminal has room for one bar, and each thread of a service would open its own.
     """
     if not console.is_terminal or threading.current_thread() is not threading.main_thread():
         yield Bar(None, description, total, unit)
@@ -68,7 +69,7 @@ def show_progress(description: str, total: int | None, unit: str) -> Iterator[Ba
 
 
 def track(items: Iterable[Item], description: str, total: int | None, unit: str) -> Iterator[Item]:
-    """Pass items through while a bar counts them."""
+    """Yield the items while a bar counts them."""
     with show_progress(description, total, unit) as bar:
         for item in items:
             yield item

@@ -1,4 +1,4 @@
-"""Write a table, figure or JSON file whole or not at all."""
+"""Read and write files: whole or not at all, tables safe for spreadsheets, and text safe in Markdown."""
 
 import csv
 import errno
@@ -15,38 +15,33 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hangtag.errors import REFUSALS
+
 if TYPE_CHECKING:
     import polars as pl
 
 
-# What a spreadsheet takes for a formula: a sign (full-width signs too, for East Asian locales), also behind blanks or
-# apostrophes that it drops, or a tab or line break at the start. Python and polars read the pattern alike.
+# Text that a spreadsheet runs as a formula: it starts with a sign (full-width too, for East Asian locales), a tab or a
+# line break, possibly behind blanks or apostrophes. The pattern means the same in Python and in polars.
 FORMULA = "('*[ \\x0b\\x0c\u00a0\ufeff]*[\\t\\r\\n=+\\-@\uff1d\uff0b\uff0d\uff20])"
 _FORMULA = re.compile(FORMULA)
-# What the system refuses is no bug: a folder that may not be written to, a disk that is full or broken, a file where a
-# folder has to be, too many open files.
-REFUSALS = tuple(
-    getattr(errno, name)
-    for name in (
-        *("EACCES", "EPERM", "EROFS", "ENOSPC", "EDQUOT", "EFBIG", "EIO", "ESTALE", "EBUSY", "ETXTBSY"),
-        *("EISDIR", "ENOTDIR", "EEXIST", "ENOTEMPTY", "ELOOP", "ENAMETOOLONG", "EMFILE", "ENFILE", "ENXIO"),
-    )
-    if hasattr(errno, name)
-)
+# Markdown's special characters anywhere in a line, and those that are special at its start: headings, lists, rules.
+_MARKUP = re.compile(r"([\\`*_\[\]~|])")
+_MARKUP_AT_START = re.compile(r"^([#+=-]|\d+(?=[.)]))")
 
 
 @contextmanager
 def write_whole(path: Path) -> Iterator[Path]:
-    """Give a temporary path to write to, and put it in the place of `path` once the block has ended well.
+    """Yield a temporary path to write to, and rename it to `path` when the block ends without an error.
 
-    A kill at any moment leaves either the old file or the new one: the temporary file lies in the same
-    folder, is flushed to the disk, then renamed. On an error it is removed and `path` stays as it was.
+    A kill at any moment leaves either the old file or the new one: the temporary file is in the same folder, is
+    flushed to the disk, then renamed. After an error it is removed and `path` is unchanged.
 
     Raises:
-        OSError: The disk refuses it; the error names `path`.
+        OSError: The file cannot be written; the error names `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The process's id is in the name, so that others can see whether the file is still being written.
+    # The process id in the name lets other processes see whether the file is still being written.
     prefix = f".{path.stem[:100]}-{os.getpid()}-"
     with name_refusals(path, path.parent / prefix):
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=f".part{path.suffix}")
@@ -65,10 +60,10 @@ def write_whole(path: Path) -> Iterator[Path]:
 
 
 def put_in_place(source: Path, path: Path) -> None:
-    """Rename a file over whatever is at `path`, an empty folder too.
+    """Rename a file to `path`, replacing a file or an empty folder there.
 
     Raises:
-        OSError: There is a folder that holds something: it is somebody's.
+        OSError: There is a folder that is not empty.
     """
     if path.is_dir() and not path.is_symlink():
         path.rmdir()
@@ -77,42 +72,42 @@ def put_in_place(source: Path, path: Path) -> None:
 
 @contextmanager
 def name_refusals(path: Path, temporary: Path | None = None) -> Iterator[None]:
-    """Turn whatever a library raises because the disk is full or cannot be written to into an OSError that says so.
+    """Raise any library's error about a full or read-only disk as an OSError that names the file.
 
     Args:
-        path: What is being written.
-        temporary: Where it is written to at first, or how the name of that begins.
+        path: The file that is being written.
+        temporary: The temporary file that it is written to first, or the beginning of its path.
 
     Raises:
-        OSError: With its number and the path.
+        OSError: The disk is full or cannot be written to, with the error number and `path`.
     """
     try:
         yield
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:
-            # A write that fails names no file, and nobody knows the temporary one.
+            # The error of a failed write names no file, and the temporary one means nothing to the user.
             if error.filename is None or (temporary and str(error.filename).startswith(str(temporary))):
                 error.filename = str(path)
             raise
-        # polars, safetensors and others wrap the system's error in one of their own, with its text.
-        told = str(error)
+        # polars, safetensors and others wrap the system's error in one of their own, which has its text.
+        text = str(error)
         for number in REFUSALS:
-            if f"os error {number})" in told or os.strerror(number) in told:
+            if f"os error {number})" in text or os.strerror(number) in text:
                 raise OSError(number, os.strerror(number), str(path)) from error
-        if "iostream error" in told:
-            # OpenVINO says no more, and takes what it has written away.
+        if "iostream error" in text:
+            # The only text of OpenVINO, which removes what it has written.
             raise OSError(errno.EIO, "The disk is full, or cannot be written to", str(path)) from error
         raise
 
 
 def find_part_owner(path: Path) -> int:
-    """Return the id of the process that writes a temporary file of `write_whole`; 0 where the name has none."""
+    """Return the id of the process that writes a temporary file of `write_whole`; 0 if the name has none."""
     found = re.search(r"-(\d+)-[^-]*\.part", path.name)
     return int(found[1]) if found else 0
 
 
 def is_alive(process_id: int) -> bool:
-    """Return whether there is such a process on this machine, another user's among them."""
+    """Return whether a process exists on this machine, also one of another user."""
     if process_id <= 0:
         return False
     try:
@@ -125,7 +120,7 @@ def is_alive(process_id: int) -> bool:
 
 
 def flush(path: Path) -> None:
-    """Ask the system to put a file or a folder's entries on the disk; folders cannot be opened everywhere."""
+    """Flush a file or a folder's entries to the disk, where the system allows opening it."""
     with suppress(PermissionError):
         descriptor = os.open(path, os.O_RDONLY)
         try:
@@ -141,7 +136,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write JSON that people read: two spaces, keys in the order given, no ASCII escapes, no NaN."""
+    """Write readable JSON: indented by two spaces, keys in the given order, no ASCII escapes; NaN is an error."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
@@ -149,7 +144,7 @@ def read_json(path: Path) -> Any:
     """Read a JSON file written by `write_json`.
 
     Raises:
-        OSError: It cannot be read, or is no file: a pipe would be waited for without end.
+        OSError: It cannot be read, or is not a regular file: reading a pipe might never end.
         ValueError: It is damaged.
     """
     require_file(path)
@@ -160,10 +155,10 @@ def read_json(path: Path) -> Any:
 
 
 def require_file(path: Path) -> None:
-    """Check that a path is a file, or a link to one.
+    """Check that a path is a regular file, or a link to one.
 
     Raises:
-        OSError: It is something else, as a pipe, which would be waited for without end; or is not there.
+        OSError: It is missing, or something else, as a pipe, which might never end.
     """
     mode = path.stat().st_mode
     if stat.S_ISDIR(mode):
@@ -173,22 +168,22 @@ def require_file(path: Path) -> None:
 
 
 def guard_cell(text: str) -> str:
-    """Return a text as a cell of a CSV that people open: with an apostrophe before what would be a formula.
+    """Return a text as a cell of CSV that is safe in a spreadsheet: an apostrophe is put before a formula.
 
-    A text that begins with apostrophes and a formula gets one more, so that `unguard_cell` gives each text back.
+    A formula behind apostrophes gets one more, so that `unguard_cell` restores every text.
     """
     return f"'{text}" if _FORMULA.match(text) else text
 
 
 def unguard_cell(text: str) -> str:
-    """Return the text that `guard_cell` was given."""
+    """Return the original text of a cell that `guard_cell` made."""
     return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
 
 
 def format_csv_row(cells: Iterable[object]) -> str:
-    """Return a line of CSV whose texts are guarded; None is an empty cell."""
+    """Return a line of CSV with guarded texts; None is an empty cell."""
     buffer = io.StringIO()
-    # The writer quotes the characters of its own line end alone, and a lone carriage return has to be quoted too.
+    # The writer quotes only the characters of its own line end, and a lone carriage return must be quoted too.
     writer = csv.writer(buffer, lineterminator="\r\n")
     writer.writerow([guard_cell(cell) if isinstance(cell, str) else cell for cell in cells])
     return buffer.getvalue().removesuffix("\r\n") + "\n"
@@ -197,9 +192,9 @@ def format_csv_row(cells: Iterable[object]) -> str:
 def write_csv(path: Path, table: "pl.DataFrame") -> None:
     """Write a table as UTF-8 CSV with a header; missing values are empty, texts and headings are guarded.
 
-    Numbers stay as they are. `read_csv` reads the values that were written.
+    Numbers are not guarded. `read_csv` restores the values.
     """
-    import polars.selectors as cs  # noqa: PLC0415  (classify and review do without polars)
+    import polars.selectors as cs  # noqa: PLC0415  (classify and review work without polars)
 
     guarded = table.with_columns(cs.string().str.replace(f"^{FORMULA}", "'${1}"))
     with write_whole(path) as temporary:
@@ -207,9 +202,9 @@ def write_csv(path: Path, table: "pl.DataFrame") -> None:
 
 
 def read_csv(path: Path, **options: Any) -> "pl.DataFrame":
-    """Read a table that `write_csv` wrote, with options of `polars.read_csv`.
+    """Read a table written by `write_csv`, with options of `polars.read_csv`.
 
-    Types are inferred from the guarded cells; columns are named in the options by their guarded headings.
+    Types are inferred from the guarded cells; options name columns by their guarded headings.
     """
     import polars as pl  # noqa: PLC0415
     import polars.selectors as cs  # noqa: PLC0415
@@ -228,27 +223,24 @@ def write_parquet(path: Path, table: "pl.DataFrame") -> None:
 
 
 def hash_file(path: Path) -> str:
-    """Give the SHA-256 of a file in hexadecimal."""
+    """Return the SHA-256 of a file in hexadecimal.
+
+    Raises:
+        OSError: It cannot be read, or is not a regular file.
+    """
     require_file(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def hash_json(value: object) -> str:
-    """Give the SHA-256 of a value's canonical JSON, in hexadecimal."""
+    """Return the SHA-256 of a value's canonical JSON, in hexadecimal."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-# Write texts of a catalogue into Markdown so that they are read and never rendered.
-
-# What begins markup anywhere in a line, and what does so at its start: headings, lists, rules.
-_ANYWHERE = re.compile(r"([\\`*_\[\]~|])")
-_AT_START = re.compile(r"^([#+=-]|\d+(?=[.)]))")
-
-
 def escape_markdown(text: str) -> str:
-    """Return a label, column or other name on one line, without markup: neither Markdown's nor HTML's."""
+    """Return a text of the catalogue on one line, with all markup of Markdown and HTML escaped."""
     line = html.escape(" ".join(text.split()), quote=False)
-    escaped = _ANYWHERE.sub(r"\\\1", line)
-    return _AT_START.sub(lambda found: f"{found[1]}\\" if found[1].isdecimal() else f"\\{found[1]}", escaped)
+    escaped = _MARKUP.sub(r"\\\1", line)
+    return _MARKUP_AT_START.sub(lambda found: f"{found[1]}\\" if found[1].isdecimal() else f"\\{found[1]}", escaped)

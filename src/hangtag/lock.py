@@ -1,4 +1,4 @@
-"""Lock the parts of a workspace, so that two processes never write the same one or read what is being written."""
+"""Lock the folders of a workspace, so that no two processes write one, and none reads what another writes."""
 
 import json
 import os
@@ -15,45 +15,45 @@ from hangtag.console import console
 from hangtag.io import is_alive, read_json
 from hangtag.workspace import CHECKPOINT, LOCKS, Workspace, find_parts, has_leftovers, recover, remove_dead_parts
 
-# The lock in a folder outside of any workspace.
+# The lock file in a folder outside of any workspace.
 LOCK = ".lock"
 POLL_SECONDS = 0.1
 
 
 @contextmanager
 def hold(
-    command: str, place: Workspace, *, writes: Sequence[Path], reads: Sequence[Path] = (), create: bool = False
+    command: str, workspace: Workspace, *, writes: Sequence[Path], reads: Sequence[Path] = (), create: bool = False
 ) -> Iterator[None]:
-    """Keep others from writing what this process reads, and from reading what it writes; wait while they do.
+    """Lock folders for reading (shared) and writing (exclusive) while the block runs; wait for other processes.
 
-    Locks end with their process, however it ends. Before anything else, what a dead process left in the workspace is
-    put in order: see `staging.recover`. While it waits, a line on stderr names the process that it waits for.
+    Locks end with their process, however it ends. First, leftovers of dead processes are cleaned up: see
+    `workspace.recover`. While waiting, a line on stderr names the process that is waited for.
 
     Args:
-        command: The name of the command, for those who wait.
-        place: The workspace.
+        command: The name of the command, shown to processes that wait.
+        workspace: The workspace.
         writes: The folders to write to; one process at a time.
         reads: The folders to read; any number of processes at a time.
-        create: Whether to make the workspace's folder if there is none.
+        create: Whether to create the workspace's folder if it is missing.
     """
-    if not place.root.is_dir() and not create:
-        # Nothing is there to read, and a mistyped path must not become a folder.
+    if not workspace.root.is_dir() and not create:
+        # There is nothing to read, and a mistyped path must not become a folder.
         yield
         return
-    sweep(place)
-    shared = {_name_lock(place, folder): True for folder in reads}
-    wanted = shared | {_name_lock(place, folder): False for folder in writes}
+    sweep(workspace)
+    shared = {_get_lock_path(workspace, folder): True for folder in reads}
+    wanted = shared | {_get_lock_path(workspace, folder): False for folder in writes}
     with ExitStack() as stack:
-        # Always in the same order: two processes cannot wait for each other.
+        # Always in the same order, so that two processes cannot wait for each other (no deadlock).
         for path in sorted(wanted):
-            stack.enter_context(_lock(path, is_shared=wanted[path]))
-        stack.enter_context(_sign(place, command, list(wanted)))
+            stack.enter_context(_lock_file(path, is_shared=wanted[path]))
+        stack.enter_context(_record_holder(workspace, command, list(wanted)))
         for folder in writes:
             recover(folder)
         try:
             yield
         except BaseException:
-            # A stage that could not finish leaves the earlier result alone, and nothing else.
+            # A stage that failed keeps the earlier result, and leaves nothing else behind.
             for folder in writes:
                 with suppress(OSError):
                     recover(folder)
@@ -62,50 +62,50 @@ def hold(
 
 @contextmanager
 def hold_folder(command: str, folder: Path) -> Iterator[None]:
-    """Keep others from a folder outside of any workspace, which is made if there is none; wait while they have it."""
+    """Lock a folder outside of any workspace, which is created if missing; wait while another process has it."""
     path = folder / LOCK
-    with _lock(path, is_shared=False):
-        # On a disk that cannot be written to there is neither lock nor folder: this says so.
+    with _lock_file(path, is_shared=False):
+        # On a read-only disk there is neither lock nor folder: this raises the error.
         folder.mkdir(parents=True, exist_ok=True)
         _write_holder(path, command)
         remove_dead_parts(folder)
         yield
 
 
-def sweep(place: Workspace) -> None:
-    """Put in order what dead processes left in the workspace, in all parts that nobody works on."""
-    for folder in place.stage_folders():
-        # The trainings of cross-validation are locked together.
+def sweep(workspace: Workspace) -> None:
+    """Clean up leftovers of dead processes in every folder of the workspace that no process has locked."""
+    for folder in workspace.stage_folders():
+        # The folds of a cross-validation have one lock together.
         parts = [folder, *folder.glob("fold_*")]
         if any(has_leftovers(part) or find_parts(part / CHECKPOINT) for part in parts):
-            # What cannot be put in order, as on a disk that cannot be written to, is said by who needs the folder.
+            # Where this fails, as on a read-only disk, the command that needs the folder raises the error.
             with (
                 suppress(portalocker.LockException, OSError),
-                _lock(_name_lock(place, folder), is_shared=False, wait=False),
+                _lock_file(_get_lock_path(workspace, folder), is_shared=False, wait=False),
             ):
                 for part in parts:
                     recover(part)
                     remove_dead_parts(part / CHECKPOINT)
-    remove_dead_parts(place.root)
-    for path in (place.root / LOCKS).glob("*.json"):
+    remove_dead_parts(workspace.root)
+    for path in (workspace.root / LOCKS).glob("*.json"):
         if not (path.stem.isdecimal() and is_alive(int(path.stem))):
             with suppress(OSError):
                 path.unlink()
 
 
-def _name_lock(place: Workspace, folder: Path) -> Path:
-    """Return the lock file of a folder: in the workspace where the folder is a part of it, else in the folder."""
-    if folder.is_relative_to(place.root):
-        return place.root / LOCKS / f"{'+'.join(folder.relative_to(place.root).parts)}.lock"
+def _get_lock_path(workspace: Workspace, folder: Path) -> Path:
+    """Return the lock file of a folder: in the workspace if the folder belongs to it, else in the folder."""
+    if folder.is_relative_to(workspace.root):
+        return workspace.root / LOCKS / f"{'+'.join(folder.relative_to(workspace.root).parts)}.lock"
     return folder / LOCK
 
 
 @contextmanager
-def _lock(path: Path, *, is_shared: bool, wait: bool = True) -> Iterator[None]:
-    """Lock a file.
+def _lock_file(path: Path, *, is_shared: bool, wait: bool = True) -> Iterator[None]:
+    """Lock a file while the block runs.
 
     Raises:
-        LockException: Somebody has it, and `wait` is false.
+        LockException: Another process has locked it, and `wait` is false.
     """
     file = _acquire(path, is_shared, wait)
     try:
@@ -113,27 +113,27 @@ def _lock(path: Path, *, is_shared: bool, wait: bool = True) -> Iterator[None]:
     finally:
         if file is not None:
             if path.name == LOCK and _is_at(file, path):
-                # A folder of somebody's own keeps no trace; who waits for this file looks again once it has it.
+                # A user's folder keeps no trace; processes that wait for this file check that it is still there.
                 with suppress(OSError):
                     path.unlink()
             file.close()
 
 
 def _acquire(path: Path, is_shared: bool, wait: bool) -> BinaryIO | None:
-    """Return the locked file, to be closed; None where no lock can be written, so that nothing else can be either."""
+    """Return the locked file, to be closed; None where the disk is read-only, so that nothing can be written anyway."""
     kind = portalocker.LockFlags.SHARED if is_shared else portalocker.LockFlags.EXCLUSIVE
     was_shown = False
-    while (file := _open(path)) is not None:
+    while (file := _open_lock_file(path)) is not None:
         try:
             portalocker.lock(file, kind | portalocker.LockFlags.NON_BLOCKING)
         except portalocker.LockException:
             file.close()
             if not wait:
                 raise
-            was_shown = was_shown or _show_holder(path)
+            was_shown = was_shown or _print_holder(path)
             time.sleep(POLL_SECONDS)
             continue
-        # Its folder may have been removed and made again in between: then this lock keeps nobody away.
+        # Its folder may have been removed and created again in between: then this lock protects nothing.
         if _is_at(file, path):
             return file
         file.close()
@@ -141,15 +141,15 @@ def _acquire(path: Path, is_shared: bool, wait: bool) -> BinaryIO | None:
 
 
 def _is_at(file: BinaryIO, path: Path) -> bool:
-    """Return whether an open file is still the one of a path."""
+    """Return whether an open file is still the one at a path."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except OSError:
         return False
 
 
-def _open(path: Path) -> BinaryIO | None:
-    """Open a lock file; None where the disk cannot be written to."""
+def _open_lock_file(path: Path) -> BinaryIO | None:
+    """Open a lock file, creating it; None where the disk is read-only."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+b")
@@ -157,8 +157,8 @@ def _open(path: Path) -> BinaryIO | None:
         return None
 
 
-def _show_holder(path: Path) -> bool:
-    """Print on stderr which process this one waits for."""
+def _print_holder(path: Path) -> bool:
+    """Print on stderr which process this one waits for; return True."""
     holders = [each for each in map(_read_holder, [path, *path.parent.glob("*.json")]) if path.name in each["locks"]]
     named = [f"`{each['command']}` (process {each['process']}, since {each['since']})" for each in holders]
     who = " and ".join(named) or "another process"
@@ -168,6 +168,7 @@ def _show_holder(path: Path) -> bool:
 
 
 def _read_holder(path: Path) -> dict[str, Any]:
+    """Read who holds which locks; without any lock where the file is damaged or its process is dead."""
     with suppress(OSError, ValueError, KeyError, TypeError):
         holder = read_json(path)
         is_whole = isinstance(holder["locks"], list) and {"command", "since"} <= holder.keys()
@@ -177,9 +178,9 @@ def _read_holder(path: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _sign(place: Workspace, command: str, locks: Sequence[Path]) -> Iterator[None]:
-    """Note beside the locks whose they are, for those who wait."""
-    path = place.root / LOCKS / f"{os.getpid()}.json"
+def _record_holder(workspace: Workspace, command: str, locks: Sequence[Path]) -> Iterator[None]:
+    """Record beside the locks which process holds them, for processes that wait."""
+    path = workspace.root / LOCKS / f"{os.getpid()}.json"
     _write_holder(path, command, locks)
     try:
         yield

@@ -19,9 +19,9 @@ from hangtag.workspace import STAGING, begin_staging, commit
 
 NAME = "manifest.json"
 LIBRARIES = ("numpy", "polars", "pillow", "scikit-learn", "keras", "tensorflow-cpu", "tensorflow")
-# Entries of a manifest that later stages read as they read its files: what the columns mean, and the rules for labels.
+# Entries of a manifest that later stages depend on as on its files: the meaning of columns, and the rules for labels.
 READ_ENTRIES = ("schema", "taxonomy_text")
-# What every manifest has; a file without them is not one.
+# The required entries of a manifest and their types.
 ENTRIES: dict[str, type | tuple[type, ...]] = {
     "stage": str,
     "finished": str,
@@ -32,20 +32,20 @@ ENTRIES: dict[str, type | tuple[type, ...]] = {
     "outputs": dict,
     "versions": dict,
 }
-# A hash of all other entries: a damaged manifest may still be sound JSON. Those of earlier versions have none.
+# A hash of all other entries, since a damaged manifest may still be valid JSON; earlier versions wrote none.
 DIGEST = "digest"
 
 
 @dataclass(frozen=True)
 class StageResult:
-    """What a stage did.
+    """The result of a stage.
 
     Attributes:
         stage: The stage's name.
         folder: The folder it writes to.
-        metrics: What it counted, as its manifest holds it.
-        seconds: How long it took; of the earlier run where it was skipped.
-        skipped: Whether its inputs and settings had not changed, so that nothing was done.
+        metrics: Its counts and metrics, as in its manifest.
+        seconds: How long it took; where it was skipped, how long the earlier run took.
+        skipped: Whether it was skipped because its inputs and settings had not changed.
     """
 
     stage: str
@@ -56,7 +56,7 @@ class StageResult:
 
 
 class StageRecord:
-    """The manifest of one stage in the making.
+    """The manifest of a stage while it runs.
 
     Args:
         stage: The stage's name.
@@ -65,7 +65,7 @@ class StageRecord:
         settings: Its settings, a dataclass or a plain mapping.
 
     Attributes:
-        work: The folder to write new files to until `finish` puts them in their places in `folder`; see `begin`.
+        work: The folder for new files, until `finish` moves them to `folder`; see `begin`.
     """
 
     def __init__(self, stage: str, folder: Path, inputs: Mapping[str, str], settings: Any) -> None:
@@ -76,27 +76,27 @@ class StageRecord:
         self._started = time.perf_counter()
 
     def begin(self) -> Path:
-        """Make the folder `work`, empty, and return it. Until `finish`, the earlier files in `folder` stay."""
+        """Create the folder `work`, empty, and return it. The earlier files in `folder` stay until `finish`."""
         return begin_staging(self.folder)
 
     def load_if_unchanged(self) -> StageResult | None:
-        """Give the earlier result if it was made from the same inputs and settings and is still whole."""
+        """Return the earlier result if inputs, settings, version and files are unchanged, else None."""
         manifest = read_manifest(self.folder)
         if manifest is None:
             return None
-        wanted = (self.stage, self.inputs, self.settings, _version("hangtag"))
+        wanted = (self.stage, self.inputs, self.settings, _read_version("hangtag"))
         found = (
             manifest.get("stage"),
             manifest.get("inputs"),
             manifest.get("settings"),
             manifest.get("versions", {}).get("hangtag"),
         )
-        if wanted != found or _find_changed(self.folder, manifest):
+        if wanted != found or _find_changed_files(self.folder, manifest):
             return None
         return StageResult(self.stage, self.folder, manifest["counts"], manifest["seconds"], skipped=True)
 
     def find_other_settings(self) -> dict[str, tuple[Any, Any]]:
-        """Return the settings that differ from those of the finished result in the folder, as (earlier, now)."""
+        """Return the settings that differ from those of the earlier result in the folder, as (earlier, now)."""
         earlier = (read_manifest(self.folder) or {"settings": self.settings})["settings"]
         names = dict.fromkeys([*earlier, *self.settings])
         both = {name: (earlier.get(name), self.settings.get(name)) for name in names}
@@ -105,21 +105,22 @@ class StageRecord:
     def finish(
         self, counts: Mapping[str, Any], outputs: Sequence[Path], *, stale: Sequence[str] = (), **more: Any
     ) -> StageResult:
-        """Put the new files in their places, write `manifest.json` and return the stage's result.
+        """Move the new files to the folder, write `manifest.json` and return the stage's result.
 
-        The files of the earlier result that are not written again are removed. A kill at any moment leaves the
-        earlier result, the new one, or a switch that the next command finishes: never a mixture with a manifest.
+        Files of the earlier result that are not written again are removed. A kill at any moment leaves the earlier
+        result, the new one, or a switch that the next command finishes: never a mixture with a manifest.
 
         Args:
-            counts: What the stage counted, for people and checks.
-            outputs: Every file it wrote: below `work`, or already in its place.
-            stale: What else goes away, by paths relative to the folder.
+            counts: The counts and metrics of the stage.
+            outputs: Every file it wrote: below `work`, or already in `folder`.
+            stale: Further files and folders to remove, by paths relative to the folder.
             **more: Further entries (JSON values) that later stages read.
         """
         seconds = round(time.perf_counter() - self._started, 3)
         self.work.mkdir(parents=True, exist_ok=True)
         described = {
-            self._name(path): {"bytes": path.stat().st_size, "sha256": hash_file(path)} for path in sorted(outputs)
+            self._get_output_name(path): {"bytes": path.stat().st_size, "sha256": hash_file(path)}
+            for path in sorted(outputs)
         }
         manifest = {
             "stage": self.stage,
@@ -133,59 +134,59 @@ class StageRecord:
             **more,
         }
         earlier = (read_manifest(self.folder) or {"outputs": {}})["outputs"]
-        commit(self.folder, _seal(manifest), [*(name for name in earlier if name not in described), *stale])
+        commit(self.folder, _add_digest(manifest), [*(name for name in earlier if name not in described), *stale])
         return StageResult(self.stage, self.folder, dict(counts), seconds)
 
     def update(self, **more: Any) -> None:
-        """Change entries of a finished result's manifest that are no part of the result."""
+        """Change entries of a finished result's manifest that are not part of the result."""
         manifest = read_manifest(self.folder)
         if manifest is not None and any(manifest.get(name) != value for name, value in more.items()):
-            write_json(self.folder / NAME, _seal(manifest | more))
+            write_json(self.folder / NAME, _add_digest(manifest | more))
 
-    def _name(self, path: Path) -> str:
+    def _get_output_name(self, path: Path) -> str:
         return path.relative_to(self.work if path.is_relative_to(self.work) else self.folder).as_posix()
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """Read a stage's manifest; None where the stage has not finished, or the file is damaged: then it has to again."""
+    """Read a stage's manifest; None if the stage has not finished, or must run again as the manifest is damaged."""
     try:
         manifest = read_json(folder / NAME)
     except (OSError, ValueError):
         return None
-    return manifest if isinstance(manifest, dict) and _is_sound(manifest) else None
+    return manifest if isinstance(manifest, dict) and _is_valid(manifest) else None
 
 
-def _is_sound(manifest: dict[str, Any]) -> bool:
+def _is_valid(manifest: dict[str, Any]) -> bool:
     if not all(isinstance(manifest.get(key), kind) for key, kind in ENTRIES.items()):
         return False
-    return DIGEST not in manifest or manifest[DIGEST] == _seal(manifest)[DIGEST]
+    return DIGEST not in manifest or manifest[DIGEST] == _add_digest(manifest)[DIGEST]
 
 
-def _seal(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the manifest as it will be read, with a hash of all its other entries."""
+def _add_digest(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the manifest as JSON reads it back, with a hash of all its other entries."""
     rest: dict[str, Any] = json.loads(json.dumps({name: manifest[name] for name in manifest if name != DIGEST}))
     return rest | {DIGEST: hash_json(rest)}
 
 
 def find_manifest(folder: Path, hint: str) -> dict[str, Any] | None:
-    """Read a stage's manifest as `require_manifest` does; None where the stage has not finished.
+    """Read a stage's manifest as `require_manifest` does; None if the stage has not finished.
 
     Raises:
-        WorkspaceError: The manifest is damaged, or the files were changed or damaged since.
+        WorkspaceError: The manifest is damaged, or files have changed since.
     """
     return require_manifest(folder, hint) if os.path.lexists(folder / NAME) else None
 
 
 def require_manifest(folder: Path, hint: str, names: Sequence[str] | None = None) -> dict[str, Any]:
-    """Read a stage's manifest and check that its files are those that it wrote.
+    """Read a stage's manifest and check that its files are those that the stage wrote.
 
     Args:
         folder: The stage's folder.
-        hint: Which command makes it.
-        names: The files that are wanted, where the others may be as they like; by default all that it wrote.
+        hint: Which command writes the folder.
+        names: The files to check; by default all that the stage wrote.
 
     Raises:
-        WorkspaceError: The stage has not finished in this workspace, or its files were changed or damaged since.
+        WorkspaceError: The stage has not finished in this workspace, or its files have changed since.
     """
     manifest = read_manifest(folder)
     if manifest is None:
@@ -194,49 +195,49 @@ def require_manifest(folder: Path, hint: str, names: Sequence[str] | None = None
             what = f"cannot be used: its {NAME} is damaged"
         elif (folder / STAGING).exists():
             what = "is not finished: the command that writes it was stopped, or is at work"
-        raise WorkspaceError(f"The folder {_tell(folder)}/ of this workspace {what}.", hint=hint)
-    if changed := _find_changed(folder, manifest, names):
+        raise WorkspaceError(f"The folder {_name_folder(folder)}/ of this workspace {what}.", hint=hint)
+    if changed := _find_changed_files(folder, manifest, names):
         raise WorkspaceError(
-            f"Files of {_tell(folder)}/ are not those that the command wrote: changed, damaged, or gone.",
+            f"Files of {_name_folder(folder)}/ are not those that the command wrote: changed, damaged, or gone.",
             received=changed[:5],
             hint=hint,
         )
     return manifest
 
 
-def _tell(folder: Path) -> str:
-    """Return the folder's name, and for what belongs to one run, the run's too."""
+def _name_folder(folder: Path) -> str:
+    """Return the folder's name, for messages; for a folder of a run, with the run's name."""
     depth = 3 if folder.parent.parent.name == "runs" else 2 if folder.parent.name in ("runs", "folds") else 1
     return "/".join(folder.parts[-depth:])
 
 
 def compute_digest(manifest: Mapping[str, Any]) -> str:
-    """Compute one digest of all that later stages read of a stage: its files, and what the columns mean."""
+    """Compute one digest of what later stages read of a stage: its files, and the meaning of its columns."""
     outputs = {name: output["sha256"] for name, output in manifest["outputs"].items()}
     return hash_json([outputs, {name: manifest[name] for name in READ_ENTRIES if name in manifest}])
 
 
 def read_versions() -> dict[str, str]:
-    """Give the versions of Python, hangtag and the libraries that figures depend on."""
-    versions = {"hangtag": _version("hangtag"), "python": platform.python_version()}
-    return versions | {name: version for name in LIBRARIES if (version := _version(name))}
+    """Return the versions of Python, hangtag and the libraries that results depend on."""
+    versions = {"hangtag": _read_version("hangtag"), "python": platform.python_version()}
+    return versions | {name: version for name in LIBRARIES if (version := _read_version(name))}
 
 
-def _version(name: str) -> str:
+def _read_version(name: str) -> str:
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return ""
 
 
-def _find_changed(folder: Path, manifest: Mapping[str, Any], names: Sequence[str] | None = None) -> list[str]:
-    """Return the files that are not those that the manifest describes; the whole of each is read."""
+def _find_changed_files(folder: Path, manifest: Mapping[str, Any], names: Sequence[str] | None = None) -> list[str]:
+    """Return the files that differ from the manifest by size or hash; every file is read in full."""
     outputs = manifest["outputs"]
     wanted = outputs if names is None else names
-    return [name for name in wanted if not _is_whole(folder / name, outputs.get(name))]
+    return [name for name in wanted if not _is_unchanged(folder / name, outputs.get(name))]
 
 
-def _is_whole(path: Path, output: Any) -> bool:
+def _is_unchanged(path: Path, output: Any) -> bool:
     try:
         status = path.stat()
         if status.st_size != output["bytes"]:
@@ -248,7 +249,7 @@ def _is_whole(path: Path, output: Any) -> bool:
 
 @lru_cache(maxsize=4096)
 def _hash_once(path: Path, *_identity: int) -> str:
-    """Compute a file's hash, once for each state of it: a stage opens the packed pixels more than once."""
+    """Compute a file's hash once for each state of the file: a stage checks the packed pixels more than once."""
     return hash_file(path)
 
 

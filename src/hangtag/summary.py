@@ -1,4 +1,4 @@
-"""Say in a few lines of at most 80 columns what a stage did, what went wrong, or how to go on."""
+"""Format the results of stages, and tables, as plain text of at most 80 columns."""
 
 import io
 import textwrap
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from hangtag.metrics.markdown import Block
 
 WIDTH, WIDE = 80, 200
-# Stands for the spaces at which no line may break.
+# Replaces the spaces at which a line must not break.
 KEPT_SPACE = "\0"
 
 
 def describe_result(result: StageResult) -> str:
-    """Give a heading (stage, run, seconds), then what the stage counted and the folder it wrote to."""
+    """Return a heading (stage, run, seconds), then the stage's metrics and the folder it wrote to."""
     outcome = "unchanged, skipped" if result.skipped else f"done in {describe_seconds(result.seconds)}"
-    pieces = [*_list_counts(result.metrics), f"in {_shorten(result.folder)}"]
-    # A name stays with its number: a line breaks between pieces only.
+    pieces = [*_format_metrics(result.metrics), f"in {_make_relative(result.folder)}"]
+    # A name stays with its number: lines break only between pieces.
     kept = [piece.replace(" ", KEPT_SPACE) for piece in pieces]
     body = textwrap.fill(
         " · ".join(kept),
@@ -34,34 +34,34 @@ def describe_result(result: StageResult) -> str:
         break_long_words=False,
         break_on_hyphens=False,
     )
-    return f"{_name(result)}: {outcome}\n{body.replace(KEPT_SPACE, ' ')}"
+    return f"{_format_heading(result)}: {outcome}\n{body.replace(KEPT_SPACE, ' ')}"
 
 
-def _name(result: StageResult) -> str:
-    """Give the stage's name, with the run's where there is one for each run."""
-    if result.stage == "train":
-        return f"train {result.folder.name}"
+def _format_heading(result: StageResult) -> str:
+    """Return the stage's name, with that of the run where the stage has a result for each run."""
+    if result.stage in ("train", "cross-validate"):
+        return f"{result.stage} {result.folder.name}"
     if result.stage in ("evaluate", "predict"):
         return f"{result.stage} {result.folder.parent.name}"
     return result.stage
 
 
-def _list_counts(counts: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    for key, value in counts.items():
+def _format_metrics(metrics: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in metrics.items():
         name = f"{prefix}{key.replace('_', ' ')}"
         if isinstance(value, Mapping):
-            yield from _list_counts(value, f"{name} ")
+            yield from _format_metrics(value, f"{name} ")
         else:
             yield f"{name} {describe_value(value)}"
 
 
 def describe_tally(tally: Mapping[str, int]) -> str:
-    """Give counts as `12,345 sure · 678 not sure`."""
+    """Format counts as `12,345 sure · 678 not sure`."""
     return " · ".join(f"{count:,} {key.replace('_', ' ')}" for key, count in tally.items())
 
 
 def describe_value(value: object) -> str:
-    """Give a count as people read it: 44,441 or 0.9132, yes or no, a list between commas."""
+    """Format a value: 44,441 or 0.9132, yes or no, a list separated by commas."""
     match value:
         case None:
             return "none"
@@ -77,7 +77,7 @@ def describe_value(value: object) -> str:
 
 
 def describe_seconds(seconds: float) -> str:
-    """Give a duration as `3.2 s`, `4 min 05 s` or `2 h 06 min`."""
+    """Format a duration as `3.2 s`, `4 min 05 s` or `2 h 06 min`."""
     if seconds < 59.95:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -87,22 +87,23 @@ def describe_seconds(seconds: float) -> str:
     return f"{hours} h {minutes:02} min"
 
 
-def _shorten(folder: Path) -> str:
-    """Give a path from the current folder where it lies below it."""
+def _make_relative(folder: Path) -> str:
+    """Return a path relative to the current folder if it is below it."""
     here = Path.cwd()
     return str(folder.relative_to(here) if folder.is_relative_to(here) else folder)
 
 
 def describe_blocks(blocks: Iterable["Block"], *, is_wide: bool = False) -> str:
-    """Give tables, each below its title, in 80 columns or in more."""
+    """Format tables, each below its title, in 80 columns, or in 200 if `is_wide`."""
     width = WIDE if is_wide else WIDTH
     return "\n\n".join(
-        f"{textwrap.fill(block.title, WIDTH)}\n{_tabulate(block.headings, block.rows, width=width)}" for block in blocks
+        f"{textwrap.fill(block.title, WIDTH)}\n{_format_table(block.headings, block.rows, width=width)}"
+        for block in blocks
     )
 
 
 def describe_architectures(rows: Sequence[Mapping[str, Any]], image_size: tuple[int, int], color_mode: str) -> str:
-    """Give the table of the networks that can be trained, as `hangtag.models.flops` describes them."""
+    """Format the table of the network architectures, with the rows of `hangtag.models.flops`."""
     title = f"Networks for photographs of {image_size[0]} x {image_size[1]} in {color_mode}, with 30 classes."
     cells = [
         (
@@ -115,35 +116,24 @@ def describe_architectures(rows: Sequence[Mapping[str, Any]], image_size: tuple[
         for row in rows
     ]
     headings = ("name", "parameters", "MFLOPs", "MB", "for")
-    hub = "Beside them hub: the image backbone of a KerasHub preset, named by --weights."
-    return f"{title}\n{_tabulate(headings, cells, last_is_text=True)}\n{hub}"
+    hub = "There is also hub: the image backbone of a KerasHub preset, named by --weights."
+    return f"{title}\n{_format_table(headings, cells, last_is_text=True)}\n{hub}"
 
 
-def _tabulate(
+def _format_table(
     headings: Sequence[str], rows: Iterable[Sequence[str]], *, last_is_text: bool = False, width: int = WIDTH
 ) -> str:
-    """Lay cells out in columns: names to the left, folded where they are long, figures to the right and whole."""
+    """Format cells in columns: names left-aligned and folded, numbers right-aligned and never folded."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
-    for place, heading in enumerate(headings):
-        if place == 0 or (last_is_text and place == len(headings) - 1):
+    for position, heading in enumerate(headings):
+        if position == 0 or (last_is_text and position == len(headings) - 1):
             table.add_column(Text(heading), overflow="fold")
         else:
             table.add_column(Text(heading), justify="right", no_wrap=True)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    # Plain text whatever the terminal is: what is printed can be piped and compared.
+    # Plain text on every terminal, so that output can be piped and compared.
     paper = Console(file=io.StringIO(), width=width, color_system=None, force_terminal=False)
     with paper.capture() as captured:
         paper.print(table)
     return "\n".join(line.rstrip() for line in captured.get().splitlines())
-
-
-def describe_stop(command: str) -> str:
-    """Say what a Ctrl-C has left and which command goes on."""
-    if command == "train":
-        return "Stopped. Every finished epoch is kept; to go on, run the same command with --resume."
-    if command == "review":
-        return "Stopped. Every decision is kept; to go on, run the same command."
-    if command in ("run", "demo"):
-        return "Stopped. Every finished stage and epoch is kept; to go on, run the same command."
-    return "Stopped. Nothing is left half written; to do it, run the same command."

@@ -1,4 +1,8 @@
-"""Where each stage's files live; nothing else builds their paths."""
+"""The paths of a workspace, and the switch from a folder's old files to its new ones.
+
+Nothing else builds paths of stages. A stage writes its new files to a staging folder beside the old ones; `commit`
+switches to them and `recover` finishes a switch that was interrupted, so that a kill never leaves a mixture.
+"""
 
 import re
 import shutil
@@ -12,74 +16,90 @@ from hangtag.io import find_part_owner, flush, is_alive, put_in_place, read_json
 
 # The folder of a workspace's locks.
 LOCKS = ".locks"
+# The folder inside a stage's folder that takes its new files.
+STAGING = ".new"
+# The folder inside a run's folder that an unfinished training continues from.
+CHECKPOINT = "checkpoint"
+MANIFEST = "manifest.json"
+# The list of files that the switch removes; written before the manifest, which thus means that all files are staged.
+STALE = "stale.json"
+PART = re.compile(r"\..*\.part(\..*)?")
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """A folder that holds everything the stages write, one subfolder a stage."""
+    """A folder with everything that the stages write, one subfolder for each stage."""
 
     root: Path
 
     @classmethod
-    def at(cls, place: "str | Path | Workspace") -> "Workspace":
-        """Take a path or a workspace and give a workspace."""
-        if isinstance(place, Workspace):
-            return place
-        root = Path(place).expanduser().absolute()
+    def at(cls, path: "str | Path | Workspace") -> "Workspace":
+        """Return the workspace at a path; a workspace is returned as it is.
+
+        Raises:
+            WorkspaceError: The path is not a folder, or not UTF-8 text.
+        """
+        if isinstance(path, Workspace):
+            return path
+        root = Path(path).expanduser().absolute()
         if root.exists() and not root.is_dir():
-            raise WorkspaceError("The workspace is not a folder.", received=str(place))
+            raise WorkspaceError("The workspace is not a folder.", received=str(path))
         try:
             str(root).encode()
         except UnicodeEncodeError as error:
-            # Libraries that write tables take no other names.
-            raise WorkspaceError("The workspace's path is no UTF-8 text.", received=str(root)) from error
+            # Libraries that write tables accept no other names.
+            raise WorkspaceError("The workspace's path is not UTF-8 text.", received=str(root)) from error
         return cls(root)
 
     @property
     def prepared(self) -> Path:
-        """What `prepare` writes."""
+        """The folder that `prepare` writes."""
         return self.root / "prepared"
 
     @property
     def labels(self) -> Path:
-        """What `clean` writes."""
+        """The folder that `clean` writes."""
         return self.root / "labels"
 
     @property
     def exploration(self) -> Path:
-        """What `explore` writes."""
+        """The folder that `explore` writes."""
         return self.root / "exploration"
 
     @property
     def runs(self) -> Path:
-        """One folder for every training run."""
+        """The folder of the training runs, one subfolder for each."""
         return self.root / "runs"
 
     def run(self, run_id: str) -> Path:
-        """What `train` writes for one run; the name cannot leave the folder."""
+        """Return the folder that `train` writes for a run.
+
+        Raises:
+            WorkspaceError: The name has other characters than letters, digits, `.`, `_` and `-`, as a path has.
+        """
         if not RUN_ID.fullmatch(run_id):
             raise WorkspaceError(
-                "That is no name for a run.",
+                "This is not a name for a run.",
                 allowed="Allowed: letters, digits, '.', '_' and '-', up to 100, a letter or digit first.",
                 received=run_id,
             )
         return self.runs / run_id
 
     def evaluation(self, run_id: str) -> Path:
-        """What `evaluate` writes for one run."""
+        """Return the folder that `evaluate` writes for a run."""
         return self.run(run_id) / "evaluation"
 
     def predictions(self, run_id: str) -> Path:
-        """What `predict` writes for one run."""
+        """Return the folder that `predict` writes for a run."""
         return self.run(run_id) / "predictions"
 
     def folds(self, run_id: str) -> Path:
-        """What `train --folds` writes for the settings of one run."""
+        """Return the folder that `cross-validate` writes for the settings of a run."""
         return self.root / "folds" / self.run(run_id).name
 
     def fold_ids(self) -> list[str]:
-        """Give the names of the finished trainings in folds, in alphabetical order."""
+        """Return the names of the finished cross-validations, in alphabetical order."""
         folder = self.root / "folds"
         if not folder.is_dir():
             return []
@@ -87,27 +107,27 @@ class Workspace:
 
     @property
     def audit(self) -> Path:
-        """What `audit` writes."""
+        """The folder that `audit` writes."""
         return self.root / "audit"
 
     @property
     def comparison(self) -> Path:
-        """What `compare` writes."""
+        """The folder that `compare` writes."""
         return self.root / "comparison"
 
     @property
     def issues(self) -> Path:
-        """What `audit` suspects, one line an issue."""
+        """The issues that `audit` found, a CSV with one line for each."""
         return self.root / "audit" / "issues.csv"
 
     @property
     def review(self) -> Path:
-        """What `review` and `apply` write."""
+        """The folder that `review` and `apply` write."""
         return self.root / "review"
 
     @property
     def folders(self) -> tuple[Path, ...]:
-        """Return every folder that stages write to."""
+        """Every folder that stages write to."""
         first = (self.prepared, self.labels, self.exploration, self.runs, self.root / "folds")
         return (*first, self.audit, self.comparison, self.review)
 
@@ -117,7 +137,7 @@ class Workspace:
         return self.root / "report.html"
 
     def stage_folders(self) -> list[Path]:
-        """Return the folders of all stages, those of single runs and folds among them, whether they exist or not."""
+        """Return the folders of all stages, including those of single runs and folds, whether they exist or not."""
         stages = [self.prepared, self.labels, self.exploration, self.audit, self.comparison, self.review]
         runs = [path for path in self.runs.glob("*") if path.is_dir()]
         parts = [path / name for path in runs for name in ("evaluation", "predictions")]
@@ -125,30 +145,19 @@ class Workspace:
         return [*stages, self.root / "report", *runs, *parts, *folds]
 
     def run_ids(self) -> list[str]:
-        """Give the names of the finished runs, in alphabetical order."""
+        """Return the names of the finished runs, in alphabetical order."""
         if not self.runs.is_dir():
             return []
         return sorted(folder.name for folder in self.runs.iterdir() if (folder / "manifest.json").is_file())
 
 
 def is_workspace(folder: Path) -> bool:
-    """Return whether a folder is a workspace: something has been prepared in it, or was begun to be."""
+    """Return whether a folder is a workspace: a stage has run in it, or has begun to."""
     return (folder / "prepared" / "manifest.json").is_file() or (folder / LOCKS).is_dir()
 
 
-# Write a folder's new files beside its old ones and switch to them, so that a kill never mixes the two.
-
-STAGING = ".new"
-# What an unfinished training continues from, inside its run's folder.
-CHECKPOINT = "checkpoint"
-MANIFEST = "manifest.json"
-# What of the folder goes away with the switch; written before the manifest, so that a manifest means: all is there.
-STALE = "stale.json"
-PART = re.compile(r"\..*\.part(\..*)?")
-
-
 def begin_staging(folder: Path) -> Path:
-    """Return an empty folder inside `folder` for its new files; what a stopped process left there is removed."""
+    """Return an empty folder inside `folder` for its new files; leftovers of a stopped process are removed."""
     staging = folder / STAGING
     if staging.exists():
         shutil.rmtree(staging)
@@ -161,32 +170,32 @@ def commit(folder: Path, manifest: object, stale: Sequence[str] = ()) -> None:
 
     Args:
         folder: The folder; its staged files are complete.
-        manifest: What `manifest.json` will hold.
-        stale: Files and folders in it, by their relative paths, that go away.
+        manifest: The content of `manifest.json`.
+        stale: Files and folders to remove, by their paths relative to `folder`.
     """
     write_json(folder / STAGING / STALE, list(stale))
     write_json(folder / STAGING / MANIFEST, manifest)
-    _switch(folder)
+    _switch_to_staged(folder)
 
 
 def recover(folder: Path) -> None:
-    """Finish a switch that was cut short, and remove what else a dead process left.
+    """Finish an interrupted switch, and remove other leftovers of dead processes.
 
     Staged files with a manifest are complete: they replace the old ones. Without one they are removed, and the old
-    ones stay as they are. Only for a process that has the folder to itself.
+    ones stay as they are. The caller must hold the folder's lock.
     """
     staging = folder / STAGING
     if _is_complete(staging):
-        _switch(folder)
+        _switch_to_staged(folder)
     elif staging.is_dir():
         with suppress(OSError):
-            # On a disk that cannot be written to it is no hindrance either: nobody reads it.
+            # On a read-only disk it may stay: nothing reads it.
             shutil.rmtree(staging)
     remove_dead_parts(folder)
 
 
 def _is_complete(staging: Path) -> bool:
-    """Return whether all files are staged: the manifest is written last; a damaged one tells nothing."""
+    """Return whether all files are staged: the manifest is written last, and must be readable."""
     try:
         return isinstance(read_json(staging / MANIFEST), dict)
     except (OSError, ValueError):
@@ -194,25 +203,25 @@ def _is_complete(staging: Path) -> bool:
 
 
 def has_leftovers(folder: Path) -> bool:
-    """Return whether a stopped process left something in the folder."""
+    """Return whether a stopped process left staged or temporary files in the folder."""
     return (folder / STAGING).is_dir() or any(find_parts(folder))
 
 
 def find_parts(folder: Path) -> list[Path]:
-    """Return the temporary files of a folder, those of its subfolders not among them."""
+    """Return the temporary files of a folder, without those of its subfolders."""
     return [path for path in folder.glob(".*.part*") if PART.fullmatch(path.name)] if folder.is_dir() else []
 
 
 def remove_dead_parts(folder: Path) -> None:
-    """Remove the temporary files of processes that are no more."""
+    """Remove the temporary files of processes that no longer exist."""
     for path in find_parts(folder):
         if not is_alive(find_part_owner(path)):
             with suppress(OSError):
                 path.unlink()
 
 
-def _switch(folder: Path) -> None:
-    """Move the staged files to their places, the manifest last. Can be repeated after a kill at any moment of it."""
+def _switch_to_staged(folder: Path) -> None:
+    """Move the staged files over the old ones, the manifest last; can be repeated after a kill at any moment."""
     staging = folder / STAGING
     unlink(folder / MANIFEST)
     flush(folder)
@@ -222,32 +231,32 @@ def _switch(folder: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         put_in_place(path, target)
     for name in _read_stale(staging):
-        _remove(folder / name)
+        _remove_tree(folder / name)
     put_in_place(staging / MANIFEST, folder / MANIFEST)
     flush(folder)
     shutil.rmtree(staging)
 
 
 def _read_stale(staging: Path) -> list[str]:
-    """Return what goes away; nothing where the list is damaged, and never what is somebody else's."""
+    """Return the paths to remove: none if the list is damaged, and none outside of the folder."""
     try:
         names = read_json(staging / STALE)
     except (OSError, ValueError):
         return []
     texts = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
-    # A manifest that was tampered with must name nothing outside, nor the folder itself.
+    # A list that was tampered with must not reach outside, nor name the folder itself.
     return [name for name in texts if (path := Path(name)).parts and ".." not in path.parts and not path.is_absolute()]
 
 
 def unlink(path: Path) -> None:
-    """Remove a file, or an empty folder that is in its place."""
+    """Remove a file, or an empty folder at its path; a missing file is no error."""
     if path.is_dir() and not path.is_symlink():
         path.rmdir()
     else:
         path.unlink(missing_ok=True)
 
 
-def _remove(path: Path) -> None:
+def _remove_tree(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

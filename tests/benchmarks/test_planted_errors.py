@@ -69,7 +69,7 @@ def test_the_whole_of_it_finds_what_it_planted(benchmark: Any, tmp_path: Path, m
         probs = np.array(labels["category_path_probs"].to_list())[:, [0, 2, 1, 3]]
         labels.with_columns(pred_probs=pl.Series(probs.tolist())).write_parquet(folder / "out_of_fold.parquet")
         finish_folds(place, folder)
-        return StageResult("folds", folder, {"accuracy": 0.9}, 1.0)
+        return StageResult("cross-validate", folder, {"accuracy": 0.9}, 1.0)
 
     monkeypatch.setattr(benchmark, "cross_validate", fold)
     asked = Namespace(

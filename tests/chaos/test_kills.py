@@ -30,14 +30,18 @@ PLAIN: dict[str, tuple[list[str], list[str], list[str]]] = {
 }
 TRAINED: dict[str, tuple[list[str], list[str], list[str]]] = {
     "train": (["train", "--run-id", "one", "--replace", "--seed", "5"], ["runs/one"], ["report"]),
-    "folds": (["train", "--run-id", "two", "--folds", "2", "--replace", "--seed", "5"], ["folds/two"], ["predict"]),
-    "evaluate": (["evaluate", "--run", "one", "--splits", "test"], ["runs/one/evaluation"], ["predict"]),
-    "predict": (["predict", "--run", "one", "--items", "all"], ["runs/one/predictions"], ["predict"]),
+    "folds": (
+        ["cross-validate", "--run-id", "two", "--folds", "2", "--replace", "--seed", "5"],
+        ["folds/two"],
+        ["predict"],
+    ),
+    "evaluate": (["evaluate", "one", "--splits", "test"], ["runs/one/evaluation"], ["predict"]),
+    "predict": (["predict", "one", "--items", "all"], ["runs/one/predictions"], ["predict"]),
     "compare": (["compare", "--split", "test"], ["comparison"], ["predict"]),
     "export": (
-        ["export", "one", "--to", "EXPORT", "--weights", "float16"],
+        ["export", "one", "--output", "EXPORT", "--weights", "float16"],
         ["export"],
-        ["export", "one", "--to", "EXPORT"],
+        ["export", "one", "--output", "EXPORT"],
     ),
     "report": (["report"], ["report"], ["predict"]),
 }
@@ -129,10 +133,10 @@ def trained(plain: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     call("clean", *place)
     for run_id in ("one", "other"):
         call(*TRAIN, "--run-id", run_id, "--seed", str(len(run_id)), *place)
-    call(*TRAIN, "--run-id", "two", "--folds", "2", *place)
+    call("cross-validate", *TRAIN[1:], "--run-id", "two", "--folds", "2", *place)
     call("evaluate", *place)
     call("compare", *place)
-    call("export", "one", "--to", str(workspace / "export"), *place)
+    call("export", "one", "--output", str(workspace / "export"), *place)
     call("report", *place)
     call("predict", *place)
     return workspace

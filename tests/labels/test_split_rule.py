@@ -90,7 +90,7 @@ def round_to_int(cell: str) -> int:
     ],
 )
 def test_what_cannot_be_read_is_told_with_the_forms(rule: str) -> None:
-    with pytest.raises(SettingsError, match=r"cannot be read\. Allowed, in quotes: 'COLUMN=odd'"):
+    with pytest.raises(SettingsError, match=r"test_where must be a rule in quotes: 'COLUMN=odd'"):
         CleanConfig(test_where=rule)
 
 

@@ -101,5 +101,5 @@ def test_another_catalogue_or_no_workspace_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_rule_and_another_workspace_exclude_each_other() -> None:
-    with pytest.raises(SettingsError, match="Allowed: test_where or splits_from"):
+    with pytest.raises(SettingsError, match="test_where and splits_from cannot be used together"):
         CleanConfig(test_where="year=odd", splits_from="elsewhere")

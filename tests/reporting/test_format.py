@@ -2,7 +2,8 @@
 
 import dataclasses
 
-from hangtag.config import PRESETS, TrainConfig
+from hangtag.config import TrainConfig
+from hangtag.presets import PRESETS
 from hangtag.reporting.format import describe_recipe
 from hangtag.settings import resolve
 

@@ -113,7 +113,7 @@ def test_without_folds_and_runs_it_says_what_to_run_and_looks_at_the_rest(tmp_pa
     result = audit(write_audited(tmp_path, items))
     summary = read_json(result.folder / "summary.json")
     assert set(summary["not_applicable"]) == {"wrong_label", "photograph_and_name_against_label"}
-    assert "`hangtag train --folds 5`" in summary["not_applicable"]["wrong_label"]
+    assert "`hangtag cross-validate`" in summary["not_applicable"]["wrong_label"]
     assert summary["issues"]["name_against_label"] == 1
     assert summary["issues"]["spelling_variant"] == 1
     told = describe_audit(summary)
@@ -181,7 +181,7 @@ def test_a_run_that_is_not_there_is_a_mistake(tmp_path: Path) -> None:
     place = write_audited(tmp_path, make_items())
     with pytest.raises(WorkspaceError, match=r"There are: none\. Received: 'gone'"):
         audit(place, run_id="gone")
-    with pytest.raises(SettingsError, match="a run, or a model"):
+    with pytest.raises(SettingsError, match="A run and --model"):
         audit(place, run_id="gone", model=tmp_path)
     with pytest.raises(ModelError, match="no model in this folder"):
         audit(place, model=tmp_path)

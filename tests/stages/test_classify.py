@@ -204,8 +204,11 @@ def test_the_command_tells_and_counts(model: Path, photographs: Path, capsys: py
         (["{photographs}/empty.png", "--model", "{model}"], "1 of 1 could not be classified"),
         (["{empty}", "--model", "{model}"], "There is no photograph"),
         (["{photographs}", "--model", "{empty}"], "There is no model in this folder"),
-        (["{photographs}", "--model", "{model}", "--csv", "--json"], "one form of answer only"),
-        (["{photographs}", "--model", "{model}", "--target-precision", "0.5"], "There is no threshold"),
+        (["{photographs}", "--model", "{model}", "--csv", "--json"], "cannot be used together"),
+        (
+            ["{photographs}", "--model", "{model}", "--target-precision", "0.5"],
+            "--target-precision must be one of 0.9, 0.95",
+        ),
     ],
 )
 def test_a_mistake_is_told_in_a_line(

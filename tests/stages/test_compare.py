@@ -246,7 +246,7 @@ def test_runs_without_an_evaluation_are_named_with_the_command(place: Workspace)
     (place.evaluation("second") / "manifest.json").unlink()
     # Trained again since.
     write_json(place.run("third") / "model.json", {})
-    with pytest.raises(WorkspaceError, match="Run `hangtag evaluate --run second --run third` first"):
+    with pytest.raises(WorkspaceError, match="Run `hangtag evaluate second third` first"):
         run(place, "first", "second", "third")
 
 

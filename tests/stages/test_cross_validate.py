@@ -8,11 +8,12 @@ import pytest
 from test_train import write_prepared
 
 from hangtag.catalog.reader import read_prepared
-from hangtag.config import PRESETS, TrainConfig
+from hangtag.config import TrainConfig
 from hangtag.errors import SettingsError, WorkspaceError
 from hangtag.io import read_json, write_parquet
 from hangtag.manifest import StageRecord
 from hangtag.models.label_space import LabelSpace
+from hangtag.presets import PRESETS
 from hangtag.settings import resolve
 from hangtag.stages import cross_validate as stage
 from hangtag.stages.cross_validate import cross_validate

@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 from drawn import COLORS, draw
 
-from hangtag.cli import TRAIN_PACKAGES
 from hangtag.config import ExportConfig
-from hangtag.errors import MissingExtraError, ModelError, WorkspaceError
+from hangtag.errors import TRAIN_PACKAGES, MissingExtraError, ModelError, WorkspaceError
 from hangtag.inference.classifier import Classifier
 from hangtag.io import read_json, write_json
 from hangtag.models.description import read_description

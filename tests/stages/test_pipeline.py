@@ -6,17 +6,10 @@ from typing import Any
 
 import pytest
 
-from hangtag.config import (
-    DEMO_SETTINGS,
-    PRESETS,
-    CleanConfig,
-    EvaluateConfig,
-    PredictConfig,
-    PrepareConfig,
-    TrainConfig,
-)
+from hangtag.config import CleanConfig, EvaluateConfig, PredictConfig, PrepareConfig, TrainConfig
 from hangtag.errors import LeakError, SettingsError, WorkspaceError
 from hangtag.manifest import StageResult
+from hangtag.presets import DEMO_SETTINGS, PRESETS
 from hangtag.settings import resolve
 from hangtag.stages import pipeline
 from hangtag.stages.train import name_run
@@ -166,12 +159,12 @@ def test_an_error_that_is_not_the_checkpoint_s_ends_the_chain(stages: Stages, tm
     ("options", "message"),
     [
         ({"settings": {"epoch": 3}}, "There is no such setting"),
-        ({"settings": {"epochs": 0}}, "epochs cannot be used"),
+        ({"settings": {"epochs": 0}}, "epochs must be 1 to 10000"),
         ({"preset": "best"}, "There is no such preset"),
-        ({"color_modes": ["sepia"]}, "color_mode has no such value"),
+        ({"color_modes": ["sepia"]}, "color_mode must be one of color, gray"),
         ({"color_modes": []}, "There is nothing to train"),
         ({"seeds": []}, "There is nothing to train"),
-        ({"settings": {"bootstrap_samples": 1}}, "bootstrap_samples cannot be used"),
+        ({"settings": {"bootstrap_samples": 1}}, "bootstrap_samples must be 100 to 100000"),
     ],
 )
 def test_a_wrong_setting_is_told_before_any_work(

@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
-from hangtag.cli import TRAIN_PACKAGES, main
+from hangtag.cli import main
 from hangtag.config import ReviewConfig
+from hangtag.errors import TRAIN_PACKAGES
 from hangtag.reviewing.store import Store
 from hangtag.stages.review import make_address
 from hangtag.workspace import Workspace
@@ -82,7 +83,7 @@ def test_decisions_outlive_a_kill_of_the_service(place: Workspace) -> None:
         process.send_signal(signal.SIGINT)
         _, told = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert told == "Stopped. Every decision is kept; to go on, run the same command.\n"
+    assert told == "Stopped. Every decision is kept; to continue, run the same command.\n"
     store = Store(place.review / "review.sqlite")
     assert [(each.code, each.reviewer) for each in store.read()] == [
         ("wrong_label", "Ann"),
@@ -103,10 +104,10 @@ def test_mistakes_are_told_in_a_line(place: Workspace, capsys: pytest.CaptureFix
         port = str(taken.getsockname()[1])
         for arguments, message in (
             (["review", "-w", str(place.root), "--port", port], "The review cannot listen there."),
-            (["review", "-w", str(place.root), "--port", "0"], "port cannot be used."),
+            (["review", "-w", str(place.root), "--port", "0"], "--port must be 1 to 65535."),
             (["review", "-w", str(place.root / "nothing")], "There are no issues to review. Run `hangtag audit`"),
             (["apply", "-w", str(place.root)], "Nothing is decided yet. Run `hangtag review`"),
-            (["apply", "-w", str(place.root), "--auto-accept", "2"], "auto cannot be used."),
+            (["apply", "-w", str(place.root), "--auto-accept", "2"], "--auto-accept must be 0.5 to 0.999, or 0"),
         ):
             with pytest.raises(SystemExit) as leaving:
                 main(arguments)

@@ -114,7 +114,7 @@ def test_a_client_of_ipv6_is_its_network() -> None:
     "wrong", [{"trusted_proxies": ("proxy",)}, {"allowed_hosts": ("http://shop",)}, {"max_request_pixels": 0}]
 )
 def test_settings_that_cannot_be_are_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(SettingsError, match="Allowed:"):
+    with pytest.raises(SettingsError, match="must be"):
         ServeConfig(**wrong)
 
 

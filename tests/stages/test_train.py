@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 from hangtag.catalog.images import shrink
 from hangtag.catalog.reader import read_prepared
 from hangtag.catalog.schema import CatalogSchema
-from hangtag.config import PRESETS, TrainConfig
+from hangtag.config import TrainConfig
 from hangtag.errors import HangtagError, ModelError, SettingsError, WorkspaceError
 from hangtag.inference.classifier import Classifier
 from hangtag.inference.runs import load_classifier
@@ -24,6 +24,7 @@ from hangtag.labels.dataset import read_labeled_items
 from hangtag.manifest import StageRecord, require_manifest
 from hangtag.models.checkpoint import load_saved, read_weights
 from hangtag.models.label_space import CATEGORY_PATH
+from hangtag.presets import PRESETS
 from hangtag.settings import read_settings, resolve
 from hangtag.stages import train as stage
 from hangtag.stages.export import export

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from hangtag.config import PRESETS, TrainConfig
+from hangtag.config import TrainConfig
+from hangtag.presets import PRESETS
 from hangtag.settings import resolve
 from hangtag.training.data import Augmentation
 

@@ -9,12 +9,13 @@ from safetensors.numpy import load_file, save_file
 from test_train import make_workspace, read_history
 
 from hangtag.catalog.images import shrink
-from hangtag.config import PRESETS, TrainConfig
+from hangtag.config import TrainConfig
 from hangtag.errors import SettingsError
 from hangtag.io import hash_file, read_json
 from hangtag.models.checkpoint import load_saved, read_weights
 from hangtag.models.layers import cut_backbone, import_keras
 from hangtag.models.registry import build_model
+from hangtag.presets import PRESETS
 from hangtag.settings import resolve
 from hangtag.stages.train import train
 from hangtag.training import linear_probe as stage
@@ -122,5 +123,5 @@ def test_features_of_other_weights_are_not_taken(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("preset", ["frozen", "finetune"])
 def test_a_recipe_for_weights_is_refused_without_any(preset: str) -> None:
-    with pytest.raises(SettingsError, match=r"nothing to go on from.*with --weights"):
+    with pytest.raises(SettingsError, match=r"need pretrained weights"):
         resolve(TrainConfig, PRESETS[preset])

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hangtag.config import PRESETS, TrainConfig
+from hangtag.config import TrainConfig
 from hangtag.models.layers import import_keras
 from hangtag.models.registry import build_model
+from hangtag.presets import PRESETS
 from hangtag.settings import resolve
 from hangtag.training.optimizers import build_optimizer, build_schedule
 

@@ -1,4 +1,4 @@
-"""Read what the photographs say from `train --folds`, or ask a run about the items it did not learn from."""
+"""Read what the photographs say from `cross-validate`, or ask a run about the items it did not learn from."""
 
 from pathlib import Path
 from typing import Any
@@ -104,7 +104,7 @@ def _measure_ood_scores(
     return None if ood_scores is None or not limit else np.asarray(ood_scores / limit, np.float32)
 
 
-WHAT_TO_RUN = "Run `hangtag train --folds 5` with this workspace first, or give a model with --model."
+WHAT_TO_RUN = "Run `hangtag cross-validate` with this workspace first, or give a model with --model."
 
 
 def choose_folds(place: Workspace, digest: str, run_id: str | None) -> str | None:
@@ -112,7 +112,7 @@ def choose_folds(place: Workspace, digest: str, run_id: str | None) -> str | Non
     names = [run_id] if run_id is not None and run_id in place.fold_ids() else place.fold_ids()
     if run_id is not None and run_id not in names:
         return None
-    hint = "Run `hangtag train --folds` of that name again, or move its folder away."
+    hint = "Run `hangtag cross-validate --run-id NAME` of that name again, or move its folder away."
     found = [(require_manifest(place.folds(name), hint), name) for name in names]
     current = [(manifest["finished"], name) for manifest, name in found if manifest["inputs"].get("labels") == digest]
     return max(current)[1] if current else None
@@ -122,7 +122,7 @@ def read_folds(folder: Path, items: pl.DataFrame, missing: tuple[str, ...]) -> O
     """Read the out-of-fold probabilities of every labelled item.
 
     Args:
-        folder: What `train --folds` wrote.
+        folder: What `cross-validate` wrote.
         items: The table of items.
         missing: The spellings of a missing value.
 

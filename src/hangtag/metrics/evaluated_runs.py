@@ -91,7 +91,7 @@ def require_evaluation(place: Workspace, run_id: str) -> dict[str, Any]:
     Raises:
         WorkspaceError: It is not evaluated, or the evaluation's files were changed or damaged since.
     """
-    return require_manifest(place.evaluation(run_id), f"Run `hangtag evaluate --run {run_id}` again.")
+    return require_manifest(place.evaluation(run_id), f"Run `hangtag evaluate {run_id}` again.")
 
 
 def is_evaluated(place: Workspace, run_id: str) -> bool:
@@ -131,7 +131,7 @@ def read_run(place: Workspace, run_id: str, split: str) -> EvaluatedRun:
         raise WorkspaceError(
             f"The run {run_id} was not judged on {split}.",
             allowed=f"Judged: {', '.join(whole['split'].unique(maintain_order=True))}.",
-            hint=f"Run `hangtag evaluate --run {run_id}` first, with {split} among its --splits.",
+            hint=f"Run `hangtag evaluate {run_id}` first, with {split} among its --splits.",
         )
     model, report = read_entries(folder), read_json(evaluation / "report.json")
     others = [each for each in found.columns if each.startswith(PREFIX) and each not in COLUMNS]

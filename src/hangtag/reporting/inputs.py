@@ -216,7 +216,7 @@ def compute_input_digests(workspace: Workspace) -> dict[str, str]:
         "comparison": (workspace.comparison, "Run `hangtag compare` again."),
     }
     for run_id in workspace.run_ids():
-        of_run = f"--run {run_id}` again."
+        of_run = f"{run_id}` again."
         folders[f"runs/{run_id}"] = (workspace.run(run_id), make_hint(run_id))
         folders[f"runs/{run_id}/evaluation"] = (workspace.evaluation(run_id), f"Run `hangtag evaluate {of_run}")
         folders[f"runs/{run_id}/predictions"] = (workspace.predictions(run_id), f"Run `hangtag predict {of_run}")

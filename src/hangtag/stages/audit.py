@@ -105,7 +105,7 @@ def audit(
 ) -> StageResult:
     """Find what is wrong in a cleaned catalogue.
 
-    Labels are held against out-of-sample probabilities of the photographs: the out-of-fold ones of `train --folds`
+    Labels are held against out-of-sample probabilities of the photographs: the out-of-fold ones of `cross-validate`
     where there are some, else those of a run on the splits that it did not learn from, else of the model that hangtag
     comes with; or of an exported model that is named. Runs and models carry hashes of the photographs that they learnt
     from: these are left out, whatever their labels and splits are by now.
@@ -165,7 +165,7 @@ class _Source:
 def _find_source(place: Workspace, labelled: LabeledItems, run_id: str | None, model: str | Path | None) -> _Source:
     if model is not None:
         if run_id is not None:
-            raise SettingsError("One thing can be heard: a run, or a model.", hint="Leave out --run or --model.")
+            raise SettingsError("A run and --model cannot be used together.", hint="Leave out one of them.")
         classifier = Classifier.load(model)
         digest = hash_json(classifier.description)
         return _Source(digest, lambda context: predict_with_model(classifier, labelled, context.items, context.hashes))

@@ -128,6 +128,6 @@ def _require_evaluations(place: Workspace, run_ids: Sequence[str]) -> None:
     """Refuse runs that are not evaluated, or were trained again since."""
     missing = [run_id for run_id in run_ids if not is_evaluated(place, run_id)]
     if missing:
-        command = " ".join(["hangtag evaluate", *(f"--run {run_id}" for run_id in missing)])
+        command = " ".join(["hangtag evaluate", *missing])
         what = "These runs are not evaluated, or were trained again since."
         raise WorkspaceError(what, received=missing, hint=f"Run `{command}` first.")

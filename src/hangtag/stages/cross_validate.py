@@ -1,4 +1,4 @@
-"""Stage `train --folds`: every labelled item's probabilities from a network that never saw it."""
+"""Stage `cross-validate`: out-of-fold probabilities of every labelled item."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -65,7 +65,7 @@ def cross_validate(
         LeakError: The weights to begin from learnt from these photographs.
     """
     if not 2 <= folds <= MOST_FOLDS:
-        raise SettingsError("folds cannot be used.", allowed=f"Allowed: 2 to {MOST_FOLDS}.", received=folds)
+        raise SettingsError(f"{{folds}} must be 2 to {MOST_FOLDS}.", received=folds, settings=["folds"])
     if config.image_run:
         raise SettingsError(
             "Folds take no other run's network: it has seen the items that they leave out.",
@@ -75,14 +75,14 @@ def cross_validate(
     place = Workspace.at(workspace)
     config = dataclasses.replace(config, checkpoint="last")
     folder = place.folds(run_id or name_run(config))
-    with hold("train --folds", place, reads=[place.prepared, place.labels], writes=[folder]):
+    with hold("cross-validate", place, reads=[place.prepared, place.labels], writes=[folder]):
         return _cross_validate(place, config, folds, folder, replace=replace)
 
 
 def _cross_validate(place: Workspace, config: TrainConfig, folds: int, folder: Path, *, replace: bool) -> StageResult:
     labelled = read_labeled_items(place)
     settings = {**dataclasses.asdict(config), "folds": folds}
-    record = StageRecord("folds", folder, {"labels": labelled.digest, **hash_source(config.weights)}, settings)
+    record = StageRecord("cross-validate", folder, {"labels": labelled.digest, **hash_source(config.weights)}, settings)
     if current := record.load_if_unchanged():
         return current
     if not replace:
