@@ -14,8 +14,8 @@ import hangtag
 from hangtag.cli import main
 from hangtag.cli_options import COMMAND_GROUPS
 from hangtag.errors import HangtagError, WorkspaceError
-from hangtag.manifest import StageResult
 from hangtag.metrics.markdown import Block
+from hangtag.results import StageResult
 
 ROOT = Path(__file__).parent.parent
 STAGES = {

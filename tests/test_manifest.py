@@ -8,7 +8,8 @@ import pytest
 
 from hangtag.errors import WorkspaceError
 from hangtag.io import read_json, write_json
-from hangtag.manifest import StageRecord, StageResult, compute_digest, read_manifest, require_manifest
+from hangtag.manifest import StageRecord, compute_digest, read_manifest, require_manifest
+from hangtag.results import StageResult
 
 HINT = "Run `hangtag clean` first."
 

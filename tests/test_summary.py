@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from hangtag.exit_codes import describe_stop
-from hangtag.manifest import StageResult
-from hangtag.summary import describe_result, describe_seconds, describe_value
+from hangtag.results import StageResult, format_seconds, format_value
+from hangtag.summary import describe_result
 
 
 def test_a_result_is_a_heading_then_counts_and_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,7 +70,7 @@ def test_a_long_folder_stays_whole() -> None:
     ],
 )
 def test_values_are_formatted_for_people(value: object, shown: str) -> None:
-    assert describe_value(value) == shown
+    assert format_value(value) == shown
 
 
 def test_nested_metrics_are_shown_with_both_names() -> None:
@@ -90,7 +90,7 @@ def test_nested_metrics_are_shown_with_both_names() -> None:
     ],
 )
 def test_seconds_are_formatted_for_people(seconds: float, shown: str) -> None:
-    assert describe_seconds(seconds) == shown
+    assert format_seconds(seconds) == shown
 
 
 def test_a_stop_names_the_command_that_continues() -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from hangtag.inference.classifier import Classifier
     from hangtag.inference.prediction import Prediction
     from hangtag.inference.streaming import Failure, classify_photographs
-    from hangtag.manifest import StageResult
+    from hangtag.results import StageResult
     from hangtag.stages.apply import apply
     from hangtag.stages.audit import audit
     from hangtag.stages.classify import classify
@@ -88,7 +88,7 @@ __all__ = [
 ]
 
 # Imported when first asked for: `import hangtag` takes no time, and only stages that need Keras pay for it.
-_PLACES = {
+_MODULES = {
     "prepare": "hangtag.stages.prepare",
     "clean": "hangtag.stages.clean",
     "explore": "hangtag.stages.explore",
@@ -110,7 +110,7 @@ _PLACES = {
     "Prediction": "hangtag.inference.prediction",
     "Failure": "hangtag.inference.streaming",
     "Classifier": "hangtag.inference.classifier",
-    "StageResult": "hangtag.manifest",
+    "StageResult": "hangtag.results",
     "Workspace": "hangtag.workspace",
     "HangtagError": "hangtag.errors",
 }
@@ -119,7 +119,7 @@ _PLACES = {
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'hangtag' has no attribute {name!r}")
-    return getattr(import_module(_PLACES.get(name, "hangtag.config")), name)
+    return getattr(import_module(_MODULES.get(name, "hangtag.config")), name)
 
 
 def __dir__() -> list[str]:

@@ -18,7 +18,7 @@ from hangtag.settings import lay_over, parse_image_size
 from hangtag.workspace import Workspace
 
 if TYPE_CHECKING:
-    from hangtag.manifest import StageResult
+    from hangtag.results import StageResult
 
 app = typer.Typer(
     cls=options.GroupedCommands,
@@ -284,8 +284,7 @@ def classify(
     Needs no training and no workspace. Photographs that cannot be read are reported and skipped.
     """
     from hangtag.inference.classifier import Classifier
-    from hangtag.stages.classify import classify as stage
-    from hangtag.stages.classify import classify_to
+    from hangtag.stages.classify import print_predictions, write_predictions
     from hangtag.summary import describe_tally
 
     if json + csv + (output is not None) > 1:
@@ -296,9 +295,9 @@ def classify(
     classifier = Classifier.load(model, streams=os.cpu_count() or 1)
     if output is None:
         form: Any = "json" if json else "csv" if csv else "table"
-        tally = stage(paths, classifier, resolved, form=form, explain=explain)
+        tally = print_predictions(paths, classifier, resolved, form=form, explain=explain)
     else:
-        tally = classify_to(output, paths, classifier, resolved)
+        tally = write_predictions(output, paths, classifier, resolved)
         typer.echo(f"classify: {describe_tally(tally)} · in {output}")
     if not sum(tally.values()):
         raise CatalogError("There is no photograph in these files and folders.", received=[*map(str, paths)])

@@ -6,7 +6,6 @@ import os
 import platform
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib import metadata
@@ -15,6 +14,7 @@ from typing import Any
 
 from hangtag.errors import WorkspaceError
 from hangtag.io import hash_file, hash_json, read_json, write_json
+from hangtag.results import StageResult
 from hangtag.workspace import STAGING, begin_staging, commit
 
 NAME = "manifest.json"
@@ -34,25 +34,6 @@ ENTRIES: dict[str, type | tuple[type, ...]] = {
 }
 # A hash of all other entries, since a damaged manifest may still be valid JSON; earlier versions wrote none.
 DIGEST = "digest"
-
-
-@dataclass(frozen=True)
-class StageResult:
-    """The result of a stage.
-
-    Attributes:
-        stage: The stage's name.
-        folder: The folder it writes to.
-        metrics: Its counts and metrics, as in its manifest.
-        seconds: How long it took; where it was skipped, how long the earlier run took.
-        skipped: Whether it was skipped because its inputs and settings had not changed.
-    """
-
-    stage: str
-    folder: Path
-    metrics: dict[str, Any]
-    seconds: float
-    skipped: bool = False
 
 
 class StageRecord:

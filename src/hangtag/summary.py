@@ -2,7 +2,7 @@
 
 import io
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hangtag.manifest import StageResult
+from hangtag.results import StageResult, flatten_metrics, format_seconds, format_value
 
 if TYPE_CHECKING:
     from hangtag.metrics.markdown import Block
@@ -22,8 +22,9 @@ KEPT_SPACE = "\0"
 
 def describe_result(result: StageResult) -> str:
     """Return a heading (stage, run, seconds), then the stage's metrics and the folder it wrote to."""
-    outcome = "unchanged, skipped" if result.skipped else f"done in {describe_seconds(result.seconds)}"
-    pieces = [*_format_metrics(result.metrics), f"in {_make_relative(result.folder)}"]
+    outcome = "unchanged, skipped" if result.skipped else f"done in {format_seconds(result.seconds)}"
+    metrics = [f"{name} {format_value(value)}" for name, value in flatten_metrics(result.metrics)]
+    pieces = [*metrics, f"in {_make_relative(result.folder)}"]
     # A name stays with its number: lines break only between pieces.
     kept = [piece.replace(" ", KEPT_SPACE) for piece in pieces]
     body = textwrap.fill(
@@ -46,45 +47,9 @@ def _format_heading(result: StageResult) -> str:
     return result.stage
 
 
-def _format_metrics(metrics: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    for key, value in metrics.items():
-        name = f"{prefix}{key.replace('_', ' ')}"
-        if isinstance(value, Mapping):
-            yield from _format_metrics(value, f"{name} ")
-        else:
-            yield f"{name} {describe_value(value)}"
-
-
 def describe_tally(tally: Mapping[str, int]) -> str:
     """Format counts as `12,345 sure · 678 not sure`."""
     return " · ".join(f"{count:,} {key.replace('_', ' ')}" for key, count in tally.items())
-
-
-def describe_value(value: object) -> str:
-    """Format a value: 44,441 or 0.9132, yes or no, a list separated by commas."""
-    match value:
-        case None:
-            return "none"
-        case bool():
-            return "yes" if value else "no"
-        case int():
-            return f"{value:,}"
-        case float():
-            return f"{value:,.4f}".rstrip("0").rstrip(".")
-        case list() | tuple():
-            return ", ".join(describe_value(each) for each in value) or "none"
-    return str(value)
-
-
-def describe_seconds(seconds: float) -> str:
-    """Format a duration as `3.2 s`, `4 min 05 s` or `2 h 06 min`."""
-    if seconds < 59.95:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min"
 
 
 def _make_relative(folder: Path) -> str:

@@ -13,7 +13,7 @@ from audited import finish_folds, make_items, make_witness, write_audited, write
 from hangtag.catalog.reader import read_prepared
 from hangtag.io import read_json
 from hangtag.labels.dataset import read_labeled_items
-from hangtag.manifest import StageResult
+from hangtag.results import StageResult
 from hangtag.workspace import Workspace
 
 

@@ -30,7 +30,7 @@ from hangtag.io import read_json
 from hangtag.labels.taxonomy import load_taxonomy
 from hangtag.reviewing.items import read_items, read_original
 from hangtag.serving.output import list_entries, list_photographs
-from hangtag.stages.classify import classify, classify_to, write_explained
+from hangtag.stages.classify import print_predictions, write_explained, write_predictions
 from hangtag.stages.prepare import prepare
 from hangtag.workspace import Workspace
 
@@ -318,7 +318,7 @@ def test_apply_says_that_an_odd_table_cannot_be_read(kind: str, named: str, cata
 
 def tell(classifier: Classifier, *places: Path) -> dict[str, str]:
     lines: list[str] = []
-    classify(places, classifier, form="json", write=lines.append)
+    print_predictions(places, classifier, form="json", write=lines.append)
     told = [json.loads(line) for line in lines]
     return {Path(each["file"]).name: each["error"]["code"] if "error" in each else "answer" for each in told}
 
@@ -334,7 +334,7 @@ def test_an_odd_photograph_in_a_folder_is_told_in_its_place(
         del expected["2.png"]
     assert tell(classifier, catalog / "images") == expected
     for suffix in (".csv", ".jsonl", ".parquet"):
-        tally = classify_to(tmp_path / f"out{suffix}", [catalog / "images"], classifier)
+        tally = write_predictions(tmp_path / f"out{suffix}", [catalog / "images"], classifier)
         assert (tally["failed"], sum(tally.values())) == (len(expected) - 1, len(expected))
 
 
@@ -432,12 +432,12 @@ def test_names_that_are_no_utf8_are_written_in_one_way(
     names = {r"a\xff.png", r"bad\xfe.png", r"na\xefve.png"}
     assert set(tell(classifier, folder)) == names
     for suffix, read in ((".csv", pl.read_csv), (".jsonl", pl.read_ndjson), (".parquet", pl.read_parquet)):
-        classify_to(tmp_path / f"out{suffix}", [folder], classifier)
+        write_predictions(tmp_path / f"out{suffix}", [folder], classifier)
         files = read(tmp_path / f"out{suffix}")["file"].to_list()
         assert {Path(file).name for file in files} == names
         assert all(r"cat\xff" in file for file in files)
     for form in ("csv", "table"):
-        classify([folder], classifier, form=form)
+        print_predictions([folder], classifier, form=form)
         told = capsys.readouterr().out
         assert r"na\xefve.png" in told
 

@@ -24,7 +24,8 @@ from hangtag.inference.classifier import Classifier
 from hangtag.io import read_json, write_csv, write_json, write_parquet
 from hangtag.labels.dataset import read_labeled_items
 from hangtag.labels.duplicates import hash_photographs
-from hangtag.manifest import StageRecord, StageResult, read_manifest
+from hangtag.manifest import StageRecord, read_manifest
+from hangtag.results import StageResult
 from hangtag.stages import audit as audit_module
 from hangtag.stages.audit import audit, describe_audit
 from hangtag.workspace import Workspace

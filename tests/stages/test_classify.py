@@ -18,7 +18,7 @@ from hangtag.inference.prediction import Prediction
 from hangtag.inference.streaming import CHUNK, Failure, classify_photographs
 from hangtag.serving.output import list_columns, list_photographs
 from hangtag.stages import classify as stage
-from hangtag.stages.classify import classify, classify_to
+from hangtag.stages.classify import print_predictions, write_predictions
 
 NAMES = ["Hat.png", "Shirt.png", "Shoe.png", "broken.jpg", "empty.png", "noise.png", "more/Shoe.jpg"]
 CONFIG = ClassifyConfig(target_precision=0.9)
@@ -26,7 +26,7 @@ CONFIG = ClassifyConfig(target_precision=0.9)
 
 def tell(classifier: Classifier, place: Path, form: Any) -> tuple[str, dict[str, int]]:
     told: list[str] = []
-    tally = classify([place], classifier, CONFIG, form=form, write=told.append)
+    tally = print_predictions([place], classifier, CONFIG, form=form, write=told.append)
     return "".join(told), tally
 
 
@@ -113,9 +113,9 @@ def test_a_file_that_is_named_like_a_formula_is_none_in_csv(
         (tmp_path / name).write_bytes(encode(draw("Hat", 3)))
     monkeypatch.chdir(tmp_path)
     told: list[str] = []
-    classify(names, classifier, CONFIG, form="csv", write=told.append)
-    classify_to("out.csv", names, classifier, CONFIG)
-    classify_to("out.parquet", names, classifier, CONFIG)
+    print_predictions(names, classifier, CONFIG, form="csv", write=told.append)
+    write_predictions("out.csv", names, classifier, CONFIG)
+    write_predictions("out.parquet", names, classifier, CONFIG)
     for text in ("".join(told), (tmp_path / "out.csv").read_text()):
         assert [row["file"] for row in csv.DictReader(text.splitlines())] == [f"'{name}" for name in names]
     assert pl.read_parquet("out.parquet")["file"].to_list() == names
@@ -147,9 +147,9 @@ def test_a_long_list_goes_on_after_a_kill(
 
     monkeypatch.setattr(stage, "classify_photographs", stop_in_the_third_part)
     with pytest.raises(KeyboardInterrupt):
-        classify_to(output, [photographs], classifier, CONFIG)
+        write_predictions(output, [photographs], classifier, CONFIG)
     assert not output.exists()
-    tally = classify_to(output, [photographs], classifier, CONFIG)
+    tally = write_predictions(output, [photographs], classifier, CONFIG)
     # Two parts were there already: two of the four are left.
     assert len(asked) == 3 + 2
     assert tally == {"sure": 4, "not_sure": 1, "failed": 2}
@@ -157,7 +157,7 @@ def test_a_long_list_goes_on_after_a_kill(
     assert [Path(name).name for name in read_files(output)] == [Path(name).name for name in NAMES]
     whole = tmp_path / f"whole{suffix}"
     monkeypatch.setattr(stage, "PART", 100)
-    classify_to(whole, [photographs], classifier, CONFIG)
+    write_predictions(whole, [photographs], classifier, CONFIG)
     assert (
         read_labels(whole) == read_labels(output) == ["Hat", "Shirt", "Shoe", None, None, read_labels(whole)[5], "Shoe"]
     )
@@ -168,7 +168,7 @@ def test_other_photographs_begin_anew(classifier: Classifier, photographs: Path,
     parts.mkdir()
     (parts / "asked.json").write_text('"another call"')
     (parts / "000000.json").write_text('{"sure": 9, "not_sure": 9, "failed": 9}')
-    tally = classify_to(tmp_path / "out.csv", [photographs / "Hat.png"], classifier, CONFIG)
+    tally = write_predictions(tmp_path / "out.csv", [photographs / "Hat.png"], classifier, CONFIG)
     assert tally == {"sure": 1, "not_sure": 0, "failed": 0}
 
 
@@ -178,15 +178,15 @@ def test_names_of_every_kind_are_kept(classifier: Classifier, tmp_path: Path) ->
     names = ["=1+1.png", "line\nbreak.png", 'quo"te,.png', "Größe.png"]
     for name in names:
         (folder / name).write_bytes(encode(draw("Hat", 1)))
-    classify_to(tmp_path / "out.parquet", [folder], classifier, CONFIG)
+    write_predictions(tmp_path / "out.parquet", [folder], classifier, CONFIG)
     assert sorted(Path(name).name for name in read_files(tmp_path / "out.parquet")) == sorted(names)
-    classify_to(tmp_path / "out.csv", [folder], classifier, CONFIG)
+    write_predictions(tmp_path / "out.csv", [folder], classifier, CONFIG)
     assert sorted(Path(name).name for name in read_files(tmp_path / "out.csv")) == sorted(names)
 
 
 def test_an_output_of_another_kind_is_refused(classifier: Classifier, photographs: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"\.csv, \.jsonl, \.parquet"):
-        classify_to(tmp_path / "out.xlsx", [photographs], classifier)
+        write_predictions(tmp_path / "out.xlsx", [photographs], classifier)
     assert not list(tmp_path.iterdir())
 
 

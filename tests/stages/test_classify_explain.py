@@ -20,7 +20,7 @@ from hangtag.inference.classifier import Classifier
 from hangtag.inference.prediction import Prediction
 from hangtag.inference.streaming import Failure, classify_photographs
 from hangtag.serving.app import build_app
-from hangtag.stages.classify import classify
+from hangtag.stages.classify import print_predictions
 from hangtag.workspace import Workspace
 
 PIXELS = np.stack([draw(kind, 700 + number) for number in range(2) for kind in COLORS])
@@ -68,7 +68,7 @@ def test_what_the_model_does_not_know_cannot_be_explained(
 def test_a_model_that_cannot_tell_says_so(classifier: Classifier, photographs: Path, tmp_path: Path) -> None:
     assert not classifier.can_explain
     with pytest.raises(ModelError, match="cannot show where it looked"):
-        classify([photographs / "Hat.png"], classifier, explain=tmp_path / "heatmap", write=lambda _: None)
+        print_predictions([photographs / "Hat.png"], classifier, explain=tmp_path / "heatmap", write=lambda _: None)
     assert not (tmp_path / "heatmap").exists()
     with TestClient(build_app(classifier, ServeConfig()), base_url="http://localhost") as client:
         assert client.get("/v1/model").json()["can_explain"] is False
@@ -115,7 +115,7 @@ def test_the_shell_explains_what_it_prints_alone(
     with pytest.raises(SystemExit) as left:
         cli.main([*given, "--explain", str(tmp_path / "heatmap"), "--output", str(tmp_path / "told.csv")])
     assert left.value.code == 2
-    assert "Allowed: --explain or --output." in capsys.readouterr().err
+    assert "--explain and --output cannot be used together." in capsys.readouterr().err
 
 
 def test_the_service_tells_on_request(classifier: Classifier) -> None:

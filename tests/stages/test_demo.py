@@ -9,7 +9,7 @@ import pytest
 
 from hangtag.demo_catalog.catalog import write_demo_catalog
 from hangtag.io import read_json
-from hangtag.manifest import StageResult
+from hangtag.results import StageResult
 from hangtag.stages import pipeline
 
 SETTINGS = {"epochs": 1, "batch_size": 16, "bootstrap_samples": 100, "sheet_items": 4, "workers": 1}

@@ -11,7 +11,7 @@ from hangtag.demo_catalog.catalog import write_demo_catalog
 from hangtag.inference.classifier import Classifier
 from hangtag.io import read_json
 from hangtag.serving.app import build_app
-from hangtag.stages.classify import classify
+from hangtag.stages.classify import print_predictions
 from hangtag.stages.clean import clean
 from hangtag.stages.evaluate import evaluate
 from hangtag.stages.export import export
@@ -44,7 +44,7 @@ def test_a_transformer_on_larger_photographs_from_prepare_to_serve(tmp_path: Pat
     classifier = Classifier.load(tmp_path / "model")
     photograph = sorted((catalog / "images").glob("*.jpg"))[0]
     lines: list[object] = []
-    classify([photograph], classifier, form="json", write=lines.append)
+    print_predictions([photograph], classifier, form="json", write=lines.append)
     (answer,) = classifier.classify(np.zeros((1, HEIGHT, WIDTH, 3), np.uint8))
     assert answer.label in classifier.class_names
     with TestClient(build_app(classifier, ServeConfig(workers=1)), base_url="http://localhost") as client:

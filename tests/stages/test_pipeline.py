@@ -8,8 +8,8 @@ import pytest
 
 from hangtag.config import CleanConfig, EvaluateConfig, PredictConfig, PrepareConfig, TrainConfig
 from hangtag.errors import LeakError, SettingsError, WorkspaceError
-from hangtag.manifest import StageResult
 from hangtag.presets import DEMO_SETTINGS, PRESETS
+from hangtag.results import StageResult
 from hangtag.settings import resolve
 from hangtag.stages import pipeline
 from hangtag.stages.train import name_run

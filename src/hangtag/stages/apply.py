@@ -13,7 +13,8 @@ from hangtag.config import ApplyConfig
 from hangtag.errors import SettingsError, WorkspaceError
 from hangtag.io import format_csv_row, hash_file, hash_json, unguard_cell, write_whole
 from hangtag.lock import hold
-from hangtag.manifest import StageRecord, StageResult, compute_digest, require_manifest
+from hangtag.manifest import StageRecord, compute_digest, require_manifest
+from hangtag.results import StageResult
 from hangtag.reviewing.auto_accept import Accepted, accept_open, make_accepted
 from hangtag.reviewing.decisions import Change, Corrections, NotApplied, correct
 from hangtag.reviewing.items import PREPARE_FIRST, Original, read_items, read_original

@@ -39,9 +39,10 @@ from hangtag.inference.runs import load_classifier
 from hangtag.io import hash_file, hash_json, write_csv, write_json
 from hangtag.labels.dataset import LabeledItems, read_labeled_items, read_reviewed, take_in
 from hangtag.lock import hold, sweep
-from hangtag.manifest import StageRecord, StageResult
+from hangtag.manifest import StageRecord
 from hangtag.models.checkpoint import hash_run
 from hangtag.models.label_space import NO_VALUE, Indices, LabelSpace
+from hangtag.results import AuditResult, StageResult
 from hangtag.training.targets import build_targets
 from hangtag.workspace import Workspace
 
@@ -102,7 +103,7 @@ def audit(
     *,
     run_id: str | None = None,
     model: str | Path | None = None,
-) -> StageResult:
+) -> AuditResult:
     """Find what is wrong in a cleaned catalogue.
 
     Labels are held against out-of-sample probabilities of the photographs: the out-of-fold ones of `cross-validate`
@@ -128,7 +129,7 @@ def audit(
     trained = [*map(place.folds, place.fold_ids()), *map(place.run, place.run_ids())]
     reads = [place.prepared, place.labels, place.review, *trained]
     with hold("audit", place, reads=reads, writes=[place.audit]):
-        return _audit(place, config, run_id, model)
+        return AuditResult.of(_audit(place, config, run_id, model))
 
 
 def _audit(place: Workspace, config: AuditConfig, run_id: str | None, model: str | Path | None) -> StageResult:

@@ -90,6 +90,44 @@ Tally = dict[str, int]
 
 
 def classify(
+    photographs: str | Path | Sequence[str | Path | bytes],
+    model: str | Path | Classifier | None = None,
+    config: ClassifyConfig = ClassifyConfig(),  # noqa: B008  (frozen)
+    *,
+    explain: bool = False,
+) -> list[Prediction | Failure]:
+    """Classify photographs and return the predictions in their order.
+
+    For any number of photographs in bounded memory, see `hangtag.classify_photographs`.
+
+    Args:
+        photographs: Files, folders of them, or contents of files as bytes; one path alone, too.
+        model: The folder of an export, or a loaded model; by default the one that comes with hangtag.
+        config: Settings.
+        explain: Whether each prediction has a heatmap of where the model looked.
+
+    Returns:
+        A `Prediction` for each photograph, or a `Failure` with a code and a reason where it cannot be read.
+
+    Raises:
+        CatalogError: A path does not exist or cannot be read.
+        ModelError: The model cannot be loaded, or cannot show where it looked.
+    """
+    classifier = model if isinstance(model, Classifier) else Classifier.load(model)
+    given = [photographs] if isinstance(photographs, str | Path) else photographs
+
+    def list_sources() -> Iterator[Path | bytes | Failure]:
+        for source in given:
+            if isinstance(source, bytes):
+                yield source
+            else:
+                for path, failure in list_entries([Path(source)]):
+                    yield path if failure is None else failure
+
+    return list(classify_photographs(classifier, list_sources(), precision=config.target_precision, explain=explain))
+
+
+def print_predictions(
     places: Sequence[str | Path],
     classifier: Classifier,
     config: ClassifyConfig = ClassifyConfig(),  # noqa: B008  (frozen)
@@ -133,7 +171,7 @@ def classify(
     return tally
 
 
-def classify_to(
+def write_predictions(
     output: str | Path,
     places: Sequence[str | Path],
     classifier: Classifier,

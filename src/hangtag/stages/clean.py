@@ -26,7 +26,8 @@ from hangtag.labels.splits import (
 )
 from hangtag.labels.taxonomy import Taxonomy, apply_rules, load_taxonomy
 from hangtag.lock import hold
-from hangtag.manifest import StageRecord, StageResult
+from hangtag.manifest import StageRecord
+from hangtag.results import CleanResult, StageResult
 from hangtag.workspace import Workspace
 
 # Below this a class of a sample could not be in every split.
@@ -36,7 +37,7 @@ MIN_SAMPLED_ITEMS = 6
 def clean(
     workspace: str | Path | Workspace,
     config: CleanConfig = CleanConfig(),  # noqa: B008  (frozen)
-) -> StageResult:
+) -> CleanResult:
     """Give every item one label, group the duplicates and draw the splits.
 
     Writes `labels/labels.parquet`, `label_changes.csv` (a line for every change, with the rule, the witness
@@ -57,7 +58,7 @@ def clean(
     """
     place = Workspace.at(workspace)
     with hold("clean", place, reads=[place.prepared, place.review], writes=[place.labels]):
-        return _clean(place, config)
+        return CleanResult.of(_clean(place, config))
 
 
 def _clean(place: Workspace, config: CleanConfig) -> StageResult:

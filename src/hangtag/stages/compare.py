@@ -11,11 +11,12 @@ from hangtag.inference.runs import select_runs
 from hangtag.io import write_csv, write_json, write_text
 from hangtag.labels.dataset import read_labeled_items
 from hangtag.lock import hold, sweep
-from hangtag.manifest import StageRecord, StageResult
+from hangtag.manifest import StageRecord
 from hangtag.metrics.comparison import COMPARISON_FILES, Comparison, build_comparison, read_comparison
 from hangtag.metrics.evaluated_runs import digest_run, find_evaluated, is_evaluated, read_run, read_truth
 from hangtag.metrics.markdown import list_blocks, write_markdown
 from hangtag.metrics.pareto import Timing, time_runs
+from hangtag.results import CompareResult, StageResult
 from hangtag.workspace import Workspace
 
 __all__ = ["compare", "list_blocks", "read_comparison"]
@@ -33,7 +34,7 @@ def compare(
     is_timed: bool = False,
     samples: int = DEFAULTS.bootstrap_samples,
     seed: int = DEFAULTS.bootstrap_seed,
-) -> StageResult:
+) -> CompareResult:
     """Put evaluated runs side by side and test each against the baseline, on the items that all of them share.
 
     Writes `comparison.csv`, `pairs.csv`, `seeds.csv`, `recipes.csv` and `pareto.csv` (see `Comparison`), all of them
@@ -66,7 +67,7 @@ def compare(
     with hold("compare", place, reads=[place.prepared, place.labels, *judged], writes=[place.comparison]):
         # Asked once more: another process may have replaced a run in the meantime.
         _require_evaluations(place, chosen)
-        return _compare(place, chosen, split, baseline, is_timed=is_timed, samples=samples, seed=seed)
+        return CompareResult.of(_compare(place, chosen, split, baseline, is_timed=is_timed, samples=samples, seed=seed))
 
 
 def _compare(

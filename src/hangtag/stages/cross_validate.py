@@ -17,10 +17,11 @@ from hangtag.labels.dataset import LabeledItems, read_hash_distance, read_labele
 from hangtag.labels.duplicates import hash_photographs
 from hangtag.labels.splits import assign_folds
 from hangtag.lock import hold
-from hangtag.manifest import StageRecord, StageResult
+from hangtag.manifest import StageRecord
 from hangtag.models.checkpoint import assign_weights
 from hangtag.models.label_space import CATEGORY_PATH, NO_VALUE, LabelSpace
 from hangtag.models.pretrained import hash_source
+from hangtag.results import CrossValidateResult, StageResult
 from hangtag.stages.train import build_dataset, learn_vocabulary, name_run, refuse_other_settings
 from hangtag.training.checkpoint import TrainingState, has_checkpoint
 from hangtag.training.data import check_begun, read_begun
@@ -40,7 +41,7 @@ def cross_validate(
     folds: int = 5,
     run_id: str | None = None,
     replace: bool = False,
-) -> StageResult:
+) -> CrossValidateResult:
     """Train as often as there are folds, each time without one of them, and predict that one.
 
     All labelled items take part, those of `val` and `test` too: what comes of it is for finding wrong labels, not
@@ -76,7 +77,7 @@ def cross_validate(
     config = dataclasses.replace(config, checkpoint="last")
     folder = place.folds(run_id or name_run(config))
     with hold("cross-validate", place, reads=[place.prepared, place.labels], writes=[folder]):
-        return _cross_validate(place, config, folds, folder, replace=replace)
+        return CrossValidateResult.of(_cross_validate(place, config, folds, folder, replace=replace))
 
 
 def _cross_validate(place: Workspace, config: TrainConfig, folds: int, folder: Path, *, replace: bool) -> StageResult:

@@ -18,12 +18,13 @@ from hangtag.inference.runs import adjust, ask_about, can_read_names, load_class
 from hangtag.io import read_csv, write_csv, write_json, write_parquet, write_text
 from hangtag.labels.dataset import LabeledItems, read_hash_distance, read_labeled_items
 from hangtag.lock import hold, sweep
-from hangtag.manifest import StageRecord, StageResult
+from hangtag.manifest import StageRecord
 from hangtag.metrics.classification import tabulate_confusion
 from hangtag.metrics.leakage import EvaluatedItems, check_splits, check_unseen, select_items
 from hangtag.metrics.markdown import write_summary
 from hangtag.metrics.report import Calibration, build_report, build_tables, count_figures, find_wrong, try_adjustments
 from hangtag.models.checkpoint import hash_run
+from hangtag.results import EvaluateResult, StageResult
 from hangtag.training.targets import LABEL
 from hangtag.workspace import Workspace
 
@@ -35,7 +36,7 @@ def evaluate(
     config: EvaluateConfig = EvaluateConfig(),  # noqa: B008  (frozen)
     *,
     run_ids: Sequence[str] | None = None,
-) -> list[StageResult]:
+) -> list[EvaluateResult]:
     """Judge trained models on the splits asked for.
 
     Writes `report.json`, `report.md`, `predictions.parquet`, the tables of `build_tables` and their pictures to
@@ -62,7 +63,7 @@ def evaluate(
     chosen = select_runs(place, run_ids)
     reads = [place.prepared, place.labels, *map(place.run, chosen)]
     with hold("evaluate", place, reads=reads, writes=[place.evaluation(run_id) for run_id in chosen]):
-        return _evaluate(place, config, chosen)
+        return [EvaluateResult.of(result) for result in _evaluate(place, config, chosen)]
 
 
 def _evaluate(place: Workspace, config: EvaluateConfig, run_ids: Sequence[str]) -> list[StageResult]:

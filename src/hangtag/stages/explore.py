@@ -30,7 +30,8 @@ from hangtag.figures.counts import (
 from hangtag.io import hash_file, read_json, write_csv
 from hangtag.labels.dataset import CLEAN_FIRST, LabeledItems, read_labeled_items
 from hangtag.lock import hold
-from hangtag.manifest import StageRecord, StageResult
+from hangtag.manifest import StageRecord
+from hangtag.results import StageResult
 from hangtag.workspace import Workspace
 
 SHEET_PICTURE_HEIGHT = 160

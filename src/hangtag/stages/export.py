@@ -17,7 +17,7 @@ from hangtag.inference.runs import ask_about, load_classifier, select_runs
 from hangtag.io import hash_file, read_json, write_json, write_text
 from hangtag.labels.dataset import LabeledItems, read_hash_distance, read_labeled_items
 from hangtag.lock import LOCK, hold, sweep
-from hangtag.manifest import StageRecord, StageResult
+from hangtag.manifest import StageRecord
 from hangtag.metrics.evaluated_runs import is_evaluated, require_evaluation
 from hangtag.metrics.leakage import EvaluatedItems, check_unseen, select_items
 from hangtag.models.checkpoint import hash_run
@@ -25,6 +25,7 @@ from hangtag.models.description import DESCRIPTION
 from hangtag.models.openvino import load_exported, save_network, save_onnx
 from hangtag.models.out_of_distribution import IN_DISTRIBUTION_SHARE, add_ood_score, draw_ood_images, find_limit
 from hangtag.models.seen_images import ENTRY, FILE, write_seen
+from hangtag.results import StageResult
 from hangtag.serving.model_card import write_card
 from hangtag.workspace import STAGING, Workspace
 

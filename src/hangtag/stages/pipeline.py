@@ -8,9 +8,9 @@ from typing import Any
 from hangtag.config import CleanConfig, EvaluateConfig, ExploreConfig, PredictConfig, PrepareConfig, TrainConfig
 from hangtag.demo_catalog.catalog import write_demo_catalog
 from hangtag.errors import SettingsError, WorkspaceError
-from hangtag.manifest import StageResult
 from hangtag.models.registry import find_architecture
 from hangtag.presets import DEMO_SETTINGS, check_names, read_preset
+from hangtag.results import StageResult
 from hangtag.settings import lay_over, resolve, select_settings
 from hangtag.stages.clean import clean
 from hangtag.stages.evaluate import evaluate

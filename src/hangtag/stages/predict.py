@@ -17,9 +17,10 @@ from hangtag.inference.runs import adjust, ask_about, can_read_names, load_class
 from hangtag.io import write_csv, write_parquet
 from hangtag.labels.dataset import UNKNOWN, LabeledItems, read_labeled_items
 from hangtag.lock import hold, sweep
-from hangtag.manifest import StageRecord, StageResult
+from hangtag.manifest import StageRecord
 from hangtag.models.checkpoint import hash_run
 from hangtag.models.label_space import Probs
+from hangtag.results import PredictResult, StageResult
 from hangtag.training.targets import LABEL
 from hangtag.workspace import Workspace
 
@@ -52,7 +53,7 @@ def predict(
     config: PredictConfig = PredictConfig(),  # noqa: B008  (frozen)
     *,
     run_ids: Sequence[str] | None = None,
-) -> list[StageResult]:
+) -> list[PredictResult]:
     """Label items with each trained model, and list where the models differ.
 
     Items that are `unknown` are those without a label, and those with a label that lack a level: what the models say of
@@ -79,7 +80,7 @@ def predict(
     chosen = select_runs(place, run_ids)
     reads = [place.prepared, place.labels, *map(place.run, chosen)]
     with hold("predict", place, reads=reads, writes=[place.predictions(run_id) for run_id in chosen]):
-        return _predict(place, config, chosen)
+        return [PredictResult.of(result) for result in _predict(place, config, chosen)]
 
 
 def _predict(place: Workspace, config: PredictConfig, chosen: Sequence[str]) -> list[StageResult]:

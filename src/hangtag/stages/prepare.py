@@ -14,7 +14,8 @@ from hangtag.config import SPLITS, PrepareConfig
 from hangtag.errors import CatalogError
 from hangtag.io import hash_json, write_csv, write_parquet, write_whole
 from hangtag.lock import hold
-from hangtag.manifest import StageRecord, StageResult
+from hangtag.manifest import StageRecord
+from hangtag.results import PrepareResult, StageResult
 from hangtag.workspace import Workspace
 
 REJECTED = {"item_id": pl.String, "image_path": pl.String, "code": pl.String, "reason": pl.String}
@@ -27,7 +28,7 @@ def prepare(
     *,
     schema: str | Path | None = None,
     overrides: Mapping[str, object] | None = None,
-) -> StageResult:
+) -> PrepareResult:
     """Read a catalogue and pack its photographs once, so that no later stage decodes them again.
 
     Writes `prepared/items.parquet` (the rows), `images.npy` (their pixels, uint8 n x H x W x 3), and
@@ -63,8 +64,8 @@ def prepare(
         if current := record.load_if_unchanged():
             # The same catalogue may lie somewhere else by now.
             record.update(origin=_describe_origin(raw))
-            return current
-        return _prepare(record, raw, config)
+            return PrepareResult.of(current)
+        return PrepareResult.of(_prepare(record, raw, config))
 
 
 def _prepare(record: StageRecord, raw: RawCatalog, config: PrepareConfig) -> StageResult:

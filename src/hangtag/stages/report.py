@@ -12,12 +12,13 @@ from markupsafe import Markup
 
 from hangtag.io import write_text
 from hangtag.lock import hold
-from hangtag.manifest import StageRecord, StageResult
+from hangtag.manifest import StageRecord
 from hangtag.reporting.data_chapters import build_exploration, build_labels, build_sources, build_splits
 from hangtag.reporting.evaluation_chapter import build_evaluation
 from hangtag.reporting.format import FILTERS
 from hangtag.reporting.inputs import Inputs, compute_input_digests, read_inputs
 from hangtag.reporting.model_chapters import build_architecture, build_comparison, build_overview, build_predictions
+from hangtag.results import StageResult
 from hangtag.workspace import MANIFEST, Workspace, remove_dead_parts, unlink
 
 CHAPTERS = {

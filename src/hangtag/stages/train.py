@@ -16,7 +16,7 @@ from hangtag.io import read_csv, write_csv, write_text
 from hangtag.labels.dataset import LabeledItems, read_hash_distance, read_labeled_items
 from hangtag.lock import hold
 from hangtag.manifest import NAME as MANIFEST
-from hangtag.manifest import StageRecord, StageResult, read_versions
+from hangtag.manifest import StageRecord, read_versions
 from hangtag.models.batch_predict import apply_temperature
 from hangtag.models.checkpoint import assign_weights, hash_run, load_weights, save_model
 from hangtag.models.description import read_description
@@ -24,6 +24,7 @@ from hangtag.models.label_space import CATEGORY_PATH, NO_VALUE
 from hangtag.models.pretrained import hash_source
 from hangtag.models.seen_images import ENTRY, SeenPhotographs, write_seen
 from hangtag.models.text import Vocabulary
+from hangtag.results import StageResult, TrainResult
 from hangtag.settings import read_settings, resolve, to_toml
 from hangtag.training.calibration import find_thresholds, fit_temperatures
 from hangtag.training.checkpoint import TrainingState, read_settings_of_checkpoint
@@ -41,7 +42,7 @@ def train(
     run_id: str | None = None,
     resume: bool = False,
     replace: bool = False,
-) -> StageResult:
+) -> TrainResult:
     """Train a classifier on the `train` split, judge it on `val` after every epoch, and keep the one asked for.
 
     Writes `runs/<run_id>/model.safetensors`, `model.json`, `seen.safetensors` (hashes of the photographs that it
@@ -72,7 +73,7 @@ def train(
     run_id = run_id or name_run(config)
     others = [place.run(each) for each in (config.image_run, config.calibration_run) if each]
     with hold("train", place, reads=[place.prepared, place.labels, *others], writes=[place.run(run_id)]):
-        return _train(place, config, run_id, resume=resume, replace=replace)
+        return TrainResult.of(_train(place, config, run_id, resume=resume, replace=replace))
 
 
 def _train(place: Workspace, config: TrainConfig, run_id: str, *, resume: bool, replace: bool) -> StageResult:
