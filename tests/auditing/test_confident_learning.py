@@ -34,7 +34,7 @@ PROBS = np.array(
 
 
 def draw_noisy(seed: int, n: int = 400, classes: int = 5, noise: float = 0.1) -> tuple[Any, Any]:
-    """Give labels of which some are wrong, and probabilities that mostly know better."""
+    """Return labels of which some are wrong, and probabilities that mostly know better."""
     random = np.random.default_rng(seed)
     true = random.integers(0, classes, n)
     logits = random.normal(0, 1, (n, classes))

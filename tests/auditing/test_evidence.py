@@ -67,7 +67,7 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def list_learnt(shop: Path) -> set[str]:
-    """Give the items that the run learnt from."""
+    """Return the items that the run learnt from."""
     return set(read_labeled_items(Workspace.at(shop / "w")).of_split("train")["item_id"])
 
 

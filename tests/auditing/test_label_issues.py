@@ -17,7 +17,7 @@ from hangtag.models.label_space import NO_VALUE
 
 
 def find(context: AuditContext) -> dict[str, dict[str, Any]]:
-    """Give the issues by item, which has one at most for each column."""
+    """Return the issues by item, which has one at most for each column."""
     table = find_label_issues(context)
     assert table.schema == COLUMNS
     return {f"{line['item_id']} {line['column']}": line for line in table.iter_rows(named=True)}

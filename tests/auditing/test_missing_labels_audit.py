@@ -33,7 +33,7 @@ SPELLINGS = ("", "NA", "n/a", "  ", "Unknown")
 
 
 def find(seen: dict[int, int], **changed: Any) -> list[dict[str, Any]]:
-    """Give the label issues where a network sees another product in some rows than the one that was drawn."""
+    """Return the label issues where a network sees another product in some rows than the one that was drawn."""
     items = make_items(**changed)
     items = items.with_columns(
         label=pl.when(pl.col("type").is_in(list(TYPES))).then(pl.col("type")).otherwise(pl.col("kind"))

@@ -258,7 +258,7 @@ def make_zeros(method: int, *, table: bytes, times: int) -> bytes:
 
 
 def state_less(data: bytes, size: int) -> bytes:
-    """Say that the table is small."""
+    """Describe that the table is small."""
     changed = bytearray(data)
     patch(changed, "styles.csv", size=size)
     return bytes(changed)

@@ -40,7 +40,7 @@ def prepared(workspace: Path) -> Prepared:
 
 
 def read_defects(catalog: Path) -> dict[str, list[str]]:
-    """Give the ids of the items with each defect."""
+    """Return the ids of the items with each defect."""
     found: dict[str, list[str]] = {}
     for line in (catalog / "defects.csv").read_text().splitlines()[1:]:
         item_id, defect = line.split(",")

@@ -43,7 +43,7 @@ def build(architecture: str, num_words: int = 0) -> Any:
 
 
 def follow(model: Any, last_maps: list[str]) -> npt.NDArray[np.float32]:
-    """Give Grad-CAM of the wanted classes' probability, by TensorFlow's gradients, over all maps at once."""
+    """Return Grad-CAM of the wanted classes' probability, by TensorFlow's gradients, over all maps at once."""
     import tensorflow as tf
 
     keras = import_keras()

@@ -46,7 +46,7 @@ def faces(dots: Artist) -> list[str]:
 
 
 def find_cut_texts(figure: Figure) -> list[str]:
-    """Give the texts that reach out of the figure, once it is laid out."""
+    """Return the texts that reach out of the figure, once it is laid out."""
     lay_out(figure)
     axes, page = axes_of(figure), figure.bbox
     shown = [*axes.get_yticklabels(), *axes.texts, axes.title, axes.xaxis.label]

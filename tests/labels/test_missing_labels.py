@@ -70,7 +70,7 @@ PIXELS = RNG.integers(0, 256, (200, 8, 6, 3), dtype=np.uint8)
 
 
 def make_rows(each: int = 14) -> list[Row]:
-    """Give rows (dept, group, kind, colour, title) of every kind by turns."""
+    """Return rows (dept, group, kind, colour, title) of every kind by turns."""
     turns = itertools.product(range(each), KINDS.items())
     return [[*levels, kind, "red" if n % 2 else "blue", f"nice {kind.lower()} {n % 5}"] for n, (kind, levels) in turns]
 
@@ -91,7 +91,7 @@ def write(folder: Path, rows: Sequence[Row], rules: str = "", schema: CatalogSch
 
 
 def pierce(rows: Sequence[Row], holes: Holes) -> list[Row]:
-    """Give the rows with missing cells, each spelt as it is told."""
+    """Return the rows with missing cells, each spelt as it is told."""
     pierced = [list(row) for row in rows]
     for (row, column), spelling in holes.items():
         pierced[row][[*LEVELS, "colour", "title"].index(column)] = spelling
@@ -103,7 +103,7 @@ def read(place: Workspace) -> tuple[LabeledItems, pl.DataFrame]:
 
 
 def audit_labels(place: Workspace, labelled: LabeledItems) -> pl.DataFrame:
-    """Give the issues of all checks of values, with a network that is sure of every third item, and wrong."""
+    """Return the issues of all checks of values, with a network that is sure of every third item, and wrong."""
     cleaned = labelled.table.select("item_id", "label", "split", "group_id")
     prepared = read_prepared(place)
     items = prepared.items.join(cleaned, on="item_id", how="left", maintain_order="left")

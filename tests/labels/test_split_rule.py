@@ -16,7 +16,7 @@ BRANDS = ["Nike", "Puma ", "Nike Pro", "nike", "", "NA", None]
 
 
 def find(rule: str, cells: list[str | None], column: str = "year", schema: CatalogSchema = SCHEMA) -> list[str | None]:
-    """Give the cells for which a rule holds, in their order."""
+    """Return the cells for which a rule holds, in their order."""
     ids = [str(number) for number in range(len(cells))]
     items = pl.DataFrame({"item_id": ids, column: pl.Series(cells, dtype=pl.String)})
     found = find_test_items(

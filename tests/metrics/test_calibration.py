@@ -9,7 +9,7 @@ from hangtag.metrics.calibration import compute_calibration_error, tabulate_reli
 
 
 def answer(confidence: float, right: int, wrong: int) -> tuple[np.ndarray, np.ndarray]:
-    """Give two-class predictions of class 0, all equally sure."""
+    """Return two-class predictions of class 0, all equally sure."""
     probs = np.tile(np.array([confidence, 1 - confidence], np.float32), (right + wrong, 1))
     return probs, np.array([0] * right + [1] * wrong)
 

@@ -25,7 +25,7 @@ def make_table(n: int = 30) -> pl.DataFrame:
 
 
 def share(table: pl.DataFrame, key: str, pairs: list[tuple[int, int]]) -> pl.DataFrame:
-    """Give the second item of each pair the first one's value of `key`."""
+    """Return the second item of each pair the first one's value of `key`."""
     values = table[key].to_list()
     for first, second in pairs:
         values[second] = values[first]

@@ -100,7 +100,7 @@ def test_a_model_without_mistakes_is_said_to_be() -> None:
 
 
 def find_section(text: str, heading: str) -> list[str]:
-    """Give the lines of a section that say something."""
+    """Return the lines of a section that say something."""
     section = text.split(f"\n## {heading}\n")[1].split("\n## ", maxsplit=1)[0]
     return [line for line in section.splitlines() if line]
 

@@ -16,7 +16,7 @@ BESSEL = VALUES / (VALUES - 1)
 
 
 def make_pair(shape: tuple[int, ...], dtype: str | None = None) -> tuple[Any, Any]:
-    """Give our layer and Keras's, with the same weights, none of which is as it begins."""
+    """Return our layer and Keras's, with the same weights, none of which is as it begins."""
     keras = import_keras()
     inputs = keras.Input(shape[1:])
     ours = keras.Model(inputs, normalize(inputs, name="norm", dtype=dtype)).get_layer("norm")

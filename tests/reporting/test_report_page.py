@@ -63,7 +63,7 @@ def open_page(driver: webdriver.Chrome, page: Path, width: int = 1400, scheme: s
 
 
 def read_log(driver: webdriver.Chrome, kind: str) -> list[dict[str, Any]]:
-    """Give what was logged since the last call."""
+    """Return what was logged since the last call."""
     return list(driver.get_log(kind))  # type: ignore[no-untyped-call]  # selenium's types end here
 
 

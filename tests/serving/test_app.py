@@ -30,7 +30,7 @@ HAT, SHOE = encode(draw("Hat", 4000)), encode(draw("Shoe", 4001), "JPEG")
 
 
 def write_bomb() -> bytes:
-    """Give a PNG that tells of 60,000 x 60,000 pixels and would fill the memory."""
+    """Return a PNG that tells of 60,000 x 60,000 pixels and would fill the memory."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))

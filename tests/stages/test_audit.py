@@ -166,7 +166,7 @@ def test_a_run_is_asked_about_the_items_that_it_did_not_learn_from(
 
 
 def complete_items(place: Workspace) -> None:
-    """Give the prepared items the columns that `prepare` would, those of the labels."""
+    """Return the prepared items the columns that `prepare` would, those of the labels."""
     labels = pl.read_parquet(place.labels / "labels.parquet")
     items = labels.sort("image_index").drop("image_index", "label", "split", "group_id", "pixel_hash")
     manifest = read_manifest(place.prepared) or {}

@@ -77,7 +77,7 @@ def make_workspace(
 
 
 def name_items(place: Workspace) -> None:
-    """Give the items of a workspace names that tell their label."""
+    """Return the items of a workspace names that tell their label."""
     path = place.labels / "labels.parquet"
     table = pl.read_parquet(path)
     names = [f"a {'night' if number % 2 == 0 else 'noon'} thing" for number in range(len(table))]

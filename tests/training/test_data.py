@@ -28,7 +28,7 @@ def iterate(dataset: ItemDataset, batch_size: int = 4, **more: Any) -> Any:
 
 
 def collect(dataset: ItemDataset, **more: Any) -> tuple[list[int], list[bool]]:
-    """Give the rows in the order that they came, and whether each was flipped."""
+    """Return the rows in the order that they came, and whether each was flipped."""
     images = np.concatenate([batch.images for batch in iterate(dataset, **more)])
     return images[:, 0, 4, 0].tolist(), (images[:, 0, -1, 0] == 255).tolist()
 

@@ -13,7 +13,7 @@ SHAPES = [(3, 3, 4, 8), (3, 3, 8, 96), (1, 1, 32, 32)]
 
 
 def flatten(values: Any) -> Any:
-    """Give a kernel as the matrix of one column a filter."""
+    """Return a kernel as the matrix of one column a filter."""
     return np.asarray(values, np.float64).reshape(-1, values.shape[-1])
 
 

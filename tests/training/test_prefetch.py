@@ -14,7 +14,7 @@ def count_threads() -> int:
 
 
 def wait_for(threads: int) -> bool:
-    """Say whether so few threads are left within some seconds."""
+    """Return whether so few threads are left within some seconds."""
     for _ in range(300):
         if count_threads() <= threads:
             return True

@@ -11,7 +11,7 @@ SCORES = {"column": pl.String, "value": pl.String, "items": pl.Int64, "issues": 
 
 
 def choose_columns(context: AuditContext) -> list[str]:
-    """Give the columns to score by: the brand, the levels, and those that the settings name; each once."""
+    """Return the columns to score by: the brand, the levels, and those that the settings name; each once."""
     own = dict(zip(context.schema.headings, context.schema.columns, strict=False))
     lower = {column.casefold(): column for column in context.schema.columns}
     brand = next((lower[name] for name in BRANDS if name in lower), None)
@@ -21,7 +21,7 @@ def choose_columns(context: AuditContext) -> list[str]:
 
 
 def score_catalog(context: AuditContext, issues: pl.DataFrame) -> pl.DataFrame:
-    """Give a line for every value of every column to score by, the whole catalogue first, then the worst first.
+    """Return a line for every value of every column to score by, the whole catalogue first, then the worst first.
 
     An item counts 1 less the score of its surest issue that says that a label is wrong; the score is the mean over
     the items, 0 to 1. It is the expected share of items without a wrong label, as far as the checks could look.

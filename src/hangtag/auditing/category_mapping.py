@@ -30,7 +30,7 @@ class CategoryMapping:
     table: pl.DataFrame
 
     def convert(self, products: Probs, given: Indices) -> Probs:
-        """Give the probabilities of the mapped categories, float32 (k, products), from those of the model's products.
+        """Return the probabilities of the mapped categories, float32 (k, products), from those of the model's products.
 
         Each of the model's products counts for the narrowest category that it belongs to, so a row may add up to less
         than 1. What speaks for a narrower category speaks for the wider one that an item is given, too: whoever says
@@ -95,7 +95,7 @@ def map_categories(
 
 
 def _list_classes(model: LabelSpace) -> dict[str, tuple[str, str]]:
-    """Give the model's level and class by the folded name, the widest class where several have it."""
+    """Return the model's level and class by the folded name, the widest class where several have it."""
     widths: dict[str, tuple[int, tuple[str, str]]] = {}
     for level, names in model.levels.items():
         counts = np.bincount(model.list_classes(level) + 1, minlength=len(names) + 1)[1:]

@@ -16,7 +16,7 @@ TINY = 1e-6
 
 
 def compute_thresholds(given: Indices, probs: Probs) -> npt.NDArray[np.float64]:
-    """Give each class's threshold, float64 (classes,): the mean probability of the class among items given it.
+    """Return each class's threshold, float64 (classes,): the mean probability of the class among items given it.
 
     A class without items gets infinity, which nothing reaches. Equation 2 of the source.
 
@@ -31,7 +31,7 @@ def compute_thresholds(given: Indices, probs: Probs) -> npt.NDArray[np.float64]:
 
 
 def guess_classes(given: Indices, probs: Probs) -> Indices:
-    """Give the class that each item is confidently counted as, int64 (n,); -1 where it is none.
+    """Return the class that each item is confidently counted as, int64 (n,); -1 where it is none.
 
     It is the likeliest of the classes whose threshold the item's probability reaches. Equation 1 of the source.
     """
@@ -92,7 +92,7 @@ def prune_by_noise_rate(given: Indices, probs: Probs) -> Mask:
 
 
 def score_self_confidence(given: Indices, probs: Probs) -> npt.NDArray[np.float64]:
-    """Give the probability of each item's given class, float64 (n,): the smaller, the likelier it is wrong."""
+    """Return the probability of each item's given class, float64 (n,): the smaller, the likelier it is wrong."""
     return np.asarray(_read_own(given, probs), np.float64)
 
 

@@ -88,11 +88,11 @@ class AuditContext:
         return self.items["item_id"].to_list()
 
     def read(self, column: str) -> pl.Series:
-        """Give a column as text, with null where a value is missing."""
+        """Return a column as text, with null where a value is missing."""
         return self.items.select(read_values(column, self.schema.missing)).to_series()
 
     def read_names(self) -> pl.Series | None:
-        """Give the products' names, null where there is none; None where the catalogue has no such column."""
+        """Return the products' names, null where there is none; None where the catalogue has no such column."""
         return None if self.schema.name is None else self.read(self.schema.name)
 
     def take_in(self, **found: OutOfSampleProbs) -> "AuditContext":
@@ -102,6 +102,6 @@ class AuditContext:
         return context
 
     def find_rows(self, item_ids: pl.Series) -> Indices:
-        """Give the rows of items, int64 (n,)."""
+        """Return the rows of items, int64 (n,)."""
         places = {item_id: row for row, item_id in enumerate(self.item_ids)}
         return np.array([places[item_id] for item_id in item_ids], np.int64)

@@ -35,7 +35,7 @@ SIGN = re.compile(r"[\W_]+")
 
 
 def find_same_products(context: AuditContext) -> pl.DataFrame:
-    """Give the issues of the code `same_product`, one for every id of such a product."""
+    """Return the issues of the code `same_product`, one for every id of such a product."""
     numbers = number_same_products(context)
     lines = []
     for members in list_groups(numbers):
@@ -54,7 +54,7 @@ def find_same_products(context: AuditContext) -> pl.DataFrame:
 
 
 def number_same_products(context: AuditContext) -> Indices:
-    """Give the number of each item's product, int64 (n,); -1 for items that are sold under one id alone."""
+    """Return the number of each item's product, int64 (n,); -1 for items that are sold under one id alone."""
     names = context.read_names()
     count = len(context.items)
     if names is None:
@@ -76,7 +76,7 @@ def number_same_products(context: AuditContext) -> Indices:
 
 
 def list_groups(numbers: Indices) -> list[list[int]]:
-    """Give the rows of every group of two items or more, the groups in the order of their first rows."""
+    """Return the rows of every group of two items or more, the groups in the order of their first rows."""
     table = pl.DataFrame({"number": numbers}).with_row_index("row").filter(pl.col("number") >= 0)
     grouped = table.group_by("number", maintain_order=True).agg("row")
     return [rows for rows in grouped["row"].to_list() if len(rows) > 1]
@@ -108,7 +108,7 @@ REASONS = {
 
 
 def find_duplicates(context: AuditContext) -> pl.DataFrame:
-    """Give the issues of the codes `exact_duplicate` and `near_duplicate`.
+    """Return the issues of the codes `exact_duplicate` and `near_duplicate`.
 
     An item has one of them at most, and none where it is the same product under several ids.
     """
@@ -144,7 +144,7 @@ DEFENDED = ", as its name says too, so the photograph may be the wrong one"
 
 
 def find_label_conflicts(context: AuditContext) -> pl.DataFrame:
-    """Give the issues of the code `duplicate_label_conflict`.
+    """Return the issues of the code `duplicate_label_conflict`.
 
     All levels are one matter, so that they never contradict each other; each attribute is another. Every item of a
     group has a voice, and so has each witness that was asked about it; the value with most voices is suggested to
@@ -315,7 +315,7 @@ class _Voices:
             self._places.append(places)
 
     def count(self, columns: tuple[str, ...], own: Mapping[int, Values]) -> dict[Values, float]:
-        """Give each value's voices: one for each item that has it, and of each witness as much as it gives it."""
+        """Return each value's voices: one for each item that has it, and of each witness as much as it gives it."""
         counts: dict[Values, float] = defaultdict(float, Counter(own.values()))
         for witness, places in zip(self._witnesses, self._places, strict=True):
             rows = places[list(own)]
@@ -327,7 +327,7 @@ class _Voices:
         return counts
 
     def defends(self, columns: tuple[str, ...], row: int, found: Values) -> bool:
-        """Say whether an item's own name finds its own value likelier than not."""
+        """Return whether an item's own name finds its own value likelier than not."""
         if self._names is None or columns[0] in self._names.outputs.attributes:
             return False
         place = self._places[-1][row]

@@ -55,17 +55,17 @@ class OutOfSampleProbs:
     tables: Mapping[str, pl.DataFrame] = field(default_factory=dict)
 
     def list_given(self, level: str) -> Indices:
-        """Give each item's given class on a level, int64 (n,), `NO_VALUE` where it has none."""
+        """Return each item's given class on a level, int64 (n,), `NO_VALUE` where it has none."""
         classes = np.append(self.outputs.list_classes(level), NO_VALUE)
         return np.asarray(classes[self.given], np.int64)
 
     def read_level(self, level: str) -> Probs:
-        """Give the probabilities of a level's classes, float32 (n, classes)."""
+        """Return the probabilities of a level's classes, float32 (n, classes)."""
         return self.outputs.sum_level(self.products, level)
 
 
 def find_products(items: pl.DataFrame, outputs: LabelSpace, missing: Sequence[str]) -> Indices:
-    """Give the product that each item's labels make, int64 (n,); `NO_VALUE` where they make none.
+    """Return the product that each item's labels make, int64 (n,); `NO_VALUE` where they make none.
 
     Args:
         items: The table of items, with a column for every level.
@@ -84,7 +84,7 @@ def find_products(items: pl.DataFrame, outputs: LabelSpace, missing: Sequence[st
 
 
 def read_values(column: str, missing: Sequence[str]) -> pl.Expr:
-    """Give a column as text, with null for every spelling of a missing value."""
+    """Return a column as text, with null for every spelling of a missing value."""
     spellings = tuple(missing)
     return pl.col(column).cast(pl.String).map_batches(lambda values: hide_values(values, spellings), pl.String)
 
@@ -149,7 +149,7 @@ MOST_WORDS = 50_000
 def predict_from_names(
     names: pl.Series, given: Indices, outputs: LabelSpace, labels: Sequence[str], group_ids: Sequence[str]
 ) -> OutOfSampleProbs:
-    """Give the products that each item's name speaks for, by cross-validation with duplicates in one fold.
+    """Return the products that each item's name speaks for, by cross-validation with duplicates in one fold.
 
     A logistic regression for every product on TF-IDF weights of the words. A name without a single word that other
     items have is no modality_probs, and neither is one that is missing.
@@ -183,7 +183,7 @@ def predict_from_names(
 
 
 def _predict(texts: list[str], classes: Indices, left_out: npt.NDArray[np.bool_], num_products: int) -> Probs:
-    """Give the probabilities of the left-out names, float32 (n, products); zeros where no word is known."""
+    """Return the probabilities of the left-out names, float32 (n, products); zeros where no word is known."""
     learnt = [text for text, is_out in zip(texts, left_out, strict=True) if not is_out]
     asked = [text for text, is_out in zip(texts, left_out, strict=True) if is_out]
     probs = np.zeros((len(asked), num_products), np.float32)

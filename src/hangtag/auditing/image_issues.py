@@ -23,7 +23,7 @@ STRANGE_SCORE, MOST_STRANGE_SCORE = 0.3, 0.9
 
 
 def find_bad_pictures(context: AuditContext) -> pl.DataFrame:
-    """Give the issues of the code `bad_picture`, one an item: the first of these that holds.
+    """Return the issues of the code `bad_picture`, one an item: the first of these that holds.
 
     - blank: hardly a pixel differs from the picture's own median colour;
     - tiny: the file's shorter side is below `min_side`;
@@ -44,7 +44,7 @@ def find_bad_pictures(context: AuditContext) -> pl.DataFrame:
 
 
 def measure_content(images: Pixels) -> npt.NDArray[np.float64]:
-    """Give the share of each picture's pixels that differ from its median colour, float64 (n,), 0 to 1.
+    """Return the share of each picture's pixels that differ from its median colour, float64 (n,), 0 to 1.
 
     Args:
         images: uint8 (n, H, W, 3), a memory map that is read once.

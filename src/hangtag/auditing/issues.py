@@ -52,7 +52,7 @@ class NotApplicableError(Exception):
 
 
 def build_issues(lines: Sequence[Mapping[str, Any]], code: str, severity: str) -> pl.DataFrame:
-    """Give the issues of one code.
+    """Return the issues of one code.
 
     Args:
         lines: A mapping an issue: `item_id`, `score` (0 to 1), `reason`, and where there are any `given_label`,
@@ -80,7 +80,7 @@ def join_issues(tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
 
 
 def count_codes(issues: pl.DataFrame) -> dict[str, int]:
-    """Give how many issues each code has, those without any too."""
+    """Return how many issues each code has, those without any too."""
     counts = dict(issues["code"].value_counts().iter_rows())
     return {code: int(counts.get(code, 0)) for code in CODES}
 

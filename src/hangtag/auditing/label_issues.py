@@ -56,7 +56,7 @@ class _Case:
     min_class_items: int
 
     def of_level(self, level: str) -> tuple[Indices, ModalityProbs]:
-        """Give each item's given class on a level, and what is said of it."""
+        """Return each item's given class on a level, and what is said of it."""
         classes = np.append(self.outputs.list_classes(level), NO_VALUE)
         said = self.modality_probs
         sums = [self.outputs.sum_level(probs, level) for probs in (said.photograph, said.name)]
@@ -66,7 +66,7 @@ class _Case:
 
 
 def find_label_issues(context: AuditContext) -> pl.DataFrame:
-    """Give the issues of the codes `wrong_label`, `name_against_label` and `photograph_and_name_against_label`.
+    """Return the issues of the codes `wrong_label`, `name_against_label` and `photograph_and_name_against_label`.
 
     Every level is heard by itself. Where an item is doubted on the primary level that decides, else the surest of
     the others: held against the others by planted errors, it ranks best (docs/experiments.md). The product is
@@ -126,7 +126,7 @@ class _Doubts:
 
 
 def _choose_level(case: _Case, min_score: float) -> _Doubts:
-    """Hear every level, and give the deciding one for each doubted item: the primary one, else the surest."""
+    """Combine every level, and give the deciding one for each doubted item: the primary one, else the surest."""
     primary = case.outputs.primary
     verdicts = [
         hear(level, *case.of_level(level), case.min_class_items, primary_from=min_score if level == primary else None)
@@ -184,7 +184,7 @@ def _describe_all(context: AuditContext, case: _Case, doubts: _Doubts) -> Iterat
 def _hear_lookalikes(
     context: AuditContext, case: _Case, doubts: _Doubts, kept: Indices, lookalikes: Indices
 ) -> npt.NDArray[np.float64]:
-    """Give the scores of the doubted items, float64 (k,): on the primary level look-alikes have a say in them too."""
+    """Return the scores of the doubted items, float64 (k,): on the primary level look-alikes have a say in them too."""
     pairs = zip(doubts.levels.tolist(), doubts.entries.tolist(), strict=True)
     scores = np.array([doubts.verdicts[level].scores[entry] for level, entry in pairs])
     given, said = case.of_level(case.outputs.primary)
@@ -204,7 +204,7 @@ def _hear_lookalikes(
 
 
 def _choose_products(context: AuditContext, case: _Case, doubts: _Doubts) -> Indices:
-    """Give the product to suggest for each doubted item, int64 (k,); `NO_VALUE` where none would change a value.
+    """Return the product to suggest for each doubted item, int64 (k,); `NO_VALUE` where none would change a value.
 
     That an item or a product lacks a value is no change. A product that lacks one where the item has one is suggested
     only where none completes it: the item's own would stay beside those of another category.
@@ -252,7 +252,7 @@ def _complete(
 
 
 def _list_changes(outputs: LabelSpace, product: int, values: Mapping[str, pl.Series], row: int) -> dict[str, str]:
-    """Give the new value of every column that the suggested product changes, coarse to fine; a missing cell stays."""
+    """Return the new value of every column that the suggested product changes, coarse to fine; a missing cell stays."""
     changes = {}
     for level, classes in zip(outputs.levels, outputs.category_paths[product], strict=True):
         if level not in values or classes == NO_VALUE or values[level][row] is None:
@@ -269,7 +269,7 @@ def _choose_column(
     together: Mapping[str, Probs],
     place: int,
 ) -> str:
-    """Give the finest changed level whose new value is likely enough, else the coarsest changed one.
+    """Return the finest changed level whose new value is likely enough, else the coarsest changed one.
 
     That is likelier than not by both witnesses, and not against the photograph where one was asked.
     """
@@ -282,7 +282,7 @@ def _choose_column(
 
 
 def _measure_support(said: ModalityProbs, place: int, wanted: int) -> float:
-    """Give what photograph and name say of the suggested class, 0 to 1: their geometric mean; 1 where one is not heard.
+    """Return what photograph and name say of the suggested class, 0 to 1: their geometric mean; 1 where one is not heard.
 
     A photograph alone is not held to it: planted errors are ranked worse then (docs/experiments.md).
     """
@@ -292,7 +292,7 @@ def _measure_support(said: ModalityProbs, place: int, wanted: int) -> float:
 
 
 def _quote_witnesses(said: ModalityProbs, place: int, wanted: int, name: str) -> list[str]:
-    """Say what the witnesses that were heard of an item say of the suggested class."""
+    """Describe what the witnesses that were heard of an item say of the suggested class."""
     seer, looks = ("photograph and name", "look like") if said.names_in_photograph else ("the photograph", "looks like")
     quotes = []
     if said.has_photograph[place]:
@@ -303,7 +303,7 @@ def _quote_witnesses(said: ModalityProbs, place: int, wanted: int, name: str) ->
 
 
 def _quote(who: str, says: str, name: str, probability: float) -> str:
-    """Say what a witness says of the suggested class; one that hardly speaks for it is not made to."""
+    """Describe what a witness says of the suggested class; one that hardly speaks for it is not made to."""
     return f"{who} {says if probability >= HEARD else f'hardly {says}'} {name} ({say_probability(probability)})"
 
 
@@ -323,7 +323,7 @@ def _split_codes(lines: list[dict[str, Any]]) -> pl.DataFrame:
 
 
 def measure_attribute(context: AuditContext, witness: OutOfSampleProbs, column: str) -> float:
-    """Give how often photographs tell an attribute as it is given, 0 to 1."""
+    """Return how often photographs tell an attribute as it is given, 0 to 1."""
     given, probs = _read_attribute(context, witness, column)
     known = given != NO_VALUE
     return float((probs.argmax(axis=1) == given)[known].mean()) if known.any() else 0.0

@@ -1,4 +1,4 @@
-"""Hear photograph and name together on one level, and find the given labels that they speak against."""
+"""Combine photograph and name together on one level, and find the given labels that they speak against."""
 
 from dataclasses import dataclass
 
@@ -36,7 +36,7 @@ class ModalityProbs:
     names_in_photograph: bool = False
 
     def of(self, places: Indices) -> "ModalityProbs":
-        """Give what is said of some of the items."""
+        """Return what is said of some of the items."""
         return ModalityProbs(
             self.photograph[places],
             self.has_photograph[places],
@@ -46,7 +46,7 @@ class ModalityProbs:
         )
 
     def join(self) -> Probs:
-        """Give one set of probabilities, float32 (n, classes): the product of both witnesses where there are two.
+        """Return one set of probabilities, float32 (n, classes): the product of both witnesses where there are two.
 
         They are taken as independent once the class is known, and classes as equally likely before: held against
         the classes' shares, equal ones rank planted errors better (docs/experiments.md).

@@ -32,7 +32,7 @@ MIN_CLASS_ITEMS = 1
 def predict_with_model(
     classifier: Classifier, labelled: LabeledItems, items: pl.DataFrame, hashes: PhotographHashes
 ) -> OutOfSampleProbs:
-    """Give what a model says of a catalogue's items, in the catalogue's own words.
+    """Return what a model says of a catalogue's items, in the catalogue's own words.
 
     Items whose category the model does not know, and photographs that are unlike all that it learnt from, are not
     judged. Nor are items whose photographs it learnt from, whatever their labels and splits are now; see
@@ -108,7 +108,7 @@ WHAT_TO_RUN = "Run `hangtag cross-validate` with this workspace first, or give a
 
 
 def choose_folds(place: Workspace, digest: str, run_id: str | None) -> str | None:
-    """Give the name of the folds to read: those asked for, else the latest of the labels that the workspace has."""
+    """Return the name of the folds to read: those asked for, else the latest of the labels that the workspace has."""
     names = [run_id] if run_id is not None and run_id in place.fold_ids() else place.fold_ids()
     if run_id is not None and run_id not in names:
         return None
@@ -155,7 +155,7 @@ def _read_array(values: pl.Series, width: int) -> Probs:
 
 
 def choose_run(place: Workspace, digest: str, run_id: str | None) -> str:
-    """Give the run to ask: the one asked for, else the one with the best accuracy on val.
+    """Return the run to ask: the one asked for, else the one with the best accuracy on val.
 
     Raises:
         NotApplicableError: No finished run learnt the labels that the workspace has.

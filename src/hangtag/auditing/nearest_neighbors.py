@@ -33,7 +33,7 @@ def shrink_photographs(images: Pixels) -> Pixels:
 
 
 def compute_features(small: Pixels) -> Features:
-    """Give small photographs as vectors of length 1, float32 (n, features).
+    """Return small photographs as vectors of length 1, float32 (n, features).
 
     White, the usual background, becomes zero: what counts is the product, not how much white is around it.
     """
@@ -44,7 +44,7 @@ def compute_features(small: Pixels) -> Features:
 
 
 def find_neighbors(features: Features, rows: Indices, count: int = NUM_LOOKALIKES) -> Indices:
-    """Give the rows of the nearest other photographs of chosen ones, int64 (k, count), the nearest first.
+    """Return the rows of the nearest other photographs of chosen ones, int64 (k, count), the nearest first.
 
     Args:
         features: Of all photographs.
@@ -64,7 +64,7 @@ def find_neighbors(features: Features, rows: Indices, count: int = NUM_LOOKALIKE
 
 
 def weigh_neighbors(classes: Indices, num_classes: int) -> npt.NDArray[np.float32]:
-    """Give what look-alikes say of each class, as factors to multiply probabilities by, float32 (k, classes).
+    """Return what look-alikes say of each class, as factors to multiply probabilities by, float32 (k, classes).
 
     They are a weak witness, and by far not independent of a network: the root of the classes' shares among the nearest
     `NUM_VOICES` of them, `DOUBT` more being spread evenly over all classes. Held against planted errors it ranks a
@@ -82,7 +82,7 @@ def weigh_neighbors(classes: Indices, num_classes: int) -> npt.NDArray[np.float3
 
 
 def _build_means(side: int, small: int) -> npt.NDArray[np.float32]:
-    """Give the (small, side) matrix that averages a side down."""
+    """Return the (small, side) matrix that averages a side down."""
     edges = np.linspace(0, side, small + 1)
     low, high = edges[:-1, None], edges[1:, None]
     pixels = np.arange(side)

@@ -21,7 +21,7 @@ SAME_SCORE, TYPO_SCORE = 0.9, 0.6
 
 
 def find_spelling_variants(context: AuditContext) -> pl.DataFrame:
-    """Give the issues of the code `spelling_variant`, one for every item with the rarer spelling of a value.
+    """Return the issues of the code `spelling_variant`, one for every item with the rarer spelling of a value.
 
     Two values of a column are one where they differ in capitals, signs, spaces or grammatical endings alone, or in
     one letter where one of them is rare. All items with a spelling can be decided together.
@@ -62,7 +62,7 @@ def _show(value: str) -> str:
 
 
 def _find_pairs(counts: dict[str, int]) -> Iterator[tuple[str, str, float]]:
-    """Give each rarer spelling with the usual one, and how sure it is that they are one."""
+    """Return each rarer spelling with the usual one, and how sure it is that they are one."""
     by_key: dict[str, list[str]] = defaultdict(list)
     for value in counts:
         by_key[fold(value)].append(value)
@@ -114,14 +114,14 @@ def _is_typo(key: str, rare: str) -> bool:
 
 
 def fold(value: str) -> str:
-    """Give what is left of a value without capitals, signs, spaces and grammatical endings."""
+    """Return what is left of a value without capitals, signs, spaces and grammatical endings."""
     joined = SIGN.sub("", value).casefold()
     # Of one word's value without letters nothing would be left.
     return "".join(split_words(joined)) or value
 
 
 def is_one_letter_apart(one: str, other: str) -> bool:
-    """Say whether one letter is put in, left out, changed, or swapped with the next between two texts."""
+    """Return whether one letter is put in, left out, changed, or swapped with the next between two texts."""
     if len(one) > len(other):
         one, other = other, one
     if len(other) - len(one) > 1 or one == other:
@@ -143,7 +143,7 @@ LONE_SCORE = 0.1
 
 
 def find_unlikely_combinations(context: AuditContext) -> pl.DataFrame:
-    """Give the issues of the code `unlikely_combination`.
+    """Return the issues of the code `unlikely_combination`.
 
     - Levels: a finer category stands under a coarser one under which it hardly ever stands. What most items of the
       category have is suggested. A coarser level that is missing is no mistake: what it would be is told for
@@ -162,7 +162,7 @@ def find_unlikely_combinations(context: AuditContext) -> pl.DataFrame:
 
 
 def _find_foreign_parents(context: AuditContext) -> Iterator[dict[str, Any]]:
-    """Give the items whose finest known category mostly has other coarser levels."""
+    """Return the items whose finest known category mostly has other coarser levels."""
     levels = context.levels
     table = pl.DataFrame({level: context.read(level) for level in levels}).with_row_index("row")
     for place in range(len(levels) - 1, 0, -1):
@@ -191,7 +191,7 @@ def _find_foreign_parents(context: AuditContext) -> Iterator[dict[str, Any]]:
 
 
 def _find_odd(shares: pl.DataFrame, child: str, parents: list[str], min_items: int) -> pl.DataFrame:
-    """Give the rare combinations of a value, with the usual one beside each as `usual_<column>`."""
+    """Return the rare combinations of a value, with the usual one beside each as `usual_<column>`."""
     usual = shares.drop_nulls(parents).sort("count", descending=True).unique(child, keep="first")
     joined = shares.join(
         usual.drop("row", "total").rename(lambda name: name if name == child else f"usual_{name}"), on=child
@@ -203,7 +203,7 @@ def _find_odd(shares: pl.DataFrame, child: str, parents: list[str], min_items: i
 
 
 def _find_odd_attributes(context: AuditContext) -> Iterator[dict[str, Any]]:
-    """Give the items with a value that hardly any item of their category has."""
+    """Return the items with a value that hardly any item of their category has."""
     for column in context.attributes:
         for level in context.levels:
             table = pl.DataFrame({"level": context.read(level), "value": context.read(column)}).with_row_index("row")

@@ -60,7 +60,7 @@ def edit_cells(data: bytes, table: Table, changes: Changes) -> EditedTable:
 
 
 def _plan(text: str, table: Table, changes: Changes, encoding: str) -> tuple[dict[int, list[Edit]], dict[int, str]]:
-    """Give the edits of every row that can be changed, and why the others cannot."""
+    """Return the edits of every row that can be changed, and why the others cannot."""
     edits: dict[int, list[Edit]] = {}
     refused: dict[int, str] = {}
     lines = find_lines(text)
@@ -85,7 +85,7 @@ def _plan(text: str, table: Table, changes: Changes, encoding: str) -> tuple[dic
 def _find_rows(
     text: str, lines: Sequence[Span], separator: str, width: int
 ) -> Iterator[tuple[Record, Span, list[Span]]]:
-    """Give where every row and its cells stand; short lines are no rows, and the last cell takes what is too much."""
+    """Find where every row and its cells stand; short lines are no rows, and the last cell takes what is too much."""
     records = split_records([text[start:end] for start, end in lines], separator)
     next(records)
     for record in records:
@@ -96,7 +96,7 @@ def _find_rows(
 
 
 def _find_cells(text: str, whole: Span, separator: str, *, minds_quotes: bool) -> list[Span]:
-    """Give where the cells of a record stand, quotes and all."""
+    """Find where the cells of a record stand, quotes and all."""
     spans: list[Span] = []
     begin, end = whole
     while True:
@@ -109,7 +109,7 @@ def _find_cells(text: str, whole: Span, separator: str, *, minds_quotes: bool) -
 
 
 def _leave_quotes(text: str, begin: int) -> int:
-    """Give the place behind the quote that closes the cell which opens at `begin`; two in a row stand for one."""
+    """Return the place behind the quote that closes the cell which opens at `begin`; two in a row stand for one."""
     place = text.index('"', begin + 1)
     while text.startswith('""', place):
         place = text.index('"', place + 2)
@@ -166,7 +166,7 @@ def _write(data: bytes, text: str, encoding: str, edits: Mapping[int, Sequence[E
 
 
 def _is_read_as(data: bytes, table: Table, changes: Changes) -> bool:
-    """Say whether the bytes are read as the table with the changes made."""
+    """Return whether the bytes are read as the table with the changes made."""
     found = parse_table(data, "")
     rows = [{**row, **changes.get(place, {})} for place, row in enumerate(table.rows)]
     return (found.columns, found.rows, found.broken) == (table.columns, rows, table.broken)

@@ -91,7 +91,7 @@ def _add_row(table: Table, record: Record, separator: str) -> None:
 
 
 def decode_table(data: bytes) -> tuple[str, str]:
-    """Give a table's text without its byte order mark, and its encoding: `utf-8` or `cp1252`."""
+    """Return a table's text without its byte order mark, and its encoding: `utf-8` or `cp1252`."""
     try:
         return data.decode("utf-8-sig"), "utf-8"
     except UnicodeDecodeError:
@@ -99,7 +99,7 @@ def decode_table(data: bytes) -> tuple[str, str]:
 
 
 def find_lines(text: str) -> list[tuple[int, int]]:
-    """Give where each line starts and ends, without its line end; at least one line."""
+    """Find where each line starts and ends, without its line end; at least one line."""
     ends = _find_line_end(text)
     starts, stops = [0], []
     for end in re.finditer(ends, text):
@@ -113,12 +113,12 @@ def _find_line_end(text: str) -> str:
 
 
 def find_separator(header: str) -> str:
-    """Give the separator that stands most often in the header line."""
+    """Return the separator that stands most often in the header line."""
     return max(SEPARATORS, key=header.count)
 
 
 def split_records(lines: Sequence[str], separator: str) -> Iterator[Record]:
-    """Give a record for every line that is not empty and not within another record."""
+    """Return a record for every line that is not empty and not within another record."""
     position = 0
     while position < len(lines):
         if not lines[position].strip():

@@ -99,7 +99,7 @@ def decode_photograph(data: bytes, image_size: tuple[int, int], max_pixels: int,
 
 
 def limit_part(image_size: tuple[int, ...], most: int, weight: int = 1) -> int:
-    """Say how many photographs of (height, width) to work on at once, however large they are.
+    """Describe how many photographs of (height, width) to work on at once, however large they are.
 
     Args:
         image_size: (height, width), and what may follow.
@@ -259,7 +259,7 @@ def _pad(image: Image.Image, width: int, height: int) -> Image.Image:
 
 
 def _find_place(image: Image.Image, image_size: tuple[int, int]) -> tuple[slice, slice]:
-    """Give the rows and columns that `_fit` puts a picture in."""
+    """Return the rows and columns that `_fit` puts a picture in."""
     scale = min(image_size[0] / image.height, image_size[1] / image.width)
     spans = []
     for side, room in ((image.height, image_size[0]), (image.width, image_size[1])):

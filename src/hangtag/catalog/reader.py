@@ -122,7 +122,7 @@ def _build(source: Source, path: str, table: Table, values: dict[str, object]) -
 
 
 def _find_description(source: Source, schema_file: Path | None) -> tuple[dict[str, object], str | None]:
-    """Give the description's entries and, where it lies in the catalogue, its folder."""
+    """Return the description's entries and, where it lies in the catalogue, its folder."""
     if schema_file is not None:
         try:
             data = read_regular(schema_file, MAX_DESCRIPTION_BYTES)
@@ -214,7 +214,7 @@ SPLIT_FOLDERS = {
 
 
 def read_tree(source: Source, values: Mapping[str, object]) -> tuple[list[dict[str, str]], CatalogSchema]:
-    """Give a row for each photograph: its path, its folders as label levels, and its split folder if any.
+    """Return a row for each photograph: its path, its folders as label levels, and its split folder if any.
 
     Folders above the categories that hold everything are passed over; `train/`, `validation/` and `test/` (and
     their usual other spellings) are honoured as splits where every photograph lies in one. One folder deep

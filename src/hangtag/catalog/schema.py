@@ -41,7 +41,7 @@ RESERVED = frozenset(
 
 
 def rename_column(column: str) -> str:
-    """Give the name that a catalogue's column has in hangtag's tables."""
+    """Return the name that a catalogue's column has in hangtag's tables."""
     return f"catalog_{column}" if column in RESERVED else column
 
 
@@ -80,7 +80,7 @@ class CatalogSchema:
     headings: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Give plain JSON values."""
+        """Return plain JSON values."""
         return {
             key: list(value) if isinstance(value, tuple) else value for key, value in dataclasses.asdict(self).items()
         }
@@ -105,7 +105,7 @@ class CatalogSchema:
         return cls(**converted)
 
     def with_columns(self, columns: Sequence[str]) -> "CatalogSchema":
-        """Give the schema with the table's own columns, once every column it names is among them.
+        """Return the schema with the table's own columns, once every column it names is among them.
 
         Columns with a name that hangtag uses itself get another.
 
@@ -147,7 +147,7 @@ class CatalogSchema:
         )
 
     def check(self) -> "CatalogSchema":
-        """Give the schema back if it says all that is needed.
+        """Return the schema back if it says all that is needed.
 
         Raises:
             CatalogError: There is no label level, or no way to find a photograph.
@@ -174,7 +174,7 @@ class CatalogSchema:
         return (*self.levels, *self.attributes, *([self.name] if self.name else []))
 
     def find_image_path(self, row: Mapping[str, str]) -> str:
-        """Give the path of an item's photograph, relative to the table's folder; empty where none is named."""
+        """Return the path of an item's photograph, relative to the table's folder; empty where none is named."""
         if self.image_column:
             path = row[self.image_column]
             return "" if self.is_missing(path) else path

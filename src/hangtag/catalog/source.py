@@ -42,13 +42,13 @@ class Source(Protocol):
     identity: Identity
 
     def names(self) -> Iterator[str]:
-        """Give every file's path."""
+        """Return every file's path."""
 
     def passed_over(self) -> Iterator[tuple[str, FileError]]:
         """Yield the path of every folder whose files are not among `names`, and why."""
 
     def has(self, name: str) -> bool:
-        """Say whether there is such a file."""
+        """Return whether there is such a file."""
 
     def packed_size(self, name: str) -> int:
         """Return how many bytes a file takes where it lies, compressed ones as they are."""
@@ -62,7 +62,7 @@ class Source(Protocol):
         """
 
     def fingerprint(self) -> str:
-        """Give a digest that changes when the files do."""
+        """Return a digest that changes when the files do."""
 
 
 class FolderSource:
@@ -86,7 +86,7 @@ class FolderSource:
             self._own_files = {Workspace(self.path).report.name}
 
     def names(self) -> Iterator[str]:
-        """Give every file's path in alphabetical order, without hidden files."""
+        """Return every file's path in alphabetical order, without hidden files."""
         yield from (escape_name(name) for name in self._list_files())
 
     def passed_over(self) -> Iterator[tuple[str, FileError]]:
@@ -96,7 +96,7 @@ class FolderSource:
                 yield escape_name(found.name), found.error
 
     def has(self, name: str) -> bool:
-        """Say whether there is such a file inside the folder."""
+        """Return whether there is such a file inside the folder."""
         return self._locate(name).is_file()
 
     def packed_size(self, name: str) -> int:
@@ -169,7 +169,7 @@ class ZipSource:
         }
 
     def names(self) -> Iterator[str]:
-        """Give every file's path in the archive's order."""
+        """Return every file's path in the archive's order."""
         yield from self._entries
 
     def passed_over(self) -> Iterator[tuple[str, FileError]]:
@@ -177,7 +177,7 @@ class ZipSource:
         yield from ()
 
     def has(self, name: str) -> bool:
-        """Say whether there is such a file."""
+        """Return whether there is such a file."""
         return _stay_inside(name) in self._entries
 
     def packed_size(self, name: str) -> int:

@@ -24,7 +24,7 @@ START_OF_FRAME = b"\xff\xc0"
 
 
 def draw_photographs(items: list[DemoItem], seed: int) -> dict[str, bytes]:
-    """Give the content of the photograph file of every item that has one, by item id."""
+    """Return the content of the photograph file of every item that has one, by item id."""
     files: dict[str, bytes] = {}
     pictures: dict[str, Image.Image] = {}
     odd = 0
@@ -158,7 +158,7 @@ def _spoil_rows(untouched: _Untouched) -> None:
 
 
 def _disagree(items: list[DemoItem], untouched: _Untouched, number: int) -> None:
-    """Give one photograph to two items that are said to be different things."""
+    """Return one photograph to two items that are said to be different things."""
     kind, changes = (
         ("Tshirts", {"articleType": "Shirts"}),
         ("Casual Shoes", {"subCategory": "Sandal", "articleType": "Sandals"}),

@@ -55,13 +55,13 @@ def mirror(half: Points) -> list[tuple[float, float]]:
 
 
 def trace_ellipse(x: float, y: float, width: float, height: float) -> list[tuple[float, float]]:
-    """Give the outline of an ellipse around a point, from its half width and half height."""
+    """Return the outline of an ellipse around a point, from its half width and half height."""
     steps = [2 * math.pi * number / 36 for number in range(36)]
     return [(x + width * math.cos(step), y + height * math.sin(step)) for step in steps]
 
 
 def trace_scoop(x: float, y: float, width: float, depth: float) -> list[tuple[float, float]]:
-    """Give the outline of the lower half of an ellipse, as a neckline has."""
+    """Return the outline of the lower half of an ellipse, as a neckline has."""
     return [point for point in trace_ellipse(x, y, width, depth) if point[1] >= y - 1e-9]
 
 
@@ -101,7 +101,7 @@ class Canvas:
         self._draw.polygon(self._place(_round_corners(outline, rounds)), fill=(0, 0, 0, 0))
 
     def finish(self, rng: random.Random) -> Image.Image:
-        """Give the picture: background, soft shadow, the product in uneven light, and a little noise."""
+        """Return the picture: background, soft shadow, the product in uneven light, and a little noise."""
         product = self._layer.reduce(OVERSAMPLING)
         noise = np.random.default_rng(rng.getrandbits(32))
         tilt = np.linspace(rng.uniform(-12, 4), rng.uniform(-4, 12), HEIGHT)[:, None, None]

@@ -15,12 +15,12 @@ Shares = npt.NDArray[np.float64]
 
 
 def has_attention(model: Any) -> bool:
-    """Say whether a network gives its attention; one without layers, as an exported one, does not."""
+    """Return whether a network gives its attention; one without layers, as an exported one, does not."""
     return bool(_list_attention(model))
 
 
 def read_attention(model: Any, pixels: Pixels, words: Words | None = None) -> Shares:
-    """Give each patch's share in what the network reads of a photograph, (n, rows, columns), adding up to 1.
+    """Return each patch's share in what the network reads of a photograph, (n, rows, columns), adding up to 1.
 
     This is attention rollout: in each block the mean over the heads, with the identity for what passes by it, block
     after block; and then the mean over all patches, which is what the heads read. Source: Abnar and Zuidema,
@@ -38,7 +38,7 @@ def read_attention(model: Any, pixels: Pixels, words: Words | None = None) -> Sh
 
 
 def roll_out(attention: list[Shares]) -> Shares:
-    """Give each patch's share in the mean of the patches after all blocks, (n, patches).
+    """Return each patch's share in the mean of the patches after all blocks, (n, patches).
 
     Args:
         attention: Of each block in turn, (n, heads, patches, patches); rows add up to 1.

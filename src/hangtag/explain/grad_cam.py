@@ -29,7 +29,7 @@ class Evidence:
 
 
 def sum_evidence(members: Sequence[Evidence], is_wanted: Mask) -> Values:
-    """Give how much each place speaks for the wanted classes and against all others, (n, rows, columns).
+    """Return how much each place speaks for the wanted classes and against all others, (n, rows, columns).
 
     It is the gradient of the probability, the mean of the members', by the pooled feature maps, times these maps:
     Grad-CAM, which for a head that reads the means of maps needs no second pass through the network. Sources:
@@ -53,7 +53,7 @@ def sum_evidence(members: Sequence[Evidence], is_wanted: Mask) -> Values:
 
 
 def contrast_classes(logits: Floats, is_wanted: Mask) -> tuple[Values, Values]:
-    """Give the gradient of the log-odds of the wanted classes by the logits, (n, classes), and p (1 - p), (n,).
+    """Return the gradient of the log-odds of the wanted classes by the logits, (n, classes), and p (1 - p), (n,).
 
     Their product is the gradient of the probability p. Apart, they stay numbers where a network is so sure that p
     rounds to 1.
@@ -66,7 +66,7 @@ def contrast_classes(logits: Floats, is_wanted: Mask) -> tuple[Values, Values]:
 
 
 def _share_out(logits: Values, mask: Mask) -> tuple[Values, Values]:
-    """Give the softmax over some of the classes, 0 where there are none, and the logarithm of its denominator."""
+    """Return the softmax over some of the classes, 0 where there are none, and the logarithm of its denominator."""
     chosen = np.where(mask, logits, -np.inf)
     highest = np.where(mask.any(axis=1), chosen.max(axis=1, initial=-np.inf), 0)[:, None]
     raised = np.exp(chosen - highest)
@@ -76,7 +76,7 @@ def _share_out(logits: Values, mask: Mask) -> tuple[Values, Values]:
 
 
 def rectify(sums: Values) -> Maps:
-    """Give what speaks for the wanted classes, float32 from 0 to 1, each photograph's highest place 1.
+    """Return what speaks for the wanted classes, float32 from 0 to 1, each photograph's highest place 1.
 
     A photograph where nothing does has 0 everywhere.
     """
@@ -86,7 +86,7 @@ def rectify(sums: Values) -> Maps:
 
 
 def enlarge(maps: Maps, size: tuple[int, int]) -> Maps:
-    """Give maps (n, rows, columns) at another (height, width), float32 from 0 to 1."""
+    """Return maps (n, rows, columns) at another (height, width), float32 from 0 to 1."""
     height, width = size
     if not len(maps):
         return np.empty((0, height, width), np.float32)

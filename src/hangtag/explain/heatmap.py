@@ -1,4 +1,4 @@
-"""Say where in photographs a network found what speaks for a class, mirror images included where it looks at them."""
+"""Describe where in photographs a network found what speaks for a class, mirror images included where it looks at them."""
 
 import io
 from typing import Any, Protocol
@@ -31,14 +31,14 @@ STEPS = np.array(
 
 
 def color_heatmap(one: Maps) -> npt.NDArray[np.uint8]:
-    """Give a map (rows, columns), 0 to 1, in colours, uint8 (rows, columns, 4): transparent where nothing was found."""
+    """Return a map (rows, columns), 0 to 1, in colours, uint8 (rows, columns, 4): transparent where nothing was found."""
     channels = [np.interp(one, STEPS[:, 0], STEPS[:, place]) for place in range(1, 5)]
     channels[3] = channels[3] * 255
     return np.stack(channels, axis=-1).round().astype(np.uint8)
 
 
 def lay_over(photograph: Pixels, one: Maps) -> Pixels:
-    """Give a photograph, uint8 (H, W, 3), with a map over it, which is brought to its size."""
+    """Return a photograph, uint8 (H, W, 3), with a map over it, which is brought to its size."""
     below = Image.fromarray(np.ascontiguousarray(photograph)).convert("RGBA")
     resized = Image.fromarray(one).resize(below.size, Image.Resampling.BICUBIC)
     above = Image.fromarray(color_heatmap(np.asarray(resized).clip(0, 1)))
@@ -46,7 +46,7 @@ def lay_over(photograph: Pixels, one: Maps) -> Pixels:
 
 
 def encode_png(pixels: npt.NDArray[np.uint8]) -> bytes:
-    """Give pixels (H, W, 3 or 4) as a PNG file."""
+    """Return pixels (H, W, 3 or 4) as a PNG file."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
@@ -63,11 +63,11 @@ class FeatureReader(Protocol):
         """The heads that maps can be made of."""
 
     def look(self, inputs: dict[str, npt.NDArray[Any]], head: str, is_wanted: Mask) -> Values:
-        """Give how much each place speaks for the wanted classes; see `activation_map.sum_evidence`."""
+        """Return how much each place speaks for the wanted classes; see `activation_map.sum_evidence`."""
 
 
 def open_feature_reader(model: Any) -> FeatureReader:
-    """Give what reads the feature maps of a `keras.Model` or of an exported network."""
+    """Return what reads the feature maps of a `keras.Model` or of an exported network."""
     return OpenvinoFeatures(*model.read_graph()) if isinstance(model, ExportedNetwork) else KerasFeatures(model)
 
 
@@ -81,7 +81,7 @@ def look(
     words: Words | None,
     tta_flip: bool,
 ) -> Maps:
-    """Give where the network found what speaks for some of a head's classes, float32 (n, rows, columns), 0 to 1.
+    """Find where the network found what speaks for some of a head's classes, float32 (n, rows, columns), 0 to 1.
 
     Args:
         model: The network.

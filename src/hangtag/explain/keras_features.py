@@ -21,7 +21,7 @@ class KerasFeatures:
         self._model = model
 
     def look(self, inputs: dict[str, npt.NDArray[Any]], head: str, is_wanted: Mask) -> Values:
-        """Give what `sum_evidence` gives, for one of the heads of `heads`."""
+        """Return what `sum_evidence` gives, for one of the heads of `heads`."""
         if self._pooled:
             return sum_evidence(self._read(inputs, head), is_wanted)
         return self._follow_gradient(inputs, head, is_wanted)
@@ -33,7 +33,7 @@ class KerasFeatures:
 
     @cached_property
     def _denses(self) -> dict[str, list[Any]]:
-        """Give the last layers of every head's members."""
+        """Return the last layers of every head's members."""
         keras = import_keras()
         found: dict[str, list[Any]] = {head: [] for head in getattr(self._model, "output", {})}
         for layer in getattr(self._model, "layers", []):
@@ -44,7 +44,7 @@ class KerasFeatures:
 
     @cached_property
     def _pooled(self) -> dict[str, list[Any]]:
-        """Give the maps of every head's members, if all heads read the means of maps; else nothing."""
+        """Return the maps of every head's members, if all heads read the means of maps; else nothing."""
         found = {head: [_find_pooled(layer.input) for layer in layers] for head, layers in self._denses.items()}
         return {} if any(each is None for maps in found.values() for each in maps) else found
 
@@ -69,7 +69,7 @@ class KerasFeatures:
 
     @cached_property
     def _cut(self) -> tuple[Any, dict[str, Any]] | None:
-        """Give the network up to its last convolution, and what comes behind for each head; None without such."""
+        """Return the network up to its last convolution, and what comes behind for each head; None without such."""
         keras = import_keras()
         if keras.backend.backend() != "tensorflow" or any(len(layers) != 1 for layers in self._denses.values()):
             return None
@@ -100,14 +100,14 @@ class KerasFeatures:
 
 
 def _get_layer_and_sources(tensor: Any) -> tuple[Any, list[Any]]:
-    """Give the layer that made a tensor, and the tensors that it was made from."""
+    """Return the layer that made a tensor, and the tensors that it was made from."""
     history = tensor._keras_history
     node = history.operation._inbound_nodes[history.node_index]
     return history.operation, list(node.input_tensors)
 
 
 def _find_pooled(features: Any) -> Any | None:
-    """Give the maps whose means a head reads, or None where it reads something else."""
+    """Return the maps whose means a head reads, or None where it reads something else."""
     layers = import_keras().layers
     layer, sources = _get_layer_and_sources(features)
     while isinstance(layer, layers.Dropout):
@@ -116,7 +116,7 @@ def _find_pooled(features: Any) -> Any | None:
 
 
 def _find_convolved(features: Any) -> Any | None:
-    """Give what the last convolution made, or None where there is none on a straight way back."""
+    """Return what the last convolution made, or None where there is none on a straight way back."""
     layers = import_keras().layers
     tensor, (layer, sources) = features, _get_layer_and_sources(features)
     while not isinstance(layer, layers.Conv2D):

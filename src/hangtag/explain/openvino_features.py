@@ -43,7 +43,7 @@ class OpenvinoFeatures:
         self._lock, self._own, self._is_warm = threading.RLock(), threading.local(), False
 
     def look(self, inputs: dict[str, npt.NDArray[Any]], head: str, is_wanted: Mask) -> Values:
-        """Give what `sum_evidence` gives, for one of the heads of `heads`."""
+        """Return what `sum_evidence` gives, for one of the heads of `heads`."""
         with self._lock:
             if not hasattr(self._own, "request"):
                 self._own.request = self._compiled.create_infer_request()
@@ -71,7 +71,7 @@ class OpenvinoFeatures:
 
     @cached_property
     def _taps(self) -> tuple[dict[str, list[_Tap]], list[Any]]:
-        """Give the members' taps of every head, and the ends of the graph that they read."""
+        """Return the members' taps of every head, and the ends of the graph that they read."""
         ends: list[Any] = []
         heads = {}
         for output in self._network.outputs:
@@ -88,7 +88,7 @@ def _read(tap: _Tap, results: Sequence[npt.NDArray[np.float32]]) -> Evidence:
 
 
 def _find_softmaxes(node: Any) -> Iterator[Any]:
-    """Give the members' softmaxes that an output is the mean of, or its own; the factor of a name is passed over."""
+    """Return the members' softmaxes that an output is the mean of, or its own; the factor of a name is passed over."""
     if node.get_type_name() == "Softmax":
         photograph = _go_back(_see_through(node.input(0)).get_node(), "Add", "Log")
         if photograph is None:
@@ -122,7 +122,7 @@ def _tap(softmax: Any, ends: list[Any]) -> _Tap | None:
 
 
 def _go_back(node: Any, *kinds: str) -> Any | None:
-    """Give the node before one of the first kind, if it is of the second; `None` where either is another."""
+    """Return the node before one of the first kind, if it is of the second; `None` where either is another."""
     first, second = kinds
     if node.get_type_name() != first:
         return None
@@ -138,7 +138,7 @@ def _see_through(place: Any) -> Any:
 
 
 def _keep(end: Any, ends: list[Any]) -> int:
-    """Give the place of an end among those that are read, each once."""
+    """Return the place of an end among those that are read, each once."""
     for place, known in enumerate(ends):
         if (known.get_node().get_friendly_name(), known.get_index()) == (
             end.get_node().get_friendly_name(),

@@ -86,7 +86,7 @@ def _enlarge(image: npt.NDArray[np.uint8], scale: int) -> Image.Image:
 
 
 def _set_caption(caption: str, width: int, marked: bool) -> list[tuple[str, str]]:
-    """Give the lines of a caption with their colours: its first line dark, what follows softer."""
+    """Return the lines of a caption with their colours: its first line dark, what follows softer."""
     measure = _font(CAPTION_SIZE).getlength
     return [
         (part, MARK if marked else INK if number == 0 else SOFT_INK)
@@ -197,7 +197,7 @@ def _count_fitting(text: str, measure: Measure, width: float) -> int:
 
 
 def shorten(text: str, measure: Measure, width: float) -> str:
-    """Give the text, or as much of its start as fits with `…` after it."""
+    """Return the text, or as much of its start as fits with `…` after it."""
     if not text or measure(text) <= width:
         return text
     return text[: _count_fitting(text, measure, width - measure(ELLIPSIS))].rstrip() + ELLIPSIS

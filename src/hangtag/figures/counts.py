@@ -101,7 +101,7 @@ STATISTICS = {
 
 
 def find_rows(table: pl.DataFrame) -> dict[str, npt.NDArray[np.int64]]:
-    """Give for each label, in alphabetical order, the rows of its items among the packed photographs."""
+    """Return for each label, in alphabetical order, the rows of its items among the packed photographs."""
     grouped = table.group_by("label").agg(pl.col("image_index").cast(pl.Int64).sort()).sort("label")
     return {label: np.array(rows, dtype=np.int64) for label, rows in grouped.iter_rows()}
 
@@ -181,7 +181,7 @@ def plot_sunburst(table: pl.DataFrame, path_columns: Sequence[str], title: str) 
 
 
 def _build_sectors(table: pl.DataFrame, path_columns: Sequence[str]) -> dict[str, Any]:
-    """Give the sectors of all rings as plotly's parallel lists, the total first, larger before smaller."""
+    """Return the sectors of all rings as plotly's parallel lists, the total first, larger before smaller."""
     paths = table.with_columns(pl.col(list(path_columns)).cast(pl.String).fill_null(MISSING))
     total = int(table["count"].sum())
     rows = [{"ids": "/", "labels": count_items(total), "parents": "", "values": total, "color": PAPER}]
@@ -218,7 +218,7 @@ def _build_sector(path: tuple[str, ...], counts: dict[tuple[str, ...], int], col
 
 
 def _pick_color(path: Sequence[str], colors: dict[str, str]) -> str:
-    """Give an inner sector the next hue and its children paler ones; what is missing is gray."""
+    """Return an inner sector the next hue and its children paler ones; what is missing is gray."""
     if path[-1] == MISSING:
         return MUTED
     base = colors.setdefault(path[0], SERIES[len(colors) % len(SERIES)])

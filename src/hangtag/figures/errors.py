@@ -87,7 +87,7 @@ SCHEMA = {
 def tabulate_gradcam(
     wrong: pl.DataFrame, images: Pixels, classifier: Classifier, names: pl.DataFrame | None = None
 ) -> pl.DataFrame:
-    """Give what each part of the most confident mistakes' photographs said for the predicted label.
+    """Return what each part of the most confident mistakes' photographs said for the predicted label.
 
     Args:
         wrong: `item_id`, `image_index` and `predicted_label`, in the order to show.
@@ -150,7 +150,7 @@ def _pair(photograph: Pixels, one: Maps) -> Pixels:
 
 
 def _read_maps(looked: pl.DataFrame) -> dict[str, Maps]:
-    """Give the map of each item, float32 (rows, columns)."""
+    """Return the map of each item, float32 (rows, columns)."""
     maps = {}
     for (item_id,), part in looked.group_by("item_id", maintain_order=True):
         one = np.zeros((int(part["row"].max()), int(part["column"].max())), np.float32)  # type: ignore[arg-type]
@@ -164,7 +164,7 @@ ATTENTION_COLUMNS = 4
 
 
 def choose_items(predictions: pl.DataFrame, count: int = SHOWN) -> pl.DataFrame:
-    """Give the first item of each of the commonest classes, or more of each where there are few classes.
+    """Return the first item of each of the commonest classes, or more of each where there are few classes.
 
     Args:
         predictions: `item_id`, `image_index`, `label`, `predicted_label` and `confidence` of one split.
@@ -177,7 +177,7 @@ def choose_items(predictions: pl.DataFrame, count: int = SHOWN) -> pl.DataFrame:
 
 
 def measure_attention(classifier: Classifier, items: pl.DataFrame, images: Pixels) -> Shares | None:
-    """Give each patch's share for every item, (n, rows, columns); None where the network has no attention."""
+    """Return each patch's share for every item, (n, rows, columns); None where the network has no attention."""
     if not has_attention(classifier.model) or items.is_empty():
         return None
     rows = items["image_index"].to_numpy()
@@ -186,7 +186,7 @@ def measure_attention(classifier: Classifier, items: pl.DataFrame, images: Pixel
 
 
 def tabulate_attention(items: pl.DataFrame, shares: Shares) -> pl.DataFrame:
-    """Give a row a patch: `item_id`, `label`, `predicted_label`, `row` and `column` from 1 at the top left, `share`."""
+    """Return a row a patch: `item_id`, `label`, `predicted_label`, `row` and `column` from 1 at the top left, `share`."""
     places = np.indices(shares.shape).reshape(3, -1)
     told: pl.DataFrame = items.select("item_id", "label", "predicted_label")[places[0]]
     return told.with_columns(
@@ -217,7 +217,7 @@ def draw_attention(items: pl.DataFrame, shares: Shares, images: Pixels, title: s
 
 
 def _relate(patches: Shares) -> Maps:
-    """Give shares from the least of a photograph, 0, to its most, 1; all 0 where none stands out."""
+    """Return shares from the least of a photograph, 0, to its most, 1; all 0 where none stands out."""
     span = np.ptp(patches)
     return ((patches - patches.min()) / span if span > 0 else np.zeros_like(patches)).astype(np.float32)
 

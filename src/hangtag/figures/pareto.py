@@ -95,7 +95,7 @@ def _write(axes: Axes, spots: Sequence[Spot], renderer: RendererBase, scale: flo
 
 
 def _find_boxes(axes: Axes, spot: Spot, scale: float) -> Iterator[Bbox]:
-    """Give the box of a dot and that of the bar through it, in pixels."""
+    """Return the box of a dot and that of the bar through it, in pixels."""
     x, y = axes.transData.transform((spot.x, spot.y))
     radius = DOT_RADIUS * scale
     yield Bbox.from_bounds(x - radius, y - radius, 2 * radius, 2 * radius)
@@ -105,7 +105,7 @@ def _find_boxes(axes: Axes, spot: Spot, scale: float) -> Iterator[Bbox]:
 
 
 def _find_steps(axes: Axes, line: Line2D, scale: float) -> Iterator[Bbox]:
-    """Give the boxes of a line's steps, each value kept until the next, in pixels."""
+    """Return the boxes of a line's steps, each value kept until the next, in pixels."""
     if line.get_drawstyle() != "steps-post":
         return
     corners = axes.transData.transform(line.get_xydata())
@@ -115,7 +115,7 @@ def _find_steps(axes: Axes, line: Line2D, scale: float) -> Iterator[Bbox]:
 
 
 def _list_places(width: float, height: float, scale: float) -> Iterator[tuple[int, float, float]]:
-    """Give a distance in points and where the lower left corner of a name would be from its dot, in pixels."""
+    """Return a distance in points and where the lower left corner of a name would be from its dot, in pixels."""
     for distance in DISTANCES:
         for degrees in DIRECTIONS:
             across, up = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
@@ -259,7 +259,7 @@ def plot_interactive_costs(fronts: pl.DataFrame, title: str) -> "PlotlyFigure":
 
 
 def _build_traces(points: pl.DataFrame, source: str, fronts: pl.DataFrame, graph_objects: Any) -> list[Any]:
-    """Give the front as steps, and the dots with their intervals."""
+    """Return the front as steps, and the dots with their intervals."""
     color = COLORS.get(source, SERIES[2])
     front = points.filter("is_on_front").sort("amount", "value")
     line = {"color": color, "shape": "hv", "width": 2}

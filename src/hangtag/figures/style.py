@@ -40,7 +40,7 @@ CHANNEL_COLORS = {"mean_red": "#b8322a", "mean_green": "#4f8a5b", "mean_blue": "
 
 @cache
 def find_font(bold: bool = False) -> Path:
-    """Give the file of a font with Latin, Greek and Cyrillic letters; matplotlib brings it along."""
+    """Return the file of a font with Latin, Greek and Cyrillic letters; matplotlib brings it along."""
     import matplotlib  # noqa: PLC0415 - only drawing needs it
 
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
@@ -60,7 +60,7 @@ MAX_LENGTH = 80
 
 
 def slug(label: str) -> str:
-    """Give a file-name-safe text for a label: letters, digits, `-` and `_` only, never empty.
+    """Return a file-name-safe text for a label: letters, digits, `-` and `_` only, never empty.
 
     Spaces become `_`, so `Flip Flops` gives `Flip_Flops`. A label with other characters loses them and
     gets six digits of its hash instead, so that two labels never share a file.

@@ -94,7 +94,7 @@ class Classifier:
         return self.vocabulary is not None
 
     def find_threshold(self, precision: float, *, with_names: bool = False) -> float | None:
-        """Give the confidence from which on at least this share of labels is right, as chosen on val.
+        """Return the confidence from which on at least this share of labels is right, as chosen on val.
 
         None where no threshold keeps that promise, or none was looked for.
         """
@@ -103,7 +103,7 @@ class Classifier:
         return None if found is None else float(found)
 
     def predict(self, images: Pixels, names: Sequence[str | None] | None = None) -> HeadProbs:
-        """Give the probabilities of all levels and attributes for every photograph.
+        """Return the probabilities of all levels and attributes for every photograph.
 
         Args:
             images: uint8 (n, H, W, 3), of `image_size`; any n.
@@ -116,7 +116,7 @@ class Classifier:
         return self.predict_rows(images, np.arange(len(images)), names=names)
 
     def classify(self, images: Pixels, *, precision: float = 0.95) -> list[Prediction]:
-        """Give an answer for every photograph, with its levels, alternatives, and whether it is sure.
+        """Return an answer for every photograph, with its levels, alternatives, and whether it is sure.
 
         Args:
             images: See `predict`.
@@ -167,7 +167,7 @@ class Classifier:
         level: str | None = None,
         names: Sequence[str | None] | None = None,
     ) -> Maps:
-        """Give the maps of `explain` as the network has them: a few rows and columns, each for a part of a photograph.
+        """Return the maps of `explain` as the network has them: a few rows and columns, each for a part of a photograph.
 
         Raises:
             ModelError: See `explain`.
@@ -191,7 +191,7 @@ class Classifier:
         )
 
     def _find_explained(self, column: str) -> str:
-        """Give the head that a level or an attribute is told by.
+        """Return the head that a level or an attribute is told by.
 
         Raises:
             ModelError: There is no such one, or no map can be made of it.
@@ -225,7 +225,7 @@ class Classifier:
         return np.asarray(predictions.ood_scores <= limit)
 
     def predict_proba(self, images: Pixels, names: Sequence[str | None] | None = None) -> Probs:
-        """Give the probability of every class of the primary level, float32 (n, classes); see `predict`."""
+        """Return the probability of every class of the primary level, float32 (n, classes); see `predict`."""
         return self.predict(images, names).probs
 
     def predict_rows(
@@ -235,7 +235,7 @@ class Classifier:
         title: str | None = "Predicting",
         names: Sequence[str | None] | None = None,
     ) -> HeadProbs:
-        """Give the answers for chosen rows of a memory map, read in batches, with a bar.
+        """Return the answers for chosen rows of a memory map, read in batches, with a bar.
 
         Args:
             images: uint8 (N, H, W, 3).

@@ -17,12 +17,12 @@ from hangtag.models.label_space import CATEGORY_PATH, NO_VALUE, Indices, LabelSp
 
 
 def describe_confidence(confidence: float) -> str:
-    """Give a probability as `87%`; `100%` is kept for certainty, so 0.998 gives `>99%`."""
+    """Return a probability as `87%`; `100%` is kept for certainty, so 0.998 gives `>99%`."""
     return ">99%" if 0.995 <= confidence < 1 else f"{confidence:.0%}"
 
 
 def format_prediction(confidence: float, is_sure: bool) -> str:
-    """Give a probability with what it is not enough for, as `87%, not sure`."""
+    """Return a probability with what it is not enough for, as `87%, not sure`."""
     return describe_confidence(confidence) + ("" if is_sure else ", not sure")
 
 
@@ -44,7 +44,7 @@ class HeadProbs:
     ood_scores: npt.NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
-        """Give the number of photographs."""
+        """Return the number of photographs."""
         return len(self.answers[CATEGORY_PATH])
 
     @property
@@ -53,13 +53,13 @@ class HeadProbs:
         return self.outputs.sum_level(self.answers[CATEGORY_PATH], self.outputs.primary)
 
     def read_probs(self, column: str) -> Probs:
-        """Give the probabilities of a level's or an attribute's classes, float32 (n, classes)."""
+        """Return the probabilities of a level's or an attribute's classes, float32 (n, classes)."""
         if column in self.outputs.levels:
             return self.outputs.sum_level(self.answers[CATEGORY_PATH], column)
         return self.answers[self.outputs.find_head(column)]
 
     def choose_classes(self) -> dict[str, Indices]:
-        """Give the predicted class index of every level and attribute, int64 (n,); levels never contradict each other.
+        """Return the predicted class index of every level and attribute, int64 (n,); levels never contradict each other.
 
         A product may have no value on a level: then the index is `NO_VALUE`.
         """
@@ -70,7 +70,7 @@ class HeadProbs:
         return chosen
 
     def choose_labels(self) -> dict[str, list[str | None]]:
-        """Give the predicted value of every level and attribute by name."""
+        """Return the predicted value of every level and attribute by name."""
         names = {**self.outputs.levels, **self.outputs.attributes}
         return {
             column: [None if place == NO_VALUE else names[column][place] for place in places.tolist()]
@@ -102,7 +102,7 @@ class HeadProbs:
         return replace(self, answers=answers)
 
     def _count_primary(self, counts: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Give each product the count of its class on the primary level."""
+        """Return each product the count of its class on the primary level."""
         classes = self.outputs.list_classes(self.outputs.primary)
         has_value = classes != NO_VALUE
         sums = np.bincount(classes[has_value], weights=counts[has_value], minlength=len(self.outputs.class_names))
@@ -147,7 +147,7 @@ class Prediction:
         return "" if self.is_sure else "not sure"
 
     def to_json(self) -> dict[str, Any]:
-        """Give what the service and `--json` say; where the model looked as a picture to lay over the photograph."""
+        """Return what the service and `--json` say; where the model looked as a picture to lay over the photograph."""
         told = {
             "label": self.label,
             "confidence": self.confidence,
@@ -167,7 +167,7 @@ class Prediction:
 
 
 def build_predictions(predictions: HeadProbs, threshold: float | None, in_distribution: Any) -> list[Prediction]:
-    """Give an answer for each photograph.
+    """Return an answer for each photograph.
 
     Args:
         predictions: Calibrated probabilities.

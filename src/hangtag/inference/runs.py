@@ -15,7 +15,7 @@ HINT = "Run `hangtag train` with this workspace first."
 
 
 def select_runs(workspace: Workspace, run_ids: Sequence[str] | None) -> list[str]:
-    """Give the runs asked for, each once, or all finished ones.
+    """Return the runs asked for, each once, or all finished ones.
 
     Raises:
         WorkspaceError: There is no finished run, or none of that name.
@@ -50,14 +50,14 @@ def load_classifier(workspace: Workspace, run_id: str, labelled: LabeledItems) -
 
 
 def can_read_names(classifier: Classifier, labelled: LabeledItems) -> bool:
-    """Say whether the classifier reads names and the catalogue has some."""
+    """Return whether the classifier reads names and the catalogue has some."""
     return classifier.reads_names and labelled.schema.name is not None
 
 
 def ask_about(
     classifier: Classifier, labelled: LabeledItems, items: pl.DataFrame, title: str, *, with_names: bool
 ) -> HeadProbs:
-    """Give the answers for rows of the catalogue's table, from their photographs, and their names where wanted.
+    """Return the answers for rows of the catalogue's table, from their photographs, and their names where wanted.
 
     Raises:
         ModelError: The pixels do not fit the model, or it gives no numbers for them.
@@ -85,7 +85,7 @@ def adjust(predictions: HeadProbs, classifier: Classifier, strength: float) -> H
 
 
 def name_other_values(predictions: HeadProbs) -> pl.DataFrame:
-    """Give the predicted values of every level and attribute but the primary level, as `predicted_<column>`.
+    """Return the predicted values of every level and attribute but the primary level, as `predicted_<column>`.
 
     Levels do not contradict each other. A value is null where the predicted product has none on that level.
     """

@@ -45,7 +45,7 @@ def classify_photographs(
     max_pixels: int = MAX_PIXELS,
     explain: bool = False,
 ) -> Iterator[Outcome]:
-    """Give an answer for each photograph, or why there is none, in their order.
+    """Return an answer for each photograph, or why there is none, in their order.
 
     Every worker decodes some photographs and asks the network about them, while the others do the same: so all
     processors are busy, and only a few photographs a worker are in memory at once.
@@ -108,7 +108,7 @@ def classify_chunk(
     max_pixels: int = MAX_PIXELS,
     explained: Collection[int] = (),
 ) -> list[Outcome]:
-    """Give an answer for each of a few photographs, or why there is none; see `classify_photographs`.
+    """Return an answer for each of a few photographs, or why there is none; see `classify_photographs`.
 
     Args:
         classifier: See there.

@@ -48,7 +48,7 @@ class LabeledItems:
     digest: str
 
     def of_split(self, split: str) -> pl.DataFrame:
-        """Give the rows of one split, in the table's order."""
+        """Return the rows of one split, in the table's order."""
         return self.table.filter(pl.col("split") == split)
 
 
@@ -131,7 +131,7 @@ def read_reviewed(workspace: Workspace) -> list[Line]:
 
 
 def take_in(prepared: Prepared, lines: list[Line]) -> tuple[Prepared, pl.DataFrame]:
-    """Give the catalogue with the changes made, and the table of those that were made.
+    """Return the catalogue with the changes made, and the table of those that were made.
 
     A change whose old value is not the item's any more is left out: the catalogue was prepared anew since, with that
     change or with another.
@@ -157,7 +157,7 @@ def take_in(prepared: Prepared, lines: list[Line]) -> tuple[Prepared, pl.DataFra
 
 
 def compute_balance(counts: Sequence[int]) -> float:
-    """Give the entropy of the shares over the entropy of equal shares, H / ln C.
+    """Return the entropy of the shares over the entropy of equal shares, H / ln C.
 
     Args:
         counts: Items a value, each above 0.
@@ -174,7 +174,7 @@ def compute_balance(counts: Sequence[int]) -> float:
 
 
 def describe_balance(columns: Mapping[str, pl.Series]) -> dict[str, dict[str, float | int]]:
-    """Give the number of values and the balance of each column, nulls left out."""
+    """Return the number of values and the balance of each column, nulls left out."""
     described: dict[str, dict[str, float | int]] = {}
     for name, values in columns.items():
         counts = values.drop_nulls().value_counts()["count"].to_list()

@@ -24,7 +24,7 @@ Indices = npt.NDArray[np.int64]
 
 
 def compute_fingerprints(images: Pixels, rows: Indices | None = None) -> tuple[list[str], Hashes]:
-    """Give each photograph's pixel hash and perceptual hash, reading the memory map once.
+    """Return each photograph's pixel hash and perceptual hash, reading the memory map once.
 
     Args:
         images: uint8 (n, H, W, 3).
@@ -54,7 +54,7 @@ def hash_photographs(images: Pixels, rows: Indices | None = None) -> PhotographH
 
 
 def compute_perceptual_hashes(images: Pixels) -> Hashes:
-    """Give pHash: the signs of an image's 8 x 8 lowest frequencies against their median.
+    """Return pHash: the signs of an image's 8 x 8 lowest frequencies against their median.
 
     The luminance is averaged down to 32 x 32 and put through a cosine transform; small changes of size,
     compression or brightness move few of the 64 bits. Source: C. Zauner, *Implementation and Benchmarking
@@ -68,7 +68,7 @@ def compute_perceptual_hashes(images: Pixels) -> Hashes:
 
 
 def _build_projection(side: int) -> npt.NDArray[np.float32]:
-    """Give the (8, side) matrix that averages a side down to 32 samples and takes 8 cosine frequencies."""
+    """Return the (8, side) matrix that averages a side down to 32 samples and takes 8 cosine frequencies."""
     edges = np.linspace(0, side, SAMPLE_SIDE + 1)
     low, high = edges[:-1, None], edges[1:, None]
     pixels = np.arange(side)
@@ -78,7 +78,7 @@ def _build_projection(side: int) -> npt.NDArray[np.float32]:
 
 
 def group_duplicates(pixel_hashes: Sequence[str], hashes: Hashes, max_distance: int) -> Indices:
-    """Give each photograph the number of its group of duplicates; a lone one is a group of its own.
+    """Return each photograph the number of its group of duplicates; a lone one is a group of its own.
 
     Two photographs are duplicates when their pixels are equal or their perceptual hashes differ in at most
     `max_distance` bits (0, 1 or 2), and so are duplicates of duplicates. The time grows with n log n.
@@ -101,7 +101,7 @@ def group_duplicates(pixel_hashes: Sequence[str], hashes: Hashes, max_distance: 
 
 
 def find_close_pairs(unique: Hashes, max_distance: int) -> tuple[Indices, Indices]:
-    """Give pairs of positions in sorted distinct hashes that differ in at most `max_distance` bits, up to 2.
+    """Return pairs of positions in sorted distinct hashes that differ in at most `max_distance` bits, up to 2.
 
     Of the pairs that are two bits apart, as many are given as make all of them hang together.
     """
@@ -129,7 +129,7 @@ PAIR_CHUNK = 2_000_000
 
 
 def find_near_pairs(hashes: Hashes, distance: int, groups: Indices | None = None) -> tuple[Indices, Indices]:
-    """Give every pair of fingerprints that differ in at most `distance` bits, each once, int64 (pairs,) twice.
+    """Return every pair of fingerprints that differ in at most `distance` bits, each once, int64 (pairs,) twice.
 
     Multi-index hashing: the bits are cut into so many bands that two near fingerprints differ in one bit at most in
     one of them at least; so those are compared alone that share a band, but for one bit. Source: Norouzi, Punjani
@@ -151,7 +151,7 @@ def find_near_pairs(hashes: Hashes, distance: int, groups: Indices | None = None
 
 
 def sample_near_pairs(hashes: Hashes, distance: int, count: int, seed: int = 0) -> tuple[Indices, Indices]:
-    """Give some of those pairs: each fingerprint is compared with about `2 * count` that share a band, drawn at random.
+    """Return some of those pairs: each fingerprint is compared with about `2 * count` that share a band, drawn at random.
 
     In a crowd of near fingerprints these hang nearly all of them together, at a cost that grows with n.
 
@@ -173,7 +173,7 @@ def sample_near_pairs(hashes: Hashes, distance: int, count: int, seed: int = 0) 
 
 
 def _cut(hashes: Hashes, distance: int) -> Iterator[tuple[npt.NDArray[np.uint64], int]]:
-    """Give the bits of each band, and how many they are."""
+    """Return the bits of each band, and how many they are."""
     # The bands share the bits: of 64 in 3 bands, 22, 21 and 21.
     edges = np.linspace(0, BITS, min(distance // 2 + 1, BITS) + 1).round().astype(int).tolist()
     for low, high in pairwise(edges):
@@ -181,7 +181,7 @@ def _cut(hashes: Hashes, distance: int) -> Iterator[tuple[npt.NDArray[np.uint64]
 
 
 def _choose_near(hashes: Hashes, left: Indices, right: Indices, distance: int) -> Indices:
-    """Give the near ones of some pairs, each as one number."""
+    """Return the near ones of some pairs, each as one number."""
     near = np.bitwise_count(hashes[left] ^ hashes[right]) <= distance
     return np.unique(np.minimum(left[near], right[near]) * len(hashes) + np.maximum(left[near], right[near]))
 
@@ -192,7 +192,7 @@ def _part(found: list[Indices], count: int) -> tuple[Indices, Indices]:
 
 
 def _pair_bands(keys: npt.NDArray[np.uint64], groups: Indices | None, width: int) -> Iterator[tuple[Indices, Indices]]:
-    """Give the pairs of positions whose keys are equal, or differ in one of the lowest `width` bits, in chunks."""
+    """Return the pairs of positions whose keys are equal, or differ in one of the lowest `width` bits, in chunks."""
     count = len(keys)
     order = np.argsort(keys, kind="stable") if groups is None else np.lexsort((groups, keys))
     values, starts, counts = np.unique(keys[order], return_index=True, return_counts=True)
@@ -240,7 +240,7 @@ def _expand(places: Indices, firsts: Indices, ends: Indices) -> Iterator[tuple[I
 
 
 def _count_up(lengths: Indices) -> Indices:
-    """Give 0, 1, … for each length in turn."""
+    """Return 0, 1, … for each length in turn."""
     total = int(lengths.sum())
     return np.arange(total) - np.repeat(np.cumsum(lengths) - lengths, lengths)
 
@@ -291,7 +291,7 @@ def group_photographs(
 
 
 def _group_distinct(hashes: Hashes, small: Pixels, distance: int, difference: float) -> Indices:
-    """Give the groups of photographs no two of which have the same pixels, int64 (n,).
+    """Return the groups of photographs no two of which have the same pixels, int64 (n,).
 
     Pairs of one group are not looked at again: first pairs of one hash, then some of the near ones, then all others.
     So of thousands of copies of one placeholder, each compressed anew, not each is compared with each.
@@ -306,7 +306,7 @@ def _group_distinct(hashes: Hashes, small: Pixels, distance: int, difference: fl
 
 
 def _join(groups: Indices, small: Pixels, left: Indices, right: Indices, difference: float) -> Indices:
-    """Give the groups once those pairs that look alike are in one."""
+    """Return the groups once those pairs that look alike are in one."""
     apart = groups[left] != groups[right]
     left, right = left[apart], right[apart]
     kept = _look_alike(small, left, right, difference)
@@ -316,7 +316,7 @@ def _join(groups: Indices, small: Pixels, left: Indices, right: Indices, differe
 
 
 def _pair_same(hashes: Hashes, small: Pixels) -> tuple[Indices, Indices, Indices]:
-    """Give pairs of photographs with one hash, in a crowd those of like brightness, and the ones that stand for all."""
+    """Return pairs of photographs with one hash, in a crowd those of like brightness, and the ones that stand for all."""
     brightness = small.reshape(len(small), -1).mean(axis=1, dtype=np.float32)
     order = np.lexsort((brightness, hashes))
     ordered = hashes[order]

@@ -44,7 +44,7 @@ def _stem(word: str) -> str:
 
 
 def split_words(text: str) -> list[str]:
-    """Give the stems of a text's words, in lower case."""
+    """Return the stems of a text's words, in lower case."""
     return [_stem(word) for word in WORD.findall(text.lower())]
 
 

@@ -22,7 +22,7 @@ LAST_DIGITS = {"odd": "13579", "even": "02468"}
 
 
 def find_test_items(rule: str, items: pl.DataFrame, schema: CatalogSchema) -> frozenset[str]:
-    """Give the item_ids for which a rule holds.
+    """Return the item_ids for which a rule holds.
 
     It never holds for a missing cell, nor, where it asks for numbers, for a cell that is none. Parity is asked of
     whole numbers alone (`2011`, `2011.0`). Values are compared as text, without the spaces around them.
@@ -111,7 +111,7 @@ def order_by_seed(keys: Iterable[str], seed: int) -> list[str]:
 def assign_splits(
     labels: Sequence[str], group_ids: Sequence[str], fractions: Sequence[float], seed: int
 ) -> dict[str, str]:
-    """Give each group of duplicates its split.
+    """Return each group of duplicates its split.
 
     A group goes by the label that most of its items have. The groups of a label are taken in an order drawn
     by the seed, each to the split that is furthest behind its share, so that every label is split alike;
@@ -202,7 +202,7 @@ def divide_by_rule(
 
 
 def assign_folds(labels: Sequence[str], group_ids: Sequence[str], folds: int, seed: int) -> list[int]:
-    """Give each item its fold, 0 to `folds` - 1.
+    """Return each item its fold, 0 to `folds` - 1.
 
     The groups of a label, each under the label that most of its items have, are taken in an order drawn by the
     seed, each to the fold that has fewest items of that label. The order of the rows does not matter.
@@ -236,7 +236,7 @@ KEPT = ("item_id", "split", "group_id")
 
 
 def read_splits(folder: str) -> tuple[pl.DataFrame, str] | None:
-    """Give another workspace's `item_id`, `split` and `group_id` and their digest; None where none is named.
+    """Return another workspace's `item_id`, `split` and `group_id` and their digest; None where none is named.
 
     Raises:
         WorkspaceError: Nothing is cleaned there.
@@ -248,7 +248,7 @@ def read_splits(folder: str) -> tuple[pl.DataFrame, str] | None:
 
 
 def reuse_splits(items: pl.DataFrame, splits: pl.DataFrame) -> pl.DataFrame:
-    """Give items the splits and groups that they have elsewhere, as `given_split` and `group_id`.
+    """Return items the splits and groups that they have elsewhere, as `given_split` and `group_id`.
 
     An item that is not there is in no split, and keeps its own group. Groups of duplicates depend on the size that
     photographs are fitted to; those taken over hold, but photographs that are equal here to the pixel are kept on

@@ -74,7 +74,7 @@ def load_taxonomy(name: str, text: str, levels: tuple[str, ...]) -> Taxonomy:
 
 
 def list_taxonomies() -> list[str]:
-    """Give the names of the shipped taxonomies."""
+    """Return the names of the shipped taxonomies."""
     folder = resources.files("hangtag.labels") / "taxonomies"
     return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
 
@@ -120,7 +120,7 @@ def _check_rule(rule: dict[str, Any], levels: tuple[str, ...]) -> dict[str, Any]
 
 
 def apply_rules(items: pl.DataFrame, taxonomy: Taxonomy) -> pl.Series:
-    """Give each item's label by the rules before any relabelling; null where a rule drops the item.
+    """Return each item's label by the rules before any relabelling; null where a rule drops the item.
 
     A missing cell is no value: it becomes no label, is counted for none, and is not rare. An item that starts with one
     is `Unknown`, unless another level of its own is promoted.
@@ -146,7 +146,7 @@ def apply_rules(items: pl.DataFrame, taxonomy: Taxonomy) -> pl.Series:
 
 
 def _find_common(table: pl.DataFrame, rule: dict[str, Any]) -> list[str]:
-    """Give the values of a level that reach the wanted count inside any one value of the coarser level."""
+    """Return the values of a level that reach the wanted count inside any one value of the coarser level."""
     keys = [rule["within"], rule["level"]] if "within" in rule else [rule["level"]]
     wanted = max(rule.get("min_count", 0), rule.get("min_share", 0.0) * len(table))
     counts = table.drop_nulls(keys).group_by(keys).len("count").filter(pl.col("count") >= wanted)

@@ -24,7 +24,7 @@ def compute_intervals(
     samples: int,
     seed: int,
 ) -> dict[str, Any]:
-    """Give the 95 % intervals of accuracy and macro-F1 over other items of the same catalogue.
+    """Return the 95 % intervals of accuracy and macro-F1 over other items of the same catalogue.
 
     Each draw counts hits, items and predictions a class and no whole confusion matrix, so that many classes cost
     little. Items are drawn with replacement in whole groups, because duplicates are right or wrong together: an item
@@ -81,11 +81,11 @@ class Figure:
     draws: Values
 
     def find_interval(self, run: int) -> tuple[float, float]:
-        """Give the 95 % interval of one run's value."""
+        """Return the 95 % interval of one run's value."""
         return _find_middle(self.draws[:, run])
 
     def average(self, runs: Sequence[int]) -> tuple[float, float, float]:
-        """Give the mean over runs and its 95 % interval over the draws, lower and upper end.
+        """Return the mean over runs and its 95 % interval over the draws, lower and upper end.
 
         The interval is over other items for these very runs, as a single run's is; it says nothing of other seeds.
         """
@@ -93,7 +93,7 @@ class Figure:
         return float(self.values[chosen].mean()), *_find_middle(self.draws[:, chosen].mean(axis=1))
 
     def compare(self, run: int, baseline: int) -> tuple[float, float, float]:
-        """Give the difference run - baseline, and its 95 % interval over the draws, lower and upper end.
+        """Return the difference run - baseline, and its 95 % interval over the draws, lower and upper end.
 
         Both runs are measured in each draw, so items that are hard for both do not make it wider. Source: the
         percentile bootstrap of Efron and Tibshirani, *An Introduction to the Bootstrap*, 1993, on pairs.

@@ -20,7 +20,7 @@ Correct = npt.NDArray[np.bool_]
 def compute_calibration_error(
     probs: npt.NDArray[np.float32], classes: npt.NDArray[np.int64], num_bins: int = NUM_BINS
 ) -> float:
-    """Give the expected calibration error: the mean gap between confidence and accuracy, bin by bin.
+    """Return the expected calibration error: the mean gap between confidence and accuracy, bin by bin.
 
     Args:
         probs: float32 (n, C), n above 0.
@@ -38,7 +38,7 @@ def compute_calibration_error(
 
 
 def tabulate_reliability(confidence: Confidence, correct: Correct, num_bins: int = NUM_BINS) -> pl.DataFrame:
-    """Give the bins behind the calibration error, those that have items.
+    """Return the bins behind the calibration error, those that have items.
 
     Args:
         confidence: (n,), 0 to 1.
@@ -75,7 +75,7 @@ THRESHOLDS = {
 
 
 def tabulate_coverage(confidence: npt.NDArray[np.floating], correct: npt.NDArray[np.bool_]) -> pl.DataFrame:
-    """Give coverage and precision at about 100 thresholds that are spread evenly over the items.
+    """Return coverage and precision at about 100 thresholds that are spread evenly over the items.
 
     Args:
         confidence: (n,), 0 to 1, n above 0.
@@ -102,7 +102,7 @@ def tabulate_coverage(confidence: npt.NDArray[np.floating], correct: npt.NDArray
 def measure_threshold(
     confidence: npt.NDArray[np.floating], correct: npt.NDArray[np.bool_], threshold: float | None
 ) -> dict[str, float | None]:
-    """Give coverage and precision at one threshold; without one nothing is sure, and no precision is defined."""
+    """Return coverage and precision at one threshold; without one nothing is sure, and no precision is defined."""
     if threshold is None:
         return {"coverage": 0.0, "precision": None}
     is_sure = confidence >= threshold
@@ -115,7 +115,7 @@ def measure_threshold(
 def measure_thresholds(
     parts: Mapping[str, EvaluatedItems], thresholds: Mapping[str, float | None]
 ) -> dict[str, dict[str, Any]]:
-    """Give what becomes of a model's own thresholds, which were chosen on val, in every split.
+    """Return what becomes of a model's own thresholds, which were chosen on val, in every split.
 
     Args:
         parts: The answered items by split.
@@ -136,7 +136,7 @@ def measure_thresholds(
 
 
 def tabulate_thresholds(measured: Mapping[str, Mapping[str, Any]]) -> pl.DataFrame:
-    """Give what `measure_thresholds` found as a table: target_precision, threshold, split, coverage, precision."""
+    """Return what `measure_thresholds` found as a table: target_precision, threshold, split, coverage, precision."""
     rows = [
         {"target_precision": float(wanted), "threshold": found["threshold"], "split": split, **figures}
         for wanted, found in measured.items()

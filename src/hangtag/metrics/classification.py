@@ -48,7 +48,7 @@ def count_outcomes(
 
 
 def compute_class_figures(confusion: npt.NDArray[Any]) -> dict[str, Weights]:
-    """Give precision, recall, f1 and support a class from a confusion matrix, or from many at once.
+    """Return precision, recall, f1 and support a class from a confusion matrix, or from many at once.
 
     What would divide by nothing is 0, as scikit-learn has it with `zero_division=0`.
 
@@ -64,12 +64,12 @@ def compute_class_figures(confusion: npt.NDArray[Any]) -> dict[str, Weights]:
 
 
 def compute_macro_f1(confusion: npt.NDArray[Any]) -> Weights:
-    """Give the mean F1 over the classes that occur, given or predicted, as scikit-learn has it; (...)."""
+    """Return the mean F1 over the classes that occur, given or predicted, as scikit-learn has it; (...)."""
     return average_f1(_read_outcomes(confusion))
 
 
 def average_f1(outcomes: Outcomes, chosen_classes: npt.NDArray[np.bool_] | None = None) -> Weights:
-    """Give the mean F1 over the classes that occur, given or predicted, from what `count_outcomes` gives; (...).
+    """Return the mean F1 over the classes that occur, given or predicted, from what `count_outcomes` gives; (...).
 
     Args:
         outcomes: Three arrays (..., C).
@@ -97,7 +97,7 @@ def _divide(upper: npt.NDArray[Any], lower: npt.NDArray[Any]) -> Weights:
 
 
 def compute_figures(probs: Probs, classes: Classes, class_names: Sequence[str]) -> dict[str, Any]:
-    """Give all figures of one split.
+    """Return all figures of one split.
 
     Args:
         probs: float32 (n, C).
@@ -132,7 +132,7 @@ def compute_figures(probs: Probs, classes: Classes, class_names: Sequence[str]) 
 
 
 def compute_top_accuracy(probs: Probs, classes: Classes, places: int) -> float:
-    """Give the share of items whose class is among the likeliest few.
+    """Return the share of items whose class is among the likeliest few.
 
     Of equal probabilities the class that comes first is ahead, as in `argmax`, so that a model that gives all
     classes the same earns nothing by it.
@@ -149,7 +149,7 @@ def compute_top_accuracy(probs: Probs, classes: Classes, places: int) -> float:
 
 
 def tabulate_classes(figures: dict[str, Any], split: str) -> pl.DataFrame:
-    """Give the classification report as a table: split, class_index, label, precision, recall, f1, support."""
+    """Return the classification report as a table: split, class_index, label, precision, recall, f1, support."""
     rows = [
         {"split": split, "class_index": index, "label": name, **values}
         for index, (name, values) in enumerate(figures["classes"].items())
@@ -198,7 +198,7 @@ def find_most_confused(confusion: pl.DataFrame) -> pl.DataFrame:
 
 
 def build_matrix(confusion: pl.DataFrame, class_names: Sequence[str]) -> npt.NDArray[np.int64]:
-    """Give the long table of one split as int64 (C, C), rows by label."""
+    """Return the long table of one split as int64 (C, C), rows by label."""
     index = {name: position for position, name in enumerate(class_names)}
     matrix = np.zeros((len(index), len(index)), np.int64)
     for label, predicted_label, count in confusion.select("label", "predicted_label", "count").iter_rows():
@@ -207,6 +207,6 @@ def build_matrix(confusion: pl.DataFrame, class_names: Sequence[str]) -> npt.NDA
 
 
 def compute_row_shares(matrix: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """Give each count's share of its row, 0 to 1; rows without items are 0."""
+    """Return each count's share of its row, 0 to 1; rows without items are 0."""
     shares: npt.NDArray[np.float64] = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     return shares

@@ -96,7 +96,7 @@ def judge(
     samples: int,
     seed: int,
 ) -> dict[str, Figure]:
-    """Give the accuracy and the macro-F1 of m runs on the same items.
+    """Return the accuracy and the macro-F1 of m runs on the same items.
 
     Items are drawn with replacement in whole groups of duplicates, as in `compute_intervals`: the same items,
     draws and seed give the same intervals as there.
@@ -126,7 +126,7 @@ def judge(
 
 
 def compute_mcnemar(only_run: int, only_baseline: int) -> float:
-    """Give the p-value of as uneven a split, or a more uneven one, if both runs were right equally often.
+    """Return the p-value of as uneven a split, or a more uneven one, if both runs were right equally often.
 
     Items that both get right or both get wrong say nothing. Every item counts for itself, so where duplicates
     are many the value is too small. Source: McNemar, 1947, in its exact two-sided form.
@@ -140,7 +140,7 @@ def compute_mcnemar(only_run: int, only_baseline: int) -> float:
 
 
 def summarize_seeds(values: Sequence[float]) -> dict[str, float]:
-    """Give a figure's `mean` over seeds, the mean's 95 % interval as `low` and `high`, `lowest` and `highest`.
+    """Return a figure's `mean` over seeds, the mean's 95 % interval as `low` and `high`, `lowest` and `highest`.
 
     The interval is Student's, cut off at 0 and 1. It says how far other seeds would move the mean on these very
     items, and nothing of other items.
@@ -203,7 +203,7 @@ def build_comparison(
 
 
 def share_items(runs: Sequence[EvaluatedRun], baseline: int) -> pl.DataFrame:
-    """Give the items that all runs were judged on.
+    """Return the items that all runs were judged on.
 
     Returns:
         `item_id`, `group_id` (as the baseline's evaluation has it), `label`, and each run's predicted label in a

@@ -75,7 +75,7 @@ class EvaluatedRun:
 
 
 def find_evaluated(place: Workspace, split: str) -> list[str]:
-    """Give the finished runs that are evaluated on a split as they are now, in alphabetical order."""
+    """Return the finished runs that are evaluated on a split as they are now, in alphabetical order."""
     return [run_id for run_id in place.run_ids() if is_evaluated(place, run_id) and _has_items(place, run_id, split)]
 
 
@@ -95,7 +95,7 @@ def require_evaluation(place: Workspace, run_id: str) -> dict[str, Any]:
 
 
 def is_evaluated(place: Workspace, run_id: str) -> bool:
-    """Say whether a run is evaluated, and was not trained again since."""
+    """Return whether a run is evaluated, and was not trained again since."""
     manifest = read_manifest(place.evaluation(run_id))
     return manifest is not None and manifest["inputs"].get("model") == _hash_model(place, run_id)
 
@@ -112,7 +112,7 @@ def _hash_model(place: Workspace, run_id: str) -> str:
 
 
 def digest_run(place: Workspace, run_id: str) -> str:
-    """Give a digest of what is told of a run: its files, its settings and its evaluation."""
+    """Return a digest of what is told of a run: its files, its settings and its evaluation."""
     trained = require_manifest(place.run(run_id), make_hint(run_id))
     judged = require_evaluation(place, run_id)
     return hash_json([compute_digest(trained), trained["settings"], trained["inputs"], compute_digest(judged)])
@@ -151,7 +151,7 @@ def read_run(place: Workspace, run_id: str, split: str) -> EvaluatedRun:
 
 
 def read_truth(place: Workspace, runs: Sequence[EvaluatedRun]) -> LabeledItems | None:
-    """Give the catalogue whose labels the runs were judged on, or None where the workspace has it no more."""
+    """Return the catalogue whose labels the runs were judged on, or None where the workspace has it no more."""
     try:
         labelled = read_labeled_items(place)
     except WorkspaceError:
@@ -160,7 +160,7 @@ def read_truth(place: Workspace, runs: Sequence[EvaluatedRun]) -> LabeledItems |
 
 
 def answer_alike(runs: Sequence[EvaluatedRun], baseline: int, truth: LabeledItems | None) -> list[EvaluatedRun]:
-    """Give the runs with their answers on one column: their target or, where these differ, one that all learnt.
+    """Return the runs with their answers on one column: their target or, where these differ, one that all learnt.
 
     That is the baseline's target, else another run's, else the finest level.
 
@@ -285,7 +285,7 @@ SHORTEST_NAME = 3
 
 
 def group_seeds(runs: Sequence[EvaluatedRun]) -> list[list[int]]:
-    """Give the places of the runs of each recipe; of two with the same seed the first one counts."""
+    """Return the places of the runs of each recipe; of two with the same seed the first one counts."""
     kinds: dict[str, dict[int, int]] = {}
     for place, run in enumerate(runs):
         kinds.setdefault(run.kind, {}).setdefault(run.seed, place)
@@ -295,7 +295,7 @@ def group_seeds(runs: Sequence[EvaluatedRun]) -> list[list[int]]:
 def tabulate_recipes(
     runs: pl.DataFrame, groups: Sequence[Sequence[int]], figures: Mapping[str, Figure], finest: FinestLevel | None
 ) -> pl.DataFrame:
-    """Give a row a recipe.
+    """Return a row a recipe.
 
     Args:
         runs: A row a run, as `Comparison` has it.
@@ -330,7 +330,7 @@ def _average(figures: Mapping[str, Figure], places: Sequence[int]) -> dict[str, 
 
 
 def name_recipes(groups: Sequence[Sequence[str]]) -> list[str]:
-    """Give each group of run names what they begin with, or the first of them where that is short or not its own."""
+    """Return each group of run names what they begin with, or the first of them where that is short or not its own."""
     starts = [_find_beginning(group) for group in groups]
     return [
         start if len(start) >= SHORTEST_NAME and starts.count(start) == 1 else group[0]
@@ -339,7 +339,7 @@ def name_recipes(groups: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _find_beginning(names: Sequence[str]) -> str:
-    """Give what all names begin with, without the sign before their numbers; the whole of a single one."""
+    """Return what all names begin with, without the sign before their numbers; the whole of a single one."""
     if len(names) == 1:
         return names[0]
     same = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))

@@ -125,7 +125,7 @@ class EvaluatedItems:
         return np.asarray(self.probs.argmax(axis=1) == self.classes)
 
     def by_split(self) -> "dict[str, EvaluatedItems]":
-        """Give the items of each split that has some, the splits in the order of the items."""
+        """Return the items of each split that has some, the splits in the order of the items."""
         splits = self.items["split"]
         parts = {}
         for split in splits.unique(maintain_order=True).to_list():
@@ -135,7 +135,7 @@ class EvaluatedItems:
         return parts
 
     def tabulate(self) -> pl.DataFrame:
-        """Give a row an item, for the files and the pictures.
+        """Return a row an item, for the files and the pictures.
 
         Returns:
             item_id, image_index, split, group_id, label (the true value on the primary level), predicted_label,
@@ -153,12 +153,12 @@ class EvaluatedItems:
 
 
 def find_classes(values: pl.Series, class_names: Sequence[str]) -> Indices:
-    """Give the class index of each value, int64 (n,); `NO_VALUE` where it is missing or no class."""
+    """Return the class index of each value, int64 (n,); `NO_VALUE` where it is missing or no class."""
     places = {name: place for place, name in enumerate(class_names)}
     return np.array([places.get(value, NO_VALUE) for value in values.cast(pl.String)], np.int64)
 
 
 def select_items(labelled: LabeledItems, outputs: LabelSpace, splits: Sequence[str]) -> pl.DataFrame:
-    """Give the items of the splits, one split after the other, whose value on the primary level is known."""
+    """Return the items of the splits, one split after the other, whose value on the primary level is known."""
     items = pl.concat([labelled.of_split(split) for split in splits])
     return items.filter(pl.Series(find_classes(items[outputs.primary], outputs.class_names) != NO_VALUE))

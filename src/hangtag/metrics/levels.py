@@ -20,7 +20,7 @@ FREQUENT_ITEMS = 10
 def judge_levels(
     parts: Mapping[str, EvaluatedItems], labelled: LabeledItems, *, samples: int, seed: int
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """Give the figures of every level and attribute, split by split.
+    """Return the figures of every level and attribute, split by split.
 
     What is judged are the values of `HeadProbs.choose_classes`: of all levels one product, so that they never
     contradict each other, and of each attribute its likeliest value.
@@ -54,7 +54,7 @@ def judge_levels(
 def judge_column(
     classes: Indices, predicted: Indices, group_ids: Sequence[str], counts: Indices, *, samples: int, seed: int
 ) -> dict[str, Any]:
-    """Give the figures of one level or attribute in one split.
+    """Return the figures of one level or attribute in one split.
 
     Args:
         classes: The true class indices, int64 (n,), n above 0.
@@ -90,7 +90,7 @@ def judge_column(
 
 
 def tabulate_levels(levels: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> pl.DataFrame:
-    """Give the figures of `judge_levels` as a table: split, column, and its figures in their order."""
+    """Return the figures of `judge_levels` as a table: split, column, and its figures in their order."""
     rows = [
         {"split": split, "column": column, **figures}
         for split, columns in levels.items()
@@ -100,7 +100,7 @@ def tabulate_levels(levels: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> pl
 
 
 def name_classes(outputs: LabelSpace) -> dict[str, tuple[str, ...]]:
-    """Give the class names of every level and attribute by its column."""
+    """Return the class names of every level and attribute by its column."""
     return {**outputs.levels, **outputs.attributes}
 
 
@@ -111,7 +111,7 @@ def count_items(labelled: LabeledItems, column: str, class_names: Sequence[str])
 
 
 def find_kind(labelled: LabeledItems, column: str) -> str:
-    """Say what a column is: `label`, `level` or `attribute`."""
+    """Describe what a column is: `label`, `level` or `attribute`."""
     if column == LABEL:
         return "label"
     return "level" if column in labelled.schema.levels else "attribute"

@@ -1,4 +1,4 @@
-"""Tell a comparison of runs in tables, for people."""
+"""Describe a comparison of runs in tables, for people."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ ADJUSTMENTS_NOTE = "What `--logit-adjustment` of each strength gives. Choose by 
 
 
 def write_summary(report: dict[str, Any], confused: pl.DataFrame, empty_splits: Sequence[str] = ()) -> str:
-    """Give the text of `report.md`.
+    """Return the text of `report.md`.
 
     Args:
         report: What `report.json` holds; see `build_report`.
@@ -179,7 +179,7 @@ class Block:
 
 
 def list_blocks(comparison: Comparison, *, is_wide: bool = False) -> list[Block]:
-    """Tell a comparison in small tables that fit a terminal, or its first part in one wide table; for people.
+    """Describe a comparison in small tables that fit a terminal, or its first part in one wide table; for people.
 
     The CSV files and `comparison.json` have all digits.
     """
@@ -263,7 +263,7 @@ def _write(value: float | None, form: str) -> str:
 
 
 def _list_recipes(rows: Sequence[Row]) -> Block:
-    """Tell the means over the seeds of each recipe."""
+    """Describe the means over the seeds of each recipe."""
     # A third interval would leave no room for the names; it is in recipes.csv.
     headings = ("recipe", "seeds", "accuracy [95 %]", "macro-F1 [95 %]", f"{FREQUENT_ITEMS}+ F1")
     told = [
@@ -326,7 +326,7 @@ def _shorten(run_ids: Sequence[str]) -> str:
 
 
 def write_markdown(comparison: Comparison) -> str:
-    """Give the text of `comparison.md`."""
+    """Return the text of `comparison.md`."""
     lines = ["# Runs compared", ""]
     for block in list_blocks(comparison):
         # Columns of the catalogue stand in titles and notes, names in the first cells.

@@ -37,7 +37,7 @@ SCHEMA = {
 
 
 def tabulate_fronts(recipes: pl.DataFrame) -> pl.DataFrame:
-    """Give a row for every recipe, figure and cost that are known.
+    """Return a row for every recipe, figure and cost that are known.
 
     What reads names stands on a front of its own: it answers an easier question.
 
@@ -68,7 +68,7 @@ def tabulate_fronts(recipes: pl.DataFrame) -> pl.DataFrame:
 
 
 def find_front(costs: Sequence[float], values: Sequence[float]) -> list[bool]:
-    """Say of each point whether no other is at least as good and as cheap, and better or cheaper.
+    """Describe of each point whether no other is at least as good and as cheap, and better or cheaper.
 
     Source: Pareto's optimum, as multi-objective optimisation has it. Points that are equal are both on the front.
     """
@@ -99,7 +99,7 @@ class Timing:
     day: str
 
     def describe(self) -> str:
-        """Say how, where and when."""
+        """Describe how, where and when."""
         return (
             f"Predicting was timed on {self.day} on {self.machine}: {self.photographs:,} photographs in batches, "
             f"all runs in turn, the median of {ROUNDS} rounds after one that does not count."

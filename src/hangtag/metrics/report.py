@@ -59,7 +59,7 @@ def build_report(
     alone: Parts | None = None,
     adjustments: pl.DataFrame | None = None,
 ) -> dict[str, Any]:
-    """Give what `report.json` holds.
+    """Return what `report.json` holds.
 
     Args:
         run_id: The run's name.
@@ -101,7 +101,7 @@ def build_report(
 
 
 def judge(part: EvaluatedItems, config: EvaluateConfig) -> dict[str, Any]:
-    """Give the figures of one split on the primary level, with their intervals."""
+    """Return the figures of one split on the primary level, with their intervals."""
     figures = compute_figures(part.probs, part.classes, part.class_names)
     figures["confidence_interval"] = compute_intervals(
         part.classes,
@@ -115,7 +115,7 @@ def judge(part: EvaluatedItems, config: EvaluateConfig) -> dict[str, Any]:
 
 
 def count_figures(report: Mapping[str, Any]) -> dict[str, float]:
-    """Give the figures that a manifest and the command line tell: accuracy and macro-F1 of each split."""
+    """Return the figures that a manifest and the command line tell: accuracy and macro-F1 of each split."""
     return {
         f"{split}_{key}": round(figures[key], 4)
         for split, figures in report["splits"].items()
@@ -132,7 +132,7 @@ ADJUSTMENT = "logit_adjustment.csv"
 def build_tables(
     report: Mapping[str, Any], parts: Mapping[str, EvaluatedItems], predictions: pl.DataFrame, labelled: LabeledItems
 ) -> dict[str, pl.DataFrame]:
-    """Give every table of an evaluation by its file's name.
+    """Return every table of an evaluation by its file's name.
 
     Args:
         report: What `build_report` gave.
@@ -160,7 +160,7 @@ def build_tables(
 
 
 def find_wrong(predictions: pl.DataFrame) -> pl.DataFrame:
-    """Give the misclassified items, the most confident first."""
+    """Return the misclassified items, the most confident first."""
     wrong = predictions.filter(pl.col("label") != pl.col("predicted_label"))
     return wrong.sort("confidence", "item_id", descending=[True, False])
 
@@ -186,7 +186,7 @@ SPLITS = ("val", "test")
 
 
 def try_adjustments(parts: Mapping[str, EvaluatedItems], train_counts: Mapping[str, Sequence[int]]) -> pl.DataFrame:
-    """Give accuracy and macro-F1 on the primary level at each strength, for val and test where they are judged.
+    """Return accuracy and macro-F1 on the primary level at each strength, for val and test where they are judged.
 
     A strength is to be chosen by val. Source: see `HeadProbs.adjust`.
 

@@ -15,7 +15,7 @@ from hangtag.models.text import MAX_WORDS, Words
 
 
 def apply_temperature(probs: Probs, temperature: float) -> Probs:
-    """Give the probabilities at a temperature, float32 (n, classes): above 1 less sure, below 1 surer."""
+    """Return the probabilities at a temperature, float32 (n, classes): above 1 less sure, below 1 surer."""
     if temperature == 1:
         return probs
     logs = np.log(probs.astype(np.float64).clip(1e-30, 1)) / temperature
@@ -38,7 +38,7 @@ def iterate_head_probs(
     tta_flip: bool = False,
     image_size: tuple[int, int] | None = None,
 ) -> Iterator[Answers]:
-    """Give every head's probabilities for chosen rows of a memory map, batch by batch.
+    """Return every head's probabilities for chosen rows of a memory map, batch by batch.
 
     Args:
         model: A network of `build_model`.
@@ -76,7 +76,7 @@ def join_head_probs(batches: list[Answers], heads: dict[str, int]) -> Answers:
 
 
 def fill_inputs(model: Any, images: Pixels, words: Words | None) -> dict[str, npt.NDArray[Any]]:
-    """Give what a network takes, filled up to a power of two with nothing.
+    """Return what a network takes, filled up to a power of two with nothing.
 
     So there are a few shapes to compile for, and one photograph does not cost a batch.
     """

@@ -56,7 +56,7 @@ class SavedModel:
 
 
 def read_weights(model: Any) -> Weights:
-    """Give a copy of all of a model's weights, float32, by their path in the model."""
+    """Return a copy of all of a model's weights, float32, by their path in the model."""
     return {weight.path: np.array(weight.numpy(), np.float32) for weight in _list_weights(model)}
 
 
@@ -83,12 +83,12 @@ def assign_weights(model: Any, weights: Mapping[str, npt.NDArray[np.float32]]) -
 
 
 def _list_weights(model: Any) -> list[Any]:
-    """Give the trained and the moving weights; the state of dropout's random numbers is none."""
+    """Return the trained and the moving weights; the state of dropout's random numbers is none."""
     return [weight for weight in model.weights if "seed_generator" not in weight.path]
 
 
 def describe_model(model: Any) -> dict[str, Any]:
-    """Give a model's layers, its numbers of parameters and its FLOPs, for people and for `model.json`."""
+    """Return a model's layers, its numbers of parameters and its FLOPs, for people and for `model.json`."""
     layers = [
         {
             "name": layer.name,
@@ -214,7 +214,7 @@ def _check_sizes(weights: Weights, described: Description) -> None:
 
 
 def load_weights(folder: Path, sha256: str) -> Weights:
-    """Give the weights of the model in a folder, whose hash its description holds.
+    """Return the weights of the model in a folder, whose hash its description holds.
 
     Raises:
         ModelError: They are missing, damaged, or others.

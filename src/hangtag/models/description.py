@@ -128,7 +128,7 @@ def _list_members(table: dict[str, Any] | list[Any]) -> Iterable[Any]:
 
 
 def _is_text(text: str) -> bool:
-    """Say whether a text has no half of a character, which JSON can write and UTF-8 cannot."""
+    """Return whether a text has no half of a character, which JSON can write and UTF-8 cannot."""
     return text.isascii() or not any("\ud800" <= each <= "\udfff" for each in text)
 
 

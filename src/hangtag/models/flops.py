@@ -43,7 +43,7 @@ def count_flops(model: Any) -> int:
 
 
 def read_output_shape(layer: Any) -> tuple[Any, ...]:
-    """Give the shape of what a layer gives, of the first where it gives several."""
+    """Return the shape of what a layer gives, of the first where it gives several."""
     return tuple(import_keras().tree.flatten(layer.output)[0].shape)
 
 
@@ -64,14 +64,14 @@ def _count_tokens(layer: Any) -> int:
 
 
 def _count_places(layer: Any) -> int:
-    """Say how often a layer's kernel is applied: once, or once for each place of the map that it gives."""
+    """Describe how often a layer's kernel is applied: once, or once for each place of the map that it gives."""
     sides = layer.output.shape[1:]
     is_channels_first = getattr(layer, "data_format", None) == "channels_first"
     return math.prod(sides[1:] if is_channels_first else sides[:-1])
 
 
 def describe_architectures(image_size: tuple[int, int], color_mode: ColorMode) -> list[dict[str, Any]]:
-    """Say what every registered architecture costs, with one head of 30 classes.
+    """Describe what every registered architecture costs, with one head of 30 classes.
 
     Args:
         image_size: (height, width) of the pixels.

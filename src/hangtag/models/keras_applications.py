@@ -196,7 +196,7 @@ def load_library_file(model: Any, name: str, path: Path) -> None:
 
 
 def _find_cache() -> Path:
-    """Give the folder that the library keeps its files in; it has no function for that."""
+    """Return the folder that the library keeps its files in; it has no function for that."""
     home = Path.home() if os.access(Path.home(), os.W_OK) else Path("/tmp")
     return Path(os.environ.get("KERAS_HOME", home / ".keras")) / "models"
 

@@ -58,7 +58,7 @@ def import_hub() -> Any:
 
 
 def find_preset(source: str) -> Path:
-    """Give the folder of a preset: a folder itself, or what KerasHub's cache has by a name, or else its download.
+    """Return the folder of a preset: a folder itself, or what KerasHub's cache has by a name, or else its download.
 
     Raises:
         ModelError: There is none; the error says which files to put where.
@@ -90,7 +90,7 @@ def find_preset(source: str) -> Path:
 
 
 def read_preset(source: str) -> dict[str, Any]:
-    """Give what a network is built from: its `class`, `config`, and the `scale` and `offset` of pixels, 0 to 255.
+    """Return what a network is built from: its `class`, `config`, and the `scale` and `offset` of pixels, 0 to 255.
 
     Raises:
         ModelError: There is no such preset, or it is not one that can be used.
@@ -122,7 +122,7 @@ def read_preset(source: str) -> dict[str, Any]:
 
 
 def check_preset(described: Any) -> dict[str, Any]:
-    """Give a description as it is, once it names an allowed class and holds plain values alone.
+    """Return a description as it is, once it names an allowed class and holds plain values alone.
 
     Raises:
         ModelError: It does not.
@@ -182,7 +182,7 @@ def read_part(path: Path) -> dict[str, Any]:
 
 
 def _read_range(path: Path) -> dict[str, Any]:
-    """Give what the preset's converter of images multiplies pixels of 0 to 255 with, and adds: nothing without one."""
+    """Return what the preset's converter of images multiplies pixels of 0 to 255 with, and adds: nothing without one."""
     config = read_part(path).get("config") if path.exists() else {}
     if not isinstance(config, dict) or "mean" in config:
         raise ModelError("The preset's converter of images is of an older form.", received=str(path))
@@ -204,7 +204,7 @@ def _is_shape(value: Any) -> bool:
 
 
 def _find_bad_sides(name: str, config: Mapping[str, Any]) -> list[str]:
-    """Give the settings of a transformer's sides, in pixels, that nothing can be built from."""
+    """Return the settings of a transformer's sides, in pixels, that nothing can be built from."""
     patch = config["patch_size"] if name == ANY_SQUARE else config.get("patch_size", 1)
     # A ViT's may have a height and a width.
     sides = patch if isinstance(patch, list) and len(patch) == 2 and name != ANY_SQUARE else [patch]
@@ -267,7 +267,7 @@ def build_hub(pixels: Any, dtype: Any = None, *, described: Mapping[str, Any] | 
 
 
 def find_shape(described: Mapping[str, Any], shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Give the (height, width, 3) that a preset's backbone reads where photographs have another.
+    """Return the (height, width, 3) that a preset's backbone reads where photographs have another.
 
     A DINOv2 reads the smallest square of whole patches that is nowhere smaller than the photograph.
     """
@@ -318,7 +318,7 @@ def load_preset(model: Any, source: str) -> Path:
 
 
 def _cut_encoder(path: Path, target: Path, name: str) -> Path:
-    """Give the file of an image encoder's numbers alone, out of one that has those of a text's too."""
+    """Return the file of an image encoder's numbers alone, out of one that has those of a text's too."""
     if name not in PLACES:
         return path
     import h5py  # noqa: PLC0415  (comes with Keras)

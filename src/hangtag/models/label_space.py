@@ -37,7 +37,7 @@ class LabelSpace:
 
     @classmethod
     def of_classes(cls, class_names: tuple[str, ...], level: str = "label") -> "LabelSpace":
-        """Give the outputs of a network that tells apart the classes of one level."""
+        """Return the outputs of a network that tells apart the classes of one level."""
         return cls({level: class_names}, tuple((place,) for place in range(len(class_names))), {}, level)
 
     @property
@@ -54,7 +54,7 @@ class LabelSpace:
         }
 
     def list_classes(self, level: str) -> Indices:
-        """Give each product's class index on a level, int64 (products,), `NO_VALUE` where it has none."""
+        """Return each product's class index on a level, int64 (products,), `NO_VALUE` where it has none."""
         return self._classes[level]
 
     @cached_property
@@ -74,7 +74,7 @@ class LabelSpace:
         return found
 
     def sum_level(self, path_probs: Probs, level: str) -> Probs:
-        """Give the probabilities of a level's classes, float32 (n, classes), from those of products (n, products).
+        """Return the probabilities of a level's classes, float32 (n, classes), from those of products (n, products).
 
         Where some products have no value on the level, a row may add up to less than 1.
         """
@@ -86,11 +86,11 @@ class LabelSpace:
         return sums
 
     def find_head(self, column: str) -> str:
-        """Give the head that a level or an attribute is told by."""
+        """Return the head that a level or an attribute is told by."""
         return CATEGORY_PATH if column in self.levels else list(self.heads)[1 + list(self.attributes).index(column)]
 
     def find_members(self, column: str, names: Sequence[str | None]) -> npt.NDArray[np.bool_]:
-        """Say which classes of its head make up a class of a level or an attribute, (n, classes); None has none.
+        """Describe which classes of its head make up a class of a level or an attribute, (n, classes); None has none.
 
         Raises:
             ModelError: There is no such class.
@@ -105,7 +105,7 @@ class LabelSpace:
         return np.asarray(places[:, None] == classes)
 
     def choose_category_paths(self, path_probs: Probs) -> Indices:
-        """Give for each item the product whose values are predicted, int64 (n,).
+        """Return for each item the product whose values are predicted, int64 (n,).
 
         The primary level's class is its likeliest one; among the products of that class the one is taken whose
         level values have the largest sum of probabilities, which is the expected number of levels that are right.
@@ -121,7 +121,7 @@ class LabelSpace:
         return np.asarray(np.where(primary == chosen[:, None], expected, -1).argmax(axis=1), np.int64)
 
     def to_json(self) -> dict[str, Any]:
-        """Give what `from_json` reads back."""
+        """Return what `from_json` reads back."""
         return {
             "levels": {level: list(names) for level, names in self.levels.items()},
             "category_paths": [list(path) for path in self.category_paths],

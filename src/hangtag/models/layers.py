@@ -54,7 +54,7 @@ def _quiet() -> Iterator[None]:
 
 @cache
 def _find_class() -> Any:
-    """Give Keras's layer, on TensorFlow with its training step through one kernel in the place of some twenty.
+    """Return Keras's layer, on TensorFlow with its training step through one kernel in the place of some twenty.
 
     In bfloat16 on a CPU forward and backward then take a fifth of the time (docs/experiments.md).
     """
@@ -130,7 +130,7 @@ def build_preprocessing(inputs: Any, color_mode: ColorMode) -> Any:
 
 
 def rescale_channels(pixels: Any, scales: Sequence[float], offsets: Sequence[float]) -> Any:
-    """Give pixels the range that weights from elsewhere were learnt with, gray ones in all three channels.
+    """Return pixels the range that weights from elsewhere were learnt with, gray ones in all three channels.
 
     Args:
         pixels: A Keras tensor (n, H, W, 3 or 1), 0 to 1.
@@ -150,20 +150,20 @@ BLOCK = re.compile(r"(?:member\d+_)?(stem|top|[a-z_]*?\d+(?:[a-z](?=_)|_block\d+
 
 
 def find_features(model: Any) -> list[Any]:
-    """Give what the pixels' heads of a network of `build_model` read, (n, width) of each member."""
+    """Return what the pixels' heads of a network of `build_model` read, (n, width) of each member."""
     dense = import_keras().layers.Dense
     heads = [layer for layer in model.layers if layer.name.partition("_member")[0] == CATEGORY_PATH]
     return [layer.input for layer in heads if isinstance(layer, dense)]
 
 
 def cut_backbone(model: Any) -> Any:
-    """Give the network without its heads, sharing its weights: from `pixels` to `features1`, and so for each member."""
+    """Return the network without its heads, sharing its weights: from `pixels` to `features1`, and so for each member."""
     outputs = {f"features{place}": end for place, end in enumerate(find_features(model), start=1)}
     return import_keras().Model({"pixels": model.input["pixels"]}, outputs, name="backbone")
 
 
 def list_blocks(model: Any) -> list[list[Any]]:
-    """Give the layers of the backbone that have weights, block by block, those next to the pixels first."""
+    """Return the layers of the backbone that have weights, block by block, those next to the pixels first."""
     blocks: dict[str, list[Any]] = {}
     layers = [part for layer in cut_backbone(model).layers for part in _unfold(layer)]
     for layer in layers:
@@ -174,20 +174,20 @@ def list_blocks(model: Any) -> list[list[Any]]:
 
 
 def _unfold(layer: Any) -> list[Any]:
-    """Give the blocks of a layer that holds a whole transformer, as KerasHub's ViT has it; else the layer itself."""
+    """Return the blocks of a layer that holds a whole transformer, as KerasHub's ViT has it; else the layer itself."""
     blocks = list_transformer_blocks(layer)
     return [*blocks, layer.layer_norm] if blocks and hasattr(layer, "layer_norm") else blocks or [layer]
 
 
 def list_transformer_blocks(layer: Any) -> list[Any]:
-    """Give the blocks of a layer that holds a whole transformer, as KerasHub's ViT and DINOv2 have it; else none."""
+    """Return the blocks of a layer that holds a whole transformer, as KerasHub's ViT and DINOv2 have it; else none."""
     if isinstance(layer, import_keras().Model):
         return []
     return list(getattr(layer, "encoder_layers", None) or getattr(layer, "layers", None) or [])
 
 
 def cut_heads(model: Any) -> Any:
-    """Give the heads alone, sharing their weights: from the features of each member, in the order of `cut_backbone`."""
+    """Return the heads alone, sharing their weights: from the features of each member, in the order of `cut_backbone`."""
     # Keras wants tensors that stand in a mapping of inputs to stand there by their own names.
     inputs = {end.name: end for end in find_features(model)}
     return import_keras().Model(inputs, model.output, name="heads")

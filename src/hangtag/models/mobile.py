@@ -115,7 +115,7 @@ def _convolve(
 
 
 def _pad(x: Any, kernel: int, strides: int, name: str, style: Style) -> tuple[Any, str]:
-    """Give the padded input and what the convolution itself is to pad; without strides both styles are the same."""
+    """Return the padded input and what the convolution itself is to pad; without strides both styles are the same."""
     if strides == 1 or not style.is_symmetric:
         return x, "same"
     padding = import_keras().layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad", dtype=style.dtype)
@@ -202,6 +202,6 @@ def build_efficientnet_lite(pixels: Any, dtype: Any = None, *, width: float = 1.
 
 
 def _round(width: float) -> int:
-    """Give the nearest multiple, but one that is not more than a tenth smaller."""
+    """Return the nearest multiple, but one that is not more than a tenth smaller."""
     rounded = max(DIVISOR, int(width + DIVISOR / 2) // DIVISOR * DIVISOR)
     return rounded + DIVISOR if rounded < 0.9 * width else rounded

@@ -86,7 +86,7 @@ class ExportedNetwork:
             raise ModelError("The model's network cannot be run.", received=str(self._path)) from error
 
     def predict_on_batch(self, inputs: Arrays) -> Arrays:
-        """Give every output by its name, float32 (n, ...)."""
+        """Return every output by its name, float32 (n, ...)."""
         if not hasattr(self._own, "request"):
             self._own.request = self._compiled.create_infer_request()
         try:
@@ -140,7 +140,7 @@ def save_network(
 
 
 def _quantize(network: "openvino.Model", examples: Sequence[Arrays]) -> "openvino.Model":
-    """Give a network whose convolutions compute with whole numbers of 8 bits, their ranges taken from examples.
+    """Return a network whose convolutions compute with whole numbers of 8 bits, their ranges taken from examples.
 
     The heads and what tells novelty are a hundredth of the work, and matter most: they stay as they are.
 

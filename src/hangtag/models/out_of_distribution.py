@@ -26,7 +26,7 @@ Matrix = npt.NDArray[np.float64]
 
 
 def add_ood_score(model: Any, images: Pixels, rows: npt.NDArray[np.int64]) -> Any:
-    """Give a model that also answers `novelty`, float32 (n,): the distance of features from the nearest class, squared.
+    """Return a model that also answers `novelty`, float32 (n,): the distance of features from the nearest class, squared.
 
     The distance is that of Mahalanobis: measured by how much the features of one class spread in each direction.
     Source: Lee et al., *A Simple Unified Framework for Detecting Out-of-Distribution Samples and Adversarial
@@ -53,7 +53,7 @@ def add_ood_score(model: Any, images: Pixels, rows: npt.NDArray[np.int64]) -> An
 
 
 def find_limit(ood_scores: npt.NDArray[np.float32]) -> float:
-    """Give the novelty that all but a hundredth of the catalogue's photographs stay below."""
+    """Return the novelty that all but a hundredth of the catalogue's photographs stay below."""
     # A distance a little below 0 comes of rounding.
     return max(round(float(np.quantile(ood_scores, IN_DISTRIBUTION_SHARE)), 3), 0.0)
 
@@ -74,7 +74,7 @@ def draw_ood_images(image_size: tuple[int, int], count: int) -> Pixels:
 
 
 def _interpolate(points: int, size: int) -> Matrix:
-    """Give the share that each of some points has in each of `size` places between them, (size, points)."""
+    """Return the share that each of some points has in each of `size` places between them, (size, points)."""
     places = np.linspace(0, points - 1, size)[:, None]
     return np.asarray(np.maximum(0, 1 - np.abs(places - np.arange(points))))
 
@@ -90,7 +90,7 @@ def _spread_out(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 
 
 def _measure_spread(reader: Any, images: Pixels, rows: npt.NDArray[np.int64]) -> tuple[Matrix, Matrix, Matrix]:
-    """Give the mean of all features (d,), what makes their spread within a class 1 in all directions (d, d), and the
+    """Return the mean of all features (d,), what makes their spread within a class 1 in all directions (d, d), and the
     means of the predicted classes so whitened (classes, d).
     """  # noqa: D205
     found = list(_read_features(reader, images, rows))

@@ -61,7 +61,7 @@ def load_pretrained(model: Any, architecture: str, source: str) -> dict[str, str
 
 
 def hash_source(source: str) -> dict[str, str]:
-    """Give the SHA-256 of the file to begin from as an input of the training; nothing where there is none."""
+    """Return the SHA-256 of the file to begin from as an input of the training; nothing where there is none."""
     path = Path(source).expanduser()
     path = path / PRESET_WEIGHTS if path.is_dir() else path
     return {"weights": hash_file(path)} if source not in ("", IMAGENET) and path.is_file() else {}
@@ -112,7 +112,7 @@ def read_pretrained(path: Path) -> Weights:
 
 
 def hash_weights(weights: Mapping[str, Any]) -> str:
-    """Give the SHA-256 of names, shapes, types and numbers, which a file can carry in its own metadata."""
+    """Return the SHA-256 of names, shapes, types and numbers, which a file can carry in its own metadata."""
     digest = hashlib.sha256()
     for name in sorted(weights):
         values = np.ascontiguousarray(weights[name])

@@ -95,7 +95,7 @@ SMALLEST_SIDE = 8
 
 
 def find_architecture(architecture: str, hub: Mapping[str, Any] | None = None) -> Architecture:
-    """Give what a name stands for: one of `ARCHITECTURES`, or `hub` for what a preset of KerasHub describes.
+    """Return what a name stands for: one of `ARCHITECTURES`, or `hub` for what a preset of KerasHub describes.
 
     Raises:
         ModelError: There is no such architecture.
@@ -156,7 +156,7 @@ def build_model(
 
 
 def _build_head(members: Sequence[Any], head: str, size: int) -> Any:
-    """Give each member a head of its own, and the mean of what they say."""
+    """Return each member a head of its own, and the mean of what they say."""
     dense = import_keras().layers.Dense
     # The softmax is computed in float32: bfloat16 has eight bits, too few for a loss.
     probs = [
@@ -167,7 +167,7 @@ def _build_head(members: Sequence[Any], head: str, size: int) -> Any:
 
 
 def _number(place: int, members: Sequence[Any]) -> list[str]:
-    """Give what a member's layers are told apart by: nothing where there is one."""
+    """Return what a member's layers are told apart by: nothing where there is one."""
     return [f"member{place}"] if len(members) > 1 else []
 
 
@@ -202,7 +202,7 @@ def _find_class() -> Any:
 
 
 def average_members(probs: Sequence[Any], name: str) -> Any:
-    """Give the mean of the members' probabilities, (n, classes) each, as a deep ensemble has it.
+    """Return the mean of the members' probabilities, (n, classes) each, as a deep ensemble has it.
 
     Source: Lakshminarayanan et al., *Simple and Scalable Predictive Uncertainty Estimation using Deep Ensembles*,
     2017.

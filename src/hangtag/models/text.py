@@ -43,7 +43,7 @@ class Vocabulary:
         return {word: place for place, word in enumerate(self.words, start=1)}
 
     def encode(self, names: Sequence[str | None]) -> Words:
-        """Give each name's known words, each once, as numbers, int32 (n, MAX_WORDS), filled up with 0.
+        """Return each name's known words, each once, as numbers, int32 (n, MAX_WORDS), filled up with 0.
 
         A name that is None, empty, or without a known word gives zeros alone: the photograph then speaks alone.
         """
@@ -111,7 +111,7 @@ def _find_class() -> Any:
 
 
 def fuse_name(probs: Any, words: Any, num_words: int, head: str) -> Any:
-    """Give a head's probabilities by photograph and name, (n, classes).
+    """Return a head's probabilities by photograph and name, (n, classes).
 
     A linear classifier for every class scores the words, weighed by how rare they are; the scores become
     probabilities, and these, to the power of `trust`, a factor. Source: Hinton, *Training Products of Experts by
@@ -129,7 +129,7 @@ def fuse_name(probs: Any, words: Any, num_words: int, head: str) -> Any:
 
 
 def read_names(words: Words, weights: NameWeights) -> Probs:
-    """Give what names say by themselves, float32 (n, classes), as the layer has it; all alike where no word is known.
+    """Return what names say by themselves, float32 (n, classes), as the layer has it; all alike where no word is known.
 
     Args:
         words: (n, MAX_WORDS).
@@ -149,7 +149,7 @@ def read_names(words: Words, weights: NameWeights) -> Probs:
 
 
 def fuse(probs: Probs, by_name: Probs, trust: float) -> Probs:
-    """Give the product of both witnesses, float32 (n, classes), as the layer has it."""
+    """Return the product of both witnesses, float32 (n, classes), as the layer has it."""
     logs = np.log(np.maximum(probs, LEAST_BY_PHOTOGRAPH)) + trust * np.log(np.maximum(by_name, LEAST_BY_NAME))
     raised = np.exp(logs - logs.max(axis=1, keepdims=True))
     return np.asarray(raised / raised.sum(axis=1, keepdims=True), np.float32)

@@ -1,1 +1,1 @@
-"""Tell everything as one page."""
+"""Describe everything as one page."""

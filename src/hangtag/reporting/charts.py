@@ -151,18 +151,18 @@ class Frame:
     margin: int = 12  # at the right and above
 
     def place_x(self, value: float) -> float:
-        """Give where a value lies from the left; alone on its axis it lies in the middle."""
+        """Find where a value lies from the left; alone on its axis it lies in the middle."""
         low, high = self.x_ends
         share = (value - low) / (high - low) if high > low else 0.5
         return round(self.left + (self.width - self.margin - self.left) * share, 1)
 
     def place_y(self, value: float) -> float:
-        """Give where a value lies from the top."""
+        """Find where a value lies from the top."""
         low, high = self.y_ends
         return round(self.bottom - (self.bottom - self.margin) * (value - low) / (high - low), 1)
 
     def join(self, points: Iterable[tuple[float, float]]) -> str:
-        """Give the points as a drawing has them."""
+        """Return the points as a drawing has them."""
         return " ".join(f"{self.place_x(x)},{self.place_y(y)}" for x, y in points)
 
     def draw(
@@ -173,7 +173,7 @@ class Frame:
         x_ticks: Iterable[tuple[float, str]],
         y_ticks: Iterable[tuple[float, str]],
     ) -> Chart:
-        """Give the chart of lines that are laid out in this frame."""
+        """Return the chart of lines that are laid out in this frame."""
         return Chart(
             title=title,
             across=across,
@@ -204,7 +204,7 @@ def build_bars(labels: Sequence[str], counts: Sequence[int]) -> list[Bar]:
 
 
 def find_ticks(low: float, high: float, wanted: int = 5) -> list[float]:
-    """Give round values that span low to high, about `wanted` of them."""
+    """Return round values that span low to high, about `wanted` of them."""
     # Equal values, or nearly so, still get an axis of some height.
     span = max(high - low, abs(low) / 1000, abs(high) / 1000, 1e-6)
     step = 10.0 ** math.floor(math.log10(span / wanted))
@@ -289,7 +289,7 @@ def build_coverage(series: Sequence[tuple[str, str, Rows, Rows]]) -> Chart:
 
 
 def _frame_shares(lowest: float) -> Frame:
-    """Give a frame for shares, with room for the names of 100 %."""
+    """Return a frame for shares, with room for the names of 100 %."""
     return Frame((0.0, 1.0), (lowest, 1.0), left=52, margin=20)
 
 

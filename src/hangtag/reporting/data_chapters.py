@@ -19,7 +19,7 @@ MAX_SOURCE_ROWS = 100
 
 
 def build_sources(inputs: Inputs) -> dict[str, Any]:
-    """Give the catalogue's columns with their roles, its counts, the photographs' sizes and the rejects."""
+    """Return the catalogue's columns with their roles, its counts, the photographs' sizes and the rejects."""
     items, schema = inputs.prepared.items, inputs.prepared.schema
     rejected = read_csv(inputs.workspace.prepared / "rejected.csv", infer_schema=False)
     sizes = (
@@ -69,7 +69,7 @@ MAX_CHANGE_ROWS = 200
 
 
 def build_labels(inputs: Inputs) -> dict[str, Any]:
-    """Give the rules, a line for every relabelled or Unknown item, class counts and the balance table."""
+    """Return the rules, a line for every relabelled or Unknown item, class counts and the balance table."""
     folder = inputs.workspace.labels
     changes = _read_changes(inputs)
     relabelled = changes.filter((pl.col("rule") == "relabel") & (pl.col("new") != UNKNOWN))
@@ -125,7 +125,7 @@ def _list_balance(inputs: Inputs, balance: dict[str, Any]) -> list[dict[str, Any
 
 
 def build_exploration(inputs: Inputs) -> dict[str, Any] | None:
-    """Give the count charts, two sunbursts and the sheets; None where `explore` has not run."""
+    """Return the count charts, two sunbursts and the sheets; None where `explore` has not run."""
     if not inputs.is_explored:
         return None
     schema, folder = inputs.labelled.schema, inputs.workspace.exploration
@@ -201,7 +201,7 @@ def _read_statistics(inputs: Inputs) -> list[dict[str, Any]]:
 
 
 def build_splits(inputs: Inputs) -> dict[str, Any]:
-    """Give the size of each split, the classes in each, and what was found of duplicates."""
+    """Return the size of each split, the classes in each, and what was found of duplicates."""
     table = inputs.labelled.table
     known = table.filter(pl.col("split").is_not_null())
     sizes = dict(known["split"].value_counts().iter_rows())

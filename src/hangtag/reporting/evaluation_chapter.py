@@ -19,7 +19,7 @@ MAX_PAIRS = 10
 
 
 def build_evaluation(inputs: Inputs) -> dict[str, Any]:
-    """Give the table of all runs and splits, the mean over seeds, and the details of each run."""
+    """Return the table of all runs and splits, the mean over seeds, and the details of each run."""
     runs = inputs.judged_runs
     results = [row for run in runs for row in _list_results(inputs, run)]
     described = [_describe_run(inputs, run) for run in runs]
@@ -38,22 +38,22 @@ def build_evaluation(inputs: Inputs) -> dict[str, Any]:
 
 
 def list_splits(judged: Container[str]) -> list[str]:
-    """Give the splits that were judged, in the order train, val, test."""
+    """Return the splits that were judged, in the order train, val, test."""
     return [split for split in SPLITS if split in judged]
 
 
 def choose_split(report: dict[str, Any]) -> str:
-    """Give the split whose details are shown, as in the pictures: val where it was judged, else the last one."""
+    """Return the split whose details are shown, as in the pictures: val where it was judged, else the last one."""
     return "val" if "val" in report["splits"] else list(report["splits"])[-1]
 
 
 def _order_splits(report: dict[str, Any]) -> list[str]:
-    """Give the judged splits with the one that is shown first at the front."""
+    """Return the judged splits with the one that is shown first at the front."""
     return sorted(list_splits(report["splits"]), key=lambda split: split != choose_split(report))
 
 
 def _list_results(inputs: Inputs, run: Run) -> list[dict[str, Any]]:
-    """Give a row for each input and split that a run was judged on."""
+    """Return a row for each input and split that a run was judged on."""
     rows: list[dict[str, Any]] = []
     for judgement in run.judgements:
         theirs = inputs.find_capstone_results(run, judgement)
@@ -77,12 +77,12 @@ def _list_results(inputs: Inputs, run: Run) -> list[dict[str, Any]]:
 
 
 def _read_adjustment(run: Run) -> float:
-    """Give how strongly rare classes were favoured where the run was judged."""
+    """Return how strongly rare classes were favoured where the run was judged."""
     return float((run.report or {}).get("logit_adjustment") or 0)
 
 
 def summarize_seeds(runs: Iterable[Run]) -> list[dict[str, Any]]:
-    """Give mean, lowest and highest figures over the seeds of each kind of run that has several."""
+    """Return mean, lowest and highest figures over the seeds of each kind of run that has several."""
     kinds: dict[Any, list[tuple[Run, EvaluationResult]]] = {}
     for run in runs:
         for judgement in run.judgements:
@@ -141,14 +141,14 @@ def _describe_run(inputs: Inputs, run: Run) -> dict[str, Any]:
 
 
 def describe_question(run: Run) -> str:
-    """Say in brackets what a run's figures are of where that is not the label, and from what if not photographs."""
+    """Describe in brackets what a run's figures are of where that is not the label, and from what if not photographs."""
     source = run.judgements[0].source
     parts = [*([] if run.target == LABEL else [run.target]), *([] if source == PHOTOGRAPH else [f"from {source}"])]
     return f" ({', '.join(parts)})" if parts else ""
 
 
 def find_worst_class(classes: dict[str, dict[str, float]]) -> str:
-    """Give the class with the lowest F1 among those that have items, the first in the alphabet of equals."""
+    """Return the class with the lowest F1 among those that have items, the first in the alphabet of equals."""
     present = {label: scores for label, scores in classes.items() if scores["support"]} or classes
     return min(present, key=lambda label: (present[label]["f1"], label))
 
@@ -220,7 +220,7 @@ SHOWN = ("val", "test")
 
 
 def build_levels(inputs: Inputs, run: Run) -> dict[str, Any] | None:
-    """Give the columns that a run was judged on, each with its figures by split; None in an older evaluation."""
+    """Return the columns that a run was judged on, each with its figures by split; None in an older evaluation."""
     levels = (run.report or {}).get("levels") or {}
     splits = choose_shown(levels)
     columns = list(dict.fromkeys(column for split in splits for column in levels[split]))
@@ -237,12 +237,12 @@ def build_levels(inputs: Inputs, run: Run) -> dict[str, Any] | None:
 
 
 def choose_shown(judged: Any) -> list[str]:
-    """Give the splits that are shown of those that were judged: val and test, or else the others."""
+    """Return the splits that are shown of those that were judged: val and test, or else the others."""
     return [split for split in SHOWN if split in judged] or list(judged)
 
 
 def _describe_column(inputs: Inputs, column: str, by_split: dict[str, Any]) -> dict[str, Any]:
-    """Give a column's rows: all of its classes, and the frequent ones where they are fewer."""
+    """Return a column's rows: all of its classes, and the frequent ones where they are fewer."""
     first = next(figures for figures in by_split.values() if figures)
     rows = [{"words": f"all {first['num_classes']:,}", "cells": [_read_all(each) for each in by_split.values()]}]
     if first["frequent_classes"] < first["num_classes"]:
@@ -271,7 +271,7 @@ ADJUSTED = ("accuracy", "macro_f1")
 
 
 def build_trust(inputs: Inputs, run: Run) -> dict[str, Any] | None:
-    """Give a run's charts of confidence, its thresholds and its adjustments; None in an older evaluation."""
+    """Return a run's charts of confidence, its thresholds and its adjustments; None in an older evaluation."""
     report = run.report or {}
     charts, thresholds = _build_charts(inputs, run), list_thresholds(report)
     adjustments = _read_adjustments(inputs, run)
@@ -315,7 +315,7 @@ def _read_splits(inputs: Inputs, run: Run, name: str) -> dict[str, list[dict[str
 
 
 def list_thresholds(report: dict[str, Any]) -> list[dict[str, Any]]:
-    """Give each wanted precision with its threshold, and coverage and precision in the splits that are shown."""
+    """Return each wanted precision with its threshold, and coverage and precision in the splits that are shown."""
     return [
         {
             "wanted": float(wanted),
@@ -327,7 +327,7 @@ def list_thresholds(report: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _read_adjustments(inputs: Inputs, run: Run) -> dict[str, Any] | None:
-    """Give accuracy and macro-F1 at each strength of the logit adjustment, the best on val marked."""
+    """Return accuracy and macro-F1 at each strength of the logit adjustment, the best on val marked."""
     by_split = _read_splits(inputs, run, "logit_adjustment.csv")
     if not by_split:
         return None

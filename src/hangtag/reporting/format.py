@@ -1,4 +1,4 @@
-"""Say in words how a run was trained, from the settings that it holds."""
+"""Describe in words how a run was trained, from the settings that it holds."""
 
 import base64
 import io
@@ -118,7 +118,7 @@ OPTIMIZERS = {"muon": "Muon", "adamw": "AdamW", "sgd": "SGD"}
 
 
 def describe_recipe(settings: Settings, label_name: str, precision: str = "") -> str:
-    """Give the recipe of a training as one sentence; a setting that an earlier hangtag did not have is passed over.
+    """Return the recipe of a training as one sentence; a setting that an earlier hangtag did not have is passed over.
 
     Args:
         settings: The settings of `train`.
@@ -184,7 +184,7 @@ def _describe_schedule(settings: Settings) -> str:
 
 
 def _describe_items(settings: Settings) -> list[str]:
-    """Say which items are shown how often, and how their photographs are varied."""
+    """Describe which items are shown how often, and how their photographs are varied."""
     shift, zoom, brightness = (settings.get(key) for key in ("max_shift", "zoom", "brightness"))
     varied = [
         *(["mirrored half of the time"] if settings.get("flip") else []),
@@ -211,7 +211,7 @@ def _describe_start(settings: Settings) -> list[str]:
 
 
 def _describe_end(settings: Settings) -> list[str]:
-    """Say which weights the model has in the end, and how it answers."""
+    """Describe which weights the model has in the end, and how it answers."""
     average = settings.get("ema_decay")
     is_best = settings.get("checkpoint", "best") == "best"
     return [

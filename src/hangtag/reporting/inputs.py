@@ -36,12 +36,12 @@ def read_capstone() -> dict[str, Any]:
 
 
 def list_capstone_classes(figures: dict[str, Any]) -> list[str]:
-    """Give the names of the thirty classes that the capstone learnt, in alphabetical order."""
+    """Return the names of the thirty classes that the capstone learnt, in alphabetical order."""
     return sorted(label for label in figures["class_counts"] if label not in UNLEARNT)
 
 
 def find_capstone(schema: CatalogSchema, class_names: Sequence[str]) -> dict[str, Any] | None:
-    """Give the capstone's figures where they may stand beside a catalogue's, else None.
+    """Return the capstone's figures where they may stand beside a catalogue's, else None.
 
     The catalogue has to have the capstone's columns and levels, and its labels have to be the capstone's
     thirty classes: figures of other classes are not comparable.
@@ -172,15 +172,15 @@ class Inputs:
         return tuple(run for run in self.runs if run.report)
 
     def find_capstone_network(self, run: Run, part: str) -> Any:
-        """Give the capstone's `parameters` or `epochs` in the run's colour mode, or None for any other network."""
+        """Return the capstone's `parameters` or `epochs` in the run's colour mode, or None for any other network."""
         return self.capstone[part].get(run.color_mode) if self.capstone and run.is_capstone_network else None
 
     def find_capstone_validation(self, run: Run) -> dict[str, Any] | None:
-        """Give the capstone's classification report, or None where the run's own answers another question."""
+        """Return the capstone's classification report, or None where the run's own answers another question."""
         return self._find_capstone_answers(run, run.judgements[0], "validation")
 
     def find_capstone_results(self, run: Run, judgement: EvaluationResult) -> dict[str, Any]:
-        """Give the capstone's loss and accuracy by split, as far as they may stand beside a run's.
+        """Return the capstone's loss and accuracy by split, as far as they may stand beside a run's.
 
         Beside the capstone's own network all of them do, beside another one those on val alone, as a reference; beside
         figures of other classes or with names, none.
@@ -189,7 +189,7 @@ class Inputs:
         return {split: each for split, each in results.items() if split == "val" or run.is_capstone_network}
 
     def _find_capstone_answers(self, run: Run, judgement: EvaluationResult, part: str) -> dict[str, Any] | None:
-        """Give the capstone's entry of `part` in the run's colour mode where it is of the same classes and input."""
+        """Return the capstone's entry of `part` in the run's colour mode where it is of the same classes and input."""
         class_names = (run.report or {})["class_names"]
         is_same = run.target == LABEL and list(class_names) == list(self.labelled.class_names)
         if not (self.capstone and is_same and judgement.source in (PHOTOGRAPH, PHOTOGRAPH_ALONE)):
@@ -198,12 +198,12 @@ class Inputs:
         return entry
 
     def name_column(self, column: str) -> str:
-        """Give what people call a column: the label goes by the catalogue's own word."""
+        """Return what people call a column: the label goes by the catalogue's own word."""
         return self.labelled.schema.label_name if column == LABEL else column
 
 
 def compute_input_digests(workspace: Workspace) -> dict[str, str]:
-    """Give a digest for every part of the workspace, and for the page's own templates.
+    """Return a digest for every part of the workspace, and for the page's own templates.
 
     Parts that are not made yet are left out, so that the page is made again once they are.
 
@@ -232,13 +232,13 @@ def compute_input_digests(workspace: Workspace) -> dict[str, str]:
 
 
 def _digest(manifest: Mapping[str, Any]) -> str:
-    """Give a digest of what a stage wrote and of what the page quotes from its manifest."""
+    """Return a digest of what a stage wrote and of what the page quotes from its manifest."""
     quoted = [manifest.get(key) for key in ("settings", "counts", "taxonomy", "names_matcher", "precision")]
     return hashlib.sha256(repr((compute_digest(manifest), *quoted)).encode()).hexdigest()
 
 
 def _hash_page() -> str:
-    """Give a digest of the files in this package, so that a new template makes a new page."""
+    """Return a digest of the files in this package, so that a new template makes a new page."""
     found = hashlib.sha256()
 
     def add(folder: Traversable) -> None:

@@ -17,7 +17,7 @@ from hangtag.training.targets import LABEL
 
 
 def describe_kind(run: Run) -> str:
-    """Give a run in words but for its seed, as in "residual, colour, articleType alone, with names"."""
+    """Return a run in words but for its seed, as in "residual, colour, articleType alone, with names"."""
     parts = [run.model["architecture"], "colour" if run.color_mode == "color" else "gray"]
     parts += [] if run.target == LABEL else [f"{run.target} alone"]
     parts += ["with names"] if run.reads_names else []
@@ -25,12 +25,12 @@ def describe_kind(run: Run) -> str:
 
 
 def describe_run(run: Run) -> str:
-    """Give a run in words, as in "capstone, gray, seed 0"."""
+    """Return a run in words, as in "capstone, gray, seed 0"."""
     return f"{describe_kind(run)}, seed {run.settings.get('seed', '–')}"
 
 
 def build_overview(inputs: Inputs) -> dict[str, Any]:
-    """Give the counts of the catalogue and the accuracy of every judged run."""
+    """Return the counts of the catalogue and the accuracy of every judged run."""
     return {
         "prepared": inputs.prepare_manifest["counts"],
         "cleaned": inputs.clean_manifest["counts"],
@@ -42,7 +42,7 @@ def build_overview(inputs: Inputs) -> dict[str, Any]:
 
 
 def _list_judgements(inputs: Inputs, run: Run) -> list[dict[str, Any]]:
-    """Give a row for each input that a run was judged from."""
+    """Return a row for each input that a run was judged from."""
     return [
         {
             "run_id": run.run_id,
@@ -61,7 +61,7 @@ MAX_OPEN_LAYERS = 40
 
 
 def build_architecture(inputs: Inputs) -> dict[str, Any]:
-    """Give each different network once, with the runs that use it, a line of training a run and each recipe once."""
+    """Return each different network once, with the runs that use it, a line of training a run and each recipe once."""
     networks: dict[str, dict[str, Any]] = {}
     for run in inputs.runs:
         model = run.model
@@ -82,7 +82,7 @@ def build_architecture(inputs: Inputs) -> dict[str, Any]:
 
 
 def is_current(inputs: Inputs, run: Run) -> bool:
-    """Say whether a run was trained on the labels that the page tells of."""
+    """Return whether a run was trained on the labels that the page tells of."""
     return bool(run.model.get("labels_digest") in (None, inputs.labelled.digest))
 
 
@@ -107,7 +107,7 @@ def _describe_network(inputs: Inputs, run: Run) -> dict[str, Any]:
 
 
 def describe_heads(inputs: Inputs, outputs: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Give what a network with several heads answers; None for one that names the classes of one column alone.
+    """Return what a network with several heads answers; None for one that names the classes of one column alone.
 
     Returns:
         `num_products`, and `levels` and `attributes`, each a list of (column, number of classes).
@@ -132,7 +132,7 @@ def align_layers(layers: Sequence[dict[str, Any]], theirs: Sequence[Sequence[Any
 
 
 def _list_recipes(inputs: Inputs) -> list[dict[str, Any]]:
-    """Give each recipe in words, with the runs that differ by the seed, and perhaps the length or batch, alone."""
+    """Return each recipe in words, with the runs that differ by the seed, and perhaps the length or batch, alone."""
     recipes: dict[str, list[str]] = {}
     for run in inputs.runs:
         precision = str(run.manifest.get("precision", ""))
@@ -161,7 +161,7 @@ MAX_ROWS = 200
 
 
 def build_predictions(inputs: Inputs) -> dict[str, Any]:
-    """Give each run's sheet, and for each target one table of its runs, the items on which they differ first."""
+    """Return each run's sheet, and for each target one table of its runs, the items on which they differ first."""
     runs = [run for run in inputs.runs if run.is_predicted]
     unknown = inputs.labelled.table.filter(pl.col("label") == UNKNOWN)["item_id"].to_list()
     targets = sorted({run.target for run in runs}, key=lambda target: (target != LABEL, target))
@@ -182,7 +182,7 @@ def build_predictions(inputs: Inputs) -> dict[str, Any]:
 
 
 def _build_table(inputs: Inputs, target: str, runs: list[Run], unknown: list[str]) -> dict[str, Any]:
-    """Give what the runs of one target say; those of another cannot be held against them."""
+    """Return what the runs of one target say; those of another cannot be held against them."""
     rows = _join(inputs, runs, unknown)
     differing = [row for row in rows if row["differs"]]
     agreeing = [row for row in rows if not row["differs"]]
@@ -201,7 +201,7 @@ def _embed_sheet(inputs: Inputs, run: Run) -> Any:
 
 
 def _join(inputs: Inputs, runs: list[Run], unknown: list[str]) -> list[dict[str, Any]]:
-    """Give a row for each Unknown item that was predicted, with a (label, confidence) for each run."""
+    """Return a row for each Unknown item that was predicted, with a (label, confidence) for each run."""
     wanted = dict.fromkeys(unknown)
     described: dict[str, dict[str, Any]] = {}
     for place, run in enumerate(runs):
@@ -223,7 +223,7 @@ def _join(inputs: Inputs, runs: list[Run], unknown: list[str]) -> list[dict[str,
 
 
 def build_comparison(inputs: Inputs) -> dict[str, Any]:
-    """Give the gap between val and test of every run and, for the capstone's catalogue, its arithmetic."""
+    """Return the gap between val and test of every run and, for the capstone's catalogue, its arithmetic."""
     splits = build_splits(inputs)
     return {
         "on_two_sides": splits["duplicates"]["on_two_sides"],
@@ -260,7 +260,7 @@ def _describe_gap(run: Run, judgement: EvaluationResult) -> dict[str, Any]:
 
 
 def _describe_costs(inputs: Inputs) -> dict[str, Any] | None:
-    """Give the recipes with what they cost, and the picture of figures against costs, where `compare` made them."""
+    """Return the recipes with what they cost, and the picture of figures against costs, where `compare` made them."""
     if inputs.comparison is None:
         return None
     recipes = inputs.comparison.recipes.with_columns(mflops=pl.col("flops") * pl.col("passes") / 1e6)

@@ -27,7 +27,7 @@ SHOWN_OF_GROUP = 60
 
 
 def describe_issue(issue: Issue, queue: Queue) -> dict[str, Any]:
-    """Give an issue as JSON: what it says, its item, its group, and the versions that a decision has to name."""
+    """Return an issue as JSON: what it says, its item, its group, and the versions that a decision has to name."""
     group = queue.list_group(issue)
     others = [each for each in group if each.item_id != issue.item_id]
     decision = queue.find_decision(issue)
@@ -57,7 +57,7 @@ def describe_issue(issue: Issue, queue: Queue) -> dict[str, Any]:
 
 
 def describe_item(item_id: str, column: str, queue: Queue) -> dict[str, Any]:
-    """Give an item: its name, its values after all decisions, and its label in a column (the finest level for none)."""
+    """Return an item: its name, its values after all decisions, and its label in a column (the finest level for none)."""
     schema = queue.items.schema
     values = queue.read_item(item_id).values
     return {
@@ -70,7 +70,7 @@ def describe_item(item_id: str, column: str, queue: Queue) -> dict[str, Any]:
 
 
 def describe_decision(decision: Decision) -> dict[str, Any]:
-    """Give a decision as JSON, with what it changed."""
+    """Return a decision as JSON, with what it changed."""
     changed = {column: new for column, new in decision.new.items() if new != decision.old.get(column)}
     return {
         "id": decision.id,
@@ -184,7 +184,7 @@ def _add_reading(app: FastAPI, queue: Queue, choices: Choices, look_alikes: Look
         after: Number | None = None,
         backwards: bool = False,
     ) -> JSONResponse:
-        """Give the next issue of a filter, and how far its issues are settled."""
+        """Return the next issue of a filter, and how far its issues are settled."""
         queue.refresh()
         wanted = Filter(code, label, low, high, state, order)
         issue = queue.find_next(wanted, after, reviewer, backwards=backwards)
@@ -193,7 +193,7 @@ def _add_reading(app: FastAPI, queue: Queue, choices: Choices, look_alikes: Look
 
     @app.get("/api/issues/{position}")
     def give_issue(position: Number) -> JSONResponse:
-        """Give one issue as it stands now."""
+        """Return one issue as it stands now."""
         queue.refresh()
         if position >= len(queue.issues):
             raise ProblemError(404, "not_found", "There is no such issue.")
@@ -201,12 +201,12 @@ def _add_reading(app: FastAPI, queue: Queue, choices: Choices, look_alikes: Look
 
     @app.get("/api/filters")
     def give_filters() -> JSONResponse:
-        """Give what issues can be chosen by."""
+        """Return what issues can be chosen by."""
         return JSONResponse(queue.list_filters())
 
     @app.get("/api/choices")
     def give_choices(column: str = "") -> JSONResponse:
-        """Give the values that an item can be given in a column, all levels together."""
+        """Return the values that an item can be given in a column, all levels together."""
         if column and column not in queue.items.described_by:
             raise ProblemError(404, "not_found", "The catalogue has no such level or attribute.")
         found = [{"values": choice.values, "count": choice.count} for choice in choices.list(column)]
@@ -214,7 +214,7 @@ def _add_reading(app: FastAPI, queue: Queue, choices: Choices, look_alikes: Look
 
     @app.get("/api/look-alikes")
     def give_look_alikes(item_id: str, column: str = "", group_id: str = "") -> JSONResponse:
-        """Give the items whose photographs look most like one item's; those of a group can be left out."""
+        """Return the items whose photographs look most like one item's; those of a group can be left out."""
         place = _find_place(queue, item_id)
         group = queue.list_group_items(group_id)
         hidden = frozenset(queue.items.places[each] for each in group)
@@ -223,7 +223,7 @@ def _add_reading(app: FastAPI, queue: Queue, choices: Choices, look_alikes: Look
 
     @app.get("/api/photograph")
     def give_photograph(item_id: str, small: bool = False) -> Response:
-        """Give an item's photograph: the catalogue's own file where there is one, or the packed pixels."""
+        """Return an item's photograph: the catalogue's own file where there is one, or the packed pixels."""
         _find_place(queue, item_id)
         content, kind = queue.items.read_photograph(item_id, original=not small)
         return Response(content, media_type=kind, headers={"Cache-Control": "private, max-age=600"})

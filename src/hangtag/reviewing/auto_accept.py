@@ -50,12 +50,12 @@ class Measured:
 
 
 def count_needed(precision: float, risk: float = RISK) -> int:
-    """Give how many decisions are needed at least, all of them right, to prove a precision."""
+    """Return how many decisions are needed at least, all of them right, to prove a precision."""
     return math.ceil(math.log(risk) / math.log(precision))
 
 
 def is_proven(right: int, decided: int, precision: float, risk: float = RISK) -> bool:
-    """Say whether the lower bound of a share reaches a precision.
+    """Return whether the lower bound of a share reaches a precision.
 
     That is so where as many right ones would come by chance in at most a share `risk` of samples if the share were
     just that.
@@ -108,7 +108,7 @@ def _measure(code: str, judged: Sequence[Judged], open_scores: Collection[float]
 
 
 def _search(counted: Sequence[Judged], start: int, precision: float, risk: float) -> float | None:
-    """Give the lowest score that is proven, beginning with as many of the surest decisions as `start`."""
+    """Return the lowest score that is proven, beginning with as many of the surest decisions as `start`."""
     threshold, hits = None, 0
     # So many mistakes among fewer decisions were few enough already.
     borne = -1
@@ -186,7 +186,7 @@ def _is_open(issue: Issue, values: Mapping[str, Mapping[str, str]]) -> bool:
 
 
 def _list_judged(standing: Sequence[Decision], now: Mapping[Identity, float]) -> list[Judged]:
-    """Give whether suggestions were right: accepted ones were, those kept or chosen against were not.
+    """Return whether suggestions were right: accepted ones were, those kept or chosen against were not.
 
     A group that was decided at once counts as one decision, with its least sure issue.
     """

@@ -42,7 +42,7 @@ class Choices:
         return frozenset(values.items()) in self._known(column)
 
     def find_columns(self, column: str) -> tuple[str, ...]:
-        """Give the columns that are chosen together: all levels, or one attribute; all levels for no column."""
+        """Return the columns that are chosen together: all levels, or one attribute; all levels for no column."""
         schema = self._items.schema
         return (column,) if column in schema.attributes else schema.levels
 
@@ -80,7 +80,7 @@ class Wish:
 
 
 def make_verdicts(wish: Wish, queue: Queue, choices: Choices) -> list[Verdict]:
-    """Give the verdicts to write together.
+    """Return the verdicts to write together.
 
     Raises:
         RefusedError: There is no such issue or choice, or an item's version is not told.

@@ -43,7 +43,7 @@ class Original:
     headings: dict[str, str]
 
     def read_values(self) -> dict[str, dict[str, str]]:
-        """Give the values of every item, by item and then by column as hangtag calls it."""
+        """Return the values of every item, by item and then by column as hangtag calls it."""
         return {
             item_id: {name: self.table.rows[row][heading] for name, heading in self.headings.items()}
             for item_id, row in self.rows.items()
@@ -127,16 +127,16 @@ class Items:
         return (*self.schema.levels, *self.schema.attributes)
 
     def read_values(self, item_id: str) -> dict[str, str]:
-        """Give an item's levels and attributes as the catalogue has them."""
+        """Return an item's levels and attributes as the catalogue has them."""
         place = self.places[item_id]
         return {column: self.columns[column][place] for column in self.described_by}
 
     def read_name(self, item_id: str) -> str:
-        """Give an item's name; empty where the catalogue has no names."""
+        """Return an item's name; empty where the catalogue has no names."""
         return self.columns[self.schema.name][self.places[item_id]] if self.schema.name else ""
 
     def read_photograph(self, item_id: str, *, original: bool) -> tuple[bytes, str]:
-        """Give an item's photograph as a file, and its media type.
+        """Return an item's photograph as a file, and its media type.
 
         Args:
             item_id: One of `ids`.
@@ -185,7 +185,7 @@ def read_items(workspace: Workspace) -> Items:
 
 
 def _to_texts(table: Any, name: str) -> list[str]:
-    """Give a column as texts; missing ones, and those of a column that is not there, are empty."""
+    """Return a column as texts; missing ones, and those of a column that is not there, are empty."""
     if name not in table.column_names:
         return [""] * table.num_rows
     return ["" if value is None else str(value) for value in table.column(name).to_pylist()]

@@ -34,7 +34,7 @@ class LookAlikes:
         self._squares = np.einsum("ij,ij->i", descriptors, descriptors)
 
     def find(self, place: int, count: int, without: frozenset[int] = frozenset()) -> list[int]:
-        """Give the places of the nearest items, nearest first.
+        """Return the places of the nearest items, nearest first.
 
         Args:
             place: The item to compare with; it is not among its own look-alikes.
@@ -79,7 +79,7 @@ def _read(path: Path, count: int) -> Floats | None:
 
 
 def _describe(images: Pixels) -> Floats:
-    """Give the descriptors, float32 (n, directions)."""
+    """Return the descriptors, float32 (n, directions)."""
     mean, directions = _find_directions(_flatten(images[:: max(1, len(images) // SAMPLE)]))
     descriptors = np.empty((len(images), directions.shape[1]), np.float32)
     size = limit_part(images.shape[1:], CHUNK)
@@ -92,7 +92,7 @@ def _describe(images: Pixels) -> Floats:
 
 
 def _find_directions(sample: Floats) -> tuple[Floats, Floats]:
-    """Give the mean and the strongest principal components, (values, directions)."""
+    """Return the mean and the strongest principal components, (values, directions)."""
     mean = sample.mean(axis=0)
     _, vectors = np.linalg.eigh(np.cov(sample - mean, rowvar=False, ddof=0))
     return mean, vectors[:, ::-1][:, :DIRECTIONS].astype(np.float32)

@@ -132,7 +132,7 @@ class Filter:
     order: Literal["score", "random"] = "score"
 
     def holds(self, issue: Issue) -> bool:
-        """Say whether an issue is of the wanted kind, whatever its state."""
+        """Return whether an issue is of the wanted kind, whatever its state."""
         return (
             self.code in ("", issue.code)
             and self.label in ("", issue.given_label, issue.suggested_label)
@@ -153,7 +153,7 @@ LOOKED_AT = 100
 
 
 def compute_pace(decided: Sequence[tuple[str, int]]) -> float | None:
-    """Give issues an hour, or None where there is too little to tell.
+    """Return issues an hour, or None where there is too little to tell.
 
     Args:
         decided: When a reviewer pressed a key (ISO 8601), and how many issues that decided, in order of time.
@@ -207,7 +207,7 @@ def replay(values: Mapping[str, str], decisions: Iterable[Decision]) -> Replayed
 
 
 def _find_obstacle(item: Replayed, decision: Decision) -> str:
-    """Say why a decision cannot be followed; empty where it can."""
+    """Describe why a decision cannot be followed; empty where it can."""
     for column, old in decision.old.items():
         if column not in item.values:
             return f"the catalogue has no column {column}"
@@ -284,32 +284,32 @@ class Queue:
             self._states[issue.position] = "skipped" if decision and decision.action == "skip" else state
 
     def find_decision(self, issue: Issue) -> Decision | None:
-        """Give the decision that stands for an issue, a skip included."""
+        """Return the decision that stands for an issue, a skip included."""
         return self._decided.get(issue.position)
 
     def list_decisions(self, item_id: str) -> list[Decision]:
-        """Give all that was decided about an item, the undone too."""
+        """Return all that was decided about an item, the undone too."""
         return list(self._by_item.get(item_id, ()))
 
     def read_version(self, item_id: str) -> int:
-        """Give the id of the last decision about an item; 0 where there is none."""
+        """Return the id of the last decision about an item; 0 where there is none."""
         decisions = self._by_item.get(item_id)
         return decisions[-1].id if decisions else 0
 
     def read_item(self, item_id: str) -> Replayed:
-        """Give an item's values after its decisions."""
+        """Return an item's values after its decisions."""
         return replay(self.items.read_values(item_id), find_standing(self._by_item.get(item_id, ())))
 
     def list_group(self, issue: Issue) -> list[Issue]:
-        """Give the issues that can be decided together with one, itself among them."""
+        """Return the issues that can be decided together with one, itself among them."""
         return self._groups[issue.group_id] if issue.group_id else [issue]
 
     def list_group_items(self, group_id: str) -> set[str]:
-        """Give the items of a group; none for a group that is not there."""
+        """Return the items of a group; none for a group that is not there."""
         return {issue.item_id for issue in self._groups.get(group_id, ())}
 
     def list_filters(self) -> dict[str, list[dict[str, object]]]:
-        """Give the codes and the labels of the queue, each with its number of issues, the commonest first."""
+        """Return the codes and the labels of the queue, each with its number of issues, the commonest first."""
         codes = Counter(issue.code for issue in self.issues)
         labels = Counter(each for issue in self.issues for each in {issue.given_label, issue.suggested_label} if each)
         return {
@@ -318,12 +318,12 @@ class Queue:
         }
 
     def list_same(self, issue: Issue) -> list[Issue]:
-        """Give an issue and the other open ones that would change its item in the same way, under another code."""
+        """Return an issue and the other open ones that would change its item in the same way, under another code."""
         others = [each for each in self._of_item[issue.item_id] if each is not issue and each.changes == issue.changes]
         return [issue, *(each for each in others if issue.changes and self.tell_state(each) == "open")]
 
     def find_next(self, wanted: Filter, after: int | None, reviewer: str, *, backwards: bool = False) -> Issue | None:
-        """Give the next issue behind the one at a position, going round at the end; None where there is none.
+        """Return the next issue behind the one at a position, going round at the end; None where there is none.
 
         Open issues that another reviewer has before them just now come last, whichever service shows them.
         """
@@ -346,7 +346,7 @@ class Queue:
         return {"total": len(listed), **{state: tally[state] for state in ("open", "skipped", "decided")}}
 
     def compute_pace(self, reviewer: str) -> float | None:
-        """Give how many issues an hour a reviewer settles, or None where there is too little to tell."""
+        """Return how many issues an hour a reviewer settles, or None where there is too little to tell."""
         return compute_pace(list(self._moments.get(reviewer, {}).values()))
 
     def _list_matching(self, wanted: Filter) -> list[Issue]:
@@ -356,5 +356,5 @@ class Queue:
         return wanted.state in ("all", self.tell_state(issue))
 
     def tell_state(self, issue: Issue) -> State:
-        """Say whether an issue is `open`, `skipped` or `decided`."""
+        """Return whether an issue is `open`, `skipped` or `decided`."""
         return self._states.get(issue.position, "open")

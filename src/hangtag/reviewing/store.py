@@ -144,7 +144,7 @@ class Store:
             self._base.close()
 
     def read(self, after: int = 0) -> list[Decision]:
-        """Give the decisions whose id is greater than `after`, in their order.
+        """Return the decisions whose id is greater than `after`, in their order.
 
         Raises:
             StoreError: The file is locked, damaged, or cannot be read.
@@ -325,7 +325,7 @@ def _explain_damage(path: Path) -> Iterator[None]:
 
 
 def find_standing(decisions: Sequence[Decision]) -> list[Decision]:
-    """Give the decisions that were not taken back, without the undoing itself."""
+    """Return the decisions that were not taken back, without the undoing itself."""
     undone = {decision.undoes for decision in decisions}
     return [each for each in decisions if each.action != "undo" and each.id not in undone]
 

@@ -185,24 +185,24 @@ def build_app(classifier: Classifier, config: ServeConfig, *, api_key: str | Non
 
     @app.get("/v1/model", tags=["model"])
     async def model() -> dict[str, Any]:
-        """Say which model answers: its classes, its figures, and from which confidence on it is sure."""
+        """Describe which model answers: its classes, its figures, and from which confidence on it is sure."""
         return service.describe()
 
     @app.get("/healthz", tags=["operation"])
     async def healthz() -> dict[str, str]:
-        """Say that the process lives."""
+        """Describe that the process lives."""
         return {"status": "ok"}
 
     @app.get("/readyz", tags=["operation"])
     async def readyz() -> dict[str, str]:
-        """Say whether a photograph would be taken now."""
+        """Return whether a photograph would be taken now."""
         if not service.is_ready:
             raise ProblemError(503, "not_ready", "The service is starting, stopping, or has too much to do.", 1)
         return {"status": "ready"}
 
     @app.get("/metrics", tags=["operation"], response_class=Response)
     async def show_metrics() -> Response:
-        """Give counts and times for Prometheus."""
+        """Return counts and times for Prometheus."""
         return Response(metrics.render(service.waiting), media_type=metrics.content_type)
 
     for path, (name, kind) in PAGES.items():

@@ -84,12 +84,12 @@ class ProblemError(Exception):
         self.status, self.code, self.message, self.retry_after = status, code, message, retry_after
 
     def to_json(self) -> dict[str, Any]:
-        """Give the body of the answer."""
+        """Return the body of the answer."""
         return {"error": {"code": self.code, "message": self.message}}
 
 
 def answer_problem(problem: ProblemError) -> JSONResponse:
-    """Give the response."""
+    """Return the response."""
     headers = {"Retry-After": str(problem.retry_after)} if problem.retry_after else {}
     return JSONResponse(problem.to_json(), problem.status, headers)
 
@@ -110,7 +110,7 @@ PHOTOGRAPH_HINTS = {
 
 
 def refuse_photograph(code: str, reason: str) -> ProblemError:
-    """Say why a photograph was not classified."""
+    """Describe why a photograph was not classified."""
     hint = PHOTOGRAPH_HINTS.get(code, "Send another photograph.")
     return ProblemError(PHOTOGRAPH_STATUS.get(code, 422), code, f"{reason[:1].upper()}{reason[1:]}. {hint}")
 
@@ -150,7 +150,7 @@ class Metrics:
             self._photographs.labels(is_sure if isinstance(outcome, Prediction) else outcome.code).inc()
 
     def render(self, waiting: int) -> bytes:
-        """Give everything in Prometheus's text format."""
+        """Return everything in Prometheus's text format."""
         self._waiting.set(waiting)
         return generate_latest(self._registry)
 

@@ -9,7 +9,7 @@ NAMES = {"train": "training", "val": "validation", "test": "hold-out"}
 
 
 def write_card(description: Mapping[str, Any]) -> str:
-    """Give the card as Markdown, from what `model.json` holds."""
+    """Return the card as Markdown, from what `model.json` holds."""
     height, width = description["image_size"]
     outputs = description["label_space"]
     levels, attributes = (
@@ -48,7 +48,7 @@ def write_card(description: Mapping[str, Any]) -> str:
 
 
 def _tell_seen(description: Mapping[str, Any]) -> str:
-    """Say what is known of the photographs that it learnt from."""
+    """Describe what is known of the photographs that it learnt from."""
     entry = description.get("seen")
     if not entry:
         return "It does not say which photographs it learnt from."

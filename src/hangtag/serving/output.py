@@ -36,7 +36,7 @@ class Listed(NamedTuple):
 
 
 def list_photographs(places: Sequence[Path]) -> Iterator[Path]:
-    """Give the files of `list_entries` that are to be read."""
+    """Return the files of `list_entries` that are to be read."""
     entries = list_entries(places)
     return (entry.path for entry in entries if entry.failure is None)
 
@@ -89,7 +89,7 @@ HIDDEN = "\ufffd"
 
 
 def list_columns(outputs: LabelSpace) -> list[str]:
-    """Give the columns of a table of answers, the same for every photograph."""
+    """Return the columns of a table of answers, the same for every photograph."""
     others = [column for column in (*outputs.levels, *outputs.attributes) if column != outputs.primary]
     return [
         "file",
@@ -105,7 +105,7 @@ def list_columns(outputs: LabelSpace) -> list[str]:
 
 
 def make_row(file: str, outcome: Outcome, outputs: LabelSpace) -> Row:
-    """Give a photograph's values in `list_columns`; None where there is none."""
+    """Return a photograph's values in `list_columns`; None where there is none."""
     row: Row = dict.fromkeys(list_columns(outputs))
     row["file"] = file
     if not isinstance(outcome, Prediction):
@@ -124,7 +124,7 @@ def make_row(file: str, outcome: Outcome, outputs: LabelSpace) -> Row:
 
 
 def write_csv_lines(pairs: Iterable[Pair], outputs: LabelSpace, *, header: bool = True) -> Iterator[str]:
-    """Give CSV, a line at a time; texts and headings are guarded against being formulas."""
+    """Return CSV, a line at a time; texts and headings are guarded against being formulas."""
     columns = list_columns(outputs)
     if header:
         yield format_csv_row(columns)
@@ -134,20 +134,20 @@ def write_csv_lines(pairs: Iterable[Pair], outputs: LabelSpace, *, header: bool 
 
 
 def write_json_lines(pairs: Iterable[Pair]) -> Iterator[str]:
-    """Give a JSON object a line."""
+    """Return a JSON object a line."""
     for file, outcome in pairs:
         yield json.dumps({"file": file, **describe_outcome(outcome)}, ensure_ascii=False) + "\n"
 
 
 def describe_outcome(outcome: Outcome) -> Row:
-    """Give an answer, or the error in its place, as JSON has it."""
+    """Return an answer, or the error in its place, as JSON has it."""
     if isinstance(outcome, Prediction):
         return outcome.to_json()
     return {"error": {"code": outcome.code, "reason": outcome.reason}}
 
 
 def write_table_lines(pairs: Iterable[Pair], outputs: LabelSpace) -> Iterator[str]:
-    """Give a table for a terminal, a line at a time."""
+    """Return a table for a terminal, a line at a time."""
     levels = [level for level in outputs.levels if level != outputs.primary]
     heading = " > ".join(levels) or "second"
     yield _format("file", "label", "confidence", heading)
@@ -173,7 +173,7 @@ def _shorten(file: str) -> str:
 
 
 def make_batch(pairs: Sequence[Pair], outputs: LabelSpace) -> "RecordBatch":
-    """Give rows as an Arrow batch, of the same types whatever they hold."""
+    """Return rows as an Arrow batch, of the same types whatever they hold."""
     from arro3.core import Array, DataType, RecordBatch  # noqa: PLC0415  (needed for Parquet alone)
 
     rows = [make_row(file, outcome, outputs) for file, outcome in pairs]

@@ -129,7 +129,7 @@ class BoundedProtocol(H11Protocol):
             self._limit(HEADER_SECONDS)
 
     def on_response_complete(self) -> None:
-        """Give the client some seconds to take the answer, and to ask again."""
+        """Return the client some seconds to take the answer, and to ask again."""
         super().on_response_complete()
         if self.transport.is_closing():
             self._limit(CLOSING_SECONDS)
@@ -146,7 +146,7 @@ class BoundedProtocol(H11Protocol):
         self.transport.abort()
 
     def linger(self, transport: asyncio.Transport) -> bool:
-        """Say that nothing more is sent, and throw away what the client still sends, for some seconds.
+        """Describe that nothing more is sent, and throw away what the client still sends, for some seconds.
 
         Closed at once, the connection would be reset by what arrives late, and the client never see why.
 

@@ -52,7 +52,7 @@ WIDTH = 80
 
 
 def describe_audit(summary: Mapping[str, Any]) -> str:
-    """Give the counts of every code, what the labels were held against, and the checks that did not apply.
+    """Return the counts of every code, what the labels were held against, and the checks that did not apply.
 
     Args:
         summary: What `summary.json` holds.
@@ -70,7 +70,7 @@ def describe_audit(summary: Mapping[str, Any]) -> str:
 
 
 def _describe_witness(found: Mapping[str, Any]) -> str:
-    """Say where probabilities come from, for how many items, and whether all of these are out-of-sample."""
+    """Describe where probabilities come from, for how many items, and whether all of these are out-of-sample."""
     parts = [f"Held against: {found['source']}, {found['items']:,} items."]
     if count := found.get("items_learnt"):
         parts.append(f"Left out: {count:,} items whose photographs it learnt from.")
@@ -191,7 +191,7 @@ def _find_source(place: Workspace, labelled: LabeledItems, run_id: str | None, m
 
 
 def _take_shipped(labelled: LabeledItems, why_no_other: str) -> _Source:
-    """Hear the model that hangtag comes with, where it knows such categories and photographs of such a size."""
+    """Combine the model that hangtag comes with, where it knows such categories and photographs of such a size."""
     classifier = Classifier.load()
 
     def fetch(context: AuditContext) -> OutOfSampleProbs:
@@ -204,7 +204,7 @@ def _take_shipped(labelled: LabeledItems, why_no_other: str) -> _Source:
 
 
 def _open(prepared: Prepared, labelled: LabeledItems, config: AuditConfig) -> AuditContext:
-    """Give all prepared items, null where a cell is missing, with what the cleaned labels say of them."""
+    """Return all prepared items, null where a cell is missing, with what the cleaned labels say of them."""
     cleaned = labelled.table.select("item_id", "label", "split", "group_id")
     items = prepared.known.join(cleaned, on="item_id", how="left", maintain_order="left")
     return AuditContext(items, prepared.images, prepared.schema, config)
@@ -213,7 +213,7 @@ def _open(prepared: Prepared, labelled: LabeledItems, config: AuditConfig) -> Au
 def _call_witnesses(
     context: AuditContext, source: _Source, labelled: LabeledItems
 ) -> tuple[AuditContext, dict[str, str]]:
-    """Give the context with its witnesses, and the codes that lack one with the reason."""
+    """Return the context with its witnesses, and the codes that lack one with the reason."""
     absent: dict[str, str] = {}
     try:
         context = context.take_in(photographs=source.fetch(context))
@@ -239,7 +239,7 @@ def _hear_names(context: AuditContext, labelled: LabeledItems) -> OutOfSamplePro
 
 
 def _list_products(context: AuditContext, labelled: LabeledItems) -> tuple[LabelSpace, Indices]:
-    """Give the products that the photographs are asked about, else those of the catalogue, and each item's."""
+    """Return the products that the photographs are asked about, else those of the catalogue, and each item's."""
     given = np.full(len(context.items), NO_VALUE, np.int64)
     if context.photographs is not None:
         outputs = context.photographs.outputs

@@ -55,7 +55,7 @@ def write_explained(pairs: Iterable[Pair], folder: Path) -> Iterator[Pair]:
 
 
 def draw_explained(content: bytes, looked: Maps) -> bytes:
-    """Give a PNG of a photograph with a map of its proportions over it.
+    """Return a PNG of a photograph with a map of its proportions over it.
 
     Args:
         content: What the photograph's file holds.
@@ -78,7 +78,7 @@ def _shorten(stem: str) -> str:
 
 
 def _find_name(folder: Path, stem: str) -> Path:
-    """Give a path that is free: the name, or else the name with a number."""
+    """Return a path that is free: the name, or else the name with a number."""
     names = (f"{stem}.png" if number == 1 else f"{stem}-{number}.png" for number in count(1))
     return next(path for name in names if not (path := folder / name).exists())
 
@@ -300,7 +300,7 @@ def _read_listed(described: str | list[str]) -> Listed:
 def _pair(
     files: Iterable[Listed], classifier: Classifier, config: ClassifyConfig, *, explain: bool = False
 ) -> Iterator[Pair]:
-    """Give each file's name with what is said of it."""
+    """Return each file's name with what is said of it."""
     # Names run ahead of outcomes by the few chunks that are being worked on.
     names: deque[str] = deque()
 

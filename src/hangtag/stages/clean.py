@@ -38,7 +38,7 @@ def clean(
     workspace: str | Path | Workspace,
     config: CleanConfig = CleanConfig(),  # noqa: B008  (frozen)
 ) -> CleanResult:
-    """Give every item one label, group the duplicates and draw the splits.
+    """Return every item one label, group the duplicates and draw the splits.
 
     Writes `labels/labels.parquet`, `label_changes.csv` (a line for every change, with the rule, the witness
     and how sure it is), `styles_cleaned.csv`, `class_counts.csv` and `balance.json`. The manifest holds the
@@ -146,7 +146,7 @@ def _relabel(kept: pl.DataFrame, matches: dict[str, Match]) -> pl.Series:
 
 
 def _draw_splits(labelled: pl.DataFrame, test_items: Collection[str], config: CleanConfig) -> pl.Series:
-    """Give each item's split; Unknown items are in none."""
+    """Return each item's split; Unknown items are in none."""
     known = labelled.filter(pl.col("label") != UNKNOWN)
     labels, group_ids = known["label"].to_list(), known["group_id"].to_list()
     splits: list[str | None]

@@ -107,7 +107,7 @@ def _write(folder: Path, comparison: Comparison) -> list[Path]:
 
 
 def _choose_runs(place: Workspace, run_ids: Sequence[str] | None, baseline: str | None, split: str) -> list[str]:
-    """Give the runs in the order asked for, a baseline that is not among them first."""
+    """Return the runs in the order asked for, a baseline that is not among them first."""
     asked = list(dict.fromkeys(run_ids or find_evaluated(place, split)))
     if baseline is not None and baseline not in asked:
         asked.insert(0, baseline)

@@ -110,7 +110,7 @@ class _Fold:
 
 
 def _assign_folds(labelled: LabeledItems, targets: Targets, folds: int, seed: int) -> npt.NDArray[np.int64]:
-    """Give the fold of every row of the table, -1 for those that are in none: Unknown items, and what has no class."""
+    """Return the fold of every row of the table, -1 for those that are in none: Unknown items, and what has no class."""
     table = labelled.table
     usable = table["split"].is_not_null().to_numpy() & (targets.classes[CATEGORY_PATH] != NO_VALUE)
     chosen = table.filter(pl.Series(values=usable.tolist(), dtype=pl.Boolean))
@@ -174,7 +174,7 @@ def _run_fold(record: StageRecord, fold: _Fold) -> Path:
 
 
 def _tabulate(items: pl.DataFrame, trainer: Trainer, fold: int) -> pl.DataFrame:
-    """Give the left-out items with their labels and their probabilities."""
+    """Return the left-out items with their labels and their probabilities."""
     outputs, left_out = trainer.outputs, trainer.data["val"]
     answers = trainer.answer(left_out, f"{trainer.title}predicting")
     products = answers.pop(CATEGORY_PATH)

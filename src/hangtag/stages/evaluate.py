@@ -113,7 +113,7 @@ def _evaluate_run(
 
 
 def _select_items(labelled: LabeledItems, classifier: Classifier, splits: Sequence[str]) -> pl.DataFrame:
-    """Give the items of all splits at once, in the order of the splits."""
+    """Return the items of all splits at once, in the order of the splits."""
     asked, primary = list(dict.fromkeys(splits)), classifier.outputs.primary
     items = select_items(labelled, classifier.outputs, asked)
     if items.is_empty():
@@ -140,7 +140,7 @@ def _write(
 
 
 def _choose_split(report: Mapping[str, Any]) -> str:
-    """Give the split whose figures are drawn: `val` where it was judged, as in the capstone's report."""
+    """Return the split whose figures are drawn: `val` where it was judged, as in the capstone's report."""
     return "val" if "val" in report["splits"] else list(report["splits"])[-1]
 
 

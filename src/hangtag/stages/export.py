@@ -180,7 +180,7 @@ def _select(labelled: LabeledItems, classifier: Classifier, split: str) -> pl.Da
 
 
 def _take_examples(labelled: LabeledItems, items: pl.DataFrame, model: Any) -> list[dict[str, npt.NDArray[Any]]]:
-    """Give some photographs as the network takes them, one each, without names, and pictures that are none."""
+    """Return some photographs as the network takes them, one each, without names, and pictures that are none."""
     rows = items["image_index"].to_numpy()[:: max(len(items) // EXAMPLES, 1)][:EXAMPLES]
     size = model.input["pixels"].shape[1:3]
     pixels = np.concatenate([shrink(labelled.images[rows], size), draw_ood_images(size, STRANGERS)])
@@ -191,7 +191,7 @@ def _take_examples(labelled: LabeledItems, items: pl.DataFrame, model: Any) -> l
 
 
 def _read_figures(report: Path | None) -> dict[str, Any]:
-    """Give what the run's evaluation says of each split, of the primary level; nothing where there is none."""
+    """Return what the run's evaluation says of each split, of the primary level; nothing where there is none."""
     if report is None:
         return {}
     splits = read_json(report)["splits"]

@@ -92,7 +92,7 @@ def _plan_trainings(
     color_modes: Sequence[str] | None,
     seeds: Sequence[int] | None,
 ) -> list[TrainConfig]:
-    """Give the settings of a training for each seed and colour mode, none twice."""
+    """Return the settings of a training for each seed and colour mode, none twice."""
     settings = select_settings(TrainConfig, layers[-1])
     if color_modes is None:
         color_modes = [settings["color_mode"]] if "color_mode" in settings else COLOR_MODES[preset]

@@ -121,7 +121,7 @@ def _predict_items(
 
 
 def describe_predictions(item_ids: pl.Series, probs: Probs, class_names: Sequence[str]) -> pl.DataFrame:
-    """Give each item's two likeliest labels with their probabilities, and all probabilities.
+    """Return each item's two likeliest labels with their probabilities, and all probabilities.
 
     Args:
         item_ids: Text (n,).

@@ -78,7 +78,7 @@ def _report(place: Workspace) -> StageResult:
 
 
 def render_page(inputs: Inputs) -> str:
-    """Give the page's HTML; every name and label of the catalogue in it is escaped."""
+    """Return the page's HTML; every name and label of the catalogue in it is escaped."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("hangtag.reporting", "templates"),
         autoescape=True,
@@ -113,5 +113,5 @@ def _read_plotly() -> str:
 
 
 def _hash_script(script: str) -> str:
-    """Give a script's hash for the page's policy, so that the browser runs it and no other."""
+    """Return a script's hash for the page's policy, so that the browser runs it and no other."""
     return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")

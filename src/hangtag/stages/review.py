@@ -94,7 +94,7 @@ def open_pictures(place: Workspace, items: Items) -> LookAlikes:
 
 
 def make_address(config: ReviewConfig, token: str) -> str:
-    """Give the page's address; where others can reach it, with the token that opens it."""
+    """Return the page's address; where others can reach it, with the token that opens it."""
     host = socket.gethostname() if config.host in ("0.0.0.0", "::") else config.host
     host = f"[{host}]" if ":" in host else host
     return f"http://{host}:{config.port}/" + ("" if config.host in LOOPBACK else f"?token={token}")

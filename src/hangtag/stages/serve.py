@@ -111,7 +111,7 @@ def _raise_file_limit(wanted: int) -> None:
 
 
 def read_api_key() -> str | None:
-    """Give the key from the environment, or None where there is none.
+    """Return the key from the environment, or None where there is none.
 
     Raises:
         SettingsError: It is too short to protect anything.
@@ -129,5 +129,5 @@ def read_api_key() -> str | None:
 
 
 def is_open_to_all(config: ServeConfig) -> bool:
-    """Say whether anybody who reaches this machine may ask."""
+    """Return whether anybody who reaches this machine may ask."""
     return config.host not in LOOPBACK and read_api_key() is None

@@ -126,7 +126,7 @@ def refuse_other_settings(record: StageRecord, unfinished: Mapping[str, Any] | N
 
 
 def name_run(config: TrainConfig) -> str:
-    """Give the name that a run has unless the user names it: architecture, what is unusual, colour mode, seed."""
+    """Return the name that a run has unless the user names it: architecture, what is unusual, colour mode, seed."""
     usual = LABEL if config.architecture == "capstone" else ALL
     parts = [config.architecture]
     parts += ["frozen"] if config.freeze else ["finetuned"] if config.weights else []
@@ -159,7 +159,7 @@ def build_trainer(labelled: LabeledItems, config: TrainConfig, checkpoint: Path)
 
 
 def learn_vocabulary(labelled: LabeledItems, config: TrainConfig, is_chosen: Any) -> Vocabulary | None:
-    """Give the words of the chosen items' names where the network is to read names.
+    """Return the words of the chosen items' names where the network is to read names.
 
     Raises:
         SettingsError: The catalogue has no names, or none that share a word.
@@ -179,7 +179,7 @@ def learn_vocabulary(labelled: LabeledItems, config: TrainConfig, is_chosen: Any
 def build_dataset(
     labelled: LabeledItems, targets: Targets, vocabulary: Vocabulary | None, is_chosen: Any
 ) -> ItemDataset:
-    """Give the chosen items that have something to learn."""
+    """Return the chosen items that have something to learn."""
     rows = np.flatnonzero(is_chosen & (targets.classes[CATEGORY_PATH] != NO_VALUE))
     table = labelled.table[rows]
     classes = {head: indices[rows] for head, indices in targets.classes.items()}
@@ -188,7 +188,7 @@ def build_dataset(
 
 
 def _read_calibration(place: Workspace, config: TrainConfig, trainer: Trainer) -> dict[str, Any]:
-    """Give the temperatures and thresholds of another run, known before the training begins.
+    """Return the temperatures and thresholds of another run, known before the training begins.
 
     Raises:
         WorkspaceError: There is no such run, or it learnt something else.
@@ -207,7 +207,7 @@ def _read_calibration(place: Workspace, config: TrainConfig, trainer: Trainer) -
 
 
 def _take_settings(place: Workspace, run_id: str) -> TrainConfig:
-    """Give the settings of a run whose network is to read the photographs, for one that learns names beside it.
+    """Return the settings of a run whose network is to read the photographs, for one that learns names beside it.
 
     Raises:
         WorkspaceError: There is no such run, or it reads names already.
@@ -223,7 +223,7 @@ def _take_settings(place: Workspace, run_id: str) -> TrainConfig:
 
 
 def _hash_network(place: Workspace, config: TrainConfig) -> dict[str, str]:
-    """Give the hash of the weights that a training begins from, or takes over, as one of its inputs."""
+    """Return the hash of the weights that a training begins from, or takes over, as one of its inputs."""
     if not config.image_run:
         return hash_source(config.weights)
     described = read_description(place.run(config.image_run))
@@ -231,7 +231,7 @@ def _hash_network(place: Workspace, config: TrainConfig) -> dict[str, str]:
 
 
 def _take_photographs(folder: Path, labels_digest: str) -> TrainingState:
-    """Give the finished training of the run in a folder.
+    """Return the finished training of the run in a folder.
 
     Raises:
         WorkspaceError: It learnt other labels.
@@ -311,7 +311,7 @@ def _calibrate(trainer: Trainer) -> dict[str, Any]:
 
 
 def _count_classes(trainer: Trainer) -> dict[str, list[int]]:
-    """Give how often each class of each head was there to learn from."""
+    """Return how often each class of each head was there to learn from."""
     data = trainer.data["train"]
     return {
         head: np.bincount(data.classes[head][data.classes[head] != NO_VALUE], minlength=size).tolist()

@@ -20,7 +20,7 @@ STARTS = 4
 
 
 def fit_temperatures(answers: Answers, classes: dict[str, Indices], outputs: LabelSpace) -> dict[str, float]:
-    """Give each head the temperature at which its probabilities fit val best, as cross-entropy has it.
+    """Return each head the temperature at which its probabilities fit val best, as cross-entropy has it.
 
     The head `product` is judged on the primary level. Source: Guo et al., *On Calibration of Modern Neural
     Networks*, 2017.
@@ -51,7 +51,7 @@ def fit_temperatures(answers: Answers, classes: dict[str, Indices], outputs: Lab
 def find_threshold(
     confidence: npt.NDArray[np.floating], correct: npt.NDArray[np.bool_], precision: float
 ) -> float | None:
-    """Give the lowest confidence from which on at least `precision` of the answers are right, on new items too.
+    """Return the lowest confidence from which on at least `precision` of the answers are right, on new items too.
 
     Candidates are tried from a start down, each held against the Clopper-Pearson lower bound of the share that is
     right above it, until the first that fails. One early mistake would end a single sequence, so there are several,
@@ -88,6 +88,6 @@ def find_threshold(
 def find_thresholds(
     probs: Probs, classes: Indices, precisions: Sequence[float] = TARGET_PRECISIONS
 ) -> dict[str, float | None]:
-    """Give the threshold of each wanted precision, by the precision as text; see `find_threshold`."""
+    """Return the threshold of each wanted precision, by the precision as text; see `find_threshold`."""
     correct = probs.argmax(axis=1) == classes
     return {f"{precision:g}": find_threshold(probs.max(axis=1), correct, precision) for precision in precisions}

@@ -66,7 +66,7 @@ def write_checkpoint(
 
 
 def has_checkpoint(folder: Path) -> bool:
-    """Say whether a training was left unfinished here."""
+    """Return whether a training was left unfinished here."""
     return (folder / FILE).is_file()
 
 

@@ -51,7 +51,7 @@ class Augmentation:
         return cls(config.flip, config.max_shift, config.zoom, config.brightness)
 
     def vary(self, images: Pixels, random: Random) -> Pixels:
-        """Give varied copies of photographs, uint8 (n, H, W, 3)."""
+        """Return varied copies of photographs, uint8 (n, H, W, 3)."""
         return self._vary_brightness(self._move(images, random), random)
 
     def _move(self, images: Pixels, random: Random) -> Pixels:
@@ -73,7 +73,7 @@ class Augmentation:
 
 
 def _gather(side: int, scale: npt.NDArray[np.float64], shift: npt.NDArray[np.int64]) -> npt.NDArray[np.intp]:
-    """Give which of `side` pixels each place takes its value from, (n, side); a negative scale mirrors."""
+    """Return which of `side` pixels each place takes its value from, (n, side); a negative scale mirrors."""
     middle = (side - 1) / 2
     places = np.rint((np.arange(side) - middle) * scale + middle + shift)
     return places.clip(0, side - 1).astype(np.intp)
@@ -95,7 +95,7 @@ class Batch:
     classes: dict[str, Indices]
 
     def __len__(self) -> int:
-        """Give the number of items."""
+        """Return the number of items."""
         return len(self.images)
 
 
@@ -116,11 +116,11 @@ class ItemDataset:
     words: Words | None = None
 
     def __len__(self) -> int:
-        """Give the number of items."""
+        """Return the number of items."""
         return len(self.rows)
 
     def take(self, places: npt.NDArray[np.intp] | Indices) -> "ItemDataset":
-        """Give the items at these places."""
+        """Return the items at these places."""
         classes = {head: indices[places] for head, indices in self.classes.items()}
         return ItemDataset(self.images, self.rows[places], classes, None if self.words is None else self.words[places])
 
@@ -134,7 +134,7 @@ class ItemDataset:
         copies: npt.NDArray[np.float64],
         image_size: tuple[int, int],
     ) -> Iterator[Batch]:
-        """Give batches in an order, and varied in a way, that `seed` and `epoch` alone decide.
+        """Return batches in an order, and varied in a way, that `seed` and `epoch` alone decide.
 
         So a resumed training sees what an uninterrupted one would have seen. The last batch may be smaller.
 
@@ -158,7 +158,7 @@ class ItemDataset:
 
 
 def compute_copies(classes: Indices, balance: float) -> npt.NDArray[np.float64]:
-    """Give the expected number of copies of each item in an epoch, (n,), with a mean of 1.
+    """Return the expected number of copies of each item in an epoch, (n,), with a mean of 1.
 
     Source: tempered class-balanced sampling as in Mahajan et al., *Exploring the Limits of Weakly Supervised
     Pretraining*, 2018.
@@ -193,7 +193,7 @@ AHEAD = 2
 
 
 def prefetch(items: Iterable[Item], ahead: int = AHEAD) -> Iterator[Item]:
-    """Give the same items in the same order, made by another thread up to `ahead` of them before they are asked for.
+    """Return the same items in the same order, made by another thread up to `ahead` of them before they are asked for.
 
     An error in their making comes out where the item would have. Left early, the thread stops after its next item.
     """
@@ -245,7 +245,7 @@ def choose_size(
     final_scale: float = 1.0,
     final_fraction: float,
 ) -> tuple[int, int]:
-    """Give the (height, width) that photographs are shrunk or enlarged to in an epoch: three sizes, each for a while.
+    """Return the (height, width) that photographs are shrunk or enlarged to in an epoch: three sizes, each for a while.
 
     Source: progressive resizing as in Tan and Le, *EfficientNetV2: Smaller Models and Faster Training*, 2021.
 

@@ -38,7 +38,7 @@ def compute_features(
     image_size: tuple[int, int],
     title: str,
 ) -> Features:
-    """Give the features of photographs, float32 (n, width), those of all members one behind the other.
+    """Return the features of photographs, float32 (n, width), those of all members one behind the other.
 
     Writes `features.npy`, a memory map, and `features.json`, how far it is; what is there of the same is not computed
     again.
@@ -76,7 +76,7 @@ def _identify(backbone: Any, rows: Indices, is_mirrored: npt.NDArray[np.bool_], 
 
 
 def _open(folder: Path, shape: tuple[int, int], identity: str) -> tuple[Any, int]:
-    """Give the memory map and how many rows of it are done already."""
+    """Return the memory map and how many rows of it are done already."""
     path, progress = folder / FEATURES, folder / PROGRESS
     # Features that are damaged are computed anew.
     with suppress(OSError, ValueError, KeyError, TypeError, EOFError, SyntaxError):
@@ -134,7 +134,7 @@ class LinearProbeTrainer(Trainer):
         )
 
     def _give(self, places: Any) -> dict[str, Any]:
-        """Give what the heads take for places of the file of features."""
+        """Return what the heads take for places of the file of features."""
         assert self.features is not None
         widths = [int(end.shape[-1]) for end in self.backbone.output.values()]
         parts = np.split(np.asarray(self.features[places]), np.cumsum(widths)[:-1], axis=1)

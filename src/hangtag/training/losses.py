@@ -17,7 +17,7 @@ LEAST_PROBABILITY = 1e-7
 
 
 def build_losses(outputs: LabelSpace, config: TrainConfig) -> tuple[dict[str, Any], dict[str, float]]:
-    """Give each head's loss, the cross-entropy in nats, and its weight in their sum.
+    """Return each head's loss, the cross-entropy in nats, and its weight in their sum.
 
     A row of wanted probabilities that are all zero, of an item without a value, costs nothing and teaches nothing.
     Keras's own loss would not do: it makes probabilities add up to 1 first, which those of an ensemble in training
@@ -34,7 +34,7 @@ def build_losses(outputs: LabelSpace, config: TrainConfig) -> tuple[dict[str, An
 
 
 def build_metrics(outputs: LabelSpace) -> list[Any]:
-    """Give accuracy and cross-entropy on the primary level, from what the head `product` is to say and says."""
+    """Return accuracy and cross-entropy on the primary level, from what the head `product` is to say and says."""
     keras = import_keras()
     classes = outputs.list_classes(outputs.primary)
     members = np.zeros((len(classes), len(outputs.class_names)), np.float32)
@@ -88,7 +88,7 @@ class WeightEMA:
             self.weights[path] += (1 - kept) * (weight - self.weights[path])
 
     def read(self, model: Any) -> Weights:
-        """Give the averaged weights, or the model's own where nothing is averaged."""
+        """Return the averaged weights, or the model's own where nothing is averaged."""
         return self.weights or read_weights(model)
 
     @contextmanager
@@ -119,7 +119,7 @@ def choose_precision(wanted: str = TrainConfig.precision) -> str:
 
 
 def read_processor_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> set[str]:
-    """Give the processor's feature flags; none where the system does not tell."""
+    """Return the processor's feature flags; none where the system does not tell."""
     if not cpuinfo.is_file():
         return set()
     lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()

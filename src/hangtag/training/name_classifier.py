@@ -76,7 +76,7 @@ def choose_name_weight(
     outputs: LabelSpace,
     learnt: Mapping[str, NameWeights],
 ) -> dict[str, float]:
-    """Give for each head the power of the name's probabilities that val's cross-entropy is least with.
+    """Return for each head the power of the name's probabilities that val's cross-entropy is least with.
 
     Args:
         answers: The photographs' probabilities on val.
@@ -94,7 +94,7 @@ def choose_name_weight(
 
 
 def _judge(head: str, probs: Probs, classes: Mapping[str, Indices], outputs: LabelSpace) -> float:
-    """Give the cross-entropy at the best temperature: what trust does to sureness alone does not count."""
+    """Return the cross-entropy at the best temperature: what trust does to sureness alone does not count."""
     temperature = fit_temperatures({head: probs}, dict(classes), outputs)[head]
     known = np.flatnonzero(classes[head] != NO_VALUE)
     own = apply_temperature(probs[known], temperature)[np.arange(len(known)), classes[head][known]]

@@ -13,7 +13,7 @@ from hangtag.models.layers import import_keras, list_blocks
 
 
 def compute_rates(model: Any, layer_decay: float) -> dict[str, float]:
-    """Give what the steps of each trainable weight are multiplied with, by its path.
+    """Return what the steps of each trainable weight are multiplied with, by its path.
 
     The heads and the last block have 1, each block before it `layer_decay` times as much as the one after it.
     Source: Howard and Ruder, *Universal Language Model Fine-tuning for Text Classification*, 2018.
@@ -29,7 +29,7 @@ def compute_rates(model: Any, layer_decay: float) -> dict[str, float]:
 
 
 def make_layer_decay_class(kind: type, rates: Mapping[str, float]) -> Any:
-    """Give a Keras optimizer class whose steps, and whose decay of weights, are scaled for each weight."""
+    """Return a Keras optimizer class whose steps, and whose decay of weights, are scaled for each weight."""
     ops = import_keras().ops
 
     class Scaled(kind):  # type: ignore[misc]
@@ -60,7 +60,7 @@ BLOCK_MATRIX = re.compile(r"(?:^|/)block\d+_\w+/kernel$")
 
 @cache
 def make_muon_class() -> Any:
-    """Give the class of Muon for kernels of convolutions and of a transformer's blocks, and AdamW for all else.
+    """Return the class of Muon for kernels of convolutions and of a transformer's blocks, and AdamW for all else.
 
     Source: Jordan et al., *Muon: An Optimizer for Hidden Layers in Neural Networks*, 2024; sizes of steps as in Liu
     et al., *Muon is Scalable for LLM Training*, 2025.
@@ -81,7 +81,7 @@ def make_muon_class() -> Any:
             return len(variable.shape) != 4 or variable.shape[2] <= 3
 
         def zeropower_via_newtonschulz5(self, x: Any, steps: int) -> Any:
-            """Give the nearest matrix whose directions all have about the same strength, in the shape of `x`."""
+            """Return the nearest matrix whose directions all have about the same strength, in the shape of `x`."""
             shape = tuple(x.shape)
             is_tall = math.prod(shape[:-1]) > shape[-1]
             matrix = ops.reshape(x, (-1, shape[-1]))
@@ -96,7 +96,7 @@ def make_muon_class() -> Any:
             return ops.cast(ops.reshape(matrix, shape), x.dtype)
 
         def lr_adjust(self, x: Any) -> Any:
-            """Give the step the size that Adam's steps have."""
+            """Return the step the size that Adam's steps have."""
             return x * (math.sqrt(max(math.prod(x.shape[:-1]), x.shape[-1])) * self.rms_rate)
 
     return ConvolutionMuon
@@ -110,7 +110,7 @@ LAST_RATE = 0.001
 
 
 def build_optimizer(config: TrainConfig, items: int, rates: Mapping[str, float] | None = None) -> Any:
-    """Give the optimizer of a training of `items` an epoch.
+    """Return the optimizer of a training of `items` an epoch.
 
     Args:
         config: Settings.
@@ -133,7 +133,7 @@ def build_optimizer(config: TrainConfig, items: int, rates: Mapping[str, float] 
 
 
 def build_schedule(config: TrainConfig, steps: int) -> Any:
-    """Give the step size over a training.
+    """Return the step size over a training.
 
     `inverse-time` is the report's: learning_rate / (1 + decay * step), with decay = learning_rate / epochs, which
     Keras's optimizers once called `decay`. `cosine` rises over the share `warmup` of all steps and falls along a

@@ -31,7 +31,7 @@ class Targets:
 
 
 def build_targets(labelled: LabeledItems, target: str = ALL) -> Targets:
-    """Give the classes of all items of a cleaned catalogue.
+    """Return the classes of all items of a cleaned catalogue.
 
     Args:
         labelled: The cleaned catalogue.
@@ -71,7 +71,7 @@ def build_targets(labelled: LabeledItems, target: str = ALL) -> Targets:
 
 
 def _is_named(values: pl.Series) -> bool:
-    """Say whether an attribute has names to learn: two or more of them, and not mere numbers, as a year has."""
+    """Return whether an attribute has names to learn: two or more of them, and not mere numbers, as a year has."""
     named = _list_names(values)
     return len(named) > 1 and not all(value.replace(".", "", 1).isdecimal() for value in named)
 
@@ -86,7 +86,7 @@ def _index(values: pl.Series, names: Sequence[str]) -> Indices:
 
 
 def _find_products(places: npt.NDArray[np.int64], products: npt.NDArray[np.int64]) -> Indices:
-    """Give the row of `products` that equals each row of `places`."""
+    """Return the row of `products` that equals each row of `places`."""
     known = {tuple(product): row for row, product in enumerate(products.tolist())}
     return np.array([known.get(tuple(each), NO_VALUE) for each in places.tolist()], np.int64)
 
@@ -94,7 +94,7 @@ def _find_products(places: npt.NDArray[np.int64], products: npt.NDArray[np.int64
 def encode_targets(
     classes: dict[str, Indices], heads: dict[str, int], smoothing: float
 ) -> dict[str, npt.NDArray[np.float32]]:
-    """Give each head's wanted probabilities, float32 (n, classes); a row of zeros, which costs nothing, for no value.
+    """Return each head's wanted probabilities, float32 (n, classes); a row of zeros, which costs nothing, for no value.
 
     Args:
         classes: The class indices of each head, int64 (n,).

@@ -104,7 +104,7 @@ class Trainer:
         )
 
     def _choose_trained(self) -> Any:
-        """Give the part of the network that learns, sharing its weights: all of it."""
+        """Return the part of the network that learns, sharing its weights: all of it."""
         return self.model
 
     def _compile(self) -> None:
@@ -210,7 +210,7 @@ class Trainer:
         return float(loss / seen), float(correct / seen)
 
     def _iterate_batches(self, epoch: int, image_size: tuple[int, int]) -> Iterator[Inputs]:
-        """Give what the part that learns takes, batch by batch, and the class index of each head."""
+        """Return what the part that learns takes, batch by batch, and the class index of each head."""
         for batch in self.data["train"].iterate_shuffled(
             self.config.batch_size,
             seed=self.config.seed,
@@ -222,11 +222,11 @@ class Trainer:
             yield {"pixels": batch.images}, batch.classes
 
     def _iterate_judged(self, data: ItemDataset, image_size: tuple[int, int]) -> Iterator[Answers]:
-        """Give what the network says of photographs in training, batch by batch."""
+        """Return what the network says of photographs in training, batch by batch."""
         return iterate_head_probs(self.model, data.images, data.rows, image_size=image_size)
 
     def _validate(self, data: ItemDataset, image_size: tuple[int, int], bar: Bar) -> tuple[float, float]:
-        """Give the mean cross-entropy and the accuracy on the primary level, on photographs of the epoch's size.
+        """Return the mean cross-entropy and the accuracy on the primary level, on photographs of the epoch's size.
 
         A network that has seen small ones alone cannot read larger ones yet.
         """
@@ -244,12 +244,12 @@ class Trainer:
         return float(-np.log(own.clip(LEAST_PROBABILITY, 1)).mean()), float(accuracy)
 
     def find_primary_classes(self, data: ItemDataset) -> Indices:
-        """Give each item's class index on the primary level, int64 (n,)."""
+        """Return each item's class index on the primary level, int64 (n,)."""
         by_product = np.append(self.outputs.list_classes(self.outputs.primary), NO_VALUE)
         return np.asarray(by_product[data.classes[CATEGORY_PATH]], np.int64)
 
     def answer(self, data: ItemDataset, title: str, *, words: bool = True) -> Answers:
-        """Give every head's probabilities for items, as the network is to be used: mirrored too where so set."""
+        """Return every head's probabilities for items, as the network is to be used: mirrored too where so set."""
         with show_progress(title, len(data), "photographs") as bar:
             batches = []
             for batch in iterate_head_probs(
