@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from audited import SCHEMA, make_context, make_images, make_items, make_witness
+from audited import SCHEMA, make_context, make_images, make_items, make_out_of_sample
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -22,8 +22,8 @@ from hangtag.auditing.issues import (
     WRONG_LABEL,
     build_issues,
     count_codes,
+    format_probability,
     join_issues,
-    say_probability,
 )
 from hangtag.auditing.value_issues import (
     MIN_RATIO,
@@ -202,7 +202,7 @@ def test_a_picture_that_the_model_finds_strange_is_no_product() -> None:
     items = make_items()
     ood_scores = np.full(100, 0.5, np.float32)
     ood_scores[[4, 7]] = 1.5, 30
-    found = find_bad_pictures(make_context(items, photographs=replace(make_witness(items), ood_scores=ood_scores)))
+    found = find_bad_pictures(make_context(items, photographs=replace(make_out_of_sample(items), ood_scores=ood_scores)))
     scores = dict(found.select("item_id", "score").iter_rows())
     assert set(scores) == {"i4", "i7"}
     assert 0.3 < scores["i4"] < scores["i7"] < 0.9
@@ -244,4 +244,4 @@ def test_the_surest_of_one_identity_is_kept_and_comes_first() -> None:
 
 
 def test_nobody_is_certain() -> None:
-    assert [say_probability(value) for value in (0.999, 0.5, 0.0)] == ["0.99", "0.50", "0.00"]
+    assert [format_probability(value) for value in (0.999, 0.5, 0.0)] == ["0.99", "0.50", "0.00"]

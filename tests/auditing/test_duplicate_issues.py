@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from audited import SHIRTS, TEES, make_context, make_images, make_items, make_witness
+from audited import SHIRTS, TEES, make_context, make_images, make_items, make_out_of_sample
 from hypothesis import given
 from hypothesis import strategies as st
-from test_label_issues import hear_names
+from test_label_issues import predict_names
 
 from hangtag.auditing import duplicate_issues
 from hangtag.auditing.context import AuditContext
@@ -100,17 +100,17 @@ def test_a_tie_is_told_of_all_without_a_suggestion_unless_a_witness_decides() ->
     tie = by_item(find_label_conflicts(make_context(items, images=images, photographs=None)))
     assert set(tie) == {"i2", "i10"}
     assert {(line["suggested_label"], line["changes"], line["score"]) for line in tie.values()} == {("", "{}", 0.5)}
-    seen = make_witness(items, sees={2: SHIRTS, 10: SHIRTS})
+    seen = make_out_of_sample(items, sees={2: SHIRTS, 10: SHIRTS})
     assert set(by_item(find_label_conflicts(make_context(items, images=images, photographs=seen)))) == {"i10"}
-    seen = make_witness(items, sees={2: TEES, 10: TEES})
+    seen = make_out_of_sample(items, sees={2: TEES, 10: TEES})
     assert set(by_item(find_label_conflicts(make_context(items, images=images, photographs=seen)))) == {"i2"}
 
 
 def test_a_name_that_holds_with_the_label_points_at_the_photograph() -> None:
     items = make_items()
     # The tee 3 has the photograph of the shirt 2.
-    seen = make_witness(items, sees={3: SHIRTS})
-    context = make_context(items, images=copy(make_images(items), 2, 3), names=hear_names(items), photographs=seen)
+    seen = make_out_of_sample(items, sees={3: SHIRTS})
+    context = make_context(items, images=copy(make_images(items), 2, 3), names=predict_names(items), photographs=seen)
     found = by_item(find_label_conflicts(context))
     assert json.loads(found["i3"]["changes"]) == {}
     assert found["i3"]["reason"].endswith("given Tees, as its name says too, so the photograph may be the wrong one.")

@@ -54,15 +54,15 @@ def own(shop: Path, tmp_path: Path) -> Path:
 def judged(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The ids of the items that were judged by photograph, once an audit has run."""
     found: list[Any] = []
-    call = audit_module._call_witnesses
+    call = audit_module._collect_probs
 
     def note(*arguments: Any) -> Any:
         context, absent = call(*arguments)
-        witness: OutOfSampleProbs | None = context.photographs
-        found[:] = [] if witness is None else context.items["item_id"].gather(witness.rows).to_list()
+        out_of_sample: OutOfSampleProbs | None = context.photographs
+        found[:] = [] if out_of_sample is None else context.items["item_id"].gather(out_of_sample.rows).to_list()
         return context, absent
 
-    monkeypatch.setattr(audit_module, "_call_witnesses", note)
+    monkeypatch.setattr(audit_module, "_collect_probs", note)
     return found
 
 
@@ -74,7 +74,7 @@ def list_learnt(shop: Path) -> set[str]:
 def read_told(folder: Path) -> tuple[dict[str, Any], str]:
     summary = read_json(folder / "summary.json")
     # The text is folded for the terminal.
-    return summary["witnesses"]["photographs"], " ".join(describe_audit(summary).split())
+    return summary["sources"]["photographs"], " ".join(describe_audit(summary).split())
 
 
 def test_after_one_applied_cell_no_learnt_item_is_judged(own: Path, judged: list[Any]) -> None:
@@ -85,12 +85,12 @@ def test_after_one_applied_cell_no_learnt_item_is_judged(own: Path, judged: list
     write_csv(place.review / "label_changes.csv", pl.DataFrame([line]))
     clean(place)
     assert read_labeled_items(place).digest != digest
-    witness, text = read_told(audit(place, model=own / "model").folder)
-    assert len(judged) == witness["items"] > 20
+    out_of_sample, text = read_told(audit(place, model=own / "model").folder)
+    assert len(judged) == out_of_sample["items"] > 20
     assert not learnt & set(judged)
-    assert witness["items_learnt"] >= len(learnt) > 50
-    assert witness["learnt_items_known_by"] == "photographs"
-    assert f"Left out: {witness['items_learnt']:,} items whose photographs it learnt from." in text
+    assert out_of_sample["items_learnt"] >= len(learnt) > 50
+    assert out_of_sample["learnt_items_known_by"] == "photographs"
+    assert f"Left out: {out_of_sample['items_learnt']:,} items whose photographs it learnt from." in text
 
 
 def test_under_another_split_seed_no_learnt_item_is_judged(own: Path, judged: list[Any]) -> None:
@@ -114,12 +114,12 @@ def test_a_photograph_that_was_compressed_again_counts_as_learnt(own: Path, judg
     labelled = read_labeled_items(Workspace.at(own / "w"))
     changed = before.join(labelled.table, on="item_id").select(pl.col("pixel_hash") != pl.col("pixel_hash_right"))
     assert changed.to_series().sum() > 0.9 * len(changed)
-    witness, _ = read_told(audit(own / "w", model=own / "model").folder)
+    out_of_sample, _ = read_told(audit(own / "w", model=own / "model").folder)
     rows = labelled.table.filter(pl.col("item_id").is_in(judged))["image_index"].to_numpy().astype(np.int64)
     nearest = np.bitwise_count(hash_photographs(labelled.images, rows).perceptual[:, None] ^ known.perceptual)
     assert len(rows) > 20
     assert nearest.min() > 1
-    assert witness["items_learnt"] > 0.6 * len(train)
+    assert out_of_sample["items_learnt"] > 0.6 * len(train)
 
 
 def compress_again(path: Path) -> None:
@@ -135,12 +135,12 @@ def test_a_model_that_does_not_say_is_told_as_such(own: Path, judged: list[Any])
     (own / "model" / FILE).unlink()
     learnt = list_learnt(own)
     # On the labels that it learnt the splits still say which items it did not learn from.
-    witness, _ = read_told(audit(own / "w", model=own / "model").folder)
-    assert witness["learnt_items_known_by"] == "splits"
+    out_of_sample, _ = read_told(audit(own / "w", model=own / "model").folder)
+    assert out_of_sample["learnt_items_known_by"] == "splits"
     assert not learnt & set(judged)
     clean(own / "w", CleanConfig(split_seed=1))
-    witness, text = read_told(audit(own / "w", model=own / "model").folder)
-    assert witness["learnt_items_known_by"] == "unknown"
+    out_of_sample, text = read_told(audit(own / "w", model=own / "model").folder)
+    assert out_of_sample["learnt_items_known_by"] == "unknown"
     assert "It does not say what it learnt from" in text
 
 
@@ -148,8 +148,8 @@ def test_weights_of_unknown_history_are_told(own: Path) -> None:
     description = read_json(own / "model" / "model.json")
     description["seen"]["is_complete"] = False
     write_json(own / "model" / "model.json", description)
-    witness, text = read_told(audit(own / "w", model=own / "model").folder)
-    assert witness["learnt_items_known_by"] == "photographs, not all"
+    out_of_sample, text = read_told(audit(own / "w", model=own / "model").folder)
+    assert out_of_sample["learnt_items_known_by"] == "photographs, not all"
     assert "What the weights that it began from learnt from is not known." in text
 
 
@@ -169,10 +169,10 @@ def test_a_model_that_learnt_from_all_of_it_judges_nothing(own: Path, judged: li
 
 def test_a_run_is_not_asked_about_what_it_learnt(own: Path, judged: list[Any]) -> None:
     learnt = list_learnt(own)
-    witness, text = read_told(audit(own / "w", run_id="run").folder)
+    out_of_sample, text = read_told(audit(own / "w", run_id="run").folder)
     assert judged
     assert not learnt & set(judged)
-    assert witness["items_learnt"] == len(learnt)
+    assert out_of_sample["items_learnt"] == len(learnt)
     assert "Left out: " in text
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from audited import OUTPUTS, SANDALS, SHIRTS, SHOES, make_context, make_items, make_probs, make_witness
+from audited import OUTPUTS, SANDALS, SHIRTS, SHOES, make_context, make_items, make_out_of_sample, make_probs
 
 from hangtag.auditing.context import AuditContext
 from hangtag.auditing.evidence import OutOfSampleProbs, find_products, predict_from_names
@@ -23,14 +23,14 @@ def find(context: AuditContext) -> dict[str, dict[str, Any]]:
     return {f"{line['item_id']} {line['column']}": line for line in table.iter_rows(named=True)}
 
 
-def hear_names(items: pl.DataFrame) -> OutOfSampleProbs:
+def predict_names(items: pl.DataFrame) -> OutOfSampleProbs:
     given = find_products(items, OUTPUTS, ("", "NA"))
     return predict_from_names(items["title"], given, OUTPUTS, items["label"].to_list(), items["group_id"].to_list())
 
 
 def test_a_clean_catalogue_has_no_wrong_label() -> None:
     items = make_items()
-    assert find(make_context(items, names=hear_names(items))) == {}
+    assert find(make_context(items, names=predict_names(items))) == {}
 
 
 def test_a_label_of_another_branch_is_one_issue_that_changes_every_level() -> None:
@@ -54,16 +54,16 @@ def test_a_label_of_the_same_branch_changes_the_finer_level_alone() -> None:
 
 def test_the_coarser_level_is_asked_about_where_the_finer_one_is_open() -> None:
     items = make_items(kind={2: "Footwear"}, type={2: "Shoes"})
-    witness = make_witness(items)
-    witness.products[2] = (0.02, 0.02, 0.49, 0.47)
-    [line] = find(make_context(items, photographs=witness)).values()
+    out_of_sample = make_out_of_sample(items)
+    out_of_sample.products[2] = (0.02, 0.02, 0.49, 0.47)
+    [line] = find(make_context(items, photographs=out_of_sample)).values()
     assert (line["column"], line["given_label"], line["suggested_label"]) == ("kind", "Footwear", "Wear")
     assert json.loads(line["changes"]) == {"kind": "Wear", "type": "Shirts"}
 
 
 def test_photograph_and_name_together_are_the_strongest_sign() -> None:
     items = make_items(type={2: "Tees", 6: "Tees"}, title={6: None})
-    names = hear_names(items)
+    names = predict_names(items)
     found = find(make_context(items, names=names))
     both, alone = found["i2 type"], found["i6 type"]
     assert (both["code"], both["severity"]) == ("photograph_and_name_against_label", "error")
@@ -74,14 +74,14 @@ def test_photograph_and_name_together_are_the_strongest_sign() -> None:
 
 def test_a_name_that_holds_with_the_label_dispels_the_photograph_s_doubt() -> None:
     items = make_items()
-    witness = make_witness(items, sees={2: SHOES}, confidence=0.8)
-    assert set(find(make_context(items, photographs=witness))) == {"i2 type"}
-    assert find(make_context(items, photographs=witness, names=hear_names(items))) == {}
+    out_of_sample = make_out_of_sample(items, sees={2: SHOES}, confidence=0.8)
+    assert set(find(make_context(items, photographs=out_of_sample))) == {"i2 type"}
+    assert find(make_context(items, photographs=out_of_sample, names=predict_names(items))) == {}
 
 
 def test_names_speak_alone_where_no_photograph_was_asked() -> None:
     items = make_items(type={2: "Tees"})
-    [line] = find(make_context(items, photographs=None, names=hear_names(items))).values()
+    [line] = find(make_context(items, photographs=None, names=predict_names(items))).values()
     assert (line["code"], line["suggested_label"]) == ("name_against_label", "Shirts")
     assert line["reason"].startswith("The name says Shirts (0.")
     assert "look-alikes" not in line["reason"]
@@ -89,8 +89,8 @@ def test_names_speak_alone_where_no_photograph_was_asked() -> None:
 
 def test_names_that_the_network_read_do_not_count_twice() -> None:
     items = make_items(type={2: "Tees"})
-    names = hear_names(items)
-    once = find(make_context(items, photographs=replace(make_witness(items), reads_names=True), names=names))
+    names = predict_names(items)
+    once = find(make_context(items, photographs=replace(make_out_of_sample(items), reads_names=True), names=names))
     twice = find(make_context(items, names=names))
     assert once["i2 type"]["score"] < twice["i2 type"]["score"]
     assert once["i2 type"]["reason"].startswith("Photograph and name look like Shirts (0.90)")
@@ -109,37 +109,37 @@ def test_a_class_that_hardly_any_item_has_is_not_judged() -> None:
     sandals = [row for row in range(100) if row % 4 == 1]
     lost = dict.fromkeys(sandals[9:], "Shoes")
     items = make_items(type=lost)
-    witness = make_witness(items, sees=dict.fromkeys(sandals[9:], SHOES) | dict.fromkeys(sandals[:9], SHIRTS))
-    found = find(make_context(items, photographs=witness))
+    out_of_sample = make_out_of_sample(items, sees=dict.fromkeys(sandals[9:], SHOES) | dict.fromkeys(sandals[:9], SHIRTS))
+    found = find(make_context(items, photographs=out_of_sample))
     # The coarser level, which more items have, is judged.
     assert {json.loads(line["changes"])["kind"] for line in found.values()} == {"Wear"}
-    witness = make_witness(items, sees=dict.fromkeys(sandals, SHOES))
-    assert find(make_context(items, photographs=witness)) == {}
+    out_of_sample = make_out_of_sample(items, sees=dict.fromkeys(sandals, SHOES))
+    assert find(make_context(items, photographs=out_of_sample)) == {}
 
 
 def test_items_without_a_known_product_are_passed_over() -> None:
     items = make_items(kind={2: "NA"}, type={2: ""})
-    witness = make_witness(items)
-    assert witness.given[2] == NO_VALUE
-    assert find(make_context(items, photographs=witness)) == {}
+    out_of_sample = make_out_of_sample(items)
+    assert out_of_sample.given[2] == NO_VALUE
+    assert find(make_context(items, photographs=out_of_sample)) == {}
 
 
 def test_less_sure_issues_are_left_out() -> None:
     items = make_items(type={2: "Tees", 6: "Tees"})
-    witness = make_witness(items)
-    witness.products[6] = (0.0, 0.0, 0.88, 0.12)
+    out_of_sample = make_out_of_sample(items)
+    out_of_sample.products[6] = (0.0, 0.0, 0.88, 0.12)
     # Shirts that are not sure either, so that this one is sure enough to count.
-    witness.products[[10, 14, 18]] = (0.0, 0.0, 0.7, 0.3)
-    assert set(find(make_context(items, photographs=witness, min_score=0.3))) == {"i2 type", "i6 type"}
-    assert set(find(make_context(items, photographs=witness, min_score=0.9))) == {"i2 type"}
+    out_of_sample.products[[10, 14, 18]] = (0.0, 0.0, 0.7, 0.3)
+    assert set(find(make_context(items, photographs=out_of_sample, min_score=0.3))) == {"i2 type", "i6 type"}
+    assert set(find(make_context(items, photographs=out_of_sample, min_score=0.9))) == {"i2 type"}
 
 
 def test_a_label_that_is_merely_not_the_likeliest_is_told_for_information_at_the_end() -> None:
     items = make_items(type={2: "Tees"})
-    witness = make_witness(items)
+    out_of_sample = make_out_of_sample(items)
     # Above half, but below what shirts come to: confident learning counts it as nothing.
-    witness.products[7] = (0.0, 0.0, 0.8, 0.2)
-    found = find(make_context(items, photographs=witness))
+    out_of_sample.products[7] = (0.0, 0.0, 0.8, 0.2)
+    found = find(make_context(items, photographs=out_of_sample))
     assert {key: line["severity"] for key, line in found.items()} == {"i2 type": "warning", "i7 type": "info"}
     assert found["i7 type"]["score"] < found["i2 type"]["score"]
 
@@ -150,7 +150,7 @@ def test_on_other_levels_a_doubt_counts_as_much_as_the_witness_is_right_there() 
     lost = dict.fromkeys(sandals[9:], "Shoes")
     items = make_items(type=lost)
     sees = dict.fromkeys(sandals[9:], SHOES) | {sandals[0]: SHIRTS}
-    [line] = find(make_context(items, photographs=make_witness(items, sees=sees))).values()
+    [line] = find(make_context(items, photographs=make_out_of_sample(items, sees=sees))).values()
     # p(Footwear) is 2/30; 99 of 100 items are seen as they are given.
     assert line["score"] == pytest.approx((1 - 2 / 30) * 0.99**3, abs=1e-4)
 
@@ -159,9 +159,9 @@ def test_where_both_are_heard_a_part_of_the_score_hangs_on_what_speaks_for_the_s
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     items = make_items(type={2: "Tees"})
-    names = hear_names(items)
-    witness = make_witness(items)
-    subjects = [make_context(items, photographs=witness, names=each) for each in (names, None)]
+    names = predict_names(items)
+    out_of_sample = make_out_of_sample(items)
+    subjects = [make_context(items, photographs=out_of_sample, names=each) for each in (names, None)]
     both, alone = (find(context)["i2 type"]["score"] for context in subjects)
     monkeypatch.setattr("hangtag.auditing.label_issues.UNSUPPORTED", 0.0)
     both_before, alone_before = (find(context)["i2 type"]["score"] for context in subjects)
@@ -171,14 +171,14 @@ def test_where_both_are_heard_a_part_of_the_score_hangs_on_what_speaks_for_the_s
     assert both / both_before == pytest.approx(1 - UNSUPPORTED * (1 - support), abs=1e-4)
 
 
-def test_without_any_witness_nothing_can_be_said() -> None:
-    with pytest.raises(NotApplicableError, match="have a say"):
+def test_without_probabilities_the_check_is_not_applicable() -> None:
+    with pytest.raises(NotApplicableError, match="neither of photographs nor of names"):
         find_label_issues(make_context(make_items(), photographs=None))
 
 
 def test_a_name_of_unknown_words_or_none_is_no_testimony() -> None:
     items = make_items(title={2: "Qwertz", 6: None, 10: "Shirts"})
-    heard = hear_names(items)
+    heard = predict_names(items)
     assert {2, 6} & set(heard.rows.tolist()) == set()
     place = heard.rows.tolist().index(10)
     assert heard.products[place].argmax() == SHIRTS
@@ -193,13 +193,13 @@ def test_no_name_is_read_by_a_classifier_that_learnt_it_or_its_duplicates() -> N
         kind={2: "Footwear", 6: "Footwear"},
         type={2: "Shoes", 6: "Shoes"},
     )
-    assert {2, 6} & set(hear_names(items).rows.tolist()) == set()
+    assert {2, 6} & set(predict_names(items).rows.tolist()) == set()
 
 
 def test_too_few_names_are_refused() -> None:
     items = make_items(title=dict.fromkeys(range(99)))
     with pytest.raises(NotApplicableError, match="Too few items have a name"):
-        hear_names(items)
+        predict_names(items)
 
 
 def test_a_suggestion_that_changes_no_column_is_none() -> None:
@@ -215,5 +215,5 @@ def test_a_suggestion_that_changes_no_column_is_none() -> None:
     probs[3] = (0.05, 0.95, 0, 0)
     given[10:25] = 1
     probs[10:25] = (0.05, 0.95, 0, 0)
-    witness = OutOfSampleProbs(np.arange(100), outputs, given, probs)
-    assert find(make_context(items, photographs=witness)) == {}
+    out_of_sample = OutOfSampleProbs(np.arange(100), outputs, given, probs)
+    assert find(make_context(items, photographs=out_of_sample)) == {}

@@ -42,8 +42,8 @@ def find(seen: dict[int, int], **changed: Any) -> list[dict[str, Any]]:
     true = np.array([PLACES[each] for each in list(TYPES) * EACH])
     for row, product in seen.items():
         true[row] = product
-    witness = OutOfSampleProbs(np.arange(len(items)), OUTPUTS, given, make_probs(6, true), min_class_items=1)
-    return find_label_issues(make_context(items, photographs=witness)).rows(named=True)
+    out_of_sample = OutOfSampleProbs(np.arange(len(items)), OUTPUTS, given, make_probs(6, true), min_class_items=1)
+    return find_label_issues(make_context(items, photographs=out_of_sample)).rows(named=True)
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from audited import finish_folds, make_items, make_witness, write_audited, write_folds
+from audited import finish_folds, make_items, make_out_of_sample, write_audited, write_folds
 
 from hangtag.catalog.reader import read_prepared
 from hangtag.io import read_json
@@ -62,7 +62,7 @@ def test_the_whole_of_it_finds_what_it_planted(benchmark: Any, tmp_path: Path, m
     def fold(place: Workspace, *_: Any, **named: Any) -> StageResult:
         """Stand in for the training: a network that sees what each item truly is."""
         table = read_labeled_items(place).table
-        folder = write_folds(place, make_witness(table), named["run_id"])
+        folder = write_folds(place, make_out_of_sample(table), named["run_id"])
         written = pl.read_parquet(folder / "out_of_fold.parquet")
         labels = written.join(table.select("item_id", "label"), on="item_id", how="left", maintain_order="left")
         # Sandals, Shoes, Shirts, Tees are the products; the names in order Sandals, Shirts, Shoes, Tees.

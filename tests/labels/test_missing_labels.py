@@ -113,8 +113,8 @@ def audit_labels(place: Workspace, labelled: LabeledItems) -> pl.DataFrame:
     probs = np.full((len(items), len(outputs.category_paths)), 0.02, np.float32)
     probs[np.arange(len(items)), seen] = 1
     probs /= probs.sum(axis=1, keepdims=True)
-    witness = OutOfSampleProbs(np.arange(len(items)), outputs, given_products, probs, min_class_items=1)
-    context = AuditContext(items, prepared.images, SCHEMA, AuditConfig(min_score=0.0), photographs=witness)
+    out_of_sample = OutOfSampleProbs(np.arange(len(items)), outputs, given_products, probs, min_class_items=1)
+    context = AuditContext(items, prepared.images, SCHEMA, AuditConfig(min_score=0.0), photographs=out_of_sample)
     checks = (find_label_issues, find_label_conflicts, find_unlikely_combinations, find_spelling_variants)
     return join_issues([check(context) for check in checks])
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from audited import SCHEMA, make_images, make_items, make_witness, write_audited, write_folds
+from audited import SCHEMA, make_images, make_items, make_out_of_sample, write_audited, write_folds
 from drawn import COLORS, draw
 from product_runs import ProductItem, patch_product_models, write_product_run, write_products
 from stub_runs import write_labels
@@ -47,7 +47,7 @@ def test_every_kind_of_issue_is_found_in_one_catalogue_the_surest_first(tmp_path
     images[34] = np.clip(images[26].astype(int) + 3, 0, 255)
     images[50] = 255
     place = write_audited(tmp_path, items, images)
-    write_folds(place, make_witness(items))
+    write_folds(place, make_out_of_sample(items))
     result = audit(place)
     issues = read_issues(result)
     # Without a photograph's say names speak alone: there is none such here.
@@ -57,7 +57,7 @@ def test_every_kind_of_issue_is_found_in_one_catalogue_the_surest_first(tmp_path
     assert not issues.select("item_id", "code", "column").is_duplicated().any()
     summary = read_json(result.folder / "summary.json")
     assert summary["issues"] == {code: (issues["code"] == code).sum() for code in CODES}
-    assert summary["witnesses"]["photographs"]["source"] == "out-of-fold probabilities of folds/folded"
+    assert summary["sources"]["photographs"]["source"] == "out-of-fold probabilities of folds/folded"
     assert summary["not_applicable"] == {}
     assert summary["catalog_score"] < 1
     assert result.metrics["issues"] == len(issues)
@@ -68,15 +68,15 @@ def test_every_kind_of_issue_is_found_in_one_catalogue_the_surest_first(tmp_path
 def test_the_pixels_are_mapped_once_for_all_who_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     items = make_items()
     place = write_audited(tmp_path, items, make_images(items))
-    write_folds(place, make_witness(items))
+    write_folds(place, make_out_of_sample(items))
     seen: list[bool] = []
-    call = audit_module._call_witnesses
+    call = audit_module._collect_probs
 
     def look(context: Any, source: Any, labelled: Any) -> Any:
         seen.append(context.images is labelled.images)
         return call(context, source, labelled)
 
-    monkeypatch.setattr(audit_module, "_call_witnesses", look)
+    monkeypatch.setattr(audit_module, "_collect_probs", look)
     audit(place)
     assert seen == [True]
 
@@ -84,7 +84,7 @@ def test_the_pixels_are_mapped_once_for_all_who_look(tmp_path: Path, monkeypatch
 def test_what_a_review_has_settled_is_not_found_again(tmp_path: Path) -> None:
     items = make_items(type={10: "shirts"})
     place = write_audited(tmp_path, items, make_images(items))
-    write_folds(place, make_witness(items))
+    write_folds(place, make_out_of_sample(items))
     wrong = (items["item_id"][10], "spelling_variant", "type")
     assert wrong in read_issues(audit(place)).select("item_id", "code", "column").rows()
     line = pl.DataFrame({"item_id": [wrong[0]], "column": "type", "old": "shirts", "new": "Shirts", "rule": "reviewed"})
@@ -99,10 +99,10 @@ def test_the_order_of_the_rows_changes_nothing(tmp_path: Path) -> None:
     tables = []
     for name, order in (("a", np.arange(100)), ("b", np.random.default_rng(0).permutation(100))):
         place = write_audited(tmp_path / name, items[order], make_images(items)[order])
-        witness = make_witness(items)
-        shuffled = type(witness)(
-            np.arange(100), witness.outputs, witness.given[order], witness.products[order],
-            {"gender": witness.attributes["gender"][order]},
+        out_of_sample = make_out_of_sample(items)
+        shuffled = type(out_of_sample)(
+            np.arange(100), out_of_sample.outputs, out_of_sample.given[order], out_of_sample.products[order],
+            {"gender": out_of_sample.attributes["gender"][order]},
         )  # fmt: skip
         write_folds(place, shuffled)
         tables.append(read_issues(audit(place, AuditConfig(use_names=False))).drop("reason"))
@@ -125,16 +125,16 @@ def test_without_folds_and_runs_it_says_what_to_run_and_looks_at_the_rest(tmp_pa
 def test_folds_of_other_labels_are_not_heard(tmp_path: Path) -> None:
     items = make_items()
     place = write_audited(tmp_path, items)
-    write_folds(place, make_witness(items))
+    write_folds(place, make_out_of_sample(items))
     write_audited(tmp_path, make_items(type={2: "Tees"}))
     summary = read_json(audit(place).folder / "summary.json")
-    assert "photographs" not in summary["witnesses"]
+    assert "photographs" not in summary["sources"]
 
 
 def test_names_can_be_left_out(tmp_path: Path) -> None:
     items = make_items(type={2: "Tees"})
     place = write_audited(tmp_path, items)
-    write_folds(place, make_witness(items))
+    write_folds(place, make_out_of_sample(items))
     summary = read_json(audit(place, AuditConfig(use_names=False)).folder / "summary.json")
     assert summary["not_applicable"]["name_against_label"] == "Names were left out (--no-use-names)."
     assert summary["issues"]["wrong_label"] == 1
@@ -160,9 +160,9 @@ def test_a_run_is_asked_about_the_items_that_it_did_not_learn_from(
     assert set(wrong["item_id"]) == {"i59", "i89"}
     # The run learnt the kind and the label, which is no column.
     assert set(wrong["changes"]) == {'{"kind": "Goods"}'}
-    witness = read_json(result.folder / "summary.json")["witnesses"]["photographs"]
-    assert witness["items"] == 60
-    assert witness["source"] == "the run only on val and test, which it did not learn from"
+    out_of_sample = read_json(result.folder / "summary.json")["sources"]["photographs"]
+    assert out_of_sample["items"] == 60
+    assert out_of_sample["source"] == "the run only on val and test, which it did not learn from"
 
 
 def complete_items(place: Workspace) -> None:
@@ -201,8 +201,8 @@ def test_an_exported_model_audits_a_catalogue_of_other_words(model: Path, tmp_pa
     assert dict(mapping.select("thing", "model_class").iter_rows()) == {
         "shirts": "Shirt", "HAT": "Hat", "shoe": "Shoe", "Gloves": None,
     }  # fmt: skip
-    witness = read_json(result.folder / "summary.json")["witnesses"]["photographs"]
-    assert (witness["categories_not_mapped"], witness["items_not_mapped"]) == (1, 3)
+    out_of_sample = read_json(result.folder / "summary.json")["sources"]["photographs"]
+    assert (out_of_sample["categories_not_mapped"], out_of_sample["items_not_mapped"]) == (1, 3)
 
 
 def test_photographs_that_the_model_finds_strange_are_not_judged(model: Path, tmp_path: Path) -> None:
@@ -224,8 +224,8 @@ def copy_model(model: Path, folder: Path, limit: float) -> Path:
 def test_of_its_own_catalogue_a_model_judges_what_it_did_not_learn(model: Path, workspace: Workspace) -> None:
     labelled, classifier = read_labeled_items(workspace), Classifier.load(model)
     items = read_prepared(workspace).items.join(labelled.table.select("item_id", "split"), on="item_id")
-    witness = predict_with_model(classifier, labelled, items, hash_photographs(labelled.images))
-    assert set(items["split"].gather(witness.rows)) == {"val", "test"}
+    out_of_sample = predict_with_model(classifier, labelled, items, hash_photographs(labelled.images))
+    assert set(items["split"].gather(out_of_sample.rows)) == {"val", "test"}
 
 
 def test_photographs_of_another_size_say_how_to_prepare_them(model: Path, tmp_path: Path) -> None:

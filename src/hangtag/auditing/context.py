@@ -95,7 +95,7 @@ class AuditContext:
         """Return the products' names, null where there is none; None where the catalogue has no such column."""
         return None if self.schema.name is None else self.read(self.schema.name)
 
-    def take_in(self, **found: OutOfSampleProbs) -> "AuditContext":
+    def with_probs(self, **found: OutOfSampleProbs) -> "AuditContext":
         """Return the context with what was found. What is already computed of its photographs goes along."""
         context = replace(self, **found)  # type: ignore[arg-type]
         vars(context).update({name: vars(self)[name] for name in ("fingerprints",) if name in vars(self)})

@@ -147,21 +147,21 @@ def find_label_conflicts(context: AuditContext) -> pl.DataFrame:
     """Return the issues of the code `duplicate_label_conflict`.
 
     All levels are one matter, so that they never contradict each other; each attribute is another. Every item of a
-    group has a voice, and so has each witness that was asked about it; the value with most voices is suggested to
+    group has a voice, and so has each witness that was asked about it; the value with most votes is suggested to
     the others. Where none has more than another, all items are told without a suggestion. The score is the share
-    of voices against the item's own value. A missing value contradicts nothing, is not suggested, and is not filled in
+    of votes against the item's own value. A missing value contradicts nothing, is not suggested, and is not filled in
     along with another level. Where an item's own name holds with
     its label, the photograph is the likelier mistake, and nothing is suggested.
     """
     values = {column: context.read(column).to_list() for column in (*context.levels, *context.attributes)}
-    voices = _Voices(context)
+    votes = _Votes(context)
     matters = [context.levels, *((column,) for column in context.attributes)]
     lines: list[dict[str, Any]] = []
     for members in list_groups(context.duplicates.groups):
         for columns in matters:
             own = {row: tuple(values[column][row] for column in columns) for row in members}
             if _disagree(list(own.values())):
-                lines += _describe(context, columns, own, voices)
+                lines += _describe(context, columns, own, votes)
     return build_issues(lines, LABEL_CONFLICT, WARNING)
 
 
@@ -259,9 +259,9 @@ def _join_values(values: Sequence[str], own: str, most: int = 5) -> str:
 
 
 def _describe(
-    context: AuditContext, columns: tuple[str, ...], own: Mapping[int, Values], voices: "_Voices"
+    context: AuditContext, columns: tuple[str, ...], own: Mapping[int, Values], votes: "_Votes"
 ) -> Iterator[dict[str, Any]]:
-    counts = voices.count(columns, own)
+    counts = votes.count(columns, own)
     total = sum(counts.values())
     ranked = sorted(counts, key=lambda each: (-counts[each], [part or "" for part in each]))
     winner = ranked[0] if counts[ranked[0]] - counts[ranked[1]] > 1e-9 else None
@@ -275,7 +275,7 @@ def _describe(
         if winner is not None and not _disagree([found, winner]):
             continue
         changes = _list_changes(columns, found, winner)
-        is_defended = voices.defends(columns, row, found)
+        is_defended = votes.defends(columns, row, found)
         changes = {} if is_defended else changes
         column = list(changes)[-1] if changes else contrary.column
         yield {
@@ -302,28 +302,28 @@ def _list_changes(columns: Sequence[str], found: Values, winner: Values | None) 
     return {column: new for column, old, new in pairs if new is not None and new != old}
 
 
-class _Voices:
-    """Counts the voices for the values of a group."""
+class _Votes:
+    """Counts the votes for the values of a group."""
 
     def __init__(self, context: AuditContext) -> None:
         self._names = context.names
-        self._witnesses = [each for each in (context.photographs, context.names) if each is not None]
+        self._sources = [each for each in (context.photographs, context.names) if each is not None]
         self._places = []
-        for witness in self._witnesses:
+        for out_of_sample in self._sources:
             places = np.full(len(context.items), NO_VALUE, np.int64)
-            places[witness.rows] = np.arange(len(witness.rows))
+            places[out_of_sample.rows] = np.arange(len(out_of_sample.rows))
             self._places.append(places)
 
     def count(self, columns: tuple[str, ...], own: Mapping[int, Values]) -> dict[Values, float]:
-        """Return each value's voices: one for each item that has it, and of each witness as much as it gives it."""
+        """Return each value's votes: one for each item that has it, and of each witness as much as it gives it."""
         counts: dict[Values, float] = defaultdict(float, Counter(own.values()))
-        for witness, places in zip(self._witnesses, self._places, strict=True):
+        for out_of_sample, places in zip(self._sources, self._places, strict=True):
             rows = places[list(own)]
             heard = rows[rows != NO_VALUE]
             if len(heard):
-                means = _average(witness, columns, heard)
+                means = _average(out_of_sample, columns, heard)
                 for value in list(counts):
-                    counts[value] += _sum_value(witness, columns, value, means)
+                    counts[value] += _sum_value(out_of_sample, columns, value, means)
         return counts
 
     def defends(self, columns: tuple[str, ...], row: int, found: Values) -> bool:
@@ -336,18 +336,20 @@ class _Voices:
         return _sum_value(self._names, columns, found, _average(self._names, columns, np.array([place]))) > 0.5
 
 
-def _average(witness: OutOfSampleProbs, columns: tuple[str, ...], rows: Indices) -> npt.NDArray[np.float64] | None:
+def _average(
+    out_of_sample: OutOfSampleProbs, columns: tuple[str, ...], rows: Indices
+) -> npt.NDArray[np.float64] | None:
     """Return the mean probabilities of some items over the products, or over the values of an attribute."""
-    is_attribute = columns[0] in witness.outputs.attributes
-    probs = witness.attributes.get(columns[0]) if is_attribute else witness.products
+    is_attribute = columns[0] in out_of_sample.outputs.attributes
+    probs = out_of_sample.attributes.get(columns[0]) if is_attribute else out_of_sample.products
     return None if probs is None else probs[rows].mean(axis=0, dtype=np.float64)
 
 
 def _sum_value(
-    witness: OutOfSampleProbs, columns: tuple[str, ...], value: Values, means: npt.NDArray[np.float64] | None
+    out_of_sample: OutOfSampleProbs, columns: tuple[str, ...], value: Values, means: npt.NDArray[np.float64] | None
 ) -> float:
     """Return the probability of a value, from the means over the products or over the values of an attribute."""
-    outputs = witness.outputs
+    outputs = out_of_sample.outputs
     if means is None:
         return 0.0
     if columns[0] in outputs.attributes:

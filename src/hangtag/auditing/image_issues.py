@@ -86,11 +86,11 @@ def _find_tiny(context: AuditContext) -> Iterator[dict[str, Any]]:
 
 
 def _find_strange(context: AuditContext) -> Iterator[dict[str, Any]]:
-    witness = context.photographs
-    if witness is None or witness.ood_scores is None:
+    out_of_sample = context.photographs
+    if out_of_sample is None or out_of_sample.ood_scores is None:
         return
-    for row in np.flatnonzero(witness.ood_scores > 1).tolist():
-        times = float(witness.ood_scores[row])
+    for row in np.flatnonzero(out_of_sample.ood_scores > 1).tolist():
+        times = float(out_of_sample.ood_scores[row])
         score = MOST_STRANGE_SCORE - (MOST_STRANGE_SCORE - STRANGE_SCORE) / times
         reason = f"It looks like no product that the model knows: {times:.1f} times as strange as is familiar."
         yield {"item_id": context.item_ids[row], "score": score, "severity": INFO, "reason": reason}

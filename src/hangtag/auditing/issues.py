@@ -85,7 +85,7 @@ def count_codes(issues: pl.DataFrame) -> dict[str, int]:
     return {code: int(counts.get(code, 0)) for code in CODES}
 
 
-def say_probability(value: float | np.floating[Any]) -> str:
+def format_probability(value: float | np.floating[Any]) -> str:
     """Write a probability for people: two digits, and never a certainty that nobody has."""
     return f"{min(max(float(value), 0.0), 0.99):.2f}"
 

@@ -1,4 +1,9 @@
-"""Find labels that the photograph, the name, or both speak against: on every level, one issue an item."""
+"""Find label errors: given labels that out-of-sample image or name probabilities contradict, one issue an item.
+
+Three kinds of index occur. A *row* is a row of the catalogue's table of items. A *case* is an item that has
+probabilities, numbered from 0 to n - 1 (`_Cases`). A *suspect* is a case with an issue, numbered from 0 to k - 1
+(`_Suspects`).
+"""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,227 +25,231 @@ from hangtag.auditing.issues import (
     WRONG_LABEL,
     NotApplicableError,
     build_issues,
-    say_probability,
+    format_probability,
 )
-from hangtag.auditing.label_scores import ModalityProbs, SuspectLabels, hear
+from hangtag.auditing.label_scores import ModalityProbs, SuspectLabels, score_labels
 from hangtag.auditing.nearest_neighbors import compute_features, find_neighbors, weigh_neighbors
 from hangtag.models.label_space import NO_VALUE, Indices, LabelSpace, Probs
 
 SEVERITIES = {PHOTOGRAPH_AND_NAME: ERROR, WRONG_LABEL: WARNING, NAME_AGAINST_LABEL: WARNING}
-# The finest level whose suggestion is likelier than not is the one that people are asked about.
+# The reviewer is asked about the finest level whose suggestion is more likely than not.
 LIKELY = 0.5
-# A witness that gives the suggested class less than this does not speak for it.
-HEARD = 0.25
-# The share of a score that hangs on how far both witnesses speak for the suggestion, not only against the given label.
+# A modality with a lower probability of the suggested class does not support it.
+SUPPORTS = 0.25
+# The share of a score that depends on how far both modalities support the suggestion.
 UNSUPPORTED = 0.05
-# What no witness gives any probability is still not impossible.
+# Added to the probabilities before they are multiplied by the neighbors' weights.
 TINY = 1e-4
 
 
 @dataclass(frozen=True)
-class _Case:
-    """All items that any witness spoke of.
+class _Cases:
+    """The items that have image or name probabilities, n of them.
 
     Attributes:
         rows: Rows of the table of items, int64 (n,).
-        given: Each item's product, int64 (n,).
-        modality_probs: What is said of their products.
-        outputs: The products.
+        given: The category path that each item's labels make, int64 (n,).
+        modality_probs: Probabilities over the category paths.
+        label_space: The category paths.
         min_class_items: See `OutOfSampleProbs`.
     """
 
     rows: Indices
     given: Indices
     modality_probs: ModalityProbs
-    outputs: LabelSpace
+    label_space: LabelSpace
     min_class_items: int
 
     def of_level(self, level: str) -> tuple[Indices, ModalityProbs]:
-        """Return each item's given class on a level, and what is said of it."""
-        classes = np.append(self.outputs.list_classes(level), NO_VALUE)
-        said = self.modality_probs
-        sums = [self.outputs.sum_level(probs, level) for probs in (said.photograph, said.name)]
-        return np.asarray(classes[self.given], np.int64), ModalityProbs(
-            sums[0], said.has_photograph, sums[1], said.has_name, said.names_in_photograph
-        )
-
-
-def find_label_issues(context: AuditContext) -> pl.DataFrame:
-    """Return the issues of the codes `wrong_label`, `name_against_label` and `photograph_and_name_against_label`.
-
-    Every level is heard by itself. Where an item is doubted on the primary level that decides, else the surest of
-    the others: held against the others by planted errors, it ranks best (docs/experiments.md). The product is
-    suggested that the witnesses find likeliest among those with the suggested class there, so that the changed levels
-    never contradict each other. Attributes are heard where photographs tell them well enough.
-
-    Raises:
-        NotApplicableError: There is no witness.
-    """
-    if context.photographs is None and context.names is None:
-        raise NotApplicableError("Neither photographs nor names have a say.")
-    case = _gather(context)
-    lines = list(_describe_all(context, case, _choose_level(case, context.config.min_score)))
-    found = [_split_codes(lines)]
-    if context.photographs is not None:
-        found += [_find_attribute_issues(context, context.photographs, column) for column in context.attributes]
-    table = pl.concat(found)
-    return table.filter(pl.col("score") >= context.config.min_score)
-
-
-def _gather(context: AuditContext) -> _Case:
-    witnesses = [each for each in (context.photographs, context.names) if each is not None]
-    rows = np.unique(np.concatenate([each.rows for each in witnesses]))
-    given = np.full(len(rows), NO_VALUE, np.int64)
-    outputs = witnesses[0].outputs
-    said, has = [], []
-    for witness in (context.photographs, context.names):
-        probs, heard = np.zeros((len(rows), len(outputs.category_paths)), np.float32), np.zeros(len(rows), bool)
-        if witness is not None:
-            places = np.searchsorted(rows, witness.rows)
-            probs[places], heard[places], given[places] = witness.products, True, witness.given
-        said.append(probs)
-        has.append(heard)
-    twice = context.photographs is not None and context.photographs.reads_names
-    return _Case(
-        rows, given, ModalityProbs(said[0], has[0], said[1], has[1], twice), outputs, witnesses[0].min_class_items
-    )
+        """Return each item's given class on a level, and the probabilities of the level's classes."""
+        classes = np.append(self.label_space.list_classes(level), NO_VALUE)
+        probs = self.modality_probs
+        image, name = (self.label_space.sum_level(each, level) for each in (probs.image, probs.name))
+        by_level = ModalityProbs(image, probs.has_image, name, probs.has_name, probs.names_in_image)
+        return np.asarray(classes[self.given], np.int64), by_level
 
 
 @dataclass(frozen=True)
-class _Doubts:
-    """The doubted items, k of them.
+class _Suspects:
+    """The cases with an issue, k of them.
 
     Attributes:
-        places: Their places in the case, int64 (k,).
-        verdicts: What was found on every level.
-        levels: The deciding level of each, as its place in `verdicts`, int64 (k,).
-        entries: The item's place in that level's verdicts, int64 (k,).
-        confident: Whether confident learning doubts the item on any level, bool (k,).
+        cases: Which cases, int64 (k,).
+        by_level: The suspected labels of every level.
+        levels: Which entry of `by_level` decides about each suspect, int64 (k,).
+        entries: The suspect's position in that entry, int64 (k,).
+        confident: Whether confident learning flags the item on any level, bool (k,).
     """
 
-    places: Indices
-    verdicts: list[SuspectLabels]
+    cases: Indices
+    by_level: list[SuspectLabels]
     levels: Indices
     entries: Indices
     confident: npt.NDArray[np.bool_]
 
 
-def _choose_level(case: _Case, min_score: float) -> _Doubts:
-    """Combine every level, and give the deciding one for each doubted item: the primary one, else the surest."""
-    primary = case.outputs.primary
-    verdicts = [
-        hear(level, *case.of_level(level), case.min_class_items, primary_from=min_score if level == primary else None)
-        for level in case.outputs.levels
+def find_label_issues(context: AuditContext) -> pl.DataFrame:
+    """Return the issues of the codes `wrong_label`, `name_against_label` and `photograph_and_name_against_label`.
+
+    Every level is scored by itself. An issue of the primary level takes precedence, else the one with the highest
+    score: of the alternatives this ranks planted errors best (docs/experiments.md). The suggestion is the most likely
+    category path among those with the suggested class, so that the changed levels never contradict each other.
+    Attributes are checked where the image model predicts them well enough.
+
+    Raises:
+        NotApplicableError: There are neither image nor name probabilities.
+    """
+    if context.photographs is None and context.names is None:
+        raise NotApplicableError("There are probabilities neither of photographs nor of names.")
+    cases = _collect_cases(context)
+    lines = list(_describe_suspects(context, cases, _find_suspects(cases, context.config.min_score)))
+    tables = [_build_tables(lines)]
+    if context.photographs is not None:
+        tables += [_find_attribute_issues(context, context.photographs, column) for column in context.attributes]
+    table = pl.concat(tables)
+    return table.filter(pl.col("score") >= context.config.min_score)
+
+
+def _collect_cases(context: AuditContext) -> _Cases:
+    sources = [each for each in (context.photographs, context.names) if each is not None]
+    rows = np.unique(np.concatenate([each.rows for each in sources]))
+    given = np.full(len(rows), NO_VALUE, np.int64)
+    label_space = sources[0].outputs
+    all_probs, all_masks = [], []
+    for source in (context.photographs, context.names):
+        probs = np.zeros((len(rows), len(label_space.category_paths)), np.float32)
+        has_probs = np.zeros(len(rows), bool)
+        if source is not None:
+            cases = np.searchsorted(rows, source.rows)
+            probs[cases], has_probs[cases], given[cases] = source.products, True, source.given
+        all_probs.append(probs)
+        all_masks.append(has_probs)
+    names_in_image = context.photographs is not None and context.photographs.reads_names
+    modality_probs = ModalityProbs(all_probs[0], all_masks[0], all_probs[1], all_masks[1], names_in_image)
+    return _Cases(rows, given, modality_probs, label_space, sources[0].min_class_items)
+
+
+def _find_suspects(cases: _Cases, min_score: float) -> _Suspects:
+    """Score every level, and choose the level that decides about each suspect: the primary one, else the surest."""
+    primary = cases.label_space.primary
+    by_level = [
+        score_labels(
+            level, *cases.of_level(level), cases.min_class_items, primary_from=min_score if level == primary else None
+        )
+        for level in cases.label_space.levels
     ]
-    places = np.concatenate([each.places for each in verdicts])
-    levels = np.concatenate([np.full(len(each.places), number) for number, each in enumerate(verdicts)])
-    entries = np.concatenate([np.arange(len(each.places)) for each in verdicts])
-    ranks = np.concatenate([each.scores + 2 * (each.level == primary) for each in verdicts])
-    order = np.lexsort((-ranks, places))
-    first = np.ones(len(order), bool)
-    first[1:] = places[order][1:] != places[order][:-1]
-    kept = order[first]
-    sure = [each.places[each.confident] for each in verdicts]
-    return _Doubts(places[kept], verdicts, levels[kept], entries[kept], np.isin(places[kept], np.concatenate(sure)))
+    found = np.concatenate([each.items for each in by_level])
+    levels = np.concatenate([np.full(len(each.items), number) for number, each in enumerate(by_level)])
+    entries = np.concatenate([np.arange(len(each.items)) for each in by_level])
+    ranks = np.concatenate([each.scores + 2 * (each.level == primary) for each in by_level])
+    order = np.lexsort((-ranks, found))
+    is_first = np.ones(len(order), bool)
+    is_first[1:] = found[order][1:] != found[order][:-1]
+    kept = order[is_first]
+    confident = np.concatenate([each.items[each.confident] for each in by_level])
+    return _Suspects(found[kept], by_level, levels[kept], entries[kept], np.isin(found[kept], confident))
 
 
-def _describe_all(context: AuditContext, case: _Case, doubts: _Doubts) -> Iterator[dict[str, Any]]:
-    products = _choose_products(context, case, doubts)
-    kept = np.flatnonzero(products != NO_VALUE)
+def _describe_suspects(context: AuditContext, cases: _Cases, suspects: _Suspects) -> Iterator[dict[str, Any]]:
+    paths = _choose_category_paths(context, cases, suspects)
+    kept = np.flatnonzero(paths != NO_VALUE)
     if not len(kept):
         return
     values = {level: context.read(level) for level in context.levels}
-    rows = case.rows[doubts.places]
-    lookalikes = find_neighbors(compute_features(context.small), rows[kept])
-    heard = {level: case.of_level(level)[1] for level in context.levels if level in case.outputs.levels}
-    together = {level: said.join() for level, said in heard.items()}
-    scores = _hear_lookalikes(context, case, doubts, kept, lookalikes)
-    for near, number in zip(lookalikes, kept.tolist(), strict=True):
-        verdict, entry = doubts.verdicts[doubts.levels[number]], int(doubts.entries[number])
-        changes = _list_changes(case.outputs, int(products[number]), values, int(rows[number]))
+    rows = cases.rows[suspects.cases]
+    neighbors = find_neighbors(compute_features(context.small), rows[kept])
+    by_level = {level: cases.of_level(level)[1] for level in context.levels if level in cases.label_space.levels}
+    combined = {level: probs.join() for level, probs in by_level.items()}
+    scores = _score_with_neighbors(context, cases, suspects, kept, neighbors)
+    for near, suspect in zip(neighbors, kept.tolist(), strict=True):
+        labels, entry = suspects.by_level[suspects.levels[suspect]], int(suspects.entries[suspect])
+        case, row = int(suspects.cases[suspect]), int(rows[suspect])
+        changes = _list_changes(cases.label_space, int(paths[suspect]), values, row)
         if not changes:
             continue
-        column = _choose_column(changes, case, heard, together, int(doubts.places[number]))
-        given = values[column][int(rows[number])]
-        line = {
-            "item_id": context.item_ids[rows[number]],
-            "code": str(verdict.codes[entry]),
-            "severity": SEVERITIES[str(verdict.codes[entry])] if doubts.confident[number] else INFO,
+        column = _choose_column(changes, cases.label_space, by_level, combined, case)
+        given = values[column][row]
+        code = str(labels.codes[entry])
+        wanted = cases.label_space.levels[column].index(changes[column])
+        phrases = _describe_evidence(by_level[column], case, wanted, changes[column])
+        num_alike = int((values[column].gather(near) == changes[column]).sum())
+        if num_alike and phrases and code != NAME_AGAINST_LABEL:
+            phrases.append(f"{num_alike} of {len(near)} look-alikes are {changes[column]}")
+        support = _measure_support(by_level[column], case, wanted)
+        yield {
+            "item_id": context.item_ids[row],
+            "code": code,
+            "severity": SEVERITIES[code] if suspects.confident[suspect] else INFO,
             "given_label": given,
             "suggested_label": changes[column],
             "column": column,
             "changes": changes,
+            "score": float(scores[suspect]) * (1 - UNSUPPORTED * (1 - support)),
+            "reason": write_reason(phrases, given),
         }
-        same = int((values[column].gather(near) == changes[column]).sum())
-        wanted = case.outputs.levels[column].index(changes[column])
-        support = _measure_support(heard[column], int(doubts.places[number]), wanted)
-        line["score"] = float(scores[number]) * (1 - UNSUPPORTED * (1 - support))
-        quotes = _quote_witnesses(heard[column], int(doubts.places[number]), wanted, changes[column])
-        if same and len(quotes) and verdict.codes[entry] != NAME_AGAINST_LABEL:
-            quotes.append(f"{same} of {len(near)} look-alikes are {changes[column]}")
-        yield line | {"reason": write_reason(quotes, given)}
 
 
-def _hear_lookalikes(
-    context: AuditContext, case: _Case, doubts: _Doubts, kept: Indices, lookalikes: Indices
+def _score_with_neighbors(
+    context: AuditContext, cases: _Cases, suspects: _Suspects, kept: Indices, neighbors: Indices
 ) -> npt.NDArray[np.float64]:
-    """Return the scores of the doubted items, float64 (k,): on the primary level look-alikes have a say in them too."""
-    pairs = zip(doubts.levels.tolist(), doubts.entries.tolist(), strict=True)
-    scores = np.array([doubts.verdicts[level].scores[entry] for level, entry in pairs])
-    given, said = case.of_level(case.outputs.primary)
-    everyone = np.full(len(context.items), NO_VALUE, np.int64)
-    everyone[case.rows] = given
-    primary = list(case.outputs.levels).index(case.outputs.primary)
-    chosen = (doubts.levels[kept] == primary) & said.has_photograph[doubts.places[kept]]
-    places = doubts.places[kept][chosen]
-    probs = said.of(places).join() + TINY
-    probs *= weigh_neighbors(everyone[lookalikes[chosen]], probs.shape[1])
-    entries = np.arange(len(places))
-    own = probs[entries, given[places]].astype(np.float64)
-    probs[entries, given[places]] = 0
-    # Not one less the given class's share: an item that could be many things is no sign of a wrong label.
-    scores[kept[chosen]] = 1 - own / (own + probs.max(axis=1))
+    """Return the suspects' scores, float64 (k,); on the primary level the labels of neighbors count too."""
+    pairs = zip(suspects.levels.tolist(), suspects.entries.tolist(), strict=True)
+    scores = np.array([suspects.by_level[level].scores[entry] for level, entry in pairs])
+    label_space = cases.label_space
+    given, modality_probs = cases.of_level(label_space.primary)
+    given_by_row = np.full(len(context.items), NO_VALUE, np.int64)
+    given_by_row[cases.rows] = given
+    primary = list(label_space.levels).index(label_space.primary)
+    is_chosen = (suspects.levels[kept] == primary) & modality_probs.has_image[suspects.cases[kept]]
+    chosen = suspects.cases[kept][is_chosen]
+    probs = modality_probs.of(chosen).join() + TINY
+    probs *= weigh_neighbors(given_by_row[neighbors[is_chosen]], probs.shape[1])
+    index = np.arange(len(chosen))
+    own = probs[index, given[chosen]].astype(np.float64)
+    probs[index, given[chosen]] = 0
+    # Not 1 - p(given): an item that could be many things is no sign of a wrong label.
+    scores[kept[is_chosen]] = 1 - own / (own + probs.max(axis=1))
     return scores
 
 
-def _choose_products(context: AuditContext, case: _Case, doubts: _Doubts) -> Indices:
-    """Return the product to suggest for each doubted item, int64 (k,); `NO_VALUE` where none would change a value.
+def _choose_category_paths(context: AuditContext, cases: _Cases, suspects: _Suspects) -> Indices:
+    """Return the category path to suggest for each suspect, int64 (k,); `NO_VALUE` where none would change a value.
 
-    That an item or a product lacks a value is no change. A product that lacks one where the item has one is suggested
-    only where none completes it: the item's own would stay beside those of another category.
+    A missing value, of the item or of the path, is no change. A path that lacks a value that the item has is suggested
+    only where no other path completes it: the item's own value would stay beside those of another category.
     """
-    chosen = np.full(len(doubts.places), NO_VALUE, np.int64)
-    probs = case.modality_probs.of(doubts.places).join()
-    columns = [level for level in context.levels if level in case.outputs.levels]
-    classes = np.stack([case.outputs.list_classes(level) for level in columns], axis=1)
-    given = classes[case.given[doubts.places]]
-    for number, verdict in enumerate(doubts.verdicts):
-        here = np.flatnonzero(doubts.levels == number)
-        wanted = verdict.suggested[doubts.entries[here]]
-        fits = case.outputs.list_classes(verdict.level)[None] == wanted[:, None]
-        has, had = classes[None] != NO_VALUE, given[here][:, None] != NO_VALUE
-        is_whole = (has | ~had).all(axis=2)
-        fits = _complete(fits, is_whole, classes, case.given[doubts.places[here]])
-        fits &= (has & had & (classes[None] != given[here][:, None])).any(axis=2)
-        # Above all probabilities of those that would leave a value of the item as it is.
+    chosen = np.full(len(suspects.cases), NO_VALUE, np.int64)
+    probs = cases.modality_probs.of(suspects.cases).join()
+    columns = [level for level in context.levels if level in cases.label_space.levels]
+    classes = np.stack([cases.label_space.list_classes(level) for level in columns], axis=1)
+    given = classes[cases.given[suspects.cases]]
+    for number, labels in enumerate(suspects.by_level):
+        here = np.flatnonzero(suspects.levels == number)
+        wanted = labels.suggested[suspects.entries[here]]
+        fits = cases.label_space.list_classes(labels.level)[None] == wanted[:, None]
+        has_value, had_value = classes[None] != NO_VALUE, given[here][:, None] != NO_VALUE
+        is_whole = (has_value | ~had_value).all(axis=2)
+        fits = _add_completing_paths(fits, is_whole, classes, cases.given[suspects.cases[here]])
+        fits &= (has_value & had_value & (classes[None] != given[here][:, None])).any(axis=2)
+        # 1 is added, so that paths that replace every value of the item come before all others.
         best = np.where(fits, probs[here] + is_whole, -1.0)
         chosen[here] = np.where(fits.any(axis=1), best.argmax(axis=1), NO_VALUE)
     return chosen
 
 
-def _complete(
+def _add_completing_paths(
     fits: npt.NDArray[np.bool_], is_whole: npt.NDArray[np.bool_], classes: Indices, given: Indices
 ) -> npt.NDArray[np.bool_]:
-    """Return the products to choose from, bool (k, products).
+    """Return the category paths to choose from, bool (k, paths).
 
-    Where all that have the suggested class lack a value that the item has, those that complete them are among them;
-    where the item's own product completes one, none is: it has what is suggested, and more.
+    Where all paths with the suggested class lack a value that the item has, paths that complete them are added; where
+    the item's own path completes one, none is left: the item has what is suggested, and more.
 
     Args:
-        fits: Those that have the suggested class.
-        is_whole: Those that have a value wherever the item has one.
-        classes: Each product's class on every level, int64 (products, levels).
-        given: Each item's own product, int64 (k,).
+        fits: The paths that have the suggested class.
+        is_whole: The paths that have a value wherever the item has one.
+        classes: Each path's class on every level, int64 (paths, levels).
+        given: Each item's own path, int64 (k,).
     """
     lacking = np.flatnonzero(~(fits & is_whole).any(axis=1))
     if not len(lacking) or (classes != NO_VALUE).all():
@@ -251,69 +260,72 @@ def _complete(
     return fits
 
 
-def _list_changes(outputs: LabelSpace, product: int, values: Mapping[str, pl.Series], row: int) -> dict[str, str]:
-    """Return the new value of every column that the suggested product changes, coarse to fine; a missing cell stays."""
+def _list_changes(label_space: LabelSpace, path: int, values: Mapping[str, pl.Series], row: int) -> dict[str, str]:
+    """Return the new value of every column that a category path changes, coarse to fine; missing cells stay missing."""
     changes = {}
-    for level, classes in zip(outputs.levels, outputs.category_paths[product], strict=True):
-        if level not in values or classes == NO_VALUE or values[level][row] is None:
+    for level, class_index in zip(label_space.levels, label_space.category_paths[path], strict=True):
+        if level not in values or class_index == NO_VALUE or values[level][row] is None:
             continue
-        if outputs.levels[level][classes] != values[level][row]:
-            changes[level] = outputs.levels[level][classes]
+        if label_space.levels[level][class_index] != values[level][row]:
+            changes[level] = label_space.levels[level][class_index]
     return changes
 
 
 def _choose_column(
     changes: Mapping[str, str],
-    case: _Case,
-    heard: Mapping[str, ModalityProbs],
-    together: Mapping[str, Probs],
-    place: int,
+    label_space: LabelSpace,
+    by_level: Mapping[str, ModalityProbs],
+    combined: Mapping[str, Probs],
+    case: int,
 ) -> str:
     """Return the finest changed level whose new value is likely enough, else the coarsest changed one.
 
-    That is likelier than not by both witnesses, and not against the photograph where one was asked.
+    That is: more likely than not by the combined probabilities, and supported by the image where there is one.
     """
     for level in reversed(list(changes)):
-        wanted = case.outputs.levels[level].index(changes[level])
-        sees = heard[level].photograph[place, wanted] >= HEARD or not heard[level].has_photograph[place]
-        if together[level][place, wanted] >= LIKELY and sees:
+        wanted = label_space.levels[level].index(changes[level])
+        probs = by_level[level]
+        is_supported = probs.image[case, wanted] >= SUPPORTS or not probs.has_image[case]
+        if combined[level][case, wanted] >= LIKELY and is_supported:
             return level
     return next(iter(changes))
 
 
-def _measure_support(said: ModalityProbs, place: int, wanted: int) -> float:
-    """Return what photograph and name say of the suggested class, 0 to 1: their geometric mean; 1 where one is not heard.
+def _measure_support(modality_probs: ModalityProbs, case: int, wanted: int) -> float:
+    """Return the geometric mean of the suggested class's image and name probability; 1 where one of them is missing.
 
-    A photograph alone is not held to it: planted errors are ranked worse then (docs/experiments.md).
+    Images alone are not held to it: planted errors are ranked worse then (docs/experiments.md).
     """
-    if said.names_in_photograph or not (said.has_photograph[place] and said.has_name[place]):
+    has_both = modality_probs.has_image[case] and modality_probs.has_name[case]
+    if modality_probs.names_in_image or not has_both:
         return 1.0
-    return math.sqrt(said.photograph[place, wanted] * said.name[place, wanted])
+    return math.sqrt(modality_probs.image[case, wanted] * modality_probs.name[case, wanted])
 
 
-def _quote_witnesses(said: ModalityProbs, place: int, wanted: int, name: str) -> list[str]:
-    """Describe what the witnesses that were heard of an item say of the suggested class."""
-    seer, looks = ("photograph and name", "look like") if said.names_in_photograph else ("the photograph", "looks like")
-    quotes = []
-    if said.has_photograph[place]:
-        quotes.append(_quote(seer, looks, name, float(said.photograph[place, wanted])))
-    if said.has_name[place]:
-        quotes.append(_quote("the name", "says", name, float(said.name[place, wanted])))
-    return quotes
+def _describe_evidence(modality_probs: ModalityProbs, case: int, wanted: int, name: str) -> list[str]:
+    """Return a phrase for each modality: how probable it finds the suggested class."""
+    what, verb = (
+        ("photograph and name", "look like") if modality_probs.names_in_image else ("the photograph", "looks like")
+    )
+    phrases = []
+    if modality_probs.has_image[case]:
+        phrases.append(_describe_modality(what, verb, name, float(modality_probs.image[case, wanted])))
+    if modality_probs.has_name[case]:
+        phrases.append(_describe_modality("the name", "says", name, float(modality_probs.name[case, wanted])))
+    return phrases
 
 
-def _quote(who: str, says: str, name: str, probability: float) -> str:
-    """Describe what a witness says of the suggested class; one that hardly speaks for it is not made to."""
-    return f"{who} {says if probability >= HEARD else f'hardly {says}'} {name} ({say_probability(probability)})"
+def _describe_modality(what: str, verb: str, name: str, probability: float) -> str:
+    return f"{what} {verb if probability >= SUPPORTS else f'hardly {verb}'} {name} ({format_probability(probability)})"
 
 
-def write_reason(quotes: Sequence[str], given: str) -> str:
-    """Write what speaks against a label as one sentence."""
-    text = ", ".join(quotes)
+def write_reason(phrases: Sequence[str], given: str) -> str:
+    """Write the evidence against a label as one sentence."""
+    text = ", ".join(phrases)
     return f"{text[0].upper()}{text[1:]}; given {given or 'nothing'}."
 
 
-def _split_codes(lines: list[dict[str, Any]]) -> pl.DataFrame:
+def _build_tables(lines: list[dict[str, Any]]) -> pl.DataFrame:
     return pl.concat(
         [
             build_issues([line for line in lines if line["code"] == code], code, severity)
@@ -322,39 +334,39 @@ def _split_codes(lines: list[dict[str, Any]]) -> pl.DataFrame:
     )
 
 
-def measure_attribute(context: AuditContext, witness: OutOfSampleProbs, column: str) -> float:
-    """Return how often photographs tell an attribute as it is given, 0 to 1."""
-    given, probs = _read_attribute(context, witness, column)
+def measure_attribute(context: AuditContext, source: OutOfSampleProbs, column: str) -> float:
+    """Return the accuracy of the image model on an attribute, measured against the given values, 0 to 1."""
+    given, probs = _read_attribute(context, source, column)
     known = given != NO_VALUE
     return float((probs.argmax(axis=1) == given)[known].mean()) if known.any() else 0.0
 
 
-def _read_attribute(context: AuditContext, witness: OutOfSampleProbs, column: str) -> tuple[Indices, Probs]:
-    names = {name: place for place, name in enumerate(witness.outputs.attributes[column])}
-    values = context.read(column).gather(witness.rows)
+def _read_attribute(context: AuditContext, source: OutOfSampleProbs, column: str) -> tuple[Indices, Probs]:
+    names = {name: index for index, name in enumerate(source.outputs.attributes[column])}
+    values = context.read(column).gather(source.rows)
     given = np.array([names.get(value, NO_VALUE) if value else NO_VALUE for value in values], np.int64)
-    return given, witness.attributes[column]
+    return given, source.attributes[column]
 
 
-def _find_attribute_issues(context: AuditContext, witness: OutOfSampleProbs, column: str) -> pl.DataFrame:
-    if column not in witness.attributes or (
-        measure_attribute(context, witness, column) < context.config.min_attribute_accuracy
+def _find_attribute_issues(context: AuditContext, source: OutOfSampleProbs, column: str) -> pl.DataFrame:
+    if column not in source.attributes or (
+        measure_attribute(context, source, column) < context.config.min_attribute_accuracy
     ):
         return build_issues([], WRONG_LABEL, WARNING)
-    given, probs = _read_attribute(context, witness, column)
+    given, probs = _read_attribute(context, source, column)
     nobody: npt.NDArray[np.bool_] = np.zeros(len(given), bool)
-    verdict = hear(column, given, ModalityProbs(probs, ~nobody, np.zeros_like(probs), nobody))
-    names = witness.outputs.attributes[column]
+    labels = score_labels(column, given, ModalityProbs(probs, ~nobody, np.zeros_like(probs), nobody))
+    names = source.outputs.attributes[column]
     lines = []
-    for entry, place in enumerate(verdict.places.tolist()):
-        old, new = names[given[place]], names[verdict.suggested[entry]]
-        probability = say_probability(probs[place, verdict.suggested[entry]])
+    for entry, item in enumerate(labels.items.tolist()):
+        old, new = names[given[item]], names[labels.suggested[entry]]
+        probability = format_probability(probs[item, labels.suggested[entry]])
         lines.append(
             {
-                "item_id": context.item_ids[witness.rows[place]],
+                "item_id": context.item_ids[source.rows[item]],
                 "given_label": old,
                 "suggested_label": new,
-                "score": float(verdict.scores[entry]),
+                "score": float(labels.scores[entry]),
                 "reason": write_reason([f"the photograph looks like {column} {new} ({probability})"], old),
                 "column": column,
                 "changes": {column: new},

@@ -7,8 +7,8 @@ from hangtag.catalog.images import Pixels, limit_part
 from hangtag.models.label_space import Indices
 
 NUM_LOOKALIKES = 15
-# Those that have a voice, and the doubt of what they say, in voices.
-NUM_VOICES, DOUBT = 5, 10
+# Those that have a voice, and the doubt of what they say, in votes.
+NUM_VOTES, PRIOR = 5, 10
 CHUNK = 1024
 BLOCK = 256
 # Height x width that photographs are averaged down to.
@@ -66,19 +66,19 @@ def find_neighbors(features: Features, rows: Indices, count: int = NUM_LOOKALIKE
 def weigh_neighbors(classes: Indices, num_classes: int) -> npt.NDArray[np.float32]:
     """Return what look-alikes say of each class, as factors to multiply probabilities by, float32 (k, classes).
 
-    They are a weak witness, and by far not independent of a network: the root of the classes' shares among the nearest
-    `NUM_VOICES` of them, `DOUBT` more being spread evenly over all classes. Held against planted errors it ranks a
+    They are a weak out_of_sample, and by far not independent of a network: the root of the classes' shares among the nearest
+    `NUM_VOTES` of them, `PRIOR` more being spread evenly over all classes. Held against planted errors it ranks a
     bit better than the network alone (docs/experiments.md).
 
     Args:
         classes: The given classes of the nearest look-alikes, int64 (k, any), below 0 where there is none.
         num_classes: How many classes there are.
     """
-    voices = classes[:, :NUM_VOICES]
-    counts = np.zeros((len(voices), num_classes), np.float32)
-    rows, columns = np.nonzero(voices >= 0)
-    np.add.at(counts, (rows, voices[rows, columns]), 1)
-    return np.asarray(np.sqrt((counts + DOUBT / num_classes) / (NUM_VOICES + DOUBT)), np.float32)
+    votes = classes[:, :NUM_VOTES]
+    counts = np.zeros((len(votes), num_classes), np.float32)
+    rows, columns = np.nonzero(votes >= 0)
+    np.add.at(counts, (rows, votes[rows, columns]), 1)
+    return np.asarray(np.sqrt((counts + PRIOR / num_classes) / (NUM_VOTES + PRIOR)), np.float32)
 
 
 def _build_means(side: int, small: int) -> npt.NDArray[np.float32]:

@@ -130,7 +130,7 @@ def read_reviewed(workspace: Workspace) -> list[Line]:
     return [{column: unguard_cell(line[column]) for column in COLUMNS} for line in lines]
 
 
-def take_in(prepared: Prepared, lines: list[Line]) -> tuple[Prepared, pl.DataFrame]:
+def apply_review_changes(prepared: Prepared, lines: list[Line]) -> tuple[Prepared, pl.DataFrame]:
     """Return the catalogue with the changes made, and the table of those that were made.
 
     A change whose old value is not the item's any more is left out: the catalogue was prepared anew since, with that

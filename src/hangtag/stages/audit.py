@@ -37,7 +37,7 @@ from hangtag.errors import ModelError, SettingsError, WorkspaceError
 from hangtag.inference.classifier import Classifier
 from hangtag.inference.runs import load_classifier
 from hangtag.io import hash_file, hash_json, write_csv, write_json
-from hangtag.labels.dataset import LabeledItems, read_labeled_items, read_reviewed, take_in
+from hangtag.labels.dataset import LabeledItems, apply_review_changes, read_labeled_items, read_reviewed
 from hangtag.lock import hold, sweep
 from hangtag.manifest import StageRecord
 from hangtag.models.checkpoint import hash_run
@@ -58,18 +58,16 @@ def describe_audit(summary: Mapping[str, Any]) -> str:
         summary: What `summary.json` holds.
     """
     lines = [f"{count:>8,}  {code.replace('_', ' ')}" for code, count in summary["issues"].items() if count]
-    witnesses = [_describe_witness(each) for each in summary["witnesses"].values()]
+    sources = [_describe_source(each) for each in summary["sources"].values()]
     reasons: dict[str, list[str]] = {}
     for check, reason in summary["not_applicable"].items():
         reasons.setdefault(reason, []).append(check.replace("_", " "))
     missing = [f"Not looked at: {', '.join(checks)}. {reason}" for reason, checks in reasons.items()]
-    folded = [
-        textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False) for text in witnesses + missing
-    ]
+    folded = [textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False) for text in sources + missing]
     return "\n".join([*(lines or ["No issue was found."]), *folded])
 
 
-def _describe_witness(found: Mapping[str, Any]) -> str:
+def _describe_source(found: Mapping[str, Any]) -> str:
     """Describe where probabilities come from, for how many items, and whether all of these are out-of-sample."""
     parts = [f"Held against: {found['source']}, {found['items']:,} items."]
     if count := found.get("items_learnt"):
@@ -144,8 +142,8 @@ def _audit(place: Workspace, config: AuditConfig, run_id: str | None, model: str
     if current := record.load_if_unchanged():
         return current
     # What is settled is not found again.
-    prepared, _ = take_in(prepared, review)
-    context, absent = _call_witnesses(_open(prepared, labelled, config), source, labelled)
+    prepared, _ = apply_review_changes(prepared, review)
+    context, absent = _collect_probs(_open(prepared, labelled, config), source, labelled)
     tables = []
     for name, check in track(CHECKS.items(), "Checking", len(CHECKS), "checks"):
         try:
@@ -210,23 +208,23 @@ def _open(prepared: Prepared, labelled: LabeledItems, config: AuditConfig) -> Au
     return AuditContext(items, prepared.images, prepared.schema, config)
 
 
-def _call_witnesses(
+def _collect_probs(
     context: AuditContext, source: _Source, labelled: LabeledItems
 ) -> tuple[AuditContext, dict[str, str]]:
-    """Return the context with its witnesses, and the codes that lack one with the reason."""
+    """Return the context with its sources, and the codes that lack one with the reason."""
     absent: dict[str, str] = {}
     try:
-        context = context.take_in(photographs=source.fetch(context))
+        context = context.with_probs(photographs=source.fetch(context))
     except NotApplicableError as reason:
         absent |= dict.fromkeys((WRONG_LABEL, PHOTOGRAPH_AND_NAME), str(reason))
     try:
-        context = context.take_in(names=_hear_names(context, labelled))
+        context = context.with_probs(names=_predict_from_names(context, labelled))
     except NotApplicableError as reason:
         absent |= dict.fromkeys((NAME_AGAINST_LABEL, PHOTOGRAPH_AND_NAME), str(reason))
     return context, absent
 
 
-def _hear_names(context: AuditContext, labelled: LabeledItems) -> OutOfSampleProbs:
+def _predict_from_names(context: AuditContext, labelled: LabeledItems) -> OutOfSampleProbs:
     names = context.read_names()
     if names is None or not context.config.use_names:
         raise NotApplicableError(
@@ -259,7 +257,7 @@ def _write(record: StageRecord, context: AuditContext, issues: pl.DataFrame, abs
         "items": len(context.items),
         "items_with_issues": issues["item_id"].n_unique(),
         "issues": counts,
-        "witnesses": _describe_witnesses(context),
+        "sources": _describe_sources(context),
         "not_applicable": dict(absent),
         "catalog_score": scores["score"][0],
         "catalog_scores": [line for line in scores.to_dicts() if line["column"]],
@@ -277,7 +275,7 @@ def _write(record: StageRecord, context: AuditContext, issues: pl.DataFrame, abs
     return record.finish({"items": len(context.items), "issues": len(issues), **told}, paths)
 
 
-def _describe_witnesses(context: AuditContext) -> dict[str, Any]:
+def _describe_sources(context: AuditContext) -> dict[str, Any]:
     found = {"photographs": context.photographs, "names": context.names}
     return {
         name: {"source": each.source, "items": len(each.rows), **each.told}

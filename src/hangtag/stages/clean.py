@@ -11,7 +11,7 @@ from hangtag.catalog.reader import Prepared, read_prepared
 from hangtag.config import SPLITS, CleanConfig
 from hangtag.errors import CatalogError
 from hangtag.io import hash_json, write_csv, write_json, write_parquet
-from hangtag.labels.dataset import CHANGES, REVIEW_RULES, UNKNOWN, describe_balance, read_reviewed, take_in
+from hangtag.labels.dataset import CHANGES, REVIEW_RULES, UNKNOWN, apply_review_changes, describe_balance, read_reviewed
 from hangtag.labels.duplicates import compute_fingerprints, group_duplicates
 from hangtag.labels.relabel import Match, match_by_votes, match_class_words
 from hangtag.labels.splits import (
@@ -75,7 +75,7 @@ def _clean(place: Workspace, config: CleanConfig) -> StageResult:
     record = StageRecord("clean", place.labels, inputs, config)
     if current := record.load_if_unchanged():
         return current
-    prepared, reviewed = take_in(prepared, review)
+    prepared, reviewed = apply_review_changes(prepared, review)
     test_items = find_test_items(config.test_where, prepared.items, prepared.schema)
     pixel_hashes, hashes = compute_fingerprints(prepared.images)
     groups = group_duplicates(pixel_hashes, hashes, config.max_hash_distance)

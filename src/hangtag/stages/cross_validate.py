@@ -164,7 +164,7 @@ def _run_fold(record: StageRecord, fold: _Fold) -> Path:
     trainer.fit(state)
     assign_weights(trainer.model, state.kept_weights)
     # A fold's own items may not say how far its names are to be trusted.
-    trainer.hear_names(state, dict.fromkeys(outputs.heads, TRUST))
+    trainer.predict_names(state, dict.fromkeys(outputs.heads, TRUST))
     work = record.begin()
     paths = [work / "out_of_fold.parquet", work / "history.csv"]
     write_parquet(paths[0], _tabulate(labelled.table[np.flatnonzero(is_left_out)], trainer, fold.fold))

@@ -257,7 +257,7 @@ def _save(
 ) -> list[Path]:
     config, outputs = trainer.config, trainer.outputs
     assign_weights(trainer.model, state.kept_weights)
-    trust = trainer.hear_names(state, calibration and calibration.get("name_weight"))
+    trust = trainer.predict_names(state, calibration and calibration.get("name_weight"))
     if calibration is None:
         calibration = _calibrate(trainer) | ({"name_weight": trust} if trust else {})
     kept = state.history[state.kept_epoch - 1]

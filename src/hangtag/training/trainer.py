@@ -264,7 +264,7 @@ class Trainer:
                 bar.advance(len(batch[CATEGORY_PATH]))
         return join_head_probs(batches, self.outputs.heads)
 
-    def hear_names(self, state: TrainingState, trust: dict[str, float] | None = None) -> dict[str, float]:
+    def predict_names(self, state: TrainingState, trust: dict[str, float] | None = None) -> dict[str, float]:
         """Learn the names too, once the photographs are learnt, and add what came of it to the kept weights.
 
         Args:
