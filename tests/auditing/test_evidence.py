@@ -90,7 +90,7 @@ def test_after_one_applied_cell_no_learnt_item_is_judged(own: Path, judged: list
     assert not learnt & set(judged)
     assert out_of_sample["items_learnt"] >= len(learnt) > 50
     assert out_of_sample["learnt_items_known_by"] == "photographs"
-    assert f"Left out: {out_of_sample['items_learnt']:,} items whose photographs it learnt from." in text
+    assert f"Left out: {out_of_sample['items_learnt']:,} items whose photographs it was trained on." in text
 
 
 def test_under_another_split_seed_no_learnt_item_is_judged(own: Path, judged: list[Any]) -> None:
@@ -141,7 +141,7 @@ def test_a_model_that_does_not_say_is_told_as_such(own: Path, judged: list[Any])
     clean(own / "w", CleanConfig(split_seed=1))
     out_of_sample, text = read_told(audit(own / "w", model=own / "model").folder)
     assert out_of_sample["learnt_items_known_by"] == "unknown"
-    assert "It does not say what it learnt from" in text
+    assert "It does not say what it was trained on" in text
 
 
 def test_weights_of_unknown_history_are_told(own: Path) -> None:
@@ -150,7 +150,7 @@ def test_weights_of_unknown_history_are_told(own: Path) -> None:
     write_json(own / "model" / "model.json", description)
     out_of_sample, text = read_told(audit(own / "w", model=own / "model").folder)
     assert out_of_sample["learnt_items_known_by"] == "photographs, not all"
-    assert "What the weights that it began from learnt from is not known." in text
+    assert "What its pretrained weights were trained on is not known." in text
 
 
 def test_a_model_that_learnt_from_all_of_it_judges_nothing(own: Path, judged: list[Any]) -> None:
@@ -163,7 +163,7 @@ def test_a_model_that_learnt_from_all_of_it_judges_nothing(own: Path, judged: li
     prepare(own / "catalog", own / "again")
     clean(own / "again")
     summary = read_json(audit(own / "again", model=own / "model").folder / "summary.json")
-    assert summary["not_applicable"]["wrong_label"] == "The model learnt from every item that it could judge."
+    assert summary["not_applicable"]["wrong_label"] == "The model was trained on every item that it could check."
     assert not judged
 
 

@@ -119,7 +119,7 @@ def test_without_folds_and_runs_it_says_what_to_run_and_looks_at_the_rest(tmp_pa
     assert summary["issues"]["spelling_variant"] == 1
     told = describe_audit(summary)
     assert all(len(line) <= 80 for line in told.splitlines())
-    assert "Not looked at: wrong label, photograph and name against label." in told
+    assert "Not checked: wrong label, photograph and name against label." in told
 
 
 def test_folds_of_other_labels_are_not_heard(tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_a_run_is_asked_about_the_items_that_it_did_not_learn_from(
     assert set(wrong["changes"]) == {'{"kind": "Goods"}'}
     out_of_sample = read_json(result.folder / "summary.json")["sources"]["photographs"]
     assert out_of_sample["items"] == 60
-    assert out_of_sample["source"] == "the run only on val and test, which it did not learn from"
+    assert out_of_sample["source"] == "the run only on val and test, which it was not trained on"
 
 
 def complete_items(place: Workspace) -> None:
@@ -209,7 +209,7 @@ def test_photographs_that_the_model_finds_strange_are_not_judged(model: Path, tm
     result = audit(write_foreign(tmp_path / "w"), model=copy_model(model, tmp_path / "model", limit=1e-6))
     summary = read_json(result.folder / "summary.json")
     assert summary["issues"]["wrong_label"] == 0
-    assert summary["not_applicable"]["wrong_label"].startswith("The model finds no photograph")
+    assert summary["not_applicable"]["wrong_label"].startswith("All photographs of categories")
 
 
 def copy_model(model: Path, folder: Path, limit: float) -> Path:
@@ -244,7 +244,7 @@ def test_a_model_audits_without_training_code(model: Path, tmp_path: Path) -> No
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "Held against: the exported model small, " in done.stdout
+    assert "Compared with: the exported model small, " in done.stdout
 
 
 def write_foreign(folder: Path) -> Workspace:

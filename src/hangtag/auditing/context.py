@@ -1,4 +1,4 @@
-"""What is audited: the items of a catalogue with all that is known of them."""
+"""The catalogue under audit: items, pixels, duplicates and out-of-sample probabilities, computed once."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -27,8 +27,8 @@ class AuditContext:
         images: Pixels, uint8 (n, height, width, 3).
         schema: What the columns mean.
         config: Settings.
-        photographs: What a network says of the photographs, or None.
-        names: What the other items' names say, or None.
+        photographs: Out-of-sample probabilities of the photographs, or None.
+        names: Out-of-sample probabilities of the names, or None.
     """
 
     items: pl.DataFrame
@@ -45,7 +45,7 @@ class AuditContext:
 
     @cached_property
     def attributes(self) -> tuple[str, ...]:
-        """The attributes that hold names: two values or more, and not mere numbers, as a year has."""
+        """The attributes with two values or more that are not all numbers, as years are."""
         found = []
         for column in self.schema.attributes:
             values = self.read(column).drop_nulls().unique()
@@ -60,7 +60,7 @@ class AuditContext:
 
     @property
     def hashes(self) -> PhotographHashes:
-        """The same, to look the photographs up among those that a model learnt from."""
+        """The hashes of all photographs, to look them up among those that a model was trained on."""
         return PhotographHashes.of(*self.fingerprints)
 
     @cached_property
@@ -78,7 +78,7 @@ class AuditContext:
 
     @cached_property
     def group_ids(self) -> list[str]:
-        """What issues of each item's group of duplicates are called, after its first item in alphabetical order."""
+        """The name of each item's group of duplicates, after its first item in alphabetical order."""
         table = pl.DataFrame({"item_id": self.items["item_id"], "group": self.duplicates.groups})
         return table.select("duplicates-" + pl.col("item_id").min().over("group")).to_series().to_list()
 
@@ -96,12 +96,12 @@ class AuditContext:
         return None if self.schema.name is None else self.read(self.schema.name)
 
     def with_probs(self, **found: OutOfSampleProbs) -> "AuditContext":
-        """Return the context with what was found. What is already computed of its photographs goes along."""
+        """Return the context with more probabilities; hashes that are already computed are kept."""
         context = replace(self, **found)  # type: ignore[arg-type]
         vars(context).update({name: vars(self)[name] for name in ("fingerprints",) if name in vars(self)})
         return context
 
     def find_rows(self, item_ids: pl.Series) -> Indices:
         """Return the rows of items, int64 (n,)."""
-        places = {item_id: row for row, item_id in enumerate(self.item_ids)}
-        return np.array([places[item_id] for item_id in item_ids], np.int64)
+        rows = {item_id: row for row, item_id in enumerate(self.item_ids)}
+        return np.array([rows[item_id] for item_id in item_ids], np.int64)

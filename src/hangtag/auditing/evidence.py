@@ -1,4 +1,4 @@
-"""What a witness says of the items: probabilities of every product, of labels that it did not learn from."""
+"""Out-of-sample probabilities of the items: what label issues are found from, and how those of names are computed."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,26 +19,26 @@ from hangtag.labels.image_hashes import Mask, PhotographHashes
 from hangtag.labels.splits import assign_folds
 from hangtag.models.label_space import NO_VALUE, Indices, LabelSpace, Probs
 
-# A class that fewer items have was hardly in any fold's training: nobody can say what does not look like it.
+# A class with fewer items is hardly in any fold's training data, so its labels are not checked.
 MIN_CLASS_ITEMS = 10
 
 
 @dataclass(frozen=True)
 class OutOfSampleProbs:
-    """Probabilities for some of a catalogue's items.
+    """Out-of-sample probabilities of some of a catalogue's items.
 
     Attributes:
         rows: Which items, as rows of the table of items, int64 (n,).
-        outputs: What the columns of the probabilities stand for, in the catalogue's own words.
-        given: The product that each item's given labels make, int64 (n,); `NO_VALUE` where it is none of them.
-        products: float32 (n, products).
+        outputs: The classes of the columns, by the catalogue's own names.
+        given: The category path that each item's labels make, int64 (n,); `NO_VALUE` where it is none of them.
+        products: Probabilities of the category paths, float32 (n, paths).
         attributes: Probabilities of each attribute's classes, float32 (n, classes).
-        source: Where they come from, for people.
-        reads_names: Whether names were read too, not photographs alone.
-        ood_scores: How strange the photograph of every item of the catalogue is, as a share of what is still familiar,
+        source: The model they come from, for messages.
+        reads_names: Whether the model reads names besides photographs.
+        ood_scores: The out-of-distribution score of every item of the catalogue; above 1 is out of distribution.
             float32 (items,), or None.
-        min_class_items: Given classes that fewer items have are not judged.
-        told: More that the summary is to hold, JSON values.
+        min_class_items: Labels of classes with fewer items are not checked.
+        summary: More entries for the summary, JSON values.
         tables: Tables to be written beside the issues, by the names of their files.
     """
 
@@ -51,7 +51,7 @@ class OutOfSampleProbs:
     reads_names: bool = False
     ood_scores: npt.NDArray[np.float32] | None = None
     min_class_items: int = MIN_CLASS_ITEMS
-    told: Mapping[str, object] = field(default_factory=dict)
+    summary: Mapping[str, object] = field(default_factory=dict)
     tables: Mapping[str, pl.DataFrame] = field(default_factory=dict)
 
     def list_given(self, level: str) -> Indices:
@@ -65,17 +65,17 @@ class OutOfSampleProbs:
 
 
 def find_products(items: pl.DataFrame, outputs: LabelSpace, missing: Sequence[str]) -> Indices:
-    """Return the product that each item's labels make, int64 (n,); `NO_VALUE` where they make none.
+    """Return the category path that each item's labels make, int64 (n,); `NO_VALUE` where they make none.
 
     Args:
         items: The table of items, with a column for every level.
-        outputs: The products.
+        outputs: The category paths.
         missing: The spellings of a missing value.
     """
     levels = list(outputs.levels)
     names = {level: [*outputs.levels[level], None] for level in levels}
     known = pl.DataFrame(
-        {level: [names[level][each[place]] for each in outputs.category_paths] for place, level in enumerate(levels)},
+        {level: [names[level][path[index]] for path in outputs.category_paths] for index, level in enumerate(levels)},
         schema=dict.fromkeys(levels, pl.String),
     ).with_row_index("category_path")
     own = items.select(read_values(level, missing) for level in levels)
@@ -89,42 +89,40 @@ def read_values(column: str, missing: Sequence[str]) -> pl.Expr:
     return pl.col(column).cast(pl.String).map_batches(lambda values: hide_values(values, spellings), pl.String)
 
 
-# Find the items of a catalogue that a model learnt from: its probabilities for all others are out-of-sample.
-
-# How it is known what a model learnt from.
+# How it is known which items a model was trained on.
 PHOTOGRAPHS, PHOTOGRAPHS_IN_PART, SPLITS, UNKNOWN = "photographs", "photographs, not all", "splits", "unknown"
 
 
 @dataclass(frozen=True)
 class TrainingItems:
-    """What a model has seen of a catalogue.
+    """The items of a catalogue that a model was trained on; its probabilities for all others are out-of-sample.
 
     Attributes:
-        mask: Which items it learnt from, bool (items,).
-        known_by: How that is known: by the hashes of all photographs that it learnt from, by those of some (it began
-            from weights that do not say what they learnt from), by the splits of the labels that it learnt, or not.
+        mask: Which items it was trained on, bool (items,).
+        known_by: How that is known: by the hashes of all its training photographs, by those of some (its pretrained
+            weights do not say what they were trained on), by the splits of the same labels, or not at all.
     """
 
     mask: Mask
     known_by: str
 
     def describe(self, usable: Mask) -> dict[str, Any]:
-        """Return what the audit's summary says of it: how many items were left out that could be judged otherwise."""
+        """Return the entries for the audit's summary: how many usable items were left out, and how they are known."""
         return {"items_learnt": int((self.mask & usable).sum()), "learnt_items_known_by": self.known_by}
 
 
 def find_training_items(
     classifier: Classifier, labelled: LabeledItems, items: pl.DataFrame, hashes: PhotographHashes
 ) -> TrainingItems:
-    """Find what a model learnt from: by the photographs' hashes where it carries them, whatever the labels are now.
+    """Find the items that a model was trained on, by the hashes of photographs that it carries.
 
-    The splits count too where the labels are those that it learnt.
+    The training splits count too if the labels are the same as in its training.
 
     Args:
         classifier: The model.
         labelled: The catalogue.
         items: The table of all its items, with `split`.
-        hashes: Of their photographs.
+        hashes: The hashes of their photographs.
     """
     mask, known_by = np.zeros(len(items), np.bool_), UNKNOWN
     if classifier.description.get("labels_digest") == labelled.digest:
@@ -136,33 +134,31 @@ def find_training_items(
     return TrainingItems(mask, known_by)
 
 
-# Ask the words of a product's name what it is, by classifiers that learnt from the names of other items.
-
 FOLDS = 5
 MIN_ITEMS = 50
-# Passes over the names: four tell products apart as well as two dozen (.990 of labels right against .992).
+# Epochs over the names: four reach nearly the accuracy of two dozen (.990 against .992).
 PASSES = 4
-# More words tell little more.
+# More words improve the accuracy little.
 MOST_WORDS = 50_000
 
 
 def predict_from_names(
     names: pl.Series, given: Indices, outputs: LabelSpace, labels: Sequence[str], group_ids: Sequence[str]
 ) -> OutOfSampleProbs:
-    """Return the products that each item's name speaks for, by cross-validation with duplicates in one fold.
+    """Predict each item's category path from its name, by cross-validation with duplicates in one fold.
 
-    A logistic regression for every product on TF-IDF weights of the words. A name without a single word that other
-    items have is no modality_probs, and neither is one that is missing.
+    One logistic regression for each category path, on TF-IDF weights of the words. Items without a name, and names
+    without a word that other items have, are left out.
 
     Args:
         names: The names of all items, null where there is none.
-        given: The product of each item's given labels, `NO_VALUE` where there is none; those are not asked.
-        outputs: The products.
-        labels: What the folds are stratified by.
+        given: The category path of each item's labels, `NO_VALUE` where there is none; such items are left out.
+        outputs: The category paths.
+        labels: The labels that the folds are stratified by.
         group_ids: The group of duplicates of each item.
 
     Raises:
-        NotApplicableError: There are too few names to learn from.
+        NotApplicableError: There are too few names to train on.
     """
     usable = (given != NO_VALUE) & names.is_not_null().to_numpy()
     rows = np.flatnonzero(usable)
@@ -174,27 +170,29 @@ def predict_from_names(
     probs = np.zeros((len(rows), len(outputs.category_paths)), np.float32)
     with show_progress("Reading names", FOLDS, "folds") as bar:
         for fold in range(FOLDS):
-            probs[folds == fold] = _predict(texts, classes, folds == fold, len(outputs.category_paths))
+            probs[folds == fold] = _predict_fold(texts, classes, folds == fold, len(outputs.category_paths))
             bar.advance()
-    heard = probs.sum(axis=1) > 0
+    has_words = probs.sum(axis=1) > 0
     return OutOfSampleProbs(
-        rows[heard], outputs, classes[heard], probs[heard], source="names of other items", reads_names=True
+        rows[has_words], outputs, classes[has_words], probs[has_words], source="names of other items", reads_names=True
     )
 
 
-def _predict(texts: list[str], classes: Indices, left_out: npt.NDArray[np.bool_], num_products: int) -> Probs:
-    """Return the probabilities of the left-out names, float32 (n, products); zeros where no word is known."""
-    learnt = [text for text, is_out in zip(texts, left_out, strict=True) if not is_out]
-    asked = [text for text, is_out in zip(texts, left_out, strict=True) if is_out]
-    probs = np.zeros((len(asked), num_products), np.float32)
+def _predict_fold(texts: list[str], classes: Indices, left_out: npt.NDArray[np.bool_], num_paths: int) -> Probs:
+    """Return the probabilities of the left-out names, float32 (n, paths); zeros where no word is known."""
+    train = [text for text, is_out in zip(texts, left_out, strict=True) if not is_out]
+    held_out = [text for text, is_out in zip(texts, left_out, strict=True) if is_out]
+    probs = np.zeros((len(held_out), num_paths), np.float32)
     present = np.unique(classes[~left_out])
-    if not asked or len(present) < 2:
+    if not held_out or len(present) < 2:
         return probs
-    reader = TfidfVectorizer(token_pattern=r"(?u)\b\w+\b", sublinear_tf=True, dtype=np.float32, max_features=MOST_WORDS)
+    vectorizer = TfidfVectorizer(
+        token_pattern=r"(?u)\b\w+\b", sublinear_tf=True, dtype=np.float32, max_features=MOST_WORDS
+    )
     model = SGDClassifier(loss="log_loss", alpha=1e-6, max_iter=PASSES, tol=None, random_state=0, n_jobs=-1)
-    model.fit(reader.fit_transform(learnt), classes[~left_out])
-    words = reader.transform(asked)
-    answers = model.predict_proba(words).astype(np.float32)
-    answers[np.diff(words.indptr) == 0] = 0
-    probs[:, model.classes_] = answers
+    model.fit(vectorizer.fit_transform(train), classes[~left_out])
+    words = vectorizer.transform(held_out)
+    predicted = model.predict_proba(words).astype(np.float32)
+    predicted[np.diff(words.indptr) == 0] = 0
+    probs[:, model.classes_] = predicted
     return probs

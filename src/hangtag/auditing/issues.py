@@ -1,4 +1,4 @@
-"""What the audit finds: a table of issues, a line each, the same for every check."""
+"""The table of issues: one row for each, with the same columns for every check."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ SAME_PRODUCT = "same_product"
 UNLIKELY_COMBINATION = "unlikely_combination"
 SPELLING_VARIANT = "spelling_variant"
 BAD_PICTURE = "bad_picture"
-# Issues that say that a value of the catalogue is wrong; the others are about pictures, or to be looked at.
+# Codes that say that a value of the catalogue is wrong; the others are about pictures, or informative.
 LABEL_CODES = (
     PHOTOGRAPH_AND_NAME,
     WRONG_LABEL,
@@ -43,19 +43,19 @@ COLUMNS = {
     "group_id": pl.String,
 }
 IDENTITY = ("item_id", "code", "column")
-# Scores that differ behind this digit are told apart by chance alone.
+# Further digits of a score depend on rounding.
 DIGITS = 6
 
 
 class NotApplicableError(Exception):
-    """A check cannot look at this catalogue; the text says why, and what would help."""
+    """A check does not apply to this catalogue; the message says why, and what would help."""
 
 
 def build_issues(lines: Sequence[Mapping[str, Any]], code: str, severity: str) -> pl.DataFrame:
     """Return the issues of one code.
 
     Args:
-        lines: A mapping an issue: `item_id`, `score` (0 to 1), `reason`, and where there are any `given_label`,
+        lines: A mapping for each issue: `item_id`, `score` (0 to 1), `reason`, and where there are any `given_label`,
             `suggested_label`, `column`, `changes` (new values by column) and `group_id`.
         code: Of `CODES`.
         severity: `error`, `warning` or `info`; a line's own wins.
@@ -71,22 +71,22 @@ def write_changes(changes: Mapping[str, str]) -> str:
 
 
 def join_issues(tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
-    """Put the issues of all checks together, the surest first; of one identity only the surest is kept."""
+    """Join the issues of all checks, the highest score first; of the same item, code and column the best is kept."""
     found = pl.concat([pl.DataFrame(schema=COLUMNS), *tables])
     rounded = found.with_columns(pl.col("score").clip(0, 1).round(DIGITS))
-    # By code and item behind the score, so that the order does not hang on that of the rows.
+    # Ties are sorted by code and item, so that the order does not depend on that of the rows.
     ordered = rounded.sort("score", "code", "item_id", "column", descending=[True, False, False, False])
     return ordered.unique(IDENTITY, keep="first", maintain_order=True)
 
 
 def count_codes(issues: pl.DataFrame) -> dict[str, int]:
-    """Return how many issues each code has, those without any too."""
+    """Return the number of issues of every code, 0 included."""
     counts = dict(issues["code"].value_counts().iter_rows())
     return {code: int(counts.get(code, 0)) for code in CODES}
 
 
 def format_probability(value: float | np.floating[Any]) -> str:
-    """Write a probability for people: two digits, and never a certainty that nobody has."""
+    """Format a probability with two digits, at most 0.99, since no model is certain."""
     return f"{min(max(float(value), 0.0), 0.99):.2f}"
 
 

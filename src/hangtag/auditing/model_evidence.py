@@ -1,4 +1,4 @@
-"""Read what the photographs say from `cross-validate`, or ask a run about the items it did not learn from."""
+"""Out-of-sample probabilities from a cross-validation, from a run, or from an exported model."""
 
 from pathlib import Path
 from typing import Any
@@ -23,30 +23,27 @@ from hangtag.models.description import read_entries
 from hangtag.models.label_space import CATEGORY_PATH, NO_VALUE, LabelSpace, Probs
 from hangtag.workspace import Workspace
 
-# Ask an exported model about a catalogue that it did not learn from.
-
-# A model needs no item of a class in this catalogue to know it.
+# An exported model knows its classes without any item of this catalogue.
 MIN_CLASS_ITEMS = 1
 
 
 def predict_with_model(
     classifier: Classifier, labelled: LabeledItems, items: pl.DataFrame, hashes: PhotographHashes
 ) -> OutOfSampleProbs:
-    """Return what a model says of a catalogue's items, in the catalogue's own words.
+    """Predict a catalogue's items with an exported model, mapped to the catalogue's own categories.
 
-    Items whose category the model does not know, and photographs that are unlike all that it learnt from, are not
-    judged. Nor are items whose photographs it learnt from, whatever their labels and splits are now; see
-    `find_training_items`.
+    Left out are items whose category the model does not have, out-of-distribution photographs, and items whose
+    photographs the model was trained on (`find_training_items`).
 
     Args:
         classifier: The model.
         labelled: The catalogue.
         items: The table of all its items, with `split`.
-        hashes: Of their photographs.
+        hashes: The hashes of their photographs.
 
     Raises:
-        NotApplicableError: The model knows none of the categories, or learnt from all items that it could judge.
-        ModelError: The model cannot take these photographs.
+        NotApplicableError: The model has none of the categories, or was trained on all items that it has.
+        ModelError: The photographs have another size than the model's.
     """
     height, width = labelled.images.shape[1:3]
     if (height, width) != classifier.image_size:
@@ -59,23 +56,25 @@ def predict_with_model(
     schema = labelled.schema
     mapping = map_categories(items, schema.levels, schema.missing, classifier.outputs)
     if (mapping.given == NO_VALUE).all():
-        raise NotApplicableError("The model knows none of the catalogue's categories by their names.")
+        raise NotApplicableError("The model has none of the catalogue's categories by their names.")
     asked = items.with_columns(image_index=pl.arange(len(items)))
     with_names = can_read_names(classifier, labelled)
-    answers = ask_about(classifier, labelled, asked, f"Asking {classifier.name or 'the model'}", with_names=with_names)
+    answers = ask_about(
+        classifier, labelled, asked, f"Predicting with {classifier.name or 'the model'}", with_names=with_names
+    )
     ood_scores = _measure_ood_scores(classifier, answers.ood_scores)
     usable = mapping.given != NO_VALUE
     if ood_scores is not None:
         usable &= ood_scores <= 1
     if not usable.any():
-        raise NotApplicableError("The model finds no photograph of a category that it knows familiar.")
+        raise NotApplicableError("All photographs of categories that the model has are out of its distribution.")
     learnt = find_training_items(classifier, labelled, items, hashes)
     rows = np.flatnonzero(usable & ~learnt.mask)
     if not len(rows):
-        raise NotApplicableError("The model learnt from every item that it could judge.")
+        raise NotApplicableError("The model was trained on every item that it could check.")
     products = mapping.convert(answers.answers[CATEGORY_PATH][rows], mapping.given[rows])
     unmapped = mapping.table.filter(pl.col("model_class").is_null())
-    told = {
+    summary = {
         "kind": "model",
         "name": classifier.name,
         "categories": len(mapping.table),
@@ -92,7 +91,7 @@ def predict_with_model(
         reads_names=with_names,
         ood_scores=ood_scores,
         min_class_items=MIN_CLASS_ITEMS,
-        told=told,
+        summary=summary,
         tables={"category_mapping.csv": mapping.table},
     )
 
@@ -146,7 +145,7 @@ def read_folds(folder: Path, items: pl.DataFrame, missing: tuple[str, ...]) -> O
         {attributes[head]: _read_array(found[head], outputs.heads[head]) for head in heads},
         source=f"out-of-fold probabilities of folds/{folder.name}",
         reads_names=bool(settings.get("with_names", False)),
-        told={"kind": "folds", "name": folder.name, "folds": settings.get("folds")},
+        summary={"kind": "folds", "name": folder.name, "folds": settings.get("folds")},
     )
 
 
@@ -177,31 +176,31 @@ def choose_run(place: Workspace, digest: str, run_id: str | None) -> str:
 def predict_with_run(
     classifier: Classifier, run_id: str, labelled: LabeledItems, items: pl.DataFrame, hashes: PhotographHashes
 ) -> OutOfSampleProbs:
-    """Ask a run about the items of the splits that it did not learn from, and whose photographs it did not see.
+    """Predict the items of the splits that a run was not trained on, and whose photographs it has not seen.
 
     Raises:
-        NotApplicableError: It learnt from every split.
+        NotApplicableError: It was trained on every split.
     """
     train_splits = classifier.description.get("train_splits", ["train"])
     unseen = [split for split in SPLITS if split not in train_splits]
     learnt = find_training_items(classifier, labelled, items, hashes)
     chosen = items.with_row_index("row").filter(pl.col("split").is_in(unseen) & ~pl.Series(learnt.mask))
     if chosen.is_empty():
-        raise NotApplicableError(f"The run {run_id} learnt from every item. {WHAT_TO_RUN}")
+        raise NotApplicableError(f"The run {run_id} was trained on every item. {WHAT_TO_RUN}")
     rows = chosen["row"].to_numpy().astype(np.int64)
     with_names = can_read_names(classifier, labelled)
     asked = chosen.with_columns(image_index=pl.col("row"))
-    answers = ask_about(classifier, labelled, asked, f"Asking {run_id}", with_names=with_names)
+    answers = ask_about(classifier, labelled, asked, f"Predicting with {run_id}", with_names=with_names)
     outputs = classifier.outputs
-    told: dict[str, Any] = {"kind": "run", "name": run_id, "splits": unseen}
-    told |= learnt.describe(items["split"].is_not_null().to_numpy())
+    summary: dict[str, Any] = {"kind": "run", "name": run_id, "splits": unseen}
+    summary |= learnt.describe(items["split"].is_not_null().to_numpy())
     return OutOfSampleProbs(
         rows,
         outputs,
         find_products(items, outputs, labelled.schema.missing)[rows],
         answers.answers[CATEGORY_PATH],
         {attribute: answers.read_probs(attribute) for attribute in outputs.attributes},
-        source=f"the run {run_id} on {' and '.join(unseen)}, which it did not learn from",
+        source=f"the run {run_id} on {' and '.join(unseen)}, which it was not trained on",
         reads_names=with_names,
-        told=told,
+        summary=summary,
     )

@@ -1,4 +1,4 @@
-"""Stage `audit`: wrong labels, duplicates, unlikely combinations, spellings and pictures, the surest first."""
+"""Stage `audit`: find label errors, duplicates, unlikely combinations, spelling variants and bad pictures."""
 
 import textwrap
 from collections.abc import Callable, Mapping
@@ -46,44 +46,42 @@ from hangtag.results import AuditResult, StageResult
 from hangtag.training.targets import build_targets
 from hangtag.workspace import Workspace
 
-# Say what an audit found, looked at and could not look at: for `summary.json`, and in lines for people.
-
 WIDTH = 80
 
 
 def describe_audit(summary: Mapping[str, Any]) -> str:
-    """Return the counts of every code, what the labels were held against, and the checks that did not apply.
+    """Format the counts of every code, the sources of evidence, and the checks that did not apply.
 
     Args:
-        summary: What `summary.json` holds.
+        summary: The content of `summary.json`.
     """
     lines = [f"{count:>8,}  {code.replace('_', ' ')}" for code, count in summary["issues"].items() if count]
     sources = [_describe_source(each) for each in summary["sources"].values()]
     reasons: dict[str, list[str]] = {}
     for check, reason in summary["not_applicable"].items():
         reasons.setdefault(reason, []).append(check.replace("_", " "))
-    missing = [f"Not looked at: {', '.join(checks)}. {reason}" for reason, checks in reasons.items()]
+    missing = [f"Not checked: {', '.join(checks)}. {reason}" for reason, checks in reasons.items()]
     folded = [textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False) for text in sources + missing]
     return "\n".join([*(lines or ["No issue was found."]), *folded])
 
 
 def _describe_source(found: Mapping[str, Any]) -> str:
-    """Describe where probabilities come from, for how many items, and whether all of these are out-of-sample."""
-    parts = [f"Held against: {found['source']}, {found['items']:,} items."]
+    """Describe a source of probabilities, for how many items, and whether all of these are out-of-sample."""
+    parts = [f"Compared with: {found['source']}, {found['items']:,} items."]
     if count := found.get("items_learnt"):
-        parts.append(f"Left out: {count:,} items whose photographs it learnt from.")
+        parts.append(f"Left out: {count:,} items whose photographs it was trained on.")
     known_by = found.get("learnt_items_known_by")
     if known_by == UNKNOWN:
         parts.append(
-            "It does not say what it learnt from: what it learnt from here, if anything, is not out-of-sample."
+            "It does not say what it was trained on: items of this catalogue among them are not out-of-sample."
         )
     if known_by == PHOTOGRAPHS_IN_PART:
-        parts.append("What the weights that it began from learnt from is not known.")
+        parts.append("What its pretrained weights were trained on is not known.")
     return " ".join(parts)
 
 
 Check = Callable[[AuditContext], pl.DataFrame]
-# What each check looks for, for the bar and for the summary where it does not apply.
+# The checks by the name that the progress bar and the summary show.
 CHECKS: dict[str, Check] = {
     "labels": find_label_issues,
     LABEL_CONFLICT: find_label_conflicts,
@@ -102,25 +100,25 @@ def audit(
     run_id: str | None = None,
     model: str | Path | None = None,
 ) -> AuditResult:
-    """Find what is wrong in a cleaned catalogue.
+    """Find label errors, duplicates and other issues of a cleaned catalogue.
 
-    Labels are held against out-of-sample probabilities of the photographs: the out-of-fold ones of `cross-validate`
-    where there are some, else those of a run on the splits that it did not learn from, else of the model that hangtag
-    comes with; or of an exported model that is named. Runs and models carry hashes of the photographs that they learnt
-    from: these are left out, whatever their labels and splits are by now.
+    Labels are compared with out-of-sample probabilities: those of `cross-validate` if there are any, else those of a
+    run on the splits that it was not trained on, else those of the model that hangtag comes with; or of the exported
+    model that `model` names. Runs and models carry hashes of their training photographs; items with these are left
+    out, whatever their labels and splits are by now.
 
     Writes `audit/issues.csv` (see `issues.COLUMNS`) and `summary.json`.
 
     Args:
         workspace: A workspace that has been cleaned.
         config: Settings.
-        run_id: The run, or the training in folds, to hear; by default the latest folds, else the best run, else the
-            model that hangtag comes with.
-        model: The folder of an exported model to hear in its place.
+        run_id: The cross-validation or run to take probabilities from; by default the latest cross-validation, else
+            the best run, else the model that hangtag comes with.
+        model: The folder of an exported model to use instead.
 
     Raises:
         WorkspaceError: Nothing is cleaned in this workspace, or there is no such run.
-        ModelError: The model cannot be loaded, or cannot take these photographs.
+        ModelError: The model cannot be loaded, or the photographs have another size.
     """
     place = Workspace.at(workspace)
     sweep(place)
@@ -132,7 +130,7 @@ def audit(
 
 def _audit(place: Workspace, config: AuditConfig, run_id: str | None, model: str | Path | None) -> StageResult:
     prepared, review = read_prepared(place), read_reviewed(place)
-    # One memory map for all who look: pages that are mapped twice count twice.
+    # One memory map for all checks: pages that are mapped twice count twice.
     labelled = replace(read_labeled_items(place), images=prepared.images)
     source = _find_source(place, labelled, run_id, model)
     inputs = {"labels": labelled.digest, "prepared": prepared.digest, "source": source.digest}
@@ -141,21 +139,21 @@ def _audit(place: Workspace, config: AuditConfig, run_id: str | None, model: str
     record = StageRecord("audit", place.audit, inputs, config)
     if current := record.load_if_unchanged():
         return current
-    # What is settled is not found again.
+    # Issues that were reviewed are not found again.
     prepared, _ = apply_review_changes(prepared, review)
-    context, absent = _collect_probs(_open(prepared, labelled, config), source, labelled)
+    context, absent = _collect_probs(_build_context(prepared, labelled, config), source, labelled)
     tables = []
     for name, check in track(CHECKS.items(), "Checking", len(CHECKS), "checks"):
         try:
             tables.append(check(context))
         except NotApplicableError as reason:
             absent[name] = str(reason)
-    return _write(record, context, join_issues(tables), absent)
+    return _write_audit(record, context, join_issues(tables), absent)
 
 
 @dataclass(frozen=True)
 class _Source:
-    """Where the photographs' probabilities come from: a digest of it, and how to fetch them."""
+    """The source of the image probabilities: its digest, and how to compute them."""
 
     digest: str
     fetch: Callable[[AuditContext], OutOfSampleProbs]
@@ -174,35 +172,37 @@ def _find_source(place: Workspace, labelled: LabeledItems, run_id: str | None, m
         return _Source(hash_file(path), lambda context: read_folds(path.parent, context.items, context.schema.missing))
     if run_id is not None and run_id not in place.run_ids():
         allowed = f"There are: {', '.join([*place.fold_ids(), *place.run_ids()]) or 'none'}."
-        raise WorkspaceError("There is no such finished run or training in folds.", allowed=allowed, received=run_id)
+        raise WorkspaceError("There is no such finished run or cross-validation.", allowed=allowed, received=run_id)
     try:
         chosen = choose_run(place, labelled.digest, run_id)
     except NotApplicableError as reason:
         return _take_shipped(labelled, str(reason))
 
-    def ask(context: AuditContext) -> OutOfSampleProbs:
+    def predict(context: AuditContext) -> OutOfSampleProbs:
         return predict_with_run(
             load_classifier(place, chosen, labelled), chosen, labelled, context.items, context.hashes
         )
 
-    return _Source(hash_run(place, chosen), ask)
+    return _Source(hash_run(place, chosen), predict)
 
 
 def _take_shipped(labelled: LabeledItems, why_no_other: str) -> _Source:
-    """Combine the model that hangtag comes with, where it knows such categories and photographs of such a size."""
+    """Return the model that hangtag comes with as the source; it may have other categories or another size."""
     classifier = Classifier.load()
 
     def fetch(context: AuditContext) -> OutOfSampleProbs:
         try:
             return predict_with_model(classifier, labelled, context.items, context.hashes)
         except (NotApplicableError, ModelError) as reason:
-            raise NotApplicableError(f"{why_no_other} The one that hangtag comes with does not fit: {reason}") from None
+            raise NotApplicableError(
+                f"{why_no_other} The model that hangtag comes with does not fit: {reason}"
+            ) from None
 
     return _Source(hash_json(classifier.description), fetch)
 
 
-def _open(prepared: Prepared, labelled: LabeledItems, config: AuditConfig) -> AuditContext:
-    """Return all prepared items, null where a cell is missing, with what the cleaned labels say of them."""
+def _build_context(prepared: Prepared, labelled: LabeledItems, config: AuditConfig) -> AuditContext:
+    """Return the context of the checks: all prepared items, null where a cell is missing, with their cleaned labels."""
     cleaned = labelled.table.select("item_id", "label", "split", "group_id")
     items = prepared.known.join(cleaned, on="item_id", how="left", maintain_order="left")
     return AuditContext(items, prepared.images, prepared.schema, config)
@@ -211,7 +211,7 @@ def _open(prepared: Prepared, labelled: LabeledItems, config: AuditConfig) -> Au
 def _collect_probs(
     context: AuditContext, source: _Source, labelled: LabeledItems
 ) -> tuple[AuditContext, dict[str, str]]:
-    """Return the context with its sources, and the codes that lack one with the reason."""
+    """Return the context with its probabilities, and the codes that cannot be found, with the reason."""
     absent: dict[str, str] = {}
     try:
         context = context.with_probs(photographs=source.fetch(context))
@@ -230,14 +230,14 @@ def _predict_from_names(context: AuditContext, labelled: LabeledItems) -> OutOfS
         raise NotApplicableError(
             "The catalogue has no column of names." if names is None else "Names were left out (--no-use-names)."
         )
-    outputs, given = _list_products(context, labelled)
+    outputs, given = _list_category_paths(context, labelled)
     labels = context.items["label"].fill_null("").to_list()
     groups = context.items["group_id"].fill_null(context.items["item_id"]).to_list()
     return predict_from_names(names, given, outputs, labels, groups)
 
 
-def _list_products(context: AuditContext, labelled: LabeledItems) -> tuple[LabelSpace, Indices]:
-    """Return the products that the photographs are asked about, else those of the catalogue, and each item's."""
+def _list_category_paths(context: AuditContext, labelled: LabeledItems) -> tuple[LabelSpace, Indices]:
+    """Return the category paths of the image probabilities, else those of the catalogue, and each item's own."""
     given = np.full(len(context.items), NO_VALUE, np.int64)
     if context.photographs is not None:
         outputs = context.photographs.outputs
@@ -248,7 +248,9 @@ def _list_products(context: AuditContext, labelled: LabeledItems) -> tuple[Label
     return outputs, find_products(context.items, outputs, context.schema.missing)
 
 
-def _write(record: StageRecord, context: AuditContext, issues: pl.DataFrame, absent: Mapping[str, str]) -> StageResult:
+def _write_audit(
+    record: StageRecord, context: AuditContext, issues: pl.DataFrame, absent: Mapping[str, str]
+) -> StageResult:
     folder = record.begin()
     paths = [folder / name for name in ("issues.csv", "catalog_scores.csv", "summary.json")]
     scores = score_catalog(context, issues)
@@ -278,7 +280,7 @@ def _write(record: StageRecord, context: AuditContext, issues: pl.DataFrame, abs
 def _describe_sources(context: AuditContext) -> dict[str, Any]:
     found = {"photographs": context.photographs, "names": context.names}
     return {
-        name: {"source": each.source, "items": len(each.rows), **each.told}
+        name: {"source": each.source, "items": len(each.rows), **each.summary}
         for name, each in found.items()
         if each is not None
     }
