@@ -202,7 +202,9 @@ def test_a_picture_that_the_model_finds_strange_is_no_product() -> None:
     items = make_items()
     ood_scores = np.full(100, 0.5, np.float32)
     ood_scores[[4, 7]] = 1.5, 30
-    found = find_bad_pictures(make_context(items, photographs=replace(make_out_of_sample(items), ood_scores=ood_scores)))
+    found = find_bad_pictures(
+        make_context(items, photographs=replace(make_out_of_sample(items), ood_scores=ood_scores))
+    )
     scores = dict(found.select("item_id", "score").iter_rows())
     assert set(scores) == {"i4", "i7"}
     assert 0.3 < scores["i4"] < scores["i7"] < 0.9

@@ -109,7 +109,9 @@ def test_a_class_that_hardly_any_item_has_is_not_judged() -> None:
     sandals = [row for row in range(100) if row % 4 == 1]
     lost = dict.fromkeys(sandals[9:], "Shoes")
     items = make_items(type=lost)
-    out_of_sample = make_out_of_sample(items, sees=dict.fromkeys(sandals[9:], SHOES) | dict.fromkeys(sandals[:9], SHIRTS))
+    out_of_sample = make_out_of_sample(
+        items, sees=dict.fromkeys(sandals[9:], SHOES) | dict.fromkeys(sandals[:9], SHIRTS)
+    )
     found = find(make_context(items, photographs=out_of_sample))
     # The coarser level, which more items have, is judged.
     assert {json.loads(line["changes"])["kind"] for line in found.values()} == {"Wear"}

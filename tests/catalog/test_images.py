@@ -102,7 +102,7 @@ def test_a_squeezed_photograph_is_stretched_back_where_asked_for() -> None:
     assert stretched.pixels.shape == (*SIZE, 3)
     assert (stretched.pixels[:, :25] < 5).all()
     assert (stretched.pixels[:, 35:] > 250).all()
-    assert stretched.pixels[stretched.place].shape == (*SIZE, 3)
+    assert stretched.pixels[stretched.area].shape == (*SIZE, 3)
     # Kept in proportion it is as wide, and padded above and below with the colour of its border.
     padded = decode_photograph(data, SIZE, 10_000).pixels
     assert np.ptp(padded[:9].astype(int)) == 0
@@ -114,7 +114,7 @@ def test_the_place_of_a_photograph_is_where_it_was_put(size: tuple[int, int]) ->
     image = Image.fromarray(random.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
     found = decode_photograph(encode(image), SIZE, 10**6)
     whole = image if size == (60, 80) else ImageOps.contain(image, (60, 80), Image.Resampling.LANCZOS)
-    np.testing.assert_array_equal(found.pixels[found.place], np.asarray(whole))
+    np.testing.assert_array_equal(found.pixels[found.area], np.asarray(whole))
 
 
 def test_the_place_of_a_turned_photograph_is_that_of_what_is_seen() -> None:
@@ -122,7 +122,7 @@ def test_the_place_of_a_turned_photograph_is_that_of_what_is_seen() -> None:
     exif = image.getexif()
     exif[0x0112] = 6
     found = decode_photograph(encode(image, "JPEG", exif=exif), SIZE, 10**6)
-    assert found.pixels[found.place].shape == (80, 40, 3)
+    assert found.pixels[found.area].shape == (80, 40, 3)
 
 
 def test_a_large_jpeg_is_decoded_at_a_reduced_scale_and_looks_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,7 +134,7 @@ def test_a_large_jpeg_is_decoded_at_a_reduced_scale_and_looks_the_same(monkeypat
     exact = decode_photograph(data, SIZE, 10**7)
     assert not np.array_equal(reduced.pixels, exact.pixels)
     assert np.abs(reduced.pixels.astype(int) - exact.pixels).mean() < 1.5
-    assert reduced.place == exact.place
+    assert reduced.area == exact.area
 
 
 @pytest.mark.parametrize("fit", ["pad", "stretch"])

@@ -17,11 +17,13 @@ from hangtag.reviewing import look_alikes
 from hangtag.reviewing import store as store_module
 from hangtag.reviewing.look_alikes import open_look_alikes
 from hangtag.reviewing.queue import COLUMNS, read_issues
-from hangtag.reviewing.store import Store, Verdict, read_decisions
+from hangtag.reviewing.store import NewDecision, Store, read_decisions
 from hangtag.reviewing.store_errors import explain_error
 from hangtag.workspace import Workspace
 
-VERDICT = Verdict("i1", "wrong_label", "kind", "accept", {"kind": "Shirts"}, {"kind": "Tees"}, {"kind": "Tees"}, 0.9, 0)
+VERDICT = NewDecision(
+    "i1", "wrong_label", "kind", "accept", {"kind": "Shirts"}, {"kind": "Tees"}, {"kind": "Tees"}, 0.9, 0
+)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from hangtag.errors import WorkspaceError
 from hangtag.reviewing.app import build_app
 from hangtag.reviewing.items import read_items
 from hangtag.reviewing.look_alikes import LookAlikes, open_look_alikes
-from hangtag.reviewing.queue import COLUMNS, HELD_SECONDS, Queue, compute_pace, read_issues
+from hangtag.reviewing.queue import COLUMNS, HELD_SECONDS, Queue, compute_throughput, read_issues
 from hangtag.reviewing.store import Store
 from hangtag.stages.review import open_pictures
 from hangtag.workspace import Workspace
@@ -311,9 +311,9 @@ def test_pauses_do_not_count_as_work() -> None:
     def at(minute: int, second: int = 0) -> str:
         return f"2026-01-01T10:{minute:02}:{second:02}.000+00:00"
 
-    assert compute_pace([]) is None
-    assert compute_pace([(at(0), 1)]) is None
-    assert compute_pace([(at(0), 1), (at(0, 30), 1), (at(1), 1)]) == 120
+    assert compute_throughput([]) is None
+    assert compute_throughput([(at(0), 1)]) is None
+    assert compute_throughput([(at(0), 1), (at(0, 30), 1), (at(1), 1)]) == 120
     # Half an hour of tea counts as two minutes.
-    assert compute_pace([(at(0), 1), (at(30), 1)]) == 30
-    assert compute_pace([(at(0), 50), (at(1), 10)]) == 600
+    assert compute_throughput([(at(0), 1), (at(30), 1)]) == 30
+    assert compute_throughput([(at(0), 50), (at(1), 10)]) == 600

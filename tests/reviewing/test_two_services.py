@@ -16,7 +16,7 @@ from hangtag.reviewing import store as stores
 from hangtag.reviewing.app import build_app
 from hangtag.reviewing.items import read_items
 from hangtag.reviewing.queue import HELD_SECONDS, Filter, Queue, read_issues
-from hangtag.reviewing.store import MAX_VERSION, ConflictError, Store, Verdict
+from hangtag.reviewing.store import MAX_VERSION, ConflictError, NewDecision, Store
 from hangtag.reviewing.store_errors import StoreError
 from hangtag.stages.review import open_pictures
 from hangtag.workspace import Workspace
@@ -132,7 +132,7 @@ def test_decisions_of_an_older_version_are_kept(tmp_path: Path) -> None:
     """A file from before had no table of holds."""
     path = tmp_path / "review.sqlite"
     store = Store(path)
-    [made] = store.add([Verdict("1", "c", "kind", "keep", {"kind": "A"}, {"kind": "A"}, {}, 0.5, 0)], "Ann")
+    [made] = store.add([NewDecision("1", "c", "kind", "keep", {"kind": "A"}, {"kind": "A"}, {}, 0.5, 0)], "Ann")
     store._base.execute("DROP TABLE holds")
     store.close()
     store = Store(path)
@@ -140,7 +140,7 @@ def test_decisions_of_an_older_version_are_kept(tmp_path: Path) -> None:
     assert store.hold(ISSUES, "Ann", now=0.0, seconds=90.0) == 0
     assert store.hold(ISSUES, "Bob", now=0.0, seconds=90.0) == 1
     # A decision is on the disk before it is confirmed, whatever a hold did before.
-    store.add([Verdict("1", "c", "kind", "keep", {"kind": "A"}, {"kind": "A"}, {}, 0.5, made.id)], "Ann")
+    store.add([NewDecision("1", "c", "kind", "keep", {"kind": "A"}, {"kind": "A"}, {}, 0.5, made.id)], "Ann")
     assert store._base.execute("PRAGMA synchronous").fetchone() == (2,)
     store.close()
 
@@ -163,8 +163,8 @@ def test_an_invented_version_is_a_conflict(client: TestClient, store: Store, ver
 
 
 def test_the_number_of_another_items_decision_is_a_conflict(store: Store) -> None:
-    def keep(item_id: str, version: int) -> Verdict:
-        return Verdict(item_id, "c", "kind", "keep", {"kind": "A"}, {"kind": "A"}, {}, 0.5, version)
+    def keep(item_id: str, version: int) -> NewDecision:
+        return NewDecision(item_id, "c", "kind", "keep", {"kind": "A"}, {"kind": "A"}, {}, 0.5, version)
 
     [first] = store.add([keep("1", 0)], "Ann")
     store.add([keep("2", 0)], "Ann")

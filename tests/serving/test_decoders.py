@@ -36,11 +36,11 @@ def test_a_process_decodes_as_a_thread_does(decoders: Decoders) -> None:
         wanted = decode_photograph(content, SIZE, 10**7)
         assert isinstance(found, Photograph)
         assert np.array_equal(found.pixels, wanted.pixels)
-        assert (found.width, found.height, found.mode, found.place) == (
+        assert (found.width, found.height, found.mode, found.area) == (
             wanted.width,
             wanted.height,
             wanted.mode,
-            wanted.place,
+            wanted.area,
         )
     assert decoders.submit(HAT[:-40], read_header(HAT), "a").result(60) == Failure(
         "truncated", "the picture's data is damaged or ends early"

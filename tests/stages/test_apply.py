@@ -15,7 +15,7 @@ from hangtag.config import ApplyConfig
 from hangtag.errors import CatalogError, SettingsError, WorkspaceError
 from hangtag.io import read_json
 from hangtag.reviewing.auto_accept import Judged, accept_open, count_needed, is_proven, measure_codes
-from hangtag.reviewing.decisions import Choices, Wish, make_verdicts
+from hangtag.reviewing.decisions import DecisionRequest, LabelOptions, build_decisions
 from hangtag.reviewing.items import read_items
 from hangtag.reviewing.queue import Queue, read_issues
 from hangtag.reviewing.store import Store
@@ -30,8 +30,8 @@ def decide(place: Workspace, position: int, action: str, reviewer: str = "Ann", 
     store = Store(place.review / "review.sqlite")
     queue = Queue(read_issues(place.issues), read_items(place), store)
     versions = {issue.item_id: queue.read_version(issue.item_id) for issue in queue.issues}
-    wish = Wish(position, action, versions, **more)
-    store.add(make_verdicts(wish, queue, Choices(queue.items)), reviewer)
+    wish = DecisionRequest(position, action, versions, **more)
+    store.add(build_decisions(wish, queue, LabelOptions(queue.items)), reviewer)
     store.close()
 
 

@@ -81,12 +81,12 @@ def map_categories(
     nodes = list(dict.fromkeys(match for match in found if match is not None))
     firsts = [min((lacking[row], row) for row, match in enumerate(found) if match == node)[1] for node in nodes]
     outputs = _build_outputs(categories, levels, firsts)
-    places = [NO_VALUE if match is None else nodes.index(match) for match in found]
-    known = categories.select(levels).with_columns(place=pl.Series(places, dtype=pl.Int64))
-    given = own.join(known, on=list(levels), how="left", nulls_equal=True, maintain_order="left")["place"]
+    indices = [NO_VALUE if match is None else nodes.index(match) for match in found]
+    known = categories.select(levels).with_columns(path=pl.Series(indices, dtype=pl.Int64))
+    given = own.join(known, on=list(levels), how="left", nulls_equal=True, maintain_order="left")["path"]
     members = np.zeros((len(model.category_paths), len(nodes)), bool)
-    for place, (level, name) in enumerate(nodes):
-        members[:, place] = model.list_classes(level) == model.levels[level].index(name)
+    for index, (level, name) in enumerate(nodes):
+        members[:, index] = model.list_classes(level) == model.levels[level].index(name)
     table = categories.with_columns(
         model_level=pl.Series([None if match is None else match[0] for match in found], dtype=pl.String),
         model_class=pl.Series([None if match is None else match[1] for match in found], dtype=pl.String),

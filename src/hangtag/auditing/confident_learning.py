@@ -57,7 +57,7 @@ def count_confident_joint(given: Indices, probs: Probs) -> Joint:
 def calibrate_joint(joint: Joint, given: Indices) -> Joint:
     """Scale each row to the number of items given its class: the estimated counts of given and true class.
 
-    Equation 3 of the source, in counts in the place of shares.
+    Equation 3 of the source, with counts instead of shares.
     """
     counts = np.bincount(given, minlength=len(joint))
     scaled = joint / joint.sum(axis=1, keepdims=True) * counts[:, None]

@@ -63,7 +63,7 @@ def number_same_products(context: AuditContext) -> Indices:
         {
             "group": context.duplicates.groups,
             "name": pl.Series([SIGN.sub(" ", name or "").casefold().strip() for name in names], dtype=pl.String),
-            **{f"level_{place}": context.read(level) for place, level in enumerate(context.levels)},
+            **{f"level_{index}": context.read(level) for index, level in enumerate(context.levels)},
         }
     )
     found = keys.select(
@@ -138,7 +138,7 @@ def find_duplicates(context: AuditContext) -> pl.DataFrame:
 
 # Values, coarse to fine where they are levels; None where one is missing.
 Values = tuple[str | None, ...]
-# The places of the columns in which a value has something.
+# The indices of the columns in which a value is not missing.
 Filled = tuple[int, ...]
 DEFENDED = ", as its name says too, so the photograph may be the wrong one"
 
@@ -203,7 +203,7 @@ class _Group:
         for row, value in own.items():
             self._rows[value].append(row)
         self._patterns = {_list_filled(value) for value in self._rows}
-        self._others = [sorted({value[place] or "" for value in self._rows} - {""}) for place in range(len(columns))]
+        self._others = [sorted({value[index] or "" for value in self._rows} - {""}) for index in range(len(columns))]
         self._counts: dict[tuple[Filled, Filled], Counter[Values]] = {}
         self._known: dict[Values, _Contrary | None] = {}
 
@@ -218,17 +218,17 @@ class _Group:
         filled = _list_filled(found)
         total = 0
         for pattern in self._patterns:
-            both = tuple(place for place in filled if place in pattern)
+            both = tuple(index for index in filled if index in pattern)
             if (pattern, both) not in self._counts:
                 self._counts[pattern, both] = self._count_values(pattern, both)
-            total += self._counts[pattern, both][tuple(found[place] for place in both)]
+            total += self._counts[pattern, both][tuple(found[index] for index in both)]
         return total
 
     def _count_values(self, pattern: Filled, both: Filled) -> Counter[Values]:
         counts: Counter[Values] = Counter()
         for value, rows in self._rows.items():
             if _list_filled(value) == pattern:
-                counts[tuple(value[place] for place in both)] += len(rows)
+                counts[tuple(value[index] for index in both)] += len(rows)
         return counts
 
     def _describe(self, found: Values, count: int) -> _Contrary:
@@ -236,19 +236,19 @@ class _Group:
         contrary = islice((value for value in self._rows if _disagree([value, found])), 3)
         first = [self._item_ids[row] for row in islice(merge(*(self._rows[value][:3] for value in contrary)), 3)]
         values = {
-            place: _join_values(others, value)
-            for place, (value, others) in enumerate(zip(found, self._others, strict=True))
+            index: _join_values(others, value)
+            for index, (value, others) in enumerate(zip(found, self._others, strict=True))
             if value is not None and others != [value]
         }
         return _Contrary(
             join_items(first, count),
             self._columns[max(values)],
-            {self._columns[place]: theirs for place, theirs in values.items()},
+            {self._columns[index]: theirs for index, theirs in values.items()},
         )
 
 
 def _list_filled(value: Values) -> Filled:
-    return tuple(place for place, part in enumerate(value) if part is not None)
+    return tuple(index for index, part in enumerate(value) if part is not None)
 
 
 def _join_values(values: Sequence[str], own: str, most: int = 5) -> str:
@@ -310,15 +310,15 @@ class _Votes:
         self._sources = [each for each in (context.photographs, context.names) if each is not None]
         self._places = []
         for out_of_sample in self._sources:
-            places = np.full(len(context.items), NO_VALUE, np.int64)
-            places[out_of_sample.rows] = np.arange(len(out_of_sample.rows))
-            self._places.append(places)
+            indices = np.full(len(context.items), NO_VALUE, np.int64)
+            indices[out_of_sample.rows] = np.arange(len(out_of_sample.rows))
+            self._places.append(indices)
 
     def count(self, columns: tuple[str, ...], own: Mapping[int, Values]) -> dict[Values, float]:
         """Return each value's votes: one for each item that has it, and of each witness as much as it gives it."""
         counts: dict[Values, float] = defaultdict(float, Counter(own.values()))
-        for out_of_sample, places in zip(self._sources, self._places, strict=True):
-            rows = places[list(own)]
+        for out_of_sample, indices in zip(self._sources, self._places, strict=True):
+            rows = indices[list(own)]
             heard = rows[rows != NO_VALUE]
             if len(heard):
                 means = _average(out_of_sample, columns, heard)
@@ -330,10 +330,10 @@ class _Votes:
         """Return whether an item's own name finds its own value likelier than not."""
         if self._names is None or columns[0] in self._names.outputs.attributes:
             return False
-        place = self._places[-1][row]
-        if place == NO_VALUE:
+        index = self._places[-1][row]
+        if index == NO_VALUE:
             return False
-        return _sum_value(self._names, columns, found, _average(self._names, columns, np.array([place]))) > 0.5
+        return _sum_value(self._names, columns, found, _average(self._names, columns, np.array([index]))) > 0.5
 
 
 def _average(

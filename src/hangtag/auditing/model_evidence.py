@@ -106,13 +106,13 @@ def _measure_ood_scores(
 WHAT_TO_RUN = "Run `hangtag cross-validate` with this workspace first, or give a model with --model."
 
 
-def choose_folds(place: Workspace, digest: str, run_id: str | None) -> str | None:
+def choose_folds(workspace: Workspace, digest: str, run_id: str | None) -> str | None:
     """Return the name of the folds to read: those asked for, else the latest of the labels that the workspace has."""
-    names = [run_id] if run_id is not None and run_id in place.fold_ids() else place.fold_ids()
+    names = [run_id] if run_id is not None and run_id in workspace.fold_ids() else workspace.fold_ids()
     if run_id is not None and run_id not in names:
         return None
     hint = "Run `hangtag cross-validate --run-id NAME` of that name again, or move its folder away."
-    found = [(require_manifest(place.folds(name), hint), name) for name in names]
+    found = [(require_manifest(workspace.folds(name), hint), name) for name in names]
     current = [(manifest["finished"], name) for manifest, name in found if manifest["inputs"].get("labels") == digest]
     return max(current)[1] if current else None
 
@@ -153,16 +153,16 @@ def _read_array(values: pl.Series, width: int) -> Probs:
     return np.asarray(values.list.to_array(width).to_numpy(), np.float32)
 
 
-def choose_run(place: Workspace, digest: str, run_id: str | None) -> str:
+def choose_run(workspace: Workspace, digest: str, run_id: str | None) -> str:
     """Return the run to ask: the one asked for, else the one with the best accuracy on val.
 
     Raises:
         NotApplicableError: No finished run learnt the labels that the workspace has.
     """
-    names = place.run_ids() if run_id is None else [run_id]
+    names = workspace.run_ids() if run_id is None else [run_id]
     for name in names:
-        hash_run(place, name)
-    described = {name: read_entries(place.run(name)) for name in names}
+        hash_run(workspace, name)
+    described = {name: read_entries(workspace.run(name)) for name in names}
     fitting = {name: found for name, found in described.items() if found.get("labels_digest") == digest}
     if not fitting:
         raise NotApplicableError(f"No model has learnt the labels of this workspace. {WHAT_TO_RUN}")

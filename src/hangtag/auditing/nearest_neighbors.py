@@ -64,11 +64,11 @@ def find_neighbors(features: Features, rows: Indices, count: int = NUM_LOOKALIKE
 
 
 def weigh_neighbors(classes: Indices, num_classes: int) -> npt.NDArray[np.float32]:
-    """Return what look-alikes say of each class, as factors to multiply probabilities by, float32 (k, classes).
+    """Return a factor for the probability of each class from the labels of the neighbors, float32 (k, classes).
 
-    They are a weak out_of_sample, and by far not independent of a network: the root of the classes' shares among the nearest
-    `NUM_VOTES` of them, `PRIOR` more being spread evenly over all classes. Held against planted errors it ranks a
-    bit better than the network alone (docs/experiments.md).
+    The factor is the square root of the class's share among the nearest `NUM_VOTES` neighbors, with `PRIOR` more spread
+    evenly over all classes: neighbors are weak evidence and not independent of the network. Planted errors are ranked
+    slightly better than by the network alone (docs/experiments.md).
 
     Args:
         classes: The given classes of the nearest look-alikes, int64 (k, any), below 0 where there is none.

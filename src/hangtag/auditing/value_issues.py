@@ -91,21 +91,21 @@ class _CommonKeys:
 
     def __init__(self, keys: Sequence[str]) -> None:
         self._keys, self._places = keys, defaultdict[int, list[int]](list)
-        for place, key in enumerate(keys):
+        for index, key in enumerate(keys):
             for shortened in _leave_out(key):
-                self._places[shortened].append(place)
+                self._places[shortened].append(index)
 
     def find_near(self, rare: str) -> list[str]:
         """Return the keys that may be one letter from `rare`, in the order in which they were given."""
         if not self._keys or len(rare) < MIN_LENGTH:
             return []
-        places = {place for shortened in _leave_out(rare) for place in self._places.get(shortened, ())}
-        return [self._keys[place] for place in sorted(places)]
+        indices = {index for shortened in _leave_out(rare) for index in self._places.get(shortened, ())}
+        return [self._keys[index] for index in sorted(indices)]
 
 
 def _leave_out(key: str) -> set[int]:
     """Return hashes of a text and of all texts that are left where one letter of it is left out."""
-    return {hash(key), *(hash(key[:place] + key[place + 1 :]) for place in range(len(key)))}
+    return {hash(key), *(hash(key[:index] + key[index + 1 :]) for index in range(len(key)))}
 
 
 def _is_typo(key: str, rare: str) -> bool:
@@ -126,7 +126,7 @@ def is_one_letter_apart(one: str, other: str) -> bool:
         one, other = other, one
     if len(other) - len(one) > 1 or one == other:
         return False
-    start = next((place for place, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), len(one))
+    start = next((index for index, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), len(one))
     if len(one) < len(other):
         return one[start:] == other[start + 1 :]
     swapped = one[start + 1 : start + 2] + one[start : start + 1] + one[start + 2 :]
@@ -165,8 +165,8 @@ def _find_foreign_parents(context: AuditContext) -> Iterator[dict[str, Any]]:
     """Return the items whose finest known category mostly has other coarser levels."""
     levels = context.levels
     table = pl.DataFrame({level: context.read(level) for level in levels}).with_row_index("row")
-    for place in range(len(levels) - 1, 0, -1):
-        child, parents = levels[place], list(levels[:place])
+    for index in range(len(levels) - 1, 0, -1):
+        child, parents = levels[index], list(levels[:index])
         known = table.filter(pl.col(child).is_not_null())
         counts = known.group_by([child, *parents]).agg("row", count=pl.len())
         shares = counts.with_columns(total=pl.col("count").sum().over(child))

@@ -36,7 +36,7 @@ class EditedTable:
 
 
 def edit_cells(data: bytes, table: Table, changes: Changes) -> EditedTable:
-    """Put new values in the place of cells.
+    """Replace the values of cells.
 
     A new value is quoted where the old one was or where it needs it. What comes out is read again: a change that is
     not read as it was meant, or that changes how another row is read, is refused.
@@ -109,11 +109,11 @@ def _find_cells(text: str, whole: Span, separator: str, *, minds_quotes: bool) -
 
 
 def _leave_quotes(text: str, begin: int) -> int:
-    """Return the place behind the quote that closes the cell which opens at `begin`; two in a row stand for one."""
-    place = text.index('"', begin + 1)
-    while text.startswith('""', place):
-        place = text.index('"', place + 2)
-    return place + 1
+    """Return the offset behind the quote that closes the cell which opens at `begin`; two in a row stand for one."""
+    index = text.index('"', begin + 1)
+    while text.startswith('""', index):
+        index = text.index('"', index + 2)
+    return index + 1
 
 
 def _quote(value: str, separator: str, *, was_quoted: bool) -> str:
@@ -150,7 +150,7 @@ def _read_alone(record: str, separator: str, table: Table) -> dict[str, str] | N
 
 
 def _write(data: bytes, text: str, encoding: str, edits: Mapping[int, Sequence[Edit]]) -> bytes:
-    """Put the new texts in their places; all other bytes are copied."""
+    """Insert the new texts; all other bytes are copied."""
     is_utf8 = encoding == "utf-8"
     pieces, done = [codecs.BOM_UTF8 if is_utf8 and data.startswith(codecs.BOM_UTF8) else b""], 0
 
@@ -168,5 +168,5 @@ def _write(data: bytes, text: str, encoding: str, edits: Mapping[int, Sequence[E
 def _is_read_as(data: bytes, table: Table, changes: Changes) -> bool:
     """Return whether the bytes are read as the table with the changes made."""
     found = parse_table(data, "")
-    rows = [{**row, **changes.get(place, {})} for place, row in enumerate(table.rows)]
+    rows = [{**row, **changes.get(index, {})} for index, row in enumerate(table.rows)]
     return (found.columns, found.rows, found.broken) == (table.columns, rows, table.broken)

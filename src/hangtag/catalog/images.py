@@ -48,14 +48,14 @@ class Photograph:
         width: The file's own.
         height: The file's own.
         mode: The file's own.
-        place: The rows and columns of `pixels` that it fills; the rest goes on in the colour of its border.
+        area: The rows and columns of `pixels` that it fills; the rest goes on in the colour of its border.
     """
 
     pixels: Pixels
     width: int
     height: int
     mode: str
-    place: tuple[slice, slice] = (slice(None), slice(None))
+    area: tuple[slice, slice] = (slice(None), slice(None))
 
 
 class PhotographError(Exception):
@@ -94,8 +94,8 @@ def decode_photograph(data: bytes, image_size: tuple[int, int], max_pixels: int,
         _reduce(image, image_size, fit)
         whole = _to_rgb(_load(image))
         pixels = _fit(whole, image_size, fit)
-    place = _find_place(whole, image_size) if fit == "pad" else (slice(None), slice(None))
-    return Photograph(np.asarray(pixels, dtype=np.uint8), width, height, mode, place)
+    index = _find_place(whole, image_size) if fit == "pad" else (slice(None), slice(None))
+    return Photograph(np.asarray(pixels, dtype=np.uint8), width, height, mode, index)
 
 
 def limit_part(image_size: tuple[int, ...], most: int, weight: int = 1) -> int:

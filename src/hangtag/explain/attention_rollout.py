@@ -24,7 +24,8 @@ def read_attention(model: Any, pixels: Pixels, words: Words | None = None) -> Sh
 
     This is attention rollout: in each block the mean over the heads, with the identity for what passes by it, block
     after block; and then the mean over all patches, which is what the heads read. Source: Abnar and Zuidema,
-    *Quantifying Attention Flow in Transformers*, 2020. It says where information came from, not what it spoke for.
+    *Quantifying Attention Flow in Transformers*, 2020. It shows where information came from, not which class it is
+    evidence for.
 
     Args:
         model: A network of `build_model` for which `has_attention` holds.

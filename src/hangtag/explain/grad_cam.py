@@ -1,4 +1,4 @@
-"""Where in a photograph a network finds what speaks for a class, from its feature maps: Grad-CAM in closed form."""
+"""Grad-CAM in closed form: heatmaps of the evidence for a class, from feature maps and the head's weights."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Evidence:
     Attributes:
         maps: The feature maps whose means its head reads, (n, rows, columns, channels).
         logits: What its head says of each class before the softmax, (n, classes).
-        weights: How much each channel speaks for each class, (channels, classes).
+        weights: The head's weight of each channel for each class, (channels, classes).
     """
 
     maps: Floats
@@ -29,7 +29,7 @@ class Evidence:
 
 
 def sum_evidence(members: Sequence[Evidence], is_wanted: Mask) -> Values:
-    """Return how much each place speaks for the wanted classes and against all others, (n, rows, columns).
+    """Compute the evidence of each cell for the wanted classes and against all others, (n, rows, columns).
 
     It is the gradient of the probability, the mean of the members', by the pooled feature maps, times these maps:
     Grad-CAM, which for a head that reads the means of maps needs no second pass through the network. Sources:
@@ -41,7 +41,7 @@ def sum_evidence(members: Sequence[Evidence], is_wanted: Mask) -> Values:
         is_wanted: The classes of the head whose probabilities are added up, (n, classes).
 
     Returns:
-        Negative where a place speaks against them. The unit is of no meaning, but the same for all photographs
+        Negative where a cell is evidence against them. The unit is of no meaning, but the same for all photographs
         and their mirror images, so that maps can be added.
     """
     sums = []
@@ -76,7 +76,7 @@ def _share_out(logits: Values, mask: Mask) -> tuple[Values, Values]:
 
 
 def rectify(sums: Values) -> Maps:
-    """Return what speaks for the wanted classes, float32 from 0 to 1, each photograph's highest place 1.
+    """Return the positive evidence, float32 from 0 to 1; each photograph's maximum is 1.
 
     A photograph where nothing does has 0 everywhere.
     """

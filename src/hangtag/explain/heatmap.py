@@ -1,4 +1,4 @@
-"""Describe where in photographs a network found what speaks for a class, mirror images included where it looks at them."""
+"""Compute heatmaps of photographs for any model, and draw them over the photographs."""
 
 import io
 from typing import Any, Protocol
@@ -31,8 +31,8 @@ STEPS = np.array(
 
 
 def color_heatmap(one: Maps) -> npt.NDArray[np.uint8]:
-    """Return a map (rows, columns), 0 to 1, in colours, uint8 (rows, columns, 4): transparent where nothing was found."""
-    channels = [np.interp(one, STEPS[:, 0], STEPS[:, place]) for place in range(1, 5)]
+    """Colour a heatmap (rows, columns), 0 to 1, as uint8 RGBA (rows, columns, 4): transparent where it is 0."""
+    channels = [np.interp(one, STEPS[:, 0], STEPS[:, index]) for index in range(1, 5)]
     channels[3] = channels[3] * 255
     return np.stack(channels, axis=-1).round().astype(np.uint8)
 
@@ -63,7 +63,7 @@ class FeatureReader(Protocol):
         """The heads that maps can be made of."""
 
     def look(self, inputs: dict[str, npt.NDArray[Any]], head: str, is_wanted: Mask) -> Values:
-        """Return how much each place speaks for the wanted classes; see `activation_map.sum_evidence`."""
+        """Compute the evidence of each cell for the wanted classes; see `grad_cam.sum_evidence`."""
 
 
 def open_feature_reader(model: Any) -> FeatureReader:
@@ -81,7 +81,7 @@ def look(
     words: Words | None,
     tta_flip: bool,
 ) -> Maps:
-    """Find where the network found what speaks for some of a head's classes, float32 (n, rows, columns), 0 to 1.
+    """Compute a heatmap of the evidence for some of a head's classes, float32 (n, rows, columns), 0 to 1.
 
     Args:
         model: The network.

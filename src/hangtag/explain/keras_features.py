@@ -51,19 +51,19 @@ class KerasFeatures:
     @cached_property
     def _reader(self) -> Any:
         outputs = {
-            f"{head} {place} {kind}": tensor
+            f"{head} {index} {kind}": tensor
             for head, layers in self._denses.items()
-            for place, layer in enumerate(layers)
-            for kind, tensor in (("maps", self._pooled[head][place]), ("features", layer.input))
+            for index, layer in enumerate(layers)
+            for kind, tensor in (("maps", self._pooled[head][index]), ("features", layer.input))
         }
         return import_keras().Model(self._model.input, outputs)
 
     def _read(self, inputs: dict[str, npt.NDArray[Any]], head: str) -> list[Evidence]:
         found = {name: np.asarray(each, np.float32) for name, each in self._reader.predict_on_batch(inputs).items()}
         members = []
-        for place, layer in enumerate(self._denses[head]):
+        for index, layer in enumerate(self._denses[head]):
             kernel, bias = (np.asarray(each, np.float32) for each in layer.get_weights())
-            maps, features = found[f"{head} {place} maps"], found[f"{head} {place} features"]
+            maps, features = found[f"{head} {index} maps"], found[f"{head} {index} features"]
             members.append(Evidence(maps, features @ kernel + bias, kernel[: maps.shape[-1]]))
         return members
 

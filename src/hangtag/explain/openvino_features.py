@@ -20,7 +20,7 @@ TRANSPARENT = ("FakeQuantize", "Convert", "Reshape", "Squeeze")
 
 @dataclass(frozen=True)
 class _Tap:
-    """Where a member's head can be read: the places of its maps and logits among the outputs, and its weights."""
+    """The parts of a member's head in the graph: the output indices of its feature maps and logits, and its weights."""
 
     maps: int
     logits: int
@@ -130,20 +130,20 @@ def _go_back(node: Any, *kinds: str) -> Any | None:
     return next((each for each in sources if each.get_type_name() == second), None)
 
 
-def _see_through(place: Any) -> Any:
-    source = place.get_source_output()
+def _see_through(index: Any) -> Any:
+    source = index.get_source_output()
     while source.get_node().get_type_name() in TRANSPARENT:
         source = source.get_node().input(0).get_source_output()
     return source
 
 
 def _keep(end: Any, ends: list[Any]) -> int:
-    """Return the place of an end among those that are read, each once."""
-    for place, known in enumerate(ends):
+    """Return the index of a graph output among those that are read; each is added once."""
+    for index, known in enumerate(ends):
         if (known.get_node().get_friendly_name(), known.get_index()) == (
             end.get_node().get_friendly_name(),
             end.get_index(),
         ):
-            return place
+            return index
     ends.append(end)
     return len(ends) - 1

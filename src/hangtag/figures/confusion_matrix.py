@@ -62,13 +62,13 @@ def _write_counts(axes: Axes, matrix: npt.NDArray[np.int64], shares: npt.NDArray
 
 
 def _name_axes(axes: Axes, class_names: Sequence[str], fontsize: float) -> None:
-    places = np.arange(len(class_names))
-    axes.set_xticks(places, class_names, rotation=90, parse_math=False)
-    axes.set_yticks(places, class_names, parse_math=False)
+    indices = np.arange(len(class_names))
+    axes.set_xticks(indices, class_names, rotation=90, parse_math=False)
+    axes.set_yticks(indices, class_names, parse_math=False)
     axes.tick_params(length=0, labelsize=fontsize, labelfontfamily=FONT_NAME, labelcolor=INK)
     # Lines between the cells lead the eye from a name to its counts.
-    axes.set_xticks(places[:-1] + 0.5, minor=True)
-    axes.set_yticks(places[:-1] + 0.5, minor=True)
+    axes.set_xticks(indices[:-1] + 0.5, minor=True)
+    axes.set_yticks(indices[:-1] + 0.5, minor=True)
     axes.grid(which="minor", color=HAIRLINE, linewidth=0.5)
     axes.tick_params(which="minor", length=0)
     axes.spines[:].set_color(HAIRLINE)

@@ -125,8 +125,8 @@ def _measure_picture(row: list[_Cell]) -> int:
 def _draw_heading(page: Image.Image, heading: list[str]) -> None:
     draw = ImageDraw.Draw(page)
     for number, line in enumerate(heading):
-        place = (MARGIN, MARGIN - 6 + number * TITLE_LINE_HEIGHT)
-        draw.text(place, line, INK, _font(TITLE_SIZE, bold=True))
+        index = (MARGIN, MARGIN - 6 + number * TITLE_LINE_HEIGHT)
+        draw.text(index, line, INK, _font(TITLE_SIZE, bold=True))
     if heading:
         below = MARGIN + len(heading) * TITLE_LINE_HEIGHT + 2
         draw.line([(MARGIN, below), (page.width - MARGIN, below)], HAIRLINE)
@@ -209,7 +209,7 @@ def shorten(text: str, measure: Measure, width: float) -> str:
 def draw_items(table: pl.DataFrame, items: int, seed: int) -> pl.DataFrame:
     """Draw up to `items` items of each label at random.
 
-    An item's place in the draw comes from the seed and its id alone: neither the order of the rows nor the
+    An item's position in the draw comes from the seed and its id alone: neither the order of the rows nor the
     other items change it.
 
     Args:

@@ -345,10 +345,10 @@ def _style(axes: "Axes") -> None:
     axes.set_axisbelow(True)
 
 
-def _write_beside(axes: "Axes", places: Iterable[float], texts: Iterable[str]) -> None:
+def _write_beside(axes: "Axes", indices: Iterable[float], texts: Iterable[str]) -> None:
     """Write a number to the right of each row's last dot."""
-    for row, (place, text) in enumerate(zip(places, texts, strict=True)):
-        axes.annotate(text, (place, row), (9, 0), textcoords="offset points", va="center", color=INK, fontsize=9)
+    for row, (index, text) in enumerate(zip(indices, texts, strict=True)):
+        axes.annotate(text, (index, row), (9, 0), textcoords="offset points", va="center", color=INK, fontsize=9)
 
 
 def _use_log_axis(axes: "Axes", highest: float) -> None:

@@ -1,4 +1,4 @@
-"""Show where a transformer looked: its attention over the photographs of a dozen items."""
+"""Show where a transformer gradcam: its attention over the photographs of a dozen items."""
 
 from pathlib import Path
 
@@ -70,7 +70,7 @@ def _count(number: int) -> str:
     return "no items" if number == 0 else f"{number:,} item{'s' if number != 1 else ''}"
 
 
-# Show where a model looked at what it misclassified: a table of numbers, and the photographs with a map each.
+# Show where a model gradcam at what it misclassified: a table of numbers, and the photographs with a map each.
 
 GRAD_CAM_COLUMNS = 5
 # White pixels between a photograph and the same with its map.
@@ -110,20 +110,20 @@ def tabulate_gradcam(
         names=read,
     )
     count, rows, columns = maps.shape
-    places = np.indices((rows, columns)).reshape(2, -1)
+    indices = np.indices((rows, columns)).reshape(2, -1)
     return pl.DataFrame(
         {
             "item_id": np.repeat(shown["item_id"].to_numpy(), rows * columns),
             "predicted_label": np.repeat(shown["predicted_label"].to_numpy(), rows * columns),
-            "row": np.tile(places[0] + 1, count),
-            "column": np.tile(places[1] + 1, count),
+            "row": np.tile(indices[0] + 1, count),
+            "column": np.tile(indices[1] + 1, count),
             "value": maps.astype(np.float64).round(4).ravel(),
         },
         schema=SCHEMA,
     )
 
 
-def draw_gradcam(looked: pl.DataFrame, wrong: pl.DataFrame, images: Pixels, title: str) -> Image.Image:
+def draw_gradcam(gradcam: pl.DataFrame, wrong: pl.DataFrame, images: Pixels, title: str) -> Image.Image:
     """Show the most confident mistakes, each beside itself with the table's values over it.
 
     Args:
@@ -132,7 +132,7 @@ def draw_gradcam(looked: pl.DataFrame, wrong: pl.DataFrame, images: Pixels, titl
         images: All pixels.
         title: Who misclassified where, as `residual-color-0, val`.
     """
-    maps = _read_maps(looked)
+    maps = _read_maps(gradcam)
     shown = wrong.filter(pl.col("item_id").is_in(list(maps)))
     pairs, captions = [], []
     for item_id, row, label, predicted, confidence in shown.select(
@@ -140,7 +140,7 @@ def draw_gradcam(looked: pl.DataFrame, wrong: pl.DataFrame, images: Pixels, titl
     ).iter_rows():
         pairs.append(_pair(images[row], maps[item_id]))
         captions.append(f"{label}\n→ {predicted}, {describe_confidence(confidence)}")
-    heading = f"{title}: what spoke for the predicted label, the darker the more"
+    heading = f"{title}: evidence for the predicted label (Grad-CAM), darker is more"
     return draw_contact_sheet(pairs, captions, columns=GRAD_CAM_COLUMNS, title=heading)
 
 
@@ -149,10 +149,10 @@ def _pair(photograph: Pixels, one: Maps) -> Pixels:
     return np.concatenate([photograph, gap, lay_over(photograph, one)], axis=1)
 
 
-def _read_maps(looked: pl.DataFrame) -> dict[str, Maps]:
+def _read_maps(gradcam: pl.DataFrame) -> dict[str, Maps]:
     """Return the map of each item, float32 (rows, columns)."""
     maps = {}
-    for (item_id,), part in looked.group_by("item_id", maintain_order=True):
+    for (item_id,), part in gradcam.group_by("item_id", maintain_order=True):
         one = np.zeros((int(part["row"].max()), int(part["column"].max())), np.float32)  # type: ignore[arg-type]
         one[part["row"].to_numpy() - 1, part["column"].to_numpy() - 1] = part["value"].to_numpy()
         maps[str(item_id)] = one
@@ -187,10 +187,10 @@ def measure_attention(classifier: Classifier, items: pl.DataFrame, images: Pixel
 
 def tabulate_attention(items: pl.DataFrame, shares: Shares) -> pl.DataFrame:
     """Return a row a patch: `item_id`, `label`, `predicted_label`, `row` and `column` from 1 at the top left, `share`."""
-    places = np.indices(shares.shape).reshape(3, -1)
-    told: pl.DataFrame = items.select("item_id", "label", "predicted_label")[places[0]]
+    indices = np.indices(shares.shape).reshape(3, -1)
+    told: pl.DataFrame = items.select("item_id", "label", "predicted_label")[indices[0]]
     return told.with_columns(
-        row=pl.Series(places[1] + 1), column=pl.Series(places[2] + 1), share=pl.Series(shares.ravel()).round(6)
+        row=pl.Series(indices[1] + 1), column=pl.Series(indices[2] + 1), share=pl.Series(shares.ravel()).round(6)
     )
 
 
@@ -201,7 +201,7 @@ def draw_attention(items: pl.DataFrame, shares: Shares, images: Pixels, title: s
         items: `image_index`, `label`, `predicted_label` and `confidence`.
         shares: What `measure_attention` gave for them.
         images: All pixels.
-        title: Who looked where, as `vit-color-0, val`.
+        title: Who gradcam where, as `vit-color-0, val`.
     """
     pictures, captions, wrong = [], [], []
     for (row, label, predicted, confidence), patches in zip(

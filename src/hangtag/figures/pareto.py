@@ -63,7 +63,7 @@ def write_names(figure: Figure, panels: Sequence[tuple[Axes, Sequence[Spot]]]) -
     The figure's layout is fixed by it. Names stand within their panel; the strong ones choose first.
 
     Returns:
-        How many names found no place.
+        How many names could not be placed.
     """
     renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
     figure.draw(renderer)
@@ -163,10 +163,10 @@ def plot_costs(fronts: pl.DataFrame, title: str) -> Figure:
     panels = figure.subplots(len(figures), len(costs), squeeze=False, sharey="row", sharex="col")
     written = []
     for row, name in enumerate(figures):
-        for place, cost in enumerate(costs):
+        for index, cost in enumerate(costs):
             part = fronts.filter(pl.col("figure") == name, pl.col("cost") == cost)
-            written.append((panels[row, place], _draw_panel(panels[row, place], part)))
-            panels[-1, place].set_xlabel(f"{COSTS[cost]} (log scale)", color=SOFT_INK)
+            written.append((panels[row, index], _draw_panel(panels[row, index], part)))
+            panels[-1, index].set_xlabel(f"{COSTS[cost]} (log scale)", color=SOFT_INK)
         panels[row, 0].set_ylabel(describe_figure(fronts, name), color=SOFT_INK, parse_math=False)
     _add_key(figure, fronts)
     for axes, _ in written:
@@ -304,6 +304,6 @@ def _build_choice(
 ) -> dict[str, Any]:
     name, cost = view
     upwards = html.escape(describe_figure(fronts, name))
-    shown = [place == number for place, _ in traces]
+    shown = [index == number for index, _ in traces]
     axes = {"xaxis.title.text": f"{COSTS[cost]} (log scale)", "yaxis.title.text": upwards}
     return {"label": f"{upwards} against {COSTS[cost]}", "method": "update", "args": [{"visible": shown}, axes]}

@@ -70,8 +70,8 @@ def plot_reliability(reliability: pl.DataFrame, errors: Mapping[str, float], tit
     """
     figure = _create_figure(max(6.0, 3.4 * len(errors)), 4.6, title)
     panels = figure.subplots(2, len(errors), squeeze=False, sharex=True, sharey="row", height_ratios=(4, 1))
-    for place, (split, error) in enumerate(errors.items()):
-        above, below = panels[:, place]
+    for index, (split, error) in enumerate(errors.items()):
+        above, below = panels[:, index]
         bins, color = reliability.filter(pl.col("split") == split), SPLIT_COLORS[split]
         above.set_title(f"{split}: ECE {error:.3f}", loc="left", color=INK, fontsize=10)
         _draw_dots(above, bins, color)
@@ -134,8 +134,8 @@ def _write_promises(axes: Axes, sure: pl.DataFrame) -> None:
     dots = sure.group_by("coverage", "precision", maintain_order=True).agg("target_precision")
     for coverage, precision, wanted in dots.iter_rows():
         text = "≥ " + ", ".join(_in_percent(each) for each in wanted)
-        place = (coverage, precision)
-        axes.annotate(text, place, PROMISE_OFFSET, textcoords="offset points", color=INK, fontsize=9)
+        index = (coverage, precision)
+        axes.annotate(text, index, PROMISE_OFFSET, textcoords="offset points", color=INK, fontsize=9)
 
 
 def _in_percent(share: float) -> str:

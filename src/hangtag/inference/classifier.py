@@ -65,9 +65,9 @@ class Classifier:
             ModelError: A file is missing, damaged, changed, or does not fit its description.
             MissingExtraError: It is a training run's, and Keras is not installed.
         """
-        place = SHIPPED if folder is None else Path(folder)
-        is_exported = (place / NETWORK).is_file()
-        saved = load_exported(place, streams=streams) if is_exported else load_saved(place)
+        index = SHIPPED if folder is None else Path(folder)
+        is_exported = (index / NETWORK).is_file()
+        saved = load_exported(index, streams=streams) if is_exported else load_saved(index)
         return cls(
             saved.model,
             saved.outputs,
@@ -141,7 +141,7 @@ class Classifier:
         level: str | None = None,
         names: Sequence[str | None] | None = None,
     ) -> Maps:
-        """Show where in each photograph it found what speaks for a class, and against all others.
+        """Compute a heatmap of the evidence for a class, and against all others, in each photograph.
 
         Args:
             images: See `predict`.
@@ -150,8 +150,8 @@ class Classifier:
             names: See `predict`.
 
         Returns:
-            A map for each photograph, float32 (n, H, W), 0 to 1, its highest place 1. It is 0 everywhere where
-            nothing speaks for the class, or there is none.
+            A map for each photograph, float32 (n, H, W), 0 to 1, its maximum 1. It is 0 everywhere where
+            there is no evidence for the class, or no such class.
 
         Raises:
             ModelError: There is no such class or level, the network is of a kind that cannot show it, or see

@@ -1,4 +1,4 @@
-"""What is told of one photograph: its values on every level, how sure that is, and what else it could be."""
+"""Predictions: probabilities of many photographs by head, and the result for one photograph."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -13,8 +13,6 @@ from hangtag.explain.heatmap import color_heatmap, encode_png
 from hangtag.models.batch_predict import Answers
 from hangtag.models.label_space import CATEGORY_PATH, NO_VALUE, Indices, LabelSpace, Probs
 
-# Say a confidence in the caption of a photograph.
-
 
 def describe_confidence(confidence: float) -> str:
     """Return a probability as `87%`; `100%` is kept for certainty, so 0.998 gives `>99%`."""
@@ -26,17 +24,14 @@ def format_prediction(confidence: float, is_sure: bool) -> str:
     return describe_confidence(confidence) + ("" if is_sure else ", not sure")
 
 
-# What a classifier says of photographs: probabilities on every level and of every attribute, and what it chooses.
-
-
 @dataclass(frozen=True)
 class HeadProbs:
-    """The answers for n photographs.
+    """The probabilities of n photographs, one array for each head.
 
     Attributes:
-        outputs: What the heads stand for.
+        outputs: The classes of the heads.
         answers: Each head's probabilities, float32 (n, classes).
-        ood_scores: How far each photograph is from all that was learnt, float32 (n,), where the model tells.
+        ood_scores: The out-of-distribution score of each photograph, float32 (n,), if the model has one.
     """
 
     outputs: LabelSpace
@@ -61,7 +56,7 @@ class HeadProbs:
     def choose_classes(self) -> dict[str, Indices]:
         """Return the predicted class index of every level and attribute, int64 (n,); levels never contradict each other.
 
-        A product may have no value on a level: then the index is `NO_VALUE`.
+        A category path may have no value on a level: then the index is `NO_VALUE`.
         """
         products = self.outputs.choose_category_paths(self.answers[CATEGORY_PATH])
         chosen = {level: self.outputs.list_classes(level)[products] for level in self.outputs.levels}
@@ -73,15 +68,15 @@ class HeadProbs:
         """Return the predicted value of every level and attribute by name."""
         names = {**self.outputs.levels, **self.outputs.attributes}
         return {
-            column: [None if place == NO_VALUE else names[column][place] for place in places.tolist()]
-            for column, places in self.choose_classes().items()
+            column: [None if index == NO_VALUE else names[column][index] for index in indices.tolist()]
+            for column, indices in self.choose_classes().items()
         }
 
     def adjust(self, train_counts: dict[str, Sequence[int]], strength: float) -> "HeadProbs":
-        """Favour classes that were rare in training, without training again.
+        """Apply logit adjustment: favour classes that were rare in training, without training again.
 
         Every probability is divided by the class's share in training to the power of `strength`: 0 changes
-        nothing and is best for accuracy, 1 is best where each class is to count the same. Products go by the
+        nothing and is best for accuracy, 1 is best if all classes count the same. Category paths have the
         share of their class on the primary level. Source: Menon et al., *Long-Tail Learning via Logit
         Adjustment*, 2021.
 
@@ -120,14 +115,14 @@ class Prediction:
     Attributes:
         label: The predicted class of the primary level.
         confidence: Its calibrated probability, 0 to 1.
-        is_sure: Whether the confidence is enough, and the photograph of the kind that was learnt.
-        in_distribution: Whether it looks like the catalogue's photographs at all.
+        is_sure: Whether the confidence reaches the threshold and the photograph is in distribution.
+        in_distribution: Whether the photograph is like those of the training catalogue.
         levels: The value of every level, coarse to fine; they never contradict each other. None where the
-            predicted product has none.
+            predicted category path has none.
         attributes: The value of every attribute, and its probability.
         alternatives: The likeliest classes of the primary level with their probabilities, the label first.
-        heatmap: Where in the photograph it found what speaks for the label, float32 (rows, columns) from 0 to 1, of the
-            photograph's proportions; None unless it was asked for.
+        heatmap: The evidence for the label by region, float32 (rows, columns) from 0 to 1, of the photograph's
+            proportions; None unless it was asked for.
     """
 
     label: str
@@ -141,13 +136,13 @@ class Prediction:
 
     @property
     def doubt(self) -> str:
-        """Why it is not sure, in a few words; empty where it is."""
+        """The reason why it is not sure; empty if it is."""
         if not self.in_distribution:
-            return "unlike the photographs it learnt from"
+            return "unlike the training photographs"
         return "" if self.is_sure else "not sure"
 
     def to_json(self) -> dict[str, Any]:
-        """Return what the service and `--json` say; where the model looked as a picture to lay over the photograph."""
+        """Return the JSON object of the service and of `--json`; the heatmap is a PNG to lay over the photograph."""
         told = {
             "label": self.label,
             "confidence": self.confidence,
@@ -167,12 +162,12 @@ class Prediction:
 
 
 def build_predictions(predictions: HeadProbs, threshold: float | None, in_distribution: Any) -> list[Prediction]:
-    """Return an answer for each photograph.
+    """Build the prediction of each photograph.
 
     Args:
         predictions: Calibrated probabilities.
-        threshold: The confidence from which on an answer is sure; None: never.
-        in_distribution: Whether each photograph looks like those that were learnt, bool (n,).
+        threshold: The lowest confidence of a sure prediction; None: none is sure.
+        in_distribution: Whether each photograph is in distribution, bool (n,).
     """
     outputs, probs = predictions.outputs, predictions.probs
     order = np.argsort(-probs, axis=1, kind="stable")[:, :ALTERNATIVES]
@@ -185,9 +180,9 @@ def build_predictions(predictions: HeadProbs, threshold: float | None, in_distri
         own = predictions.read_probs(column).max(axis=1, initial=0).astype(np.float64).round(DIGITS)
         attributes[column] = (chosen[column].tolist(), own.tolist())
     answers = []
-    for row, (places, confidences) in enumerate(zip(order.tolist(), best, strict=True)):
+    for row, (indices, confidences) in enumerate(zip(order.tolist(), best, strict=True)):
         alternatives = tuple(
-            (outputs.class_names[place], confidence) for place, confidence in zip(places, confidences, strict=True)
+            (outputs.class_names[index], confidence) for index, confidence in zip(indices, confidences, strict=True)
         )
         answers.append(
             Prediction(
@@ -206,5 +201,5 @@ def build_predictions(predictions: HeadProbs, threshold: float | None, in_distri
     return answers
 
 
-def _name(names: tuple[str, ...], place: int) -> str | None:
-    return None if place == NO_VALUE else names[place]
+def _name(names: tuple[str, ...], index: int) -> str | None:
+    return None if index == NO_VALUE else names[index]

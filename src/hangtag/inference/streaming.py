@@ -115,16 +115,16 @@ def classify_chunk(
         photographs: See there.
         precision: See there.
         max_pixels: See there.
-        explained: The places of those of which it is to be said where it looked, too.
+        explained: The indices of the photographs that get a heatmap.
     """
     read = [_read(photo, classifier.image_size, max_pixels) for photo in photographs]
-    good = {place: found for place, found in enumerate(read) if isinstance(found, Photograph)}
-    outcomes: dict[int, Outcome] = {place: found for place, found in enumerate(read) if isinstance(found, Failure)}
+    good = {index: found for index, found in enumerate(read) if isinstance(found, Photograph)}
+    outcomes: dict[int, Outcome] = {index: found for index, found in enumerate(read) if isinstance(found, Failure)}
     if good:
         pixels = np.stack([found.pixels for found in good.values()])
         answers = dict(zip(good, classifier.classify(pixels, precision=precision), strict=True))
         outcomes |= answers | _explain(classifier, good, {at: answers[at] for at in explained if at in good})
-    return [outcomes[place] for place in range(len(read))]
+    return [outcomes[index] for index in range(len(read))]
 
 
 def _explain(
@@ -132,11 +132,11 @@ def _explain(
 ) -> dict[int, Prediction]:
     if not answers:
         return {}
-    pixels = np.stack([photographs[place].pixels for place in answers])
+    pixels = np.stack([photographs[index].pixels for index in answers])
     maps = classifier.explain(pixels, [answer.label for answer in answers.values()])
     return {
-        place: replace(answer, heatmap=whole[photographs[place].place])
-        for (place, answer), whole in zip(answers.items(), maps, strict=True)
+        index: replace(answer, heatmap=whole[photographs[index].area])
+        for (index, answer), whole in zip(answers.items(), maps, strict=True)
     }
 
 

@@ -36,7 +36,7 @@ class LabeledItems:
             columns (null where a level, an attribute or the name is missing), `label`, `split` (null for items
             that are in none, as all Unknown ones), `group_id` (duplicates share it) and `pixel_hash`.
         images: Pixels of all prepared items, uint8 (n, height, width, 3), a read-only memory map.
-        class_names: The labels to learn, in alphabetical order; a class's index is its place.
+        class_names: The labels to learn, in alphabetical order, which is that of the class indices.
         schema: What the catalogue's columns mean.
         digest: Changes when the labels, the splits or the pixels do.
     """

@@ -197,13 +197,13 @@ def _pair_bands(keys: npt.NDArray[np.uint64], groups: Indices | None, width: int
     order = np.argsort(keys, kind="stable") if groups is None else np.lexsort((groups, keys))
     values, starts, counts = np.unique(keys[order], return_index=True, return_counts=True)
     ends = starts + counts
-    places = np.arange(count)
+    indices = np.arange(count)
     # Without groups each is its own. What has one code is not paired.
-    own_groups = places if groups is None else groups[order]
+    own_groups = indices if groups is None else groups[order]
     codes = np.repeat(np.arange(len(values)) * count, counts) + own_groups
-    behind = places + 1 if groups is None else np.searchsorted(codes, codes, side="right")
+    behind = indices + 1 if groups is None else np.searchsorted(codes, codes, side="right")
     # Every position with those behind it that have the same key.
-    for left, right in _expand(places, behind, np.repeat(ends, counts)):
+    for left, right in _expand(indices, behind, np.repeat(ends, counts)):
         yield order[left], order[right]
     for bit in range(width):
         partners = values ^ np.uint64(1 << bit)
@@ -224,18 +224,18 @@ def _pair_bands(keys: npt.NDArray[np.uint64], groups: Indices | None, width: int
                 yield order[left], order[right]
 
 
-def _expand(places: Indices, firsts: Indices, ends: Indices) -> Iterator[tuple[Indices, Indices]]:
-    """Pair every place with all from its first up to its end, in chunks of about `CHUNK` pairs."""
+def _expand(indices: Indices, firsts: Indices, ends: Indices) -> Iterator[tuple[Indices, Indices]]:
+    """Pair every row with all rows from its first up to its end, in chunks of about `CHUNK` pairs."""
     lengths = np.maximum(ends - firsts, 0)
     kept = np.flatnonzero(lengths)
-    places, firsts, lengths = places[kept], firsts[kept], lengths[kept]
+    indices, firsts, lengths = indices[kept], firsts[kept], lengths[kept]
     totals = np.cumsum(lengths)
     start = 0
-    while start < len(places):
+    while start < len(indices):
         before = int(totals[start - 1]) if start else 0
         stop = max(int(np.searchsorted(totals, before + PAIR_CHUNK, side="right")), start + 1)
         own = lengths[start:stop]
-        yield np.repeat(places[start:stop], own), np.repeat(firsts[start:stop], own) + _count_up(own)
+        yield np.repeat(indices[start:stop], own), np.repeat(firsts[start:stop], own) + _count_up(own)
         start = stop
 
 
@@ -320,7 +320,7 @@ def _pair_same(hashes: Hashes, small: Pixels) -> tuple[Indices, Indices, Indices
     brightness = small.reshape(len(small), -1).mean(axis=1, dtype=np.float32)
     order = np.lexsort((brightness, hashes))
     ordered = hashes[order]
-    places = np.arange(len(ordered))
+    indices = np.arange(len(ordered))
     starts = np.searchsorted(ordered, ordered, side="left")
     left, right = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     for step in range(1, min(WINDOW, max(len(ordered), 1))):
@@ -328,7 +328,7 @@ def _pair_same(hashes: Hashes, small: Pixels) -> tuple[Indices, Indices, Indices
         left.append(order[same])
         right.append(order[same + step])
     # The first of every crowd stand for it where it is compared with others.
-    standing = order[places - starts < WINDOW]
+    standing = order[indices - starts < WINDOW]
     return np.concatenate(left), np.concatenate(right), standing
 
 

@@ -89,16 +89,16 @@ class PhotographSet:
         found = _is_in(self.pixels, hashes.pixels)
         if max_distance is None:
             return found
-        asked, places = np.unique(hashes.perceptual, return_inverse=True)
+        asked, indices = np.unique(hashes.perceptual, return_inverse=True)
         near = _is_in(self.perceptual, asked)
         for bit in range(BITS if max_distance else 0):
             near |= _is_in(self.perceptual, asked ^ np.uint64(1 << bit))
-        return np.asarray(found | near[places], np.bool_)
+        return np.asarray(found | near[indices], np.bool_)
 
 
 def _is_in(known: Keys, asked: Keys) -> Mask:
     """Return which of the asked are among the known, which are sorted."""
     if not len(known):
         return np.zeros(len(asked), np.bool_)
-    places = np.minimum(np.searchsorted(known, asked), len(known) - 1)
-    return np.asarray(known[places] == asked, np.bool_)
+    indices = np.minimum(np.searchsorted(known, asked), len(known) - 1)
+    return np.asarray(known[indices] == asked, np.bool_)

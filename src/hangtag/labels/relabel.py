@@ -26,7 +26,7 @@ class Match:
     """What an item was matched to.
 
     Attributes:
-        label: The label, or None where no witness was sure enough.
+        label: The label, or None where no source was confident enough.
         matched_by: What decided: `class-words`, or `name`, `level`, `photograph` and their sums.
         score: How sure it is, 0 to 1: a cosine for class words, else a probability.
     """
@@ -80,7 +80,7 @@ MIN_NAMED_ITEMS = 50
 
 @dataclass(frozen=True)
 class Vote:
-    """What one witness says of an item: a label, None for nothing, and a probability."""
+    """The label that one source of evidence suggests for an item, None if it has none, and its probability."""
 
     label: str | None
     probability: float
@@ -92,13 +92,13 @@ NOTHING = Vote(None, 0.0)
 def match_by_votes(
     unclear: pl.DataFrame, labelled: pl.DataFrame, name: str | None, level: str, min_confidence: float
 ) -> tuple[list[Match], dict[str, float]]:
-    """Match unclear items by three witnesses, and by none where they are unsure or contradict each other.
+    """Match unclear items by three sources of evidence; by none if they are not confident or contradict each other.
 
     - `name`: a classifier of the words of the names, learnt from the labelled items;
     - `level`: the label that nearly all labelled items with the same finest level have;
     - `photograph`: the label of a labelled item with the same pixels.
 
-    A witness whose probability reaches `min_confidence` speaks. All that speak must agree.
+    Sources whose probability reaches `min_confidence` count, and all of them must agree.
 
     Args:
         unclear: The items to match, with `pixel_hash`, the level and the name column, null where one is missing.
@@ -119,26 +119,25 @@ def match_by_votes(
     if name and len(labelled) >= MIN_NAMED_ITEMS and labelled["label"].n_unique() > 1:
         votes["name"], figures = _vote_by_name(unclear, labelled, name, min_confidence)
     return [
-        _settle({witness: given[row] for witness, given in votes.items()}, min_confidence)
-        for row in range(len(unclear))
+        _settle({source: given[row] for source, given in votes.items()}, min_confidence) for row in range(len(unclear))
     ], figures
 
 
 def _settle(votes: dict[str, Vote], min_confidence: float) -> Match:
-    speaking = {
-        witness: vote
-        for witness, vote in sorted(votes.items())
+    confident = {
+        source: vote
+        for source, vote in sorted(votes.items())
         if vote.label is not None and vote.probability >= min_confidence
     }
     best = max(votes.values(), key=lambda vote: vote.probability)
-    if not speaking:
-        heard = [witness for witness, vote in votes.items() if vote is best and vote.label is not None]
-        return Match(None, "+".join(heard) or "none", round(best.probability, 4))
-    witnesses = "+".join(speaking)
-    if len({vote.label for vote in speaking.values()}) > 1:
-        return Match(None, f"{witnesses} disagree", round(best.probability, 4))
-    strongest = max(speaking.values(), key=lambda vote: vote.probability)
-    return Match(strongest.label, witnesses, round(strongest.probability, 4))
+    if not confident:
+        likely = [source for source, vote in votes.items() if vote is best and vote.label is not None]
+        return Match(None, "+".join(likely) or "none", round(best.probability, 4))
+    matched_by = "+".join(confident)
+    if len({vote.label for vote in confident.values()}) > 1:
+        return Match(None, f"{matched_by} disagree", round(best.probability, 4))
+    strongest = max(confident.values(), key=lambda vote: vote.probability)
+    return Match(strongest.label, matched_by, round(strongest.probability, 4))
 
 
 def _vote_by_share(unclear: pl.DataFrame, labelled: pl.DataFrame, column: str, prior: float) -> list[Vote]:

@@ -131,21 +131,21 @@ def compute_figures(probs: Probs, classes: Classes, class_names: Sequence[str]) 
     }
 
 
-def compute_top_accuracy(probs: Probs, classes: Classes, places: int) -> float:
-    """Return the share of items whose class is among the likeliest few.
+def compute_top_accuracy(probs: Probs, classes: Classes, k: int) -> float:
+    """Compute the top-k accuracy: the share of items whose class is among the k most likely ones.
 
-    Of equal probabilities the class that comes first is ahead, as in `argmax`, so that a model that gives all
-    classes the same earns nothing by it.
+    Of equal probabilities the class that comes first is ahead, as in `argmax`, so that a model with equal
+    probabilities for all classes gains nothing.
 
     Args:
         probs: float32 (n, C).
         classes: The true class indices, int64 (n,).
-        places: How many of the likeliest count.
+        k: How many of the most likely classes count.
     """
     own = np.take_along_axis(probs, classes[:, None], axis=1)
     is_earlier = np.arange(probs.shape[1]) < classes[:, None]
     ahead = (probs > own) | ((probs == own) & is_earlier)
-    return float((ahead.sum(axis=1) < places).mean())
+    return float((ahead.sum(axis=1) < k).mean())
 
 
 def tabulate_classes(figures: dict[str, Any], split: str) -> pl.DataFrame:
@@ -159,7 +159,7 @@ def tabulate_classes(figures: dict[str, Any], split: str) -> pl.DataFrame:
 
 # Count which labels are taken for which, and find the commonest mistakes.
 
-SPLIT_ORDER = {split: place for place, split in enumerate(SPLITS)}
+SPLIT_ORDER = {split: index for index, split in enumerate(SPLITS)}
 
 
 def _rank_split() -> pl.Expr:

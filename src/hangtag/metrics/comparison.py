@@ -168,7 +168,7 @@ def build_comparison(
 
     Args:
         runs: Two or more.
-        baseline: The place of the one that the others are tested against.
+        baseline: The index of the run that the others are tested against.
         split: The split that their predictions are of.
         samples: Draws behind each interval.
         seed: Of the draws.
@@ -180,16 +180,16 @@ def build_comparison(
     """
     runs = answer_alike(runs, baseline, truth)
     items = share_items(runs, baseline)
-    said = items.select("label", *(str(place) for place in range(len(runs))))
+    said = items.select("label", *(str(position) for position in range(len(runs))))
     names = said.unpivot()["value"].unique().sort().to_list()
     index = dict(zip(names, range(len(names)), strict=True))
-    places = said.select(pl.all().replace_strict(index, return_dtype=pl.Int64)).to_numpy().T
-    classes, predicted = places[0], places[1:]
+    indices = said.select(pl.all().replace_strict(index, return_dtype=pl.Int64)).to_numpy().T
+    classes, predicted = indices[0], indices[1:]
     figures = judge(classes, predicted, items["group_id"].to_list(), len(names), samples=samples, seed=seed)
     common = {"split": split, "items": len(items)}
     finest = judge_finest(runs, items, truth, samples=samples, seed=seed)
     speeds = timing.images_per_second if timing else {}
-    rows = [_describe_run(run, place, figures, finest, common, speeds) for place, run in enumerate(runs)]
+    rows = [_describe_run(run, position, figures, finest, common, speeds) for position, run in enumerate(runs)]
     table = pl.DataFrame(rows, schema_overrides=OPTIONAL, infer_schema_length=None)
     recipes = tabulate_recipes(table, group_seeds(runs), figures, finest)
     return Comparison(
@@ -207,15 +207,15 @@ def share_items(runs: Sequence[EvaluatedRun], baseline: int) -> pl.DataFrame:
 
     Returns:
         `item_id`, `group_id` (as the baseline's evaluation has it), `label`, and each run's predicted label in a
-        column named after its place: `0`, `1`, ….
+        column named after its index: `0`, `1`, ….
 
     Raises:
         WorkspaceError: They were judged on other labels, or on no item that all of them share.
     """
     shared = runs[baseline].predictions.drop("predicted_label")
-    for place, run in enumerate(runs):
+    for index, run in enumerate(runs):
         own = run.predictions.select(
-            "item_id", pl.col("label").alias("own"), pl.col("predicted_label").alias(str(place))
+            "item_id", pl.col("label").alias("own"), pl.col("predicted_label").alias(str(index))
         )
         shared = shared.join(own, on="item_id", how="inner", maintain_order="left")
         if others := shared.filter(pl.col("label") != pl.col("own")).height:
@@ -233,14 +233,14 @@ def share_items(runs: Sequence[EvaluatedRun], baseline: int) -> pl.DataFrame:
 
 def _describe_run(
     run: EvaluatedRun,
-    place: int,
+    index: int,
     figures: dict[str, Figure],
     finest: FinestLevel | None,
     common: dict[str, Any],
     speeds: Mapping[str, float],
 ) -> dict[str, Any]:
     row = {"run_id": run.run_id, **common, "judged_items": len(run.predictions)}
-    row |= _write_figures(figures, place)
+    row |= _write_figures(figures, index)
     row |= {
         "parameters": run.model["parameters"]["total"],
         "flops": run.model.get("flops"),
@@ -253,7 +253,7 @@ def _describe_run(
     row |= dict.fromkeys(OPTIONAL) | {"flops": row["flops"]}
     if finest is not None:
         row |= {"level": finest.column}
-        row |= _write_figures(finest.figures, finest.places[place]) if place in finest.places else {}
+        row |= _write_figures(finest.figures, finest.columns[index]) if index in finest.columns else {}
     outputs = run.manifest["outputs"]
     return row | {
         "passes": 2 if run.model.get("tta_flip") else 1,
@@ -278,15 +278,15 @@ def _tabulate_pairs(
     common: dict[str, Any],
 ) -> pl.DataFrame:
     rows = []
-    for place, run_id in enumerate(run_ids):
-        if place == baseline:
+    for index, run_id in enumerate(run_ids):
+        if index == baseline:
             continue
         row = {"run_id": run_id, "baseline": run_ids[baseline], **common}
         for name, figure in figures.items():
-            difference, low, high = figure.compare(place, baseline)
+            difference, low, high = figure.compare(index, baseline)
             row |= {f"{name}_difference": difference, f"{name}_low": low, f"{name}_high": high}
-        only_run = int((is_right[place] & ~is_right[baseline]).sum())
-        only_baseline = int((is_right[baseline] & ~is_right[place]).sum())
+        only_run = int((is_right[index] & ~is_right[baseline]).sum())
+        only_baseline = int((is_right[baseline] & ~is_right[index]).sum())
         p = compute_mcnemar(only_run, only_baseline)
         rows.append(row | {"only_run_right": only_run, "only_baseline_right": only_baseline, "mcnemar_p": p})
     return pl.DataFrame(rows)
@@ -296,14 +296,14 @@ def _tabulate_seeds(runs: Sequence[EvaluatedRun], figures: dict[str, Figure], co
     """Summarize the runs that differ by their seed alone."""
     rows = [
         {
-            "run_ids": " ".join(runs[place].run_id for place in places),
-            "seeds": len(places),
+            "run_ids": " ".join(runs[index].run_id for index in indices),
+            "seeds": len(indices),
             **common,
             "figure": name,
-            **summarize_seeds(figure.values[places].tolist()),
+            **summarize_seeds(figure.values[indices].tolist()),
         }
-        for places in group_seeds(runs)
-        if len(places) > 1
+        for indices in group_seeds(runs)
+        if len(indices) > 1
         for name, figure in figures.items()
     ]
     return pl.DataFrame(rows, schema=SEED_COLUMNS)

@@ -74,57 +74,61 @@ class EvaluatedRun:
         return self.others.select("item_id", pl.col(column).fill_null("").alias("predicted_label"))
 
 
-def find_evaluated(place: Workspace, split: str) -> list[str]:
+def find_evaluated(workspace: Workspace, split: str) -> list[str]:
     """Return the finished runs that are evaluated on a split as they are now, in alphabetical order."""
-    return [run_id for run_id in place.run_ids() if is_evaluated(place, run_id) and _has_items(place, run_id, split)]
+    return [
+        run_id
+        for run_id in workspace.run_ids()
+        if is_evaluated(workspace, run_id) and _has_items(workspace, run_id, split)
+    ]
 
 
-def _has_items(place: Workspace, run_id: str, split: str) -> bool:
-    require_evaluation(place, run_id)
-    splits = pl.read_parquet(place.evaluation(run_id) / "predictions.parquet", columns=["split"])["split"]
+def _has_items(workspace: Workspace, run_id: str, split: str) -> bool:
+    require_evaluation(workspace, run_id)
+    splits = pl.read_parquet(workspace.evaluation(run_id) / "predictions.parquet", columns=["split"])["split"]
     return split in splits
 
 
-def require_evaluation(place: Workspace, run_id: str) -> dict[str, Any]:
+def require_evaluation(workspace: Workspace, run_id: str) -> dict[str, Any]:
     """Read the manifest of a run's evaluation.
 
     Raises:
         WorkspaceError: It is not evaluated, or the evaluation's files were changed or damaged since.
     """
-    return require_manifest(place.evaluation(run_id), f"Run `hangtag evaluate {run_id}` again.")
+    return require_manifest(workspace.evaluation(run_id), f"Run `hangtag evaluate {run_id}` again.")
 
 
-def is_evaluated(place: Workspace, run_id: str) -> bool:
+def is_evaluated(workspace: Workspace, run_id: str) -> bool:
     """Return whether a run is evaluated, and was not trained again since."""
-    manifest = read_manifest(place.evaluation(run_id))
-    return manifest is not None and manifest["inputs"].get("model") == _hash_model(place, run_id)
+    manifest = read_manifest(workspace.evaluation(run_id))
+    return manifest is not None and manifest["inputs"].get("model") == _hash_model(workspace, run_id)
 
 
-def is_predicted(place: Workspace, run_id: str) -> bool:
+def is_predicted(workspace: Workspace, run_id: str) -> bool:
     """Return whether a run has labelled the unknown items, and was not trained again since."""
-    manifest = read_manifest(place.predictions(run_id))
-    return manifest is not None and manifest["inputs"].get(f"runs/{run_id}") == _hash_model(place, run_id)
+    manifest = read_manifest(workspace.predictions(run_id))
+    return manifest is not None and manifest["inputs"].get(f"runs/{run_id}") == _hash_model(workspace, run_id)
 
 
-def _hash_model(place: Workspace, run_id: str) -> str:
-    path = place.run(run_id) / "model.json"
+def _hash_model(workspace: Workspace, run_id: str) -> str:
+    path = workspace.run(run_id) / "model.json"
     return hash_file(path) if path.is_file() else ""
 
 
-def digest_run(place: Workspace, run_id: str) -> str:
+def digest_run(workspace: Workspace, run_id: str) -> str:
     """Return a digest of what is told of a run: its files, its settings and its evaluation."""
-    trained = require_manifest(place.run(run_id), make_hint(run_id))
-    judged = require_evaluation(place, run_id)
+    trained = require_manifest(workspace.run(run_id), make_hint(run_id))
+    judged = require_evaluation(workspace, run_id)
     return hash_json([compute_digest(trained), trained["settings"], trained["inputs"], compute_digest(judged)])
 
 
-def read_run(place: Workspace, run_id: str, split: str) -> EvaluatedRun:
+def read_run(workspace: Workspace, run_id: str, split: str) -> EvaluatedRun:
     """Read a run that is evaluated on a split.
 
     Raises:
         WorkspaceError: It was not judged on that split.
     """
-    folder, evaluation = place.run(run_id), place.evaluation(run_id)
+    folder, evaluation = workspace.run(run_id), workspace.evaluation(run_id)
     whole = pl.read_parquet(evaluation / "predictions.parquet")
     found = whole.filter(pl.col("split") == split).drop_nulls("label")
     if found.is_empty():
@@ -146,14 +150,14 @@ def read_run(place: Workspace, run_id: str, split: str) -> EvaluatedRun:
         predictions=found.select(COLUMNS).with_columns(pl.col("predicted_label").fill_null("")),
         reads=report.get("input", PHOTOGRAPH),
         others=found.select("item_id", *(pl.col(each).alias(each.removeprefix(PREFIX)) for each in others)),
-        labels_digest=require_evaluation(place, run_id)["inputs"].get("labels"),
+        labels_digest=require_evaluation(workspace, run_id)["inputs"].get("labels"),
     )
 
 
-def read_truth(place: Workspace, runs: Sequence[EvaluatedRun]) -> LabeledItems | None:
+def read_truth(workspace: Workspace, runs: Sequence[EvaluatedRun]) -> LabeledItems | None:
     """Return the catalogue whose labels the runs were judged on, or None where the workspace has it no more."""
     try:
-        labelled = read_labeled_items(place)
+        labelled = read_labeled_items(workspace)
     except WorkspaceError:
         return None
     return labelled if all(run.labels_digest == labelled.digest for run in runs) else None
@@ -196,13 +200,13 @@ class FinestLevel:
 
     Attributes:
         column: Its name.
-        places: The place of each run that learnt it among all runs, and so its column in the figures.
+        columns: The column in the figures of each run that predicts the level, by the run's index among all runs.
         figures: `level_accuracy` (of the items of frequent classes) and `level_macro_f1` (the mean F1 of these classes,
             among all items), of the runs that learnt it.
     """
 
     column: str
-    places: dict[int, int]
+    columns: dict[int, int]
     figures: dict[str, Figure]
 
 
@@ -221,12 +225,12 @@ def judge_finest(
     if truth is None or not truth.schema.levels:
         return None
     column = truth.schema.levels[-1]
-    said = {place: found for place, run in enumerate(runs) if (found := run.find_said(column)) is not None}
+    said = {position: found for position, run in enumerate(runs) if (found := run.find_said(column)) is not None}
     known = truth.table.filter(pl.col("split").is_not_null()).select("item_id", pl.col(column).cast(pl.String))
     table = items.select("item_id", "group_id").join(known.drop_nulls(), on="item_id", maintain_order="left")
     table = table.drop_nulls(column)
-    for place, each in said.items():
-        table = table.join(each.rename({"predicted_label": str(place)}), on="item_id", maintain_order="left")
+    for position, each in said.items():
+        table = table.join(each.rename({"predicted_label": str(position)}), on="item_id", maintain_order="left")
     counts = dict(known.drop_nulls().group_by(column).len().iter_rows())
     names = sorted({value for name in (column, *map(str, said)) for value in table[name].unique()})
     is_frequent = np.array([counts.get(name, 0) >= FREQUENT_ITEMS for name in names], bool)
@@ -238,7 +242,7 @@ def judge_finest(
     if not said or not len(table) or not is_frequent[classes].any():
         return None
     figures = _judge(classes, columns[1:], table["group_id"].to_list(), is_frequent, samples=samples, seed=seed)
-    return FinestLevel(column, {place: number for number, place in enumerate(said)}, figures)
+    return FinestLevel(column, {position: number for number, position in enumerate(said)}, figures)
 
 
 def _judge(
@@ -263,8 +267,8 @@ def _judge(
     values = measure(np.ones_like(classes))
     draws = [measure(weights) for weights in draw_weights(group_ids, samples, seed)]
     return {
-        name: Figure(np.array(value), np.array([draw[place] for draw in draws]))
-        for place, (name, value) in enumerate(zip(("level_accuracy", "level_macro_f1"), values, strict=True))
+        name: Figure(np.array(value), np.array([draw[index] for draw in draws]))
+        for index, (name, value) in enumerate(zip(("level_accuracy", "level_macro_f1"), values, strict=True))
     }
 
 
@@ -285,10 +289,10 @@ SHORTEST_NAME = 3
 
 
 def group_seeds(runs: Sequence[EvaluatedRun]) -> list[list[int]]:
-    """Return the places of the runs of each recipe; of two with the same seed the first one counts."""
+    """Return the indices of the runs of each recipe; of two with the same seed the first one counts."""
     kinds: dict[str, dict[int, int]] = {}
-    for place, run in enumerate(runs):
-        kinds.setdefault(run.kind, {}).setdefault(run.seed, place)
+    for index, run in enumerate(runs):
+        kinds.setdefault(run.kind, {}).setdefault(run.seed, index)
     return [list(members.values()) for members in kinds.values()]
 
 
@@ -299,7 +303,7 @@ def tabulate_recipes(
 
     Args:
         runs: A row a run, as `Comparison` has it.
-        groups: The places of the runs of each recipe.
+        groups: The indices of the runs of each recipe.
         figures: `accuracy` and `macro_f1` of all runs.
         finest: How runs did on the finest level.
 
@@ -308,24 +312,24 @@ def tabulate_recipes(
         `input`, `level`, the mean of each of FIGURES with `_low` and `_high` of its 95 % interval over other items (see
         `Figure.average`), `parameters`, `flops`, `passes`, and the means of COSTS.
     """
-    names = name_recipes([[runs["run_id"][place] for place in places] for places in groups])
+    names = name_recipes([[runs["run_id"][index] for index in indices] for indices in groups])
     rows = []
-    for name, places in zip(names, groups, strict=True):
-        members = runs[list(places)]
-        row = {"recipe": name, "run_ids": " ".join(members["run_id"]), "seeds": len(places)}
+    for name, indices in zip(names, groups, strict=True):
+        members = runs[list(indices)]
+        row = {"recipe": name, "run_ids": " ".join(members["run_id"]), "seeds": len(indices)}
         row |= {key: members[key][0] for key in SAME}
         row |= dict.fromkeys(f"{figure}{end}" for figure in FIGURES for end in ("", "_low", "_high"))
-        row |= _average(figures, places)
-        if finest is not None and places[0] in finest.places:
-            row |= _average(finest.figures, [finest.places[place] for place in places])
+        row |= _average(figures, indices)
+        if finest is not None and indices[0] in finest.columns:
+            row |= _average(finest.figures, [finest.columns[index] for index in indices])
         rows.append(row | {key: members[key].mean() for key in COSTS})
     return pl.DataFrame(rows, schema_overrides=SCHEMA, infer_schema_length=None)
 
 
-def _average(figures: Mapping[str, Figure], places: Sequence[int]) -> dict[str, Any]:
+def _average(figures: Mapping[str, Figure], indices: Sequence[int]) -> dict[str, Any]:
     row: dict[str, Any] = {}
     for name, figure in figures.items():
-        row |= dict(zip((name, f"{name}_low", f"{name}_high"), figure.average(places), strict=True))
+        row |= dict(zip((name, f"{name}_low", f"{name}_high"), figure.average(indices), strict=True))
     return row
 
 

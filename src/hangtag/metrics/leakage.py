@@ -154,8 +154,8 @@ class EvaluatedItems:
 
 def find_classes(values: pl.Series, class_names: Sequence[str]) -> Indices:
     """Return the class index of each value, int64 (n,); `NO_VALUE` where it is missing or no class."""
-    places = {name: place for place, name in enumerate(class_names)}
-    return np.array([places.get(value, NO_VALUE) for value in values.cast(pl.String)], np.int64)
+    indices = {name: index for index, name in enumerate(class_names)}
+    return np.array([indices.get(value, NO_VALUE) for value in values.cast(pl.String)], np.int64)
 
 
 def select_items(labelled: LabeledItems, outputs: LabelSpace, splits: Sequence[str]) -> pl.DataFrame:

@@ -106,13 +106,13 @@ class Timing:
         )
 
 
-def time_runs(place: Workspace, run_ids: Sequence[str], labelled: LabeledItems, split: str) -> Timing:
+def time_runs(workspace: Workspace, run_ids: Sequence[str], labelled: LabeledItems, split: str) -> Timing:
     """Ask every run about the same photographs, one run after the other, and that several times.
 
     In turn, so that what else the machine does falls on all of them.
 
     Args:
-        place: The workspace.
+        workspace: The workspace.
         run_ids: Its runs.
         labelled: The catalogue, whose photographs are asked about; a run that reads names is given them.
         split: Whose photographs.
@@ -127,7 +127,7 @@ def time_runs(place: Workspace, run_ids: Sequence[str], labelled: LabeledItems, 
     items = items[np.linspace(0, len(items) - 1, min(PHOTOGRAPHS, len(items))).astype(int)]
 
     def prepare(run_id: str) -> Callable[[], object]:
-        classifier = load_classifier(place, run_id, labelled)
+        classifier = load_classifier(workspace, run_id, labelled)
         with_names = can_read_names(classifier, labelled)
         return lambda: ask_about(classifier, labelled, items, f"Timing {run_id}", with_names=with_names)
 

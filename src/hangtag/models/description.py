@@ -224,8 +224,8 @@ def read_entries(folder: Path) -> dict[str, Any]:
 
 def refuse(path: Path, mistake: Mistake) -> ModelError:
     """Return the error for an entry of a description that is wrong."""
-    place, allowed, received = mistake
-    what = f"The model's description is wrong at {escape(place)} in {path}."
+    index, allowed, received = mistake
+    what = f"The model's description is wrong at {escape(index)} in {path}."
     return ModelError(what, allowed=allowed, received=_Shown(received), hint=AGAIN)
 
 
@@ -246,8 +246,8 @@ def _find_contradictions(content: Mapping[str, Any]) -> Iterator[Mistake]:
     levels, attributes = described["levels"], described["attributes"]
     sizes = [len(names) for names in levels.values()]
     for number, product in enumerate(described["category_paths"]):
-        if len(product) != len(sizes) or any(place >= size for place, size in zip(product, sizes, strict=True)):
-            allowed = f"Allowed: for each of {len(sizes)} levels the place of one of its classes, or -1."
+        if len(product) != len(sizes) or any(index >= size for index, size in zip(product, sizes, strict=True)):
+            allowed = f"Allowed: for each of {len(sizes)} levels the index of one of its classes, or -1."
             yield f"label_space.category_paths.{number}", allowed, product
     if len({tuple(product) for product in described["category_paths"]}) < len(described["category_paths"]):
         yield "label_space.category_paths", "Allowed: products that differ from each other.", "the same one twice"
@@ -270,9 +270,9 @@ def _find_other_heads(content: Mapping[str, Any], heads: Mapping[str, int]) -> I
     told = {f"{key}.temperatures": calibration[key]["temperatures"] for key in FITS if key in calibration}
     if calibration.get("name_weight"):
         told["name_weight"] = calibration["name_weight"]
-    for place, by_head in told.items():
+    for index, by_head in told.items():
         if by_head.keys() != heads.keys():
-            yield f"calibration.{place}", allowed, list(by_head)
+            yield f"calibration.{index}", allowed, list(by_head)
     counts = content.get("train_counts")
     if counts and counts.keys() != heads.keys():
         yield "train_counts", allowed, list(counts)

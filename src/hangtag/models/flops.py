@@ -64,7 +64,7 @@ def _count_tokens(layer: Any) -> int:
 
 
 def _count_places(layer: Any) -> int:
-    """Describe how often a layer's kernel is applied: once, or once for each place of the map that it gives."""
+    """Return how often a layer's kernel is applied: once, or once for each cell of its output map."""
     sides = layer.output.shape[1:]
     is_channels_first = getattr(layer, "data_format", None) == "channels_first"
     return math.prod(sides[1:] if is_channels_first else sides[:-1])

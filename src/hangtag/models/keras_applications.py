@@ -50,10 +50,10 @@ def _find_fault(file: Any, h5py: Any) -> str:
             if type(group.get(name, getlink=True)) is not h5py.HardLink:
                 return "it has a link, which may lead to other files"
             found = group[name]
-            place = h5py.h5o.get_info(found.id).addr
-            if place in known:
+            index = h5py.h5o.get_info(found.id).addr
+            if index in known:
                 return "it has the same entry in two places"
-            known.add(place)
+            known.add(index)
             if isinstance(found, h5py.Group):
                 groups.append(found)
             elif fault := _find_dataset_fault(found):

@@ -38,7 +38,7 @@ class LabelSpace:
     @classmethod
     def of_classes(cls, class_names: tuple[str, ...], level: str = "label") -> "LabelSpace":
         """Return the outputs of a network that tells apart the classes of one level."""
-        return cls({level: class_names}, tuple((place,) for place in range(len(class_names))), {}, level)
+        return cls({level: class_names}, tuple((index,) for index in range(len(class_names))), {}, level)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -50,7 +50,7 @@ class LabelSpace:
         """The number of classes of each head, `category_path` first; attributes go by number, a column's name may be odd."""
         sizes = [len(names) for names in self.attributes.values()]
         return {CATEGORY_PATH: len(self.category_paths)} | {
-            f"attribute_{place}": size for place, size in enumerate(sizes)
+            f"attribute_{index}": size for index, size in enumerate(sizes)
         }
 
     def list_classes(self, level: str) -> Indices:
@@ -100,9 +100,9 @@ class LabelSpace:
             raise ModelError(
                 f"The model knows no such class of {column}.", allowed=f"Allowed: {', '.join(known)}.", received=unknown
             )
-        places = np.array([NO_VALUE - 1 if name is None else known.index(name) for name in names], np.int64)
+        indices = np.array([NO_VALUE - 1 if name is None else known.index(name) for name in names], np.int64)
         classes = self.list_classes(column) if column in self.levels else np.arange(len(known))
-        return np.asarray(places[:, None] == classes)
+        return np.asarray(indices[:, None] == classes)
 
     def choose_category_paths(self, path_probs: Probs) -> Indices:
         """Return for each item the product whose values are predicted, int64 (n,).
@@ -142,7 +142,7 @@ class LabelSpace:
         products = tuple(tuple(product) for product in described["category_paths"])
         for product in products:
             is_known = len(product) == len(sizes) and all(
-                type(place) is int and NO_VALUE <= place < size for place, size in zip(product, sizes, strict=True)
+                type(index) is int and NO_VALUE <= index < size for index, size in zip(product, sizes, strict=True)
             )
             if not is_known:
                 raise ValueError(f"no such product: {product}")

@@ -158,7 +158,7 @@ def find_features(model: Any) -> list[Any]:
 
 def cut_backbone(model: Any) -> Any:
     """Return the network without its heads, sharing its weights: from `pixels` to `features1`, and so for each member."""
-    outputs = {f"features{place}": end for place, end in enumerate(find_features(model), start=1)}
+    outputs = {f"features{index}": end for index, end in enumerate(find_features(model), start=1)}
     return import_keras().Model({"pixels": model.input["pixels"]}, outputs, name="backbone")
 
 

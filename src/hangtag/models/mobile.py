@@ -64,9 +64,9 @@ def build_inverted_residuals(pixels: Any, stages: Sequence[Stage], style: Style,
     """
     layers = import_keras().layers
     x = _convolve(pixels, stem, 3, 2, "stem", style)
-    for place, stage in enumerate(stages, start=1):
+    for index, stage in enumerate(stages, start=1):
         for block in range(1, stage.depth + 1):
-            x = _build_block(x, stage, stage.strides if block == 1 else 1, f"block{place}_{block}", style)
+            x = _build_block(x, stage, stage.strides if block == 1 else 1, f"block{index}_{block}", style)
     x = _convolve(x, top, 1, 1, "top", style)
     x = layers.GlobalAveragePooling2D(name="pool", dtype="float32")(x)
     return [layers.Dropout(DROPOUT, name="dropout", dtype="float32")(x)]
@@ -192,8 +192,8 @@ def build_efficientnet_lite(pixels: Any, dtype: Any = None, *, width: float = 1.
         The features that a head reads, (n, 1280), of its one member.
     """
     scaled = []
-    for place, stage in enumerate(EFFICIENTNET_LITE0_STAGES):
-        is_fixed = place in (0, len(EFFICIENTNET_LITE0_STAGES) - 1)
+    for index, stage in enumerate(EFFICIENTNET_LITE0_STAGES):
+        is_fixed = index in (0, len(EFFICIENTNET_LITE0_STAGES) - 1)
         blocks = stage.depth if is_fixed else math.ceil(stage.depth * depth)
         scaled.append(Stage(blocks, _round(stage.width * width), stage.strides, stage.expansion, stage.kernel))
     # (x - 127) / 128 of pixels from 0 to 255.

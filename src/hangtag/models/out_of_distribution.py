@@ -74,9 +74,9 @@ def draw_ood_images(image_size: tuple[int, int], count: int) -> Pixels:
 
 
 def _interpolate(points: int, size: int) -> Matrix:
-    """Return the share that each of some points has in each of `size` places between them, (size, points)."""
-    places = np.linspace(0, points - 1, size)[:, None]
-    return np.asarray(np.maximum(0, 1 - np.abs(places - np.arange(points))))
+    """Return the interpolation weight of each point at `size` positions between them, (size, points)."""
+    indices = np.linspace(0, points - 1, size)[:, None]
+    return np.asarray(np.maximum(0, 1 - np.abs(indices - np.arange(points))))
 
 
 def _join_features(model: Any) -> Any:
@@ -98,11 +98,11 @@ def _measure_spread(reader: Any, images: Pixels, rows: npt.NDArray[np.int64]) ->
     classes = np.concatenate([probs.argmax(axis=1) for _, probs in found])
     center = features.mean(axis=0)
     features -= center
-    present, places = np.unique(classes, return_inverse=True)
+    present, indices = np.unique(classes, return_inverse=True)
     means = np.zeros((len(present), features.shape[1]))
-    np.add.at(means, places, features)
-    means /= np.bincount(places)[:, None]
-    spread = np.cov((features - means[places]).T)
+    np.add.at(means, indices, features)
+    means /= np.bincount(indices)[:, None]
+    spread = np.cov((features - means[indices]).T)
     spread += RIDGE * np.trace(spread) / len(spread) * np.eye(len(spread)) + 1e-9 * np.eye(len(spread))
     whitening = np.linalg.cholesky(np.linalg.inv(spread))
     return center, whitening, means @ whitening

@@ -160,15 +160,15 @@ def _build_head(members: Sequence[Any], head: str, size: int) -> Any:
     dense = import_keras().layers.Dense
     # The softmax is computed in float32: bfloat16 has eight bits, too few for a loss.
     probs = [
-        dense(size, activation="softmax", name="_".join([head, *_number(place, members)]), dtype="float32")(features)
-        for place, features in enumerate(members, start=1)
+        dense(size, activation="softmax", name="_".join([head, *_number(index, members)]), dtype="float32")(features)
+        for index, features in enumerate(members, start=1)
     ]
     return average_members(probs, head)
 
 
-def _number(place: int, members: Sequence[Any]) -> list[str]:
+def _number(index: int, members: Sequence[Any]) -> list[str]:
     """Return what a member's layers are told apart by: nothing where there is one."""
-    return [f"member{place}"] if len(members) > 1 else []
+    return [f"member{index}"] if len(members) > 1 else []
 
 
 # Several networks in one: the layer that makes one answer of their answers.

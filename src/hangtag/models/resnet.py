@@ -40,13 +40,13 @@ def build_residual(
     """
     layers = import_keras().layers
     x = pixels
-    for place, width in enumerate((*stem, widths[0]), start=1):
-        x = _convolve(x, width, 2 if place > len(stem) else 1, f"stem_conv{place}", dtype)
-        x = normalize(x, name=f"stem_norm{place}", dtype=dtype, momentum=MOMENTUM)
-        x = _activate(x, f"stem_relu{place}", dtype)
+    for index, width in enumerate((*stem, widths[0]), start=1):
+        x = _convolve(x, width, 2 if index > len(stem) else 1, f"stem_conv{index}", dtype)
+        x = normalize(x, name=f"stem_norm{index}", dtype=dtype, momentum=MOMENTUM)
+        x = _activate(x, f"stem_relu{index}", dtype)
     stages = list(zip(widths, depths, strict=True))
     x = _build_stages(x, stages[:shared], 1, "", dtype)
-    names = [f"member{place}_" for place in range(1, members + 1)] if members > 1 else [""]
+    names = [f"member{index}_" for index in range(1, members + 1)] if members > 1 else [""]
     ends = [_build_stages(x, stages[shared:], shared + 1, name, dtype) for name in names]
     pooled = [
         layers.GlobalAveragePooling2D(name=f"{name}pool", dtype="float32")(end)

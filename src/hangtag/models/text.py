@@ -1,4 +1,4 @@
-"""A product's name as a second witness: what its words say, times what the photograph says."""
+"""Product names as a second modality: the vocabulary, and the layer that multiplies name and image probabilities."""
 
 import re
 from collections import Counter
@@ -24,7 +24,7 @@ Words = npt.NDArray[np.int32]
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The words a network knows, each by its place from 1; 0 is no word.
+    """The words that a network knows, each by its index from 1; 0 is no word.
 
     Attributes:
         words: The known words, lower case, each once.
@@ -40,17 +40,17 @@ class Vocabulary:
 
     @cached_property
     def _places(self) -> dict[str, int]:
-        return {word: place for place, word in enumerate(self.words, start=1)}
+        return {word: index for index, word in enumerate(self.words, start=1)}
 
     def encode(self, names: Sequence[str | None]) -> Words:
         """Return each name's known words, each once, as numbers, int32 (n, MAX_WORDS), filled up with 0.
 
-        A name that is None, empty, or without a known word gives zeros alone: the photograph then speaks alone.
+        A name that is None, empty, or without a known word gives zeros only: then the image decides alone.
         """
         words = np.zeros((len(names), MAX_WORDS), np.int32)
         for row, name in enumerate(names):
             found = dict.fromkeys(_split(name or ""))
-            known = [place for word in found if (place := self._places.get(word))][:MAX_WORDS]
+            known = [index for word in found if (index := self._places.get(word))][:MAX_WORDS]
             words[row, : len(known)] = known
         return words
 
@@ -59,7 +59,7 @@ def _split(name: str) -> list[str]:
     return WORD.findall(name.lower())
 
 
-# Neither witness rules a class out.
+# Added to both, so that neither modality rules a class out.
 LEAST_BY_NAME, LEAST_BY_PHOTOGRAPH = 1e-4, 1e-7
 TINY = 1e-12
 # The last parts of the paths of the layer's weights, after `<head>_with_name/`.
@@ -72,8 +72,8 @@ def _find_class() -> Any:
     keras = import_keras()
     ops = keras.ops
 
-    class NameWitness(keras.layers.Layer):  # type: ignore[name-defined, misc]
-        """Multiply the photograph's probabilities with a power of the name's; a name without a known word is not heard.
+    class NameFusion(keras.layers.Layer):  # type: ignore[name-defined, misc]
+        """Multiply the image probabilities with a power of the name's; a name without a known word has no effect.
 
         Args:
             classes: The number of classes.
@@ -107,7 +107,7 @@ def _find_class() -> Any:
         def compute_output_shape(self, probs_shape: Any, words_shape: Any) -> Any:  # noqa: ARG002  (Keras goes by names)
             return probs_shape
 
-    return NameWitness
+    return NameFusion
 
 
 def fuse_name(probs: Any, words: Any, num_words: int, head: str) -> Any:
@@ -149,7 +149,7 @@ def read_names(words: Words, weights: NameWeights) -> Probs:
 
 
 def fuse(probs: Probs, by_name: Probs, trust: float) -> Probs:
-    """Return the product of both witnesses, float32 (n, classes), as the layer has it."""
+    """Return the product of image and name probabilities, float32 (n, classes), as the layer computes it."""
     logs = np.log(np.maximum(probs, LEAST_BY_PHOTOGRAPH)) + trust * np.log(np.maximum(by_name, LEAST_BY_NAME))
     raised = np.exp(logs - logs.max(axis=1, keepdims=True))
     return np.asarray(raised / raised.sum(axis=1, keepdims=True), np.float32)

@@ -50,8 +50,8 @@ def build_vit(
     layers = import_keras().layers
     x = _build_stem(pixels, stem, width, dtype) if stem else _cut_patches(pixels, patch, width, dtype)
     x = _layers().Positions(name="positions", dtype=dtype)(x)
-    for place in range(1, depth + 1):
-        x = _build_block(x, heads, f"block{place}", dtype)
+    for index in range(1, depth + 1):
+        x = _build_block(x, heads, f"block{index}", dtype)
     x = _norm(x, "last_norm", dtype)
     pooled = layers.GlobalAveragePooling2D(name="pool", dtype="float32")(x)
     return [layers.Dropout(dropout, name="dropout", dtype="float32")(pooled)]
@@ -65,7 +65,7 @@ def _cut_patches(pixels: Any, patch: int, width: int, dtype: Any) -> Any:
 
 def _build_stem(x: Any, stem: tuple[int, ...], width: int, dtype: Any) -> Any:
     layers = import_keras().layers
-    for place, channels in enumerate(stem, start=1):
+    for index, channels in enumerate(stem, start=1):
         convolution = layers.Conv2D(
             channels,
             3,
@@ -73,11 +73,11 @@ def _build_stem(x: Any, stem: tuple[int, ...], width: int, dtype: Any) -> Any:
             padding="same",
             use_bias=False,
             kernel_initializer="he_normal",
-            name=f"stem_conv{place}",
+            name=f"stem_conv{index}",
             dtype=dtype,
         )
-        x = normalize(convolution(x), name=f"stem_norm{place}", dtype=dtype, momentum=MOMENTUM)
-        x = layers.ReLU(name=f"stem_relu{place}", dtype=dtype)(x)
+        x = normalize(convolution(x), name=f"stem_norm{index}", dtype=dtype, momentum=MOMENTUM)
+        x = layers.ReLU(name=f"stem_relu{index}", dtype=dtype)(x)
     return layers.Dense(width, name="patches", dtype=dtype)(x)
 
 
@@ -119,7 +119,7 @@ class _Layers:
             return ops.transpose(parts, (0, 2, 1, 3))
 
         class Positions(keras.layers.Layer):  # type: ignore[misc]
-            """Adds waves along both sides, at the same places of a picture whatever its size."""
+            """Adds waves along both sides, at the same relative positions whatever the size of the picture."""
 
             def call(self, x: Any) -> Any:
                 rows, columns, width = ops.shape(x)[1], ops.shape(x)[2], x.shape[-1]
@@ -130,8 +130,8 @@ class _Layers:
                 )
 
                 def wave(count: Any) -> Any:
-                    places = (ops.cast(ops.arange(count), "float32") + 0.5) / ops.cast(count, "float32")
-                    angles = places[:, None] * waves
+                    indices = (ops.cast(ops.arange(count), "float32") + 0.5) / ops.cast(count, "float32")
+                    angles = indices[:, None] * waves
                     return ops.concatenate([ops.sin(angles), ops.cos(angles)], axis=-1)
 
                 down, across = wave(rows)[:, None], wave(columns)[None]

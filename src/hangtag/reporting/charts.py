@@ -210,7 +210,7 @@ def find_ticks(low: float, high: float, wanted: int = 5) -> list[float]:
     step = 10.0 ** math.floor(math.log10(span / wanted))
     step *= next(factor for factor in (1, 2, 2.5, 5, 10) if span / (step * factor) <= wanted)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(step * place, 10) for place in range(first, max(last, first + 1) + 1)]
+    return [round(step * index, 10) for index in range(first, max(last, first + 1) + 1)]
 
 
 def build_curves(title: str, series: Sequence[tuple[str, str, Sequence[float]]]) -> Chart:
@@ -250,8 +250,8 @@ def build_reliability(series: Sequence[tuple[str, str, Rows]]) -> Chart:
             told.append(f"{sure} sure, {right} right, {format_count(each['n'])} items")
             # By its area, with a smallest size that can still be seen.
             radius = round(2 + 6 * math.sqrt(each["n"] / total), 1)
-            place = frame.place_x(each["confidence"]), frame.place_y(each["accuracy"])
-            dots.append(Dot(*place, radius, f"{name}: {told[-1]}"))
+            index = frame.place_x(each["confidence"]), frame.place_y(each["accuracy"])
+            dots.append(Dot(*index, radius, f"{name}: {told[-1]}"))
         lines.append(Line(name, look, "", tuple(dots), tuple(told)))
     return frame.draw("Accuracy", "confidence", lines, _name_shares(frame.x_ends), _name_shares(frame.y_ends))
 

@@ -64,14 +64,14 @@ def _list_results(inputs: Inputs, run: Run) -> list[dict[str, Any]]:
                 "words": describe_run(run),
                 "adjustment": _read_adjustment(run),
                 "source": judgement.source,
-                "is_first": place == 0,
+                "is_first": index == 0,
                 "span": len(splits),
                 "split": split,
                 "beside": theirs.get(split),
                 "is_own": run.is_capstone_network,
                 **judgement.splits[split],
             }
-            for place, split in enumerate(splits)
+            for index, split in enumerate(splits)
         )
     return rows
 

@@ -204,16 +204,16 @@ def _join(inputs: Inputs, runs: list[Run], unknown: list[str]) -> list[dict[str,
     """Return a row for each Unknown item that was predicted, with a (label, confidence) for each run."""
     wanted = dict.fromkeys(unknown)
     described: dict[str, dict[str, Any]] = {}
-    for place, run in enumerate(runs):
+    for index, run in enumerate(runs):
         path = inputs.workspace.predictions(run.run_id) / "predictions.csv"
         table = read_csv(path, infer_schema=False)
         for row in table.filter(pl.col("item_id").is_in(list(wanted))).iter_rows(named=True):
             name = row.get(inputs.labelled.schema.name or "")
             first = {"item_id": row["item_id"], "name": name, "given_label": row["given_label"]}
             entry = described.setdefault(row["item_id"], {**first, "cells": [None] * len(runs), "sure": []})
-            entry["cells"][place] = (row["predicted_label"], float(row["confidence"]))
+            entry["cells"][index] = (row["predicted_label"], float(row["confidence"]))
             # An earlier hangtag called no answer sure.
-            entry["sure"] += [place] if row.get("is_sure") == "true" else []
+            entry["sure"] += [index] if row.get("is_sure") == "true" else []
     for entry in described.values():
         entry["differs"] = len({cell[0] for cell in entry["cells"] if cell}) > 1
     return list(described.values())

@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field, StringConstraints
 from starlette.exceptions import HTTPException
 
-from hangtag.reviewing.decisions import Choices, RefusedError, Wish, make_verdicts
+from hangtag.reviewing.decisions import DecisionRequest, LabelOptions, RefusedError, build_decisions
 from hangtag.reviewing.look_alikes import LookAlikes
 from hangtag.reviewing.queue import Filter, Issue, Queue, State
 from hangtag.reviewing.store import MAX_VERSION, ConflictError, Decision, Store
@@ -144,7 +144,7 @@ def build_app(
     app.add_exception_handler(StoreError, _tell_store)
     app.add_middleware(Guard, host=host, token=token)
     _add_pages(app, {"token": token, "reviewer": reviewer})
-    choices = Choices(queue.items)
+    choices = LabelOptions(queue.items)
     _add_reading(app, queue, choices, look_alikes, shown)
     _add_writing(app, queue, store, choices)
     return app
@@ -171,7 +171,7 @@ def _add_file(app: FastAPI, path: str, content: bytes, kind: str) -> None:
     app.add_api_route(path, give, methods=["GET", "HEAD"])
 
 
-def _add_reading(app: FastAPI, queue: Queue, choices: Choices, look_alikes: LookAlikes, shown: int) -> None:
+def _add_reading(app: FastAPI, queue: Queue, choices: LabelOptions, look_alikes: LookAlikes, shown: int) -> None:
     @app.get("/api/next")
     def give_next(
         reviewer: Reviewer,
@@ -188,7 +188,7 @@ def _add_reading(app: FastAPI, queue: Queue, choices: Choices, look_alikes: Look
         queue.refresh()
         wanted = Filter(code, label, low, high, state, order)
         issue = queue.find_next(wanted, after, reviewer, backwards=backwards)
-        progress = {**queue.count(wanted), "an_hour": queue.compute_pace(reviewer)}
+        progress = {**queue.count(wanted), "an_hour": queue.compute_throughput(reviewer)}
         return JSONResponse({"issue": describe_issue(issue, queue) if issue else None, "progress": progress})
 
     @app.get("/api/issues/{position}")
@@ -215,10 +215,10 @@ def _add_reading(app: FastAPI, queue: Queue, choices: Choices, look_alikes: Look
     @app.get("/api/look-alikes")
     def give_look_alikes(item_id: str, column: str = "", group_id: str = "") -> JSONResponse:
         """Return the items whose photographs look most like one item's; those of a group can be left out."""
-        place = _find_place(queue, item_id)
+        index = _find_place(queue, item_id)
         group = queue.list_group_items(group_id)
-        hidden = frozenset(queue.items.places[each] for each in group)
-        ids = [queue.items.ids[near] for near in look_alikes.find(place, shown, hidden)]
+        hidden = frozenset(queue.items.positions[each] for each in group)
+        ids = [queue.items.ids[near] for near in look_alikes.find(index, shown, hidden)]
         return JSONResponse({"items": [describe_item(each, column, queue) for each in ids]})
 
     @app.get("/api/photograph")
@@ -229,15 +229,15 @@ def _add_reading(app: FastAPI, queue: Queue, choices: Choices, look_alikes: Look
         return Response(content, media_type=kind, headers={"Cache-Control": "private, max-age=600"})
 
 
-def _add_writing(app: FastAPI, queue: Queue, store: Store, choices: Choices) -> None:
+def _add_writing(app: FastAPI, queue: Queue, store: Store, choices: LabelOptions) -> None:
     @app.post("/api/decisions")
     def decide(body: DecisionBody) -> JSONResponse:
         """Write a decision; 409 where somebody else has decided about an item since it was shown."""
         queue.refresh()
-        wish = Wish(body.position, body.action, body.versions, body.values, body.whole_group)
+        request = DecisionRequest(body.position, body.action, body.versions, body.values, body.whole_group)
         try:
-            verdicts = make_verdicts(wish, queue, choices)
-            made = store.add(verdicts, body.reviewer)
+            new_decisions = build_decisions(request, queue, choices)
+            made = store.add(new_decisions, body.reviewer)
         except RefusedError as error:
             raise ProblemError(422, "refused", str(error)) from None
         except ConflictError as error:
@@ -268,7 +268,7 @@ def _refresh_later(queue: Queue) -> None:
 
 def _find_place(queue: Queue, item_id: str) -> int:
     try:
-        return queue.items.places[item_id]
+        return queue.items.positions[item_id]
     except KeyError:
         raise ProblemError(404, "not_found", "There is no such item.") from None
 

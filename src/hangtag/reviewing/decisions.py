@@ -1,4 +1,4 @@
-"""Turn what a reviewer asks for into verdicts: on one issue, on the same question put twice, or on a whole group."""
+"""Turn what a reviewer asks for into new_decisions: on one issue, on the same question put twice, or on a whole group."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from hangtag.reviewing.items import Items
-from hangtag.reviewing.queue import Issue, Queue, replay
-from hangtag.reviewing.store import Decision, Verdict
+from hangtag.reviewing.queue import Issue, Queue, apply_decisions
+from hangtag.reviewing.store import Decision, NewDecision
 
 # What a reviewer can choose for an item: values that the catalogue has, so that levels never contradict each other.
 
 
 @dataclass(frozen=True)
-class Choice:
+class LabelOption:
     """Values that go together.
 
     Attributes:
@@ -25,7 +25,7 @@ class Choice:
     count: int
 
 
-class Choices:
+class LabelOptions:
     """The values of a catalogue's columns, the commonest first.
 
     Args:
@@ -49,11 +49,11 @@ class Choices:
     def _list_known(self, column: str) -> set[frozenset[tuple[str, str]]]:
         return {frozenset(choice.values.items()) for choice in self.list(column)}
 
-    def _count(self, column: str) -> list[Choice]:
+    def _count(self, column: str) -> list[LabelOption]:
         columns = self.find_columns(column)
         rows = zip(*(self._items.columns[name] for name in columns), strict=True)
         counted = Counter(row for row in rows if not any(map(self._items.schema.is_missing, row)))
-        return [Choice(dict(zip(columns, row, strict=True)), count) for row, count in counted.most_common()]
+        return [LabelOption(dict(zip(columns, row, strict=True)), count) for row, count in counted.most_common()]
 
 
 class RefusedError(Exception):
@@ -61,7 +61,7 @@ class RefusedError(Exception):
 
 
 @dataclass(frozen=True)
-class Wish:
+class DecisionRequest:
     """What a reviewer asks for.
 
     Attributes:
@@ -79,50 +79,54 @@ class Wish:
     whole_group: bool = False
 
 
-def make_verdicts(wish: Wish, queue: Queue, choices: Choices) -> list[Verdict]:
-    """Return the verdicts to write together.
+def build_decisions(request: DecisionRequest, queue: Queue, choices: LabelOptions) -> list[NewDecision]:
+    """Return the new_decisions to write together.
 
     Raises:
         RefusedError: There is no such issue or choice, or an item's version is not told.
     """
-    if not 0 <= wish.position < len(queue.issues):
+    if not 0 <= request.position < len(queue.issues):
         raise RefusedError("There is no such issue.")
-    issue = queue.issues[wish.position]
-    concerned = _list_concerned(wish, issue, queue)
-    if missing := {each.item_id for each in concerned} - set(wish.versions):
+    issue = queue.issues[request.position]
+    concerned = _list_concerned(request, issue, queue)
+    if missing := {each.item_id for each in concerned} - set(request.versions):
         raise RefusedError(f"The version of item {min(missing)} is not told.")
     values = {item_id: queue.read_item(item_id).values for item_id in {each.item_id for each in concerned}}
-    verdicts = []
+    new_decisions = []
     for each in concerned:
-        new = _find_new(wish, each, values[each.item_id], choices)
+        new = _find_new(request, each, values[each.item_id], choices)
         old = {column: values[each.item_id][column] for column in new}
-        verdicts.append(
-            Verdict(*each.identity, wish.action, old, new, each.changes, each.score, wish.versions[each.item_id])
+        new_decisions.append(
+            NewDecision(
+                *each.identity, request.action, old, new, each.changes, each.score, request.versions[each.item_id]
+            )
         )
         # A second issue of the item is decided on top of the first.
         values[each.item_id].update(new)
-    return verdicts
+    return new_decisions
 
 
-def _list_concerned(wish: Wish, issue: Issue, queue: Queue) -> Sequence[Issue]:
-    if wish.whole_group and issue.group_id:
+def _list_concerned(request: DecisionRequest, issue: Issue, queue: Queue) -> Sequence[Issue]:
+    if request.whole_group and issue.group_id:
         group = queue.list_group(issue)
         return [each for each in group if each is issue or queue.tell_state(each) != "decided"]
-    if wish.action in ("accept", "keep"):
+    if request.action in ("accept", "keep"):
         return queue.list_same(issue)
     return [issue]
 
 
-def _find_new(wish: Wish, issue: Issue, values: Mapping[str, str], choices: Choices) -> dict[str, str]:
-    if wish.action == "accept":
+def _find_new(
+    request: DecisionRequest, issue: Issue, values: Mapping[str, str], choices: LabelOptions
+) -> dict[str, str]:
+    if request.action == "accept":
         if unknown := set(issue.changes) - set(values):
             raise RefusedError(f"The catalogue has no such level or attribute: {min(unknown)}.")
         return dict(issue.changes)
-    if wish.action == "keep":
+    if request.action == "keep":
         return {column: values[column] for column in issue.changes if column in values}
-    if wish.action == "skip":
+    if request.action == "skip":
         return {}
-    chosen = dict(wish.values or {})
+    chosen = dict(request.values or {})
     if not choices.has(issue.column, chosen):
         raise RefusedError("That is none of the choices: take values that the catalogue has, for all its levels.")
     return chosen
@@ -184,7 +188,7 @@ def correct(values: Mapping[str, Values], decisions: Iterable[Decision]) -> Corr
             corrections.not_applied += [NotApplied(each, GONE) for each in wanted]
             continue
         before = values[item_id]
-        after = replay(before, own)
+        after = apply_decisions(before, own)
         corrections.not_applied += [NotApplied(*each) for each in after.refused]
         changes = [
             Change(item_id, column, before[column], after.values[column], "reviewed" if source.reviewer else "auto")

@@ -25,7 +25,7 @@ NAME_CATALOG = "Name the catalogue with --catalog."
 
 
 @dataclass(frozen=True)
-class Original:
+class SourceTable:
     """A catalogue's table.
 
     Attributes:
@@ -50,7 +50,7 @@ class Original:
         }
 
 
-def read_original(manifest: dict[str, Any], schema: CatalogSchema, catalog: Path | None) -> Original:
+def read_source_table(manifest: dict[str, Any], schema: CatalogSchema, catalog: Path | None) -> SourceTable:
     """Read the table that `prepare` read.
 
     Args:
@@ -63,10 +63,10 @@ def read_original(manifest: dict[str, Any], schema: CatalogSchema, catalog: Path
     """
     origin = manifest.get("origin")
     origin = origin if isinstance(origin, dict) else {}
-    place = catalog or (Path(find_named(origin["catalog"])) if origin.get("catalog") else None)
-    if place is None or not os.path.exists(place):  # noqa: PTH110  (it raises nothing, whatever the name)
-        raise CatalogError("The catalogue is not where it was.", received=place and str(place), hint=NAME_CATALOG)
-    data = _read(place, origin.get("table") or schema.table)
+    index = catalog or (Path(find_named(origin["catalog"])) if origin.get("catalog") else None)
+    if index is None or not os.path.exists(index):  # noqa: PTH110  (it raises nothing, whatever the name)
+        raise CatalogError("The catalogue is not where it was.", received=index and str(index), hint=NAME_CATALOG)
+    data = _read(index, origin.get("table") or schema.table)
     table = parse_table(data, schema.table)
     headings = dict(zip(schema.columns, schema.headings, strict=True))
     if missing := [heading for heading in headings.values() if heading not in table.columns]:
@@ -75,16 +75,16 @@ def read_original(manifest: dict[str, Any], schema: CatalogSchema, catalog: Path
     for position, row in enumerate(table.rows):
         # Of an id that is given twice, the first row is the item, as for `prepare`.
         rows.setdefault(row[headings[schema.id]].strip(), position)
-    return Original(PurePosixPath(schema.table).name, data, table, rows, headings)
+    return SourceTable(PurePosixPath(schema.table).name, data, table, rows, headings)
 
 
-def _read(place: Path, name: str) -> bytes:
+def _read(index: Path, name: str) -> bytes:
     """Read the table: the file itself, or the one of that path in a folder or .zip."""
     base = PurePosixPath(name).name
     try:
-        if place.is_file() and place.suffix.lower() in (".csv", ".tsv", ".txt"):
-            return read_regular(place, MAX_TABLE_BYTES)
-        source = open_source(place)
+        if index.is_file() and index.suffix.lower() in (".csv", ".tsv", ".txt"):
+            return read_regular(index, MAX_TABLE_BYTES)
+        source = open_source(index)
         if not source.has(name):
             found = [each for each in source.names() if PurePosixPath(each).name == base]
             name = min(found, key=lambda each: (each.count("/"), each))
@@ -105,7 +105,7 @@ class Items:
 
     Attributes:
         ids: The item ids, in the order of `images`.
-        places: The place of each id.
+        positions: The position of each id.
         columns: The catalogue's own columns as text, and `image_path`.
         images: Pixels, uint8 (n, height, width, 3), a read-only memory map.
         schema: What the columns mean.
@@ -114,7 +114,7 @@ class Items:
     """
 
     ids: list[str]
-    places: dict[str, int]
+    positions: dict[str, int]
     columns: dict[str, list[str]]
     images: Pixels
     schema: CatalogSchema
@@ -128,12 +128,12 @@ class Items:
 
     def read_values(self, item_id: str) -> dict[str, str]:
         """Return an item's levels and attributes as the catalogue has them."""
-        place = self.places[item_id]
-        return {column: self.columns[column][place] for column in self.described_by}
+        index = self.positions[item_id]
+        return {column: self.columns[column][index] for column in self.described_by}
 
     def read_name(self, item_id: str) -> str:
         """Return an item's name; empty where the catalogue has no names."""
-        return self.columns[self.schema.name][self.places[item_id]] if self.schema.name else ""
+        return self.columns[self.schema.name][self.positions[item_id]] if self.schema.name else ""
 
     def read_photograph(self, item_id: str, *, original: bool) -> tuple[bytes, str]:
         """Return an item's photograph as a file, and its media type.
@@ -142,11 +142,11 @@ class Items:
             item_id: One of `ids`.
             original: The catalogue's own file where it can be reached and shown; else the packed pixels as PNG.
         """
-        place = self.places[item_id]
-        if original and (found := self._read_original(self.columns["image_path"][place])):
+        index = self.positions[item_id]
+        if original and (found := self._read_original(self.columns["image_path"][index])):
             return found
         buffer = BytesIO()
-        Image.fromarray(self.images[place]).save(buffer, "PNG", compress_level=1)
+        Image.fromarray(self.images[index]).save(buffer, "PNG", compress_level=1)
         return buffer.getvalue(), "image/png"
 
     def _read_original(self, path: str) -> tuple[bytes, str] | None:
@@ -180,8 +180,8 @@ def read_items(workspace: Workspace) -> Items:
     if len(columns["item_id"]) != len(images):
         raise WorkspaceError("The prepared items and pixels do not belong together.", hint=PREPARE_FIRST)
     ids = columns["item_id"]
-    places = {item_id: place for place, item_id in enumerate(ids)}
-    return Items(ids, places, columns, images, schema, compute_digest(manifest), _open_origin(manifest))
+    indices = {item_id: index for index, item_id in enumerate(ids)}
+    return Items(ids, indices, columns, images, schema, compute_digest(manifest), _open_origin(manifest))
 
 
 def _to_texts(table: Any, name: str) -> list[str]:

@@ -33,16 +33,16 @@ class LookAlikes:
         self._descriptors = descriptors
         self._squares = np.einsum("ij,ij->i", descriptors, descriptors)
 
-    def find(self, place: int, count: int, without: frozenset[int] = frozenset()) -> list[int]:
-        """Return the places of the nearest items, nearest first.
+    def find(self, index: int, count: int, without: frozenset[int] = frozenset()) -> list[int]:
+        """Return the indices of the nearest items, nearest first.
 
         Args:
-            place: The item to compare with; it is not among its own look-alikes.
+            index: The item to compare with; it is not among its own look-alikes.
             count: How many, fewer where there are no more.
             without: Places to leave out.
         """
-        distances = self._squares - 2 * (self._descriptors @ self._descriptors[place])
-        hidden = without | {place}
+        distances = self._squares - 2 * (self._descriptors @ self._descriptors[index])
+        hidden = without | {index}
         distances[list(hidden)] = np.inf
         near = min(count, len(distances) - len(hidden))
         if near <= 0:

@@ -41,7 +41,7 @@ class Issue:
     """A suspected mistake.
 
     Attributes:
-        position: Its place in the queue, from 0.
+        position: Its position in the queue, from 0.
         item_id, code, column: What it is about; no two issues agree in all three.
         severity: `error`, `warning` or `info`.
         given_label, suggested_label: Values of the column, or empty.
@@ -152,7 +152,7 @@ LONGEST_GAP = 120.0
 LOOKED_AT = 100
 
 
-def compute_pace(decided: Sequence[tuple[str, int]]) -> float | None:
+def compute_throughput(decided: Sequence[tuple[str, int]]) -> float | None:
     """Return issues an hour, or None where there is too little to tell.
 
     Args:
@@ -171,7 +171,7 @@ def compute_pace(decided: Sequence[tuple[str, int]]) -> float | None:
 
 
 @dataclass(frozen=True)
-class Replayed:
+class DecisionState:
     """An item after its decisions.
 
     Attributes:
@@ -185,14 +185,14 @@ class Replayed:
     refused: list[tuple[Decision, str]] = field(default_factory=list)
 
 
-def replay(values: Mapping[str, str], decisions: Iterable[Decision]) -> Replayed:
+def apply_decisions(values: Mapping[str, str], decisions: Iterable[Decision]) -> DecisionState:
     """Follow decisions in their order; one whose old values are not those of the item now is not followed at all.
 
     Args:
         values: The item's values as the catalogue has them.
         decisions: Decisions about the item that stand, in their order.
     """
-    item = Replayed(dict(values))
+    item = DecisionState(dict(values))
     for decision in decisions:
         changed = {column: new for column, new in decision.new.items() if new != decision.old.get(column)}
         is_so = all(item.values.get(column) == new for column, new in decision.new.items())
@@ -206,7 +206,7 @@ def replay(values: Mapping[str, str], decisions: Iterable[Decision]) -> Replayed
     return item
 
 
-def _find_obstacle(item: Replayed, decision: Decision) -> str:
+def _find_obstacle(item: DecisionState, decision: Decision) -> str:
     """Describe why a decision cannot be followed; empty where it can."""
     for column, old in decision.old.items():
         if column not in item.values:
@@ -248,7 +248,7 @@ class Queue:
         self._of_item: dict[str, list[Issue]] = defaultdict(list)
         self._groups: dict[str, list[Issue]] = defaultdict(list)
         for issue in issues:
-            if issue.item_id not in items.places:
+            if issue.item_id not in items.positions:
                 what = "The issues are about items that are not in the prepared catalogue."
                 raise WorkspaceError(what, received=issue.item_id, hint=HINT)
             self._of_item[issue.item_id].append(issue)
@@ -273,7 +273,7 @@ class Queue:
     def _settle(self, item_id: str) -> None:
         """Work out how the issues of an item stand."""
         standing = find_standing(self._by_item[item_id])
-        values = replay(self.items.read_values(item_id), standing).values
+        values = apply_decisions(self.items.read_values(item_id), standing).values
         decided = {decision.identity: decision for decision in standing}
         for issue in self._of_item[item_id]:
             decision = decided.get(issue.identity)
@@ -296,9 +296,9 @@ class Queue:
         decisions = self._by_item.get(item_id)
         return decisions[-1].id if decisions else 0
 
-    def read_item(self, item_id: str) -> Replayed:
+    def read_item(self, item_id: str) -> DecisionState:
         """Return an item's values after its decisions."""
-        return replay(self.items.read_values(item_id), find_standing(self._by_item.get(item_id, ())))
+        return apply_decisions(self.items.read_values(item_id), find_standing(self._by_item.get(item_id, ())))
 
     def list_group(self, issue: Issue) -> list[Issue]:
         """Return the issues that can be decided together with one, itself among them."""
@@ -331,13 +331,13 @@ class Queue:
             listed = list(self._list(wanted))
             if backwards:
                 listed.reverse()
-            start = next((place + 1 for place, each in enumerate(listed) if each.position == after), 0)
+            start = next((index + 1 for index, each in enumerate(listed) if each.position == after), 0)
             rest = [each for each in listed[start:] + listed[:start] if self._is_wanted(each, wanted)]
         # Outside the lock: it may have to wait for another process.
         identities = [each.identity for each in rest]
         share = wanted.state != "open"
-        place = self._store.hold(identities, reviewer, now=self._clock(), seconds=HELD_SECONDS, share=share)
-        return None if place is None else rest[place]
+        index = self._store.hold(identities, reviewer, now=self._clock(), seconds=HELD_SECONDS, share=share)
+        return None if index is None else rest[index]
 
     def count(self, wanted: Filter) -> dict[str, int]:
         """Count the issues of a filter by their state: `total`, `open`, `skipped` and `decided`."""
@@ -345,9 +345,9 @@ class Queue:
         tally = Counter(self.tell_state(issue) for issue in listed)
         return {"total": len(listed), **{state: tally[state] for state in ("open", "skipped", "decided")}}
 
-    def compute_pace(self, reviewer: str) -> float | None:
+    def compute_throughput(self, reviewer: str) -> float | None:
         """Return how many issues an hour a reviewer settles, or None where there is too little to tell."""
-        return compute_pace(list(self._moments.get(reviewer, {}).values()))
+        return compute_throughput(list(self._moments.get(reviewer, {}).values()))
 
     def _list_matching(self, wanted: Filter) -> list[Issue]:
         return wanted.sort([issue for issue in self.issues if wanted.holds(issue)])

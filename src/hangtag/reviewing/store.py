@@ -54,7 +54,7 @@ Identity = tuple[str, str, str]
 
 
 @dataclass(frozen=True)
-class Verdict:
+class NewDecision:
     """What a reviewer says of one issue, before it is written.
 
     Attributes:
@@ -79,8 +79,8 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Decision(Verdict):
-    """A verdict as it was written.
+class Decision(NewDecision):
+    """A decision as it was written.
 
     Attributes:
         id: Its number; later ones are greater.
@@ -152,8 +152,8 @@ class Store:
         with self._use(), _explain_damage(self._path):
             return self._select("id > ?", after)
 
-    def add(self, verdicts: Sequence[Verdict], reviewer: str) -> list[Decision]:
-        """Write verdicts together, all or none.
+    def add(self, new_decisions: Sequence[NewDecision], reviewer: str) -> list[Decision]:
+        """Write new_decisions together, all or none.
 
         Raises:
             ConflictError: The last decision about one of the items is not the one that the reviewer saw: there is a
@@ -161,11 +161,13 @@ class Store:
             StoreError: The file is locked or cannot be written.
         """
         with self._write() as batch:
-            changed = [verdict for verdict in verdicts if self._find_version(verdict.item_id) != verdict.version]
+            changed = [
+                decision for decision in new_decisions if self._find_version(decision.item_id) != decision.version
+            ]
             if changed:
-                newer = [each for verdict in changed for each in self._find_newer(verdict.item_id, verdict.version)]
+                newer = [each for decision in changed for each in self._find_newer(decision.item_id, decision.version)]
                 raise ConflictError(list({each.id: each for each in newer}.values()))
-            return [self._insert(batch, verdict, reviewer) for verdict in verdicts]
+            return [self._insert(batch, decision, reviewer) for decision in new_decisions]
 
     def undo(self, reviewer: str) -> list[Decision]:
         """Take back what the reviewer decided last and has not taken back yet; gives the new lines, or none.
@@ -199,7 +201,7 @@ class Store:
             share: Whether to take the first whoever holds it; so it is too where others hold all of them.
 
         Returns:
-            The place of the issue; None where there are none.
+            The position of the issue; None where there are none.
 
         Raises:
             StoreError: The file is locked or cannot be written.
@@ -212,11 +214,11 @@ class Store:
             self._base.execute("DELETE FROM holds WHERE until <= ? OR until > ?", (now, now + seconds))
             others = self._base.execute('SELECT item_id, code, "column" FROM holds WHERE reviewer <> ?', (reviewer,))
             held = set() if share else set(others.fetchall())
-            place = next((place for place, each in enumerate(issues) if each not in held), 0)
+            index = next((index for index, each in enumerate(issues) if each not in held), 0)
             self._base.execute(
-                "INSERT OR REPLACE INTO holds VALUES (?, ?, ?, ?, ?)", (*issues[place], reviewer, now + seconds)
+                "INSERT OR REPLACE INTO holds VALUES (?, ?, ?, ?, ?)", (*issues[index], reviewer, now + seconds)
             )
-            return place
+            return index
 
     def _find_version(self, item_id: str) -> int:
         """Find the number of the last decision about an item; 0 where there is none."""
@@ -270,11 +272,11 @@ class Store:
         rows = self._base.execute(f"SELECT {COLUMNS} FROM decisions WHERE {condition} ORDER BY id", values)
         return [_read_row(row) for row in rows]
 
-    def _insert(self, batch: int, verdict: Verdict, reviewer: str, undoes: int | None = None) -> Decision:
+    def _insert(self, batch: int, decision: NewDecision, reviewer: str, undoes: int | None = None) -> Decision:
         time = datetime.now(UTC).isoformat(timespec="milliseconds")
-        issue = (verdict.item_id, verdict.code, verdict.column)
-        texts = map(_to_text, (verdict.old, verdict.new, verdict.suggested))
-        values = (batch, *issue, verdict.action, *texts, verdict.score, reviewer, time, verdict.version, undoes)
+        issue = (decision.item_id, decision.code, decision.column)
+        texts = map(_to_text, (decision.old, decision.new, decision.suggested))
+        values = (batch, *issue, decision.action, *texts, decision.score, reviewer, time, decision.version, undoes)
         written = self._base.execute(
             f"INSERT INTO decisions ({COLUMNS}) VALUES (NULL{', ?' * len(values)}) RETURNING {COLUMNS}", values
         )
@@ -330,9 +332,9 @@ def find_standing(decisions: Sequence[Decision]) -> list[Decision]:
     return [each for each in decisions if each.action != "undo" and each.id not in undone]
 
 
-def _take_back(decision: Decision) -> Verdict:
+def _take_back(decision: Decision) -> NewDecision:
     issue = (decision.item_id, decision.code, decision.column)
-    return Verdict(*issue, "undo", decision.new, decision.old, decision.suggested, decision.score, decision.id)
+    return NewDecision(*issue, "undo", decision.new, decision.old, decision.suggested, decision.score, decision.id)
 
 
 def _to_text(values: Mapping[str, str]) -> str:

@@ -320,14 +320,14 @@ class _Service:
         photos: list[bytes | Photograph | Failure] = list(contents)
         waiting: dict[int, asyncio.Future[Photograph | Failure]] = {}
         try:
-            for place in plan.costly:
-                if (refused := self._decoders.refuse(plan.headers[place])) is not None:
-                    photos[place] = refused
+            for index in plan.costly:
+                if (refused := self._decoders.refuse(plan.headers[index])) is not None:
+                    photos[index] = refused
                     continue
-                asked = self._decoders.submit(contents[place], plan.headers[place], client)
-                waiting[place] = asyncio.wrap_future(asked)
-            for place, future in waiting.items():
-                photos[place] = await future
+                asked = self._decoders.submit(contents[index], plan.headers[index], client)
+                waiting[index] = asyncio.wrap_future(asked)
+            for index, future in waiting.items():
+                photos[index] = await future
         finally:
             # Where the request is refused or given up, those that are still in the queue leave it.
             for future in waiting.values():

@@ -140,7 +140,7 @@ class Batcher:
 
     def _answer(self, jobs: list[_Job]) -> None:
         asked = [(photo, job.explain) for job in jobs for photo in job.photos]
-        explained = [place for place, (_, explain) in enumerate(asked) if explain]
+        explained = [index for index, (_, explain) in enumerate(asked) if explain]
         photos = [photo for photo, _ in asked]
         try:
             outcomes = classify_chunk(self._classifier, photos, self._precision, self._max_pixels, explained)

@@ -61,12 +61,12 @@ def _answer(data: bytes, image_size: tuple[int, int], max_pixels: int, target: B
 
 
 def _describe(photograph: Photograph) -> dict[str, object]:
-    rows, columns = photograph.place
+    rows, columns = photograph.area
     return {
         "width": photograph.width,
         "height": photograph.height,
         "mode": photograph.mode,
-        "place": [rows.start, rows.stop, columns.start, columns.stop],
+        "area": [rows.start, rows.stop, columns.start, columns.stop],
     }
 
 
@@ -259,6 +259,6 @@ def _ask(running: "subprocess.Popen[bytes]", data: bytes, image_size: tuple[int,
         return Failure(told["code"], told["reason"])
     content = running.stdout.read(height * width * 3)
     pixels = np.frombuffer(content, np.uint8).reshape(height, width, 3)
-    top, bottom, left, right = told["place"]
-    place = (slice(top, bottom), slice(left, right))
-    return Photograph(pixels, told["width"], told["height"], told["mode"], place)
+    top, bottom, left, right = told["area"]
+    index = (slice(top, bottom), slice(left, right))
+    return Photograph(pixels, told["width"], told["height"], told["mode"], index)

@@ -129,7 +129,7 @@ class Plan:
 
     Attributes:
         headers: What each states of itself; None where that is not known.
-        costly: The places of those that go to a process of their own.
+        costly: The indices of those that are decoded in a process of their own.
         milliseconds: About how long decoding the others takes.
     """
 
@@ -150,12 +150,12 @@ def plan_decoding(contents: Sequence[bytes], config: ServeConfig) -> Plan:
         message = f"The photographs have {pixels:,} pixels together, {config.max_request_pixels:,} are allowed. "
         raise ProblemError(413, "too_many_pixels", message + "Send fewer at once, or smaller ones.")
     costly, milliseconds = [], 0.0
-    for place, (content, header) in enumerate(zip(contents, headers, strict=True)):
+    for index, (content, header) in enumerate(zip(contents, headers, strict=True)):
         cost = _estimate(content, header)
         if cost <= CHEAP_MILLISECONDS and milliseconds + cost <= CHEAP_REQUEST_MILLISECONDS:
             milliseconds += cost
         else:
-            costly.append(place)
+            costly.append(index)
     return Plan(headers, tuple(costly), milliseconds)
 
 

@@ -35,13 +35,13 @@ class Listed(NamedTuple):
     failure: Failure | None = None
 
 
-def list_photographs(places: Sequence[Path]) -> Iterator[Path]:
+def list_photographs(indices: Sequence[Path]) -> Iterator[Path]:
     """Return the files of `list_entries` that are to be read."""
-    entries = list_entries(places)
+    entries = list_entries(indices)
     return (entry.path for entry in entries if entry.failure is None)
 
 
-def list_entries(places: Sequence[Path]) -> Iterator[Listed]:
+def list_entries(indices: Sequence[Path]) -> Iterator[Listed]:
     """Yield files as they are named, and of folders all files below that are called like photographs.
 
     A folder's files come in the order of their names, its subfolders after them; hidden ones are passed over. Links
@@ -49,32 +49,32 @@ def list_entries(places: Sequence[Path]) -> Iterator[Listed]:
     links to its own subfolders are passed over, since their photographs are listed there.
 
     Raises:
-        CatalogError: A place does not exist, or a folder cannot be read; said before the first file is given.
+        CatalogError: A path does not exist, or a folder cannot be read; raised before the first file is yielded.
     """
-    for place in places:
+    for index in indices:
         # Unlike Path.exists, it raises nothing, whatever the name.
-        if not os.path.exists(place):  # noqa: PTH110
-            raise CatalogError("There is no such file or folder.", received=str(place))
-        if place.is_dir() and not os.access(place, os.R_OK | os.X_OK):
-            raise CatalogError("The folder cannot be read.", received=str(place))
-    return _list(places)
+        if not os.path.exists(index):  # noqa: PTH110
+            raise CatalogError("There is no such file or folder.", received=str(index))
+        if index.is_dir() and not os.access(index, os.R_OK | os.X_OK):
+            raise CatalogError("The folder cannot be read.", received=str(index))
+    return _list(indices)
 
 
-def _list(places: Iterable[Path]) -> Iterator[Listed]:
-    for place in places:
-        if place.is_dir():
-            yield from _list_folder(place)
+def _list(indices: Iterable[Path]) -> Iterator[Listed]:
+    for index in indices:
+        if index.is_dir():
+            yield from _list_folder(index)
         else:
-            yield Listed(place)
+            yield Listed(index)
 
 
-def _list_folder(place: Path) -> Iterator[Listed]:
-    for found in walk(place):
-        path = place / found.name
+def _list_folder(index: Path) -> Iterator[Listed]:
+    for found in walk(index):
+        path = index / found.name
         if found.error is not None and not found.is_link:
             yield Listed(path, Failure(found.error.code, f"the folder cannot be read ({found.error.reason})"))
         elif found.error is not None or found.name.lower().endswith(SUFFIXES):
-            if found.is_link and not is_inside(path, place):
+            if found.is_link and not is_inside(path, index):
                 yield Listed(path, OUTSIDE)
             elif found.error is None:
                 yield Listed(path)

@@ -17,7 +17,7 @@ from hangtag.manifest import StageRecord, compute_digest, require_manifest
 from hangtag.results import StageResult
 from hangtag.reviewing.auto_accept import Accepted, accept_open, make_accepted
 from hangtag.reviewing.decisions import Change, Corrections, NotApplied, correct
-from hangtag.reviewing.items import PREPARE_FIRST, Original, read_items, read_original
+from hangtag.reviewing.items import PREPARE_FIRST, SourceTable, read_items, read_source_table
 from hangtag.reviewing.queue import read_issues
 from hangtag.reviewing.store import Decision, find_standing, read_decisions
 from hangtag.workspace import Workspace
@@ -51,21 +51,23 @@ def apply(
         CatalogError: The catalogue's table cannot be read.
         SettingsError: The precision that `auto` asks for is proven for no kind of issue.
     """
-    place = Workspace.at(workspace)
-    with hold("apply", place, reads=[place.prepared, place.audit], writes=[place.review]):
-        return _apply(place, config, catalog)
+    workspace = Workspace.at(workspace)
+    with hold("apply", workspace, reads=[workspace.prepared, workspace.audit], writes=[workspace.review]):
+        return _apply(workspace, config, catalog)
 
 
-def _apply(place: Workspace, config: ApplyConfig, catalog: str | Path | None) -> StageResult:
-    manifest = require_manifest(place.prepared, PREPARE_FIRST)
+def _apply(workspace: Workspace, config: ApplyConfig, catalog: str | Path | None) -> StageResult:
+    manifest = require_manifest(workspace.prepared, PREPARE_FIRST)
     schema = read_schema(manifest)
-    decisions = _read_decisions(place)
+    decisions = _read_decisions(workspace)
     original = (
-        read_original(manifest, schema, Path(catalog).expanduser() if catalog else None) if schema.table else None
+        read_source_table(manifest, schema, Path(catalog).expanduser() if catalog else None) if schema.table else None
     )
-    values = original.read_values() if original else _read_prepared(place)
-    accepted = _accept(place, decisions, values, config)
-    record = StageRecord("apply", place.review, _list_inputs(place, decisions, original, accepted, config), config)
+    values = original.read_values() if original else _read_prepared(workspace)
+    accepted = _accept(workspace, decisions, values, config)
+    record = StageRecord(
+        "apply", workspace.review, _list_inputs(workspace, decisions, original, accepted, config), config
+    )
     if current := record.load_if_unchanged():
         return current
     standing = [*find_standing(decisions), *accepted.decisions]
@@ -78,25 +80,27 @@ def _apply(place: Workspace, config: ApplyConfig, catalog: str | Path | None) ->
     return record.finish(counts, paths, automatic=[vars(each) for each in accepted.measured])
 
 
-def _read_decisions(place: Workspace) -> list[Decision]:
-    decisions = read_decisions(place.review / "review.sqlite")
+def _read_decisions(workspace: Workspace) -> list[Decision]:
+    decisions = read_decisions(workspace.review / "review.sqlite")
     if not decisions:
         raise WorkspaceError("Nothing is decided yet.", hint="Run `hangtag review` with this workspace first.")
     return decisions
 
 
-def _read_prepared(place: Workspace) -> dict[str, dict[str, str]]:
-    items = read_items(place)
+def _read_prepared(workspace: Workspace) -> dict[str, dict[str, str]]:
+    items = read_items(workspace)
     return {item_id: items.read_values(item_id) for item_id in items.ids}
 
 
 def _accept(
-    place: Workspace, decisions: Sequence[Decision], values: dict[str, dict[str, str]], config: ApplyConfig
+    workspace: Workspace, decisions: Sequence[Decision], values: dict[str, dict[str, str]], config: ApplyConfig
 ) -> Accepted:
     """Accept open issues where that is asked for and proven."""
     if not config.auto_accept:
         return Accepted([], [])
-    accepted = accept_open(read_issues(place.issues), decisions, values, config.auto_accept, _read_accepted(place))
+    accepted = accept_open(
+        read_issues(workspace.issues), decisions, values, config.auto_accept, _read_accepted(workspace)
+    )
     if all(each.threshold is None for each in accepted.measured):
         told = "; ".join(f"{each.code}: {each.reason}" for each in accepted.measured) or "no issue is open"
         raise SettingsError(
@@ -109,21 +113,25 @@ def _accept(
 
 
 def _list_inputs(
-    place: Workspace, decisions: Sequence[Decision], original: Original | None, accepted: Accepted, config: ApplyConfig
+    workspace: Workspace,
+    decisions: Sequence[Decision],
+    original: SourceTable | None,
+    accepted: Accepted,
+    config: ApplyConfig,
 ) -> dict[str, str]:
     inputs = {"decisions": hash_json([[each.id, each.time] for each in decisions])}
     inputs["catalog"] = (
         hashlib.sha256(original.data).hexdigest()
         if original
-        else compute_digest(require_manifest(place.prepared, PREPARE_FIRST))
+        else compute_digest(require_manifest(workspace.prepared, PREPARE_FIRST))
     )
     if config.auto_accept:
-        inputs["issues"] = hash_file(place.issues)
+        inputs["issues"] = hash_file(workspace.issues)
         inputs["accepted"] = hash_json([[*each.identity, each.new] for each in accepted.decisions])
     return inputs
 
 
-def _write_table(folder: Path, original: Original, corrections: Corrections) -> Path:
+def _write_table(folder: Path, original: SourceTable, corrections: Corrections) -> Path:
     """Write the table; items whose row cannot be changed are taken out of the corrections."""
     wanted = {
         original.rows[item_id]: {original.headings[each.column]: each.new for each in changes}
@@ -165,8 +173,8 @@ def _write_accepted(folder: Path, accepted: Accepted) -> Path:
     return _write_csv(folder / "accepted.csv", ACCEPTED, rows)
 
 
-def _read_accepted(place: Workspace) -> list[Decision]:
-    path = place.review / "accepted.csv"
+def _read_accepted(workspace: Workspace) -> list[Decision]:
+    path = workspace.review / "accepted.csv"
     if not path.is_file():
         return []
     try:

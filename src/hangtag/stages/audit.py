@@ -120,23 +120,23 @@ def audit(
         WorkspaceError: Nothing is cleaned in this workspace, or there is no such run.
         ModelError: The model cannot be loaded, or the photographs have another size.
     """
-    place = Workspace.at(workspace)
-    sweep(place)
-    trained = [*map(place.folds, place.fold_ids()), *map(place.run, place.run_ids())]
-    reads = [place.prepared, place.labels, place.review, *trained]
-    with hold("audit", place, reads=reads, writes=[place.audit]):
-        return AuditResult.of(_audit(place, config, run_id, model))
+    workspace = Workspace.at(workspace)
+    sweep(workspace)
+    trained = [*map(workspace.folds, workspace.fold_ids()), *map(workspace.run, workspace.run_ids())]
+    reads = [workspace.prepared, workspace.labels, workspace.review, *trained]
+    with hold("audit", workspace, reads=reads, writes=[workspace.audit]):
+        return AuditResult.of(_audit(workspace, config, run_id, model))
 
 
-def _audit(place: Workspace, config: AuditConfig, run_id: str | None, model: str | Path | None) -> StageResult:
-    prepared, review = read_prepared(place), read_reviewed(place)
+def _audit(workspace: Workspace, config: AuditConfig, run_id: str | None, model: str | Path | None) -> StageResult:
+    prepared, review = read_prepared(workspace), read_reviewed(workspace)
     # One memory map for all checks: pages that are mapped twice count twice.
-    labelled = replace(read_labeled_items(place), images=prepared.images)
-    source = _find_source(place, labelled, run_id, model)
+    labelled = replace(read_labeled_items(workspace), images=prepared.images)
+    source = _find_source(workspace, labelled, run_id, model)
     inputs = {"labels": labelled.digest, "prepared": prepared.digest, "source": source.digest}
     if review:
         inputs["review"] = hash_json(review)
-    record = StageRecord("audit", place.audit, inputs, config)
+    record = StageRecord("audit", workspace.audit, inputs, config)
     if current := record.load_if_unchanged():
         return current
     # Issues that were reviewed are not found again.
@@ -159,31 +159,31 @@ class _Source:
     fetch: Callable[[AuditContext], OutOfSampleProbs]
 
 
-def _find_source(place: Workspace, labelled: LabeledItems, run_id: str | None, model: str | Path | None) -> _Source:
+def _find_source(workspace: Workspace, labelled: LabeledItems, run_id: str | None, model: str | Path | None) -> _Source:
     if model is not None:
         if run_id is not None:
             raise SettingsError("A run and --model cannot be used together.", hint="Leave out one of them.")
         classifier = Classifier.load(model)
         digest = hash_json(classifier.description)
         return _Source(digest, lambda context: predict_with_model(classifier, labelled, context.items, context.hashes))
-    folds = choose_folds(place, labelled.digest, run_id)
+    folds = choose_folds(workspace, labelled.digest, run_id)
     if folds is not None:
-        path = place.folds(folds) / "out_of_fold.parquet"
+        path = workspace.folds(folds) / "out_of_fold.parquet"
         return _Source(hash_file(path), lambda context: read_folds(path.parent, context.items, context.schema.missing))
-    if run_id is not None and run_id not in place.run_ids():
-        allowed = f"There are: {', '.join([*place.fold_ids(), *place.run_ids()]) or 'none'}."
+    if run_id is not None and run_id not in workspace.run_ids():
+        allowed = f"There are: {', '.join([*workspace.fold_ids(), *workspace.run_ids()]) or 'none'}."
         raise WorkspaceError("There is no such finished run or cross-validation.", allowed=allowed, received=run_id)
     try:
-        chosen = choose_run(place, labelled.digest, run_id)
+        chosen = choose_run(workspace, labelled.digest, run_id)
     except NotApplicableError as reason:
         return _take_shipped(labelled, str(reason))
 
     def predict(context: AuditContext) -> OutOfSampleProbs:
         return predict_with_run(
-            load_classifier(place, chosen, labelled), chosen, labelled, context.items, context.hashes
+            load_classifier(workspace, chosen, labelled), chosen, labelled, context.items, context.hashes
         )
 
-    return _Source(hash_run(place, chosen), predict)
+    return _Source(hash_run(workspace, chosen), predict)
 
 
 def _take_shipped(labelled: LabeledItems, why_no_other: str) -> _Source:

@@ -54,7 +54,7 @@ def write_explained(pairs: Iterable[Pair], folder: Path) -> Iterator[Pair]:
             yield file, outcome
 
 
-def draw_explained(content: bytes, looked: Maps) -> bytes:
+def draw_explained(content: bytes, heatmap: Maps) -> bytes:
     """Return a PNG of a photograph with a map of its proportions over it.
 
     Args:
@@ -64,9 +64,9 @@ def draw_explained(content: bytes, looked: Maps) -> bytes:
     Raises:
         PhotographError: The file is none.
     """
-    height, width = (max(1, round(SIDE * side / max(looked.shape))) for side in looked.shape)
+    height, width = (max(1, round(SIDE * side / max(heatmap.shape))) for side in heatmap.shape)
     photograph = decode_photograph(content, (height, width), MAX_PIXELS)
-    return encode_png(lay_over(photograph.pixels, looked))
+    return encode_png(lay_over(photograph.pixels, heatmap))
 
 
 def _shorten(stem: str) -> str:
@@ -128,7 +128,7 @@ def classify(
 
 
 def print_predictions(
-    places: Sequence[str | Path],
+    paths: Sequence[str | Path],
     classifier: Classifier,
     config: ClassifyConfig = ClassifyConfig(),  # noqa: B008  (frozen)
     *,
@@ -139,7 +139,7 @@ def print_predictions(
     """Classify photographs and tell each as soon as it is known.
 
     Args:
-        places: Files and folders.
+        paths: Files and folders.
         classifier: The model.
         config: Settings.
         form: How to tell; `json` is an object a line.
@@ -151,11 +151,11 @@ def print_predictions(
         How many were `sure`, `not_sure` and `failed`.
 
     Raises:
-        CatalogError: A place does not exist or cannot be read.
+        CatalogError: A path does not exist or cannot be read.
         ModelError: The model cannot show where it looked.
     """
     tally: Tally = {"sure": 0, "not_sure": 0, "failed": 0}
-    files = list_entries([Path(place) for place in places])
+    files = list_entries([Path(index) for index in paths])
     pairs = _count(_pair(files, classifier, config, explain=explain is not None), tally)
     if explain is not None:
         pairs = write_explained(pairs, Path(explain))
@@ -173,7 +173,7 @@ def print_predictions(
 
 def write_predictions(
     output: str | Path,
-    places: Sequence[str | Path],
+    paths: Sequence[str | Path],
     classifier: Classifier,
     config: ClassifyConfig = ClassifyConfig(),  # noqa: B008  (frozen)
 ) -> Tally:
@@ -184,7 +184,7 @@ def write_predictions(
 
     Args:
         output: The file to write.
-        places: Files and folders.
+        paths: Files and folders.
         classifier: The model.
         config: Settings.
 
@@ -193,7 +193,7 @@ def write_predictions(
 
     Raises:
         SettingsError: The output has another suffix.
-        CatalogError: A place does not exist or cannot be read.
+        CatalogError: A path does not exist or cannot be read.
     """
     path = Path(output)
     if path.suffix.lower() not in OUTPUTS:
@@ -203,7 +203,7 @@ def write_predictions(
     parts = path.with_name(f"{path.name}.parts")
     with hold_folder("classify", parts):
         try:
-            tally = _classify_parts(path, parts, places, classifier, config)
+            tally = _classify_parts(path, parts, paths, classifier, config)
         except BaseException:
             if all(each.name == LOCK for each in parts.iterdir()):
                 # Nothing was begun that the next call could go on with.
@@ -226,9 +226,9 @@ def _remove_parts(parts: Path) -> None:
 
 
 def _classify_parts(
-    path: Path, parts: Path, places: Sequence[str | Path], classifier: Classifier, config: ClassifyConfig
+    path: Path, parts: Path, paths: Sequence[str | Path], classifier: Classifier, config: ClassifyConfig
 ) -> Tally:
-    files = _begin(parts, places, classifier, config)
+    files = _begin(parts, paths, classifier, config)
     with files.open(encoding="utf-8") as lines:
         total = sum(1 for _ in lines)
     tallies = []
@@ -262,12 +262,10 @@ def _read_tally(path: Path, part: Path) -> Tally | None:
     return None
 
 
-def _begin(parts: Path, places: Sequence[str | Path], classifier: Classifier, config: ClassifyConfig) -> Path:
+def _begin(parts: Path, paths: Sequence[str | Path], classifier: Classifier, config: ClassifyConfig) -> Path:
     """List the files, a JSON text a line, or keep the list of an earlier call that was stopped, if it was the same."""
     network = classifier.description.get("network", classifier.description.get("weights"))
-    asked = hash_json(
-        [[escape_name(str(Path(place).absolute())) for place in places], network, config.target_precision]
-    )
+    asked = hash_json([[escape_name(str(Path(index).absolute())) for index in paths], network, config.target_precision])
     known = parts / "asked.json"
     listed = parts / "files.jsonl"
     with suppress(OSError, ValueError):
@@ -278,7 +276,7 @@ def _begin(parts: Path, places: Sequence[str | Path], classifier: Classifier, co
         # The lock stays: without it the next process would think that nobody is here.
         if stale.name != LOCK:
             unlink(stale)
-    files = list_entries([Path(place) for place in places])
+    files = list_entries([Path(index) for index in paths])
     with write_whole(listed) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.writelines(f"{json.dumps(_describe_listed(each))}\n" for each in files)
     write_json(known, hash_json([asked, hash_file(listed)]))

@@ -40,7 +40,7 @@ def clean(
 ) -> CleanResult:
     """Return every item one label, group the duplicates and draw the splits.
 
-    Writes `labels/labels.parquet`, `label_changes.csv` (a line for every change, with the rule, the witness
+    Writes `labels/labels.parquet`, `label_changes.csv` (a line for every change, with the rule, what matched it
     and how sure it is), `styles_cleaned.csv`, `class_counts.csv` and `balance.json`. The manifest holds the
     rules of the taxonomy as they were applied.
 
@@ -56,15 +56,15 @@ def clean(
         WorkspaceError: Nothing is prepared in this workspace, or cleaned in that one.
         CatalogError: The taxonomy does not fit the catalogue, or nothing is left to learn.
     """
-    place = Workspace.at(workspace)
-    with hold("clean", place, reads=[place.prepared, place.review], writes=[place.labels]):
-        return CleanResult.of(_clean(place, config))
+    workspace = Workspace.at(workspace)
+    with hold("clean", workspace, reads=[workspace.prepared, workspace.review], writes=[workspace.labels]):
+        return CleanResult.of(_clean(workspace, config))
 
 
-def _clean(place: Workspace, config: CleanConfig) -> StageResult:
-    prepared = read_prepared(place)
+def _clean(workspace: Workspace, config: CleanConfig) -> StageResult:
+    prepared = read_prepared(workspace)
     taxonomy = _load_taxonomy(prepared, config)
-    review = read_reviewed(place)
+    review = read_reviewed(workspace)
     elsewhere = read_splits(config.splits_from)
     inputs = {"prepared": prepared.digest, "taxonomy": hash_json(taxonomy.rules)}
     if review:
@@ -72,7 +72,7 @@ def _clean(place: Workspace, config: CleanConfig) -> StageResult:
         inputs["review"] = hash_json(review)
     if elsewhere:
         inputs["splits_from"] = elsewhere[1]
-    record = StageRecord("clean", place.labels, inputs, config)
+    record = StageRecord("clean", workspace.labels, inputs, config)
     if current := record.load_if_unchanged():
         return current
     prepared, reviewed = apply_review_changes(prepared, review)

@@ -56,30 +56,34 @@ def compare(
             other targets, on other labels, or on no item that all of them share.
         ModelError: A run that is to be timed cannot be loaded.
     """
-    place = Workspace.at(workspace)
+    workspace = Workspace.at(workspace)
     if split not in SPLITS:
         allowed = f"Allowed: {', '.join(SPLITS)}."
         raise SettingsError("There is no such split.", allowed=allowed, received=split)
-    sweep(place)
-    chosen = _choose_runs(place, run_ids, baseline, split)
+    sweep(workspace)
+    chosen = _choose_runs(workspace, run_ids, baseline, split)
     baseline = baseline or chosen[0]
-    judged = [folder for run_id in chosen for folder in (place.run(run_id), place.evaluation(run_id))]
-    with hold("compare", place, reads=[place.prepared, place.labels, *judged], writes=[place.comparison]):
+    judged = [folder for run_id in chosen for folder in (workspace.run(run_id), workspace.evaluation(run_id))]
+    with hold(
+        "compare", workspace, reads=[workspace.prepared, workspace.labels, *judged], writes=[workspace.comparison]
+    ):
         # Asked once more: another process may have replaced a run in the meantime.
-        _require_evaluations(place, chosen)
-        return CompareResult.of(_compare(place, chosen, split, baseline, is_timed=is_timed, samples=samples, seed=seed))
+        _require_evaluations(workspace, chosen)
+        return CompareResult.of(
+            _compare(workspace, chosen, split, baseline, is_timed=is_timed, samples=samples, seed=seed)
+        )
 
 
 def _compare(
-    place: Workspace, chosen: list[str], split: str, baseline: str, *, is_timed: bool, samples: int, seed: int
+    workspace: Workspace, chosen: list[str], split: str, baseline: str, *, is_timed: bool, samples: int, seed: int
 ) -> StageResult:
-    inputs = {run_id: digest_run(place, run_id) for run_id in chosen}
+    inputs = {run_id: digest_run(workspace, run_id) for run_id in chosen}
     settings = {"run_ids": chosen, "split": split, "baseline": baseline, "samples": samples, "seed": seed}
-    record = StageRecord("compare", place.comparison, inputs, settings | {"is_timed": is_timed})
+    record = StageRecord("compare", workspace.comparison, inputs, settings | {"is_timed": is_timed})
     if current := record.load_if_unchanged():
         return current
-    runs = [read_run(place, run_id, split) for run_id in chosen]
-    truth, timing = read_truth(place, runs), _time(place, chosen, split) if is_timed else None
+    runs = [read_run(workspace, run_id, split) for run_id in chosen]
+    truth, timing = read_truth(workspace, runs), _time(workspace, chosen, split) if is_timed else None
     comparison = build_comparison(
         runs, chosen.index(baseline), split, samples=samples, seed=seed, truth=truth, timing=timing
     )
@@ -88,8 +92,8 @@ def _compare(
     return record.finish(counts, paths, timed=comparison.timed)
 
 
-def _time(place: Workspace, run_ids: Sequence[str], split: str) -> Timing:
-    return time_runs(place, run_ids, read_labeled_items(place), split)
+def _time(workspace: Workspace, run_ids: Sequence[str], split: str) -> Timing:
+    return time_runs(workspace, run_ids, read_labeled_items(workspace), split)
 
 
 def _write(folder: Path, comparison: Comparison) -> list[Path]:
@@ -106,9 +110,9 @@ def _write(folder: Path, comparison: Comparison) -> list[Path]:
     return [*paths, *(folder / name for name in (*COMPARISON_FILES, "comparison.json", "comparison.md"))]
 
 
-def _choose_runs(place: Workspace, run_ids: Sequence[str] | None, baseline: str | None, split: str) -> list[str]:
+def _choose_runs(workspace: Workspace, run_ids: Sequence[str] | None, baseline: str | None, split: str) -> list[str]:
     """Return the runs in the order asked for, a baseline that is not among them first."""
-    asked = list(dict.fromkeys(run_ids or find_evaluated(place, split)))
+    asked = list(dict.fromkeys(run_ids or find_evaluated(workspace, split)))
     if baseline is not None and baseline not in asked:
         asked.insert(0, baseline)
     if len(asked) < 2:
@@ -120,14 +124,14 @@ def _choose_runs(place: Workspace, run_ids: Sequence[str] | None, baseline: str 
         raise SettingsError(
             "There is nothing to compare.", allowed="Allowed: two runs or more.", received=asked, hint=hint
         )
-    chosen = select_runs(place, asked)
-    _require_evaluations(place, chosen)
+    chosen = select_runs(workspace, asked)
+    _require_evaluations(workspace, chosen)
     return chosen
 
 
-def _require_evaluations(place: Workspace, run_ids: Sequence[str]) -> None:
+def _require_evaluations(workspace: Workspace, run_ids: Sequence[str]) -> None:
     """Refuse runs that are not evaluated, or were trained again since."""
-    missing = [run_id for run_id in run_ids if not is_evaluated(place, run_id)]
+    missing = [run_id for run_id in run_ids if not is_evaluated(workspace, run_id)]
     if missing:
         command = " ".join(["hangtag evaluate", *missing])
         what = "These runs are not evaluated, or were trained again since."

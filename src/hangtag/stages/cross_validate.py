@@ -73,15 +73,17 @@ def cross_validate(
             hint="Go without --image-run.",
             received=config.image_run,
         )
-    place = Workspace.at(workspace)
+    workspace = Workspace.at(workspace)
     config = dataclasses.replace(config, checkpoint="last")
-    folder = place.folds(run_id or name_run(config))
-    with hold("cross-validate", place, reads=[place.prepared, place.labels], writes=[folder]):
-        return CrossValidateResult.of(_cross_validate(place, config, folds, folder, replace=replace))
+    folder = workspace.folds(run_id or name_run(config))
+    with hold("cross-validate", workspace, reads=[workspace.prepared, workspace.labels], writes=[folder]):
+        return CrossValidateResult.of(_cross_validate(workspace, config, folds, folder, replace=replace))
 
 
-def _cross_validate(place: Workspace, config: TrainConfig, folds: int, folder: Path, *, replace: bool) -> StageResult:
-    labelled = read_labeled_items(place)
+def _cross_validate(
+    workspace: Workspace, config: TrainConfig, folds: int, folder: Path, *, replace: bool
+) -> StageResult:
+    labelled = read_labeled_items(workspace)
     settings = {**dataclasses.asdict(config), "folds": folds}
     record = StageRecord("cross-validate", folder, {"labels": labelled.digest, **hash_source(config.weights)}, settings)
     if current := record.load_if_unchanged():
@@ -90,7 +92,7 @@ def _cross_validate(place: Workspace, config: TrainConfig, folds: int, folder: P
         refuse_other_settings(record)
     targets = build_targets(labelled, config.target)
     item_folds = _assign_folds(labelled, targets, folds, config.seed)
-    _check_weights(config.weights, labelled, item_folds, read_hash_distance(place))
+    _check_weights(config.weights, labelled, item_folds, read_hash_distance(workspace))
     parts = []
     for fold in range(folds):
         part = StageRecord("fold", folder / f"fold_{fold}", record.inputs, {**settings, "fold": fold})
@@ -180,8 +182,8 @@ def _tabulate(items: pl.DataFrame, trainer: Trainer, fold: int) -> pl.DataFrame:
     products = answers.pop(CATEGORY_PATH)
     probs = outputs.sum_level(products, outputs.primary)
 
-    def name(places: npt.NDArray[np.integer]) -> pl.Series:
-        return pl.Series(values=[outputs.class_names[place] for place in places.tolist()], dtype=pl.String)
+    def name(indices: npt.NDArray[np.integer]) -> pl.Series:
+        return pl.Series(values=[outputs.class_names[index] for index in indices.tolist()], dtype=pl.String)
 
     def store(values: npt.NDArray[np.float32]) -> pl.Series:
         return pl.Series(values, dtype=pl.Array(pl.Float32, values.shape[1])).cast(pl.List(pl.Float32))

@@ -58,31 +58,31 @@ def evaluate(
         WorkspaceError: There is no such run, it was trained on other labels, or no split has items.
         ModelError: A model cannot be loaded, gives no numbers, or cannot be adjusted.
     """
-    place = Workspace.at(workspace)
-    sweep(place)
-    chosen = select_runs(place, run_ids)
-    reads = [place.prepared, place.labels, *map(place.run, chosen)]
-    with hold("evaluate", place, reads=reads, writes=[place.evaluation(run_id) for run_id in chosen]):
-        return [EvaluateResult.of(result) for result in _evaluate(place, config, chosen)]
+    workspace = Workspace.at(workspace)
+    sweep(workspace)
+    chosen = select_runs(workspace, run_ids)
+    reads = [workspace.prepared, workspace.labels, *map(workspace.run, chosen)]
+    with hold("evaluate", workspace, reads=reads, writes=[workspace.evaluation(run_id) for run_id in chosen]):
+        return [EvaluateResult.of(result) for result in _evaluate(workspace, config, chosen)]
 
 
-def _evaluate(place: Workspace, config: EvaluateConfig, run_ids: Sequence[str]) -> list[StageResult]:
-    labelled = read_labeled_items(place)
+def _evaluate(workspace: Workspace, config: EvaluateConfig, run_ids: Sequence[str]) -> list[StageResult]:
+    labelled = read_labeled_items(workspace)
     check_splits(labelled.table)
     results = []
     for run_id in run_ids:
-        inputs = {"labels": labelled.digest, "model": hash_run(place, run_id)}
-        record = StageRecord("evaluate", place.evaluation(run_id), inputs, config)
-        results.append(record.load_if_unchanged() or _evaluate_run(place, run_id, labelled, config, record))
+        inputs = {"labels": labelled.digest, "model": hash_run(workspace, run_id)}
+        record = StageRecord("evaluate", workspace.evaluation(run_id), inputs, config)
+        results.append(record.load_if_unchanged() or _evaluate_run(workspace, run_id, labelled, config, record))
     return results
 
 
 def _evaluate_run(
-    place: Workspace, run_id: str, labelled: LabeledItems, config: EvaluateConfig, record: StageRecord
+    workspace: Workspace, run_id: str, labelled: LabeledItems, config: EvaluateConfig, record: StageRecord
 ) -> StageResult:
-    classifier = load_classifier(place, run_id, labelled)
+    classifier = load_classifier(workspace, run_id, labelled)
     items = _select_items(labelled, classifier, config.splits)
-    check_unseen(classifier, labelled, items, read_hash_distance(place))
+    check_unseen(classifier, labelled, items, read_hash_distance(workspace))
     with_names, title = can_read_names(classifier, labelled), f"Judging {run_id}"
     given = ask_about(classifier, labelled, items, title, with_names=with_names)
     answered = EvaluatedItems(items, adjust(given, classifier, config.logit_adjustment))
@@ -101,7 +101,7 @@ def _evaluate_run(
     folder = record.begin()
     paths = _write(folder, report, tables, predictions, empty_splits)
     kept_epoch = classifier.description.get("metrics", {}).get("epoch")
-    history = read_csv(place.run(run_id) / "history.csv")
+    history = read_csv(workspace.run(run_id) / "history.csv")
     paths += save_figure(plot_history(history, run_id, kept_epoch), folder / "training_curves.png")
     split = _choose_split(report)
     paths += _draw(folder, report, tables, predictions, labelled)

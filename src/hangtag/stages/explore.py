@@ -57,16 +57,16 @@ def explore(
     Raises:
         WorkspaceError: The workspace is not prepared and cleaned.
     """
-    place = Workspace.at(workspace)
-    with hold("explore", place, reads=[place.prepared, place.labels], writes=[place.exploration]):
-        return _explore(place, config)
+    workspace = Workspace.at(workspace)
+    with hold("explore", workspace, reads=[workspace.prepared, workspace.labels], writes=[workspace.exploration]):
+        return _explore(workspace, config)
 
 
-def _explore(place: Workspace, config: ExploreConfig) -> StageResult:
-    prepared, labelled = read_prepared(place), read_labeled_items(place)
-    balance = _find_balance(place)
+def _explore(workspace: Workspace, config: ExploreConfig) -> StageResult:
+    prepared, labelled = read_prepared(workspace), read_labeled_items(workspace)
+    balance = _find_balance(workspace)
     inputs = {"prepared": prepared.digest, "labels": labelled.digest, "balance": hash_file(balance)}
-    record = StageRecord("explore", place.exploration, inputs, config)
+    record = StageRecord("explore", workspace.exploration, inputs, config)
     if current := record.load_if_unchanged():
         return current
     folder = record.begin()
@@ -113,8 +113,8 @@ def _write_cleaned(folder: Path, labelled: LabeledItems) -> list[Path]:
     return outputs + _write_both(folder / "counts_split.png", splits, figure)
 
 
-def _find_balance(place: Workspace) -> Path:
-    path = place.labels / "balance.json"
+def _find_balance(workspace: Workspace) -> Path:
+    path = workspace.labels / "balance.json"
     if not path.is_file():
         raise WorkspaceError("labels/balance.json of this workspace is missing.", hint=CLEAN_FIRST)
     return path

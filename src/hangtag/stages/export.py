@@ -34,8 +34,8 @@ from hangtag.workspace import STAGING, Workspace
 TOLERANCES = {"float32": 0.001, "float16": 0.02, "int8": 1.0}
 # Photographs that tell the ranges of values to int8.
 EXAMPLES = 400
-# And as many of each kind that is none, for ood_scores is to be told by whole numbers too.
-STRANGERS = 40
+# Synthetic out-of-distribution images of each kind, to check the scores of a quantized network too.
+NUM_OOD_IMAGES = 40
 # The loss of accuracy on val that quicker arithmetic may bring.
 ALLOWED_LOSS = 0.002
 COPIED = (
@@ -105,33 +105,33 @@ def export(
         ModelError: The run cannot be loaded, or the exported network answers otherwise than it.
         MissingExtraError: Keras is not installed.
     """
-    place, target = Workspace.at(workspace), Path(folder).expanduser().absolute()
-    sweep(place)
-    (run_id,) = select_runs(place, [run_id])
-    run, evaluation = place.run(run_id), place.evaluation(run_id)
+    index, target = Workspace.at(workspace), Path(folder).expanduser().absolute()
+    sweep(index)
+    (run_id,) = select_runs(index, [run_id])
+    run, evaluation = index.run(run_id), index.evaluation(run_id)
     _check_folder(target)
-    with hold("export", place, reads=[place.prepared, place.labels, run, evaluation], writes=[target]):
-        return _export(place, run_id, target, config)
+    with hold("export", index, reads=[index.prepared, index.labels, run, evaluation], writes=[target]):
+        return _export(index, run_id, target, config)
 
 
-def _export(place: Workspace, run_id: str, target: Path, config: ExportConfig) -> StageResult:
-    labelled = read_labeled_items(place)
+def _export(workspace: Workspace, run_id: str, target: Path, config: ExportConfig) -> StageResult:
+    labelled = read_labeled_items(workspace)
     # Figures of a network that was trained again since are not this one's.
     report = None
-    if is_evaluated(place, run_id):
-        require_evaluation(place, run_id)
-        report = place.evaluation(run_id) / "report.json"
-    inputs = {"run": hash_run(place, run_id), "labels": labelled.digest}
+    if is_evaluated(workspace, run_id):
+        require_evaluation(workspace, run_id)
+        report = workspace.evaluation(run_id) / "report.json"
+    inputs = {"run": hash_run(workspace, run_id), "labels": labelled.digest}
     if report:
         inputs["evaluation"] = hash_file(report)
     record = StageRecord("export", target, inputs, config)
     if current := record.load_if_unchanged():
         return current
     target = record.begin()
-    classifier = load_classifier(place, run_id, labelled)
+    classifier = load_classifier(workspace, run_id, labelled)
     figures = _read_figures(report)
     judged = labelled.table.filter(pl.col("split").is_in(["val", *figures]))
-    check_unseen(classifier, labelled, judged, read_hash_distance(place))
+    check_unseen(classifier, labelled, judged, read_hash_distance(workspace))
     train, val = (_select(labelled, classifier, split) for split in ("train", "val"))
     model = add_ood_score(classifier.model, labelled.images, train["image_index"].to_numpy().astype(np.int64))
     hashes = save_network(target, model, weights=config.weights, examples=_take_examples(labelled, train, model))
@@ -183,7 +183,7 @@ def _take_examples(labelled: LabeledItems, items: pl.DataFrame, model: Any) -> l
     """Return some photographs as the network takes them, one each, without names, and pictures that are none."""
     rows = items["image_index"].to_numpy()[:: max(len(items) // EXAMPLES, 1)][:EXAMPLES]
     size = model.input["pixels"].shape[1:3]
-    pixels = np.concatenate([shrink(labelled.images[rows], size), draw_ood_images(size, STRANGERS)])
+    pixels = np.concatenate([shrink(labelled.images[rows], size), draw_ood_images(size, NUM_OOD_IMAGES)])
     others = {
         name: np.zeros((1, *each.shape[1:]), each.dtype) for name, each in model.input.items() if name != "pixels"
     }

@@ -59,7 +59,7 @@ def run(
     Raises:
         HangtagError: Whatever a stage cannot do, said for people.
     """
-    place, values = Workspace.at(workspace), dict(settings or {})
+    index, values = Workspace.at(workspace), dict(settings or {})
     check_names(values)
     layers = (read_preset(preset), values)
     # Every setting is checked before the first stage: the last may be hours away.
@@ -74,15 +74,15 @@ def run(
             results.append(result)
             on_stage(result)
 
-    note(prepare(catalog, place, preparing, schema=schema, overrides=overrides))
-    note(clean(place, cleaning))
-    note(explore(place, exploring))
+    note(prepare(catalog, index, preparing, schema=schema, overrides=overrides))
+    note(clean(index, cleaning))
+    note(explore(index, exploring))
     for config in trainings:
-        note(_train(place, config, replace=replace))
+        note(_train(index, config, replace=replace))
     run_ids = [name_run(config) for config in trainings]
-    note(*evaluate(place, judging, run_ids=run_ids))
-    note(*predict(place, predicting, run_ids=run_ids))
-    note(report(place))
+    note(*evaluate(index, judging, run_ids=run_ids))
+    note(*predict(index, predicting, run_ids=run_ids))
+    note(report(index))
     return results
 
 
@@ -108,13 +108,13 @@ def _plan_trainings(
     ]
 
 
-def _train(place: Workspace, config: TrainConfig, *, replace: bool) -> StageResult:
+def _train(workspace: Workspace, config: TrainConfig, *, replace: bool) -> StageResult:
     """Train, going on with a training that was interrupted under the same settings."""
-    if has_checkpoint(place.run(name_run(config)) / "checkpoint"):
+    if has_checkpoint(workspace.run(name_run(config)) / "checkpoint"):
         # A training that was begun with other settings or labels is of no use here: it is started anew below.
         with suppress(WorkspaceError):
-            return train(place, config, resume=True, replace=replace)
-    return train(place, config, replace=replace)
+            return train(workspace, config, resume=True, replace=replace)
+    return train(workspace, config, replace=replace)
 
 
 def demo(
@@ -142,11 +142,11 @@ def demo(
     Raises:
         HangtagError: Whatever a stage cannot do, said for people.
     """
-    place = Workspace.at(workspace)
+    workspace = Workspace.at(workspace)
     return run(
         # Files that are there already stay as they are, so that a second run finds nothing to do.
-        write_demo_catalog(place.root / "demo-catalog"),
-        place,
+        write_demo_catalog(workspace.root / "demo-catalog"),
+        workspace,
         preset="capstone",
         settings=lay_over(DEMO_SETTINGS, settings or {}),
         color_modes=color_modes,

@@ -75,27 +75,27 @@ def predict(
         WorkspaceError: There is no such run, or it was trained on other labels.
         ModelError: A model cannot be loaded, gives no numbers, or cannot be adjusted.
     """
-    place = Workspace.at(workspace)
-    sweep(place)
-    chosen = select_runs(place, run_ids)
-    reads = [place.prepared, place.labels, *map(place.run, chosen)]
-    with hold("predict", place, reads=reads, writes=[place.predictions(run_id) for run_id in chosen]):
-        return [PredictResult.of(result) for result in _predict(place, config, chosen)]
+    workspace = Workspace.at(workspace)
+    sweep(workspace)
+    chosen = select_runs(workspace, run_ids)
+    reads = [workspace.prepared, workspace.labels, *map(workspace.run, chosen)]
+    with hold("predict", workspace, reads=reads, writes=[workspace.predictions(run_id) for run_id in chosen]):
+        return [PredictResult.of(result) for result in _predict(workspace, config, chosen)]
 
 
-def _predict(place: Workspace, config: PredictConfig, chosen: Sequence[str]) -> list[StageResult]:
-    labelled = read_labeled_items(place)
+def _predict(workspace: Workspace, config: PredictConfig, chosen: Sequence[str]) -> list[StageResult]:
+    labelled = read_labeled_items(workspace)
     # All of them, because each run's differences tell of the others.
-    models = {f"runs/{run_id}": hash_run(place, run_id) for run_id in chosen}
+    models = {f"runs/{run_id}": hash_run(workspace, run_id) for run_id in chosen}
     records = {
-        run_id: StageRecord("predict", place.predictions(run_id), {"labels": labelled.digest, **models}, config)
+        run_id: StageRecord("predict", workspace.predictions(run_id), {"labels": labelled.digest, **models}, config)
         for run_id in chosen
     }
     current = [record.load_if_unchanged() for record in records.values()]
     if all(current):
         return [result for result in current if result]
     items = _choose_unknown(labelled) if config.items == "unknown" else labelled.table
-    found = {run_id: _predict_items(place, run_id, labelled, items, config) for run_id in chosen}
+    found = {run_id: _predict_items(workspace, run_id, labelled, items, config) for run_id in chosen}
     return [_write(records[run_id], run_id, labelled, items, found) for run_id in chosen]
 
 
@@ -107,9 +107,9 @@ def _choose_unknown(labelled: LabeledItems) -> pl.DataFrame:
 
 
 def _predict_items(
-    place: Workspace, run_id: str, labelled: LabeledItems, items: pl.DataFrame, config: PredictConfig
+    workspace: Workspace, run_id: str, labelled: LabeledItems, items: pl.DataFrame, config: PredictConfig
 ) -> Predicted:
-    classifier = load_classifier(place, run_id, labelled)
+    classifier = load_classifier(workspace, run_id, labelled)
     with_names = can_read_names(classifier, labelled)
     given = ask_about(classifier, labelled, items, f"Predicting with {run_id}", with_names=with_names)
     predictions = adjust(given, classifier, config.logit_adjustment)

@@ -44,9 +44,9 @@ def prepare(
     Raises:
         CatalogError: The catalogue cannot be read, or not one item of it can be used.
     """
-    place = Workspace.at(workspace)
+    workspace = Workspace.at(workspace)
     described_by = Path(schema) if schema else None
-    raw = read_catalog(Path(catalog).expanduser(), described_by, overrides, workspace=place.root)
+    raw = read_catalog(Path(catalog).expanduser(), described_by, overrides, workspace=workspace.root)
     inputs = {
         "catalog": raw.source.fingerprint(),
         "description": hash_json([raw.base, raw.schema.to_json(), raw.taxonomy_text]),
@@ -59,8 +59,8 @@ def prepare(
     if config.fit != PrepareConfig.fit:
         # Left out where it is usual, so that workspaces from before it stay as they are.
         settings["fit"] = config.fit
-    record = StageRecord("prepare", place.prepared, inputs, settings)
-    with hold("prepare", place, writes=[place.prepared], create=True):
+    record = StageRecord("prepare", workspace.prepared, inputs, settings)
+    with hold("prepare", workspace, writes=[workspace.prepared], create=True):
         if current := record.load_if_unchanged():
             # The same catalogue may lie somewhere else by now.
             record.update(origin=_describe_origin(raw))

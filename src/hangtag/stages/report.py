@@ -55,25 +55,25 @@ def report(workspace: str | Path | Workspace) -> StageResult:
     Raises:
         WorkspaceError: Nothing is prepared or cleaned.
     """
-    place = Workspace.at(workspace)
-    folder = place.root / "report"
-    reads = [each for each in place.stage_folders() if each not in (folder, place.review)]
-    with hold("report", place, reads=reads, writes=[folder]):
-        return _report(place)
+    workspace = Workspace.at(workspace)
+    folder = workspace.root / "report"
+    reads = [each for each in workspace.stage_folders() if each not in (folder, workspace.review)]
+    with hold("report", workspace, reads=reads, writes=[folder]):
+        return _report(workspace)
 
 
-def _report(place: Workspace) -> StageResult:
-    remove_dead_parts(place.root)
-    record = StageRecord("report", place.root / "report", compute_input_digests(place), {})
+def _report(workspace: Workspace) -> StageResult:
+    remove_dead_parts(workspace.root)
+    record = StageRecord("report", workspace.root / "report", compute_input_digests(workspace), {})
     if current := record.load_if_unchanged():
         return current
-    inputs = read_inputs(place)
+    inputs = read_inputs(workspace)
     # The page is no staged file: without this, a kill before `finish` would leave an old manifest beside a new page.
     unlink(record.folder / MANIFEST)
-    write_text(place.report, render_page(inputs))
+    write_text(workspace.report, render_page(inputs))
     # The page lies beside the manifest's folder, where people look for it; the path says so to the record.
-    outputs = [record.folder / ".." / place.report.name]
-    counts = {"runs": len(inputs.runs), "judged": len(inputs.judged_runs), "bytes": place.report.stat().st_size}
+    outputs = [record.folder / ".." / workspace.report.name]
+    counts = {"runs": len(inputs.runs), "judged": len(inputs.judged_runs), "bytes": workspace.report.stat().st_size}
     return record.finish(counts, outputs)
 
 

@@ -42,16 +42,16 @@ def review(
         WorkspaceError: Nothing is prepared or audited, or the decisions cannot be opened.
         SettingsError: The address cannot be taken.
     """
-    place = Workspace.at(workspace)
-    with hold("review", place, reads=[place.prepared, place.audit], writes=[]):
-        issues = read_issues(place.issues)
-        items = read_items(place)
+    workspace = Workspace.at(workspace)
+    with hold("review", workspace, reads=[workspace.prepared, workspace.audit], writes=[]):
+        issues = read_issues(workspace.issues)
+        items = read_items(workspace)
     token = secrets.token_urlsafe(18)
-    with closing(Store(place.review / "review.sqlite")) as store:
+    with closing(Store(workspace.review / "review.sqlite")) as store:
         app = build_app(
             Queue(issues, items, store),
             store,
-            open_pictures(place, items),
+            open_pictures(workspace, items),
             token=token,
             host=config.host,
             reviewer=config.reviewer,
@@ -83,14 +83,14 @@ def review(
             ) from None
 
 
-def open_pictures(place: Workspace, items: Items) -> LookAlikes:
+def open_pictures(workspace: Workspace, items: Items) -> LookAlikes:
     """Open the search for look-alikes, made anew where the photographs are others."""
     name = f"look_alikes-{items.digest[:16]}.npy"
-    for stale in place.review.glob("look_alikes-*.npy"):
+    for stale in workspace.review.glob("look_alikes-*.npy"):
         if stale.name != name:
             with suppress(OSError):
                 stale.unlink()
-    return open_look_alikes(place.review / name, items.images)
+    return open_look_alikes(workspace.review / name, items.images)
 
 
 def make_address(config: ReviewConfig, token: str) -> str:

@@ -67,29 +67,31 @@ def train(
         LeakError: The weights to begin from learnt from photographs of `val`.
         MissingExtraError: Keras is not installed.
     """
-    place = Workspace.at(workspace)
+    workspace = Workspace.at(workspace)
     if config.image_run:
-        config = _take_settings(place, config.image_run)
+        config = _take_settings(workspace, config.image_run)
     run_id = run_id or name_run(config)
-    others = [place.run(each) for each in (config.image_run, config.calibration_run) if each]
-    with hold("train", place, reads=[place.prepared, place.labels, *others], writes=[place.run(run_id)]):
-        return TrainResult.of(_train(place, config, run_id, resume=resume, replace=replace))
+    others = [workspace.run(each) for each in (config.image_run, config.calibration_run) if each]
+    with hold(
+        "train", workspace, reads=[workspace.prepared, workspace.labels, *others], writes=[workspace.run(run_id)]
+    ):
+        return TrainResult.of(_train(workspace, config, run_id, resume=resume, replace=replace))
 
 
-def _train(place: Workspace, config: TrainConfig, run_id: str, *, resume: bool, replace: bool) -> StageResult:
-    labelled = read_labeled_items(place)
-    folder = place.run(run_id)
-    record = StageRecord("train", folder, {"labels": labelled.digest, **_hash_network(place, config)}, config)
+def _train(workspace: Workspace, config: TrainConfig, run_id: str, *, resume: bool, replace: bool) -> StageResult:
+    labelled = read_labeled_items(workspace)
+    folder = workspace.run(run_id)
+    record = StageRecord("train", folder, {"labels": labelled.digest, **_hash_network(workspace, config)}, config)
     if current := record.load_if_unchanged():
         return current
     checkpoint = folder / CHECKPOINT
     if not replace:
         refuse_other_settings(record, None if resume else read_settings_of_checkpoint(checkpoint))
     trainer = build_trainer(labelled, config, checkpoint)
-    calibration = _read_calibration(place, config, trainer) if config.calibration_run else None
-    seen = collect_seen(place, config, trainer.data, read_hash_distance(place))
+    calibration = _read_calibration(workspace, config, trainer) if config.calibration_run else None
+    seen = collect_seen(workspace, config, trainer.data, read_hash_distance(workspace))
     if config.image_run:
-        state = _take_photographs(place.run(config.image_run), labelled.digest)
+        state = _take_photographs(workspace.run(config.image_run), labelled.digest)
     else:
         state = trainer.resume() if resume else TrainingState()
         trainer.fit(state)
@@ -187,16 +189,16 @@ def build_dataset(
     return ItemDataset(labelled.images, table["image_index"].to_numpy().astype(np.int64), classes, words)
 
 
-def _read_calibration(place: Workspace, config: TrainConfig, trainer: Trainer) -> dict[str, Any]:
+def _read_calibration(workspace: Workspace, config: TrainConfig, trainer: Trainer) -> dict[str, Any]:
     """Return the temperatures and thresholds of another run, known before the training begins.
 
     Raises:
         WorkspaceError: There is no such run, or it learnt something else.
     """
-    folder = place.run(config.calibration_run)
+    folder = workspace.run(config.calibration_run)
     if not os.path.lexists(folder / MANIFEST):
         raise WorkspaceError("There is no such finished run to take the calibration from.", received=folder.name)
-    hash_run(place, folder.name)
+    hash_run(workspace, folder.name)
     described = read_description(folder)
     if described.outputs != trainer.outputs or (described.vocabulary is None) != (trainer.vocabulary is None):
         hint = "Train one with the same target and catalogue."
@@ -206,27 +208,27 @@ def _read_calibration(place: Workspace, config: TrainConfig, trainer: Trainer) -
     return dict(described.read("calibration"))
 
 
-def _take_settings(place: Workspace, run_id: str) -> TrainConfig:
+def _take_settings(workspace: Workspace, run_id: str) -> TrainConfig:
     """Return the settings of a run whose network is to read the photographs, for one that learns names beside it.
 
     Raises:
         WorkspaceError: There is no such run, or it reads names already.
     """
-    folder = place.run(run_id)
+    folder = workspace.run(run_id)
     if not os.path.lexists(folder / MANIFEST):
         raise WorkspaceError("There is no such finished run to take the network from.", received=run_id)
-    hash_run(place, run_id)
+    hash_run(workspace, run_id)
     config = resolve(TrainConfig, read_settings(folder / "config.toml"))
     if config.with_names:
         raise WorkspaceError("This run reads names already.", hint="Name one of photographs alone.", received=run_id)
     return dataclasses.replace(config, with_names=True, image_run=run_id)
 
 
-def _hash_network(place: Workspace, config: TrainConfig) -> dict[str, str]:
+def _hash_network(workspace: Workspace, config: TrainConfig) -> dict[str, str]:
     """Return the hash of the weights that a training begins from, or takes over, as one of its inputs."""
     if not config.image_run:
         return hash_source(config.weights)
-    described = read_description(place.run(config.image_run))
+    described = read_description(workspace.run(config.image_run))
     return {"image_run": described.read("weights", "sha256")}
 
 

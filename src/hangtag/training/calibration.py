@@ -75,11 +75,11 @@ def find_threshold(
     if fewest > len(order):
         return None
     # All items of equal confidence are taken or none.
-    places = np.unique(np.linspace(fewest, len(order), STEPS).astype(int))
-    counts = np.searchsorted(-sorted_confidence, -sorted_confidence[places - 1], side="right")
+    indices = np.unique(np.linspace(fewest, len(order), STEPS).astype(int))
+    counts = np.searchsorted(-sorted_confidence, -sorted_confidence[indices - 1], side="right")
     keeps = beta.ppf(risk, np.maximum(hits[counts - 1], 1), counts - hits[counts - 1] + 1) >= precision
     keeps &= hits[counts - 1] > 0
-    starts = np.searchsorted(places, np.geomspace(fewest, len(order), STARTS, endpoint=False).astype(int))
+    starts = np.searchsorted(indices, np.geomspace(fewest, len(order), STARTS, endpoint=False).astype(int))
     ends = [start + int(np.append(~keeps[start:], True).argmax()) for start in starts]
     found = max((end for start, end in zip(starts, ends, strict=True) if end > start), default=0)
     return float(sorted_confidence[counts[found - 1] - 1]) if found else None

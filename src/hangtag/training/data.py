@@ -73,10 +73,10 @@ class Augmentation:
 
 
 def _gather(side: int, scale: npt.NDArray[np.float64], shift: npt.NDArray[np.int64]) -> npt.NDArray[np.intp]:
-    """Return which of `side` pixels each place takes its value from, (n, side); a negative scale mirrors."""
+    """Return which of `side` pixels each output pixel takes its value from, (n, side); a negative scale mirrors."""
     middle = (side - 1) / 2
-    places = np.rint((np.arange(side) - middle) * scale + middle + shift)
-    return places.clip(0, side - 1).astype(np.intp)
+    indices = np.rint((np.arange(side) - middle) * scale + middle + shift)
+    return indices.clip(0, side - 1).astype(np.intp)
 
 
 # Batches of pixels and classes from the packed memory map, in an order that a seed and the epoch decide.
@@ -119,10 +119,12 @@ class ItemDataset:
         """Return the number of items."""
         return len(self.rows)
 
-    def take(self, places: npt.NDArray[np.intp] | Indices) -> "ItemDataset":
-        """Return the items at these places."""
-        classes = {head: indices[places] for head, indices in self.classes.items()}
-        return ItemDataset(self.images, self.rows[places], classes, None if self.words is None else self.words[places])
+    def take(self, positions: npt.NDArray[np.intp] | Indices) -> "ItemDataset":
+        """Return the items at these positions."""
+        classes = {head: indices[positions] for head, indices in self.classes.items()}
+        return ItemDataset(
+            self.images, self.rows[positions], classes, None if self.words is None else self.words[positions]
+        )
 
     def iterate_shuffled(
         self,
@@ -173,7 +175,7 @@ def compute_copies(classes: Indices, balance: float) -> npt.NDArray[np.float64]:
 
 
 def draw_order(copies: npt.NDArray[np.float64], random: np.random.Generator) -> Indices:
-    """Draw an epoch of as many places as there are items, each item its expected number of times, give or take one.
+    """Draw an epoch of as many items as there are, each item its expected number of times, rounded up or down.
 
     Where every item has one copy, each comes exactly once.
     """
@@ -276,12 +278,12 @@ WITHOUT = "Train without --weights, or from weights that learnt from other photo
 
 
 def collect_seen(
-    place: Workspace, config: TrainConfig, data: Mapping[str, ItemDataset], max_distance: int | None
+    workspace: Workspace, config: TrainConfig, data: Mapping[str, ItemDataset], max_distance: int | None
 ) -> SeenPhotographs:
     """Return what a run will have seen: its own items, and what the runs have seen that it takes weights from.
 
     Args:
-        place: The workspace.
+        workspace: The workspace.
         config: The training's settings.
         data: What it learns from, `train`, and what it is judged on after every epoch, `val`.
         max_distance: How far apart perceptual hashes of one photograph may be; see `read_hash_distance`.
@@ -297,10 +299,10 @@ def collect_seen(
     train = hash_photographs(data["train"].images, data["train"].rows)
     seen = SeenPhotographs(PhotographSet.of(train), PhotographSet.of(val)) | begun
     if config.image_run:
-        seen |= _read_run(place, config.image_run)
+        seen |= _read_run(workspace, config.image_run)
     if config.calibration_run:
         # Of the other run only val has a part in this one.
-        seen |= SeenPhotographs(chosen_on=_read_run(place, config.calibration_run).chosen_on)
+        seen |= SeenPhotographs(chosen_on=_read_run(workspace, config.calibration_run).chosen_on)
     return seen
 
 
@@ -338,7 +340,7 @@ def read_begun(source: str) -> SeenPhotographs:
     return SeenPhotographs(is_complete=False)
 
 
-def _read_run(place: Workspace, run_id: str) -> SeenPhotographs:
+def _read_run(workspace: Workspace, run_id: str) -> SeenPhotographs:
     """Return what a run of the workspace has seen; nothing where it does not say."""
-    folder = place.run(run_id)
+    folder = workspace.run(run_id)
     return read_seen(folder, read_description(folder).content) or SeenPhotographs()

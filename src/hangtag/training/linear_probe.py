@@ -57,14 +57,14 @@ def compute_features(
     features, done = _open(folder, (len(rows), width), identity)
     with show_progress(title, len(rows), "photographs") as bar:
         bar.advance(done)
-        for place, start in enumerate(range(done, len(rows), BATCH), start=1):
+        for index, start in enumerate(range(done, len(rows), BATCH), start=1):
             chosen = slice(start, start + BATCH)
             pixels = shrink(images[rows[chosen]], image_size)
             pixels[is_mirrored[chosen]] = pixels[is_mirrored[chosen]][:, :, ::-1]
             found = backbone.predict_on_batch({"pixels": pixels})
             features[chosen] = np.concatenate([found[name] for name in sorted(found)], axis=1)
             bar.advance(len(pixels))
-            if place % STRIDE == 0 or start + BATCH >= len(rows):
+            if index % STRIDE == 0 or start + BATCH >= len(rows):
                 features.flush()
                 write_json(folder / PROGRESS, {"identity": identity, "done": min(start + BATCH, len(rows))})
     return np.asarray(features, np.float32)
@@ -133,11 +133,11 @@ class LinearProbeTrainer(Trainer):
             title=f"{self.title}Features",
         )
 
-    def _give(self, places: Any) -> dict[str, Any]:
-        """Return what the heads take for places of the file of features."""
+    def _give(self, indices: Any) -> dict[str, Any]:
+        """Return the heads' inputs for rows of the file of features."""
         assert self.features is not None
         widths = [int(end.shape[-1]) for end in self.backbone.output.values()]
-        parts = np.split(np.asarray(self.features[places]), np.cumsum(widths)[:-1], axis=1)
+        parts = np.split(np.asarray(self.features[indices]), np.cumsum(widths)[:-1], axis=1)
         return dict(zip(self.trained.input, parts, strict=True))
 
     def _iterate_batches(self, epoch: int, image_size: tuple[int, int]) -> Iterator[Inputs]:  # noqa: ARG002
@@ -145,15 +145,15 @@ class LinearProbeTrainer(Trainer):
         random = np.random.default_rng((config.seed, epoch))
         order = draw_order(self.copies, random)
         for start in range(0, len(order), config.batch_size):
-            places = order[start : start + config.batch_size]
-            chosen = data.take(places)
-            is_mirrored = (random.random(len(places)) < 0.5) & config.flip
-            mirrored = len(data) + len(self.data["val"]) + places
-            yield self._give(np.where(is_mirrored, mirrored, places)), chosen.classes
+            indices = order[start : start + config.batch_size]
+            chosen = data.take(indices)
+            is_mirrored = (random.random(len(indices)) < 0.5) & config.flip
+            mirrored = len(data) + len(self.data["val"]) + indices
+            yield self._give(np.where(is_mirrored, mirrored, indices)), chosen.classes
 
     def _iterate_judged(self, data: ItemDataset, image_size: tuple[int, int]) -> Iterator[Answers]:  # noqa: ARG002
         first = len(self.data["train"])
         for start in range(0, len(data), self.config.batch_size):
-            places = np.arange(start, min(start + self.config.batch_size, len(data)))
-            answers = self.trained.predict_on_batch(self._give(first + places))
+            indices = np.arange(start, min(start + self.config.batch_size, len(data)))
+            answers = self.trained.predict_on_batch(self._give(first + indices))
             yield {head: np.asarray(probs, np.float32) for head, probs in answers.items()}

@@ -40,10 +40,10 @@ def learn_names(
     """
     counts = np.bincount(words[words > 0], minlength=num_words + 1)
     rareness = (np.log((1 + len(words)) / (1 + counts)) + 1).astype(np.float32)
-    rows, places = np.nonzero(words)
-    values = rareness[words[rows, places]]
+    rows, indices = np.nonzero(words)
+    values = rareness[words[rows, indices]]
     lengths = np.sqrt(np.bincount(rows, values.astype(np.float64) ** 2, minlength=len(words)))
-    table = csr_matrix((values / lengths[rows], (rows, words[rows, places])), (len(words), num_words + 1))
+    table = csr_matrix((values / lengths[rows], (rows, words[rows, indices])), (len(words), num_words + 1))
     learnt = {}
     with show_progress("Learning names", len(heads), "heads") as bar:
         for head, size in heads.items():

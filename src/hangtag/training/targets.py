@@ -56,17 +56,17 @@ def build_targets(labelled: LabeledItems, target: str = ALL) -> Targets:
     if LABEL in names:
         names[LABEL] = labelled.class_names
     indices = {column: _index(table[column], names[column]) for column in names}
-    places = np.stack([indices[level] for level in levels], axis=1)
+    positions = np.stack([indices[level] for level in levels], axis=1)
     in_split = table["split"].is_not_null().to_numpy()
-    has_value = (places != NO_VALUE).any(axis=1)
-    products = np.unique(places[in_split & has_value], axis=0)
+    has_value = (positions != NO_VALUE).any(axis=1)
+    products = np.unique(positions[in_split & has_value], axis=0)
     outputs = LabelSpace(
         {level: names[level] for level in levels},
-        tuple(tuple(int(place) for place in product) for product in products),
+        tuple(tuple(int(index) for index in product) for product in products),
         {attribute: names[attribute] for attribute in attributes},
         LABEL if LABEL in levels else target,
     )
-    by_head = [_find_products(places, products), *(indices[attribute] for attribute in attributes)]
+    by_head = [_find_products(positions, products), *(indices[attribute] for attribute in attributes)]
     return Targets(outputs, dict(zip(outputs.heads, by_head, strict=True)))
 
 
@@ -81,14 +81,14 @@ def _list_names(values: pl.Series) -> tuple[str, ...]:
 
 
 def _index(values: pl.Series, names: Sequence[str]) -> Indices:
-    places = {name: place for place, name in enumerate(names)}
-    return np.array([places.get(value, NO_VALUE) for value in values.cast(pl.String)], np.int64)
+    indices = {name: index for index, name in enumerate(names)}
+    return np.array([indices.get(value, NO_VALUE) for value in values.cast(pl.String)], np.int64)
 
 
-def _find_products(places: npt.NDArray[np.int64], products: npt.NDArray[np.int64]) -> Indices:
-    """Return the row of `products` that equals each row of `places`."""
+def _find_products(indices: npt.NDArray[np.int64], products: npt.NDArray[np.int64]) -> Indices:
+    """Return the row of `products` that equals each row of `indices`."""
     known = {tuple(product): row for row, product in enumerate(products.tolist())}
-    return np.array([known.get(tuple(each), NO_VALUE) for each in places.tolist()], np.int64)
+    return np.array([known.get(tuple(each), NO_VALUE) for each in indices.tolist()], np.int64)
 
 
 def encode_targets(

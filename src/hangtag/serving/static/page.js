@@ -35,7 +35,7 @@ function add(files) {
     card.querySelector("h3").textContent = file.name;
     card.querySelector("h3").title = file.name;
     card.classList.add("pending");
-    card.querySelector(".verdict").textContent = "waiting…";
+    card.querySelector(".prediction").textContent = "waiting…";
     find("results").append(card);
     const entry = { file, card, address, result: null, map: null };
     card.querySelector(".look").addEventListener("click", () => look(entry));
@@ -94,16 +94,16 @@ function show(entry, result) {
   entry.result = result;
   const { card } = entry;
   card.classList.remove("pending");
-  const verdict = card.querySelector(".verdict");
+  const prediction = card.querySelector(".prediction");
   if (result.error) {
     card.classList.add("failed");
-    verdict.textContent = result.error.message;
+    prediction.textContent = result.error.message;
     return;
   }
   card.classList.toggle("doubtful", !result.is_sure);
-  if (result.is_sure) verdict.textContent = `${result.label} · ${percent(result.confidence)}`;
-  else if (!result.in_distribution) verdict.textContent = "not sure: unlike a catalogue photograph";
-  else verdict.textContent = "not sure";
+  if (result.is_sure) prediction.textContent = `${result.label} · ${percent(result.confidence)}`;
+  else if (!result.in_distribution) prediction.textContent = "not sure: unlike a catalogue photograph";
+  else prediction.textContent = "not sure";
   // The label stands above already.
   const levels = Object.entries(result.levels).filter(([level, value]) => value && level !== "label").map(([, value]) => value);
   card.querySelector(".levels").textContent = levels.join(" › ");
@@ -150,7 +150,7 @@ async function look(entry) {
   const isOn = button.getAttribute("aria-pressed") !== "true";
   button.setAttribute("aria-pressed", String(isOn));
   entry.map.hidden = !isOn;
-  note.textContent = isOn ? `The darker, the more it spoke for ${entry.map.dataset.label}.` : "";
+  note.textContent = isOn ? `Darker is more evidence for ${entry.map.dataset.label}.` : "";
 }
 
 async function askWhere({ file }) {
