@@ -29,7 +29,7 @@ import numpy as np
 import polars as pl
 
 from hangtag.auditing.issues import COLUMNS, LABEL_CODES, NAME_AGAINST_LABEL, PHOTOGRAPH_AND_NAME, WRONG_LABEL
-from hangtag.catalog.reader import read_prepared
+from hangtag.catalog.prepared_items import read_prepared
 from hangtag.config import AuditConfig, TrainConfig
 from hangtag.errors import HangtagError, WorkspaceError
 from hangtag.io import hash_json, read_csv, write_csv, write_json, write_parquet

@@ -20,7 +20,7 @@ import numpy as np
 import polars as pl
 
 from hangtag.catalog.images import Fit
-from hangtag.catalog.reader import read_prepared
+from hangtag.catalog.prepared_items import read_prepared
 from hangtag.config import CleanConfig, EvaluateConfig, PrepareConfig, TrainConfig
 from hangtag.figures.style import INK, SERIES, SOFT_INK, save_figure
 from hangtag.inference.classifier import Classifier

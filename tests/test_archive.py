@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from hangtag.catalog.reader import read_prepared
+from hangtag.catalog.prepared_items import read_prepared
 from hangtag.config import CleanConfig, TrainConfig
 from hangtag.io import read_json
 from hangtag.labels.dataset import read_labeled_items

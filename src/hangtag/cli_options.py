@@ -344,7 +344,7 @@ def register(
 
 
 def parse_trainings(color_modes: str | None, seeds: str | None, replace: bool) -> dict[str, Any]:
-    """Return the keywords of `run` and `demo` that say what is trained; lists are None where a flag is not given.
+    """Return the keywords of `run` and `demo` for the trainings; lists are None where a flag is not used.
 
     Raises:
         SettingsError: The seeds are not whole numbers separated by commas.

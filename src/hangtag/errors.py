@@ -74,7 +74,7 @@ class WorkspaceError(HangtagError):
 
 
 class ModelError(HangtagError):
-    """A saved model is missing, damaged, or not what its description says."""
+    """A saved model is missing, damaged, or does not match its description."""
 
 
 class StalledError(HangtagError):

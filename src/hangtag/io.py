@@ -60,7 +60,7 @@ def write_whole(path: Path) -> Iterator[Path]:
 
 
 def put_in_place(source: Path, path: Path) -> None:
-    """Rename a file to `path`, replacing a file or an empty folder there.
+    """Rename a file to `path`, replacing a file or an empty folder of that name.
 
     Raises:
         OSError: There is a folder that is not empty.

@@ -22,7 +22,7 @@ from hangtag.auditing.duplicate_issues import (
     join_items,
     name_others,
 )
-from hangtag.catalog.reader import read_prepared
+from hangtag.catalog.prepared_items import read_prepared
 from hangtag.config import AuditConfig
 from hangtag.demo_catalog.catalog import write_demo_catalog
 from hangtag.labels import duplicates

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from audited import finish_folds, make_items, make_out_of_sample, write_audited, write_folds
 
-from hangtag.catalog.reader import read_prepared
+from hangtag.catalog.prepared_items import read_prepared
 from hangtag.io import read_json
 from hangtag.labels.dataset import read_labeled_items
 from hangtag.results import StageResult

@@ -8,8 +8,8 @@ from drawn import draw, encode
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hangtag.catalog.missing_values import BLANK, SPELLINGS, count_missing, find_missing, hide_missing, is_missing
-from hangtag.catalog.reader import read_prepared
+from hangtag.catalog.missing_values import BLANK, SPELLINGS, is_missing
+from hangtag.catalog.prepared_items import count_missing, find_missing, hide_missing, read_prepared
 from hangtag.catalog.schema import CatalogSchema
 from hangtag.config import PrepareConfig
 from hangtag.io import read_json

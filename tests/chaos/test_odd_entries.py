@@ -20,7 +20,7 @@ from stub_runs import StubModel, make_classifier
 from hangtag import cli
 from hangtag.catalog import image_files
 from hangtag.catalog.files import FileError, escape_name, find_named, read_regular
-from hangtag.catalog.reader import read_prepared
+from hangtag.catalog.prepared_items import read_prepared
 from hangtag.config import PrepareConfig
 from hangtag.errors import CatalogError, HangtagError
 from hangtag.inference.classifier import Classifier

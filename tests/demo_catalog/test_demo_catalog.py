@@ -9,7 +9,8 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from hangtag.catalog.reader import CAPSTONE_COLUMNS, Prepared, read_prepared
+from hangtag.catalog.prepared_items import Prepared, read_prepared
+from hangtag.catalog.reader import CAPSTONE_COLUMNS
 from hangtag.config import PrepareConfig
 from hangtag.demo_catalog.catalog import OUTSIDE_ID, PHOTOGRAPH_DEFECTS, write_demo_catalog
 from hangtag.demo_catalog.drawing import HEIGHT, WIDTH, Canvas, Look

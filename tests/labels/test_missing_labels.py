@@ -21,7 +21,7 @@ from hangtag.auditing.issues import join_issues
 from hangtag.auditing.label_issues import find_label_issues
 from hangtag.auditing.value_issues import find_spelling_variants, find_unlikely_combinations
 from hangtag.catalog.missing_values import is_missing
-from hangtag.catalog.reader import read_prepared
+from hangtag.catalog.prepared_items import read_prepared
 from hangtag.catalog.schema import CatalogSchema
 from hangtag.config import AuditConfig, CleanConfig
 from hangtag.errors import CatalogError

@@ -126,13 +126,13 @@ def test_pickers_work_from_the_keyboard(driver: webdriver.Chrome, page: Path) ->
     open_page(driver, page)
     select = driver.find_element(By.NAME, "sheets")
     select.send_keys("Watches")
-    shown = [panel.get_attribute("data-place") for panel in visible_panels(driver, "sheets")]
+    shown = [panel.get_attribute("data-index") for panel in visible_panels(driver, "sheets")]
     assert len(shown) == 1
     assert "Watches" in visible_panels(driver, "sheets")[0].text
     first = driver.find_element(By.CSS_SELECTOR, "input[name=run-confusion]")
     first.send_keys(Keys.ARROW_RIGHT)
     # The choice of a run goes for curves, confusions and mistakes alike, and its figure is drawn when it shows.
-    assert [panel.get_attribute("data-place") for panel in visible_panels(driver, "run")] == ["1", "1", "1"]
+    assert [panel.get_attribute("data-index") for panel in visible_panels(driver, "run")] == ["1", "1", "1"]
     assert driver.find_element(By.CSS_SELECTOR, "input[name=run-curves][value='1']").is_selected()
     assert driver.find_elements(By.CSS_SELECTOR, "#confusion-2 .heatmaplayer image")
 

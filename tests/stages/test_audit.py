@@ -17,7 +17,7 @@ from stub_runs import write_labels
 
 from hangtag.auditing.issues import CODES, COLUMNS
 from hangtag.auditing.model_evidence import predict_with_model
-from hangtag.catalog.reader import read_prepared
+from hangtag.catalog.prepared_items import read_prepared
 from hangtag.config import AuditConfig
 from hangtag.errors import ModelError, SettingsError, WorkspaceError
 from hangtag.inference.classifier import Classifier

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from test_train import write_prepared
 
-from hangtag.catalog.reader import read_prepared
+from hangtag.catalog.prepared_items import read_prepared
 from hangtag.config import TrainConfig
 from hangtag.errors import SettingsError, WorkspaceError
 from hangtag.io import read_json, write_parquet

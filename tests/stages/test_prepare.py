@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from hangtag.catalog.reader import read_prepared
+from hangtag.catalog.prepared_items import read_prepared
 from hangtag.config import PrepareConfig
 from hangtag.errors import CatalogError, WorkspaceError
 from hangtag.stages.clean import clean

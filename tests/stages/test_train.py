@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from hangtag.catalog.images import shrink
-from hangtag.catalog.reader import read_prepared
+from hangtag.catalog.prepared_items import read_prepared
 from hangtag.catalog.schema import CatalogSchema
 from hangtag.config import TrainConfig
 from hangtag.errors import HangtagError, ModelError, SettingsError, WorkspaceError

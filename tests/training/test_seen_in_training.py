@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from test_train import CONFIG, make_workspace, name_items
 
-from hangtag.catalog.reader import read_prepared
+from hangtag.catalog.prepared_items import read_prepared
 from hangtag.config import TrainConfig
 from hangtag.errors import LeakError, ModelError
 from hangtag.inference.classifier import Classifier

@@ -97,7 +97,7 @@ def score_self_confidence(given: Indices, probs: Probs) -> npt.NDArray[np.float6
 
 
 def score_normalized_margin(given: Indices, probs: Probs) -> npt.NDArray[np.float64]:
-    """Give (p(given) - p(likeliest other) + 1) / 2, float64 (n,), 0 to 1: the smaller, the likelier it is wrong."""
+    """Compute (p(given) - p(most likely other) + 1) / 2, float64 (n,), 0 to 1; low where the label is likely wrong."""
     others = probs.astype(np.float64)
     others[np.arange(len(given)), given] = -np.inf
     best = others.max(axis=1, initial=-np.inf) if probs.shape[1] > 1 else np.zeros(len(given))

@@ -315,7 +315,7 @@ class _Votes:
             self._places.append(indices)
 
     def count(self, columns: tuple[str, ...], own: Mapping[int, Values]) -> dict[Values, float]:
-        """Return each value's votes: one for each item that has it, and of each witness as much as it gives it."""
+        """Return each value's votes: one for each item that has it, and the probabilities that the models give it."""
         counts: dict[Values, float] = defaultdict(float, Counter(own.values()))
         for out_of_sample, indices in zip(self._sources, self._places, strict=True):
             rows = indices[list(own)]

@@ -11,7 +11,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import SGDClassifier
 
 from hangtag.auditing.issues import NotApplicableError
-from hangtag.catalog.missing_values import hide_values
+from hangtag.catalog.prepared_items import hide_values
 from hangtag.console import show_progress
 from hangtag.inference.classifier import Classifier
 from hangtag.labels.dataset import LabeledItems

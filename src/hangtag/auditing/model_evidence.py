@@ -107,7 +107,7 @@ WHAT_TO_RUN = "Run `hangtag cross-validate` with this workspace first, or give a
 
 
 def choose_folds(workspace: Workspace, digest: str, run_id: str | None) -> str | None:
-    """Return the name of the folds to read: those asked for, else the latest of the labels that the workspace has."""
+    """Return the cross-validation to read: `run_id`, else the latest one of the workspace's current labels."""
     names = [run_id] if run_id is not None and run_id in workspace.fold_ids() else workspace.fold_ids()
     if run_id is not None and run_id not in names:
         return None
@@ -154,7 +154,7 @@ def _read_array(values: pl.Series, width: int) -> Probs:
 
 
 def choose_run(workspace: Workspace, digest: str, run_id: str | None) -> str:
-    """Return the run to ask: the one asked for, else the one with the best accuracy on val.
+    """Return the run to predict with: `run_id`, else the one with the best accuracy on val.
 
     Raises:
         NotApplicableError: No finished run learnt the labels that the workspace has.

@@ -57,7 +57,7 @@ def _describe(
 
 
 def _show(value: str) -> str:
-    """Put a value into quotes where only its spaces tell it from another."""
+    """Quote a value where only its spaces distinguish it from another."""
     return value if value == " ".join(value.split()) else f'"{value}"'
 
 

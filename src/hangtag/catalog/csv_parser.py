@@ -1,4 +1,4 @@
-"""Parse a catalogue's CSV so that no row is lost to commas or quotes that nobody escaped."""
+"""Parse a catalogue's CSV so that no row is lost to unescaped commas or quotes."""
 
 import csv
 import io

@@ -20,7 +20,7 @@ class FileError(OSError):
 
 
 class Found(NamedTuple):
-    """What lies below a folder.
+    """A file or folder below a folder.
 
     Attributes:
         name: The path below the folder with forward slashes, as the system has it.
@@ -90,12 +90,12 @@ def _require_size(size: int, limit: int) -> None:
 
 
 def is_inside(path: str | Path, folder: str | Path) -> bool:
-    """Return whether a path, its links followed, lies in a folder; both may be anything, a loop of links too."""
+    """Return whether a path, its links followed, is inside a folder; either may be invalid, a loop of links too."""
     return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
 def walk(root: str | Path, leave_out: Callable[[str], bool] = lambda _: False) -> Iterator[Found]:
-    """Yield what lies below a folder, hidden ones left out: its files by name, then each subfolder's.
+    """Yield the files below a folder by name, then those of each subfolder; hidden ones are left out.
 
     Links to folders are not followed, so that a loop of links ends nothing; they come with an error in their place,
     as folders do that cannot be read.

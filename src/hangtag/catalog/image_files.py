@@ -93,7 +93,7 @@ def _decode_chunks(
 
 
 def _end_with_parent(parent: int) -> None:
-    """Make this process end when the one it works for does, however that ends: nobody else would end it."""
+    """Make this process end when its parent does, however that ends."""
 
     def watch() -> None:
         while os.getppid() == parent:

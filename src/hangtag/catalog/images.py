@@ -165,7 +165,7 @@ def _check_structure(data: bytes) -> None:
 
 
 def _reduce(image: Image.Image, image_size: tuple[int, int], fit: Fit) -> None:
-    """Let a JPEG be decoded at a reduced scale where it stays `REDUCING_GAP` times larger than it is fitted to."""
+    """Decode a JPEG at a reduced scale that is still `REDUCING_GAP` times larger than the size it is fitted to."""
     # A camera's orientation may exchange the sides, so the longer wanted one stands for both.
     scales = sorted((max(image_size) / image.width, max(image_size) / image.height))
     # Padded, the tighter side sets the scale of both; stretched, each side has its own.
@@ -243,7 +243,7 @@ def _fit(image: Image.Image, image_size: tuple[int, int], fit: Fit) -> Image.Ima
 
 
 def _pad(image: Image.Image, width: int, height: int) -> Image.Image:
-    """Do what `ImageOps.pad` does, to the pixel, but never shrink a side to nothing, which some Pillows refuse."""
+    """Pad as `ImageOps.pad` does, to the pixel, but never shrink a side to 0, which some versions of Pillow refuse."""
     size = (width, height)
     own, wanted = image.width / image.height, width / height
     if own > wanted:

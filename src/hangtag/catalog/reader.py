@@ -2,22 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
-import numpy as np
-import polars as pl
-
 from hangtag.catalog.csv_parser import Table, parse_table
 from hangtag.catalog.files import FileError, read_regular
-from hangtag.catalog.images import Pixels
-from hangtag.catalog.missing_values import hide_missing
-from hangtag.catalog.schema import CatalogSchema, parse_schema, read_schema
+from hangtag.catalog.schema import CatalogSchema, parse_schema
 from hangtag.catalog.source import Source, open_source
-from hangtag.errors import CatalogError, WorkspaceError
-from hangtag.manifest import compute_digest, require_manifest
-from hangtag.workspace import Workspace
+from hangtag.errors import CatalogError
 
 DESCRIPTION = "catalog.toml"
 MAX_DESCRIPTION_BYTES = 1_000_000
@@ -122,7 +114,7 @@ def _build(source: Source, path: str, table: Table, values: dict[str, object]) -
 
 
 def _find_description(source: Source, schema_file: Path | None) -> tuple[dict[str, object], str | None]:
-    """Return the description's entries and, where it lies in the catalogue, its folder."""
+    """Return the description's entries and, if it is inside the catalogue, its folder."""
     if schema_file is not None:
         try:
             data = read_regular(schema_file, MAX_DESCRIPTION_BYTES)
@@ -140,7 +132,7 @@ def _find_description(source: Source, schema_file: Path | None) -> tuple[dict[st
 
 
 def _find_table(source: Source) -> str:
-    """Give `styles.csv`, or the only CSV at the shallowest depth; empty for a tree of photographs."""
+    """Return `styles.csv`, or the only CSV at the shallowest depth; empty for a tree of photographs."""
     tables = [name for name in source.names() if PurePosixPath(name).suffix.lower() in (".csv", ".tsv")]
     capstone = [name for name in tables if PurePosixPath(name).name == "styles.csv"]
     if capstone:
@@ -256,7 +248,7 @@ def read_tree(source: Source, values: Mapping[str, object]) -> tuple[list[dict[s
 
 
 def _strip_common(folders: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """Drop leading folders that all photographs share, as a .zip of one folder has."""
+    """Remove leading folders that all photographs share, as a .zip of one folder has."""
     if not folders:
         return folders
     # What the first and the last in order share, all between them share.
@@ -277,48 +269,3 @@ def _name_apart(rows: list[dict[str, str]]) -> list[dict[str, str]]:
 
 
 # The prepared catalogue on disk: its items, its packed pixels and what its columns mean.
-
-HINT = "Run `hangtag prepare CATALOG` with this workspace first."
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A prepared catalogue.
-
-    Attributes:
-        items: One row an item: `item_id`, `image_path`, `image_width`, `image_height`, `image_mode`,
-            `given_split`, and the catalogue's own columns as text, exactly as delivered.
-        images: Pixels, uint8 (n, height, width, 3), a read-only memory map; row i belongs to item i.
-        schema: What the columns mean.
-        taxonomy_text: The label rules that came with the catalogue, TOML, or empty.
-        digest: Changes when anything of it does.
-    """
-
-    items: pl.DataFrame
-    images: Pixels
-    schema: CatalogSchema
-    taxonomy_text: str
-    digest: str
-
-    @cached_property
-    def known(self) -> pl.DataFrame:
-        """The items with null for every missing cell of their levels, attributes and name."""
-        return hide_missing(self.items, self.schema)
-
-
-def read_prepared(workspace: Workspace) -> Prepared:
-    """Open what `prepare` wrote.
-
-    Raises:
-        WorkspaceError: Nothing is prepared in this workspace, or its files do not belong together.
-    """
-    manifest = require_manifest(workspace.prepared, HINT)
-    schema = read_schema(manifest)
-    try:
-        items = pl.read_parquet(workspace.prepared / "items.parquet")
-        images = np.load(workspace.prepared / "images.npy", mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError, pl.exceptions.PolarsError) as error:
-        raise WorkspaceError(f"The prepared catalogue cannot be read: {error}.", hint=HINT) from error
-    if len(items) != len(images):
-        raise WorkspaceError("The prepared items and pixels do not belong together.", hint=HINT)
-    return Prepared(items, images, schema, manifest.get("taxonomy_text", ""), compute_digest(manifest))

@@ -147,7 +147,7 @@ class CatalogSchema:
         )
 
     def check(self) -> "CatalogSchema":
-        """Return the schema back if it says all that is needed.
+        """Return the schema if it is complete.
 
         Raises:
             CatalogError: There is no label level, or no way to find a photograph.
@@ -170,7 +170,7 @@ class CatalogSchema:
 
     @property
     def described_columns(self) -> tuple[str, ...]:
-        """The columns that say what an item is: the levels, the attributes, and the name where there is one."""
+        """The columns that describe an item: the levels, the attributes, and the name if there is one."""
         return (*self.levels, *self.attributes, *([self.name] if self.name else []))
 
     def find_image_path(self, row: Mapping[str, str]) -> str:

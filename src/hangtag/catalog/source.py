@@ -51,7 +51,7 @@ class Source(Protocol):
         """Return whether there is such a file."""
 
     def packed_size(self, name: str) -> int:
-        """Return how many bytes a file takes where it lies, compressed ones as they are."""
+        """Return the size of a file in bytes, compressed as it is stored."""
 
     def read(self, name: str, limit: int) -> bytes:
         """Read a file whole.
@@ -100,7 +100,7 @@ class FolderSource:
         return self._locate(name).is_file()
 
     def packed_size(self, name: str) -> int:
-        """Return a file's size in bytes; 0 where there is none."""
+        """Return the size of a file in bytes, compressed as it is stored."""
         try:
             return self._locate(name).stat().st_size
         except OSError:
@@ -181,7 +181,7 @@ class ZipSource:
         return _stay_inside(name) in self._entries
 
     def packed_size(self, name: str) -> int:
-        """Return a file's compressed size in bytes, never more than the archive has; 0 where there is none."""
+        """Return the size of a file in bytes, compressed as it is stored."""
         info = self._entries.get(_stay_inside(name))
         return min(info.compress_size, self._size) if info else 0
 
@@ -214,7 +214,7 @@ class ZipSource:
         return digest
 
     def _unpack(self, info: zipfile.ZipInfo) -> bytes:
-        """Decompress an entry; `zipfile` ends where the stated size does, however much more there is."""
+        """Decompress an entry up to the stated size, however much more data there is."""
         if info.compress_type == zipfile.ZIP_BZIP2:
             return self._unpack_bzip2(info)
         step = LZMA_STEP if info.compress_type == zipfile.ZIP_LZMA else STEP
@@ -222,7 +222,7 @@ class ZipSource:
             return b"".join(iter(lambda: file.read(step), b""))
 
     def _unpack_bzip2(self, info: zipfile.ZipInfo) -> bytes:
-        """Decompress to the stated size and no further: bzip2 makes a million bytes of one, `zipfile` all at once."""
+        """Decompress up to the stated size: bzip2 expands a byte to a million, and `zipfile` does it at once."""
         stored = copy(info)
         stored.compress_type, stored.file_size = zipfile.ZIP_STORED, info.compress_size
         # The sum is that of the decompressed bytes.
@@ -237,7 +237,7 @@ class ZipSource:
 
 
 def make_changed_error(path: Path) -> CatalogError:
-    """Return the error that says that a catalogue was replaced while it was being read."""
+    """Build the error for a catalogue that was replaced while it was read."""
     return CatalogError(
         "The catalogue has changed while it was being read.", received=str(path), hint="Run the command again."
     )

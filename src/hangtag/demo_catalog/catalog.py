@@ -158,7 +158,7 @@ def _spoil_rows(untouched: _Untouched) -> None:
 
 
 def _disagree(items: list[DemoItem], untouched: _Untouched, number: int) -> None:
-    """Return one photograph to two items that are said to be different things."""
+    """Give one photograph to two items of different categories."""
     kind, changes = (
         ("Tshirts", {"articleType": "Shirts"}),
         ("Casual Shoes", {"subCategory": "Sandal", "articleType": "Sandals"}),
@@ -296,7 +296,7 @@ def _write_if_new(path: Path, text: str) -> None:
 
 
 def _write_photographs(folder: Path, photographs: dict[str, bytes]) -> None:
-    """Bring the folder to just these photographs; a torn one is drawn again by the next call, so no fsync."""
+    """Write the photographs and remove all others; a damaged one is drawn again by the next call, so no fsync."""
     folder.mkdir(parents=True, exist_ok=True)
     for path in sorted(folder.glob("*.jpg")):
         if path.stem not in photographs:

@@ -11,7 +11,7 @@ DARK: Color = (48, 46, 50)
 
 
 def draw_tshirt(canvas: Canvas, rng: random.Random) -> None:
-    """A round neck and short sleeves; one in ten is a polo with a collar, close to a shirt."""
+    """Draw a T-shirt with a round neck and short sleeves; one in ten is a polo with a collar, close to a shirt."""
     _draw_top(canvas, sleeve=rng.uniform(24, 36), width=rng.uniform(12, 15), hem=rng.uniform(60, 70))
     if rng.random() < 0.1:
         _draw_collar(canvas)
@@ -21,7 +21,7 @@ def draw_tshirt(canvas: Canvas, rng: random.Random) -> None:
 
 
 def draw_shirt(canvas: Canvas, rng: random.Random) -> None:
-    """A collar and a row of buttons; two in three have long sleeves."""
+    """Draw a shirt with a collar and a row of buttons; two in three have long sleeves."""
     sleeve = rng.uniform(28, 36) if rng.random() < 0.35 else rng.uniform(52, 60)
     hem = rng.uniform(62, 72)
     _draw_top(canvas, sleeve=sleeve, width=rng.uniform(11.5, 14.5), hem=hem)
@@ -35,7 +35,7 @@ def draw_shirt(canvas: Canvas, rng: random.Random) -> None:
 
 
 def _draw_top(canvas: Canvas, sleeve: float, width: float, hem: float) -> None:
-    """Body and sleeves; `sleeve` is the height at which the sleeves end, a long one hangs closer."""
+    """Draw body and sleeves; `sleeve` is the height at which the sleeves end."""
     reach = 24 if sleeve < 45 else 22.5
     half = [(30 + 5, 14), (30 + width, 17), (30 + reach, sleeve - 3), (30 + reach - 6, sleeve)]
     half += [(30 + width - 0.5, 31), (30 + width - 1, 46), (30 + width, hem)]
@@ -53,12 +53,12 @@ def _draw_collar(canvas: Canvas) -> None:
 
 
 def draw_trousers(canvas: Canvas, rng: random.Random) -> None:
-    """Two long legs below a waistband."""
+    """Draw two long legs below a waistband."""
     _draw_legs(canvas, rng, length=rng.uniform(66, 74))
 
 
 def draw_shorts(canvas: Canvas, rng: random.Random) -> None:
-    """Two short and wide legs below a waistband."""
+    """Draw two short and wide legs below a waistband."""
     _draw_legs(canvas, rng, length=rng.uniform(44, 52))
 
 
@@ -75,7 +75,7 @@ def _draw_legs(canvas: Canvas, rng: random.Random, length: float) -> None:
 
 
 def draw_dress(canvas: Canvas, rng: random.Random) -> None:
-    """A narrow waist over a wide skirt, with or without sleeves."""
+    """Draw a narrow waist over a wide skirt, with or without sleeves."""
     shoulder, waist, hem = rng.uniform(6, 11), rng.uniform(6, 9), rng.uniform(58, 73)
     half: list[tuple[float, float]] = [(30 + 4, 9), (30 + shoulder, 10)]
     if rng.random() < 0.35:
@@ -98,7 +98,7 @@ def draw_dress(canvas: Canvas, rng: random.Random) -> None:
 
 
 def draw_casual_shoe(canvas: Canvas, rng: random.Random) -> None:
-    """A sneaker from the side: a thick light sole and laces."""
+    """Draw a sneaker from the side, with a thick light sole and laces."""
     _draw_upper(canvas, ankle=rng.uniform(26, 36))
     _draw_sole(canvas, WHITE if rng.random() < 0.7 else canvas.look.accent, thickness=rng.uniform(3.5, 5.5))
     for number in range(4):
@@ -110,7 +110,7 @@ def draw_casual_shoe(canvas: Canvas, rng: random.Random) -> None:
 
 
 def draw_formal_shoe(canvas: Canvas, rng: random.Random) -> None:
-    """A leather shoe from the side: a thin dark sole and a heel; some are slip-ons, cut as low as sandals."""
+    """Draw a leather shoe from the side, with a thin dark sole and a heel; some are slip-ons, cut as low as sandals."""
     _draw_upper(canvas, ankle=rng.uniform(33, 39))
     _draw_sole(canvas, shade(canvas.look.color, 0.4), thickness=1.8)
     canvas.fill([(7, 54), (18, 54), (17, 59), (8, 59)], shade(canvas.look.color, 0.4), rounds=0)
@@ -143,7 +143,7 @@ def _draw_sole(canvas: Canvas, color: Color, thickness: float) -> None:
 
 
 def draw_sandal(canvas: Canvas, rng: random.Random) -> None:
-    """A sole with straps from the side, flat or on a heel; some are nearly closed, like a shoe."""
+    """Draw a sole with straps from the side, flat or on a heel; some are nearly closed, like a shoe."""
     heel = rng.choice((0.0, 0.0, rng.uniform(4, 12)))
     top, strap = 54 - heel, canvas.look.color
     if rng.random() < 0.1:
@@ -160,7 +160,7 @@ def draw_sandal(canvas: Canvas, rng: random.Random) -> None:
 
 
 def _draw_straps(canvas: Canvas, rng: random.Random, top: float) -> None:
-    """Bands over the toes and the instep, with air between them."""
+    """Draw bands over the toes and the instep, with gaps between them."""
     color, dark = canvas.look.color, shade(canvas.look.color, 0.75)
     canvas.fill([(6.5, top), (6.5, top - 13), (11, top - 12), (13, top)], dark, rounds=1)
     width = rng.uniform(2, 4)
@@ -176,7 +176,7 @@ def _draw_straps(canvas: Canvas, rng: random.Random, top: float) -> None:
 
 
 def draw_handbag(canvas: Canvas, rng: random.Random) -> None:
-    """A wide body under a round handle, with a clasp."""
+    """Draw a wide body under a round handle, with a clasp."""
     top, flare, rise = rng.uniform(34, 42), rng.uniform(-2, 5), rng.uniform(12, 24)
     handle = [(18, top + 2), (18, top - rise), (42, top - rise), (42, top + 2)]
     canvas.line(handle, shade(canvas.look.color, 0.7), width=2.2, rounds=3)
@@ -187,7 +187,7 @@ def draw_handbag(canvas: Canvas, rng: random.Random) -> None:
 
 
 def draw_backpack(canvas: Canvas, rng: random.Random) -> None:
-    """A tall body with a pocket, a small handle and straps at the sides."""
+    """Draw a tall body with a pocket, a small handle and straps at the sides."""
     width, top = rng.uniform(15, 18), rng.uniform(16, 22)
     canvas.line([(26, top + 2), (26, top - 6), (34, top - 6), (34, top + 2)], DARK, width=1.6, rounds=2)
     for side in (1, -1):
@@ -203,7 +203,7 @@ def draw_backpack(canvas: Canvas, rng: random.Random) -> None:
 
 
 def draw_watch(canvas: Canvas, rng: random.Random) -> None:
-    """A dial, round or square, on a strap."""
+    """Draw a dial, round or square, on a strap."""
     strap, radius = rng.uniform(4.5, 7), rng.uniform(10, 14)
     canvas.fill(mirror([(30 + strap * 0.8, 6), (30 + strap, 30), (30 + strap, 50), (30 + strap * 0.8, 74)]), rounds=0)
     face = WHITE if rng.random() < 0.6 else DARK
@@ -219,7 +219,7 @@ def draw_watch(canvas: Canvas, rng: random.Random) -> None:
 
 
 def draw_sunglasses(canvas: Canvas, rng: random.Random) -> None:
-    """Two lenses, a bridge and the temples behind them."""
+    """Draw two lenses, a bridge and the temples behind them."""
     width, height = rng.uniform(9, 11), rng.uniform(6, 9)
     frame, lens = canvas.look.color, shade(canvas.look.accent, 0.45)
     for side in (1, -1):
@@ -230,7 +230,7 @@ def draw_sunglasses(canvas: Canvas, rng: random.Random) -> None:
 
 
 def draw_belt(canvas: Canvas, rng: random.Random) -> None:
-    """A rolled strap with its buckle, or one that hangs, narrow like a watch's."""
+    """Draw a rolled strap with its buckle, or one that hangs, narrow like a watch's."""
     if rng.random() < 0.3:
         canvas.fill(mirror([(30 + 4, 8), (30 + 4, 74)]), rounds=0)
         canvas.line([(25, 10), (35, 10), (35, 18), (25, 18), (25, 10)], METAL, width=1.8)
@@ -243,7 +243,7 @@ def draw_belt(canvas: Canvas, rng: random.Random) -> None:
 
 
 def draw_cushion(canvas: Canvas, rng: random.Random) -> None:
-    """A plump square."""
+    """Draw a square cushion with bulging sides."""
     size = rng.uniform(19, 23)
     canvas.fill(
         mirror([(30, 40 - size * 0.92), (30 + size, 40 - size), (30 + size * 0.93, 40), (30 + size, 40 + size)])

@@ -15,7 +15,7 @@ Shares = npt.NDArray[np.float64]
 
 
 def has_attention(model: Any) -> bool:
-    """Return whether a network gives its attention; one without layers, as an exported one, does not."""
+    """Return whether a network's attention can be read; that of an exported one cannot."""
     return bool(_list_attention(model))
 
 

@@ -11,7 +11,7 @@ from hangtag.models.layers import import_keras
 
 
 class KerasFeatures:
-    """A Keras network that gives feature maps.
+    """Feature maps of a Keras network.
 
     Args:
         model: A network of `build_model`.
@@ -21,7 +21,7 @@ class KerasFeatures:
         self._model = model
 
     def look(self, inputs: dict[str, npt.NDArray[Any]], head: str, is_wanted: Mask) -> Values:
-        """Return what `sum_evidence` gives, for one of the heads of `heads`."""
+        """Compute the evidence as `sum_evidence` does, for one of the heads of `heads`."""
         if self._pooled:
             return sum_evidence(self._read(inputs, head), is_wanted)
         return self._follow_gradient(inputs, head, is_wanted)
@@ -82,7 +82,7 @@ class KerasFeatures:
         return keras.Model(self._model.input, maps), behind
 
     def _follow_gradient(self, inputs: dict[str, npt.NDArray[Any]], head: str, is_wanted: Mask) -> Values:
-        """Weigh the maps by the mean gradient of the probability by each, as Grad-CAM does in general."""
+        """Weight the maps by the mean gradient of the probability with respect to each, as general Grad-CAM does."""
         import tensorflow as tf  # noqa: PLC0415  (it is loaded already)
 
         assert self._cut is not None

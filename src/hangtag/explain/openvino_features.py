@@ -1,4 +1,4 @@
-"""Read the feature maps of an exported network, which are in its graph already: no export has to be made for them."""
+"""Read the feature maps of an exported network from nodes that are already in its graph."""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -29,7 +29,7 @@ class _Tap:
 
 
 class OpenvinoFeatures:
-    """A second copy of an exported network, which gives feature maps. It is compiled when it is first asked.
+    """A second copy of an exported network with feature maps as outputs, compiled at its first use.
 
     The usual one is left as it is, so that this costs nothing where nobody asks.
 
@@ -43,7 +43,7 @@ class OpenvinoFeatures:
         self._lock, self._own, self._is_warm = threading.RLock(), threading.local(), False
 
     def look(self, inputs: dict[str, npt.NDArray[Any]], head: str, is_wanted: Mask) -> Values:
-        """Return what `sum_evidence` gives, for one of the heads of `heads`."""
+        """Compute the evidence as `sum_evidence` does, for one of the heads of `heads`."""
         with self._lock:
             if not hasattr(self._own, "request"):
                 self._own.request = self._compiled.create_infer_request()
@@ -102,7 +102,7 @@ def _find_softmaxes(node: Any) -> Iterator[Any]:
 
 
 def _tap(softmax: Any, ends: list[Any]) -> _Tap | None:
-    """Follow a softmax back to the maps, if it is one of a matrix times the means of maps, and a vector."""
+    """Follow a softmax back to the feature maps, if it is that of a matrix times the maps' means, plus a bias."""
     logits = _see_through(softmax.input(0))
     product = _go_back(logits.get_node(), "Add", "MatMul")
     if product is None:

@@ -175,7 +175,7 @@ def wrap_line(line: str, measure: Measure, width: float, max_lines: int) -> list
 
 
 def _find_break(text: str, measure: Measure, width: float) -> int:
-    """Find where to break: after the last word that fits, or inside a word that is longer than a line."""
+    """Find the end of a line: after the last word that fits, or inside a word that is longer than a line."""
     end = _count_fitting(text, measure, width)
     if text[end : end + 1] == " ":
         return end

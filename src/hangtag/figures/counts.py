@@ -10,7 +10,7 @@ import numpy.typing as npt
 import polars as pl
 
 from hangtag.catalog.images import limit_part
-from hangtag.catalog.missing_values import find_missing
+from hangtag.catalog.prepared_items import find_missing
 from hangtag.config import SPLITS
 from hangtag.console import show_progress
 from hangtag.figures.contact_sheet import draw_contact_sheet
@@ -311,7 +311,7 @@ def plot_channels(table: pl.DataFrame, title: str) -> "Figure":
 
 
 def _create_figure(table: pl.DataFrame, column: str, title: str) -> tuple["Figure", "Axes", pl.DataFrame]:
-    """Make a figure as tall as its names need, and give the rows that it has room for."""
+    """Create a figure as tall as its names need, and return the rows that fit into it."""
     from matplotlib.figure import Figure  # noqa: PLC0415 - slow to import
     from matplotlib.layout_engine import ConstrainedLayoutEngine  # noqa: PLC0415 - slow to import
 

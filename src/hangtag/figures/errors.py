@@ -87,7 +87,7 @@ SCHEMA = {
 def tabulate_gradcam(
     wrong: pl.DataFrame, images: Pixels, classifier: Classifier, names: pl.DataFrame | None = None
 ) -> pl.DataFrame:
-    """Return what each part of the most confident mistakes' photographs said for the predicted label.
+    """Tabulate the evidence for the predicted label in each region of the most confident errors' photographs.
 
     Args:
         wrong: `item_id`, `image_index` and `predicted_label`, in the order to show.
@@ -124,13 +124,13 @@ def tabulate_gradcam(
 
 
 def draw_gradcam(gradcam: pl.DataFrame, wrong: pl.DataFrame, images: Pixels, title: str) -> Image.Image:
-    """Show the most confident mistakes, each beside itself with the table's values over it.
+    """Draw the most confident errors, each beside itself with the heatmap over it.
 
     Args:
-        heatmap: What `tabulate_gradcam` gave.
-        wrong: As for it, with `label` and `confidence`.
+        gradcam: The table of `tabulate_gradcam`.
+        wrong: The same items, with `label` and `confidence`.
         images: All pixels.
-        title: Who misclassified where, as `residual-color-0, val`.
+        title: The run and the split, as `residual-color-0, val`.
     """
     maps = _read_maps(gradcam)
     shown = wrong.filter(pl.col("item_id").is_in(list(maps)))
@@ -186,7 +186,7 @@ def measure_attention(classifier: Classifier, items: pl.DataFrame, images: Pixel
 
 
 def tabulate_attention(items: pl.DataFrame, shares: Shares) -> pl.DataFrame:
-    """Return a row a patch: `item_id`, `label`, `predicted_label`, `row` and `column` from 1 at the top left, `share`."""
+    """Return one row per patch: `item_id`, `label`, `predicted_label`, `row` and `column` from 1, top left, `share`."""
     indices = np.indices(shares.shape).reshape(3, -1)
     told: pl.DataFrame = items.select("item_id", "label", "predicted_label")[indices[0]]
     return told.with_columns(

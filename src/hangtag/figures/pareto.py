@@ -224,7 +224,7 @@ def _style(axes: Axes) -> None:
 
 
 def plot_interactive_costs(fronts: pl.DataFrame, title: str) -> "PlotlyFigure":
-    """Draw the same for the mouse: a menu chooses figure and cost, a dot tells all that is known of its recipe.
+    """Plot the same as an interactive page: a menu chooses metric and cost, pointing at a dot shows its recipe.
 
     Args:
         fronts: See `tabulate_fronts`.

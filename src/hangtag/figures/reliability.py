@@ -130,7 +130,7 @@ def plot_coverage(coverage: pl.DataFrame, thresholds: pl.DataFrame, title: str) 
 
 
 def _write_promises(axes: Axes, sure: pl.DataFrame) -> None:
-    """Write the wanted precision beside each dot of one split; promises that share a threshold share a dot."""
+    """Write the target precision beside each dot of one split; those that share a threshold share a dot."""
     dots = sure.group_by("coverage", "precision", maintain_order=True).agg("target_precision")
     for coverage, precision, wanted in dots.iter_rows():
         text = "≥ " + ", ".join(_in_percent(each) for each in wanted)

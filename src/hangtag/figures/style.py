@@ -48,7 +48,7 @@ def find_font(bold: bool = False) -> Path:
 
 
 def lighten(color: str, share: float) -> str:
-    """Mix a `#rrggbb` colour with white; 0 leaves it, 1 gives white."""
+    """Mix a `#rrggbb` colour with white: 0 leaves it, 1 makes it white."""
     channels = (int(color[start : start + 2], 16) for start in (1, 3, 5))
     return "#" + "".join(f"{round(value + (255 - value) * share):02x}" for value in channels)
 

@@ -167,7 +167,7 @@ class Classifier:
         level: str | None = None,
         names: Sequence[str | None] | None = None,
     ) -> Maps:
-        """Return the maps of `explain` as the network has them: a few rows and columns, each for a part of a photograph.
+        """Return the heatmaps of `explain` at the network's own resolution, a few rows and columns.
 
         Raises:
             ModelError: See `explain`.
@@ -191,7 +191,7 @@ class Classifier:
         )
 
     def _find_explained(self, column: str) -> str:
-        """Return the head that a level or an attribute is told by.
+        """Return the head that predicts a level or an attribute.
 
         Raises:
             ModelError: There is no such one, or no map can be made of it.

@@ -15,7 +15,7 @@ from hangtag.models.label_space import CATEGORY_PATH, NO_VALUE, Indices, LabelSp
 
 
 def describe_confidence(confidence: float) -> str:
-    """Return a probability as `87%`; `100%` is kept for certainty, so 0.998 gives `>99%`."""
+    """Format a probability as `87%`; `100%` is kept for certainty, so 0.998 makes `>99%`."""
     return ">99%" if 0.995 <= confidence < 1 else f"{confidence:.0%}"
 
 
@@ -54,7 +54,7 @@ class HeadProbs:
         return self.answers[self.outputs.find_head(column)]
 
     def choose_classes(self) -> dict[str, Indices]:
-        """Return the predicted class index of every level and attribute, int64 (n,); levels never contradict each other.
+        """Return the predicted class index of every level and attribute, int64 (n,); levels are consistent.
 
         A category path may have no value on a level: then the index is `NO_VALUE`.
         """

@@ -1,4 +1,4 @@
-"""Find the runs to work on, refuse those that learnt other labels, and ask one about items."""
+"""Find runs, refuse those that were trained on other labels, and predict items with one."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ HINT = "Run `hangtag train` with this workspace first."
 
 
 def select_runs(workspace: Workspace, run_ids: Sequence[str] | None) -> list[str]:
-    """Return the runs asked for, each once, or all finished ones.
+    """Return the named runs, each once, or all finished ones.
 
     Raises:
         WorkspaceError: There is no finished run, or none of that name.
@@ -33,7 +33,7 @@ def select_runs(workspace: Workspace, run_ids: Sequence[str] | None) -> list[str
 
 
 def load_classifier(workspace: Workspace, run_id: str, labelled: LabeledItems) -> Classifier:
-    """Load a run's model, if it learnt the labels that the workspace has now.
+    """Load a run's model, if it was trained on the workspace's current labels.
 
     Raises:
         WorkspaceError: The labels have changed since it was trained.
@@ -68,7 +68,7 @@ def ask_about(
 
 
 def adjust(predictions: HeadProbs, classifier: Classifier, strength: float) -> HeadProbs:
-    """Favour classes that were rare in training; see `HeadProbs.adjust`. A strength of 0 changes nothing.
+    """Apply logit adjustment; see `HeadProbs.adjust`. A strength of 0 changes nothing.
 
     Raises:
         ModelError: The model does not say how often each class was in training.

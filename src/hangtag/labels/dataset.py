@@ -11,8 +11,7 @@ import polars as pl
 
 from hangtag.catalog import missing_values
 from hangtag.catalog.images import Pixels
-from hangtag.catalog.missing_values import hide_missing
-from hangtag.catalog.reader import Prepared, read_prepared
+from hangtag.catalog.prepared_items import Prepared, hide_missing, read_prepared
 from hangtag.catalog.schema import CatalogSchema
 from hangtag.errors import WorkspaceError
 from hangtag.io import hash_json, require_file, unguard_cell

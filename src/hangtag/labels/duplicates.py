@@ -151,7 +151,7 @@ def find_near_pairs(hashes: Hashes, distance: int, groups: Indices | None = None
 
 
 def sample_near_pairs(hashes: Hashes, distance: int, count: int, seed: int = 0) -> tuple[Indices, Indices]:
-    """Return some of those pairs: each fingerprint is compared with about `2 * count` that share a band, drawn at random.
+    """Sample those pairs: each fingerprint is compared with about `2 * count` random ones that share a band.
 
     In a crowd of near fingerprints these hang nearly all of them together, at a cost that grows with n.
 
@@ -316,7 +316,7 @@ def _join(groups: Indices, small: Pixels, left: Indices, right: Indices, differe
 
 
 def _pair_same(hashes: Hashes, small: Pixels) -> tuple[Indices, Indices, Indices]:
-    """Return pairs of photographs with one hash, in a crowd those of like brightness, and the ones that stand for all."""
+    """Return pairs of photographs with one hash (of many, those of similar brightness), and their representatives."""
     brightness = small.reshape(len(small), -1).mean(axis=1, dtype=np.float32)
     order = np.lexsort((brightness, hashes))
     ordered = hashes[order]

@@ -97,7 +97,7 @@ class PhotographSet:
 
 
 def _is_in(known: Keys, asked: Keys) -> Mask:
-    """Return which of the asked are among the known, which are sorted."""
+    """Return which values are among the known ones, which are sorted."""
     if not len(known):
         return np.zeros(len(asked), np.bool_)
     indices = np.minimum(np.searchsorted(known, asked), len(known) - 1)

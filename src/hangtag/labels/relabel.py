@@ -1,4 +1,4 @@
-"""Match items to labels by what labelled items say of their name, their level and their photograph."""
+"""Match ambiguous items to labels, by the words of class names or by name, level and photograph of labelled items."""
 
 import re
 from collections import Counter, defaultdict
@@ -141,7 +141,7 @@ def _settle(votes: dict[str, Vote], min_confidence: float) -> Match:
 
 
 def _vote_by_share(unclear: pl.DataFrame, labelled: pl.DataFrame, column: str, prior: float) -> list[Vote]:
-    """Vote for the commonest label of the labelled items with the same value; `prior` counts against it.
+    """Vote for the most common label of the labelled items with the same value; `prior` counts against it.
 
     That two items lack a value says nothing: they have none in common.
     """
@@ -184,7 +184,7 @@ def _vote_by_name(
 def _judge(
     pipeline: Pipeline, names: Sequence[str], labels: npt.NDArray[np.object_], min_confidence: float
 ) -> dict[str, float]:
-    """Judge the classifier of names on items it has not seen, by cross-validation."""
+    """Measure the accuracy of the classifier of names on unseen items, by cross-validation."""
     codes = np.unique(labels, return_inverse=True)[1]
     folds = KFold(FOLDS, shuffle=True, random_state=0)
     # A rare label may be missing from a fold's training part; then scikit-learn gives it no probability.

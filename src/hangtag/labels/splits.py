@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
-from hangtag.catalog.missing_values import find_missing
+from hangtag.catalog.prepared_items import find_missing
 from hangtag.catalog.schema import CatalogSchema
 from hangtag.config import SPLITS, TEST_RULE
 from hangtag.errors import SettingsError
@@ -159,7 +159,7 @@ def _split_label(sizes: Mapping[str, int], shares: Mapping[str, float], seed: in
 
 
 def keep_given_splits(given: Sequence[str | None], group_ids: Sequence[str]) -> list[str | None]:
-    """Honour splits that came with the catalogue, without letting duplicates lie on two sides.
+    """Keep splits that came with the catalogue, but move duplicates to one side.
 
     Where a group of duplicates lies on several sides, its items stay on the side that is judged last (test,
     then val) and are taken out of the others.

@@ -103,7 +103,7 @@ class Figure:
 
 
 def draw_weights(group_ids: Sequence[str], samples: int, seed: int) -> Iterator[npt.NDArray[np.int64]]:
-    """Draw whole groups of duplicates with replacement, and say for each draw how often every item counts."""
+    """Draw whole groups of duplicates with replacement; return how often every item counts in each draw."""
     _, groups = np.unique(np.asarray(group_ids), return_inverse=True)
     count = int(groups.max()) + 1
     random = np.random.default_rng(seed)

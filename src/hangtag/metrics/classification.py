@@ -1,4 +1,4 @@
-"""Compute the figures by which a classifier is judged."""
+"""Metrics of a classifier: accuracy, F1, confusion matrix, and tables of both."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -27,7 +27,7 @@ def count_confusion(classes: Classes, predicted: Classes, num_classes: int) -> n
 def count_outcomes(
     classes: Classes, predicted: Classes, num_classes: int, weights: npt.NDArray[Any] | None = None
 ) -> Outcomes:
-    """Count for each class the items that are rightly said to be of it, that are of it, and that are said to be of it.
+    """Count true positives, given items and predicted items of each class.
 
     Args:
         classes: The true class indices, int64 (n,).

@@ -1,4 +1,4 @@
-"""Judge several runs on the same items: each by itself, one against another, and over seeds."""
+"""Compare runs on the same items: metrics of each, paired tests between them, and summaries over seeds."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -164,7 +164,7 @@ def build_comparison(
     truth: LabeledItems | None = None,
     timing: Timing | None = None,
 ) -> Comparison:
-    """Compare runs on the items that all of them were judged on.
+    """Compare runs on the items that all of them were evaluated on.
 
     Args:
         runs: Two or more.
@@ -203,7 +203,7 @@ def build_comparison(
 
 
 def share_items(runs: Sequence[EvaluatedRun], baseline: int) -> pl.DataFrame:
-    """Return the items that all runs were judged on.
+    """Return the items that all runs were evaluated on.
 
     Returns:
         `item_id`, `group_id` (as the baseline's evaluation has it), `label`, and each run's predicted label in a

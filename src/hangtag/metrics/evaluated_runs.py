@@ -1,4 +1,4 @@
-"""Read evaluated runs: what they are, what they took, and what they said of the items of one split."""
+"""Read evaluated runs: their settings, costs and predictions of one split."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -66,7 +66,7 @@ class EvaluatedRun:
         return int(self.manifest["settings"].get("seed", 0))
 
     def find_said(self, column: str) -> pl.DataFrame | None:
-        """Give `item_id` and `predicted_label` on a column, an empty text for no value; None where it learnt none."""
+        """Return `item_id` and `predicted_label` of a column, empty for no value; None if the run does not predict it."""
         if column == self.target:
             return self.predictions.select("item_id", "predicted_label")
         if column not in self.others.columns:
@@ -116,7 +116,7 @@ def _hash_model(workspace: Workspace, run_id: str) -> str:
 
 
 def digest_run(workspace: Workspace, run_id: str) -> str:
-    """Return a digest of what is told of a run: its files, its settings and its evaluation."""
+    """Return a digest of a run's files, settings and evaluation."""
     trained = require_manifest(workspace.run(run_id), make_hint(run_id))
     judged = require_evaluation(workspace, run_id)
     return hash_json([compute_digest(trained), trained["settings"], trained["inputs"], compute_digest(judged)])
@@ -155,7 +155,7 @@ def read_run(workspace: Workspace, run_id: str, split: str) -> EvaluatedRun:
 
 
 def read_truth(workspace: Workspace, runs: Sequence[EvaluatedRun]) -> LabeledItems | None:
-    """Return the catalogue whose labels the runs were judged on, or None where the workspace has it no more."""
+    """Return the labels that the runs were evaluated on, or None if the workspace has others by now."""
     try:
         labelled = read_labeled_items(workspace)
     except WorkspaceError:
@@ -164,7 +164,7 @@ def read_truth(workspace: Workspace, runs: Sequence[EvaluatedRun]) -> LabeledIte
 
 
 def answer_alike(runs: Sequence[EvaluatedRun], baseline: int, truth: LabeledItems | None) -> list[EvaluatedRun]:
-    """Return the runs with their answers on one column: their target or, where these differ, one that all learnt.
+    """Return the runs with their predictions of one column: their target or, if targets differ, one that all predict.
 
     That is the baseline's target, else another run's, else the finest level.
 
@@ -213,7 +213,7 @@ class FinestLevel:
 def judge_finest(
     runs: Sequence[EvaluatedRun], items: pl.DataFrame, truth: LabeledItems | None, *, samples: int, seed: int
 ) -> FinestLevel | None:
-    """Judge the runs that learnt the catalogue's finest level, or give None where no figure can be had.
+    """Evaluate the runs on the catalogue's leaf level, or return None where that is impossible.
 
     Args:
         runs: The runs.

@@ -1,4 +1,4 @@
-"""Items with what is true of them, and what a run answers."""
+"""Refuse splits that share items, pixels or duplicates, and models that were trained on the items of an evaluation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ SHOWN = 5
 
 
 def check_splits(table: pl.DataFrame) -> None:
-    """Make sure that what a model is judged on was not learnt.
+    """Check that no item, pixels or group of duplicates is in two splits.
 
     All splits are looked at, those that are not judged too.
 
@@ -52,7 +52,7 @@ def check_splits(table: pl.DataFrame) -> None:
 
 
 def check_unseen(classifier: Classifier, labelled: LabeledItems, items: pl.DataFrame, max_distance: int | None) -> None:
-    """Check by their photographs that a model did not learn from the items that it is judged on.
+    """Check by the hashes of photographs that a model was not trained on the items that it is evaluated on.
 
     Items of the splits that it learnt from by name do not count: their figures are told as such. Nothing is checked
     where the model does not say what it has seen.

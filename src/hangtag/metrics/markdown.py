@@ -319,7 +319,7 @@ def _list_seeds(rows: Sequence[Row]) -> Block:
 
 
 def _shorten(run_ids: Sequence[str]) -> str:
-    """Give `capstone-color-0, -1, -2` for runs whose names begin alike."""
+    """Return `capstone-color-0, -1, -2` for runs whose names begin alike."""
     start = run_ids[0].rpartition("-")[0]
     rest = [run_id.removeprefix(start) if run_id.startswith(f"{start}-") else run_id for run_id in run_ids[1:]]
     return ", ".join([run_ids[0], *rest])

@@ -107,7 +107,7 @@ class Timing:
 
 
 def time_runs(workspace: Workspace, run_ids: Sequence[str], labelled: LabeledItems, split: str) -> Timing:
-    """Ask every run about the same photographs, one run after the other, and that several times.
+    """Time the predictions of every run on the same photographs, in turn, several times.
 
     In turn, so that what else the machine does falls on all of them.
 
@@ -145,7 +145,7 @@ def time_runs(workspace: Workspace, run_ids: Sequence[str], labelled: LabeledIte
 
 
 def describe_machine() -> str:
-    """Name the processor and say how many of its cores there are."""
+    """Return the name of the processor and the number of its cores."""
     count = os.cpu_count() or 1
     return f"{_name_processor()}, {count} core{'s' if count > 1 else ''}"
 

@@ -115,7 +115,7 @@ def judge(part: EvaluatedItems, config: EvaluateConfig) -> dict[str, Any]:
 
 
 def count_figures(report: Mapping[str, Any]) -> dict[str, float]:
-    """Return the figures that a manifest and the command line tell: accuracy and macro-F1 of each split."""
+    """Return the metrics for the manifest and the command line: accuracy and macro-F1 of each split."""
     return {
         f"{split}_{key}": round(figures[key], 4)
         for split, figures in report["splits"].items()
@@ -186,7 +186,7 @@ SPLITS = ("val", "test")
 
 
 def try_adjustments(parts: Mapping[str, EvaluatedItems], train_counts: Mapping[str, Sequence[int]]) -> pl.DataFrame:
-    """Return accuracy and macro-F1 on the primary level at each strength, for val and test where they are judged.
+    """Compute accuracy and macro-F1 on the primary level at each strength, for val and test if they are evaluated.
 
     A strength is to be chosen by val. Source: see `HeadProbs.adjust`.
 

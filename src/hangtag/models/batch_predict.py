@@ -1,4 +1,4 @@
-"""Ask a network about any number of photographs: in batches of few shapes, mirrored too where that was learnt."""
+"""Predict any number of photographs with a network, in batches of few sizes, with test-time augmentation."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -67,7 +67,7 @@ def iterate_head_probs(
 
 
 def join_head_probs(batches: list[Answers], heads: dict[str, int]) -> Answers:
-    """Put batches of answers one behind the other, and what else was answered too; no batch gives no rows."""
+    """Concatenate the batches' outputs; no batch makes no rows."""
     empty = {head: np.empty((0, size), np.float32) for head, size in heads.items()}
     return {
         name: np.concatenate([batch[name] for batch in batches]) if batches else empty[name]

@@ -185,7 +185,7 @@ def _list_ends(ends: Mapping[str, Any]) -> Signature:
 
 
 def _check_sizes(weights: Weights, described: Description) -> None:
-    """Hold the weights whose sizes follow from a description against it.
+    """Check the sizes of the weights that follow from a description.
 
     The network is not built before: of sizes that somebody made up it might fill the memory.
 

@@ -150,7 +150,7 @@ class _Shown:
 
 @dataclass(frozen=True)
 class Description:
-    """What a folder says of its model.
+    """The description in a model's folder, `model.json`.
 
     Attributes:
         content: All of `model.json`.
@@ -264,7 +264,7 @@ def _find_contradictions(content: Mapping[str, Any]) -> Iterator[Mistake]:
 
 
 def _find_other_heads(content: Mapping[str, Any], heads: Mapping[str, int]) -> Iterator[Mistake]:
-    """List the entries that are told head by head, of other heads than there are, or of another size."""
+    """List the entries by head that name other heads than there are, or have another size."""
     allowed = f"Allowed: {escape(', '.join(heads))}."
     calibration = content.get("calibration", {})
     told = {f"{key}.temperatures": calibration[key]["temperatures"] for key in FITS if key in calibration}

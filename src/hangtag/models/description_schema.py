@@ -42,9 +42,9 @@ Side = Annotated[int, Field(ge=1, le=LARGEST_SIDE)]
 Size = Annotated[list[Side], Field(min_length=2, max_length=2)]
 Names = Annotated[list[Name], Field(min_length=1, max_length=MOST_CLASSES), AfterValidator(_check_unique)]
 Words = Annotated[list[Name], Field(min_length=1, max_length=MOST_WORDS), AfterValidator(_check_unique)]
-Place = Annotated[int, Field(ge=-1, lt=MOST_CLASSES)]
-Product = Annotated[list[Place], Field(min_length=1, max_length=MOST_COLUMNS)]
-CategoryPaths = Annotated[list[Product], Field(min_length=1, max_length=MOST_CLASSES)]
+ClassIndex = Annotated[int, Field(ge=-1, lt=MOST_CLASSES)]
+CategoryPathEntry = Annotated[list[ClassIndex], Field(min_length=1, max_length=MOST_COLUMNS)]
+CategoryPaths = Annotated[list[CategoryPathEntry], Field(min_length=1, max_length=MOST_CLASSES)]
 
 
 def _may_lack() -> Any:

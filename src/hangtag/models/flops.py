@@ -1,4 +1,4 @@
-"""Count what one pass over one photograph costs, and say so of every architecture."""
+"""Count parameters and operations of one pass over one photograph, for every architecture."""
 
 import math
 from typing import Any
@@ -43,12 +43,12 @@ def count_flops(model: Any) -> int:
 
 
 def read_output_shape(layer: Any) -> tuple[Any, ...]:
-    """Return the shape of what a layer gives, of the first where it gives several."""
+    """Return the shape of a layer's output, of the first if there are several."""
     return tuple(import_keras().tree.flatten(layer.output)[0].shape)
 
 
 def _count_tokens(layer: Any) -> int:
-    """Count a layer of KerasHub that gives tokens, (n, tokens, width): its kernels for each, and its blocks' attention.
+    """Count a layer of KerasHub whose output is tokens, (n, tokens, width): its kernels, and its blocks' attention.
 
     Scores and their sums over values are tokens * tokens * width products each.
     """

@@ -1,4 +1,4 @@
-"""What a preset of KerasHub says of its image backbone: an allowed class and plain values; nothing of it is run."""
+"""KerasHub presets: check their plain values, build their image backbone and load its weights, running no code."""
 
 import math
 import os
@@ -29,7 +29,7 @@ BACKBONES = {
 }
 # Those whose image encoder is one of these, and where its numbers lie in their file.
 PAIRS = {"CLIPBackbone": "CLIPVisionEncoder", "SigLIPBackbone": "SigLIPVisionEncoder"}
-PLACES = {"CLIPBackbone": "layers/clip_vision_encoder", "SigLIPBackbone": "layers/sig_lip_vision_encoder"}
+VISION_LAYERS = {"CLIPBackbone": "layers/clip_vision_encoder", "SigLIPBackbone": "layers/sig_lip_vision_encoder"}
 BLOCKS = {"basic_block", "basic_block_vd", "bottleneck_block", "bottleneck_block_vd"}
 WORDS = BLOCKS | {"gelu", "gelu_approximate", "quick_gelu", "relu"}
 # Its positions are stretched over any square; those of the others are for one size.
@@ -143,7 +143,7 @@ def check_preset(described: Any) -> dict[str, Any]:
 
 
 def check_hub_sizes(described: Mapping[str, Any], largest: int) -> None:
-    """Hold the sizes of a network against the largest side of its weights, before it is built and fills the memory.
+    """Check the sizes of a network against the largest side of its weights, before it is built and fills the memory.
 
     Args:
         described: A description that `check_preset` took.
@@ -182,7 +182,7 @@ def read_part(path: Path) -> dict[str, Any]:
 
 
 def _read_range(path: Path) -> dict[str, Any]:
-    """Return what the preset's converter of images multiplies pixels of 0 to 255 with, and adds: nothing without one."""
+    """Return the scale and offset that the preset's image converter applies to pixels of 0 to 255."""
     config = read_part(path).get("config") if path.exists() else {}
     if not isinstance(config, dict) or "mean" in config:
         raise ModelError("The preset's converter of images is of an older form.", received=str(path))
@@ -290,7 +290,7 @@ def build_backbone(described: Mapping[str, Any], shape: tuple[int, ...], dtype: 
 
 
 def load_preset(model: Any, source: str) -> Path:
-    """Put a preset's weights into a network that was built of it, and give their file.
+    """Load a preset's weights into the network built from it, and return their file.
 
     Raises:
         ModelError: The file is missing or damaged, or does not fit.
@@ -319,11 +319,11 @@ def load_preset(model: Any, source: str) -> Path:
 
 def _cut_encoder(path: Path, target: Path, name: str) -> Path:
     """Return the file of an image encoder's numbers alone, out of one that has those of a text's too."""
-    if name not in PLACES:
+    if name not in VISION_LAYERS:
         return path
     import h5py  # noqa: PLC0415  (comes with Keras)
 
     with h5py.File(path) as whole, h5py.File(target, "w") as part:
-        for key in whole[PLACES[name]]:
-            whole.copy(f"{PLACES[name]}/{key}", part)
+        for key in whole[VISION_LAYERS[name]]:
+            whole.copy(f"{VISION_LAYERS[name]}/{key}", part)
     return target

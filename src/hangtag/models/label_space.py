@@ -1,4 +1,4 @@
-"""What the outputs of a network stand for: products, each with its value on every level, and attributes."""
+"""The label space: category paths over all levels, and attributes, with the heads that predict them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class LabelSpace:
 
     @classmethod
     def of_classes(cls, class_names: tuple[str, ...], level: str = "label") -> "LabelSpace":
-        """Return the outputs of a network that tells apart the classes of one level."""
+        """Return the label space of the classes of one level."""
         return cls({level: class_names}, tuple((index,) for index in range(len(class_names))), {}, level)
 
     @property
@@ -47,7 +47,7 @@ class LabelSpace:
 
     @property
     def heads(self) -> dict[str, int]:
-        """The number of classes of each head, `category_path` first; attributes go by number, a column's name may be odd."""
+        """The number of classes of each head, `category_path` first; attributes are numbered."""
         sizes = [len(names) for names in self.attributes.values()]
         return {CATEGORY_PATH: len(self.category_paths)} | {
             f"attribute_{index}": size for index, size in enumerate(sizes)
@@ -86,7 +86,7 @@ class LabelSpace:
         return sums
 
     def find_head(self, column: str) -> str:
-        """Return the head that a level or an attribute is told by."""
+        """Return the head that predicts a level or an attribute."""
         return CATEGORY_PATH if column in self.levels else list(self.heads)[1 + list(self.attributes).index(column)]
 
     def find_members(self, column: str, names: Sequence[str | None]) -> npt.NDArray[np.bool_]:

@@ -1,4 +1,4 @@
-"""The part of a network that makes features of photographs, apart from the heads that read them."""
+"""Keras itself, the layers that all architectures share, and the cut between backbone and heads."""
 
 import logging
 import os
@@ -87,7 +87,7 @@ def _find_class() -> Any:
 
 
 def normalize(inputs: Any, *, name: str, dtype: Any = None, momentum: float = 0.99, epsilon: float = 1e-3) -> Any:
-    """Normalise each channel over the batch, then scale and shift it.
+    """Normalize each channel over the batch, then scale and shift it.
 
     Args:
         inputs: A Keras tensor (n, ..., channels).
@@ -110,7 +110,7 @@ IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 
 
 def build_preprocessing(inputs: Any, color_mode: ColorMode) -> Any:
-    """Turn pixels, 0 to 255 in RGB, into 0 to 1, in RGB or in one gray channel.
+    """Build the layers that turn pixels, 0 to 255 in RGB, into 0 to 1, in RGB or in one gray channel.
 
     Gray is a fixed sum of channels with no weight to learn or to store.
 
@@ -130,7 +130,7 @@ def build_preprocessing(inputs: Any, color_mode: ColorMode) -> Any:
 
 
 def rescale_channels(pixels: Any, scales: Sequence[float], offsets: Sequence[float]) -> Any:
-    """Return pixels the range that weights from elsewhere were learnt with, gray ones in all three channels.
+    """Rescale pixels to the range that pretrained weights expect, gray ones repeated in all three channels.
 
     Args:
         pixels: A Keras tensor (n, H, W, 3 or 1), 0 to 1.
@@ -157,7 +157,7 @@ def find_features(model: Any) -> list[Any]:
 
 
 def cut_backbone(model: Any) -> Any:
-    """Return the network without its heads, sharing its weights: from `pixels` to `features1`, and so for each member."""
+    """Return the backbone, sharing the network's weights: from `pixels` to `features1`, `features2`, ... by member."""
     outputs = {f"features{index}": end for index, end in enumerate(find_features(model), start=1)}
     return import_keras().Model({"pixels": model.input["pixels"]}, outputs, name="backbone")
 
@@ -187,7 +187,7 @@ def list_transformer_blocks(layer: Any) -> list[Any]:
 
 
 def cut_heads(model: Any) -> Any:
-    """Return the heads alone, sharing their weights: from the features of each member, in the order of `cut_backbone`."""
+    """Return the heads, sharing their weights: from the members' features, in the order of `cut_backbone`."""
     # Keras wants tensors that stand in a mapping of inputs to stand there by their own names.
     inputs = {end.name: end for end in find_features(model)}
     return import_keras().Model(inputs, model.output, name="heads")

@@ -25,7 +25,7 @@ Signature = Mapping[str, tuple[str, Shape]]
 
 
 def check_signature(described: Description, inputs: Signature, outputs: Signature) -> None:
-    """Check that a network takes and gives what its description says.
+    """Check that a network's inputs and outputs are those of its description.
 
     Args:
         described: The description.

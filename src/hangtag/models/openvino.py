@@ -37,7 +37,7 @@ def _import_openvino() -> Any:
 
 
 class ExportedNetwork:
-    """A compiled network that is asked as a `keras.Model` is, by any number of threads at once.
+    """A compiled network with the methods of a `keras.Model`, for any number of threads.
 
     Args:
         path: Its `network.xml`, `network.bin` beside it.

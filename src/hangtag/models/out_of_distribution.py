@@ -1,4 +1,4 @@
-"""How far a photograph is from all that a network learnt: an output more, from the network's features."""
+"""The out-of-distribution score: the distance of a photograph's features from those of the training classes."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -26,7 +26,7 @@ Matrix = npt.NDArray[np.float64]
 
 
 def add_ood_score(model: Any, images: Pixels, rows: npt.NDArray[np.int64]) -> Any:
-    """Return a model that also answers `novelty`, float32 (n,): the distance of features from the nearest class, squared.
+    """Return a model with the output `ood_score`, float32 (n,): the squared distance of the features to the nearest class.
 
     The distance is that of Mahalanobis: measured by how much the features of one class spread in each direction.
     Source: Lee et al., *A Simple Unified Framework for Detecting Out-of-Distribution Samples and Adversarial

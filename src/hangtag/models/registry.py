@@ -20,7 +20,7 @@ from hangtag.models.vit import build_vit
 
 @dataclass(frozen=True)
 class Architecture:
-    """A network that can be asked for by name.
+    """An architecture in the registry.
 
     Attributes:
         build: Takes pixels, 0 to 1, and the policy of the layers, and gives the features that heads read, (n, width)
@@ -156,7 +156,7 @@ def build_model(
 
 
 def _build_head(members: Sequence[Any], head: str, size: int) -> Any:
-    """Return each member a head of its own, and the mean of what they say."""
+    """Build a head for each member, and the mean of their probabilities."""
     dense = import_keras().layers.Dense
     # The softmax is computed in float32: bfloat16 has eight bits, too few for a loss.
     probs = [
@@ -167,7 +167,7 @@ def _build_head(members: Sequence[Any], head: str, size: int) -> Any:
 
 
 def _number(index: int, members: Sequence[Any]) -> list[str]:
-    """Return what a member's layers are told apart by: nothing where there is one."""
+    """Return the suffix of a member's layer names: empty if there is one member."""
     return [f"member{index}"] if len(members) > 1 else []
 
 

@@ -1,4 +1,4 @@
-"""What a model has seen, kept beside it as hashes of photographs: what it learnt from, and what it was chosen on."""
+"""Hashes of the photographs that a model was trained on, and of those its epoch and thresholds were chosen on."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -58,7 +58,7 @@ def write_seen(folder: Path, seen: SeenPhotographs) -> tuple[Path, dict[str, Any
 
 
 def read_seen(folder: Path, description: Mapping[str, Any]) -> SeenPhotographs | None:
-    """Read what the model in a folder has seen; None where it does not say.
+    """Read the hashes in a model's folder; None if it has none.
 
     Args:
         folder: Where `model.json` is.

@@ -24,7 +24,7 @@ Words = npt.NDArray[np.int32]
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The words that a network knows, each by its index from 1; 0 is no word.
+    """The words that a network knows, each by its index from 1; 0 is an unknown word.
 
     Attributes:
         words: The known words, lower case, each once.
@@ -34,7 +34,7 @@ class Vocabulary:
 
     @classmethod
     def learn(cls, names: Iterable[str], min_count: int = 2) -> "Vocabulary":
-        """Take every word that occurs in `min_count` names or more, in alphabetical order."""
+        """Build the vocabulary of all words that occur in `min_count` names or more, in alphabetical order."""
         counts = Counter(word for name in names for word in set(_split(name)))
         return cls(tuple(sorted(word for word, count in counts.items() if count >= min_count)))
 
@@ -73,7 +73,7 @@ def _find_class() -> Any:
     ops = keras.ops
 
     class NameFusion(keras.layers.Layer):  # type: ignore[name-defined, misc]
-        """Multiply the image probabilities with a power of the name's; a name without a known word has no effect.
+        """Multiplies the image probabilities with a power of the name's; a name without a known word has no effect.
 
         Args:
             classes: The number of classes.
@@ -129,7 +129,7 @@ def fuse_name(probs: Any, words: Any, num_words: int, head: str) -> Any:
 
 
 def read_names(words: Words, weights: NameWeights) -> Probs:
-    """Return what names say by themselves, float32 (n, classes), as the layer has it; all alike where no word is known.
+    """Return the probabilities from names alone, float32 (n, classes); uniform without a known word.
 
     Args:
         words: (n, MAX_WORDS).

@@ -114,7 +114,7 @@ class _Layers:
         ops = keras.ops
 
         def split(x: Any, heads: int) -> Any:
-            """Give (n, heads, patches, width / heads) of a map (n, rows, columns, width)."""
+            """Return (n, heads, patches, width / heads) of a map (n, rows, columns, width)."""
             parts = ops.reshape(x, (-1, ops.shape(x)[1] * ops.shape(x)[2], heads, x.shape[-1] // heads))
             return ops.transpose(parts, (0, 2, 1, 3))
 

@@ -82,7 +82,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Dot:
-    """One dot of a line: where it lies, its radius, and the words that show where it is pointed at."""
+    """One dot of a line: its position, its radius, and the text of its tooltip."""
 
     x: float
     y: float
@@ -151,13 +151,13 @@ class Frame:
     margin: int = 12  # at the right and above
 
     def place_x(self, value: float) -> float:
-        """Find where a value lies from the left; alone on its axis it lies in the middle."""
+        """Return the horizontal position of a value; a single value on its axis is in the middle."""
         low, high = self.x_ends
         share = (value - low) / (high - low) if high > low else 0.5
         return round(self.left + (self.width - self.margin - self.left) * share, 1)
 
     def place_y(self, value: float) -> float:
-        """Find where a value lies from the top."""
+        """Return the vertical position of a value, from the top."""
         low, high = self.y_ends
         return round(self.bottom - (self.bottom - self.margin) * (value - low) / (high - low), 1)
 
@@ -257,7 +257,7 @@ def build_reliability(series: Sequence[tuple[str, str, Rows]]) -> Chart:
 
 
 def build_coverage(series: Sequence[tuple[str, str, Rows, Rows]]) -> Chart:
-    """Lay out precision over coverage, shaded down to its lower bound, with a dot for each promise.
+    """Lay out precision over coverage, shaded down to its lower bound, with a dot for each target precision.
 
     Args:
         series: (name, look, line, promises) of each split, one row of a line at least. A row of a line has `coverage`,

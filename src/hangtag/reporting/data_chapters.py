@@ -4,7 +4,7 @@ from typing import Any
 
 import polars as pl
 
-from hangtag.catalog.missing_values import find_missing
+from hangtag.catalog.prepared_items import find_missing
 from hangtag.config import SPLITS
 from hangtag.figures.counts import slug
 from hangtag.io import read_csv, read_json

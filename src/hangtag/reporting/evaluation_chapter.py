@@ -38,22 +38,22 @@ def build_evaluation(inputs: Inputs) -> dict[str, Any]:
 
 
 def list_splits(judged: Container[str]) -> list[str]:
-    """Return the splits that were judged, in the order train, val, test."""
+    """Return the evaluated splits, in the order train, val, test."""
     return [split for split in SPLITS if split in judged]
 
 
 def choose_split(report: dict[str, Any]) -> str:
-    """Return the split whose details are shown, as in the pictures: val where it was judged, else the last one."""
+    """Return the split whose details are shown, as in the figures: val if it was evaluated, else the last one."""
     return "val" if "val" in report["splits"] else list(report["splits"])[-1]
 
 
 def _order_splits(report: dict[str, Any]) -> list[str]:
-    """Return the judged splits with the one that is shown first at the front."""
+    """Return the evaluated splits, the one that is shown first in front."""
     return sorted(list_splits(report["splits"]), key=lambda split: split != choose_split(report))
 
 
 def _list_results(inputs: Inputs, run: Run) -> list[dict[str, Any]]:
-    """Return a row for each input and split that a run was judged on."""
+    """Return a row for each input and split that a run was evaluated on."""
     rows: list[dict[str, Any]] = []
     for judgement in run.judgements:
         theirs = inputs.find_capstone_results(run, judgement)
@@ -77,7 +77,7 @@ def _list_results(inputs: Inputs, run: Run) -> list[dict[str, Any]]:
 
 
 def _read_adjustment(run: Run) -> float:
-    """Return how strongly rare classes were favoured where the run was judged."""
+    """Return the strength of the logit adjustment of a run's evaluation."""
     return float((run.report or {}).get("logit_adjustment") or 0)
 
 
@@ -129,7 +129,7 @@ def _describe_run(inputs: Inputs, run: Run) -> dict[str, Any]:
         ),
         "heatmap": embed_picture(
             folder / "misclassified_gradcam.png",
-            f"Photographs that {run.run_id} mistook, each beside itself with what spoke for the prediction.",
+            f"Errors of {run.run_id}, each photograph beside itself with its Grad-CAM heatmap.",
         ),
         "worst": {"label": worst, **report["splits"][split]["classes"][worst]},
         "worst_sheet": embed_picture(
@@ -141,7 +141,7 @@ def _describe_run(inputs: Inputs, run: Run) -> dict[str, Any]:
 
 
 def describe_question(run: Run) -> str:
-    """Describe in brackets what a run's figures are of where that is not the label, and from what if not photographs."""
+    """Describe in brackets a run's target if it is not the label, and its input if it is not photographs."""
     source = run.judgements[0].source
     parts = [*([] if run.target == LABEL else [run.target]), *([] if source == PHOTOGRAPH else [f"from {source}"])]
     return f" ({', '.join(parts)})" if parts else ""
@@ -220,7 +220,7 @@ SHOWN = ("val", "test")
 
 
 def build_levels(inputs: Inputs, run: Run) -> dict[str, Any] | None:
-    """Return the columns that a run was judged on, each with its figures by split; None in an older evaluation."""
+    """Return the columns that a run was evaluated on, each with its metrics by split; None in an older evaluation."""
     levels = (run.report or {}).get("levels") or {}
     splits = choose_shown(levels)
     columns = list(dict.fromkeys(column for split in splits for column in levels[split]))
@@ -237,7 +237,7 @@ def build_levels(inputs: Inputs, run: Run) -> dict[str, Any] | None:
 
 
 def choose_shown(judged: Any) -> list[str]:
-    """Return the splits that are shown of those that were judged: val and test, or else the others."""
+    """Return the evaluated splits that are shown: val and test, else the others."""
     return [split for split in SHOWN if split in judged] or list(judged)
 
 

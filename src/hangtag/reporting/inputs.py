@@ -1,4 +1,4 @@
-"""Everything in a workspace that the page tells of, read once, with a digest of each part."""
+"""Everything in a workspace that the report shows, read once, with a digest of each part."""
 
 import hashlib
 import tomllib
@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from hangtag.catalog.reader import Prepared, read_prepared
+from hangtag.catalog.prepared_items import Prepared, read_prepared
 from hangtag.catalog.schema import CatalogSchema
 from hangtag.io import read_csv, read_json
 from hangtag.labels.dataset import LabeledItems, read_labeled_items
@@ -36,7 +36,7 @@ def read_capstone() -> dict[str, Any]:
 
 
 def list_capstone_classes(figures: dict[str, Any]) -> list[str]:
-    """Return the names of the thirty classes that the capstone learnt, in alphabetical order."""
+    """Return the names of the thirty classes of the capstone, in alphabetical order."""
     return sorted(label for label in figures["class_counts"] if label not in UNLEARNT)
 
 
@@ -57,7 +57,7 @@ PHOTOGRAPH, PHOTOGRAPH_ALONE = "photograph", "photograph alone"
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """The figures of a run, judged from one kind of input.
+    """The metrics of a run, evaluated on one kind of input.
 
     Attributes:
         source: What it was judged from: `photograph`, `photograph and name`, or `photograph alone` where the same run
@@ -106,7 +106,7 @@ class Run:
 
     @property
     def target(self) -> str:
-        """The column whose classes it is judged on; runs of an earlier hangtag know the label alone."""
+        """The column whose classes it predicts; `label` in runs of earlier versions."""
         described = self.report or {}
         return str(described.get("target") or self.model.get("label_space", {}).get("primary") or LABEL)
 
@@ -122,7 +122,7 @@ class Run:
 
     @property
     def judgements(self) -> tuple[EvaluationResult, ...]:
-        """Its figures by what they were judged from, those with names first; none where it is not judged yet."""
+        """Its metrics by input, those with names first; none if it is not evaluated yet."""
         if self.report is None:
             return ()
         first = EvaluationResult(self.report.get("input", PHOTOGRAPH), self.report["splits"])
@@ -131,7 +131,7 @@ class Run:
 
     @property
     def is_capstone_network(self) -> bool:
-        """Whether it is the capstone's network, asked what the capstone asked: the label, of photographs."""
+        """Whether it is the capstone's network with the capstone's target: the label, from photographs."""
         return self.model["architecture"] == "capstone" and self.target == LABEL and not self.reads_names
 
     @cached_property
@@ -198,7 +198,7 @@ class Inputs:
         return entry
 
     def name_column(self, column: str) -> str:
-        """Return what people call a column: the label goes by the catalogue's own word."""
+        """Return the heading of a column; the label has the catalogue's own heading."""
         return self.labelled.schema.label_name if column == LABEL else column
 
 
@@ -253,7 +253,7 @@ def _hash_page() -> str:
 
 
 def read_inputs(workspace: Workspace) -> Inputs:
-    """Read what the page tells of; the parts after `clean` may be missing.
+    """Read what the report shows; the parts after `clean` may be missing.
 
     Raises:
         WorkspaceError: Nothing is prepared or cleaned, or the labels are older than the prepared catalogue.
@@ -279,7 +279,7 @@ def _is_explored(workspace: Workspace, labelled: LabeledItems) -> bool:
 
 
 def _read_comparison(workspace: Workspace) -> Comparison | None:
-    """Read what `compare` found, unless a run was trained or judged again since, or an earlier hangtag wrote it."""
+    """Read the comparison, unless a run was trained or evaluated again since."""
     manifest = read_manifest(workspace.comparison)
     if manifest is None or "comparison.json" not in manifest["outputs"]:
         return None

@@ -30,7 +30,7 @@ def describe_run(run: Run) -> str:
 
 
 def build_overview(inputs: Inputs) -> dict[str, Any]:
-    """Return the counts of the catalogue and the accuracy of every judged run."""
+    """Return the counts of the catalogue and the accuracy of every evaluated run."""
     return {
         "prepared": inputs.prepare_manifest["counts"],
         "cleaned": inputs.clean_manifest["counts"],
@@ -42,7 +42,7 @@ def build_overview(inputs: Inputs) -> dict[str, Any]:
 
 
 def _list_judgements(inputs: Inputs, run: Run) -> list[dict[str, Any]]:
-    """Return a row for each input that a run was judged from."""
+    """Return a row for each input that a run was evaluated on."""
     return [
         {
             "run_id": run.run_id,
@@ -82,7 +82,7 @@ def build_architecture(inputs: Inputs) -> dict[str, Any]:
 
 
 def is_current(inputs: Inputs, run: Run) -> bool:
-    """Return whether a run was trained on the labels that the page tells of."""
+    """Return whether a run was trained on the labels of the report."""
     return bool(run.model.get("labels_digest") in (None, inputs.labelled.digest))
 
 
@@ -182,7 +182,7 @@ def build_predictions(inputs: Inputs) -> dict[str, Any]:
 
 
 def _build_table(inputs: Inputs, target: str, runs: list[Run], unknown: list[str]) -> dict[str, Any]:
-    """Return what the runs of one target say; those of another cannot be held against them."""
+    """Return the predictions of the runs with one target."""
     rows = _join(inputs, runs, unknown)
     differing = [row for row in rows if row["differs"]]
     agreeing = [row for row in rows if not row["differs"]]

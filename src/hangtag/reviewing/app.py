@@ -1,4 +1,4 @@
-"""The review over HTTP: its routes and what they answer."""
+"""The HTTP API and page of the review."""
 
 import html
 import logging
@@ -27,7 +27,7 @@ SHOWN_OF_GROUP = 60
 
 
 def describe_issue(issue: Issue, queue: Queue) -> dict[str, Any]:
-    """Return an issue as JSON: what it says, its item, its group, and the versions that a decision has to name."""
+    """Return an issue as JSON, with its item, its group, and the versions that a decision has to name."""
     group = queue.list_group(issue)
     others = [each for each in group if each.item_id != issue.item_id]
     decision = queue.find_decision(issue)
@@ -57,7 +57,7 @@ def describe_issue(issue: Issue, queue: Queue) -> dict[str, Any]:
 
 
 def describe_item(item_id: str, column: str, queue: Queue) -> dict[str, Any]:
-    """Return an item: its name, its values after all decisions, and its label in a column (the finest level for none)."""
+    """Return an item: its name, its values after all decisions, and its label in a column, the leaf level if none."""
     schema = queue.items.schema
     values = queue.read_item(item_id).values
     return {
@@ -184,7 +184,7 @@ def _add_reading(app: FastAPI, queue: Queue, choices: LabelOptions, look_alikes:
         after: Number | None = None,
         backwards: bool = False,
     ) -> JSONResponse:
-        """Return the next issue of a filter, and how far its issues are settled."""
+        """Return the next issue of a filter, and the progress of its issues."""
         queue.refresh()
         wanted = Filter(code, label, low, high, state, order)
         issue = queue.find_next(wanted, after, reviewer, backwards=backwards)
@@ -232,7 +232,7 @@ def _add_reading(app: FastAPI, queue: Queue, choices: LabelOptions, look_alikes:
 def _add_writing(app: FastAPI, queue: Queue, store: Store, choices: LabelOptions) -> None:
     @app.post("/api/decisions")
     def decide(body: DecisionBody) -> JSONResponse:
-        """Write a decision; 409 where somebody else has decided about an item since it was shown."""
+        """Write a decision; 409 if someone else decided about an item since it was shown."""
         queue.refresh()
         request = DecisionRequest(body.position, body.action, body.versions, body.values, body.whole_group)
         try:

@@ -1,4 +1,4 @@
-"""Which undecided issues may be accepted: those above a score whose precision the reviewers' own decisions prove.
+"""Accept open issues above a score whose precision the reviewers' own decisions prove.
 
 For every code by itself, scores are tried from the surest down. At each, the share of suggestions that reviewers
 accepted among the decided issues from there up is held against its lower bound (Clopper and Pearson, 1934), and the
@@ -211,5 +211,5 @@ def _accept(issue: Issue, values: Mapping[str, str]) -> Decision:
 
 
 def make_accepted(identity: Identity, old: Mapping[str, str], new: Mapping[str, str], score: float) -> Decision:
-    """Make the decision that nobody made; it has no reviewer, no time and no number."""
+    """Build the decision of an automatic acceptance; it has no reviewer, time or number."""
     return Decision(*identity, "accept", old, new, new, score, 0, id=0, batch=0, reviewer="", time="", undoes=None)

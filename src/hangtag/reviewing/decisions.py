@@ -1,4 +1,4 @@
-"""Turn what a reviewer asks for into new_decisions: on one issue, on the same question put twice, or on a whole group."""
+"""Decisions: the label options of an item, decisions built from a reviewer's request, and the corrections they make."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -57,12 +57,12 @@ class LabelOptions:
 
 
 class RefusedError(Exception):
-    """What was asked cannot be done; the text says why."""
+    """A request that cannot be carried out; the message says why."""
 
 
 @dataclass(frozen=True)
 class DecisionRequest:
-    """What a reviewer asks for.
+    """A reviewer's request.
 
     Attributes:
         position: The issue.
@@ -80,7 +80,7 @@ class DecisionRequest:
 
 
 def build_decisions(request: DecisionRequest, queue: Queue, choices: LabelOptions) -> list[NewDecision]:
-    """Return the new_decisions to write together.
+    """Build the decisions of a request, which are written together.
 
     Raises:
         RefusedError: There is no such issue or choice, or an item's version is not told.
@@ -172,7 +172,7 @@ class Corrections:
 
 
 def correct(values: Mapping[str, Values], decisions: Iterable[Decision]) -> Corrections:
-    """Follow decisions item by item.
+    """Apply decisions item by item, and return the corrections.
 
     Args:
         values: The values of every item as the catalogue has them now, by item and column.

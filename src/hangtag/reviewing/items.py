@@ -1,4 +1,4 @@
-"""The items under review: their values, names and photographs, read without the training code's libraries."""
+"""The items under review: their values, names and photographs, and the catalogue's own table."""
 
 import os
 from dataclasses import dataclass

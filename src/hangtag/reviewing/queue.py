@@ -1,4 +1,4 @@
-"""The state of a review: which issues are open, what comes next, and how an item stands after its decisions."""
+"""The review queue: the audit's issues, their state after the decisions, filters, and reviewers' throughput."""
 
 import csv
 import hashlib
@@ -153,7 +153,7 @@ LOOKED_AT = 100
 
 
 def compute_throughput(decided: Sequence[tuple[str, int]]) -> float | None:
-    """Return issues an hour, or None where there is too little to tell.
+    """Return decided issues per hour, or None if there are too few.
 
     Args:
         decided: When a reviewer pressed a key (ISO 8601), and how many issues that decided, in order of time.
@@ -186,7 +186,7 @@ class DecisionState:
 
 
 def apply_decisions(values: Mapping[str, str], decisions: Iterable[Decision]) -> DecisionState:
-    """Follow decisions in their order; one whose old values are not those of the item now is not followed at all.
+    """Apply decisions in their order; one whose old values are not the item's current ones is skipped.
 
     Args:
         values: The item's values as the catalogue has them.
@@ -271,7 +271,7 @@ class Queue:
                 self._settle(item_id)
 
     def _settle(self, item_id: str) -> None:
-        """Work out how the issues of an item stand."""
+        """Compute the state of an item's issues."""
         standing = find_standing(self._by_item[item_id])
         values = apply_decisions(self.items.read_values(item_id), standing).values
         decided = {decision.identity: decision for decision in standing}
@@ -346,7 +346,7 @@ class Queue:
         return {"total": len(listed), **{state: tally[state] for state in ("open", "skipped", "decided")}}
 
     def compute_throughput(self, reviewer: str) -> float | None:
-        """Return how many issues an hour a reviewer settles, or None where there is too little to tell."""
+        """Return decided issues per hour, or None if there are too few."""
         return compute_throughput(list(self._moments.get(reviewer, {}).values()))
 
     def _list_matching(self, wanted: Filter) -> list[Issue]:

@@ -55,7 +55,7 @@ Identity = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class NewDecision:
-    """What a reviewer says of one issue, before it is written.
+    """A reviewer's decision on one issue, before it is written.
 
     Attributes:
         item_id, code, column: The issue.
@@ -170,7 +170,7 @@ class Store:
             return [self._insert(batch, decision, reviewer) for decision in new_decisions]
 
     def undo(self, reviewer: str) -> list[Decision]:
-        """Take back what the reviewer decided last and has not taken back yet; gives the new lines, or none.
+        """Undo the reviewer's last decision that is not undone yet; return the new lines, or none.
 
         Raises:
             ConflictError: Somebody has decided about one of the items since, on top of it.
@@ -238,7 +238,7 @@ class Store:
 
     @contextmanager
     def _use(self) -> Iterator[None]:
-        """Hold the connection; what SQLite cannot do becomes a StoreError."""
+        """Hold the connection, and turn SQLite's errors into `StoreError`."""
         # A thread that waits for another process keeps the others waiting: they give up as it does.
         if not self._lock.acquire(timeout=PATIENCE):
             busy = sqlite3.OperationalError("database is locked")
@@ -255,7 +255,7 @@ class Store:
 
     @contextmanager
     def _write(self, *, is_durable: bool = True) -> Iterator[int]:
-        """Hold the only right to write, and give the number of the next decision."""
+        """Hold the only write transaction, and yield the number of the next decision."""
         with self._use():
             self._base.execute(f"PRAGMA synchronous = {'FULL' if is_durable else 'NORMAL'}")
             self._base.execute("BEGIN IMMEDIATE")

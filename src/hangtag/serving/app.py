@@ -1,4 +1,4 @@
-"""The HTTP service: its routes, their limits, and what they answer."""
+"""The HTTP service: routes, limits, responses and their OpenAPI descriptions."""
 
 import asyncio
 import os
@@ -313,7 +313,7 @@ class _Service:
             raise ProblemError(503, "stopping", "The service is being stopped. Try again soon.", 5) from None
 
     async def _decode(self, contents: list[bytes], plan: Plan, client: str) -> Photos:
-        """Have the costly photographs of a request decoded; the others stay files."""
+        """Decode the costly photographs of a request in processes of their own; the others stay encoded."""
         if not plan.costly:
             return contents
         assert self._decoders is not None

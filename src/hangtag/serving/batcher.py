@@ -1,4 +1,4 @@
-"""Answer many requests by few passes of the network: what waits is taken together."""
+"""Batch the photographs of many requests into few passes of the network."""
 
 import os
 import threading
@@ -87,7 +87,7 @@ class Batcher:
     def submit(
         self, photos: Photos, *, explain: bool = False, client: str = "", cost: float = 0.0
     ) -> "Future[list[Outcome]]":
-        """Put photographs in the queue, all or none of them; the future gives an outcome for each.
+        """Put photographs in the queue, all or none of them; return a future with an outcome for each.
 
         Args:
             photos: What the files hold, or what was decoded of them.

@@ -76,13 +76,13 @@ def _write(target: BinaryIO, content: dict[str, object], pixels: bytes = b"") ->
 
 
 def _limit_time(seconds: float) -> None:
-    """End this process after so many seconds of work, whatever it is in; 0 sets no limit."""
+    """End this process after some seconds of CPU time; 0 sets no limit."""
     if hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_PROF, seconds)
 
 
 def _limit_memory(memory: int) -> None:
-    """Allow so many bytes beside what is in use now, where the system knows both."""
+    """Limit the memory to the current use and some bytes more, where the system supports it."""
     with suppress(ImportError, OSError, ValueError):
         import resource  # noqa: PLC0415  (not on every system)
 
@@ -171,7 +171,7 @@ class Decoders:
         return future
 
     def stop(self) -> None:
-        """End the processes; what is not decoded by now never is."""
+        """End the processes; photographs that are not decoded yet are dropped."""
         self._is_open = False
         self._jobs.close()
         for process in self._processes:
@@ -202,7 +202,7 @@ class Decoders:
 
 
 class _Process:
-    """A process that is started when it is asked, and again after it was ended."""
+    """A process that is started when it is needed, and again after it was ended."""
 
     def __init__(self) -> None:
         self._running: subprocess.Popen[bytes] | None = None

@@ -1,4 +1,4 @@
-"""What clients share: a queue in which they take turns, and an amount of which none takes more than half."""
+"""A fair queue and a shared budget: clients take turns, and none takes more than half."""
 
 import heapq
 import threading
@@ -64,7 +64,7 @@ class Shares:
 
 
 class FairQueue(Generic[Item]):
-    """A queue for threads. A client that asks for much waits for itself; the others take their turns between."""
+    """A queue for threads in which clients take turns."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -96,7 +96,7 @@ class FairQueue(Generic[Item]):
             return self._take() if self._turns else None
 
     def close(self) -> None:
-        """Let all who wait leave once nothing is left."""
+        """Release all waiting threads once the queue is empty."""
         with self._changed:
             self._is_open = False
             self._changed.notify_all()
@@ -139,7 +139,7 @@ class Plan:
 
 
 def plan_decoding(contents: Sequence[bytes], config: ServeConfig) -> Plan:
-    """Decide from their headers how photographs are decoded.
+    """Decide from the headers which photographs are decoded in a process of their own.
 
     Raises:
         ProblemError: Together they have too many pixels.

@@ -1,4 +1,4 @@
-"""What every request passes: the host, the key, the clock, and the last word where the service itself fails."""
+"""ASGI middleware: Host check, API key, request metrics, and responses to errors."""
 
 import ipaddress
 import logging
@@ -138,7 +138,7 @@ class Metrics:
         self._waiting = Gauge("hangtag_waiting", "Photographs that wait or are in work.", registry=self._registry)
 
     def note(self, scope: Scope, status: int, seconds: float) -> None:
-        """Count a request; only known paths have a line of their own, for anybody may ask for any."""
+        """Count a request; paths that do not exist share one line."""
         self._requests.labels(getattr(scope.get("route"), "path", "other"), str(status)).inc()
         if scope["path"] == "/v1/classify":
             self._seconds.observe(seconds)
@@ -184,7 +184,7 @@ class Guard:
         self._hosts = Hosts(host)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request through, and see it out."""
+        """Handle a request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -254,7 +254,7 @@ class Watch:
         self._app, self._metrics, self._api_key, self._open_paths = app, metrics, api_key, open_paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request through, and see it out."""
+        """Handle a request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

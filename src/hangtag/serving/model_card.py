@@ -48,7 +48,7 @@ def write_card(description: Mapping[str, Any]) -> str:
 
 
 def _tell_seen(description: Mapping[str, Any]) -> str:
-    """Describe what is known of the photographs that it learnt from."""
+    """Describe what is known of the photographs that it was trained on."""
     entry = description.get("seen")
     if not entry:
         return "It does not say which photographs it learnt from."

@@ -1,4 +1,4 @@
-"""Answers as rows of a table, a line of text each, or columns of a Parquet file."""
+"""Predictions as table rows, lines of text, or columns of a Parquet file, and the files to predict."""
 
 import json
 import os

@@ -96,7 +96,7 @@ class BoundedProtocol(H11Protocol):
         self.is_lingering = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Count the connection, and give its client some seconds to ask."""
+        """Count the connection, and limit the time to its first request."""
         wrapped = cast(asyncio.Transport, _LingeringTransport(cast(asyncio.Transport, transport), self))
         peer = transport.get_extra_info("peername")
         self.address = str(peer[0]) if isinstance(peer, tuple) else ""
@@ -129,7 +129,7 @@ class BoundedProtocol(H11Protocol):
             self._limit(HEADER_SECONDS)
 
     def on_response_complete(self) -> None:
-        """Return the client some seconds to take the answer, and to ask again."""
+        """Limit the time to take the response, and to send the next request."""
         super().on_response_complete()
         if self.transport.is_closing():
             self._limit(CLOSING_SECONDS)
@@ -141,7 +141,7 @@ class BoundedProtocol(H11Protocol):
             self._limit(self.timeout_keep_alive + CLOSING_SECONDS)
 
     def cut(self) -> None:
-        """End the connection at once."""
+        """Close the connection at once."""
         self.idle_since = None
         self.transport.abort()
 

@@ -105,7 +105,7 @@ def find_most_bytes(config: ServeConfig) -> int:
 
 
 def _limit_body(request: Request, limit: int, held: HeldBytes) -> None:
-    """Refuse a body that says or turns out to be larger, or hardly comes; what is beyond the limit is never read.
+    """Refuse a body that is too large or too slow; nothing beyond the limit is read.
 
     Raises:
         ProblemError: The request's header says that it is larger.

@@ -95,7 +95,7 @@ def _read_prepared(workspace: Workspace) -> dict[str, dict[str, str]]:
 def _accept(
     workspace: Workspace, decisions: Sequence[Decision], values: dict[str, dict[str, str]], config: ApplyConfig
 ) -> Accepted:
-    """Accept open issues where that is asked for and proven."""
+    """Accept open issues automatically where that is wanted and proven."""
     if not config.auto_accept:
         return Accepted([], [])
     accepted = accept_open(

@@ -30,7 +30,7 @@ from hangtag.auditing.issues import (
 from hangtag.auditing.label_issues import find_label_issues
 from hangtag.auditing.model_evidence import choose_folds, choose_run, predict_with_model, predict_with_run, read_folds
 from hangtag.auditing.value_issues import find_spelling_variants, find_unlikely_combinations
-from hangtag.catalog.reader import Prepared, read_prepared
+from hangtag.catalog.prepared_items import Prepared, read_prepared
 from hangtag.config import AuditConfig
 from hangtag.console import track
 from hangtag.errors import ModelError, SettingsError, WorkspaceError

@@ -1,4 +1,4 @@
-"""Stage `classify`: labels for photograph files, told at once or written to a file of any length."""
+"""Stage `classify`: predict photograph files, as a list, printed, or written to a file of any length."""
 
 import glob
 import hashlib
@@ -39,7 +39,7 @@ MAX_STEM_BYTES = 180
 
 
 def write_explained(pairs: Iterable[Pair], folder: Path) -> Iterator[Pair]:
-    """Write a PNG for each answer that says where the model looked, and give it on without its map."""
+    """Write a PNG with the heatmap of each prediction, and yield the predictions without it."""
     for file, outcome in pairs:
         if isinstance(outcome, Prediction) and outcome.heatmap is not None:
             try:
@@ -136,7 +136,7 @@ def print_predictions(
     write: Callable[[str], object] | None = None,
     explain: str | Path | None = None,
 ) -> Tally:
-    """Classify photographs and tell each as soon as it is known.
+    """Classify photographs and print each prediction as soon as it is known.
 
     Args:
         paths: Files and folders.
@@ -298,7 +298,7 @@ def _read_listed(described: str | list[str]) -> Listed:
 def _pair(
     files: Iterable[Listed], classifier: Classifier, config: ClassifyConfig, *, explain: bool = False
 ) -> Iterator[Pair]:
-    """Return each file's name with what is said of it."""
+    """Yield each file's name with its outcome."""
     # Names run ahead of outcomes by the few chunks that are being worked on.
     names: deque[str] = deque()
 

@@ -1,4 +1,4 @@
-"""Stage `clean`: given labels to one label an item, duplicates grouped, splits drawn, every change told."""
+"""Stage `clean`: assign one label to each item, group duplicates and assign splits; every change is listed."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -6,8 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from hangtag.catalog.missing_values import hide_missing, hide_values
-from hangtag.catalog.reader import Prepared, read_prepared
+from hangtag.catalog.prepared_items import Prepared, hide_missing, hide_values, read_prepared
 from hangtag.config import SPLITS, CleanConfig
 from hangtag.errors import CatalogError
 from hangtag.io import hash_json, write_csv, write_json, write_parquet
@@ -118,7 +117,7 @@ def _name_groups(item_ids: pl.Series, groups: pl.Series) -> pl.Series:
 def _match(
     kept: pl.DataFrame, prepared: Prepared, taxonomy: Taxonomy, config: CleanConfig
 ) -> tuple[dict[str, Match], dict[str, float]]:
-    """Match the items with an ambiguous label; gives a match by item_id."""
+    """Match the items with an ambiguous label; return a match by item_id."""
     # A rule that relabels a spelling of a missing cell is about the items that have no label.
     ambiguous = [UNKNOWN if prepared.schema.is_missing(label) else label for label in taxonomy.ambiguous_labels]
     known = hide_missing(kept, prepared.schema)

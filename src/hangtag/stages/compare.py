@@ -1,4 +1,4 @@
-"""Stage `compare`: evaluated runs side by side, each tested against one of them on the same items."""
+"""Stage `compare`: compare evaluated runs, each tested against one of them on the same items."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -111,7 +111,7 @@ def _write(folder: Path, comparison: Comparison) -> list[Path]:
 
 
 def _choose_runs(workspace: Workspace, run_ids: Sequence[str] | None, baseline: str | None, split: str) -> list[str]:
-    """Return the runs in the order asked for, a baseline that is not among them first."""
+    """Return the named runs in their order, a baseline that is not among them first."""
     asked = list(dict.fromkeys(run_ids or find_evaluated(workspace, split)))
     if baseline is not None and baseline not in asked:
         asked.insert(0, baseline)

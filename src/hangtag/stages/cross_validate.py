@@ -1,4 +1,4 @@
-"""Stage `cross-validate`: out-of-fold probabilities of every labelled item."""
+"""Stage `cross-validate`: predict every labelled item with a network that has not seen it."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -49,8 +49,9 @@ def cross_validate(
     own items choose its network. Finished folds and epochs are not trained again after a stop.
 
     Writes to `folds/<run_id>/`: `out_of_fold.parquet` (item_id, fold, and the true class's column `label`,
-    `predicted_label`, `confidence`, `pred_probs` over the classes, `category_path_probs` over all products, and for each
-    attribute `attribute_0`, `attribute_1`, … over its values), `label_space.json` (what these stand for) and `history.csv`.
+    `predicted_label`, `confidence`, `pred_probs` over the classes, `category_path_probs` over all category paths,
+    and for each attribute `attribute_0`, `attribute_1`, … over its values), `label_space.json` (the classes of these) and
+    `history.csv`.
 
     Args:
         workspace: A workspace that has been cleaned.
@@ -112,7 +113,7 @@ class _Fold:
 
 
 def _assign_folds(labelled: LabeledItems, targets: Targets, folds: int, seed: int) -> npt.NDArray[np.int64]:
-    """Return the fold of every row of the table, -1 for those that are in none: Unknown items, and what has no class."""
+    """Return the fold of every row of the table, -1 for those in none: Unknown items, and items without a class."""
     table = labelled.table
     usable = table["split"].is_not_null().to_numpy() & (targets.classes[CATEGORY_PATH] != NO_VALUE)
     chosen = table.filter(pl.Series(values=usable.tolist(), dtype=pl.Boolean))

@@ -1,4 +1,4 @@
-"""Stage `evaluate`: report, confusion matrix and misclassified items of every trained model."""
+"""Stage `evaluate`: metrics, confusion matrix and misclassified items of every trained model."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -37,7 +37,7 @@ def evaluate(
     *,
     run_ids: Sequence[str] | None = None,
 ) -> list[EvaluateResult]:
-    """Judge trained models on the splits asked for.
+    """Evaluate trained models on the given splits.
 
     Writes `report.json`, `report.md`, `predictions.parquet`, the tables of `build_tables` and their pictures to
     `runs/<run_id>/evaluation/`; where the model looked at its most confident mistakes, and of a transformer its
@@ -140,7 +140,7 @@ def _write(
 
 
 def _choose_split(report: Mapping[str, Any]) -> str:
-    """Return the split whose figures are drawn: `val` where it was judged, as in the capstone's report."""
+    """Return the split of the figures: `val` if it was evaluated, as in the capstone's report."""
     return "val" if "val" in report["splits"] else list(report["splits"])[-1]
 
 
@@ -179,7 +179,7 @@ def _write_gradcam(
     *,
     with_names: bool,
 ) -> list[Path]:
-    """Write where the model looked at its mistakes, as a table and a picture; nothing where it cannot tell."""
+    """Write Grad-CAM heatmaps of the errors, as a table and a picture; nothing if the network has none."""
     table_path, picture_path = folder / f"{LOOKED}.csv", folder / f"{LOOKED}.png"
     if not classifier.can_explain:
         return []

@@ -1,11 +1,11 @@
-"""Stage `explore`: counts, sunbursts, balance, contact sheets and picture statistics, each with its table."""
+"""Stage `explore`: counts, sunbursts, balance, contact sheets and image statistics, each with its table."""
 
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from hangtag.catalog.reader import Prepared, read_prepared
+from hangtag.catalog.prepared_items import Prepared, read_prepared
 from hangtag.config import ExploreConfig
 from hangtag.console import track
 from hangtag.errors import WorkspaceError
@@ -48,7 +48,7 @@ def explore(
     workspace: str | Path | Workspace,
     config: ExploreConfig = ExploreConfig(),  # noqa: B008  (frozen)
 ) -> StageResult:
-    """Draw what there is to see in a catalogue before anything is learnt.
+    """Plot counts, balance and samples of a catalogue.
 
     Writes into `exploration/`, each figure (.png or .html) beside the table it is drawn from (.csv):
     `counts_*`, `sunburst_*`, `balance`, `counts_split`, `contact_sheets`, `mean_pictures` and

@@ -191,7 +191,7 @@ def _take_examples(labelled: LabeledItems, items: pl.DataFrame, model: Any) -> l
 
 
 def _read_figures(report: Path | None) -> dict[str, Any]:
-    """Return what the run's evaluation says of each split, of the primary level; nothing where there is none."""
+    """Return the metrics of each split on the primary level from the run's evaluation; empty without one."""
     if report is None:
         return {}
     splits = read_json(report)["splits"]
@@ -201,7 +201,7 @@ def _read_figures(report: Path | None) -> dict[str, Any]:
 def _check(
     classifier: Classifier, folder: Path, labelled: LabeledItems, val: pl.DataFrame, tolerance: float
 ) -> tuple[Check, npt.NDArray[np.float32]]:
-    """Ask both about all photographs of val.
+    """Compare the predictions of both networks on all photographs of val.
 
     Returns:
         How far they are apart, and how novel the exported network finds each photograph.

@@ -1,4 +1,4 @@
-"""Stage `predict`: labels for the Unknown items, or for all, from every trained model."""
+"""Stage `predict`: labels of the Unknown items, or of all, from every trained model."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ DIFFERENCES = {
 
 @dataclass(frozen=True)
 class Predicted:
-    """What one run says of the items.
+    """The predictions of one run.
 
     Attributes:
         table: A row an item; see `describe_predictions`, with `is_sure` and `predicted_<column>` behind.
@@ -54,7 +54,7 @@ def predict(
     *,
     run_ids: Sequence[str] | None = None,
 ) -> list[PredictResult]:
-    """Label items with each trained model, and list where the models differ.
+    """Predict items with each trained model, and list where the models differ.
 
     Items that are `unknown` are those without a label, and those with a label that lack a level: what the models say of
     it stands in the level's own column.
@@ -190,7 +190,7 @@ def _write(
 
 
 def _round(table: pl.DataFrame) -> pl.DataFrame:
-    """Round the confidences for people; the Parquet file keeps them whole."""
+    """Round the confidences for the CSV file; the Parquet file keeps all digits."""
     return table.with_columns(cs.float().round(4))
 
 

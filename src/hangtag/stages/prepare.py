@@ -1,4 +1,4 @@
-"""Stage `prepare`: every row and photograph of a catalogue read, checked and packed."""
+"""Stage `prepare`: read, check and pack every row and photograph of a catalogue."""
 
 import posixpath
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ import polars as pl
 
 from hangtag.catalog.files import escape_name
 from hangtag.catalog.image_files import Decoded, Rejected, pack_photographs
-from hangtag.catalog.missing_values import count_missing
+from hangtag.catalog.prepared_items import count_missing
 from hangtag.catalog.reader import RawCatalog, read_catalog
 from hangtag.config import SPLITS, PrepareConfig
 from hangtag.errors import CatalogError
@@ -85,7 +85,7 @@ Candidate = tuple[dict[str, str], str, int]
 
 
 def _check_rows(raw: RawCatalog) -> tuple[list[Candidate], list[dict[str, str]]]:
-    """Give (row, photograph's path, position) of the rows to decode, and a line for each of the others."""
+    """Return (row, photograph's path, position) of the rows to decode, and a line for each rejected one."""
     candidates: list[Candidate] = []
     rejected = [
         {"item_id": f"line {line}", "image_path": "", "code": "bad_row", "reason": reason}

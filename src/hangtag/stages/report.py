@@ -1,4 +1,4 @@
-"""Stage `report`: all that a workspace holds as one page of HTML that needs no network."""
+"""Stage `report`: the workspace as one page of HTML that needs no network."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""Stage `review`: a page on which people settle the issues of an audit, until it is stopped."""
+"""Stage `review`: a page on which people decide on the issues of an audit, until it is stopped."""
 
 import secrets
 import socket

@@ -100,7 +100,7 @@ def _end_later(seconds: float) -> None:
 
 
 def _raise_file_limit(wanted: int) -> None:
-    """Allow as many open files as there may be connections, as far as the system lets it."""
+    """Raise the limit of open files to the limit of connections, as far as the system allows."""
     with suppress(ImportError, OSError, ValueError):
         import resource  # noqa: PLC0415  (not on every system)
 
@@ -129,5 +129,5 @@ def read_api_key() -> str | None:
 
 
 def is_open_to_all(config: ServeConfig) -> bool:
-    """Return whether anybody who reaches this machine may ask."""
+    """Return whether everybody on the network may use the service."""
     return config.host not in LOOPBACK and read_api_key() is None

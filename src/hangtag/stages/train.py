@@ -1,4 +1,4 @@
-"""Stage `train`: a classifier learnt from the labelled photographs, its history and its settings."""
+"""Stage `train`: train a classifier on the labelled photographs, and save its history and settings."""
 
 import dataclasses
 import os
@@ -43,7 +43,7 @@ def train(
     resume: bool = False,
     replace: bool = False,
 ) -> TrainResult:
-    """Train a classifier on the `train` split, judge it on `val` after every epoch, and keep the one asked for.
+    """Train a classifier on the `train` split, validate on `val` after every epoch, and keep the epoch of `checkpoint`.
 
     Writes `runs/<run_id>/model.safetensors`, `model.json`, `seen.safetensors` (hashes of the photographs that it
     learnt from, and of those that it was chosen on), `history.csv` and `config.toml`. After every epoch the whole
@@ -139,7 +139,7 @@ def name_run(config: TrainConfig) -> str:
 
 
 def build_trainer(labelled: LabeledItems, config: TrainConfig, checkpoint: Path) -> Trainer:
-    """Make a fresh network ready to learn the splits that it is to learn from, and be judged on `val`.
+    """Build the trainer of a new network, with its training data and `val`.
 
     Raises:
         WorkspaceError: One of the two has no items.

@@ -1,4 +1,4 @@
-"""Make a finished network's confidence mean something: temperatures, and thresholds that keep a promise."""
+"""Calibration: temperatures, and thresholds that guarantee a target precision."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""What a training learns from, and what the weights that it begins from have learnt from, for the model to carry."""
+"""Training data: augmentation, class balance, batches, prefetching, progressive resizing, and the photographs seen."""
 
 import queue
 import threading
@@ -55,7 +55,7 @@ class Augmentation:
         return self._vary_brightness(self._move(images, random), random)
 
     def _move(self, images: Pixels, random: Random) -> Pixels:
-        """Flip, zoom and shift in one gathering of the nearest pixels."""
+        """Flip, zoom and shift in one gather of the nearest pixels."""
         count, height, width, _ = images.shape
         direction = np.where(random.random((count, 1)) < 0.5, -1.0, 1.0) if self.flip else np.ones((count, 1))
         zoom = 1 + self.zoom * random.uniform(-1, 1, (count, 1)) if self.zoom else np.ones((count, 1))
@@ -195,7 +195,7 @@ AHEAD = 2
 
 
 def prefetch(items: Iterable[Item], ahead: int = AHEAD) -> Iterator[Item]:
-    """Return the same items in the same order, made by another thread up to `ahead` of them before they are asked for.
+    """Yield the same items in the same order, computed by another thread up to `ahead` items in advance.
 
     An error in their making comes out where the item would have. Left early, the thread stops after its next item.
     """
@@ -269,7 +269,7 @@ def choose_size(
 
 
 def scale_size(image_size: tuple[int, int], scale: float) -> tuple[int, int]:
-    """Give (height, width) with this share of the sides, even where they are smaller."""
+    """Return (height, width) with this share of the sides, even when they are smaller."""
     height, width = (max(round(side * scale / 2) * 2, SMALLEST_SIDE) if scale != 1 else side for side in image_size)
     return height, width
 
@@ -307,7 +307,7 @@ def collect_seen(
 
 
 def check_begun(begun: SeenPhotographs, hashes: PhotographHashes, max_distance: int | None, what: str) -> None:
-    """Check that the weights to begin from did not learn from photographs that are to judge what comes of them.
+    """Check that the pretrained weights were not trained on photographs that this training is validated on.
 
     Raises:
         LeakError: They did.
@@ -341,6 +341,6 @@ def read_begun(source: str) -> SeenPhotographs:
 
 
 def _read_run(workspace: Workspace, run_id: str) -> SeenPhotographs:
-    """Return what a run of the workspace has seen; nothing where it does not say."""
+    """Return the photographs that a run of the workspace has seen; None if it does not record them."""
     folder = workspace.run(run_id)
     return read_seen(folder, read_description(folder).content) or SeenPhotographs()

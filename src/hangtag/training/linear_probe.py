@@ -1,4 +1,4 @@
-"""Features of photographs, computed once and kept in a file, so that a stopped computation goes on."""
+"""Linear probe: compute the backbone's features once, keep them in a file, and train the heads on them."""
 
 import hashlib
 import os
@@ -95,7 +95,7 @@ def _open(folder: Path, shape: tuple[int, int], identity: str) -> tuple[Any, int
 
 
 def _take_space(path: Path) -> None:
-    """Have the disk put by the space of a file: writing to a memory map when it is full ends the process.
+    """Allocate the disk space of a file: writing to a memory map on a full disk ends the process.
 
     Raises:
         OSError: It has not so much.
@@ -109,7 +109,7 @@ def _take_space(path: Path) -> None:
 
 
 class LinearProbeTrainer(Trainer):
-    """A network whose heads alone learn; photographs are varied by mirroring alone, where that is asked for."""
+    """A trainer of the heads alone; photographs are augmented by mirroring only."""
 
     features: Features | None = None
 
@@ -118,7 +118,7 @@ class LinearProbeTrainer(Trainer):
         return cut_heads(self.model)
 
     def _prepare(self) -> None:
-        """Compute the features of the items to learn from, mirrored too, and of those to be judged on."""
+        """Compute the features of the training items, mirrored ones too, and of the validation items."""
         if self.features is not None:
             return
         train, val = self.data["train"].rows, self.data["val"].rows

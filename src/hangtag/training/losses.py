@@ -1,4 +1,4 @@
-"""What a training makes small, and what it shows of it."""
+"""Loss functions and training metrics, the moving average of the weights, and the arithmetic precision."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,7 +34,7 @@ def build_losses(outputs: LabelSpace, config: TrainConfig) -> tuple[dict[str, An
 
 
 def build_metrics(outputs: LabelSpace) -> list[Any]:
-    """Return accuracy and cross-entropy on the primary level, from what the head `product` is to say and says."""
+    """Return accuracy and cross-entropy on the primary level, from targets and outputs of the head."""
     keras = import_keras()
     classes = outputs.list_classes(outputs.primary)
     members = np.zeros((len(classes), len(outputs.class_names)), np.float32)
@@ -93,7 +93,7 @@ class WeightEMA:
 
     @contextmanager
     def put_in(self, model: Any) -> Iterator[None]:
-        """Let the model have the averaged weights for as long as the block lasts."""
+        """Give the model the averaged weights for the duration of the block."""
         if not self.weights:
             yield
             return
@@ -112,14 +112,14 @@ INSTRUCTIONS = {"avx512_bf16", "amx_bf16"}
 
 
 def choose_precision(wanted: str = TrainConfig.precision) -> str:
-    """Give `float32` or `bfloat16`; `auto` takes bfloat16 where the processor multiplies it."""
+    """Return `float32` or `bfloat16`; `auto` chooses bfloat16 if the processor multiplies it."""
     if wanted != "auto":
         return wanted
     return "bfloat16" if INSTRUCTIONS & read_processor_flags() else "float32"
 
 
 def read_processor_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> set[str]:
-    """Return the processor's feature flags; none where the system does not tell."""
+    """Return the processor's feature flags; none if the system does not list them."""
     if not cpuinfo.is_file():
         return set()
     lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()

@@ -1,4 +1,4 @@
-"""Learn what the words of names say of each head's classes, and how far to trust them beside the photograph."""
+"""Train the classifier of product names for each head, and choose its weight beside the image."""
 
 from collections.abc import Mapping
 
@@ -25,7 +25,7 @@ NEVER = -20.0
 def learn_names(
     words: Words, classes: Mapping[str, Indices], heads: Mapping[str, int], num_words: int, seed: int
 ) -> dict[str, NameWeights]:
-    """Learn a linear classifier of names for each head: logistic regressions on TF-IDF weights of the words.
+    """Train a linear classifier of names for each head: logistic regressions on TF-IDF weights of the words.
 
     Args:
         words: The words of the names to learn from, (n, MAX_WORDS).
@@ -94,7 +94,7 @@ def choose_name_weight(
 
 
 def _judge(head: str, probs: Probs, classes: Mapping[str, Indices], outputs: LabelSpace) -> float:
-    """Return the cross-entropy at the best temperature: what trust does to sureness alone does not count."""
+    """Return the cross-entropy at the best temperature, so that confidence has no effect on the choice."""
     temperature = fit_temperatures({head: probs}, dict(classes), outputs)[head]
     known = np.flatnonzero(classes[head] != NO_VALUE)
     own = apply_temperature(probs[known], temperature)[np.arange(len(known)), classes[head][known]]

@@ -1,4 +1,4 @@
-"""Muon for convolutions and attention: steps whose directions are made equally strong, on Keras's optimizer."""
+"""Optimizers and learning-rate schedules: SGD, AdamW and Muon, with layer-wise learning-rate decay."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""What a network is to learn of each item: its product, with a value on every level, and its attributes."""
+"""Training targets: the category path and attributes of each item."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from hangtag.catalog.missing_values import hide_missing
+from hangtag.catalog.prepared_items import hide_missing
 from hangtag.errors import SettingsError
 from hangtag.labels.dataset import LabeledItems
 from hangtag.models.label_space import NO_VALUE, Indices, LabelSpace

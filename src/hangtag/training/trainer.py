@@ -1,4 +1,4 @@
-"""One network on its way through a training: its steps, its average, its judgement on val, its state on disk."""
+"""The trainer: epochs, moving average, validation and checkpoints of one network."""
 
 import math
 import time
@@ -121,7 +121,7 @@ class Trainer:
         )
 
     def resume(self) -> TrainingState:
-        """Go on from the state on disk.
+        """Continue from the state on disk.
 
         Raises:
             WorkspaceError: There is none, it is damaged, or it is of other settings or labels.
@@ -151,7 +151,7 @@ class Trainer:
             write_checkpoint(self.checkpoint, self.trained, self.average, state, self.identity)
 
     def _prepare(self) -> None:
-        """Do what has to be done once before the first epoch, as a part of it."""
+        """Do the work that is needed once before the first epoch."""
 
     def _read_judged_weights(self) -> Weights:
         weights = read_weights(self.model) | self.average.read(self.trained)
@@ -222,7 +222,7 @@ class Trainer:
             yield {"pixels": batch.images}, batch.classes
 
     def _iterate_judged(self, data: ItemDataset, image_size: tuple[int, int]) -> Iterator[Answers]:
-        """Return what the network says of photographs in training, batch by batch."""
+        """Yield the network's outputs for photographs during training, batch by batch."""
         return iterate_head_probs(self.model, data.images, data.rows, image_size=image_size)
 
     def _validate(self, data: ItemDataset, image_size: tuple[int, int], bar: Bar) -> tuple[float, float]:
@@ -265,7 +265,7 @@ class Trainer:
         return join_head_probs(batches, self.outputs.heads)
 
     def predict_names(self, state: TrainingState, trust: dict[str, float] | None = None) -> dict[str, float]:
-        """Learn the names too, once the photographs are learnt, and add what came of it to the kept weights.
+        """Train the head of names once the images are learnt, and add its weights to the kept ones.
 
         Args:
             state: A finished training; its kept weights are those of the model.

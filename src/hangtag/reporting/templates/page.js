@@ -23,7 +23,7 @@
       trace.leaf = { opacity: 1 };
       trace.marker.line = { color: paper, width: 0.8 };
       trace.marker.colors[0] = paper;
-      trace.textfont = { color: trace.marker.colors.map((color, place) => (place ? findInk(color) : ink)) };
+      trace.textfont = { color: trace.marker.colors.map((color, index) => (index ? findInk(color) : ink)) };
     } else {
       const size = Number(node.dataset.size), cell = size > 45 ? 12 : 25;
       layout.height = Math.max(360, cell * size + 170);
@@ -49,16 +49,16 @@
   const figures = [...document.querySelectorAll(".interactive")];
   const drawAll = () => figures.forEach(draw);
 
-  function choose(group, place) {
+  function choose(group, index) {
     for (const panel of document.querySelectorAll(".panel")) {
       if (panel.dataset.group !== group) continue;
-      panel.hidden = panel.dataset.place !== place;
+      panel.hidden = panel.dataset.index !== index;
       if (!panel.hidden) panel.querySelectorAll(".interactive").forEach(draw);
     }
     for (const picker of document.querySelectorAll(".picker")) {
       if (picker.dataset.group !== group) continue;
-      for (const input of picker.querySelectorAll("input")) input.checked = input.value === place;
-      for (const select of picker.querySelectorAll("select")) select.value = place;
+      for (const input of picker.querySelectorAll("input")) input.checked = input.value === index;
+      for (const select of picker.querySelectorAll("select")) select.value = index;
     }
   }
 

@@ -300,12 +300,12 @@ function listChoices() {
   const starts = (choice) => words.length > 0 && Object.values(choice.values).at(-1).toLowerCase().startsWith(words[0]);
   choosing.shown = [...matches.filter(starts), ...matches.filter((choice) => !starts(choice))].slice(0, 200);
   choosing.at = 0;
-  find("choices").replaceChildren(...choosing.shown.map((choice, place) => {
+  find("choices").replaceChildren(...choosing.shown.map((choice, index) => {
     const line = make("li");
-    line.id = `choice-${place}`;
+    line.id = `choice-${index}`;
     line.setAttribute("role", "option");
     line.append(make("span", text(choice)), make("span", choice.count.toLocaleString("en")));
-    line.addEventListener("click", () => pick(place));
+    line.addEventListener("click", () => pick(index));
     return line;
   }));
   find("choices-note").textContent = choosing.shown.length ? "" : "The catalogue has no such class.";
@@ -313,15 +313,15 @@ function listChoices() {
 }
 
 function mark() {
-  for (const [place, line] of [...find("choices").children].entries()) {
-    line.setAttribute("aria-selected", String(place === choosing.at));
-    if (place === choosing.at) line.scrollIntoView({ block: "nearest" });
+  for (const [index, line] of [...find("choices").children].entries()) {
+    line.setAttribute("aria-selected", String(index === choosing.at));
+    if (index === choosing.at) line.scrollIntoView({ block: "nearest" });
   }
   find("search").setAttribute("aria-activedescendant", choosing.shown.length ? `choice-${choosing.at}` : "");
 }
 
-function pick(place) {
-  const choice = choosing.shown[place];
+function pick(index) {
+  const choice = choosing.shown[index];
   if (!choice) return;
   find("chooser").close();
   decide("choose", choosing.wholeGroup, choice.values);

@@ -83,7 +83,7 @@ async function ask(entries) {
       for (const entry of entries) await ask([entry]);
       return;
     }
-    entries.forEach((entry, place) => show(entry, response.ok ? answer.results[place] : answer));
+    entries.forEach((entry, index) => show(entry, response.ok ? answer.results[index] : answer));
   } catch {
     const error = { code: "no_answer", message: "The service does not answer. Is it still running?" };
     entries.forEach((entry) => show(entry, { error }));
@@ -108,7 +108,7 @@ function show(entry, result) {
   const levels = Object.entries(result.levels).filter(([level, value]) => value && level !== "label").map(([, value]) => value);
   card.querySelector(".levels").textContent = levels.join(" › ");
   const list = card.querySelector(".alternatives");
-  for (const { label, confidence } of result.alternatives.slice(0, 3).filter(({ confidence }, place) => !place || confidence >= 0.005)) {
+  for (const { label, confidence } of result.alternatives.slice(0, 3).filter(({ confidence }, index) => !index || confidence >= 0.005)) {
     const line = document.createElement("li");
     line.style.setProperty("--share", confidence);
     const name = document.createElement("span");

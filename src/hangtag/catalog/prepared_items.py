@@ -1,0 +1,90 @@
+"""The prepared items: the table and pixels that `prepare` wrote, and the missing cells of such tables."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import polars as pl
+
+from hangtag.catalog.images import Pixels
+from hangtag.catalog.missing_values import is_missing
+from hangtag.catalog.schema import CatalogSchema, read_schema
+from hangtag.errors import WorkspaceError
+from hangtag.manifest import compute_digest, require_manifest
+from hangtag.workspace import Workspace
+
+HINT = "Run `hangtag prepare CATALOG` with this workspace first."
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A prepared catalogue.
+
+    Attributes:
+        items: One row an item: `item_id`, `image_path`, `image_width`, `image_height`, `image_mode`,
+            `given_split`, and the catalogue's own columns as text, exactly as delivered.
+        images: Pixels, uint8 (n, height, width, 3), a read-only memory map; row i belongs to item i.
+        schema: What the columns mean.
+        taxonomy_text: The label rules that came with the catalogue, TOML, or empty.
+        digest: Changes when anything of it does.
+    """
+
+    items: pl.DataFrame
+    images: Pixels
+    schema: CatalogSchema
+    taxonomy_text: str
+    digest: str
+
+    @cached_property
+    def known(self) -> pl.DataFrame:
+        """The items with null for every missing cell of their levels, attributes and name."""
+        return hide_missing(self.items, self.schema)
+
+
+def read_prepared(workspace: Workspace) -> Prepared:
+    """Open what `prepare` wrote.
+
+    Raises:
+        WorkspaceError: Nothing is prepared in this workspace, or its files do not belong together.
+    """
+    manifest = require_manifest(workspace.prepared, HINT)
+    schema = read_schema(manifest)
+    try:
+        items = pl.read_parquet(workspace.prepared / "items.parquet")
+        images = np.load(workspace.prepared / "images.npy", mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError, pl.exceptions.PolarsError) as error:
+        raise WorkspaceError(f"The prepared catalogue cannot be read: {error}.", hint=HINT) from error
+    if len(items) != len(images):
+        raise WorkspaceError("The prepared items and pixels do not belong together.", hint=HINT)
+    return Prepared(items, images, schema, manifest.get("taxonomy_text", ""), compute_digest(manifest))
+
+
+def find_missing(values: pl.Series, spellings: Iterable[str]) -> pl.Series:
+    """Return which cells of a column are missing, boolean (n,), by `is_missing`."""
+    wanted = tuple(spellings)
+    texts = values.cast(pl.String)
+    # Asked once a value: a million cells have a few dozen.
+    found = [value for value in texts.drop_nulls().unique() if is_missing(value, wanted)]
+    return texts.is_null() | texts.is_in(found).fill_null(value=True)
+
+
+def hide_missing(items: pl.DataFrame, schema: CatalogSchema) -> pl.DataFrame:
+    """Return a table with null for every missing cell of the columns that describe an item.
+
+    These are the levels, the attributes and the name, as far as the table has them; all others stay as they are.
+    """
+    columns = [column for column in schema.described_columns if column in items.columns]
+    return items.with_columns(hide_values(items[column], schema.missing) for column in columns)
+
+
+def hide_values(values: pl.Series, spellings: Iterable[str]) -> pl.Series:
+    """Return a column with null for every missing cell."""
+    return values.set(find_missing(values, spellings), None)
+
+
+def count_missing(items: pl.DataFrame, schema: CatalogSchema) -> dict[str, int]:
+    """Return the number of missing cells of each level, attribute and name that has some."""
+    columns: Sequence[str] = [column for column in schema.described_columns if column in items.columns]
+    counts = {column: int(find_missing(items[column], schema.missing).sum()) for column in columns}
+    return {column: count for column, count in counts.items() if count}
