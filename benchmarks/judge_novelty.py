@@ -42,7 +42,7 @@ def main() -> None:
     kinds |= {folder.name: np.stack(list(_read(folder, classifier.image_size, random))) for folder in arguments.folders}
     kinds |= _draw(classifier.image_size, random)
     limit, threshold = classifier.description["out_of_distribution"]["limit"], classifier.find_threshold(0.95) or 1.0
-    found = {kind: classifier.predict(pixels) for kind, pixels in kinds.items()}
+    found = {kind: classifier.predict_heads(pixels) for kind, pixels in kinds.items()}
     familiar = _rank(found["test"].ood_scores)
     print(f"{'kind':16} {'pictures':>8} {'unlike':>7} {'sure, had it no limit':>22} {'AUC':>6}")
     for kind, predictions in found.items():

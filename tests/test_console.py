@@ -43,5 +43,5 @@ def test_classify_shows_no_bar_even_in_the_main_thread(terminal: io.StringIO) ->
     classifier = Classifier.load()
     assert classifier.classify(np.zeros((2, *classifier.image_size, 3), np.uint8))
     assert terminal.getvalue() == ""
-    classifier.predict(np.zeros((2, *classifier.image_size, 3), np.uint8))
+    classifier.predict_heads(np.zeros((2, *classifier.image_size, 3), np.uint8))
     assert "Predicting" in terminal.getvalue()

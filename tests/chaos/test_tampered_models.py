@@ -81,7 +81,7 @@ def ask(folder: Path) -> str:
         classifier = Classifier.load(folder)
         images = np.zeros((1, *classifier.image_size, 3), np.uint8)
         (answer,) = classifier.classify(images)
-        predictions = classifier.predict(images, ["Blue shirt"])
+        predictions = classifier.predict_heads(images, ["Blue shirt"])
         classifier.find_threshold(0.95, with_names=True)
     except HangtagError as error:
         return "refused" if len(str(error)) < 1_000 + len(str(folder)) and "\n" not in str(error) else f"long: {error}"

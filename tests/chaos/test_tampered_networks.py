@@ -123,7 +123,7 @@ def test_changes_of_bytes_end_in_an_error_or_in_an_answer(folder: Path) -> None:
             (folder / name).write_bytes(content[: int(random.integers(len(content) // 2, len(content) + 1))])
             hash_anew(folder)
             with suppress(HangtagError):
-                Classifier.load(folder).predict(np.zeros((1, 80, 60, 3), np.uint8))
+                Classifier.load(folder).predict_heads(np.zeros((1, 80, 60, 3), np.uint8))
         (folder / name).write_bytes(whole)
 
 

@@ -90,7 +90,7 @@ def test_pixels_of_another_shape_or_type_are_refused(images: Any) -> None:
 @pytest.mark.parametrize("count", [0, 2, 4])
 def test_another_number_of_names_than_photographs_is_refused(count: int) -> None:
     with pytest.raises(ModelError, match=rf"Allowed: 3 names.*Received: {count}"):
-        make_classifier(StubModel()).predict(draw_many(3), ["Blue shirt"] * count)
+        make_classifier(StubModel()).predict_heads(draw_many(3), ["Blue shirt"] * count)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -178,8 +178,8 @@ def test_a_saved_keras_model_answers_as_it_does_in_inference(tmp_path: Path) -> 
     assert (classifier.class_names, classifier.image_size) == (CLASS_NAMES, (16, 12))
     assert not classifier.reads_names
     images = np.random.default_rng(0).integers(0, 256, (37, 16, 12, 3), np.uint8)
-    predictions = classifier.predict(images)
-    again, wanted = classifier.predict(images), model({"pixels": images}, training=False)
+    predictions = classifier.predict_heads(images)
+    again, wanted = classifier.predict_heads(images), model({"pixels": images}, training=False)
     for head, probs in predictions.answers.items():
         np.testing.assert_array_equal(probs, again.answers[head])
         np.testing.assert_allclose(probs, np.asarray(wanted[head]), atol=1e-6)

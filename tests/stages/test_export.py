@@ -58,7 +58,7 @@ def test_the_schema_knows_every_entry_that_a_training_and_an_export_write(worksp
 
 def test_it_answers_as_the_run_does(workspace: Workspace, model: Path) -> None:
     run, exported = Classifier.load(workspace.run("small")), Classifier.load(model)
-    wanted, found = run.predict(PIXELS), exported.predict(PIXELS)
+    wanted, found = run.predict_heads(PIXELS), exported.predict_heads(PIXELS)
     assert wanted.ood_scores is None
     assert found.ood_scores is not None
     assert found.ood_scores.shape == (len(PIXELS),)
@@ -78,7 +78,7 @@ def test_weights_can_be_kept_smaller(
     assert sizes[0] < share * sizes[1] + 1000
     assert operation in (tmp_path / "m" / "network.xml").read_text()
     assert operation not in (model / "network.xml").read_text()
-    found, wanted = (Classifier.load(folder).predict(PIXELS) for folder in (tmp_path / "m", model))
+    found, wanted = (Classifier.load(folder).predict_heads(PIXELS) for folder in (tmp_path / "m", model))
     assert found.choose_labels()["label"] == wanted.choose_labels()["label"]
     description = read_json(tmp_path / "m" / "model.json")
     assert description["network"]["stored_as"] == weights
@@ -145,7 +145,7 @@ def test_the_same_export_is_skipped_and_another_replaces_it(workspace: Workspace
     assert export(workspace, "small", tmp_path / "m").skipped
     (tmp_path / "m" / "network.bin").write_bytes(b"")
     assert not export(workspace, "small", tmp_path / "m").skipped
-    assert len(Classifier.load(tmp_path / "m").predict(PIXELS).answers[CATEGORY_PATH]) == len(PIXELS)
+    assert len(Classifier.load(tmp_path / "m").predict_heads(PIXELS).answers[CATEGORY_PATH]) == len(PIXELS)
 
 
 def test_a_folder_with_something_else_is_left_alone(workspace: Workspace, tmp_path: Path) -> None:

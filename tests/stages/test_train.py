@@ -328,7 +328,7 @@ def test_a_quick_network_reads_smaller_photographs_and_is_asked_about_whole_ones
     photographs = np.random.default_rng(0).integers(0, 256, (3, 16, 12, 3), dtype=np.uint8)
     wanted = classifier.model.predict_on_batch({"pixels": shrink(photographs, (12, 8))})
     plain = dataclasses.replace(classifier, description={})
-    np.testing.assert_allclose(plain.predict(photographs).answers[CATEGORY_PATH], wanted[CATEGORY_PATH], atol=1e-6)
+    np.testing.assert_allclose(plain.predict_heads(photographs).answers[CATEGORY_PATH], wanted[CATEGORY_PATH], atol=1e-6)
 
 
 def test_a_network_reads_enlarged_photographs_from_training_to_the_exported_model(workspace: Workspace) -> None:
@@ -344,7 +344,7 @@ def test_a_network_reads_enlarged_photographs_from_training_to_the_exported_mode
     for classifier in (run, exported):
         assert (classifier.image_size, classifier.network_size) == ((16, 12), (32, 24))
         plain = dataclasses.replace(classifier, description={})
-        np.testing.assert_allclose(plain.predict(photographs).answers[CATEGORY_PATH], wanted, atol=0.01)
+        np.testing.assert_allclose(plain.predict_heads(photographs).answers[CATEGORY_PATH], wanted, atol=0.01)
 
 
 def test_the_capstone_has_whole_photographs_alone(workspace: Workspace) -> None:

@@ -43,6 +43,6 @@ def test_a_run_goes_on_without_its_preset(recipe: str, kind: str, tmp_path: Path
     assert loaded.description["pretrained"]["file"] == "p"
     assert all(np.isfinite(each).all() for each in load_file(workspace.run("run") / "model.safetensors").values())
     export(workspace, "run", tmp_path / "model", ExportConfig())
-    probs = [each.predict(PIXELS).probs for each in (loaded, Classifier.load(tmp_path / "model"))]
+    probs = [each.predict_heads(PIXELS).probs for each in (loaded, Classifier.load(tmp_path / "model"))]
     np.testing.assert_allclose(probs[0], probs[1], atol=2e-3)
     assert np.ptp(probs[0], axis=0).max() > 0

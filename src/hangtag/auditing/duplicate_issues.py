@@ -146,12 +146,11 @@ DEFENDED = ", as its name says too, so the photograph may be the wrong one"
 def find_label_conflicts(context: AuditContext) -> pl.DataFrame:
     """Return the issues of the code `duplicate_label_conflict`.
 
-    All levels are one matter, so that they never contradict each other; each attribute is another. Every item of a
-    group has a voice, and so has each witness that was asked about it; the value with most votes is suggested to
-    the others. Where none has more than another, all items are told without a suggestion. The score is the share
-    of votes against the item's own value. A missing value contradicts nothing, is not suggested, and is not filled in
-    along with another level. Where an item's own name holds with
-    its label, the photograph is the likelier mistake, and nothing is suggested.
+    All levels are compared together, so that suggestions never contradict each other; each attribute by itself. Every
+    item of a group has one vote, and each model votes with its probabilities; the value with the most votes is
+    suggested to the others. On a tie, all items are listed without a suggestion. The score is the share of votes against
+    the item's own value. A missing value contradicts nothing, is not suggested, and is not filled in along with another
+    level. Where an item's own name agrees with its label, the photograph is more likely wrong, and nothing is suggested.
     """
     values = {column: context.read(column).to_list() for column in (*context.levels, *context.attributes)}
     votes = _Votes(context)
@@ -319,9 +318,9 @@ class _Votes:
         counts: dict[Values, float] = defaultdict(float, Counter(own.values()))
         for out_of_sample, indices in zip(self._sources, self._places, strict=True):
             rows = indices[list(own)]
-            heard = rows[rows != NO_VALUE]
-            if len(heard):
-                means = _average(out_of_sample, columns, heard)
+            known_rows = rows[rows != NO_VALUE]
+            if len(known_rows):
+                means = _average(out_of_sample, columns, known_rows)
                 for value in list(counts):
                     counts[value] += _sum_value(out_of_sample, columns, value, means)
         return counts

@@ -28,7 +28,7 @@ def find_bad_pictures(context: AuditContext) -> pl.DataFrame:
     - blank: hardly a pixel differs from the picture's own median colour;
     - tiny: the file's shorter side is below `min_side`;
     - nearly one colour: hardly a hundredth of the pixels differs; a thin product may be there, so to be told only;
-    - not a product: an exported model finds the photograph stranger than nearly all that it learnt from. In a
+    - not a product: the photograph is out of distribution for an exported model. In a
       catalogue of the same kind that is one in a hundred, and most of them are products, so to be told only.
     """
     shares = measure_content(context.images)

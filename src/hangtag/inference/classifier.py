@@ -102,7 +102,7 @@ class Classifier:
         found = thresholds.get(f"{precision:g}")
         return None if found is None else float(found)
 
-    def predict(self, images: Pixels, names: Sequence[str | None] | None = None) -> HeadProbs:
+    def predict_heads(self, images: Pixels, names: Sequence[str | None] | None = None) -> HeadProbs:
         """Return the probabilities of all levels and attributes for every photograph.
 
         Args:
@@ -176,7 +176,7 @@ class Classifier:
         column = level or self.outputs.primary
         head = self._find_explained(column)
         if labels is None:
-            labels = self.predict(images, names).choose_labels()[column]
+            labels = self.predict_heads(images, names).choose_labels()[column]
         given = [labels] * len(images) if isinstance(labels, str) else list(labels)
         if len(given) != len(images):
             raise ModelError("There is not a class for every photograph.", received=len(given))
@@ -224,9 +224,13 @@ class Classifier:
             return np.ones(len(predictions), bool)
         return np.asarray(predictions.ood_scores <= limit)
 
+    def predict(self, images: Pixels, names: Sequence[str | None] | None = None) -> list[str]:
+        """Return the most likely class of the primary level for each photograph; see `predict_heads`."""
+        return [self.class_names[index] for index in self.predict_proba(images, names).argmax(axis=1).tolist()]
+
     def predict_proba(self, images: Pixels, names: Sequence[str | None] | None = None) -> Probs:
-        """Return the probability of every class of the primary level, float32 (n, classes); see `predict`."""
-        return self.predict(images, names).probs
+        """Return the probability of every class of the primary level, float32 (n, classes); see `predict_heads`."""
+        return self.predict_heads(images, names).probs
 
     def predict_rows(
         self,
@@ -241,7 +245,7 @@ class Classifier:
             images: uint8 (N, H, W, 3).
             rows: Which of them, int64 (n,).
             title: The bar's text; None shows no bar.
-            names: The names of these rows' products; see `predict`.
+            names: The names of these rows' products; see `predict_heads`.
 
         Raises:
             ModelError: The pixels are of another shape or type, the names of another number, or the model gives no

@@ -1,7 +1,7 @@
 """The items whose photographs look most like one item's: cheap descriptors of the pixels, and one matrix product.
 
 The descriptor of a photograph is itself, shrunk to 20 x 15 pixels of three colours and told by the 64 directions in
-which such photographs differ most (principal components): shape, place and colour of the product, no more. Products of
+which such photographs differ most (principal components): shape, position and colour of the product, no more. Products of
 one kind on a plain ground are found well by it; the same thing in another pose is not.
 """
 
@@ -39,7 +39,7 @@ class LookAlikes:
         Args:
             index: The item to compare with; it is not among its own look-alikes.
             count: How many, fewer where there are no more.
-            without: Places to leave out.
+            without: Indices to leave out.
         """
         distances = self._squares - 2 * (self._descriptors @ self._descriptors[index])
         hidden = without | {index}
