@@ -18,7 +18,7 @@ from hangtag.figures.confusion_matrix import plot_interactive_confusion
 from hangtag.figures.style import save_figure
 from hangtag.inference.streaming import Failure
 from hangtag.io import escape_markdown
-from hangtag.metrics.markdown import Block, _list_pairs, _tabulate, write_markdown
+from hangtag.metrics.markdown import Block, _format_class_table, _list_pairs, write_markdown
 from hangtag.models.label_space import LabelSpace
 from hangtag.serving.model_card import write_card
 from hangtag.serving.output import write_table_lines
@@ -84,7 +84,7 @@ def test_a_models_card_renders_no_name() -> None:
 def test_the_report_of_an_evaluation_renders_no_label() -> None:
     pairs = pl.DataFrame([["val", HOSTILE, HOSTILE, 3, 0.5]], schema=["split", "a", "b", "n", "share"], orient="row")
     row = {"precision": 1.0, "recall": 1.0, "f1": 1.0, "support": 3}
-    rendered = render("\n".join([*_list_pairs(pairs), "", *_tabulate({HOSTILE: row})]))
+    rendered = render("\n".join([*_list_pairs(pairs), "", *_format_class_table({HOSTILE: row})]))
     assert set(re.findall(r"</?(\w+)", rendered)) == {"p", "ul", "li", "table", "thead", "tbody", "tr", "th", "td"}
     assert read(rendered).count(" ".join(HOSTILE.split())) == 4
 

@@ -132,7 +132,7 @@ def _run_stage(command: str, workspace: Path, settings: Any, **more: Any) -> Non
     name = command.replace("-", "_")
     stage = getattr(import_module(f"hangtag.stages.{name}"), name)
     results = stage(workspace, settings, **more)
-    _show(*(results if isinstance(results, list) else [results]))
+    _show_results(*(results if isinstance(results, list) else [results]))
 
 
 for _command in STAGE_COMMANDS:
@@ -156,7 +156,7 @@ def prepare(
     from hangtag.stages.prepare import prepare as stage
 
     resolved = resolve_settings(config.PrepareConfig, settings, file=file)
-    _show(stage(catalog, workspace, resolved, schema=schema, overrides=overrides))
+    _show_results(stage(catalog, workspace, resolved, schema=schema, overrides=overrides))
 
 
 @options.register(app)
@@ -178,7 +178,7 @@ def compare(
     from hangtag.summary import describe_blocks
 
     result = stage(workspace, runs, split=split, baseline=baseline, is_timed=is_timed)
-    _show(result)
+    _show_results(result)
     blocks = _read_result(workspace, result, lambda folder: list_blocks(read_comparison(folder), is_wide=is_wide))
     typer.echo(f"\n{describe_blocks(blocks, is_wide=is_wide)}")
 
@@ -216,7 +216,7 @@ def audit(
 
     resolved = resolve_settings(config.AuditConfig, settings, file=file)
     result = stage(workspace, resolved, run_id=run, model=model)
-    _show(result)
+    _show_results(result)
     summary = _read_result(workspace, result, lambda folder: read_json(folder / "summary.json"))
     typer.echo(f"\n{describe_audit(summary)}")
 
@@ -245,7 +245,7 @@ def report(workspace: options.WorkspaceOption = options.WORKSPACE) -> None:
     """
     from hangtag.stages.report import report as stage
 
-    _show(stage(workspace))
+    _show_results(stage(workspace))
     _show_report(workspace)
 
 
@@ -264,7 +264,7 @@ def export(
     """
     from hangtag.stages.export import export as stage
 
-    _show(stage(workspace, run, output, resolve_settings(config.ExportConfig, settings, file=file)))
+    _show_results(stage(workspace, run, output, resolve_settings(config.ExportConfig, settings, file=file)))
 
 
 @options.register(app, config.ClassifyConfig)
@@ -349,7 +349,7 @@ def run(
     trainings = options.parse_trainings(color_modes, seeds, replace)
     values = merge_chain_settings(settings, preset, file)
     described: dict[str, Any] = {"schema": schema, "overrides": overrides}
-    pipeline.run(catalog, workspace, preset=preset, settings=values, on_stage=_show, **described, **trainings)
+    pipeline.run(catalog, workspace, preset=preset, settings=values, on_stage=_show_results, **described, **trainings)
     _show_report(workspace)
 
 
@@ -370,11 +370,13 @@ def demo(
     from hangtag.stages import pipeline
 
     trainings = options.parse_trainings(color_modes, seeds, replace)
-    pipeline.demo(workspace, settings=merge_chain_settings(settings, "capstone", file), on_stage=_show, **trainings)
+    pipeline.demo(
+        workspace, settings=merge_chain_settings(settings, "capstone", file), on_stage=_show_results, **trainings
+    )
     _show_report(workspace)
 
 
-def _show(*results: "StageResult") -> None:
+def _show_results(*results: "StageResult") -> None:
     from hangtag.summary import describe_result
 
     for result in results:

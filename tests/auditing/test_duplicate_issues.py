@@ -126,7 +126,7 @@ def test_attributes_conflict_by_themselves_and_a_missing_value_with_nothing() ->
 
 def compare_all(own: dict[int, duplicate_issues.Values], row: int) -> list[int]:
     """Compare an item's value with that of every other of its group."""
-    return [each for each, value in own.items() if duplicate_issues._disagree([value, own[row]])]
+    return [each for each, value in own.items() if duplicate_issues._values_disagree([value, own[row]])]
 
 
 values = st.tuples(*[st.sampled_from([None, "a", "b", "c"])] * 3)
@@ -147,7 +147,7 @@ def test_conflicts_are_those_that_a_comparison_of_all_with_all_finds(drawn: list
         places = [
             place
             for place in range(3)
-            if any(duplicate_issues._disagree([(found[place],), (value[place],)]) for value in drawn)
+            if any(duplicate_issues._values_disagree([(found[place],), (value[place],)]) for value in drawn)
         ]
         assert told.column == columns[places[-1]]
         assert list(told.values) == [columns[place] for place in places]
@@ -157,14 +157,14 @@ def test_conflicts_are_those_that_a_comparison_of_all_with_all_finds(drawn: list
 
 
 def test_items_of_a_large_group_are_not_compared_each_with_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    compared, disagree = 0, duplicate_issues._disagree
+    compared, disagree = 0, duplicate_issues._values_disagree
 
     def count(found: Sequence[duplicate_issues.Values]) -> bool:
         nonlocal compared
         compared += 1
         return disagree(found)
 
-    monkeypatch.setattr(duplicate_issues, "_disagree", count)
+    monkeypatch.setattr(duplicate_issues, "_values_disagree", count)
     items = make_items(gender={row: "Men" if row % 3 else "Women" for row in range(100)})
     images = np.repeat(make_images(items)[:1], len(items), axis=0)
     found = find_label_conflicts(make_context(items, images=images, photographs=None))

@@ -88,7 +88,7 @@ def test_too_many_pixels_are_known_before_decoding(monkeypatch: pytest.MonkeyPat
     def fail(*_: object) -> None:
         raise AssertionError("decoded")
 
-    monkeypatch.setattr("hangtag.catalog.images._load", fail)
+    monkeypatch.setattr("hangtag.catalog.images._load_pixels", fail)
     with pytest.raises(PhotographError, match="2000 x 2000"):
         decode(encode(Image.new("L", (2000, 2000))))
 

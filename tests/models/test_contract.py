@@ -19,7 +19,7 @@ RANDOM = np.random.default_rng(0)
 PIXELS = RANDOM.integers(0, 256, (5, *IMAGE_SIZE, 3), dtype=np.uint8)
 VOCABULARY = Vocabulary(("blue", "shirt", "shoe"))
 WORDS = VOCABULARY.encode(["Blue shirt", "shoe", None, "shirt shirt", "unheard of"])
-# Those of the library are large and want larger photographs: tests/models/test_keras_applications.py has them. And two are
+# Those of Keras are large and need larger photographs: see tests/models/test_keras_applications.py. Two more are
 # efficientnet-lite0 with more blocks.
 OWN = [name for name in ARCHITECTURES if name not in APPLICATIONS and not name.endswith(("-lite1", "-lite2"))]
 MODES: tuple[ColorMode, ...] = ("color", "gray")

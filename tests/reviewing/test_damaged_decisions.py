@@ -167,7 +167,7 @@ def test_damaged_look_alikes_are_made_anew(
 ) -> None:
     images = np.zeros((12, 20, 15, 3), np.uint8)
     described = np.random.default_rng(0).random((12, 4)).astype(np.float32)
-    monkeypatch.setattr(look_alikes, "_describe", lambda _: described)
+    monkeypatch.setattr(look_alikes, "_compute_descriptors", lambda _: described)
     path = tmp_path / "look_alikes.npy"
     wanted = open_look_alikes(path, images).find(0, 3)
     if damage is None:

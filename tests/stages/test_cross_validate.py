@@ -81,14 +81,14 @@ def test_every_labelled_item_is_predicted_once_and_by_a_network_that_never_saw_i
 
 
 def test_finished_folds_are_not_trained_again(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    tabulate = stage._tabulate
+    tabulate = stage._tabulate_fold
 
     def stop(items: pl.DataFrame, trainer: Trainer, fold: int) -> pl.DataFrame:
         if fold == 1:
             raise KeyboardInterrupt
         return tabulate(items, trainer, fold)
 
-    monkeypatch.setattr(stage, "_tabulate", stop)
+    monkeypatch.setattr(stage, "_tabulate_fold", stop)
     with pytest.raises(KeyboardInterrupt):
         cross_validate(workspace, CONFIG, folds=2)
     monkeypatch.undo()

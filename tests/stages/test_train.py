@@ -328,7 +328,8 @@ def test_a_quick_network_reads_smaller_photographs_and_is_asked_about_whole_ones
     photographs = np.random.default_rng(0).integers(0, 256, (3, 16, 12, 3), dtype=np.uint8)
     wanted = classifier.model.predict_on_batch({"pixels": shrink(photographs, (12, 8))})
     plain = dataclasses.replace(classifier, description={})
-    np.testing.assert_allclose(plain.predict_heads(photographs).answers[CATEGORY_PATH], wanted[CATEGORY_PATH], atol=1e-6)
+    found = plain.predict_heads(photographs).answers[CATEGORY_PATH]
+    np.testing.assert_allclose(found, wanted[CATEGORY_PATH], atol=1e-6)
 
 
 def test_a_network_reads_enlarged_photographs_from_training_to_the_exported_model(workspace: Workspace) -> None:

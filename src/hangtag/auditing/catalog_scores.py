@@ -36,16 +36,16 @@ def score_catalog(context: AuditContext, issues: pl.DataFrame) -> pl.DataFrame:
     doubted = issues.filter(pl.col("code").is_in(LABEL_CODES) & (pl.col("severity") != "info"))
     worst = doubted.group_by("item_id").agg(doubt=pl.col("score").max())
     table = context.items.join(worst, on="item_id", how="left", maintain_order="left")
-    parts = [_score(table.select(column=pl.lit(""), value=pl.lit(""), doubt="doubt"))]
+    parts = [_score_values(table.select(column=pl.lit(""), value=pl.lit(""), doubt="doubt"))]
     for column in choose_columns(context):
         values = context.read(column).alias("value")
         parts.append(
-            _score(table.select("doubt").with_columns(column=pl.lit(column), value=values).drop_nulls("value"))
+            _score_values(table.select("doubt").with_columns(column=pl.lit(column), value=values).drop_nulls("value"))
         )
     return pl.concat([pl.DataFrame(schema=SCORES), *parts])
 
 
-def _score(table: pl.DataFrame) -> pl.DataFrame:
+def _score_values(table: pl.DataFrame) -> pl.DataFrame:
     scored = table.group_by("column", "value").agg(
         items=pl.len().cast(pl.Int64),
         issues=pl.col("doubt").count().cast(pl.Int64),

@@ -75,7 +75,7 @@ def map_categories(
     counted = named.group_by(list(levels)).agg(items=pl.len())
     categories = counted.sort("items", *levels, descending=True, nulls_last=True)
     classes = _list_classes(model)
-    found = [_match(values[:-1], classes) for values in categories.iter_rows()]
+    found = [_match_category(values[:-1], classes) for values in categories.iter_rows()]
     # The commonest category of those that map to one class names it, of those that lack the fewest levels.
     lacking = categories.select(pl.sum_horizontal(pl.col(levels).is_null())).to_series().to_list()
     nodes = list(dict.fromkeys(match for match in found if match is not None))
@@ -106,7 +106,7 @@ def _list_classes(model: LabelSpace) -> dict[str, tuple[str, str]]:
     return {key: match for key, (_, match) in widths.items()}
 
 
-def _match(values: Sequence[str | None], classes: dict[str, tuple[str, str]]) -> tuple[str, str] | None:
+def _match_category(values: Sequence[str | None], classes: dict[str, tuple[str, str]]) -> tuple[str, str] | None:
     for value in reversed(values):
         if value is not None and (match := classes.get(fold(value))):
             return match

@@ -148,9 +148,10 @@ def find_label_conflicts(context: AuditContext) -> pl.DataFrame:
 
     All levels are compared together, so that suggestions never contradict each other; each attribute by itself. Every
     item of a group has one vote, and each model votes with its probabilities; the value with the most votes is
-    suggested to the others. On a tie, all items are listed without a suggestion. The score is the share of votes against
-    the item's own value. A missing value contradicts nothing, is not suggested, and is not filled in along with another
-    level. Where an item's own name agrees with its label, the photograph is more likely wrong, and nothing is suggested.
+    suggested to the others. On a tie, all items are listed without a suggestion. The score is the share of votes
+    against the item's own value. A missing value contradicts nothing, is not suggested, and is not filled in along
+    with another level. Where an item's own name agrees with its label, the photograph is more likely wrong, and nothing
+    is suggested.
     """
     values = {column: context.read(column).to_list() for column in (*context.levels, *context.attributes)}
     votes = _Votes(context)
@@ -159,12 +160,12 @@ def find_label_conflicts(context: AuditContext) -> pl.DataFrame:
     for members in list_groups(context.duplicates.groups):
         for columns in matters:
             own = {row: tuple(values[column][row] for column in columns) for row in members}
-            if _disagree(list(own.values())):
-                lines += _describe(context, columns, own, votes)
+            if _values_disagree(list(own.values())):
+                lines += _describe_conflicts(context, columns, own, votes)
     return build_issues(lines, LABEL_CONFLICT, WARNING)
 
 
-def _disagree(found: Sequence[Values]) -> bool:
+def _values_disagree(found: Sequence[Values]) -> bool:
     return any(len(set(column) - {None}) > 1 for column in zip(*found, strict=True))
 
 
@@ -232,7 +233,7 @@ class _Group:
 
     def _describe(self, found: Values, count: int) -> _Contrary:
         # The first three items have the three values whose first rows come first.
-        contrary = islice((value for value in self._rows if _disagree([value, found])), 3)
+        contrary = islice((value for value in self._rows if _values_disagree([value, found])), 3)
         first = [self._item_ids[row] for row in islice(merge(*(self._rows[value][:3] for value in contrary)), 3)]
         values = {
             index: _join_values(others, value)
@@ -257,7 +258,7 @@ def _join_values(values: Sequence[str], own: str, most: int = 5) -> str:
     return " or ".join([*first, f"{left:,} other{'s' if left > 1 else ''}"] if left else first)
 
 
-def _describe(
+def _describe_conflicts(
     context: AuditContext, columns: tuple[str, ...], own: Mapping[int, Values], votes: "_Votes"
 ) -> Iterator[dict[str, Any]]:
     counts = votes.count(columns, own)
@@ -271,7 +272,7 @@ def _describe(
         contrary = group.find_contrary(found)
         if found == winner or contrary is None:
             continue
-        if winner is not None and not _disagree([found, winner]):
+        if winner is not None and not _values_disagree([found, winner]):
             continue
         changes = _list_changes(columns, found, winner)
         is_defended = votes.defends(columns, row, found)
@@ -320,7 +321,7 @@ class _Votes:
             rows = indices[list(own)]
             known_rows = rows[rows != NO_VALUE]
             if len(known_rows):
-                means = _average(out_of_sample, columns, known_rows)
+                means = _average_probs(out_of_sample, columns, known_rows)
                 for value in list(counts):
                     counts[value] += _sum_value(out_of_sample, columns, value, means)
         return counts
@@ -332,10 +333,10 @@ class _Votes:
         index = self._places[-1][row]
         if index == NO_VALUE:
             return False
-        return _sum_value(self._names, columns, found, _average(self._names, columns, np.array([index]))) > 0.5
+        return _sum_value(self._names, columns, found, _average_probs(self._names, columns, np.array([index]))) > 0.5
 
 
-def _average(
+def _average_probs(
     out_of_sample: OutOfSampleProbs, columns: tuple[str, ...], rows: Indices
 ) -> npt.NDArray[np.float64] | None:
     """Return the mean probabilities of some items over the products, or over the values of an attribute."""

@@ -35,15 +35,17 @@ def find_spelling_variants(context: AuditContext) -> pl.DataFrame:
                 rows[value].append(row)
         for rare, usual, score in _find_pairs({value: len(found) for value, found in rows.items()}):
             sizes = (len(rows[rare]), len(rows[usual]))
-            lines += [_describe(context.item_ids[row], column, (rare, usual), sizes, score) for row in rows[rare]]
+            lines += [
+                _describe_variant(context.item_ids[row], column, (rare, usual), sizes, score) for row in rows[rare]
+            ]
     return build_issues(lines, SPELLING_VARIANT, WARNING)
 
 
-def _describe(
+def _describe_variant(
     item_id: str, column: str, spellings: tuple[str, str], sizes: tuple[int, int], score: float
 ) -> dict[str, Any]:
     rare, usual = spellings
-    told = (f"{_show(value)} ({size:,})" for value, size in zip(spellings, sizes, strict=True))
+    told = (f"{_quote_value(value)} ({size:,})" for value, size in zip(spellings, sizes, strict=True))
     return {
         "item_id": item_id,
         "given_label": rare,
@@ -56,7 +58,7 @@ def _describe(
     }
 
 
-def _show(value: str) -> str:
+def _quote_value(value: str) -> str:
     """Quote a value where only its spaces distinguish it from another."""
     return value if value == " ".join(value.split()) else f'"{value}"'
 
@@ -223,7 +225,7 @@ def _find_odd_attributes(context: AuditContext) -> Iterator[dict[str, Any]]:
                         "item_id": context.item_ids[row],
                         "given_label": line["value"],
                         "suggested_label": line["usual"],
-                        "score": line["usual_count"] / (line["total"] + 1) * _trust(line["count"]),
+                        "score": line["usual_count"] / (line["total"] + 1) * _score_rarity(line["count"]),
                         "reason": f"Of {line['total']:,} items with {level} {line['level']}, {line['usual_count']:,} "
                         f"have {column} {line['usual']} and {line['count']:,} {line['value']}.",
                         "column": column,
@@ -231,7 +233,7 @@ def _find_odd_attributes(context: AuditContext) -> Iterator[dict[str, Any]]:
                     }
 
 
-def _trust(count: int) -> float:
+def _score_rarity(count: int) -> float:
     return 0.45 * (1 + 1 / count)
 
 

@@ -47,19 +47,21 @@ def edit_cells(data: bytes, table: Table, changes: Changes) -> EditedTable:
         changes: New values by the row's position in `table.rows`, then by column.
     """
     text, encoding = decode_table(data)
-    edits, refused = _plan(text, table, changes, encoding)
+    edits, refused = _plan_edits(text, table, changes, encoding)
     # Beside a quote that never closes, a new quote may have another meaning than its own.
     quoting = {row for row, planned in edits.items() if any(new.startswith('"') for _, new in planned)}
     for doubtful in (set(), quoting, set(edits)):
         refused |= dict.fromkeys(doubtful, NOT_WRITABLE)
         kept = {row: planned for row, planned in edits.items() if row not in doubtful}
-        edited = _write(data, text, encoding, kept)
+        edited = _splice_cells(data, text, encoding, kept)
         if _is_read_as(edited, table, {row: changes[row] for row in kept}):
             return EditedTable(edited, refused)
     raise AssertionError("the table is not read twice alike")
 
 
-def _plan(text: str, table: Table, changes: Changes, encoding: str) -> tuple[dict[int, list[Edit]], dict[int, str]]:
+def _plan_edits(
+    text: str, table: Table, changes: Changes, encoding: str
+) -> tuple[dict[int, list[Edit]], dict[int, str]]:
     """Return the edits of every row that can be changed, and why the others cannot."""
     edits: dict[int, list[Edit]] = {}
     refused: dict[int, str] = {}
@@ -72,10 +74,10 @@ def _plan(text: str, table: Table, changes: Changes, encoding: str) -> tuple[dic
         for column, value in values.items():
             span = spans[table.columns.index(column)]
             was_quoted = record.has_quotes and text.startswith('"', span[0], span[1])
-            planned.append((span, _quote(value, separator, was_quoted=was_quoted)))
+            planned.append((span, _quote_cell(value, separator, was_quoted=was_quoted)))
         if not _is_encodable("".join(values.values()), encoding):
             refused[row] = NOT_ENCODABLE
-        elif _read_alone(_replace(text, whole, planned), separator, table) != {**table.rows[row], **values}:
+        elif _read_alone(_replace_cell(text, whole, planned), separator, table) != {**table.rows[row], **values}:
             refused[row] = NOT_WRITABLE
         else:
             edits[row] = sorted(planned)
@@ -116,7 +118,7 @@ def _leave_quotes(text: str, begin: int) -> int:
     return index + 1
 
 
-def _quote(value: str, separator: str, *, was_quoted: bool) -> str:
+def _quote_cell(value: str, separator: str, *, was_quoted: bool) -> str:
     if was_quoted or value.startswith('"') or any(mark in value for mark in (separator, "\n", "\r")):
         return '"' + value.replace('"', '""') + '"'
     return value
@@ -130,7 +132,7 @@ def _is_encodable(value: str, encoding: str) -> bool:
     return True
 
 
-def _replace(text: str, whole: Span, edits: Sequence[Edit]) -> str:
+def _replace_cell(text: str, whole: Span, edits: Sequence[Edit]) -> str:
     pieces, done = [], whole[0]
     for (start, end), new in sorted(edits):
         pieces += [text[done:start], new]
@@ -149,7 +151,7 @@ def _read_alone(record: str, separator: str, table: Table) -> dict[str, str] | N
     return dict(zip(table.columns, [*cells[: width - 1], separator.join(cells[width - 1 :])], strict=True))
 
 
-def _write(data: bytes, text: str, encoding: str, edits: Mapping[int, Sequence[Edit]]) -> bytes:
+def _splice_cells(data: bytes, text: str, encoding: str, edits: Mapping[int, Sequence[Edit]]) -> bytes:
     """Insert the new texts; all other bytes are copied."""
     is_utf8 = encoding == "utf-8"
     pieces, done = [codecs.BOM_UTF8 if is_utf8 and data.startswith(codecs.BOM_UTF8) else b""], 0

@@ -87,13 +87,13 @@ def decode_photograph(data: bytes, image_size: tuple[int, int], max_pixels: int,
     if not data:
         raise PhotographError("empty_file", "the file is empty")
     _check_structure(data)
-    with _QUIET, _open(data) as image:
+    with _QUIET, _open_image(data) as image:
         width, height, mode = image.width, image.height, image.mode
         if width * height > max_pixels:
             raise PhotographError("too_many_pixels", f"{width} x {height} pixels, {max_pixels} are allowed")
-        _reduce(image, image_size, fit)
-        whole = _to_rgb(_load(image))
-        pixels = _fit(whole, image_size, fit)
+        _draft_smaller(image, image_size, fit)
+        whole = _to_rgb(_load_pixels(image))
+        pixels = _fit_to_size(whole, image_size, fit)
     index = _find_place(whole, image_size) if fit == "pad" else (slice(None), slice(None))
     return Photograph(np.asarray(pixels, dtype=np.uint8), width, height, mode, index)
 
@@ -164,7 +164,7 @@ def _check_structure(data: bytes) -> None:
         raise PhotographError("too_many_scans", f"more than {MAX_SCANS} scans, which no camera writes")
 
 
-def _reduce(image: Image.Image, image_size: tuple[int, int], fit: Fit) -> None:
+def _draft_smaller(image: Image.Image, image_size: tuple[int, int], fit: Fit) -> None:
     """Decode a JPEG at a reduced scale that is still `REDUCING_GAP` times larger than the size it is fitted to."""
     # A camera's orientation may exchange the sides, so the longer wanted one stands for both.
     scales = sorted((max(image_size) / image.width, max(image_size) / image.height))
@@ -175,7 +175,7 @@ def _reduce(image: Image.Image, image_size: tuple[int, int], fit: Fit) -> None:
         image.draft(None, (max(image.width // reduction, 1), max(image.height // reduction, 1)))
 
 
-def _open(data: bytes) -> Image.Image:
+def _open_image(data: bytes) -> Image.Image:
     try:
         return Image.open(io.BytesIO(data), formats=FORMATS)
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
@@ -186,7 +186,7 @@ def _open(data: bytes) -> Image.Image:
         raise PhotographError("not_an_image", "no JPEG, PNG, WebP, GIF, BMP or TIFF picture") from error
 
 
-def _load(image: Image.Image) -> Image.Image:
+def _load_pixels(image: Image.Image) -> Image.Image:
     try:
         image.load()
         # In place, for a copy of a large picture takes as much memory again.
@@ -233,16 +233,16 @@ def _convert_band(image: Image.Image, top: float) -> Image.Image:
     return image.convert("RGB")
 
 
-def _fit(image: Image.Image, image_size: tuple[int, int], fit: Fit) -> Image.Image:
+def _fit_to_size(image: Image.Image, image_size: tuple[int, int], fit: Fit) -> Image.Image:
     height, width = image_size
     if image.size == (width, height):
         return image
     if fit == "stretch":
         return image.resize((width, height), Image.Resampling.LANCZOS)
-    return _pad(image, width, height)
+    return _pad_to_size(image, width, height)
 
 
-def _pad(image: Image.Image, width: int, height: int) -> Image.Image:
+def _pad_to_size(image: Image.Image, width: int, height: int) -> Image.Image:
     """Pad as `ImageOps.pad` does, to the pixel, but never shrink a side to 0, which some versions of Pillow refuse."""
     size = (width, height)
     own, wanted = image.width / image.height, width / height

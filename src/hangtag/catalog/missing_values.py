@@ -10,8 +10,8 @@ from functools import lru_cache
 UNKNOWN = "Unknown"
 # Missing in every catalogue.
 ALWAYS = ("", UNKNOWN)
-# Missing unless the catalogue's description names other spellings: what spreadsheets and programs write. `None`, `Other`
-# and `-` are values unless a description names them.
+# Missing unless the catalogue's description names other spellings: what spreadsheets and programs write. `None`,
+# `Other` and `-` are values unless a description names them.
 SPELLINGS = ("", "NA", "N/A", "#N/A", "NaN", "null")
 # Unicode's white space, and what has no width at all.
 BLANK = "".join(filter(str.isspace, map(chr, range(0x3001)))) + "\u200b\u200c\u200d\u2060\ufeff"

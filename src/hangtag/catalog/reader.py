@@ -96,16 +96,16 @@ def read_catalog(
     table = parse_table(read_table(source, path), path)
     if not described and set(CAPSTONE_COLUMNS) <= set(table.columns):
         values = CAPSTONE | values
-    return _build(source, path, table, values)
+    return _build_catalog(source, path, table, values)
 
 
-def _build(source: Source, path: str, table: Table, values: dict[str, object]) -> RawCatalog:
+def _build_catalog(source: Source, path: str, table: Table, values: dict[str, object]) -> RawCatalog:
     schema = CatalogSchema.from_values(values | {"table": PurePosixPath(path).name}).check()
     base = path[: len(path) - len(schema.table)]
     taxonomy = ""
     if schema.taxonomy.endswith(".toml"):
         path = base + schema.taxonomy
-        taxonomy = _decode(_read(source, path, MAX_DESCRIPTION_BYTES), path)
+        taxonomy = _decode_text(_read_bytes(source, path, MAX_DESCRIPTION_BYTES), path)
     schema = schema.with_columns(table.columns)
     rows = table.rows
     if schema.columns != schema.headings:
@@ -122,12 +122,12 @@ def _find_description(source: Source, schema_file: Path | None) -> tuple[dict[st
             raise CatalogError(
                 f"The catalogue's description cannot be read: {error}.", received=str(schema_file)
             ) from error
-        return parse_schema(_decode(data, str(schema_file)), str(schema_file)), None
+        return parse_schema(_decode_text(data, str(schema_file)), str(schema_file)), None
     paths = [name for name in source.names() if PurePosixPath(name).name == DESCRIPTION]
     if not paths:
         return {}, None
-    path = min(paths, key=_depth)
-    text = _decode(_read(source, path, MAX_DESCRIPTION_BYTES), path)
+    path = min(paths, key=_count_parents)
+    text = _decode_text(_read_bytes(source, path, MAX_DESCRIPTION_BYTES), path)
     return parse_schema(text, path), path[: len(path) - len(DESCRIPTION)]
 
 
@@ -136,8 +136,8 @@ def _find_table(source: Source) -> str:
     tables = [name for name in source.names() if PurePosixPath(name).suffix.lower() in (".csv", ".tsv")]
     capstone = [name for name in tables if PurePosixPath(name).name == "styles.csv"]
     if capstone:
-        return min(capstone, key=_depth)
-    shallow = [name for name in tables if _depth(name) == min(map(_depth, tables))]
+        return min(capstone, key=_count_parents)
+    shallow = [name for name in tables if _count_parents(name) == min(map(_count_parents, tables))]
     if len(shallow) > 1:
         raise CatalogError(
             "The catalogue has several tables.", hint="Name one with --table.", received=sorted(shallow)[:5]
@@ -150,7 +150,7 @@ def _find_shallowest(source: Source, name: str) -> str:
     found = [each for each in source.names() if each == name or each.endswith(f"/{name}")]
     if not found:
         raise CatalogError("The catalogue has no such table.", received=name, hint="Name it with --table.")
-    return min(found, key=_depth)
+    return min(found, key=_count_parents)
 
 
 def read_table(source: Source, path: str) -> bytes:
@@ -164,10 +164,10 @@ def read_table(source: Source, path: str) -> bytes:
     except FileError as error:
         raise _make_error(path, error) from error
     hint = "Unpack the archive and name the folder, if the table is right." if unpacked < MAX_TABLE_BYTES else ""
-    return _read(source, path, min(MAX_TABLE_BYTES, unpacked), hint)
+    return _read_bytes(source, path, min(MAX_TABLE_BYTES, unpacked), hint)
 
 
-def _read(source: Source, path: str, limit: int, hint: str = "") -> bytes:
+def _read_bytes(source: Source, path: str, limit: int, hint: str = "") -> bytes:
     try:
         return source.read(path, limit)
     except FileError as error:
@@ -178,7 +178,7 @@ def _make_error(path: str, error: FileError, hint: str = "") -> CatalogError:
     return CatalogError(f"A file of the catalogue cannot be read: {error.reason}.", received=path, hint=hint)
 
 
-def _decode(data: bytes, where: str) -> str:
+def _decode_text(data: bytes, where: str) -> str:
     """Return the text of a description or a taxonomy, with or without a byte order mark."""
     try:
         return data.decode("utf-8-sig")
@@ -186,7 +186,7 @@ def _decode(data: bytes, where: str) -> str:
         raise CatalogError("A file that describes the catalogue is no UTF-8 text.", received=where) from error
 
 
-def _depth(name: str) -> tuple[int, str]:
+def _count_parents(name: str) -> tuple[int, str]:
     return name.count("/"), name
 
 

@@ -160,10 +160,10 @@ class ZipSource:
             raise CatalogError(f"The catalogue is no readable .zip: {error}.", received=str(path)) from error
         assert self._archive.fp is not None
         status = os.fstat(self._archive.fp.fileno())
-        self.identity: Identity = _identify(status)
+        self.identity: Identity = _get_identity(status)
         self._size = status.st_size
         self._entries = {
-            _simplify(info.filename): info
+            _simplify_path(info.filename): info
             for info in self._archive.infolist()
             if info.filename and not info.is_dir() and not _is_hidden(info.filename)
         }
@@ -197,7 +197,7 @@ class ZipSource:
         except Exception as error:
             # An entry can be damaged in many ways (BadZipFile, zlib.error, lzma.LZMAError, EOFError, struct.error,
             # OverflowError, ValueError, OSError, MemoryError): it is one file that cannot be read.
-            raise FileError("unreadable_file", _describe(error)) from error
+            raise FileError("unreadable_file", _describe_zip_error(error)) from error
         if len(data) != info.file_size:
             raise FileError("unreadable_file", f"the archive states {info.file_size} bytes, and there are {len(data)}")
         return data
@@ -209,7 +209,7 @@ class ZipSource:
             CatalogError: Another archive lies there by now.
         """
         digest = hash_file(self.path)
-        if _identify(self.path.stat()) != self.identity:
+        if _get_identity(self.path.stat()) != self.identity:
             raise make_changed_error(self.path)
         return digest
 
@@ -243,11 +243,11 @@ def make_changed_error(path: Path) -> CatalogError:
     )
 
 
-def _identify(status: os.stat_result) -> Identity:
+def _get_identity(status: os.stat_result) -> Identity:
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _describe(error: Exception) -> str:
+def _describe_zip_error(error: Exception) -> str:
     if isinstance(error, NotImplementedError):
         return "it is compressed or encrypted in a way that cannot be read"
     if isinstance(error, RuntimeError):
@@ -255,7 +255,7 @@ def _describe(error: Exception) -> str:
     return f"its data in the archive is damaged ({type(error).__name__})"
 
 
-def _simplify(name: str) -> str:
+def _simplify_path(name: str) -> str:
     """Return an entry's name as `read` looks it up; one that leads out of the archive stays as it is."""
     try:
         return _stay_inside(name)

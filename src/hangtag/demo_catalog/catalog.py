@@ -35,18 +35,18 @@ def draw_photographs(items: list[DemoItem], seed: int) -> dict[str, bytes]:
         if item.photograph_of is not None:
             files[item_id] = files[item.photograph_of]
             if "nearly identical photograph" in item.defects:
-                files[item_id] = _encode(_brighten(pictures[item.photograph_of]), quality=85)
+                files[item_id] = _encode_jpeg(_brighten_pixels(pictures[item.photograph_of]), quality=85)
             continue
-        picture = _draw(item, seed)
+        picture = _draw_photograph(item, seed)
         if "odd size" in item.defects:
             picture = ImageOps.fit(picture, ODD_SIZES[odd % len(ODD_SIZES)])
             odd += 1
         pictures[item_id] = picture
-        files[item_id] = _spoil(_encode(picture), item.defects)
+        files[item_id] = _spoil_file(_encode_jpeg(picture), item.defects)
     return files
 
 
-def _draw(item: DemoItem, seed: int) -> Image.Image:
+def _draw_photograph(item: DemoItem, seed: int) -> Image.Image:
     if "all white" in item.defects:
         return Image.new("RGB", (WIDTH, HEIGHT), "white")
     rng = random.Random(f"{seed}/{item.row['id']}/picture")
@@ -56,18 +56,18 @@ def _draw(item: DemoItem, seed: int) -> Image.Image:
     return picture.convert("L") if "grayscale" in item.defects else picture
 
 
-def _encode(picture: Image.Image, quality: int = 92) -> bytes:
+def _encode_jpeg(picture: Image.Image, quality: int = 92) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()
 
 
-def _brighten(picture: Image.Image) -> Image.Image:
+def _brighten_pixels(picture: Image.Image) -> Image.Image:
     """Make every pixel one step of 255 brighter."""
     return picture.point(lambda value: min(value + 1, 255))
 
 
-def _spoil(data: bytes, defects: list[str]) -> bytes:
+def _spoil_file(data: bytes, defects: list[str]) -> bytes:
     if "truncated" in defects:
         return data[: len(data) * 2 // 3]
     if "empty file" in defects:
@@ -132,17 +132,17 @@ def plant_defects(items: list[DemoItem], seed: int) -> None:
     """
     untouched = _Untouched(items, seed)
     for number in range(3):
-        _disagree(items, untouched, number)
+        _plant_conflict(items, untouched, number)
     _spoil_rows(untouched)
     for defect, count in PHOTOGRAPH_DEFECTS.items():
         for _ in range(count):
             untouched.take(defect)
     for _ in range(5):
-        _copy(items, untouched.take("identical photograph"), "identical photograph")
+        _copy_item(items, untouched.take("identical photograph"), "identical photograph")
     for _ in range(6):
-        _copy(items, untouched.take("nearly identical photograph"), "nearly identical photograph")
+        _copy_item(items, untouched.take("nearly identical photograph"), "nearly identical photograph")
     _repeat_id(items, untouched)
-    outside = _copy(items, untouched.items[0], "path leaves the folder")
+    outside = _copy_item(items, untouched.items[0], "path leaves the folder")
     outside.row["id"], outside.photograph_of = OUTSIDE_ID, None
 
 
@@ -157,7 +157,7 @@ def _spoil_rows(untouched: _Untouched) -> None:
         untouched.take(f"{column} is {value or 'empty'}").row[column] = value
 
 
-def _disagree(items: list[DemoItem], untouched: _Untouched, number: int) -> None:
+def _plant_conflict(items: list[DemoItem], untouched: _Untouched, number: int) -> None:
     """Give one photograph to two items of different categories."""
     kind, changes = (
         ("Tshirts", {"articleType": "Shirts"}),
@@ -165,13 +165,13 @@ def _disagree(items: list[DemoItem], untouched: _Untouched, number: int) -> None
         ("Watches", {"masterCategory": "Free Items", "subCategory": "Free Gifts", "articleType": "Free Gifts"}),
     )[number]
     original = untouched.take("identical photograph", lambda item: item.kind == kind)
-    copy = _copy(items, original, "identical photograph")
+    copy = _copy_item(items, original, "identical photograph")
     copy.row |= changes
     for item in (original, copy):
         item.defects.append("labels disagree")
 
 
-def _copy(items: list[DemoItem], original: DemoItem, defect: str) -> DemoItem:
+def _copy_item(items: list[DemoItem], original: DemoItem, defect: str) -> DemoItem:
     """Add an item with an id of its own and another year that shows the photograph of `original`."""
     item_id = str(max(int(item.row["id"]) for item in items if item.row["id"].isdecimal()) + 3)
     year = str(2015 + (int(original.row["year"]) - 2014) % 10)
@@ -183,7 +183,7 @@ def _copy(items: list[DemoItem], original: DemoItem, defect: str) -> DemoItem:
 
 def _repeat_id(items: list[DemoItem], untouched: _Untouched) -> None:
     original = untouched.take("id given twice")
-    again = _copy(items, original, "id given twice")
+    again = _copy_item(items, original, "id given twice")
     again.row["id"], again.photograph_of = original.row["id"], None
     again.row["productDisplayName"] += " Restocked"
 

@@ -96,14 +96,19 @@ def look(
     for start in range(0, len(pixels), BATCH):
         chunk = slice(start, start + BATCH)
         given = None if words is None else words[chunk]
-        sums = _sum(model, feature_reader, pixels[chunk], head, is_wanted[chunk], given)
+        sums = _sum_evidence(model, feature_reader, pixels[chunk], head, is_wanted[chunk], given)
         if tta_flip:
-            sums = sums + _sum(model, feature_reader, pixels[chunk, :, ::-1], head, is_wanted[chunk], given)[:, :, ::-1]
+            sums = (
+                sums
+                + _sum_evidence(model, feature_reader, pixels[chunk, :, ::-1], head, is_wanted[chunk], given)[
+                    :, :, ::-1
+                ]
+            )
         found.append(rectify(sums))
     return np.concatenate(found) if found else np.empty((0, 1, 1), np.float32)
 
 
-def _sum(
+def _sum_evidence(
     model: Any, feature_reader: FeatureReader, pixels: Pixels, head: str, is_wanted: Mask, words: Words | None
 ) -> Values:
     inputs = fill_inputs(model, pixels, words)

@@ -54,7 +54,7 @@ class OpenvinoFeatures:
             outputs, taps = self._compiled.outputs, self._taps[0][head]
         found = self._own.request.infer(inputs)
         results = [np.asarray(found[output], np.float32) for output in outputs]
-        return sum_evidence([_read(tap, results) for tap in taps], is_wanted)
+        return sum_evidence([_read_evidence(tap, results) for tap in taps], is_wanted)
 
     @property
     def heads(self) -> tuple[str, ...]:
@@ -76,13 +76,13 @@ class OpenvinoFeatures:
         heads = {}
         for output in self._network.outputs:
             softmaxes = list(_find_softmaxes(output.get_node()))
-            taps = [_tap(each, ends) for each in softmaxes]
+            taps = [_trace_head(each, ends) for each in softmaxes]
             if taps and None not in taps:
                 heads[output.any_name] = [tap for tap in taps if tap]
         return heads, ends
 
 
-def _read(tap: _Tap, results: Sequence[npt.NDArray[np.float32]]) -> Evidence:
+def _read_evidence(tap: _Tap, results: Sequence[npt.NDArray[np.float32]]) -> Evidence:
     maps = results[tap.maps]
     return Evidence(maps.transpose(0, 2, 3, 1) if tap.is_channel_first else maps, results[tap.logits], tap.weights)
 
@@ -101,7 +101,7 @@ def _find_softmaxes(node: Any) -> Iterator[Any]:
             yield from _find_softmaxes(source)
 
 
-def _tap(softmax: Any, ends: list[Any]) -> _Tap | None:
+def _trace_head(softmax: Any, ends: list[Any]) -> _Tap | None:
     """Follow a softmax back to the feature maps, if it is that of a matrix times the maps' means, plus a bias."""
     logits = _see_through(softmax.input(0))
     product = _go_back(logits.get_node(), "Add", "MatMul")
@@ -118,7 +118,7 @@ def _tap(softmax: Any, ends: list[Any]) -> _Tap | None:
     matrix = np.asarray(weights.get_data(), np.float32)
     matrix = matrix.T if product.get_attributes()["transpose_b"] else matrix
     maps, channels = pooling.input(0).get_source_output(), features.get_partial_shape()[1].get_length()
-    return _Tap(_keep(maps, ends), _keep(logits, ends), matrix[:channels], axes == [2, 3])
+    return _Tap(_add_output(maps, ends), _add_output(logits, ends), matrix[:channels], axes == [2, 3])
 
 
 def _go_back(node: Any, *kinds: str) -> Any | None:
@@ -137,7 +137,7 @@ def _see_through(index: Any) -> Any:
     return source
 
 
-def _keep(end: Any, ends: list[Any]) -> int:
+def _add_output(end: Any, ends: list[Any]) -> int:
     """Return the index of a graph output among those that are read; each is added once."""
     for index, known in enumerate(ends):
         if (known.get_node().get_friendly_name(), known.get_index()) == (

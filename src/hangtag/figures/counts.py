@@ -329,11 +329,11 @@ def _create_figure(table: pl.DataFrame, column: str, title: str) -> tuple["Figur
     axes.set_title(heading, loc="left", color=INK, fontsize=13, fontweight="bold", pad=12, parse_math=False)
     axes.set_yticks(range(len(names)), names, parse_math=False)
     axes.set_ylim(max(1, len(names)) - 0.4, -0.6)
-    _style(axes)
+    _style_axes(axes)
     return figure, axes, table
 
 
-def _style(axes: "Axes") -> None:
+def _style_axes(axes: "Axes") -> None:
     axes.title.set_fontname(FONT_NAME)
     axes.spines[:].set_visible(False)
     axes.tick_params(which="both", length=0, labelsize=9, labelcolor=SOFT_INK, labelfontfamily=FONT_NAME)

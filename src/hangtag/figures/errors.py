@@ -35,7 +35,7 @@ def draw_misclassified(wrong: pl.DataFrame, images: Pixels, title: str) -> Image
         f"{label}\n→ {predicted}, {describe_confidence(confidence)}"
         for label, predicted, confidence in shown.select("label", "predicted_label", "confidence").iter_rows()
     ]
-    heading = f"{title}: {_count(len(wrong))} misclassified"
+    heading = f"{title}: {_format_count(len(wrong))} misclassified"
     if len(wrong) > len(shown):
         heading += f", the {len(shown)} most confident"
     return draw_contact_sheet(
@@ -59,14 +59,14 @@ def draw_class(items: pl.DataFrame, images: Pixels, label: str, title: str) -> I
         f"{predicted}, {describe_confidence(confidence)}"
         for predicted, confidence in shown.select("predicted_label", "confidence").iter_rows()
     ]
-    heading = f"{label} by {title}: {_count(len(items))}, {ordered['wrong'].sum():,} mistaken"
+    heading = f"{label} by {title}: {_format_count(len(items))}, {ordered['wrong'].sum():,} mistaken"
     if len(items) > len(shown):
         heading += f", {len(shown)} shown"
     pictures = [images[row] for row in shown["image_index"]]
     return draw_contact_sheet(pictures, captions, columns=SHEET_COLUMNS, title=heading, marked=shown["wrong"].to_list())
 
 
-def _count(number: int) -> str:
+def _format_count(number: int) -> str:
     return "no items" if number == 0 else f"{number:,} item{'s' if number != 1 else ''}"
 
 
@@ -138,13 +138,13 @@ def draw_gradcam(gradcam: pl.DataFrame, wrong: pl.DataFrame, images: Pixels, tit
     for item_id, row, label, predicted, confidence in shown.select(
         "item_id", "image_index", "label", "predicted_label", "confidence"
     ).iter_rows():
-        pairs.append(_pair(images[row], maps[item_id]))
+        pairs.append(_pair_with_heatmap(images[row], maps[item_id]))
         captions.append(f"{label}\n→ {predicted}, {describe_confidence(confidence)}")
     heading = f"{title}: evidence for the predicted label (Grad-CAM), darker is more"
     return draw_contact_sheet(pairs, captions, columns=GRAD_CAM_COLUMNS, title=heading)
 
 
-def _pair(photograph: Pixels, one: Maps) -> Pixels:
+def _pair_with_heatmap(photograph: Pixels, one: Maps) -> Pixels:
     gap = np.full((photograph.shape[0], GAP, 3), 255, np.uint8)
     return np.concatenate([photograph, gap, lay_over(photograph, one)], axis=1)
 
@@ -207,7 +207,7 @@ def draw_attention(items: pl.DataFrame, shares: Shares, images: Pixels, title: s
     for (row, label, predicted, confidence), patches in zip(
         items.select("image_index", "label", "predicted_label", "confidence").iter_rows(), shares, strict=True
     ):
-        pictures.append(np.concatenate([images[row], lay_over(images[row], _relate(patches))], axis=1))
+        pictures.append(np.concatenate([images[row], lay_over(images[row], _relate_attention(patches))], axis=1))
         captions.append(f"{label}\n→ {predicted}, {describe_confidence(confidence)}")
         wrong.append(label != predicted)
     # Small photographs are enlarged, large ones are not.
@@ -216,7 +216,7 @@ def draw_attention(items: pl.DataFrame, shares: Shares, images: Pixels, title: s
     return draw_contact_sheet(pictures, captions, columns=ATTENTION_COLUMNS, scale=scale, title=heading, marked=wrong)
 
 
-def _relate(patches: Shares) -> Maps:
+def _relate_attention(patches: Shares) -> Maps:
     """Return shares from the least of a photograph, 0, to its most, 1; all 0 where none stands out."""
     span = np.ptp(patches)
     return ((patches - patches.min()) / span if span > 0 else np.zeros_like(patches)).astype(np.float32)

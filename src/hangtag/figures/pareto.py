@@ -69,10 +69,10 @@ def write_names(figure: Figure, panels: Sequence[tuple[Axes, Sequence[Spot]]]) -
     figure.draw(renderer)
     figure.set_layout_engine("none")
     scale = figure.dpi / 72
-    return sum(_write(axes, spots, renderer, scale) for axes, spots in panels)
+    return sum(_draw_names(axes, spots, renderer, scale) for axes, spots in panels)
 
 
-def _write(axes: Axes, spots: Sequence[Spot], renderer: RendererBase, scale: float) -> int:
+def _draw_names(axes: Axes, spots: Sequence[Spot], renderer: RendererBase, scale: float) -> int:
     taken = [box for spot in spots for box in _find_boxes(axes, spot, scale)]
     taken += [box for line in axes.get_lines() for box in _find_steps(axes, line, scale)]
     inside, lost = axes.get_window_extent(), 0
@@ -87,7 +87,7 @@ def _write(axes: Axes, spots: Sequence[Spot], renderer: RendererBase, scale: flo
             is_inside = inside.x0 <= box.x0 and box.x1 <= inside.x1 and inside.y0 <= box.y0 and box.y1 <= inside.y1
             if is_inside and not any(box.overlaps(other) for other in taken):
                 taken.append(box.padded(GAP * scale))
-                _annotate(axes, spot, name, (x / scale, y / scale), has_line=distance >= LINE_FROM)
+                _annotate_point(axes, spot, name, (x / scale, y / scale), has_line=distance >= LINE_FROM)
                 break
         else:
             lost += 1
@@ -123,7 +123,7 @@ def _list_places(width: float, height: float, scale: float) -> Iterator[tuple[in
             yield distance, x, distance * scale * up + height * (up - 1) / 2
 
 
-def _annotate(axes: Axes, spot: Spot, name: str, offset: tuple[float, float], *, has_line: bool) -> None:
+def _annotate_point(axes: Axes, spot: Spot, name: str, offset: tuple[float, float], *, has_line: bool) -> None:
     axes.annotate(
         name,
         (spot.x, spot.y),
@@ -170,7 +170,7 @@ def plot_costs(fronts: pl.DataFrame, title: str) -> Figure:
         panels[row, 0].set_ylabel(describe_figure(fronts, name), color=SOFT_INK, parse_math=False)
     _add_key(figure, fronts)
     for axes, _ in written:
-        _style(axes)
+        _style_axes(axes)
     write_names(figure, written)
     return figure
 
@@ -213,7 +213,7 @@ def _add_key(figure: Figure, fronts: pl.DataFrame) -> None:
     figure.legend(handles=lines, loc="outside lower left", frameon=False, ncols=3, fontsize=9, labelcolor=INK)
 
 
-def _style(axes: Axes) -> None:
+def _style_axes(axes: Axes) -> None:
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
@@ -274,7 +274,7 @@ def _build_traces(points: pl.DataFrame, source: str, fronts: pl.DataFrame, graph
         mode="markers",
         name=f"from the {source}",
         marker={"color": shades, "size": 11},
-        text=[_tell(recipe, source, fronts) for recipe in points["recipe"]],
+        text=[_describe_recipe(recipe, source, fronts) for recipe in points["recipe"]],
         hovertemplate="%{text}<extra></extra>",
         error_y={
             "array": (points["high"] - points["value"]).clip(0).to_list(),
@@ -286,7 +286,7 @@ def _build_traces(points: pl.DataFrame, source: str, fronts: pl.DataFrame, graph
     return [steps, dots]
 
 
-def _tell(recipe: str, source: str, fronts: pl.DataFrame) -> str:
+def _describe_recipe(recipe: str, source: str, fronts: pl.DataFrame) -> str:
     own = fronts.filter(pl.col("recipe") == recipe)
     values = own.unique("figure", maintain_order=True).to_dicts()
     lines = [f"<b>{html.escape(recipe)}</b>, {source}"]

@@ -82,7 +82,7 @@ def plot_reliability(reliability: pl.DataFrame, errors: Mapping[str, float], tit
     panels[0, 0].set_ylabel("Accuracy", color=SOFT_INK)
     panels[1, 0].set_ylabel("Items", color=SOFT_INK)
     for axes in panels.flat:
-        _style(axes)
+        _style_reliability(axes)
     panels[0, 0].set(xlim=(0, 1.02), ylim=(0, 1.02))
     return figure
 
@@ -124,7 +124,7 @@ def plot_coverage(coverage: pl.DataFrame, thresholds: pl.DataFrame, title: str) 
     axes.set_ylabel("Precision: the share of these that are right", color=SOFT_INK)
     axes.set_xlim(0, 1.02)
     axes.set_ylim(top=1 + 0.02 * (1 - axes.get_ylim()[0]))
-    _style(axes)
+    _style_reliability(axes)
     axes.legend(frameon=False, fontsize=9, labelcolor=INK, loc="lower left")
     return figure
 
@@ -149,7 +149,7 @@ def _create_figure(width: float, height: float, title: str) -> Figure:
     return figure
 
 
-def _style(axes: Axes) -> None:
+def _style_reliability(axes: Axes) -> None:
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(lambda share, _: _in_percent(share))
     axes.tick_params(length=0, labelsize=9, labelcolor=INK, labelfontfamily=FONT_NAME)

@@ -260,7 +260,7 @@ class Classifier:
         found = iterate_head_probs(
             self.model, images, rows, words=words, tta_flip=is_flipped, image_size=self.network_size
         )
-        batches = list(found) if title is None else _watch(found, title, len(rows))
+        batches = list(found) if title is None else _watch_for_stall(found, title, len(rows))
         answers = join_head_probs(batches, self.outputs.heads)
         temperatures = self._read_calibration(words is not None).get("temperatures", {})
         sharpened = {head: apply_temperature(answers[head], temperatures.get(head, 1.0)) for head in self.outputs.heads}
@@ -280,7 +280,7 @@ class Classifier:
         return dict(self.description.get("calibration", {}).get(key, {}))
 
 
-def _watch(batches: Iterator[Answers], title: str, total: int) -> list[Answers]:
+def _watch_for_stall(batches: Iterator[Answers], title: str, total: int) -> list[Answers]:
     """Collect batches while a bar counts their photographs."""
     found = []
     with show_progress(title, total, "photographs") as bar:

@@ -190,7 +190,7 @@ def build_predictions(predictions: HeadProbs, threshold: float | None, in_distri
                 confidence=alternatives[0][1],
                 is_sure=bool(is_sure[row]),
                 in_distribution=bool(in_distribution[row]),
-                levels={level: _name(outputs.levels[level], found[row]) for level, found in levels.items()},
+                levels={level: _get_name(outputs.levels[level], found[row]) for level, found in levels.items()},
                 attributes={
                     column: (outputs.attributes[column][found[row]], own[row])
                     for column, (found, own) in attributes.items()
@@ -201,5 +201,5 @@ def build_predictions(predictions: HeadProbs, threshold: float | None, in_distri
     return answers
 
 
-def _name(names: tuple[str, ...], index: int) -> str | None:
+def _get_name(names: tuple[str, ...], index: int) -> str | None:
     return None if index == NO_VALUE else names[index]

@@ -77,7 +77,7 @@ def classify_photographs(
                 waiting.append(pool.submit(work, chunk))
             if not waiting:
                 return
-            yield from _wait(waiting.popleft())
+            yield from _wait_for_chunk(waiting.popleft())
     except StalledError:
         is_stalled = True
         raise
@@ -85,7 +85,7 @@ def classify_photographs(
         pool.shutdown(wait=not is_stalled, cancel_futures=True)
 
 
-def _wait(future: "Future[list[Outcome]]") -> list[Outcome]:
+def _wait_for_chunk(future: "Future[list[Outcome]]") -> list[Outcome]:
     """Return a chunk's outcomes.
 
     Raises:
@@ -117,17 +117,17 @@ def classify_chunk(
         max_pixels: See there.
         explained: The indices of the photographs that get a heatmap.
     """
-    read = [_read(photo, classifier.image_size, max_pixels) for photo in photographs]
+    read = [_read_photograph(photo, classifier.image_size, max_pixels) for photo in photographs]
     good = {index: found for index, found in enumerate(read) if isinstance(found, Photograph)}
     outcomes: dict[int, Outcome] = {index: found for index, found in enumerate(read) if isinstance(found, Failure)}
     if good:
         pixels = np.stack([found.pixels for found in good.values()])
         answers = dict(zip(good, classifier.classify(pixels, precision=precision), strict=True))
-        outcomes |= answers | _explain(classifier, good, {at: answers[at] for at in explained if at in good})
+        outcomes |= answers | _add_heatmaps(classifier, good, {at: answers[at] for at in explained if at in good})
     return [outcomes[index] for index in range(len(read))]
 
 
-def _explain(
+def _add_heatmaps(
     classifier: Classifier, photographs: Mapping[int, Photograph], answers: Mapping[int, Prediction]
 ) -> dict[int, Prediction]:
     if not answers:
@@ -140,7 +140,7 @@ def _explain(
     }
 
 
-def _read(photo: Photo, image_size: tuple[int, int], max_pixels: int) -> Photograph | Failure:
+def _read_photograph(photo: Photo, image_size: tuple[int, int], max_pixels: int) -> Photograph | Failure:
     if isinstance(photo, Photograph | Failure):
         return photo
     try:

@@ -144,10 +144,10 @@ def find_near_pairs(hashes: Hashes, distance: int, groups: Indices | None = None
         Positions of the left and the right one, left below right.
     """
     found = [np.empty(0, np.int64)]
-    for keys, width in _cut(hashes, distance):
+    for keys, width in _cut_bands(hashes, distance):
         for left, right in _pair_bands(keys, groups, width if distance else 0):
             found.append(_choose_near(hashes, left, right, distance))
-    return _part(found, len(hashes))
+    return _split_bits(found, len(hashes))
 
 
 def sample_near_pairs(hashes: Hashes, distance: int, count: int, seed: int = 0) -> tuple[Indices, Indices]:
@@ -163,16 +163,16 @@ def sample_near_pairs(hashes: Hashes, distance: int, count: int, seed: int = 0) 
     """
     found = [np.empty(0, np.int64)]
     random = np.random.default_rng(seed)
-    for keys, _ in _cut(hashes, distance):
+    for keys, _ in _cut_bands(hashes, distance):
         order = np.lexsort((random.random(len(keys)), keys))
         ordered = keys[order]
         for step in range(1, min(count + 1, len(order))):
             same = np.flatnonzero(ordered[step:] == ordered[:-step])
             found.append(_choose_near(hashes, order[same], order[same + step], distance))
-    return _part(found, len(hashes))
+    return _split_bits(found, len(hashes))
 
 
-def _cut(hashes: Hashes, distance: int) -> Iterator[tuple[npt.NDArray[np.uint64], int]]:
+def _cut_bands(hashes: Hashes, distance: int) -> Iterator[tuple[npt.NDArray[np.uint64], int]]:
     """Return the bits of each band, and how many they are."""
     # The bands share the bits: of 64 in 3 bands, 22, 21 and 21.
     edges = np.linspace(0, BITS, min(distance // 2 + 1, BITS) + 1).round().astype(int).tolist()
@@ -186,7 +186,7 @@ def _choose_near(hashes: Hashes, left: Indices, right: Indices, distance: int) -
     return np.unique(np.minimum(left[near], right[near]) * len(hashes) + np.maximum(left[near], right[near]))
 
 
-def _part(found: list[Indices], count: int) -> tuple[Indices, Indices]:
+def _split_bits(found: list[Indices], count: int) -> tuple[Indices, Indices]:
     pairs = np.unique(np.concatenate(found))
     return pairs // max(count, 1), pairs % max(count, 1)
 
@@ -203,7 +203,7 @@ def _pair_bands(keys: npt.NDArray[np.uint64], groups: Indices | None, width: int
     codes = np.repeat(np.arange(len(values)) * count, counts) + own_groups
     behind = indices + 1 if groups is None else np.searchsorted(codes, codes, side="right")
     # Every position with those behind it that have the same key.
-    for left, right in _expand(indices, behind, np.repeat(ends, counts)):
+    for left, right in _expand_pairs(indices, behind, np.repeat(ends, counts)):
         yield order[left], order[right]
     for bit in range(width):
         partners = values ^ np.uint64(1 << bit)
@@ -220,11 +220,11 @@ def _pair_bands(keys: npt.NDArray[np.uint64], groups: Indices | None, width: int
                 (np.searchsorted(codes, wanted, side="right"), lasts),
             ]
         for first, last in spans:
-            for left, right in _expand(members, first, last):
+            for left, right in _expand_pairs(members, first, last):
                 yield order[left], order[right]
 
 
-def _expand(indices: Indices, firsts: Indices, ends: Indices) -> Iterator[tuple[Indices, Indices]]:
+def _expand_pairs(indices: Indices, firsts: Indices, ends: Indices) -> Iterator[tuple[Indices, Indices]]:
     """Pair every row with all rows from its first up to its end, in chunks of about `CHUNK` pairs."""
     lengths = np.maximum(ends - firsts, 0)
     kept = np.flatnonzero(lengths)
@@ -298,14 +298,14 @@ def _group_distinct(hashes: Hashes, small: Pixels, distance: int, difference: fl
     """
     left, right, standing = _pair_same(hashes, small)
     groups = np.arange(len(hashes))
-    groups = _join(groups, small, left, right, difference)
+    groups = _join_groups(groups, small, left, right, difference)
     left, right = sample_near_pairs(hashes[standing], distance, SAMPLE)
-    groups = _join(groups, small, standing[left], standing[right], difference)
+    groups = _join_groups(groups, small, standing[left], standing[right], difference)
     left, right = find_near_pairs(hashes[standing], distance, groups[standing])
-    return _join(groups, small, standing[left], standing[right], difference)
+    return _join_groups(groups, small, standing[left], standing[right], difference)
 
 
-def _join(groups: Indices, small: Pixels, left: Indices, right: Indices, difference: float) -> Indices:
+def _join_groups(groups: Indices, small: Pixels, left: Indices, right: Indices, difference: float) -> Indices:
     """Return the groups once those pairs that look alike are in one."""
     apart = groups[left] != groups[right]
     left, right = left[apart], right[apart]

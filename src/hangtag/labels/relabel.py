@@ -37,7 +37,7 @@ class Match:
 
 
 @cache
-def _stem(word: str) -> str:
+def _stem_words(word: str) -> str:
     # Porter's second stemmer. His first one stems "ties" to "ti" and would miss "tie"; the later one and the
     # capstone's (NLTK's extended first one) give the same 79 matches.
     return str(_porter.stemWord(word))
@@ -45,7 +45,7 @@ def _stem(word: str) -> str:
 
 def split_words(text: str) -> list[str]:
     """Return the stems of a text's words, in lower case."""
-    return [_stem(word) for word in WORD.findall(text.lower())]
+    return [_stem_words(word) for word in WORD.findall(text.lower())]
 
 
 def match_class_words(names: Sequence[str], class_names: Sequence[str], candidates: Sequence[str]) -> list[Match]:
@@ -119,11 +119,12 @@ def match_by_votes(
     if name and len(labelled) >= MIN_NAMED_ITEMS and labelled["label"].n_unique() > 1:
         votes["name"], figures = _vote_by_name(unclear, labelled, name, min_confidence)
     return [
-        _settle({source: given[row] for source, given in votes.items()}, min_confidence) for row in range(len(unclear))
+        _settle_votes({source: given[row] for source, given in votes.items()}, min_confidence)
+        for row in range(len(unclear))
     ], figures
 
 
-def _settle(votes: dict[str, Vote], min_confidence: float) -> Match:
+def _settle_votes(votes: dict[str, Vote], min_confidence: float) -> Match:
     confident = {
         source: vote
         for source, vote in sorted(votes.items())
@@ -169,7 +170,7 @@ def _vote_by_name(
         TfidfVectorizer(token_pattern=r"(?u)\b\w+\b", sublinear_tf=True),
         SGDClassifier(loss="log_loss", alpha=1e-6, max_iter=200, tol=1e-3, random_state=0),
     )
-    figures = _judge(pipeline, names, labels, min_confidence)
+    figures = _measure_accuracy(pipeline, names, labels, min_confidence)
     pipeline.fit(names, labels)
     wanted = unclear[name].fill_null("").to_list()
     probabilities = pipeline.predict_proba(wanted) if wanted else np.empty((0, len(pipeline.classes_)))
@@ -181,7 +182,7 @@ def _vote_by_name(
     ], figures
 
 
-def _judge(
+def _measure_accuracy(
     pipeline: Pipeline, names: Sequence[str], labels: npt.NDArray[np.object_], min_confidence: float
 ) -> dict[str, float]:
     """Measure the accuracy of the classifier of names on unseen items, by cross-validation."""

@@ -66,7 +66,7 @@ class EvaluatedRun:
         return int(self.manifest["settings"].get("seed", 0))
 
     def find_said(self, column: str) -> pl.DataFrame | None:
-        """Return `item_id` and `predicted_label` of a column, empty for no value; None if the run does not predict it."""
+        """Return `item_id` and `predicted_label` (empty for no value) of a column; None if it is not predicted."""
         if column == self.target:
             return self.predictions.select("item_id", "predicted_label")
         if column not in self.others.columns:
@@ -178,11 +178,15 @@ def answer_alike(runs: Sequence[EvaluatedRun], baseline: int, truth: LabeledItem
     for column in dict.fromkeys(wanted):
         said = [run.find_said(column) for run in runs]
         if truth is not None and column in truth.table.columns and all(each is not None for each in said):
-            return [_answer(run, column, each, truth) for run, each in zip(runs, said, strict=True) if each is not None]
+            return [
+                _select_column(run, column, each, truth)
+                for run, each in zip(runs, said, strict=True)
+                if each is not None
+            ]
     raise WorkspaceError("The runs were judged on different targets.", received=targets)
 
 
-def _answer(run: EvaluatedRun, column: str, said: pl.DataFrame, truth: LabeledItems) -> EvaluatedRun:
+def _select_column(run: EvaluatedRun, column: str, said: pl.DataFrame, truth: LabeledItems) -> EvaluatedRun:
     if column == run.target:
         return run
     true = truth.table.select("item_id", pl.col(column).cast(pl.String).alias("label")).drop_nulls()
@@ -241,11 +245,11 @@ def judge_finest(
     classes = columns[0]
     if not said or not len(table) or not is_frequent[classes].any():
         return None
-    figures = _judge(classes, columns[1:], table["group_id"].to_list(), is_frequent, samples=samples, seed=seed)
+    figures = _draw_figures(classes, columns[1:], table["group_id"].to_list(), is_frequent, samples=samples, seed=seed)
     return FinestLevel(column, {position: number for number, position in enumerate(said)}, figures)
 
 
-def _judge(
+def _draw_figures(
     classes: npt.NDArray[np.int64],
     predicted: Sequence[npt.NDArray[np.int64]],
     group_ids: Sequence[str],
@@ -319,14 +323,14 @@ def tabulate_recipes(
         row = {"recipe": name, "run_ids": " ".join(members["run_id"]), "seeds": len(indices)}
         row |= {key: members[key][0] for key in SAME}
         row |= dict.fromkeys(f"{figure}{end}" for figure in FIGURES for end in ("", "_low", "_high"))
-        row |= _average(figures, indices)
+        row |= _average_figures(figures, indices)
         if finest is not None and indices[0] in finest.columns:
-            row |= _average(finest.figures, [finest.columns[index] for index in indices])
+            row |= _average_figures(finest.figures, [finest.columns[index] for index in indices])
         rows.append(row | {key: members[key].mean() for key in COSTS})
     return pl.DataFrame(rows, schema_overrides=SCHEMA, infer_schema_length=None)
 
 
-def _average(figures: Mapping[str, Figure], indices: Sequence[int]) -> dict[str, Any]:
+def _average_figures(figures: Mapping[str, Figure], indices: Sequence[int]) -> dict[str, Any]:
     row: dict[str, Any] = {}
     for name, figure in figures.items():
         row |= dict(zip((name, f"{name}_low", f"{name}_high"), figure.average(indices), strict=True))

@@ -37,7 +37,7 @@ def write_summary(report: dict[str, Any], confused: pl.DataFrame, empty_splits: 
         confused: The most confused pairs, as `find_most_confused` gives them.
         empty_splits: Splits that were asked for and have no items.
     """
-    lines = [f"# Evaluation of {escape_markdown(report['run_id'])}", "", _describe(report), ""]
+    lines = [f"# Evaluation of {escape_markdown(report['run_id'])}", "", _describe_target(report), ""]
     lines += _tabulate_splits(report["splits"])
     first = next(iter(report["splits"].values()))["confidence_interval"]
     note = f"In brackets: {first['level']:.0%} intervals, {first['method']}, {first['samples']:,} draws."
@@ -55,12 +55,12 @@ def write_summary(report: dict[str, Any], confused: pl.DataFrame, empty_splits: 
         lines += ["", "## Favouring rare classes", "", *_tabulate_adjustments(report["adjustments"])]
         lines += ["", ADJUSTMENTS_NOTE]
     for split, figures in report["splits"].items():
-        lines += ["", f"## {split}", "", *_tabulate(figures["classes"])]
+        lines += ["", f"## {split}", "", *_format_class_table(figures["classes"])]
         lines += ["", *_list_pairs(confused.filter(pl.col("split") == split).head(SHOWN))]
     return "\n".join(lines) + "\n"
 
 
-def _describe(report: dict[str, Any]) -> str:
+def _describe_target(report: dict[str, Any]) -> str:
     target, heading = escape_markdown(report["target"]), escape_markdown(report["label_name"])
     told = f"Target: {target}" if target == heading else f"Target: {target} ({heading})"
     temperature = report["temperature"]
@@ -106,7 +106,7 @@ def _tabulate_levels(levels: dict[str, dict[str, dict[str, Any]]]) -> list[str]:
             cells = [split, escape_markdown(column), f"{figures['n']:,}", f"{figures['num_classes']:,}"]
             cells += [_with_ends(figures, key) for key in ("accuracy", "macro_f1")]
             frequent = (figures["frequent_accuracy"], figures["frequent_macro_f1"])
-            cells += [f"{figures['frequent_classes']:,}", *(_round(score) for score in frequent)]
+            cells += [f"{figures['frequent_classes']:,}", *(_format_metric(score) for score in frequent)]
             lines.append(f"| {' | '.join(cells)} |")
     return lines
 
@@ -122,7 +122,7 @@ def _tabulate_thresholds(thresholds: dict[str, dict[str, Any]]) -> list[str]:
         f"| --- | --- |{' --- |' * len(splits)}",
     ]
     for wanted, found in thresholds.items():
-        cells = [f"{100 * float(wanted):g}%", _round(found["threshold"], 4)]
+        cells = [f"{100 * float(wanted):g}%", _format_metric(found["threshold"], 4)]
         for split in splits:
             figures = found["splits"][split]
             right = NOTHING if figures["precision"] is None else f"{figures['precision']:.1%}"
@@ -144,11 +144,11 @@ def _tabulate_adjustments(rows: Sequence[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def _round(value: float | None, digits: int = 3) -> str:
+def _format_metric(value: float | None, digits: int = 3) -> str:
     return NOTHING if value is None else f"{value:.{digits}f}"
 
 
-def _tabulate(classes: dict[str, dict[str, float]]) -> list[str]:
+def _format_class_table(classes: dict[str, dict[str, float]]) -> list[str]:
     lines = ["| label | precision | recall | F1 | items |", "| --- | --- | --- | --- | --- |"]
     for name, row in classes.items():
         scores = " | ".join(f"{row[key]:.3f}" for key in ("precision", "recall", "f1"))
@@ -186,7 +186,7 @@ def list_blocks(comparison: Comparison, *, is_wide: bool = False) -> list[Block]
     runs, pairs, seeds = (table.to_dicts() for table in (comparison.runs, comparison.pairs, comparison.seeds))
     recipes = comparison.recipes.to_dicts()
     baseline = pairs[0]["baseline"]
-    blocks = [_join(_list_figures(runs, comparison.runs), _list_costs(runs, comparison))] if is_wide else [
+    blocks = [_join_blocks(_list_figures(runs, comparison.runs), _list_costs(runs, comparison))] if is_wide else [
         _list_figures(runs, comparison.runs),
         _list_costs(runs, comparison),
     ]  # fmt: skip
@@ -209,7 +209,7 @@ def list_blocks(comparison: Comparison, *, is_wide: bool = False) -> list[Block]
     return [*blocks, _list_seeds(seeds)] if seeds else blocks
 
 
-def _join(left: Block, right: Block) -> Block:
+def _join_blocks(left: Block, right: Block) -> Block:
     """Put the columns of a second table behind those of the first."""
     rows = [(*one, *other[1:]) for one, other in zip(left.rows, right.rows, strict=True)]
     return Block(left.title, (*left.headings, *right.headings[1:]), rows, f"{left.note} {right.note}")
@@ -249,16 +249,16 @@ def _list_costs(rows: Sequence[Row], comparison: Comparison) -> Block:
 def _write_costs(row: Row) -> tuple[str, ...]:
     flops = None if row["flops"] is None else row["flops"] * row["passes"] / 1e6
     return (
-        _write(flops, ",.1f"),
-        _write(row["training_minutes"], ",.1f"),
-        _write(row["epochs"], ",.0f"),
-        _write(row["images_per_second"], ",.0f"),
-        _write(row["predict_images_per_second"], ",.0f"),
-        _write(row["bytes"] / 1e6, ",.1f"),
+        _format_value(flops, ",.1f"),
+        _format_value(row["training_minutes"], ",.1f"),
+        _format_value(row["epochs"], ",.0f"),
+        _format_value(row["images_per_second"], ",.0f"),
+        _format_value(row["predict_images_per_second"], ",.0f"),
+        _format_value(row["bytes"] / 1e6, ",.1f"),
     )
 
 
-def _write(value: float | None, form: str) -> str:
+def _format_value(value: float | None, form: str) -> str:
     return NO_VALUE if value is None else f"{value:{form}}"
 
 
@@ -271,7 +271,7 @@ def _list_recipes(rows: Sequence[Row]) -> Block:
             row["recipe"],
             f"{row['seeds']}",
             *(_format_compared(row, key, key) for key in FIGURES),
-            _write(row["level_macro_f1"], ".3f"),
+            _format_value(row["level_macro_f1"], ".3f"),
         )
         for row in rows
     ]
@@ -306,7 +306,7 @@ def _list_difference(row: Row) -> tuple[str, ...]:
 def _list_seeds(rows: Sequence[Row]) -> Block:
     told = [
         (
-            _shorten(row["run_ids"].split(" ")),
+            _shorten_run_ids(row["run_ids"].split(" ")),
             FIGURES[row["figure"]],
             f"{row['mean']:.3f} [{row['low']:.3f}, {row['high']:.3f}]",
             f"{row['lowest']:.3f}",
@@ -318,7 +318,7 @@ def _list_seeds(rows: Sequence[Row]) -> Block:
     return Block("Over seeds.", ("runs", "figure", "mean [95 %]", "lowest", "highest"), told, note)
 
 
-def _shorten(run_ids: Sequence[str]) -> str:
+def _shorten_run_ids(run_ids: Sequence[str]) -> str:
     """Return `capstone-color-0, -1, -2` for runs whose names begin alike."""
     start = run_ids[0].rpartition("-")[0]
     rest = [run_id.removeprefix(start) if run_id.startswith(f"{start}-") else run_id for run_id in run_ids[1:]]

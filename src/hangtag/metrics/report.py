@@ -198,7 +198,7 @@ def try_adjustments(parts: Mapping[str, EvaluatedItems], train_counts: Mapping[s
         split, strength, accuracy, macro_f1.
     """
     rows = [
-        {"split": split, "strength": strength, **_measure(parts[split], dict(train_counts), strength)}
+        {"split": split, "strength": strength, **_measure_adjusted(parts[split], dict(train_counts), strength)}
         for split in SPLITS
         if split in parts
         for strength in STRENGTHS
@@ -208,7 +208,9 @@ def try_adjustments(parts: Mapping[str, EvaluatedItems], train_counts: Mapping[s
     )
 
 
-def _measure(part: EvaluatedItems, train_counts: dict[str, Sequence[int]], strength: float) -> dict[str, float]:
+def _measure_adjusted(
+    part: EvaluatedItems, train_counts: dict[str, Sequence[int]], strength: float
+) -> dict[str, float]:
     predicted = part.predictions.adjust(train_counts, strength).probs.argmax(axis=1)
     outcomes = count_outcomes(part.classes, predicted, len(part.class_names))
     return {"accuracy": float((predicted == part.classes).mean()), "macro_f1": float(average_f1(outcomes))}

@@ -59,9 +59,9 @@ def iterate_head_probs(
         chunk = rows[start : start + size]
         pixels = shrink(images[chunk], image_size or images.shape[1:3])
         given = None if words is None else words[start : start + size]
-        answers = _answer(model, pixels, given)
+        answers = _predict_batch(model, pixels, given)
         if tta_flip:
-            mirrored = _answer(model, pixels[:, :, ::-1], given)
+            mirrored = _predict_batch(model, pixels[:, :, ::-1], given)
             answers = {head: np.asarray((probs + mirrored[head]) / 2, np.float32) for head, probs in answers.items()}
         yield answers
 
@@ -90,7 +90,7 @@ def fill_inputs(model: Any, images: Pixels, words: Words | None) -> dict[str, np
     return inputs
 
 
-def _answer(model: Any, images: Pixels, words: Words | None) -> Answers:
+def _predict_batch(model: Any, images: Pixels, words: Words | None) -> Answers:
     inputs = fill_inputs(model, images, words)
     answers = {
         head: np.asarray(probs, np.float32)[: len(images)] for head, probs in model.predict_on_batch(inputs).items()

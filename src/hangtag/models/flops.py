@@ -89,10 +89,10 @@ def describe_architectures(image_size: tuple[int, int], color_mode: ColorMode) -
         allowed = f"Allowed: HEIGHTxWIDTH, each {SMALLEST_SIDE} to {LARGEST_SIDE}, as in 80x60."
         raise SettingsError("The networks cannot be built for this image size.", allowed=allowed, received=image_size)
     fitting = [name for name, each in ARCHITECTURES.items() if each.smallest_side <= min(image_size)]
-    return [_describe(name, image_size, color_mode) for name in fitting]
+    return [_describe_architecture(name, image_size, color_mode) for name in fitting]
 
 
-def _describe(name: str, image_size: tuple[int, int], color_mode: ColorMode) -> dict[str, Any]:
+def _describe_architecture(name: str, image_size: tuple[int, int], color_mode: ColorMode) -> dict[str, Any]:
     model = build_model(name, image_size=image_size, heads={"category_path": NUM_CLASSES}, color_mode=color_mode)
     parameters = model.count_params()
     return {

@@ -171,7 +171,7 @@ def load_imagenet(model: Any, name: str) -> Path:
             f"The ImageNet weights of {name} are not on this machine, and cannot be fetched or read: {error}.",
             hint=f"Put the file {application.file}, with the MD5 {application.md5}, into {path.parent}.",
         ) from error
-    _copy(reference, model)
+    _copy_weights(reference, model)
     return path
 
 
@@ -192,7 +192,7 @@ def load_library_file(model: Any, name: str, path: Path) -> None:
         raise ModelError(
             f"The file of weights cannot be read, or is not one of {name}: {error}.", received=str(path)
         ) from error
-    _copy(reference, model)
+    _copy_weights(reference, model)
 
 
 def _find_cache() -> Path:
@@ -201,7 +201,7 @@ def _find_cache() -> Path:
     return Path(os.environ.get("KERAS_HOME", home / ".keras")) / "models"
 
 
-def _copy(reference: Any, model: Any) -> None:
+def _copy_weights(reference: Any, model: Any) -> None:
     for layer in reference.layers:
         if layer.weights:
             model.get_layer(layer.name).set_weights(layer.get_weights())

@@ -63,11 +63,11 @@ def build_inverted_residuals(pixels: Any, stages: Sequence[Stage], style: Style,
         The features that a head reads, (n, top), of its one member.
     """
     layers = import_keras().layers
-    x = _convolve(pixels, stem, 3, 2, "stem", style)
+    x = _conv_norm(pixels, stem, 3, 2, "stem", style)
     for index, stage in enumerate(stages, start=1):
         for block in range(1, stage.depth + 1):
             x = _build_block(x, stage, stage.strides if block == 1 else 1, f"block{index}_{block}", style)
-    x = _convolve(x, top, 1, 1, "top", style)
+    x = _conv_norm(x, top, 1, 1, "top", style)
     x = layers.GlobalAveragePooling2D(name="pool", dtype="float32")(x)
     return [layers.Dropout(DROPOUT, name="dropout", dtype="float32")(x)]
 
@@ -77,8 +77,8 @@ def _build_block(x: Any, stage: Stage, strides: int, name: str, style: Style) ->
     layers = keras.layers
     width, inputs = x.shape[-1], x
     if stage.expansion > 1:
-        x = _convolve(x, width * stage.expansion, 1, 1, f"{name}_expand", style)
-    x, padding = _pad(x, stage.kernel, strides, f"{name}_depthwise", style)
+        x = _conv_norm(x, width * stage.expansion, 1, 1, f"{name}_expand", style)
+    x, padding = _pad_same(x, stage.kernel, strides, f"{name}_depthwise", style)
     depthwise = layers.DepthwiseConv2D(
         stage.kernel,
         strides=strides,
@@ -90,17 +90,17 @@ def _build_block(x: Any, stage: Stage, strides: int, name: str, style: Style) ->
         # In bfloat16 a processor takes ten times as long for those of 5 x 5.
         dtype="float32",
     )
-    x = _normalize(depthwise(x), f"{name}_depthwise", style)
-    x = _convolve(x, stage.width, 1, 1, f"{name}_project", style, is_linear=True)
+    x = _batch_norm(depthwise(x), f"{name}_depthwise", style)
+    x = _conv_norm(x, stage.width, 1, 1, f"{name}_project", style, is_linear=True)
     if strides > 1 or width != stage.width:
         return x
     return layers.Add(name=f"{name}_add", dtype=style.dtype)([inputs, x])
 
 
-def _convolve(
+def _conv_norm(
     x: Any, width: int, kernel: int, strides: int, name: str, style: Style, *, is_linear: bool = False
 ) -> Any:
-    x, padding = _pad(x, kernel, strides, name, style)
+    x, padding = _pad_same(x, kernel, strides, name, style)
     convolution = import_keras().layers.Conv2D(
         width,
         kernel,
@@ -111,10 +111,10 @@ def _convolve(
         name=f"{name}_conv",
         dtype=style.dtype,
     )
-    return _normalize(convolution(x), name, style, is_linear=is_linear)
+    return _batch_norm(convolution(x), name, style, is_linear=is_linear)
 
 
-def _pad(x: Any, kernel: int, strides: int, name: str, style: Style) -> tuple[Any, str]:
+def _pad_same(x: Any, kernel: int, strides: int, name: str, style: Style) -> tuple[Any, str]:
     """Return the padded input and what the convolution itself is to pad; without strides both styles are the same."""
     if strides == 1 or not style.is_symmetric:
         return x, "same"
@@ -122,7 +122,7 @@ def _pad(x: Any, kernel: int, strides: int, name: str, style: Style) -> tuple[An
     return padding(x), "valid"
 
 
-def _normalize(x: Any, name: str, style: Style, *, is_linear: bool = False) -> Any:
+def _batch_norm(x: Any, name: str, style: Style, *, is_linear: bool = False) -> Any:
     x = normalize(x, name=f"{name}_norm", dtype=style.dtype, momentum=MOMENTUM, epsilon=style.epsilon)
     if is_linear:
         return x
@@ -195,13 +195,13 @@ def build_efficientnet_lite(pixels: Any, dtype: Any = None, *, width: float = 1.
     for index, stage in enumerate(EFFICIENTNET_LITE0_STAGES):
         is_fixed = index in (0, len(EFFICIENTNET_LITE0_STAGES) - 1)
         blocks = stage.depth if is_fixed else math.ceil(stage.depth * depth)
-        scaled.append(Stage(blocks, _round(stage.width * width), stage.strides, stage.expansion, stage.kernel))
+        scaled.append(Stage(blocks, _round_width(stage.width * width), stage.strides, stage.expansion, stage.kernel))
     # (x - 127) / 128 of pixels from 0 to 255.
     pixels = rescale_channels(pixels, [255 / 128] * 3, [-127 / 128] * 3)
     return build_inverted_residuals(pixels, scaled, Style(1e-3, False, dtype), stem=32, top=1280)
 
 
-def _round(width: float) -> int:
+def _round_width(width: float) -> int:
     """Return the nearest multiple, but one that is not more than a tenth smaller."""
     rounded = max(DIVISOR, int(width + DIVISOR / 2) // DIVISOR * DIVISOR)
     return rounded + DIVISOR if rounded < 0.9 * width else rounded

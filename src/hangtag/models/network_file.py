@@ -43,25 +43,25 @@ def check_signature(described: Description, inputs: Signature, outputs: Signatur
     if OUT_OF_DISTRIBUTION in described.content or OOD_SCORE in outputs:
         gives = {**gives, OOD_SCORE: ("float32", (None,))}
     # A network for photographs of every size takes those of this one too.
-    found = {name: (kind, _fill(shape, takes.get(name))) for name, (kind, shape) in inputs.items()}
+    found = {name: (kind, _fill_shape(shape, takes.get(name))) for name, (kind, shape) in inputs.items()}
     for what, wanted, own in (("takes", takes, found), ("gives", gives, outputs)):
         if own != wanted:
             names = sorted(name for name in own.keys() | wanted.keys() if own.get(name) != wanted.get(name))
             raise ModelError(
                 f"The model's network {what} something else than its description says: {described.path}.",
-                allowed=f"Allowed: {_tell(wanted, names)}.",
-                received=_tell(own, names),
+                allowed=f"Allowed: {_describe_signature(wanted, names)}.",
+                received=_describe_signature(own, names),
                 hint=AGAIN,
             )
 
 
-def _fill(shape: Shape, wanted: tuple[str, Shape] | None) -> Shape:
+def _fill_shape(shape: Shape, wanted: tuple[str, Shape] | None) -> Shape:
     if wanted is None or len(wanted[1]) != len(shape):
         return shape
     return tuple(other if side is None else side for side, other in zip(shape, wanted[1], strict=True))
 
 
-def _tell(signature: Signature, names: list[str]) -> str:
+def _describe_signature(signature: Signature, names: list[str]) -> str:
     shown = [f"{name} {signature[name][0]} {signature[name][1]}" for name in names[:3] if name in signature]
     return escape(", ".join(shown) or f"no {', '.join(names[:3])}", 200)
 

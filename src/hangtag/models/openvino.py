@@ -131,7 +131,7 @@ def save_network(
         network = openvino.Core().read_model(f"{scratch}/keras.xml")
         _name_ends(network, model)
         if weights == "int8":
-            network = _quantize(network, examples)
+            network = _quantize_int8(network, examples)
         openvino.save_model(network, f"{scratch}/{NETWORK}", compress_to_fp16=weights != "float32")
         for name in (NETWORK_WEIGHTS, NETWORK):
             with write_whole(folder / name) as temporary:
@@ -139,7 +139,7 @@ def save_network(
     return {"sha256": hash_file(folder / NETWORK), "weights_sha256": hash_file(folder / NETWORK_WEIGHTS)}
 
 
-def _quantize(network: "openvino.Model", examples: Sequence[Arrays]) -> "openvino.Model":
+def _quantize_int8(network: "openvino.Model", examples: Sequence[Arrays]) -> "openvino.Model":
     """Return a network whose convolutions compute with whole numbers of 8 bits, their ranges taken from examples.
 
     The heads and what tells novelty are a hundredth of the work, and matter most: they stay as they are.

@@ -26,7 +26,7 @@ Matrix = npt.NDArray[np.float64]
 
 
 def add_ood_score(model: Any, images: Pixels, rows: npt.NDArray[np.int64]) -> Any:
-    """Return a model with the output `ood_score`, float32 (n,): the squared distance of the features to the nearest class.
+    """Return a model with the output `ood_score`, float32 (n,): the squared distance to the nearest class.
 
     The distance is that of Mahalanobis: measured by how much the features of one class spread in each direction.
     Source: Lee et al., *A Simple Unified Framework for Detecting Out-of-Distribution Samples and Adversarial

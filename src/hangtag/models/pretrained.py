@@ -56,7 +56,7 @@ def load_pretrained(model: Any, architecture: str, source: str) -> dict[str, str
     elif path.suffix == LIBRARY_SUFFIX and path.is_file():
         load_library_file(model, architecture, path)
     else:
-        _assign(model, path)
+        _assign_backbone(model, path)
     return {"file": path.name, "sha256": hash_file(path)} if path.is_file() else {"file": path.name}
 
 
@@ -67,7 +67,7 @@ def hash_source(source: str) -> dict[str, str]:
     return {"weights": hash_file(path)} if source not in ("", IMAGENET) and path.is_file() else {}
 
 
-def _assign(model: Any, path: Path) -> None:
+def _assign_backbone(model: Any, path: Path) -> None:
     weights = read_pretrained(path)
     backbone = cut_backbone(model)
     # A whole model's file has heads too, of other classes than these.

@@ -160,13 +160,15 @@ def _build_head(members: Sequence[Any], head: str, size: int) -> Any:
     dense = import_keras().layers.Dense
     # The softmax is computed in float32: bfloat16 has eight bits, too few for a loss.
     probs = [
-        dense(size, activation="softmax", name="_".join([head, *_number(index, members)]), dtype="float32")(features)
+        dense(size, activation="softmax", name="_".join([head, *_get_suffix(index, members)]), dtype="float32")(
+            features
+        )
         for index, features in enumerate(members, start=1)
     ]
     return average_members(probs, head)
 
 
-def _number(index: int, members: Sequence[Any]) -> list[str]:
+def _get_suffix(index: int, members: Sequence[Any]) -> list[str]:
     """Return the suffix of a member's layer names: empty if there is one member."""
     return [f"member{index}"] if len(members) > 1 else []
 

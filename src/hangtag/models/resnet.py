@@ -41,9 +41,9 @@ def build_residual(
     layers = import_keras().layers
     x = pixels
     for index, width in enumerate((*stem, widths[0]), start=1):
-        x = _convolve(x, width, 2 if index > len(stem) else 1, f"stem_conv{index}", dtype)
+        x = _conv_norm(x, width, 2 if index > len(stem) else 1, f"stem_conv{index}", dtype)
         x = normalize(x, name=f"stem_norm{index}", dtype=dtype, momentum=MOMENTUM)
-        x = _activate(x, f"stem_relu{index}", dtype)
+        x = _relu(x, f"stem_relu{index}", dtype)
     stages = list(zip(widths, depths, strict=True))
     x = _build_stages(x, stages[:shared], 1, "", dtype)
     names = [f"member{index}_" for index in range(1, members + 1)] if members > 1 else [""]
@@ -76,15 +76,15 @@ def _build_block(x: Any, width: int, strides: int, name: str, dtype: Any) -> Any
         shortcut = layers.Dense(width, use_bias=False, name=f"{name}_project", dtype=dtype)(shortcut)
         shortcut = normalize(shortcut, name=f"{name}_project_norm", dtype=dtype, momentum=MOMENTUM)
     for half in (1, 2):
-        x = _convolve(x, width, strides if half == 1 else 1, f"{name}_conv{half}", dtype)
+        x = _conv_norm(x, width, strides if half == 1 else 1, f"{name}_conv{half}", dtype)
         x = normalize(x, name=f"{name}_norm{half}", dtype=dtype, momentum=MOMENTUM)
         if half == 1:
-            x = _activate(x, f"{name}_relu1", dtype)
+            x = _relu(x, f"{name}_relu1", dtype)
     x = layers.Add(name=f"{name}_add", dtype=dtype)([shortcut, x])
-    return _activate(x, f"{name}_relu2", dtype)
+    return _relu(x, f"{name}_relu2", dtype)
 
 
-def _convolve(x: Any, width: int, strides: int, name: str, dtype: Any) -> Any:
+def _conv_norm(x: Any, width: int, strides: int, name: str, dtype: Any) -> Any:
     convolution = import_keras().layers.Conv2D(
         width,
         3,
@@ -98,5 +98,5 @@ def _convolve(x: Any, width: int, strides: int, name: str, dtype: Any) -> Any:
     return convolution(x)
 
 
-def _activate(x: Any, name: str, dtype: Any) -> Any:
+def _relu(x: Any, name: str, dtype: Any) -> Any:
     return import_keras().layers.ReLU(name=name, dtype=dtype)(x)

@@ -35,7 +35,7 @@ class Vocabulary:
     @classmethod
     def learn(cls, names: Iterable[str], min_count: int = 2) -> "Vocabulary":
         """Build the vocabulary of all words that occur in `min_count` names or more, in alphabetical order."""
-        counts = Counter(word for name in names for word in set(_split(name)))
+        counts = Counter(word for name in names for word in set(_split_words(name)))
         return cls(tuple(sorted(word for word, count in counts.items() if count >= min_count)))
 
     @cached_property
@@ -49,13 +49,13 @@ class Vocabulary:
         """
         words = np.zeros((len(names), MAX_WORDS), np.int32)
         for row, name in enumerate(names):
-            found = dict.fromkeys(_split(name or ""))
+            found = dict.fromkeys(_split_words(name or ""))
             known = [index for word in found if (index := self._places.get(word))][:MAX_WORDS]
             words[row, : len(known)] = known
         return words
 
 
-def _split(name: str) -> list[str]:
+def _split_words(name: str) -> list[str]:
     return WORD.findall(name.lower())
 
 

@@ -144,13 +144,13 @@ def build_exploration(inputs: Inputs) -> dict[str, Any] | None:
 
 
 def _read_bars(inputs: Inputs, column: str) -> list[Bar]:
-    table = _read(inputs, f"counts_{slug(column)}.csv")
+    table = _read_exploration_table(inputs, f"counts_{slug(column)}.csv")
     if table is None:
         return []
     return build_bars(table["value"].fill_null("").to_list(), table["count"].cast(pl.Int64).to_list())
 
 
-def _read(inputs: Inputs, name: str) -> pl.DataFrame | None:
+def _read_exploration_table(inputs: Inputs, name: str) -> pl.DataFrame | None:
     """Read a table of `explore` as text; None where it was not made, as for a catalogue of one level."""
     path = inputs.workspace.exploration / name
     return read_csv(path, infer_schema=False) if path.is_file() else None
@@ -164,7 +164,7 @@ def _build_sunbursts(inputs: Inputs) -> list[dict[str, Any]]:
     )
     found = []
     for name, path_columns in wanted:
-        table = _read(inputs, name)
+        table = _read_exploration_table(inputs, name)
         if table is not None and not table.is_empty():
             counted = table.with_columns(pl.col("count").cast(pl.Int64))
             ordered = counted.sort("count", descending=True, maintain_order=True)
@@ -180,7 +180,7 @@ def _build_sunbursts(inputs: Inputs) -> list[dict[str, Any]]:
 
 def _embed_sheets(inputs: Inputs) -> list[dict[str, Any]]:
     sheets = inputs.workspace.exploration / "contact_sheets"
-    listed = _read(inputs, "contact_sheets.csv")
+    listed = _read_exploration_table(inputs, "contact_sheets.csv")
     labels = [] if listed is None else listed["label"].unique().sort().to_list()
     embedded = (
         (label, embed_picture(sheets / f"{slug(label)}.png", f"A contact sheet of items labelled {label}."))
@@ -190,7 +190,7 @@ def _embed_sheets(inputs: Inputs) -> list[dict[str, Any]]:
 
 
 def _read_statistics(inputs: Inputs) -> list[dict[str, Any]]:
-    table = _read(inputs, "image_statistics.csv")
+    table = _read_exploration_table(inputs, "image_statistics.csv")
     if table is None:
         return []
     numbers = [column for column in table.columns if column != "label"]

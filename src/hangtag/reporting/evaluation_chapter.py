@@ -93,11 +93,11 @@ def summarize_seeds(runs: Iterable[Run]) -> list[dict[str, Any]]:
             found = [judgement.splits[split] for _, judgement in members if split in judgement.splits]
             if len(found) > 1:
                 run, judgement = members[0]
-                rows.append(_summarize(run, judgement.source, split, found))
+                rows.append(_summarize_seeds(run, judgement.source, split, found))
     return rows
 
 
-def _summarize(run: Run, source: str, split: str, found: list[dict[str, Any]]) -> dict[str, Any]:
+def _summarize_seeds(run: Run, source: str, split: str, found: list[dict[str, Any]]) -> dict[str, Any]:
     summary: dict[str, Any] = {"words": describe_kind(run), "source": source, "split": split, "seeds": len(found)}
     for metric in ("loss", "accuracy", "macro_f1"):
         values = [part[metric] for part in found]

@@ -221,17 +221,17 @@ def compute_input_digests(workspace: Workspace) -> dict[str, str]:
         folders[f"runs/{run_id}/evaluation"] = (workspace.evaluation(run_id), f"Run `hangtag evaluate {of_run}")
         folders[f"runs/{run_id}/predictions"] = (workspace.predictions(run_id), f"Run `hangtag predict {of_run}")
     digests = {
-        "prepared": _digest(require_manifest(workspace.prepared, "Run `hangtag prepare CATALOG` first.")),
-        "labels": _digest(require_manifest(workspace.labels, "Run `hangtag clean` first.")),
+        "prepared": _compute_digest(require_manifest(workspace.prepared, "Run `hangtag prepare CATALOG` first.")),
+        "labels": _compute_digest(require_manifest(workspace.labels, "Run `hangtag clean` first.")),
         "page": _hash_page(),
     }
     for name, (folder, hint) in folders.items():
         if manifest := find_manifest(folder, hint):
-            digests[name] = _digest(manifest)
+            digests[name] = _compute_digest(manifest)
     return digests
 
 
-def _digest(manifest: Mapping[str, Any]) -> str:
+def _compute_digest(manifest: Mapping[str, Any]) -> str:
     """Return a digest of what a stage wrote and of what the page quotes from its manifest."""
     quoted = [manifest.get(key) for key in ("settings", "counts", "taxonomy", "names_matcher", "precision")]
     return hashlib.sha256(repr((compute_digest(manifest), *quoted)).encode()).hexdigest()

@@ -183,7 +183,7 @@ def build_predictions(inputs: Inputs) -> dict[str, Any]:
 
 def _build_table(inputs: Inputs, target: str, runs: list[Run], unknown: list[str]) -> dict[str, Any]:
     """Return the predictions of the runs with one target."""
-    rows = _join(inputs, runs, unknown)
+    rows = _join_predictions(inputs, runs, unknown)
     differing = [row for row in rows if row["differs"]]
     agreeing = [row for row in rows if not row["differs"]]
     return {
@@ -200,7 +200,7 @@ def _embed_sheet(inputs: Inputs, run: Run) -> Any:
     return embed_picture(path, f"Items, each under the label that {run.run_id} predicts for it.")
 
 
-def _join(inputs: Inputs, runs: list[Run], unknown: list[str]) -> list[dict[str, Any]]:
+def _join_predictions(inputs: Inputs, runs: list[Run], unknown: list[str]) -> list[dict[str, Any]]:
     """Return a row for each Unknown item that was predicted, with a (label, confidence) for each run."""
     wanted = dict.fromkeys(unknown)
     described: dict[str, dict[str, Any]] = {}

@@ -139,9 +139,9 @@ def build_app(
         shown: How many look-alikes are given.
     """
     app = FastAPI(title="hangtag review", version=version("hangtag"), docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_exception_handler(HTTPException, _tell_http)
-    app.add_exception_handler(RequestValidationError, _tell_invalid)
-    app.add_exception_handler(StoreError, _tell_store)
+    app.add_exception_handler(HTTPException, _answer_http_error)
+    app.add_exception_handler(RequestValidationError, _answer_invalid_request)
+    app.add_exception_handler(StoreError, _answer_store_error)
     app.add_middleware(Guard, host=host, token=token)
     _add_pages(app, {"token": token, "reviewer": reviewer})
     choices = LabelOptions(queue.items)
@@ -241,9 +241,9 @@ def _add_writing(app: FastAPI, queue: Queue, store: Store, choices: LabelOptions
         except RefusedError as error:
             raise ProblemError(422, "refused", str(error)) from None
         except ConflictError as error:
-            return _tell_conflict(error)
+            return _answer_conflict(error)
         _refresh_later(queue)
-        return _tell_made(made)
+        return _answer_decisions(made)
 
     @app.post("/api/undo")
     def undo(body: UndoBody) -> JSONResponse:
@@ -251,7 +251,7 @@ def _add_writing(app: FastAPI, queue: Queue, store: Store, choices: LabelOptions
         try:
             made = store.undo(body.reviewer)
         except ConflictError as error:
-            return _tell_conflict(error)
+            return _answer_conflict(error)
         if not made:
             raise ProblemError(404, "nothing_to_undo", "There is no decision of yours left to take back.")
         _refresh_later(queue)
@@ -273,11 +273,11 @@ def _find_place(queue: Queue, item_id: str) -> int:
         raise ProblemError(404, "not_found", "There is no such item.") from None
 
 
-def _tell_made(made: list[Decision]) -> JSONResponse:
+def _answer_decisions(made: list[Decision]) -> JSONResponse:
     return JSONResponse({"made": [describe_decision(each) for each in made]})
 
 
-def _tell_conflict(error: ConflictError) -> JSONResponse:
+def _answer_conflict(error: ConflictError) -> JSONResponse:
     message = "Somebody else has decided about this in the meantime. Look at it again."
     if not error.decisions:
         message = "This is not as it was shown: its decision is gone. Look at it again."
@@ -285,7 +285,7 @@ def _tell_conflict(error: ConflictError) -> JSONResponse:
     return JSONResponse({"error": {"code": "conflict", "message": message}, "decisions": described}, 409)
 
 
-def _tell_http(_request: Request, error: Exception) -> JSONResponse:
+def _answer_http_error(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     messages = {
         404: ("not_found", "There is nothing here."),
@@ -295,7 +295,7 @@ def _tell_http(_request: Request, error: Exception) -> JSONResponse:
     return answer_problem(ProblemError(error.status_code, code, message))
 
 
-def _tell_store(request: Request, error: Exception) -> JSONResponse:
+def _answer_store_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, StoreError)
     written = " Nothing was written." if request.method == "POST" else ""
     if error.is_locked:
@@ -307,5 +307,5 @@ def _tell_store(request: Request, error: Exception) -> JSONResponse:
     return answer_problem(ProblemError(503, "storage", message))
 
 
-def _tell_invalid(_request: Request, _error: Exception) -> JSONResponse:
+def _answer_invalid_request(_request: Request, _error: Exception) -> JSONResponse:
     return answer_problem(ProblemError(422, "invalid", "The request is not one that the page makes."))

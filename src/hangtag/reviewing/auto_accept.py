@@ -86,12 +86,12 @@ def measure_codes(judged: Iterable[Judged], open_scores: dict[str, list[float]],
     """
     everything = list(judged)
     return [
-        _measure(code, [each for each in everything if each.code == code], scores, precision)
+        _measure_code(code, [each for each in everything if each.code == code], scores, precision)
         for code, scores in sorted(open_scores.items())
     ]
 
 
-def _measure(code: str, judged: Sequence[Judged], open_scores: Collection[float], precision: float) -> Measured:
+def _measure_code(code: str, judged: Sequence[Judged], open_scores: Collection[float], precision: float) -> Measured:
     highest = max(open_scores, default=0.0)
     counted = sorted((each for each in judged if each.score <= highest), key=lambda each: -each.score)
     right, needed = sum(each.is_right for each in counted), count_needed(precision)
@@ -100,14 +100,14 @@ def _measure(code: str, judged: Sequence[Judged], open_scores: Collection[float]
         return Measured(code, len(counted), right, None, reason)
     first, half = count_needed(precision, RISK / 2), len(counted) // 2
     starts = (first, half) if half > first else (needed,)
-    searches = [_search(counted, start, precision, RISK / len(starts)) for start in starts]
+    searches = [_search_threshold(counted, start, precision, RISK / len(starts)) for start in starts]
     threshold = min((found for found in searches if found is not None), default=None)
     said = f"{right} of {len(counted)} were right: that does not prove {precision:g} from the surest down"
     reason = "" if threshold is not None else said
     return Measured(code, len(counted), right, threshold, reason)
 
 
-def _search(counted: Sequence[Judged], start: int, precision: float, risk: float) -> float | None:
+def _search_threshold(counted: Sequence[Judged], start: int, precision: float, risk: float) -> float | None:
     """Return the lowest score that is proven, beginning with as many of the surest decisions as `start`."""
     threshold, hits = None, 0
     # So many mistakes among fewer decisions were few enough already.
@@ -162,7 +162,7 @@ def accept_open(
     untouched = [
         each for each in issues if each.item_id not in settled and each.item_id not in before and _is_open(each, values)
     ]
-    candidates = [*before.values(), *(_accept(issue, values[issue.item_id]) for issue in untouched)]
+    candidates = [*before.values(), *(_accept_above(issue, values[issue.item_id]) for issue in untouched)]
     scores: dict[str, list[float]] = defaultdict(list)
     for each in candidates:
         scores[each.code].append(each.score)
@@ -205,7 +205,7 @@ def _is_right(decision: Decision) -> bool:
     return decision.action == "accept" or {**decision.old, **decision.suggested} == {**decision.old, **decision.new}
 
 
-def _accept(issue: Issue, values: Mapping[str, str]) -> Decision:
+def _accept_above(issue: Issue, values: Mapping[str, str]) -> Decision:
     old = {column: values.get(column, "") for column in issue.changes}
     return make_accepted(issue.identity, old, issue.changes, issue.score)
 

@@ -66,7 +66,7 @@ def read_source_table(manifest: dict[str, Any], schema: CatalogSchema, catalog: 
     index = catalog or (Path(find_named(origin["catalog"])) if origin.get("catalog") else None)
     if index is None or not os.path.exists(index):  # noqa: PTH110  (it raises nothing, whatever the name)
         raise CatalogError("The catalogue is not where it was.", received=index and str(index), hint=NAME_CATALOG)
-    data = _read(index, origin.get("table") or schema.table)
+    data = _read_table_bytes(index, origin.get("table") or schema.table)
     table = parse_table(data, schema.table)
     headings = dict(zip(schema.columns, schema.headings, strict=True))
     if missing := [heading for heading in headings.values() if heading not in table.columns]:
@@ -78,7 +78,7 @@ def read_source_table(manifest: dict[str, Any], schema: CatalogSchema, catalog: 
     return SourceTable(PurePosixPath(schema.table).name, data, table, rows, headings)
 
 
-def _read(index: Path, name: str) -> bytes:
+def _read_table_bytes(index: Path, name: str) -> bytes:
     """Read the table: the file itself, or the one of that path in a folder or .zip."""
     base = PurePosixPath(name).name
     try:

@@ -1,8 +1,7 @@
 """The items whose photographs look most like one item's: cheap descriptors of the pixels, and one matrix product.
 
-The descriptor of a photograph is itself, shrunk to 20 x 15 pixels of three colours and told by the 64 directions in
-which such photographs differ most (principal components): shape, position and colour of the product, no more. Products of
-one kind on a plain ground are found well by it; the same thing in another pose is not.
+The descriptor of a photograph is its 64 principal components at 20 x 15 pixels in three colours: shape, position and
+colour of the product. It finds products of one kind on a plain ground, but not the same product in another pose.
 """
 
 from contextlib import suppress
@@ -58,16 +57,16 @@ def open_look_alikes(path: Path, images: Pixels) -> LookAlikes:
         path: An .npy file of 256 bytes a photograph; its name should change when the photographs do.
         images: uint8 (n, H, W, 3).
     """
-    found = _read(path, len(images))
+    found = _read_descriptors(path, len(images))
     if found is None:
-        found = _describe(images)
+        found = _compute_descriptors(images)
         with suppress(OSError), write_whole(path) as temporary, temporary.open("wb") as file:
             # Where it cannot be kept, it is made anew the next time.
             np.save(file, found)
     return LookAlikes(found)
 
 
-def _read(path: Path, count: int) -> Floats | None:
+def _read_descriptors(path: Path, count: int) -> Floats | None:
     """Read the descriptors; None where they are not there or damaged."""
     with suppress(OSError, ValueError, EOFError, SyntaxError):
         require_file(path)
@@ -78,14 +77,14 @@ def _read(path: Path, count: int) -> Floats | None:
     return None
 
 
-def _describe(images: Pixels) -> Floats:
+def _compute_descriptors(images: Pixels) -> Floats:
     """Return the descriptors, float32 (n, directions)."""
-    mean, directions = _find_directions(_flatten(images[:: max(1, len(images) // SAMPLE)]))
+    mean, directions = _find_directions(_flatten_pixels(images[:: max(1, len(images) // SAMPLE)]))
     descriptors = np.empty((len(images), directions.shape[1]), np.float32)
     size = limit_part(images.shape[1:], CHUNK)
     with show_progress("Shrinking photographs", len(images), "photographs") as bar:
         for start in range(0, len(images), size):
-            part = _flatten(images[start : start + size])
+            part = _flatten_pixels(images[start : start + size])
             descriptors[start : start + size] = (part - mean) @ directions
             bar.advance(len(part))
     return descriptors
@@ -98,5 +97,5 @@ def _find_directions(sample: Floats) -> tuple[Floats, Floats]:
     return mean, vectors[:, ::-1][:, :DIRECTIONS].astype(np.float32)
 
 
-def _flatten(images: Pixels) -> Floats:
+def _flatten_pixels(images: Pixels) -> Floats:
     return shrink(images, SHRUNK).reshape(len(images), -1).astype(np.float32)

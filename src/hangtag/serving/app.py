@@ -101,13 +101,13 @@ _RESULT = {
 }
 
 
-def _describe(text: str, schema: dict[str, Any]) -> dict[str, Any]:
+def _describe_response(text: str, schema: dict[str, Any]) -> dict[str, Any]:
     return {"description": text, "content": {"application/json": {"schema": schema}}}
 
 
 _PROBLEM = {"type": "object", "required": ["error"], "properties": {"error": _ERROR}}
 ANSWERS: dict[int | str, dict[str, Any]] = {
-    200: _describe(
+    200: _describe_response(
         "An answer for each photograph, in their order.",
         {
             "type": "object",
@@ -115,14 +115,16 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
             "properties": {"model": {"type": "string"}, "results": {"type": "array", "items": _RESULT}},
         },
     ),
-    401: _describe("The key is missing or wrong.", _PROBLEM),
-    408: _describe("The upload comes too slowly.", _PROBLEM),
-    413: _describe("Too many bytes, pixels or photographs.", _PROBLEM),
-    415: _describe("No picture of a known kind.", _PROBLEM),
-    421: _describe("The service does not know itself by the name that it was asked under.", _PROBLEM),
-    422: _describe("The picture is empty or damaged, the form has no file, or the model cannot explain.", _PROBLEM),
-    429: _describe("Too many requests at once from this client.", _PROBLEM),
-    503: _describe("Too much to do, or being stopped: try again after `Retry-After` seconds.", _PROBLEM),
+    401: _describe_response("The key is missing or wrong.", _PROBLEM),
+    408: _describe_response("The upload comes too slowly.", _PROBLEM),
+    413: _describe_response("Too many bytes, pixels or photographs.", _PROBLEM),
+    415: _describe_response("No picture of a known kind.", _PROBLEM),
+    421: _describe_response("The service does not know itself by the name that it was asked under.", _PROBLEM),
+    422: _describe_response(
+        "The picture is empty or damaged, the form has no file, or the model cannot explain.", _PROBLEM
+    ),
+    429: _describe_response("Too many requests at once from this client.", _PROBLEM),
+    503: _describe_response("Too much to do, or being stopped: try again after `Retry-After` seconds.", _PROBLEM),
 }
 
 
@@ -163,9 +165,9 @@ def build_app(classifier: Classifier, config: ServeConfig, *, api_key: str | Non
 
     # The page of FastAPI's own loads its scripts from elsewhere; ours stands alone.
     app = FastAPI(title="hangtag", version=version("hangtag"), lifespan=run, docs_url=None, redoc_url=None)
-    app.add_exception_handler(ProblemError, _tell_problem)
-    app.add_exception_handler(HTTPException, _tell_http)
-    app.add_exception_handler(RequestValidationError, _tell_invalid)
+    app.add_exception_handler(ProblemError, _answer_problem)
+    app.add_exception_handler(HTTPException, _answer_http_error)
+    app.add_exception_handler(RequestValidationError, _answer_invalid_request)
 
     app.add_middleware(
         Watch,
@@ -289,7 +291,7 @@ class _Service:
         if len(outcomes) == 1 and isinstance(outcomes[0], Failure):
             raise refuse_photograph(outcomes[0].code, outcomes[0].reason)
         # Maps are drawn into pictures, which takes a millisecond each.
-        told = await asyncio.to_thread(lambda: [*map(_tell, outcomes)]) if explain else [*map(_tell, outcomes)]
+        told = await asyncio.to_thread(lambda: [*map(_to_json, outcomes)]) if explain else [*map(_to_json, outcomes)]
         results = [{"name": name, **each} for name, each in zip(names, told, strict=True)]
         return JSONResponse({"model": self._classifier.name, "results": results})
 
@@ -360,26 +362,26 @@ class _Service:
         }
 
 
-def _tell(outcome: Outcome) -> dict[str, Any]:
+def _to_json(outcome: Outcome) -> dict[str, Any]:
     if isinstance(outcome, Failure):
         return refuse_photograph(outcome.code, outcome.reason).to_json()
     return describe_outcome(outcome)
 
 
-def _tell_problem(_request: Request, problem: Exception) -> JSONResponse:
+def _answer_problem(_request: Request, problem: Exception) -> JSONResponse:
     assert isinstance(problem, ProblemError)
     return answer_problem(problem)
 
 
-def _tell_http(request: Request, error: Exception) -> JSONResponse:
+def _answer_http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     messages = {
         404: ("not_found", "There is nothing here. GET /docs says what there is."),
         405: ("method_not_allowed", "This cannot be asked in this way. GET /docs says how."),
     }
     code, message = messages.get(error.status_code, ("refused", "The request cannot be answered."))
-    return _tell_problem(request, ProblemError(error.status_code, code, message))
+    return _answer_problem(request, ProblemError(error.status_code, code, message))
 
 
-def _tell_invalid(request: Request, _error: Exception) -> JSONResponse:
-    return _tell_problem(request, ProblemError(422, "invalid", "The request is not as GET /docs describes it."))
+def _answer_invalid_request(request: Request, _error: Exception) -> JSONResponse:
+    return _answer_problem(request, ProblemError(422, "invalid", "The request is not as GET /docs describes it."))

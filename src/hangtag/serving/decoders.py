@@ -44,23 +44,23 @@ def main() -> None:
             is_limited = True
         data = source.read(size)
         _limit_time(PROCESSOR_SECONDS)
-        _answer(data, (height, width), max_pixels, target)
+        _answer_request(data, (height, width), max_pixels, target)
         _limit_time(0)
 
 
-def _answer(data: bytes, image_size: tuple[int, int], max_pixels: int, target: BinaryIO) -> None:
+def _answer_request(data: bytes, image_size: tuple[int, int], max_pixels: int, target: BinaryIO) -> None:
     try:
         photograph = decode_photograph(data, image_size, max_pixels)
     except PhotographError as error:
-        _write(target, {"code": error.code, "reason": error.reason})
+        _write_response(target, {"code": error.code, "reason": error.reason})
         return
     except MemoryError:
-        _write(target, {"code": "too_many_pixels", "reason": "decoding takes more memory than is allowed"})
+        _write_response(target, {"code": "too_many_pixels", "reason": "decoding takes more memory than is allowed"})
         return
-    _write(target, _describe(photograph), photograph.pixels.tobytes())
+    _write_response(target, _describe_photograph(photograph), photograph.pixels.tobytes())
 
 
-def _describe(photograph: Photograph) -> dict[str, object]:
+def _describe_photograph(photograph: Photograph) -> dict[str, object]:
     rows, columns = photograph.area
     return {
         "width": photograph.width,
@@ -70,7 +70,7 @@ def _describe(photograph: Photograph) -> dict[str, object]:
     }
 
 
-def _write(target: BinaryIO, content: dict[str, object], pixels: bytes = b"") -> None:
+def _write_response(target: BinaryIO, content: dict[str, object], pixels: bytes = b"") -> None:
     target.write(json.dumps(content).encode() + b"\n" + pixels)
     target.flush()
 
@@ -213,7 +213,7 @@ class _Process:
         timer.daemon = True
         timer.start()
         try:
-            return _ask(running, data, image_size, max_pixels)
+            return _request_decoding(running, data, image_size, max_pixels)
         except (OSError, ValueError):
             # It was ended, by the timer or by the system for want of memory: the next photograph gets another.
             self.end()
@@ -241,7 +241,9 @@ class _Process:
         return self._running
 
 
-def _ask(running: "subprocess.Popen[bytes]", data: bytes, image_size: tuple[int, int], max_pixels: int) -> Decoded:
+def _request_decoding(
+    running: "subprocess.Popen[bytes]", data: bytes, image_size: tuple[int, int], max_pixels: int
+) -> Decoded:
     """Send a photograph and read the answer.
 
     Raises:

@@ -151,7 +151,7 @@ def plan_decoding(contents: Sequence[bytes], config: ServeConfig) -> Plan:
         raise ProblemError(413, "too_many_pixels", message + "Send fewer at once, or smaller ones.")
     costly, milliseconds = [], 0.0
     for index, (content, header) in enumerate(zip(contents, headers, strict=True)):
-        cost = _estimate(content, header)
+        cost = _estimate_milliseconds(content, header)
         if cost <= CHEAP_MILLISECONDS and milliseconds + cost <= CHEAP_REQUEST_MILLISECONDS:
             milliseconds += cost
         else:
@@ -159,7 +159,7 @@ def plan_decoding(contents: Sequence[bytes], config: ServeConfig) -> Plan:
     return Plan(headers, tuple(costly), milliseconds)
 
 
-def _estimate(content: bytes, header: Header | None) -> float:
+def _estimate_milliseconds(content: bytes, header: Header | None) -> float:
     """Return about how many milliseconds a photograph takes, infinity where that cannot be known."""
     if header is None:
         # No picture at all is refused at once; a picture without a known header may cost anything.

@@ -33,21 +33,21 @@ def write_card(description: Mapping[str, Any]) -> str:
         "## Limits",
         "A photograph that is unlike those it learnt from is “not sure” whatever the confidence; the limit lets "
         f"{description['out_of_distribution']['in_distribution_share']:.0%} of the validation photographs through.",
-        _tell_seen(description),
+        _describe_seen(description),
         "Labels are as brands gave them, made consistent, not as an expert would; where brands disagree, so does the "
         "model.",
         "## Network",
         f"{escape_markdown(description['architecture'])}, {description['parameters']['total']:,} parameters, "
-        f"{description['flops'] / 1e6:.0f} MFLOPs a photograph. Held against Keras on {check['items']:,} validation "
-        f"photographs: {_tell_difference(description)}; accuracy is {check['accuracy']:.4f} as the engine computes by "
-        f"itself, and {check['keras_accuracy']:.4f} in Keras.",
+        f"{description['flops'] / 1e6:.0f} MFLOPs a photograph. Compared with Keras on {check['items']:,} "
+        f"validation photographs: {_describe_difference(description)}; accuracy is {check['accuracy']:.4f} with the "
+        f"engine, and {check['keras_accuracy']:.4f} in Keras.",
         f"SHA-256 of `network.xml`: `{description['network']['sha256']}`; of `network.bin`: "
         f"`{description['network']['weights_sha256']}`.",
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _tell_seen(description: Mapping[str, Any]) -> str:
+def _describe_seen(description: Mapping[str, Any]) -> str:
     """Describe what is known of the photographs that it was trained on."""
     entry = description.get("seen")
     if not entry:
@@ -59,7 +59,7 @@ def _tell_seen(description: Mapping[str, Any]) -> str:
     )
 
 
-def _tell_difference(description: Mapping[str, Any]) -> str:
+def _describe_difference(description: Mapping[str, Any]) -> str:
     difference, tolerance = (description["check"][key] for key in ("difference", "tolerance"))
     if description["network"]["stored_as"] == "int8":
         return (
@@ -80,13 +80,13 @@ def _tabulate_figures(description: Mapping[str, Any]) -> str:
     for split, found in figures.items():
         name = NAMES[split] + (" (learnt from)" if split in description.get("train_splits", ["train"]) else "")
         lines.append(
-            f"| {name} | {found['n']:,} | {_show(found, 'accuracy')} | {_show(found, 'macro_f1')} "
+            f"| {name} | {found['n']:,} | {_format_metric(found, 'accuracy')} | {_format_metric(found, 'macro_f1')} "
             f"| {found['ece']:.4f} |"
         )
     return "\n".join(lines)
 
 
-def _show(found: Mapping[str, Any], key: str) -> str:
+def _format_metric(found: Mapping[str, Any], key: str) -> str:
     interval = found.get("confidence_interval", {}).get(key)
     return f"{found[key]:.4f}" + (f" [{interval[0]:.4f}, {interval[1]:.4f}]" if interval else "")
 

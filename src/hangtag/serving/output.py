@@ -57,10 +57,10 @@ def list_entries(indices: Sequence[Path]) -> Iterator[Listed]:
             raise CatalogError("There is no such file or folder.", received=str(index))
         if index.is_dir() and not os.access(index, os.R_OK | os.X_OK):
             raise CatalogError("The folder cannot be read.", received=str(index))
-    return _list(indices)
+    return _list_entries(indices)
 
 
-def _list(indices: Iterable[Path]) -> Iterator[Listed]:
+def _list_entries(indices: Iterable[Path]) -> Iterator[Listed]:
     for index in indices:
         if index.is_dir():
             yield from _list_folder(index)
@@ -150,25 +150,25 @@ def write_table_lines(pairs: Iterable[Pair], outputs: LabelSpace) -> Iterator[st
     """Return a table for a terminal, a line at a time."""
     levels = [level for level in outputs.levels if level != outputs.primary]
     heading = " > ".join(levels) or "second"
-    yield _format("file", "label", "confidence", heading)
+    yield _format_line("file", "label", "confidence", heading)
     for file, outcome in pairs:
         if not isinstance(outcome, Prediction):
-            yield _format(_shorten(file), EMPTY, "", f"not classified: {outcome.reason}")
+            yield _format_line(_shorten_text(file), EMPTY, "", f"not classified: {outcome.reason}")
             continue
         confidence = describe_confidence(outcome.confidence)
         values = [outcome.levels[level] or EMPTY for level in levels]
         detail = " > ".join(values) or " ".join(map(str, outcome.alternatives[1] if outcome.alternatives[1:] else ()))
         label = outcome.label if outcome.is_sure else f"not sure ({outcome.label}?)"
-        yield _format(_shorten(file), label, confidence, detail if outcome.in_distribution else outcome.doubt)
+        yield _format_line(_shorten_text(file), label, confidence, detail if outcome.in_distribution else outcome.doubt)
 
 
-def _format(file: str, label: str, confidence: str, detail: str) -> str:
+def _format_line(file: str, label: str, confidence: str, detail: str) -> str:
     line = f"{file:<{FILE_WIDTH}}  {label:<{LABEL_WIDTH}}  {confidence:>{CONFIDENCE_WIDTH}}  {detail}"
     # A name or label may hold line breaks, commands to the terminal, and bytes that are no text.
     return "".join(letter if letter.isprintable() else HIDDEN for letter in line) + "\n"
 
 
-def _shorten(file: str) -> str:
+def _shorten_text(file: str) -> str:
     return file if len(file) <= FILE_WIDTH else "…" + file[1 - FILE_WIDTH :]
 
 

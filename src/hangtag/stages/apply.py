@@ -53,10 +53,10 @@ def apply(
     """
     workspace = Workspace.at(workspace)
     with hold("apply", workspace, reads=[workspace.prepared, workspace.audit], writes=[workspace.review]):
-        return _apply(workspace, config, catalog)
+        return _apply_decisions(workspace, config, catalog)
 
 
-def _apply(workspace: Workspace, config: ApplyConfig, catalog: str | Path | None) -> StageResult:
+def _apply_decisions(workspace: Workspace, config: ApplyConfig, catalog: str | Path | None) -> StageResult:
     manifest = require_manifest(workspace.prepared, PREPARE_FIRST)
     schema = read_schema(manifest)
     decisions = _read_decisions(workspace)
@@ -64,7 +64,7 @@ def _apply(workspace: Workspace, config: ApplyConfig, catalog: str | Path | None
         read_source_table(manifest, schema, Path(catalog).expanduser() if catalog else None) if schema.table else None
     )
     values = original.read_values() if original else _read_prepared(workspace)
-    accepted = _accept(workspace, decisions, values, config)
+    accepted = _accept_open_issues(workspace, decisions, values, config)
     record = StageRecord(
         "apply", workspace.review, _list_inputs(workspace, decisions, original, accepted, config), config
     )
@@ -76,7 +76,7 @@ def _apply(workspace: Workspace, config: ApplyConfig, catalog: str | Path | None
     paths = [_write_table(folder, original, corrections)] if original else []
     paths += [_write_changes(folder, corrections), _write_not_applied(folder, corrections)]
     paths.append(_write_accepted(folder, accepted))
-    counts = _count(corrections, standing, accepted)
+    counts = _build_metrics(corrections, standing, accepted)
     return record.finish(counts, paths, automatic=[vars(each) for each in accepted.measured])
 
 
@@ -92,7 +92,7 @@ def _read_prepared(workspace: Workspace) -> dict[str, dict[str, str]]:
     return {item_id: items.read_values(item_id) for item_id in items.ids}
 
 
-def _accept(
+def _accept_open_issues(
     workspace: Workspace, decisions: Sequence[Decision], values: dict[str, dict[str, str]], config: ApplyConfig
 ) -> Accepted:
     """Accept open issues automatically where that is wanted and proven."""
@@ -198,7 +198,7 @@ def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]])
     return path
 
 
-def _count(corrections: Corrections, standing: Sequence[Decision], accepted: Accepted) -> dict[str, Any]:
+def _build_metrics(corrections: Corrections, standing: Sequence[Decision], accepted: Accepted) -> dict[str, Any]:
     people = [each for each in standing if each.reviewer]
     thresholds = {each.code: each.threshold for each in accepted.measured if each.threshold is not None}
     return {

@@ -47,7 +47,7 @@ def write_explained(pairs: Iterable[Pair], folder: Path) -> Iterator[Pair]:
             except (OSError, PhotographError):
                 yield file, Failure("unreadable", "it has changed while it was being classified")
                 continue
-            with write_whole(_find_name(folder, _shorten(escape_name(Path(file).stem)))) as temporary:
+            with write_whole(_find_name(folder, _shorten_stem(escape_name(Path(file).stem)))) as temporary:
                 temporary.write_bytes(picture)
             yield file, replace(outcome, heatmap=None)
         else:
@@ -69,7 +69,7 @@ def draw_explained(content: bytes, heatmap: Maps) -> bytes:
     return encode_png(lay_over(photograph.pixels, heatmap))
 
 
-def _shorten(stem: str) -> str:
+def _shorten_stem(stem: str) -> str:
     """Return a file's name as it is, or the beginning of a long one and some letters that stand for all of it."""
     data = stem.encode()
     if len(data) <= MAX_STEM_BYTES:
@@ -156,10 +156,10 @@ def print_predictions(
     """
     tally: Tally = {"sure": 0, "not_sure": 0, "failed": 0}
     files = list_entries([Path(index) for index in paths])
-    pairs = _count(_pair(files, classifier, config, explain=explain is not None), tally)
+    pairs = _count_outcomes(_pair_outcomes(files, classifier, config, explain=explain is not None), tally)
     if explain is not None:
         pairs = write_explained(pairs, Path(explain))
-    pairs = _name(pairs)
+    pairs = _escape_names(pairs)
     if form == "json":
         lines = output.write_json_lines(pairs)
     elif form == "csv":
@@ -228,7 +228,7 @@ def _remove_parts(parts: Path) -> None:
 def _classify_parts(
     path: Path, parts: Path, paths: Sequence[str | Path], classifier: Classifier, config: ClassifyConfig
 ) -> Tally:
-    files = _begin(parts, paths, classifier, config)
+    files = _begin_parts(parts, paths, classifier, config)
     with files.open(encoding="utf-8") as lines:
         total = sum(1 for _ in lines)
     tallies = []
@@ -243,13 +243,15 @@ def _classify_parts(
             tally = _read_tally(tally_path, part)
             if tally is None:
                 tally = {"sure": 0, "not_sure": 0, "failed": 0}
-                pairs = _name(_count(_pair(map(_read_listed, chunk), classifier, config), tally))
-                _write_part(part, _watch(pairs, bar.advance), classifier)
+                pairs = _escape_names(
+                    _count_outcomes(_pair_outcomes(map(_read_listed, chunk), classifier, config), tally)
+                )
+                _write_part(part, _report_progress(pairs, bar.advance), classifier)
                 write_json(tally_path, {**tally, "sha256": hash_file(part)})
             else:
                 bar.advance(len(chunk))
             tallies.append(tally)
-    _join(path, [parts / f"{number:06}{path.suffix.lower()}" for number in range(len(tallies))], classifier)
+    _join_parts(path, [parts / f"{number:06}{path.suffix.lower()}" for number in range(len(tallies))], classifier)
     return {key: sum(tally[key] for tally in tallies) for key in ("sure", "not_sure", "failed")}
 
 
@@ -262,7 +264,7 @@ def _read_tally(path: Path, part: Path) -> Tally | None:
     return None
 
 
-def _begin(parts: Path, paths: Sequence[str | Path], classifier: Classifier, config: ClassifyConfig) -> Path:
+def _begin_parts(parts: Path, paths: Sequence[str | Path], classifier: Classifier, config: ClassifyConfig) -> Path:
     """List the files, a JSON text a line, or keep the list of an earlier call that was stopped, if it was the same."""
     network = classifier.description.get("network", classifier.description.get("weights"))
     asked = hash_json([[escape_name(str(Path(index).absolute())) for index in paths], network, config.target_precision])
@@ -295,7 +297,7 @@ def _read_listed(described: str | list[str]) -> Listed:
     return Listed(Path(path), Failure(code, reason))
 
 
-def _pair(
+def _pair_outcomes(
     files: Iterable[Listed], classifier: Classifier, config: ClassifyConfig, *, explain: bool = False
 ) -> Iterator[Pair]:
     """Yield each file's name with its outcome."""
@@ -311,20 +313,20 @@ def _pair(
         yield names.popleft(), outcome
 
 
-def _count(pairs: Iterable[Pair], tally: Tally) -> Iterator[Pair]:
+def _count_outcomes(pairs: Iterable[Pair], tally: Tally) -> Iterator[Pair]:
     for name, outcome in pairs:
         key = ("sure" if outcome.is_sure else "not_sure") if isinstance(outcome, Prediction) else "failed"
         tally[key] += 1
         yield name, outcome
 
 
-def _name(pairs: Iterable[Pair]) -> Iterator[Pair]:
+def _escape_names(pairs: Iterable[Pair]) -> Iterator[Pair]:
     """Yield pairs with names that every output can hold."""
     for name, outcome in pairs:
         yield escape_name(name), outcome
 
 
-def _watch(pairs: Iterable[Pair], advance: Callable[[], object]) -> Iterator[Pair]:
+def _report_progress(pairs: Iterable[Pair], advance: Callable[[], object]) -> Iterator[Pair]:
     for pair in pairs:
         yield pair
         advance()
@@ -349,7 +351,7 @@ def _write_part(path: Path, pairs: Iterator[Pair], classifier: Classifier) -> No
         file.writelines(lines)
 
 
-def _join(path: Path, parts: Sequence[Path], classifier: Classifier) -> None:
+def _join_parts(path: Path, parts: Sequence[Path], classifier: Classifier) -> None:
     outputs = classifier.outputs
     if path.suffix.lower() == ".parquet":
         from arro3.io import read_parquet  # noqa: PLC0415

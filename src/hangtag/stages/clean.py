@@ -57,10 +57,10 @@ def clean(
     """
     workspace = Workspace.at(workspace)
     with hold("clean", workspace, reads=[workspace.prepared, workspace.review], writes=[workspace.labels]):
-        return CleanResult.of(_clean(workspace, config))
+        return CleanResult.of(_clean_labels(workspace, config))
 
 
-def _clean(workspace: Workspace, config: CleanConfig) -> StageResult:
+def _clean_labels(workspace: Workspace, config: CleanConfig) -> StageResult:
     prepared = read_prepared(workspace)
     taxonomy = _load_taxonomy(prepared, config)
     review = read_reviewed(workspace)
@@ -88,8 +88,8 @@ def _clean(workspace: Workspace, config: CleanConfig) -> StageResult:
     kept = items.filter(pl.col("label").is_not_null())
     if kept.is_empty():
         raise CatalogError("The taxonomy's rules drop every item.", received=taxonomy.name)
-    matches, figures = _match(kept, prepared, taxonomy, config)
-    labelled = kept.with_columns(label=_relabel(kept, matches))
+    matches, figures = _match_ambiguous_items(kept, prepared, taxonomy, config)
+    labelled = kept.with_columns(label=_relabel_items(kept, matches))
     if (labelled["label"] == UNKNOWN).all():
         raise CatalogError(
             "No item has a label to learn: the cells that it would come from are all missing.",
@@ -100,7 +100,7 @@ def _clean(workspace: Workspace, config: CleanConfig) -> StageResult:
     start = taxonomy.rules[0]["level"]
     changes = pl.concat([reviewed, _list_changes(prepared, items, labelled, matches, start)])
     told = {"names_matcher": figures, "taxonomy": {"name": taxonomy.name, "rules": list(taxonomy.rules)}}
-    return _write(record, prepared, kept, labelled, changes, _sample(labelled, config), told)
+    return _write_labels(record, prepared, kept, labelled, changes, _sample_items(labelled, config), told)
 
 
 def _load_taxonomy(prepared: Prepared, config: CleanConfig) -> Taxonomy:
@@ -114,7 +114,7 @@ def _name_groups(item_ids: pl.Series, groups: pl.Series) -> pl.Series:
     return pl.select(item_id=item_ids, group=groups).select(pl.col("item_id").min().over("group")).to_series()
 
 
-def _match(
+def _match_ambiguous_items(
     kept: pl.DataFrame, prepared: Prepared, taxonomy: Taxonomy, config: CleanConfig
 ) -> tuple[dict[str, Match], dict[str, float]]:
     """Match the items with an ambiguous label; return a match by item_id."""
@@ -136,7 +136,7 @@ def _match(
     return dict(zip(unclear["item_id"], matches, strict=True)), figures
 
 
-def _relabel(kept: pl.DataFrame, matches: dict[str, Match]) -> pl.Series:
+def _relabel_items(kept: pl.DataFrame, matches: dict[str, Match]) -> pl.Series:
     labels = [
         (matches[item_id].label or UNKNOWN) if item_id in matches else label
         for item_id, label in zip(kept["item_id"], kept["label"], strict=True)
@@ -162,7 +162,7 @@ def _draw_splits(labelled: pl.DataFrame, test_items: Collection[str], config: Cl
     return pl.Series("split", [by_item.get(item_id) for item_id in labelled["item_id"]], dtype=pl.String)
 
 
-def _sample(labelled: pl.DataFrame, config: CleanConfig) -> pl.DataFrame:
+def _sample_items(labelled: pl.DataFrame, config: CleanConfig) -> pl.DataFrame:
     """Keep about `config.sample` items, alike from each label, and all Unknown ones."""
     if not 0 < config.sample < len(labelled):
         return labelled
@@ -213,7 +213,7 @@ def _list_changes(
     return pl.DataFrame(lines, schema=CHANGES)
 
 
-def _write(
+def _write_labels(
     record: StageRecord,
     prepared: Prepared,
     kept: pl.DataFrame,
@@ -233,11 +233,11 @@ def _write(
     write_csv(paths[2], labelled.select(*headed, pl.col("label").alias(schema.label_name)))
     write_csv(paths[3], _count_classes(kept, labelled))
     write_json(paths[4], _describe_balance(prepared, kept, labelled))
-    counts = _count(labelled, sample, changes)
+    counts = _count_labels(labelled, sample, changes)
     return record.finish(counts, paths, **told)
 
 
-def _count(labelled: pl.DataFrame, sample: pl.DataFrame, changes: pl.DataFrame) -> dict[str, object]:
+def _count_labels(labelled: pl.DataFrame, sample: pl.DataFrame, changes: pl.DataFrame) -> dict[str, object]:
     relabelled = changes.filter(pl.col("rule") == "relabel")
     sizes = labelled.group_by("group_id").len().filter(pl.col("len") > 1)
     splits = sample["split"].drop_nulls().value_counts()

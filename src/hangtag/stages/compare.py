@@ -70,11 +70,11 @@ def compare(
         # Asked once more: another process may have replaced a run in the meantime.
         _require_evaluations(workspace, chosen)
         return CompareResult.of(
-            _compare(workspace, chosen, split, baseline, is_timed=is_timed, samples=samples, seed=seed)
+            _compare_runs(workspace, chosen, split, baseline, is_timed=is_timed, samples=samples, seed=seed)
         )
 
 
-def _compare(
+def _compare_runs(
     workspace: Workspace, chosen: list[str], split: str, baseline: str, *, is_timed: bool, samples: int, seed: int
 ) -> StageResult:
     inputs = {run_id: digest_run(workspace, run_id) for run_id in chosen}
@@ -83,20 +83,20 @@ def _compare(
     if current := record.load_if_unchanged():
         return current
     runs = [read_run(workspace, run_id, split) for run_id in chosen]
-    truth, timing = read_truth(workspace, runs), _time(workspace, chosen, split) if is_timed else None
+    truth, timing = read_truth(workspace, runs), _time_runs(workspace, chosen, split) if is_timed else None
     comparison = build_comparison(
         runs, chosen.index(baseline), split, samples=samples, seed=seed, truth=truth, timing=timing
     )
-    paths = _write(record.begin(), comparison)
+    paths = _write_comparison(record.begin(), comparison)
     counts = {"runs": len(chosen), "split": split, "items": comparison.runs["items"][0]}
     return record.finish(counts, paths, timed=comparison.timed)
 
 
-def _time(workspace: Workspace, run_ids: Sequence[str], split: str) -> Timing:
+def _time_runs(workspace: Workspace, run_ids: Sequence[str], split: str) -> Timing:
     return time_runs(workspace, run_ids, read_labeled_items(workspace), split)
 
 
-def _write(folder: Path, comparison: Comparison) -> list[Path]:
+def _write_comparison(folder: Path, comparison: Comparison) -> list[Path]:
     tables = {name: getattr(comparison, table) for name, table in COMPARISON_FILES.items()}
     for name, table in tables.items():
         write_csv(folder / name, table)

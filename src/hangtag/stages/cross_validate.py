@@ -50,7 +50,7 @@ def cross_validate(
 
     Writes to `folds/<run_id>/`: `out_of_fold.parquet` (item_id, fold, and the true class's column `label`,
     `predicted_label`, `confidence`, `pred_probs` over the classes, `category_path_probs` over all category paths,
-    and for each attribute `attribute_0`, `attribute_1`, … over its values), `label_space.json` (the classes of these) and
+    and for each attribute `attribute_0`, `attribute_1`, … over its values), `label_space.json` (their classes) and
     `history.csv`.
 
     Args:
@@ -98,7 +98,7 @@ def _cross_validate(
     for fold in range(folds):
         part = StageRecord("fold", folder / f"fold_{fold}", record.inputs, {**settings, "fold": fold})
         parts.append(_run_fold(part, _Fold(labelled, targets, config, item_folds, fold)))
-    return _join(record, parts, targets.outputs)
+    return _join_folds(record, parts, targets.outputs)
 
 
 @dataclass(frozen=True)
@@ -170,13 +170,13 @@ def _run_fold(record: StageRecord, fold: _Fold) -> Path:
     trainer.predict_names(state, dict.fromkeys(outputs.heads, TRUST))
     work = record.begin()
     paths = [work / "out_of_fold.parquet", work / "history.csv"]
-    write_parquet(paths[0], _tabulate(labelled.table[np.flatnonzero(is_left_out)], trainer, fold.fold))
+    write_parquet(paths[0], _tabulate_fold(labelled.table[np.flatnonzero(is_left_out)], trainer, fold.fold))
     write_csv(paths[1], pl.DataFrame(state.history).select(pl.lit(fold.fold).alias("fold"), pl.all()))
     record.finish({"items": int(is_left_out.sum())}, paths, stale=[CHECKPOINT])
     return folder
 
 
-def _tabulate(items: pl.DataFrame, trainer: Trainer, fold: int) -> pl.DataFrame:
+def _tabulate_fold(items: pl.DataFrame, trainer: Trainer, fold: int) -> pl.DataFrame:
     """Return the left-out items with their labels and their probabilities."""
     outputs, left_out = trainer.outputs, trainer.data["val"]
     answers = trainer.answer(left_out, f"{trainer.title}predicting")
@@ -200,7 +200,7 @@ def _tabulate(items: pl.DataFrame, trainer: Trainer, fold: int) -> pl.DataFrame:
     )
 
 
-def _join(record: StageRecord, parts: Sequence[Path], outputs: LabelSpace) -> StageResult:
+def _join_folds(record: StageRecord, parts: Sequence[Path], outputs: LabelSpace) -> StageResult:
     table = pl.concat([pl.read_parquet(part / "out_of_fold.parquet") for part in parts])
     names = ("out_of_fold.parquet", "history.csv", "label_space.json")
     work = record.begin()

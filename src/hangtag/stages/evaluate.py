@@ -63,10 +63,10 @@ def evaluate(
     chosen = select_runs(workspace, run_ids)
     reads = [workspace.prepared, workspace.labels, *map(workspace.run, chosen)]
     with hold("evaluate", workspace, reads=reads, writes=[workspace.evaluation(run_id) for run_id in chosen]):
-        return [EvaluateResult.of(result) for result in _evaluate(workspace, config, chosen)]
+        return [EvaluateResult.of(result) for result in _evaluate_runs(workspace, config, chosen)]
 
 
-def _evaluate(workspace: Workspace, config: EvaluateConfig, run_ids: Sequence[str]) -> list[StageResult]:
+def _evaluate_runs(workspace: Workspace, config: EvaluateConfig, run_ids: Sequence[str]) -> list[StageResult]:
     labelled = read_labeled_items(workspace)
     check_splits(labelled.table)
     results = []
@@ -99,12 +99,12 @@ def _evaluate_run(
     tables = build_tables(report, parts, predictions, labelled)
     empty_splits = [split for split in dict.fromkeys(config.splits) if split not in parts]
     folder = record.begin()
-    paths = _write(folder, report, tables, predictions, empty_splits)
+    paths = _write_evaluation(folder, report, tables, predictions, empty_splits)
     kept_epoch = classifier.description.get("metrics", {}).get("epoch")
     history = read_csv(workspace.run(run_id) / "history.csv")
     paths += save_figure(plot_history(history, run_id, kept_epoch), folder / "training_curves.png")
     split = _choose_split(report)
-    paths += _draw(folder, report, tables, predictions, labelled)
+    paths += _draw_figures(folder, report, tables, predictions, labelled)
     shown = predictions.filter(pl.col("split") == split)
     title = f"{run_id}, {split}"
     paths += save_attention(folder, classifier, shown, labelled.images, title)
@@ -123,7 +123,7 @@ def _select_items(labelled: LabeledItems, classifier: Classifier, splits: Sequen
     return items
 
 
-def _write(
+def _write_evaluation(
     folder: Path,
     report: dict[str, Any],
     tables: Mapping[str, pl.DataFrame],
@@ -144,7 +144,7 @@ def _choose_split(report: Mapping[str, Any]) -> str:
     return "val" if "val" in report["splits"] else list(report["splits"])[-1]
 
 
-def _draw(
+def _draw_figures(
     folder: Path,
     report: dict[str, Any],
     tables: Mapping[str, pl.DataFrame],

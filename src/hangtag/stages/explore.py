@@ -59,10 +59,10 @@ def explore(
     """
     workspace = Workspace.at(workspace)
     with hold("explore", workspace, reads=[workspace.prepared, workspace.labels], writes=[workspace.exploration]):
-        return _explore(workspace, config)
+        return _explore_catalog(workspace, config)
 
 
-def _explore(workspace: Workspace, config: ExploreConfig) -> StageResult:
+def _explore_catalog(workspace: Workspace, config: ExploreConfig) -> StageResult:
     prepared, labelled = read_prepared(workspace), read_labeled_items(workspace)
     balance = _find_balance(workspace)
     inputs = {"prepared": prepared.digest, "labels": labelled.digest, "balance": hash_file(balance)}
@@ -77,7 +77,7 @@ def _explore(workspace: Workspace, config: ExploreConfig) -> StageResult:
         *_write_pictures(folder, labelled),
         *_write_sheets(folder, labelled, config),
     ]
-    return record.finish(_count(prepared, labelled, outputs), sorted(set(outputs)))
+    return record.finish(_count_outputs(prepared, labelled, outputs), sorted(set(outputs)))
 
 
 def _write_given(folder: Path, prepared: Prepared) -> list[Path]:
@@ -158,7 +158,9 @@ def _write_sheets(folder: Path, labelled: LabeledItems, config: ExploreConfig) -
     for items in track(groups, "Drawing contact sheets", len(groups), "sheets"):
         label = items["label"][0]
         path = folder / "contact_sheets" / f"{slug(label)}.png"
-        outputs += save_figure(_draw_sheet(items, labelled, f"{label} · {_tell(len(items), totals[label])}"), path)
+        outputs += save_figure(
+            _draw_sheet(items, labelled, f"{label} · {_format_count(len(items), totals[label])}"), path
+        )
     return outputs
 
 
@@ -172,7 +174,7 @@ def _draw_sheet(items: pl.DataFrame, labelled: LabeledItems, title: str) -> Any:
     return draw_contact_sheet(images, captions, 5, _pick_scale(labelled), title)
 
 
-def _tell(shown: int, total: int) -> str:
+def _format_count(shown: int, total: int) -> str:
     return count_items(total) if shown == total else f"{shown:,} of {count_items(total)}"
 
 
@@ -187,7 +189,7 @@ def _write_both(path: Path, table: pl.DataFrame, figure: Any) -> list[Path]:
     return [path.with_suffix(".csv"), *save_figure(figure, path)]
 
 
-def _count(prepared: Prepared, labelled: LabeledItems, outputs: list[Path]) -> dict[str, int]:
+def _count_outputs(prepared: Prepared, labelled: LabeledItems, outputs: list[Path]) -> dict[str, int]:
     return {
         "items": len(prepared.items),
         "labelled": len(labelled.table),

@@ -111,10 +111,10 @@ def export(
     run, evaluation = index.run(run_id), index.evaluation(run_id)
     _check_folder(target)
     with hold("export", index, reads=[index.prepared, index.labels, run, evaluation], writes=[target]):
-        return _export(index, run_id, target, config)
+        return _export_run(index, run_id, target, config)
 
 
-def _export(workspace: Workspace, run_id: str, target: Path, config: ExportConfig) -> StageResult:
+def _export_run(workspace: Workspace, run_id: str, target: Path, config: ExportConfig) -> StageResult:
     labelled = read_labeled_items(workspace)
     # Figures of a network that was trained again since are not this one's.
     report = None
@@ -132,7 +132,7 @@ def _export(workspace: Workspace, run_id: str, target: Path, config: ExportConfi
     figures = _read_figures(report)
     judged = labelled.table.filter(pl.col("split").is_in(["val", *figures]))
     check_unseen(classifier, labelled, judged, read_hash_distance(workspace))
-    train, val = (_select(labelled, classifier, split) for split in ("train", "val"))
+    train, val = (_select_labelled(labelled, classifier, split) for split in ("train", "val"))
     model = add_ood_score(classifier.model, labelled.images, train["image_index"].to_numpy().astype(np.int64))
     hashes = save_network(target, model, weights=config.weights, examples=_take_examples(labelled, train, model))
     description = {"format": classifier.description["format"]}
@@ -146,7 +146,7 @@ def _export(workspace: Workspace, run_id: str, target: Path, config: ExportConfi
     else:
         (target / FILE).unlink(missing_ok=True)
     write_json(target / DESCRIPTION, description)
-    check, ood_scores = _check(classifier, target, labelled, val, TOLERANCES[config.weights])
+    check, ood_scores = _compare_networks(classifier, target, labelled, val, TOLERANCES[config.weights])
     description["out_of_distribution"] = {
         "limit": find_limit(ood_scores),
         "in_distribution_share": IN_DISTRIBUTION_SHARE,
@@ -172,7 +172,7 @@ def _check_folder(folder: Path) -> None:
         )
 
 
-def _select(labelled: LabeledItems, classifier: Classifier, split: str) -> pl.DataFrame:
+def _select_labelled(labelled: LabeledItems, classifier: Classifier, split: str) -> pl.DataFrame:
     items = select_items(labelled, classifier.outputs, [split])
     if items.is_empty():
         raise WorkspaceError(f"There are no items in the split {split}.", hint="Clean a larger catalogue.")
@@ -198,7 +198,7 @@ def _read_figures(report: Path | None) -> dict[str, Any]:
     return {split: {key: figures[key] for key in FIGURES if key in figures} for split, figures in splits.items()}
 
 
-def _check(
+def _compare_networks(
     classifier: Classifier, folder: Path, labelled: LabeledItems, val: pl.DataFrame, tolerance: float
 ) -> tuple[Check, npt.NDArray[np.float32]]:
     """Compare the predictions of both networks on all photographs of val.

@@ -78,7 +78,7 @@ def run(
     note(clean(index, cleaning))
     note(explore(index, exploring))
     for config in trainings:
-        note(_train(index, config, replace=replace))
+        note(_train_all(index, config, replace=replace))
     run_ids = [name_run(config) for config in trainings]
     note(*evaluate(index, judging, run_ids=run_ids))
     note(*predict(index, predicting, run_ids=run_ids))
@@ -108,7 +108,7 @@ def _plan_trainings(
     ]
 
 
-def _train(workspace: Workspace, config: TrainConfig, *, replace: bool) -> StageResult:
+def _train_all(workspace: Workspace, config: TrainConfig, *, replace: bool) -> StageResult:
     """Train, going on with a training that was interrupted under the same settings."""
     if has_checkpoint(workspace.run(name_run(config)) / "checkpoint"):
         # A training that was begun with other settings or labels is of no use here: it is started anew below.

@@ -80,10 +80,10 @@ def predict(
     chosen = select_runs(workspace, run_ids)
     reads = [workspace.prepared, workspace.labels, *map(workspace.run, chosen)]
     with hold("predict", workspace, reads=reads, writes=[workspace.predictions(run_id) for run_id in chosen]):
-        return [PredictResult.of(result) for result in _predict(workspace, config, chosen)]
+        return [PredictResult.of(result) for result in _predict_runs(workspace, config, chosen)]
 
 
-def _predict(workspace: Workspace, config: PredictConfig, chosen: Sequence[str]) -> list[StageResult]:
+def _predict_runs(workspace: Workspace, config: PredictConfig, chosen: Sequence[str]) -> list[StageResult]:
     labelled = read_labeled_items(workspace)
     # All of them, because each run's differences tell of the others.
     models = {f"runs/{run_id}": hash_run(workspace, run_id) for run_id in chosen}
@@ -96,7 +96,7 @@ def _predict(workspace: Workspace, config: PredictConfig, chosen: Sequence[str])
         return [result for result in current if result]
     items = _choose_unknown(labelled) if config.items == "unknown" else labelled.table
     found = {run_id: _predict_items(workspace, run_id, labelled, items, config) for run_id in chosen}
-    return [_write(records[run_id], run_id, labelled, items, found) for run_id in chosen]
+    return [_write_predictions(records[run_id], run_id, labelled, items, found) for run_id in chosen]
 
 
 def _choose_unknown(labelled: LabeledItems) -> pl.DataFrame:
@@ -169,7 +169,7 @@ def find_differences(run_id: str, found: Mapping[str, Predicted]) -> pl.DataFram
     return pl.concat(parts)
 
 
-def _write(
+def _write_predictions(
     record: StageRecord, run_id: str, labelled: LabeledItems, items: pl.DataFrame, found: Mapping[str, Predicted]
 ) -> StageResult:
     schema, folder = labelled.schema, record.begin()
@@ -180,16 +180,16 @@ def _write(
     given["given_label"] = items[schema.levels[-1] if target == LABEL else target]
     readable = table.drop("pred_probs").with_columns(**given)
     differences = find_differences(run_id, found)
-    write_csv(paths[0], _round(readable.select("item_id", *given, pl.exclude("item_id", *given))))
+    write_csv(paths[0], _round_confidences(readable.select("item_id", *given, pl.exclude("item_id", *given))))
     write_parquet(paths[1], table.select("item_id", "predicted_label", "confidence", "pred_probs"))
-    write_csv(paths[2], _round(differences))
+    write_csv(paths[2], _round_confidences(differences))
     save_figure(_draw_sheet(run_id, labelled, items, table), paths[3])
     sure, differing = int(table["is_sure"].sum()), differences["item_id"].n_unique()
     counts = {"items": len(items), "sure": sure, "differing": differing}
     return record.finish(counts, paths)
 
 
-def _round(table: pl.DataFrame) -> pl.DataFrame:
+def _round_confidences(table: pl.DataFrame) -> pl.DataFrame:
     """Round the confidences for the CSV file; the Parquet file keeps all digits."""
     return table.with_columns(cs.float().round(4))
 

@@ -65,20 +65,20 @@ def prepare(
             # The same catalogue may lie somewhere else by now.
             record.update(origin=_describe_origin(raw))
             return PrepareResult.of(current)
-        return PrepareResult.of(_prepare(record, raw, config))
+        return PrepareResult.of(_prepare_catalog(record, raw, config))
 
 
-def _prepare(record: StageRecord, raw: RawCatalog, config: PrepareConfig) -> StageResult:
+def _prepare_catalog(record: StageRecord, raw: RawCatalog, config: PrepareConfig) -> StageResult:
     candidates, rejected = _check_rows(raw)
     with write_whole(record.begin() / "images.npy") as target:
         outcomes = pack_photographs(raw.source, [raw.base + path for _, path, _ in candidates], config, target)
-    items, more = _collect(raw, candidates, outcomes)
+    items, more = _collect_items(raw, candidates, outcomes)
     if not items:
         raise CatalogError(
             "Not one photograph of the catalogue can be used.",
             received=sorted({line["reason"] for line in [*rejected, *more]})[:3],
         )
-    return _write(record, raw, items, rejected + more)
+    return _write_prepared(record, raw, items, rejected + more)
 
 
 Candidate = tuple[dict[str, str], str, int]
@@ -111,7 +111,7 @@ def _check_rows(raw: RawCatalog) -> tuple[list[Candidate], list[dict[str, str]]]
     return candidates, rejected
 
 
-def _collect(
+def _collect_items(
     raw: RawCatalog, candidates: list[Candidate], outcomes: list[Decoded | Rejected]
 ) -> tuple[list[dict[str, object]], list[dict[str, str]]]:
     items: list[dict[str, object]] = []
@@ -135,7 +135,7 @@ def _collect(
     return items, rejected
 
 
-def _write(
+def _write_prepared(
     record: StageRecord,
     raw: RawCatalog,
     items: list[dict[str, object]],

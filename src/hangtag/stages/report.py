@@ -59,10 +59,10 @@ def report(workspace: str | Path | Workspace) -> StageResult:
     folder = workspace.root / "report"
     reads = [each for each in workspace.stage_folders() if each not in (folder, workspace.review)]
     with hold("report", workspace, reads=reads, writes=[folder]):
-        return _report(workspace)
+        return _write_report(workspace)
 
 
-def _report(workspace: Workspace) -> StageResult:
+def _write_report(workspace: Workspace) -> StageResult:
     remove_dead_parts(workspace.root)
     record = StageRecord("report", workspace.root / "report", compute_input_digests(workspace), {})
     if current := record.load_if_unchanged():

@@ -75,10 +75,10 @@ def train(
     with hold(
         "train", workspace, reads=[workspace.prepared, workspace.labels, *others], writes=[workspace.run(run_id)]
     ):
-        return TrainResult.of(_train(workspace, config, run_id, resume=resume, replace=replace))
+        return TrainResult.of(_train_run(workspace, config, run_id, resume=resume, replace=replace))
 
 
-def _train(workspace: Workspace, config: TrainConfig, run_id: str, *, resume: bool, replace: bool) -> StageResult:
+def _train_run(workspace: Workspace, config: TrainConfig, run_id: str, *, resume: bool, replace: bool) -> StageResult:
     labelled = read_labeled_items(workspace)
     folder = workspace.run(run_id)
     record = StageRecord("train", folder, {"labels": labelled.digest, **_hash_network(workspace, config)}, config)
@@ -95,8 +95,8 @@ def _train(workspace: Workspace, config: TrainConfig, run_id: str, *, resume: bo
     else:
         state = trainer.resume() if resume else TrainingState()
         trainer.fit(state)
-    paths = _save(trainer, state, record.begin(), labelled, run_id, calibration, seen)
-    return record.finish(_count(trainer, state), paths, stale=[CHECKPOINT], precision=trainer.precision)
+    paths = _save_run(trainer, state, record.begin(), labelled, run_id, calibration, seen)
+    return record.finish(_build_metrics(trainer, state), paths, stale=[CHECKPOINT], precision=trainer.precision)
 
 
 def refuse_other_settings(record: StageRecord, unfinished: Mapping[str, Any] | None = None) -> None:
@@ -248,7 +248,7 @@ def _take_photographs(folder: Path, labels_digest: str) -> TrainingState:
     return TrainingState(history, weights, described.read("metrics", "epoch"))
 
 
-def _save(
+def _save_run(
     trainer: Trainer,
     state: TrainingState,
     folder: Path,
@@ -261,7 +261,7 @@ def _save(
     assign_weights(trainer.model, state.kept_weights)
     trust = trainer.predict_names(state, calibration and calibration.get("name_weight"))
     if calibration is None:
-        calibration = _calibrate(trainer) | ({"name_weight": trust} if trust else {})
+        calibration = _calibrate_model(trainer) | ({"name_weight": trust} if trust else {})
     kept = state.history[state.kept_epoch - 1]
     history, settings = folder / "history.csv", folder / "config.toml"
     write_csv(history, pl.DataFrame(state.history))
@@ -293,7 +293,7 @@ def _save(
     return [*paths, list_of_seen, history, settings]
 
 
-def _calibrate(trainer: Trainer) -> dict[str, Any]:
+def _calibrate_model(trainer: Trainer) -> dict[str, Any]:
     """Fit temperatures and thresholds on val, photographs alone, and with their names where these are read."""
     val, outputs = trainer.data["val"], trainer.outputs
     classes = trainer.find_primary_classes(val)
@@ -321,7 +321,7 @@ def _count_classes(trainer: Trainer) -> dict[str, list[int]]:
     }
 
 
-def _count(trainer: Trainer, state: TrainingState) -> dict[str, Any]:
+def _build_metrics(trainer: Trainer, state: TrainingState) -> dict[str, Any]:
     speeds = [line["images_per_second"] for line in state.history]
     kept = state.history[state.kept_epoch - 1]
     return {

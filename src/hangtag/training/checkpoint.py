@@ -95,7 +95,9 @@ def read_checkpoint(folder: Path, model: Any, average: WeightEMA, identity: dict
             described = json.loads(file.metadata()["state"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         known, steps = dict(described["identity"]), int(described["steps"])
-        state = TrainingState(list(described["history"]), _select(tensors, "kept/"), int(described["kept_epoch"]))
+        state = TrainingState(
+            list(described["history"]), _select_tensors(tensors, "kept/"), int(described["kept_epoch"])
+        )
     except DAMAGED as error:
         raise WorkspaceError(f"The checkpoint cannot be read: {error}.", received=str(folder), hint=hint) from error
     changed = sorted(key for key in identity if known.get(key) != identity[key])
@@ -106,16 +108,16 @@ def read_checkpoint(folder: Path, model: Any, average: WeightEMA, identity: dict
             received=changed,
         )
     try:
-        assign_weights(model, _select(tensors, "now/"))
+        assign_weights(model, _select_tensors(tensors, "now/"))
         model.optimizer.build(model.trainable_variables)
         for position, variable in enumerate(model.optimizer.variables):
             variable.assign(tensors[f"optimizer/{position}"])
     except (ModelError, KeyError, ValueError) as error:
         what = f"The checkpoint is not that of this network: {error}"
         raise WorkspaceError(what, received=str(folder), hint=hint) from error
-    average.weights, average.steps = _select(tensors, "average/"), steps
+    average.weights, average.steps = _select_tensors(tensors, "average/"), steps
     return state
 
 
-def _select(tensors: dict[str, Any], prefix: str) -> Weights:
+def _select_tensors(tensors: dict[str, Any], prefix: str) -> Weights:
     return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}

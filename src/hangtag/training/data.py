@@ -60,8 +60,8 @@ class Augmentation:
         direction = np.where(random.random((count, 1)) < 0.5, -1.0, 1.0) if self.flip else np.ones((count, 1))
         zoom = 1 + self.zoom * random.uniform(-1, 1, (count, 1)) if self.zoom else np.ones((count, 1))
         shifts = random.integers(-self.shift, self.shift + 1, (2, count, 1))
-        rows = _gather(height, zoom, shifts[0])
-        columns = _gather(width, direction * zoom, shifts[1])
+        rows = _gather_pixels(height, zoom, shifts[0])
+        columns = _gather_pixels(width, direction * zoom, shifts[1])
         return images[np.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
 
     def _vary_brightness(self, images: Pixels, random: Random) -> Pixels:
@@ -72,7 +72,7 @@ class Augmentation:
         return np.asarray(np.rint(255 - darkness), np.uint8)
 
 
-def _gather(side: int, scale: npt.NDArray[np.float64], shift: npt.NDArray[np.int64]) -> npt.NDArray[np.intp]:
+def _gather_pixels(side: int, scale: npt.NDArray[np.float64], shift: npt.NDArray[np.int64]) -> npt.NDArray[np.intp]:
     """Return which of `side` pixels each output pixel takes its value from, (n, side); a negative scale mirrors."""
     middle = (side - 1) / 2
     indices = np.rint((np.arange(side) - middle) * scale + middle + shift)

@@ -53,8 +53,8 @@ def compute_features(
         title: What the progress bar says.
     """
     width = sum(int(end.shape[-1]) for end in backbone.output.values())
-    identity = _identify(backbone, rows, is_mirrored, image_size)
-    features, done = _open(folder, (len(rows), width), identity)
+    identity = _hash_inputs(backbone, rows, is_mirrored, image_size)
+    features, done = _open_features(folder, (len(rows), width), identity)
     with show_progress(title, len(rows), "photographs") as bar:
         bar.advance(done)
         for index, start in enumerate(range(done, len(rows), BATCH), start=1):
@@ -70,12 +70,12 @@ def compute_features(
     return np.asarray(features, np.float32)
 
 
-def _identify(backbone: Any, rows: Indices, is_mirrored: npt.NDArray[np.bool_], image_size: tuple[int, int]) -> str:
+def _hash_inputs(backbone: Any, rows: Indices, is_mirrored: npt.NDArray[np.bool_], image_size: tuple[int, int]) -> str:
     chosen = hashlib.sha256(rows.tobytes() + is_mirrored.tobytes()).hexdigest()
     return hash_json([hash_weights(read_weights(backbone)), chosen, list(image_size)])
 
 
-def _open(folder: Path, shape: tuple[int, int], identity: str) -> tuple[Any, int]:
+def _open_features(folder: Path, shape: tuple[int, int], identity: str) -> tuple[Any, int]:
     """Return the memory map and how many rows of it are done already."""
     path, progress = folder / FEATURES, folder / PROGRESS
     # Features that are damaged are computed anew.

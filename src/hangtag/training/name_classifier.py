@@ -88,12 +88,12 @@ def choose_name_weight(
     found = {}
     for head, probs in answers.items():
         by_name = read_names(words, learnt[head])
-        losses = [_judge(head, fuse(probs, by_name, trust), classes, outputs) for trust in TRUSTS]
+        losses = [_measure_cross_entropy(head, fuse(probs, by_name, trust), classes, outputs) for trust in TRUSTS]
         found[head] = TRUSTS[int(np.argmin(losses))]
     return found
 
 
-def _judge(head: str, probs: Probs, classes: Mapping[str, Indices], outputs: LabelSpace) -> float:
+def _measure_cross_entropy(head: str, probs: Probs, classes: Mapping[str, Indices], outputs: LabelSpace) -> float:
     """Return the cross-entropy at the best temperature, so that confidence has no effect on the choice."""
     temperature = fit_temperatures({head: probs}, dict(classes), outputs)[head]
     known = np.flatnonzero(classes[head] != NO_VALUE)
