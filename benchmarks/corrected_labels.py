@@ -3,8 +3,8 @@
 Usage: python benchmarks/corrected_labels.py --workspace W --to FOLDER [--seeds 0,1,2] [--preset quick] [--epochs N]
 
 W is audited and reviewed, and `hangtag apply` (with --auto-accept, say) has written its changes; `clean` has not
-read them yet. FOLDER/given and FOLDER/corrected are workspaces of the same photographs and splits; in the second the changes
-of training and validation items are made. The test labels stay as they were given in both. Test items are told apart
+read them yet. FOLDER/given and FOLDER/corrected are workspaces of the same photographs and splits; in the second the
+changes of training and validation items are made. The test labels stay as they were given in both. Test items are told apart
 by whether the audit suspects their own label, for there a network that is right is counted wrong. Finished epochs and
 runs are kept, so after a stop the same call goes on. Prints the table and writes FOLDER/results.json.
 """
@@ -69,7 +69,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             train(place, config, run_id=run_id, resume=(place.run(run_id) / "checkpoint").is_dir())
             evaluate(place, EvaluateConfig(splits=("test",), bootstrap_samples=100), run_ids=[run_id])
             told = {"kind": kind, "seed": seed}
-            rows += [told | row for row in judge(place, run_id, labelled, suspects)]
+            rows += [told | row for row in compute_interval_metrics(place, run_id, labelled, suspects)]
     table = pl.DataFrame(rows)
     return {"changes": changes, "runs": rows, "summary": summarize(table).to_dicts()}
 
@@ -112,7 +112,9 @@ def find_suspects(origin: Workspace, labelled: LabeledItems) -> pl.DataFrame:
     return suspects.join(labelled.of_split("test").select("item_id"), on="item_id", how="semi")
 
 
-def judge(place: Workspace, run_id: str, labelled: LabeledItems, suspects: pl.DataFrame) -> list[dict[str, Any]]:
+def compute_interval_metrics(
+    place: Workspace, run_id: str, labelled: LabeledItems, suspects: pl.DataFrame
+) -> list[dict[str, Any]]:
     """Return the accuracy by the given test labels: a row for all items, for the suspect ones and for the others."""
     finest = labelled.schema.levels[-1]
     predicted = pl.read_parquet(place.evaluation(run_id) / "predictions.parquet")

@@ -92,7 +92,9 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "planted": int(is_planted[known].sum()),
         "out_of_fold_accuracy": folds.metrics["accuracy"],
         "audit_seconds": result.seconds,
-        "rankings": {name: judge(scores[known], is_planted[known]) for name, scores in rankings.items()},
+        "rankings": {
+            name: compute_interval_metrics(scores[known], is_planted[known]) for name, scores in rankings.items()
+        },
         "suggestions_right": _judge_suggestions(issues, truth),
     }
     names = "_with_names" if arguments.with_names else ""
@@ -235,7 +237,7 @@ def _score_queue(item_ids: pl.Series, issues: pl.DataFrame, codes: tuple[str, ..
     return table["score"].fill_null(-1.0).to_numpy()
 
 
-def judge(scores: Any, is_planted: Any) -> dict[str, float]:
+def compute_interval_metrics(scores: Any, is_planted: Any) -> dict[str, float]:
     """Return precision at the number planted, recall at twice that, and average precision, of ties the mean order."""
     from sklearn.metrics import average_precision_score
 

@@ -107,7 +107,7 @@ def configure(arguments: argparse.Namespace, size: str, seed: int) -> TrainConfi
 
 
 def measure(place: Workspace, size: str, config: TrainConfig) -> list[dict[str, Any]]:
-    """Train, judge and time one network; a line for each split and for the label and the finest level."""
+    """Train, evaluate and time one network; a line for each split and for the label and the finest level."""
     run_id = f"{config.architecture}-{config.epochs}-{config.seed}"
     folder = place.run(run_id)
     is_begun = (folder / "checkpoint").is_dir() and any((folder / "checkpoint").iterdir())

@@ -19,7 +19,7 @@ SPLITS = {"train": "training", "val": "validation", "test": "hold-out"}
 
 
 def main() -> None:
-    """Print the tables of all judged runs."""
+    """Print the tables of all evaluated runs."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("workspace", type=Path)
     place = Workspace.at(parser.parse_args().workspace)
@@ -77,7 +77,7 @@ def tabulate_levels(place: Workspace, runs: dict[str, dict[str, Any]], split: st
 
 
 def _is_judged(runs: dict[str, dict[str, Any]], split: str) -> bool:
-    """Return whether all runs were judged on a split."""
+    """Return whether all runs were evaluated on a split."""
     return all(split in report["splits"] for report in runs.values())
 
 

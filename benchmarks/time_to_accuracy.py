@@ -38,7 +38,7 @@ def main() -> None:
     wanted, whole = float(capstone["val_accuracy"].to_numpy().max()), float(capstone["seconds"].sum())
     print(f"{platform.machine()}, Python {platform.python_version()}")
     print(f"capstone: {wanted:.4f} at best, {whole:.0f} s for its {len(capstone)} epochs")
-    # Epochs on small photographs are judged on small ones: they are passed over.
+    # Epochs on small photographs are evaluated on small ones: they are passed over.
     is_whole = pl.col("image_size") == pl.col("image_size").last()
     passed = quick.with_columns(total=pl.col("seconds").cum_sum()).filter(is_whole, pl.col("val_accuracy") > wanted)
     if passed.is_empty():

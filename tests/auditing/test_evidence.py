@@ -51,8 +51,8 @@ def own(shop: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def judged(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The ids of the items that were judged by photograph, once an audit has run."""
+def evaluated(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The ids of the items that were evaluated by photograph, once an audit has run."""
     found: list[Any] = []
     call = audit_module._collect_probs
 
@@ -77,7 +77,7 @@ def read_told(folder: Path) -> tuple[dict[str, Any], str]:
     return summary["sources"]["photographs"], " ".join(describe_audit(summary).split())
 
 
-def test_after_one_applied_cell_no_learnt_item_is_judged(own: Path, judged: list[Any]) -> None:
+def test_after_one_applied_cell_no_learnt_item_is_judged(own: Path, evaluated: list[Any]) -> None:
     learnt, place = list_learnt(own), Workspace.at(own / "w")
     digest = read_labeled_items(place).digest
     item = read_labeled_items(place).of_split("train").row(0, named=True)
@@ -86,24 +86,24 @@ def test_after_one_applied_cell_no_learnt_item_is_judged(own: Path, judged: list
     clean(place)
     assert read_labeled_items(place).digest != digest
     out_of_sample, text = read_told(audit(place, model=own / "model").folder)
-    assert len(judged) == out_of_sample["items"] > 20
-    assert not learnt & set(judged)
+    assert len(evaluated) == out_of_sample["items"] > 20
+    assert not learnt & set(evaluated)
     assert out_of_sample["items_learnt"] >= len(learnt) > 50
     assert out_of_sample["learnt_items_known_by"] == "photographs"
     assert f"Left out: {out_of_sample['items_learnt']:,} items whose photographs it was trained on." in text
 
 
-def test_under_another_split_seed_no_learnt_item_is_judged(own: Path, judged: list[Any]) -> None:
+def test_under_another_split_seed_no_learnt_item_is_judged(own: Path, evaluated: list[Any]) -> None:
     learnt = list_learnt(own)
     clean(own / "w", CleanConfig(split_seed=1))
     table = read_labeled_items(Workspace.at(own / "w")).table
     assert learnt & set(table.filter(pl.col("split") == "test")["item_id"])
     audit(own / "w", model=own / "model")
-    assert len(judged) > 20
-    assert not learnt & set(judged)
+    assert len(evaluated) > 20
+    assert not learnt & set(evaluated)
 
 
-def test_a_photograph_that_was_compressed_again_counts_as_learnt(own: Path, judged: list[Any]) -> None:
+def test_a_photograph_that_was_compressed_again_counts_as_learnt(own: Path, evaluated: list[Any]) -> None:
     labelled = read_labeled_items(Workspace.at(own / "w"))
     train = labelled.of_split("train")["image_index"].to_numpy().astype(np.int64)
     known, before = hash_photographs(labelled.images, train), labelled.table.select("item_id", "pixel_hash")
@@ -115,7 +115,7 @@ def test_a_photograph_that_was_compressed_again_counts_as_learnt(own: Path, judg
     changed = before.join(labelled.table, on="item_id").select(pl.col("pixel_hash") != pl.col("pixel_hash_right"))
     assert changed.to_series().sum() > 0.9 * len(changed)
     out_of_sample, _ = read_told(audit(own / "w", model=own / "model").folder)
-    rows = labelled.table.filter(pl.col("item_id").is_in(judged))["image_index"].to_numpy().astype(np.int64)
+    rows = labelled.table.filter(pl.col("item_id").is_in(evaluated))["image_index"].to_numpy().astype(np.int64)
     nearest = np.bitwise_count(hash_photographs(labelled.images, rows).perceptual[:, None] ^ known.perceptual)
     assert len(rows) > 20
     assert nearest.min() > 1
@@ -128,7 +128,7 @@ def compress_again(path: Path) -> None:
         image.convert("RGB").save(path, "JPEG", quality=95)
 
 
-def test_a_model_that_does_not_say_is_told_as_such(own: Path, judged: list[Any]) -> None:
+def test_a_model_that_does_not_say_is_told_as_such(own: Path, evaluated: list[Any]) -> None:
     description = read_json(own / "model" / "model.json")
     del description["seen"]
     write_json(own / "model" / "model.json", description)
@@ -137,7 +137,7 @@ def test_a_model_that_does_not_say_is_told_as_such(own: Path, judged: list[Any])
     # On the labels that it learnt the splits still say which items it did not learn from.
     out_of_sample, _ = read_told(audit(own / "w", model=own / "model").folder)
     assert out_of_sample["learnt_items_known_by"] == "splits"
-    assert not learnt & set(judged)
+    assert not learnt & set(evaluated)
     clean(own / "w", CleanConfig(split_seed=1))
     out_of_sample, text = read_told(audit(own / "w", model=own / "model").folder)
     assert out_of_sample["learnt_items_known_by"] == "unknown"
@@ -153,7 +153,7 @@ def test_weights_of_unknown_history_are_told(own: Path) -> None:
     assert "What its pretrained weights were trained on is not known." in text
 
 
-def test_a_model_that_learnt_from_all_of_it_judges_nothing(own: Path, judged: list[Any]) -> None:
+def test_a_model_that_learnt_from_all_of_it_judges_nothing(own: Path, evaluated: list[Any]) -> None:
     place = Workspace.at(own / "w")
     table = read_labeled_items(place).table
     kept = table.filter(pl.col("split") == "train")["item_id"].to_list()
@@ -164,14 +164,14 @@ def test_a_model_that_learnt_from_all_of_it_judges_nothing(own: Path, judged: li
     clean(own / "again")
     summary = read_json(audit(own / "again", model=own / "model").folder / "summary.json")
     assert summary["not_applicable"]["wrong_label"] == "The model was trained on every item that it could check."
-    assert not judged
+    assert not evaluated
 
 
-def test_a_run_is_not_asked_about_what_it_learnt(own: Path, judged: list[Any]) -> None:
+def test_a_run_is_not_asked_about_what_it_learnt(own: Path, evaluated: list[Any]) -> None:
     learnt = list_learnt(own)
     out_of_sample, text = read_told(audit(own / "w", run_id="run").folder)
-    assert judged
-    assert not learnt & set(judged)
+    assert evaluated
+    assert not learnt & set(evaluated)
     assert out_of_sample["items_learnt"] == len(learnt)
     assert "Left out: " in text
 

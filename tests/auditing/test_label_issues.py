@@ -113,7 +113,7 @@ def test_a_class_that_hardly_any_item_has_is_not_judged() -> None:
         items, sees=dict.fromkeys(sandals[9:], SHOES) | dict.fromkeys(sandals[:9], SHIRTS)
     )
     found = find(make_context(items, photographs=out_of_sample))
-    # The coarser level, which more items have, is judged.
+    # The coarser level, which more items have, is evaluated.
     assert {json.loads(line["changes"])["kind"] for line in found.values()} == {"Wear"}
     out_of_sample = make_out_of_sample(items, sees=dict.fromkeys(sandals, SHOES))
     assert find(make_context(items, photographs=out_of_sample)) == {}
@@ -147,7 +147,7 @@ def test_a_label_that_is_merely_not_the_likeliest_is_told_for_information_at_the
 
 
 def test_on_other_levels_a_doubt_counts_as_much_as_the_witness_is_right_there() -> None:
-    """The finest level is the primary one here; the coarser decides where that is not judged."""
+    """The finest level is the primary one here; the coarser decides where that is not evaluated."""
     sandals = [row for row in range(100) if row % 4 == 1]
     lost = dict.fromkeys(sandals[9:], "Shoes")
     items = make_items(type=lost)

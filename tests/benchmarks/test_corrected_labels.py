@@ -114,7 +114,7 @@ def test_figures_are_counted_by_group_and_paired_by_seed(benchmark: Any, cleaned
     )
     cleaned.evaluation("run").mkdir(parents=True)
     said.write_parquet(cleaned.evaluation("run") / "predictions.parquet")
-    everyone, doubted, others = benchmark.judge(cleaned, "run", labelled, suspects)
+    everyone, doubted, others = benchmark.compute_interval_metrics(cleaned, "run", labelled, suspects)
     assert (doubted["items"], others["items"], everyone["items"]) == (1, len(test) - 1, len(test))
     assert (doubted["label"], doubted["articleType"], doubted["as_suggested"]) == (1, 0, 1)
     assert (others["articleType"], everyone["articleType"]) == (1, pytest.approx(1 - 1 / len(test)))

@@ -52,7 +52,7 @@ def test_confused_labels_go_to_the_class_asked_for(benchmark: Any) -> None:
 
 def test_a_ranking_is_judged_by_precision_recall_and_their_mean(benchmark: Any) -> None:
     planted = np.array([True, False, True, False, False, False])
-    found = benchmark.judge(np.array([0.9, 0.8, 0.7, 0.1, 0.1, 0.1]), planted)
+    found = benchmark.compute_interval_metrics(np.array([0.9, 0.8, 0.7, 0.1, 0.1, 0.1]), planted)
     assert found == {"precision": 0.5, "recall": 1.0, "average_precision": round((1 + 2 / 3) / 2, 4)}
 
 

@@ -53,7 +53,7 @@ def stub(tmp_path: Path) -> Path:
     """A small model with weights of Keras, and every entry that a training writes."""
     model = build_model("capstone", image_size=(16, 12), heads=OUTPUTS.heads, color_mode="color", num_words=2)
     fit = {"temperatures": dict.fromkeys(OUTPUTS.heads, 1.1), "thresholds": {"0.95": 0.7, "0.99": None}}
-    trust = dict.fromkeys(OUTPUTS.heads, 1.0)
+    name_weight = dict.fromkeys(OUTPUTS.heads, 1.0)
     save_model(
         tmp_path / "stub",
         model,
@@ -66,7 +66,7 @@ def stub(tmp_path: Path) -> Path:
         run_id="capstone-color-0",
         label_name="Class",
         tta_flip=True,
-        calibration={"photograph": fit, "photograph_and_name": fit, "name_weight": trust},
+        calibration={"photograph": fit, "photograph_and_name": fit, "name_weight": name_weight},
         train_splits=["train"],
         train_counts={head: [1] * size for head, size in OUTPUTS.heads.items()},
         metrics={"epoch": 1, "val_accuracy": 0.5, "val_loss": 1.0},

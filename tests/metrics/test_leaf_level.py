@@ -1,4 +1,4 @@
-"""Runs are judged on the finest level too, and on a column that all of them learnt where their targets differ."""
+"""Runs are evaluated on the finest level too, and on a column that all of them learnt where their targets differ."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ import pytest
 from hangtag.catalog.schema import CatalogSchema
 from hangtag.errors import WorkspaceError
 from hangtag.labels.dataset import LabeledItems
-from hangtag.metrics.evaluated_runs import EvaluatedRun, answer_alike, judge_finest
+from hangtag.metrics.evaluated_runs import EvaluatedRun, answer_alike, evaluate_leaf_level
 
 # Of Shoes and Bags there are items enough, of Hats two; the last item has no type.
 TYPES = [*["Shoes"] * 10, *["Bags"] * 10, *["Hats"] * 2, None]
@@ -33,9 +33,9 @@ def make_run(run_id: str, target: str, said: dict[str, list[str | None]]) -> Eva
     return EvaluatedRun(run_id, target=target, predictions=own, others=others, labels_digest="d", **named)
 
 
-def judge(*runs: EvaluatedRun, truth: LabeledItems | None) -> Any:
+def compute_interval_metrics(*runs: EvaluatedRun, truth: LabeledItems | None) -> Any:
     items = pl.DataFrame({"item_id": IDS, "group_id": IDS})
-    return judge_finest(runs, items, truth, samples=50, seed=0)
+    return evaluate_leaf_level(runs, items, truth, samples=50, seed=0)
 
 
 def test_the_finest_level_is_judged_over_classes_that_have_items_enough() -> None:
@@ -43,7 +43,7 @@ def test_the_finest_level_is_judged_over_classes_that_have_items_enough() -> Non
     # Nine of ten shoes are right, the tenth is called a hat; the bags are all right, the hats are called bags.
     said = [*["Shoes"] * 9, "Hats", *["Bags"] * 10, "Bags", "Bags", None]
     run, other = make_run("all", "label", {"label": kinds, "type": said}), make_run("few", "label", {"label": kinds})
-    found = judge(other, run, truth=make_truth())
+    found = compute_interval_metrics(other, run, truth=make_truth())
     assert (found.column, found.places) == ("type", {1: 0})
     assert found.figures["level_accuracy"].values == pytest.approx([19 / 20])
     # F1 of shoes 18/19, of bags 20/22; what is called a hat and the hats themselves have no F1 in it.
@@ -54,8 +54,8 @@ def test_the_finest_level_is_judged_over_classes_that_have_items_enough() -> Non
 
 def test_without_the_catalogue_or_the_level_there_is_no_such_figure() -> None:
     run = make_run("few", "label", {"label": make_truth().table["kind"].to_list()})
-    assert judge(run, truth=None) is None
-    assert judge(run, truth=make_truth()) is None
+    assert compute_interval_metrics(run, truth=None) is None
+    assert compute_interval_metrics(run, truth=make_truth()) is None
 
 
 def test_runs_with_other_targets_are_held_to_a_column_that_both_learnt() -> None:

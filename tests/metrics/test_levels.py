@@ -1,4 +1,4 @@
-"""Levels and attributes are judged by the values predicted, over all classes and the frequent ones."""
+"""Levels and attributes are evaluated by the values predicted, over all classes and the frequent ones."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from product_runs import (
 from hangtag.inference.prediction import HeadProbs
 from hangtag.labels.dataset import read_labeled_items
 from hangtag.metrics.leakage import EvaluatedItems
-from hangtag.metrics.levels import count_items, find_kind, judge_column, judge_levels, tabulate_levels
+from hangtag.metrics.levels import count_items, evaluate_column, evaluate_levels, find_kind, tabulate_levels
 from hangtag.models.label_space import CATEGORY_PATH, NO_VALUE
 
 COLUMNS = [
@@ -54,7 +54,7 @@ ITEMS: list[ProductItem] = [
 def test_a_column_is_judged_as_worked_out_by_hand() -> None:
     classes, predicted = np.array([0, 0, 1, 2]), np.array([0, 1, 1, NO_VALUE])
     counts = np.array([20, 10, 9])
-    figures = judge_column(classes, predicted, list("abcd"), counts, samples=200, seed=0)
+    figures = evaluate_column(classes, predicted, list("abcd"), counts, samples=200, seed=0)
     assert (figures["n"], figures["num_classes"], figures["accuracy"]) == (4, 3, 0.5)
     # Classes 0 and 1 have an F1 of 2/3, class 2 was never found.
     assert figures["macro_f1"] == pytest.approx(4 / 9)
@@ -66,13 +66,13 @@ def test_a_column_is_judged_as_worked_out_by_hand() -> None:
 
 
 def test_items_of_rare_classes_count_against_the_frequent_class_they_are_taken_for() -> None:
-    figures = judge_column(np.array([0, 1]), np.array([0, 0]), ["a", "b"], np.array([50, 1]), samples=100, seed=0)
+    figures = evaluate_column(np.array([0, 1]), np.array([0, 0]), ["a", "b"], np.array([50, 1]), samples=100, seed=0)
     assert figures["frequent_accuracy"] == 1
     assert figures["frequent_macro_f1"] == pytest.approx(2 / 3)
 
 
 def test_without_items_of_frequent_classes_there_is_nothing_to_say_of_them() -> None:
-    figures = judge_column(np.array([1]), np.array([1]), ["a"], np.array([50, 1]), samples=100, seed=0)
+    figures = evaluate_column(np.array([1]), np.array([1]), ["a"], np.array([50, 1]), samples=100, seed=0)
     assert figures["frequent_n"] == 0
     assert figures["frequent_accuracy"] is figures["frequent_macro_f1"] is None
 
@@ -87,7 +87,7 @@ def test_every_level_and_attribute_is_judged_where_its_value_is_known(tmp_path: 
     labelled = read_labeled_items(write_products(tmp_path / "ws", ITEMS))
     items = labelled.table.filter(labelled.table["split"].is_not_null())
     parts = answer(items, [item[4] for item in ITEMS if item[1]], [item[7] for item in ITEMS if item[1]])
-    levels = judge_levels(parts, labelled, samples=100, seed=0)
+    levels = evaluate_levels(parts, labelled, samples=100, seed=0)
     assert [(split, list(columns)) for split, columns in levels.items()] == [
         ("train", ["kind", "label", "gender"]),
         ("val", ["kind", "label", "gender"]),
@@ -112,7 +112,7 @@ def test_a_column_without_known_values_in_a_split_is_left_out_there(tmp_path: Pa
     items = [*ITEMS[:10], *ITEMS[11:]]
     labelled = read_labeled_items(write_products(tmp_path / "ws", items))
     table = labelled.table.filter(labelled.table["split"] == "val")
-    assert list(judge_levels(answer(table, [BAGS] * 2, [MEN] * 2), labelled, samples=100, seed=0)["val"]) == [
+    assert list(evaluate_levels(answer(table, [BAGS] * 2, [MEN] * 2), labelled, samples=100, seed=0)["val"]) == [
         "kind",
         "label",
     ]

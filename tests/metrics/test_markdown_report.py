@@ -65,7 +65,7 @@ Target: label (Class\_1). Input: photograph. Not calibrated.
 
 In brackets: 95% intervals, bootstrap, 1,000 draws.
 
-Without items, so not judged: test.
+Without items, so not evaluated: test.
 
 ## Levels and attributes
 
@@ -96,7 +96,7 @@ def test_the_summary_reads_like_this() -> None:
 def test_a_model_without_mistakes_is_said_to_be() -> None:
     text = write_summary(REPORT, CONFUSED.clear())
     assert "No item was misclassified." in text
-    assert "not judged" not in text
+    assert "not evaluated" not in text
 
 
 def find_section(text: str, heading: str) -> list[str]:

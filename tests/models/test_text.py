@@ -13,14 +13,14 @@ NAMES = ["Blue shirt", "shoe", None, "shirt shirt", "unheard of", "shoe shirt bl
 WORDS = VOCABULARY.encode(NAMES)
 RANDOM = np.random.default_rng(0)
 PROBS = RANDOM.dirichlet([1] * 4, len(NAMES)).astype(np.float32)
-TRUST = 1.5
+NAME_WEIGHT = 1.5
 
 
 @pytest.fixture(scope="module")
 def weights() -> NameWeights:
     return {
         "words": RANDOM.normal(size=(4, 4)).astype(np.float32),
-        "rareness": np.array([9, 1, 2, 3], np.float32),
+        "idf": np.array([9, 1, 2, 3], np.float32),
         "bias": RANDOM.normal(size=4).astype(np.float32),
     }
 
@@ -31,7 +31,7 @@ def fused(weights: NameWeights) -> Any:
     probs, words = keras.Input((4,)), keras.Input((MAX_WORDS,), dtype="int32")
     model = keras.Model([probs, words], fuse_name(probs, words, 3, "category_path"))
     found = {weight.path.rsplit("/", 1)[-1]: weight for weight in model.weights}
-    for part, value in (weights | {"trust": np.array([TRUST], np.float32)}).items():
+    for part, value in (weights | {"name_weight": np.array([NAME_WEIGHT], np.float32)}).items():
         found[part].assign(value)
     return np.asarray(model([PROBS, WORDS]))
 
@@ -46,8 +46,8 @@ def test_a_name_is_scored_by_its_words_weighed_by_rareness(weights: NameWeights)
 
 
 def test_the_layer_multiplies_as_numpy_does(weights: NameWeights, fused: Any) -> None:
-    np.testing.assert_allclose(fused, fuse(PROBS, read_names(WORDS, weights), TRUST), atol=1e-6)
-    wanted = PROBS[0] * read_names(WORDS, weights)[0] ** TRUST
+    np.testing.assert_allclose(fused, fuse(PROBS, read_names(WORDS, weights), NAME_WEIGHT), atol=1e-6)
+    wanted = PROBS[0] * read_names(WORDS, weights)[0] ** NAME_WEIGHT
     np.testing.assert_allclose(fused[0], wanted / wanted.sum(), atol=1e-6)
     assert np.abs(fused[0] - PROBS[0]).max() > 0.01
 

@@ -14,7 +14,7 @@ from scipy.stats import beta
 from hangtag.config import ApplyConfig
 from hangtag.errors import CatalogError, SettingsError, WorkspaceError
 from hangtag.io import read_json
-from hangtag.reviewing.auto_accept import Judged, accept_open, count_needed, is_proven, measure_codes
+from hangtag.reviewing.auto_accept import DecidedIssue, accept_open, count_needed, is_proven, measure_codes
 from hangtag.reviewing.decisions import DecisionRequest, LabelOptions, build_decisions
 from hangtag.reviewing.items import read_items
 from hangtag.reviewing.queue import Queue, read_issues
@@ -283,24 +283,26 @@ def test_a_proof_is_the_lower_bound_of_clopper_and_pearson() -> None:
 
 
 def test_every_code_is_proven_by_itself_and_from_the_surest_down() -> None:
-    judged = [Judged("good", 0.9 - n / 1000, is_right=n < 60) for n in range(80)]
-    judged += [Judged("bad", 0.9 - n / 1000, is_right=n >= 3) for n in range(80)]
+    evaluated = [DecidedIssue("good", 0.9 - n / 1000, is_right=n < 60) for n in range(80)]
+    evaluated += [DecidedIssue("bad", 0.9 - n / 1000, is_right=n >= 3) for n in range(80)]
     # Two early mistakes end the search from the surest on; the one from half of the decisions on still finds it.
-    judged += [Judged("late", 0.9 - n / 1000, is_right=n not in (0, 4)) for n in range(160)]
+    evaluated += [DecidedIssue("late", 0.9 - n / 1000, is_right=n not in (0, 4)) for n in range(160)]
     # Surer than any open one: they say nothing of what is left.
-    judged += [Judged("bad", 0.95, is_right=True)] * 100
-    bad, good, late = measure_codes(judged, {"good": [0.9, 0.1], "bad": [0.9], "late": [0.9]}, 0.9)
+    evaluated += [DecidedIssue("bad", 0.95, is_right=True)] * 100
+    bad, good, late = measure_codes(evaluated, {"good": [0.9, 0.1], "bad": [0.9], "late": [0.9]}, 0.9)
     assert late.threshold == pytest.approx(0.9 - 159 / 1000)
     assert (bad.threshold, bad.decided) == (None, 80)
     assert (good.decided, good.right) == (80, 60)
     assert good.threshold is not None
-    above = [each for each in judged if each.code == "good" and each.score >= good.threshold]
+    above = [each for each in evaluated if each.code == "good" and each.score >= good.threshold]
     assert beta.ppf(0.025, sum(each.is_right for each in above), sum(not each.is_right for each in above) + 1) >= 0.9
     assert len(above) > 60
 
 
 def test_a_proof_may_reach_down_to_nothing_and_needs_no_second_search() -> None:
-    [measured] = measure_codes([Judged("one", 0.28 - n / 100, is_right=True) for n in range(29)], {"one": [0.9]}, 0.9)
+    [measured] = measure_codes(
+        [DecidedIssue("one", 0.28 - n / 100, is_right=True) for n in range(29)], {"one": [0.9]}, 0.9
+    )
     assert (measured.decided, measured.threshold) == (29, 0.0)
 
 

@@ -13,7 +13,7 @@ from hangtag.errors import HangtagError, SettingsError, WorkspaceError
 from hangtag.io import hash_file, read_json, write_csv, write_json, write_parquet
 from hangtag.manifest import StageRecord
 from hangtag.metrics.bootstrap import compute_intervals
-from hangtag.metrics.comparison import compute_mcnemar, judge, summarize_seeds
+from hangtag.metrics.comparison import compute_interval_metrics, compute_mcnemar, summarize_seeds
 from hangtag.results import StageResult
 from hangtag.stages.compare import compare, read_comparison
 from hangtag.workspace import Workspace
@@ -23,7 +23,7 @@ LABELS = "AAAABBBB"
 FIRST, SECOND, THIRD = "AABBBBAA", "AAABBBBA", "BBAABBBB"
 
 
-def write_judged_run(
+def write_evaluated_run(
     place: Workspace,
     run_id: str,
     said: Sequence[str | None],
@@ -51,8 +51,8 @@ def write_judged_run(
     # No order is promised.
     write_parquet(evaluation / "predictions.parquet", pl.concat(tables).reverse())
     write_json(evaluation / "report.json", {"run_id": run_id, **(report or {})})
-    judged = StageRecord("evaluate", evaluation, {"model": hash_file(folder / "model.json")}, {})
-    judged.finish({}, [evaluation / "predictions.parquet", evaluation / "report.json"])
+    evaluated = StageRecord("evaluate", evaluation, {"model": hash_file(folder / "model.json")}, {})
+    evaluated.finish({}, [evaluation / "predictions.parquet", evaluation / "report.json"])
 
 
 @pytest.fixture(autouse=True)
@@ -76,9 +76,9 @@ def leave_out_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def place(tmp_path: Path) -> Workspace:
     place = Workspace.at(tmp_path / "ws")
-    write_judged_run(place, "first", FIRST)
-    write_judged_run(place, "second", SECOND, model={"flops": 250_000_000}, epochs=3)
-    write_judged_run(place, "third", THIRD, model={"flops": 2_000_000}, epochs=4)
+    write_evaluated_run(place, "first", FIRST)
+    write_evaluated_run(place, "second", SECOND, model={"flops": 250_000_000}, epochs=3)
+    write_evaluated_run(place, "third", THIRD, model={"flops": 2_000_000}, epochs=4)
     return place
 
 
@@ -150,18 +150,18 @@ def test_another_baseline_turns_the_signs_and_joins_the_runs(place: Workspace) -
 
 def test_only_items_that_all_runs_share_count(place: Workspace) -> None:
     # Its items i4 to i9; i4 to i7 are shared, all of them B, three of which it finds.
-    write_judged_run(place, "later", "BBBAAA", labels="BBBBAA", start=4)
+    write_evaluated_run(place, "later", "BBBAAA", labels="BBBBAA", start=4)
     run(place, "first", "later")
     comparison = read_comparison(place.comparison)
-    assert comparison.runs.select("items", "judged_items").rows() == [(4, 8), (4, 6)]
+    assert comparison.runs.select("items", "evaluated_items").rows() == [(4, 8), (4, 6)]
     assert comparison.runs["accuracy"].to_list() == [0.5, 0.75]
     assert comparison.pairs.select("items", "only_run_right", "only_baseline_right").rows() == [(4, 1, 0)]
-    assert "4 items of val, those that all runs were judged on (8, 6), on label." in read_markdown(place)
+    assert "4 items of val, those that all runs were evaluated on (8, 6), on label." in read_markdown(place)
 
 
 def test_an_item_without_a_label_counts_for_nothing_and_no_answer_is_a_mistake(place: Workspace) -> None:
-    write_judged_run(place, "sparse", ["A", None, "A", "B"], labels=["A", "A", None, "B"])
-    write_judged_run(place, "full", ["A", "A", "A", "A"], labels=["A", "A", None, "B"])
+    write_evaluated_run(place, "sparse", ["A", None, "A", "B"], labels=["A", "A", None, "B"])
+    write_evaluated_run(place, "full", ["A", "A", "A", "A"], labels=["A", "A", None, "B"])
     run(place, "sparse", "full")
     comparison = read_comparison(place.comparison)
     assert comparison.runs.select("items", "accuracy").rows() == [(3, 2 / 3), (3, 2 / 3)]
@@ -170,9 +170,9 @@ def test_an_item_without_a_label_counts_for_nothing_and_no_answer_is_a_mistake(p
 
 
 def test_runs_that_differ_by_their_seed_alone_are_summarized(place: Workspace) -> None:
-    write_judged_run(place, "first-1", SECOND, seed=1)
-    write_judged_run(place, "first-2", THIRD, seed=2)
-    write_judged_run(place, "first-again", LABELS, seed=2)
+    write_evaluated_run(place, "first-1", SECOND, seed=1)
+    write_evaluated_run(place, "first-2", THIRD, seed=2)
+    write_evaluated_run(place, "first-again", LABELS, seed=2)
     run(place, "first", "second", "first-1", "first-2", "first-again")
     accuracy, macro_f1 = read_comparison(place.comparison).seeds.to_dicts()
     assert (accuracy["figure"], accuracy["run_ids"], accuracy["seeds"]) == ("accuracy", "first first-1 first-2", 3)
@@ -185,23 +185,23 @@ def test_runs_that_differ_by_their_seed_alone_are_summarized(place: Workspace) -
 
 
 def test_runs_of_different_settings_have_no_mean(place: Workspace) -> None:
-    write_judged_run(place, "other", SECOND, seed=1, learning_rate=0.1)
+    write_evaluated_run(place, "other", SECOND, seed=1, learning_rate=0.1)
     run(place, "first", "other")
     assert read_comparison(place.comparison).seeds.is_empty()
     assert "seeds" not in read_markdown(place)
 
 
 def test_another_split_can_be_asked_for_and_test_is_warned_of(place: Workspace) -> None:
-    write_judged_run(place, "first", FIRST, splits=("val", "test"))
-    write_judged_run(place, "second", SECOND, splits=("test", "val"))
+    write_evaluated_run(place, "first", FIRST, splits=("val", "test"))
+    write_evaluated_run(place, "second", SECOND, splits=("test", "val"))
     assert run(place, "first", "second", split="test").metrics["split"] == "test"
-    assert "8 items of test, judged on label. No run is to be chosen by them." in read_markdown(place)
+    assert "8 items of test, evaluated on label. No run is to be chosen by them." in read_markdown(place)
     run(place, "first", "second")
-    assert "8 items of val, judged on label.\n" in read_markdown(place)
+    assert "8 items of val, evaluated on label.\n" in read_markdown(place)
 
 
 def test_names_that_look_like_numbers_stay_names(place: Workspace) -> None:
-    write_judged_run(place, "007", SECOND)
+    write_evaluated_run(place, "007", SECOND)
     run(place, "007", "first")
     comparison = read_comparison(place.comparison)
     assert (comparison.runs["run_id"][0], comparison.pairs["baseline"][0]) == ("007", "007")
@@ -211,7 +211,7 @@ def test_it_is_done_once_and_again_when_a_run_has_changed(place: Workspace) -> N
     assert not run(place, "first", "second").skipped
     assert run(place, "first", "second").skipped
     assert not run(place, "second", "first").skipped
-    write_judged_run(place, "second", THIRD)
+    write_evaluated_run(place, "second", THIRD)
     assert not run(place, "second", "first").skipped
     inputs = read_json(place.comparison / "manifest.json")["inputs"]
     assert list(inputs) == ["second", "first"]
@@ -231,7 +231,7 @@ def test_it_is_done_once_and_again_when_a_run_has_changed(place: Workspace) -> N
             ["first", "second"],
             {"split": "test"},
             WorkspaceError,
-            "first was not judged on test. Judged: val. Run `hang",
+            "first was not evaluated on test. DecidedIssue: val. Run `hang",
         ),
     ],
 )
@@ -252,26 +252,28 @@ def test_runs_without_an_evaluation_are_named_with_the_command(place: Workspace)
 
 
 def test_runs_without_common_items_are_refused(place: Workspace) -> None:
-    write_judged_run(place, "later", FIRST, start=8)
-    with pytest.raises(WorkspaceError, match="no item that all of these runs were judged on"):
+    write_evaluated_run(place, "later", FIRST, start=8)
+    with pytest.raises(WorkspaceError, match="no item that all of these runs were evaluated on"):
         run(place, "first", "later")
 
 
 def test_other_labels_for_the_same_items_are_refused(place: Workspace) -> None:
-    write_judged_run(place, "relabelled", FIRST, labels="AAAABBBA")
+    write_evaluated_run(place, "relabelled", FIRST, labels="AAAABBBA")
     with pytest.raises(WorkspaceError, match="relabelled on others than first for 1 of 8 items"):
         run(place, "first", "relabelled")
 
 
 @pytest.mark.parametrize("entry", [{"report": {"target": "gender"}}, {"model": {"label_space": {"primary": "gender"}}}])
 def test_other_targets_are_refused(place: Workspace, entry: dict[str, Any]) -> None:
-    write_judged_run(place, "gender", FIRST, **entry)
+    write_evaluated_run(place, "gender", FIRST, **entry)
     with pytest.raises(WorkspaceError, match=r"different targets. Received: {'first': 'label', 'gender': 'gender'}"):
         run(place, "first", "gender")
 
 
 def test_a_report_that_names_its_target_goes_with_one_that_does_not(place: Workspace) -> None:
-    write_judged_run(place, "newer", SECOND, report={"target": "label"}, model={"label_space": {"primary": "gender"}})
+    write_evaluated_run(
+        place, "newer", SECOND, report={"target": "label"}, model={"label_space": {"primary": "gender"}}
+    )
     assert run(place, "first", "newer").metrics["items"] == 8
 
 
@@ -283,8 +285,8 @@ def test_the_tables_fit_the_terminal_whatever_the_names(
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     name = "a-very-long-name-" * 5 + "of-a-run"
-    write_judged_run(place, name, FIRST)
-    write_judged_run(place, f"{name}-1", SECOND, seed=1)
+    write_evaluated_run(place, name, FIRST)
+    write_evaluated_run(place, f"{name}-1", SECOND, seed=1)
     with pytest.raises(SystemExit, match="0"):
         main(["compare", name, f"{name}-1", "third", "-w", str(place.root)])
     out, err = capsys.readouterr()
@@ -337,7 +339,7 @@ def draw(n: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
 
 def test_a_run_s_own_intervals_are_those_of_its_evaluation() -> None:
     classes, predicted, group_ids = draw(60)
-    figures = judge(classes, predicted, group_ids, 3, samples=50, seed=4)
+    figures = compute_interval_metrics(classes, predicted, group_ids, 3, samples=50, seed=4)
     for place in range(2):
         own = compute_intervals(classes, predicted[place], group_ids, 3, samples=50, seed=4)
         for name, figure in figures.items():
@@ -346,7 +348,7 @@ def test_a_run_s_own_intervals_are_those_of_its_evaluation() -> None:
 
 def test_the_interval_of_a_difference_is_that_of_a_plain_paired_bootstrap() -> None:
     classes, predicted, group_ids = draw(60)
-    figures = judge(classes, predicted, group_ids, 3, samples=80, seed=7)
+    figures = compute_interval_metrics(classes, predicted, group_ids, 3, samples=80, seed=7)
     groups, random = np.unique(group_ids), np.random.default_rng(7)
     differences = []
     for _ in range(80):
@@ -362,7 +364,7 @@ def test_the_interval_of_a_difference_is_that_of_a_plain_paired_bootstrap() -> N
 
 def test_a_run_beside_itself_differs_by_nothing_in_every_draw() -> None:
     classes, predicted, group_ids = draw(40)
-    for figure in judge(classes, predicted[[0, 0]], group_ids, 3, samples=50, seed=0).values():
+    for figure in compute_interval_metrics(classes, predicted[[0, 0]], group_ids, 3, samples=50, seed=0).values():
         assert figure.compare(0, 1) == (0, 0, 0)
         low, high = figure.find_interval(0)
         assert low < high
@@ -371,7 +373,9 @@ def test_a_run_beside_itself_differs_by_nothing_in_every_draw() -> None:
 def test_duplicates_are_drawn_together() -> None:
     # The second run is right where the first is wrong in one group of two: draws have none, one or both of them.
     classes, predicted = np.zeros(8, int), np.array([[1] * 4 + [0] * 4, [0] * 8])
-    together = judge(classes, predicted, ["g"] * 4 + ["h"] * 4, 2, samples=200, seed=0)["accuracy"]
+    together = compute_interval_metrics(classes, predicted, ["g"] * 4 + ["h"] * 4, 2, samples=200, seed=0)["accuracy"]
     assert together.compare(1, 0) == (0.5, 0, 1)
-    _, low, high = judge(classes, predicted, list("abcdefgh"), 2, samples=200, seed=0)["accuracy"].compare(1, 0)
+    _, low, high = compute_interval_metrics(classes, predicted, list("abcdefgh"), 2, samples=200, seed=0)[
+        "accuracy"
+    ].compare(1, 0)
     assert 0 < low < high < 1

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
-from test_compare import FIRST, LABELS, SECOND, THIRD, leave_out_pictures, write_judged_run
+from test_compare import FIRST, LABELS, SECOND, THIRD, leave_out_pictures, write_evaluated_run
 
 from hangtag.cli import main
 from hangtag.errors import SettingsError, WorkspaceError
@@ -28,11 +28,11 @@ def place(tmp_path: Path) -> Workspace:
     place = Workspace.at(tmp_path / "ws")
     small = {"flops": 2_000_000, "tta_flip": True}
     # Names may be learnt beside a run, which has the seed in its own name.
-    write_judged_run(place, "small-0", FIRST, model=small, image_run="first")
-    write_judged_run(place, "small-1", SECOND, model=small, image_run="second", seed=1)
+    write_evaluated_run(place, "small-0", FIRST, model=small, image_run="first")
+    write_evaluated_run(place, "small-1", SECOND, model=small, image_run="second", seed=1)
     report = {"input": "photograph and name"}
-    write_judged_run(place, "named", LABELS, model={"flops": 9_000_000}, report=report, epochs=3)
-    write_judged_run(place, "large", THIRD, model={"flops": 900_000_000}, epochs=4)
+    write_evaluated_run(place, "named", LABELS, model={"flops": 9_000_000}, report=report, epochs=3)
+    write_evaluated_run(place, "large", THIRD, model={"flops": 900_000_000}, epochs=4)
     return place
 
 
@@ -60,7 +60,7 @@ def test_seeds_of_a_recipe_are_one_row_with_their_mean(place: Workspace) -> None
 
 @pytest.mark.usefixtures("_without_pictures")
 def test_all_runs_judged_on_the_split_are_compared_where_none_is_named(place: Workspace) -> None:
-    write_judged_run(place, "elsewhere", FIRST, splits=("test",))
+    write_evaluated_run(place, "elsewhere", FIRST, splits=("test",))
     assert compare(place, samples=20).metrics["runs"] == 4
     with pytest.raises(SettingsError, match="Received: \\['elsewhere'\\]"):
         compare(place, split="test", samples=20)

@@ -76,7 +76,7 @@ def test_every_labelled_item_is_predicted_once_and_by_a_network_that_never_saw_i
     assert dict(table.select("item_id", "label").iter_rows()) == wanted
     assert len(pl.read_csv(result.folder / "history.csv")) == 6
     assert not list(result.folder.rglob("checkpoint"))
-    # It is no run that could be judged.
+    # It is no run that could be evaluated.
     assert workspace.run_ids() == []
 
 

@@ -1,4 +1,4 @@
-"""`evaluate` judges every run on every split asked for, and refuses what cannot be judged honestly."""
+"""`evaluate` judges every run on every split asked for, and refuses what cannot be evaluated honestly."""
 
 import json
 import math
@@ -206,7 +206,7 @@ def test_a_split_without_items_is_passed_over_and_said(tmp_path: Path) -> None:
     [result] = evaluate(place, QUICK)
     assert list(read_report(place)["splits"]) == ["train", "val"]
     assert result.metrics["test_items"] == 0
-    assert "not judged: test." in (place.evaluation("one") / "report.md").read_text()
+    assert "not evaluated: test." in (place.evaluation("one") / "report.md").read_text()
     with pytest.raises(WorkspaceError, match="no items in the split test"):
         evaluate(place, EvaluateConfig(splits=("test",)))
 

@@ -56,7 +56,7 @@ def _models(monkeypatch: pytest.MonkeyPatch) -> None:
     patch_product_models(monkeypatch)
 
 
-def judge(place: Workspace, config: EvaluateConfig = QUICK) -> Any:
+def compute_interval_metrics(place: Workspace, config: EvaluateConfig = QUICK) -> Any:
     evaluate(place, config)
     return read_json(place.evaluation("one") / "report.json")
 
@@ -67,7 +67,7 @@ def read(place: Workspace, name: str) -> pl.DataFrame:
 
 def test_a_model_that_reads_names_is_judged_with_them_and_from_photographs_alone(place: Workspace) -> None:
     write_product_run(place, "one", **NAMED)
-    report = judge(place)
+    report = compute_interval_metrics(place)
     assert (report["target"], report["input"], report["temperature"]) == ("label", "photograph and name", 1)
     assert report["splits"]["val"]["accuracy"] == 0.5
     alone = report["photograph_alone"]["splits"]
@@ -83,7 +83,7 @@ def test_a_model_that_reads_names_is_judged_with_them_and_from_photographs_alone
 
 def test_a_model_that_reads_no_names_is_judged_once(place: Workspace) -> None:
     write_product_run(place, "one")
-    report = judge(place)
+    report = compute_interval_metrics(place)
     assert report["input"] == "photograph"
     assert "photograph_alone" not in report
     assert report["splits"]["val"]["macro_f1"] == pytest.approx((0 + 2 / 4 + 2 / 3) / 3)
@@ -91,7 +91,7 @@ def test_a_model_that_reads_no_names_is_judged_once(place: Workspace) -> None:
 
 def test_levels_and_attributes_are_in_the_report_the_table_and_the_predictions(place: Workspace) -> None:
     write_product_run(place, "one", **NAMED)
-    val = judge(place)["levels"]["val"]
+    val = compute_interval_metrics(place)["levels"]["val"]
     assert {column: (each["kind"], each["n"], each["accuracy"]) for column, each in val.items()} == {
         "kind": ("level", 4, 0.75),
         "label": ("label", 4, 0.5),
@@ -116,7 +116,7 @@ def test_levels_and_attributes_are_in_the_report_the_table_and_the_predictions(p
 
 def test_the_models_thresholds_are_measured_for_what_it_read(place: Workspace) -> None:
     write_product_run(place, "one", **NAMED)
-    thresholds = judge(place)["thresholds"]
+    thresholds = compute_interval_metrics(place)["thresholds"]
     assert {wanted: found["threshold"] for wanted, found in thresholds.items()} == {
         "0.9": 0.6,
         "0.95": 0.9,
@@ -139,14 +139,14 @@ def test_the_models_thresholds_are_measured_for_what_it_read(place: Workspace) -
 
 def test_an_adjustment_is_applied_and_what_others_would_give_is_told(place: Workspace) -> None:
     write_product_run(place, "one", **NAMED)
-    report = judge(place, EvaluateConfig(bootstrap_samples=100, logit_adjustment=0.75))
+    report = compute_interval_metrics(place, EvaluateConfig(bootstrap_samples=100, logit_adjustment=0.75))
     assert report["logit_adjustment"] == 0.75
     # Shoes of 0.1 become likelier than T-shirts of 0.7: 0.1 / 4 ** 0.75 is more than 0.7 / 64 ** 0.75.
     assert report["splits"]["val"]["accuracy"] == 0.75
     # Without names all four are then shoes.
     assert report["photograph_alone"]["splits"]["val"]["macro_f1"] == pytest.approx((0 + 4 / 6 + 0) / 3)
     train = report["splits"]["train"]["loss"]
-    plain = judge(place)
+    plain = compute_interval_metrics(place)
     assert (plain["logit_adjustment"], plain["adjustments"]) == (0, report["adjustments"])
     assert train > plain["splits"]["train"]["loss"]
     table = read(place, "logit_adjustment.csv")
@@ -172,7 +172,7 @@ def test_a_model_that_does_not_count_its_classes_cannot_be_adjusted(place: Works
 
 def test_a_run_for_an_attribute_goes_by_it_and_leaves_items_without_it_out(place: Workspace) -> None:
     write_product_run(place, "one", GENDER)
-    report = judge(place)
+    report = compute_interval_metrics(place)
     assert (report["target"], report["label_name"], report["class_names"]) == ("gender", "gender", ["Men", "Women"])
     assert {split: (each["n"], each["accuracy"]) for split, each in report["splits"].items()} == {
         "train": (1, 1),

@@ -1,4 +1,4 @@
-"""A transformer on larger photographs goes all the way: prepared, learnt, judged, exported, classified, served."""
+"""A transformer on larger photographs goes all the way: prepared, learnt, evaluated, exported, classified, served."""
 
 from pathlib import Path
 
@@ -29,11 +29,11 @@ def test_a_transformer_on_larger_photographs_from_prepare_to_serve(tmp_path: Pat
     clean(place, CleanConfig())
     train(place, TrainConfig(architecture="vit", epochs=2, batch_size=16, precision="float32"), run_id="vit")
     evaluate(place, EvaluateConfig(splits=("val",), bootstrap_samples=100))
-    judged = place.evaluation("vit")
-    assert (judged / "attention.png").is_file()
+    evaluated = place.evaluation("vit")
+    assert (evaluated / "attention.png").is_file()
     # Patches of ten pixels.
-    assert pl.read_csv(judged / "attention.csv")["row"].max() == HEIGHT // 10
-    manifest = read_json(judged / "manifest.json")
+    assert pl.read_csv(evaluated / "attention.csv")["row"].max() == HEIGHT // 10
+    manifest = read_json(evaluated / "manifest.json")
     assert {"attention.png", "attention.csv"} <= manifest["outputs"].keys()
 
     export(place, "vit", tmp_path / "model")

@@ -122,7 +122,7 @@ def test_every_colour_mode_and_seed_is_trained_once(
 
 
 def test_only_the_runs_of_this_chain_are_judged_and_asked(stages: Stages, tmp_path: Path) -> None:
-    # An earlier run on other labels could not be judged on these.
+    # An earlier run on other labels could not be evaluated on these.
     (tmp_path / "runs" / "earlier").mkdir(parents=True)
     (tmp_path / "runs" / "earlier" / "manifest.json").write_text("{}", encoding="utf-8")
     results = pipeline.run("shop", tmp_path, preset="capstone", color_modes=["color", "gray"], seeds=[3])

@@ -48,7 +48,7 @@ def test_unchanged_workspace_is_skipped(tmp_path: Path) -> None:
     second = report(fake.place)
     assert (first.skipped, second.skipped) == (False, True)
     assert fake.place.report.read_bytes() == before
-    assert first.metrics == {"runs": 2, "judged": 2, "bytes": len(before)}
+    assert first.metrics == {"runs": 2, "evaluated": 2, "bytes": len(before)}
 
 
 @pytest.mark.parametrize("change", ["a new evaluation", "a lost page", "an edited page", "a new run"])
@@ -93,7 +93,7 @@ def test_one_run_of_two_may_be_judged(tmp_path: Path) -> None:
     fake = build_workspace(tmp_path, ("train",))
     fake.evaluate("capstone-gray-0")
     text = make_page(fake).text
-    assert "Not judged yet: capstone-color-0." in text
+    assert "Not evaluated yet: capstone-color-0." in text
     assert "Classification report of capstone-gray-0" in text
     assert "Classification report of capstone-color-0" not in text
 
@@ -230,7 +230,7 @@ def test_recipes_and_the_picture_of_their_costs_stand_in_the_last_chapter(tmp_pa
     assert "Recipes on Class" in page.text
     assert "is not worked out" not in page.text
     assert any("against what it costs" in str(image.get("alt")) for image in page.find("img"))
-    # A run that is judged anew makes the comparison old.
+    # A run that is evaluated anew makes the comparison old.
     fake.evaluate(COLOR[0], 0.1)
     text = make_page(fake).text
     assert "What accuracy costs is not worked out for the runs as they are now" in text

@@ -48,7 +48,7 @@ CONFIG = resolve(
         "ema_decay": 0.9,
     },
 )
-TRUST = "category_path_with_name/trust"
+NAME_WEIGHT = "category_path_with_name/name_weight"
 SPLITS = ("train", "train", "train", "train", "val", "val", "test", None)
 
 
@@ -463,7 +463,7 @@ def named(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 def test_names_are_learnt_beside_a_run_whose_network_stays_as_it_is(named: Workspace) -> None:
     pixels, both = (load_file(named.run(run_id) / "model.safetensors") for run_id in ("pixels", "both"))
     assert set(both) - set(pixels) == {
-        f"category_path_with_name/{part}" for part in ("words", "rareness", "bias", "trust")
+        f"category_path_with_name/{part}" for part in ("words", "idf", "bias", "name_weight")
     }
     for path, value in pixels.items():
         np.testing.assert_array_equal(both[path], value)
@@ -481,11 +481,11 @@ def test_a_name_settles_what_a_photograph_does_not_and_without_one_nothing_chang
     np.testing.assert_allclose(both.predict_proba(images), alone, atol=1e-3)
     found = both.predict_proba(images, ["a night thing", "a noon thing"] * 4)
     assert [both.class_names[place] for place in found.argmax(axis=1)] == ["dark", "light"] * 4
-    trust = both.description["calibration"]["name_weight"]
-    assert trust == {
-        "category_path": pytest.approx(float(load_file(named.run("both") / "model.safetensors")[TRUST][0]))
+    name_weight = both.description["calibration"]["name_weight"]
+    assert name_weight == {
+        "category_path": pytest.approx(float(load_file(named.run("both") / "model.safetensors")[NAME_WEIGHT][0]))
     }
-    assert trust["category_path"] > 0
+    assert name_weight["category_path"] > 0
 
 
 def test_a_training_with_names_ends_as_one_beside_a_run_of_photographs(named: Workspace) -> None:

@@ -21,7 +21,7 @@ def test_words_that_tell_classes_apart_are_learnt() -> None:
     learnt = learn_names(WORDS, {CATEGORY_PATH: CLASSES}, {CATEGORY_PATH: 3}, NUM_WORDS, 0)[CATEGORY_PATH]
     assert {part: value.shape for part, value in learnt.items()} == {
         "words": (NUM_WORDS + 1, 3),
-        "rareness": (NUM_WORDS + 1,),
+        "idf": (NUM_WORDS + 1,),
         "bias": (3,),
     }
     unseen = VOCABULARY.encode(["red bag", "a shoe of no brand", "shirt brand3 new"])
@@ -32,7 +32,7 @@ def test_rareness_is_that_of_scikit_learn() -> None:
     learnt = learn_names(WORDS, {CATEGORY_PATH: CLASSES}, {CATEGORY_PATH: 3}, NUM_WORDS, 0)[CATEGORY_PATH]
     vectorizer = TfidfVectorizer(binary=True).fit(NAMES)
     wanted = [vectorizer.idf_[vectorizer.vocabulary_[word]] for word in VOCABULARY.words]
-    np.testing.assert_allclose(learnt["rareness"][1:], wanted, rtol=1e-6)
+    np.testing.assert_allclose(learnt["idf"][1:], wanted, rtol=1e-6)
 
 
 @pytest.mark.parametrize("present", [[0, 2], [1]])
@@ -64,10 +64,10 @@ def test_names_are_trusted_as_far_as_they_help(is_true: bool) -> None:
     photographs[np.arange(len(truth)), truth] = 0.7
     wrong = RANDOM.random(len(truth)) < 0.2
     photographs[wrong] = photographs[wrong][:, [1, 2, 0]]
-    trust = choose_name_weight({CATEGORY_PATH: photographs}, WORDS, {CATEGORY_PATH: truth}, outputs, learnt)[
+    name_weight = choose_name_weight({CATEGORY_PATH: photographs}, WORDS, {CATEGORY_PATH: truth}, outputs, learnt)[
         CATEGORY_PATH
     ]
-    assert (trust >= 1) is is_true
+    assert (name_weight >= 1) is is_true
     if is_true:
-        both = fuse(photographs, read_names(WORDS, learnt[CATEGORY_PATH]), trust)
+        both = fuse(photographs, read_names(WORDS, learnt[CATEGORY_PATH]), name_weight)
         assert (both.argmax(axis=1) == truth).mean() > (photographs.argmax(axis=1) == truth).mean() + 0.1

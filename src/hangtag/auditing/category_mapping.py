@@ -61,7 +61,7 @@ def map_categories(
 
     Names are compared without capitals, signs and grammatical endings. The catalogue's finest value that the model
     knows decides; where the model has the name on several levels, the widest of these classes. So a category that
-    only its parent's name maps is judged by the parent. Categories that map to one class are one.
+    only its parent's name maps is evaluated by the parent. Categories that map to one class are one.
 
     Args:
         items: The table of items.

@@ -229,7 +229,7 @@ def save_attention(
 
     Args:
         folder: Where to.
-        classifier: The judged model.
+        classifier: The evaluated model.
         predictions: See `choose_items`.
         images: All pixels.
         title: See `draw_attention`.

@@ -161,7 +161,7 @@ def _split_label(sizes: Mapping[str, int], shares: Mapping[str, float], seed: in
 def keep_given_splits(given: Sequence[str | None], group_ids: Sequence[str]) -> list[str | None]:
     """Keep splits that came with the catalogue, but move duplicates to one side.
 
-    Where a group of duplicates lies on several sides, its items stay on the side that is judged last (test,
+    Where a group of duplicates lies on several sides, its items stay on the side that is evaluated last (test,
     then val) and are taken out of the others.
 
     Returns:
@@ -230,7 +230,7 @@ def assign_folds(labels: Sequence[str], group_ids: Sequence[str], folds: int, se
     return [fold_of[group_id] for group_id in group_ids]
 
 
-# Take splits and groups of duplicates over from another workspace, so that two sizes are judged on the same items.
+# Take splits and groups of duplicates over from another workspace, so that two sizes are evaluated on the same items.
 
 KEPT = ("item_id", "split", "group_id")
 

@@ -19,10 +19,10 @@ from hangtag.metrics.bootstrap import LEVEL, Figure, Values, draw_weights
 from hangtag.metrics.classification import compute_macro_f1
 from hangtag.metrics.evaluated_runs import (
     EvaluatedRun,
-    FinestLevel,
+    LeafLevel,
     answer_alike,
+    evaluate_leaf_level,
     group_seeds,
-    judge_finest,
     tabulate_recipes,
 )
 from hangtag.metrics.pareto import Timing, tabulate_fronts
@@ -61,12 +61,12 @@ class Comparison:
     """What a comparison found, as it is on disk.
 
     Attributes:
-        runs: A row a run, `comparison.csv`: `run_id`, `split`, `items` (those compared on), `judged_items` (those
+        runs: A row a run, `comparison.csv`: `run_id`, `split`, `items` (those compared on), `evaluated_items` (those
             that its evaluation has), `accuracy` and `macro_f1`, each with `_low` and `_high` of its 95 % interval,
             `parameters`, `flops` (one pass over one photograph; null where `model.json` is older than that entry),
             `training_minutes` (the validation after every epoch counted), `images_per_second` in training (the mean
-            over epochs), `epochs`; `column` (what accuracy and macro-F1 are of), `input` (what it was judged from),
-            `level` (the catalogue's finest level), `level_accuracy` and `level_macro_f1` (see `FinestLevel`) with
+            over epochs), `epochs`; `column` (what accuracy and macro-F1 are of), `input` (what it was evaluated from),
+            `level` (the catalogue's finest level), `level_accuracy` and `level_macro_f1` (see `LeafLevel`) with
             `_low` and `_high`, null where the run did not learn it; `passes` over a photograph (two where the mirror
             image is averaged), `bytes` of the model on disk, and `predict_images_per_second` (null where not timed).
         pairs: A row a run but the baseline, `pairs.csv`: `run_id`, `baseline`, `split`, `items`,
@@ -87,7 +87,7 @@ class Comparison:
     timed: str = ""
 
 
-def judge(
+def compute_interval_metrics(
     classes: npt.NDArray[np.int64],
     predicted: npt.NDArray[np.int64],
     group_ids: Sequence[str],
@@ -172,11 +172,11 @@ def build_comparison(
         split: The split that their predictions are of.
         samples: Draws behind each interval.
         seed: Of the draws.
-        truth: The catalogue that they were judged on, if it is still there.
+        truth: The catalogue that they were evaluated on, if it is still there.
         timing: How fast they predict, if that was timed.
 
     Raises:
-        WorkspaceError: They were judged on other targets, on other labels, or on no item that all of them share.
+        WorkspaceError: They were evaluated on other targets, on other labels, or on no item that all of them share.
     """
     runs = answer_alike(runs, baseline, truth)
     items = share_items(runs, baseline)
@@ -185,9 +185,11 @@ def build_comparison(
     index = dict(zip(names, range(len(names)), strict=True))
     indices = said.select(pl.all().replace_strict(index, return_dtype=pl.Int64)).to_numpy().T
     classes, predicted = indices[0], indices[1:]
-    figures = judge(classes, predicted, items["group_id"].to_list(), len(names), samples=samples, seed=seed)
+    figures = compute_interval_metrics(
+        classes, predicted, items["group_id"].to_list(), len(names), samples=samples, seed=seed
+    )
     common = {"split": split, "items": len(items)}
-    finest = judge_finest(runs, items, truth, samples=samples, seed=seed)
+    finest = evaluate_leaf_level(runs, items, truth, samples=samples, seed=seed)
     speeds = timing.images_per_second if timing else {}
     rows = [_describe_run(run, position, figures, finest, common, speeds) for position, run in enumerate(runs)]
     table = pl.DataFrame(rows, schema_overrides=OPTIONAL, infer_schema_length=None)
@@ -210,7 +212,7 @@ def share_items(runs: Sequence[EvaluatedRun], baseline: int) -> pl.DataFrame:
         column named after its index: `0`, `1`, ….
 
     Raises:
-        WorkspaceError: They were judged on other labels, or on no item that all of them share.
+        WorkspaceError: They were evaluated on other labels, or on no item that all of them share.
     """
     shared = runs[baseline].predictions.drop("predicted_label")
     for index, run in enumerate(runs):
@@ -220,14 +222,14 @@ def share_items(runs: Sequence[EvaluatedRun], baseline: int) -> pl.DataFrame:
         shared = shared.join(own, on="item_id", how="inner", maintain_order="left")
         if others := shared.filter(pl.col("label") != pl.col("own")).height:
             raise WorkspaceError(
-                f"The runs were judged on different labels: {run.run_id} on others than {runs[baseline].run_id} for "
+                f"The runs were evaluated on different labels: {run.run_id} on others than {runs[baseline].run_id} for "
                 f"{others:,} of {len(shared):,} items.",
                 hint="Train and evaluate both on the labels that the workspace has now.",
             )
         shared = shared.drop("own")
     if shared.is_empty():
         sizes = {run.run_id: len(run.predictions) for run in runs}
-        raise WorkspaceError("There is no item that all of these runs were judged on.", received=sizes)
+        raise WorkspaceError("There is no item that all of these runs were evaluated on.", received=sizes)
     return shared
 
 
@@ -235,11 +237,11 @@ def _describe_run(
     run: EvaluatedRun,
     index: int,
     figures: dict[str, Figure],
-    finest: FinestLevel | None,
+    finest: LeafLevel | None,
     common: dict[str, Any],
     speeds: Mapping[str, float],
 ) -> dict[str, Any]:
-    row = {"run_id": run.run_id, **common, "judged_items": len(run.predictions)}
+    row = {"run_id": run.run_id, **common, "evaluated_items": len(run.predictions)}
     row |= _write_figures(figures, index)
     row |= {
         "parameters": run.model["parameters"]["total"],

@@ -39,9 +39,9 @@ class EvaluatedRun:
         history: Its `history.csv`, a row an epoch.
         target: What `predictions` is of: `label`, or a level's or an attribute's column.
         predictions: `COLUMNS` of the split's items.
-        reads: What it was judged from: `photograph`, or `photograph and name`.
+        reads: What it was evaluated from: `photograph`, or `photograph and name`.
         others: `item_id`, and what it said on every other level and attribute, in the column of that name.
-        labels_digest: Of the labels that it was judged on.
+        labels_digest: Of the labels that it was evaluated on.
     """
 
     run_id: str
@@ -118,23 +118,23 @@ def _hash_model(workspace: Workspace, run_id: str) -> str:
 def digest_run(workspace: Workspace, run_id: str) -> str:
     """Return a digest of a run's files, settings and evaluation."""
     trained = require_manifest(workspace.run(run_id), make_hint(run_id))
-    judged = require_evaluation(workspace, run_id)
-    return hash_json([compute_digest(trained), trained["settings"], trained["inputs"], compute_digest(judged)])
+    evaluated = require_evaluation(workspace, run_id)
+    return hash_json([compute_digest(trained), trained["settings"], trained["inputs"], compute_digest(evaluated)])
 
 
 def read_run(workspace: Workspace, run_id: str, split: str) -> EvaluatedRun:
     """Read a run that is evaluated on a split.
 
     Raises:
-        WorkspaceError: It was not judged on that split.
+        WorkspaceError: It was not evaluated on that split.
     """
     folder, evaluation = workspace.run(run_id), workspace.evaluation(run_id)
     whole = pl.read_parquet(evaluation / "predictions.parquet")
     found = whole.filter(pl.col("split") == split).drop_nulls("label")
     if found.is_empty():
         raise WorkspaceError(
-            f"The run {run_id} was not judged on {split}.",
-            allowed=f"Judged: {', '.join(whole['split'].unique(maintain_order=True))}.",
+            f"The run {run_id} was not evaluated on {split}.",
+            allowed=f"DecidedIssue: {', '.join(whole['split'].unique(maintain_order=True))}.",
             hint=f"Run `hangtag evaluate {run_id}` first, with {split} among its --splits.",
         )
     model, report = read_entries(folder), read_json(evaluation / "report.json")
@@ -169,7 +169,7 @@ def answer_alike(runs: Sequence[EvaluatedRun], baseline: int, truth: LabeledItem
     That is the baseline's target, else another run's, else the finest level.
 
     Raises:
-        WorkspaceError: They were judged on different targets, and there is no column that all of them learnt.
+        WorkspaceError: They were evaluated on different targets, and there is no column that all of them learnt.
     """
     targets = {run.run_id: run.target for run in runs}
     if len(set(targets.values())) == 1:
@@ -183,7 +183,7 @@ def answer_alike(runs: Sequence[EvaluatedRun], baseline: int, truth: LabeledItem
                 for run, each in zip(runs, said, strict=True)
                 if each is not None
             ]
-    raise WorkspaceError("The runs were judged on different targets.", received=targets)
+    raise WorkspaceError("The runs were evaluated on different targets.", received=targets)
 
 
 def _select_column(run: EvaluatedRun, column: str, said: pl.DataFrame, truth: LabeledItems) -> EvaluatedRun:
@@ -195,11 +195,11 @@ def _select_column(run: EvaluatedRun, column: str, said: pl.DataFrame, truth: La
     return replace(run, target=column, predictions=joined.select(COLUMNS))
 
 
-# Judge several runs on the catalogue's finest level, over the classes that have items enough to be judged on.
+# Judge several runs on the catalogue's finest level, over the classes that have items enough to be evaluated on.
 
 
 @dataclass(frozen=True)
-class FinestLevel:
+class LeafLevel:
     """How runs did on the finest level.
 
     Attributes:
@@ -214,15 +214,15 @@ class FinestLevel:
     figures: dict[str, Figure]
 
 
-def judge_finest(
+def evaluate_leaf_level(
     runs: Sequence[EvaluatedRun], items: pl.DataFrame, truth: LabeledItems | None, *, samples: int, seed: int
-) -> FinestLevel | None:
+) -> LeafLevel | None:
     """Evaluate the runs on the catalogue's leaf level, or return None where that is impossible.
 
     Args:
         runs: The runs.
-        items: `item_id` and `group_id` of the items that all runs were judged on.
-        truth: The catalogue that they were judged on, if it is still there.
+        items: `item_id` and `group_id` of the items that all runs were evaluated on.
+        truth: The catalogue that they were evaluated on, if it is still there.
         samples: Draws behind each interval.
         seed: Of the draws.
     """
@@ -246,7 +246,7 @@ def judge_finest(
     if not said or not len(table) or not is_frequent[classes].any():
         return None
     figures = _draw_figures(classes, columns[1:], table["group_id"].to_list(), is_frequent, samples=samples, seed=seed)
-    return FinestLevel(column, {position: number for number, position in enumerate(said)}, figures)
+    return LeafLevel(column, {position: number for number, position in enumerate(said)}, figures)
 
 
 def _draw_figures(
@@ -301,7 +301,7 @@ def group_seeds(runs: Sequence[EvaluatedRun]) -> list[list[int]]:
 
 
 def tabulate_recipes(
-    runs: pl.DataFrame, groups: Sequence[Sequence[int]], figures: Mapping[str, Figure], finest: FinestLevel | None
+    runs: pl.DataFrame, groups: Sequence[Sequence[int]], figures: Mapping[str, Figure], finest: LeafLevel | None
 ) -> pl.DataFrame:
     """Return a row a recipe.
 

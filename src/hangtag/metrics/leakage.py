@@ -16,7 +16,7 @@ from hangtag.labels.dataset import LabeledItems
 from hangtag.labels.duplicates import hash_photographs
 from hangtag.models.label_space import NO_VALUE, Indices, LabelSpace, Probs
 
-# Refuse splits that share items, pixels or duplicates, and models that learnt from what they are judged on.
+# Refuse splits that share items, pixels or duplicates, and models that learnt from what they are evaluated on.
 
 # From the column to the leak's code and what it is.
 KEYS = {
@@ -30,7 +30,7 @@ SHOWN = 5
 def check_splits(table: pl.DataFrame) -> None:
     """Check that no item, pixels or group of duplicates is in two splits.
 
-    All splits are looked at, those that are not judged too.
+    All splits are looked at, those that are not evaluated too.
 
     Args:
         table: `item_id`, `pixel_hash`, `group_id` and `split`; rows without a split do not count.
@@ -67,16 +67,16 @@ def check_unseen(classifier: Classifier, labelled: LabeledItems, items: pl.DataF
         LeakError: It learnt from one of them.
     """
     train_splits = classifier.description.get("train_splits", ["train"])
-    judged = items.filter(pl.col("split").is_not_null() & ~pl.col("split").is_in(train_splits))
-    if classifier.seen is None or judged.is_empty():
+    evaluated = items.filter(pl.col("split").is_not_null() & ~pl.col("split").is_in(train_splits))
+    if classifier.seen is None or evaluated.is_empty():
         return
-    hashes = hash_photographs(labelled.images, judged["image_index"].to_numpy().astype(np.int64))
+    hashes = hash_photographs(labelled.images, evaluated["image_index"].to_numpy().astype(np.int64))
     learnt = classifier.seen.learnt.find(hashes, max_distance)
     if learnt.any():
-        leaking = judged.filter(pl.Series(learnt))["item_id"].sort()
+        leaking = evaluated.filter(pl.Series(learnt))["item_id"].sort()
         raise LeakError(
             f"The model leaks (leak-seen): it, or the weights that it began from, learnt from {len(leaking):,} of the "
-            f"{len(judged):,} photographs that it is to be judged on, so no figure of it could be trusted.",
+            f"{len(evaluated):,} photographs that it is to be evaluated on, so no figure of it could be trusted.",
             received={"item_id": leaking.head(SHOWN).to_list()},
             hint="Train it again, without --weights that have seen them.",
         )

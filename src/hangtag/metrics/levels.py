@@ -13,16 +13,16 @@ from hangtag.metrics.leakage import EvaluatedItems, find_classes
 from hangtag.models.label_space import NO_VALUE, Indices, LabelSpace
 from hangtag.training.targets import LABEL
 
-# A class with fewer items in the whole catalogue has next to none to be judged on.
+# A class with fewer items in the whole catalogue has next to none to be evaluated on.
 FREQUENT_ITEMS = 10
 
 
-def judge_levels(
+def evaluate_levels(
     parts: Mapping[str, EvaluatedItems], labelled: LabeledItems, *, samples: int, seed: int
 ) -> dict[str, dict[str, dict[str, Any]]]:
     """Return the figures of every level and attribute, split by split.
 
-    What is judged are the values of `HeadProbs.choose_classes`: of all levels one product, so that they never
+    What is evaluated are the values of `HeadProbs.choose_classes`: of all levels one product, so that they never
     contradict each other, and of each attribute its likeliest value.
 
     Args:
@@ -32,7 +32,7 @@ def judge_levels(
         seed: Of the draws.
 
     Returns:
-        From split and column to what `judge_column` gives, `kind` before it. A column without a known value in a
+        From split and column to what `evaluate_column` gives, `kind` before it. A column without a known value in a
         split is left out there.
     """
     levels: dict[str, dict[str, dict[str, Any]]] = {split: {} for split in parts}
@@ -44,14 +44,14 @@ def judge_levels(
             known = np.flatnonzero(classes != NO_VALUE)
             if len(known):
                 group_ids = part.items["group_id"][known].to_list()
-                figures = judge_column(
+                figures = evaluate_column(
                     classes[known], predicted[known], group_ids, counts[column], samples=samples, seed=seed
                 )
                 levels[split][column] = {"kind": find_kind(labelled, column), **figures}
     return levels
 
 
-def judge_column(
+def evaluate_column(
     classes: Indices, predicted: Indices, group_ids: Sequence[str], counts: Indices, *, samples: int, seed: int
 ) -> dict[str, Any]:
     """Return the figures of one level or attribute in one split.
@@ -90,7 +90,7 @@ def judge_column(
 
 
 def tabulate_levels(levels: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> pl.DataFrame:
-    """Return the figures of `judge_levels` as a table: split, column, and its figures in their order."""
+    """Return the figures of `evaluate_levels` as a table: split, column, and its figures in their order."""
     rows = [
         {"split": split, "column": column, **figures}
         for split, columns in levels.items()

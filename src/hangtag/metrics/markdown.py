@@ -43,7 +43,7 @@ def write_summary(report: dict[str, Any], confused: pl.DataFrame, empty_splits: 
     note = f"In brackets: {first['level']:.0%} intervals, {first['method']}, {first['samples']:,} draws."
     lines += ["", note]
     if empty_splits:
-        lines += ["", f"Without items, so not judged: {', '.join(empty_splits)}."]
+        lines += ["", f"Without items, so not evaluated: {', '.join(empty_splits)}."]
     if alone := report.get("photograph_alone"):
         lines += ["", "## From the photographs alone", "", "The same model and items, the names hidden.", ""]
         lines += _tabulate_splits(alone["splits"])
@@ -281,12 +281,12 @@ def _list_recipes(rows: Sequence[Row]) -> Block:
 
 
 def _describe_items(runs: pl.DataFrame) -> str:
-    items, split, judged = runs["items"][0], runs["split"][0], runs["judged_items"].to_list()
+    items, split, evaluated = runs["items"][0], runs["split"][0], runs["evaluated_items"].to_list()
     column = runs["column"][0]
-    sentence = f"{items:,} items of {split}, judged on {column}."
-    if max(judged) > items:
-        each = ", ".join(f"{count:,}" for count in judged)
-        sentence = f"{items:,} items of {split}, those that all runs were judged on ({each}), on {column}."
+    sentence = f"{items:,} items of {split}, evaluated on {column}."
+    if max(evaluated) > items:
+        each = ", ".join(f"{count:,}" for count in evaluated)
+        sentence = f"{items:,} items of {split}, those that all runs were evaluated on ({each}), on {column}."
     return f"{sentence} No run is to be chosen by them." if split == "test" else sentence
 
 

@@ -21,7 +21,7 @@ from hangtag.metrics.classification import (
     tabulate_confusion,
 )
 from hangtag.metrics.leakage import EvaluatedItems
-from hangtag.metrics.levels import judge_levels, tabulate_levels
+from hangtag.metrics.levels import evaluate_levels, tabulate_levels
 from hangtag.models.label_space import CATEGORY_PATH
 from hangtag.training.targets import LABEL
 
@@ -73,7 +73,7 @@ def build_report(
     Returns:
         `run_id`, `target` (the primary level's column), `label_name` (its heading), `class_names`, `input`,
         `temperature`, `logit_adjustment`; `splits` with all figures of each split; with names read,
-        `photograph_alone` with the same but for the classes; `levels` (see `judge_levels`), `thresholds` (see
+        `photograph_alone` with the same but for the classes; `levels` (see `evaluate_levels`), `thresholds` (see
         `measure_thresholds`) and, where it was tried, `adjustments`, the rows of `logit_adjustment.csv`.
     """
     outputs = next(iter(parts.values())).outputs
@@ -86,21 +86,21 @@ def build_report(
         "input": INPUTS[alone is not None],
         "temperature": calibration.temperature,
         "logit_adjustment": config.logit_adjustment,
-        "splits": {split: judge(part, config) for split, part in parts.items()},
+        "splits": {split: compute_interval_metrics(part, config) for split, part in parts.items()},
     }
     if alone is not None:
-        figures = {split: judge(part, config) for split, part in alone.items()}
+        figures = {split: compute_interval_metrics(part, config) for split, part in alone.items()}
         for each in figures.values():
             del each["classes"]
         report["photograph_alone"] = {"splits": figures}
-    report["levels"] = judge_levels(parts, labelled, **draws)
+    report["levels"] = evaluate_levels(parts, labelled, **draws)
     report["thresholds"] = measure_thresholds(parts, calibration.thresholds)
     if adjustments is not None:
         report["adjustments"] = adjustments.to_dicts()
     return report
 
 
-def judge(part: EvaluatedItems, config: EvaluateConfig) -> dict[str, Any]:
+def compute_interval_metrics(part: EvaluatedItems, config: EvaluateConfig) -> dict[str, Any]:
     """Return the figures of one split on the primary level, with their intervals."""
     figures = compute_figures(part.probs, part.classes, part.class_names)
     figures["confidence_interval"] = compute_intervals(

@@ -120,7 +120,7 @@ def build_preprocessing(inputs: Any, color_mode: ColorMode) -> Any:
     """
     keras = import_keras()
     # Always in float32: in bfloat16 1/255 is 0.4 % too large and neighbouring shades fall together, so that a
-    # network trained there would see other pixels than the same one judged in float32.
+    # network trained there would see other pixels than the same one evaluated in float32.
     dtype = "float32"
     if color_mode == "color":
         return keras.layers.Rescaling(RESCALE, name="rescale", dtype=dtype)(inputs)

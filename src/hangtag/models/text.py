@@ -63,7 +63,7 @@ def _split_words(name: str) -> list[str]:
 LEAST_BY_NAME, LEAST_BY_PHOTOGRAPH = 1e-4, 1e-7
 TINY = 1e-12
 # The last parts of the paths of the layer's weights, after `<head>_with_name/`.
-PARTS = ("words", "rareness", "bias", "trust")
+PARTS = ("words", "idf", "bias", "name_weight")
 NameWeights = dict[str, np.typing.NDArray[np.float32]]
 
 
@@ -84,9 +84,9 @@ def _find_class() -> Any:
             super().__init__(**more)
             shapes = {
                 "words": (num_words + 1, classes),
-                "rareness": (num_words + 1,),
+                "idf": (num_words + 1,),
                 "bias": (classes,),
-                "trust": (1,),
+                "name_weight": (1,),
             }
             for part, shape in shapes.items():
                 # They are learnt by themselves, not by the steps of the network: see training/names.py.
@@ -94,14 +94,15 @@ def _find_class() -> Any:
 
         def call(self, probs: Any, words: Any) -> Any:
             is_word = ops.cast(words > 0, "float32")
-            rareness = ops.take(self.rareness, words, axis=0) * is_word
-            length = ops.sqrt(ops.sum(ops.square(rareness), axis=1, keepdims=True))
-            summed = ops.sum(ops.take(self.words, words, axis=0) * ops.expand_dims(rareness, -1), axis=1)
+            idf = ops.take(self.idf, words, axis=0) * is_word
+            length = ops.sqrt(ops.sum(ops.square(idf), axis=1, keepdims=True))
+            summed = ops.sum(ops.take(self.words, words, axis=0) * ops.expand_dims(idf, -1), axis=1)
             by_name = ops.sigmoid(summed / ops.maximum(length, TINY) + self.bias)
             by_name = by_name / ops.maximum(ops.sum(by_name, axis=1, keepdims=True), TINY)
-            trust = self.trust * ops.max(is_word, axis=1, keepdims=True)
+            name_weight = self.name_weight * ops.max(is_word, axis=1, keepdims=True)
             return ops.softmax(
-                ops.log(ops.maximum(probs, LEAST_BY_PHOTOGRAPH)) + trust * ops.log(ops.maximum(by_name, LEAST_BY_NAME))
+                ops.log(ops.maximum(probs, LEAST_BY_PHOTOGRAPH))
+                + name_weight * ops.log(ops.maximum(by_name, LEAST_BY_NAME))
             )
 
         def compute_output_shape(self, probs_shape: Any, words_shape: Any) -> Any:  # noqa: ARG002  (Keras goes by names)
@@ -114,7 +115,7 @@ def fuse_name(probs: Any, words: Any, num_words: int, head: str) -> Any:
     """Return a head's probabilities by photograph and name, (n, classes).
 
     A linear classifier for every class scores the words, weighed by how rare they are; the scores become
-    probabilities, and these, to the power of `trust`, a factor. Source: Hinton, *Training Products of Experts by
+    probabilities, and these, to the power of `name_weight`, a factor. Source: Hinton, *Training Products of Experts by
     Minimizing Contrastive Divergence*, 2002; with a power for each, Genest and Zidek, *Combining Probability
     Distributions*, 1986.
 
@@ -133,13 +134,13 @@ def read_names(words: Words, weights: NameWeights) -> Probs:
 
     Args:
         words: (n, MAX_WORDS).
-        weights: `words`, `rareness` and `bias` of a head.
+        weights: `words`, `idf` and `bias` of a head.
     """
-    rareness = weights["rareness"][words] * (words > 0)
-    length = np.sqrt((rareness**2).sum(axis=1, keepdims=True))
+    idf = weights["idf"][words] * (words > 0)
+    length = np.sqrt((idf**2).sum(axis=1, keepdims=True))
     # A row at a time: all rows at once would take as much memory as the photographs.
     summed = np.stack(
-        [value @ weights["words"][row] for value, row in zip(rareness, words, strict=True)]
+        [value @ weights["words"][row] for value, row in zip(idf, words, strict=True)]
         or [np.zeros_like(weights["bias"])]
     )[: len(words)]
     probs = 1 / (1 + np.exp(-(summed / np.maximum(length, TINY) + weights["bias"])))
@@ -148,8 +149,8 @@ def read_names(words: Words, weights: NameWeights) -> Probs:
     return np.asarray(probs, np.float32)
 
 
-def fuse(probs: Probs, by_name: Probs, trust: float) -> Probs:
+def fuse(probs: Probs, by_name: Probs, name_weight: float) -> Probs:
     """Return the product of image and name probabilities, float32 (n, classes), as the layer computes it."""
-    logs = np.log(np.maximum(probs, LEAST_BY_PHOTOGRAPH)) + trust * np.log(np.maximum(by_name, LEAST_BY_NAME))
+    logs = np.log(np.maximum(probs, LEAST_BY_PHOTOGRAPH)) + name_weight * np.log(np.maximum(by_name, LEAST_BY_NAME))
     raised = np.exp(logs - logs.max(axis=1, keepdims=True))
     return np.asarray(raised / raised.sum(axis=1, keepdims=True), np.float32)

@@ -20,14 +20,14 @@ MAX_PAIRS = 10
 
 def build_evaluation(inputs: Inputs) -> dict[str, Any]:
     """Return the table of all runs and splits, the mean over seeds, and the details of each run."""
-    runs = inputs.judged_runs
+    runs = inputs.evaluated_runs
     results = [row for run in runs for row in _list_results(inputs, run)]
     described = [_describe_run(inputs, run) for run in runs]
     return {
         "results": results,
         "seeds": summarize_seeds(runs),
         "runs": described,
-        "unjudged": [run.run_id for run in inputs.runs if not run.report],
+        "not_evaluated": [run.run_id for run in inputs.runs if not run.report],
         "has_runs": bool(inputs.runs),
         "beside": any(row["beside"] for row in results),
         "has_reference": any(row["beside"] and not row["is_own"] for row in results),
@@ -37,9 +37,9 @@ def build_evaluation(inputs: Inputs) -> dict[str, Any]:
     }
 
 
-def list_splits(judged: Container[str]) -> list[str]:
+def list_splits(evaluated: Container[str]) -> list[str]:
     """Return the evaluated splits, in the order train, val, test."""
-    return [split for split in SPLITS if split in judged]
+    return [split for split in SPLITS if split in evaluated]
 
 
 def choose_split(report: dict[str, Any]) -> str:
@@ -55,21 +55,21 @@ def _order_splits(report: dict[str, Any]) -> list[str]:
 def _list_results(inputs: Inputs, run: Run) -> list[dict[str, Any]]:
     """Return a row for each input and split that a run was evaluated on."""
     rows: list[dict[str, Any]] = []
-    for judgement in run.judgements:
-        theirs = inputs.find_capstone_results(run, judgement)
-        splits = list_splits(judgement.splits)
+    for evaluation in run.evaluations:
+        theirs = inputs.find_capstone_results(run, evaluation)
+        splits = list_splits(evaluation.splits)
         rows.extend(
             {
                 "run_id": run.run_id,
                 "words": describe_run(run),
                 "adjustment": _read_adjustment(run),
-                "source": judgement.source,
+                "source": evaluation.source,
                 "is_first": index == 0,
                 "span": len(splits),
                 "split": split,
                 "beside": theirs.get(split),
                 "is_own": run.is_capstone_network,
-                **judgement.splits[split],
+                **evaluation.splits[split],
             }
             for index, split in enumerate(splits)
         )
@@ -85,15 +85,15 @@ def summarize_seeds(runs: Iterable[Run]) -> list[dict[str, Any]]:
     """Return mean, lowest and highest figures over the seeds of each kind of run that has several."""
     kinds: dict[Any, list[tuple[Run, EvaluationResult]]] = {}
     for run in runs:
-        for judgement in run.judgements:
-            kinds.setdefault((run.kind, judgement.source, _read_adjustment(run)), []).append((run, judgement))
+        for evaluation in run.evaluations:
+            kinds.setdefault((run.kind, evaluation.source, _read_adjustment(run)), []).append((run, evaluation))
     rows = []
     for members in kinds.values():
         for split in SPLITS:
-            found = [judgement.splits[split] for _, judgement in members if split in judgement.splits]
+            found = [evaluation.splits[split] for _, evaluation in members if split in evaluation.splits]
             if len(found) > 1:
-                run, judgement = members[0]
-                rows.append(_summarize_seeds(run, judgement.source, split, found))
+                run, evaluation = members[0]
+                rows.append(_summarize_seeds(run, evaluation.source, split, found))
     return rows
 
 
@@ -142,7 +142,7 @@ def _describe_run(inputs: Inputs, run: Run) -> dict[str, Any]:
 
 def describe_question(run: Run) -> str:
     """Describe in brackets a run's target if it is not the label, and its input if it is not photographs."""
-    source = run.judgements[0].source
+    source = run.evaluations[0].source
     parts = [*([] if run.target == LABEL else [run.target]), *([] if source == PHOTOGRAPH else [f"from {source}"])]
     return f" ({', '.join(parts)})" if parts else ""
 
@@ -236,9 +236,9 @@ def build_levels(inputs: Inputs, run: Run) -> dict[str, Any] | None:
     }
 
 
-def choose_shown(judged: Any) -> list[str]:
+def choose_shown(evaluated: Any) -> list[str]:
     """Return the evaluated splits that are shown: val and test, else the others."""
-    return [split for split in SHOWN if split in judged] or list(judged)
+    return [split for split in SHOWN if split in evaluated] or list(evaluated)
 
 
 def _describe_column(inputs: Inputs, column: str, by_split: dict[str, Any]) -> dict[str, Any]:

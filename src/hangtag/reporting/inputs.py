@@ -60,8 +60,7 @@ class EvaluationResult:
     """The metrics of a run, evaluated on one kind of input.
 
     Attributes:
-        source: What it was judged from: `photograph`, `photograph and name`, or `photograph alone` where the same run
-            reads names too.
+        source: The input: `photograph`, `photograph and name`, or `photograph alone` if the same run reads names too.
         splits: The figures of each split, as `evaluation/report.json` has them.
     """
 
@@ -78,7 +77,7 @@ class Run:
         folder: Where it lies.
         manifest: Its manifest.
         model: Its `model.json`.
-        report: Its `evaluation/report.json`, or None where it is not judged yet, or was trained again since.
+        report: Its `evaluation/report.json`, or None where it is not evaluated yet, or was trained again since.
         is_predicted: Whether its predictions are there, and it was not trained again since.
     """
 
@@ -121,7 +120,7 @@ class Run:
         return bool(self.settings.get("checkpoint", "best") == "best")
 
     @property
-    def judgements(self) -> tuple[EvaluationResult, ...]:
+    def evaluations(self) -> tuple[EvaluationResult, ...]:
         """Its metrics by input, those with names first; none if it is not evaluated yet."""
         if self.report is None:
             return ()
@@ -167,7 +166,7 @@ class Inputs:
     comparison: Comparison | None = None
 
     @property
-    def judged_runs(self) -> tuple[Run, ...]:
+    def evaluated_runs(self) -> tuple[Run, ...]:
         """The runs that are evaluated."""
         return tuple(run for run in self.runs if run.report)
 
@@ -177,22 +176,22 @@ class Inputs:
 
     def find_capstone_validation(self, run: Run) -> dict[str, Any] | None:
         """Return the capstone's classification report, or None where the run's own answers another question."""
-        return self._find_capstone_answers(run, run.judgements[0], "validation")
+        return self._find_capstone_answers(run, run.evaluations[0], "validation")
 
-    def find_capstone_results(self, run: Run, judgement: EvaluationResult) -> dict[str, Any]:
+    def find_capstone_results(self, run: Run, evaluation: EvaluationResult) -> dict[str, Any]:
         """Return the capstone's loss and accuracy by split, as far as they may stand beside a run's.
 
         Beside the capstone's own network all of them do, beside another one those on val alone, as a reference; beside
         figures of other classes or with names, none.
         """
-        results = self._find_capstone_answers(run, judgement, "results") or {}
+        results = self._find_capstone_answers(run, evaluation, "results") or {}
         return {split: each for split, each in results.items() if split == "val" or run.is_capstone_network}
 
-    def _find_capstone_answers(self, run: Run, judgement: EvaluationResult, part: str) -> dict[str, Any] | None:
+    def _find_capstone_answers(self, run: Run, evaluation: EvaluationResult, part: str) -> dict[str, Any] | None:
         """Return the capstone's entry of `part` in the run's colour mode where it is of the same classes and input."""
         class_names = (run.report or {})["class_names"]
         is_same = run.target == LABEL and list(class_names) == list(self.labelled.class_names)
-        if not (self.capstone and is_same and judgement.source in (PHOTOGRAPH, PHOTOGRAPH_ALONE)):
+        if not (self.capstone and is_same and evaluation.source in (PHOTOGRAPH, PHOTOGRAPH_ALONE)):
             return None
         entry: dict[str, Any] | None = self.capstone[part].get(run.color_mode)
         return entry

@@ -35,24 +35,24 @@ def build_overview(inputs: Inputs) -> dict[str, Any]:
         "prepared": inputs.prepare_manifest["counts"],
         "cleaned": inputs.clean_manifest["counts"],
         "num_classes": len(inputs.labelled.class_names),
-        "runs": [row for run in inputs.judged_runs for row in _list_judgements(inputs, run)],
+        "runs": [row for run in inputs.evaluated_runs for row in _list_evaluations(inputs, run)],
         "has_runs": bool(inputs.runs),
-        "has_sources": any(run.reads_names for run in inputs.judged_runs),
+        "has_sources": any(run.reads_names for run in inputs.evaluated_runs),
     }
 
 
-def _list_judgements(inputs: Inputs, run: Run) -> list[dict[str, Any]]:
+def _list_evaluations(inputs: Inputs, run: Run) -> list[dict[str, Any]]:
     """Return a row for each input that a run was evaluated on."""
     return [
         {
             "run_id": run.run_id,
             "words": describe_run(run),
-            "source": judgement.source,
-            "val": judgement.splits.get("val"),
-            "test": judgement.splits.get("test"),
-            "beside": inputs.find_capstone_results(run, judgement).get("val"),
+            "source": evaluation.source,
+            "val": evaluation.splits.get("val"),
+            "test": evaluation.splits.get("test"),
+            "beside": inputs.find_capstone_results(run, evaluation).get("val"),
         }
-        for judgement in run.judgements
+        for evaluation in run.evaluations
     ]
 
 
@@ -231,12 +231,12 @@ def build_comparison(inputs: Inputs) -> dict[str, Any]:
         "test_where": splits["test_where"],
         "is_given": splits["is_given"],
         "keeps": sorted({run.keeps_best for run in inputs.runs}),
-        "has_sources": any(run.reads_names for run in inputs.judged_runs),
+        "has_sources": any(run.reads_names for run in inputs.evaluated_runs),
         "gaps": [
-            _describe_gap(run, judgement)
-            for run in inputs.judged_runs
-            for judgement in run.judgements
-            if {"val", "test"} <= set(judgement.splits)
+            _describe_gap(run, evaluation)
+            for run in inputs.evaluated_runs
+            for evaluation in run.evaluations
+            if {"val", "test"} <= set(evaluation.splits)
         ],
         "capstone": inputs.capstone,
         "costs": _describe_costs(inputs),
@@ -246,12 +246,12 @@ def build_comparison(inputs: Inputs) -> dict[str, Any]:
     }
 
 
-def _describe_gap(run: Run, judgement: EvaluationResult) -> dict[str, Any]:
-    splits = judgement.splits
+def _describe_gap(run: Run, evaluation: EvaluationResult) -> dict[str, Any]:
+    splits = evaluation.splits
     return {
         "run_id": run.run_id,
         "words": describe_run(run),
-        "source": judgement.source,
+        "source": evaluation.source,
         "train": splits.get("train", {}).get("accuracy"),
         "val": splits["val"]["accuracy"],
         "test": splits["test"]["accuracy"],

@@ -22,7 +22,7 @@ RISK = 0.05
 
 
 @dataclass(frozen=True)
-class Judged:
+class DecidedIssue:
     """A decided issue: its code, its score, and whether its suggestion was right by the reviewer."""
 
     code: str
@@ -76,24 +76,28 @@ def is_proven(right: int, decided: int, precision: float, risk: float = RISK) ->
     return decided > 0 and chance <= risk * (1 + 1e-9)
 
 
-def measure_codes(judged: Iterable[Judged], open_scores: dict[str, list[float]], precision: float) -> list[Measured]:
+def measure_codes(
+    evaluated: Iterable[DecidedIssue], open_scores: dict[str, list[float]], precision: float
+) -> list[Measured]:
     """Measure every code that has open issues with something to change.
 
     Args:
-        judged: The decided issues that had something to change.
+        evaluated: The decided issues that had something to change.
         open_scores: The scores of the open ones, by code.
         precision: The wanted share of right suggestions, below 1.
     """
-    everything = list(judged)
+    everything = list(evaluated)
     return [
         _measure_code(code, [each for each in everything if each.code == code], scores, precision)
         for code, scores in sorted(open_scores.items())
     ]
 
 
-def _measure_code(code: str, judged: Sequence[Judged], open_scores: Collection[float], precision: float) -> Measured:
+def _measure_code(
+    code: str, evaluated: Sequence[DecidedIssue], open_scores: Collection[float], precision: float
+) -> Measured:
     highest = max(open_scores, default=0.0)
-    counted = sorted((each for each in judged if each.score <= highest), key=lambda each: -each.score)
+    counted = sorted((each for each in evaluated if each.score <= highest), key=lambda each: -each.score)
     right, needed = sum(each.is_right for each in counted), count_needed(precision)
     if len(counted) < needed:
         reason = f"{len(counted)} decisions at or below the surest open one, {needed} needed"
@@ -107,7 +111,7 @@ def _measure_code(code: str, judged: Sequence[Judged], open_scores: Collection[f
     return Measured(code, len(counted), right, threshold, reason)
 
 
-def _search_threshold(counted: Sequence[Judged], start: int, precision: float, risk: float) -> float | None:
+def _search_threshold(counted: Sequence[DecidedIssue], start: int, precision: float, risk: float) -> float | None:
     """Return the lowest score that is proven, beginning with as many of the surest decisions as `start`."""
     threshold, hits = None, 0
     # So many mistakes among fewer decisions were few enough already.
@@ -168,7 +172,7 @@ def accept_open(
         scores[each.code].append(each.score)
     # By the scores that these issues have now: another version may have given others when they were decided.
     now = {issue.identity: issue.score for issue in issues}
-    measured = measure_codes(_list_judged(standing, now), scores, precision)
+    measured = measure_codes(_list_decided(standing, now), scores, precision)
     thresholds = {each.code: each.threshold for each in measured}
     accepted: dict[str, Decision] = {}
     for each in candidates:
@@ -185,7 +189,7 @@ def _is_open(issue: Issue, values: Mapping[str, Mapping[str, str]]) -> bool:
     return not issue.column or item.get(issue.column) == issue.given_label
 
 
-def _list_judged(standing: Sequence[Decision], now: Mapping[Identity, float]) -> list[Judged]:
+def _list_decided(standing: Sequence[Decision], now: Mapping[Identity, float]) -> list[DecidedIssue]:
     """Return whether suggestions were right: accepted ones were, those kept or chosen against were not.
 
     A group that was decided at once counts as one decision, with its least sure issue.
@@ -195,7 +199,7 @@ def _list_judged(standing: Sequence[Decision], now: Mapping[Identity, float]) ->
         if each.action != "skip" and each.suggested:
             together[each.batch, each.code].append(each)
     return [
-        Judged(code, min(now.get(each.identity, each.score) for each in group), all(map(_is_right, group)))
+        DecidedIssue(code, min(now.get(each.identity, each.score) for each in group), all(map(_is_right, group)))
         for (_, code), group in together.items()
     ]
 

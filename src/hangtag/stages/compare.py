@@ -43,8 +43,8 @@ def compare(
 
     Args:
         workspace: A workspace with evaluated runs.
-        run_ids: The runs, two or more with the baseline; all that were judged on the split by default.
-        split: Whose items. `test` is for the final judgement: its figures flatter a run that was chosen by them.
+        run_ids: The runs, two or more with the baseline; all that were evaluated on the split by default.
+        split: Whose items. `test` is for the final evaluation: its figures flatter a run that was chosen by them.
         baseline: The run that the others are tested against, the first one by default.
         is_timed: Whether predicting is timed here and now, on some of the split's photographs (see `time_runs`).
         samples: Draws behind each 95 % interval.
@@ -52,7 +52,7 @@ def compare(
 
     Raises:
         SettingsError: There is no such split, or there are fewer than two runs.
-        WorkspaceError: A run is not finished, or not evaluated on the split as it is now; or the runs were judged on
+        WorkspaceError: A run is not finished, or not evaluated on the split as it is now; or the runs were evaluated on
             other targets, on other labels, or on no item that all of them share.
         ModelError: A run that is to be timed cannot be loaded.
     """
@@ -63,9 +63,9 @@ def compare(
     sweep(workspace)
     chosen = _choose_runs(workspace, run_ids, baseline, split)
     baseline = baseline or chosen[0]
-    judged = [folder for run_id in chosen for folder in (workspace.run(run_id), workspace.evaluation(run_id))]
+    evaluated = [folder for run_id in chosen for folder in (workspace.run(run_id), workspace.evaluation(run_id))]
     with hold(
-        "compare", workspace, reads=[workspace.prepared, workspace.labels, *judged], writes=[workspace.comparison]
+        "compare", workspace, reads=[workspace.prepared, workspace.labels, *evaluated], writes=[workspace.comparison]
     ):
         # Asked once more: another process may have replaced a run in the meantime.
         _require_evaluations(workspace, chosen)
@@ -119,7 +119,7 @@ def _choose_runs(workspace: Workspace, run_ids: Sequence[str] | None, baseline: 
         hint = (
             ""
             if run_ids
-            else "Run `hangtag evaluate` first; without names, all runs that were judged on the split are compared."
+            else "Run `hangtag evaluate` first; without names, all runs that were evaluated on the split are compared."
         )
         raise SettingsError(
             "There is nothing to compare.", allowed="Allowed: two runs or more.", received=asked, hint=hint

@@ -26,7 +26,7 @@ from hangtag.stages.train import build_dataset, learn_vocabulary, name_run, refu
 from hangtag.training.checkpoint import TrainingState, has_checkpoint
 from hangtag.training.data import check_begun, read_begun
 from hangtag.training.linear_probe import LinearProbeTrainer
-from hangtag.training.name_classifier import TRUST
+from hangtag.training.name_classifier import NAME_WEIGHT
 from hangtag.training.targets import Targets, build_targets
 from hangtag.training.trainer import Trainer
 from hangtag.workspace import CHECKPOINT, Workspace, recover
@@ -167,7 +167,7 @@ def _run_fold(record: StageRecord, fold: _Fold) -> Path:
     trainer.fit(state)
     assign_weights(trainer.model, state.kept_weights)
     # A fold's own items may not say how far its names are to be trusted.
-    trainer.predict_names(state, dict.fromkeys(outputs.heads, TRUST))
+    trainer.predict_names(state, dict.fromkeys(outputs.heads, NAME_WEIGHT))
     work = record.begin()
     paths = [work / "out_of_fold.parquet", work / "history.csv"]
     write_parquet(paths[0], _tabulate_fold(labelled.table[np.flatnonzero(is_left_out)], trainer, fold.fold))

@@ -41,11 +41,11 @@ def evaluate(
 
     Writes `report.json`, `report.md`, `predictions.parquet`, the tables of `build_tables` and their pictures to
     `runs/<run_id>/evaluation/`; where the model looked at its most confident mistakes, and of a transformer its
-    attention, too. Figures of a single split show `val` where it was judged, else the last split. A split without
+    attention, too. Figures of a single split show `val` where it was evaluated, else the last split. A split without
     items, as in a catalogue that came without a test folder, is passed over.
 
-    A run is judged on its primary level: the label, or the column that it was trained for; items without a value
-    there are left out. A model that reads names is judged with them, and beside it from the photographs alone.
+    A run is evaluated on its primary level: the label, or the column that it was trained for; items without a value
+    there are left out. A model that reads names is evaluated with them, and beside it from the photographs alone.
     Temperature and thresholds were chosen without a logit adjustment; where one is asked for, they stay as they are.
 
     Args:
@@ -54,7 +54,7 @@ def evaluate(
         run_ids: The runs; all finished ones by default.
 
     Raises:
-        LeakError: The splits share items, pixels or duplicates, or a model learnt from what it is judged on.
+        LeakError: The splits share items, pixels or duplicates, or a model learnt from what it is evaluated on.
         WorkspaceError: There is no such run, it was trained on other labels, or no split has items.
         ModelError: A model cannot be loaded, gives no numbers, or cannot be adjusted.
     """

@@ -105,13 +105,13 @@ def export(
         ModelError: The run cannot be loaded, or the exported network answers otherwise than it.
         MissingExtraError: Keras is not installed.
     """
-    index, target = Workspace.at(workspace), Path(folder).expanduser().absolute()
-    sweep(index)
-    (run_id,) = select_runs(index, [run_id])
-    run, evaluation = index.run(run_id), index.evaluation(run_id)
+    workspace, target = Workspace.at(workspace), Path(folder).expanduser().absolute()
+    sweep(workspace)
+    (run_id,) = select_runs(workspace, [run_id])
+    run, evaluation = workspace.run(run_id), workspace.evaluation(run_id)
     _check_folder(target)
-    with hold("export", index, reads=[index.prepared, index.labels, run, evaluation], writes=[target]):
-        return _export_run(index, run_id, target, config)
+    with hold("export", workspace, reads=[workspace.prepared, workspace.labels, run, evaluation], writes=[target]):
+        return _export_run(workspace, run_id, target, config)
 
 
 def _export_run(workspace: Workspace, run_id: str, target: Path, config: ExportConfig) -> StageResult:
@@ -130,8 +130,8 @@ def _export_run(workspace: Workspace, run_id: str, target: Path, config: ExportC
     target = record.begin()
     classifier = load_classifier(workspace, run_id, labelled)
     figures = _read_figures(report)
-    judged = labelled.table.filter(pl.col("split").is_in(["val", *figures]))
-    check_unseen(classifier, labelled, judged, read_hash_distance(workspace))
+    evaluated = labelled.table.filter(pl.col("split").is_in(["val", *figures]))
+    check_unseen(classifier, labelled, evaluated, read_hash_distance(workspace))
     train, val = (_select_labelled(labelled, classifier, split) for split in ("train", "val"))
     model = add_ood_score(classifier.model, labelled.images, train["image_index"].to_numpy().astype(np.int64))
     hashes = save_network(target, model, weights=config.weights, examples=_take_examples(labelled, train, model))

@@ -59,14 +59,14 @@ def run(
     Raises:
         HangtagError: Whatever a stage cannot do, said for people.
     """
-    index, values = Workspace.at(workspace), dict(settings or {})
+    workspace, values = Workspace.at(workspace), dict(settings or {})
     check_names(values)
     layers = (read_preset(preset), values)
     # Every setting is checked before the first stage: the last may be hours away.
     preparing, cleaning = resolve(PrepareConfig, *layers), resolve(CleanConfig, *layers)
     exploring = resolve(ExploreConfig, *layers)
     trainings = _plan_trainings(layers, preset, color_modes, seeds)
-    judging, predicting = resolve(EvaluateConfig, *layers), resolve(PredictConfig, *layers)
+    evaluating, predicting = resolve(EvaluateConfig, *layers), resolve(PredictConfig, *layers)
     results: list[StageResult] = []
 
     def note(*done: StageResult) -> None:
@@ -74,15 +74,15 @@ def run(
             results.append(result)
             on_stage(result)
 
-    note(prepare(catalog, index, preparing, schema=schema, overrides=overrides))
-    note(clean(index, cleaning))
-    note(explore(index, exploring))
+    note(prepare(catalog, workspace, preparing, schema=schema, overrides=overrides))
+    note(clean(workspace, cleaning))
+    note(explore(workspace, exploring))
     for config in trainings:
-        note(_train_all(index, config, replace=replace))
+        note(_train_all(workspace, config, replace=replace))
     run_ids = [name_run(config) for config in trainings]
-    note(*evaluate(index, judging, run_ids=run_ids))
-    note(*predict(index, predicting, run_ids=run_ids))
-    note(report(index))
+    note(*evaluate(workspace, evaluating, run_ids=run_ids))
+    note(*predict(workspace, predicting, run_ids=run_ids))
+    note(report(workspace))
     return results
 
 

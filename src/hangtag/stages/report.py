@@ -73,7 +73,11 @@ def _write_report(workspace: Workspace) -> StageResult:
     write_text(workspace.report, render_page(inputs))
     # The page lies beside the manifest's folder, where people look for it; the path says so to the record.
     outputs = [record.folder / ".." / workspace.report.name]
-    counts = {"runs": len(inputs.runs), "judged": len(inputs.judged_runs), "bytes": workspace.report.stat().st_size}
+    counts = {
+        "runs": len(inputs.runs),
+        "evaluated": len(inputs.evaluated_runs),
+        "bytes": workspace.report.stat().st_size,
+    }
     return record.finish(counts, outputs)
 
 

@@ -259,9 +259,9 @@ def _save_run(
 ) -> list[Path]:
     config, outputs = trainer.config, trainer.outputs
     assign_weights(trainer.model, state.kept_weights)
-    trust = trainer.predict_names(state, calibration and calibration.get("name_weight"))
+    name_weight = trainer.predict_names(state, calibration and calibration.get("name_weight"))
     if calibration is None:
-        calibration = _calibrate_model(trainer) | ({"name_weight": trust} if trust else {})
+        calibration = _calibrate_model(trainer) | ({"name_weight": name_weight} if name_weight else {})
     kept = state.history[state.kept_epoch - 1]
     history, settings = folder / "history.csv", folder / "config.toml"
     write_csv(history, pl.DataFrame(state.history))

@@ -22,7 +22,7 @@ STARTS = 4
 def fit_temperatures(answers: Answers, classes: dict[str, Indices], outputs: LabelSpace) -> dict[str, float]:
     """Return each head the temperature at which its probabilities fit val best, as cross-entropy has it.
 
-    The head `product` is judged on the primary level. Source: Guo et al., *On Calibration of Modern Neural
+    The head `product` is evaluated on the primary level. Source: Guo et al., *On Calibration of Modern Neural
     Networks*, 2017.
 
     Args:

@@ -285,7 +285,7 @@ def collect_seen(
     Args:
         workspace: The workspace.
         config: The training's settings.
-        data: What it learns from, `train`, and what it is judged on after every epoch, `val`.
+        data: What it learns from, `train`, and what it is evaluated on after every epoch, `val`.
         max_distance: How far apart perceptual hashes of one photograph may be; see `read_hash_distance`.
 
     Raises:

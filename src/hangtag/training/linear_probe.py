@@ -151,7 +151,7 @@ class LinearProbeTrainer(Trainer):
             mirrored = len(data) + len(self.data["val"]) + indices
             yield self._give(np.where(is_mirrored, mirrored, indices)), chosen.classes
 
-    def _iterate_judged(self, data: ItemDataset, image_size: tuple[int, int]) -> Iterator[Answers]:  # noqa: ARG002
+    def _iterate_outputs(self, data: ItemDataset, image_size: tuple[int, int]) -> Iterator[Answers]:  # noqa: ARG002
         first = len(self.data["train"])
         for start in range(0, len(data), self.config.batch_size):
             indices = np.arange(start, min(start + self.config.batch_size, len(data)))

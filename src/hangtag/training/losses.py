@@ -54,7 +54,7 @@ def build_metrics(outputs: LabelSpace) -> list[Any]:
     ]
 
 
-# Average a network's weights over its last steps, so that what is judged does not jump with a single step.
+# Average a network's weights over its last steps, so that what is evaluated does not jump with a single step.
 
 # Reading all weights takes as long as some layers; an average over every fourth step is as smooth.
 STRIDE = 4

@@ -15,9 +15,9 @@ from hangtag.training.losses import LEAST_PROBABILITY
 
 # How strongly weights of words are drawn to zero, and passes over the names: chosen on val (docs/experiments.md).
 ALPHA, PASSES = 1e-6, 8
-TRUSTS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
+NAME_WEIGHTS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
 # Where nothing is there to choose it by.
-TRUST = 1.5
+NAME_WEIGHT = 1.5
 # The score of a class that no name to learn from has.
 NEVER = -20.0
 
@@ -35,20 +35,20 @@ def learn_names(
         seed: The order of the names.
 
     Returns:
-        For each head the `words` (num_words + 1, classes), `rareness` (num_words + 1,) and `bias` (classes,) of
+        For each head the `words` (num_words + 1, classes), `idf` (num_words + 1,) and `bias` (classes,) of
         `models.late_fusion`.
     """
     counts = np.bincount(words[words > 0], minlength=num_words + 1)
-    rareness = (np.log((1 + len(words)) / (1 + counts)) + 1).astype(np.float32)
+    idf = (np.log((1 + len(words)) / (1 + counts)) + 1).astype(np.float32)
     rows, indices = np.nonzero(words)
-    values = rareness[words[rows, indices]]
+    values = idf[words[rows, indices]]
     lengths = np.sqrt(np.bincount(rows, values.astype(np.float64) ** 2, minlength=len(words)))
     table = csr_matrix((values / lengths[rows], (rows, words[rows, indices])), (len(words), num_words + 1))
     learnt = {}
     with show_progress("Learning names", len(heads), "heads") as bar:
         for head, size in heads.items():
             usable = np.flatnonzero((classes[head] != NO_VALUE) & (words > 0).any(axis=1))
-            learnt[head] = _learn_head(table[usable], classes[head][usable], size, seed) | {"rareness": rareness}
+            learnt[head] = _learn_head(table[usable], classes[head][usable], size, seed) | {"idf": idf}
             bar.advance()
     return learnt
 
@@ -88,8 +88,11 @@ def choose_name_weight(
     found = {}
     for head, probs in answers.items():
         by_name = read_names(words, learnt[head])
-        losses = [_measure_cross_entropy(head, fuse(probs, by_name, trust), classes, outputs) for trust in TRUSTS]
-        found[head] = TRUSTS[int(np.argmin(losses))]
+        losses = [
+            _measure_cross_entropy(head, fuse(probs, by_name, name_weight), classes, outputs)
+            for name_weight in NAME_WEIGHTS
+        ]
+        found[head] = NAME_WEIGHTS[int(np.argmin(losses))]
     return found
 
 

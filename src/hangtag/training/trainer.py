@@ -33,7 +33,7 @@ class Trainer:
     """A network, what it learns from, and where its state is saved.
 
     Args:
-        data: The items to learn from, by `train`, and those it is judged on after every epoch, by `val`.
+        data: The items to learn from, by `train`, and those it is evaluated on after every epoch, by `val`.
         outputs: What its heads stand for.
         config: Settings.
         checkpoint: The folder for its state.
@@ -147,13 +147,13 @@ class Trainer:
             is_better = line["val_accuracy"] > kept["val_accuracy"] or not state.kept_epoch
             # The network is for photographs of its last size: figures on smaller ones do not count beside theirs.
             if self.config.checkpoint == "last" or is_better or line["image_size"] != kept["image_size"]:
-                state.kept_epoch, state.kept_weights = state.epoch, self._read_judged_weights()
+                state.kept_epoch, state.kept_weights = state.epoch, self._read_evaluation_weights()
             write_checkpoint(self.checkpoint, self.trained, self.average, state, self.identity)
 
     def _prepare(self) -> None:
         """Do the work that is needed once before the first epoch."""
 
-    def _read_judged_weights(self) -> Weights:
+    def _read_evaluation_weights(self) -> Weights:
         weights = read_weights(self.model) | self.average.read(self.trained)
         return {path: value.copy() for path, value in weights.items()}
 
@@ -221,7 +221,7 @@ class Trainer:
         ):
             yield {"pixels": batch.images}, batch.classes
 
-    def _iterate_judged(self, data: ItemDataset, image_size: tuple[int, int]) -> Iterator[Answers]:
+    def _iterate_outputs(self, data: ItemDataset, image_size: tuple[int, int]) -> Iterator[Answers]:
         """Yield the network's outputs for photographs during training, batch by batch."""
         return iterate_head_probs(self.model, data.images, data.rows, image_size=image_size)
 
@@ -231,7 +231,7 @@ class Trainer:
         A network that has seen small ones alone cannot read larger ones yet.
         """
         answers = []
-        for batch in self._iterate_judged(data, image_size):
+        for batch in self._iterate_outputs(data, image_size):
             answers.append(batch)
             bar.advance(len(batch[CATEGORY_PATH]))
         probs = self.outputs.sum_level(
@@ -264,30 +264,30 @@ class Trainer:
                 bar.advance(len(batch[CATEGORY_PATH]))
         return join_head_probs(batches, self.outputs.heads)
 
-    def predict_names(self, state: TrainingState, trust: dict[str, float] | None = None) -> dict[str, float]:
+    def predict_names(self, state: TrainingState, name_weight: dict[str, float] | None = None) -> dict[str, float]:
         """Train the head of names once the images are learnt, and add its weights to the kept ones.
 
         Args:
             state: A finished training; its kept weights are those of the model.
-            trust: How far to trust the names, by head; None finds it on val.
+            name_weight: How far to name_weight the names, by head; None finds it on val.
 
         Returns:
-            The trust in names.
+            The name_weight in names.
         """
         train, val, heads = self.data["train"], self.data["val"], self.outputs.heads
         if self.vocabulary is None or train.words is None or val.words is None:
             return {}
         num_words = len(self.vocabulary.words)
         learnt = learn_names(train.words, train.classes, heads, num_words, self.config.seed)
-        if trust is None:
+        if name_weight is None:
             answers = self.answer(val, f"{self.title}Trusting names")
-            trust = choose_name_weight(answers, val.words, val.classes, self.outputs, learnt)
+            name_weight = choose_name_weight(answers, val.words, val.classes, self.outputs, learnt)
         for head in heads:
-            parts = learnt[head] | {"trust": np.array([trust[head]], np.float32)}
+            parts = learnt[head] | {"name_weight": np.array([name_weight[head]], np.float32)}
             state.kept_weights |= {f"{head}_with_name/{part}": parts[part] for part in PARTS}
         self.model = self.build_model(self.network_size, num_words)
         assign_weights(self.model, state.kept_weights)
-        return trust
+        return name_weight
 
     def _reseed_dropout(self, epoch: int) -> None:
         """Start every epoch's dropout from (seed, epoch), as a resumed training must."""
