@@ -1,4 +1,4 @@
-"""A name is a factor of the photograph's probabilities, and says nothing where none of its words is known."""
+"""A name is a factor of the image probabilities, and has no effect where none of its words is known."""
 
 from typing import Any
 
@@ -36,7 +36,7 @@ def fused(weights: NameWeights) -> Any:
     return np.asarray(model([PROBS, WORDS]))
 
 
-def test_a_name_is_scored_by_its_words_weighed_by_rareness(weights: NameWeights) -> None:
+def test_a_name_is_scored_by_the_tf_idf_of_its_words(weights: NameWeights) -> None:
     found = read_names(WORDS, weights)
     scores = (weights["words"][1] * 1 + weights["words"][2] * 2) / np.sqrt(5) + weights["bias"]
     wanted = 1 / (1 + np.exp(-scores))
@@ -52,12 +52,20 @@ def test_the_layer_multiplies_as_numpy_does(weights: NameWeights, fused: Any) ->
     assert np.abs(fused[0] - PROBS[0]).max() > 0.01
 
 
-def test_without_a_known_word_the_photograph_speaks_alone(fused: Any) -> None:
+def test_without_a_known_word_the_image_decides_alone(fused: Any) -> None:
     np.testing.assert_allclose(fused[[2, 4]], PROBS[[2, 4]], atol=1e-6)
 
 
 def test_the_order_of_the_words_does_not_matter(weights: NameWeights) -> None:
     np.testing.assert_allclose(read_names(WORDS, weights), read_names(WORDS[:, ::-1], weights), atol=1e-6)
+
+
+def test_classes_without_names_have_probability_zero_and_no_warning(weights: NameWeights) -> None:
+    bias = weights["bias"].copy()
+    bias[2] = -1000
+    probs = read_names(WORDS[:2], weights | {"bias": bias})
+    assert (probs[:, 2] == 0).all()
+    np.testing.assert_allclose(probs.sum(axis=1), 1, rtol=1e-6)
 
 
 def test_no_names_give_no_rows(weights: NameWeights) -> None:

@@ -143,7 +143,9 @@ def read_names(words: Words, weights: NameWeights) -> Probs:
         [value @ weights["words"][row] for value, row in zip(idf, words, strict=True)]
         or [np.zeros_like(weights["bias"])]
     )[: len(words)]
-    probs = 1 / (1 + np.exp(-(summed / np.maximum(length, TINY) + weights["bias"])))
+    with np.errstate(over="ignore"):
+        # exp of a large number is infinite, and the probability 0, as it should be.
+        probs = 1 / (1 + np.exp(-(summed / np.maximum(length, TINY) + weights["bias"])))
     probs /= np.maximum(probs.sum(axis=1, keepdims=True), TINY)
     probs[~(words > 0).any(axis=1)] = 1 / probs.shape[1]
     return np.asarray(probs, np.float32)
