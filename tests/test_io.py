@@ -19,7 +19,7 @@ from hangtag.inference.streaming import Failure
 from hangtag.io import guard_cell, read_csv, unguard_cell, write_csv
 from hangtag.labels.dataset import read_reviewed
 from hangtag.models.label_space import LabelSpace
-from hangtag.reviewing.decisions import Choices, Wish, make_verdicts
+from hangtag.reviewing.decisions import DecisionRequest, LabelOptions, build_decisions
 from hangtag.reviewing.items import read_items
 from hangtag.reviewing.queue import Queue, read_issues
 from hangtag.reviewing.store import Store
@@ -138,7 +138,7 @@ def formulas(tmp_path: Path) -> Workspace:
 def test_a_catalogue_of_formulas_is_corrected_to_the_byte_and_learnt_from(formulas: Workspace, tmp_path: Path) -> None:
     store = Store(formulas.review / "review.sqlite")
     queue = Queue(read_issues(formulas.issues), read_items(formulas), store)
-    store.add(make_verdicts(Wish(0, "accept", {"-0": 0}), queue, Choices(queue.items)), "Ann")
+    store.add(build_decisions(DecisionRequest(0, "accept", {"-0": 0}), queue, LabelOptions(queue.items)), "Ann")
     store.close()
     apply(formulas)
     given = (tmp_path / "shop" / "styles.csv").read_bytes()

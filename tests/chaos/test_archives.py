@@ -24,7 +24,7 @@ from hangtag.catalog.source import open_source
 from hangtag.config import PrepareConfig
 from hangtag.errors import CatalogError, HangtagError
 from hangtag.manifest import read_manifest
-from hangtag.reviewing.items import read_items, read_original
+from hangtag.reviewing.items import read_items, read_source_table
 from hangtag.stages.prepare import prepare
 from hangtag.workspace import Workspace
 
@@ -137,7 +137,7 @@ def test_a_damaged_entry_is_a_code_or_an_error(method: str, role: str, damage: s
     items = read_items(Workspace.at(place))
     assert items.read_photograph("2", original=True)[1] == "image/png"
     try:
-        read_original(read_manifest(place / "prepared") or {}, items.schema, None)
+        read_source_table(read_manifest(place / "prepared") or {}, items.schema, None)
     except CatalogError:
         assert role == "table"
 

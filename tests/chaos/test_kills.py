@@ -12,7 +12,7 @@ import pytest
 
 from hangtag.cli import main
 from hangtag.demo_catalog.catalog import write_demo_catalog
-from hangtag.reviewing.decisions import Choices, Wish, make_verdicts
+from hangtag.reviewing.decisions import DecisionRequest, LabelOptions, build_decisions
 from hangtag.reviewing.items import read_items
 from hangtag.reviewing.queue import Queue, read_issues
 from hangtag.reviewing.store import Store
@@ -73,8 +73,8 @@ def decide(place: Workspace, number: int) -> None:
     with closing(Store(place.review / "review.sqlite")) as store:
         queue = Queue(read_issues(place.issues), read_items(place), store)
         issue = [each for each in queue.issues if each.changes][number]
-        wish = Wish(issue.position, "accept", {issue.item_id: queue.read_version(issue.item_id)})
-        store.add(make_verdicts(wish, queue, Choices(queue.items)), "Ann")
+        request = DecisionRequest(issue.position, "accept", {issue.item_id: queue.read_version(issue.item_id)})
+        store.add(build_decisions(request, queue, LabelOptions(queue.items)), "Ann")
 
 
 def attack(

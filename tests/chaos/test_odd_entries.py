@@ -28,7 +28,7 @@ from hangtag.inference.prediction import Prediction
 from hangtag.inference.streaming import Failure, classify_photographs
 from hangtag.io import read_json
 from hangtag.labels.taxonomy import load_taxonomy
-from hangtag.reviewing.items import read_items, read_original
+from hangtag.reviewing.items import read_items, read_source_table
 from hangtag.serving.output import list_entries, list_photographs
 from hangtag.stages.classify import classify, classify_to, write_explained
 from hangtag.stages.prepare import prepare
@@ -310,10 +310,10 @@ def test_apply_says_that_an_odd_table_cannot_be_read(kind: str, named: str, cata
     prepare(catalog, tmp_path / "w", CONFIG)
     prepared = read_prepared(Workspace.at(tmp_path / "w"))
     manifest = read_json(tmp_path / "w" / "prepared" / "manifest.json")
-    assert read_original(manifest, prepared.schema, None).rows == {"1": 0, "2": 1}
+    assert read_source_table(manifest, prepared.schema, None).rows == {"1": 0, "2": 1}
     put(kind, catalog / "styles.csv")
     with pytest.raises(CatalogError):
-        read_original(manifest, prepared.schema, catalog / "styles.csv" if named == "file" else None)
+        read_source_table(manifest, prepared.schema, catalog / "styles.csv" if named == "file" else None)
 
 
 def tell(classifier: Classifier, *places: Path) -> dict[str, str]:
@@ -474,7 +474,7 @@ def test_a_table_whose_name_is_no_utf8_is_read_and_corrected(tmp_path: Path) -> 
     prepare(folder, tmp_path / "w", CONFIG, overrides={"levels": "kind", "image": "images/{id}.png"})
     prepared = read_prepared(Workspace.at(tmp_path / "w"))
     manifest = read_json(tmp_path / "w" / "prepared" / "manifest.json")
-    original = read_original(manifest, prepared.schema, None)
+    original = read_source_table(manifest, prepared.schema, None)
     assert (original.name, original.rows) == (r"st\xffyles.csv", {"1": 0})
 
 

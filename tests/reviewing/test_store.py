@@ -12,11 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hangtag.errors import WorkspaceError
-from hangtag.reviewing.store import ConflictError, Decision, Store, Verdict, find_standing
+from hangtag.reviewing.store import ConflictError, Decision, NewDecision, Store, find_standing
 
 
-def decide(item_id: str, version: int = 0, action: str = "accept", new: str = "B") -> Verdict:
-    return Verdict(item_id, "wrong_label", "kind", action, {"kind": "A"}, {"kind": new}, {"kind": "B"}, 0.9, version)
+def decide(item_id: str, version: int = 0, action: str = "accept", new: str = "B") -> NewDecision:
+    return NewDecision(
+        item_id, "wrong_label", "kind", action, {"kind": "A"}, {"kind": new}, {"kind": "B"}, 0.9, version
+    )
 
 
 @pytest.fixture
@@ -129,12 +131,12 @@ def test_what_stands_is_what_a_plain_list_would_hold(steps: list[tuple[str, str,
 WRITER = """
 import sys
 from pathlib import Path
-from hangtag.reviewing.store import ConflictError, Store, Verdict
+from hangtag.reviewing.store import ConflictError, Store, NewDecision
 store, name, count = Store(Path(sys.argv[1])), sys.argv[2], int(sys.argv[3])
 for number in range(count):
     own = [f"{name}-{number}-{part}" for part in range(3)]
     common = [f"common-{number}"] if len(sys.argv) > 4 else []
-    verdicts = [Verdict(each, "c", "k", "accept", {}, {"k": name}, {}, 1.0, 0) for each in own + common]
+    verdicts = [NewDecision(each, "c", "k", "accept", {}, {"k": name}, {}, 1.0, 0) for each in own + common]
     try:
         store.add(verdicts, name)
         print(number, flush=True)

@@ -1,4 +1,4 @@
-"""Stage `apply`: the catalogue's table with the decided cells changed and no other byte, and the list of changes."""
+"""Stage `apply`: write the catalogue's table with only the decided cells changed, and the list of changes."""
 
 import csv
 import hashlib
@@ -16,7 +16,7 @@ from hangtag.lock import hold
 from hangtag.manifest import StageRecord, StageResult, compute_digest, require_manifest
 from hangtag.reviewing.auto_accept import Accepted, accept_open, make_accepted
 from hangtag.reviewing.decisions import Change, Corrections, NotApplied, correct
-from hangtag.reviewing.items import PREPARE_FIRST, Original, read_items, read_original
+from hangtag.reviewing.items import PREPARE_FIRST, SourceTable, read_items, read_source_table
 from hangtag.reviewing.queue import read_issues
 from hangtag.reviewing.store import Decision, find_standing, read_decisions
 from hangtag.workspace import Workspace
@@ -35,137 +35,146 @@ def apply(
     """Write the corrected catalogue, and the changes for the next `clean`.
 
     Writes `review/corrected/<the table's name>` (the table as it was delivered, but for the decided cells),
-    `label_changes.csv`, `accepted.csv` (what was accepted by proof), and `not_applied.csv`, which lists each decision
-    that was not followed, with the reason: the catalogue has changed since, or an earlier decision did. Everything is
-    made anew from the decisions each time: what is undone in `review` is as it was. A tree of photographs has no
-    table; there the changes alone are written.
+    `label_changes.csv`, `accepted.csv` (what `--auto-accept` accepted), and `not_applied.csv`, which lists each
+    decision that was not applied, with the reason: the catalogue has changed since, or an earlier decision has. All
+    files are written from the delivered catalogue each time, so that undoing a decision in `review` restores the
+    delivered values. A catalogue that is a tree of photographs has no table; only the changes are written.
 
     Args:
         workspace: A workspace that is prepared and reviewed.
         config: Settings.
-        catalog: Where the catalogue is, if it has moved since `prepare`.
+        catalog: The catalogue's path, if it has moved since `prepare`.
 
     Raises:
         WorkspaceError: Nothing is prepared, or nothing is decided.
         CatalogError: The catalogue's table cannot be read.
-        SettingsError: The precision that `auto` asks for is proven for no kind of issue.
+        SettingsError: The precision of `auto_accept` is not proven for any issue code.
     """
-    place = Workspace.at(workspace)
-    with hold("apply", place, reads=[place.prepared, place.audit], writes=[place.review]):
-        return _apply(place, config, catalog)
+    workspace = Workspace.at(workspace)
+    with hold("apply", workspace, reads=[workspace.prepared, workspace.audit], writes=[workspace.review]):
+        return _apply_decisions(workspace, config, catalog)
 
 
-def _apply(place: Workspace, config: ApplyConfig, catalog: str | Path | None) -> StageResult:
-    manifest = require_manifest(place.prepared, PREPARE_FIRST)
+def _apply_decisions(workspace: Workspace, config: ApplyConfig, catalog: str | Path | None) -> StageResult:
+    manifest = require_manifest(workspace.prepared, PREPARE_FIRST)
     schema = read_schema(manifest)
-    decisions = _read_decisions(place)
-    original = (
-        read_original(manifest, schema, Path(catalog).expanduser() if catalog else None) if schema.table else None
+    decisions = _read_decisions(workspace)
+    source = (
+        read_source_table(manifest, schema, Path(catalog).expanduser() if catalog else None) if schema.table else None
     )
-    values = original.read_values() if original else _read_prepared(place)
-    accepted = _accept(place, decisions, values, config)
-    record = StageRecord("apply", place.review, _list_inputs(place, decisions, original, accepted, config), config)
+    values = source.read_values() if source else _read_prepared_values(workspace)
+    accepted = _accept_automatically(workspace, decisions, values, config)
+    inputs = _hash_inputs(workspace, decisions, source, accepted, config)
+    record = StageRecord("apply", workspace.review, inputs, config)
     if current := record.load_if_unchanged():
         return current
     standing = [*find_standing(decisions), *accepted.decisions]
     corrections = correct(values, standing)
     folder = record.begin()
-    paths = [_write_table(folder, original, corrections)] if original else []
-    paths += [_write_changes(folder, corrections), _write_not_applied(folder, corrections)]
+    paths = [_write_corrected_table(folder, source, corrections)] if source else []
+    paths += [_write_label_changes(folder, corrections), _write_not_applied(folder, corrections)]
     paths.append(_write_accepted(folder, accepted))
-    counts = _count(corrections, standing, accepted)
+    counts = _count_decisions(corrections, standing, accepted)
     return record.finish(counts, paths, automatic=[vars(each) for each in accepted.measured])
 
 
-def _read_decisions(place: Workspace) -> list[Decision]:
-    decisions = read_decisions(place.review / "review.sqlite")
+def _read_decisions(workspace: Workspace) -> list[Decision]:
+    decisions = read_decisions(workspace.review / "review.sqlite")
     if not decisions:
         raise WorkspaceError("Nothing is decided yet.", hint="Run `hangtag review` with this workspace first.")
     return decisions
 
 
-def _read_prepared(place: Workspace) -> dict[str, dict[str, str]]:
-    items = read_items(place)
+def _read_prepared_values(workspace: Workspace) -> dict[str, dict[str, str]]:
+    items = read_items(workspace)
     return {item_id: items.read_values(item_id) for item_id in items.ids}
 
 
-def _accept(
-    place: Workspace, decisions: Sequence[Decision], values: dict[str, dict[str, str]], config: ApplyConfig
+def _accept_automatically(
+    workspace: Workspace, decisions: Sequence[Decision], values: dict[str, dict[str, str]], config: ApplyConfig
 ) -> Accepted:
-    """Accept open issues where that is asked for and proven."""
+    """Accept open issues, if `--auto-accept` asks for it.
+
+    Raises:
+        SettingsError: The precision is not proven for any issue code.
+    """
     if not config.auto_accept:
         return Accepted([], [])
-    accepted = accept_open(read_issues(place.issues), decisions, values, config.auto_accept, _read_accepted(place))
+    earlier = _read_accepted(workspace)
+    accepted = accept_open(read_issues(workspace.issues), decisions, values, config.auto_accept, earlier)
     if all(each.threshold is None for each in accepted.measured):
-        told = "; ".join(f"{each.code}: {each.reason}" for each in accepted.measured) or "no issue is open"
+        reasons = "; ".join(f"{each.code}: {each.reason}" for each in accepted.measured) or "no issue is open"
         raise SettingsError(
-            f"No kind of issue is proven to be right so often ({told}).",
-            allowed="Allowed: a precision that decisions prove.",
+            f"--auto-accept: no issue code is proven to have this precision ({reasons}).",
+            allowed="Allowed: a precision that the reviewers' decisions prove.",
             received=config.auto_accept,
-            hint="Decide more of them in `hangtag review`, in random order.",
+            hint="Decide more issues in `hangtag review`, in random order.",
         )
     return accepted
 
 
-def _list_inputs(
-    place: Workspace, decisions: Sequence[Decision], original: Original | None, accepted: Accepted, config: ApplyConfig
+def _hash_inputs(
+    workspace: Workspace,
+    decisions: Sequence[Decision],
+    source: SourceTable | None,
+    accepted: Accepted,
+    config: ApplyConfig,
 ) -> dict[str, str]:
     inputs = {"decisions": hash_json([[each.id, each.time] for each in decisions])}
     inputs["catalog"] = (
-        hashlib.sha256(original.data).hexdigest()
-        if original
-        else compute_digest(require_manifest(place.prepared, PREPARE_FIRST))
+        hashlib.sha256(source.data).hexdigest()
+        if source
+        else compute_digest(require_manifest(workspace.prepared, PREPARE_FIRST))
     )
     if config.auto_accept:
-        inputs["issues"] = hash_file(place.issues)
+        inputs["issues"] = hash_file(workspace.issues)
         inputs["accepted"] = hash_json([[*each.identity, each.new] for each in accepted.decisions])
     return inputs
 
 
-def _write_table(folder: Path, original: Original, corrections: Corrections) -> Path:
-    """Write the table; items whose row cannot be changed are taken out of the corrections."""
+def _write_corrected_table(folder: Path, source: SourceTable, corrections: Corrections) -> Path:
+    """Write the table; items whose row cannot be edited are dropped from the corrections."""
     wanted = {
-        original.rows[item_id]: {original.headings[each.column]: each.new for each in changes}
+        source.rows[item_id]: {source.headings[each.column]: each.new for each in changes}
         for item_id, changes in corrections.changes.items()
     }
-    edited = edit_cells(original.data, original.table, wanted)
-    ids = {row: item_id for item_id, row in original.rows.items()}
+    edited = edit_cells(source.data, source.table, wanted)
+    ids = {row: item_id for item_id, row in source.rows.items()}
     for row, reason in edited.refused.items():
         corrections.refuse(ids[row], reason)
-    path = folder / "corrected" / original.name
+    path = folder / "corrected" / source.name
     with write_whole(path) as temporary:
         temporary.write_bytes(edited.data)
     return path
 
 
-def _write_changes(folder: Path, corrections: Corrections) -> Path:
+def _write_label_changes(folder: Path, corrections: Corrections) -> Path:
     lines: list[Change] = [each for changes in corrections.changes.values() for each in changes]
     rows = ([getattr(each, name) for name in CHANGES] for each in lines)
-    return _write_csv(folder / "label_changes.csv", CHANGES, rows)
+    return _write_csv_rows(folder / "label_changes.csv", CHANGES, rows)
 
 
 def _write_not_applied(folder: Path, corrections: Corrections) -> Path:
-    rows = (_tell_not_applied(each) for each in corrections.not_applied)
-    return _write_csv(folder / "not_applied.csv", NOT_APPLIED, rows)
+    rows = (_format_not_applied(each) for each in corrections.not_applied)
+    return _write_csv_rows(folder / "not_applied.csv", NOT_APPLIED, rows)
 
 
-def _tell_not_applied(entry: NotApplied) -> list[str]:
+def _format_not_applied(entry: NotApplied) -> list[str]:
     decision = entry.decision
     old, new = (" > ".join(values.values()) for values in (decision.old, decision.new))
-    who = (decision.item_id, decision.code, decision.column, decision.action)
-    return [*who, old, new, decision.reviewer, decision.time, entry.reason]
+    return [*decision.identity, decision.action, old, new, decision.reviewer, decision.time, entry.reason]
 
 
 def _write_accepted(folder: Path, accepted: Accepted) -> Path:
-    """Write what was accepted by proof; the next call holds on to it, and one without `auto` lets go of it."""
+    """Write the automatic decisions, which the next call with `--auto-accept` keeps; one without it drops them."""
     rows = (
         [*each.identity, str(each.score), json.dumps(each.old), json.dumps(each.new)] for each in accepted.decisions
     )
-    return _write_csv(folder / "accepted.csv", ACCEPTED, rows)
+    return _write_csv_rows(folder / "accepted.csv", ACCEPTED, rows)
 
 
-def _read_accepted(place: Workspace) -> list[Decision]:
-    path = place.review / "accepted.csv"
+def _read_accepted(workspace: Workspace) -> list[Decision]:
+    path = workspace.review / "accepted.csv"
     if not path.is_file():
         return []
     try:
@@ -177,19 +186,20 @@ def _read_accepted(place: Workspace) -> list[Decision]:
         ]
     except (ValueError, TypeError, AttributeError, RecursionError, csv.Error) as error:
         raise WorkspaceError(
-            f"What was accepted by proof cannot be read: {error}.",
+            f"The automatic decisions cannot be read: {error}.",
             received=str(path),
-            hint="Run `hangtag apply` without --auto-accept to write it anew; people's decisions are not in it.",
+            hint="Run `hangtag apply` without --auto-accept to rewrite them; reviewers' decisions are in another file.",
         ) from error
 
 
-def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> Path:
+def _write_csv_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> Path:
+    # Not `io.write_csv`: this stage does without polars.
     with write_whole(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         file.writelines(map(format_csv_row, (header, *rows)))
     return path
 
 
-def _count(corrections: Corrections, standing: Sequence[Decision], accepted: Accepted) -> dict[str, Any]:
+def _count_decisions(corrections: Corrections, standing: Sequence[Decision], accepted: Accepted) -> dict[str, Any]:
     people = [each for each in standing if each.reviewer]
     thresholds = {each.code: each.threshold for each in accepted.measured if each.threshold is not None}
     return {

@@ -1,4 +1,4 @@
-"""Stage `review`: a page on which people settle the issues of an audit, until it is stopped."""
+"""Stage `review`: run the page on which people decide about the issues of an audit, until a signal stops it."""
 
 import secrets
 import socket
@@ -19,7 +19,7 @@ from hangtag.reviewing.store import Store
 from hangtag.serving.middleware import LOOPBACK
 from hangtag.workspace import Workspace
 
-# How long answers on their way may take once the review is told to stop.
+# Seconds for open requests to be answered once the review is asked to stop.
 STOP_SECONDS = 5
 
 
@@ -29,7 +29,7 @@ def review(
     *,
     on_start: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Show the issues of `audit/issues.csv` one by one and write what is decided to `review/review.sqlite`.
+    """Show the issues of `audit/issues.csv` one by one and store the decisions in `review/review.sqlite`.
 
     Returns when a signal comes; every decision is on the disk by then.
 
@@ -40,18 +40,18 @@ def review(
 
     Raises:
         WorkspaceError: Nothing is prepared or audited, or the decisions cannot be opened.
-        SettingsError: The address cannot be taken.
+        SettingsError: The review cannot listen on the address.
     """
-    place = Workspace.at(workspace)
-    with hold("review", place, reads=[place.prepared, place.audit], writes=[]):
-        issues = read_issues(place.issues)
-        items = read_items(place)
+    workspace = Workspace.at(workspace)
+    with hold("review", workspace, reads=[workspace.prepared, workspace.audit], writes=[]):
+        issues = read_issues(workspace.issues)
+        items = read_items(workspace)
     token = secrets.token_urlsafe(18)
-    with closing(Store(place.review / "review.sqlite")) as store:
+    with closing(Store(workspace.review / "review.sqlite")) as store:
         app = build_app(
             Queue(issues, items, store),
             store,
-            open_pictures(place, items),
+            open_look_alike_search(workspace, items),
             token=token,
             host=config.host,
             reviewer=config.reviewer,
@@ -62,7 +62,7 @@ def review(
                 app,
                 host=config.host,
                 port=config.port,
-                # Uvicorn would close the handlers that other libraries have, and the streams that these write to.
+                # Uvicorn's logging configuration would close the handlers of other libraries and their streams.
                 log_config=None,
                 log_level="warning",
                 access_log=False,
@@ -75,26 +75,26 @@ def review(
         try:
             server.run()
         except SystemExit:
-            # Uvicorn has said on stderr why it cannot listen.
+            # Uvicorn has written the reason to stderr.
             raise SettingsError(
-                "The review cannot listen there.",
-                allowed="Allowed: an address of this machine, and a port that is free.",
+                "The review cannot listen on this address.",
+                allowed="Allowed: an address of this machine, and a free port.",
                 received=f"{config.host}:{config.port}",
             ) from None
 
 
-def open_pictures(place: Workspace, items: Items) -> LookAlikes:
-    """Open the search for look-alikes, made anew where the photographs are others."""
+def open_look_alike_search(workspace: Workspace, items: Items) -> LookAlikes:
+    """Open the search for similar photographs; its descriptors are computed again where the catalogue has changed."""
     name = f"look_alikes-{items.digest[:16]}.npy"
-    for stale in place.review.glob("look_alikes-*.npy"):
+    for stale in workspace.review.glob("look_alikes-*.npy"):
         if stale.name != name:
             with suppress(OSError):
                 stale.unlink()
-    return open_look_alikes(place.review / name, items.images)
+    return open_look_alikes(workspace.review / name, items.images)
 
 
 def make_address(config: ReviewConfig, token: str) -> str:
-    """Give the page's address; where others can reach it, with the token that opens it."""
+    """Return the page's address; with the token where other machines can reach it."""
     host = socket.gethostname() if config.host in ("0.0.0.0", "::") else config.host
     host = f"[{host}]" if ":" in host else host
     return f"http://{host}:{config.port}/" + ("" if config.host in LOOPBACK else f"?token={token}")
