@@ -24,7 +24,7 @@ from hangtag.reviewing.items import read_items
 from hangtag.reviewing.queue import Queue, read_issues
 from hangtag.reviewing.store import Store
 from hangtag.serving.output import write_csv_lines
-from hangtag.stages.apply import ACCEPTED, CHANGES, _read_accepted, _write_csv, apply
+from hangtag.stages.apply import ACCEPTED, CHANGES, _read_accepted, _write_csv_rows, apply
 from hangtag.stages.clean import clean
 from hangtag.stages.prepare import prepare
 from hangtag.workspace import Workspace
@@ -81,7 +81,7 @@ def test_a_table_is_read_back_as_it_was_written(texts: list[str], heading: str, 
 @given(texts=st.tuples(TEXT, TEXT, TEXT, TEXT))
 def test_changes_listed_by_apply_reach_clean_unchanged(texts: tuple[str, ...], tmp_path: Path) -> None:
     place = Workspace.at(tmp_path)
-    path = _write_csv(place.review / "label_changes.csv", CHANGES, [[*texts, "reviewed"]])
+    path = _write_csv_rows(place.review / "label_changes.csv", CHANGES, [[*texts, "reviewed"]])
     assert not any(starts_a_formula(cell) for row in parse(path) for cell in row)
     assert read_reviewed(place) == [dict(zip(CHANGES, [*texts, "reviewed"], strict=True))]
 
@@ -91,7 +91,7 @@ def test_changes_listed_by_apply_reach_clean_unchanged(texts: tuple[str, ...], t
 def test_automatically_accepted_changes_are_read_back(identity: tuple[str, str, str], tmp_path: Path) -> None:
     place = Workspace.at(tmp_path)
     values = json.dumps({"kind": identity[0]})
-    path = _write_csv(place.review / "accepted.csv", ACCEPTED, [[*identity, "0.9", values, values]])
+    path = _write_csv_rows(place.review / "accepted.csv", ACCEPTED, [[*identity, "0.9", values, values]])
     assert not any(starts_a_formula(cell) for row in parse(path) for cell in row)
     assert [each.identity for each in _read_accepted(place)] == [identity]
 

@@ -81,8 +81,8 @@ def decide(place: Workspace, number: int) -> None:
     with closing(Store(place.review / "review.sqlite")) as store:
         queue = Queue(read_issues(place.issues), read_items(place), store)
         issue = [each for each in queue.issues if each.changes][number]
-        wish = DecisionRequest(issue.position, "accept", {issue.item_id: queue.read_version(issue.item_id)})
-        store.add(build_decisions(wish, queue, LabelOptions(queue.items)), "Ann")
+        request = DecisionRequest(issue.position, "accept", {issue.item_id: queue.read_version(issue.item_id)})
+        store.add(build_decisions(request, queue, LabelOptions(queue.items)), "Ann")
 
 
 def attack(

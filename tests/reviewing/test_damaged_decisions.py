@@ -21,7 +21,7 @@ from hangtag.reviewing.store import NewDecision, Store, read_decisions
 from hangtag.reviewing.store_errors import explain_error
 from hangtag.workspace import Workspace
 
-VERDICT = NewDecision(
+NEW_DECISION = NewDecision(
     "i1", "wrong_label", "kind", "accept", {"kind": "Shirts"}, {"kind": "Tees"}, {"kind": "Tees"}, 0.9, 0
 )
 
@@ -31,7 +31,7 @@ def path(tmp_path: Path) -> Path:
     """A file with one decision."""
     path = tmp_path / "review.sqlite"
     with closing(Store(path)) as store:
-        store.add([VERDICT], "Ann")
+        store.add([NEW_DECISION], "Ann")
     return path
 
 
@@ -123,33 +123,33 @@ def test_decisions_are_read_where_nothing_can_be_written(path: Path, monkeypatch
         read_decisions(path)
 
 
-def write_changes(place: Workspace, text: str) -> Path:
-    path = place.review / "label_changes.csv"
+def write_changes(workspace: Workspace, text: str) -> Path:
+    path = workspace.review / "label_changes.csv"
     path.parent.mkdir()
     path.write_text(text)
     return path
 
 
 def test_changes_that_are_lost_are_not_left_out_without_a_word(tmp_path: Path) -> None:
-    place = Workspace.at(tmp_path)
-    path = write_changes(place, "item_id,column,old,new,rule\ni1,kind,Shirts,Tees,reviewed\n")
-    table = place.review / "corrected.csv"
+    workspace = Workspace.at(tmp_path)
+    path = write_changes(workspace, "item_id,column,old,new,rule\ni1,kind,Shirts,Tees,reviewed\n")
+    table = workspace.review / "corrected.csv"
     table.write_text("a")
-    StageRecord("apply", place.review, {}, {}).finish({}, [path, table])
+    StageRecord("apply", workspace.review, {}, {}).finish({}, [path, table])
     table.write_text("edited by somebody")
-    assert len(read_reviewed(place)) == 1
+    assert len(read_reviewed(workspace)) == 1
     path.unlink()
     with pytest.raises(WorkspaceError, match="Run `hangtag apply`"):
-        read_reviewed(place)
+        read_reviewed(workspace)
 
 
 @pytest.mark.parametrize("text", ["item_id,rule\ni1,reviewed\n", "item_id,column,old,new,rule\ni1\n", "a\0b\n\xff"])
 def test_changes_that_are_damaged_are_told(text: str, tmp_path: Path) -> None:
-    place = Workspace.at(tmp_path)
-    path = write_changes(place, "")
+    workspace = Workspace.at(tmp_path)
+    path = write_changes(workspace, "")
     path.write_bytes(text.encode("latin-1"))
     with pytest.raises(WorkspaceError, match="Run `hangtag apply`"):
-        read_reviewed(place)
+        read_reviewed(workspace)
 
 
 @pytest.mark.parametrize("changes", ["[" * 100_000, "3", "{"])

@@ -15,22 +15,22 @@ from hangtag.reviewing.items import read_items
 from hangtag.reviewing.look_alikes import LookAlikes, open_look_alikes
 from hangtag.reviewing.queue import COLUMNS, HELD_SECONDS, Queue, compute_throughput, read_issues
 from hangtag.reviewing.store import Store
-from hangtag.stages.review import open_pictures
+from hangtag.stages.review import open_look_alike_search
 from hangtag.workspace import Workspace
 
 TOKEN, BASE = "a-token-of-the-page", "http://127.0.0.1:8001"
 
 
-def open_client(queue: Queue, store: Store, place: Workspace, host: str = "127.0.0.1") -> TestClient:
-    pictures = open_pictures(place, queue.items)
+def open_client(queue: Queue, store: Store, workspace: Workspace, host: str = "127.0.0.1") -> TestClient:
+    pictures = open_look_alike_search(workspace, queue.items)
     app = build_app(queue, store, pictures, token=TOKEN, host=host, reviewer='A "B" <C>')
     headers = {"X-Review-Token": TOKEN}
     return TestClient(app, base_url=BASE, headers=headers, raise_server_exceptions=False)
 
 
 @pytest.fixture
-def client(queue: Queue, store: Store, place: Workspace) -> TestClient:
-    return open_client(queue, store, place)
+def client(queue: Queue, store: Store, workspace: Workspace) -> TestClient:
+    return open_client(queue, store, workspace)
 
 
 def give_next(client: TestClient, **values: Any) -> Any:
@@ -72,11 +72,13 @@ def test_a_decision_settles_the_same_question_under_another_code(client: TestCli
     assert again["item"]["label"] == "Tshirts"
 
 
-def test_what_another_decided_meanwhile_is_answered_with_409_and_shown(client: TestClient, place: Workspace) -> None:
+def test_what_another_decided_meanwhile_is_answered_with_409_and_shown(
+    client: TestClient, workspace: Workspace
+) -> None:
     """Bob reviews in another process, with a store of his own."""
     shown = give_next(client)["issue"]
-    store = Store(place.review / "review.sqlite")
-    other = open_client(Queue(read_issues(place.issues), read_items(place), store), store, place)
+    store = Store(workspace.review / "review.sqlite")
+    other = open_client(Queue(read_issues(workspace.issues), read_items(workspace), store), store, workspace)
     assert decide(other, other.get("/api/issues/0").json()["issue"], "keep", "Bob").status_code == 200
     refused = decide(client, shown, "accept")
     assert refused.status_code == 409
@@ -167,8 +169,8 @@ def test_a_skipped_issue_waits_and_can_be_found(client: TestClient) -> None:
     assert give_next(client, state="decided")["issue"]["position"] == 0
 
 
-def test_photographs_and_look_alikes(client: TestClient, place: Workspace, drawn: Path) -> None:
-    items = read_items(place)
+def test_photographs_and_look_alikes(client: TestClient, workspace: Workspace, drawn: Path) -> None:
+    items = read_items(workspace)
     item_id = items.ids[5]
     original = client.get("/api/photograph", params={"item_id": item_id})
     assert original.headers["content-type"] == "image/jpeg"
@@ -188,11 +190,11 @@ def test_the_nearest_photographs_are_found(tmp_path: Path) -> None:
     # Twice as large: to be enlarged to the size of the descriptors would blur them.
     images = np.stack(products + darker).repeat(2, axis=1).repeat(2, axis=2)
     found = open_look_alikes(tmp_path / "a.npy", images)
-    for place in range(30):
-        assert found.find(place, 1) == [place + 30]
-        near = found.find(place, 5)
-        assert place not in near
-        assert not set(near) & set(found.find(place, 5, frozenset(near)))
+    for index in range(30):
+        assert found.find(index, 1) == [index + 30]
+        near = found.find(index, 5)
+        assert index not in near
+        assert not set(near) & set(found.find(index, 5, frozenset(near)))
     # The file is used again, and a catalogue of one has nobody like it.
     assert open_look_alikes(tmp_path / "a.npy", np.zeros_like(images)).find(0, 3) == found.find(0, 3)
     assert LookAlikes(np.zeros((1, 4), np.float32)).find(0, 3) == []
@@ -237,8 +239,8 @@ def test_a_post_from_another_page_changes_nothing(client: TestClient, store: Sto
     assert store.read() == []
 
 
-def test_beyond_this_machine_the_page_itself_wants_the_token(queue: Queue, store: Store, place: Workspace) -> None:
-    client = open_client(queue, store, place, host="0.0.0.0")
+def test_beyond_this_machine_the_page_itself_wants_the_token(queue: Queue, store: Store, workspace: Workspace) -> None:
+    client = open_client(queue, store, workspace, host="0.0.0.0")
     assert client.get("/", headers={"X-Review-Token": ""}).status_code == 403
     assert client.get("/", params={"token": TOKEN}, headers={"X-Review-Token": ""}).status_code == 200
     assert client.get("/", headers={"Host": "192.168.1.7:8001"}).status_code == 200
@@ -281,30 +283,30 @@ def test_a_bug_shows_no_inside(client: TestClient, queue: Queue, monkeypatch: py
 # What is read
 
 
-def test_issues_that_cannot_be_read_are_told(place: Workspace) -> None:
+def test_issues_that_cannot_be_read_are_told(workspace: Workspace) -> None:
     good = make_line("1", "A", "B", 0.5)
     header = ",".join(COLUMNS)
     for text, message in (
         ("item_id,code\n", "lacks columns"),
         (f"{header}\n1,c,error,A,B,2,why,kind,{{}},\n", "not between 0 and 1"),
-        (f"{header}\n1,c,error,A,B,0.5,why,kind,[1],\n", "no texts"),
-        (f"{header}\n1,c,error,A,B,0.5,why\n", "has not the cells"),
+        (f"{header}\n1,c,error,A,B,0.5,why,kind,[1],\n", "not texts"),
+        (f"{header}\n1,c,error,A,B,0.5,why\n", "does not have the cells"),
         (f"{header}\n1,c,error,A,B,high,why,kind,{{}},\n", "could not convert"),
     ):
-        place.issues.write_text(text)
+        workspace.issues.write_text(text)
         with pytest.raises(WorkspaceError, match=message):
-            read_issues(place.issues)
-    write_issues(place, [good])
-    assert read_issues(place.issues)[0].changes == {"articleType": "B"}
-    place.issues.unlink()
+            read_issues(workspace.issues)
+    write_issues(workspace, [good])
+    assert read_issues(workspace.issues)[0].changes == {"articleType": "B"}
+    workspace.issues.unlink()
     with pytest.raises(WorkspaceError, match="hangtag audit"):
-        read_issues(place.issues)
+        read_issues(workspace.issues)
 
 
-def test_issues_of_another_catalogue_are_told(place: Workspace, store: Store) -> None:
-    write_issues(place, [make_line("no such item", "A", "B", 0.5)])
+def test_issues_of_another_catalogue_are_told(workspace: Workspace, store: Store) -> None:
+    write_issues(workspace, [make_line("no such item", "A", "B", 0.5)])
     with pytest.raises(WorkspaceError, match="not in the prepared catalogue"):
-        Queue(read_issues(place.issues), read_items(place), store)
+        Queue(read_issues(workspace.issues), read_items(workspace), store)
 
 
 def test_pauses_do_not_count_as_work() -> None:

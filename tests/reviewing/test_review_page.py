@@ -1,4 +1,4 @@
-"""The review in a real browser: by keyboard alone, by two people at once, on a tablet, in the dark."""
+"""The review in a real browser: by keyboard alone, by two people at once, on a tablet, in dark mode."""
 
 import os
 from collections.abc import Iterator
@@ -15,18 +15,18 @@ from serving_fixtures import run_in_thread
 from hangtag.reviewing.app import build_app
 from hangtag.reviewing.queue import Queue
 from hangtag.reviewing.store import Store, find_standing
-from hangtag.stages.review import open_pictures
+from hangtag.stages.review import open_look_alike_search
 from hangtag.workspace import Workspace
 
 pytestmark = pytest.mark.browser
 Browser = webdriver.Chrome
-# Where to leave pictures of the page, for people to look at.
+# A folder for screenshots of the page, for people to look at.
 SHOTS = os.environ.get("REVIEW_SHOTS", "")
 
 
 @pytest.fixture
-def address(queue: Queue, store: Store, place: Workspace) -> Iterator[str]:
-    app = build_app(queue, store, open_pictures(place, queue.items), token="page-token", host="127.0.0.1")
+def address(queue: Queue, store: Store, workspace: Workspace) -> Iterator[str]:
+    app = build_app(queue, store, open_look_alike_search(workspace, queue.items), token="page-token", host="127.0.0.1")
     yield from run_in_thread(app)
 
 
@@ -57,12 +57,12 @@ def press(browser: Browser, *keys: str) -> None:
         ActionChains(browser).send_keys(key).perform()
 
 
-def read(browser: Browser, place: str) -> str:
-    return browser.find_element(By.ID, place).text
+def read(browser: Browser, element_id: str) -> str:
+    return browser.find_element(By.ID, element_id).text
 
 
-def wait_for(browser: Browser, place: str, text: str) -> None:
-    WebDriverWait(browser, 20).until(lambda _: text in read(browser, place))
+def wait_for(browser: Browser, element_id: str, text: str) -> None:
+    WebDriverWait(browser, 20).until(lambda _: text in read(browser, element_id))
 
 
 def wait_until_loaded(browser: Browser) -> None:
@@ -72,7 +72,7 @@ def wait_until_loaded(browser: Browser) -> None:
 
 
 def begin(browser: Browser, address: str, name: str = "Ann") -> None:
-    """Open the page and say who reviews, without a mouse."""
+    """Open the page and enter the reviewer's name, without a mouse."""
     browser.get(address)
     WebDriverWait(browser, 20).until(lambda _: browser.find_element(By.ID, "reviewer-name").is_displayed())
     press(browser, name, Keys.ENTER)
@@ -84,12 +84,12 @@ def shoot(browser: Browser, name: str) -> None:
         browser.save_screenshot(str(Path(SHOTS) / f"{name}.png"))
 
 
-def list_complaints(browser: Browser) -> list[str]:
+def list_errors(browser: Browser) -> list[str]:
     log = browser.get_log("browser")  # type: ignore[no-untyped-call]
     return [entry["message"] for entry in log if entry["level"] == "SEVERE"]
 
 
-def test_a_queue_is_settled_by_keyboard_alone(browser: Browser, address: str, store: Store) -> None:
+def test_a_queue_is_decided_by_keyboard_alone(browser: Browser, address: str, store: Store) -> None:
     begin(browser, address)
     wait_for(browser, "progress-text", "12 of 12 open")
     assert read(browser, "given").startswith("Shirts")
@@ -112,7 +112,7 @@ def test_a_queue_is_settled_by_keyboard_alone(browser: Browser, address: str, st
     press(browser, Keys.ENTER)
     wait_for(browser, "done", "chose Dresses")
     press(browser, "u")
-    wait_for(browser, "done", "Taken back")
+    wait_for(browser, "done", "Undone")
     assert [(each.action, each.new) for each in find_standing(store.read())] == [
         ("accept", {"articleType": "Tshirts"}),
         ("accept", {"articleType": "Tshirts"}),
@@ -120,7 +120,7 @@ def test_a_queue_is_settled_by_keyboard_alone(browser: Browser, address: str, st
         ("skip", {}),
     ]
     assert {each.reviewer for each in store.read()} == {"Ann"}
-    # Looking at others decides nothing.
+    # Going to another issue decides nothing.
     before = len(store.read())
     name = read(browser, "name")
     press(browser, Keys.ARROW_RIGHT)
@@ -129,10 +129,10 @@ def test_a_queue_is_settled_by_keyboard_alone(browser: Browser, address: str, st
     wait_for(browser, "name", name)
     press(browser, "?")
     WebDriverWait(browser, 20).until(lambda _: browser.find_element(By.ID, "help").is_displayed())
-    # While a dialogue is open, keys are its own.
+    # While a dialog is open, it receives the keys.
     press(browser, "a", Keys.ESCAPE)
     assert len(store.read()) == before
-    assert list_complaints(browser) == []
+    assert list_errors(browser) == []
 
 
 def test_a_group_and_the_end_of_the_queue_by_keyboard(browser: Browser, address: str, store: Store) -> None:
@@ -144,18 +144,18 @@ def test_a_group_and_the_end_of_the_queue_by_keyboard(browser: Browser, address:
     press(browser, Keys.TAB, "duplicates")
     wait_for(browser, "progress-text", "3 of 3 open")
     press(browser, Keys.ESCAPE)
-    assert "3 issues belong together" in read(browser, "group-text")
+    assert "A group of 3 issues" in read(browser, "group-text")
     wait_until_loaded(browser)
     shoot(browser, "group")
     ActionChains(browser).key_down(Keys.SHIFT).send_keys("a").key_up(Keys.SHIFT).perform()
-    wait_for(browser, "end-title", "Nothing is open under these filters.")
+    wait_for(browser, "end-title", "No open issues match these filters.")
     assert [each.new["articleType"] for each in store.read()] == ["Casual Shoes"] * 3
     shoot(browser, "end")
     press(browser, "u")
     wait_for(browser, "suggested", "Casual Shoes")
     wait_for(browser, "progress-text", "3 of 3 open")
     assert find_standing(store.read()) == []
-    assert list_complaints(browser) == []
+    assert list_errors(browser) == []
 
 
 def test_what_another_decided_is_shown_before_it_is_overruled(
@@ -165,7 +165,7 @@ def test_what_another_decided_is_shown_before_it_is_overruled(
     wait_for(browser, "suggested", "Tshirts")
     name = read(browser, "name")
     begin(second, address, "Bob")
-    # Ann has the first issue before her, so Bob is given the next; he goes back to hers.
+    # Ann looks at the first issue, so Bob is shown the next; he goes back to hers.
     wait_for(second, "progress-text", "open")
     assert read(second, "name") != name
     second.execute_script("return reload(0)")
@@ -174,20 +174,20 @@ def test_what_another_decided_is_shown_before_it_is_overruled(
     wait_for(second, "done", "kept")
     press(browser, "a")
     wait_for(browser, "notice", "Not saved.")
-    wait_for(browser, "notice", "Bob kept what was there")
-    wait_for(browser, "tag-state", "Bob kept what was there")
+    wait_for(browser, "notice", "Bob kept the value")
+    wait_for(browser, "tag-state", "Bob kept the value")
     shoot(browser, "conflict")
     assert {each.reviewer for each in store.read()} == {"Bob"}
-    # Now that it is seen, Ann may decide otherwise.
+    # Now that she has seen it, Ann may decide otherwise.
     press(browser, "a")
     wait_for(browser, "done", "accepted")
     assert find_standing(store.read())[-1].reviewer == "Ann"
-    assert [message for message in list_complaints(browser) if "409" not in message] == []
+    assert [message for message in list_errors(browser) if "409" not in message] == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize(("width", "height"), [(820, 1180), (1180, 820), (390, 844)])
-def test_nothing_overflows_on_a_tablet_and_fingers_reach_the_buttons(
+def test_nothing_overflows_on_a_tablet_and_the_buttons_are_large_enough(
     browser: Browser, address: str, width: int, height: int, scheme: str
 ) -> None:
     size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": True}
@@ -205,7 +205,7 @@ def test_nothing_overflows_on_a_tablet_and_fingers_reach_the_buttons(
         assert box["height"] >= 44
     bottom = browser.execute_script("return document.getElementById('accept').getBoundingClientRect().bottom")
     assert bottom <= height
-    # What is asked is seen without scrolling, above the buttons that stay in sight.
+    # The suggestion is visible without scrolling, above the buttons that stay in view.
     ends = "return ['suggestion', 'actions'].map((each) => document.getElementById(each).getBoundingClientRect())"
     suggestion, actions = browser.execute_script(ends)
     assert suggestion["bottom"] <= actions["top"]
@@ -216,15 +216,15 @@ def test_nothing_overflows_on_a_tablet_and_fingers_reach_the_buttons(
     wait_for(browser, "progress-text", "10 of 12 open")
 
 
-def test_the_desktop_in_the_dark(browser: Browser, address: str) -> None:
+def test_dark_mode_has_enough_contrast_on_a_desktop(browser: Browser, address: str) -> None:
     features = [{"name": "prefers-color-scheme", "value": "dark"}]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
     begin(browser, address)
     wait_until_loaded(browser)
     shoot(browser, "desktop-dark")
-    # Text stands out from its ground by 4.5 to 1 (WCAG 2, AA).
+    # The contrast of text to its background is at least 4.5 to 1 (WCAG 2, AA).
     contrasts = browser.execute_script(CONTRASTS)
-    assert {place: value for place, value in contrasts.items() if value < 4.5} == {}
+    assert {name: value for name, value in contrasts.items() if value < 4.5} == {}
 
 
 CONTRASTS = """
@@ -233,7 +233,7 @@ const light = (color) => {
     .map((v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
   return 0.2126 * r + 0.7152 * g + 0.0722 * b;
 };
-const ground = (element) => {
+const background = (element) => {
   for (let each = element; each; each = each.parentElement) {
     const color = getComputedStyle(each).backgroundColor;
     if (color !== "rgba(0, 0, 0, 0)") return color;
@@ -242,7 +242,7 @@ const ground = (element) => {
 const found = {};
 for (const id of ["name", "identity", "given", "suggested", "reason", "accept", "keep", "skip", "progress-text"]) {
   const element = document.getElementById(id);
-  const [a, b] = [light(getComputedStyle(element).color), light(ground(element))];
+  const [a, b] = [light(getComputedStyle(element).color), light(background(element))];
   found[id] = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
 }
 return found;

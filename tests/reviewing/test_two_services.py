@@ -18,32 +18,32 @@ from hangtag.reviewing.items import read_items
 from hangtag.reviewing.queue import HELD_SECONDS, Filter, Queue, read_issues
 from hangtag.reviewing.store import MAX_VERSION, ConflictError, NewDecision, Store
 from hangtag.reviewing.store_errors import StoreError
-from hangtag.stages.review import open_pictures
+from hangtag.stages.review import open_look_alike_search
 from hangtag.workspace import Workspace
 
 TOKEN = "a-token-of-the-page"
 ISSUES = [(str(number), "c", "kind") for number in range(60)]
 
 
-def open_queue(place: Workspace, store: Store, clock: Any) -> Queue:
-    return Queue(read_issues(place.issues), read_items(place), store, clock)
+def open_queue(workspace: Workspace, store: Store, clock: Any) -> Queue:
+    return Queue(read_issues(workspace.issues), read_items(workspace), store, clock)
 
 
-def serve(queue: Queue, store: Store, place: Workspace) -> TestClient:
-    app = build_app(queue, store, open_pictures(place, queue.items), token=TOKEN, host="127.0.0.1")
+def serve(queue: Queue, store: Store, workspace: Workspace) -> TestClient:
+    app = build_app(queue, store, open_look_alike_search(workspace, queue.items), token=TOKEN, host="127.0.0.1")
     headers = {"X-Review-Token": TOKEN}
     return TestClient(app, base_url="http://127.0.0.1:8001", headers=headers, raise_server_exceptions=False)
 
 
 @pytest.fixture
-def client(queue: Queue, store: Store, place: Workspace) -> TestClient:
-    return serve(queue, store, place)
+def client(queue: Queue, store: Store, workspace: Workspace) -> TestClient:
+    return serve(queue, store, workspace)
 
 
 @pytest.fixture
-def other(place: Workspace) -> Iterator[Store]:
+def other(workspace: Workspace) -> Iterator[Store]:
     """The store of another service of the same workspace."""
-    store = Store(place.review / "review.sqlite")
+    store = Store(workspace.review / "review.sqlite")
     yield store
     store.close()
 
@@ -61,10 +61,10 @@ def decide(client: TestClient, issue: Any, version: Any, reviewer: str = "Ann") 
 # What one looks at is held from others
 
 
-def test_two_services_hand_an_issue_to_one_reviewer(place: Workspace, store: Store, other: Store) -> None:
+def test_two_services_hand_an_issue_to_one_reviewer(workspace: Workspace, store: Store, other: Store) -> None:
     now = 1e9
-    one, two = (open_queue(place, each, lambda: now) for each in (store, other))
-    clients = serve(one, store, place), serve(two, other, place)
+    one, two = (open_queue(workspace, each, lambda: now) for each in (store, other))
+    clients = serve(one, store, workspace), serve(two, other, workspace)
     assert [show(clients[0], "Ann")["position"], show(clients[1], "Bob")["position"]] == [0, 1]
     # The same reviewer in another window sees her own issue, a third one that is free.
     assert [show(clients[1], "Ann")["position"], show(clients[0], "Eve")["position"]] == [0, 2]
@@ -76,8 +76,8 @@ def test_two_services_hand_an_issue_to_one_reviewer(place: Workspace, store: Sto
     assert show(clients[0], "Eve")["position"] == 2
 
 
-def test_where_all_are_held_an_issue_is_shown_all_the_same(place: Workspace, store: Store, other: Store) -> None:
-    one, two = (open_queue(place, each, lambda: 1e9) for each in (store, other))
+def test_where_all_are_held_an_issue_is_shown_all_the_same(workspace: Workspace, store: Store, other: Store) -> None:
+    one, two = (open_queue(workspace, each, lambda: 1e9) for each in (store, other))
     only = Filter(code="bad_picture")
     shown = [queue.find_next(only, None, name) for queue, name in ((one, "Ann"), (two, "Bob"))]
     assert [each and each.code for each in shown] == ["bad_picture", "bad_picture"]
@@ -209,10 +209,10 @@ def test_no_body_is_a_failure_of_the_service(client: TestClient, content: str) -
 
 
 @pytest.fixture
-def lock(place: Workspace, store: Store) -> Iterator[sqlite3.Connection]:
+def lock(workspace: Workspace, store: Store) -> Iterator[sqlite3.Connection]:
     """The right to write, held by somebody else; the service waits a moment only."""
     store._base.execute("PRAGMA busy_timeout = 20")
-    base = sqlite3.connect(place.review / "review.sqlite", isolation_level=None)
+    base = sqlite3.connect(workspace.review / "review.sqlite", isolation_level=None)
     base.execute("BEGIN IMMEDIATE")
     yield base
     base.close()

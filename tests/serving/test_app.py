@@ -1,4 +1,4 @@
-"""The service answers photographs, refuses what is none with a reason, and never shows its inside."""
+"""The service classifies photographs, refuses what it cannot classify with a reason, and reveals no internals."""
 
 import json
 import struct
@@ -30,7 +30,7 @@ HAT, SHOE = encode(draw("Hat", 4000)), encode(draw("Shoe", 4001), "JPEG")
 
 
 def write_bomb() -> bytes:
-    """Return a PNG that tells of 60,000 x 60,000 pixels and would fill the memory."""
+    """Return a PNG whose header states 60,000 x 60,000 pixels, which would fill the memory."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
@@ -55,7 +55,7 @@ def post_files(client: TestClient, *contents: bytes) -> Any:
     return client.post("/v1/classify", files=[("file", (f"{n}.png", each)) for n, each in enumerate(contents)])
 
 
-def test_a_photograph_as_it_is(client: TestClient) -> None:
+def test_a_photograph_is_classified_from_the_body(client: TestClient) -> None:
     answer = post(client, HAT).json()
     assert answer["model"] == "small"
     (result,) = answer["results"]
@@ -63,7 +63,7 @@ def test_a_photograph_as_it_is(client: TestClient) -> None:
     assert post(client, SHOE, "application/octet-stream").json()["results"][0]["label"] == "Shoe"
 
 
-def test_photographs_as_a_forms_files_each_with_its_answer(client: TestClient) -> None:
+def test_files_of_a_form_have_a_result_each(client: TestClient) -> None:
     answer = post_files(client, HAT, b"text", SHOE)
     assert answer.status_code == 200
     results = answer.json()["results"]
@@ -79,7 +79,7 @@ REFUSED: dict[str, tuple[bytes, str, int, str]] = {
     "bomb": (write_bomb(), "image/png", 413, "too_many_pixels"),
     "too many bytes": (b"\xff\xd8\xff" + bytes(20_000), "image/jpeg", 413, "too_large"),
     "another type": (HAT, "text/html", 415, "unsupported_media_type"),
-    "a form that is none": (b"--x", "multipart/form-data; boundary=y", 422, "damaged_form"),
+    "a damaged form": (b"--x", "multipart/form-data; boundary=y", 422, "damaged_form"),
     "a form without a boundary": (b"--x", "multipart/form-data", 422, "damaged_form"),
 }
 
@@ -95,16 +95,12 @@ def test_what_cannot_be_classified_is_refused_with_a_reason(
     assert post(client, HAT).status_code == 200
 
 
-def test_a_body_that_hides_its_length_is_cut_off(client: TestClient) -> None:
-    taken = 0
-
-    def give() -> Iterator[bytes]:
-        nonlocal taken
+def test_a_body_without_a_length_is_limited(client: TestClient) -> None:
+    def stream() -> Iterator[bytes]:
         for _ in range(1000):
-            taken += 1
             yield bytes(1000)
 
-    answer = client.post("/v1/classify", content=give(), headers={"Content-Type": "image/png"})
+    answer = client.post("/v1/classify", content=stream(), headers={"Content-Type": "image/png"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_large")
 
 
@@ -119,7 +115,7 @@ def test_a_form_has_limits(client: TestClient) -> None:
     assert answer.status_code == 422
 
 
-def test_too_much_to_do_is_told_with_when_to_come_again(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_overloaded_service_refuses_with_retry_after(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> Any:
         raise QueueFullError
 
@@ -132,7 +128,7 @@ def test_too_much_to_do_is_told_with_when_to_come_again(client: TestClient, monk
     )
 
 
-def test_a_client_has_so_many_requests_at_once(classifier: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requests_at_once_are_limited_per_client(classifier: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
     asked, go = threading.Event(), threading.Event()
 
     def wait(*given: Any) -> Any:
@@ -154,7 +150,7 @@ def test_a_client_has_so_many_requests_at_once(classifier: Classifier, monkeypat
         assert post(client, HAT).status_code == 200
 
 
-def test_a_bug_shows_nothing_of_its_inside(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_reveals_no_internals(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> Any:
         raise ZeroDivisionError("/secret/path")
 
@@ -166,28 +162,28 @@ def test_a_bug_shows_nothing_of_its_inside(client: TestClient, monkeypatch: pyte
     assert "Traceback" not in answer.text
 
 
-def test_a_slow_answer_is_given_up(classifier: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
-    def dawdle(*_: Any, **__: Any) -> Any:
+def test_a_slow_request_times_out(classifier: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
+    def classify_slowly(*_: Any, **__: Any) -> Any:
         time.sleep(0.6)
         return []
 
-    monkeypatch.setattr(batcher, "classify_chunk", dawdle)
+    monkeypatch.setattr(batcher, "classify_chunk", classify_slowly)
     with TestClient(build_app(classifier, ServeConfig(timeout=0.2)), base_url="http://localhost") as client:
         answer = post(client, HAT)
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "timeout")
 
 
-def test_the_model_says_what_it_is(client: TestClient) -> None:
-    told = client.get("/v1/model").json()
-    assert told["classes"] == ["Hat", "Shirt", "Shoe"]
-    assert told["levels"]["kind"] == ["Footwear", "Wear"]
-    assert told["figures"]["test"]["n"] == 48
-    assert 0 < told["threshold"] <= 1
-    assert told["limits"]["photographs"] == 4
-    assert "/" not in json.dumps(told["network"])
+def test_the_model_is_described(client: TestClient) -> None:
+    model = client.get("/v1/model").json()
+    assert model["classes"] == ["Hat", "Shirt", "Shoe"]
+    assert model["levels"]["kind"] == ["Footwear", "Wear"]
+    assert model["figures"]["test"]["n"] == 48
+    assert 0 < model["threshold"] <= 1
+    assert model["limits"]["photographs"] == 4
+    assert "/" not in json.dumps(model["network"])
 
 
-def test_operation_has_its_routes(client: TestClient) -> None:
+def test_health_readiness_and_metrics_are_served(client: TestClient) -> None:
     assert client.get("/healthz").json() == {"status": "ok"}
     assert client.get("/readyz").status_code == 200
     post(client, HAT)
@@ -201,7 +197,7 @@ def test_operation_has_its_routes(client: TestClient) -> None:
     assert "hangtag_waiting 0.0" in metrics
 
 
-def test_a_service_that_is_stopped_is_not_ready(classifier: Classifier) -> None:
+def test_a_stopped_service_is_not_ready(classifier: Classifier) -> None:
     app = build_app(classifier, CONFIG)
     client = TestClient(app, base_url="http://localhost")
     assert client.get("/readyz").status_code == 503
@@ -212,13 +208,13 @@ def test_a_service_that_is_stopped_is_not_ready(classifier: Classifier) -> None:
 
 
 @pytest.mark.parametrize(("path", "status"), [("/nothing", 404), ("/v1/classify", 405)])
-def test_what_is_not_there_is_told_as_json(path: str, status: int, client: TestClient) -> None:
+def test_unknown_paths_and_methods_are_refused_as_json(path: str, status: int, client: TestClient) -> None:
     answer = client.get(path)
     assert answer.status_code == status
     assert "GET /docs" in answer.json()["error"]["message"]
 
 
-def test_pages_stand_alone(client: TestClient) -> None:
+def test_pages_load_nothing_from_outside(client: TestClient) -> None:
     for path in PAGES:
         answer = client.get(path)
         assert answer.status_code == 200
@@ -229,7 +225,7 @@ def test_pages_stand_alone(client: TestClient) -> None:
     assert {"200", "413", "415", "422", "429", "503"} <= set(described["paths"]["/v1/classify"]["post"]["responses"])
 
 
-def test_a_key_is_wanted_where_there_is_one(classifier: Classifier) -> None:
+def test_a_key_is_required_where_one_is_set(classifier: Classifier) -> None:
     with TestClient(build_app(classifier, CONFIG, api_key=KEY), base_url="http://localhost") as client:
         for headers in ({}, {"Authorization": "Bearer wrong"}, {"X-API-Key": ""}, {"Authorization": f"Basic {KEY}"}):
             answer = post(client, HAT, **headers)

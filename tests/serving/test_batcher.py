@@ -1,4 +1,4 @@
-"""What waits is answered together, each request its own; nothing waits for ever."""
+"""Waiting requests are classified together, each gets its own outcomes, and none waits for ever."""
 
 import threading
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from hangtag.serving.fair_queue import QueueFullError
 
 
 class Work:
-    """Stands for the network: answers every photograph with its content, once it is let go."""
+    """A stub of the network: returns each photograph's content as its outcome, once `go` is set."""
 
     def __init__(self) -> None:
         self.sizes: list[int] = []
@@ -44,7 +44,7 @@ def codes(outcomes: list[Outcome]) -> list[str]:
     return [outcome.code for outcome in outcomes if isinstance(outcome, Failure)]
 
 
-def test_what_waits_is_taken_together_and_each_gets_its_own(work: Work) -> None:
+def test_waiting_requests_are_batched_and_each_gets_its_own_outcomes(work: Work) -> None:
     batcher = make()
     first = batcher.submit([b"first"])
     assert work.started.wait(20)
@@ -57,7 +57,7 @@ def test_what_waits_is_taken_together_and_each_gets_its_own(work: Work) -> None:
     assert batcher.waiting == 0
 
 
-def test_a_pass_has_a_size(work: Work) -> None:
+def test_a_batch_has_a_largest_size(work: Work) -> None:
     batcher = make()
     batcher.submit([b"x"])
     assert work.started.wait(20)
@@ -69,7 +69,7 @@ def test_a_pass_has_a_size(work: Work) -> None:
     assert work.sizes == [1, BATCH, 5]
 
 
-def test_too_many_are_refused_until_some_are_answered(work: Work) -> None:
+def test_too_many_photographs_are_refused_until_some_are_classified(work: Work) -> None:
     batcher = make(max_waiting=3)
     taken = batcher.submit([b"1", b"2"])
     with pytest.raises(QueueFullError):
@@ -84,7 +84,7 @@ def test_too_many_are_refused_until_some_are_answered(work: Work) -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_a_stop_answers_what_waits_and_takes_nothing_more(workers: int, work: Work) -> None:
+def test_a_stop_classifies_what_is_waiting_and_accepts_nothing_more(workers: int, work: Work) -> None:
     batcher = make(workers=workers)
     taken = [batcher.submit([b"x"]) for _ in range(200)]
     work.go.set()
@@ -95,7 +95,7 @@ def test_a_stop_answers_what_waits_and_takes_nothing_more(workers: int, work: Wo
     assert not batcher.is_ready
 
 
-def test_a_bug_reaches_those_who_asked_and_the_worker_lives_on(work: Work) -> None:
+def test_an_error_reaches_its_request_and_the_worker_lives_on(work: Work) -> None:
     batcher = make()
     work.go.set()
     work.error = ZeroDivisionError()
@@ -106,7 +106,7 @@ def test_a_bug_reaches_those_who_asked_and_the_worker_lives_on(work: Work) -> No
     batcher.stop()
 
 
-def test_what_was_given_up_is_not_worked_on(work: Work) -> None:
+def test_cancelled_requests_are_not_classified(work: Work) -> None:
     batcher = make()
     batcher.submit([b"first"])
     assert work.started.wait(20)

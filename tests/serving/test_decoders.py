@@ -1,4 +1,4 @@
-"""Costly photographs are decoded elsewhere, alike, and what takes too long is ended."""
+"""Costly photographs are decoded in separate processes, with equal results, and what takes too long is ended."""
 
 import os
 import signal
@@ -47,7 +47,7 @@ def test_a_process_decodes_as_a_thread_does(decoders: Decoders) -> None:
     )
 
 
-def test_a_header_that_lies_is_found_out(decoders: Decoders) -> None:
+def test_a_photograph_larger_than_its_header_states_is_refused(decoders: Decoders) -> None:
     large, small = write_flat("PNG", (3000, 2000)), read_header(HAT)
     found = decoders.submit(large, small, "a").result(60)
     assert isinstance(found, Failure)
@@ -78,7 +78,7 @@ def test_photographs_share_the_memory(decoders: Decoders, monkeypatch: pytest.Mo
     assert decoders._used == 0
 
 
-def test_the_process_ends_when_nobody_asks_it_any_more(decoders: Decoders) -> None:
+def test_the_process_ends_when_its_input_is_closed(decoders: Decoders) -> None:
     decoders.submit(HAT, read_header(HAT), "a").result(60)
     running = decoders._processes[0]._running
     assert running
@@ -87,21 +87,21 @@ def test_the_process_ends_when_nobody_asks_it_any_more(decoders: Decoders) -> No
     assert running.wait(60) == 0
 
 
-def test_cheap_photographs_stay_and_costly_ones_go() -> None:
+def test_only_costly_photographs_are_decoded_in_a_process() -> None:
     plan = plan_decoding([HAT, write_flat("PNG", (3000, 2000)), b"text", write_flat("TIFF", (9, 9))], ServeConfig())
     assert plan.costly == (1, 3)
     assert plan.milliseconds < 5
-    # Many cheap ones together are costly, too.
+    # Many cheap photographs together are costly too.
     photograph = encode(np.zeros((800, 600, 3), np.uint8), "JPEG")
     assert 0 < len(plan_decoding([photograph] * 60, ServeConfig()).costly) < 60
 
 
-def test_a_request_has_a_sum_of_pixels() -> None:
+def test_the_pixels_of_a_request_are_limited() -> None:
     with pytest.raises(ProblemError, match="96,000,000 pixels together"):
         plan_decoding([write_flat("WEBP")] * 4, ServeConfig(max_request_pixels=90_000_000))
 
 
-def test_planning_takes_no_time_whatever_is_sent() -> None:
+def test_planning_is_quick_for_hostile_files_too() -> None:
     dense = b"\xff\xd8" + b"\xff\xda\x00\x02" + b"\xff\xda\x00" * 3_000_000
     started = time.process_time()
     plan_decoding([dense, b"\xff\xd8" + b"\xff\xfe\x00\x02" * 2_500_000], ServeConfig())

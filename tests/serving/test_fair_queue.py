@@ -1,11 +1,11 @@
-"""Clients take turns, and none takes more than its share."""
+"""Clients take turns, and none uses more than its share."""
 
 import pytest
 
 from hangtag.serving.fair_queue import FairQueue, QueueFullError, ShareError, Shares
 
 
-def test_clients_take_turns_and_the_cheap_go_first() -> None:
+def test_clients_take_turns_and_cheap_items_come_first() -> None:
     queue: FairQueue[str] = FairQueue()
     for number in range(100):
         queue.put("greedy", 1.0, f"greedy {number}")
@@ -17,7 +17,7 @@ def test_clients_take_turns_and_the_cheap_go_first() -> None:
     assert queue.get_nowait() is None
 
 
-def test_a_client_has_half_and_always_one_request() -> None:
+def test_a_client_may_use_half_and_always_one_request() -> None:
     shares = Shares(10)
     shares.take("greedy", 4)
     with pytest.raises(ShareError):

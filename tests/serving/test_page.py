@@ -1,4 +1,4 @@
-"""The page in a real browser: by keyboard, on a phone, in the dark, with what is sure and what is not."""
+"""The page in a real browser: by keyboard, on a phone, in dark mode, with sure and unsure predictions."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,7 +40,7 @@ def read_cards(browser: Browser) -> list[str]:
     return [card.text for card in browser.find_elements(By.CSS_SELECTOR, ".card")]
 
 
-def test_photographs_are_answered_and_downloaded(
+def test_photographs_are_classified_and_downloaded(
     browser: Browser, address: str, photographs: Path, tmp_path: Path
 ) -> None:
     browser.get(address)
@@ -61,7 +61,7 @@ def test_photographs_are_answered_and_downloaded(
     assert len(lines) == 5
     log = browser.get_log("browser")  # type: ignore[no-untyped-call]
     severe = [entry for entry in log if entry["level"] == "SEVERE"]
-    # A photograph that no browser can show either is not a fault of the page.
+    # The browser cannot show the damaged photograph, which is not a fault of the page.
     assert [entry["message"] for entry in severe if "blob:" not in entry["message"]] == []
     browser.find_element(By.ID, "clear").click()
     assert read_cards(browser) == []
@@ -85,23 +85,23 @@ def test_the_page_works_by_keyboard_alone(browser: Browser, address: str, photog
     assert read_cards(browser) == []
 
 
-def test_where_it_looked_is_laid_over_the_photograph_and_taken_away(
+def test_the_heat_map_is_laid_over_the_photograph_and_removed(
     browser: Browser, address: str, photographs: Path
 ) -> None:
     browser.get(address)
     choose(browser, photographs, "Hat.png", "broken.jpg")
     wait_for(browser, "2 of 2 done")
-    hat, broken = browser.find_elements(By.CSS_SELECTOR, ".look")
+    hat, broken = browser.find_elements(By.CSS_SELECTOR, ".explain")
     WebDriverWait(browser, 20).until(lambda _: hat.is_displayed())
     assert not broken.is_displayed()
     browser.execute_script("arguments[0].focus()", hat)
     press(browser, Keys.SPACE)
     WebDriverWait(browser, 20).until(lambda _: hat.get_attribute("aria-pressed") == "true")
     (map_,) = browser.find_elements(By.CSS_SELECTOR, ".map")
-    assert map_.get_attribute("alt") == "Where the model found Hat"
+    assert map_.get_attribute("alt") == "Heat map for Hat"
     photograph = browser.find_element(By.CSS_SELECTOR, ".photo img")
     assert map_.rect == photograph.rect
-    assert "spoke for Hat" in read_cards(browser)[0]
+    assert "evidence for Hat" in read_cards(browser)[0]
     press(browser, Keys.ENTER)
     assert not map_.is_displayed()
     assert hat.get_attribute("aria-pressed") == "false"
@@ -127,7 +127,7 @@ def test_nothing_overflows_on_a_phone(browser: Browser, address: str, photograph
     assert (shade > 128) == (scheme == "light")
 
 
-def test_a_key_is_asked_for_and_used(browser: Browser, guarded: str, photographs: Path) -> None:
+def test_the_page_asks_for_an_api_key_and_sends_it(browser: Browser, guarded: str, photographs: Path) -> None:
     browser.get(guarded)
     field = browser.find_element(By.ID, "key-field")
     WebDriverWait(browser, 20).until(lambda _: field.is_displayed())

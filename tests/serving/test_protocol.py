@@ -1,4 +1,4 @@
-"""A connection whose client is silent, slow or endless is closed, and the others live on."""
+"""A connection whose client sends nothing, slowly or without end is closed, and the others stay open."""
 
 import contextlib
 import http.client
@@ -19,7 +19,7 @@ from hangtag.serving.protocol import BoundedProtocol, ConnectionLimits
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
-    """Read the body where the path asks for it, and answer how long it was."""
+    """Read the body where the path asks for it, and respond with its length."""
     size, is_whole = 0, scope["path"] != "/read"
     while not is_whole:
         message = await receive()
@@ -57,7 +57,7 @@ def connect(port: int) -> socket.socket:
 
 
 def read_all(client: socket.socket) -> bytes:
-    """Return all that comes until the connection ends, however it ends."""
+    """Return everything received until the connection ends, however it ends."""
     found = b""
     with contextlib.suppress(ConnectionError):
         while part := client.recv(65536):
@@ -81,24 +81,24 @@ def ask(port: int, path: str = "/", body: bytes = b"") -> bytes:
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nX: "], ids=["silent", "half a header"])
-def test_a_request_that_does_not_come_is_not_waited_for(sent: bytes, port: int) -> None:
+def test_a_connection_without_a_request_is_closed(sent: bytes, port: int) -> None:
     with connect(port) as client:
         client.sendall(sent)
         assert read_all(client) == b""
 
 
-def test_headers_that_trickle_are_not_waited_for(port: int) -> None:
+def test_headers_that_arrive_too_slowly_are_cut_off(port: int) -> None:
     with connect(port) as client:
         client.sendall(b"GET / HTTP/1.1\r\n")
         with pytest.raises(ConnectionError):
             send_on(client, b"X: y\r\n", 0.05)
 
 
-def test_the_headers_of_a_second_request_have_their_time_too(port: int) -> None:
+def test_the_headers_of_a_second_request_are_timed_too(port: int) -> None:
     with connect(port) as client:
         client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         read_answer(client)
-        # A pause between requests may be longer than headers may take.
+        # The pause between requests may be longer than the time for headers.
         time.sleep(1.2)
         client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         read_answer(client)
@@ -106,14 +106,14 @@ def test_the_headers_of_a_second_request_have_their_time_too(port: int) -> None:
         assert read_all(client) == b""
 
 
-def test_a_body_that_does_not_come_is_not_waited_for(port: int) -> None:
+def test_a_body_that_does_not_arrive_is_cut_off(port: int) -> None:
     with connect(port) as client:
         client.sendall(b"POST /read HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n123")
         assert read_all(client) == b""
     assert ask(port, "/read", bytes(200_000)) == b"200000"
 
 
-def test_who_is_refused_reads_why_though_it_still_sends(port: int) -> None:
+def test_a_client_that_still_sends_can_read_its_refusal(port: int) -> None:
     with connect(port) as client:
         client.sendall(b"POST /refuse HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999\r\n\r\n")
         for _ in range(5):
@@ -128,16 +128,16 @@ def test_an_endless_body_after_a_refusal_is_cut_off(port: int) -> None:
             send_on(client, b"1000\r\n" + bytes(0x1000) + b"\r\n")
 
 
-def test_a_new_connection_takes_the_place_of_a_silent_one(
+def test_a_new_connection_replaces_an_idle_one(
     port: int, limits: ConnectionLimits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(protocol, "HEADER_SECONDS", 60)
-    silent = [connect(port) for _ in range(4)]
+    idle = [connect(port) for _ in range(4)]
     try:
         assert ask(port) == b"0"
-        assert read_all(silent[0]) == b""
+        assert read_all(idle[0]) == b""
     finally:
-        for client in silent:
+        for client in idle:
             client.close()
     ends = time.monotonic() + 20
     while limits.open:

@@ -32,8 +32,8 @@ def blind(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(OpenvinoFeatures, "heads", ())
 
 
-def test_a_run_and_its_export_look_at_the_same(workspace: Workspace, classifier: Classifier) -> None:
-    run = Classifier.load(workspace.run("small"))
+def test_a_run_and_its_export_look_at_the_same(trained_workspace: Workspace, classifier: Classifier) -> None:
+    run = Classifier.load(trained_workspace.run("small"))
     for labels, level in ((None, None), ("Hat", None), ("Wear", "kind"), ("Summer", "season")):
         wanted, found = (each.explain(PIXELS, labels, level=level) for each in (run, classifier))
         assert found.shape == (len(PIXELS), *SIZE)

@@ -49,15 +49,17 @@ def test_the_folder_holds_a_model_and_its_card(model: Path) -> None:
         assert wanted in card
 
 
-def test_the_schema_knows_every_entry_that_a_training_and_an_export_write(workspace: Workspace, model: Path) -> None:
-    for folder in (workspace.run("small"), model):
+def test_the_schema_knows_every_entry_that_a_training_and_an_export_write(
+    trained_workspace: Workspace, model: Path
+) -> None:
+    for folder in (trained_workspace.run("small"), model):
         # For people alone: nothing is read from these.
         free = {"pretrained", "versions", "check", "layers"}
         assert read_description(folder).content.keys() <= DescriptionSchema.model_fields.keys() | free
 
 
-def test_it_answers_as_the_run_does(workspace: Workspace, model: Path) -> None:
-    run, exported = Classifier.load(workspace.run("small")), Classifier.load(model)
+def test_it_answers_as_the_run_does(trained_workspace: Workspace, model: Path) -> None:
+    run, exported = Classifier.load(trained_workspace.run("small")), Classifier.load(model)
     wanted, found = run.predict_heads(PIXELS), exported.predict_heads(PIXELS)
     assert wanted.ood_scores is None
     assert found.ood_scores is not None
@@ -71,9 +73,14 @@ def test_it_answers_as_the_run_does(workspace: Workspace, model: Path) -> None:
 
 @pytest.mark.parametrize(("weights", "share", "operation"), [("float16", 0.5, "f16"), ("int8", 0.4, "FakeQuantize")])
 def test_weights_can_be_kept_smaller(
-    weights: Literal["float16", "int8"], share: float, operation: str, workspace: Workspace, model: Path, tmp_path: Path
+    weights: Literal["float16", "int8"],
+    share: float,
+    operation: str,
+    trained_workspace: Workspace,
+    model: Path,
+    tmp_path: Path,
 ) -> None:
-    export(workspace, "small", tmp_path / "m", ExportConfig(weights=weights))
+    export(trained_workspace, "small", tmp_path / "m", ExportConfig(weights=weights))
     sizes = [(folder / "network.bin").stat().st_size for folder in (tmp_path / "m", model)]
     assert sizes[0] < share * sizes[1] + 1000
     assert operation in (tmp_path / "m" / "network.xml").read_text()
@@ -82,15 +89,15 @@ def test_weights_can_be_kept_smaller(
     assert found.choose_labels()["label"] == wanted.choose_labels()["label"]
     description = read_json(tmp_path / "m" / "model.json")
     assert description["network"]["stored_as"] == weights
-    assert ("whole numbers of 8 bits" in (tmp_path / "m" / "README.md").read_text()) is (weights == "int8")
+    assert ("8-bit integers" in (tmp_path / "m" / "README.md").read_text()) is (weights == "int8")
 
 
 def test_quantising_without_its_package_says_what_to_install(
-    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained_workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hangtag.models.openvino.find_spec", lambda _: None)
     with pytest.raises(MissingExtraError, match="pip install nncf"):
-        export(workspace, "small", tmp_path / "m", ExportConfig(weights="int8"))
+        export(trained_workspace, "small", tmp_path / "m", ExportConfig(weights="int8"))
     assert not (tmp_path / "m" / "model.json").exists()
 
 
@@ -140,27 +147,27 @@ def test_a_damaged_description_is_refused(change: dict[str, object], model: Path
         Classifier.load(folder)
 
 
-def test_the_same_export_is_skipped_and_another_replaces_it(workspace: Workspace, tmp_path: Path) -> None:
-    assert not export(workspace, "small", tmp_path / "m").skipped
-    assert export(workspace, "small", tmp_path / "m").skipped
+def test_the_same_export_is_skipped_and_another_replaces_it(trained_workspace: Workspace, tmp_path: Path) -> None:
+    assert not export(trained_workspace, "small", tmp_path / "m").skipped
+    assert export(trained_workspace, "small", tmp_path / "m").skipped
     (tmp_path / "m" / "network.bin").write_bytes(b"")
-    assert not export(workspace, "small", tmp_path / "m").skipped
+    assert not export(trained_workspace, "small", tmp_path / "m").skipped
     assert len(Classifier.load(tmp_path / "m").predict_heads(PIXELS).answers[CATEGORY_PATH]) == len(PIXELS)
 
 
-def test_a_folder_with_something_else_is_left_alone(workspace: Workspace, tmp_path: Path) -> None:
+def test_a_folder_with_something_else_is_left_alone(trained_workspace: Workspace, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(WorkspaceError, match="holds something else"):
-        export(workspace, "small", tmp_path)
+        export(trained_workspace, "small", tmp_path)
     with pytest.raises(WorkspaceError, match="no such finished run"):
-        export(workspace, "other", tmp_path / "m")
+        export(trained_workspace, "other", tmp_path / "m")
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
 def test_a_network_that_answers_otherwise_is_no_export(
-    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained_workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(stage.TOLERANCES, "float32", -1.0)
     with pytest.raises(ModelError, match="answers otherwise"):
-        export(workspace, "small", tmp_path / "m", ExportConfig())
+        export(trained_workspace, "small", tmp_path / "m", ExportConfig())
     assert not (tmp_path / "m" / "manifest.json").exists()

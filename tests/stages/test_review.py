@@ -32,9 +32,9 @@ def find_port() -> int:
 
 
 @contextmanager
-def start(place: Workspace) -> Iterator[tuple["subprocess.Popen[str]", str]]:
+def start(workspace: Workspace) -> Iterator[tuple["subprocess.Popen[str]", str]]:
     """Start `hangtag review` where the extra `train` is not installed; gives the process and the page's address."""
-    arguments = ["review", "-w", str(place.root), "--port", str(find_port()), "--reviewer", "Ann"]
+    arguments = ["review", "-w", str(workspace.root), "--port", str(find_port()), "--reviewer", "Ann"]
     program = f"{HIDE}from hangtag.cli import main\nmain({arguments!r})"
     process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
@@ -73,41 +73,41 @@ def decide_next(address: str) -> int:
     return int(issue["position"])
 
 
-def test_decisions_outlive_a_kill_of_the_service(place: Workspace) -> None:
-    with start(place) as (process, address):
+def test_decisions_outlive_a_kill_of_the_service(workspace: Workspace) -> None:
+    with start(workspace) as (process, address):
         assert decide_next(address) == 0
         process.send_signal(signal.SIGKILL)
         process.wait(60)
-    with start(place) as (process, address):
+    with start(workspace) as (process, address):
         assert decide_next(address) == 1
         process.send_signal(signal.SIGINT)
         _, told = process.communicate(timeout=60)
     assert process.returncode == 130
     assert told == "Stopped. Every decision is kept; to continue, run the same command.\n"
-    store = Store(place.review / "review.sqlite")
+    store = Store(workspace.review / "review.sqlite")
     assert [(each.code, each.reviewer) for each in store.read()] == [
         ("wrong_label", "Ann"),
         ("name_against_label", "Ann"),
         ("wrong_label", "Ann"),
     ]
     store.close()
-    program = f"{HIDE}from hangtag.cli import main\nmain(['apply', '-w', {str(place.root)!r}])"
+    program = f"{HIDE}from hangtag.cli import main\nmain(['apply', '-w', {str(workspace.root)!r}])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert "cells changed 2" in done.stdout
 
 
-def test_mistakes_are_told_in_a_line(place: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes_are_told_in_a_line(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
         for arguments, message in (
-            (["review", "-w", str(place.root), "--port", port], "The review cannot listen there."),
-            (["review", "-w", str(place.root), "--port", "0"], "--port must be 1 to 65535."),
-            (["review", "-w", str(place.root / "nothing")], "There are no issues to review. Run `hangtag audit`"),
-            (["apply", "-w", str(place.root)], "Nothing is decided yet. Run `hangtag review`"),
-            (["apply", "-w", str(place.root), "--auto-accept", "2"], "--auto-accept must be 0.5 to 0.999, or 0"),
+            (["review", "-w", str(workspace.root), "--port", port], "The review cannot listen on this address."),
+            (["review", "-w", str(workspace.root), "--port", "0"], "--port must be 1 to 65535."),
+            (["review", "-w", str(workspace.root / "nothing")], "There are no issues to review. Run `hangtag audit`"),
+            (["apply", "-w", str(workspace.root)], "Nothing is decided yet. Run `hangtag review`"),
+            (["apply", "-w", str(workspace.root), "--auto-accept", "2"], "--auto-accept must be 0.5 to 0.999, or 0"),
         ):
             with pytest.raises(SystemExit) as leaving:
                 main(arguments)

@@ -33,7 +33,7 @@ from hangtag.stages import serve
 port, how = int(sys.argv[1]), sys.argv[2]
 batcher.classify_chunk = lambda *_: ctypes.PyDLL(None).sleep(1000) if how == "frozen" else time.sleep(1000)
 app.STOP_SECONDS = serve.STOP_SECONDS = 1
-serve.STOPPED_SECONDS, serve.FROZEN_SECONDS, serve.TURNS = 4, 3, 1
+serve.STOPPED_SECONDS, serve.FROZEN_SECONDS, serve.TICKS = 4, 3, 1
 serve.serve(Classifier.load(), ServeConfig(port=port, workers=1))
 """
 

@@ -1,4 +1,4 @@
-"""The HTTP API and page of the review."""
+"""The HTTP service of `hangtag review`: routes, request bodies, and the JSON descriptions that the page shows."""
 
 import html
 import logging
@@ -18,12 +18,38 @@ from hangtag.reviewing.look_alikes import LookAlikes
 from hangtag.reviewing.queue import Filter, Issue, Queue, State
 from hangtag.reviewing.store import MAX_VERSION, ConflictError, Decision, Store
 from hangtag.reviewing.store_errors import StoreError
-from hangtag.serving.middleware import Guard, ProblemError, answer_problem
+from hangtag.serving.middleware import Guard, ProblemError, answer_problem, make_review_policy
 
-# Tell the page of an issue: its item as it stands, what was decided, and the others of its group.
-
-# A group larger than this is shown in part; it is decided whole.
+# Members of a larger group are shown in part; a decision about the group concerns all of them.
 SHOWN_OF_GROUP = 60
+STATIC = files("hangtag.reviewing") / "static"
+SCRIPTS = {
+    "/static/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    "/static/page.css": ("page.css", "text/css; charset=utf-8"),
+}
+Reviewer = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=60)]
+Score = Annotated[float, Query(ge=0, le=1)]
+# No queue has more issues, and no decision a greater id.
+Number = Annotated[int, Field(ge=0, le=MAX_VERSION)]
+# In JSON a number has to be a number: neither true nor "1" is accepted.
+StrictNumber = Annotated[int, Field(ge=0, le=MAX_VERSION, strict=True)]
+
+
+class DecisionBody(BaseModel):
+    """The body of `POST /api/decisions`; see `DecisionRequest`."""
+
+    position: StrictNumber
+    action: Literal["accept", "keep", "choose", "skip"]
+    versions: dict[str, StrictNumber]
+    values: dict[str, str] | None = None
+    whole_group: bool = False
+    reviewer: Reviewer
+
+
+class UndoBody(BaseModel):
+    """The body of `POST /api/undo`: the reviewer whose last decision is undone."""
+
+    reviewer: Reviewer
 
 
 def describe_issue(issue: Issue, queue: Queue) -> dict[str, Any]:
@@ -41,7 +67,7 @@ def describe_issue(issue: Issue, queue: Queue) -> dict[str, Any]:
         "score": issue.score,
         "reason": issue.reason,
         "changes": issue.changes,
-        "state": queue.tell_state(issue),
+        "state": queue.get_state(issue),
         "decision": describe_decision(decision) if decision else None,
         "item": describe_item(issue.item_id, issue.column, queue),
         "history": [describe_decision(each) for each in queue.list_decisions(issue.item_id)],
@@ -49,15 +75,21 @@ def describe_issue(issue: Issue, queue: Queue) -> dict[str, Any]:
         "group": {
             "group_id": issue.group_id,
             "size": len(group),
-            "open": sum(queue.tell_state(each) == "open" for each in group),
-            "members": [_describe_member(each, queue) for each in _take_one_an_item(others)[:SHOWN_OF_GROUP]],
+            "open": sum(queue.get_state(each) == "open" for each in group),
+            "members": [_describe_member(each, queue) for each in _take_one_per_item(others)[:SHOWN_OF_GROUP]],
         },
         "versions": {each.item_id: queue.read_version(each.item_id) for each in group},
     }
 
 
 def describe_item(item_id: str, column: str, queue: Queue) -> dict[str, Any]:
-    """Return an item: its name, its values after all decisions, and its label in a column, the leaf level if none."""
+    """Return an item as JSON: its name, its values after all decisions, and its label.
+
+    Args:
+        item_id: The item.
+        column: The column of the label; empty for the leaf level.
+        queue: The queue.
+    """
     schema = queue.items.schema
     values = queue.read_item(item_id).values
     return {
@@ -70,7 +102,7 @@ def describe_item(item_id: str, column: str, queue: Queue) -> dict[str, Any]:
 
 
 def describe_decision(decision: Decision) -> dict[str, Any]:
-    """Return a decision as JSON, with what it changed."""
+    """Return a decision as JSON, with the values that it changed."""
     changed = {column: new for column, new in decision.new.items() if new != decision.old.get(column)}
     return {
         "id": decision.id,
@@ -87,41 +119,11 @@ def describe_decision(decision: Decision) -> dict[str, Any]:
 
 def _describe_member(issue: Issue, queue: Queue) -> dict[str, Any]:
     item = describe_item(issue.item_id, issue.column, queue)
-    return {**item, "suggested_label": issue.suggested_label, "state": queue.tell_state(issue)}
+    return {**item, "suggested_label": issue.suggested_label, "state": queue.get_state(issue)}
 
 
-def _take_one_an_item(issues: list[Issue]) -> list[Issue]:
+def _take_one_per_item(issues: list[Issue]) -> list[Issue]:
     return list({each.item_id: each for each in reversed(issues)}.values())[::-1]
-
-
-STATIC = files("hangtag.reviewing") / "static"
-SCRIPTS = {
-    "/static/page.js": ("page.js", "text/javascript; charset=utf-8"),
-    "/static/page.css": ("page.css", "text/css; charset=utf-8"),
-}
-Reviewer = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=60)]
-Share = Annotated[float, Query(ge=0, le=1)]
-# No queue has more issues, and no decision a greater number.
-Number = Annotated[int, Field(ge=0, le=MAX_VERSION)]
-# In JSON, where a number is written as one: neither true nor "1" stands for it.
-StrictNumber = Annotated[int, Field(ge=0, le=MAX_VERSION, strict=True)]
-
-
-class DecisionBody(BaseModel):
-    """A decision as the page sends it."""
-
-    position: StrictNumber
-    action: Literal["accept", "keep", "choose", "skip"]
-    versions: dict[str, StrictNumber]
-    values: dict[str, str] | None = None
-    whole_group: bool = False
-    reviewer: Reviewer
-
-
-class UndoBody(BaseModel):
-    """Whose last decision is to be taken back."""
-
-    reviewer: Reviewer
 
 
 def build_app(
@@ -130,23 +132,24 @@ def build_app(
     """Build the review around a queue.
 
     Args:
-        queue: The issues and how they stand.
-        store: Where decisions go.
-        look_alikes: Finds photographs that look alike.
-        token: What requests have to bring along; it is in the page.
+        queue: The issues and their state.
+        store: Where decisions are stored.
+        look_alikes: The search for similar photographs.
+        token: The token that requests have to send; the page contains it.
         host: The address to listen on.
-        reviewer: The name that decisions are made under; the page asks where it is empty.
-        shown: How many look-alikes are given.
+        reviewer: The reviewer's name; the page asks for it where it is empty.
+        shown: How many look-alikes the page shows.
     """
     app = FastAPI(title="hangtag review", version=version("hangtag"), docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_exception_handler(HTTPException, _answer_http_error)
-    app.add_exception_handler(RequestValidationError, _answer_invalid_request)
-    app.add_exception_handler(StoreError, _answer_store_error)
-    app.add_middleware(Guard, host=host, token=token)
+    app.add_exception_handler(HTTPException, _handle_http_error)
+    app.add_exception_handler(RequestValidationError, _handle_invalid_request)
+    app.add_exception_handler(StoreError, _handle_store_error)
+    app.add_middleware(Guard, policy=make_review_policy(host, token))
     _add_pages(app, {"token": token, "reviewer": reviewer})
-    choices = LabelOptions(queue.items)
-    _add_reading(app, queue, choices, look_alikes, shown)
-    _add_writing(app, queue, store, choices)
+    options = LabelOptions(queue.items)
+    _add_issue_routes(app, queue)
+    _add_item_routes(app, queue, options, look_alikes, shown)
+    _add_decision_routes(app, queue, store, options)
     return app
 
 
@@ -157,34 +160,34 @@ def _add_pages(app: FastAPI, values: dict[str, str]) -> None:
 
     @app.get("/")
     async def show_page() -> Response:
-        # The token is in it: it is kept nowhere.
+        # The page contains the token, so that no cache may store it.
         return Response(page, media_type="text/html; charset=utf-8", headers={"Cache-Control": "no-store"})
 
-    for path, (name, kind) in SCRIPTS.items():
-        _add_file(app, path, (STATIC / name).read_bytes(), kind)
+    for path, (name, media_type) in SCRIPTS.items():
+        _add_file(app, path, (STATIC / name).read_bytes(), media_type)
 
 
-def _add_file(app: FastAPI, path: str, content: bytes, kind: str) -> None:
-    async def give() -> Response:
-        return Response(content, media_type=kind, headers={"Cache-Control": "no-cache"})
+def _add_file(app: FastAPI, path: str, content: bytes, media_type: str) -> None:
+    async def show_file() -> Response:
+        return Response(content, media_type=media_type, headers={"Cache-Control": "no-cache"})
 
-    app.add_api_route(path, give, methods=["GET", "HEAD"])
+    app.add_api_route(path, show_file, methods=["GET", "HEAD"])
 
 
-def _add_reading(app: FastAPI, queue: Queue, choices: LabelOptions, look_alikes: LookAlikes, shown: int) -> None:
+def _add_issue_routes(app: FastAPI, queue: Queue) -> None:
     @app.get("/api/next")
-    def give_next(
+    def find_next(
         reviewer: Reviewer,
         code: str = "",
         label: str = "",
-        low: Share = 0.0,
-        high: Share = 1.0,
+        low: Score = 0.0,
+        high: Score = 1.0,
         state: State = "open",
         order: Literal["score", "random"] = "score",
         after: Number | None = None,
         backwards: bool = False,
     ) -> JSONResponse:
-        """Return the next issue of a filter, and the progress of its issues."""
+        """Return the next issue that matches a filter, and the progress of its issues."""
         queue.refresh()
         wanted = Filter(code, label, low, high, state, order)
         issue = queue.find_next(wanted, after, reviewer, backwards=backwards)
@@ -192,120 +195,117 @@ def _add_reading(app: FastAPI, queue: Queue, choices: LabelOptions, look_alikes:
         return JSONResponse({"issue": describe_issue(issue, queue) if issue else None, "progress": progress})
 
     @app.get("/api/issues/{position}")
-    def give_issue(position: Number) -> JSONResponse:
-        """Return one issue as it stands now."""
+    def show_issue(position: Number) -> JSONResponse:
+        """Return one issue in its present state."""
         queue.refresh()
         if position >= len(queue.issues):
             raise ProblemError(404, "not_found", "There is no such issue.")
         return JSONResponse({"issue": describe_issue(queue.issues[position], queue)})
 
     @app.get("/api/filters")
-    def give_filters() -> JSONResponse:
-        """Return what issues can be chosen by."""
+    def list_filters() -> JSONResponse:
+        """Return the codes and labels to filter issues by."""
         return JSONResponse(queue.list_filters())
 
+
+def _add_item_routes(app: FastAPI, queue: Queue, options: LabelOptions, look_alikes: LookAlikes, shown: int) -> None:
     @app.get("/api/choices")
-    def give_choices(column: str = "") -> JSONResponse:
-        """Return the values that an item can be given in a column, all levels together."""
+    def list_options(column: str = "") -> JSONResponse:
+        """Return the values that can be chosen for a column; all levels are chosen together."""
         if column and column not in queue.items.described_by:
             raise ProblemError(404, "not_found", "The catalogue has no such level or attribute.")
-        found = [{"values": choice.values, "count": choice.count} for choice in choices.list(column)]
-        return JSONResponse({"columns": choices.find_columns(column), "choices": found})
+        found = [{"values": option.values, "count": option.count} for option in options.list(column)]
+        return JSONResponse({"columns": options.find_columns(column), "choices": found})
 
     @app.get("/api/look-alikes")
-    def give_look_alikes(item_id: str, column: str = "", group_id: str = "") -> JSONResponse:
-        """Return the items whose photographs look most like one item's; those of a group can be left out."""
-        index = _find_place(queue, item_id)
+    def list_look_alikes(item_id: str, column: str = "", group_id: str = "") -> JSONResponse:
+        """Return the items whose photographs are most similar to one item's, without those of a group."""
+        position = _find_item(queue, item_id)
         group = queue.list_group_items(group_id)
         hidden = frozenset(queue.items.positions[each] for each in group)
-        ids = [queue.items.ids[near] for near in look_alikes.find(index, shown, hidden)]
+        ids = [queue.items.ids[near] for near in look_alikes.find(position, shown, hidden)]
         return JSONResponse({"items": [describe_item(each, column, queue) for each in ids]})
 
     @app.get("/api/photograph")
-    def give_photograph(item_id: str, small: bool = False) -> Response:
-        """Return an item's photograph: the catalogue's own file where there is one, or the packed pixels."""
-        _find_place(queue, item_id)
-        content, kind = queue.items.read_photograph(item_id, original=not small)
-        return Response(content, media_type=kind, headers={"Cache-Control": "private, max-age=600"})
+    def show_photograph(item_id: str, small: bool = False) -> Response:
+        """Return an item's photograph: the catalogue's own file where it can be read, or the prepared pixels."""
+        _find_item(queue, item_id)
+        content, media_type = queue.items.read_photograph(item_id, original=not small)
+        return Response(content, media_type=media_type, headers={"Cache-Control": "private, max-age=600"})
 
 
-def _add_writing(app: FastAPI, queue: Queue, store: Store, choices: LabelOptions) -> None:
+def _add_decision_routes(app: FastAPI, queue: Queue, store: Store, options: LabelOptions) -> None:
     @app.post("/api/decisions")
     def decide(body: DecisionBody) -> JSONResponse:
-        """Write a decision; 409 if someone else decided about an item since it was shown."""
+        """Store a decision; 409 where somebody else has decided about an item since it was shown."""
         queue.refresh()
         request = DecisionRequest(body.position, body.action, body.versions, body.values, body.whole_group)
         try:
-            new_decisions = build_decisions(request, queue, choices)
-            made = store.add(new_decisions, body.reviewer)
+            made = store.add(build_decisions(request, queue, options), body.reviewer)
         except RefusedError as error:
             raise ProblemError(422, "refused", str(error)) from None
         except ConflictError as error:
-            return _answer_conflict(error)
-        _refresh_later(queue)
-        return _answer_decisions(made)
+            return _describe_conflict(error)
+        _refresh_if_unlocked(queue)
+        return JSONResponse({"made": [describe_decision(each) for each in made]})
 
     @app.post("/api/undo")
     def undo(body: UndoBody) -> JSONResponse:
-        """Take back the reviewer's last decision."""
+        """Undo the reviewer's last decision."""
         try:
             made = store.undo(body.reviewer)
         except ConflictError as error:
-            return _answer_conflict(error)
+            return _describe_conflict(error)
         if not made:
-            raise ProblemError(404, "nothing_to_undo", "There is no decision of yours left to take back.")
-        _refresh_later(queue)
+            raise ProblemError(404, "nothing_to_undo", "You have no decision left to undo.")
+        _refresh_if_unlocked(queue)
         identities = {each.identity for each in made}
         positions = [issue.position for issue in queue.issues if issue.identity in identities]
         return JSONResponse({"made": [describe_decision(each) for each in made], "positions": positions})
 
 
-def _refresh_later(queue: Queue) -> None:
-    """Take in what was just written; where the file is locked by now, the next request does, for it is written."""
+def _refresh_if_unlocked(queue: Queue) -> None:
+    """Read the decisions that were just stored; where the file is locked by now, the next request reads them."""
     with suppress(StoreError):
         queue.refresh()
 
 
-def _find_place(queue: Queue, item_id: str) -> int:
+def _find_item(queue: Queue, item_id: str) -> int:
     try:
         return queue.items.positions[item_id]
     except KeyError:
         raise ProblemError(404, "not_found", "There is no such item.") from None
 
 
-def _answer_decisions(made: list[Decision]) -> JSONResponse:
-    return JSONResponse({"made": [describe_decision(each) for each in made]})
-
-
-def _answer_conflict(error: ConflictError) -> JSONResponse:
-    message = "Somebody else has decided about this in the meantime. Look at it again."
+def _describe_conflict(error: ConflictError) -> JSONResponse:
+    message = "Somebody else has decided about this item in the meantime. Look at it again."
     if not error.decisions:
-        message = "This is not as it was shown: its decision is gone. Look at it again."
+        message = "The item is not as it was shown: its decision is gone. Look at it again."
     described = [{**describe_decision(each), "item_id": each.item_id} for each in error.decisions]
     return JSONResponse({"error": {"code": "conflict", "message": message}, "decisions": described}, 409)
 
 
-def _answer_http_error(_request: Request, error: Exception) -> JSONResponse:
+def _handle_http_error(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     messages = {
-        404: ("not_found", "There is nothing here."),
-        405: ("method_not_allowed", "This cannot be asked in this way."),
+        404: ("not_found", "There is no such path."),
+        405: ("method_not_allowed", "The path does not allow this method."),
     }
     code, message = messages.get(error.status_code, ("refused", "The request cannot be answered."))
     return answer_problem(ProblemError(error.status_code, code, message))
 
 
-def _answer_store_error(request: Request, error: Exception) -> JSONResponse:
+def _handle_store_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, StoreError)
     written = " Nothing was written." if request.method == "POST" else ""
     if error.is_locked:
         message = f"Another process holds the decisions.{written} Try again in a moment."
         return answer_problem(ProblemError(503, "locked", message, retry_after=2))
-    # What the disk refuses has to be mended where the review runs.
+    # A failing disk can only be repaired on the machine that runs the review, so its terminal shows the error too.
     logging.getLogger("uvicorn.error").error("%s", error)
     message = f"The decisions cannot be read or written: {error.reason}.{written}"
     return answer_problem(ProblemError(503, "storage", message))
 
 
-def _answer_invalid_request(_request: Request, _error: Exception) -> JSONResponse:
-    return answer_problem(ProblemError(422, "invalid", "The request is not one that the page makes."))
+def _handle_invalid_request(_request: Request, _error: Exception) -> JSONResponse:
+    return answer_problem(ProblemError(422, "invalid", "The request is not one that the page sends."))

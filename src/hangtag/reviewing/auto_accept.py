@@ -1,12 +1,12 @@
-"""Accept open issues above a score whose precision the reviewers' own decisions prove.
+"""Accept open issues above a score threshold whose precision the reviewers' decisions prove.
 
-For every code by itself, scores are tried from the surest down. At each, the share of suggestions that reviewers
-accepted among the decided issues from there up is held against its lower bound (Clopper and Pearson, 1934), and the
-search ends at the first that fails. An early mistake would end it at once, so with decisions enough there is a second
-search that begins at half of them, and the risk of 5 % is shared out between the two: the promise holds however many
-scores are tried (Angelopoulos et al., *Learn then Test*, 2021, fixed sequence testing with several starts), of one
-precision that was chosen before. Decisions about issues surer than any open one are left out: they were settled by
-people one by one, and say little of what is left.
+For each code, scores are tested from the highest down. At each, the fraction of suggestions that reviewers accepted
+among the decided issues of at least this score must have a lower confidence bound (Clopper and Pearson, 1934) at or
+above the target precision; the search ends at the first score that fails. An early mistake would end it at once, so
+with enough decisions a second search begins at half of them, and the error probability of 5 % is split between the
+two. The guarantee holds however many scores are tested (Angelopoulos et al., *Learn then Test*, 2021, fixed sequence
+testing with several starts), for one target precision that was chosen before. Decisions about issues with a higher
+score than any open issue do not count: they say little about the open ones.
 """
 
 import math
@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from hangtag.reviewing.queue import Issue
 from hangtag.reviewing.store import Decision, Identity, find_standing
 
-# The chance that a promise is not kept.
+# The probability that the precision is below the target though it counts as proven.
 RISK = 0.05
 
 
 @dataclass(frozen=True)
 class DecidedIssue:
-    """A decided issue: its code, its score, and whether its suggestion was right by the reviewer."""
+    """A decided issue: its code, its score, and whether the reviewer found its suggestion right."""
 
     code: str
     score: float
@@ -31,15 +31,15 @@ class DecidedIssue:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What the decisions about one code prove.
+class CodePrecision:
+    """The precision that the decisions about one code prove.
 
     Attributes:
         code: The code.
         decided: How many decisions count.
         right: How many of them accepted the suggestion.
-        threshold: The lowest score to accept from; None where the precision is not proven.
-        reason: Why not; empty where there is a threshold.
+        threshold: The lowest score to accept; None where the target precision is not proven.
+        reason: Why it is not proven; empty where there is a threshold.
     """
 
     code: str
@@ -50,43 +50,43 @@ class Measured:
 
 
 def count_needed(precision: float, risk: float = RISK) -> int:
-    """Return how many decisions are needed at least, all of them right, to prove a precision."""
+    """Return the least number of decisions, all of them right, that prove a precision."""
     return math.ceil(math.log(risk) / math.log(precision))
 
 
 def is_proven(right: int, decided: int, precision: float, risk: float = RISK) -> bool:
-    """Return whether the lower bound of a share reaches a precision.
+    """Return whether the one-sided Clopper-Pearson lower bound of `right / decided` reaches a precision.
 
-    That is so where as many right ones would come by chance in at most a share `risk` of samples if the share were
-    just that.
+    Equivalently: whether the binomial probability of at least `right` right ones among `decided`, each right with
+    probability `precision`, is at most `risk`.
     """
-    chance = 0.0
+    tail = 0.0
     for k in range(decided - right, -1, -1):
-        part = math.exp(
+        term = math.exp(
             math.lgamma(decided + 1)
             - math.lgamma(k + 1)
             - math.lgamma(decided - k + 1)
             + k * math.log1p(-precision)
             + (decided - k) * math.log(precision)
         )
-        chance += part
-        # What is left is smaller still, and of a great many decisions nearly all of it.
-        if part < 1e-18 * chance:
+        tail += term
+        # The remaining terms are smaller still; with very many decisions this skips nearly all of them.
+        if term < 1e-18 * tail:
             break
-    return decided > 0 and chance <= risk * (1 + 1e-9)
+    return decided > 0 and tail <= risk * (1 + 1e-9)
 
 
 def measure_codes(
-    evaluated: Iterable[DecidedIssue], open_scores: dict[str, list[float]], precision: float
-) -> list[Measured]:
-    """Measure every code that has open issues with something to change.
+    decided: Iterable[DecidedIssue], open_scores: dict[str, list[float]], precision: float
+) -> list[CodePrecision]:
+    """Find the threshold of every code that has open issues.
 
     Args:
-        evaluated: The decided issues that had something to change.
-        open_scores: The scores of the open ones, by code.
-        precision: The wanted share of right suggestions, below 1.
+        decided: The decided issues that suggested a change.
+        open_scores: The scores of the open issues that suggest a change, by code.
+        precision: The target precision, below 1.
     """
-    everything = list(evaluated)
+    everything = list(decided)
     return [
         _measure_code(code, [each for each in everything if each.code == code], scores, precision)
         for code, scores in sorted(open_scores.items())
@@ -94,50 +94,46 @@ def measure_codes(
 
 
 def _measure_code(
-    code: str, evaluated: Sequence[DecidedIssue], open_scores: Collection[float], precision: float
-) -> Measured:
+    code: str, decided: Sequence[DecidedIssue], open_scores: Collection[float], precision: float
+) -> CodePrecision:
     highest = max(open_scores, default=0.0)
-    counted = sorted((each for each in evaluated if each.score <= highest), key=lambda each: -each.score)
+    counted = sorted((each for each in decided if each.score <= highest), key=lambda each: -each.score)
     right, needed = sum(each.is_right for each in counted), count_needed(precision)
     if len(counted) < needed:
-        reason = f"{len(counted)} decisions at or below the surest open one, {needed} needed"
-        return Measured(code, len(counted), right, None, reason)
+        reason = f"{len(counted)} decisions at or below the highest score of an open issue, {needed} needed"
+        return CodePrecision(code, len(counted), right, None, reason)
     first, half = count_needed(precision, RISK / 2), len(counted) // 2
     starts = (first, half) if half > first else (needed,)
-    searches = [_search_threshold(counted, start, precision, RISK / len(starts)) for start in starts]
+    searches = [_find_threshold(counted, start, precision, RISK / len(starts)) for start in starts]
     threshold = min((found for found in searches if found is not None), default=None)
-    said = f"{right} of {len(counted)} were right: that does not prove {precision:g} from the surest down"
-    reason = "" if threshold is not None else said
-    return Measured(code, len(counted), right, threshold, reason)
+    failure = f"{right} of {len(counted)} were right: that does not prove {precision:g} from the highest score down"
+    return CodePrecision(code, len(counted), right, threshold, "" if threshold is not None else failure)
 
 
-def _search_threshold(counted: Sequence[DecidedIssue], start: int, precision: float, risk: float) -> float | None:
-    """Return the lowest score that is proven, beginning with as many of the surest decisions as `start`."""
-    threshold, hits = None, 0
-    # So many mistakes among fewer decisions were few enough already.
-    borne = -1
+def _find_threshold(counted: Sequence[DecidedIssue], start: int, precision: float, risk: float) -> float | None:
+    """Return the lowest score with a proven precision; the search begins with the `start` highest-scored decisions."""
+    threshold, right = None, 0
+    # With at most this many mistakes among fewer decisions the precision was proven, so it is again.
+    tolerated = -1
     for count, each in enumerate(counted, start=1):
-        hits += each.is_right
-        # All issues of equal score are accepted or none.
+        right += each.is_right
+        # Of issues with equal scores, all are accepted or none.
         is_last = count == len(counted) or counted[count].score < each.score
         if count < start or not is_last:
             continue
-        if count - hits > borne and not is_proven(hits, count, precision, risk):
+        if count - right > tolerated and not is_proven(right, count, precision, risk):
             break
-        borne = max(borne, count - hits)
+        tolerated = max(tolerated, count - right)
         threshold = each.score
     return threshold
 
 
-# Accept the open issues that are above a proven score, as decisions that nobody has made and no file keeps.
-
-
 @dataclass(frozen=True)
 class Accepted:
-    """What was accepted, and what the decisions of people prove about every kind of issue."""
+    """The automatic decisions, and the precision measured for each code."""
 
     decisions: list[Decision]
-    measured: list[Measured]
+    measured: list[CodePrecision]
 
 
 def accept_open(
@@ -147,18 +143,19 @@ def accept_open(
     precision: float,
     earlier: Sequence[Decision] = (),
 ) -> Accepted:
-    """Accept open issues, the surest first.
+    """Accept open issues above the proven score of their code; no file stores these decisions.
 
-    An issue is open where nobody has decided about its item, not even to skip it, and the catalogue still has the label
-    that it is about. Of an item only the surest issue is accepted. What was accepted before stays so for as long as it
-    is proven: an audit of the corrected labels does not name it again.
+    An issue is open where nobody has decided about its item, not even to skip it, and the catalogue still has the
+    label that the issue is about. Of an item's issues only the one with the highest score is accepted. An issue that
+    was accepted before stays accepted while its code is proven, since an audit of the corrected labels no longer
+    lists it.
 
     Args:
-        issues: The queue of the audit.
-        decisions: All decisions, the undone too.
-        values: The values of every item as the catalogue has them, by item and column.
-        precision: The wanted share of right suggestions.
-        earlier: What this gave the last time.
+        issues: The issues of the audit, the highest score first.
+        decisions: All decisions, undone ones too.
+        values: The values of every item in the catalogue, by item and column.
+        precision: The target precision.
+        earlier: The decisions that the last call returned.
     """
     standing = find_standing(decisions)
     settled = {decision.item_id for decision in standing}
@@ -166,13 +163,13 @@ def accept_open(
     untouched = [
         each for each in issues if each.item_id not in settled and each.item_id not in before and _is_open(each, values)
     ]
-    candidates = [*before.values(), *(_accept_above(issue, values[issue.item_id]) for issue in untouched)]
+    candidates = [*before.values(), *(_accept_issue(issue, values[issue.item_id]) for issue in untouched)]
     scores: dict[str, list[float]] = defaultdict(list)
     for each in candidates:
         scores[each.code].append(each.score)
-    # By the scores that these issues have now: another version may have given others when they were decided.
+    # Use the present scores: the issues may have had others when they were decided.
     now = {issue.identity: issue.score for issue in issues}
-    measured = measure_codes(_list_decided(standing, now), scores, precision)
+    measured = measure_codes(_list_decided_issues(standing, now), scores, precision)
     thresholds = {each.code: each.threshold for each in measured}
     accepted: dict[str, Decision] = {}
     for each in candidates:
@@ -189,10 +186,10 @@ def _is_open(issue: Issue, values: Mapping[str, Mapping[str, str]]) -> bool:
     return not issue.column or item.get(issue.column) == issue.given_label
 
 
-def _list_decided(standing: Sequence[Decision], now: Mapping[Identity, float]) -> list[DecidedIssue]:
-    """Return whether suggestions were right: accepted ones were, those kept or chosen against were not.
+def _list_decided_issues(standing: Sequence[Decision], now: Mapping[Identity, float]) -> list[DecidedIssue]:
+    """Return whether suggestions were right: accepted ones were; where another value was kept or chosen, they were not.
 
-    A group that was decided at once counts as one decision, with its least sure issue.
+    A group that was decided at once counts as one decision, with its lowest score.
     """
     together: dict[tuple[int, str], list[Decision]] = defaultdict(list)
     for each in standing:
@@ -205,15 +202,15 @@ def _list_decided(standing: Sequence[Decision], now: Mapping[Identity, float]) -
 
 
 def _is_right(decision: Decision) -> bool:
-    # Who chose what was suggested has accepted it.
+    # A reviewer who chose the suggested values has accepted them.
     return decision.action == "accept" or {**decision.old, **decision.suggested} == {**decision.old, **decision.new}
 
 
-def _accept_above(issue: Issue, values: Mapping[str, str]) -> Decision:
+def _accept_issue(issue: Issue, values: Mapping[str, str]) -> Decision:
     old = {column: values.get(column, "") for column in issue.changes}
     return make_accepted(issue.identity, old, issue.changes, issue.score)
 
 
 def make_accepted(identity: Identity, old: Mapping[str, str], new: Mapping[str, str], score: float) -> Decision:
-    """Build the decision of an automatic acceptance; it has no reviewer, time or number."""
+    """Return an automatic decision: an `accept` without a reviewer, a time or an id."""
     return Decision(*identity, "accept", old, new, new, score, 0, id=0, batch=0, reviewer="", time="", undoes=None)

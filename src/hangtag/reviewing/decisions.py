@@ -1,4 +1,8 @@
-"""Decisions: the label options of an item, decisions built from a reviewer's request, and the corrections they make."""
+"""Review decisions: which labels can be chosen, how a request becomes decisions, and what they correct.
+
+A reviewer's request becomes one decision for each issue that it concerns: one issue, the issues that suggest the same
+change, or a whole group. `correct` then turns the stored decisions into changed cells of the catalogue.
+"""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,12 +13,13 @@ from hangtag.reviewing.items import Items
 from hangtag.reviewing.queue import Issue, Queue, apply_decisions
 from hangtag.reviewing.store import Decision, NewDecision
 
-# What a reviewer can choose for an item: values that the catalogue has, so that levels never contradict each other.
+GONE = "the catalogue has no such item now"
+Values = Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class LabelOption:
-    """Values that go together.
+    """Values that a reviewer can choose together.
 
     Attributes:
         values: A value for every level, or one for an attribute, by column.
@@ -26,7 +31,10 @@ class LabelOption:
 
 
 class LabelOptions:
-    """The values of a catalogue's columns, the commonest first.
+    """The values that can be chosen for a column, the most frequent first.
+
+    Only combinations of levels that the catalogue has are offered, so that an item's levels never contradict each
+    other.
 
     Args:
         items: The catalogue.
@@ -34,22 +42,22 @@ class LabelOptions:
 
     def __init__(self, items: Items) -> None:
         self._items = items
-        self.list = lru_cache(maxsize=None)(self._count)
-        self._known = lru_cache(maxsize=None)(self._list_known)
+        self.list = lru_cache(maxsize=None)(self._count_options)
+        self._known = lru_cache(maxsize=None)(self._collect_known)
 
     def has(self, column: str, values: Mapping[str, str]) -> bool:
-        """Return whether values are one of the choices for a column."""
+        """Return whether values are one of a column's options."""
         return frozenset(values.items()) in self._known(column)
 
     def find_columns(self, column: str) -> tuple[str, ...]:
-        """Return the columns that are chosen together: all levels, or one attribute; all levels for no column."""
+        """Return the columns that are chosen together: an attribute by itself; for a level or no column, all levels."""
         schema = self._items.schema
         return (column,) if column in schema.attributes else schema.levels
 
-    def _list_known(self, column: str) -> set[frozenset[tuple[str, str]]]:
-        return {frozenset(choice.values.items()) for choice in self.list(column)}
+    def _collect_known(self, column: str) -> set[frozenset[tuple[str, str]]]:
+        return {frozenset(option.values.items()) for option in self.list(column)}
 
-    def _count(self, column: str) -> list[LabelOption]:
+    def _count_options(self, column: str) -> list[LabelOption]:
         columns = self.find_columns(column)
         rows = zip(*(self._items.columns[name] for name in columns), strict=True)
         counted = Counter(row for row in rows if not any(map(self._items.schema.is_missing, row)))
@@ -57,19 +65,19 @@ class LabelOptions:
 
 
 class RefusedError(Exception):
-    """A request that cannot be carried out; the message says why."""
+    """A request that cannot become a decision; the text explains why."""
 
 
 @dataclass(frozen=True)
 class DecisionRequest:
-    """A reviewer's request.
+    """A decision that a reviewer asks for.
 
     Attributes:
-        position: The issue.
+        position: The issue's position in the queue.
         action: `accept`, `keep`, `choose` or `skip`.
-        versions: The last decision's id that was seen of every item concerned.
+        versions: For each item concerned, the id of the last decision that the reviewer saw.
         values: With `choose`, the values by column.
-        whole_group: Decide the open issues of the issue's group alike.
+        whole_group: Decide the open issues of the issue's group in the same way.
     """
 
     position: int
@@ -79,44 +87,41 @@ class DecisionRequest:
     whole_group: bool = False
 
 
-def build_decisions(request: DecisionRequest, queue: Queue, choices: LabelOptions) -> list[NewDecision]:
-    """Build the decisions of a request, which are written together.
+def build_decisions(request: DecisionRequest, queue: Queue, options: LabelOptions) -> list[NewDecision]:
+    """Return the decisions to store together for a request.
 
     Raises:
-        RefusedError: There is no such issue or choice, or an item's version is not told.
+        RefusedError: There is no such issue or option, or the version of an item concerned is missing.
     """
     if not 0 <= request.position < len(queue.issues):
         raise RefusedError("There is no such issue.")
     issue = queue.issues[request.position]
-    concerned = _list_concerned(request, issue, queue)
+    concerned = _list_concerned_issues(request, issue, queue)
     if missing := {each.item_id for each in concerned} - set(request.versions):
-        raise RefusedError(f"The version of item {min(missing)} is not told.")
+        raise RefusedError(f"The version of item {min(missing)} is missing.")
     values = {item_id: queue.read_item(item_id).values for item_id in {each.item_id for each in concerned}}
-    new_decisions = []
+    decisions = []
     for each in concerned:
-        new = _find_new(request, each, values[each.item_id], choices)
+        new = _find_new_values(request, each, values[each.item_id], options)
         old = {column: values[each.item_id][column] for column in new}
-        new_decisions.append(
-            NewDecision(
-                *each.identity, request.action, old, new, each.changes, each.score, request.versions[each.item_id]
-            )
-        )
-        # A second issue of the item is decided on top of the first.
+        version = request.versions[each.item_id]
+        decisions.append(NewDecision(*each.identity, request.action, old, new, each.changes, each.score, version))
+        # A second issue of the same item starts from the values that the first one leaves.
         values[each.item_id].update(new)
-    return new_decisions
+    return decisions
 
 
-def _list_concerned(request: DecisionRequest, issue: Issue, queue: Queue) -> Sequence[Issue]:
+def _list_concerned_issues(request: DecisionRequest, issue: Issue, queue: Queue) -> Sequence[Issue]:
     if request.whole_group and issue.group_id:
         group = queue.list_group(issue)
-        return [each for each in group if each is issue or queue.tell_state(each) != "decided"]
+        return [each for each in group if each is issue or queue.get_state(each) != "decided"]
     if request.action in ("accept", "keep"):
         return queue.list_same(issue)
     return [issue]
 
 
-def _find_new(
-    request: DecisionRequest, issue: Issue, values: Mapping[str, str], choices: LabelOptions
+def _find_new_values(
+    request: DecisionRequest, issue: Issue, values: Mapping[str, str], options: LabelOptions
 ) -> dict[str, str]:
     if request.action == "accept":
         if unknown := set(issue.changes) - set(values):
@@ -127,20 +132,14 @@ def _find_new(
     if request.action == "skip":
         return {}
     chosen = dict(request.values or {})
-    if not choices.has(issue.column, chosen):
-        raise RefusedError("That is none of the choices: take values that the catalogue has, for all its levels.")
+    if not options.has(issue.column, chosen):
+        raise RefusedError("These values are not an option: choose values that the catalogue has, for all its levels.")
     return chosen
-
-
-# What decisions change in the catalogue's values, and which of them cannot be followed.
-
-GONE = "the catalogue has no such item now"
-Values = Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Change:
-    """A cell that is to be changed, by the rule `reviewed` or `auto`."""
+    """A cell to change, with the rule that changes it: `reviewed` or `auto`."""
 
     item_id: str
     column: str
@@ -151,7 +150,7 @@ class Change:
 
 @dataclass(frozen=True)
 class NotApplied:
-    """A decision that was not followed, and why."""
+    """A decision that was not applied, and why."""
 
     decision: Decision
     reason: str
@@ -159,24 +158,30 @@ class NotApplied:
 
 @dataclass
 class Corrections:
-    """What is to be changed, by item; the decisions behind it; and those that are not applied."""
+    """The changes of the catalogue.
+
+    Attributes:
+        changes: The changed cells, by item.
+        not_applied: The decisions that were not applied.
+        sources: The decisions behind the changes, by item.
+    """
 
     changes: dict[str, list[Change]] = field(default_factory=dict)
     not_applied: list[NotApplied] = field(default_factory=list)
     sources: dict[str, list[Decision]] = field(default_factory=dict)
 
     def refuse(self, item_id: str, reason: str) -> None:
-        """Take an item's changes back, because its row cannot be changed."""
+        """Drop an item's changes, because its row cannot be edited."""
         del self.changes[item_id]
         self.not_applied += [NotApplied(each, reason) for each in self.sources.pop(item_id)]
 
 
 def correct(values: Mapping[str, Values], decisions: Iterable[Decision]) -> Corrections:
-    """Apply decisions item by item, and return the corrections.
+    """Apply decisions item by item.
 
     Args:
-        values: The values of every item as the catalogue has them now, by item and column.
-        decisions: Decisions that stand, in their order; those without a reviewer have the rule `auto`.
+        values: The present values of every item in the catalogue, by item and column.
+        decisions: Decisions that were not undone, in their order; those without a reviewer have the rule `auto`.
     """
     by_item: dict[str, list[Decision]] = defaultdict(list)
     for decision in decisions:
@@ -197,9 +202,9 @@ def correct(values: Mapping[str, Values], decisions: Iterable[Decision]) -> Corr
         ]
         if changes:
             corrections.changes[item_id] = changes
-            corrections.sources[item_id] = _take_once(after.sources.values())
+            corrections.sources[item_id] = _deduplicate(after.sources.values())
     return corrections
 
 
-def _take_once(decisions: Iterable[Decision]) -> list[Decision]:
+def _deduplicate(decisions: Iterable[Decision]) -> list[Decision]:
     return list({each.id: each for each in decisions}.values())

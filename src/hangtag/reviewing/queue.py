@@ -1,4 +1,9 @@
-"""The review queue: the audit's issues, their state after the decisions, filters, and reviewers' throughput."""
+"""The review queue: read issues, filter and order them, and derive their state from the decisions made so far.
+
+The state of an item is derived, never stored: its values in the catalogue, with the decisions applied in their order.
+A skipped issue is one whose last decision is `skip`; a decided one has any other decision, or its item has the
+suggested values already.
+"""
 
 import csv
 import hashlib
@@ -19,8 +24,7 @@ from hangtag.io import require_file, unguard_cell
 from hangtag.reviewing.items import Items
 from hangtag.reviewing.store import Decision, Store, find_standing
 
-# The queue that an audit leaves: its issues, the surest first.
-
+State = Literal["open", "skipped", "decided", "all"]
 COLUMNS = (
     "item_id",
     "code",
@@ -34,20 +38,26 @@ COLUMNS = (
     "group_id",
 )
 HINT = "Run `hangtag audit` with this workspace first."
+# Throughput: longer gaps between decisions are breaks, and count as this many seconds.
+LONGEST_GAP = 120.0
+# Throughput is computed from this many of the latest decisions.
+RECENT_DECISIONS = 100
+# Seconds that an issue shown to one reviewer is not shown to another.
+HELD_SECONDS = 90.0
 
 
 @dataclass(frozen=True)
 class Issue:
-    """A suspected mistake.
+    """A suspected mistake: a row of `audit/issues.csv`.
 
     Attributes:
-        position: Its position in the queue, from 0.
+        position: Its index in the queue, from 0.
         item_id, code, column: What it is about; no two issues agree in all three.
         severity: `error`, `warning` or `info`.
         given_label, suggested_label: Values of the column, or empty.
-        score: How sure it is, 0 to 1.
-        reason: Why, for people.
-        changes: New values by column, if the suggestion is accepted; empty where there is only something to look at.
+        score: The probability or strength of the issue, 0 to 1.
+        reason: An explanation for people.
+        changes: The suggested values by column; empty where the issue suggests no change.
         group_id: The same for issues that can be decided together, or empty.
     """
 
@@ -65,12 +75,12 @@ class Issue:
 
     @property
     def identity(self) -> tuple[str, str, str]:
-        """What it is about."""
+        """Its item, code and column."""
         return self.item_id, self.code, self.column
 
     @property
-    def lot(self) -> bytes:
-        """A number drawn for the issue, the same every time, to put issues into a random order."""
+    def random_key(self) -> bytes:
+        """A pseudorandom sort key, the same every time."""
         return hashlib.blake2b("\0".join(self.identity).encode(), digest_size=8).digest()
 
 
@@ -78,7 +88,7 @@ def read_issues(path: Path) -> list[Issue]:
     """Read `audit/issues.csv`.
 
     Raises:
-        WorkspaceError: There is none, or it is not what `hangtag audit` writes.
+        WorkspaceError: The file is missing, or is not what `hangtag audit` writes.
     """
     try:
         require_file(path)
@@ -86,20 +96,20 @@ def read_issues(path: Path) -> list[Issue]:
             lines = csv.DictReader(file)
             if not set(COLUMNS) <= set(lines.fieldnames or ()):
                 raise ValueError(f"it lacks columns of {', '.join(COLUMNS)}")
-            return [_read_line(position, line) for position, line in enumerate(lines)]
+            return [_parse_issue(position, line) for position, line in enumerate(lines)]
     except FileNotFoundError:
         raise WorkspaceError("There are no issues to review.", hint=HINT) from None
     except (OSError, ValueError, TypeError, AttributeError, RecursionError, csv.Error) as error:
         raise WorkspaceError(f"The issues cannot be read: {error}.", received=path.name, hint=HINT) from error
 
 
-def _read_line(position: int, line: dict[str, str]) -> Issue:
+def _parse_issue(position: int, line: dict[str, str]) -> Issue:
     if None in line or None in line.values():
-        raise ValueError(f"the line of issue {position + 1} has not the cells of the header")
+        raise ValueError(f"the line of issue {position + 1} does not have the cells of the header")
     line = {name: unguard_cell(cell) for name, cell in line.items()}
     changes = json.loads(line["changes"] or "{}")
     if not isinstance(changes, dict) or not all(isinstance(value, str) for value in changes.values()):
-        raise ValueError(f"changes of issue {position + 1} are no texts")
+        raise ValueError(f"the changes of issue {position + 1} are not texts")
     score = float(line["score"])
     if not 0 <= score <= 1:
         raise ValueError(f"the score of issue {position + 1} is not between 0 and 1")
@@ -107,21 +117,16 @@ def _read_line(position: int, line: dict[str, str]) -> Issue:
     return Issue(position=position, score=score, changes=changes, **texts)
 
 
-# Which issues a reviewer wants to see, and in which order.
-
-State = Literal["open", "skipped", "decided", "all"]
-
-
 @dataclass(frozen=True)
 class Filter:
-    """What issues have to be.
+    """Which issues a reviewer wants to see, and in which order.
 
     Attributes:
-        code: The kind of issue; empty for all.
-        label: A value that is given or suggested; empty for all.
+        code: The issue code; empty for all.
+        label: A given or suggested value; empty for all.
         low, high: Bounds of the score, both included.
         state: `open`, `skipped`, `decided` or `all`.
-        order: `score` is the surest first; `random` is a sample that stands for all of them, the same every time.
+        order: `score` is the highest score first; `random` is a random order, the same every time.
     """
 
     code: str = ""
@@ -131,8 +136,8 @@ class Filter:
     state: State = "open"
     order: Literal["score", "random"] = "score"
 
-    def holds(self, issue: Issue) -> bool:
-        """Return whether an issue is of the wanted kind, whatever its state."""
+    def matches(self, issue: Issue) -> bool:
+        """Return whether an issue has the wanted code, label and score, whatever its state."""
         return (
             self.code in ("", issue.code)
             and self.label in ("", issue.given_label, issue.suggested_label)
@@ -140,34 +145,26 @@ class Filter:
         )
 
     def sort(self, issues: list[Issue]) -> list[Issue]:
-        """Put issues into the wanted order."""
-        return sorted(issues, key=lambda issue: issue.lot) if self.order == "random" else issues
-
-
-# How fast a reviewer works: issues an hour, without the pauses.
-
-# Longer gaps are pauses and count as this many seconds.
-LONGEST_GAP = 120.0
-# Older decisions say little of the pace now.
-LOOKED_AT = 100
+        """Return issues in the wanted order."""
+        return sorted(issues, key=lambda issue: issue.random_key) if self.order == "random" else issues
 
 
 def compute_throughput(decided: Sequence[tuple[str, int]]) -> float | None:
-    """Return decided issues per hour, or None if there are too few.
+    """Compute how many issues a reviewer decides an hour, without breaks.
 
     Args:
-        decided: When a reviewer pressed a key (ISO 8601), and how many issues that decided, in order of time.
+        decided: The time of each key press (ISO 8601) and the number of issues that it decided, in order of time.
+
+    Returns:
+        Issues an hour, or None where there are too few decisions.
     """
-    latest = decided[-LOOKED_AT:]
+    latest = decided[-RECENT_DECISIONS:]
     times = [datetime.fromisoformat(time) for time, _ in latest]
     gaps = [(later - earlier).total_seconds() for earlier, later in pairwise(times)]
     seconds = sum(min(max(gap, 0.0), LONGEST_GAP) for gap in gaps)
-    # The first key marks the beginning: what it decided took time before it.
+    # The first key press only starts the clock: the time that its issues took came before it.
     issues = sum(count for _, count in latest[1:])
     return issues / seconds * 3600 if seconds > 0 else None
-
-
-# What decisions make of an item's values, one after the other.
 
 
 @dataclass(frozen=True)
@@ -176,8 +173,8 @@ class DecisionState:
 
     Attributes:
         values: Its values by column.
-        sources: The decision that a changed column has its value from.
-        refused: Decisions that could not be followed, with the reason.
+        sources: The decision that each changed column has its value from.
+        refused: Decisions that could not be applied, with the reason.
     """
 
     values: dict[str, str]
@@ -186,19 +183,22 @@ class DecisionState:
 
 
 def apply_decisions(values: Mapping[str, str], decisions: Iterable[Decision]) -> DecisionState:
-    """Apply decisions in their order; one whose old values are not the item's current ones is skipped.
+    """Apply decisions to an item's values, in their order.
+
+    A decision applies only where the item's present values are the old values that the reviewer saw, and then with
+    all its columns.
 
     Args:
-        values: The item's values as the catalogue has them.
-        decisions: Decisions about the item that stand, in their order.
+        values: The item's values in the catalogue.
+        decisions: The decisions about the item that were not undone, in their order.
     """
     item = DecisionState(dict(values))
     for decision in decisions:
         changed = {column: new for column, new in decision.new.items() if new != decision.old.get(column)}
-        is_so = all(item.values.get(column) == new for column, new in decision.new.items())
-        if not changed or is_so or decision.action not in ("accept", "choose"):
+        is_done = all(item.values.get(column) == new for column, new in decision.new.items())
+        if not changed or is_done or decision.action not in ("accept", "choose"):
             continue
-        if reason := _find_obstacle(item, decision):
+        if reason := _find_contradiction(item, decision):
             item.refused.append((decision, reason))
             continue
         item.values.update(changed)
@@ -206,8 +206,8 @@ def apply_decisions(values: Mapping[str, str], decisions: Iterable[Decision]) ->
     return item
 
 
-def _find_obstacle(item: DecisionState, decision: Decision) -> str:
-    """Describe why a decision cannot be followed; empty where it can."""
+def _find_contradiction(item: DecisionState, decision: Decision) -> str:
+    """Return why a decision cannot be applied; empty where it can."""
     for column, old in decision.old.items():
         if column not in item.values:
             return f"the catalogue has no column {column}"
@@ -217,21 +217,17 @@ def _find_obstacle(item: DecisionState, decision: Decision) -> str:
     return ""
 
 
-# How long an issue that one reviewer looks at is not handed to another, in seconds.
-HELD_SECONDS = 90.0
-
-
 class Queue:
-    """The issues of an audit with the decisions about them, as they are at this moment.
+    """The issues of an audit, with their present state. Safe to use from several threads.
 
     Args:
-        issues: The queue, the surest first.
-        items: What they are about.
+        issues: The issues, the highest score first.
+        items: The prepared catalogue.
         store: The decisions, which other processes may add to.
-        clock: Gives seconds since 1970.
+        clock: Returns seconds since 1970.
 
     Raises:
-        WorkspaceError: The issues are about items that are not there.
+        WorkspaceError: An issue is about an item that is not in the catalogue.
     """
 
     def __init__(
@@ -243,8 +239,8 @@ class Queue:
         self._by_item: dict[str, list[Decision]] = defaultdict(list)
         self._decided: dict[int, Decision | None] = {}
         self._states: dict[int, State] = {}
-        # By reviewer and batch: when, and how many issues it settled.
-        self._moments: dict[str, dict[int, tuple[str, int]]] = defaultdict(dict)
+        # By reviewer and batch: its time, and how many issues it decided.
+        self._batches: dict[str, dict[int, tuple[str, int]]] = defaultdict(dict)
         self._of_item: dict[str, list[Issue]] = defaultdict(list)
         self._groups: dict[str, list[Issue]] = defaultdict(list)
         for issue in issues:
@@ -254,41 +250,40 @@ class Queue:
             self._of_item[issue.item_id].append(issue)
             if issue.group_id:
                 self._groups[issue.group_id].append(issue)
-        self._list = lru_cache(maxsize=64)(self._list_matching)
+        self._list_cached = lru_cache(maxsize=64)(self._list_matching)
         self.refresh()
 
     def refresh(self) -> None:
-        """Take in what was decided since, here or in another process."""
+        """Read the decisions that were added since, in this process or another."""
         with self._lock:
             new = self._store.read(self._last_id)
             for decision in new:
                 self._last_id = decision.id
                 self._by_item[decision.item_id].append(decision)
-                moments = self._moments[decision.reviewer]
-                time_, count = moments.get(decision.batch, (decision.time, 0))
-                moments[decision.batch] = (time_, count + (decision.action != "undo"))
+                batches = self._batches[decision.reviewer]
+                time_, count = batches.get(decision.batch, (decision.time, 0))
+                batches[decision.batch] = (time_, count + (decision.action != "undo"))
             for item_id in {decision.item_id for decision in new}:
-                self._settle(item_id)
+                self._update_states(item_id)
 
-    def _settle(self, item_id: str) -> None:
-        """Compute the state of an item's issues."""
+    def _update_states(self, item_id: str) -> None:
         standing = find_standing(self._by_item[item_id])
         values = apply_decisions(self.items.read_values(item_id), standing).values
         decided = {decision.identity: decision for decision in standing}
         for issue in self._of_item[item_id]:
             decision = decided.get(issue.identity)
             self._decided[issue.position] = decision
-            # What another issue's decision has brought about already needs no decision of its own.
-            is_so = bool(issue.changes) and all(values.get(column) == new for column, new in issue.changes.items())
-            state: State = "decided" if decision or is_so else "open"
+            # An issue needs no decision where a decision about another issue made the same changes.
+            is_done = bool(issue.changes) and all(values.get(column) == new for column, new in issue.changes.items())
+            state: State = "decided" if decision or is_done else "open"
             self._states[issue.position] = "skipped" if decision and decision.action == "skip" else state
 
     def find_decision(self, issue: Issue) -> Decision | None:
-        """Return the decision that stands for an issue, a skip included."""
+        """Return the decision about an issue that was not undone, a skip included; None where there is none."""
         return self._decided.get(issue.position)
 
     def list_decisions(self, item_id: str) -> list[Decision]:
-        """Return all that was decided about an item, the undone too."""
+        """Return all decisions about an item, undone ones too."""
         return list(self._by_item.get(item_id, ()))
 
     def read_version(self, item_id: str) -> int:
@@ -297,19 +292,23 @@ class Queue:
         return decisions[-1].id if decisions else 0
 
     def read_item(self, item_id: str) -> DecisionState:
-        """Return an item's values after its decisions."""
+        """Return an item's state after its decisions."""
         return apply_decisions(self.items.read_values(item_id), find_standing(self._by_item.get(item_id, ())))
 
+    def get_state(self, issue: Issue) -> State:
+        """Return whether an issue is `open`, `skipped` or `decided`."""
+        return self._states.get(issue.position, "open")
+
     def list_group(self, issue: Issue) -> list[Issue]:
-        """Return the issues that can be decided together with one, itself among them."""
+        """Return the issues of an issue's group, itself included."""
         return self._groups[issue.group_id] if issue.group_id else [issue]
 
     def list_group_items(self, group_id: str) -> set[str]:
-        """Return the items of a group; none for a group that is not there."""
+        """Return the ids of a group's items; empty for an unknown group."""
         return {issue.item_id for issue in self._groups.get(group_id, ())}
 
     def list_filters(self) -> dict[str, list[dict[str, object]]]:
-        """Return the codes and the labels of the queue, each with its number of issues, the commonest first."""
+        """Return the codes and labels to filter by, each with its number of issues, the most frequent first."""
         codes = Counter(issue.code for issue in self.issues)
         labels = Counter(each for issue in self.issues for each in {issue.given_label, issue.suggested_label} if each)
         return {
@@ -318,21 +317,33 @@ class Queue:
         }
 
     def list_same(self, issue: Issue) -> list[Issue]:
-        """Return an issue and the other open ones that would change its item in the same way, under another code."""
+        """Return an issue and the open issues that suggest the same change of its item under another code."""
         others = [each for each in self._of_item[issue.item_id] if each is not issue and each.changes == issue.changes]
-        return [issue, *(each for each in others if issue.changes and self.tell_state(each) == "open")]
+        return [issue, *(each for each in others if issue.changes and self.get_state(each) == "open")]
 
     def find_next(self, wanted: Filter, after: int | None, reviewer: str, *, backwards: bool = False) -> Issue | None:
-        """Return the next issue behind the one at a position, going round at the end; None where there is none.
+        """Find the next issue to show a reviewer, and reserve it for them.
 
-        Open issues that another reviewer has before them just now come last, whichever service shows them.
+        Open issues that another reviewer looks at, in this service or another, come last.
+
+        Args:
+            wanted: The filter.
+            after: The position of the present issue; the search wraps around at the end. None starts at the first.
+            reviewer: The reviewer's name.
+            backwards: Search in the opposite order.
+
+        Returns:
+            The issue; None where none matches.
+
+        Raises:
+            StoreError: The file of decisions is locked or cannot be written.
         """
         with self._lock:
-            listed = list(self._list(wanted))
+            listed = list(self._list_cached(wanted))
             if backwards:
                 listed.reverse()
             start = next((index + 1 for index, each in enumerate(listed) if each.position == after), 0)
-            rest = [each for each in listed[start:] + listed[:start] if self._is_wanted(each, wanted)]
+            rest = [each for each in listed[start:] + listed[:start] if self._has_wanted_state(each, wanted)]
         # Outside the lock: it may have to wait for another process.
         identities = [each.identity for each in rest]
         share = wanted.state != "open"
@@ -340,21 +351,17 @@ class Queue:
         return None if index is None else rest[index]
 
     def count(self, wanted: Filter) -> dict[str, int]:
-        """Count the issues of a filter by their state: `total`, `open`, `skipped` and `decided`."""
-        listed = self._list(wanted)
-        tally = Counter(self.tell_state(issue) for issue in listed)
-        return {"total": len(listed), **{state: tally[state] for state in ("open", "skipped", "decided")}}
+        """Count the issues that match a filter, by state: `total`, `open`, `skipped` and `decided`."""
+        listed = self._list_cached(wanted)
+        counts = Counter(self.get_state(issue) for issue in listed)
+        return {"total": len(listed), **{state: counts[state] for state in ("open", "skipped", "decided")}}
 
     def compute_throughput(self, reviewer: str) -> float | None:
-        """Return decided issues per hour, or None if there are too few."""
-        return compute_throughput(list(self._moments.get(reviewer, {}).values()))
+        """Compute how many issues a reviewer decides an hour; None where there are too few decisions."""
+        return compute_throughput(list(self._batches.get(reviewer, {}).values()))
 
     def _list_matching(self, wanted: Filter) -> list[Issue]:
-        return wanted.sort([issue for issue in self.issues if wanted.holds(issue)])
+        return wanted.sort([issue for issue in self.issues if wanted.matches(issue)])
 
-    def _is_wanted(self, issue: Issue, wanted: Filter) -> bool:
-        return wanted.state in ("all", self.tell_state(issue))
-
-    def tell_state(self, issue: Issue) -> State:
-        """Return whether an issue is `open`, `skipped` or `decided`."""
-        return self._states.get(issue.position, "open")
+    def _has_wanted_state(self, issue: Issue, wanted: Filter) -> bool:
+        return wanted.state in ("all", self.get_state(issue))

@@ -1,4 +1,4 @@
-"""The decisions of a review on disk: only ever added to, one transaction each, and never over another's unseen."""
+"""Store review decisions in SQLite: append-only, one transaction each, with optimistic locking between reviewers."""
 
 import json
 import os
@@ -14,9 +14,9 @@ from typing import Any
 from hangtag.errors import WorkspaceError
 from hangtag.reviewing.store_errors import UnwritableError, explain_error
 
-# Seconds to wait for another reviewer's transaction, and no longer: it takes milliseconds, and a page waits.
+# Seconds to wait for another process's transaction. One takes milliseconds, and the page is waiting meanwhile.
 PATIENCE = 5.0
-# The largest number of a decision that SQLite can keep.
+# The largest id of a decision that SQLite can store.
 MAX_VERSION = 2**63 - 1
 TABLES = """
 CREATE TABLE IF NOT EXISTS decisions (
@@ -55,15 +55,15 @@ Identity = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class NewDecision:
-    """A reviewer's decision on one issue, before it is written.
+    """A reviewer's decision about one issue, before it is stored.
 
     Attributes:
         item_id, code, column: The issue.
-        action: `accept` the suggestion, `keep` what is there, `choose` another, or `skip`.
-        old: The values of the item that the reviewer saw, by column.
-        new: The values that it shall have; the same as `old` where nothing is to change.
-        suggested: The values that the issue suggested; empty where it had none.
-        score: How sure the issue was, 0 to 1.
+        action: `accept` the suggestion, `keep` the present values, `choose` others, `skip`, or `undo`.
+        old: The item's values that the reviewer saw, by column.
+        new: The values that it gets; the same as `old` where nothing changes.
+        suggested: The values that the issue suggested; empty where it suggested none.
+        score: The score of the issue, 0 to 1.
         version: The id of the item's last decision that the reviewer saw; 0 where there was none.
     """
 
@@ -80,14 +80,14 @@ class NewDecision:
 
 @dataclass(frozen=True)
 class Decision(NewDecision):
-    """A decision as it was written.
+    """A stored decision.
 
     Attributes:
-        id: Its number; later ones are greater.
-        batch: The id of the first decision that was made together with it.
-        reviewer: Who made it.
-        time: When, ISO 8601 in UTC.
-        undoes: The decision that an `undo` takes back.
+        id: Its number; later decisions have greater ones.
+        batch: The id of the first decision that was stored together with it.
+        reviewer: The reviewer's name; empty for an automatic decision.
+        time: When it was stored, ISO 8601 in UTC.
+        undoes: The id of the decision that an `undo` takes back.
     """
 
     id: int
@@ -98,12 +98,12 @@ class Decision(NewDecision):
 
     @property
     def identity(self) -> Identity:
-        """The issue that was decided."""
+        """The issue that was decided: item, code and column."""
         return self.item_id, self.code, self.column
 
 
 class ConflictError(Exception):
-    """An item is not as the reviewer saw it; `decisions` are those that came since, or its last one."""
+    """An item has changed since the reviewer saw it; `decisions` are the later ones, or its last one."""
 
     def __init__(self, decisions: Sequence[Decision]) -> None:
         super().__init__("another decision came before")
@@ -113,13 +113,13 @@ class ConflictError(Exception):
 class Store:
     """Decisions in an SQLite file that several processes may write to at once.
 
-    A write-ahead log that is flushed at every commit: a decision that was confirmed outlives a kill and a power cut.
+    The write-ahead log is flushed at every commit, so a confirmed decision survives a kill and a power cut.
 
     Args:
-        path: The file; made where there is none.
+        path: The file; created where there is none.
 
     Raises:
-        StoreError: The file is no store of decisions, is locked, or the disk refuses it; see `explain_error`.
+        StoreError: The file is not a store of decisions, is locked, or cannot be written; see `explain_error`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -144,73 +144,77 @@ class Store:
             self._base.close()
 
     def read(self, after: int = 0) -> list[Decision]:
-        """Return the decisions whose id is greater than `after`, in their order.
+        """Return the decisions whose id is greater than `after`, by id.
 
         Raises:
             StoreError: The file is locked, damaged, or cannot be read.
         """
-        with self._use(), _explain_damage(self._path):
+        with self._use_connection(), _explain_damage(self._path):
             return self._select("id > ?", after)
 
-    def add(self, new_decisions: Sequence[NewDecision], reviewer: str) -> list[Decision]:
-        """Write new_decisions together, all or none.
+    def add(self, decisions: Sequence[NewDecision], reviewer: str) -> list[Decision]:
+        """Store decisions together, all or none.
+
+        Returns:
+            The stored decisions.
 
         Raises:
             ConflictError: The last decision about one of the items is not the one that the reviewer saw: there is a
-                newer one, or none of that number.
+                newer one, or none with that id.
             StoreError: The file is locked or cannot be written.
         """
-        with self._write() as batch:
-            changed = [
-                decision for decision in new_decisions if self._find_version(decision.item_id) != decision.version
-            ]
-            if changed:
-                newer = [each for decision in changed for each in self._find_newer(decision.item_id, decision.version)]
+        with self._begin_transaction() as batch:
+            stale = [each for each in decisions if self._find_version(each.item_id) != each.version]
+            if stale:
+                newer = [later for each in stale for later in self._find_newer(each.item_id, each.version)]
                 raise ConflictError(list({each.id: each for each in newer}.values()))
-            return [self._insert(batch, decision, reviewer) for decision in new_decisions]
+            return [self._insert(batch, each, reviewer) for each in decisions]
 
     def undo(self, reviewer: str) -> list[Decision]:
-        """Undo the reviewer's last decision that is not undone yet; return the new lines, or none.
+        """Undo the reviewer's last batch of decisions that is not undone yet.
+
+        Returns:
+            The stored `undo` decisions; empty where there is nothing to undo.
 
         Raises:
-            ConflictError: Somebody has decided about one of the items since, on top of it.
+            ConflictError: A later decision about one of the items builds on it.
             StoreError: The file is locked or cannot be written.
         """
-        with self._write() as batch:
-            last = self._find_last(reviewer)
-            on_top = [
+        with self._begin_transaction() as batch:
+            last = self._find_last_batch(reviewer)
+            later = [
                 each
                 for decision in last
                 for each in find_standing(self._select("item_id = ?", decision.item_id))
                 if each.id > decision.id and each.batch != decision.batch
             ]
-            if on_top:
-                raise ConflictError(list({each.id: each for each in on_top}.values()))
-            return [self._insert(batch, _take_back(each), reviewer, undoes=each.id) for each in last]
+            if later:
+                raise ConflictError(list({each.id: each for each in later}.values()))
+            return [self._insert(batch, _make_undo(each), reviewer, undoes=each.id) for each in last]
 
     def hold(
         self, issues: Sequence[Identity], reviewer: str, *, now: float, seconds: float, share: bool = False
     ) -> int | None:
-        """Choose the first issue that no other reviewer holds, here or in another process, and hold it.
+        """Reserve the first issue that no other reviewer holds, in this process or another.
 
         Args:
-            issues: In the order wanted.
-            reviewer: Who is to look at it.
+            issues: The issues, in order of preference.
+            reviewer: The reviewer to reserve it for.
             now: Seconds since 1970; the processes share a clock.
-            seconds: How long it is held.
-            share: Whether to take the first whoever holds it; so it is too where others hold all of them.
+            seconds: How long it is reserved.
+            share: Take the first issue even where another reviewer holds it; so it is too where others hold all.
 
         Returns:
-            The position of the issue; None where there are none.
+            The index of the issue; None where there are no issues.
 
         Raises:
             StoreError: The file is locked or cannot be written.
         """
         if not issues:
             return None
-        # A hold need not outlive a power cut, so it does not wait for the disk.
-        with self._write(is_durable=False):
-            # What would last longer than a hold can was written by a clock that went wrong.
+        # A hold need not survive a power cut, so it does not wait for the disk.
+        with self._begin_transaction(is_durable=False):
+            # A hold that ends later than a new one would was written with a wrong clock.
             self._base.execute("DELETE FROM holds WHERE until <= ? OR until > ?", (now, now + seconds))
             others = self._base.execute('SELECT item_id, code, "column" FROM holds WHERE reviewer <> ?', (reviewer,))
             held = set() if share else set(others.fetchall())
@@ -221,25 +225,25 @@ class Store:
             return index
 
     def _find_version(self, item_id: str) -> int:
-        """Find the number of the last decision about an item; 0 where there is none."""
+        """Return the id of the last decision about an item; 0 where there is none."""
         [last] = self._base.execute(
             "SELECT coalesce(max(id), 0) FROM decisions WHERE item_id = ?", (item_id,)
         ).fetchone()
         return int(last)
 
     def _find_newer(self, item_id: str, version: int) -> list[Decision]:
-        """List what was decided after a version; where there is no such version, the last decision."""
+        """Return the decisions after a version; where there is no such version, the last decision."""
         decisions = self._select("item_id = ?", item_id)
         return [each for each in decisions if each.id > version] or decisions[-1:]
 
-    def _find_last(self, reviewer: str) -> list[Decision]:
+    def _find_last_batch(self, reviewer: str) -> list[Decision]:
         own = find_standing(self._select("reviewer = ? OR action = 'undo'", reviewer))
         return [each for each in own if each.batch == own[-1].batch] if own else []
 
     @contextmanager
-    def _use(self) -> Iterator[None]:
-        """Hold the connection, and turn SQLite's errors into `StoreError`."""
-        # A thread that waits for another process keeps the others waiting: they give up as it does.
+    def _use_connection(self) -> Iterator[None]:
+        """Lock the connection for this thread, and turn errors of SQLite into a StoreError."""
+        # A thread that waits for another process keeps the other threads waiting: they time out as it does.
         if not self._lock.acquire(timeout=PATIENCE):
             busy = sqlite3.OperationalError("database is locked")
             busy.sqlite_errorname = "SQLITE_BUSY"
@@ -254,9 +258,9 @@ class Store:
             self._lock.release()
 
     @contextmanager
-    def _write(self, *, is_durable: bool = True) -> Iterator[int]:
-        """Hold the only write transaction, and yield the number of the next decision."""
-        with self._use():
+    def _begin_transaction(self, *, is_durable: bool = True) -> Iterator[int]:
+        """Open a write transaction, which excludes all other writers, and yield the id of the next decision."""
+        with self._use_connection():
             self._base.execute(f"PRAGMA synchronous = {'FULL' if is_durable else 'NORMAL'}")
             self._base.execute("BEGIN IMMEDIATE")
             try:
@@ -270,24 +274,24 @@ class Store:
 
     def _select(self, condition: str, *values: Any) -> list[Decision]:
         rows = self._base.execute(f"SELECT {COLUMNS} FROM decisions WHERE {condition} ORDER BY id", values)
-        return [_read_row(row) for row in rows]
+        return [_parse_row(row) for row in rows]
 
     def _insert(self, batch: int, decision: NewDecision, reviewer: str, undoes: int | None = None) -> Decision:
         time = datetime.now(UTC).isoformat(timespec="milliseconds")
         issue = (decision.item_id, decision.code, decision.column)
-        texts = map(_to_text, (decision.old, decision.new, decision.suggested))
+        texts = map(_to_json_text, (decision.old, decision.new, decision.suggested))
         values = (batch, *issue, decision.action, *texts, decision.score, reviewer, time, decision.version, undoes)
-        written = self._base.execute(
+        inserted = self._base.execute(
             f"INSERT INTO decisions ({COLUMNS}) VALUES (NULL{', ?' * len(values)}) RETURNING {COLUMNS}", values
         )
-        return _read_row(written.fetchone())
+        return _parse_row(inserted.fetchone())
 
 
 def read_decisions(path: Path) -> list[Decision]:
-    """Read all decisions, from a disk that cannot be written to as well; none where there is no file.
+    """Read all decisions, also from a read-only disk; none where there is no file.
 
     Raises:
-        WorkspaceError: The file is no store of decisions, or cannot be opened now; see `explain_error`.
+        WorkspaceError: The file is not a store of decisions, or cannot be opened now; see `explain_error`.
     """
     if not os.path.lexists(path):
         return []
@@ -297,18 +301,18 @@ def read_decisions(path: Path) -> list[Decision]:
     except UnwritableError:
         log = path.with_name(f"{path.name}-wal")
         if log.exists() and log.stat().st_size:
-            # Decisions that are in the log alone would be missed.
+            # Decisions that are still in the write-ahead log would be missed.
             raise
     address = f"{path.absolute().as_uri()}?immutable=1"
     with _explain_damage(path), closing(sqlite3.connect(address, uri=True)) as base:
-        return [_read_row(row) for row in base.execute(f"SELECT {COLUMNS} FROM decisions ORDER BY id")]
+        return [_parse_row(row) for row in base.execute(f"SELECT {COLUMNS} FROM decisions ORDER BY id")]
 
 
 def check_file(path: Path) -> None:
-    """Check that the decisions are in a file, if they are anywhere.
+    """Check that the path of the decisions is a file, or that nothing is there.
 
     Raises:
-        WorkspaceError: They are something else.
+        WorkspaceError: It is something else, as a folder or a pipe.
     """
     if os.path.lexists(path) and not path.is_file():
         hint = "Put the file back, or move away what is in its place."
@@ -317,7 +321,7 @@ def check_file(path: Path) -> None:
 
 @contextmanager
 def _explain_damage(path: Path) -> Iterator[None]:
-    """Raise a StoreError for a damaged file; that it is locked or the disk full is for the caller to handle."""
+    """Raise a StoreError for a damaged file; the caller handles a locked file and a full disk."""
     try:
         yield
     except sqlite3.OperationalError:
@@ -327,21 +331,21 @@ def _explain_damage(path: Path) -> Iterator[None]:
 
 
 def find_standing(decisions: Sequence[Decision]) -> list[Decision]:
-    """Return the decisions that were not taken back, without the undoing itself."""
+    """Return the decisions that were not undone, without the `undo` decisions themselves."""
     undone = {decision.undoes for decision in decisions}
     return [each for each in decisions if each.action != "undo" and each.id not in undone]
 
 
-def _take_back(decision: Decision) -> NewDecision:
-    issue = (decision.item_id, decision.code, decision.column)
-    return NewDecision(*issue, "undo", decision.new, decision.old, decision.suggested, decision.score, decision.id)
+def _make_undo(decision: Decision) -> NewDecision:
+    new, old = decision.old, decision.new
+    return NewDecision(*decision.identity, "undo", old, new, decision.suggested, decision.score, decision.id)
 
 
-def _to_text(values: Mapping[str, str]) -> str:
+def _to_json_text(values: Mapping[str, str]) -> str:
     return json.dumps(dict(values), ensure_ascii=False)
 
 
-def _read_row(row: Sequence[Any]) -> Decision:
+def _parse_row(row: Sequence[Any]) -> Decision:
     number, batch, item_id, code, column, action, old, new, suggested, score, reviewer, time, version, undoes = row
     return Decision(
         item_id=item_id,

@@ -1,4 +1,4 @@
-"""What an error of SQLite means for the decisions of a review, and what to do about it."""
+"""Errors of the review's SQLite file: what SQLite's error codes mean, and what the user can do."""
 
 import errno
 import os
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hangtag.errors import WorkspaceError
 
-# Only then is the file itself no good. Extended codes begin with these names, too.
+# Only these mean that the file itself is damaged. Extended error codes begin with the same names.
 DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 BUSY = ("SQLITE_BUSY", "SQLITE_LOCKED")
 UNWRITABLE = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")
@@ -16,8 +16,8 @@ class StoreError(WorkspaceError):
     """The decisions cannot be read or written; nothing was written.
 
     Attributes:
-        reason: What SQLite says.
-        is_locked: Whether another process holds them, so that trying again helps.
+        reason: SQLite's own message.
+        is_locked: Whether another process holds the file, so that trying again helps.
     """
 
     def __init__(self, what: str, *, received: str, hint: str, reason: str = "", is_locked: bool = False) -> None:
@@ -26,14 +26,14 @@ class StoreError(WorkspaceError):
 
 
 class UnwritableError(StoreError):
-    """The disk refuses to open or write the file of decisions, which is as it was."""
+    """The file of decisions cannot be opened or written; its content is unchanged."""
 
 
 def explain_error(error: Exception, path: Path) -> StoreError:
-    """Return the error to raise for one that SQLite, or a row of the file, has raised.
+    """Return the error to raise instead of an error of SQLite or of parsing a row.
 
     Args:
-        error: What was raised.
+        error: The original error.
         path: The file of decisions.
     """
     name = getattr(error, "sqlite_errorname", None) or ""
@@ -50,7 +50,7 @@ def explain_error(error: Exception, path: Path) -> StoreError:
     if name.startswith(UNWRITABLE):
         hint = "The decisions stay as they are: run the command again once the disk can be written to."
         return UnwritableError(
-            f"{what}: {_find_reason(error, path)}.", received=str(path), hint=hint, reason=str(error)
+            f"{what}: {_find_system_reason(error, path)}.", received=str(path), hint=hint, reason=str(error)
         )
     if name.startswith(DAMAGED):
         hint = "Put back a copy of it, or move it away to begin anew."
@@ -61,13 +61,13 @@ def explain_error(error: Exception, path: Path) -> StoreError:
     )
 
 
-def _find_reason(error: Exception, path: Path) -> str:
-    """Return the system's own reason where it can be seen: SQLite's is vague."""
+def _find_system_reason(error: Exception, path: Path) -> str:
+    """Return the operating system's reason where it can be determined, since SQLite's message is vague."""
     try:
         disk = os.statvfs(path.parent)
     except (OSError, AttributeError):
         return str(error)
     if disk.f_flag & getattr(os, "ST_RDONLY", 0):
         return os.strerror(errno.EROFS)
-    # It needs some pages beside the file, and what is left may be less.
+    # SQLite needs some pages beside the file, so the disk may be full for it with a little space left.
     return os.strerror(errno.ENOSPC) if disk.f_bavail * disk.f_frsize < 100_000 else str(error)

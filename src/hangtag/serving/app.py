@@ -1,4 +1,4 @@
-"""The HTTP service: routes, limits, responses and their OpenAPI descriptions."""
+"""The HTTP service of `hangtag serve`: routes, limits per request, and the OpenAPI description of both."""
 
 import asyncio
 import os
@@ -30,19 +30,19 @@ from hangtag.serving.fair_queue import (
     plan_decoding,
 )
 from hangtag.serving.middleware import (
+    Guard,
     Hosts,
     Metrics,
     ProblemError,
-    Watch,
     answer_problem,
+    make_serve_policy,
     name_client,
     refuse_photograph,
 )
 from hangtag.serving.output import describe_outcome
 from hangtag.serving.uploads import Upload, find_most_bytes, hold_bytes, read_uploads
 
-# What the service takes and gives, as OpenAPI describes it.
-
+# Request and response schemas for OpenAPI.
 PHOTOGRAPH: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 CLASSIFY_BODY: dict[str, Any] = {
     "required": True,
@@ -56,7 +56,7 @@ CLASSIFY_BODY: dict[str, Any] = {
         },
     },
 }
-_CHANCE = {"type": "number", "minimum": 0, "maximum": 1}
+_PROBABILITY = {"type": "number", "minimum": 0, "maximum": 1}
 _ERROR = {
     "type": "object",
     "required": ["code", "message"],
@@ -64,35 +64,38 @@ _ERROR = {
 }
 _RESULT = {
     "type": "object",
-    "description": "An answer, or `error` in its place.",
+    "description": "A prediction, or `error` instead.",
     "properties": {
-        "name": {"type": ["string", "null"], "description": "The file's name, where it was sent."},
-        "label": {"type": "string", "description": "The likeliest class."},
-        "confidence": {**_CHANCE, "description": "Its calibrated probability."},
-        "is_sure": {"type": "boolean", "description": "Whether the confidence keeps the wanted precision."},
-        "in_distribution": {"type": "boolean", "description": "Whether it looks like a catalogue photograph at all."},
+        "name": {"type": ["string", "null"], "description": "The file name, if one was sent."},
+        "label": {"type": "string", "description": "The most probable class."},
+        "confidence": {**_PROBABILITY, "description": "Its calibrated probability."},
+        "is_sure": {
+            "type": "boolean",
+            "description": "Whether the photograph is in distribution and the confidence reaches the threshold.",
+        },
+        "in_distribution": {"type": "boolean", "description": "Whether it resembles a catalogue photograph."},
         "levels": {"type": "object", "additionalProperties": {"type": ["string", "null"]}},
         "attributes": {
             "type": "object",
             "additionalProperties": {
                 "type": "object",
-                "properties": {"value": {"type": "string"}, "confidence": _CHANCE},
+                "properties": {"value": {"type": "string"}, "confidence": _PROBABILITY},
             },
         },
         "alternatives": {
             "type": "array",
-            "items": {"type": "object", "properties": {"label": {"type": "string"}, "confidence": _CHANCE}},
+            "items": {"type": "object", "properties": {"label": {"type": "string"}, "confidence": _PROBABILITY}},
         },
         "heatmap": {
             "type": "object",
-            "description": "Where the model looked, for `explain=true`.",
+            "description": "The Grad-CAM heat map, with `explain=true`.",
             "properties": {
-                "label": {"type": "string", "description": "The class that it found there."},
+                "label": {"type": "string", "description": "The class that it explains."},
                 "png": {
                     "type": "string",
                     "contentEncoding": "base64",
                     "contentMediaType": "image/png",
-                    "description": "A picture of the photograph's proportions, transparent where nothing was found.",
+                    "description": "In the photograph's proportions, transparent without evidence for the class.",
                 },
             },
         },
@@ -101,36 +104,36 @@ _RESULT = {
 }
 
 
-def _describe_response(text: str, schema: dict[str, Any]) -> dict[str, Any]:
+def _make_json_response(text: str, schema: dict[str, Any]) -> dict[str, Any]:
     return {"description": text, "content": {"application/json": {"schema": schema}}}
 
 
 _PROBLEM = {"type": "object", "required": ["error"], "properties": {"error": _ERROR}}
-ANSWERS: dict[int | str, dict[str, Any]] = {
-    200: _describe_response(
-        "An answer for each photograph, in their order.",
+CLASSIFY_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: _make_json_response(
+        "One result for each photograph, in their order.",
         {
             "type": "object",
             "required": ["model", "results"],
             "properties": {"model": {"type": "string"}, "results": {"type": "array", "items": _RESULT}},
         },
     ),
-    401: _describe_response("The key is missing or wrong.", _PROBLEM),
-    408: _describe_response("The upload comes too slowly.", _PROBLEM),
-    413: _describe_response("Too many bytes, pixels or photographs.", _PROBLEM),
-    415: _describe_response("No picture of a known kind.", _PROBLEM),
-    421: _describe_response("The service does not know itself by the name that it was asked under.", _PROBLEM),
-    422: _describe_response(
+    401: _make_json_response("The API key is missing or wrong.", _PROBLEM),
+    408: _make_json_response("The upload is too slow.", _PROBLEM),
+    413: _make_json_response("Too many bytes, pixels or photographs.", _PROBLEM),
+    415: _make_json_response("Not a picture in a known format.", _PROBLEM),
+    421: _make_json_response("The `Host` name is not allowed.", _PROBLEM),
+    422: _make_json_response(
         "The picture is empty or damaged, the form has no file, or the model cannot explain.", _PROBLEM
     ),
-    429: _describe_response("Too many requests at once from this client.", _PROBLEM),
-    503: _describe_response("Too much to do, or being stopped: try again after `Retry-After` seconds.", _PROBLEM),
+    429: _make_json_response("Too many requests at once from this client.", _PROBLEM),
+    503: _make_json_response("Overloaded or stopping: try again after `Retry-After` seconds.", _PROBLEM),
 }
 
 
-# Bytes of all uploads that are in memory at once; more where one request may have as many.
+# Bytes of all uploads that are in memory at once; more where a single request may have as many.
 UPLOAD_BYTES = 128_000_000
-# How long what waits may take once the service is told to stop.
+# Seconds for waiting photographs to be answered once the service is asked to stop.
 STOP_SECONDS = 15.0
 STATIC = files("hangtag.serving") / "static"
 PAGES = {
@@ -141,8 +144,9 @@ PAGES = {
     "/static/docs.js": ("docs.js", "text/javascript; charset=utf-8"),
 }
 Explain = Annotated[
-    bool, Query(description="Say of each photograph where the model looked, too, as a picture to lay over it.")
+    bool, Query(description="Also return a heat map for each photograph (Grad-CAM), as a picture to lay over it.")
 ]
+# What needs no API key.
 OPEN_PATHS = {"/healthz", "/readyz", *PAGES, "/openapi.json"}
 
 
@@ -152,7 +156,7 @@ def build_app(classifier: Classifier, config: ServeConfig, *, api_key: str | Non
     Args:
         classifier: An exported model, loaded for `config.workers` streams.
         config: Settings.
-        api_key: What requests have to bring along, as `Authorization: Bearer KEY` or `X-API-Key: KEY`; None: nothing.
+        api_key: What requests have to send as `Authorization: Bearer KEY` or `X-API-Key: KEY`; None demands no key.
     """
     metrics = Metrics()
     service = _Service(classifier, config, metrics)
@@ -163,64 +167,63 @@ def build_app(classifier: Classifier, config: ServeConfig, *, api_key: str | Non
         yield
         await asyncio.to_thread(service.stop)
 
-    # The page of FastAPI's own loads its scripts from elsewhere; ours stands alone.
+    # FastAPI's own documentation page loads scripts from a CDN; ours needs nothing from outside.
     app = FastAPI(title="hangtag", version=version("hangtag"), lifespan=run, docs_url=None, redoc_url=None)
-    app.add_exception_handler(ProblemError, _answer_problem)
-    app.add_exception_handler(HTTPException, _answer_http_error)
-    app.add_exception_handler(RequestValidationError, _answer_invalid_request)
+    app.add_exception_handler(ProblemError, _handle_problem)
+    app.add_exception_handler(HTTPException, _handle_http_error)
+    app.add_exception_handler(RequestValidationError, _handle_invalid_request)
+    policy = make_serve_policy(Hosts(config.host, config.allowed_hosts), api_key, OPEN_PATHS)
+    app.add_middleware(Guard, policy=policy, metrics=metrics)
+    _add_routes(app, service, metrics)
+    for path, (name, media_type) in PAGES.items():
+        _add_page(app, path, (STATIC / name).read_bytes(), media_type)
+    return app
 
-    app.add_middleware(
-        Watch,
-        metrics=metrics,
-        api_key=api_key,
-        open_paths=OPEN_PATHS,
-        hosts=Hosts(config.host, config.allowed_hosts),
-    )
 
-    @app.post("/v1/classify", responses=ANSWERS, openapi_extra={"requestBody": CLASSIFY_BODY}, tags=["classify"])
+def _add_routes(app: FastAPI, service: "_Service", metrics: Metrics) -> None:
+    responses, body = CLASSIFY_RESPONSES, {"requestBody": CLASSIFY_BODY}
+
+    @app.post("/v1/classify", responses=responses, openapi_extra=body, tags=["classify"])
     async def classify(request: Request, explain: Explain = False) -> JSONResponse:
-        """Classify one photograph, sent as it is or as a form's file, or many, sent as a form's files.
+        """Classify one photograph, sent as the body or as a form's file, or several, sent as a form's files.
 
-        One photograph that cannot be used is an error; among many it is an `error` in its place.
+        A single photograph that cannot be classified is an error response; one of several has an `error` instead of
+        its prediction.
         """
         return await service.classify(request, explain)
 
     @app.get("/v1/model", tags=["model"])
     async def model() -> dict[str, Any]:
-        """Describe which model answers: its classes, its figures, and from which confidence on it is sure."""
-        return service.describe()
+        """Return the model's classes, evaluation metrics, confidence threshold and limits."""
+        return service.describe_model()
 
     @app.get("/healthz", tags=["operation"])
     async def healthz() -> dict[str, str]:
-        """Describe that the process lives."""
+        """Liveness: return 200 while the process runs."""
         return {"status": "ok"}
 
     @app.get("/readyz", tags=["operation"])
     async def readyz() -> dict[str, str]:
-        """Return whether a photograph would be taken now."""
+        """Readiness: return 200 where a photograph would be accepted now, else 503."""
         if not service.is_ready:
-            raise ProblemError(503, "not_ready", "The service is starting, stopping, or has too much to do.", 1)
+            raise ProblemError(503, "not_ready", "The service is starting, stopping, or overloaded.", 1)
         return {"status": "ready"}
 
     @app.get("/metrics", tags=["operation"], response_class=Response)
     async def show_metrics() -> Response:
-        """Return counts and times for Prometheus."""
+        """Return counters and timings in Prometheus's text format."""
         return Response(metrics.render(service.waiting), media_type=metrics.content_type)
 
-    for path, (name, kind) in PAGES.items():
-        _add_page(app, path, (STATIC / name).read_bytes(), kind)
-    return app
 
-
-def _add_page(app: FastAPI, path: str, content: bytes, kind: str) -> None:
+def _add_page(app: FastAPI, path: str, content: bytes, media_type: str) -> None:
     async def page() -> Response:
-        return Response(content, media_type=kind, headers={"Cache-Control": "no-cache"})
+        return Response(content, media_type=media_type, headers={"Cache-Control": "no-cache"})
 
     app.add_api_route(path, page, include_in_schema=False, methods=["GET", "HEAD"])
 
 
 class _Service:
-    """The model behind the routes, and the limits before it."""
+    """Classify the photographs of requests, within limits per client and for all clients together."""
 
     def __init__(self, classifier: Classifier, config: ServeConfig, metrics: Metrics) -> None:
         self._classifier, self._config, self._metrics = classifier, config, metrics
@@ -228,12 +231,12 @@ class _Service:
         self._decoders: Decoders | None = None
         self._memory = Shares(max(UPLOAD_BYTES, 2 * find_most_bytes(config)))
         self._can_explain = False
-        # Requests in work, by the client's address.
+        # Requests in work by client; see `name_client`.
         self._clients: Counter[str] = Counter()
 
     def start(self) -> None:
         config = self._config
-        # Known before anybody asks, since it opens the network anew.
+        # Computed at start-up, since it loads the network a second time.
         self._can_explain = self._classifier.can_explain
         workers = config.workers or os.cpu_count() or 1
         self._batcher = Batcher(
@@ -245,7 +248,7 @@ class _Service:
         )
         self._decoders = Decoders(
             self._classifier.image_size,
-            # Half of the processors stay free for all others, whatever is uploaded.
+            # Half of the processors stay free for other requests, however costly an upload is to decode.
             count=max(workers // 2, 1),
             max_pixels=config.max_pixels,
             max_waiting=config.max_waiting,
@@ -267,35 +270,36 @@ class _Service:
 
     async def classify(self, request: Request, explain: bool) -> JSONResponse:
         if explain and not self._can_explain:
-            raise ProblemError(422, "cannot_explain", "This model cannot show where it looked. Ask without `explain`.")
+            message = "This model cannot compute heat maps. Send the request without `explain`."
+            raise ProblemError(422, "cannot_explain", message)
         client = name_client(request.client.host if request.client else "")
         if self._clients[client] >= self._config.max_requests_a_client:
-            message = f"More than {self._config.max_requests_a_client} requests at once. Wait for an answer first."
+            message = f"More than {self._config.max_requests_a_client} requests at once. Wait for a response first."
             raise ProblemError(429, "too_many_requests", message, 1)
         self._clients[client] += 1
         try:
             with hold_bytes(self._memory, client) as held:
                 async with asyncio.timeout(self._config.timeout):
                     uploads = await read_uploads(request, self._config, held)
-                    outcomes = await self._ask(uploads, explain, client)
+                    outcomes = await self._classify_uploads(uploads, explain, client)
                     names = [upload.name for upload in uploads]
                     del uploads
         except TimeoutError:
-            message = f"The upload and its answer took more than {self._config.timeout:g} seconds. Try again."
+            message = f"The request took more than {self._config.timeout:g} seconds. Try again."
             raise ProblemError(503, "timeout", message, 1) from None
         finally:
             self._clients[client] -= 1
             if not self._clients[client]:
                 del self._clients[client]
-        self._metrics.note_outcomes(outcomes)
+        self._metrics.count_outcomes(outcomes)
         if len(outcomes) == 1 and isinstance(outcomes[0], Failure):
             raise refuse_photograph(outcomes[0].code, outcomes[0].reason)
-        # Maps are drawn into pictures, which takes a millisecond each.
-        told = await asyncio.to_thread(lambda: [*map(_to_json, outcomes)]) if explain else [*map(_to_json, outcomes)]
-        results = [{"name": name, **each} for name, each in zip(names, told, strict=True)]
+        # Encoding a heat map as PNG takes a millisecond, so that is done outside the event loop.
+        described = await asyncio.to_thread(_describe_outcomes, outcomes) if explain else _describe_outcomes(outcomes)
+        results = [{"name": name, **each} for name, each in zip(names, described, strict=True)]
         return JSONResponse({"model": self._classifier.name, "results": results})
 
-    async def _ask(self, uploads: list[Upload], explain: bool, client: str) -> list[Outcome]:
+    async def _classify_uploads(self, uploads: list[Upload], explain: bool, client: str) -> list[Outcome]:
         assert self._batcher is not None
         contents = [upload.content for upload in uploads]
         if sum(map(len, contents)) <= SMALL_BYTES:
@@ -303,19 +307,19 @@ class _Service:
         else:
             plan = await asyncio.to_thread(plan_decoding, contents, self._config)
         try:
-            photos = await self._decode(contents, plan, client)
-            answers = self._batcher.submit(photos, explain=explain, client=client, cost=plan.milliseconds)
-            return await asyncio.wrap_future(answers)
+            photos = await self._decode_costly(contents, plan, client)
+            outcomes = self._batcher.submit(photos, explain=explain, client=client, cost=plan.milliseconds)
+            return await asyncio.wrap_future(outcomes)
         except QueueFullError:
             raise ProblemError(503, "overloaded", "Too many photographs are waiting. Try again soon.", 1) from None
         except ShareError:
-            message = "Too many photographs from this address are waiting. Wait for an answer first."
+            message = "Too many photographs from this address are waiting. Wait for a response first."
             raise ProblemError(429, "too_many_requests", message, 1) from None
         except StoppedError:
-            raise ProblemError(503, "stopping", "The service is being stopped. Try again soon.", 5) from None
+            raise ProblemError(503, "stopping", "The service is stopping. Try again soon.", 5) from None
 
-    async def _decode(self, contents: list[bytes], plan: Plan, client: str) -> Photos:
-        """Decode the costly photographs of a request in processes of their own; the others stay encoded."""
+    async def _decode_costly(self, contents: list[bytes], plan: Plan, client: str) -> Photos:
+        """Decode the costly photographs of a request in separate processes; return the others as file contents."""
         if not plan.costly:
             return contents
         assert self._decoders is not None
@@ -326,27 +330,27 @@ class _Service:
                 if (refused := self._decoders.refuse(plan.headers[index])) is not None:
                     photos[index] = refused
                     continue
-                asked = self._decoders.submit(contents[index], plan.headers[index], client)
-                waiting[index] = asyncio.wrap_future(asked)
+                decoded = self._decoders.submit(contents[index], plan.headers[index], client)
+                waiting[index] = asyncio.wrap_future(decoded)
             for index, future in waiting.items():
                 photos[index] = await future
         finally:
-            # Where the request is refused or given up, those that are still in the queue leave it.
+            # Where the request is refused or times out, its photographs leave the queue.
             for future in waiting.values():
                 future.cancel()
         return photos
 
-    def describe(self) -> dict[str, Any]:
+    def describe_model(self) -> dict[str, Any]:
         classifier = self._classifier
-        outputs, description = classifier.outputs, classifier.description
+        label_space, description = classifier.outputs, classifier.description
         return {
             "name": classifier.name,
             "architecture": description.get("architecture"),
             "image_size": list(classifier.image_size),
-            "classes": list(outputs.class_names),
-            "primary": outputs.primary,
-            "levels": {level: list(names) for level, names in outputs.levels.items()},
-            "attributes": {column: list(names) for column, names in outputs.attributes.items()},
+            "classes": list(label_space.class_names),
+            "primary": label_space.primary,
+            "levels": {level: list(names) for level, names in label_space.levels.items()},
+            "attributes": {column: list(names) for column, names in label_space.attributes.items()},
             "target_precision": self._config.target_precision,
             "can_explain": self._can_explain,
             "threshold": classifier.find_threshold(self._config.target_precision),
@@ -362,26 +366,27 @@ class _Service:
         }
 
 
-def _to_json(outcome: Outcome) -> dict[str, Any]:
-    if isinstance(outcome, Failure):
-        return refuse_photograph(outcome.code, outcome.reason).to_json()
-    return describe_outcome(outcome)
+def _describe_outcomes(outcomes: list[Outcome]) -> list[dict[str, Any]]:
+    return [
+        refuse_photograph(each.code, each.reason).to_json() if isinstance(each, Failure) else describe_outcome(each)
+        for each in outcomes
+    ]
 
 
-def _answer_problem(_request: Request, problem: Exception) -> JSONResponse:
+def _handle_problem(_request: Request, problem: Exception) -> JSONResponse:
     assert isinstance(problem, ProblemError)
     return answer_problem(problem)
 
 
-def _answer_http_error(request: Request, error: Exception) -> JSONResponse:
+def _handle_http_error(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     messages = {
-        404: ("not_found", "There is nothing here. GET /docs says what there is."),
-        405: ("method_not_allowed", "This cannot be asked in this way. GET /docs says how."),
+        404: ("not_found", "There is no such path. GET /docs lists the paths."),
+        405: ("method_not_allowed", "The path does not allow this method. GET /docs lists the methods."),
     }
     code, message = messages.get(error.status_code, ("refused", "The request cannot be answered."))
-    return _answer_problem(request, ProblemError(error.status_code, code, message))
+    return answer_problem(ProblemError(error.status_code, code, message))
 
 
-def _answer_invalid_request(request: Request, _error: Exception) -> JSONResponse:
-    return _answer_problem(request, ProblemError(422, "invalid", "The request is not as GET /docs describes it."))
+def _handle_invalid_request(_request: Request, _error: Exception) -> JSONResponse:
+    return answer_problem(ProblemError(422, "invalid", "The request is not as GET /docs describes it."))

@@ -1,4 +1,4 @@
-"""Batch the photographs of many requests into few passes of the network."""
+"""Dynamic batching: classify the photographs of waiting requests together in one forward pass."""
 
 import os
 import threading
@@ -13,15 +13,15 @@ from hangtag.inference.streaming import Failure, Outcome, classify_chunk
 from hangtag.serving.fair_queue import FairQueue, Shares
 
 BATCH = 64
-# Milliseconds of decoding that a pass begins with at most, so that nobody waits long for the next.
+# Milliseconds of decoding that a batch may begin with, so that no request waits long for the next batch.
 PASS_MILLISECONDS = 50.0
-# A pass takes a second at most; one that takes so long never ends.
+# A batch takes a second at most; after this long its worker counts as stuck.
 STUCK_SECONDS = 60.0
 Photos = Sequence[bytes | Photograph | Failure]
 
 
 class StoppedError(Exception):
-    """The service is being stopped and takes nothing more."""
+    """The service is stopping and accepts nothing more."""
 
 
 @dataclass(frozen=True)
@@ -34,17 +34,17 @@ class _Job:
 
 
 class Batcher:
-    """Workers that take all that waits, up to `BATCH` photographs, and answer it in one pass.
+    """Worker threads that take all waiting photographs, up to `BATCH`, and classify them in one forward pass.
 
-    A request alone is answered at once; under load requests come together by themselves, for they wait while the
-    workers are busy.
+    There is no waiting time to fill a batch: a lone request is classified at once, and under load requests gather
+    while the workers are busy.
 
     Args:
         classifier: The model; its network has to allow `workers` threads at once.
-        precision: The share of sure answers that is to be right.
+        precision: The target precision of sure predictions.
         max_pixels: Larger photographs are refused before they are decoded.
         max_waiting: Photographs that may wait; more are refused with `QueueFullError`. A client may fill half of it.
-        workers: Threads; by default one a processor.
+        workers: Threads; by default one per processor.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Batcher:
         self._lock = threading.Lock()
         self._shares, self._is_open = Shares(max_waiting), True
         count = workers or os.cpu_count() or 1
-        # When each began its pass; None between passes.
+        # When each busy worker began its batch, by thread name.
         self._begun: dict[str, float] = {}
         self._threads = [threading.Thread(target=self._work, name=f"classify-{n}", daemon=True) for n in range(count)]
         for thread in self._threads:
@@ -69,36 +69,39 @@ class Batcher:
 
     @property
     def waiting(self) -> int:
-        """Photographs that wait or are in work."""
+        """The number of photographs waiting or in work."""
         return self._shares.used
 
     @property
     def is_ready(self) -> bool:
-        """Whether a photograph would be taken now."""
+        """Whether a photograph would be accepted now."""
         is_room = self._is_open and self.waiting < self._shares.most
         return is_room and all(each.is_alive() for each in self._threads) and not self._is_stuck
 
     @property
     def _is_stuck(self) -> bool:
-        """Whether every worker has been in one pass for longer than any takes."""
+        """Whether every worker has been in one batch for longer than `STUCK_SECONDS`."""
         begun = list(self._begun.values())
         return len(begun) == len(self._threads) and max(begun) < time.monotonic() - STUCK_SECONDS
 
     def submit(
         self, photos: Photos, *, explain: bool = False, client: str = "", cost: float = 0.0
     ) -> "Future[list[Outcome]]":
-        """Put photographs in the queue, all or none of them; return a future with an outcome for each.
+        """Put photographs in the queue, all or none of them.
 
         Args:
-            photos: What the files hold, or what was decoded of them.
-            explain: Say of each where the model looked, too, which takes as long again.
-            client: Whose turn in the queue they take.
-            cost: About how many milliseconds decoding takes.
+            photos: File contents, or decoded photographs, or failures to pass on.
+            explain: Compute a heat map for each as well, which takes as long again.
+            client: The client that they belong to; clients take turns.
+            cost: The estimated decoding time, in milliseconds.
+
+        Returns:
+            A future of the outcomes, one for each photograph, in their order.
 
         Raises:
-            ShareError: Too many of this client wait already.
-            QueueFullError: Too many wait already.
-            StoppedError: The service is being stopped.
+            ShareError: Too many photographs of this client are waiting.
+            QueueFullError: Too many photographs are waiting.
+            StoppedError: The service is stopping.
         """
         with self._lock:
             if not self._is_open:
@@ -109,10 +112,10 @@ class Batcher:
         return future
 
     def stop(self, seconds: float | None = None) -> bool:
-        """Take nothing more, answer what waits, and end the workers.
+        """Accept nothing more, classify what is waiting, and end the workers.
 
         Args:
-            seconds: How long to wait for them; None waits for as long as it takes.
+            seconds: How long to wait for the workers; None waits until they have ended.
 
         Returns:
             Whether all have ended.
@@ -133,15 +136,15 @@ class Batcher:
                 size, cost = size + len(more.photos), cost + more.cost
             name = threading.current_thread().name
             self._begun[name] = time.monotonic()
-            self._answer([job for job in jobs if job.future.set_running_or_notify_cancel()])
+            self._classify([job for job in jobs if job.future.set_running_or_notify_cancel()])
             del self._begun[name]
             for job in jobs:
                 self._shares.give_back(job.client, len(job.photos))
 
-    def _answer(self, jobs: list[_Job]) -> None:
-        asked = [(photo, job.explain) for job in jobs for photo in job.photos]
-        explained = [index for index, (_, explain) in enumerate(asked) if explain]
-        photos = [photo for photo, _ in asked]
+    def _classify(self, jobs: list[_Job]) -> None:
+        photos = [photo for job in jobs for photo in job.photos]
+        wants_map = [job.explain for job in jobs for _ in job.photos]
+        explained = [index for index, is_wanted in enumerate(wants_map) if is_wanted]
         try:
             outcomes = classify_chunk(self._classifier, photos, self._precision, self._max_pixels, explained)
         except Exception as error:

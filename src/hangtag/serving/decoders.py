@@ -1,4 +1,8 @@
-"""Decode costly photographs in processes of their own: fairly among clients, in bounded memory and time."""
+"""Decode costly photographs in separate processes: fairly among clients, in bounded memory and time.
+
+`Decoders` starts the processes and sends them photographs; `python -m hangtag.serving.decoders` is such a process. A
+process that takes too long or too much memory is ended, which a thread of the service could not be.
+"""
 
 import json
 import os
@@ -20,85 +24,15 @@ from hangtag.catalog.images import Photograph, PhotographError, decode_photograp
 from hangtag.inference.streaming import Failure
 from hangtag.serving.fair_queue import FairQueue, Shares
 
-# The process that decodes costly photographs for the service, so that it can be ended where one takes too long.
-
-# What is asked: bytes of the file, height, width, the most pixels, and the most bytes that decoding may take.
-QUESTION = struct.Struct(">QIIQQ")
+# A request to a process: bytes of the file, height, width, the most pixels, and the most bytes decoding may take.
+REQUEST = struct.Struct(">QIIQQ")
 NICENESS = 15
-# Seconds of a processor for one photograph; what takes longer ends the process. Far above what any allowed one takes.
+# Processor seconds for one photograph; more end the process. Far above what any allowed photograph takes.
 PROCESSOR_SECONDS = 10.0
-
-
-def main() -> None:
-    """Decode what comes on stdin until it ends, which it does when the service does."""
-    # Ctrl-C reaches the whole group of processes; the service says itself when this one is no longer needed.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(os, "nice"):
-        os.nice(NICENESS)
-    source, target = sys.stdin.buffer, sys.stdout.buffer
-    is_limited = False
-    while len(asked := source.read(QUESTION.size)) == QUESTION.size:
-        size, height, width, max_pixels, memory = QUESTION.unpack(asked)
-        if not is_limited:
-            _limit_memory(memory)
-            is_limited = True
-        data = source.read(size)
-        _limit_time(PROCESSOR_SECONDS)
-        _answer_request(data, (height, width), max_pixels, target)
-        _limit_time(0)
-
-
-def _answer_request(data: bytes, image_size: tuple[int, int], max_pixels: int, target: BinaryIO) -> None:
-    try:
-        photograph = decode_photograph(data, image_size, max_pixels)
-    except PhotographError as error:
-        _write_response(target, {"code": error.code, "reason": error.reason})
-        return
-    except MemoryError:
-        _write_response(target, {"code": "too_many_pixels", "reason": "decoding takes more memory than is allowed"})
-        return
-    _write_response(target, _describe_photograph(photograph), photograph.pixels.tobytes())
-
-
-def _describe_photograph(photograph: Photograph) -> dict[str, object]:
-    rows, columns = photograph.area
-    return {
-        "width": photograph.width,
-        "height": photograph.height,
-        "mode": photograph.mode,
-        "area": [rows.start, rows.stop, columns.start, columns.stop],
-    }
-
-
-def _write_response(target: BinaryIO, content: dict[str, object], pixels: bytes = b"") -> None:
-    target.write(json.dumps(content).encode() + b"\n" + pixels)
-    target.flush()
-
-
-def _limit_time(seconds: float) -> None:
-    """End this process after some seconds of CPU time; 0 sets no limit."""
-    if hasattr(signal, "setitimer"):
-        signal.setitimer(signal.ITIMER_PROF, seconds)
-
-
-def _limit_memory(memory: int) -> None:
-    """Limit the memory to the current use and some bytes more, where the system supports it."""
-    with suppress(ImportError, OSError, ValueError):
-        import resource  # noqa: PLC0415  (not on every system)
-
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
-        limit = pages * resource.getpagesize() + memory
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-
-
-if __name__ == "__main__":
-    main()
-
-
-# Bytes that all photographs in work may take together, and seconds that one may, on however busy a machine.
+# Bytes that all photographs in work may take together, and seconds that one may take on a busy machine.
 MEMORY, SECONDS = 400_000_000, 25.0
 MOST_PROCESSES = 4
-# Of a format whose header is not read here (TIFF), each pixel may take so many.
+# Bytes a pixel may take in a format whose header is not read here (TIFF).
 UNKNOWN_BYTES = 14
 Decoded = Photograph | Failure
 
@@ -112,14 +46,14 @@ class _Job:
 
 
 class Decoders:
-    """Processes that decode one photograph each at a time; a process is started when it is first needed.
+    """A pool of processes that decode one photograph at a time each; a process is started when first needed.
 
     Args:
         image_size: (height, width) to fit photographs to.
-        count: Processes.
+        count: Processes, at most `MOST_PROCESSES`.
         max_pixels: Larger photographs are refused.
         max_waiting: Photographs that may wait; a client may fill half of it.
-        seconds: A photograph that takes longer is refused, and the process ended.
+        seconds: A photograph that takes longer is refused, and its process ended.
     """
 
     def __init__(
@@ -138,7 +72,7 @@ class Decoders:
         return min(self._max_pixels, MEMORY // (UNKNOWN_BYTES if kind is None else BYTES[kind]))
 
     def refuse(self, header: Header | None) -> Failure | None:
-        """Return why a photograph is refused from its header alone; None where it is not."""
+        """Return why a photograph is refused by its header alone; None where it is not refused."""
         if header is None:
             return None
         if header.pixels > self.limit_pixels(header.kind):
@@ -154,12 +88,12 @@ class Decoders:
 
         Args:
             data: The file's content.
-            header: What it states of itself; None where that is not known.
-            client: Whose turn it takes.
+            header: Its parsed header; None where the format's headers are not read.
+            client: The client that it belongs to; clients take turns.
 
         Raises:
-            QueueFullError: Too many wait already.
-            ShareError: Too many of this client do.
+            QueueFullError: Too many photographs are waiting.
+            ShareError: Too many photographs of this client are waiting.
         """
         self._shares.take(client, 1)
         memory = MEMORY if header is None else min(header.memory, MEMORY)
@@ -171,7 +105,7 @@ class Decoders:
         return future
 
     def stop(self) -> None:
-        """End the processes; photographs that are not decoded yet are dropped."""
+        """End the processes; photographs that are still waiting are not decoded."""
         self._is_open = False
         self._jobs.close()
         for process in self._processes:
@@ -197,12 +131,12 @@ class Decoders:
 
     def _decode(self, process: "_Process", job: _Job) -> Decoded:
         if not self._is_open:
-            return Failure("stopping", "the service is being stopped")
+            return Failure("stopping", "the service is stopping")
         return process.decode(job.data, self._image_size, job.max_pixels, self._seconds)
 
 
 class _Process:
-    """A process that is started when it is needed, and again after it was ended."""
+    """The service's side of one decoding process, which is started when needed and again after it was ended."""
 
     def __init__(self) -> None:
         self._running: subprocess.Popen[bytes] | None = None
@@ -215,7 +149,7 @@ class _Process:
         try:
             return _request_decoding(running, data, image_size, max_pixels)
         except (OSError, ValueError):
-            # It was ended, by the timer or by the system for want of memory: the next photograph gets another.
+            # The timer ended the process, or the system did, out of memory: the next photograph gets a new one.
             self.end()
             return Failure("too_slow", "decoding takes too long, or too much memory")
         finally:
@@ -244,23 +178,87 @@ class _Process:
 def _request_decoding(
     running: "subprocess.Popen[bytes]", data: bytes, image_size: tuple[int, int], max_pixels: int
 ) -> Decoded:
-    """Send a photograph and read the answer.
+    """Send a photograph to a process and read the decoded pixels or the failure.
 
     Raises:
         OSError: The process has ended.
-        ValueError: It ended while it answered.
+        ValueError: It ended in the middle of its response.
     """
     assert running.stdin
     assert running.stdout
     height, width = image_size
-    running.stdin.write(QUESTION.pack(len(data), height, width, max_pixels, 2 * MEMORY))
+    running.stdin.write(REQUEST.pack(len(data), height, width, max_pixels, 2 * MEMORY))
     running.stdin.write(data)
     running.stdin.flush()
-    told = json.loads(running.stdout.readline())
-    if "code" in told:
-        return Failure(told["code"], told["reason"])
+    response = json.loads(running.stdout.readline())
+    if "code" in response:
+        return Failure(response["code"], response["reason"])
     content = running.stdout.read(height * width * 3)
     pixels = np.frombuffer(content, np.uint8).reshape(height, width, 3)
-    top, bottom, left, right = told["area"]
-    index = (slice(top, bottom), slice(left, right))
-    return Photograph(pixels, told["width"], told["height"], told["mode"], index)
+    top, bottom, left, right = response["region"]
+    region = (slice(top, bottom), slice(left, right))
+    return Photograph(pixels, response["width"], response["height"], response["mode"], region)
+
+
+def main() -> None:
+    """Run a decoding process: decode photographs from stdin until it ends, which it does when the service does."""
+    # Ctrl-C reaches the whole process group; the service closes stdin when this process is no longer needed.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(os, "nice"):
+        os.nice(NICENESS)
+    source, target = sys.stdin.buffer, sys.stdout.buffer
+    is_limited = False
+    while len(request := source.read(REQUEST.size)) == REQUEST.size:
+        size, height, width, max_pixels, memory = REQUEST.unpack(request)
+        if not is_limited:
+            _limit_memory(memory)
+            is_limited = True
+        data = source.read(size)
+        _limit_time(PROCESSOR_SECONDS)
+        _decode_to(target, data, (height, width), max_pixels)
+        _limit_time(0)
+
+
+def _decode_to(target: BinaryIO, data: bytes, image_size: tuple[int, int], max_pixels: int) -> None:
+    """Decode a photograph and write the response: a line of JSON, followed by the pixels where it was decoded."""
+    try:
+        photograph = decode_photograph(data, image_size, max_pixels)
+    except PhotographError as error:
+        _write_response(target, {"code": error.code, "reason": error.reason})
+        return
+    except MemoryError:
+        _write_response(target, {"code": "too_many_pixels", "reason": "decoding takes more memory than is allowed"})
+        return
+    rows, columns = photograph.area
+    response = {
+        "width": photograph.width,
+        "height": photograph.height,
+        "mode": photograph.mode,
+        "region": [rows.start, rows.stop, columns.start, columns.stop],
+    }
+    _write_response(target, response, photograph.pixels.tobytes())
+
+
+def _write_response(target: BinaryIO, content: dict[str, object], pixels: bytes = b"") -> None:
+    target.write(json.dumps(content).encode() + b"\n" + pixels)
+    target.flush()
+
+
+def _limit_time(seconds: float) -> None:
+    """End this process after so many seconds of processor time; 0 sets no limit."""
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_PROF, seconds)
+
+
+def _limit_memory(memory: int) -> None:
+    """Allow this process so many bytes beyond those in use now, where the system supports it."""
+    with suppress(ImportError, OSError, ValueError):
+        import resource  # noqa: PLC0415  (not on every system)
+
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+        limit = pages * resource.getpagesize() + memory
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,8 @@
-"""A fair queue and a shared budget: clients take turns, and none takes more than half."""
+"""Share a service fairly: a queue in which clients take turns, a quota per client, and a plan of what to decode where.
+
+Cheap photographs are decoded by the threads that classify them; costly ones go to the processes of `decoders`, so that
+no upload delays the requests of others.
+"""
 
 import heapq
 import threading
@@ -13,25 +17,33 @@ from hangtag.catalog.images import SIGNATURES
 from hangtag.config import ServeConfig
 from hangtag.serving.middleware import ProblemError
 
+# Milliseconds of decoding that one photograph, and all of a request, may take in the threads that serve everybody.
+CHEAP_MILLISECONDS, CHEAP_REQUEST_MILLISECONDS = 15.0, 50.0
+# The decoder enforces this limit too, for a photograph that has more pixels than its header states.
+CHEAP_PIXELS = 2_500_000
+# Bytes of a cheap file, by format; fewer for formats that are not parsed beyond the header.
+CHEAP_BYTES = {"JPEG": 2_000_000, "PNG": 2_000_000, "WEBP": 2_000_000, "GIF": 200_000, "BMP": 200_000}
+# Requests with more bytes have their headers read in a thread: counting scans takes a millisecond a megabyte.
+SMALL_BYTES = 500_000
 Item = TypeVar("Item")
 
 
 class QueueFullError(Exception):
-    """All of a shared amount is taken."""
+    """All of a shared amount is in use."""
 
 
 class ShareError(Exception):
-    """One client has taken its share of it."""
+    """One client uses its whole share."""
 
 
 class Shares:
-    """An amount, of photographs or bytes, that clients share. One client may take half of it.
+    """A bounded amount, of photographs or bytes, that clients share. One client may take half of it.
 
     Args:
-        most: All of it.
+        most: The whole amount.
 
     Attributes:
-        used: What is taken now.
+        used: The amount in use now.
     """
 
     def __init__(self, most: int) -> None:
@@ -40,11 +52,11 @@ class Shares:
         self._lock = threading.Lock()
 
     def take(self, client: str, amount: int) -> None:
-        """Take a part.
+        """Take an amount for a client.
 
         Raises:
-            QueueFullError: There is not as much left.
-            ShareError: It would be more than the client's share; one that has taken nothing yet may take any part.
+            QueueFullError: Less than that is left.
+            ShareError: It would exceed the client's share; a client that has taken nothing yet may take any amount.
         """
         with self._lock:
             if self.used + amount > self.most:
@@ -55,7 +67,7 @@ class Shares:
             self._own[client] += amount
 
     def give_back(self, client: str, amount: int) -> None:
-        """Return what was taken."""
+        """Release an amount that a client has taken."""
         with self._lock:
             self.used -= amount
             self._own[client] -= amount
@@ -64,7 +76,10 @@ class Shares:
 
 
 class FairQueue(Generic[Item]):
-    """A queue for threads in which clients take turns."""
+    """A queue for threads, round-robin over clients: one with many items delays its own and not those of others.
+
+    Among the items of one client, the cheapest comes first.
+    """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -73,7 +88,7 @@ class FairQueue(Generic[Item]):
         self._numbers, self._is_open = count(), True
 
     def put(self, client: str, cost: float, item: Item) -> None:
-        """Add an item of a client's."""
+        """Add an item for a client."""
         with self._changed:
             if client not in self._waiting:
                 self._waiting[client] = []
@@ -91,12 +106,12 @@ class FairQueue(Generic[Item]):
             return self._take()
 
     def get_nowait(self) -> Item | None:
-        """Return an item if one waits."""
+        """Return an item, or None where none is waiting."""
         with self._changed:
             return self._take() if self._turns else None
 
     def close(self) -> None:
-        """Release all waiting threads once the queue is empty."""
+        """Let `get` return None once the queue is empty."""
         with self._changed:
             self._is_open = False
             self._changed.notify_all()
@@ -111,26 +126,14 @@ class FairQueue(Generic[Item]):
         return item
 
 
-# What of a request is decoded where: cheap photographs beside the network, costly ones in processes of their own.
-
-# Milliseconds of decoding that one photograph, and all of a request, may take among the threads that answer everybody.
-CHEAP_MILLISECONDS, CHEAP_REQUEST_MILLISECONDS = 15.0, 50.0
-# A photograph that states less than it has is stopped there by the decoder's own limit.
-CHEAP_PIXELS = 2_500_000
-# Bytes of a cheap file; of formats whose inside is not looked at before, fewer.
-CHEAP_BYTES = {"JPEG": 2_000_000, "PNG": 2_000_000, "WEBP": 2_000_000, "GIF": 200_000, "BMP": 200_000}
-# Beyond these bytes headers are read in a thread: looking for scans takes a millisecond a megabyte.
-SMALL_BYTES = 500_000
-
-
 @dataclass(frozen=True)
 class Plan:
     """How the photographs of a request are decoded.
 
     Attributes:
-        headers: What each states of itself; None where that is not known.
-        costly: The indices of those that are decoded in a process of their own.
-        milliseconds: About how long decoding the others takes.
+        headers: The parsed header of each; None where the format's headers are not read.
+        costly: The indices of those that are decoded in a separate process.
+        milliseconds: The estimated decoding time of the others.
     """
 
     headers: tuple[Header | None, ...]
@@ -139,7 +142,7 @@ class Plan:
 
 
 def plan_decoding(contents: Sequence[bytes], config: ServeConfig) -> Plan:
-    """Decide from the headers which photographs are decoded in a process of their own.
+    """Decide from their headers which photographs of a request are costly to decode.
 
     Raises:
         ProblemError: Together they have too many pixels.
@@ -160,9 +163,9 @@ def plan_decoding(contents: Sequence[bytes], config: ServeConfig) -> Plan:
 
 
 def _estimate_milliseconds(content: bytes, header: Header | None) -> float:
-    """Return about how many milliseconds a photograph takes, infinity where that cannot be known."""
+    """Estimate a photograph's decoding time, in milliseconds; infinity where it cannot be known or is too long."""
     if header is None:
-        # No picture at all is refused at once; a picture without a known header may cost anything.
+        # What is not a picture is refused at once; a picture whose header is not read may cost anything.
         return float("inf") if content.startswith(SIGNATURES) else 0.1
     if len(content) > CHEAP_BYTES[header.kind] or header.pixels > CHEAP_PIXELS:
         return float("inf")

@@ -1,4 +1,4 @@
-"""HTTP connections with limits: on their number, on silence, and on what is sent after a refusal."""
+"""HTTP/1.1 connections with limits: on their number, on idle time, and on uploads that go on after a refusal."""
 
 import asyncio
 import ipaddress
@@ -14,23 +14,23 @@ from hangtag.serving.middleware import name_client
 
 # Seconds for a request's line and headers, from its first byte or from the opening of the connection.
 HEADER_SECONDS = 10.0
-# Seconds for a client to read a refusal while it still sends, and to take what is left of an answer.
+# Seconds for a client to read a refusal while it still sends, and to receive the rest of a response.
 CLOSING_SECONDS = 5.0
-# How much longer than the service's own limit a request may take before its connection is cut.
+# Seconds that a request may take beyond the service's own timeout before its connection is cut.
 SLACK_SECONDS = 15.0
-# Connections beyond the limit that are let in all the same where none can be closed for them: health is asked by them.
+# Connections beyond the limit that are accepted where no idle one can be closed, so that health checks get through.
 RESERVE = 32
 
 
 @dataclass
 class ConnectionLimits:
-    """How many connections there may be, and which there are.
+    """Limits on connections, and the connections that are open.
 
     Attributes:
-        most: At once.
-        most_a_client: At once from one address; where it has so many, its longest silent one is closed for a new one.
-        request_seconds: For a request, its upload included.
-        proxies: Addresses and networks that many clients come from.
+        most: Connections at once.
+        most_a_client: Connections at once from one client; at the limit, its longest idle one is closed for a new one.
+        request_seconds: The time for a request, its upload included.
+        proxies: Addresses and networks that many clients come from; `most_a_client` does not apply to them.
         open: The connections of each client.
     """
 
@@ -41,17 +41,21 @@ class ConnectionLimits:
     open: dict[str, set["BoundedProtocol"]] = field(default_factory=lambda: defaultdict(set))
 
     def admit(self, connection: "BoundedProtocol") -> bool:
-        """Count a connection, and close an idle one for it where there are too many; False where none is idle."""
+        """Add a connection, and close an idle one for it where there are too many.
+
+        Returns:
+            Whether the connection is allowed; False where there are too many and none is idle.
+        """
         own = self.open[connection.client_name]
-        is_let_in = True
+        is_allowed = True
         if len(own) >= self.most_a_client and not self._is_proxy(connection.address):
-            is_let_in = _close_longest_idle(own)
+            is_allowed = _close_longest_idle(own)
         total = sum(len(each) for each in self.open.values())
         if total >= self.most:
             everyone = set().union(*self.open.values())
-            is_let_in = is_let_in and (_close_longest_idle(everyone) or total < self.most + RESERVE)
+            is_allowed = is_allowed and (_close_longest_idle(everyone) or total < self.most + RESERVE)
         own.add(connection)
-        return is_let_in
+        return is_allowed
 
     def _is_proxy(self, address: str) -> bool:
         try:
@@ -61,7 +65,7 @@ class ConnectionLimits:
         return any(found in ipaddress.ip_network(each) for each in self.proxies)
 
     def forget(self, connection: "BoundedProtocol") -> None:
-        """Count a connection no more."""
+        """Remove a closed connection."""
         own = self.open[connection.client_name]
         own.discard(connection)
         if not own:
@@ -77,18 +81,19 @@ def _close_longest_idle(connections: set["BoundedProtocol"]) -> bool:
 
 
 class BoundedProtocol(H11Protocol):
-    """An HTTP/1.1 connection that ends where its client is silent, endless, or takes no answer.
+    """An HTTP/1.1 connection that is cut where its client sends nothing, sends without end, or reads no response.
 
     Attributes:
-        address: The client's.
-        client_name: What stands for it; see `name_client`.
+        address: The client's address.
+        client_name: The client's key; see `name_client`.
         idle_since: When it began to wait for a request; None while one is in work.
+        is_lingering: Whether a refusal was sent and what the client still sends is discarded.
     """
 
     def __init__(self, *args: Any, limits: ConnectionLimits, **more: Any) -> None:
         super().__init__(*args, **more)
         self._limits, self._deadline = limits, cast("asyncio.TimerHandle | None", None)
-        # The request that is timed, and whether a part of the next one's headers has come.
+        # The request whose time runs, and whether a part of the next request's headers has arrived.
         self._timed: Any = None
         self._has_begun = True
         self.address = self.client_name = ""
@@ -96,7 +101,7 @@ class BoundedProtocol(H11Protocol):
         self.is_lingering = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Count the connection, and limit the time to its first request."""
+        """Add the connection to the limits, and start the time for its first request's headers."""
         wrapped = cast(asyncio.Transport, _LingeringTransport(cast(asyncio.Transport, transport), self))
         peer = transport.get_extra_info("peername")
         self.address = str(peer[0]) if isinstance(peer, tuple) else ""
@@ -108,7 +113,7 @@ class BoundedProtocol(H11Protocol):
             self.cut()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Count it no more."""
+        """Remove the connection from the limits."""
         if self._deadline:
             self._deadline.cancel()
         self.idle_since = None
@@ -116,28 +121,28 @@ class BoundedProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take what the client sends; after a refusal it is read and thrown away."""
+        """Handle what the client sends; after a refusal it is discarded."""
         if self.is_lingering:
             return
         super().data_received(data)
         if self.transport.is_closing():
             return
-        if self._is_asked:
+        if self._has_request:
             self._begin_request()
         elif not self._has_begun:
             self._has_begun = True
             self._limit(HEADER_SECONDS)
 
     def on_response_complete(self) -> None:
-        """Limit the time to take the response, and to send the next request."""
+        """Start the time for the client to receive the response and to send its next request."""
         super().on_response_complete()
         if self.transport.is_closing():
             self._limit(CLOSING_SECONDS)
-        elif self._is_asked:
+        elif self._has_request:
             self._begin_request()
         else:
             self._timed, self._has_begun, self.idle_since = None, False, time.monotonic()
-            # Beyond what uvicorn waits for: where the answer is not taken, it cannot close either.
+            # Longer than uvicorn's own keep-alive, which cannot close a connection whose response is not received.
             self._limit(self.timeout_keep_alive + CLOSING_SECONDS)
 
     def cut(self) -> None:
@@ -146,9 +151,10 @@ class BoundedProtocol(H11Protocol):
         self.transport.abort()
 
     def linger(self, transport: asyncio.Transport) -> bool:
-        """Describe that nothing more is sent, and throw away what the client still sends, for some seconds.
+        """Half-close the connection where the client is still sending, and discard what arrives for some seconds.
 
-        Closed at once, the connection would be reset by what arrives late, and the client never see why.
+        Closed at once, the connection would be reset by data that arrives late, and the client would never read why
+        it was refused.
 
         Returns:
             Whether the client is still sending.
@@ -165,7 +171,7 @@ class BoundedProtocol(H11Protocol):
         return True
 
     @property
-    def _is_asked(self) -> bool:
+    def _has_request(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
     def _begin_request(self) -> None:

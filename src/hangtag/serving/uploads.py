@@ -1,4 +1,4 @@
-"""Read the photographs of a request, never more of it than is allowed."""
+"""Read the photographs of a request, and never more bytes than are allowed."""
 
 import asyncio
 import time
@@ -17,33 +17,33 @@ from hangtag.config import ServeConfig
 from hangtag.serving.fair_queue import QueueFullError, ShareError, Shares
 from hangtag.serving.middleware import ProblemError
 
-# Beside the photographs themselves: names and boundaries of a form.
+# What a form has beside each photograph: its name and a boundary.
 FORM_BYTES_A_PHOTO = 2_000
-# Of each upload these bytes are not counted as taken from the memory for all uploads, so that small ones always pass.
+# The first bytes of each upload do not count against the memory that uploads share, so that small ones always pass.
 FREE_BYTES = 64_000
-# An upload that brings nothing for so many seconds, or after them fewer bytes a second, is given up.
+# An upload is refused where nothing arrives for so many seconds, or after them fewer bytes a second.
 STALL_SECONDS, SLOWEST = 5.0, 2_000
 
 
 @dataclass(frozen=True)
 class Upload:
-    """A photograph as it was sent: its name, where it has one, and its content."""
+    """An uploaded photograph: its file name, if one was sent, and its content."""
 
     name: str | None
     content: bytes
 
 
 class HeldBytes:
-    """The bytes of one upload that are in memory, taken from what all uploads share."""
+    """The bytes of one upload that are in memory, taken from the amount that all uploads share."""
 
     def __init__(self, memory: Shares, client: str) -> None:
         self._memory, self._client, self._seen, self.taken = memory, client, 0, 0
 
     def add(self, count: int) -> None:
-        """Count bytes that have come.
+        """Count bytes that have arrived.
 
         Raises:
-            ProblemError: There is no room for them.
+            ProblemError: There is no memory for them.
         """
         self._seen += count
         wanted = max(self._seen - FREE_BYTES, 0) - self.taken
@@ -54,12 +54,12 @@ class HeldBytes:
         except QueueFullError:
             raise ProblemError(503, "overloaded", "Too much is being uploaded. Try again soon.", 1) from None
         except ShareError:
-            message = "Too much is being uploaded from this address. Wait for an answer first."
+            message = "Too much is being uploaded from this address. Wait for a response first."
             raise ProblemError(429, "too_many_requests", message, 1) from None
         self.taken += wanted
 
     def give_back(self) -> None:
-        """Return all that was taken."""
+        """Release all that was taken."""
         if self.taken:
             self._memory.give_back(self._client, self.taken)
             self.taken = 0
@@ -67,7 +67,7 @@ class HeldBytes:
 
 @contextmanager
 def hold_bytes(memory: Shares, client: str) -> Iterator[HeldBytes]:
-    """Count the bytes of one upload until it is answered."""
+    """Count the bytes of one upload until its request is answered."""
     held = HeldBytes(memory, client)
     try:
         yield held
@@ -76,15 +76,16 @@ def hold_bytes(memory: Shares, client: str) -> Iterator[HeldBytes]:
 
 
 async def read_uploads(request: Request, config: ServeConfig, held: HeldBytes) -> list[Upload]:
-    """Read the photographs of a request, without ever holding more than is allowed.
+    """Read the photographs of a request: its body as it is, or the files of a form.
 
     Args:
         request: The request.
-        config: Settings.
+        config: The limits.
         held: Where its bytes are counted.
 
     Raises:
-        ProblemError: There are none, they are too many or too large, or they come in another form.
+        ProblemError: There are none, too many, or too large ones; the media type is another; or the upload is too
+            slow.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     is_form = kind == "multipart/form-data"
@@ -105,14 +106,14 @@ def find_most_bytes(config: ServeConfig) -> int:
 
 
 def _limit_body(request: Request, limit: int, held: HeldBytes) -> None:
-    """Refuse a body that is too large or too slow; nothing beyond the limit is read.
+    """Limit the bytes and the time of a body; reading it raises a ProblemError at the limit.
 
     Raises:
-        ProblemError: The request's header says that it is larger.
+        ProblemError: The `Content-Length` is above the limit already.
     """
     problem = ProblemError(413, "too_large", f"More than {limit:,} bytes. Send less at once, or smaller pictures.")
-    told = request.headers.get("content-length", "")
-    if told.isdecimal() and int(told) > limit:
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length) > limit:
         raise problem
     receive, seen, started = request._receive, 0, time.monotonic()
 
@@ -122,21 +123,21 @@ def _limit_body(request: Request, limit: int, held: HeldBytes) -> None:
             async with asyncio.timeout(STALL_SECONDS):
                 message = await receive()
         except TimeoutError:
-            raise _refuse_slow() from None
+            raise _make_slow_problem() from None
         size = len(message.get("body", b""))
         seen += size
         if seen > limit:
             raise problem
         if message.get("more_body") and seen < SLOWEST * (time.monotonic() - started - STALL_SECONDS):
-            raise _refuse_slow()
+            raise _make_slow_problem()
         held.add(size)
         return message
 
     request._receive = limited
 
 
-def _refuse_slow() -> ProblemError:
-    return ProblemError(408, "slow_upload", "The upload comes too slowly. Send smaller pictures, or try again.")
+def _make_slow_problem() -> ProblemError:
+    return ProblemError(408, "slow_upload", "The upload is too slow. Send smaller pictures, or try again.")
 
 
 async def _read_form(request: Request, config: ServeConfig) -> list[Upload]:
@@ -146,7 +147,7 @@ async def _read_form(request: Request, config: ServeConfig) -> list[Upload]:
     try:
         form = await request.form(max_files=config.max_photos, max_fields=config.max_photos)
     except (MultiPartException, HTTPException, FormParserError) as error:
-        # The last comes through older versions of Starlette.
+        # Older versions of Starlette let FormParserError through.
         if "Too many files" in str(getattr(error, "detail", error)):
             raise too_many from None
         raise ProblemError(422, "damaged_form", "The form cannot be read. Send multipart/form-data.") from None

@@ -1,4 +1,4 @@
-"""Stage `apply`: the catalogue's table with the decided cells changed and no other byte, and the list of changes."""
+"""Stage `apply`: write the catalogue's table with only the decided cells changed, and the list of changes."""
 
 import csv
 import hashlib
@@ -36,20 +36,20 @@ def apply(
     """Write the corrected catalogue, and the changes for the next `clean`.
 
     Writes `review/corrected/<the table's name>` (the table as it was delivered, but for the decided cells),
-    `label_changes.csv`, `accepted.csv` (what was accepted by proof), and `not_applied.csv`, which lists each decision
-    that was not followed, with the reason: the catalogue has changed since, or an earlier decision did. Everything is
-    made anew from the decisions each time: what is undone in `review` is as it was. A tree of photographs has no
-    table; there the changes alone are written.
+    `label_changes.csv`, `accepted.csv` (what `--auto-accept` accepted), and `not_applied.csv`, which lists each
+    decision that was not applied, with the reason: the catalogue has changed since, or an earlier decision has. All
+    files are written from the delivered catalogue each time, so that undoing a decision in `review` restores the
+    delivered values. A catalogue that is a tree of photographs has no table; only the changes are written.
 
     Args:
         workspace: A workspace that is prepared and reviewed.
         config: Settings.
-        catalog: Where the catalogue is, if it has moved since `prepare`.
+        catalog: The catalogue's path, if it has moved since `prepare`.
 
     Raises:
         WorkspaceError: Nothing is prepared, or nothing is decided.
         CatalogError: The catalogue's table cannot be read.
-        SettingsError: The precision that `auto` asks for is proven for no kind of issue.
+        SettingsError: The precision of `auto_accept` is not proven for any issue code.
     """
     workspace = Workspace.at(workspace)
     with hold("apply", workspace, reads=[workspace.prepared, workspace.audit], writes=[workspace.review]):
@@ -60,23 +60,22 @@ def _apply_decisions(workspace: Workspace, config: ApplyConfig, catalog: str | P
     manifest = require_manifest(workspace.prepared, PREPARE_FIRST)
     schema = read_schema(manifest)
     decisions = _read_decisions(workspace)
-    original = (
+    source = (
         read_source_table(manifest, schema, Path(catalog).expanduser() if catalog else None) if schema.table else None
     )
-    values = original.read_values() if original else _read_prepared(workspace)
-    accepted = _accept_open_issues(workspace, decisions, values, config)
-    record = StageRecord(
-        "apply", workspace.review, _list_inputs(workspace, decisions, original, accepted, config), config
-    )
+    values = source.read_values() if source else _read_prepared_values(workspace)
+    accepted = _accept_automatically(workspace, decisions, values, config)
+    inputs = _hash_inputs(workspace, decisions, source, accepted, config)
+    record = StageRecord("apply", workspace.review, inputs, config)
     if current := record.load_if_unchanged():
         return current
     standing = [*find_standing(decisions), *accepted.decisions]
     corrections = correct(values, standing)
     folder = record.begin()
-    paths = [_write_table(folder, original, corrections)] if original else []
-    paths += [_write_changes(folder, corrections), _write_not_applied(folder, corrections)]
+    paths = [_write_corrected_table(folder, source, corrections)] if source else []
+    paths += [_write_label_changes(folder, corrections), _write_not_applied(folder, corrections)]
     paths.append(_write_accepted(folder, accepted))
-    counts = _build_metrics(corrections, standing, accepted)
+    counts = _count_decisions(corrections, standing, accepted)
     return record.finish(counts, paths, automatic=[vars(each) for each in accepted.measured])
 
 
@@ -87,42 +86,45 @@ def _read_decisions(workspace: Workspace) -> list[Decision]:
     return decisions
 
 
-def _read_prepared(workspace: Workspace) -> dict[str, dict[str, str]]:
+def _read_prepared_values(workspace: Workspace) -> dict[str, dict[str, str]]:
     items = read_items(workspace)
     return {item_id: items.read_values(item_id) for item_id in items.ids}
 
 
-def _accept_open_issues(
+def _accept_automatically(
     workspace: Workspace, decisions: Sequence[Decision], values: dict[str, dict[str, str]], config: ApplyConfig
 ) -> Accepted:
-    """Accept open issues automatically where that is wanted and proven."""
+    """Accept open issues, if `--auto-accept` asks for it.
+
+    Raises:
+        SettingsError: The precision is not proven for any issue code.
+    """
     if not config.auto_accept:
         return Accepted([], [])
-    accepted = accept_open(
-        read_issues(workspace.issues), decisions, values, config.auto_accept, _read_accepted(workspace)
-    )
+    earlier = _read_accepted(workspace)
+    accepted = accept_open(read_issues(workspace.issues), decisions, values, config.auto_accept, earlier)
     if all(each.threshold is None for each in accepted.measured):
-        told = "; ".join(f"{each.code}: {each.reason}" for each in accepted.measured) or "no issue is open"
+        reasons = "; ".join(f"{each.code}: {each.reason}" for each in accepted.measured) or "no issue is open"
         raise SettingsError(
-            f"No kind of issue is proven to be right so often ({told}).",
-            allowed="Allowed: a precision that decisions prove.",
+            f"--auto-accept: no issue code is proven to have this precision ({reasons}).",
+            allowed="Allowed: a precision that the reviewers' decisions prove.",
             received=config.auto_accept,
-            hint="Decide more of them in `hangtag review`, in random order.",
+            hint="Decide more issues in `hangtag review`, in random order.",
         )
     return accepted
 
 
-def _list_inputs(
+def _hash_inputs(
     workspace: Workspace,
     decisions: Sequence[Decision],
-    original: SourceTable | None,
+    source: SourceTable | None,
     accepted: Accepted,
     config: ApplyConfig,
 ) -> dict[str, str]:
     inputs = {"decisions": hash_json([[each.id, each.time] for each in decisions])}
     inputs["catalog"] = (
-        hashlib.sha256(original.data).hexdigest()
-        if original
+        hashlib.sha256(source.data).hexdigest()
+        if source
         else compute_digest(require_manifest(workspace.prepared, PREPARE_FIRST))
     )
     if config.auto_accept:
@@ -131,46 +133,45 @@ def _list_inputs(
     return inputs
 
 
-def _write_table(folder: Path, original: SourceTable, corrections: Corrections) -> Path:
-    """Write the table; items whose row cannot be changed are taken out of the corrections."""
+def _write_corrected_table(folder: Path, source: SourceTable, corrections: Corrections) -> Path:
+    """Write the table; items whose row cannot be edited are dropped from the corrections."""
     wanted = {
-        original.rows[item_id]: {original.headings[each.column]: each.new for each in changes}
+        source.rows[item_id]: {source.headings[each.column]: each.new for each in changes}
         for item_id, changes in corrections.changes.items()
     }
-    edited = edit_cells(original.data, original.table, wanted)
-    ids = {row: item_id for item_id, row in original.rows.items()}
+    edited = edit_cells(source.data, source.table, wanted)
+    ids = {row: item_id for item_id, row in source.rows.items()}
     for row, reason in edited.refused.items():
         corrections.refuse(ids[row], reason)
-    path = folder / "corrected" / original.name
+    path = folder / "corrected" / source.name
     with write_whole(path) as temporary:
         temporary.write_bytes(edited.data)
     return path
 
 
-def _write_changes(folder: Path, corrections: Corrections) -> Path:
+def _write_label_changes(folder: Path, corrections: Corrections) -> Path:
     lines: list[Change] = [each for changes in corrections.changes.values() for each in changes]
     rows = ([getattr(each, name) for name in CHANGES] for each in lines)
-    return _write_csv(folder / "label_changes.csv", CHANGES, rows)
+    return _write_csv_rows(folder / "label_changes.csv", CHANGES, rows)
 
 
 def _write_not_applied(folder: Path, corrections: Corrections) -> Path:
-    rows = (_tell_not_applied(each) for each in corrections.not_applied)
-    return _write_csv(folder / "not_applied.csv", NOT_APPLIED, rows)
+    rows = (_format_not_applied(each) for each in corrections.not_applied)
+    return _write_csv_rows(folder / "not_applied.csv", NOT_APPLIED, rows)
 
 
-def _tell_not_applied(entry: NotApplied) -> list[str]:
+def _format_not_applied(entry: NotApplied) -> list[str]:
     decision = entry.decision
     old, new = (" > ".join(values.values()) for values in (decision.old, decision.new))
-    who = (decision.item_id, decision.code, decision.column, decision.action)
-    return [*who, old, new, decision.reviewer, decision.time, entry.reason]
+    return [*decision.identity, decision.action, old, new, decision.reviewer, decision.time, entry.reason]
 
 
 def _write_accepted(folder: Path, accepted: Accepted) -> Path:
-    """Write what was accepted by proof; the next call holds on to it, and one without `auto` lets go of it."""
+    """Write the automatic decisions, which the next call with `--auto-accept` keeps; one without it drops them."""
     rows = (
         [*each.identity, str(each.score), json.dumps(each.old), json.dumps(each.new)] for each in accepted.decisions
     )
-    return _write_csv(folder / "accepted.csv", ACCEPTED, rows)
+    return _write_csv_rows(folder / "accepted.csv", ACCEPTED, rows)
 
 
 def _read_accepted(workspace: Workspace) -> list[Decision]:
@@ -186,19 +187,20 @@ def _read_accepted(workspace: Workspace) -> list[Decision]:
         ]
     except (ValueError, TypeError, AttributeError, RecursionError, csv.Error) as error:
         raise WorkspaceError(
-            f"What was accepted by proof cannot be read: {error}.",
+            f"The automatic decisions cannot be read: {error}.",
             received=str(path),
-            hint="Run `hangtag apply` without --auto-accept to write it anew; people's decisions are not in it.",
+            hint="Run `hangtag apply` without --auto-accept to rewrite them; reviewers' decisions are in another file.",
         ) from error
 
 
-def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> Path:
+def _write_csv_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> Path:
+    # Not `io.write_csv`: this stage does without polars.
     with write_whole(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         file.writelines(map(format_csv_row, (header, *rows)))
     return path
 
 
-def _build_metrics(corrections: Corrections, standing: Sequence[Decision], accepted: Accepted) -> dict[str, Any]:
+def _count_decisions(corrections: Corrections, standing: Sequence[Decision], accepted: Accepted) -> dict[str, Any]:
     people = [each for each in standing if each.reviewer]
     thresholds = {each.code: each.threshold for each in accepted.measured if each.threshold is not None}
     return {

@@ -1,4 +1,4 @@
-"""Stage `review`: a page on which people decide on the issues of an audit, until it is stopped."""
+"""Stage `review`: run the page on which people decide about the issues of an audit, until a signal stops it."""
 
 import secrets
 import socket
@@ -19,7 +19,7 @@ from hangtag.reviewing.store import Store
 from hangtag.serving.middleware import LOOPBACK
 from hangtag.workspace import Workspace
 
-# How long answers on their way may take once the review is told to stop.
+# Seconds for open requests to be answered once the review is asked to stop.
 STOP_SECONDS = 5
 
 
@@ -29,7 +29,7 @@ def review(
     *,
     on_start: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Show the issues of `audit/issues.csv` one by one and write what is decided to `review/review.sqlite`.
+    """Show the issues of `audit/issues.csv` one by one and store the decisions in `review/review.sqlite`.
 
     Returns when a signal comes; every decision is on the disk by then.
 
@@ -40,7 +40,7 @@ def review(
 
     Raises:
         WorkspaceError: Nothing is prepared or audited, or the decisions cannot be opened.
-        SettingsError: The address cannot be taken.
+        SettingsError: The review cannot listen on the address.
     """
     workspace = Workspace.at(workspace)
     with hold("review", workspace, reads=[workspace.prepared, workspace.audit], writes=[]):
@@ -51,7 +51,7 @@ def review(
         app = build_app(
             Queue(issues, items, store),
             store,
-            open_pictures(workspace, items),
+            open_look_alike_search(workspace, items),
             token=token,
             host=config.host,
             reviewer=config.reviewer,
@@ -62,7 +62,7 @@ def review(
                 app,
                 host=config.host,
                 port=config.port,
-                # Uvicorn would close the handlers that other libraries have, and the streams that these write to.
+                # Uvicorn's logging configuration would close the handlers of other libraries and their streams.
                 log_config=None,
                 log_level="warning",
                 access_log=False,
@@ -75,16 +75,16 @@ def review(
         try:
             server.run()
         except SystemExit:
-            # Uvicorn has said on stderr why it cannot listen.
+            # Uvicorn has written the reason to stderr.
             raise SettingsError(
-                "The review cannot listen there.",
-                allowed="Allowed: an address of this machine, and a port that is free.",
+                "The review cannot listen on this address.",
+                allowed="Allowed: an address of this machine, and a free port.",
                 received=f"{config.host}:{config.port}",
             ) from None
 
 
-def open_pictures(workspace: Workspace, items: Items) -> LookAlikes:
-    """Open the search for look-alikes, made anew where the photographs are others."""
+def open_look_alike_search(workspace: Workspace, items: Items) -> LookAlikes:
+    """Open the search for similar photographs; its descriptors are computed again where the catalogue has changed."""
     name = f"look_alikes-{items.digest[:16]}.npy"
     for stale in workspace.review.glob("look_alikes-*.npy"):
         if stale.name != name:
@@ -94,7 +94,7 @@ def open_pictures(workspace: Workspace, items: Items) -> LookAlikes:
 
 
 def make_address(config: ReviewConfig, token: str) -> str:
-    """Return the page's address; where others can reach it, with the token that opens it."""
+    """Return the page's address; with the token where other machines can reach it."""
     host = socket.gethostname() if config.host in ("0.0.0.0", "::") else config.host
     host = f"[{host}]" if ":" in host else host
     return f"http://{host}:{config.port}/" + ("" if config.host in LOOPBACK else f"?token={token}")

@@ -1,4 +1,4 @@
-"""Stage `serve`: the HTTP service and its page, until it is stopped."""
+"""Stage `serve`: run the HTTP service and its page until a signal stops it."""
 
 import faulthandler
 import os
@@ -17,23 +17,23 @@ from hangtag.serving.protocol import BoundedProtocol, ConnectionLimits
 
 KEY_VARIABLE = "HANGTAG_API_KEY"
 SHORTEST_KEY = 16
-# The process is ended where its loop has not turned for so long, or where it has not stopped so long after it should.
+# Watchdog: the process exits where its event loop hangs for the first, or stopping takes longer than the second.
 FROZEN_SECONDS, STOPPED_SECONDS = 120, STOP_SECONDS + 10
-# Turns of uvicorn's loop, ten a second, after which the first of both is put off.
-TURNS = 50
-# Files that are open beside connections.
+# The watchdog is reset every so many ticks of uvicorn's loop, of which there are ten a second.
+TICKS = 50
+# Open files beyond those of connections.
 MORE_FILES = 256
 
 
 def serve(classifier: Classifier, config: ServeConfig = ServeConfig()) -> None:  # noqa: B008  (frozen)
-    """Answer requests until a signal comes; then take nothing more, answer what waits, and return.
+    """Serve requests until a signal comes; then accept nothing more, answer waiting requests, and return.
 
     Args:
         classifier: An exported model, loaded for as many streams as there are workers.
-        config: Settings. The key that requests have to bring along is in the environment: HANGTAG_API_KEY.
+        config: Settings. The API key comes from the environment variable HANGTAG_API_KEY.
 
     Raises:
-        SettingsError: The key is too short, or the address cannot be taken.
+        SettingsError: The key is too short, or the service cannot listen on the address.
     """
     api_key = read_api_key()
     _raise_file_limit(config.max_connections + MORE_FILES)
@@ -55,7 +55,7 @@ def serve(classifier: Classifier, config: ServeConfig = ServeConfig()) -> None: 
             timeout_graceful_shutdown=int(STOP_SECONDS),
             http=partial(BoundedProtocol, limits=limits),  # type: ignore[arg-type]
             ws="none",
-            # Without a named proxy nobody is believed, a client on this machine neither.
+            # Without a trusted proxy, `X-Forwarded-For` is ignored, from clients on this machine too.
             proxy_headers=bool(config.trusted_proxies),
             forwarded_allow_ips=list(config.trusted_proxies),
             h11_max_incomplete_event_size=64_000,
@@ -64,10 +64,10 @@ def serve(classifier: Classifier, config: ServeConfig = ServeConfig()) -> None: 
     try:
         server.run()
     except SystemExit:
-        # Uvicorn has said on stderr why it cannot listen.
+        # Uvicorn has written the reason to stderr.
         raise SettingsError(
-            "The service cannot listen there.",
-            allowed="Allowed: an address of this machine, and a port that is free.",
+            "The service cannot listen on this address.",
+            allowed="Allowed: an address of this machine, and a free port.",
             received=f"{config.host}:{config.port}",
         ) from None
     finally:
@@ -75,32 +75,32 @@ def serve(classifier: Classifier, config: ServeConfig = ServeConfig()) -> None: 
 
 
 class _Server(uvicorn.Server):
-    """A server that ends where it hangs.
+    """A server with a watchdog, which ends the process where it hangs.
 
-    `faulthandler` waits in a thread of its own that needs no lock of Python's, so that it works where every other
-    thread waits for that lock; it writes where each of them is to stderr, and ends the process with code 1.
+    `faulthandler` waits in a thread that does not need Python's global interpreter lock, so it works even where
+    another thread never releases the lock. It writes the traceback of every thread to stderr and exits with code 1.
     """
 
     async def on_tick(self, counter: int) -> bool:
-        """Put the end off while the loop turns."""
-        if counter % TURNS == 0 and not self.should_exit:
-            _end_later(FROZEN_SECONDS)
+        """Reset the watchdog while the loop runs."""
+        if counter % TICKS == 0 and not self.should_exit:
+            _set_watchdog(FROZEN_SECONDS)
         return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Stop, within a time."""
-        _end_later(STOPPED_SECONDS)
+        """Stop the server, within `STOPPED_SECONDS`."""
+        _set_watchdog(STOPPED_SECONDS)
         super().handle_exit(sig, frame)
 
 
-def _end_later(seconds: float) -> None:
-    # Where stderr is no file there is nowhere to write to, and no watch.
+def _set_watchdog(seconds: float) -> None:
+    # Where stderr is not a file, the traceback cannot be written, and there is no watchdog.
     with suppress(AttributeError, OSError, ValueError, RuntimeError):
         faulthandler.dump_traceback_later(seconds, exit=True)
 
 
 def _raise_file_limit(wanted: int) -> None:
-    """Raise the limit of open files to the limit of connections, as far as the system allows."""
+    """Raise the limit of open files to the number wanted, as far as the system allows."""
     with suppress(ImportError, OSError, ValueError):
         import resource  # noqa: PLC0415  (not on every system)
 
@@ -111,10 +111,10 @@ def _raise_file_limit(wanted: int) -> None:
 
 
 def read_api_key() -> str | None:
-    """Return the key from the environment, or None where there is none.
+    """Return the API key from the environment, or None where there is none.
 
     Raises:
-        SettingsError: It is too short to protect anything.
+        SettingsError: It is too short.
     """
     key = os.environ.get(KEY_VARIABLE, "").strip()
     if not key:
@@ -129,5 +129,5 @@ def read_api_key() -> str | None:
 
 
 def is_open_to_all(config: ServeConfig) -> bool:
-    """Return whether everybody on the network may use the service."""
+    """Return whether the service listens beyond this machine and demands no key."""
     return config.host not in LOOPBACK and read_api_key() is None

@@ -1,10 +1,11 @@
 "use strict";
 
 const find = (id) => document.getElementById(id);
-const told = (name) => document.querySelector(`meta[name="${name}"]`).content;
-const token = told("review-token");
+const readMeta = (name) => document.querySelector(`meta[name="${name}"]`).content;
+const token = readMeta("review-token");
+// The key of the reviewer's name in the browser's local storage.
 const STORED = "hangtag-reviewer";
-// What a kind of issue is called.
+// Display names of issue codes.
 const CODES = {
   wrong_label: "wrong label",
   name_against_label: "name against label",
@@ -17,12 +18,13 @@ const CODES = {
   spelling_variant: "spelling variant",
   bad_picture: "bad picture",
 };
-const PAST = { accept: "accepted", keep: "kept what was there", choose: "chose", skip: "skipped", undo: "took back" };
-let reviewer = told("reviewer") || "";
+const PAST = { accept: "accepted", keep: "kept the value", choose: "chose", skip: "skipped", undo: "undid" };
+let reviewer = readMeta("reviewer") || "";
 let issue = null;
 let busy = false;
-let choosing = null;
-const choices = new Map();
+let chooser = null;
+// The options of each column, once they are loaded.
+const options = new Map();
 
 function make(tag, text, className) {
   const element = document.createElement(tag);
@@ -31,19 +33,19 @@ function make(tag, text, className) {
   return element;
 }
 
-async function ask(path, values, body) {
+async function request(path, values, body) {
   const query = new URLSearchParams(values || {});
-  const options = { headers: { "X-Review-Token": token } };
+  const init = { headers: { "X-Review-Token": token } };
   if (body) {
-    options.method = "POST";
-    options.headers["Content-Type"] = "application/json";
-    options.body = JSON.stringify(body);
+    init.method = "POST";
+    init.headers["Content-Type"] = "application/json";
+    init.body = JSON.stringify(body);
   }
   let response;
   try {
-    response = await fetch(`api/${path}?${query}`, options);
+    response = await fetch(`api/${path}?${query}`, init);
   } catch {
-    throw { message: "The review does not answer. Is it still running? Your decisions are kept." };
+    throw { message: "The review does not respond. Is it still running? Your decisions are saved." };
   }
   const answer = await response.json().catch(() => ({ error: { message: "The review failed." } }));
   if (!response.ok) throw { status: response.status, ...answer.error, decisions: answer.decisions };
@@ -59,31 +61,32 @@ function percent(value) {
   return value >= 0.995 && value < 1 ? ">99%" : `${Math.round(value * 100)}%`;
 }
 
-// What is shown
+// Show an issue
 
-function notice(text) {
+function showNotice(text) {
   find("notice").textContent = text || "";
   find("notice").hidden = !text;
 }
 
-function tellProgress(progress) {
-  const { total, open, skipped, an_hour: pace } = progress;
+function showProgress(progress) {
+  const { total, open, skipped, an_hour: throughput } = progress;
   const bar = find("progress-bar");
   bar.max = Math.max(total, 1);
   bar.value = total - open;
   const parts = [`${open.toLocaleString("en")} of ${total.toLocaleString("en")} open`];
   if (skipped) parts.push(`${skipped.toLocaleString("en")} skipped`);
-  if (pace) {
-    const hours = open / pace;
+  if (throughput) {
+    const hours = open / throughput;
     const left = hours < 1 ? `${Math.max(1, Math.round(hours * 60))} min` : `${hours.toFixed(1)} h`;
-    parts.push(`${Math.round(pace).toLocaleString("en")} an hour`);
+    parts.push(`${Math.round(throughput).toLocaleString("en")} an hour`);
     if (open) parts.push(`about ${left} left`);
   }
   find("progress-text").textContent = parts.join(" · ");
 }
 
 function describe(decision) {
-  const changes = Object.keys(decision.to).map((column) => `${column}: ${decision.from[column] || "–"} → ${decision.to[column] || "–"}`);
+  const { from, to } = decision;
+  const changes = Object.keys(to).map((column) => `${column}: ${from[column] || "–"} → ${to[column] || "–"}`);
   const time = new Date(decision.time).toLocaleString();
   return `${decision.reviewer} ${PAST[decision.action]}${changes.length ? ` (${changes.join(", ")})` : ""}, ${time}`;
 }
@@ -101,19 +104,21 @@ function show(found) {
   image.src = photograph(item.item_id);
   image.alt = `Photograph of ${item.name || item.item_id}`;
   find("tag-code").textContent = `${CODES[issue.code] || issue.code}${issue.column ? ` · ${issue.column}` : ""}`;
-  find("tag-state").textContent = issue.decision ? describe(issue.decision) : issue.state === "open" ? "" : "already so";
+  const state = issue.state === "open" ? "" : "already changed";
+  find("tag-state").textContent = issue.decision ? describe(issue.decision) : state;
   find("name").textContent = item.name || `Item ${item.item_id}`;
-  find("identity").textContent = [item.item_id, Object.values(item.levels).filter(Boolean).join(" › ")].filter(Boolean).join(" · ");
+  const path = Object.values(item.levels).filter(Boolean).join(" › ");
+  find("identity").textContent = [item.item_id, path].filter(Boolean).join(" · ");
   showLabels();
   find("score-bar").firstElementChild.style.width = `${issue.score * 100}%`;
-  find("score-text").textContent = `${percent(issue.score)} sure`;
+  find("score-text").textContent = `score ${percent(issue.score)}`;
   find("reason").textContent = issue.reason;
   find("same").textContent = issue.same.length
-    ? `Settles also: ${issue.same.map((code) => CODES[code] || code).join(", ")}.` : "";
+    ? `Also decides: ${issue.same.map((code) => CODES[code] || code).join(", ")}.` : "";
   showActions();
   showValues();
   showGroup();
-  showNear(issue);
+  showLookAlikes(issue);
 }
 
 function showLabels() {
@@ -134,12 +139,12 @@ function showLabels() {
 
 function showActions() {
   const changes = Object.keys(issue.changes).length > 0;
-  find("accept").firstElementChild.textContent = changes ? "Accept" : "It is so";
+  find("accept").firstElementChild.textContent = changes ? "Accept" : "Confirm";
   find("keep").firstElementChild.textContent = changes ? "Keep" : "No problem";
   const { size, open } = issue.group;
   find("group-actions").hidden = size < 2;
-  find("group-text").textContent = `${size} issues belong together, ${open} of them open. Decide them at once:`;
-  find("accept-group").firstElementChild.textContent = changes ? "Accept all" : "All are so";
+  find("group-text").textContent = `A group of ${size} issues, ${open} of them open. Decide them together:`;
+  find("accept-group").firstElementChild.textContent = changes ? "Accept all" : "Confirm all";
 }
 
 function showValues() {
@@ -169,7 +174,7 @@ function card(item, wanted) {
 function showGroup() {
   const { members, size } = issue.group;
   find("group").hidden = members.length === 0;
-  find("group-title").textContent = `The group: ${size} issues`;
+  find("group-title").textContent = `Group of ${size} issues`;
   find("members").replaceChildren(...members.map((each) => {
     const line = card(each, issue.suggested_label);
     const state = each.state === "open" ? (each.suggested_label ? `→ ${each.suggested_label}` : "") : each.state;
@@ -178,24 +183,27 @@ function showGroup() {
   }));
 }
 
-async function showNear(of) {
+async function showLookAlikes(target) {
   find("look-alikes").replaceChildren();
-  const values = { item_id: of.item.item_id, column: of.column, group_id: of.group.group_id };
-  const answer = await ask("look-alikes", values).catch(() => ({ items: [] }));
-  if (of !== issue) return;
+  const values = { item_id: target.item.item_id, column: target.column, group_id: target.group.group_id };
+  const answer = await request("look-alikes", values).catch(() => ({ items: [] }));
+  // Another issue may be shown by now.
+  if (target !== issue) return;
   find("near").hidden = answer.items.length === 0;
-  find("look-alikes").replaceChildren(...answer.items.map((each) => card(each, of.suggested_label)));
+  find("look-alikes").replaceChildren(...answer.items.map((each) => card(each, target.suggested_label)));
 }
 
 function showEnd() {
-  const isFiltered = ["code", "label"].some((id) => find(id).value) || find("low").value > 0 || find("high").value < 100;
-  find("end-title").textContent = `Nothing is ${find("state").value === "all" ? "here" : find("state").value}${isFiltered ? " under these filters" : ""}.`;
+  const hasRange = find("low").value > 0 || find("high").value < 100;
+  const isFiltered = hasRange || ["code", "label"].some((id) => find(id).value);
+  const state = find("state").value === "all" ? "" : ` ${find("state").value}`;
+  find("end-title").textContent = `No${state} issues${isFiltered ? " match these filters" : ""}.`;
   find("end-text").textContent = "Every decision is saved. `hangtag apply` writes the corrected catalogue.";
 }
 
-// What comes next
+// Go to another issue
 
-function filters() {
+function readFilters() {
   const values = { reviewer };
   for (const id of ["state", "code", "label", "order"]) values[id] = find(id).value;
   for (const id of ["low", "high"]) values[id] = Math.min(100, Math.max(0, Number(find(id).value) || 0)) / 100;
@@ -203,18 +211,20 @@ function filters() {
 }
 
 async function next(after, backwards) {
-  const values = { ...filters(), ...(after === undefined ? {} : { after }), ...(backwards ? { backwards: "true" } : {}) };
-  const answer = await ask("next", values);
-  tellProgress(answer.progress);
+  const values = readFilters();
+  if (after !== undefined) values.after = after;
+  if (backwards) values.backwards = "true";
+  const answer = await request("next", values);
+  showProgress(answer.progress);
   show(answer.issue);
 }
 
 async function reload(position) {
-  const answer = await ask(`issues/${position}`);
+  const answer = await request(`issues/${position}`);
   show(answer.issue);
 }
 
-// One thing at a time: keys that are pressed before the next issue is there are not for it.
+// Run one action at a time: a key that is pressed before the next issue is shown is not meant for it.
 async function attempt(work) {
   if (busy || !reviewer) return;
   busy = true;
@@ -222,121 +232,121 @@ async function attempt(work) {
     await work();
   } catch (error) {
     if (!error.message || error instanceof Error) throw error;
-    notice(error.message);
+    showNotice(error.message);
   } finally {
     busy = false;
   }
 }
 
-// Deciding
+// Decide and undo
 
 function decide(action, wholeGroup, values) {
   attempt(async () => {
     if (!issue || (wholeGroup && issue.group.size < 2)) return;
-    const decided = issue;
-    const body = { position: decided.position, action, versions: decided.versions, whole_group: Boolean(wholeGroup), reviewer };
+    const { item, position, versions, suggested_label: suggested } = issue;
+    const body = { position, action, versions, whole_group: Boolean(wholeGroup), reviewer };
     if (values) body.values = values;
     let made;
     try {
-      ({ made } = await ask("decisions", {}, body));
+      ({ made } = await request("decisions", {}, body));
     } catch (error) {
       if (error.status !== 409) throw error;
-      await tellConflict(error, decided.position);
+      await showConflict(error, position);
       return;
     }
-    notice("");
-    await next(decided.position);
-    const label = values ? Object.values(values).at(-1) : action === "accept" ? decided.suggested_label : "";
-    const many = made.length > 1 ? ` · ${made.length} issues` : "";
-    find("done").textContent = `${decided.item.name || decided.item.item_id}: ${PAST[action]}${label ? ` ${label}` : ""}${many}. U takes it back.`;
+    showNotice("");
+    await next(position);
+    const label = values ? Object.values(values).at(-1) : action === "accept" ? suggested : "";
+    const done = `${PAST[action]}${label ? ` ${label}` : ""}${made.length > 1 ? ` · ${made.length} issues` : ""}`;
+    find("done").textContent = `${item.name || item.item_id}: ${done}. Press U to undo.`;
   });
 }
 
-async function tellConflict(error, position) {
+async function showConflict(error, position) {
   await reload(position);
-  // The same question under several codes is decided in several lines.
+  // Issues that suggest the same change have a decision each; show it once.
   const lines = new Set(error.decisions.map((each) => `Item ${each.item_id}: ${describe(each)}`));
-  notice(`Not saved. ${error.message}\n${[...lines].join("\n")}`);
+  showNotice(`Not saved. ${error.message}\n${[...lines].join("\n")}`);
 }
 
 function undo() {
   attempt(async () => {
     try {
-      const { made, positions } = await ask("undo", {}, { reviewer });
-      notice("");
-      const answer = await ask("next", filters());
-      tellProgress(answer.progress);
+      const { made, positions } = await request("undo", {}, { reviewer });
+      showNotice("");
+      const answer = await request("next", readFilters());
+      showProgress(answer.progress);
       if (positions.length) await reload(positions[0]);
-      find("done").textContent = `Taken back${made.length > 1 ? `: ${made.length} issues` : ""}.`;
+      find("done").textContent = `Undone${made.length > 1 ? `: ${made.length} issues` : ""}.`;
     } catch (error) {
-      if (error.status === 409 && issue) await tellConflict(error, issue.position);
+      if (error.status === 409 && issue) await showConflict(error, issue.position);
       else throw error;
     }
   });
 }
 
-// Choosing another class
+// Choose another class
 
 async function openChooser(wholeGroup) {
   if (!issue || busy || (wholeGroup && issue.group.size < 2)) return;
   const column = issue.column;
   await attempt(async () => {
-    if (!choices.has(column)) choices.set(column, (await ask("choices", { column })).choices);
+    if (!options.has(column)) options.set(column, (await request("choices", { column })).choices);
   });
-  if (!choices.has(column)) return;
-  choosing = { wholeGroup, all: choices.get(column), shown: [], at: 0 };
+  if (!options.has(column)) return;
+  chooser = { wholeGroup, all: options.get(column), shown: [], selected: 0 };
   find("chooser-title").textContent = wholeGroup ? `Choose for all ${issue.group.size} issues` : "Choose another";
   find("search").value = "";
-  listChoices();
+  listOptions();
   find("chooser").showModal();
   find("search").focus();
 }
 
-function listChoices() {
+function listOptions() {
   const words = find("search").value.toLowerCase().split(/\s+/).filter(Boolean);
-  const text = (choice) => Object.values(choice.values).join(" › ");
-  const matches = choosing.all.filter((choice) => words.every((word) => text(choice).toLowerCase().includes(word)));
-  // A class that is called so comes before those that only have it in their path.
-  const starts = (choice) => words.length > 0 && Object.values(choice.values).at(-1).toLowerCase().startsWith(words[0]);
-  choosing.shown = [...matches.filter(starts), ...matches.filter((choice) => !starts(choice))].slice(0, 200);
-  choosing.at = 0;
-  find("choices").replaceChildren(...choosing.shown.map((choice, index) => {
+  const text = (option) => Object.values(option.values).join(" › ");
+  const matches = chooser.all.filter((option) => words.every((word) => text(option).toLowerCase().includes(word)));
+  // A class whose own name begins so comes before those that have the words elsewhere in their path.
+  const startsSo = (option) => words.length > 0 && Object.values(option.values).at(-1).toLowerCase().startsWith(words[0]);
+  chooser.shown = [...matches.filter(startsSo), ...matches.filter((option) => !startsSo(option))].slice(0, 200);
+  chooser.selected = 0;
+  find("choices").replaceChildren(...chooser.shown.map((option, index) => {
     const line = make("li");
     line.id = `choice-${index}`;
     line.setAttribute("role", "option");
-    line.append(make("span", text(choice)), make("span", choice.count.toLocaleString("en")));
-    line.addEventListener("click", () => pick(index));
+    line.append(make("span", text(option)), make("span", option.count.toLocaleString("en")));
+    line.addEventListener("click", () => chooseOption(index));
     return line;
   }));
-  find("choices-note").textContent = choosing.shown.length ? "" : "The catalogue has no such class.";
-  mark();
+  find("choices-note").textContent = chooser.shown.length ? "" : "The catalogue has no such class.";
+  markSelected();
 }
 
-function mark() {
+function markSelected() {
   for (const [index, line] of [...find("choices").children].entries()) {
-    line.setAttribute("aria-selected", String(index === choosing.at));
-    if (index === choosing.at) line.scrollIntoView({ block: "nearest" });
+    line.setAttribute("aria-selected", String(index === chooser.selected));
+    if (index === chooser.selected) line.scrollIntoView({ block: "nearest" });
   }
-  find("search").setAttribute("aria-activedescendant", choosing.shown.length ? `choice-${choosing.at}` : "");
+  find("search").setAttribute("aria-activedescendant", chooser.shown.length ? `choice-${chooser.selected}` : "");
 }
 
-function pick(index) {
-  const choice = choosing.shown[index];
-  if (!choice) return;
+function chooseOption(index) {
+  const option = chooser.shown[index];
+  if (!option) return;
   find("chooser").close();
-  decide("choose", choosing.wholeGroup, choice.values);
+  decide("choose", chooser.wholeGroup, option.values);
 }
 
-find("search").addEventListener("input", listChoices);
+find("search").addEventListener("input", listOptions);
 find("search").addEventListener("keydown", (event) => {
   const step = { ArrowDown: 1, ArrowUp: -1, PageDown: 8, PageUp: -8 }[event.key];
   if (step) {
     event.preventDefault();
-    choosing.at = Math.min(choosing.shown.length - 1, Math.max(0, choosing.at + step));
-    mark();
+    chooser.selected = Math.min(chooser.shown.length - 1, Math.max(0, chooser.selected + step));
+    markSelected();
   } else if (event.key === "Enter") {
     event.preventDefault();
-    pick(choosing.at);
+    chooseOption(chooser.selected);
   }
 });
 
@@ -362,9 +372,10 @@ document.addEventListener("keydown", (event) => {
   const typing = event.target.matches("input, select, textarea");
   if (typing && event.key === "Escape") event.target.blur();
   if (typing) return;
-  // Caps lock is no shift: what decides a whole group is the key itself.
-  const key = event.key.length === 1 && /[a-z]/i.test(event.key) ? (event.shiftKey ? event.key.toUpperCase() : event.key.toLowerCase()) : event.key;
-  const action = ACTIONS[key];
+  // Only Shift decides a whole group, not caps lock.
+  const isLetter = event.key.length === 1 && /[a-z]/i.test(event.key);
+  const letter = event.shiftKey ? event.key.toUpperCase() : event.key.toLowerCase();
+  const action = ACTIONS[isLetter ? letter : event.key];
   if (!action || event.repeat) return;
   event.preventDefault();
   action();
@@ -379,7 +390,7 @@ find("chooser-close").addEventListener("click", () => find("chooser").close());
 find("filters").addEventListener("submit", (event) => event.preventDefault());
 find("filters").addEventListener("change", () => attempt(() => next()));
 
-// Who reviews
+// The reviewer's name
 
 function setReviewer(name) {
   reviewer = name;
@@ -404,14 +415,14 @@ find("naming-form").addEventListener("submit", (event) => {
   try {
     localStorage.setItem(STORED, name);
   } catch {
-    // A browser that keeps nothing asks again the next time.
+    // Without local storage, the page asks again the next time.
   }
   setReviewer(name);
   attempt(() => next());
 });
 
 async function begin() {
-  const found = await ask("filters").catch((error) => notice(error.message));
+  const found = await request("filters").catch((error) => showNotice(error.message));
   if (!found) return;
   for (const [id, name] of [["code", "codes"], ["label", "labels"]]) {
     for (const { value, count } of found[name]) {

@@ -12,15 +12,16 @@ function describeRoute(path, method, route) {
   section.append(element("h2", `${method.toUpperCase()} ${path}`));
   section.append(element("p", route.description ?? route.summary));
   const body = route.requestBody?.content;
-  if (body) section.append(element("p", `Takes ${Object.keys(body).join(", ")}.`));
   if (body) {
-    const curl = `curl --data-binary @photo.jpg -H "Content-Type: image/jpeg" ${new URL(`.${path}`, location.href)}`;
-    section.append(element("pre", `${curl}\ncurl -F file=@one.jpg -F file=@two.jpg ${new URL(`.${path}`, location.href)}`));
+    const address = new URL(`.${path}`, location.href);
+    section.append(element("p", `Accepts ${Object.keys(body).join(", ")}.`));
+    const one = `curl --data-binary @photo.jpg -H "Content-Type: image/jpeg" ${address}`;
+    section.append(element("pre", `${one}\ncurl -F file=@one.jpg -F file=@two.jpg ${address}`));
   }
   const list = element("dl");
-  for (const [status, answer] of Object.entries(route.responses)) {
-    list.append(element("dt", status), element("dd", answer.description));
-    const schema = answer.content?.["application/json"]?.schema;
+  for (const [status, response] of Object.entries(route.responses)) {
+    list.append(element("dt", status), element("dd", response.description));
+    const schema = response.content?.["application/json"]?.schema;
     if (status === "200" && schema?.properties) list.append(element("pre", JSON.stringify(schema, null, 2)));
   }
   section.append(list);

@@ -1,8 +1,9 @@
 "use strict";
 
-// How many photographs a request takes along, and how many requests are on their way at once.
-const TOGETHER = 8;
-const AT_ONCE = 2;
+// Photographs per request, and requests at once.
+const BATCH_SIZE = 8;
+const MAX_REQUESTS = 2;
+const NO_RESPONSE = "The service does not respond. Is it still running?";
 
 const find = (id) => document.getElementById(id);
 const waiting = [];
@@ -28,7 +29,7 @@ function add(files) {
     const address = URL.createObjectURL(file);
     image.addEventListener("error", () => {
       image.remove();
-      offer(entry);
+      updateExplainButton(entry);
     });
     image.src = address;
     image.alt = `Photograph ${file.name}`;
@@ -38,27 +39,27 @@ function add(files) {
     card.querySelector(".prediction").textContent = "waiting…";
     find("results").append(card);
     const entry = { file, card, address, result: null, map: null };
-    card.querySelector(".look").addEventListener("click", () => look(entry));
+    card.querySelector(".explain").addEventListener("click", () => toggleHeatmap(entry));
     waiting.push(entry);
     shown.push(entry);
   }
   find("bar").hidden = shown.length === 0;
-  tell();
-  work();
+  showProgress();
+  sendWaiting();
 }
 
-function work() {
-  while (working < AT_ONCE && waiting.length > 0) {
+function sendWaiting() {
+  while (working < MAX_REQUESTS && waiting.length > 0) {
     working += 1;
-    ask(waiting.splice(0, TOGETHER)).finally(() => {
+    classify(waiting.splice(0, BATCH_SIZE)).finally(() => {
       working -= 1;
-      tell();
-      work();
+      showProgress();
+      sendWaiting();
     });
   }
 }
 
-async function ask(entries) {
+async function classify(entries) {
   const form = new FormData();
   for (const entry of entries) form.append("file", entry.file, entry.file.name);
   try {
@@ -71,26 +72,26 @@ async function ask(entries) {
       await new Promise((resolve) => find("key").addEventListener("submit", resolve, { once: true }));
       return;
     }
-    if ((response.status === 503 || response.status === 429) && entries.some((entry) => !entry.again)) {
+    if ((response.status === 503 || response.status === 429) && entries.some((entry) => !entry.isRetried)) {
       const seconds = Number(response.headers.get("Retry-After")) || 1;
-      for (const entry of entries) entry.again = true;
+      for (const entry of entries) entry.isRetried = true;
       await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
       waiting.unshift(...entries);
       return;
     }
     if (!response.ok && entries.length > 1) {
-      // One of them is refused: each is asked about alone, so that the others have their answer.
-      for (const entry of entries) await ask([entry]);
+      // The request was refused because of one photograph: send each alone, so that the others are classified.
+      for (const entry of entries) await classify([entry]);
       return;
     }
-    entries.forEach((entry, index) => show(entry, response.ok ? answer.results[index] : answer));
+    entries.forEach((entry, index) => showResult(entry, response.ok ? answer.results[index] : answer));
   } catch {
-    const error = { code: "no_answer", message: "The service does not answer. Is it still running?" };
-    entries.forEach((entry) => show(entry, { error }));
+    const error = { code: "no_answer", message: NO_RESPONSE };
+    entries.forEach((entry) => showResult(entry, { error }));
   }
 }
 
-function show(entry, result) {
+function showResult(entry, result) {
   entry.result = result;
   const { card } = entry;
   card.classList.remove("pending");
@@ -104,11 +105,12 @@ function show(entry, result) {
   if (result.is_sure) prediction.textContent = `${result.label} · ${percent(result.confidence)}`;
   else if (!result.in_distribution) prediction.textContent = "not sure: unlike a catalogue photograph";
   else prediction.textContent = "not sure";
-  // The label stands above already.
+  // The label itself is shown above already.
   const levels = Object.entries(result.levels).filter(([level, value]) => value && level !== "label").map(([, value]) => value);
   card.querySelector(".levels").textContent = levels.join(" › ");
   const list = card.querySelector(".alternatives");
-  for (const { label, confidence } of result.alternatives.slice(0, 3).filter(({ confidence }, index) => !index || confidence >= 0.005)) {
+  const likely = result.alternatives.slice(0, 3).filter(({ confidence }, index) => index === 0 || confidence >= 0.005);
+  for (const { label, confidence } of likely) {
     const line = document.createElement("li");
     line.style.setProperty("--share", confidence);
     const name = document.createElement("span");
@@ -120,25 +122,25 @@ function show(entry, result) {
   }
   const attributes = Object.values(result.attributes).map(({ value }) => value);
   card.querySelector(".attributes").textContent = attributes.join(" · ");
-  offer(entry);
+  updateExplainButton(entry);
 }
 
-// There is something to see where the model can tell, and the browser can show the photograph.
-function offer({ card, result }) {
+// A heat map is offered where the model can compute it and the browser can show the photograph.
+function updateExplainButton({ card, result }) {
   const isShown = canExplain && result && !result.error && card.querySelector("img");
-  card.querySelector(".look").hidden = !isShown;
+  card.querySelector(".explain").hidden = !isShown;
 }
 
-async function look(entry) {
+async function toggleHeatmap(entry) {
   const { card } = entry;
-  const button = card.querySelector(".look");
+  const button = card.querySelector(".explain");
   const note = card.querySelector(".heatmap");
   if (!entry.map) {
     if (button.getAttribute("aria-busy")) return;
     button.setAttribute("aria-busy", "true");
-    note.textContent = "looking…";
+    note.textContent = "computing…";
     try {
-      entry.map = await askWhere(entry);
+      entry.map = await fetchHeatmap(entry);
       card.querySelector(".photo").append(entry.map);
     } catch (error) {
       note.textContent = error.message;
@@ -153,7 +155,7 @@ async function look(entry) {
   note.textContent = isOn ? `Darker is more evidence for ${entry.map.dataset.label}.` : "";
 }
 
-async function askWhere({ file }) {
+async function fetchHeatmap({ file }) {
   const form = new FormData();
   form.append("file", file, file.name);
   let answer;
@@ -161,20 +163,20 @@ async function askWhere({ file }) {
     const response = await fetch("v1/classify?explain=true", { method: "POST", body: form, headers: headers() });
     answer = await response.json();
   } catch {
-    throw new Error("The service does not answer. Is it still running?");
+    throw new Error(NO_RESPONSE);
   }
   if (answer.error) throw new Error(answer.error.message);
   const { label, png } = answer.results[0].heatmap;
   const map = document.createElement("img");
   map.className = "map";
   map.hidden = true;
-  map.alt = `Where the model found ${label}`;
+  map.alt = `Heat map for ${label}`;
   map.dataset.label = label;
   map.src = `data:image/png;base64,${png}`;
   return map;
 }
 
-function tell() {
+function showProgress() {
   const done = shown.filter((entry) => entry.result);
   const doubtful = done.filter(({ result }) => !result.error && !result.is_sure).length;
   const failed = done.filter(({ result }) => result.error).length;
@@ -189,7 +191,7 @@ const FORMULA = /^'*[ \v\f\u00a0\ufeff]*[\t\r\n=+\-@\uff1d\uff0b\uff0d\uff20]/;
 
 function cell(value) {
   let text = value === null || value === undefined ? "" : String(value);
-  // A spreadsheet would run what begins like a formula; the same cells are guarded as in hangtag's own tables.
+  // A spreadsheet would run a cell that begins like a formula; cells are guarded as in hangtag's own tables.
   if (typeof value === "string" && FORMULA.test(text)) text = `'${text}`;
   return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
@@ -206,8 +208,11 @@ function makeCsv() {
       lines.push([file.name, ...empty, result.error.message]);
       continue;
     }
-    const own = [...levels.map((level) => result.levels[level]), ...attributes.map((key) => result.attributes[key].value)];
-    lines.push([file.name, result.label, result.confidence, result.is_sure, result.in_distribution, ...own, ""]);
+    const values = [
+      ...levels.map((level) => result.levels[level]),
+      ...attributes.map((key) => result.attributes[key].value),
+    ];
+    lines.push([file.name, result.label, result.confidence, result.is_sure, result.in_distribution, ...values, ""]);
   }
   return lines.map((line) => line.map(cell).join(",")).join("\n") + "\n";
 }
@@ -228,7 +233,7 @@ function clear() {
   find("files").focus();
 }
 
-async function describe() {
+async function showModel() {
   const response = await fetch("v1/model", { headers: headers() });
   if (response.status === 401) {
     find("key").hidden = false;
@@ -236,10 +241,10 @@ async function describe() {
   }
   const model = await response.json();
   canExplain = model.can_explain;
-  shown.forEach(offer);
+  shown.forEach(updateExplainButton);
   const [height, width] = model.image_size;
-  find("model").textContent =
-    `Classifies photographs of fashion products into ${model.classes.length} classes (model ${model.name}, ${height} x ${width} pixels).`;
+  const details = `model ${model.name}, ${height} x ${width} pixels`;
+  find("model").textContent = `Classifies photographs of fashion products into ${model.classes.length} classes (${details}).`;
 }
 
 find("files").addEventListener("change", (event) => {
@@ -252,7 +257,7 @@ find("key").addEventListener("submit", (event) => {
   event.preventDefault();
   apiKey = find("key-field").value;
   find("key").hidden = true;
-  describe();
+  showModel();
 });
 for (const kind of ["dragover", "dragleave", "drop"]) {
   document.addEventListener(kind, (event) => {
@@ -264,4 +269,4 @@ for (const kind of ["dragover", "dragleave", "drop"]) {
 document.addEventListener("paste", (event) => {
   if (event.clipboardData.files.length) add(event.clipboardData.files);
 });
-describe().catch(() => {});
+showModel().catch(() => {});
