@@ -41,7 +41,7 @@ TRAINED: dict[str, tuple[list[str], list[str], list[str]]] = {
     "export": (
         ["export", "one", "--output", "EXPORT", "--weights", "float16"],
         ["export"],
-        ["export", "one", "--output", "EXPORT"],
+        ["export", "one", "--output", "EXPORT", "--weights", "float16"],
     ),
     "report": (["report"], ["report"], ["predict"]),
 }
