@@ -44,7 +44,7 @@ def test_the_finest_level_is_judged_over_classes_that_have_items_enough() -> Non
     said = [*["Shoes"] * 9, "Hats", *["Bags"] * 10, "Bags", "Bags", None]
     run, other = make_run("all", "label", {"label": kinds, "type": said}), make_run("few", "label", {"label": kinds})
     found = compute_interval_metrics(other, run, truth=make_truth())
-    assert (found.column, found.places) == ("type", {1: 0})
+    assert (found.column, found.columns) == ("type", {1: 0})
     assert found.figures["level_accuracy"].values == pytest.approx([19 / 20])
     # F1 of shoes 18/19, of bags 20/22; what is called a hat and the hats themselves have no F1 in it.
     assert found.figures["level_macro_f1"].values == pytest.approx([(18 / 19 + 20 / 22) / 2])

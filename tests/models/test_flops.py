@@ -56,7 +56,7 @@ def test_every_kernel_of_the_registry_is_counted(architecture: str) -> None:
     with_kernel = [layer for layer in model.layers if any(len(weight.shape) > 1 for weight in layer.weights)]
     counted = (layers.Conv2D, layers.DepthwiseConv2D, layers.Dense)
     # Words are looked up and added: next to nothing.
-    assert [type(layer).__name__ for layer in with_kernel if not isinstance(layer, counted)] == ["NameWitness"]
+    assert [type(layer).__name__ for layer in with_kernel if not isinstance(layer, counted)] == ["NameFusion"]
 
 
 def test_the_description_of_a_model_has_its_flops() -> None:

@@ -128,7 +128,7 @@ def test_the_table_says_what_is_not_sure(classifier: Classifier, photographs: Pa
     assert "Wear" in lines[1]
     assert "not classified" in lines[4]
     assert "not sure" in lines[6]
-    assert "unlike the photographs" in lines[6]
+    assert "unlike the training photographs" in lines[6]
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])

@@ -207,7 +207,7 @@ def test_catalogue_with_one_level_and_no_names(tmp_path: Path) -> None:
     text = make_page(build_workspace(tmp_path, schema=schema)).text
     assert "hangtag report · catalogue" in text
     assert "label level 1 of 1" in text
-    assert "Item Finest level as delivered Old New OutOfSampleProbs Score" in text
+    assert "Item Finest level as given Old New Matched by Score" in text
 
 
 def test_several_seeds_are_averaged(tmp_path: Path) -> None:
