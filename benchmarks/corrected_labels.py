@@ -2,11 +2,11 @@
 
 Usage: python benchmarks/corrected_labels.py --workspace W --to FOLDER [--seeds 0,1,2] [--preset quick] [--epochs N]
 
-W is audited and reviewed, and `hangtag apply` (with --auto-accept, say) has written its changes; `clean` has not
-read them yet. FOLDER/given and FOLDER/corrected are workspaces of the same photographs and splits; in the second the
-changes of training and validation items are made. The test labels stay as they were given in both. Test items are told apart
-by whether the audit suspects their own label, for there a network that is right is counted wrong. Finished epochs and
-runs are kept, so after a stop the same call goes on. Prints the table and writes FOLDER/results.json.
+W is audited and reviewed, and `hangtag apply` (with --auto-accept, say) has written its changes; `clean` has not read
+them yet. FOLDER/given and FOLDER/corrected are workspaces of the same photographs and splits; in the second the
+changes of training and validation items are made. The test labels stay as they were given in both. Test items are told
+apart by whether the audit suspects their own label, for there a network that is right is counted wrong. Finished
+epochs and runs are kept, so after a stop the same call goes on. Prints the table and writes FOLDER/results.json.
 """
 
 import argparse
