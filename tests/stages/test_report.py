@@ -26,7 +26,7 @@ def make_page(fake: FakeWorkspace) -> Page:
 
 def test_page_has_every_chapter_and_every_run(tmp_path: Path) -> None:
     page = make_page(build_workspace(tmp_path))
-    headings = [*HEADINGS.values(), "What the figures are worth"]
+    headings = [*HEADINGS.values(), "Limits of the results"]
     for number, heading in enumerate(headings, 1):
         assert f"{number} {heading}" in page.text
     assert {link["href"] for link in page.find("a")} >= {f"#{name}" for name in (*HEADINGS, "comparison")}

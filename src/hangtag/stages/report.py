@@ -92,7 +92,7 @@ def render_page(inputs: Inputs) -> str:
     )
     environment.filters.update(FILTERS)
     chapters: dict[str, Any] = {name: build(inputs) for name, build in CHAPTERS.items()}
-    closing = "Beside the capstone" if inputs.capstone else "What the figures are worth"
+    closing = "Beside the capstone" if inputs.capstone else "Limits of the results"
     scripts = [_read_plotly(), _read_template("page.js")]
     return environment.get_template("page.html.jinja").render(
         **chapters,
