@@ -74,8 +74,8 @@ def test_no_mistakes_are_an_empty_table_and_a_sheet_that_shows_none() -> None:
     assert draw_gradcam(table, WRONG.clear(), IMAGES, "run, val").width > 100
 
 
-def test_an_evaluated_run_has_both(workspace: Workspace) -> None:
-    folder: Path = workspace.evaluation("small")
+def test_an_evaluated_run_has_both(trained_workspace: Workspace) -> None:
+    folder: Path = trained_workspace.evaluation("small")
     table = pl.read_csv(folder / "misclassified_gradcam.csv", infer_schema=False)
     assert table.columns == list(module.SCHEMA)
     assert (folder / "misclassified_gradcam.png").is_file()

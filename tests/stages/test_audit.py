@@ -221,9 +221,9 @@ def copy_model(model: Path, folder: Path, limit: float) -> Path:
     return folder
 
 
-def test_of_its_own_catalogue_a_model_judges_what_it_did_not_learn(model: Path, workspace: Workspace) -> None:
-    labelled, classifier = read_labeled_items(workspace), Classifier.load(model)
-    items = read_prepared(workspace).items.join(labelled.table.select("item_id", "split"), on="item_id")
+def test_of_its_own_catalogue_a_model_judges_what_it_did_not_learn(model: Path, trained_workspace: Workspace) -> None:
+    labelled, classifier = read_labeled_items(trained_workspace), Classifier.load(model)
+    items = read_prepared(trained_workspace).items.join(labelled.table.select("item_id", "split"), on="item_id")
     out_of_sample = predict_with_model(classifier, labelled, items, hash_photographs(labelled.images))
     assert set(items["split"].gather(out_of_sample.rows)) == {"val", "test"}
 
