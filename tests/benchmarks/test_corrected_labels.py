@@ -28,9 +28,9 @@ def benchmark(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 @pytest.fixture
-def cleaned(place: Workspace) -> Workspace:
-    clean(place)
-    return place
+def cleaned(workspace: Workspace) -> Workspace:
+    clean(workspace)
+    return workspace
 
 
 def change(place: Workspace, item_ids: list[str]) -> None:
