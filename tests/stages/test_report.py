@@ -26,7 +26,7 @@ def make_page(fake: FakeWorkspace) -> Page:
 
 def test_page_has_every_chapter_and_every_run(tmp_path: Path) -> None:
     page = make_page(build_workspace(tmp_path))
-    headings = [*HEADINGS.values(), "Reliability of the results"]
+    headings = [*HEADINGS.values(), "Limits of the results"]
     for number, heading in enumerate(headings, 1):
         assert f"{number} {heading}" in page.text
     assert {link["href"] for link in page.find("a")} >= {f"#{name}" for name in (*HEADINGS, "comparison")}
@@ -190,7 +190,7 @@ def test_capstone_figures_are_shown_only_for_its_own_catalogue(tmp_path: Path) -
     own = make_page(build_workspace(tmp_path / "own", is_capstone=True)).text
     other = make_page(build_workspace(tmp_path / "other")).text
     for shown in (
-        "8 Comparison with the capstone",
+        "8 Beside the capstone",
         "9,914,686",
         "0.940",
         "1346",

@@ -1,4 +1,4 @@
-"""Overview, chapters 5, 7 and 8 of the report: networks and training, predictions, and reliability of the results.
+"""Overview, chapters 5, 7 and 8 of the report: networks and training, predictions, and limits of the results.
 
 Each `build_*` function returns what the template of its chapter shows.
 """

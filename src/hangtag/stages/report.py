@@ -91,7 +91,7 @@ def render_page(inputs: Inputs) -> str:
     )
     environment.filters.update(FILTERS)
     chapters: dict[str, Any] = {name: build(inputs) for name, build in CHAPTERS.items()}
-    closing = "Comparison with the capstone" if inputs.capstone else "Reliability of the results"
+    closing = "Beside the capstone" if inputs.capstone else "Limits of the results"
     scripts = [_read_plotly(), _read_template("page.js")]
     return environment.get_template("page.html.jinja").render(
         **chapters,
