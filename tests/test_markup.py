@@ -1,4 +1,4 @@
-"""A label, column or file name with markup in it is read in every output and rendered in none."""
+"""A label, column or file name that contains markup is shown as text in every output, and rendered in none."""
 
 import html
 import io
@@ -32,8 +32,8 @@ def render(text: str) -> str:
     return str(MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(text))
 
 
-def read(rendered: str) -> str:
-    """Read what a reader sees, on one line."""
+def extract_text(rendered: str) -> str:
+    """Return the visible text, on one line."""
     return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", rendered)).split())
 
 
@@ -43,15 +43,15 @@ def read(rendered: str) -> str:
 @example("1. one")
 @example("--- ")
 @example("a | b\\|c")
-def test_a_text_is_read_in_markdown_and_not_rendered(text: str) -> None:
+def test_text_is_shown_in_markdown_and_not_rendered(text: str) -> None:
     wanted = " ".join(text.split())
     listed = render(f"- {escape_markdown(text)}\n")
     assert re.findall(r"<[^>]*>", listed) == ["<ul>", "<li>", "</li>", "</ul>"]
-    assert read(listed) == wanted
+    assert extract_text(listed) == wanted
     cells = render(f"| a | b |\n| --- | --- |\n| {escape_markdown(text)} | 1 |\n")
     assert len(re.findall("<td>", cells)) == 2
     assert set(re.findall(r"</?(\w+)", cells)) == {"table", "thead", "tbody", "tr", "th", "td"}
-    assert read(cells) == f"a b {wanted} 1"
+    assert extract_text(cells) == f"a b {wanted} 1"
 
 
 def describe(**more: Any) -> dict[str, Any]:
@@ -73,12 +73,12 @@ def describe(**more: Any) -> dict[str, Any]:
     } | more
 
 
-def test_a_models_card_renders_no_name() -> None:
+def test_a_model_card_renders_no_name() -> None:
     rendered = render(write_card(describe(run_id=HOSTILE)))
     assert not re.search(r"<(img|a|strong|h1> \[)", rendered)
     assert "https:" not in "".join(re.findall(r"<[^>]*>", rendered))
     assert rendered.count("<h1>") == 1
-    assert read(rendered).count(" ".join(HOSTILE.split())) == 4
+    assert extract_text(rendered).count(" ".join(HOSTILE.split())) == 4
 
 
 def test_the_report_of_an_evaluation_renders_no_label() -> None:
@@ -86,16 +86,16 @@ def test_the_report_of_an_evaluation_renders_no_label() -> None:
     row = {"precision": 1.0, "recall": 1.0, "f1": 1.0, "support": 3}
     rendered = render("\n".join([*_list_pairs(pairs), "", *_format_class_table({HOSTILE: row})]))
     assert set(re.findall(r"</?(\w+)", rendered)) == {"p", "ul", "li", "table", "thead", "tbody", "tr", "th", "td"}
-    assert read(rendered).count(" ".join(HOSTILE.split())) == 4
+    assert extract_text(rendered).count(" ".join(HOSTILE.split())) == 4
 
 
 def test_a_comparison_renders_no_column(monkeypatch: pytest.MonkeyPatch) -> None:
-    block = Block(f"Judged on {HOSTILE}.", ("run", "accuracy"), [("a_b", "0.5 [0.4, 0.6]")], f"With {HOSTILE}.")
+    block = Block(f"Evaluated on {HOSTILE}.", ("run", "accuracy"), [("a_b", "0.5 [0.4, 0.6]")], f"With {HOSTILE}.")
     monkeypatch.setattr("hangtag.metrics.markdown.list_blocks", lambda _: [block])
     rendered = render(write_markdown(None))  # type: ignore[arg-type]
     assert not re.search(r"<(img|a|strong|em)", rendered)
     assert "<td>a_b</td>\n<td>0.5 [0.4, 0.6]</td>" in rendered
-    assert read(rendered).count(" ".join(HOSTILE.split())) == 2
+    assert extract_text(rendered).count(" ".join(HOSTILE.split())) == 2
 
 
 def test_an_interactive_confusion_matrix_renders_no_label(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_an_interactive_confusion_matrix_renders_no_label(tmp_path: Path) -> Non
     assert html.unescape(title).startswith(HOSTILE)
 
 
-def test_a_title_that_nobody_escaped_ends_no_head(tmp_path: Path) -> None:
+def test_an_unescaped_title_does_not_end_the_head(tmp_path: Path) -> None:
     from plotly.graph_objects import Figure
 
     [page, _] = save_figure(Figure(layout={"title": {"text": "</title><script>1</script>"}}), tmp_path / "a.html")
@@ -132,7 +132,7 @@ def test_a_progress_bar_shows_markup_as_text(text: str, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("name", ["a\x1b[2Jb.png", "a\nb.png", "a\udcffb.png", "a\u202eb.png"])
-def test_a_file_name_does_nothing_to_the_terminal(name: str) -> None:
+def test_a_file_name_sends_no_control_characters_to_the_terminal(name: str) -> None:
     outputs = LabelSpace.of_classes(("a",))
     [_, line] = write_table_lines([(name, Failure("not_an_image", f"no picture {name}"))], outputs)
     assert line[:-1].isprintable()

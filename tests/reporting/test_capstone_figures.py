@@ -1,4 +1,4 @@
-"""The capstone's figures add up, and stand beside no other catalogue."""
+"""The capstone's figures are consistent, and shown for no other catalogue."""
 
 import dataclasses
 
@@ -14,7 +14,7 @@ SCHEMA = CatalogSchema(levels=tuple(FIGURES["levels"]), columns=tuple(FIGURES["c
 
 
 def test_class_counts_add_up() -> None:
-    before, after = (sum(counts[place] for counts in FIGURES["class_counts"].values()) for place in (0, 1))
+    before, after = (sum(counts[index] for counts in FIGURES["class_counts"].values()) for index in (0, 1))
     catalog = FIGURES["catalog"]
     assert before == after == catalog["labelled"] == 44440
     assert len(CLASSES) == 30
@@ -37,23 +37,23 @@ def test_classification_reports_add_up(color_mode: str) -> None:
     rows = report["classes"].values()
     assert sorted(report["classes"]) == CLASSES
     assert sum(row[3] for row in rows) == report["support"] == 7993
-    for place in range(3):
-        assert sum(row[place] for row in rows) / 30 == pytest.approx(report["macro"][place], abs=6e-4)
-        weighted = sum(row[place] * row[3] for row in rows) / report["support"]
-        assert weighted == pytest.approx(report["weighted"][place], abs=1.1e-3)
+    for score in range(3):
+        assert sum(row[score] for row in rows) / 30 == pytest.approx(report["macro"][score], abs=6e-4)
+        weighted = sum(row[score] * row[3] for row in rows) / report["support"]
+        assert weighted == pytest.approx(report["weighted"][score], abs=1.1e-3)
     recalled = sum(row[1] * row[3] for row in rows) / report["support"]
     assert recalled == pytest.approx(report["accuracy"], abs=6e-4)
     assert max(FIGURES["epochs"][color_mode]) == FIGURES["epochs"][color_mode][-1]
     assert FIGURES["epochs"][color_mode][-1] == FIGURES["results"][color_mode]["val"][1]
 
 
-def test_its_hold_out_is_a_mixture_of_learnt_and_new_items() -> None:
+def test_the_hold_out_is_a_mixture_of_trained_and_new_items() -> None:
     mixtures = list_mixtures(FIGURES)
     assert [round(row["mixture"], 3) for row in mixtures] == [0.931, 0.941]
     assert all(abs(row["mixture"] - row["test"]) < 0.01 < row["test"] - row["val"] for row in mixtures)
 
 
-def test_figures_stand_beside_the_same_catalogue() -> None:
+def test_figures_are_shown_for_the_same_catalogue() -> None:
     assert find_capstone(SCHEMA, CLASSES) == FIGURES
 
 
@@ -67,5 +67,5 @@ def test_figures_stand_beside_the_same_catalogue() -> None:
     ],
     ids=["a class less", "a class more", "a level less", "a column less"],
 )
-def test_figures_stand_beside_no_other_catalogue(schema: CatalogSchema, class_names: list[str]) -> None:
+def test_figures_are_shown_for_no_other_catalogue(schema: CatalogSchema, class_names: list[str]) -> None:
     assert find_capstone(schema, class_names) is None

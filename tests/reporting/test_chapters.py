@@ -1,4 +1,4 @@
-"""What the chapters work out before anything is drawn."""
+"""The values that the chapters of the report compute."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from hangtag.stages.report import render_page
 
 
 def test_columns_have_their_roles(tmp_path: Path) -> None:
-    chapter = build_sources(read_inputs(build_workspace(tmp_path, ()).place))
+    chapter = build_sources(read_inputs(build_workspace(tmp_path, ()).workspace))
     roles = {column["name"]: (column["role"], column["values"]) for column in chapter["columns"]}
     assert roles == {
         "id": ("id", 53),
@@ -28,16 +28,16 @@ def test_columns_have_their_roles(tmp_path: Path) -> None:
 
 
 def test_changes_are_divided_into_relabelled_and_unknown(tmp_path: Path) -> None:
-    chapter = build_labels(read_inputs(build_workspace(tmp_path, ()).place))
+    chapter = build_labels(read_inputs(build_workspace(tmp_path, ()).workspace))
     assert [(row["item_id"], row["new"], row["score"]) for row in chapter["relabelled"]] == [("7", HOSTILE, 0.75)]
     assert chapter["relabelled"][0]["name"] == f"{HOSTILE} of <b>make</b> 7"
     assert [row["item_id"] for row in chapter["unknown"]] == ["50", "51", "52"]
     assert [rule["rule"] for rule in chapter["rules"]] == ["start", "drop_rare"]
 
 
-def test_items_that_came_without_a_label_are_counted(tmp_path: Path) -> None:
-    place = build_workspace(tmp_path, ()).place
-    path = place.labels / "label_changes.csv"
+def test_items_without_a_delivered_label_are_counted(tmp_path: Path) -> None:
+    workspace = build_workspace(tmp_path, ()).workspace
+    path = workspace.labels / "label_changes.csv"
     header, *lines = path.read_text().splitlines()
     own = dict.fromkeys(header.split(","), "") | {
         "item_id": "3",
@@ -46,20 +46,20 @@ def test_items_that_came_without_a_label_are_counted(tmp_path: Path) -> None:
         "rule": "missing",
     }
     path.write_text("\n".join([header, *lines, ",".join(own.values())]))
-    finish_again(place.labels)
-    inputs = read_inputs(place)
+    finish_again(workspace.labels)
+    inputs = read_inputs(workspace)
     assert (build_labels(inputs)["num_missing"], build_labels(inputs)["num_unknown"]) == (1, 3)
     assert "1 items have no kind in the table" in render_page(inputs)
 
 
-def test_lost_rules_are_no_error(tmp_path: Path) -> None:
+def test_missing_rules_are_no_error(tmp_path: Path) -> None:
     fake = build_workspace(tmp_path, ())
-    fake._finish("clean", fake.place.labels, {"taxonomy": "gone.toml", "matcher": "names"}, {})
-    assert build_labels(read_inputs(fake.place))["rules"] == []
+    fake.finish_stage("clean", fake.workspace.labels, {"taxonomy": "gone.toml", "matcher": "names"}, {})
+    assert build_labels(read_inputs(fake.workspace))["rules"] == []
 
 
 def test_splits_are_counted(tmp_path: Path) -> None:
-    chapter = build_splits(read_inputs(build_workspace(tmp_path, ()).place))
+    chapter = build_splits(read_inputs(build_workspace(tmp_path, ()).workspace))
     assert [(part["split"], part["n"]) for part in chapter["sizes"]] == [("train", 30), ("val", 10), ("test", 10)]
     assert chapter["num_outside"] == 3
     assert all(row["counts"] == [6, 2, 2] for row in chapter["classes"])
@@ -67,20 +67,20 @@ def test_splits_are_counted(tmp_path: Path) -> None:
     assert chapter["duplicates"]["on_two_sides"] == 0
 
 
-def test_group_on_two_sides_is_counted(tmp_path: Path) -> None:
+def test_a_group_in_two_splits_is_counted(tmp_path: Path) -> None:
     fake = build_workspace(tmp_path, ())
-    path = fake.place.labels / "labels.parquet"
+    path = fake.workspace.labels / "labels.parquet"
     table = pl.read_parquet(path)
     # Items 0 (train) and 9 (test) of the first class.
     moved = pl.when(pl.col("item_id") == "9").then(pl.lit("0")).otherwise(pl.col("group_id"))
     write_parquet(path, table.with_columns(group_id=moved))
-    fake._finish("clean", fake.place.labels, {"taxonomy": "", "matcher": "names"}, {})
-    assert build_splits(read_inputs(fake.place))["duplicates"]["on_two_sides"] == 1
+    fake.finish_stage("clean", fake.workspace.labels, {"taxonomy": "", "matcher": "names"}, {})
+    assert build_splits(read_inputs(fake.workspace))["duplicates"]["on_two_sides"] == 1
 
 
-def test_equal_networks_are_told_once(tmp_path: Path) -> None:
+def test_equal_networks_are_described_once(tmp_path: Path) -> None:
     runs = [COLOR, GRAY, ("capstone-color-1", "color", 1)]
-    chapter = build_architecture(read_inputs(build_workspace(tmp_path, ("train",), runs).place))
+    chapter = build_architecture(read_inputs(build_workspace(tmp_path, ("train",), runs).workspace))
     assert [network["run_ids"] for network in chapter["networks"]] == [
         ["capstone-color-0", "capstone-color-1"],
         ["capstone-gray-0"],
@@ -89,7 +89,7 @@ def test_equal_networks_are_told_once(tmp_path: Path) -> None:
     assert chapter["training"][0]["images_per_second"] == 310
 
 
-def test_layers_stand_beside_those_of_their_type() -> None:
+def test_layers_are_matched_by_type() -> None:
     own = [{"type": kind} for kind in ("InputLayer", "Rescaling", "Conv2D", "BatchNormalization", "Conv2D")]
     aligned = align_layers(own, read_capstone()["architecture"]["layers"])
     assert [layer["beside"] and layer["beside"]["parameters"] for layer in aligned] == [None, None, 896, 128, 9248]
@@ -106,8 +106,8 @@ def test_worst_class_has_items() -> None:
     assert find_worst_class(classes) == "a"
 
 
-def test_report_s_means_count_classes_with_items(tmp_path: Path) -> None:
-    chapter = build_evaluation(read_inputs(build_workspace(tmp_path, runs=[COLOR]).place))
+def test_means_of_the_report_count_only_classes_with_items(tmp_path: Path) -> None:
+    chapter = build_evaluation(read_inputs(build_workspace(tmp_path, runs=[COLOR]).workspace))
     (run,) = chapter["runs"]
     assert [part["split"] for part in run["reports"]] == ["val", "test"]
     assert run["reports"][0]["macro"] == [pytest.approx(0.9), pytest.approx(0.8), 0.6]
@@ -115,8 +115,8 @@ def test_report_s_means_count_classes_with_items(tmp_path: Path) -> None:
     assert [pair["predicted_label"] for pair in run["pairs"]] == [HOSTILE] * 4
 
 
-def test_items_on_which_runs_differ_come_first(tmp_path: Path) -> None:
-    chapter = build_predictions(read_inputs(build_workspace(tmp_path).place))
+def test_items_that_runs_differ_on_come_first(tmp_path: Path) -> None:
+    chapter = build_predictions(read_inputs(build_workspace(tmp_path).workspace))
     (table,) = chapter["tables"]
     assert [(row["item_id"], row["differs"]) for row in table["rows"]] == [("51", True), ("52", True), ("50", False)]
     assert table["rows"][0]["cells"] == [("Bags", 0.51), ("Watches", 0.51)]

@@ -1,4 +1,4 @@
-"""Bars, curves, figures, pictures and numbers, by what they hold."""
+"""The contents of bars, line charts, interactive figures, pictures and numbers."""
 
 import base64
 import io
@@ -42,14 +42,14 @@ def test_ticks_span_their_values_with_a_few_even_steps(low: float, span: float) 
     assert max(steps) == pytest.approx(min(steps), rel=1e-3, abs=slack)
 
 
-def test_a_run_that_is_right_about_everything_has_a_drawing_of_it() -> None:
+def test_a_run_without_errors_has_a_coverage_chart() -> None:
     row = {"coverage": 1.0, "precision": 1.0, "precision_low": 0.95}
     chart = build_coverage([("validation", "val", [row], [{"target_precision": 0.9, **row}])])
     assert len({dot.y for line in chart.lines for dot in line.dots}) == 1
 
 
 @given(st.lists(st.lists(st.floats(0, 5), min_size=1, max_size=30), min_size=1, max_size=3))
-def test_curves_stay_inside_their_drawing(values: list[list[float]]) -> None:
+def test_curves_stay_inside_their_chart(values: list[list[float]]) -> None:
     chart = build_curves("Loss", [("line", "val", each) for each in values])
     for line, each in zip(chart.lines, values, strict=True):
         points = [tuple(map(float, point.split(","))) for point in line.points.split()]
@@ -59,14 +59,14 @@ def test_curves_stay_inside_their_drawing(values: list[list[float]]) -> None:
     assert len(chart.x_ticks) <= 10
 
 
-def test_curves_rise_with_their_values_and_leave_out_what_is_no_number() -> None:
+def test_curves_rise_with_their_values_and_leave_out_nan() -> None:
     chart = build_curves("Accuracy", [("line", "val", [0.1, 0.9, float("nan")])])
     first, second = (float(point.split(",")[1]) for point in chart.lines[0].points.split())
-    assert first > second  # a drawing's y grows downwards
+    assert first > second  # y grows downwards
     assert [text for _, text in chart.x_ticks] == ["1", "2", "3"]
 
 
-def test_heatmap_holds_each_row_s_shares() -> None:
+def test_heatmap_has_the_shares_of_each_row() -> None:
     rows = [("a", "a", 3), ("a", "<b>", 1), ("<b>", "<b>", 2)]
     table = pl.DataFrame(rows, schema=["label", "predicted_label", "count"], orient="row")
     trace = build_heatmap(table, ["<b>", "a", "empty"])
@@ -75,7 +75,7 @@ def test_heatmap_holds_each_row_s_shares() -> None:
     assert trace["customdata"][1] == [[1, 0.25], [3, 0.75], [0, 0]]
 
 
-def test_sunburst_s_rings_add_up() -> None:
+def test_rings_of_a_sunburst_add_up() -> None:
     rows = [("Apparel", "Shirts", 3), ("Apparel", "<i>", 1), ("Footwear", "Shirts", 2)]
     table = pl.DataFrame(rows, schema=["group", "kind", "count"], orient="row")
     trace = build_sunburst(table, ["group", "kind"])
@@ -86,7 +86,7 @@ def test_sunburst_s_rings_add_up() -> None:
 
 
 @pytest.mark.parametrize(("width", "expected"), [(300, 300), (2 * MAX_WIDTH, MAX_WIDTH)])
-def test_pictures_are_encoded_small(tmp_path: Path, width: int, expected: int) -> None:
+def test_pictures_are_encoded_at_a_limited_width(tmp_path: Path, width: int, expected: int) -> None:
     Image.new("RGB", (width, 200), (200, 30, 30)).save(tmp_path / "sheet.png")
     picture = embed_picture(tmp_path / "sheet.png", "a sheet")
     assert picture
@@ -103,7 +103,7 @@ def test_missing_picture_is_left_out(tmp_path: Path) -> None:
     assert embed_picture(tmp_path / "none.png", "nothing") is None
 
 
-def test_numbers_for_people() -> None:
+def test_numbers_are_formatted_for_people() -> None:
     assert [format_count(value) for value in (12345, 0, 90.5, None)] == ["12,345", "0", "90", "–"]
     assert [format_score(value) for value in (0.91349, 0.91351, None, float("nan"))] == ["0.913", "0.914", "–", "–"]
     assert [format_share(0.7201), format_share(0.5, 0), format_share(None)] == ["72.0 %", "50 %", "–"]

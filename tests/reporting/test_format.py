@@ -1,4 +1,4 @@
-"""A run's settings are told in one sentence, and what a run did not do is not told."""
+"""The sentence that describes the settings of a run, without what the run did not do."""
 
 import dataclasses
 
@@ -12,32 +12,31 @@ CAPSTONE = dataclasses.asdict(resolve(TrainConfig, PRESETS["capstone"]))
 
 def test_the_recipe_of_the_capstone() -> None:
     assert describe_recipe(CAPSTONE, "Class", "bfloat16") == (
-        "Learns Class from photographs; SGD with momentum 0.9, steps of at most 0.01, slowly smaller (inverse time); "
-        "photographs mirrored half of the time; the epoch that did best on validation kept; arithmetic in bfloat16."
+        "Predicts Class from photographs; SGD with momentum 0.9, learning rate 0.01 with inverse-time decay; "
+        "photographs mirrored half of the time; weights of the best validation epoch; computed in bfloat16."
     )
 
 
-def test_a_training_that_begins_small_says_so_where_its_network_can() -> None:
+def test_progressive_resizing_is_described_where_the_network_can_do_it() -> None:
     settings = {**CAPSTONE, "initial_scale": 0.5, "class_balance": 0.3}
-    assert "begun on" not in describe_recipe(settings, "Class")
+    assert "resizing" not in describe_recipe(settings, "Class")
     words = describe_recipe({**settings, "architecture": "residual"}, "Class")
-    assert "; begun on photographs of 50 % of the sides; " in words
-    assert "rare products shown more often (balance 0.3 of 1)" in words
+    assert "; progressive resizing from 50 % of the sides; " in words
+    assert "rare classes sampled more often (class balance 0.3 of 1)" in words
 
 
-def test_weights_begun_from_and_enlarged_photographs_are_told() -> None:
+def test_pretrained_weights_and_enlarged_photographs_are_described() -> None:
     settings = {**CAPSTONE, "architecture": "residual", "initial_scale": 1.2, "final_scale": 1.6}
     words = describe_recipe({**settings, "weights": "models/lite.safetensors", "layer_decay": 0.9}, "Class")
-    assert "; begun from lite.safetensors, each block's steps 0.9 of those of the one after it; " in words
-    assert "; begun on photographs of 120 % of the sides; photographs enlarged to 160 % of the sides; " in words
+    assert "; pretrained weights: lite.safetensors, layer-wise learning-rate decay 0.9; " in words
+    assert "; progressive resizing from 120 % of the sides; photographs enlarged to 160 % of the sides; " in words
     words = describe_recipe({**settings, "weights": "imagenet", "freeze": True}, "Class")
-    assert "; begun from the library's ImageNet weights, which stay as they are: the heads alone learn; " in words
-    assert "begun on photographs" not in words
+    assert "; pretrained weights: the library's ImageNet weights, frozen, only the heads are trained; " in words
+    assert "progressive resizing" not in words
 
 
-def test_names_levels_and_attributes_are_told() -> None:
+def test_names_levels_and_attributes_are_described() -> None:
     settings = {"target": "all", "attribute_weight": 0.1, "with_names": True}
     assert describe_recipe(settings, "Class").startswith(
-        "Learns all levels and attributes together, an attribute counting 0.1 of the label, "
-        "from photographs and names; "
+        "Predicts all levels and attributes (weight of an attribute 0.1, of the label 1) from photographs and names; "
     )

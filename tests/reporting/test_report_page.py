@@ -1,4 +1,4 @@
-"""The page in a real browser: it loads from disk, alone, at every width, in light and dark."""
+"""The page in a real browser: it loads without a network, at every width, in light and dark mode."""
 
 import json
 from collections.abc import Iterator
@@ -34,8 +34,8 @@ FIGURE_INK = "getComputedStyle(document.querySelector('#confusion-1 .xtick text'
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     fake = build_workspace(tmp_path_factory.mktemp("report"), is_capstone=True)
-    report(fake.place)
-    return fake.place.report
+    report(fake.workspace)
+    return fake.workspace.report
 
 
 @pytest.fixture(scope="module")
@@ -52,18 +52,18 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrom
 
 
 def open_page(driver: webdriver.Chrome, page: Path, width: int = 1400, scheme: str = "light") -> None:
-    """Load the page and wait until its first figures are drawn."""
+    """Load the page and wait until its first figure is drawn."""
     for kind in ("browser", "performance"):
         read_log(driver, kind)
     size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    emulate(driver, scheme)
+    emulate_color_scheme(driver, scheme)
     driver.get(page.as_uri())
     WebDriverWait(driver, 60).until(lambda found: found.find_elements(By.CSS_SELECTOR, ".sunburst path.surface"))
 
 
 def read_log(driver: webdriver.Chrome, kind: str) -> list[dict[str, Any]]:
-    """Return what was logged since the last call."""
+    """Return the entries of a log since the last call."""
     return list(driver.get_log(kind))  # type: ignore[no-untyped-call]  # selenium's types end here
 
 
@@ -71,16 +71,16 @@ def find_errors(driver: webdriver.Chrome) -> list[dict[str, Any]]:
     return [entry for entry in read_log(driver, "browser") if entry["level"] != "INFO"]
 
 
-def emulate(driver: webdriver.Chrome, scheme: str) -> None:
+def emulate_color_scheme(driver: webdriver.Chrome, scheme: str) -> None:
     feature = {"name": "prefers-color-scheme", "value": scheme}
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
 
 
-def ask(driver: webdriver.Chrome, script: str) -> Any:
+def evaluate_script(driver: webdriver.Chrome, script: str) -> Any:
     return driver.execute_script(f"return {script}")
 
 
-def test_page_loads_alone_and_without_an_error(driver: webdriver.Chrome, page: Path) -> None:
+def test_page_loads_without_a_network_and_without_an_error(driver: webdriver.Chrome, page: Path) -> None:
     open_page(driver, page)
     assert find_errors(driver) == []
     messages = [json.loads(entry["message"])["message"] for entry in read_log(driver, "performance")]
@@ -96,27 +96,30 @@ def test_figures_are_drawn(driver: webdriver.Chrome, page: Path) -> None:
     assert len(driver.find_elements(By.CSS_SELECTOR, "#sunburst-1 path.surface")) == 1 + 1 + 1 + 31
     assert driver.find_elements(By.CSS_SELECTOR, "#confusion-1 .heatmaplayer image")
     assert len(driver.find_elements(By.CSS_SELECTOR, ".chart polyline")) == 2 * (3 + 2)
-    assert ask(driver, "[...document.images].every((each) => each.complete && each.naturalWidth > 0)")
+    assert evaluate_script(driver, "[...document.images].every((each) => each.complete && each.naturalWidth > 0)")
 
 
 @pytest.mark.parametrize("width", [360, 768, 1400])
 def test_page_never_scrolls_sideways(driver: webdriver.Chrome, page: Path, width: int) -> None:
     open_page(driver, page, width)
-    assert ask(driver, "innerWidth") == width
-    assert ask(driver, "document.documentElement.scrollWidth") <= width
+    assert evaluate_script(driver, "innerWidth") == width
+    assert evaluate_script(driver, "document.documentElement.scrollWidth") <= width
     for details in driver.find_elements(By.TAG_NAME, "details"):
         driver.execute_script("arguments[0].open = true", details)
-    assert ask(driver, "document.documentElement.scrollWidth") <= width
+    assert evaluate_script(driver, "document.documentElement.scrollWidth") <= width
 
 
 def test_dark_mode_changes_page_and_figures(driver: webdriver.Chrome, page: Path) -> None:
     colors = {}
     open_page(driver, page)
     for scheme in ("light", "dark"):
-        emulate(driver, scheme)
+        emulate_color_scheme(driver, scheme)
         # The figures' own text follows the page's.
-        WebDriverWait(driver, 30).until(lambda found: ask(found, f"{FIGURE_INK} === {INK}"))
-        colors[scheme] = (ask(driver, "getComputedStyle(document.body).backgroundColor"), ask(driver, INK))
+        WebDriverWait(driver, 30).until(lambda found: evaluate_script(found, f"{FIGURE_INK} === {INK}"))
+        colors[scheme] = (
+            evaluate_script(driver, "getComputedStyle(document.body).backgroundColor"),
+            evaluate_script(driver, INK),
+        )
     assert sum(map(int, colors["light"][0][4:-1].split(","))) > 600
     assert sum(map(int, colors["dark"][0][4:-1].split(","))) < 150
     assert colors["light"][1] != colors["dark"][1]
@@ -131,7 +134,7 @@ def test_pickers_work_from_the_keyboard(driver: webdriver.Chrome, page: Path) ->
     assert "Watches" in visible_panels(driver, "sheets")[0].text
     first = driver.find_element(By.CSS_SELECTOR, "input[name=run-confusion]")
     first.send_keys(Keys.ARROW_RIGHT)
-    # The choice of a run goes for curves, confusions and mistakes alike, and its figure is drawn when it shows.
+    # One choice of a run switches curves, confusion matrix and photographs; a figure is drawn when it is shown.
     assert [panel.get_attribute("data-index") for panel in visible_panels(driver, "run")] == ["1", "1", "1"]
     assert driver.find_element(By.CSS_SELECTOR, "input[name=run-curves][value='1']").is_selected()
     assert driver.find_elements(By.CSS_SELECTOR, "#confusion-2 .heatmaplayer image")
@@ -143,8 +146,8 @@ def visible_panels(driver: webdriver.Chrome, group: str) -> list[Any]:
 
 def test_hostile_label_is_drawn_as_text(driver: webdriver.Chrome, tmp_path: Path) -> None:
     fake = build_workspace(tmp_path)
-    report(fake.place)
-    open_page(driver, fake.place.report)
+    report(fake.workspace)
+    open_page(driver, fake.workspace.report)
     assert find_errors(driver) == []
     labels = [text.get_attribute("textContent") for text in driver.find_elements(By.CSS_SELECTOR, ".xtick text")]
     assert HOSTILE in labels

@@ -1,4 +1,4 @@
-"""The whole chain: which stages it calls with what, in which order, and how it goes on after a stop."""
+"""The pipeline: the stages it calls, their order and arguments, and how it resumes after a stop."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +21,7 @@ Call = tuple[str, tuple[Any, ...], dict[str, Any]]
 
 
 class Stages:
-    """Stubs in the places of the stages, and the calls they got."""
+    """Stubs of the stages, and their calls."""
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
@@ -63,27 +63,27 @@ def leave_checkpoint(workspace: Path, run_id: str) -> None:
     (folder / "state.safetensors").write_bytes(b"")
 
 
-def test_the_stages_run_in_order_and_each_result_is_told(stages: Stages, tmp_path: Path) -> None:
-    told: list[StageResult] = []
-    results = pipeline.run("shop", tmp_path, on_stage=told.append)
+def test_the_stages_run_in_order_and_each_result_is_reported(stages: Stages, tmp_path: Path) -> None:
+    reported: list[StageResult] = []
+    results = pipeline.run("shop", tmp_path, on_stage=reported.append)
     assert stages.names == list(STAGES)
     assert [result.stage for result in results] == list(STAGES)
-    assert told == results
-    place = Workspace.at(tmp_path)
+    assert reported == results
+    workspace = Workspace.at(tmp_path)
     (given, named) = stages.of("prepare")[0]
-    assert (given, named) == (("shop", place, PrepareConfig()), {"schema": None, "overrides": None})
-    assert stages.of("report") == [((place,), {})]
+    assert (given, named) == (("shop", workspace, PrepareConfig()), {"schema": None, "overrides": None})
+    assert stages.of("report") == [((workspace,), {})]
 
 
-def test_each_result_is_told_before_the_next_stage_starts(stages: Stages, tmp_path: Path) -> None:
+def test_each_result_is_reported_before_the_next_stage_starts(stages: Stages, tmp_path: Path) -> None:
     stages.errors["explore"] = [LeakError("stop")]
-    told: list[str] = []
+    reported: list[str] = []
     with pytest.raises(LeakError):
-        pipeline.run("shop", tmp_path, on_stage=lambda result: told.append(result.stage))
-    assert told == ["prepare", "clean"]
+        pipeline.run("shop", tmp_path, on_stage=lambda result: reported.append(result.stage))
+    assert reported == ["prepare", "clean"]
 
 
-def test_settings_lie_over_the_preset_and_reach_their_stage(stages: Stages, tmp_path: Path) -> None:
+def test_settings_override_the_preset_and_reach_their_stage(stages: Stages, tmp_path: Path) -> None:
     settings = {"epochs": 2, "sample": 500, "image_size": "40x30", "splits": ["val"], "items": "all"}
     pipeline.run("shop", tmp_path, preset="capstone", settings=settings, schema="s.toml", overrides={"id": "sku"})
     (prepared, named) = stages.of("prepare")[0]
@@ -121,7 +121,7 @@ def test_every_colour_mode_and_seed_is_trained_once(
     assert stages.trainings == trainings
 
 
-def test_only_the_runs_of_this_chain_are_judged_and_asked(stages: Stages, tmp_path: Path) -> None:
+def test_only_the_runs_of_this_pipeline_are_evaluated_and_predict(stages: Stages, tmp_path: Path) -> None:
     # An earlier run on other labels could not be evaluated on these.
     (tmp_path / "runs" / "earlier").mkdir(parents=True)
     (tmp_path / "runs" / "earlier" / "manifest.json").write_text("{}", encoding="utf-8")
@@ -138,7 +138,7 @@ def test_an_unfinished_training_is_resumed(stages: Stages, tmp_path: Path) -> No
     assert [named for _, named in stages.of("train")] == [FRESH, RESUMED]
 
 
-def test_a_training_that_does_not_fit_is_started_anew(stages: Stages, tmp_path: Path) -> None:
+def test_a_checkpoint_with_other_settings_is_trained_again(stages: Stages, tmp_path: Path) -> None:
     leave_checkpoint(tmp_path, name_run(TrainConfig()))
     stages.errors["train"] = [WorkspaceError("The unfinished training was begun with other settings."), None]
     pipeline.run("shop", tmp_path)
@@ -146,7 +146,7 @@ def test_a_training_that_does_not_fit_is_started_anew(stages: Stages, tmp_path: 
     assert stages.names[-1] == "report"
 
 
-def test_an_error_that_is_not_the_checkpoint_s_ends_the_chain(stages: Stages, tmp_path: Path) -> None:
+def test_an_error_without_a_checkpoint_ends_the_pipeline(stages: Stages, tmp_path: Path) -> None:
     leave_checkpoint(tmp_path, name_run(TrainConfig()))
     stages.errors["train"] = [WorkspaceError("No items in the split."), WorkspaceError("No items in the split.")]
     with pytest.raises(WorkspaceError, match=r"No items in the split\."):
@@ -167,7 +167,7 @@ def test_an_error_that_is_not_the_checkpoint_s_ends_the_chain(stages: Stages, tm
         ({"settings": {"bootstrap_samples": 1}}, "bootstrap_samples must be 100 to 100000"),
     ],
 )
-def test_a_wrong_setting_is_told_before_any_work(
+def test_a_wrong_setting_is_an_error_before_the_first_stage(
     stages: Stages, tmp_path: Path, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(SettingsError, match=message):
@@ -175,7 +175,7 @@ def test_a_wrong_setting_is_told_before_any_work(
     assert stages.names == []
 
 
-def test_the_demo_draws_a_catalogue_and_takes_it_through_the_chain(
+def test_the_demo_draws_a_catalogue_and_runs_every_stage(
     stages: Stages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[Path] = []

@@ -1,4 +1,4 @@
-"""The stage: a whole page, skipped when nothing changed, complete in itself, safe with hostile names."""
+"""The stage `report`: a complete page that loads nothing, skipped if nothing has changed, with all texts escaped."""
 
 import base64
 import hashlib
@@ -20,8 +20,8 @@ from hangtag.stages.report import HEADINGS, report
 
 
 def make_page(fake: FakeWorkspace) -> Page:
-    report(fake.place)
-    return Page(fake.place.report)
+    report(fake.workspace)
+    return Page(fake.workspace.report)
 
 
 def test_page_has_every_chapter_and_every_run(tmp_path: Path) -> None:
@@ -34,39 +34,39 @@ def test_page_has_every_chapter_and_every_run(tmp_path: Path) -> None:
     assert "capstone, gray, seed 0" in page.text
 
 
-def test_page_tells_the_figures_of_the_files(tmp_path: Path) -> None:
+def test_page_shows_the_values_in_the_files(tmp_path: Path) -> None:
     text = make_page(build_workspace(tmp_path)).text
-    for told in ("54 rows", "53 of them", "0.411 to 0.900", "0.789", "0.988", "3,461", "there is no such photograph"):
-        assert told in text
+    for shown in ("54 rows", "53 of them", "0.411 to 0.900", "0.789", "0.988", "3,461", "there is no such photograph"):
+        assert shown in text
     assert "2 items share their photograph with another, in 1 groups" in text
 
 
 def test_unchanged_workspace_is_skipped(tmp_path: Path) -> None:
     fake = build_workspace(tmp_path)
-    first = report(fake.place)
-    before = fake.place.report.read_bytes()
-    second = report(fake.place)
+    first = report(fake.workspace)
+    before = fake.workspace.report.read_bytes()
+    second = report(fake.workspace)
     assert (first.skipped, second.skipped) == (False, True)
-    assert fake.place.report.read_bytes() == before
+    assert fake.workspace.report.read_bytes() == before
     assert first.metrics == {"runs": 2, "evaluated": 2, "bytes": len(before)}
 
 
 @pytest.mark.parametrize("change", ["a new evaluation", "a lost page", "an edited page", "a new run"])
-def test_any_change_makes_the_page_again(tmp_path: Path, change: str) -> None:
+def test_any_change_writes_the_page_again(tmp_path: Path, change: str) -> None:
     fake = build_workspace(tmp_path)
-    report(fake.place)
-    whole = fake.place.report.read_text(encoding="utf-8")
+    report(fake.workspace)
+    whole = fake.workspace.report.read_text(encoding="utf-8")
     match change:
         case "a new evaluation":
             fake.evaluate("capstone-color-0", accuracy=0.1234)
         case "a lost page":
-            fake.place.report.unlink()
+            fake.workspace.report.unlink()
         case "an edited page":
-            fake.place.report.write_text(whole.replace("Evaluation", "Flattery"), encoding="utf-8")
+            fake.workspace.report.write_text(whole.replace("Evaluation", "Flattery"), encoding="utf-8")
         case "a new run":
             fake.train("capstone-color-1", "color", 1)
-    assert not report(fake.place).skipped
-    text = fake.place.report.read_text(encoding="utf-8")
+    assert not report(fake.workspace).skipped
+    text = fake.workspace.report.read_text(encoding="utf-8")
     assert "Evaluation" in text
     assert ("0.123" in text) == (change == "a new evaluation")
     assert ("capstone-color-1" in text) == (change == "a new run")
@@ -89,7 +89,7 @@ def test_missing_stages_are_named_with_their_command(
     assert set(re.findall(r"hangtag (\w+) --workspace 'work space'", text)) == commands
 
 
-def test_one_run_of_two_may_be_judged(tmp_path: Path) -> None:
+def test_one_run_of_two_may_be_evaluated(tmp_path: Path) -> None:
     fake = build_workspace(tmp_path, ("train",))
     fake.evaluate("capstone-gray-0")
     text = make_page(fake).text
@@ -101,7 +101,7 @@ def test_one_run_of_two_may_be_judged(tmp_path: Path) -> None:
 def test_page_that_was_written_without_a_manifest_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A kill after the page and before its manifest must not leave the manifest of the page before."""
     fake = build_workspace(tmp_path)
-    report(fake.place)
+    report(fake.workspace)
 
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
@@ -109,9 +109,9 @@ def test_page_that_was_written_without_a_manifest_has_none(tmp_path: Path, monke
     monkeypatch.setattr(StageRecord, "load_if_unchanged", lambda _: None)
     monkeypatch.setattr(StageRecord, "finish", stop)
     with pytest.raises(KeyboardInterrupt):
-        report(fake.place)
-    assert fake.place.report.is_file()
-    assert not (fake.place.root / "report" / "manifest.json").exists()
+        report(fake.workspace)
+    assert fake.workspace.report.is_file()
+    assert not (fake.workspace.root / "report" / "manifest.json").exists()
 
 
 def test_unprepared_workspace_is_refused(tmp_path: Path) -> None:
@@ -123,11 +123,11 @@ def test_unprepared_workspace_is_refused(tmp_path: Path) -> None:
 def test_runs_on_older_labels_are_pointed_out(tmp_path: Path) -> None:
     fake = build_workspace(tmp_path)
     assert "earlier state of the labels" not in make_page(fake).text
-    model = fake.place.run("capstone-gray-0") / "model.json"
+    model = fake.workspace.run("capstone-gray-0") / "model.json"
     digest = re.search(r'"labels_digest": "(\w+)"', model.read_text(encoding="utf-8"))
     assert digest
     model.write_text(model.read_text(encoding="utf-8").replace(digest[1], "0" * 64), encoding="utf-8")
-    fake._finish("train", model.parent, {"architecture": "capstone"}, {})
+    fake.finish_stage("train", model.parent, {"architecture": "capstone"}, {})
     assert "until they are trained again: capstone-gray-0." in make_page(fake).text
 
 
@@ -142,7 +142,7 @@ def test_hostile_names_and_labels_stay_text(tmp_path: Path) -> None:
     assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
 
 
-def test_page_asks_for_nothing_from_outside(tmp_path: Path) -> None:
+def test_page_requests_nothing_from_outside(tmp_path: Path) -> None:
     page = make_page(build_workspace(tmp_path))
     addresses = [
         value for _, tag in page.tags for name, value in tag.items() if name in ("src", "href", "srcset", "action")
@@ -155,7 +155,7 @@ def test_page_asks_for_nothing_from_outside(tmp_path: Path) -> None:
     assert "@import" not in style
 
 
-def test_policy_allows_our_two_scripts_alone(tmp_path: Path) -> None:
+def test_policy_allows_only_the_two_scripts_of_the_page(tmp_path: Path) -> None:
     page = make_page(build_workspace(tmp_path))
     policy = next(tag["content"] for tag in page.find("meta") if tag.get("http-equiv"))
     assert policy
@@ -166,10 +166,10 @@ def test_policy_allows_our_two_scripts_alone(tmp_path: Path) -> None:
     assert "script-src 'unsafe" not in policy
 
 
-def test_pictures_and_tables_can_be_read_aloud(tmp_path: Path) -> None:
+def test_pictures_and_tables_have_text_alternatives(tmp_path: Path) -> None:
     page = make_page(build_workspace(tmp_path))
     pictures = page.find("img")
-    # A sheet a class and for Unknown, the mean pictures, and for each run mistakes, hardest class, predictions.
+    # A sheet per class and for Unknown, the means, and per run: errors, Grad-CAM, worst class, predictions.
     assert len(pictures) == 6 + 1 + 2 * 4
     assert all(picture["alt"] and picture["width"] and picture["height"] for picture in pictures)
     assert len(page.find("caption")) == len(page.find("table"))
@@ -181,15 +181,15 @@ def test_equal_inputs_give_equal_pages(tmp_path: Path) -> None:
     pages = []
     for folder in ("one", "two"):
         fake = build_workspace(tmp_path / folder, runs=[COLOR])
-        report(fake.place)
-        pages.append(fake.place.report.read_bytes())
+        report(fake.workspace)
+        pages.append(fake.workspace.report.read_bytes())
     assert pages[0] == pages[1]
 
 
-def test_capstone_figures_stand_beside_its_own_catalogue_alone(tmp_path: Path) -> None:
+def test_capstone_figures_are_shown_only_for_its_own_catalogue(tmp_path: Path) -> None:
     own = make_page(build_workspace(tmp_path / "own", is_capstone=True)).text
     other = make_page(build_workspace(tmp_path / "other")).text
-    for told in (
+    for shown in (
         "8 Beside the capstone",
         "9,914,686",
         "0.940",
@@ -198,7 +198,7 @@ def test_capstone_figures_stand_beside_its_own_catalogue_alone(tmp_path: Path) -
         "0.815",
         "Where do the hold-out items",
     ):
-        assert (told.replace("1346", "1,346") in own, told.replace("1346", "1,346") in other) == (True, False)
+        assert (shown.replace("1346", "1,346") in own, shown.replace("1346", "1,346") in other) == (True, False)
     assert "Capstone" not in other
 
 
@@ -218,31 +218,31 @@ def test_several_seeds_are_averaged(tmp_path: Path) -> None:
     assert "Mean over the seeds" not in make_page(build_workspace(tmp_path / "two")).text
 
 
-def test_recipes_and_the_picture_of_their_costs_stand_in_the_last_chapter(tmp_path: Path) -> None:
+def test_recipes_and_their_costs_are_in_the_last_chapter(tmp_path: Path) -> None:
     fake = build_workspace(tmp_path)
-    assert "accuracy costs" not in make_page(fake).text
+    assert "Accuracy and cost" not in make_page(fake).text
     run_ids = [COLOR[0], GRAY[0]]
     for run_id in run_ids:
-        write_answers(fake, run_id)
-    compare(fake.place, run_ids, samples=20)
+        write_correct_predictions(fake, run_id)
+    compare(fake.workspace, run_ids, samples=20)
     page = make_page(fake)
-    assert "What accuracy costs" in page.text
+    assert "Accuracy and cost" in page.text
     assert "Recipes on Class" in page.text
-    assert "is not worked out" not in page.text
-    assert any("against what it costs" in str(image.get("alt")) for image in page.find("img"))
-    # A run that is evaluated anew makes the comparison old.
+    assert "is older than the runs" not in page.text
+    assert any("against its cost" in str(image.get("alt")) for image in page.find("img"))
+    # Another evaluation of a run makes the comparison out of date.
     fake.evaluate(COLOR[0], 0.1)
     text = make_page(fake).text
-    assert "What accuracy costs is not worked out for the runs as they are now" in text
+    assert "The comparison of accuracy and cost is older than the runs" in text
     assert "Recipes on Class" not in text
 
 
-def write_answers(fake: FakeWorkspace, run_id: str) -> None:
-    """Let a run's evaluation have the answers that a comparison reads, all of them right."""
-    folder, labelled = fake.place.evaluation(run_id), read_labeled_items(fake.place)
+def write_correct_predictions(fake: FakeWorkspace, run_id: str) -> None:
+    """Write the predictions that a comparison reads into a run's evaluation, all of them correct."""
+    folder, labelled = fake.workspace.evaluation(run_id), read_labeled_items(fake.workspace)
     items = labelled.table.filter(pl.col("label") != "Unknown").select("item_id", "group_id", "label")
     items = items.with_columns(predicted_label=pl.col("label"), split=pl.lit("val"))
     write_parquet(folder / "predictions.parquet", items)
     files = [path for path in folder.rglob("*") if path.is_file() and path.name != "manifest.json"]
-    inputs = {"model": hash_file(fake.place.run(run_id) / "model.json"), "labels": labelled.digest}
+    inputs = {"model": hash_file(fake.workspace.run(run_id) / "model.json"), "labels": labelled.digest}
     StageRecord("evaluate", folder, inputs, {}).finish({}, files)

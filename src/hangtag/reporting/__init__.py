@@ -1,1 +1,1 @@
-"""Describe everything as one page."""
+"""The HTML report: what its chapters show, the charts, and the templates of the page."""

@@ -1,4 +1,8 @@
-"""Lay out the page's own charts: bars on a log axis, curves over epochs, confidence against what is right."""
+"""The report's charts: bars and line charts, laid out for HTML and SVG, and plotly traces of interactive figures.
+
+A line chart is laid out here in pixels, and the template writes it as SVG. Interactive figures are plain JSON, to which
+the page's script adds the colours of the light or dark theme.
+"""
 
 import html
 import json
@@ -14,7 +18,129 @@ from hangtag.figures.counts import plot_sunburst
 from hangtag.metrics.classification import build_matrix, compute_row_shares
 from hangtag.reporting.format import format_count, format_score, format_share
 
-# Give the interactive figures as plain JSON for the page's script, which adds the theme's colours.
+# A row of a table by column.
+Row = Mapping[str, Any]
+Rows = Sequence[Row]
+# The number of points of a long line in its text alternative, for screen readers.
+MAX_ALT_POINTS = 10
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One bar: its label, its count, its width in percent of the longest bar, and its share of the total (0 to 1)."""
+
+    label: str
+    count: int
+    width: float
+    share: float
+
+
+@dataclass(frozen=True)
+class Dot:
+    """One dot of a line, in pixels of the drawing, with the text of its tooltip."""
+
+    x: float
+    y: float
+    radius: float = 3
+    tooltip: str = ""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a chart.
+
+    Attributes:
+        name: Its name in the legend; empty for a line that is not in the legend.
+        look: Its CSS class: `train`, `val`, `test`, `beside` (the capstone's) or `ideal` (the diagonal).
+        points: Its points as SVG has them; empty if only its dots are drawn.
+        dots: The dots on it.
+        alt_texts: Its values for screen readers.
+        band: The outline of the shaded area along it, as SVG has it.
+    """
+
+    name: str
+    look: str
+    points: str
+    dots: tuple[Dot, ...]
+    alt_texts: tuple[str, ...]
+    band: str = ""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A line chart of `width` x `height` pixels, its origin at the top left.
+
+    Attributes:
+        y_label: What the vertical axis shows; also the heading of the chart.
+        x_label: What the horizontal axis shows.
+        left: The horizontal position of the vertical axis.
+        right: The horizontal position where the grid lines end.
+        bottom: The vertical position of the horizontal axis.
+        x_ticks: (position, text) of each tick of the horizontal axis.
+        y_ticks: (position, text) of each tick of the vertical axis.
+        lines: The lines.
+    """
+
+    y_label: str
+    x_label: str
+    width: int
+    height: int
+    left: int
+    right: int
+    bottom: int
+    x_ticks: tuple[tuple[float, str], ...]
+    y_ticks: tuple[tuple[float, str], ...]
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The axes of a line chart: `x_ends` are the values at the left and right, `y_ends` those at the bottom and top."""
+
+    x_ends: tuple[float, float]
+    y_ends: tuple[float, float]
+    width: int = 430
+    height: int = 270
+    left: int = 42
+    bottom: int = 236
+    margin: int = 12  # at the right and at the top
+
+    def scale_x(self, value: float) -> float:
+        """Return the horizontal position of a value, in pixels; the middle if both ends of the axis are equal."""
+        low, high = self.x_ends
+        share = (value - low) / (high - low) if high > low else 0.5
+        return round(self.left + (self.width - self.margin - self.left) * share, 1)
+
+    def scale_y(self, value: float) -> float:
+        """Return the vertical position of a value, in pixels from the top."""
+        low, high = self.y_ends
+        return round(self.bottom - (self.bottom - self.margin) * (value - low) / (high - low), 1)
+
+    def format_points(self, points: Iterable[tuple[float, float]]) -> str:
+        """Return (x, y) values as the `points` of an SVG polyline."""
+        return " ".join(f"{self.scale_x(x)},{self.scale_y(y)}" for x, y in points)
+
+    def build_chart(
+        self,
+        y_label: str,
+        x_label: str,
+        lines: Sequence[Line],
+        x_ticks: Iterable[tuple[float, str]],
+        y_ticks: Iterable[tuple[float, str]],
+    ) -> Chart:
+        """Return a chart of lines whose points are already scaled; ticks are (value, text)."""
+        return Chart(
+            y_label=y_label,
+            x_label=x_label,
+            width=self.width,
+            height=self.height,
+            left=self.left,
+            right=self.width - self.margin,
+            bottom=self.bottom,
+            x_ticks=tuple((self.scale_x(value), text) for value, text in x_ticks),
+            y_ticks=tuple((self.scale_y(value), text) for value, text in y_ticks),
+            lines=tuple(lines),
+        )
 
 
 def build_sunburst(table: pl.DataFrame, path_columns: Sequence[str]) -> dict[str, Any]:
@@ -63,136 +189,11 @@ def build_heatmap(confusion: pl.DataFrame, class_names: Sequence[str]) -> dict[s
     }
 
 
-# A row of a table, by its columns.
-Row = Mapping[str, Any]
-Rows = Sequence[Row]
-# How many points of a long line are read aloud.
-SPOKEN = 10
-
-
-@dataclass(frozen=True)
-class Bar:
-    """One bar: its label, its count, its width in percent of the longest, and its share of all."""
-
-    label: str
-    count: int
-    width: float
-    share: float
-
-
-@dataclass(frozen=True)
-class Dot:
-    """One dot of a line: its position, its radius, and the text of its tooltip."""
-
-    x: float
-    y: float
-    radius: float = 3
-    words: str = ""
-
-
-@dataclass(frozen=True)
-class Line:
-    """One line of a chart.
-
-    Attributes:
-        name: What it is of; empty for a line that needs no key.
-        look: `train`, `val`, `test`, `beside` or `ideal`.
-        points: Its points in the drawing, empty where only its dots are drawn.
-        dots: The dots on it.
-        values: What is read aloud of it.
-        band: The outline of what is shaded along it.
-    """
-
-    name: str
-    look: str
-    points: str
-    dots: tuple[Dot, ...]
-    values: tuple[str, ...]
-    band: str = ""
-
-
-@dataclass(frozen=True)
-class Chart:
-    """A chart of lines in a drawing of `width` x `height`.
-
-    Attributes:
-        title: What is drawn upwards.
-        across: What is drawn from left to right.
-        left: Where the axis at the side stands.
-        right: Where the lines across end.
-        bottom: Where the axis below lies.
-        x_ticks: (position, text) of the values named below.
-        y_ticks: (position, text) of the values named at the side.
-        lines: The lines.
-    """
-
-    title: str
-    across: str
-    width: int
-    height: int
-    left: int
-    right: int
-    bottom: int
-    x_ticks: tuple[tuple[float, str], ...]
-    y_ticks: tuple[tuple[float, str], ...]
-    lines: tuple[Line, ...]
-
-
-@dataclass(frozen=True)
-class Frame:
-    """Where values lie in a drawing: from `x_ends` on the left and right to `y_ends` below and above."""
-
-    x_ends: tuple[float, float]
-    y_ends: tuple[float, float]
-    width: int = 430
-    height: int = 270
-    left: int = 42
-    bottom: int = 236
-    margin: int = 12  # at the right and above
-
-    def place_x(self, value: float) -> float:
-        """Return the horizontal position of a value; a single value on its axis is in the middle."""
-        low, high = self.x_ends
-        share = (value - low) / (high - low) if high > low else 0.5
-        return round(self.left + (self.width - self.margin - self.left) * share, 1)
-
-    def place_y(self, value: float) -> float:
-        """Return the vertical position of a value, from the top."""
-        low, high = self.y_ends
-        return round(self.bottom - (self.bottom - self.margin) * (value - low) / (high - low), 1)
-
-    def join(self, points: Iterable[tuple[float, float]]) -> str:
-        """Return the points as a drawing has them."""
-        return " ".join(f"{self.place_x(x)},{self.place_y(y)}" for x, y in points)
-
-    def draw(
-        self,
-        title: str,
-        across: str,
-        lines: Sequence[Line],
-        x_ticks: Iterable[tuple[float, str]],
-        y_ticks: Iterable[tuple[float, str]],
-    ) -> Chart:
-        """Return the chart of lines that are laid out in this frame."""
-        return Chart(
-            title=title,
-            across=across,
-            width=self.width,
-            height=self.height,
-            left=self.left,
-            right=self.width - self.margin,
-            bottom=self.bottom,
-            x_ticks=tuple((self.place_x(value), text) for value, text in x_ticks),
-            y_ticks=tuple((self.place_y(value), text) for value, text in y_ticks),
-            lines=tuple(lines),
-        )
-
-
 def build_bars(labels: Sequence[str], counts: Sequence[int]) -> list[Bar]:
-    """Lay out counts as bars on a log axis, where 1 already has a visible width.
+    """Lay out counts as bars on a logarithmic axis, on which a count of 1 has a visible width.
 
     Args:
-        labels: A label a bar.
+        labels: The label of each bar.
         counts: 0 or more.
     """
     longest = math.log10(max(counts, default=0) + 1) or 1.0
@@ -204,8 +205,8 @@ def build_bars(labels: Sequence[str], counts: Sequence[int]) -> list[Bar]:
 
 
 def find_ticks(low: float, high: float, wanted: int = 5) -> list[float]:
-    """Return round values that span low to high, about `wanted` of them."""
-    # Equal values, or nearly so, still get an axis of some height.
+    """Return about `wanted` round values, evenly spaced, from `low` or below to `high` or above."""
+    # Equal or nearly equal values still need an axis of some length.
     span = max(high - low, abs(low) / 1000, abs(high) / 1000, 1e-6)
     step = 10.0 ** math.floor(math.log10(span / wanted))
     step *= next(factor for factor in (1, 2, 2.5, 5, 10) if span / (step * factor) <= wanted)
@@ -213,12 +214,12 @@ def find_ticks(low: float, high: float, wanted: int = 5) -> list[float]:
     return [round(step * index, 10) for index in range(first, max(last, first + 1) + 1)]
 
 
-def build_curves(title: str, series: Sequence[tuple[str, str, Sequence[float]]]) -> Chart:
-    """Lay out lines over epochs 1, 2, ...
+def build_curves(y_label: str, series: Sequence[tuple[str, str, Sequence[float]]]) -> Chart:
+    """Lay out training curves: values over epochs 1, 2, ...
 
     Args:
-        title: What is drawn.
-        series: (name, look, a value an epoch) of each line; at least one value in all.
+        y_label: The name of the metric.
+        series: (name, look, one value per epoch) of each line, with at least one finite value among all.
     """
     values = [value for _, _, each in series for value in each if math.isfinite(value)]
     ticks = find_ticks(min(values), max(values))
@@ -227,75 +228,80 @@ def build_curves(title: str, series: Sequence[tuple[str, str, Sequence[float]]])
     lines = []
     for name, look, each in series:
         points = [(epoch, value) for epoch, value in enumerate(each, 1) if math.isfinite(value)]
-        dots = tuple(Dot(frame.place_x(epoch), frame.place_y(value)) for epoch, value in points)
-        lines.append(Line(name, look, frame.join(points), dots, tuple(map(format_score, each))))
+        dots = tuple(Dot(frame.scale_x(epoch), frame.scale_y(value)) for epoch, value in points)
+        lines.append(Line(name, look, frame.format_points(points), dots, tuple(map(format_score, each))))
     stride = max(1, math.ceil(epochs / 10))
     x_ticks = [(epoch, str(epoch)) for epoch in range(1, epochs + 1, stride)]
-    return frame.draw(title, "epoch", lines, x_ticks, [(value, f"{value:g}") for value in ticks])
+    return frame.build_chart(y_label, "epoch", lines, x_ticks, [(value, f"{value:g}") for value in ticks])
 
 
 def build_reliability(series: Sequence[tuple[str, str, Rows]]) -> Chart:
-    """Lay out accuracy over confidence: a dot a bin, the larger the more items, and the line they should lie on.
+    """Lay out a reliability diagram: accuracy over confidence, one dot per bin, and the diagonal of calibration.
+
+    The area of a dot grows with its number of items.
 
     Args:
         series: (name, look, bins) of each split; a bin has `n`, `confidence` and `accuracy`.
     """
-    frame = _frame_shares(0.0)
-    lines = [Line("", "ideal", frame.join([(0.0, 0.0), (1.0, 1.0)]), (), ())]
+    frame = _build_share_frame(0.0)
+    lines = [Line("", "ideal", frame.format_points([(0.0, 0.0), (1.0, 1.0)]), (), ())]
     for name, look, bins in series:
         total = sum(each["n"] for each in bins) or 1
-        dots, told = [], []
+        dots, texts = [], []
         for each in bins:
-            sure, right = (format_share(each[key], 0) for key in ("confidence", "accuracy"))
-            told.append(f"{sure} sure, {right} right, {format_count(each['n'])} items")
-            # By its area, with a smallest size that can still be seen.
+            confidence, accuracy = (format_share(each[key], 0) for key in ("confidence", "accuracy"))
+            texts.append(f"confidence {confidence}, accuracy {accuracy}, {format_count(each['n'])} items")
+            # The smallest dot is still visible.
             radius = round(2 + 6 * math.sqrt(each["n"] / total), 1)
-            index = frame.place_x(each["confidence"]), frame.place_y(each["accuracy"])
-            dots.append(Dot(*index, radius, f"{name}: {told[-1]}"))
-        lines.append(Line(name, look, "", tuple(dots), tuple(told)))
-    return frame.draw("Accuracy", "confidence", lines, _name_shares(frame.x_ends), _name_shares(frame.y_ends))
+            x, y = frame.scale_x(each["confidence"]), frame.scale_y(each["accuracy"])
+            dots.append(Dot(x, y, radius, f"{name}: {texts[-1]}"))
+        lines.append(Line(name, look, "", tuple(dots), tuple(texts)))
+    return frame.build_chart(
+        "Accuracy", "confidence", lines, _build_share_ticks(frame.x_ends), _build_share_ticks(frame.y_ends)
+    )
 
 
 def build_coverage(series: Sequence[tuple[str, str, Rows, Rows]]) -> Chart:
-    """Lay out precision over coverage, shaded down to its lower bound, with a dot for each target precision.
+    """Lay out precision over coverage, shaded down to its lower confidence bound, with a dot for each threshold.
 
     Args:
-        series: (name, look, line, promises) of each split, one row of a line at least. A row of a line has `coverage`,
-            `precision` and `precision_low`; a promise has `target_precision`, and `coverage` and `precision` at the
-            threshold for it.
+        series: (name, look, line, thresholds) of each split. A line has at least one row, with `coverage`, `precision`
+            and `precision_low`; a threshold has `target_precision`, and its `coverage` and `precision`.
     """
     lowest = min(each["precision"] for _, _, *both in series for rows in both for each in rows)
-    # Where every answer is right, the axis still has two ends.
-    frame = _frame_shares(find_ticks(min(lowest, 0.99), 1.0)[0])
+    # The axis needs two different ends even if every precision is 1.
+    frame = _build_share_frame(find_ticks(min(lowest, 0.99), 1.0)[0])
     lines = []
-    for name, look, line, promises in series:
+    for name, look, line, thresholds in series:
         ordered = sorted(line, key=lambda each: each["coverage"])
         points = [(each["coverage"], each["precision"]) for each in ordered]
-        # A bound that lies below the drawing ends at its edge.
+        # Clip bounds below the chart to its edge.
         bounds = [(each["coverage"], max(each["precision_low"], frame.y_ends[0])) for each in reversed(ordered)]
         dots = tuple(
             Dot(
-                frame.place_x(each["coverage"]),
-                frame.place_y(each["precision"]),
+                frame.scale_x(each["coverage"]),
+                frame.scale_y(each["precision"]),
                 4,
-                f"{name}, {format_share(each['target_precision'])} wanted: {_describe_sure(each)}",
+                f"{name}, target {format_share(each['target_precision'])}: {_describe_coverage(each)}",
             )
-            for each in promises
+            for each in thresholds
         )
-        told = [*ordered[:: max(1, len(ordered) // SPOKEN)], ordered[-1]]
-        words = tuple(dict.fromkeys(map(_describe_sure, told)))
-        lines.append(Line(name, look, frame.join(points), dots, words, frame.join(points + bounds)))
-    return frame.draw("Precision", "coverage", lines, _name_shares(frame.x_ends), _name_shares(frame.y_ends))
+        described = [*ordered[:: max(1, len(ordered) // MAX_ALT_POINTS)], ordered[-1]]
+        texts = tuple(dict.fromkeys(map(_describe_coverage, described)))
+        lines.append(Line(name, look, frame.format_points(points), dots, texts, frame.format_points(points + bounds)))
+    return frame.build_chart(
+        "Precision", "coverage", lines, _build_share_ticks(frame.x_ends), _build_share_ticks(frame.y_ends)
+    )
 
 
-def _frame_shares(lowest: float) -> Frame:
-    """Return a frame for shares, with room for the names of 100 %."""
+def _build_share_frame(lowest: float) -> Frame:
+    """Return a frame for two axes in percent, with room for the text of 100 %."""
     return Frame((0.0, 1.0), (lowest, 1.0), left=52, margin=20)
 
 
-def _describe_sure(row: Row) -> str:
-    return f"{format_share(row['precision'])} right of the surest {format_share(row['coverage'])}"
+def _describe_coverage(row: Row) -> str:
+    return f"precision {format_share(row['precision'])} at coverage {format_share(row['coverage'])}"
 
 
-def _name_shares(ends: tuple[float, float]) -> list[tuple[float, str]]:
+def _build_share_ticks(ends: tuple[float, float]) -> list[tuple[float, str]]:
     return [(value, f"{100 * value:g} %") for value in find_ticks(*ends)]

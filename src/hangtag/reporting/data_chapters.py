@@ -1,4 +1,7 @@
-"""Chapter 3, exploratory analysis: counts a level, the sunbursts, and the contact sheet of every class."""
+"""Chapters 1 to 4 of the report: data sources, labels, exploration and splits.
+
+Each `build_*` function returns what the template of its chapter shows.
+"""
 
 from typing import Any
 
@@ -13,13 +16,12 @@ from hangtag.reporting.charts import Bar, build_bars, build_sunburst
 from hangtag.reporting.format import embed_picture
 from hangtag.reporting.inputs import Inputs
 
-# Chapter 1, data sources: the table, its columns, its photographs, and what could not be read.
-
-MAX_SOURCE_ROWS = 100
+# The number of rows that the page lists of the rejected rows, and of the changed labels.
+MAX_REJECTED_ROWS, MAX_CHANGE_ROWS = 100, 200
 
 
 def build_sources(inputs: Inputs) -> dict[str, Any]:
-    """Return the catalogue's columns with their roles, its counts, the photographs' sizes and the rejects."""
+    """Return the columns of the catalogue with their roles, the counts, the image sizes and the rejected rows."""
     items, schema = inputs.prepared.items, inputs.prepared.schema
     rejected = read_csv(inputs.workspace.prepared / "rejected.csv", infer_schema=False)
     sizes = (
@@ -36,7 +38,7 @@ def build_sources(inputs: Inputs) -> dict[str, Any]:
         "width": width,
         "sizes": sizes.head(12).to_dicts(),
         "more_sizes": max(0, len(sizes) - 12),
-        "rejected": rejected.head(MAX_SOURCE_ROWS).to_dicts(),
+        "rejected": rejected.head(MAX_REJECTED_ROWS).to_dicts(),
         "num_rejected": len(rejected),
         "beside": inputs.capstone["catalog"] if inputs.capstone else None,
     }
@@ -63,13 +65,8 @@ def _name_role(inputs: Inputs, column: str) -> str:
     return roles.get(column) or ("attribute" if column in schema.attributes else "")
 
 
-# Chapter 2, data wrangling: the label rules, the relabelled items, those left Unknown, and the balance.
-
-MAX_CHANGE_ROWS = 200
-
-
 def build_labels(inputs: Inputs) -> dict[str, Any]:
-    """Return the rules, a line for every relabelled or Unknown item, class counts and the balance table."""
+    """Return the label rules, a row for every relabelled or Unknown item, the class counts and the balance."""
     folder = inputs.workspace.labels
     changes = _read_changes(inputs)
     relabelled = changes.filter((pl.col("rule") == "relabel") & (pl.col("new") != UNKNOWN))
@@ -78,7 +75,7 @@ def build_labels(inputs: Inputs) -> dict[str, Any]:
     rules = inputs.clean_manifest.get("taxonomy", {}).get("rules", [])
     return {
         "label_name": inputs.labelled.schema.label_name,
-        # Labels that an earlier hangtag cleaned do not tell their rules.
+        # Earlier versions did not record the rules.
         "rules": rules,
         "settings": inputs.clean_manifest["settings"],
         "names_matcher": inputs.clean_manifest.get("names_matcher") or {},
@@ -92,13 +89,13 @@ def build_labels(inputs: Inputs) -> dict[str, Any]:
         "dropped": dropped.head(MAX_CHANGE_ROWS).to_dicts(),
         "num_dropped": len(dropped),
         "class_counts": _read_class_counts(inputs),
-        "balance": _list_balance(inputs, read_json(folder / "balance.json")),
+        "balance": _list_balance_rows(inputs, read_json(folder / "balance.json")),
         "beside": inputs.capstone,
     }
 
 
 def _read_changes(inputs: Inputs) -> pl.DataFrame:
-    """Read the change table with each item's name and finest level as delivered."""
+    """Read the change table, with each item's name and leaf level as delivered."""
     changes = read_csv(inputs.workspace.labels / "label_changes.csv", infer_schema=False)
     schema, items = inputs.prepared.schema, inputs.prepared.items
     name = pl.col(schema.name) if schema.name else pl.lit("")
@@ -115,7 +112,7 @@ def _read_class_counts(inputs: Inputs) -> list[dict[str, Any]]:
     return [row | {"beside": beside.get(row["label"])} for row in counts.to_dicts()]
 
 
-def _list_balance(inputs: Inputs, balance: dict[str, Any]) -> list[dict[str, Any]]:
+def _list_balance_rows(inputs: Inputs, balance: dict[str, Any]) -> list[dict[str, Any]]:
     beside = inputs.capstone["balance"] if inputs.capstone else {}
     return [
         {"rows": rows, "n": part["n"], "column": column, "beside": beside.get(rows, {}).get(column), **values}
@@ -125,7 +122,7 @@ def _list_balance(inputs: Inputs, balance: dict[str, Any]) -> list[dict[str, Any
 
 
 def build_exploration(inputs: Inputs) -> dict[str, Any] | None:
-    """Return the count charts, two sunbursts and the sheets; None where `explore` has not run."""
+    """Return the count charts, two sunbursts and the contact sheets, or None if `explore` has not run."""
     if not inputs.is_explored:
         return None
     schema, folder = inputs.labelled.schema, inputs.workspace.exploration
@@ -137,7 +134,7 @@ def build_exploration(inputs: Inputs) -> dict[str, Any] | None:
         "sunbursts": _build_sunbursts(inputs),
         "sheets": _embed_sheets(inputs),
         "mean_pictures": embed_picture(
-            folder / "mean_pictures.png", "The mean photograph of every class, in a grid, each under its label."
+            folder / "mean_pictures.png", "The mean photograph of each class, with its label."
         ),
         "statistics": _read_statistics(inputs),
     }
@@ -151,7 +148,7 @@ def _read_bars(inputs: Inputs, column: str) -> list[Bar]:
 
 
 def _read_exploration_table(inputs: Inputs, name: str) -> pl.DataFrame | None:
-    """Read a table of `explore` as text; None where it was not made, as for a catalogue of one level."""
+    """Read a table of `explore` as text, or return None if there is none, as in a catalogue of one level."""
     path = inputs.workspace.exploration / name
     return read_csv(path, infer_schema=False) if path.is_file() else None
 
@@ -183,7 +180,7 @@ def _embed_sheets(inputs: Inputs) -> list[dict[str, Any]]:
     listed = _read_exploration_table(inputs, "contact_sheets.csv")
     labels = [] if listed is None else listed["label"].unique().sort().to_list()
     embedded = (
-        (label, embed_picture(sheets / f"{slug(label)}.png", f"A contact sheet of items labelled {label}."))
+        (label, embed_picture(sheets / f"{slug(label)}.png", f"Photographs of items with the label {label}."))
         for label in labels
     )
     return [{"label": label, "picture": picture} for label, picture in embedded if picture]
@@ -197,11 +194,8 @@ def _read_statistics(inputs: Inputs) -> list[dict[str, Any]]:
     return table.with_columns(pl.col(numbers).cast(pl.Float64)).to_dicts()
 
 
-# Chapter 4, pre-processing and splits: how the items are divided, class by class, and the duplicates.
-
-
 def build_splits(inputs: Inputs) -> dict[str, Any]:
-    """Return the size of each split, the classes in each, and what was found of duplicates."""
+    """Return the size of each split, the items of each class in it, and the counts of duplicates."""
     table = inputs.labelled.table
     known = table.filter(pl.col("split").is_not_null())
     sizes = dict(known["split"].value_counts().iter_rows())
@@ -216,7 +210,7 @@ def build_splits(inputs: Inputs) -> dict[str, Any]:
         "seed": settings.get("split_seed"),
         "test_where": settings.get("test_where", ""),
         "num_taken_out": counts.get("taken_out_of_splits", 0),
-        "num_unlearnt": counts.get("labels_not_in_train", 0),
+        "num_untrained": counts.get("labels_not_in_train", 0),
         "fractions": settings.get("split_fractions"),
         "max_hash_distance": settings.get("max_hash_distance"),
         "is_given": bool(inputs.prepared.items["given_split"].is_not_null().any()),

@@ -1,4 +1,8 @@
-"""Chapter 6, evaluation: accuracy and loss of every run, the levels, confidence, the classes, the mistakes."""
+"""Chapter 6 of the report: metrics, levels, confidence, classes and errors of each evaluated run.
+
+`build_evaluation` returns what the template shows; evaluations by earlier versions of hangtag lack some parts, and
+these are None.
+"""
 
 from collections.abc import Container, Iterable
 from typing import Any
@@ -15,7 +19,12 @@ from hangtag.reporting.inputs import PHOTOGRAPH, EvaluationResult, Inputs, Run
 from hangtag.reporting.model_chapters import describe_kind, describe_run
 from hangtag.training.targets import LABEL
 
+# The number of rows of the table of confusions.
 MAX_PAIRS = 10
+# The splits that are shown beside each other; training only where there are no others.
+SHOWN = ("val", "test")
+SPLIT_NAMES = {"train": "training", "val": "validation", "test": "hold-out"}
+ADJUSTED = ("accuracy", "macro_f1")
 
 
 def build_evaluation(inputs: Inputs) -> dict[str, Any]:
@@ -33,7 +42,7 @@ def build_evaluation(inputs: Inputs) -> dict[str, Any]:
         "has_reference": any(row["beside"] and not row["is_own"] for row in results),
         "has_sources": any(run.reads_names for run in runs),
         "has_levels": any(run["levels"] for run in described),
-        "has_trust": any(run["trust"] for run in described),
+        "has_confidence": any(run["confidence"] for run in described),
     }
 
 
@@ -114,22 +123,22 @@ def _describe_run(inputs: Inputs, run: Run) -> dict[str, Any]:
     return {
         "run_id": run.run_id,
         "words": describe_run(run),
-        "about": describe_question(run),
+        "about": describe_target(run),
         "label_name": inputs.name_column(run.target),
         "is_label": run.target == LABEL,
         "split": split,
         "levels": build_levels(inputs, run),
-        "trust": build_trust(inputs, run),
+        "confidence": build_confidence(inputs, run),
         "reports": [_describe_classes(inputs, run, each) for each in _order_splits(report)],
         "confusion": _read_confusion(run, inputs, split),
         "pairs": _read_pairs(inputs, run, split),
         "misclassified": embed_picture(
             folder / "misclassified.png",
-            f"Photographs that {run.run_id} mistook, each with its label and the predicted label.",
+            f"Photographs misclassified by {run.run_id}, each with its label and the predicted label.",
         ),
         "heatmap": embed_picture(
             folder / "misclassified_gradcam.png",
-            f"Errors of {run.run_id}, each photograph beside itself with its Grad-CAM heatmap.",
+            f"Photographs misclassified by {run.run_id}, each beside its Grad-CAM heatmap.",
         ),
         "worst": {"label": worst, **report["splits"][split]["classes"][worst]},
         "worst_sheet": embed_picture(
@@ -140,15 +149,15 @@ def _describe_run(inputs: Inputs, run: Run) -> dict[str, Any]:
     }
 
 
-def describe_question(run: Run) -> str:
-    """Describe in brackets a run's target if it is not the label, and its input if it is not photographs."""
+def describe_target(run: Run) -> str:
+    """Return a run's target, if it is not the label, and its input, if it is not photographs, in brackets."""
     source = run.evaluations[0].source
     parts = [*([] if run.target == LABEL else [run.target]), *([] if source == PHOTOGRAPH else [f"from {source}"])]
     return f" ({', '.join(parts)})" if parts else ""
 
 
 def find_worst_class(classes: dict[str, dict[str, float]]) -> str:
-    """Return the class with the lowest F1 among those that have items, the first in the alphabet of equals."""
+    """Return the class with the lowest F1 among those with items, the first in alphabetical order on a tie."""
     present = {label: scores for label, scores in classes.items() if scores["support"]} or classes
     return min(present, key=lambda label: (present[label]["f1"], label))
 
@@ -177,7 +186,7 @@ def _describe_classes(inputs: Inputs, run: Run, split: str) -> dict[str, Any]:
 
 
 def _read_confusion(run: Run, inputs: Inputs, split: str) -> dict[str, Any] | None:
-    table = _read_split(inputs, run, "confusion_matrix.csv", split)
+    table = _read_split_table(inputs, run, "confusion_matrix.csv", split)
     if table is None:
         return None
     class_names = (run.report or {})["class_names"]
@@ -185,11 +194,11 @@ def _read_confusion(run: Run, inputs: Inputs, split: str) -> dict[str, Any] | No
 
 
 def _read_pairs(inputs: Inputs, run: Run, split: str) -> list[dict[str, Any]]:
-    table = _read_split(inputs, run, "most_confused.csv", split)
+    table = _read_split_table(inputs, run, "most_confused.csv", split)
     return [] if table is None else table.head(MAX_PAIRS).to_dicts()
 
 
-def _read_split(inputs: Inputs, run: Run, name: str, split: str) -> pl.DataFrame | None:
+def _read_split_table(inputs: Inputs, run: Run, name: str, split: str) -> pl.DataFrame | None:
     path = inputs.workspace.evaluation(run.run_id) / name
     if not path.is_file():
         return None
@@ -213,14 +222,8 @@ def _build_curves(inputs: Inputs, run: Run) -> list[Chart]:
     return [build_curves("Accuracy", series["accuracy"] + beside), build_curves("Loss", series["loss"])]
 
 
-# A part of chapter 6: how well a run answers on every level and attribute, over all classes and the frequent ones.
-
-# What is told beside each other; training figures only where there are no others.
-SHOWN = ("val", "test")
-
-
 def build_levels(inputs: Inputs, run: Run) -> dict[str, Any] | None:
-    """Return the columns that a run was evaluated on, each with its metrics by split; None in an older evaluation."""
+    """Return the metrics of each level and attribute by split, or None in an evaluation by an earlier version."""
     levels = (run.report or {}).get("levels") or {}
     splits = choose_shown(levels)
     columns = list(dict.fromkeys(column for split in splits for column in levels[split]))
@@ -229,7 +232,7 @@ def build_levels(inputs: Inputs, run: Run) -> dict[str, Any] | None:
     return {
         "splits": splits,
         "columns": [
-            _describe_column(inputs, column, {split: levels[split].get(column) for split in splits})
+            _summarize_level(inputs, column, {split: levels[split].get(column) for split in splits})
             for column in columns
         ],
         "frequent_items": FREQUENT_ITEMS,
@@ -241,37 +244,33 @@ def choose_shown(evaluated: Any) -> list[str]:
     return [split for split in SHOWN if split in evaluated] or list(evaluated)
 
 
-def _describe_column(inputs: Inputs, column: str, by_split: dict[str, Any]) -> dict[str, Any]:
-    """Return a column's rows: all of its classes, and the frequent ones where they are fewer."""
+def _summarize_level(inputs: Inputs, column: str, by_split: dict[str, Any]) -> dict[str, Any]:
+    """Return the rows of a column: all classes, and the frequent classes if there are fewer of these."""
     first = next(figures for figures in by_split.values() if figures)
-    rows = [{"words": f"all {first['num_classes']:,}", "cells": [_read_all(each) for each in by_split.values()]}]
+    rows = [
+        {"words": f"all {first['num_classes']:,}", "cells": [_read_all_classes(each) for each in by_split.values()]}
+    ]
     if first["frequent_classes"] < first["num_classes"]:
-        cells = [_read_frequent(each) for each in by_split.values()]
+        cells = [_read_frequent_classes(each) for each in by_split.values()]
         rows.append({"words": f"{first['frequent_classes']:,} frequent", "cells": cells})
     return {"name": inputs.name_column(column), "kind": first["kind"], "rows": rows}
 
 
-def _read_all(figures: dict[str, Any] | None) -> dict[str, Any] | None:
+def _read_all_classes(figures: dict[str, Any] | None) -> dict[str, Any] | None:
     if figures is None:
         return None
     ends = {f"{key}_ends": [figures[f"{key}_low"], figures[f"{key}_high"]] for key in ("accuracy", "macro_f1")}
     return {"n": figures["n"], "accuracy": figures["accuracy"], "macro_f1": figures["macro_f1"], **ends}
 
 
-def _read_frequent(figures: dict[str, Any] | None) -> dict[str, Any] | None:
+def _read_frequent_classes(figures: dict[str, Any] | None) -> dict[str, Any] | None:
     if figures is None:
         return None
     return {"n": figures["frequent_n"], **{key: figures[f"frequent_{key}"] for key in ("accuracy", "macro_f1")}}
 
 
-# A part of chapter 6: how far a confidence can be trusted, what thresholds promise, and favouring rare classes.
-
-SPLIT_NAMES = {"train": "training", "val": "validation", "test": "hold-out"}
-ADJUSTED = ("accuracy", "macro_f1")
-
-
-def build_trust(inputs: Inputs, run: Run) -> dict[str, Any] | None:
-    """Return a run's charts of confidence, its thresholds and its adjustments; None in an older evaluation."""
+def build_confidence(inputs: Inputs, run: Run) -> dict[str, Any] | None:
+    """Return charts of confidence, thresholds and logit adjustments, or None in an evaluation by an earlier version."""
     report = run.report or {}
     charts, thresholds = _build_charts(inputs, run), list_thresholds(report)
     adjustments = _read_adjustments(inputs, run)
@@ -289,22 +288,22 @@ def build_trust(inputs: Inputs, run: Run) -> dict[str, Any] | None:
 
 
 def _build_charts(inputs: Inputs, run: Run) -> list[Chart]:
-    reliability, coverage = (_read_splits(inputs, run, f"{name}.csv") for name in ("reliability", "coverage"))
-    thresholds = _read_splits(inputs, run, "thresholds.csv")
+    reliability, coverage = (_read_rows_by_split(inputs, run, f"{name}.csv") for name in ("reliability", "coverage"))
+    thresholds = _read_rows_by_split(inputs, run, "thresholds.csv")
     charts = []
     if reliability:
         charts.append(build_reliability([(SPLIT_NAMES[split], split, rows) for split, rows in reliability.items()]))
     if coverage:
         lines = []
         for split, rows in coverage.items():
-            promises = [row for row in thresholds.get(split, []) if row["precision"] is not None]
-            lines.append((SPLIT_NAMES[split], split, rows, promises))
+            with_precision = [row for row in thresholds.get(split, []) if row["precision"] is not None]
+            lines.append((SPLIT_NAMES[split], split, rows, with_precision))
         charts.append(build_coverage(lines))
     return charts
 
 
-def _read_splits(inputs: Inputs, run: Run, name: str) -> dict[str, list[dict[str, Any]]]:
-    """Read a table of an evaluation: the rows of each split that is shown; nothing where there is no such file."""
+def _read_rows_by_split(inputs: Inputs, run: Run, name: str) -> dict[str, list[dict[str, Any]]]:
+    """Read the rows of an evaluation's table for each split that is shown; empty if there is no such file."""
     path = inputs.workspace.evaluation(run.run_id) / name
     if not path.is_file():
         return {}
@@ -315,20 +314,20 @@ def _read_splits(inputs: Inputs, run: Run, name: str) -> dict[str, list[dict[str
 
 
 def list_thresholds(report: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return each wanted precision with its threshold, and coverage and precision in the splits that are shown."""
+    """Return each target precision with its threshold, and the coverage and precision in the splits that are shown."""
     return [
         {
-            "wanted": float(wanted),
+            "target_precision": float(target),
             "threshold": found["threshold"],
             "cells": [found["splits"][split] for split in choose_shown(found["splits"])],
         }
-        for wanted, found in (report.get("thresholds") or {}).items()
+        for target, found in (report.get("thresholds") or {}).items()
     ]
 
 
 def _read_adjustments(inputs: Inputs, run: Run) -> dict[str, Any] | None:
-    """Return accuracy and macro-F1 at each strength of the logit adjustment, the best on val marked."""
-    by_split = _read_splits(inputs, run, "logit_adjustment.csv")
+    """Return accuracy and macro-F1 at each strength of the logit adjustment, with the best values on val marked."""
+    by_split = _read_rows_by_split(inputs, run, "logit_adjustment.csv")
     if not by_split:
         return None
     best = {key: max(row[key] for row in by_split.get("val", []) or [dict.fromkeys(ADJUSTED, 2)]) for key in ADJUSTED}

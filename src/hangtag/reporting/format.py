@@ -1,4 +1,4 @@
-"""Describe in words how a run was trained, from the settings that it holds."""
+"""Format numbers, pictures and training settings for the report."""
 
 import base64
 import io
@@ -13,50 +13,53 @@ from PIL import Image
 from hangtag.models.registry import ARCHITECTURES
 from hangtag.training.targets import ALL, LABEL
 
-# Write numbers for people: counts with commas, scores with three decimals, shares in percent.
-
+# Stands for a missing number.
 NOTHING = "–"
+# The size and WebP quality of pictures in the page.
+MAX_WIDTH, QUALITY = 1400, 80
+Settings = Mapping[str, Any]
+OPTIMIZERS = {"muon": "Muon", "adamw": "AdamW", "sgd": "SGD"}
 
 
 def format_count(value: float | None) -> str:
-    """Write 12345 as 12,345; an en dash for nothing."""
+    """Format 12345 as 12,345, and None as an en dash."""
     return NOTHING if value is None else f"{value:,.0f}"
 
 
 def format_score(value: float | None, decimals: int = 3) -> str:
-    """Write 0.91324 as 0.913; an en dash for nothing or for no number."""
+    """Format 0.91324 as 0.913, and None, NaN and infinity as an en dash."""
     return NOTHING if value is None or not math.isfinite(value) else f"{value:.{decimals}f}"
 
 
 def format_share(value: float | None, decimals: int = 1) -> str:
-    """Write 0.72 as 72.0 %."""
+    """Format 0.72 as 72.0 %."""
     return NOTHING if value is None else f"{100 * value:.{decimals}f} %"
 
 
 def format_interval(ends: Sequence[float] | None) -> str:
-    """Write (0.9071, 0.9193) as 0.907 to 0.919."""
+    """Format (0.9071, 0.9193) as 0.907 to 0.919."""
     return NOTHING if ends is None else " to ".join(format_score(end) for end in ends)
 
 
 def format_shape(sides: Sequence[int | None]) -> str:
-    """Write [80, 60, 32] as 80 × 60 × 32."""
+    """Format [80, 60, 32] as 80 × 60 × 32."""
     return " × ".join(format_count(side) for side in sides)
 
 
 def format_confidence(value: float) -> str:
-    """Write 0.954 as 95 %, and what would be rounded to certainty as > 99 %."""
+    """Format 0.954 as 95 %, and values above 0.99 as > 99 %, so that none is rounded up to 100 %."""
     return "> 99 %" if value > 0.99 else format_share(value, 0)
 
 
 def format_difference(value: float | None) -> str:
-    """Write 0.0123 as +0.012 and -0.0123 as −0.012."""
+    """Format 0.0123 as +0.012 and -0.0123 as −0.012."""
     if value is None:
         return NOTHING
     return f"{value:+.3f}".replace("-", "−")
 
 
 def format_operations(value: float | None) -> str:
-    """Write 306470912 as 306 million, and 1234567890 as 1.23 billion."""
+    """Format 306470912 as 306 million, and 1234567890 as 1.23 billion."""
     if value is None:
         return NOTHING
     scale, word = (1e9, "billion") if value >= 999.5e6 else (1e6, "million")
@@ -75,21 +78,15 @@ FILTERS: dict[str, Callable[..., Any]] = {
 }
 
 
-# Put pictures on disk into the page as data URIs, encoded small.
-
-MAX_WIDTH = 1400
-QUALITY = 80
-
-
 @dataclass(frozen=True)
 class Picture:
-    """A picture inside the page.
+    """A picture in the page.
 
     Attributes:
         src: A `data:` URI.
-        width: Pixels, so that the page keeps room for it.
-        height: Pixels.
-        alt: What it shows, for those who cannot see it.
+        width: In pixels; with the height it lets the browser reserve the space.
+        height: In pixels.
+        alt: Its text alternative.
     """
 
     src: str
@@ -99,7 +96,7 @@ class Picture:
 
 
 def embed_picture(path: Path, alt: str) -> Picture | None:
-    """Encode a picture as WebP, at most `MAX_WIDTH` pixels wide; None where there is no such file."""
+    """Encode a picture as WebP, at most `MAX_WIDTH` pixels wide, or return None if there is no such file."""
     if not path.is_file():
         return None
     with Image.open(path) as source:
@@ -113,25 +110,21 @@ def embed_picture(path: Path, alt: str) -> Picture | None:
     return Picture(f"data:image/webp;base64,{encoded}", image.width, image.height, alt)
 
 
-Settings = Mapping[str, Any]
-OPTIMIZERS = {"muon": "Muon", "adamw": "AdamW", "sgd": "SGD"}
-
-
 def describe_recipe(settings: Settings, label_name: str, precision: str = "") -> str:
-    """Return the recipe of a training as one sentence; a setting that an earlier hangtag did not have is passed over.
+    """Return the recipe of a training as one sentence, without the settings that an earlier version did not have.
 
     Args:
         settings: The settings of `train`.
-        label_name: What people call the label.
-        precision: The arithmetic that was chosen, where it is known.
+        label_name: The catalogue's heading of the label.
+        precision: `float32` or `bfloat16`; empty if unknown.
     """
     phrases = [
         *_describe_target(settings, label_name),
         *_describe_weights(settings),
-        *_describe_steps(settings),
-        *_describe_items(settings),
-        *_describe_end(settings),
-        *([f"arithmetic in {precision}"] if precision else []),
+        *_describe_optimizer(settings),
+        *_describe_augmentation(settings),
+        *_describe_averaging(settings),
+        *([f"computed in {precision}"] if precision else []),
     ]
     text = "; ".join(phrases)
     return f"{text[:1].upper()}{text[1:]}."
@@ -143,79 +136,78 @@ def _describe_target(settings: Settings, label_name: str) -> list[str]:
     if settings.get("with_names"):
         source += " and names"
     if target != ALL:
-        return [f"learns {label_name if target == LABEL else target} from {source}"]
+        return [f"predicts {label_name if target == LABEL else target} from {source}"]
     weight = settings.get("attribute_weight")
-    counts = f", an attribute counting {weight:g} of the label" if weight is not None else ""
-    return [f"learns all levels and attributes together{counts}, from {source}"]
+    weighted = f" (weight of an attribute {weight:g}, of the label 1)" if weight is not None else ""
+    return [f"predicts all levels and attributes{weighted} from {source}"]
 
 
 def _describe_weights(settings: Settings) -> list[str]:
     weights, decay = str(settings.get("weights", "")), settings.get("layer_decay", 1)
     if not weights:
         return []
-    begun = "begun from the library's ImageNet weights" if weights == "imagenet" else f"begun from {Path(weights).name}"
+    source = "the library's ImageNet weights" if weights == "imagenet" else Path(weights).name
     if settings.get("freeze"):
-        return [f"{begun}, which stay as they are: the heads alone learn"]
-    return [begun + (f", each block's steps {decay:g} of those of the one after it" if decay < 1 else "")]
+        return [f"pretrained weights: {source}, frozen, only the heads are trained"]
+    return [f"pretrained weights: {source}" + (f", layer-wise learning-rate decay {decay:g}" if decay < 1 else "")]
 
 
-def _describe_steps(settings: Settings) -> list[str]:
-    # Before there was a choice, it was SGD with a step size that falls as the report's did.
+def _describe_optimizer(settings: Settings) -> list[str]:
+    # Earlier versions had no setting: always SGD with an inverse-time schedule.
     optimizer = str(settings.get("optimizer", "sgd"))
-    steps = OPTIMIZERS.get(optimizer, optimizer)
+    phrase = OPTIMIZERS.get(optimizer, optimizer)
     if optimizer == "sgd" and settings.get("momentum"):
-        steps += f" with momentum {settings['momentum']:g}"
+        phrase += f" with momentum {settings['momentum']:g}"
     if (rate := settings.get("learning_rate")) is not None:
-        steps += f", steps of at most {rate:g}, {_describe_schedule(settings)}"
+        phrase += f", learning rate {rate:g} {_describe_schedule(settings)}"
     decay, smoothing = settings.get("weight_decay"), settings.get("label_smoothing")
     return [
-        steps,
+        phrase,
         *([f"weight decay {decay:g}"] if decay else []),
-        *([f"labels smoothed by {smoothing:g}"] if smoothing else []),
+        *([f"label smoothing {smoothing:g}"] if smoothing else []),
     ]
 
 
 def _describe_schedule(settings: Settings) -> str:
     if settings.get("lr_schedule", "inverse-time") == "inverse-time":
-        return "slowly smaller (inverse time)"
+        return "with inverse-time decay"
     warmup = settings.get("warmup")
-    rising = f"rising over the first {format_share(warmup, 0)} of the training, then " if warmup else ""
-    return f"{rising}falling along a cosine"
+    return "with cosine decay" + (f" after warm-up over {format_share(warmup, 0)} of the steps" if warmup else "")
 
 
-def _describe_items(settings: Settings) -> list[str]:
-    """Describe which items are shown how often, and how their photographs are varied."""
+def _describe_augmentation(settings: Settings) -> list[str]:
+    """Describe class balancing, augmentation and progressive resizing."""
     shift, zoom, brightness = (settings.get(key) for key in ("max_shift", "zoom", "brightness"))
     varied = [
         *(["mirrored half of the time"] if settings.get("flip") else []),
         *([f"shifted by up to {shift} {'pixel' if shift == 1 else 'pixels'}"] if shift else []),
-        *([f"grown or shrunk by up to {format_share(zoom, 0)}"] if zoom else []),
+        *([f"zoomed by up to {format_share(zoom, 0)}"] if zoom else []),
         *([f"brighter or darker by up to {format_share(brightness, 0)}"] if brightness else []),
     ]
     balance = settings.get("class_balance")
     return [
-        *([f"rare products shown more often (balance {balance:g} of 1)"] if balance else []),
-        f"photographs {', '.join(varied)}" if varied else "photographs as they are",
-        *_describe_start(settings),
+        *([f"rare classes sampled more often (class balance {balance:g} of 1)"] if balance else []),
+        f"photographs {', '.join(varied)}" if varied else "photographs not varied",
+        *_describe_scale(settings),
     ]
 
 
-def _describe_start(settings: Settings) -> list[str]:
+def _describe_scale(settings: Settings) -> list[str]:
     start, end = settings.get("initial_scale", 1), settings.get("final_scale", 1)
     network = ARCHITECTURES.get(settings.get("architecture", ""))
-    is_growing = start < end and network is not None and network.takes_any_size and not settings.get("freeze")
+    is_resized = start < end and network is not None and network.takes_any_size and not settings.get("freeze")
     return [
-        *([f"begun on photographs of {format_share(start, 0)} of the sides"] if is_growing else []),
+        *([f"progressive resizing from {format_share(start, 0)} of the sides"] if is_resized else []),
         *([f"photographs enlarged to {format_share(end, 0)} of the sides"] if end > 1 else []),
     ]
 
 
-def _describe_end(settings: Settings) -> list[str]:
-    """Describe which weights the model has in the end, and how it answers."""
-    average = settings.get("ema_decay")
+def _describe_averaging(settings: Settings) -> list[str]:
+    """Describe which weights the model has in the end, and test-time augmentation."""
+    decay = settings.get("ema_decay")
     is_best = settings.get("checkpoint", "best") == "best"
     return [
-        *([f"weights averaged over the steps ({average:g} kept at each)"] if average else []),
-        f"the {'epoch that did best on validation' if is_best else 'last epoch'} kept",
-        *(["answers from each photograph and its mirror image"] if settings.get("tta_flip") else []),
+        *([f"exponential moving average of the weights with decay {decay:g}"] if decay else []),
+        f"weights of the {'best validation epoch' if is_best else 'last epoch'}",
+        *(["predictions averaged over each photograph and its mirror image"] if settings.get("tta_flip") else []),
     ]

@@ -1,4 +1,4 @@
-"""Everything in a workspace that the report shows, read once, with a digest of each part."""
+"""Read what the report shows from a workspace, with a digest of each part, and the capstone's own figures."""
 
 import hashlib
 import tomllib
@@ -24,35 +24,32 @@ from hangtag.models.description import read_entries
 from hangtag.training.targets import LABEL
 from hangtag.workspace import Workspace
 
-# The capstone's own figures, and the question whether a catalogue is the one they were measured on.
-
-UNLEARNT = ("Unknown", "Free Items")
+# Labels of the capstone that are no class of its networks.
+NO_CLASSES = ("Unknown", "Free Items")
+# The endings of the files in this package that the page is made from.
+PAGE_FILES = (".jinja", ".css", ".js", ".toml", ".py")
+PHOTOGRAPH, PHOTOGRAPH_ALONE = "photograph", "photograph alone"
 
 
 def read_capstone() -> dict[str, Any]:
-    """Read the capstone's figures as they are shipped."""
+    """Read the capstone's figures from `capstone_figures.toml`."""
     text = (resources.files("hangtag.reporting") / "capstone_figures.toml").read_text(encoding="utf-8")
     return tomllib.loads(text)
 
 
 def list_capstone_classes(figures: dict[str, Any]) -> list[str]:
-    """Return the names of the thirty classes of the capstone, in alphabetical order."""
-    return sorted(label for label in figures["class_counts"] if label not in UNLEARNT)
+    """Return the names of the capstone's thirty classes, in alphabetical order."""
+    return sorted(label for label in figures["class_counts"] if label not in NO_CLASSES)
 
 
 def find_capstone(schema: CatalogSchema, class_names: Sequence[str]) -> dict[str, Any] | None:
-    """Return the capstone's figures where they may stand beside a catalogue's, else None.
+    """Return the capstone's figures if they are comparable with those of a catalogue, else None.
 
-    The catalogue has to have the capstone's columns and levels, and its labels have to be the capstone's
-    thirty classes: figures of other classes are not comparable.
+    The catalogue must have the capstone's columns and levels, and its labels must be the capstone's thirty classes.
     """
     figures = read_capstone()
     same_table = set(figures["columns"]) <= set(schema.columns) and schema.levels == tuple(figures["levels"])
     return figures if same_table and list(class_names) == list_capstone_classes(figures) else None
-
-
-PAGE_FILES = (".jinja", ".css", ".js", ".toml", ".py")
-PHOTOGRAPH, PHOTOGRAPH_ALONE = "photograph", "photograph alone"
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,7 @@ class EvaluationResult:
 
     Attributes:
         source: The input: `photograph`, `photograph and name`, or `photograph alone` if the same run reads names too.
-        splits: The figures of each split, as `evaluation/report.json` has them.
+        splits: The metrics of each split, as in `evaluation/report.json`.
     """
 
     source: str
@@ -70,15 +67,15 @@ class EvaluationResult:
 
 @dataclass(frozen=True)
 class Run:
-    """One training run, with what was written about it since.
+    """One training run, with its evaluation and predictions.
 
     Attributes:
         run_id: Its name.
-        folder: Where it lies.
-        manifest: Its manifest.
+        folder: Its folder in the workspace.
+        manifest: The manifest of its training.
         model: Its `model.json`.
-        report: Its `evaluation/report.json`, or None where it is not evaluated yet, or was trained again since.
-        is_predicted: Whether its predictions are there, and it was not trained again since.
+        report: Its `evaluation/report.json`, or None if it is not evaluated or was trained again since.
+        is_predicted: Whether it has predictions and was not trained again since.
     """
 
     run_id: str
@@ -90,7 +87,7 @@ class Run:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The resolved settings it was trained with."""
+        """Its resolved settings of `train`."""
         return dict(self.manifest["settings"])
 
     @property
@@ -100,7 +97,7 @@ class Run:
 
     @property
     def kind(self) -> tuple[tuple[str, str], ...]:
-        """All settings but the seed: runs of one kind differ by chance alone."""
+        """All settings but the seed: runs of one kind differ only by chance."""
         return tuple(sorted((key, str(value)) for key, value in self.settings.items() if key not in SEEDED))
 
     @property
@@ -111,12 +108,12 @@ class Run:
 
     @property
     def reads_names(self) -> bool:
-        """Whether its network reads the products' names beside their photographs."""
+        """Whether its network reads names as well as photographs."""
         return self.model.get("words") is not None
 
     @property
     def keeps_best(self) -> bool:
-        """Whether the epoch that did best on val was kept, as every run of an earlier hangtag did; else the last."""
+        """Whether the best epoch on val was kept, as in all runs of earlier versions, rather than the last one."""
         return bool(self.settings.get("checkpoint", "best") == "best")
 
     @property
@@ -135,24 +132,24 @@ class Run:
 
     @cached_property
     def history(self) -> pl.DataFrame:
-        """Its `history.csv`: a row an epoch."""
+        """Its `history.csv`, one row per epoch."""
         return read_csv(self.folder / "history.csv")
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the chapters are made from.
+    """What the chapters of the report are built from.
 
     Attributes:
-        workspace: Where it all lies.
+        workspace: The workspace.
         prepared: The prepared catalogue.
         labelled: The cleaned labels.
         prepare_manifest: The manifest of `prepare`.
         clean_manifest: The manifest of `clean`.
-        is_explored: Whether the figures of `explore` are there, of the labels as they are now.
+        is_explored: Whether `explore` has run on the current labels.
         runs: The finished runs, in alphabetical order.
-        capstone: The capstone's own figures where the catalogue is the capstone's, else None.
-        comparison: What `compare` found of runs that are still the same, else None.
+        capstone: The capstone's own figures if the catalogue is the capstone's, else None.
+        comparison: The result of `compare`, or None if there is none or a run has changed since.
     """
 
     workspace: Workspace
@@ -171,24 +168,24 @@ class Inputs:
         return tuple(run for run in self.runs if run.report)
 
     def find_capstone_network(self, run: Run, part: str) -> Any:
-        """Return the capstone's `parameters` or `epochs` in the run's colour mode, or None for any other network."""
+        """Return the capstone's `parameters` or `epochs` for the run's colour mode, or None for other networks."""
         return self.capstone[part].get(run.color_mode) if self.capstone and run.is_capstone_network else None
 
     def find_capstone_validation(self, run: Run) -> dict[str, Any] | None:
-        """Return the capstone's classification report, or None where the run's own answers another question."""
-        return self._find_capstone_answers(run, run.evaluations[0], "validation")
+        """Return the capstone's classification report, or None if the run predicts other classes or reads names."""
+        return self._find_capstone_part(run, run.evaluations[0], "validation")
 
     def find_capstone_results(self, run: Run, evaluation: EvaluationResult) -> dict[str, Any]:
-        """Return the capstone's loss and accuracy by split, as far as they may stand beside a run's.
+        """Return the capstone's loss and accuracy by split, as far as they are comparable with those of a run.
 
-        Beside the capstone's own network all of them do, beside another one those on val alone, as a reference; beside
-        figures of other classes or with names, none.
+        All splits for the capstone's own network; only val, as a reference, for other networks; none for other classes
+        or with names.
         """
-        results = self._find_capstone_answers(run, evaluation, "results") or {}
+        results = self._find_capstone_part(run, evaluation, "results") or {}
         return {split: each for split, each in results.items() if split == "val" or run.is_capstone_network}
 
-    def _find_capstone_answers(self, run: Run, evaluation: EvaluationResult, part: str) -> dict[str, Any] | None:
-        """Return the capstone's entry of `part` in the run's colour mode where it is of the same classes and input."""
+    def _find_capstone_part(self, run: Run, evaluation: EvaluationResult, part: str) -> dict[str, Any] | None:
+        """Return `part` of the capstone's figures for the run's colour mode, or None for other classes or inputs."""
         class_names = (run.report or {})["class_names"]
         is_same = run.target == LABEL and list(class_names) == list(self.labelled.class_names)
         if not (self.capstone and is_same and evaluation.source in (PHOTOGRAPH, PHOTOGRAPH_ALONE)):
@@ -202,42 +199,44 @@ class Inputs:
 
 
 def compute_input_digests(workspace: Workspace) -> dict[str, str]:
-    """Return a digest for every part of the workspace, and for the page's own templates.
+    """Return a digest of each part of the workspace that exists, and of the templates.
 
-    Parts that are not made yet are left out, so that the page is made again once they are.
+    A part that is made later adds a digest, so that the page is written again.
 
     Raises:
         WorkspaceError: Nothing is prepared or nothing is cleaned.
     """
-    # What the page reads, and what helps where it is damaged.
+    # The folders that the page reads, and the hint if their manifest is damaged.
     folders = {
         "exploration": (workspace.exploration, "Run `hangtag explore` again."),
         "comparison": (workspace.comparison, "Run `hangtag compare` again."),
     }
     for run_id in workspace.run_ids():
-        of_run = f"{run_id}` again."
         folders[f"runs/{run_id}"] = (workspace.run(run_id), make_hint(run_id))
-        folders[f"runs/{run_id}/evaluation"] = (workspace.evaluation(run_id), f"Run `hangtag evaluate {of_run}")
-        folders[f"runs/{run_id}/predictions"] = (workspace.predictions(run_id), f"Run `hangtag predict {of_run}")
+        folders[f"runs/{run_id}/evaluation"] = (workspace.evaluation(run_id), f"Run `hangtag evaluate {run_id}` again.")
+        folders[f"runs/{run_id}/predictions"] = (
+            workspace.predictions(run_id),
+            f"Run `hangtag predict {run_id}` again.",
+        )
     digests = {
-        "prepared": _compute_digest(require_manifest(workspace.prepared, "Run `hangtag prepare CATALOG` first.")),
-        "labels": _compute_digest(require_manifest(workspace.labels, "Run `hangtag clean` first.")),
+        "prepared": _digest_manifest(require_manifest(workspace.prepared, "Run `hangtag prepare CATALOG` first.")),
+        "labels": _digest_manifest(require_manifest(workspace.labels, "Run `hangtag clean` first.")),
         "page": _hash_page(),
     }
     for name, (folder, hint) in folders.items():
         if manifest := find_manifest(folder, hint):
-            digests[name] = _compute_digest(manifest)
+            digests[name] = _digest_manifest(manifest)
     return digests
 
 
-def _compute_digest(manifest: Mapping[str, Any]) -> str:
-    """Return a digest of what a stage wrote and of what the page quotes from its manifest."""
+def _digest_manifest(manifest: Mapping[str, Any]) -> str:
+    """Return a digest of the outputs of a stage and of the parts of its manifest that the page shows."""
     quoted = [manifest.get(key) for key in ("settings", "counts", "taxonomy", "names_matcher", "precision")]
     return hashlib.sha256(repr((compute_digest(manifest), *quoted)).encode()).hexdigest()
 
 
 def _hash_page() -> str:
-    """Return a digest of the files in this package, so that a new template makes a new page."""
+    """Return a digest of the files of this package, so that a changed template writes a new page."""
     found = hashlib.sha256()
 
     def add(folder: Traversable) -> None:
@@ -252,7 +251,7 @@ def _hash_page() -> str:
 
 
 def read_inputs(workspace: Workspace) -> Inputs:
-    """Read what the report shows; the parts after `clean` may be missing.
+    """Read what the report shows; all parts after `clean` may be missing.
 
     Raises:
         WorkspaceError: Nothing is prepared or cleaned, or the labels are older than the prepared catalogue.
@@ -272,13 +271,13 @@ def read_inputs(workspace: Workspace) -> Inputs:
 
 
 def _is_explored(workspace: Workspace, labelled: LabeledItems) -> bool:
-    """Return whether the figures of `explore` are there, and are of the labels that the workspace has now."""
+    """Return whether `explore` has run on the current labels."""
     manifest = read_manifest(workspace.exploration)
     return manifest is not None and manifest["inputs"].get("labels") == labelled.digest
 
 
 def _read_comparison(workspace: Workspace) -> Comparison | None:
-    """Read the comparison, unless a run was trained or evaluated again since."""
+    """Read the result of `compare`, or return None if there is none or a run was trained or evaluated since."""
     manifest = read_manifest(workspace.comparison)
     if manifest is None or "comparison.json" not in manifest["outputs"]:
         return None

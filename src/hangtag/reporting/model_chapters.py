@@ -1,4 +1,7 @@
-"""Chapter 5, architecture: the layers of each network, its parameters, and how it was trained."""
+"""Overview, chapters 5, 7 and 8 of the report: networks and training, predictions, and limits of the results.
+
+Each `build_*` function returns what the template of its chapter shows.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,19 +16,22 @@ from hangtag.reporting.format import describe_recipe, embed_picture
 from hangtag.reporting.inputs import EvaluationResult, Inputs, Run
 from hangtag.training.targets import LABEL
 
-# At a glance: what was read, what was learnt, and how well.
+# The layers of a network with more than these are folded.
+MAX_OPEN_LAYERS = 40
+# The number of rows of the table of predictions.
+MAX_PREDICTION_ROWS = 200
 
 
 def describe_kind(run: Run) -> str:
-    """Return a run in words but for its seed, as in "residual, colour, articleType alone, with names"."""
+    """Describe a run without its seed, as in "residual, colour, articleType only, with names"."""
     parts = [run.model["architecture"], "colour" if run.color_mode == "color" else "gray"]
-    parts += [] if run.target == LABEL else [f"{run.target} alone"]
+    parts += [] if run.target == LABEL else [f"{run.target} only"]
     parts += ["with names"] if run.reads_names else []
     return ", ".join(parts)
 
 
 def describe_run(run: Run) -> str:
-    """Return a run in words, as in "capstone, gray, seed 0"."""
+    """Describe a run, as in "capstone, gray, seed 0"."""
     return f"{describe_kind(run)}, seed {run.settings.get('seed', '–')}"
 
 
@@ -56,12 +62,8 @@ def _list_evaluations(inputs: Inputs, run: Run) -> list[dict[str, Any]]:
     ]
 
 
-# A network with more layers shows them folded.
-MAX_OPEN_LAYERS = 40
-
-
 def build_architecture(inputs: Inputs) -> dict[str, Any]:
-    """Return each different network once, with the runs that use it, a line of training a run and each recipe once."""
+    """Return each different network with its runs, the training of each run, and each different recipe."""
     networks: dict[str, dict[str, Any]] = {}
     for run in inputs.runs:
         model = run.model
@@ -106,23 +108,23 @@ def _describe_network(inputs: Inputs, run: Run) -> dict[str, Any]:
     }
 
 
-def describe_heads(inputs: Inputs, outputs: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Return what a network with several heads answers; None for one that names the classes of one column alone.
+def describe_heads(inputs: Inputs, label_space: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return what a network with several heads predicts, or None if it predicts one column only.
 
     Returns:
-        `num_products`, and `levels` and `attributes`, each a list of (column, number of classes).
+        `num_category_paths`, and `levels` and `attributes`, each a list of (column, number of classes).
     """
-    if outputs is None or len(outputs["levels"]) + len(outputs["attributes"]) == 1:
+    if label_space is None or len(label_space["levels"]) + len(label_space["attributes"]) == 1:
         return None
     parts = {
-        part: [(inputs.name_column(column), len(names)) for column, names in outputs[part].items()]
+        part: [(inputs.name_column(column), len(names)) for column, names in label_space[part].items()]
         for part in ("levels", "attributes")
     }
-    return {"num_products": len(outputs["category_paths"]), **parts}
+    return {"num_category_paths": len(label_space["category_paths"]), **parts}
 
 
 def align_layers(layers: Sequence[dict[str, Any]], theirs: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
-    """Put each of the capstone's layers beside the next own layer of its type; input layers have none."""
+    """Match each of the capstone's layers with the next layer of its type; layers without a match have None."""
     waiting = list(theirs)
     aligned = []
     for layer in layers:
@@ -132,7 +134,7 @@ def align_layers(layers: Sequence[dict[str, Any]], theirs: Sequence[Sequence[Any
 
 
 def _list_recipes(inputs: Inputs) -> list[dict[str, Any]]:
-    """Return each recipe in words, with the runs that differ by the seed, and perhaps the length or batch, alone."""
+    """Return each different recipe with its runs, which may differ in seed, number of epochs and batch size."""
     recipes: dict[str, list[str]] = {}
     for run in inputs.runs:
         precision = str(run.manifest.get("precision", ""))
@@ -155,18 +157,14 @@ def _describe_training(run: Run) -> dict[str, Any]:
     }
 
 
-# Chapter 7, predictions: what each run says of the Unknown items, and where the runs differ.
-
-MAX_ROWS = 200
-
-
 def build_predictions(inputs: Inputs) -> dict[str, Any]:
-    """Return each run's sheet, and for each target one table of its runs, the items on which they differ first."""
+    """Return the contact sheet of each run and one table per target, in which items that runs differ on come first."""
     runs = [run for run in inputs.runs if run.is_predicted]
     unknown = inputs.labelled.table.filter(pl.col("label") == UNKNOWN)["item_id"].to_list()
     targets = sorted({run.target for run in runs}, key=lambda target: (target != LABEL, target))
     tables = [
-        _build_table(inputs, target, [run for run in runs if run.target == target], unknown) for target in targets
+        _build_prediction_table(inputs, target, [run for run in runs if run.target == target], unknown)
+        for target in targets
     ]
     return {
         "runs": [
@@ -181,7 +179,7 @@ def build_predictions(inputs: Inputs) -> dict[str, Any]:
     }
 
 
-def _build_table(inputs: Inputs, target: str, runs: list[Run], unknown: list[str]) -> dict[str, Any]:
+def _build_prediction_table(inputs: Inputs, target: str, runs: list[Run], unknown: list[str]) -> dict[str, Any]:
     """Return the predictions of the runs with one target."""
     rows = _join_predictions(inputs, runs, unknown)
     differing = [row for row in rows if row["differs"]]
@@ -189,7 +187,7 @@ def _build_table(inputs: Inputs, target: str, runs: list[Run], unknown: list[str
     return {
         "run_ids": [run.run_id for run in runs],
         "column": None if target == LABEL else target,
-        "rows": [*differing, *agreeing][:MAX_ROWS],
+        "rows": [*differing, *agreeing][:MAX_PREDICTION_ROWS],
         "num_rows": len(rows),
         "num_differing": len(differing),
     }
@@ -197,7 +195,7 @@ def _build_table(inputs: Inputs, target: str, runs: list[Run], unknown: list[str
 
 def _embed_sheet(inputs: Inputs, run: Run) -> Any:
     path = inputs.workspace.predictions(run.run_id) / "contact_sheet.png"
-    return embed_picture(path, f"Items, each under the label that {run.run_id} predicts for it.")
+    return embed_picture(path, f"Photographs of Unknown items, each with the label that {run.run_id} predicts.")
 
 
 def _join_predictions(inputs: Inputs, runs: list[Run], unknown: list[str]) -> list[dict[str, Any]]:
@@ -212,18 +210,15 @@ def _join_predictions(inputs: Inputs, runs: list[Run], unknown: list[str]) -> li
             first = {"item_id": row["item_id"], "name": name, "given_label": row["given_label"]}
             entry = described.setdefault(row["item_id"], {**first, "cells": [None] * len(runs), "sure": []})
             entry["cells"][index] = (row["predicted_label"], float(row["confidence"]))
-            # An earlier hangtag called no answer sure.
+            # Predictions of earlier versions lack this column.
             entry["sure"] += [index] if row.get("is_sure") == "true" else []
     for entry in described.values():
         entry["differs"] = len({cell[0] for cell in entry["cells"] if cell}) > 1
     return list(described.values())
 
 
-# The closing chapter: how far the figures can be trusted, and why the capstone's hold-out cannot.
-
-
 def build_comparison(inputs: Inputs) -> dict[str, Any]:
-    """Return the gap between val and test of every run and, for the capstone's catalogue, its arithmetic."""
+    """Return the gap between val and test of each run, costs, and, for the capstone's catalogue, its own metrics."""
     splits = build_splits(inputs)
     return {
         "on_two_sides": splits["duplicates"]["on_two_sides"],
@@ -260,12 +255,12 @@ def _describe_gap(run: Run, evaluation: EvaluationResult) -> dict[str, Any]:
 
 
 def _describe_costs(inputs: Inputs) -> dict[str, Any] | None:
-    """Return the recipes with what they cost, and the picture of figures against costs, where `compare` made them."""
+    """Return the recipes with their costs and the Pareto plot, or None if there is no current comparison."""
     if inputs.comparison is None:
         return None
     recipes = inputs.comparison.recipes.with_columns(mflops=pl.col("flops") * pl.col("passes") / 1e6)
     rows = recipes.to_dicts()
-    words = "Macro-F1 of each recipe against what it costs, a dot a recipe with its interval and its name"
+    alt = "Macro-F1 of each recipe against its cost: one dot per recipe, with its interval and name"
     return {
         "rows": rows,
         "split": rows[0]["split"],
@@ -274,12 +269,12 @@ def _describe_costs(inputs: Inputs) -> dict[str, Any] | None:
         "level": next((row["level"] for row in rows if row["level_macro_f1"] is not None), None),
         "sources": len({row["input"] for row in rows}),
         "timed": inputs.comparison.timed,
-        "picture": embed_picture(inputs.workspace.comparison / "pareto.png", words),
+        "picture": embed_picture(inputs.workspace.comparison / "pareto.png", alt),
     }
 
 
 def list_mixtures(capstone: dict[str, Any]) -> list[dict[str, Any]]:
-    """Mix the capstone's training and validation accuracy as its hold-out mixed their items."""
+    """Compute the hold-out accuracy to expect of the capstone's models, whose hold-out overlaps with training."""
     seen = capstone["splits"]["seen_share"]
     return [
         {

@@ -1,4 +1,4 @@
-"""The whole chain, stage after stage, from a catalogue to a report."""
+"""The commands `run` and `demo`: all stages from a catalogue to the report."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -22,6 +22,7 @@ from hangtag.stages.train import name_run, train
 from hangtag.training.checkpoint import has_checkpoint
 from hangtag.workspace import Workspace
 
+# The colour modes that each preset trains if none is given.
 COLOR_MODES = {"capstone": ("color", "gray"), "default": ("color",), "quick": ("color",)}
 
 
@@ -38,26 +39,26 @@ def run(
     replace: bool = False,
     on_stage: Callable[[StageResult], None] = lambda _: None,
 ) -> list[StageResult]:
-    """Take a catalogue through every stage; those whose inputs have not changed are skipped.
+    """Run every stage on a catalogue; stages whose inputs have not changed are skipped.
 
     Args:
         catalog: A folder, a `.zip`, or a `.csv` file.
         workspace: The folder to write to.
-        preset: `default` does what is best known, `quick` trains a smaller network soon, `capstone` does what the
-            report did, in colour and gray.
-        settings: Single settings of any stage, over the preset's; `{"train": {...}}` holds for one stage alone.
+        preset: `default` is the most accurate, `quick` trains a smaller network in less time, `capstone` reproduces
+            the capstone report, in colour and gray.
+        settings: Settings of any stage, which override the preset's; `{"train": {...}}` is for one stage only.
         schema: A TOML file that describes the catalogue.
-        overrides: Single entries of that description.
+        overrides: Entries that override that description.
         color_modes: `color`, `gray` or both; by default the one in `settings`, else the preset's.
-        seeds: A training for each; by default the one in `settings`, else 0.
-        replace: Replace trainings of the same name that have other settings; else they are refused.
+        seeds: One training for each; by default the one in `settings`, else 0.
+        replace: Replace runs of the same name with other settings; without it they are an error.
         on_stage: Called with the result of each stage as it ends.
 
     Returns:
-        The stages' results, in order.
+        The results of the stages, in order.
 
     Raises:
-        HangtagError: Whatever a stage cannot do, said for people.
+        HangtagError: A setting is wrong, or a stage fails.
     """
     workspace, values = Workspace.at(workspace), dict(settings or {})
     check_names(values)
@@ -69,20 +70,20 @@ def run(
     evaluating, predicting = resolve(EvaluateConfig, *layers), resolve(PredictConfig, *layers)
     results: list[StageResult] = []
 
-    def note(*done: StageResult) -> None:
+    def add_results(*done: StageResult) -> None:
         for result in done:
             results.append(result)
             on_stage(result)
 
-    note(prepare(catalog, workspace, preparing, schema=schema, overrides=overrides))
-    note(clean(workspace, cleaning))
-    note(explore(workspace, exploring))
+    add_results(prepare(catalog, workspace, preparing, schema=schema, overrides=overrides))
+    add_results(clean(workspace, cleaning))
+    add_results(explore(workspace, exploring))
     for config in trainings:
-        note(_train_all(workspace, config, replace=replace))
+        add_results(_train_or_resume(workspace, config, replace=replace))
     run_ids = [name_run(config) for config in trainings]
-    note(*evaluate(workspace, evaluating, run_ids=run_ids))
-    note(*predict(workspace, predicting, run_ids=run_ids))
-    note(report(workspace))
+    add_results(*evaluate(workspace, evaluating, run_ids=run_ids))
+    add_results(*predict(workspace, predicting, run_ids=run_ids))
+    add_results(report(workspace))
     return results
 
 
@@ -92,7 +93,11 @@ def _plan_trainings(
     color_modes: Sequence[str] | None,
     seeds: Sequence[int] | None,
 ) -> list[TrainConfig]:
-    """Return the settings of a training for each seed and colour mode, none twice."""
+    """Return the settings of one training for each different seed and colour mode.
+
+    Raises:
+        SettingsError: There is no colour mode or no seed, or a setting is wrong.
+    """
     settings = select_settings(TrainConfig, layers[-1])
     if color_modes is None:
         color_modes = [settings["color_mode"]] if "color_mode" in settings else COLOR_MODES[preset]
@@ -108,10 +113,10 @@ def _plan_trainings(
     ]
 
 
-def _train_all(workspace: Workspace, config: TrainConfig, *, replace: bool) -> StageResult:
-    """Train, going on with a training that was interrupted under the same settings."""
+def _train_or_resume(workspace: Workspace, config: TrainConfig, *, replace: bool) -> StageResult:
+    """Train, or resume an interrupted training that has the same settings and labels."""
     if has_checkpoint(workspace.run(name_run(config)) / "checkpoint"):
-        # A training that was begun with other settings or labels is of no use here: it is started anew below.
+        # A checkpoint of other settings or labels cannot be resumed: start again below.
         with suppress(WorkspaceError):
             return train(workspace, config, resume=True, replace=replace)
     return train(workspace, config, replace=replace)
@@ -126,25 +131,25 @@ def demo(
     replace: bool = False,
     on_stage: Callable[[StageResult], None] = lambda _: None,
 ) -> list[StageResult]:
-    """Draw a catalogue with every defect of a real one and take it through the chain, in about a minute.
+    """Draw a catalogue with the defects of real ones, and run every stage on it, in about a minute.
 
     Args:
         workspace: The folder to write to; the catalogue goes to `demo-catalog/` in it.
-        settings: Single settings of any stage, over the demo's own; `{"train": {...}}` holds for one stage alone.
+        settings: Settings of any stage, which override the demo's; `{"train": {...}}` is for one stage only.
         color_modes: `color`, `gray` or both; both by default.
-        seeds: A training for each; 0 alone by default.
-        replace: Replace trainings of the same name that have other settings; else they are refused.
+        seeds: One training for each; only 0 by default.
+        replace: Replace runs of the same name with other settings; without it they are an error.
         on_stage: Called with the result of each stage as it ends.
 
     Returns:
-        The stages' results, in order.
+        The results of the stages, in order.
 
     Raises:
-        HangtagError: Whatever a stage cannot do, said for people.
+        HangtagError: A setting is wrong, or a stage fails.
     """
     workspace = Workspace.at(workspace)
     return run(
-        # Files that are there already stay as they are, so that a second run finds nothing to do.
+        # Existing files are not written again, so that a second run skips every stage.
         write_demo_catalog(workspace.root / "demo-catalog"),
         workspace,
         preset="capstone",

@@ -1,4 +1,4 @@
-"""Stage `report`: the workspace as one page of HTML that needs no network."""
+"""Stage `report`: write one HTML page about the workspace, which loads nothing from the network."""
 
 import base64
 import hashlib
@@ -34,23 +34,22 @@ CHAPTERS = {
 }
 HEADINGS = {
     "sources": "Data sources",
-    "labels": "Data wrangling and labels",
-    "exploration": "Exploratory analysis",
+    "labels": "Labels",
+    "exploration": "Exploration",
     "splits": "Pre-processing and splits",
-    "architecture": "The network",
+    "architecture": "Networks and training",
     "evaluation": "Evaluation",
-    "predictions": "Predictions on the Unknown items",
+    "predictions": "Predictions for Unknown items",
 }
 
 
 def report(workspace: str | Path | Workspace) -> StageResult:
-    """Write `report.html`: the catalogue, its labels, and every run's results, chapter by chapter.
+    """Write `report.html`: the catalogue, its labels and the results of every run, in chapters.
 
-    The page holds its figures, styles and scripts itself. Stages that have not run are named with the
-    command that runs them.
+    The page contains its figures, styles and scripts. For stages that have not run it names the command.
 
     Args:
-        workspace: A workspace that is prepared and cleaned, at the least.
+        workspace: A workspace that is at least prepared and cleaned.
 
     Raises:
         WorkspaceError: Nothing is prepared or cleaned.
@@ -71,7 +70,7 @@ def _write_report(workspace: Workspace) -> StageResult:
     # The page is no staged file: without this, a kill before `finish` would leave an old manifest beside a new page.
     unlink(record.folder / MANIFEST)
     write_text(workspace.report, render_page(inputs))
-    # The page lies beside the manifest's folder, where people look for it; the path says so to the record.
+    # The page is beside the folder of the manifest, where people look for it; outputs are relative to that folder.
     outputs = [record.folder / ".." / workspace.report.name]
     counts = {
         "runs": len(inputs.runs),
@@ -82,7 +81,7 @@ def _write_report(workspace: Workspace) -> StageResult:
 
 
 def render_page(inputs: Inputs) -> str:
-    """Return the page's HTML; every name and label of the catalogue in it is escaped."""
+    """Return the HTML of the page, in which every text of the catalogue is escaped."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("hangtag.reporting", "templates"),
         autoescape=True,
@@ -117,5 +116,5 @@ def _read_plotly() -> str:
 
 
 def _hash_script(script: str) -> str:
-    """Return a script's hash for the page's policy, so that the browser runs it and no other."""
+    """Return the hash of a script for the Content-Security-Policy, which allows no other script."""
     return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
