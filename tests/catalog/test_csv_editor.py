@@ -31,6 +31,10 @@ def edit(data: bytes, changes: dict[int, dict[str, str]]) -> tuple[bytes, dict[i
         (b"\xef\xbb\xbfid;kind\r1;Caf\xc3\xa9\r2;x\r", "kind", "Thé", b"\xef\xbb\xbfid;kind\r1;Th\xc3\xa9\r2;x\r"),
         (b"id;kind;name\n1;a;Caf\xe9 \x81\n", "kind", "\u20ac", b"id;kind;name\n1;\x80;Caf\xe9 \x81\n"),
         (b"id,kind\n1,\n", "kind", "A", b"id,kind\n1,A\n"),
+        # A carriage return in a quoted cell is text; the record alone has no other line end.
+        (b'id,kind,name\n1,A,"x\ry"\n2,B,z\n', "kind", "C", b'id,kind,name\n1,C,"x\ry"\n2,B,z\n'),
+        (b"id,kind\r\r\n1,A\r\r\n", "kind", "B", b"id,kind\r\r\n1,B\r\r\n"),
+        (b"id,kind\r1,A\r2,B\r", "kind", "x\ny", b'id,kind\r1,"x\ny"\r2,B\r'),
     ],
 )
 def test_one_cell_is_changed(before: bytes, column: str, value: str, after: bytes) -> None:
@@ -68,7 +72,7 @@ PLAIN = st.text(st.sampled_from("abé ,"), min_size=1, max_size=6)
 @st.composite
 def odd_tables(draw: st.DrawFn) -> bytes:
     """Tables with and without quotes, line ends of any kind, and cells that nobody quoted."""
-    end = draw(st.sampled_from(["\n", "\r\n"]))
+    end = draw(st.sampled_from(["\n", "\r\n", "\r"]))
     lines = ["id,kind,name"]
     for number in range(draw(st.integers(1, 6))):
         cells = [str(number), draw(CELLS), draw(CELLS)]

@@ -1,6 +1,7 @@
 """Change single cells of a catalogue's table, and leave every other byte as it was."""
 
 import codecs
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -8,6 +9,8 @@ from hangtag.catalog.csv_parser import (
     Record,
     Table,
     decode_table,
+    find_fault,
+    find_line_end,
     find_lines,
     find_separator,
     parse_table,
@@ -65,7 +68,7 @@ def _plan_edits(
     """Return the edits of every row that can be changed, and why the others cannot."""
     edits: dict[int, list[Edit]] = {}
     refused: dict[int, str] = {}
-    lines = find_lines(text)
+    lines, line_end = find_lines(text), find_line_end(text)
     separator = find_separator(text[slice(*lines[0])])
     for row, (record, whole, spans) in enumerate(_find_rows(text, lines, separator, len(table.columns))):
         if not (values := changes.get(row)):
@@ -77,7 +80,10 @@ def _plan_edits(
             planned.append((span, _quote_cell(value, separator, was_quoted=was_quoted)))
         if not _is_encodable("".join(values.values()), encoding):
             refused[row] = NOT_ENCODABLE
-        elif _read_alone(_replace_cell(text, whole, planned), separator, table) != {**table.rows[row], **values}:
+        elif _read_alone(_replace_cell(text, whole, planned), line_end, separator, table) != {
+            **table.rows[row],
+            **values,
+        }:
             refused[row] = NOT_WRITABLE
         else:
             edits[row] = sorted(planned)
@@ -87,11 +93,11 @@ def _plan_edits(
 def _find_rows(
     text: str, lines: Sequence[Span], separator: str, width: int
 ) -> Iterator[tuple[Record, Span, list[Span]]]:
-    """Find where every row and its cells stand; short lines are no rows, and the last cell takes what is too much."""
+    """Find where every row and its cells stand; broken lines are no rows, and the last cell takes what is too much."""
     records = split_records([text[start:end] for start, end in lines], separator)
     next(records)
     for record in records:
-        if len(record.cells) >= width:
+        if find_fault(record, width) is None:
             whole = (lines[record.line - 1][0], lines[record.line + record.num_lines - 2][1])
             spans = _find_cells(text, whole, separator, minds_quotes=record.has_quotes)
             yield record, whole, [*spans[: width - 1], (spans[width - 1][0], whole[1])]
@@ -140,12 +146,11 @@ def _replace_cell(text: str, whole: Span, edits: Sequence[Edit]) -> str:
     return "".join([*pieces, text[done : whole[1]]])
 
 
-def _read_alone(record: str, separator: str, table: Table) -> dict[str, str] | None:
-    """Read the text of one record; None where it is not one."""
-    lines = [record[start:end] for start, end in find_lines(record)]
-    found = list(split_records(lines, separator))
+def _read_alone(record: str, line_end: str, separator: str, table: Table) -> dict[str, str] | None:
+    """Read the text of one record in a table with these line ends; None where it is not one."""
     width = len(table.columns)
-    if len(found) != 1 or len(found[0].cells) < width:
+    found = list(split_records(re.split(line_end, record), separator, width))
+    if len(found) != 1 or find_fault(found[0], width):
         return None
     cells = found[0].cells
     return dict(zip(table.columns, [*cells[: width - 1], separator.join(cells[width - 1 :])], strict=True))

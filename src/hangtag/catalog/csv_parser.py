@@ -1,7 +1,6 @@
 """Parse a catalogue's CSV so that no row is lost to unescaped commas or quotes."""
 
 import csv
-import io
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -14,6 +13,7 @@ SEPARATORS = (",", ";", "\t", "|")
 MAX_LINES_PER_ROW = 30
 # Far more than any catalogue has: beyond it, this is no table.
 MAX_COLUMNS = 10_000
+_FIRST_LINE_END = re.compile(r'(?:"[^"]*"|[^"\r\n])*(\r*\n|\r)')
 
 
 @dataclass(frozen=True)
@@ -54,13 +54,14 @@ def parse_table(data: bytes, where: str) -> Table:
     """Parse CSV bytes: UTF-8 or Windows-1252, any usual separator, any line end.
 
     Quotes count only where they open a cell and close again; a bare one is text. Where a row has more cells
-    than the header, the last column takes the rest of the line.
+    than the header, the last column takes the rest of the line. The first line end outside quotes is the table's;
+    another kind of line end outside quotes may be part of a cell or the end of a line, and such a line is broken.
 
     Raises:
         CatalogError: The table is empty or a column stands twice in its header.
     """
     text, _ = decode_table(data)
-    lines = re.split(_find_line_end(text), text)
+    lines = re.split(find_line_end(text), text)
     separator = find_separator(lines[0])
     records = split_records(lines, separator)
     first = next(records, None)
@@ -81,13 +82,22 @@ def parse_table(data: bytes, where: str) -> Table:
 
 def _add_row(table: Table, record: Record, separator: str) -> None:
     width, cells = len(table.columns), record.cells
-    if len(cells) < width:
-        table.broken.append((record.line, f"{len(cells)} cells where the header has {width}"))
+    if reason := find_fault(record, width):
+        table.broken.append((record.line, reason))
         return
     if len(cells) > width:
         cells = [*cells[: width - 1], separator.join(cells[width - 1 :])]
         table.repaired_rows.append(len(table.rows))
     table.rows.append(dict(zip(table.columns, cells, strict=True)))
+
+
+def find_fault(record: Record, width: int) -> str | None:
+    """Return why a record is no row of a table with `width` columns; None where it is one."""
+    if not record.has_quotes and any(mark in cell for cell in record.cells for mark in "\r\n"):
+        return "a line end (CR or LF) of another kind than the table's, outside quotes"
+    if len(record.cells) < width:
+        return f"{len(record.cells)} cells where the header has {width}"
+    return None
 
 
 def decode_table(data: bytes) -> tuple[str, str]:
@@ -100,16 +110,18 @@ def decode_table(data: bytes) -> tuple[str, str]:
 
 def find_lines(text: str) -> list[tuple[int, int]]:
     """Find where each line starts and ends, without its line end; at least one line."""
-    ends = _find_line_end(text)
     starts, stops = [0], []
-    for end in re.finditer(ends, text):
+    for end in re.finditer(find_line_end(text), text):
         stops.append(end.start())
         starts.append(end.end())
     return list(zip(starts, [*stops, len(text)], strict=True))
 
 
-def _find_line_end(text: str) -> str:
-    return r"\r\n|\n" if "\n" in text else r"\r"
+def find_line_end(text: str) -> str:
+    """Return a pattern for the line ends of a table; some programs write CR CR LF."""
+    first = _FIRST_LINE_END.match(text)
+    is_return = first[1] == "\r" if first else "\n" not in text
+    return r"\r" if is_return else r"\r*\n"
 
 
 def find_separator(header: str) -> str:
@@ -117,25 +129,38 @@ def find_separator(header: str) -> str:
     return max(SEPARATORS, key=header.count)
 
 
-def split_records(lines: Sequence[str], separator: str) -> Iterator[Record]:
-    """Return a record for every line that is not empty and not within another record."""
+def split_records(lines: Sequence[str], separator: str, width: int = 0) -> Iterator[Record]:
+    """Return a record for every line that is not empty and not within another record.
+
+    Quotes that join lines to a record of fewer than `width` cells are text, so that no row is lost between them.
+
+    Args:
+        lines: The lines without their line ends.
+        separator: The separator of cells.
+        width: How many cells a row has; 0 where the first record is the header, whose cells are counted.
+    """
     position = 0
     while position < len(lines):
         if not lines[position].strip():
             position += 1
             continue
-        record = _parse_record(lines, position, separator)
+        record = _parse_record(lines, position, separator, width)
+        width = width or len(record.cells)
         yield record
         position += record.num_lines
 
 
-def _parse_record(lines: Sequence[str], position: int, separator: str) -> Record:
+def _parse_record(lines: Sequence[str], position: int, separator: str, width: int) -> Record:
     for used in range(1, MAX_LINES_PER_ROW + 1):
         text = "\n".join(lines[position : position + used])
         try:
-            cells = next(csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True))
-            return Record(position + 1, cells, used, has_quotes=True)
+            # As one string, not as a file: of a file the reader drops what follows a line end outside quotes.
+            cells = next(csv.reader([text], delimiter=separator, strict=True))
         except csv.Error as error:
             if "unexpected end of data" not in str(error) or position + used >= len(lines):
                 break
+        else:
+            if used > 1 and len(cells) < width:
+                break
+            return Record(position + 1, cells, used, has_quotes=True)
     return Record(position + 1, lines[position].split(separator), 1, has_quotes=False)
