@@ -17,7 +17,7 @@ from typing import Any
 import polars as pl
 from scipy.stats import ttest_1samp
 
-from hangtag.auditing.issues import COLUMNS, NAME_AGAINST_LABEL, PHOTOGRAPH_AND_NAME, WRONG_LABEL
+from hangtag.auditing.issues import COLUMNS, LABEL_ERROR
 from hangtag.config import CleanConfig, EvaluateConfig, TrainConfig
 from hangtag.errors import HangtagError, WorkspaceError
 from hangtag.io import read_csv, write_csv, write_json
@@ -31,7 +31,6 @@ from hangtag.stages.train import train
 from hangtag.workspace import Workspace
 
 KINDS = ("given", "corrected")
-HEARD = (PHOTOGRAPH_AND_NAME, WRONG_LABEL, NAME_AGAINST_LABEL)
 SUSPECT = 0.5
 
 
@@ -104,7 +103,7 @@ def find_suspects(origin: Workspace, labelled: LabeledItems) -> pl.DataFrame:
     """Return the test items whose label the audit doubts more than not, with the finest level that it suggests."""
     finest = labelled.schema.levels[-1]
     issues = read_csv(origin.issues, schema=COLUMNS).filter(
-        pl.col("code").is_in(HEARD), pl.col("column").is_in(labelled.schema.levels), pl.col("score") >= SUSPECT
+        pl.col("code") == LABEL_ERROR, pl.col("column").is_in(labelled.schema.levels), pl.col("score") >= SUSPECT
     )
     surest = issues.sort("score", descending=True).unique("item_id", keep="first", maintain_order=True)
     suggested = [json.loads(changes).get(finest) for changes in surest["changes"]]

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from hangtag.auditing.issues import COLUMNS, LABEL_CODES, NAME_AGAINST_LABEL, PHOTOGRAPH_AND_NAME, WRONG_LABEL
+from hangtag.auditing.issues import COLUMNS, LABEL_CODES, LABEL_ERROR
 from hangtag.catalog.prepared_items import read_prepared
 from hangtag.config import AuditConfig, TrainConfig
 from hangtag.errors import HangtagError, WorkspaceError
@@ -41,7 +41,6 @@ from hangtag.stages.audit import audit
 from hangtag.stages.cross_validate import cross_validate
 from hangtag.workspace import Workspace
 
-HEARD = (PHOTOGRAPH_AND_NAME, WRONG_LABEL, NAME_AGAINST_LABEL)
 RUN = "planted"
 # A longer queue than people want: the whole ranking counts here, and below it hardly anything is left.
 MIN_SCORE = 0.05
@@ -210,8 +209,8 @@ def rank(out_of_fold: pl.DataFrame, issues: pl.DataFrame, against: pl.DataFrame,
     probs = np.array(out_of_fold["pred_probs"].to_list(), np.float64)
     probs /= probs.sum(axis=1, keepdims=True)
     rankings = {
-        "audit, wrong labels": _score_queue(out_of_fold["item_id"], issues, HEARD),
-        "audit, against the label": _score_queue(out_of_fold["item_id"], against, HEARD),
+        "audit, wrong labels": _score_queue(out_of_fold["item_id"], issues, (LABEL_ERROR,)),
+        "audit, against the label": _score_queue(out_of_fold["item_id"], against, (LABEL_ERROR,)),
         "audit, all of it": _score_queue(out_of_fold["item_id"], issues, LABEL_CODES),
         "random": np.random.default_rng(seed + 1).random(len(probs)),
         "lowest confidence first": 1 - probs.max(axis=1),
@@ -254,7 +253,7 @@ def compute_interval_metrics(scores: Any, is_planted: Any) -> dict[str, float]:
 
 def _judge_suggestions(issues: pl.DataFrame, truth: pl.DataFrame) -> float:
     """Return the share of found planted errors whose suggestion brings back the coarser levels and the finest one."""
-    found = issues.filter(pl.col("code").is_in(HEARD)).unique("item_id", keep="first", maintain_order=True)
+    found = issues.filter(pl.col("code") == LABEL_ERROR).unique("item_id", keep="first", maintain_order=True)
     both = found.join(truth, on="item_id")
     right = [
         all(line[column] == value for column, value in json.loads(line["changes"]).items() if column in line)

@@ -60,7 +60,7 @@ def make_context(count: int, *, distinct: bool = False, one_name: bool = False) 
     }
     images = np.broadcast_to(np.uint8(200), (count, 16, 12, 3))
     config = AuditConfig()
-    return AuditContext(pl.DataFrame(columns), images, SCHEMA, config, photographs=None, names=None)
+    return AuditContext(pl.DataFrame(columns), images, SCHEMA, config, image_probs=None, name_probs=None)
 
 
 def prepare_check(check: Callable[[AuditContext], Any], **more: bool) -> Callable[[int], Callable[[], Any]]:

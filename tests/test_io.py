@@ -91,9 +91,10 @@ def test_changes_listed_by_apply_reach_clean_unchanged(texts: tuple[str, ...], t
 def test_automatically_accepted_changes_are_read_back(identity: tuple[str, str, str], tmp_path: Path) -> None:
     place = Workspace.at(tmp_path)
     values = json.dumps({"kind": identity[0]})
-    path = _write_csv_rows(place.review / "accepted.csv", ACCEPTED, [[*identity, "0.9", values, values]])
+    path = _write_csv_rows(place.review / "accepted.csv", ACCEPTED, [[*identity, "image", "0.9", values, values]])
     assert not any(starts_a_formula(cell) for row in parse(path) for cell in row)
-    assert [each.identity for each in _read_accepted(place)] == [identity]
+    [accepted] = _read_accepted(place)
+    assert (accepted.identity, accepted.evidence) == (identity, "image")
 
 
 @SHORT

@@ -18,8 +18,8 @@ from hangtag.auditing.image_issues import find_bad_pictures, measure_content
 from hangtag.auditing.issues import (
     CODES,
     COLUMNS,
+    LABEL_ERROR,
     SPELLING_VARIANT,
-    WRONG_LABEL,
     build_issues,
     count_codes,
     format_probability,
@@ -203,7 +203,7 @@ def test_a_picture_that_the_model_finds_strange_is_no_product() -> None:
     ood_scores = np.full(100, 0.5, np.float32)
     ood_scores[[4, 7]] = 1.5, 30
     found = find_bad_pictures(
-        make_context(items, photographs=replace(make_out_of_sample(items), ood_scores=ood_scores))
+        make_context(items, image_probs=replace(make_out_of_sample(items), ood_scores=ood_scores))
     )
     scores = dict(found.select("item_id", "score").iter_rows())
     assert set(scores) == {"i4", "i7"}
@@ -217,7 +217,7 @@ def test_a_score_is_the_mean_of_what_the_surest_issues_leave() -> None:
     line = {"score": 0.5, "reason": "why"}
     lines = [{"item_id": "i0", **line}, {"item_id": "i0", **line, "score": 0.8}, {"item_id": "i2", **line}]
     other = build_issues([{"item_id": "i1", **line}], "same_product", "info")
-    issues = pl.concat([build_issues(lines, WRONG_LABEL, "warning"), other])
+    issues = pl.concat([build_issues(lines, LABEL_ERROR, "warning"), other])
     scores = score_catalog(make_context(make_items()), issues)
     assert scores.row(0, named=True) == {"column": "", "value": "", "items": 100, "issues": 2, "score": 0.987}
     kinds = {line["value"]: line for line in scores.filter(pl.col("column") == "kind").iter_rows(named=True)}
@@ -235,14 +235,14 @@ def test_a_brand_column_is_scored_under_whatever_capitals_and_others_by_wish() -
 
 def test_the_surest_of_one_identity_is_kept_and_comes_first() -> None:
     line = {"item_id": "a", "reason": "r", "column": "type"}
-    one = build_issues([line | {"score": 0.6}, line | {"score": 0.9}], WRONG_LABEL, "warning")
+    one = build_issues([line | {"score": 0.6}, line | {"score": 0.9}], LABEL_ERROR, "warning")
     two = build_issues([line | {"score": 1.7, "item_id": "b"}], SPELLING_VARIANT, "warning")
     found = join_issues([one, two])
     assert found.select("item_id", "score").rows() == [("b", 1.0), ("a", 0.9)]
     counts = count_codes(found)
     assert tuple(counts) == CODES
-    assert counts[WRONG_LABEL] == counts[SPELLING_VARIANT] == 1
-    assert count_codes(join_issues([]))[WRONG_LABEL] == 0
+    assert counts[LABEL_ERROR] == counts[SPELLING_VARIANT] == 1
+    assert count_codes(join_issues([]))[LABEL_ERROR] == 0
 
 
 def test_nobody_is_certain() -> None:

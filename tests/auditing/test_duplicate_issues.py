@@ -86,7 +86,7 @@ def test_one_name_with_another_category_or_photograph_is_not() -> None:
 def test_a_conflict_goes_with_most_voices_and_changes_all_levels() -> None:
     items = make_items(kind={10: "Footwear"}, type={10: "Shoes"})
     images = copy(make_images(items), 2, 10, 18)
-    [line] = by_item(find_label_conflicts(make_context(items, images=images, photographs=None))).values()
+    [line] = by_item(find_label_conflicts(make_context(items, images=images, image_probs=None))).values()
     assert (line["item_id"], line["severity"]) == ("i10", "error")
     assert (line["column"], line["given_label"], line["suggested_label"]) == ("type", "Shoes", "Shirts")
     assert json.loads(line["changes"]) == {"kind": "Wear", "type": "Shirts"}
@@ -97,20 +97,22 @@ def test_a_conflict_goes_with_most_voices_and_changes_all_levels() -> None:
 def test_a_tie_is_told_of_all_without_a_suggestion_unless_a_witness_decides() -> None:
     items = make_items(type={10: "Tees"})
     images = copy(make_images(items), 2, 10)
-    tie = by_item(find_label_conflicts(make_context(items, images=images, photographs=None)))
+    tie = by_item(find_label_conflicts(make_context(items, images=images, image_probs=None)))
     assert set(tie) == {"i2", "i10"}
     assert {(line["suggested_label"], line["changes"], line["score"]) for line in tie.values()} == {("", "{}", 0.5)}
     seen = make_out_of_sample(items, sees={2: SHIRTS, 10: SHIRTS})
-    assert set(by_item(find_label_conflicts(make_context(items, images=images, photographs=seen)))) == {"i10"}
+    assert set(by_item(find_label_conflicts(make_context(items, images=images, image_probs=seen)))) == {"i10"}
     seen = make_out_of_sample(items, sees={2: TEES, 10: TEES})
-    assert set(by_item(find_label_conflicts(make_context(items, images=images, photographs=seen)))) == {"i2"}
+    assert set(by_item(find_label_conflicts(make_context(items, images=images, image_probs=seen)))) == {"i2"}
 
 
 def test_a_name_that_holds_with_the_label_points_at_the_photograph() -> None:
     items = make_items()
     # The tee 3 has the photograph of the shirt 2.
     seen = make_out_of_sample(items, sees={3: SHIRTS})
-    context = make_context(items, images=copy(make_images(items), 2, 3), names=predict_names(items), photographs=seen)
+    context = make_context(
+        items, images=copy(make_images(items), 2, 3), name_probs=predict_names(items), image_probs=seen
+    )
     found = by_item(find_label_conflicts(context))
     assert json.loads(found["i3"]["changes"]) == {}
     assert found["i3"]["reason"].endswith("given Tees, as its name says too, so the photograph may be the wrong one.")
@@ -119,7 +121,7 @@ def test_a_name_that_holds_with_the_label_points_at_the_photograph() -> None:
 def test_attributes_conflict_by_themselves_and_a_missing_value_with_nothing() -> None:
     items = make_items(gender={2: "Men", 6: "Women", 10: "Men", 14: "NA"})
     images = copy(make_images(items), 2, 6, 10, 14)
-    [line] = by_item(find_label_conflicts(make_context(items, images=images, photographs=None))).values()
+    [line] = by_item(find_label_conflicts(make_context(items, images=images, image_probs=None))).values()
     assert (line["item_id"], line["column"], line["suggested_label"]) == ("i6", "gender", "Men")
     assert line["severity"] == "warning"
 
@@ -138,7 +140,7 @@ def test_conflicts_are_those_that_a_comparison_of_all_with_all_finds(drawn: list
     ids = [f"i{row}" for row in own]
     group = duplicate_issues._Group(columns, own, ids)
     for row, found in own.items():
-        contrary, told = compare_all(own, row), group.find_contrary(found)
+        contrary, told = compare_all(own, row), group.find_contradiction(found)
         if not contrary:
             assert told is None
             continue
@@ -167,7 +169,7 @@ def test_items_of_a_large_group_are_not_compared_each_with_each(monkeypatch: pyt
     monkeypatch.setattr(duplicate_issues, "_values_disagree", count)
     items = make_items(gender={row: "Men" if row % 3 else "Women" for row in range(100)})
     images = np.repeat(make_images(items)[:1], len(items), axis=0)
-    found = find_label_conflicts(make_context(items, images=images, photographs=None))
+    found = find_label_conflicts(make_context(items, images=images, image_probs=None))
     assert len(found) > 100
     assert compared < 80, compared
 
@@ -175,7 +177,7 @@ def test_items_of_a_large_group_are_not_compared_each_with_each(monkeypatch: pyt
 def test_of_thousands_of_categories_a_conflict_names_the_first() -> None:
     own: dict[int, duplicate_issues.Values] = {row: ("Shoes", f"type {row:02}") for row in range(20)}
     group = duplicate_issues._Group(("kind", "type"), own, [f"i{row}" for row in own])
-    told = group.find_contrary(("Shoes", "type 03"))
+    told = group.find_contradiction(("Shoes", "type 03"))
     assert told is not None
     assert told.items == "items i0, i1, i2 and 16 more"
     assert told.values == {"type": "type 00 or type 01 or type 02 or type 04 or type 05 or 14 others"}

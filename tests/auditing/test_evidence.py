@@ -58,7 +58,7 @@ def evaluated(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
     def note(*arguments: Any) -> Any:
         context, absent = call(*arguments)
-        out_of_sample: OutOfSampleProbs | None = context.photographs
+        out_of_sample: OutOfSampleProbs | None = context.image_probs
         found[:] = [] if out_of_sample is None else context.items["item_id"].gather(out_of_sample.rows).to_list()
         return context, absent
 
@@ -163,7 +163,9 @@ def test_a_model_that_learnt_from_all_of_it_judges_nothing(own: Path, evaluated:
     prepare(own / "catalog", own / "again")
     clean(own / "again")
     summary = read_json(audit(own / "again", model=own / "model").folder / "summary.json")
-    assert summary["not_applicable"]["wrong_label"] == "The model was trained on every item that it could check."
+    assert (
+        summary["not_applicable"]["label_error (image)"] == "The model was trained on every item that it could check."
+    )
     assert not evaluated
 
 

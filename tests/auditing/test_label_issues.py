@@ -10,7 +10,7 @@ import pytest
 from audited import OUTPUTS, SANDALS, SHIRTS, SHOES, make_context, make_items, make_out_of_sample, make_probs
 
 from hangtag.auditing.context import AuditContext
-from hangtag.auditing.evidence import OutOfSampleProbs, find_products, predict_from_names
+from hangtag.auditing.evidence import OutOfSampleProbs, find_category_paths, predict_from_names
 from hangtag.auditing.issues import COLUMNS, NotApplicableError
 from hangtag.auditing.label_issues import UNSUPPORTED, find_label_issues
 from hangtag.models.label_space import NO_VALUE
@@ -24,13 +24,13 @@ def find(context: AuditContext) -> dict[str, dict[str, Any]]:
 
 
 def predict_names(items: pl.DataFrame) -> OutOfSampleProbs:
-    given = find_products(items, OUTPUTS, ("", "NA"))
+    given = find_category_paths(items, OUTPUTS, ("", "NA"))
     return predict_from_names(items["title"], given, OUTPUTS, items["label"].to_list(), items["group_id"].to_list())
 
 
 def test_a_clean_catalogue_has_no_wrong_label() -> None:
     items = make_items()
-    assert find(make_context(items, names=predict_names(items))) == {}
+    assert find(make_context(items, name_probs=predict_names(items))) == {}
 
 
 def test_a_label_of_another_branch_is_one_issue_that_changes_every_level() -> None:
@@ -38,7 +38,7 @@ def test_a_label_of_another_branch_is_one_issue_that_changes_every_level() -> No
     items = make_items(kind={2: "Footwear"}, type={2: "Shoes"})
     [(key, line)] = find(make_context(items)).items()
     assert key == "i2 type"
-    assert (line["code"], line["severity"]) == ("wrong_label", "warning")
+    assert (line["code"], line["evidence"], line["severity"]) == ("label_error", "image", "warning")
     assert (line["given_label"], line["suggested_label"]) == ("Shoes", "Shirts")
     assert json.loads(line["changes"]) == {"kind": "Wear", "type": "Shirts"}
     assert line["reason"].startswith("The photograph looks like Shirts (0.90), 15 of 15 look-alikes are Shirts; given")
@@ -55,8 +55,8 @@ def test_a_label_of_the_same_branch_changes_the_finer_level_alone() -> None:
 def test_the_coarser_level_is_asked_about_where_the_finer_one_is_open() -> None:
     items = make_items(kind={2: "Footwear"}, type={2: "Shoes"})
     out_of_sample = make_out_of_sample(items)
-    out_of_sample.products[2] = (0.02, 0.02, 0.49, 0.47)
-    [line] = find(make_context(items, photographs=out_of_sample)).values()
+    out_of_sample.pred_probs[2] = (0.02, 0.02, 0.49, 0.47)
+    [line] = find(make_context(items, image_probs=out_of_sample)).values()
     assert (line["column"], line["given_label"], line["suggested_label"]) == ("kind", "Footwear", "Wear")
     assert json.loads(line["changes"]) == {"kind": "Wear", "type": "Shirts"}
 
@@ -64,25 +64,25 @@ def test_the_coarser_level_is_asked_about_where_the_finer_one_is_open() -> None:
 def test_photograph_and_name_together_are_the_strongest_sign() -> None:
     items = make_items(type={2: "Tees", 6: "Tees"}, title={6: None})
     names = predict_names(items)
-    found = find(make_context(items, names=names))
+    found = find(make_context(items, name_probs=names))
     both, alone = found["i2 type"], found["i6 type"]
-    assert (both["code"], both["severity"]) == ("photograph_and_name_against_label", "error")
+    assert (both["code"], both["evidence"], both["severity"]) == ("label_error", "image+name", "error")
     assert "the name says Shirts (0.9" in both["reason"]
-    assert alone["code"] == "wrong_label"
+    assert (alone["code"], alone["evidence"]) == ("label_error", "image")
     assert both["score"] > alone["score"]
 
 
 def test_a_name_that_holds_with_the_label_dispels_the_photograph_s_doubt() -> None:
     items = make_items()
     out_of_sample = make_out_of_sample(items, sees={2: SHOES}, confidence=0.8)
-    assert set(find(make_context(items, photographs=out_of_sample))) == {"i2 type"}
-    assert find(make_context(items, photographs=out_of_sample, names=predict_names(items))) == {}
+    assert set(find(make_context(items, image_probs=out_of_sample))) == {"i2 type"}
+    assert find(make_context(items, image_probs=out_of_sample, name_probs=predict_names(items))) == {}
 
 
 def test_names_speak_alone_where_no_photograph_was_asked() -> None:
     items = make_items(type={2: "Tees"})
-    [line] = find(make_context(items, photographs=None, names=predict_names(items))).values()
-    assert (line["code"], line["suggested_label"]) == ("name_against_label", "Shirts")
+    [line] = find(make_context(items, image_probs=None, name_probs=predict_names(items))).values()
+    assert (line["code"], line["evidence"], line["suggested_label"]) == ("label_error", "name", "Shirts")
     assert line["reason"].startswith("The name says Shirts (0.")
     assert "look-alikes" not in line["reason"]
 
@@ -90,8 +90,8 @@ def test_names_speak_alone_where_no_photograph_was_asked() -> None:
 def test_names_that_the_network_read_do_not_count_twice() -> None:
     items = make_items(type={2: "Tees"})
     names = predict_names(items)
-    once = find(make_context(items, photographs=replace(make_out_of_sample(items), reads_names=True), names=names))
-    twice = find(make_context(items, names=names))
+    once = find(make_context(items, image_probs=replace(make_out_of_sample(items), reads_names=True), name_probs=names))
+    twice = find(make_context(items, name_probs=names))
     assert once["i2 type"]["score"] < twice["i2 type"]["score"]
     assert once["i2 type"]["reason"].startswith("Photograph and name look like Shirts (0.90)")
 
@@ -112,36 +112,36 @@ def test_a_class_that_hardly_any_item_has_is_not_judged() -> None:
     out_of_sample = make_out_of_sample(
         items, sees=dict.fromkeys(sandals[9:], SHOES) | dict.fromkeys(sandals[:9], SHIRTS)
     )
-    found = find(make_context(items, photographs=out_of_sample))
+    found = find(make_context(items, image_probs=out_of_sample))
     # The coarser level, which more items have, is evaluated.
     assert {json.loads(line["changes"])["kind"] for line in found.values()} == {"Wear"}
     out_of_sample = make_out_of_sample(items, sees=dict.fromkeys(sandals, SHOES))
-    assert find(make_context(items, photographs=out_of_sample)) == {}
+    assert find(make_context(items, image_probs=out_of_sample)) == {}
 
 
 def test_items_without_a_known_product_are_passed_over() -> None:
     items = make_items(kind={2: "NA"}, type={2: ""})
     out_of_sample = make_out_of_sample(items)
     assert out_of_sample.given[2] == NO_VALUE
-    assert find(make_context(items, photographs=out_of_sample)) == {}
+    assert find(make_context(items, image_probs=out_of_sample)) == {}
 
 
 def test_less_sure_issues_are_left_out() -> None:
     items = make_items(type={2: "Tees", 6: "Tees"})
     out_of_sample = make_out_of_sample(items)
-    out_of_sample.products[6] = (0.0, 0.0, 0.88, 0.12)
+    out_of_sample.pred_probs[6] = (0.0, 0.0, 0.88, 0.12)
     # Shirts that are not sure either, so that this one is sure enough to count.
-    out_of_sample.products[[10, 14, 18]] = (0.0, 0.0, 0.7, 0.3)
-    assert set(find(make_context(items, photographs=out_of_sample, min_score=0.3))) == {"i2 type", "i6 type"}
-    assert set(find(make_context(items, photographs=out_of_sample, min_score=0.9))) == {"i2 type"}
+    out_of_sample.pred_probs[[10, 14, 18]] = (0.0, 0.0, 0.7, 0.3)
+    assert set(find(make_context(items, image_probs=out_of_sample, min_score=0.3))) == {"i2 type", "i6 type"}
+    assert set(find(make_context(items, image_probs=out_of_sample, min_score=0.9))) == {"i2 type"}
 
 
 def test_a_label_that_is_merely_not_the_likeliest_is_told_for_information_at_the_end() -> None:
     items = make_items(type={2: "Tees"})
     out_of_sample = make_out_of_sample(items)
     # Above half, but below what shirts come to: confident learning counts it as nothing.
-    out_of_sample.products[7] = (0.0, 0.0, 0.8, 0.2)
-    found = find(make_context(items, photographs=out_of_sample))
+    out_of_sample.pred_probs[7] = (0.0, 0.0, 0.8, 0.2)
+    found = find(make_context(items, image_probs=out_of_sample))
     assert {key: line["severity"] for key, line in found.items()} == {"i2 type": "warning", "i7 type": "info"}
     assert found["i7 type"]["score"] < found["i2 type"]["score"]
 
@@ -152,7 +152,7 @@ def test_on_other_levels_a_doubt_counts_as_much_as_the_witness_is_right_there() 
     lost = dict.fromkeys(sandals[9:], "Shoes")
     items = make_items(type=lost)
     sees = dict.fromkeys(sandals[9:], SHOES) | {sandals[0]: SHIRTS}
-    [line] = find(make_context(items, photographs=make_out_of_sample(items, sees=sees))).values()
+    [line] = find(make_context(items, image_probs=make_out_of_sample(items, sees=sees))).values()
     # p(Footwear) is 2/30; 99 of 100 items are seen as they are given.
     assert line["score"] == pytest.approx((1 - 2 / 30) * 0.99**3, abs=1e-4)
 
@@ -163,28 +163,28 @@ def test_where_both_are_heard_a_part_of_the_score_hangs_on_what_speaks_for_the_s
     items = make_items(type={2: "Tees"})
     names = predict_names(items)
     out_of_sample = make_out_of_sample(items)
-    subjects = [make_context(items, photographs=out_of_sample, names=each) for each in (names, None)]
-    both, alone = (find(context)["i2 type"]["score"] for context in subjects)
+    contexts = [make_context(items, image_probs=out_of_sample, name_probs=each) for each in (names, None)]
+    both, alone = (find(context)["i2 type"]["score"] for context in contexts)
     monkeypatch.setattr("hangtag.auditing.label_issues.UNSUPPORTED", 0.0)
-    both_before, alone_before = (find(context)["i2 type"]["score"] for context in subjects)
+    both_before, alone_before = (find(context)["i2 type"]["score"] for context in contexts)
     assert alone == alone_before
     row = names.rows.tolist().index(2)
-    support = (0.9 * names.products[row, SHIRTS]) ** 0.5
+    support = (0.9 * names.pred_probs[row, SHIRTS]) ** 0.5
     assert both / both_before == pytest.approx(1 - UNSUPPORTED * (1 - support), abs=1e-4)
 
 
 def test_without_probabilities_the_check_is_not_applicable() -> None:
     with pytest.raises(NotApplicableError, match="neither of photographs nor of names"):
-        find_label_issues(make_context(make_items(), photographs=None))
+        find_label_issues(make_context(make_items(), image_probs=None))
 
 
 def test_a_name_of_unknown_words_or_none_is_no_testimony() -> None:
     items = make_items(title={2: "Qwertz", 6: None, 10: "Shirts"})
-    heard = predict_names(items)
-    assert {2, 6} & set(heard.rows.tolist()) == set()
-    place = heard.rows.tolist().index(10)
-    assert heard.products[place].argmax() == SHIRTS
-    np.testing.assert_allclose(heard.products.sum(axis=1), 1, atol=1e-5)
+    name_probs = predict_names(items)
+    assert {2, 6} & set(name_probs.rows.tolist()) == set()
+    place = name_probs.rows.tolist().index(10)
+    assert name_probs.pred_probs[place].argmax() == SHIRTS
+    np.testing.assert_allclose(name_probs.pred_probs.sum(axis=1), 1, atol=1e-5)
 
 
 def test_no_name_is_read_by_a_classifier_that_learnt_it_or_its_duplicates() -> None:
@@ -218,4 +218,4 @@ def test_a_suggestion_that_changes_no_column_is_none() -> None:
     given[10:25] = 1
     probs[10:25] = (0.05, 0.95, 0, 0)
     out_of_sample = OutOfSampleProbs(np.arange(100), outputs, given, probs)
-    assert find(make_context(items, photographs=out_of_sample)) == {}
+    assert find(make_context(items, image_probs=out_of_sample)) == {}

@@ -11,7 +11,7 @@ from audited import EACH, SCHEMA, TYPES, make_context, make_items, make_probs
 from hangtag.auditing.catalog_scores import score_catalog
 from hangtag.auditing.category_mapping import map_categories
 from hangtag.auditing.duplicate_issues import find_label_conflicts
-from hangtag.auditing.evidence import OutOfSampleProbs, find_products
+from hangtag.auditing.evidence import OutOfSampleProbs, find_category_paths
 from hangtag.auditing.label_issues import find_label_issues
 from hangtag.auditing.value_issues import find_unlikely_combinations
 from hangtag.models.label_space import NO_VALUE, LabelSpace
@@ -38,12 +38,12 @@ def find(seen: dict[int, int], **changed: Any) -> list[dict[str, Any]]:
     items = items.with_columns(
         label=pl.when(pl.col("type").is_in(list(TYPES))).then(pl.col("type")).otherwise(pl.col("kind"))
     )
-    given = find_products(items, OUTPUTS, SCHEMA.missing)
+    given = find_category_paths(items, OUTPUTS, SCHEMA.missing)
     true = np.array([PLACES[each] for each in list(TYPES) * EACH])
     for row, product in seen.items():
         true[row] = product
     out_of_sample = OutOfSampleProbs(np.arange(len(items)), OUTPUTS, given, make_probs(6, true), min_class_items=1)
-    return find_label_issues(make_context(items, photographs=out_of_sample)).rows(named=True)
+    return find_label_issues(make_context(items, image_probs=out_of_sample)).rows(named=True)
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
@@ -76,13 +76,13 @@ def test_duplicates_that_lack_a_level_outvote_nobody_s(spelling: str) -> None:
     items = make_items(kind={1: "Footwear"}, type=dict.fromkeys((0, 4), spelling), gender={4: "Men"})
     images = make_context(items).images
     images[[1, 4]] = images[0]
-    found = find_label_conflicts(make_context(items, images=images, photographs=None))
+    found = find_label_conflicts(make_context(items, images=images, image_probs=None))
     # Items 0, 1 and 4 agree on what they say.
     assert found.is_empty()
     items = make_items(type=dict.fromkeys((0, 4), spelling), gender={4: "Men"})
     images = make_context(items).images
     images[[2, 4]] = images[0]
-    lines = find_label_conflicts(make_context(items, images=images, photographs=None)).rows(named=True)
+    lines = find_label_conflicts(make_context(items, images=images, image_probs=None)).rows(named=True)
     # Item 2 is a Shirt for Wear: as Footwear it would be a Shirt still.
     assert [(line["item_id"], line["column"], line["suggested_label"]) for line in lines] == [("i2", "kind", "")]
 

@@ -92,7 +92,7 @@ def test_suspects_are_test_items_doubted_more_than_not(benchmark: Any, cleaned: 
         cleaned,
         [
             make_line(one, "Shirts", "Tshirts", 0.9),
-            make_line(one, "Shirts", "Sandals", 0.6, code="name_against_label"),
+            make_line(one, "Shirts", "Sandals", 0.6, evidence="name"),
             make_line(other, "Shirts", "Tshirts", 0.4),
             make_line(third, "Shirts", "Tshirts", 0.8, code="duplicate_label_conflict"),
             make_line(learnt, "Shirts", "Tshirts", 0.9),

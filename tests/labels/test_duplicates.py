@@ -12,7 +12,6 @@ from hangtag.catalog.images import Pixels
 from hangtag.labels.duplicates import (
     compute_fingerprints,
     compute_perceptual_hashes,
-    find_close_pairs,
     group_duplicates,
 )
 
@@ -54,23 +53,22 @@ def test_pixel_hashes_tell_a_single_pixel_apart() -> None:
 
 @pytest.mark.parametrize("max_distance", [0, 1, 2])
 @given(numbers=st.lists(st.integers(0, 255), min_size=1, max_size=40, unique=True))
-def test_what_is_close_hangs_together_and_nothing_else(max_distance: int, numbers: list[int]) -> None:
+def test_hashes_that_are_close_are_grouped_and_no_others(max_distance: int, numbers: list[int]) -> None:
     # Spread over the 64 bits, so that high bits count as well.
     unique = np.sort(np.array([(n & 15) | (n >> 4) << 60 for n in numbers], np.uint64))
-    left, right = find_close_pairs(unique, max_distance)
-    pairs = {frozenset((int(one), int(other))) for one, other in zip(left, right, strict=True)}
+    groups = group_duplicates([str(number) for number in numbers], unique, max_distance)
     close = {
         frozenset((i, j))
         for i in range(len(unique))
         for j in range(i)
         if int(unique[i] ^ unique[j]).bit_count() <= max_distance
     }
-    assert pairs <= close
-    assert connect(pairs, len(unique)) == connect(close, len(unique))
+    firsts = [groups.tolist().index(group) for group in groups]
+    assert firsts == connect(close, len(unique))
 
 
 def connect(pairs: set[frozenset[int]], count: int) -> list[int]:
-    """Name each place after the smallest that it hangs together with."""
+    """Name each index after the smallest index that it is connected with."""
     names = list(range(count))
     for _ in range(count):
         for one, other in map(tuple, pairs):

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from hangtag.auditing.context import AuditContext
 from hangtag.auditing.duplicate_issues import find_label_conflicts
-from hangtag.auditing.evidence import OutOfSampleProbs, find_products
+from hangtag.auditing.evidence import OutOfSampleProbs, find_category_paths
 from hangtag.auditing.issues import join_issues
 from hangtag.auditing.label_issues import find_label_issues
 from hangtag.auditing.value_issues import find_spelling_variants, find_unlikely_combinations
@@ -108,13 +108,13 @@ def audit_labels(place: Workspace, labelled: LabeledItems) -> pl.DataFrame:
     prepared = read_prepared(place)
     items = prepared.items.join(cleaned, on="item_id", how="left", maintain_order="left")
     outputs = build_targets(labelled).outputs
-    given_products = find_products(items, outputs, SCHEMA.missing)
+    given_products = find_category_paths(items, outputs, SCHEMA.missing)
     seen = np.where(np.arange(len(items)) % 3, given_products, (given_products + 1) % len(outputs.category_paths))
     probs = np.full((len(items), len(outputs.category_paths)), 0.02, np.float32)
     probs[np.arange(len(items)), seen] = 1
     probs /= probs.sum(axis=1, keepdims=True)
     out_of_sample = OutOfSampleProbs(np.arange(len(items)), outputs, given_products, probs, min_class_items=1)
-    context = AuditContext(items, prepared.images, SCHEMA, AuditConfig(min_score=0.0), photographs=out_of_sample)
+    context = AuditContext(items, prepared.images, SCHEMA, AuditConfig(min_score=0.0), image_probs=out_of_sample)
     checks = (find_label_issues, find_label_conflicts, find_unlikely_combinations, find_spelling_variants)
     return join_issues([check(context) for check in checks])
 

@@ -10,19 +10,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hangtag.auditing import nearest_neighbors
+from hangtag.auditing.nearest_neighbors import open_look_alikes
 from hangtag.errors import WorkspaceError
 from hangtag.labels.dataset import read_reviewed
 from hangtag.manifest import StageRecord
-from hangtag.reviewing import look_alikes
 from hangtag.reviewing import store as store_module
-from hangtag.reviewing.look_alikes import open_look_alikes
 from hangtag.reviewing.queue import COLUMNS, read_issues
 from hangtag.reviewing.store import NewDecision, Store, read_decisions
 from hangtag.reviewing.store_errors import explain_error
 from hangtag.workspace import Workspace
 
 NEW_DECISION = NewDecision(
-    "i1", "wrong_label", "kind", "accept", {"kind": "Shirts"}, {"kind": "Tees"}, {"kind": "Tees"}, 0.9, 0
+    "i1", "label_error", "kind", "accept", {"kind": "Shirts"}, {"kind": "Tees"}, {"kind": "Tees"}, 0.9, 0
 )
 
 
@@ -167,7 +167,7 @@ def test_damaged_look_alikes_are_made_anew(
 ) -> None:
     images = np.zeros((12, 20, 15, 3), np.uint8)
     described = np.random.default_rng(0).random((12, 4)).astype(np.float32)
-    monkeypatch.setattr(look_alikes, "_compute_descriptors", lambda _: described)
+    monkeypatch.setattr(nearest_neighbors, "_compute_reduced_features", lambda _: described)
     path = tmp_path / "look_alikes.npy"
     wanted = open_look_alikes(path, images).find(0, 3)
     if damage is None:

@@ -9,10 +9,10 @@ from drawn import draw
 from fastapi.testclient import TestClient
 from issue_queue import make_line, write_issues
 
+from hangtag.auditing.nearest_neighbors import LookAlikes, open_look_alikes
 from hangtag.errors import WorkspaceError
 from hangtag.reviewing.app import build_app
 from hangtag.reviewing.items import read_items
-from hangtag.reviewing.look_alikes import LookAlikes, open_look_alikes
 from hangtag.reviewing.queue import COLUMNS, HELD_SECONDS, Queue, compute_throughput, read_issues
 from hangtag.reviewing.store import Store
 from hangtag.stages.review import open_look_alike_search
@@ -50,7 +50,7 @@ def test_the_surest_issue_comes_first_with_all_that_is_known(client: TestClient)
     assert (issue["position"], issue["given_label"], issue["suggested_label"]) == (0, "Shirts", "Tshirts")
     assert issue["item"]["levels"] == {"masterCategory": "Apparel", "subCategory": "Topwear", "articleType": "Shirts"}
     assert issue["item"]["name"]
-    assert issue["same"] == ["name_against_label"]
+    assert issue["same"] == ["unlikely_combination"]
     assert (issue["state"], issue["decision"], issue["history"]) == ("open", None, [])
     assert answer["progress"] == {"total": 12, "open": 12, "skipped": 0, "decided": 0, "an_hour": None}
 
@@ -59,7 +59,7 @@ def test_a_decision_settles_the_same_question_under_another_code(client: TestCli
     issue = give_next(client)["issue"]
     answer = decide(client, issue, "accept")
     assert answer.status_code == 200
-    assert [made["code"] for made in answer.json()["made"]] == ["wrong_label", "name_against_label"]
+    assert [made["code"] for made in answer.json()["made"]] == ["label_error", "unlikely_combination"]
     assert [(each.old, each.new) for each in store.read()] == [
         ({"articleType": "Shirts"}, {"articleType": "Tshirts"}),
         ({"articleType": "Tshirts"}, {"articleType": "Tshirts"}),
@@ -116,9 +116,12 @@ def test_filters_and_order(client: TestClient) -> None:
     assert give_next(client, label="Casual Shoes")["progress"]["total"] == 4
     assert give_next(client, low=0.45, high=0.55)["progress"]["total"] == 4
     assert give_next(client, code="same_product")["issue"] is None
+    assert give_next(client, evidence="image")["progress"]["total"] == 7
+    assert give_next(client, evidence="name")["issue"] is None
     assert client.get("/api/next", params={"reviewer": "Ann", "low": 7}).status_code == 422
     found = client.get("/api/filters").json()
-    assert {each["value"]: each["count"] for each in found["codes"]}["wrong_label"] == 7
+    assert {each["value"]: each["count"] for each in found["codes"]}["label_error"] == 7
+    assert found["evidence"] == [{"value": "image", "count": 7}]
     order = []
     after = None
     for _ in range(12):
@@ -288,10 +291,10 @@ def test_issues_that_cannot_be_read_are_told(workspace: Workspace) -> None:
     header = ",".join(COLUMNS)
     for text, message in (
         ("item_id,code\n", "lacks columns"),
-        (f"{header}\n1,c,error,A,B,2,why,kind,{{}},\n", "not between 0 and 1"),
-        (f"{header}\n1,c,error,A,B,0.5,why,kind,[1],\n", "not texts"),
-        (f"{header}\n1,c,error,A,B,0.5,why\n", "does not have the cells"),
-        (f"{header}\n1,c,error,A,B,high,why,kind,{{}},\n", "could not convert"),
+        (f"{header}\n1,c,error,kind,A,B,image,2,why,{{}},\n", "not between 0 and 1"),
+        (f"{header}\n1,c,error,kind,A,B,image,0.5,why,[1],\n", "not texts"),
+        (f"{header}\n1,c,error,kind,A,B,image,0.5,why\n", "does not have the cells"),
+        (f"{header}\n1,c,error,kind,A,B,image,high,why,{{}},\n", "could not convert"),
     ):
         workspace.issues.write_text(text)
         with pytest.raises(WorkspaceError, match=message):

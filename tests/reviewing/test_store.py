@@ -17,7 +17,7 @@ from hangtag.reviewing.store import ConflictError, Decision, NewDecision, Store,
 
 def decide(item_id: str, version: int = 0, action: str = "accept", new: str = "B") -> NewDecision:
     return NewDecision(
-        item_id, "wrong_label", "kind", action, {"kind": "A"}, {"kind": new}, {"kind": "B"}, 0.9, version
+        item_id, "label_error", "kind", action, {"kind": "A"}, {"kind": new}, {"kind": "B"}, 0.9, version
     )
 
 

@@ -14,7 +14,7 @@ from scipy.stats import beta
 from hangtag.config import ApplyConfig
 from hangtag.errors import CatalogError, SettingsError, WorkspaceError
 from hangtag.io import read_json
-from hangtag.reviewing.auto_accept import DecidedIssue, accept_open, count_needed, is_proven, measure_codes
+from hangtag.reviewing.auto_accept import DecidedIssue, accept_open, count_needed, is_proven, measure_kinds
 from hangtag.reviewing.decisions import DecisionRequest, LabelOptions, build_decisions
 from hangtag.reviewing.items import read_items
 from hangtag.reviewing.queue import Queue, read_issues
@@ -228,7 +228,8 @@ def test_auto_accepts_only_what_decisions_prove(workspace: Workspace) -> None:
     write_issues(workspace, lines)
     decide(workspace, 0, "skip")
     with pytest.raises(
-        SettingsError, match=r"wrong_label: 0 decisions at or below the highest score of an open issue, 29 needed"
+        SettingsError,
+        match=r"label_error \(image\): 0 decisions at or below the highest score of an open issue, 29 needed",
     ):
         apply(workspace, ApplyConfig(auto_accept=0.9))
     for position in range(2, 62, 2):
@@ -303,18 +304,36 @@ def test_every_code_is_proven_by_itself_and_from_the_surest_down() -> None:
     decided += [DecidedIssue("late", 0.9 - n / 1000, is_right=n not in (0, 4)) for n in range(160)]
     # Surer than any open one: they say nothing of what is left.
     decided += [DecidedIssue("bad", 0.95, is_right=True)] * 100
-    bad, good, late = measure_codes(decided, {"good": [0.9, 0.1], "bad": [0.9], "late": [0.9]}, 0.9)
+    bad, good, late = measure_kinds(decided, {"good": [0.9, 0.1], "bad": [0.9], "late": [0.9]}, 0.9)
     assert late.threshold == pytest.approx(0.9 - 159 / 1000)
     assert (bad.threshold, bad.decided) == (None, 80)
     assert (good.decided, good.right) == (80, 60)
     assert good.threshold is not None
-    above = [each for each in decided if each.code == "good" and each.score >= good.threshold]
+    above = [each for each in decided if each.kind == "good" and each.score >= good.threshold]
     assert beta.ppf(0.025, sum(each.is_right for each in above), sum(not each.is_right for each in above) + 1) >= 0.9
     assert len(above) > 60
 
 
+def test_label_errors_are_proven_by_the_evidence_they_have(workspace: Workspace) -> None:
+    items = read_items(workspace)
+    ids = [each for each in items.ids if items.read_values(each)["articleType"] != "Tshirts"][:32]
+    given = [items.read_values(each)["articleType"] for each in ids]
+    # Thirty are decided; of the open ones only that with their evidence can be proven.
+    evidence = ["image", "name", *["image"] * 30]
+    lines = zip(ids, given, evidence, strict=True)
+    write_issues(workspace, [make_line(each, old, "Tshirts", 0.9, evidence=by) for each, old, by in lines])
+    for position in range(2, 32):
+        decide(workspace, position, "accept")
+    result = apply(workspace, ApplyConfig(auto_accept=0.9))
+    assert result.metrics["accepted_from_score"] == {"label_error (image)": 0.9}
+    assert [line["item_id"] for line in read(workspace.review / "accepted.csv")] == [ids[0]]
+    assert read(workspace.review / "accepted.csv")[0]["evidence"] == "image"
+    measured = {each["kind"]: each["decided"] for each in read_json(workspace.review / "manifest.json")["automatic"]}
+    assert measured == {"label_error (image)": 30, "label_error (name)": 0}
+
+
 def test_a_proof_may_reach_down_to_nothing_and_needs_no_second_search() -> None:
-    [measured] = measure_codes(
+    [measured] = measure_kinds(
         [DecidedIssue("one", 0.28 - n / 100, is_right=True) for n in range(29)], {"one": [0.9]}, 0.9
     )
     assert (measured.decided, measured.threshold) == (29, 0.0)
@@ -341,7 +360,10 @@ def test_a_group_decided_at_once_counts_once(workspace: Workspace) -> None:
     assert len(decisions) == 3
     accepted = accept_open(read_issues(workspace.issues), decisions, {}, 0.9)
     assert accepted.decisions == []
-    issues = [dataclasses.replace(issue, code="duplicate_label_conflict") for issue in read_issues(workspace.issues)]
+    issues = [
+        dataclasses.replace(issue, code="duplicate_label_conflict", evidence="")
+        for issue in read_issues(workspace.issues)
+    ]
     values = {issue.item_id: read_items(workspace).read_values(issue.item_id) for issue in issues}
     [measured] = accept_open(issues, decisions, values, 0.9).measured
     assert (measured.decided, measured.right) == (1, 1)

@@ -50,13 +50,17 @@ def test_every_kind_of_issue_is_found_in_one_catalogue_the_surest_first(tmp_path
     write_folds(place, make_out_of_sample(items))
     result = audit(place)
     issues = read_issues(result)
-    # Without a photograph's say names speak alone: there is none such here.
-    assert set(CODES) - set(issues["code"]) == {"name_against_label"}
+    assert set(issues["code"]) == set(CODES)
+    # Names are the only evidence where there are no image probabilities: here all items have some.
+    assert set(issues.filter(pl.col("code") == "label_error")["evidence"]) == {"image", "image+name"}
+    assert set(issues.filter(pl.col("code") != "label_error")["evidence"]) == {""}
     assert issues["score"].is_sorted(descending=True)
     assert issues["score"].is_between(0, 1).all()
     assert not issues.select("item_id", "code", "column").is_duplicated().any()
     summary = read_json(result.folder / "summary.json")
     assert summary["issues"] == {code: (issues["code"] == code).sum() for code in CODES}
+    label_errors = issues.filter(pl.col("code") == "label_error")["evidence"]
+    assert summary["evidence"] == {each: (label_errors == each).sum() for each in ("image+name", "image", "name")}
     assert summary["sources"]["photographs"]["source"] == "out-of-fold probabilities of folds/folded"
     assert summary["not_applicable"] == {}
     assert summary["catalog_score"] < 1
@@ -101,7 +105,7 @@ def test_the_order_of_the_rows_changes_nothing(tmp_path: Path) -> None:
         place = write_audited(tmp_path / name, items[order], make_images(items)[order])
         out_of_sample = make_out_of_sample(items)
         shuffled = type(out_of_sample)(
-            np.arange(100), out_of_sample.outputs, out_of_sample.given[order], out_of_sample.products[order],
+            np.arange(100), out_of_sample.outputs, out_of_sample.given[order], out_of_sample.pred_probs[order],
             {"gender": out_of_sample.attributes["gender"][order]},
         )  # fmt: skip
         write_folds(place, shuffled)
@@ -113,13 +117,13 @@ def test_without_folds_and_runs_it_says_what_to_run_and_looks_at_the_rest(tmp_pa
     items = make_items(type={2: "Tees", 10: "shirts"})
     result = audit(write_audited(tmp_path, items))
     summary = read_json(result.folder / "summary.json")
-    assert set(summary["not_applicable"]) == {"wrong_label", "photograph_and_name_against_label"}
-    assert "`hangtag cross-validate`" in summary["not_applicable"]["wrong_label"]
-    assert summary["issues"]["name_against_label"] == 1
+    assert set(summary["not_applicable"]) == {"label_error (image)", "label_error (image+name)"}
+    assert "`hangtag cross-validate`" in summary["not_applicable"]["label_error (image)"]
+    assert summary["issues"]["label_error"] == summary["evidence"]["name"] == 1
     assert summary["issues"]["spelling_variant"] == 1
     told = describe_audit(summary)
     assert all(len(line) <= 80 for line in told.splitlines())
-    assert "Not checked: wrong label, photograph and name against label." in told
+    assert "Not checked: label error (image), label error (image+name)." in told
 
 
 def test_folds_of_other_labels_are_not_heard(tmp_path: Path) -> None:
@@ -136,8 +140,8 @@ def test_names_can_be_left_out(tmp_path: Path) -> None:
     place = write_audited(tmp_path, items)
     write_folds(place, make_out_of_sample(items))
     summary = read_json(audit(place, AuditConfig(use_names=False)).folder / "summary.json")
-    assert summary["not_applicable"]["name_against_label"] == "Names were left out (--no-use-names)."
-    assert summary["issues"]["wrong_label"] == 1
+    assert summary["not_applicable"]["label_error (name)"] == "Names were left out (--no-use-names)."
+    assert summary["evidence"]["image"] == 1
 
 
 def test_a_run_is_asked_about_the_items_that_it_did_not_learn_from(
@@ -156,7 +160,7 @@ def test_a_run_is_asked_about_the_items_that_it_did_not_learn_from(
     write_product_run(place, "only", train_splits=["train"])
     patch_product_models(monkeypatch)
     result = audit(place, AuditConfig(use_names=False))
-    wrong = read_issues(result).filter(pl.col("code") == "wrong_label")
+    wrong = read_issues(result).filter(pl.col("evidence") == "image")
     assert set(wrong["item_id"]) == {"i59", "i89"}
     # The run learnt the kind and the label, which is no column.
     assert set(wrong["changes"]) == {'{"kind": "Goods"}'}
@@ -194,7 +198,7 @@ def test_a_run_that_is_not_there_is_a_mistake(tmp_path: Path) -> None:
 def test_an_exported_model_audits_a_catalogue_of_other_words(model: Path, tmp_path: Path) -> None:
     place = write_foreign(tmp_path / "w")
     result = audit(place, model=copy_model(model, tmp_path / "model", limit=1e9))
-    issues = read_issues(result).filter(pl.col("code") == "wrong_label")
+    issues = read_issues(result).filter(pl.col("evidence") == "image")
     # The seventh, a hat, is given as a shirt.
     assert issues.select("item_id", "given_label", "suggested_label").rows() == [("n6", "shirts", "HAT")]
     mapping = pl.read_csv(result.folder / "category_mapping.csv")
@@ -208,8 +212,8 @@ def test_an_exported_model_audits_a_catalogue_of_other_words(model: Path, tmp_pa
 def test_photographs_that_the_model_finds_strange_are_not_judged(model: Path, tmp_path: Path) -> None:
     result = audit(write_foreign(tmp_path / "w"), model=copy_model(model, tmp_path / "model", limit=1e-6))
     summary = read_json(result.folder / "summary.json")
-    assert summary["issues"]["wrong_label"] == 0
-    assert summary["not_applicable"]["wrong_label"].startswith("All photographs of categories")
+    assert summary["evidence"]["image"] == 0
+    assert summary["not_applicable"]["label_error (image)"].startswith("All photographs of categories")
 
 
 def copy_model(model: Path, folder: Path, limit: float) -> Path:

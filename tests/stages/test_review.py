@@ -86,9 +86,9 @@ def test_decisions_outlive_a_kill_of_the_service(workspace: Workspace) -> None:
     assert told == "Stopped. Every decision is kept; to continue, run the same command.\n"
     store = Store(workspace.review / "review.sqlite")
     assert [(each.code, each.reviewer) for each in store.read()] == [
-        ("wrong_label", "Ann"),
-        ("name_against_label", "Ann"),
-        ("wrong_label", "Ann"),
+        ("label_error", "Ann"),
+        ("unlikely_combination", "Ann"),
+        ("label_error", "Ann"),
     ]
     store.close()
     program = f"{HIDE}from hangtag.cli import main\nmain(['apply', '-w', {str(workspace.root)!r}])"

@@ -1,4 +1,4 @@
-"""Confident learning: how many given labels are wrong, and which, from probabilities that never saw them.
+"""Confident learning: estimate which given labels are wrong from out-of-sample probabilities.
 
 Source: Northcutt, Jiang and Chuang, *Confident Learning: Estimating Uncertainty in Dataset Labels*, JAIR 70, 2021.
 """

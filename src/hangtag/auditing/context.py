@@ -27,16 +27,16 @@ class AuditContext:
         images: Pixels, uint8 (n, height, width, 3).
         schema: What the columns mean.
         config: Settings.
-        photographs: Out-of-sample probabilities of the photographs, or None.
-        names: Out-of-sample probabilities of the names, or None.
+        image_probs: Out-of-sample probabilities by the photographs, or None.
+        name_probs: Out-of-sample probabilities by the names, or None.
     """
 
     items: pl.DataFrame
     images: Pixels
     schema: CatalogSchema
     config: AuditConfig
-    photographs: OutOfSampleProbs | None = None
-    names: OutOfSampleProbs | None = None
+    image_probs: OutOfSampleProbs | None = None
+    name_probs: OutOfSampleProbs | None = None
 
     @property
     def levels(self) -> tuple[str, ...]:

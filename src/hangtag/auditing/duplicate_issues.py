@@ -1,4 +1,7 @@
-"""Find duplicates whose labels disagree: one photograph cannot be two things."""
+"""Find duplicates: exact and near ones, products sold under several ids, and duplicates whose labels disagree.
+
+All of them start from the groups of `AuditContext.duplicates`. Items of a group share one `group_id`.
+"""
 
 import re
 from collections import Counter, defaultdict
@@ -27,15 +30,26 @@ from hangtag.auditing.issues import (
 from hangtag.labels.duplicates import Indices
 from hangtag.models.label_space import NO_VALUE
 
-# Find products that are sold under several ids: one photograph, one name, one category.
-
-# Nothing need be wrong: below every doubted label.
-SCORE = 0.4
-SIGN = re.compile(r"[\W_]+")
+# Lower than the score of any suspected label, since nothing need be wrong with a duplicate.
+SAME_PRODUCT_SCORE = 0.4
+DUPLICATE_SCORES = {EXACT_DUPLICATE: 0.3, NEAR_DUPLICATE: 0.2}
+REASONS = {
+    EXACT_DUPLICATE: "The photograph is the same, pixel for pixel, as that of {others}.",
+    NEAR_DUPLICATE: "The photograph is nearly the same as that of {others}.",
+}
+DEFENDED = ", as its name says too, so the photograph may be the wrong one"
+SEPARATORS = re.compile(r"[\W_]+")
+# Values of an item, coarse to fine where they are levels; None where one is missing.
+Values = tuple[str | None, ...]
+# The indices of the columns in which a value is not missing.
+Filled = tuple[int, ...]
 
 
 def find_same_products(context: AuditContext) -> pl.DataFrame:
-    """Return the issues of the code `same_product`, one for every id of such a product."""
+    """Return the issues of the code `same_product`: one photograph, name and category under several ids.
+
+    There is an issue for every id of such a product.
+    """
     numbers = number_same_products(context)
     lines = []
     for members in list_groups(numbers):
@@ -45,7 +59,7 @@ def find_same_products(context: AuditContext) -> pl.DataFrame:
             lines.append(
                 {
                     "item_id": context.item_ids[row],
-                    "score": SCORE,
+                    "score": SAME_PRODUCT_SCORE,
                     "reason": f"The same photograph, name and category as {others}.",
                     "group_id": context.group_ids[row],
                 }
@@ -62,7 +76,7 @@ def number_same_products(context: AuditContext) -> Indices:
     keys = pl.DataFrame(
         {
             "group": context.duplicates.groups,
-            "name": pl.Series([SIGN.sub(" ", name or "").casefold().strip() for name in names], dtype=pl.String),
+            "name": pl.Series([SEPARATORS.sub(" ", name or "").casefold().strip() for name in names], dtype=pl.String),
             **{f"level_{index}": context.read(level) for index, level in enumerate(context.levels)},
         }
     )
@@ -97,22 +111,12 @@ def join_items(named: Sequence[str], count: int) -> str:
     return f"items {', '.join(named[:-1])} and {named[-1]}"
 
 
-# Tell of photographs that stand for several items, to the pixel or to the eye.
-
-# Nothing need be wrong, an order of photographs that was mixed up may be: below every doubted label.
-SCORES = {EXACT_DUPLICATE: 0.3, NEAR_DUPLICATE: 0.2}
-REASONS = {
-    EXACT_DUPLICATE: "The photograph is the same, pixel for pixel, as that of {others}.",
-    NEAR_DUPLICATE: "The photograph is nearly the same as that of {others}.",
-}
-
-
 def find_duplicates(context: AuditContext) -> pl.DataFrame:
     """Return the issues of the codes `exact_duplicate` and `near_duplicate`.
 
     An item has one of them at most, and none where it is the same product under several ids.
     """
-    told = set((number_same_products(context) >= 0).nonzero()[0].tolist())
+    listed = set((number_same_products(context) >= 0).nonzero()[0].tolist())
     tables = []
     for code, numbers in (
         (EXACT_DUPLICATE, context.duplicates.pixels),
@@ -124,23 +128,16 @@ def find_duplicates(context: AuditContext) -> pl.DataFrame:
             lines += [
                 {
                     "item_id": context.item_ids[row],
-                    "score": SCORES[code],
+                    "score": DUPLICATE_SCORES[code],
                     "reason": REASONS[code].format(others=name_others(ids, context.item_ids[row])),
                     "group_id": context.group_ids[row],
                 }
                 for row in members
-                if row not in told
+                if row not in listed
             ]
-            told.update(members)
+            listed.update(members)
         tables.append(build_issues(lines, code, INFO))
     return pl.concat(tables)
-
-
-# Values, coarse to fine where they are levels; None where one is missing.
-Values = tuple[str | None, ...]
-# The indices of the columns in which a value is not missing.
-Filled = tuple[int, ...]
-DEFENDED = ", as its name says too, so the photograph may be the wrong one"
 
 
 def find_label_conflicts(context: AuditContext) -> pl.DataFrame:
@@ -155,10 +152,10 @@ def find_label_conflicts(context: AuditContext) -> pl.DataFrame:
     """
     values = {column: context.read(column).to_list() for column in (*context.levels, *context.attributes)}
     votes = _Votes(context)
-    matters = [context.levels, *((column,) for column in context.attributes)]
+    column_sets = [context.levels, *((column,) for column in context.attributes)]
     lines: list[dict[str, Any]] = []
     for members in list_groups(context.duplicates.groups):
-        for columns in matters:
+        for columns in column_sets:
             own = {row: tuple(values[column][row] for column in columns) for row in members}
             if _values_disagree(list(own.values())):
                 lines += _describe_conflicts(context, columns, own, votes)
@@ -166,17 +163,18 @@ def find_label_conflicts(context: AuditContext) -> pl.DataFrame:
 
 
 def _values_disagree(found: Sequence[Values]) -> bool:
+    """Return whether some column has different values; missing ones do not count."""
     return any(len(set(column) - {None}) > 1 for column in zip(*found, strict=True))
 
 
 @dataclass(frozen=True)
-class _Contrary:
+class _Contradiction:
     """What contradicts one value of a group.
 
     Attributes:
-        items: The items, the first by name.
-        column: The finest column in which there is a contradiction.
-        values: What they have, by column; only columns in which the value has something.
+        items: The items that contradict it, the first ones by their ids.
+        column: The finest column that they contradict it in.
+        values: Their values by column; only of columns in which the contradicted value is not missing.
     """
 
     items: str
@@ -185,15 +183,15 @@ class _Contrary:
 
 
 class _Group:
-    """The values of a group's items, looked at once for each value and not for each item: a placeholder has thousands.
+    """The values of a group's items, compared value by value, since a placeholder photograph has thousands of items.
 
-    Two values agree where no column has something different in both. So those that agree with one value are found by
-    what they have in the columns that both have: one look for each pattern of gaps, not one for each other value.
+    Two values agree if they are equal in every column that both have. So the items that agree with a value are counted
+    with one look-up for each pattern of missing columns, not by comparing it with every other value.
 
     Args:
-        columns: What the values are of.
-        own: The values of each row, the rows in ascending order.
-        item_ids: Of all rows.
+        columns: The columns of the values.
+        own: The values by row, in ascending order of rows.
+        item_ids: The ids of all rows.
     """
 
     def __init__(self, columns: tuple[str, ...], own: Mapping[int, Values], item_ids: Sequence[str]) -> None:
@@ -205,9 +203,9 @@ class _Group:
         self._patterns = {_list_filled(value) for value in self._rows}
         self._others = [sorted({value[index] or "" for value in self._rows} - {""}) for index in range(len(columns))]
         self._counts: dict[tuple[Filled, Filled], Counter[Values]] = {}
-        self._known: dict[Values, _Contrary | None] = {}
+        self._known: dict[Values, _Contradiction | None] = {}
 
-    def find_contrary(self, found: Values) -> _Contrary | None:
+    def find_contradiction(self, found: Values) -> _Contradiction | None:
         """Return what contradicts a value; None where nothing does."""
         if found not in self._known:
             count = self._count - self._count_agreeing(found)
@@ -231,16 +229,16 @@ class _Group:
                 counts[tuple(value[index] for index in both)] += len(rows)
         return counts
 
-    def _describe(self, found: Values, count: int) -> _Contrary:
-        # The first three items have the three values whose first rows come first.
-        contrary = islice((value for value in self._rows if _values_disagree([value, found])), 3)
-        first = [self._item_ids[row] for row in islice(merge(*(self._rows[value][:3] for value in contrary)), 3)]
+    def _describe(self, found: Values, count: int) -> _Contradiction:
+        # The first three items have the three contradicting values whose first rows come first.
+        contradicting = islice((value for value in self._rows if _values_disagree([value, found])), 3)
+        first = [self._item_ids[row] for row in islice(merge(*(self._rows[value][:3] for value in contradicting)), 3)]
         values = {
             index: _join_values(others, value)
             for index, (value, others) in enumerate(zip(found, self._others, strict=True))
             if value is not None and others != [value]
         }
-        return _Contrary(
+        return _Contradiction(
             join_items(first, count),
             self._columns[max(values)],
             {self._columns[index]: theirs for index, theirs in values.items()},
@@ -269,22 +267,22 @@ def _describe_conflicts(
     is_same = len({int(pixels[each]) for each in own}) == 1
     how = "The same photograph as" if is_same else "Nearly the same photograph as"
     for row, found in own.items():
-        contrary = group.find_contrary(found)
-        if found == winner or contrary is None:
+        contradiction = group.find_contradiction(found)
+        if found == winner or contradiction is None:
             continue
         if winner is not None and not _values_disagree([found, winner]):
             continue
         changes = _list_changes(columns, found, winner)
         is_defended = votes.defends(columns, row, found)
         changes = {} if is_defended else changes
-        column = list(changes)[-1] if changes else contrary.column
+        column = list(changes)[-1] if changes else contradiction.column
         yield {
             "item_id": context.item_ids[row],
             "severity": ERROR if columns == context.levels else WARNING,
             "given_label": found[columns.index(column)] or "",
             "suggested_label": changes.get(column, ""),
             "score": 1 - counts[found] / total,
-            "reason": f"{how} {contrary.items}, where {column} is {contrary.values[column]}; "
+            "reason": f"{how} {contradiction.items}, where {column} is {contradiction.values[column]}; "
             f"given {found[columns.index(column)] or 'nothing'}{DEFENDED if is_defended else ''}.",
             "column": column,
             "changes": changes,
@@ -303,21 +301,21 @@ def _list_changes(columns: Sequence[str], found: Values, winner: Values | None) 
 
 
 class _Votes:
-    """Counts the votes for the values of a group."""
+    """Count the votes of items and models for the values of a group."""
 
     def __init__(self, context: AuditContext) -> None:
-        self._names = context.names
-        self._sources = [each for each in (context.photographs, context.names) if each is not None]
-        self._places = []
+        self._names = context.name_probs
+        self._sources = [each for each in (context.image_probs, context.name_probs) if each is not None]
+        self._entries = []
         for out_of_sample in self._sources:
             indices = np.full(len(context.items), NO_VALUE, np.int64)
             indices[out_of_sample.rows] = np.arange(len(out_of_sample.rows))
-            self._places.append(indices)
+            self._entries.append(indices)
 
     def count(self, columns: tuple[str, ...], own: Mapping[int, Values]) -> dict[Values, float]:
         """Return each value's votes: one for each item that has it, and the probabilities that the models give it."""
         counts: dict[Values, float] = defaultdict(float, Counter(own.values()))
-        for out_of_sample, indices in zip(self._sources, self._places, strict=True):
+        for out_of_sample, indices in zip(self._sources, self._entries, strict=True):
             rows = indices[list(own)]
             known_rows = rows[rows != NO_VALUE]
             if len(known_rows):
@@ -330,7 +328,7 @@ class _Votes:
         """Return whether an item's own name finds its own value likelier than not."""
         if self._names is None or columns[0] in self._names.outputs.attributes:
             return False
-        index = self._places[-1][row]
+        index = self._entries[-1][row]
         if index == NO_VALUE:
             return False
         return _sum_value(self._names, columns, found, _average_probs(self._names, columns, np.array([index]))) > 0.5
@@ -339,16 +337,16 @@ class _Votes:
 def _average_probs(
     out_of_sample: OutOfSampleProbs, columns: tuple[str, ...], rows: Indices
 ) -> npt.NDArray[np.float64] | None:
-    """Return the mean probabilities of some items over the products, or over the values of an attribute."""
+    """Return the mean probabilities of some items over the category paths, or over the values of an attribute."""
     is_attribute = columns[0] in out_of_sample.outputs.attributes
-    probs = out_of_sample.attributes.get(columns[0]) if is_attribute else out_of_sample.products
+    probs = out_of_sample.attributes.get(columns[0]) if is_attribute else out_of_sample.pred_probs
     return None if probs is None else probs[rows].mean(axis=0, dtype=np.float64)
 
 
 def _sum_value(
     out_of_sample: OutOfSampleProbs, columns: tuple[str, ...], value: Values, means: npt.NDArray[np.float64] | None
 ) -> float:
-    """Return the probability of a value, from the means over the products or over the values of an attribute."""
+    """Return the probability of a value, from the means over the category paths or over the values of an attribute."""
     outputs = out_of_sample.outputs
     if means is None:
         return 0.0

@@ -31,7 +31,7 @@ class OutOfSampleProbs:
         rows: Which items, as rows of the table of items, int64 (n,).
         outputs: The classes of the columns, by the catalogue's own names.
         given: The category path that each item's labels make, int64 (n,); `NO_VALUE` where it is none of them.
-        products: Probabilities of the category paths, float32 (n, paths).
+        pred_probs: Probabilities of the category paths, float32 (n, paths).
         attributes: Probabilities of each attribute's classes, float32 (n, classes).
         source: The model they come from, for messages.
         reads_names: Whether the model reads names besides photographs.
@@ -45,7 +45,7 @@ class OutOfSampleProbs:
     rows: Indices
     outputs: LabelSpace
     given: Indices
-    products: Probs
+    pred_probs: Probs
     attributes: Mapping[str, Probs] = field(default_factory=dict)
     source: str = ""
     reads_names: bool = False
@@ -61,10 +61,10 @@ class OutOfSampleProbs:
 
     def read_level(self, level: str) -> Probs:
         """Return the probabilities of a level's classes, float32 (n, classes)."""
-        return self.outputs.sum_level(self.products, level)
+        return self.outputs.sum_level(self.pred_probs, level)
 
 
-def find_products(items: pl.DataFrame, outputs: LabelSpace, missing: Sequence[str]) -> Indices:
+def find_category_paths(items: pl.DataFrame, outputs: LabelSpace, missing: Sequence[str]) -> Indices:
     """Return the category path that each item's labels make, int64 (n,); `NO_VALUE` where they make none.
 
     Args:

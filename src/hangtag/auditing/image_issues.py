@@ -1,4 +1,4 @@
-"""Find pictures that cannot be right: blank, tiny, nearly of one colour, or no product of the catalogue's kind."""
+"""Find bad pictures: blank, tiny, nearly of one colour, or out of distribution for the model."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,24 +12,24 @@ from hangtag.auditing.issues import BAD_PICTURE, ERROR, INFO, WARNING, build_iss
 from hangtag.catalog.images import Pixels, limit_part
 
 CHUNK = 1024
-# A pixel is part of something where a colour of it is so far from the picture's commonest shade.
+# A pixel is content if a colour of it differs by more than this from the picture's median.
 CONTRAST = 12
-# Shares of pixels that are part of something.
+# The shares of pixels that are content, below which a picture is blank or bare.
 BLANK_SHARE, BARE_SHARE = 0.001, 0.01
-# What is bare is often a thin thing, such as a necklace, and rightly so.
+# Bare pictures often rightly show a thin product, such as a necklace.
 BLANK_SCORE, TINY_SCORE, BARE_SCORE = 0.98, 0.9, 0.4
-# How sure it is at the limit of what is familiar, and what it comes to far beyond.
-STRANGE_SCORE, MOST_STRANGE_SCORE = 0.3, 0.9
+# The score of an issue at the out-of-distribution limit, and its bound far beyond the limit.
+OOD_SCORE, MAX_OOD_SCORE = 0.3, 0.9
 
 
 def find_bad_pictures(context: AuditContext) -> pl.DataFrame:
-    """Return the issues of the code `bad_picture`, one an item: the first of these that holds.
+    """Return the issues of the code `bad_picture`, one an item: the first of these that applies.
 
-    - blank: hardly a pixel differs from the picture's own median colour;
+    - blank: fewer than 0.1 % of the pixels differ from the picture's own median colour;
     - tiny: the file's shorter side is below `min_side`;
-    - nearly one colour: hardly a hundredth of the pixels differs; a thin product may be there, so to be told only;
-    - not a product: the photograph is out of distribution for an exported model. In a
-      catalogue of the same kind that is one in a hundred, and most of them are products, so to be told only.
+    - nearly one colour: fewer than 1 % of the pixels differ; for information, since a thin product may be there;
+    - not a product: the photograph is out of distribution for an exported model; for information, since about one in a
+      hundred photographs of a catalogue of the same kind is, and most of these show products.
     """
     shares = measure_content(context.images)
     lines: dict[str, dict[str, Any]] = {}
@@ -37,7 +37,7 @@ def find_bad_pictures(context: AuditContext) -> pl.DataFrame:
         *_find_blank(context, shares),
         *_find_tiny(context),
         *_find_bare(context, shares),
-        *_find_strange(context),
+        *_find_out_of_distribution(context),
     ):
         lines.setdefault(line["item_id"], line)
     return build_issues(list(lines.values()), BAD_PICTURE, WARNING)
@@ -53,7 +53,7 @@ def measure_content(images: Pixels) -> npt.NDArray[np.float64]:
     size = limit_part(images.shape[1:], CHUNK)
     for start in range(0, len(images), size):
         chunk = images[start : start + size].reshape(len(images[start : start + size]), -1, 3)
-        # The median of some hundred pixels tells the background as well, in a fraction of the time.
+        # The median of some hundred pixels finds the background as well, in a fraction of the time.
         step = max(chunk.shape[1] // 256, 1)
         middle = np.median(chunk[:, ::step], axis=1).astype(np.int16)
         apart = np.zeros(chunk.shape[:2], bool)
@@ -85,12 +85,12 @@ def _find_tiny(context: AuditContext) -> Iterator[dict[str, Any]]:
         yield {"item_id": item_id, "score": TINY_SCORE, "reason": reason}
 
 
-def _find_strange(context: AuditContext) -> Iterator[dict[str, Any]]:
-    out_of_sample = context.photographs
+def _find_out_of_distribution(context: AuditContext) -> Iterator[dict[str, Any]]:
+    out_of_sample = context.image_probs
     if out_of_sample is None or out_of_sample.ood_scores is None:
         return
     for row in np.flatnonzero(out_of_sample.ood_scores > 1).tolist():
         times = float(out_of_sample.ood_scores[row])
-        score = MOST_STRANGE_SCORE - (MOST_STRANGE_SCORE - STRANGE_SCORE) / times
+        score = MAX_OOD_SCORE - (MAX_OOD_SCORE - OOD_SCORE) / times
         reason = f"It looks like no product that the model knows: {times:.1f} times as strange as is familiar."
         yield {"item_id": context.item_ids[row], "score": score, "severity": INFO, "reason": reason}

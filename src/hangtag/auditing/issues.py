@@ -9,9 +9,7 @@ import numpy.typing as npt
 import polars as pl
 
 ERROR, WARNING, INFO = "error", "warning", "info"
-WRONG_LABEL = "wrong_label"
-NAME_AGAINST_LABEL = "name_against_label"
-PHOTOGRAPH_AND_NAME = "photograph_and_name_against_label"
+LABEL_ERROR = "label_error"
 EXACT_DUPLICATE = "exact_duplicate"
 NEAR_DUPLICATE = "near_duplicate"
 LABEL_CONFLICT = "duplicate_label_conflict"
@@ -20,25 +18,21 @@ UNLIKELY_COMBINATION = "unlikely_combination"
 SPELLING_VARIANT = "spelling_variant"
 BAD_PICTURE = "bad_picture"
 # Codes that say that a value of the catalogue is wrong; the others are about pictures, or informative.
-LABEL_CODES = (
-    PHOTOGRAPH_AND_NAME,
-    WRONG_LABEL,
-    NAME_AGAINST_LABEL,
-    LABEL_CONFLICT,
-    UNLIKELY_COMBINATION,
-    SPELLING_VARIANT,
-)
+LABEL_CODES = (LABEL_ERROR, LABEL_CONFLICT, UNLIKELY_COMBINATION, SPELLING_VARIANT)
 CODES = (*LABEL_CODES, BAD_PICTURE, SAME_PRODUCT, EXACT_DUPLICATE, NEAR_DUPLICATE)
+# Which probabilities contradict the label of a `label_error`; other codes have no evidence.
+IMAGE_AND_NAME, IMAGE, NAME = EVIDENCE = ("image+name", "image", "name")
 # The order of these columns is fixed: other stages and people's own programs read them.
 COLUMNS = {
     "item_id": pl.String,
     "code": pl.String,
     "severity": pl.String,
+    "column": pl.String,
     "given_label": pl.String,
     "suggested_label": pl.String,
+    "evidence": pl.String,
     "score": pl.Float64,
     "reason": pl.String,
-    "column": pl.String,
     "changes": pl.String,
     "group_id": pl.String,
 }
@@ -56,11 +50,12 @@ def build_issues(lines: Sequence[Mapping[str, Any]], code: str, severity: str) -
 
     Args:
         lines: A mapping for each issue: `item_id`, `score` (0 to 1), `reason`, and where there are any `given_label`,
-            `suggested_label`, `column`, `changes` (new values by column) and `group_id`.
+            `suggested_label`, `evidence`, `column`, `changes` (new values by column) and `group_id`.
         code: Of `CODES`.
         severity: `error`, `warning` or `info`; a line's own wins.
     """
-    empty = {"given_label": "", "suggested_label": "", "column": "", "group_id": "", "severity": severity}
+    empty = dict.fromkeys(("given_label", "suggested_label", "evidence", "column", "group_id"), "")
+    empty["severity"] = severity
     full = [{**empty, **line, "code": code, "changes": write_changes(line.get("changes", {}))} for line in lines]
     return pl.DataFrame(full, schema=COLUMNS)
 
@@ -83,6 +78,12 @@ def count_codes(issues: pl.DataFrame) -> dict[str, int]:
     """Return the number of issues of every code, 0 included."""
     counts = dict(issues["code"].value_counts().iter_rows())
     return {code: int(counts.get(code, 0)) for code in CODES}
+
+
+def count_evidence(issues: pl.DataFrame) -> dict[str, int]:
+    """Return the number of label errors by each kind of evidence, 0 included."""
+    counts = dict(issues.filter(pl.col("code") == LABEL_ERROR)["evidence"].value_counts().iter_rows())
+    return {evidence: int(counts.get(evidence, 0)) for evidence in EVIDENCE}
 
 
 def format_probability(value: float | np.floating[Any]) -> str:

@@ -18,11 +18,12 @@ from hangtag.auditing.context import AuditContext
 from hangtag.auditing.evidence import OutOfSampleProbs
 from hangtag.auditing.issues import (
     ERROR,
+    IMAGE,
+    IMAGE_AND_NAME,
     INFO,
-    NAME_AGAINST_LABEL,
-    PHOTOGRAPH_AND_NAME,
+    LABEL_ERROR,
+    NAME,
     WARNING,
-    WRONG_LABEL,
     NotApplicableError,
     build_issues,
     format_probability,
@@ -31,7 +32,7 @@ from hangtag.auditing.label_scores import ModalityProbs, SuspectLabels, score_la
 from hangtag.auditing.nearest_neighbors import compute_features, find_neighbors, weigh_neighbors
 from hangtag.models.label_space import NO_VALUE, Indices, LabelSpace, Probs
 
-SEVERITIES = {PHOTOGRAPH_AND_NAME: ERROR, WRONG_LABEL: WARNING, NAME_AGAINST_LABEL: WARNING}
+SEVERITIES = {IMAGE_AND_NAME: ERROR, IMAGE: WARNING, NAME: WARNING}
 # The reviewer is asked about the finest level whose suggestion is more likely than not.
 LIKELY = 0.5
 # A modality with a lower probability of the suggested class does not support it.
@@ -89,7 +90,7 @@ class _Suspects:
 
 
 def find_label_issues(context: AuditContext) -> pl.DataFrame:
-    """Return the issues of the codes `wrong_label`, `name_against_label` and `photograph_and_name_against_label`.
+    """Return the issues of the code `label_error`.
 
     Every level is scored by itself. An issue of the primary level takes precedence, else the one with the highest
     score: of the alternatives this ranks planted errors best (docs/experiments.md). The suggestion is the most likely
@@ -99,32 +100,32 @@ def find_label_issues(context: AuditContext) -> pl.DataFrame:
     Raises:
         NotApplicableError: There are neither image nor name probabilities.
     """
-    if context.photographs is None and context.names is None:
+    if context.image_probs is None and context.name_probs is None:
         raise NotApplicableError("There are probabilities neither of photographs nor of names.")
     cases = _collect_cases(context)
     lines = list(_describe_suspects(context, cases, _find_suspects(cases, context.config.min_score)))
-    tables = [_build_tables(lines)]
-    if context.photographs is not None:
-        tables += [_find_attribute_issues(context, context.photographs, column) for column in context.attributes]
+    tables = [build_issues(lines, LABEL_ERROR, WARNING)]
+    if context.image_probs is not None:
+        tables += [_find_attribute_issues(context, context.image_probs, column) for column in context.attributes]
     table = pl.concat(tables)
     return table.filter(pl.col("score") >= context.config.min_score)
 
 
 def _collect_cases(context: AuditContext) -> _Cases:
-    sources = [each for each in (context.photographs, context.names) if each is not None]
+    sources = [each for each in (context.image_probs, context.name_probs) if each is not None]
     rows = np.unique(np.concatenate([each.rows for each in sources]))
     given = np.full(len(rows), NO_VALUE, np.int64)
     label_space = sources[0].outputs
     all_probs, all_masks = [], []
-    for source in (context.photographs, context.names):
+    for source in (context.image_probs, context.name_probs):
         probs = np.zeros((len(rows), len(label_space.category_paths)), np.float32)
         has_probs = np.zeros(len(rows), bool)
         if source is not None:
             cases = np.searchsorted(rows, source.rows)
-            probs[cases], has_probs[cases], given[cases] = source.products, True, source.given
+            probs[cases], has_probs[cases], given[cases] = source.pred_probs, True, source.given
         all_probs.append(probs)
         all_masks.append(has_probs)
-    names_in_image = context.photographs is not None and context.photographs.reads_names
+    names_in_image = context.image_probs is not None and context.image_probs.reads_names
     modality_probs = ModalityProbs(all_probs[0], all_masks[0], all_probs[1], all_masks[1], names_in_image)
     return _Cases(rows, given, modality_probs, label_space, sources[0].min_class_items)
 
@@ -169,19 +170,19 @@ def _describe_suspects(context: AuditContext, cases: _Cases, suspects: _Suspects
             continue
         column = _choose_column(changes, cases.label_space, by_level, combined, case)
         given = values[column][row]
-        code = str(labels.codes[entry])
+        evidence = str(labels.evidence[entry])
         wanted = cases.label_space.levels[column].index(changes[column])
         phrases = _describe_evidence(by_level[column], case, wanted, changes[column])
         num_alike = int((values[column].gather(near) == changes[column]).sum())
-        if num_alike and phrases and code != NAME_AGAINST_LABEL:
+        if num_alike and phrases and evidence != NAME:
             phrases.append(f"{num_alike} of {len(near)} look-alikes are {changes[column]}")
         support = _measure_support(by_level[column], case, wanted)
         yield {
             "item_id": context.item_ids[row],
-            "code": code,
-            "severity": SEVERITIES[code] if suspects.confident[suspect] else INFO,
+            "severity": SEVERITIES[evidence] if suspects.confident[suspect] else INFO,
             "given_label": given,
             "suggested_label": changes[column],
+            "evidence": evidence,
             "column": column,
             "changes": changes,
             "score": float(scores[suspect]) * (1 - UNSUPPORTED * (1 - support)),
@@ -325,15 +326,6 @@ def write_reason(phrases: Sequence[str], given: str) -> str:
     return f"{text[0].upper()}{text[1:]}; given {given or 'nothing'}."
 
 
-def _build_tables(lines: list[dict[str, Any]]) -> pl.DataFrame:
-    return pl.concat(
-        [
-            build_issues([line for line in lines if line["code"] == code], code, severity)
-            for code, severity in SEVERITIES.items()
-        ]
-    )
-
-
 def measure_attribute(context: AuditContext, source: OutOfSampleProbs, column: str) -> float:
     """Return the accuracy of the image model on an attribute, measured against the given values, 0 to 1."""
     given, probs = _read_attribute(context, source, column)
@@ -352,7 +344,7 @@ def _find_attribute_issues(context: AuditContext, source: OutOfSampleProbs, colu
     if column not in source.attributes or (
         measure_attribute(context, source, column) < context.config.min_attribute_accuracy
     ):
-        return build_issues([], WRONG_LABEL, WARNING)
+        return build_issues([], LABEL_ERROR, WARNING)
     given, probs = _read_attribute(context, source, column)
     nobody: npt.NDArray[np.bool_] = np.zeros(len(given), bool)
     labels = score_labels(column, given, ModalityProbs(probs, ~nobody, np.zeros_like(probs), nobody))
@@ -366,10 +358,11 @@ def _find_attribute_issues(context: AuditContext, source: OutOfSampleProbs, colu
                 "item_id": context.item_ids[source.rows[item]],
                 "given_label": old,
                 "suggested_label": new,
+                "evidence": IMAGE,
                 "score": float(labels.scores[entry]),
                 "reason": write_reason([f"the photograph looks like {column} {new} ({probability})"], old),
                 "column": column,
                 "changes": {column: new},
             }
         )
-    return build_issues(lines, WRONG_LABEL, WARNING)
+    return build_issues(lines, LABEL_ERROR, WARNING)

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from hangtag.auditing.confident_learning import find_off_diagonal, prune_by_noise_rate
 from hangtag.auditing.evidence import MIN_CLASS_ITEMS
-from hangtag.auditing.issues import NAME_AGAINST_LABEL, PHOTOGRAPH_AND_NAME, WRONG_LABEL
+from hangtag.auditing.issues import IMAGE, IMAGE_AND_NAME, NAME
 from hangtag.models.label_space import NO_VALUE, Indices, Probs
 
 # Spread over all classes before image and name probabilities are multiplied, so that neither rules a class out.
@@ -65,7 +65,7 @@ class SuspectLabels:
         suggested: The suggested class index, int64 (k,).
         scores: The probability that the given label is wrong, float64 (k,), 0 to 1.
         confident: Whether confident learning flags it, bool (k,); otherwise another class is merely more likely.
-        codes: A code of `issues` each: which modalities contradict the label.
+        evidence: Of `issues.EVIDENCE` each: which modalities contradict the label.
     """
 
     level: str
@@ -73,7 +73,7 @@ class SuspectLabels:
     suggested: Indices
     scores: npt.NDArray[np.float64]
     confident: Mask
-    codes: npt.NDArray[np.str_]
+    evidence: npt.NDArray[np.str_]
 
 
 def score_labels(
@@ -118,8 +118,8 @@ def score_labels(
     others = combined[items]
     others[np.arange(len(items)), given[items]] = -1
     suggested = others.argmax(axis=1).astype(np.int64)
-    codes = _choose_codes(modality_probs.of(items), suggested, by_image[items])
-    return SuspectLabels(level, items, suggested, scores[items], flagged[items], codes)
+    evidence = _choose_evidence(modality_probs.of(items), suggested, by_image[items])
+    return SuspectLabels(level, items, suggested, scores[items], flagged[items], evidence)
 
 
 def _flag_labels(given: Indices, probs: Probs, has_probs: Mask) -> Mask:
@@ -132,10 +132,10 @@ def _flag_labels(given: Indices, probs: Probs, has_probs: Mask) -> Mask:
     return flagged
 
 
-def _choose_codes(modality_probs: ModalityProbs, suggested: Indices, by_image: Mask) -> npt.NDArray[np.str_]:
-    """Return the code of each suspected label: by image and name, by the name alone, or by the image."""
+def _choose_evidence(modality_probs: ModalityProbs, suggested: Indices, by_image: Mask) -> npt.NDArray[np.str_]:
+    """Return the evidence against each suspected label: image and name, the name alone, or the image."""
     image_agrees = modality_probs.has_image & (modality_probs.image.argmax(axis=1) == suggested)
     name_agrees = modality_probs.has_name & (modality_probs.name.argmax(axis=1) == suggested)
     is_by_image = by_image | image_agrees | (modality_probs.has_image & ~name_agrees)
-    single = np.where(is_by_image, WRONG_LABEL, NAME_AGAINST_LABEL)
-    return np.asarray(np.where(image_agrees & name_agrees, PHOTOGRAPH_AND_NAME, single))
+    single = np.where(is_by_image, IMAGE, NAME)
+    return np.asarray(np.where(image_agrees & name_agrees, IMAGE_AND_NAME, single))

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import polars as pl
 
 from hangtag.auditing.category_mapping import map_categories
-from hangtag.auditing.evidence import OutOfSampleProbs, find_products, find_training_items
+from hangtag.auditing.evidence import OutOfSampleProbs, find_category_paths, find_training_items
 from hangtag.auditing.issues import NotApplicableError
 from hangtag.config import SPLITS
 from hangtag.errors import ModelError, WorkspaceError
@@ -140,7 +140,7 @@ def read_folds(folder: Path, items: pl.DataFrame, missing: tuple[str, ...]) -> O
     return OutOfSampleProbs(
         rows,
         outputs,
-        find_products(items, outputs, missing)[rows],
+        find_category_paths(items, outputs, missing)[rows],
         _read_array(found["category_path_probs"], len(outputs.category_paths)),
         {attributes[head]: _read_array(found[head], outputs.heads[head]) for head in heads},
         source=f"out-of-fold probabilities of folds/{folder.name}",
@@ -197,7 +197,7 @@ def predict_with_run(
     return OutOfSampleProbs(
         rows,
         outputs,
-        find_products(items, outputs, labelled.schema.missing)[rows],
+        find_category_paths(items, outputs, labelled.schema.missing)[rows],
         answers.answers[CATEGORY_PATH],
         {attribute: answers.read_probs(attribute) for attribute in outputs.attributes},
         source=f"the run {run_id} on {' and '.join(unseen)}, which it was not trained on",

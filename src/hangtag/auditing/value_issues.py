@@ -1,4 +1,4 @@
-"""Find combinations of values that hardly ever occur: a Saree for Men, a category under a foreign parent."""
+"""Find values that look wrong beside the others: spelling variants, and combinations that hardly ever occur."""
 
 import re
 from collections import defaultdict
@@ -11,20 +11,26 @@ from hangtag.auditing.context import AuditContext
 from hangtag.auditing.issues import INFO, SPELLING_VARIANT, UNLIKELY_COMBINATION, WARNING, build_issues
 from hangtag.labels.relabel import split_words
 
-# Find spelling variants of one value: other capitals, signs, plurals, or a letter mistyped.
-
-SIGN = re.compile(r"[\W_]+")
-# One letter apart: only where the word is long and the commoner spelling is much commoner, as with Shirts and Skirts.
+SEPARATORS = re.compile(r"[\W_]+")
+# A value one letter from another is a typing error only if it is this long and this many times rarer; Shirts and Skirts
+# are two values.
 MIN_LENGTH = 6
 MIN_RATIO = 50
 SAME_SCORE, TYPO_SCORE = 0.9, 0.6
+# A category predicts an attribute if it has this many items, and this share of them has the same value.
+MIN_ITEMS = 30
+MIN_SHARE = 0.97
+# A combination is unlikely if at most this share of these items has it.
+MAX_SHARE = 0.01
+# The score of a combination that a single item has: that it is unique is the only evidence.
+LONE_SCORE = 0.1
 
 
 def find_spelling_variants(context: AuditContext) -> pl.DataFrame:
     """Return the issues of the code `spelling_variant`, one for every item with the rarer spelling of a value.
 
-    Two values of a column are one where they differ in capitals, signs, spaces or grammatical endings alone, or in
-    one letter where one of them is rare. All items with a spelling can be decided together.
+    Two values of a column are variants if they differ in capitals, signs, spaces or grammatical endings only, or in one
+    letter and one of them is rare. Items with the same spelling share a `group_id`.
     """
     lines = []
     for column in (*context.levels, *context.attributes):
@@ -45,13 +51,13 @@ def _describe_variant(
     item_id: str, column: str, spellings: tuple[str, str], sizes: tuple[int, int], score: float
 ) -> dict[str, Any]:
     rare, usual = spellings
-    told = (f"{_quote_value(value)} ({size:,})" for value, size in zip(spellings, sizes, strict=True))
+    counted = (f"{_quote_value(value)} ({size:,})" for value, size in zip(spellings, sizes, strict=True))
     return {
         "item_id": item_id,
         "given_label": rare,
         "suggested_label": usual,
         "score": score,
-        "reason": f"{column} {' looks like another spelling of '.join(told)}.",
+        "reason": f"{column} {' looks like another spelling of '.join(counted)}.",
         "column": column,
         "changes": {column: usual},
         "group_id": f"spelling-{column}-{rare}",
@@ -116,9 +122,9 @@ def _is_typo(key: str, rare: str) -> bool:
 
 
 def fold(value: str) -> str:
-    """Return what is left of a value without capitals, signs, spaces and grammatical endings."""
-    joined = SIGN.sub("", value).casefold()
-    # Of one word's value without letters nothing would be left.
+    """Normalize a value: remove capitals, signs, spaces and grammatical endings."""
+    joined = SEPARATORS.sub("", value).casefold()
+    # A value without letters would become empty.
     return "".join(split_words(joined)) or value
 
 
@@ -135,35 +141,26 @@ def is_one_letter_apart(one: str, other: str) -> bool:
     return one[start + 1 :] == other[start + 1 :] or swapped == other[start:]
 
 
-# A value speaks of another column where so many items have it, and so large a share of them agree there.
-MIN_ITEMS = 30
-MIN_SHARE = 0.97
-# A combination is unlikely where so small a share of these items has it.
-MAX_SHARE = 0.01
-# The only item of its kind: nothing speaks against it but that.
-LONE_SCORE = 0.1
-
-
 def find_unlikely_combinations(context: AuditContext) -> pl.DataFrame:
     """Return the issues of the code `unlikely_combination`.
 
-    - Levels: a finer category stands under a coarser one under which it hardly ever stands. What most items of the
-      category have is suggested. A coarser level that is missing is no mistake: what it would be is told for
-      information, to fill it in. That others lack it too is no evidence.
-    - Levels with attributes: nearly all items of a category have one value, and this one another.
-    - A combination of levels that one item alone has, with nothing to hold it against, is told for information.
+    - Levels: a category stands under a parent under which it hardly ever stands. The parent that most items of the
+      category have is suggested. A missing parent is no mistake: it is suggested for information, to fill it in; that
+      other items lack it too is no evidence.
+    - Levels with attributes: nearly all items of a category have one value, and this one has another.
+    - A combination of levels that a single item has, without a more likely one, is listed for information.
 
-    The score is the share of the category's items that speak against the value, one more item counted as doubt; of
-    attributes half of it and less, the more items have the odd value: a dozen formal sandals may well be formal.
+    The score is the share of the category's items that have the usual value, with one more item as smoothing; for
+    attributes half of that, and the less the more items have the odd value: a dozen formal sandals may well be formal.
     """
-    lines = [*_find_foreign_parents(context), *_find_odd_attributes(context)]
-    told = {line["item_id"] for line in lines}
+    lines = [*_find_unlikely_parents(context), *_find_odd_attributes(context)]
+    listed = {line["item_id"] for line in lines}
     found = build_issues(lines, UNLIKELY_COMBINATION, WARNING)
-    lone = [line for line in _find_lone_combinations(context) if line["item_id"] not in told]
+    lone = [line for line in _find_lone_combinations(context) if line["item_id"] not in listed]
     return pl.concat([found, build_issues(lone, UNLIKELY_COMBINATION, INFO)])
 
 
-def _find_foreign_parents(context: AuditContext) -> Iterator[dict[str, Any]]:
+def _find_unlikely_parents(context: AuditContext) -> Iterator[dict[str, Any]]:
     """Return the items whose finest known category mostly has other coarser levels."""
     levels = context.levels
     table = pl.DataFrame({level: context.read(level) for level in levels}).with_row_index("row")

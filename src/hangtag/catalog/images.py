@@ -122,6 +122,15 @@ def shrink(images: Pixels, image_size: tuple[int, int]) -> Pixels:
     return np.stack([np.asarray(Image.fromarray(image).resize((width, height), way)) for image in images])
 
 
+def build_averaging_matrix(side: int, samples: int) -> npt.NDArray[np.float64]:
+    """Return the (samples, side) matrix that averages a side of pixels down to fewer samples; each row adds up to 1."""
+    edges = np.linspace(0, side, samples + 1)
+    low, high = edges[:-1, None], edges[1:, None]
+    pixels = np.arange(side)
+    overlap = np.clip(np.minimum(high, pixels + 1) - np.maximum(low, pixels), 0, None)
+    return np.asarray(overlap / overlap.sum(axis=1, keepdims=True), np.float64)
+
+
 class _Quiet:
     """Ignore warnings while any thread decodes: Pillow warns of large pictures and odd EXIF, which is dealt with here.
 

@@ -13,8 +13,8 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field, StringConstraints
 from starlette.exceptions import HTTPException
 
+from hangtag.auditing.nearest_neighbors import LookAlikes
 from hangtag.reviewing.decisions import DecisionRequest, LabelOptions, RefusedError, build_decisions
-from hangtag.reviewing.look_alikes import LookAlikes
 from hangtag.reviewing.queue import Filter, Issue, Queue, State
 from hangtag.reviewing.store import MAX_VERSION, ConflictError, Decision, Store
 from hangtag.reviewing.store_errors import StoreError
@@ -60,6 +60,7 @@ def describe_issue(issue: Issue, queue: Queue) -> dict[str, Any]:
     return {
         "position": issue.position,
         "code": issue.code,
+        "evidence": issue.evidence,
         "severity": issue.severity,
         "column": issue.column,
         "given_label": issue.given_label,
@@ -179,6 +180,7 @@ def _add_issue_routes(app: FastAPI, queue: Queue) -> None:
     def find_next(
         reviewer: Reviewer,
         code: str = "",
+        evidence: str = "",
         label: str = "",
         low: Score = 0.0,
         high: Score = 1.0,
@@ -189,7 +191,7 @@ def _add_issue_routes(app: FastAPI, queue: Queue) -> None:
     ) -> JSONResponse:
         """Return the next issue that matches a filter, and the progress of its issues."""
         queue.refresh()
-        wanted = Filter(code, label, low, high, state, order)
+        wanted = Filter(code, label, low, high, state, order, evidence)
         issue = queue.find_next(wanted, after, reviewer, backwards=backwards)
         progress = {**queue.count(wanted), "an_hour": queue.compute_throughput(reviewer)}
         return JSONResponse({"issue": describe_issue(issue, queue) if issue else None, "progress": progress})
@@ -204,7 +206,7 @@ def _add_issue_routes(app: FastAPI, queue: Queue) -> None:
 
     @app.get("/api/filters")
     def list_filters() -> JSONResponse:
-        """Return the codes and labels to filter issues by."""
+        """Return the codes, evidence and labels to filter issues by."""
         return JSONResponse(queue.list_filters())
 
 

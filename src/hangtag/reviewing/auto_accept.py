@@ -1,18 +1,19 @@
 """Accept open issues above a score threshold whose precision the reviewers' decisions prove.
 
-For each code, scores are tested from the highest down. At each, the fraction of suggestions that reviewers accepted
-among the decided issues of at least this score must have a lower confidence bound (Clopper and Pearson, 1934) at or
-above the target precision; the search ends at the first score that fails. An early mistake would end it at once, so
-with enough decisions a second search begins at half of them, and the error probability of 5 % is split between the
-two. The guarantee holds however many scores are tested (Angelopoulos et al., *Learn then Test*, 2021, fixed sequence
-testing with several starts), for one target precision that was chosen before. Decisions about issues with a higher
-score than any open issue do not count: they say little about the open ones.
+For each kind of issue, a code with its evidence, scores are tested from the highest down. At each, the fraction of
+suggestions that reviewers accepted among the decided issues of at least this score must have a lower confidence bound
+(Clopper and Pearson, 1934) at or above the target precision; the search ends at the first score that fails. An early
+mistake would end it at once, so with enough decisions a second search begins at half of them, and the error probability
+of 5 % is split between the two. The guarantee holds however many scores are tested (Angelopoulos et al., *Learn then
+Test*, 2021, fixed sequence testing with several starts), for one target precision that was chosen before. Decisions
+about issues with a higher score than any open issue do not count: they say little about the open ones.
 """
 
 import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from hangtag.reviewing.queue import Issue
 from hangtag.reviewing.store import Decision, Identity, find_standing
@@ -23,26 +24,26 @@ RISK = 0.05
 
 @dataclass(frozen=True)
 class DecidedIssue:
-    """A decided issue: its code, its score, and whether the reviewer found its suggestion right."""
+    """A decided issue: its kind, its score, and whether the reviewer found its suggestion right."""
 
-    code: str
+    kind: str
     score: float
     is_right: bool
 
 
 @dataclass(frozen=True)
-class CodePrecision:
-    """The precision that the decisions about one code prove.
+class KindPrecision:
+    """The precision that the decisions about one kind of issue prove.
 
     Attributes:
-        code: The code.
+        kind: The issue code, with the evidence if it has any, as in `label_error (image)`.
         decided: How many decisions count.
         right: How many of them accepted the suggestion.
         threshold: The lowest score to accept; None where the target precision is not proven.
         reason: Why it is not proven; empty where there is a threshold.
     """
 
-    code: str
+    kind: str
     decided: int
     right: int
     threshold: float | None
@@ -76,38 +77,38 @@ def is_proven(right: int, decided: int, precision: float, risk: float = RISK) ->
     return decided > 0 and tail <= risk * (1 + 1e-9)
 
 
-def measure_codes(
+def measure_kinds(
     decided: Iterable[DecidedIssue], open_scores: dict[str, list[float]], precision: float
-) -> list[CodePrecision]:
-    """Find the threshold of every code that has open issues.
+) -> list[KindPrecision]:
+    """Find the threshold of every kind that has open issues.
 
     Args:
         decided: The decided issues that suggested a change.
-        open_scores: The scores of the open issues that suggest a change, by code.
+        open_scores: The scores of the open issues that suggest a change, by kind.
         precision: The target precision, below 1.
     """
     everything = list(decided)
     return [
-        _measure_code(code, [each for each in everything if each.code == code], scores, precision)
-        for code, scores in sorted(open_scores.items())
+        _measure_kind(kind, [each for each in everything if each.kind == kind], scores, precision)
+        for kind, scores in sorted(open_scores.items())
     ]
 
 
-def _measure_code(
-    code: str, decided: Sequence[DecidedIssue], open_scores: Collection[float], precision: float
-) -> CodePrecision:
+def _measure_kind(
+    kind: str, decided: Sequence[DecidedIssue], open_scores: Collection[float], precision: float
+) -> KindPrecision:
     highest = max(open_scores, default=0.0)
     counted = sorted((each for each in decided if each.score <= highest), key=lambda each: -each.score)
     right, needed = sum(each.is_right for each in counted), count_needed(precision)
     if len(counted) < needed:
         reason = f"{len(counted)} decisions at or below the highest score of an open issue, {needed} needed"
-        return CodePrecision(code, len(counted), right, None, reason)
+        return KindPrecision(kind, len(counted), right, None, reason)
     first, half = count_needed(precision, RISK / 2), len(counted) // 2
     starts = (first, half) if half > first else (needed,)
     searches = [_find_threshold(counted, start, precision, RISK / len(starts)) for start in starts]
     threshold = min((found for found in searches if found is not None), default=None)
     failure = f"{right} of {len(counted)} were right: that does not prove {precision:g} from the highest score down"
-    return CodePrecision(code, len(counted), right, threshold, "" if threshold is not None else failure)
+    return KindPrecision(kind, len(counted), right, threshold, "" if threshold is not None else failure)
 
 
 def _find_threshold(counted: Sequence[DecidedIssue], start: int, precision: float, risk: float) -> float | None:
@@ -130,10 +131,10 @@ def _find_threshold(counted: Sequence[DecidedIssue], start: int, precision: floa
 
 @dataclass(frozen=True)
 class Accepted:
-    """The automatic decisions, and the precision measured for each code."""
+    """The automatic decisions, and the precision measured for each kind of issue."""
 
     decisions: list[Decision]
-    measured: list[CodePrecision]
+    measured: list[KindPrecision]
 
 
 def accept_open(
@@ -143,11 +144,11 @@ def accept_open(
     precision: float,
     earlier: Sequence[Decision] = (),
 ) -> Accepted:
-    """Accept open issues above the proven score of their code; no file stores these decisions.
+    """Accept open issues above the proven score of their kind; no file stores these decisions.
 
     An issue is open where nobody has decided about its item, not even to skip it, and the catalogue still has the
     label that the issue is about. Of an item's issues only the one with the highest score is accepted. An issue that
-    was accepted before stays accepted while its code is proven, since an audit of the corrected labels no longer
+    was accepted before stays accepted while its kind is proven, since an audit of the corrected labels no longer
     lists it.
 
     Args:
@@ -166,14 +167,14 @@ def accept_open(
     candidates = [*before.values(), *(_accept_issue(issue, values[issue.item_id]) for issue in untouched)]
     scores: dict[str, list[float]] = defaultdict(list)
     for each in candidates:
-        scores[each.code].append(each.score)
+        scores[each.kind].append(each.score)
     # Use the present scores: the issues may have had others when they were decided.
     now = {issue.identity: issue.score for issue in issues}
-    measured = measure_codes(_list_decided_issues(standing, now), scores, precision)
-    thresholds = {each.code: each.threshold for each in measured}
+    measured = measure_kinds(_list_decided_issues(standing, now), scores, precision)
+    thresholds = {each.kind: each.threshold for each in measured}
     accepted: dict[str, Decision] = {}
     for each in candidates:
-        threshold = thresholds[each.code]
+        threshold = thresholds[each.kind]
         if threshold is not None and each.score >= threshold:
             accepted.setdefault(each.item_id, each)
     return Accepted(list(accepted.values()), measured)
@@ -194,10 +195,10 @@ def _list_decided_issues(standing: Sequence[Decision], now: Mapping[Identity, fl
     together: dict[tuple[int, str], list[Decision]] = defaultdict(list)
     for each in standing:
         if each.action != "skip" and each.suggested:
-            together[each.batch, each.code].append(each)
+            together[each.batch, each.kind].append(each)
     return [
-        DecidedIssue(code, min(now.get(each.identity, each.score) for each in group), all(map(_is_right, group)))
-        for (_, code), group in together.items()
+        DecidedIssue(kind, min(now.get(each.identity, each.score) for each in group), all(map(_is_right, group)))
+        for (_, kind), group in together.items()
     ]
 
 
@@ -208,9 +209,12 @@ def _is_right(decision: Decision) -> bool:
 
 def _accept_issue(issue: Issue, values: Mapping[str, str]) -> Decision:
     old = {column: values.get(column, "") for column in issue.changes}
-    return make_accepted(issue.identity, old, issue.changes, issue.score)
+    return make_accepted(issue.identity, old, issue.changes, issue.score, issue.evidence)
 
 
-def make_accepted(identity: Identity, old: Mapping[str, str], new: Mapping[str, str], score: float) -> Decision:
+def make_accepted(
+    identity: Identity, old: Mapping[str, str], new: Mapping[str, str], score: float, evidence: str
+) -> Decision:
     """Return an automatic decision: an `accept` without a reviewer, a time or an id."""
-    return Decision(*identity, "accept", old, new, new, score, 0, id=0, batch=0, reviewer="", time="", undoes=None)
+    nobody: dict[str, Any] = {"id": 0, "batch": 0, "reviewer": "", "time": "", "undoes": None}
+    return Decision(*identity, "accept", old, new, new, score, 0, evidence=evidence, **nobody)

@@ -105,7 +105,11 @@ def build_decisions(request: DecisionRequest, queue: Queue, options: LabelOption
         new = _find_new_values(request, each, values[each.item_id], options)
         old = {column: values[each.item_id][column] for column in new}
         version = request.versions[each.item_id]
-        decisions.append(NewDecision(*each.identity, request.action, old, new, each.changes, each.score, version))
+        decisions.append(
+            NewDecision(
+                *each.identity, request.action, old, new, each.changes, each.score, version, evidence=each.evidence
+            )
+        )
         # A second issue of the same item starts from the values that the first one leaves.
         values[each.item_id].update(new)
     return decisions

@@ -22,18 +22,19 @@ from typing import Literal
 from hangtag.errors import WorkspaceError
 from hangtag.io import require_file, unguard_cell
 from hangtag.reviewing.items import Items
-from hangtag.reviewing.store import Decision, Store, find_standing
+from hangtag.reviewing.store import Decision, Store, find_standing, name_kind
 
 State = Literal["open", "skipped", "decided", "all"]
 COLUMNS = (
     "item_id",
     "code",
     "severity",
+    "column",
     "given_label",
     "suggested_label",
+    "evidence",
     "score",
     "reason",
-    "column",
     "changes",
     "group_id",
 )
@@ -55,6 +56,7 @@ class Issue:
         item_id, code, column: What it is about; no two issues agree in all three.
         severity: `error`, `warning` or `info`.
         given_label, suggested_label: Values of the column, or empty.
+        evidence: What contradicts the label of a `label_error`: `image`, `name` or `image+name`; empty for other codes.
         score: The probability or strength of the issue, 0 to 1.
         reason: An explanation for people.
         changes: The suggested values by column; empty where the issue suggests no change.
@@ -68,6 +70,7 @@ class Issue:
     severity: str
     given_label: str
     suggested_label: str
+    evidence: str
     score: float
     reason: str
     changes: dict[str, str]
@@ -77,6 +80,11 @@ class Issue:
     def identity(self) -> tuple[str, str, str]:
         """Its item, code and column."""
         return self.item_id, self.code, self.column
+
+    @property
+    def kind(self) -> str:
+        """Its code, with the evidence if it has any."""
+        return name_kind(self.code, self.evidence)
 
     @property
     def random_key(self) -> bytes:
@@ -123,6 +131,7 @@ class Filter:
 
     Attributes:
         code: The issue code; empty for all.
+        evidence: The evidence; empty for all.
         label: A given or suggested value; empty for all.
         low, high: Bounds of the score, both included.
         state: `open`, `skipped`, `decided` or `all`.
@@ -135,11 +144,13 @@ class Filter:
     high: float = 1.0
     state: State = "open"
     order: Literal["score", "random"] = "score"
+    evidence: str = ""
 
     def matches(self, issue: Issue) -> bool:
-        """Return whether an issue has the wanted code, label and score, whatever its state."""
+        """Return whether an issue has the wanted code, evidence, label and score, whatever its state."""
         return (
             self.code in ("", issue.code)
+            and self.evidence in ("", issue.evidence)
             and self.label in ("", issue.given_label, issue.suggested_label)
             and self.low <= issue.score <= self.high
         )
@@ -308,12 +319,13 @@ class Queue:
         return {issue.item_id for issue in self._groups.get(group_id, ())}
 
     def list_filters(self) -> dict[str, list[dict[str, object]]]:
-        """Return the codes and labels to filter by, each with its number of issues, the most frequent first."""
+        """Return the codes, evidence and labels to filter by, each with its number of issues, most frequent first."""
         codes = Counter(issue.code for issue in self.issues)
+        evidence = Counter(issue.evidence for issue in self.issues if issue.evidence)
         labels = Counter(each for issue in self.issues for each in {issue.given_label, issue.suggested_label} if each)
         return {
             name: [{"value": value, "count": count} for value, count in counts.most_common()]
-            for name, counts in (("codes", codes), ("labels", labels))
+            for name, counts in (("codes", codes), ("evidence", evidence), ("labels", labels))
         }
 
     def list_same(self, issue: Issue) -> list[Issue]:

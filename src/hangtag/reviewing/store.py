@@ -6,7 +6,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,8 @@ CREATE TABLE IF NOT EXISTS decisions (
     reviewer TEXT NOT NULL,
     time TEXT NOT NULL,
     version INTEGER NOT NULL,
-    undoes INTEGER REFERENCES decisions (id)
+    undoes INTEGER REFERENCES decisions (id),
+    evidence TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS decisions_of_item ON decisions (item_id, id);
 CREATE TRIGGER IF NOT EXISTS no_update BEFORE UPDATE ON decisions
@@ -49,7 +50,9 @@ CREATE TABLE IF NOT EXISTS holds (
     PRIMARY KEY (item_id, code, "column")
 ) WITHOUT ROWID;
 """
-COLUMNS = 'id, batch, item_id, code, "column", action, old, new, suggested, score, reviewer, time, version, undoes'
+COLUMNS = (
+    'id, batch, item_id, code, "column", action, old, new, suggested, score, reviewer, time, version, undoes, evidence'
+)
 Identity = tuple[str, str, str]
 
 
@@ -65,6 +68,7 @@ class NewDecision:
         suggested: The values that the issue suggested; empty where it suggested none.
         score: The score of the issue, 0 to 1.
         version: The id of the item's last decision that the reviewer saw; 0 where there was none.
+        evidence: The evidence of the issue, or empty.
     """
 
     item_id: str
@@ -76,6 +80,12 @@ class NewDecision:
     suggested: Mapping[str, str]
     score: float
     version: int
+    evidence: str = field(default="", kw_only=True)
+
+    @property
+    def kind(self) -> str:
+        """The kind of the issue: its code, with the evidence if it has any."""
+        return name_kind(self.code, self.evidence)
 
 
 @dataclass(frozen=True)
@@ -281,6 +291,7 @@ class Store:
         issue = (decision.item_id, decision.code, decision.column)
         texts = map(_to_json_text, (decision.old, decision.new, decision.suggested))
         values = (batch, *issue, decision.action, *texts, decision.score, reviewer, time, decision.version, undoes)
+        values = (*values, decision.evidence)
         inserted = self._base.execute(
             f"INSERT INTO decisions ({COLUMNS}) VALUES (NULL{', ?' * len(values)}) RETURNING {COLUMNS}", values
         )
@@ -330,6 +341,11 @@ def _explain_damage(path: Path) -> Iterator[None]:
         raise explain_error(error, path) from error
 
 
+def name_kind(code: str, evidence: str) -> str:
+    """Return the kind of an issue: its code, with the evidence if it has any, as in `label_error (image)`."""
+    return f"{code} ({evidence})" if evidence else code
+
+
 def find_standing(decisions: Sequence[Decision]) -> list[Decision]:
     """Return the decisions that were not undone, without the `undo` decisions themselves."""
     undone = {decision.undoes for decision in decisions}
@@ -337,8 +353,16 @@ def find_standing(decisions: Sequence[Decision]) -> list[Decision]:
 
 
 def _make_undo(decision: Decision) -> NewDecision:
-    new, old = decision.old, decision.new
-    return NewDecision(*decision.identity, "undo", old, new, decision.suggested, decision.score, decision.id)
+    return NewDecision(
+        *decision.identity,
+        "undo",
+        old=decision.new,
+        new=decision.old,
+        suggested=decision.suggested,
+        score=decision.score,
+        version=decision.id,
+        evidence=decision.evidence,
+    )
 
 
 def _to_json_text(values: Mapping[str, str]) -> str:
@@ -346,7 +370,8 @@ def _to_json_text(values: Mapping[str, str]) -> str:
 
 
 def _parse_row(row: Sequence[Any]) -> Decision:
-    number, batch, item_id, code, column, action, old, new, suggested, score, reviewer, time, version, undoes = row
+    number, batch, item_id, code, column, action, old, new, suggested, score, *others = row
+    reviewer, time, version, undoes, evidence = others
     return Decision(
         item_id=item_id,
         code=code,
@@ -362,4 +387,5 @@ def _parse_row(row: Sequence[Any]) -> Decision:
         reviewer=reviewer,
         time=time,
         undoes=undoes,
+        evidence=evidence,
     )

@@ -23,7 +23,7 @@ from hangtag.reviewing.store import Decision, find_standing, read_decisions
 from hangtag.workspace import Workspace
 
 CHANGES = ("item_id", "column", "old", "new", "rule")
-ACCEPTED = ("item_id", "code", "column", "score", "old", "new")
+ACCEPTED = ("item_id", "code", "column", "evidence", "score", "old", "new")
 NOT_APPLIED = ("item_id", "code", "column", "action", "old", "new", "reviewer", "time", "reason")
 
 
@@ -49,7 +49,7 @@ def apply(
     Raises:
         WorkspaceError: Nothing is prepared, or nothing is decided.
         CatalogError: The catalogue's table cannot be read.
-        SettingsError: The precision of `auto_accept` is not proven for any issue code.
+        SettingsError: The precision of `auto_accept` is not proven for any kind of issue.
     """
     workspace = Workspace.at(workspace)
     with hold("apply", workspace, reads=[workspace.prepared, workspace.audit], writes=[workspace.review]):
@@ -97,16 +97,16 @@ def _accept_automatically(
     """Accept open issues, if `--auto-accept` asks for it.
 
     Raises:
-        SettingsError: The precision is not proven for any issue code.
+        SettingsError: The precision is not proven for any kind of issue.
     """
     if not config.auto_accept:
         return Accepted([], [])
     earlier = _read_accepted(workspace)
     accepted = accept_open(read_issues(workspace.issues), decisions, values, config.auto_accept, earlier)
     if all(each.threshold is None for each in accepted.measured):
-        reasons = "; ".join(f"{each.code}: {each.reason}" for each in accepted.measured) or "no issue is open"
+        reasons = "; ".join(f"{each.kind}: {each.reason}" for each in accepted.measured) or "no issue is open"
         raise SettingsError(
-            f"--auto-accept: no issue code is proven to have this precision ({reasons}).",
+            f"--auto-accept: no kind of issue is proven to have this precision ({reasons}).",
             allowed="Allowed: a precision that the reviewers' decisions prove.",
             received=config.auto_accept,
             hint="Decide more issues in `hangtag review`, in random order.",
@@ -169,7 +169,8 @@ def _format_not_applied(entry: NotApplied) -> list[str]:
 def _write_accepted(folder: Path, accepted: Accepted) -> Path:
     """Write the automatic decisions, which the next call with `--auto-accept` keeps; one without it drops them."""
     rows = (
-        [*each.identity, str(each.score), json.dumps(each.old), json.dumps(each.new)] for each in accepted.decisions
+        [*each.identity, each.evidence, str(each.score), json.dumps(each.old), json.dumps(each.new)]
+        for each in accepted.decisions
     )
     return _write_csv_rows(folder / "accepted.csv", ACCEPTED, rows)
 
@@ -182,8 +183,8 @@ def _read_accepted(workspace: Workspace) -> list[Decision]:
         with path.open(encoding="utf-8", newline="") as file:
             _, *lines = csv.reader(file)
         return [
-            make_accepted((item_id, code, column), json.loads(old), json.loads(new), float(score))
-            for item_id, code, column, score, old, new in (map(unguard_cell, line) for line in lines)
+            make_accepted((item_id, code, column), json.loads(old), json.loads(new), float(score), evidence)
+            for item_id, code, column, evidence, score, old, new in (map(unguard_cell, line) for line in lines)
         ]
     except (ValueError, TypeError, AttributeError, RecursionError, csv.Error) as error:
         raise WorkspaceError(
@@ -202,7 +203,7 @@ def _write_csv_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[s
 
 def _count_decisions(corrections: Corrections, standing: Sequence[Decision], accepted: Accepted) -> dict[str, Any]:
     people = [each for each in standing if each.reviewer]
-    thresholds = {each.code: each.threshold for each in accepted.measured if each.threshold is not None}
+    thresholds = {each.kind: each.threshold for each in accepted.measured if each.threshold is not None}
     return {
         "decided": sum(each.action != "skip" for each in people),
         "skipped": sum(each.action == "skip" for each in people),

@@ -12,19 +12,27 @@ import polars as pl
 from hangtag.auditing.catalog_scores import score_catalog
 from hangtag.auditing.context import AuditContext
 from hangtag.auditing.duplicate_issues import find_duplicates, find_label_conflicts, find_same_products
-from hangtag.auditing.evidence import PHOTOGRAPHS_IN_PART, UNKNOWN, OutOfSampleProbs, find_products, predict_from_names
+from hangtag.auditing.evidence import (
+    PHOTOGRAPHS_IN_PART,
+    UNKNOWN,
+    OutOfSampleProbs,
+    find_category_paths,
+    predict_from_names,
+)
 from hangtag.auditing.image_issues import find_bad_pictures
 from hangtag.auditing.issues import (
     BAD_PICTURE,
+    IMAGE,
+    IMAGE_AND_NAME,
     LABEL_CONFLICT,
-    NAME_AGAINST_LABEL,
-    PHOTOGRAPH_AND_NAME,
+    LABEL_ERROR,
+    NAME,
     SAME_PRODUCT,
     SPELLING_VARIANT,
     UNLIKELY_COMBINATION,
-    WRONG_LABEL,
     NotApplicableError,
     count_codes,
+    count_evidence,
     join_issues,
 )
 from hangtag.auditing.label_issues import find_label_issues
@@ -55,7 +63,9 @@ def describe_audit(summary: Mapping[str, Any]) -> str:
     Args:
         summary: The content of `summary.json`.
     """
-    lines = [f"{count:>8,}  {code.replace('_', ' ')}" for code, count in summary["issues"].items() if count]
+    by_evidence = {_name_label_error(evidence): count for evidence, count in summary["evidence"].items()}
+    counts = by_evidence | {code: count for code, count in summary["issues"].items() if code != LABEL_ERROR}
+    lines = [f"{count:>8,}  {code.replace('_', ' ')}" for code, count in counts.items() if count]
     sources = [_describe_source(each) for each in summary["sources"].values()]
     reasons: dict[str, list[str]] = {}
     for check, reason in summary["not_applicable"].items():
@@ -63,6 +73,10 @@ def describe_audit(summary: Mapping[str, Any]) -> str:
     missing = [f"Not checked: {', '.join(checks)}. {reason}" for reason, checks in reasons.items()]
     folded = [textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False) for text in sources + missing]
     return "\n".join([*(lines or ["No issue was found."]), *folded])
+
+
+def _name_label_error(evidence: str) -> str:
+    return f"{LABEL_ERROR} ({evidence})"
 
 
 def _describe_source(found: Mapping[str, Any]) -> str:
@@ -211,16 +225,16 @@ def _build_context(prepared: Prepared, labelled: LabeledItems, config: AuditConf
 def _collect_probs(
     context: AuditContext, source: _Source, labelled: LabeledItems
 ) -> tuple[AuditContext, dict[str, str]]:
-    """Return the context with its probabilities, and the codes that cannot be found, with the reason."""
+    """Return the context with its probabilities, and the label errors that cannot be found, with the reason."""
     absent: dict[str, str] = {}
     try:
-        context = context.with_probs(photographs=source.fetch(context))
+        context = context.with_probs(image_probs=source.fetch(context))
     except NotApplicableError as reason:
-        absent |= dict.fromkeys((WRONG_LABEL, PHOTOGRAPH_AND_NAME), str(reason))
+        absent |= dict.fromkeys(map(_name_label_error, (IMAGE, IMAGE_AND_NAME)), str(reason))
     try:
-        context = context.with_probs(names=_predict_from_names(context, labelled))
+        context = context.with_probs(name_probs=_predict_from_names(context, labelled))
     except NotApplicableError as reason:
-        absent |= dict.fromkeys((NAME_AGAINST_LABEL, PHOTOGRAPH_AND_NAME), str(reason))
+        absent |= dict.fromkeys(map(_name_label_error, (NAME, IMAGE_AND_NAME)), str(reason))
     return context, absent
 
 
@@ -239,13 +253,13 @@ def _predict_from_names(context: AuditContext, labelled: LabeledItems) -> OutOfS
 def _list_category_paths(context: AuditContext, labelled: LabeledItems) -> tuple[LabelSpace, Indices]:
     """Return the category paths of the image probabilities, else those of the catalogue, and each item's own."""
     given = np.full(len(context.items), NO_VALUE, np.int64)
-    if context.photographs is not None:
-        outputs = context.photographs.outputs
-        given = find_products(context.items, outputs, context.schema.missing)
-        given[context.photographs.rows] = context.photographs.given
+    if context.image_probs is not None:
+        outputs = context.image_probs.outputs
+        given = find_category_paths(context.items, outputs, context.schema.missing)
+        given[context.image_probs.rows] = context.image_probs.given
         return outputs, given
     outputs = build_targets(labelled).outputs
-    return outputs, find_products(context.items, outputs, context.schema.missing)
+    return outputs, find_category_paths(context.items, outputs, context.schema.missing)
 
 
 def _write_audit(
@@ -259,12 +273,13 @@ def _write_audit(
         "items": len(context.items),
         "items_with_issues": issues["item_id"].n_unique(),
         "issues": counts,
+        "evidence": count_evidence(issues),
         "sources": _describe_sources(context),
         "not_applicable": dict(absent),
         "catalog_score": scores["score"][0],
         "catalog_scores": [line for line in scores.to_dicts() if line["column"]],
     }
-    tables = context.photographs.tables if context.photographs else {}
+    tables = context.image_probs.tables if context.image_probs else {}
     for name, table in tables.items():
         paths.append(folder / name)
         write_csv(paths[-1], table)
@@ -278,7 +293,7 @@ def _write_audit(
 
 
 def _describe_sources(context: AuditContext) -> dict[str, Any]:
-    found = {"photographs": context.photographs, "names": context.names}
+    found = {"photographs": context.image_probs, "names": context.name_probs}
     return {
         name: {"source": each.source, "items": len(each.rows), **each.summary}
         for name, each in found.items()

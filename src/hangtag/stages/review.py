@@ -8,12 +8,12 @@ from pathlib import Path
 
 import uvicorn
 
+from hangtag.auditing.nearest_neighbors import LookAlikes, open_look_alikes
 from hangtag.config import ReviewConfig
 from hangtag.errors import SettingsError
 from hangtag.lock import hold
 from hangtag.reviewing.app import build_app
 from hangtag.reviewing.items import Items, read_items
-from hangtag.reviewing.look_alikes import LookAlikes, open_look_alikes
 from hangtag.reviewing.queue import Queue, read_issues
 from hangtag.reviewing.store import Store
 from hangtag.serving.middleware import LOOPBACK

@@ -7,9 +7,7 @@ const token = readMeta("review-token");
 const STORED = "hangtag-reviewer";
 // Display names of issue codes.
 const CODES = {
-  wrong_label: "wrong label",
-  name_against_label: "name against label",
-  photograph_and_name_against_label: "photograph and name against label",
+  label_error: "label error",
   exact_duplicate: "same pixels",
   near_duplicate: "same photograph",
   duplicate_label_conflict: "duplicates disagree",
@@ -18,6 +16,8 @@ const CODES = {
   spelling_variant: "spelling variant",
   bad_picture: "bad picture",
 };
+// Display names of the evidence of label errors.
+const EVIDENCE = { image: "photograph", name: "name", "image+name": "photograph and name" };
 const PAST = { accept: "accepted", keep: "kept the value", choose: "chose", skip: "skipped", undo: "undid" };
 let reviewer = readMeta("reviewer") || "";
 let issue = null;
@@ -103,7 +103,8 @@ function show(found) {
   const image = find("photograph");
   image.src = photograph(item.item_id);
   image.alt = `Photograph of ${item.name || item.item_id}`;
-  find("tag-code").textContent = `${CODES[issue.code] || issue.code}${issue.column ? ` · ${issue.column}` : ""}`;
+  const evidence = issue.evidence && `by ${EVIDENCE[issue.evidence] || issue.evidence}`;
+  find("tag-code").textContent = [CODES[issue.code] || issue.code, evidence, issue.column].filter(Boolean).join(" · ");
   const state = issue.state === "open" ? "" : "already changed";
   find("tag-state").textContent = issue.decision ? describe(issue.decision) : state;
   find("name").textContent = item.name || `Item ${item.item_id}`;
@@ -195,7 +196,7 @@ async function showLookAlikes(target) {
 
 function showEnd() {
   const hasRange = find("low").value > 0 || find("high").value < 100;
-  const isFiltered = hasRange || ["code", "label"].some((id) => find(id).value);
+  const isFiltered = hasRange || ["code", "evidence", "label"].some((id) => find(id).value);
   const state = find("state").value === "all" ? "" : ` ${find("state").value}`;
   find("end-title").textContent = `No${state} issues${isFiltered ? " match these filters" : ""}.`;
   find("end-text").textContent = "Every decision is saved. `hangtag apply` writes the corrected catalogue.";
@@ -205,7 +206,7 @@ function showEnd() {
 
 function readFilters() {
   const values = { reviewer };
-  for (const id of ["state", "code", "label", "order"]) values[id] = find(id).value;
+  for (const id of ["state", "code", "evidence", "label", "order"]) values[id] = find(id).value;
   for (const id of ["low", "high"]) values[id] = Math.min(100, Math.max(0, Number(find(id).value) || 0)) / 100;
   return values;
 }
@@ -424,9 +425,10 @@ find("naming-form").addEventListener("submit", (event) => {
 async function begin() {
   const found = await request("filters").catch((error) => showNotice(error.message));
   if (!found) return;
-  for (const [id, name] of [["code", "codes"], ["label", "labels"]]) {
+  for (const [id, name] of [["code", "codes"], ["evidence", "evidence"], ["label", "labels"]]) {
+    const names = { code: CODES, evidence: EVIDENCE }[id] || {};
     for (const { value, count } of found[name]) {
-      const option = make("option", `${(id === "code" && CODES[value]) || value} (${count.toLocaleString("en")})`);
+      const option = make("option", `${names[value] || value} (${count.toLocaleString("en")})`);
       option.value = value;
       find(id).append(option);
     }
