@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from hangtag.inference.classifier import Classifier
+from hangtag.io import hash_file
 from hangtag.labels.dataset import read_labeled_items
 from hangtag.labels.duplicates import hash_photographs
 from hangtag.models.shipped import SHIPPED
@@ -35,6 +36,10 @@ def test_its_card_has_its_figures(classifier: Classifier) -> None:
     assert "val" not in classifier.description["figures"]
     assert f"{test['accuracy']:.4f}" in (SHIPPED / "README.md").read_text(encoding="utf-8")
     assert classifier.description["train_splits"] == ["train", "val"]
+    network = classifier.description["network"]
+    for name, digest in (("network.xml", network["sha256"]), ("network.bin", network["weights_sha256"])):
+        assert digest == hash_file(SHIPPED / name)
+        assert f"`{name}`: `{digest}`" in (SHIPPED / "README.md").read_text(encoding="utf-8")
 
 
 def test_it_has_a_threshold_for_every_promise(classifier: Classifier) -> None:

@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import SGDClassifier
 
 from hangtag.auditing.issues import NotApplicableError
 from hangtag.catalog.prepared_items import hide_values
@@ -16,11 +14,20 @@ from hangtag.console import show_progress
 from hangtag.inference.classifier import Classifier
 from hangtag.labels.dataset import LabeledItems
 from hangtag.labels.image_hashes import Mask, PhotographHashes
+from hangtag.labels.name_classifier import NameClassifier
 from hangtag.labels.splits import assign_folds
 from hangtag.models.label_space import NO_VALUE, Indices, LabelSpace, Probs
 
 # A class with fewer items is hardly in any fold's training data, so its labels are not checked.
 MIN_CLASS_ITEMS = 10
+FOLDS = 5
+MIN_ITEMS = 50
+# Epochs over the names: four reach nearly the accuracy of two dozen (.990 against .992).
+PASSES = 4
+# More words improve the accuracy little.
+MAX_WORDS = 50_000
+# How it is known which items a model was trained on.
+PHOTOGRAPHS, PHOTOGRAPHS_IN_PART, SPLITS, UNKNOWN = "photographs", "photographs, not all", "splits", "unknown"
 
 
 @dataclass(frozen=True)
@@ -89,10 +96,6 @@ def read_values(column: str, missing: Sequence[str]) -> pl.Expr:
     return pl.col(column).cast(pl.String).map_batches(lambda values: hide_values(values, spellings), pl.String)
 
 
-# How it is known which items a model was trained on.
-PHOTOGRAPHS, PHOTOGRAPHS_IN_PART, SPLITS, UNKNOWN = "photographs", "photographs, not all", "splits", "unknown"
-
-
 @dataclass(frozen=True)
 class TrainingItems:
     """The items of a catalogue that a model was trained on; its probabilities for all others are out-of-sample.
@@ -132,14 +135,6 @@ def find_training_items(
         known_by = PHOTOGRAPHS if classifier.seen.is_complete else PHOTOGRAPHS_IN_PART
         mask = mask | classifier.seen.learnt.find(hashes)
     return TrainingItems(mask, known_by)
-
-
-FOLDS = 5
-MIN_ITEMS = 50
-# Epochs over the names: four reach nearly the accuracy of two dozen (.990 against .992).
-PASSES = 4
-# More words improve the accuracy little.
-MOST_WORDS = 50_000
 
 
 def predict_from_names(
@@ -186,13 +181,6 @@ def _predict_fold(texts: list[str], classes: Indices, left_out: npt.NDArray[np.b
     present = np.unique(classes[~left_out])
     if not held_out or len(present) < 2:
         return probs
-    vectorizer = TfidfVectorizer(
-        token_pattern=r"(?u)\b\w+\b", sublinear_tf=True, dtype=np.float32, max_features=MOST_WORDS
-    )
-    model = SGDClassifier(loss="log_loss", alpha=1e-6, max_iter=PASSES, tol=None, random_state=0, n_jobs=-1)
-    model.fit(vectorizer.fit_transform(train), classes[~left_out])
-    words = vectorizer.transform(held_out)
-    predicted = model.predict_proba(words).astype(np.float32)
-    predicted[np.diff(words.indptr) == 0] = 0
-    probs[:, model.classes_] = predicted
+    classifier = NameClassifier(PASSES, max_words=MAX_WORDS).fit(train, classes[~left_out])
+    probs[:, classifier.classes_] = classifier.predict_proba(held_out)
     return probs

@@ -10,14 +10,16 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import SGDClassifier
-from sklearn.model_selection import KFold, cross_val_predict
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.model_selection import KFold
 from snowballstemmer import stemmer
 
-# Match items to labels by the words of the label, as the capstone did.
+from hangtag.labels.name_classifier import NameClassifier
 
 WORD = re.compile(r"\w+")
+FOLDS = 5
+# With fewer named items than this the classifier of names is not used.
+MIN_NAMED_ITEMS = 50
+MAX_ITER, TOL = 200, 1e-3
 _porter = stemmer("english")
 
 
@@ -71,11 +73,6 @@ def match_class_words(names: Sequence[str], class_names: Sequence[str], candidat
         Match(candidates[index] if score > 0 else None, "class-words", round(float(score), 4))
         for index, score in zip(best, scores, strict=True)
     ]
-
-
-FOLDS = 5
-# With fewer named examples than this a classifier of names is guesswork.
-MIN_NAMED_ITEMS = 50
 
 
 @dataclass(frozen=True)
@@ -164,39 +161,28 @@ def _vote_by_name(
     unclear: pl.DataFrame, labelled: pl.DataFrame, name: str, min_confidence: float
 ) -> tuple[list[Vote], dict[str, float]]:
     names, labels = labelled[name].fill_null("").to_list(), labelled["label"].to_numpy()
-    # Held against logistic regression with L-BFGS: a third of the time, .979 against .974 of unseen names
-    # right, and .996 right above .9 probability (docs/experiments.md).
-    pipeline = make_pipeline(
-        TfidfVectorizer(token_pattern=r"(?u)\b\w+\b", sublinear_tf=True),
-        SGDClassifier(loss="log_loss", alpha=1e-6, max_iter=200, tol=1e-3, random_state=0),
-    )
-    figures = _measure_accuracy(pipeline, names, labels, min_confidence)
-    pipeline.fit(names, labels)
-    wanted = unclear[name].fill_null("").to_list()
-    probabilities = pipeline.predict_proba(wanted) if wanted else np.empty((0, len(pipeline.classes_)))
-    # A name without a single known word gets the classes' shares: that is no modality_probs.
-    known = [bool(row.nnz) for row in pipeline[0].transform(wanted)] if wanted else []
-    return [
-        Vote(str(pipeline.classes_[row.argmax()]), float(row.max())) if has_words else NOTHING
-        for row, has_words in zip(probabilities, known, strict=True)
-    ], figures
+    metrics = _measure_accuracy(names, labels, min_confidence)
+    classifier = NameClassifier(MAX_ITER, tol=TOL).fit(names, labels)
+    probs = classifier.predict_proba(unclear[name].fill_null("").to_list())
+    votes = [Vote(str(classifier.classes_[row.argmax()]), float(row.max())) if row.any() else NOTHING for row in probs]
+    return votes, metrics
 
 
-def _measure_accuracy(
-    pipeline: Pipeline, names: Sequence[str], labels: npt.NDArray[np.object_], min_confidence: float
-) -> dict[str, float]:
+def _measure_accuracy(names: Sequence[str], labels: npt.NDArray[np.object_], min_confidence: float) -> dict[str, float]:
     """Measure the accuracy of the classifier of names on unseen items, by cross-validation."""
-    codes = np.unique(labels, return_inverse=True)[1]
-    folds = KFold(FOLDS, shuffle=True, random_state=0)
-    # A rare label may be missing from a fold's training part; then scikit-learn gives it no probability.
-    common = np.bincount(codes)[codes] >= 2 * FOLDS
-    names, codes = [text for text, keep in zip(names, common, strict=True) if keep], codes[common]
-    codes = np.unique(codes, return_inverse=True)[1]
-    if codes.max(initial=0) < 1:
+    classes = np.unique(labels, return_inverse=True)[1]
+    # A rare label may be missing from a fold's training part, and would get no probability there.
+    common = np.bincount(classes)[classes] >= 2 * FOLDS
+    names, classes = [name for name, keep in zip(names, common, strict=True) if keep], classes[common]
+    classes = np.unique(classes, return_inverse=True)[1]
+    if classes.max(initial=0) < 1:
         return {}
-    probabilities = cross_val_predict(pipeline, names, codes, cv=folds, method="predict_proba")
-    correct = probabilities.argmax(axis=1) == codes
-    sure = probabilities.max(axis=1) >= min_confidence
+    probs = np.zeros((len(names), int(classes.max()) + 1), np.float32)
+    for train, held_out in KFold(FOLDS, shuffle=True, random_state=0).split(names):
+        classifier = NameClassifier(MAX_ITER, tol=TOL).fit([names[index] for index in train], classes[train])
+        probs[np.ix_(held_out, classifier.classes_)] = classifier.predict_proba([names[index] for index in held_out])
+    correct = probs.argmax(axis=1) == classes
+    sure = probs.max(axis=1) >= min_confidence
     return {
         "accuracy": round(float(correct.mean()), 4),
         "coverage": round(float(sure.mean()), 4),

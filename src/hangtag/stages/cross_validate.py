@@ -26,7 +26,7 @@ from hangtag.stages.train import build_dataset, learn_vocabulary, name_run, refu
 from hangtag.training.checkpoint import TrainingState, has_checkpoint
 from hangtag.training.data import check_begun, read_begun
 from hangtag.training.linear_probe import LinearProbeTrainer
-from hangtag.training.name_classifier import NAME_WEIGHT
+from hangtag.training.name_head import NAME_WEIGHT
 from hangtag.training.targets import Targets, build_targets
 from hangtag.training.trainer import Trainer
 from hangtag.workspace import CHECKPOINT, Workspace, recover

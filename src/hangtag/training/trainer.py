@@ -22,7 +22,7 @@ from hangtag.models.text import PARTS, Vocabulary
 from hangtag.training.checkpoint import TrainingState, read_checkpoint, write_checkpoint
 from hangtag.training.data import Augmentation, ItemDataset, choose_size, compute_copies, prefetch, scale_size
 from hangtag.training.losses import LEAST_PROBABILITY, WeightEMA, build_losses, build_metrics, choose_precision
-from hangtag.training.name_classifier import choose_name_weight, learn_names
+from hangtag.training.name_head import choose_name_weight, train_names
 from hangtag.training.optimizers import build_optimizer, compute_rates
 from hangtag.training.targets import encode_targets
 
@@ -278,7 +278,7 @@ class Trainer:
         if self.vocabulary is None or train.words is None or val.words is None:
             return {}
         num_words = len(self.vocabulary.words)
-        learnt = learn_names(train.words, train.classes, heads, num_words, self.config.seed)
+        learnt = train_names(train.words, train.classes, heads, num_words, self.config.seed)
         if name_weight is None:
             answers = self.answer(val, f"{self.title}Trusting names")
             name_weight = choose_name_weight(answers, val.words, val.classes, self.outputs, learnt)

@@ -6,7 +6,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 from hangtag.models.label_space import CATEGORY_PATH, LabelSpace
 from hangtag.models.text import Vocabulary, fuse, read_names
-from hangtag.training.name_classifier import NEVER, choose_name_weight, learn_names
+from hangtag.training.name_head import ABSENT_CLASS_SCORE, choose_name_weight, train_names
 
 KINDS = ("shirt", "shoe", "bag")
 RANDOM = np.random.default_rng(0)
@@ -18,7 +18,7 @@ NUM_WORDS = len(VOCABULARY.words)
 
 
 def test_words_that_tell_classes_apart_are_learnt() -> None:
-    learnt = learn_names(WORDS, {CATEGORY_PATH: CLASSES}, {CATEGORY_PATH: 3}, NUM_WORDS, 0)[CATEGORY_PATH]
+    learnt = train_names(WORDS, {CATEGORY_PATH: CLASSES}, {CATEGORY_PATH: 3}, NUM_WORDS, 0)[CATEGORY_PATH]
     assert {part: value.shape for part, value in learnt.items()} == {
         "words": (NUM_WORDS + 1, 3),
         "idf": (NUM_WORDS + 1,),
@@ -29,7 +29,7 @@ def test_words_that_tell_classes_apart_are_learnt() -> None:
 
 
 def test_rareness_is_that_of_scikit_learn() -> None:
-    learnt = learn_names(WORDS, {CATEGORY_PATH: CLASSES}, {CATEGORY_PATH: 3}, NUM_WORDS, 0)[CATEGORY_PATH]
+    learnt = train_names(WORDS, {CATEGORY_PATH: CLASSES}, {CATEGORY_PATH: 3}, NUM_WORDS, 0)[CATEGORY_PATH]
     vectorizer = TfidfVectorizer(binary=True).fit(NAMES)
     wanted = [vectorizer.idf_[vectorizer.vocabulary_[word]] for word in VOCABULARY.words]
     np.testing.assert_allclose(learnt["idf"][1:], wanted, rtol=1e-6)
@@ -38,11 +38,11 @@ def test_rareness_is_that_of_scikit_learn() -> None:
 @pytest.mark.parametrize("present", [[0, 2], [1]])
 def test_classes_that_no_name_has_are_never_said(present: list[int]) -> None:
     chosen = np.isin(CLASSES, present)
-    learnt = learn_names(WORDS[chosen], {CATEGORY_PATH: CLASSES[chosen]}, {CATEGORY_PATH: 3}, NUM_WORDS, 0)[
+    learnt = train_names(WORDS[chosen], {CATEGORY_PATH: CLASSES[chosen]}, {CATEGORY_PATH: 3}, NUM_WORDS, 0)[
         CATEGORY_PATH
     ]
     absent = [place for place in range(3) if place not in present]
-    assert (learnt["bias"][absent] == NEVER).all()
+    assert (learnt["bias"][absent] == ABSENT_CLASS_SCORE).all()
     found = read_names(WORDS[chosen], learnt)
     assert found[:, absent].max() < 1e-4
     assert (found.argmax(axis=1) == CLASSES[chosen]).all()
@@ -51,14 +51,14 @@ def test_classes_that_no_name_has_are_never_said(present: list[int]) -> None:
 def test_items_without_a_value_or_a_known_word_teach_nothing() -> None:
     more = np.concatenate([WORDS, WORDS[:20], np.zeros_like(WORDS[:5])])
     classes = np.concatenate([CLASSES, np.full(20, -1), np.zeros(5, np.int64)])
-    learnt = learn_names(more, {CATEGORY_PATH: classes}, {CATEGORY_PATH: 3}, NUM_WORDS, 0)[CATEGORY_PATH]
+    learnt = train_names(more, {CATEGORY_PATH: classes}, {CATEGORY_PATH: 3}, NUM_WORDS, 0)[CATEGORY_PATH]
     assert (read_names(WORDS, learnt).argmax(axis=1) == CLASSES).all()
 
 
 @pytest.mark.parametrize("is_true", [True, False])
 def test_names_are_trusted_as_far_as_they_help(is_true: bool) -> None:
     outputs = LabelSpace.of_classes(KINDS)
-    learnt = learn_names(WORDS, {CATEGORY_PATH: CLASSES}, {CATEGORY_PATH: 3}, NUM_WORDS, 0)
+    learnt = train_names(WORDS, {CATEGORY_PATH: CLASSES}, {CATEGORY_PATH: 3}, NUM_WORDS, 0)
     truth = CLASSES if is_true else RANDOM.permutation(CLASSES)
     photographs = np.full((len(truth), 3), 0.15, np.float32)
     photographs[np.arange(len(truth)), truth] = 0.7

@@ -4,31 +4,31 @@ from collections.abc import Mapping
 
 import numpy as np
 from scipy.sparse import csr_matrix
-from sklearn.linear_model import SGDClassifier
 
 from hangtag.console import show_progress
+from hangtag.labels.name_classifier import build_regression
 from hangtag.models.batch_predict import Answers, apply_temperature
 from hangtag.models.label_space import NO_VALUE, Indices, LabelSpace, Probs
 from hangtag.models.text import NameWeights, Words, fuse, read_names
 from hangtag.training.calibration import fit_temperatures
 from hangtag.training.losses import LEAST_PROBABILITY
 
-# How strongly weights of words are drawn to zero, and passes over the names: chosen on val (docs/experiments.md).
-ALPHA, PASSES = 1e-6, 8
+# Passes over the names: chosen on val (docs/experiments.md).
+PASSES = 8
 NAME_WEIGHTS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
-# Where nothing is there to choose it by.
+# Used where there is no val to choose it on.
 NAME_WEIGHT = 1.5
-# The score of a class that no name to learn from has.
-NEVER = -20.0
+# The score of a class without a training name.
+ABSENT_CLASS_SCORE = -20.0
 
 
-def learn_names(
+def train_names(
     words: Words, classes: Mapping[str, Indices], heads: Mapping[str, int], num_words: int, seed: int
 ) -> dict[str, NameWeights]:
     """Train a linear classifier of names for each head: logistic regressions on TF-IDF weights of the words.
 
     Args:
-        words: The words of the names to learn from, (n, MAX_WORDS).
+        words: The words of the training names, (n, MAX_WORDS).
         classes: Each head's class indices, int64 (n,); `NO_VALUE` where an item has none.
         heads: The number of classes of each head.
         num_words: The size of the vocabulary.
@@ -44,23 +44,22 @@ def learn_names(
     values = idf[words[rows, indices]]
     lengths = np.sqrt(np.bincount(rows, values.astype(np.float64) ** 2, minlength=len(words)))
     table = csr_matrix((values / lengths[rows], (rows, words[rows, indices])), (len(words), num_words + 1))
-    learnt = {}
-    with show_progress("Learning names", len(heads), "heads") as bar:
+    weights = {}
+    with show_progress("Training on names", len(heads), "heads") as bar:
         for head, size in heads.items():
             usable = np.flatnonzero((classes[head] != NO_VALUE) & (words > 0).any(axis=1))
-            learnt[head] = _learn_head(table[usable], classes[head][usable], size, seed) | {"idf": idf}
+            weights[head] = _train_head(table[usable], classes[head][usable], size, seed) | {"idf": idf}
             bar.advance()
-    return learnt
+    return weights
 
 
-def _learn_head(table: csr_matrix, classes: Indices, size: int, seed: int) -> NameWeights:
-    weights, bias = np.zeros((table.shape[1], size), np.float32), np.full(size, NEVER, np.float32)
+def _train_head(table: csr_matrix, classes: Indices, size: int, seed: int) -> NameWeights:
+    weights, bias = np.zeros((table.shape[1], size), np.float32), np.full(size, ABSENT_CLASS_SCORE, np.float32)
     present = np.unique(classes)
     if len(present) < 2:
         bias[present] = 0
         return {"words": weights, "bias": bias}
-    model = SGDClassifier(loss="log_loss", alpha=ALPHA, max_iter=PASSES, tol=None, random_state=seed, n_jobs=-1)
-    model.fit(table, classes)
+    model = build_regression(PASSES, seed=seed).fit(table, classes)
     # Of two classes it scores one alone.
     slopes, starts = (model.coef_, model.intercept_)
     if len(present) == 2:
@@ -70,35 +69,35 @@ def _learn_head(table: csr_matrix, classes: Indices, size: int, seed: int) -> Na
 
 
 def choose_name_weight(
-    answers: Answers,
+    probs_by_head: Answers,
     words: Words,
     classes: Mapping[str, Indices],
-    outputs: LabelSpace,
-    learnt: Mapping[str, NameWeights],
+    label_space: LabelSpace,
+    name_weights: Mapping[str, NameWeights],
 ) -> dict[str, float]:
-    """Return for each head the power of the name's probabilities that val's cross-entropy is least with.
+    """Return for each head the power of the name's probabilities with the lowest cross-entropy on val.
 
     Args:
-        answers: The photographs' probabilities on val.
+        probs_by_head: The image probabilities on val, by head.
         words: The words of the same items' names.
         classes: Their class indices.
-        outputs: What the heads stand for.
-        learnt: What `learn_names` gave.
+        label_space: The classes of the heads.
+        name_weights: The weights that `train_names` returned.
     """
-    found = {}
-    for head, probs in answers.items():
-        by_name = read_names(words, learnt[head])
+    chosen = {}
+    for head, probs in probs_by_head.items():
+        by_name = read_names(words, name_weights[head])
         losses = [
-            _measure_cross_entropy(head, fuse(probs, by_name, name_weight), classes, outputs)
+            _measure_cross_entropy(head, fuse(probs, by_name, name_weight), classes, label_space)
             for name_weight in NAME_WEIGHTS
         ]
-        found[head] = NAME_WEIGHTS[int(np.argmin(losses))]
-    return found
+        chosen[head] = NAME_WEIGHTS[int(np.argmin(losses))]
+    return chosen
 
 
-def _measure_cross_entropy(head: str, probs: Probs, classes: Mapping[str, Indices], outputs: LabelSpace) -> float:
+def _measure_cross_entropy(head: str, probs: Probs, classes: Mapping[str, Indices], label_space: LabelSpace) -> float:
     """Return the cross-entropy at the best temperature, so that confidence has no effect on the choice."""
-    temperature = fit_temperatures({head: probs}, dict(classes), outputs)[head]
+    temperature = fit_temperatures({head: probs}, dict(classes), label_space)[head]
     known = np.flatnonzero(classes[head] != NO_VALUE)
     own = apply_temperature(probs[known], temperature)[np.arange(len(known)), classes[head][known]]
     return float(-np.log(own.clip(LEAST_PROBABILITY, 1)).mean()) if len(known) else 0.0
