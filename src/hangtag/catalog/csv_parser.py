@@ -1,166 +1,423 @@
-"""Parse a catalogue's CSV so that no row is lost to unescaped commas or quotes."""
+"""Parse a catalogue's table of text without losing a row or moving a value into another column.
 
-import csv
-import re
+Rows whose cells are in doubt are repaired where there is one way to, with a line that says so, or else they are broken.
+"""
+
+from array import array
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
+from typing import NamedTuple, overload
 
+from hangtag.catalog.dialect import (
+    Dialect,
+    Layout,
+    Record,
+    count_filled,
+    decode_table,
+    find_layout,
+    read_record,
+    read_records,
+)
+from hangtag.catalog.files import SURROGATES, escape_name
+from hangtag.catalog.row_repair import ColumnValues, align_cells
 from hangtag.errors import CatalogError
 
-SEPARATORS = (",", ";", "\t", "|")
-# A quoted cell may run over lines, but a quote that never closes must not swallow the rest of the file.
-MAX_LINES_PER_ROW = 30
 # Far more than any catalogue has: beyond it, this is no table.
 MAX_COLUMNS = 10_000
-_FIRST_LINE_END = re.compile(r'(?:"[^"]*"|[^"\r\n])*(\r*\n|\r)')
+# Rows that are added to the columns at once, and equal values of a column that are kept once.
+BLOCK, MAX_SHARED_VALUES = 1_000, 10_000
+SWALLOWED = "a quote opens here and closes {lines} lines below, and the lines between look like rows"
 
 
-@dataclass(frozen=True)
+class Repair(NamedTuple):
+    """A cell that was not read as it is written.
+
+    Attributes:
+        line: The line of its row in the file, from 1; of an Excel sheet the row.
+        column: The heading of its column; empty for a whole line.
+        before: The text in the file.
+        after: What was read.
+        reason: Why.
+    """
+
+    line: int
+    column: str
+    before: str
+    after: str
+    reason: str
+
+
+class Rows(Sequence[dict[str, str]]):
+    """A table's rows as mappings from column to text, made when they are asked for.
+
+    Args:
+        columns: The names of the columns.
+        cells: The texts of each column.
+    """
+
+    def __init__(self, columns: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
+        self.columns, self.cells = tuple(columns), cells
+
+    def __len__(self) -> int:
+        return len(self.cells[0]) if self.cells else 0
+
+    @overload
+    def __getitem__(self, index: int) -> dict[str, str]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[dict[str, str]]: ...
+    def __getitem__(self, index: int | slice) -> dict[str, str] | list[dict[str, str]]:
+        if isinstance(index, slice):
+            return [self[position] for position in range(*index.indices(len(self)))]
+        return {name: values[index] for name, values in zip(self.columns, self.cells, strict=True)}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Position(NamedTuple):
+    """Where a row that was read in an unusual way stands.
+
+    Attributes:
+        one_line: Whether its quoted cells end with the line.
+        taken: How many cells each column takes; None for one each.
+    """
+
+    one_line: bool = False
+    taken: tuple[int, ...] | None = None
+
+
+@dataclass
 class Table:
     """A parsed table.
 
     Attributes:
         columns: The header.
-        rows: One mapping from column to text a row, in file order, the text as delivered.
-        repaired_rows: Positions in `rows` whose last column held separators that nobody quoted.
-        broken: Lines with too few columns, as (line number, reason).
+        cells: The texts of each column in file order.
+        lines: The line of each row in the file, from 1.
+        repairs: The cells and lines that were not read as they are written.
+        broken: Lines that are no row, as (line number, reason).
+        repaired_rows: Positions of the rows that have surplus cells in one of their columns.
+        dialect: How the table is written.
+        starts: Where each row begins in the text.
+        unusual: How rows were read that are not one cell a column, by their position.
     """
 
     columns: tuple[str, ...]
-    rows: list[dict[str, str]] = field(default_factory=list)
-    repaired_rows: list[int] = field(default_factory=list)
+    cells: list[list[str]]
+    lines: "array[int]" = field(default_factory=lambda: array("q"))
+    repairs: list[Repair] = field(default_factory=list)
     broken: list[tuple[int, str]] = field(default_factory=list)
+    repaired_rows: list[int] = field(default_factory=list)
+    dialect: Dialect = field(default_factory=Dialect)
+    starts: "array[int]" = field(default_factory=lambda: array("q"))
+    unusual: dict[int, Position] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> Rows:
+        """The rows as mappings from column to text."""
+        return Rows(self.columns, self.cells)
 
 
-@dataclass(frozen=True)
-class Record:
-    """A line of a table, or several where a quoted cell runs over them.
+def parse_table(data: bytes, where: str, separator: str = "", escape: str = "") -> Table:
+    """Parse a table of text: UTF-8, UTF-16 or Windows-1252, with any usual separator, quotes and line ends.
 
-    Attributes:
-        line: The number of its first line, from 1.
-        cells: The text of its cells.
-        num_lines: How many lines it takes.
-        has_quotes: Whether quotes around cells were minded; where they make no sense, they are text.
-    """
-
-    line: int
-    cells: list[str]
-    num_lines: int
-    has_quotes: bool
-
-
-def parse_table(data: bytes, where: str) -> Table:
-    """Parse CSV bytes: UTF-8 or Windows-1252, any usual separator, any line end.
-
-    Quotes count only where they open a cell and close again; a bare one is text. Where a row has more cells
-    than the header, the last column takes the rest of the line. The first line end outside quotes is the table's;
-    another kind of line end outside quotes may be part of a cell or the end of a line, and such a line is broken.
-
-    Raises:
-        CatalogError: The table is empty or a column stands twice in its header.
-    """
-    text, _ = decode_table(data)
-    lines = re.split(find_line_end(text), text)
-    separator = find_separator(lines[0])
-    records = split_records(lines, separator)
-    first = next(records, None)
-    header = first.cells if first else []
-    if len(header) > MAX_COLUMNS:
-        allowed = f"Allowed: {MAX_COLUMNS:,} columns."
-        raise CatalogError(f"The table {where} has too many columns.", allowed=allowed, received=len(header))
-    columns = tuple(name.strip() or f"column_{position}" for position, name in enumerate(header, start=1))
-    twice = sorted(name for name, count in Counter(columns).items() if count > 1)
-    if not any(header) or twice:
-        what = f"The table {where} has a column twice." if twice else f"The table {where} is empty."
-        raise CatalogError(what, allowed="Allowed: a header line with a name once.", received=twice or None)
-    table = Table(columns)
-    for record in records:
-        _add_row(table, record, separator)
-    return table
-
-
-def _add_row(table: Table, record: Record, separator: str) -> None:
-    width, cells = len(table.columns), record.cells
-    if reason := find_fault(record, width):
-        table.broken.append((record.line, reason))
-        return
-    if len(cells) > width:
-        cells = [*cells[: width - 1], separator.join(cells[width - 1 :])]
-        table.repaired_rows.append(len(table.rows))
-    table.rows.append(dict(zip(table.columns, cells, strict=True)))
-
-
-def find_fault(record: Record, width: int) -> str | None:
-    """Return why a record is no row of a table with `width` columns; None where it is one."""
-    if not record.has_quotes and any(mark in cell for cell in record.cells for mark in "\r\n"):
-        return "a line end (CR or LF) of another kind than the table's, outside quotes"
-    if len(record.cells) < width:
-        return f"{len(record.cells)} cells where the header has {width}"
-    return None
-
-
-def decode_table(data: bytes) -> tuple[str, str]:
-    """Return a table's text without its byte order mark, and its encoding: `utf-8` or `cp1252`."""
-    try:
-        return data.decode("utf-8-sig"), "utf-8"
-    except UnicodeDecodeError:
-        return data.decode("cp1252", errors="replace"), "cp1252"
-
-
-def find_lines(text: str) -> list[tuple[int, int]]:
-    """Find where each line starts and ends, without its line end; at least one line."""
-    starts, stops = [0], []
-    for end in re.finditer(find_line_end(text), text):
-        stops.append(end.start())
-        starts.append(end.end())
-    return list(zip(starts, [*stops, len(text)], strict=True))
-
-
-def find_line_end(text: str) -> str:
-    """Return a pattern for the line ends of a table; some programs write CR CR LF."""
-    first = _FIRST_LINE_END.match(text)
-    is_return = first[1] == "\r" if first else "\n" not in text
-    return r"\r" if is_return else r"\r*\n"
-
-
-def find_separator(header: str) -> str:
-    """Return the separator that stands most often in the header line."""
-    return max(SEPARATORS, key=header.count)
-
-
-def split_records(lines: Sequence[str], separator: str, width: int = 0) -> Iterator[Record]:
-    """Return a record for every line that is not empty and not within another record.
-
-    Quotes that join lines to a record of fewer than `width` cells are text, so that no row is lost between them.
+    A row with surplus cells is repaired where there is one way to that leaves every other column a value that it has
+    elsewhere; empty surplus cells are dropped, and missing cells at the end are empty. Any other row whose cells are in
+    doubt is broken.
 
     Args:
-        lines: The lines without their line ends.
-        separator: The separator of cells.
-        width: How many cells a row has; 0 where the first record is the header, whose cells are counted.
+        data: The file.
+        where: Its name, for messages.
+        separator: The separator; empty to find it.
+        escape: `doubled` or `backslash`, as quotes inside quotes are written; empty to find it.
+
+    Raises:
+        CatalogError: The table is empty, or a column stands twice in its header.
     """
-    position = 0
-    while position < len(lines):
-        if not lines[position].strip():
-            position += 1
-            continue
-        record = _parse_record(lines, position, separator, width)
-        width = width or len(record.cells)
-        yield record
-        position += record.num_lines
+    text = decode_table(data, where).text
+    layout = find_layout(text, where, separator, escape)
+    parser = _Parser(text, layout, _name_columns(layout, where))
+    parser.read()
+    return parser.finish()
 
 
-def _parse_record(lines: Sequence[str], position: int, separator: str, width: int) -> Record:
-    for used in range(1, MAX_LINES_PER_ROW + 1):
-        text = "\n".join(lines[position : position + used])
-        try:
-            # As one string, not as a file: of a file the reader drops what follows a line end outside quotes.
-            cells = next(csv.reader([text], delimiter=separator, strict=True))
-        except csv.Error as error:
-            if "unexpected end of data" not in str(error) or position + used >= len(lines):
-                break
-        else:
-            if used > 1 and len(cells) < width:
-                break
-            return Record(position + 1, cells, used, has_quotes=True)
-    return Record(position + 1, lines[position].split(separator), 1, has_quotes=False)
+def _name_columns(layout: Layout, where: str) -> list[str]:
+    """Return the columns' names, those without a heading numbered.
+
+    Columns behind the last heading are none, unless most rows have values there.
+    """
+    if layout.header.fault:
+        raise CatalogError(
+            f"The header of the table {where} cannot be read: {layout.header.fault}.",
+            allowed="Allowed: a header line with a name once.",
+            received=", ".join(layout.header.values)[:200],
+        )
+    names = [SURROGATES.sub("\ufffd", name.strip()) for name in layout.header.values]
+    if len(names) > MAX_COLUMNS:
+        allowed = f"Allowed: {MAX_COLUMNS:,} columns."
+        raise CatalogError(f"The table {where} has too many columns.", allowed=allowed, received=len(names))
+    names = names[: max(count_filled(names), layout.filled)]
+    columns = [name or f"column_{position}" for position, name in enumerate(names, start=1)]
+    twice = sorted(name for name, count in Counter(columns).items() if count > 1)
+    if twice:
+        raise CatalogError(
+            f"The table {where} has a column twice.",
+            allowed="Allowed: a header line with a name once.",
+            received=twice,
+        )
+    return columns
+
+
+class _Doubtful(NamedTuple):
+    """A record whose cells are not as many as the columns, or that runs over several lines.
+
+    Attributes:
+        position: The number of rows before it.
+        line: Its first line.
+        record: The record.
+    """
+
+    position: int
+    line: int
+    record: Record
+
+
+class _Parser:
+    """The state of reading one table: rows that are clear first, then those that they help to judge."""
+
+    def __init__(self, text: str, layout: Layout, columns: list[str]) -> None:
+        self.text, self.layout, self.columns, self.dialect = text, layout, columns, layout.dialect
+        # Cells behind the last column that are empty in every row, as some programs write them.
+        self.width, self.most = len(columns), max(layout.width, len(layout.header.values))
+        self.cells: list[list[str]] = [[] for _ in columns]
+        self.shared: list[dict[str, str]] = [{} for _ in columns]
+        self.lines, self.starts = array("q"), array("q")
+        self.block: list[list[str]] = []
+        self.doubtful: list[_Doubtful] = []
+        self.broken: list[tuple[int, str]] = []
+        self.repairs: list[Repair] = []
+        for record in layout.above:
+            self.repairs.append(
+                Repair(self._count_lines(0, record.start) + 1, "", self._read_line(record), "", "above the header")
+            )
+
+    def read(self) -> None:
+        """Read the rows that are clear, and put the others aside."""
+        end = self.layout.header.following
+        line = self._count_lines(0, end) + 1
+        for record in read_records(self.text, end, self.dialect):
+            line += self._count_lines(end, record.start)
+            end = record.start
+            is_clear = record.spans is None or not self._has_line_end(record)
+            if is_clear and record.fault:
+                self.broken.append((line, record.fault))
+            elif is_clear and (values := self._fill(record.values)):
+                self._add(values, line, record.start)
+            else:
+                self.doubtful.append(_Doubtful(len(self.starts), line, record))
+        self._flush()
+
+    def finish(self) -> Table:
+        """Judge the rows that were put aside, and return the table."""
+        unusual: dict[int, Position] = {}
+        repaired: list[int] = []
+        if self.doubtful:
+            unusual, repaired = self._resolve()
+        self._replace_undecodable()
+        self.broken.sort()
+        self.repairs.sort(key=lambda repair: repair.line)
+        return Table(
+            tuple(self.columns),
+            self.cells,
+            self.lines,
+            self.repairs,
+            self.broken,
+            repaired,
+            self.dialect,
+            self.starts,
+            unusual,
+        )
+
+    def _count_lines(self, start: int, stop: int) -> int:
+        return self.text.count(self.dialect.line_end, start, stop)
+
+    def _has_line_end(self, record: Record) -> bool:
+        return self.dialect.line_end in self.text[record.start : record.stop]
+
+    def _read_line(self, record: Record) -> str:
+        return escape_name(self.text[record.start : record.stop])
+
+    def _fill(self, values: list[str]) -> list[str] | None:
+        """Return a row's cells if they are as many as the columns, without empty ones behind them."""
+        if len(values) == self.width:
+            return values
+        if self.width < len(values) <= self.most and count_filled(values) <= self.width:
+            return values[: self.width]
+        return None
+
+    def _add(self, values: list[str], line: int, start: int) -> None:
+        self.block.append(values)
+        self.lines.append(line)
+        self.starts.append(start)
+        if len(self.block) == BLOCK:
+            self._flush()
+
+    def _flush(self) -> None:
+        for cells, shared, values in zip(self.cells, self.shared, zip(*self.block, strict=True), strict=False):
+            if len(shared) < MAX_SHARED_VALUES:
+                cells.extend(map(shared.setdefault, values, values))
+            else:
+                cells.extend(values)
+        self.block = []
+
+    def _resolve(self) -> tuple[dict[int, Position], list[int]]:
+        """Judge the rows that were put aside by the values of the others, and insert those that can be read."""
+        clear = [ColumnValues(column) for column in self.cells]
+        has_clear_rows = len(self.starts) > 0
+        candidates: list[tuple[int, int, Record, bool]] = []
+        for position, line, record in self.doubtful:
+            if self._has_line_end(record) and has_clear_rows and (rows := self._find_rows_within(record, clear)):
+                self.broken.append((line, SWALLOWED.format(lines=self._count_lines(record.start, record.stop))))
+                candidates += [(position, line + offset, row, True) for offset, row in rows]
+            else:
+                candidates.append((position, line, record, False))
+        # Rows over several lines with a cell for every column help to judge the rest.
+        whole = [filled for _, _, record, _ in candidates if not record.fault and (filled := self._fill(record.values))]
+        known = [
+            ColumnValues([*column, *(row[index] for row in whole)]) if whole else clear[index]
+            for index, column in enumerate(self.cells)
+        ]
+        inserted: list[tuple[int, int, int, list[str], Position]] = []
+        for position, line, record, one_line in candidates:
+            found = self._judge(record, line, known)
+            if found is not None:
+                values, taken = found
+                inserted.append((position, line, record.start, values, Position(one_line, taken)))
+        return self._insert(inserted)
+
+    def _find_rows_within(self, record: Record, known: Sequence[ColumnValues]) -> list[tuple[int, Record]]:
+        """Return the lines below the first of a record, each with its line offset, if half of them are rows."""
+        first = read_record(self.text, record.start, self.dialect, one_line=True)
+        lines = read_records(self.text, first.following, self.dialect, one_line=True)
+        rows = list(takewhile(lambda row: row.start < record.following, lines))
+        num_rows = 0
+        for row in rows:
+            filled = None if row.fault else self._fill(row.values)
+            num_rows += filled is not None and all(map(ColumnValues.fits, known, filled))
+        # Rows that a quote swallowed are rows nearly all; of a text over several lines a line or two may look so.
+        if 2 * num_rows < len(rows):
+            return []
+        return [(self._count_lines(record.start, row.start), row) for row in rows]
+
+    def _judge(
+        self, record: Record, line: int, known: Sequence[ColumnValues]
+    ) -> tuple[list[str], tuple[int, ...] | None] | None:
+        """Return the cells of a row and how many each column takes, with a line for a repair; None if it is broken."""
+        values = record.values
+        if record.fault:
+            self._break(record, line, record.fault)
+            return None
+        if filled := self._fill(values):
+            return filled, None
+        if len(values) < self.width:
+            return self._judge_short(record, line, known)
+        taken = align_cells(values, known, self.dialect.separator)
+        if taken is None:
+            self._break(record, line, f"{len(values)} cells where the header has {self.width}")
+            return None
+        merged, first = [], 0
+        for column, count in zip(self.columns, taken, strict=True):
+            merged.append(self.dialect.separator.join(values[first : first + count]))
+            if count > 1:
+                reason = "separators in the cell that nobody quoted"
+                self.repairs.append(Repair(line, column, self._read_line(record), merged[-1], reason))
+            first += count
+        if first < len(values):
+            reason = "empty cells at the end that have no column"
+            self.repairs.append(
+                Repair(line, "", self._read_line(record), self.dialect.separator.join(values[:first]), reason)
+            )
+        return merged, tuple(taken)
+
+    def _judge_short(
+        self, record: Record, line: int, known: Sequence[ColumnValues]
+    ) -> tuple[list[str], tuple[int, ...] | None] | None:
+        values = record.values
+        wrong = [
+            name
+            for name, column, value in zip(self.columns, known, values, strict=False)
+            if column.holds_codes and not column.fits(value)
+        ]
+        if wrong:
+            reason = f"{len(values)} of {self.width} cells, and {wrong[0]} is unlike that of other rows"
+            self._break(record, line, reason)
+            return None
+        missing = self.columns[len(values)]
+        reason = f"{len(values)} of {self.width} cells: the others are read as empty"
+        self.repairs.append(Repair(line, missing, self._read_line(record), "", reason))
+        return [*values, *[""] * (self.width - len(values))], None
+
+    def _break(self, record: Record, line: int, reason: str) -> None:
+        if below := self._count_lines(record.start, record.stop):
+            reason = f"{reason} (with the {below} lines below, which a quoted cell has)"
+        self.broken.append((line, reason))
+
+    def _insert(
+        self, inserted: Sequence[tuple[int, int, int, list[str], Position]]
+    ) -> tuple[dict[int, Position], list[int]]:
+        """Insert rows among the clear ones, each before the one at its position."""
+        unusual: dict[int, Position] = {}
+        repaired: list[int] = []
+        lines, starts = array("q"), array("q")
+        cells: list[list[str]] = [[] for _ in self.columns]
+        done = 0
+        for position, line, start, values, how in inserted:
+            for column, old in zip(cells, self.cells, strict=True):
+                column.extend(old[done:position])
+            lines.extend(self.lines[done:position])
+            starts.extend(self.starts[done:position])
+            done = position
+            if how != Position():
+                unusual[len(starts)] = how
+            if how.taken and max(how.taken) > 1:
+                repaired.append(len(starts))
+            for column, value in zip(cells, values, strict=True):
+                column.append(value)
+            lines.append(line)
+            starts.append(start)
+        for column, old in zip(cells, self.cells, strict=True):
+            column.extend(old[done:])
+        lines.extend(self.lines[done:])
+        starts.extend(self.starts[done:])
+        self.cells, self.lines, self.starts = cells, lines, starts
+        return unusual, repaired
+
+    def _replace_undecodable(self) -> None:
+        """Replace bytes that are no letters of the encoding by U+FFFD, with a line for each cell."""
+        if not SURROGATES.search(self.text):
+            return
+        for column, values in zip(self.columns, self.cells, strict=True):
+            for row, value in enumerate(values):
+                if SURROGATES.search(value):
+                    values[row] = SURROGATES.sub("\ufffd", value)
+                    reason = "bytes that are no letters of the table's encoding"
+                    self.repairs.append(Repair(self.lines[row], column, escape_name(value), values[row], reason))
+
+
+def iterate_cells(table: Table, text: str) -> Iterator[tuple[Record, Mapping[str, tuple[int, int]]]]:
+    """Yield the record of every row, and where its cells stand by column; a missing cell has no place."""
+    for row, start in enumerate(table.starts):
+        how = table.unusual.get(row, Position())
+        record = read_record(text, start, table.dialect, one_line=how.one_line)
+        spans = record.list_spans(table.dialect.separator)
+        if how.taken:
+            merged, first = [], 0
+            for count in how.taken:
+                merged.append((spans[first][0], spans[first + count - 1][1]))
+                first += count
+            spans = merged
+        yield record, dict(zip(table.columns, spans, strict=False))

@@ -1,11 +1,12 @@
 """Read a catalogue, whatever its layout: find its description, its table and its rows."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
-from hangtag.catalog.csv_parser import Table, parse_table
+from hangtag.catalog.csv_parser import Repair, Rows, Table, parse_table
+from hangtag.catalog.dialect import check_dialect
 from hangtag.catalog.files import FileError, read_regular
 from hangtag.catalog.schema import CatalogSchema, parse_schema
 from hangtag.catalog.source import Source, open_source
@@ -48,7 +49,8 @@ class RawCatalog:
         base: The folder inside the source that photograph paths start from, empty or ending in `/`.
         schema: What the columns mean.
         rows: One mapping from column to text a row, in file order.
-        repaired_rows: Positions in `rows` whose last column held separators that nobody quoted.
+        repairs: The cells and lines of the table that were not read as they are written.
+        repaired_rows: Positions in `rows` with separators in a cell that nobody quoted.
         broken: Lines that are no row, as (line number, reason).
         taxonomy_text: The content of the taxonomy file beside the table, where the description names one.
         passed_over: Folders that are not read, as (path, code, reason); of a tree, where folders are the rows' labels.
@@ -57,7 +59,8 @@ class RawCatalog:
     source: Source
     base: str
     schema: CatalogSchema
-    rows: list[dict[str, str]]
+    rows: Sequence[Mapping[str, str]]
+    repairs: list[Repair] = field(default_factory=list)
     repaired_rows: list[int] = field(default_factory=list)
     broken: list[tuple[int, str]] = field(default_factory=list)
     taxonomy_text: str = ""
@@ -93,7 +96,8 @@ def read_catalog(
         passed_over = [(path, error.code, error.reason) for path, error in source.passed_over()]
         return RawCatalog(source, "", schema, rows, passed_over=passed_over)
     path = _find_shallowest(source, str(table_name)) if base is None else base + str(table_name)
-    table = parse_table(read_table(source, path), path)
+    dialect = check_dialect(str(values.get("separator") or ""), str(values.get("escape") or ""))
+    table = parse_table(read_table(source, path), path, dialect.separator, dialect.escape)
     if not described and set(CAPSTONE_COLUMNS) <= set(table.columns):
         values = CAPSTONE | values
     return _build_catalog(source, path, table, values)
@@ -107,10 +111,8 @@ def _build_catalog(source: Source, path: str, table: Table, values: dict[str, ob
         path = base + schema.taxonomy
         taxonomy = _decode_text(_read_bytes(source, path, MAX_DESCRIPTION_BYTES), path)
     schema = schema.with_columns(table.columns)
-    rows = table.rows
-    if schema.columns != schema.headings:
-        rows = [dict(zip(schema.columns, row.values(), strict=True)) for row in rows]
-    return RawCatalog(source, base, schema, rows, table.repaired_rows, table.broken, taxonomy)
+    rows = Rows(schema.columns, table.cells)
+    return RawCatalog(source, base, schema, rows, table.repairs, table.repaired_rows, table.broken, taxonomy)
 
 
 def _find_description(source: Source, schema_file: Path | None) -> tuple[dict[str, object], str | None]:

@@ -60,6 +60,8 @@ class CatalogSchema:
         split: A column that already says train, val or test, or None.
         label_name: The heading of the cleaned label.
         missing: The spellings of a missing cell, beside an empty one and `Unknown`; see `missing.is_missing`.
+        separator: What stands between the table's cells, a letter or its name; empty to find it.
+        escape: How quotes inside quotes are written, `doubled` or `backslash`; empty to find it.
         taxonomy: The label rules, a file beside the table or the name of a shipped taxonomy.
         columns: All columns of the table in their order, by their names in hangtag's tables.
         headings: The same columns as the table itself heads them.
@@ -75,6 +77,8 @@ class CatalogSchema:
     split: str | None = None
     label_name: str = "Class"
     missing: tuple[str, ...] = SPELLINGS
+    separator: str = ""
+    escape: str = ""
     taxonomy: str = ""
     columns: tuple[str, ...] = ()
     headings: tuple[str, ...] = ()
@@ -176,9 +180,9 @@ class CatalogSchema:
     def find_image_path(self, row: Mapping[str, str]) -> str:
         """Return the path of an item's photograph, relative to the table's folder; empty where none is named."""
         if self.image_column:
-            path = row[self.image_column]
+            path = row[self.image_column].strip()
             return "" if self.is_missing(path) else path
-        return PLACEHOLDER.sub(lambda found: row[found.group(1)], self.image or "")
+        return PLACEHOLDER.sub(lambda found: row[found.group(1)].strip(), self.image or "")
 
 
 def _convert(key: str, value: object) -> object:

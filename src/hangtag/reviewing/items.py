@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from hangtag.catalog.csv_parser import Table, parse_table
+from hangtag.catalog.dialect import check_dialect
 from hangtag.catalog.files import FileError, find_named, read_regular
 from hangtag.catalog.images import Pixels
 from hangtag.catalog.reader import MAX_TABLE_BYTES, read_table
@@ -72,14 +73,15 @@ def read_source_table(manifest: dict[str, Any], schema: CatalogSchema, catalog: 
     if path is None or not os.path.exists(path):  # noqa: PTH110  (it raises nothing, whatever the name)
         raise CatalogError("The catalogue is not where it was.", received=path and str(path), hint=NAME_CATALOG)
     data = _read_table_bytes(path, origin.get("table") or schema.table)
-    table = parse_table(data, schema.table)
+    dialect = check_dialect(schema.separator, schema.escape)
+    table = parse_table(data, schema.table, dialect.separator, dialect.escape)
     headings = dict(zip(schema.columns, schema.headings, strict=True))
     if missing := [heading for heading in headings.values() if heading not in table.columns]:
         raise CatalogError("The catalogue's table has lost columns since `hangtag prepare`.", received=missing)
     rows: dict[str, int] = {}
-    for position, row in enumerate(table.rows):
+    for position, item_id in enumerate(table.cells[table.columns.index(headings[schema.id])]):
         # Of rows with the same id, the first is the item, as for `prepare`.
-        rows.setdefault(row[headings[schema.id]].strip(), position)
+        rows.setdefault(item_id.strip(), position)
     return SourceTable(PurePosixPath(schema.table).name, data, table, rows, headings)
 
 

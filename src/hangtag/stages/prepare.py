@@ -1,16 +1,18 @@
 """Stage `prepare`: read, check and pack every row and photograph of a catalogue."""
 
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import polars as pl
 
+from hangtag.catalog.csv_parser import Rows
 from hangtag.catalog.files import escape_name
 from hangtag.catalog.image_files import Decoded, Rejected, pack_photographs
 from hangtag.catalog.prepared_items import count_missing
-from hangtag.catalog.reader import RawCatalog, read_catalog
-from hangtag.config import SPLITS, PrepareConfig
+from hangtag.catalog.reader import SPLIT_FOLDERS, RawCatalog, read_catalog
+from hangtag.config import PrepareConfig
 from hangtag.errors import CatalogError
 from hangtag.io import hash_json, write_csv, write_parquet, write_whole
 from hangtag.lock import hold
@@ -18,6 +20,8 @@ from hangtag.manifest import StageRecord
 from hangtag.results import PrepareResult, StageResult
 from hangtag.workspace import Workspace
 
+DESCRIBED = ("item_id", "image_path", "image_width", "image_height", "image_mode")
+REPAIRED = {"line": pl.Int64, "column": pl.String, "before": pl.String, "after": pl.String, "reason": pl.String}
 REJECTED = {"item_id": pl.String, "image_path": pl.String, "code": pl.String, "reason": pl.String}
 
 
@@ -69,11 +73,12 @@ def prepare(
 
 
 def _prepare_catalog(record: StageRecord, raw: RawCatalog, config: PrepareConfig) -> StageResult:
+    _check_splits(raw)
     candidates, rejected = _check_rows(raw)
     with write_whole(record.begin() / "images.npy") as target:
-        outcomes = pack_photographs(raw.source, [raw.base + path for _, path, _ in candidates], config, target)
-    items, more = _collect_items(raw, candidates, outcomes)
-    if not items:
+        outcomes = pack_photographs(raw.source, [raw.base + each.path for each in candidates], config, target)
+    items, more = _tabulate_items(raw, candidates, outcomes)
+    if not len(items):
         raise CatalogError(
             "Not one photograph of the catalogue can be used.",
             received=sorted({line["reason"] for line in [*rejected, *more]})[:3],
@@ -81,12 +86,32 @@ def _prepare_catalog(record: StageRecord, raw: RawCatalog, config: PrepareConfig
     return _write_prepared(record, raw, items, rejected + more)
 
 
-Candidate = tuple[dict[str, str], str, int]
+def _check_splits(raw: RawCatalog) -> None:
+    """Refuse values of the split column that name no split: their rows would be in none."""
+    if not raw.schema.split:
+        return
+    values = {row.get(raw.schema.split, "") for row in raw.rows}
+    unknown = sorted(value for value in values if not raw.schema.is_missing(value) and not _read_split(value))
+    if unknown:
+        raise CatalogError(
+            f"The column {raw.schema.split} says splits that hangtag does not know.",
+            allowed=f"Allowed: {', '.join(SPLIT_FOLDERS)}, in capitals or not, or an empty cell.",
+            received=unknown[:5],
+            hint="Leave the column out of --split-column and catalog.toml to split the items anew.",
+        )
 
 
-def _check_rows(raw: RawCatalog) -> tuple[list[Candidate], list[dict[str, str]]]:
-    """Return (row, photograph's path, position) of the rows to decode, and a line for each rejected one."""
-    candidates: list[Candidate] = []
+class _Candidate(NamedTuple):
+    """A row whose photograph is to be decoded: its position, its id, and the photograph's path."""
+
+    row: int
+    item_id: str
+    path: str
+
+
+def _check_rows(raw: RawCatalog) -> tuple[list[_Candidate], list[dict[str, str]]]:
+    """Return the rows to decode, and a line for each rejected one."""
+    candidates: list[_Candidate] = []
     rejected = [
         {"item_id": f"line {line}", "image_path": "", "code": "bad_row", "reason": reason}
         for line, reason in raw.broken
@@ -107,49 +132,67 @@ def _check_rows(raw: RawCatalog) -> tuple[list[Candidate], list[dict[str, str]]]
             rejected.append({"item_id": item_id, "image_path": path, "code": "duplicate_id", "reason": reason})
         else:
             seen.add(item_id)
-            candidates.append((row, path, position))
+            candidates.append(_Candidate(position, item_id, path))
     return candidates, rejected
 
 
-def _collect_items(
-    raw: RawCatalog, candidates: list[Candidate], outcomes: list[Decoded | Rejected]
-) -> tuple[list[dict[str, object]], list[dict[str, str]]]:
-    items: list[dict[str, object]] = []
+def _tabulate_items(
+    raw: RawCatalog, candidates: Sequence[_Candidate], outcomes: Sequence[Decoded | Rejected]
+) -> tuple[pl.DataFrame, list[dict[str, str]]]:
+    """Return the table of items, and a line for each row whose photograph cannot be used."""
+    kept: list[_Candidate] = []
+    decoded: list[Decoded] = []
     rejected: list[dict[str, str]] = []
-    for (row, path, _), outcome in zip(candidates, outcomes, strict=True):
-        item_id = row[raw.schema.id].strip()
+    for candidate, outcome in zip(candidates, outcomes, strict=True):
         if isinstance(outcome, Rejected):
-            line = {"item_id": item_id, "image_path": path, "code": outcome.code, "reason": outcome.reason}
-            rejected.append(line)
-            continue
-        given = row[raw.schema.split].strip().lower() if raw.schema.split else ""
-        described = {
-            "item_id": item_id,
-            "image_path": posixpath.normpath(raw.base + path),
-            "image_width": outcome.width,
-            "image_height": outcome.height,
-            "image_mode": outcome.mode,
-            "given_split": given if given in SPLITS else None,
-        }
-        items.append(described | row)
-    return items, rejected
+            line = {"item_id": candidate.item_id, "image_path": candidate.path}
+            rejected.append(line | {"code": outcome.code, "reason": outcome.reason})
+        else:
+            kept.append(candidate)
+            decoded.append(outcome)
+    described = pl.DataFrame(
+        {
+            "item_id": [each.item_id for each in kept],
+            "image_path": [posixpath.normpath(raw.base + each.path) for each in kept],
+            "image_width": [each.width for each in decoded],
+            "image_height": [each.height for each in decoded],
+            "image_mode": [each.mode for each in decoded],
+        },
+        schema={name: pl.Int64 if name in ("image_width", "image_height") else pl.String for name in DESCRIBED},
+    )
+    given = _read_column(raw, raw.schema.split, kept) if raw.schema.split else [None] * len(kept)
+    splits = pl.Series("given_split", [_read_split(value) for value in given], pl.String)
+    columns = [pl.Series(column, _read_column(raw, column, kept), pl.String) for column in raw.schema.columns]
+    return described.with_columns(splits, *columns), rejected
+
+
+def _read_column(raw: RawCatalog, column: str, kept: Sequence[_Candidate]) -> list[str | None]:
+    if isinstance(raw.rows, Rows):
+        values = raw.rows.cells[raw.rows.columns.index(column)]
+        return [values[each.row] for each in kept]
+    return [raw.rows[each.row].get(column) for each in kept]
+
+
+def _read_split(value: str | None) -> str | None:
+    """Return the split that a cell says, in any spelling that a folder may have; None for any other text."""
+    return SPLIT_FOLDERS.get(value.strip().lower()) if value else None
 
 
 def _write_prepared(
     record: StageRecord,
     raw: RawCatalog,
-    items: list[dict[str, object]],
+    table: pl.DataFrame,
     rejected: list[dict[str, str]],
 ) -> StageResult:
-    paths = [record.work / name for name in ("items.parquet", "images.npy", "rejected.csv")]
-    table = pl.DataFrame(items, infer_schema_length=None, schema_overrides={"given_split": pl.String})
+    paths = [record.work / name for name in ("items.parquet", "images.npy", "rejected.csv", "repaired.csv")]
     write_parquet(paths[0], table)
     write_csv(paths[2], pl.DataFrame(rejected, schema=REJECTED))
+    write_csv(paths[3], pl.DataFrame(raw.repairs, schema=REPAIRED, orient="row"))
     counts: dict[str, object] = {
         "rows": len(raw.rows) + len(raw.broken) + len(raw.passed_over),
-        "items": len(items),
+        "items": len(table),
         "rejected": len(rejected),
-        "repaired_rows": len(raw.repaired_rows),
+        "repaired_rows": len({repair.line for repair in raw.repairs}),
     }
     missing = count_missing(table, raw.schema)
     if without := {level: missing[level] for level in raw.schema.levels if level in missing}:
