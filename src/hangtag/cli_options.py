@@ -194,6 +194,10 @@ DESCRIPTION = (
     ("levels", "--levels", "Label columns from coarse to fine, separated by commas."),
     ("attributes", "--attributes", "Further columns that describe an item, separated by commas."),
     ("label_name", "--label-name", "Heading of the cleaned label."),
+    ("group", "--group-column", "Column whose equal values belong to one product, which stays in one split."),
+    ("layout", "--layout", "The shop system whose table it is: shopify, woocommerce, google-merchant, ..."),
+    ("level_separator", "--level-separator", "Separator of the levels in a column of category paths: '>'."),
+    ("separator", "--separator", "Separator of the table's cells, where it is not found: comma, semicolon, tab, bar."),
     ("split", "--split-column", "Column that already has the splits train, val and test."),
 )
 

@@ -10,11 +10,10 @@ import pytest
 from PIL import Image
 
 from hangtag.catalog.prepared_items import Prepared, read_prepared
-from hangtag.catalog.reader import CAPSTONE_COLUMNS
 from hangtag.config import PrepareConfig
 from hangtag.demo_catalog.catalog import OUTSIDE_ID, PHOTOGRAPH_DEFECTS, write_demo_catalog
 from hangtag.demo_catalog.drawing import HEIGHT, WIDTH, Canvas, Look
-from hangtag.demo_catalog.rows import KINDS
+from hangtag.demo_catalog.rows import CAPSTONE_COLUMNS, KINDS
 from hangtag.demo_catalog.shapes import SILHOUETTES
 from hangtag.errors import CatalogError, SettingsError
 from hangtag.stages.prepare import prepare

@@ -12,11 +12,11 @@ from typing import NamedTuple, overload
 
 from hangtag.catalog.dialect import (
     Dialect,
-    Layout,
+    Head,
     Record,
     count_filled,
     decode_table,
-    find_layout,
+    find_head,
     read_record,
     read_records,
 )
@@ -122,7 +122,9 @@ class Table:
         return Rows(self.columns, self.cells)
 
 
-def parse_table(data: bytes, where: str, separator: str = "", escape: str = "") -> Table:
+def parse_table(
+    data: bytes, where: str, separator: str = "", escape: str = "", headings: Sequence[frozenset[str]] = ()
+) -> Table:
     """Parse a table of text: UTF-8, UTF-16 or Windows-1252, with any usual separator, quotes and line ends.
 
     A row with surplus cells is repaired where there is one way to that leaves every other column a value that it has
@@ -134,33 +136,34 @@ def parse_table(data: bytes, where: str, separator: str = "", escape: str = "") 
         where: Its name, for messages.
         separator: The separator; empty to find it.
         escape: `doubled` or `backslash`, as quotes inside quotes are written; empty to find it.
+        headings: Sets of columns by which a header is known; other headers are found by their number of cells.
 
     Raises:
         CatalogError: The table is empty, or a column stands twice in its header.
     """
     text = decode_table(data, where).text
-    layout = find_layout(text, where, separator, escape)
-    parser = _Parser(text, layout, _name_columns(layout, where))
+    head = find_head(text, where, separator, escape, headings)
+    parser = _Parser(text, head, _name_columns(head, where))
     parser.read()
     return parser.finish()
 
 
-def _name_columns(layout: Layout, where: str) -> list[str]:
+def _name_columns(head: Head, where: str) -> list[str]:
     """Return the columns' names, those without a heading numbered.
 
     Columns behind the last heading are none, unless most rows have values there.
     """
-    if layout.header.fault:
+    if head.header.fault:
         raise CatalogError(
-            f"The header of the table {where} cannot be read: {layout.header.fault}.",
+            f"The header of the table {where} cannot be read: {head.header.fault}.",
             allowed="Allowed: a header line with a name once.",
-            received=", ".join(layout.header.values)[:200],
+            received=", ".join(head.header.values)[:200],
         )
-    names = [SURROGATES.sub("\ufffd", name.strip()) for name in layout.header.values]
+    names = [SURROGATES.sub("\ufffd", name.strip()) for name in head.header.values]
     if len(names) > MAX_COLUMNS:
         allowed = f"Allowed: {MAX_COLUMNS:,} columns."
         raise CatalogError(f"The table {where} has too many columns.", allowed=allowed, received=len(names))
-    names = names[: max(count_filled(names), layout.filled)]
+    names = names[: max(count_filled(names), head.filled)]
     columns = [name or f"column_{position}" for position, name in enumerate(names, start=1)]
     twice = sorted(name for name, count in Counter(columns).items() if count > 1)
     if twice:
@@ -189,10 +192,10 @@ class _Doubtful(NamedTuple):
 class _Parser:
     """The state of reading one table: rows that are clear first, then those that they help to judge."""
 
-    def __init__(self, text: str, layout: Layout, columns: list[str]) -> None:
-        self.text, self.layout, self.columns, self.dialect = text, layout, columns, layout.dialect
+    def __init__(self, text: str, head: Head, columns: list[str]) -> None:
+        self.text, self.head, self.columns, self.dialect = text, head, columns, head.dialect
         # Cells behind the last column that are empty in every row, as some programs write them.
-        self.width, self.most = len(columns), max(layout.width, len(layout.header.values))
+        self.width, self.most = len(columns), max(head.width, len(head.header.values))
         self.cells: list[list[str]] = [[] for _ in columns]
         self.shared: list[dict[str, str]] = [{} for _ in columns]
         self.lines, self.starts = array("q"), array("q")
@@ -200,14 +203,14 @@ class _Parser:
         self.doubtful: list[_Doubtful] = []
         self.broken: list[tuple[int, str]] = []
         self.repairs: list[Repair] = []
-        for record in layout.above:
+        for record in head.above:
             self.repairs.append(
                 Repair(self._count_lines(0, record.start) + 1, "", self._read_line(record), "", "above the header")
             )
 
     def read(self) -> None:
         """Read the rows that are clear, and put the others aside."""
-        end = self.layout.header.following
+        end = self.head.header.following
         line = self._count_lines(0, end) + 1
         for record in read_records(self.text, end, self.dialect):
             line += self._count_lines(end, record.start)

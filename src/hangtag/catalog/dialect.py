@@ -95,7 +95,7 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Layout:
+class Head:
     """Where a table's parts are.
 
     Attributes:
@@ -154,7 +154,9 @@ def _guess_encoding(data: bytes) -> str:
     return "utf-8"
 
 
-def find_layout(text: str, where: str, separator: str = "", escape: str = "") -> Layout:
+def find_head(
+    text: str, where: str, separator: str = "", escape: str = "", headings: Sequence[frozenset[str]] = ()
+) -> Head:
     """Find a table's dialect and its header.
 
     The separator and the escape are those with which most records have the same number of cells, the first among
@@ -166,6 +168,7 @@ def find_layout(text: str, where: str, separator: str = "", escape: str = "") ->
         where: Its name, for messages.
         separator: The separator; empty to find it.
         escape: `doubled` or `backslash`; empty to find it.
+        headings: Sets of columns; a record near the top that has all of one is the header.
 
     Raises:
         CatalogError: There is no header.
@@ -186,13 +189,17 @@ def find_layout(text: str, where: str, separator: str = "", escape: str = "") ->
     # In a table of a few rows, a few odd ones do not make the header a line above it.
     is_clear = filled.count(usual) >= max(MIN_ROWS_LIKE_IT, len(filled) / 2)
     wanted = min(max(2, -(-usual // 2) if is_clear else 0), max(filled, default=1))
-    for above, record in enumerate(records[: MAX_LINES_ABOVE + 1]):
-        if sum(bool(value.strip()) for value in record.values) >= wanted:
-            rows = records[above + 1 :] or [record]
-            return Layout(
-                dialect, records[:above], record, width, _find_mode([count_filled(row.values) for row in rows])
-            )
+    top = records[: MAX_LINES_ABOVE + 1]
+    known = (above for above, record in enumerate(top) if any(each <= _list_names(record) for each in headings))
+    likely = (above for above, record in enumerate(top) if len([*filter(str.strip, record.values)]) >= wanted)
+    for above in (*known, *likely):
+        filled = [count_filled(row.values) for row in records[above + 1 :] or records[above:]]
+        return Head(dialect, records[:above], records[above], width, _find_mode(filled))
     raise CatalogError(f"The table {where} is empty.", allowed="Allowed: a header line and rows.")
+
+
+def _list_names(record: Record) -> frozenset[str]:
+    return frozenset(map(str.strip, record.values))
 
 
 def _find_line_end(text: str) -> str:

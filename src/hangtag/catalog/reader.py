@@ -1,46 +1,30 @@
 """Read a catalogue, whatever its layout: find its description, its table and its rows."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
 
 from hangtag.catalog.csv_parser import Repair, Rows, Table, parse_table
 from hangtag.catalog.dialect import check_dialect
 from hangtag.catalog.files import FileError, read_regular
 from hangtag.catalog.schema import CatalogSchema, parse_schema
+from hangtag.catalog.shops import arrange_products, describe_layout, find_layout, list_layouts
 from hangtag.catalog.source import Source, open_source
 from hangtag.errors import CatalogError
 
 DESCRIPTION = "catalog.toml"
+_URL = re.compile(r"(?:https?|s3|gs|az)://", re.IGNORECASE)
 MAX_DESCRIPTION_BYTES = 1_000_000
 MAX_TABLE_BYTES = 2_000_000_000
 # A small archive must not fill the memory: tables shrink to a fifth or a tenth, repetitive ones to a thirtieth.
 MAX_TABLE_RATIO, ANY_RATIO_BYTES = 40, 4_000_000
-CAPSTONE_COLUMNS = (
-    "id",
-    "gender",
-    "masterCategory",
-    "subCategory",
-    "articleType",
-    "baseColour",
-    "season",
-    "year",
-    "usage",
-    "productDisplayName",
-)
-CAPSTONE: dict[str, object] = {
-    "table": "styles.csv",
-    "id": "id",
-    "name": "productDisplayName",
-    "levels": ["masterCategory", "subCategory", "articleType"],
-    "attributes": ["gender", "baseColour", "season", "year", "usage"],
-    "image": "images/{id}.jpg",
-    "taxonomy": "capstone",
-}
 
 
-@dataclass(frozen=True)
+@dataclass
 class RawCatalog:
     """A catalogue's rows as delivered.
 
@@ -52,6 +36,8 @@ class RawCatalog:
         repairs: The cells and lines of the table that were not read as they are written.
         repaired_rows: Positions in `rows` with separators in a cell that nobody quoted.
         broken: Lines that are no row, as (line number, reason).
+        skipped: Rows of the table that are no products, as (line number, reason).
+        num_merged: Further rows of products that have several.
         taxonomy_text: The content of the taxonomy file beside the table, where the description names one.
         passed_over: Folders that are not read, as (path, code, reason); of a tree, where folders are the rows' labels.
     """
@@ -63,8 +49,40 @@ class RawCatalog:
     repairs: list[Repair] = field(default_factory=list)
     repaired_rows: list[int] = field(default_factory=list)
     broken: list[tuple[int, str]] = field(default_factory=list)
+    skipped: list[tuple[int, str]] = field(default_factory=list)
+    num_merged: int = 0
     taxonomy_text: str = ""
     passed_over: list[tuple[str, str, str]] = field(default_factory=list)
+
+    def locate_photograph(self, row: Mapping[str, str]) -> str:
+        """Return the path of an item's photograph inside the source; empty where the row names none.
+
+        The last part of a URL is looked up among the files' names; where there is no such file, or several, the URL is
+        returned.
+        """
+        path = self.schema.find_image_path(row)
+        if not is_url(path):
+            return path and self.base + path
+        return self._files_by_name.get(read_file_name(path)) or path
+
+    @cached_property
+    def _files_by_name(self) -> dict[str, str]:
+        """The path of every file whose name no other file has."""
+        found: dict[str, str] = {}
+        for path in self.source.names():
+            name = PurePosixPath(path).name
+            found[name] = "" if name in found else path
+        return found
+
+
+def is_url(path: str) -> bool:
+    """Return whether a photograph's path is an address on the web or in a cloud's storage."""
+    return bool(_URL.match(path))
+
+
+def read_file_name(url: str) -> str:
+    """Return the last part of a URL's path, without its query."""
+    return PurePosixPath(unquote(urlsplit(url).path)).name
 
 
 def read_catalog(
@@ -89,18 +107,29 @@ def read_catalog(
         catalog = catalog.parent
     source = open_source(catalog, workspace)
     described, base = _find_description(source, schema_file)
-    values = described | values
-    table_name = values.get("table") or _find_table(source)
+    table_name = (described | values).get("table") or _find_table(source)
     if not table_name:
-        rows, schema = read_tree(source, values)
+        rows, schema = read_tree(source, described | values)
         passed_over = [(path, error.code, error.reason) for path, error in source.passed_over()]
         return RawCatalog(source, "", schema, rows, passed_over=passed_over)
     path = _find_shallowest(source, str(table_name)) if base is None else base + str(table_name)
-    dialect = check_dialect(str(values.get("separator") or ""), str(values.get("escape") or ""))
-    table = parse_table(read_table(source, path), path, dialect.separator, dialect.escape)
-    if not described and set(CAPSTONE_COLUMNS) <= set(table.columns):
-        values = CAPSTONE | values
-    return _build_catalog(source, path, table, values)
+    given = described | values
+    dialect = check_dialect(str(given.get("separator") or ""), str(given.get("escape") or ""))
+    headings = [layout.headings for layout in list_layouts()]
+    table = parse_table(read_table(source, path), path, dialect.separator, dialect.escape, headings)
+    layout = None
+    if given.get("layout") or not described:
+        layout = find_layout(table.columns, str(given.get("layout") or ""))
+    recognised = describe_layout(layout, table.columns) if layout else {}
+    return _build_catalog(source, path, table, _override(_override(recognised, described), values))
+
+
+def _override(entries: Mapping[str, object], others: Mapping[str, object]) -> dict[str, object]:
+    """Return a description's entries with others over them; of two ways to find photographs the later one counts."""
+    kept = dict(entries)
+    if {"image", "image_column"} & set(others):
+        kept = {key: value for key, value in kept.items() if key not in ("image", "image_column", "image_separator")}
+    return kept | dict(others)
 
 
 def _build_catalog(source: Source, path: str, table: Table, values: dict[str, object]) -> RawCatalog:
@@ -110,9 +139,21 @@ def _build_catalog(source: Source, path: str, table: Table, values: dict[str, ob
     if schema.taxonomy.endswith(".toml"):
         path = base + schema.taxonomy
         taxonomy = _decode_text(_read_bytes(source, path, MAX_DESCRIPTION_BYTES), path)
-    schema = schema.with_columns(table.columns)
-    rows = Rows(schema.columns, table.cells)
-    return RawCatalog(source, base, schema, rows, table.repairs, table.repaired_rows, table.broken, taxonomy)
+    arranged = arrange_products(table, schema.with_columns(table.columns))
+    schema = arranged.schema
+    positions = {row: position for position, row in enumerate(arranged.rows)}
+    return RawCatalog(
+        source,
+        base,
+        schema,
+        Rows(schema.columns, arranged.cells),
+        table.repairs,
+        [positions[row] for row in table.repaired_rows if row in positions],
+        table.broken,
+        [(table.lines[row], reason) for row, reason in arranged.skipped],
+        arranged.num_merged,
+        taxonomy,
+    )
 
 
 def _find_description(source: Source, schema_file: Path | None) -> tuple[dict[str, object], str | None]:

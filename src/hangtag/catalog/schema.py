@@ -60,10 +60,21 @@ class CatalogSchema:
         split: A column that already says train, val or test, or None.
         label_name: The heading of the cleaned label.
         missing: The spellings of a missing cell, beside an empty one and `Unknown`; see `missing.is_missing`.
+        layout: The shop system whose table it is, one of `shops.list_layouts`; empty where it is none of them.
+        group: A column whose equal values belong to one product: its items stay in one split. None where there is none.
+        level_separator: What stands between the parts of category paths in the column of `levels`; empty where the
+            levels are columns.
+        category_separator: What stands between several category paths in a cell.
+        category: Which of several paths counts, `first` or `deepest`.
+        image_separator: What stands between several photographs in the cell of `image_column`; the first counts.
+        merge_rows: `yes` where a product may have several rows: each value is the first that is not missing.
+        skip_rows: Rows that are no products, as `COLUMN=VALUE`.
         separator: What stands between the table's cells, a letter or its name; empty to find it.
         escape: How quotes inside quotes are written, `doubled` or `backslash`; empty to find it.
         taxonomy: The label rules, a file beside the table or the name of a shipped taxonomy.
-        columns: All columns of the table in their order, by their names in hangtag's tables.
+        path_column: The column of category paths that the levels were made of, or None.
+        columns: All columns of the table in their order, by their names in hangtag's tables, and the levels that were
+            made of category paths.
         headings: The same columns as the table itself heads them.
     """
 
@@ -77,9 +88,18 @@ class CatalogSchema:
     split: str | None = None
     label_name: str = "Class"
     missing: tuple[str, ...] = SPELLINGS
+    layout: str = ""
+    group: str | None = None
+    level_separator: str = ""
+    category_separator: str = ""
+    category: str = "first"
+    image_separator: str = ""
+    merge_rows: str = ""
+    skip_rows: str = ""
     separator: str = ""
     escape: str = ""
     taxonomy: str = ""
+    path_column: str | None = None
     columns: tuple[str, ...] = ()
     headings: tuple[str, ...] = ()
 
@@ -102,7 +122,7 @@ class CatalogSchema:
             if key not in allowed:
                 raise CatalogError(
                     "The catalogue's description has an unknown key.",
-                    allowed=f"Allowed: {', '.join(allowed[:-2])}.",
+                    allowed=f"Allowed: {', '.join(allowed[:-3])}.",
                     received=key,
                 )
             converted[key] = _convert(key, value)
@@ -116,7 +136,7 @@ class CatalogSchema:
         Raises:
             CatalogError: A named column is not in the table, or one is called like the cleaned label.
         """
-        wanted = [self.id, self.name, *self.levels, *self.attributes, self.image_column, self.split]
+        wanted = [self.id, self.name, *self.levels, *self.attributes, self.image_column, self.split, self.group]
         wanted += PLACEHOLDER.findall(self.image or "")
         for column in wanted:
             if column is not None and column not in columns:
@@ -146,16 +166,50 @@ class CatalogSchema:
             image=self.image and PLACEHOLDER.sub(lambda found: f"{{{rename_column(found.group(1))}}}", self.image),
             image_column=rename(self.image_column),
             split=rename(self.split),
+            group=rename(self.group),
             columns=tuple(map(rename_column, columns)),
             headings=tuple(columns),
+        )
+
+    def with_path_levels(self, path_column: str, depth: int) -> "CatalogSchema":
+        """Return the schema with a level for each part of a column's category paths.
+
+        Args:
+            path_column: The column.
+            depth: The parts of the longest path.
+        """
+        levels: list[str] = []
+        number = 0
+        while len(levels) < depth:
+            number += 1
+            if f"level_{number}" not in self.columns:
+                levels.append(f"level_{number}")
+        return dataclasses.replace(
+            self,
+            levels=tuple(levels),
+            path_column=path_column,
+            columns=(*self.columns, *levels),
+            headings=(*self.headings, *levels),
         )
 
     def check(self) -> "CatalogSchema":
         """Return the schema if it is complete.
 
         Raises:
-            CatalogError: There is no label level, or no way to find a photograph.
+            CatalogError: There is no label level, no way to find a photograph, or an entry has none of its values.
         """
+        for key, allowed in (("category", ("first", "deepest")), ("merge_rows", ("", "no", "yes"))):
+            if (value := getattr(self, key)) not in allowed:
+                names = ", ".join(name for name in allowed if name)
+                raise CatalogError(
+                    f"{key} in the catalogue's description is wrong.", allowed=f"Allowed: {names}.", received=value
+                )
+        if self.level_separator and len(self.levels) > 1 and not self.path_column:
+            raise CatalogError(
+                "The catalogue's description has a separator of levels, and several columns of levels.",
+                allowed="Allowed: one column of category paths, or several columns without level_separator.",
+                received=", ".join(self.levels),
+            )
         if not self.levels:
             raise CatalogError(
                 "The catalogue's description names no label level.",
@@ -180,7 +234,10 @@ class CatalogSchema:
     def find_image_path(self, row: Mapping[str, str]) -> str:
         """Return the path of an item's photograph, relative to the table's folder; empty where none is named."""
         if self.image_column:
-            path = row[self.image_column].strip()
+            path = row[self.image_column]
+            if self.image_separator:
+                path = next(filter(str.strip, path.split(self.image_separator)), "")
+            path = path.strip()
             return "" if self.is_missing(path) else path
         return PLACEHOLDER.sub(lambda found: row[found.group(1)].strip(), self.image or "")
 

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from hangtag.catalog.reader import CAPSTONE_COLUMNS
 from hangtag.demo_catalog.drawing import HEIGHT, WIDTH, Canvas
-from hangtag.demo_catalog.rows import DemoItem, make_rows
+from hangtag.demo_catalog.rows import CAPSTONE_COLUMNS, DemoItem, make_rows
 from hangtag.demo_catalog.shapes import SILHOUETTES
 from hangtag.errors import CatalogError, SettingsError
 from hangtag.io import write_text

@@ -3,8 +3,20 @@
 import random
 from dataclasses import dataclass, field
 
-from hangtag.catalog.reader import CAPSTONE_COLUMNS
 from hangtag.demo_catalog.drawing import Color, Look
+
+CAPSTONE_COLUMNS = (
+    "id",
+    "gender",
+    "masterCategory",
+    "subCategory",
+    "articleType",
+    "baseColour",
+    "season",
+    "year",
+    "usage",
+    "productDisplayName",
+)
 
 
 @dataclass(frozen=True)

@@ -203,6 +203,22 @@ def _count_up(lengths: Indices) -> Indices:
     return np.arange(total) - np.repeat(np.cumsum(lengths) - lengths, lengths)
 
 
+def join_groups(groups: Sequence[int] | Indices, keys: Sequence[str | None]) -> Indices:
+    """Join groups of items that have a key in common, int64 (n,).
+
+    Args:
+        groups: The group of each item, 0 to n - 1.
+        keys: A text that items of one product share, such as the number of its group; None where an item has none.
+    """
+    found = np.asarray(groups, np.int64)
+    first: dict[str, int] = {}
+    pairs = [(row, first.setdefault(key, row)) for row, key in enumerate(keys) if key is not None]
+    if not pairs:
+        return found
+    left, right = found[np.array(pairs, np.int64)].T
+    return _find_components(left, right, len(found))[found]
+
+
 def group_duplicates(pixel_hashes: Sequence[str], hashes: Hashes, max_distance: int) -> Indices:
     """Group photographs with equal pixels or near perceptual hashes, and so duplicates of duplicates.
 

@@ -4,6 +4,7 @@
 """
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path, PurePosixPath
@@ -12,12 +13,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from hangtag.catalog.csv_parser import Table, parse_table
+from hangtag.catalog.csv_parser import Rows, Table, parse_table
 from hangtag.catalog.dialect import check_dialect
 from hangtag.catalog.files import FileError, find_named, read_regular
 from hangtag.catalog.images import Pixels
 from hangtag.catalog.reader import MAX_TABLE_BYTES, read_table
 from hangtag.catalog.schema import CatalogSchema, read_schema
+from hangtag.catalog.shops import Arranged, arrange_products, change_path, list_layouts
 from hangtag.catalog.source import Source, open_source
 from hangtag.errors import CatalogError, WorkspaceError
 from hangtag.manifest import compute_digest, require_manifest
@@ -39,6 +41,7 @@ class SourceTable:
         data: Its bytes.
         table: The parsed bytes; rows are by the table's own headings.
         rows: The index in `table.rows` of each item, by its id.
+        products: The same table with a row a product.
         headings: The heading of each column, by the column's name in hangtag's tables.
     """
 
@@ -46,14 +49,26 @@ class SourceTable:
     data: bytes
     table: Table
     rows: dict[str, int]
+    products: Arranged
     headings: dict[str, str]
 
     def read_values(self) -> dict[str, dict[str, str]]:
         """Return the values of every item, by item id and then by hangtag's column name."""
-        return {
-            item_id: {name: self.table.rows[row][heading] for name, heading in self.headings.items()}
-            for item_id, row in self.rows.items()
-        }
+        positions = {row: position for position, row in enumerate(self.products.rows)}
+        products = Rows(self.products.schema.columns, self.products.cells)
+        return {item_id: products[positions[row]] for item_id, row in self.rows.items()}
+
+    def locate_changes(self, item_id: str, changes: Mapping[str, str]) -> dict[str, str]:
+        """Return new cells by heading for an item's new values by column; those of levels change its category path."""
+        schema = self.products.schema
+        if not schema.path_column:
+            return {self.headings[column]: value for column, value in changes.items()}
+        levels = {schema.levels.index(column): value for column, value in changes.items() if column in schema.levels}
+        cells = {self.headings[column]: value for column, value in changes.items() if column not in schema.levels}
+        if levels:
+            heading = self.headings[schema.path_column]
+            cells[heading] = change_path(self.table.rows[self.rows[item_id]][heading], schema, levels)
+        return cells
 
 
 def read_source_table(manifest: dict[str, Any], schema: CatalogSchema, catalog: Path | None) -> SourceTable:
@@ -74,15 +89,20 @@ def read_source_table(manifest: dict[str, Any], schema: CatalogSchema, catalog: 
         raise CatalogError("The catalogue is not where it was.", received=path and str(path), hint=NAME_CATALOG)
     data = _read_table_bytes(path, origin.get("table") or schema.table)
     dialect = check_dialect(schema.separator, schema.escape)
-    table = parse_table(data, schema.table, dialect.separator, dialect.escape)
+    known = [layout.headings for layout in list_layouts()]
+    table = parse_table(data, schema.table, dialect.separator, dialect.escape, known)
     headings = dict(zip(schema.columns, schema.headings, strict=True))
+    if schema.path_column:
+        headings = {column: heading for column, heading in headings.items() if column not in schema.levels}
     if missing := [heading for heading in headings.values() if heading not in table.columns]:
         raise CatalogError("The catalogue's table has lost columns since `hangtag prepare`.", received=missing)
+    products = arrange_products(table, schema)
+    ids = products.cells[schema.columns.index(schema.id)]
     rows: dict[str, int] = {}
-    for position, item_id in enumerate(table.cells[table.columns.index(headings[schema.id])]):
+    for row, item_id in zip(products.rows, ids, strict=True):
         # Of rows with the same id, the first is the item, as for `prepare`.
-        rows.setdefault(item_id.strip(), position)
-    return SourceTable(PurePosixPath(schema.table).name, data, table, rows, headings)
+        rows.setdefault(item_id.strip(), row)
+    return SourceTable(PurePosixPath(schema.table).name, data, table, rows, products, headings)
 
 
 def _read_table_bytes(catalog: Path, name: str) -> bytes:

@@ -136,7 +136,7 @@ def _hash_inputs(
 def _write_corrected_table(folder: Path, source: SourceTable, corrections: Corrections) -> Path:
     """Write the table; items whose row cannot be edited are dropped from the corrections."""
     wanted = {
-        source.rows[item_id]: {source.headings[each.column]: each.new for each in changes}
+        source.rows[item_id]: source.locate_changes(item_id, {each.column: each.new for each in changes})
         for item_id, changes in corrections.changes.items()
     }
     edited = edit_cells(source.data, source.table, wanted)

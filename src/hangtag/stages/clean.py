@@ -11,7 +11,7 @@ from hangtag.config import SPLITS, CleanConfig
 from hangtag.errors import CatalogError
 from hangtag.io import hash_json, write_csv, write_json, write_parquet
 from hangtag.labels.dataset import CHANGES, REVIEW_RULES, UNKNOWN, apply_review_changes, describe_balance, read_reviewed
-from hangtag.labels.duplicates import compute_fingerprints, group_duplicates
+from hangtag.labels.duplicates import compute_fingerprints, group_duplicates, join_groups
 from hangtag.labels.relabel import Match, match_by_votes, match_class_words
 from hangtag.labels.splits import (
     assign_splits,
@@ -78,6 +78,9 @@ def _clean_labels(workspace: Workspace, config: CleanConfig) -> StageResult:
     test_items = find_test_items(config.test_where, prepared.items, prepared.schema)
     pixel_hashes, hashes = compute_fingerprints(prepared.images)
     groups = group_duplicates(pixel_hashes, hashes, config.max_hash_distance)
+    if prepared.schema.group:
+        products = hide_values(prepared.items[prepared.schema.group], prepared.schema.missing)
+        groups = join_groups(groups, products.to_list())
     items = prepared.items.with_row_index("image_index").with_columns(
         label=apply_rules(prepared.known, taxonomy),
         pixel_hash=pl.Series(pixel_hashes),

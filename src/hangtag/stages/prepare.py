@@ -11,7 +11,7 @@ from hangtag.catalog.csv_parser import Rows
 from hangtag.catalog.files import escape_name
 from hangtag.catalog.image_files import Decoded, Rejected, pack_photographs
 from hangtag.catalog.prepared_items import count_missing
-from hangtag.catalog.reader import SPLIT_FOLDERS, RawCatalog, read_catalog
+from hangtag.catalog.reader import SPLIT_FOLDERS, RawCatalog, is_url, read_catalog, read_file_name
 from hangtag.config import PrepareConfig
 from hangtag.errors import CatalogError
 from hangtag.io import hash_json, write_csv, write_parquet, write_whole
@@ -76,7 +76,7 @@ def _prepare_catalog(record: StageRecord, raw: RawCatalog, config: PrepareConfig
     _check_splits(raw)
     candidates, rejected = _check_rows(raw)
     with write_whole(record.begin() / "images.npy") as target:
-        outcomes = pack_photographs(raw.source, [raw.base + each.path for each in candidates], config, target)
+        outcomes = pack_photographs(raw.source, [each.path for each in candidates], config, target)
     items, more = _tabulate_items(raw, candidates, outcomes)
     if not len(items):
         raise CatalogError(
@@ -119,9 +119,13 @@ def _check_rows(raw: RawCatalog) -> tuple[list[_Candidate], list[dict[str, str]]
     rejected += [
         {"item_id": "", "image_path": path, "code": code, "reason": reason} for path, code, reason in raw.passed_over
     ]
+    rejected += [
+        {"item_id": f"line {line}", "image_path": "", "code": "skipped_row", "reason": reason}
+        for line, reason in raw.skipped
+    ]
     seen: set[str] = set()
     for position, row in enumerate(raw.rows):
-        item_id, path = row[raw.schema.id].strip(), raw.schema.find_image_path(row)
+        item_id, path = row[raw.schema.id].strip(), raw.locate_photograph(row)
         if not item_id:
             reason = "the row has no id"
             rejected.append(
@@ -130,6 +134,10 @@ def _check_rows(raw: RawCatalog) -> tuple[list[_Candidate], list[dict[str, str]]
         elif item_id in seen:
             reason = "an earlier row has the same id"
             rejected.append({"item_id": item_id, "image_path": path, "code": "duplicate_id", "reason": reason})
+        elif is_url(path):
+            seen.add(item_id)
+            reason = f"the catalogue has no file of the name {read_file_name(path)}, or several"
+            rejected.append({"item_id": item_id, "image_path": path, "code": "missing_photograph", "reason": reason})
         else:
             seen.add(item_id)
             candidates.append(_Candidate(position, item_id, path))
@@ -153,7 +161,7 @@ def _tabulate_items(
     described = pl.DataFrame(
         {
             "item_id": [each.item_id for each in kept],
-            "image_path": [posixpath.normpath(raw.base + each.path) for each in kept],
+            "image_path": [posixpath.normpath(each.path) for each in kept],
             "image_width": [each.width for each in decoded],
             "image_height": [each.height for each in decoded],
             "image_mode": [each.mode for each in decoded],
@@ -189,11 +197,13 @@ def _write_prepared(
     write_csv(paths[2], pl.DataFrame(rejected, schema=REJECTED))
     write_csv(paths[3], pl.DataFrame(raw.repairs, schema=REPAIRED, orient="row"))
     counts: dict[str, object] = {
-        "rows": len(raw.rows) + len(raw.broken) + len(raw.passed_over),
+        "rows": len(raw.rows) + raw.num_merged + len(raw.skipped) + len(raw.broken) + len(raw.passed_over),
         "items": len(table),
         "rejected": len(rejected),
         "repaired_rows": len({repair.line for repair in raw.repairs}),
     }
+    if raw.num_merged:
+        counts["merged_rows"] = raw.num_merged
     missing = count_missing(table, raw.schema)
     if without := {level: missing[level] for level in raw.schema.levels if level in missing}:
         # Told where it happens: such items have no label at that level.

@@ -1,0 +1,221 @@
+"""Read the tables of shop systems: recognise them by their headings, and make a row a product of what they hold."""
+
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from hangtag.catalog.csv_parser import Table
+from hangtag.catalog.schema import CatalogSchema
+from hangtag.errors import CatalogError
+
+# Columns that a shop's table may lack.
+OPTIONAL = ("name", "group")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The table of a shop system.
+
+    Attributes:
+        name: Its name, for `--layout`.
+        headings: Columns that every such table has.
+        description: The entries of a catalogue's description.
+    """
+
+    name: str
+    headings: frozenset[str]
+    description: Mapping[str, Any]
+
+
+@cache
+def list_layouts() -> tuple[Layout, ...]:
+    """Return the shipped layouts, those with the most headings first."""
+    folder = resources.files("hangtag.catalog") / "layouts"
+    layouts = []
+    for entry in folder.iterdir():
+        if entry.name.endswith(".toml"):
+            content = tomllib.loads(entry.read_text(encoding="utf-8"))
+            name = entry.name.removesuffix(".toml")
+            layouts.append(Layout(name, frozenset(content["headings"]), content["description"]))
+    return tuple(sorted(layouts, key=lambda layout: (-len(layout.headings), layout.name)))
+
+
+def find_layout(columns: Sequence[str], name: str = "") -> Layout | None:
+    """Return the layout that a table has, by its headings, or the one that is named.
+
+    Raises:
+        CatalogError: There is no layout of that name, or the table lacks its headings.
+    """
+    if not name:
+        return next((layout for layout in list_layouts() if layout.headings <= set(columns)), None)
+    named = next((layout for layout in list_layouts() if layout.name == name), None)
+    if named is None:
+        names = ", ".join(sorted(layout.name for layout in list_layouts()))
+        raise CatalogError("There is no such layout.", allowed=f"Allowed: {names}.", received=name)
+    if missing := sorted(named.headings - set(columns)):
+        raise CatalogError(
+            f"The table has not the columns of the layout {name}.",
+            allowed=f"Its columns: {', '.join(columns)}.",
+            received=f"without {', '.join(missing)}",
+            hint="Describe the table with --id-column, --levels and --image-column, or in catalog.toml.",
+        )
+    return named
+
+
+def describe_layout(layout: Layout, columns: Sequence[str]) -> dict[str, object]:
+    """Return the entries of a layout's description for a table, without optional columns that it lacks."""
+    return {key: value for key, value in layout.description.items() if key not in OPTIONAL or value in columns} | {
+        "layout": layout.name
+    }
+
+
+@dataclass(frozen=True)
+class Arranged:
+    """A table with a row a product.
+
+    Attributes:
+        schema: What the columns mean, the levels of category paths among them.
+        cells: The texts of each of the schema's columns.
+        rows: The position of each product's first row in the table.
+        skipped: Rows of the table that are no products, as (position, reason).
+        num_merged: Further rows of products that have several.
+    """
+
+    schema: CatalogSchema
+    cells: list[list[str]]
+    rows: list[int]
+    skipped: list[tuple[int, str]]
+    num_merged: int
+
+
+def arrange_products(table: Table, schema: CatalogSchema) -> Arranged:
+    """Make a row a product, and levels of category paths.
+
+    Args:
+        table: The table as it was read.
+        schema: What its columns mean, complete by `CatalogSchema.with_columns`. One that was arranged before keeps its
+            levels.
+
+    Raises:
+        CatalogError: `skip_rows` names no column.
+    """
+    headings = [heading for heading in schema.headings if heading in table.columns]
+    cells = [table.cells[table.columns.index(heading)] for heading in headings]
+    by_name = dict(zip(schema.columns, cells, strict=False))
+    rows, skipped = _skip_rows(by_name, schema, len(table.rows))
+    num_merged = 0
+    if schema.merge_rows:
+        count = len(rows)
+        rows, by_name = _merge_rows(by_name, schema, rows)
+        num_merged = count - len(rows)
+        cells = list(by_name.values())
+    elif len(rows) < len(table.rows):
+        cells = [[column[row] for row in rows] for column in cells]
+        by_name = dict(zip(schema.columns, cells, strict=False))
+    if schema.level_separator:
+        schema, levels = _split_levels(by_name, schema)
+        cells = [*cells, *levels]
+    return Arranged(schema, cells, rows, skipped, num_merged)
+
+
+def _skip_rows(
+    cells: Mapping[str, Sequence[str]], schema: CatalogSchema, count: int
+) -> tuple[list[int], list[tuple[int, str]]]:
+    if not schema.skip_rows:
+        return list(range(count)), []
+    column, _, value = schema.skip_rows.partition("=")
+    if column not in cells or not value:
+        raise CatalogError(
+            "skip_rows in the catalogue's description is wrong.",
+            allowed="Allowed: COLUMN=VALUE, with one of the table's columns.",
+            received=schema.skip_rows,
+        )
+    is_skipped = [cell.strip().casefold() == value.strip().casefold() for cell in cells[column]]
+    skipped = [(row, f"{column} is {value}") for row, skip in enumerate(is_skipped) if skip]
+    return [row for row, skip in enumerate(is_skipped) if not skip], skipped
+
+
+def _merge_rows(
+    cells: Mapping[str, Sequence[str]], schema: CatalogSchema, rows: Iterable[int]
+) -> tuple[list[int], dict[str, list[str]]]:
+    """Join the rows of a product: each cell is the first one of them that is not missing."""
+    first: dict[str, int] = {}
+    merged: list[list[int]] = []
+    for row in rows:
+        item_id = cells[schema.id][row].strip()
+        # A row without an id is rejected later, with its reason.
+        index = first.setdefault(item_id, len(merged)) if item_id else len(merged)
+        if index == len(merged):
+            merged.append([])
+        merged[index].append(row)
+    joined = {
+        name: [
+            next((column[row] for row in members if not schema.is_missing(column[row])), column[members[0]])
+            for members in merged
+        ]
+        for name, column in cells.items()
+    }
+    return [members[0] for members in merged], joined
+
+
+def _split_levels(cells: Mapping[str, Sequence[str]], schema: CatalogSchema) -> tuple[CatalogSchema, list[list[str]]]:
+    """Return the schema with a level for each part of the category paths, and their texts, empty below a path's end."""
+    path_column = schema.path_column or schema.levels[-1]
+    paths = [split_path(cell, schema) for cell in cells[path_column]]
+    if not schema.path_column:
+        depth = max(map(len, paths), default=1)
+        if depth <= 1:
+            return schema, []
+        schema = schema.with_path_levels(path_column, depth)
+    return schema, [[path[level] if level < len(path) else "" for path in paths] for level in range(len(schema.levels))]
+
+
+def split_path(cell: str, schema: CatalogSchema) -> list[str]:
+    """Return the parts of a cell's category path: of several paths, the one that counts."""
+    start, end = _find_path(cell, schema)
+    return [name for part in cell[start:end].split(schema.level_separator) if (name := part.strip())]
+
+
+def change_path(cell: str, schema: CatalogSchema, levels: Mapping[int, str]) -> str:
+    """Return a cell with other names in the path that counts; its other paths and all white space stay.
+
+    Args:
+        cell: The cell.
+        schema: What its columns mean.
+        levels: The new names by level, from 0; empty for none, and then all below it are none either.
+    """
+    start, end = _find_path(cell, schema)
+    parts = cell[start:end].split(schema.level_separator) if cell[start:end].strip() else []
+    filled = [index for index, part in enumerate(parts) if part.strip()]
+    space = " " if len(filled) < 2 or parts[filled[0]].endswith(" ") else ""
+    for level in sorted(levels):
+        name = levels[level]
+        if level < len(filled):
+            old = parts[filled[level]]
+            parts[filled[level]] = old.replace(old.strip(), name, 1)
+        elif name:
+            if parts:
+                parts[-1] = parts[-1].rstrip() + space
+            parts.append((space if parts else "") + name)
+            filled.append(len(parts) - 1)
+    while parts and not parts[-1].strip():
+        parts.pop()
+        if parts:
+            parts[-1] = parts[-1].rstrip()
+    return cell[:start] + schema.level_separator.join(parts) + cell[end:]
+
+
+def _find_path(cell: str, schema: CatalogSchema) -> tuple[int, int]:
+    """Return where the path that counts stands in a cell."""
+    if not schema.category_separator:
+        return 0, len(cell)
+    spans, begin = [], 0
+    for part in cell.split(schema.category_separator):
+        spans.append((begin, begin + len(part)))
+        begin += len(part) + len(schema.category_separator)
+    if schema.category == "deepest":
+        return max(spans, key=lambda span: cell[span[0] : span[1]].count(schema.level_separator))
+    return next((span for span in spans if cell[span[0] : span[1]].strip()), spans[0])
