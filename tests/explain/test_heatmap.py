@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pytest
 
 from hangtag.explain.grad_cam import Evidence, contrast_classes, enlarge, rectify, sum_evidence
-from hangtag.explain.heatmap import look, open_feature_reader
+from hangtag.explain.heatmap import compute_heatmaps, open_feature_reader
 from hangtag.models.checkpoint import assign_weights, read_weights
 from hangtag.models.layers import import_keras
 from hangtag.models.network_file import NETWORK
@@ -72,7 +72,9 @@ def follow(model: Any, last_maps: list[str]) -> npt.NDArray[np.float32]:
 def test_it_is_grad_cam(architecture: str, num_words: int, last_maps: list[str]) -> None:
     model = build(architecture, num_words)
     words = WORDS if num_words else None
-    found = look(model, open_feature_reader(model), PIXELS, "category_path", WANTED, words=words, tta_flip=False)
+    found = compute_heatmaps(
+        model, open_feature_reader(model), PIXELS, "category_path", WANTED, words=words, tta_flip=False
+    )
     wanted = follow(model, last_maps)
     assert np.ptp(wanted, axis=(1, 2)).max() > 0.1
     np.testing.assert_allclose(found, wanted, atol=2e-3)
@@ -85,9 +87,10 @@ def test_an_exported_network_shows_what_the_keras_network_does(
     model = build(architecture, num_words)
     save_network(tmp_path, add_ood_score(model, PIXELS, np.arange(3)))
     network = ExportedNetwork(tmp_path / NETWORK, exact=True)
+    words = WORDS if num_words else None
     for head, mask in (("category_path", WANTED), ("attribute_0", WANTED[:, 1:3])):
         wanted, found = (
-            look(each, open_feature_reader(each), PIXELS, head, mask, words=WORDS if num_words else None, tta_flip=True)
+            compute_heatmaps(each, open_feature_reader(each), PIXELS, head, mask, words=words, tta_flip=True)
             for each in (model, network)
         )
         np.testing.assert_allclose(found, wanted, atol=2e-3)
@@ -106,8 +109,10 @@ def test_what_is_no_network_has_no_maps() -> None:
 def test_a_mirror_image_is_turned_back() -> None:
     model = build("residual-tiny")
     feature_reader = open_feature_reader(model)
-    both = look(model, feature_reader, PIXELS, "category_path", WANTED, words=None, tta_flip=True)
-    turned = look(model, feature_reader, PIXELS[:, :, ::-1], "category_path", WANTED, words=None, tta_flip=True)
+    both = compute_heatmaps(model, feature_reader, PIXELS, "category_path", WANTED, words=None, tta_flip=True)
+    turned = compute_heatmaps(
+        model, feature_reader, PIXELS[:, :, ::-1], "category_path", WANTED, words=None, tta_flip=True
+    )
     np.testing.assert_allclose(turned, both[:, :, ::-1], atol=1e-4)
 
 

@@ -9,7 +9,7 @@ import pytest
 from hangtag.catalog.schema import CatalogSchema
 from hangtag.errors import WorkspaceError
 from hangtag.labels.dataset import LabeledItems
-from hangtag.metrics.evaluated_runs import EvaluatedRun, answer_alike, evaluate_leaf_level
+from hangtag.metrics.evaluated_runs import EvaluatedRun, align_targets, evaluate_leaf_level
 
 # Of Shoes and Bags there are items enough, of Hats two; the last item has no type.
 TYPES = [*["Shoes"] * 10, *["Bags"] * 10, *["Hats"] * 2, None]
@@ -63,13 +63,13 @@ def test_runs_with_other_targets_are_held_to_a_column_that_both_learnt() -> None
     types: list[str | None] = ["Shoes"] * len(IDS)
     one = make_run("one", "label", {"label": kinds, "type": types})
     fine = make_run("fine", "type", {"type": TYPES})
-    both = answer_alike([one, fine], 0, make_truth())
+    both = align_targets([one, fine], 0, make_truth())
     assert [run.target for run in both] == ["type", "type"]
     # The item without a type is no question; what a run said of none is no answer.
     assert both[0].predictions["label"].to_list() == TYPES[:-1]
     assert both[0].predictions["predicted_label"].unique().to_list() == ["Shoes"]
     assert both[1] is fine
     with pytest.raises(WorkspaceError, match="different targets"):
-        answer_alike([one, fine], 0, None)
+        align_targets([one, fine], 0, None)
     with pytest.raises(WorkspaceError, match="different targets"):
-        answer_alike([make_run("few", "label", {"label": kinds}), fine], 0, make_truth())
+        align_targets([make_run("few", "label", {"label": kinds}), fine], 0, make_truth())

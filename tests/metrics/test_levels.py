@@ -19,8 +19,8 @@ from product_runs import (
 )
 
 from hangtag.inference.prediction import HeadProbs
+from hangtag.inference.runs import EvaluatedItems
 from hangtag.labels.dataset import read_labeled_items
-from hangtag.metrics.leakage import EvaluatedItems
 from hangtag.metrics.levels import count_items, evaluate_column, evaluate_levels, find_kind, tabulate_levels
 from hangtag.models.label_space import CATEGORY_PATH, NO_VALUE
 
