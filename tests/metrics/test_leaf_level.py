@@ -1,4 +1,4 @@
-"""Runs are evaluated on the finest level too, and on a column that all of them learnt where their targets differ."""
+"""Runs are evaluated on the most specific level, and on a common column if their targets differ."""
 
 from typing import Any
 
@@ -38,7 +38,7 @@ def compute_interval_metrics(*runs: EvaluatedRun, truth: LabeledItems | None) ->
     return evaluate_leaf_level(runs, items, truth, samples=50, seed=0)
 
 
-def test_the_finest_level_is_judged_over_classes_that_have_items_enough() -> None:
+def test_the_most_specific_level_is_evaluated_over_frequent_classes() -> None:
     kinds = make_truth().table["kind"].to_list()
     # Nine of ten shoes are right, the tenth is called a hat; the bags are all right, the hats are called bags.
     said = [*["Shoes"] * 9, "Hats", *["Bags"] * 10, "Bags", "Bags", None]
@@ -58,7 +58,7 @@ def test_without_the_catalogue_or_the_level_there_is_no_such_figure() -> None:
     assert compute_interval_metrics(run, truth=make_truth()) is None
 
 
-def test_runs_with_other_targets_are_held_to_a_column_that_both_learnt() -> None:
+def test_runs_with_different_targets_are_compared_on_a_column_that_both_predict() -> None:
     kinds = make_truth().table["kind"].to_list()
     types: list[str | None] = ["Shoes"] * len(IDS)
     one = make_run("one", "label", {"label": kinds, "type": types})

@@ -44,7 +44,7 @@ def tabulate_fronts(recipes: pl.DataFrame) -> pl.DataFrame:
         recipes: See `tabulate_recipes`.
 
     Returns:
-        `recipe`, `input`, `figure` (of FIGURES), `of` (the column that it is computed on), `value` with `low` and `high`
+        `recipe`, `input`, `figure` (of FIGURES), `of` (the column of the metric), `value` with `low` and `high`
         of its interval, `cost` (of COSTS), `amount`, and `is_on_front`.
     """
     costs = recipes.with_columns(
