@@ -53,7 +53,7 @@ def test_nothing_is_changed_or_taken_out(path: Path) -> None:
         with pytest.raises(sqlite3.IntegrityError, match="only added"):
             base.execute(statement)
     assert base.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    assert store._base.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert store._db.execute("PRAGMA synchronous").fetchone() == (2,)
     base.close()
     store.close()
 
@@ -187,7 +187,7 @@ def test_what_was_confirmed_outlives_a_kill_and_nothing_is_half_there(path: Path
     assert set(map(len, batches.values())) == {3}
     there = {int(ids[0].split("-")[1]) for ids in batches.values()}
     assert set(confirmed) <= there
-    assert store._base.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    assert store._db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     # And it goes on.
     store.add([decide("after")], "Ann")
     store.close()

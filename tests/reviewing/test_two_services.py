@@ -133,7 +133,7 @@ def test_decisions_of_an_older_version_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "review.sqlite"
     store = Store(path)
     [made] = store.add([NewDecision("1", "c", "kind", "keep", {"kind": "A"}, {"kind": "A"}, {}, 0.5, 0)], "Ann")
-    store._base.execute("DROP TABLE holds")
+    store._db.execute("DROP TABLE holds")
     store.close()
     store = Store(path)
     assert store.read() == [made]
@@ -141,7 +141,7 @@ def test_decisions_of_an_older_version_are_kept(tmp_path: Path) -> None:
     assert store.hold(ISSUES, "Bob", now=0.0, seconds=90.0) == 1
     # A decision is on the disk before it is confirmed, whatever a hold did before.
     store.add([NewDecision("1", "c", "kind", "keep", {"kind": "A"}, {"kind": "A"}, {}, 0.5, made.id)], "Ann")
-    assert store._base.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert store._db.execute("PRAGMA synchronous").fetchone() == (2,)
     store.close()
 
 
@@ -211,7 +211,7 @@ def test_no_body_is_a_failure_of_the_service(client: TestClient, content: str) -
 @pytest.fixture
 def lock(workspace: Workspace, store: Store) -> Iterator[sqlite3.Connection]:
     """The right to write, held by somebody else; the service waits a moment only."""
-    store._base.execute("PRAGMA busy_timeout = 20")
+    store._db.execute("PRAGMA busy_timeout = 20")
     base = sqlite3.connect(workspace.review / "review.sqlite", isolation_level=None)
     base.execute("BEGIN IMMEDIATE")
     yield base
@@ -255,7 +255,7 @@ def test_a_decision_that_was_written_is_confirmed(
 
 
 def test_a_thread_does_not_wait_for_ever_for_another(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stores, "PATIENCE", 0.01)
+    monkeypatch.setattr(stores, "LOCK_TIMEOUT", 0.01)
     with store._lock, pytest.raises(StoreError, match="another process is writing to them"):
         store.read()
     assert store.read() == []
@@ -263,11 +263,11 @@ def test_a_thread_does_not_wait_for_ever_for_another(store: Store, monkeypatch: 
 
 def test_what_the_disk_refuses_is_told(client: TestClient, store: Store) -> None:
     issue = show(client, "Ann")
-    store._base.execute("PRAGMA query_only = 1")
+    store._db.execute("PRAGMA query_only = 1")
     answer = decide(client, issue, 0)
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "storage")
     assert "readonly" in answer.json()["error"]["message"]
-    store._base.execute("PRAGMA query_only = 0")
+    store._db.execute("PRAGMA query_only = 0")
     assert decide(client, issue, 0).status_code == 200
 
 
@@ -275,7 +275,7 @@ def test_a_locked_file_is_not_to_be_moved_away(tmp_path: Path, monkeypatch: pyte
     path = tmp_path / "review.sqlite"
     base = sqlite3.connect(path, isolation_level=None)
     base.execute("BEGIN EXCLUSIVE")
-    monkeypatch.setattr(stores, "PATIENCE", 0.01)
+    monkeypatch.setattr(stores, "LOCK_TIMEOUT", 0.01)
     with pytest.raises(WorkspaceError, match=r"another process is writing to them.*run the command again") as told:
         Store(path)
     assert "away" not in str(told.value)

@@ -149,7 +149,7 @@ class _Process:
         try:
             return _request_decoding(running, data, image_size, max_pixels)
         except (OSError, ValueError):
-            # The timer killed the process, or the system did when memory ran out: start a new one for the next photograph.
+            # The timer killed the process, or the system did when memory ran out. The next photograph gets a new one.
             self.end()
             return Failure("too_slow", "decoding takes too long, or too much memory")
         finally:

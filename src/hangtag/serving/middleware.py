@@ -90,7 +90,7 @@ class Hosts:
 
 
 def name_client(address: str) -> str:
-    """Return the key of a client: its IPv4 address, or its /64 IPv6 network, since one client usually owns all of it."""
+    """Return the key of a client: its IPv4 address, or its /64 IPv6 network, which usually belongs to one client."""
     if ":" not in address:
         return address
     try:

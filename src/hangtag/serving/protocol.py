@@ -108,7 +108,7 @@ class BoundedProtocol(H11Protocol):
         self.client_name = name_client(self.address)
         super().connection_made(wrapped)
         self.idle_since = time.monotonic()
-        self._limit(HEADER_SECONDS)
+        self._set_timeout(HEADER_SECONDS)
         if not self._limits.admit(self):
             self.cut()
 
@@ -131,19 +131,19 @@ class BoundedProtocol(H11Protocol):
             self._begin_request()
         elif not self._has_header_data:
             self._has_header_data = True
-            self._limit(HEADER_SECONDS)
+            self._set_timeout(HEADER_SECONDS)
 
     def on_response_complete(self) -> None:
         """Start the timeout for the client to receive the response and to send its next request."""
         super().on_response_complete()
         if self.transport.is_closing():
-            self._limit(CLOSING_SECONDS)
+            self._set_timeout(CLOSING_SECONDS)
         elif self._has_request:
             self._begin_request()
         else:
             self._timed_request, self._has_header_data, self.idle_since = None, False, time.monotonic()
             # Longer than uvicorn's keep-alive, which cannot close a connection whose response was not received.
-            self._limit(self.timeout_keep_alive + CLOSING_SECONDS)
+            self._set_timeout(self.timeout_keep_alive + CLOSING_SECONDS)
 
     def cut(self) -> None:
         """Close the connection at once."""
@@ -167,7 +167,7 @@ class BoundedProtocol(H11Protocol):
         self.is_lingering, self.idle_since = True, None
         transport.write_eof()
         self.flow.resume_reading()
-        self._limit(CLOSING_SECONDS)
+        self._set_timeout(CLOSING_SECONDS)
         return True
 
     @property
@@ -177,7 +177,7 @@ class BoundedProtocol(H11Protocol):
     def _begin_request(self) -> None:
         if self._timed_request is not self.cycle:
             self._timed_request, self.idle_since = self.cycle, None
-            self._limit(self._limits.request_seconds + SLACK_SECONDS)
+            self._set_timeout(self._limits.request_seconds + SLACK_SECONDS)
 
     def _set_timeout(self, seconds: float) -> None:
         if self._deadline:
