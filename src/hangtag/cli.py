@@ -321,8 +321,7 @@ def serve(settings: dict[str, Any], model: options.ModelOption = None, file: opt
     resolved = resolve_settings(config.ServeConfig, settings, file=file)
     classifier = Classifier.load(model, streams=resolved.workers or os.cpu_count() or 1)
     if is_open_to_all(resolved):
-        message = "Everyone who can reach this machine can use the service. Set HANGTAG_API_KEY to require a key."
-        typer.echo(message, err=True)
+        typer.echo("Everyone who can reach this machine can use it: set HANGTAG_API_KEY to require a key.", err=True)
     typer.echo(f"The page: http://{resolved.host}:{resolved.port}/", err=True)
     stage(classifier, resolved)
 

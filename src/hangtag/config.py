@@ -322,12 +322,8 @@ class ServeConfig(Settings):
     max_request_pixels: int = setting(200_000_000, "Maximum pixels of all photographs of a request.", low=1)
     max_photos: int = setting(64, "Maximum number of photographs in a request.", low=1)
     max_waiting: int = setting(1024, "Maximum number of waiting photographs; more get status 503.", low=1)
-    max_requests_a_client: int = setting(
-        128, "Maximum number of requests at once from one address; more get status 429.", low=1
-    )
-    max_connections: int = setting(
-        1024, "Maximum number of connections at once; one address may use a quarter of them.", low=1
-    )
+    max_requests_a_client: int = setting(128, "Maximum requests at once from one address; more get status 429.", low=1)
+    max_connections: int = setting(1024, "Maximum connections at once; one address may use a quarter.", low=1)
     timeout: float = setting(30.0, "Seconds that a request may take, including its upload.", above=0, high=3600)
     allowed_hosts: tuple[str, ...] = setting(
         (),
@@ -361,15 +357,10 @@ class AuditConfig(Settings):
         high=8,
     )
     pixel_difference: float = setting(
-        12.0,
-        "Largest difference, of 255, in any part of two photographs that are reported as near duplicates.",
-        low=0,
-        high=255,
+        12.0, "Largest difference, of 255, in any part of two photographs that are near duplicates.", low=0, high=255
     )
     min_side: int = setting(32, "Report photographs with a shorter side than this, in pixels, as too small.", low=0)
-    score_by: tuple[str, ...] = setting(
-        (), "Columns to score the catalogue by, in addition to the levels and a brand column."
-    )
+    score_by: tuple[str, ...] = setting((), "Columns to score the catalogue by, besides levels and a brand column.")
 
 
 @dataclass(frozen=True)

@@ -125,8 +125,8 @@ def walk(root: str | Path, leave_out: Callable[[str], bool] = lambda _: False) -
             if is_folder and not is_link:
                 folders.append(name)
             else:
-                error = FileError("linked_folder", "a link to a folder") if is_folder else None
-                yield FolderEntry(name, is_link, error)
+                folder_error = FileError("linked_folder", "a link to a folder") if is_folder else None
+                yield FolderEntry(name, is_link, folder_error)
         pending += reversed(folders)
 
 

@@ -87,38 +87,38 @@ class Run:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Its resolved settings of `train`."""
+        """Return its resolved settings of `train`."""
         return dict(self.manifest["settings"])
 
     @property
     def color_mode(self) -> str:
-        """`color` or `gray`."""
+        """Return the colour mode, `color` or `gray`."""
         return str(self.model["preprocessing"]["color_mode"])
 
     @property
     def kind(self) -> tuple[tuple[str, str], ...]:
-        """All settings but the seed: runs of one kind differ only by chance."""
+        """Return all settings but the seed: runs of one kind differ only by chance."""
         return tuple(sorted((key, str(value)) for key, value in self.settings.items() if key not in SEEDED))
 
     @property
     def target(self) -> str:
-        """The column whose classes it predicts; `label` in runs of earlier versions."""
+        """Return the column whose classes it predicts; `label` in runs of earlier versions."""
         described = self.report or {}
         return str(described.get("target") or self.model.get("label_space", {}).get("primary") or LABEL)
 
     @property
     def reads_names(self) -> bool:
-        """Whether its network reads names as well as photographs."""
+        """Return whether its network reads names as well as photographs."""
         return self.model.get("words") is not None
 
     @property
     def keeps_best(self) -> bool:
-        """Whether the best epoch on val was kept, as in all runs of earlier versions, rather than the last one."""
+        """Return whether the best epoch on val was kept (always in earlier versions) rather than the last one."""
         return bool(self.settings.get("checkpoint", "best") == "best")
 
     @property
     def evaluations(self) -> tuple[EvaluationResult, ...]:
-        """Its metrics by input, those with names first; none if it is not evaluated yet."""
+        """Return its metrics by input, those with names first; none if it is not evaluated yet."""
         if self.report is None:
             return ()
         first = EvaluationResult(self.report.get("input", PHOTOGRAPH), self.report["splits"])
@@ -127,12 +127,12 @@ class Run:
 
     @property
     def is_capstone_network(self) -> bool:
-        """Whether it is the capstone's network with the capstone's target: the label, from photographs."""
+        """Return whether it is the capstone's network with the capstone's target: the label, from photographs."""
         return self.model["architecture"] == "capstone" and self.target == LABEL and not self.reads_names
 
     @cached_property
     def history(self) -> pl.DataFrame:
-        """Its `history.csv`, one row per epoch."""
+        """Return its `history.csv`, one row per epoch."""
         return read_csv(self.folder / "history.csv")
 
 
@@ -164,7 +164,7 @@ class Inputs:
 
     @property
     def evaluated_runs(self) -> tuple[Run, ...]:
-        """The runs that are evaluated."""
+        """Return the runs that are evaluated."""
         return tuple(run for run in self.runs if run.report)
 
     def find_capstone_network(self, run: Run, part: str) -> Any:

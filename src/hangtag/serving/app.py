@@ -197,12 +197,12 @@ def _add_routes(app: FastAPI, service: "_Service", metrics: Metrics) -> None:
 
     @app.get("/healthz", tags=["operation"])
     async def healthz() -> dict[str, str]:
-        """Liveness: return 200 while the process runs."""
+        """Return 200 while the process runs (liveness)."""
         return {"status": "ok"}
 
     @app.get("/readyz", tags=["operation"])
     async def readyz() -> dict[str, str]:
-        """Readiness: return 200 if a photograph would be accepted now, else 503."""
+        """Return 200 if a photograph would be accepted now, else 503 (readiness)."""
         if not service.is_ready:
             raise ProblemError(503, "not_ready", "The service is starting, stopping, or overloaded.", 1)
         return {"status": "ready"}
