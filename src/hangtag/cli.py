@@ -1,4 +1,4 @@
-"""Define the command line: one command for each stage, which parses options, calls the stage and prints its result."""
+"""Define the command line: one command for each stage, which calls the stage and prints its result."""
 
 import os
 import sys

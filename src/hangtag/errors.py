@@ -1,4 +1,4 @@
-"""Define the errors that a user can cause, with messages of what is wrong, allowed and received, and how to fix it."""
+"""Define the errors that a user can cause, with messages that explain the problem and the solution."""
 
 import errno
 from collections.abc import Callable, Sequence
