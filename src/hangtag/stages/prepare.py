@@ -92,7 +92,8 @@ def _check_rows(raw: RawCatalog) -> tuple[list[Candidate], list[dict[str, str]]]
         for line, reason in raw.broken
     ]
     rejected += [
-        {"item_id": "", "image_path": path, "code": code, "reason": reason} for path, code, reason in raw.passed_over
+        {"item_id": "", "image_path": path, "code": code, "reason": reason}
+        for path, code, reason in raw.skipped_folders
     ]
     seen: set[str] = set()
     for position, row in enumerate(raw.rows):
@@ -146,7 +147,7 @@ def _write_prepared(
     write_parquet(paths[0], table)
     write_csv(paths[2], pl.DataFrame(rejected, schema=REJECTED))
     counts: dict[str, object] = {
-        "rows": len(raw.rows) + len(raw.broken) + len(raw.passed_over),
+        "rows": len(raw.rows) + len(raw.broken) + len(raw.skipped_folders),
         "items": len(items),
         "rejected": len(rejected),
         "repaired_rows": len(raw.repaired_rows),
