@@ -1,4 +1,4 @@
-"""The real catalogue, all of it: the capstone's exact figures."""
+"""Test that the stages give the capstone's exact results on the real catalogue."""
 
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def test_every_row_is_read_and_five_lack_a_photograph(workspace: Path) -> None:
     assert set(rejected["code"]) == {"missing_photograph"}
 
 
-def test_quirks_survive(workspace: Path) -> None:
+def test_unusual_values_are_kept(workspace: Path) -> None:
     prepared = read_prepared(Workspace.at(workspace))
     items = prepared.items
     assert prepared.images.shape == (44_441, 80, 60, 3)
@@ -51,7 +51,7 @@ def test_quirks_survive(workspace: Path) -> None:
     assert (prepared.images[white] == 255).all()
 
 
-def test_the_classes_are_the_capstones_to_the_item(workspace: Path) -> None:
+def test_the_class_counts_equal_the_capstones(workspace: Path) -> None:
     counts = pl.read_csv(workspace / "labels" / "class_counts.csv").sort("label")
     wanted = pl.read_csv(REFERENCE / "capstone_class_counts.csv").sort("label")
     assert counts.rows() == wanted.rows()
@@ -62,7 +62,7 @@ def test_the_classes_are_the_capstones_to_the_item(workspace: Path) -> None:
     assert (changes["new"] == "Unknown").sum() == 26
 
 
-def test_balance_is_the_capstones(workspace: Path) -> None:
+def test_the_balance_equals_the_capstones(workspace: Path) -> None:
     balance = read_json(workspace / "labels" / "balance.json")
     levels = ("masterCategory", "subCategory", "articleType")
     raw, cleaned = (balance[rows]["columns"] for rows in ("raw", "cleaned"))
@@ -72,7 +72,7 @@ def test_balance_is_the_capstones(workspace: Path) -> None:
     assert (balance["raw"]["n"], balance["cleaned"]["n"]) == (44_441, 44_440)
 
 
-def test_splits_are_fair_and_keep_duplicates_together(workspace: Path) -> None:
+def test_splits_are_stratified_and_keep_duplicates_together(workspace: Path) -> None:
     table = read_labeled_items(Workspace.at(workspace)).table
     shares = dict(table["split"].drop_nulls().value_counts(normalize=True).iter_rows())
     assert [shares[split] for split in ("train", "val", "test")] == pytest.approx([0.72, 0.18, 0.10], abs=0.002)
@@ -91,7 +91,7 @@ def test_pixel_identical_photographs_and_their_conflicts(workspace: Path) -> Non
     assert [int((groups[column] > 1).sum()) for column in columns] == [53, 7, 4]
 
 
-def test_the_names_matcher_settles_most_of_the_free_items_and_doubts_the_rest(workspace: Path, tmp_path: Path) -> None:
+def test_the_names_matcher_resolves_most_free_items(workspace: Path, tmp_path: Path) -> None:
     (tmp_path / "prepared").symlink_to(workspace / "prepared")
     result = clean(tmp_path, CleanConfig())
     assert result.metrics["relabelled"] + result.metrics["unknown"] == 105
@@ -106,7 +106,7 @@ def test_the_names_matcher_settles_most_of_the_free_items_and_doubts_the_rest(wo
     assert new["49696"] == "Ties"
 
 
-def test_a_short_training_beats_chance_by_far(workspace: Path, tmp_path: Path) -> None:
+def test_a_short_training_is_much_better_than_chance(workspace: Path, tmp_path: Path) -> None:
     (tmp_path / "prepared").symlink_to(workspace / "prepared")
     clean(tmp_path, resolve(CleanConfig, PRESETS["capstone"], {"sample": 2500}))
     result = train(tmp_path, resolve(TrainConfig, PRESETS["quick"], {"epochs": 2, "batch_size": 32}))

@@ -1,4 +1,4 @@
-"""The command line: what it passes to the stages, what it prints, and how it fails."""
+"""Test the command line: the arguments of the stages, the output, and error messages."""
 
 import errno
 import os
@@ -48,7 +48,7 @@ HEAVY = (
 
 
 class Command:
-    """Runs a command line with a stub in the place of a stage, and records the arguments of the stub."""
+    """Runs a command line with a stub instead of a stage, and records the arguments of the stub."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         self._monkeypatch, self._capsys = monkeypatch, capsys
@@ -85,7 +85,7 @@ def run_python(*arguments: str, **options: Any) -> "subprocess.CompletedProcess[
     return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False, **options)
 
 
-# What is passed to the stages
+# Arguments of the stages
 
 
 def test_prepare_passes_the_catalogue_its_description_and_the_settings(command: Command) -> None:
@@ -199,14 +199,14 @@ def test_a_chain_accepts_the_flags_of_a_single_training_too(command: Command, na
     assert (command.named["color_modes"], command.named["seeds"]) == (["gray"], [7])
 
 
-def test_the_demo_has_a_workspace_of_its_own(command: Command) -> None:
+def test_the_demo_has_a_separate_workspace(command: Command) -> None:
     command.run("demo", "--epochs", "1")
     assert command.given == (Path("demo-workspace"),)
     assert command.named["settings"] == {"epochs": 1}
     assert (command.named["color_modes"], command.named["seeds"]) == (None, None)
 
 
-# What is printed
+# Output
 
 
 @pytest.mark.parametrize("name", ["clean", "explore", "train", "cross-validate", "evaluate", "predict", "apply"])
@@ -304,7 +304,7 @@ def test_the_version_is_printed(command: Command) -> None:
     assert command.out == f"hangtag {hangtag.__version__}\n"
 
 
-# How it fails
+# Errors
 
 MISTAKES = [
     (["clean", "--max-hash-distance", "9"], "Error: --max-hash-distance must be 0 to 2. Received: 9.\n"),
@@ -347,7 +347,7 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("arguments", "message"), MISTAKES)
-def test_a_mistake_is_a_line_or_two_on_stderr(command: Command, arguments: list[str], message: str) -> None:
+def test_a_user_error_is_one_or_two_lines_on_stderr(command: Command, arguments: list[str], message: str) -> None:
     assert command.run(*arguments) == 2
     assert (command.out, command.err) == ("", message)
 
@@ -357,7 +357,7 @@ def test_an_error_of_a_stage_names_the_flag(command: Command) -> None:
     assert command.err == "Error: --folds must be 2 to 20. Received: 1.\n"
 
 
-def test_a_stage_s_error_is_one_line_however_long(command: Command) -> None:
+def test_an_error_of_a_stage_is_a_single_line(command: Command) -> None:
     error = WorkspaceError(
         f"The folder {'long ' * 40}of [red]this[/red] workspace is not made yet.",
         received="[b]",
@@ -369,7 +369,7 @@ def test_a_stage_s_error_is_one_line_however_long(command: Command) -> None:
     assert "[red]this[/red]" in command.err
 
 
-def test_a_settings_file_with_an_unknown_name_is_refused(command: Command, tmp_path: Path) -> None:
+def test_a_settings_file_with_an_unknown_name_is_rejected(command: Command, tmp_path: Path) -> None:
     file = tmp_path / "settings.toml"
     file.write_text("epoch = 3\n", encoding="utf-8")
     assert command.run("explore", "--config", str(file)) == 2
@@ -379,7 +379,7 @@ def test_a_settings_file_with_an_unknown_name_is_refused(command: Command, tmp_p
     assert command.given == ()
 
 
-def test_a_missing_settings_file_is_a_mistake(command: Command, tmp_path: Path) -> None:
+def test_a_missing_settings_file_is_a_user_error(command: Command, tmp_path: Path) -> None:
     file = tmp_path / "none.toml"
     assert command.run("run", "shop", "--config", str(file)) == 2
     assert command.err.startswith("Error: The settings file cannot be read: ")
@@ -404,7 +404,9 @@ def test_a_missing_settings_file_is_a_mistake(command: Command, tmp_path: Path) 
         (["evaluate"], "Stopped. No file is left half written; to start again, run the same command.\n"),
     ],
 )
-def test_a_stop_says_how_to_continue(command: Command, arguments: list[str], message: str) -> None:
+def test_the_message_after_a_stop_explains_how_to_continue(
+    command: Command, arguments: list[str], message: str
+) -> None:
     assert command.run(*arguments, effect=KeyboardInterrupt()) == 130
     assert (command.out, command.err) == ("", message)
 
@@ -414,15 +416,15 @@ def test_a_stop_says_how_to_continue(command: Command, arguments: list[str], mes
     [
         (
             PermissionError(errno.EACCES, "Permission denied", "/w/labels"),
-            "Error: The system refuses it: Permission denied. Received: '/w/labels'.\n",
+            "Error: The operating system reports: Permission denied. Received: '/w/labels'.\n",
         ),
         (
             OSError(errno.ENOSPC, "No space left on device"),
-            "Error: The system refuses it: No space left on device.\n",
+            "Error: The operating system reports: No space left on device.\n",
         ),
     ],
 )
-def test_an_error_of_the_disk_is_no_bug(command: Command, error: OSError, message: str) -> None:
+def test_an_error_of_the_disk_is_not_a_bug(command: Command, error: OSError, message: str) -> None:
     assert command.run("clean", effect=error) == 2
     assert (command.out, command.err) == ("", message)
 
@@ -445,7 +447,7 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
         main(["report"])
 
 
-def test_a_closed_pipe_is_no_error() -> None:
+def test_a_closed_pipe_is_not_an_error() -> None:
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "wb") as closed:
@@ -459,7 +461,7 @@ def test_a_closed_pipe_is_no_error() -> None:
 
 
 @pytest.mark.parametrize("statement", ["import hangtag", "from hangtag.cli import main; main()"])
-def test_help_and_import_load_nothing_heavy(statement: str) -> None:
+def test_help_and_import_load_no_slow_library(statement: str) -> None:
     check = f"import atexit, sys; atexit.register(lambda: print([n for n in {HEAVY!r} if n in sys.modules]))\n"
     done = run_python("-c", check + statement, "--help")
     assert (done.returncode, done.stderr) == (0, "")
@@ -489,7 +491,7 @@ def test_the_package_offers_each_stage_and_no_other_name() -> None:
         getattr(hangtag, mistyped)
 
 
-def test_the_page_of_the_command_line_is_current() -> None:
+def test_the_document_of_the_command_line_is_current() -> None:
     narrow = {**os.environ, "COLUMNS": "50", "FORCE_COLOR": "1", "TERMINAL_WIDTH": "50"}
     done = run_python(str(ROOT / "scripts" / "write-docs"), "--check", env=narrow)
     assert (done.returncode, done.stderr) == (0, "")

@@ -1,4 +1,4 @@
-"""Flags that are built from settings and from a catalogue's description."""
+"""Test the flags that are built from settings and from a catalogue's description."""
 
 import dataclasses
 import inspect
@@ -21,7 +21,7 @@ def options_of(command: str) -> set[str]:
     return {option for param in COMMANDS[command].params for option in param.opts}
 
 
-def test_a_setting_that_two_stages_have_means_the_same_in_both() -> None:
+def test_a_setting_of_two_stages_has_the_same_meaning_in_both() -> None:
     meanings: dict[str, set[tuple[object, ...]]] = {}
     for kind in KINDS:
         for each in dataclasses.fields(kind):
@@ -34,7 +34,7 @@ def test_every_command_is_in_a_group_of_the_help() -> None:
     assert {name for names in COMMAND_GROUPS.values() for name in names} == set(COMMANDS)
 
 
-def test_flags_of_several_stages_stand_under_headings_of_stage_and_group() -> None:
+def test_flags_of_several_stages_are_grouped_by_stage_and_group() -> None:
     one, both = build_setting_flags(TrainConfig), build_setting_flags(PrepareConfig, TrainConfig)
     assert get_heading_of(one, "epochs") == "Optimization"
     assert get_heading_of(both, "epochs") == "Train: optimization"

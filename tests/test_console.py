@@ -1,4 +1,4 @@
-"""Progress bars are shown by commands in the main thread only."""
+"""Test that only commands in the main thread show progress bars."""
 
 import io
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +13,7 @@ from hangtag.inference.classifier import Classifier
 
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
-    """The output of a terminal."""
+    """Return the output of a terminal."""
     output = io.StringIO()
     monkeypatch.setattr(console, "console", Console(file=output, force_terminal=True))
     return output
@@ -32,7 +32,7 @@ def test_the_main_thread_shows_a_bar(terminal: io.StringIO) -> None:
     assert "Working" in terminal.getvalue()
 
 
-def test_other_threads_show_no_bar_beside_that_of_the_main_thread(terminal: io.StringIO) -> None:
+def test_other_threads_show_no_bar(terminal: io.StringIO) -> None:
     with console.show_progress("Outer", 1, "steps"), ThreadPoolExecutor(4) as pool:
         for each in [pool.submit(work) for _ in range(20)]:
             each.result(20)

@@ -1,4 +1,4 @@
-"""Reading damaged files, and errors of disks that cannot be written to: one file or folder at a time."""
+"""Test the errors for damaged files and for disks that cannot be written."""
 
 import errno
 import json
@@ -36,7 +36,7 @@ def test_json_that_is_nested_too_deep_is_damaged(tmp_path: Path) -> None:
         read_json(tmp_path / "deep.json")
 
 
-def test_an_error_of_the_disk_names_the_file_and_keeps_the_old_one(
+def test_an_error_of_the_disk_names_the_file_and_keeps_the_old_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_text(tmp_path / "table.csv", "old")

@@ -1,4 +1,4 @@
-"""No table has a cell that a spreadsheet runs as a formula, and hangtag reads back what it wrote."""
+"""Test that no table has a cell that a spreadsheet runs as a formula, and that tables are read back unchanged."""
 
 import csv
 import io
@@ -30,7 +30,7 @@ from hangtag.stages.prepare import prepare
 from hangtag.workspace import Workspace
 
 SIGNS = "=+-@\t\r\n＝＋－＠"
-# Signs, apostrophes and blanks first; an alphabet of all letters would rarely generate them.
+# Begin with signs, apostrophes and blanks, which an alphabet of all characters would rarely generate.
 TEXT = st.builds(
     "{}{}".format,
     st.text(st.sampled_from(f"{SIGNS}' \v\f\xa0\ufeff,\"a1"), max_size=4),
@@ -120,7 +120,7 @@ def test_the_output_of_classify_is_guarded_too(name: str) -> None:
 
 @pytest.fixture
 def formulas(tmp_path: Path) -> Workspace:
-    """A prepared catalogue whose ids, labels, names and a heading are formulas, with one issue."""
+    """Return a prepared catalogue whose ids, labels, names and a heading are formulas, with one issue."""
     (tmp_path / "shop" / "images").mkdir(parents=True)
     lines = ["id,=kind,title"]
     for number in range(40):
@@ -158,7 +158,7 @@ def test_a_catalogue_of_formulas_is_corrected_byte_by_byte_and_cleaned(formulas:
 
 
 def test_every_table_is_written_and_read_by_write_csv_and_read_csv() -> None:
-    """New tables must use `write_csv` and `read_csv`, or guard their cells."""
+    """Check the source code: new tables must use `write_csv` and `read_csv`, or guard their cells."""
     source = Path(__file__).parent.parent / "src" / "hangtag"
     own = re.compile(r"\bpl\.read_csv\(|\.write_csv\(|csv\.(?:writer|reader|DictReader|DictWriter)\(")
     found = {str(path.relative_to(source)) for path in source.rglob("*.py") if own.search(path.read_text("utf-8"))}

@@ -1,4 +1,4 @@
-"""Locks on the parts of a workspace."""
+"""Test the locks on the folders of a workspace."""
 
 import json
 import os
@@ -67,7 +67,9 @@ def test_a_kill_of_the_other_process_ends_the_wait(workspace: Workspace, theirs:
         killer.wait(10)
 
 
-def test_the_process_that_is_waited_for_is_named(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_message_names_the_process_that_holds_the_lock(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
     with held(workspace, "writes") as other:
         killer = subprocess.Popen([sys.executable, "-c", f"import time, os; time.sleep(1); os.kill({other.pid}, 9)"])
         with hold("explore", workspace, writes=[workspace.exploration], reads=[workspace.labels]):

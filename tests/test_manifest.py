@@ -1,4 +1,4 @@
-"""The record of a stage's inputs, settings and outputs."""
+"""Test the record of a stage's inputs, settings and outputs."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A label, column or file name that contains markup is shown as text in every output, and rendered in none."""
+"""Test that a label, column or file name that contains markup is shown as text in every output, and never rendered."""
 
 import html
 import io

@@ -1,4 +1,4 @@
-"""The documents: their examples run as they stand, their links lead somewhere, their lines fit."""
+"""Test the documents: examples run as written, links lead to files, and lines are not too long."""
 
 import json
 import re
@@ -29,7 +29,7 @@ def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     variables: dict[str, object] = {}
     for cell in notebook["cells"]:
         if cell["cell_type"] == "code":
-            # What a person sees is the value of the last line.
+            # A notebook shows the value of the last line.
             exec(compile("".join(cell["source"]), cell["id"], "exec"), variables)
     assert (tmp_path / "workspace" / "audit" / "issues.csv").is_file()
     assert not any(cell.get("outputs") for cell in notebook["cells"])

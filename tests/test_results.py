@@ -1,4 +1,4 @@
-"""What stages return, as people use it from Python."""
+"""Test the results of stages and the public names of the package."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Settings files: a table is for its stage alone, and errors name the file, the line and the right place."""
+"""Test settings files: a table applies to its stage only, and errors name the file, the line and the right place."""
 
 import dataclasses
 import math
@@ -51,14 +51,14 @@ def refuse(folder: Path, text: str) -> str:
 
 
 @pytest.mark.parametrize(("kind", "name", "default"), SETTINGS, ids=[f"{k.__name__}-{n}" for k, n, _ in SETTINGS])
-def test_a_setting_in_a_stages_table_is_for_that_stage_alone(kind: type[Any], name: str, default: Any) -> None:
+def test_a_setting_in_a_table_applies_to_its_stage_only(kind: type[Any], name: str, default: Any) -> None:
     values = {name_stage(kind): {name: default}}
     check_names(values, ALL)
     assert {each for each in ALL if select_settings(each, values)} == {kind}
-    # Above all tables it is for every stage that has it.
+    # A top-level key applies to every stage that has the setting.
     has = {each for each in ALL if name in {field.name for field in dataclasses.fields(each)}}
     assert {each for each in ALL if select_settings(each, {name: default})} == has
-    # In the table of a stage without it, it is refused, and the message names the stages that have it.
+    # In the table of a stage without it, it is rejected, and the message names the stages that have it.
     for other in set(ALL) - has:
         with pytest.raises(SettingsError, match=f"{name} is a setting of .*{name_stage(kind)}") as raised:
             check_names({name_stage(other): {name: default}}, ALL)
@@ -93,7 +93,7 @@ port = 9000
     assert resolve_settings(ClassifyConfig, {}, file=file) == ClassifyConfig()
 
 
-def test_a_table_overrides_keys_above_all_tables_and_flags_override_both(tmp_path: Path) -> None:
+def test_a_table_overrides_top_level_keys_and_flags_override_both(tmp_path: Path) -> None:
     file = write(tmp_path, "target_precision = 0.9\nsample = 500\n[predict]\ntarget_precision = 0.99\n")
     assert resolve_settings(PredictConfig, {}, file=file).target_precision == 0.99
     assert resolve_settings(ClassifyConfig, {}, file=file).target_precision == 0.9
@@ -105,7 +105,7 @@ def test_a_table_overrides_keys_above_all_tables_and_flags_override_both(tmp_pat
     assert resolve(CleanConfig, chained).sample == 500
 
 
-def test_the_chain_takes_only_the_tables_of_its_stages(tmp_path: Path) -> None:
+def test_run_uses_only_the_tables_of_its_stages(tmp_path: Path) -> None:
     file = write(tmp_path, '[train]\ncolor_mode = "gray"\nseed = 3\n[serve]\nmax_photos = 3\n[review]\nport = 99\n')
     chained = merge_chain_settings({}, "default", file)
     assert chained == {"train": {"color_mode": "gray", "seed": 3}}
@@ -199,7 +199,7 @@ def test_an_error_without_a_file_or_flag_names_the_setting() -> None:
         check_names({"epochs": "many"})
 
 
-def test_a_file_with_endless_nesting_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_nested_too_deeply_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="cannot be read"):
         read_settings(write(tmp_path, f"a = {'[' * 100_000}"))
 
@@ -216,7 +216,7 @@ def test_presets_have_tables_of_their_stages() -> None:
 
 
 @pytest.mark.parametrize("kind", ALL)
-def test_what_is_written_is_read_back(kind: type[Any], tmp_path: Path) -> None:
+def test_written_settings_are_read_back(kind: type[Any], tmp_path: Path) -> None:
     file = write(tmp_path, to_toml(kind()))
     check_names(read_settings(file), ALL)
     assert resolve(kind, read_settings(file)) == kind()

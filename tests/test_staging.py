@@ -1,4 +1,4 @@
-"""The switch from a folder's old files to its new ones, and the recovery after a kill."""
+"""Test the switch from a folder's old files to its new ones, and the recovery after a kill."""
 
 import os
 from contextlib import nullcontext
@@ -77,7 +77,7 @@ def test_a_manifest_cannot_remove_files_elsewhere(tmp_path: Path, name: str) -> 
 def test_temporary_files_of_dead_processes_are_removed_and_those_of_living_ones_kept(tmp_path: Path) -> None:
     with write_whole(tmp_path / "images.npy") as temporary:
         assert find_part_owner(temporary) == os.getpid()
-        # No process of Linux can have an id as large as this.
+        # No Linux process can have such a large id.
         dead = tmp_path / temporary.name.replace(str(os.getpid()), str(2**30))
         dead.write_bytes(b"half")
         recover(tmp_path)

@@ -1,4 +1,4 @@
-"""The text that the command line prints about a stage."""
+"""Test the text that the command line prints about a stage."""
 
 from pathlib import Path
 
@@ -69,7 +69,7 @@ def test_a_long_folder_stays_whole() -> None:
         ([], "none"),
     ],
 )
-def test_values_are_formatted_for_people(value: object, shown: str) -> None:
+def test_values_are_formatted(value: object, shown: str) -> None:
     assert format_value(value) == shown
 
 
@@ -89,7 +89,7 @@ def test_nested_metrics_are_shown_with_both_names() -> None:
         (7560, "2 h 06 min"),
     ],
 )
-def test_seconds_are_formatted_for_people(seconds: float, shown: str) -> None:
+def test_seconds_are_formatted(seconds: float, shown: str) -> None:
     assert format_seconds(seconds) == shown
 
 

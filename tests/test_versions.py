@@ -1,4 +1,4 @@
-"""The lowest allowed versions are those that are tested."""
+"""Test that the lowest allowed versions are the tested ones."""
 
 import re
 import tomllib

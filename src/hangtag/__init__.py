@@ -1,8 +1,8 @@
-"""hangtag reads a fashion catalogue, learns its categories from the photographs and finds its mistakes.
+"""Find wrong categories in a fashion catalogue, and train and serve image classifiers on it.
 
-Every stage of the command line is a function here: `prepare`, `clean`, `explore`, `train`, `cross_validate`,
-`evaluate`, `compare`, `predict`, `audit`, `review`, `apply`, `report`, `export`, `classify` and `serve`; `run` is
-the whole chain and `demo` the same on a catalogue that hangtag draws itself.
+Every command is a function of this package: `prepare`, `clean`, `explore`, `train`, `cross_validate`, `evaluate`,
+`compare`, `predict`, `audit`, `review`, `apply`, `report`, `export`, `classify` and `serve`. `run` runs all stages on a
+catalogue, and `demo` runs them on a generated one.
 """
 
 from importlib import import_module
@@ -87,7 +87,7 @@ __all__ = [
     "train",
 ]
 
-# Imported when first asked for: `import hangtag` takes no time, and only stages that need Keras pay for it.
+# Modules are imported on first use, so that `import hangtag` is fast and only stages that need Keras import it.
 _MODULES = {
     "prepare": "hangtag.stages.prepare",
     "clean": "hangtag.stages.clean",

@@ -2,6 +2,6 @@
 
 from hangtag.cli import main
 
-# Processes that decode photographs may import this file again.
+# Worker processes that decode photographs may import this file again.
 if __name__ == "__main__":
     main()

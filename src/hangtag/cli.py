@@ -1,4 +1,4 @@
-"""The command line: one command a stage; it parses, calls and prints."""
+"""Define the command line: one command for each stage, which calls the stage and prints its result."""
 
 import os
 import sys
@@ -26,7 +26,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-# A chain trains once for each of its --color-modes and --seeds, which stand for these settings of `train`.
+# `run` and `demo` replace these settings of `train` by --color-modes and --seeds, and train once for each of them.
 CHAIN_SETTINGS = ("color_mode", "seed")
 
 
@@ -49,7 +49,7 @@ STAGE_COMMANDS = (
         config.CleanConfig,
         """Assign one label to every item, and split the items.
 
-        The splits: train to train on, val to choose models and thresholds on, test for the final evaluation.
+        The splits are train for training, val to choose models and thresholds, and test for the final evaluation.
         Reads prepared/ and writes labels/, with a line in label_changes.csv for every changed label.
         """,
         has_preset=True,
@@ -109,8 +109,8 @@ STAGE_COMMANDS = (
         config.PredictConfig,
         """Predict the labels of Unknown items.
 
-        Unknown are items whose label cannot be derived from the table.
-        Reads runs/ and labels/ and writes runs/RUN_ID/predictions/, and where the models disagree.
+        Unknown items are those whose label cannot be derived from the table.
+        Reads runs/ and labels/ and writes runs/RUN_ID/predictions/, with a list of items on which the models disagree.
         """,
         {"run_ids": (options.RunsArgument, None)},
     ),
@@ -128,7 +128,7 @@ STAGE_COMMANDS = (
 
 
 def _run_stage(command: str, workspace: Path, settings: Any, **more: Any) -> None:
-    """Run the stage named like a command, and print its results."""
+    """Run the stage of a command, and print its results."""
     name = command.replace("-", "_")
     stage = getattr(import_module(f"hangtag.stages.{name}"), name)
     results = stage(workspace, settings, **more)
@@ -240,8 +240,8 @@ def review(
 def report(workspace: options.WorkspaceOption = options.WORKSPACE) -> None:
     """Write all results as one page, report.html.
 
-    Reads what the other stages wrote; for what is missing, the page names the command that makes it.
-    Writes report.html, which opens from disk without a network.
+    Reads the results of all other stages; for missing ones, the page names the command that writes them.
+    Writes report.html, which can be opened from disk without a network.
     """
     from hangtag.stages.report import report as stage
 
@@ -259,8 +259,8 @@ def export(
 ) -> None:
     """Export a model that needs no training code.
 
-    Writes a folder for `hangtag classify` and `hangtag serve`, and checks it against the run on photographs of val.
-    Evaluate the run before, so that the model card has its metrics.
+    Writes a folder for `hangtag classify` and `hangtag serve`, and compares its predictions on val with the run's.
+    Evaluate the run first, so that the model card contains its metrics.
     """
     from hangtag.stages.export import export as stage
 
@@ -280,7 +280,7 @@ def classify(
 ) -> None:
     """Classify photographs.
 
-    Prints each photograph's label with its levels, or "not sure" where the confidence is too low.
+    Prints each photograph's label with its levels, or "not sure" if the confidence is too low.
     Needs no training and no workspace. Photographs that cannot be read are reported and skipped.
     """
     from hangtag.inference.classifier import Classifier
@@ -311,8 +311,8 @@ def classify(
 def serve(settings: dict[str, Any], model: options.ModelOption = None, file: options.FileOption = None) -> None:
     """Serve a model over HTTP, with a page.
 
-    POST /v1/classify takes photographs; / is a page to drop them on, /docs describes the API.
-    Ctrl-C or SIGTERM completes the requests that are waiting, then stops.
+    POST /v1/classify classifies photographs; / is a page to upload them, /docs describes the API.
+    Ctrl-C or SIGTERM completes the waiting requests, then stops the service.
     """
     from hangtag.inference.classifier import Classifier
     from hangtag.stages.serve import is_open_to_all
@@ -321,7 +321,7 @@ def serve(settings: dict[str, Any], model: options.ModelOption = None, file: opt
     resolved = resolve_settings(config.ServeConfig, settings, file=file)
     classifier = Classifier.load(model, streams=resolved.workers or os.cpu_count() or 1)
     if is_open_to_all(resolved):
-        typer.echo("Everybody who can reach this machine can use it: set HANGTAG_API_KEY to require a key.", err=True)
+        typer.echo("Everyone who can reach this machine can use it: set HANGTAG_API_KEY to require a key.", err=True)
     typer.echo(f"The page: http://{resolved.host}:{resolved.port}/", err=True)
     stage(classifier, resolved)
 
@@ -341,7 +341,7 @@ def run(
 ) -> None:
     """Run all stages on a catalogue.
 
-    Reads a catalogue and writes everything, up to report.html.
+    Reads a catalogue and writes the results of all stages, up to report.html.
     Stages whose inputs have not changed are skipped, so the same command continues an interrupted run.
     """
     from hangtag.stages import pipeline
@@ -364,8 +364,8 @@ def demo(
 ) -> None:
     """Run all stages on a generated catalogue.
 
-    The catalogue is small and has every defect of a real one; nothing is downloaded.
-    Writes it and everything else to a folder of its own, in about a minute.
+    The catalogue is small and has the defects of a real one; nothing is downloaded.
+    Writes the catalogue and the results of all stages to a separate folder, in about a minute.
     """
     from hangtag.stages import pipeline
 
@@ -388,7 +388,7 @@ def _show_report(workspace: Path) -> None:
 
 
 def _read_result(workspace: Path, result: "StageResult", read: Callable[[Path], Any]) -> Any:
-    """Read what a stage wrote, under its lock: another process may be replacing it already."""
+    """Read a stage's files under its lock, since another process may be about to replace them."""
     from hangtag.lock import hold
 
     with hold(result.stage, Workspace.at(workspace), reads=[result.folder], writes=[]):

@@ -1,7 +1,7 @@
-"""Flags and arguments of the command line, and help pages that group them under headings.
+"""Define the flags and arguments of the command line, and group them under headings in `--help`.
 
-The flags of a stage's settings are made of its dataclass, those of a catalogue's description of a table; arguments
-and flags that are neither are declared here.
+The flags of a stage's settings are built from its dataclass, and those of a catalogue's description from the table
+`DESCRIPTION`. All other arguments and flags are declared here.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ WORKSPACE = Path("workspace")
 Command = Callable[..., Any]
 Flags = dict[str, inspect.Parameter]
 
-# The commands under the headings of `hangtag --help`, in its order.
+# The headings of `hangtag --help` and their commands, in order.
 COMMAND_GROUPS = {
     "Prepare a catalogue": ("prepare", "clean", "explore"),
     "Train and evaluate": ("train", "cross-validate", "evaluate", "compare", "predict", "models"),
@@ -36,10 +36,10 @@ COMMAND_GROUPS = {
 
 
 class GroupedCommand(TyperCommand):
-    """A command whose `--help` shows flags under the headings that they were declared with (`rich_help_panel`)."""
+    """A command whose `--help` groups flags by the heading in their declaration (`rich_help_panel`)."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Write a section for each heading, in the order of the flags."""
+        """Write a section of the help for each heading, in the order of the flags."""
         sections: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
             if (record := parameter.get_help_record(ctx)) is not None:
@@ -52,14 +52,14 @@ class GroupedCommand(TyperCommand):
 
 
 class GroupedCommands(TyperGroup):
-    """The command line, whose `--help` shows commands under the headings of `COMMAND_GROUPS`."""
+    """The command line, whose `--help` groups commands by `COMMAND_GROUPS`."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002  (Typer's signature)
-        """Return the names of the commands in the order of the help."""
+        """Return the names of the commands in the order of `COMMAND_GROUPS`."""
         return [name for names in COMMAND_GROUPS.values() for name in names]
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """Write a section for each heading, with its commands and their first sentences."""
+        """Write a section of the help for each heading, with its commands and their first sentences."""
         width = max(map(len, self.list_commands(ctx)))
         for heading, names in COMMAND_GROUPS.items():
             with formatter.section(heading):
@@ -69,7 +69,7 @@ class GroupedCommands(TyperGroup):
 
 
 def complete_run_ids(context: typer.Context, incomplete: str) -> list[str]:
-    """Return the finished runs of the workspace that begin with what was typed, for the shell."""
+    """Return the finished runs whose name begins with the typed text, for shell completion."""
     try:
         run_ids = Workspace.at(context.params.get("workspace") or WORKSPACE).run_ids()
     except (HangtagError, OSError):
@@ -109,7 +109,7 @@ SchemaOption = Annotated[
 ReplaceOption = Annotated[
     bool, typer.Option("--replace", help="Replace a training of the same name that has other settings.")
 ]
-RunIdOption = Annotated[str | None, typer.Option(help="Name of the run; by default made of its settings.")]
+RunIdOption = Annotated[str | None, typer.Option(help="Name of the run; by default built from its settings.")]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Continue an interrupted training.")]
 FoldsOption = Annotated[int, typer.Option(metavar="N", help="Number of folds, and of trainings, 2 to 20.")]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A finished run.", autocompletion=complete_run_ids)]
@@ -134,9 +134,7 @@ EvidenceArgument = Annotated[
 ]
 EvidenceModelOption = Annotated[
     Path | None,
-    typer.Option(
-        "--model", "-m", metavar="FOLDER", help="Folder written by `hangtag export`, used in the place of a run."
-    ),
+    typer.Option("--model", "-m", metavar="FOLDER", help="Folder written by `hangtag export`, used instead of a run."),
 ]
 SplitOption = Annotated[
     Literal["test", "val", "train"],
@@ -147,7 +145,7 @@ BaselineOption = Annotated[
     typer.Option(metavar="RUN", help="Run that the others are tested against; the first one by default."),
 ]
 TimeOption = Annotated[
-    bool, typer.Option("--time", help="Measure the time of predictions too, on this machine; best on an idle one.")
+    bool, typer.Option("--time", help="Also measure the prediction time on this machine; best while it is idle.")
 ]
 WideOption = Annotated[
     bool, typer.Option("--wide", help="Print metrics and costs as one table, wider than 80 columns.")
@@ -205,37 +203,39 @@ DESCRIPTION = (
 def build_setting_flags(*kinds: type, defaults: Mapping[str, Any] | None = None, omit: Collection[str] = ()) -> Flags:
     """Build a flag for every setting of the stages' dataclasses.
 
-    A flag that is not given is None, so that a preset or a settings file can set it; the help shows the default. Flags
-    stand under the headings of their settings' groups; where there are several stages, under those of their stages too.
+    A flag that is not used is None, so that a preset or a settings file can set it; the help shows the default. In the
+    help, flags are grouped by the group of their setting, and by stage if there are several.
 
     Args:
-        kinds: The dataclasses; a setting that two of them have means the same in both.
-        defaults: Defaults to show in the place of the dataclasses' own.
-        omit: Settings that the command asks for in another way.
+        kinds: The dataclasses; a setting that two of them have has the same meaning in both.
+        defaults: Defaults to show instead of those of the dataclasses.
+        omit: Settings without a flag, since the command sets them in another way.
     """
     flags: Flags = {}
     for kind in kinds:
-        hints, own = typing.get_type_hints(kind), select_settings(kind, defaults or {})
-        for each in dataclasses.fields(kind):
-            if each.name in omit or each.name in flags:
+        hints, shown_defaults = typing.get_type_hints(kind), select_settings(kind, defaults or {})
+        for field in dataclasses.fields(kind):
+            if field.name in omit or field.name in flags:
                 continue
-            default = _format_default(each.name, own.get(each.name, each.default))
-            text = each.metadata["help"] + (f" [default: {default}]" if default else "")
-            parts = [name_stage(kind) if len(kinds) > 1 else "", each.metadata["group"].lower()]
+            default = _format_default(field.name, shown_defaults.get(field.name, field.default))
+            text = field.metadata["help"] + (f" [default: {default}]" if default else "")
+            parts = [name_stage(kind) if len(kinds) > 1 else "", field.metadata["group"].lower()]
             heading = ": ".join(part for part in parts if part).capitalize()
-            flags[each.name] = _build_setting_flag(each, hints[each.name], text, heading or None)
+            flags[field.name] = _build_setting_flag(field, hints[field.name], text, heading or None)
     return flags
 
 
-def _build_setting_flag(each: "dataclasses.Field[Any]", hint: Any, text: str, heading: str | None) -> inspect.Parameter:
-    flag = name_flag(each.name)
+def _build_setting_flag(
+    field: "dataclasses.Field[Any]", hint: Any, text: str, heading: str | None
+) -> inspect.Parameter:
+    flag = name_flag(field.name)
     if typing.get_origin(hint) is tuple:
         hint = str
     if hint is bool:
         flag = f"{flag}/--no-{flag.removeprefix('--')}"
-    metavar = each.metadata["metavar"]
+    metavar = field.metadata["metavar"]
     option = typer.Option(flag, help=text, show_default=False, metavar=metavar, rich_help_panel=heading)
-    return _build_flag(each.name, hint, option)
+    return _build_flag(field.name, hint, option)
 
 
 def _build_flag(name: str, hint: Any, option: Any) -> inspect.Parameter:
@@ -264,40 +264,40 @@ def build_description_flags() -> Flags:
 
 
 def gather(function: Command, groups: Mapping[str, Flags], own: Iterable[inspect.Parameter] | None = None) -> Command:
-    """Return a command with the flags of all groups, which passes them to `function` as one mapping for each group.
+    """Build a command with the flags of all groups, which passes them to `function` as one mapping for each group.
 
     Args:
-        function: Takes each group's name as a keyword, beside parameters of its own.
-        groups: The flags by the name of that keyword; only those that were given are passed.
+        function: A function that takes each group as a keyword argument, besides other parameters.
+        groups: The flags of each group, by the name of the keyword; only flags that the user typed are passed.
         own: The other parameters; by default those of `function`.
     """
 
     def command(**values: Any) -> Any:
         for group, flags in groups.items():
-            found = {key: values.pop(flag.name) for key, flag in flags.items()}
-            values[group] = {key: value for key, value in found.items() if value is not None}
+            group_values = {key: values.pop(flag.name) for key, flag in flags.items()}
+            values[group] = {key: value for key, value in group_values.items() if value is not None}
         return function(**values)
 
     if own is None:
-        own = [each for name, each in inspect.signature(function).parameters.items() if name not in groups]
-    parameters = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in own]
+        own = [parameter for name, parameter in inspect.signature(function).parameters.items() if name not in groups]
+    parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
     parameters += [flag for flags in groups.values() for flag in flags.values()]
     command.__name__, command.__doc__ = function.__name__, function.__doc__
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    command.__annotations__ = {each.name: each.annotation for each in parameters}
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return command
 
 
 @dataclass(frozen=True)
 class StageCommand:
-    """A command that passes the workspace, its settings and a few keywords to the stage of its name, and no more.
+    """A command that only passes the workspace, the settings and some keyword arguments to the stage of its name.
 
     Attributes:
         name: The command's name.
         kind: The dataclass of its settings.
-        help: The text of its `--help`; the first line stands in that of `hangtag`.
-        parameters: Further parameters, passed on as keywords: their annotation for Typer, and their default.
-        has_preset: Whether presets have settings for it.
+        help: The text of its `--help`; `hangtag --help` shows the first line.
+        parameters: The annotation for Typer and the default of further parameters, passed as keyword arguments.
+        has_preset: Whether the command has the flag `--preset`.
     """
 
     name: str
@@ -307,7 +307,7 @@ class StageCommand:
     has_preset: bool = False
 
     def register(self, app: typer.Typer, run_stage: Callable[..., None]) -> None:
-        """Add the command to `app`; it calls `run_stage` with its name, the workspace, the settings and keywords."""
+        """Add the command to `app`; it calls `run_stage` with its name, the workspace, the settings and parameters."""
 
         def call(
             workspace: Path, file: Path | None, settings: dict[str, Any], preset: str = "default", **more: Any
@@ -334,7 +334,7 @@ def register(
 ) -> Callable[[Command], Command]:
     """Return a decorator that adds a function to `app` as a command, with a flag for each setting of `kinds`.
 
-    The function takes the settings as `settings`, and with `describes` the description of a catalogue as `overrides`.
+    The function receives the settings as `settings`, and with `describes` a catalogue's description as `overrides`.
     """
     groups = {"settings": build_setting_flags(*kinds, defaults=defaults, omit=omit)} if kinds else {}
     if describes:
@@ -348,7 +348,7 @@ def register(
 
 
 def parse_trainings(color_modes: str | None, seeds: str | None, replace: bool) -> dict[str, Any]:
-    """Return the keywords of `run` and `demo` for the trainings; lists are None where a flag is not used.
+    """Return the keyword arguments of `run` and `demo` for the trainings; lists are None if a flag is not used.
 
     Raises:
         SettingsError: The seeds are not whole numbers separated by commas.

@@ -1,4 +1,4 @@
-"""The settings of every stage: names, defaults, help texts and allowed values."""
+"""Declare the settings of every stage: names, defaults, help texts and allowed values."""
 
 import ipaddress
 import re
@@ -12,8 +12,8 @@ SPLITS = ("train", "val", "test")
 ColorMode = Literal["color", "gray"]
 # The target precisions that thresholds are fitted for.
 TARGET_PRECISIONS = (0.9, 0.95, 0.97, 0.98, 0.99, 0.995)
-# A rule for the test split: a column, then a parity, a bound, or values between bars. `year!=odd` is refused: it reads
-# like a parity, and as a value it would hold for every year.
+# A rule for the test split: a column, then a parity, a bound, or values separated by bars. `year!=odd` is rejected,
+# since it reads like a parity, and `odd` as a value would differ from every year.
 TEST_RULE = re.compile(
     r"\s*(?P<column>[^=]*[^=<>!\s])\s*"
     r"(?:=\s*(?P<parity>odd|even)"
@@ -25,7 +25,7 @@ TEST_RULE_FORMS = (
     "'COLUMN>=NUMBER' or 'COLUMN<=NUMBER'"
 )
 HOST = re.compile(r"\*|[A-Za-z0-9._:\[\]-]+")
-# Settings of `train` under their headings in `hangtag train --help`.
+# Declare settings of `train` under a heading of `hangtag train --help`.
 _data, _model, _optimization = (partial(setting, group=name) for name in ("Data", "Model", "Optimization"))
 _augmentation, _prediction = (partial(setting, group=name) for name in ("Augmentation", "Prediction"))
 
@@ -52,7 +52,7 @@ def _are_networks(addresses: tuple[str, ...]) -> bool:
 def _declare_target_precision() -> Any:
     return setting(
         0.95,
-        "Precision that the sure predictions are to have; the others are marked as not sure.",
+        "Target precision of sure predictions; the others are marked as not sure.",
         is_valid=lambda value: value in TARGET_PRECISIONS,
         must_be=f"one of {', '.join(f'{each:g}' for each in TARGET_PRECISIONS)}",
     )
@@ -79,7 +79,7 @@ class PrepareConfig(Settings):
         metavar="HEIGHTxWIDTH",
     )
     fit: Literal["pad", "stretch"] = setting(
-        "pad", "Keep the proportions and pad, or stretch to the full size, for photographs that were squeezed before."
+        "pad", "Keep the aspect ratio and pad, or stretch to the full size, for photographs that were distorted before."
     )
     max_pixels: int = setting(
         50_000_000, "Reject photographs with more pixels; read from the header before decoding.", low=1
@@ -95,7 +95,7 @@ class CleanConfig(Settings):
     taxonomy: str = setting("", "A taxonomy that ships with hangtag, or a TOML file; empty uses the catalogue's.")
     matcher: Literal["class-words", "names"] = setting(
         "names",
-        "How ambiguous labels are resolved: by the words of the class names, or by a classifier of product names.",
+        "How to resolve ambiguous labels: by the words of the class names, or by a classifier of product names.",
     )
     min_match_confidence: float = setting(
         0.9, "Confidence below which the matcher names leaves an item Unknown.", low=0, high=1
@@ -121,7 +121,7 @@ class CleanConfig(Settings):
     )
     max_hash_distance: int = setting(
         1,
-        "Largest Hamming distance of perceptual hashes at which photographs are duplicates; most distances are even.",
+        "Largest Hamming distance of perceptual hashes of duplicate photographs; most distances are even.",
         low=0,
         high=2,
     )
@@ -152,11 +152,11 @@ class TrainConfig(Settings):
 
     target: str = _data(
         "all",
-        "What the model predicts: all levels and attributes, label alone, or the column of a level or an attribute.",
+        "What the model predicts: all levels and attributes, only the label, or the column of a level or an attribute.",
     )
     color_mode: ColorMode = _data("color", "Train on color or gray pixels.")
     with_names: bool = _data(
-        False, "Train a classifier of product names too; the model still works from a photograph alone."
+        False, "Also train a classifier of product names; the model still works with a photograph alone."
     )
     class_balance: float = _data(
         0.3,
@@ -174,7 +174,7 @@ class TrainConfig(Settings):
     )
     weights: str = _model(
         "",
-        "Pretrained weights: a safetensors file, imagenet for those of the library, or for the architecture hub the "
+        "Pretrained weights: a safetensors file; imagenet for those of the library; or, for the architecture hub, the "
         "name or folder of a preset. Empty trains from scratch.",
         metavar="FILE",
     )
@@ -214,7 +214,7 @@ class TrainConfig(Settings):
     checkpoint: Literal["last", "best"] = _optimization("last", "Epoch to keep: the last, or the best on val.")
     precision: Literal["auto", "float32", "bfloat16"] = _optimization(
         "auto",
-        "Precision of the computation; auto uses bfloat16 where the processor supports it. Weights stay float32.",
+        "Numerical precision; auto uses bfloat16 if the processor supports it. Weights stay float32.",
     )
 
     flip: bool = _augmentation(True, "Flip training photographs left to right at random.")
@@ -225,8 +225,8 @@ class TrainConfig(Settings):
     )
     initial_scale: float = _augmentation(
         0.5,
-        "Progressive resizing: scale of the photographs' sides in the first epochs. The architecture capstone has "
-        "one size throughout.",
+        "Progressive resizing: scale of the photographs' sides in the first epochs. The architecture capstone needs "
+        "a fixed size.",
         above=0,
         high=4,
     )
@@ -248,7 +248,7 @@ class TrainConfig(Settings):
     def __post_init__(self) -> None:
         """Check the values."""
         super().__post_init__()
-        # Without val there is nothing to choose an epoch on, or to fit temperatures on.
+        # A run trained on val has no data to choose an epoch or to fit temperatures.
         require(
             "val" not in self.train_splits or (self.checkpoint == "last" and self.calibration_run != ""),
             "{train_splits} with val needs {checkpoint} last, and as {calibration_run} a run with the same settings "
@@ -275,7 +275,7 @@ class EvaluateConfig(Settings):
     """Settings of `evaluate`."""
 
     splits: tuple[str, ...] = _splits(SPLITS, "Splits to evaluate on: train, val, test.")
-    bootstrap_samples: int = setting(1000, "Bootstrap samples behind each 95 % interval.", low=100, high=100_000)
+    bootstrap_samples: int = setting(1000, "Bootstrap samples for each 95 % interval.", low=100, high=100_000)
     bootstrap_seed: int = setting(0, "Random seed of the bootstrap.")
     logit_adjustment: float = _declare_logit_adjustment()
 
@@ -302,10 +302,10 @@ class ExportConfig(Settings):
 
     weights: Literal["float32", "float16", "int8"] = setting(
         "float32",
-        "Number format of the weights: float16 halves the size; int8 quarters it and is about twice as fast, and "
-        "needs nncf. Refused where accuracy on val drops.",
+        "Number format of the weights: float16 halves the size; int8 quarters it and is about twice as fast, but "
+        "needs nncf. Rejected if accuracy on val drops.",
     )
-    onnx: bool = setting(False, "Write network.onnx too, for other inference engines; needs tf2onnx.")
+    onnx: bool = setting(False, "Also write network.onnx for other inference engines; needs tf2onnx.")
 
 
 @dataclass(frozen=True)
@@ -313,19 +313,17 @@ class ServeConfig(Settings):
     """Settings of `serve`."""
 
     host: str = _declare_host()
-    port: int = setting(8000, "Port to listen on; 0 takes a free one.", low=0, high=65_535)
+    port: int = setting(8000, "Port to listen on; 0 chooses a free one.", low=0, high=65_535)
     target_precision: float = _declare_target_precision()
     workers: int = setting(0, "Threads that classify; 0 uses one per processor.", low=0, high=1024)
-    max_bytes: int = setting(10_000_000, "Largest photograph, in bytes.", low=1)
-    max_request_bytes: int = setting(50_000_000, "Most bytes of all photographs of a request.", low=1)
-    max_pixels: int = setting(40_000_000, "Most pixels of a photograph; checked before it is decoded.", low=1)
-    max_request_pixels: int = setting(200_000_000, "Most pixels of all photographs of a request.", low=1)
-    max_photos: int = setting(64, "Most photographs of a request.", low=1)
-    max_waiting: int = setting(1024, "Most photographs that wait; more are refused with status 503.", low=1)
-    max_requests_a_client: int = setting(
-        128, "Most requests at once from one address; more are refused with status 429.", low=1
-    )
-    max_connections: int = setting(1024, "Most connections at once; one address may have a quarter of them.", low=1)
+    max_bytes: int = setting(10_000_000, "Maximum size of a photograph, in bytes.", low=1)
+    max_request_bytes: int = setting(50_000_000, "Maximum bytes of all photographs of a request.", low=1)
+    max_pixels: int = setting(40_000_000, "Maximum pixels of a photograph; checked before it is decoded.", low=1)
+    max_request_pixels: int = setting(200_000_000, "Maximum pixels of all photographs of a request.", low=1)
+    max_photos: int = setting(64, "Maximum number of photographs in a request.", low=1)
+    max_waiting: int = setting(1024, "Maximum number of waiting photographs; more get status 503.", low=1)
+    max_requests_a_client: int = setting(128, "Maximum requests at once from one address; more get status 429.", low=1)
+    max_connections: int = setting(1024, "Maximum connections at once; one address may use a quarter.", low=1)
     timeout: float = setting(30.0, "Seconds that a request may take, including its upload.", above=0, high=3600)
     allowed_hosts: tuple[str, ...] = setting(
         (),
@@ -348,21 +346,21 @@ class AuditConfig(Settings):
     """Settings of `audit`."""
 
     min_score: float = setting(0.5, "Leave out label errors with a lower score.", low=0, high=1)
-    use_names: bool = setting(True, "Use product names as evidence too, not only photographs.")
+    use_names: bool = setting(True, "Use product names as evidence, in addition to photographs.")
     min_attribute_accuracy: float = setting(
-        0.8, "Check an attribute only where the model predicts it with at least this accuracy.", low=0, high=1
+        0.8, "Check an attribute only if the model predicts it with at least this accuracy.", low=0, high=1
     )
     max_hash_distance: int = setting(
         4,
-        "Largest Hamming distance of perceptual hashes at which photographs are compared as possible duplicates.",
+        "Largest Hamming distance of perceptual hashes of possible duplicates, which are then compared by pixels.",
         low=0,
         high=8,
     )
     pixel_difference: float = setting(
-        12.0, "They are near duplicates if no part of them differs by more than this, of 255.", low=0, high=255
+        12.0, "Largest difference, of 255, in any part of two photographs that are near duplicates.", low=0, high=255
     )
-    min_side: int = setting(32, "A photograph with a shorter side, in pixels, is reported as too small.", low=0)
-    score_by: tuple[str, ...] = setting((), "Columns to score the catalogue by, beside the levels and a brand column.")
+    min_side: int = setting(32, "Report photographs with a shorter side than this, in pixels, as too small.", low=0)
+    score_by: tuple[str, ...] = setting((), "Columns to score the catalogue by, besides levels and a brand column.")
 
 
 @dataclass(frozen=True)
@@ -373,7 +371,7 @@ class ReviewConfig(Settings):
     port: int = setting(8001, "Port to listen on.", low=1, high=65_535)
     reviewer: str = setting(
         "",
-        "Name that decisions are recorded under; empty asks in the page.",
+        "Reviewer's name to record with decisions; if empty, the page asks for it.",
         is_valid=lambda name: len(name) <= 60,
         must_be="at most 60 characters",
     )
@@ -386,14 +384,14 @@ class ApplyConfig(Settings):
 
     auto_accept: float = setting(
         0.0,
-        "Accept undecided issues too, of kinds whose measured precision is at least this; 0 accepts none.",
+        "Also accept undecided issues of kinds whose measured precision is at least this; 0 accepts none.",
         is_valid=lambda precision: precision == 0 or 0.5 <= precision <= 0.999,
         must_be="0.5 to 0.999, or 0 to accept none",
         metavar="PRECISION",
     )
 
 
-# Settings of the stages of `hangtag run`, in their order; a name that two of them have means the same in both.
+# Settings of the stages of `hangtag run`, in order; a name that two of them have has the same meaning in both.
 KINDS = (PrepareConfig, CleanConfig, ExploreConfig, TrainConfig, EvaluateConfig, PredictConfig)
-# Settings of the other stages; a settings file may have tables of these too.
+# Settings of the other stages, for which a settings file may have tables too.
 MORE_KINDS = (AuditConfig, ReviewConfig, ApplyConfig, ExportConfig, ClassifyConfig, ServeConfig)

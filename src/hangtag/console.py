@@ -1,4 +1,4 @@
-"""Show progress bars with rate and remaining time on a terminal, from the main thread only."""
+"""Show progress bars with rate and remaining time on a terminal."""
 
 import threading
 from collections.abc import Iterable, Iterator
@@ -22,7 +22,7 @@ console = Console(stderr=True)
 
 
 class _RateColumn(ProgressColumn):
-    """Show the steps per second, in the task's unit."""
+    """A column with the steps per second, in the task's unit."""
 
     def render(self, task: Task) -> Text:
         """Return the text of the column."""
@@ -31,14 +31,14 @@ class _RateColumn(ProgressColumn):
 
 
 class Bar:
-    """A progress bar, or nothing where there is no terminal."""
+    """A progress bar, which shows nothing if there is no terminal."""
 
     def __init__(self, progress: Progress | None, description: str, total: int | None, unit: str) -> None:
         self._progress = progress
         self._task = None if progress is None else progress.add_task(description, total=total, unit=unit)
 
     def advance(self, steps: int = 1) -> None:
-        """Add `steps` to the progress."""
+        """Advance the bar by a number of steps."""
         if self._progress is not None and self._task is not None:
             self._progress.advance(self._task, steps)
 
@@ -50,9 +50,9 @@ class Bar:
 
 @contextmanager
 def show_progress(description: str, total: int | None, unit: str) -> Iterator[Bar]:
-    """Show a bar on stderr for `total` steps of a `unit`; nothing if stderr is not a terminal.
+    """Show a progress bar on stderr for `total` steps of a `unit`, or nothing if stderr is not a terminal.
 
-    Only the main thread shows one: a terminal has room for one bar, and each thread of a service would open its own.
+    Only the main thread shows a bar, since several threads of a service would otherwise each show one.
     """
     if not console.is_terminal or threading.current_thread() is not threading.main_thread():
         yield Bar(None, description, total, unit)
@@ -69,7 +69,7 @@ def show_progress(description: str, total: int | None, unit: str) -> Iterator[Ba
 
 
 def track(items: Iterable[Item], description: str, total: int | None, unit: str) -> Iterator[Item]:
-    """Yield the items while a bar counts them."""
+    """Yield the items and show a progress bar of them."""
     with show_progress(description, total, unit) as bar:
         for item in items:
             yield item

@@ -1,12 +1,12 @@
-"""Errors that a user can cause: each says what is wrong, what is allowed, what was received, and what helps."""
+"""Define the errors that a user can cause, with messages that explain the problem and the solution."""
 
 import errno
 from collections.abc import Callable, Sequence
 
 # Packages of the extra `train`; classifying needs none of them.
 TRAIN_PACKAGES = {"jinja2", "joblib", "keras", "matplotlib", "plotly", "polars", "scipy", "sklearn", "snowballstemmer"}
-# Errors of the operating system that are no bug: missing permissions, a full or broken disk, a file where a folder
-# has to be, too many open files.
+# Errors of the operating system that are not bugs: missing permissions, a full or broken disk, a file in place of a
+# folder, too many open files.
 REFUSALS = tuple(
     getattr(errno, name)
     for name in (
@@ -18,13 +18,13 @@ REFUSALS = tuple(
 
 
 class HangtagError(Exception):
-    """A user's mistake: the command line prints it in a line or two and exits with code 2.
+    """Base of all errors that a user can cause; the command line prints the message and exits with code 2.
 
     Args:
-        what: What is wrong, a sentence.
-        allowed: What is allowed, a sentence.
-        received: The value that was received; shown by its `repr`, as `Received: ...`.
-        hint: What to do, usually the command that helps.
+        what: A sentence that says what is wrong.
+        allowed: A sentence that says what is allowed.
+        received: The received value; shown by its `repr`, as `Received: ...`.
+        hint: A sentence that says what to do, usually the command that helps.
     """
 
     def __init__(self, what: str, *, allowed: str = "", received: object = None, hint: str = "") -> None:
@@ -36,18 +36,18 @@ class HangtagError(Exception):
 
 
 class CatalogError(HangtagError):
-    """The catalogue cannot be read as it was described."""
+    """Raised if the catalogue, or its description, cannot be read."""
 
 
 class SettingsError(HangtagError):
-    """A setting has a value that is not allowed.
+    """Raised if a setting has a value that is not allowed.
 
     Args:
-        what: What is wrong, a sentence; settings stand in it by their names in braces: `{epochs} must be 1 to 10.`
-        allowed: What is allowed, a sentence, with names in braces too.
-        received: The value that was received.
-        hint: What to do, with names in braces too.
-        settings: The names in braces; until `name_settings` they are shown as they are.
+        what: A sentence that says what is wrong, with names of settings in braces: `{epochs} must be 1 to 10.`
+        allowed: A sentence that says what is allowed; it may contain names in braces too.
+        received: The received value.
+        hint: A sentence that says what to do; it may contain names in braces too.
+        settings: The names in braces. `name_settings` replaces them by flags or keys; until then they are shown.
     """
 
     def __init__(
@@ -70,27 +70,27 @@ class SettingsError(HangtagError):
 
 
 class WorkspaceError(HangtagError):
-    """A stage lacks what an earlier stage writes."""
+    """Raised if a stage lacks the output of an earlier stage, or the workspace cannot be used."""
 
 
 class ModelError(HangtagError):
-    """A saved model is missing, damaged, or does not match its description."""
+    """Raised if a saved model is missing, damaged, or does not match its description."""
 
 
 class StalledError(HangtagError):
-    """Worker threads do not finish, and only the end of the process can end them."""
+    """Raised if worker threads do not finish, so that only the end of the process can stop them."""
 
 
 class LeakError(HangtagError):
-    """The splits share items, pixels or duplicates, so that an evaluation would be too good."""
+    """Raised if the splits share items, pixels or duplicates, so that an evaluation would be too optimistic."""
 
 
 class MissingExtraError(HangtagError):
-    """A stage needs the `train` extra and it is not installed."""
+    """Raised if a stage needs an optional dependency that is not installed."""
 
 
 def describe_mistake(error: Exception) -> str | None:
-    """Return the message for an error that a user or the system caused; None where the error is a bug."""
+    """Return the message for an error that the user or the system caused, or None if the error is a bug."""
     if isinstance(error, HangtagError):
         return str(error)
     if isinstance(error, ModuleNotFoundError):
@@ -99,5 +99,5 @@ def describe_mistake(error: Exception) -> str | None:
         return f"This command needs {package}, which is not installed. {hint}" if package in TRAIN_PACKAGES else None
     if isinstance(error, OSError) and error.errno in REFUSALS:
         where = "" if error.filename is None else f" Received: {str(error.filename)!r}."
-        return f"The system refuses it: {error.strerror}.{where}"
+        return f"The operating system reports: {error.strerror}.{where}"
     return None

@@ -1,4 +1,4 @@
-"""Run the command line: streams, signals, and the exit code and message of every error."""
+"""Run the command line: set up streams and signals, and convert errors to messages and exit codes."""
 
 import io
 import os
@@ -21,17 +21,17 @@ def run_and_exit(app: typer.Typer, given: Sequence[str]) -> None:
     SIGHUP. Any other exception is a bug and keeps its traceback.
     """
     if given[:1] not in (["serve"], ["review"]):
-        # A service completes its waiting requests first, in its own way.
+        # A service handles signals itself, since it completes its waiting requests first.
         _treat_signals_as_interrupt()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
-            # A terminal's encoding may lack a letter of a file's name or of a label.
+            # The terminal's encoding may lack a character of a file name or a label.
             stream.reconfigure(errors="backslashreplace")
     try:
         code = _call(app, given)
         sys.stdout.flush()
     except BrokenPipeError:
-        # The reader of the output has exited, as `head` does: write nothing more, not at exit either.
+        # The reader of the output has exited, as `head` does: write nothing more, not even at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     sys.exit(code)
@@ -41,7 +41,7 @@ _received_signals: list[int] = []
 
 
 def _treat_signals_as_interrupt() -> None:
-    """Let SIGTERM and SIGHUP stop a command as Ctrl-C does, so that it cleans up."""
+    """Handle SIGTERM and SIGHUP like Ctrl-C, so that a command cleans up before it stops."""
     _received_signals.clear()
 
     def stop(number: int, _frame: object) -> None:
@@ -59,10 +59,10 @@ def _treat_signals_as_interrupt() -> None:
 
 def _call(app: typer.Typer, arguments: Sequence[str]) -> int:
     try:
-        # A command returns None; --help, and Ctrl-C as 130, an exit code.
+        # A command returns None; --help and Ctrl-C (130) return an exit code.
         code = typer.main.get_command(app).main(arguments, prog_name="hangtag", standalone_mode=False) or 0
     except typer.TyperException as error:
-        # A wrong flag or argument. Typer's own message has the usage too: four lines or more.
+        # A wrong flag or argument. Typer's own message also prints the usage: four lines or more.
         context = getattr(error, "ctx", None)
         path = context.command_path if context else "hangtag"
         message = error.format_message().replace(": Value error, ", ": ")
@@ -75,7 +75,7 @@ def _call(app: typer.Typer, arguments: Sequence[str]) -> int:
             raise
         typer.echo(f"Error: {described}", err=True)
         if isinstance(error, StalledError):
-            # Python waits for its threads at exit, and one of these never ends.
+            # Python waits for its threads at exit, but a stalled one never ends.
             sys.stdout.flush()
             os._exit(2)
         return 2
@@ -88,7 +88,7 @@ def _call(app: typer.Typer, arguments: Sequence[str]) -> int:
 
 
 def describe_stop(command: str) -> str:
-    """Return what is kept after Ctrl-C, and how to continue."""
+    """Return the message after Ctrl-C: which results are kept, and how to continue."""
     if command == "train":
         return "Stopped. Every finished epoch is kept; to continue, run the same command with --resume."
     if command == "cross-validate":

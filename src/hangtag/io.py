@@ -1,4 +1,4 @@
-"""Read and write files: whole or not at all, tables safe for spreadsheets, and text safe in Markdown."""
+"""Read and write files atomically, and escape texts for spreadsheets and Markdown."""
 
 import csv
 import errno
@@ -21,27 +21,27 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-# Text that a spreadsheet runs as a formula: it starts with a sign (full-width too, for East Asian locales), a tab or a
-# line break, possibly behind blanks or apostrophes. The pattern means the same in Python and in polars.
+# Text that a spreadsheet runs as a formula: it starts with a sign (also full-width, for East Asian locales), a tab or a
+# line break, possibly after blanks or apostrophes. The pattern has the same meaning in Python and in polars.
 FORMULA = "('*[ \\x0b\\x0c\u00a0\ufeff]*[\\t\\r\\n=+\\-@\uff1d\uff0b\uff0d\uff20])"
 _FORMULA = re.compile(FORMULA)
-# Markdown's special characters anywhere in a line, and those that are special at its start: headings, lists, rules.
+# Characters that are special in Markdown anywhere in a line, and those special at its start: headings, lists, rules.
 _MARKUP = re.compile(r"([\\`*_\[\]~|])")
 _MARKUP_AT_START = re.compile(r"^([#+=-]|\d+(?=[.)]))")
 
 
 @contextmanager
 def write_whole(path: Path) -> Iterator[Path]:
-    """Yield a temporary path to write to, and rename it to `path` when the block ends without an error.
+    """Write a file atomically: yield a temporary path, and rename it to `path` if the block ends without an error.
 
-    A kill at any moment leaves either the old file or the new one: the temporary file is in the same folder, is
-    flushed to the disk, then renamed. After an error it is removed and `path` is unchanged.
+    The temporary file is in the same folder and is flushed to the disk before it is renamed, so a kill at any moment
+    leaves either the old file or the new one. After an error it is removed, and `path` is unchanged.
 
     Raises:
         OSError: The file cannot be written; the error names `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The process id in the name lets other processes see whether the file is still being written.
+    # The process id in the name lets other processes check whether the file is still being written.
     prefix = f".{path.stem[:100]}-{os.getpid()}-"
     with name_refusals(path, path.parent / prefix):
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=f".part{path.suffix}")
@@ -63,7 +63,7 @@ def put_in_place(source: Path, path: Path) -> None:
     """Rename a file to `path`, replacing a file or an empty folder of that name.
 
     Raises:
-        OSError: There is a folder that is not empty.
+        OSError: The path is a folder that is not empty.
     """
     if path.is_dir() and not path.is_symlink():
         path.rmdir()
@@ -72,42 +72,42 @@ def put_in_place(source: Path, path: Path) -> None:
 
 @contextmanager
 def name_refusals(path: Path, temporary: Path | None = None) -> Iterator[None]:
-    """Raise any library's error about a full or read-only disk as an OSError that names the file.
+    """Convert any library's error about a full or read-only disk to an OSError with the file's path.
 
     Args:
         path: The file that is being written.
-        temporary: The temporary file that it is written to first, or the beginning of its path.
+        temporary: The temporary file that is written first, or the beginning of its path.
 
     Raises:
-        OSError: The disk is full or cannot be written to, with the error number and `path`.
+        OSError: The disk is full or cannot be written; the error has the error number and `path`.
     """
     try:
         yield
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:
-            # The error of a failed write names no file, and the temporary one means nothing to the user.
+            # The error of a failed write has no file name, and the user does not know the temporary file.
             if error.filename is None or (temporary and str(error.filename).startswith(str(temporary))):
                 error.filename = str(path)
             raise
-        # polars, safetensors and others wrap the system's error in one of their own, which has its text.
+        # polars, safetensors and others wrap the system's error in their own, which contains its text.
         text = str(error)
         for number in REFUSALS:
             if f"os error {number})" in text or os.strerror(number) in text:
                 raise OSError(number, os.strerror(number), str(path)) from error
         if "iostream error" in text:
-            # The only text of OpenVINO, which removes what it has written.
+            # OpenVINO raises only this text, and removes the incomplete file.
             raise OSError(errno.EIO, "The disk is full, or cannot be written to", str(path)) from error
         raise
 
 
 def find_part_owner(path: Path) -> int:
-    """Return the id of the process that writes a temporary file of `write_whole`; 0 if the name has none."""
-    found = re.search(r"-(\d+)-[^-]*\.part", path.name)
-    return int(found[1]) if found else 0
+    """Return the id of the process that writes a temporary file of `write_whole`, or 0 if the name has none."""
+    match = re.search(r"-(\d+)-[^-]*\.part", path.name)
+    return int(match[1]) if match else 0
 
 
 def is_alive(process_id: int) -> bool:
-    """Return whether a process exists on this machine, also one of another user."""
+    """Return whether a process exists on this machine, even if it belongs to another user."""
     if process_id <= 0:
         return False
     try:
@@ -120,7 +120,7 @@ def is_alive(process_id: int) -> bool:
 
 
 def flush(path: Path) -> None:
-    """Flush a file or a folder's entries to the disk, where the system allows opening it."""
+    """Flush a file, or a folder's entries, to the disk, if the system allows opening it."""
     with suppress(PermissionError):
         descriptor = os.open(path, os.O_RDONLY)
         try:
@@ -130,13 +130,13 @@ def flush(path: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write text as UTF-8 with line feeds."""
+    """Write a UTF-8 text file with line feeds."""
     with write_whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write readable JSON: indented by two spaces, keys in the given order, no ASCII escapes; NaN is an error."""
+    """Write JSON with an indent of two spaces, keys in the given order, and no ASCII escapes; NaN raises ValueError."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
@@ -144,8 +144,8 @@ def read_json(path: Path) -> Any:
     """Read a JSON file written by `write_json`.
 
     Raises:
-        OSError: It cannot be read, or is not a regular file: reading a pipe might never end.
-        ValueError: It is damaged.
+        OSError: The file cannot be read, or is not a regular file (reading a pipe might never end).
+        ValueError: The file is damaged.
     """
     require_file(path)
     try:
@@ -158,7 +158,7 @@ def require_file(path: Path) -> None:
     """Check that a path is a regular file, or a link to one.
 
     Raises:
-        OSError: It is missing, or something else, as a pipe, which might never end.
+        OSError: The file is missing, or is something else, such as a pipe, which might never end.
     """
     mode = path.stat().st_mode
     if stat.S_ISDIR(mode):
@@ -168,22 +168,22 @@ def require_file(path: Path) -> None:
 
 
 def guard_cell(text: str) -> str:
-    """Return a text as a cell of CSV that is safe in a spreadsheet: an apostrophe is put before a formula.
+    """Return a text as a CSV cell that is safe in a spreadsheet, with an apostrophe before a formula.
 
-    A formula behind apostrophes gets one more, so that `unguard_cell` restores every text.
+    A formula after apostrophes gets another one, so that `unguard_cell` restores every text.
     """
     return f"'{text}" if _FORMULA.match(text) else text
 
 
 def unguard_cell(text: str) -> str:
-    """Return the original text of a cell that `guard_cell` made."""
+    """Return the original text of a cell escaped by `guard_cell`."""
     return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
 
 
 def format_csv_row(cells: Iterable[object]) -> str:
-    """Return a line of CSV with guarded texts; None is an empty cell."""
+    """Format a line of CSV with guarded texts; None becomes an empty cell."""
     buffer = io.StringIO()
-    # The writer quotes only the characters of its own line end, and a lone carriage return must be quoted too.
+    # The writer quotes only the characters of its own line end, but a single carriage return must be quoted too.
     writer = csv.writer(buffer, lineterminator="\r\n")
     writer.writerow([guard_cell(cell) if isinstance(cell, str) else cell for cell in cells])
     return buffer.getvalue().removesuffix("\r\n") + "\n"
@@ -211,7 +211,7 @@ def read_csv(path: Path, **options: Any) -> "pl.DataFrame":
 
     table = pl.read_csv(path, **options)
     with path.open(encoding="utf-8", newline="") as file:
-        # polars leaves the quotes inside a heading doubled.
+        # polars does not undouble the quotes inside a heading.
         table.columns = [unguard_cell(heading) for heading in next(csv.reader(file))]
     return table.with_columns(cs.string().str.replace(f"^'{FORMULA}", "${1}"))
 
@@ -226,7 +226,7 @@ def hash_file(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal.
 
     Raises:
-        OSError: It cannot be read, or is not a regular file.
+        OSError: The file cannot be read, or is not a regular file.
     """
     require_file(path)
     with path.open("rb") as file:
@@ -243,4 +243,4 @@ def escape_markdown(text: str) -> str:
     """Return a text of the catalogue on one line, with all markup of Markdown and HTML escaped."""
     line = html.escape(" ".join(text.split()), quote=False)
     escaped = _MARKUP.sub(r"\\\1", line)
-    return _MARKUP_AT_START.sub(lambda found: f"{found[1]}\\" if found[1].isdecimal() else f"\\{found[1]}", escaped)
+    return _MARKUP_AT_START.sub(lambda match: f"{match[1]}\\" if match[1].isdecimal() else f"\\{match[1]}", escaped)

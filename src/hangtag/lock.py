@@ -1,4 +1,4 @@
-"""Lock the folders of a workspace, so that no two processes write one, and none reads what another writes."""
+"""Lock the folders of a workspace, so that a folder is written by one process at a time and not read meanwhile."""
 
 import json
 import os
@@ -26,34 +26,34 @@ def hold(
 ) -> Iterator[None]:
     """Lock folders for reading (shared) and writing (exclusive) while the block runs; wait for other processes.
 
-    Locks end with their process, however it ends. First, leftovers of dead processes are cleaned up: see
-    `workspace.recover`. While waiting, a line on stderr names the process that is waited for.
+    A lock is released when its process ends, even by a kill. Leftovers of dead processes are cleaned up first; see
+    `workspace.recover`. While this process waits, a line on stderr names the process that holds the lock.
 
     Args:
-        command: The name of the command, shown to processes that wait.
+        command: The name of the command, shown to waiting processes.
         workspace: The workspace.
-        writes: The folders to write to; one process at a time.
-        reads: The folders to read; any number of processes at a time.
+        writes: The folders to write to, by one process at a time.
+        reads: The folders to read, by any number of processes at a time.
         create: Whether to create the workspace's folder if it is missing.
     """
     if not workspace.root.is_dir() and not create:
-        # There is nothing to read, and a mistyped path must not become a folder.
+        # There is nothing to read, and a mistyped path must not create a folder.
         yield
         return
     sweep(workspace)
     shared = {_get_lock_path(workspace, folder): True for folder in reads}
-    wanted = shared | {_get_lock_path(workspace, folder): False for folder in writes}
+    is_shared = shared | {_get_lock_path(workspace, folder): False for folder in writes}
     with ExitStack() as stack:
-        # Always in the same order, so that two processes cannot wait for each other (no deadlock).
-        for path in sorted(wanted):
-            stack.enter_context(_lock_file(path, is_shared=wanted[path]))
-        stack.enter_context(_record_holder(workspace, command, list(wanted)))
+        # Lock in a fixed order, to prevent deadlocks.
+        for path in sorted(is_shared):
+            stack.enter_context(_lock_file(path, is_shared=is_shared[path]))
+        stack.enter_context(_record_holder(workspace, command, list(is_shared)))
         for folder in writes:
             recover(folder)
         try:
             yield
         except BaseException:
-            # A stage that failed keeps the earlier result, and leaves nothing else behind.
+            # If a stage fails, keep the earlier result and remove everything else.
             for folder in writes:
                 with suppress(OSError):
                     recover(folder)
@@ -62,10 +62,10 @@ def hold(
 
 @contextmanager
 def hold_folder(command: str, folder: Path) -> Iterator[None]:
-    """Lock a folder outside of any workspace, which is created if missing; wait while another process has it."""
+    """Lock a folder outside of any workspace, creating it if missing; wait while another process holds it."""
     path = folder / LOCK
     with _lock_file(path, is_shared=False):
-        # On a read-only disk there is neither lock nor folder: this raises the error.
+        # On a read-only disk there is neither a lock nor a folder, and this raises the error.
         folder.mkdir(parents=True, exist_ok=True)
         _write_holder(path, command)
         remove_dead_parts(folder)
@@ -75,10 +75,10 @@ def hold_folder(command: str, folder: Path) -> Iterator[None]:
 def sweep(workspace: Workspace) -> None:
     """Clean up leftovers of dead processes in every folder of the workspace that no process has locked."""
     for folder in workspace.stage_folders():
-        # The folds of a cross-validation have one lock together.
+        # The folds of a cross-validation share one lock.
         parts = [folder, *folder.glob("fold_*")]
         if any(has_leftovers(part) or find_parts(part / CHECKPOINT) for part in parts):
-            # Where this fails, as on a read-only disk, the command that needs the folder raises the error.
+            # If this fails, as on a read-only disk, the command that needs the folder raises the error.
             with (
                 suppress(portalocker.LockException, OSError),
                 _lock_file(_get_lock_path(workspace, folder), is_shared=False, wait=False),
@@ -113,14 +113,14 @@ def _lock_file(path: Path, *, is_shared: bool, wait: bool = True) -> Iterator[No
     finally:
         if file is not None:
             if path.name == LOCK and _is_at(file, path):
-                # A user's folder keeps no trace; processes that wait for this file check that it is still there.
+                # Leave no file in a user's folder; processes that wait for this file check that it still exists.
                 with suppress(OSError):
                     path.unlink()
             file.close()
 
 
 def _acquire(path: Path, is_shared: bool, wait: bool) -> BinaryIO | None:
-    """Return the locked file, to be closed; None where the disk is read-only, so that nothing can be written anyway."""
+    """Return the locked file, to be closed by the caller, or None if the disk is read-only and needs no lock."""
     kind = portalocker.LockFlags.SHARED if is_shared else portalocker.LockFlags.EXCLUSIVE
     was_shown = False
     while (file := _open_lock_file(path)) is not None:
@@ -133,7 +133,7 @@ def _acquire(path: Path, is_shared: bool, wait: bool) -> BinaryIO | None:
             was_shown = was_shown or _print_holder(path)
             time.sleep(POLL_SECONDS)
             continue
-        # Its folder may have been removed and created again in between: then this lock protects nothing.
+        # The folder may have been removed and created again meanwhile; then this lock protects nothing.
         if _is_at(file, path):
             return file
         file.close()
@@ -141,7 +141,7 @@ def _acquire(path: Path, is_shared: bool, wait: bool) -> BinaryIO | None:
 
 
 def _is_at(file: BinaryIO, path: Path) -> bool:
-    """Return whether an open file is still the one at a path."""
+    """Return whether an open file is still the file at a path."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except OSError:
@@ -149,7 +149,7 @@ def _is_at(file: BinaryIO, path: Path) -> bool:
 
 
 def _open_lock_file(path: Path) -> BinaryIO | None:
-    """Open a lock file, creating it; None where the disk is read-only."""
+    """Open or create a lock file; return None if the disk is read-only."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+b")
@@ -158,28 +158,33 @@ def _open_lock_file(path: Path) -> BinaryIO | None:
 
 
 def _print_holder(path: Path) -> bool:
-    """Print on stderr which process this one waits for; return True."""
-    holders = [each for each in map(_read_holder, [path, *path.parent.glob("*.json")]) if path.name in each["locks"]]
-    named = [f"`{each['command']}` (process {each['process']}, since {each['since']})" for each in holders]
-    who = " and ".join(named) or "another process"
-    what = path.name.removesuffix(".lock").replace("+", "/") or path.parent.name
-    console.print(f"Waiting for {who}, which is using {what}/. Ctrl-C stops waiting.", markup=False, highlight=False)
+    """Print on stderr which process this one is waiting for; return True."""
+    records = map(_read_holder, [path, *path.parent.glob("*.json")])
+    holders = [
+        f"`{record['command']}` (process {record['process']}, since {record['since']})"
+        for record in records
+        if path.name in record["locks"]
+    ]
+    names = " and ".join(holders) or "another process"
+    folder = path.name.removesuffix(".lock").replace("+", "/") or path.parent.name
+    message = f"Waiting for {names}, which is using {folder}/. Ctrl-C stops waiting."
+    console.print(message, markup=False, highlight=False)
     return True
 
 
 def _read_holder(path: Path) -> dict[str, Any]:
-    """Read who holds which locks; without any lock where the file is damaged or its process is dead."""
+    """Read the record of a process and its locks; without locks if the record is damaged or the process is dead."""
     with suppress(OSError, ValueError, KeyError, TypeError):
         holder = read_json(path)
-        is_whole = isinstance(holder["locks"], list) and {"command", "since"} <= holder.keys()
-        if is_whole and is_alive(int(holder["process"])):
+        is_complete = isinstance(holder["locks"], list) and {"command", "since"} <= holder.keys()
+        if is_complete and is_alive(int(holder["process"])):
             return dict(holder)
     return {"locks": []}
 
 
 @contextmanager
 def _record_holder(workspace: Workspace, command: str, locks: Sequence[Path]) -> Iterator[None]:
-    """Record beside the locks which process holds them, for processes that wait."""
+    """Write a record of this process and its locks beside them while the block runs, for waiting processes."""
     path = workspace.root / LOCKS / f"{os.getpid()}.json"
     _write_holder(path, command, locks)
     try:
@@ -194,7 +199,7 @@ def _write_holder(path: Path, command: str, locks: Sequence[Path] = ()) -> None:
         "process": os.getpid(),
         "command": f"hangtag {command}",
         "since": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "locks": [each.name for each in locks or (path,)],
+        "locks": [lock.name for lock in locks or (path,)],
     }
     with suppress(OSError):
         path.write_text(json.dumps(holder), encoding="utf-8")

@@ -19,7 +19,7 @@ from hangtag.workspace import STAGING, begin_staging, commit
 
 NAME = "manifest.json"
 LIBRARIES = ("numpy", "polars", "pillow", "scikit-learn", "keras", "tensorflow-cpu", "tensorflow")
-# Entries of a manifest that later stages depend on as on its files: the meaning of columns, and the rules for labels.
+# Entries of a manifest on which later stages depend: the meaning of columns, and the taxonomy.
 READ_ENTRIES = ("schema", "taxonomy_text")
 # The required entries of a manifest and their types.
 ENTRIES: dict[str, type | tuple[type, ...]] = {
@@ -32,18 +32,18 @@ ENTRIES: dict[str, type | tuple[type, ...]] = {
     "outputs": dict,
     "versions": dict,
 }
-# A hash of all other entries, since a damaged manifest may still be valid JSON; earlier versions wrote none.
+# A hash of all other entries, since a damaged manifest may still be valid JSON. Earlier versions did not write it.
 DIGEST = "digest"
 
 
 class StageRecord:
-    """The manifest of a stage while it runs.
+    """The manifest of a stage that is running.
 
     Args:
         stage: The stage's name.
-        folder: The folder it writes to.
-        inputs: A digest for everything it reads.
-        settings: Its settings, a dataclass or a plain mapping.
+        folder: The folder that the stage writes to.
+        inputs: A hash of each input, by name.
+        settings: The stage's settings, a dataclass or a mapping.
 
     Attributes:
         work: The folder for new files, until `finish` moves them to `folder`; see `begin`.
@@ -57,7 +57,7 @@ class StageRecord:
         self._started = time.perf_counter()
 
     def begin(self) -> Path:
-        """Create the folder `work`, empty, and return it. The earlier files in `folder` stay until `finish`."""
+        """Create the empty folder `work` and return it. The earlier files in `folder` are kept until `finish`."""
         return begin_staging(self.folder)
 
     def load_if_unchanged(self) -> StageResult | None:
@@ -65,14 +65,14 @@ class StageRecord:
         manifest = read_manifest(self.folder)
         if manifest is None:
             return None
-        wanted = (self.stage, self.inputs, self.settings, _read_version("hangtag"))
-        found = (
+        current = (self.stage, self.inputs, self.settings, _read_version("hangtag"))
+        recorded = (
             manifest.get("stage"),
             manifest.get("inputs"),
             manifest.get("settings"),
             manifest.get("versions", {}).get("hangtag"),
         )
-        if wanted != found or _find_changed_files(self.folder, manifest):
+        if current != recorded or _find_changed_files(self.folder, manifest):
             return None
         return StageResult(self.stage, self.folder, manifest["counts"], manifest["seconds"], skipped=True)
 
@@ -88,12 +88,13 @@ class StageRecord:
     ) -> StageResult:
         """Move the new files to the folder, write `manifest.json` and return the stage's result.
 
-        Files of the earlier result that are not written again are removed. A kill at any moment leaves the earlier
-        result, the new one, or a switch that the next command finishes: never a mixture with a manifest.
+        Files of the earlier result that were not written again are removed. A kill at any moment leaves the earlier
+        result, the new one, or an incomplete switch that the next command finishes, but never a mixture with a
+        manifest.
 
         Args:
             counts: The counts and metrics of the stage.
-            outputs: Every file it wrote: below `work`, or already in `folder`.
+            outputs: Every file that the stage wrote, below `work` or already in `folder`.
             stale: Further files and folders to remove, by paths relative to the folder.
             **more: Further entries (JSON values) that later stages read.
         """
@@ -119,7 +120,7 @@ class StageRecord:
         return StageResult(self.stage, self.folder, dict(counts), seconds)
 
     def update(self, **more: Any) -> None:
-        """Change entries of a finished result's manifest that are not part of the result."""
+        """Update entries of a finished manifest that are not part of the result."""
         manifest = read_manifest(self.folder)
         if manifest is not None and any(manifest.get(name) != value for name, value in more.items()):
             write_json(self.folder / NAME, _add_digest(manifest | more))
@@ -129,7 +130,7 @@ class StageRecord:
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """Read a stage's manifest; None if the stage has not finished, or must run again as the manifest is damaged."""
+    """Read a stage's manifest; return None if the stage has not finished or the manifest is damaged."""
     try:
         manifest = read_json(folder / NAME)
     except (OSError, ValueError):
@@ -144,30 +145,30 @@ def _is_valid(manifest: dict[str, Any]) -> bool:
 
 
 def _add_digest(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the manifest as JSON reads it back, with a hash of all its other entries."""
+    """Return the manifest as it is after writing and reading JSON, with a hash of all other entries."""
     rest: dict[str, Any] = json.loads(json.dumps({name: manifest[name] for name in manifest if name != DIGEST}))
     return rest | {DIGEST: hash_json(rest)}
 
 
 def find_manifest(folder: Path, hint: str) -> dict[str, Any] | None:
-    """Read a stage's manifest as `require_manifest` does; None if the stage has not finished.
+    """Read a stage's manifest as `require_manifest` does, or return None if the stage has not finished.
 
     Raises:
-        WorkspaceError: The manifest is damaged, or files have changed since.
+        WorkspaceError: The manifest is damaged, or files have changed since the stage ran.
     """
     return require_manifest(folder, hint) if os.path.lexists(folder / NAME) else None
 
 
 def require_manifest(folder: Path, hint: str, names: Sequence[str] | None = None) -> dict[str, Any]:
-    """Read a stage's manifest and check that its files are those that the stage wrote.
+    """Read a stage's manifest and check that its files are unchanged.
 
     Args:
         folder: The stage's folder.
-        hint: Which command writes the folder.
+        hint: A sentence with the command that writes the folder.
         names: The files to check; by default all that the stage wrote.
 
     Raises:
-        WorkspaceError: The stage has not finished in this workspace, or its files have changed since.
+        WorkspaceError: The stage has not finished in this workspace, or its files have changed since it ran.
     """
     manifest = read_manifest(folder)
     if manifest is None:
@@ -187,13 +188,13 @@ def require_manifest(folder: Path, hint: str, names: Sequence[str] | None = None
 
 
 def _name_folder(folder: Path) -> str:
-    """Return the folder's name, for messages; for a folder of a run, with the run's name."""
+    """Return a folder's name for messages, including the run's name if it is a folder of a run."""
     depth = 3 if folder.parent.parent.name == "runs" else 2 if folder.parent.name in ("runs", "folds") else 1
     return "/".join(folder.parts[-depth:])
 
 
 def compute_digest(manifest: Mapping[str, Any]) -> str:
-    """Compute one digest of what later stages read of a stage: its files, and the meaning of its columns."""
+    """Compute one hash of all results of a stage that later stages read: its files and the entries `READ_ENTRIES`."""
     outputs = {name: output["sha256"] for name, output in manifest["outputs"].items()}
     return hash_json([outputs, {name: manifest[name] for name in READ_ENTRIES if name in manifest}])
 
@@ -214,8 +215,8 @@ def _read_version(name: str) -> str:
 def _find_changed_files(folder: Path, manifest: Mapping[str, Any], names: Sequence[str] | None = None) -> list[str]:
     """Return the files that differ from the manifest by size or hash; every file is read in full."""
     outputs = manifest["outputs"]
-    wanted = outputs if names is None else names
-    return [name for name in wanted if not _is_unchanged(folder / name, outputs.get(name))]
+    checked = outputs if names is None else names
+    return [name for name in checked if not _is_unchanged(folder / name, outputs.get(name))]
 
 
 def _is_unchanged(path: Path, output: Any) -> bool:
@@ -230,11 +231,11 @@ def _is_unchanged(path: Path, output: Any) -> bool:
 
 @lru_cache(maxsize=4096)
 def _hash_once(path: Path, *_identity: int) -> str:
-    """Compute a file's hash once for each state of the file: a stage checks the packed pixels more than once."""
+    """Hash a file once for each state of the file, since a stage checks the packed pixels several times."""
     return hash_file(path)
 
 
 def _to_json(value: Any) -> Any:
     if isinstance(value, tuple):
-        return [_to_json(each) for each in value]
+        return [_to_json(part) for part in value]
     return str(value) if isinstance(value, Path) else value

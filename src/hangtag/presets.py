@@ -1,4 +1,4 @@
-"""Presets, and the settings of a stage put together from a preset, a settings file and flags."""
+"""Define the presets, and build a stage's settings from a preset, a settings file and flags."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -71,8 +71,8 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "quick": {"train": {"architecture": "residual-tiny", "epochs": 5, "final_scale": 0.7, "learning_rate": 0.007}},
 }
-# Settings of `hangtag demo`, over the preset capstone. The demo catalogue is small: smaller batches let the moving
-# averages of batch normalization settle.
+# Settings of `hangtag demo` that override the preset capstone. The demo catalogue is small, and smaller batches let the
+# moving averages of batch normalization converge.
 DEMO_SETTINGS: dict[str, Any] = {"train": {"epochs": 6, "batch_size": 8}}
 
 
@@ -93,21 +93,21 @@ def check_names(
     kinds: Sequence[type] = KINDS,
     locate: Callable[[str, str], str] = lambda _table, _key: "",
 ) -> None:
-    """Check that settings have known names, stand in the right tables and have the right types.
+    """Check that settings have known names, are in the right tables and have the right types.
 
     Args:
         values: Keys for every stage that has them, and tables named like stages.
         kinds: The stages' dataclasses.
-        locate: Returns the file and line of a table's key; by default the values are of no file.
+        locate: Returns the file and line of a table's key; by default the values are not from a file.
 
     Raises:
-        SettingsError: A name is unknown or in another stage's table, or a value is of the wrong type.
+        SettingsError: A name is unknown or in another stage's table, or a value has the wrong type.
     """
     check_settings(values, kinds, locate)
 
 
 def read_settings_file(file: Path | None) -> dict[str, Any]:
-    """Read a settings file, which may have settings of every stage, and check its names and types; None is empty.
+    """Read a settings file with settings of any stages, and check names and types; return {} if there is no file.
 
     Raises:
         SettingsError: The file cannot be read, or has an unknown name or a value of the wrong type.
@@ -122,7 +122,7 @@ def read_settings_file(file: Path | None) -> dict[str, Any]:
 def resolve_settings(
     kind: type[Config], flags: Mapping[str, Any], preset: str = "default", file: Path | None = None
 ) -> Config:
-    """Build a stage's settings: the preset, overridden by the file, overridden by the flags.
+    """Build a stage's settings from the preset, which the file overrides, which the flags override.
 
     Raises:
         SettingsError: A value is not allowed; the message names the flag, or the file and line.
@@ -137,7 +137,7 @@ def resolve_settings(
 def _describe_source(
     name: str, kind: type, flags: Mapping[str, Any], values: Mapping[str, Any], file: Path | None
 ) -> str:
-    """Return where the user set a value: the key of the file, or else the flag."""
+    """Return the place where the user set a value: the key of the file, or else the flag."""
     if file is None or flags.get(name) is not None or name not in select_settings(kind, values):
         return name_flag(name)
     stage = name_stage(kind)
@@ -146,7 +146,7 @@ def _describe_source(
 
 
 def merge_chain_settings(flags: Mapping[str, Any], preset: str, file: Path | None) -> dict[str, Any]:
-    """Return the file's settings of the chain's stages, overridden by the flags; `hangtag run` takes them as one layer.
+    """Return the settings file's values for the stages of `hangtag run`, overridden by the flags, as one layer.
 
     Raises:
         SettingsError: A value of any of these stages is not allowed.
@@ -154,5 +154,5 @@ def merge_chain_settings(flags: Mapping[str, Any], preset: str, file: Path | Non
     for kind in KINDS:
         resolve_settings(kind, flags, preset, file)
     values = read_settings_file(file)
-    own = {name_stage(kind): select_settings(kind, values) for kind in KINDS}
-    return lay_over({stage: table for stage, table in own.items() if table}, flags)
+    tables = {name_stage(kind): select_settings(kind, values) for kind in KINDS}
+    return lay_over({stage: table for stage, table in tables.items() if table}, flags)

@@ -1,4 +1,4 @@
-"""What the stages return: their metrics, and their tables on demand."""
+"""Define the results that stages return: their metrics, and their tables, which are read on demand."""
 
 import html
 from collections.abc import Iterator, Mapping
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StageResult:
-    """The result of a stage. It prints as a small table, and shows as one in a notebook.
+    """The result of a stage. It is shown as a small table when printed or displayed in a notebook.
 
     Attributes:
         stage: The stage's name.
-        folder: The folder it writes to.
-        metrics: Its counts and metrics, as in its manifest.
-        seconds: How long it took; where it was skipped, how long the earlier run took.
-        skipped: Whether it was skipped because its inputs and settings had not changed.
+        folder: The folder that the stage writes to.
+        metrics: The counts and metrics, as in the manifest.
+        seconds: The time that the stage took; if it was skipped, the time of the earlier run.
+        skipped: Whether the stage was skipped because its inputs and settings had not changed.
     """
 
     stage: str
@@ -32,7 +32,7 @@ class StageResult:
 
     @classmethod
     def of(cls, result: "StageResult") -> Self:
-        """Return the result of a stage as one of this class."""
+        """Convert the result of a stage to this class."""
         return cls(result.stage, result.folder, result.metrics, result.seconds, result.skipped)
 
     def read_table(self, name: str) -> "pl.DataFrame":
@@ -45,7 +45,7 @@ class StageResult:
         return read_csv(path)
 
     def __str__(self) -> str:
-        """Format the stage and its metrics, one in a line."""
+        """Format the stage and its metrics, one metric per line."""
         rows = list(flatten_metrics(self.metrics))
         width = max((len(name) for name, _ in rows), default=0)
         lines = [f"  {name:<{width}}  {format_value(value)}" for name, value in rows]
@@ -68,12 +68,12 @@ class PrepareResult(StageResult):
 
     @property
     def items(self) -> "pl.DataFrame":
-        """The items: `item_id`, the catalogue's columns, and which row of `images.npy` is the photograph."""
+        """Return the items: `item_id`, the catalogue's columns, and the row of the photograph in `images.npy`."""
         return self.read_table("items.parquet")
 
     @property
     def rejected(self) -> "pl.DataFrame":
-        """The rows and photographs that could not be used, each with a code and a reason."""
+        """Return the rows and photographs that could not be used, each with a code and a reason."""
         return self.read_table("rejected.csv")
 
 
@@ -82,12 +82,12 @@ class CleanResult(StageResult):
 
     @property
     def labels(self) -> "pl.DataFrame":
-        """The items with `label`, `split` and `group_id`."""
+        """Return the items with `label`, `split` and `group_id`."""
         return self.read_table("labels.parquet")
 
     @property
     def label_changes(self) -> "pl.DataFrame":
-        """The changed labels, each with its rule."""
+        """Return the changed labels, each with its rule."""
         return self.read_table("label_changes.csv")
 
 
@@ -96,7 +96,7 @@ class TrainResult(StageResult):
 
     @property
     def history(self) -> "pl.DataFrame":
-        """The metrics of every epoch."""
+        """Return the metrics of every epoch."""
         return self.read_table("history.csv")
 
 
@@ -105,7 +105,7 @@ class CrossValidateResult(StageResult):
 
     @property
     def out_of_fold(self) -> "pl.DataFrame":
-        """The probabilities of every labelled item, from the model of the fold that it was left out of."""
+        """Return the probabilities of every labelled item, predicted by the model of the fold that excluded it."""
         return self.read_table("out_of_fold.parquet")
 
 
@@ -114,13 +114,13 @@ class EvaluateResult(StageResult):
 
     @property
     def report(self) -> dict[str, Any]:
-        """All metrics with their intervals, as in `report.json`."""
+        """Return all metrics with their intervals, as in `report.json`."""
         report: dict[str, Any] = read_json(self.folder / "report.json")
         return report
 
     @property
     def misclassified(self) -> "pl.DataFrame":
-        """The misclassified items, the most confident first."""
+        """Return the misclassified items in descending order of confidence."""
         return self.read_table("misclassified.csv")
 
 
@@ -129,7 +129,7 @@ class PredictResult(StageResult):
 
     @property
     def predictions(self) -> "pl.DataFrame":
-        """The predicted items, with confidence and probabilities."""
+        """Return the predicted items, with confidence and probabilities."""
         return self.read_table("predictions.parquet")
 
 
@@ -138,7 +138,7 @@ class CompareResult(StageResult):
 
     @property
     def runs(self) -> "pl.DataFrame":
-        """One row for each run: metrics with intervals, and costs."""
+        """Return one row for each run: metrics with intervals, and costs."""
         return self.read_table("comparison.csv")
 
 
@@ -147,12 +147,12 @@ class AuditResult(StageResult):
 
     @property
     def issues(self) -> "pl.DataFrame":
-        """The issues, the surest first; see docs/audit.md for the columns."""
+        """Return the issues in descending order of score; see docs/audit.md for the columns."""
         return self.read_table("issues.csv")
 
 
 def flatten_metrics(metrics: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the name and value of each metric; those of a nested mapping have its name in front."""
+    """Yield the name and value of each metric; names in a nested mapping are prefixed by its name."""
     for key, value in metrics.items():
         name = f"{prefix}{key.replace('_', ' ')}"
         if isinstance(value, Mapping):
@@ -162,7 +162,7 @@ def flatten_metrics(metrics: Mapping[str, Any], prefix: str = "") -> Iterator[tu
 
 
 def format_value(value: object) -> str:
-    """Format a value: 44,441 or 0.9132, yes or no, a list separated by commas."""
+    """Format a value: numbers as 44,441 or 0.9132, booleans as yes or no, lists separated by commas."""
     match value:
         case None:
             return "none"
@@ -173,7 +173,7 @@ def format_value(value: object) -> str:
         case float():
             return f"{value:,.4f}".rstrip("0").rstrip(".")
         case list() | tuple():
-            return ", ".join(format_value(each) for each in value) or "none"
+            return ", ".join(map(format_value, value)) or "none"
     return str(value)
 
 

@@ -1,7 +1,7 @@
-"""Settings: frozen dataclasses, one a stage, built from layers of values (presets, TOML, flags), checked and written.
+"""Build, check and write the settings of stages: frozen dataclasses made from presets, TOML files and flags.
 
-A dataclass derives from `Settings` and declares each field with `setting`, which holds the default, the help text and
-the range of allowed values.
+There is one dataclass for each stage. It derives from `Settings` and declares each field with `setting`, which holds
+the default, the help text and the range of allowed values.
 """
 
 import dataclasses
@@ -23,15 +23,15 @@ TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", s
 
 @dataclass(frozen=True)
 class Bounds:
-    """The allowed values of a setting; every part that is None or empty allows anything.
+    """The allowed values of a setting; an attribute that is None or empty sets no limit.
 
     Attributes:
-        low: The smallest value allowed; for a tuple, of each of its parts.
-        high: The largest value allowed.
-        above: A value that must be exceeded.
-        below: A value that must not be reached.
+        low: The smallest allowed value; for a tuple, of each of its parts.
+        high: The largest allowed value.
+        above: An exclusive lower bound.
+        below: An exclusive upper bound.
         is_valid: A further check of the whole value.
-        must_be: What is allowed, in words; by default made of the numbers.
+        must_be: A description of the allowed values; by default built from the numbers.
     """
 
     low: float | None = None
@@ -42,7 +42,7 @@ class Bounds:
     must_be: str = ""
 
     def contains(self, value: Any) -> bool:
-        """Return whether a value is allowed; NaN is not where there is a bound."""
+        """Return whether a value is allowed; NaN is not allowed if there is a numerical bound."""
         parts = value if isinstance(value, tuple) else (value,)
         return self.is_valid(value) and all(
             (self.low is None or part >= self.low)
@@ -77,16 +77,16 @@ def setting(
     """Declare a setting.
 
     Args:
-        default: Its default.
+        default: The default value.
         help_text: The sentence that `--help` shows.
-        low: The smallest value allowed; this and the following are those of `Bounds`.
-        high: The largest value allowed.
-        above: A value that must be exceeded.
-        below: A value that must not be reached.
+        low: The smallest allowed value; this and the following arguments are those of `Bounds`.
+        high: The largest allowed value.
+        above: An exclusive lower bound.
+        below: An exclusive upper bound.
         is_valid: A further check of the value.
-        must_be: What is allowed, in words.
-        metavar: What `--help` shows for the value, where its type does not say it.
-        group: The heading in `--help` that its flag stands under.
+        must_be: A description of the allowed values.
+        metavar: The placeholder of the value in `--help`; by default its type.
+        group: The heading of the flag in `--help`.
     """
     bounds = Bounds(low, high, above, below, is_valid, must_be)
     metadata = {"help": help_text, "bounds": bounds, "metavar": metavar, "group": group}
@@ -94,7 +94,7 @@ def setting(
 
 
 class Settings:
-    """Base of a stage's settings: checks every field against its bounds."""
+    """Base class of a stage's settings, which checks every field against its bounds."""
 
     def __post_init__(self) -> None:
         """Check every value.
@@ -102,16 +102,16 @@ class Settings:
         Raises:
             SettingsError: A value is out of its bounds.
         """
-        for each in dataclasses.fields(self):  # type: ignore[arg-type]
-            bounds, value = each.metadata["bounds"], getattr(self, each.name)
-            require(bounds.contains(value), f"{{{each.name}}} must be {bounds}.", value, [each.name])
+        for declared in dataclasses.fields(self):  # type: ignore[arg-type]
+            bounds, value = declared.metadata["bounds"], getattr(self, declared.name)
+            require(bounds.contains(value), f"{{{declared.name}}} must be {bounds}.", value, [declared.name])
 
 
 def require(holds: bool, what: str, received: object, settings: Sequence[str]) -> None:
     """Check a condition on settings.
 
     Raises:
-        SettingsError: It does not hold; `what` and `settings` are those of the error.
+        SettingsError: The condition does not hold; see there for `what`, `received` and `settings`.
     """
     if not holds:
         raise SettingsError(what, received=received, settings=settings)
@@ -130,7 +130,7 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 
 def name_stage(kind: type) -> str:
-    """Return the stage that a dataclass has the settings of: `train` for `TrainConfig`."""
+    """Return the stage of a settings dataclass: `train` for `TrainConfig`."""
     return kind.__name__.removesuffix("Config").lower()
 
 
@@ -140,40 +140,40 @@ def name_flag(name: str) -> str:
 
 
 def name_key(table: str, key: str, location: str) -> str:
-    """Return how a message names a key of a settings file: `[train] epochs in settings.toml, line 3`."""
-    named = f"[{table}] {key}" if table else key
-    return f"{named} in {location}" if location else named
+    """Return the name of a settings file's key for messages: `[train] epochs in settings.toml, line 3`."""
+    name = f"[{table}] {key}" if table else key
+    return f"{name} in {location}" if location else name
 
 
 def select_settings(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a layer's values for one stage: the keys above all tables, overridden by those of the stage's table."""
-    names = {each.name for each in dataclasses.fields(kind)}
-    above = {key: value for key, value in values.items() if key in names}
+    """Return a layer's values for one stage: the top-level keys, overridden by those of the stage's table."""
+    names = {declared.name for declared in dataclasses.fields(kind)}
+    top_level = {key: value for key, value in values.items() if key in names}
     table = values.get(name_stage(kind))
-    own = table if isinstance(table, Mapping) else {}
-    return above | {key: value for key, value in own.items() if key in names}
+    stage_values = table if isinstance(table, Mapping) else {}
+    return top_level | {key: value for key, value in stage_values.items() if key in names}
 
 
 def lay_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge two layers of values into one; a key above all tables in `above` overrides the tables of `below` too."""
+    """Merge two layers of values into one; a top-level key of `above` also overrides the tables of `below`."""
     tables = {key: value for key, value in above.items() if isinstance(value, Mapping)}
-    plain = {key: value for key, value in above.items() if key not in tables}
-    laid: dict[str, Any] = {}
+    top_level = {key: value for key, value in above.items() if key not in tables}
+    merged: dict[str, Any] = {}
     for key, value in below.items():
         is_table = isinstance(value, Mapping)
-        laid[key] = {name: own for name, own in value.items() if name not in plain} if is_table else value
-    laid |= plain
-    return laid | {stage: {**laid.get(stage, {}), **table} for stage, table in tables.items()}
+        merged[key] = {name: old for name, old in value.items() if name not in top_level} if is_table else value
+    merged |= top_level
+    return merged | {stage: {**merged.get(stage, {}), **table} for stage, table in tables.items()}
 
 
 def resolve(kind: type[Config], *layers: Mapping[str, Any]) -> Config:
     """Build a stage's settings from layers of values; later layers override earlier ones.
 
-    Within a layer the stage's table overrides the keys above all tables. Keys and tables of other stages are ignored,
-    so one file can serve the whole chain; `check_settings` finds a name that no stage has.
+    Within a layer, the stage's table overrides the top-level keys. Keys and tables of other stages are ignored, so
+    that one file can have settings of all stages; `check_settings` finds a name that no stage has.
 
     Raises:
-        SettingsError: A value is of the wrong type or out of range.
+        SettingsError: A value has the wrong type or is out of range.
     """
     hints = typing.get_type_hints(kind)
     values: dict[str, Any] = {}
@@ -191,16 +191,16 @@ def parse_image_size(text: str) -> tuple[int, int]:
     """
     height, cross, width = text.lower().partition("x")
     if not (cross and height.strip().isdecimal() and width.strip().isdecimal()):
-        what = "{image_size} must be HEIGHTxWIDTH, as in 80x60."
-        raise SettingsError(what, received=text, settings=["image_size"])
+        message = "{image_size} must be HEIGHTxWIDTH, as in 80x60."
+        raise SettingsError(message, received=text, settings=["image_size"])
     return int(height), int(width)
 
 
 def convert(name: str, value: Any, hint: Any) -> Any:
-    """Return `value` as the setting's type: text is split and parsed, and a whole number becomes a float.
+    """Convert a value to the setting's type: parse text for tuples and sizes, and a whole number for a float.
 
     Raises:
-        SettingsError: The value is of another type.
+        SettingsError: The value has another type.
     """
     if name == "image_size" and isinstance(value, str):
         return parse_image_size(value)
@@ -230,9 +230,9 @@ def _convert_tuple(name: str, value: Any, hints: tuple[Any, ...]) -> tuple[Any, 
 def to_toml(config: Any) -> str:
     """Return a stage's settings as a TOML table named like the stage, for `read_settings` and `resolve`."""
     lines = [f"[{name_stage(type(config))}]"]
-    for each in dataclasses.fields(config):
-        value = getattr(config, each.name)
-        lines.append(f"{each.name} = {_format_toml_value(value)}")
+    for declared in dataclasses.fields(config):
+        value = getattr(config, declared.name)
+        lines.append(f"{declared.name} = {_format_toml_value(value)}")
     return "\n".join(lines) + "\n"
 
 
@@ -240,37 +240,37 @@ def _format_toml_value(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, tuple):
-        return f"[{', '.join(_format_toml_value(each) for each in value)}]"
+        return f"[{', '.join(map(_format_toml_value, value))}]"
     if isinstance(value, str):
-        # JSON's strings are TOML's, but for this one character.
+        # JSON strings are valid in TOML, except for this character.
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     return repr(value)
 
 
 def check_settings(values: Mapping[str, Any], kinds: Sequence[type], locate: Callable[[str, str], str]) -> None:
-    """Check that every name is a setting, stands in its stage's table or above all tables, and has its type.
+    """Check that every name is a setting, is in its stage's table or at the top level, and has the right type.
 
     Args:
         values: Keys for every stage that has them, and tables named like stages.
         kinds: The stages' dataclasses.
-        locate: Returns the file and line of a table's key, or ""; the table is "" for keys above all tables, and the
-            key is "" for the table itself.
+        locate: Returns the file and line of a table's key, or ""; the table is "" for top-level keys, and the key is
+            "" for the table itself.
 
     Raises:
-        SettingsError: A name is unknown or in another stage's table, or a value is of the wrong type.
+        SettingsError: A name is unknown or in another stage's table, or a value has the wrong type.
     """
     stages = {name_stage(kind): kind for kind in kinds}
     for key, value in values.items():
         if isinstance(value, Mapping) and key in stages:
-            for name, own in value.items():
-                _check_own_key(key, name, own, stages, locate(key, name))
+            for name, table_value in value.items():
+                _check_table_key(key, name, table_value, stages, locate(key, name))
         elif isinstance(value, Mapping):
-            _refuse_table(key, stages, locate(key, ""))
+            _reject_table(key, stages, locate(key, ""))
         else:
-            _check_common_key(key, value, stages, locate("", key))
+            _check_top_level_key(key, value, stages, locate("", key))
 
 
-def _check_own_key(stage: str, name: str, value: Any, stages: Mapping[str, type], location: str) -> None:
+def _check_table_key(stage: str, name: str, value: Any, stages: Mapping[str, type], location: str) -> None:
     """Check a key of a stage's table."""
     hints = typing.get_type_hints(stages[stage])
     if name in hints:
@@ -284,8 +284,8 @@ def _check_own_key(stage: str, name: str, value: Any, stages: Mapping[str, type]
     raise SettingsError(f"{where}{stage} has no setting {name}.{_suggest(name, hints)}", allowed=allowed, received=name)
 
 
-def _check_common_key(key: str, value: Any, stages: Mapping[str, type], location: str) -> None:
-    """Check a key above all tables."""
+def _check_top_level_key(key: str, value: Any, stages: Mapping[str, type], location: str) -> None:
+    """Check a key outside of all tables."""
     where = _format_prefix(location)
     if key in stages:
         allowed = f"Allowed: a table [{key}] with settings of its own."
@@ -298,7 +298,7 @@ def _check_common_key(key: str, value: Any, stages: Mapping[str, type], location
     _check_types(key, value, hints, name_key("", key, location))
 
 
-def _refuse_table(key: str, stages: Mapping[str, type], location: str) -> None:
+def _reject_table(key: str, stages: Mapping[str, type], location: str) -> None:
     owners = list(_find_owners(key, stages))
     hint = f"{key} is a setting of {' and '.join(owners)}, not a table." if owners else ""
     what = f"{_format_prefix(location, key)}There is no stage {key} with settings.{_suggest(key, stages)}"
@@ -306,7 +306,7 @@ def _refuse_table(key: str, stages: Mapping[str, type], location: str) -> None:
 
 
 def _check_types(name: str, value: Any, hints: Sequence[Any], named: str) -> None:
-    """Check that at least one stage can take the value; each stage checks it again when its settings are built."""
+    """Check that the value has the right type for at least one stage; each stage checks it again in `resolve`."""
     errors: list[SettingsError] = []
     for hint in hints:
         try:
@@ -318,7 +318,9 @@ def _check_types(name: str, value: Any, hints: Sequence[Any], named: str) -> Non
 
 
 def _find_owners(name: str, stages: Mapping[str, type]) -> Iterator[str]:
-    return (stage for stage, kind in stages.items() if any(each.name == name for each in dataclasses.fields(kind)))
+    return (
+        stage for stage, kind in stages.items() if any(declared.name == name for declared in dataclasses.fields(kind))
+    )
 
 
 def _format_tables(stages: Iterable[str]) -> str:
@@ -326,7 +328,7 @@ def _format_tables(stages: Iterable[str]) -> str:
 
 
 def _format_prefix(location: str, table: str = "") -> str:
-    """Return how a message about a name begins: `settings.toml, line 3, [train]: `."""
+    """Return the prefix of a message about a name: `settings.toml, line 3, [train]: `."""
     parts = [location, f"[{table}]" if table else ""]
     return f"{', '.join(part for part in parts if part)}: " if any(parts) else ""
 
@@ -337,22 +339,22 @@ def _suggest(name: str, known: Iterable[str]) -> str:
 
 
 def locate_key(path: Path, table: str, key: str) -> str:
-    """Return where a TOML file has a key of a table, or the table itself: `settings.toml, line 3`.
+    """Return the location of a table's key in a TOML file, or of the table itself: `settings.toml, line 3`.
 
-    The line is left out where it is not found, as for keys of inline tables.
+    The line is omitted if it is not found, as for keys of inline tables.
     """
     line = _find_line(path.read_text(encoding="utf-8"), table, key)
     return f"{path}, line {line}" if line else str(path)
 
 
 def _find_line(text: str, table: str, key: str) -> int | None:
-    """Find the line, from 1, on which a key stands in a table, or the table begins where no key is named."""
-    here = ""
+    """Return the line number, from 1, of a table's key, or of the table's header if the key is empty."""
+    current_table = ""
     for number, line in enumerate(text.splitlines(), 1):
         if header := re.match(r"\s*\[+\s*[\"']?([\w-]+)", line):
-            here = header[1]
-            if here == table and not key:
+            current_table = header[1]
+            if current_table == table and not key:
                 return number
-        elif here == table and key and re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*[=.]", line):
+        elif current_table == table and key and re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*[=.]", line):
             return number
     return None

@@ -1,4 +1,4 @@
-"""Format the results of stages, and tables, as plain text of at most 80 columns."""
+"""Format the results of stages, and tables, as plain text that is at most 80 columns wide by default."""
 
 import io
 import textwrap
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from hangtag.metrics.markdown import Block
 
 WIDTH, WIDE = 80, 200
-# Replaces the spaces at which a line must not break.
-KEPT_SPACE = "\0"
+# Replaces spaces at which a line must not break.
+NO_BREAK_SPACE = "\0"
 
 
 def describe_result(result: StageResult) -> str:
-    """Return a heading (stage, run, seconds), then the stage's metrics and the folder it wrote to."""
+    """Format a heading with the stage, run and seconds, followed by the metrics and the folder of the results."""
     outcome = "unchanged, skipped" if result.skipped else f"done in {format_seconds(result.seconds)}"
     metrics = [f"{name} {format_value(value)}" for name, value in flatten_metrics(result.metrics)]
     pieces = [*metrics, f"in {_make_relative(result.folder)}"]
-    # A name stays with its number: lines break only between pieces.
-    kept = [piece.replace(" ", KEPT_SPACE) for piece in pieces]
+    # Break lines only between pieces, so that a name stays with its number.
+    kept = [piece.replace(" ", NO_BREAK_SPACE) for piece in pieces]
     body = textwrap.fill(
         " · ".join(kept),
         WIDTH,
@@ -35,11 +35,11 @@ def describe_result(result: StageResult) -> str:
         break_long_words=False,
         break_on_hyphens=False,
     )
-    return f"{_format_heading(result)}: {outcome}\n{body.replace(KEPT_SPACE, ' ')}"
+    return f"{_format_heading(result)}: {outcome}\n{body.replace(NO_BREAK_SPACE, ' ')}"
 
 
 def _format_heading(result: StageResult) -> str:
-    """Return the stage's name, with that of the run where the stage has a result for each run."""
+    """Return the stage's name, followed by the run's name if the stage has a result for each run."""
     if result.stage in ("train", "cross-validate"):
         return f"{result.stage} {result.folder.name}"
     if result.stage in ("evaluate", "predict"):
@@ -53,7 +53,7 @@ def describe_tally(tally: Mapping[str, int]) -> str:
 
 
 def _make_relative(folder: Path) -> str:
-    """Return a path relative to the current folder if it is below it."""
+    """Return a path relative to the current folder if it is below it, else unchanged."""
     here = Path.cwd()
     return str(folder.relative_to(here) if folder.is_relative_to(here) else folder)
 
@@ -97,8 +97,8 @@ def _format_table(
             table.add_column(Text(heading), justify="right", no_wrap=True)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    # Plain text on every terminal, so that output can be piped and compared.
-    paper = Console(file=io.StringIO(), width=width, color_system=None, force_terminal=False)
-    with paper.capture() as captured:
-        paper.print(table)
+    # Always format plain text, so that output can be piped and compared.
+    text_console = Console(file=io.StringIO(), width=width, color_system=None, force_terminal=False)
+    with text_console.capture() as captured:
+        text_console.print(table)
     return "\n".join(line.rstrip() for line in captured.get().splitlines())

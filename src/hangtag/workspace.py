@@ -1,7 +1,7 @@
-"""The paths of a workspace, and the switch from a folder's old files to its new ones.
+"""Define the paths of a workspace, and replace the old files of a stage's folder by new ones.
 
-Nothing else builds paths of stages. A stage writes its new files to a staging folder beside the old ones; `commit`
-switches to them and `recover` finishes a switch that was interrupted, so that a kill never leaves a mixture.
+All paths of stages are built here. A stage writes its new files to a staging folder beside the old ones. `commit`
+switches to them, and `recover` finishes an interrupted switch, so that a kill never leaves a mixture.
 """
 
 import re
@@ -16,12 +16,12 @@ from hangtag.io import find_part_owner, flush, is_alive, put_in_place, read_json
 
 # The folder of a workspace's locks.
 LOCKS = ".locks"
-# The folder inside a stage's folder that takes its new files.
+# The folder inside a stage's folder for new files.
 STAGING = ".new"
-# The folder inside a run's folder that an unfinished training continues from.
+# The folder inside a run's folder from which an unfinished training continues.
 CHECKPOINT = "checkpoint"
 MANIFEST = "manifest.json"
-# The list of files that the switch removes; written before the manifest, which thus means that all files are staged.
+# The list of files that the switch removes. It is written before the manifest, so a manifest means that all is staged.
 STALE = "stale.json"
 PART = re.compile(r"\..*\.part(\..*)?")
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -54,29 +54,29 @@ class Workspace:
 
     @property
     def prepared(self) -> Path:
-        """The folder that `prepare` writes."""
+        """Return the folder that `prepare` writes."""
         return self.root / "prepared"
 
     @property
     def labels(self) -> Path:
-        """The folder that `clean` writes."""
+        """Return the folder that `clean` writes."""
         return self.root / "labels"
 
     @property
     def exploration(self) -> Path:
-        """The folder that `explore` writes."""
+        """Return the folder that `explore` writes."""
         return self.root / "exploration"
 
     @property
     def runs(self) -> Path:
-        """The folder of the training runs, one subfolder for each."""
+        """Return the folder of the training runs, one subfolder for each."""
         return self.root / "runs"
 
     def run(self, run_id: str) -> Path:
         """Return the folder that `train` writes for a run.
 
         Raises:
-            WorkspaceError: The name has other characters than letters, digits, `.`, `_` and `-`, as a path has.
+            WorkspaceError: The name has characters other than letters, digits, `.`, `_` and `-`, as a path has.
         """
         if not RUN_ID.fullmatch(run_id):
             raise WorkspaceError(
@@ -103,37 +103,37 @@ class Workspace:
         folder = self.root / "folds"
         if not folder.is_dir():
             return []
-        return sorted(each.name for each in folder.iterdir() if (each / "manifest.json").is_file())
+        return sorted(run.name for run in folder.iterdir() if (run / "manifest.json").is_file())
 
     @property
     def audit(self) -> Path:
-        """The folder that `audit` writes."""
+        """Return the folder that `audit` writes."""
         return self.root / "audit"
 
     @property
     def comparison(self) -> Path:
-        """The folder that `compare` writes."""
+        """Return the folder that `compare` writes."""
         return self.root / "comparison"
 
     @property
     def issues(self) -> Path:
-        """The issues that `audit` found, a CSV with one line for each."""
+        """Return the issues that `audit` found, a CSV with one line for each."""
         return self.root / "audit" / "issues.csv"
 
     @property
     def review(self) -> Path:
-        """The folder that `review` and `apply` write."""
+        """Return the folder that `review` and `apply` write."""
         return self.root / "review"
 
     @property
     def folders(self) -> tuple[Path, ...]:
-        """Every folder that stages write to."""
+        """Return every folder that stages write to."""
         first = (self.prepared, self.labels, self.exploration, self.runs, self.root / "folds")
         return (*first, self.audit, self.comparison, self.review)
 
     @property
     def report(self) -> Path:
-        """The page that `report` writes."""
+        """Return the page that `report` writes."""
         return self.root / "report.html"
 
     def stage_folders(self) -> list[Path]:
@@ -152,12 +152,12 @@ class Workspace:
 
 
 def is_workspace(folder: Path) -> bool:
-    """Return whether a folder is a workspace: a stage has run in it, or has begun to."""
+    """Return whether a folder is a workspace, in which a stage has run or started."""
     return (folder / "prepared" / "manifest.json").is_file() or (folder / LOCKS).is_dir()
 
 
 def begin_staging(folder: Path) -> Path:
-    """Return an empty folder inside `folder` for its new files; leftovers of a stopped process are removed."""
+    """Create and return an empty folder inside `folder` for new files; leftovers of a stopped process are removed."""
     staging = folder / STAGING
     if staging.exists():
         shutil.rmtree(staging)
@@ -169,9 +169,9 @@ def commit(folder: Path, manifest: object, stale: Sequence[str] = ()) -> None:
     """Write the manifest of the staged files and switch to them.
 
     Args:
-        folder: The folder; its staged files are complete.
+        folder: The stage's folder, with complete staged files.
         manifest: The content of `manifest.json`.
-        stale: Files and folders to remove, by their paths relative to `folder`.
+        stale: Files and folders to remove, as paths relative to `folder`.
     """
     write_json(folder / STAGING / STALE, list(stale))
     write_json(folder / STAGING / MANIFEST, manifest)
@@ -181,21 +181,21 @@ def commit(folder: Path, manifest: object, stale: Sequence[str] = ()) -> None:
 def recover(folder: Path) -> None:
     """Finish an interrupted switch, and remove other leftovers of dead processes.
 
-    Staged files with a manifest are complete: they replace the old ones. Without one they are removed, and the old
-    ones stay as they are. The caller must hold the folder's lock.
+    Staged files with a manifest are complete and replace the old ones. Without a manifest they are removed, and the
+    old ones are kept. The caller must hold the folder's lock.
     """
     staging = folder / STAGING
     if _is_complete(staging):
         _switch_to_staged(folder)
     elif staging.is_dir():
         with suppress(OSError):
-            # On a read-only disk it may stay: nothing reads it.
+            # It may stay on a read-only disk, since nothing reads it.
             shutil.rmtree(staging)
     remove_dead_parts(folder)
 
 
 def _is_complete(staging: Path) -> bool:
-    """Return whether all files are staged: the manifest is written last, and must be readable."""
+    """Return whether all files are staged, which is so if the manifest, written last, is readable."""
     try:
         return isinstance(read_json(staging / MANIFEST), dict)
     except (OSError, ValueError):
@@ -221,7 +221,7 @@ def remove_dead_parts(folder: Path) -> None:
 
 
 def _switch_to_staged(folder: Path) -> None:
-    """Move the staged files over the old ones, the manifest last; can be repeated after a kill at any moment."""
+    """Move the staged files over the old ones, the manifest last. This can be repeated after a kill at any moment."""
     staging = folder / STAGING
     unlink(folder / MANIFEST)
     flush(folder)
@@ -238,18 +238,18 @@ def _switch_to_staged(folder: Path) -> None:
 
 
 def _read_stale(staging: Path) -> list[str]:
-    """Return the paths to remove: none if the list is damaged, and none outside of the folder."""
+    """Return the paths to remove, without paths outside of the folder; none if the list is damaged."""
     try:
         names = read_json(staging / STALE)
     except (OSError, ValueError):
         return []
     texts = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
-    # A list that was tampered with must not reach outside, nor name the folder itself.
+    # A manipulated list must not contain paths outside of the folder or the folder itself.
     return [name for name in texts if (path := Path(name)).parts and ".." not in path.parts and not path.is_absolute()]
 
 
 def unlink(path: Path) -> None:
-    """Remove a file, or an empty folder at its path; a missing file is no error."""
+    """Remove a file or an empty folder; a missing file is not an error."""
     if path.is_dir() and not path.is_symlink():
         path.rmdir()
     else:

@@ -1,4 +1,4 @@
-"""What a picture costs is known from its header, as decoders find it, and within a time."""
+"""Test that sizes, scans and segments read from headers agree with a decoder, within a bounded time."""
 
 import io
 import struct
@@ -31,7 +31,7 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize(("kind", "options"), KINDS.values(), ids=KINDS)
-def test_the_size_is_the_one_that_pillow_finds(kind: str, options: dict[str, Any]) -> None:
+def test_the_size_agrees_with_pillow(kind: str, options: dict[str, Any]) -> None:
     header = read_header(encode(kind, **options))
     assert header is not None
     assert (header.kind, header.width, header.height) == (kind, 61, 83)
@@ -41,7 +41,7 @@ def test_the_size_is_the_one_that_pillow_finds(kind: str, options: dict[str, Any
     assert 0 < header.memory < 100_000
 
 
-def test_scans_are_counted_wherever_they_are() -> None:
+def test_all_scans_are_counted() -> None:
     for count in (10, 99, MAX_SCANS):
         assert count_scans(write_scans(60, 40, count)) == count
     assert count_scans(write_scans(60, 40, 1010)) > MAX_SCANS
@@ -52,7 +52,7 @@ def test_scans_are_counted_wherever_they_are() -> None:
     assert count_scans(hidden) > MAX_SCANS
 
 
-def test_segments_are_counted_to_a_limit() -> None:
+def test_segments_are_counted_up_to_the_limit() -> None:
     assert count_segments(write_segments(50)) < 70
     assert count_segments(write_segments(500_000)) == MAX_SEGMENTS + 1
     chunk = struct.pack(">I", 0) + b"teXt" + bytes(4)
@@ -62,5 +62,5 @@ def test_segments_are_counted_to_a_limit() -> None:
 @pytest.mark.parametrize(
     "data", [b"", b"text", b"II*\0", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF0000WEBPVP8 ", b"BM"]
 )
-def test_what_has_no_header_has_none(data: bytes) -> None:
+def test_data_without_a_header_returns_none(data: bytes) -> None:
     assert read_header(data) is None

@@ -1,4 +1,4 @@
-"""Photographs of every kind a catalogue brings, good and bad."""
+"""Test decoding and resizing of photographs, valid and damaged."""
 
 import io
 import threading
@@ -27,7 +27,7 @@ def decode(data: bytes, max_pixels: int = 1_000_000) -> np.ndarray:
     return decode_photograph(data, SIZE, max_pixels).pixels
 
 
-def test_a_fitting_photograph_is_taken_as_it_is() -> None:
+def test_a_photograph_of_the_target_size_is_unchanged() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (80, 60, 3), dtype=np.uint8)
     assert (decode(encode(Image.fromarray(pixels))) == pixels).all()
 
@@ -45,7 +45,7 @@ def test_transparency_becomes_white() -> None:
     assert (decode(encode(Image.new("RGBA", (60, 80), (9, 9, 9, 0)))) == 255).all()
 
 
-def test_odd_sizes_keep_their_proportions_on_their_own_background() -> None:
+def test_other_sizes_keep_their_aspect_ratio_and_are_padded() -> None:
     image = Image.new("RGB", (60, 60), (200, 210, 220))
     image.paste((10, 20, 30), (20, 20, 40, 40))
     pixels = decode(encode(image))
@@ -54,7 +54,7 @@ def test_odd_sizes_keep_their_proportions_on_their_own_background() -> None:
     assert (pixels[35:45, 25:35] == (10, 20, 30)).all()
 
 
-def test_the_cameras_orientation_is_applied() -> None:
+def test_the_exif_orientation_is_applied() -> None:
     image = Image.new("RGB", (80, 60))
     image.paste((255, 0, 0), (0, 0, 80, 30))
     exif = Image.Exif()
@@ -78,13 +78,13 @@ def make_noise() -> bytes:
         (encode(Image.new("L", (2000, 2000))), "too_many_pixels"),
     ],
 )
-def test_bad_files_have_a_code(data: bytes, code: str) -> None:
+def test_a_damaged_file_raises_its_error_code(data: bytes, code: str) -> None:
     with pytest.raises(PhotographError) as caught:
         decode(data, max_pixels=1_000_000)
     assert caught.value.code == code
 
 
-def test_too_many_pixels_are_known_before_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_pixels_are_rejected_before_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise AssertionError("decoded")
 
@@ -93,7 +93,7 @@ def test_too_many_pixels_are_known_before_decoding(monkeypatch: pytest.MonkeyPat
         decode(encode(Image.new("L", (2000, 2000))))
 
 
-def test_a_squeezed_photograph_is_stretched_back_where_asked_for() -> None:
+def test_stretch_ignores_the_aspect_ratio() -> None:
     # Left half black, right half white, squeezed from 80 x 60 to a square.
     square = np.full((40, 40, 3), 255, np.uint8)
     square[:, :20] = 0
@@ -103,13 +103,13 @@ def test_a_squeezed_photograph_is_stretched_back_where_asked_for() -> None:
     assert (stretched.pixels[:, :25] < 5).all()
     assert (stretched.pixels[:, 35:] > 250).all()
     assert stretched.pixels[stretched.area].shape == (*SIZE, 3)
-    # Kept in proportion it is as wide, and padded above and below with the colour of its border.
+    # With its aspect ratio kept, it is as wide, and padded above and below with its border colour.
     padded = decode_photograph(data, SIZE, 10_000).pixels
     assert np.ptp(padded[:9].astype(int)) == 0
 
 
 @pytest.mark.parametrize("size", [(60, 80), (300, 100), (100, 301), (7, 9), (8, 500), (1000, 17), (61, 80), (45, 77)])
-def test_the_place_of_a_photograph_is_where_it_was_put(size: tuple[int, int]) -> None:
+def test_area_is_where_the_photograph_is_placed(size: tuple[int, int]) -> None:
     random = np.random.default_rng(0)
     image = Image.fromarray(random.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
     found = decode_photograph(encode(image), SIZE, 10**6)
@@ -117,7 +117,7 @@ def test_the_place_of_a_photograph_is_where_it_was_put(size: tuple[int, int]) ->
     np.testing.assert_array_equal(found.pixels[found.area], np.asarray(whole))
 
 
-def test_the_place_of_a_turned_photograph_is_that_of_what_is_seen() -> None:
+def test_area_of_a_rotated_photograph_follows_its_orientation() -> None:
     image = Image.new("RGB", (40, 20), "red")
     exif = image.getexif()
     exif[0x0112] = 6
@@ -161,7 +161,7 @@ def test_large_pictures_are_converted_in_bands_to_the_same_pixels(mode: str, mon
     assert np.array_equal(decode_photograph(data, SIZE, 10_000).pixels, whole)
 
 
-def test_a_jpeg_with_more_scans_or_segments_than_any_camera_writes_is_refused() -> None:
+def test_a_jpeg_with_too_many_scans_or_segments_is_rejected() -> None:
     for data, code in ((write_scans(80, 60, 101), "too_many_scans"), (write_segments(20_000), "too_many_segments")):
         with pytest.raises(PhotographError) as refused:
             decode(data)
@@ -169,18 +169,18 @@ def test_a_jpeg_with_more_scans_or_segments_than_any_camera_writes_is_refused() 
     assert decode(write_scans(80, 60, 100)).shape == (*SIZE, 3)
 
 
-def test_warnings_of_threads_that_overlap_are_kept_away_and_put_back() -> None:
+def test_warnings_are_ignored_in_overlapping_threads_and_restored() -> None:
     before = list(warnings.filters)
     started, go = threading.Event(), threading.Event()
 
     def enter() -> None:
-        with images._QUIET:
+        with images._IGNORE_WARNINGS:
             started.set()
             assert go.wait(20)
             warnings.warn("of another thread", stacklevel=1)
 
     with ThreadPoolExecutor(1) as pool:
-        with images._QUIET:
+        with images._IGNORE_WARNINGS:
             other = pool.submit(enter)
             assert started.wait(20)
         go.set()

@@ -1,4 +1,4 @@
-"""What counts as a missing cell, and that what was delivered stays as it is."""
+"""Test which cells count as missing, and that the delivered cells are unchanged."""
 
 from pathlib import Path
 
@@ -21,28 +21,28 @@ CELLS = ("", " ", "\t", "\u00a0", "\ufeff", "NA", "na ", "N/A", "n/a", "#N/A", "
 
 
 @pytest.mark.parametrize("cell", [None, *CELLS])
-def test_these_say_nothing(cell: str | None) -> None:
+def test_empty_unknown_and_usual_spellings_are_missing(cell: str | None) -> None:
     assert is_missing(cell)
     assert CatalogSchema().is_missing(cell)
 
 
 @pytest.mark.parametrize("cell", ["None", "Other", "-", "?", "0", "Nap", "NA NA", "N / A", "Unknown brand", "Nan's"])
-def test_words_and_signs_that_may_be_meant_are_values(cell: str) -> None:
+def test_ambiguous_words_and_signs_are_values(cell: str) -> None:
     assert not is_missing(cell)
 
 
-def test_a_description_says_what_else_is_missing_and_empty_cells_always_are() -> None:
+def test_a_description_replaces_the_usual_spellings_but_not_empty_cells() -> None:
     schema = CatalogSchema(missing=("-", "None"))
     assert [schema.is_missing(each) for each in ("-", " none ", "", "unknown", "NA")] == [True, True, True, True, False]
 
 
 @given(st.text(BLANK, max_size=3), st.sampled_from([*SPELLINGS, UNKNOWN]), st.text(BLANK, max_size=3), st.booleans())
-def test_white_space_and_capitals_change_nothing(before: str, spelling: str, after: str, is_upper: bool) -> None:
+def test_white_space_and_case_are_ignored(before: str, spelling: str, after: str, is_upper: bool) -> None:
     assert is_missing(before + (spelling.upper() if is_upper else spelling.lower()) + after)
 
 
 @given(st.lists(st.none() | st.sampled_from(CELLS) | st.text(max_size=4)))
-def test_a_column_is_read_as_each_of_its_cells_is(cells: list[str | None]) -> None:
+def test_a_column_is_treated_like_its_single_cells(cells: list[str | None]) -> None:
     values = pl.Series("kind", cells, dtype=pl.String)
     missing = [is_missing(cell) for cell in cells]
     assert find_missing(values, SPELLINGS).to_list() == missing
@@ -50,14 +50,14 @@ def test_a_column_is_read_as_each_of_its_cells_is(cells: list[str | None]) -> No
     assert hidden == [None if gone else cell for cell, gone in zip(cells, missing, strict=True)]
 
 
-def test_only_what_describes_an_item_is_hidden_and_counted() -> None:
+def test_only_descriptive_columns_are_hidden_and_counted() -> None:
     items = pl.DataFrame({"item_id": ["NA", "2"], "kind": ["Hat", "n/a"], "title": ["", "Unknown"], "more": ["", "x"]})
     schema = CatalogSchema(levels=("kind",), attributes=("colour",), name="title")
     assert hide_missing(items, schema).rows() == [("NA", "Hat", None, ""), ("2", None, None, "x")]
     assert count_missing(items, schema) == {"kind": 1, "title": 2}
 
 
-def test_a_catalogue_is_kept_as_delivered_and_its_missing_cells_are_counted(tmp_path: Path) -> None:
+def test_delivered_cells_are_unchanged_and_missing_ones_are_counted(tmp_path: Path) -> None:
     rows = ["id;group;kind;title"]
     for number, kind in enumerate(("Hat", *CELLS)):
         (tmp_path / "c" / "images").mkdir(parents=True, exist_ok=True)

@@ -446,8 +446,8 @@ def test_names_that_are_no_utf8_are_written_in_one_way(
     ("flag", "value", "message"),
     [
         ("-w", "w\udcff", "workspace's path"),
-        ("--label-name", "\udcff", "no UTF-8"),
-        ("--levels", "a,\udcff", "no UTF-8"),
+        ("--label-name", "\udcff", "not UTF-8"),
+        ("--levels", "a,\udcff", "not UTF-8"),
     ],
 )
 def test_an_argument_that_is_no_utf8_is_an_error(
@@ -619,7 +619,7 @@ def test_a_deep_tree_is_an_error_or_read(tmp_path: Path) -> None:
     # One folder holds all: those above it are passed over.
     assert prepare(folder, tmp_path / "w", CONFIG).metrics["items"] == 1
     draw(folder.joinpath("e", *["d"] * 299) / "1.png")
-    with pytest.raises(CatalogError, match="too many folders"):
+    with pytest.raises(CatalogError, match="nested too deeply"):
         prepare(folder, tmp_path / "w", CONFIG)
 
 

@@ -1,4 +1,4 @@
-"""The drawn catalogue has the defects it promises, the same every time, and each is told as it should be."""
+"""Test that the demo catalogue is reproducible, has every planted defect, and that `prepare` reports each of them."""
 
 import random
 from collections import Counter
@@ -53,7 +53,7 @@ def read_pixels(catalog: Path, item_id: str) -> np.ndarray:
         return np.asarray(image.convert("RGB"), dtype=int)
 
 
-def test_it_has_the_layout_of_the_real_catalogue(catalog: Path) -> None:
+def test_the_demo_catalog_has_the_layout_of_the_real_catalog(catalog: Path) -> None:
     header, *lines = (catalog / "styles.csv").read_text().splitlines()
     assert header == ",".join(CAPSTONE_COLUMNS)
     photographs = {path.stem for path in (catalog / "images").iterdir()}
@@ -61,7 +61,7 @@ def test_it_has_the_layout_of_the_real_catalogue(catalog: Path) -> None:
     assert not list(catalog.parent.parent.glob("outside*"))
 
 
-def test_the_default_size_is_several_hundred_items_of_every_kind(tmp_path: Path) -> None:
+def test_the_default_size_covers_every_kind_of_product(tmp_path: Path) -> None:
     lines = (write_demo_catalog(tmp_path / "catalog") / "styles.csv").read_text().splitlines()[1:]
     counts = Counter(line.split(",")[4] for line in lines)
     assert 700 <= len(lines) <= 1000
@@ -70,7 +70,7 @@ def test_the_default_size_is_several_hundred_items_of_every_kind(tmp_path: Path)
     assert counts["Cushion Covers"] == 1
 
 
-def test_the_same_seed_draws_the_same_bytes_and_another_seed_others(catalog: Path, tmp_path: Path) -> None:
+def test_the_same_seed_writes_the_same_bytes(catalog: Path, tmp_path: Path) -> None:
     def read(folder: Path) -> dict[str, bytes]:
         return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -78,7 +78,7 @@ def test_the_same_seed_draws_the_same_bytes_and_another_seed_others(catalog: Pat
     assert read(write_demo_catalog(tmp_path / "other", items_per_kind=ITEMS_PER_KIND, seed=1)) != read(catalog)
 
 
-def test_drawing_again_repairs_what_is_torn_and_leaves_the_rest_alone(tmp_path: Path) -> None:
+def test_a_second_call_rewrites_only_damaged_files(tmp_path: Path) -> None:
     folder = write_demo_catalog(tmp_path / "catalog", items_per_kind=ITEMS_PER_KIND)
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in paths}
@@ -91,19 +91,19 @@ def test_drawing_again_repairs_what_is_torn_and_leaves_the_rest_alone(tmp_path: 
     assert all(path.stat().st_mtime_ns == before[path][0] for path in paths if path != torn)
 
 
-def test_a_folder_with_something_else_is_refused(tmp_path: Path) -> None:
+def test_a_folder_with_other_files_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "styles.csv").write_text("id\n1\n")
-    with pytest.raises(CatalogError, match="holds something else"):
+    with pytest.raises(CatalogError, match="contains other files"):
         write_demo_catalog(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["styles.csv"]
 
 
-def test_a_catalogue_too_small_for_its_defects_is_refused(tmp_path: Path) -> None:
+def test_too_few_items_for_the_defects_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="Received: 9"):
         write_demo_catalog(tmp_path / "catalog", items_per_kind=9)
 
 
-def test_names_hold_commas_and_quotes_that_nobody_escaped(catalog: Path) -> None:
+def test_names_contain_unescaped_commas_and_quotes(catalog: Path) -> None:
     defects = read_defects(catalog)
     lines = {line.split(",")[0]: line for line in (catalog / "styles.csv").read_text().splitlines()}
     assert [lines[item_id].count(",") for item_id in defects["comma in the name"]].count(len(CAPSTONE_COLUMNS)) == 4
@@ -112,7 +112,7 @@ def test_names_hold_commas_and_quotes_that_nobody_escaped(catalog: Path) -> None
     assert sum(',"' in line for line in lines.values()) == 1
 
 
-def test_every_row_is_read_and_repaired(catalog: Path, prepared: Prepared) -> None:
+def test_every_row_is_read_and_repaired_rows_are_counted(catalog: Path, prepared: Prepared) -> None:
     items = {row["item_id"]: row for row in prepared.items.iter_rows(named=True)}
     defects = read_defects(catalog)
     for item_id in defects["comma in the name"]:
@@ -123,7 +123,7 @@ def test_every_row_is_read_and_repaired(catalog: Path, prepared: Prepared) -> No
         assert [items[item_id][column] for item_id in defects[f"{column} is {spelling}"]] == [value]
 
 
-def test_what_cannot_be_used_is_rejected_for_the_right_reason(catalog: Path, workspace: Path) -> None:
+def test_unusable_items_are_rejected_with_the_right_code(catalog: Path, workspace: Path) -> None:
     rejected = pl.read_csv(workspace / "prepared" / "rejected.csv", infer_schema=False)
     codes = {
         "no photograph": "missing_photograph",
@@ -141,7 +141,7 @@ def test_what_cannot_be_used_is_rejected_for_the_right_reason(catalog: Path, wor
     assert len(rejected) == len(expected) == 3 + 6
 
 
-def test_odd_photographs_are_there_and_kept(catalog: Path, prepared: Prepared) -> None:
+def test_unusual_photographs_are_kept(catalog: Path, prepared: Prepared) -> None:
     defects = read_defects(catalog)
     rows = {row["item_id"]: row for row in prepared.items.iter_rows(named=True)}
     assert {item_id for item_id, row in rows.items() if row["image_mode"] == "L"} == set(defects["grayscale"])
@@ -151,7 +151,7 @@ def test_odd_photographs_are_there_and_kept(catalog: Path, prepared: Prepared) -
     assert {defect: len(defects[defect]) for defect in PHOTOGRAPH_DEFECTS} == PHOTOGRAPH_DEFECTS
 
 
-def test_identical_photographs_are_identical_and_some_labels_disagree(catalog: Path, prepared: Prepared) -> None:
+def test_identical_photographs_are_equal_and_some_labels_conflict(catalog: Path, prepared: Prepared) -> None:
     defects = read_defects(catalog)
     rows = {row["item_id"]: row for row in prepared.items.iter_rows(named=True)}
     groups: dict[bytes, list[str]] = {}
@@ -163,7 +163,7 @@ def test_identical_photographs_are_identical_and_some_labels_disagree(catalog: P
     assert len(apart) == 3
 
 
-def test_nearly_identical_photographs_differ_by_about_a_step(catalog: Path) -> None:
+def test_nearly_identical_photographs_differ_by_about_one(catalog: Path) -> None:
     defects = read_defects(catalog)["nearly identical photograph"]
     originals, copies = defects[: len(defects) // 2], defects[len(defects) // 2 :]
     distances = [
@@ -174,7 +174,7 @@ def test_nearly_identical_photographs_differ_by_about_a_step(catalog: Path) -> N
     assert all(0 < distance < 4 for distance in distances)
 
 
-def test_some_free_items_say_what_they_are_and_some_do_not(catalog: Path, prepared: Prepared) -> None:
+def test_some_free_items_have_a_name_without_the_kind(catalog: Path, prepared: Prepared) -> None:
     free = prepared.items.filter(pl.col("masterCategory") == "Free Items")
     blank = set(read_defects(catalog)["name tells no kind"])
     words = {word.split()[-1] for kind in KINDS for word in kind.words}
@@ -184,7 +184,7 @@ def test_some_free_items_say_what_they_are_and_some_do_not(catalog: Path, prepar
 
 
 @pytest.mark.parametrize("kind", sorted(SILHOUETTES))
-def test_a_product_stands_in_its_colour_on_a_light_ground(kind: str) -> None:
+def test_a_product_is_drawn_in_its_colour_on_a_light_background(kind: str) -> None:
     rng = random.Random(0)
     canvas = Canvas(Look(color=(190, 40, 40), accent=(190, 40, 40)))
     SILHOUETTES[kind](canvas, rng)

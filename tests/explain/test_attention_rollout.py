@@ -1,4 +1,4 @@
-"""Attention followed through the blocks, worked out by hand, and read from a network."""
+"""Attention rollout equals values computed by hand, and can be read from a network."""
 
 import numpy as np
 import pytest
@@ -7,21 +7,21 @@ from hangtag.explain.attention_rollout import has_attention, read_attention, rol
 from hangtag.models.registry import build_model
 
 
-def test_a_block_that_looks_at_one_patch_gives_it_the_half_that_does_not_pass_by() -> None:
+def test_a_block_that_attends_to_one_patch_gives_it_half_of_the_share() -> None:
     # Both patches look at the first one: it has its own half, and the half of both that was looked for.
     looking = np.array([[[[1.0, 0.0], [1.0, 0.0]]]])
     np.testing.assert_allclose(roll_out([looking]), [[0.75, 0.25]])
     np.testing.assert_allclose(roll_out([looking, looking]), [[0.875, 0.125]])
 
 
-def test_the_later_block_reads_what_the_earlier_one_gathered() -> None:
+def test_a_later_block_attends_to_the_output_of_the_earlier_one() -> None:
     first = np.array([[[[0.0, 1.0], [0.0, 1.0]]]])
     second = np.array([[[[1.0, 0.0], [1.0, 0.0]]]])
     # After the first the first place holds half of each patch; the second gathers from there.
     np.testing.assert_allclose(roll_out([first, second]), [[0.375, 0.625]])
 
 
-def test_heads_count_alike() -> None:
+def test_heads_have_equal_weight() -> None:
     heads = np.array([[[[1.0, 0.0], [1.0, 0.0]], [[0.0, 1.0], [0.0, 1.0]]]])
     np.testing.assert_allclose(roll_out([heads]), [[0.5, 0.5]])
 
@@ -42,7 +42,7 @@ def test_a_network_gives_a_share_for_each_patch(name: str, sides: tuple[int, int
     np.testing.assert_allclose(read_attention(model, pixels[1:], words[1:]), shares[1:], atol=1e-5)
 
 
-def test_other_networks_have_none() -> None:
+def test_other_networks_have_no_attention() -> None:
     model = build_model("residual-tiny", image_size=(8, 8), heads={"category_path": 3}, color_mode="color")
     assert not has_attention(model)
     assert not has_attention(object())

@@ -1,4 +1,4 @@
-"""The map of a class is Grad-CAM, worked out by hand and by gradients, from Keras and from an exported network."""
+"""Heatmaps equal Grad-CAM computed by hand and by gradients, for Keras and exported networks."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pytest
 
 from hangtag.explain.grad_cam import Evidence, contrast_classes, enlarge, rectify, sum_evidence
-from hangtag.explain.heatmap import look, open_feature_reader
+from hangtag.explain.heatmap import compute_heatmaps, open_feature_reader
 from hangtag.models.checkpoint import assign_weights, read_weights
 from hangtag.models.layers import import_keras
 from hangtag.models.network_file import NETWORK
@@ -69,25 +69,28 @@ def follow(model: Any, last_maps: list[str]) -> npt.NDArray[np.float32]:
         ("capstone", 3, ["conv2_2"]),
     ],
 )
-def test_it_is_grad_cam(architecture: str, num_words: int, last_maps: list[str]) -> None:
+def test_heatmaps_equal_grad_cam_by_gradients(architecture: str, num_words: int, last_maps: list[str]) -> None:
     model = build(architecture, num_words)
     words = WORDS if num_words else None
-    found = look(model, open_feature_reader(model), PIXELS, "category_path", WANTED, words=words, tta_flip=False)
+    found = compute_heatmaps(
+        model, open_feature_reader(model), PIXELS, "category_path", WANTED, words=words, tta_flip=False
+    )
     wanted = follow(model, last_maps)
     assert np.ptp(wanted, axis=(1, 2)).max() > 0.1
     np.testing.assert_allclose(found, wanted, atol=2e-3)
 
 
 @pytest.mark.parametrize(("architecture", "num_words"), [("residual-tiny", 3), ("residual-small", 0)])
-def test_an_exported_network_shows_what_the_keras_network_does(
+def test_an_exported_network_has_the_heatmaps_of_the_keras_network(
     architecture: str, num_words: int, tmp_path: Path
 ) -> None:
     model = build(architecture, num_words)
     save_network(tmp_path, add_ood_score(model, PIXELS, np.arange(3)))
     network = ExportedNetwork(tmp_path / NETWORK, exact=True)
+    words = WORDS if num_words else None
     for head, mask in (("category_path", WANTED), ("attribute_0", WANTED[:, 1:3])):
         wanted, found = (
-            look(each, open_feature_reader(each), PIXELS, head, mask, words=WORDS if num_words else None, tta_flip=True)
+            compute_heatmaps(each, open_feature_reader(each), PIXELS, head, mask, words=words, tta_flip=True)
             for each in (model, network)
         )
         np.testing.assert_allclose(found, wanted, atol=2e-3)
@@ -99,19 +102,21 @@ def test_an_exported_network_without_maps_says_that_it_has_none(tmp_path: Path) 
     assert open_feature_reader(ExportedNetwork(tmp_path / NETWORK)).heads == ()
 
 
-def test_what_is_no_network_has_no_maps() -> None:
+def test_an_object_that_is_no_network_has_no_maps() -> None:
     assert open_feature_reader(object()).heads == ()
 
 
 def test_a_mirror_image_is_turned_back() -> None:
     model = build("residual-tiny")
     feature_reader = open_feature_reader(model)
-    both = look(model, feature_reader, PIXELS, "category_path", WANTED, words=None, tta_flip=True)
-    turned = look(model, feature_reader, PIXELS[:, :, ::-1], "category_path", WANTED, words=None, tta_flip=True)
+    both = compute_heatmaps(model, feature_reader, PIXELS, "category_path", WANTED, words=None, tta_flip=True)
+    turned = compute_heatmaps(
+        model, feature_reader, PIXELS[:, :, ::-1], "category_path", WANTED, words=None, tta_flip=True
+    )
     np.testing.assert_allclose(turned, both[:, :, ::-1], atol=1e-4)
 
 
-def test_a_sure_network_still_tells_what_spoke_for_a_class() -> None:
+def test_a_saturated_probability_still_has_evidence_for_a_class() -> None:
     contrast, slope = contrast_classes(np.array([[200.0, 0.0, 1.0]]), np.array([[True, False, False]]))
     share = float(1 / (1 + np.e))
     np.testing.assert_allclose(contrast, np.array([[1.0, -share, share - 1]]))
@@ -121,7 +126,7 @@ def test_a_sure_network_still_tells_what_spoke_for_a_class() -> None:
     assert everything[1] == nothing[1] == 0
 
 
-def test_a_place_counts_by_its_channels_and_the_head() -> None:
+def test_the_evidence_of_a_cell_is_its_channels_times_the_head_weights() -> None:
     maps = np.zeros((1, 2, 2, 2))
     maps[0, 0, 0], maps[0, 1, 1] = (3, 0), (0, 2)
     weights = np.array([[1.0, 0.0], [0.0, 1.0]])

@@ -30,7 +30,7 @@ class FeatureReader:
     def __init__(self) -> None:
         self.asked: list[Any] = []
 
-    def look(self, images: Any, labels: list[str], names: list[str | None] | None = None) -> Any:
+    def compute_heatmaps(self, images: Any, labels: list[str], names: list[str | None] | None = None) -> Any:
         self.asked.append((len(images), labels, names))
         maps = np.zeros((len(images), 2, 3), np.float32)
         maps[:, 1, 2] = 1

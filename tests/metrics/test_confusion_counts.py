@@ -33,7 +33,7 @@ def test_the_counts_add_up_to_the_items_of_each_split(predictions: list[tuple[st
 
 @settings(deadline=None)
 @given(rows)
-def test_the_pairs_are_told_once_each_whatever_the_order_of_the_rows(predictions: list[tuple[str, str, str]]) -> None:
+def test_each_pair_is_listed_once_for_any_order_of_the_rows(predictions: list[tuple[str, str, str]]) -> None:
     table = tabulate(predictions)
     assert table.equals(tabulate(predictions[::-1]))
     assert not table.select("split", "label", "predicted_label").is_duplicated().any()

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hangtag.inference.prediction import HeadProbs
+from hangtag.inference.runs import EvaluatedItems
 from hangtag.metrics.calibration import measure_threshold, measure_thresholds, tabulate_coverage, tabulate_thresholds
-from hangtag.metrics.leakage import EvaluatedItems
 from hangtag.models.label_space import CATEGORY_PATH, LabelSpace
 
 CONFIDENCE = np.array([0.9, 0.5, 0.8, 0.8])

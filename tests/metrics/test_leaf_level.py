@@ -1,4 +1,4 @@
-"""Runs are evaluated on the finest level too, and on a column that all of them learnt where their targets differ."""
+"""Runs are evaluated on the most specific level, and on a common column if their targets differ."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ import pytest
 from hangtag.catalog.schema import CatalogSchema
 from hangtag.errors import WorkspaceError
 from hangtag.labels.dataset import LabeledItems
-from hangtag.metrics.evaluated_runs import EvaluatedRun, answer_alike, evaluate_leaf_level
+from hangtag.metrics.evaluated_runs import EvaluatedRun, align_targets, evaluate_leaf_level
 
 # Of Shoes and Bags there are items enough, of Hats two; the last item has no type.
 TYPES = [*["Shoes"] * 10, *["Bags"] * 10, *["Hats"] * 2, None]
@@ -38,7 +38,7 @@ def compute_interval_metrics(*runs: EvaluatedRun, truth: LabeledItems | None) ->
     return evaluate_leaf_level(runs, items, truth, samples=50, seed=0)
 
 
-def test_the_finest_level_is_judged_over_classes_that_have_items_enough() -> None:
+def test_the_most_specific_level_is_evaluated_over_frequent_classes() -> None:
     kinds = make_truth().table["kind"].to_list()
     # Nine of ten shoes are right, the tenth is called a hat; the bags are all right, the hats are called bags.
     said = [*["Shoes"] * 9, "Hats", *["Bags"] * 10, "Bags", "Bags", None]
@@ -58,18 +58,18 @@ def test_without_the_catalogue_or_the_level_there_is_no_such_figure() -> None:
     assert compute_interval_metrics(run, truth=make_truth()) is None
 
 
-def test_runs_with_other_targets_are_held_to_a_column_that_both_learnt() -> None:
+def test_runs_with_different_targets_are_compared_on_a_column_that_both_predict() -> None:
     kinds = make_truth().table["kind"].to_list()
     types: list[str | None] = ["Shoes"] * len(IDS)
     one = make_run("one", "label", {"label": kinds, "type": types})
     fine = make_run("fine", "type", {"type": TYPES})
-    both = answer_alike([one, fine], 0, make_truth())
+    both = align_targets([one, fine], 0, make_truth())
     assert [run.target for run in both] == ["type", "type"]
     # The item without a type is no question; what a run said of none is no answer.
     assert both[0].predictions["label"].to_list() == TYPES[:-1]
     assert both[0].predictions["predicted_label"].unique().to_list() == ["Shoes"]
     assert both[1] is fine
     with pytest.raises(WorkspaceError, match="different targets"):
-        answer_alike([one, fine], 0, None)
+        align_targets([one, fine], 0, None)
     with pytest.raises(WorkspaceError, match="different targets"):
-        answer_alike([make_run("few", "label", {"label": kinds}), fine], 0, make_truth())
+        align_targets([make_run("few", "label", {"label": kinds}), fine], 0, make_truth())

@@ -19,8 +19,8 @@ from product_runs import (
 )
 
 from hangtag.inference.prediction import HeadProbs
+from hangtag.inference.runs import EvaluatedItems
 from hangtag.labels.dataset import read_labeled_items
-from hangtag.metrics.leakage import EvaluatedItems
 from hangtag.metrics.levels import count_items, evaluate_column, evaluate_levels, find_kind, tabulate_levels
 from hangtag.models.label_space import CATEGORY_PATH, NO_VALUE
 
@@ -51,7 +51,7 @@ ITEMS: list[ProductItem] = [
 ]
 
 
-def test_a_column_is_judged_as_worked_out_by_hand() -> None:
+def test_the_metrics_of_a_column_equal_values_computed_by_hand() -> None:
     classes, predicted = np.array([0, 0, 1, 2]), np.array([0, 1, 1, NO_VALUE])
     counts = np.array([20, 10, 9])
     figures = evaluate_column(classes, predicted, list("abcd"), counts, samples=200, seed=0)
@@ -71,7 +71,7 @@ def test_items_of_rare_classes_count_against_the_frequent_class_they_are_taken_f
     assert figures["frequent_macro_f1"] == pytest.approx(2 / 3)
 
 
-def test_without_items_of_frequent_classes_there_is_nothing_to_say_of_them() -> None:
+def test_without_items_of_frequent_classes_their_metrics_are_none() -> None:
     figures = evaluate_column(np.array([1]), np.array([1]), ["a"], np.array([50, 1]), samples=100, seed=0)
     assert figures["frequent_n"] == 0
     assert figures["frequent_accuracy"] is figures["frequent_macro_f1"] is None
@@ -83,7 +83,7 @@ def answer(items: pl.DataFrame, products: list[int], genders: list[int]) -> dict
     return EvaluatedItems(items, HeadProbs(OUTPUTS, answers)).by_split()
 
 
-def test_every_level_and_attribute_is_judged_where_its_value_is_known(tmp_path: Path) -> None:
+def test_every_level_and_attribute_is_evaluated_where_its_value_is_known(tmp_path: Path) -> None:
     labelled = read_labeled_items(write_products(tmp_path / "ws", ITEMS))
     items = labelled.table.filter(labelled.table["split"].is_not_null())
     parts = answer(items, [item[4] for item in ITEMS if item[1]], [item[7] for item in ITEMS if item[1]])
@@ -118,7 +118,7 @@ def test_a_column_without_known_values_in_a_split_is_left_out_there(tmp_path: Pa
     ]
 
 
-def test_classes_are_counted_over_all_splits_and_kinds_told(tmp_path: Path) -> None:
+def test_classes_are_counted_over_all_splits_and_columns_have_kinds(tmp_path: Path) -> None:
     labelled = read_labeled_items(write_products(tmp_path / "ws", ITEMS))
     assert count_items(labelled, "label", OUTPUTS.class_names).tolist() == [10, 0, 2, 1]
     assert count_items(labelled, "gender", ("Men", "Women")).tolist() == [10, 1]

@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from hangtag.inference.prediction import HeadProbs
-from hangtag.metrics.leakage import EvaluatedItems
+from hangtag.inference.runs import EvaluatedItems
 from hangtag.metrics.report import STRENGTHS, try_adjustments
 from hangtag.models.label_space import CATEGORY_PATH, LabelSpace
 

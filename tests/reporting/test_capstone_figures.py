@@ -1,4 +1,4 @@
-"""The capstone's figures are consistent, and shown for no other catalogue."""
+"""Test that the capstone's results are consistent, and are shown for no other catalogue."""
 
 import dataclasses
 
@@ -27,7 +27,7 @@ def test_layers_add_up() -> None:
     parameters = FIGURES["parameters"]["color"]
     assert sum(layer[2] for layer in FIGURES["architecture"]["layers"]) == parameters["total"] == 9_914_686
     assert parameters["trainable"] + parameters["non_trainable"] == parameters["total"]
-    # Gray has one channel in place of three in the first layer: 32 filters of 3 x 3 less twice.
+    # The first layer has one channel for gray instead of three: two times 32 filters of 3 x 3 less.
     assert parameters["total"] - FIGURES["parameters"]["gray"]["total"] == 2 * 9 * 32
 
 

@@ -1,4 +1,4 @@
-"""The values that the chapters of the report compute."""
+"""Test the values that the chapters of the report compute."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The contents of bars, line charts, interactive figures, pictures and numbers."""
+"""Test the values of bars, line charts, interactive figures, pictures and formatted numbers."""
 
 import base64
 import io
@@ -103,7 +103,7 @@ def test_missing_picture_is_left_out(tmp_path: Path) -> None:
     assert embed_picture(tmp_path / "none.png", "nothing") is None
 
 
-def test_numbers_are_formatted_for_people() -> None:
+def test_numbers_are_formatted() -> None:
     assert [format_count(value) for value in (12345, 0, 90.5, None)] == ["12,345", "0", "90", "–"]
     assert [format_score(value) for value in (0.91349, 0.91351, None, float("nan"))] == ["0.913", "0.914", "–", "–"]
     assert [format_share(0.7201), format_share(0.5, 0), format_share(None)] == ["72.0 %", "50 %", "–"]

@@ -1,4 +1,4 @@
-"""The sentence that describes the settings of a run, without what the run did not do."""
+"""Test the sentence that describes the settings of a run, without options that the run did not use."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""The page in a real browser: it loads without a network, at every width, in light and dark mode."""
+"""Test the report page in a real browser: it loads without a network, at every width, in light and dark mode."""
 
 import json
 from collections.abc import Iterator
@@ -144,7 +144,7 @@ def visible_panels(driver: webdriver.Chrome, group: str) -> list[Any]:
     return driver.find_elements(By.CSS_SELECTOR, f".panel[data-group='{group}']:not([hidden])")
 
 
-def test_hostile_label_is_drawn_as_text(driver: webdriver.Chrome, tmp_path: Path) -> None:
+def test_a_label_with_markup_is_drawn_as_text(driver: webdriver.Chrome, tmp_path: Path) -> None:
     fake = build_workspace(tmp_path)
     report(fake.workspace)
     open_page(driver, fake.workspace.report)

@@ -1,4 +1,4 @@
-"""Decisions in a file that is damaged, locked, or on a disk that refuses: what is said, and that they stay."""
+"""Test the error messages for a damaged, locked or unwritable file of decisions, and that no decision is lost."""
 
 import os
 import sqlite3
@@ -36,7 +36,7 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", ["SQLITE_FULL", "SQLITE_IOERR_SHMSIZE", "SQLITE_READONLY", "SQLITE_CANTOPEN"])
-def test_a_disk_that_refuses_is_no_reason_to_move_decisions_away(name: str, path: Path) -> None:
+def test_the_message_for_an_unwritable_disk_does_not_advise_to_move_the_file(name: str, path: Path) -> None:
     error = sqlite3.OperationalError("no")
     error.sqlite_errorname = name
     told = str(explain_error(error, path))
@@ -45,7 +45,7 @@ def test_a_disk_that_refuses_is_no_reason_to_move_decisions_away(name: str, path
 
 
 @pytest.mark.parametrize("name", ["SQLITE_CORRUPT", "SQLITE_CORRUPT_INDEX", "SQLITE_NOTADB"])
-def test_a_damaged_file_may_be_moved_away(name: str, path: Path) -> None:
+def test_the_message_for_a_damaged_file_advises_to_move_it(name: str, path: Path) -> None:
     error = sqlite3.DatabaseError("no")
     error.sqlite_errorname = name
     told = str(explain_error(error, path))
@@ -53,10 +53,8 @@ def test_a_damaged_file_may_be_moved_away(name: str, path: Path) -> None:
     assert str(path) in told
 
 
-def test_a_file_that_another_process_writes_to_is_waited_for_and_then_told(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(store_module, "PATIENCE", 0.01)
+def test_a_locked_file_is_waited_for_and_then_reported(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "LOCK_TIMEOUT", 0.01)
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("PRAGMA locking_mode = EXCLUSIVE")
         other.execute("PRAGMA journal_mode = DELETE")
@@ -68,14 +66,14 @@ def test_a_file_that_another_process_writes_to_is_waited_for_and_then_told(
 
 
 @pytest.mark.parametrize("content", [b"This is not SQLite, but long enough to be read as a file of its." * 20, "half"])
-def test_a_file_that_is_not_sqlite_is_told(content: bytes | str, path: Path) -> None:
+def test_a_file_that_is_not_sqlite_is_reported(content: bytes | str, path: Path) -> None:
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2] if isinstance(content, str) else content)
     with pytest.raises(WorkspaceError, match="The decisions of the review cannot be opened"):
         read_decisions(path)
 
 
-def test_another_database_is_told(path: Path) -> None:
+def test_another_database_is_reported(path: Path) -> None:
     path.unlink()
     with closing(sqlite3.connect(path)) as base:
         base.execute("CREATE TABLE decisions (id TEXT)")
@@ -84,7 +82,7 @@ def test_another_database_is_told(path: Path) -> None:
 
 
 @pytest.mark.parametrize("column", ["old", "new", "suggested"])
-def test_a_row_that_cannot_be_read_is_told(column: str, path: Path) -> None:
+def test_an_unreadable_row_is_reported(column: str, path: Path) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as base:
         base.execute("DROP TRIGGER no_update")
         base.execute(f"UPDATE decisions SET {column} = '{{'")
@@ -93,7 +91,7 @@ def test_a_row_that_cannot_be_read_is_told(column: str, path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["folder", "pipe", "dangling"])
-def test_what_is_no_file_is_told_and_left(kind: str, path: Path) -> None:
+def test_a_path_that_is_not_a_file_is_reported_and_unchanged(kind: str, path: Path) -> None:
     path.unlink()
     if kind == "folder":
         path.mkdir()
@@ -107,7 +105,7 @@ def test_what_is_no_file_is_told_and_left(kind: str, path: Path) -> None:
     assert os.path.lexists(path)
 
 
-def test_decisions_are_read_where_nothing_can_be_written(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_decisions_are_read_from_a_read_only_disk(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     decisions = read_decisions(path)
 
     def refuse(*_: object) -> Store:
@@ -117,7 +115,7 @@ def test_decisions_are_read_where_nothing_can_be_written(path: Path, monkeypatch
 
     monkeypatch.setattr(store_module, "Store", refuse)
     assert read_decisions(path) == decisions
-    # What is in the log alone would be missed.
+    # Decisions that are only in the write-ahead log would be missed.
     path.with_name("review.sqlite-wal").write_bytes(b"log")
     with pytest.raises(WorkspaceError, match="The decisions stay as they are"):
         read_decisions(path)
@@ -130,7 +128,7 @@ def write_changes(workspace: Workspace, text: str) -> Path:
     return path
 
 
-def test_changes_that_are_lost_are_not_left_out_without_a_word(tmp_path: Path) -> None:
+def test_missing_changes_raise_an_error(tmp_path: Path) -> None:
     workspace = Workspace.at(tmp_path)
     path = write_changes(workspace, "item_id,column,old,new,rule\ni1,kind,Shirts,Tees,reviewed\n")
     table = workspace.review / "corrected.csv"
@@ -144,7 +142,7 @@ def test_changes_that_are_lost_are_not_left_out_without_a_word(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("text", ["item_id,rule\ni1,reviewed\n", "item_id,column,old,new,rule\ni1\n", "a\0b\n\xff"])
-def test_changes_that_are_damaged_are_told(text: str, tmp_path: Path) -> None:
+def test_damaged_changes_are_reported(text: str, tmp_path: Path) -> None:
     workspace = Workspace.at(tmp_path)
     path = write_changes(workspace, "")
     path.write_bytes(text.encode("latin-1"))
@@ -153,7 +151,7 @@ def test_changes_that_are_damaged_are_told(text: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("changes", ["[" * 100_000, "3", "{"])
-def test_issues_that_are_damaged_are_told(changes: str, tmp_path: Path) -> None:
+def test_damaged_issues_are_reported(changes: str, tmp_path: Path) -> None:
     path = tmp_path / "issues.csv"
     values = dict.fromkeys(COLUMNS, "a") | {"score": "0.5", "changes": changes}
     path.write_text(f"{','.join(COLUMNS)}\n{','.join(values.values())}\n")
@@ -162,7 +160,7 @@ def test_issues_that_are_damaged_are_told(changes: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [b"", b"\x93NUMPY\x01\x00", b"text", None])
-def test_damaged_look_alikes_are_made_anew(
+def test_damaged_look_alikes_are_computed_again(
     damage: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images = np.zeros((12, 20, 15, 3), np.uint8)
@@ -180,8 +178,8 @@ def test_damaged_look_alikes_are_made_anew(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="mounts a disk")
-def test_decisions_on_a_full_disk_stay(path: Path, tmp_path: Path) -> None:
-    """On a disk of its own, in a namespace that goes with the process; skipped where mounting is not allowed."""
+def test_decisions_on_a_full_disk_are_kept(path: Path, tmp_path: Path) -> None:
+    """Use a separate disk in a namespace that ends with the process; skipped if mounting is not allowed."""
     disk = tmp_path / "disk"
     disk.mkdir()
     program = f"""

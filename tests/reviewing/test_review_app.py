@@ -1,4 +1,4 @@
-"""The review over HTTP: what is open, what a decision does, what two reviewers see, and who is let in."""
+"""Test the review over HTTP: the queue, decisions, conflicts between reviewers, and access control."""
 
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ def decide(client: TestClient, issue: Any, action: str, reviewer: str = "Ann", *
     return client.post("/api/decisions", json=body | more)
 
 
-def test_the_surest_issue_comes_first_with_all_that_is_known(client: TestClient) -> None:
+def test_the_issue_with_the_highest_score_comes_first_with_its_details(client: TestClient) -> None:
     answer = give_next(client)
     issue = answer["issue"]
     assert (issue["position"], issue["given_label"], issue["suggested_label"]) == (0, "Shirts", "Tshirts")
@@ -55,7 +55,7 @@ def test_the_surest_issue_comes_first_with_all_that_is_known(client: TestClient)
     assert answer["progress"] == {"total": 12, "open": 12, "skipped": 0, "decided": 0, "an_hour": None}
 
 
-def test_a_decision_settles_the_same_question_under_another_code(client: TestClient, store: Store) -> None:
+def test_a_decision_also_decides_issues_that_suggest_the_same_change(client: TestClient, store: Store) -> None:
     issue = give_next(client)["issue"]
     answer = decide(client, issue, "accept")
     assert answer.status_code == 200
@@ -72,10 +72,10 @@ def test_a_decision_settles_the_same_question_under_another_code(client: TestCli
     assert again["item"]["label"] == "Tshirts"
 
 
-def test_what_another_decided_meanwhile_is_answered_with_409_and_shown(
+def test_a_conflict_with_another_reviewer_returns_409_and_their_decision(
     client: TestClient, workspace: Workspace
 ) -> None:
-    """Bob reviews in another process, with a store of his own."""
+    """Simulate another reviewer, Bob, in another process with a separate store."""
     shown = give_next(client)["issue"]
     store = Store(workspace.review / "review.sqlite")
     other = open_client(Queue(read_issues(workspace.issues), read_items(workspace), store), store, workspace)
@@ -91,7 +91,7 @@ def test_what_another_decided_meanwhile_is_answered_with_409_and_shown(
     store.close()
 
 
-def test_an_open_issue_is_not_handed_to_two_reviewers_at_once(queue: Queue) -> None:
+def test_an_open_issue_is_not_shown_to_two_reviewers_at_once(queue: Queue) -> None:
     from hangtag.reviewing.queue import Filter
 
     now = 0.0
@@ -110,7 +110,7 @@ def test_an_open_issue_is_not_handed_to_two_reviewers_at_once(queue: Queue) -> N
     assert later.position == 0
 
 
-def test_filters_and_order(client: TestClient) -> None:
+def test_issues_are_filtered_and_ordered(client: TestClient) -> None:
     assert give_next(client, code="bad_picture")["issue"]["code"] == "bad_picture"
     assert give_next(client, code="bad_picture")["progress"]["total"] == 1
     assert give_next(client, label="Casual Shoes")["progress"]["total"] == 4
@@ -133,7 +133,7 @@ def test_filters_and_order(client: TestClient) -> None:
     assert give_next(client, after=3, backwards=True)["issue"]["position"] == 2
 
 
-def test_a_group_is_decided_at_once_and_undone_at_once(client: TestClient, store: Store) -> None:
+def test_a_group_is_decided_and_undone_as_a_whole(client: TestClient, store: Store) -> None:
     issue = give_next(client, code="duplicate_label_conflict")["issue"]
     assert (issue["group"]["size"], len(issue["group"]["members"])) == (3, 2)
     values = {"masterCategory": "Apparel", "subCategory": "Dress", "articleType": "Dresses"}
@@ -147,7 +147,7 @@ def test_a_group_is_decided_at_once_and_undone_at_once(client: TestClient, store
     assert client.post("/api/undo", json={"reviewer": "Ann"}).status_code == 404
 
 
-def test_only_what_the_catalogue_has_can_be_chosen(client: TestClient, store: Store) -> None:
+def test_only_values_of_the_catalogue_can_be_chosen(client: TestClient, store: Store) -> None:
     answer = client.get("/api/choices", params={"column": "articleType"}).json()
     assert answer["columns"] == ["masterCategory", "subCategory", "articleType"]
     assert answer["choices"][0]["values"]["articleType"] == "Tshirts"
@@ -161,7 +161,7 @@ def test_only_what_the_catalogue_has_can_be_chosen(client: TestClient, store: St
     assert store.read() == []
 
 
-def test_a_skipped_issue_waits_and_can_be_found(client: TestClient) -> None:
+def test_a_skipped_issue_can_be_found_by_its_state(client: TestClient) -> None:
     issue = give_next(client)["issue"]
     decide(client, issue, "skip")
     assert give_next(client)["issue"]["position"] == 1
@@ -172,7 +172,7 @@ def test_a_skipped_issue_waits_and_can_be_found(client: TestClient) -> None:
     assert give_next(client, state="decided")["issue"]["position"] == 0
 
 
-def test_photographs_and_look_alikes(client: TestClient, workspace: Workspace, drawn: Path) -> None:
+def test_photographs_and_look_alikes_are_returned(client: TestClient, workspace: Workspace, drawn: Path) -> None:
     items = read_items(workspace)
     item_id = items.ids[5]
     original = client.get("/api/photograph", params={"item_id": item_id})
@@ -190,7 +190,7 @@ def test_photographs_and_look_alikes(client: TestClient, workspace: Workspace, d
 def test_the_nearest_photographs_are_found(tmp_path: Path) -> None:
     products = [draw(kind, number) for number, kind in enumerate(["Hat", "Shirt", "Shoe"] * 10)]
     darker = [np.where(product > 8, product - 8, product) for product in products]
-    # Twice as large: to be enlarged to the size of the descriptors would blur them.
+    # Use images of twice the size, since enlarging them to the size of the descriptors would blur them.
     images = np.stack(products + darker).repeat(2, axis=1).repeat(2, axis=2)
     found = open_look_alikes(tmp_path / "a.npy", images)
     for index in range(30):
@@ -198,12 +198,12 @@ def test_the_nearest_photographs_are_found(tmp_path: Path) -> None:
         near = found.find(index, 5)
         assert index not in near
         assert not set(near) & set(found.find(index, 5, frozenset(near)))
-    # The file is used again, and a catalogue of one has nobody like it.
+    # The file is reused, and a catalogue of one item has no look-alikes.
     assert open_look_alikes(tmp_path / "a.npy", np.zeros_like(images)).find(0, 3) == found.find(0, 3)
     assert LookAlikes(np.zeros((1, 4), np.float32)).find(0, 3) == []
 
 
-# Who is let in
+# Access control
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,9 @@ def test_the_nearest_photographs_are_found(tmp_path: Path) -> None:
         ("/openapi.json", {}, 404),
     ],
 )
-def test_only_the_page_itself_is_answered(client: TestClient, path: str, headers: dict[str, str], status: int) -> None:
+def test_only_known_hosts_and_tokens_are_allowed(
+    client: TestClient, path: str, headers: dict[str, str], status: int
+) -> None:
     answer = client.get(path, headers=headers)
     assert answer.status_code == status
     assert answer.headers["x-content-type-options"] == "nosniff"
@@ -236,20 +238,20 @@ def test_a_post_from_another_page_changes_nothing(client: TestClient, store: Sto
     for headers in ({"X-Review-Token": ""}, {"Host": "evil.example"}):
         for path in ("/api/decisions", "/api/undo"):
             assert client.post(path, json=body, headers=headers).status_code in (403, 421)
-    # A form of another page cannot send JSON.
+    # A form on another page cannot send JSON.
     plain = client.post("/api/decisions", content=str(body), headers={"Content-Type": "text/plain"})
     assert plain.status_code == 422
     assert store.read() == []
 
 
-def test_beyond_this_machine_the_page_itself_wants_the_token(queue: Queue, store: Store, workspace: Workspace) -> None:
+def test_the_page_requires_the_token_on_a_public_address(queue: Queue, store: Store, workspace: Workspace) -> None:
     client = open_client(queue, store, workspace, host="0.0.0.0")
     assert client.get("/", headers={"X-Review-Token": ""}).status_code == 403
     assert client.get("/", params={"token": TOKEN}, headers={"X-Review-Token": ""}).status_code == 200
     assert client.get("/", headers={"Host": "192.168.1.7:8001"}).status_code == 200
 
 
-def test_names_are_written_into_the_page_safely(client: TestClient) -> None:
+def test_names_are_escaped_in_the_page(client: TestClient) -> None:
     page = client.get("/").text
     assert 'content="A &quot;B&quot; &lt;C&gt;"' in page
     assert "{{" not in page
@@ -266,14 +268,14 @@ def test_names_are_written_into_the_page_safely(client: TestClient) -> None:
         {"position": 999, "action": "keep", "versions": {}, "reviewer": "Ann"},
     ],
 )
-def test_nonsense_is_refused(client: TestClient, store: Store, body: dict[str, Any]) -> None:
+def test_invalid_decisions_are_rejected(client: TestClient, store: Store, body: dict[str, Any]) -> None:
     answer = client.post("/api/decisions", json=body)
     assert answer.status_code == 422
     assert answer.json()["error"]["message"].endswith(".")
     assert store.read() == []
 
 
-def test_a_bug_shows_no_inside(client: TestClient, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_reveals_no_internals(client: TestClient, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> None:
         raise ZeroDivisionError("/secret/path")
 
@@ -283,10 +285,10 @@ def test_a_bug_shows_no_inside(client: TestClient, queue: Queue, monkeypatch: py
     assert "secret" not in answer.text
 
 
-# What is read
+# Reading issues
 
 
-def test_issues_that_cannot_be_read_are_told(workspace: Workspace) -> None:
+def test_unreadable_issues_are_reported(workspace: Workspace) -> None:
     good = make_line("1", "A", "B", 0.5)
     header = ",".join(COLUMNS)
     for text, message in (
@@ -306,19 +308,19 @@ def test_issues_that_cannot_be_read_are_told(workspace: Workspace) -> None:
         read_issues(workspace.issues)
 
 
-def test_issues_of_another_catalogue_are_told(workspace: Workspace, store: Store) -> None:
+def test_issues_of_another_catalogue_are_reported(workspace: Workspace, store: Store) -> None:
     write_issues(workspace, [make_line("no such item", "A", "B", 0.5)])
     with pytest.raises(WorkspaceError, match="not in the prepared catalogue"):
         Queue(read_issues(workspace.issues), read_items(workspace), store)
 
 
-def test_pauses_do_not_count_as_work() -> None:
+def test_long_breaks_do_not_reduce_the_throughput() -> None:
     def at(minute: int, second: int = 0) -> str:
         return f"2026-01-01T10:{minute:02}:{second:02}.000+00:00"
 
     assert compute_throughput([]) is None
     assert compute_throughput([(at(0), 1)]) is None
     assert compute_throughput([(at(0), 1), (at(0, 30), 1), (at(1), 1)]) == 120
-    # Half an hour of tea counts as two minutes.
+    # A break of half an hour counts as two minutes.
     assert compute_throughput([(at(0), 1), (at(30), 1)]) == 30
     assert compute_throughput([(at(0), 50), (at(1), 10)]) == 600

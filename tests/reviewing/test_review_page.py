@@ -1,4 +1,4 @@
-"""The review in a real browser: by keyboard alone, by two people at once, on a tablet, in dark mode."""
+"""Test the review page in a real browser: by keyboard, with two reviewers, on a tablet and in dark mode."""
 
 import os
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from hangtag.workspace import Workspace
 
 pytestmark = pytest.mark.browser
 Browser = webdriver.Chrome
-# A folder for screenshots of the page, for people to look at.
+# A folder for screenshots of the page, for visual inspection.
 SHOTS = os.environ.get("REVIEW_SHOTS", "")
 
 
@@ -66,7 +66,7 @@ def wait_for(browser: Browser, element_id: str, text: str) -> None:
 
 
 def wait_until_loaded(browser: Browser) -> None:
-    """Wait until every photograph in sight is drawn, the look-alikes too."""
+    """Wait until every visible photograph, including the look-alikes, is drawn."""
     script = "return [...document.images].length > 6 && [...document.images].every((each) => each.naturalWidth > 0)"
     WebDriverWait(browser, 20).until(lambda _: browser.execute_script(script))
 
@@ -89,7 +89,7 @@ def list_errors(browser: Browser) -> list[str]:
     return [entry["message"] for entry in log if entry["level"] == "SEVERE"]
 
 
-def test_a_queue_is_decided_by_keyboard_alone(browser: Browser, address: str, store: Store) -> None:
+def test_a_queue_can_be_decided_by_keyboard(browser: Browser, address: str, store: Store) -> None:
     begin(browser, address)
     wait_for(browser, "progress-text", "12 of 12 open")
     assert read(browser, "given").startswith("Shirts")
@@ -120,7 +120,7 @@ def test_a_queue_is_decided_by_keyboard_alone(browser: Browser, address: str, st
         ("skip", {}),
     ]
     assert {each.reviewer for each in store.read()} == {"Ann"}
-    # Going to another issue decides nothing.
+    # Moving to another issue makes no decision.
     before = len(store.read())
     name = read(browser, "name")
     press(browser, Keys.ARROW_RIGHT)
@@ -135,10 +135,12 @@ def test_a_queue_is_decided_by_keyboard_alone(browser: Browser, address: str, st
     assert list_errors(browser) == []
 
 
-def test_a_group_and_the_end_of_the_queue_by_keyboard(browser: Browser, address: str, store: Store) -> None:
+def test_a_group_can_be_decided_by_keyboard_up_to_the_end_of_the_queue(
+    browser: Browser, address: str, store: Store
+) -> None:
     begin(browser, address)
     wait_for(browser, "progress-text", "12 of 12 open")
-    # The filters: the second of them is the kind of issue.
+    # The second filter is the kind of issue.
     press(browser, "f")
     assert browser.switch_to.active_element.get_attribute("id") == "state"
     press(browser, Keys.TAB, "duplicates")
@@ -158,14 +160,14 @@ def test_a_group_and_the_end_of_the_queue_by_keyboard(browser: Browser, address:
     assert list_errors(browser) == []
 
 
-def test_what_another_decided_is_shown_before_it_is_overruled(
+def test_another_reviewers_decision_is_shown_before_it_is_changed(
     browser: Browser, second: Browser, address: str, store: Store
 ) -> None:
     begin(browser, address)
     wait_for(browser, "suggested", "Tshirts")
     name = read(browser, "name")
     begin(second, address, "Bob")
-    # Ann looks at the first issue, so Bob is shown the next; he goes back to hers.
+    # The first issue is shown to Ann, so Bob is shown the next one; he goes back to the first.
     wait_for(second, "progress-text", "open")
     assert read(second, "name") != name
     second.execute_script("return reload(0)")
@@ -178,7 +180,7 @@ def test_what_another_decided_is_shown_before_it_is_overruled(
     wait_for(browser, "tag-state", "Bob kept the value")
     shoot(browser, "conflict")
     assert {each.reviewer for each in store.read()} == {"Bob"}
-    # Now that she has seen it, Ann may decide otherwise.
+    # After Ann has seen Bob's decision, she may decide differently.
     press(browser, "a")
     wait_for(browser, "done", "accepted")
     assert find_standing(store.read())[-1].reviewer == "Ann"

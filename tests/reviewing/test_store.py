@@ -1,4 +1,4 @@
-"""Decisions are only added, in whole batches, outlive a kill, and never go over another's unseen."""
+"""Test that decisions are append-only, stored in whole batches, survive a kill, and never overwrite unseen ones."""
 
 import os
 import signal
@@ -26,7 +26,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "review" / "review.sqlite"
 
 
-def test_a_decision_is_read_back_as_it_was_made(path: Path) -> None:
+def test_a_decision_is_read_back_unchanged(path: Path) -> None:
     store = Store(path)
     [made] = store.add([decide("1")], "Ann")
     assert (made.id, made.batch, made.reviewer, made.action, made.old, made.new) == (
@@ -45,7 +45,7 @@ def test_a_decision_is_read_back_as_it_was_made(path: Path) -> None:
     store.close()
 
 
-def test_nothing_is_changed_or_taken_out(path: Path) -> None:
+def test_decisions_cannot_be_changed_or_deleted(path: Path) -> None:
     store = Store(path)
     store.add([decide("1")], "Ann")
     base = sqlite3.connect(path)
@@ -53,26 +53,26 @@ def test_nothing_is_changed_or_taken_out(path: Path) -> None:
         with pytest.raises(sqlite3.IntegrityError, match="only added"):
             base.execute(statement)
     assert base.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    assert store._base.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert store._db.execute("PRAGMA synchronous").fetchone() == (2,)
     base.close()
     store.close()
 
 
-def test_what_another_decided_meanwhile_is_told_and_nothing_is_written(path: Path) -> None:
+def test_a_conflict_is_reported_and_nothing_is_written(path: Path) -> None:
     ann, bob = Store(path), Store(path)
     [first] = ann.add([decide("1", new="C", action="choose")], "Ann")
     with pytest.raises(ConflictError) as conflict:
         bob.add([decide("2"), decide("1")], "Bob")
     assert conflict.value.decisions == [first]
     assert bob.read() == [first]
-    # Seen, it may be decided otherwise.
+    # After it was seen, a different decision is allowed.
     [second] = bob.add([decide("1", version=first.id)], "Bob")
     assert (second.id, second.version) == (2, 1)
     ann.close()
     bob.close()
 
 
-def test_undo_takes_back_ones_own_last_batch_and_then_the_one_before(path: Path) -> None:
+def test_undo_reverts_the_reviewers_batches_from_the_last_to_the_first(path: Path) -> None:
     store = Store(path)
     first = store.add([decide("1")], "Ann")
     group = store.add([decide("2"), decide("3")], "Ann")
@@ -86,7 +86,7 @@ def test_undo_takes_back_ones_own_last_batch_and_then_the_one_before(path: Path)
     store.close()
 
 
-def test_undo_does_not_pull_away_what_another_built_on(path: Path) -> None:
+def test_undo_is_rejected_if_a_later_decision_depends_on_it(path: Path) -> None:
     store = Store(path)
     [first] = store.add([decide("1")], "Ann")
     [second] = store.add([decide("1", version=first.id, new="C")], "Bob")
@@ -98,15 +98,15 @@ def test_undo_does_not_pull_away_what_another_built_on(path: Path) -> None:
     store.close()
 
 
-def test_a_file_that_is_no_store_is_told(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_store_is_reported(tmp_path: Path) -> None:
     (tmp_path / "review.sqlite").write_bytes(b"not a database, not at all, in no way" * 40)
     with pytest.raises(WorkspaceError, match="cannot be opened"):
         Store(tmp_path / "review.sqlite")
 
 
 @given(st.lists(st.tuples(st.sampled_from("123"), st.sampled_from(["Ann", "Bob"]), st.booleans()), max_size=20))
-def test_what_stands_is_what_a_plain_list_would_hold(steps: list[tuple[str, str, bool]]) -> None:
-    """Against a model: batches on a pile, undo takes the reviewer's topmost off."""
+def test_standing_decisions_agree_with_a_simple_model(steps: list[tuple[str, str, bool]]) -> None:
+    """Compare with a stack of batches, from which undo removes the reviewer's topmost one."""
     store = Store(Path(":memory:"))
     pile: list[Decision] = []
     for item_id, reviewer, is_undo in steps:
@@ -126,7 +126,7 @@ def test_what_stands_is_what_a_plain_list_would_hold(steps: list[tuple[str, str,
     store.close()
 
 
-# Decides about one item after the other in batches of three, and says each batch once it is confirmed. With a common
+# Decides about items one after the other in batches of three, and prints each batch when it is confirmed. With a common
 # item, every process tries to be the first to decide about it.
 WRITER = """
 import sys
@@ -156,12 +156,12 @@ def find_source() -> str:
     return str(Path(hangtag.__file__).parents[1])
 
 
-def test_of_two_processes_one_decides_about_each_item(path: Path) -> None:
+def test_only_one_of_two_processes_decides_about_each_item(path: Path) -> None:
     Store(path).close()
     writers = {name: start(path, name, "40", "common") for name in ("Ann", "Bob")}
     confirmed = {name: set(map(int, writer.communicate(timeout=120)[0].split())) for name, writer in writers.items()}
     assert [writer.returncode for writer in writers.values()] == [0, 0]
-    # Each number was decided by one of the two, all of its batch or nothing.
+    # Each number was decided by one of the two processes, with its whole batch or not at all.
     assert confirmed["Ann"] | confirmed["Bob"] == set(range(40))
     assert not confirmed["Ann"] & confirmed["Bob"]
     store = Store(path)
@@ -173,7 +173,7 @@ def test_of_two_processes_one_decides_about_each_item(path: Path) -> None:
     store.close()
 
 
-def test_what_was_confirmed_outlives_a_kill_and_nothing_is_half_there(path: Path) -> None:
+def test_confirmed_batches_survive_a_kill_completely(path: Path) -> None:
     writer = start(path, "Ann", "100000")
     assert writer.stdout is not None
     confirmed = [int(writer.stdout.readline()) for _ in range(25)]
@@ -187,7 +187,7 @@ def test_what_was_confirmed_outlives_a_kill_and_nothing_is_half_there(path: Path
     assert set(map(len, batches.values())) == {3}
     there = {int(ids[0].split("-")[1]) for ids in batches.values()}
     assert set(confirmed) <= there
-    assert store._base.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    # And it goes on.
+    assert store._db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    # The store still accepts decisions.
     store.add([decide("after")], "Ann")
     store.close()

@@ -1,4 +1,4 @@
-"""Two services of one workspace: what one reviewer looks at is not handed to another, and nobody decides unseen."""
+"""Test two services of one workspace: reserved issues, version conflicts and locked files."""
 
 import os
 import sqlite3
@@ -42,7 +42,7 @@ def client(queue: Queue, store: Store, workspace: Workspace) -> TestClient:
 
 @pytest.fixture
 def other(workspace: Workspace) -> Iterator[Store]:
-    """The store of another service of the same workspace."""
+    """Return the store of another service of the same workspace."""
     store = Store(workspace.review / "review.sqlite")
     yield store
     store.close()
@@ -58,25 +58,25 @@ def decide(client: TestClient, issue: Any, version: Any, reviewer: str = "Ann") 
     return client.post("/api/decisions", json=body)
 
 
-# What one looks at is held from others
+# Reserved issues
 
 
-def test_two_services_hand_an_issue_to_one_reviewer(workspace: Workspace, store: Store, other: Store) -> None:
+def test_two_services_show_an_issue_to_only_one_reviewer(workspace: Workspace, store: Store, other: Store) -> None:
     now = 1e9
     one, two = (open_queue(workspace, each, lambda: now) for each in (store, other))
     clients = serve(one, store, workspace), serve(two, other, workspace)
     assert [show(clients[0], "Ann")["position"], show(clients[1], "Bob")["position"]] == [0, 1]
-    # The same reviewer in another window sees her own issue, a third one that is free.
+    # In another window, the same reviewer sees her own issue, and a third reviewer one that is free.
     assert [show(clients[1], "Ann")["position"], show(clients[0], "Eve")["position"]] == [0, 2]
     now += HELD_SECONDS - 1
     assert show(clients[1], "Bob")["position"] == 1
     now += 2
-    # Ann's and Eve's are free again; Bob has just looked at his.
+    # The issues of Ann and Eve are free again, but Bob's was just shown to him.
     assert show(clients[0], "Zoe")["position"] == 0
     assert show(clients[0], "Eve")["position"] == 2
 
 
-def test_where_all_are_held_an_issue_is_shown_all_the_same(workspace: Workspace, store: Store, other: Store) -> None:
+def test_an_issue_is_shown_even_if_all_are_held(workspace: Workspace, store: Store, other: Store) -> None:
     one, two = (open_queue(workspace, each, lambda: 1e9) for each in (store, other))
     only = Filter(code="bad_picture")
     shown = [queue.find_next(only, None, name) for queue, name in ((one, "Ann"), (two, "Bob"))]
@@ -84,7 +84,7 @@ def test_where_all_are_held_an_issue_is_shown_all_the_same(workspace: Workspace,
     assert two.find_next(Filter(code="same_product"), None, "Bob") is None
 
 
-def test_a_hold_expires_and_a_clock_that_went_wrong_holds_nothing(store: Store, other: Store) -> None:
+def test_holds_expire_and_those_of_a_wrong_clock_are_ignored(store: Store, other: Store) -> None:
     assert store.hold(ISSUES, "Ann", now=1000.0, seconds=90.0) == 0
     assert other.hold(ISSUES, "Bob", now=1089.0, seconds=90.0) == 1
     assert other.hold(ISSUES, "Bob", now=1090.0, seconds=90.0) == 0
@@ -94,7 +94,7 @@ def test_a_hold_expires_and_a_clock_that_went_wrong_holds_nothing(store: Store, 
     assert store.hold([], "Eve", now=0.0, seconds=90.0) is None
 
 
-# Claims issues that it has not claimed yet, and says each; begins when it is told to.
+# Claims issues that it has not claimed yet and prints each; starts when it receives a line on stdin.
 CLAIMER = """
 import sys, time
 from pathlib import Path
@@ -107,7 +107,7 @@ for _ in range(20):
 """
 
 
-def test_of_three_processes_one_holds_each_issue(tmp_path: Path) -> None:
+def test_only_one_of_three_processes_holds_each_issue(tmp_path: Path) -> None:
     path, source = tmp_path / "review.sqlite", str(Path(stores.__file__).parents[2])
     Store(path).close()
     claimers = [
@@ -129,40 +129,40 @@ def test_of_three_processes_one_holds_each_issue(tmp_path: Path) -> None:
 
 
 def test_decisions_of_an_older_version_are_kept(tmp_path: Path) -> None:
-    """A file from before had no table of holds."""
+    """Test a file of an older version, which had no table of holds."""
     path = tmp_path / "review.sqlite"
     store = Store(path)
     [made] = store.add([NewDecision("1", "c", "kind", "keep", {"kind": "A"}, {"kind": "A"}, {}, 0.5, 0)], "Ann")
-    store._base.execute("DROP TABLE holds")
+    store._db.execute("DROP TABLE holds")
     store.close()
     store = Store(path)
     assert store.read() == [made]
     assert store.hold(ISSUES, "Ann", now=0.0, seconds=90.0) == 0
     assert store.hold(ISSUES, "Bob", now=0.0, seconds=90.0) == 1
-    # A decision is on the disk before it is confirmed, whatever a hold did before.
+    # A decision is flushed to the disk before it is confirmed, even after a hold, which is not flushed.
     store.add([NewDecision("1", "c", "kind", "keep", {"kind": "A"}, {"kind": "A"}, {}, 0.5, made.id)], "Ann")
-    assert store._base.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert store._db.execute("PRAGMA synchronous").fetchone() == (2,)
     store.close()
 
 
-# What a reviewer says to have seen is held against what is there
+# Version conflicts
 
 
 @pytest.mark.parametrize("version", [3, 7, 2**62, MAX_VERSION])
-def test_an_invented_version_is_a_conflict(client: TestClient, store: Store, version: int) -> None:
+def test_an_unknown_version_is_a_conflict(client: TestClient, store: Store, version: int) -> None:
     issue = show(client, "Ann")
     refused = decide(client, issue, version)
     assert (refused.status_code, refused.json()["error"]["code"], refused.json()["decisions"]) == (409, "conflict", [])
     assert store.read() == []
     assert decide(client, issue, 0).status_code == 200
-    # Under two codes, the decisions 1 and 2.
+    # The decisions 1 and 2 have different codes.
     told = decide(client, issue, version, "Bob")
     assert told.status_code == 409
     assert {each["reviewer"] for each in told.json()["decisions"]} == {"Ann"}
     assert {each.reviewer for each in store.read()} == {"Ann"}
 
 
-def test_the_number_of_another_items_decision_is_a_conflict(store: Store) -> None:
+def test_the_version_of_another_item_is_a_conflict(store: Store) -> None:
     def keep(item_id: str, version: int) -> NewDecision:
         return NewDecision(item_id, "c", "kind", "keep", {"kind": "A"}, {"kind": "A"}, {}, 0.5, version)
 
@@ -177,7 +177,7 @@ def test_the_number_of_another_items_decision_is_a_conflict(store: Store) -> Non
 
 
 @pytest.mark.parametrize("version", [-1, 2**63, 2**64, 10**400, True, 1.0, "1", None, [0]])
-def test_what_is_no_version_is_refused(client: TestClient, store: Store, version: Any) -> None:
+def test_an_invalid_version_is_rejected(client: TestClient, store: Store, version: Any) -> None:
     issue = show(client, "Ann")
     assert decide(client, issue, 0).status_code == 200
     before = store.read()
@@ -187,7 +187,7 @@ def test_what_is_no_version_is_refused(client: TestClient, store: Store, version
 
 
 @pytest.mark.parametrize("number", [-1, 2**63, 10**30, "9" * 5000, "nan", "1e3"])
-def test_numbers_of_a_request_are_bounded(client: TestClient, number: Any) -> None:
+def test_numbers_in_a_request_are_bounded(client: TestClient, number: Any) -> None:
     assert client.get("/api/next", params={"reviewer": "Ann", "after": number}).status_code == 422
     assert client.get(f"/api/issues/{number}").status_code == 422
     body = {"position": number, "action": "keep", "versions": {}, "reviewer": "Ann"}
@@ -198,27 +198,27 @@ def test_numbers_of_a_request_are_bounded(client: TestClient, number: Any) -> No
 @pytest.mark.parametrize(
     "content", ['{"reviewer":"\\ud800"}', "[" * 100_000, '{"reviewer":' + "1" * 5000 + "}", "\xff"]
 )
-def test_no_body_is_a_failure_of_the_service(client: TestClient, content: str) -> None:
+def test_no_request_body_causes_a_server_error(client: TestClient, content: str) -> None:
     for path in ("undo", "decisions"):
         sent = content.encode("latin-1")
         answer = client.post(f"/api/{path}", content=sent, headers={"Content-Type": "application/json"})
         assert answer.status_code in (400, 422), answer.text
 
 
-# Another process holds the file
+# Locked files
 
 
 @pytest.fixture
 def lock(workspace: Workspace, store: Store) -> Iterator[sqlite3.Connection]:
-    """The right to write, held by somebody else; the service waits a moment only."""
-    store._base.execute("PRAGMA busy_timeout = 20")
+    """Hold the write lock in another connection; the service waits only briefly."""
+    store._db.execute("PRAGMA busy_timeout = 20")
     base = sqlite3.connect(workspace.review / "review.sqlite", isolation_level=None)
     base.execute("BEGIN IMMEDIATE")
     yield base
     base.close()
 
 
-def test_a_locked_file_is_told_and_nothing_is_lost(client: TestClient, lock: sqlite3.Connection) -> None:
+def test_a_locked_file_is_reported_and_nothing_is_lost(client: TestClient, lock: sqlite3.Connection) -> None:
     lock.execute("ROLLBACK")
     issue = show(client, "Ann")
     lock.execute("BEGIN IMMEDIATE")
@@ -229,14 +229,14 @@ def test_a_locked_file_is_told_and_nothing_is_lost(client: TestClient, lock: sql
         assert int(answer.headers["Retry-After"]) > 0
         assert "Another process holds the decisions." in answer.json()["error"]["message"]
     assert "Nothing was written" in refused[0].json()["error"]["message"]
-    # What needs no right to write goes on.
+    # Requests that do not write still succeed.
     assert client.get("/api/issues/0").status_code == 200
     lock.execute("ROLLBACK")
     assert decide(client, issue, 0).status_code == 200
     assert show(client, "Ann")["position"] == 1
 
 
-def test_a_decision_that_was_written_is_confirmed(
+def test_a_stored_decision_is_confirmed(
     client: TestClient, store: Store, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     issue = show(client, "Ann")
@@ -254,28 +254,30 @@ def test_a_decision_that_was_written_is_confirmed(
     assert store.read()
 
 
-def test_a_thread_does_not_wait_for_ever_for_another(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stores, "PATIENCE", 0.01)
+def test_a_thread_does_not_wait_forever_for_another(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stores, "LOCK_TIMEOUT", 0.01)
     with store._lock, pytest.raises(StoreError, match="another process is writing to them"):
         store.read()
     assert store.read() == []
 
 
-def test_what_the_disk_refuses_is_told(client: TestClient, store: Store) -> None:
+def test_a_write_error_is_reported(client: TestClient, store: Store) -> None:
     issue = show(client, "Ann")
-    store._base.execute("PRAGMA query_only = 1")
+    store._db.execute("PRAGMA query_only = 1")
     answer = decide(client, issue, 0)
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "storage")
     assert "readonly" in answer.json()["error"]["message"]
-    store._base.execute("PRAGMA query_only = 0")
+    store._db.execute("PRAGMA query_only = 0")
     assert decide(client, issue, 0).status_code == 200
 
 
-def test_a_locked_file_is_not_to_be_moved_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_message_for_a_locked_file_does_not_advise_to_move_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "review.sqlite"
     base = sqlite3.connect(path, isolation_level=None)
     base.execute("BEGIN EXCLUSIVE")
-    monkeypatch.setattr(stores, "PATIENCE", 0.01)
+    monkeypatch.setattr(stores, "LOCK_TIMEOUT", 0.01)
     with pytest.raises(WorkspaceError, match=r"another process is writing to them.*run the command again") as told:
         Store(path)
     assert "away" not in str(told.value)

@@ -1,4 +1,4 @@
-"""The service classifies photographs, refuses what it cannot classify with a reason, and reveals no internals."""
+"""Test that the service classifies photographs, rejects bad requests with a reason, and reveals no internals."""
 
 import json
 import struct
@@ -63,7 +63,7 @@ def test_a_photograph_is_classified_from_the_body(client: TestClient) -> None:
     assert post(client, SHOE, "application/octet-stream").json()["results"][0]["label"] == "Shoe"
 
 
-def test_files_of_a_form_have_a_result_each(client: TestClient) -> None:
+def test_each_file_of_a_form_has_a_result(client: TestClient) -> None:
     answer = post_files(client, HAT, b"text", SHOE)
     assert answer.status_code == 200
     results = answer.json()["results"]
@@ -85,7 +85,7 @@ REFUSED: dict[str, tuple[bytes, str, int, str]] = {
 
 
 @pytest.mark.parametrize(("content", "kind", "status", "code"), REFUSED.values(), ids=REFUSED)
-def test_what_cannot_be_classified_is_refused_with_a_reason(
+def test_an_unusable_request_is_rejected_with_a_reason(
     content: bytes, kind: str, status: int, code: str, client: TestClient
 ) -> None:
     answer = post(client, content, kind)
@@ -225,7 +225,7 @@ def test_pages_load_nothing_from_outside(client: TestClient) -> None:
     assert {"200", "413", "415", "422", "429", "503"} <= set(described["paths"]["/v1/classify"]["post"]["responses"])
 
 
-def test_a_key_is_required_where_one_is_set(classifier: Classifier) -> None:
+def test_a_key_is_required_if_one_is_set(classifier: Classifier) -> None:
     with TestClient(build_app(classifier, CONFIG, api_key=KEY), base_url="http://localhost") as client:
         for headers in ({}, {"Authorization": "Bearer wrong"}, {"X-API-Key": ""}, {"Authorization": f"Basic {KEY}"}):
             answer = post(client, HAT, **headers)

@@ -1,4 +1,4 @@
-"""Waiting requests are classified together, each gets its own outcomes, and none waits for ever."""
+"""Test that waiting requests are batched, that each gets its own outcomes, and that none waits forever."""
 
 import threading
 from collections.abc import Sequence
@@ -57,7 +57,7 @@ def test_waiting_requests_are_batched_and_each_gets_its_own_outcomes(work: Work)
     assert batcher.waiting == 0
 
 
-def test_a_batch_has_a_largest_size(work: Work) -> None:
+def test_the_batch_size_is_limited(work: Work) -> None:
     batcher = make()
     batcher.submit([b"x"])
     assert work.started.wait(20)
@@ -69,7 +69,7 @@ def test_a_batch_has_a_largest_size(work: Work) -> None:
     assert work.sizes == [1, BATCH, 5]
 
 
-def test_too_many_photographs_are_refused_until_some_are_classified(work: Work) -> None:
+def test_too_many_photographs_are_rejected_until_some_are_classified(work: Work) -> None:
     batcher = make(max_waiting=3)
     taken = batcher.submit([b"1", b"2"])
     with pytest.raises(QueueFullError):
@@ -84,7 +84,7 @@ def test_too_many_photographs_are_refused_until_some_are_classified(work: Work) 
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_a_stop_classifies_what_is_waiting_and_accepts_nothing_more(workers: int, work: Work) -> None:
+def test_stop_classifies_waiting_photographs_and_accepts_no_more(workers: int, work: Work) -> None:
     batcher = make(workers=workers)
     taken = [batcher.submit([b"x"]) for _ in range(200)]
     work.go.set()
@@ -95,7 +95,7 @@ def test_a_stop_classifies_what_is_waiting_and_accepts_nothing_more(workers: int
     assert not batcher.is_ready
 
 
-def test_an_error_reaches_its_request_and_the_worker_lives_on(work: Work) -> None:
+def test_an_error_is_raised_in_its_request_and_the_worker_continues(work: Work) -> None:
     batcher = make()
     work.go.set()
     work.error = ZeroDivisionError()

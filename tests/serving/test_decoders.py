@@ -1,4 +1,4 @@
-"""Costly photographs are decoded in separate processes, with equal results, and what takes too long is ended."""
+"""Test that separate processes decode photographs with equal results and are killed if they take too long."""
 
 import os
 import signal
@@ -47,14 +47,14 @@ def test_a_process_decodes_as_a_thread_does(decoders: Decoders) -> None:
     )
 
 
-def test_a_photograph_larger_than_its_header_states_is_refused(decoders: Decoders) -> None:
+def test_a_photograph_larger_than_its_header_states_is_rejected(decoders: Decoders) -> None:
     large, small = write_flat("PNG", (3000, 2000)), read_header(HAT)
     found = decoders.submit(large, small, "a").result(60)
     assert isinstance(found, Failure)
     assert found.code == "too_many_pixels"
 
 
-def test_what_takes_too_long_is_ended_and_the_next_is_decoded(
+def test_a_slow_process_is_killed_and_the_next_photograph_is_decoded(
     decoders: Decoders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert isinstance(decoders.submit(HAT, read_header(HAT), "a").result(60), Photograph)
@@ -101,7 +101,7 @@ def test_the_pixels_of_a_request_are_limited() -> None:
         plan_decoding([write_flat("WEBP")] * 4, ServeConfig(max_request_pixels=90_000_000))
 
 
-def test_planning_is_quick_for_hostile_files_too() -> None:
+def test_planning_is_fast_even_for_malicious_files() -> None:
     dense = b"\xff\xd8" + b"\xff\xda\x00\x02" + b"\xff\xda\x00" * 3_000_000
     started = time.process_time()
     plan_decoding([dense, b"\xff\xd8" + b"\xff\xfe\x00\x02" * 2_500_000], ServeConfig())

@@ -1,4 +1,4 @@
-"""The documents' examples run as they are written, but for the port."""
+"""Test that the examples of the documents run as written, except for the port."""
 
 import json
 import re
@@ -18,7 +18,7 @@ def read_examples(name: str, kind: str) -> list[str]:
 
 @pytest.fixture
 def folder(photographs: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the files that the examples name."""
+    """Return a folder with the files that the examples use."""
     shutil.copy(photographs / "more" / "Shoe.jpg", tmp_path / "photo.jpg")
     shutil.copy(photographs / "Hat.png", tmp_path / "other.png")
     shutil.copytree(model, tmp_path / "model")

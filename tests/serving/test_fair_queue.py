@@ -1,4 +1,4 @@
-"""Clients take turns, and none uses more than its share."""
+"""Test that clients take turns and that none exceeds its share."""
 
 import pytest
 
@@ -17,7 +17,7 @@ def test_clients_take_turns_and_cheap_items_come_first() -> None:
     assert queue.get_nowait() is None
 
 
-def test_a_client_may_use_half_and_always_one_request() -> None:
+def test_a_client_may_use_half_or_a_single_request() -> None:
     shares = Shares(10)
     shares.take("greedy", 4)
     with pytest.raises(ShareError):

@@ -1,4 +1,4 @@
-"""The page in a real browser: by keyboard, on a phone, in dark mode, with sure and unsure predictions."""
+"""Test the page in a real browser: by keyboard, on a phone, in dark mode, with sure and unsure predictions."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A connection whose client sends nothing, slowly or without end is closed, and the others stay open."""
+"""Test that connections without data, with slow data or with endless data are closed, and others stay open."""
 
 import contextlib
 import http.client
@@ -19,7 +19,7 @@ from hangtag.serving.protocol import BoundedProtocol, ConnectionLimits
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
-    """Read the body where the path asks for it, and respond with its length."""
+    """Read the body if the path requires it, and respond with its length."""
     size, is_whole = 0, scope["path"] != "/read"
     while not is_whole:
         message = await receive()
@@ -113,7 +113,7 @@ def test_a_body_that_does_not_arrive_is_cut_off(port: int) -> None:
     assert ask(port, "/read", bytes(200_000)) == b"200000"
 
 
-def test_a_client_that_still_sends_can_read_its_refusal(port: int) -> None:
+def test_a_client_that_still_sends_can_read_the_error_response(port: int) -> None:
     with connect(port) as client:
         client.sendall(b"POST /refuse HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999\r\n\r\n")
         for _ in range(5):
@@ -121,7 +121,7 @@ def test_a_client_that_still_sends_can_read_its_refusal(port: int) -> None:
         assert read_all(client).endswith(b"0")
 
 
-def test_an_endless_body_after_a_refusal_is_cut_off(port: int) -> None:
+def test_an_endless_body_after_an_error_response_is_cut_off(port: int) -> None:
     with connect(port) as client:
         client.sendall(b"POST /refuse HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
         with pytest.raises(ConnectionError):

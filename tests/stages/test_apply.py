@@ -157,7 +157,7 @@ def test_what_has_changed_in_the_catalogue_since_is_not_applied(
     assert set(told) == {issues[0].item_id, issues[2].item_id}
     reason = "articleType is 'Dresses' now, by the catalogue; the reviewer saw 'Shirts'"
     assert told[issues[0].item_id]["reason"] == reason
-    assert told[issues[2].item_id]["reason"] == "the catalogue has no such item now"
+    assert told[issues[2].item_id]["reason"] == "the catalogue no longer has this item"
     assert [line["item_id"] for line in read(workspace.review / "label_changes.csv")] == [issues[3].item_id]
 
 

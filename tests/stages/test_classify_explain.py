@@ -44,8 +44,8 @@ def test_a_run_and_its_export_look_at_the_same(trained_workspace: Workspace, cla
 
 def test_what_is_predicted_is_explained_unless_another_class_is_named(classifier: Classifier) -> None:
     labels = classifier.predict_heads(PIXELS).choose_labels()["label"]
-    np.testing.assert_array_equal(classifier.look(PIXELS), classifier.look(PIXELS, labels))
-    assert not classifier.look(PIXELS[:1], [None]).any()
+    np.testing.assert_array_equal(classifier.compute_heatmaps(PIXELS), classifier.compute_heatmaps(PIXELS, labels))
+    assert not classifier.compute_heatmaps(PIXELS[:1], [None]).any()
     assert len(classifier.explain(PIXELS[:0], "Hat")) == 0
 
 

@@ -231,7 +231,7 @@ def test_it_is_done_once_and_again_when_a_run_has_changed(place: Workspace) -> N
             ["first", "second"],
             {"split": "test"},
             WorkspaceError,
-            "first was not evaluated on test. DecidedIssue: val. Run `hang",
+            "first was not evaluated on test. Evaluated: val. Run `hang",
         ),
     ],
 )

@@ -184,7 +184,7 @@ def test_the_median_of_the_rounds_counts_after_a_first_one(monkeypatch: pytest.M
     labelled = SimpleNamespace(of_split=lambda _: pl.DataFrame({"item_id": [str(number) for number in range(8)]}))
     monkeypatch.setattr(pareto, "load_classifier", lambda _, run_id, *__: run_id)
     monkeypatch.setattr(pareto, "can_read_names", lambda *_: False)
-    monkeypatch.setattr(pareto, "ask_about", lambda run_id, *_, **__: asked.append(run_id))
+    monkeypatch.setattr(pareto, "predict_items", lambda run_id, *_, **__: asked.append(run_id))
     monkeypatch.setattr(pareto, "perf_counter", lambda: next(clock))
     found = time_runs(Workspace.at("w"), ["a", "b"], labelled, "val")  # type: ignore[arg-type]
     assert asked == ["a", "b"] * 4

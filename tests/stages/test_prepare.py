@@ -200,7 +200,7 @@ def test_deep_folders_are_levels(tmp_path: Path) -> None:
         ({"image": "x/{nothing}.jpg"}, "no such column"),
         ({"table": "nothing.csv"}, "no such table"),
         ({"shape": "round"}, "unknown key"),
-        ({"label_name": "gender"}, "called like the cleaned label"),
+        ({"label_name": "gender"}, "heading of the cleaned label"),
     ],
 )
 def test_wrong_descriptions_say_what_is_wrong(

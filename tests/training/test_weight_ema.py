@@ -28,9 +28,9 @@ def note(average: WeightEMA, model: Any, values: list[float]) -> None:
     """Take steps into the average, `STRIDE` of each value, of which the last one is read."""
     for value in values:
         for _ in range(STRIDE - 1):
-            average.note(model)
+            average.update(model)
         set_all(model, value)
-        average.note(model)
+        average.update(model)
 
 
 def test_without_decay_it_is_the_weights_themselves(model: Any) -> None:
@@ -38,7 +38,7 @@ def test_without_decay_it_is_the_weights_themselves(model: Any) -> None:
     note(average, model, [1.0, 2.0, 3.0])
     assert average.weights == {}
     assert read_values(average.read(model)) == {3.0}
-    with average.put_in(model):
+    with average.swap(model):
         assert read_values(read_weights(model)) == {3.0}
     assert average.steps == 3 * STRIDE
 
@@ -47,9 +47,9 @@ def test_before_the_first_reading_it_is_the_weights_themselves(model: Any) -> No
     average = WeightEMA(0.9)
     set_all(model, 5.0)
     for _ in range(STRIDE - 1):
-        average.note(model)
+        average.update(model)
     assert read_values(average.read(model)) == {5.0}
-    with average.put_in(model):
+    with average.swap(model):
         assert read_values(read_weights(model)) == {5.0}
 
 
@@ -93,15 +93,15 @@ def test_a_larger_decay_is_slower_in_the_long_run(model: Any) -> None:
     assert found[0] > found[1]
 
 
-def test_what_is_put_in_is_taken_out_again_even_after_an_error(model: Any) -> None:
+def test_swap_restores_the_weights_even_after_an_error(model: Any) -> None:
     average = WeightEMA(0.9)
     note(average, model, [1.0, 2.0])
     [averaged] = read_values(average.read(model))
     assert 1 < averaged < 2
-    with average.put_in(model):
+    with average.swap(model):
         assert read_values(read_weights(model)) == {averaged}
     assert read_values(read_weights(model)) == {2.0}
-    with pytest.raises(KeyboardInterrupt), average.put_in(model):
+    with pytest.raises(KeyboardInterrupt), average.swap(model):
         raise KeyboardInterrupt
     assert read_values(read_weights(model)) == {2.0}
     assert read_values(average.read(model)) == {averaged}

@@ -13,7 +13,7 @@ from hangtag.auditing.issues import NotApplicableError
 from hangtag.config import SPLITS
 from hangtag.errors import ModelError, WorkspaceError
 from hangtag.inference.classifier import Classifier
-from hangtag.inference.runs import ask_about, can_read_names
+from hangtag.inference.runs import can_read_names, predict_items
 from hangtag.io import read_json
 from hangtag.labels.dataset import LabeledItems
 from hangtag.labels.image_hashes import PhotographHashes
@@ -59,7 +59,7 @@ def predict_with_model(
         raise NotApplicableError("The model has none of the catalogue's categories by their names.")
     asked = items.with_columns(image_index=pl.arange(len(items)))
     with_names = can_read_names(classifier, labelled)
-    answers = ask_about(
+    answers = predict_items(
         classifier, labelled, asked, f"Predicting with {classifier.name or 'the model'}", with_names=with_names
     )
     ood_scores = _measure_ood_scores(classifier, answers.ood_scores)
@@ -190,7 +190,7 @@ def predict_with_run(
     rows = chosen["row"].to_numpy().astype(np.int64)
     with_names = can_read_names(classifier, labelled)
     asked = chosen.with_columns(image_index=pl.col("row"))
-    answers = ask_about(classifier, labelled, asked, f"Predicting with {run_id}", with_names=with_names)
+    answers = predict_items(classifier, labelled, asked, f"Predicting with {run_id}", with_names=with_names)
     outputs = classifier.outputs
     summary: dict[str, Any] = {"kind": "run", "name": run_id, "splits": unseen}
     summary |= learnt.describe(items["split"].is_not_null().to_numpy())

@@ -1,1 +1,1 @@
-"""Bring a catalogue in: read its table, check and pack its photographs."""
+"""Read a catalogue's table, and check, decode and pack its photographs."""

@@ -1,4 +1,4 @@
-"""Read people's files and folders: regular files alone, up to a limit, by names that can always be written."""
+"""Read users' files safely: only regular files, only up to a size limit, with names escaped to valid UTF-8."""
 
 import os
 import re
@@ -19,13 +19,13 @@ class FileError(OSError):
         self.code, self.reason = code, reason
 
 
-class Found(NamedTuple):
-    """A file or folder below a folder.
+class FolderEntry(NamedTuple):
+    """A file found by `walk`, or a folder that it could not enter.
 
     Attributes:
-        name: The path below the folder with forward slashes, as the system has it.
-        is_link: Whether it is a link.
-        error: Why a folder is not gone into; None for everything that is no folder.
+        name: The path relative to the folder, with forward slashes, as the operating system returns it.
+        is_link: Whether it is a symbolic link.
+        error: Why a folder was not entered; None for a file.
     """
 
     name: str
@@ -34,48 +34,51 @@ class Found(NamedTuple):
 
 
 def escape_name(name: str) -> str:
-    r"""Return a file's name with each byte that is no UTF-8 as `\xff`, so that every format can hold it."""
-    return SURROGATES.sub(lambda found: _escape(ord(found.group())), name)
+    r"""Return a file name as valid text, with each byte that is not UTF-8 written as `\xff`."""
+    return SURROGATES.sub(lambda match: _escape_surrogate(ord(match.group())), name)
 
 
-def _escape(letter: int) -> str:
-    # How Python holds an undecodable byte of a name; other surrogates come from systems with 16-bit names.
-    return f"\\x{letter - 0xDC00:02x}" if 0xDC80 <= letter <= 0xDCFF else f"\\u{letter:04x}"
+def _escape_surrogate(code_point: int) -> str:
+    # Python maps an undecodable byte of a name to U+DC80 to U+DCFF; other surrogates come from 16-bit file systems.
+    return f"\\x{code_point - 0xDC00:02x}" if 0xDC80 <= code_point <= 0xDCFF else f"\\u{code_point:04x}"
 
 
 def find_named(path: str) -> str:
-    """Return the path that `escape_name` was given: the name as it is where there is such a file, or unescaped."""
+    """Return the path of the file that an escaped name stands for.
+
+    That is the path itself if such a file exists, and the unescaped path (the inverse of `escape_name`) otherwise.
+    """
     if "\\x" not in path or os.path.lexists(path):
         return path
-    return ESCAPED_BYTES.sub(lambda found: chr(0xDC00 + int(found.group(1), 16)), path)
+    return ESCAPED_BYTES.sub(lambda match: chr(0xDC00 + int(match.group(1), 16)), path)
 
 
 def read_regular(path: str | Path, limit: int) -> bytes:
-    """Read a regular file whole; of anything else nothing is read, and a pipe is never waited for.
+    """Read a regular file completely. Nothing else is read, so that a pipe never blocks.
 
     Args:
         path: The file; links are followed.
-        limit: How many bytes it may have.
+        limit: The maximum size in bytes.
 
     Raises:
         FileError: `not_a_file` (a folder, pipe, socket or device) or `too_many_bytes`.
         OSError: The system cannot open or read it.
     """
-    # Asked before opening, since opening a device can have effects, and again of what was opened.
+    # Check before opening, since opening a device can have side effects, and check the opened file again.
     _require_regular(Path(path).stat())
-    with open(path, "rb", opener=_open_without_waiting) as file:
+    with open(path, "rb", opener=_open_nonblocking) as file:
         status = os.fstat(file.fileno())
         _require_regular(status)
         _require_size(status.st_size, limit)
         data = file.read(status.st_size + 1)
         if len(data) > status.st_size:
-            # It grows while it is read, or its size is not known, as of files that the system makes up.
+            # The file grows while it is read, or its size is unknown, as for files in /proc.
             data += file.read(limit - status.st_size)
     _require_size(len(data), limit)
     return data
 
 
-def _open_without_waiting(path: str, flags: int) -> int:
+def _open_nonblocking(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
 
 
@@ -90,31 +93,31 @@ def _require_size(size: int, limit: int) -> None:
 
 
 def is_inside(path: str | Path, folder: str | Path) -> bool:
-    """Return whether a path, its links followed, is inside a folder; either may be invalid, a loop of links too."""
+    """Return whether a path is inside a folder, after resolving links. Invalid paths and link loops are allowed."""
     return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
-def walk(root: str | Path, leave_out: Callable[[str], bool] = lambda _: False) -> Iterator[Found]:
-    """Yield the files below a folder by name, then those of each subfolder; hidden ones are left out.
+def walk(root: str | Path, leave_out: Callable[[str], bool] = lambda _: False) -> Iterator[FolderEntry]:
+    """Yield the files below a folder in alphabetical order, then those of each subfolder, without hidden files.
 
-    Links to folders are not followed, so that a loop of links ends nothing; they come with an error in their place,
-    as folders do that cannot be read.
+    Links to folders are not followed, which would not end for a loop of links. Such links, and folders that cannot
+    be read, are yielded with an error.
 
     Args:
-        root: The folder; the empty name stands for it where it cannot be read.
-        leave_out: Whether to pass over a folder, by its path.
+        root: The folder. If it cannot be read itself, it is yielded with an empty name.
+        leave_out: Return whether to skip a folder, given its path.
     """
-    top, waiting = Path(root), [""]
-    while waiting:
-        base = waiting.pop()
+    top, pending = Path(root), [""]
+    while pending:
+        base = pending.pop()
         try:
-            with os.scandir(top / base) as found:
-                entries = sorted((each for each in found if not each.name.startswith(".")), key=lambda each: each.name)
+            with os.scandir(top / base) as scanned:
+                visible = [entry for entry in scanned if not entry.name.startswith(".")]
         except OSError as error:
-            yield Found(base, is_link=False, error=FileError("unreadable_folder", error.strerror or "unreadable"))
+            yield FolderEntry(base, is_link=False, error=FileError("unreadable_folder", error.strerror or "unreadable"))
             continue
         folders = []
-        for entry in entries:
+        for entry in sorted(visible, key=lambda entry: entry.name):
             name = f"{base}/{entry.name}" if base else entry.name
             is_link, is_folder = entry.is_symlink(), _is_folder(entry)
             if is_folder and leave_out(entry.path):
@@ -122,13 +125,14 @@ def walk(root: str | Path, leave_out: Callable[[str], bool] = lambda _: False) -
             if is_folder and not is_link:
                 folders.append(name)
             else:
-                yield Found(name, is_link, FileError("linked_folder", "a link to a folder") if is_folder else None)
-        waiting += reversed(folders)
+                folder_error = FileError("linked_folder", "a link to a folder") if is_folder else None
+                yield FolderEntry(name, is_link, folder_error)
+        pending += reversed(folders)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
     except OSError:
-        # A link that leads back to itself.
+        # A link that points to itself.
         return False

@@ -1,4 +1,4 @@
-"""Decode a catalogue's photographs on all cores and pack their pixels into one file."""
+"""Decode a catalogue's photographs on all CPU cores and pack their pixels into one .npy file."""
 
 import os
 import threading
@@ -17,13 +17,13 @@ from hangtag.config import PrepareConfig
 from hangtag.console import show_progress
 
 CHUNK = 256
-# How often a process that decodes looks whether the one it works for is still there.
+# How often a worker process checks that its parent process is still running.
 PARENT_CHECK_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
 class Rejected:
-    """Why a photograph was left out: a stable code and a reason for people."""
+    """The reason for leaving a photograph out: a stable code and a text for the user."""
 
     code: str
     reason: str
@@ -31,7 +31,7 @@ class Rejected:
 
 @dataclass(frozen=True)
 class Decoded:
-    """What is known of one photograph once it has been packed: its file's own size and mode."""
+    """The size and mode of a packed photograph's file, before resizing."""
 
     width: int
     height: int
@@ -41,13 +41,12 @@ class Decoded:
 def pack_photographs(
     source: Source, paths: Sequence[str], config: PrepareConfig, target: Path
 ) -> list[Decoded | Rejected]:
-    """Decode photographs in order and write the good ones to `target` as an uint8 (n, H, W, 3) .npy file.
+    """Decode photographs in order and write the usable ones to `target`, a uint8 (n, H, W, 3) .npy file.
 
-    Both the decoding processes and the file are read and written in chunks, so memory does not grow with
-    the catalogue.
+    Photographs are decoded and written in chunks, so memory use does not grow with the catalogue.
 
     Returns:
-        An entry for each path, in the order given.
+        One outcome for each path, in the order of `paths`.
     """
     outcomes: list[Decoded | Rejected] = []
     height, width = config.image_size
@@ -57,9 +56,9 @@ def pack_photographs(
             file.write(pixels.tobytes())
             outcomes += results
             bar.advance(len(results))
-        kept = sum(isinstance(each, Decoded) for each in outcomes)
+        kept = sum(isinstance(outcome, Decoded) for outcome in outcomes)
         file.seek(0)
-        # numpy pads the header so that a shorter first dimension can be written over it.
+        # NumPy pads the header, so a smaller first dimension can be written over it.
         _write_header(file, (kept, height, width, 3))
     return outcomes
 
@@ -74,8 +73,8 @@ def _write_header(file: object, shape: tuple[int, ...]) -> None:
 def _decode_chunks(
     source: Source, paths: Sequence[str], config: PrepareConfig
 ) -> Iterator[tuple[list[Decoded | Rejected], Pixels]]:
-    # joblib's processes need no `if __name__ == "__main__"` in a user's script, and do not fork a process
-    # that polars has started threads in.
+    # joblib's worker processes need no `if __name__ == "__main__"` in a user's script, and do not fork a process
+    # in which polars has started threads.
     size = limit_part(config.image_size, CHUNK)
     chunks = [paths[start : start + size] for start in range(0, len(paths), size)]
     workers = min(config.workers or os.cpu_count() or 1, len(chunks))
@@ -86,14 +85,14 @@ def _decode_chunks(
         n_jobs=workers,
         return_as="generator",
         pre_dispatch=2 * workers,
-        initializer=_end_with_parent,
+        initializer=_exit_with_parent,
         initargs=(os.getpid(),),
     )
     yield from parallel(delayed(_decode_chunk)(source.path, source.identity, chunk, config) for chunk in chunks)
 
 
-def _end_with_parent(parent: int) -> None:
-    """Make this process end when its parent does, however that ends."""
+def _exit_with_parent(parent: int) -> None:
+    """Make this worker process exit when its parent process exits, even if the parent is killed."""
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -107,17 +106,17 @@ _sources: dict[Path, Source] = {}
 
 
 def _open_once(path: Path, identity: Identity) -> Source:
-    """Open a catalogue once a process: reading a .zip's directory takes longer than a chunk of photographs.
+    """Open a catalogue once per process: reading a .zip's directory takes longer than decoding a chunk.
 
     Raises:
-        CatalogError: The file is another one than that whose rows were read.
+        CatalogError: The file was replaced after its rows were read.
     """
-    known = _sources.get(path)
-    if known is None or known.identity != identity:
-        known = _sources[path] = open_source(path)
-    if known.identity != identity:
+    source = _sources.get(path)
+    if source is None or source.identity != identity:
+        source = _sources[path] = open_source(path)
+    if source.identity != identity:
         raise make_changed_error(path)
-    return known
+    return source
 
 
 def _decode_chunk(

@@ -1,4 +1,4 @@
-"""Read from a picture's first bytes what decoding it will cost, before any decoder sees it."""
+"""Read a picture's size from its header and estimate the time and memory of decoding it, without decoding."""
 
 import re
 import struct
@@ -6,31 +6,32 @@ from dataclasses import dataclass
 
 # A progressive JPEG has about ten scans, each a pass over the whole picture.
 MAX_SCANS = 100
-# Segments of a JPEG, chunks of a PNG: pictures have a few dozen to a few hundred, and each costs a step in Python.
+# Segments of a JPEG or chunks of a PNG. Pictures have up to a few hundred; each costs one step in Python.
 MAX_SEGMENTS = 10_000
-# Where the next marker of a JPEG is: 00 and D0 to D7 belong to the compressed data, FF only fills. A literal first byte
+# The next marker of a JPEG: 00 and D0 to D7 belong to the compressed data, and FF is padding. A literal first byte
 # is searched for ten times as fast as a repeated one.
 _MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])", re.DOTALL)
-_START_OF_IMAGE, _END_OF_IMAGE, _START_OF_SCAN, _NO_MEANING = 0xD8, 0xD9, 0xDA, 0x01
-# Those of C0 to CF that are no frame: tables and an extension.
+# 01 (TEM) has no content and no length.
+_START_OF_IMAGE, _END_OF_IMAGE, _START_OF_SCAN, _TEM = 0xD8, 0xD9, 0xDA, 0x01
+# The markers from C0 to CF that do not start a frame: two tables and an extension.
 _NO_FRAME = (0xC4, 0xC8, 0xCC)
-# Nanoseconds and bytes that a pixel costs, measured on one core: decoded, made RGB and shrunk to 80 x 60.
+# Nanoseconds and bytes for each pixel, measured on one core: decode, convert to RGB and shrink to 80 x 60.
 NANOSECONDS = {"JPEG": 6.0, "PNG": 35.0, "WEBP": 35.0, "GIF": 20.0, "BMP": 20.0}
 BYTES = {"JPEG": 6, "PNG": 10, "WEBP": 16, "GIF": 10, "BMP": 10}
-# What a segment of a file costs, and a compressed text in a PNG, which may hold a megabyte.
+# The time of one segment, and how many segments a compressed text of a PNG counts as: it may expand to a megabyte.
 SEGMENT_NANOSECONDS, TEXT_SEGMENTS = 10_000, 150
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a picture's header states.
+    """A picture's format and size, as its header states them.
 
     Attributes:
-        kind: The format, as Pillow names it.
+        kind: The format, by Pillow's name.
         width: In pixels.
         height: In pixels.
-        scans: Passes that a decoder makes over the whole picture; above 1 for a progressive JPEG.
-        segments: Parts of the file that a decoder steps through, those that hold a compressed text counted more.
+        scans: The number of passes that a decoder makes over the whole picture; above 1 for a progressive JPEG.
+        segments: The number of parts that a decoder reads; a compressed text counts as `TEXT_SEGMENTS`.
     """
 
     kind: str
@@ -41,25 +42,25 @@ class Header:
 
     @property
     def pixels(self) -> int:
-        """Width times height."""
+        """Return width times height."""
         return self.width * self.height
 
     @property
     def milliseconds(self) -> float:
-        """About how long one core takes to decode the picture and to shrink it."""
+        """Estimate the milliseconds that one core takes to decode and shrink the picture."""
         passes = 1 + self.scans / 5 if self.scans > 1 else 1
         return (self.pixels * NANOSECONDS[self.kind] * passes + self.segments * SEGMENT_NANOSECONDS) / 1e6
 
     @property
     def memory(self) -> int:
-        """Bytes that decoding takes at its height."""
+        """Estimate the peak memory of decoding, in bytes."""
         return self.pixels * BYTES[self.kind]
 
 
 def read_header(data: bytes) -> Header | None:
-    """Return what a JPEG, PNG, WebP, GIF or BMP states of itself; None where that cannot be read, or of a TIFF.
+    """Read the header of a JPEG, PNG, WebP, GIF or BMP file; return None for a TIFF or an unreadable header.
 
-    The numbers are claims: whoever decodes has to hold the decoder to them.
+    The header may be wrong: the decoder has to check the size again.
     """
     try:
         if data.startswith(b"\xff\xd8\xff"):
@@ -82,20 +83,20 @@ def read_header(data: bytes) -> Header | None:
 
 
 def count_scans(data: bytes) -> int:
-    """Return how many scans a JPEG has, counted no further than just above `MAX_SCANS`."""
-    # Data between markers never holds these two bytes, so that their count is an upper bound, found at once.
-    most = data.count(b"\xff\xda")
-    if most <= MAX_SCANS:
-        return most
-    _, scans, segments = _walk(data, MAX_SCANS + 1)
-    # What lies beyond so many segments is not looked at, so it may hold any number of scans.
-    return scans if segments <= MAX_SEGMENTS else most
+    """Count the scans of a JPEG; counting stops above `MAX_SCANS`."""
+    # Data between markers never contains these two bytes, so their count is an upper bound that is fast to find.
+    upper_bound = data.count(b"\xff\xda")
+    if upper_bound <= MAX_SCANS:
+        return upper_bound
+    _, scans, segments = _read_segments(data, MAX_SCANS + 1)
+    # Reading stops after MAX_SEGMENTS segments; the rest may contain any number of scans.
+    return scans if segments <= MAX_SEGMENTS else upper_bound
 
 
 def count_segments(data: bytes) -> int:
-    """Return the segments before the first scan of a JPEG, or the chunks of a PNG, counted up to `MAX_SEGMENTS` + 1."""
+    """Count the segments before the first scan of a JPEG, or the chunks of a PNG, up to `MAX_SEGMENTS` + 1."""
     if data.startswith(b"\xff\xd8"):
-        return _walk(data, 1)[2]
+        return _read_segments(data, 1)[2]
     if not data.startswith(b"\x89PNG"):
         return 1
     position, chunks = 8, 0
@@ -106,26 +107,30 @@ def count_segments(data: bytes) -> int:
 
 
 def _read_jpeg(data: bytes) -> Header | None:
-    # The pixels are known at the first scan; the others are only counted.
-    size, _, segments = _walk(data, 1)
+    # The size is known before the first scan; later scans are only counted.
+    size, _, segments = _read_segments(data, 1)
     return None if size is None else Header("JPEG", *size, scans=count_scans(data), segments=segments)
 
 
-def _walk(data: bytes, most_scans: int) -> tuple[tuple[int, int] | None, int, int]:
-    """Return (width, height), the scans and the segments of a JPEG up to a scan, found as a decoder finds them."""
+def _read_segments(data: bytes, max_scans: int) -> tuple[tuple[int, int] | None, int, int]:
+    """Read the segments of a JPEG as a decoder does, until `max_scans` scans.
+
+    Returns:
+        (width, height) if a frame was found, the number of scans, and the number of segments.
+    """
     size, scans, segments, position = None, 0, 0, 2
-    while scans < most_scans and segments <= MAX_SEGMENTS and (found := _MARKER.search(data, position)):
-        marker, position = found[1][0], found.end()
+    while scans < max_scans and segments <= MAX_SEGMENTS and (match := _MARKER.search(data, position)):
+        marker, position = match[1][0], match.end()
         if marker in (_END_OF_IMAGE, _START_OF_IMAGE):
             break
         segments += 1
-        if marker == _NO_MEANING:
+        if marker == _TEM:
             continue
         if 0xC0 <= marker <= 0xCF and marker not in _NO_FRAME:
             height, width = struct.unpack_from(">HH", data, position + 3)
             size = (width, height)
         scans += marker == _START_OF_SCAN
-        # A length below 2 is damage; a decoder ends there.
+        # A length below 2 is invalid; a decoder stops there.
         length = int.from_bytes(data[position : position + 2], "big")
         if length < 2:
             break

@@ -1,4 +1,4 @@
-"""Decode, check and fit photographs; the only place that does."""
+"""Decode, check and resize photographs. Every other module uses this one to do so."""
 
 import io
 import threading
@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-# Pillow imports a format's module when it first meets the format; two threads that meet it together can see half of it.
+# Pillow imports a format's module on first use; two threads that do so at once can see it half imported.
 from PIL import (
     BmpImagePlugin,  # noqa: F401
     GifImagePlugin,  # noqa: F401
@@ -25,17 +25,17 @@ from PIL import (
 
 from hangtag.catalog.image_headers import MAX_SCANS, MAX_SEGMENTS, count_scans, count_segments
 
-# Only formats that catalogues use: Pillow knows some that start other programs (EPS) or are rarely tested.
+# Only formats that catalogues use: Pillow also supports some that start other programs (EPS) or are rarely tested.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-# How JPEG, PNG, WebP, GIF and TIFF files begin.
+# The first bytes of JPEG, PNG, WebP, GIF and TIFF files.
 SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"GIF8", b"II*\0", b"MM\0*")
 Pixels = npt.NDArray[np.uint8]
 Fit = Literal["pad", "stretch"]
-# Pixels that are worked on at once; what is computed of them takes several times as many bytes.
+# The most bytes of pixels to process at once; intermediate results take several times as much memory.
 PART_BYTES = 32_000_000
-# A JPEG is decoded at half, a quarter or an eighth of its size where it is still so many times larger than wanted.
+# A JPEG is decoded at half, a quarter or an eighth of its size if it is then still this many times too large.
 REDUCING_GAP = 4
-# Rows that are converted at once, so that a large picture is never in memory in several modes.
+# The number of rows to convert at once, so that a large picture is not held in memory in several modes.
 BAND = 512
 
 
@@ -45,10 +45,10 @@ class Photograph:
 
     Attributes:
         pixels: uint8 (H, W, 3).
-        width: The file's own.
-        height: The file's own.
-        mode: The file's own.
-        area: The rows and columns of `pixels` that it fills; the rest goes on in the colour of its border.
+        width: The width of the file in pixels.
+        height: The height of the file in pixels.
+        mode: The Pillow mode of the file.
+        area: The rows and columns of `pixels` that the picture covers; the rest is padding in its border colour.
     """
 
     pixels: Pixels
@@ -59,7 +59,7 @@ class Photograph:
 
 
 class PhotographError(Exception):
-    """A photograph that cannot be used; `code` is stable, `reason` is for people."""
+    """A photograph that cannot be used: a stable `code`, and a `reason` for the user."""
 
     def __init__(self, code: str, reason: str) -> None:
         super().__init__(reason)
@@ -69,61 +69,60 @@ class PhotographError(Exception):
 def decode_photograph(data: bytes, image_size: tuple[int, int], max_pixels: int, *, fit: Fit = "pad") -> Photograph:
     """Decode a photograph and fit it to (height, width).
 
-    One that already has the size is taken as it is. Any other is enlarged or shrunk, keeping its
-    proportions, until it just fits inside (Lanczos), and centred; the rest is filled with the median
-    colour of its own border, so that a white background goes on. The camera's orientation is applied,
-    transparency becomes white, and gray, palette, 16-bit and CMYK files become RGB.
+    A photograph of the target size is not resampled. Any other is resized (Lanczos) to fit inside, keeping its
+    aspect ratio, and centred; the padding has the median colour of its border, which continues a white
+    background. The EXIF orientation is applied, transparency becomes white, and gray, palette, 16-bit and CMYK
+    files become RGB.
 
-    With `fit="stretch"` it is brought to the size without regard to its proportions, for photographs that
-    somebody has squeezed into other ones before.
+    `fit="stretch"` ignores the aspect ratio, for photographs that were distorted before.
 
-    A JPEG of at least eight times the wanted sides is decoded at a reduced scale first, which is some ten times
-    quicker and leaves no visible difference; any smaller photograph is decoded exactly.
+    A JPEG with sides of at least eight times the target is decoded at a reduced scale first, which is about ten
+    times faster and makes no visible difference; any smaller photograph is decoded exactly.
 
     Raises:
         PhotographError: `empty_file`, `not_an_image`, `too_many_pixels`, `too_many_scans`, `too_many_segments`
-            (known before anything is decoded) or `truncated`.
+            (found before decoding) or `truncated`.
     """
     if not data:
         raise PhotographError("empty_file", "the file is empty")
     _check_structure(data)
-    with _QUIET, _open_image(data) as image:
+    with _IGNORE_WARNINGS, _open_image(data) as image:
         width, height, mode = image.width, image.height, image.mode
         if width * height > max_pixels:
             raise PhotographError("too_many_pixels", f"{width} x {height} pixels, {max_pixels} are allowed")
         _draft_smaller(image, image_size, fit)
         whole = _to_rgb(_load_pixels(image))
         pixels = _fit_to_size(whole, image_size, fit)
-    index = _find_place(whole, image_size) if fit == "pad" else (slice(None), slice(None))
+    index = _find_covered_area(whole, image_size) if fit == "pad" else (slice(None), slice(None))
     return Photograph(np.asarray(pixels, dtype=np.uint8), width, height, mode, index)
 
 
 def limit_part(image_size: tuple[int, ...], most: int, weight: int = 1) -> int:
-    """Describe how many photographs of (height, width) to work on at once, however large they are.
+    """Return how many photographs to process at once, so that large ones do not fill the memory.
 
     Args:
-        image_size: (height, width), and what may follow.
-        most: Of small ones.
-        weight: How many times more memory the work takes than usual.
+        image_size: (height, width); further dimensions are ignored.
+        most: The upper limit, for small photographs.
+        weight: How many times more memory than usual the processing takes.
     """
     return max(1, min(most, PART_BYTES // (weight * 3 * image_size[0] * image_size[1])))
 
 
 def shrink(images: Pixels, image_size: tuple[int, int]) -> Pixels:
-    """Shrink or enlarge photographs, uint8 (n, H, W, 3), to (height, width).
+    """Resize photographs, uint8 (n, H, W, 3), to (height, width).
 
-    In a smaller one each pixel is the mean of those it stands for; in a larger one it lies between its neighbours.
+    Shrinking averages pixels (box filter); enlarging interpolates bilinearly.
     """
     height, width = image_size
     if images.shape[1:3] == image_size:
         return images
     is_smaller = height <= images.shape[1] and width <= images.shape[2]
-    way = Image.Resampling.BOX if is_smaller else Image.Resampling.BILINEAR
-    return np.stack([np.asarray(Image.fromarray(image).resize((width, height), way)) for image in images])
+    resampling = Image.Resampling.BOX if is_smaller else Image.Resampling.BILINEAR
+    return np.stack([np.asarray(Image.fromarray(image).resize((width, height), resampling)) for image in images])
 
 
 def build_averaging_matrix(side: int, samples: int) -> npt.NDArray[np.float64]:
-    """Return the (samples, side) matrix that averages a side of pixels down to fewer samples; each row adds up to 1."""
+    """Build the (samples, side) matrix that averages `side` pixels to `samples` values; each row sums to 1."""
     edges = np.linspace(0, side, samples + 1)
     low, high = edges[:-1, None], edges[1:, None]
     pixels = np.arange(side)
@@ -131,11 +130,12 @@ def build_averaging_matrix(side: int, samples: int) -> npt.NDArray[np.float64]:
     return np.asarray(overlap / overlap.sum(axis=1, keepdims=True), np.float64)
 
 
-class _Quiet:
-    """Ignore warnings while any thread decodes: Pillow warns of large pictures and odd EXIF, which is dealt with here.
+class _IgnoreWarnings:
+    """Context manager that ignores warnings while any thread decodes.
 
-    `warnings.catch_warnings` alone is for one thread: where two overlap, the first to leave takes the filter of the
-    second away, and the second leaves the filter of the first behind.
+    Pillow warns of large pictures and unusual EXIF data, which this module handles itself.
+    `warnings.catch_warnings` alone is not thread-safe: if two overlap, the first to exit removes the filter of the
+    second, and the second restores the filter of the first.
     """
 
     def __init__(self) -> None:
@@ -156,11 +156,11 @@ class _Quiet:
                 self._caught.__exit__(None, None, None)
 
 
-_QUIET = _Quiet()
+_IGNORE_WARNINGS = _IgnoreWarnings()
 
 
 def _check_structure(data: bytes) -> None:
-    """Refuse a file whose parts alone would keep a decoder busy, whatever its size in pixels.
+    """Reject a file with so many segments or scans that decoding would be slow whatever its size in pixels.
 
     Raises:
         PhotographError: `too_many_scans` or `too_many_segments`.
@@ -168,18 +168,18 @@ def _check_structure(data: bytes) -> None:
     if not data.startswith((b"\xff\xd8", b"\x89PNG")):
         return
     if count_segments(data) > MAX_SEGMENTS:
-        raise PhotographError("too_many_segments", f"more than {MAX_SEGMENTS:,} segments, which no camera writes")
+        raise PhotographError("too_many_segments", f"more than {MAX_SEGMENTS:,} segments; no camera writes so many")
     if data.startswith(b"\xff\xd8") and count_scans(data) > MAX_SCANS:
-        raise PhotographError("too_many_scans", f"more than {MAX_SCANS} scans, which no camera writes")
+        raise PhotographError("too_many_scans", f"more than {MAX_SCANS} scans; no camera writes so many")
 
 
 def _draft_smaller(image: Image.Image, image_size: tuple[int, int], fit: Fit) -> None:
-    """Decode a JPEG at a reduced scale that is still `REDUCING_GAP` times larger than the size it is fitted to."""
-    # A camera's orientation may exchange the sides, so the longer wanted one stands for both.
+    """Decode a JPEG at a reduced scale that is still `REDUCING_GAP` times larger than the target size."""
+    # The EXIF orientation may swap width and height, so use the longer target side for both.
     scales = sorted((max(image_size) / image.width, max(image_size) / image.height))
-    # Padded, the tighter side sets the scale of both; stretched, each side has its own.
+    # With padding, the smaller scale applies to both sides; with stretching, each side has its own.
     scale = scales[0] if fit == "pad" else scales[1]
-    reduction = next((each for each in (8, 4, 2) if each * REDUCING_GAP * scale <= 1), 1)
+    reduction = next((divisor for divisor in (8, 4, 2) if divisor * REDUCING_GAP * scale <= 1), 1)
     if reduction > 1:
         image.draft(None, (max(image.width // reduction, 1), max(image.height // reduction, 1)))
 
@@ -189,22 +189,22 @@ def _open_image(data: bytes) -> Image.Image:
         return Image.open(io.BytesIO(data), formats=FORMATS)
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
         if isinstance(error, Image.DecompressionBombError):
-            raise PhotographError("too_many_pixels", "the header tells of far too many pixels") from error
+            raise PhotographError("too_many_pixels", "the header states far too many pixels") from error
         if data.startswith(SIGNATURES):
             raise PhotographError("truncated", "the picture's header is damaged or ends early") from error
-        raise PhotographError("not_an_image", "no JPEG, PNG, WebP, GIF, BMP or TIFF picture") from error
+        raise PhotographError("not_an_image", "not a JPEG, PNG, WebP, GIF, BMP or TIFF picture") from error
 
 
 def _load_pixels(image: Image.Image) -> Image.Image:
     try:
         image.load()
-        # In place, for a copy of a large picture takes as much memory again.
+        # In place: a copy of a large picture would double the memory.
         ImageOps.exif_transpose(image, in_place=True)
     except MemoryError as error:
         raise PhotographError("too_many_pixels", "decoding takes more memory than is allowed") from error
     except Exception as error:
-        # Pillow's decoders raise many kinds on damaged data (OSError, SyntaxError, struct.error, ...): whatever
-        # it is, this one photograph is unusable and the run goes on.
+        # Pillow's decoders raise many types of error on damaged data (OSError, SyntaxError, struct.error, ...).
+        # In every case this photograph is rejected and the run continues.
         raise PhotographError("truncated", "the picture's data is damaged or ends early") from error
     return image
 
@@ -213,18 +213,18 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB":
         return image
     is_deep = image.mode.startswith("I") or image.mode == "F"
-    top = _find_top(image) if is_deep else 255.0
+    white = _find_white_level(image) if is_deep else 255.0
     if image.height <= BAND:
-        return _convert_band(image, top)
+        return _convert_band(image, white)
     whole = Image.new("RGB", image.size)
     for start in range(0, image.height, BAND):
         band = image.crop((0, start, image.width, min(start + BAND, image.height)))
-        whole.paste(_convert_band(band, top), (0, start))
+        whole.paste(_convert_band(band, white), (0, start))
     return whole
 
 
-def _find_top(image: Image.Image) -> float:
-    """Return the value that stands for white: 65535 where any is above 255."""
+def _find_white_level(image: Image.Image) -> float:
+    """Return the value of white: 65535 if any pixel is above 255, else 255."""
     highest = max(
         np.asarray(image.crop((0, start, image.width, min(start + BAND, image.height)))).max(initial=0)
         for start in range(0, image.height, BAND)
@@ -232,10 +232,10 @@ def _find_top(image: Image.Image) -> float:
     return 65535.0 if highest > 255 else 255.0
 
 
-def _convert_band(image: Image.Image, top: float) -> Image.Image:
+def _convert_band(image: Image.Image, white: float) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image, dtype=np.float64)
-        return Image.fromarray((values.clip(0, top) * (255.0 / top)).astype(np.uint8)).convert("RGB")
+        return Image.fromarray((values.clip(0, white) * (255.0 / white)).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
@@ -252,12 +252,12 @@ def _fit_to_size(image: Image.Image, image_size: tuple[int, int], fit: Fit) -> I
 
 
 def _pad_to_size(image: Image.Image, width: int, height: int) -> Image.Image:
-    """Pad as `ImageOps.pad` does, to the pixel, but never shrink a side to 0, which some versions of Pillow refuse."""
+    """Pad exactly as `ImageOps.pad` does, but never shrink a side to 0, which some versions of Pillow reject."""
     size = (width, height)
-    own, wanted = image.width / image.height, width / height
-    if own > wanted:
+    aspect_ratio, target_ratio = image.width / image.height, width / height
+    if aspect_ratio > target_ratio:
         size = (width, max(1, round(image.height / image.width * width)))
-    elif own < wanted:
+    elif aspect_ratio < target_ratio:
         size = (max(1, round(image.width / image.height * height)), height)
     resized = image.resize(size, Image.Resampling.LANCZOS)
     if resized.size == (width, height):
@@ -267,8 +267,8 @@ def _pad_to_size(image: Image.Image, width: int, height: int) -> Image.Image:
     return padded
 
 
-def _find_place(image: Image.Image, image_size: tuple[int, int]) -> tuple[slice, slice]:
-    """Return the rows and columns that `_fit` puts a picture in."""
+def _find_covered_area(image: Image.Image, image_size: tuple[int, int]) -> tuple[slice, slice]:
+    """Return the rows and columns that a picture covers after `_pad_to_size`."""
     scale = min(image_size[0] / image.height, image_size[1] / image.width)
     spans = []
     for side, room in ((image.height, image_size[0]), (image.width, image_size[1])):
@@ -281,7 +281,7 @@ def _find_place(image: Image.Image, image_size: tuple[int, int]) -> tuple[slice,
 def _find_border_color(image: Image.Image) -> tuple[int, int, int]:
     right, bottom = image.width, image.height
     sides = [(0, 0, right, 1), (0, bottom - 1, right, bottom), (0, 0, 1, bottom), (right - 1, 0, right, bottom)]
-    # Cut out first: as an array the whole of a large picture is copied, and no other thread runs meanwhile.
+    # Crop first: converting the whole picture to an array would copy it while holding the interpreter lock.
     border = np.concatenate([np.asarray(image.crop(side)).reshape(-1, 3) for side in sides])
     red, green, blue = np.median(border, axis=0).astype(int)
     return int(red), int(green), int(blue)

@@ -1,39 +1,39 @@
-"""Missing values: one rule for what counts as a missing cell, used by every stage.
+"""Decide which cells count as missing, by one rule that every stage uses.
 
-What a catalogue delivered stays as it is on disk.
+The catalogue's own files are never changed by it.
 """
 
 from collections.abc import Iterable
 from functools import lru_cache
 
-# The label of an item without one. As a cell it counts as missing.
+# The label of an item that has none. A cell with this text counts as missing.
 UNKNOWN = "Unknown"
-# Missing in every catalogue.
+# These count as missing in every catalogue.
 ALWAYS = ("", UNKNOWN)
-# Missing unless the catalogue's description names other spellings: what spreadsheets and programs write. `None`,
-# `Other` and `-` are values unless a description names them.
+# These count as missing unless the catalogue's description lists others: spreadsheets and programs write them.
+# `None`, `Other` and `-` are values unless a description lists them.
 SPELLINGS = ("", "NA", "N/A", "#N/A", "NaN", "null")
-# Unicode's white space, and what has no width at all.
+# Unicode white space and characters of zero width.
 BLANK = "".join(filter(str.isspace, map(chr, range(0x3001)))) + "\u200b\u200c\u200d\u2060\ufeff"
 
 
 def is_missing(value: str | None, spellings: Iterable[str] = SPELLINGS) -> bool:
     """Return whether a cell counts as missing.
 
-    That is a cell that is empty, is `Unknown`, or is one of the spellings, whatever its case and the white space around
-    it.
+    A cell is missing if it is None, empty, `Unknown` or one of `spellings`. Case and surrounding white space are
+    ignored.
 
     Args:
         value: The cell's text, or None.
-        spellings: Those that the catalogue's description names beside these two.
+        spellings: Further texts that mean "missing", usually from the catalogue's description.
     """
-    return value is None or _fold(value) in _fold_all(tuple(spellings))
+    return value is None or _normalize(value) in _normalize_all(tuple(spellings))
 
 
 @lru_cache(maxsize=64)
-def _fold_all(spellings: tuple[str, ...]) -> frozenset[str]:
-    return frozenset(map(_fold, (*ALWAYS, *spellings)))
+def _normalize_all(spellings: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(map(_normalize, (*ALWAYS, *spellings)))
 
 
-def _fold(value: str) -> str:
+def _normalize(value: str) -> str:
     return value.strip(BLANK).casefold()

@@ -1,4 +1,4 @@
-"""The prepared items: the table and pixels that `prepare` wrote, and the missing cells of such tables."""
+"""Read the prepared catalogue (table and pixels), and find, hide and count its missing cells."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,12 +22,12 @@ class Prepared:
     """A prepared catalogue.
 
     Attributes:
-        items: One row an item: `item_id`, `image_path`, `image_width`, `image_height`, `image_mode`,
+        items: One row for each item: `item_id`, `image_path`, `image_width`, `image_height`, `image_mode`,
             `given_split`, and the catalogue's own columns as text, exactly as delivered.
         images: Pixels, uint8 (n, height, width, 3), a read-only memory map; row i belongs to item i.
-        schema: What the columns mean.
-        taxonomy_text: The label rules that came with the catalogue, TOML, or empty.
-        digest: Changes when anything of it does.
+        schema: The meaning of the columns.
+        taxonomy_text: The taxonomy file of the catalogue (TOML), or an empty text.
+        digest: A hash of the manifest; it changes when the prepared catalogue does.
     """
 
     items: pl.DataFrame
@@ -38,15 +38,15 @@ class Prepared:
 
     @cached_property
     def known(self) -> pl.DataFrame:
-        """The items with null for every missing cell of their levels, attributes and name."""
+        """Return the items with null for every missing cell of their levels, attributes and name."""
         return hide_missing(self.items, self.schema)
 
 
 def read_prepared(workspace: Workspace) -> Prepared:
-    """Open what `prepare` wrote.
+    """Open the prepared catalogue of a workspace.
 
     Raises:
-        WorkspaceError: Nothing is prepared in this workspace, or its files do not belong together.
+        WorkspaceError: `prepare` has not run in this workspace, or its files are damaged or do not match.
     """
     manifest = require_manifest(workspace.prepared, HINT)
     schema = read_schema(manifest)
@@ -56,23 +56,23 @@ def read_prepared(workspace: Workspace) -> Prepared:
     except (OSError, ValueError, EOFError, pl.exceptions.PolarsError) as error:
         raise WorkspaceError(f"The prepared catalogue cannot be read: {error}.", hint=HINT) from error
     if len(items) != len(images):
-        raise WorkspaceError("The prepared items and pixels do not belong together.", hint=HINT)
+        raise WorkspaceError("The prepared items and pixels differ in number.", hint=HINT)
     return Prepared(items, images, schema, manifest.get("taxonomy_text", ""), compute_digest(manifest))
 
 
 def find_missing(values: pl.Series, spellings: Iterable[str]) -> pl.Series:
-    """Return which cells of a column are missing, boolean (n,), by `is_missing`."""
-    wanted = tuple(spellings)
+    """Return a boolean mask (n,) of the missing cells of a column; see `is_missing`."""
+    spellings = tuple(spellings)
     texts = values.cast(pl.String)
-    # Asked once a value: a million cells have a few dozen.
-    found = [value for value in texts.drop_nulls().unique() if is_missing(value, wanted)]
-    return texts.is_null() | texts.is_in(found).fill_null(value=True)
+    # Check each distinct value once: a million cells have a few dozen.
+    missing = [value for value in texts.drop_nulls().unique() if is_missing(value, spellings)]
+    return texts.is_null() | texts.is_in(missing).fill_null(value=True)
 
 
 def hide_missing(items: pl.DataFrame, schema: CatalogSchema) -> pl.DataFrame:
-    """Return a table with null for every missing cell of the columns that describe an item.
+    """Return a table with null for every missing cell of the levels, attributes and name.
 
-    These are the levels, the attributes and the name, as far as the table has them; all others stay as they are.
+    Columns that the table lacks are skipped; other columns are unchanged.
     """
     columns = [column for column in schema.described_columns if column in items.columns]
     return items.with_columns(hide_values(items[column], schema.missing) for column in columns)
@@ -84,7 +84,7 @@ def hide_values(values: pl.Series, spellings: Iterable[str]) -> pl.Series:
 
 
 def count_missing(items: pl.DataFrame, schema: CatalogSchema) -> dict[str, int]:
-    """Return the number of missing cells of each level, attribute and name that has some."""
+    """Count the missing cells of each level, attribute and name column; columns without any are left out."""
     columns: Sequence[str] = [column for column in schema.described_columns if column in items.columns]
     counts = {column: int(find_missing(items[column], schema.missing).sum()) for column in columns}
     return {column: count for column, count in counts.items() if count}

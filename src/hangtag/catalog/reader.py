@@ -1,4 +1,4 @@
-"""Read a catalogue, whatever its layout: find its description, its table and its rows."""
+"""Read a catalogue of any supported layout: find its description and its table, or a tree of category folders."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -20,8 +20,20 @@ DESCRIPTION = "catalog.toml"
 _URL = re.compile(r"(?:https?|s3|gs|az)://", re.IGNORECASE)
 MAX_DESCRIPTION_BYTES = 1_000_000
 MAX_TABLE_BYTES = 2_000_000_000
-# A small archive must not fill the memory: tables shrink to a fifth or a tenth, repetitive ones to a thirtieth.
+# Limit the decompressed size, so that a small archive cannot fill the memory. Compression shrinks a table to a fifth or
+# a tenth, a repetitive one to a thirtieth.
 MAX_TABLE_RATIO, ANY_RATIO_BYTES = 40, 4_000_000
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+MAX_LEVELS = 50
+SPLIT_FOLDERS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
 
 
 @dataclass
@@ -39,7 +51,7 @@ class RawCatalog:
         skipped: Rows of the table that are no products, as (line number, reason).
         num_merged: Further rows of products that have several.
         taxonomy_text: The content of the taxonomy file beside the table, where the description names one.
-        passed_over: Folders that are not read, as (path, code, reason); of a tree, where folders are the rows' labels.
+        skipped_folders: Folders that are not read, as (path, code, reason); of a tree of category folders alone.
     """
 
     source: Source
@@ -52,7 +64,7 @@ class RawCatalog:
     skipped: list[tuple[int, str]] = field(default_factory=list)
     num_merged: int = 0
     taxonomy_text: str = ""
-    passed_over: list[tuple[str, str, str]] = field(default_factory=list)
+    skipped_folders: list[tuple[str, str, str]] = field(default_factory=list)
 
     def locate_photograph(self, row: Mapping[str, str]) -> str:
         """Return the path of an item's photograph inside the source; empty where the row names none.
@@ -94,12 +106,18 @@ def read_catalog(
 ) -> RawCatalog:
     """Read a catalogue: a folder, a `.zip`, or a `.csv` file with photographs beside it.
 
-    It is described by `schema_file`, or by `catalog.toml` inside it, or recognised: the capstone's layout by
-    the ten columns of its table, a tree by its folders of photographs. `overrides` change single entries. A workspace
-    in its folder is no part of it, `workspace` even before anything is prepared there.
+    The description comes from `schema_file`, or from `catalog.toml` inside the catalogue. Without one, the layout is
+    recognised: the capstone's by the ten columns of its table, a tree by its folders of photographs.
+
+    Args:
+        catalog: The folder, archive or table.
+        schema_file: A description (TOML) outside the catalogue.
+        overrides: Entries that replace those of the description; None values are ignored.
+        workspace: The workspace being written. If it lies in the catalogue's folder, its files are skipped, as are
+            those of every other workspace there.
 
     Raises:
-        CatalogError: The catalogue is missing, not readable, or not described well enough.
+        CatalogError: The catalogue is missing, unreadable, or its description is incomplete.
     """
     values = {key: value for key, value in (overrides or {}).items() if value is not None}
     if catalog.is_file() and catalog.suffix.lower() in (".csv", ".tsv", ".txt"):
@@ -110,8 +128,8 @@ def read_catalog(
     table_name = (described | values).get("table") or _find_table(source)
     if not table_name:
         rows, schema = read_tree(source, described | values)
-        passed_over = [(path, error.code, error.reason) for path, error in source.passed_over()]
-        return RawCatalog(source, "", schema, rows, passed_over=passed_over)
+        skipped_folders = [(path, error.code, error.reason) for path, error in source.skipped_folders()]
+        return RawCatalog(source, "", schema, rows, skipped_folders=skipped_folders)
     path = _find_shallowest(source, str(table_name)) if base is None else base + str(table_name)
     given = described | values
     dialect = check_dialect(str(given.get("separator") or ""), str(given.get("escape") or ""))
@@ -157,7 +175,7 @@ def _build_catalog(source: Source, path: str, table: Table, values: dict[str, ob
 
 
 def _find_description(source: Source, schema_file: Path | None) -> tuple[dict[str, object], str | None]:
-    """Return the description's entries and, if it is inside the catalogue, its folder."""
+    """Return the description's entries and its folder, or None if it lies outside the catalogue or there is none."""
     if schema_file is not None:
         try:
             data = read_regular(schema_file, MAX_DESCRIPTION_BYTES)
@@ -189,25 +207,25 @@ def _find_table(source: Source) -> str:
 
 
 def _find_shallowest(source: Source, name: str) -> str:
-    """Find a file by its path, or by that path below any folder."""
-    found = [each for each in source.names() if each == name or each.endswith(f"/{name}")]
-    if not found:
+    """Return the file with this path, or with this path below the shallowest folder."""
+    paths = [path for path in source.names() if path == name or path.endswith(f"/{name}")]
+    if not paths:
         raise CatalogError("The catalogue has no such table.", received=name, hint="Name it with --table.")
-    return min(found, key=_count_parents)
+    return min(paths, key=_count_parents)
 
 
 def read_table(source: Source, path: str) -> bytes:
-    """Read a catalogue's table: up to 2 GB, and in an archive up to 4 MB or forty times what it is compressed to.
+    """Read a catalogue's table of up to 2 GB; in an archive, up to 4 MB or forty times its compressed size.
 
     Raises:
-        CatalogError: It is not there, is no regular file, is damaged, encrypted or too large.
+        CatalogError: The table is missing, not a regular file, damaged, encrypted or too large.
     """
     try:
-        unpacked = max(ANY_RATIO_BYTES, MAX_TABLE_RATIO * source.packed_size(path))
+        unpacked_limit = max(ANY_RATIO_BYTES, MAX_TABLE_RATIO * source.packed_size(path))
     except FileError as error:
         raise _make_error(path, error) from error
-    hint = "Unpack the archive and name the folder, if the table is right." if unpacked < MAX_TABLE_BYTES else ""
-    return _read_bytes(source, path, min(MAX_TABLE_BYTES, unpacked), hint)
+    hint = "Unpack the archive and name the folder if the table is right." if unpacked_limit < MAX_TABLE_BYTES else ""
+    return _read_bytes(source, path, min(MAX_TABLE_BYTES, unpacked_limit), hint)
 
 
 def _read_bytes(source: Source, path: str, limit: int, hint: str = "") -> bytes:
@@ -222,56 +240,44 @@ def _make_error(path: str, error: FileError, hint: str = "") -> CatalogError:
 
 
 def _decode_text(data: bytes, where: str) -> str:
-    """Return the text of a description or a taxonomy, with or without a byte order mark."""
+    """Decode the text of a description or a taxonomy, UTF-8 with or without a byte order mark."""
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise CatalogError("A file that describes the catalogue is no UTF-8 text.", received=where) from error
+        raise CatalogError("A file that describes the catalogue is not UTF-8 text.", received=where) from error
 
 
 def _count_parents(name: str) -> tuple[int, str]:
     return name.count("/"), name
 
 
-# Read a tree of photographs in which the folders are the categories.
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
-MAX_LEVELS = 50
-SPLIT_FOLDERS = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
-
-
 def read_tree(source: Source, values: Mapping[str, object]) -> tuple[list[dict[str, str]], CatalogSchema]:
-    """Return a row for each photograph: its path, its folders as label levels, and its split folder if any.
+    """Read a tree of photographs in which the folders are the categories.
 
-    Folders above the categories that hold everything are passed over; `train/`, `validation/` and `test/` (and
-    their usual other spellings) are honoured as splits where every photograph lies in one. One folder deep
-    gives the level `category`, deeper trees give `level_1`, `level_2`, ... as far as all photographs go.
+    Leading folders that all photographs share are ignored. If every photograph lies in a `train/`, `validation/` or
+    `test/` folder (or another usual spelling), these folders are splits. Folders one level deep give the level
+    `category`; deeper trees give `level_1`, `level_2`, ... down to the depth of the shallowest photograph.
+
+    Returns:
+        A row for each photograph with its id, path, label levels and, if there are split folders, split; the schema.
 
     Raises:
-        CatalogError: There are no photographs in folders, or they lie in too many of them.
+        CatalogError: There are no photographs in folders, or the folders are nested too deeply.
     """
-    paths = sorted(name for name in source.names() if PurePosixPath(name).suffix.lower() in SUFFIXES)
+    paths = sorted(name for name in source.names() if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES)
     folders = _strip_common([PurePosixPath(path).parts[:-1] for path in paths])
-    has_splits = bool(folders) and all(each and each[0].lower() in SPLIT_FOLDERS for each in folders)
-    classes = [each[1:] if has_splits else each for each in folders]
+    has_splits = bool(folders) and all(parts and parts[0].lower() in SPLIT_FOLDERS for parts in folders)
+    classes = [parts[1:] if has_splits else parts for parts in folders]
     depth = min(map(len, classes), default=0)
     if depth == 0:
         raise CatalogError(
             "The catalogue has no table, and its photographs are not sorted into folders by category.",
-            allowed="Allowed: styles.csv with images/, a table described in catalog.toml, or a folder a category.",
+            allowed="Allowed: styles.csv with images/, a table described in catalog.toml, or a folder per category.",
             received=str(source.path),
         )
     if depth > MAX_LEVELS:
         raise CatalogError(
-            "The photographs lie in too many folders, one in the other.",
+            "The folders of photographs are nested too deeply.",
             allowed=f"Allowed: {MAX_LEVELS} levels.",
             received=depth,
         )
@@ -287,28 +293,25 @@ def read_tree(source: Source, values: Mapping[str, object]) -> tuple[list[dict[s
         "split": "given" if has_splits else None,
     }
     schema = CatalogSchema.from_values(described | dict(values))
-    return _name_apart(rows), schema.with_columns(tuple(rows[0]))
+    return _make_ids_unique(rows), schema.with_columns(tuple(rows[0]))
 
 
 def _strip_common(folders: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """Remove leading folders that all photographs share, as a .zip of one folder has."""
+    """Remove leading folders that all photographs share, such as the single top folder of a .zip."""
     if not folders:
         return folders
-    # What the first and the last in order share, all between them share.
+    # Folders that the first and the last path in sorted order share are shared by all paths between them.
     ends = zip(min(folders), max(folders), strict=False)
     shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], ends))
-    passed = max(0, min(shared, min(map(len, folders)) - 1))
-    return [each[passed:] for each in folders]
+    stripped = max(0, min(shared, min(map(len, folders)) - 1))
+    return [parts[stripped:] for parts in folders]
 
 
-def _name_apart(rows: list[dict[str, str]]) -> list[dict[str, str]]:
-    """Keep the ending in the id where `a.jpg` and `a.png` lie side by side."""
+def _make_ids_unique(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Keep the suffix in the id of a photograph if another one has the same path without it (`a.jpg` and `a.png`)."""
     seen: set[str] = set()
     for row in rows:
         if row["id"] in seen:
             row["id"] = row["path"]
         seen.add(row["id"])
     return rows
-
-
-# The prepared catalogue on disk: its items, its packed pixels and what its columns mean.

@@ -1,4 +1,4 @@
-"""What the columns of a catalogue mean: its id, name, photograph, label levels and attributes."""
+"""The catalogue schema: which columns hold the id, name, photograph, label levels and attributes."""
 
 import dataclasses
 import re
@@ -13,7 +13,7 @@ from hangtag.errors import CatalogError, WorkspaceError
 
 LIST_FIELDS = ("levels", "attributes", "missing")
 PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
-# Columns that hangtag's own tables have. A catalogue's column of such a name is kept under `catalog_<name>`.
+# Column names of hangtag's own tables. A catalogue's column with such a name becomes `catalog_<name>`.
 RESERVED = frozenset(
     {
         "item_id",
@@ -41,25 +41,25 @@ RESERVED = frozenset(
 
 
 def rename_column(column: str) -> str:
-    """Return the name that a catalogue's column has in hangtag's tables."""
+    """Return the name of a catalogue's column in hangtag's tables."""
     return f"catalog_{column}" if column in RESERVED else column
 
 
 @dataclass(frozen=True)
 class CatalogSchema:
-    """What the columns of a catalogue's table mean.
+    """The meaning of the columns of a catalogue's table.
 
     Attributes:
         table: The table's file name inside the catalogue.
-        id: The column that names an item; every value once.
+        id: The column with the item's id; its values are unique.
         name: The column with the product's name, or None.
         levels: The label columns from coarse to fine; at least one.
         attributes: Further columns that describe an item.
-        image: A pattern for the photograph's path with columns in braces, as `images/{id}.jpg`.
-        image_column: The column that holds the photograph's path; used in place of `image`.
-        split: A column that already says train, val or test, or None.
+        image: A pattern for the photograph's path with columns in braces, such as `images/{id}.jpg`.
+        image_column: The column with the photograph's path; used instead of `image`.
+        split: The column with a given split (train, val or test), or None.
         label_name: The heading of the cleaned label.
-        missing: The spellings of a missing cell, beside an empty one and `Unknown`; see `missing.is_missing`.
+        missing: The spellings of a missing cell, beside an empty one and `Unknown`; see `missing_values.is_missing`.
         layout: The shop system whose table it is, one of `shops.list_layouts`; empty where it is none of them.
         group: A column whose equal values belong to one product: its items stay in one split. None where there is none.
         level_separator: What stands between the parts of category paths in the column of `levels`; empty where the
@@ -104,7 +104,7 @@ class CatalogSchema:
     headings: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values."""
+        """Return the schema as JSON values."""
         return {
             key: list(value) if isinstance(value, tuple) else value for key, value in dataclasses.asdict(self).items()
         }
@@ -114,9 +114,9 @@ class CatalogSchema:
         """Build a schema from TOML, JSON or flags.
 
         Raises:
-            CatalogError: A key is unknown or a value is of the wrong type.
+            CatalogError: A key is unknown or a value has the wrong type.
         """
-        allowed = [each.name for each in dataclasses.fields(cls)]
+        allowed = [field.name for field in dataclasses.fields(cls)]
         converted: dict[str, Any] = {}
         for key, value in values.items():
             if key not in allowed:
@@ -129,16 +129,16 @@ class CatalogSchema:
         return cls(**converted)
 
     def with_columns(self, columns: Sequence[str]) -> "CatalogSchema":
-        """Return the schema with the table's own columns, once every column it names is among them.
+        """Return the schema with the table's columns, after checking that the columns it names exist.
 
-        Columns with a name that hangtag uses itself get another.
+        Columns whose name hangtag uses itself are renamed; see `rename_column`.
 
         Raises:
-            CatalogError: A named column is not in the table, or one is called like the cleaned label.
+            CatalogError: A named column is not in the table, or a column has the heading of the cleaned label.
         """
-        wanted = [self.id, self.name, *self.levels, *self.attributes, self.image_column, self.split, self.group]
-        wanted += PLACEHOLDER.findall(self.image or "")
-        for column in wanted:
+        required = [self.id, self.name, *self.levels, *self.attributes, self.image_column, self.split, self.group]
+        required += PLACEHOLDER.findall(self.image or "")
+        for column in required:
             if column is not None and column not in columns:
                 raise CatalogError(
                     f"The table {self.table} has no such column." if self.table else "Folders have no such column.",
@@ -147,13 +147,13 @@ class CatalogSchema:
                 )
         if self.label_name in columns:
             raise CatalogError(
-                "The table has a column that is called like the cleaned label.",
+                "The table already has a column with the heading of the cleaned label.",
                 allowed="Choose another heading with --label-name.",
                 received=self.label_name,
             )
-        return self._rename(columns)
+        return self._rename_columns(columns)
 
-    def _rename(self, columns: Sequence[str]) -> "CatalogSchema":
+    def _rename_columns(self, columns: Sequence[str]) -> "CatalogSchema":
         def rename(column: str | None) -> str | None:
             return column and rename_column(column)
 
@@ -163,7 +163,7 @@ class CatalogSchema:
             name=rename(self.name),
             levels=tuple(map(rename_column, self.levels)),
             attributes=tuple(map(rename_column, self.attributes)),
-            image=self.image and PLACEHOLDER.sub(lambda found: f"{{{rename_column(found.group(1))}}}", self.image),
+            image=self.image and PLACEHOLDER.sub(lambda match: f"{{{rename_column(match.group(1))}}}", self.image),
             image_column=rename(self.image_column),
             split=rename(self.split),
             group=rename(self.group),
@@ -193,7 +193,7 @@ class CatalogSchema:
         )
 
     def check(self) -> "CatalogSchema":
-        """Return the schema if it is complete.
+        """Return the schema itself, after checking that it is complete.
 
         Raises:
             CatalogError: There is no label level, no way to find a photograph, or an entry has none of its values.
@@ -228,11 +228,11 @@ class CatalogSchema:
 
     @property
     def described_columns(self) -> tuple[str, ...]:
-        """The columns that describe an item: the levels, the attributes, and the name if there is one."""
+        """Return the columns that describe an item: the levels, the attributes, and the name if there is one."""
         return (*self.levels, *self.attributes, *([self.name] if self.name else []))
 
     def find_image_path(self, row: Mapping[str, str]) -> str:
-        """Return the path of an item's photograph, relative to the table's folder; empty where none is named."""
+        """Return the path of an item's photograph relative to the table's folder, or an empty text if it has none."""
         if self.image_column:
             path = row[self.image_column]
             if self.image_separator:
@@ -246,13 +246,13 @@ def _convert(key: str, value: object) -> object:
     if key in (*LIST_FIELDS, "columns", "headings"):
         if isinstance(value, str):
             value = [part.strip() for part in value.split(",")]
-        if not (isinstance(value, Sequence) and all(isinstance(each, str) for each in value)):
+        if not (isinstance(value, Sequence) and all(isinstance(text, str) for text in value)):
             raise CatalogError(
                 f"{key} in the catalogue's description is wrong.",
                 allowed="Allowed: a list of texts.",
                 received=value,
             )
-        return tuple(_check_text(key, each) for each in value)
+        return tuple(_check_text(key, text) for text in value)
     return None if value is None else _check_text(key, value)
 
 
@@ -262,12 +262,12 @@ def _check_text(key: str, value: object) -> str:
             f"{key} in the catalogue's description is wrong.", allowed="Allowed: a text.", received=value
         )
     if SURROGATES.search(value):
-        raise CatalogError(f"{key} in the catalogue's description is no UTF-8 text.", received=value)
+        raise CatalogError(f"{key} in the catalogue's description is not UTF-8 text.", received=value)
     return value
 
 
 def parse_schema(text: str, where: str) -> dict[str, object]:
-    """Read a catalogue's description from TOML.
+    """Parse a catalogue's description (TOML).
 
     Raises:
         CatalogError: The text is not TOML.
@@ -277,15 +277,15 @@ def parse_schema(text: str, where: str) -> dict[str, object]:
     except RecursionError as error:
         raise CatalogError("The catalogue's description is nested too deeply.", received=where) from error
     except ValueError as error:
-        # Beside TOMLDecodeError, which is one: numbers of thousands of digits.
+        # TOMLDecodeError is a ValueError; so is the error for a number of thousands of digits.
         raise CatalogError(f"The catalogue's description is not TOML: {error}.", received=where) from error
 
 
 def read_schema(manifest: Mapping[str, Any]) -> CatalogSchema:
-    """Return what a catalogue's columns mean, from the manifest of `prepare`.
+    """Read a catalogue's schema from the manifest of `prepare`.
 
     Raises:
-        WorkspaceError: It does not say so.
+        WorkspaceError: The manifest has no valid schema.
     """
     try:
         return CatalogSchema.from_values(manifest["schema"])

@@ -1,4 +1,4 @@
-"""A folder or a .zip of files, read in place and never left."""
+"""Read the files of a catalogue from a folder or a .zip, in place, without access to anything outside it."""
 
 import bz2
 import hashlib
@@ -16,14 +16,14 @@ from hangtag.errors import CatalogError
 from hangtag.io import hash_file
 from hangtag.workspace import Workspace, is_workspace
 
-# What is decompressed at once. `zipfile` bounds what comes of a step for Deflate alone; of LZMA, which makes up to
-# 7,000 bytes of one, it is fed little.
+# Bytes to decompress at once. `zipfile` limits the output of a step only for Deflate. LZMA can expand a byte to 7,000,
+# so its steps are small.
 STEP, LZMA_STEP = 1 << 20, 4096
 Identity = tuple[int, ...]
 
 
 class OutsideError(FileError):
-    """A path leads out of the catalogue."""
+    """Raised for a path that leads out of the catalogue."""
 
     def __init__(self, name: str) -> None:
         super().__init__("outside_catalog", "the path leads out of the catalogue")
@@ -31,11 +31,12 @@ class OutsideError(FileError):
 
 
 class Source(Protocol):
-    """Files by their relative path with forward slashes.
+    """The files of a folder or archive, addressed by relative paths with forward slashes.
 
     Attributes:
         path: The folder or archive.
-        identity: Which file an archive is: another one of the same path has another. Empty for a folder.
+        identity: Identifies the archive file (inode, size and time of change), to detect that it was replaced; empty
+            for a folder.
     """
 
     path: Path
@@ -44,17 +45,17 @@ class Source(Protocol):
     def names(self) -> Iterator[str]:
         """Return every file's path."""
 
-    def passed_over(self) -> Iterator[tuple[str, FileError]]:
-        """Yield the path of every folder whose files are not among `names`, and why."""
+    def skipped_folders(self) -> Iterator[tuple[str, FileError]]:
+        """Yield the path of every folder whose files are not among `names`, and the reason."""
 
     def has(self, name: str) -> bool:
         """Return whether there is such a file."""
 
     def packed_size(self, name: str) -> int:
-        """Return the size of a file in bytes, compressed as it is stored."""
+        """Return the stored (compressed) size of a file in bytes; 0 if there is no such file."""
 
     def read(self, name: str, limit: int) -> bytes:
-        """Read a file whole.
+        """Read a file completely.
 
         Raises:
             FileError: `missing_file`, `outside_catalog`, `not_a_file`, `too_many_bytes` (more than `limit`) or
@@ -62,17 +63,17 @@ class Source(Protocol):
         """
 
     def fingerprint(self) -> str:
-        """Return a digest that changes when the files do."""
+        """Return a hash that changes when the files do."""
 
 
 class FolderSource:
-    """The files below a folder; links that lead out of it count as outside, workspaces in it are passed over.
+    """The files below a folder, without those of workspaces in it. Links that lead out of the folder are not followed.
 
-    A name that is no UTF-8 is given, and taken, as `escape_name` writes it.
+    A name that is not valid UTF-8 is returned, and accepted, as `escape_name` writes it.
 
     Args:
         path: The folder.
-        workspace: The one that is being written, which may lie in the folder; others are recognised.
+        workspace: The workspace being written, which may lie in the folder; existing workspaces are recognised.
     """
 
     def __init__(self, path: Path, workspace: Path | None = None) -> None:
@@ -89,25 +90,25 @@ class FolderSource:
         """Return every file's path in alphabetical order, without hidden files."""
         yield from (escape_name(name) for name in self._list_files())
 
-    def passed_over(self) -> Iterator[tuple[str, FileError]]:
-        """Yield links to folders, and folders that cannot be read."""
-        for found in walk(self.path, self._is_own):
-            if found.error is not None:
-                yield escape_name(found.name), found.error
+    def skipped_folders(self) -> Iterator[tuple[str, FileError]]:
+        """Yield links to folders, and folders that cannot be read, with the reason."""
+        for entry in walk(self.path, self._is_own):
+            if entry.error is not None:
+                yield escape_name(entry.name), entry.error
 
     def has(self, name: str) -> bool:
         """Return whether there is such a file inside the folder."""
         return self._locate(name).is_file()
 
     def packed_size(self, name: str) -> int:
-        """Return the size of a file in bytes, compressed as it is stored."""
+        """Return the size of a file in bytes; 0 if there is no such file."""
         try:
             return self._locate(name).stat().st_size
         except OSError:
             return 0
 
     def read(self, name: str, limit: int) -> bytes:
-        """Read a regular file whole; see `Source.read`."""
+        """Read a regular file completely; see `Source.read`."""
         try:
             return read_regular(self._locate(name), limit)
         except FileError:
@@ -119,7 +120,7 @@ class FolderSource:
             raise FileError("unreadable_file", f"the file cannot be read ({reason})") from error
 
     def fingerprint(self) -> str:
-        """Digest every file's path, size and time of change: 44,000 photographs take under a second."""
+        """Hash every file's path, size and time of change; 44,000 photographs take under a second."""
         digest = hashlib.sha256()
         for name in self._list_files():
             try:
@@ -132,8 +133,8 @@ class FolderSource:
         return digest.hexdigest()
 
     def _list_files(self) -> Iterator[str]:
-        found = walk(self.path, self._is_own)
-        return (each.name for each in found if each.error is None and each.name not in self._own_files)
+        entries = walk(self.path, self._is_own)
+        return (entry.name for entry in entries if entry.error is None and entry.name not in self._own_files)
 
     def _is_own(self, path: str) -> bool:
         return path in self._own or is_workspace(Path(path))
@@ -155,9 +156,9 @@ class ZipSource:
         try:
             self._archive = zipfile.ZipFile(self.path)
         except Exception as error:
-            # Damaged archives make `zipfile` raise many kinds (BadZipFile, ValueError, NotImplementedError, OSError,
-            # struct.error, OverflowError, UnicodeDecodeError): whatever it is, this is no archive to read.
-            raise CatalogError(f"The catalogue is no readable .zip: {error}.", received=str(path)) from error
+            # For a damaged archive `zipfile` raises many types of error (BadZipFile, ValueError, NotImplementedError,
+            # OSError, struct.error, OverflowError, UnicodeDecodeError). In every case the archive is unreadable.
+            raise CatalogError(f"The catalogue is not a readable .zip: {error}.", received=str(path)) from error
         assert self._archive.fp is not None
         status = os.fstat(self._archive.fp.fileno())
         self.identity: Identity = _get_identity(status)
@@ -172,22 +173,22 @@ class ZipSource:
         """Return every file's path in the archive's order."""
         yield from self._entries
 
-    def passed_over(self) -> Iterator[tuple[str, FileError]]:
-        """Yield nothing: an archive has no folders that cannot be read."""
+    def skipped_folders(self) -> Iterator[tuple[str, FileError]]:
+        """Yield nothing: every folder of an archive can be read."""
         yield from ()
 
     def has(self, name: str) -> bool:
         """Return whether there is such a file."""
-        return _stay_inside(name) in self._entries
+        return _resolve_inside(name) in self._entries
 
     def packed_size(self, name: str) -> int:
-        """Return the size of a file in bytes, compressed as it is stored."""
-        info = self._entries.get(_stay_inside(name))
+        """Return the compressed size of a file in bytes; 0 if there is no such file."""
+        info = self._entries.get(_resolve_inside(name))
         return min(info.compress_size, self._size) if info else 0
 
     def read(self, name: str, limit: int) -> bytes:
-        """Read a file whole; its sum and its stated size are checked. See `Source.read`."""
-        info = self._entries.get(_stay_inside(name))
+        """Read a file completely and check its size and its checksum; see `Source.read`."""
+        info = self._entries.get(_resolve_inside(name))
         if info is None:
             raise FileError("missing_file", "there is no such file in the archive")
         if info.file_size > limit:
@@ -195,18 +196,18 @@ class ZipSource:
         try:
             data = self._unpack(info)
         except Exception as error:
-            # An entry can be damaged in many ways (BadZipFile, zlib.error, lzma.LZMAError, EOFError, struct.error,
-            # OverflowError, ValueError, OSError, MemoryError): it is one file that cannot be read.
+            # A damaged entry raises many types of error (BadZipFile, zlib.error, lzma.LZMAError, EOFError,
+            # struct.error, OverflowError, ValueError, OSError, MemoryError). In every case only this file is lost.
             raise FileError("unreadable_file", _describe_zip_error(error)) from error
         if len(data) != info.file_size:
-            raise FileError("unreadable_file", f"the archive states {info.file_size} bytes, and there are {len(data)}")
+            raise FileError("unreadable_file", f"the archive states {info.file_size} bytes, but there are {len(data)}")
         return data
 
     def fingerprint(self) -> str:
-        """Digest the archive's bytes.
+        """Hash the archive's bytes.
 
         Raises:
-            CatalogError: Another archive lies there by now.
+            CatalogError: The archive was replaced since it was opened.
         """
         digest = hash_file(self.path)
         if _get_identity(self.path.stat()) != self.identity:
@@ -214,7 +215,7 @@ class ZipSource:
         return digest
 
     def _unpack(self, info: zipfile.ZipInfo) -> bytes:
-        """Decompress an entry up to the stated size, however much more data there is."""
+        """Decompress an entry up to its stated size, even if there is more data."""
         if info.compress_type == zipfile.ZIP_BZIP2:
             return self._unpack_bzip2(info)
         step = LZMA_STEP if info.compress_type == zipfile.ZIP_LZMA else STEP
@@ -222,22 +223,22 @@ class ZipSource:
             return b"".join(iter(lambda: file.read(step), b""))
 
     def _unpack_bzip2(self, info: zipfile.ZipInfo) -> bytes:
-        """Decompress up to the stated size: bzip2 expands a byte to a million, and `zipfile` does it at once."""
+        """Decompress up to the stated size: bzip2 can expand a byte to a million, and `zipfile` does so in one step."""
         stored = copy(info)
         stored.compress_type, stored.file_size = zipfile.ZIP_STORED, info.compress_size
-        # The sum is that of the decompressed bytes.
+        # The stored checksum is that of the decompressed bytes, so `zipfile` must not check it here.
         del stored.CRC
         with self._archive.open(stored) as file:
-            # What cannot be compressed grows by a hundredth at most; the compressed size may be a lie, too.
+            # Incompressible data grows by 1% at most. Read no more than that, since the compressed size may be wrong.
             packed = file.read(2 * info.file_size + 4096)
         data = bz2.BZ2Decompressor().decompress(packed, info.file_size + 1)
         if zlib.crc32(data) != info.CRC:
-            raise zipfile.BadZipFile("wrong sum")
+            raise zipfile.BadZipFile("wrong checksum")
         return data
 
 
 def make_changed_error(path: Path) -> CatalogError:
-    """Build the error for a catalogue that was replaced while it was read."""
+    """Build the error for a catalogue that was replaced while it was being read."""
     return CatalogError(
         "The catalogue has changed while it was being read.", received=str(path), hint="Run the command again."
     )
@@ -256,9 +257,9 @@ def _describe_zip_error(error: Exception) -> str:
 
 
 def _simplify_path(name: str) -> str:
-    """Return an entry's name as `read` looks it up; one that leads out of the archive stays as it is."""
+    """Return an entry's name as `read` looks it up; a name that leads out of the archive is unchanged."""
     try:
-        return _stay_inside(name)
+        return _resolve_inside(name)
     except OutsideError:
         return name
 
@@ -267,7 +268,8 @@ def _is_hidden(name: str) -> bool:
     return any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(name).parts if part not in ("..", "."))
 
 
-def _stay_inside(name: str) -> str:
+def _resolve_inside(name: str) -> str:
+    """Resolve `.` and `..` in a path; raise `OutsideError` if it leads out of the archive."""
     parts: list[str] = []
     if name.startswith("/"):
         raise OutsideError(name)
@@ -286,10 +288,10 @@ def open_source(path: Path, workspace: Path | None = None) -> Source:
 
     Args:
         path: The folder or archive.
-        workspace: The workspace that is being written; it is no part of a catalogue whose folder it lies in.
+        workspace: The workspace being written; its files are skipped if it lies in the folder.
 
     Raises:
-        CatalogError: There is neither a folder nor a readable .zip.
+        CatalogError: The path is neither a folder nor a readable .zip.
     """
     try:
         if path.is_dir():

@@ -1,1 +1,1 @@
-"""Draw the catalogue of `hangtag demo`."""
+"""Draw the synthetic catalogue of `hangtag demo`."""

@@ -1,4 +1,4 @@
-"""Draw flat shapes on a product photograph of 60 x 80 pixels: outlines, patterns, light, shadow and noise."""
+"""Draw synthetic product photographs of 60 x 80 pixels: shapes, patterns, light, shadow and noise."""
 
 import math
 import random
@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 WIDTH, HEIGHT = 60, 80
-# Shapes are drawn this many times larger and then shrunk, which smooths their edges.
+# Shapes are drawn this many times larger and then shrunk, for smooth edges (antialiasing).
 OVERSAMPLING = 4
 Color = tuple[int, int, int]
 Points = Sequence[tuple[float, float]]
@@ -17,17 +17,17 @@ Points = Sequence[tuple[float, float]]
 
 @dataclass(frozen=True)
 class Look:
-    """How one product looks.
+    """The appearance of one drawn product.
 
     Attributes:
-        color: The product's colour, red, green and blue from 0 to 255.
+        color: The product's colour: red, green and blue from 0 to 255.
         accent: The colour of its pattern and small parts.
         pattern: `plain`, `stripes`, `pinstripes`, `check`, `dots` or `print`.
-        background: The colour behind it.
-        scale: Its width and height as a share of the usual size.
-        shift: How far it stands from the middle, in pixels to the right and down.
-        angle: How far it leans, in degrees clockwise.
-        mirrored: Whether it faces the other way.
+        background: The background colour.
+        scale: Its width and height relative to the usual size.
+        shift: Its offset from the centre, in pixels to the right and down.
+        angle: Its rotation in degrees clockwise.
+        mirrored: Whether it is flipped horizontally.
     """
 
     color: Color
@@ -41,7 +41,7 @@ class Look:
 
 
 def shade(color: Color, factor: float) -> Color:
-    """Darken (a factor below 1) or lighten (above 1, towards white at 2) a colour."""
+    """Darken a colour (factor below 1, black at 0) or lighten it (factor above 1, white at 2)."""
     if factor <= 1:
         red, green, blue = (round(value * factor) for value in color)
     else:
@@ -50,23 +50,26 @@ def shade(color: Color, factor: float) -> Color:
 
 
 def mirror(half: Points) -> list[tuple[float, float]]:
-    """Close an outline whose right half is given from the top to the bottom."""
+    """Return the closed outline of a symmetric shape from its right half, given from top to bottom."""
     return [*half, *((WIDTH - x, y) for x, y in reversed(half))]
 
 
 def trace_ellipse(x: float, y: float, width: float, height: float) -> list[tuple[float, float]]:
-    """Return the outline of an ellipse around a point, from its half width and half height."""
+    """Return the outline of an ellipse with centre (x, y); `width` and `height` are its semi-axes."""
     steps = [2 * math.pi * number / 36 for number in range(36)]
     return [(x + width * math.cos(step), y + height * math.sin(step)) for step in steps]
 
 
 def trace_scoop(x: float, y: float, width: float, depth: float) -> list[tuple[float, float]]:
-    """Return the outline of the lower half of an ellipse, as a neckline has."""
+    """Return the outline of the lower half of an ellipse, such as a neckline."""
     return [point for point in trace_ellipse(x, y, width, depth) if point[1] >= y - 1e-9]
 
 
 class Canvas:
-    """One picture in the making; coordinates are pixels of the finished picture, before the look moves them."""
+    """A picture being drawn.
+
+    Coordinates are pixels of the finished picture, before the look's scale, shift, angle and flip are applied.
+    """
 
     def __init__(self, look: Look) -> None:
         self.look = look
@@ -77,9 +80,9 @@ class Canvas:
         """Fill an outline and draw a thin darker edge around it.
 
         Args:
-            outline: Its corners.
-            color: One colour; None takes the look's colour with its pattern.
-            rounds: How often its corners are cut off; each time makes it rounder.
+            outline: The corners of the shape.
+            color: A plain colour; None uses the look's colour and pattern.
+            rounds: How often to round the corners; see `_round_corners`.
         """
         placed = self._place(_round_corners(outline, rounds))
         if color is None:
@@ -92,16 +95,16 @@ class Canvas:
         self._draw.line([*placed, placed[0]], fill=edge, width=OVERSAMPLING // 2)
 
     def line(self, points: Points, color: Color, width: float = 0.7, rounds: int = 0) -> None:
-        """Draw a line; `width` in pixels."""
+        """Draw a line through points; `width` is in pixels."""
         placed = self._place(_round_corners(points, rounds, closed=False))
         self._draw.line(placed, fill=color, width=max(1, round(width * OVERSAMPLING)), joint="curve")
 
     def erase(self, outline: Points, rounds: int = 2) -> None:
-        """Cut a hole through which the background shows."""
+        """Cut a transparent hole into the shapes drawn so far."""
         self._draw.polygon(self._place(_round_corners(outline, rounds)), fill=(0, 0, 0, 0))
 
     def finish(self, rng: random.Random) -> Image.Image:
-        """Return the picture: background, soft shadow, the product in uneven light, and a little noise."""
+        """Return the finished picture: background, soft shadow, the product in uneven light, and noise."""
         product = self._layer.reduce(OVERSAMPLING)
         noise = np.random.default_rng(rng.getrandbits(32))
         tilt = np.linspace(rng.uniform(-12, 4), rng.uniform(-4, 12), HEIGHT)[:, None, None]
@@ -129,7 +132,7 @@ class Canvas:
 
 
 def _round_corners(points: Points, rounds: int, closed: bool = True) -> list[tuple[float, float]]:
-    """Cut every corner at a quarter of its sides, `rounds` times (Chaikin's curves), but no deeper than 3 pixels."""
+    """Cut every corner at a quarter of its sides, at most 3 pixels, `rounds` times (Chaikin's algorithm)."""
     corners = list(points)
     for _ in range(rounds):
         following = [*corners[1:], corners[0]] if closed else corners[1:]

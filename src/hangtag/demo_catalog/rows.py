@@ -1,4 +1,4 @@
-"""Make up the rows of the drawn catalogue: kinds of product, brands, names and attributes."""
+"""Generate the rows of the demo catalogue: kinds of product, brands, names and attributes."""
 
 import random
 from dataclasses import dataclass, field
@@ -24,12 +24,12 @@ class Kind:
     """A kind of product.
 
     Attributes:
-        article: Its finest label; its drawing goes by the same name.
-        levels: The two coarser labels.
-        share: How many there are for one of the average kind.
-        words: What names call it.
-        patterns: What it is made of, the likely ones more than once.
-        genders: Whom it is for.
+        article: Its article type (the lowest label level); also the key of its drawing in `SILHOUETTES`.
+        levels: The two higher labels.
+        share: Its number of items relative to `items_per_kind`.
+        words: The words for it in product names.
+        patterns: Its possible patterns; frequent ones are listed more than once.
+        genders: Its possible values of `gender`.
     """
 
     article: str
@@ -42,14 +42,14 @@ class Kind:
 
 @dataclass
 class DemoItem:
-    """One item.
+    """An item of the demo catalogue.
 
     Attributes:
-        row: Its line in the table.
-        kind: What is drawn of it, a kind's article.
-        look: How that looks.
-        defects: What is wrong with it.
-        photograph_of: The item whose photograph it shows in place of its own.
+        row: Its row in the table, by column.
+        kind: The article type to draw, a key of `SILHOUETTES`.
+        look: The appearance to draw.
+        defects: The names of its planted defects.
+        photograph_of: The id of the item whose photograph it shows, or None for a photograph of its own.
     """
 
     row: dict[str, str]
@@ -120,7 +120,7 @@ KINDS = (
 )
 HOME = Kind("Cushion Covers", ("Home", "Home Furnishing"), 0, ("Cushion Cover",), ("check",), ("Unisex",))
 FREE = ("Free Items", "Free Gifts", "Free Gifts")
-# Made up; none is meant to be anybody's.
+# Invented brand names.
 BRANDS = ("Fernquill", "Mistrel", "Oddmoor", "Tarnwick", "Pellandra", "Quibbley", "Sorrelby", "Larkspindle")
 PALETTE: dict[str, Color] = {
     "Black": (44, 43, 48),
@@ -143,13 +143,13 @@ TINTS: tuple[Color, ...] = ((255, 255, 255), (250, 250, 250), (246, 244, 240), (
 
 
 def make_rows(items_per_kind: int, num_free: int, num_blank_names: int, seed: int) -> list[DemoItem]:
-    """Make up the items in the order of the table, with ids that rise and skip.
+    """Generate the items in the order of the table, with ascending ids that have gaps.
 
     Args:
-        items_per_kind: Items of a kind whose share is 1.
-        num_free: Items of the ambiguous category, drawn as any kind.
-        num_blank_names: How many of those have a name that does not tell the kind.
-        seed: Other seeds give other items.
+        items_per_kind: The number of items of a kind whose share is 1.
+        num_free: The number of items in the ambiguous category "Free Items", drawn as any kind.
+        num_blank_names: How many of those have a name that does not mention the kind.
+        seed: The random seed.
     """
     rng = random.Random(f"{seed}/rows")
     planned = [(kind, False) for kind in KINDS for _ in range(max(1, round(items_per_kind * kind.share)))]
@@ -187,10 +187,13 @@ def _make_item(kind: Kind, item_id: str, is_free: bool, is_blank: bool, rng: ran
 
 
 def _make_look(kind: Kind, color: Color, rng: random.Random) -> Look:
-    others = [each for each in PALETTE.values() if sum(abs(a - b) for a, b in zip(each, color, strict=True)) > 120]
+    def compute_difference(other: Color) -> int:
+        return sum(abs(a - b) for a, b in zip(other, color, strict=True))
+
+    contrasting = [other for other in PALETTE.values() if compute_difference(other) > 120]
     return Look(
         color=_vary(color, rng),
-        accent=_vary(rng.choice(others), rng),
+        accent=_vary(rng.choice(contrasting), rng),
         pattern=rng.choice(kind.patterns),
         background=rng.choice(TINTS),
         scale=(rng.uniform(0.9, 1.06), rng.uniform(0.9, 1.06)),

@@ -1,4 +1,4 @@
-"""The shape of each kind of product in the drawn catalogue, with room for variation."""
+"""Draw the shape of each kind of product in the demo catalogue, with random variation."""
 
 import random
 from collections.abc import Callable
@@ -11,7 +11,7 @@ DARK: Color = (48, 46, 50)
 
 
 def draw_tshirt(canvas: Canvas, rng: random.Random) -> None:
-    """Draw a T-shirt with a round neck and short sleeves; one in ten is a polo with a collar, close to a shirt."""
+    """Draw a T-shirt with a round neck and short sleeves; one in ten has a collar and resembles a shirt."""
     _draw_top(canvas, sleeve=rng.uniform(24, 36), width=rng.uniform(12, 15), hem=rng.uniform(60, 70))
     if rng.random() < 0.1:
         _draw_collar(canvas)
@@ -35,7 +35,7 @@ def draw_shirt(canvas: Canvas, rng: random.Random) -> None:
 
 
 def _draw_top(canvas: Canvas, sleeve: float, width: float, hem: float) -> None:
-    """Draw body and sleeves; `sleeve` is the height at which the sleeves end."""
+    """Draw body and sleeves; `sleeve` is the vertical position in pixels at which the sleeves end."""
     reach = 24 if sleeve < 45 else 22.5
     half = [(30 + 5, 14), (30 + width, 17), (30 + reach, sleeve - 3), (30 + reach - 6, sleeve)]
     half += [(30 + width - 0.5, 31), (30 + width - 1, 46), (30 + width, hem)]
@@ -110,7 +110,7 @@ def draw_casual_shoe(canvas: Canvas, rng: random.Random) -> None:
 
 
 def draw_formal_shoe(canvas: Canvas, rng: random.Random) -> None:
-    """Draw a leather shoe from the side, with a thin dark sole and a heel; some are slip-ons, cut as low as sandals."""
+    """Draw a leather shoe from the side, with a thin dark sole and a heel; some are as low as sandals."""
     _draw_upper(canvas, ankle=rng.uniform(33, 39))
     _draw_sole(canvas, shade(canvas.look.color, 0.4), thickness=1.8)
     canvas.fill([(7, 54), (18, 54), (17, 59), (8, 59)], shade(canvas.look.color, 0.4), rounds=0)
@@ -230,7 +230,7 @@ def draw_sunglasses(canvas: Canvas, rng: random.Random) -> None:
 
 
 def draw_belt(canvas: Canvas, rng: random.Random) -> None:
-    """Draw a rolled strap with its buckle, or one that hangs, narrow like a watch's."""
+    """Draw a rolled strap with a buckle, or a hanging one that resembles a watch strap."""
     if rng.random() < 0.3:
         canvas.fill(mirror([(30 + 4, 8), (30 + 4, 74)]), rounds=0)
         canvas.line([(25, 10), (35, 10), (35, 18), (25, 18), (25, 10)], METAL, width=1.8)

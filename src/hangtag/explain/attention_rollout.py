@@ -1,4 +1,4 @@
-"""Follow attention through a transformer's blocks: what each patch of a photograph adds to the features."""
+"""Attention rollout: the share of each image patch in the features of a vision transformer."""
 
 from functools import lru_cache
 from typing import Any
@@ -15,34 +15,37 @@ Shares = npt.NDArray[np.float64]
 
 
 def has_attention(model: Any) -> bool:
-    """Return whether a network's attention can be read; that of an exported one cannot."""
-    return bool(_list_attention(model))
+    """Return whether the network has attention weights that can be read. Exported networks never do."""
+    return bool(_list_attention_layers(model))
 
 
 def read_attention(model: Any, pixels: Pixels, words: Words | None = None) -> Shares:
-    """Return each patch's share in what the network reads of a photograph, (n, rows, columns), adding up to 1.
+    """Compute the attention rollout of each photograph: the share of each patch in the pooled features.
 
-    This is attention rollout: in each block the mean over the heads, with the identity for what passes by it, block
-    after block; and then the mean over all patches, which is what the heads read. Source: Abnar and Zuidema,
-    *Quantifying Attention Flow in Transformers*, 2020. It shows where information came from, not which class it is
-    evidence for.
+    In each block, attention is averaged over the heads and mixed with the identity (the residual connection); the
+    matrices of all blocks are multiplied. The result is averaged over all patches, as the classification heads do.
+    It shows where information came from, not which class it is evidence for. Source: Abnar and Zuidema, *Quantifying
+    Attention Flow in Transformers*, 2020.
 
     Args:
         model: A network of `build_model` for which `has_attention` holds.
-        pixels: uint8 (n, H, W, 3), of the size that it reads.
-        words: Names for a network that reads names; None hides them.
+        pixels: uint8 (n, H, W, 3), of the network's input size.
+        words: Encoded product names, for a network with a text input; None leaves that input empty.
+
+    Returns:
+        (n, rows, columns); the shares of a photograph add up to 1.
     """
-    found = _build_reader(model).predict_on_batch(fill_inputs(model, pixels, words))
-    rows, columns = np.shape(found["map"])[1:3]
-    weights = [np.asarray(found[name][: len(pixels)], np.float64) for name in _list_attention(model)]
+    outputs = _build_attention_model(model).predict_on_batch(fill_inputs(model, pixels, words))
+    rows, columns = np.shape(outputs["map"])[1:3]
+    weights = [np.asarray(outputs[name][: len(pixels)], np.float64) for name in _list_attention_layers(model)]
     return roll_out(weights).reshape(-1, rows, columns)
 
 
 def roll_out(attention: list[Shares]) -> Shares:
-    """Return each patch's share in the mean of the patches after all blocks, (n, patches).
+    """Return the share of each patch in the mean of the patches after all blocks, (n, patches).
 
     Args:
-        attention: Of each block in turn, (n, heads, patches, patches); rows add up to 1.
+        attention: The attention weights of each block in order, (n, heads, patches, patches); rows add up to 1.
     """
     flow = np.broadcast_to(np.eye(attention[0].shape[-1]), np.delete(attention[0].shape, 1))
     for weights in attention:
@@ -50,11 +53,11 @@ def roll_out(attention: list[Shares]) -> Shares:
     return np.asarray(flow.mean(axis=1))
 
 
-def _list_attention(model: Any) -> list[str]:
+def _list_attention_layers(model: Any) -> list[str]:
     return [layer.name for layer in getattr(model, "layers", ()) if layer.name.endswith("_attention")]
 
 
 @lru_cache(maxsize=1)
-def _build_reader(model: Any) -> Any:
-    outputs = {name: model.get_layer(name).output for name in _list_attention(model)}
+def _build_attention_model(model: Any) -> Any:
+    outputs = {name: model.get_layer(name).output for name in _list_attention_layers(model)}
     return import_keras().Model(model.input, {**outputs, "map": model.get_layer("positions").output})

@@ -15,11 +15,11 @@ Maps = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Evidence:
-    """What one member of a network makes of n photographs.
+    """Feature maps, logits and head weights of one ensemble member for n photographs.
 
     Attributes:
-        maps: The feature maps whose means its head reads, (n, rows, columns, channels).
-        logits: What its head says of each class before the softmax, (n, classes).
+        maps: The feature maps before global average pooling, (n, rows, columns, channels).
+        logits: The output of the head before the softmax, (n, classes).
         weights: The head's weight of each channel for each class, (channels, classes).
     """
 
@@ -29,20 +29,20 @@ class Evidence:
 
 
 def sum_evidence(members: Sequence[Evidence], is_wanted: Mask) -> Values:
-    """Compute the evidence of each cell for the wanted classes and against all others, (n, rows, columns).
+    """Compute the evidence of each cell of the feature maps for the wanted classes and against all others.
 
-    It is the gradient of the probability, the mean of the members', by the pooled feature maps, times these maps:
-    Grad-CAM, which for a head that reads the means of maps needs no second pass through the network. Sources:
+    This is Grad-CAM: the gradient of the members' mean probability by the pooled features, times the feature maps.
+    For a head after global average pooling the gradient has a closed form, so no backward pass is needed. Sources:
     Selvaraju et al., *Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization*, 2017;
     Zhou et al., *Learning Deep Features for Discriminative Localization*, 2016.
 
     Args:
         members: The members of a network.
-        is_wanted: The classes of the head whose probabilities are added up, (n, classes).
+        is_wanted: The classes of the head whose probabilities are added up, bool (n, classes).
 
     Returns:
-        Negative where a cell is evidence against them. The unit is of no meaning, but the same for all photographs
-        and their mirror images, so that maps can be added.
+        (n, rows, columns), negative where a cell is evidence against the wanted classes. The scale has no unit, but
+        it is equal for all photographs and their mirror images, so that maps can be added.
     """
     sums = []
     for member in members:
@@ -55,18 +55,18 @@ def sum_evidence(members: Sequence[Evidence], is_wanted: Mask) -> Values:
 def contrast_classes(logits: Floats, is_wanted: Mask) -> tuple[Values, Values]:
     """Return the gradient of the log-odds of the wanted classes by the logits, (n, classes), and p (1 - p), (n,).
 
-    Their product is the gradient of the probability p. Apart, they stay numbers where a network is so sure that p
-    rounds to 1.
+    Their product is the gradient of the probability p. Returned apart, they stay finite and above 0 where p rounds
+    to 1.
     """
     values = np.asarray(logits, np.float64)
-    inside, log_inside = _share_out(values, is_wanted)
-    outside, log_outside = _share_out(values, ~is_wanted)
+    inside, log_inside = _compute_masked_softmax(values, is_wanted)
+    outside, log_outside = _compute_masked_softmax(values, ~is_wanted)
     log_all = np.logaddexp(log_inside, log_outside)
     return inside - outside, np.exp(log_inside + log_outside - 2 * log_all)
 
 
-def _share_out(logits: Values, mask: Mask) -> tuple[Values, Values]:
-    """Return the softmax over some of the classes, 0 where there are none, and the logarithm of its denominator."""
+def _compute_masked_softmax(logits: Values, mask: Mask) -> tuple[Values, Values]:
+    """Return the softmax over the masked classes, 0 for all others, and the logarithm of its denominator."""
     chosen = np.where(mask, logits, -np.inf)
     highest = np.where(mask.any(axis=1), chosen.max(axis=1, initial=-np.inf), 0)[:, None]
     raised = np.exp(chosen - highest)
@@ -76,9 +76,9 @@ def _share_out(logits: Values, mask: Mask) -> tuple[Values, Values]:
 
 
 def rectify(sums: Values) -> Maps:
-    """Return the positive evidence, float32 from 0 to 1; each photograph's maximum is 1.
+    """Return the positive evidence, float32 from 0 to 1, scaled so that the maximum of each photograph is 1.
 
-    A photograph where nothing does has 0 everywhere.
+    The map of a photograph without positive evidence is 0 everywhere.
     """
     kept = np.maximum(sums, 0)
     highest = kept.max(axis=(1, 2), keepdims=True, initial=0)
@@ -86,10 +86,10 @@ def rectify(sums: Values) -> Maps:
 
 
 def enlarge(maps: Maps, size: tuple[int, int]) -> Maps:
-    """Return maps (n, rows, columns) at another (height, width), float32 from 0 to 1."""
+    """Resize maps (n, rows, columns) to (height, width) by bicubic interpolation, float32 from 0 to 1."""
     height, width = size
     if not len(maps):
         return np.empty((0, height, width), np.float32)
     return np.stack(
-        [np.asarray(Image.fromarray(each).resize((width, height), Image.Resampling.BICUBIC)) for each in maps]
+        [np.asarray(Image.fromarray(heatmap).resize((width, height), Image.Resampling.BICUBIC)) for heatmap in maps]
     ).clip(0, 1)

@@ -1,4 +1,4 @@
-"""Compute heatmaps of photographs for any model, and draw them over the photographs."""
+"""Compute heatmaps of the evidence for a class, for Keras and exported networks, and draw them over photographs."""
 
 import io
 from typing import Any, Protocol
@@ -15,11 +15,10 @@ from hangtag.models.batch_predict import fill_inputs
 from hangtag.models.openvino import ExportedNetwork
 from hangtag.models.text import Words
 
-# Colour a map of where a model looked, and lay it over the photograph.
-
-# From where nothing was found to where most was: (value, red, green, blue, opacity), the last as a share. The hue
-# and the opacity both change, so that a red product shows it too, and those who see no colours.
-STEPS = np.array(
+BATCH = 64
+# The colour scale: (value, red, green, blue, opacity from 0 to 1). Both hue and opacity change, so that the map stays
+# visible on a red product and to people with colour blindness.
+COLOR_STEPS = np.array(
     [
         (0.0, 255, 214, 0, 0.0),
         (0.25, 255, 214, 0, 0.12),
@@ -30,48 +29,23 @@ STEPS = np.array(
 )
 
 
-def color_heatmap(one: Maps) -> npt.NDArray[np.uint8]:
-    """Colour a heatmap (rows, columns), 0 to 1, as uint8 RGBA (rows, columns, 4): transparent where it is 0."""
-    channels = [np.interp(one, STEPS[:, 0], STEPS[:, index]) for index in range(1, 5)]
-    channels[3] = channels[3] * 255
-    return np.stack(channels, axis=-1).round().astype(np.uint8)
-
-
-def lay_over(photograph: Pixels, one: Maps) -> Pixels:
-    """Return a photograph, uint8 (H, W, 3), with a map over it, which is brought to its size."""
-    below = Image.fromarray(np.ascontiguousarray(photograph)).convert("RGBA")
-    resized = Image.fromarray(one).resize(below.size, Image.Resampling.BICUBIC)
-    above = Image.fromarray(color_heatmap(np.asarray(resized).clip(0, 1)))
-    return np.asarray(Image.alpha_composite(below, above).convert("RGB"))
-
-
-def encode_png(pixels: npt.NDArray[np.uint8]) -> bytes:
-    """Return pixels (H, W, 3 or 4) as a PNG file."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()
-
-
-BATCH = 64
-
-
 class FeatureReader(Protocol):
-    """What reads a network's feature maps."""
+    """An interface to the feature maps of a network."""
 
     @property
     def heads(self) -> tuple[str, ...]:
-        """The heads that maps can be made of."""
+        """The heads that heatmaps can be computed for."""
 
-    def look(self, inputs: dict[str, npt.NDArray[Any]], head: str, is_wanted: Mask) -> Values:
+    def compute_evidence(self, inputs: dict[str, npt.NDArray[Any]], head: str, is_wanted: Mask) -> Values:
         """Compute the evidence of each cell for the wanted classes; see `grad_cam.sum_evidence`."""
 
 
 def open_feature_reader(model: Any) -> FeatureReader:
-    """Return what reads the feature maps of a `keras.Model` or of an exported network."""
+    """Return the feature reader for a `keras.Model` or an exported network."""
     return OpenvinoFeatures(*model.read_graph()) if isinstance(model, ExportedNetwork) else KerasFeatures(model)
 
 
-def look(
+def compute_heatmaps(
     model: Any,
     feature_reader: FeatureReader,
     pixels: Pixels,
@@ -85,27 +59,27 @@ def look(
 
     Args:
         model: The network.
-        feature_reader: What reads its maps.
-        pixels: uint8 (n, H, W, 3), of the network's size.
-        head: One of the feature_reader's heads.
+        feature_reader: The reader of its feature maps; see `open_feature_reader`.
+        pixels: uint8 (n, H, W, 3), of the network's input size.
+        head: One of `feature_reader.heads`.
         is_wanted: The classes whose probabilities are added up, (n, classes).
-        words: Names for a network that reads names; None hides them.
-        tta_flip: Add the mirror image's map, turned back.
+        words: Encoded product names, for a network with a text input; None leaves that input empty.
+        tta_flip: Whether to add the map of the mirror image, flipped back.
     """
-    found = []
+    heatmaps = []
     for start in range(0, len(pixels), BATCH):
         chunk = slice(start, start + BATCH)
-        given = None if words is None else words[chunk]
-        sums = _sum_evidence(model, feature_reader, pixels[chunk], head, is_wanted[chunk], given)
+        chunk_words = None if words is None else words[chunk]
+        sums = _sum_evidence(model, feature_reader, pixels[chunk], head, is_wanted[chunk], chunk_words)
         if tta_flip:
             sums = (
                 sums
-                + _sum_evidence(model, feature_reader, pixels[chunk, :, ::-1], head, is_wanted[chunk], given)[
+                + _sum_evidence(model, feature_reader, pixels[chunk, :, ::-1], head, is_wanted[chunk], chunk_words)[
                     :, :, ::-1
                 ]
             )
-        found.append(rectify(sums))
-    return np.concatenate(found) if found else np.empty((0, 1, 1), np.float32)
+        heatmaps.append(rectify(sums))
+    return np.concatenate(heatmaps) if heatmaps else np.empty((0, 1, 1), np.float32)
 
 
 def _sum_evidence(
@@ -114,4 +88,26 @@ def _sum_evidence(
     inputs = fill_inputs(model, pixels, words)
     mask = np.zeros((len(inputs["pixels"]), is_wanted.shape[1]), bool)
     mask[: len(pixels)] = is_wanted
-    return feature_reader.look(inputs, head, mask)[: len(pixels)]
+    return feature_reader.compute_evidence(inputs, head, mask)[: len(pixels)]
+
+
+def color_heatmap(heatmap: Maps) -> npt.NDArray[np.uint8]:
+    """Colour a heatmap (rows, columns) from 0 to 1 as uint8 RGBA (rows, columns, 4), transparent where it is 0."""
+    channels = [np.interp(heatmap, COLOR_STEPS[:, 0], COLOR_STEPS[:, index]) for index in range(1, 5)]
+    channels[3] = channels[3] * 255
+    return np.stack(channels, axis=-1).round().astype(np.uint8)
+
+
+def lay_over(photograph: Pixels, heatmap: Maps) -> Pixels:
+    """Return a photograph, uint8 (H, W, 3), with the heatmap over it, resized to the photograph."""
+    below = Image.fromarray(np.ascontiguousarray(photograph)).convert("RGBA")
+    resized = Image.fromarray(heatmap).resize(below.size, Image.Resampling.BICUBIC)
+    above = Image.fromarray(color_heatmap(np.asarray(resized).clip(0, 1)))
+    return np.asarray(Image.alpha_composite(below, above).convert("RGB"))
+
+
+def encode_png(pixels: npt.NDArray[np.uint8]) -> bytes:
+    """Return pixels (H, W, 3 or 4) as a PNG file."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()

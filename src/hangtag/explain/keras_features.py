@@ -1,4 +1,4 @@
-"""Read the feature maps of a Keras network, and follow gradients back to them where its head reads no means of maps."""
+"""Read the feature maps of a Keras network, and compute Grad-CAM by gradients where its head needs them."""
 
 from functools import cached_property
 from typing import Any
@@ -11,7 +11,7 @@ from hangtag.models.layers import import_keras
 
 
 class KerasFeatures:
-    """Feature maps of a Keras network.
+    """The feature maps of a Keras network.
 
     Args:
         model: A network of `build_model`.
@@ -20,20 +20,20 @@ class KerasFeatures:
     def __init__(self, model: Any) -> None:
         self._model = model
 
-    def look(self, inputs: dict[str, npt.NDArray[Any]], head: str, is_wanted: Mask) -> Values:
-        """Compute the evidence as `sum_evidence` does, for one of the heads of `heads`."""
-        if self._pooled:
-            return sum_evidence(self._read(inputs, head), is_wanted)
+    def compute_evidence(self, inputs: dict[str, npt.NDArray[Any]], head: str, is_wanted: Mask) -> Values:
+        """Compute the evidence of each cell for the wanted classes, for one of `heads`; see `sum_evidence`."""
+        if self._pooled_maps:
+            return sum_evidence(self._read_members(inputs, head), is_wanted)
         return self._follow_gradient(inputs, head, is_wanted)
 
     @property
     def heads(self) -> tuple[str, ...]:
-        """The heads that maps can be made of."""
-        return tuple(self._denses) if self._pooled or self._cut is not None else ()
+        """The heads that heatmaps can be computed for."""
+        return tuple(self._dense_layers) if self._pooled_maps or self._split_network is not None else ()
 
     @cached_property
-    def _denses(self) -> dict[str, list[Any]]:
-        """Return the last layers of every head's members."""
+    def _dense_layers(self) -> dict[str, list[Any]]:
+        """Return the last dense layer of each ensemble member, by head."""
         keras = import_keras()
         found: dict[str, list[Any]] = {head: [] for head in getattr(self._model, "output", {})}
         for layer in getattr(self._model, "layers", []):
@@ -43,51 +43,53 @@ class KerasFeatures:
         return found if found and all(found.values()) else {}
 
     @cached_property
-    def _pooled(self) -> dict[str, list[Any]]:
-        """Return the maps of every head's members, if all heads read the means of maps; else nothing."""
-        found = {head: [_find_pooled(layer.input) for layer in layers] for head, layers in self._denses.items()}
+    def _pooled_maps(self) -> dict[str, list[Any]]:
+        """Return the maps before each member's average pooling, by head; empty unless all heads follow a pooling."""
+        found = {head: [_find_pooled(layer.input) for layer in layers] for head, layers in self._dense_layers.items()}
         return {} if any(each is None for maps in found.values() for each in maps) else found
 
     @cached_property
-    def _reader(self) -> Any:
+    def _feature_model(self) -> Any:
         outputs = {
             f"{head} {index} {kind}": tensor
-            for head, layers in self._denses.items()
+            for head, layers in self._dense_layers.items()
             for index, layer in enumerate(layers)
-            for kind, tensor in (("maps", self._pooled[head][index]), ("features", layer.input))
+            for kind, tensor in (("maps", self._pooled_maps[head][index]), ("features", layer.input))
         }
         return import_keras().Model(self._model.input, outputs)
 
-    def _read(self, inputs: dict[str, npt.NDArray[Any]], head: str) -> list[Evidence]:
-        found = {name: np.asarray(each, np.float32) for name, each in self._reader.predict_on_batch(inputs).items()}
+    def _read_members(self, inputs: dict[str, npt.NDArray[Any]], head: str) -> list[Evidence]:
+        found = {
+            name: np.asarray(each, np.float32) for name, each in self._feature_model.predict_on_batch(inputs).items()
+        }
         members = []
-        for index, layer in enumerate(self._denses[head]):
+        for index, layer in enumerate(self._dense_layers[head]):
             kernel, bias = (np.asarray(each, np.float32) for each in layer.get_weights())
             maps, features = found[f"{head} {index} maps"], found[f"{head} {index} features"]
             members.append(Evidence(maps, features @ kernel + bias, kernel[: maps.shape[-1]]))
         return members
 
     @cached_property
-    def _cut(self) -> tuple[Any, dict[str, Any]] | None:
-        """Return the network up to its last convolution, and what comes behind for each head; None without such."""
+    def _split_network(self) -> tuple[Any, dict[str, Any]] | None:
+        """Return the network up to its last convolution and the rest for each head; None if it cannot be split so."""
         keras = import_keras()
-        if keras.backend.backend() != "tensorflow" or any(len(layers) != 1 for layers in self._denses.values()):
+        if keras.backend.backend() != "tensorflow" or any(len(layers) != 1 for layers in self._dense_layers.values()):
             return None
-        ends = {head: _find_convolved(layers[0].input) for head, layers in self._denses.items()}
-        maps = next(iter(ends.values()), None)
-        if maps is None or any(each is not maps for each in ends.values()):
+        last_maps = {head: _find_convolved(layers[0].input) for head, layers in self._dense_layers.items()}
+        maps = next(iter(last_maps.values()), None)
+        if maps is None or any(each is not maps for each in last_maps.values()):
             return None
         others = [each for name, each in self._model.input.items() if name != "pixels"]
-        behind = {head: keras.Model([maps, *others], self._denses[head][0].input) for head in ends}
+        behind = {head: keras.Model([maps, *others], self._dense_layers[head][0].input) for head in last_maps}
         return keras.Model(self._model.input, maps), behind
 
     def _follow_gradient(self, inputs: dict[str, npt.NDArray[Any]], head: str, is_wanted: Mask) -> Values:
-        """Weight the maps by the mean gradient of the probability with respect to each, as general Grad-CAM does."""
-        import tensorflow as tf  # noqa: PLC0415  (it is loaded already)
+        """Compute general Grad-CAM: weight each map by the mean gradient of the probability with respect to it."""
+        import tensorflow as tf  # noqa: PLC0415  (the network has loaded it already)
 
-        assert self._cut is not None
-        before, behind = self._cut
-        kernel, bias = (np.asarray(each, np.float32) for each in self._denses[head][0].get_weights())
+        assert self._split_network is not None
+        before, behind = self._split_network
+        kernel, bias = (np.asarray(each, np.float32) for each in self._dense_layers[head][0].get_weights())
         maps = tf.convert_to_tensor(before.predict_on_batch(inputs))
         others = [tf.convert_to_tensor(inputs[name]) for name in self._model.input if name != "pixels"]
         with tf.GradientTape() as tape:
@@ -100,14 +102,14 @@ class KerasFeatures:
 
 
 def _get_layer_and_sources(tensor: Any) -> tuple[Any, list[Any]]:
-    """Return the layer that made a tensor, and the tensors that it was made from."""
+    """Return the layer that computed a tensor, and its input tensors."""
     history = tensor._keras_history
     node = history.operation._inbound_nodes[history.node_index]
     return history.operation, list(node.input_tensors)
 
 
 def _find_pooled(features: Any) -> Any | None:
-    """Return the maps whose means a head reads, or None where it reads something else."""
+    """Return the input of the global average pooling before a head, or None where there is no such pooling."""
     layers = import_keras().layers
     layer, sources = _get_layer_and_sources(features)
     while isinstance(layer, layers.Dropout):
@@ -116,7 +118,7 @@ def _find_pooled(features: Any) -> Any | None:
 
 
 def _find_convolved(features: Any) -> Any | None:
-    """Return what the last convolution made, or None where there is none on a straight way back."""
+    """Return the output of the last convolution before a head, or None if a layer between them has several inputs."""
     layers = import_keras().layers
     tensor, (layer, sources) = features, _get_layer_and_sources(features)
     while not isinstance(layer, layers.Conv2D):

@@ -14,13 +14,13 @@ from hangtag.explain.grad_cam import Evidence, Floats, Mask, Values, sum_evidenc
 if TYPE_CHECKING:
     import openvino
 
-# What only rounds, stores or moves numbers on their way.
+# Node types that only quantize, convert or reshape values.
 TRANSPARENT = ("FakeQuantize", "Convert", "Reshape", "Squeeze")
 
 
 @dataclass(frozen=True)
-class _Tap:
-    """The parts of a member's head in the graph: the output indices of its feature maps and logits, and its weights."""
+class _MemberHead:
+    """A member's head in the graph: the output indices of its feature maps and logits, and its weights."""
 
     maps: int
     logits: int
@@ -31,114 +31,116 @@ class _Tap:
 class OpenvinoFeatures:
     """A second copy of an exported network with feature maps as outputs, compiled at its first use.
 
-    The usual one is left as it is, so that this costs nothing where nobody asks.
+    The copy used for predictions is left unchanged, so this costs nothing until a heatmap is requested.
 
     Args:
-        network: The network as it was read.
-        compile_network: Makes it ready for this machine.
+        network: The network as read from its file.
+        compile_network: Compiles a network for this machine.
     """
 
     def __init__(self, network: "openvino.Model", compile_network: Any) -> None:
         self._network, self._compile = network, compile_network
-        self._lock, self._own, self._is_warm = threading.RLock(), threading.local(), False
+        self._lock, self._local, self._is_warm = threading.RLock(), threading.local(), False
 
-    def look(self, inputs: dict[str, npt.NDArray[Any]], head: str, is_wanted: Mask) -> Values:
-        """Compute the evidence as `sum_evidence` does, for one of the heads of `heads`."""
+    def compute_evidence(self, inputs: dict[str, npt.NDArray[Any]], head: str, is_wanted: Mask) -> Values:
+        """Compute the evidence of each cell for the wanted classes, for one of `heads`; see `sum_evidence`."""
         with self._lock:
-            if not hasattr(self._own, "request"):
-                self._own.request = self._compiled.create_infer_request()
-            # The first call builds static tables of the engine's binding: no other thread may be in there.
+            if not hasattr(self._local, "request"):
+                self._local.request = self._compiled.create_infer_request()
+            # The first call initializes static tables of OpenVINO's Python binding, which is not thread-safe.
             if not self._is_warm:
-                self._own.request.infer(inputs)
+                self._local.request.infer(inputs)
                 self._is_warm = True
-            outputs, taps = self._compiled.outputs, self._taps[0][head]
-        found = self._own.request.infer(inputs)
+            outputs, member_heads = self._compiled.outputs, self._member_heads[0][head]
+        found = self._local.request.infer(inputs)
         results = [np.asarray(found[output], np.float32) for output in outputs]
-        return sum_evidence([_read_evidence(tap, results) for tap in taps], is_wanted)
+        return sum_evidence([_read_evidence(member_head, results) for member_head in member_heads], is_wanted)
 
     @property
     def heads(self) -> tuple[str, ...]:
-        """The heads that read means of feature maps; of others no map can be made."""
+        """The heads after global average pooling, the only ones that heatmaps can be computed for."""
         with self._lock:
-            return tuple(self._taps[0])
+            return tuple(self._member_heads[0])
 
     @cached_property
     def _compiled(self) -> Any:
-        import openvino  # noqa: PLC0415  (it is loaded already)
+        import openvino  # noqa: PLC0415  (the network has loaded it already)
 
-        ends = [openvino.opset13.result(end) for end in self._taps[1]]
+        ends = [openvino.opset13.result(end) for end in self._member_heads[1]]
         return self._compile(openvino.Model(ends, self._network.get_parameters(), "feature_reader"))
 
     @cached_property
-    def _taps(self) -> tuple[dict[str, list[_Tap]], list[Any]]:
-        """Return the members' taps of every head, and the ends of the graph that they read."""
+    def _member_heads(self) -> tuple[dict[str, list[_MemberHead]], list[Any]]:
+        """Return the member heads by head name, and the graph outputs that they index."""
         ends: list[Any] = []
         heads = {}
         for output in self._network.outputs:
             softmaxes = list(_find_softmaxes(output.get_node()))
-            taps = [_trace_head(each, ends) for each in softmaxes]
-            if taps and None not in taps:
-                heads[output.any_name] = [tap for tap in taps if tap]
+            members = [_trace_head(softmax, ends) for softmax in softmaxes]
+            if members and None not in members:
+                heads[output.any_name] = [member for member in members if member]
         return heads, ends
 
 
-def _read_evidence(tap: _Tap, results: Sequence[npt.NDArray[np.float32]]) -> Evidence:
-    maps = results[tap.maps]
-    return Evidence(maps.transpose(0, 2, 3, 1) if tap.is_channel_first else maps, results[tap.logits], tap.weights)
+def _read_evidence(member_head: _MemberHead, results: Sequence[npt.NDArray[np.float32]]) -> Evidence:
+    maps = results[member_head.maps]
+    maps = maps.transpose(0, 2, 3, 1) if member_head.is_channel_first else maps
+    return Evidence(maps, results[member_head.logits], member_head.weights)
 
 
 def _find_softmaxes(node: Any) -> Iterator[Any]:
-    """Return the members' softmaxes that an output is the mean of, or its own; the factor of a name is passed over."""
+    """Yield the softmax of each member behind an output; in a late fusion, only those of the image branch."""
     if node.get_type_name() == "Softmax":
-        photograph = _go_back(_see_through(node.input(0)).get_node(), "Add", "Log")
+        photograph = _find_source(_skip_transparent(node.input(0)).get_node(), "Add", "Log")
         if photograph is None:
             yield node
         else:
-            yield from _find_softmaxes(_see_through(photograph.input(0)).get_node())
+            yield from _find_softmaxes(_skip_transparent(photograph.input(0)).get_node())
     elif node.get_type_name() in ("Result", "ReduceMean", "Concat", "Unsqueeze", "Maximum", *TRANSPARENT):
         sources = [each.get_source_output().get_node() for each in node.inputs()]
         for source in sources if node.get_type_name() == "Concat" else sources[:1]:
             yield from _find_softmaxes(source)
 
 
-def _trace_head(softmax: Any, ends: list[Any]) -> _Tap | None:
-    """Follow a softmax back to the feature maps, if it is that of a matrix times the maps' means, plus a bias."""
-    logits = _see_through(softmax.input(0))
-    product = _go_back(logits.get_node(), "Add", "MatMul")
+def _trace_head(softmax: Any, ends: list[Any]) -> _MemberHead | None:
+    """Return the head before a softmax, or None unless it is a dense layer with bias after average pooling."""
+    logits = _skip_transparent(softmax.input(0))
+    product = _find_source(logits.get_node(), "Add", "MatMul")
     if product is None:
         return None
-    features, weights = _see_through(product.input(0)), _see_through(product.input(1)).get_node()
+    features, weights = _skip_transparent(product.input(0)), _skip_transparent(product.input(1)).get_node()
     pooling = features.get_node()
     is_known = pooling.get_type_name() == "ReduceMean" and weights.get_type_name() == "Constant"
     if not is_known or len(pooling.input(0).get_partial_shape()) != 4:
         return None
-    axes = sorted(int(axis) % 4 for axis in _see_through(pooling.input(1)).get_node().get_data().ravel())
+    axes = sorted(int(axis) % 4 for axis in _skip_transparent(pooling.input(1)).get_node().get_data().ravel())
     if axes not in ([1, 2], [2, 3]):
         return None
     matrix = np.asarray(weights.get_data(), np.float32)
     matrix = matrix.T if product.get_attributes()["transpose_b"] else matrix
     maps, channels = pooling.input(0).get_source_output(), features.get_partial_shape()[1].get_length()
-    return _Tap(_add_output(maps, ends), _add_output(logits, ends), matrix[:channels], axes == [2, 3])
+    return _MemberHead(_add_output(maps, ends), _add_output(logits, ends), matrix[:channels], axes == [2, 3])
 
 
-def _go_back(node: Any, *kinds: str) -> Any | None:
-    """Return the node before one of the first kind, if it is of the second; `None` where either is another."""
+def _find_source(node: Any, *kinds: str) -> Any | None:
+    """Return the source of type `kinds[1]` of a node of type `kinds[0]`, or None if the types differ."""
     first, second = kinds
     if node.get_type_name() != first:
         return None
-    sources = [_see_through(each).get_node() for each in node.inputs()]
+    sources = [_skip_transparent(each).get_node() for each in node.inputs()]
     return next((each for each in sources if each.get_type_name() == second), None)
 
 
-def _see_through(index: Any) -> Any:
-    source = index.get_source_output()
+def _skip_transparent(port: Any) -> Any:
+    """Return the output that feeds an input port, past nodes of TRANSPARENT types."""
+    source = port.get_source_output()
     while source.get_node().get_type_name() in TRANSPARENT:
         source = source.get_node().input(0).get_source_output()
     return source
 
 
 def _add_output(end: Any, ends: list[Any]) -> int:
-    """Return the index of a graph output among those that are read; each is added once."""
+    """Return the index of an output in `ends`, after appending it if it is new."""
     for index, known in enumerate(ends):
         if (known.get_node().get_friendly_name(), known.get_index()) == (
             end.get_node().get_friendly_name(),

@@ -1,4 +1,4 @@
-"""Draw a confusion matrix as a picture and as a page that answers to the mouse."""
+"""Draw a confusion matrix as a picture and as an interactive page."""
 
 import html
 import textwrap
@@ -20,17 +20,17 @@ NAMES_INCHES = 2.8
 # The heading begins where the cells do, after the names of the rows.
 TITLE_START_INCHES = 1.6
 TITLE_CHARACTERS_AN_INCH = 8
-# A PNG with longer sides opens in few programs: with more classes the cells shrink, at last without numbers.
+# A PNG with longer sides opens in few programs: with more classes the cells shrink, and the smallest have no numbers.
 MAX_INCHES = 80.0
 LEAST_NUMBERED_INCHES = 0.2
-# The interactive matrix names every row up to so many; with more, plotly leaves names out until one zooms in.
+# The interactive matrix names every row up to so many; with more, plotly omits some until the reader zooms in.
 MAX_NAMED = 45
-# Small shares are what a reader looks for: the colour goes by the square root.
+# The colour shows the square root of the share, so that small shares stay visible.
 COLOR_POWER = 0.5
 
 
 def plot_confusion(confusion: pl.DataFrame, class_names: Sequence[str], title: str) -> Figure:
-    """Draw the matrix of one split: a row a label, its counts written in, its colour by the share of the row.
+    """Draw the matrix of one split, one row per label, with counts in the cells and colours by the share of the row.
 
     Args:
         confusion: label, predicted_label and count of one split.
@@ -66,7 +66,7 @@ def _name_axes(axes: Axes, class_names: Sequence[str], fontsize: float) -> None:
     axes.set_xticks(indices, class_names, rotation=90, parse_math=False)
     axes.set_yticks(indices, class_names, parse_math=False)
     axes.tick_params(length=0, labelsize=fontsize, labelfontfamily=FONT_NAME, labelcolor=INK)
-    # Lines between the cells lead the eye from a name to its counts.
+    # Lines between the cells make it easier to follow a row or a column.
     axes.set_xticks(indices[:-1] + 0.5, minor=True)
     axes.set_yticks(indices[:-1] + 0.5, minor=True)
     axes.grid(which="minor", color=HAIRLINE, linewidth=0.5)
@@ -104,7 +104,7 @@ def plot_interactive_confusion(confusion: pl.DataFrame, class_names: Sequence[st
         ygap=1,
     )
     figure = go.Figure(heatmap)
-    # plotly takes names such as 2012 for numbers unless it is told. No size: the figure fills its window.
+    # Without a category axis plotly reads names such as 2012 as numbers. Without a size the figure fills its window.
     step = 1 if len(class_names) <= MAX_NAMED else None
     figure.update_xaxes(title="Predicted label", type="category", tickangle=-90, showgrid=False, dtick=step)
     figure.update_yaxes(title="Label", type="category", autorange="reversed", showgrid=False, dtick=step)

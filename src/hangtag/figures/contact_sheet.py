@@ -1,4 +1,4 @@
-"""Lay photographs and their captions out on one page, as a printed catalogue does."""
+"""Draw contact sheets: photographs in a grid with captions, and random samples of items for them."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -23,8 +23,10 @@ GAP = 22
 MARGIN = 32
 MIN_CELL_WIDTH = 120
 MIN_PAGE_WIDTH = 360
-# Pixels of a photograph on a page: a page of larger ones would fit no screen.
+# The largest height of a photograph in pixels, so that a page fits a screen.
 LARGEST_HEIGHT = 240
+ELLIPSIS = "…"
+Measure = Callable[[str], float]
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,9 @@ def draw_contact_sheet(
 
     Args:
         images: Photographs, uint8 of shape (height, width, 3); their sizes may differ.
-        captions: A text for each; `\n` begins a new line, a long line is wrapped and at last cut with `…`.
-        columns: Photographs a row.
+        captions: A text for each; `\n` begins a new line, a long line is wrapped and, after CAPTION_LINES lines,
+            cut with `…`.
+        columns: The number of photographs in a row.
         scale: How many times a photograph is enlarged, a whole number (1 leaves it), as far as `LARGEST_HEIGHT` allows;
             a photograph that is larger is shrunk to it.
         title: The heading of the page.
@@ -86,7 +89,7 @@ def _enlarge(image: npt.NDArray[np.uint8], scale: int) -> Image.Image:
 
 
 def _set_caption(caption: str, width: int, marked: bool) -> list[tuple[str, str]]:
-    """Return the lines of a caption with their colours: its first line dark, what follows softer."""
+    """Return the lines of a caption with their colours, the first line darker than the rest."""
     measure = _font(CAPTION_SIZE).getlength
     return [
         (part, MARK if marked else INK if number == 0 else SOFT_INK)
@@ -150,20 +153,14 @@ def _draw_caption(page: Image.Image, cell: _Cell, left: int, top: int) -> None:
         draw.text((left, top + number * LINE_HEIGHT), line, color, _font(CAPTION_SIZE))
 
 
-# Break a caption into lines that fit under its photograph.
-
-Measure = Callable[[str], float]
-ELLIPSIS = "…"
-
-
 def wrap_line(line: str, measure: Measure, width: float, max_lines: int) -> list[str]:
     """Break a text into at most `max_lines` lines that fit `width`.
 
     Args:
         line: The text; runs of white space count as one space.
-        measure: Gives the width of a text, in the unit of `width` (pixels).
-        width: The room for a line.
-        max_lines: The most lines to give; the last ends in `…` where more is left.
+        measure: Returns the width of a text, in the unit of `width` (pixels).
+        width: The available width of a line.
+        max_lines: The maximum number of lines; the last ends in `…` if text is left over.
     """
     rest = " ".join(line.split())
     lines: list[str] = []
@@ -179,7 +176,7 @@ def _find_break(text: str, measure: Measure, width: float) -> int:
     end = _count_fitting(text, measure, width)
     if text[end : end + 1] == " ":
         return end
-    # A hyphen or slash ends a line as well as a space does.
+    # Break after hyphens and slashes too.
     at_word = max(text.rfind(mark, 0, end) for mark in (" ", "-", "/")) + 1
     return at_word if at_word > end // 3 else end
 
@@ -197,25 +194,21 @@ def _count_fitting(text: str, measure: Measure, width: float) -> int:
 
 
 def shorten(text: str, measure: Measure, width: float) -> str:
-    """Return the text, or as much of its start as fits with `…` after it."""
+    """Return the text, cut to fit the width with `…` at its end if it is too long."""
     if not text or measure(text) <= width:
         return text
     return text[: _count_fitting(text, measure, width - measure(ELLIPSIS))].rstrip() + ELLIPSIS
 
 
-# Draw the items that stand for their class, by a seed and whatever the order of the rows.
-
-
 def draw_items(table: pl.DataFrame, items: int, seed: int) -> pl.DataFrame:
     """Draw up to `items` items of each label at random.
 
-    An item's position in the draw comes from the seed and its id alone: neither the order of the rows nor the
-    other items change it.
+    The random key of an item depends only on the seed and its id, not on the order of the rows or on other items.
 
     Args:
         table: Columns label and item_id, and any others.
-        items: How many of each label; a label that has fewer gives them all.
-        seed: Another seed gives another draw.
+        items: The number of items of each label; all of them if a label has fewer.
+        seed: The seed of the draw.
 
     Returns:
         The rows drawn with `position` (from 1 in each label), ordered by label and position.

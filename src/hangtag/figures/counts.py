@@ -1,4 +1,4 @@
-"""Draw the figures of a catalogue from their tables."""
+"""Compute the tables of a catalogue (counts, image statistics) and draw their figures."""
 
 import html
 import textwrap
@@ -35,14 +35,42 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-
-# Count the items behind each figure.
+__all__ = [
+    "draw_contact_sheet",
+    "plot_channels",
+    "plot_counts",
+    "plot_splits",
+    "plot_sunburst",
+    "save_figure",
+    "slug",
+]
 
 MISSING = "(missing)"
+ROW_INCHES = 0.23
+LINE_INCHES = 0.17
+LEGEND_INCHES = 0.6
+NAME_CHARACTERS = 44
+# Few programs open a taller PNG; the table has every row.
+MAX_ROWS = 250
+# Below 1, so that a bar of one item is visible on the log axis.
+LOG_START = 0.7
+# ITU-R BT.601, as Pillow's own conversion to gray.
+LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+CHUNK = 512
+STATISTICS = {
+    "label": pl.String,
+    "n": pl.Int64,
+    "mean_red": pl.Float64,
+    "mean_green": pl.Float64,
+    "mean_blue": pl.Float64,
+    "contrast": pl.Float64,
+}
+# How much paler each outer ring is than the ring inside it.
+LIGHTER_A_RING = 0.28
 
 
 def count_items(count: int) -> str:
-    """Write a number of items for people."""
+    """Format a number of items as `1 item` or `1,234 items`."""
     return "1 item" if count == 1 else f"{count:,} items"
 
 
@@ -62,7 +90,7 @@ def count_values(items: pl.DataFrame, column: str) -> pl.DataFrame:
 
 
 def count_paths(items: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
-    """Count the items of each combination of the columns, the columns in order and then count."""
+    """Count the items of each combination of the columns: the columns and count, the most frequent first."""
     counts = items.group_by(list(columns)).agg(pl.len().cast(pl.Int64).alias("count"))
     return counts.sort(["count", *columns], descending=[True, *[False] * len(columns)])
 
@@ -83,21 +111,6 @@ def count_splits(labelled: pl.DataFrame) -> pl.DataFrame:
 def count_sizes(items: pl.DataFrame) -> pl.DataFrame:
     """Count the photographs of each width, height and mode, as delivered."""
     return count_paths(items, ["image_width", "image_height", "image_mode"])
-
-
-# Measure the photographs of each class: the mean picture, the mean colour, the contrast.
-
-# ITU-R BT.601, as Pillow's own conversion to gray.
-LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
-CHUNK = 512
-STATISTICS = {
-    "label": pl.String,
-    "n": pl.Int64,
-    "mean_red": pl.Float64,
-    "mean_green": pl.Float64,
-    "mean_blue": pl.Float64,
-    "contrast": pl.Float64,
-}
 
 
 def find_rows(table: pl.DataFrame) -> dict[str, npt.NDArray[np.int64]]:
@@ -138,12 +151,6 @@ def describe_pictures(
     return table.with_columns(pl.col(pl.Float64).round(3)), pictures
 
 
-# Draw how labels divide into finer labels, as rings that open on a click.
-
-# Each ring further out is this much closer to white.
-LIGHTER_A_RING = 0.28
-
-
 def plot_sunburst(table: pl.DataFrame, path_columns: Sequence[str], title: str) -> Any:
     """Draw a sunburst whose sectors have the area of their counts.
 
@@ -154,7 +161,7 @@ def plot_sunburst(table: pl.DataFrame, path_columns: Sequence[str], title: str) 
         title: The heading.
 
     Returns:
-        A `plotly.graph_objects.Figure`; the middle holds the total, a click on a sector opens it.
+        A `plotly.graph_objects.Figure`; the centre shows the total, and a click on a sector zooms in.
     """
     import plotly.graph_objects as go  # noqa: PLC0415 - slow to import, and only this figure needs it
 
@@ -218,31 +225,11 @@ def _build_sector(path: tuple[str, ...], counts: dict[tuple[str, ...], int], col
 
 
 def _pick_color(path: Sequence[str], colors: dict[str, str]) -> str:
-    """Return an inner sector the next hue and its children paler ones; what is missing is gray."""
+    """Return the next hue for an inner sector, a paler one for its children, and gray for a missing value."""
     if path[-1] == MISSING:
         return MUTED
     base = colors.setdefault(path[0], SERIES[len(colors) % len(SERIES)])
     return lighten(base, min(0.75, LIGHTER_A_RING * (len(path) - 1)))
-
-
-__all__ = [
-    "draw_contact_sheet",
-    "plot_channels",
-    "plot_counts",
-    "plot_splits",
-    "plot_sunburst",
-    "save_figure",
-    "slug",
-]
-
-ROW_INCHES = 0.23
-LINE_INCHES = 0.17
-LEGEND_INCHES = 0.6
-NAME_CHARACTERS = 44
-# PNG files that are taller open nowhere; the table has every row.
-MAX_ROWS = 250
-# A bar of one item still shows on the log axis.
-LOG_START = 0.7
 
 
 def plot_counts(table: pl.DataFrame, column: str, title: str) -> "Figure":
@@ -301,7 +288,7 @@ def plot_channels(table: pl.DataFrame, title: str) -> "Figure":
     for channel, color in CHANNEL_COLORS.items():
         axes.scatter(table[channel], range(len(table)), s=42, color=color, label=channel, zorder=2)
     _write_beside(axes, highs, (f"{contrast:.0f}" for contrast in table["contrast"]))
-    # Dots need no zero; photographs on white would crowd at the right edge of a full axis.
+    # The axis need not begin at 0: the values of photographs on white are all near 255.
     first = max(0, int(min(lows.to_list(), default=0) - 5) // 25 * 25)
     axes.set_xticks([*range(first, 251, 25)])
     axes.set_xlim(first, 255 + (255 - first) * 0.08)
@@ -338,7 +325,7 @@ def _style_axes(axes: "Axes") -> None:
     axes.spines[:].set_visible(False)
     axes.tick_params(which="both", length=0, labelsize=9, labelcolor=SOFT_INK, labelfontfamily=FONT_NAME)
     axes.tick_params(axis="y", labelcolor=INK)
-    # A reader of a tall figure should not have to scroll for the scale.
+    # Repeat the scale at the top of a tall figure.
     axes.tick_params(axis="x", labeltop=len(axes.get_yticks()) > 40)
     axes.xaxis.label.set(color=SOFT_INK, fontname=FONT_NAME)
     axes.grid(axis="x", color=HAIRLINE, linewidth=0.7)
@@ -366,7 +353,7 @@ def _add_legend(figure: "Figure", colors: dict[str, str]) -> None:
     from matplotlib.lines import Line2D  # noqa: PLC0415 - slow to import
 
     dots = [Line2D([], [], marker="o", linestyle="", color=color, label=name) for name, color in colors.items()]
-    # The rows keep their height: the legend stands below them.
+    # Make room for the legend below the rows.
     figure.set_figheight(figure.get_figheight() + LEGEND_INCHES)
     figure.legend(
         handles=dots,

@@ -1,4 +1,4 @@
-"""Show where a transformer gradcam: its attention over the photographs of a dozen items."""
+"""Draw contact sheets of misclassified items, of one class, and of Grad-CAM and attention heatmaps."""
 
 from pathlib import Path
 
@@ -15,20 +15,30 @@ from hangtag.inference.classifier import Classifier
 from hangtag.inference.prediction import describe_confidence
 from hangtag.io import write_csv
 
-# Show the photographs behind the figures: what was misclassified, and how one class fared.
-
 MISCLASSIFIED_SHOWN = 40
 CLASS_SHOWN = 40
 SHEET_COLUMNS = 8
+GRAD_CAM_COLUMNS = 5
+# White pixels between a photograph and its copy with the heatmap.
+GAP = 3
+SCHEMA = {
+    "item_id": pl.String,
+    "predicted_label": pl.String,
+    "row": pl.Int64,
+    "column": pl.Int64,
+    "value": pl.Float64,
+}
+SHOWN = 12
+ATTENTION_COLUMNS = 4
 
 
 def draw_misclassified(wrong: pl.DataFrame, images: Pixels, title: str) -> Image.Image:
-    """Show the most confident mistakes: given label, predicted label, confidence.
+    """Draw the most confident errors with given label, predicted label and confidence.
 
     Args:
         wrong: `image_index`, `label`, `predicted_label` and `confidence`, in the order to show.
         images: All pixels.
-        title: Who misclassified where, as `capstone-color-0, val`.
+        title: The run and the split, as `capstone-color-0, val`.
     """
     shown = wrong.head(MISCLASSIFIED_SHOWN)
     captions = [
@@ -44,13 +54,13 @@ def draw_misclassified(wrong: pl.DataFrame, images: Pixels, title: str) -> Image
 
 
 def draw_class(items: pl.DataFrame, images: Pixels, label: str, title: str) -> Image.Image:
-    """Show what the items of one class were taken for, the mistakes first and marked.
+    """Draw the items of one class with their predicted labels, the errors first and marked.
 
     Args:
         items: `image_index`, `label`, `predicted_label` and `confidence` of one class; may be empty.
         images: All pixels.
         label: The class.
-        title: Who saw it where, as `capstone-color-0, val`.
+        title: The run and the split, as `capstone-color-0, val`.
     """
     wrong = pl.col("label") != pl.col("predicted_label")
     ordered = items.with_columns(wrong=wrong).sort("wrong", "confidence", "image_index", descending=[True, True, False])
@@ -70,20 +80,6 @@ def _format_count(number: int) -> str:
     return "no items" if number == 0 else f"{number:,} item{'s' if number != 1 else ''}"
 
 
-# Show where a model gradcam at what it misclassified: a table of numbers, and the photographs with a map each.
-
-GRAD_CAM_COLUMNS = 5
-# White pixels between a photograph and the same with its map.
-GAP = 3
-SCHEMA = {
-    "item_id": pl.String,
-    "predicted_label": pl.String,
-    "row": pl.Int64,
-    "column": pl.Int64,
-    "value": pl.Float64,
-}
-
-
 def tabulate_gradcam(
     wrong: pl.DataFrame, images: Pixels, classifier: Classifier, names: pl.DataFrame | None = None
 ) -> pl.DataFrame:
@@ -92,22 +88,22 @@ def tabulate_gradcam(
     Args:
         wrong: `item_id`, `image_index` and `predicted_label`, in the order to show.
         images: All pixels.
-        classifier: The model, of a kind that can show it.
-        names: `item_id` and, behind it, the names that the model read; None where it read none.
+        classifier: The model; its `can_explain` must be true.
+        names: `item_id` and, as the last column, the names that the model read; None if it read none.
 
     Returns:
-        A row for each part: item_id, predicted_label, row and column from 1 at the top left, and value, 0 to 1.
+        A row for each region: item_id, predicted_label, row and column from 1 at the top left, and value, 0 to 1.
     """
     shown = wrong.head(MISCLASSIFIED_SHOWN)
     if shown.is_empty():
         return pl.DataFrame(schema=SCHEMA)
-    read = None
+    read_names = None
     if names is not None:
-        read = shown.join(names, on="item_id", how="left", maintain_order="left")[names.columns[-1]].to_list()
-    maps = classifier.look(
+        read_names = shown.join(names, on="item_id", how="left", maintain_order="left")[names.columns[-1]].to_list()
+    maps = classifier.compute_heatmaps(
         images[shown["image_index"].to_numpy()],
         shown["predicted_label"].to_list(),
-        names=read,
+        names=read_names,
     )
     count, rows, columns = maps.shape
     indices = np.indices((rows, columns)).reshape(2, -1)
@@ -124,7 +120,7 @@ def tabulate_gradcam(
 
 
 def draw_gradcam(gradcam: pl.DataFrame, wrong: pl.DataFrame, images: Pixels, title: str) -> Image.Image:
-    """Draw the most confident errors, each beside itself with the heatmap over it.
+    """Draw the most confident errors, each photograph beside a copy with the heatmap over it.
 
     Args:
         gradcam: The table of `tabulate_gradcam`.
@@ -144,31 +140,27 @@ def draw_gradcam(gradcam: pl.DataFrame, wrong: pl.DataFrame, images: Pixels, tit
     return draw_contact_sheet(pairs, captions, columns=GRAD_CAM_COLUMNS, title=heading)
 
 
-def _pair_with_heatmap(photograph: Pixels, one: Maps) -> Pixels:
+def _pair_with_heatmap(photograph: Pixels, heatmap: Maps) -> Pixels:
     gap = np.full((photograph.shape[0], GAP, 3), 255, np.uint8)
-    return np.concatenate([photograph, gap, lay_over(photograph, one)], axis=1)
+    return np.concatenate([photograph, gap, lay_over(photograph, heatmap)], axis=1)
 
 
 def _read_maps(gradcam: pl.DataFrame) -> dict[str, Maps]:
     """Return the map of each item, float32 (rows, columns)."""
     maps = {}
     for (item_id,), part in gradcam.group_by("item_id", maintain_order=True):
-        one = np.zeros((int(part["row"].max()), int(part["column"].max())), np.float32)  # type: ignore[arg-type]
-        one[part["row"].to_numpy() - 1, part["column"].to_numpy() - 1] = part["value"].to_numpy()
-        maps[str(item_id)] = one
+        heatmap = np.zeros((int(part["row"].max()), int(part["column"].max())), np.float32)  # type: ignore[arg-type]
+        heatmap[part["row"].to_numpy() - 1, part["column"].to_numpy() - 1] = part["value"].to_numpy()
+        maps[str(item_id)] = heatmap
     return maps
 
 
-SHOWN = 12
-ATTENTION_COLUMNS = 4
-
-
 def choose_items(predictions: pl.DataFrame, count: int = SHOWN) -> pl.DataFrame:
-    """Return the first item of each of the commonest classes, or more of each where there are few classes.
+    """Return the first item of each of the most frequent classes, or several of each if there are few classes.
 
     Args:
         predictions: `item_id`, `image_index`, `label`, `predicted_label` and `confidence` of one split.
-        count: How many items.
+        count: The number of items.
     """
     ranked = predictions.sort("image_index").with_columns(
         rank=pl.int_range(pl.len()).over("label"), size=pl.len().over("label")
@@ -177,7 +169,7 @@ def choose_items(predictions: pl.DataFrame, count: int = SHOWN) -> pl.DataFrame:
 
 
 def measure_attention(classifier: Classifier, items: pl.DataFrame, images: Pixels) -> Shares | None:
-    """Return each patch's share for every item, (n, rows, columns); None where the network has no attention."""
+    """Return the attention rollout of each item, (n, rows, columns), or None if the network has no attention."""
     if not has_attention(classifier.model) or items.is_empty():
         return None
     rows = items["image_index"].to_numpy()
@@ -188,26 +180,26 @@ def measure_attention(classifier: Classifier, items: pl.DataFrame, images: Pixel
 def tabulate_attention(items: pl.DataFrame, shares: Shares) -> pl.DataFrame:
     """Return one row per patch: `item_id`, `label`, `predicted_label`, `row` and `column` from 1, top left, `share`."""
     indices = np.indices(shares.shape).reshape(3, -1)
-    told: pl.DataFrame = items.select("item_id", "label", "predicted_label")[indices[0]]
-    return told.with_columns(
+    patches: pl.DataFrame = items.select("item_id", "label", "predicted_label")[indices[0]]
+    return patches.with_columns(
         row=pl.Series(indices[1] + 1), column=pl.Series(indices[2] + 1), share=pl.Series(shares.ravel()).round(6)
     )
 
 
 def draw_attention(items: pl.DataFrame, shares: Shares, images: Pixels, title: str) -> Image.Image:
-    """Show each photograph, and beside it the same under its attention: the darker, the more.
+    """Draw each photograph beside a copy with its attention over it; darker is more.
 
     Args:
         items: `image_index`, `label`, `predicted_label` and `confidence`.
-        shares: What `measure_attention` gave for them.
+        shares: The result of `measure_attention` for them.
         images: All pixels.
-        title: Who gradcam where, as `vit-color-0, val`.
+        title: The run and the split, as `vit-color-0, val`.
     """
     pictures, captions, wrong = [], [], []
     for (row, label, predicted, confidence), patches in zip(
         items.select("image_index", "label", "predicted_label", "confidence").iter_rows(), shares, strict=True
     ):
-        pictures.append(np.concatenate([images[row], lay_over(images[row], _relate_attention(patches))], axis=1))
+        pictures.append(np.concatenate([images[row], lay_over(images[row], _scale_attention(patches))], axis=1))
         captions.append(f"{label}\n→ {predicted}, {describe_confidence(confidence)}")
         wrong.append(label != predicted)
     # Small photographs are enlarged, large ones are not.
@@ -216,8 +208,8 @@ def draw_attention(items: pl.DataFrame, shares: Shares, images: Pixels, title: s
     return draw_contact_sheet(pictures, captions, columns=ATTENTION_COLUMNS, scale=scale, title=heading, marked=wrong)
 
 
-def _relate_attention(patches: Shares) -> Maps:
-    """Return shares from the least of a photograph, 0, to its most, 1; all 0 where none stands out."""
+def _scale_attention(patches: Shares) -> Maps:
+    """Scale the shares of a photograph to 0 (the lowest) to 1 (the highest); all 0 if they are equal."""
     span = np.ptp(patches)
     return ((patches - patches.min()) / span if span > 0 else np.zeros_like(patches)).astype(np.float32)
 
@@ -225,10 +217,10 @@ def _relate_attention(patches: Shares) -> Maps:
 def save_attention(
     folder: Path, classifier: Classifier, predictions: pl.DataFrame, images: Pixels, title: str
 ) -> list[Path]:
-    """Write `attention.png`, and `attention.csv` with the numbers behind it, where the network has attention.
+    """Write `attention.png` and its table `attention.csv` if the network has attention; remove old ones if not.
 
     Args:
-        folder: Where to.
+        folder: The folder to write to.
         classifier: The evaluated model.
         predictions: See `choose_items`.
         images: All pixels.
@@ -238,7 +230,7 @@ def save_attention(
     items = choose_items(predictions)
     shares = measure_attention(classifier, items, images)
     if shares is None:
-        # An earlier run of this name may have had it.
+        # An earlier run of this name may have written them.
         for path in (picture, table):
             path.unlink(missing_ok=True)
         return []

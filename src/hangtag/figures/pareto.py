@@ -1,4 +1,4 @@
-"""Draw figures against costs: as a picture with the front and every name, and as a page that answers to the mouse."""
+"""Draw metrics against costs with the Pareto front, as a picture and as an interactive page."""
 
 import html
 import itertools
@@ -26,14 +26,19 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure as PlotlyFigure
 
 
-# Write names beside dots so that they cover neither one another nor any dot, bar or line.
-
 FONT_SIZE, LONGEST = 8, 30
 # How far from its dot a name may stand, in points: beside it, or farther away at the end of a thin line.
 DISTANCES = (7, 13, 20, 30, 42, 56, 72, 90, 110)
 DIRECTIONS = (0, 180, 90, 270, 30, 330, 150, 210, 60, 300, 120, 240)
 LINE_FROM = 13
 DOT_RADIUS, GAP = 4.5, 1.5
+# The costs in the picture; the page and the table have all.
+SHOWN_COSTS = ("mflops", "training_minutes", "milliseconds")
+COLORS = {PHOTOGRAPH: ACCENT, "photograph and name": SERIES[1]}
+FAINT = 0.6
+PANEL_INCHES = (5.2, 3.9)
+# Room beside the outermost dots, on the log axis and upwards.
+MARGINS = (0.18, 0.14)
 
 
 @dataclass(frozen=True)
@@ -58,12 +63,12 @@ class Spot:
 
 
 def write_names(figure: Figure, panels: Sequence[tuple[Axes, Sequence[Spot]]]) -> int:
-    """Write the names beside the dots of each panel, once everything else is drawn.
+    """Write the names beside the dots of each panel without overlaps; call it after everything else is drawn.
 
-    The figure's layout is fixed by it. Names stand within their panel; the strong ones choose first.
+    This fixes the layout of the figure. Names stay within their panel; strong names are placed first.
 
     Returns:
-        How many names could not be placed.
+        The number of names that could not be placed.
     """
     renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
     figure.draw(renderer)
@@ -136,17 +141,8 @@ def _annotate_point(axes: Axes, spot: Spot, name: str, offset: tuple[float, floa
     )
 
 
-# The rest is in the page and the table.
-SHOWN_COSTS = ("mflops", "training_minutes", "milliseconds")
-COLORS = {PHOTOGRAPH: ACCENT, "photograph and name": SERIES[1]}
-FAINT = 0.6
-PANEL_INCHES = (5.2, 3.9)
-# Room beside the outermost dots, on the log axis and upwards.
-MARGINS = (0.18, 0.14)
-
-
 def plot_costs(fronts: pl.DataFrame, title: str) -> Figure:
-    """Draw a panel for every figure and shown cost, the front as steps, what is off it fainter, a bar an interval.
+    """Draw a panel for each metric and cost: the front as steps, other recipes fainter, intervals as bars.
 
     Args:
         fronts: See `tabulate_fronts`.

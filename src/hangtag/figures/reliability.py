@@ -1,4 +1,4 @@
-"""Draw how far a confidence can be trusted: against accuracy, and as precision against coverage."""
+"""Draw training history, reliability diagrams, and precision against coverage."""
 
 import textwrap
 from collections.abc import Mapping
@@ -13,7 +13,12 @@ from scipy.stats import beta
 
 from hangtag.figures.style import FONT_NAME, HAIRLINE, INK, PAPER, SOFT_INK, SPLIT_COLORS, lighten
 
-# Draw how loss and accuracy went over the epochs of a training.
+LEVEL = 0.95
+TITLE_CHARACTERS_AN_INCH = 8
+# Keeps the label 100 % of one panel apart from 0 % of the next.
+PANEL_GAP = 0.06
+# From the dot of a threshold to its target precision, in points.
+TARGET_OFFSET = (6, 5)
 
 
 def plot_history(history: pl.DataFrame, title: str, kept_epoch: int | None = None) -> Figure:
@@ -23,7 +28,7 @@ def plot_history(history: pl.DataFrame, title: str, kept_epoch: int | None = Non
     validation line.
 
     Args:
-        history: A row an epoch: `epoch` from 1, `loss`, `accuracy`, `val_loss` and `val_accuracy`.
+        history: One row per epoch: `epoch` from 1, `loss`, `accuracy`, `val_loss` and `val_accuracy`.
         title: The heading.
         kept_epoch: The epoch whose weights were kept; marked by a line.
     """
@@ -49,19 +54,11 @@ def _style_curve(axes: Axes) -> None:
     axes.legend(frameon=False, fontsize=9)
 
 
-LEVEL = 0.95
-TITLE_CHARACTERS_AN_INCH = 8
-# So that 100 % of one panel keeps clear of 0 % of the next.
-PANEL_GAP = 0.06
-# From a threshold's dot to its promise, in points.
-PROMISE_OFFSET = (6, 5)
-
-
 def plot_reliability(reliability: pl.DataFrame, errors: Mapping[str, float], title: str) -> Figure:
-    """Draw accuracy against confidence bin by bin, a panel a split, the share of items in each bin below it.
+    """Draw a reliability diagram for each split: accuracy by confidence bin, and the share of items in each bin below.
 
-    Where confidence means what it says the dots lie on the diagonal. A line through a dot is the 95 % interval of
-    its accuracy (Clopper and Pearson, 1934), every item taken for itself.
+    With perfect calibration the dots lie on the diagonal. A line through a dot is the 95 % interval of
+    its accuracy (Clopper and Pearson, 1934), with items treated as independent.
 
     Args:
         reliability: split, low, high, n, confidence and accuracy.
@@ -100,7 +97,7 @@ def _draw_dots(axes: Axes, bins: pl.DataFrame, color: str) -> None:
 
 
 def plot_coverage(coverage: pl.DataFrame, thresholds: pl.DataFrame, title: str) -> Figure:
-    """Draw precision over coverage, a line a split down to its lower bound, the model's own thresholds as dots on it.
+    """Draw precision over coverage for each split with its lower bound, and the model's own thresholds as dots.
 
     Args:
         coverage: split, threshold, coverage, precision and precision_low.
@@ -119,7 +116,7 @@ def plot_coverage(coverage: pl.DataFrame, thresholds: pl.DataFrame, title: str) 
         axes.plot(dots["coverage"], dots["precision"], color=color, marker="o", linestyle="", markersize=5)
     if len(sure):
         axes.plot([], [], color=SOFT_INK, marker="o", linestyle="", markersize=5, label="promised, as chosen on val")
-    _write_promises(axes, sure.filter(pl.col("split") == ("val" if "val" in splits else splits[-1])))
+    _write_targets(axes, sure.filter(pl.col("split") == ("val" if "val" in splits else splits[-1])))
     axes.set_xlabel("Coverage: the share of items that are sure enough", color=SOFT_INK)
     axes.set_ylabel("Precision: the share of these that are right", color=SOFT_INK)
     axes.set_xlim(0, 1.02)
@@ -129,13 +126,13 @@ def plot_coverage(coverage: pl.DataFrame, thresholds: pl.DataFrame, title: str) 
     return figure
 
 
-def _write_promises(axes: Axes, sure: pl.DataFrame) -> None:
+def _write_targets(axes: Axes, sure: pl.DataFrame) -> None:
     """Write the target precision beside each dot of one split; those that share a threshold share a dot."""
     dots = sure.group_by("coverage", "precision", maintain_order=True).agg("target_precision")
     for coverage, precision, wanted in dots.iter_rows():
         text = "≥ " + ", ".join(_in_percent(each) for each in wanted)
         index = (coverage, precision)
-        axes.annotate(text, index, PROMISE_OFFSET, textcoords="offset points", color=INK, fontsize=9)
+        axes.annotate(text, index, TARGET_OFFSET, textcoords="offset points", color=INK, fontsize=9)
 
 
 def _in_percent(share: float) -> str:

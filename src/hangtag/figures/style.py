@@ -1,4 +1,4 @@
-"""Save a figure of any kind, whole or not at all."""
+"""Colours, fonts and file names of figures, and saving them atomically."""
 
 import hashlib
 import html
@@ -11,8 +11,9 @@ from typing import Any
 
 from hangtag.io import write_text, write_whole
 
-# The colours and the type of every figure: white paper, dark ink, one accent, gray for what has no label.
-
+PLAIN = re.compile(r"[A-Za-z0-9-]+( [A-Za-z0-9-]+)*")
+MAX_LENGTH = 80
+DOTS_PER_INCH = 120
 INK = "#22272e"
 SOFT_INK = "#6b7480"
 HAIRLINE = "#d9dde3"
@@ -21,7 +22,7 @@ ACCENT = "#3f6f94"
 MUTED = "#b4bac3"
 MARK = "#b8322a"
 FONT_NAME = "DejaVu Sans"
-# Muted hues that stay apart on white and beside one another; charts with more sectors begin again.
+# Muted hues that are distinct on white and next to each other; charts with more sectors repeat them.
 SERIES = (
     "#3f6f94",
     "#c98b4b",
@@ -40,7 +41,7 @@ CHANNEL_COLORS = {"mean_red": "#b8322a", "mean_green": "#4f8a5b", "mean_blue": "
 
 @cache
 def find_font(bold: bool = False) -> Path:
-    """Return the file of a font with Latin, Greek and Cyrillic letters; matplotlib brings it along."""
+    """Return the file of a font with Latin, Greek and Cyrillic letters; it is included in matplotlib."""
     import matplotlib  # noqa: PLC0415 - only drawing needs it
 
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
@@ -51,12 +52,6 @@ def lighten(color: str, share: float) -> str:
     """Mix a `#rrggbb` colour with white: 0 leaves it, 1 makes it white."""
     channels = (int(color[start : start + 2], 16) for start in (1, 3, 5))
     return "#" + "".join(f"{round(value + (255 - value) * share):02x}" for value in channels)
-
-
-# Give every label a file name of its own.
-
-PLAIN = re.compile(r"[A-Za-z0-9-]+( [A-Za-z0-9-]+)*")
-MAX_LENGTH = 80
 
 
 def slug(label: str) -> str:
@@ -73,15 +68,12 @@ def slug(label: str) -> str:
     return f"{kept}_{digits}" if kept else digits
 
 
-DOTS_PER_INCH = 120
-
-
 def save_figure(figure: Any, path: Path) -> list[Path]:
     """Write a figure: matplotlib's or Pillow's as PNG, plotly's as HTML that opens without a network.
 
     Args:
         figure: A matplotlib figure, a `PIL.Image.Image`, or (for a path that ends in .html) a plotly figure.
-        path: Where to; plotly figures share one `plotly.min.js` beside them.
+        path: The file to write; plotly figures share one `plotly.min.js` beside them.
 
     Returns:
         The files that the figure needs: `path`, and `plotly.min.js` for HTML.
@@ -89,7 +81,7 @@ def save_figure(figure: Any, path: Path) -> list[Path]:
     if path.suffix == ".html":
         return _save_page(figure, path)
     with write_whole(path) as temporary, warnings.catch_warnings():
-        # A name in a script that the font lacks is drawn as boxes; a warning for each letter helps nobody.
+        # A name in a script that the font lacks is drawn as boxes; a warning for each letter would only be noise.
         warnings.filterwarnings("ignore", message="(?s)Glyph .* missing from", category=UserWarning)
         if hasattr(figure, "savefig"):
             figure.savefig(temporary, format="png", dpi=DOTS_PER_INCH, facecolor=PAPER)

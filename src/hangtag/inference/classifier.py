@@ -1,4 +1,4 @@
-"""A trained model that turns pixels, and names where it reads them, into probabilities."""
+"""Load a trained model and predict class probabilities from pixels and, if it has a text input, product names."""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ from hangtag.catalog.images import Pixels, shrink
 from hangtag.console import show_progress
 from hangtag.errors import ModelError
 from hangtag.explain.grad_cam import Maps, enlarge
-from hangtag.explain.heatmap import FeatureReader, look, open_feature_reader
+from hangtag.explain.heatmap import FeatureReader, compute_heatmaps, open_feature_reader
 from hangtag.inference.prediction import HeadProbs, Prediction, build_predictions
 from hangtag.models.batch_predict import Answers, apply_temperature, iterate_head_probs, join_head_probs
 from hangtag.models.checkpoint import load_saved
@@ -26,9 +26,9 @@ from hangtag.models.seen_images import SeenPhotographs
 from hangtag.models.shipped import SHIPPED
 from hangtag.models.text import Vocabulary
 
-# What a calibration is called that was made from these inputs.
+# The keys of `calibration` in model.json, by the model's inputs.
 PHOTOGRAPH, PHOTOGRAPH_AND_NAME = "photograph", "photograph_and_name"
-_OPENING = threading.Lock()
+_OPEN_LOCK = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,12 @@ class Classifier:
 
     Attributes:
         model: The `keras.Model`, or the exported network.
-        outputs: What its heads stand for.
-        image_size: (height, width) of the pixels it takes.
-        network_size: (height, width) that it shrinks them to; None leaves them as they are.
-        description: All of its `model.json`.
-        vocabulary: The words of names that it knows, or None where it reads pixels alone.
-        seen: The photographs that it learnt from, as hashes, or None where it does not say.
+        outputs: The classes of its heads.
+        image_size: (height, width) of the input pixels.
+        network_size: (height, width) that the pixels are resized to before the network; None keeps their size.
+        description: The content of its `model.json`.
+        vocabulary: The words of product names that it can encode, or None if it reads pixels alone.
+        seen: Hashes of its training photographs, or None if they are not recorded.
     """
 
     model: Any
@@ -55,19 +55,19 @@ class Classifier:
 
     @classmethod
     def load(cls, folder: str | Path | None = None, *, streams: int = 1) -> "Classifier":
-        """Load a model from its folder: a training run's, or one that `hangtag export` wrote.
+        """Load a model from the folder of a training run or of `hangtag export`.
 
         Args:
-            folder: Where `model.json` is; None takes the model that hangtag comes with.
-            streams: For an exported model, how many threads will ask it at once.
+            folder: The folder with `model.json`; None loads the model that is included in hangtag.
+            streams: For an exported model, the number of threads that will call it in parallel.
 
         Raises:
-            ModelError: A file is missing, damaged, changed, or does not fit its description.
-            MissingExtraError: It is a training run's, and Keras is not installed.
+            ModelError: A file is missing, damaged, changed, or inconsistent with `model.json`.
+            MissingExtraError: The folder is that of a training run, and Keras is not installed.
         """
-        index = SHIPPED if folder is None else Path(folder)
-        is_exported = (index / NETWORK).is_file()
-        saved = load_exported(index, streams=streams) if is_exported else load_saved(index)
+        path = SHIPPED if folder is None else Path(folder)
+        is_exported = (path / NETWORK).is_file()
+        saved = load_exported(path, streams=streams) if is_exported else load_saved(path)
         return cls(
             saved.model,
             saved.outputs,
@@ -85,52 +85,52 @@ class Classifier:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """What the columns of `predict_proba` stand for."""
+        """The class names of the columns of `predict_proba`."""
         return self.outputs.class_names
 
     @property
     def reads_names(self) -> bool:
-        """Whether it reads names beside photographs."""
+        """Whether it reads product names as well as photographs."""
         return self.vocabulary is not None
 
     def find_threshold(self, precision: float, *, with_names: bool = False) -> float | None:
-        """Return the confidence from which on at least this share of labels is right, as chosen on val.
+        """Return the confidence threshold for a target precision, as chosen on val.
 
-        None where no threshold keeps that promise, or none was looked for.
+        None if no threshold reaches the target precision, or none was computed for it.
         """
         thresholds = self._read_calibration(with_names).get("thresholds", {})
-        found = thresholds.get(f"{precision:g}")
-        return None if found is None else float(found)
+        threshold = thresholds.get(f"{precision:g}")
+        return None if threshold is None else float(threshold)
 
     def predict_heads(self, images: Pixels, names: Sequence[str | None] | None = None) -> HeadProbs:
-        """Return the probabilities of all levels and attributes for every photograph.
+        """Return the probabilities of all heads for each photograph.
 
         Args:
             images: uint8 (n, H, W, 3), of `image_size`; any n.
-            names: The products' names, n of them, for a model that reads names; None hides them.
+            names: n product names, for a model with a text input; None leaves that input empty.
 
         Raises:
-            ModelError: The pixels are of another shape or type, the names of another number, or the model gives no
-                numbers for them.
+            ModelError: The pixels have a wrong shape or type, the number of names is wrong, or the model returns values
+                that are not finite.
         """
         return self.predict_rows(images, np.arange(len(images)), names=names)
 
     def classify(self, images: Pixels, *, precision: float = 0.95) -> list[Prediction]:
-        """Return an answer for every photograph, with its levels, alternatives, and whether it is sure.
+        """Return the prediction for each photograph: label, levels, attributes, alternatives, and whether it is sure.
 
         Args:
             images: See `predict`.
-            precision: The share of sure answers that is to be right.
+            precision: The target precision of sure predictions.
 
         Raises:
             ModelError: See `predict`.
         """
-        predictions = self.predict_rows(images, np.arange(len(images)), title=None)
-        return build_predictions(predictions, self.find_threshold(precision), self._is_in_distribution(predictions))
+        probs = self.predict_rows(images, np.arange(len(images)), title=None)
+        return build_predictions(probs, self.find_threshold(precision), self._is_in_distribution(probs))
 
     @property
     def can_explain(self) -> bool:
-        """Whether it can show where in a photograph it looked."""
+        """Whether heatmaps can be computed for the category path head."""
         return CATEGORY_PATH in self._feature_reader.heads
 
     def explain(
@@ -145,21 +145,20 @@ class Classifier:
 
         Args:
             images: See `predict`.
-            labels: The class to explain, one for all photographs or one for each; None takes what is predicted.
-            level: The level or attribute that it is of; the primary level by default.
+            labels: The class to explain, one for all photographs or one for each; None takes the predicted class.
+            level: The level or attribute of the class; the primary level by default.
             names: See `predict`.
 
         Returns:
-            A map for each photograph, float32 (n, H, W), 0 to 1, its maximum 1. It is 0 everywhere where
-            there is no evidence for the class, or no such class.
+            Heatmaps, float32 (n, H, W) from 0 to 1, each with a maximum of 1. A map is 0 everywhere if there is no
+            evidence for the class, or no such class.
 
         Raises:
-            ModelError: There is no such class or level, the network is of a kind that cannot show it, or see
-                `predict`.
+            ModelError: There is no such level, the network's architecture does not support heatmaps, or see `predict`.
         """
-        return enlarge(self.look(images, labels, level=level, names=names), self.image_size)
+        return enlarge(self.compute_heatmaps(images, labels, level=level, names=names), self.image_size)
 
-    def look(
+    def compute_heatmaps(
         self,
         images: Pixels,
         labels: Sequence[str | None] | str | None = None,
@@ -167,20 +166,20 @@ class Classifier:
         level: str | None = None,
         names: Sequence[str | None] | None = None,
     ) -> Maps:
-        """Return the heatmaps of `explain` at the network's own resolution, a few rows and columns.
+        """Compute the heatmaps of `explain` at the resolution of the network's feature maps, a few rows and columns.
 
         Raises:
             ModelError: See `explain`.
         """
         self._check_pixels(images)
         column = level or self.outputs.primary
-        head = self._find_explained(column)
+        head = self._find_explainable_head(column)
         if labels is None:
             labels = self.predict_heads(images, names).choose_labels()[column]
         given = [labels] * len(images) if isinstance(labels, str) else list(labels)
         if len(given) != len(images):
             raise ModelError("There is not a class for every photograph.", received=len(given))
-        return look(
+        return compute_heatmaps(
             self.model,
             self._feature_reader,
             shrink(images, self.network_size or self.image_size),
@@ -190,11 +189,11 @@ class Classifier:
             tta_flip=bool(self.description.get("tta_flip", False)),
         )
 
-    def _find_explained(self, column: str) -> str:
+    def _find_explainable_head(self, column: str) -> str:
         """Return the head that predicts a level or an attribute.
 
         Raises:
-            ModelError: There is no such one, or no map can be made of it.
+            ModelError: There is no such level or attribute, or heatmaps cannot be computed for it.
         """
         if column not in (*self.outputs.levels, *self.outputs.attributes):
             allowed = f"Allowed: {', '.join((*self.outputs.levels, *self.outputs.attributes))}."
@@ -210,8 +209,8 @@ class Classifier:
 
     @property
     def _feature_reader(self) -> FeatureReader:
-        # `cached_property` alone would open it twice where two threads ask at once.
-        with _OPENING:
+        # `cached_property` alone is not thread-safe: two threads could both open a reader.
+        with _OPEN_LOCK:
             return self._opened_feature_reader
 
     @cached_property
@@ -239,17 +238,17 @@ class Classifier:
         title: str | None = "Predicting",
         names: Sequence[str | None] | None = None,
     ) -> HeadProbs:
-        """Return the answers for chosen rows of a memory map, read in batches, with a bar.
+        """Return the probabilities for chosen rows of a memory map, read in batches, with a progress bar.
 
         Args:
             images: uint8 (N, H, W, 3).
-            rows: Which of them, int64 (n,).
-            title: The bar's text; None shows no bar.
-            names: The names of these rows' products; see `predict_heads`.
+            rows: The indices of the rows to predict, int64 (n,).
+            title: The text of the progress bar; None shows no bar.
+            names: The product names of these rows; see `predict_heads`.
 
         Raises:
-            ModelError: The pixels are of another shape or type, the names of another number, or the model gives no
-                numbers for them.
+            ModelError: The pixels have a wrong shape or type, the number of names is wrong, or the model returns values
+                that are not finite.
         """
         self._check_pixels(images)
         if names is not None and len(names) != len(rows):
@@ -257,15 +256,17 @@ class Classifier:
             raise ModelError("There is not a name for every photograph.", allowed=allowed, received=len(names))
         words = self.vocabulary.encode(names) if self.vocabulary and names is not None else None
         is_flipped = bool(self.description.get("tta_flip", False))
-        found = iterate_head_probs(
+        iterator = iterate_head_probs(
             self.model, images, rows, words=words, tta_flip=is_flipped, image_size=self.network_size
         )
-        batches = list(found) if title is None else _watch_for_stall(found, title, len(rows))
-        answers = join_head_probs(batches, self.outputs.heads)
+        batches = list(iterator) if title is None else _collect_with_progress(iterator, title, len(rows))
+        head_probs = join_head_probs(batches, self.outputs.heads)
         temperatures = self._read_calibration(words is not None).get("temperatures", {})
-        sharpened = {head: apply_temperature(answers[head], temperatures.get(head, 1.0)) for head in self.outputs.heads}
-        ood_scores = answers.get(OOD_SCORE)
-        return HeadProbs(self.outputs, sharpened, ood_scores)
+        calibrated = {
+            head: apply_temperature(head_probs[head], temperatures.get(head, 1.0)) for head in self.outputs.heads
+        }
+        ood_scores = head_probs.get(OOD_SCORE)
+        return HeadProbs(self.outputs, calibrated, ood_scores)
 
     def _check_pixels(self, images: Pixels) -> None:
         if images.ndim != 4 or images.shape[1:] != (*self.image_size, 3) or images.dtype != np.uint8:
@@ -280,11 +281,11 @@ class Classifier:
         return dict(self.description.get("calibration", {}).get(key, {}))
 
 
-def _watch_for_stall(batches: Iterator[Answers], title: str, total: int) -> list[Answers]:
-    """Collect batches while a bar counts their photographs."""
-    found = []
+def _collect_with_progress(batches: Iterator[Answers], title: str, total: int) -> list[Answers]:
+    """Collect the batches while a progress bar counts their photographs."""
+    collected = []
     with show_progress(title, total, "photographs") as bar:
         for batch in batches:
-            found.append(batch)
+            collected.append(batch)
             bar.advance(len(batch[CATEGORY_PATH]))
-    return found
+    return collected

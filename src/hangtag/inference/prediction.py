@@ -1,4 +1,4 @@
-"""Predictions: probabilities of many photographs by head, and the result for one photograph."""
+"""The results of a model: class probabilities of many photographs by head, and the prediction for one photograph."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -13,14 +13,17 @@ from hangtag.explain.heatmap import color_heatmap, encode_png
 from hangtag.models.batch_predict import Answers
 from hangtag.models.label_space import CATEGORY_PATH, NO_VALUE, Indices, LabelSpace, Probs
 
+ALTERNATIVES = 5
+DIGITS = 4
+
 
 def describe_confidence(confidence: float) -> str:
-    """Format a probability as `87%`; `100%` is kept for certainty, so 0.998 makes `>99%`."""
+    """Format a probability as `87%`; only 1 is `100%`, so 0.998 becomes `>99%`."""
     return ">99%" if 0.995 <= confidence < 1 else f"{confidence:.0%}"
 
 
 def format_prediction(confidence: float, is_sure: bool) -> str:
-    """Return a probability with what it is not enough for, as `87%, not sure`."""
+    """Format a probability, with `, not sure` after it if it is below the threshold, as `87%, not sure`."""
     return describe_confidence(confidence) + ("" if is_sure else ", not sure")
 
 
@@ -58,8 +61,8 @@ class HeadProbs:
 
         A category path may have no value on a level: then the index is `NO_VALUE`.
         """
-        products = self.outputs.choose_category_paths(self.answers[CATEGORY_PATH])
-        chosen = {level: self.outputs.list_classes(level)[products] for level in self.outputs.levels}
+        paths = self.outputs.choose_category_paths(self.answers[CATEGORY_PATH])
+        chosen = {level: self.outputs.list_classes(level)[paths] for level in self.outputs.levels}
         for attribute in self.outputs.attributes:
             chosen[attribute] = self.read_probs(attribute).argmax(axis=1)
         return chosen
@@ -75,14 +78,14 @@ class HeadProbs:
     def adjust(self, train_counts: dict[str, Sequence[int]], strength: float) -> "HeadProbs":
         """Apply logit adjustment: favour classes that were rare in training, without training again.
 
-        Every probability is divided by the class's share in training to the power of `strength`: 0 changes
-        nothing and is best for accuracy, 1 is best if all classes count the same. Category paths have the
-        share of their class on the primary level. Source: Menon et al., *Long-Tail Learning via Logit
+        Each probability is divided by the class's share in training to the power of `strength`: 0 changes
+        nothing and is best for accuracy, 1 is best for balanced accuracy. A category path has the share of its
+        class on the primary level. Source: Menon et al., *Long-Tail Learning via Logit
         Adjustment*, 2021.
 
         Args:
             train_counts: How often each class of each head was in training, as `model.json` has it.
-            strength: 0 to 1, as a habit.
+            strength: Usually 0 to 1.
         """
         if not strength:
             return self
@@ -97,15 +100,11 @@ class HeadProbs:
         return replace(self, answers=answers)
 
     def _count_primary(self, counts: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Return each product the count of its class on the primary level."""
+        """Return for each category path the training count of its class on the primary level."""
         classes = self.outputs.list_classes(self.outputs.primary)
         has_value = classes != NO_VALUE
         sums = np.bincount(classes[has_value], weights=counts[has_value], minlength=len(self.outputs.class_names))
         return np.where(has_value, sums[classes], counts)
-
-
-ALTERNATIVES = 5
-DIGITS = 4
 
 
 @dataclass(frozen=True)
@@ -117,12 +116,12 @@ class Prediction:
         confidence: Its calibrated probability, 0 to 1.
         is_sure: Whether the confidence reaches the threshold and the photograph is in distribution.
         in_distribution: Whether the photograph is like those of the training catalogue.
-        levels: The value of every level, coarse to fine; they never contradict each other. None where the
+        levels: The value of every level, coarse to fine and always consistent. None where the
             predicted category path has none.
         attributes: The value of every attribute, and its probability.
-        alternatives: The likeliest classes of the primary level with their probabilities, the label first.
-        heatmap: The evidence for the label by region, float32 (rows, columns) from 0 to 1, of the photograph's
-            proportions; None unless it was asked for.
+        alternatives: The most likely classes of the primary level with their probabilities, the label first.
+        heatmap: The evidence for the label by region, float32 (rows, columns) from 0 to 1, with the photograph's
+            aspect ratio; None unless it was requested.
     """
 
     label: str
@@ -143,7 +142,7 @@ class Prediction:
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object of the service and of `--json`; the heatmap is a PNG to lay over the photograph."""
-        told = {
+        fields: dict[str, Any] = {
             "label": self.label,
             "confidence": self.confidence,
             "is_sure": self.is_sure,
@@ -157,16 +156,18 @@ class Prediction:
         }
         if self.heatmap is not None:
             picture = base64.b64encode(encode_png(color_heatmap(self.heatmap))).decode("ascii")
-            told["heatmap"] = {"label": self.label, "png": picture}
-        return told
+            fields["heatmap"] = {"label": self.label, "png": picture}
+        return fields
 
 
-def build_predictions(predictions: HeadProbs, threshold: float | None, in_distribution: Any) -> list[Prediction]:
+def build_predictions(
+    predictions: HeadProbs, threshold: float | None, in_distribution: npt.NDArray[np.bool_]
+) -> list[Prediction]:
     """Build the prediction of each photograph.
 
     Args:
         predictions: Calibrated probabilities.
-        threshold: The lowest confidence of a sure prediction; None: none is sure.
+        threshold: The lowest confidence of a sure prediction; with None no prediction is sure.
         in_distribution: Whether each photograph is in distribution, bool (n,).
     """
     outputs, probs = predictions.outputs, predictions.probs
@@ -179,12 +180,12 @@ def build_predictions(predictions: HeadProbs, threshold: float | None, in_distri
     for column in outputs.attributes:
         own = predictions.read_probs(column).max(axis=1, initial=0).astype(np.float64).round(DIGITS)
         attributes[column] = (chosen[column].tolist(), own.tolist())
-    answers = []
+    built = []
     for row, (indices, confidences) in enumerate(zip(order.tolist(), best, strict=True)):
         alternatives = tuple(
             (outputs.class_names[index], confidence) for index, confidence in zip(indices, confidences, strict=True)
         )
-        answers.append(
+        built.append(
             Prediction(
                 label=alternatives[0][0],
                 confidence=alternatives[0][1],
@@ -198,7 +199,7 @@ def build_predictions(predictions: HeadProbs, threshold: float | None, in_distri
                 alternatives=alternatives,
             )
         )
-    return answers
+    return built
 
 
 def _get_name(names: tuple[str, ...], index: int) -> str | None:

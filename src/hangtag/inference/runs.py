@@ -1,24 +1,28 @@
-"""Find runs, refuse those that were trained on other labels, and predict items with one."""
+"""Load trained runs, predict catalogue items with them, and pair the predictions with the true labels."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from hangtag.errors import ModelError, WorkspaceError
 from hangtag.inference.classifier import Classifier
 from hangtag.inference.prediction import HeadProbs
 from hangtag.labels.dataset import LabeledItems
+from hangtag.models.label_space import NO_VALUE, Indices, LabelSpace, Probs
 from hangtag.workspace import Workspace
 
 HINT = "Run `hangtag train` with this workspace first."
 
 
 def select_runs(workspace: Workspace, run_ids: Sequence[str] | None) -> list[str]:
-    """Return the named runs, each once, or all finished ones.
+    """Return the named runs without repeats, or all finished runs if none is named.
 
     Raises:
-        WorkspaceError: There is no finished run, or none of that name.
+        WorkspaceError: There is no finished run, or no finished run of a given name.
     """
     finished = workspace.run_ids()
     if not finished:
@@ -36,7 +40,7 @@ def load_classifier(workspace: Workspace, run_id: str, labelled: LabeledItems) -
     """Load a run's model, if it was trained on the workspace's current labels.
 
     Raises:
-        WorkspaceError: The labels have changed since it was trained.
+        WorkspaceError: The labels have changed since the run was trained.
         ModelError: The model cannot be loaded.
     """
     classifier = Classifier.load(workspace.run(run_id))
@@ -50,17 +54,17 @@ def load_classifier(workspace: Workspace, run_id: str, labelled: LabeledItems) -
 
 
 def can_read_names(classifier: Classifier, labelled: LabeledItems) -> bool:
-    """Return whether the classifier reads names and the catalogue has some."""
+    """Return whether the classifier reads product names and the catalogue has a name column."""
     return classifier.reads_names and labelled.schema.name is not None
 
 
-def ask_about(
+def predict_items(
     classifier: Classifier, labelled: LabeledItems, items: pl.DataFrame, title: str, *, with_names: bool
 ) -> HeadProbs:
-    """Return the answers for rows of the catalogue's table, from their photographs, and their names where wanted.
+    """Predict rows of the catalogue's table from their photographs, and from their names too if `with_names`.
 
     Raises:
-        ModelError: The pixels do not fit the model, or it gives no numbers for them.
+        ModelError: The pixels do not fit the model, or it returns values that are not finite.
     """
     rows = items["image_index"].to_numpy().astype(np.int64)
     names = items[str(labelled.schema.name)].to_list() if with_names else None
@@ -71,7 +75,7 @@ def adjust(predictions: HeadProbs, classifier: Classifier, strength: float) -> H
     """Apply logit adjustment; see `HeadProbs.adjust`. A strength of 0 changes nothing.
 
     Raises:
-        ModelError: The model does not say how often each class was in training.
+        ModelError: `model.json` has no training counts of the classes.
     """
     if not strength:
         return predictions
@@ -87,10 +91,92 @@ def adjust(predictions: HeadProbs, classifier: Classifier, strength: float) -> H
 def name_other_values(predictions: HeadProbs) -> pl.DataFrame:
     """Return the predicted values of every level and attribute but the primary level, as `predicted_<column>`.
 
-    Levels do not contradict each other. A value is null where the predicted product has none on that level.
+    Levels are consistent. A value is null if the predicted category path has none on that level.
     """
     chosen = predictions.choose_labels()
     chosen.pop(predictions.outputs.primary)
     return pl.DataFrame(
         {f"predicted_{column}": pl.Series(values, dtype=pl.String) for column, values in chosen.items()}
     )
+
+
+@dataclass(frozen=True)
+class EvaluatedItems:
+    """Items with a known true value on the run's primary level, and the run's predictions for them.
+
+    Attributes:
+        items: n rows of the catalogue's table, of one or several splits.
+        predictions: The probabilities that the run predicts for them.
+    """
+
+    items: pl.DataFrame
+    predictions: HeadProbs
+
+    @property
+    def outputs(self) -> LabelSpace:
+        """The label space of the run."""
+        return self.predictions.outputs
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes of the primary level."""
+        return self.outputs.class_names
+
+    @cached_property
+    def classes(self) -> Indices:
+        """The true class indices on the primary level, int64 (n,)."""
+        return find_classes(self.items[self.outputs.primary], self.class_names)
+
+    @cached_property
+    def probs(self) -> Probs:
+        """The probabilities on the primary level, float32 (n, classes)."""
+        return self.predictions.probs
+
+    @property
+    def confidence(self) -> npt.NDArray[np.float64]:
+        """The probability of the predicted class on the primary level, float64 (n,)."""
+        return np.asarray(self.probs.max(axis=1), np.float64)
+
+    @property
+    def correct(self) -> npt.NDArray[np.bool_]:
+        """Whether the predicted class on the primary level is the true one, (n,)."""
+        return np.asarray(self.probs.argmax(axis=1) == self.classes)
+
+    def by_split(self) -> "dict[str, EvaluatedItems]":
+        """Return the items of each split, the splits in order of their first item."""
+        splits = self.items["split"]
+        parts = {}
+        for split in splits.unique(maintain_order=True).to_list():
+            rows = np.flatnonzero((splits == split).to_numpy())
+            answers = {head: probs[rows] for head, probs in self.predictions.answers.items()}
+            parts[split] = EvaluatedItems(self.items[rows], HeadProbs(self.outputs, answers))
+        return parts
+
+    def tabulate(self) -> pl.DataFrame:
+        """Return a table with a row for each item, for the saved files and figures.
+
+        Returns:
+            item_id, image_index, split, group_id, label (the true value on the primary level), predicted_label,
+            confidence, pred_probs, and predicted_<column> of every other level and attribute.
+        """
+        names = np.asarray(self.class_names, dtype=object)
+        table = self.items.select(
+            "item_id", "image_index", "split", "group_id", pl.col(self.outputs.primary).cast(pl.String).alias("label")
+        ).with_columns(
+            predicted_label=pl.Series(names[self.probs.argmax(axis=1)].tolist(), dtype=pl.String),
+            confidence=pl.Series(self.confidence),
+            pred_probs=pl.Series(self.probs, dtype=pl.Array(pl.Float32, len(names))),
+        )
+        return table.hstack(name_other_values(self.predictions))
+
+
+def find_classes(values: pl.Series, class_names: Sequence[str]) -> Indices:
+    """Return the class index of each value, int64 (n,); `NO_VALUE` if it is missing or not a class."""
+    indices = {name: index for index, name in enumerate(class_names)}
+    return np.array([indices.get(value, NO_VALUE) for value in values.cast(pl.String)], np.int64)
+
+
+def select_items(labelled: LabeledItems, outputs: LabelSpace, splits: Sequence[str]) -> pl.DataFrame:
+    """Return the items of the given splits, in that order, that have a known value on the primary level."""
+    items = pl.concat([labelled.of_split(split) for split in splits])
+    return items.filter(pl.Series(find_classes(items[outputs.primary], outputs.class_names) != NO_VALUE))

@@ -1,4 +1,4 @@
-"""Classify any number of photograph files, decoding beside the network, in order and in constant memory."""
+"""Classify any number of photograph files in order, in constant memory, decoding and predicting in parallel."""
 
 import os
 from collections import deque
@@ -17,7 +17,7 @@ from hangtag.inference.classifier import Classifier
 from hangtag.inference.prediction import Prediction
 
 CHUNK = 64
-# Seconds for a chunk; 64 photographs of the largest size take less than a minute.
+# The time limit of a chunk; 64 photographs of the largest allowed size take less than a minute.
 STALLED_SECONDS = 600
 MAX_PIXELS = 50_000_000
 MAX_BYTES = 50_000_000
@@ -32,7 +32,7 @@ class Failure:
 
 
 Outcome = Prediction | Failure
-# A file's path, what it holds, or what has become of it already.
+# The path of a file, its content, a decoded photograph, or an earlier failure.
 Photo = Path | str | bytes | Photograph | Failure
 
 
@@ -45,28 +45,27 @@ def classify_photographs(
     max_pixels: int = MAX_PIXELS,
     explain: bool = False,
 ) -> Iterator[Outcome]:
-    """Return an answer for each photograph, or why there is none, in their order.
+    """Yield the prediction or the failure of each photograph, in the order of the input.
 
-    Every worker decodes some photographs and asks the network about them, while the others do the same: so all
-    processors are busy, and only a few photographs a worker are in memory at once.
+    Each worker decodes and classifies one chunk of photographs at a time. So all processors are used, and only a few
+    chunks are in memory.
 
     Args:
         classifier: The model.
-        photographs: Paths of files, or what files hold; read as they are needed. A `Failure` is given back in its
-            place.
-        precision: The share of sure answers that is to be right.
-        workers: Threads; by default two a processor, so that the network never waits for a photograph.
-        max_pixels: Larger photographs are refused before they are decoded.
-        explain: Say of each answer where it looked, too; see `Prediction.heatmap`.
+        photographs: Paths or contents of files, consumed as they are needed. A `Failure` is returned unchanged.
+        precision: The target precision of sure predictions.
+        workers: The number of threads; by default two for each processor, so that the network never waits for decoding.
+        max_pixels: Larger photographs are rejected before they are decoded.
+        explain: Whether to add a heatmap to each prediction; see `Prediction.heatmap`.
 
     Raises:
-        ModelError: The model cannot show where it looked.
-        StalledError: Nothing was answered for `STALLED_SECONDS`.
+        ModelError: The model does not support heatmaps.
+        StalledError: No chunk was finished for `STALLED_SECONDS`.
     """
     count = workers or 2 * (os.cpu_count() or 1)
     chunks = iter(photographs)
 
-    def work(chunk: Sequence[Photo]) -> list[Outcome]:
+    def classify_next(chunk: Sequence[Photo]) -> list[Outcome]:
         explained = range(len(chunk)) if explain else ()
         return classify_chunk(classifier, chunk, precision, max_pixels, explained)
 
@@ -74,7 +73,7 @@ def classify_photographs(
     try:
         while True:
             while len(waiting) < 2 * count and (chunk := list(islice(chunks, CHUNK))):
-                waiting.append(pool.submit(work, chunk))
+                waiting.append(pool.submit(classify_next, chunk))
             if not waiting:
                 return
             yield from _wait_for_chunk(waiting.popleft())
@@ -89,9 +88,9 @@ def _wait_for_chunk(future: "Future[list[Outcome]]") -> list[Outcome]:
     """Return a chunk's outcomes.
 
     Raises:
-        StalledError: It takes longer than any chunk does.
+        StalledError: The chunk is not finished after `STALLED_SECONDS`.
     """
-    # Second by second, so that a command that was stopped (Ctrl-Z) is not taken for one that hangs.
+    # Wait in steps of a second, so that the time of a suspended process (Ctrl-Z) does not count.
     for _ in range(STALLED_SECONDS):
         if wait([future], timeout=1).done:
             return future.result()
@@ -108,23 +107,25 @@ def classify_chunk(
     max_pixels: int = MAX_PIXELS,
     explained: Collection[int] = (),
 ) -> list[Outcome]:
-    """Return an answer for each of a few photographs, or why there is none; see `classify_photographs`.
+    """Return the prediction or the failure of each photograph of one chunk; see `classify_photographs`.
 
     Args:
-        classifier: See there.
-        photographs: See there.
-        precision: See there.
-        max_pixels: See there.
-        explained: The indices of the photographs that get a heatmap.
+        classifier: The model.
+        photographs: Paths, contents, decoded photographs or failures.
+        precision: The target precision of sure predictions.
+        max_pixels: Larger photographs are rejected before they are decoded.
+        explained: The indices of the photographs to add heatmaps to.
     """
-    read = [_read_photograph(photo, classifier.image_size, max_pixels) for photo in photographs]
-    good = {index: found for index, found in enumerate(read) if isinstance(found, Photograph)}
-    outcomes: dict[int, Outcome] = {index: found for index, found in enumerate(read) if isinstance(found, Failure)}
+    photos = [_read_photograph(photo, classifier.image_size, max_pixels) for photo in photographs]
+    good = {index: found for index, found in enumerate(photos) if isinstance(found, Photograph)}
+    outcomes: dict[int, Outcome] = {index: found for index, found in enumerate(photos) if isinstance(found, Failure)}
     if good:
         pixels = np.stack([found.pixels for found in good.values()])
         answers = dict(zip(good, classifier.classify(pixels, precision=precision), strict=True))
-        outcomes |= answers | _add_heatmaps(classifier, good, {at: answers[at] for at in explained if at in good})
-    return [outcomes[index] for index in range(len(read))]
+        outcomes |= answers | _add_heatmaps(
+            classifier, good, {index: answers[index] for index in explained if index in good}
+        )
+    return [outcomes[index] for index in range(len(photos))]
 
 
 def _add_heatmaps(

@@ -1,4 +1,4 @@
-"""Measure how many items are answered, and how many of the answers are right, where only sure ones count."""
+"""Measure calibration: reliability by confidence bin, and coverage and precision of selective prediction."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,11 +8,19 @@ import numpy.typing as npt
 import polars as pl
 from scipy.stats import beta
 
-from hangtag.metrics.leakage import EvaluatedItems
-
-# Measure whether a confidence of 0.8 is right 8 times in 10.
+from hangtag.inference.runs import EvaluatedItems
 
 NUM_BINS = 15
+STEPS = 100
+# The one-sided error probability of a lower confidence bound on precision.
+RISK = 0.05
+THRESHOLDS = {
+    "target_precision": pl.Float64,
+    "threshold": pl.Float64,
+    "split": pl.String,
+    "coverage": pl.Float64,
+    "precision": pl.Float64,
+}
 Confidence = npt.NDArray[np.floating]
 Correct = npt.NDArray[np.bool_]
 
@@ -28,7 +36,7 @@ def compute_calibration_error(
         num_bins: Bins of equal width over the confidence, the largest probability of a row.
 
     Returns:
-        0 (confidence means what it says) to 1. Source: Guo et al., *On Calibration of Modern Neural
+        A value from 0 (perfectly calibrated) to 1. Source: Guo et al., *On Calibration of Modern Neural
         Networks*, 2017.
     """
     confidence = probs.max(axis=1).astype(np.float64)
@@ -38,16 +46,16 @@ def compute_calibration_error(
 
 
 def tabulate_reliability(confidence: Confidence, correct: Correct, num_bins: int = NUM_BINS) -> pl.DataFrame:
-    """Return the bins behind the calibration error, those that have items.
+    """Return the bins of the calibration error that have items.
 
     Args:
         confidence: (n,), 0 to 1.
-        correct: Whether each answer is right, (n,).
+        correct: Whether each prediction is right, (n,).
         num_bins: Bins of equal width over the confidence.
 
     Returns:
-        low and high (the bin's ends), n, confidence and accuracy (the means of its items), the least confident
-        first. The sum over rows of n times the gap between the last two, by all items, is the calibration error.
+        low and high (the bin's edges), n, confidence and accuracy (means over its items), in ascending order. The
+        mean of |confidence - accuracy|, weighted by n, is the calibration error.
     """
     bins = _find_bins(confidence, num_bins)
     table = pl.DataFrame({"bin": bins, "confidence": confidence.astype(np.float64), "correct": correct})
@@ -62,36 +70,24 @@ def _find_bins(confidence: Confidence, num_bins: int) -> npt.NDArray[np.int64]:
     return np.minimum((confidence * num_bins).astype(np.int64), num_bins - 1)
 
 
-STEPS = 100
-# One-sided: the share of right answers lies below the bound with this chance.
-RISK = 0.05
-THRESHOLDS = {
-    "target_precision": pl.Float64,
-    "threshold": pl.Float64,
-    "split": pl.String,
-    "coverage": pl.Float64,
-    "precision": pl.Float64,
-}
-
-
 def tabulate_coverage(confidence: npt.NDArray[np.floating], correct: npt.NDArray[np.bool_]) -> pl.DataFrame:
-    """Return coverage and precision at about 100 thresholds that are spread evenly over the items.
+    """Return coverage and precision at up to 100 thresholds, at even quantiles of the confidence.
 
     Args:
         confidence: (n,), 0 to 1, n above 0.
-        correct: Whether each answer is right, (n,).
+        correct: Whether each prediction is right, (n,).
 
     Returns:
         threshold (ascending, each an item's confidence), coverage (the share of items at or above it), precision
         (the share of these that are right) and precision_low, the one-sided 95 % lower bound of the precision on
-        new items. Source of the bound: Clopper and Pearson, 1934. A bound holds for a threshold that was chosen
-        without looking at these items.
+        new items. Source of the bound: Clopper and Pearson, 1934. The bound is valid for a threshold that was
+        chosen without these items.
     """
     order = np.argsort(-confidence, kind="stable")
     surest = confidence[order].astype(np.float64)
     counts = np.ceil(len(surest) * np.arange(1, STEPS + 1) / STEPS).astype(int)
     thresholds = np.unique(surest[counts - 1])
-    # All items of equal confidence are answered or none.
+    # Items of equal confidence are on the same side of a threshold.
     answered = np.searchsorted(-surest, -thresholds, side="right")
     right = np.cumsum(correct[order])[answered - 1]
     low = np.where(right > 0, beta.ppf(RISK, np.maximum(right, 1), answered - right + 1), 0.0)
@@ -102,7 +98,7 @@ def tabulate_coverage(confidence: npt.NDArray[np.floating], correct: npt.NDArray
 def measure_threshold(
     confidence: npt.NDArray[np.floating], correct: npt.NDArray[np.bool_], threshold: float | None
 ) -> dict[str, float | None]:
-    """Return coverage and precision at one threshold; without one nothing is sure, and no precision is defined."""
+    """Return coverage and precision at one threshold; with None coverage is 0 and precision undefined (None)."""
     if threshold is None:
         return {"coverage": 0.0, "precision": None}
     is_sure = confidence >= threshold
@@ -115,31 +111,31 @@ def measure_threshold(
 def measure_thresholds(
     parts: Mapping[str, EvaluatedItems], thresholds: Mapping[str, float | None]
 ) -> dict[str, dict[str, Any]]:
-    """Return what becomes of a model's own thresholds, which were chosen on val, in every split.
+    """Measure coverage and precision of a model's own thresholds, which were chosen on val, in each split.
 
     Args:
-        parts: The answered items by split.
-        thresholds: The threshold by the wanted precision as text; None where val did not bear the promise out.
+        parts: The predicted items by split.
+        thresholds: The threshold by target precision as text; None if no threshold reached it on val.
 
     Returns:
-        By wanted precision `threshold`, and `splits` from the split to `coverage` and `precision`, both shares.
+        By target precision: `threshold`, and `splits` with `coverage` and `precision` of each split, 0 to 1.
     """
     return {
-        wanted: {
+        target: {
             "threshold": threshold,
             "splits": {
                 split: measure_threshold(part.confidence, part.correct, threshold) for split, part in parts.items()
             },
         }
-        for wanted, threshold in thresholds.items()
+        for target, threshold in thresholds.items()
     }
 
 
 def tabulate_thresholds(measured: Mapping[str, Mapping[str, Any]]) -> pl.DataFrame:
-    """Return what `measure_thresholds` found as a table: target_precision, threshold, split, coverage, precision."""
+    """Return the result of `measure_thresholds` as a table: target_precision, threshold, split, coverage, precision."""
     rows = [
-        {"target_precision": float(wanted), "threshold": found["threshold"], "split": split, **figures}
-        for wanted, found in measured.items()
+        {"target_precision": float(target), "threshold": found["threshold"], "split": split, **figures}
+        for target, found in measured.items()
         for split, figures in found["splits"].items()
     ]
     return pl.DataFrame(rows, schema=THRESHOLDS)

@@ -1,4 +1,4 @@
-"""Metrics of a classifier: accuracy, F1, confusion matrix, and tables of both."""
+"""Metrics of a classifier: accuracy, F1, confusion matrix, and the most confused classes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,8 @@ Probs = npt.NDArray[np.float32]
 Classes = npt.NDArray[np.int64]
 Weights = npt.NDArray[np.float64]
 LEAST_PROBABILITY = 1e-7
-# Hits, support and chosen of each class.
+SPLIT_ORDER = {split: index for index, split in enumerate(SPLITS)}
+# True positives, support and predicted items of each class.
 Outcomes = tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]
 
 
@@ -31,9 +32,9 @@ def count_outcomes(
 
     Args:
         classes: The true class indices, int64 (n,).
-        predicted: The predicted ones, int64 (n,); `NO_VALUE`, -1, where no class was named, which is never right.
+        predicted: The predicted ones, int64 (n,); `NO_VALUE`, -1, for no predicted class, which is always wrong.
         num_classes: C.
-        weights: How often each item counts, (n,); once by default.
+        weights: The weight of each item, (n,); 1 by default.
 
     Returns:
         Three arrays (C,).
@@ -48,12 +49,12 @@ def count_outcomes(
 
 
 def compute_class_figures(confusion: npt.NDArray[Any]) -> dict[str, Weights]:
-    """Return precision, recall, f1 and support a class from a confusion matrix, or from many at once.
+    """Compute precision, recall, F1 and support of each class from one or many confusion matrices.
 
-    What would divide by nothing is 0, as scikit-learn has it with `zero_division=0`.
+    A division by zero gives 0, as in scikit-learn with `zero_division=0`.
 
     Args:
-        confusion: (..., C, C), counts by class and predicted class.
+        confusion: (..., C, C), counts by true (row) and predicted (column) class.
 
     Returns:
         Four arrays (..., C).
@@ -64,16 +65,16 @@ def compute_class_figures(confusion: npt.NDArray[Any]) -> dict[str, Weights]:
 
 
 def compute_macro_f1(confusion: npt.NDArray[Any]) -> Weights:
-    """Return the mean F1 over the classes that occur, given or predicted, as scikit-learn has it; (...)."""
+    """Compute the mean F1 over the classes that occur as true or predicted class, as scikit-learn does; (...)."""
     return average_f1(_read_outcomes(confusion))
 
 
 def average_f1(outcomes: Outcomes, chosen_classes: npt.NDArray[np.bool_] | None = None) -> Weights:
-    """Return the mean F1 over the classes that occur, given or predicted, from what `count_outcomes` gives; (...).
+    """Compute the mean F1 over the classes that occur as true or predicted class, from `count_outcomes`; (...).
 
     Args:
         outcomes: Three arrays (..., C).
-        chosen_classes: Which classes the mean is over, (C,); all by default. 0 where none of them occurs.
+        chosen_classes: The classes to average over, bool (C,); all by default. The mean is 0 if none of them occurs.
     """
     hits, support, chosen = outcomes
     occurs = (support + chosen) > 0
@@ -97,7 +98,7 @@ def _divide(upper: npt.NDArray[Any], lower: npt.NDArray[Any]) -> Weights:
 
 
 def compute_figures(probs: Probs, classes: Classes, class_names: Sequence[str]) -> dict[str, Any]:
-    """Return all figures of one split.
+    """Compute all metrics of one split.
 
     Args:
         probs: float32 (n, C).
@@ -113,10 +114,10 @@ def compute_figures(probs: Probs, classes: Classes, class_names: Sequence[str]) 
     predicted = probs.argmax(axis=1)
     confusion = count_confusion(classes, predicted, len(class_names))
     figures = compute_class_figures(confusion)
-    own = probs[np.arange(len(classes)), classes].astype(np.float64)
+    true_probs = probs[np.arange(len(classes)), classes].astype(np.float64)
     return {
         "n": len(classes),
-        "loss": float(-np.log(own.clip(LEAST_PROBABILITY, 1)).mean()),
+        "loss": float(-np.log(true_probs.clip(LEAST_PROBABILITY, 1)).mean()),
         "accuracy": float((predicted == classes).mean()),
         "macro_f1": float(compute_macro_f1(confusion)),
         "weighted_f1": float(figures["f1"] @ figures["support"] / len(classes)),
@@ -134,17 +135,17 @@ def compute_figures(probs: Probs, classes: Classes, class_names: Sequence[str]) 
 def compute_top_accuracy(probs: Probs, classes: Classes, k: int) -> float:
     """Compute the top-k accuracy: the share of items whose class is among the k most likely ones.
 
-    Of equal probabilities the class that comes first is ahead, as in `argmax`, so that a model with equal
-    probabilities for all classes gains nothing.
+    Ties are broken by class order, as in `argmax`, so that a model with equal probabilities for all classes gains
+    nothing.
 
     Args:
         probs: float32 (n, C).
         classes: The true class indices, int64 (n,).
         k: How many of the most likely classes count.
     """
-    own = np.take_along_axis(probs, classes[:, None], axis=1)
+    true_probs = np.take_along_axis(probs, classes[:, None], axis=1)
     is_earlier = np.arange(probs.shape[1]) < classes[:, None]
-    ahead = (probs > own) | ((probs == own) & is_earlier)
+    ahead = (probs > true_probs) | ((probs == true_probs) & is_earlier)
     return float((ahead.sum(axis=1) < k).mean())
 
 
@@ -157,24 +158,19 @@ def tabulate_classes(figures: dict[str, Any], split: str) -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
-# Count which labels are taken for which, and find the commonest mistakes.
-
-SPLIT_ORDER = {split: index for index, split in enumerate(SPLITS)}
-
-
 def _rank_split() -> pl.Expr:
-    """Order by split as the splits are always named: train, val, test."""
+    """Return a sort key for the split: train, val, test."""
     return pl.col("split").replace_strict(SPLIT_ORDER, return_dtype=pl.Int64)
 
 
 def tabulate_confusion(predictions: pl.DataFrame) -> pl.DataFrame:
-    """Count the pairs of label and predicted label that occur, a split apart.
+    """Count the pairs of label and predicted label that occur in each split.
 
     Args:
         predictions: `split`, `label` and `predicted_label`.
 
     Returns:
-        label, predicted_label, count, split; its counts add up to the items.
+        label, predicted_label, count, split; the counts add up to the number of items.
     """
     pairs = predictions.group_by("split", "label", "predicted_label").agg(pl.len().cast(pl.Int64).alias("count"))
     ordered = pairs.sort(_rank_split(), "label", "predicted_label")
@@ -182,7 +178,7 @@ def tabulate_confusion(predictions: pl.DataFrame) -> pl.DataFrame:
 
 
 def find_most_confused(confusion: pl.DataFrame) -> pl.DataFrame:
-    """List wrong pairs, the commonest first, with their share of the label's items.
+    """List the wrong pairs, the most frequent first, with their share of the label's items.
 
     Args:
         confusion: The table of `tabulate_confusion`.
@@ -198,7 +194,7 @@ def find_most_confused(confusion: pl.DataFrame) -> pl.DataFrame:
 
 
 def build_matrix(confusion: pl.DataFrame, class_names: Sequence[str]) -> npt.NDArray[np.int64]:
-    """Return the long table of one split as int64 (C, C), rows by label."""
+    """Build the confusion matrix of one split from its table, int64 (C, C), a row for each label."""
     index = {name: position for position, name in enumerate(class_names)}
     matrix = np.zeros((len(index), len(index)), np.int64)
     for label, predicted_label, count in confusion.select("label", "predicted_label", "count").iter_rows():

@@ -20,7 +20,7 @@ from hangtag.metrics.classification import compute_macro_f1
 from hangtag.metrics.evaluated_runs import (
     EvaluatedRun,
     LeafLevel,
-    answer_alike,
+    align_targets,
     evaluate_leaf_level,
     group_seeds,
     tabulate_recipes,
@@ -37,7 +37,7 @@ SEED_COLUMNS = {
 }
 
 
-# What a run may lack.
+# Columns of a run that may be null.
 OPTIONAL = {
     "flops": pl.Int64,
     "level": pl.String,
@@ -52,31 +52,31 @@ COMPARISON_FILES = {
     "pareto.csv": "fronts",
 }
 TEXT_COLUMNS = ("run_id", "baseline", "run_ids", "split", "figure", "column", "input", "level", "recipe", "of", "cost")
-# A column may be empty from end to end, so its type is told by its name.
+# A column may have no values at all, so its type cannot be inferred.
 COLUMN_TYPES = OPTIONAL | dict.fromkeys(TEXT_COLUMNS, pl.String)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a comparison found, as it is on disk.
+    """The tables of a comparison, as they are saved.
 
     Attributes:
-        runs: A row a run, `comparison.csv`: `run_id`, `split`, `items` (those compared on), `evaluated_items` (those
-            that its evaluation has), `accuracy` and `macro_f1`, each with `_low` and `_high` of its 95 % interval,
-            `parameters`, `flops` (one pass over one photograph; null where `model.json` is older than that entry),
-            `training_minutes` (the validation after every epoch counted), `images_per_second` in training (the mean
-            over epochs), `epochs`; `column` (what accuracy and macro-F1 are of), `input` (what it was evaluated from),
-            `level` (the catalogue's finest level), `level_accuracy` and `level_macro_f1` (see `LeafLevel`) with
-            `_low` and `_high`, null where the run did not learn it; `passes` over a photograph (two where the mirror
-            image is averaged), `bytes` of the model on disk, and `predict_images_per_second` (null where not timed).
-        pairs: A row a run but the baseline, `pairs.csv`: `run_id`, `baseline`, `split`, `items`,
+        runs: One row per run, `comparison.csv`: `run_id`, `split`, `items` (compared on), `evaluated_items` (of its
+            own evaluation), `accuracy` and `macro_f1`, each with `_low` and `_high` of its 95 % interval,
+            `parameters`, `flops` (one pass over one photograph; null if an old `model.json` lacks it),
+            `training_minutes` (including validation), `images_per_second` in training (the mean
+            over epochs), `epochs`; `column` (the target of accuracy and macro-F1), `input` (of the evaluation),
+            `level` (the catalogue's most specific level), `level_accuracy` and `level_macro_f1` (see `LeafLevel`) with
+            `_low` and `_high`, null if the run does not predict it; `passes` over a photograph (two with the mirror
+            image), `bytes` of the model on disk, and `predict_images_per_second` (null if not timed).
+        pairs: One row per run except the baseline, `pairs.csv`: `run_id`, `baseline`, `split`, `items`,
             `accuracy_difference` and `macro_f1_difference` (run - baseline), their intervals as `accuracy_low` and
             so on, `only_run_right`, `only_baseline_right`, `mcnemar_p`.
-        seeds: A row a figure of each set of runs that differ by their seed alone, `seeds.csv`: `run_ids` between
-            spaces, `seeds` (how many), `split`, `items`, `figure`, and what `summarize_seeds` gives.
-        recipes: A row a recipe, `recipes.csv`; see `tabulate_recipes`.
-        fronts: A row a dot of the picture of figures against costs, `pareto.csv`; see `tabulate_fronts`.
-        timed: How and where predicting was timed, a sentence; empty where it was not.
+        seeds: One row per metric and set of runs that differ only by their seed, `seeds.csv`: `run_ids` separated
+            by spaces, `seeds` (their number), `split`, `items`, `figure`, and the result of `summarize_seeds`.
+        recipes: One row per recipe, `recipes.csv`; see `tabulate_recipes`.
+        fronts: One row per point of the cost figure, `pareto.csv`; see `tabulate_fronts`.
+        timed: A sentence on how and where prediction was timed; empty if it was not.
     """
 
     runs: pl.DataFrame
@@ -96,18 +96,18 @@ def compute_interval_metrics(
     samples: int,
     seed: int,
 ) -> dict[str, Figure]:
-    """Return the accuracy and the macro-F1 of m runs on the same items.
+    """Compute accuracy and macro-F1 of m runs on the same items, with bootstrap samples.
 
-    Items are drawn with replacement in whole groups of duplicates, as in `compute_intervals`: the same items,
-    draws and seed give the same intervals as there.
+    Whole groups of duplicates are drawn with replacement, as in `compute_intervals`: the same items, samples and seed
+    give the same intervals.
 
     Args:
         classes: int64 (n,), n above 0.
         predicted: int64 (m, n).
         group_ids: The group of each item.
         num_classes: C.
-        samples: Draws.
-        seed: Of the draws.
+        samples: The number of bootstrap samples.
+        seed: The seed of the bootstrap.
 
     Returns:
         `accuracy` and `macro_f1`.
@@ -126,27 +126,27 @@ def compute_interval_metrics(
 
 
 def compute_mcnemar(only_run: int, only_baseline: int) -> float:
-    """Return the p-value of as uneven a split, or a more uneven one, if both runs were right equally often.
+    """Return the p-value of the exact two-sided McNemar test that both runs are right equally often.
 
-    Items that both get right or both get wrong say nothing. Every item counts for itself, so where duplicates
-    are many the value is too small. Source: McNemar, 1947, in its exact two-sided form.
+    Items that both runs get right, or both get wrong, do not count. Items are treated as independent, so with many
+    duplicates the p-value is too small. Source: McNemar, 1947.
 
     Args:
-        only_run: Items that only the run gets right.
-        only_baseline: Items that only the baseline gets right.
+        only_run: The number of items that only the run gets right.
+        only_baseline: The number of items that only the baseline gets right.
     """
-    decided = only_run + only_baseline
-    return float(binomtest(only_run, decided).pvalue) if decided else 1.0
+    discordant = only_run + only_baseline
+    return float(binomtest(only_run, discordant).pvalue) if discordant else 1.0
 
 
 def summarize_seeds(values: Sequence[float]) -> dict[str, float]:
-    """Return a figure's `mean` over seeds, the mean's 95 % interval as `low` and `high`, `lowest` and `highest`.
+    """Return a metric's `mean` over seeds, its 95 % interval as `low` and `high`, `lowest` and `highest`.
 
-    The interval is Student's, cut off at 0 and 1. It says how far other seeds would move the mean on these very
-    items, and nothing of other items.
+    The interval is Student's t interval, clipped to 0 and 1. It covers the variation between seeds on these items, not
+    the variation between items.
 
     Args:
-        values: The figure for each seed, two or more, between 0 and 1.
+        values: The metric for each seed, two or more values between 0 and 1.
     """
     mean = sum(values) / len(values)
     reach = t.ppf((1 + LEVEL) / 2, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values))
@@ -167,33 +167,33 @@ def build_comparison(
     """Compare runs on the items that all of them were evaluated on.
 
     Args:
-        runs: Two or more.
+        runs: Two or more runs.
         baseline: The index of the run that the others are tested against.
-        split: The split that their predictions are of.
-        samples: Draws behind each interval.
-        seed: Of the draws.
-        truth: The catalogue that they were evaluated on, if it is still there.
-        timing: How fast they predict, if that was timed.
+        split: The split of their predictions.
+        samples: The number of bootstrap samples.
+        seed: The seed of the bootstrap.
+        truth: The catalogue that they were evaluated on, if its labels are unchanged.
+        timing: The speed of their predictions, if it was timed.
 
     Raises:
         WorkspaceError: They were evaluated on other targets, on other labels, or on no item that all of them share.
     """
-    runs = answer_alike(runs, baseline, truth)
-    items = share_items(runs, baseline)
-    said = items.select("label", *(str(position) for position in range(len(runs))))
-    names = said.unpivot()["value"].unique().sort().to_list()
+    runs = align_targets(runs, baseline, truth)
+    items = join_shared_items(runs, baseline)
+    labels = items.select("label", *(str(position) for position in range(len(runs))))
+    names = labels.unpivot()["value"].unique().sort().to_list()
     index = dict(zip(names, range(len(names)), strict=True))
-    indices = said.select(pl.all().replace_strict(index, return_dtype=pl.Int64)).to_numpy().T
+    indices = labels.select(pl.all().replace_strict(index, return_dtype=pl.Int64)).to_numpy().T
     classes, predicted = indices[0], indices[1:]
     figures = compute_interval_metrics(
         classes, predicted, items["group_id"].to_list(), len(names), samples=samples, seed=seed
     )
     common = {"split": split, "items": len(items)}
-    finest = evaluate_leaf_level(runs, items, truth, samples=samples, seed=seed)
+    leaf_level = evaluate_leaf_level(runs, items, truth, samples=samples, seed=seed)
     speeds = timing.images_per_second if timing else {}
-    rows = [_describe_run(run, position, figures, finest, common, speeds) for position, run in enumerate(runs)]
+    rows = [_describe_run(run, position, figures, leaf_level, common, speeds) for position, run in enumerate(runs)]
     table = pl.DataFrame(rows, schema_overrides=OPTIONAL, infer_schema_length=None)
-    recipes = tabulate_recipes(table, group_seeds(runs), figures, finest)
+    recipes = tabulate_recipes(table, group_seeds(runs), figures, leaf_level)
     return Comparison(
         table,
         _tabulate_pairs([run.run_id for run in runs], predicted == classes, figures, baseline, common),
@@ -204,7 +204,7 @@ def build_comparison(
     )
 
 
-def share_items(runs: Sequence[EvaluatedRun], baseline: int) -> pl.DataFrame:
+def join_shared_items(runs: Sequence[EvaluatedRun], baseline: int) -> pl.DataFrame:
     """Return the items that all runs were evaluated on.
 
     Returns:
@@ -237,7 +237,7 @@ def _describe_run(
     run: EvaluatedRun,
     index: int,
     figures: dict[str, Figure],
-    finest: LeafLevel | None,
+    leaf_level: LeafLevel | None,
     common: dict[str, Any],
     speeds: Mapping[str, float],
 ) -> dict[str, Any]:
@@ -253,9 +253,9 @@ def _describe_run(
         "input": run.reads,
     }
     row |= dict.fromkeys(OPTIONAL) | {"flops": row["flops"]}
-    if finest is not None:
-        row |= {"level": finest.column}
-        row |= _write_figures(finest.figures, finest.columns[index]) if index in finest.columns else {}
+    if leaf_level is not None:
+        row |= {"level": leaf_level.column}
+        row |= _write_figures(leaf_level.figures, leaf_level.columns[index]) if index in leaf_level.columns else {}
     outputs = run.manifest["outputs"]
     return row | {
         "passes": 2 if run.model.get("tta_flip") else 1,

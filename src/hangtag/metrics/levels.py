@@ -1,4 +1,4 @@
-"""Judge what a run predicts on every level and of every attribute, over all classes and the frequent ones."""
+"""Evaluate the predictions on every level and attribute, over all classes and over the frequent ones."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,34 +6,34 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from hangtag.inference.runs import EvaluatedItems, find_classes
 from hangtag.labels.dataset import LabeledItems
 from hangtag.metrics.bootstrap import compute_intervals
 from hangtag.metrics.classification import average_f1, count_outcomes
-from hangtag.metrics.leakage import EvaluatedItems, find_classes
 from hangtag.models.label_space import NO_VALUE, Indices, LabelSpace
 from hangtag.training.targets import LABEL
 
-# A class with fewer items in the whole catalogue has next to none to be evaluated on.
+# A class with fewer items in the whole catalogue has too few in a split to be evaluated.
 FREQUENT_ITEMS = 10
 
 
 def evaluate_levels(
     parts: Mapping[str, EvaluatedItems], labelled: LabeledItems, *, samples: int, seed: int
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """Return the figures of every level and attribute, split by split.
+    """Compute the metrics of every level and attribute in each split.
 
-    What is evaluated are the values of `HeadProbs.choose_classes`: of all levels one product, so that they never
-    contradict each other, and of each attribute its likeliest value.
+    The predictions are those of `HeadProbs.choose_classes`: one category path for all levels, so that they are
+    consistent, and the most likely value of each attribute.
 
     Args:
-        parts: The answered items by split, one split or more.
-        labelled: The cleaned catalogue, which says what kind a column is and how frequent its classes are.
-        samples: Draws behind each interval.
-        seed: Of the draws.
+        parts: The predicted items by split, at least one split.
+        labelled: The cleaned catalogue, for the kinds of columns and the frequencies of classes.
+        samples: The number of bootstrap samples.
+        seed: The seed of the bootstrap.
 
     Returns:
-        From split and column to what `evaluate_column` gives, `kind` before it. A column without a known value in a
-        split is left out there.
+        By split and column: `kind`, and the metrics of `evaluate_column`. A column without a known value in a split
+        is left out there.
     """
     levels: dict[str, dict[str, dict[str, Any]]] = {split: {} for split in parts}
     names = name_classes(next(iter(parts.values())).outputs)
@@ -54,23 +54,23 @@ def evaluate_levels(
 def evaluate_column(
     classes: Indices, predicted: Indices, group_ids: Sequence[str], counts: Indices, *, samples: int, seed: int
 ) -> dict[str, Any]:
-    """Return the figures of one level or attribute in one split.
+    """Compute the metrics of one level or attribute in one split.
 
     Args:
         classes: The true class indices, int64 (n,), n above 0.
-        predicted: The predicted ones, int64 (n,); `NO_VALUE` is never right.
+        predicted: The predicted ones, int64 (n,); `NO_VALUE` is always wrong.
         group_ids: The group of duplicates of each item.
-        counts: How many items of each class the whole catalogue has, int64 (num_classes,).
-        samples: Draws behind each interval.
-        seed: Of the draws.
+        counts: The number of items of each class in the whole catalogue, int64 (num_classes,).
+        samples: The number of bootstrap samples.
+        seed: The seed of the bootstrap.
 
     Returns:
         `n`, `num_classes`, `accuracy` and `macro_f1`, each with `_low` and `_high` of its 95 % interval,
         `frequent_classes` (classes with FREQUENT_ITEMS items or more in the catalogue), `frequent_n` (items of
         these here), `frequent_accuracy` (of these items) and `frequent_macro_f1` (the mean F1 of these classes,
-        among all n items), both None where there are no such items. A macro-F1 leaves out classes that are neither
-        given nor predicted here; a draw that misses rare classes which are never found leaves these out too, so where
-        they are many the interval leans upwards, and may lie above the figure itself.
+        among all n items), both None if there are no such items. A macro-F1 leaves out classes that are neither true
+        nor predicted classes here. A bootstrap sample that misses rare classes leaves them out too, so with many rare
+        classes the interval is biased upwards, and may lie above the metric itself.
     """
     is_frequent = counts >= FREQUENT_ITEMS
     outcomes = count_outcomes(classes, predicted, len(counts))
@@ -90,7 +90,7 @@ def evaluate_column(
 
 
 def tabulate_levels(levels: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> pl.DataFrame:
-    """Return the figures of `evaluate_levels` as a table: split, column, and its figures in their order."""
+    """Return the metrics of `evaluate_levels` as a table: split, column, and the metrics in their order."""
     rows = [
         {"split": split, "column": column, **figures}
         for split, columns in levels.items()
@@ -105,13 +105,13 @@ def name_classes(outputs: LabelSpace) -> dict[str, tuple[str, ...]]:
 
 
 def count_items(labelled: LabeledItems, column: str, class_names: Sequence[str]) -> Indices:
-    """Count the items of each class in all splits together, int64 (classes,)."""
+    """Count the items of each class over all splits, int64 (classes,)."""
     classes = find_classes(labelled.table.filter(pl.col("split").is_not_null())[column], class_names)
     return np.bincount(classes[classes != NO_VALUE], minlength=len(class_names))
 
 
 def find_kind(labelled: LabeledItems, column: str) -> str:
-    """Describe what a column is: `label`, `level` or `attribute`."""
+    """Return the kind of a column: `label`, `level` or `attribute`."""
     if column == LABEL:
         return "label"
     return "level" if column in labelled.schema.levels else "attribute"

@@ -1,4 +1,4 @@
-"""Describe a comparison of runs in tables, for people."""
+"""Write an evaluation and a comparison of runs as Markdown or terminal tables."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ from hangtag.metrics.comparison import Comparison
 from hangtag.metrics.levels import FREQUENT_ITEMS
 from hangtag.training.calibration import RISK
 
-# Write an evaluation as Markdown for people.
-
 SHOWN = 12
 NOTHING = "–"
+FIGURES = {"accuracy": "accuracy", "macro_f1": "macro-F1"}
+Row = dict[str, Any]
 LEVELS_NOTE = (
     f"Frequent classes have {FREQUENT_ITEMS} items or more in the whole catalogue; their accuracy is that of their "
     "items, their macro-F1 the mean of theirs. Items without a given value are left out. Where many classes are rare, "
@@ -33,9 +33,9 @@ def write_summary(report: dict[str, Any], confused: pl.DataFrame, empty_splits: 
     """Return the text of `report.md`.
 
     Args:
-        report: What `report.json` holds; see `build_report`.
-        confused: The most confused pairs, as `find_most_confused` gives them.
-        empty_splits: Splits that were asked for and have no items.
+        report: The content of `report.json`; see `build_report`.
+        confused: The most confused pairs; see `find_most_confused`.
+        empty_splits: The requested splits that have no items.
     """
     lines = [f"# Evaluation of {escape_markdown(report['run_id'])}", "", _describe_target(report), ""]
     lines += _tabulate_splits(report["splits"])
@@ -62,9 +62,9 @@ def write_summary(report: dict[str, Any], confused: pl.DataFrame, empty_splits: 
 
 def _describe_target(report: dict[str, Any]) -> str:
     target, heading = escape_markdown(report["target"]), escape_markdown(report["label_name"])
-    told = f"Target: {target}" if target == heading else f"Target: {target} ({heading})"
+    described = f"Target: {target}" if target == heading else f"Target: {target} ({heading})"
     temperature = report["temperature"]
-    parts = [told, f"Input: {report['input']}"]
+    parts = [described, f"Input: {report['input']}"]
     parts += ["Not calibrated" if temperature is None else f"Temperature: {temperature:.3g}"]
     parts += [f"Logit adjustment: {report['logit_adjustment']:g}"] if report["logit_adjustment"] else []
     return ". ".join(parts) + "."
@@ -156,20 +156,15 @@ def _format_class_table(classes: dict[str, dict[str, float]]) -> list[str]:
     return lines
 
 
-NO_VALUE = "–"
-FIGURES = {"accuracy": "accuracy", "macro_f1": "macro-F1"}
-Row = dict[str, Any]
-
-
 @dataclass(frozen=True)
 class Block:
-    """A small table for people.
+    """A small table with a title and a note.
 
     Attributes:
-        title: What it is of, a sentence or two.
-        headings: A word or two for each column.
-        rows: Its cells, row by row.
-        note: How its figures were found, where that is to be said.
+        title: One or two sentences on the content.
+        headings: The heading of each column.
+        rows: The cells of each row.
+        note: How the values were computed; empty if that needs no explanation.
     """
 
     title: str
@@ -179,9 +174,9 @@ class Block:
 
 
 def list_blocks(comparison: Comparison, *, is_wide: bool = False) -> list[Block]:
-    """Describe a comparison in small tables that fit a terminal, or its first part in one wide table; for people.
+    """Format a comparison as small tables that fit a terminal; `is_wide` joins the first two into one wide table.
 
-    The CSV files and `comparison.json` have all digits.
+    Values are rounded; the CSV files and `comparison.json` have all digits.
     """
     runs, pairs, seeds = (table.to_dicts() for table in (comparison.runs, comparison.pairs, comparison.seeds))
     recipes = comparison.recipes.to_dicts()
@@ -210,7 +205,7 @@ def list_blocks(comparison: Comparison, *, is_wide: bool = False) -> list[Block]
 
 
 def _join_blocks(left: Block, right: Block) -> Block:
-    """Put the columns of a second table behind those of the first."""
+    """Append the columns of the second table to those of the first."""
     rows = [(*one, *other[1:]) for one, other in zip(left.rows, right.rows, strict=True)]
     return Block(left.title, (*left.headings, *right.headings[1:]), rows, f"{left.note} {right.note}")
 
@@ -219,7 +214,7 @@ def _list_figures(rows: Sequence[Row], runs: pl.DataFrame) -> Block:
     level = _find_level(rows)
     headings = ("run", "accuracy [95 %]", "macro-F1 [95 %]", *([f"{FREQUENT_ITEMS}+ F1 [95 %]"] if level else []))
     figures = [*FIGURES, *(["level_macro_f1"] if level else [])]
-    told = [(row["run_id"], *(_format_compared(row, key, key) for key in figures)) for row in rows]
+    rows_text = [(row["run_id"], *(_format_compared(row, key, key) for key in figures)) for row in rows]
     note = f"In brackets: {LEVEL:.0%} intervals, {METHOD}."
     if any(row["input"] != rows[0]["input"] for row in rows):
         readers = [row["run_id"] for row in rows if "name" in row["input"]]
@@ -227,11 +222,11 @@ def _list_figures(rows: Sequence[Row], runs: pl.DataFrame) -> Block:
     title = _describe_items(runs)
     if level:
         title += f" {FREQUENT_ITEMS}+ F1: macro-F1 of {level} over its classes of {FREQUENT_ITEMS} items or more."
-    return Block(title, headings, told, note)
+    return Block(title, headings, rows_text, note)
 
 
 def _find_level(rows: Sequence[Row]) -> str | None:
-    """Name the finest level, if a run has figures on it."""
+    """Return the most specific level if a run has metrics on it, else None."""
     return next((row["level"] for row in rows if row["level_macro_f1"] is not None), None)
 
 
@@ -242,8 +237,8 @@ def _list_costs(rows: Sequence[Row], comparison: Comparison) -> Block:
         "second: in training, and in predicting where that was timed. MB: the model on disk."
     )
     headings = ("run", "parameters", "MFLOPs", "minutes", "epochs", "train/s", "predict/s", "MB")
-    told = [(row["run_id"], f"{row['parameters']:,}", *_write_costs(row)) for row in rows]
-    return Block("What they took.", headings, told, f"{note} {comparison.timed}".strip())
+    rows_text = [(row["run_id"], f"{row['parameters']:,}", *_write_costs(row)) for row in rows]
+    return Block("What they took.", headings, rows_text, f"{note} {comparison.timed}".strip())
 
 
 def _write_costs(row: Row) -> tuple[str, ...]:
@@ -259,14 +254,14 @@ def _write_costs(row: Row) -> tuple[str, ...]:
 
 
 def _format_value(value: float | None, form: str) -> str:
-    return NO_VALUE if value is None else f"{value:{form}}"
+    return NOTHING if value is None else f"{value:{form}}"
 
 
 def _list_recipes(rows: Sequence[Row]) -> Block:
-    """Describe the means over the seeds of each recipe."""
-    # A third interval would leave no room for the names; it is in recipes.csv.
+    """Format the means over the seeds of each recipe."""
+    # A third interval would not fit; it is in recipes.csv.
     headings = ("recipe", "seeds", "accuracy [95 %]", "macro-F1 [95 %]", f"{FREQUENT_ITEMS}+ F1")
-    told = [
+    rows_text = [
         (
             row["recipe"],
             f"{row['seeds']}",
@@ -277,7 +272,7 @@ def _list_recipes(rows: Sequence[Row]) -> Block:
     ]
     width = len(headings) if _find_level(rows) else len(headings) - 1
     note = "The mean over the seeds of each recipe; in brackets its interval over other items, for these very seeds."
-    return Block("Recipes.", headings[:width], [cells[:width] for cells in told], note)
+    return Block("Recipes.", headings[:width], [cells[:width] for cells in rows_text], note)
 
 
 def _describe_items(runs: pl.DataFrame) -> str:
@@ -292,7 +287,7 @@ def _describe_items(runs: pl.DataFrame) -> str:
 
 def _format_compared(row: Row, key: str, ends: str, form: str = ".3f") -> str:
     if row[key] is None:
-        return NO_VALUE
+        return NOTHING
     low, high = (f"{row[f'{ends}{end}']:{form}}" for end in ("_low", "_high"))
     return f"{row[key]:{form}} [{low}, {high}]"
 
@@ -304,7 +299,7 @@ def _list_difference(row: Row) -> tuple[str, ...]:
 
 
 def _list_seeds(rows: Sequence[Row]) -> Block:
-    told = [
+    rows_text = [
         (
             _shorten_run_ids(row["run_ids"].split(" ")),
             FIGURES[row["figure"]],
@@ -315,11 +310,11 @@ def _list_seeds(rows: Sequence[Row]) -> Block:
         for row in rows
     ]
     note = "In brackets: Student's interval of the mean over other seeds, on the same items."
-    return Block("Over seeds.", ("runs", "figure", "mean [95 %]", "lowest", "highest"), told, note)
+    return Block("Over seeds.", ("runs", "figure", "mean [95 %]", "lowest", "highest"), rows_text, note)
 
 
 def _shorten_run_ids(run_ids: Sequence[str]) -> str:
-    """Return `capstone-color-0, -1, -2` for runs whose names begin alike."""
+    """Return `capstone-color-0, -1, -2` for run names with a common prefix."""
     start = run_ids[0].rpartition("-")[0]
     rest = [run_id.removeprefix(start) if run_id.startswith(f"{start}-") else run_id for run_id in run_ids[1:]]
     return ", ".join([run_ids[0], *rest])
@@ -329,7 +324,7 @@ def write_markdown(comparison: Comparison) -> str:
     """Return the text of `comparison.md`."""
     lines = ["# Runs compared", ""]
     for block in list_blocks(comparison):
-        # Columns of the catalogue stand in titles and notes, names in the first cells.
+        # Titles, notes and first cells contain column and run names, which may have Markdown characters.
         rows = [(escape_markdown(name), *cells) for name, *cells in block.rows]
         lines += [escape_markdown(block.title), "", *(f"| {' | '.join(row)} |" for row in (block.headings, *rows))]
         lines.insert(len(lines) - len(block.rows), f"|{' --- |' * len(block.headings)}")

@@ -1,4 +1,4 @@
-"""Time how fast runs predict, in turn on the same photographs, here and now."""
+"""Find the Pareto front of recipes, metric against cost, and time the predictions of runs."""
 
 import os
 import platform
@@ -13,12 +13,11 @@ import numpy as np
 import polars as pl
 
 from hangtag.errors import WorkspaceError
-from hangtag.inference.runs import ask_about, can_read_names, load_classifier
+from hangtag.inference.runs import can_read_names, load_classifier, predict_items
 from hangtag.labels.dataset import LabeledItems
 from hangtag.workspace import Workspace
 
-# Find which recipes are on the front of a figure against a cost: none is both better and cheaper.
-
+PHOTOGRAPHS, ROUNDS = 512, 3
 FIGURES = {"macro_f1": "macro-F1", "level_macro_f1": "macro-F1"}
 COSTS = {
     "mflops": "MFLOPs a photograph",
@@ -37,16 +36,16 @@ SCHEMA = {
 
 
 def tabulate_fronts(recipes: pl.DataFrame) -> pl.DataFrame:
-    """Return a row for every recipe, figure and cost that are known.
+    """Return a row for every recipe with each known metric and cost.
 
-    What reads names stands on a front of its own: it answers an easier question.
+    Recipes with different inputs have separate fronts: with product names the task is easier.
 
     Args:
         recipes: See `tabulate_recipes`.
 
     Returns:
-        `recipe`, `input`, `figure` (of FIGURES), `of` (the column that it is of), `value` with `low` and `high` of
-        its interval, `cost` (of COSTS), `amount`, and `is_on_front`.
+        `recipe`, `input`, `figure` (of FIGURES), `of` (the column of the metric), `value` with `low` and `high`
+        of its interval, `cost` (of COSTS), `amount`, and `is_on_front`.
     """
     costs = recipes.with_columns(
         mflops=pl.col("flops") * pl.col("passes") / 1e6,
@@ -68,9 +67,9 @@ def tabulate_fronts(recipes: pl.DataFrame) -> pl.DataFrame:
 
 
 def find_front(costs: Sequence[float], values: Sequence[float]) -> list[bool]:
-    """Describe of each point whether no other is at least as good and as cheap, and better or cheaper.
+    """Return whether each point is Pareto optimal: no other is as good and as cheap, and better or cheaper.
 
-    Source: Pareto's optimum, as multi-objective optimisation has it. Points that are equal are both on the front.
+    Equal points are both on the front.
     """
     points = list(zip(costs, values, strict=True))
     return [
@@ -79,18 +78,15 @@ def find_front(costs: Sequence[float], values: Sequence[float]) -> list[bool]:
     ]
 
 
-PHOTOGRAPHS, ROUNDS = 512, 3
-
-
 @dataclass(frozen=True)
 class Timing:
-    """How fast runs predict.
+    """The prediction speed of runs.
 
     Attributes:
-        images_per_second: By run, the median of the rounds; as `predict` and `evaluate` ask, in batches.
-        photographs: How many each round had.
-        machine: Where it was measured.
-        day: When.
+        images_per_second: The median over the rounds by run, predicting in batches as `predict` and `evaluate` do.
+        photographs: The number of photographs in each round.
+        machine: The machine that it was measured on.
+        day: The date of the measurement.
     """
 
     images_per_second: dict[str, float]
@@ -99,7 +95,7 @@ class Timing:
     day: str
 
     def describe(self) -> str:
-        """Describe how, where and when."""
+        """Describe in a sentence how, where and when the runs were timed."""
         return (
             f"Predicting was timed on {self.day} on {self.machine}: {self.photographs:,} photographs in batches, "
             f"all runs in turn, the median of {ROUNDS} rounds after one that does not count."
@@ -109,16 +105,16 @@ class Timing:
 def time_runs(workspace: Workspace, run_ids: Sequence[str], labelled: LabeledItems, split: str) -> Timing:
     """Time the predictions of every run on the same photographs, in turn, several times.
 
-    In turn, so that what else the machine does falls on all of them.
+    Rounds alternate between the runs, so that other load on the machine affects all of them.
 
     Args:
         workspace: The workspace.
-        run_ids: Its runs.
-        labelled: The catalogue, whose photographs are asked about; a run that reads names is given them.
-        split: Whose photographs.
+        run_ids: The runs to time.
+        labelled: The catalogue; runs with a text input get the product names too.
+        split: The split whose photographs are predicted.
 
     Raises:
-        WorkspaceError: The split has no photographs, or a run learnt other labels.
+        WorkspaceError: The split has no photographs, or a run was trained on other labels.
         ModelError: A model cannot be loaded.
     """
     items = labelled.of_split(split)
@@ -129,16 +125,16 @@ def time_runs(workspace: Workspace, run_ids: Sequence[str], labelled: LabeledIte
     def prepare(run_id: str) -> Callable[[], object]:
         classifier = load_classifier(workspace, run_id, labelled)
         with_names = can_read_names(classifier, labelled)
-        return lambda: ask_about(classifier, labelled, items, f"Timing {run_id}", with_names=with_names)
+        return lambda: predict_items(classifier, labelled, items, f"Timing {run_id}", with_names=with_names)
 
-    asked = {run_id: prepare(run_id) for run_id in run_ids}
-    for ask in asked.values():
-        ask()
+    predict_calls = {run_id: prepare(run_id) for run_id in run_ids}
+    for predict in predict_calls.values():
+        predict()
     seconds: dict[str, list[float]] = {run_id: [] for run_id in run_ids}
     for _ in range(ROUNDS):
-        for run_id, ask in asked.items():
+        for run_id, predict in predict_calls.items():
             started = perf_counter()
-            ask()
+            predict()
             seconds[run_id].append(perf_counter() - started)
     speeds = {run_id: round(len(items) / statistics.median(each), 1) for run_id, each in seconds.items()}
     return Timing(speeds, len(items), describe_machine(), datetime.now(UTC).date().isoformat())

@@ -1,4 +1,4 @@
-"""Gather the figures of a run as `report.json` holds them."""
+"""Build `report.json` and the tables of an evaluation."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ import polars.selectors as cs
 
 from hangtag.config import EvaluateConfig
 from hangtag.inference.classifier import PHOTOGRAPH, PHOTOGRAPH_AND_NAME, Classifier
+from hangtag.inference.runs import EvaluatedItems
 from hangtag.labels.dataset import LabeledItems
 from hangtag.metrics.bootstrap import compute_intervals
 from hangtag.metrics.calibration import measure_thresholds, tabulate_coverage, tabulate_reliability, tabulate_thresholds
@@ -20,22 +21,26 @@ from hangtag.metrics.classification import (
     tabulate_classes,
     tabulate_confusion,
 )
-from hangtag.metrics.leakage import EvaluatedItems
 from hangtag.metrics.levels import evaluate_levels, tabulate_levels
 from hangtag.models.label_space import CATEGORY_PATH
 from hangtag.training.targets import LABEL
 
+# Written only for a model that records the training counts of its classes.
+ADJUSTMENT = "logit_adjustment.csv"
+STRENGTHS = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
+# Without train: metrics on training items are too optimistic to choose a strength by.
+SPLITS = ("val", "test")
 INPUTS = {False: "photograph", True: "photograph and name"}
 Parts = Mapping[str, EvaluatedItems]
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What a model's confidence was made to mean, on val.
+    """The temperature and thresholds of a model, fitted on val.
 
     Attributes:
-        temperature: Of its products; None where the model was not calibrated.
-        thresholds: The lowest sure confidence by the wanted precision as text; None where none keeps the promise.
+        temperature: The temperature of the category path head; None if the model is not calibrated.
+        thresholds: The confidence threshold by target precision as text; None if no threshold reaches it.
     """
 
     temperature: float | None
@@ -43,7 +48,7 @@ class Calibration:
 
     @classmethod
     def of(cls, classifier: Classifier, *, with_names: bool) -> "Calibration":
-        """Read it from `model.json`, which may lack it."""
+        """Read the calibration from `model.json`, where it may be missing."""
         calibrations = classifier.description.get("calibration", {})
         found = calibrations.get(PHOTOGRAPH_AND_NAME if with_names else PHOTOGRAPH, {})
         return cls(found.get("temperatures", {}).get(CATEGORY_PATH), dict(found.get("thresholds", {})))
@@ -59,22 +64,22 @@ def build_report(
     alone: Parts | None = None,
     adjustments: pl.DataFrame | None = None,
 ) -> dict[str, Any]:
-    """Return what `report.json` holds.
+    """Build the content of `report.json`.
 
     Args:
         run_id: The run's name.
         labelled: The cleaned catalogue.
-        parts: The answered items by split, one split or more, the adjustment that was asked for applied.
-        config: Settings.
-        calibration: Of what the answers were made from.
-        alone: Where names were read, the same items answered from their photographs alone.
-        adjustments: What `try_adjustments` gave, if it was tried.
+        parts: The predicted items by split, at least one split, after logit adjustment.
+        config: The settings of the evaluation.
+        calibration: The calibration for the inputs that were used.
+        alone: If names were read, the same items predicted from their photographs alone.
+        adjustments: The table of `try_adjustments`, if it was computed.
 
     Returns:
         `run_id`, `target` (the primary level's column), `label_name` (its heading), `class_names`, `input`,
-        `temperature`, `logit_adjustment`; `splits` with all figures of each split; with names read,
-        `photograph_alone` with the same but for the classes; `levels` (see `evaluate_levels`), `thresholds` (see
-        `measure_thresholds`) and, where it was tried, `adjustments`, the rows of `logit_adjustment.csv`.
+        `temperature`, `logit_adjustment`; `splits` with all metrics of each split; if names were read,
+        `photograph_alone` with the same except the classes; `levels` (see `evaluate_levels`), `thresholds` (see
+        `measure_thresholds`) and, if computed, `adjustments`, the rows of `logit_adjustment.csv`.
     """
     outputs = next(iter(parts.values())).outputs
     draws = {"samples": config.bootstrap_samples, "seed": config.bootstrap_seed}
@@ -101,7 +106,7 @@ def build_report(
 
 
 def compute_interval_metrics(part: EvaluatedItems, config: EvaluateConfig) -> dict[str, Any]:
-    """Return the figures of one split on the primary level, with their intervals."""
+    """Compute the metrics of one split on the primary level, with their confidence intervals."""
     figures = compute_figures(part.probs, part.classes, part.class_names)
     figures["confidence_interval"] = compute_intervals(
         part.classes,
@@ -123,21 +128,15 @@ def count_figures(report: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-# Tell an evaluation in tables, one a file.
-
-# Made only for a model that says how often each class was in training.
-ADJUSTMENT = "logit_adjustment.csv"
-
-
 def build_tables(
     report: Mapping[str, Any], parts: Mapping[str, EvaluatedItems], predictions: pl.DataFrame, labelled: LabeledItems
 ) -> dict[str, pl.DataFrame]:
-    """Return every table of an evaluation by its file's name.
+    """Build all tables of an evaluation, by file name.
 
     Args:
-        report: What `build_report` gave.
-        parts: The answered items by split.
-        predictions: The same items as `EvaluatedItems.tabulate` gives them.
+        report: The result of `build_report`.
+        parts: The predicted items by split.
+        predictions: The same items as a table; see `EvaluatedItems.tabulate`.
         labelled: The cleaned catalogue, for the names of misclassified items.
     """
     confusion = tabulate_confusion(predictions)
@@ -174,25 +173,18 @@ def _tabulate_wrong(predictions: pl.DataFrame, labelled: LabeledItems) -> pl.Dat
 
 
 def _join_splits(tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-    """Put the tables of the splits one below the other, with the split before their columns."""
+    """Concatenate the tables of the splits, with `split` as the first column."""
     return pl.concat([table.select(pl.lit(split).alias("split"), pl.all()) for split, table in tables.items()])
-
-
-# Try how favouring rare classes trades accuracy for macro-F1, before anyone chooses.
-
-STRENGTHS = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
-# Not train: a network knows its own items too well to choose by them.
-SPLITS = ("val", "test")
 
 
 def try_adjustments(parts: Mapping[str, EvaluatedItems], train_counts: Mapping[str, Sequence[int]]) -> pl.DataFrame:
     """Compute accuracy and macro-F1 on the primary level at each strength, for val and test if they are evaluated.
 
-    A strength is to be chosen by val. Source: see `HeadProbs.adjust`.
+    Choose a strength by val. Source: see `HeadProbs.adjust`.
 
     Args:
-        parts: The answered items by split, as the model gave them, without an adjustment.
-        train_counts: How often each class of each head was in training.
+        parts: The predicted items by split, without logit adjustment.
+        train_counts: The number of training items of each class, by head.
 
     Returns:
         split, strength, accuracy, macro_f1.

@@ -1,7 +1,7 @@
-"""The report's charts: bars and line charts, laid out for HTML and SVG, and plotly traces of interactive figures.
+"""Lay out the report's charts: bars and line charts for HTML and SVG, and plotly traces of interactive figures.
 
-A line chart is laid out here in pixels, and the template writes it as SVG. Interactive figures are plain JSON, to which
-the page's script adds the colours of the light or dark theme.
+A line chart is laid out here in pixels, and the template writes it as SVG. Interactive figures are JSON, to which the
+page's script adds the colours of the light or dark theme.
 """
 
 import html
@@ -21,7 +21,7 @@ from hangtag.reporting.format import format_count, format_score, format_share
 # A row of a table by column.
 Row = Mapping[str, Any]
 Rows = Sequence[Row]
-# The number of points of a long line in its text alternative, for screen readers.
+# The maximum number of points in a line's text alternative for screen readers.
 MAX_ALT_POINTS = 10
 
 
@@ -52,10 +52,10 @@ class Line:
     Attributes:
         name: Its name in the legend; empty for a line that is not in the legend.
         look: Its CSS class: `train`, `val`, `test`, `beside` (the capstone's) or `ideal` (the diagonal).
-        points: Its points as SVG has them; empty if only its dots are drawn.
+        points: The `points` of its SVG polyline; empty if only its dots are drawn.
         dots: The dots on it.
         alt_texts: Its values for screen readers.
-        band: The outline of the shaded area along it, as SVG has it.
+        band: The `points` of the SVG polygon that shades the area along it.
     """
 
     name: str
@@ -71,8 +71,8 @@ class Chart:
     """A line chart of `width` x `height` pixels, its origin at the top left.
 
     Attributes:
-        y_label: What the vertical axis shows; also the heading of the chart.
-        x_label: What the horizontal axis shows.
+        y_label: The label of the vertical axis, which is also the heading of the chart.
+        x_label: The label of the horizontal axis.
         left: The horizontal position of the vertical axis.
         right: The horizontal position where the grid lines end.
         bottom: The vertical position of the horizontal axis.
@@ -144,26 +144,26 @@ class Frame:
 
 
 def build_sunburst(table: pl.DataFrame, path_columns: Sequence[str]) -> dict[str, Any]:
-    """Build a sunburst with a ring a column, the first innermost.
+    """Build a sunburst chart with one ring for each column.
 
     Args:
-        table: The path columns and `count`.
-        path_columns: From the inner ring to the outer one.
+        table: A table with the path columns and `count`.
+        path_columns: The columns from the inner to the outer ring.
 
     Returns:
-        A plotly trace; its first sector is the total in the middle.
+        A plotly trace; its first sector is the total in the centre.
     """
     trace: dict[str, Any] = json.loads(plot_sunburst(table, path_columns, "").to_json())["data"][0]
     return trace
 
 
 def build_heatmap(confusion: pl.DataFrame, class_names: Sequence[str]) -> dict[str, Any]:
-    """Build a confusion matrix as a heat map: a row a label, a column a predicted label.
+    """Build a confusion matrix as a heat map, with labels as rows and predicted labels as columns.
 
-    A cell's colour is the square root of its share of the row, so that rare mistakes can be seen.
+    A cell's colour is the square root of its share of the row, so that rare errors are visible.
 
     Args:
-        confusion: Long table with `label`, `predicted_label`, `count`, of one split.
+        confusion: A long table of one split with `label`, `predicted_label` and `count`.
         class_names: The order of rows and columns.
 
     Returns:
@@ -171,7 +171,7 @@ def build_heatmap(confusion: pl.DataFrame, class_names: Sequence[str]) -> dict[s
     """
     matrix = build_matrix(confusion, class_names)
     shares = compute_row_shares(matrix)
-    # plotly reads labels as a little HTML.
+    # plotly interprets some HTML in labels.
     names = [html.escape(label) for label in class_names]
     return {
         "type": "heatmap",
@@ -194,7 +194,7 @@ def build_bars(labels: Sequence[str], counts: Sequence[int]) -> list[Bar]:
 
     Args:
         labels: The label of each bar.
-        counts: 0 or more.
+        counts: The count of each bar, 0 or more.
     """
     longest = math.log10(max(counts, default=0) + 1) or 1.0
     total = sum(counts) or 1
@@ -205,8 +205,8 @@ def build_bars(labels: Sequence[str], counts: Sequence[int]) -> list[Bar]:
 
 
 def find_ticks(low: float, high: float, wanted: int = 5) -> list[float]:
-    """Return about `wanted` round values, evenly spaced, from `low` or below to `high` or above."""
-    # Equal or nearly equal values still need an axis of some length.
+    """Return about `wanted` round, evenly spaced values that span `low` to `high`."""
+    # Equal or nearly equal values still need an axis of positive length.
     span = max(high - low, abs(low) / 1000, abs(high) / 1000, 1e-6)
     step = 10.0 ** math.floor(math.log10(span / wanted))
     step *= next(factor for factor in (1, 2, 2.5, 5, 10) if span / (step * factor) <= wanted)
@@ -219,26 +219,26 @@ def build_curves(y_label: str, series: Sequence[tuple[str, str, Sequence[float]]
 
     Args:
         y_label: The name of the metric.
-        series: (name, look, one value per epoch) of each line, with at least one finite value among all.
+        series: (name, look, one value per epoch) of each line; at least one value must be finite.
     """
-    values = [value for _, _, each in series for value in each if math.isfinite(value)]
-    ticks = find_ticks(min(values), max(values))
-    epochs = max(len(each) for _, _, each in series)
+    finite = [value for _, _, values in series for value in values if math.isfinite(value)]
+    ticks = find_ticks(min(finite), max(finite))
+    epochs = max(len(values) for _, _, values in series)
     frame = Frame((1, epochs), (ticks[0], ticks[-1]))
     lines = []
-    for name, look, each in series:
-        points = [(epoch, value) for epoch, value in enumerate(each, 1) if math.isfinite(value)]
+    for name, look, values in series:
+        points = [(epoch, value) for epoch, value in enumerate(values, 1) if math.isfinite(value)]
         dots = tuple(Dot(frame.scale_x(epoch), frame.scale_y(value)) for epoch, value in points)
-        lines.append(Line(name, look, frame.format_points(points), dots, tuple(map(format_score, each))))
+        lines.append(Line(name, look, frame.format_points(points), dots, tuple(map(format_score, values))))
     stride = max(1, math.ceil(epochs / 10))
     x_ticks = [(epoch, str(epoch)) for epoch in range(1, epochs + 1, stride)]
     return frame.build_chart(y_label, "epoch", lines, x_ticks, [(value, f"{value:g}") for value in ticks])
 
 
 def build_reliability(series: Sequence[tuple[str, str, Rows]]) -> Chart:
-    """Lay out a reliability diagram: accuracy over confidence, one dot per bin, and the diagonal of calibration.
+    """Lay out a reliability diagram: accuracy over confidence with one dot per bin, and the diagonal.
 
-    The area of a dot grows with its number of items.
+    The area of a dot grows with the number of items in its bin.
 
     Args:
         series: (name, look, bins) of each split; a bin has `n`, `confidence` and `accuracy`.
@@ -246,14 +246,14 @@ def build_reliability(series: Sequence[tuple[str, str, Rows]]) -> Chart:
     frame = _build_share_frame(0.0)
     lines = [Line("", "ideal", frame.format_points([(0.0, 0.0), (1.0, 1.0)]), (), ())]
     for name, look, bins in series:
-        total = sum(each["n"] for each in bins) or 1
+        total = sum(row["n"] for row in bins) or 1
         dots, texts = [], []
-        for each in bins:
-            confidence, accuracy = (format_share(each[key], 0) for key in ("confidence", "accuracy"))
-            texts.append(f"confidence {confidence}, accuracy {accuracy}, {format_count(each['n'])} items")
-            # The smallest dot is still visible.
-            radius = round(2 + 6 * math.sqrt(each["n"] / total), 1)
-            x, y = frame.scale_x(each["confidence"]), frame.scale_y(each["accuracy"])
+        for row in bins:
+            confidence, accuracy = (format_share(row[key], 0) for key in ("confidence", "accuracy"))
+            texts.append(f"confidence {confidence}, accuracy {accuracy}, {format_count(row['n'])} items")
+            # A minimum of 2 pixels keeps the smallest dot visible.
+            radius = round(2 + 6 * math.sqrt(row["n"] / total), 1)
+            x, y = frame.scale_x(row["confidence"]), frame.scale_y(row["accuracy"])
             dots.append(Dot(x, y, radius, f"{name}: {texts[-1]}"))
         lines.append(Line(name, look, "", tuple(dots), tuple(texts)))
     return frame.build_chart(
@@ -266,25 +266,25 @@ def build_coverage(series: Sequence[tuple[str, str, Rows, Rows]]) -> Chart:
 
     Args:
         series: (name, look, line, thresholds) of each split. A line has at least one row, with `coverage`, `precision`
-            and `precision_low`; a threshold has `target_precision`, and its `coverage` and `precision`.
+            and `precision_low`; a threshold has `target_precision`, `coverage` and `precision`.
     """
-    lowest = min(each["precision"] for _, _, *both in series for rows in both for each in rows)
-    # The axis needs two different ends even if every precision is 1.
+    lowest = min(row["precision"] for _, _, *both in series for rows in both for row in rows)
+    # The axis needs different ends even if every precision is 1.
     frame = _build_share_frame(find_ticks(min(lowest, 0.99), 1.0)[0])
     lines = []
     for name, look, line, thresholds in series:
-        ordered = sorted(line, key=lambda each: each["coverage"])
-        points = [(each["coverage"], each["precision"]) for each in ordered]
+        ordered = sorted(line, key=lambda row: row["coverage"])
+        points = [(row["coverage"], row["precision"]) for row in ordered]
         # Clip bounds below the chart to its edge.
-        bounds = [(each["coverage"], max(each["precision_low"], frame.y_ends[0])) for each in reversed(ordered)]
+        bounds = [(row["coverage"], max(row["precision_low"], frame.y_ends[0])) for row in reversed(ordered)]
         dots = tuple(
             Dot(
-                frame.scale_x(each["coverage"]),
-                frame.scale_y(each["precision"]),
+                frame.scale_x(row["coverage"]),
+                frame.scale_y(row["precision"]),
                 4,
-                f"{name}, target {format_share(each['target_precision'])}: {_describe_coverage(each)}",
+                f"{name}, target {format_share(row['target_precision'])}: {_describe_coverage(row)}",
             )
-            for each in thresholds
+            for row in thresholds
         )
         described = [*ordered[:: max(1, len(ordered) // MAX_ALT_POINTS)], ordered[-1]]
         texts = tuple(dict.fromkeys(map(_describe_coverage, described)))

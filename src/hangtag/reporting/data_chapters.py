@@ -1,6 +1,6 @@
-"""Chapters 1 to 4 of the report: data sources, labels, exploration and splits.
+"""Build chapters 1 to 4 of the report: data sources, labels, exploration and splits.
 
-Each `build_*` function returns what the template of its chapter shows.
+Each `build_*` function returns the values that the template of its chapter shows.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ from hangtag.reporting.charts import Bar, build_bars, build_sunburst
 from hangtag.reporting.format import embed_picture
 from hangtag.reporting.inputs import Inputs
 
-# The number of rows that the page lists of the rejected rows, and of the changed labels.
+# The maximum number of rejected rows, and of changed labels, that the page lists.
 MAX_REJECTED_ROWS, MAX_CHANGE_ROWS = 100, 200
 
 
@@ -155,24 +155,24 @@ def _read_exploration_table(inputs: Inputs, name: str) -> pl.DataFrame | None:
 
 def _build_sunbursts(inputs: Inputs) -> list[dict[str, Any]]:
     schema = inputs.labelled.schema
-    wanted = (
+    files = (
         ("sunburst_given.csv", schema.levels),
         (f"sunburst_{slug(schema.label_name)}.csv", (schema.label_name, schema.levels[-1])),
     )
-    found = []
-    for name, path_columns in wanted:
+    sunbursts = []
+    for name, path_columns in files:
         table = _read_exploration_table(inputs, name)
         if table is not None and not table.is_empty():
             counted = table.with_columns(pl.col("count").cast(pl.Int64))
             ordered = counted.sort("count", descending=True, maintain_order=True)
-            found.append(
+            sunbursts.append(
                 {
                     "columns": path_columns,
                     "trace": build_sunburst(counted, path_columns),
                     "rows": ordered.select(*path_columns, "count").rows(),
                 }
             )
-    return found
+    return sunbursts
 
 
 def _embed_sheets(inputs: Inputs) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
-"""Chapter 6 of the report: metrics, levels, confidence, classes and errors of each evaluated run.
+"""Build chapter 6 of the report: metrics, levels, confidence, classes and errors of each evaluated run.
 
-`build_evaluation` returns what the template shows; evaluations by earlier versions of hangtag lack some parts, and
-these are None.
+`build_evaluation` returns the values that the template shows. Parts that evaluations by earlier versions of hangtag
+lack are None.
 """
 
 from collections.abc import Container, Iterable
@@ -21,7 +21,7 @@ from hangtag.training.targets import LABEL
 
 # The number of rows of the table of confusions.
 MAX_PAIRS = 10
-# The splits that are shown beside each other; training only where there are no others.
+# The splits that are shown side by side; train is shown only if there are no others.
 SHOWN = ("val", "test")
 SPLIT_NAMES = {"train": "training", "val": "validation", "test": "hold-out"}
 ADJUSTED = ("accuracy", "macro_f1")
@@ -57,7 +57,7 @@ def choose_split(report: dict[str, Any]) -> str:
 
 
 def _order_splits(report: dict[str, Any]) -> list[str]:
-    """Return the evaluated splits, the one that is shown first in front."""
+    """Return the evaluated splits, beginning with the one whose details are shown."""
     return sorted(list_splits(report["splits"]), key=lambda split: split != choose_split(report))
 
 
@@ -91,7 +91,7 @@ def _read_adjustment(run: Run) -> float:
 
 
 def summarize_seeds(runs: Iterable[Run]) -> list[dict[str, Any]]:
-    """Return mean, lowest and highest figures over the seeds of each kind of run that has several."""
+    """Return the mean, minimum and maximum of the metrics over the seeds of each kind of run that has several."""
     kinds: dict[Any, list[tuple[Run, EvaluationResult]]] = {}
     for run in runs:
         for evaluation in run.evaluations:
@@ -99,17 +99,17 @@ def summarize_seeds(runs: Iterable[Run]) -> list[dict[str, Any]]:
     rows = []
     for members in kinds.values():
         for split in SPLITS:
-            found = [evaluation.splits[split] for _, evaluation in members if split in evaluation.splits]
-            if len(found) > 1:
+            results = [evaluation.splits[split] for _, evaluation in members if split in evaluation.splits]
+            if len(results) > 1:
                 run, evaluation = members[0]
-                rows.append(_summarize_seeds(run, evaluation.source, split, found))
+                rows.append(_summarize_seeds(run, evaluation.source, split, results))
     return rows
 
 
-def _summarize_seeds(run: Run, source: str, split: str, found: list[dict[str, Any]]) -> dict[str, Any]:
-    summary: dict[str, Any] = {"words": describe_kind(run), "source": source, "split": split, "seeds": len(found)}
+def _summarize_seeds(run: Run, source: str, split: str, results: list[dict[str, Any]]) -> dict[str, Any]:
+    summary: dict[str, Any] = {"words": describe_kind(run), "source": source, "split": split, "seeds": len(results)}
     for metric in ("loss", "accuracy", "macro_f1"):
-        values = [part[metric] for part in found]
+        values = [result[metric] for result in results]
         summary[metric] = {"mean": sum(values) / len(values), "low": min(values), "high": max(values)}
     return summary
 
@@ -150,7 +150,7 @@ def _describe_run(inputs: Inputs, run: Run) -> dict[str, Any]:
 
 
 def describe_target(run: Run) -> str:
-    """Return a run's target, if it is not the label, and its input, if it is not photographs, in brackets."""
+    """Return in brackets a run's target, if it is not the label, and its input, if it is not photographs."""
     source = run.evaluations[0].source
     parts = [*([] if run.target == LABEL else [run.target]), *([] if source == PHOTOGRAPH else [f"from {source}"])]
     return f" ({', '.join(parts)})" if parts else ""
@@ -318,10 +318,10 @@ def list_thresholds(report: dict[str, Any]) -> list[dict[str, Any]]:
     return [
         {
             "target_precision": float(target),
-            "threshold": found["threshold"],
-            "cells": [found["splits"][split] for split in choose_shown(found["splits"])],
+            "threshold": threshold["threshold"],
+            "cells": [threshold["splits"][split] for split in choose_shown(threshold["splits"])],
         }
-        for target, found in (report.get("thresholds") or {}).items()
+        for target, threshold in (report.get("thresholds") or {}).items()
     ]
 
 

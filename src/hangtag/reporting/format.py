@@ -13,9 +13,9 @@ from PIL import Image
 from hangtag.models.registry import ARCHITECTURES
 from hangtag.training.targets import ALL, LABEL
 
-# Stands for a missing number.
+# Shown for a missing number.
 NOTHING = "–"
-# The size and WebP quality of pictures in the page.
+# The maximum width in pixels and the WebP quality of pictures in the page.
 MAX_WIDTH, QUALITY = 1400, 80
 Settings = Mapping[str, Any]
 OPTIMIZERS = {"muon": "Muon", "adamw": "AdamW", "sgd": "SGD"}
@@ -84,8 +84,8 @@ class Picture:
 
     Attributes:
         src: A `data:` URI.
-        width: In pixels; with the height it lets the browser reserve the space.
-        height: In pixels.
+        width: The width in pixels; with the height it lets the browser reserve the space.
+        height: The height in pixels.
         alt: Its text alternative.
     """
 
@@ -111,7 +111,7 @@ def embed_picture(path: Path, alt: str) -> Picture | None:
 
 
 def describe_recipe(settings: Settings, label_name: str, precision: str = "") -> str:
-    """Return the recipe of a training as one sentence, without the settings that an earlier version did not have.
+    """Describe the settings of a training in one sentence, without those that an earlier version did not have.
 
     Args:
         settings: The settings of `train`.
@@ -153,7 +153,7 @@ def _describe_weights(settings: Settings) -> list[str]:
 
 
 def _describe_optimizer(settings: Settings) -> list[str]:
-    # Earlier versions had no setting: always SGD with an inverse-time schedule.
+    # Earlier versions had no setting and always used SGD with an inverse-time schedule.
     optimizer = str(settings.get("optimizer", "sgd"))
     phrase = OPTIMIZERS.get(optimizer, optimizer)
     if optimizer == "sgd" and settings.get("momentum"):
@@ -203,7 +203,7 @@ def _describe_scale(settings: Settings) -> list[str]:
 
 
 def _describe_averaging(settings: Settings) -> list[str]:
-    """Describe which weights the model has in the end, and test-time augmentation."""
+    """Describe weight averaging, the kept checkpoint, and test-time augmentation."""
     decay = settings.get("ema_decay")
     is_best = settings.get("checkpoint", "best") == "best"
     return [

@@ -1,4 +1,4 @@
-"""Read what the report shows from a workspace, with a digest of each part, and the capstone's own figures."""
+"""Read the results that the report shows from a workspace, hash them, and read the capstone's own results."""
 
 import hashlib
 import tomllib
@@ -24,9 +24,9 @@ from hangtag.models.description import read_entries
 from hangtag.training.targets import LABEL
 from hangtag.workspace import Workspace
 
-# Labels of the capstone that are no class of its networks.
+# Labels of the capstone that are not classes of its networks.
 NO_CLASSES = ("Unknown", "Free Items")
-# The endings of the files in this package that the page is made from.
+# The suffixes of the files in this package that determine the page.
 PAGE_FILES = (".jinja", ".css", ".js", ".toml", ".py")
 PHOTOGRAPH, PHOTOGRAPH_ALONE = "photograph", "photograph alone"
 
@@ -70,12 +70,12 @@ class Run:
     """One training run, with its evaluation and predictions.
 
     Attributes:
-        run_id: Its name.
-        folder: Its folder in the workspace.
-        manifest: The manifest of its training.
-        model: Its `model.json`.
-        report: Its `evaluation/report.json`, or None if it is not evaluated or was trained again since.
-        is_predicted: Whether it has predictions and was not trained again since.
+        run_id: The run's name.
+        folder: The run's folder in the workspace.
+        manifest: The manifest of the training.
+        model: The content of `model.json`.
+        report: The content of `evaluation/report.json`, or None if the run is not evaluated or was retrained since.
+        is_predicted: Whether the run has predictions and was not retrained since.
     """
 
     run_id: str
@@ -87,38 +87,38 @@ class Run:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Its resolved settings of `train`."""
+        """Return its resolved settings of `train`."""
         return dict(self.manifest["settings"])
 
     @property
     def color_mode(self) -> str:
-        """`color` or `gray`."""
+        """Return the colour mode, `color` or `gray`."""
         return str(self.model["preprocessing"]["color_mode"])
 
     @property
     def kind(self) -> tuple[tuple[str, str], ...]:
-        """All settings but the seed: runs of one kind differ only by chance."""
+        """Return all settings but the seed: runs of one kind differ only by chance."""
         return tuple(sorted((key, str(value)) for key, value in self.settings.items() if key not in SEEDED))
 
     @property
     def target(self) -> str:
-        """The column whose classes it predicts; `label` in runs of earlier versions."""
+        """Return the column whose classes it predicts; `label` in runs of earlier versions."""
         described = self.report or {}
         return str(described.get("target") or self.model.get("label_space", {}).get("primary") or LABEL)
 
     @property
     def reads_names(self) -> bool:
-        """Whether its network reads names as well as photographs."""
+        """Return whether its network reads names as well as photographs."""
         return self.model.get("words") is not None
 
     @property
     def keeps_best(self) -> bool:
-        """Whether the best epoch on val was kept, as in all runs of earlier versions, rather than the last one."""
+        """Return whether the best epoch on val was kept (always in earlier versions) rather than the last one."""
         return bool(self.settings.get("checkpoint", "best") == "best")
 
     @property
     def evaluations(self) -> tuple[EvaluationResult, ...]:
-        """Its metrics by input, those with names first; none if it is not evaluated yet."""
+        """Return its metrics by input, those with names first; none if it is not evaluated yet."""
         if self.report is None:
             return ()
         first = EvaluationResult(self.report.get("input", PHOTOGRAPH), self.report["splits"])
@@ -127,18 +127,18 @@ class Run:
 
     @property
     def is_capstone_network(self) -> bool:
-        """Whether it is the capstone's network with the capstone's target: the label, from photographs."""
+        """Return whether it is the capstone's network with the capstone's target: the label, from photographs."""
         return self.model["architecture"] == "capstone" and self.target == LABEL and not self.reads_names
 
     @cached_property
     def history(self) -> pl.DataFrame:
-        """Its `history.csv`, one row per epoch."""
+        """Return its `history.csv`, one row per epoch."""
         return read_csv(self.folder / "history.csv")
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the chapters of the report are built from.
+    """The results that the chapters of the report are built from.
 
     Attributes:
         workspace: The workspace.
@@ -164,7 +164,7 @@ class Inputs:
 
     @property
     def evaluated_runs(self) -> tuple[Run, ...]:
-        """The runs that are evaluated."""
+        """Return the runs that are evaluated."""
         return tuple(run for run in self.runs if run.report)
 
     def find_capstone_network(self, run: Run, part: str) -> Any:
@@ -182,7 +182,7 @@ class Inputs:
         or with names.
         """
         results = self._find_capstone_part(run, evaluation, "results") or {}
-        return {split: each for split, each in results.items() if split == "val" or run.is_capstone_network}
+        return {split: metrics for split, metrics in results.items() if split == "val" or run.is_capstone_network}
 
     def _find_capstone_part(self, run: Run, evaluation: EvaluationResult, part: str) -> dict[str, Any] | None:
         """Return `part` of the capstone's figures for the run's colour mode, or None for other classes or inputs."""
@@ -199,12 +199,12 @@ class Inputs:
 
 
 def compute_input_digests(workspace: Workspace) -> dict[str, str]:
-    """Return a digest of each part of the workspace that exists, and of the templates.
+    """Return a hash of each part of the workspace that exists, and of the templates.
 
-    A part that is made later adds a digest, so that the page is written again.
+    A part that is written later adds a hash, so that the page is written again.
 
     Raises:
-        WorkspaceError: Nothing is prepared or nothing is cleaned.
+        WorkspaceError: `prepare` or `clean` has not run in this workspace.
     """
     # The folders that the page reads, and the hint if their manifest is damaged.
     folders = {
@@ -230,31 +230,31 @@ def compute_input_digests(workspace: Workspace) -> dict[str, str]:
 
 
 def _digest_manifest(manifest: Mapping[str, Any]) -> str:
-    """Return a digest of the outputs of a stage and of the parts of its manifest that the page shows."""
-    quoted = [manifest.get(key) for key in ("settings", "counts", "taxonomy", "names_matcher", "precision")]
-    return hashlib.sha256(repr((compute_digest(manifest), *quoted)).encode()).hexdigest()
+    """Return a hash of the outputs of a stage and of the parts of its manifest that the page shows."""
+    shown = [manifest.get(key) for key in ("settings", "counts", "taxonomy", "names_matcher", "precision")]
+    return hashlib.sha256(repr((compute_digest(manifest), *shown)).encode()).hexdigest()
 
 
 def _hash_page() -> str:
-    """Return a digest of the files of this package, so that a changed template writes a new page."""
-    found = hashlib.sha256()
+    """Return a hash of the files of this package, so that a changed template writes a new page."""
+    digest = hashlib.sha256()
 
     def add(folder: Traversable) -> None:
-        for entry in sorted(folder.iterdir(), key=lambda each: each.name):
+        for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
             if entry.is_dir():
                 add(entry)
             elif entry.name.endswith(PAGE_FILES):
-                found.update(entry.name.encode() + entry.read_bytes())
+                digest.update(entry.name.encode() + entry.read_bytes())
 
     add(resources.files("hangtag.reporting"))
-    return found.hexdigest()
+    return digest.hexdigest()
 
 
 def read_inputs(workspace: Workspace) -> Inputs:
-    """Read what the report shows; all parts after `clean` may be missing.
+    """Read the results that the report shows; all parts after `clean` may be missing.
 
     Raises:
-        WorkspaceError: Nothing is prepared or cleaned, or the labels are older than the prepared catalogue.
+        WorkspaceError: `prepare` or `clean` has not run, or the labels are older than the prepared catalogue.
     """
     labelled = read_labeled_items(workspace)
     return Inputs(

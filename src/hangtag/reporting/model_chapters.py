@@ -1,6 +1,6 @@
-"""Overview, chapters 5, 7 and 8 of the report: networks and training, predictions, and limits of the results.
+"""Build the overview and chapters 5, 7 and 8 of the report: networks and training, predictions, and comparison.
 
-Each `build_*` function returns what the template of its chapter shows.
+Each `build_*` function returns the values that the template of its chapter shows.
 """
 
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ from hangtag.reporting.format import describe_recipe, embed_picture
 from hangtag.reporting.inputs import EvaluationResult, Inputs, Run
 from hangtag.training.targets import LABEL
 
-# The layers of a network with more than these are folded.
+# The layer table of a network with more layers than this is collapsed.
 MAX_OPEN_LAYERS = 40
-# The number of rows of the table of predictions.
+# The maximum number of rows in the table of predictions.
 MAX_PREDICTION_ROWS = 200
 
 
@@ -125,10 +125,10 @@ def describe_heads(inputs: Inputs, label_space: dict[str, Any] | None) -> dict[s
 
 def align_layers(layers: Sequence[dict[str, Any]], theirs: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
     """Match each of the capstone's layers with the next layer of its type; layers without a match have None."""
-    waiting = list(theirs)
+    remaining = list(theirs)
     aligned = []
     for layer in layers:
-        beside = waiting.pop(0) if waiting and waiting[0][0] == layer["type"] else None
+        beside = remaining.pop(0) if remaining and remaining[0][0] == layer["type"] else None
         aligned.append({**layer, "beside": {"output_shape": beside[1], "parameters": beside[2]} if beside else None})
     return aligned
 
@@ -158,7 +158,7 @@ def _describe_training(run: Run) -> dict[str, Any]:
 
 
 def build_predictions(inputs: Inputs) -> dict[str, Any]:
-    """Return the contact sheet of each run and one table per target, in which items that runs differ on come first."""
+    """Return the contact sheet of each run and one table per target; items on which runs differ come first."""
     runs = [run for run in inputs.runs if run.is_predicted]
     unknown = inputs.labelled.table.filter(pl.col("label") == UNKNOWN)["item_id"].to_list()
     targets = sorted({run.target for run in runs}, key=lambda target: (target != LABEL, target))
@@ -274,7 +274,7 @@ def _describe_costs(inputs: Inputs) -> dict[str, Any] | None:
 
 
 def list_mixtures(capstone: dict[str, Any]) -> list[dict[str, Any]]:
-    """Compute the hold-out accuracy to expect of the capstone's models, whose hold-out overlaps with training."""
+    """Compute the expected hold-out accuracy of the capstone's models, whose hold-out overlaps with training."""
     seen = capstone["splits"]["seen_share"]
     return [
         {

@@ -1,1 +1,1 @@
-"""Settle suspected mistakes: a page for people, their decisions, and the corrected catalogue."""
+"""Review suspected label errors: the web page, the reviewers' decisions, and the corrected catalogue."""

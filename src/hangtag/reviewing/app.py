@@ -20,8 +20,8 @@ from hangtag.reviewing.store import MAX_VERSION, ConflictError, Decision, Store
 from hangtag.reviewing.store_errors import StoreError
 from hangtag.serving.middleware import Guard, ProblemError, answer_problem, make_review_policy
 
-# Members of a larger group are shown in part; a decision about the group concerns all of them.
-SHOWN_OF_GROUP = 60
+# The maximum number of group members that the page shows; a decision about the group still applies to all of them.
+MAX_SHOWN_MEMBERS = 60
 STATIC = files("hangtag.reviewing") / "static"
 SCRIPTS = {
     "/static/page.js": ("page.js", "text/javascript; charset=utf-8"),
@@ -29,9 +29,9 @@ SCRIPTS = {
 }
 Reviewer = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=60)]
 Score = Annotated[float, Query(ge=0, le=1)]
-# No queue has more issues, and no decision a greater id.
+# An upper bound of positions in the queue and ids of decisions.
 Number = Annotated[int, Field(ge=0, le=MAX_VERSION)]
-# In JSON a number has to be a number: neither true nor "1" is accepted.
+# In a JSON body, only a JSON number is accepted, neither true nor "1".
 StrictNumber = Annotated[int, Field(ge=0, le=MAX_VERSION, strict=True)]
 
 
@@ -53,9 +53,9 @@ class UndoBody(BaseModel):
 
 
 def describe_issue(issue: Issue, queue: Queue) -> dict[str, Any]:
-    """Return an issue as JSON, with its item, its group, and the versions that a decision has to name."""
+    """Return an issue as JSON, with its item, its group, and the versions that a decision must contain."""
     group = queue.list_group(issue)
-    others = [each for each in group if each.item_id != issue.item_id]
+    others = [member for member in group if member.item_id != issue.item_id]
     decision = queue.find_decision(issue)
     return {
         "position": issue.position,
@@ -71,15 +71,15 @@ def describe_issue(issue: Issue, queue: Queue) -> dict[str, Any]:
         "state": queue.get_state(issue),
         "decision": describe_decision(decision) if decision else None,
         "item": describe_item(issue.item_id, issue.column, queue),
-        "history": [describe_decision(each) for each in queue.list_decisions(issue.item_id)],
-        "same": [each.code for each in queue.list_same(issue) if each is not issue],
+        "history": [describe_decision(earlier) for earlier in queue.list_decisions(issue.item_id)],
+        "same": [same.code for same in queue.list_same(issue) if same is not issue],
         "group": {
             "group_id": issue.group_id,
             "size": len(group),
-            "open": sum(queue.get_state(each) == "open" for each in group),
-            "members": [_describe_member(each, queue) for each in _take_one_per_item(others)[:SHOWN_OF_GROUP]],
+            "open": sum(queue.get_state(member) == "open" for member in group),
+            "members": [_describe_member(member, queue) for member in _take_one_per_item(others)[:MAX_SHOWN_MEMBERS]],
         },
-        "versions": {each.item_id: queue.read_version(each.item_id) for each in group},
+        "versions": {member.item_id: queue.read_version(member.item_id) for member in group},
     }
 
 
@@ -87,9 +87,9 @@ def describe_item(item_id: str, column: str, queue: Queue) -> dict[str, Any]:
     """Return an item as JSON: its name, its values after all decisions, and its label.
 
     Args:
-        item_id: The item.
+        item_id: The item's id.
         column: The column of the label; empty for the leaf level.
-        queue: The queue.
+        queue: The queue with the item's decisions.
     """
     schema = queue.items.schema
     values = queue.read_item(item_id).values
@@ -124,22 +124,22 @@ def _describe_member(issue: Issue, queue: Queue) -> dict[str, Any]:
 
 
 def _take_one_per_item(issues: list[Issue]) -> list[Issue]:
-    return list({each.item_id: each for each in reversed(issues)}.values())[::-1]
+    return list({issue.item_id: issue for issue in reversed(issues)}.values())[::-1]
 
 
 def build_app(
     queue: Queue, store: Store, look_alikes: LookAlikes, *, token: str, host: str, reviewer: str = "", shown: int = 8
 ) -> FastAPI:
-    """Build the review around a queue.
+    """Build the FastAPI application of the review.
 
     Args:
         queue: The issues and their state.
-        store: Where decisions are stored.
+        store: The store of decisions.
         look_alikes: The search for similar photographs.
-        token: The token that requests have to send; the page contains it.
+        token: The token that requests must send; the page contains it.
         host: The address to listen on.
-        reviewer: The reviewer's name; the page asks for it where it is empty.
-        shown: How many look-alikes the page shows.
+        reviewer: The reviewer's name; if empty, the page asks for it.
+        shown: The number of look-alikes that the page shows.
     """
     app = FastAPI(title="hangtag review", version=version("hangtag"), docs_url=None, redoc_url=None, openapi_url=None)
     app.add_exception_handler(HTTPException, _handle_http_error)
@@ -161,7 +161,7 @@ def _add_pages(app: FastAPI, values: dict[str, str]) -> None:
 
     @app.get("/")
     async def show_page() -> Response:
-        # The page contains the token, so that no cache may store it.
+        # The page contains the token, so no cache may store it.
         return Response(page, media_type="text/html; charset=utf-8", headers={"Cache-Control": "no-store"})
 
     for path, (name, media_type) in SCRIPTS.items():
@@ -198,7 +198,7 @@ def _add_issue_routes(app: FastAPI, queue: Queue) -> None:
 
     @app.get("/api/issues/{position}")
     def show_issue(position: Number) -> JSONResponse:
-        """Return one issue in its present state."""
+        """Return one issue with its current state."""
         queue.refresh()
         if position >= len(queue.issues):
             raise ProblemError(404, "not_found", "There is no such issue.")
@@ -216,21 +216,21 @@ def _add_item_routes(app: FastAPI, queue: Queue, options: LabelOptions, look_ali
         """Return the values that can be chosen for a column; all levels are chosen together."""
         if column and column not in queue.items.described_by:
             raise ProblemError(404, "not_found", "The catalogue has no such level or attribute.")
-        found = [{"values": option.values, "count": option.count} for option in options.list(column)]
-        return JSONResponse({"columns": options.find_columns(column), "choices": found})
+        choices = [{"values": option.values, "count": option.count} for option in options.list(column)]
+        return JSONResponse({"columns": options.find_columns(column), "choices": choices})
 
     @app.get("/api/look-alikes")
     def list_look_alikes(item_id: str, column: str = "", group_id: str = "") -> JSONResponse:
-        """Return the items whose photographs are most similar to one item's, without those of a group."""
+        """Return the items with the most similar photographs to an item's, without the members of a group."""
         position = _find_item(queue, item_id)
         group = queue.list_group_items(group_id)
-        hidden = frozenset(queue.items.positions[each] for each in group)
-        ids = [queue.items.ids[near] for near in look_alikes.find(position, shown, hidden)]
-        return JSONResponse({"items": [describe_item(each, column, queue) for each in ids]})
+        hidden = frozenset(queue.items.positions[member_id] for member_id in group)
+        similar_ids = [queue.items.ids[neighbor] for neighbor in look_alikes.find(position, shown, hidden)]
+        return JSONResponse({"items": [describe_item(similar_id, column, queue) for similar_id in similar_ids]})
 
     @app.get("/api/photograph")
     def show_photograph(item_id: str, small: bool = False) -> Response:
-        """Return an item's photograph: the catalogue's own file where it can be read, or the prepared pixels."""
+        """Return an item's photograph: the catalogue's own file if it can be read, else the prepared pixels."""
         _find_item(queue, item_id)
         content, media_type = queue.items.read_photograph(item_id, original=not small)
         return Response(content, media_type=media_type, headers={"Cache-Control": "private, max-age=600"})
@@ -239,35 +239,35 @@ def _add_item_routes(app: FastAPI, queue: Queue, options: LabelOptions, look_ali
 def _add_decision_routes(app: FastAPI, queue: Queue, store: Store, options: LabelOptions) -> None:
     @app.post("/api/decisions")
     def decide(body: DecisionBody) -> JSONResponse:
-        """Store a decision; 409 where somebody else has decided about an item since it was shown."""
+        """Store a decision; return 409 if another reviewer has decided about an item since it was shown."""
         queue.refresh()
         request = DecisionRequest(body.position, body.action, body.versions, body.values, body.whole_group)
         try:
-            made = store.add(build_decisions(request, queue, options), body.reviewer)
+            stored = store.add(build_decisions(request, queue, options), body.reviewer)
         except RefusedError as error:
             raise ProblemError(422, "refused", str(error)) from None
         except ConflictError as error:
             return _describe_conflict(error)
         _refresh_if_unlocked(queue)
-        return JSONResponse({"made": [describe_decision(each) for each in made]})
+        return JSONResponse({"made": [describe_decision(decision) for decision in stored]})
 
     @app.post("/api/undo")
     def undo(body: UndoBody) -> JSONResponse:
         """Undo the reviewer's last decision."""
         try:
-            made = store.undo(body.reviewer)
+            stored = store.undo(body.reviewer)
         except ConflictError as error:
             return _describe_conflict(error)
-        if not made:
+        if not stored:
             raise ProblemError(404, "nothing_to_undo", "You have no decision left to undo.")
         _refresh_if_unlocked(queue)
-        identities = {each.identity for each in made}
+        identities = {decision.identity for decision in stored}
         positions = [issue.position for issue in queue.issues if issue.identity in identities]
-        return JSONResponse({"made": [describe_decision(each) for each in made], "positions": positions})
+        return JSONResponse({"made": [describe_decision(decision) for decision in stored], "positions": positions})
 
 
 def _refresh_if_unlocked(queue: Queue) -> None:
-    """Read the decisions that were just stored; where the file is locked by now, the next request reads them."""
+    """Read the decisions that were just stored; if the file is locked, the next request reads them."""
     with suppress(StoreError):
         queue.refresh()
 
@@ -280,10 +280,10 @@ def _find_item(queue: Queue, item_id: str) -> int:
 
 
 def _describe_conflict(error: ConflictError) -> JSONResponse:
-    message = "Somebody else has decided about this item in the meantime. Look at it again."
+    message = "Another reviewer has decided about this item in the meantime. Check it again."
     if not error.decisions:
-        message = "The item is not as it was shown: its decision is gone. Look at it again."
-    described = [{**describe_decision(each), "item_id": each.item_id} for each in error.decisions]
+        message = "The item's decision no longer exists. Check the item again."
+    described = [{**describe_decision(decision), "item_id": decision.item_id} for decision in error.decisions]
     return JSONResponse({"error": {"code": "conflict", "message": message}, "decisions": described}, 409)
 
 

@@ -1,30 +1,29 @@
-"""Accept open issues above a score threshold whose precision the reviewers' decisions prove.
+"""Accept open issues automatically, above a score threshold whose precision the reviewers' decisions prove.
 
-For each kind of issue, a code with its evidence, scores are tested from the highest down. At each, the fraction of
-suggestions that reviewers accepted among the decided issues of at least this score must have a lower confidence bound
-(Clopper and Pearson, 1934) at or above the target precision; the search ends at the first score that fails. An early
+For each kind of issue (a code with its evidence), scores are tested from the highest down. The precision at a score is
+the fraction of accepted suggestions among the decided issues with at least this score. Its lower confidence bound
+(Clopper and Pearson, 1934) must reach the target precision; the search ends at the first score that fails. An early
 mistake would end it at once, so with enough decisions a second search begins at half of them, and the error probability
 of 5 % is split between the two. The guarantee holds however many scores are tested (Angelopoulos et al., *Learn then
-Test*, 2021, fixed sequence testing with several starts), for one target precision that was chosen before. Decisions
-about issues with a higher score than any open issue do not count: they say little about the open ones.
+Test*, 2021, fixed sequence testing with several starts), for one target precision that was chosen in advance. Decisions
+about issues with a higher score than any open issue are not counted, since they are not representative of open ones.
 """
 
 import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from hangtag.reviewing.queue import Issue
 from hangtag.reviewing.store import Decision, Identity, find_standing
 
-# The probability that the precision is below the target though it counts as proven.
+# The error probability: that the precision is below the target although it counts as proven.
 RISK = 0.05
 
 
 @dataclass(frozen=True)
 class DecidedIssue:
-    """A decided issue: its kind, its score, and whether the reviewer found its suggestion right."""
+    """A decided issue: its kind, its score, and whether the reviewer accepted its suggestion."""
 
     kind: str
     score: float
@@ -37,10 +36,10 @@ class KindPrecision:
 
     Attributes:
         kind: The issue code, with the evidence if it has any, as in `label_error (image)`.
-        decided: How many decisions count.
-        right: How many of them accepted the suggestion.
-        threshold: The lowest score to accept; None where the target precision is not proven.
-        reason: Why it is not proven; empty where there is a threshold.
+        decided: The number of decisions that are counted.
+        right: The number of these that accepted the suggestion.
+        threshold: The lowest score to accept; None if the target precision is not proven.
+        reason: Why it is not proven; empty if there is a threshold.
     """
 
     kind: str
@@ -51,14 +50,14 @@ class KindPrecision:
 
 
 def count_needed(precision: float, risk: float = RISK) -> int:
-    """Return the least number of decisions, all of them right, that prove a precision."""
+    """Return the smallest number of decisions that proves a precision if all of them are right."""
     return math.ceil(math.log(risk) / math.log(precision))
 
 
 def is_proven(right: int, decided: int, precision: float, risk: float = RISK) -> bool:
     """Return whether the one-sided Clopper-Pearson lower bound of `right / decided` reaches a precision.
 
-    Equivalently: whether the binomial probability of at least `right` right ones among `decided`, each right with
+    Equivalently, whether the binomial probability of at least `right` successes in `decided` trials, each with
     probability `precision`, is at most `risk`.
     """
     tail = 0.0
@@ -71,7 +70,7 @@ def is_proven(right: int, decided: int, precision: float, risk: float = RISK) ->
             + (decided - k) * math.log(precision)
         )
         tail += term
-        # The remaining terms are smaller still; with very many decisions this skips nearly all of them.
+        # The remaining terms are even smaller; with very many decisions this skips nearly all of them.
         if term < 1e-18 * tail:
             break
     return decided > 0 and tail <= risk * (1 + 1e-9)
@@ -87,9 +86,9 @@ def measure_kinds(
         open_scores: The scores of the open issues that suggest a change, by kind.
         precision: The target precision, below 1.
     """
-    everything = list(decided)
+    decided = list(decided)
     return [
-        _measure_kind(kind, [each for each in everything if each.kind == kind], scores, precision)
+        _measure_kind(kind, [issue for issue in decided if issue.kind == kind], scores, precision)
         for kind, scores in sorted(open_scores.items())
     ]
 
@@ -98,15 +97,15 @@ def _measure_kind(
     kind: str, decided: Sequence[DecidedIssue], open_scores: Collection[float], precision: float
 ) -> KindPrecision:
     highest = max(open_scores, default=0.0)
-    counted = sorted((each for each in decided if each.score <= highest), key=lambda each: -each.score)
-    right, needed = sum(each.is_right for each in counted), count_needed(precision)
+    counted = sorted((issue for issue in decided if issue.score <= highest), key=lambda issue: -issue.score)
+    right, needed = sum(issue.is_right for issue in counted), count_needed(precision)
     if len(counted) < needed:
         reason = f"{len(counted)} decisions at or below the highest score of an open issue, {needed} needed"
         return KindPrecision(kind, len(counted), right, None, reason)
     first, half = count_needed(precision, RISK / 2), len(counted) // 2
     starts = (first, half) if half > first else (needed,)
     searches = [_find_threshold(counted, start, precision, RISK / len(starts)) for start in starts]
-    threshold = min((found for found in searches if found is not None), default=None)
+    threshold = min((score for score in searches if score is not None), default=None)
     failure = f"{right} of {len(counted)} were right: that does not prove {precision:g} from the highest score down"
     return KindPrecision(kind, len(counted), right, threshold, "" if threshold is not None else failure)
 
@@ -114,18 +113,18 @@ def _measure_kind(
 def _find_threshold(counted: Sequence[DecidedIssue], start: int, precision: float, risk: float) -> float | None:
     """Return the lowest score with a proven precision; the search begins with the `start` highest-scored decisions."""
     threshold, right = None, 0
-    # With at most this many mistakes among fewer decisions the precision was proven, so it is again.
+    # The precision was proven with this many mistakes among fewer decisions, so it is still proven with as many now.
     tolerated = -1
-    for count, each in enumerate(counted, start=1):
-        right += each.is_right
-        # Of issues with equal scores, all are accepted or none.
-        is_last = count == len(counted) or counted[count].score < each.score
+    for count, issue in enumerate(counted, start=1):
+        right += issue.is_right
+        # Issues with equal scores are accepted together or not at all.
+        is_last = count == len(counted) or counted[count].score < issue.score
         if count < start or not is_last:
             continue
         if count - right > tolerated and not is_proven(right, count, precision, risk):
             break
         tolerated = max(tolerated, count - right)
-        threshold = each.score
+        threshold = issue.score
     return threshold
 
 
@@ -144,39 +143,41 @@ def accept_open(
     precision: float,
     earlier: Sequence[Decision] = (),
 ) -> Accepted:
-    """Accept open issues above the proven score of their kind; no file stores these decisions.
+    """Accept open issues above the threshold of their kind; these decisions are not stored.
 
-    An issue is open where nobody has decided about its item, not even to skip it, and the catalogue still has the
-    label that the issue is about. Of an item's issues only the one with the highest score is accepted. An issue that
+    An issue is open if no reviewer has decided about its item (a skip is a decision too), and if the catalogue still
+    has the label that the issue is about. Only the issue with the highest score of an item is accepted. An issue that
     was accepted before stays accepted while its kind is proven, since an audit of the corrected labels no longer
     lists it.
 
     Args:
-        issues: The issues of the audit, the highest score first.
-        decisions: All decisions, undone ones too.
+        issues: The issues of the audit, in descending order of score.
+        decisions: All decisions, including undone ones.
         values: The values of every item in the catalogue, by item and column.
         precision: The target precision.
-        earlier: The decisions that the last call returned.
+        earlier: The automatic decisions of the previous call.
     """
     standing = find_standing(decisions)
     settled = {decision.item_id for decision in standing}
-    before = {each.item_id: each for each in earlier if each.item_id not in settled}
-    untouched = [
-        each for each in issues if each.item_id not in settled and each.item_id not in before and _is_open(each, values)
+    accepted_before = {decision.item_id: decision for decision in earlier if decision.item_id not in settled}
+    open_issues = [
+        issue
+        for issue in issues
+        if issue.item_id not in settled and issue.item_id not in accepted_before and _is_open(issue, values)
     ]
-    candidates = [*before.values(), *(_accept_issue(issue, values[issue.item_id]) for issue in untouched)]
+    candidates = [*accepted_before.values(), *(_accept_issue(issue, values[issue.item_id]) for issue in open_issues)]
     scores: dict[str, list[float]] = defaultdict(list)
-    for each in candidates:
-        scores[each.kind].append(each.score)
-    # Use the present scores: the issues may have had others when they were decided.
-    now = {issue.identity: issue.score for issue in issues}
-    measured = measure_kinds(_list_decided_issues(standing, now), scores, precision)
-    thresholds = {each.kind: each.threshold for each in measured}
+    for candidate in candidates:
+        scores[candidate.kind].append(candidate.score)
+    # Use the current scores: the issues may have had different ones when they were decided.
+    current_scores = {issue.identity: issue.score for issue in issues}
+    measured = measure_kinds(_list_decided_issues(standing, current_scores), scores, precision)
+    thresholds = {kind_precision.kind: kind_precision.threshold for kind_precision in measured}
     accepted: dict[str, Decision] = {}
-    for each in candidates:
-        threshold = thresholds[each.kind]
-        if threshold is not None and each.score >= threshold:
-            accepted.setdefault(each.item_id, each)
+    for candidate in candidates:
+        threshold = thresholds[candidate.kind]
+        if threshold is not None and candidate.score >= threshold:
+            accepted.setdefault(candidate.item_id, candidate)
     return Accepted(list(accepted.values()), measured)
 
 
@@ -187,18 +188,23 @@ def _is_open(issue: Issue, values: Mapping[str, Mapping[str, str]]) -> bool:
     return not issue.column or item.get(issue.column) == issue.given_label
 
 
-def _list_decided_issues(standing: Sequence[Decision], now: Mapping[Identity, float]) -> list[DecidedIssue]:
-    """Return whether suggestions were right: accepted ones were; where another value was kept or chosen, they were not.
+def _list_decided_issues(standing: Sequence[Decision], current_scores: Mapping[Identity, float]) -> list[DecidedIssue]:
+    """Return the decided issues that suggested a change.
 
-    A group that was decided at once counts as one decision, with its lowest score.
+    A suggestion is right if it was accepted, and wrong if another value was kept or chosen. A group that was decided at
+    once counts as one decision, with its lowest score.
     """
-    together: dict[tuple[int, str], list[Decision]] = defaultdict(list)
-    for each in standing:
-        if each.action != "skip" and each.suggested:
-            together[each.batch, each.kind].append(each)
+    batches: dict[tuple[int, str], list[Decision]] = defaultdict(list)
+    for decision in standing:
+        if decision.action != "skip" and decision.suggested:
+            batches[decision.batch, decision.kind].append(decision)
     return [
-        DecidedIssue(kind, min(now.get(each.identity, each.score) for each in group), all(map(_is_right, group)))
-        for (_, kind), group in together.items()
+        DecidedIssue(
+            kind,
+            min(current_scores.get(decision.identity, decision.score) for decision in batch),
+            all(map(_is_right, batch)),
+        )
+        for (_, kind), batch in batches.items()
     ]
 
 
@@ -216,5 +222,18 @@ def make_accepted(
     identity: Identity, old: Mapping[str, str], new: Mapping[str, str], score: float, evidence: str
 ) -> Decision:
     """Return an automatic decision: an `accept` without a reviewer, a time or an id."""
-    nobody: dict[str, Any] = {"id": 0, "batch": 0, "reviewer": "", "time": "", "undoes": None}
-    return Decision(*identity, "accept", old, new, new, score, 0, evidence=evidence, **nobody)
+    return Decision(
+        *identity,
+        "accept",
+        old,
+        new,
+        suggested=new,
+        score=score,
+        version=0,
+        evidence=evidence,
+        id=0,
+        batch=0,
+        reviewer="",
+        time="",
+        undoes=None,
+    )

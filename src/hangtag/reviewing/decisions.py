@@ -1,7 +1,7 @@
-"""Review decisions: which labels can be chosen, how a request becomes decisions, and what they correct.
+"""Build decisions from a reviewer's request, and apply stored decisions to the catalogue.
 
-A reviewer's request becomes one decision for each issue that it concerns: one issue, the issues that suggest the same
-change, or a whole group. `correct` then turns the stored decisions into changed cells of the catalogue.
+A request becomes one decision for each issue that it concerns: a single issue, all issues that suggest the same change,
+or a whole group. `correct` then turns the stored decisions into changed cells of the catalogue.
 """
 
 from collections import Counter, defaultdict
@@ -13,7 +13,7 @@ from hangtag.reviewing.items import Items
 from hangtag.reviewing.queue import Issue, Queue, apply_decisions
 from hangtag.reviewing.store import Decision, NewDecision
 
-GONE = "the catalogue has no such item now"
+GONE = "the catalogue no longer has this item"
 Values = Mapping[str, str]
 
 
@@ -22,8 +22,8 @@ class LabelOption:
     """Values that a reviewer can choose together.
 
     Attributes:
-        values: A value for every level, or one for an attribute, by column.
-        count: How many items of the catalogue have them.
+        values: A value for every level, or one value for an attribute, by column.
+        count: The number of items in the catalogue that have them.
     """
 
     values: dict[str, str]
@@ -31,10 +31,9 @@ class LabelOption:
 
 
 class LabelOptions:
-    """The values that can be chosen for a column, the most frequent first.
+    """The values that can be chosen for a column, in descending order of frequency.
 
-    Only combinations of levels that the catalogue has are offered, so that an item's levels never contradict each
-    other.
+    Only combinations of levels that occur in the catalogue are offered, so that an item's levels are consistent.
 
     Args:
         items: The catalogue.
@@ -50,7 +49,7 @@ class LabelOptions:
         return frozenset(values.items()) in self._known(column)
 
     def find_columns(self, column: str) -> tuple[str, ...]:
-        """Return the columns that are chosen together: an attribute by itself; for a level or no column, all levels."""
+        """Return the columns that are chosen together: a single attribute, or all levels for a level or no column."""
         schema = self._items.schema
         return (column,) if column in schema.attributes else schema.levels
 
@@ -60,24 +59,24 @@ class LabelOptions:
     def _count_options(self, column: str) -> list[LabelOption]:
         columns = self.find_columns(column)
         rows = zip(*(self._items.columns[name] for name in columns), strict=True)
-        counted = Counter(row for row in rows if not any(map(self._items.schema.is_missing, row)))
-        return [LabelOption(dict(zip(columns, row, strict=True)), count) for row, count in counted.most_common()]
+        counts = Counter(row for row in rows if not any(map(self._items.schema.is_missing, row)))
+        return [LabelOption(dict(zip(columns, row, strict=True)), count) for row, count in counts.most_common()]
 
 
 class RefusedError(Exception):
-    """A request that cannot become a decision; the text explains why."""
+    """Raised for a request that cannot become a decision; the text is the reason."""
 
 
 @dataclass(frozen=True)
 class DecisionRequest:
-    """A decision that a reviewer asks for.
+    """A reviewer's request for a decision.
 
     Attributes:
         position: The issue's position in the queue.
         action: `accept`, `keep`, `choose` or `skip`.
-        versions: For each item concerned, the id of the last decision that the reviewer saw.
-        values: With `choose`, the values by column.
-        whole_group: Decide the open issues of the issue's group in the same way.
+        versions: The id of the last decision that the reviewer saw, for each item concerned.
+        values: The chosen values by column, for the action `choose`.
+        whole_group: Whether to decide all open issues of the issue's group in the same way.
     """
 
     position: int
@@ -88,7 +87,7 @@ class DecisionRequest:
 
 
 def build_decisions(request: DecisionRequest, queue: Queue, options: LabelOptions) -> list[NewDecision]:
-    """Return the decisions to store together for a request.
+    """Build the decisions to store together for a request.
 
     Raises:
         RefusedError: There is no such issue or option, or the version of an item concerned is missing.
@@ -97,28 +96,29 @@ def build_decisions(request: DecisionRequest, queue: Queue, options: LabelOption
         raise RefusedError("There is no such issue.")
     issue = queue.issues[request.position]
     concerned = _list_concerned_issues(request, issue, queue)
-    if missing := {each.item_id for each in concerned} - set(request.versions):
+    item_ids = {concerned_issue.item_id for concerned_issue in concerned}
+    if missing := item_ids - set(request.versions):
         raise RefusedError(f"The version of item {min(missing)} is missing.")
-    values = {item_id: queue.read_item(item_id).values for item_id in {each.item_id for each in concerned}}
+    values = {item_id: queue.read_item(item_id).values for item_id in item_ids}
     decisions = []
-    for each in concerned:
-        new = _find_new_values(request, each, values[each.item_id], options)
-        old = {column: values[each.item_id][column] for column in new}
-        version = request.versions[each.item_id]
+    for issue in concerned:
+        new = _find_new_values(request, issue, values[issue.item_id], options)
+        old = {column: values[issue.item_id][column] for column in new}
+        version = request.versions[issue.item_id]
         decisions.append(
             NewDecision(
-                *each.identity, request.action, old, new, each.changes, each.score, version, evidence=each.evidence
+                *issue.identity, request.action, old, new, issue.changes, issue.score, version, evidence=issue.evidence
             )
         )
-        # A second issue of the same item starts from the values that the first one leaves.
-        values[each.item_id].update(new)
+        # A second issue of the same item starts from the values after the first one.
+        values[issue.item_id].update(new)
     return decisions
 
 
 def _list_concerned_issues(request: DecisionRequest, issue: Issue, queue: Queue) -> Sequence[Issue]:
     if request.whole_group and issue.group_id:
         group = queue.list_group(issue)
-        return [each for each in group if each is issue or queue.get_state(each) != "decided"]
+        return [member for member in group if member is issue or queue.get_state(member) != "decided"]
     if request.action in ("accept", "keep"):
         return queue.list_same(issue)
     return [issue]
@@ -154,7 +154,7 @@ class Change:
 
 @dataclass(frozen=True)
 class NotApplied:
-    """A decision that was not applied, and why."""
+    """A decision that was not applied, with the reason."""
 
     decision: Decision
     reason: str
@@ -162,12 +162,12 @@ class NotApplied:
 
 @dataclass
 class Corrections:
-    """The changes of the catalogue.
+    """The changes to the catalogue.
 
     Attributes:
         changes: The changed cells, by item.
         not_applied: The decisions that were not applied.
-        sources: The decisions behind the changes, by item.
+        sources: The decisions that caused the changes, by item.
     """
 
     changes: dict[str, list[Change]] = field(default_factory=dict)
@@ -175,30 +175,30 @@ class Corrections:
     sources: dict[str, list[Decision]] = field(default_factory=dict)
 
     def refuse(self, item_id: str, reason: str) -> None:
-        """Drop an item's changes, because its row cannot be edited."""
+        """Remove an item's changes, because its row cannot be edited, and list its decisions as not applied."""
         del self.changes[item_id]
-        self.not_applied += [NotApplied(each, reason) for each in self.sources.pop(item_id)]
+        self.not_applied += [NotApplied(decision, reason) for decision in self.sources.pop(item_id)]
 
 
 def correct(values: Mapping[str, Values], decisions: Iterable[Decision]) -> Corrections:
-    """Apply decisions item by item.
+    """Apply decisions to the catalogue, item by item.
 
     Args:
-        values: The present values of every item in the catalogue, by item and column.
-        decisions: Decisions that were not undone, in their order; those without a reviewer have the rule `auto`.
+        values: The current values of every item in the catalogue, by item and column.
+        decisions: Decisions that were not undone, in order; those without a reviewer get the rule `auto`.
     """
     by_item: dict[str, list[Decision]] = defaultdict(list)
     for decision in decisions:
         by_item[decision.item_id].append(decision)
     corrections = Corrections()
-    for item_id, own in by_item.items():
+    for item_id, item_decisions in by_item.items():
         if item_id not in values:
-            wanted = [each for each in own if each.new != each.old]
-            corrections.not_applied += [NotApplied(each, GONE) for each in wanted]
+            changing = [decision for decision in item_decisions if decision.new != decision.old]
+            corrections.not_applied += [NotApplied(decision, GONE) for decision in changing]
             continue
         before = values[item_id]
-        after = apply_decisions(before, own)
-        corrections.not_applied += [NotApplied(*each) for each in after.refused]
+        after = apply_decisions(before, item_decisions)
+        corrections.not_applied += [NotApplied(decision, reason) for decision, reason in after.refused]
         changes = [
             Change(item_id, column, before[column], after.values[column], "reviewed" if source.reviewer else "auto")
             for column, source in after.sources.items()
@@ -211,4 +211,4 @@ def correct(values: Mapping[str, Values], decisions: Iterable[Decision]) -> Corr
 
 
 def _deduplicate(decisions: Iterable[Decision]) -> list[Decision]:
-    return list({each.id: each for each in decisions}.values())
+    return list({decision.id: decision for decision in decisions}.values())

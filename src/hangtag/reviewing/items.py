@@ -1,6 +1,6 @@
-"""The items under review and the catalogue's source table, read without the libraries that training needs.
+"""Read the items under review and the catalogue's source table, without the libraries that training needs.
 
-`Items` is the catalogue as `prepare` wrote it; `SourceTable` is the user's own file, byte by byte, as it is now.
+`Items` is the catalogue as `prepare` wrote it; `SourceTable` is the current content of the user's own file.
 """
 
 import os
@@ -27,7 +27,7 @@ from hangtag.workspace import Workspace
 
 PREPARE_FIRST = "Run `hangtag prepare CATALOG` with this workspace first."
 NAME_CATALOG = "Name the catalogue with --catalog."
-# Formats that every browser shows, by how such a file begins.
+# Formats that every browser can show: the first bytes of such a file, and its media type.
 BROWSER_FORMATS = ((b"\xff\xd8\xff", "image/jpeg"), (b"\x89PNG\r\n", "image/png"), (b"GIF8", "image/gif"))
 MAX_PHOTOGRAPH_BYTES = 30_000_000
 
@@ -72,20 +72,20 @@ class SourceTable:
 
 
 def read_source_table(manifest: dict[str, Any], schema: CatalogSchema, catalog: Path | None) -> SourceTable:
-    """Read the table that `prepare` read, as it is now.
+    """Read the current content of the table that `prepare` read.
 
     Args:
-        manifest: The manifest of `prepare`, which names the catalogue's path.
+        manifest: The manifest of `prepare`, which contains the catalogue's path.
         schema: The meaning of the columns.
-        catalog: The catalogue's present path; None where it has not moved.
+        catalog: The catalogue's current path; None if it has not moved.
 
     Raises:
-        CatalogError: It is not there, cannot be read, or has lost columns.
+        CatalogError: The table is missing, cannot be read, or lacks columns that it had.
     """
     origin = manifest.get("origin")
     origin = origin if isinstance(origin, dict) else {}
     path = catalog or (Path(find_named(origin["catalog"])) if origin.get("catalog") else None)
-    if path is None or not os.path.exists(path):  # noqa: PTH110  (it raises nothing, whatever the name)
+    if path is None or not os.path.exists(path):  # noqa: PTH110  (never raises, whatever the name)
         raise CatalogError("The catalogue is not where it was.", received=path and str(path), hint=NAME_CATALOG)
     data = _read_table_bytes(path, origin.get("table") or schema.table)
     dialect = check_dialect(schema.separator, schema.escape)
@@ -113,8 +113,8 @@ def _read_table_bytes(catalog: Path, name: str) -> bytes:
             return read_regular(catalog, MAX_TABLE_BYTES)
         source = open_source(catalog)
         if not source.has(name):
-            found = [each for each in source.names() if PurePosixPath(each).name == base]
-            name = min(found, key=lambda each: (each.count("/"), each))
+            paths = [path for path in source.names() if PurePosixPath(path).name == base]
+            name = min(paths, key=lambda path: (path.count("/"), path))
         return read_table(source, name)
     except (OSError, ValueError) as error:
         raise CatalogError("The catalogue's table cannot be read.", received=base, hint=NAME_CATALOG) from error
@@ -131,7 +131,7 @@ class Items:
         images: Pixels, uint8 (n, height, width, 3), a read-only memory map.
         schema: The meaning of the columns.
         digest: A hash that changes when the prepared catalogue does.
-        source: The catalogue itself, or None where it cannot be opened.
+        source: The catalogue itself, or None if it cannot be opened.
     """
 
     ids: list[str]
@@ -144,7 +144,7 @@ class Items:
 
     @property
     def described_by(self) -> tuple[str, ...]:
-        """The levels, then the attributes."""
+        """Return the level columns, followed by the attribute columns."""
         return (*self.schema.levels, *self.schema.attributes)
 
     def read_values(self, item_id: str) -> dict[str, str]:
@@ -153,7 +153,7 @@ class Items:
         return {column: self.columns[column][position] for column in self.described_by}
 
     def read_name(self, item_id: str) -> str:
-        """Return an item's product name; empty where the catalogue has no names."""
+        """Return an item's product name, or an empty text if the catalogue has no names."""
         return self.columns[self.schema.name][self.positions[item_id]] if self.schema.name else ""
 
     def read_photograph(self, item_id: str, *, original: bool) -> tuple[bytes, str]:
@@ -161,12 +161,12 @@ class Items:
 
         Args:
             item_id: One of `ids`.
-            original: Return the catalogue's own file where it can be read and every browser shows its format; else
-                the prepared pixels as PNG.
+            original: Whether to return the catalogue's own file, if it can be read and every browser can show its
+                format. Otherwise the prepared pixels are returned as PNG.
         """
         position = self.positions[item_id]
-        if original and (found := self._read_original(self.columns["image_path"][position])):
-            return found
+        if original and (photograph := self._read_original(self.columns["image_path"][position])):
+            return photograph
         buffer = BytesIO()
         Image.fromarray(self.images[position]).save(buffer, "PNG", compress_level=1)
         return buffer.getvalue(), "image/png"
@@ -185,7 +185,7 @@ def read_items(workspace: Workspace) -> Items:
     """Read a prepared catalogue.
 
     Raises:
-        WorkspaceError: Nothing is prepared in this workspace, or its files do not belong together.
+        WorkspaceError: `prepare` has not run in this workspace, or its files are damaged or do not match.
     """
     from arro3.io import read_parquet  # noqa: PLC0415  (slow to import, and --help does not need it)
 
@@ -197,24 +197,24 @@ def read_items(workspace: Workspace) -> Items:
     except Exception as error:
         # arro3 raises bare Exceptions.
         raise WorkspaceError(f"The prepared catalogue cannot be read: {error}.", hint=PREPARE_FIRST) from error
-    wanted = dict.fromkeys(("item_id", "image_path", *schema.columns))
-    columns = {name: _to_texts(table, name) for name in wanted}
+    names = dict.fromkeys(("item_id", "image_path", *schema.columns))
+    columns = {name: _to_texts(table, name) for name in names}
     if len(columns["item_id"]) != len(images):
-        raise WorkspaceError("The prepared items and pixels do not belong together.", hint=PREPARE_FIRST)
+        raise WorkspaceError("The prepared items and pixels differ in number.", hint=PREPARE_FIRST)
     ids = columns["item_id"]
     positions = {item_id: position for position, item_id in enumerate(ids)}
     return Items(ids, positions, columns, images, schema, compute_digest(manifest), _open_origin(manifest))
 
 
 def _to_texts(table: Any, name: str) -> list[str]:
-    """Return a column as texts; missing values, and all values of a missing column, are empty."""
+    """Return a column as texts; null values, and all values of a column that is not there, are empty."""
     if name not in table.column_names:
         return [""] * table.num_rows
     return ["" if value is None else str(value) for value in table.column(name).to_pylist()]
 
 
 def _open_origin(manifest: dict[str, Any]) -> Source | None:
-    """Open the catalogue at the path that `prepare` read it from; None where it is not there."""
+    """Open the catalogue at the path that `prepare` read it from; return None if it is not there."""
     try:
         path = manifest["origin"]["catalog"]
         return open_source(Path(find_named(path))) if path else None

@@ -1,8 +1,8 @@
-"""The review queue: read issues, filter and order them, and derive their state from the decisions made so far.
+"""The review queue: read issues, filter and order them, and derive their state from the decisions so far.
 
-The state of an item is derived, never stored: its values in the catalogue, with the decisions applied in their order.
-A skipped issue is one whose last decision is `skip`; a decided one has any other decision, or its item has the
-suggested values already.
+The state of an item is not stored. It is derived from its values in the catalogue by applying the decisions in order.
+An issue is skipped if its last decision is `skip`. It is decided if it has any other decision, or if its item already
+has the suggested values.
 """
 
 import csv
@@ -39,11 +39,11 @@ COLUMNS = (
     "group_id",
 )
 HINT = "Run `hangtag audit` with this workspace first."
-# Throughput: longer gaps between decisions are breaks, and count as this many seconds.
+# For the throughput, longer gaps between decisions are breaks and count as this many seconds.
 LONGEST_GAP = 120.0
-# Throughput is computed from this many of the latest decisions.
+# The throughput is computed from this many of the latest decisions.
 RECENT_DECISIONS = 100
-# Seconds that an issue shown to one reviewer is not shown to another.
+# Seconds for which an issue that is shown to one reviewer is not shown to another.
 HELD_SECONDS = 90.0
 
 
@@ -53,14 +53,14 @@ class Issue:
 
     Attributes:
         position: Its index in the queue, from 0.
-        item_id, code, column: What it is about; no two issues agree in all three.
+        item_id, code, column: The item, the issue code and the column; together they identify the issue.
         severity: `error`, `warning` or `info`.
         given_label, suggested_label: Values of the column, or empty.
-        evidence: What contradicts the label of a `label_error`: `image`, `name` or `image+name`; empty for other codes.
+        evidence: The source of evidence for a `label_error`: `image`, `name` or `image+name`; empty for other codes.
         score: The probability or strength of the issue, 0 to 1.
-        reason: An explanation for people.
-        changes: The suggested values by column; empty where the issue suggests no change.
-        group_id: The same for issues that can be decided together, or empty.
+        reason: An explanation for the reviewer.
+        changes: The suggested values by column; empty if the issue suggests no change.
+        group_id: The id of a group of issues that can be decided together, or empty.
     """
 
     position: int
@@ -78,17 +78,17 @@ class Issue:
 
     @property
     def identity(self) -> tuple[str, str, str]:
-        """Its item, code and column."""
+        """Return its item, code and column."""
         return self.item_id, self.code, self.column
 
     @property
     def kind(self) -> str:
-        """Its code, with the evidence if it has any."""
+        """Return its code, with the evidence if it has any."""
         return name_kind(self.code, self.evidence)
 
     @property
     def random_key(self) -> bytes:
-        """A pseudorandom sort key, the same every time."""
+        """Return a pseudorandom but reproducible sort key."""
         return hashlib.blake2b("\0".join(self.identity).encode(), digest_size=8).digest()
 
 
@@ -127,15 +127,15 @@ def _parse_issue(position: int, line: dict[str, str]) -> Issue:
 
 @dataclass(frozen=True)
 class Filter:
-    """Which issues a reviewer wants to see, and in which order.
+    """A reviewer's filter and order of issues.
 
     Attributes:
         code: The issue code; empty for all.
         evidence: The evidence; empty for all.
         label: A given or suggested value; empty for all.
-        low, high: Bounds of the score, both included.
+        low, high: The bounds of the score, both inclusive.
         state: `open`, `skipped`, `decided` or `all`.
-        order: `score` is the highest score first; `random` is a random order, the same every time.
+        order: `score` for descending scores; `random` for a random but reproducible order.
     """
 
     code: str = ""
@@ -147,7 +147,7 @@ class Filter:
     evidence: str = ""
 
     def matches(self, issue: Issue) -> bool:
-        """Return whether an issue has the wanted code, evidence, label and score, whatever its state."""
+        """Return whether an issue matches the code, evidence, label and score; its state is not checked."""
         return (
             self.code in ("", issue.code)
             and self.evidence in ("", issue.evidence)
@@ -156,36 +156,36 @@ class Filter:
         )
 
     def sort(self, issues: list[Issue]) -> list[Issue]:
-        """Return issues in the wanted order."""
+        """Return issues in the order of the filter; the input is in descending order of score."""
         return sorted(issues, key=lambda issue: issue.random_key) if self.order == "random" else issues
 
 
 def compute_throughput(decided: Sequence[tuple[str, int]]) -> float | None:
-    """Compute how many issues a reviewer decides an hour, without breaks.
+    """Compute a reviewer's throughput in issues per hour, without breaks.
 
     Args:
-        decided: The time of each key press (ISO 8601) and the number of issues that it decided, in order of time.
+        decided: The time (ISO 8601) and the number of decided issues of each key press, in order of time.
 
     Returns:
-        Issues an hour, or None where there are too few decisions.
+        Issues per hour, or None if there are too few decisions.
     """
     latest = decided[-RECENT_DECISIONS:]
     times = [datetime.fromisoformat(time) for time, _ in latest]
     gaps = [(later - earlier).total_seconds() for earlier, later in pairwise(times)]
     seconds = sum(min(max(gap, 0.0), LONGEST_GAP) for gap in gaps)
-    # The first key press only starts the clock: the time that its issues took came before it.
+    # The first key press only starts the measurement, since the time spent on its issues is unknown.
     issues = sum(count for _, count in latest[1:])
     return issues / seconds * 3600 if seconds > 0 else None
 
 
 @dataclass(frozen=True)
 class DecisionState:
-    """An item after its decisions.
+    """The state of an item after its decisions.
 
     Attributes:
         values: Its values by column.
-        sources: The decision that each changed column has its value from.
-        refused: Decisions that could not be applied, with the reason.
+        sources: The decision that changed each changed column.
+        refused: The decisions that could not be applied, with the reason.
     """
 
     values: dict[str, str]
@@ -194,14 +194,14 @@ class DecisionState:
 
 
 def apply_decisions(values: Mapping[str, str], decisions: Iterable[Decision]) -> DecisionState:
-    """Apply decisions to an item's values, in their order.
+    """Apply decisions to an item's values, in order.
 
-    A decision applies only where the item's present values are the old values that the reviewer saw, and then with
-    all its columns.
+    A decision is applied only if the item's current values equal the old values that the reviewer saw. It is applied
+    to all its columns or to none.
 
     Args:
         values: The item's values in the catalogue.
-        decisions: The decisions about the item that were not undone, in their order.
+        decisions: The decisions about the item that were not undone, in order.
     """
     item = DecisionState(dict(values))
     for decision in decisions:
@@ -218,7 +218,7 @@ def apply_decisions(values: Mapping[str, str], decisions: Iterable[Decision]) ->
 
 
 def _find_contradiction(item: DecisionState, decision: Decision) -> str:
-    """Return why a decision cannot be applied; empty where it can."""
+    """Return the reason why a decision cannot be applied, or an empty text if it can."""
     for column, old in decision.old.items():
         if column not in item.values:
             return f"the catalogue has no column {column}"
@@ -229,13 +229,13 @@ def _find_contradiction(item: DecisionState, decision: Decision) -> str:
 
 
 class Queue:
-    """The issues of an audit, with their present state. Safe to use from several threads.
+    """The issues of an audit, with their current state. It is thread-safe.
 
     Args:
-        issues: The issues, the highest score first.
+        issues: The issues in descending order of score.
         items: The prepared catalogue.
-        store: The decisions, which other processes may add to.
-        clock: Returns seconds since 1970.
+        store: The store of decisions, to which other processes may add.
+        clock: Returns the time in seconds since 1970.
 
     Raises:
         WorkspaceError: An issue is about an item that is not in the catalogue.
@@ -247,30 +247,30 @@ class Queue:
         self.issues, self.items, self._store, self._clock = issues, items, store, clock
         self._lock = threading.RLock()
         self._last_id = 0
-        self._by_item: dict[str, list[Decision]] = defaultdict(list)
+        self._decisions_by_item: dict[str, list[Decision]] = defaultdict(list)
         self._decided: dict[int, Decision | None] = {}
         self._states: dict[int, State] = {}
-        # By reviewer and batch: its time, and how many issues it decided.
+        # The time of each batch and the number of issues that it decided, by reviewer and batch.
         self._batches: dict[str, dict[int, tuple[str, int]]] = defaultdict(dict)
-        self._of_item: dict[str, list[Issue]] = defaultdict(list)
+        self._issues_by_item: dict[str, list[Issue]] = defaultdict(list)
         self._groups: dict[str, list[Issue]] = defaultdict(list)
         for issue in issues:
             if issue.item_id not in items.positions:
-                what = "The issues are about items that are not in the prepared catalogue."
-                raise WorkspaceError(what, received=issue.item_id, hint=HINT)
-            self._of_item[issue.item_id].append(issue)
+                message = "The issues are about items that are not in the prepared catalogue."
+                raise WorkspaceError(message, received=issue.item_id, hint=HINT)
+            self._issues_by_item[issue.item_id].append(issue)
             if issue.group_id:
                 self._groups[issue.group_id].append(issue)
         self._list_cached = lru_cache(maxsize=64)(self._list_matching)
         self.refresh()
 
     def refresh(self) -> None:
-        """Read the decisions that were added since, in this process or another."""
+        """Read the decisions that this or another process has added since the last call."""
         with self._lock:
             new = self._store.read(self._last_id)
             for decision in new:
                 self._last_id = decision.id
-                self._by_item[decision.item_id].append(decision)
+                self._decisions_by_item[decision.item_id].append(decision)
                 batches = self._batches[decision.reviewer]
                 time_, count = batches.get(decision.batch, (decision.time, 0))
                 batches[decision.batch] = (time_, count + (decision.action != "undo"))
@@ -278,40 +278,40 @@ class Queue:
                 self._update_states(item_id)
 
     def _update_states(self, item_id: str) -> None:
-        standing = find_standing(self._by_item[item_id])
+        standing = find_standing(self._decisions_by_item[item_id])
         values = apply_decisions(self.items.read_values(item_id), standing).values
         decided = {decision.identity: decision for decision in standing}
-        for issue in self._of_item[item_id]:
+        for issue in self._issues_by_item[item_id]:
             decision = decided.get(issue.identity)
             self._decided[issue.position] = decision
-            # An issue needs no decision where a decision about another issue made the same changes.
+            # An issue needs no decision if a decision about another issue made the same changes.
             is_done = bool(issue.changes) and all(values.get(column) == new for column, new in issue.changes.items())
             state: State = "decided" if decision or is_done else "open"
             self._states[issue.position] = "skipped" if decision and decision.action == "skip" else state
 
     def find_decision(self, issue: Issue) -> Decision | None:
-        """Return the decision about an issue that was not undone, a skip included; None where there is none."""
+        """Return the decision about an issue that was not undone (a skip is one too), or None."""
         return self._decided.get(issue.position)
 
     def list_decisions(self, item_id: str) -> list[Decision]:
-        """Return all decisions about an item, undone ones too."""
-        return list(self._by_item.get(item_id, ()))
+        """Return all decisions about an item, including undone ones."""
+        return list(self._decisions_by_item.get(item_id, ()))
 
     def read_version(self, item_id: str) -> int:
-        """Return the id of the last decision about an item; 0 where there is none."""
-        decisions = self._by_item.get(item_id)
+        """Return the id of the last decision about an item, or 0 if there is none."""
+        decisions = self._decisions_by_item.get(item_id)
         return decisions[-1].id if decisions else 0
 
     def read_item(self, item_id: str) -> DecisionState:
         """Return an item's state after its decisions."""
-        return apply_decisions(self.items.read_values(item_id), find_standing(self._by_item.get(item_id, ())))
+        return apply_decisions(self.items.read_values(item_id), find_standing(self._decisions_by_item.get(item_id, ())))
 
     def get_state(self, issue: Issue) -> State:
         """Return whether an issue is `open`, `skipped` or `decided`."""
         return self._states.get(issue.position, "open")
 
     def list_group(self, issue: Issue) -> list[Issue]:
-        """Return the issues of an issue's group, itself included."""
+        """Return the issues of an issue's group, including itself."""
         return self._groups[issue.group_id] if issue.group_id else [issue]
 
     def list_group_items(self, group_id: str) -> set[str]:
@@ -319,33 +319,39 @@ class Queue:
         return {issue.item_id for issue in self._groups.get(group_id, ())}
 
     def list_filters(self) -> dict[str, list[dict[str, object]]]:
-        """Return the codes, evidence and labels to filter by, each with its number of issues, most frequent first."""
+        """Return the codes, evidence and labels to filter by, with their numbers of issues in descending order."""
         codes = Counter(issue.code for issue in self.issues)
         evidence = Counter(issue.evidence for issue in self.issues if issue.evidence)
-        labels = Counter(each for issue in self.issues for each in {issue.given_label, issue.suggested_label} if each)
+        labels = Counter(
+            label for issue in self.issues for label in {issue.given_label, issue.suggested_label} if label
+        )
         return {
             name: [{"value": value, "count": count} for value, count in counts.most_common()]
             for name, counts in (("codes", codes), ("evidence", evidence), ("labels", labels))
         }
 
     def list_same(self, issue: Issue) -> list[Issue]:
-        """Return an issue and the open issues that suggest the same change of its item under another code."""
-        others = [each for each in self._of_item[issue.item_id] if each is not issue and each.changes == issue.changes]
-        return [issue, *(each for each in others if issue.changes and self.get_state(each) == "open")]
+        """Return an issue and the open issues with another code that suggest the same change of its item."""
+        same = [
+            other
+            for other in self._issues_by_item[issue.item_id]
+            if other is not issue and other.changes == issue.changes and self.get_state(other) == "open"
+        ]
+        return [issue, *same] if issue.changes else [issue]
 
     def find_next(self, wanted: Filter, after: int | None, reviewer: str, *, backwards: bool = False) -> Issue | None:
-        """Find the next issue to show a reviewer, and reserve it for them.
+        """Find the next issue to show to a reviewer, and reserve it.
 
-        Open issues that another reviewer looks at, in this service or another, come last.
+        Open issues that are shown to another reviewer, by this service or another, come last.
 
         Args:
             wanted: The filter.
-            after: The position of the present issue; the search wraps around at the end. None starts at the first.
+            after: The position of the current issue; None starts at the first. The search wraps around at the end.
             reviewer: The reviewer's name.
-            backwards: Search in the opposite order.
+            backwards: Whether to search in the opposite order.
 
         Returns:
-            The issue; None where none matches.
+            The issue, or None if none matches.
 
         Raises:
             StoreError: The file of decisions is locked or cannot be written.
@@ -354,13 +360,13 @@ class Queue:
             listed = list(self._list_cached(wanted))
             if backwards:
                 listed.reverse()
-            start = next((index + 1 for index, each in enumerate(listed) if each.position == after), 0)
-            rest = [each for each in listed[start:] + listed[:start] if self._has_wanted_state(each, wanted)]
-        # Outside the lock: it may have to wait for another process.
-        identities = [each.identity for each in rest]
+            start = next((index + 1 for index, issue in enumerate(listed) if issue.position == after), 0)
+            candidates = [issue for issue in listed[start:] + listed[:start] if self._has_wanted_state(issue, wanted)]
+        # Do this without the lock, since it may have to wait for another process.
+        identities = [issue.identity for issue in candidates]
         share = wanted.state != "open"
         index = self._store.hold(identities, reviewer, now=self._clock(), seconds=HELD_SECONDS, share=share)
-        return None if index is None else rest[index]
+        return None if index is None else candidates[index]
 
     def count(self, wanted: Filter) -> dict[str, int]:
         """Count the issues that match a filter, by state: `total`, `open`, `skipped` and `decided`."""
@@ -369,7 +375,7 @@ class Queue:
         return {"total": len(listed), **{state: counts[state] for state in ("open", "skipped", "decided")}}
 
     def compute_throughput(self, reviewer: str) -> float | None:
-        """Compute how many issues a reviewer decides an hour; None where there are too few decisions."""
+        """Compute a reviewer's throughput in issues per hour, or None if there are too few decisions."""
         return compute_throughput(list(self._batches.get(reviewer, {}).values()))
 
     def _list_matching(self, wanted: Filter) -> list[Issue]:

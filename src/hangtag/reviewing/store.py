@@ -1,4 +1,4 @@
-"""Store review decisions in SQLite: append-only, one transaction each, with optimistic locking between reviewers."""
+"""Store review decisions in SQLite: append-only, in transactions, with optimistic locking between reviewers."""
 
 import json
 import os
@@ -14,8 +14,8 @@ from typing import Any
 from hangtag.errors import WorkspaceError
 from hangtag.reviewing.store_errors import UnwritableError, explain_error
 
-# Seconds to wait for another process's transaction. One takes milliseconds, and the page is waiting meanwhile.
-PATIENCE = 5.0
+# Seconds to wait for another process's transaction, which takes milliseconds. Meanwhile the page is waiting.
+LOCK_TIMEOUT = 5.0
 # The largest id of a decision that SQLite can store.
 MAX_VERSION = 2**63 - 1
 TABLES = """
@@ -61,13 +61,13 @@ class NewDecision:
     """A reviewer's decision about one issue, before it is stored.
 
     Attributes:
-        item_id, code, column: The issue.
-        action: `accept` the suggestion, `keep` the present values, `choose` others, `skip`, or `undo`.
+        item_id, code, column: The identity of the issue.
+        action: `accept` the suggestion, `keep` the current values, `choose` others, `skip`, or `undo`.
         old: The item's values that the reviewer saw, by column.
-        new: The values that it gets; the same as `old` where nothing changes.
-        suggested: The values that the issue suggested; empty where it suggested none.
+        new: The item's values after the decision; equal to `old` if nothing changes.
+        suggested: The values that the issue suggested; empty if it suggested none.
         score: The score of the issue, 0 to 1.
-        version: The id of the item's last decision that the reviewer saw; 0 where there was none.
+        version: The id of the item's last decision that the reviewer saw; 0 if there was none.
         evidence: The evidence of the issue, or empty.
     """
 
@@ -84,7 +84,7 @@ class NewDecision:
 
     @property
     def kind(self) -> str:
-        """The kind of the issue: its code, with the evidence if it has any."""
+        """Return the kind of the issue: its code, with the evidence if it has any."""
         return name_kind(self.code, self.evidence)
 
 
@@ -93,11 +93,11 @@ class Decision(NewDecision):
     """A stored decision.
 
     Attributes:
-        id: Its number; later decisions have greater ones.
-        batch: The id of the first decision that was stored together with it.
+        id: A number that increases with every decision.
+        batch: The id of the first decision that was stored in the same batch.
         reviewer: The reviewer's name; empty for an automatic decision.
-        time: When it was stored, ISO 8601 in UTC.
-        undoes: The id of the decision that an `undo` takes back.
+        time: The time of storage, ISO 8601 in UTC.
+        undoes: The id of the decision that an `undo` reverts.
     """
 
     id: int
@@ -108,12 +108,12 @@ class Decision(NewDecision):
 
     @property
     def identity(self) -> Identity:
-        """The issue that was decided: item, code and column."""
+        """Return the identity of the issue that was decided: item, code and column."""
         return self.item_id, self.code, self.column
 
 
 class ConflictError(Exception):
-    """An item has changed since the reviewer saw it; `decisions` are the later ones, or its last one."""
+    """Raised if an item has changed since the reviewer saw it; `decisions` are the later ones, or its last one."""
 
     def __init__(self, decisions: Sequence[Decision]) -> None:
         super().__init__("another decision came before")
@@ -121,12 +121,12 @@ class ConflictError(Exception):
 
 
 class Store:
-    """Decisions in an SQLite file that several processes may write to at once.
+    """Decisions in an SQLite file, to which several processes may write at once.
 
-    The write-ahead log is flushed at every commit, so a confirmed decision survives a kill and a power cut.
+    The write-ahead log is flushed at every commit, so a confirmed decision survives a kill and a power failure.
 
     Args:
-        path: The file; created where there is none.
+        path: The file; it is created if there is none.
 
     Raises:
         StoreError: The file is not a store of decisions, is locked, or cannot be written; see `explain_error`.
@@ -137,21 +137,21 @@ class Store:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock, self._path = threading.Lock(), path
         try:
-            self._base = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
+            self._db = sqlite3.connect(path, timeout=LOCK_TIMEOUT, isolation_level=None, check_same_thread=False)
         except sqlite3.Error as error:
             raise explain_error(error, path) from error
         try:
-            self._base.execute("PRAGMA journal_mode = WAL")
-            self._base.execute("PRAGMA synchronous = FULL")
-            self._base.executescript(TABLES)
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")
+            self._db.executescript(TABLES)
         except sqlite3.DatabaseError as error:
-            self._base.close()
+            self._db.close()
             raise explain_error(error, path) from error
 
     def close(self) -> None:
         """Close the file."""
         with self._lock:
-            self._base.close()
+            self._db.close()
 
     def read(self, after: int = 0) -> list[Decision]:
         """Return the decisions whose id is greater than `after`, by id.
@@ -163,7 +163,7 @@ class Store:
             return self._select("id > ?", after)
 
     def add(self, decisions: Sequence[NewDecision], reviewer: str) -> list[Decision]:
-        """Store decisions together, all or none.
+        """Store decisions in one transaction, all or none.
 
         Returns:
             The stored decisions.
@@ -174,33 +174,33 @@ class Store:
             StoreError: The file is locked or cannot be written.
         """
         with self._begin_transaction() as batch:
-            stale = [each for each in decisions if self._find_version(each.item_id) != each.version]
+            stale = [new for new in decisions if self._find_version(new.item_id) != new.version]
             if stale:
-                newer = [later for each in stale for later in self._find_newer(each.item_id, each.version)]
-                raise ConflictError(list({each.id: each for each in newer}.values()))
-            return [self._insert(batch, each, reviewer) for each in decisions]
+                newer = [later for new in stale for later in self._find_newer(new.item_id, new.version)]
+                raise ConflictError(_deduplicate(newer))
+            return [self._insert(batch, new, reviewer) for new in decisions]
 
     def undo(self, reviewer: str) -> list[Decision]:
         """Undo the reviewer's last batch of decisions that is not undone yet.
 
         Returns:
-            The stored `undo` decisions; empty where there is nothing to undo.
+            The stored `undo` decisions; empty if there is nothing to undo.
 
         Raises:
-            ConflictError: A later decision about one of the items builds on it.
+            ConflictError: There is a later decision about one of the items.
             StoreError: The file is locked or cannot be written.
         """
         with self._begin_transaction() as batch:
             last = self._find_last_batch(reviewer)
             later = [
-                each
+                other
                 for decision in last
-                for each in find_standing(self._select("item_id = ?", decision.item_id))
-                if each.id > decision.id and each.batch != decision.batch
+                for other in find_standing(self._select("item_id = ?", decision.item_id))
+                if other.id > decision.id and other.batch != decision.batch
             ]
             if later:
-                raise ConflictError(list({each.id: each for each in later}.values()))
-            return [self._insert(batch, _make_undo(each), reviewer, undoes=each.id) for each in last]
+                raise ConflictError(_deduplicate(later))
+            return [self._insert(batch, _make_undo(undone), reviewer, undoes=undone.id) for undone in last]
 
     def hold(
         self, issues: Sequence[Identity], reviewer: str, *, now: float, seconds: float, share: bool = False
@@ -211,50 +211,49 @@ class Store:
             issues: The issues, in order of preference.
             reviewer: The reviewer to reserve it for.
             now: Seconds since 1970; the processes share a clock.
-            seconds: How long it is reserved.
-            share: Take the first issue even where another reviewer holds it; so it is too where others hold all.
+            seconds: The duration of the reservation.
+            share: Whether to take the first issue even if another reviewer holds it. This is also done if all issues
+                are held.
 
         Returns:
-            The index of the issue; None where there are no issues.
+            The index of the issue, or None if there are no issues.
 
         Raises:
             StoreError: The file is locked or cannot be written.
         """
         if not issues:
             return None
-        # A hold need not survive a power cut, so it does not wait for the disk.
+        # A hold need not survive a power failure, so do not wait for the disk.
         with self._begin_transaction(is_durable=False):
-            # A hold that ends later than a new one would was written with a wrong clock.
-            self._base.execute("DELETE FROM holds WHERE until <= ? OR until > ?", (now, now + seconds))
-            others = self._base.execute('SELECT item_id, code, "column" FROM holds WHERE reviewer <> ?', (reviewer,))
+            # A hold that ends later than a new one was written with a wrong clock.
+            self._db.execute("DELETE FROM holds WHERE until <= ? OR until > ?", (now, now + seconds))
+            others = self._db.execute('SELECT item_id, code, "column" FROM holds WHERE reviewer <> ?', (reviewer,))
             held = set() if share else set(others.fetchall())
-            index = next((index for index, each in enumerate(issues) if each not in held), 0)
-            self._base.execute(
+            index = next((index for index, issue in enumerate(issues) if issue not in held), 0)
+            self._db.execute(
                 "INSERT OR REPLACE INTO holds VALUES (?, ?, ?, ?, ?)", (*issues[index], reviewer, now + seconds)
             )
             return index
 
     def _find_version(self, item_id: str) -> int:
-        """Return the id of the last decision about an item; 0 where there is none."""
-        [last] = self._base.execute(
-            "SELECT coalesce(max(id), 0) FROM decisions WHERE item_id = ?", (item_id,)
-        ).fetchone()
+        """Return the id of the last decision about an item, or 0 if there is none."""
+        [last] = self._db.execute("SELECT coalesce(max(id), 0) FROM decisions WHERE item_id = ?", (item_id,)).fetchone()
         return int(last)
 
     def _find_newer(self, item_id: str, version: int) -> list[Decision]:
-        """Return the decisions after a version; where there is no such version, the last decision."""
+        """Return the decisions after a version, or the last decision if there are none."""
         decisions = self._select("item_id = ?", item_id)
-        return [each for each in decisions if each.id > version] or decisions[-1:]
+        return [decision for decision in decisions if decision.id > version] or decisions[-1:]
 
     def _find_last_batch(self, reviewer: str) -> list[Decision]:
-        own = find_standing(self._select("reviewer = ? OR action = 'undo'", reviewer))
-        return [each for each in own if each.batch == own[-1].batch] if own else []
+        standing = find_standing(self._select("reviewer = ? OR action = 'undo'", reviewer))
+        return [decision for decision in standing if decision.batch == standing[-1].batch] if standing else []
 
     @contextmanager
     def _use_connection(self) -> Iterator[None]:
-        """Lock the connection for this thread, and turn errors of SQLite into a StoreError."""
-        # A thread that waits for another process keeps the other threads waiting: they time out as it does.
-        if not self._lock.acquire(timeout=PATIENCE):
+        """Lock the connection for this thread, and convert errors of SQLite to a StoreError."""
+        # While one thread waits for another process, the other threads wait too, with the same timeout.
+        if not self._lock.acquire(timeout=LOCK_TIMEOUT):
             busy = sqlite3.OperationalError("database is locked")
             busy.sqlite_errorname = "SQLITE_BUSY"
             raise explain_error(busy, self._path)
@@ -271,19 +270,19 @@ class Store:
     def _begin_transaction(self, *, is_durable: bool = True) -> Iterator[int]:
         """Open a write transaction, which excludes all other writers, and yield the id of the next decision."""
         with self._use_connection():
-            self._base.execute(f"PRAGMA synchronous = {'FULL' if is_durable else 'NORMAL'}")
-            self._base.execute("BEGIN IMMEDIATE")
+            self._db.execute(f"PRAGMA synchronous = {'FULL' if is_durable else 'NORMAL'}")
+            self._db.execute("BEGIN IMMEDIATE")
             try:
-                [last] = self._base.execute("SELECT coalesce(max(id), 0) FROM decisions").fetchone()
+                [last] = self._db.execute("SELECT coalesce(max(id), 0) FROM decisions").fetchone()
                 yield last + 1
-                self._base.execute("COMMIT")
+                self._db.execute("COMMIT")
             except BaseException:
-                if self._base.in_transaction:
-                    self._base.execute("ROLLBACK")
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
                 raise
 
     def _select(self, condition: str, *values: Any) -> list[Decision]:
-        rows = self._base.execute(f"SELECT {COLUMNS} FROM decisions WHERE {condition} ORDER BY id", values)
+        rows = self._db.execute(f"SELECT {COLUMNS} FROM decisions WHERE {condition} ORDER BY id", values)
         return [_parse_row(row) for row in rows]
 
     def _insert(self, batch: int, decision: NewDecision, reviewer: str, undoes: int | None = None) -> Decision:
@@ -292,14 +291,14 @@ class Store:
         texts = map(_to_json_text, (decision.old, decision.new, decision.suggested))
         values = (batch, *issue, decision.action, *texts, decision.score, reviewer, time, decision.version, undoes)
         values = (*values, decision.evidence)
-        inserted = self._base.execute(
+        inserted = self._db.execute(
             f"INSERT INTO decisions ({COLUMNS}) VALUES (NULL{', ?' * len(values)}) RETURNING {COLUMNS}", values
         )
         return _parse_row(inserted.fetchone())
 
 
 def read_decisions(path: Path) -> list[Decision]:
-    """Read all decisions, also from a read-only disk; none where there is no file.
+    """Read all decisions, even from a read-only disk; return an empty list if there is no file.
 
     Raises:
         WorkspaceError: The file is not a store of decisions, or cannot be opened now; see `explain_error`.
@@ -320,10 +319,10 @@ def read_decisions(path: Path) -> list[Decision]:
 
 
 def check_file(path: Path) -> None:
-    """Check that the path of the decisions is a file, or that nothing is there.
+    """Check that the path of the decisions is a file or does not exist.
 
     Raises:
-        WorkspaceError: It is something else, as a folder or a pipe.
+        WorkspaceError: It is something else, such as a folder or a pipe.
     """
     if os.path.lexists(path) and not path.is_file():
         hint = "Put the file back, or move away what is in its place."
@@ -349,7 +348,11 @@ def name_kind(code: str, evidence: str) -> str:
 def find_standing(decisions: Sequence[Decision]) -> list[Decision]:
     """Return the decisions that were not undone, without the `undo` decisions themselves."""
     undone = {decision.undoes for decision in decisions}
-    return [each for each in decisions if each.action != "undo" and each.id not in undone]
+    return [decision for decision in decisions if decision.action != "undo" and decision.id not in undone]
+
+
+def _deduplicate(decisions: Sequence[Decision]) -> list[Decision]:
+    return list({decision.id: decision for decision in decisions}.values())
 
 
 def _make_undo(decision: Decision) -> NewDecision:

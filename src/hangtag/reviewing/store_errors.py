@@ -1,4 +1,4 @@
-"""Errors of the review's SQLite file: what SQLite's error codes mean, and what the user can do."""
+"""Convert errors of the review's SQLite file to messages that tell the user the cause and the solution."""
 
 import errno
 import os
@@ -6,18 +6,18 @@ from pathlib import Path
 
 from hangtag.errors import WorkspaceError
 
-# Only these mean that the file itself is damaged. Extended error codes begin with the same names.
+# Only these codes mean that the file itself is damaged. Extended error codes begin with the same names.
 DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 BUSY = ("SQLITE_BUSY", "SQLITE_LOCKED")
 UNWRITABLE = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")
 
 
 class StoreError(WorkspaceError):
-    """The decisions cannot be read or written; nothing was written.
+    """Raised if the decisions cannot be read or written; nothing was written.
 
     Attributes:
         reason: SQLite's own message.
-        is_locked: Whether another process holds the file, so that trying again helps.
+        is_locked: Whether another process has locked the file, so that trying again helps.
     """
 
     def __init__(self, what: str, *, received: str, hint: str, reason: str = "", is_locked: bool = False) -> None:
@@ -26,11 +26,11 @@ class StoreError(WorkspaceError):
 
 
 class UnwritableError(StoreError):
-    """The file of decisions cannot be opened or written; its content is unchanged."""
+    """Raised if the file of decisions cannot be opened or written; its content is unchanged."""
 
 
 def explain_error(error: Exception, path: Path) -> StoreError:
-    """Return the error to raise instead of an error of SQLite or of parsing a row.
+    """Build the error to raise for an error of SQLite or of parsing a row.
 
     Args:
         error: The original error.
@@ -53,21 +53,21 @@ def explain_error(error: Exception, path: Path) -> StoreError:
             f"{what}: {_find_system_reason(error, path)}.", received=str(path), hint=hint, reason=str(error)
         )
     if name.startswith(DAMAGED):
-        hint = "Put back a copy of it, or move it away to begin anew."
+        hint = "Restore a backup of it, or move it away to start again."
         return StoreError(f"{what}: the file is damaged ({error}).", received=str(path), hint=hint, reason=str(error))
-    hint = "Put back a copy of the file."
+    hint = "Restore a backup of the file."
     return StoreError(
         f"{what}: it is not what `hangtag review` writes ({error}).", received=str(path), hint=hint, reason=str(error)
     )
 
 
 def _find_system_reason(error: Exception, path: Path) -> str:
-    """Return the operating system's reason where it can be determined, since SQLite's message is vague."""
+    """Return the operating system's reason if it can be determined, since SQLite's message is vague."""
     try:
         disk = os.statvfs(path.parent)
     except (OSError, AttributeError):
         return str(error)
     if disk.f_flag & getattr(os, "ST_RDONLY", 0):
         return os.strerror(errno.EROFS)
-    # SQLite needs some pages beside the file, so the disk may be full for it with a little space left.
+    # SQLite needs additional pages, so the disk counts as full with a little space left.
     return os.strerror(errno.ENOSPC) if disk.f_bavail * disk.f_frsize < 100_000 else str(error)

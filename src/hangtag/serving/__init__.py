@@ -1,1 +1,1 @@
-"""Serve: a small model folder, and what classifies with it from the shell, over HTTP and in a browser."""
+"""Classify photographs with an exported model: the HTTP service and its web page, and the output of `classify`."""

@@ -42,6 +42,23 @@ from hangtag.serving.middleware import (
 from hangtag.serving.output import describe_outcome
 from hangtag.serving.uploads import Upload, find_most_bytes, hold_bytes, read_uploads
 
+# Bytes of all uploads in memory at once; the limit is higher if a single request may have more.
+UPLOAD_BYTES = 128_000_000
+# Seconds to classify the waiting photographs after the service is asked to stop.
+STOP_SECONDS = 15.0
+STATIC = files("hangtag.serving") / "static"
+PAGES = {
+    "/": ("index.html", "text/html; charset=utf-8"),
+    "/static/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    "/static/page.css": ("page.css", "text/css; charset=utf-8"),
+    "/docs": ("docs.html", "text/html; charset=utf-8"),
+    "/static/docs.js": ("docs.js", "text/javascript; charset=utf-8"),
+}
+# Paths that need no API key.
+OPEN_PATHS = {"/healthz", "/readyz", *PAGES, "/openapi.json"}
+Explain = Annotated[
+    bool, Query(description="Also return a heat map for each photograph (Grad-CAM), as a picture to lay over it.")
+]
 # Request and response schemas for OpenAPI.
 PHOTOGRAPH: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 CLASSIFY_BODY: dict[str, Any] = {
@@ -131,32 +148,13 @@ CLASSIFY_RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 
 
-# Bytes of all uploads that are in memory at once; more where a single request may have as many.
-UPLOAD_BYTES = 128_000_000
-# Seconds for waiting photographs to be answered once the service is asked to stop.
-STOP_SECONDS = 15.0
-STATIC = files("hangtag.serving") / "static"
-PAGES = {
-    "/": ("index.html", "text/html; charset=utf-8"),
-    "/static/page.js": ("page.js", "text/javascript; charset=utf-8"),
-    "/static/page.css": ("page.css", "text/css; charset=utf-8"),
-    "/docs": ("docs.html", "text/html; charset=utf-8"),
-    "/static/docs.js": ("docs.js", "text/javascript; charset=utf-8"),
-}
-Explain = Annotated[
-    bool, Query(description="Also return a heat map for each photograph (Grad-CAM), as a picture to lay over it.")
-]
-# What needs no API key.
-OPEN_PATHS = {"/healthz", "/readyz", *PAGES, "/openapi.json"}
-
-
 def build_app(classifier: Classifier, config: ServeConfig, *, api_key: str | None = None) -> FastAPI:
-    """Build the service around a model.
+    """Build the FastAPI application that serves a model.
 
     Args:
         classifier: An exported model, loaded for `config.workers` streams.
-        config: Settings.
-        api_key: What requests have to send as `Authorization: Bearer KEY` or `X-API-Key: KEY`; None demands no key.
+        config: The settings of the service.
+        api_key: The key that requests must send as `Authorization: Bearer KEY` or `X-API-Key: KEY`; None for no key.
     """
     metrics = Metrics()
     service = _Service(classifier, config, metrics)
@@ -167,7 +165,7 @@ def build_app(classifier: Classifier, config: ServeConfig, *, api_key: str | Non
         yield
         await asyncio.to_thread(service.stop)
 
-    # FastAPI's own documentation page loads scripts from a CDN; ours needs nothing from outside.
+    # FastAPI's own documentation page loads scripts from a CDN; hangtag's page works offline.
     app = FastAPI(title="hangtag", version=version("hangtag"), lifespan=run, docs_url=None, redoc_url=None)
     app.add_exception_handler(ProblemError, _handle_problem)
     app.add_exception_handler(HTTPException, _handle_http_error)
@@ -199,12 +197,12 @@ def _add_routes(app: FastAPI, service: "_Service", metrics: Metrics) -> None:
 
     @app.get("/healthz", tags=["operation"])
     async def healthz() -> dict[str, str]:
-        """Liveness: return 200 while the process runs."""
+        """Return 200 while the process runs (liveness)."""
         return {"status": "ok"}
 
     @app.get("/readyz", tags=["operation"])
     async def readyz() -> dict[str, str]:
-        """Readiness: return 200 where a photograph would be accepted now, else 503."""
+        """Return 200 if a photograph would be accepted now, else 503 (readiness)."""
         if not service.is_ready:
             raise ProblemError(503, "not_ready", "The service is starting, stopping, or overloaded.", 1)
         return {"status": "ready"}
@@ -223,7 +221,7 @@ def _add_page(app: FastAPI, path: str, content: bytes, media_type: str) -> None:
 
 
 class _Service:
-    """Classify the photographs of requests, within limits per client and for all clients together."""
+    """Classifies the photographs of requests, within limits per client and for all clients together."""
 
     def __init__(self, classifier: Classifier, config: ServeConfig, metrics: Metrics) -> None:
         self._classifier, self._config, self._metrics = classifier, config, metrics
@@ -231,12 +229,12 @@ class _Service:
         self._decoders: Decoders | None = None
         self._memory = Shares(max(UPLOAD_BYTES, 2 * find_most_bytes(config)))
         self._can_explain = False
-        # Requests in work by client; see `name_client`.
+        # The number of current requests by client; see `name_client`.
         self._clients: Counter[str] = Counter()
 
     def start(self) -> None:
         config = self._config
-        # Computed at start-up, since it loads the network a second time.
+        # Check this at start-up, since it loads the network a second time.
         self._can_explain = self._classifier.can_explain
         workers = config.workers or os.cpu_count() or 1
         self._batcher = Batcher(
@@ -296,7 +294,7 @@ class _Service:
             raise refuse_photograph(outcomes[0].code, outcomes[0].reason)
         # Encoding a heat map as PNG takes a millisecond, so that is done outside the event loop.
         described = await asyncio.to_thread(_describe_outcomes, outcomes) if explain else _describe_outcomes(outcomes)
-        results = [{"name": name, **each} for name, each in zip(names, described, strict=True)]
+        results = [{"name": name, **result} for name, result in zip(names, described, strict=True)]
         return JSONResponse({"model": self._classifier.name, "results": results})
 
     async def _classify_uploads(self, uploads: list[Upload], explain: bool, client: str) -> list[Outcome]:
@@ -327,15 +325,15 @@ class _Service:
         waiting: dict[int, asyncio.Future[Photograph | Failure]] = {}
         try:
             for index in plan.costly:
-                if (refused := self._decoders.refuse(plan.headers[index])) is not None:
-                    photos[index] = refused
+                if (failure := self._decoders.refuse(plan.headers[index])) is not None:
+                    photos[index] = failure
                     continue
                 decoded = self._decoders.submit(contents[index], plan.headers[index], client)
                 waiting[index] = asyncio.wrap_future(decoded)
             for index, future in waiting.items():
                 photos[index] = await future
         finally:
-            # Where the request is refused or times out, its photographs leave the queue.
+            # If the request is refused or times out, its photographs leave the queue.
             for future in waiting.values():
                 future.cancel()
         return photos
@@ -368,8 +366,10 @@ class _Service:
 
 def _describe_outcomes(outcomes: list[Outcome]) -> list[dict[str, Any]]:
     return [
-        refuse_photograph(each.code, each.reason).to_json() if isinstance(each, Failure) else describe_outcome(each)
-        for each in outcomes
+        refuse_photograph(outcome.code, outcome.reason).to_json()
+        if isinstance(outcome, Failure)
+        else describe_outcome(outcome)
+        for outcome in outcomes
     ]
 
 

@@ -13,7 +13,7 @@ from hangtag.inference.streaming import Failure, Outcome, classify_chunk
 from hangtag.serving.fair_queue import FairQueue, Shares
 
 BATCH = 64
-# Milliseconds of decoding that a batch may begin with, so that no request waits long for the next batch.
+# The maximum decoding time of a batch in milliseconds, so that no request waits long for the next batch.
 PASS_MILLISECONDS = 50.0
 # A batch takes a second at most; after this long its worker counts as stuck.
 STUCK_SECONDS = 60.0
@@ -21,7 +21,7 @@ Photos = Sequence[bytes | Photograph | Failure]
 
 
 class StoppedError(Exception):
-    """The service is stopping and accepts nothing more."""
+    """Raised for a request that arrives while the service is stopping."""
 
 
 @dataclass(frozen=True)
@@ -36,15 +36,15 @@ class _Job:
 class Batcher:
     """Worker threads that take all waiting photographs, up to `BATCH`, and classify them in one forward pass.
 
-    There is no waiting time to fill a batch: a lone request is classified at once, and under load requests gather
-    while the workers are busy.
+    No time is spent waiting to fill a batch: a single request is classified at once, and under load requests
+    accumulate while the workers are busy.
 
     Args:
-        classifier: The model; its network has to allow `workers` threads at once.
+        classifier: The model; its network must allow `workers` threads at once.
         precision: The target precision of sure predictions.
-        max_pixels: Larger photographs are refused before they are decoded.
-        max_waiting: Photographs that may wait; more are refused with `QueueFullError`. A client may fill half of it.
-        workers: Threads; by default one per processor.
+        max_pixels: The maximum size of a photograph; larger ones are rejected before decoding.
+        max_waiting: The maximum number of waiting photographs; more raise `QueueFullError`. A client may use half.
+        workers: The number of threads; by default one per CPU core.
     """
 
     def __init__(
@@ -61,42 +61,42 @@ class Batcher:
         self._lock = threading.Lock()
         self._shares, self._is_open = Shares(max_waiting), True
         count = workers or os.cpu_count() or 1
-        # When each busy worker began its batch, by thread name.
-        self._begun: dict[str, float] = {}
+        # The start time of each busy worker's batch, by thread name.
+        self._batch_started: dict[str, float] = {}
         self._threads = [threading.Thread(target=self._work, name=f"classify-{n}", daemon=True) for n in range(count)]
         for thread in self._threads:
             thread.start()
 
     @property
     def waiting(self) -> int:
-        """The number of photographs waiting or in work."""
+        """Return the number of photographs that are waiting or being classified."""
         return self._shares.used
 
     @property
     def is_ready(self) -> bool:
-        """Whether a photograph would be accepted now."""
-        is_room = self._is_open and self.waiting < self._shares.most
-        return is_room and all(each.is_alive() for each in self._threads) and not self._is_stuck
+        """Return whether a photograph would be accepted now."""
+        has_room = self._is_open and self.waiting < self._shares.most
+        return has_room and all(thread.is_alive() for thread in self._threads) and not self._is_stuck
 
     @property
     def _is_stuck(self) -> bool:
-        """Whether every worker has been in one batch for longer than `STUCK_SECONDS`."""
-        begun = list(self._begun.values())
-        return len(begun) == len(self._threads) and max(begun) < time.monotonic() - STUCK_SECONDS
+        """Return whether every worker has worked on one batch for longer than `STUCK_SECONDS`."""
+        started = list(self._batch_started.values())
+        return len(started) == len(self._threads) and max(started) < time.monotonic() - STUCK_SECONDS
 
     def submit(
         self, photos: Photos, *, explain: bool = False, client: str = "", cost: float = 0.0
     ) -> "Future[list[Outcome]]":
-        """Put photographs in the queue, all or none of them.
+        """Add photographs to the queue, all or none of them.
 
         Args:
-            photos: File contents, or decoded photographs, or failures to pass on.
-            explain: Compute a heat map for each as well, which takes as long again.
-            client: The client that they belong to; clients take turns.
-            cost: The estimated decoding time, in milliseconds.
+            photos: File contents, decoded photographs, or failures, which become their own outcome.
+            explain: Whether to compute a heat map for each photograph too, which doubles the time.
+            client: The key of the client; clients take turns.
+            cost: The estimated decoding time in milliseconds.
 
         Returns:
-            A future of the outcomes, one for each photograph, in their order.
+            A future of the outcomes, one for each photograph, in the order of `photos`.
 
         Raises:
             ShareError: Too many photographs of this client are waiting.
@@ -112,20 +112,20 @@ class Batcher:
         return future
 
     def stop(self, seconds: float | None = None) -> bool:
-        """Accept nothing more, classify what is waiting, and end the workers.
+        """Accept no more photographs, classify the waiting ones, and stop the workers.
 
         Args:
-            seconds: How long to wait for the workers; None waits until they have ended.
+            seconds: The maximum time to wait for the workers; None for no limit.
 
         Returns:
-            Whether all have ended.
+            Whether all workers have stopped.
         """
         with self._lock:
             self._is_open = False
         self._jobs.close()
-        ends = None if seconds is None else time.monotonic() + seconds
+        deadline = None if seconds is None else time.monotonic() + seconds
         for thread in self._threads:
-            thread.join(None if ends is None else max(ends - time.monotonic(), 0))
+            thread.join(None if deadline is None else max(deadline - time.monotonic(), 0))
         return not any(thread.is_alive() for thread in self._threads)
 
     def _work(self) -> None:
@@ -135,16 +135,16 @@ class Batcher:
                 jobs.append(more)
                 size, cost = size + len(more.photos), cost + more.cost
             name = threading.current_thread().name
-            self._begun[name] = time.monotonic()
+            self._batch_started[name] = time.monotonic()
             self._classify([job for job in jobs if job.future.set_running_or_notify_cancel()])
-            del self._begun[name]
+            del self._batch_started[name]
             for job in jobs:
                 self._shares.give_back(job.client, len(job.photos))
 
     def _classify(self, jobs: list[_Job]) -> None:
         photos = [photo for job in jobs for photo in job.photos]
-        wants_map = [job.explain for job in jobs for _ in job.photos]
-        explained = [index for index, is_wanted in enumerate(wants_map) if is_wanted]
+        wants_heatmap = [job.explain for job in jobs for _ in job.photos]
+        explained = [index for index, is_wanted in enumerate(wants_heatmap) if is_wanted]
         try:
             outcomes = classify_chunk(self._classifier, photos, self._precision, self._max_pixels, explained)
         except Exception as error:
@@ -152,5 +152,5 @@ class Batcher:
                 job.future.set_exception(error)
             return
         for job in jobs:
-            own, outcomes = outcomes[: len(job.photos)], outcomes[len(job.photos) :]
-            job.future.set_result(own)
+            job_outcomes, outcomes = outcomes[: len(job.photos)], outcomes[len(job.photos) :]
+            job.future.set_result(job_outcomes)

@@ -1,7 +1,7 @@
-"""Decode costly photographs in separate processes: fairly among clients, in bounded memory and time.
+"""Decode costly photographs in separate processes, fairly among clients and with limits on memory and time.
 
-`Decoders` starts the processes and sends them photographs; `python -m hangtag.serving.decoders` is such a process. A
-process that takes too long or too much memory is ended, which a thread of the service could not be.
+`Decoders` starts the processes and sends them photographs; `python -m hangtag.serving.decoders` runs such a process. A
+process that takes too long or too much memory can be killed, unlike a thread of the service.
 """
 
 import json
@@ -24,15 +24,15 @@ from hangtag.catalog.images import Photograph, PhotographError, decode_photograp
 from hangtag.inference.streaming import Failure
 from hangtag.serving.fair_queue import FairQueue, Shares
 
-# A request to a process: bytes of the file, height, width, the most pixels, and the most bytes decoding may take.
+# A request to a process: the size of the file in bytes, height, width, and the limits of pixels and of memory in bytes.
 REQUEST = struct.Struct(">QIIQQ")
 NICENESS = 15
-# Processor seconds for one photograph; more end the process. Far above what any allowed photograph takes.
+# CPU seconds for one photograph, after which the process is killed; far more than any allowed photograph takes.
 PROCESSOR_SECONDS = 10.0
-# Bytes that all photographs in work may take together, and seconds that one may take on a busy machine.
+# Bytes for all photographs being decoded at once, and seconds for one photograph on a busy machine.
 MEMORY, SECONDS = 400_000_000, 25.0
 MOST_PROCESSES = 4
-# Bytes a pixel may take in a format whose header is not read here (TIFF).
+# Bytes per pixel for a format whose header is not read here (TIFF).
 UNKNOWN_BYTES = 14
 Decoded = Photograph | Failure
 
@@ -46,14 +46,14 @@ class _Job:
 
 
 class Decoders:
-    """A pool of processes that decode one photograph at a time each; a process is started when first needed.
+    """A pool of processes that each decode one photograph at a time. A process is started when it is first needed.
 
     Args:
-        image_size: (height, width) to fit photographs to.
-        count: Processes, at most `MOST_PROCESSES`.
-        max_pixels: Larger photographs are refused.
-        max_waiting: Photographs that may wait; a client may fill half of it.
-        seconds: A photograph that takes longer is refused, and its process ended.
+        image_size: The target (height, width) of photographs.
+        count: The number of processes, at most `MOST_PROCESSES`.
+        max_pixels: The maximum size of a photograph; larger ones are rejected.
+        max_waiting: The maximum number of waiting photographs; a client may use half.
+        seconds: The time limit of a photograph; one that takes longer is rejected, and its process killed.
     """
 
     def __init__(
@@ -68,11 +68,11 @@ class Decoders:
             threading.Thread(target=self._work, args=(process,), name=f"decode-{number}", daemon=True).start()
 
     def limit_pixels(self, kind: str | None) -> int:
-        """Return how many pixels a photograph of a format may have."""
+        """Return the maximum number of pixels of a photograph in a format (None for a format without a read header)."""
         return min(self._max_pixels, MEMORY // (UNKNOWN_BYTES if kind is None else BYTES[kind]))
 
     def refuse(self, header: Header | None) -> Failure | None:
-        """Return why a photograph is refused by its header alone; None where it is not refused."""
+        """Return the failure of a photograph that is rejected by its header alone, or None if it is not rejected."""
         if header is None:
             return None
         if header.pixels > self.limit_pixels(header.kind):
@@ -80,16 +80,16 @@ class Decoders:
             reason = f"{header.width} x {header.height} pixels, {allowed} are allowed in a file of this kind"
             return Failure("too_many_pixels", reason)
         if header.scans > MAX_SCANS:
-            return Failure("too_many_scans", f"more than {MAX_SCANS} scans, which no camera writes")
+            return Failure("too_many_scans", f"more than {MAX_SCANS} scans; no camera writes so many")
         return None
 
     def submit(self, data: bytes, header: Header | None, client: str) -> "Future[Decoded]":
-        """Put a photograph in the queue.
+        """Add a photograph to the queue.
 
         Args:
             data: The file's content.
-            header: Its parsed header; None where the format's headers are not read.
-            client: The client that it belongs to; clients take turns.
+            header: Its parsed header; None for a format whose header is not read.
+            client: The key of the client; clients take turns.
 
         Raises:
             QueueFullError: Too many photographs are waiting.
@@ -105,7 +105,7 @@ class Decoders:
         return future
 
     def stop(self) -> None:
-        """End the processes; photographs that are still waiting are not decoded."""
+        """Kill the processes; photographs that are still waiting are not decoded."""
         self._is_open = False
         self._jobs.close()
         for process in self._processes:
@@ -136,7 +136,7 @@ class Decoders:
 
 
 class _Process:
-    """The service's side of one decoding process, which is started when needed and again after it was ended."""
+    """A handle to one decoding process, which is started when needed and restarted after it was killed."""
 
     def __init__(self) -> None:
         self._running: subprocess.Popen[bytes] | None = None
@@ -149,7 +149,7 @@ class _Process:
         try:
             return _request_decoding(running, data, image_size, max_pixels)
         except (OSError, ValueError):
-            # The timer ended the process, or the system did, out of memory: the next photograph gets a new one.
+            # The timer killed the process, or the system did when memory ran out. The next photograph gets a new one.
             self.end()
             return Failure("too_slow", "decoding takes too long, or too much memory")
         finally:
@@ -201,7 +201,7 @@ def _request_decoding(
 
 
 def main() -> None:
-    """Run a decoding process: decode photographs from stdin until it ends, which it does when the service does."""
+    """Run a decoding process: decode photographs from stdin until stdin is closed, as when the service exits."""
     # Ctrl-C reaches the whole process group; the service closes stdin when this process is no longer needed.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(os, "nice"):
@@ -220,7 +220,7 @@ def main() -> None:
 
 
 def _decode_to(target: BinaryIO, data: bytes, image_size: tuple[int, int], max_pixels: int) -> None:
-    """Decode a photograph and write the response: a line of JSON, followed by the pixels where it was decoded."""
+    """Decode a photograph and write the response: a line of JSON, followed by the pixels if decoding succeeded."""
     try:
         photograph = decode_photograph(data, image_size, max_pixels)
     except PhotographError as error:
@@ -245,13 +245,13 @@ def _write_response(target: BinaryIO, content: dict[str, object], pixels: bytes 
 
 
 def _limit_time(seconds: float) -> None:
-    """End this process after so many seconds of processor time; 0 sets no limit."""
+    """Kill this process after a number of seconds of CPU time; 0 removes the limit."""
     if hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_PROF, seconds)
 
 
 def _limit_memory(memory: int) -> None:
-    """Allow this process so many bytes beyond those in use now, where the system supports it."""
+    """Limit the memory of this process to `memory` bytes more than it uses now, if the system supports it."""
     with suppress(ImportError, OSError, ValueError):
         import resource  # noqa: PLC0415  (not on every system)
 

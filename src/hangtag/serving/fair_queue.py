@@ -1,7 +1,7 @@
-"""Share a service fairly: a queue in which clients take turns, a quota per client, and a plan of what to decode where.
+"""Share the service fairly among clients: a round-robin queue, a quota per client, and a plan of where to decode.
 
-Cheap photographs are decoded by the threads that classify them; costly ones go to the processes of `decoders`, so that
-no upload delays the requests of others.
+Cheap photographs are decoded by the threads that classify them. Costly ones go to the processes of `decoders`, so that
+no upload delays the requests of other clients.
 """
 
 import heapq
@@ -17,30 +17,30 @@ from hangtag.catalog.images import SIGNATURES
 from hangtag.config import ServeConfig
 from hangtag.serving.middleware import ProblemError
 
-# Milliseconds of decoding that one photograph, and all of a request, may take in the threads that serve everybody.
+# The maximum decoding time in the classifying threads, in milliseconds, of one photograph and of a whole request.
 CHEAP_MILLISECONDS, CHEAP_REQUEST_MILLISECONDS = 15.0, 50.0
-# The decoder enforces this limit too, for a photograph that has more pixels than its header states.
+# The decoder checks this limit too, since a photograph can have more pixels than its header states.
 CHEAP_PIXELS = 2_500_000
-# Bytes of a cheap file, by format; fewer for formats that are not parsed beyond the header.
+# The maximum size of a cheap file in bytes; lower for formats of which only the header is parsed.
 CHEAP_BYTES = {"JPEG": 2_000_000, "PNG": 2_000_000, "WEBP": 2_000_000, "GIF": 200_000, "BMP": 200_000}
-# Requests with more bytes have their headers read in a thread: counting scans takes a millisecond a megabyte.
+# The headers of larger requests are read in a thread: counting scans takes a millisecond per megabyte.
 SMALL_BYTES = 500_000
 Item = TypeVar("Item")
 
 
 class QueueFullError(Exception):
-    """All of a shared amount is in use."""
+    """Raised when the shared amount is used up."""
 
 
 class ShareError(Exception):
-    """One client uses its whole share."""
+    """Raised when a client has used up its share."""
 
 
 class Shares:
-    """A bounded amount, of photographs or bytes, that clients share. One client may take half of it.
+    """A limited amount of photographs or bytes that clients share. A single client may take half of it.
 
     Args:
-        most: The whole amount.
+        most: The total amount.
 
     Attributes:
         used: The amount in use now.
@@ -48,35 +48,35 @@ class Shares:
 
     def __init__(self, most: int) -> None:
         self.most, self.used = most, 0
-        self._own: Counter[str] = Counter()
+        self._used_by_client: Counter[str] = Counter()
         self._lock = threading.Lock()
 
     def take(self, client: str, amount: int) -> None:
-        """Take an amount for a client.
+        """Reserve an amount for a client.
 
         Raises:
-            QueueFullError: Less than that is left.
-            ShareError: It would exceed the client's share; a client that has taken nothing yet may take any amount.
+            QueueFullError: Less than the amount is left.
+            ShareError: The client's share would be exceeded; a client that has reserved nothing may take any amount.
         """
         with self._lock:
             if self.used + amount > self.most:
                 raise QueueFullError
-            if self._own[client] and self._own[client] + amount > self.most // 2:
+            if self._used_by_client[client] and self._used_by_client[client] + amount > self.most // 2:
                 raise ShareError
             self.used += amount
-            self._own[client] += amount
+            self._used_by_client[client] += amount
 
     def give_back(self, client: str, amount: int) -> None:
-        """Release an amount that a client has taken."""
+        """Release an amount that a client has reserved."""
         with self._lock:
             self.used -= amount
-            self._own[client] -= amount
-            if self._own[client] <= 0:
-                del self._own[client]
+            self._used_by_client[client] -= amount
+            if self._used_by_client[client] <= 0:
+                del self._used_by_client[client]
 
 
 class FairQueue(Generic[Item]):
-    """A queue for threads, round-robin over clients: one with many items delays its own and not those of others.
+    """A thread-safe queue that serves clients round-robin, so that a client with many items does not delay others.
 
     Among the items of one client, the cheapest comes first.
     """
@@ -97,7 +97,7 @@ class FairQueue(Generic[Item]):
             self._changed.notify()
 
     def get(self) -> Item | None:
-        """Wait for an item and return it; None once the queue is closed and empty."""
+        """Wait for an item and return it, or None when the queue is closed and empty."""
         with self._changed:
             while not self._turns:
                 if not self._is_open:
@@ -106,12 +106,12 @@ class FairQueue(Generic[Item]):
             return self._take()
 
     def get_nowait(self) -> Item | None:
-        """Return an item, or None where none is waiting."""
+        """Return an item without waiting, or None if there is none."""
         with self._changed:
             return self._take() if self._turns else None
 
     def close(self) -> None:
-        """Let `get` return None once the queue is empty."""
+        """Close the queue: `get` returns None when it is empty."""
         with self._changed:
             self._is_open = False
             self._changed.notify_all()
@@ -128,12 +128,12 @@ class FairQueue(Generic[Item]):
 
 @dataclass(frozen=True)
 class Plan:
-    """How the photographs of a request are decoded.
+    """A plan of how to decode the photographs of a request.
 
     Attributes:
-        headers: The parsed header of each; None where the format's headers are not read.
-        costly: The indices of those that are decoded in a separate process.
-        milliseconds: The estimated decoding time of the others.
+        headers: The parsed header of each photograph; None for a format whose header is not read.
+        costly: The indices of photographs to decode in a separate process.
+        milliseconds: The estimated decoding time of the other photographs.
     """
 
     headers: tuple[Header | None, ...]
@@ -142,10 +142,10 @@ class Plan:
 
 
 def plan_decoding(contents: Sequence[bytes], config: ServeConfig) -> Plan:
-    """Decide from their headers which photographs of a request are costly to decode.
+    """Plan the decoding of a request from the headers of its photographs.
 
     Raises:
-        ProblemError: Together they have too many pixels.
+        ProblemError: The photographs have too many pixels together.
     """
     headers = tuple(read_header(content) for content in contents)
     pixels = sum(header.pixels for header in headers if header)
@@ -163,9 +163,9 @@ def plan_decoding(contents: Sequence[bytes], config: ServeConfig) -> Plan:
 
 
 def _estimate_milliseconds(content: bytes, header: Header | None) -> float:
-    """Estimate a photograph's decoding time, in milliseconds; infinity where it cannot be known or is too long."""
+    """Estimate a photograph's decoding time in milliseconds; infinity if it is unknown or too long."""
     if header is None:
-        # What is not a picture is refused at once; a picture whose header is not read may cost anything.
+        # A file that is no picture is rejected at once; the time of a picture without a read header is unknown.
         return float("inf") if content.startswith(SIGNATURES) else 0.1
     if len(content) > CHEAP_BYTES[header.kind] or header.pixels > CHEAP_PIXELS:
         return float("inf")

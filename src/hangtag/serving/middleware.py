@@ -1,7 +1,7 @@
-"""What every request to `serve` and `review` passes: allowed hosts, a secret, security headers, errors, metrics.
+"""ASGI middleware of `serve` and `review`: host check, API key or token, security headers, errors and metrics.
 
-`Guard` is the ASGI middleware of both services; a `GuardPolicy` says what each of them demands. Routes raise a
-`ProblemError` for a request that they refuse, and the client gets its status and JSON body.
+`Guard` is the middleware of both services; a `GuardPolicy` sets the requirements of each. Routes raise a
+`ProblemError` to reject a request, and the client receives its status and JSON body.
 """
 
 import ipaddress
@@ -24,9 +24,9 @@ from hangtag.inference.streaming import Outcome
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 ANY_HOST = "*"
-# Health checks are answered under any host name; they reveal nothing.
+# Health checks are allowed under any host name, since they reveal nothing.
 HEALTH_PATHS = ("/healthz", "/readyz")
-# The status that metrics count for a request whose client has disconnected; nothing is sent.
+# The status in the metrics for a request whose client disconnected before the response.
 CLIENT_CLOSED_REQUEST = 499
 # Upper bounds of the latency histogram, in seconds.
 LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -42,13 +42,13 @@ REVIEW_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-# The status of a request for one photograph that cannot be classified, by error code; any other code is 422.
+# The HTTP status for a single photograph that cannot be classified, by error code; 422 for all other codes.
 PHOTOGRAPH_STATUS = {"not_an_image": 415, "too_many_pixels": 413, "too_many_bytes": 413, "stopping": 503}
 SAVE_AGAIN = "Open the picture in any editor and save it again."
 PHOTOGRAPH_HINTS = {
     "empty_file": "Send the content of a photograph.",
     "not_an_image": "Send a JPEG, PNG, WebP, GIF, BMP or TIFF picture.",
-    "too_many_pixels": "Send a smaller picture; the model looks at few pixels anyway.",
+    "too_many_pixels": "Send a smaller picture; the model shrinks it anyway.",
     "truncated": "Send the whole file.",
     "too_many_scans": SAVE_AGAIN,
     "too_many_segments": SAVE_AGAIN,
@@ -58,15 +58,15 @@ PHOTOGRAPH_HINTS = {
 
 
 class Hosts:
-    """The names that a request's `Host` header may have; a defence against DNS rebinding.
+    """The allowed values of the `Host` header, as a defence against DNS rebinding.
 
-    A page can point its own domain to another machine and then send requests there as if to its own server. The
-    browser sends the domain along as `Host`, so only known names are allowed: this machine's own, and every IP
-    address, which no page can take as its domain.
+    In such an attack a web page points its own domain to this machine and then sends requests as if to its own
+    server. The browser sends that domain as `Host`. Therefore only this machine's names are allowed, and all IP
+    addresses, which no page can use as its domain.
 
     Args:
         bound: The address that the service listens on.
-        named: Further names; `*` allows all.
+        named: Further allowed names; `*` allows all.
     """
 
     def __init__(self, bound: str, named: Collection[str] = ()) -> None:
@@ -75,7 +75,7 @@ class Hosts:
         self._is_any = ANY_HOST in named
 
     def allows(self, host: str) -> bool:
-        """Return whether a request with this `Host`, with or without a port, is for this service."""
+        """Return whether a `Host` header, with or without a port, is allowed."""
         if self._is_any:
             return True
         name = host.rsplit(":", 1)[0] if host.rsplit(":", 1)[-1].isdecimal() else host
@@ -90,7 +90,7 @@ class Hosts:
 
 
 def name_client(address: str) -> str:
-    """Return the key of a client: its IPv4 address, or its IPv6 network of 64 bits, since one client has all of it."""
+    """Return the key of a client: its IPv4 address, or its /64 IPv6 network, which usually belongs to one client."""
     if ":" not in address:
         return address
     try:
@@ -100,13 +100,13 @@ def name_client(address: str) -> str:
 
 
 class ProblemError(Exception):
-    """A request that is refused.
+    """Raised for a request that is rejected.
 
     Args:
         status: The HTTP status.
         code: A stable code for programs.
-        message: What is wrong and what to do, for people; never a path or a traceback.
-        retry_after: Seconds after which to try again, where that helps.
+        message: The problem and its solution, for the user; never a path or a traceback.
+        retry_after: Seconds after which to try again, if that helps.
     """
 
     def __init__(self, status: int, code: str, message: str, retry_after: int | None = None) -> None:
@@ -119,19 +119,19 @@ class ProblemError(Exception):
 
 
 def answer_problem(problem: ProblemError) -> JSONResponse:
-    """Return the response for a refused request."""
+    """Build the response for a rejected request."""
     headers = {"Retry-After": str(problem.retry_after)} if problem.retry_after else {}
     return JSONResponse(problem.to_json(), problem.status, headers)
 
 
 def refuse_photograph(code: str, reason: str) -> ProblemError:
-    """Return the problem of a photograph that could not be classified, with a hint that fits its error code."""
+    """Build the error for a photograph that could not be classified, with a hint for its error code."""
     hint = PHOTOGRAPH_HINTS.get(code, "Send another photograph.")
     return ProblemError(PHOTOGRAPH_STATUS.get(code, 422), code, f"{reason[:1].upper()}{reason[1:]}. {hint}")
 
 
 class Metrics:
-    """Prometheus counters and timings of one service, in a registry of its own so that tests do not share them."""
+    """Prometheus counters and timings of one service, in a separate registry so that tests do not share them."""
 
     content_type = CONTENT_TYPE_LATEST
 
@@ -151,7 +151,7 @@ class Metrics:
         self._waiting = Gauge("hangtag_waiting", "Photographs waiting or in work.", registry=self._registry)
 
     def count_request(self, scope: Scope, status: int, seconds: float) -> None:
-        """Count a request; unknown paths are counted together, since a client can request any number of them."""
+        """Count a request. Unknown paths are counted together, so that clients cannot create any number of labels."""
         self._requests.labels(getattr(scope.get("route"), "path", "other"), str(status)).inc()
         if scope["path"] == "/v1/classify":
             self._seconds.observe(seconds)
@@ -159,14 +159,14 @@ class Metrics:
     def count_outcomes(self, outcomes: Sequence[Outcome]) -> None:
         """Count photographs by outcome: `sure`, `not_sure`, or an error code."""
         for outcome in outcomes:
-            is_sure = "sure" if isinstance(outcome, Prediction) and outcome.is_sure else "not_sure"
-            self._photographs.labels(is_sure if isinstance(outcome, Prediction) else outcome.code).inc()
+            sureness = "sure" if isinstance(outcome, Prediction) and outcome.is_sure else "not_sure"
+            self._photographs.labels(sureness if isinstance(outcome, Prediction) else outcome.code).inc()
 
     def render(self, waiting: int) -> bytes:
         """Return all metrics in Prometheus's text format.
 
         Args:
-            waiting: Photographs waiting or in work now.
+            waiting: The number of photographs that are waiting or being classified now.
         """
         self._waiting.set(waiting)
         return generate_latest(self._registry)
@@ -174,16 +174,16 @@ class Metrics:
 
 @dataclass(frozen=True)
 class GuardPolicy:
-    """What a service demands of a request, and how it refuses one.
+    """The requirements of a service for its requests, and its error messages.
 
     Attributes:
         hosts: The allowed `Host` names.
         wrong_host: The message for any other name (status 421).
-        require_secret: Raises a `ProblemError` where a request lacks the key or token.
-        headers: Set on every response.
+        require_secret: Raises a `ProblemError` if a request lacks the key or token.
+        headers: Headers to set on every response.
         failure: The message of a 500 response.
-        any_host_paths: Paths that are answered under any host name.
-        close_unread: Close the connection where a response goes out before the request's body was read to its end.
+        any_host_paths: Paths that are allowed under any host name.
+        close_unread: Whether to close the connection if the response is sent before the whole request was read.
     """
 
     hosts: Hosts
@@ -196,11 +196,11 @@ class GuardPolicy:
 
 
 def make_serve_policy(hosts: Hosts, api_key: str | None, open_paths: Collection[str]) -> GuardPolicy:
-    """Return the policy of the classification service.
+    """Build the policy of the classification service.
 
     Args:
-        hosts: The names that it may be addressed by.
-        api_key: The key that requests have to send; None demands none.
+        hosts: The allowed `Host` names.
+        api_key: The key that requests must send; None for no key.
         open_paths: Paths that need no key.
     """
 
@@ -225,15 +225,15 @@ def make_serve_policy(hosts: Hosts, api_key: str | None, open_paths: Collection[
 
 
 def make_review_policy(host: str, token: str) -> GuardPolicy:
-    """Return the policy of the review.
+    """Build the policy of the review service.
 
-    Other pages in the same browser can send requests to it. They cannot read the review's page, and so do not know
-    the token that each of its requests carries.
+    The token prevents cross-site requests: other pages in the same browser can send requests to the review, but
+    cannot read its page and so do not know the token.
 
     Args:
         host: The address that the review listens on.
-        token: What requests below `/api` have to send, as `X-Review-Token` or as `?token=`; where the review listens
-            on more than this machine, the request for the page too.
+        token: The token that requests below `/api` must send, as `X-Review-Token` or as `?token=`. If the review
+            listens on more than this machine, the request for the page must send it too.
     """
     is_local = host in LOOPBACK
 
@@ -258,12 +258,12 @@ def make_review_policy(host: str, token: str) -> GuardPolicy:
 class Guard:
     """ASGI middleware: checks the host and the secret, sets security headers, answers errors, counts requests.
 
-    Plain ASGI, since Starlette's `BaseHTTPMiddleware` costs a task and two queues per request.
+    It is plain ASGI, since Starlette's `BaseHTTPMiddleware` needs a task and two queues per request.
 
     Args:
         app: The service.
-        policy: What it demands.
-        metrics: Where requests are counted, if anywhere.
+        policy: Its requirements.
+        metrics: The metrics to count requests in, or None.
     """
 
     def __init__(self, app: ASGIApp, *, policy: GuardPolicy, metrics: Metrics | None = None) -> None:
@@ -274,7 +274,7 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        # The status is 0 until a response has begun.
+        # The status is 0 until the response has started.
         started, status, is_read = time.perf_counter(), 0, not _has_body(scope)
 
         async def watched_receive() -> Message:

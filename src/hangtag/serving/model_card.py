@@ -9,7 +9,7 @@ SPLIT_NAMES = {"train": "training", "val": "validation", "test": "hold-out"}
 
 
 def write_card(description: Mapping[str, Any]) -> str:
-    """Return the card as Markdown.
+    """Return the model card as Markdown.
 
     Args:
         description: The content of `model.json`.
@@ -42,7 +42,7 @@ def write_card(description: Mapping[str, Any]) -> str:
         "Labels are the brands' own, made consistent, not an expert's; where brands disagree, so does the model.",
         "## Network",
         f"{escape_markdown(description['architecture'])}, {description['parameters']['total']:,} parameters, "
-        f"{description['flops'] / 1e6:.0f} MFLOPs a photograph. Compared with Keras on {check['items']:,} validation "
+        f"{description['flops'] / 1e6:.0f} MFLOPs per photograph. Compared with Keras on {check['items']:,} validation "
         f"photographs: {_describe_difference(description)}; accuracy is {check['accuracy']:.4f} in the engine's "
         f"default arithmetic, and {check['keras_accuracy']:.4f} in Keras.",
         f"SHA-256 of `network.xml`: `{description['network']['sha256']}`; of `network.bin`: "
@@ -55,10 +55,12 @@ def _describe_training_hashes(description: Mapping[str, Any]) -> str:
     entry = description.get("seen")
     if not entry:
         return "Which photographs it was trained on is not recorded."
-    begun = "" if entry["is_complete"] else " The photographs that its initial weights were trained on are not known."
+    pretraining = (
+        "" if entry["is_complete"] else " The photographs that its initial weights were trained on are not known."
+    )
     return (
         f"`{entry['file']}` holds hashes of its training photographs ({entry['learnt']:,} different ones): "
-        f"an audit uses its predictions for other photographs only, which are out-of-sample.{begun}"
+        f"an audit uses its predictions for other photographs only, which are out-of-sample.{pretraining}"
     )
 
 
@@ -78,16 +80,16 @@ def _tabulate_metrics(description: Mapping[str, Any]) -> str:
         "| split | items | accuracy | macro-F1 | calibration error |",
         "| --- | --- | --- | --- | --- |",
     ]
-    for split, found in figures.items():
+    for split, metrics in figures.items():
         name = SPLIT_NAMES[split] + (" (trained on)" if split in description.get("train_splits", ["train"]) else "")
-        accuracy, macro_f1 = (_format_with_interval(found, key) for key in ("accuracy", "macro_f1"))
-        lines.append(f"| {name} | {found['n']:,} | {accuracy} | {macro_f1} | {found['ece']:.4f} |")
+        accuracy, macro_f1 = (_format_with_interval(metrics, key) for key in ("accuracy", "macro_f1"))
+        lines.append(f"| {name} | {metrics['n']:,} | {accuracy} | {macro_f1} | {metrics['ece']:.4f} |")
     return "\n".join(lines)
 
 
-def _format_with_interval(found: Mapping[str, Any], key: str) -> str:
-    interval = found.get("confidence_interval", {}).get(key)
-    return f"{found[key]:.4f}" + (f" [{interval[0]:.4f}, {interval[1]:.4f}]" if interval else "")
+def _format_with_interval(metrics: Mapping[str, Any], key: str) -> str:
+    interval = metrics.get("confidence_interval", {}).get(key)
+    return f"{metrics[key]:.4f}" + (f" [{interval[0]:.4f}, {interval[1]:.4f}]" if interval else "")
 
 
 def _tabulate_thresholds(thresholds: Mapping[str, float | None]) -> str:

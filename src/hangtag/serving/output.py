@@ -1,4 +1,4 @@
-"""Input files and output formats of `hangtag classify`: list photographs; write predictions as CSV, JSON or Parquet."""
+"""List the input files of `hangtag classify`, and write its predictions as a table, CSV, JSON or Parquet."""
 
 import json
 import os
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 Pair = tuple[str, Outcome]
-# What is a photograph by its name.
+# The suffixes of photograph files.
 SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 OUTSIDE = Failure("outside_folder", "the link leads out of the folder; name its target instead")
 FILE_WIDTH, LABEL_WIDTH, CONFIDENCE_WIDTH = 28, 26, 10
 BOOLEANS, NUMBERS = ("is_sure", "in_distribution"), ("confidence", "second_confidence")
 EMPTY = "–"
-# Stands for a character that a terminal cannot print.
+# Replaces characters that must not be printed to a terminal.
 HIDDEN = "\ufffd"
 
 
 class Listed(NamedTuple):
-    """A photograph file, or an entry of a folder that is not read.
+    """A photograph file to read, or a file or folder that is not read.
 
     Attributes:
         path: Its path.
-        failure: Why it is not read; None for a photograph to read.
+        failure: The reason for not reading it; None for a photograph to read.
     """
 
     path: Path
@@ -52,17 +52,17 @@ def list_photographs(paths: Sequence[Path]) -> Iterator[Path]:
 
 
 def list_entries(paths: Sequence[Path]) -> Iterator[Listed]:
-    """List photographs: each file that is named, and of each folder all files below it with a photograph's suffix.
+    """List photographs: the given files, and all files below the given folders that have a photograph's suffix.
 
-    A folder's files come in the order of their names, its subfolders after them; hidden entries are skipped. A link
-    that is named is followed. In a folder, a link that leads out of it is not read and comes with the reason, and a
-    link to one of its own subfolders is skipped, since its photographs are listed there.
+    A folder's files come in alphabetical order, followed by its subfolders; hidden entries are skipped. A link given
+    as a path is followed. In a folder, a link that leads out of it is listed with a failure, and a link to one of
+    its own subfolders is skipped, since the photographs there are listed anyway.
 
     Raises:
         CatalogError: A path does not exist, or a folder cannot be read; raised before the first entry.
     """
     for path in paths:
-        # Unlike Path.exists, it raises nothing, whatever the name.
+        # Unlike Path.exists, this never raises, whatever the name.
         if not os.path.exists(path):  # noqa: PTH110
             raise CatalogError("There is no such file or folder.", received=str(path))
         if path.is_dir() and not os.access(path, os.R_OK | os.X_OK):
@@ -79,19 +79,19 @@ def _list_files_and_folders(paths: Iterable[Path]) -> Iterator[Listed]:
 
 
 def _list_folder(folder: Path) -> Iterator[Listed]:
-    for found in walk(folder):
-        path = folder / found.name
-        if found.error is not None and not found.is_link:
-            yield Listed(path, Failure(found.error.code, f"the folder cannot be read ({found.error.reason})"))
-        elif found.error is not None or found.name.lower().endswith(SUFFIXES):
-            if found.is_link and not is_inside(path, folder):
+    for entry in walk(folder):
+        path = folder / entry.name
+        if entry.error is not None and not entry.is_link:
+            yield Listed(path, Failure(entry.error.code, f"the folder cannot be read ({entry.error.reason})"))
+        elif entry.error is not None or entry.name.lower().endswith(SUFFIXES):
+            if entry.is_link and not is_inside(path, folder):
                 yield Listed(path, OUTSIDE)
-            elif found.error is None:
+            elif entry.error is None:
                 yield Listed(path)
 
 
 def list_columns(label_space: LabelSpace) -> list[str]:
-    """Return the columns of a table of predictions, the same for every photograph."""
+    """Return the columns of a table of predictions."""
     others = [column for column in (*label_space.levels, *label_space.attributes) if column != label_space.primary]
     return [
         "file",
@@ -107,7 +107,7 @@ def list_columns(label_space: LabelSpace) -> list[str]:
 
 
 def make_row(file: str, outcome: Outcome, label_space: LabelSpace) -> Row:
-    """Return a photograph's row, by the columns of `list_columns`; None for what it does not have."""
+    """Return the row of a photograph with the columns of `list_columns`; values that it does not have are None."""
     row: Row = dict.fromkeys(list_columns(label_space))
     row["file"] = file
     if not isinstance(outcome, Prediction):
@@ -126,7 +126,7 @@ def make_row(file: str, outcome: Outcome, label_space: LabelSpace) -> Row:
 
 
 def write_csv_lines(pairs: Iterable[Pair], label_space: LabelSpace, *, header: bool = True) -> Iterator[str]:
-    """Yield CSV, a line at a time; texts and headings are guarded, so that spreadsheets do not run them as formulas."""
+    """Yield the lines of a CSV file, escaped so that spreadsheets do not run texts as formulas."""
     columns = list_columns(label_space)
     if header:
         yield format_csv_row(columns)
@@ -136,20 +136,20 @@ def write_csv_lines(pairs: Iterable[Pair], label_space: LabelSpace, *, header: b
 
 
 def write_json_lines(pairs: Iterable[Pair]) -> Iterator[str]:
-    """Yield JSON Lines: an object a line."""
+    """Yield the lines of a JSON Lines file, one object per line."""
     for file, outcome in pairs:
         yield json.dumps({"file": file, **describe_outcome(outcome)}, ensure_ascii=False) + "\n"
 
 
 def describe_outcome(outcome: Outcome) -> Row:
-    """Return a prediction, or its error, as a dict for JSON."""
+    """Return a prediction or a failure as a dict for JSON."""
     if isinstance(outcome, Prediction):
         return outcome.to_json()
     return {"error": {"code": outcome.code, "reason": outcome.reason}}
 
 
 def write_table_lines(pairs: Iterable[Pair], label_space: LabelSpace) -> Iterator[str]:
-    """Yield a table for a terminal, a line at a time."""
+    """Yield the lines of a table for the terminal."""
     levels = [level for level in label_space.levels if level != label_space.primary]
     heading = " > ".join(levels) or "second"
     yield _format_table_line("file", "label", "confidence", heading)
@@ -168,7 +168,7 @@ def write_table_lines(pairs: Iterable[Pair], label_space: LabelSpace) -> Iterato
 
 def _format_table_line(file: str, label: str, confidence: str, detail: str) -> str:
     line = f"{file:<{FILE_WIDTH}}  {label:<{LABEL_WIDTH}}  {confidence:>{CONFIDENCE_WIDTH}}  {detail}"
-    # A name or label may hold line breaks, terminal escape sequences, and bytes that are not text.
+    # A name or label may contain line breaks, terminal escape sequences, and bytes that are not text.
     return "".join(letter if letter.isprintable() else HIDDEN for letter in line) + "\n"
 
 
@@ -177,7 +177,7 @@ def _shorten_name(file: str) -> str:
 
 
 def make_batch(pairs: Sequence[Pair], label_space: LabelSpace) -> "RecordBatch":
-    """Return rows as an Arrow record batch, with the same column types whatever the rows hold."""
+    """Return rows as an Arrow record batch; the column types do not depend on the values."""
     from arro3.core import Array, DataType, RecordBatch  # noqa: PLC0415  (needed for Parquet alone)
 
     rows = [make_row(file, outcome, label_space) for file, outcome in pairs]
@@ -191,7 +191,7 @@ def make_batch(pairs: Sequence[Pair], label_space: LabelSpace) -> "RecordBatch":
 
 
 def write_parquet_file(path: Path, batches: Iterable["RecordBatch"], schema: Any) -> None:
-    """Write record batches, in their order, as one Parquet file."""
+    """Write record batches in order to one Parquet file."""
     from arro3.core import RecordBatchReader  # noqa: PLC0415
     from arro3.io import write_parquet  # noqa: PLC0415
 

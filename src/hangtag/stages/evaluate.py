@@ -14,13 +14,21 @@ from hangtag.figures.counts import save_figure, slug
 from hangtag.figures.errors import draw_class, draw_gradcam, draw_misclassified, save_attention, tabulate_gradcam
 from hangtag.figures.reliability import plot_coverage, plot_history, plot_reliability
 from hangtag.inference.classifier import Classifier
-from hangtag.inference.runs import adjust, ask_about, can_read_names, load_classifier, select_runs
+from hangtag.inference.runs import (
+    EvaluatedItems,
+    adjust,
+    can_read_names,
+    load_classifier,
+    predict_items,
+    select_items,
+    select_runs,
+)
 from hangtag.io import read_csv, write_csv, write_json, write_parquet, write_text
 from hangtag.labels.dataset import LabeledItems, read_hash_distance, read_labeled_items
 from hangtag.lock import hold, sweep
 from hangtag.manifest import StageRecord
 from hangtag.metrics.classification import tabulate_confusion
-from hangtag.metrics.leakage import EvaluatedItems, check_splits, check_unseen, select_items
+from hangtag.metrics.leakage import check_splits, check_unseen
 from hangtag.metrics.markdown import write_summary
 from hangtag.metrics.report import Calibration, build_report, build_tables, count_figures, find_wrong, try_adjustments
 from hangtag.models.checkpoint import hash_run
@@ -84,11 +92,11 @@ def _evaluate_run(
     items = _select_items(labelled, classifier, config.splits)
     check_unseen(classifier, labelled, items, read_hash_distance(workspace))
     with_names, title = can_read_names(classifier, labelled), f"Judging {run_id}"
-    given = ask_about(classifier, labelled, items, title, with_names=with_names)
+    given = predict_items(classifier, labelled, items, title, with_names=with_names)
     answered = EvaluatedItems(items, adjust(given, classifier, config.logit_adjustment))
     alone = None
     if with_names:
-        photographs = ask_about(classifier, labelled, items, f"{title}, photographs alone", with_names=False)
+        photographs = predict_items(classifier, labelled, items, f"{title}, photographs alone", with_names=False)
         alone = EvaluatedItems(items, adjust(photographs, classifier, config.logit_adjustment)).by_split()
     train_counts = classifier.description.get("train_counts")
     adjustments = try_adjustments(EvaluatedItems(items, given).by_split(), train_counts) if train_counts else None

@@ -13,13 +13,13 @@ from hangtag.config import ExportConfig
 from hangtag.errors import ModelError, WorkspaceError
 from hangtag.inference.classifier import Classifier
 from hangtag.inference.prediction import HeadProbs
-from hangtag.inference.runs import ask_about, load_classifier, select_runs
+from hangtag.inference.runs import EvaluatedItems, load_classifier, predict_items, select_items, select_runs
 from hangtag.io import hash_file, read_json, write_json, write_text
 from hangtag.labels.dataset import LabeledItems, read_hash_distance, read_labeled_items
 from hangtag.lock import LOCK, hold, sweep
 from hangtag.manifest import StageRecord
 from hangtag.metrics.evaluated_runs import is_evaluated, require_evaluation
-from hangtag.metrics.leakage import EvaluatedItems, check_unseen, select_items
+from hangtag.metrics.leakage import check_unseen
 from hangtag.models.checkpoint import hash_run
 from hangtag.models.description import DESCRIPTION
 from hangtag.models.openvino import load_exported, save_network, save_onnx
@@ -212,7 +212,7 @@ def _compare_networks(
 
     def ask(title: str, model: Any = None) -> HeadProbs:
         asked = replace(classifier, model=model) if model else classifier
-        return ask_about(asked, labelled, val, title, with_names=False)
+        return predict_items(asked, labelled, val, title, with_names=False)
 
     wanted = ask("Asking Keras")
     exact = ask("Asking the engine", load_exported(folder, exact=True).model)

@@ -13,7 +13,14 @@ from PIL import Image
 from hangtag.config import PredictConfig
 from hangtag.figures.counts import draw_contact_sheet, save_figure
 from hangtag.inference.prediction import format_prediction
-from hangtag.inference.runs import adjust, ask_about, can_read_names, load_classifier, name_other_values, select_runs
+from hangtag.inference.runs import (
+    adjust,
+    can_read_names,
+    load_classifier,
+    name_other_values,
+    predict_items,
+    select_runs,
+)
 from hangtag.io import write_csv, write_parquet
 from hangtag.labels.dataset import UNKNOWN, LabeledItems, read_labeled_items
 from hangtag.lock import hold, sweep
@@ -111,7 +118,7 @@ def _predict_items(
 ) -> Predicted:
     classifier = load_classifier(workspace, run_id, labelled)
     with_names = can_read_names(classifier, labelled)
-    given = ask_about(classifier, labelled, items, f"Predicting with {run_id}", with_names=with_names)
+    given = predict_items(classifier, labelled, items, f"Predicting with {run_id}", with_names=with_names)
     predictions = adjust(given, classifier, config.logit_adjustment)
     table = describe_predictions(items["item_id"], predictions.probs, classifier.class_names)
     threshold = classifier.find_threshold(config.target_precision, with_names=with_names)

@@ -117,7 +117,8 @@ def _check_rows(raw: RawCatalog) -> tuple[list[_Candidate], list[dict[str, str]]
         for line, reason in raw.broken
     ]
     rejected += [
-        {"item_id": "", "image_path": path, "code": code, "reason": reason} for path, code, reason in raw.passed_over
+        {"item_id": "", "image_path": path, "code": code, "reason": reason}
+        for path, code, reason in raw.skipped_folders
     ]
     rejected += [
         {"item_id": f"line {line}", "image_path": "", "code": "skipped_row", "reason": reason}
@@ -197,7 +198,7 @@ def _write_prepared(
     write_csv(paths[2], pl.DataFrame(rejected, schema=REJECTED))
     write_csv(paths[3], pl.DataFrame(raw.repairs, schema=REPAIRED, orient="row"))
     counts: dict[str, object] = {
-        "rows": len(raw.rows) + raw.num_merged + len(raw.skipped) + len(raw.broken) + len(raw.passed_over),
+        "rows": len(raw.rows) + raw.num_merged + len(raw.skipped) + len(raw.broken) + len(raw.skipped_folders),
         "items": len(table),
         "rejected": len(rejected),
         "repaired_rows": len({repair.line for repair in raw.repairs}),

@@ -12,25 +12,25 @@ from hangtag.models.batch_predict import Answers, apply_temperature
 from hangtag.models.label_space import CATEGORY_PATH, NO_VALUE, Indices, LabelSpace, Probs
 from hangtag.training.losses import LEAST_PROBABILITY
 
-# The chance that a threshold does not keep its promise on new items.
+# The probability that a threshold misses its target precision on new items.
 RISK = 0.05
 STEPS = 200
 # Sequences of candidates, each from a start of its own.
 STARTS = 4
 
 
-def fit_temperatures(answers: Answers, classes: dict[str, Indices], outputs: LabelSpace) -> dict[str, float]:
-    """Return each head the temperature at which its probabilities fit val best, as cross-entropy has it.
+def fit_temperatures(answers: Answers, classes: dict[str, Indices], label_space: LabelSpace) -> dict[str, float]:
+    """Compute the temperature of each head that minimises the cross-entropy on val.
 
-    The head `product` is evaluated on the primary level. Source: Guo et al., *On Calibration of Modern Neural
+    The head `category_path` is evaluated on the primary level. Source: Guo et al., *On Calibration of Modern Neural
     Networks*, 2017.
 
     Args:
         answers: Each head's probabilities on val.
         classes: Each head's class indices; `NO_VALUE` where an item has none.
-        outputs: What the heads stand for.
+        label_space: What the heads stand for.
     """
-    primary = np.append(outputs.list_classes(outputs.primary), NO_VALUE)
+    primary = np.append(label_space.list_classes(label_space.primary), NO_VALUE)
     temperatures = {}
     for head, probs in answers.items():
         wanted = primary[classes[head]] if head == CATEGORY_PATH else classes[head]
@@ -39,7 +39,7 @@ def fit_temperatures(answers: Answers, classes: dict[str, Indices], outputs: Lab
         def measure(log_temperature: float, head: str = head, probs: Probs = probs[known]) -> float:
             sharpened = apply_temperature(probs, float(np.exp(log_temperature)))
             if head == CATEGORY_PATH:
-                sharpened = outputs.sum_level(sharpened, outputs.primary)
+                sharpened = label_space.sum_level(sharpened, label_space.primary)
             own = sharpened[np.arange(len(known)), wanted[known]]  # noqa: B023  (called before the next head)
             return float(-np.log(own.clip(LEAST_PROBABILITY, 1)).mean())
 
@@ -55,7 +55,7 @@ def find_threshold(
 
     Candidates are tried from a start down, each held against the Clopper-Pearson lower bound of the share that is
     right above it, until the first that fails. One early mistake would end a single sequence, so there are several,
-    from starts with more and more items, and the risk is shared out among them: the promise holds with 95 %
+    from starts with more and more items, and the risk is divided among them: the guarantee holds with 95 %
     confidence however many are tried. Source: Angelopoulos et al., *Learn then Test*, 2021 (fixed sequence testing
     with several starts).
 

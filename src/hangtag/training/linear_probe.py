@@ -78,7 +78,7 @@ def _hash_inputs(backbone: Any, rows: Indices, is_mirrored: npt.NDArray[np.bool_
 def _open_features(folder: Path, shape: tuple[int, int], identity: str) -> tuple[Any, int]:
     """Return the memory map and how many rows of it are done already."""
     path, progress = folder / FEATURES, folder / PROGRESS
-    # Features that are damaged are computed anew.
+    # Damaged features are computed again.
     with suppress(OSError, ValueError, KeyError, TypeError, EOFError, SyntaxError):
         found = read_json(progress)
         require_file(path)
@@ -90,11 +90,11 @@ def _open_features(folder: Path, shape: tuple[int, int], identity: str) -> tuple
     for each in (progress, path):
         each.unlink(missing_ok=True)
     features = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
-    _take_space(path)
+    _allocate_disk_space(path)
     return features, 0
 
 
-def _take_space(path: Path) -> None:
+def _allocate_disk_space(path: Path) -> None:
     """Allocate the disk space of a file: writing to a memory map on a full disk ends the process.
 
     Raises:
@@ -105,19 +105,16 @@ def _take_space(path: Path) -> None:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
-# A training that leaves the backbone as it is: its features are computed once, and heads are learnt on them.
-
-
 class LinearProbeTrainer(Trainer):
     """A trainer of the heads alone; photographs are augmented by mirroring only."""
 
     features: Features | None = None
 
-    def _choose_trained(self) -> Any:
+    def _select_trainable_model(self) -> Any:
         self.backbone = cut_backbone(self.model)
         return cut_heads(self.model)
 
-    def _prepare(self) -> None:
+    def _on_train_begin(self) -> None:
         """Compute the features of the training items, mirrored ones too, and of the validation items."""
         if self.features is not None:
             return
@@ -133,7 +130,7 @@ class LinearProbeTrainer(Trainer):
             title=f"{self.title}Features",
         )
 
-    def _give(self, indices: Any) -> dict[str, Any]:
+    def _make_inputs(self, indices: Any) -> dict[str, Any]:
         """Return the heads' inputs for rows of the file of features."""
         assert self.features is not None
         widths = [int(end.shape[-1]) for end in self.backbone.output.values()]
@@ -149,11 +146,11 @@ class LinearProbeTrainer(Trainer):
             chosen = data.take(indices)
             is_mirrored = (random.random(len(indices)) < 0.5) & config.flip
             mirrored = len(data) + len(self.data["val"]) + indices
-            yield self._give(np.where(is_mirrored, mirrored, indices)), chosen.classes
+            yield self._make_inputs(np.where(is_mirrored, mirrored, indices)), chosen.classes
 
-    def _iterate_outputs(self, data: ItemDataset, image_size: tuple[int, int]) -> Iterator[Answers]:  # noqa: ARG002
+    def _iterate_head_probs(self, data: ItemDataset, image_size: tuple[int, int]) -> Iterator[Answers]:  # noqa: ARG002
         first = len(self.data["train"])
         for start in range(0, len(data), self.config.batch_size):
             indices = np.arange(start, min(start + self.config.batch_size, len(data)))
-            answers = self.trained.predict_on_batch(self._give(first + indices))
+            answers = self.trained.predict_on_batch(self._make_inputs(first + indices))
             yield {head: np.asarray(probs, np.float32) for head, probs in answers.items()}

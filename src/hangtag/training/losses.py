@@ -16,28 +16,28 @@ from hangtag.models.registry import LEAST
 LEAST_PROBABILITY = 1e-7
 
 
-def build_losses(outputs: LabelSpace, config: TrainConfig) -> tuple[dict[str, Any], dict[str, float]]:
+def build_losses(label_space: LabelSpace, config: TrainConfig) -> tuple[dict[str, Any], dict[str, float]]:
     """Return each head's loss, the cross-entropy in nats, and its weight in their sum.
 
-    A row of wanted probabilities that are all zero, of an item without a value, costs nothing and teaches nothing.
-    Keras's own loss would not do: it makes probabilities add up to 1 first, which those of an ensemble in training
-    must not (see `hangtag.models.registry`), and TensorFlow's kernel for it takes for granted that the wanted ones do.
+    A target row of zeros, of an item without a value, adds neither loss nor gradient.
+    Keras's own loss does not fit: it normalises probabilities to a sum of 1, which would be wrong for an ensemble in
+    training (see `hangtag.models.registry`), and TensorFlow's kernel assumes that every target row sums to 1.
     """
     ops = import_keras().ops
 
     def cross_entropy(wanted: Any, probs: Any) -> Any:
         return -ops.sum(wanted * ops.log(ops.maximum(probs, LEAST)), axis=-1)
 
-    losses = dict.fromkeys(outputs.heads, cross_entropy)
-    weights = {head: 1.0 if head == CATEGORY_PATH else config.attribute_weight for head in outputs.heads}
+    losses = dict.fromkeys(label_space.heads, cross_entropy)
+    weights = {head: 1.0 if head == CATEGORY_PATH else config.attribute_weight for head in label_space.heads}
     return losses, weights
 
 
-def build_metrics(outputs: LabelSpace) -> list[Any]:
-    """Return accuracy and cross-entropy on the primary level, from targets and outputs of the head."""
+def build_metrics(label_space: LabelSpace) -> list[Any]:
+    """Build accuracy and cross-entropy on the primary level, computed from the head `category_path`."""
     keras = import_keras()
-    classes = outputs.list_classes(outputs.primary)
-    members = np.zeros((len(classes), len(outputs.class_names)), np.float32)
+    classes = label_space.list_classes(label_space.primary)
+    members = np.zeros((len(classes), len(label_space.class_names)), np.float32)
     has_value = classes >= 0
     members[has_value, classes[has_value]] = 1
 
@@ -53,8 +53,6 @@ def build_metrics(outputs: LabelSpace) -> list[Any]:
         keras.metrics.MeanMetricWrapper(cross_entropy, name="cross_entropy"),
     ]
 
-
-# Average a network's weights over its last steps, so that what is evaluated does not jump with a single step.
 
 # Reading all weights takes as long as some layers; an average over every fourth step is as smooth.
 STRIDE = 4
@@ -74,8 +72,8 @@ class WeightEMA:
         self.weights: Weights = {}
         self.steps = 0
 
-    def note(self, model: Any) -> None:
-        """Take a step of the training into the average."""
+    def update(self, model: Any) -> None:
+        """Update the average with the weights after a training step; only every `STRIDE`-th step counts."""
         self.steps += 1
         if not self.decay or self.steps % STRIDE:
             return
@@ -92,8 +90,8 @@ class WeightEMA:
         return self.weights or read_weights(model)
 
     @contextmanager
-    def put_in(self, model: Any) -> Iterator[None]:
-        """Give the model the averaged weights for the duration of the block."""
+    def swap(self, model: Any) -> Iterator[None]:
+        """Load the averaged weights into the model inside the block, and restore its own afterwards."""
         if not self.weights:
             yield
             return
@@ -104,8 +102,6 @@ class WeightEMA:
         finally:
             assign_weights(model, own)
 
-
-# Choose the arithmetic that this processor does fastest.
 
 # Instructions that multiply bfloat16; without them it is emulated and slower than float32.
 INSTRUCTIONS = {"avx512_bf16", "amx_bf16"}

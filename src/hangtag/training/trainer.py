@@ -70,7 +70,7 @@ class Trainer:
         if config.weights and not config.image_run:
             self.pretrained = load_pretrained(self.model, config.architecture, config.weights)
         self.identity["pretrained"] = self.pretrained
-        self.trained = self._choose_trained()
+        self.trained = self._select_trainable_model()
         self._compile()
 
     @property
@@ -103,8 +103,8 @@ class Trainer:
             hub=self.hub,
         )
 
-    def _choose_trained(self) -> Any:
-        """Return the part of the network that learns, sharing its weights: all of it."""
+    def _select_trainable_model(self) -> Any:
+        """Return the model to train, which shares its weights with the network; here the whole network."""
         return self.model
 
     def _compile(self) -> None:
@@ -150,7 +150,7 @@ class Trainer:
                 state.kept_epoch, state.kept_weights = state.epoch, self._read_evaluation_weights()
             write_checkpoint(self.checkpoint, self.trained, self.average, state, self.identity)
 
-    def _prepare(self) -> None:
+    def _on_train_begin(self) -> None:
         """Do the work that is needed once before the first epoch."""
 
     def _read_evaluation_weights(self) -> Weights:
@@ -169,7 +169,7 @@ class Trainer:
             final_fraction=self.config.final_fraction,
         )
         started = time.perf_counter()
-        self._prepare()
+        self._on_train_begin()
         title = f"{self.title}Epoch {epoch}/{self.config.epochs}"
         with show_progress(title, len(data) + len(self.data["val"]), "photographs") as bar:
             loss, accuracy = self._run_steps(epoch, image_size, bar, title)
@@ -177,7 +177,7 @@ class Trainer:
             bar.describe(f"{title} · validation")
             val_loss = val_accuracy = math.nan
             if math.isfinite(loss):
-                with self.average.put_in(self.trained):
+                with self.average.swap(self.trained):
                     val_loss, val_accuracy = self._validate(self.data["val"], image_size, bar)
         return {
             "epoch": epoch,
@@ -197,9 +197,9 @@ class Trainer:
         for inputs, classes in prefetch(self._iterate_batches(epoch, image_size)):
             targets = encode_targets(classes, heads, config.label_smoothing)
             count = len(classes[CATEGORY_PATH])
-            # Keras gives the figures of this batch alone.
+            # Keras returns the metrics of this batch alone.
             figures = self.trained.train_on_batch(inputs, targets, return_dict=True)
-            self.average.note(self.trained)
+            self.average.update(self.trained)
             # It names them after the head where there are several.
             prefix = f"{CATEGORY_PATH}_" if len(heads) > 1 else ""
             loss += figures[f"{prefix}cross_entropy"] * count
@@ -221,7 +221,7 @@ class Trainer:
         ):
             yield {"pixels": batch.images}, batch.classes
 
-    def _iterate_outputs(self, data: ItemDataset, image_size: tuple[int, int]) -> Iterator[Answers]:
+    def _iterate_head_probs(self, data: ItemDataset, image_size: tuple[int, int]) -> Iterator[Answers]:
         """Yield the network's outputs for photographs during training, batch by batch."""
         return iterate_head_probs(self.model, data.images, data.rows, image_size=image_size)
 
@@ -231,7 +231,7 @@ class Trainer:
         A network that has seen small ones alone cannot read larger ones yet.
         """
         answers = []
-        for batch in self._iterate_outputs(data, image_size):
+        for batch in self._iterate_head_probs(data, image_size):
             answers.append(batch)
             bar.advance(len(batch[CATEGORY_PATH]))
         probs = self.outputs.sum_level(
@@ -245,8 +245,8 @@ class Trainer:
 
     def find_primary_classes(self, data: ItemDataset) -> Indices:
         """Return each item's class index on the primary level, int64 (n,)."""
-        by_product = np.append(self.outputs.list_classes(self.outputs.primary), NO_VALUE)
-        return np.asarray(by_product[data.classes[CATEGORY_PATH]], np.int64)
+        primary_of_path = np.append(self.outputs.list_classes(self.outputs.primary), NO_VALUE)
+        return np.asarray(primary_of_path[data.classes[CATEGORY_PATH]], np.int64)
 
     def answer(self, data: ItemDataset, title: str, *, words: bool = True) -> Answers:
         """Return every head's probabilities for items, as the network is to be used: mirrored too where so set."""
@@ -265,14 +265,14 @@ class Trainer:
         return join_head_probs(batches, self.outputs.heads)
 
     def predict_names(self, state: TrainingState, name_weight: dict[str, float] | None = None) -> dict[str, float]:
-        """Train the head of names once the images are learnt, and add its weights to the kept ones.
+        """Train the name classifiers after the image network, and add their weights to the kept ones.
 
         Args:
             state: A finished training; its kept weights are those of the model.
-            name_weight: How far to name_weight the names, by head; None finds it on val.
+            name_weight: The weight of the name beside the image, by head; None chooses it on val.
 
         Returns:
-            The name_weight in names.
+            The name weight of each head.
         """
         train, val, heads = self.data["train"], self.data["val"], self.outputs.heads
         if self.vocabulary is None or train.words is None or val.words is None:

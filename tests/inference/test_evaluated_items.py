@@ -1,4 +1,4 @@
-"""EvaluatedItems items know what is true of them, split by split, and leave out what is not."""
+"""EvaluatedItems pairs items with predictions, split by split, and leaves out items without a true value."""
 
 from pathlib import Path
 
@@ -7,8 +7,8 @@ import polars as pl
 from product_runs import BAGS, GIFTS, MEN, OUTPUTS, SHOES, WOMEN, ProductItem, spread, write_products
 
 from hangtag.inference.prediction import HeadProbs
+from hangtag.inference.runs import EvaluatedItems, find_classes, select_items
 from hangtag.labels.dataset import read_labeled_items
-from hangtag.metrics.leakage import EvaluatedItems, find_classes, select_items
 from hangtag.models.label_space import CATEGORY_PATH, NO_VALUE, LabelSpace
 
 ITEMS: list[ProductItem] = [
