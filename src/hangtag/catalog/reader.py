@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
 from hangtag.catalog.csv_parser import Table, parse_table
 from hangtag.catalog.files import FileError, read_regular
+from hangtag.catalog.image_tree import read_tree
 from hangtag.catalog.schema import CatalogSchema, parse_schema
 from hangtag.catalog.source import Source, open_source
 from hangtag.errors import CatalogError
@@ -51,7 +51,7 @@ class RawCatalog:
         repaired_rows: Positions in `rows` whose last column held separators that nobody quoted.
         broken: Lines that are no row, as (line number, reason).
         taxonomy_text: The content of the taxonomy file beside the table, where the description names one.
-        passed_over: Folders that are not read, as (path, code, reason); of a tree, where folders are the rows' labels.
+        passed_over: Folders and files that are not read, as (path, code, reason); of a tree of photographs.
     """
 
     source: Source
@@ -89,9 +89,8 @@ def read_catalog(
     values = described | values
     table_name = values.get("table") or _find_table(source)
     if not table_name:
-        rows, schema = read_tree(source, values)
-        passed_over = [(path, error.code, error.reason) for path, error in source.passed_over()]
-        return RawCatalog(source, "", schema, rows, passed_over=passed_over)
+        tree = read_tree(source, values)
+        return RawCatalog(source, "", tree.schema, tree.rows, passed_over=tree.passed_over)
     path = _find_shallowest(source, str(table_name)) if base is None else base + str(table_name)
     table = parse_table(read_table(source, path), path)
     if not described and set(CAPSTONE_COLUMNS) <= set(table.columns):
@@ -188,84 +187,3 @@ def _decode_text(data: bytes, where: str) -> str:
 
 def _count_parents(name: str) -> tuple[int, str]:
     return name.count("/"), name
-
-
-# Read a tree of photographs in which the folders are the categories.
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
-MAX_LEVELS = 50
-SPLIT_FOLDERS = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
-
-
-def read_tree(source: Source, values: Mapping[str, object]) -> tuple[list[dict[str, str]], CatalogSchema]:
-    """Return a row for each photograph: its path, its folders as label levels, and its split folder if any.
-
-    Folders above the categories that hold everything are passed over; `train/`, `validation/` and `test/` (and
-    their usual other spellings) are honoured as splits where every photograph lies in one. One folder deep
-    gives the level `category`, deeper trees give `level_1`, `level_2`, ... as far as all photographs go.
-
-    Raises:
-        CatalogError: There are no photographs in folders, or they lie in too many of them.
-    """
-    paths = sorted(name for name in source.names() if PurePosixPath(name).suffix.lower() in SUFFIXES)
-    folders = _strip_common([PurePosixPath(path).parts[:-1] for path in paths])
-    has_splits = bool(folders) and all(each and each[0].lower() in SPLIT_FOLDERS for each in folders)
-    classes = [each[1:] if has_splits else each for each in folders]
-    depth = min(map(len, classes), default=0)
-    if depth == 0:
-        raise CatalogError(
-            "The catalogue has no table, and its photographs are not sorted into folders by category.",
-            allowed="Allowed: styles.csv with images/, a table described in catalog.toml, or a folder a category.",
-            received=str(source.path),
-        )
-    if depth > MAX_LEVELS:
-        raise CatalogError(
-            "The photographs lie in too many folders, one in the other.",
-            allowed=f"Allowed: {MAX_LEVELS} levels.",
-            received=depth,
-        )
-    levels = ["category"] if depth == 1 else [f"level_{number + 1}" for number in range(depth)]
-    rows = []
-    for path, folder, names in zip(paths, folders, classes, strict=True):
-        row = {"id": str(PurePosixPath(path).with_suffix("")), "path": path}
-        row |= dict(zip(levels, names, strict=False))
-        rows.append(row | ({"given": SPLIT_FOLDERS[folder[0].lower()]} if has_splits else {}))
-    described: dict[str, object] = {
-        "levels": levels,
-        "image_column": "path",
-        "split": "given" if has_splits else None,
-    }
-    schema = CatalogSchema.from_values(described | dict(values))
-    return _name_apart(rows), schema.with_columns(tuple(rows[0]))
-
-
-def _strip_common(folders: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """Remove leading folders that all photographs share, as a .zip of one folder has."""
-    if not folders:
-        return folders
-    # What the first and the last in order share, all between them share.
-    ends = zip(min(folders), max(folders), strict=False)
-    shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], ends))
-    passed = max(0, min(shared, min(map(len, folders)) - 1))
-    return [each[passed:] for each in folders]
-
-
-def _name_apart(rows: list[dict[str, str]]) -> list[dict[str, str]]:
-    """Keep the ending in the id where `a.jpg` and `a.png` lie side by side."""
-    seen: set[str] = set()
-    for row in rows:
-        if row["id"] in seen:
-            row["id"] = row["path"]
-        seen.add(row["id"])
-    return rows
-
-
-# The prepared catalogue on disk: its items, its packed pixels and what its columns mean.

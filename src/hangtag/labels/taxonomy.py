@@ -13,13 +13,14 @@ from hangtag.errors import CatalogError
 
 # What each rule may say beside its name; True where it must.
 RULES: dict[str, dict[str, bool]] = {
-    "start": {"level": True},
+    "start": {"level": True, "or_coarser": False},
     "promote": {"level": True, "within": False, "min_count": False, "min_share": False},
     "drop_rare": {"max_count": True},
     "relabel": {"labels": True},
 }
 KINDS: dict[str, type | tuple[type, ...]] = {
     "level": str,
+    "or_coarser": bool,
     "within": str,
     "min_count": int,
     "min_share": (int, float),
@@ -107,7 +108,8 @@ def _check_rule(rule: dict[str, Any], levels: tuple[str, ...]) -> dict[str, Any]
     ):
         raise CatalogError(
             f"A {kind} rule of the taxonomy has an entry of a wrong kind.",
-            allowed="Allowed: texts for levels, a list of texts for labels, numbers for the rest.",
+            allowed="Allowed: texts for levels, a list of texts for labels, true or false for or_coarser, numbers for "
+            "the rest.",
             received=rule,
         )
     names = {"coarsest": levels[0], "finest": levels[-1]}
@@ -116,6 +118,10 @@ def _check_rule(rule: dict[str, Any], levels: tuple[str, ...]) -> dict[str, Any]
         if checked.get(key, levels[0]) not in levels:
             allowed = f"Allowed: {', '.join(levels)}, coarsest, finest."
             raise CatalogError("The taxonomy names a level that the catalogue lacks.", allowed=allowed, received=rule)
+    if "or_coarser" in checked:
+        # The levels themselves, for it is only here that they are known.
+        coarser = levels[: levels.index(checked["level"])] if checked["or_coarser"] else ()
+        checked["or_coarser"] = [*reversed(coarser)]
     return checked
 
 
@@ -123,7 +129,7 @@ def apply_rules(items: pl.DataFrame, taxonomy: Taxonomy) -> pl.Series:
     """Return each item's label by the rules before any relabelling; null where a rule drops the item.
 
     A missing cell is no value: it becomes no label, is counted for none, and is not rare. An item that starts with one
-    is `Unknown`, unless another level of its own is promoted.
+    is `Unknown`, unless another level of its own is promoted, or the rule takes the next coarser level (`or_coarser`).
 
     Args:
         items: The catalogue's rows with its level columns as text, null where a cell is missing.
@@ -134,7 +140,8 @@ def apply_rules(items: pl.DataFrame, taxonomy: Taxonomy) -> pl.Series:
         table = items.with_columns(label=label)
         match rule["rule"]:
             case "start":
-                label = table[rule["level"]].fill_null(UNKNOWN).alias("label")
+                known = pl.coalesce(rule["level"], *rule.get("or_coarser", []), pl.lit(UNKNOWN))
+                label = table.select(known.alias("label"))["label"]
             case "promote":
                 common = _find_common(table, rule)
                 promoted = pl.when(pl.col(rule["level"]).is_in(common)).then(pl.col(rule["level"]))
