@@ -1,6 +1,7 @@
 """The rules that turn a catalogue's levels into one label, as data."""
 
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -48,10 +49,18 @@ class Taxonomy:
         return tuple(label for rule in self.rules if rule["rule"] == "relabel" for label in rule["labels"])
 
 
-def load_taxonomy(name: str, text: str, levels: tuple[str, ...]) -> Taxonomy:
+def load_taxonomy(
+    name: str, text: str, levels: tuple[str, ...], by_heading: Mapping[str, str] | None = None
+) -> Taxonomy:
     """Read a taxonomy: `text` where it is given, else a shipped one or a TOML file by its name.
 
     Level names are checked against `levels`; `coarsest` and `finest` stand for the first and the last.
+
+    Args:
+        name: A shipped taxonomy or a file; for messages where there is a text.
+        text: TOML, or empty.
+        levels: The catalogue's label levels, by the names of hangtag's tables.
+        by_heading: The names of hangtag's tables by those that the rules may use.
 
     Raises:
         CatalogError: There is no such taxonomy, or a rule of it cannot be applied.
@@ -71,7 +80,9 @@ def load_taxonomy(name: str, text: str, levels: tuple[str, ...]) -> Taxonomy:
             allowed="Allowed: [[rules]] tables, the first with rule = 'start'.",
             received=name,
         )
-    return Taxonomy(str(content.get("name", name)), tuple(_check_rule(rule, levels) for rule in found))
+    return Taxonomy(
+        str(content.get("name", name)), tuple(_check_rule(rule, levels, by_heading or {}) for rule in found)
+    )
 
 
 def list_taxonomies() -> list[str]:
@@ -90,7 +101,7 @@ def _read_text(name: str) -> str:
         raise CatalogError("There is no such taxonomy.", allowed=allowed, received=name) from error
 
 
-def _check_rule(rule: dict[str, Any], levels: tuple[str, ...]) -> dict[str, Any]:
+def _check_rule(rule: dict[str, Any], levels: tuple[str, ...], by_heading: Mapping[str, str]) -> dict[str, Any]:
     kind = rule.get("rule")
     entries = set(rule) - {"rule"}
     if not isinstance(kind, str) or kind not in RULES or not entries <= set(RULES[kind]):
@@ -112,11 +123,12 @@ def _check_rule(rule: dict[str, Any], levels: tuple[str, ...]) -> dict[str, Any]
             "the rest.",
             received=rule,
         )
-    names = {"coarsest": levels[0], "finest": levels[-1]}
+    names = {**by_heading, "coarsest": levels[0], "finest": levels[-1]}
     checked = {key: names.get(value, value) if key in ("level", "within") else value for key, value in rule.items()}
     for key in ("level", "within"):
         if checked.get(key, levels[0]) not in levels:
-            allowed = f"Allowed: {', '.join(levels)}, coarsest, finest."
+            headings = {column: heading for heading, column in by_heading.items()}
+            allowed = f"Allowed: {', '.join(headings.get(level, level) for level in levels)}, coarsest, finest."
             raise CatalogError("The taxonomy names a level that the catalogue lacks.", allowed=allowed, received=rule)
     if "or_coarser" in checked:
         # The levels themselves, for it is only here that they are known.

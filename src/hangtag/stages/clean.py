@@ -106,7 +106,7 @@ def _clean_labels(workspace: Workspace, config: CleanConfig) -> StageResult:
 def _load_taxonomy(prepared: Prepared, config: CleanConfig) -> Taxonomy:
     name = config.taxonomy or prepared.schema.taxonomy or "finest"
     text = "" if config.taxonomy else prepared.taxonomy_text
-    return load_taxonomy(name, text, prepared.schema.levels)
+    return load_taxonomy(name, text, prepared.schema.levels, prepared.schema.by_heading)
 
 
 def _name_groups(item_ids: pl.Series, groups: pl.Series) -> pl.Series:
