@@ -83,7 +83,7 @@ def test_metadata_is_dropped_from_a_png_alone() -> None:
     dropped = drop_metadata(noted)
     assert dropped is not None
     assert b"zTXt" not in dropped
-    assert Image.open(io.BytesIO(dropped)).text == {}
+    assert "Title" not in Image.open(io.BytesIO(dropped)).info
     # Cut in the middle of a text, or with a length that leads behind the end.
     place = noted.index(b"zTXt")
     assert drop_metadata(noted[: place + 20]) == noted[: place - 4]

@@ -2,6 +2,7 @@
 
 import unicodedata
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -104,9 +105,14 @@ def test_a_link_out_of_the_folder_stays_outside_by_any_name(tmp_path: Path) -> N
 
 
 def test_the_index_is_not_made_for_exact_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = []
+    made: list[int] = []
     init = NameIndex.__init__
-    monkeypatch.setattr(NameIndex, "__init__", lambda self, names: made.append(1) or init(self, names))
+
+    def count(index: NameIndex, names: Iterable[str]) -> None:
+        made.append(1)
+        init(index, names)
+
+    monkeypatch.setattr(NameIndex, "__init__", count)
     for kind, make in MAKERS.items():
         (tmp_path / kind).mkdir()
         source = make(tmp_path / kind, "images/a1.jpg")
@@ -127,7 +133,7 @@ def test_escaped_names_are_found_as_before(tmp_path: Path) -> None:
 class BytesInfo(zipfile.ZipInfo):
     """An entry whose name is written as it is, without the flag that it is UTF-8."""
 
-    __slots__ = ("raw",)
+    raw: bytes
 
     def _encodeFilenameFlags(self) -> tuple[bytes, int]:  # noqa: N802  (the library's)
         return self.raw, 0

@@ -31,21 +31,9 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 # With those of pictures that are not read, unless they are of another kind than their name says. Pillow decodes an AVIF
 # of any size, whatever its header states, so that no limit can be kept.
-PICTURE_SUFFIXES = (
-    *SUFFIXES,
-    ".avif",
-    ".heic",
-    ".heif",
-    ".hif",
-    ".jxl",
-    ".jp2",
-    ".psd",
-    ".dng",
-    ".cr2",
-    ".cr3",
-    ".nef",
-)
-PICTURE_SUFFIXES += (".arw", ".orf", ".raf", ".rw2")
+UNREAD_SUFFIXES = (".avif", ".heic", ".heif", ".hif", ".jxl", ".jp2", ".psd")
+UNREAD_SUFFIXES_OF_CAMERAS = (".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2")
+PICTURE_SUFFIXES = SUFFIXES + UNREAD_SUFFIXES + UNREAD_SUFFIXES_OF_CAMERAS
 # How JPEG, PNG, WebP, GIF and TIFF files begin.
 SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"GIF8", b"II*\0", b"MM\0*")
 # Kinds that are said by their name, by the brand in the first box of the file.

@@ -35,5 +35,10 @@ def _fold_all(spellings: tuple[str, ...]) -> frozenset[str]:
     return frozenset(map(_fold, (*ALWAYS, *spellings)))
 
 
+def strip_blank(value: str) -> str:
+    """Return a value without the white space, and what has no width, at its ends: as categories are compared."""
+    return value.strip(BLANK)
+
+
 def _fold(value: str) -> str:
-    return value.strip(BLANK).casefold()
+    return strip_blank(value).casefold()
