@@ -7,8 +7,16 @@ from typing import Any
 import pytest
 from hostile_pictures import write_scans, write_segments
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
-from hangtag.catalog.image_headers import MAX_SCANS, MAX_SEGMENTS, count_scans, count_segments, read_header
+from hangtag.catalog.image_headers import (
+    MAX_SCANS,
+    MAX_SEGMENTS,
+    count_scans,
+    count_segments,
+    drop_metadata,
+    read_header,
+)
 
 
 def encode(kind: str, **options: Any) -> bytes:
@@ -64,3 +72,19 @@ def test_segments_are_counted_up_to_the_limit() -> None:
 )
 def test_data_without_a_header_returns_none(data: bytes) -> None:
     assert read_header(data) is None
+
+
+def test_metadata_is_dropped_from_a_png_alone() -> None:
+    info = PngInfo()
+    info.add_text("Title", "a shirt", zip=True)
+    plain, noted = encode("PNG"), encode("PNG", pnginfo=info)
+    assert drop_metadata(plain) is None
+    assert drop_metadata(encode("JPEG", comment=b"zTXt")) is None
+    dropped = drop_metadata(noted)
+    assert dropped is not None
+    assert b"zTXt" not in dropped
+    assert "Title" not in Image.open(io.BytesIO(dropped)).info
+    # Cut in the middle of a text, or with a length that leads behind the end.
+    place = noted.index(b"zTXt")
+    assert drop_metadata(noted[: place + 20]) == noted[: place - 4]
+    assert drop_metadata(noted[: place - 4] + b"\xff\xff\xff\xff" + noted[place:]) == noted[: place - 4]

@@ -1,15 +1,18 @@
 """Test decoding and resizing of photographs, valid and damaged."""
 
 import io
+import struct
 import threading
+import tracemalloc
 import warnings
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 import numpy as np
 import pytest
 from hostile_pictures import write_scans, write_segments
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, features
 
 from hangtag.catalog import images
 from hangtag.catalog.images import PhotographError, decode_photograph
@@ -186,3 +189,66 @@ def test_warnings_are_ignored_in_overlapping_threads_and_restored() -> None:
         go.set()
         other.result(20)
     assert list(warnings.filters) == before
+
+
+def make_chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+LARGE = zlib.compress(bytes(3_000_000))
+METADATA = {
+    "text": make_chunk(b"zTXt", b"Comment\0\0" + LARGE),
+    "XMP": make_chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + LARGE),
+    "colour profile": make_chunk(b"iCCP", b"wide\0\0" + LARGE),
+    "profile of an unknown method": make_chunk(b"iCCP", b"wide\0\7" + LARGE),
+    "wrong sum": make_chunk(b"tEXt", b"Comment\0x")[:-1] + b"?",
+    "many": make_chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(1_000_000))) * 70,
+}
+
+
+@pytest.mark.parametrize("place", [b"IDAT", b"IEND"])
+@pytest.mark.parametrize("kind", METADATA)
+def test_a_png_is_whole_whatever_its_metadata(kind: str, place: bytes) -> None:
+    pixels = np.random.default_rng(3).integers(0, 256, (80, 60, 3), dtype=np.uint8)
+    data = encode(Image.fromarray(pixels))
+    position = data.index(place) - 4
+    assert (decode(data[:position] + METADATA[kind] + data[position:]) == pixels).all()
+    # Pixels that are damaged are so with or without it.
+    cut = data.index(b"IDAT") + 400
+    with pytest.raises(PhotographError, match="ends early"):
+        decode(data[: data.index(b"IDAT") - 4] + METADATA[kind] + data[data.index(b"IDAT") - 4 : cut])
+
+
+def test_large_metadata_takes_no_memory() -> None:
+    data = encode(Image.new("L", (60, 80)))
+    position = data.index(b"IDAT") - 4
+    bomb = make_chunk(b"iCCP", b"wide\0\0" + zlib.compress(bytes(200_000_000), 9))
+    hostile = data[:position] + bomb * 5 + data[position:]
+    tracemalloc.start()
+    decode(hostile)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 8_000_000
+
+
+def test_damaged_tags_do_not_spoil_the_pixels() -> None:
+    pixels = np.random.default_rng(4).integers(0, 256, (80, 60, 3), dtype=np.uint8)
+    for exif in (b"Exif\0\0nonsense", b"Exif\0\0II*\0\xff\xff\xff\x7f", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff"):
+        data = encode(Image.fromarray(pixels), "JPEG", exif=exif)
+        assert (decode(data) == decode(encode(Image.fromarray(pixels), "JPEG"))).all()
+
+
+@pytest.mark.parametrize(
+    ("brand", "name"), [(b"heic", "HEIC"), (b"mif1", "HEIC"), (b"avif", "AVIF"), (b"isom", "no JPEG")]
+)
+def test_pictures_of_other_kinds_are_named(brand: bytes, name: str) -> None:
+    with pytest.raises(PhotographError, match=name) as caught:
+        decode(b"\0\0\0\x18ftyp" + brand + bytes(300))
+    assert caught.value.code == "not_an_image"
+
+
+def test_an_avif_is_not_decoded_since_its_header_may_lie() -> None:
+    if not features.check("avif"):
+        pytest.skip("this Pillow writes no AVIF")
+    with pytest.raises(PhotographError, match="AVIF pictures are not read"):
+        decode(encode(Image.new("RGB", (60, 80)), "AVIF"))

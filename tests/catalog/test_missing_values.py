@@ -8,7 +8,7 @@ from drawn import draw, encode
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hangtag.catalog.missing_values import BLANK, SPELLINGS, is_missing
+from hangtag.catalog.missing_values import BLANK, SPELLINGS, is_missing, strip_blank
 from hangtag.catalog.prepared_items import count_missing, find_missing, hide_missing, read_prepared
 from hangtag.catalog.schema import CatalogSchema
 from hangtag.config import PrepareConfig
@@ -47,7 +47,7 @@ def test_a_column_is_treated_like_its_single_cells(cells: list[str | None]) -> N
     missing = [is_missing(cell) for cell in cells]
     assert find_missing(values, SPELLINGS).to_list() == missing
     hidden = hide_missing(pl.DataFrame([values]), CatalogSchema(levels=("kind",)))["kind"].to_list()
-    assert hidden == [None if gone else cell for cell, gone in zip(cells, missing, strict=True)]
+    assert hidden == [None if gone else cell and strip_blank(cell) for cell, gone in zip(cells, missing, strict=True)]
 
 
 def test_only_descriptive_columns_are_hidden_and_counted() -> None:

@@ -12,7 +12,7 @@ SCORES = {"column": pl.String, "value": pl.String, "items": pl.Int64, "issues": 
 
 def choose_columns(context: AuditContext) -> list[str]:
     """Return the columns to score by: the brand, the levels, and those that the settings name; each once."""
-    own = dict(zip(context.schema.headings, context.schema.columns, strict=False))
+    own = context.schema.by_heading
     lower = {column.casefold(): column for column in context.schema.columns}
     brand = next((lower[name] for name in BRANDS if name in lower), None)
     wanted = [own.get(column, column) for column in context.config.score_by]

@@ -85,8 +85,8 @@ def map_categories(
     firsts = [min((lacking[row], row) for row, match in enumerate(found) if match == node)[1] for node in nodes]
     outputs = _build_label_space(categories, levels, firsts)
     indices = [NO_VALUE if match is None else nodes.index(match) for match in found]
-    known = categories.select(levels).with_columns(path=pl.Series(indices, dtype=pl.Int64))
-    given = own.join(known, on=list(levels), how="left", nulls_equal=True, maintain_order="left")["path"]
+    known = categories.select(levels).with_columns(category_path=pl.Series(indices, dtype=pl.Int64))
+    given = own.join(known, on=list(levels), how="left", nulls_equal=True, maintain_order="left")["category_path"]
     members = np.zeros((len(model.category_paths), len(nodes)), bool)
     for index, (level, name) in enumerate(nodes):
         members[:, index] = model.list_classes(level) == model.levels[level].index(name)

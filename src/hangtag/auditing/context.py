@@ -9,6 +9,7 @@ import polars as pl
 from hangtag.auditing.evidence import OutOfSampleProbs, read_values
 from hangtag.auditing.nearest_neighbors import shrink_photographs
 from hangtag.catalog.images import Pixels
+from hangtag.catalog.prepared_items import hide_values
 from hangtag.catalog.schema import CatalogSchema
 from hangtag.config import AuditConfig
 from hangtag.labels.duplicates import Duplicates, Hashes, compute_fingerprints, group_photographs
@@ -29,6 +30,7 @@ class AuditContext:
         config: Settings.
         image_probs: Out-of-sample probabilities by the photographs, or None.
         name_probs: Out-of-sample probabilities by the names, or None.
+        delivered: The items with their cells as they were delivered; None where `items` has them so.
     """
 
     items: pl.DataFrame
@@ -37,6 +39,7 @@ class AuditContext:
     config: AuditConfig
     image_probs: OutOfSampleProbs | None = None
     name_probs: OutOfSampleProbs | None = None
+    delivered: pl.DataFrame | None = None
 
     @property
     def levels(self) -> tuple[str, ...]:
@@ -88,8 +91,13 @@ class AuditContext:
         return self.items["item_id"].to_list()
 
     def read(self, column: str) -> pl.Series:
-        """Return a column as text, with null where a value is missing."""
+        """Return a column as text without white space at the ends, with null where a value is missing."""
         return self.items.select(read_values(column, self.schema.missing)).to_series()
+
+    def read_delivered(self, column: str) -> pl.Series:
+        """Return a column as text as it was delivered, with null where a value is missing."""
+        items = self.items if self.delivered is None else self.delivered
+        return hide_values(items[column].cast(pl.String), self.schema.missing)
 
     def read_names(self) -> pl.Series | None:
         """Return the products' names, null where there is none; None where the catalogue has no such column."""

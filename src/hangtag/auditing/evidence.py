@@ -9,7 +9,7 @@ import numpy.typing as npt
 import polars as pl
 
 from hangtag.auditing.issues import NotApplicableError
-from hangtag.catalog.prepared_items import hide_values
+from hangtag.catalog.prepared_items import read_categories
 from hangtag.console import show_progress
 from hangtag.inference.classifier import Classifier
 from hangtag.labels.dataset import LabeledItems
@@ -91,9 +91,9 @@ def find_category_paths(items: pl.DataFrame, outputs: LabelSpace, missing: Seque
 
 
 def read_values(column: str, missing: Sequence[str]) -> pl.Expr:
-    """Return a column as text, with null for every spelling of a missing value."""
+    """Return a column as text without white space at the ends, with null for every spelling of a missing value."""
     spellings = tuple(missing)
-    return pl.col(column).cast(pl.String).map_batches(lambda values: hide_values(values, spellings), pl.String)
+    return pl.col(column).cast(pl.String).map_batches(lambda values: read_categories(values, spellings), pl.String)
 
 
 @dataclass(frozen=True)

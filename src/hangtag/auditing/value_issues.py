@@ -9,6 +9,7 @@ import polars as pl
 
 from hangtag.auditing.context import AuditContext
 from hangtag.auditing.issues import INFO, SPELLING_VARIANT, UNLIKELY_COMBINATION, WARNING, build_issues
+from hangtag.catalog.missing_values import strip_blank
 from hangtag.labels.relabel import split_words
 
 SEPARATORS = re.compile(r"[\W_]+")
@@ -30,17 +31,18 @@ def find_spelling_variants(context: AuditContext) -> pl.DataFrame:
     """Return the issues of the code `spelling_variant`, one for every item with the rarer spelling of a value.
 
     Two values of a column are variants if they differ in capitals, signs, spaces or grammatical endings only, or in one
-    letter and one of them is rare. Items with the same spelling share a `group_id`.
+    letter and one of them is rare. Items with the same spelling share a `group_id`. A value with white space at its
+    ends is never the usual one, however many items have it.
     """
     lines = []
     for column in (*context.levels, *context.attributes):
-        values = context.read(column)
+        values = context.read_delivered(column)
         rows: dict[str, list[int]] = defaultdict(list)
         for row, value in enumerate(values):
             if value is not None:
                 rows[value].append(row)
         for rare, usual, score in _find_pairs({value: len(found) for value, found in rows.items()}):
-            sizes = (len(rows[rare]), len(rows[usual]))
+            sizes = (len(rows[rare]), len(rows.get(usual, ())))
             lines += [
                 _describe_variant(context.item_ids[row], column, (rare, usual), sizes, score) for row in rows[rare]
             ]
@@ -74,11 +76,10 @@ def _find_pairs(counts: dict[str, int]) -> Iterator[tuple[str, str, float]]:
     by_key: dict[str, list[str]] = defaultdict(list)
     for value in counts:
         by_key[fold(value)].append(value)
-    usual = {key: max(values, key=lambda each: (counts[each], each)) for key, values in by_key.items()}
+    usual = {key: _choose_usual(values, counts) for key, values in by_key.items()}
     for key, values in by_key.items():
-        for value in values:
-            if value != usual[key]:
-                yield value, usual[key], SAME_SCORE
+        # A value that is delivered in one way alone is no variant, whatever is at its ends.
+        yield from ((value, usual[key], SAME_SCORE) for value in values if len(values) > 1 and value != usual[key])
     totals = {key: sum(counts[value] for value in values) for key, values in by_key.items()}
     common = _CommonKeys([key for key, total in totals.items() if total >= MIN_RATIO and len(key) >= MIN_LENGTH])
     for rare, values in by_key.items():
@@ -88,6 +89,14 @@ def _find_pairs(counts: dict[str, int]) -> Iterator[tuple[str, str, float]]:
         if near:
             best = max(near, key=lambda key: totals[key])
             yield from ((value, usual[best], TYPO_SCORE) for value in values)
+
+
+def _choose_usual(values: Sequence[str], counts: dict[str, int]) -> str:
+    """Return the most frequent of some spellings, those that differ in white space at their ends counted together."""
+    totals: dict[str, int] = defaultdict(int)
+    for value in values:
+        totals[strip_blank(value)] += counts[value]
+    return max(totals, key=lambda each: (totals[each], each))
 
 
 class _CommonKeys:

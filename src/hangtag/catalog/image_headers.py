@@ -18,7 +18,9 @@ _NO_FRAME = (0xC4, 0xC8, 0xCC)
 # Nanoseconds and bytes for each pixel, measured on one core: decode, convert to RGB and shrink to 80 x 60.
 NANOSECONDS = {"JPEG": 6.0, "PNG": 35.0, "WEBP": 35.0, "GIF": 20.0, "BMP": 20.0}
 BYTES = {"JPEG": 6, "PNG": 10, "WEBP": 16, "GIF": 10, "BMP": 10}
-# The time of one segment, and how many segments a compressed text of a PNG counts as: it may expand to a megabyte.
+# Chunks of a PNG that are no pixels: texts and a colour profile, of which some are compressed.
+METADATA_CHUNKS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
+# What a segment of a file costs, and a compressed text or profile in a PNG, which may hold a megabyte.
 SEGMENT_NANOSECONDS, TEXT_SEGMENTS = 10_000, 150
 
 
@@ -66,7 +68,7 @@ def read_header(data: bytes) -> Header | None:
         if data.startswith(b"\xff\xd8\xff"):
             return _read_jpeg(data)
         if data.startswith(b"\x89PNG\r\n\x1a\n"):
-            texts = data.count(b"zTXt") + data.count(b"iTXt")
+            texts = sum(data.count(kind) for kind in METADATA_CHUNKS if kind != b"tEXt")
             segments = count_segments(data) + TEXT_SEGMENTS * texts
             width, height = struct.unpack_from(">II", data, 16)
             return Header("PNG", width, height, segments=segments)
@@ -104,6 +106,23 @@ def count_segments(data: bytes) -> int:
         position += 12 + int.from_bytes(data[position : position + 4], "big")
         chunks += 1
     return chunks
+
+
+def drop_metadata(data: bytes) -> bytes | None:
+    """Return a PNG without its texts and its colour profile; None where it has none, or is no PNG.
+
+    Nothing is decompressed, and what is left is copied once.
+    """
+    if not data.startswith(b"\x89PNG") or not any(kind in data for kind in METADATA_CHUNKS):
+        return None
+    kept, start, position, chunks = [], 0, 8, 0
+    while position + 12 <= len(data) and chunks <= MAX_SEGMENTS:
+        end = position + 12 + int.from_bytes(data[position : position + 4], "big")
+        if data[position + 4 : position + 8] in METADATA_CHUNKS:
+            kept.append(data[start:position])
+            start = end
+        position, chunks = end, chunks + 1
+    return b"".join([*kept, data[start:]]) if kept else None
 
 
 def _read_jpeg(data: bytes) -> Header | None:

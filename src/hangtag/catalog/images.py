@@ -23,12 +23,21 @@ from PIL import (
     WebPImagePlugin,  # noqa: F401
 )
 
-from hangtag.catalog.image_headers import MAX_SCANS, MAX_SEGMENTS, count_scans, count_segments
+from hangtag.catalog.image_headers import MAX_SCANS, MAX_SEGMENTS, count_scans, count_segments, drop_metadata
 
 # Only formats that catalogues use: Pillow also supports some that start other programs (EPS) or are rarely tested.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-# The first bytes of JPEG, PNG, WebP, GIF and TIFF files.
+# The endings of their files.
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+# With those of pictures that are not read, unless they are of another kind than their name says. Pillow decodes an AVIF
+# of any size, whatever its header states, so that no limit can be kept.
+UNREAD_SUFFIXES = (".avif", ".heic", ".heif", ".hif", ".jxl", ".jp2", ".psd")
+UNREAD_SUFFIXES_OF_CAMERAS = (".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2")
+PICTURE_SUFFIXES = SUFFIXES + UNREAD_SUFFIXES + UNREAD_SUFFIXES_OF_CAMERAS
+# How JPEG, PNG, WebP, GIF and TIFF files begin.
 SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"GIF8", b"II*\0", b"MM\0*")
+# Kinds that are said by their name, by the brand in the first box of the file.
+OTHER_KINDS = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIC", b"heix": "HEIC", b"hevc": "HEIC", b"mif1": "HEIC"}
 Pixels = npt.NDArray[np.uint8]
 Fit = Literal["pad", "stretch"]
 # The most bytes of pixels to process at once; intermediate results take several times as much memory.
@@ -76,8 +85,9 @@ def decode_photograph(data: bytes, image_size: tuple[int, int], max_pixels: int,
 
     `fit="stretch"` ignores the aspect ratio, for photographs that were distorted before.
 
-    A JPEG with sides of at least eight times the target is decoded at a reduced scale first, which is about ten
-    times faster and makes no visible difference; any smaller photograph is decoded exactly.
+    A JPEG of at least eight times the wanted sides is decoded at a reduced scale first, which is some ten times
+    quicker and leaves no visible difference; any smaller photograph is decoded exactly. Texts and a colour profile
+    that cannot be read, as those of a PNG that are too large unpacked, are ignored.
 
     Raises:
         PhotographError: `empty_file`, `not_an_image`, `too_many_pixels`, `too_many_scans`, `too_many_segments`
@@ -86,6 +96,16 @@ def decode_photograph(data: bytes, image_size: tuple[int, int], max_pixels: int,
     if not data:
         raise PhotographError("empty_file", "the file is empty")
     _check_structure(data)
+    try:
+        return _decode(data, image_size, max_pixels, fit)
+    except PhotographError as error:
+        pixels_alone = drop_metadata(data) if error.code == "truncated" else None
+        if pixels_alone is None:
+            raise
+    return _decode(pixels_alone, image_size, max_pixels, fit)
+
+
+def _decode(data: bytes, image_size: tuple[int, int], max_pixels: int, fit: Fit) -> Photograph:
     with _IGNORE_WARNINGS, _open_image(data) as image:
         width, height, mode = image.width, image.height, image.mode
         if width * height > max_pixels:
@@ -192,14 +212,22 @@ def _open_image(data: bytes) -> Image.Image:
             raise PhotographError("too_many_pixels", "the header states far too many pixels") from error
         if data.startswith(SIGNATURES):
             raise PhotographError("truncated", "the picture's header is damaged or ends early") from error
-        raise PhotographError("not_an_image", "not a JPEG, PNG, WebP, GIF, BMP or TIFF picture") from error
+        raise PhotographError("not_an_image", _describe_kind(data)) from error
+
+
+def _describe_kind(data: bytes) -> str:
+    """Return why a file is no picture that is read, with its kind where it is one that phones and websites make."""
+    brands = data[8:64] if data[4:8] == b"ftyp" else b""
+    kind = next((name for mark, name in OTHER_KINDS.items() if mark in brands), None)
+    if kind:
+        return f"{kind} pictures are not read; save it as JPEG, PNG or WebP"
+    return "no JPEG, PNG, WebP, GIF, BMP or TIFF picture"
 
 
 def _load_pixels(image: Image.Image) -> Image.Image:
     try:
         image.load()
-        # In place: a copy of a large picture would double the memory.
-        ImageOps.exif_transpose(image, in_place=True)
+        _apply_orientation(image)
     except MemoryError as error:
         raise PhotographError("too_many_pixels", "decoding takes more memory than is allowed") from error
     except Exception as error:
@@ -207,6 +235,18 @@ def _load_pixels(image: Image.Image) -> Image.Image:
         # In every case this photograph is rejected and the run continues.
         raise PhotographError("truncated", "the picture's data is damaged or ends early") from error
     return image
+
+
+def _apply_orientation(image: Image.Image) -> None:
+    """Turn a picture as the camera was held; where that cannot be read, the pixels are whole all the same."""
+    try:
+        # In place, for a copy of a large picture takes as much memory again.
+        ImageOps.exif_transpose(image, in_place=True)
+    except MemoryError:
+        raise
+    except Exception:
+        # The tags are read by the rules of TIFF files, which are as many as the ways to break them.
+        return
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -35,5 +35,10 @@ def _normalize_all(spellings: tuple[str, ...]) -> frozenset[str]:
     return frozenset(map(_normalize, (*ALWAYS, *spellings)))
 
 
+def strip_blank(value: str) -> str:
+    """Return a value without the white space, and what has no width, at its ends: as categories are compared."""
+    return value.strip(BLANK)
+
+
 def _normalize(value: str) -> str:
-    return value.strip(BLANK).casefold()
+    return strip_blank(value).casefold()

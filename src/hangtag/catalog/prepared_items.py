@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from hangtag.catalog.images import Pixels
-from hangtag.catalog.missing_values import is_missing
+from hangtag.catalog.missing_values import BLANK, is_missing
 from hangtag.catalog.schema import CatalogSchema, read_schema
 from hangtag.errors import WorkspaceError
 from hangtag.manifest import compute_digest, require_manifest
@@ -72,10 +72,20 @@ def find_missing(values: pl.Series, spellings: Iterable[str]) -> pl.Series:
 def hide_missing(items: pl.DataFrame, schema: CatalogSchema) -> pl.DataFrame:
     """Return a table with null for every missing cell of the levels, attributes and name.
 
-    Columns that the table lacks are skipped; other columns are unchanged.
+    These are the levels, the attributes and the name, as far as the table has them; all others stay as they are. The
+    values of levels and attributes have no white space at their ends.
     """
     columns = [column for column in schema.described_columns if column in items.columns]
-    return items.with_columns(hide_values(items[column], schema.missing) for column in columns)
+    read = {schema.name: hide_values}
+    return items.with_columns(read.get(column, read_categories)(items[column], schema.missing) for column in columns)
+
+
+def read_categories(values: pl.Series, spellings: Iterable[str]) -> pl.Series:
+    """Return a column as its values are compared: null where a cell is missing, no white space at the ends of others.
+
+    `Shirts` and `Shirts ` are one category, which nobody can tell apart.
+    """
+    return hide_values(values, spellings).cast(pl.String).str.strip_chars(BLANK)
 
 
 def hide_values(values: pl.Series, spellings: Iterable[str]) -> pl.Series:

@@ -4,13 +4,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from hangtag.catalog.csv_parser import Repair, Rows, Table, parse_table
 from hangtag.catalog.dialect import check_dialect
 from hangtag.catalog.files import FileError, read_regular
+from hangtag.catalog.image_tree import read_tree
 from hangtag.catalog.schema import CatalogSchema, parse_schema
 from hangtag.catalog.shops import arrange_products, describe_layout, find_layout, list_layouts
 from hangtag.catalog.source import Source, open_source
@@ -23,17 +23,6 @@ MAX_TABLE_BYTES = 2_000_000_000
 # Limit the decompressed size, so that a small archive cannot fill the memory. Compression shrinks a table to a fifth or
 # a tenth, a repetitive one to a thirtieth.
 MAX_TABLE_RATIO, ANY_RATIO_BYTES = 40, 4_000_000
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
-MAX_LEVELS = 50
-SPLIT_FOLDERS = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
 
 
 @dataclass
@@ -51,7 +40,7 @@ class RawCatalog:
         skipped: Rows of the table that are no products, as (line number, reason).
         num_merged: Further rows of products that have several.
         taxonomy_text: The content of the taxonomy file beside the table, where the description names one.
-        skipped_folders: Folders that are not read, as (path, code, reason); of a tree of category folders alone.
+        skipped_folders: Folders and files that are not read, as (path, code, reason); of a tree of photographs.
     """
 
     source: Source
@@ -127,9 +116,8 @@ def read_catalog(
     described, base = _find_description(source, schema_file)
     table_name = (described | values).get("table") or _find_table(source)
     if not table_name:
-        rows, schema = read_tree(source, described | values)
-        skipped_folders = [(path, error.code, error.reason) for path, error in source.skipped_folders()]
-        return RawCatalog(source, "", schema, rows, skipped_folders=skipped_folders)
+        tree = read_tree(source, described | values)
+        return RawCatalog(source, "", tree.schema, tree.rows, skipped_folders=tree.skipped_folders)
     path = _find_shallowest(source, str(table_name)) if base is None else base + str(table_name)
     given = described | values
     dialect = check_dialect(str(given.get("separator") or ""), str(given.get("escape") or ""))
@@ -249,69 +237,3 @@ def _decode_text(data: bytes, where: str) -> str:
 
 def _count_parents(name: str) -> tuple[int, str]:
     return name.count("/"), name
-
-
-def read_tree(source: Source, values: Mapping[str, object]) -> tuple[list[dict[str, str]], CatalogSchema]:
-    """Read a tree of photographs in which the folders are the categories.
-
-    Leading folders that all photographs share are ignored. If every photograph lies in a `train/`, `validation/` or
-    `test/` folder (or another usual spelling), these folders are splits. Folders one level deep give the level
-    `category`; deeper trees give `level_1`, `level_2`, ... down to the depth of the shallowest photograph.
-
-    Returns:
-        A row for each photograph with its id, path, label levels and, if there are split folders, split; the schema.
-
-    Raises:
-        CatalogError: There are no photographs in folders, or the folders are nested too deeply.
-    """
-    paths = sorted(name for name in source.names() if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES)
-    folders = _strip_common([PurePosixPath(path).parts[:-1] for path in paths])
-    has_splits = bool(folders) and all(parts and parts[0].lower() in SPLIT_FOLDERS for parts in folders)
-    classes = [parts[1:] if has_splits else parts for parts in folders]
-    depth = min(map(len, classes), default=0)
-    if depth == 0:
-        raise CatalogError(
-            "The catalogue has no table, and its photographs are not sorted into folders by category.",
-            allowed="Allowed: styles.csv with images/, a table described in catalog.toml, or a folder per category.",
-            received=str(source.path),
-        )
-    if depth > MAX_LEVELS:
-        raise CatalogError(
-            "The folders of photographs are nested too deeply.",
-            allowed=f"Allowed: {MAX_LEVELS} levels.",
-            received=depth,
-        )
-    levels = ["category"] if depth == 1 else [f"level_{number + 1}" for number in range(depth)]
-    rows = []
-    for path, folder, names in zip(paths, folders, classes, strict=True):
-        row = {"id": str(PurePosixPath(path).with_suffix("")), "path": path}
-        row |= dict(zip(levels, names, strict=False))
-        rows.append(row | ({"given": SPLIT_FOLDERS[folder[0].lower()]} if has_splits else {}))
-    described: dict[str, object] = {
-        "levels": levels,
-        "image_column": "path",
-        "split": "given" if has_splits else None,
-    }
-    schema = CatalogSchema.from_values(described | dict(values))
-    return _make_ids_unique(rows), schema.with_columns(tuple(rows[0]))
-
-
-def _strip_common(folders: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """Remove leading folders that all photographs share, such as the single top folder of a .zip."""
-    if not folders:
-        return folders
-    # Folders that the first and the last path in sorted order share are shared by all paths between them.
-    ends = zip(min(folders), max(folders), strict=False)
-    shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], ends))
-    stripped = max(0, min(shared, min(map(len, folders)) - 1))
-    return [parts[stripped:] for parts in folders]
-
-
-def _make_ids_unique(rows: list[dict[str, str]]) -> list[dict[str, str]]:
-    """Keep the suffix in the id of a photograph if another one has the same path without it (`a.jpg` and `a.png`)."""
-    seen: set[str] = set()
-    for row in rows:
-        if row["id"] in seen:
-            row["id"] = row["path"]
-        seen.add(row["id"])
-    return rows

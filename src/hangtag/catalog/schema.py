@@ -13,7 +13,8 @@ from hangtag.errors import CatalogError, WorkspaceError
 
 LIST_FIELDS = ("levels", "attributes", "missing")
 PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
-# Column names of hangtag's own tables. A catalogue's column with such a name becomes `catalog_<name>`.
+# Columns that hangtag's own tables have. A catalogue's column of such a name is kept under `catalog_<name>`, or under
+# the next such name that is free.
 RESERVED = frozenset(
     {
         "item_id",
@@ -36,13 +37,29 @@ RESERVED = frozenset(
         "count",
         "share",
         "value",
+        "category_path",
+        "items",
+        "max_score",
+        "now",
+        "row",
+        "total",
     }
 )
+RESERVED_PREFIXES = ("predicted_", "usual_")
 
 
-def rename_column(column: str) -> str:
-    """Return the name of a catalogue's column in hangtag's tables."""
-    return f"catalog_{column}" if column in RESERVED else column
+def rename_columns(columns: Sequence[str]) -> dict[str, str]:
+    """Return the names that a catalogue's columns have in hangtag's tables, by their headings; no two are the same."""
+    taken = set(columns)
+    names = {}
+    for column in columns:
+        name, number = column, 1
+        while name in RESERVED or name.startswith(RESERVED_PREFIXES) or (name != column and name in taken):
+            name = f"catalog_{column}" if number == 1 else f"catalog_{column}_{number}"
+            number += 1
+        names[column] = name
+        taken.add(name)
+    return names
 
 
 @dataclass(frozen=True)
@@ -154,20 +171,18 @@ class CatalogSchema:
         return self._rename_columns(columns)
 
     def _rename_columns(self, columns: Sequence[str]) -> "CatalogSchema":
-        def rename(column: str | None) -> str | None:
-            return column and rename_column(column)
-
+        names = rename_columns(columns)
         return dataclasses.replace(
             self,
-            id=rename_column(self.id),
-            name=rename(self.name),
-            levels=tuple(map(rename_column, self.levels)),
-            attributes=tuple(map(rename_column, self.attributes)),
-            image=self.image and PLACEHOLDER.sub(lambda match: f"{{{rename_column(match.group(1))}}}", self.image),
-            image_column=rename(self.image_column),
-            split=rename(self.split),
-            group=rename(self.group),
-            columns=tuple(map(rename_column, columns)),
+            id=names[self.id],
+            name=self.name and names[self.name],
+            levels=tuple(names[level] for level in self.levels),
+            attributes=tuple(names[attribute] for attribute in self.attributes),
+            image=self.image and PLACEHOLDER.sub(lambda match: f"{{{names[match.group(1)]}}}", self.image),
+            image_column=self.image_column and names[self.image_column],
+            split=self.split and names[self.split],
+            group=self.group and names[self.group],
+            columns=tuple(names[column] for column in columns),
             headings=tuple(columns),
         )
 
@@ -225,6 +240,11 @@ class CatalogSchema:
     def is_missing(self, value: str | None) -> bool:
         """Return whether a cell counts as missing."""
         return is_missing(value, self.missing)
+
+    @property
+    def by_heading(self) -> dict[str, str]:
+        """The columns' names in hangtag's tables by the names that a user may give: the headings, then these names."""
+        return {**{column: column for column in self.columns}, **dict(zip(self.headings, self.columns, strict=False))}
 
     @property
     def described_columns(self) -> tuple[str, ...]:

@@ -2,12 +2,14 @@
 
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from typing import Any
 
+from hangtag.catalog.category_paths import Path, fill_levels, split_path
 from hangtag.catalog.csv_parser import Table
+from hangtag.catalog.image_tree import UNEVEN_TAXONOMY
 from hangtag.catalog.schema import CatalogSchema
 from hangtag.errors import CatalogError
 
@@ -82,6 +84,7 @@ class Arranged:
         rows: The position of each product's first row in the table.
         skipped: Rows of the table that are no products, as (position, reason).
         num_merged: Further rows of products that have several.
+        written: A cell of the column of category paths for each combination of levels.
     """
 
     schema: CatalogSchema
@@ -89,6 +92,7 @@ class Arranged:
     rows: list[int]
     skipped: list[tuple[int, str]]
     num_merged: int
+    written: dict[Path, str]
 
 
 def arrange_products(table: Table, schema: CatalogSchema) -> Arranged:
@@ -106,8 +110,8 @@ def arrange_products(table: Table, schema: CatalogSchema) -> Arranged:
     cells = [table.cells[table.columns.index(heading)] for heading in headings]
     by_name = dict(zip(schema.columns, cells, strict=False))
     rows, skipped = _skip_rows(by_name, schema, len(table.rows))
-    num_merged = 0
-    if schema.merge_rows:
+    num_merged, written = 0, dict[Path, str]()
+    if schema.merge_rows == "yes":
         count = len(rows)
         rows, by_name = _merge_rows(by_name, schema, rows)
         num_merged = count - len(rows)
@@ -116,9 +120,9 @@ def arrange_products(table: Table, schema: CatalogSchema) -> Arranged:
         cells = [[column[row] for row in rows] for column in cells]
         by_name = dict(zip(schema.columns, cells, strict=False))
     if schema.level_separator:
-        schema, levels = _split_levels(by_name, schema)
+        schema, levels, written = _split_levels(by_name, schema)
         cells = [*cells, *levels]
-    return Arranged(schema, cells, rows, skipped, num_merged)
+    return Arranged(schema, cells, rows, skipped, num_merged, written)
 
 
 def _skip_rows(
@@ -161,61 +165,20 @@ def _merge_rows(
     return [members[0] for members in merged], joined
 
 
-def _split_levels(cells: Mapping[str, Sequence[str]], schema: CatalogSchema) -> tuple[CatalogSchema, list[list[str]]]:
-    """Return the schema with a level for each part of the category paths, and their texts, empty below a path's end."""
+def _split_levels(
+    cells: Mapping[str, Sequence[str]], schema: CatalogSchema
+) -> tuple[CatalogSchema, list[list[str]], dict[Path, str]]:
+    """Return the schema with levels for the category paths, the levels' texts, and a cell of each path."""
     path_column = schema.path_column or schema.levels[-1]
     paths = [split_path(cell, schema) for cell in cells[path_column]]
     if not schema.path_column:
         depth = max(map(len, paths), default=1)
         if depth <= 1:
-            return schema, []
+            return schema, [], {}
         schema = schema.with_path_levels(path_column, depth)
-    return schema, [[path[level] if level < len(path) else "" for path in paths] for level in range(len(schema.levels))]
-
-
-def split_path(cell: str, schema: CatalogSchema) -> list[str]:
-    """Return the parts of a cell's category path: of several paths, the one that counts."""
-    start, end = _find_path(cell, schema)
-    return [name for part in cell[start:end].split(schema.level_separator) if (name := part.strip())]
-
-
-def change_path(cell: str, schema: CatalogSchema, levels: Mapping[int, str]) -> str:
-    """Return a cell with other names in the path that counts; its other paths and all white space stay.
-
-    Args:
-        cell: The cell.
-        schema: What its columns mean.
-        levels: The new names by level, from 0; empty for none, and then all below it are none either.
-    """
-    start, end = _find_path(cell, schema)
-    parts = cell[start:end].split(schema.level_separator) if cell[start:end].strip() else []
-    filled = [index for index, part in enumerate(parts) if part.strip()]
-    space = " " if len(filled) < 2 or parts[filled[0]].endswith(" ") else ""
-    for level in sorted(levels):
-        name = levels[level]
-        if level < len(filled):
-            old = parts[filled[level]]
-            parts[filled[level]] = old.replace(old.strip(), name, 1)
-        elif name:
-            if parts:
-                parts[-1] = parts[-1].rstrip() + space
-            parts.append((space if parts else "") + name)
-            filled.append(len(parts) - 1)
-    while parts and not parts[-1].strip():
-        parts.pop()
-        if parts:
-            parts[-1] = parts[-1].rstrip()
-    return cell[:start] + schema.level_separator.join(parts) + cell[end:]
-
-
-def _find_path(cell: str, schema: CatalogSchema) -> tuple[int, int]:
-    """Return where the path that counts stands in a cell."""
-    if not schema.category_separator:
-        return 0, len(cell)
-    spans, begin = [], 0
-    for part in cell.split(schema.category_separator):
-        spans.append((begin, begin + len(part)))
-        begin += len(part) + len(schema.category_separator)
-    if schema.category == "deepest":
-        return max(spans, key=lambda span: cell[span[0] : span[1]].count(schema.level_separator))
-    return next((span for span in spans if cell[span[0] : span[1]].strip()), spans[0])
+    depth = len(schema.levels)
+    filled = fill_levels([path[:depth] for path in paths], depth)
+    if not schema.taxonomy and any(path[0] and not path[-1] for path in filled):
+        schema = replace(schema, taxonomy=UNEVEN_TAXONOMY)
+    written = dict(zip(reversed(filled), reversed(cells[path_column]), strict=True))
+    return schema, [list(level) for level in zip(*filled, strict=True)], written

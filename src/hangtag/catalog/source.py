@@ -3,11 +3,16 @@
 import bz2
 import hashlib
 import os
+import posixpath
+import re
 import stat
+import unicodedata
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from copy import copy
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
@@ -20,6 +25,8 @@ from hangtag.workspace import Workspace, is_workspace
 # so its steps are small.
 STEP, LZMA_STEP = 1 << 20, 4096
 Identity = tuple[int, ...]
+UTF8_FLAG = 0x800
+DRIVE = re.compile(r"[A-Za-z]:")
 
 
 class OutsideError(FileError):
@@ -30,8 +37,55 @@ class OutsideError(FileError):
         self.name = name
 
 
+class NameIndex:
+    """Find a file whose name is written in another way: by another system, or by hand in a table.
+
+    Names are compared without their case, white space at the ends of their parts, and the way in which accents are
+    written (a Mac takes them apart). A name stands for a file where exactly one is left.
+
+    Args:
+        names: The names of all files.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names: dict[str, str] = {}
+        self._more: dict[str, list[str]] = defaultdict(list)
+        for name in names:
+            folded = _fold_path(name)
+            # Most names are their own: one text in memory is enough.
+            if self._names.setdefault(name if folded == name else folded, name) != name:
+                self._more[folded].append(name)
+
+    def find(self, name: str) -> str | None:
+        """Return the only file that a name can stand for, or None."""
+        for written in dict.fromkeys((name, name.replace("\\", "/"))):
+            folded = _fold_path(written)
+            if (first := self._names.get(folded)) is None:
+                continue
+            found = [first, *self._more.get(folded, ())]
+            # Files that differ in their case are told apart where the case is that of one of them.
+            same_case = [each for each in found if _tidy_path(each) == _tidy_path(written)]
+            return (same_case or found)[0] if len(same_case or found) == 1 else None
+        return None
+
+
+def _tidy_path(name: str) -> str:
+    parts = posixpath.normpath(unicodedata.normalize("NFC", name)).split("/")
+    stem, dot, suffix = parts[-1].rpartition(".")
+    last = stem.strip() + dot + suffix.strip() if stem.strip() else parts[-1].strip()
+    return "/".join([*(part.strip() for part in parts[:-1]), last])
+
+
+def _fold_path(name: str) -> str:
+    # Composed again, since a capital may be a letter and an accent where the small one is a single letter.
+    return unicodedata.normalize("NFC", _tidy_path(name).lower())
+
+
 class Source(Protocol):
     """The files of a folder or archive, addressed by relative paths with forward slashes.
+
+    A path that no file has stands for the only one that differs from it in case, normalisation, white space at the ends
+    and backslashes alone; the exact path always wins.
 
     Attributes:
         path: The folder or archive.
@@ -98,19 +152,19 @@ class FolderSource:
 
     def has(self, name: str) -> bool:
         """Return whether there is such a file inside the folder."""
-        return self._locate(name).is_file()
+        return self._find(name).is_file()
 
     def packed_size(self, name: str) -> int:
         """Return the size of a file in bytes; 0 if there is no such file."""
         try:
-            return self._locate(name).stat().st_size
+            return self._find(name).stat().st_size
         except OSError:
             return 0
 
     def read(self, name: str, limit: int) -> bytes:
         """Read a regular file completely; see `Source.read`."""
         try:
-            return read_regular(self._locate(name), limit)
+            return read_regular(self._find(name), limit)
         except FileError:
             raise
         except (FileNotFoundError, NotADirectoryError) as error:
@@ -139,6 +193,17 @@ class FolderSource:
     def _is_own(self, path: str) -> bool:
         return path in self._own or is_workspace(Path(path))
 
+    @cached_property
+    def _index(self) -> NameIndex:
+        # Only made when a file is not found by its exact path.
+        return NameIndex(self.names())
+
+    def _find(self, name: str) -> Path:
+        path = self._locate(name)
+        if os.path.lexists(path) or (found := self._index.find(name)) is None:
+            return path
+        return self._locate(found)
+
     def _locate(self, name: str) -> Path:
         if "\0" in name:
             raise OutsideError(name)
@@ -163,10 +228,11 @@ class ZipSource:
         status = os.fstat(self._archive.fp.fileno())
         self.identity: Identity = _get_identity(status)
         self._size = status.st_size
+        names = ((_read_entry_name(info), info) for info in self._archive.infolist())
         self._entries = {
-            _simplify_path(info.filename): info
-            for info in self._archive.infolist()
-            if info.filename and not info.is_dir() and not _is_hidden(info.filename)
+            _simplify_path(name): info
+            for name, info in names
+            if name and not name.endswith("/") and not _is_hidden(name)
         }
 
     def names(self) -> Iterator[str]:
@@ -179,16 +245,16 @@ class ZipSource:
 
     def has(self, name: str) -> bool:
         """Return whether there is such a file."""
-        return _resolve_inside(name) in self._entries
+        return self._find(name) is not None
 
     def packed_size(self, name: str) -> int:
-        """Return the compressed size of a file in bytes; 0 if there is no such file."""
-        info = self._entries.get(_resolve_inside(name))
+        """Return the size of a file in bytes, compressed as it is stored."""
+        info = self._find(name)
         return min(info.compress_size, self._size) if info else 0
 
     def read(self, name: str, limit: int) -> bytes:
-        """Read a file completely and check its size and its checksum; see `Source.read`."""
-        info = self._entries.get(_resolve_inside(name))
+        """Read a file whole; its sum and its stated size are checked. See `Source.read`."""
+        info = self._find(name)
         if info is None:
             raise FileError("missing_file", "there is no such file in the archive")
         if info.file_size > limit:
@@ -213,6 +279,16 @@ class ZipSource:
         if _get_identity(self.path.stat()) != self.identity:
             raise make_changed_error(self.path)
         return digest
+
+    @cached_property
+    def _index(self) -> NameIndex:
+        return NameIndex(name for name in self._entries if not _leads_out(name))
+
+    def _find(self, name: str) -> zipfile.ZipInfo | None:
+        info = self._entries.get(_resolve_inside(name))
+        if info is None and (found := self._index.find(name)) is not None:
+            return self._entries[found]
+        return info
 
     def _unpack(self, info: zipfile.ZipInfo) -> bytes:
         """Decompress an entry up to its stated size, even if there is more data."""
@@ -256,12 +332,31 @@ def _describe_zip_error(error: Exception) -> str:
     return f"its data in the archive is damaged ({type(error).__name__})"
 
 
+def _read_entry_name(info: zipfile.ZipInfo) -> str:
+    """Return an entry's name as it was meant: UTF-8 without its flag, as a Mac writes it, and with forward slashes."""
+    name = info.filename
+    if not info.flag_bits & UTF8_FLAG:
+        try:
+            name = name.encode("cp437").decode()
+        except UnicodeError:
+            name = info.filename
+    if "\\" in name and "/" not in name and not DRIVE.match(name):
+        # Some programs for Windows write so; one of another system would hardly have no other folder.
+        name = name.replace("\\", "/")
+    return name
+
+
 def _simplify_path(name: str) -> str:
-    """Return an entry's name as `read` looks it up; a name that leads out of the archive is unchanged."""
+    """Return an entry's name as `read` looks it up; one that leads out of the archive stays as it is."""
+    return name if _leads_out(name) else _resolve_inside(name)
+
+
+def _leads_out(name: str) -> bool:
     try:
-        return _resolve_inside(name)
+        _resolve_inside(name)
     except OutsideError:
-        return name
+        return True
+    return False
 
 
 def _is_hidden(name: str) -> bool:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import polars as pl
 
 from hangtag.catalog.images import limit_part
-from hangtag.catalog.prepared_items import find_missing
+from hangtag.catalog.prepared_items import read_categories
 from hangtag.config import SPLITS
 from hangtag.console import show_progress
 from hangtag.figures.contact_sheet import draw_contact_sheet
@@ -75,10 +75,8 @@ def count_items(count: int) -> str:
 
 
 def fill_missing(items: pl.DataFrame, columns: Sequence[str], spellings: Sequence[str]) -> pl.DataFrame:
-    """Return the items with the columns as text and `(missing)` in every missing cell."""
-    return items.with_columns(
-        items[column].cast(pl.String).set(find_missing(items[column], spellings), MISSING) for column in columns
-    )
+    """Return the items with the columns' values as they are compared, and `(missing)` in every missing cell."""
+    return items.with_columns(read_categories(items[column], spellings).fill_null(MISSING) for column in columns)
 
 
 def count_values(items: pl.DataFrame, column: str) -> pl.DataFrame:

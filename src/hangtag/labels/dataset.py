@@ -11,7 +11,7 @@ import polars as pl
 
 from hangtag.catalog import missing_values
 from hangtag.catalog.images import Pixels
-from hangtag.catalog.prepared_items import Prepared, hide_missing, read_prepared
+from hangtag.catalog.prepared_items import Prepared, hide_missing, read_categories, read_prepared
 from hangtag.catalog.schema import CatalogSchema
 from hangtag.errors import WorkspaceError
 from hangtag.io import hash_json, require_file, unguard_cell
@@ -94,6 +94,8 @@ CHANGES = {
     "score": pl.Float64,
 }
 REVIEW_RULES = ("reviewed", "auto")
+# The rule by which white space at the ends of a category is taken away.
+WHITE_SPACE = "white_space"
 FILE = "label_changes.csv"
 APPLY_AGAIN = "Run `hangtag apply` with this workspace again."
 COLUMNS = ("item_id", "column", "old", "new", "rule")
@@ -150,6 +152,22 @@ def apply_review_changes(prepared: Prepared, lines: list[Line]) -> tuple[Prepare
     table = pl.concat([changes.clear(), *made])
     empty = {name: pl.lit(None, kind) for name, kind in CHANGES.items() if name not in COLUMNS}
     return dataclasses.replace(prepared, items=items), table.with_columns(**empty)
+
+
+def strip_categories(prepared: Prepared) -> tuple[Prepared, pl.DataFrame]:
+    """Return the catalogue without white space at the ends of its levels and attributes, and the table of changes.
+
+    Missing cells stay as they were delivered.
+    """
+    items, made = prepared.items, []
+    for column in (*prepared.schema.levels, *prepared.schema.attributes):
+        stripped = read_categories(items[column], prepared.schema.missing)
+        there = items.select("item_id", column=pl.lit(column), old=pl.col(column).cast(pl.String), new=stripped)
+        made.append(there.filter(pl.col("old") != pl.col("new")))
+        items = items.with_columns(stripped.fill_null(items[column]).alias(column))
+    empty = {name: pl.lit(None, kind) for name, kind in CHANGES.items() if name not in COLUMNS}
+    changes = pl.concat(made).with_columns(rule=pl.lit(WHITE_SPACE), **empty).cast(pl.Schema(CHANGES))
+    return dataclasses.replace(prepared, items=items), changes.select(list(CHANGES))
 
 
 # Measure how evenly items spread over the values of a column.

@@ -77,7 +77,7 @@ def check_divided(splits: Collection[str | None], rule: str) -> None:
 
 
 def _find_column(name: str, schema: CatalogSchema) -> str:
-    by_name = dict(zip(schema.headings, schema.columns, strict=True)) | {column: column for column in schema.columns}
+    by_name = schema.by_heading
     if name not in by_name:
         raise SettingsError(
             "The rule for the test split names a column that the catalogue lacks.",

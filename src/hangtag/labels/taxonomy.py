@@ -1,6 +1,7 @@
 """The rules that turn a catalogue's levels into one label, as data."""
 
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -13,13 +14,14 @@ from hangtag.errors import CatalogError
 
 # What each rule may say beside its name; True where it must.
 RULES: dict[str, dict[str, bool]] = {
-    "start": {"level": True},
+    "start": {"level": True, "or_coarser": False},
     "promote": {"level": True, "within": False, "min_count": False, "min_share": False},
     "drop_rare": {"max_count": True},
     "relabel": {"labels": True},
 }
 KINDS: dict[str, type | tuple[type, ...]] = {
     "level": str,
+    "or_coarser": bool,
     "within": str,
     "min_count": int,
     "min_share": (int, float),
@@ -47,10 +49,18 @@ class Taxonomy:
         return tuple(label for rule in self.rules if rule["rule"] == "relabel" for label in rule["labels"])
 
 
-def load_taxonomy(name: str, text: str, levels: tuple[str, ...]) -> Taxonomy:
+def load_taxonomy(
+    name: str, text: str, levels: tuple[str, ...], by_heading: Mapping[str, str] | None = None
+) -> Taxonomy:
     """Read a taxonomy: `text` where it is given, else a shipped one or a TOML file by its name.
 
     Level names are checked against `levels`; `coarsest` and `finest` stand for the first and the last.
+
+    Args:
+        name: A shipped taxonomy or a file; for messages where there is a text.
+        text: TOML, or empty.
+        levels: The catalogue's label levels, by the names of hangtag's tables.
+        by_heading: The names of hangtag's tables by those that the rules may use.
 
     Raises:
         CatalogError: There is no such taxonomy, or a rule of it cannot be applied.
@@ -70,7 +80,9 @@ def load_taxonomy(name: str, text: str, levels: tuple[str, ...]) -> Taxonomy:
             allowed="Allowed: [[rules]] tables, the first with rule = 'start'.",
             received=name,
         )
-    return Taxonomy(str(content.get("name", name)), tuple(_check_rule(rule, levels) for rule in found))
+    return Taxonomy(
+        str(content.get("name", name)), tuple(_check_rule(rule, levels, by_heading or {}) for rule in found)
+    )
 
 
 def list_taxonomies() -> list[str]:
@@ -89,7 +101,7 @@ def _read_text(name: str) -> str:
         raise CatalogError("There is no such taxonomy.", allowed=allowed, received=name) from error
 
 
-def _check_rule(rule: dict[str, Any], levels: tuple[str, ...]) -> dict[str, Any]:
+def _check_rule(rule: dict[str, Any], levels: tuple[str, ...], by_heading: Mapping[str, str]) -> dict[str, Any]:
     kind = rule.get("rule")
     entries = set(rule) - {"rule"}
     if not isinstance(kind, str) or kind not in RULES or not entries <= set(RULES[kind]):
@@ -107,15 +119,21 @@ def _check_rule(rule: dict[str, Any], levels: tuple[str, ...]) -> dict[str, Any]
     ):
         raise CatalogError(
             f"A {kind} rule of the taxonomy has an entry of a wrong kind.",
-            allowed="Allowed: texts for levels, a list of texts for labels, numbers for the rest.",
+            allowed="Allowed: texts for levels, a list of texts for labels, true or false for or_coarser, numbers for "
+            "the rest.",
             received=rule,
         )
-    names = {"coarsest": levels[0], "finest": levels[-1]}
+    names = {**by_heading, "coarsest": levels[0], "finest": levels[-1]}
     checked = {key: names.get(value, value) if key in ("level", "within") else value for key, value in rule.items()}
     for key in ("level", "within"):
         if checked.get(key, levels[0]) not in levels:
-            allowed = f"Allowed: {', '.join(levels)}, coarsest, finest."
+            headings = {column: heading for heading, column in by_heading.items()}
+            allowed = f"Allowed: {', '.join(headings.get(level, level) for level in levels)}, coarsest, finest."
             raise CatalogError("The taxonomy names a level that the catalogue lacks.", allowed=allowed, received=rule)
+    if "or_coarser" in checked:
+        # The levels themselves, for it is only here that they are known.
+        coarser = levels[: levels.index(checked["level"])] if checked["or_coarser"] else ()
+        checked["or_coarser"] = [*reversed(coarser)]
     return checked
 
 
@@ -123,7 +141,7 @@ def apply_rules(items: pl.DataFrame, taxonomy: Taxonomy) -> pl.Series:
     """Return each item's label by the rules before any relabelling; null where a rule drops the item.
 
     A missing cell is no value: it becomes no label, is counted for none, and is not rare. An item that starts with one
-    is `Unknown`, unless another level of its own is promoted.
+    is `Unknown`, unless another level of its own is promoted, or the rule takes the next coarser level (`or_coarser`).
 
     Args:
         items: The catalogue's rows with its level columns as text, null where a cell is missing.
@@ -134,7 +152,8 @@ def apply_rules(items: pl.DataFrame, taxonomy: Taxonomy) -> pl.Series:
         table = items.with_columns(label=label)
         match rule["rule"]:
             case "start":
-                label = table[rule["level"]].fill_null(UNKNOWN).alias("label")
+                known = pl.coalesce(rule["level"], *rule.get("or_coarser", []), pl.lit(UNKNOWN))
+                label = table.select(known.alias("label"))["label"]
             case "promote":
                 common = _find_common(table, rule)
                 promoted = pl.when(pl.col(rule["level"]).is_in(common)).then(pl.col(rule["level"]))

@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from hangtag.catalog.missing_values import BLANK
 from hangtag.catalog.prepared_items import find_missing
 from hangtag.config import SPLITS
 from hangtag.figures.counts import slug
@@ -47,6 +48,8 @@ def build_sources(inputs: Inputs) -> dict[str, Any]:
 def _describe_column(inputs: Inputs, column: str) -> dict[str, Any]:
     schema = inputs.prepared.schema
     values = inputs.prepared.items[column].cast(pl.String)
+    if column in (*schema.levels, *schema.attributes):
+        values = values.str.strip_chars(BLANK)
     is_missing = find_missing(values, schema.missing)
     return {
         "name": column,

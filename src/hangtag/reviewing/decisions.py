@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from hangtag.catalog.missing_values import strip_blank
 from hangtag.reviewing.items import Items
 from hangtag.reviewing.queue import Issue, Queue, apply_decisions
 from hangtag.reviewing.store import Decision, NewDecision
@@ -59,8 +60,10 @@ class LabelOptions:
     def _count_options(self, column: str) -> list[LabelOption]:
         columns = self.find_columns(column)
         rows = zip(*(self._items.columns[name] for name in columns), strict=True)
-        counts = Counter(row for row in rows if not any(map(self._items.schema.is_missing, row)))
-        return [LabelOption(dict(zip(columns, row, strict=True)), count) for row, count in counts.most_common()]
+        named = (row for row in rows if not any(map(self._items.schema.is_missing, row)))
+        # No option has white space at its ends, which a reviewer could not see.
+        counted = Counter(tuple(map(strip_blank, row)) for row in named)
+        return [LabelOption(dict(zip(columns, row, strict=True)), count) for row, count in counted.most_common()]
 
 
 class RefusedError(Exception):

@@ -6,6 +6,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -13,13 +14,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from hangtag.catalog.category_paths import change_path, split_path
 from hangtag.catalog.csv_parser import Rows, Table, parse_table
 from hangtag.catalog.dialect import check_dialect
 from hangtag.catalog.files import FileError, find_named, read_regular
 from hangtag.catalog.images import Pixels
 from hangtag.catalog.reader import MAX_TABLE_BYTES, read_table
 from hangtag.catalog.schema import CatalogSchema, read_schema
-from hangtag.catalog.shops import Arranged, arrange_products, change_path, list_layouts
+from hangtag.catalog.shops import Arranged, arrange_products, list_layouts
 from hangtag.catalog.source import Source, open_source
 from hangtag.errors import CatalogError, WorkspaceError
 from hangtag.manifest import compute_digest, require_manifest
@@ -52,8 +54,9 @@ class SourceTable:
     products: Arranged
     headings: dict[str, str]
 
-    def read_values(self) -> dict[str, dict[str, str]]:
-        """Return the values of every item, by item id and then by hangtag's column name."""
+    @cached_property
+    def values(self) -> dict[str, dict[str, str]]:
+        """The values of every item, by item id and then by hangtag's column name."""
         positions = {row: position for position, row in enumerate(self.products.rows)}
         products = Rows(self.products.schema.columns, self.products.cells)
         return {item_id: products[positions[row]] for item_id, row in self.rows.items()}
@@ -63,11 +66,15 @@ class SourceTable:
         schema = self.products.schema
         if not schema.path_column:
             return {self.headings[column]: value for column, value in changes.items()}
-        levels = {schema.levels.index(column): value for column, value in changes.items() if column in schema.levels}
         cells = {self.headings[column]: value for column, value in changes.items() if column not in schema.levels}
-        if levels:
+        if len(cells) < len(changes):
             heading = self.headings[schema.path_column]
-            cells[heading] = change_path(self.table.rows[self.rows[item_id]][heading], schema, levels)
+            values = self.values[item_id] | dict(changes)
+            levels = tuple(values[level] for level in schema.levels)
+            # A category without subcategories stands for itself at the levels below it, but not in its path.
+            example = self.products.written.get(levels, "")
+            path = split_path(example, schema) or tuple(filter(None, levels))
+            cells[heading] = change_path(self.table.rows[self.rows[item_id]][heading], schema, path, example)
         return cells
 
 

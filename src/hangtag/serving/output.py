@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hangtag.catalog.files import is_inside, walk
+from hangtag.catalog.images import PICTURE_SUFFIXES
 from hangtag.errors import CatalogError
 from hangtag.inference.prediction import Prediction, describe_confidence
 from hangtag.inference.streaming import Failure, Outcome
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 Pair = tuple[str, Outcome]
-# The suffixes of photograph files.
-SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 OUTSIDE = Failure("outside_folder", "the link leads out of the folder; name its target instead")
 FILE_WIDTH, LABEL_WIDTH, CONFIDENCE_WIDTH = 28, 26, 10
 BOOLEANS, NUMBERS = ("is_sure", "in_distribution"), ("confidence", "second_confidence")
@@ -83,7 +82,7 @@ def _list_folder(folder: Path) -> Iterator[Listed]:
         path = folder / entry.name
         if entry.error is not None and not entry.is_link:
             yield Listed(path, Failure(entry.error.code, f"the folder cannot be read ({entry.error.reason})"))
-        elif entry.error is not None or entry.name.lower().endswith(SUFFIXES):
+        elif entry.error is not None or entry.name.lower().endswith(PICTURE_SUFFIXES):
             if entry.is_link and not is_inside(path, folder):
                 yield Listed(path, OUTSIDE)
             elif entry.error is None:

@@ -63,7 +63,7 @@ def _apply_decisions(workspace: Workspace, config: ApplyConfig, catalog: str | P
     source = (
         read_source_table(manifest, schema, Path(catalog).expanduser() if catalog else None) if schema.table else None
     )
-    values = source.read_values() if source else _read_prepared_values(workspace)
+    values = source.values if source else _read_prepared_values(workspace)
     accepted = _accept_automatically(workspace, decisions, values, config)
     inputs = _hash_inputs(workspace, decisions, source, accepted, config)
     record = StageRecord("apply", workspace.review, inputs, config)

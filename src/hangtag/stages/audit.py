@@ -219,7 +219,7 @@ def _build_context(prepared: Prepared, labelled: LabeledItems, config: AuditConf
     """Return the context of the checks: all prepared items, null where a cell is missing, with their cleaned labels."""
     cleaned = labelled.table.select("item_id", "label", "split", "group_id")
     items = prepared.known.join(cleaned, on="item_id", how="left", maintain_order="left")
-    return AuditContext(items, prepared.images, prepared.schema, config)
+    return AuditContext(items, prepared.images, prepared.schema, config, delivered=prepared.items)
 
 
 def _collect_probs(

@@ -10,7 +10,16 @@ from hangtag.catalog.prepared_items import Prepared, hide_missing, hide_values, 
 from hangtag.config import SPLITS, CleanConfig
 from hangtag.errors import CatalogError
 from hangtag.io import hash_json, write_csv, write_json, write_parquet
-from hangtag.labels.dataset import CHANGES, REVIEW_RULES, UNKNOWN, apply_review_changes, describe_balance, read_reviewed
+from hangtag.labels.dataset import (
+    CHANGES,
+    REVIEW_RULES,
+    UNKNOWN,
+    WHITE_SPACE,
+    apply_review_changes,
+    describe_balance,
+    read_reviewed,
+    strip_categories,
+)
 from hangtag.labels.duplicates import compute_fingerprints, group_duplicates, join_groups
 from hangtag.labels.relabel import Match, match_by_votes, match_class_words
 from hangtag.labels.splits import (
@@ -46,6 +55,8 @@ def clean(
     What `hangtag apply` left in `review/label_changes.csv` is taken in first: the given columns have the reviewed
     values from then on, with a line for each by the rule `reviewed` or `auto`.
 
+    White space at the ends of a level or an attribute is taken away then, with a line by the rule `white_space`.
+
     An item without a label, because the cell that it would come from is missing, is `Unknown`, with a line by the rule
     `missing`. A missing cell of any other level changes no label, and is no evidence for one.
 
@@ -75,6 +86,7 @@ def _clean_labels(workspace: Workspace, config: CleanConfig) -> StageResult:
     if current := record.load_if_unchanged():
         return current
     prepared, reviewed = apply_review_changes(prepared, review)
+    prepared, stripped = strip_categories(prepared)
     test_items = find_test_items(config.test_where, prepared.items, prepared.schema)
     pixel_hashes, hashes = compute_fingerprints(prepared.images)
     groups = group_duplicates(pixel_hashes, hashes, config.max_hash_distance)
@@ -101,7 +113,7 @@ def _clean_labels(workspace: Workspace, config: CleanConfig) -> StageResult:
         )
     labelled = labelled.with_columns(split=_draw_splits(labelled, test_items, config))
     start = taxonomy.rules[0]["level"]
-    changes = pl.concat([reviewed, _list_changes(prepared, items, labelled, matches, start)])
+    changes = pl.concat([reviewed, stripped, _list_changes(prepared, items, labelled, matches, start)])
     told = {"names_matcher": figures, "taxonomy": {"name": taxonomy.name, "rules": list(taxonomy.rules)}}
     return _write_labels(record, prepared, kept, labelled, changes, _sample_items(labelled, config), told)
 
@@ -109,7 +121,7 @@ def _clean_labels(workspace: Workspace, config: CleanConfig) -> StageResult:
 def _load_taxonomy(prepared: Prepared, config: CleanConfig) -> Taxonomy:
     name = config.taxonomy or prepared.schema.taxonomy or "finest"
     text = "" if config.taxonomy else prepared.taxonomy_text
-    return load_taxonomy(name, text, prepared.schema.levels)
+    return load_taxonomy(name, text, prepared.schema.levels, prepared.schema.by_heading)
 
 
 def _name_groups(item_ids: pl.Series, groups: pl.Series) -> pl.Series:
@@ -248,7 +260,7 @@ def _count_labels(labelled: pl.DataFrame, sample: pl.DataFrame, changes: pl.Data
     unlearnt = used["label"].n_unique() - used.filter(pl.col("split") == "train")["label"].n_unique()
     return {
         "items": len(labelled),
-        **_count_reviewed(changes),
+        **_count_cells(changes),
         "dropped": int((changes["rule"] == "drop_rare").sum()),
         "labels": labelled.filter(pl.col("label") != UNKNOWN)["label"].n_unique(),
         "relabelled": int((relabelled["new"] != UNKNOWN).sum()),
@@ -265,9 +277,9 @@ def _count_labels(labelled: pl.DataFrame, sample: pl.DataFrame, changes: pl.Data
     }
 
 
-def _count_reviewed(changes: pl.DataFrame) -> dict[str, int]:
-    """Count the cells that a review has changed, by its rule; nothing where there was none."""
-    counts = {f"{rule}_cells": int((changes["rule"] == rule).sum()) for rule in REVIEW_RULES}
+def _count_cells(changes: pl.DataFrame) -> dict[str, int]:
+    """Count the cells that a review has changed, and white space at their ends, by the rule; nothing for none."""
+    counts = {f"{rule}_cells": int((changes["rule"] == rule).sum()) for rule in (*REVIEW_RULES, WHITE_SPACE)}
     return {name: count for name, count in counts.items() if count}
 
 

@@ -1,0 +1,80 @@
+"""Category paths, such as `Apparel > Tops > Shirts`: split them into levels, and write a changed one back."""
+
+from collections.abc import Sequence
+
+from hangtag.catalog.schema import CatalogSchema
+
+Path = tuple[str, ...]
+
+
+def fill_levels(paths: Sequence[Path], depth: int) -> list[Path]:
+    """Return paths of one length.
+
+    A category without subcategories stands for itself at the levels below it, so that it is a class there. The levels
+    below any other category are empty: which of its subcategories the item belongs to is missing.
+
+    Args:
+        paths: The parts of each path; none where an item has no category.
+        depth: The length of the longest path.
+    """
+    with_subcategories = {path[:length] for path in set(paths) for length in range(1, len(path))}
+    filled = {
+        path: path + ((path[-1] if path and path not in with_subcategories else ""),) * (depth - len(path))
+        for path in set(paths)
+    }
+    return [filled[path] for path in paths]
+
+
+def split_path(cell: str, schema: CatalogSchema) -> Path:
+    """Return the parts of a cell's category path: of several paths, the one that counts."""
+    paths = _list_paths(cell, schema)
+    return _split_parts(paths[_choose_path(paths, schema)], schema)
+
+
+def change_path(cell: str, schema: CatalogSchema, path: Path, example: str = "") -> str:
+    """Return a cell with another path in the place of the one that counts.
+
+    Its parent categories, where the cell lists them too, become those of the new path. Other paths and all white space
+    stay.
+
+    Args:
+        cell: The cell.
+        schema: What its columns mean.
+        path: The parts of the new path.
+        example: A path of the same table, for the white space around separators where the cell has none.
+    """
+    paths = _list_paths(cell, schema)
+    chosen = _choose_path(paths, schema)
+    old = _split_parts(paths[chosen], schema)
+    style = next((each for each in (*paths, example) if schema.level_separator in each), schema.level_separator)
+    changed = []
+    for index, text in enumerate(paths):
+        parts = _split_parts(text, schema)
+        is_parent = bool(parts) and parts == old[: len(parts)]
+        new = path if index == chosen else path[: len(parts)] if is_parent else None
+        changed.append(text if new is None else _write_path(text, new, schema, style))
+    return (schema.category_separator or "").join(changed)
+
+
+def _list_paths(cell: str, schema: CatalogSchema) -> list[str]:
+    return cell.split(schema.category_separator) if schema.category_separator else [cell]
+
+
+def _choose_path(paths: Sequence[str], schema: CatalogSchema) -> int:
+    """Return which path counts: the first with the most parts, or the first that is not blank."""
+    if schema.category == "deepest":
+        return max(range(len(paths)), key=lambda index: len(_split_parts(paths[index], schema)))
+    return next((index for index, path in enumerate(paths) if path.strip()), 0)
+
+
+def _split_parts(path: str, schema: CatalogSchema) -> Path:
+    return tuple(name for part in path.split(schema.level_separator) if (name := part.strip()))
+
+
+def _write_path(text: str, path: Path, schema: CatalogSchema, style: str) -> str:
+    """Return a path with the white space that a text has at its ends, and another one around its separators."""
+    first, _, rest = style.partition(schema.level_separator)
+    before, behind = first[len(first.rstrip()) :], rest[: len(rest) - len(rest.lstrip())]
+    start = text[: len(text) - len(text.lstrip())]
+    end = text[len(text.rstrip()) :] if text.strip() else ""
+    return start + f"{before}{schema.level_separator}{behind}".join(path) + end
