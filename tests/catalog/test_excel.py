@@ -1,0 +1,227 @@
+"""A workbook's cells come as the texts that a person sees in them, and what is not read has a note."""
+
+import datetime
+import sys
+import zipfile
+from io import BytesIO
+
+import openpyxl
+import pytest
+from workbooks import MAIN, XLS, build_bare_workbook, build_shop_workbook, read_parts, replace_text, save, write_parts
+
+from hangtag.catalog import excel, xlsx
+from hangtag.catalog.excel import NOT_EDITABLE, format_value, read_excel
+from hangtag.errors import CatalogError, MissingExtraError
+
+
+def test_cells_are_read_as_they_are_seen() -> None:
+    rows, numbers, _ = read_excel(build_shop_workbook(), "shop.xlsx")
+    assert rows == [
+        ["sku", "kind", "price", "added", "gtin", "active", "name", "double", "photo"],
+        ["31001", "Scarves", "19.99", "2024-03-09", "4006381333931", "TRUE", "Red  scarf ", "39.98", ""],
+        ["31002", "Scarfs", "25", "2024-03-09T14:30:00", "4006381333948", "FALSE", "Büro & <Tuch>", "50", ""],
+        ["31003", "", "0.0000125", "", "", "", "two\nlines", "0.000025", ""],
+        ["31004", "Belts", "7", "", "", "", "Belt", "14", ""],
+        ["total", "", "52", "", "", "", "", "", ""],
+    ]
+    assert numbers == [1, 2, 3, 4, 5, 8]
+
+
+def test_what_is_ignored_or_doubtful_has_a_note() -> None:
+    _, _, notes = read_excel(build_shop_workbook(), "shop.xlsx")
+    assert notes == [
+        "of 4 sheets 'Goods' is read, the first with a header and rows; not read: 'About', 'Totals', 'Lists' (hidden)",
+        "sheet 'Goods': 2 pictures, ignored",
+        "sheet 'Goods': 1 hidden row, read like the others (the first is row 4)",
+        "sheet 'Goods': 1 hidden column, read like the others",
+        "sheet 'Goods': 4 formulas, read as the result that was stored last",
+        "sheet 'Goods': 1 cell, merged into others, read as empty",
+    ]
+
+
+def test_a_named_sheet_is_read_and_a_formula_without_result_is_told() -> None:
+    rows, _, notes = read_excel(build_shop_workbook(), "shop.xlsx", "Totals")
+    assert rows == [["scarves"]]
+    assert notes == [
+        "sheet 'Totals': 1 formula, without a stored result, read as empty: open and save the file in Excel"
+    ]
+
+
+def test_a_hidden_sheet_is_the_last_choice() -> None:
+    book = openpyxl.Workbook()
+    for name in ("old", "new"):
+        sheet = book.create_sheet(name)
+        sheet.append(["sku", "kind"])
+        sheet.append([name, "Belts"])
+    del book["Sheet"]
+    book["old"].sheet_state = "hidden"
+    assert read_excel(save(book), "b.xlsx")[0][1] == ["new", "Belts"]
+    del book["new"]
+    book.create_sheet("empty")
+    book.active = 1
+    rows, _, notes = read_excel(save(book), "b.xlsx")
+    assert rows[1] == ["old", "Belts"]
+    assert "sheet 'old' is hidden" in notes
+
+
+def test_positions_are_those_of_the_sheet() -> None:
+    book = openpyxl.Workbook()
+    for place, text in (("B3", "sku"), ("C3", "kind"), ("B5", 7), ("C5", "Belts")):
+        book.active[place] = text
+    book.active["Z90"].font = openpyxl.styles.Font(bold=True)
+    rows, numbers, notes = read_excel(save(book), "b.xlsx")
+    assert (rows, numbers) == ([["", "sku", "kind"], ["", "7", "Belts"]], [3, 5])
+    assert notes == []
+
+
+def test_errors_keep_their_text() -> None:
+    xml = (
+        f'<worksheet xmlns="{MAIN}"><sheetData><row r="1"><c r="A1" t="str"><v>sku</v></c><c r="B1" t="str"><v>kind</v>'
+        '</c></row><row r="2"><c r="A2"><v>5</v></c><c r="B2" t="e"><f>NA()</f><v>#N/A</v></c></row>'
+        '<row r="3"><c r="D3" t="e"><v>#REF!</v></c></row></sheetData></worksheet>'
+    )
+    rows, numbers, notes = read_excel(build_bare_workbook(xml), "b.xlsx")
+    assert rows == [["sku", "kind", "", ""], ["5", "#N/A", "", ""], ["", "", "", "#REF!"]]
+    assert numbers == [1, 2, 3]
+    assert "sheet 'S': 2 errors, read as its text, such as #N/A (the first is in B2)" in notes
+
+
+def test_numbers_that_show_more_or_hold_less_than_they_say_are_told() -> None:
+    book = openpyxl.Workbook()
+    sheet = book.active
+    sheet.append(["sku", "gtin"])
+    sheet.append([42, 12345678901234567])
+    sheet["A2"].number_format = "00000"
+    data = replace_text(
+        save(book), "xl/worksheets/sheet1.xml", "<v>1.234567890123457e+16</v>", "<v>12345678901234567</v>"
+    )
+    rows, _, notes = read_excel(data, "b.xlsx")
+    assert rows[1] == ["42", "12345678901234568"]
+    assert notes == [
+        "sheet 'Sheet': 1 number, shown with leading zeros that are not part of it, read without them",
+        "sheet 'Sheet': 1 number, longer than the 15 digits that Excel keeps: the last digits may be wrong",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (10001.0, "10001"),
+        (-0.0, "0"),
+        (1e20, "100000000000000000000"),
+        (0.1 + 0.2, "0.3"),
+        (1e-7, "0.0000001"),
+        (-12.50, "-12.5"),
+        (True, "TRUE"),
+        (datetime.datetime(2024, 1, 31), "2024-01-31"),
+        (datetime.datetime(2024, 1, 31, 8, 5, 9), "2024-01-31T08:05:09"),
+        (datetime.time(8, 5), "08:05:00"),
+        (datetime.timedelta(hours=30, seconds=5), "30:00:05"),
+        (datetime.timedelta(hours=-1), "-1:00:00"),
+    ],
+)
+def test_values_as_text(value: object, text: str) -> None:
+    assert format_value(value) == text
+
+
+def test_dates_that_count_from_1904() -> None:
+    book = openpyxl.Workbook()
+    book.epoch = openpyxl.utils.datetime.CALENDAR_MAC_1904
+    book.active.append(["sku", "added"])
+    book.active.append([1, datetime.date(2024, 3, 9)])
+    assert read_excel(save(book), "b.xlsx")[0][1] == ["1", "2024-03-09"]
+
+
+def test_an_xls_workbook() -> None:
+    rows, numbers, notes = read_excel(XLS, "old.xls")
+    assert rows[:3] == [
+        ["sku", "kind", "added", "sold"],
+        ["70001", "Scarves", "2024-03-09", "TRUE"],
+        ["4006381333931", "Belts", "2024-03-10", "FALSE"],
+    ]
+    assert numbers == [1, 2, 3, 5]
+    assert notes[0].startswith("of 2 sheets 'Goods' is read")
+    assert notes[-2:] == ["sheet 'Goods': 1 cell, merged into others, read as empty", NOT_EDITABLE]
+
+
+def test_an_unknown_sheet_lists_those_that_are_there() -> None:
+    with pytest.raises(CatalogError, match=r"'About', 'Goods', 'Totals', 'Lists'.* Received: 'goods'"):
+        read_excel(build_shop_workbook(), "shop.xlsx", "goods")
+    with pytest.raises(CatalogError, match=r"empty.*'About', 'Goods', 'Totals'.*Received: 'Lists'"):
+        read_excel(build_shop_workbook(), "shop.xlsx", "Lists")
+
+
+def test_a_workbook_without_a_table_lists_its_sheets() -> None:
+    book = openpyxl.Workbook()
+    book.active["A1"] = "nothing here"
+    book.create_chartsheet("Graph")
+    with pytest.raises(CatalogError, match=r"no sheet with a header and rows.*Received: \['Sheet'\]"):
+        read_excel(save(book), "b.xlsx")
+    with pytest.raises(CatalogError, match="A chart has no cells"):
+        read_excel(save(book), "b.xlsx", "Graph")
+
+
+def damage_sheet(data: bytes) -> bytes:
+    return replace_text(data, "xl/worksheets/sheet2.xml", "</sheetData>", "</sheetDat>")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "no Excel workbook"),
+        (b"<html><table>", r"no Excel workbook.*Received: b'<html><table>'.*CSV UTF-8"),
+        (b"PK\x03\x04 and no more", "cannot be read: it is damaged"),
+        (build_shop_workbook()[:4000], "cannot be read: it is damaged"),
+        (damage_sheet(build_shop_workbook()), "the XML of a sheet is damaged"),
+        (write_parts({"xl/workbook.xml": b"<workbook/>"}), "Excel"),
+        (write_parts({"photo.jpg": b"x"}), "Excel"),
+        (write_parts({"xl/workbook.bin": b""}), r"\.xlsb or \.ods"),
+        (excel.OLE + bytes(600), "cannot be read"),
+        (XLS[:2000], "cannot be read"),
+        (excel.OLE + bytes(600) + "EncryptedPackage".encode("utf-16-le"), "encrypted.*without a password"),
+    ],
+)
+def test_what_is_no_workbook_is_refused(data: bytes, message: str) -> None:
+    with pytest.raises(CatalogError, match=message):
+        read_excel(data, "b.xlsx")
+
+
+@pytest.mark.parametrize("part", ["xl/workbook.xml", "xl/worksheets/sheet2.xml", "xl/styles.xml"])
+def test_entities_are_refused(part: str) -> None:
+    parts = read_parts(build_shop_workbook())
+    head = b'<!DOCTYPE x [<!ENTITY a "b">]>'
+    content = parts[part]
+    behind = content.index(b"?>") + 2 if content.startswith(b"<?xml") else 0
+    parts[part] = content[:behind] + head + content[behind:]
+    with pytest.raises(CatalogError, match="document type"):
+        read_excel(write_parts(parts), "b.xlsx")
+
+
+def test_cells_in_far_corners_do_not_fill_the_memory() -> None:
+    book = openpyxl.Workbook()
+    book.active["A1"], book.active["XFD1048576"] = "sku", "x"
+    with pytest.raises(CatalogError, match="has 2 cells, and some are far from the others"):
+        read_excel(save(book), "b.xlsx")
+
+
+def test_a_bomb_is_refused_by_its_stated_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(xlsx, "ANY_UNPACKED_BYTES", 1_000_000)
+    blank = f'<worksheet xmlns="{MAIN}"><sheetData>{" " * 3_000_000}</sheetData></worksheet>'
+    with pytest.raises(CatalogError, match="unpacked it has 3,00"):
+        read_excel(build_bare_workbook(blank), "b.xlsx")
+
+
+def test_a_bomb_is_refused_by_its_real_size() -> None:
+    data = bytearray(build_bare_workbook(f'<worksheet xmlns="{MAIN}">{" " * 3_000_000}</worksheet>'))
+    with zipfile.ZipFile(BytesIO(data)) as archive:
+        size = archive.getinfo("xl/worksheets/sheet1.xml").file_size
+    at = data.rindex(size.to_bytes(4, "little"))
+    data[at : at + 4] = (1000).to_bytes(4, "little")
+    with pytest.raises(CatalogError, match="is not what the archive states"):
+        read_excel(bytes(data), "b.xlsx")
+
+
+def test_without_the_extra_the_message_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "python_calamine", None)
+    with pytest.raises(MissingExtraError, match=r'pip install "hangtag\[excel\]"'):
+        read_excel(b"", "b.xlsx")
