@@ -196,6 +196,7 @@ DESCRIPTION = (
     ("layout", "--layout", "The shop system whose table it is: shopify, woocommerce, google-merchant, ..."),
     ("level_separator", "--level-separator", "Separator of the levels in a column of category paths: '>'."),
     ("separator", "--separator", "Separator of the table's cells, where it is not found: comma, semicolon, tab, bar."),
+    ("sheet", "--sheet", "Sheet of an Excel workbook; by default the first with a header and rows."),
     ("split", "--split-column", "Column that already has the splits train, val and test."),
 )
 

@@ -104,6 +104,7 @@ class Table:
         dialect: How the table is written.
         starts: Where each row begins in the text.
         unusual: How rows were read that are not one cell a column, by their position.
+        positions: Of an Excel sheet, the index of each column in the sheet.
     """
 
     columns: tuple[str, ...]
@@ -115,6 +116,7 @@ class Table:
     dialect: Dialect = field(default_factory=Dialect)
     starts: "array[int]" = field(default_factory=lambda: array("q"))
     unusual: dict[int, Position] = field(default_factory=dict)
+    positions: list[int] = field(default_factory=list)
 
     @property
     def rows(self) -> Rows:
@@ -143,27 +145,35 @@ def parse_table(
     """
     text = decode_table(data, where).text
     head = find_head(text, where, separator, escape, headings)
-    parser = _Parser(text, head, _name_columns(head, where))
-    parser.read()
-    return parser.finish()
-
-
-def _name_columns(head: Head, where: str) -> list[str]:
-    """Return the columns' names, those without a heading numbered.
-
-    Columns behind the last heading are none, unless most rows have values there.
-    """
     if head.header.fault:
         raise CatalogError(
             f"The header of the table {where} cannot be read: {head.header.fault}.",
             allowed="Allowed: a header line with a name once.",
             received=", ".join(head.header.values)[:200],
         )
-    names = [SURROGATES.sub("\ufffd", name.strip()) for name in head.header.values]
+    parser = _Parser(text, head, name_columns(head.header.values, head.filled, where))
+    parser.read()
+    return parser.finish()
+
+
+def name_columns(headings: Sequence[str], filled: int, where: str) -> list[str]:
+    """Return the columns' names, those without a heading numbered.
+
+    Columns behind the last heading are none, unless most rows have values there.
+
+    Args:
+        headings: The cells of the header.
+        filled: The cells up to the last that is not empty, in most rows.
+        where: The table's name, for messages.
+
+    Raises:
+        CatalogError: A column stands twice, or there are far too many.
+    """
+    names = [SURROGATES.sub("\ufffd", name.strip()) for name in headings]
     if len(names) > MAX_COLUMNS:
         allowed = f"Allowed: {MAX_COLUMNS:,} columns."
         raise CatalogError(f"The table {where} has too many columns.", allowed=allowed, received=len(names))
-    names = names[: max(count_filled(names), head.filled)]
+    names = names[: max(count_filled(names), filled)]
     columns = [name or f"column_{position}" for position, name in enumerate(names, start=1)]
     twice = sorted(name for name, count in Counter(columns).items() if count > 1)
     if twice:

@@ -183,23 +183,26 @@ def find_head(
     scored = [(_score_dialect(text, start, dialect), -rank, dialect) for rank, dialect in enumerate(candidates)]
     dialect = max(scored, key=lambda entry: entry[:2])[2]
     records = _sample_records(text, start, dialect)
+    header = find_header([record.values for record in records], headings)
+    if header is None:
+        raise CatalogError(f"The table {where} is empty.", allowed="Allowed: a header line and rows.")
     width = _find_mode([len(record.values) for record in records])
-    filled = [count for record in records if (count := count_filled(record.values))]
+    filled = _find_mode([count_filled(row.values) for row in records[header + 1 :] or records[header:]])
+    return Head(dialect, records[:header], records[header], width, filled)
+
+
+def find_header(rows: Sequence[Sequence[str]], headings: Sequence[frozenset[str]] = ()) -> int | None:
+    """Return which of a table's first rows is its header, or None; see `find_head`."""
+    filled = [count for row in rows if (count := count_filled(row))]
     usual = _find_mode(filled)
     # In a table of a few rows, a few odd ones do not make the header a line above it.
     is_clear = filled.count(usual) >= max(MIN_ROWS_LIKE_IT, len(filled) / 2)
     wanted = min(max(2, -(-usual // 2) if is_clear else 0), max(filled, default=1))
-    top = records[: MAX_LINES_ABOVE + 1]
-    known = (above for above, record in enumerate(top) if any(each <= _list_names(record) for each in headings))
-    likely = (above for above, record in enumerate(top) if len([*filter(str.strip, record.values)]) >= wanted)
-    for above in (*known, *likely):
-        filled = [count_filled(row.values) for row in records[above + 1 :] or records[above:]]
-        return Head(dialect, records[:above], records[above], width, _find_mode(filled))
-    raise CatalogError(f"The table {where} is empty.", allowed="Allowed: a header line and rows.")
-
-
-def _list_names(record: Record) -> frozenset[str]:
-    return frozenset(map(str.strip, record.values))
+    top = rows[: MAX_LINES_ABOVE + 1]
+    names = [frozenset(map(str.strip, row)) for row in top]
+    known = (index for index, found in enumerate(names) if any(each <= found for each in headings))
+    likely = (index for index, row in enumerate(top) if len([*filter(str.strip, row)]) >= wanted)
+    return next((index for index in (*known, *likely)), None)
 
 
 def _find_line_end(text: str) -> str:

@@ -7,13 +7,13 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from hangtag.catalog.csv_parser import Repair, Rows, Table, parse_table
-from hangtag.catalog.dialect import check_dialect
+from hangtag.catalog.csv_parser import Repair, Rows, Table
 from hangtag.catalog.files import FileError, read_regular
 from hangtag.catalog.image_tree import read_tree
 from hangtag.catalog.schema import CatalogSchema, parse_schema
-from hangtag.catalog.shops import arrange_products, describe_layout, find_layout, list_layouts
+from hangtag.catalog.shops import arrange_products, describe_layout, find_layout
 from hangtag.catalog.source import Source, open_source
+from hangtag.catalog.table_files import is_table, parse_table_file
 from hangtag.errors import CatalogError
 
 DESCRIPTION = "catalog.toml"
@@ -109,7 +109,7 @@ def read_catalog(
         CatalogError: The catalogue is missing, unreadable, or its description is incomplete.
     """
     values = {key: value for key, value in (overrides or {}).items() if value is not None}
-    if catalog.is_file() and catalog.suffix.lower() in (".csv", ".tsv", ".txt"):
+    if catalog.is_file() and is_table(catalog.name):
         values["table"] = catalog.name
         catalog = catalog.parent
     source = open_source(catalog, workspace)
@@ -120,9 +120,7 @@ def read_catalog(
         return RawCatalog(source, "", tree.schema, tree.rows, skipped_folders=tree.skipped_folders)
     path = _find_shallowest(source, str(table_name)) if base is None else base + str(table_name)
     given = described | values
-    dialect = check_dialect(str(given.get("separator") or ""), str(given.get("escape") or ""))
-    headings = [layout.headings for layout in list_layouts()]
-    table = parse_table(read_table(source, path), path, dialect.separator, dialect.escape, headings)
+    table = parse_table_file(read_table(source, path), path, given)
     layout = None
     if given.get("layout") or not described:
         layout = find_layout(table.columns, str(given.get("layout") or ""))
@@ -182,7 +180,7 @@ def _find_description(source: Source, schema_file: Path | None) -> tuple[dict[st
 
 def _find_table(source: Source) -> str:
     """Return `styles.csv`, or the only CSV at the shallowest depth; empty for a tree of photographs."""
-    tables = [name for name in source.names() if PurePosixPath(name).suffix.lower() in (".csv", ".tsv")]
+    tables = [name for name in source.names() if is_table(name) and not name.lower().endswith(".txt")]
     capstone = [name for name in tables if PurePosixPath(name).name == "styles.csv"]
     if capstone:
         return min(capstone, key=_count_parents)

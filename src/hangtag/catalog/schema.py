@@ -88,6 +88,7 @@ class CatalogSchema:
         skip_rows: Rows that are no products, as `COLUMN=VALUE`.
         separator: What stands between the table's cells, a letter or its name; empty to find it.
         escape: How quotes inside quotes are written, `doubled` or `backslash`; empty to find it.
+        sheet: The sheet of an Excel workbook; empty takes the first with a header and rows.
         taxonomy: The label rules, a file beside the table or the name of a shipped taxonomy.
         path_column: The column of category paths that the levels were made of, or None.
         columns: All columns of the table in their order, by their names in hangtag's tables, and the levels that were
@@ -115,6 +116,7 @@ class CatalogSchema:
     skip_rows: str = ""
     separator: str = ""
     escape: str = ""
+    sheet: str = ""
     taxonomy: str = ""
     path_column: str | None = None
     columns: tuple[str, ...] = ()

@@ -15,14 +15,14 @@ import numpy as np
 from PIL import Image
 
 from hangtag.catalog.category_paths import change_path, split_path
-from hangtag.catalog.csv_parser import Rows, Table, parse_table
-from hangtag.catalog.dialect import check_dialect
+from hangtag.catalog.csv_parser import Rows, Table
 from hangtag.catalog.files import FileError, find_named, read_regular
 from hangtag.catalog.images import Pixels
 from hangtag.catalog.reader import MAX_TABLE_BYTES, read_table
 from hangtag.catalog.schema import CatalogSchema, read_schema
-from hangtag.catalog.shops import Arranged, arrange_products, list_layouts
+from hangtag.catalog.shops import Arranged, arrange_products
 from hangtag.catalog.source import Source, open_source
+from hangtag.catalog.table_files import is_table, parse_table_file
 from hangtag.errors import CatalogError, WorkspaceError
 from hangtag.manifest import compute_digest, require_manifest
 from hangtag.workspace import Workspace
@@ -95,9 +95,7 @@ def read_source_table(manifest: dict[str, Any], schema: CatalogSchema, catalog: 
     if path is None or not os.path.exists(path):  # noqa: PTH110  (never raises, whatever the name)
         raise CatalogError("The catalogue is not where it was.", received=path and str(path), hint=NAME_CATALOG)
     data = _read_table_bytes(path, origin.get("table") or schema.table)
-    dialect = check_dialect(schema.separator, schema.escape)
-    known = [layout.headings for layout in list_layouts()]
-    table = parse_table(data, schema.table, dialect.separator, dialect.escape, known)
+    table = parse_table_file(data, schema.table, schema.to_json())
     headings = dict(zip(schema.columns, schema.headings, strict=True))
     if schema.path_column:
         headings = {column: heading for column, heading in headings.items() if column not in schema.levels}
@@ -116,7 +114,7 @@ def _read_table_bytes(catalog: Path, name: str) -> bytes:
     """Read the table: the catalogue's file itself, or the file of that name in its folder or .zip."""
     base = PurePosixPath(name).name
     try:
-        if catalog.is_file() and catalog.suffix.lower() in (".csv", ".tsv", ".txt"):
+        if catalog.is_file() and is_table(catalog.name):
             return read_regular(catalog, MAX_TABLE_BYTES)
         source = open_source(catalog)
         if not source.has(name):

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from hangtag.catalog.csv_editor import edit_cells
 from hangtag.catalog.schema import read_schema
+from hangtag.catalog.table_files import edit_table_file
 from hangtag.config import ApplyConfig
 from hangtag.errors import SettingsError, WorkspaceError
 from hangtag.io import format_csv_row, hash_file, hash_json, unguard_cell, write_whole
@@ -139,7 +139,7 @@ def _write_corrected_table(folder: Path, source: SourceTable, corrections: Corre
         source.rows[item_id]: source.locate_changes(item_id, {each.column: each.new for each in changes})
         for item_id, changes in corrections.changes.items()
     }
-    edited = edit_cells(source.data, source.table, wanted)
+    edited = edit_table_file(source.data, source.name, source.table, source.products.schema, wanted)
     ids = {row: item_id for item_id, row in source.rows.items()}
     for row, reason in edited.refused.items():
         corrections.refuse(ids[row], reason)

@@ -1,0 +1,71 @@
+"""An Excel workbook goes from the file to the audit and comes back with only the decided cells changed."""
+
+from pathlib import Path
+
+import openpyxl
+import polars as pl
+import pytest
+from issue_queue import make_line, write_issues
+from openpyxl.styles import Font
+from shop_exports import PATHS, draw_photographs, make_products
+
+from hangtag.catalog.prepared_items import read_prepared
+from hangtag.errors import CatalogError
+from hangtag.reviewing.decisions import DecisionRequest, LabelOptions, build_decisions
+from hangtag.reviewing.items import read_items
+from hangtag.reviewing.queue import Queue, read_issues
+from hangtag.reviewing.store import Store
+from hangtag.stages.apply import apply
+from hangtag.stages.prepare import prepare
+from hangtag.workspace import Workspace
+
+DESCRIBED = {"id": "Article no.", "name": "Name", "levels": ["Group", "Kind"], "image": "photos/{Article no.}.jpg"}
+
+
+@pytest.fixture
+def workbook(tmp_path: Path) -> Path:
+    products = make_products(20, wrong=[])
+    book = openpyxl.Workbook()
+    sheet = book.active
+    assert sheet is not None
+    sheet.title = "Products"
+    sheet.append(["Our products in spring"])
+    sheet.append([])
+    sheet.append(["Article no.", "Name", "Group", "Kind", None, "Price"])
+    for product in products:
+        path = PATHS[product.given]
+        sheet.append([1000 + product.number, product.name, path[0], path[-1], None, 19.9])
+    sheet["D4"].font = Font(bold=True)
+    sheet["H1"] = "=SUM(F4:F23)"
+    book.create_sheet("Notes").append(["Not for the shop"])
+    (tmp_path / "shop").mkdir()
+    book.save(tmp_path / "shop" / "products.xlsx")
+    draw_photographs(tmp_path / "shop" / "photos", [f"{1000 + product.number}.jpg" for product in products])
+    return tmp_path / "shop" / "products.xlsx"
+
+
+def test_a_workbook_comes_back_with_only_the_decided_cell_changed(workbook: Path, tmp_path: Path) -> None:
+    assert prepare(workbook, tmp_path / "w", overrides=DESCRIBED).metrics["items"] == 20
+    workspace = Workspace.at(tmp_path / "w")
+    items = read_prepared(workspace).items
+    assert items["item_id"].to_list() == [str(1000 + number) for number in range(20)]
+    repaired = pl.read_csv(workspace.prepared / "repaired.csv")
+    assert (1, "Our products in spring") in repaired.select("line", "before").rows()
+    write_issues(workspace, [make_line("1000", "Shirts", "Tshirts", 0.9, column="Kind", changes={"Kind": "Tshirts"})])
+    store = Store(workspace.review / "review.sqlite")
+    queue = Queue(read_issues(workspace.issues), read_items(workspace), store)
+    request = DecisionRequest(0, "accept", {"1000": queue.read_version("1000")})
+    store.add(build_decisions(request, queue, LabelOptions(queue.items)), "Ann")
+    store.close()
+    assert apply(workspace).metrics["cells_changed"] == 1
+    before, after = (openpyxl.load_workbook(path) for path in (workbook, workspace.review / "corrected/products.xlsx"))
+    assert after.sheetnames == before.sheetnames
+    for old, new in zip(before["Products"].iter_rows(), after["Products"].iter_rows(), strict=True):
+        for cell, changed in zip(old, new, strict=True):
+            assert changed.value == ("Tshirts" if cell.coordinate == "D4" else cell.value)
+            assert changed.font.b == cell.font.b
+
+
+def test_a_sheet_is_named(workbook: Path, tmp_path: Path) -> None:
+    with pytest.raises(CatalogError, match="'Products', 'Notes'"):
+        prepare(workbook, tmp_path / "w", overrides={**DESCRIBED, "sheet": "Stock"})
