@@ -1,8 +1,8 @@
 """Find wrong categories in a fashion catalogue, and train and serve image classifiers on it.
 
-Every command is a function of this package: `prepare`, `clean`, `explore`, `train`, `cross_validate`, `evaluate`,
-`compare`, `predict`, `audit`, `review`, `apply`, `report`, `export`, `classify` and `serve`. `run` runs all stages on a
-catalogue, and `demo` runs them on a generated one.
+Every command is a function of this package: `init`, `prepare`, `clean`, `explore`, `train`, `cross_validate`,
+`evaluate`, `compare`, `predict`, `audit`, `review`, `apply`, `report`, `export`, `classify` and `serve`. `run` runs all
+stages on a catalogue, and `demo` runs them on a generated one.
 """
 
 from importlib import import_module
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from hangtag.stages.evaluate import evaluate
     from hangtag.stages.explore import explore
     from hangtag.stages.export import export
+    from hangtag.stages.init import init
     from hangtag.stages.pipeline import demo, run
     from hangtag.stages.predict import predict
     from hangtag.stages.prepare import prepare
@@ -78,6 +79,7 @@ __all__ = [
     "evaluate",
     "explore",
     "export",
+    "init",
     "predict",
     "prepare",
     "report",
@@ -89,6 +91,7 @@ __all__ = [
 
 # Modules are imported on first use, so that `import hangtag` is fast and only stages that need Keras import it.
 _MODULES = {
+    "init": "hangtag.stages.init",
     "prepare": "hangtag.stages.prepare",
     "clean": "hangtag.stages.clean",
     "explore": "hangtag.stages.explore",

@@ -160,6 +160,21 @@ def prepare(
 
 
 @options.register(app)
+def init(
+    catalog: options.CatalogArgument,
+    output: options.DescriptionOutputOption = None,
+) -> None:
+    """Propose a description of a catalogue's table.
+
+    Writes catalog.toml beside the table: which column is the identifier, the name, the categories, the photographs, as
+    far as the values say so. Look it over, then run prepare.
+    """
+    from hangtag.stages.init import init as stage
+
+    typer.echo(f"Look over {stage(catalog, output)}, then run: hangtag prepare {catalog}")
+
+
+@options.register(app)
 def compare(
     runs: options.EvaluatedRunsArgument = None,
     workspace: options.WorkspaceOption = options.WORKSPACE,

@@ -27,7 +27,7 @@ Flags = dict[str, inspect.Parameter]
 
 # The headings of `hangtag --help` and their commands, in order.
 COMMAND_GROUPS = {
-    "Prepare a catalogue": ("prepare", "clean", "explore"),
+    "Prepare a catalogue": ("init", "prepare", "clean", "explore"),
     "Train and evaluate": ("train", "cross-validate", "evaluate", "compare", "predict", "models"),
     "Find and fix label errors": ("audit", "review", "apply"),
     "Use the results": ("report", "export", "classify", "serve"),
@@ -98,7 +98,11 @@ ModelOption = Annotated[
     ),
 ]
 CatalogArgument = Annotated[
-    str, typer.Argument(metavar="CATALOG", help="A folder, a .zip, or a .csv file, with photographs.")
+    str, typer.Argument(metavar="CATALOG", help="A folder or a .zip, or a table with photographs beside it.")
+]
+DescriptionOutputOption = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="FILE", help="The file to write, by default catalog.toml beside the table."),
 ]
 MovedCatalogOption = Annotated[
     Path | None, typer.Option("--catalog", metavar="CATALOG", help="The catalogue, if it has moved since prepare.")

@@ -28,6 +28,7 @@ class HangtagError(Exception):
     """
 
     def __init__(self, what: str, *, allowed: str = "", received: object = None, hint: str = "") -> None:
+        self.what = what
         parts = [what, allowed]
         if received is not None:
             parts.append(f"Received: {received!r}.")

@@ -1,16 +1,17 @@
 """Read a catalogue of any supported layout: find its description and its table, or a tree of category folders."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
+from hangtag.catalog.column_kinds import find_kinds, format_flags, propose_description
 from hangtag.catalog.csv_parser import Repair, Rows, Table
 from hangtag.catalog.files import FileError, read_regular
 from hangtag.catalog.image_tree import read_tree
-from hangtag.catalog.schema import CatalogSchema, parse_schema
+from hangtag.catalog.schema import CatalogSchema, UndescribedError, parse_schema
 from hangtag.catalog.shops import arrange_products, describe_layout, find_layout
 from hangtag.catalog.source import Source, open_source
 from hangtag.catalog.table_files import is_table, parse_table_file
@@ -19,6 +20,7 @@ from hangtag.errors import CatalogError
 DESCRIPTION = "catalog.toml"
 _URL = re.compile(r"(?:https?|s3|gs|az)://", re.IGNORECASE)
 MAX_DESCRIPTION_BYTES = 1_000_000
+MAX_LISTED_COLUMNS = 20
 MAX_TABLE_BYTES = 2_000_000_000
 # Limit the decompressed size, so that a small archive cannot fill the memory. Compression shrinks a table to a fifth or
 # a tenth, a repetitive one to a thirtieth.
@@ -128,6 +130,70 @@ def read_catalog(
     return _build_catalog(source, path, table, _override(_override(recognised, described), values))
 
 
+@dataclass(frozen=True)
+class FoundTable:
+    """A catalogue's table, before its columns are known to mean anything.
+
+    Attributes:
+        source: The catalogue's files.
+        path: The table's path inside the source.
+        table: The table.
+    """
+
+    source: Source
+    path: str
+    table: Table
+
+    @property
+    def base(self) -> str:
+        """Return the table's folder, empty or ending in `/`."""
+        return self.path[: len(self.path) - len(self.name)]
+
+    @property
+    def name(self) -> str:
+        """Return the table's file name."""
+        return PurePosixPath(self.path).name
+
+    def list_files(self) -> Iterator[str]:
+        """Yield the paths of the files below the table's folder."""
+        return (path.removeprefix(self.base) for path in self.source.names() if path.startswith(self.base))
+
+
+def find_table_file(catalog: Path) -> FoundTable:
+    """Find and parse a catalogue's table, described or not.
+
+    Raises:
+        CatalogError: There is no table, or it cannot be read.
+    """
+    is_file = catalog.is_file() and is_table(catalog.name)
+    source = open_source(catalog.parent if is_file else catalog)
+    name = catalog.name if is_file else _find_table(source)
+    if not name:
+        raise CatalogError(
+            "The catalogue has no table to describe.",
+            allowed="Allowed: a folder or a .zip with a table, or the table.",
+            received=str(catalog),
+            hint="A tree of folders by category needs no description.",
+        )
+    path = _find_shallowest(source, name)
+    return FoundTable(source, path, parse_table_file(read_table(source, path), path, {}))
+
+
+def _propose(error: UndescribedError, found: FoundTable, values: Mapping[str, object]) -> CatalogError:
+    """Return an error that lists the table's columns, with flags that its values suggest."""
+    kinds = find_kinds(found.table)
+    proposed = propose_description(found.table, found.list_files())
+    missing = {key: value for key, value in proposed.items() if key not in values}
+    columns = "; ".join(f"{kind.column} ({kind.detail})" for kind in kinds[:MAX_LISTED_COLUMNS])
+    more = f"; and {len(kinds) - MAX_LISTED_COLUMNS} more" if len(kinds) > MAX_LISTED_COLUMNS else ""
+    hint = f"The values suggest: {format_flags(missing)}. " if missing else ""
+    return CatalogError(
+        error.what,
+        allowed=f"The columns of {found.name}: {columns}{more}.",
+        hint=f"{hint}Or run `hangtag init` on it, which writes a catalog.toml to look over.",
+    )
+
+
 def _override(entries: Mapping[str, object], others: Mapping[str, object]) -> dict[str, object]:
     """Return a description's entries with others over them; of two ways to find photographs the later one counts."""
     kept = dict(entries)
@@ -137,8 +203,13 @@ def _override(entries: Mapping[str, object], others: Mapping[str, object]) -> di
 
 
 def _build_catalog(source: Source, path: str, table: Table, values: dict[str, object]) -> RawCatalog:
-    schema = CatalogSchema.from_values(values | {"table": PurePosixPath(path).name}).check()
-    base = path[: len(path) - len(schema.table)]
+    name = PurePosixPath(path).name
+    base = path[: len(path) - len(name)]
+    schema = CatalogSchema.from_values(values | {"table": name})
+    try:
+        schema = schema.check()
+    except UndescribedError as error:
+        raise _propose(error, FoundTable(source, path, table), values) from error
     taxonomy = ""
     if schema.taxonomy.endswith(".toml"):
         path = base + schema.taxonomy

@@ -62,6 +62,10 @@ def rename_columns(columns: Sequence[str]) -> dict[str, str]:
     return names
 
 
+class UndescribedError(CatalogError):
+    """A catalogue's description lacks an entry that it needs."""
+
+
 @dataclass(frozen=True)
 class CatalogSchema:
     """The meaning of the columns of a catalogue's table.
@@ -213,7 +217,8 @@ class CatalogSchema:
         """Return the schema itself, after checking that it is complete.
 
         Raises:
-            CatalogError: There is no label level, no way to find a photograph, or an entry has none of its values.
+            UndescribedError: There is no label level, or no way to find a photograph.
+            CatalogError: An entry has none of its values.
         """
         for key, allowed in (("category", ("first", "deepest")), ("merge_rows", ("", "no", "yes"))):
             if (value := getattr(self, key)) not in allowed:
@@ -228,12 +233,12 @@ class CatalogSchema:
                 received=", ".join(self.levels),
             )
         if not self.levels:
-            raise CatalogError(
+            raise UndescribedError(
                 "The catalogue's description names no label level.",
                 hint="Name the label columns from coarse to fine with --levels or in catalog.toml.",
             )
         if not (self.image or self.image_column):
-            raise CatalogError(
+            raise UndescribedError(
                 "The catalogue's description does not say where the photographs are.",
                 hint="Give --image 'images/{id}.jpg' or --image-column NAME, or write it in catalog.toml.",
             )

@@ -1,0 +1,164 @@
+"""Say what the columns of an undescribed table look like, and propose a description to look over."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from hangtag.catalog.csv_parser import Table
+from hangtag.catalog.images import PICTURE_SUFFIXES
+from hangtag.catalog.missing_values import is_missing
+
+# Rows that are looked at.
+SAMPLE = 5_000
+ID_NAMES = re.compile(r"(^|[^a-z])(id|sku|handle|code|number|no|nr|ean|gtin|article|item|product)([^a-z]|$)", re.I)
+NAME_NAMES = re.compile(r"name|title|product|description|text", re.I)
+LEVEL_NAMES = re.compile(r"categor|type|kind|group|class|label|department|section|article|level|division", re.I)
+_NUMBER = re.compile(r"-?[\d.,]+\s?([A-Z]{3}|[€$£])?")
+
+
+@dataclass(frozen=True)
+class ColumnKind:
+    """What a column looks like.
+
+    Attributes:
+        column: Its heading.
+        kind: `empty`, `photographs`, `category paths`, `identifier`, `numbers`, `categories` or `text`.
+        detail: A few words for people.
+        num_distinct: How many different values it has.
+    """
+
+    column: str
+    kind: str
+    detail: str
+    num_distinct: int
+
+
+def find_kinds(table: Table) -> list[ColumnKind]:
+    """Return what each column of a table looks like."""
+    return [_find_kind(column, cells[:SAMPLE]) for column, cells in zip(table.columns, table.cells, strict=True)]
+
+
+def _find_kind(column: str, cells: Sequence[str]) -> ColumnKind:
+    values = [cell.strip() for cell in cells if not is_missing(cell)]
+    distinct = set(values)
+    example = next(iter(values), "")[:40]
+    count = len(distinct)
+
+    if not values:
+        return ColumnKind(column, "empty", "no values", 0)
+    is_unique = count == len(cells) and _share(" " in value for value in values) < 0.1
+    is_category = 2 <= count <= max(2, len(values) * 0.5) and max(map(len, distinct)) <= 60
+    kinds = (
+        ("photographs", _share(map(is_picture, values)) > 0.8, f"paths or addresses of photographs: {example}"),
+        ("category paths", _share(" > " in value for value in values) > 0.5, f"paths of categories: {example}"),
+        ("identifier", is_unique, f"different in every row: {example}"),
+        ("numbers", _share(map(_NUMBER.fullmatch, values)) > 0.9, f"numbers: {example}"),
+        ("categories", is_category, f"{count:,} categories: {', '.join(sorted(distinct)[:3])}"),
+        ("text", True, f"text: {example}"),
+    )
+    kind, detail = next((kind, detail) for kind, fits, detail in kinds if fits)
+    return ColumnKind(column, kind, detail, count)
+
+
+def is_picture(value: str) -> bool:
+    """Return whether a cell names a photograph, or several, by a path or a URL."""
+    first = re.split(r"[,;|]\s*(?=\S)", value)[0].strip()
+    return PurePosixPath(first.split("?")[0]).suffix.lower() in PICTURE_SUFFIXES
+
+
+def _share(found: Iterable[object]) -> float:
+    flags = [bool(each) for each in found]
+    return sum(flags) / len(flags) if flags else 0.0
+
+
+def propose_description(table: Table, files: Iterable[str]) -> dict[str, object]:
+    """Return entries of a catalogue's description that a table's values suggest; what is not found is left out.
+
+    Args:
+        table: The table.
+        files: The paths of the catalogue's files below the table's folder.
+    """
+    kinds = find_kinds(table)
+    cells = dict(zip(table.columns, table.cells, strict=True))
+    proposed: dict[str, object] = {}
+    ids = [each for each in kinds if each.kind in ("identifier", "numbers") and each.num_distinct == len(table.rows)]
+    ids = [each for each in ids if ID_NAMES.search(each.column)] or [each for each in ids if each.kind == "identifier"]
+    if ids:
+        proposed["id"] = ids[0].column
+    names = [each for each in kinds if each.kind == "text" and NAME_NAMES.search(each.column)]
+    if names:
+        proposed["name"] = names[0].column
+    proposed |= _propose_levels(kinds, cells)
+    pictures = [each.column for each in kinds if each.kind == "photographs"]
+    if pictures:
+        proposed["image_column"] = pictures[0]
+    elif pattern := _propose_pattern([each.column for each in (*ids, *kinds)], cells, files):
+        proposed["image"] = pattern
+    return proposed
+
+
+def _propose_levels(kinds: Sequence[ColumnKind], cells: Mapping[str, Sequence[str]]) -> dict[str, object]:
+    """Return the columns called like categories from coarse to fine, each of which says which the coarser one has."""
+    paths = [each.column for each in kinds if each.kind == "category paths"]
+    if paths:
+        return {"levels": [paths[0]], "level_separator": ">"}
+    likely = [each for each in kinds if each.kind == "categories" and LEVEL_NAMES.search(each.column)]
+    levels: list[str] = []
+    for each in sorted(likely, key=lambda kind: -kind.num_distinct):
+        if not levels or _is_coarser(cells[each.column], cells[levels[0]]):
+            levels.insert(0, each.column)
+    return {"levels": levels} if levels else {}
+
+
+def _is_coarser(coarse: Sequence[str], fine: Sequence[str]) -> bool:
+    """Return whether nearly all items of a fine category have one coarse category."""
+    pairs = list(zip(fine[:SAMPLE], coarse[:SAMPLE], strict=True))
+    first: dict[str, str] = {}
+    return _share(first.setdefault(one, other) == other for one, other in pairs) > 0.9
+
+
+def _propose_pattern(columns: Sequence[str], cells: Mapping[str, Sequence[str]], files: Iterable[str]) -> str | None:
+    """Return a pattern by which most rows have a photograph: a folder, a column in braces, and a suffix."""
+    pictures = [PurePosixPath(path) for path in files]
+    pictures = [path for path in pictures if path.suffix.lower() in PICTURE_SUFFIXES]
+    by_stem = {path.stem: path for path in pictures}
+    for column in columns:
+        values = [value.strip() for value in cells[column][:SAMPLE] if value.strip()]
+        found = [by_stem[value] for value in values if value in by_stem]
+        if len(found) > len(values) / 2:
+            folder = "" if str(found[0].parent) == "." else f"{found[0].parent}/"
+            return f"{folder}{{{column}}}{found[0].suffix}"
+    return None
+
+
+# The flag of each entry that is proposed.
+FLAGS = {
+    "id": "--id-column",
+    "name": "--name-column",
+    "levels": "--levels",
+    "level_separator": "--level-separator",
+    "image": "--image",
+    "image_column": "--image-column",
+}
+
+
+def format_flags(proposed: Mapping[str, object]) -> str:
+    """Return a proposal as flags of `hangtag prepare`, quoted for a shell."""
+    texts = {key: ",".join(value) if isinstance(value, list) else str(value) for key, value in proposed.items()}
+    return " ".join(f"{FLAGS[key]} '{text}'" for key, text in texts.items())
+
+
+def format_toml(table_name: str, proposed: Mapping[str, object], kinds: Sequence[ColumnKind]) -> str:
+    """Return a proposal as `catalog.toml`, with what is missing and what every column looks like as comments."""
+    lines = ["# What the columns of this catalogue mean. Look it over: it was proposed from the values.", ""]
+    lines.append(f"table = {json.dumps(table_name, ensure_ascii=False)}")
+    for key in FLAGS:
+        if key in proposed:
+            lines.append(f"{key} = {json.dumps(proposed[key], ensure_ascii=False)}")
+        elif key not in ("level_separator", "image_column") and not (key == "image" and "image_column" in proposed):
+            lines.append(f"# {key} = not found")
+    lines += ["", "# The columns:"]
+    lines += [re.sub(r"\s", " ", f"#   {each.column}: {each.detail}") for each in kinds]
+    return "\n".join([*lines, ""])

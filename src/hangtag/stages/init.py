@@ -1,0 +1,39 @@
+"""Command `init`: propose a description of a catalogue's table, to look over."""
+
+from pathlib import Path
+
+from hangtag.catalog.column_kinds import find_kinds, format_toml, propose_description
+from hangtag.catalog.reader import DESCRIPTION, find_table_file
+from hangtag.errors import CatalogError
+from hangtag.io import write_whole
+
+
+def init(catalog: str | Path, output: str | Path | None = None) -> Path:
+    """Write `catalog.toml` for a catalogue's table, proposed from its values.
+
+    What cannot be found is left as a comment, and every column is listed with what it looks like.
+
+    Args:
+        catalog: A folder, a `.zip`, or a table.
+        output: The file to write; by default `catalog.toml` beside the table.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        CatalogError: There is no table, it cannot be read, or the file exists already.
+    """
+    path = Path(catalog).expanduser()
+    found = find_table_file(path)
+    target = Path(output) if output else (path if path.is_dir() else path.parent) / found.base / DESCRIPTION
+    if target.exists():
+        raise CatalogError(
+            "There is a description of this catalogue already.",
+            received=str(target),
+            hint="Edit it, or write another one with --output FILE.",
+        )
+    proposed = propose_description(found.table, found.list_files())
+    text = format_toml(found.name, proposed, find_kinds(found.table))
+    with write_whole(target) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return target
