@@ -126,10 +126,15 @@ class Workspace:
         return self.root / "review"
 
     @property
+    def downloads(self) -> Path:
+        """Return the folder with the photographs that `prepare` downloaded, by a hash of their URL."""
+        return self.root / "downloads"
+
+    @property
     def folders(self) -> tuple[Path, ...]:
         """Return every folder that stages write to."""
         first = (self.prepared, self.labels, self.exploration, self.runs, self.root / "folds")
-        return (*first, self.audit, self.comparison, self.review)
+        return (*first, self.audit, self.comparison, self.review, self.downloads)
 
     @property
     def report(self) -> Path:

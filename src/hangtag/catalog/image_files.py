@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from joblib import Parallel, delayed
 
-from hangtag.catalog.files import FileError
+from hangtag.catalog.files import FileError, read_regular
 from hangtag.catalog.images import Photograph, PhotographError, Pixels, decode_photograph, limit_part
 from hangtag.catalog.source import Identity, Source, make_changed_error, open_source
 from hangtag.config import PrepareConfig
@@ -39,7 +39,7 @@ class Decoded:
 
 
 def pack_photographs(
-    source: Source, paths: Sequence[str], config: PrepareConfig, target: Path
+    source: Source, paths: Sequence[str | Path], config: PrepareConfig, target: Path
 ) -> list[Decoded | Rejected]:
     """Decode photographs in order and write the usable ones to `target`, a uint8 (n, H, W, 3) .npy file.
 
@@ -71,7 +71,7 @@ def _write_header(file: object, shape: tuple[int, ...]) -> None:
 
 
 def _decode_chunks(
-    source: Source, paths: Sequence[str], config: PrepareConfig
+    source: Source, paths: Sequence[str | Path], config: PrepareConfig
 ) -> Iterator[tuple[list[Decoded | Rejected], Pixels]]:
     # joblib's worker processes need no `if __name__ == "__main__"` in a user's script, and do not fork a process
     # in which polars has started threads.
@@ -120,7 +120,7 @@ def _open_once(path: Path, identity: Identity) -> Source:
 
 
 def _decode_chunk(
-    source_path: Path, identity: Identity, paths: Sequence[str], config: PrepareConfig
+    source_path: Path, identity: Identity, paths: Sequence[str | Path], config: PrepareConfig
 ) -> tuple[list[Decoded | Rejected], Pixels]:
     source = _open_once(source_path, identity)
     outcomes: list[Decoded | Rejected] = []
@@ -136,13 +136,18 @@ def _decode_chunk(
     return outcomes, np.stack(pixels) if pixels else np.empty(0, np.uint8)
 
 
-def _read_photograph(source: Source, path: str, config: PrepareConfig) -> Photograph:
+def _read_photograph(source: Source, path: str | Path, config: PrepareConfig) -> Photograph:
     if not path:
         raise PhotographError("missing_photograph", "the row names no photograph")
     try:
-        data = source.read(path, config.max_bytes)
+        if isinstance(path, Path):
+            data = read_regular(path, config.max_bytes)
+        else:
+            data = source.read(path, config.max_bytes)
     except FileError as error:
         if error.code == "missing_file":
             raise PhotographError("missing_photograph", "there is no such photograph") from error
         raise PhotographError(error.code, error.reason) from error
+    except OSError as error:
+        raise PhotographError("unreadable_file", f"the downloaded file cannot be read ({error.strerror})") from error
     return decode_photograph(data, config.image_size, config.max_pixels, fit=config.fit)

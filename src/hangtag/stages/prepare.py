@@ -61,12 +61,15 @@ def prepare(
         "max_pixels": config.max_pixels,
         "max_bytes": config.max_bytes,
     }
+    if not config.download:
+        settings["download"] = False
     if config.fit != PrepareConfig.fit:
         # Left out where it is usual, so that workspaces from before it stay as they are.
         settings["fit"] = config.fit
     record = StageRecord("prepare", workspace.prepared, inputs, settings)
     with hold("prepare", workspace, writes=[workspace.prepared], create=True):
-        if current := record.load_if_unchanged():
+        current = record.load_if_unchanged()
+        if current and not current.metrics.get("failed_downloads"):
             # The same catalogue may lie somewhere else by now.
             record.update(origin=_describe_origin(raw))
             return PrepareResult.of(current)
@@ -76,8 +79,15 @@ def prepare(
 def _prepare_catalog(record: StageRecord, raw: RawCatalog, config: PrepareConfig) -> StageResult:
     _check_splits(raw)
     candidates, rejected = _check_rows(raw)
+    files = _find_files([each.path for each in candidates], record.folder.parent, config)
+    paths = [file for file in files if not isinstance(file, Rejected)]
     with write_whole(record.begin() / "images.npy") as target:
-        outcomes = pack_photographs(raw.source, [each.path for each in candidates], config, target)
+        packed = iter(pack_photographs(raw.source, paths, config, target))
+    outcomes = [file if isinstance(file, Rejected) else next(packed) for file in files]
+    for file, outcome in zip(files, outcomes, strict=True):
+        if isinstance(file, Path) and isinstance(outcome, Rejected):
+            # What was downloaded is no photograph that can be used; the next time may be better.
+            file.unlink(missing_ok=True)
     items, more = _tabulate_items(raw, candidates, outcomes)
     if not len(items):
         raise CatalogError(
@@ -85,6 +95,25 @@ def _prepare_catalog(record: StageRecord, raw: RawCatalog, config: PrepareConfig
             received=sorted({line["reason"] for line in [*rejected, *more]})[:3],
         )
     return _write_prepared(record, raw, items, rejected + more)
+
+
+def _find_files(paths: Sequence[str], workspace: Path, config: PrepareConfig) -> list[str | Path | Rejected]:
+    """Return where each photograph is: a path in the catalogue, a downloaded file, or why there is none."""
+    urls = [path for path in paths if is_url(path)]
+    if not urls:
+        return list(paths)
+    found: dict[str, Path | Rejected] = {}
+    if config.download:
+        from hangtag.catalog.downloads import DownloadSettings, download_photographs  # noqa: PLC0415  (rarely needed)
+
+        settings = DownloadSettings(max_bytes=config.max_bytes, allow_private_addresses=config.allow_private_addresses)
+        found = dict(zip(urls, download_photographs(urls, Workspace.at(workspace).downloads, settings), strict=True))
+    missing = "the catalogue has no file called {}, or several, and photographs are not downloaded (--download)"
+    return [
+        found.get(path)
+        or (Rejected("missing_photograph", missing.format(read_file_name(path))) if is_url(path) else path)
+        for path in paths
+    ]
 
 
 def _check_splits(raw: RawCatalog) -> None:
@@ -136,10 +165,6 @@ def _check_rows(raw: RawCatalog) -> tuple[list[_Candidate], list[dict[str, str]]
         elif item_id in seen:
             reason = "an earlier row has the same id"
             rejected.append({"item_id": item_id, "image_path": path, "code": "duplicate_id", "reason": reason})
-        elif is_url(path):
-            seen.add(item_id)
-            reason = f"the catalogue has no file of the name {read_file_name(path)}, or several"
-            rejected.append({"item_id": item_id, "image_path": path, "code": "missing_photograph", "reason": reason})
         else:
             seen.add(item_id)
             candidates.append(_Candidate(position, item_id, path))
@@ -163,7 +188,7 @@ def _tabulate_items(
     described = pl.DataFrame(
         {
             "item_id": [each.item_id for each in kept],
-            "image_path": [posixpath.normpath(each.path) for each in kept],
+            "image_path": [each.path if is_url(each.path) else posixpath.normpath(each.path) for each in kept],
             "image_width": [each.width for each in decoded],
             "image_height": [each.height for each in decoded],
             "image_mode": [each.mode for each in decoded],
@@ -204,6 +229,9 @@ def _write_prepared(
         "rejected": len(rejected),
         "repaired_rows": len({repair.line for repair in raw.repairs}),
     }
+    if failed := sum(is_url(line["image_path"]) for line in rejected):
+        # Such photographs are tried again the next time.
+        counts["failed_downloads"] = failed
     if raw.num_merged:
         counts["merged_rows"] = raw.num_merged
     missing = count_missing(table, raw.schema)

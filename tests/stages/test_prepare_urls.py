@@ -1,0 +1,96 @@
+"""Photographs that a table names by URL are taken from the catalogue's files, or downloaded once."""
+
+import io
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import polars as pl
+import pytest
+from PIL import Image
+from shop_exports import draw_photographs
+
+from hangtag.config import PrepareConfig
+from hangtag.stages.prepare import prepare
+
+LOCAL = PrepareConfig(allow_private_addresses=True)
+
+
+class Shop(ThreadingHTTPServer):
+    """A server of photographs by their number; it counts what it is asked for, and lacks some."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.asked: Counter[str] = Counter()
+        self.missing: set[str] = set()
+
+    def get_url(self, name: str) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/img/{name}?v=3"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Shop
+
+    def do_GET(self) -> None:
+        name = self.path.split("?")[0].rpartition("/")[2]
+        self.server.asked[name] += 1
+        buffer = io.BytesIO()
+        Image.effect_noise((60, 80), 40 + len(self.server.asked)).save(buffer, "JPEG")
+        self.send_response(404 if name in self.server.missing else 200)
+        self.send_header("Content-Type", "image/jpeg")
+        self.send_header("Content-Length", str(len(buffer.getvalue())))
+        self.end_headers()
+        self.wfile.write(buffer.getvalue())
+
+    def log_message(self, *_: object) -> None:
+        """Keep quiet."""
+
+
+@pytest.fixture
+def shop() -> Iterator[Shop]:
+    with Shop() as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def write_feed(folder: Path, shop: Shop, count: int = 6) -> Path:
+    rows = [f"{n},Shirt {n},{'Tops' if n % 2 else 'Shoes'},{shop.get_url(f'{n}.jpg')}" for n in range(count)]
+    path = folder / "feed.csv"
+    path.write_text("\n".join(["id,title,product_type,image_link", *rows]))
+    return path
+
+
+def read_rejected(workspace: Path) -> dict[str, str]:
+    table = pl.read_csv(workspace / "prepared" / "rejected.csv", infer_schema=False)
+    return dict(table.select("item_id", "code").iter_rows())
+
+
+def test_what_is_not_among_the_files_is_downloaded_once(shop: Shop, tmp_path: Path) -> None:
+    feed, workspace = write_feed(tmp_path, shop), tmp_path / "w"
+    draw_photographs(tmp_path / "photos", ["0.jpg", "1.jpg"])
+    shop.missing = {"3.jpg"}
+    result = prepare(feed, workspace, LOCAL)
+    assert (result.metrics["items"], result.metrics["failed_downloads"]) == (5, 1)
+    assert read_rejected(workspace) == {"3": "download_failed"}
+    assert set(shop.asked) == {"2.jpg", "3.jpg", "4.jpg", "5.jpg"}
+    shop.missing = set()
+    again = prepare(feed, workspace, LOCAL)
+    assert (again.metrics["items"], again.skipped) == (6, False)
+    assert [shop.asked[f"{number}.jpg"] for number in (2, 4, 5)] == [1, 1, 1]
+    assert prepare(feed, workspace, LOCAL).skipped
+
+
+def test_nothing_is_downloaded_without_leave(shop: Shop, tmp_path: Path) -> None:
+    feed = write_feed(tmp_path, shop)
+    draw_photographs(tmp_path / "photos", ["0.jpg"])
+    prepare(feed, tmp_path / "w", PrepareConfig(download=False))
+    assert set(read_rejected(tmp_path / "w").values()) == {"missing_photograph"}
+    prepare(feed, tmp_path / "v")
+    # This server's address is not public.
+    assert set(read_rejected(tmp_path / "v").values()) == {"url_not_allowed"}
+    assert not shop.asked
