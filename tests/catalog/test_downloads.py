@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import import_module
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -437,7 +438,7 @@ def test_an_address_that_is_not_public_is_not_connected_to(
 
 @pytest.mark.parametrize("address", ["93.184.215.14", "2606:2800:21f:cb07:6820:80da:af6b:8b2c", "64:ff9b::5db8:d70e"])
 def test_public_addresses_are_allowed(address: str) -> None:
-    assert downloads._is_public(downloads.ipaddress.ip_address(address))
+    assert downloads._is_public(ip_address(address))
 
 
 def test_the_address_that_was_checked_is_connected_to(
