@@ -9,13 +9,24 @@ from PIL import Image
 from hangtag.catalog.schema import RESERVED, CatalogSchema, rename_columns
 from hangtag.config import CleanConfig, PrepareConfig
 from hangtag.errors import CatalogError
+from hangtag.io import read_json
 from hangtag.labels.taxonomy import load_taxonomy
+from hangtag.reviewing.decisions import DecisionRequest, LabelOptions, build_decisions
+from hangtag.reviewing.items import read_items
+from hangtag.reviewing.queue import Queue, read_issues
+from hangtag.reviewing.store import Store
+from hangtag.stages.apply import apply
 from hangtag.stages.audit import audit
 from hangtag.stages.clean import clean
 from hangtag.stages.explore import explore
 from hangtag.stages.prepare import prepare
+from hangtag.workspace import Workspace
 
-NASTY = sorted(RESERVED - {"item_id", "label"})
+SMALL = PrepareConfig(image_size=(8, 8), workers=1)
+
+
+def draw(path: Path, number: int) -> None:
+    Image.effect_noise((8, 8), 20 + number).convert("RGB").save(path)
 
 
 def test_no_two_columns_have_one_name() -> None:
@@ -58,21 +69,67 @@ def test_label_rules_name_a_level_as_the_table_heads_it() -> None:
         load_taxonomy("mine", text.replace("label", "kind"), schema.levels, schema.by_heading)
 
 
-@pytest.mark.parametrize("level", ["label", "row", "items", "value", "total", "now", "category_path"])
-def test_a_table_full_of_hangtags_own_names_goes_through(level: str, tmp_path: Path) -> None:
-    others = [name for name in [*NASTY, "label", "catalog_label", "order", "path"] if name != level]
-    lines = [",".join(["item_id", "top", level, *others])]
+def test_a_table_full_of_hangtags_own_names_goes_through(tmp_path: Path) -> None:
+    levels = ["top", "label", "row", "items", "value", "total", "now", "category_path"]
+    others = [
+        name for name in [*sorted(RESERVED), "catalog_label", "order", "path"] if name not in ("item_id", *levels)
+    ]
+    lines = [",".join(["item_id", *levels, *others])]
     for number in range(24):
-        Image.effect_noise((8, 8), 20 + number).convert("RGB").save(tmp_path / f"{number}.png")
-        kind = "shoe" if number % 2 else "bag"
-        lines.append(",".join([str(number), f"{kind}s", kind, *(f"x{number % 3}" for _ in others)]))
+        draw(tmp_path / f"{number}.png", number)
+        kinds = [f"{'shoe' if number % 2 else 'bag'} {level}" for level in levels]
+        lines.append(",".join([str(number), *kinds, *(f"x{number % 3}" for _ in others)]))
     (tmp_path / "t.csv").write_text("\n".join(lines))
-    flags = {"id": "item_id", "levels": f"top,{level}", "attributes": "max_score,share", "image": "{item_id}.png"}
+    flags = {"id": "item_id", "levels": ",".join(levels), "attributes": "max_score,share", "image": "{item_id}.png"}
     workspace = tmp_path / "w"
-    prepare(tmp_path / "t.csv", workspace, PrepareConfig(image_size=(8, 8), workers=1), overrides=flags)
+    prepare(tmp_path / "t.csv", workspace, SMALL, overrides=flags)
     clean(workspace, CleanConfig(taxonomy="finest"))
     table = pl.read_csv(workspace / "labels" / "styles_cleaned.csv", infer_schema=False)
-    assert table.columns == ["item_id", "top", level, *others, "Class"]
-    assert table[level].to_list() == table["Class"].to_list()
+    assert table.columns == ["item_id", *levels, *others, "Class"]
+    assert table[levels[-1]].to_list() == table["Class"].to_list()
     explore(workspace)
     audit(workspace)
+
+
+def test_headings_stand_in_everything_that_people_read(tmp_path: Path) -> None:
+    lines = ["id,title,split,label,catalog_label"]
+    for number in range(26):
+        draw(tmp_path / f"{number}.png", number)
+        kind = ("Shoes", "Shoes ", "Bags")[number % 3] if number < 24 else ("Rare", "")[number - 24]
+        lines.append(f"{number},t{number},{'Bag' if kind == 'Bags' else 'Foot'},{kind},x")
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    flags = {"name": "title", "levels": "split,label", "image": "{id}.png"}
+    workspace = tmp_path / "w"
+    counts = prepare(tmp_path / "t.csv", workspace, SMALL, overrides=flags).metrics
+    assert counts["missing"] == {"label": 1}
+    clean(workspace)
+    changes = pl.read_csv(workspace / "labels" / "label_changes.csv", infer_schema=False)
+    assert set(changes.select("column", "rule").iter_rows()) == {
+        ("label", "white_space"),
+        ("split", "drop_rare"),
+        ("Class", "missing"),
+    }
+    balance = read_json(workspace / "labels" / "balance.json")
+    assert list(balance["cleaned"]["columns"]) == ["split", "label", "Class"]
+    audit(workspace)
+    issues = pl.read_csv(workspace / "audit" / "issues.csv", infer_schema=False)
+    spelling = issues.filter(pl.col("code") == "spelling_variant").row(0, named=True)
+    assert (spelling["column"], spelling["changes"]) == ("label", '{"label": "Shoes"}')
+    assert spelling["reason"].startswith('label "Shoes " (8)')
+    assert not any("catalog_" in text for text in issues["reason"])
+    scores = pl.read_csv(workspace / "audit" / "catalog_scores.csv", infer_schema=False)
+    assert set(scores["column"].drop_nulls()) == {"", "split", "label"}
+
+    # A reviewer sees and decides them by these names, `apply` writes them, and `clean` takes them in.
+    items = read_items(Workspace.at(workspace))
+    assert items.read_values("1") == {"split": "Foot", "label": "Shoes "}
+    queue = Queue(read_issues(Workspace.at(workspace).issues), items, Store(workspace / "review" / "review.sqlite"))
+    position = next(issue.position for issue in queue.issues if issue.identity == ("1", "spelling_variant", "label"))
+    request = DecisionRequest(position, "accept", dict.fromkeys(items.ids, 0))
+    queue._store.add(build_decisions(request, queue, LabelOptions(items)), "Ann")
+    apply(workspace)
+    corrected = (workspace / "review" / "corrected" / "t.csv").read_text().splitlines()
+    assert corrected[2] == "1,t1,Foot,Shoes,x"
+    assert sum(one != other for one, other in zip(lines, corrected, strict=True)) == 1
+    counts = clean(workspace).metrics
+    assert (counts["reviewed_cells"], counts["white_space_cells"]) == (1, 7)

@@ -1,6 +1,7 @@
 """The table of issues: one row for each, with the same columns for every check."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -72,6 +73,29 @@ def join_issues(tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
     # Ties are sorted by code and item, so that the order does not depend on that of the rows.
     ordered = rounded.sort("score", "code", "item_id", "column", descending=[True, False, False, False])
     return ordered.unique(IDENTITY, keep="first", maintain_order=True)
+
+
+def use_headings(issues: pl.DataFrame, headings: Mapping[str, str]) -> pl.DataFrame:
+    """Return the issues with the catalogue's columns as the table heads them.
+
+    Args:
+        issues: All issues.
+        headings: The headings by the names of hangtag's tables.
+    """
+    renamed = {column: heading for column, heading in headings.items() if column != heading}
+    if not renamed:
+        return issues
+    names = re.compile(rf"\b({'|'.join(map(re.escape, sorted(renamed, key=len, reverse=True)))})\b")
+
+    def rename(changes: str) -> str:
+        return write_changes({renamed.get(column, column): new for column, new in json.loads(changes).items()})
+
+    reasons = [names.sub(lambda found: renamed[found[1]], reason) for reason in issues["reason"]]
+    return issues.with_columns(
+        pl.col("column").replace(renamed),
+        pl.Series("reason", reasons, pl.String),
+        pl.Series("changes", list(map(rename, issues["changes"])), pl.String),
+    )
 
 
 def count_codes(issues: pl.DataFrame) -> dict[str, int]:

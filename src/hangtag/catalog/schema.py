@@ -174,22 +174,29 @@ class CatalogSchema:
                 allowed="Choose another heading with --label-name.",
                 received=self.label_name,
             )
-        return self._rename_columns(columns)
+        named = dataclasses.replace(self, columns=tuple(columns), headings=tuple(columns))
+        return named._rename_columns(rename_columns(columns))
 
-    def _rename_columns(self, columns: Sequence[str]) -> "CatalogSchema":
-        names = rename_columns(columns)
+    def with_headings(self) -> "CatalogSchema":
+        """Return the schema with every column under its heading, as people see it, in place of hangtag's name."""
+        return self._rename_columns(self.by_column)
+
+    def _rename_columns(self, names: Mapping[str, str]) -> "CatalogSchema":
+        def rename(column: str) -> str:
+            return names.get(column, column)
+
         return dataclasses.replace(
             self,
-            id=names[self.id],
-            name=self.name and names[self.name],
-            levels=tuple(names[level] for level in self.levels),
-            attributes=tuple(names[attribute] for attribute in self.attributes),
-            image=self.image and PLACEHOLDER.sub(lambda match: f"{{{names[match.group(1)]}}}", self.image),
-            image_column=self.image_column and names[self.image_column],
-            split=self.split and names[self.split],
-            group=self.group and names[self.group],
-            columns=tuple(names[column] for column in columns),
-            headings=tuple(columns),
+            id=rename(self.id),
+            name=self.name and rename(self.name),
+            levels=tuple(map(rename, self.levels)),
+            attributes=tuple(map(rename, self.attributes)),
+            image=self.image and PLACEHOLDER.sub(lambda match: f"{{{rename(match.group(1))}}}", self.image),
+            image_column=self.image_column and rename(self.image_column),
+            split=self.split and rename(self.split),
+            group=self.group and rename(self.group),
+            path_column=self.path_column and rename(self.path_column),
+            columns=tuple(map(rename, self.columns)),
         )
 
     def with_path_levels(self, path_column: str, depth: int) -> "CatalogSchema":
@@ -247,6 +254,15 @@ class CatalogSchema:
     def is_missing(self, value: str | None) -> bool:
         """Return whether a cell counts as missing."""
         return is_missing(value, self.missing)
+
+    @property
+    def by_column(self) -> dict[str, str]:
+        """The columns' headings by their names in hangtag's tables."""
+        return dict(zip(self.columns, self.headings, strict=False))
+
+    def find_heading(self, column: str) -> str:
+        """Return how the table heads a column of hangtag's tables; any other name is returned as it is."""
+        return self.by_column.get(column, column)
 
     @property
     def by_heading(self) -> dict[str, str]:

@@ -140,14 +140,16 @@ def apply_review_changes(prepared: Prepared, lines: list[Line]) -> tuple[Prepare
     changes = pl.DataFrame(lines, schema={column: CHANGES[column] for column in COLUMNS})
     items, made = prepared.items, []
     for column in changes["column"].unique(maintain_order=True).to_list():
-        if column not in prepared.schema.columns:
+        # As the table heads it, and as hangtag's tables call it.
+        name = prepared.schema.by_heading.get(column)
+        if name is None:
             continue
-        there = items.select("item_id", now=pl.col(column))
+        there = items.select("item_id", now=pl.col(name))
         own = changes.filter(pl.col("column") == column).join(there, on="item_id", maintain_order="left")
         own = own.filter(pl.col("old") == pl.col("now"))
         new = dict(own.select("item_id", "new").iter_rows())
-        values = [new.get(item_id, value) for item_id, value in items.select("item_id", column).iter_rows()]
-        items = items.with_columns(pl.Series(column, values, dtype=items.schema[column]))
+        values = [new.get(item_id, value) for item_id, value in items.select("item_id", name).iter_rows()]
+        items = items.with_columns(pl.Series(name, values, dtype=items.schema[name]))
         made.append(own.select(COLUMNS))
     table = pl.concat([changes.clear(), *made])
     empty = {name: pl.lit(None, kind) for name, kind in CHANGES.items() if name not in COLUMNS}
@@ -162,7 +164,8 @@ def strip_categories(prepared: Prepared) -> tuple[Prepared, pl.DataFrame]:
     items, made = prepared.items, []
     for column in (*prepared.schema.levels, *prepared.schema.attributes):
         stripped = read_categories(items[column], prepared.schema.missing)
-        there = items.select("item_id", column=pl.lit(column), old=pl.col(column).cast(pl.String), new=stripped)
+        heading = pl.lit(prepared.schema.find_heading(column))
+        there = items.select("item_id", column=heading, old=pl.col(column).cast(pl.String), new=stripped)
         made.append(there.filter(pl.col("old") != pl.col("new")))
         items = items.with_columns(stripped.fill_null(items[column]).alias(column))
     empty = {name: pl.lit(None, kind) for name, kind in CHANGES.items() if name not in COLUMNS}

@@ -3,6 +3,7 @@
 Each `build_*` function returns the values that the template of its chapter shows.
 """
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import polars as pl
@@ -52,7 +53,7 @@ def _describe_column(inputs: Inputs, column: str) -> dict[str, Any]:
         values = values.str.strip_chars(BLANK)
     is_missing = find_missing(values, schema.missing)
     return {
-        "name": column,
+        "name": schema.find_heading(column),
         "role": _name_role(inputs, column),
         "values": values.filter(~is_missing).n_unique(),
         "missing": int(is_missing.sum()),
@@ -75,7 +76,8 @@ def build_labels(inputs: Inputs) -> dict[str, Any]:
     relabelled = changes.filter((pl.col("rule") == "relabel") & (pl.col("new") != UNKNOWN))
     unknown = changes.filter((pl.col("rule") == "relabel") & (pl.col("new") == UNKNOWN))
     dropped = changes.filter(pl.col("rule") == "drop_rare")
-    rules = inputs.clean_manifest.get("taxonomy", {}).get("rules", [])
+    find_heading = inputs.labelled.schema.find_heading
+    rules = [_head_levels(rule, find_heading) for rule in inputs.clean_manifest.get("taxonomy", {}).get("rules", [])]
     return {
         "label_name": inputs.labelled.schema.label_name,
         # Earlier versions did not record the rules.
@@ -88,13 +90,18 @@ def build_labels(inputs: Inputs) -> dict[str, Any]:
         "unknown": unknown.head(MAX_CHANGE_ROWS).to_dicts(),
         "num_unknown": len(unknown),
         "num_missing": int((changes["rule"] == "missing").sum()),
-        "missing_level": rules[0]["level"] if rules else inputs.labelled.schema.levels[-1],
+        "missing_level": rules[0]["level"] if rules else find_heading(inputs.labelled.schema.levels[-1]),
         "dropped": dropped.head(MAX_CHANGE_ROWS).to_dicts(),
         "num_dropped": len(dropped),
         "class_counts": _read_class_counts(inputs),
         "balance": _list_balance_rows(inputs, read_json(folder / "balance.json")),
         "beside": inputs.capstone,
     }
+
+
+def _head_levels(rule: Mapping[str, Any], find_heading: Callable[[str], str]) -> dict[str, Any]:
+    """Return a label rule with its levels as the table heads them."""
+    return {key: find_heading(value) if key in ("level", "within") else value for key, value in rule.items()}
 
 
 def _read_changes(inputs: Inputs) -> pl.DataFrame:
@@ -131,9 +138,9 @@ def build_exploration(inputs: Inputs) -> dict[str, Any] | None:
     schema, folder = inputs.labelled.schema, inputs.workspace.exploration
     columns = (*schema.levels, schema.label_name)
     return {
-        "levels": schema.levels,
+        "levels": [*map(schema.find_heading, schema.levels)],
         "label_name": schema.label_name,
-        "charts": [{"column": column, "bars": _read_bars(inputs, column)} for column in columns],
+        "charts": [{"column": schema.find_heading(column), "bars": _read_bars(inputs, column)} for column in columns],
         "sunbursts": _build_sunbursts(inputs),
         "sheets": _embed_sheets(inputs),
         "mean_pictures": embed_picture(

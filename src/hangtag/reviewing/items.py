@@ -132,9 +132,9 @@ class Items:
     Attributes:
         ids: The item ids, in the order of `images`.
         positions: The index of each id in `ids`.
-        columns: The catalogue's own columns as text, and `image_path`.
+        columns: The catalogue's own columns as text by their headings, and `image_path`.
         images: Pixels, uint8 (n, height, width, 3), a read-only memory map.
-        schema: The meaning of the columns.
+        schema: The meaning of the columns, by their headings.
         digest: A hash that changes when the prepared catalogue does.
         source: The catalogue itself, or None if it cannot be opened.
     """
@@ -202,13 +202,14 @@ def read_items(workspace: Workspace) -> Items:
     except Exception as error:
         # arro3 raises bare Exceptions.
         raise WorkspaceError(f"The prepared catalogue cannot be read: {error}.", hint=PREPARE_FIRST) from error
-    names = dict.fromkeys(("item_id", "image_path", *schema.columns))
-    columns = {name: _to_texts(table, name) for name in names}
-    if len(columns["item_id"]) != len(images):
+    ids = _to_texts(table, "item_id")
+    if len(ids) != len(images):
         raise WorkspaceError("The prepared items and pixels differ in number.", hint=PREPARE_FIRST)
-    ids = columns["item_id"]
+    columns = {heading: _to_texts(table, name) for name, heading in schema.by_column.items()}
+    columns["image_path"] = _to_texts(table, "image_path")
     positions = {item_id: position for position, item_id in enumerate(ids)}
-    return Items(ids, positions, columns, images, schema, compute_digest(manifest), _open_origin(manifest))
+    headed = schema.with_headings()
+    return Items(ids, positions, columns, images, headed, compute_digest(manifest), _open_origin(manifest))
 
 
 def _to_texts(table: Any, name: str) -> list[str]:

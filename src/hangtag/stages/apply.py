@@ -58,7 +58,7 @@ def apply(
 
 def _apply_decisions(workspace: Workspace, config: ApplyConfig, catalog: str | Path | None) -> StageResult:
     manifest = require_manifest(workspace.prepared, PREPARE_FIRST)
-    schema = read_schema(manifest)
+    schema = read_schema(manifest).with_headings()
     decisions = _read_decisions(workspace)
     source = (
         read_source_table(manifest, schema, Path(catalog).expanduser() if catalog else None) if schema.table else None

@@ -34,6 +34,7 @@ from hangtag.auditing.issues import (
     count_codes,
     count_evidence,
     join_issues,
+    use_headings,
 )
 from hangtag.auditing.label_issues import find_label_issues
 from hangtag.auditing.model_evidence import choose_folds, choose_run, predict_with_model, predict_with_run, read_folds
@@ -267,7 +268,9 @@ def _write_audit(
 ) -> StageResult:
     folder = record.begin()
     paths = [folder / name for name in ("issues.csv", "catalog_scores.csv", "summary.json")]
-    scores = score_catalog(context, issues)
+    headings = context.schema.by_column
+    scores = score_catalog(context, issues).with_columns(pl.col("column").replace(headings))
+    issues = use_headings(issues, headings)
     counts = count_codes(issues)
     summary: dict[str, Any] = {
         "items": len(context.items),

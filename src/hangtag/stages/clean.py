@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from hangtag.catalog.prepared_items import Prepared, hide_missing, hide_values, read_prepared
+from hangtag.catalog.prepared_items import Prepared, hide_missing, read_categories, read_prepared
 from hangtag.config import SPLITS, CleanConfig
 from hangtag.errors import CatalogError
 from hangtag.io import hash_json, write_csv, write_json, write_parquet
@@ -109,7 +109,7 @@ def _clean_labels(workspace: Workspace, config: CleanConfig) -> StageResult:
         raise CatalogError(
             "No item has a label to learn: the cells that it would come from are all missing.",
             allowed="Allowed: levels with values; see docs/data.md for what counts as missing.",
-            received=", ".join(prepared.schema.levels),
+            received=", ".join(map(prepared.schema.find_heading, prepared.schema.levels)),
         )
     labelled = labelled.with_columns(split=_draw_splits(labelled, test_items, config))
     start = taxonomy.rules[0]["level"]
@@ -204,7 +204,13 @@ def _list_changes(
     coarsest, label_name = prepared.schema.levels[0], prepared.schema.label_name
     dropped = items.filter(pl.col("label").is_null())
     lines: list[dict[str, object]] = [
-        {"item_id": item_id, "column": coarsest, "old": old, "new": None, "rule": "drop_rare"}
+        {
+            "item_id": item_id,
+            "column": prepared.schema.find_heading(coarsest),
+            "old": old,
+            "new": None,
+            "rule": "drop_rare",
+        }
         for item_id, old in zip(dropped["item_id"], dropped[coarsest], strict=True)
     ]
     given = dict(zip(items["item_id"], items["label"], strict=True))
@@ -294,7 +300,8 @@ def _describe_balance(prepared: Prepared, kept: pl.DataFrame, labelled: pl.DataF
     levels = prepared.schema.levels
 
     def read(table: pl.DataFrame) -> dict[str, pl.Series]:
-        return {level: hide_values(table[level], prepared.schema.missing) for level in levels}
+        find, missing = prepared.schema.find_heading, prepared.schema.missing
+        return {find(level): read_categories(table[level], missing) for level in levels}
 
     label = {prepared.schema.label_name: labelled.filter(pl.col("label") != UNKNOWN)["label"]}
     return {

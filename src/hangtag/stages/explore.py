@@ -82,15 +82,15 @@ def _explore_catalog(workspace: Workspace, config: ExploreConfig) -> StageResult
 
 def _write_given(folder: Path, prepared: Prepared) -> list[Path]:
     """Write the figures of the labels and photographs as they were delivered."""
-    levels = prepared.schema.levels
+    levels, find_heading = prepared.schema.levels, prepared.schema.find_heading
     items = fill_missing(prepared.items, levels, prepared.schema.missing)
     outputs = []
     for level in levels:
         counts = count_values(items, level)
-        figure = plot_counts(counts, "value", f"Items in each {level}, as delivered")
+        figure = plot_counts(counts, "value", f"Items in each {find_heading(level)}, as delivered")
         outputs += _write_both(folder / f"counts_{slug(level)}.png", counts, figure)
     paths = count_paths(items, levels)
-    figure = plot_sunburst(paths, levels, "Labels as delivered: " + " › ".join(levels))
+    figure = plot_sunburst(paths, levels, "Labels as delivered: " + " › ".join(map(find_heading, levels)))
     outputs += _write_both(folder / "sunburst_given.html", paths, figure)
     sizes = count_sizes(prepared.items)
     named = sizes.with_columns(value=pl.format("{} × {} {}", *sizes.columns[:3]))
@@ -106,7 +106,7 @@ def _write_cleaned(folder: Path, labelled: LabeledItems) -> list[Path]:
     figure = plot_counts(counts, "value", f"Items in each {name}, cleaned")
     outputs = _write_both(folder / f"counts_{slug(name)}.png", counts, figure)
     paths = count_paths(items, [name, level])
-    figure = plot_sunburst(paths, [name, level], f"Cleaned labels: {name} › {level}")
+    figure = plot_sunburst(paths, [name, level], f"Cleaned labels: {name} › {labelled.schema.find_heading(level)}")
     outputs += _write_both(folder / f"sunburst_{slug(name)}.html", paths, figure)
     splits = count_splits(labelled.table)
     figure = plot_splits(splits, f"Items of each {name} in train, val and test")

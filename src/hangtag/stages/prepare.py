@@ -235,7 +235,8 @@ def _write_prepared(
     if raw.num_merged:
         counts["merged_rows"] = raw.num_merged
     missing = count_missing(table, raw.schema)
-    if without := {level: missing[level] for level in raw.schema.levels if level in missing}:
+    find_heading = raw.schema.find_heading
+    if without := {find_heading(level): missing[level] for level in raw.schema.levels if level in missing}:
         # Told where it happens: such items have no label at that level.
         counts["missing"] = without
     repaired = [raw.rows[position][raw.schema.id] for position in raw.repaired_rows]
