@@ -140,10 +140,7 @@ def _read_photograph(source: Source, path: str | Path, config: PrepareConfig) ->
     if not path:
         raise PhotographError("missing_photograph", "the row names no photograph")
     try:
-        if isinstance(path, Path):
-            data = read_regular(path, config.max_bytes)
-        else:
-            data = source.read(path, config.max_bytes)
+        data = read_regular(path, config.max_bytes) if isinstance(path, Path) else source.read(path, config.max_bytes)
     except FileError as error:
         if error.code == "missing_file":
             raise PhotographError("missing_photograph", "there is no such photograph") from error

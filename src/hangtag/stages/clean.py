@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from hangtag.catalog.prepared_items import Prepared, hide_missing, read_categories, read_prepared
+from hangtag.catalog.prepared_items import Prepared, hide_missing, hide_values, read_categories, read_prepared
 from hangtag.config import SPLITS, CleanConfig
 from hangtag.errors import CatalogError
 from hangtag.io import hash_json, write_csv, write_json, write_parquet
