@@ -10,7 +10,7 @@ import pytest
 from workbooks import MAIN, XLS, build_bare_workbook, build_shop_workbook, read_parts, replace_text, save, write_parts
 
 from hangtag.catalog import excel, xlsx
-from hangtag.catalog.excel import NOT_EDITABLE, format_value, read_excel
+from hangtag.catalog.excel import NOT_EDITABLE, format_number, read_excel
 from hangtag.errors import CatalogError, MissingExtraError
 
 
@@ -105,23 +105,10 @@ def test_numbers_that_show_more_or_hold_less_than_they_say_are_told() -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [
-        (10001.0, "10001"),
-        (-0.0, "0"),
-        (1e20, "100000000000000000000"),
-        (0.1 + 0.2, "0.3"),
-        (1e-7, "0.0000001"),
-        (-12.50, "-12.5"),
-        (True, "TRUE"),
-        (datetime.datetime(2024, 1, 31), "2024-01-31"),
-        (datetime.datetime(2024, 1, 31, 8, 5, 9), "2024-01-31T08:05:09"),
-        (datetime.time(8, 5), "08:05:00"),
-        (datetime.timedelta(hours=30, seconds=5), "30:00:05"),
-        (datetime.timedelta(hours=-1), "-1:00:00"),
-    ],
+    [(10001.0, "10001"), (-0.0, "0"), (1e20, "100000000000000000000"), (0.1 + 0.2, "0.3"), (-12.50, "-12.5")],
 )
-def test_values_as_text(value: object, text: str) -> None:
-    assert format_value(value) == text
+def test_numbers_as_excel_shows_them(value: float, text: str) -> None:
+    assert format_number(value) == text
 
 
 def test_dates_that_count_from_1904() -> None:

@@ -1,6 +1,5 @@
 """Read the table of an Excel workbook as texts."""
 
-import datetime
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 from zipfile import ZipFile
 
+from hangtag.catalog.cell_text import format_decimal, format_value
 from hangtag.catalog.xlsx import WorkbookError, count_pictures, find_padded_styles, find_part, open_archive
 from hangtag.catalog.xlsx_sheet import Cell, SheetScan, format_reference, scan_sheet
 from hangtag.errors import CatalogError, MissingExtraError
@@ -252,7 +252,7 @@ def _read_rows(sheet: "CalamineSheet", errors: Mapping[Cell, str]) -> tuple[list
     for (row, column), text in errors.items():
         in_rows.setdefault(row, {})[column] = text
     for number, values in enumerate(_iter_values(sheet), start=1):
-        texts = [each if isinstance(each, str) else format_value(each) for each in values]
+        texts = [format_number(each) if isinstance(each, float) else format_value(each) for each in values]
         long_numbers += sum(isinstance(each, float) and abs(each) >= MAX_EXACT for each in values)
         for column, text in in_rows.pop(number, {}).items():
             texts += [""] * (column + 1 - len(texts))
@@ -273,26 +273,10 @@ def _iter_values(sheet: "CalamineSheet") -> Iterator[list[Any]]:
         yield [*indent, *values]
 
 
-def format_value(value: object) -> str:
-    """Return a cell's value as text: digits without exponent, dates in ISO 8601, TRUE and FALSE."""
-    if isinstance(value, bool):
-        return str(value).upper()
-    if isinstance(value, float):
-        return format_number(value)
-    if isinstance(value, datetime.datetime):
-        return value.date().isoformat() if value.time() == datetime.time() else value.isoformat()
-    if isinstance(value, datetime.date | datetime.time):
-        return value.isoformat()
-    if isinstance(value, datetime.timedelta):
-        seconds = round(value.total_seconds())
-        return f"{'-' * (seconds < 0)}{abs(seconds) // 3600}:{abs(seconds) // 60 % 60:02}:{abs(seconds) % 60:02}"
-    return str(value)
-
-
 def format_number(value: float) -> str:
-    """Return a number's digits without exponent, whole ones without a point."""
-    # Fifteen digits, as Excel shows and keeps them: 0.3, where a sum in binary is 0.30000000000000004.
-    return str(int(value)) if value.is_integer() else format(Decimal(format(value, ".15g")), "f")
+    """Return a number as Excel shows it: with the fifteen digits that it keeps, and without exponent."""
+    # 0.3, where a sum in binary is 0.30000000000000004; whole numbers have all their digits.
+    return str(int(value)) if value.is_integer() else format_decimal(Decimal(format(value, ".15g")))
 
 
 def _write_notes(name: str, scan: SheetScan, pictures: int, long_numbers: int) -> list[str]:
