@@ -195,13 +195,11 @@ def _check_structure(data: bytes) -> None:
 
 def _draft_smaller(image: Image.Image, image_size: tuple[int, int], fit: Fit) -> None:
     """Decode a JPEG at a reduced scale that is still `REDUCING_GAP` times larger than the target size."""
-    # The EXIF orientation may swap width and height, so both ways count. With padding, the smaller scale applies to both
+    # The EXIF orientation may swap width and height: both ways count. With padding, the smaller scale applies to both
     # sides; with stretching, each side has its own.
     choose = min if fit == "pad" else max
     height, width = image_size
-    scale = max(
-        choose(height / image.height, width / image.width), choose(height / image.width, width / image.height)
-    )
+    scale = max(choose(height / image.height, width / image.width), choose(height / image.width, width / image.height))
     reduction = next((divisor for divisor in (8, 4, 2) if divisor * REDUCING_GAP * scale <= 1), 1)
     if reduction > 1:
         image.draft(None, (max(image.width // reduction, 1), max(image.height // reduction, 1)))

@@ -1,21 +1,26 @@
 """Read a catalogue's table whatever its format, and give it back in that format with single cells changed."""
 
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePosixPath
+from typing import TypeVar
 
 from hangtag.catalog import excel
 from hangtag.catalog.csv_editor import EditedTable, edit_cells
 from hangtag.catalog.csv_parser import Repair, Table, name_columns, parse_table
 from hangtag.catalog.dialect import check_dialect, count_filled, find_header
 from hangtag.catalog.excel_editor import edit_excel
+from hangtag.catalog.json_lines import edit_json_lines, read_json_lines
+from hangtag.catalog.parquet_table import edit_parquet, read_parquet_table
 from hangtag.catalog.schema import CatalogSchema
 from hangtag.catalog.shops import list_layouts
 from hangtag.errors import CatalogError
 
 TEXT_SUFFIXES = (".csv", ".tsv", ".txt")
-SUFFIXES = (*TEXT_SUFFIXES, *excel.SUFFIXES)
+PARQUET_SUFFIXES, JSON_SUFFIXES = (".parquet",), (".jsonl", ".ndjson")
+SUFFIXES = (*TEXT_SUFFIXES, *excel.SUFFIXES, *PARQUET_SUFFIXES, *JSON_SUFFIXES)
 Changes = Mapping[int, Mapping[str, str]]
+Cell = TypeVar("Cell")
 
 
 def is_table(path: str) -> bool:
@@ -24,7 +29,7 @@ def is_table(path: str) -> bool:
 
 
 def parse_table_file(data: bytes, where: str, description: Mapping[str, object]) -> Table:
-    """Parse a table: text, or an Excel workbook.
+    """Parse a table: text, an Excel workbook, Parquet, or JSON lines.
 
     Args:
         data: The file.
@@ -36,7 +41,16 @@ def parse_table_file(data: bytes, where: str, description: Mapping[str, object])
         MissingExtraError: What reads its format is not installed.
     """
     headings = [layout.headings for layout in list_layouts()]
-    if PurePosixPath(where).suffix.lower() in excel.SUFFIXES:
+    suffix = PurePosixPath(where).suffix.lower()
+    if suffix in PARQUET_SUFFIXES:
+        columns, cells, notes = read_parquet_table(data, where)
+        numbers = array("q", range(1, len(cells[0]) + 1 if cells else 1))
+        return Table(columns, cells, numbers, [Repair(0, "", "", "", note) for note in notes])
+    if suffix in JSON_SUFFIXES:
+        found = read_json_lines(data, where)
+        cells = [list(column) for column in zip(*found.rows, strict=True)]
+        return Table(found.columns, cells, array("q", found.lines), broken=found.broken)
+    if suffix in excel.SUFFIXES:
         return _parse_workbook(data, where, str(description.get("sheet") or "") or None, headings)
     dialect = check_dialect(str(description.get("separator") or ""), str(description.get("escape") or ""))
     return parse_table(data, where, dialect.separator, dialect.escape, headings)
@@ -87,18 +101,44 @@ def edit_table_file(data: bytes, where: str, table: Table, schema: CatalogSchema
     Raises:
         CatalogError: Tables of this format cannot be written.
     """
-    if PurePosixPath(where).suffix.lower() not in excel.SUFFIXES:
-        return edit_cells(data, table, changes)
+    suffix = PurePosixPath(where).suffix.lower()
+    if suffix in excel.SUFFIXES:
+        return _edit_rows(
+            changes,
+            lambda cells: edit_excel(data, where, schema.sheet or None, cells),
+            lambda row, column: (table.lines[row], table.positions[table.columns.index(column)]),
+        )
+    if suffix in PARQUET_SUFFIXES:
+        return _edit_rows(changes, lambda cells: edit_parquet(data, where, cells), lambda row, column: (row, column))
+    if suffix in JSON_SUFFIXES:
+        return _edit_rows(
+            changes, lambda cells: edit_json_lines(data, where, cells), lambda row, column: (table.lines[row], column)
+        )
+    return edit_cells(data, table, changes)
+
+
+def _edit_rows(
+    changes: Changes,
+    edit: Callable[[dict[Cell, str]], tuple[bytes, dict[Cell, str]]],
+    locate: Callable[[int, str], Cell],
+) -> EditedTable:
+    """Change cells; where one of a row is refused, the others of the row are not changed either.
+
+    Args:
+        changes: New values by the row's position, then by column.
+        edit: Takes new values by cell, and returns the new file and why cells were refused.
+        locate: Takes the row's position and the column, and returns the cell as `edit` takes it.
+    """
     refused: dict[int, str] = {}
-    rows = {number: row for row, number in enumerate(table.lines)}
     while True:
+        rows = {locate(row, column): row for row, values in changes.items() for column in values if row not in refused}
         cells = {
-            (table.lines[row], table.positions[table.columns.index(column)]): value
+            locate(row, column): value
             for row, values in changes.items()
-            if row not in refused
             for column, value in values.items()
+            if row not in refused
         }
-        edited, faults = edit_excel(data, where, schema.sheet or None, cells)
+        edited, faults = edit(cells)
         if not faults:
             return EditedTable(edited, refused)
-        refused |= {rows[number]: reason for (number, _), reason in faults.items()}
+        refused |= {rows[cell]: reason for cell, reason in faults.items()}

@@ -1,4 +1,4 @@
-"""An Excel workbook goes from the file to the audit and comes back with only the decided cells changed."""
+"""Workbooks, Parquet tables and JSON lines come back with only the decided cell changed."""
 
 from pathlib import Path
 
@@ -44,6 +44,15 @@ def workbook(tmp_path: Path) -> Path:
     return tmp_path / "shop" / "products.xlsx"
 
 
+def accept_first(workspace: Workspace, item_id: str) -> None:
+    """Accept the first issue, which is about an item."""
+    store = Store(workspace.review / "review.sqlite")
+    queue = Queue(read_issues(workspace.issues), read_items(workspace), store)
+    request = DecisionRequest(0, "accept", {item_id: queue.read_version(item_id)})
+    store.add(build_decisions(request, queue, LabelOptions(queue.items)), "Ann")
+    store.close()
+
+
 def test_a_workbook_comes_back_with_only_the_decided_cell_changed(workbook: Path, tmp_path: Path) -> None:
     assert prepare(workbook, tmp_path / "w", overrides=DESCRIBED).metrics["items"] == 20
     workspace = Workspace.at(tmp_path / "w")
@@ -52,11 +61,7 @@ def test_a_workbook_comes_back_with_only_the_decided_cell_changed(workbook: Path
     repaired = pl.read_csv(workspace.prepared / "repaired.csv")
     assert (1, "Our products in spring") in repaired.select("line", "before").rows()
     write_issues(workspace, [make_line("1000", "Shirts", "Tshirts", 0.9, column="Kind", changes={"Kind": "Tshirts"})])
-    store = Store(workspace.review / "review.sqlite")
-    queue = Queue(read_issues(workspace.issues), read_items(workspace), store)
-    request = DecisionRequest(0, "accept", {"1000": queue.read_version("1000")})
-    store.add(build_decisions(request, queue, LabelOptions(queue.items)), "Ann")
-    store.close()
+    accept_first(workspace, "1000")
     assert apply(workspace).metrics["cells_changed"] == 1
     before, after = (openpyxl.load_workbook(path) for path in (workbook, workspace.review / "corrected/products.xlsx"))
     assert after.sheetnames == before.sheetnames
@@ -69,3 +74,32 @@ def test_a_workbook_comes_back_with_only_the_decided_cell_changed(workbook: Path
 def test_a_sheet_is_named(workbook: Path, tmp_path: Path) -> None:
     with pytest.raises(CatalogError, match="'Products', 'Notes'"):
         prepare(workbook, tmp_path / "w", overrides={**DESCRIBED, "sheet": "Stock"})
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".jsonl"])
+def test_other_tables_come_back_with_only_the_decided_cell_changed(suffix: str, tmp_path: Path) -> None:
+    products = make_products(20, wrong=[])
+    (tmp_path / "shop").mkdir()
+    path = tmp_path / "shop" / f"products{suffix}"
+    rows = [
+        {"sku": 1000 + product.number, "title": product.name, "kind": product.given, "price": 19.9}
+        for product in products
+    ]
+    table = pl.DataFrame(rows)
+    if suffix == ".parquet":
+        table.write_parquet(path)
+    else:
+        table.write_ndjson(path)
+    draw_photographs(tmp_path / "shop" / "photos", [f"{row['sku']}.jpg" for row in rows])
+    described = {"id": "sku", "name": "title", "levels": ["kind"], "image": "photos/{sku}.jpg"}
+    assert prepare(tmp_path / "shop", tmp_path / "w", overrides=described).metrics["items"] == 20
+    workspace = Workspace.at(tmp_path / "w")
+    write_issues(workspace, [make_line("1000", "Shirts", "Tshirts", 0.9, column="kind", changes={"kind": "Tshirts"})])
+    accept_first(workspace, "1000")
+    assert apply(workspace).metrics["cells_changed"] == 1
+    corrected = workspace.review / "corrected" / path.name
+    after = pl.read_parquet(corrected) if suffix == ".parquet" else pl.read_ndjson(corrected)
+    assert after.equals(pl.DataFrame([{**rows[0], "kind": "Tshirts"}, *rows[1:]]))
+    assert after.schema == table.schema
+    if suffix == ".jsonl":
+        assert corrected.read_bytes() == path.read_bytes().replace(b'"Shirts"', b'"Tshirts"', 1)
