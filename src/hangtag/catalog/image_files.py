@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -38,29 +39,78 @@ class Decoded:
     mode: str
 
 
+Outcome = Decoded | Rejected
+
+
+class Store(Protocol):
+    """Decoded photographs that are kept between runs; see `decoded_store.DecodedStore`."""
+
+    def find(self, path: str, stamp: str) -> tuple[Outcome, Pixels | None] | None:
+        """Return a photograph's outcome and its pixels; None if it must be decoded."""
+
+    def save(self, paths: Sequence[str], stamps: Sequence[str], outcomes: Sequence[Outcome], pixels: Pixels) -> None:
+        """Save what was decoded."""
+
+
 def pack_photographs(
-    source: Source, paths: Sequence[str | Path], config: PrepareConfig, target: Path
-) -> list[Decoded | Rejected]:
+    source: Source,
+    paths: Sequence[str | Path],
+    config: PrepareConfig,
+    target: Path,
+    store: Store,
+    stamps: Sequence[str],
+) -> list[Outcome]:
     """Decode photographs in order and write the usable ones to `target`, a uint8 (n, H, W, 3) .npy file.
 
-    Photographs are decoded and written in chunks, so memory use does not grow with the catalogue.
+    Photographs are decoded and written in chunks, so memory use does not grow with the catalogue. What the store has is
+    not decoded again.
+
+    Args:
+        source: The catalogue's files.
+        paths: The photographs: paths inside the source, or files elsewhere.
+        config: The size, and limits.
+        target: The file to write.
+        store: What was decoded before.
+        stamps: A text for each photograph that changes when its file does.
 
     Returns:
         One outcome for each path, in the order of `paths`.
     """
-    outcomes: list[Decoded | Rejected] = []
+    outcomes: list[Outcome] = []
     height, width = config.image_size
+    names = [str(path) for path in paths]
+    new = [index for index in range(len(paths)) if store.find(names[index], stamps[index]) is None]
+    decoded = _decode_new(source, [(paths[index], names[index], stamps[index]) for index in new], config, store)
+    is_new = set(new)
     with target.open("wb") as file, show_progress("Decoding photographs", len(paths), "photographs") as bar:
         _write_header(file, (len(paths), height, width, 3))
-        for results, pixels in _decode_chunks(source, paths, config):
-            file.write(pixels.tobytes())
-            outcomes += results
-            bar.advance(len(results))
+        for index in range(len(paths)):
+            found = next(decoded) if index in is_new else store.find(names[index], stamps[index])
+            assert found is not None
+            outcome, pixels = found
+            if pixels is not None:
+                file.write(pixels.tobytes())
+            outcomes.append(outcome)
+            if len(outcomes) % CHUNK == 0 or len(outcomes) == len(paths):
+                bar.advance((len(outcomes) - 1) % CHUNK + 1)
         kept = sum(isinstance(outcome, Decoded) for outcome in outcomes)
         file.seek(0)
         # NumPy pads the header, so a smaller first dimension can be written over it.
         _write_header(file, (kept, height, width, 3))
     return outcomes
+
+
+def _decode_new(
+    source: Source, photographs: Sequence[tuple[str | Path, str, str]], config: PrepareConfig, store: Store
+) -> Iterator[tuple[Outcome, Pixels | None]]:
+    """Yield the outcome and the pixels of each photograph, given as path, name and stamp, and save them in chunks."""
+    done = 0
+    for outcomes, pixels in _decode_chunks(source, [path for path, _, _ in photographs], config):
+        chunk = photographs[done : done + len(outcomes)]
+        done += len(outcomes)
+        store.save([name for _, name, _ in chunk], [stamp for _, _, stamp in chunk], outcomes, pixels)
+        rows = iter(pixels)
+        yield from ((outcome, next(rows) if isinstance(outcome, Decoded) else None) for outcome in outcomes)
 
 
 def _write_header(file: object, shape: tuple[int, ...]) -> None:

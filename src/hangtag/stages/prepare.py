@@ -8,6 +8,8 @@ from typing import NamedTuple
 import polars as pl
 
 from hangtag.catalog.csv_parser import Rows
+from hangtag.catalog.decoded_store import FILE as DECODED
+from hangtag.catalog.decoded_store import DecodedStore, stamp_photographs
 from hangtag.catalog.files import escape_name
 from hangtag.catalog.image_files import Decoded, Rejected, pack_photographs
 from hangtag.catalog.image_tree import SPLIT_FOLDERS
@@ -81,8 +83,12 @@ def _prepare_catalog(record: StageRecord, raw: RawCatalog, config: PrepareConfig
     candidates, rejected = _check_rows(raw)
     files = _find_files([each.path for each in candidates], record.folder.parent, config)
     paths = [file for file in files if not isinstance(file, Rejected)]
+    store = DecodedStore(record.folder, config)
+    stamps = stamp_photographs(raw.source, paths)
     with write_whole(record.begin() / "images.npy") as target:
-        packed = iter(pack_photographs(raw.source, paths, config, target))
+        results = pack_photographs(raw.source, paths, config, target, store, stamps)
+    store.write(record.work / DECODED, list(map(str, paths)), stamps, results)
+    packed = iter(results)
     outcomes = [file if isinstance(file, Rejected) else next(packed) for file in files]
     for file, outcome in zip(files, outcomes, strict=True):
         if isinstance(file, Path) and isinstance(outcome, Rejected):
@@ -94,7 +100,9 @@ def _prepare_catalog(record: StageRecord, raw: RawCatalog, config: PrepareConfig
             "Not one photograph of the catalogue can be used.",
             received=sorted({line["reason"] for line in [*rejected, *more]})[:3],
         )
-    return _write_prepared(record, raw, items, rejected + more)
+    result = _write_prepared(record, raw, items, rejected + more, store.key)
+    store.clear()
+    return result
 
 
 def _find_files(paths: Sequence[str], workspace: Path, config: PrepareConfig) -> list[str | Path | Rejected]:
@@ -218,8 +226,10 @@ def _write_prepared(
     raw: RawCatalog,
     table: pl.DataFrame,
     rejected: list[dict[str, str]],
+    decoded_key: str,
 ) -> StageResult:
-    paths = [record.work / name for name in ("items.parquet", "images.npy", "rejected.csv", "repaired.csv")]
+    names = ("items.parquet", "images.npy", "rejected.csv", "repaired.csv", DECODED)
+    paths = [record.work / name for name in names]
     write_parquet(paths[0], table)
     write_csv(paths[2], pl.DataFrame(rejected, schema=REJECTED))
     write_csv(paths[3], pl.DataFrame(raw.repairs, schema=REPAIRED, orient="row"))
@@ -247,6 +257,7 @@ def _write_prepared(
         taxonomy_text=raw.taxonomy_text,
         repaired_item_ids=repaired,
         missing_cells=missing,
+        decoded_key=decoded_key,
         # Where the originals are: for `review` to show them, and for `apply` to correct the table.
         origin=_describe_origin(raw),
     )

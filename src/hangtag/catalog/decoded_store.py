@@ -1,0 +1,155 @@
+"""Keep decoded photographs, so that `prepare` decodes only what is new after a kill or in a changed catalogue."""
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from hangtag import __version__
+from hangtag.catalog.image_files import Decoded, Outcome, Rejected
+from hangtag.catalog.images import Pixels
+from hangtag.catalog.source import Source
+from hangtag.config import PrepareConfig
+from hangtag.errors import WorkspaceError
+from hangtag.io import hash_json, write_whole
+from hangtag.manifest import require_manifest
+
+# The list of an earlier `prepare`, and the folder of what an interrupted one decoded.
+FILE, SHARDS = "photographs.parquet", ".decoded"
+COLUMNS = {
+    "path": pl.String,
+    "stamp": pl.String,
+    "width": pl.Int64,
+    "height": pl.Int64,
+    "mode": pl.String,
+    "code": pl.String,
+    "reason": pl.String,
+}
+
+
+class Kept(NamedTuple):
+    """A decoded photograph: its stamp, the outcome, and the file and row of its pixels, if it has any."""
+
+    stamp: str
+    outcome: Outcome
+    file: Path | None
+    row: int
+
+
+class DecodedStore:
+    """The photographs that an earlier `prepare` with the same settings decoded, or one that was interrupted.
+
+    A photograph is the same while its path, its size and its time of change are, or its checksum in an archive.
+
+    Args:
+        folder: The folder `prepared/` of the workspace.
+        config: The settings of `prepare`.
+    """
+
+    def __init__(self, folder: Path, config: PrepareConfig) -> None:
+        self._folder = folder
+        self._key = hash_json([config.image_size, config.fit, config.max_pixels, config.max_bytes, __version__])
+        self._kept: dict[str, Kept] = {}
+        self._num_shards = 0
+        self._open = lru_cache(maxsize=4)(_open_pixels)
+        self._read_earlier()
+        self._read_shards()
+
+    @property
+    def key(self) -> str:
+        """Return the hash of the settings that the pixels depend on."""
+        return self._key
+
+    def find(self, path: str, stamp: str) -> tuple[Outcome, Pixels | None] | None:
+        """Return a photograph's outcome and its pixels, (H, W, 3); None if it must be decoded."""
+        kept = self._kept.get(path)
+        if kept is None or not stamp or kept.stamp != stamp:
+            return None
+        return kept.outcome, None if kept.file is None else self._open(kept.file)[kept.row]
+
+    def save(self, paths: Sequence[str], stamps: Sequence[str], outcomes: Sequence[Outcome], pixels: Pixels) -> None:
+        """Save what was decoded, for the next `prepare` if this one is interrupted."""
+        name = f"{self._key[:16]}-{self._num_shards:06}"
+        self._num_shards += 1
+        (self._folder / SHARDS).mkdir(exist_ok=True)
+        with write_whole(self._folder / SHARDS / f"{name}.npy") as temporary, temporary.open("wb") as file:
+            np.save(file, pixels)
+        entries = [[*entry, *_describe(outcome)] for *entry, outcome in zip(paths, stamps, outcomes, strict=True)]
+        # Written last: without it, the pixels are not used.
+        with write_whole(self._folder / SHARDS / f"{name}.json") as temporary:
+            temporary.write_text(json.dumps({"key": self._key, "entries": entries}), encoding="utf-8")
+
+    def write(self, file: Path, paths: Sequence[str], stamps: Sequence[str], outcomes: Sequence[Outcome]) -> None:
+        """Write the list of all photographs, whose pixels are the rows of `images.npy` in their order."""
+        rows = [
+            (path, stamp, *_describe(outcome)) for path, stamp, outcome in zip(paths, stamps, outcomes, strict=True)
+        ]
+        with write_whole(file) as temporary:
+            pl.DataFrame(rows, schema=COLUMNS, orient="row").write_parquet(temporary)
+
+    def clear(self) -> None:
+        """Remove what an interrupted `prepare` left."""
+        shutil.rmtree(self._folder / SHARDS, ignore_errors=True)
+
+    def _read_earlier(self) -> None:
+        try:
+            manifest = require_manifest(self._folder, "", ["images.npy", FILE])
+            if manifest.get("decoded_key") != self._key:
+                return
+            table = pl.read_parquet(self._folder / FILE)
+        except (WorkspaceError, OSError, pl.exceptions.PolarsError):
+            return
+        self._add(table.iter_rows(), self._folder / "images.npy")
+
+    def _read_shards(self) -> None:
+        for path in sorted((self._folder / SHARDS).glob("*.json")):
+            try:
+                content: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+                if content["key"] != self._key:
+                    continue
+                pixels = path.with_suffix(".npy")
+                self._open(pixels)
+                self._add(content["entries"], pixels)
+            except (OSError, ValueError, KeyError, TypeError):
+                continue
+            self._num_shards = max(self._num_shards, int(path.stem.rpartition("-")[2]) + 1)
+
+    def _add(self, entries: Any, pixels: Path) -> None:
+        row = 0
+        for path, stamp, width, height, mode, code, reason in entries:
+            if code is not None:
+                self._kept[path] = Kept(stamp, Rejected(code, reason), None, 0)
+                continue
+            self._kept[path] = Kept(stamp, Decoded(width, height, mode), pixels, row)
+            row += 1
+
+
+def _describe(outcome: Outcome) -> tuple[Any, ...]:
+    """Return the entries of `COLUMNS` behind the stamp."""
+    if isinstance(outcome, Rejected):
+        return None, None, None, outcome.code, outcome.reason
+    return *asdict(outcome).values(), None, None
+
+
+def _open_pixels(path: Path) -> Pixels:
+    pixels: Pixels = np.load(path, mmap_mode="r", allow_pickle=False)
+    return pixels
+
+
+def stamp_photographs(source: Source, paths: Sequence[str | Path]) -> list[str]:
+    """Return a text for each photograph that changes when its file does; empty where there is no such file."""
+    return [_stamp_file(path) if isinstance(path, Path) else source.stamp(path) for path in paths]
+
+
+def _stamp_file(path: Path) -> str:
+    try:
+        status = path.stat()
+    except OSError:
+        return ""
+    return f"{status.st_size}-{status.st_mtime_ns}"

@@ -1,0 +1,106 @@
+"""A second `prepare` decodes only what is new, and one that was killed goes on with the same result."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from shop_exports import draw_photographs
+
+from hangtag.catalog import image_files, images
+from hangtag.config import PrepareConfig
+from hangtag.stages.prepare import prepare
+
+ALONE = PrepareConfig(workers=1)
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    for kind in ("bags", "hats"):
+        draw_photographs(tmp_path / "tree" / kind, [f"{number:03}.png" for number in range(30)])
+    (tmp_path / "tree" / "bags" / "bad.png").write_text("no picture")
+    return tmp_path / "tree"
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The paths that are decoded, in order."""
+    paths: list[str] = []
+    read = image_files._read_photograph
+
+    def note(source: object, path: str, config: PrepareConfig) -> images.Photograph:
+        paths.append(path)
+        return read(source, path, config)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(image_files, "_read_photograph", note)
+    return paths
+
+
+def read_prepared_files(workspace: Path) -> dict[str, bytes]:
+    names = ("items.parquet", "images.npy", "rejected.csv")
+    return {name: (workspace / "prepared" / name).read_bytes() for name in names}
+
+
+def test_only_new_and_changed_photographs_are_decoded(tree: Path, tmp_path: Path, decoded: list[str]) -> None:
+    prepare(tree, tmp_path / "w", ALONE)
+    assert len(decoded) == 61
+    decoded.clear()
+    draw_photographs(tree / "shoes", ["000.png"])
+    draw_photographs(tree / "hats", ["007.png", "100.png"])
+    os.utime(tree / "hats" / "007.png", ns=(0, time.time_ns()))
+    (tree / "bags" / "003.png").unlink()
+    prepare(tree, tmp_path / "w", ALONE)
+    assert sorted(decoded) == ["hats/007.png", "hats/100.png", "shoes/000.png"]
+    prepare(tree, tmp_path / "anew", ALONE)
+    assert read_prepared_files(tmp_path / "w") == read_prepared_files(tmp_path / "anew")
+    decoded.clear()
+    # Other pixels are wanted.
+    prepare(tree, tmp_path / "w", PrepareConfig(workers=1, fit="stretch"))
+    assert len(decoded) == 62
+
+
+def test_changed_pixels_on_disk_are_not_reused(tree: Path, tmp_path: Path, decoded: list[str]) -> None:
+    prepare(tree, tmp_path / "w", ALONE)
+    pixels = np.load(tmp_path / "w" / "prepared" / "images.npy")
+    np.save(tmp_path / "w" / "prepared" / "images.npy", pixels[::-1])
+    decoded.clear()
+    prepare(tree, tmp_path / "w", ALONE)
+    assert len(decoded) == 61
+
+
+KILLED = """
+import os, sys
+from hangtag.catalog import image_files, images
+from hangtag.config import PrepareConfig
+from hangtag.stages.prepare import prepare
+
+image_files.CHUNK = 8
+chunks = 0
+decode = image_files._decode_chunk
+
+def stop(*arguments):
+    global chunks
+    chunks += 1
+    if chunks > int(sys.argv[3]):
+        os.kill(os.getpid(), 9)
+    return decode(*arguments)
+
+image_files._decode_chunk = stop
+prepare(sys.argv[1], sys.argv[2], PrepareConfig(workers=1))
+"""
+
+
+@pytest.mark.parametrize("chunks", [0, 1, 5])
+def test_a_killed_prepare_goes_on(chunks: int, tree: Path, tmp_path: Path, decoded: list[str]) -> None:
+    arguments = [sys.executable, "-c", KILLED, str(tree), str(tmp_path / "w"), str(chunks)]
+    assert subprocess.run(arguments, check=False, capture_output=True).returncode == -9
+    prepare(tree, tmp_path / "w", ALONE)
+    assert len(decoded) == 61 - 8 * chunks
+    assert not (tmp_path / "w" / "prepared" / ".decoded").exists()
+    prepare(tree, tmp_path / "anew", ALONE)
+    assert read_prepared_files(tmp_path / "w") == read_prepared_files(tmp_path / "anew")
+    assert pl.read_csv(tmp_path / "w" / "prepared" / "rejected.csv")["code"].to_list() == ["not_an_image"]
