@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import import_module
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -302,6 +303,11 @@ def test_a_host_that_asks_for_a_pause_gets_it_for_all_photographs(server: Server
     assert server.times[1] - server.times[0] >= 1
 
 
+def test_a_pause_that_a_host_asks_for_is_not_counted(server: Server, tmp_path: Path) -> None:
+    server.answers["/a.jpg"] = in_turn(send_status(503, Retry_After=1), send_picture)
+    assert isinstance(download([server.url("/a.jpg")], tmp_path, photograph_seconds=0.8)[0], Path)
+
+
 def test_a_host_that_asks_for_too_long_a_pause_is_left_alone(server: Server, tmp_path: Path) -> None:
     server.answers["/0.jpg"] = send_status(429, Retry_After=3600)
     first, *others = download([server.url(f"/{number}.jpg") for number in range(5)], tmp_path, host_connections=1)
@@ -378,6 +384,16 @@ def test_more_bytes_than_stated_spoil_no_other_photograph(server: Server, tmp_pa
     assert find_in_cache(urls[2], tmp_path).read_bytes() == PICTURE + b"/2.jpg"
 
 
+def test_letters_that_a_url_may_not_have_are_encoded(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = resolve_as(monkeypatch, {"xn--mller-kva.example": ["127.0.0.1"]})
+    url = server.url("/é 1%20.jpg?q=ü", "MÜLLER.example")
+    assert download([url], tmp_path) == [find_in_cache(url, tmp_path)]
+    assert server.requests == ["/%C3%A9%201%20.jpg?q=%C3%BC"]
+    assert asked == ["xn--mller-kva.example"]
+
+
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_redirect_is_followed(server: Server, tmp_path: Path, status: int) -> None:
     server.answers["/a.jpg"] = redirect_to("../b.jpg?x=é", status)
@@ -437,7 +453,7 @@ def test_an_address_that_is_not_public_is_not_connected_to(
 
 @pytest.mark.parametrize("address", ["93.184.215.14", "2606:2800:21f:cb07:6820:80da:af6b:8b2c", "64:ff9b::5db8:d70e"])
 def test_public_addresses_are_allowed(address: str) -> None:
-    assert downloads._is_public(downloads.ipaddress.ip_address(address))
+    assert downloads._is_public(ip_address(address))
 
 
 def test_the_address_that_was_checked_is_connected_to(
@@ -482,7 +498,7 @@ def test_a_name_without_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             "http://",
             "http:a.jpg",
             "http://[::1",
-            "http://a b/c.jpg",
+            "http://[]/c.jpg",
             "http://host:port/",
             "http://host:99999/",
             "//a/b",
