@@ -303,6 +303,11 @@ def test_a_host_that_asks_for_a_pause_gets_it_for_all_photographs(server: Server
     assert server.times[1] - server.times[0] >= 1
 
 
+def test_a_pause_that_a_host_asks_for_is_not_counted(server: Server, tmp_path: Path) -> None:
+    server.answers["/a.jpg"] = in_turn(send_status(503, Retry_After=1), send_picture)
+    assert isinstance(download([server.url("/a.jpg")], tmp_path, photograph_seconds=0.8)[0], Path)
+
+
 def test_a_host_that_asks_for_too_long_a_pause_is_left_alone(server: Server, tmp_path: Path) -> None:
     server.answers["/0.jpg"] = send_status(429, Retry_After=3600)
     first, *others = download([server.url(f"/{number}.jpg") for number in range(5)], tmp_path, host_connections=1)
@@ -377,6 +382,16 @@ def test_more_bytes_than_stated_spoil_no_other_photograph(server: Server, tmp_pa
     assert find_in_cache(urls[0], tmp_path).read_bytes() == PICTURE[:100]
     assert find_in_cache(urls[1], tmp_path).read_bytes() == PICTURE + b"/1.jpg"
     assert find_in_cache(urls[2], tmp_path).read_bytes() == PICTURE + b"/2.jpg"
+
+
+def test_letters_that_a_url_may_not_have_are_encoded(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = resolve_as(monkeypatch, {"xn--mller-kva.example": ["127.0.0.1"]})
+    url = server.url("/é 1%20.jpg?q=ü", "MÜLLER.example")
+    assert download([url], tmp_path) == [find_in_cache(url, tmp_path)]
+    assert server.requests == ["/%C3%A9%201%20.jpg?q=%C3%BC"]
+    assert asked == ["xn--mller-kva.example"]
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -483,7 +498,7 @@ def test_a_name_without_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             "http://",
             "http:a.jpg",
             "http://[::1",
-            "http://a b/c.jpg",
+            "http://[]/c.jpg",
             "http://host:port/",
             "http://host:99999/",
             "//a/b",

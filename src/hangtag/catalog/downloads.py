@@ -18,6 +18,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from importlib.metadata import version
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -28,14 +29,13 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError, InvalidHeader, LocationValueError, SSLError
 from urllib3.exceptions import TimeoutError as RequestTimeoutError
 
-from hangtag import __version__
 from hangtag.catalog.image_files import Rejected
 from hangtag.console import Bar, show_progress
 from hangtag.errors import MissingExtraError
 from hangtag.io import write_whole
 from hangtag.workspace import remove_dead_parts
 
-USER_AGENT = f"hangtag/{__version__}"
+USER_AGENT = f"hangtag/{version('hangtag')}"
 # The package that opens each kind of cloud storage; fsspec finds it by the scheme.
 CLOUD_PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "az": "adlfs"}
 # Answers that are worth another request, and those of them that are about the host and not about one photograph.
@@ -66,7 +66,8 @@ class DownloadSettings:
         backoff_seconds: The pause before the first further try; it doubles with each.
         connect_seconds: How long to wait for a connection.
         read_seconds: How long to wait for the next bytes.
-        photograph_seconds: The limit for one photograph with all its tries, pauses and redirects.
+        photograph_seconds: The limit for one photograph with all its tries and redirects, without the pauses.
+        pause_seconds: The longest pause that a host may ask for; one that asks for more is left alone.
         max_bytes: Reject larger files, whatever length they claim.
         redirects: How many redirects to follow.
         allow_private_addresses: Whether to connect to addresses that are not public, as those of a local network.
@@ -79,6 +80,7 @@ class DownloadSettings:
     connect_seconds: float = 10
     read_seconds: float = 30
     photograph_seconds: float = 120
+    pause_seconds: float = 300
     max_bytes: int = 30_000_000
     redirects: int = 5
     allow_private_addresses: bool = False
@@ -196,9 +198,20 @@ class _Transfer:
     def __init__(self, url: str, host: _Host, settings: DownloadSettings) -> None:
         self.url, self.host, self.settings = url, host, settings
         self.deadline = math.inf
+        self._rest = settings.photograph_seconds
         self._is_cut = threading.Event()
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
+
+    def start(self) -> None:
+        """Let the time run that the photograph may take."""
+        self.deadline = time.monotonic() + self._rest
+
+    def stop(self) -> None:
+        """Stop the time, and forget the socket, which may be used for another photograph next."""
+        self._rest, self.deadline = self.deadline - time.monotonic(), math.inf
+        with self._lock:
+            self._close()
 
     def pause(self, seconds: float) -> None:
         """Wait, at most until the transfer is cut."""
@@ -210,9 +223,9 @@ class _Transfer:
         Raises:
             _DownloadError: None are, or the transfer has been cut.
         """
-        limit = self.settings.photograph_seconds
-        rest = min(self.deadline - time.monotonic(), limit)
+        rest = self.deadline - time.monotonic()
         if rest <= 0 or self._is_cut.is_set():
+            limit = self.settings.photograph_seconds
             raise _DownloadError("download_timeout", f"not complete within {limit:g} seconds", is_of_host=True)
         return rest
 
@@ -229,11 +242,6 @@ class _Transfer:
         with self._lock:
             self._is_cut.set()
             self._shut_down()
-
-    def release(self) -> None:
-        """Forget the socket, which may be used for another photograph next."""
-        with self._lock:
-            self._close()
 
     def _shut_down(self) -> None:
         if self._socket is not None and self._is_cut.is_set():
@@ -308,19 +316,18 @@ def _fetch_with_retries(transfer: _Transfer, pools: urllib3.PoolManager) -> byte
     host, settings = transfer.host, transfer.settings
     for attempt in count():
         _wait_for_host(transfer)
-        transfer.deadline = min(transfer.deadline, time.monotonic() + settings.photograph_seconds)
+        transfer.start()
         try:
             return _fetch(transfer, pools)
         except _DownloadError as error:
             if error.wait:
                 host.resume_at = max(host.resume_at, time.monotonic() + error.wait)
-            # The random part keeps requests that failed together from coming again together.
-            pause = max(error.wait, settings.backoff_seconds * 2**attempt * random.uniform(1, 1.5))
-            if not error.is_temporary or attempt >= settings.retries or pause > transfer.require_time():
+            if not error.is_temporary or attempt >= settings.retries or error.wait > settings.pause_seconds:
                 raise
         finally:
-            transfer.release()
-        transfer.pause(pause)
+            transfer.stop()
+        # The random part keeps requests that failed together from coming again together.
+        transfer.pause(settings.backoff_seconds * 2**attempt * random.uniform(1, 1.5))
     raise AssertionError
 
 
@@ -328,10 +335,10 @@ def _wait_for_host(transfer: _Transfer) -> None:
     """Wait until the host may be asked again, if it has asked for a pause.
 
     Raises:
-        _DownloadError: That would take longer than the photograph may.
+        _DownloadError: That would take longer than is allowed.
     """
     pause = transfer.host.resume_at - time.monotonic()
-    if pause > transfer.require_time():
+    if pause > transfer.settings.pause_seconds:
         reason = f"{transfer.host.name} asks to wait {pause:,.0f} seconds"
         raise _DownloadError("download_failed", reason, is_of_host=True)
     if pause > 0:
