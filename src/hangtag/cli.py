@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -160,14 +160,10 @@ def prepare(
 
 
 @options.register(app)
-def init(
-    catalog: options.CatalogArgument,
-    output: options.DescriptionOutputOption = None,
-) -> None:
+def init(catalog: options.CatalogArgument, output: options.DescriptionOutputOption = None) -> None:
     """Propose a description of a catalogue's table.
 
-    Writes catalog.toml beside the table: which column is the identifier, the name, the categories, the photographs, as
-    far as the values say so. Look it over, then run prepare.
+    Writes catalog.toml beside the table: its columns, and what they seem to mean. Look it over, then run prepare.
     """
     from hangtag.stages.init import init as stage
 
@@ -188,13 +184,14 @@ def compare(
     Metrics with intervals, the cost of each run, and paired tests on the items that all runs were evaluated on.
     Reads runs/ and writes comparison/; runs that differ only by their seed are summarized too.
     """
+    from hangtag.lock import read_result
     from hangtag.stages.compare import compare as stage
     from hangtag.stages.compare import list_blocks, read_comparison
     from hangtag.summary import describe_blocks
 
     result = stage(workspace, runs, split=split, baseline=baseline, is_timed=is_timed)
     _show_results(result)
-    blocks = _read_result(workspace, result, lambda folder: list_blocks(read_comparison(folder), is_wide=is_wide))
+    blocks = read_result(workspace, result, lambda folder: list_blocks(read_comparison(folder), is_wide=is_wide))
     typer.echo(f"\n{describe_blocks(blocks, is_wide=is_wide)}")
 
 
@@ -226,13 +223,14 @@ def audit(
     Reads prepared/ and labels/ and writes audit/issues.csv, the most certain issues first, each with a reason.
     """
     from hangtag.io import read_json
+    from hangtag.lock import read_result
     from hangtag.stages.audit import audit as stage
     from hangtag.stages.audit import describe_audit
 
     resolved = resolve_settings(config.AuditConfig, settings, file=file)
     result = stage(workspace, resolved, run_id=run, model=model)
     _show_results(result)
-    summary = _read_result(workspace, result, lambda folder: read_json(folder / "summary.json"))
+    summary = read_result(workspace, result, lambda folder: read_json(folder / "summary.json"))
     typer.echo(f"\n{describe_audit(summary)}")
 
 
@@ -400,14 +398,6 @@ def _show_results(*results: "StageResult") -> None:
 
 def _show_report(workspace: Path) -> None:
     typer.echo(f"The report: {Workspace.at(workspace).report.as_uri()}")
-
-
-def _read_result(workspace: Path, result: "StageResult", read: Callable[[Path], Any]) -> Any:
-    """Read a stage's files under its lock, since another process may be about to replace them."""
-    from hangtag.lock import hold
-
-    with hold(result.stage, Workspace.at(workspace), reads=[result.folder], writes=[]):
-        return read(result.folder)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

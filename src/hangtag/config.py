@@ -86,12 +86,8 @@ class PrepareConfig(Settings):
     )
     max_bytes: int = setting(30_000_000, "Reject larger image files without reading them.", low=1)
     workers: int = setting(0, "Processes that decode photographs; 0 uses one per core.", low=0)
-    download: bool = setting(
-        True, "Download photographs that the table names by URL and that are not among the catalogue's files."
-    )
-    allow_private_addresses: bool = setting(
-        False, "Download from addresses that are not public too, such as a server in the local network."
-    )
+    download: bool = setting(True, "Download photographs named by URL that are not among the catalogue's files.")
+    allow_private_addresses: bool = setting(False, "Download from addresses that are not public too.")
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,18 @@ import errno
 from collections.abc import Callable, Sequence
 
 # Packages of the extra `train`; classifying needs none of them.
-TRAIN_PACKAGES = {"jinja2", "joblib", "keras", "matplotlib", "plotly", "polars", "scipy", "sklearn", "snowballstemmer"}
+TRAIN_PACKAGES = {
+    "jinja2",
+    "joblib",
+    "keras",
+    "matplotlib",
+    "plotly",
+    "polars",
+    "scipy",
+    "sklearn",
+    "snowballstemmer",
+    "urllib3",
+}
 # Errors of the operating system that are not bugs: missing permissions, a full or broken disk, a file in place of a
 # folder, too many open files.
 REFUSALS = tuple(

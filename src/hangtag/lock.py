@@ -3,11 +3,11 @@
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import portalocker
 
@@ -15,6 +15,10 @@ from hangtag.console import console
 from hangtag.io import is_alive, read_json
 from hangtag.workspace import CHECKPOINT, LOCKS, Workspace, find_parts, has_leftovers, recover, remove_dead_parts
 
+if TYPE_CHECKING:
+    from hangtag.results import StageResult
+
+T = TypeVar("T")
 # The lock file in a folder outside of any workspace.
 LOCK = ".lock"
 POLL_SECONDS = 0.1
@@ -203,3 +207,9 @@ def _write_holder(path: Path, command: str, locks: Sequence[Path] = ()) -> None:
     }
     with suppress(OSError):
         path.write_text(json.dumps(holder), encoding="utf-8")
+
+
+def read_result(workspace: Path, result: "StageResult", read: Callable[[Path], T]) -> T:
+    """Read a stage's files under its lock, since another process may be about to replace them."""
+    with hold(result.stage, Workspace.at(workspace), reads=[result.folder], writes=[]):
+        return read(result.folder)

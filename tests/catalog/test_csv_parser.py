@@ -8,7 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hangtag.catalog.csv_parser import Table, parse_table
+from hangtag.catalog.csv_parser import parse_table
+from hangtag.catalog.table import Table
 from hangtag.errors import CatalogError
 
 HEADER = "id,kind,name\n"

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from hangtag.catalog.files import FileError
-from hangtag.catalog.source import FolderSource, NameIndex, Source, ZipSource, open_source
+from hangtag.catalog.name_index import NameIndex
+from hangtag.catalog.source import FolderSource, Source, ZipSource, open_source
 from hangtag.errors import CatalogError
 
 COMPOSED = unicodedata.normalize("NFC", "Schürze é.jpg")

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from hangtag.catalog.csv_parser import Table
 from hangtag.catalog.images import PICTURE_SUFFIXES
 from hangtag.catalog.missing_values import is_missing
+from hangtag.catalog.table import Table
 
 # Rows that are looked at.
 SAMPLE = 5_000

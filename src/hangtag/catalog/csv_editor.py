@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import NamedTuple
 
-from hangtag.catalog.csv_parser import Position, Table, iterate_cells
+from hangtag.catalog.csv_parser import iterate_cells
 from hangtag.catalog.dialect import Record, Text, decode_table, quote_cell, read_records
+from hangtag.catalog.table import Position, Table
 
 Changes = Mapping[int, Mapping[str, str]]
 NOT_ENCODABLE = "the new value has letters that the table's encoding, Windows-1252, lacks"

@@ -6,12 +6,10 @@ Rows whose cells are in doubt are repaired where there is one way to, with a lin
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import takewhile
-from typing import NamedTuple, overload
+from typing import NamedTuple
 
 from hangtag.catalog.dialect import (
-    Dialect,
     Head,
     Record,
     count_filled,
@@ -22,6 +20,7 @@ from hangtag.catalog.dialect import (
 )
 from hangtag.catalog.files import SURROGATES, escape_name
 from hangtag.catalog.row_repair import ColumnValues, align_cells
+from hangtag.catalog.table import Position, Repair, Table
 from hangtag.errors import CatalogError
 
 # Far more than any catalogue has: beyond it, this is no table.
@@ -29,99 +28,6 @@ MAX_COLUMNS = 10_000
 # Rows that are added to the columns at once, and equal values of a column that are kept once.
 BLOCK, MAX_SHARED_VALUES = 1_000, 10_000
 SWALLOWED = "a quote opens here and closes {lines} lines below, and the lines between look like rows"
-
-
-class Repair(NamedTuple):
-    """A cell that was not read as it is written.
-
-    Attributes:
-        line: The line of its row in the file, from 1; of an Excel sheet the row.
-        column: The heading of its column; empty for a whole line.
-        before: The text in the file.
-        after: What was read.
-        reason: Why.
-    """
-
-    line: int
-    column: str
-    before: str
-    after: str
-    reason: str
-
-
-class Rows(Sequence[dict[str, str]]):
-    """A table's rows as mappings from column to text, made when they are asked for.
-
-    Args:
-        columns: The names of the columns.
-        cells: The texts of each column.
-    """
-
-    def __init__(self, columns: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
-        self.columns, self.cells = tuple(columns), cells
-
-    def __len__(self) -> int:
-        return len(self.cells[0]) if self.cells else 0
-
-    @overload
-    def __getitem__(self, index: int) -> dict[str, str]: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[dict[str, str]]: ...
-    def __getitem__(self, index: int | slice) -> dict[str, str] | list[dict[str, str]]:
-        if isinstance(index, slice):
-            return [self[position] for position in range(*index.indices(len(self)))]
-        return {name: values[index] for name, values in zip(self.columns, self.cells, strict=True)}
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequence) and list(self) == list(other)
-
-    __hash__ = None  # type: ignore[assignment]
-
-
-class Position(NamedTuple):
-    """Where a row that was read in an unusual way stands.
-
-    Attributes:
-        one_line: Whether its quoted cells end with the line.
-        taken: How many cells each column takes; None for one each.
-    """
-
-    one_line: bool = False
-    taken: tuple[int, ...] | None = None
-
-
-@dataclass
-class Table:
-    """A parsed table.
-
-    Attributes:
-        columns: The header.
-        cells: The texts of each column in file order.
-        lines: The line of each row in the file, from 1.
-        repairs: The cells and lines that were not read as they are written.
-        broken: Lines that are no row, as (line number, reason).
-        repaired_rows: Positions of the rows that have surplus cells in one of their columns.
-        dialect: How the table is written.
-        starts: Where each row begins in the text.
-        unusual: How rows were read that are not one cell a column, by their position.
-        positions: Of an Excel sheet, the index of each column in the sheet.
-    """
-
-    columns: tuple[str, ...]
-    cells: list[list[str]]
-    lines: "array[int]" = field(default_factory=lambda: array("q"))
-    repairs: list[Repair] = field(default_factory=list)
-    broken: list[tuple[int, str]] = field(default_factory=list)
-    repaired_rows: list[int] = field(default_factory=list)
-    dialect: Dialect = field(default_factory=Dialect)
-    starts: "array[int]" = field(default_factory=lambda: array("q"))
-    unusual: dict[int, Position] = field(default_factory=dict)
-    positions: list[int] = field(default_factory=list)
-
-    @property
-    def rows(self) -> Rows:
-        """The rows as mappings from column to text."""
-        return Rows(self.columns, self.cells)
 
 
 def parse_table(

@@ -8,12 +8,12 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from hangtag.catalog.column_kinds import find_kinds, format_flags, propose_description
-from hangtag.catalog.csv_parser import Repair, Rows, Table
 from hangtag.catalog.files import FileError, read_regular
 from hangtag.catalog.image_tree import read_tree
 from hangtag.catalog.schema import CatalogSchema, UndescribedError, parse_schema
 from hangtag.catalog.shops import arrange_products, describe_layout, find_layout
 from hangtag.catalog.source import Source, open_source
+from hangtag.catalog.table import Repair, Rows, Table
 from hangtag.catalog.table_files import is_table, parse_table_file
 from hangtag.errors import CatalogError
 

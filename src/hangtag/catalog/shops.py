@@ -8,9 +8,9 @@ from importlib import resources
 from typing import Any
 
 from hangtag.catalog.category_paths import Path, fill_levels, split_path
-from hangtag.catalog.csv_parser import Table
 from hangtag.catalog.image_tree import UNEVEN_TAXONOMY
 from hangtag.catalog.schema import CatalogSchema
+from hangtag.catalog.table import Table
 from hangtag.errors import CatalogError
 
 # Columns that a shop's table may lack.

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import polars as pl
 
-from hangtag.catalog.csv_parser import Rows
 from hangtag.catalog.decoded_store import FILE as DECODED
 from hangtag.catalog.decoded_store import DecodedStore, stamp_photographs
 from hangtag.catalog.files import escape_name
@@ -15,6 +14,7 @@ from hangtag.catalog.image_files import Decoded, Rejected, pack_photographs
 from hangtag.catalog.image_tree import SPLIT_FOLDERS
 from hangtag.catalog.prepared_items import count_missing
 from hangtag.catalog.reader import RawCatalog, is_url, read_catalog, read_file_name
+from hangtag.catalog.table import Rows
 from hangtag.config import PrepareConfig
 from hangtag.errors import CatalogError
 from hangtag.io import hash_json, write_csv, write_parquet, write_whole
