@@ -65,7 +65,7 @@ class StageRecord:
         manifest = read_manifest(self.folder)
         if manifest is None:
             return None
-        current = (self.stage, self.inputs, self.settings, _read_version("hangtag"))
+        current = (self.stage, self.inputs, self.settings, read_version("hangtag"))
         recorded = (
             manifest.get("stage"),
             manifest.get("inputs"),
@@ -201,11 +201,12 @@ def compute_digest(manifest: Mapping[str, Any]) -> str:
 
 def read_versions() -> dict[str, str]:
     """Return the versions of Python, hangtag and the libraries that results depend on."""
-    versions = {"hangtag": _read_version("hangtag"), "python": platform.python_version()}
-    return versions | {name: version for name in LIBRARIES if (version := _read_version(name))}
+    versions = {"hangtag": read_version("hangtag"), "python": platform.python_version()}
+    return versions | {name: version for name in LIBRARIES if (version := read_version(name))}
 
 
-def _read_version(name: str) -> str:
+def read_version(name: str) -> str:
+    """Return the version of an installed package, or an empty text."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:

@@ -11,14 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from hangtag import __version__
 from hangtag.catalog.image_files import Decoded, Outcome, Rejected
 from hangtag.catalog.images import Pixels
 from hangtag.catalog.source import Source
 from hangtag.config import PrepareConfig
 from hangtag.errors import WorkspaceError
 from hangtag.io import hash_json, write_whole
-from hangtag.manifest import require_manifest
+from hangtag.manifest import read_version, require_manifest
 
 # The list of an earlier `prepare`, and the folder of what an interrupted one decoded.
 FILE, SHARDS = "photographs.parquet", ".decoded"
@@ -54,7 +53,7 @@ class DecodedStore:
 
     def __init__(self, folder: Path, config: PrepareConfig) -> None:
         self._folder = folder
-        self._key = hash_json([config.image_size, config.fit, config.max_pixels, config.max_bytes, __version__])
+        self._key = hash_json([config.image_size, config.fit, config.max_pixels, config.max_bytes, read_version("hangtag")])
         self._kept: dict[str, Kept] = {}
         self._num_shards = 0
         self._open = lru_cache(maxsize=4)(_open_pixels)
