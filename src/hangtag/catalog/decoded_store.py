@@ -53,7 +53,8 @@ class DecodedStore:
 
     def __init__(self, folder: Path, config: PrepareConfig) -> None:
         self._folder = folder
-        self._key = hash_json([config.image_size, config.fit, config.max_pixels, config.max_bytes, read_version("hangtag")])
+        settings = [config.image_size, config.fit, config.max_pixels, config.max_bytes]
+        self._key = hash_json([*settings, read_version("hangtag")])
         self._kept: dict[str, Kept] = {}
         self._num_shards = 0
         self._open = lru_cache(maxsize=4)(_open_pixels)
