@@ -251,7 +251,7 @@ def _find_description(source: Source, schema_file: Path | None) -> tuple[dict[st
 
 def _find_table(source: Source) -> str:
     """Return `styles.csv`, or the only CSV at the shallowest depth; empty for a tree of photographs."""
-    tables = [name for name in source.names() if is_table(name) and not name.lower().endswith(".txt")]
+    tables = [name for name in source.names() if is_table(name) and not name.lower().endswith((".txt", ".xml"))]
     capstone = [name for name in tables if PurePosixPath(name).name == "styles.csv"]
     if capstone:
         return min(capstone, key=_count_parents)

@@ -15,11 +15,12 @@ from hangtag.catalog.parquet_table import edit_parquet, read_parquet_table
 from hangtag.catalog.schema import CatalogSchema
 from hangtag.catalog.shops import list_layouts
 from hangtag.catalog.table import Repair, Table
+from hangtag.catalog.xml_feed import edit_feed, read_feed
 from hangtag.errors import CatalogError
 
 TEXT_SUFFIXES = (".csv", ".tsv", ".txt")
-PARQUET_SUFFIXES, JSON_SUFFIXES = (".parquet",), (".jsonl", ".ndjson")
-SUFFIXES = (*TEXT_SUFFIXES, *excel.SUFFIXES, *PARQUET_SUFFIXES, *JSON_SUFFIXES)
+PARQUET_SUFFIXES, JSON_SUFFIXES, XML_SUFFIXES = (".parquet",), (".jsonl", ".ndjson"), (".xml",)
+SUFFIXES = (*TEXT_SUFFIXES, *excel.SUFFIXES, *PARQUET_SUFFIXES, *JSON_SUFFIXES, *XML_SUFFIXES)
 Changes = Mapping[int, Mapping[str, str]]
 Cell = TypeVar("Cell")
 
@@ -30,7 +31,7 @@ def is_table(path: str) -> bool:
 
 
 def parse_table_file(data: bytes, where: str, description: Mapping[str, object]) -> Table:
-    """Parse a table: text, an Excel workbook, Parquet, or JSON lines.
+    """Parse a table: text, an Excel workbook, Parquet, JSON lines, or an XML feed.
 
     Args:
         data: The file.
@@ -51,6 +52,13 @@ def parse_table_file(data: bytes, where: str, description: Mapping[str, object])
         found = read_json_lines(data, where)
         cells = [list(column) for column in zip(*found.rows, strict=True)]
         return Table(found.columns, cells, array("q", found.lines), broken=found.broken)
+    if suffix in XML_SUFFIXES:
+        feed = read_feed(data, where)
+        cells = [
+            [product.values[column].text if column in product.values else "" for product in feed.products]
+            for column in feed.columns
+        ]
+        return Table(feed.columns, cells, array("q", [product.line for product in feed.products]))
     if suffix in excel.SUFFIXES:
         return _parse_workbook(data, where, str(description.get("sheet") or "") or None, headings)
     dialect = check_dialect(str(description.get("separator") or ""), str(description.get("escape") or ""))
@@ -111,6 +119,8 @@ def edit_table_file(data: bytes, where: str, table: Table, schema: CatalogSchema
         )
     if suffix in PARQUET_SUFFIXES:
         return _edit_rows(changes, lambda cells: edit_parquet(data, where, cells), lambda row, column: (row, column))
+    if suffix in XML_SUFFIXES:
+        return _edit_rows(changes, lambda cells: edit_feed(data, where, cells), lambda row, column: (row, column))
     if suffix in JSON_SUFFIXES:
         return _edit_rows(
             changes, lambda cells: edit_json_lines(data, where, cells), lambda row, column: (table.lines[row], column)
