@@ -23,7 +23,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hangtag.catalog import downloads
+from hangtag.catalog import downloads, public_connections
 from hangtag.catalog.downloads import DownloadSettings, download_photographs, find_in_cache, remove_from_cache
 from hangtag.catalog.image_files import Rejected
 from hangtag.errors import MissingExtraError
@@ -423,7 +423,7 @@ def test_each_redirect_is_checked(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, location: str, reason: str
 ) -> None:
     resolve_as(monkeypatch, {"shop.example": ["127.0.0.1"], "inside.example": ["127.0.0.1", "127.0.0.2"]})
-    monkeypatch.setattr(downloads, "_is_public", lambda address: str(address) == "127.0.0.1")
+    monkeypatch.setattr(public_connections, "_is_public", lambda address: str(address) == "127.0.0.1")
     server.answers["/a.jpg"] = redirect_to(location.format(port=server.server_port))
     url = server.url("/a.jpg", "shop.example")
     assert reject(url, tmp_path, allow_private_addresses=False) == Rejected("url_not_allowed", reason)
@@ -453,7 +453,7 @@ def test_an_address_that_is_not_public_is_not_connected_to(
 
 @pytest.mark.parametrize("address", ["93.184.215.14", "2606:2800:21f:cb07:6820:80da:af6b:8b2c", "64:ff9b::5db8:d70e"])
 def test_public_addresses_are_allowed(address: str) -> None:
-    assert downloads._is_public(ip_address(address))
+    assert public_connections._is_public(ip_address(address))
 
 
 def test_the_address_that_was_checked_is_connected_to(
