@@ -70,3 +70,14 @@ def test_a_tree_has_no_table_to_describe(tmp_path: Path) -> None:
     draw_photographs(tmp_path / "bags", ["1.jpg"])
     with pytest.raises(CatalogError, match="no table to describe"):
         init(tmp_path)
+
+
+def test_where_no_photograph_is_found_the_right_pattern_is_named(shop: Path, tmp_path: Path) -> None:
+    described = {"id": "Article", "levels": ["Product type"], "image": "images/{Row}.jpg"}
+    with pytest.raises(CatalogError, match="Not one photograph") as error:
+        prepare(shop, tmp_path / "w", overrides=described)
+    message = str(error.value)
+    assert "The first path tried: images/0.jpg. The catalogue has pictures/A0.png." in message
+    assert "Try --image 'pictures/{Article}.png'" in message
+    lines = (tmp_path / "w" / "prepared" / "rejected.csv").read_text().splitlines()
+    assert len(lines) == 31

@@ -94,7 +94,7 @@ def propose_description(table: Table, files: Iterable[str]) -> dict[str, object]
     pictures = [each.column for each in kinds if each.kind == "photographs"]
     if pictures:
         proposed["image_column"] = pictures[0]
-    elif pattern := _propose_pattern([each.column for each in (*ids, *kinds)], cells, files):
+    elif pattern := propose_pattern([each.column for each in (*ids, *kinds)], cells, files):
         proposed["image"] = pattern
     return proposed
 
@@ -119,7 +119,7 @@ def _is_coarser(coarse: Sequence[str], fine: Sequence[str]) -> bool:
     return _share(first.setdefault(one, other) == other for one, other in pairs) > 0.9
 
 
-def _propose_pattern(columns: Sequence[str], cells: Mapping[str, Sequence[str]], files: Iterable[str]) -> str | None:
+def propose_pattern(columns: Sequence[str], cells: Mapping[str, Sequence[str]], files: Iterable[str]) -> str | None:
     """Return a pattern by which most rows have a photograph: a folder, a column in braces, and a suffix."""
     pictures = [PurePosixPath(path) for path in files]
     pictures = [path for path in pictures if path.suffix.lower() in PICTURE_SUFFIXES]

@@ -2,16 +2,18 @@
 
 import posixpath
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import polars as pl
 
+from hangtag.catalog.column_kinds import propose_pattern
 from hangtag.catalog.decoded_store import FILE as DECODED
 from hangtag.catalog.decoded_store import DecodedStore, stamp_photographs
 from hangtag.catalog.files import escape_name
 from hangtag.catalog.image_files import Decoded, Rejected, pack_photographs
 from hangtag.catalog.image_tree import SPLIT_FOLDERS
+from hangtag.catalog.images import PICTURE_SUFFIXES
 from hangtag.catalog.prepared_items import count_missing
 from hangtag.catalog.reader import RawCatalog, is_url, read_catalog, read_file_name
 from hangtag.catalog.table import Rows
@@ -21,7 +23,7 @@ from hangtag.io import hash_json, write_csv, write_parquet, write_whole
 from hangtag.lock import hold
 from hangtag.manifest import StageRecord
 from hangtag.results import PrepareResult, StageResult
-from hangtag.workspace import Workspace
+from hangtag.workspace import MANIFEST, Workspace
 
 DESCRIBED = ("item_id", "image_path", "image_width", "image_height", "image_mode")
 REPAIRED = {"line": pl.Int64, "column": pl.String, "before": pl.String, "after": pl.String, "reason": pl.String}
@@ -96,13 +98,32 @@ def _prepare_catalog(record: StageRecord, raw: RawCatalog, config: PrepareConfig
             file.unlink(missing_ok=True)
     items, more = _tabulate_items(raw, candidates, outcomes)
     if not len(items):
-        raise CatalogError(
-            "Not one photograph of the catalogue can be used.",
-            received=sorted({line["reason"] for line in [*rejected, *more]})[:3],
-        )
+        raise _explain_nothing_usable(raw, record.folder, [*rejected, *more])
     result = _write_prepared(record, raw, items, rejected + more, store.key)
     store.clear()
     return result
+
+
+def _explain_nothing_usable(raw: RawCatalog, folder: Path, rejected: Sequence[Mapping[str, str]]) -> CatalogError:
+    """Write `rejected.csv`, and return an error with the first path that was tried and a file that is there."""
+    # An earlier result keeps its own list.
+    path = (folder.parent if (folder / MANIFEST).exists() else folder) / "rejected.csv"
+    write_csv(path, pl.DataFrame(rejected, schema=REJECTED))
+    files = [name.removeprefix(raw.base) for name in raw.source.names() if name.startswith(raw.base)]
+    pictures = [name for name in files if PurePosixPath(name).suffix.lower() in PICTURE_SUFFIXES]
+    tried = next((line["image_path"] for line in rejected if line["image_path"]), "")
+    found = f"The catalogue has {pictures[0]}." if pictures else "The catalogue's folder has no photographs."
+    hint = f"Every row has a reason in {path}."
+    if isinstance(raw.rows, Rows) and raw.schema.table:
+        cells = dict(zip(raw.schema.headings, raw.rows.cells, strict=False))
+        if pattern := propose_pattern(list(cells), cells, files):
+            hint = f"Try --image '{pattern}'. {hint}"
+    reasons = ", ".join(sorted({line["reason"] for line in rejected})[:3])
+    return CatalogError(
+        f"Not one photograph of the catalogue can be used ({reasons}).",
+        allowed=f"The first path tried: {tried or 'none, no row names one'}. {found}",
+        hint=hint,
+    )
 
 
 def _find_files(paths: Sequence[str], workspace: Path, config: PrepareConfig) -> list[str | Path | Rejected]:
