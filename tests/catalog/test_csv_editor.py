@@ -11,8 +11,8 @@ from hangtag.catalog.csv_editor import NOT_ENCODABLE, NOT_WRITABLE, edit_cells
 from hangtag.catalog.csv_parser import parse_table
 
 
-def edit(data: bytes, changes: dict[int, dict[str, str]]) -> tuple[bytes, dict[int, str]]:
-    edited = edit_cells(data, parse_table(data, "t.csv"), changes)
+def edit(data: bytes, changes: dict[int, dict[str, str]], separator: str = "") -> tuple[bytes, dict[int, str]]:
+    edited = edit_cells(data, parse_table(data, "t.csv", separator), changes)
     return edited.data, edited.refused
 
 
@@ -124,13 +124,13 @@ def count_alike(first: bytes, second: bytes) -> int:
 
 @given(odd_tables(), st.data())
 def test_only_the_changed_cells_differ(data: bytes, draw: st.DataObject) -> None:
-    table = parse_table(data, "t.csv")
+    table = parse_table(data, "t.csv", ",")
     places = list(range(len(table.rows)))
     chosen = draw.draw(st.lists(st.sampled_from(places), unique=True)) if places else []
     changes = {place: {"kind": draw.draw(PLAIN)} for place in sorted(chosen)}
-    edited, refused = edit(data, changes)
+    edited, refused = edit(data, changes, ",")
     made = {place: values for place, values in changes.items() if place not in refused}
-    again = parse_table(edited, "t.csv")
+    again = parse_table(edited, "t.csv", ",")
     if table.broken or table.repairs:
         # Rows in doubt are judged by the values of the others, which are other ones by now.
         return
@@ -139,7 +139,7 @@ def test_only_the_changed_cells_differ(data: bytes, draw: st.DataObject) -> None
     step_by_step = data
     for place, values in made.items():
         before = step_by_step
-        step_by_step, _ = edit(before, {place: values})
+        step_by_step, _ = edit(before, {place: values}, ",")
         old = table.rows[place]["kind"]
         start = count_alike(before, step_by_step)
         end = count_alike(before[start:][::-1], step_by_step[start:][::-1])

@@ -238,7 +238,7 @@ def _score_dialect(text: str, start: int, dialect: Dialect) -> tuple[float, int]
     fitting = sum(len(record.values) == width and not record.has_open_quote for record in records)
     # Lists inside cells have a separator too, but their column's heading has none.
     in_header = len(records[0].values)
-    return round(fitting / len(records) + ((in_header > 1) + (in_header == width)) / 4, 2), width
+    return round(fitting / len(records) + (in_header > 1) / 2 + (in_header == width) / 4, 2), width
 
 
 def read_records(text: str, start: int, dialect: Dialect, *, one_line: bool = False) -> Iterator[Record]:
