@@ -41,6 +41,7 @@ class RawCatalog:
         broken: Lines that are no row, as (line number, reason).
         skipped: Rows of the table that are no products, as (line number, reason).
         num_merged: Further rows of products that have several.
+        num_other_photographs: Photographs that the table names beside the first of each product.
         taxonomy_text: The content of the taxonomy file beside the table, where the description names one.
         skipped_folders: Folders and files that are not read, as (path, code, reason); of a tree of photographs.
     """
@@ -54,6 +55,7 @@ class RawCatalog:
     broken: list[tuple[int, str]] = field(default_factory=list)
     skipped: list[tuple[int, str]] = field(default_factory=list)
     num_merged: int = 0
+    num_other_photographs: int = 0
     taxonomy_text: str = ""
     skipped_folders: list[tuple[str, str, str]] = field(default_factory=list)
 
@@ -227,6 +229,7 @@ def _build_catalog(source: Source, path: str, table: Table, values: dict[str, ob
         table.broken,
         [(table.lines[row], reason) for row, reason in arranged.skipped],
         arranged.num_merged,
+        arranged.num_other_photographs,
         taxonomy,
     )
 

@@ -84,6 +84,7 @@ class Arranged:
         rows: The position of each product's first row in the table.
         skipped: Rows of the table that are no products, as (position, reason).
         num_merged: Further rows of products that have several.
+        num_other_photographs: Photographs that the rows of products name beside the first of each product.
         written: A cell of the column of category paths for each combination of levels.
     """
 
@@ -92,6 +93,7 @@ class Arranged:
     rows: list[int]
     skipped: list[tuple[int, str]]
     num_merged: int
+    num_other_photographs: int
     written: dict[Path, str]
 
 
@@ -110,6 +112,7 @@ def arrange_products(table: Table, schema: CatalogSchema) -> Arranged:
     cells = [table.cells[table.columns.index(heading)] for heading in headings]
     by_name = dict(zip(schema.columns, cells, strict=False))
     rows, skipped = _skip_rows(by_name, schema, len(table.rows))
+    num_named = sum(_count_photographs(by_name, schema, row) for row in rows)
     num_merged, written = 0, dict[Path, str]()
     if schema.merge_rows == "yes":
         count = len(rows)
@@ -119,10 +122,19 @@ def arrange_products(table: Table, schema: CatalogSchema) -> Arranged:
     elif len(rows) < len(table.rows):
         cells = [[column[row] for row in rows] for column in cells]
         by_name = dict(zip(schema.columns, cells, strict=False))
+    num_used = sum(_count_photographs(by_name, schema, row) > 0 for row in range(len(rows)))
     if schema.level_separator:
         schema, levels, written = _split_levels(by_name, schema)
         cells = [*cells, *levels]
-    return Arranged(schema, cells, rows, skipped, num_merged, written)
+    return Arranged(schema, cells, rows, skipped, num_merged, num_named - num_used, written)
+
+
+def _count_photographs(cells: Mapping[str, Sequence[str]], schema: CatalogSchema, row: int) -> int:
+    """Return how many photographs a row names in the column of photographs."""
+    if not schema.image_column or schema.is_missing(cells[schema.image_column][row]):
+        return 0
+    cell = cells[schema.image_column][row]
+    return sum(map(bool, map(str.strip, cell.split(schema.image_separator)))) if schema.image_separator else 1
 
 
 def _skip_rows(

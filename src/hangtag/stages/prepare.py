@@ -263,8 +263,13 @@ def _write_prepared(
     if failed := sum(is_url(line["image_path"]) for line in rejected):
         # Such photographs are tried again the next time.
         counts["failed_downloads"] = failed
+    if raw.schema.layout not in ("", "capstone"):
+        counts["layout"] = raw.schema.layout
     if raw.num_merged:
         counts["merged_rows"] = raw.num_merged
+    if raw.num_other_photographs:
+        # Of a product, the first photograph counts.
+        counts["other_photographs"] = raw.num_other_photographs
     missing = count_missing(table, raw.schema)
     find_heading = raw.schema.find_heading
     if without := {find_heading(level): missing[level] for level in raw.schema.levels if level in missing}:
