@@ -76,11 +76,13 @@ def test_a_cell_of_a_repaired_row_is_changed(row: bytes, column: str, value: str
         assert edit(data, {index: {column: value}}) == (b"id,kind,name\n" + above + after + below, {})
 
 
-def test_a_row_beside_an_unclosed_quote_is_left_alone() -> None:
-    data = b'id,kind,name\nA1,Shoes,"Red\nA6,Shoes,Inch 5"\n' + PLAIN_ROWS
-    assert edit(data, {0: {"kind": "Shirts"}, 1: {"kind": "Shirts"}}) == (
+def test_rows_beside_an_unclosed_quote_are_left_alone() -> None:
+    swallowed = "".join(f"B{number},Shoes,Blue\n" for number in range(40)).encode()
+    data = b'id,kind,name\nA1,Shoes,"Red\n' + swallowed + b'A6,Shoes,Inch 5"\n' + PLAIN_ROWS
+    rows = [row["id"] for row in parse_table(data, "t.csv").rows]
+    assert edit(data, {rows.index("B3"): {"kind": "Shirts"}, rows.index("A2"): {"kind": "Shirts"}}) == (
         data.replace(b"A2,Shoes", b"A2,Shirts"),
-        {0: NOT_WRITABLE},
+        {rows.index("B3"): NOT_WRITABLE},
     )
 
 

@@ -141,10 +141,10 @@ def test_a_large_jpeg_is_decoded_at_a_reduced_scale_and_looks_the_same(monkeypat
 
 
 @pytest.mark.parametrize("fit", ["pad", "stretch"])
-def test_a_jpeg_below_eight_times_the_size_is_decoded_exactly(
+def test_a_jpeg_below_seven_times_the_size_is_decoded_exactly(
     fit: Literal["pad", "stretch"], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    noise = Image.effect_noise((SIZE[1] * 8 - 1, SIZE[0] * 8 - 1), 90).convert("RGB")
+    noise = Image.effect_noise((SIZE[1] * 7 - 1, SIZE[0] * 7 - 1), 90).convert("RGB")
     data = encode(noise, "JPEG")
     found = decode_photograph(data, SIZE, 10**7, fit=fit).pixels
     monkeypatch.setattr(images, "REDUCING_GAP", 1000)

@@ -90,8 +90,7 @@ def test_every_bad_photograph_has_a_line_and_none_stops_the_run(capstone: Path, 
     draw(tmp_path / "secret.jpg")
     result = prepare(capstone, tmp_path / "w", PrepareConfig(max_pixels=50_000))
     assert rejected(tmp_path / "w") == {
-        # A short row lacks cells at its end, which repaired.csv says.
-        "11": "missing_photograph",
+        "line 15": "bad_row",
         "row 12": "missing_id",
         "6": "empty_file",
         "7": "not_an_image",

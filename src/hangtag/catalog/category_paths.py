@@ -1,6 +1,7 @@
 """Category paths, such as `Apparel > Tops > Shirts`: split them into levels, and write a changed one back."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 
 from hangtag.catalog.schema import CatalogSchema
 
@@ -57,7 +58,12 @@ def change_path(cell: str, schema: CatalogSchema, path: Path, example: str = "")
 
 
 def _list_paths(cell: str, schema: CatalogSchema) -> list[str]:
-    return cell.split(schema.category_separator) if schema.category_separator else [cell]
+    return _split_unescaped(cell, schema.category_separator) if schema.category_separator else [cell]
+
+
+def _split_unescaped(text: str, separator: str) -> list[str]:
+    """Split a text at separators that have no backslash before them: shops write one before those in a name."""
+    return re.split(rf"(?<!\\){re.escape(separator)}", text)
 
 
 def _choose_path(paths: Sequence[str], schema: CatalogSchema) -> int:
@@ -68,7 +74,15 @@ def _choose_path(paths: Sequence[str], schema: CatalogSchema) -> int:
 
 
 def _split_parts(path: str, schema: CatalogSchema) -> Path:
-    return tuple(name for part in path.split(schema.level_separator) if (name := part.strip()))
+    parts = map(str.strip, _split_unescaped(path, schema.level_separator))
+    separators = [schema.level_separator, *filter(None, [schema.category_separator])]
+    return tuple(_replace_all(part, {f"\\{mark}": mark for mark in separators}) for part in parts if part)
+
+
+def _replace_all(text: str, replaced: Mapping[str, str]) -> str:
+    for old, new in replaced.items():
+        text = text.replace(old, new)
+    return text
 
 
 def _write_path(text: str, path: Path, schema: CatalogSchema, style: str) -> str:
@@ -77,4 +91,6 @@ def _write_path(text: str, path: Path, schema: CatalogSchema, style: str) -> str
     before, behind = first[len(first.rstrip()) :], rest[: len(rest) - len(rest.lstrip())]
     start = text[: len(text) - len(text.lstrip())]
     end = text[len(text.rstrip()) :] if text.strip() else ""
-    return start + f"{before}{schema.level_separator}{behind}".join(path) + end
+    separators = [schema.level_separator, *filter(None, [schema.category_separator])]
+    names = [_replace_all(name, {mark: f"\\{mark}" for mark in separators}) for name in path]
+    return start + f"{before}{schema.level_separator}{behind}".join(names) + end

@@ -10,7 +10,7 @@ from hangtag.catalog.dialect import Record, Text, decode_table, quote_cell, read
 from hangtag.catalog.table import Position, Table
 
 Changes = Mapping[int, Mapping[str, str]]
-NOT_ENCODABLE = "the new value has letters that the table's encoding, Windows-1252, lacks"
+NOT_ENCODABLE = "the new value has letters that the table's encoding lacks"
 NOT_WRITABLE = "the new value cannot be written into this row so that it is read again as it is"
 
 
@@ -53,7 +53,7 @@ def edit_cells(data: bytes, table: Table, changes: Changes) -> EditedTable:
         table: The same, parsed.
         changes: New values by the row's position in `table.rows`, then by column.
     """
-    text = decode_table(data)
+    text = decode_table(data, encoding=table.encoding)
     edits, refused = _plan_edits(text, table, changes)
     # Beside a quote that never closes, a new quote may close it.
     quoting = {row for row, planned in edits.items() if any('"' in edit.text for edit in planned)}

@@ -25,13 +25,22 @@ from hangtag.errors import CatalogError
 
 # Far more than any catalogue has: beyond it, this is no table.
 MAX_COLUMNS = 10_000
+MAX_SHIFTED_SHARE = 0.02
 # Rows that are added to the columns at once, and equal values of a column that are kept once.
 BLOCK, MAX_SHARED_VALUES = 1_000, 10_000
+GUESSED = "the table is no UTF-8 and was read as Windows-1252; name another encoding with --encoding"
 SWALLOWED = "a quote opens here and closes {lines} lines below, and the lines between look like rows"
+# So many lines that nearly all look like rows are rows, and no text in quotes.
+MIN_SWALLOWED_LINES, MIN_SWALLOWED_SHARE = 30, 0.9
 
 
 def parse_table(
-    data: bytes, where: str, separator: str = "", escape: str = "", headings: Sequence[frozenset[str]] = ()
+    data: bytes,
+    where: str,
+    separator: str = "",
+    escape: str = "",
+    headings: Sequence[frozenset[str]] = (),
+    encoding: str = "",
 ) -> Table:
     """Parse a table of text: UTF-8, UTF-16 or Windows-1252, with any usual separator, quotes and line ends.
 
@@ -45,11 +54,13 @@ def parse_table(
         separator: The separator; empty to find it.
         escape: `doubled` or `backslash`, as quotes inside quotes are written; empty to find it.
         headings: Sets of columns by which a header is known; other headers are found by their number of cells.
+        encoding: The encoding; empty to find it.
 
     Raises:
-        CatalogError: The table is empty, or a column stands twice in its header.
+        CatalogError: The table is empty, or its header cannot be read.
     """
-    text = decode_table(data, where).text
+    decoded = decode_table(data, where, encoding)
+    text = decoded.text
     head = find_head(text, where, separator, escape, headings)
     if head.header.fault:
         raise CatalogError(
@@ -58,12 +69,16 @@ def parse_table(
             received=", ".join(head.header.values)[:200],
         )
     parser = _Parser(text, head, name_columns(head.header.values, head.filled, where))
+    if decoded.is_guessed:
+        parser.repairs.append(Repair(0, "", "", "", GUESSED))
     parser.read()
-    return parser.finish()
+    table = parser.finish()
+    table.encoding = encoding
+    return table
 
 
 def name_columns(headings: Sequence[str], filled: int, where: str) -> list[str]:
-    """Return the columns' names, those without a heading numbered.
+    """Return the columns' names, those without a heading and second ones of a name numbered.
 
     Columns behind the last heading are none, unless most rows have values there.
 
@@ -73,22 +88,27 @@ def name_columns(headings: Sequence[str], filled: int, where: str) -> list[str]:
         where: The table's name, for messages.
 
     Raises:
-        CatalogError: A column stands twice, or there are far too many.
+        CatalogError: There are far too many.
     """
     names = [SURROGATES.sub("\ufffd", name.strip()) for name in headings]
     if len(names) > MAX_COLUMNS:
         allowed = f"Allowed: {MAX_COLUMNS:,} columns."
         raise CatalogError(f"The table {where} has too many columns.", allowed=allowed, received=len(names))
     names = names[: max(count_filled(names), filled)]
-    columns = [name or f"column_{position}" for position, name in enumerate(names, start=1)]
-    twice = sorted(name for name, count in Counter(columns).items() if count > 1)
-    if twice:
-        raise CatalogError(
-            f"The table {where} has a column twice.",
-            allowed="Allowed: a header line with a name once.",
-            received=twice,
-        )
+    columns: list[str] = []
+    for position, name in enumerate(names, start=1):
+        column, number = name or f"column_{position}", 1
+        while column in columns:
+            number += 1
+            column = f"{name}_{number}"
+        columns.append(column)
     return columns
+
+
+def find_doubled(headings: Sequence[str]) -> set[str]:
+    """Return the headings that stand twice in a header."""
+    counts = Counter(map(str.strip, headings))
+    return {name for name, count in counts.items() if name and count > 1}
 
 
 class _Doubtful(NamedTuple):
@@ -146,6 +166,7 @@ class _Parser:
         repaired: list[int] = []
         if self.doubtful:
             unusual, repaired = self._resolve()
+        self._note_shifted()
         self._replace_undecodable()
         self.broken.sort()
         self.repairs.sort(key=lambda repair: repair.line)
@@ -159,6 +180,7 @@ class _Parser:
             self.dialect,
             self.starts,
             unusual,
+            doubled=find_doubled(self.head.header.values),
         )
 
     def _count_lines(self, start: int, stop: int) -> int:
@@ -199,11 +221,18 @@ class _Parser:
         has_clear_rows = len(self.starts) > 0
         candidates: list[tuple[int, int, Record, bool]] = []
         for position, line, record in self.doubtful:
-            if self._has_line_end(record) and has_clear_rows and (rows := self._find_rows_within(record, clear)):
-                self.broken.append((line, SWALLOWED.format(lines=self._count_lines(record.start, record.stop))))
+            rows: list[tuple[int, Record]] = []
+            are_rows = False
+            if self._has_line_end(record) and has_clear_rows:
+                rows, are_rows = self._find_rows_within(record, clear)
+            reason = SWALLOWED.format(lines=self._count_lines(record.start, record.stop))
+            if are_rows or (rows and (record.fault or self._fill(record.values) is None)):
+                self.broken.append((line, reason))
                 candidates += [(position, line + offset, row, True) for offset, row in rows]
-            else:
-                candidates.append((position, line, record, False))
+                continue
+            candidates.append((position, line, record, False))
+            if rows:
+                self.repairs.append(Repair(line, "", self._read_line(record), self._read_line(record), reason))
         # Rows over several lines with a cell for every column help to judge the rest.
         whole = [filled for _, _, record, _ in candidates if not record.fault and (filled := self._fill(record.values))]
         known = [
@@ -218,8 +247,11 @@ class _Parser:
                 inserted.append((position, line, record.start, values, Position(one_line, taken)))
         return self._insert(inserted)
 
-    def _find_rows_within(self, record: Record, known: Sequence[ColumnValues]) -> list[tuple[int, Record]]:
-        """Return the lines below the first of a record, each with its line offset, if half of them are rows."""
+    def _find_rows_within(self, record: Record, known: Sequence[ColumnValues]) -> tuple[list[tuple[int, Record]], bool]:
+        """Return the lines below the first of a record, each with its line offset, if half of them look like rows.
+
+        Beside them: whether they are rows, since they are many. A few may be a text over several lines.
+        """
         first = read_record(self.text, record.start, self.dialect, one_line=True)
         lines = read_records(self.text, first.following, self.dialect, one_line=True)
         rows = list(takewhile(lambda row: row.start < record.following, lines))
@@ -227,10 +259,10 @@ class _Parser:
         for row in rows:
             filled = None if row.fault else self._fill(row.values)
             num_rows += filled is not None and all(map(ColumnValues.fits, known, filled))
-        # Rows that a quote swallowed are rows nearly all; of a text over several lines a line or two may look so.
         if 2 * num_rows < len(rows):
-            return []
-        return [(self._count_lines(record.start, row.start), row) for row in rows]
+            return [], False
+        are_rows = len(rows) >= MIN_SWALLOWED_LINES and num_rows >= MIN_SWALLOWED_SHARE * len(rows)
+        return [(self._count_lines(record.start, row.start), row) for row in rows], are_rows
 
     def _judge(
         self, record: Record, line: int, known: Sequence[ColumnValues]
@@ -269,7 +301,7 @@ class _Parser:
         wrong = [
             name
             for name, column, value in zip(self.columns, known, values, strict=False)
-            if column.holds_codes and not column.fits(value)
+            if column.is_strict and not column.fits(value)
         ]
         if wrong:
             reason = f"{len(values)} of {self.width} cells, and {wrong[0]} is unlike that of other rows"
@@ -314,6 +346,18 @@ class _Parser:
         starts.extend(self.starts[done:])
         self.cells, self.lines, self.starts = cells, lines, starts
         return unusual, repaired
+
+    def _note_shifted(self) -> None:
+        """Add a line for categories that begin with a space, as what follows a separator in a text does."""
+        for name, values in zip(self.columns, self.cells, strict=True):
+            if strangers := ColumnValues(values).find_strangers():
+                found = [row for row, value in enumerate(values) if value in strangers]
+                # Where many values begin so, a program writes a space behind every separator.
+                if len(found) <= max(3, MAX_SHIFTED_SHARE * len(values)):
+                    reason = (
+                        "it begins with a space as no other value: a separator that nobody quoted may come before it"
+                    )
+                    self.repairs += [Repair(self.lines[row], name, values[row], values[row], reason) for row in found]
 
     def _replace_undecodable(self) -> None:
         """Replace bytes that are no letters of the encoding by U+FFFD, with a line for each cell."""

@@ -47,11 +47,13 @@ class Text:
             `surrogateescape`, so that encoding the text returns the same bytes.
         encoding: `utf-8`, `utf-16-le`, `utf-16-be` or `cp1252` (Windows-1252).
         mark: The byte order mark, or nothing.
+        is_guessed: Whether the encoding is Windows-1252 since the bytes are no UTF-8.
     """
 
     text: str
     encoding: str
     mark: bytes = b""
+    is_guessed: bool = False
 
     def encode(self, text: str) -> bytes:
         """Return the bytes of another text in the same encoding.
@@ -113,8 +115,8 @@ class Head:
     filled: int
 
 
-def decode_table(data: bytes, where: str = "") -> Text:
-    """Decode a table: UTF-8 or UTF-16 with or without a byte order mark, or Windows-1252.
+def decode_table(data: bytes, where: str = "", encoding: str = "") -> Text:
+    """Decode a table: UTF-8 or UTF-16 with or without a byte order mark, Windows-1252, or the encoding that is named.
 
     A text in which more letters than bytes in doubt are UTF-8 is UTF-8: one wrong byte spoils its cell alone.
 
@@ -122,16 +124,21 @@ def decode_table(data: bytes, where: str = "") -> Text:
         CatalogError: The table is UTF-16 and ends inside a letter.
     """
     mark = next((mark for mark in BYTE_ORDER_MARKS if data.startswith(mark)), b"")
-    encoding = BYTE_ORDER_MARKS.get(mark) or _guess_encoding(data)
+    is_guessed = not encoding and not mark
+    encoding = encoding or BYTE_ORDER_MARKS.get(mark) or _guess_encoding(data)
     try:
         text = data[len(mark) :].decode(encoding, _choose_error_handler(encoding))
+    except LookupError as error:
+        raise CatalogError(
+            "There is no such encoding.", allowed="Allowed: utf-8, cp1251, gbk, shift_jis, ...", received=encoding
+        ) from error
     except UnicodeDecodeError as error:
         raise CatalogError(
             f"The table {where} is no whole UTF-16 text: {error.reason}.",
             allowed="Allowed: UTF-8, UTF-16, Windows-1252.",
             hint="Save it again, as CSV UTF-8.",
         ) from error
-    return Text(text, encoding, mark)
+    return Text(text, encoding, mark, is_guessed and encoding == "cp1252")
 
 
 def _choose_error_handler(encoding: str) -> str:
@@ -275,7 +282,7 @@ def read_record(text: str, start: int, dialect: Dialect, *, one_line: bool = Fal
     fault, has_open_quote = "", False
     begin = start
     while True:
-        quoted = patterns.quoted.match(text, begin) if text.startswith('"', begin) else None
+        quoted = patterns.quoted.match(text, begin) if text.startswith(('"', " "), begin) else None
         if quoted:
             end = quoted.end()
             values.append(patterns.unescape(quoted[1], is_quoted=True))
@@ -286,6 +293,8 @@ def read_record(text: str, start: int, dialect: Dialect, *, one_line: bool = Fal
             end = bare.end() if bare else stop
             value = text[begin:end]
             fault = fault or (_OTHER_LINE_END if other_end in value else "")
+            if _INNER_QUOTE.search(value) and value.count('"') % 2 and text[end:stop].rstrip().endswith('"'):
+                fault = fault or _OPEN_QUOTE
             if value.startswith('"'):
                 has_open_quote = True
                 fault = fault or (_OPEN_QUOTE if _holds_separator(text[begin:stop], dialect.separator) else "")
@@ -296,6 +305,8 @@ def read_record(text: str, start: int, dialect: Dialect, *, one_line: bool = Fal
         begin = end + 1
 
 
+# A quote between letters, where a separator may be missing; behind a digit it stands for inches.
+_INNER_QUOTE = re.compile(r'[^\W\d]"\w')
 _OTHER_LINE_END = "a line end (CR or LF) of another kind than the table's, outside quotes"
 _OPEN_QUOTE = "a quote opens a cell and does not close it, so that separators may belong to the cell"
 
@@ -345,7 +356,7 @@ def _compile_patterns(dialect: Dialect, one_line: bool) -> _Patterns:
         quoted = rf'"([^"{within}]*(?:""[^"{within}]*)*)"'
         bare = rf"[^{separator}]*"
     return _Patterns(
-        re.compile(rf"{quoted}(?={separator}|{ends}|\Z)", re.DOTALL), re.compile(bare, re.DOTALL), dialect.escape
+        re.compile(rf" *{quoted} *(?={separator}|{ends}|\Z)", re.DOTALL), re.compile(bare, re.DOTALL), dialect.escape
     )
 
 

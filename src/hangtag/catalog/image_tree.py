@@ -22,6 +22,7 @@ SPLIT_FOLDERS = {
     "train": "train",
     "training": "train",
     "val": "val",
+    "dev": "val",
     "valid": "val",
     "validation": "val",
     "test": "test",
@@ -154,7 +155,7 @@ def _count_files(found: Sequence[str]) -> str:
 def _read_folders(folders: Sequence[Folders]) -> tuple[list[str], list[Folders]]:
     """Return the split of each photograph, none where there are no splits, and its folders that are categories."""
     stripped = _strip_common(folders)
-    found = [_find_split(each[0]) if each else None for each in stripped]
+    found = [find_split(each[0]) if each else None for each in stripped]
     if not any(found) or any(each and not split for each, split in zip(stripped, found, strict=True)):
         return [], stripped
     classes = _strip_common([_leave_split(each) for each in stripped])
@@ -164,7 +165,7 @@ def _read_folders(folders: Sequence[Folders]) -> tuple[list[str], list[Folders]]
     return (splits if len(judged) > 1 else []), classes
 
 
-def _find_split(folder: str) -> str | None:
+def find_split(folder: str) -> str | None:
     """Return the split that a folder's name stands for, or None."""
     if found := SPLIT_FOLDERS.get(folder.lower()):
         return found

@@ -1,6 +1,8 @@
 """Read a catalogue of any supported layout: find its description and its table, or a tree of category folders."""
 
 import re
+import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,6 +23,9 @@ DESCRIPTION = "catalog.toml"
 _URL = re.compile(r"(?:https?|s3|gs|az)://", re.IGNORECASE)
 MAX_DESCRIPTION_BYTES = 1_000_000
 MAX_LISTED_COLUMNS = 20
+# Parts of a URL's path by which a file is found, from its end.
+MAX_TAIL = 3
+MAX_FEEDS = 10
 MAX_TABLE_BYTES = 2_000_000_000
 # Limit the decompressed size, so that a small archive cannot fill the memory. Compression shrinks a table to a fifth or
 # a tenth, a repetitive one to a thirtieth.
@@ -62,22 +67,69 @@ class RawCatalog:
     def locate_photograph(self, row: Mapping[str, str]) -> str:
         """Return the path of an item's photograph inside the source; empty where the row names none.
 
-        The last part of a URL is looked up among the files' names; where there is no such file, or several, the URL is
-        returned.
+        The end of a URL's path is looked up among the files; where no file has it, several have, or another URL ends so
+        too, the URL is returned. A path that begins with a slash starts at the table's folder.
         """
         path = self.schema.find_image_path(row)
-        if not is_url(path):
-            return path and self.base + path
-        return self._files_by_name.get(read_file_name(path)) or path
+        if path.startswith("//"):
+            path = f"https:{path}"
+        if is_url(path):
+            return self._find_by_tail(path) or path
+        if path.startswith("/") and self.source.has(self.base + path.lstrip("/")):
+            path = path.lstrip("/")
+        if ("?" in path or "%" in path) and not _has(self.source, self.base + path):
+            path = next((each for each in _decode_path(path) if _has(self.source, self.base + each)), path)
+        return path and self.base + path
+
+    def _find_by_tail(self, url: str) -> str:
+        """Return the only file whose path ends as a URL does, by as many parts as no other URL of the table shares."""
+        parts = _read_url_parts(url)
+        for length in range(1, min(len(parts), MAX_TAIL) + 1):
+            tail = parts[-length:]
+            if self._url_tails[tail] == 1:
+                return self._file_tails.get(tail, "")
+        return ""
 
     @cached_property
-    def _files_by_name(self) -> dict[str, str]:
-        """The path of every file whose name no other file has."""
-        found: dict[str, str] = {}
+    def _url_tails(self) -> Counter[tuple[str, ...]]:
+        """The number of different URLs of the table that end so."""
+        paths = (self.schema.find_image_path(row) for row in self.rows)
+        urls = {
+            (urlsplit(path).netloc, _read_url_parts(path)) for path in paths if is_url(path) or path.startswith("//")
+        }
+        return Counter(parts[-length:] for _, parts in urls for length in range(1, min(len(parts), MAX_TAIL) + 1))
+
+    @cached_property
+    def _file_tails(self) -> dict[tuple[str, ...], str]:
+        """The path of every file by the ends of its path that no other file has."""
+        found: dict[tuple[str, ...], str] = {}
         for path in self.source.names():
-            name = PurePosixPath(path).name
-            found[name] = "" if name in found else path
+            parts = _fold_parts(path)
+            for length in range(1, min(len(parts), MAX_TAIL) + 1):
+                tail = parts[-length:]
+                found[tail] = "" if tail in found else path
         return found
+
+
+def _has(source: Source, path: str) -> bool:
+    try:
+        return source.has(path)
+    except FileError:
+        return False
+
+
+def _decode_path(path: str) -> list[str]:
+    """Return what a path may mean that was copied from a URL: without its query, and with decoded letters."""
+    without = path.split("?", maxsplit=1)[0]
+    return [without, unquote(path), unquote(without)]
+
+
+def _fold_parts(path: str) -> tuple[str, ...]:
+    return tuple(unicodedata.normalize("NFC", path).lower().split("/"))
+
+
+def _read_url_parts(url: str) -> tuple[str, ...]:
+    return _fold_parts(unquote(urlsplit(url).path).strip("/"))
 
 
 def is_url(path: str) -> bool:
@@ -216,6 +268,12 @@ def _build_catalog(source: Source, path: str, table: Table, values: dict[str, ob
     if schema.taxonomy.endswith(".toml"):
         path = base + schema.taxonomy
         taxonomy = _decode_text(_read_bytes(source, path, MAX_DESCRIPTION_BYTES), path)
+    if twice := sorted(table.doubled.intersection(schema.named_columns)):
+        raise CatalogError(
+            f"The table {name} has a column twice that its description names.",
+            allowed="Allowed: a name once for every column that is used.",
+            received=twice,
+        )
     arranged = arrange_products(table, schema.with_columns(table.columns))
     schema = arranged.schema
     positions = {row: position for position, row in enumerate(arranged.rows)}
@@ -255,15 +313,32 @@ def _find_description(source: Source, schema_file: Path | None) -> tuple[dict[st
 def _find_table(source: Source) -> str:
     """Return `styles.csv`, or the only CSV at the shallowest depth; empty for a tree of photographs."""
     tables = [name for name in source.names() if is_table(name) and not name.lower().endswith((".txt", ".xml"))]
+    tables = tables or _find_feeds(source)
     capstone = [name for name in tables if PurePosixPath(name).name == "styles.csv"]
     if capstone:
         return min(capstone, key=_count_parents)
-    shallow = [name for name in tables if _count_parents(name) == min(map(_count_parents, tables))]
+    depth = min((name.count("/") for name in tables), default=0)
+    shallow = [name for name in tables if name.count("/") == depth]
     if len(shallow) > 1:
         raise CatalogError(
             "The catalogue has several tables.", hint="Name one with --table.", received=sorted(shallow)[:5]
         )
     return shallow[0] if shallow else ""
+
+
+def _find_feeds(source: Source) -> list[str]:
+    """Return the texts and XML files near the top that are the table of a known shop system, by their headings."""
+    names = [name for name in source.names() if name.count("/") <= 1 and name.lower().endswith((".txt", ".xml"))]
+    found = []
+    # More of them are no feeds, but a text for each photograph.
+    for name in names if len(names) <= MAX_FEEDS else []:
+        try:
+            table = parse_table_file(read_table(source, name), name, {})
+        except CatalogError:
+            continue
+        if find_layout(table.columns):
+            found.append(name)
+    return found
 
 
 def _find_shallowest(source: Source, name: str) -> str:

@@ -12,7 +12,9 @@ MAX_DISTINCT_SHARE = 0.5
 # A column whose values have so few forms holds codes, as ids, sizes or addresses.
 MAX_FORMS = 3
 # Rows with more surplus cells are not repaired: there are too many ways.
-MAX_SURPLUS = 100
+MAX_SURPLUS, MAX_WORK = 30, 3_000
+# Each column is a call in the search.
+MAX_COLUMNS = 400
 _DIGITS, _LETTERS = re.compile(r"\d+"), re.compile(r"[^\W\d_]+")
 
 
@@ -52,9 +54,19 @@ class ColumnValues:
             self._forms = forms
 
     @property
-    def holds_codes(self) -> bool:
-        """Whether the column takes values of some forms alone."""
-        return self._forms is not None
+    def is_strict(self) -> bool:
+        """Whether the column takes some values, or values of some forms, alone."""
+        return self._categories is not None or self._forms is not None
+
+    def find_strangers(self) -> set[str]:
+        """Return values of a column of categories that begin with a space, as what follows a separator in a text.
+
+        Values that are another one but for the space are left out.
+        """
+        if self._categories is None:
+            return set()
+        spaced = {value for value in self._categories if value[:1].isspace()}
+        return {value for value in spaced if value.strip() not in self._categories}
 
     def fits(self, value: str) -> bool:
         """Return whether a value may be the column's."""
@@ -82,7 +94,8 @@ def align_cells(cells: Sequence[str], columns: Sequence[ColumnValues], separator
     num_filled = count_filled(cells)
     if num_filled <= len(columns) and all(column.fits(cell) for column, cell in zip(columns, cells, strict=False)):
         return [1] * len(columns)
-    if len(cells) - len(columns) > MAX_SURPLUS:
+    surplus = len(cells) - len(columns)
+    if surplus > MAX_SURPLUS or surplus * len(columns) > MAX_WORK or len(columns) > MAX_COLUMNS:
         return None
 
     @cache

@@ -12,6 +12,7 @@ from hangtag.catalog.missing_values import SPELLINGS, is_missing
 from hangtag.errors import CatalogError, WorkspaceError
 
 LIST_FIELDS = ("levels", "attributes", "missing")
+_BETWEEN_URLS = re.compile(r"[,;|]\s*(?=https?://)", re.IGNORECASE)
 PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 # Columns that hangtag's own tables have. A catalogue's column of such a name is kept under `catalog_<name>`, or under
 # the next such name that is free.
@@ -90,6 +91,7 @@ class CatalogSchema:
         image_separator: What stands between several photographs in the cell of `image_column`; the first counts.
         merge_rows: `yes` where a product may have several rows: each value is the first that is not missing.
         skip_rows: Rows that are no products, as `COLUMN=VALUE`.
+        encoding: The encoding of a table of text, such as `cp1251`; empty to find it.
         separator: What stands between the table's cells, a letter or its name; empty to find it.
         escape: How quotes inside quotes are written, `doubled` or `backslash`; empty to find it.
         sheet: The sheet of an Excel workbook; empty takes the first with a header and rows.
@@ -118,6 +120,7 @@ class CatalogSchema:
     image_separator: str = ""
     merge_rows: str = ""
     skip_rows: str = ""
+    encoding: str = ""
     separator: str = ""
     escape: str = ""
     sheet: str = ""
@@ -159,10 +162,8 @@ class CatalogSchema:
         Raises:
             CatalogError: A named column is not in the table, or a column has the heading of the cleaned label.
         """
-        required = [self.id, self.name, *self.levels, *self.attributes, self.image_column, self.split, self.group]
-        required += PLACEHOLDER.findall(self.image or "")
-        for column in required:
-            if column is not None and column not in columns:
+        for column in self.named_columns:
+            if column not in columns:
                 raise CatalogError(
                     f"The table {self.table} has no such column." if self.table else "Folders have no such column.",
                     allowed=f"Its columns: {', '.join(columns)}.",
@@ -265,6 +266,12 @@ class CatalogSchema:
         return self.by_column.get(column, column)
 
     @property
+    def named_columns(self) -> dict[str, None]:
+        """Return the columns that the description names, in order."""
+        named = [self.id, self.name, *self.levels, *self.attributes, self.image_column, self.split, self.group]
+        return dict.fromkeys([*filter(None, named), *PLACEHOLDER.findall(self.image or "")])
+
+    @property
     def by_heading(self) -> dict[str, str]:
         """The columns' names in hangtag's tables by the names that a user may give: the headings, then these names."""
         return {**{column: column for column in self.columns}, **dict(zip(self.headings, self.columns, strict=False))}
@@ -274,15 +281,23 @@ class CatalogSchema:
         """Return the columns that describe an item: the levels, the attributes, and the name if there is one."""
         return (*self.levels, *self.attributes, *([self.name] if self.name else []))
 
+    def list_images(self, cell: str) -> list[str]:
+        """Return the photographs that a cell names; several addresses between commas are several without being said."""
+        parts = cell.split(self.image_separator) if self.image_separator else _BETWEEN_URLS.split(cell)
+        return [part.strip() for part in parts if part.strip()]
+
     def find_image_path(self, row: Mapping[str, str]) -> str:
         """Return the path of an item's photograph relative to the table's folder, or an empty text if it has none."""
         if self.image_column:
-            path = row[self.image_column]
-            if self.image_separator:
-                path = next(filter(str.strip, path.split(self.image_separator)), "")
-            path = path.strip()
+            path = next(iter(self.list_images(row[self.image_column])), "")
             return "" if self.is_missing(path) else path
-        return PLACEHOLDER.sub(lambda found: row[found.group(1)].strip(), self.image or "")
+        return PLACEHOLDER.sub(lambda found: read_id(row[found.group(1)]), self.image or "")
+
+
+def read_id(cell: str) -> str:
+    """Return an identifier without white space around it, and without the `="..."` that keeps a spreadsheet's zeros."""
+    text = cell.strip()
+    return text[2:-1].strip() if text.startswith('="') and text.endswith('"') and len(text) > 3 else text
 
 
 def _convert(key: str, value: object) -> object:

@@ -9,7 +9,7 @@ from typing import Any
 
 from hangtag.catalog.category_paths import Path, fill_levels, split_path
 from hangtag.catalog.image_tree import UNEVEN_TAXONOMY
-from hangtag.catalog.schema import CatalogSchema
+from hangtag.catalog.schema import CatalogSchema, read_id
 from hangtag.catalog.table import Table
 from hangtag.errors import CatalogError
 
@@ -133,8 +133,7 @@ def _count_photographs(cells: Mapping[str, Sequence[str]], schema: CatalogSchema
     """Return how many photographs a row names in the column of photographs."""
     if not schema.image_column or schema.is_missing(cells[schema.image_column][row]):
         return 0
-    cell = cells[schema.image_column][row]
-    return sum(map(bool, map(str.strip, cell.split(schema.image_separator)))) if schema.image_separator else 1
+    return len(schema.list_images(cells[schema.image_column][row]))
 
 
 def _skip_rows(
@@ -149,7 +148,9 @@ def _skip_rows(
             allowed="Allowed: COLUMN=VALUE, with one of the table's columns.",
             received=schema.skip_rows,
         )
-    is_skipped = [cell.strip().casefold() == value.strip().casefold() for cell in cells[column]]
+    wanted = value.strip().casefold()
+    # A shop may list further properties behind the kind: `variation, virtual`.
+    is_skipped = [wanted in map(str.strip, cell.casefold().split(",")) for cell in cells[column]]
     skipped = [(row, f"{column} is {value}") for row, skip in enumerate(is_skipped) if skip]
     return [row for row, skip in enumerate(is_skipped) if not skip], skipped
 
@@ -161,7 +162,7 @@ def _merge_rows(
     first: dict[str, int] = {}
     merged: list[list[int]] = []
     for row in rows:
-        item_id = cells[schema.id][row].strip()
+        item_id = read_id(cells[schema.id][row])
         # A row without an id is rejected later, with its reason.
         index = first.setdefault(item_id, len(merged)) if item_id else len(merged)
         if index == len(merged):
@@ -185,9 +186,12 @@ def _split_levels(
     paths = [split_path(cell, schema) for cell in cells[path_column]]
     if not schema.path_column:
         depth = max(map(len, paths), default=1)
-        if depth <= 1:
+        has_several = schema.category_separator and any(
+            schema.category_separator in cell for cell in cells[path_column]
+        )
+        if depth <= 1 and not has_several:
             return schema, [], {}
-        schema = schema.with_path_levels(path_column, depth)
+        schema = schema.with_path_levels(path_column, max(depth, 1))
     depth = len(schema.levels)
     filled = fill_levels([path[:depth] for path in paths], depth)
     if not schema.taxonomy and any(path[0] and not path[-1] for path in filled):

@@ -370,6 +370,6 @@ def open_source(path: Path, workspace: Path | None = None) -> Source:
         raise CatalogError(f"The catalogue cannot be opened: {error.strerror}.", received=str(path)) from error
     raise CatalogError(
         "There is no such catalogue.",
-        allowed="Allowed: a folder, a .zip, or a .csv file.",
+        allowed="Allowed: a folder, a .zip, or a table: .csv, .tsv, .txt, .xlsx, .xls, .parquet, .jsonl, .xml.",
         received=str(path),
     )

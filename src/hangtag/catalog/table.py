@@ -81,6 +81,8 @@ class Table:
         dialect: How the table is written.
         starts: Where each row begins in the text.
         unusual: How rows were read that are not one cell a column, by their position.
+        encoding: The encoding that was named, or nothing.
+        doubled: Headings that stood twice; the second got a number.
         positions: Of an Excel sheet, the index of each column in the sheet.
     """
 
@@ -94,6 +96,8 @@ class Table:
     starts: "array[int]" = field(default_factory=lambda: array("q"))
     unusual: dict[int, Position] = field(default_factory=dict)
     positions: list[int] = field(default_factory=list)
+    encoding: str = ""
+    doubled: set[str] = field(default_factory=set)
 
     @property
     def rows(self) -> Rows:

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from hangtag.catalog import excel
 from hangtag.catalog.csv_editor import EditedTable, edit_cells
-from hangtag.catalog.csv_parser import name_columns, parse_table
+from hangtag.catalog.csv_parser import find_doubled, name_columns, parse_table
 from hangtag.catalog.dialect import check_dialect, count_filled, find_header
 from hangtag.catalog.excel_editor import edit_excel
 from hangtag.catalog.json_lines import edit_json_lines, read_json_lines
@@ -21,6 +21,7 @@ from hangtag.errors import CatalogError
 TEXT_SUFFIXES = (".csv", ".tsv", ".txt")
 PARQUET_SUFFIXES, JSON_SUFFIXES, XML_SUFFIXES = (".parquet",), (".jsonl", ".ndjson"), (".xml",)
 SUFFIXES = (*TEXT_SUFFIXES, *excel.SUFFIXES, *PARQUET_SUFFIXES, *JSON_SUFFIXES, *XML_SUFFIXES)
+COLUMN_KEYS = ("name", "levels", "attributes", "image", "image_column", "split", "group")
 Changes = Mapping[int, Mapping[str, str]]
 Cell = TypeVar("Cell")
 
@@ -43,6 +44,8 @@ def parse_table_file(data: bytes, where: str, description: Mapping[str, object])
         MissingExtraError: What reads its format is not installed.
     """
     headings = [layout.headings for layout in list_layouts()]
+    if described := list_described(description):
+        headings.insert(0, described)
     suffix = PurePosixPath(where).suffix.lower()
     if suffix in PARQUET_SUFFIXES:
         columns, cells, notes = read_parquet_table(data, where)
@@ -62,7 +65,18 @@ def parse_table_file(data: bytes, where: str, description: Mapping[str, object])
     if suffix in excel.SUFFIXES:
         return _parse_workbook(data, where, str(description.get("sheet") or "") or None, headings)
     dialect = check_dialect(str(description.get("separator") or ""), str(description.get("escape") or ""))
-    return parse_table(data, where, dialect.separator, dialect.escape, headings)
+    encoding = str(description.get("encoding") or "")
+    return parse_table(data, where, dialect.separator, dialect.escape, headings, encoding)
+
+
+def list_described(description: Mapping[str, object]) -> frozenset[str]:
+    """Return the columns that a description names; its header has all of them."""
+    known = {key: value for key, value in description.items() if key in COLUMN_KEYS and value}
+    if description.get("path_column"):
+        known["levels"] = [description["path_column"]]
+    named = CatalogSchema.from_values(known | {"id": description.get("id", "")}).named_columns
+    # A single name may be a value too.
+    return frozenset(named) if len(named) > 1 else frozenset()
 
 
 def _parse_workbook(data: bytes, where: str, sheet: str | None, headings: Sequence[frozenset[str]]) -> Table:
@@ -90,6 +104,7 @@ def _parse_workbook(data: bytes, where: str, sheet: str | None, headings: Sequen
         array("q", numbers[header + 1 :]),
         [*repairs, *surplus],
         positions=kept,
+        doubled=find_doubled(rows[header]),
     )
 
 

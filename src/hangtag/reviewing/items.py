@@ -18,7 +18,7 @@ from hangtag.catalog.category_paths import change_path, split_path
 from hangtag.catalog.files import FileError, find_named, read_regular
 from hangtag.catalog.images import Pixels
 from hangtag.catalog.reader import MAX_TABLE_BYTES, read_table
-from hangtag.catalog.schema import CatalogSchema, read_schema
+from hangtag.catalog.schema import CatalogSchema, read_id, read_schema
 from hangtag.catalog.shops import Arranged, arrange_products
 from hangtag.catalog.source import Source, open_source
 from hangtag.catalog.table import Rows, Table
@@ -106,7 +106,7 @@ def read_source_table(manifest: dict[str, Any], schema: CatalogSchema, catalog: 
     rows: dict[str, int] = {}
     for row, item_id in zip(products.rows, ids, strict=True):
         # Of rows with the same id, the first is the item, as for `prepare`.
-        rows.setdefault(item_id.strip(), row)
+        rows.setdefault(read_id(item_id), row)
     return SourceTable(PurePosixPath(schema.table).name, data, table, rows, products, headings)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from hangtag.catalog.prepared_items import Prepared, hide_missing, hide_values, read_categories, read_prepared
+from hangtag.catalog.prepared_items import Prepared, hide_missing, read_categories, read_prepared
 from hangtag.config import SPLITS, CleanConfig
 from hangtag.errors import CatalogError
 from hangtag.io import hash_json, write_csv, write_json, write_parquet
@@ -91,7 +91,7 @@ def _clean_labels(workspace: Workspace, config: CleanConfig) -> StageResult:
     pixel_hashes, hashes = compute_fingerprints(prepared.images)
     groups = group_duplicates(pixel_hashes, hashes, config.max_hash_distance)
     if prepared.schema.group:
-        products = hide_values(prepared.items[prepared.schema.group], prepared.schema.missing)
+        products = read_categories(prepared.items[prepared.schema.group], prepared.schema.missing)
         groups = join_groups(groups, products.to_list())
     items = prepared.items.with_row_index("image_index").with_columns(
         label=apply_rules(prepared.known, taxonomy),

@@ -12,10 +12,11 @@ from hangtag.catalog.decoded_store import FILE as DECODED
 from hangtag.catalog.decoded_store import DecodedStore, stamp_photographs
 from hangtag.catalog.files import escape_name
 from hangtag.catalog.image_files import Decoded, Rejected, pack_photographs
-from hangtag.catalog.image_tree import SPLIT_FOLDERS
+from hangtag.catalog.image_tree import SPLIT_FOLDERS, find_split
 from hangtag.catalog.images import PICTURE_SUFFIXES
 from hangtag.catalog.prepared_items import count_missing
 from hangtag.catalog.reader import RawCatalog, is_url, read_catalog, read_file_name
+from hangtag.catalog.schema import read_id
 from hangtag.catalog.table import Rows
 from hangtag.config import PrepareConfig
 from hangtag.errors import CatalogError
@@ -185,7 +186,7 @@ def _check_rows(raw: RawCatalog) -> tuple[list[_Candidate], list[dict[str, str]]
     ]
     seen: set[str] = set()
     for position, row in enumerate(raw.rows):
-        item_id, path = row[raw.schema.id].strip(), raw.locate_photograph(row)
+        item_id, path = read_id(row[raw.schema.id]), raw.locate_photograph(row)
         if not item_id:
             reason = "the row has no id"
             rejected.append(
@@ -239,7 +240,7 @@ def _read_column(raw: RawCatalog, column: str, kept: Sequence[_Candidate]) -> li
 
 def _read_split(value: str | None) -> str | None:
     """Return the split that a cell says, in any spelling that a folder may have; None for any other text."""
-    return SPLIT_FOLDERS.get(value.strip().lower()) if value else None
+    return find_split(value.strip()) if value and value.strip() else None
 
 
 def _write_prepared(
