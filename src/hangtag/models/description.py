@@ -236,12 +236,12 @@ def refuse(path: Path, mistake: Mistake) -> ModelError:
 
 
 def _check_format(path: Path, content: Mapping[str, Any]) -> None:
-    found = content.get("format")
-    if type(found) is int and found != FORMAT:
+    version = content.get("format")
+    if type(version) is int and version != FORMAT:
         raise ModelError(
             "The model's description is not one that this version reads.",
             allowed=f"Allowed: format {FORMAT}.",
-            received=found,
+            received=version,
             hint=f"Train or export the model again: {path}.",
         )
 
@@ -251,12 +251,12 @@ def _find_contradictions(content: Mapping[str, Any]) -> Iterator[Mistake]:
     described = content["label_space"]
     levels, attributes = described["levels"], described["attributes"]
     sizes = [len(names) for names in levels.values()]
-    for number, product in enumerate(described["category_paths"]):
-        if len(product) != len(sizes) or any(index >= size for index, size in zip(product, sizes, strict=True)):
+    for number, path in enumerate(described["category_paths"]):
+        if len(path) != len(sizes) or any(index >= size for index, size in zip(path, sizes, strict=True)):
             allowed = f"Allowed: for each of {len(sizes)} levels the index of one of its classes, or -1."
-            yield f"label_space.category_paths.{number}", allowed, product
-    if len({tuple(product) for product in described["category_paths"]}) < len(described["category_paths"]):
-        yield "label_space.category_paths", "Allowed: products that differ from each other.", "the same one twice"
+            yield f"label_space.category_paths.{number}", allowed, path
+    if len({tuple(path) for path in described["category_paths"]}) < len(described["category_paths"]):
+        yield "label_space.category_paths", "Allowed: category paths without duplicates.", "the same one twice"
     if common := levels.keys() & attributes.keys():
         yield "label_space.attributes", "Allowed: columns that are not levels.", sorted(common)
     if described["primary"] not in levels:
