@@ -1,4 +1,4 @@
-"""The network of the capstone report, layer by layer (its section 5 and figure 7)."""
+"""The network of the capstone report, reproduced layer by layer (section 5 and figure 7 of the report)."""
 
 from typing import Any
 

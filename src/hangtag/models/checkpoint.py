@@ -197,20 +197,20 @@ def _check_sizes(weights: Weights, described: Description) -> None:
     """
     num_words = len(described.vocabulary.words) if described.vocabulary else 0
     height, width = described.network_size
-    wanted: dict[str, tuple[int, ...]] = {}
+    expected: dict[str, tuple[int, ...]] = {}
     for head, size in described.outputs.heads.items():
         biases = [f"{head}/bias", *(f"{head}_member{number}/bias" for number in range(1, MOST_MEMBERS + 1))]
-        wanted |= dict.fromkeys(biases, (size,)) | {f"{head}_with_name/words": (num_words + 1, size)}
+        expected |= dict.fromkeys(biases, (size,)) | {f"{head}_with_name/words": (num_words + 1, size)}
     if described.content["architecture"] == "capstone":
-        wanted["dense/kernel"] = (height // 4 * (width // 4) * 64, 512)
+        expected["dense/kernel"] = (height // 4 * (width // 4) * 64, 512)
     if described.content["architecture"] == HUB:
         largest = max((side for values in weights.values() for side in values.shape), default=0)
         check_hub_sizes(check_preset(described.content.get("hub")), largest)
-    for path in wanted.keys() & weights.keys():
-        if weights[path].shape != wanted[path]:
+    for path in expected.keys() & weights.keys():
+        if weights[path].shape != expected[path]:
             raise ModelError(
                 f"The weight {path} has another shape than the description asks for: {described.path}.",
-                allowed=f"Allowed: float32 {wanted[path]}.",
+                allowed=f"Allowed: float32 {expected[path]}.",
                 hint=AGAIN,
                 received=f"{weights[path].dtype} {weights[path].shape}",
             )

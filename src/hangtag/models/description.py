@@ -85,7 +85,7 @@ def _make_read_error(path: Path, reason: str) -> ModelError:
     # The reason is escaped, because it may quote the file.
     return ModelError(
         f"The description {path.name} is damaged: {escape(reason)}.",
-        allowed="Allowed: a JSON table in UTF-8, each key once, with finite numbers.",
+        allowed="Allowed: a JSON object in UTF-8, each key once, with finite numbers.",
         hint=AGAIN,
         received=str(path),
     )

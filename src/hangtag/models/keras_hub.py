@@ -200,15 +200,15 @@ def read_part(path: Path) -> dict[str, Any]:
     try:
         return read_table(path)
     except ModelError as error:
-        wanted = f"Wanted: {CONFIG} and {WEIGHTS}, as KerasHub writes them."
-        raise ModelError(f"The folder is no preset. {error}", hint=wanted) from error
+        hint = f"Wanted: {CONFIG} and {WEIGHTS}, as KerasHub writes them."
+        raise ModelError(f"The folder is no preset. {error}", hint=hint) from error
 
 
 def _read_range(path: Path) -> dict[str, Any]:
     """Return the `scale` and `offset` by which a preset's image converter rescales pixels of 0 to 255."""
     config = read_part(path).get("config") if path.exists() else {}
     if not isinstance(config, dict) or "mean" in config:
-        raise ModelError("The preset's converter of images is of an older form.", received=str(path))
+        raise ModelError("The preset's image converter has an older format.", received=str(path))
     scale, offset = config.get("scale"), config.get("offset")
     scale, offset = 1.0 if scale is None else scale, 0.0 if offset is None else offset
     return {
@@ -308,7 +308,7 @@ def build_backbone(described: Mapping[str, Any], shape: tuple[int, ...], dtype: 
         config = {**described["config"], "image_shape": shape}
         return backbone_class(**config, data_format="channels_last", dtype=dtype)
     except Exception as error:  # KerasHub raises many types of exceptions for settings that do not fit together
-        raise ModelError(f"No network can be built of the preset: {error}.", received=described["config"]) from error
+        raise ModelError(f"The preset's network cannot be built: {error}.", received=described["config"]) from error
 
 
 def load_preset(model: Any, source: str) -> Path:
