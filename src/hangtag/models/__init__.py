@@ -1,1 +1,1 @@
-"""The networks by name, and how they are saved and loaded."""
+"""Network architectures, and the files in which models are saved, exported and described."""

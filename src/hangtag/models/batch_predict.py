@@ -1,4 +1,4 @@
-"""Predict any number of photographs with a network, in batches of few sizes, with test-time augmentation."""
+"""Predict photographs in batches: zero-padded inputs, test-time augmentation and temperature scaling."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -11,22 +11,24 @@ from hangtag.errors import ModelError
 from hangtag.models.label_space import Probs
 from hangtag.models.text import MAX_WORDS, Words
 
-# Make probabilities less sure or surer, as a temperature found on val asks.
+BATCH = 256
+# A network's feature maps take several times as much memory as its pixels.
+WEIGHT = 4
+# The probabilities of each head, float32 (n, classes).
+Answers = dict[str, npt.NDArray[np.float32]]
 
 
 def apply_temperature(probs: Probs, temperature: float) -> Probs:
-    """Return the probabilities at a temperature, float32 (n, classes): above 1 less sure, below 1 surer."""
+    """Apply temperature scaling to probabilities (n, classes).
+
+    Returns:
+        float32 (n, classes). A temperature above 1 flattens the probabilities, one below 1 sharpens them.
+    """
     if temperature == 1:
         return probs
     logs = np.log(probs.astype(np.float64).clip(1e-30, 1)) / temperature
-    raised = np.exp(logs - logs.max(axis=1, keepdims=True))
-    return np.asarray(raised / raised.sum(axis=1, keepdims=True), np.float32)
-
-
-BATCH = 256
-# A network's maps take more memory than the pixels.
-WEIGHT = 4
-Answers = dict[str, npt.NDArray[np.float32]]
+    scaled = np.exp(logs - logs.max(axis=1, keepdims=True))
+    return np.asarray(scaled / scaled.sum(axis=1, keepdims=True), np.float32)
 
 
 def iterate_head_probs(
@@ -38,36 +40,37 @@ def iterate_head_probs(
     tta_flip: bool = False,
     image_size: tuple[int, int] | None = None,
 ) -> Iterator[Answers]:
-    """Return every head's probabilities for chosen rows of a memory map, batch by batch.
+    """Predict chosen rows of a memory map of images, and yield the probabilities of every head batch by batch.
 
     Args:
         model: A network of `build_model`.
         images: uint8 (N, H, W, 3).
-        rows: Which of them, int64 (n,).
-        words: Their names for a network that reads names, (n, MAX_WORDS); None hides them.
-        tta_flip: Average the probabilities of each photograph and of its mirror image.
-        image_size: (height, width) that photographs are shrunk to; None leaves them as they are.
+        rows: The rows of `images` to predict, int64 (n,).
+        words: The encoded product names of these rows, (n, MAX_WORDS), for a network that reads names; None predicts
+            from the images alone.
+        tta_flip: Whether to average the probabilities of each photograph and of its mirror image.
+        image_size: (height, width) that photographs are resized to; None keeps their size.
 
     Yields:
-        From each head to float32 (up to BATCH, classes).
+        A mapping from each head to its probabilities, float32 (up to BATCH, classes).
 
     Raises:
-        ModelError: The network gives no numbers for some photographs.
+        ModelError: Some probabilities are not finite.
     """
     size = limit_part(image_size or images.shape[1:3], BATCH, WEIGHT)
     for start in range(0, len(rows), size):
         chunk = rows[start : start + size]
         pixels = shrink(images[chunk], image_size or images.shape[1:3])
-        given = None if words is None else words[start : start + size]
-        answers = _predict_batch(model, pixels, given)
+        chunk_words = None if words is None else words[start : start + size]
+        by_head = _predict_batch(model, pixels, chunk_words)
         if tta_flip:
-            mirrored = _predict_batch(model, pixels[:, :, ::-1], given)
-            answers = {head: np.asarray((probs + mirrored[head]) / 2, np.float32) for head, probs in answers.items()}
-        yield answers
+            mirrored = _predict_batch(model, pixels[:, :, ::-1], chunk_words)
+            by_head = {head: np.asarray((probs + mirrored[head]) / 2, np.float32) for head, probs in by_head.items()}
+        yield by_head
 
 
 def join_head_probs(batches: list[Answers], heads: dict[str, int]) -> Answers:
-    """Concatenate the batches' outputs; no batch makes no rows."""
+    """Concatenate the probabilities of all batches head by head; without a batch, return arrays of no rows."""
     empty = {head: np.empty((0, size), np.float32) for head, size in heads.items()}
     return {
         name: np.concatenate([batch[name] for batch in batches]) if batches else empty[name]
@@ -76,9 +79,9 @@ def join_head_probs(batches: list[Answers], heads: dict[str, int]) -> Answers:
 
 
 def fill_inputs(model: Any, images: Pixels, words: Words | None) -> dict[str, npt.NDArray[Any]]:
-    """Return what a network takes, filled up to a power of two with nothing.
+    """Build the network's inputs, zero-padding the batch to the next power of two.
 
-    So there are a few shapes to compile for, and one photograph does not cost a batch.
+    The network is thus compiled for few batch sizes, and a single photograph costs less than a full batch.
     """
     size = 1 << (len(images) - 1).bit_length()
     inputs: dict[str, npt.NDArray[Any]] = {"pixels": np.zeros((size, *images.shape[1:]), np.uint8)}
@@ -92,12 +95,12 @@ def fill_inputs(model: Any, images: Pixels, words: Words | None) -> dict[str, np
 
 def _predict_batch(model: Any, images: Pixels, words: Words | None) -> Answers:
     inputs = fill_inputs(model, images, words)
-    answers = {
+    by_head = {
         head: np.asarray(probs, np.float32)[: len(images)] for head, probs in model.predict_on_batch(inputs).items()
     }
-    if not all(np.isfinite(probs).all() for probs in answers.values()):
+    if not all(np.isfinite(probs).all() for probs in by_head.values()):
         raise ModelError(
-            "The model gives no numbers for some photographs: its training went astray.",
+            "The model gives no numbers for some photographs: its training diverged.",
             hint="Train it again, with a smaller --learning-rate.",
         )
-    return answers
+    return by_head

@@ -1,4 +1,4 @@
-"""The network of the capstone report, layer by layer (its section 5 and figure 7)."""
+"""The network of the capstone report, reproduced layer by layer (section 5 and figure 7 of the report)."""
 
 from typing import Any
 
@@ -6,17 +6,17 @@ from hangtag.models.layers import import_keras, normalize
 
 
 def build_capstone(pixels: Any, dtype: Any = None) -> list[Any]:
-    """Build two blocks of paired convolutions and one wide dense layer.
+    """Build two blocks of two convolutions each, and one wide dense layer.
 
-    At 80 x 60 and with a head of 30 classes it has 9,914,686 parameters in colour and 9,914,110 in gray,
-    9,830,912 of them in the dense layer.
+    For photographs of 80 x 60 pixels and a head of 30 classes it has 9,914,686 parameters in colour and 9,914,110 in
+    gray, 9,830,912 of them in the dense layer.
 
     Args:
         pixels: A Keras tensor (n, H, W, 3 or 1), 0 to 1.
-        dtype: The policy of the layers, such as `mixed_bfloat16`; None takes Keras's default.
+        dtype: The dtype policy of the layers, such as `mixed_bfloat16`; None takes Keras's default.
 
     Returns:
-        The features that a head reads, (n, 512), of its one member.
+        A list of one tensor: the features that the heads read, (n, 512).
     """
     layers = import_keras().layers
     x = pixels

@@ -1,4 +1,4 @@
-"""Save and load models as safetensors and JSON, which cannot run code."""
+"""Save and load models as safetensors and JSON, formats that cannot run code, and check the files of a run."""
 
 import hashlib
 from collections.abc import Mapping
@@ -26,24 +26,26 @@ from hangtag.models.text import Vocabulary
 from hangtag.workspace import Workspace
 
 WEIGHTS = "model.safetensors"
+# In bytes.
 LARGEST_WEIGHTS = 4 << 30
-# No ensemble of the registry has more.
+# At least the number of members of every ensemble in the registry.
 MOST_MEMBERS = 8
 Weights = dict[str, npt.NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
 class SavedModel:
-    """A model as it was loaded.
+    """A loaded model.
 
     Attributes:
-        model: The `keras.Model`; see `build_model` for what it takes and gives.
-        outputs: What its heads stand for.
-        vocabulary: The words of names that it knows, or None where it reads pixels alone.
-        image_size: (height, width) of the photographs that it is asked about.
-        network_size: (height, width) that they are shrunk to first.
-        description: All of `model.json`.
-        seen: The photographs that it learnt from, or None where it does not say.
+        model: The `keras.Model`, or an exported network with the same methods; see `build_model` for its inputs and
+            outputs.
+        outputs: The label space of its heads.
+        vocabulary: The vocabulary of product names, or None for a model that reads images alone.
+        image_size: (height, width) of the photographs.
+        network_size: (height, width) that photographs are resized to before the network.
+        description: The content of `model.json`.
+        seen: The photographs that it was trained on, or None if they were not recorded.
     """
 
     model: Any
@@ -56,39 +58,39 @@ class SavedModel:
 
 
 def read_weights(model: Any) -> Weights:
-    """Return a copy of all of a model's weights, float32, by their path in the model."""
+    """Return a copy of all weights of a model, float32, by their paths."""
     return {weight.path: np.array(weight.numpy(), np.float32) for weight in _list_weights(model)}
 
 
 def assign_weights(model: Any, weights: Mapping[str, npt.NDArray[np.float32]]) -> None:
-    """Put weights back by their paths, once all names and shapes fit.
+    """Assign weights to a model by their paths. Nothing is assigned unless all names, shapes and types fit.
 
     Raises:
         ModelError: A weight is missing, unknown, or has another shape or type.
     """
-    wanted = {weight.path: weight for weight in _list_weights(model)}
-    if wanted.keys() != weights.keys():
-        names = sorted(wanted.keys() ^ weights.keys())[:5]
+    variables = {weight.path: weight for weight in _list_weights(model)}
+    if variables.keys() != weights.keys():
+        names = sorted(variables.keys() ^ weights.keys())[:5]
         raise ModelError("The weights belong to another architecture; these names differ.", received=names)
-    for path, weight in wanted.items():
-        found = weights[path]
-        if tuple(weight.shape) != found.shape or found.dtype != np.float32:
+    for path, variable in variables.items():
+        values = weights[path]
+        if tuple(variable.shape) != values.shape or values.dtype != np.float32:
             raise ModelError(
                 f"The weight {path} has the wrong shape or type.",
-                allowed=f"Allowed: float32 {tuple(weight.shape)}.",
-                received=f"{found.dtype} {found.shape}",
+                allowed=f"Allowed: float32 {tuple(variable.shape)}.",
+                received=f"{values.dtype} {values.shape}",
             )
-    for path, weight in wanted.items():
-        weight.assign(weights[path])
+    for path, variable in variables.items():
+        variable.assign(weights[path])
 
 
 def _list_weights(model: Any) -> list[Any]:
-    """Return the trained and the moving weights; the state of dropout's random numbers is none."""
+    """Return all weights, including moving statistics, but not the states of the random generators of dropout."""
     return [weight for weight in model.weights if "seed_generator" not in weight.path]
 
 
 def describe_model(model: Any) -> dict[str, Any]:
-    """Return a model's layers, its numbers of parameters and its FLOPs, for people and for `model.json`."""
+    """Return a model's `layers`, `parameters` and `flops`, the entries of `model.json` that describe its network."""
     layers = [
         {
             "name": layer.name,
@@ -117,22 +119,22 @@ def save_model(
     vocabulary: Vocabulary | None = None,
     **more: Any,
 ) -> list[Path]:
-    """Write `model.safetensors`, then `model.json` with its hash, so that a kill between them is noticed.
+    """Write `model.safetensors`, then `model.json` with its hash, so that an interruption between them is detected.
 
     Args:
-        folder: Where to.
-        model: The `keras.Model`, for its description.
-        weights: Its weights, as `read_weights` gives them.
+        folder: The folder to write to.
+        model: The `keras.Model`, which is described in `model.json`.
+        weights: Its weights, as `read_weights` returns them.
         architecture: Its registered name.
-        image_size: (height, width) of the photographs that it is asked about.
-        network_size: (height, width) that they are shrunk to first; None leaves them as they are.
-        color_mode: What it makes of them.
-        outputs: What its heads stand for.
-        vocabulary: The words that it knows, where it reads names.
+        image_size: (height, width) of the photographs.
+        network_size: (height, width) that photographs are resized to before the network; None keeps their size.
+        color_mode: The colour mode of its preprocessing, `color` or `gray`.
+        outputs: The label space of its heads.
+        vocabulary: The vocabulary of product names, for a model that reads them.
         **more: Further entries of `model.json`.
 
     Returns:
-        The two paths.
+        The paths of both files.
     """
     with write_whole(folder / WEIGHTS) as temporary:
         save_file(weights, temporary)
@@ -154,10 +156,10 @@ def save_model(
 
 
 def load_saved(folder: Path) -> SavedModel:
-    """Load a model from its folder; only numbers are read, nothing in it is run.
+    """Load a Keras model from its folder. No code in the folder is run.
 
     Raises:
-        ModelError: A file is missing, damaged, changed, or does not fit its description.
+        ModelError: A file is missing, damaged or changed, or does not fit the description.
     """
     described = read_description(folder)
     if "weights" not in described.content:
@@ -176,53 +178,58 @@ def load_saved(folder: Path) -> SavedModel:
         hub=description.get("hub"),
     )
     assign_weights(model, weights)
-    check_signature(described, _list_ends(model.input), _list_ends(model.output))
+    check_signature(described, _read_signature(model.input), _read_signature(model.output))
     return SavedModel(model, outputs, vocabulary, described.image_size, described.network_size, description, seen)
 
 
-def _list_ends(ends: Mapping[str, Any]) -> Signature:
-    return {name: (end.dtype, tuple(end.shape)) for name, end in ends.items()}
+def _read_signature(tensors: Mapping[str, Any]) -> Signature:
+    """Return the type and shape of each input or output."""
+    return {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()}
 
 
 def _check_sizes(weights: Weights, described: Description) -> None:
-    """Check the sizes of the weights that follow from a description.
+    """Check the shapes of those weights that grow with the sizes in a description.
 
-    The network is not built before: of sizes that somebody made up it might fill the memory.
+    This is done before the network is built, because a network of manipulated sizes could fill the memory.
 
     Raises:
-        ModelError: One has another shape.
+        ModelError: A weight has another shape.
     """
     num_words = len(described.vocabulary.words) if described.vocabulary else 0
     height, width = described.network_size
-    wanted: dict[str, tuple[int, ...]] = {}
+    expected: dict[str, tuple[int, ...]] = {}
     for head, size in described.outputs.heads.items():
         biases = [f"{head}/bias", *(f"{head}_member{number}/bias" for number in range(1, MOST_MEMBERS + 1))]
-        wanted |= dict.fromkeys(biases, (size,)) | {f"{head}_with_name/words": (num_words + 1, size)}
+        expected |= dict.fromkeys(biases, (size,)) | {f"{head}_with_name/words": (num_words + 1, size)}
     if described.content["architecture"] == "capstone":
-        wanted["dense/kernel"] = (height // 4 * (width // 4) * 64, 512)
+        expected["dense/kernel"] = (height // 4 * (width // 4) * 64, 512)
     if described.content["architecture"] == HUB:
         largest = max((side for values in weights.values() for side in values.shape), default=0)
         check_hub_sizes(check_preset(described.content.get("hub")), largest)
-    for path in wanted.keys() & weights.keys():
-        if weights[path].shape != wanted[path]:
+    for path in expected.keys() & weights.keys():
+        if weights[path].shape != expected[path]:
             raise ModelError(
                 f"The weight {path} has another shape than the description asks for: {described.path}.",
-                allowed=f"Allowed: float32 {wanted[path]}.",
+                allowed=f"Allowed: float32 {expected[path]}.",
                 hint=AGAIN,
                 received=f"{weights[path].dtype} {weights[path].shape}",
             )
 
 
 def load_weights(folder: Path, sha256: str) -> Weights:
-    """Return the weights of the model in a folder, whose hash its description holds.
+    """Load the weights of the model in a folder.
+
+    Args:
+        folder: The folder with `model.safetensors`.
+        sha256: The hash in its description.
 
     Raises:
-        ModelError: They are missing, damaged, or others.
+        ModelError: The file is missing or damaged, or has another hash.
     """
     path = folder / WEIGHTS
     if not path.exists():
         raise ModelError("The model has no weights.", allowed=f"Wanted: {WEIGHTS}.", received=str(folder))
-    # Read once: what was hashed is what is loaded.
+    # The file is read once, so that the content that was hashed is the content that is loaded.
     content = read_bytes(path, LARGEST_WEIGHTS)
     if hashlib.sha256(content).hexdigest() != sha256:
         raise ModelError(
@@ -232,20 +239,17 @@ def load_weights(folder: Path, sha256: str) -> Weights:
         )
     try:
         return load(content)
-    except Exception as error:  # of a header from elsewhere it raises many kinds, for types that numpy lacks too
+    except Exception as error:  # a damaged header, or a type that numpy lacks, raises many types of exceptions
         raise ModelError(
             f"The model's weights cannot be read: {escape(str(error))}.", hint=AGAIN, received=str(path)
         ) from error
 
 
-# The files of a finished run: whether they are those that the training wrote, and what helps where they are not.
-
-
 def hash_run(workspace: Workspace, run_id: str) -> str:
-    """Return the hash of a finished run's `model.json`, which holds that of its weights.
+    """Return the SHA-256 of a finished run's `model.json`, which contains the hash of its weights.
 
     Raises:
-        WorkspaceError: The run's files were changed or damaged since it was trained.
+        WorkspaceError: The run's files were changed or damaged after its training.
     """
     folder, hint = workspace.run(run_id), make_hint(run_id)
     outputs = require_manifest(folder, hint)["outputs"]
@@ -255,5 +259,5 @@ def hash_run(workspace: Workspace, run_id: str) -> str:
 
 
 def make_hint(run_id: str) -> str:
-    """Return what helps where a run's files are damaged."""
+    """Return the hint of errors about a run whose files are damaged."""
     return f"Train it again (`hangtag train --run-id {run_id}`, with its settings), or move its folder away."

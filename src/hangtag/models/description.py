@@ -1,4 +1,8 @@
-"""The description beside a saved model, `model.json`: what it has to hold, and what is made of it."""
+"""Read and check `model.json`, the description of a saved model.
+
+A model may come from anywhere, so its files are read with a size limit and as strict JSON, and every entry is checked
+before it is used.
+"""
 
 import json
 import math
@@ -16,27 +20,29 @@ from hangtag.models.description_schema import NOTHING, Mistake, find_mistake
 from hangtag.models.label_space import LabelSpace
 from hangtag.models.text import Vocabulary
 
-# Read the files of a model's folder that somebody else may have made: whole, of a bounded size, and strictly JSON.
-
+DESCRIPTION = "model.json"
+FORMAT = 2
+# The entries of `calibration`, named after the inputs that they apply to.
+FITS = ("photograph", "photograph_and_name")
 AGAIN = "Export or copy the model again."
-# A description of a hundred thousand classes is smaller, and so is its graph.
+# In bytes; enough for 100,000 classes.
 LARGEST_TEXT = 32 << 20
-# Tables and lists within each other: a description has five, and what lists it for people has no use for more.
+# The deepest nesting of objects and arrays; a description has five levels.
 DEEPEST = 16
 
 
 def read_bytes(path: Path, most: int = LARGEST_TEXT) -> bytes:
-    """Read a file whole.
+    """Read the content of a file of limited size.
 
     Args:
-        path: The file; a folder, a device or a pipe is refused without waiting for it.
+        path: The path, which must be a regular file.
         most: The largest size, in bytes.
 
     Raises:
-        ModelError: There is no such file, it cannot be read, or it is larger.
+        ModelError: There is no such file, it cannot be read, it is larger, or it is a folder, a device or a pipe.
     """
     try:
-        # Without waiting, because a pipe that nobody writes to would be waited for for ever.
+        # O_NONBLOCK, because opening a pipe without a writer would otherwise block for ever.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         with os.fdopen(descriptor, "rb") as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -51,47 +57,47 @@ def read_bytes(path: Path, most: int = LARGEST_TEXT) -> bytes:
 
 
 def read_table(path: Path) -> dict[str, Any]:
-    """Read a JSON file that holds a table: UTF-8, each key once, finite numbers, not nested without end.
+    """Read a strict JSON object: UTF-8, no duplicate keys, finite numbers, nested at most `DEEPEST` levels.
 
     Raises:
-        ModelError: The file is missing, too large, or holds something else.
+        ModelError: The file is missing or too large, or its content is something else.
     """
     text = read_bytes(path)
     try:
         content = json.loads(
             text.decode("utf-8"),
-            object_pairs_hook=_read_pairs,
+            object_pairs_hook=_parse_object,
             parse_constant=_refuse_constant,
-            parse_float=_read_float,
+            parse_float=_parse_float,
         )
     except RecursionError as error:
-        raise _refuse(path, "it is nested too deeply") from error
-    except ValueError as error:  # of UTF-8 and of JSON, and of what is refused below
-        raise _refuse(path, str(error).rstrip(".")) from error
+        raise _make_read_error(path, "it is nested too deeply") from error
+    except ValueError as error:  # invalid UTF-8 or JSON, or refused by one of the hooks
+        raise _make_read_error(path, str(error).rstrip(".")) from error
     if not isinstance(content, dict):
-        raise _refuse(path, "it holds no table")
+        raise _make_read_error(path, "it holds no table")
     if fault := _find_fault(content):
-        raise _refuse(path, fault)
+        raise _make_read_error(path, fault)
     return content
 
 
-def _refuse(path: Path, reason: str) -> ModelError:
-    # A reason may quote the file.
+def _make_read_error(path: Path, reason: str) -> ModelError:
+    # The reason is escaped, because it may quote the file.
     return ModelError(
         f"The description {path.name} is damaged: {escape(reason)}.",
-        allowed="Allowed: a JSON table in UTF-8, each key once, with finite numbers.",
+        allowed="Allowed: a JSON object in UTF-8, each key once, with finite numbers.",
         hint=AGAIN,
         received=str(path),
     )
 
 
 def escape(text: str, most: int = 120) -> str:
-    """Return a text from elsewhere in a form that a terminal can show: cut, control characters as escapes."""
-    shown = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text[:most])
+    """Return an untrusted text for a message: truncated, with control characters escaped."""
+    shown = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text[:most])
     return shown if len(text) <= most else f"{shown}…"
 
 
-def _read_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _parse_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     table = dict(pairs)
     if len(table) < len(pairs):
         keys = [key for key, _ in pairs]
@@ -103,7 +109,7 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number of JSON")
 
 
-def _read_float(text: str) -> float:
+def _parse_float(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
         raise ValueError(f"{text[:20]} is too large a number")
@@ -111,35 +117,32 @@ def _read_float(text: str) -> float:
 
 
 def _find_fault(content: dict[str, Any]) -> str:
-    """Return what cannot be written again as it was read, in a few words; nothing where all can. Without recursion."""
+    """Return why a content could not be written as JSON again, in a few words; an empty text if it could.
+
+    The levels are searched one after another, because recursion would fail on a deeply nested file.
+    """
     level: list[Any] = [content]
     for _ in range(DEEPEST):
-        members = [each for table in level for each in _list_members(table)]
-        if not all(_is_text(each) for each in members if isinstance(each, str)):
+        members = [member for container in level for member in _list_members(container)]
+        if not all(_is_text(member) for member in members if isinstance(member, str)):
             return "it has half a character"
-        level = [each for each in members if isinstance(each, dict | list)]
+        level = [member for member in members if isinstance(member, dict | list)]
         if not level:
             return ""
     return "it is nested too deeply"
 
 
-def _list_members(table: dict[str, Any] | list[Any]) -> Iterable[Any]:
-    return chain(table, table.values()) if isinstance(table, dict) else table
+def _list_members(container: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    return chain(container, container.values()) if isinstance(container, dict) else container
 
 
 def _is_text(text: str) -> bool:
-    """Return whether a text has no half of a character, which JSON can write and UTF-8 cannot."""
-    return text.isascii() or not any("\ud800" <= each <= "\udfff" for each in text)
+    """Return whether a text has no surrogate (half a character), which JSON can represent and UTF-8 cannot."""
+    return text.isascii() or not any("\ud800" <= char <= "\udfff" for char in text)
 
 
-FORMAT = 2
-# What a calibration is called, by the inputs that it is for.
-FITS = ("photograph", "photograph_and_name")
-DESCRIPTION = "model.json"
-
-
-class _Shown:
-    """A value from elsewhere, for a message: cut, control characters as escapes."""
+class _UntrustedValue:
+    """An untrusted value for a message: truncated, with control characters escaped."""
 
     def __init__(self, value: Any) -> None:
         self._value = value
@@ -150,15 +153,15 @@ class _Shown:
 
 @dataclass(frozen=True)
 class Description:
-    """The description in a model's folder, `model.json`.
+    """The checked description of a model.
 
     Attributes:
-        content: All of `model.json`.
-        outputs: What the model's heads stand for.
-        vocabulary: The words of names that it knows, or None where it reads pixels alone.
-        image_size: (height, width) of the photographs that it is asked about.
-        network_size: (height, width) that they are shrunk to first.
-        path: Its file.
+        content: The content of `model.json`.
+        outputs: The label space of the model's heads.
+        vocabulary: The vocabulary of product names, or None for a model that reads images alone.
+        image_size: (height, width) of the photographs.
+        network_size: (height, width) that photographs are resized to before the network.
+        path: The path of `model.json`.
     """
 
     content: dict[str, Any]
@@ -169,10 +172,13 @@ class Description:
     path: Path
 
     def read(self, *keys: str) -> Any:
-        """Return an entry that not every description has, by its keys from the outermost in.
+        """Return an optional entry.
+
+        Args:
+            *keys: The keys of nested objects that lead to the entry.
 
         Raises:
-            ModelError: It is not there.
+            ModelError: The entry is missing.
         """
         value: Any = self.content
         for key in keys:
@@ -183,10 +189,10 @@ class Description:
 
 
 def read_description(folder: Path) -> Description:
-    """Read the description of the model in a folder, and check every entry of it that is read anywhere.
+    """Read the description of the model in a folder, and check every entry that hangtag uses.
 
     Raises:
-        ModelError: There is none, or it is damaged, incomplete, contradicts itself, or is of another version.
+        ModelError: There is no description, or it is damaged, incomplete, contradictory, or of another format version.
     """
     path = folder / DESCRIPTION
     if not path.exists():
@@ -210,7 +216,7 @@ def read_description(folder: Path) -> Description:
 
 
 def read_entries(folder: Path) -> dict[str, Any]:
-    """Read the entries of a run's description for people, without a look at its model; some may be missing.
+    """Read the description of a run without its model, for display. Entries may be missing.
 
     Raises:
         ModelError: There is no description, it is damaged, or an entry is wrong.
@@ -223,34 +229,34 @@ def read_entries(folder: Path) -> dict[str, Any]:
 
 
 def refuse(path: Path, mistake: Mistake) -> ModelError:
-    """Return the error for an entry of a description that is wrong."""
-    index, allowed, received = mistake
-    what = f"The model's description is wrong at {escape(index)} in {path}."
-    return ModelError(what, allowed=allowed, received=_Shown(received), hint=AGAIN)
+    """Return the error for a wrong entry of a description."""
+    entry, allowed, received = mistake
+    what = f"The model's description is wrong at {escape(entry)} in {path}."
+    return ModelError(what, allowed=allowed, received=_UntrustedValue(received), hint=AGAIN)
 
 
 def _check_format(path: Path, content: Mapping[str, Any]) -> None:
-    found = content.get("format")
-    if type(found) is int and found != FORMAT:
+    version = content.get("format")
+    if type(version) is int and version != FORMAT:
         raise ModelError(
             "The model's description is not one that this version reads.",
             allowed=f"Allowed: format {FORMAT}.",
-            received=found,
+            received=version,
             hint=f"Train or export the model again: {path}.",
         )
 
 
 def _find_contradictions(content: Mapping[str, Any]) -> Iterator[Mistake]:
-    """List the entries that are right by themselves and do not fit the others."""
+    """Yield the entries that are valid on their own and contradict other entries."""
     described = content["label_space"]
     levels, attributes = described["levels"], described["attributes"]
     sizes = [len(names) for names in levels.values()]
-    for number, product in enumerate(described["category_paths"]):
-        if len(product) != len(sizes) or any(index >= size for index, size in zip(product, sizes, strict=True)):
+    for number, path in enumerate(described["category_paths"]):
+        if len(path) != len(sizes) or any(index >= size for index, size in zip(path, sizes, strict=True)):
             allowed = f"Allowed: for each of {len(sizes)} levels the index of one of its classes, or -1."
-            yield f"label_space.category_paths.{number}", allowed, product
-    if len({tuple(product) for product in described["category_paths"]}) < len(described["category_paths"]):
-        yield "label_space.category_paths", "Allowed: products that differ from each other.", "the same one twice"
+            yield f"label_space.category_paths.{number}", allowed, path
+    if len({tuple(path) for path in described["category_paths"]}) < len(described["category_paths"]):
+        yield "label_space.category_paths", "Allowed: category paths without duplicates.", "the same one twice"
     if common := levels.keys() & attributes.keys():
         yield "label_space.attributes", "Allowed: columns that are not levels.", sorted(common)
     if described["primary"] not in levels:
@@ -264,18 +270,18 @@ def _find_contradictions(content: Mapping[str, Any]) -> Iterator[Mistake]:
 
 
 def _find_other_heads(content: Mapping[str, Any], heads: Mapping[str, int]) -> Iterator[Mistake]:
-    """List the entries by head that name other heads than there are, or have another size."""
+    """Yield the entries by head that name other heads than the label space has, or have another size."""
     allowed = f"Allowed: {escape(', '.join(heads))}."
     calibration = content.get("calibration", {})
-    told = {f"{key}.temperatures": calibration[key]["temperatures"] for key in FITS if key in calibration}
+    entries = {f"{key}.temperatures": calibration[key]["temperatures"] for key in FITS if key in calibration}
     if calibration.get("name_weight"):
-        told["name_weight"] = calibration["name_weight"]
-    for index, by_head in told.items():
+        entries["name_weight"] = calibration["name_weight"]
+    for entry, by_head in entries.items():
         if by_head.keys() != heads.keys():
-            yield f"calibration.{index}", allowed, list(by_head)
+            yield f"calibration.{entry}", allowed, list(by_head)
     counts = content.get("train_counts")
     if counts and counts.keys() != heads.keys():
         yield "train_counts", allowed, list(counts)
-    for head, found in (counts or {}).items():
-        if len(found) != heads.get(head):
-            yield f"train_counts.{head}", f"Allowed: {heads.get(head)} numbers, one a class.", len(found)
+    for head, class_counts in (counts or {}).items():
+        if len(class_counts) != heads.get(head):
+            yield f"train_counts.{head}", f"Allowed: {heads.get(head)} numbers, one a class.", len(class_counts)

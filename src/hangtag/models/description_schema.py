@@ -1,4 +1,4 @@
-"""What `model.json` may hold: the types and bounds of its entries. Entries that are not named here are left alone."""
+"""The schema of `model.json`: the types and bounds of the entries that hangtag reads. Other entries are ignored."""
 
 import re
 from typing import Annotated, Any, Literal
@@ -9,12 +9,13 @@ from pydantic_core import PydanticCustomError
 # A network for larger sides would fill the memory before its weights are compared.
 LARGEST_SIDE = 2048
 MOST_CLASSES, MOST_WORDS, MOST_COLUMNS = 100_000, 1_000_000, 100
-# Sums of probabilities in float32 end a little above 1.
+# A little above 1, because sums of float32 probabilities have rounding errors.
 LARGEST_PROBABILITY = 1.00001
-# The dotted path of an entry, what is allowed there, and what is there.
+# The dotted path of a wrong entry, what is allowed, and its value.
 Mistake = tuple[str, str, Any]
+# The value of a missing entry.
 NOTHING = object()
-# Far above what features are apart, and still a number in float32.
+# Far above every distance between features, and finite in float32.
 LARGEST_DISTANCE = 1e30
 PRECISION = re.compile(r"0\.\d{1,17}|1")
 
@@ -36,7 +37,7 @@ Hash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, lt=1 << 63)]
 Probability = Annotated[float, Field(ge=0, le=LARGEST_PROBABILITY)]
-# Beyond these a probability is 0 or 1, or no number.
+# Outside of this range, probabilities are 0, 1 or not finite.
 Temperature = Annotated[float, Field(ge=0.01, le=100)]
 Side = Annotated[int, Field(ge=1, le=LARGEST_SIDE)]
 Size = Annotated[list[Side], Field(min_length=2, max_length=2)]
@@ -48,12 +49,12 @@ CategoryPaths = Annotated[list[CategoryPathEntry], Field(min_length=1, max_lengt
 
 
 def _may_lack() -> Any:
-    """Declare an entry that may be missing, but not null."""
+    """Return the field of an entry that may be missing, but not null."""
     return Field(default=None)
 
 
 class _Entry(BaseModel):
-    # Nothing is turned into something else: the text "2" is no number.
+    # Strict: values are not converted, so the text "2" is not accepted as a number.
     model_config = ConfigDict(strict=True, extra="ignore", hide_input_in_errors=True)
 
 
@@ -114,7 +115,7 @@ class _Seen(_Entry):
 
 
 class DescriptionSchema(_Entry):
-    """All entries of `model.json` that anything is read from."""
+    """All entries of `model.json` that hangtag reads."""
 
     format: Annotated[int, Field(ge=2, le=2)]
     architecture: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,99}$")]
@@ -143,23 +144,21 @@ class DescriptionSchema(_Entry):
 
 
 def find_mistake(content: dict[str, Any], *, may_lack: bool = False) -> Mistake | None:
-    """Return the first entry of a description that is missing or wrong, with its dotted path and what is allowed.
-
-    None where every entry is of its type and within its bounds.
+    """Return the first entry of a description that is missing or wrong, or None if all are valid.
 
     Args:
-        content: All of `model.json`.
+        content: The content of `model.json`.
         may_lack: Whether entries may be missing.
     """
     try:
         DescriptionSchema.model_validate(content)
     except ValidationError as error:
-        for first in error.errors(include_url=False, include_context=False):
-            path = ".".join(str(part) for part in first["loc"] if part != "[key]")
-            if first["type"] != "missing":
-                message = first["msg"].removeprefix("Input should be ")
-                allowed = f"{message}." if message == first["msg"] else f"Allowed: {message}."
-                return path, allowed, first["input"]
+        for details in error.errors(include_url=False, include_context=False):
+            path = ".".join(str(part) for part in details["loc"] if part != "[key]")
+            if details["type"] != "missing":
+                message = details["msg"].removeprefix("Input should be ")
+                allowed = f"{message}." if message == details["msg"] else f"Allowed: {message}."
+                return path, allowed, details["input"]
             if not may_lack:
                 return path, "Wanted: this entry.", NOTHING
     return None

@@ -1,4 +1,7 @@
-"""Networks of `keras.applications`, each with the preprocessing that its ImageNet weights want."""
+"""Backbones of `keras.applications` with the preprocessing and the ImageNet weights that belong to them.
+
+A file of weights in HDF5 is checked before Keras reads it.
+"""
 
 import math
 import os
@@ -11,17 +14,22 @@ from hangtag.errors import ModelError
 from hangtag.models.description import AGAIN, escape
 from hangtag.models.layers import import_keras
 
-# Check a file of weights in HDF5 before Keras reads it: its numbers are all in it, as many as it says.
+DROPOUT = 0.2
+# The channel means of ImageNet, 0 to 255, in the order blue, green, red that Caffe uses.
+CAFFE_MEAN = (103.939, 116.779, 123.68)
+# The smallest height and width of a photograph for which the last feature map is not empty.
+SMALLEST_SIDE = 32
 
 
 def check_h5(path: Path) -> None:
-    """Check that a file is HDF5 whose numbers are all in it.
+    """Check that a file is HDF5 and stores all of its arrays itself.
 
-    HDF5 can refer to other files, whose content would then be read as weights, and can declare arrays far larger than
-    what is stored, which would fill the memory. The library's older reader follows both.
+    HDF5 can refer to other files, whose content would then be read as weights. It can also declare arrays far larger
+    than what is stored, which would fill the memory. Keras's reader of older files allows both.
 
     Raises:
-        ModelError: There is no such file, it cannot be read, or it refers to others, or to more than it holds.
+        ModelError: There is no such file, it cannot be read, it refers to other files, or it declares arrays larger
+            than what it stores.
     """
     import h5py  # noqa: PLC0415  (comes with Keras)
 
@@ -30,33 +38,34 @@ def check_h5(path: Path) -> None:
     try:
         with h5py.File(path, "r") as file:
             fault = _find_fault(file, h5py)
-    except Exception as error:  # it raises many kinds on a file from elsewhere
+    except Exception as error:  # h5py raises many types of exceptions on damaged files
         fault = escape(str(error))
     if fault:
         raise ModelError(
             f"The file of weights cannot be read: {fault}.",
-            allowed="Allowed: HDF5 whose numbers are all in it, not compressed.",
+            allowed="Allowed: uncompressed HDF5 without links to other files.",
             hint=AGAIN,
             received=str(path),
         )
 
 
 def _find_fault(file: Any, h5py: Any) -> str:
-    groups, known = [file], {h5py.h5o.get_info(file.id).addr}
+    """Return why a file is refused, in a few words; an empty text if it is accepted."""
+    groups, addresses = [file], {h5py.h5o.get_info(file.id).addr}
     while groups:
         group = groups.pop()
         for name in group:
-            # Links may lead to other files, or in a circle; Keras writes none.
+            # A soft or external link may lead to another file or back to a parent group. Keras writes none.
             if type(group.get(name, getlink=True)) is not h5py.HardLink:
                 return "it has a link, which may lead to other files"
-            found = group[name]
-            index = h5py.h5o.get_info(found.id).addr
-            if index in known:
+            entry = group[name]
+            address = h5py.h5o.get_info(entry.id).addr
+            if address in addresses:
                 return "it has the same entry in two places"
-            known.add(index)
-            if isinstance(found, h5py.Group):
-                groups.append(found)
-            elif fault := _find_dataset_fault(found):
+            addresses.add(address)
+            if isinstance(entry, h5py.Group):
+                groups.append(entry)
+            elif fault := _find_dataset_fault(entry):
                 return fault
     return ""
 
@@ -69,22 +78,16 @@ def _find_dataset_fault(dataset: Any) -> str:
     return ""
 
 
-DROPOUT = 0.2
-# Of ImageNet's photographs, 0 to 255, blue first, as Caffe had it.
-CAFFE_MEAN = (103.939, 116.779, 123.68)
-# The smallest sides that leave something to pool.
-SMALLEST_SIDE = 32
-
-
 @dataclass(frozen=True)
 class Application:
-    """A network of the library.
+    """A network of `keras.applications`.
 
     Attributes:
-        builder: The function that builds it.
-        file: The file of its ImageNet weights, without their classes, in the library's cache.
-        md5: Its hash, as the library checks it.
-        is_caffe: Whether it wants pixels less their mean, blue first; others bring their own preprocessing along.
+        builder: The name of the function that builds it.
+        file: The name of the file with its ImageNet weights, without the top layer, in Keras's cache.
+        md5: The MD5 of that file, which Keras checks.
+        is_caffe: Whether its weights need Caffe's preprocessing: channels in the order blue, green, red, and the
+            mean of each subtracted. The other networks have layers that preprocess the pixels.
     """
 
     builder: str
@@ -118,15 +121,15 @@ APPLICATIONS = {
 
 
 def build_application(pixels: Any, dtype: Any = None, *, name: str) -> list[Any]:
-    """Build a network without its ImageNet classes, with fresh weights.
+    """Build a network without its ImageNet head, with randomly initialized weights.
 
     Args:
         pixels: A Keras tensor (n, H, W, 3 or 1), 0 to 1.
-        dtype: The policy of the layers, such as `mixed_bfloat16`; None takes Keras's default.
+        dtype: The dtype policy of the layers, such as `mixed_bfloat16`; None takes Keras's default.
         name: One of `APPLICATIONS`.
 
     Returns:
-        The features that a head reads, (n, width), of its one member.
+        A list of one tensor: the features that the heads read, (n, width).
     """
     keras = import_keras()
     layers = keras.layers
@@ -136,7 +139,7 @@ def build_application(pixels: Any, dtype: Any = None, *, name: str) -> list[Any]
         pixels = layers.Rescaling(255.0, [-mean for mean in CAFFE_MEAN[::-1]], name="caffe", dtype="float32")(pixels)
         pixels = pixels[..., ::-1]
     else:
-        # These have the rest in layers of their own.
+        # The other networks have layers that do the rest of the preprocessing.
         pixels = layers.Rescaling(255.0, name="of_255", dtype="float32")(pixels)
     policy = keras.config.dtype_policy()
     try:
@@ -150,14 +153,18 @@ def build_application(pixels: Any, dtype: Any = None, *, name: str) -> list[Any]
 
 
 def load_imagenet(model: Any, name: str) -> Path:
-    """Put ImageNet weights, from the library's cache or by its download, into a network of this name.
+    """Load ImageNet weights into the backbone of a network, from Keras's cache or by a download through Keras.
+
+    Args:
+        model: A network of `build_model`.
+        name: Its architecture.
 
     Returns:
-        The file that they came from.
+        The path of the file of weights.
 
     Raises:
-        ModelError: There are none for it, or they are not in the cache and cannot be fetched; the error says which
-            file to put where.
+        ModelError: Keras has no ImageNet weights for this architecture, or they are not in the cache and cannot be
+            downloaded. The error names the file to download and the folder for it.
     """
     if name not in APPLICATIONS:
         allowed = f"Allowed: {', '.join(APPLICATIONS)}; for other networks a file."
@@ -166,7 +173,7 @@ def load_imagenet(model: Any, name: str) -> Path:
     path = _find_cache() / application.file
     try:
         reference = _find_builder(name)(include_top=False, weights="imagenet")
-    except Exception as error:  # it raises whatever its way over the network raises
+    except Exception as error:  # a download can raise any type of exception
         raise ModelError(
             f"The ImageNet weights of {name} are not on this machine, and cannot be fetched or read: {error}.",
             hint=f"Put the file {application.file}, with the MD5 {application.md5}, into {path.parent}.",
@@ -176,19 +183,24 @@ def load_imagenet(model: Any, name: str) -> Path:
 
 
 def load_library_file(model: Any, name: str, path: Path) -> None:
-    """Put the numbers of one of the library's files of weights (.h5) into a network of this name.
+    """Load one of Keras's own files of weights (.h5) into the backbone of a network.
+
+    Args:
+        model: A network of `build_model`.
+        name: Its architecture.
+        path: The file.
 
     Raises:
-        ModelError: The network is not the library's, or the file does not fit it or cannot be read.
+        ModelError: The architecture is not one of `APPLICATIONS`, or the file does not fit it or cannot be read.
     """
     if name not in APPLICATIONS:
         allowed = f"Allowed: .h5 for {', '.join(APPLICATIONS)}; for other networks safetensors."
         raise ModelError("A file of this kind does not serve for this network.", allowed=allowed, received=str(path))
     check_h5(path)
     try:
-        # By the shapes of weights alone; a layer that is described in the file is not made.
+        # Keras assigns the arrays by their shapes and builds no layer from the file.
         reference = _find_builder(name)(include_top=False, weights=str(path))
-    except Exception as error:  # h5py and Keras raise many kinds on a file from elsewhere
+    except Exception as error:  # h5py and Keras raise many types of exceptions on damaged files
         raise ModelError(
             f"The file of weights cannot be read, or is not one of {name}: {error}.", received=str(path)
         ) from error
@@ -196,7 +208,7 @@ def load_library_file(model: Any, name: str, path: Path) -> None:
 
 
 def _find_cache() -> Path:
-    """Return the folder that the library keeps its files in; it has no function for that."""
+    """Return the folder in which Keras caches weights; Keras has no public function for it."""
     home = Path.home() if os.access(Path.home(), os.W_OK) else Path("/tmp")
     return Path(os.environ.get("KERAS_HOME", home / ".keras")) / "models"
 

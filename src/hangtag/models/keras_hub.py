@@ -1,4 +1,8 @@
-"""KerasHub presets: check their plain values, build their image backbone and load its weights, running no code."""
+"""Presets of KerasHub: check their configuration, build their image backbone and load its weights.
+
+A preset may come from anywhere, so only known classes and plain values are accepted, and no code in it is run. A
+checked preset is a mapping with the entries `class`, `config`, `scale` and `offset` (see `read_preset`).
+"""
 
 import math
 import os
@@ -16,7 +20,7 @@ HUB = "hub"
 CONFIG, CONVERTER, WEIGHTS = "config.json", "image_converter.json", "model.weights.h5"
 TRANSFORMER = "hidden_dim image_shape num_heads num_layers patch_size"
 ENCODER = f"{TRANSFORMER} intermediate_activation intermediate_dim"
-# What each class is built from; whatever else a preset says, such as names and policies, is the network's own.
+# The settings that each backbone class is built from. All other settings of a preset, such as names, are ignored.
 BACKBONES = {
     "ResNetBackbone": "block_type input_conv_filters input_conv_kernel_sizes stackwise_num_blocks "
     "stackwise_num_filters stackwise_num_strides use_pre_activation",
@@ -27,42 +31,50 @@ BACKBONES = {
     "CLIPVisionEncoder": ENCODER,
     "SigLIPVisionEncoder": f"{ENCODER} layer_norm_epsilon",
 }
-# Those whose image encoder is one of these, and where its numbers lie in their file.
+# Models of images and texts: the class of their image encoder, and the group of its weights in their HDF5 file.
 PAIRS = {"CLIPBackbone": "CLIPVisionEncoder", "SigLIPBackbone": "SigLIPVisionEncoder"}
 VISION_LAYERS = {"CLIPBackbone": "layers/clip_vision_encoder", "SigLIPBackbone": "layers/sig_lip_vision_encoder"}
 BLOCKS = {"basic_block", "basic_block_vd", "bottleneck_block", "bottleneck_block_vd"}
 WORDS = BLOCKS | {"gelu", "gelu_approximate", "quick_gelu", "relu"}
-# Its positions are stretched over any square; those of the others are for one size.
+# This backbone interpolates its position embeddings for any square image; the others accept one size.
 ANY_SQUARE = "DINOV2Backbone"
-# A network of larger numbers would fill the memory before its weights are compared.
+# Limits of numbers, lists, patch sizes and depths: a larger network would fill the memory before its weights are
+# compared.
 LARGEST_NUMBER, LONGEST_LIST = 8192, 16
 LARGEST_PATCH = 64
 DEPTHS, MOST_LAYERS = ("num_layers", "stackwise_num_blocks"), 128
 POSITIONS = "position_embedding_shape"
 SIDES = ("image_shape", POSITIONS)
+DROPOUT = 0.2
+# Layers of a SigLIP encoder: the last one before its pooling, and the pooling itself.
+LAST_TOKENS, POOLING = "post_layer_norm", "head"
 INSTALL = "Install it with `pip install keras-hub`, without TensorFlow's own packages as docs/models.md says."
 
 
 def import_hub() -> Any:
-    """Import KerasHub, which is no dependency.
+    """Import KerasHub, an optional package that no extra installs.
 
     Raises:
         MissingExtraError: It is not installed.
     """
     import_keras()
     try:
-        import keras_hub  # noqa: PLC0415  (few need it, and it takes seconds)
+        import keras_hub  # noqa: PLC0415  (optional, and slow to import)
     except ImportError as error:
         raise MissingExtraError(f"This needs KerasHub, which cannot be imported: {error}.", hint=INSTALL) from error
     return keras_hub
 
 
 def find_preset(source: str) -> Path:
-    """Return the folder of a preset: a folder itself, or what KerasHub's cache has by a name, or else its download.
+    """Return the folder of a preset, and download the preset if necessary.
+
+    Args:
+        source: A folder with a preset's files, or the name of a preset, which is looked up in KerasHub's cache first.
 
     Raises:
-        ModelError: There is none; the error says which files to put where.
-        MissingExtraError: A name is given, and KerasHub is not installed.
+        ModelError: There is no such preset, or it cannot be downloaded. The error names the files that are needed and
+            the folder for them.
+        MissingExtraError: `source` is a name, and KerasHub is not installed.
     """
     folder = Path(source).expanduser()
     if folder.is_dir():
@@ -81,7 +93,7 @@ def find_preset(source: str) -> Path:
         import kagglehub  # noqa: PLC0415  (comes with KerasHub)
 
         return Path(str(kagglehub.model_download(handle)))
-    except Exception as error:  # it raises whatever its way over the network raises
+    except Exception as error:  # a download can raise any type of exception
         raise ModelError(
             f"The preset {source} is not on this machine, and cannot be fetched: {error}.",
             hint=f"Put the files {CONFIG}, {CONVERTER} and {WEIGHTS} of {handle} into {cache}, or name a folder that "
@@ -90,11 +102,18 @@ def find_preset(source: str) -> Path:
 
 
 def read_preset(source: str) -> dict[str, Any]:
-    """Return what a network is built from: its `class`, `config`, and the `scale` and `offset` of pixels, 0 to 255.
+    """Read and check the configuration of a preset's image backbone.
+
+    Args:
+        source: See `find_preset`.
+
+    Returns:
+        `class`, the backbone's class name; `config`, its settings; `scale` and `offset`, by which each channel of the
+        pixels, 0 to 255, is multiplied and what is then added to it.
 
     Raises:
-        ModelError: There is no such preset, or it is not one that can be used.
-        MissingExtraError: A name is given, and KerasHub is not installed.
+        ModelError: There is no such preset, or its backbone is not supported.
+        MissingExtraError: `source` is a name, and KerasHub is not installed.
     """
     if not source:
         allowed = "Allowed: with --weights, a preset's name or its folder."
@@ -122,10 +141,13 @@ def read_preset(source: str) -> dict[str, Any]:
 
 
 def check_preset(described: Any) -> dict[str, Any]:
-    """Return a description as it is, once it names an allowed class and holds plain values alone.
+    """Check that a preset has a known class and plain values within the limits, and return it as a dict.
+
+    Args:
+        described: As `read_preset` returns it, or the entry `hub` of a `model.json`.
 
     Raises:
-        ModelError: It does not.
+        ModelError: The class is unknown, an entry is missing, or a value is not allowed.
     """
     try:
         keys = BACKBONES[described["class"]].split()
@@ -143,49 +165,50 @@ def check_preset(described: Any) -> dict[str, Any]:
 
 
 def check_hub_sizes(described: Mapping[str, Any], largest: int) -> None:
-    """Check the sizes of a network against the largest side of its weights, before it is built and fills the memory.
+    """Check the sizes in a preset against its weights, before the network is built and could fill the memory.
 
     Args:
-        described: A description that `check_preset` took.
-        largest: The side.
+        described: A preset that `check_preset` accepted.
+        largest: The largest dimension of all weights.
 
     Raises:
-        ModelError: A size is far larger.
+        ModelError: A size in the preset is more than twice as large.
     """
     config = described["config"]
-    # A position for each patch is learnt, and inside a gated layer may be half as much again.
+    # Twice, because a gated layer can be half as wide again as the weights show. Each patch has a position embedding.
     bad = [key for key, value in config.items() if key not in SIDES and _is_beyond(value, 2 * largest)]
     patch = config.get("patch_size")
     height, width = (config.get("image_shape") or [0, 0])[:2]
     if patch and described["class"] != ANY_SQUARE:
-        tall, wide = patch if isinstance(patch, list) else [patch, patch]
-        bad += ["image_shape"] if height // tall * (width // wide) > 2 * largest else []
+        patch_height, patch_width = patch if isinstance(patch, list) else [patch, patch]
+        bad += ["image_shape"] if height // patch_height * (width // patch_width) > 2 * largest else []
     if bad:
         raise ModelError("The network of KerasHub is described larger than its weights are.", received=sorted(bad))
 
 
-def _is_beyond(value: Any, most: int) -> bool:
-    return any(_is_number(each) and each > most for each in (value if isinstance(value, list) else [value]))
+def _is_beyond(value: Any, limit: int) -> bool:
+    """Return whether a number, or any number of a list, is larger than a limit."""
+    return any(_is_number(item) and item > limit for item in (value if isinstance(value, list) else [value]))
 
 
 def read_part(path: Path) -> dict[str, Any]:
-    """Read one of a preset's files of JSON.
+    """Read one of the JSON files of a preset.
 
     Raises:
-        ModelError: It is missing or holds something else.
+        ModelError: The file is missing, or it is not a JSON object.
     """
     try:
         return read_table(path)
     except ModelError as error:
-        wanted = f"Wanted: {CONFIG} and {WEIGHTS}, as KerasHub writes them."
-        raise ModelError(f"The folder is no preset. {error}", hint=wanted) from error
+        hint = f"Wanted: {CONFIG} and {WEIGHTS}, as KerasHub writes them."
+        raise ModelError(f"The folder is no preset. {error}", hint=hint) from error
 
 
 def _read_range(path: Path) -> dict[str, Any]:
-    """Return the scale and offset that the preset's image converter applies to pixels of 0 to 255."""
+    """Return the `scale` and `offset` by which a preset's image converter rescales pixels of 0 to 255."""
     config = read_part(path).get("config") if path.exists() else {}
     if not isinstance(config, dict) or "mean" in config:
-        raise ModelError("The preset's converter of images is of an older form.", received=str(path))
+        raise ModelError("The preset's image converter has an older format.", received=str(path))
     scale, offset = config.get("scale"), config.get("offset")
     scale, offset = 1.0 if scale is None else scale, 0.0 if offset is None else offset
     return {
@@ -195,23 +218,23 @@ def _read_range(path: Path) -> dict[str, Any]:
 
 
 def _is_range(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 3 and all(_is_number(each) for each in value)
+    return isinstance(value, list) and len(value) == 3 and all(_is_number(item) for item in value)
 
 
 def _is_shape(value: Any) -> bool:
-    is_list = isinstance(value, list) and len(value) == 3 and value[2] == 3
-    return is_list and all(type(each) is int and 8 <= each <= 2048 for each in value[:2])
+    has_three_channels = isinstance(value, list) and len(value) == 3 and value[2] == 3
+    return has_three_channels and all(type(side) is int and 8 <= side <= 2048 for side in value[:2])
 
 
 def _find_bad_sides(name: str, config: Mapping[str, Any]) -> list[str]:
-    """Return the settings of a transformer's sides, in pixels, that nothing can be built from."""
+    """Return the names of a transformer's settings in pixels that are out of range."""
     patch = config["patch_size"] if name == ANY_SQUARE else config.get("patch_size", 1)
-    # A ViT's may have a height and a width.
+    # The patches of a ViT can have a height and a width.
     sides = patch if isinstance(patch, list) and len(patch) == 2 and name != ANY_SQUARE else [patch]
     are_fine = {
         "image_shape": _is_shape(config["image_shape"]),
         POSITIONS: _is_shape([*config.get(POSITIONS, config["image_shape"])[:2], 3]),
-        "patch_size": all(type(each) is int and 1 <= each <= LARGEST_PATCH for each in sides),
+        "patch_size": all(type(side) is int and 1 <= side <= LARGEST_PATCH for side in sides),
     }
     return [key for key, is_fine in are_fine.items() if not is_fine]
 
@@ -221,43 +244,38 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_plain(value: Any) -> bool:
+    """Return whether a value is a number, a list of numbers, a known word, a boolean or None."""
     if isinstance(value, list):
-        return len(value) <= LONGEST_LIST and all(_is_number(each) for each in value)
+        return len(value) <= LONGEST_LIST and all(_is_number(item) for item in value)
     return value is None or value in (True, False) or _is_number(value) or (isinstance(value, str) and value in WORDS)
 
 
-# Networks of KerasHub's presets: built from plain values, filled with numbers out of the preset's file of weights.
-
-DROPOUT = 0.2
-LAST_TOKENS, POOLING = "post_layer_norm", "head"
-
-
 def build_hub(pixels: Any, dtype: Any = None, *, described: Mapping[str, Any] | None) -> list[Any]:
-    """Build the network of a preset, with fresh weights; photographs are brought to the size that it is for.
+    """Build the network of a preset with randomly initialized weights, and resize photographs to its input size.
 
     Args:
         pixels: A Keras tensor (n, H, W, 3 or 1), 0 to 1.
-        dtype: The policy of the layers; None takes Keras's default.
-        described: What `read_preset` gives.
+        dtype: The dtype policy of the layers; None takes Keras's default.
+        described: The preset, as `read_preset` returns it.
 
     Returns:
-        The features that a head reads, (n, width), of its one member.
+        A list of one tensor: the features that the heads read, (n, width).
 
     Raises:
-        ModelError: It cannot be built.
+        ModelError: The preset's values do not fit together.
         MissingExtraError: KerasHub is not installed.
     """
     described = check_preset(described)
     keras = import_keras()
-    x = rescale_channels(pixels, [each / RESCALE for each in described["scale"]], described["offset"])
+    x = rescale_channels(pixels, [scale / RESCALE for scale in described["scale"]], described["offset"])
     height, width, _ = shape = find_shape(described, x.shape[1:])
     if x.shape[1:3] != (height, width):
         x = keras.layers.Resizing(height, width, name="to_size", dtype="float32")(x)
     backbone = build_backbone(described, shape, dtype)
     if described["class"] == "SigLIPVisionEncoder":
-        # Its pooling has a weight without a name of its own, which no file could tell again.
+        # Its pooling has a weight without a unique name, which could not be loaded from a file again.
         backbone = keras.Model(backbone.input, backbone.get_layer(LAST_TOKENS).output)
-    # Its layers become the network's own, which have steps of their own and are counted one by one.
+    # Called like this, its layers become layers of the network: each has its learning rate and its FLOPs.
     x = backbone.call({"images": x} if isinstance(backbone.input, dict) else x)
     if len(x.shape) == 4:
         x = keras.layers.GlobalAveragePooling2D(name="pool", dtype="float32")(x)
@@ -267,9 +285,13 @@ def build_hub(pixels: Any, dtype: Any = None, *, described: Mapping[str, Any] | 
 
 
 def find_shape(described: Mapping[str, Any], shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the (height, width, 3) that a preset's backbone reads where photographs have another.
+    """Return the input shape of a preset's backbone, (height, width, 3).
 
-    A DINOv2 reads the smallest square of whole patches that is nowhere smaller than the photograph.
+    For DINOv2 this is the smallest square of whole patches that covers the photograph.
+
+    Args:
+        described: The preset, as `read_preset` returns it.
+        shape: (height, width, channels) of the photographs.
     """
     config = described["config"]
     if described["class"] == ANY_SQUARE:
@@ -280,20 +302,27 @@ def find_shape(described: Mapping[str, Any], shape: tuple[int, ...]) -> tuple[in
 
 
 def build_backbone(described: Mapping[str, Any], shape: tuple[int, ...], dtype: Any = None) -> Any:
-    """Build the backbone alone, for pixels (height, width, 3); see `build_hub`."""
-    kind = getattr(import_hub().models, described["class"])
+    """Build the backbone of a preset for images of `shape` (height, width, 3); see `build_hub`."""
+    backbone_class = getattr(import_hub().models, described["class"])
     try:
         config = {**described["config"], "image_shape": shape}
-        return kind(**config, data_format="channels_last", dtype=dtype)
-    except Exception as error:  # it raises many kinds on numbers that do not go together
-        raise ModelError(f"No network can be built of the preset: {error}.", received=described["config"]) from error
+        return backbone_class(**config, data_format="channels_last", dtype=dtype)
+    except Exception as error:  # KerasHub raises many types of exceptions for settings that do not fit together
+        raise ModelError(f"The preset's network cannot be built: {error}.", received=described["config"]) from error
 
 
 def load_preset(model: Any, source: str) -> Path:
-    """Load a preset's weights into the network built from it, and return their file.
+    """Load a preset's weights into the network built from it.
+
+    Args:
+        model: A network of `build_model` with the architecture `hub`.
+        source: See `find_preset`.
+
+    Returns:
+        The path of the file of weights.
 
     Raises:
-        ModelError: The file is missing or damaged, or does not fit.
+        ModelError: The file is missing or damaged, or does not fit the network.
     """
     folder = find_preset(source)
     described, path = read_preset(source), folder / WEIGHTS
@@ -304,9 +333,9 @@ def load_preset(model: Any, source: str) -> Path:
     try:
         with tempfile.TemporaryDirectory() as scratch:
             reference.load_weights(
-                _cut_encoder(path, Path(scratch) / WEIGHTS, read_part(folder / CONFIG)["class_name"])
+                _extract_encoder(path, Path(scratch) / WEIGHTS, read_part(folder / CONFIG)["class_name"])
             )
-    except Exception as error:  # h5py and Keras raise many kinds on a file from elsewhere
+    except Exception as error:  # h5py and Keras raise many types of exceptions on damaged files
         raise ModelError(
             f"The preset's weights cannot be read, or are not its network's: {str(error).partition(chr(10))[0]}",
             received=str(path),
@@ -317,8 +346,11 @@ def load_preset(model: Any, source: str) -> Path:
     return path
 
 
-def _cut_encoder(path: Path, target: Path, name: str) -> Path:
-    """Return the file of an image encoder's numbers alone, out of one that has those of a text's too."""
+def _extract_encoder(path: Path, target: Path, name: str) -> Path:
+    """Copy the image encoder's weights of a model of images and texts to `target`, and return their path.
+
+    For a backbone of images alone, return `path` itself.
+    """
     if name not in VISION_LAYERS:
         return path
     import h5py  # noqa: PLC0415  (comes with Keras)

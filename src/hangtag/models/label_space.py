@@ -1,4 +1,4 @@
-"""The label space: category paths over all levels, and attributes, with the heads that predict them."""
+"""The label space: category paths over all label levels, attributes, and the heads that predict them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ import numpy.typing as npt
 from hangtag.errors import ModelError
 
 CATEGORY_PATH = "category_path"
+# The class index of an item that has no value.
 NO_VALUE = -1
 Probs = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]
@@ -20,14 +21,15 @@ Indices = npt.NDArray[np.int64]
 class LabelSpace:
     """The classes of a network's heads.
 
-    The head `category_path` tells apart the combinations of level values that occur in the catalogue. The probability
-    of a level's class is the sum over the products that have it, so levels cannot contradict each other.
+    The classes of the head `category_path` are the combinations of level values that occur in the catalogue, such as
+    Apparel > Topwear > Shirts. The probability of a level's class is the sum over the category paths that contain it,
+    so the levels cannot contradict each other.
 
     Attributes:
-        levels: The class names of each level by its column, coarse to fine, the label last.
-        category_paths: For each product the index of its class on each level; `NO_VALUE` where it has none.
+        levels: The class names of each level by its column, from the most general level to the label.
+        category_paths: For each category path the class index on each level, or `NO_VALUE` if it has no value there.
         attributes: The class names of each attribute by its column.
-        primary: The level that figures are told of, `label` unless a single other one was asked for.
+        primary: The level that metrics are reported for: `label`, unless the model was trained on one other column.
     """
 
     levels: Mapping[str, tuple[str, ...]]
@@ -47,14 +49,14 @@ class LabelSpace:
 
     @property
     def heads(self) -> dict[str, int]:
-        """The number of classes of each head, `category_path` first; attributes are numbered."""
+        """The number of classes of each head: `category_path`, then `attribute_0`, `attribute_1` and so on."""
         sizes = [len(names) for names in self.attributes.values()]
         return {CATEGORY_PATH: len(self.category_paths)} | {
             f"attribute_{index}": size for index, size in enumerate(sizes)
         }
 
     def list_classes(self, level: str) -> Indices:
-        """Return each product's class index on a level, int64 (products,), `NO_VALUE` where it has none."""
+        """Return the class index of each category path on a level, int64 (paths,), or `NO_VALUE` if it has none."""
         return self._classes[level]
 
     @cached_property
@@ -64,24 +66,28 @@ class LabelSpace:
 
     @cached_property
     def _members(self) -> dict[str, tuple[Indices, Indices, Indices]]:
-        """For each level: its products in the order of their classes, where each class begins, and which it is."""
-        found = {}
+        """For each level: the category paths sorted by class, the start of each class in them, and its index."""
+        members = {}
         for level, classes in self._classes.items():
             order = np.argsort(classes, kind="stable")
             order = order[classes[order] != NO_VALUE].astype(np.int64)
             present, starts = np.unique(classes[order], return_index=True)
-            found[level] = (order, starts.astype(np.int64), present)
-        return found
+            members[level] = (order, starts.astype(np.int64), present)
+        return members
 
     def sum_level(self, path_probs: Probs, level: str) -> Probs:
-        """Return the probabilities of a level's classes, float32 (n, classes), from those of products (n, products).
+        """Compute the probabilities of a level's classes, float32 (n, classes).
 
-        Where some products have no value on the level, a row may add up to less than 1.
+        A row may add up to less than 1 if some category paths have no value on the level.
+
+        Args:
+            path_probs: The probabilities of the category paths, (n, paths).
+            level: The level.
         """
         order, starts, present = self._members[level]
         sums = np.zeros((len(path_probs), len(self.levels[level])), np.float32)
         if len(order):
-            # Not a product of matrices: its threads would wait for those of an engine that runs beside.
+            # No matrix product, because its threads would compete with those of the inference engine.
             sums[:, present] = np.add.reduceat(path_probs[:, order], starts, axis=1)
         return sums
 
@@ -90,7 +96,11 @@ class LabelSpace:
         return CATEGORY_PATH if column in self.levels else list(self.heads)[1 + list(self.attributes).index(column)]
 
     def find_members(self, column: str, names: Sequence[str | None]) -> npt.NDArray[np.bool_]:
-        """Describe which classes of its head make up a class of a level or an attribute, (n, classes); None has none.
+        """Return which classes of the head belong to each class of a level or an attribute, bool (n, classes).
+
+        Args:
+            column: The level or the attribute.
+            names: The class names, (n,). A row for None is False everywhere.
 
         Raises:
             ModelError: There is no such class.
@@ -105,10 +115,14 @@ class LabelSpace:
         return np.asarray(indices[:, None] == classes)
 
     def choose_category_paths(self, path_probs: Probs) -> Indices:
-        """Return for each item the product whose values are predicted, int64 (n,).
+        """Choose the predicted category path of each item, int64 (n,).
 
-        The primary level's class is its likeliest one; among the products of that class the one is taken whose
-        level values have the largest sum of probabilities, which is the expected number of levels that are right.
+        The class of the primary level is the one with the highest probability. Among the category paths of this class,
+        the one with the highest sum of its levels' class probabilities is chosen. This sum is the expected number of
+        correct levels.
+
+        Args:
+            path_probs: The probabilities of the category paths, (n, paths).
         """
         expected = np.zeros_like(path_probs)
         for level in self.levels:
@@ -121,7 +135,7 @@ class LabelSpace:
         return np.asarray(np.where(primary == chosen[:, None], expected, -1).argmax(axis=1), np.int64)
 
     def to_json(self) -> dict[str, Any]:
-        """Return what `from_json` reads back."""
+        """Return the label space as JSON values, for `from_json`."""
         return {
             "levels": {level: list(names) for level, names in self.levels.items()},
             "category_paths": [list(path) for path in self.category_paths],
@@ -131,7 +145,7 @@ class LabelSpace:
 
     @classmethod
     def from_json(cls, described: Mapping[str, Any]) -> "LabelSpace":
-        """Read what `to_json` gave.
+        """Build a label space from the values that `to_json` returns.
 
         Raises:
             KeyError, TypeError, ValueError: An entry is missing, of the wrong type, or does not fit the others.
@@ -139,16 +153,16 @@ class LabelSpace:
         levels = {level: _read_names(names) for level, names in described["levels"].items()}
         attributes = {attribute: _read_names(names) for attribute, names in described["attributes"].items()}
         sizes = [len(names) for names in levels.values()]
-        products = tuple(tuple(product) for product in described["category_paths"])
-        for product in products:
-            is_known = len(product) == len(sizes) and all(
-                type(index) is int and NO_VALUE <= index < size for index, size in zip(product, sizes, strict=True)
+        category_paths = tuple(tuple(path) for path in described["category_paths"])
+        for path in category_paths:
+            is_known = len(path) == len(sizes) and all(
+                type(index) is int and NO_VALUE <= index < size for index, size in zip(path, sizes, strict=True)
             )
             if not is_known:
-                raise ValueError(f"no such product: {product}")
-        if described["primary"] not in levels or not products:
+                raise ValueError(f"no such category path: {path}")
+        if described["primary"] not in levels or not category_paths:
             raise ValueError(f"no such level: {described['primary']}")
-        return cls(levels, products, attributes, described["primary"])
+        return cls(levels, category_paths, attributes, described["primary"])
 
 
 def _read_names(names: Any) -> tuple[str, ...]:

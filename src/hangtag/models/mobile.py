@@ -1,4 +1,8 @@
-"""Networks of inverted residual blocks, as MobileNetV2 and EfficientNet-Lite have them, to be begun from weights."""
+"""Networks of inverted residual blocks, MobileNetV2 and EfficientNet-Lite, for training from pretrained weights.
+
+MobileNetV2 is built as in PyTorch, whose padding and normalisation differ from those of `keras.applications`.
+EfficientNet-Lite is EfficientNet without the operations that are slow on mobile processors.
+"""
 
 import math
 from collections.abc import Sequence
@@ -8,20 +12,22 @@ from typing import Any
 from hangtag.models.layers import IMAGENET_DEVIATION, IMAGENET_MEAN, import_keras, normalize, rescale_channels
 
 DROPOUT = 0.2
-# Trainings from weights are short, and the moving figures must follow.
+# Low, because fine-tuning is short and the moving statistics must follow quickly.
 MOMENTUM = 0.9
+# The width of a scaled stage is a multiple of this.
+DIVISOR = 8
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Blocks of one width.
+    """A stage of inverted residual blocks of one width.
 
     Attributes:
-        depth: How many.
-        width: Channels that each gives.
-        strides: Of the first of them.
-        expansion: How many times as many channels it has inside.
-        kernel: Sides of the depthwise convolution.
+        depth: The number of blocks.
+        width: The output channels of each block.
+        strides: The strides of the first block.
+        expansion: The factor by which a block expands its channels for the depthwise convolution.
+        kernel: The kernel size of the depthwise convolution.
     """
 
     depth: int
@@ -33,13 +39,13 @@ class Stage:
 
 @dataclass(frozen=True)
 class Style:
-    """Where the networks of this kind differ.
+    """The properties of the layers in which the networks differ.
 
     Attributes:
-        epsilon: Of the normalisation.
-        is_symmetric: Whether a convolution with strides pads both sides alike, as PyTorch does, and not the far side
-            first, as TensorFlow does.
-        dtype: The policy of the layers.
+        epsilon: The epsilon of batch normalisation.
+        is_symmetric: Whether a convolution with strides pads both sides equally, as in PyTorch. TensorFlow pads more
+            at the bottom and right.
+        dtype: The dtype policy of the layers.
     """
 
     epsilon: float
@@ -47,20 +53,41 @@ class Style:
     dtype: Any
 
 
+MOBILENET_V2_STAGES = (
+    Stage(1, 16, 1, 1),
+    Stage(2, 24, 2, 6),
+    Stage(3, 32, 2, 6),
+    Stage(4, 64, 2, 6),
+    Stage(3, 96, 1, 6),
+    Stage(3, 160, 2, 6),
+    Stage(1, 320, 1, 6),
+)
+# The larger variants scale the widths and depths.
+EFFICIENTNET_LITE0_STAGES = (
+    Stage(1, 16, 1, 1),
+    Stage(2, 24, 2, 6),
+    Stage(2, 40, 2, 6, 5),
+    Stage(3, 80, 2, 6),
+    Stage(3, 112, 1, 6, 5),
+    Stage(4, 192, 2, 6, 5),
+    Stage(1, 320, 1, 6),
+)
+
+
 def build_inverted_residuals(pixels: Any, stages: Sequence[Stage], style: Style, *, stem: int, top: int) -> list[Any]:
-    """Build a stem of half the sides, stages of inverted residual blocks, a wide layer, and global pooling.
+    """Build a stem that halves the height and width, stages of blocks, a 1 x 1 convolution and global pooling.
 
     Source: Sandler et al., *MobileNetV2: Inverted Residuals and Linear Bottlenecks*, 2018.
 
     Args:
-        pixels: A Keras tensor (n, H, W, 3), normalised as the weights want it.
-        stages: From the first to the last.
-        style: What is common to all layers.
-        stem: Channels of the first convolution.
-        top: Width of the features.
+        pixels: A Keras tensor (n, H, W, 3), rescaled as the pretrained weights expect.
+        stages: The stages in order.
+        style: The properties of all layers.
+        stem: The channels of the first convolution.
+        top: The channels of the last convolution, which is the width of the features.
 
     Returns:
-        The features that a head reads, (n, top), of its one member.
+        A list of one tensor: the features that the heads read, (n, top).
     """
     layers = import_keras().layers
     x = _conv_norm(pixels, stem, 3, 2, "stem", style)
@@ -84,10 +111,10 @@ def _build_block(x: Any, stage: Stage, strides: int, name: str, style: Style) ->
         strides=strides,
         padding=padding,
         use_bias=False,
-        # Keras counts the inputs of all channels, of which each filter sees one: it would give nearly nothing.
+        # Keras's He initializer counts the inputs of all channels, but each filter reads one: its values are too small.
         depthwise_initializer=keras.initializers.RandomNormal(stddev=math.sqrt(2) / stage.kernel),
         name=f"{name}_depthwise_conv",
-        # In bfloat16 a processor takes ten times as long for those of 5 x 5.
+        # In float32, because 5 x 5 depthwise convolutions take ten times as long in bfloat16 on a CPU.
         dtype="float32",
     )
     x = _batch_norm(depthwise(x), f"{name}_depthwise", style)
@@ -115,7 +142,10 @@ def _conv_norm(
 
 
 def _pad_same(x: Any, kernel: int, strides: int, name: str, style: Style) -> tuple[Any, str]:
-    """Return the padded input and what the convolution itself is to pad; without strides both styles are the same."""
+    """Pad the input if the style requires it; return it and the `padding` argument of the convolution.
+
+    Without strides, both styles pad equally.
+    """
     if strides == 1 or not style.is_symmetric:
         return x, "same"
     padding = import_keras().layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad", dtype=style.dtype)
@@ -129,30 +159,17 @@ def _batch_norm(x: Any, name: str, style: Style, *, is_linear: bool = False) -> 
     return import_keras().layers.ReLU(6.0, name=f"{name}_relu", dtype=style.dtype)(x)
 
 
-# MobileNetV2 as it is trained with PyTorch, whose padding and normalisation Keras's own does not have.
-
-MOBILENET_V2_STAGES = (
-    Stage(1, 16, 1, 1),
-    Stage(2, 24, 2, 6),
-    Stage(3, 32, 2, 6),
-    Stage(4, 64, 2, 6),
-    Stage(3, 96, 1, 6),
-    Stage(3, 160, 2, 6),
-    Stage(1, 320, 1, 6),
-)
-
-
 def build_mobilenet_v2(pixels: Any, dtype: Any = None) -> list[Any]:
-    """Build it with features of 1280 values.
+    """Build MobileNetV2 as trained with PyTorch.
 
     Source: Sandler et al., *MobileNetV2: Inverted Residuals and Linear Bottlenecks*, 2018.
 
     Args:
         pixels: A Keras tensor (n, H, W, 3 or 1), 0 to 1.
-        dtype: The policy of the layers, such as `mixed_bfloat16`; None takes Keras's default.
+        dtype: The dtype policy of the layers, such as `mixed_bfloat16`; None takes Keras's default.
 
     Returns:
-        The features that a head reads, (n, 1280), of its one member.
+        A list of one tensor: the features that the heads read, (n, 1280).
     """
     scales = [1 / deviation for deviation in IMAGENET_DEVIATION]
     offsets = [-mean / deviation for mean, deviation in zip(IMAGENET_MEAN, IMAGENET_DEVIATION, strict=True)]
@@ -160,48 +177,32 @@ def build_mobilenet_v2(pixels: Any, dtype: Any = None) -> list[Any]:
     return build_inverted_residuals(pixels, MOBILENET_V2_STAGES, Style(1e-5, True, dtype), stem=32, top=1280)
 
 
-# EfficientNet-Lite: EfficientNet without what small processors are slow at.
-
-# The stages of the smallest; larger ones are wider and deeper by a factor.
-EFFICIENTNET_LITE0_STAGES = (
-    Stage(1, 16, 1, 1),
-    Stage(2, 24, 2, 6),
-    Stage(2, 40, 2, 6, 5),
-    Stage(3, 80, 2, 6),
-    Stage(3, 112, 1, 6, 5),
-    Stage(4, 192, 2, 6, 5),
-    Stage(1, 320, 1, 6),
-)
-# Widths are multiples of so many channels.
-DIVISOR = 8
-
-
 def build_efficientnet_lite(pixels: Any, dtype: Any = None, *, width: float = 1.0, depth: float = 1.0) -> list[Any]:
-    """Build it with features of 1280 values.
+    """Build EfficientNet-Lite.
 
-    Source: Tan and Le, *EfficientNet: Rethinking Model Scaling*, 2019, without its squeeze-and-excitation, with ReLU6,
-    and with stem and top of one size, as the authors published it for the edge in 2020.
+    Source: Tan and Le, *EfficientNet: Rethinking Model Scaling*, 2019. As in the Lite variants that Google published
+    in 2020, it has no squeeze-and-excitation, its activation is ReLU6, and stem and top are not scaled.
 
     Args:
         pixels: A Keras tensor (n, H, W, 3 or 1), 0 to 1.
-        dtype: The policy of the layers, such as `mixed_bfloat16`; None takes Keras's default.
+        dtype: The dtype policy of the layers, such as `mixed_bfloat16`; None takes Keras's default.
         width: The factor of the channels.
-        depth: The factor of the blocks; the first and the last stage have one in any case.
+        depth: The factor of the number of blocks. The first and the last stage always have one block.
 
     Returns:
-        The features that a head reads, (n, 1280), of its one member.
+        A list of one tensor: the features that the heads read, (n, 1280).
     """
     scaled = []
     for index, stage in enumerate(EFFICIENTNET_LITE0_STAGES):
         is_fixed = index in (0, len(EFFICIENTNET_LITE0_STAGES) - 1)
         blocks = stage.depth if is_fixed else math.ceil(stage.depth * depth)
         scaled.append(Stage(blocks, _round_width(stage.width * width), stage.strides, stage.expansion, stage.kernel))
-    # (x - 127) / 128 of pixels from 0 to 255.
+    # For pixels of 0 to 255 this is (x - 127) / 128.
     pixels = rescale_channels(pixels, [255 / 128] * 3, [-127 / 128] * 3)
     return build_inverted_residuals(pixels, scaled, Style(1e-3, False, dtype), stem=32, top=1280)
 
 
 def _round_width(width: float) -> int:
-    """Return the nearest multiple, but one that is not more than a tenth smaller."""
+    """Round a width to the nearest multiple of `DIVISOR` that is not more than 10 % smaller."""
     rounded = max(DIVISOR, int(width + DIVISOR / 2) // DIVISOR * DIVISOR)
     return rounded + DIVISOR if rounded < 0.9 * width else rounded

@@ -1,4 +1,4 @@
-"""A network for the inference engine OpenVINO: written from Keras, read without any training code."""
+"""Export Keras models to OpenVINO and ONNX, and load exported models for inference without Keras."""
 
 import logging
 import os
@@ -28,8 +28,8 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 
 def _import_openvino() -> Any:
-    """Import the engine when it is needed: it takes half a second, which `hangtag --help` need not wait."""
-    # It would report its use to its makers; without this package it has nothing to report with.
+    """Import OpenVINO when it is needed, because the import takes half a second."""
+    # OpenVINO sends usage data through this package; without it nothing is sent.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino  # noqa: PLC0415
 
@@ -37,15 +37,15 @@ def _import_openvino() -> Any:
 
 
 class ExportedNetwork:
-    """A compiled network with the methods of a `keras.Model`, for any number of threads.
+    """A compiled network with the prediction method of a `keras.Model`, safe to use from several threads.
 
     Args:
-        path: Its `network.xml`, `network.bin` beside it.
-        streams: Requests that are computed side by side; the processors are shared out among them.
-        threads: Processors to use; 0 takes all.
-        exact: Compute in float32 even where the processor is quicker in bfloat16, which changes probabilities by
+        path: The path of `network.xml`; `network.bin` is in the same folder.
+        streams: The number of requests that are computed in parallel. The threads are divided among them.
+        threads: The number of threads; 0 uses all processors.
+        exact: Whether to compute in float32 even if the processor is faster in bfloat16, which changes probabilities by
             some thousandths.
-        described: Whose hashes, inputs and outputs it must have; None holds it against nothing.
+        described: The description whose hashes, inputs and outputs the network must have; None skips this check.
 
     Attributes:
         input: The names of its inputs.
@@ -70,66 +70,76 @@ class ExportedNetwork:
             self._compiled = core.compile_model(read_network(core, path, described), "CPU", hints)
         except RuntimeError as error:
             raise ModelError("The model's network cannot be read.", received=str(path)) from error
-        self.input = tuple(each.any_name for each in self._compiled.inputs)
-        self._own = threading.local()
+        self.input = tuple(port.any_name for port in self._compiled.inputs)
+        self._thread_local = threading.local()
         self._warm_up()
 
     def _warm_up(self) -> None:
-        """Run one batch in the loading thread.
+        """Predict one batch in the thread that loads the network.
 
-        The engine's binding builds static tables at its first conversion of an array. Two threads that arrive there
-        together wait for each other for ever: one holds Python's lock and wants the table's, the other the reverse.
+        OpenVINO's Python binding builds static tables when it first converts an array. Two threads that do this at the
+        same time deadlock: one holds the GIL and waits for the tables' lock, and the other one the reverse.
         """
         try:
-            self.predict_on_batch({end.any_name: _make_blank(end) for end in self._compiled.inputs})
+            self.predict_on_batch({port.any_name: _make_zeros(port) for port in self._compiled.inputs})
         except RuntimeError as error:
             raise ModelError("The model's network cannot be run.", received=str(self._path)) from error
 
     def predict_on_batch(self, inputs: Arrays) -> Arrays:
-        """Return every output by its name, float32 (n, ...)."""
-        if not hasattr(self._own, "request"):
-            self._own.request = self._compiled.create_infer_request()
+        """Predict a batch.
+
+        Args:
+            inputs: Each input by its name.
+
+        Returns:
+            Each output by its name, float32 (n, ...).
+
+        Raises:
+            ModelError: The engine cannot compute the network.
+        """
+        if not hasattr(self._thread_local, "request"):
+            self._thread_local.request = self._compiled.create_infer_request()
         try:
-            results = self._own.request.infer(inputs)
+            results = self._thread_local.request.infer(inputs)
         except RuntimeError as error:
             raise ModelError("The model's network cannot be computed.", hint=AGAIN, received=str(self._path)) from error
         return {output.any_name: np.asarray(results[output], np.float32) for output in self._compiled.outputs}
 
     def read_graph(self) -> "tuple[openvino.Model, Callable[[openvino.Model], Any]]":
-        """Read the network's graph again, and return it with what compiles a graph for this machine."""
+        """Read the network's graph again; return it and a function that compiles a graph with the same settings."""
         core = _import_openvino().Core()
         network = read_network(core, self._path, self._described)
         return network, lambda network: core.compile_model(network, "CPU", self._hints)
 
 
-def _make_blank(end: Any) -> npt.NDArray[Any]:
-    """Build an array of zeros that an input takes, with 1 for each side that may be any."""
-    sides = [side.get_length() if side.is_static else 1 for side in end.get_partial_shape()]
-    return np.zeros(sides, end.get_element_type().to_dtype())
+def _make_zeros(port: Any) -> npt.NDArray[Any]:
+    """Build an array of zeros for an input; dimensions of any length get the length 1."""
+    shape = [side.get_length() if side.is_static else 1 for side in port.get_partial_shape()]
+    return np.zeros(shape, port.get_element_type().to_dtype())
 
 
 def save_network(
     folder: Path, model: Any, *, weights: str = "float32", examples: Sequence[Arrays] = ()
 ) -> dict[str, str]:
-    """Write a `keras.Model` whose inputs and outputs are mappings as `network.xml` and `network.bin`.
+    """Export a `keras.Model` whose inputs and outputs are mappings to `network.xml` and `network.bin`.
 
     Args:
-        folder: Where to.
+        folder: The folder to write to.
         model: The model.
-        weights: How they are kept: `float32`, `float16`, or `int8`, which also computes with whole numbers.
-        examples: Inputs of one photograph each, which tell `int8` the ranges of values.
+        weights: The type of the stored weights: `float32`, `float16`, or `int8`, which also quantizes activations.
+        examples: Inputs of one photograph each, from which `int8` estimates the ranges of activations.
 
     Returns:
-        The hashes of both, as `model.json` has them.
+        The hashes of both files, for the entry `network` of `model.json`.
 
     Raises:
-        MissingExtraError: What quantises it is not installed.
+        MissingExtraError: `weights` is `int8`, and NNCF is not installed.
     """
     openvino = _import_openvino()
     with tempfile.TemporaryDirectory() as scratch, name_refusals(Path(scratch)):
         model.export(f"{scratch}/keras.xml", format="openvino", verbose=False)
         network = openvino.Core().read_model(f"{scratch}/keras.xml")
-        _name_ends(network, model)
+        _name_ports(network, model)
         if weights == "int8":
             network = _quantize_int8(network, examples)
         openvino.save_model(network, f"{scratch}/{NETWORK}", compress_to_fp16=weights != "float32")
@@ -140,12 +150,13 @@ def save_network(
 
 
 def _quantize_int8(network: "openvino.Model", examples: Sequence[Arrays]) -> "openvino.Model":
-    """Return a network whose convolutions compute with whole numbers of 8 bits, their ranges taken from examples.
+    """Quantize a network's convolutions to int8, with ranges estimated from examples.
 
-    The heads and what tells novelty are a hundredth of the work, and matter most: they stay as they are.
+    The matrix products of the heads and of the out-of-distribution score are about 1 % of the work and need to be
+    precise, so they are not quantized.
 
     Raises:
-        MissingExtraError: What quantises it is not installed.
+        MissingExtraError: NNCF is not installed.
     """
     if find_spec("nncf") is None:
         raise MissingExtraError("int8 needs a quantiser.", hint="pip install nncf")
@@ -153,23 +164,23 @@ def _quantize_int8(network: "openvino.Model", examples: Sequence[Arrays]) -> "op
 
     ranges = nncf.quantization.range_estimator.RangeEstimatorParametersSet.MINMAX
     nncf.set_log_level(logging.ERROR)
-    heads = [each.get_friendly_name() for each in network.get_ops() if each.get_type_name() == "MatMul"]
+    matrix_products = [node.get_friendly_name() for node in network.get_ops() if node.get_type_name() == "MatMul"]
     return nncf.quantize(
         network,
         nncf.Dataset(list(examples)),
         subset_size=len(examples),
         preset=nncf.QuantizationPreset.MIXED,
-        ignored_scope=nncf.IgnoredScope(names=heads),
-        # The whole range, not what is usual: cut off, what is unlike all that was learnt would look familiar.
+        ignored_scope=nncf.IgnoredScope(names=matrix_products),
+        # The whole range, because clipped activations would make out-of-distribution images look in-distribution.
         advanced_parameters=nncf.AdvancedQuantizationParameters(activations_range_estimator_params=ranges),
     )
 
 
 def save_onnx(folder: Path, model: Any) -> Path:
-    """Write a `keras.Model` as `network.onnx`, for other engines than ours.
+    """Export a `keras.Model` to `network.onnx`, for other inference engines, and return its path.
 
     Raises:
-        MissingExtraError: What converts it is not installed.
+        MissingExtraError: tf2onnx is not installed.
     """
     if find_spec("tf2onnx") is None:
         raise MissingExtraError("ONNX needs a converter.", hint="pip install tf2onnx onnx")
@@ -180,23 +191,23 @@ def save_onnx(folder: Path, model: Any) -> Path:
     return folder / ONNX
 
 
-def _name_ends(network: "openvino.Model", model: Any) -> None:
-    """Name inputs and outputs as the Keras model does, which flattens mappings in the order of their keys."""
-    for ends, names in ((network.inputs, sorted(model.input)), (network.outputs, sorted(model.output))):
-        for end, name in zip(ends, names, strict=True):
-            end.get_tensor().set_names({name})
+def _name_ports(network: "openvino.Model", model: Any) -> None:
+    """Name the inputs and outputs as in the Keras model, which flattens mappings in the order of their sorted keys."""
+    for ports, names in ((network.inputs, sorted(model.input)), (network.outputs, sorted(model.output))):
+        for port, name in zip(ports, names, strict=True):
+            port.get_tensor().set_names({name})
 
 
 def load_exported(folder: Path, *, streams: int = 1, exact: bool = False) -> SavedModel:
-    """Load an exported model from its folder; only a graph of known operations is read, nothing in it is run.
+    """Load an exported model from its folder. Only a graph of known operations is read, and no code is run.
 
     Args:
-        folder: What `hangtag export` wrote.
+        folder: A folder that `hangtag export` wrote.
         streams: See `ExportedNetwork`.
         exact: See `ExportedNetwork`.
 
     Raises:
-        ModelError: A file is missing, damaged, changed, or does not fit its description.
+        ModelError: A file is missing, damaged or changed, or does not fit the description.
     """
     described = read_description(folder)
     seen = read_seen(folder, described.content)

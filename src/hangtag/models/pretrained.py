@@ -1,4 +1,4 @@
-"""Weights to begin a training from: checked numbers out of a file, put into the part that makes the features."""
+"""Load pretrained weights into the backbone of a network, from files that are checked and cannot run code."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ from hangtag.models.layers import cut_backbone
 
 IMAGENET = "imagenet"
 SUFFIX, LIBRARY_SUFFIX = ".safetensors", ".h5"
-# How files begin that may run code when they are read, or that hold no numbers by name.
+# The first bytes of formats that can run code when they are loaded.
 REFUSED = {
     b"PK\x03\x04": "a zip archive, as PyTorch and Keras write them",
     b"\x80": "a pickle, as PyTorch writes it",
@@ -30,22 +30,20 @@ AGAIN = "Copy or convert it again."
 
 
 def load_pretrained(model: Any, architecture: str, source: str) -> dict[str, str]:
-    """Put weights into a network's backbone; its heads stay as they are.
-
-    Only numbers are read, nothing in a file is run.
+    """Load pretrained weights into a network's backbone; its heads remain unchanged.
 
     Args:
         model: A network of `build_model`.
         architecture: Its name.
-        source: `imagenet`, for what the library has; or a safetensors file whose names are those of the backbone's
-            weights, float32; or, for networks of `keras.applications`, one of the library's own .h5 files; or, for
-            `hub`, a preset.
+        source: The weights of `--weights`: `imagenet` for those of Keras; a safetensors file of float32 arrays, named
+            like the weights of the backbone; for architectures of `keras.applications`, one of Keras's own .h5 files;
+            or, for `hub`, a preset.
 
     Returns:
-        What `model.json` keeps of it: the `file`'s name and its `sha256`.
+        The name of the `file` and its `sha256`, for `model.json`.
 
     Raises:
-        ModelError: The file is missing, damaged, changed, no safetensors, or does not fit the network.
+        ModelError: The file is missing, damaged or changed, has a format that is refused, or does not fit the network.
     """
     path = Path(source).expanduser()
     if architecture == HUB:
@@ -61,7 +59,7 @@ def load_pretrained(model: Any, architecture: str, source: str) -> dict[str, str
 
 
 def hash_source(source: str) -> dict[str, str]:
-    """Return the SHA-256 of the file to begin from as an input of the training; nothing where there is none."""
+    """Return the SHA-256 of the file of pretrained weights, as an input of the training; empty if there is none."""
     path = Path(source).expanduser()
     path = path / PRESET_WEIGHTS if path.is_dir() else path
     return {"weights": hash_file(path)} if source not in ("", IMAGENET) and path.is_file() else {}
@@ -70,11 +68,11 @@ def hash_source(source: str) -> dict[str, str]:
 def _assign_backbone(model: Any, path: Path) -> None:
     weights = read_pretrained(path)
     backbone = cut_backbone(model)
-    # A whole model's file has heads too, of other classes than these.
-    own = read_weights(backbone).keys()
-    heads = {name for name in weights if name not in own and name.startswith(("category_path", "attribute_"))}
+    # The file of a whole model also has the weights of its heads, which are of other classes.
+    names = read_weights(backbone).keys()
+    heads = {name for name in weights if name not in names and name.startswith(("category_path", "attribute_"))}
     chosen = {name: value for name, value in weights.items() if name not in heads}
-    if not chosen.keys() & own:
+    if not chosen.keys() & names:
         raise ModelError("The weights belong to another architecture.", hint=CONVERT, received=str(path))
     try:
         assign_weights(backbone, chosen)
@@ -83,17 +81,18 @@ def _assign_backbone(model: Any, path: Path) -> None:
 
 
 def read_pretrained(path: Path) -> Weights:
-    """Read a safetensors file of float32 numbers, and hold it against the hash in its metadata where there is one.
+    """Read a safetensors file of weights, and compare it with the hash in its metadata if there is one.
 
     Raises:
-        ModelError: The file is missing, damaged, changed, or no safetensors.
+        ModelError: The file is missing, damaged, changed or not in safetensors format, or has values that are not
+            finite.
     """
     _check_kind(path)
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except Exception as error:  # of a header from elsewhere it raises many kinds, for types that numpy lacks too
+    except Exception as error:  # a damaged header, or a type that numpy lacks, raises many types of exceptions
         raise ModelError(
             f"The file of weights cannot be read, it may be truncated: {escape(str(error))}.",
             hint=AGAIN,
@@ -112,7 +111,7 @@ def read_pretrained(path: Path) -> Weights:
 
 
 def hash_weights(weights: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of names, shapes, types and numbers, which a file can carry in its own metadata."""
+    """Return the SHA-256 of the names, shapes, types and values of weights, which a file can have in its metadata."""
     digest = hashlib.sha256()
     for name in sorted(weights):
         values = np.ascontiguousarray(weights[name])
@@ -126,9 +125,9 @@ def _check_kind(path: Path) -> None:
         raise ModelError("There is no such file of weights.", received=str(path))
     with path.open("rb") as file:
         beginning = file.read(9)
-    for sign, kind in REFUSED.items():
-        # The first eight bytes of a safetensors file are a number, which may begin like anything; then JSON begins.
-        if beginning.startswith(sign) and beginning[8:] != b"{":
+    for signature, kind in REFUSED.items():
+        # A safetensors file starts with eight bytes of a number, which may be any bytes, followed by JSON.
+        if beginning.startswith(signature) and beginning[8:] != b"{":
             raise ModelError(
                 f"The file of weights is {kind}: it is not opened, for reading it could run code.",
                 allowed=f"Allowed: {SUFFIX}.",

@@ -1,4 +1,4 @@
-"""The architectures by name, and the heads that every one of them gets."""
+"""The registry of architectures, and the heads and the averaging of ensemble members that all of them share."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,11 +23,11 @@ class Architecture:
     """An architecture in the registry.
 
     Attributes:
-        build: Takes pixels, 0 to 1, and the policy of the layers, and gives the features that heads read, (n, width)
-            for each member of an ensemble.
-        purpose: What it is for, in a few words, as `hangtag models` shows it.
-        takes_any_size: Whether the same weights serve photographs of every size.
-        smallest_side: Of the photographs, in pixels.
+        build: A function of the pixels, 0 to 1, and the dtype policy of the layers. It returns the features that the
+            heads read, (n, width), one tensor for each member of an ensemble.
+        purpose: A short description, as `hangtag models` shows it.
+        takes_any_size: Whether the same weights fit photographs of every size.
+        smallest_side: The smallest height and width of the photographs, in pixels.
     """
 
     build: Callable[..., Any]
@@ -36,8 +36,11 @@ class Architecture:
     smallest_side: int = 8
 
 
-# Attention is for two patches or more.
+SMALLEST_SIDE = 8
+# A Vision Transformer needs two patches or more.
 SMALLEST_PATCHED_SIDE = 12
+# A lower bound of probabilities before their logarithm. A softmax in float32 can return 0.
+LEAST = 1e-30
 ARCHITECTURES: dict[str, Architecture] = {
     "residual": Architecture(
         partial(
@@ -49,7 +52,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             members=2,
             shared=1,
         ),
-        "the default: two of four wide blocks",
+        "the default: an ensemble of two, four wide blocks each",
     ),
     "residual-small": Architecture(
         partial(
@@ -61,11 +64,11 @@ ARCHITECTURES: dict[str, Architecture] = {
             members=2,
             shared=1,
         ),
-        "small and quick: two of four narrow blocks",
+        "small and fast: an ensemble of two, four narrow blocks each",
     ),
     "residual-tiny": Architecture(
         partial(build_residual, stem=(16,), widths=(32, 64, 128, 192), depths=(1, 1, 1, 1), dropout=0.1),
-        "quickest: four narrow blocks",
+        "fastest: four narrow blocks",
     ),
     "vit": Architecture(
         partial(build_vit, width=192, depth=4, heads=3, patch=10, dropout=0.1),
@@ -77,25 +80,30 @@ ARCHITECTURES: dict[str, Architecture] = {
         "a Vision Transformer behind convolutions",
         smallest_side=SMALLEST_PATCHED_SIDE,
     ),
-    "efficientnet-lite0": Architecture(build_efficientnet_lite, "to begin from ImageNet: quick, 1280 features"),
-    "efficientnet-lite1": Architecture(partial(build_efficientnet_lite, depth=1.1), "the same, deeper"),
-    "efficientnet-lite2": Architecture(partial(build_efficientnet_lite, width=1.1, depth=1.2), "the same, wider too"),
-    "mobilenet-v2": Architecture(build_mobilenet_v2, "to begin from ImageNet: quickest, 1280 features"),
+    "efficientnet-lite0": Architecture(build_efficientnet_lite, "for ImageNet weights: fast, 1280 features"),
+    "efficientnet-lite1": Architecture(partial(build_efficientnet_lite, depth=1.1), "efficientnet-lite0, deeper"),
+    "efficientnet-lite2": Architecture(
+        partial(build_efficientnet_lite, width=1.1, depth=1.2), "efficientnet-lite0, deeper and wider"
+    ),
+    "mobilenet-v2": Architecture(build_mobilenet_v2, "for ImageNet weights: fastest, 1280 features"),
     **{
         name: Architecture(
             partial(build_application, name=name),
-            "to begin from ImageNet, of Keras",
+            "for ImageNet weights, from keras.applications",
             smallest_side=SMALLEST_LIBRARY_SIDE,
         )
         for name in APPLICATIONS
     },
     "capstone": Architecture(build_capstone, "to reproduce the capstone report", takes_any_size=False),
 }
-SMALLEST_SIDE = 8
 
 
 def find_architecture(architecture: str, hub: Mapping[str, Any] | None = None) -> Architecture:
-    """Return what a name stands for: one of `ARCHITECTURES`, or `hub` for what a preset of KerasHub describes.
+    """Look up an architecture by its name.
+
+    Args:
+        architecture: One of `ARCHITECTURES`, or `hub` for a preset of KerasHub.
+        hub: The preset, as `read_preset` returns it, for `hub`.
 
     Raises:
         ModelError: There is no such architecture.
@@ -119,35 +127,35 @@ def build_model(
     dtype: Any = None,
     hub: Mapping[str, Any] | None = None,
 ) -> Any:
-    """Build a network by its registered name, with fresh weights.
+    """Build a network by its registered name, with randomly initialized weights.
 
     Args:
         architecture: One of `ARCHITECTURES`, or `hub`.
-        image_size: (height, width) of the pixels; None builds one for every size, where the architecture has that.
+        image_size: (height, width) of the pixels; None builds a network for every size, if the architecture allows it.
         heads: The number of classes of each head by its name, one head or more.
         color_mode: `color` or `gray`.
-        num_words: The size of the vocabulary of names; 0 builds a network that reads pixels alone.
-        dtype: The policy of its layers; the weights are float32 under every policy offered.
-        hub: What `read_preset` gives, for the architecture `hub`.
+        num_words: The size of the vocabulary of names; 0 builds a network that reads images alone.
+        dtype: The dtype policy of the layers. The weights are float32 under every policy that hangtag offers.
+        hub: The preset, as `read_preset` returns it, for the architecture `hub`.
 
     Returns:
-        A `keras.Model` from `pixels` (n, H, W, 3), 0 to 255, and, where it reads names, `words`
-        (n, MAX_WORDS) of whole numbers, to a mapping from each head to its probabilities (n, classes) in float32.
+        A `keras.Model`. Its inputs are `pixels`, uint8 (n, H, W, 3), and, if it reads names, `words`, int32
+        (n, MAX_WORDS). Its outputs map each head to its probabilities, float32 (n, classes).
 
     Raises:
-        ModelError: There is no such architecture, or it cannot be built for these values.
+        ModelError: There is no such architecture, or it cannot be built for this image size or these heads.
     """
-    known = find_architecture(architecture, hub)
-    is_fitting = known.takes_any_size if image_size is None else min(image_size) >= known.smallest_side
-    if not (heads and min(heads.values()) >= 1 and next(iter(heads.values())) >= 2 and is_fitting):
+    entry = find_architecture(architecture, hub)
+    fits_size = entry.takes_any_size if image_size is None else min(image_size) >= entry.smallest_side
+    if not (heads and min(heads.values()) >= 1 and next(iter(heads.values())) >= 2 and fits_size):
         raise ModelError(
             "No network can be built for this.",
-            allowed=f"Allowed: two classes or more, sides of {known.smallest_side} pixels or more.",
+            allowed=f"Allowed: two classes or more, sides of {entry.smallest_side} pixels or more.",
             received={"classes": dict(heads), "image_size": image_size},
         )
     keras = import_keras()
     inputs = {"pixels": keras.Input((*(image_size or (None, None)), 3), dtype="uint8", name="pixels")}
-    members = known.build(build_preprocessing(inputs["pixels"], color_mode), dtype)
+    members = entry.build(build_preprocessing(inputs["pixels"], color_mode), dtype)
     outputs = {head: _build_head(members, head, size) for head, size in heads.items()}
     if num_words:
         inputs["words"] = keras.Input((MAX_WORDS,), dtype="int32", name="words")
@@ -156,9 +164,9 @@ def build_model(
 
 
 def _build_head(members: Sequence[Any], head: str, size: int) -> Any:
-    """Build a head for each member, and the mean of their probabilities."""
+    """Build a classifier head for each member, and the mean of their probabilities."""
     dense = import_keras().layers.Dense
-    # The softmax is computed in float32: bfloat16 has eight bits, too few for a loss.
+    # The softmax is computed in float32, because the eight bits of bfloat16 are too few for a loss.
     probs = [
         dense(size, activation="softmax", name="_".join([head, *_get_suffix(index, members)]), dtype="float32")(
             features
@@ -169,26 +177,22 @@ def _build_head(members: Sequence[Any], head: str, size: int) -> Any:
 
 
 def _get_suffix(index: int, members: Sequence[Any]) -> list[str]:
-    """Return the suffix of a member's layer names: empty if there is one member."""
+    """Return the suffix of a member's layer names, or an empty list if there is only one member."""
     return [f"member{index}"] if len(members) > 1 else []
 
 
-# Several networks in one: the layer that makes one answer of their answers.
-
-# Far below what a softmax in float32 gives a class in earnest: its logarithm stays a number.
-LEAST = 1e-30
-
-
 @cache
-def _find_class() -> Any:
+def _get_mean_class() -> Any:
+    """Define the averaging layer on the first call, because importing Keras takes seconds."""
     keras = import_keras()
     ops = keras.ops
 
     class Mean(keras.layers.Layer):  # type: ignore[name-defined, misc]
-        """The mean of probabilities; in training the geometric one, so that every member learns as if alone.
+        """Average probabilities: the arithmetic mean at prediction, the geometric mean in training.
 
-        The cross-entropy of a geometric mean that is not made to add up to 1 is the mean of the members' own. That
-        of their arithmetic mean would let them lean on each other, and they would make the same mistakes.
+        The cross-entropy of a geometric mean that is not normalized is the mean of the members' cross-entropies, so
+        each member is trained independently. With the arithmetic mean the members would adapt to each other and make
+        the same errors.
         """
 
         def call(self, probs: Any, training: bool = False) -> Any:
@@ -204,9 +208,9 @@ def _find_class() -> Any:
 
 
 def average_members(probs: Sequence[Any], name: str) -> Any:
-    """Return the mean of the members' probabilities, (n, classes) each, as a deep ensemble has it.
+    """Build the layer that averages the probabilities of a deep ensemble's members, (n, classes) each.
 
     Source: Lakshminarayanan et al., *Simple and Scalable Predictive Uncertainty Estimation using Deep Ensembles*,
     2017.
     """
-    return _find_class()(name=name, dtype="float32")(list(probs)) if len(probs) > 1 else probs[0]
+    return _get_mean_class()(name=name, dtype="float32")(list(probs)) if len(probs) > 1 else probs[0]

@@ -1,10 +1,10 @@
-"""A compact residual network for small photographs: a stem that looks at every pixel, four stages, global pooling."""
+"""A compact residual network for small photographs: a stem at full resolution, stages of blocks, global pooling."""
 
 from typing import Any
 
 from hangtag.models.layers import import_keras, normalize
 
-# Averaged weights come with averaged moving figures, so these may follow quickly: short trainings need them to.
+# Low, because short trainings need moving statistics that follow quickly. The EMA of the weights averages them as well.
 MOMENTUM = 0.9
 
 
@@ -19,38 +19,38 @@ def build_residual(
     members: int = 1,
     shared: int = 0,
 ) -> list[Any]:
-    """Build residual blocks of two convolutions, the later stages on half the sides and with more channels.
+    """Build residual blocks of two convolutions in stages; each stage after the first halves the height and width.
 
-    Source: He et al., *Deep Residual Learning for Image Recognition*, 2016; shortcuts that average before they
-    project, and a stem of small convolutions, are from He et al., *Bag of Tricks for Image Classification*, 2019.
+    Source: He et al., *Deep Residual Learning for Image Recognition*, 2016. Shortcuts with average pooling before the
+    projection and a stem of small convolutions are from He et al., *Bag of Tricks for Image Classification*, 2019.
 
     Args:
         pixels: A Keras tensor (n, H, W, 3 or 1), 0 to 1.
-        dtype: The policy of the layers, such as `mixed_bfloat16`; None takes Keras's default.
-        stem: Channels of the convolutions that come first, at every pixel; few, for pixels are many.
-        widths: Channels of each stage.
-        depths: Blocks of each stage.
-        dropout: The share of features left out in training.
-        members: Networks that learn side by side, each with weights and a head of its own.
-        shared: The stages that they have in common, beside the stem. Source: Lee et al., *Why M Heads are Better
-            than One*, 2015.
+        dtype: The dtype policy of the layers, such as `mixed_bfloat16`; None takes Keras's default.
+        stem: The channels of the first convolutions, at full resolution. Few, because the pixels are many.
+        widths: The channels of each stage.
+        depths: The number of blocks in each stage.
+        dropout: The dropout rate of the features.
+        members: The number of ensemble members, each with weights and heads of its own.
+        shared: The number of stages that the members share, in addition to the stem. Source: Lee et al., *Why M Heads
+            are Better than One*, 2015.
 
     Returns:
-        The features that a head reads, (n, widths[-1]), of each member.
+        The features that the heads read, (n, widths[-1]), one tensor for each member.
     """
     layers = import_keras().layers
     x = pixels
     for index, width in enumerate((*stem, widths[0]), start=1):
-        x = _conv_norm(x, width, 2 if index > len(stem) else 1, f"stem_conv{index}", dtype)
+        x = _conv(x, width, 2 if index > len(stem) else 1, f"stem_conv{index}", dtype)
         x = normalize(x, name=f"stem_norm{index}", dtype=dtype, momentum=MOMENTUM)
         x = _relu(x, f"stem_relu{index}", dtype)
     stages = list(zip(widths, depths, strict=True))
     x = _build_stages(x, stages[:shared], 1, "", dtype)
     names = [f"member{index}_" for index in range(1, members + 1)] if members > 1 else [""]
-    ends = [_build_stages(x, stages[shared:], shared + 1, name, dtype) for name in names]
+    feature_maps = [_build_stages(x, stages[shared:], shared + 1, name, dtype) for name in names]
     pooled = [
-        layers.GlobalAveragePooling2D(name=f"{name}pool", dtype="float32")(end)
-        for name, end in zip(names, ends, strict=True)
+        layers.GlobalAveragePooling2D(name=f"{name}pool", dtype="float32")(feature_map)
+        for name, feature_map in zip(names, feature_maps, strict=True)
     ]
     return [
         layers.Dropout(dropout, name=f"{name}dropout", dtype="float32")(features)
@@ -72,11 +72,11 @@ def _build_block(x: Any, width: int, strides: int, name: str, dtype: Any) -> Any
     if strides > 1:
         shortcut = layers.AveragePooling2D(strides, padding="same", name=f"{name}_shrink", dtype=dtype)(shortcut)
     if shortcut.shape[-1] != width:
-        # A convolution of 1 x 1, written as the matrix product that it is: its gradient is far quicker so.
+        # A 1 x 1 convolution as a dense layer, whose gradient is computed much faster.
         shortcut = layers.Dense(width, use_bias=False, name=f"{name}_project", dtype=dtype)(shortcut)
         shortcut = normalize(shortcut, name=f"{name}_project_norm", dtype=dtype, momentum=MOMENTUM)
     for half in (1, 2):
-        x = _conv_norm(x, width, strides if half == 1 else 1, f"{name}_conv{half}", dtype)
+        x = _conv(x, width, strides if half == 1 else 1, f"{name}_conv{half}", dtype)
         x = normalize(x, name=f"{name}_norm{half}", dtype=dtype, momentum=MOMENTUM)
         if half == 1:
             x = _relu(x, f"{name}_relu1", dtype)
@@ -84,7 +84,7 @@ def _build_block(x: Any, width: int, strides: int, name: str, dtype: Any) -> Any
     return _relu(x, f"{name}_relu2", dtype)
 
 
-def _conv_norm(x: Any, width: int, strides: int, name: str, dtype: Any) -> Any:
+def _conv(x: Any, width: int, strides: int, name: str, dtype: Any) -> Any:
     convolution = import_keras().layers.Conv2D(
         width,
         3,

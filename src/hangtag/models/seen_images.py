@@ -1,4 +1,8 @@
-"""Hashes of the photographs that a model was trained on, and of those its epoch and thresholds were chosen on."""
+"""The record of the photographs that a model has seen: its training photographs, and those used to choose settings.
+
+The photographs are recorded as hashes in `seen.safetensors`, so that predictions for them are not taken for
+out-of-sample predictions.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,12 +26,12 @@ AGAIN = "Train, export or copy the model again."
 
 @dataclass(frozen=True)
 class SeenPhotographs:
-    """The photographs that a model has seen. What it did not learn from is out-of-sample.
+    """The photographs that a model has seen. Its predictions for all others are out-of-sample.
 
     Attributes:
-        learnt: Those whose labels it learnt from, or that the weights it began from learnt from.
-        chosen_on: Those beside them on which its epoch, temperatures or thresholds were chosen.
-        is_complete: Whether nothing is missing: false where it began from weights that do not say what they saw.
+        learnt: The photographs that the model or its pretrained weights were trained on.
+        chosen_on: Further photographs, on which its epoch, temperatures or thresholds were chosen.
+        is_complete: Whether all photographs are known. False if the training started from weights without this record.
     """
 
     learnt: PhotographSet = field(default_factory=PhotographSet)
@@ -35,18 +39,18 @@ class SeenPhotographs:
     is_complete: bool = True
 
     def __or__(self, other: "SeenPhotographs") -> "SeenPhotographs":
-        """Return what both have seen."""
+        """Return the union: a photograph that either was trained on counts as trained on."""
         learnt = self.learnt | other.learnt
         chosen_on = (self.chosen_on | other.chosen_on) - learnt
         return SeenPhotographs(learnt, chosen_on, self.is_complete and other.is_complete)
 
 
 def write_seen(folder: Path, seen: SeenPhotographs) -> tuple[Path, dict[str, Any]]:
-    """Write `seen.safetensors` (four arrays of sorted uint64 hashes).
+    """Write `seen.safetensors`, four arrays of sorted uint64 hashes.
 
     Returns:
-        Its path, and the entry `seen` for `model.json`: the file's name and SHA-256, how many different perceptual
-        hashes it holds, and whether it is complete.
+        The path, and the entry `seen` for `model.json`: the file's name and SHA-256, the numbers of different
+        perceptual hashes, and whether the record is complete.
     """
     chosen_on = seen.chosen_on - seen.learnt
     arrays = (seen.learnt.perceptual, seen.learnt.pixels, chosen_on.perceptual, chosen_on.pixels)
@@ -58,14 +62,14 @@ def write_seen(folder: Path, seen: SeenPhotographs) -> tuple[Path, dict[str, Any
 
 
 def read_seen(folder: Path, description: Mapping[str, Any]) -> SeenPhotographs | None:
-    """Read the hashes in a model's folder; None if it has none.
+    """Read the record of the photographs that a model has seen; return None if it has none.
 
     Args:
-        folder: Where `model.json` is.
-        description: What it holds.
+        folder: The model's folder.
+        description: The content of its `model.json`.
 
     Raises:
-        ModelError: The file that it names is missing, damaged, or another.
+        ModelError: The file is missing or damaged, or has another hash than the description names.
     """
     entry = description.get(ENTRY)
     if entry is None:
@@ -74,11 +78,11 @@ def read_seen(folder: Path, description: Mapping[str, Any]) -> SeenPhotographs |
         raise ModelError("The model's description of what it learnt from is damaged.", received=str(folder))
     path = folder / FILE
     if not path.is_file():
-        raise ModelError("The model lacks the list of what it learnt from.", hint=AGAIN, received=str(path))
+        raise ModelError("The model lacks the list of its training photographs.", hint=AGAIN, received=str(path))
     if hash_file(path) != entry.get("sha256"):
         raise ModelError(
-            "The list of what the model learnt from is not the one that its description names: changed, or written "
-            "half.",
+            "The list of the model's training photographs is not the one that its description names: changed, or "
+            "written half.",
             hint=AGAIN,
             received=str(path),
         )
@@ -91,16 +95,16 @@ def _read_arrays(path: Path) -> list[Keys]:
     try:
         arrays = load(path.read_bytes())
     except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
-        message = f"The list of what the model learnt from cannot be read: {error}."
+        message = f"The list of the model's training photographs cannot be read: {error}."
         raise ModelError(message, hint=AGAIN, received=str(path)) from error
-    found = [arrays.get(name) for name in ARRAYS]
-    if len(arrays) != len(ARRAYS) or not all(_is_sorted(each) for each in found):
+    hashes = [arrays.get(name) for name in ARRAYS]
+    if len(arrays) != len(ARRAYS) or not all(_is_sorted(keys) for keys in hashes):
         raise ModelError(
-            "The list of what the model learnt from holds something else.",
+            "The list of the model's training photographs holds something else.",
             allowed=f"Allowed: sorted uint64 hashes, {', '.join(ARRAYS)}.",
             received=str(path),
         )
-    return [np.asarray(each, np.uint64) for each in found]
+    return [np.asarray(keys, np.uint64) for keys in hashes]
 
 
 def _is_sorted(keys: Any) -> bool:

@@ -1,4 +1,4 @@
-"""A compact Vision Transformer for small photographs: patches, or a stem of convolutions, then blocks of attention."""
+"""A compact Vision Transformer for small photographs: patches or a convolutional stem, then transformer blocks."""
 
 import math
 from functools import cache
@@ -7,7 +7,8 @@ from typing import Any
 from hangtag.models.layers import import_keras, normalize
 
 MLP_RATIO = 4
-# The coarsest and the finest wave of the positions, in waves a picture: the finest still tells neighbours apart.
+# The lowest and highest frequency of the position encodings, in periods per image side. The highest one still
+# distinguishes neighbouring patches.
 WAVES = (0.25, 4.0)
 MOMENTUM = 0.9
 
@@ -23,29 +24,29 @@ def build_vit(
     stem: tuple[int, ...] = (),
     dropout: float,
 ) -> list[Any]:
-    """Build blocks of attention and of two dense layers over the patches of a picture, each normalised before.
+    """Build pre-norm transformer blocks (attention, then an MLP) over the patches of an image.
 
-    Source: Dosovitskiy et al., *An Image is Worth 16x16 Words*, 2021, and the simplifications of Beyer et al.,
-    *Better plain ViT baselines for ImageNet-1k*, 2022: fixed positions, and the mean over all patches in the place of
-    a token for the class. With the mean a head is linear in every patch, so that what each patch adds to a class can be
-    read off exactly, as in a residual network. The stem of convolutions in the place of patches is from Xiao et al.,
+    Source: Dosovitskiy et al., *An Image is Worth 16x16 Words*, 2021, with the simplifications of Beyer et al.,
+    *Better plain ViT baselines for ImageNet-1k*, 2022: fixed position encodings, and global average pooling instead of
+    a class token. With pooling a head is linear in every patch, so the contribution of each patch to a class can be
+    computed exactly, as in a residual network. The convolutional stem instead of patches is from Xiao et al.,
     *Early Convolutions Help Transformers See Better*, 2021.
 
-    Patches stay a map (n, rows, columns, width) all the way. Each block gives its attention, (n, heads, patches,
-    patches) in float32, as the output of the layer `block1_attention`, `block2_attention` and so on.
+    The patches keep the shape (n, rows, columns, width). The attention of each block, float32 (n, heads, patches,
+    patches), is the output of the layer `block1_attention`, `block2_attention` and so on.
 
     Args:
-        pixels: A Keras tensor (n, H, W, 3 or 1), 0 to 1, of any sides.
-        dtype: The policy of the layers, such as `mixed_bfloat16`; None takes Keras's default.
-        width: Channels of a patch; a multiple of 4 and of `heads`.
-        depth: Blocks.
-        heads: Kinds of attention in each block.
-        patch: The side of a patch in pixels, where there is no stem.
-        stem: Channels of the stem's convolutions, each of which halves the sides.
-        dropout: The share of features left out in training.
+        pixels: A Keras tensor (n, H, W, 3 or 1), 0 to 1, of any height and width.
+        dtype: The dtype policy of the layers, such as `mixed_bfloat16`; None takes Keras's default.
+        width: The channels of a patch, a multiple of 4 and of `heads`.
+        depth: The number of blocks.
+        heads: The number of attention heads in each block.
+        patch: The side of a patch in pixels, if there is no stem.
+        stem: The channels of the stem's convolutions, each of which halves the height and width.
+        dropout: The dropout rate of the features.
 
     Returns:
-        The features that a head reads, (n, width), as the one member of a list.
+        A list of one tensor: the features that the heads read, (n, width).
     """
     layers = import_keras().layers
     x = _build_stem(pixels, stem, width, dtype) if stem else _cut_patches(pixels, patch, width, dtype)
@@ -90,11 +91,11 @@ def _build_block(x: Any, heads: int, name: str, dtype: Any) -> Any:
     normed = _norm(x, f"{name}_norm1", dtype)
     query, key, value = (dense(width, part)(normed) for part in ("query", "key", "value"))
     attention = _layers().Attention(heads, name=f"{name}_attention", dtype=dtype)([query, key])
-    seen = _layers().Gather(name=f"{name}_gather", dtype=dtype)([attention, value])
-    x = layers.Add(name=f"{name}_add1", dtype=dtype)([x, dense(width, "output")(seen)])
+    attended = _layers().Gather(name=f"{name}_gather", dtype=dtype)([attention, value])
+    x = layers.Add(name=f"{name}_add1", dtype=dtype)([x, dense(width, "output")(attended)])
     normed = _norm(x, f"{name}_norm2", dtype)
-    grown = layers.Activation("gelu", name=f"{name}_gelu", dtype=dtype)(dense(MLP_RATIO * width, "grow")(normed))
-    return layers.Add(name=f"{name}_add2", dtype=dtype)([x, dense(width, "shrink")(grown)])
+    hidden = layers.Activation("gelu", name=f"{name}_gelu", dtype=dtype)(dense(MLP_RATIO * width, "grow")(normed))
+    return layers.Add(name=f"{name}_add2", dtype=dtype)([x, dense(width, "shrink")(hidden)])
 
 
 def _norm(x: Any, name: str, dtype: Any) -> Any:
@@ -102,62 +103,62 @@ def _norm(x: Any, name: str, dtype: Any) -> Any:
 
 
 def _count_pairs(tokens: Any) -> int:
-    """Count the operations of a product over every pair of patches, of a map (n, rows, columns, width)."""
+    """Count the FLOPs of a matrix product over all pairs of patches of a feature map (n, rows, columns, width)."""
     rows, columns, width = tokens.shape[1:]
     return int(2 * (rows * columns) ** 2 * width)
 
 
 class _Layers:
-    """The three layers that Keras does not have in this form; none has weights."""
+    """Three layers without weights that Keras does not have in this form."""
 
     def __init__(self, keras: Any) -> None:
         ops = keras.ops
 
         def split(x: Any, heads: int) -> Any:
-            """Return (n, heads, patches, width / heads) of a map (n, rows, columns, width)."""
+            """Split a feature map (n, rows, columns, width) by heads into (n, heads, patches, width / heads)."""
             parts = ops.reshape(x, (-1, ops.shape(x)[1] * ops.shape(x)[2], heads, x.shape[-1] // heads))
             return ops.transpose(parts, (0, 2, 1, 3))
 
         class Positions(keras.layers.Layer):  # type: ignore[misc]
-            """Adds waves along both sides, at the same relative positions whatever the size of the picture."""
+            """Add sinusoidal position encodings, which depend on the relative position in the image."""
 
             def call(self, x: Any) -> Any:
                 rows, columns, width = ops.shape(x)[1], ops.shape(x)[2], x.shape[-1]
                 low, high = WAVES
-                waves = ops.cast(
+                frequencies = ops.cast(
                     [2 * math.pi * low * (high / low) ** (step / max(width // 4 - 1, 1)) for step in range(width // 4)],
                     "float32",
                 )
 
-                def wave(count: Any) -> Any:
-                    indices = (ops.cast(ops.arange(count), "float32") + 0.5) / ops.cast(count, "float32")
-                    angles = indices[:, None] * waves
+                def encode(count: Any) -> Any:
+                    positions = (ops.cast(ops.arange(count), "float32") + 0.5) / ops.cast(count, "float32")
+                    angles = positions[:, None] * frequencies
                     return ops.concatenate([ops.sin(angles), ops.cos(angles)], axis=-1)
 
-                down, across = wave(rows)[:, None], wave(columns)[None]
+                down, across = encode(rows)[:, None], encode(columns)[None]
                 down = ops.broadcast_to(down, (rows, columns, width // 2))
                 across = ops.broadcast_to(across, (rows, columns, width // 2))
                 return x + ops.cast(ops.concatenate([down, across], axis=-1), x.dtype)
 
         class Attention(keras.layers.Layer):  # type: ignore[misc]
-            """How much each patch heeds each other one, adding up to 1, by queries and keys."""
+            """Compute attention weights from queries and keys, (n, heads, patches, patches); each row adds up to 1."""
 
-            def __init__(self, heads: int, **more: Any) -> None:
-                super().__init__(**more)
+            def __init__(self, heads: int, **options: Any) -> None:
+                super().__init__(**options)
                 self.heads = heads
 
             def call(self, queries_and_keys: Any) -> Any:
-                query, key = (split(each, self.heads) for each in queries_and_keys)
+                query, key = (split(x, self.heads) for x in queries_and_keys)
                 scores = ops.matmul(query * query.shape[-1] ** -0.5, ops.transpose(key, (0, 1, 3, 2)))
-                # bfloat16 has eight bits, too few to share a 1 out among many.
+                # In float32, because the eight bits of bfloat16 are too few for a softmax over many patches.
                 return ops.softmax(ops.cast(scores, "float32"), axis=-1)
 
             def count_flops(self) -> int:
-                """Count what `hangtag.models.flops` counts: here the products of queries and keys."""
+                """Count the FLOPs of the products of queries and keys, for `hangtag.models.flops`."""
                 return _count_pairs(self.input[0])
 
         class Gather(keras.layers.Layer):  # type: ignore[misc]
-            """Sums values by attention, and puts the heads side by side."""
+            """Sum the values weighted by attention, and concatenate the heads."""
 
             def call(self, attention_and_values: Any) -> Any:
                 attention, values = attention_and_values
@@ -165,7 +166,7 @@ class _Layers:
                 return ops.reshape(ops.transpose(summed, (0, 2, 1, 3)), (-1, *ops.shape(values)[1:3], values.shape[-1]))
 
             def count_flops(self) -> int:
-                """Count the products of attention and values."""
+                """Count the FLOPs of the products of attention and values."""
                 return _count_pairs(self.input[1])
 
         self.Positions, self.Attention, self.Gather = Positions, Attention, Gather

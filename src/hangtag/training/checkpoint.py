@@ -1,4 +1,4 @@
-"""The state of an unfinished training on disk, one file written whole after every epoch."""
+"""Training checkpoints: one file, replaced atomically after every epoch, from which a training can be resumed."""
 
 import json
 from dataclasses import dataclass, field
@@ -14,20 +14,20 @@ from hangtag.io import write_whole
 from hangtag.models.checkpoint import Weights, assign_weights, read_weights
 from hangtag.training.losses import WeightEMA
 
-# What reading a damaged file raises; its metadata are JSON.
+# The exceptions that reading a damaged file can raise.
 DAMAGED = (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError)
 FILE = "state.safetensors"
 
 
 @dataclass
 class TrainingState:
-    """How far a training has come.
+    """The progress of a training.
 
     Attributes:
-        history: A line an epoch, as `history.csv` has it.
-        kept_weights: The weights to keep: of the epoch with the best validation accuracy, the earliest on a tie,
-            or of the last one, as the settings say.
-        kept_epoch: That epoch, from 1; 0 before the first.
+        history: The metrics of each epoch, the rows of `history.csv`.
+        kept_weights: The weights that the training will save. Depending on the settings, they are those of the epoch
+            with the best validation accuracy (on a tie the earliest) or of the last epoch.
+        kept_epoch: The epoch of these weights, from 1; 0 before the first epoch ends.
     """
 
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -36,26 +36,26 @@ class TrainingState:
 
     @property
     def epoch(self) -> int:
-        """The number of epochs done."""
+        """The number of completed epochs."""
         return len(self.history)
 
 
 def write_checkpoint(
     folder: Path, model: Any, average: WeightEMA, state: TrainingState, identity: dict[str, Any]
 ) -> None:
-    """Write the weights, their average, the optimizer's variables and the state.
+    """Write a checkpoint: the weights, their EMA, the optimizer's variables and the training state.
 
     Args:
-        folder: Where to.
+        folder: The folder to write to.
         model: A compiled `keras.Model`.
-        average: The average of its weights.
-        state: How far it has come.
-        identity: What must be the same when the training goes on: settings and digests.
+        average: The EMA of its weights.
+        state: The progress of the training.
+        identity: The settings and digests that must be the same when the training is resumed.
     """
     tensors = {f"now/{path}": value for path, value in read_weights(model).items()}
     tensors |= {f"average/{path}": value for path, value in average.weights.items()}
     tensors |= {f"kept/{path}": value for path, value in state.kept_weights.items()}
-    # The optimizer's variables keep their order; their names repeat.
+    # Numbered, because the names of the optimizer's variables are not unique, but their order is fixed.
     tensors |= {
         f"optimizer/{position}": np.array(variable.numpy())
         for position, variable in enumerate(model.optimizer.variables)
@@ -66,12 +66,12 @@ def write_checkpoint(
 
 
 def has_checkpoint(folder: Path) -> bool:
-    """Return whether a training was left unfinished here."""
+    """Return whether a folder has the checkpoint of an unfinished training."""
     return (folder / FILE).is_file()
 
 
 def read_settings_of_checkpoint(folder: Path) -> dict[str, Any] | None:
-    """Read the settings, among others, of the training left unfinished here; None where there is none to go on with."""
+    """Read the settings and digests (`identity`) in a checkpoint; return None if there is none or it is damaged."""
     if not has_checkpoint(folder):
         return None
     try:
@@ -82,28 +82,37 @@ def read_settings_of_checkpoint(folder: Path) -> dict[str, Any] | None:
 
 
 def read_checkpoint(folder: Path, model: Any, average: WeightEMA, identity: dict[str, Any]) -> TrainingState:
-    """Put a training's state back into a compiled model and its average.
+    """Restore a model, its optimizer and the EMA of its weights from a checkpoint.
+
+    Args:
+        folder: The folder of the checkpoint.
+        model: A compiled `keras.Model`, which is changed.
+        average: The EMA of its weights, which is changed.
+        identity: The settings and digests of this training.
+
+    Returns:
+        The progress of the training.
 
     Raises:
-        WorkspaceError: There is no checkpoint, it is damaged, or it is of other settings or labels.
+        WorkspaceError: There is no checkpoint, it is damaged, or its settings or labels differ.
     """
-    hint = "Train without --resume to start anew."
+    hint = "Train without --resume to start from the beginning."
     if not has_checkpoint(folder):
         raise WorkspaceError("There is no unfinished training to resume.", hint=hint, received=folder.parent.name)
     try:
         with safe_open(folder / FILE, framework="numpy") as file:
             described = json.loads(file.metadata()["state"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        known, steps = dict(described["identity"]), int(described["steps"])
+        saved_identity, steps = dict(described["identity"]), int(described["steps"])
         state = TrainingState(
             list(described["history"]), _select_tensors(tensors, "kept/"), int(described["kept_epoch"])
         )
     except DAMAGED as error:
         raise WorkspaceError(f"The checkpoint cannot be read: {error}.", received=str(folder), hint=hint) from error
-    changed = sorted(key for key in identity if known.get(key) != identity[key])
+    changed = sorted(key for key in identity if saved_identity.get(key) != identity[key])
     if changed:
         raise WorkspaceError(
-            "The unfinished training was begun with other settings or labels; these differ.",
+            "The unfinished training was started with other settings or labels; these differ.",
             hint=hint,
             received=changed,
         )
@@ -120,4 +129,5 @@ def read_checkpoint(folder: Path, model: Any, average: WeightEMA, identity: dict
 
 
 def _select_tensors(tensors: dict[str, Any], prefix: str) -> Weights:
+    """Return the tensors whose names have a prefix, without it."""
     return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}

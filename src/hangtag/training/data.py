@@ -1,4 +1,8 @@
-"""Training data: augmentation, class balance, batches, prefetching, progressive resizing, and the photographs seen."""
+"""Training data: augmentation, class-balanced sampling, batches, prefetching and progressive resizing.
+
+It also collects the photographs that a run sees, and checks that pretrained weights were not trained on those that
+it is validated on.
+"""
 
 import queue
 import threading
@@ -24,20 +28,22 @@ from hangtag.models.seen_images import SeenPhotographs, read_seen
 from hangtag.models.text import Words
 from hangtag.workspace import Workspace
 
-# Vary training photographs, by a random generator that the caller seeds.
-
 Random = np.random.Generator
+Item = TypeVar("Item")
+# The number of items that are prefetched.
+AHEAD = 2
+WITHOUT = "Train without --weights, or with weights that were trained on other photographs."
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How far photographs are varied.
+    """Random augmentation of training photographs.
 
     Attributes:
-        flip: Whether half of them are mirrored.
-        shift: Pixels that they move at most, up, down or sideways; what comes in repeats the edge.
-        zoom: By which share they grow or shrink at most.
-        brightness: By which share the darkness of their colours changes at most; white stays white.
+        flip: Whether to flip half of the photographs horizontally.
+        shift: The largest horizontal and vertical shift in pixels. Pixels at the edge are repeated.
+        zoom: The largest relative change of the scale.
+        brightness: The largest relative change of the distance of colours to white; white remains white.
     """
 
     flip: bool = True
@@ -47,21 +53,21 @@ class Augmentation:
 
     @classmethod
     def of(cls, config: TrainConfig) -> "Augmentation":
-        """Take the settings of a training."""
+        """Build the augmentation of a training's settings."""
         return cls(config.flip, config.max_shift, config.zoom, config.brightness)
 
     def vary(self, images: Pixels, random: Random) -> Pixels:
-        """Return varied copies of photographs, uint8 (n, H, W, 3)."""
+        """Return augmented copies of photographs, uint8 (n, H, W, 3)."""
         return self._vary_brightness(self._move(images, random), random)
 
     def _move(self, images: Pixels, random: Random) -> Pixels:
-        """Flip, zoom and shift in one gather of the nearest pixels."""
+        """Flip, zoom and shift by indexing the nearest pixels once."""
         count, height, width, _ = images.shape
         direction = np.where(random.random((count, 1)) < 0.5, -1.0, 1.0) if self.flip else np.ones((count, 1))
         zoom = 1 + self.zoom * random.uniform(-1, 1, (count, 1)) if self.zoom else np.ones((count, 1))
         shifts = random.integers(-self.shift, self.shift + 1, (2, count, 1))
-        rows = _gather_pixels(height, zoom, shifts[0])
-        columns = _gather_pixels(width, direction * zoom, shifts[1])
+        rows = _find_source_pixels(height, zoom, shifts[0])
+        columns = _find_source_pixels(width, direction * zoom, shifts[1])
         return images[np.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
 
     def _vary_brightness(self, images: Pixels, random: Random) -> Pixels:
@@ -72,22 +78,21 @@ class Augmentation:
         return np.asarray(np.rint(255 - darkness), np.uint8)
 
 
-def _gather_pixels(side: int, scale: npt.NDArray[np.float64], shift: npt.NDArray[np.int64]) -> npt.NDArray[np.intp]:
-    """Return which of `side` pixels each output pixel takes its value from, (n, side); a negative scale mirrors."""
+def _find_source_pixels(
+    side: int, scale: npt.NDArray[np.float64], shift: npt.NDArray[np.int64]
+) -> npt.NDArray[np.intp]:
+    """Return the index of the source pixel of each output pixel along a side, (n, side); a negative scale flips."""
     middle = (side - 1) / 2
     indices = np.rint((np.arange(side) - middle) * scale + middle + shift)
     return indices.clip(0, side - 1).astype(np.intp)
 
 
-# Batches of pixels and classes from the packed memory map, in an order that a seed and the epoch decide.
-
-
 @dataclass(frozen=True)
 class Batch:
-    """Some items.
+    """A batch of items.
 
     Attributes:
-        images: uint8 (n, H, W, 3).
+        images: Their pixels, uint8 (n, H, W, 3).
         classes: The class index of each head, int64 (n,).
     """
 
@@ -101,13 +106,13 @@ class Batch:
 
 @dataclass(frozen=True)
 class ItemDataset:
-    """Chosen items of a catalogue.
+    """A selection of a catalogue's items with their pixels and classes.
 
     Attributes:
-        images: All pixels, uint8 (N, H, W, 3), a memory map.
+        images: The pixels of the whole catalogue, uint8 (N, H, W, 3), a memory map.
         rows: The items' rows in `images`, int64 (n,).
         classes: The class index of each head, int64 (n,).
-        words: Their names' words, (n, MAX_WORDS), or None.
+        words: The items' encoded names, (n, MAX_WORDS), or None.
     """
 
     images: Pixels
@@ -136,17 +141,18 @@ class ItemDataset:
         copies: npt.NDArray[np.float64],
         image_size: tuple[int, int],
     ) -> Iterator[Batch]:
-        """Return batches in an order, and varied in a way, that `seed` and `epoch` alone decide.
+        """Yield the augmented batches of an epoch in random order.
 
-        So a resumed training sees what an uninterrupted one would have seen. The last batch may be smaller.
+        The order and the augmentation depend only on `seed` and `epoch`, so a resumed training gets the same batches
+        as an uninterrupted one. The last batch may be smaller.
 
         Args:
-            batch_size: Items a batch.
-            seed: Of the training.
-            epoch: From 1.
-            augmentation: How photographs are varied.
-            copies: How often each item is wanted, (n,), with a mean of 1.
-            image_size: (height, width) that photographs are shrunk to.
+            batch_size: The number of items in a batch.
+            seed: The seed of the training.
+            epoch: The epoch, from 1.
+            augmentation: The augmentation of photographs.
+            copies: The expected number of copies of each item, (n,), with a mean of 1.
+            image_size: (height, width) that photographs are resized to.
         """
         random = np.random.default_rng((seed, epoch))
         order = draw_order(copies, random)
@@ -154,9 +160,6 @@ class ItemDataset:
             chosen = self.take(order[start : start + batch_size])
             images = shrink(augmentation.vary(chosen.images[chosen.rows], random), image_size)
             yield Batch(images, chosen.classes)
-
-
-# Show rare classes more often: how many copies of each item an epoch has, and in which order.
 
 
 def compute_copies(classes: Indices, balance: float) -> npt.NDArray[np.float64]:
@@ -167,7 +170,8 @@ def compute_copies(classes: Indices, balance: float) -> npt.NDArray[np.float64]:
 
     Args:
         classes: The class of each item, int64 (n,).
-        balance: 0 leaves the classes as they are, 1 shows all of them equally often, 0.5 takes the square root.
+        balance: 0 keeps the class frequencies, 1 samples all classes equally often, and 0.5 samples each class in
+            proportion to the square root of its frequency.
     """
     counts = np.bincount(classes)[classes].astype(np.float64)
     weights = counts**-balance
@@ -175,56 +179,56 @@ def compute_copies(classes: Indices, balance: float) -> npt.NDArray[np.float64]:
 
 
 def draw_order(copies: npt.NDArray[np.float64], random: np.random.Generator) -> Indices:
-    """Draw an epoch of as many items as there are, each item its expected number of times, rounded up or down.
+    """Draw the random order of an epoch, which has as many items as the dataset, int64 (n,).
 
-    Where every item has one copy, each comes exactly once.
+    Each item occurs its expected number of times, rounded up or down. If all items have one copy, each occurs exactly
+    once.
+
+    Args:
+        copies: The expected number of copies of each item, (n,).
+        random: The random generator.
     """
     count = len(copies)
     shuffled = random.permutation(count)
-    # Evenly spaced points on the line of all copies: every item gets its share, rounded up or down.
+    # Systematic sampling: evenly spaced points on the cumulative sum of the copies.
     ends = np.cumsum(copies[shuffled]) * (count / copies.sum())
     points = np.arange(count) + random.random()
     chosen = shuffled[np.minimum(np.searchsorted(ends, points, side="right"), count - 1)]
     return np.asarray(random.permutation(chosen), np.int64)
 
 
-# Make the next batches while the network works on this one.
-
-Item = TypeVar("Item")
-AHEAD = 2
-
-
 def prefetch(items: Iterable[Item], ahead: int = AHEAD) -> Iterator[Item]:
     """Yield the same items in the same order, computed by another thread up to `ahead` items in advance.
 
-    An error in their making comes out where the item would have. Left early, the thread stops after its next item.
+    An exception in that thread is raised in place of the item. If the caller stops early, the thread ends after its
+    next item.
     """
-    made: queue.Queue[tuple[bool, Item | BaseException | None]] = queue.Queue(ahead)
-    is_over = threading.Event()
+    results: queue.Queue[tuple[bool, Item | BaseException | None]] = queue.Queue(ahead)
+    is_stopped = threading.Event()
 
-    def offer(is_item: bool, value: Item | BaseException | None) -> None:
-        while not is_over.is_set():
+    def put(is_item: bool, value: Item | BaseException | None) -> None:
+        while not is_stopped.is_set():
             try:
-                made.put((is_item, value), timeout=0.1)
+                results.put((is_item, value), timeout=0.1)
             except queue.Full:
                 continue
             return
 
-    def make() -> None:
+    def compute_items() -> None:
         try:
             for item in items:
-                offer(True, item)
-                if is_over.is_set():
+                put(True, item)
+                if is_stopped.is_set():
                     return
         except BaseException as error:
-            offer(False, error)
+            put(False, error)
         else:
-            offer(False, None)
+            put(False, None)
 
-    threading.Thread(target=make, daemon=True).start()
+    threading.Thread(target=compute_items, daemon=True).start()
     try:
         while True:
-            is_item, value = made.get()
+            is_item, value = results.get()
             if is_item:
                 yield value  # type: ignore[misc]
             elif isinstance(value, BaseException):
@@ -232,10 +236,7 @@ def prefetch(items: Iterable[Item], ahead: int = AHEAD) -> Iterator[Item]:
             else:
                 return
     finally:
-        is_over.set()
-
-
-# Begin a training on small photographs, which cost less, and end it on those of the size that the network reads.
+        is_stopped.set()
 
 
 def choose_size(
@@ -247,17 +248,19 @@ def choose_size(
     final_scale: float = 1.0,
     final_fraction: float,
 ) -> tuple[int, int]:
-    """Return the (height, width) that photographs are shrunk or enlarged to in an epoch: three sizes, each for a while.
+    """Return the (height, width) that photographs are resized to in an epoch.
 
-    Source: progressive resizing as in Tan and Le, *EfficientNetV2: Smaller Models and Faster Training*, 2021.
+    A training has three sizes one after another: the initial one, a medium one and the final one. Source: progressive
+    resizing as in Tan and Le, *EfficientNetV2: Smaller Models and Faster Training*, 2021.
 
     Args:
-        image_size: (height, width) of whole photographs.
-        epoch: From 1.
-        epochs: Of the whole training.
-        initial_scale: The share of the sides that the training begins on, above 0; `final_scale` at most.
-        final_scale: The share that it ends on; above 1 photographs are enlarged.
-        final_fraction: The last share of the epochs, which ends it; those before it are divided evenly.
+        image_size: (height, width) of the photographs.
+        epoch: The epoch, from 1.
+        epochs: The number of epochs.
+        initial_scale: The scale of the height and width in the first epochs, above 0; at most `final_scale` is used.
+        final_scale: The scale in the last epochs; above 1 enlarges photographs.
+        final_fraction: The share of the epochs with the final scale. The epochs before are divided equally between the
+            initial and the medium scale.
     """
     initial_scale = min(initial_scale, final_scale)
     if epochs - epoch < final_fraction * epochs:
@@ -269,48 +272,54 @@ def choose_size(
 
 
 def scale_size(image_size: tuple[int, int], scale: float) -> tuple[int, int]:
-    """Return (height, width) with this share of the sides, even when they are smaller."""
+    """Scale a (height, width), round both to even numbers, and enlarge them to at least `SMALLEST_SIDE`.
+
+    A scale of 1 returns the size unchanged.
+    """
     height, width = (max(round(side * scale / 2) * 2, SMALLEST_SIDE) if scale != 1 else side for side in image_size)
     return height, width
-
-
-WITHOUT = "Train without --weights, or from weights that learnt from other photographs."
 
 
 def collect_seen(
     workspace: Workspace, config: TrainConfig, data: Mapping[str, ItemDataset], max_distance: int | None
 ) -> SeenPhotographs:
-    """Return what a run will have seen: its own items, and what the runs have seen that it takes weights from.
+    """Return the photographs that a run sees: its own, and those of its pretrained weights and of the runs it uses.
 
     Args:
         workspace: The workspace.
-        config: The training's settings.
-        data: What it learns from, `train`, and what it is evaluated on after every epoch, `val`.
-        max_distance: How far apart perceptual hashes of one photograph may be; see `read_hash_distance`.
+        config: The settings of the training.
+        data: The datasets `train` and `val`.
+        max_distance: The largest distance between the perceptual hashes of duplicates; see `read_hash_distance`.
 
     Raises:
-        LeakError: The weights to begin from learnt from photographs on which the run's epoch, temperatures and
-            thresholds would be chosen.
+        LeakError: The pretrained weights were trained on photographs of `val`, on which the run's epoch, temperatures
+            and thresholds would be chosen.
     """
     val = hash_photographs(data["val"].images, data["val"].rows)
-    begun = read_begun(config.weights)
+    pretrained_seen = read_begun(config.weights)
     if not config.calibration_run:
-        check_begun(begun, val, max_distance, "val, on which confidence is calibrated")
+        check_begun(pretrained_seen, val, max_distance, "val, on which confidence is calibrated")
     train = hash_photographs(data["train"].images, data["train"].rows)
-    seen = SeenPhotographs(PhotographSet.of(train), PhotographSet.of(val)) | begun
+    seen = SeenPhotographs(PhotographSet.of(train), PhotographSet.of(val)) | pretrained_seen
     if config.image_run:
-        seen |= _read_run(workspace, config.image_run)
+        seen |= _read_seen_of_run(workspace, config.image_run)
     if config.calibration_run:
-        # Of the other run only val has a part in this one.
-        seen |= SeenPhotographs(chosen_on=_read_run(workspace, config.calibration_run).chosen_on)
+        # This run uses only the calibration of the other one, which was fitted on its validation photographs.
+        seen |= SeenPhotographs(chosen_on=_read_seen_of_run(workspace, config.calibration_run).chosen_on)
     return seen
 
 
 def check_begun(begun: SeenPhotographs, hashes: PhotographHashes, max_distance: int | None, what: str) -> None:
-    """Check that the pretrained weights were not trained on photographs that this training is validated on.
+    """Check that pretrained weights were not trained on photographs that this training is validated on.
+
+    Args:
+        begun: The photographs that the pretrained weights have seen.
+        hashes: The hashes of the photographs to validate on.
+        max_distance: The largest distance between the perceptual hashes of duplicates.
+        what: The name of these photographs in the message.
 
     Raises:
-        LeakError: They did.
+        LeakError: The weights were trained on some of them.
     """
     count = int(begun.learnt.find(hashes, max_distance).sum())
     if count:
@@ -321,13 +330,16 @@ def check_begun(begun: SeenPhotographs, hashes: PhotographHashes, max_distance: 
 
 
 def read_begun(source: str) -> SeenPhotographs:
-    """Return what the weights of a `--weights` have seen.
+    """Return the photographs that the pretrained weights of a training have seen.
 
-    That is nothing of a catalogue for what a library publishes by name. The weights of a run say so themselves; of
-    any other file it is not known.
+    Published weights that are given by name have seen none of a catalogue's photographs. The weights of a run are
+    recorded beside them; for every other file the result is marked as incomplete.
+
+    Args:
+        source: The value of `--weights`.
 
     Raises:
-        ModelError: The list beside a run's weights is damaged.
+        ModelError: The record of a run's photographs is damaged.
     """
     path = Path(source).expanduser()
     if not source or not path.exists():
@@ -340,7 +352,7 @@ def read_begun(source: str) -> SeenPhotographs:
     return SeenPhotographs(is_complete=False)
 
 
-def _read_run(workspace: Workspace, run_id: str) -> SeenPhotographs:
-    """Return the photographs that a run of the workspace has seen; None if it does not record them."""
+def _read_seen_of_run(workspace: Workspace, run_id: str) -> SeenPhotographs:
+    """Return the photographs that a run of the workspace has seen; an empty record if it has none."""
     folder = workspace.run(run_id)
     return read_seen(folder, read_description(folder).content) or SeenPhotographs()

@@ -9,18 +9,24 @@ from typing import Any
 from hangtag.config import TrainConfig
 from hangtag.models.layers import import_keras, list_blocks
 
-# Discriminative learning rates: what lies near the pixels is general already, and moves in smaller steps.
+# Kernels in the blocks of a transformer. The projections of a residual network are matrices too, but stay with AdamW.
+BLOCK_MATRIX = re.compile(r"(?:^|/)block\d+_\w+/kernel$")
+# The last parts of the names of weights without weight decay: scales, biases and position embeddings.
+NOT_DECAYED = ["gamma", "beta", "bias", "embeddings"]
+# The learning rate at the end of the cosine schedule, as a share of the peak.
+LAST_RATE = 0.001
 
 
 def compute_rates(model: Any, layer_decay: float) -> dict[str, float]:
-    """Return what the steps of each trainable weight are multiplied with, by its path.
+    """Compute the learning-rate factor of each trainable weight by its path (layer-wise learning-rate decay).
 
-    The heads and the last block have 1, each block before it `layer_decay` times as much as the one after it.
+    Layers near the input are more general after pretraining, and get lower learning rates. The factor is 1 for the
+    heads and the last block, and decreases by `layer_decay` for each block before.
     Source: Howard and Ruder, *Universal Language Model Fine-tuning for Text Classification*, 2018.
 
     Args:
         model: A network of `build_model`.
-        layer_decay: Above 0, up to 1.
+        layer_decay: The factor between neighbouring blocks, above 0, at most 1.
     """
     rates = {weight.path: 1.0 for weight in model.trainable_weights}
     for height, block in enumerate(reversed(list_blocks(model))):
@@ -29,13 +35,18 @@ def compute_rates(model: Any, layer_decay: float) -> dict[str, float]:
 
 
 def make_layer_decay_class(kind: type, rates: Mapping[str, float]) -> Any:
-    """Return a Keras optimizer class whose steps, and whose decay of weights, are scaled for each weight."""
+    """Return a subclass of a Keras optimizer that scales the learning rate and the weight decay of each weight.
+
+    Args:
+        kind: The optimizer class.
+        rates: The learning-rate factor of each weight by its path, as `compute_rates` returns it.
+    """
     ops = import_keras().ops
 
-    class Scaled(kind):  # type: ignore[misc]
+    class LayerDecayOptimizer(kind):  # type: ignore[misc]
         def build(self, variables: Any) -> None:
             super().build(variables)
-            # The backend hands its own variables to a step, which have no path.
+            # By index, because the update step gets variables of the backend, which have no path.
             self.rates = [rates[variable.path] for variable in variables]
 
         def _read_rate(self, variable: Any) -> float:
@@ -50,43 +61,40 @@ def make_layer_decay_class(kind: type, rates: Mapping[str, float]) -> Any:
                     share = self.weight_decay * self._read_rate(variable)
                     variable.assign(variable - variable * (share * ops.cast(self.learning_rate, variable.dtype)))
 
-    Scaled.__name__ = kind.__name__
-    return Scaled
-
-
-# The matrices inside a transformer's blocks. A residual network's projections, matrices too, stay with Adam.
-BLOCK_MATRIX = re.compile(r"(?:^|/)block\d+_\w+/kernel$")
+    LayerDecayOptimizer.__name__ = kind.__name__
+    return LayerDecayOptimizer
 
 
 @cache
 def make_muon_class() -> Any:
-    """Return the class of Muon for kernels of convolutions and of a transformer's blocks, and AdamW for all else.
+    """Return an optimizer class with Muon for kernels of convolutions and transformer blocks, and AdamW for the rest.
 
-    Source: Jordan et al., *Muon: An Optimizer for Hidden Layers in Neural Networks*, 2024; sizes of steps as in Liu
-    et al., *Muon is Scalable for LLM Training*, 2025.
+    Source: Jordan et al., *Muon: An Optimizer for Hidden Layers in Neural Networks*, 2024; the size of the updates is
+    from Liu et al., *Muon is Scalable for LLM Training*, 2025.
     """
     keras = import_keras()
     ops = keras.ops
 
     class ConvolutionMuon(keras.optimizers.Muon):  # type: ignore[name-defined, misc]
-        """Keras's Muon, which leaves convolutions to Adam, taking them as matrices of one column a filter.
+        """Muon that also updates the kernels of convolutions, reshaped to matrices with one column for each filter.
 
-        Of dense layers it takes those inside a transformer's blocks alone.
+        Keras's own class updates convolutions with AdamW. Of the dense layers, this one applies Muon only to those in
+        transformer blocks.
         """
 
         def _should_use_adamw(self, variable: Any) -> bool:
-            # The stem's few input channels, dense heads and vectors stay with Adam, as Muon's author has it.
+            # As Muon's author recommends, AdamW updates the first convolution, the heads and all vectors.
             if len(variable.shape) == 2:
                 return BLOCK_MATRIX.search(variable.path) is None
             return len(variable.shape) != 4 or variable.shape[2] <= 3
 
         def zeropower_via_newtonschulz5(self, x: Any, steps: int) -> Any:
-            """Return the nearest matrix whose directions all have about the same strength, in the shape of `x`."""
+            """Approximate the nearest orthogonal matrix by Newton-Schulz iterations, in the shape of `x`."""
             shape = tuple(x.shape)
             is_tall = math.prod(shape[:-1]) > shape[-1]
             matrix = ops.reshape(x, (-1, shape[-1]))
             matrix = ops.transpose(matrix) if is_tall else matrix
-            # bfloat16 is enough for a direction, and a quarter of the time.
+            # bfloat16 is precise enough for the direction of an update, and takes a quarter of the time.
             matrix = ops.cast(matrix / (ops.norm(matrix) + 1e-7), "bfloat16")
             for _ in range(steps):
                 square = ops.matmul(matrix, ops.transpose(matrix))
@@ -96,26 +104,19 @@ def make_muon_class() -> Any:
             return ops.cast(ops.reshape(matrix, shape), x.dtype)
 
         def lr_adjust(self, x: Any) -> Any:
-            """Return the step the size that Adam's steps have."""
+            """Scale an update to the size that AdamW's updates have."""
             return x * (math.sqrt(max(math.prod(x.shape[:-1]), x.shape[-1])) * self.rms_rate)
 
     return ConvolutionMuon
 
 
-# The steps of a training: how large they are, and which way they go.
-
-# The last parts of the names of weights that multiply no features: to draw them to zero would only slow them down.
-NOT_DECAYED = ["gamma", "beta", "bias", "embeddings"]
-LAST_RATE = 0.001
-
-
 def build_optimizer(config: TrainConfig, items: int, rates: Mapping[str, float] | None = None) -> Any:
-    """Return the optimizer of a training of `items` an epoch.
+    """Build the optimizer of a training.
 
     Args:
-        config: Settings.
-        items: Of the training.
-        rates: What the steps of each weight are multiplied with, by its path; None takes all whole.
+        config: The settings of the training.
+        items: The number of items in an epoch.
+        rates: The learning-rate factor of each weight by its path; None trains all weights at the full rate.
     """
     optimizers = import_keras().optimizers
     steps = config.epochs * math.ceil(items / config.batch_size)
@@ -133,11 +134,16 @@ def build_optimizer(config: TrainConfig, items: int, rates: Mapping[str, float] 
 
 
 def build_schedule(config: TrainConfig, steps: int) -> Any:
-    """Return the step size over a training.
+    """Build the learning-rate schedule of a training.
 
-    `inverse-time` is the report's: learning_rate / (1 + decay * step), with decay = learning_rate / epochs, which
-    Keras's optimizers once called `decay`. `cosine` rises over the share `warmup` of all steps and falls along a
-    cosine to nearly nothing. Source: Loshchilov and Hutter, *SGDR*, 2017.
+    `inverse-time` is the schedule of the capstone report: learning_rate / (1 + decay * step), with decay =
+    learning_rate / epochs, which was the argument `decay` of Keras's former optimizers. `cosine` increases linearly
+    during the share `warmup` of all steps, and then decreases along a cosine to `LAST_RATE` of the peak. Source:
+    Loshchilov and Hutter, *SGDR*, 2017.
+
+    Args:
+        config: The settings of the training.
+        steps: The number of steps of the whole training.
     """
     schedules = import_keras().optimizers.schedules
     rate = config.learning_rate
