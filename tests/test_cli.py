@@ -373,7 +373,9 @@ def test_a_settings_file_with_an_unknown_name_is_rejected(command: Command, tmp_
     file = tmp_path / "settings.toml"
     file.write_text("epoch = 3\n", encoding="utf-8")
     assert command.run("explore", "--config", str(file)) == 2
-    message = f"Error: {file}, line 1: There is no such setting. Did you mean epochs? Allowed: allowed_hosts, "
+    message = (
+        f"Error: {file}, line 1: There is no such setting. Did you mean epochs? Allowed: allow_private_addresses, "
+    )
     assert command.err.startswith(message)
     assert command.err.endswith(" Received: 'epoch'.\n")
     assert command.given == ()

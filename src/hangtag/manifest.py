@@ -34,6 +34,8 @@ ENTRIES: dict[str, type | tuple[type, ...]] = {
 }
 # A hash of all other entries, since a damaged manifest may still be valid JSON. Earlier versions did not write it.
 DIGEST = "digest"
+# Files that only the stage itself reads, the next time.
+OWN_FILES = ("photographs.parquet", "repaired.csv")
 
 
 class StageRecord:
@@ -195,7 +197,7 @@ def _name_folder(folder: Path) -> str:
 
 def compute_digest(manifest: Mapping[str, Any]) -> str:
     """Compute one hash of all results of a stage that later stages read: its files and the entries `READ_ENTRIES`."""
-    outputs = {name: output["sha256"] for name, output in manifest["outputs"].items()}
+    outputs = {name: output["sha256"] for name, output in manifest["outputs"].items() if name not in OWN_FILES}
     return hash_json([outputs, {name: manifest[name] for name in READ_ENTRIES if name in manifest}])
 
 

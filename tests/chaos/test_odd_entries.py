@@ -228,6 +228,8 @@ def test_an_odd_argument_is_an_error_or_a_catalogue(
 def test_a_binary_or_nested_file_of_the_catalogue_is_an_error(
     role: str, kind: str, catalog: Path, tmp_path: Path
 ) -> None:
+    if (role, kind) == ("styles.csv", "utf-16"):
+        pytest.skip("a table may be UTF-16")
     (catalog / role).write_bytes(BYTES[kind] or (b"x" if role == "catalog.toml" else b""))
     with pytest.raises(CatalogError):
         prepare_and_load(catalog, tmp_path / "w")

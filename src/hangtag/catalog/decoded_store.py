@@ -33,11 +33,11 @@ COLUMNS = {
 
 
 class Kept(NamedTuple):
-    """A decoded photograph: its stamp, the outcome, and the file and row of its pixels, if it has any."""
+    """A decoded photograph: its stamp, the outcome, and the file and row of its pixels."""
 
     stamp: str
-    outcome: Outcome
-    file: Path | None
+    outcome: Decoded
+    file: Path
     row: int
 
 
@@ -66,12 +66,12 @@ class DecodedStore:
         """Return the hash of the settings that the pixels depend on."""
         return self._key
 
-    def find(self, path: str, stamp: str) -> tuple[Outcome, Pixels | None] | None:
+    def find(self, path: str, stamp: str) -> tuple[Decoded, Pixels] | None:
         """Return a photograph's outcome and its pixels, (H, W, 3); None if it must be decoded."""
         kept = self._kept.get(path)
         if kept is None or not stamp or kept.stamp != stamp:
             return None
-        return kept.outcome, None if kept.file is None else self._open(kept.file)[kept.row]
+        return kept.outcome, self._open(kept.file)[kept.row]
 
     def save(self, paths: Sequence[str], stamps: Sequence[str], outcomes: Sequence[Outcome], pixels: Pixels) -> None:
         """Save what was decoded, for the next `prepare` if this one is interrupted."""
@@ -122,12 +122,11 @@ class DecodedStore:
 
     def _add(self, entries: Any, pixels: Path) -> None:
         row = 0
-        for path, stamp, width, height, mode, code, reason in entries:
-            if code is not None:
-                self._kept[path] = Kept(stamp, Rejected(code, reason), None, 0)
-                continue
-            self._kept[path] = Kept(stamp, Decoded(width, height, mode), pixels, row)
-            row += 1
+        for path, stamp, width, height, mode, code, _ in entries:
+            # What could not be used is tried again: a repaired archive may state the same checksum.
+            if code is None:
+                self._kept[path] = Kept(stamp, Decoded(width, height, mode), pixels, row)
+                row += 1
 
 
 def _describe(outcome: Outcome) -> tuple[Any, ...]:

@@ -45,7 +45,7 @@ Outcome = Decoded | Rejected
 class Store(Protocol):
     """Decoded photographs that are kept between runs; see `decoded_store.DecodedStore`."""
 
-    def find(self, path: str, stamp: str) -> tuple[Outcome, Pixels | None] | None:
+    def find(self, path: str, stamp: str) -> tuple[Decoded, Pixels] | None:
         """Return a photograph's outcome and its pixels; None if it must be decoded."""
 
     def save(self, paths: Sequence[str], stamps: Sequence[str], outcomes: Sequence[Outcome], pixels: Pixels) -> None:
@@ -85,9 +85,8 @@ def pack_photographs(
     with target.open("wb") as file, show_progress("Decoding photographs", len(paths), "photographs") as bar:
         _write_header(file, (len(paths), height, width, 3))
         for index in range(len(paths)):
-            found = next(decoded) if index in is_new else store.find(names[index], stamps[index])
-            assert found is not None
-            outcome, pixels = found
+            found = None if index in is_new else store.find(names[index], stamps[index])
+            outcome, pixels = found or next(decoded)
             if pixels is not None:
                 file.write(pixels.tobytes())
             outcomes.append(outcome)

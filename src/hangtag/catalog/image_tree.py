@@ -112,7 +112,7 @@ def read_tree(source: Source, values: Mapping[str, object]) -> ImageTree:
 def _make_error(source: Source, deep: Sequence[PassedOver]) -> CatalogError:
     if deep:
         return CatalogError(
-            "The photographs lie in too many folders, one in the other.",
+            "The folders of photographs are nested too deeply.",
             allowed=f"Allowed: {MAX_LEVELS} levels.",
             received=deep[0][0][:200],
         )
