@@ -130,9 +130,12 @@ class CatalogSchema:
     headings: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Return the schema as JSON values."""
+        """Return the entries that are not the default as plain JSON values, so that new entries change no digest."""
+        values = {field.name: (getattr(self, field.name), field.default) for field in dataclasses.fields(self)}
         return {
-            key: list(value) if isinstance(value, tuple) else value for key, value in dataclasses.asdict(self).items()
+            key: list(value) if isinstance(value, tuple) else value
+            for key, (value, default) in values.items()
+            if value != default
         }
 
     @classmethod
