@@ -1,6 +1,7 @@
 """Define the command line: one command for each stage, which calls the stage and prints its result."""
 
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -167,7 +168,7 @@ def init(catalog: options.CatalogArgument, output: options.DescriptionOutputOpti
     """
     from hangtag.stages.init import init as stage
 
-    typer.echo(f"Look over {stage(catalog, output)}, then run: hangtag prepare {catalog}")
+    typer.echo(f"Look over {stage(catalog, output)}, then run: hangtag prepare {shlex.quote(catalog)}")
 
 
 @options.register(app)

@@ -138,7 +138,7 @@ EvidenceArgument = Annotated[
 ]
 EvidenceModelOption = Annotated[
     Path | None,
-    typer.Option("--model", "-m", metavar="FOLDER", help="Folder written by `hangtag export`, used instead of a run."),
+    typer.Option("--model", "-m", metavar="FOLDER", help="Folder written by `hangtag export`, or `shipped`."),
 ]
 SplitOption = Annotated[
     Literal["test", "val", "train"],

@@ -25,6 +25,7 @@ from hangtag.io import read_json, write_csv, write_json, write_parquet
 from hangtag.labels.dataset import read_labeled_items
 from hangtag.labels.duplicates import hash_photographs
 from hangtag.manifest import StageRecord, read_manifest
+from hangtag.models.label_space import LabelSpace
 from hangtag.results import StageResult
 from hangtag.stages import audit as audit_module
 from hangtag.stages.audit import audit, describe_audit
@@ -67,6 +68,18 @@ def test_every_kind_of_issue_is_found_in_one_catalogue_the_surest_first(tmp_path
     assert result.metrics["issues"] == len(issues)
     assert audit(place).skipped
     assert not audit(place, AuditConfig(min_score=0.7)).skipped
+
+
+@pytest.mark.parametrize("run_id", [None, "folded"])
+def test_a_model_of_the_label_alone_says_nothing_of_the_levels(run_id: str | None, tmp_path: Path) -> None:
+    items = make_items()
+    place = write_audited(tmp_path, items, make_images(items))
+    found = make_out_of_sample(items)
+    labels = LabelSpace.of_classes(("Shirts", "Shoes"))
+    write_folds(place, replace(found, outputs=labels, pred_probs=np.full((len(found.rows), 2), 0.5, np.float32)))
+    summary = read_json(audit(place, run_id=run_id).folder / "summary.json")
+    assert "of the label alone" in summary["not_applicable"]["label_error (image)"]
+    assert ("comes with" in summary["not_applicable"]["label_error (image)"]) == (run_id is None)
 
 
 def test_the_pixels_are_mapped_once_for_all_who_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

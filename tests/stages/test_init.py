@@ -81,3 +81,13 @@ def test_where_no_photograph_is_found_the_right_pattern_is_named(shop: Path, tmp
     assert "Try --image 'pictures/{Article}.png'" in message
     lines = (tmp_path / "w" / "prepared" / "rejected.csv").read_text().splitlines()
     assert len(lines) == 31
+
+
+def test_names_of_files_in_a_folder_and_unknown_headings_are_proposed(tmp_path: Path) -> None:
+    draw_photographs(tmp_path / "fotos", [f"pic_{number}.jpg" for number in range(12)])
+    rows = [f"{n};Rotes Kleid {n};{'Kleider' if n % 2 else 'Schuhe'};pic_{n}.jpg" for n in range(12)]
+    (tmp_path / "liste.csv").write_text("\n".join(["Artikel-Nr;Bezeichnung;Warengruppe;Bild", *rows]))
+    text = init(tmp_path / "liste.csv").read_text()
+    assert tomllib.loads(text)["image"] == "fotos/{Bild}"
+    assert '# levels = ["Warengruppe"]' in text
+    assert '# name = "Bezeichnung"' in text

@@ -91,12 +91,23 @@ def propose_description(table: Table, files: Iterable[str]) -> dict[str, object]
     if names:
         proposed["name"] = names[0].column
     proposed |= _propose_levels(kinds, cells)
+    files = list(files)
     pictures = [each.column for each in kinds if each.kind == "photographs"]
     if pictures:
-        proposed["image_column"] = pictures[0]
+        proposed |= _propose_image_column(pictures[0], cells[pictures[0]], files)
     elif pattern := propose_pattern([each.column for each in (*ids, *kinds)], cells, files):
         proposed["image"] = pattern
     return proposed
+
+
+def _propose_image_column(column: str, cells: Sequence[str], files: Sequence[str]) -> dict[str, object]:
+    """Return the column of photographs, or a pattern where its values are the names of files in a folder."""
+    by_name = {PurePosixPath(path).name: PurePosixPath(path) for path in files}
+    values = [value.strip() for value in cells[:SAMPLE] if value.strip() and "://" not in value]
+    found = [by_name[value] for value in values if value in by_name]
+    if len(found) > len(values) / 2 and str(found[0].parent) != ".":
+        return {"image": f"{found[0].parent}/{{{column}}}"}
+    return {"image_column": column}
 
 
 def _propose_levels(kinds: Sequence[ColumnKind], cells: Mapping[str, Sequence[str]]) -> dict[str, object]:
@@ -133,6 +144,8 @@ def propose_pattern(columns: Sequence[str], cells: Mapping[str, Sequence[str]], 
     return None
 
 
+# What a column looks like that an entry may name though its heading does not say so.
+LIKELY = {"id": "identifier", "name": "text", "levels": "categories"}
 # The flag of each entry that is proposed.
 FLAGS = {
     "id": "--id-column",
@@ -152,13 +165,20 @@ def format_flags(proposed: Mapping[str, object]) -> str:
 
 def format_toml(table_name: str, proposed: Mapping[str, object], kinds: Sequence[ColumnKind]) -> str:
     """Return a proposal as `catalog.toml`, with what is missing and what every column looks like as comments."""
-    lines = ["# What the columns of this catalogue mean. Look it over: it was proposed from the values.", ""]
+    lines = ["# What the columns of this catalogue mean. Look it over: it was proposed from the values."]
+    lines += [
+        "# Remove the # before a line that is right. levels are the columns of categories, from coarse to fine.",
+        "",
+    ]
     lines.append(f"table = {json.dumps(table_name, ensure_ascii=False)}")
     for key in FLAGS:
         if key in proposed:
             lines.append(f"{key} = {json.dumps(proposed[key], ensure_ascii=False)}")
         elif key not in ("level_separator", "image_column") and not (key == "image" and "image_column" in proposed):
-            lines.append(f"# {key} = not found")
+            likely = [each.column for each in kinds if each.kind == LIKELY.get(key)]
+            value = likely if key == "levels" else likely[0] if likely else None
+            written = json.dumps(value, ensure_ascii=False) if value else "not found"
+            lines.append(f"# {key} = {written}")
     lines += ["", "# The columns:"]
     lines += [re.sub(r"\s", " ", f"#   {each.column}: {each.detail}") for each in kinds]
     return "\n".join([*lines, ""])

@@ -244,7 +244,7 @@ def _propose(error: UndescribedError, found: FoundTable, values: Mapping[str, ob
     return CatalogError(
         error.what,
         allowed=f"The columns of {found.name}: {columns}{more}.",
-        hint=f"{hint}Or run `hangtag init` on it, which writes a catalog.toml to look over.",
+        hint=f"{hint}`hangtag init` writes a catalog.toml to look over.",
     )
 
 

@@ -56,6 +56,8 @@ from hangtag.training.targets import build_targets
 from hangtag.workspace import Workspace
 
 WIDTH = 80
+# The name of the model that hangtag comes with, for --model.
+SHIPPED = "shipped"
 
 
 def describe_audit(summary: Mapping[str, Any]) -> str:
@@ -178,13 +180,19 @@ def _find_source(workspace: Workspace, labelled: LabeledItems, run_id: str | Non
     if model is not None:
         if run_id is not None:
             raise SettingsError("A run and --model cannot be used together.", hint="Leave out one of them.")
+        if str(model) == SHIPPED and not Path(SHIPPED).exists():
+            return _take_shipped(labelled, "")
         classifier = Classifier.load(model)
         digest = hash_json(classifier.description)
         return _Source(digest, lambda context: predict_with_model(classifier, labelled, context.items, context.hashes))
     folds = choose_folds(workspace, labelled.digest, run_id)
     if folds is not None:
         path = workspace.folds(folds) / "out_of_fold.parquet"
-        return _Source(hash_file(path), lambda context: read_folds(path.parent, context.items, context.schema.missing))
+        return _check_levels(
+            _Source(hash_file(path), lambda context: read_folds(path.parent, context.items, context.schema.missing)),
+            labelled,
+            is_named=run_id is not None,
+        )
     if run_id is not None and run_id not in workspace.run_ids():
         allowed = f"There are: {', '.join([*workspace.fold_ids(), *workspace.run_ids()]) or 'none'}."
         raise WorkspaceError("There is no such finished run or cross-validation.", allowed=allowed, received=run_id)
@@ -198,7 +206,26 @@ def _find_source(workspace: Workspace, labelled: LabeledItems, run_id: str | Non
             load_classifier(workspace, chosen, labelled), chosen, labelled, context.items, context.hashes
         )
 
-    return _Source(hash_run(workspace, chosen), predict)
+    return _check_levels(_Source(hash_run(workspace, chosen), predict), labelled, is_named=run_id is not None)
+
+
+def _check_levels(source: _Source, labelled: LabeledItems, *, is_named: bool) -> _Source:
+    """Return a source that takes the shipped model where a trained one predicts none of the catalogue's levels.
+
+    A run that was named is not replaced; then its label errors are not applicable.
+    """
+
+    def fetch(context: AuditContext) -> OutOfSampleProbs:
+        probs = source.fetch(context)
+        if set(probs.outputs.levels) & set(context.levels):
+            return probs
+        source_name = f"{probs.source[:1].upper()}{probs.source[1:]}"
+        reason = f"{source_name}: these are probabilities of the label alone, and none of the catalogue's levels."
+        if is_named:
+            raise NotApplicableError(reason)
+        return _take_shipped(labelled, reason).fetch(context)
+
+    return _Source(source.digest, fetch)
 
 
 def _take_shipped(labelled: LabeledItems, why_no_other: str) -> _Source:
@@ -210,7 +237,7 @@ def _take_shipped(labelled: LabeledItems, why_no_other: str) -> _Source:
             return predict_with_model(classifier, labelled, context.items, context.hashes)
         except (NotApplicableError, ModelError) as reason:
             raise NotApplicableError(
-                f"{why_no_other} The model that hangtag comes with does not fit: {reason}"
+                f"{why_no_other} The model that hangtag comes with does not fit: {reason}".lstrip()
             ) from None
 
     return _Source(hash_json(classifier.description), fetch)
