@@ -100,6 +100,14 @@ def prepare_table(count: int) -> Callable[[], Any]:
     return lambda: parse_table(data, "styles.csv")
 
 
+def prepare_surplus(count: int) -> Callable[[], Any]:
+    """Prepare a table in which every other row has separators that nobody quoted."""
+    kinds = [f"kind {row % 40}" for row in range(count)]
+    lines = [f"A{row},name, {row}, long,{kind}" if row % 2 else f"A{row},name,{kind}" for row, kind in enumerate(kinds)]
+    data = "\n".join(["id,title,type", *lines]).encode()
+    return lambda: parse_table(data, "styles.csv")
+
+
 CASES: dict[str, Callable[[int], Callable[[], Any]]] = {
     "label conflicts of one photograph": prepare_check(find_label_conflicts),
     "label conflicts, distinct values": prepare_check(find_label_conflicts, distinct=True),
@@ -111,6 +119,7 @@ CASES: dict[str, Callable[[int], Callable[[], Any]]] = {
     "folds of one label": prepare_folds,
     "groups of one photograph": prepare_groups,
     "a table with open quotes": prepare_table,
+    "a table with surplus cells": prepare_surplus,
 }
 
 
