@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -78,8 +79,11 @@ class DecodedStore:
         name = f"{self._key[:16]}-{self._num_shards:06}"
         self._num_shards += 1
         (self._folder / SHARDS).mkdir(exist_ok=True)
-        with write_whole(self._folder / SHARDS / f"{name}.npy") as temporary, temporary.open("wb") as file:
-            np.save(file, pixels)
+        # Into memory first: NumPy writes to a file in a way of its own, whose errors do not say that a disk is full.
+        buffer = BytesIO()
+        np.save(buffer, pixels)
+        with write_whole(self._folder / SHARDS / f"{name}.npy") as temporary:
+            temporary.write_bytes(buffer.getvalue())
         entries = [[*entry, *_describe(outcome)] for *entry, outcome in zip(paths, stamps, outcomes, strict=True)]
         # Written last: without it, the pixels are not used.
         with write_whole(self._folder / SHARDS / f"{name}.json") as temporary:
