@@ -64,6 +64,30 @@ def test_only_new_and_changed_photographs_are_decoded(tree: Path, tmp_path: Path
     assert len(decoded) == 62
 
 
+def test_another_catalogue_of_the_same_files_is_decoded(tree: Path, tmp_path: Path, decoded: list[str]) -> None:
+    prepare(tree, tmp_path / "w", ALONE)
+    other = tmp_path / "other"
+    other.mkdir()
+    for path in sorted(tree.rglob("*.png")):
+        (other / path.parent.name).mkdir(exist_ok=True)
+        copy = other / path.parent.name / path.name
+        copy.write_bytes(path.read_bytes())
+        os.utime(copy, ns=(0, path.stat().st_mtime_ns))
+    draw_photographs(other / "shoes", ["000.png"])
+    decoded.clear()
+    prepare(other, tmp_path / "w", ALONE)
+    assert len(decoded) == 62
+    # Nor is a file that took another's place and kept its time.
+    decoded.clear()
+    first, second = other / "bags" / "000.png", other / "hats" / "020.png"
+    time_of_first = first.stat().st_mtime_ns
+    first.write_bytes(second.read_bytes())
+    os.utime(first, ns=(0, time_of_first))
+    (other / "hats" / "021.png").unlink()
+    prepare(other, tmp_path / "w", ALONE)
+    assert "bags/000.png" in decoded
+
+
 def test_changed_pixels_on_disk_are_not_reused(tree: Path, tmp_path: Path, decoded: list[str]) -> None:
     prepare(tree, tmp_path / "w", ALONE)
     pixels = np.load(tmp_path / "w" / "prepared" / "images.npy")

@@ -94,3 +94,15 @@ def test_nothing_is_downloaded_without_leave(shop: Shop, tmp_path: Path) -> None
     # This server's address is not public.
     assert set(read_rejected(tmp_path / "v").values()) == {"url_not_allowed"}
     assert not shop.asked
+
+
+def test_paths_and_urls_that_lead_nowhere_have_a_line_each(tmp_path: Path) -> None:
+    draw_photographs(tmp_path / "photos" / "a", ["main.jpg"])
+    draw_photographs(tmp_path / "photos" / "b", ["main.jpg", "only.jpg"])
+    images = ["/../../secret.jpg", "http://[1/a.jpg", "%00.jpg", "https://x.org/a/main.jpg", "https://x.org/c/only.jpg"]
+    rows = [f"{number},Shirt {number},Tops,{image}" for number, image in enumerate([*images, "/photos/b/main.jpg"])]
+    (tmp_path / "feed.csv").write_text("\n".join(["id,title,product_type,image_link", *rows]))
+    result = prepare(tmp_path / "feed.csv", tmp_path / "w", PrepareConfig(download=False))
+    # Two files are called main.jpg: the folder in the URL says which.
+    assert result.metrics["items"] == 3
+    assert set(read_rejected(tmp_path / "w")) == {"0", "1", "2"}

@@ -1,4 +1,4 @@
-"""Say what the columns of an undescribed table look like, and propose a description to look over."""
+"""Describe what the columns of a table look like, and propose a catalogue's description to look over."""
 
 import json
 import re

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
+from hangtag.catalog.files import escape_name
 from hangtag.catalog.image_files import Decoded, Outcome, Rejected
 from hangtag.catalog.images import Pixels
-from hangtag.catalog.source import Source
+from hangtag.catalog.source import Source, format_stamp
 from hangtag.config import PrepareConfig
 from hangtag.errors import WorkspaceError
 from hangtag.io import hash_json, write_whole
@@ -45,16 +46,17 @@ class Kept(NamedTuple):
 class DecodedStore:
     """The photographs that an earlier `prepare` with the same settings decoded, or one that was interrupted.
 
-    A photograph is the same while its path, its size and its time of change are, or its checksum in an archive.
+    A photograph is the same while its path, its size and its times of change are, or its checksum in an archive.
 
     Args:
         folder: The folder `prepared/` of the workspace.
+        source: The catalogue; photographs of another one are not taken, however alike their files are.
         config: The settings of `prepare`.
     """
 
-    def __init__(self, folder: Path, config: PrepareConfig) -> None:
+    def __init__(self, folder: Path, source: Source, config: PrepareConfig) -> None:
         self._folder = folder
-        settings = [config.image_size, config.fit, config.max_pixels, config.max_bytes]
+        settings = [escape_name(str(source.path)), config.image_size, config.fit, config.max_pixels, config.max_bytes]
         self._key = hash_json([*settings, read_version("hangtag")])
         self._kept: dict[str, Kept] = {}
         self._num_shards = 0
@@ -64,7 +66,7 @@ class DecodedStore:
 
     @property
     def key(self) -> str:
-        """Return the hash of the settings that the pixels depend on."""
+        """Return the hash of the catalogue's path and the settings that the pixels depend on."""
         return self._key
 
     def find(self, path: str, stamp: str) -> tuple[Decoded, Pixels] | None:
@@ -155,4 +157,4 @@ def _stamp_file(path: Path) -> str:
         status = path.stat()
     except OSError:
         return ""
-    return f"{status.st_size}-{status.st_mtime_ns}"
+    return format_stamp(status)

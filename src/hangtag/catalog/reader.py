@@ -75,7 +75,7 @@ class RawCatalog:
             path = f"https:{path}"
         if is_url(path):
             return self._find_by_tail(path) or path
-        if path.startswith("/") and self.source.has(self.base + path.lstrip("/")):
+        if path.startswith("/") and _has(self.source, self.base + path.lstrip("/")):
             path = path.lstrip("/")
         if ("?" in path or "%" in path) and not _has(self.source, self.base + path):
             path = next((each for each in _decode_path(path) if _has(self.source, self.base + each)), path)
@@ -86,18 +86,17 @@ class RawCatalog:
         parts = _read_url_parts(url)
         for length in range(1, min(len(parts), MAX_TAIL) + 1):
             tail = parts[-length:]
-            if self._url_tails[tail] == 1:
-                return self._file_tails.get(tail, "")
+            if self._url_tails[tail] == 1 and (found := self._file_tails.get(tail)):
+                return found
         return ""
 
     @cached_property
     def _url_tails(self) -> Counter[tuple[str, ...]]:
         """The number of different URLs of the table that end so."""
         paths = (self.schema.find_image_path(row) for row in self.rows)
-        urls = {
-            (urlsplit(path).netloc, _read_url_parts(path)) for path in paths if is_url(path) or path.startswith("//")
-        }
-        return Counter(parts[-length:] for _, parts in urls for length in range(1, min(len(parts), MAX_TAIL) + 1))
+        urls = {path.split("?", maxsplit=1)[0] for path in paths if is_url(path) or path.startswith("//")}
+        ends = (_read_url_parts(url) for url in urls)
+        return Counter(parts[-length:] for parts in ends for length in range(1, min(len(parts), MAX_TAIL) + 1))
 
     @cached_property
     def _file_tails(self) -> dict[tuple[str, ...], str]:
@@ -129,7 +128,11 @@ def _fold_parts(path: str) -> tuple[str, ...]:
 
 
 def _read_url_parts(url: str) -> tuple[str, ...]:
-    return _fold_parts(unquote(urlsplit(url).path).strip("/"))
+    """Return the parts of a URL's path; none of what is no URL that can be read, such as `http://[1/a.jpg`."""
+    try:
+        return _fold_parts(unquote(urlsplit(url).path).strip("/"))
+    except ValueError:
+        return ()
 
 
 def is_url(path: str) -> bool:
@@ -138,8 +141,8 @@ def is_url(path: str) -> bool:
 
 
 def read_file_name(url: str) -> str:
-    """Return the last part of a URL's path, without its query."""
-    return PurePosixPath(unquote(urlsplit(url).path)).name
+    """Return the last part of a URL's path, without its query, as files are compared."""
+    return "/".join(_read_url_parts(url)[-1:])
 
 
 def read_catalog(
@@ -149,10 +152,10 @@ def read_catalog(
     *,
     workspace: Path | None = None,
 ) -> RawCatalog:
-    """Read a catalogue: a folder, a `.zip`, or a `.csv` file with photographs beside it.
+    """Read a catalogue: a folder, a `.zip`, or a table with photographs beside it.
 
     The description comes from `schema_file`, or from `catalog.toml` inside the catalogue. Without one, the layout is
-    recognised: the capstone's by the ten columns of its table, a tree by its folders of photographs.
+    recognised: that of a shop system by the headings of its table, a tree by its folders of photographs.
 
     Args:
         catalog: The folder, archive or table.

@@ -136,7 +136,7 @@ class FolderSource:
             status = self._find(name).stat()
         except OSError:
             return ""
-        return f"{status.st_size}-{status.st_mtime_ns}" if stat.S_ISREG(status.st_mode) else ""
+        return format_stamp(status) if stat.S_ISREG(status.st_mode) else ""
 
     def fingerprint(self) -> str:
         """Hash every file's path, size and time of change; 44,000 photographs take under a second."""
@@ -284,6 +284,11 @@ class ZipSource:
         if zlib.crc32(data) != info.CRC:
             raise zipfile.BadZipFile("wrong checksum")
         return data
+
+
+def format_stamp(status: os.stat_result) -> str:
+    """Return a text that changes when a file does; a copy that keeps its time has another time of its inode."""
+    return f"{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}"
 
 
 def make_changed_error(path: Path) -> CatalogError:

@@ -86,7 +86,7 @@ def _prepare_catalog(record: StageRecord, raw: RawCatalog, config: PrepareConfig
     candidates, rejected = _check_rows(raw)
     files = _find_files([each.path for each in candidates], record.folder.parent, config)
     paths = [file for file in files if not isinstance(file, Rejected)]
-    store = DecodedStore(record.folder, config)
+    store = DecodedStore(record.folder, raw.source, config)
     stamps = stamp_photographs(raw.source, paths)
     with write_whole(record.begin() / "images.npy") as target:
         results = pack_photographs(raw.source, paths, config, target, store, stamps)
