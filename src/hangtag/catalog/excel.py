@@ -23,7 +23,10 @@ SUFFIXES = (".xlsx", ".xlsm", ".xls", ".xlsb", ".ods")
 ALLOWED = "Allowed: .xlsx, .xlsm, .xls, .xlsb and .ods."
 INSTALL = 'Install it with `pip install "hangtag[excel]"`.'
 SAVE_AS_XLSX = "Open it in Excel or LibreOffice and save it as .xlsx."
-NOT_EDITABLE = "A workbook of this kind can be read, but `hangtag apply` cannot write it. Save it as .xlsx before `hangtag prepare`."
+NOT_EDITABLE = (
+    "Only .xlsx and .xlsm workbooks can be written by `hangtag apply`, others are read. "
+    "Save it as .xlsx before `hangtag prepare`."
+)
 # The reader allocates the whole rectangle around the cells: two stray cells in far corners would fill the memory.
 MAX_AREA, MAX_AREA_PER_CELL = 10_000_000, 20
 # Excel itself keeps 15 digits of a number.

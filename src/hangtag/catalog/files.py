@@ -23,6 +23,14 @@ class FileError(OSError):
         self.code, self.reason = code, reason
 
 
+class OutsideError(FileError):
+    """Raised for a path that leads out of the catalogue."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__("outside_catalog", "the path leads out of the catalogue")
+        self.name = name
+
+
 class FolderEntry(NamedTuple):
     """A file found by `walk`, or a folder that it could not enter.
 

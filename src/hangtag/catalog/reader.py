@@ -14,7 +14,7 @@ from hangtag.catalog.files import FileError, read_regular
 from hangtag.catalog.image_tree import read_tree
 from hangtag.catalog.schema import CatalogSchema, UndescribedError, parse_schema
 from hangtag.catalog.shops import arrange_products, describe_layout, find_layout
-from hangtag.catalog.source import Source, open_source
+from hangtag.catalog.source import Source, ZipSource, open_source
 from hangtag.catalog.table import Repair, Rows, Table
 from hangtag.catalog.table_files import is_table, parse_table_file
 from hangtag.errors import CatalogError
@@ -184,7 +184,29 @@ def read_catalog(
     if given.get("layout") or not described:
         layout = find_layout(table.columns, str(given.get("layout") or ""))
     recognised = describe_layout(layout, table.columns) if layout else {}
+    if table.pictures:
+        recognised = _override(recognised, _describe_pictures(source, path, table, recognised))
     return _build_catalog(source, path, table, _override(_override(recognised, described), values))
+
+
+def _describe_pictures(source: Source, path: str, table: Table, recognised: Mapping[str, object]) -> dict[str, object]:
+    """Return the entries of a description for a Parquet file that holds the photographs itself.
+
+    Raises:
+        CatalogError: It lies in an archive.
+    """
+    if isinstance(source, ZipSource):
+        raise CatalogError(
+            f"The table {path} holds photographs, which cannot be read inside a .zip.",
+            received=str(source.path),
+            hint="Unpack the archive.",
+        )
+    described: dict[str, object] = {"image_column": table.pictures[0]}
+    if "id" not in recognised:
+        described["id"] = "id" if "id" in table.columns else table.pictures[0]
+    if "levels" not in recognised and "label" in table.columns:
+        described["levels"] = ["label"]
+    return described
 
 
 @dataclass(frozen=True)

@@ -49,9 +49,10 @@ def parse_table_file(data: bytes, where: str, description: Mapping[str, object])
         headings.insert(0, described)
     suffix = PurePosixPath(where).suffix.lower()
     if suffix in PARQUET_SUFFIXES:
-        columns, cells, notes = read_parquet_table(data, where)
-        numbers = array("q", range(1, len(cells[0]) + 1 if cells else 1))
-        return Table(columns, cells, numbers, [Repair(0, "", "", "", note) for note in notes])
+        parquet = read_parquet_table(data, where)
+        numbers = array("q", range(1, len(parquet.cells[0]) + 1 if parquet.cells else 1))
+        notes = [Repair(0, "", "", "", note) for note in parquet.notes]
+        return Table(parquet.columns, parquet.cells, numbers, notes, pictures=parquet.pictures)
     if suffix in JSON_SUFFIXES:
         found = read_json_lines(data, where)
         cells = [list(column) for column in zip(*found.rows, strict=True)]

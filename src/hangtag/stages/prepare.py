@@ -105,21 +105,21 @@ def _prepare_catalog(record: StageRecord, raw: RawCatalog, config: PrepareConfig
     return result
 
 
-def _explain_nothing_usable(raw: RawCatalog, folder: Path, rejected: Sequence[Mapping[str, str]]) -> CatalogError:
+def _explain_nothing_usable(raw: RawCatalog, folder: Path, rejected: Sequence["_Line"]) -> CatalogError:
     """Write `rejected.csv`, and return an error with the first path that was tried and a file that is there."""
     # An earlier result keeps its own list.
     path = (folder.parent if (folder / MANIFEST).exists() else folder) / "rejected.csv"
-    write_csv(path, pl.DataFrame(rejected, schema=REJECTED))
+    write_csv(path, _tabulate_lines(rejected))
     files = [name.removeprefix(raw.base) for name in raw.source.names() if name.startswith(raw.base)]
     pictures = [name for name in files if PurePosixPath(name).suffix.lower() in PICTURE_SUFFIXES]
-    tried = next((line["image_path"] for line in rejected if line["image_path"]), "")
+    tried = next((line.image_path for line in rejected if line.image_path), "")
     found = f"The catalogue has {pictures[0]}." if pictures else "The catalogue's folder has no photographs."
     hint = f"Every row has a reason in {path}."
     if isinstance(raw.rows, Rows) and raw.schema.table:
         cells = dict(zip(raw.schema.headings, raw.rows.cells, strict=False))
         if pattern := propose_pattern(list(cells), cells, files):
             hint = f"Try --image '{pattern}'. {hint}"
-    reasons = ", ".join(sorted({line["reason"] for line in rejected})[:3])
+    reasons = ", ".join(sorted({line.reason for line in rejected})[:3])
     return CatalogError(
         f"Not one photograph of the catalogue can be used ({reasons}).",
         allowed=f"The first path tried: {tried or 'none, no row names one'}. {found}",
@@ -161,6 +161,20 @@ def _check_splits(raw: RawCatalog) -> None:
         )
 
 
+class _Line(NamedTuple):
+    """A line of `rejected.csv`."""
+
+    item_id: str
+    image_path: str
+    code: str
+    reason: str
+
+
+def _tabulate_lines(lines: Sequence[_Line]) -> pl.DataFrame:
+    # By columns, since there may be millions.
+    return pl.DataFrame({name: [getattr(line, name) for line in lines] for name in REJECTED}, schema=REJECTED)
+
+
 class _Candidate(NamedTuple):
     """A row whose photograph is to be decoded: its position, its id, and the photograph's path."""
 
@@ -169,32 +183,19 @@ class _Candidate(NamedTuple):
     path: str
 
 
-def _check_rows(raw: RawCatalog) -> tuple[list[_Candidate], list[dict[str, str]]]:
+def _check_rows(raw: RawCatalog) -> tuple[list[_Candidate], list[_Line]]:
     """Return the rows to decode, and a line for each rejected one."""
     candidates: list[_Candidate] = []
-    rejected = [
-        {"item_id": f"line {line}", "image_path": "", "code": "bad_row", "reason": reason}
-        for line, reason in raw.broken
-    ]
-    rejected += [
-        {"item_id": "", "image_path": path, "code": code, "reason": reason}
-        for path, code, reason in raw.skipped_folders
-    ]
-    rejected += [
-        {"item_id": f"line {line}", "image_path": "", "code": "skipped_row", "reason": reason}
-        for line, reason in raw.skipped
-    ]
+    rejected = [_Line(f"line {line}", "", "bad_row", reason) for line, reason in raw.broken]
+    rejected += [_Line("", *passed_over) for passed_over in raw.skipped_folders]
+    rejected += [_Line(f"line {line}", "", "skipped_row", reason) for line, reason in raw.skipped]
     seen: set[str] = set()
     for position, row in enumerate(raw.rows):
         item_id, path = read_id(row[raw.schema.id]), raw.locate_photograph(row)
         if not item_id:
-            reason = "the row has no id"
-            rejected.append(
-                {"item_id": f"row {position + 1}", "image_path": path, "code": "missing_id", "reason": reason}
-            )
+            rejected.append(_Line(f"row {position + 1}", path, "missing_id", "the row has no id"))
         elif item_id in seen:
-            reason = "an earlier row has the same id"
-            rejected.append({"item_id": item_id, "image_path": path, "code": "duplicate_id", "reason": reason})
+            rejected.append(_Line(item_id, path, "duplicate_id", "an earlier row has the same id"))
         else:
             seen.add(item_id)
             candidates.append(_Candidate(position, item_id, path))
@@ -203,15 +204,14 @@ def _check_rows(raw: RawCatalog) -> tuple[list[_Candidate], list[dict[str, str]]
 
 def _tabulate_items(
     raw: RawCatalog, candidates: Sequence[_Candidate], outcomes: Sequence[Decoded | Rejected]
-) -> tuple[pl.DataFrame, list[dict[str, str]]]:
+) -> tuple[pl.DataFrame, list[_Line]]:
     """Return the table of items, and a line for each row whose photograph cannot be used."""
     kept: list[_Candidate] = []
     decoded: list[Decoded] = []
-    rejected: list[dict[str, str]] = []
+    rejected: list[_Line] = []
     for candidate, outcome in zip(candidates, outcomes, strict=True):
         if isinstance(outcome, Rejected):
-            line = {"item_id": candidate.item_id, "image_path": candidate.path}
-            rejected.append(line | {"code": outcome.code, "reason": outcome.reason})
+            rejected.append(_Line(candidate.item_id, candidate.path, outcome.code, outcome.reason))
         else:
             kept.append(candidate)
             decoded.append(outcome)
@@ -247,13 +247,13 @@ def _write_prepared(
     record: StageRecord,
     raw: RawCatalog,
     table: pl.DataFrame,
-    rejected: list[dict[str, str]],
+    rejected: list[_Line],
     decoded_key: str,
 ) -> StageResult:
     names = ("items.parquet", "images.npy", "rejected.csv", "repaired.csv", DECODED)
     paths = [record.work / name for name in names]
     write_parquet(paths[0], table)
-    write_csv(paths[2], pl.DataFrame(rejected, schema=REJECTED))
+    write_csv(paths[2], _tabulate_lines(rejected))
     write_csv(paths[3], pl.DataFrame(raw.repairs, schema=REPAIRED, orient="row"))
     counts: dict[str, object] = {
         "rows": len(raw.rows) + raw.num_merged + len(raw.skipped) + len(raw.broken) + len(raw.skipped_folders),
@@ -261,7 +261,7 @@ def _write_prepared(
         "rejected": len(rejected),
         "repaired_rows": len({repair.line for repair in raw.repairs}),
     }
-    if failed := sum(is_url(line["image_path"]) for line in rejected):
+    if failed := sum(is_url(line.image_path) for line in rejected):
         # Such photographs are tried again the next time.
         counts["failed_downloads"] = failed
     if raw.schema.layout not in ("", "capstone"):
