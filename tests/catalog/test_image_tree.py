@@ -97,6 +97,35 @@ def test_splits_with_categories_are_kept_beside_strays(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("names", "splits", "labels"),
+    [
+        (["bags/train/1.jpg", "bags/Test/2.jpg", "hats/train/3.jpg"], ["test", "train", "train"], {"bags", "hats"}),
+        (["wear/tops/train/1.jpg", "hats/val/2.jpg"], ["val", "train"], {"wear", "hats"}),
+        (["bags/train/red/1.jpg", "bags/test/red/x/2.jpg"], ["test", "train"], {"red"}),
+    ],
+)
+def test_splits_inside_categories(names: list[str], splits: list[str], labels: set[str], tmp_path: Path) -> None:
+    tree = read(tmp_path, *names)
+    assert [row["given"] for row in tree.rows] == splits
+    assert {found[0] for found in list_labels(tree).values()} == labels
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        # A category may be called so, and one split alone is none.
+        ["shoes/training/1.jpg", "shoes/running/2.jpg"],
+        ["shoes/training/1.jpg", "shirts/training/2.jpg"],
+        ["bags/train/1.jpg", "bags/test/2.jpg", "hats/3.jpg"],
+    ],
+)
+def test_a_word_for_a_split_in_some_categories_is_a_category(names: list[str], tmp_path: Path) -> None:
+    tree = read(tmp_path, *names)
+    assert tree.schema.split is None
+    assert any("train" in value for found in list_labels(tree).values() for value in found)
+
+
 def test_what_is_no_photograph_is_said_once_a_kind(tmp_path: Path) -> None:
     thumbnails = [f"bags/@eaDir/{index}.jpg/SYNOPHOTO_THUMB_M.jpg" for index in range(3)]
     tree = read(tmp_path, "bags/1.jpg", "hats/2.jpg", "notes.txt", "bags/more.TXT", "hats/film.mp4", "x", *thumbnails)
