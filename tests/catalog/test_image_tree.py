@@ -199,3 +199,34 @@ def test_an_uneven_tree_is_cleaned_explored_and_audited(tmp_path: Path) -> None:
     assert dict(labels["label"].value_counts().iter_rows()) == {"shirt": 8, "tee": 8, "shoe": 8, "Unknown": 1}
     explore(workspace)
     audit(workspace)
+
+
+def draw_tree(folder: Path) -> None:
+    for number in range(12):
+        draw(folder / ("bags", "hats")[number % 2] / f"{number:03}.png", 20 + 7 * number)
+
+
+@pytest.mark.parametrize(
+    "text", ["class,count\nbags,6\nhats,6\n", "note\nmade in spring\n", "name;date\ncache;2024\nindex;2023\n"]
+)
+def test_a_table_that_lists_no_photographs_does_not_hide_a_tree(text: str, tmp_path: Path) -> None:
+    draw_tree(tmp_path / "tree")
+    (tmp_path / "tree" / "class_counts.csv").write_text(text)
+    assert prepare(tmp_path / "tree", tmp_path / "w", SMALL).metrics["items"] == 12
+    rejected = pl.read_csv(tmp_path / "w" / "prepared" / "rejected.csv")
+    assert rejected.select("image_path", "code").rows() == [("class_counts.csv", "not_used")]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "file,price\n" + "".join(f"{number:03}.png,5\n" for number in range(4)),
+        "file,price\nbags/000.png,5\nbags/002.png,6\n",
+        "number,price\n" + "".join(f"N{number},5\n" for number in range(9)),
+    ],
+)
+def test_a_table_that_may_list_the_photographs_has_to_be_described(text: str, tmp_path: Path) -> None:
+    draw_tree(tmp_path / "tree")
+    (tmp_path / "tree" / "products.csv").write_text(text)
+    with pytest.raises(CatalogError, match=r"products\.csv"):
+        prepare(tmp_path / "tree", tmp_path / "w", SMALL)

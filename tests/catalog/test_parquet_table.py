@@ -15,9 +15,10 @@ from arro3.core import Array, DataType, Field, Schema, Table
 from arro3.io import read_parquet, write_parquet
 from PIL import Image
 
-from hangtag.catalog import parquet_table
+from hangtag.catalog import parquet_editor, parquet_table
 from hangtag.catalog.files import FileError, without_stderr
-from hangtag.catalog.parquet_table import ParquetTable, edit_parquet, read_parquet_table
+from hangtag.catalog.parquet_editor import edit_parquet
+from hangtag.catalog.parquet_table import ParquetTable, read_parquet_table
 from hangtag.catalog.prepared_items import read_prepared
 from hangtag.catalog.source import FolderSource
 from hangtag.config import PrepareConfig
@@ -268,7 +269,7 @@ def test_pictures_inside_a_file_are_photographs_and_classes_have_names(tmp_path:
     assert [int(image[0, 0, 0]) for image in prepared.images][1:] == [shade for shade in shades if shade not in (0, 40)]
     assert result.metrics["rejected"] == 1
     edited, refused = edit_parquet(data, "train.parquet", {(0, "label"): "Hats", (1, "label"): "Shoes"})
-    assert refused == {(1, "label"): parquet_table.FIXED_VALUES}
+    assert refused == {(1, "label"): parquet_editor.FIXED_VALUES}
     after = pl.read_parquet(edited)
     assert after["label"].to_list()[:3] == [1, 1, 0]
     assert after["image"].to_list() == pictures

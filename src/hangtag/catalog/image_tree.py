@@ -69,7 +69,9 @@ def read_tree(source: Source, values: Mapping[str, object]) -> ImageTree:
 
     Folders above the categories that hold everything are passed over; `train/`, `validation/` and `test/` (and
     their usual other spellings) are honoured as splits where every photograph in a folder lies in one and more than
-    one has categories, or where all of them are inside the folders of the categories. One folder deep gives the level `category`, deeper trees give `level_1`, `level_2`, ... as deep
+    one has categories, or where all of them are inside the folders of the categories.
+
+    One folder deep gives the level `category`, deeper trees give `level_1`, `level_2`, ... as deep
     as the deepest branch goes; see `fill_levels` for photographs in fewer folders. One in no folder has empty cells.
 
     Args:

@@ -1,4 +1,4 @@
-"""Read a Parquet table as texts, and change single cells with its schema, metadata and column types kept."""
+"""Read a Parquet table as texts, and the pictures that it may hold."""
 
 import json
 import subprocess
@@ -34,12 +34,6 @@ for _ in read_parquet(io.BytesIO(sys.stdin.buffer.read()), batch_size={BATCH_ROW
     pass
 """
 SAVE_ANEW = "Save it anew with another program, with texts in place of categories."
-NO_SUCH_CELL = "the table has no such row or column"
-NOT_READ_BACK = "the column's type, {type}, does not hold the new value"
-NOT_EDITABLE = "cells of the column's type, {type}, are not changed"
-FIXED_VALUES = "the column has a fixed list of values, and the new one is none of them"
-# Polars notes the values of an `Enum` column under this key.
-ENUM = b"_PL_ENUM"
 # The library `datasets` of Hugging Face notes what its columns are under this key, and stores pictures so.
 HUGGING_FACE, PICTURE_FIELDS = b"huggingface", ["bytes", "path"]
 # How pictures begin that a column of binary data may hold, and the endings of their files.
@@ -83,7 +77,7 @@ def read_parquet_table(data: bytes, where: str) -> ParquetTable:
     """
     with _refusing(where):
         fields, metadata, batches = _open_batches(data, where)
-        classes = _read_class_names(metadata)
+        classes = read_class_names(metadata)
         cells: list[list[str]] = [[] for _ in fields]
         counts = dict.fromkeys((field.name for field in fields if _is_binary(field)), 0)
         for batch in batches:
@@ -104,7 +98,12 @@ def read_parquet_table(data: bytes, where: str) -> ParquetTable:
     return ParquetTable(tuple(field.name for field in fields), cells, notes, pictures)
 
 
-def _read_table(data: bytes, where: str) -> "Table":
+def read_arrow(data: bytes, where: str) -> "Table":
+    """Read a table as it is.
+
+    Raises:
+        CatalogError: It is damaged, encrypted, too large, or has two columns of one name.
+    """
     from arro3.core import Schema, Table  # noqa: PLC0415  (slow to import, and --help does not need it)
 
     with _refusing(where):
@@ -169,7 +168,7 @@ def _is_binary(field: "Field") -> bool:
     return "binary" in str(field.type).lower()
 
 
-def _read_class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
+def read_class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
     """Return the names of the classes that columns of numbers stand for, as the library `datasets` notes them."""
     try:
         features = json.loads(metadata[HUGGING_FACE])["info"]["features"]
@@ -184,7 +183,7 @@ def _read_class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
 
 def _format_column(column: "Array", field: "Field", classes: Sequence[str] | None) -> list[str]:
     values = column.to_pylist()
-    if classes is not None and _import_kinds().is_integer(field.type):
+    if classes is not None and import_kinds().is_integer(field.type):
         # Numbers without a name, such as -1, stand for a missing class.
         return ["" if each is None or not 0 <= each < len(classes) else classes[each] for each in values]
     return list(map(_choose_writer(field.type), values))
@@ -278,12 +277,13 @@ def _refusing(where: str) -> Iterator[None]:
         ) from error
 
 
-def _list_texts(column: "ChunkedArray", field: "Field", classes: Sequence[str] | None = None) -> list[str]:
+def list_texts(column: "ChunkedArray", field: "Field", classes: Sequence[str] | None = None) -> list[str]:
+    """Return a column's values as texts, numbers of classes by their names."""
     return [text for chunk in column.chunks for text in _format_column(chunk, field, classes)]
 
 
 def _choose_writer(kind: "DataType") -> Callable[[Any], str]:
-    is_kind = _import_kinds()
+    is_kind = import_kinds()
     if is_kind.is_float16(kind) or is_kind.is_float32(kind):
         return _format_short_float
     if is_kind.is_nested(kind):
@@ -291,7 +291,7 @@ def _choose_writer(kind: "DataType") -> Callable[[Any], str]:
     return (lambda _: "") if "binary" in str(kind).lower() else format_value
 
 
-def _import_kinds() -> Any:
+def import_kinds() -> Any:
     """Return the class that tells types apart; as `Any`, since its annotations rule out that two checks are true."""
     from arro3.core import DataType  # noqa: PLC0415
 
@@ -307,135 +307,3 @@ def _format_nested(value: object) -> str:
     if value is None:
         return ""
     return json.dumps(value, ensure_ascii=False, default=lambda each: None if isinstance(each, bytes) else str(each))
-
-
-def edit_parquet(
-    data: bytes, where: str, changes: Mapping[tuple[int, str], str]
-) -> tuple[bytes, dict[tuple[int, str], str]]:
-    """Replace the values of cells in columns of texts, numbers and booleans.
-
-    Columns, their order and types, and the metadata stay; how the file is divided and compressed does not. An empty
-    new value is a missing one where the column allows those. What comes out is read again.
-
-    Args:
-        data: The table.
-        where: Its path, for messages.
-        changes: New values by the row's position, from 0, and the column's name.
-
-    Returns:
-        The new table, and why cells were not changed.
-
-    Raises:
-        CatalogError: It is damaged, encrypted or too large.
-    """
-    table = _read_table(data, where)
-    refused: dict[tuple[int, str], str] = {}
-    wanted: dict[str, dict[int, str]] = {}
-    for (row, name), new in changes.items():
-        if name in table.column_names and 0 <= row < table.num_rows:
-            wanted.setdefault(name, {})[row] = new
-        else:
-            refused[row, name] = NO_SUCH_CELL
-    edited = table
-    classes = _read_class_names(table.schema.metadata)
-    for name, values in wanted.items():
-        edited, reasons = _edit_column(edited, name, values, classes.get(name))
-        refused |= {(row, name): reason for row, reason in reasons.items()}
-    if edited is table:
-        return data, refused
-    written = _write_table(edited)
-    _compare(table, _read_table(written, where), {key: new for key, new in changes.items() if key not in refused})
-    return written, refused
-
-
-def _edit_column(
-    table: "Table", name: str, values: Mapping[int, str], classes: Sequence[str] | None
-) -> "tuple[Table, dict[int, str]]":
-    """Return the table with a column's cells replaced, and why others were not; the same table where none were."""
-    from arro3.core import ChunkedArray  # noqa: PLC0415
-
-    index = table.column_names.index(name)
-    field, column = table.schema.field(index), table.column(index)
-    texts = _list_texts(column, field, classes)
-    values = {row: new for row, new in values.items() if texts[row] != new}
-    convert = _choose_converter(field.type)
-    if convert is None:
-        return table, dict.fromkeys(values, NOT_EDITABLE.format(type=_name_type(field.type)))
-    cells: list[Any] = list(column.to_pylist())
-    fixed = set(texts) if any(key.startswith(ENUM) for key in field.metadata) else None
-    if classes is not None and convert is int:
-        fixed, convert = set(classes), list(classes).index
-    refused = {}
-    for row, new in values.items():
-        if not new and field.nullable:
-            cells[row] = None
-            continue
-        if fixed is not None and new not in fixed:
-            refused[row] = FIXED_VALUES
-            continue
-        try:
-            value = convert(new)
-            is_kept = _list_texts(ChunkedArray([_build_array([value], field)]), field, classes) == [new]
-        except Exception:
-            # What does not fit makes the library raise bare ones.
-            is_kept = False
-        if is_kept:
-            cells[row] = value
-        else:
-            refused[row] = NOT_READ_BACK.format(type=_name_type(field.type))
-    if len(refused) == len(values):
-        return table, refused
-    return table.set_column(index, field, ChunkedArray([_build_array(cells, field)])), refused
-
-
-def _name_type(kind: "DataType") -> str:
-    return str(kind).partition("<")[2].rstrip().removesuffix(">")
-
-
-def _choose_converter(kind: "DataType") -> Callable[[str], object] | None:
-    """Return what makes a value of this type of a text, or raises an error; None for types that are not changed."""
-    is_kind = _import_kinds()
-    values = kind.value_type if is_kind.is_dictionary(kind) else kind
-    if is_kind.is_string(values) or is_kind.is_large_string(values) or is_kind.is_string_view(values):
-        return str
-    if is_kind.is_dictionary(kind):
-        return None
-    if is_kind.is_integer(kind):
-        return int
-    if is_kind.is_float32(kind) or is_kind.is_float64(kind):
-        return float
-    return {"TRUE": True, "FALSE": False}.__getitem__ if is_kind.is_boolean(kind) else None
-
-
-def _build_array(values: list[Any], field: "Field") -> "Array":
-    from arro3.core import Array, DataType  # noqa: PLC0415
-
-    if _import_kinds().is_dictionary(field.type):
-        return Array(values, DataType.large_utf8()).cast(field.type)
-    return Array(values, field.type)
-
-
-def _write_table(table: "Table") -> bytes:
-    from arro3.io import write_parquet  # noqa: PLC0415
-
-    buffer = BytesIO()
-    # Without this the metadata is kept where only readers of Arrow's schema find it.
-    metadata = {key.decode(): value.decode() for key, value in table.schema.metadata.items()}
-    # What every reader of Parquet can decompress.
-    write_parquet(table, buffer, compression="snappy", key_value_metadata=metadata or None)
-    return buffer.getvalue()
-
-
-def _compare(before: "Table", after: "Table", changes: Mapping[tuple[int, str], str]) -> None:
-    """Check that the changes were made, and no others."""
-    if before.schema != after.schema:
-        raise AssertionError("the schema has changed")
-    classes = _read_class_names(before.schema.metadata)
-    for index, name in enumerate(before.column_names):
-        field = before.schema.field(index)
-        texts = _list_texts(before.column(index), field, classes.get(name))
-        for (row, column), new in changes.items():
-            if column == name:
-                texts[row] = new
-        if texts != _list_texts(after.column(index), field, classes.get(name)):
-            raise AssertionError(f"column {name!r} is not read again as it was written")

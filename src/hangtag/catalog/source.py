@@ -9,7 +9,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Protocol
 
-from hangtag.catalog.archives import Identity, ZipSource, make_changed_error
+from hangtag.catalog.archives import ALLOWED, Identity, ZipSource, make_changed_error
 from hangtag.catalog.files import FileError, OutsideError, escape_name, find_named, read_regular, walk
 from hangtag.catalog.name_index import NameIndex
 from hangtag.errors import CatalogError
@@ -31,10 +31,12 @@ class Source(Protocol):
         path: The folder or archive.
         identity: Identifies the archive file (inode, size and time of change), to detect that it was replaced; empty
             for a folder.
+        notes: What was read in another way than it is written, for the user.
     """
 
     path: Path
     identity: Identity
+    notes: list[str]
 
     def names(self) -> Iterator[str]:
         """Return every file's path."""
@@ -78,6 +80,7 @@ class FolderSource:
         self._root = str(self.path)
         self._resolve_folder = lru_cache(maxsize=10_000)(os.path.realpath)
         self.identity: Identity = ()
+        self.notes: list[str] = []
         written = workspace and workspace.resolve()
         self._own = {str(written)} if written else set()
         self._own_files: set[str] = set()
@@ -211,6 +214,6 @@ def open_source(path: Path, workspace: Path | None = None) -> Source:
         raise CatalogError(f"The catalogue cannot be opened: {error.strerror}.", received=str(path)) from error
     raise CatalogError(
         "There is no such catalogue.",
-        allowed="Allowed: a folder, a .zip, or a table: .csv, .tsv, .txt, .xlsx, .xls, .parquet, .jsonl, .xml.",
+        allowed=ALLOWED,
         received=str(path),
     )

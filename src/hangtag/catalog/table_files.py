@@ -11,7 +11,8 @@ from hangtag.catalog.csv_parser import find_doubled, name_columns, parse_table
 from hangtag.catalog.dialect import check_dialect, count_filled, find_header
 from hangtag.catalog.excel_editor import edit_excel
 from hangtag.catalog.json_lines import edit_json_lines, read_json_lines
-from hangtag.catalog.parquet_table import edit_parquet, read_parquet_table
+from hangtag.catalog.parquet_editor import edit_parquet
+from hangtag.catalog.parquet_table import read_parquet_table
 from hangtag.catalog.schema import CatalogSchema
 from hangtag.catalog.shops import list_layouts
 from hangtag.catalog.table import Repair, Table

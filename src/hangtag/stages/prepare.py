@@ -14,6 +14,7 @@ from hangtag.catalog.files import escape_name
 from hangtag.catalog.image_files import Decoded, Rejected, pack_photographs
 from hangtag.catalog.image_tree import SPLIT_FOLDERS, find_split
 from hangtag.catalog.images import PICTURE_SUFFIXES
+from hangtag.catalog.name_index import fold_path
 from hangtag.catalog.prepared_items import count_missing
 from hangtag.catalog.reader import RawCatalog, is_url, read_catalog, read_file_name
 from hangtag.catalog.schema import read_id
@@ -27,6 +28,8 @@ from hangtag.results import PrepareResult, StageResult
 from hangtag.workspace import MANIFEST, Workspace
 
 DESCRIBED = ("item_id", "image_path", "image_width", "image_height", "image_mode")
+# Photographs that no row names have a line each in `rejected.csv`, up to so many.
+MAX_UNUSED_LINES = 1000
 REPAIRED = {"line": pl.Int64, "column": pl.String, "before": pl.String, "after": pl.String, "reason": pl.String}
 REJECTED = {"item_id": pl.String, "image_path": pl.String, "code": pl.String, "reason": pl.String}
 
@@ -100,9 +103,22 @@ def _prepare_catalog(record: StageRecord, raw: RawCatalog, config: PrepareConfig
     items, more = _tabulate_items(raw, candidates, outcomes)
     if not len(items):
         raise _explain_nothing_usable(raw, record.folder, [*rejected, *more])
-    result = _write_prepared(record, raw, items, rejected + more, store.key)
+    unused = _find_unused(raw, [each.path for each in candidates] + [line.image_path for line in rejected])
+    result = _write_prepared(record, raw, items, rejected + more, store.key, unused)
     store.clear()
     return result
+
+
+def _find_unused(raw: RawCatalog, named: Sequence[str]) -> list[str]:
+    """Return the photographs of a catalogue with a table that no row names, in order."""
+    # Of products with several photographs, not all of them are named here.
+    if not raw.schema.table or raw.num_other_photographs:
+        return []
+    used = {posixpath.normpath(path) for path in named if path}
+    files = (name for name in raw.source.names() if name.startswith(raw.base))
+    left = [name for name in files if name not in used and PurePosixPath(name).suffix.lower() in PICTURE_SUFFIXES]
+    folded = {fold_path(path.replace("\\", "/")) for path in used} if left else set()
+    return [name for name in left if fold_path(name) not in folded]
 
 
 def _explain_nothing_usable(raw: RawCatalog, folder: Path, rejected: Sequence["_Line"]) -> CatalogError:
@@ -173,6 +189,17 @@ class _Line(NamedTuple):
 def _tabulate_lines(lines: Sequence[_Line]) -> pl.DataFrame:
     # By columns, since there may be millions.
     return pl.DataFrame({name: [getattr(line, name) for line in lines] for name in REJECTED}, schema=REJECTED)
+
+
+def _describe_unused(unused: Sequence[str]) -> list[_Line]:
+    lines = [
+        _Line("", path, "unused_photograph", "no row that was read names it") for path in unused[:MAX_UNUSED_LINES]
+    ]
+    if more := len(unused) - len(lines):
+        lines.append(
+            _Line("", unused[-1], "unused_photograph", f"no row that was read names this one and {more - 1:,} others")
+        )
+    return lines
 
 
 class _Candidate(NamedTuple):
@@ -249,11 +276,12 @@ def _write_prepared(
     table: pl.DataFrame,
     rejected: list[_Line],
     decoded_key: str,
+    unused: list[str],
 ) -> StageResult:
     names = ("items.parquet", "images.npy", "rejected.csv", "repaired.csv", DECODED)
     paths = [record.work / name for name in names]
     write_parquet(paths[0], table)
-    write_csv(paths[2], _tabulate_lines(rejected))
+    write_csv(paths[2], _tabulate_lines(rejected + _describe_unused(unused)))
     write_csv(paths[3], pl.DataFrame(raw.repairs, schema=REPAIRED, orient="row"))
     counts: dict[str, object] = {
         "rows": len(raw.rows) + raw.num_merged + len(raw.skipped) + len(raw.broken) + len(raw.skipped_folders),
@@ -261,6 +289,8 @@ def _write_prepared(
         "rejected": len(rejected),
         "repaired_rows": len({repair.line for repair in raw.repairs}),
     }
+    if unused:
+        counts["unused_photographs"] = len(unused)
     if failed := sum(is_url(line.image_path) for line in rejected):
         # Such photographs are tried again the next time.
         counts["failed_downloads"] = failed
