@@ -284,7 +284,7 @@ MERGED_CELL = VALUE.replace("cell ", 'cell table:number-rows-spanned="2" ', 1).f
 
 
 def test_an_open_document_workbook() -> None:
-    rows = (
+    written = (
         write_open_row("sku", "kind", "price", "added", "sold")
         + write_open_row(
             VALUE.format("float", "value", "10001"),
@@ -295,7 +295,7 @@ def test_an_open_document_workbook() -> None:
         )
         + write_open_row("0002", "<table:covered-table-cell/>", attributes=' table:visibility="collapse"')
     )
-    rows, numbers, notes = read_excel(build_open_workbook(rows), "b.ods")
+    rows, numbers, notes = read_excel(build_open_workbook(written), "b.ods")
     assert rows == [
         ["sku", "kind", "price", "added", "sold"],
         ["10001", "shown", "19.9", "2024-03-09", "TRUE"],

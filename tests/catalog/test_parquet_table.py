@@ -246,7 +246,9 @@ def write_data_set(pictures: pl.Series, labels: list[int]) -> bytes:
 
 def test_pictures_inside_a_file_are_photographs_and_classes_have_names(tmp_path: Path) -> None:
     shades = range(0, 250, 10)
-    pictures = [{"bytes": draw(shade, "PNG" if shade else "JPEG"), "path": f"{shade}.jpg"} for shade in shades]
+    pictures: list[dict[str, Any]] = [
+        {"bytes": draw(shade, "PNG" if shade else "JPEG"), "path": f"{shade}.jpg"} for shade in shades
+    ]
     pictures[3] = {"bytes": b"no picture", "path": "beside.jpg"}
     pictures[4] = {"bytes": b"", "path": None}
     (tmp_path / "beside.jpg").write_bytes(draw(30))

@@ -303,7 +303,7 @@ def _read_unicode_path(extra: bytes, raw: bytes) -> str:
 
 def _find_encodings(names: Sequence[bytes]) -> list[str]:
     """Return the encodings in which every name is made of the letters of one language, each word of one script."""
-    found = {}
+    found: dict[tuple[str, ...], str] = {}
     for encoding, letters in ENCODINGS.items():
         try:
             decoded = [name.decode(encoding) for name in names]
