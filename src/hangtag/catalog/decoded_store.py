@@ -20,6 +20,7 @@ from hangtag.config import PrepareConfig
 from hangtag.errors import WorkspaceError
 from hangtag.io import hash_json, write_whole
 from hangtag.manifest import read_version, require_manifest
+from hangtag.workspace import OTHER_IMAGES
 
 # The list of an earlier `prepare`, and the folder of what an interrupted one decoded.
 FILE, SHARDS = "photographs.parquet", ".decoded"
@@ -92,7 +93,7 @@ class DecodedStore:
             temporary.write_text(json.dumps({"key": self._key, "entries": entries}), encoding="utf-8")
 
     def write(self, file: Path, paths: Sequence[str], stamps: Sequence[str], outcomes: Sequence[Outcome]) -> None:
-        """Write the list of all photographs, whose pixels are the rows of `images.npy` in their order."""
+        """Write the list of all photographs, in the order of the rows of `images.npy`, then of `other_images.npy`."""
         rows = [
             (path, stamp, *_describe(outcome)) for path, stamp, outcome in zip(paths, stamps, outcomes, strict=True)
         ]
@@ -108,10 +109,16 @@ class DecodedStore:
             manifest = require_manifest(self._folder, "", ["images.npy", FILE])
             if manifest.get("decoded_key") != self._key:
                 return
-            table = pl.read_parquet(self._folder / FILE)
-        except (WorkspaceError, OSError, pl.exceptions.PolarsError):
+            others = [name for name in (OTHER_IMAGES,) if name in manifest["outputs"]]
+            require_manifest(self._folder, "", others)
+            # What could not be used is tried again: a repaired archive may state the same checksum.
+            table = pl.read_parquet(self._folder / FILE).filter(pl.col("code").is_null())
+            for name in ["images.npy", *others]:
+                count = len(self._open(self._folder / name))
+                self._add(table.head(count).iter_rows(), self._folder / name)
+                table = table.slice(count)
+        except (WorkspaceError, OSError, ValueError, pl.exceptions.PolarsError):
             return
-        self._add(table.iter_rows(), self._folder / "images.npy")
 
     def _read_shards(self) -> None:
         for path in sorted((self._folder / SHARDS).glob("*.json")):
@@ -129,7 +136,6 @@ class DecodedStore:
     def _add(self, entries: Any, pixels: Path) -> None:
         row = 0
         for path, stamp, width, height, mode, code, _ in entries:
-            # What could not be used is tried again: a repaired archive may state the same checksum.
             if code is None:
                 self._kept[path] = Kept(stamp, Decoded(width, height, mode), pixels, row)
                 row += 1

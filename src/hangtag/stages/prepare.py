@@ -2,19 +2,21 @@
 
 import posixpath
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+import numpy as np
 import polars as pl
 
 from hangtag.catalog.column_kinds import propose_pattern
 from hangtag.catalog.decoded_store import FILE as DECODED
 from hangtag.catalog.decoded_store import DecodedStore, stamp_photographs
 from hangtag.catalog.files import escape_name
-from hangtag.catalog.image_files import Decoded, Rejected, pack_photographs
+from hangtag.catalog.image_files import Decoded, Rejected, count_holders, keep_rows, pack_photographs
 from hangtag.catalog.image_tree import SPLIT_FOLDERS, find_split
 from hangtag.catalog.images import PICTURE_SUFFIXES
-from hangtag.catalog.prepared_items import count_missing
+from hangtag.catalog.prepared_items import OTHERS, count_missing
 from hangtag.catalog.reader import RawCatalog, is_url, read_catalog, read_file_name
 from hangtag.catalog.schema import read_id
 from hangtag.catalog.table import Rows
@@ -24,10 +26,12 @@ from hangtag.io import hash_json, write_csv, write_parquet, write_whole
 from hangtag.lock import hold
 from hangtag.manifest import StageRecord
 from hangtag.results import PrepareResult, StageResult
-from hangtag.workspace import MANIFEST, Workspace
+from hangtag.workspace import MANIFEST, OTHER_IMAGES, OTHER_PHOTOGRAPHS, Workspace
 
-DESCRIBED = ("item_id", "image_path", "image_width", "image_height", "image_mode")
 REPAIRED = {"line": pl.Int64, "column": pl.String, "before": pl.String, "after": pl.String, "reason": pl.String}
+# The code of an other photograph of more than `MAX_HOLDERS` products, such as a size chart or a logo.
+SHARED, MAX_HOLDERS = "shared_photograph", 5
+KEPT = "; the product is kept with its other photographs"
 REJECTED = {"item_id": pl.String, "image_path": pl.String, "code": pl.String, "reason": pl.String}
 
 
@@ -41,8 +45,10 @@ def prepare(
 ) -> PrepareResult:
     """Read a catalogue and pack its photographs once, so that no later stage decodes them again.
 
-    Writes `prepared/items.parquet` (the rows), `images.npy` (their pixels, uint8 n x H x W x 3), and
-    `rejected.csv`, which has a line with a code and a reason for every row that is left out.
+    Writes `prepared/items.parquet` (the rows), `images.npy` (the pixels of the first usable photograph of each, uint8
+    n x H x W x 3), and `rejected.csv`, which has a line with a code and a reason for every row and every photograph
+    that is left out. Where products have several photographs, the others are in `other_photographs.parquet` and
+    `other_images.npy`; without those that more than five products share, as size charts, which show no product.
 
     Args:
         catalog: A folder, a `.zip`, or a `.csv` file.
@@ -68,6 +74,9 @@ def prepare(
     }
     if not config.download:
         settings["download"] = False
+    if raw.schema.image_separator or raw.schema.merge_rows == "yes":
+        # Apart from workspaces in which the first photograph of a product was read alone.
+        settings["photographs"] = "all"
     if config.fit != PrepareConfig.fit:
         # Left out where it is usual, so that workspaces from before it stay as they are.
         settings["fit"] = config.fit
@@ -81,28 +90,100 @@ def prepare(
         return PrepareResult.of(_prepare_catalog(record, raw, config))
 
 
+class _Candidate(NamedTuple):
+    """A photograph that is to be decoded: its row's position and id, its path, and its place in the product, from 1."""
+
+    row: int
+    item_id: str
+    path: str
+    order: int
+
+
+@dataclass
+class _Packed:
+    """What became of the photographs, by their indices among the candidates.
+
+    Attributes:
+        outcomes: The outcome of each.
+        first: The first usable photograph of each item, in the order of `images.npy`.
+        others: The others, in the order of `other_images.npy`.
+    """
+
+    outcomes: list[Decoded | Rejected]
+    first: list[int] = field(default_factory=list)
+    others: list[int] = field(default_factory=list)
+
+
 def _prepare_catalog(record: StageRecord, raw: RawCatalog, config: PrepareConfig) -> StageResult:
     _check_splits(raw)
     candidates, rejected = _check_rows(raw)
-    files = _find_files([each.path for each in candidates], record.folder.parent, config)
-    paths = [file for file in files if not isinstance(file, Rejected)]
     store = DecodedStore(record.folder, raw.source, config)
-    stamps = stamp_photographs(raw.source, paths)
-    with write_whole(record.begin() / "images.npy") as target:
-        results = pack_photographs(raw.source, paths, config, target, store, stamps)
-    store.write(record.work / DECODED, list(map(str, paths)), stamps, results)
-    packed = iter(results)
-    outcomes = [file if isinstance(file, Rejected) else next(packed) for file in files]
-    for file, outcome in zip(files, outcomes, strict=True):
-        if isinstance(file, Path) and isinstance(outcome, Rejected):
-            # What was downloaded is no photograph that can be used; the next time may be better.
-            file.unlink(missing_ok=True)
-    items, more = _tabulate_items(raw, candidates, outcomes)
-    if not len(items):
-        raise _explain_nothing_usable(raw, record.folder, [*rejected, *more])
-    result = _write_prepared(record, raw, items, rejected + more, store.key)
+    packed = _pack_candidates(record, raw, config, candidates, store)
+    lines = [*rejected, *_list_rejected(candidates, packed)]
+    if not packed.first:
+        raise _explain_nothing_usable(raw, record.folder, lines)
+    rows = {each.row for each in candidates} - {candidates[index].row for index in packed.first}
+    result = _write_prepared(record, raw, candidates, packed, lines, len(rejected) + len(rows), store.key)
     store.clear()
     return result
+
+
+def _pack_candidates(
+    record: StageRecord,
+    raw: RawCatalog,
+    config: PrepareConfig,
+    candidates: Sequence[_Candidate],
+    store: DecodedStore,
+) -> _Packed:
+    """Download and decode the photographs, and write the pixels of the first usable one of each item and of others."""
+    files = _find_files([each.path for each in candidates], record.folder.parent, config)
+    there = [index for index, file in enumerate(files) if not isinstance(file, Rejected)]
+    paths = [file for file in files if not isinstance(file, Rejected)]
+    stamps = stamp_photographs(raw.source, paths)
+    work = record.begin()
+    with write_whole(work / "images.npy") as first, write_whole(work / OTHER_IMAGES) as other:
+        items = [candidates[index].row for index in there]
+        results = iter(pack_photographs(raw.source, paths, config, (first, other), store, stamps, items))
+    packed = _Packed([file if isinstance(file, Rejected) else next(results) for file in files])
+    done: set[int] = set()
+    for index, (file, outcome) in enumerate(zip(files, packed.outcomes, strict=True)):
+        if isinstance(outcome, Decoded):
+            (packed.others if candidates[index].row in done else packed.first).append(index)
+            done.add(candidates[index].row)
+        elif isinstance(file, Path):
+            # What was downloaded is no photograph that can be used; the next time may be better.
+            file.unlink(missing_ok=True)
+    if packed.others:
+        _leave_out_shared(work, raw, candidates, packed)
+    if not packed.others:
+        (work / OTHER_IMAGES).unlink()
+    others = set(packed.others)
+    # Sorted as the pixels are: those of others are in a file of their own.
+    order = sorted(range(len(there)), key=lambda position: there[position] in others)
+    outcomes = [packed.outcomes[there[position]] for position in order]
+    names, stamps = [str(paths[position]) for position in order], [stamps[position] for position in order]
+    store.write(work / DECODED, names, stamps, outcomes)
+    return packed
+
+
+def _leave_out_shared(work: Path, raw: RawCatalog, candidates: Sequence[_Candidate], packed: _Packed) -> None:
+    """Leave out the other photographs that many products have: they show none of them, and would join all."""
+    images, others = (np.load(work / name, mmap_mode="r") for name in ("images.npy", OTHER_IMAGES))
+    rows = {candidates[index].row: position for position, index in enumerate(packed.first)}
+    owners = [rows[candidates[index].row] for index in packed.others]
+    products: list[str | None] = [None] * len(images)
+    if raw.schema.group:
+        groups = _read_column(raw, raw.schema.group, [candidates[index] for index in packed.first])
+        products = [None if raw.schema.is_missing(group) else group for group in groups]
+    counts = count_holders(images, others, owners, products)
+    if max(counts) <= MAX_HOLDERS:
+        return
+    for index, count in zip(packed.others, counts, strict=True):
+        if count > MAX_HOLDERS:
+            reason = f"{count:,} products have the same photograph, as a size chart or a logo"
+            packed.outcomes[index] = Rejected(SHARED, reason)
+    keep_rows(work / OTHER_IMAGES, [row for row, count in enumerate(counts) if count <= MAX_HOLDERS])
+    packed.others = [index for index, count in zip(packed.others, counts, strict=True) if count <= MAX_HOLDERS]
 
 
 def _explain_nothing_usable(raw: RawCatalog, folder: Path, rejected: Sequence[Mapping[str, str]]) -> CatalogError:
@@ -161,16 +242,8 @@ def _check_splits(raw: RawCatalog) -> None:
         )
 
 
-class _Candidate(NamedTuple):
-    """A row whose photograph is to be decoded: its position, its id, and the photograph's path."""
-
-    row: int
-    item_id: str
-    path: str
-
-
 def _check_rows(raw: RawCatalog) -> tuple[list[_Candidate], list[dict[str, str]]]:
-    """Return the rows to decode, and a line for each rejected one."""
+    """Return the photographs to decode, and a line for each rejected row."""
     candidates: list[_Candidate] = []
     rejected = [
         {"item_id": f"line {line}", "image_path": "", "code": "bad_row", "reason": reason}
@@ -186,7 +259,8 @@ def _check_rows(raw: RawCatalog) -> tuple[list[_Candidate], list[dict[str, str]]
     ]
     seen: set[str] = set()
     for position, row in enumerate(raw.rows):
-        item_id, path = read_id(row[raw.schema.id]), raw.locate_photograph(row)
+        item_id, paths = read_id(row[raw.schema.id]), raw.locate_photographs(position, row) or [""]
+        path = paths[0]
         if not item_id:
             reason = "the row has no id"
             rejected.append(
@@ -197,38 +271,46 @@ def _check_rows(raw: RawCatalog) -> tuple[list[_Candidate], list[dict[str, str]]
             rejected.append({"item_id": item_id, "image_path": path, "code": "duplicate_id", "reason": reason})
         else:
             seen.add(item_id)
-            candidates.append(_Candidate(position, item_id, path))
+            candidates += [_Candidate(position, item_id, each, order) for order, each in enumerate(paths, 1)]
     return candidates, rejected
 
 
-def _tabulate_items(
-    raw: RawCatalog, candidates: Sequence[_Candidate], outcomes: Sequence[Decoded | Rejected]
-) -> tuple[pl.DataFrame, list[dict[str, str]]]:
-    """Return the table of items, and a line for each row whose photograph cannot be used."""
-    kept: list[_Candidate] = []
-    decoded: list[Decoded] = []
-    rejected: list[dict[str, str]] = []
-    for candidate, outcome in zip(candidates, outcomes, strict=True):
-        if isinstance(outcome, Rejected):
-            line = {"item_id": candidate.item_id, "image_path": candidate.path}
-            rejected.append(line | {"code": outcome.code, "reason": outcome.reason})
-        else:
-            kept.append(candidate)
-            decoded.append(outcome)
-    described = pl.DataFrame(
+def _list_rejected(candidates: Sequence[_Candidate], packed: _Packed) -> list[dict[str, str]]:
+    """Return a line for each photograph that cannot be used."""
+    kept = {candidates[index].row for index in packed.first}
+    return [
         {
-            "item_id": [each.item_id for each in kept],
-            "image_path": [each.path if is_url(each.path) else posixpath.normpath(each.path) for each in kept],
-            "image_width": [each.width for each in decoded],
-            "image_height": [each.height for each in decoded],
-            "image_mode": [each.mode for each in decoded],
-        },
-        schema={name: pl.Int64 if name in ("image_width", "image_height") else pl.String for name in DESCRIBED},
-    )
+            "item_id": candidate.item_id,
+            "image_path": candidate.path,
+            "code": outcome.code,
+            "reason": outcome.reason + (KEPT if candidate.row in kept else ""),
+        }
+        for candidate, outcome in zip(candidates, packed.outcomes, strict=True)
+        if isinstance(outcome, Rejected)
+    ]
+
+
+def _describe_photographs(candidates: Sequence[_Candidate], packed: _Packed, indices: Sequence[int]) -> pl.DataFrame:
+    """Return the table of some photographs, with the columns of `OTHERS`."""
+    rows = []
+    for index in indices:
+        _, item_id, path, order = candidates[index]
+        found = packed.outcomes[index]
+        assert isinstance(found, Decoded)
+        path = path if is_url(path) else posixpath.normpath(path)
+        rows.append((item_id, path, found.width, found.height, found.mode, order))
+    return pl.DataFrame(rows, schema=OTHERS, orient="row")
+
+
+def _tabulate_items(raw: RawCatalog, candidates: Sequence[_Candidate], packed: _Packed) -> pl.DataFrame:
+    """Return the table of items, which have the first usable photograph of each."""
+    kept = [candidates[index] for index in packed.first]
+    described = _describe_photographs(candidates, packed, packed.first).drop("order")
+    described = described.rename({name: f"image_{name}" for name in ("width", "height", "mode")})
     given = _read_column(raw, raw.schema.split, kept) if raw.schema.split else [None] * len(kept)
     splits = pl.Series("given_split", [_read_split(value) for value in given], pl.String)
     columns = [pl.Series(column, _read_column(raw, column, kept), pl.String) for column in raw.schema.columns]
-    return described.with_columns(splits, *columns), rejected
+    return described.with_columns(splits, *columns)
 
 
 def _read_column(raw: RawCatalog, column: str, kept: Sequence[_Candidate]) -> list[str | None]:
@@ -246,31 +328,38 @@ def _read_split(value: str | None) -> str | None:
 def _write_prepared(
     record: StageRecord,
     raw: RawCatalog,
-    table: pl.DataFrame,
+    candidates: Sequence[_Candidate],
+    packed: _Packed,
     rejected: list[dict[str, str]],
+    rejected_rows: int,
     decoded_key: str,
 ) -> StageResult:
     names = ("items.parquet", "images.npy", "rejected.csv", "repaired.csv", DECODED)
     paths = [record.work / name for name in names]
+    table = _tabulate_items(raw, candidates, packed)
     write_parquet(paths[0], table)
+    if packed.others:
+        paths += [record.work / OTHER_IMAGES, record.work / OTHER_PHOTOGRAPHS]
+        write_parquet(paths[-1], _describe_photographs(candidates, packed, packed.others))
     write_csv(paths[2], pl.DataFrame(rejected, schema=REJECTED))
     write_csv(paths[3], pl.DataFrame(raw.repairs, schema=REPAIRED, orient="row"))
     counts: dict[str, object] = {
         "rows": len(raw.rows) + raw.num_merged + len(raw.skipped) + len(raw.broken) + len(raw.skipped_folders),
         "items": len(table),
-        "rejected": len(rejected),
+        "rejected": rejected_rows,
         "repaired_rows": len({repair.line for repair in raw.repairs}),
     }
-    if failed := sum(is_url(line["image_path"]) for line in rejected):
+    if failed := sum(is_url(line["image_path"]) and line["code"] != SHARED for line in rejected):
         # Such photographs are tried again the next time.
         counts["failed_downloads"] = failed
     if raw.schema.layout not in ("", "capstone"):
         counts["layout"] = raw.schema.layout
     if raw.num_merged:
         counts["merged_rows"] = raw.num_merged
-    if raw.num_other_photographs:
-        # Of a product, the first photograph counts.
-        counts["other_photographs"] = raw.num_other_photographs
+    if packed.others:
+        counts["other_photographs"] = len(packed.others)
+    if left_out := len(rejected) - rejected_rows:
+        counts["rejected_photographs"] = left_out
     missing = count_missing(table, raw.schema)
     find_heading = raw.schema.find_heading
     if without := {find_heading(level): missing[level] for level in raw.schema.levels if level in missing}:
