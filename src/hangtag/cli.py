@@ -290,6 +290,7 @@ def classify(
     json: options.JsonOption = False,
     csv: options.CsvOption = False,
     explain: options.ExplainOption = None,
+    group_by: options.GroupByOption = None,
     file: options.FileOption = None,
 ) -> None:
     """Classify photographs.
@@ -305,13 +306,15 @@ def classify(
         raise SettingsError("--json, --csv and --output cannot be used together.")
     if explain and output:
         raise SettingsError("--explain and --output cannot be used together.")
+    if explain and group_by:
+        raise SettingsError("--explain and --group-by cannot be used together.")
     resolved = resolve_settings(config.ClassifyConfig, settings, file=file)
     classifier = Classifier.load(model, streams=os.cpu_count() or 1)
     if output is None:
         form: Any = "json" if json else "csv" if csv else "table"
-        tally = print_predictions(paths, classifier, resolved, form=form, explain=explain)
+        tally = print_predictions(paths, classifier, resolved, form=form, explain=explain, group_by=group_by)
     else:
-        tally = write_predictions(output, paths, classifier, resolved)
+        tally = write_predictions(output, paths, classifier, resolved, group_by=group_by)
         typer.echo(f"classify: {describe_tally(tally)} · in {output}")
     if not sum(tally.values()):
         raise CatalogError("There is no photograph in these files and folders.", received=[*map(str, paths)])

@@ -172,6 +172,15 @@ OutputOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
 CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
+GroupByOption = Annotated[
+    str | None,
+    typer.Option(
+        "--group-by",
+        metavar="RULE",
+        help="One answer for the photographs of a product: folder, for those of a folder, or a regular expression for "
+        r"file names, such as '(?P<product>\d+)_\d+'.",
+    ),
+]
 ExplainOption = Annotated[
     Path | None,
     typer.Option("--explain", metavar="FOLDER", help="Write each photograph with a heatmap (Grad-CAM) over it."),
@@ -201,6 +210,7 @@ DESCRIPTION = (
     ("level_separator", "--level-separator", "Separator of the levels in a column of category paths: '>'."),
     ("category_separator", "--category-separator", "Separator of several category paths in a cell."),
     ("image_separator", "--image-separator", "Separator of several photographs in a cell."),
+    ("other_image_columns", "--other-image-columns", "Columns with further photographs, separated by commas."),
     ("encoding", "--encoding", "Encoding of a table of text, where it is not found: cp1251, gbk, ..."),
     ("separator", "--separator", "Separator of the table's cells, where it is not found: comma, semicolon, tab, bar."),
     ("sheet", "--sheet", "Sheet of an Excel workbook; by default the first with a header and rows."),

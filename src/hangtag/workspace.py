@@ -23,6 +23,8 @@ CHECKPOINT = "checkpoint"
 MANIFEST = "manifest.json"
 # The list of files that the switch removes. It is written before the manifest, so a manifest means that all is staged.
 STALE = "stale.json"
+# The photographs of items beside the first of each, and their pixels; in `prepared/` of a catalogue that has some.
+OTHER_PHOTOGRAPHS, OTHER_IMAGES = "other_photographs.parquet", "other_images.npy"
 PART = re.compile(r"\..*\.part(\..*)?")
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 

@@ -133,3 +133,16 @@ def test_headings_stand_in_everything_that_people_read(tmp_path: Path) -> None:
     assert sum(one != other for one, other in zip(lines, corrected, strict=True)) == 1
     counts = clean(workspace).metrics
     assert (counts["reviewed_cells"], counts["white_space_cells"]) == (1, 7)
+
+
+def test_a_cell_may_list_photographs() -> None:
+    plain, split = CatalogSchema(), CatalogSchema(image_separator=";")
+    assert plain.list_images('["a.jpg", "b, c.jpg"]') == ["a.jpg", "b, c.jpg"]
+    assert plain.list_images("a, b.jpg") == ["a, b.jpg"]
+    assert plain.list_images("https://x.org/a.jpg?s=1,2, https://x.org/b.jpg") == [
+        "https://x.org/a.jpg?s=1,2",
+        "https://x.org/b.jpg",
+    ]
+    assert split.list_images("a.jpg; ;NA;b.jpg") == ["a.jpg", "b.jpg"]
+    # These are names of files, however odd.
+    assert [plain.list_images(cell) for cell in ("[1]", "[a].jpg", "[[]]")] == [["[1]"], ["[a].jpg"], ["[[]]"]]

@@ -219,7 +219,8 @@ def make_zip(*names: str) -> bytes:
     buffer = BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name in names:
-            archive.writestr(name, b"x")
+            # Without a time of its own, the bytes would be others in each test process.
+            archive.writestr(zipfile.ZipInfo(name), b"x")
     return buffer.getvalue()
 
 

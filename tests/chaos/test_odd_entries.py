@@ -29,8 +29,8 @@ from hangtag.inference.streaming import Failure, classify_photographs
 from hangtag.io import read_json
 from hangtag.labels.taxonomy import load_taxonomy
 from hangtag.reviewing.items import read_items, read_source_table
-from hangtag.serving.output import list_entries, list_photographs
-from hangtag.stages.classify import print_predictions, write_explained, write_predictions
+from hangtag.serving.output import list_entries, list_photographs, write_explained
+from hangtag.stages.classify import print_predictions, write_predictions
 from hangtag.stages.prepare import prepare
 from hangtag.workspace import Workspace
 

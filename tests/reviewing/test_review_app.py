@@ -1,5 +1,7 @@
 """Test the review over HTTP: the queue, decisions, conflicts between reviewers, and access control."""
 
+import io
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,8 @@ import pytest
 from drawn import draw
 from fastapi.testclient import TestClient
 from issue_queue import make_line, write_issues
+from PIL import Image
+from shop_exports import draw_photographs
 
 from hangtag.auditing.nearest_neighbors import LookAlikes, open_look_alikes
 from hangtag.errors import WorkspaceError
@@ -15,6 +19,7 @@ from hangtag.reviewing.app import build_app
 from hangtag.reviewing.items import read_items
 from hangtag.reviewing.queue import COLUMNS, HELD_SECONDS, Queue, compute_throughput, read_issues
 from hangtag.reviewing.store import Store
+from hangtag.stages.prepare import prepare
 from hangtag.stages.review import open_look_alike_search
 from hangtag.workspace import Workspace
 
@@ -324,3 +329,25 @@ def test_long_breaks_do_not_reduce_the_throughput() -> None:
     # A break of half an hour counts as two minutes.
     assert compute_throughput([(at(0), 1), (at(30), 1)]) == 30
     assert compute_throughput([(at(0), 50), (at(1), 10)]) == 600
+
+
+def test_every_photograph_of_an_item_is_there(tmp_path: Path) -> None:
+    (tmp_path / "shop").mkdir()
+    draw_photographs(tmp_path / "shop", ["0a.png", "0b.png", "1a.png"])
+    (tmp_path / "shop" / "products.csv").write_text("sku,kind,images\np0,Hats,0a.png|0b.png\np1,Hats,1a.png")
+    described = {"id": "sku", "levels": "kind", "image_column": "images", "image_separator": "|"}
+    workspace = Workspace.at(tmp_path / "w")
+    prepare(tmp_path / "shop" / "products.csv", workspace, overrides=described)
+    write_issues(workspace, [make_line("p0", "Hats", "", 0.4, code="bad_picture", column="kind")])
+    with closing(Store(workspace.review / "review.sqlite")) as store:
+        client = open_client(Queue(read_issues(workspace.issues), read_items(workspace), store), store, workspace)
+        assert give_next(client)["issue"]["item"]["photographs"] == ["0a.png", "0b.png"]
+        for number, name in enumerate(("0a.png", "0b.png")):
+            values: dict[str, Any] = {"item_id": "p0", "number": number}
+            original = client.get("/api/photograph", params=values)
+            assert original.content == (tmp_path / "shop" / name).read_bytes()
+            small = client.get("/api/photograph", params=values | {"small": True})
+            shown, wanted = (Image.open(each) for each in (io.BytesIO(small.content), tmp_path / "shop" / name))
+            np.testing.assert_array_equal(np.asarray(shown), np.asarray(wanted))
+        for item_id, number in (("p0", 2), ("p1", 1)):
+            assert client.get("/api/photograph", params={"item_id": item_id, "number": number}).status_code == 404

@@ -2,19 +2,24 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from issue_queue import make_line, write_issues
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 from serving_fixtures import run_in_thread
+from shop_exports import draw_photographs
 
 from hangtag.reviewing.app import build_app
-from hangtag.reviewing.queue import Queue
+from hangtag.reviewing.items import read_items
+from hangtag.reviewing.queue import Queue, read_issues
 from hangtag.reviewing.store import Store, find_standing
+from hangtag.stages.prepare import prepare
 from hangtag.stages.review import open_look_alike_search
 from hangtag.workspace import Workspace
 
@@ -249,3 +254,47 @@ for (const id of ["name", "identity", "given", "suggested", "reason", "accept", 
 }
 return found;
 """
+
+
+@pytest.fixture
+def several(tmp_path: Path) -> Iterator[str]:
+    """The address of a review of a product with four photographs, of which the third has an issue."""
+    rows = [f"p{number},Shirts,{'|'.join(f'{number}{letter}.png' for letter in 'abcd')}" for number in range(8)]
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "products.csv").write_text("\n".join(["sku,kind,images", *rows]))
+    draw_photographs(tmp_path / "shop", [f"{number}{letter}.png" for number in range(8) for letter in "abcd"])
+    described = {"id": "sku", "levels": "kind", "image_column": "images", "image_separator": "|"}
+    workspace = Workspace.at(tmp_path / "w")
+    prepare(tmp_path / "shop" / "products.csv", workspace, overrides=described)
+    reason = "The picture 0c.png has nearly one colour: 0.8% of it differs."
+    line = make_line("p0", "Shirts", "", 0.4, code="bad_picture", reason=reason, column="kind")
+    write_issues(workspace, [line])
+    with closing(Store(workspace.review / "review.sqlite")) as store:
+        queue = Queue(read_issues(workspace.issues), read_items(workspace), store)
+        look_alikes = open_look_alike_search(workspace, queue.items)
+        yield from run_in_thread(build_app(queue, store, look_alikes, token="page-token", host="127.0.0.1"))
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_photographs_of_a_product_are_shown_one_by_one(browser: Browser, several: str, width: int) -> None:
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    begin(browser, several)
+    wait_for(browser, "reason", "0c.png")
+    wait_until_loaded(browser)
+    buttons = browser.find_elements(By.CSS_SELECTOR, "#photographs button")
+    assert [button.get_attribute("title") for button in buttons] == ["0a.png", "0b.png", "0c.png", "0d.png"]
+    # The one that the issue is about is shown first.
+    assert [button.get_attribute("aria-pressed") for button in buttons] == ["false", "false", "true", "false"]
+    shown = str(browser.find_element(By.ID, "photograph").get_attribute("src"))
+    assert shown.endswith("&number=2")
+    buttons[0].click()
+    assert [button.get_attribute("aria-pressed") for button in buttons] == ["true", "false", "false", "false"]
+    assert browser.find_element(By.ID, "photograph").get_attribute("src") == shown.removesuffix("&number=2")
+    wait_until_loaded(browser)
+    shoot(browser, f"several-{width}")
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    picture, strip = (browser.find_element(By.ID, name).rect for name in ("picture", "photographs"))
+    assert strip["y"] >= picture["y"]
+    assert strip["y"] + strip["height"] <= picture["y"] + picture["height"] + 1
+    assert list_errors(browser) == []

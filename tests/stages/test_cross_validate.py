@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from test_train import write_prepared
 
-from hangtag.catalog.prepared_items import read_prepared
+from hangtag.catalog.prepared_items import OtherPhotographs, read_prepared
 from hangtag.config import TrainConfig
 from hangtag.errors import SettingsError, WorkspaceError
 from hangtag.io import read_json, write_parquet
@@ -83,10 +83,10 @@ def test_every_labelled_item_is_predicted_once_and_by_a_network_that_never_saw_i
 def test_finished_folds_are_not_trained_again(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     tabulate = stage._tabulate_fold
 
-    def stop(items: pl.DataFrame, trainer: Trainer, fold: int) -> pl.DataFrame:
+    def stop(items: pl.DataFrame, trainer: Trainer, fold: int, others: OtherPhotographs) -> pl.DataFrame:
         if fold == 1:
             raise KeyboardInterrupt
-        return tabulate(items, trainer, fold)
+        return tabulate(items, trainer, fold, others)
 
     monkeypatch.setattr(stage, "_tabulate_fold", stop)
     with pytest.raises(KeyboardInterrupt):

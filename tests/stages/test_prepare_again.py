@@ -41,8 +41,9 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def read_prepared_files(workspace: Path) -> dict[str, bytes]:
-    names = ("items.parquet", "images.npy", "rejected.csv")
-    return {name: (workspace / "prepared" / name).read_bytes() for name in names}
+    names = ("items.parquet", "images.npy", "rejected.csv", "other_photographs.parquet", "other_images.npy")
+    paths = [workspace / "prepared" / name for name in names]
+    return {path.name: path.read_bytes() for path in paths if path.exists()}
 
 
 def test_only_new_and_changed_photographs_are_decoded(tree: Path, tmp_path: Path, decoded: list[str]) -> None:
@@ -97,6 +98,38 @@ def test_changed_pixels_on_disk_are_not_reused(tree: Path, tmp_path: Path, decod
     assert len(decoded) == 61
 
 
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """A table of 20 products with three photographs each, of which some cannot be used, and one is shared by many."""
+    folder = tmp_path / "shop"
+    draw_photographs(folder, [f"{number}{letter}.png" for number in range(20) for letter in "abc"])
+    (folder / "3a.png").write_text("no picture")
+    (folder / "5b.png").unlink()
+    for number in range(8, 16):
+        (folder / f"{number}c.png").write_bytes((folder / "0a.png").read_bytes())
+    rows = [f"p{number},Hats,{'|'.join(f'{number}{letter}.png' for letter in 'abc')}" for number in range(20)]
+    description = 'id = "sku"\nlevels = ["kind"]\nimage_column = "images"\nimage_separator = "|"\n'
+    (folder / "catalog.toml").write_text(description)
+    (folder / "products.csv").write_text("\n".join(["sku,kind,images", *rows]))
+    return folder
+
+
+def test_only_new_photographs_of_products_are_decoded(table: Path, tmp_path: Path, decoded: list[str]) -> None:
+    prepare(table, tmp_path / "w", ALONE)
+    assert len(decoded) == 60
+    decoded.clear()
+    rows = (table / "products.csv").read_text()
+    draw_photographs(table, ["new.png", "18b.png"])
+    os.utime(table / "18b.png", ns=(0, time.time_ns()))
+    (table / "products.csv").write_text(f"{rows}\np20,Hats,new.png")
+    prepare(table, tmp_path / "w", ALONE)
+    # What could not be used, and what many products share, is tried again.
+    again = {"3a.png", "5b.png", *(f"{number}c.png" for number in range(8, 16))}
+    assert set(decoded) == {"new.png", "18b.png"} | again
+    prepare(table, tmp_path / "anew", ALONE)
+    assert read_prepared_files(tmp_path / "w") == read_prepared_files(tmp_path / "anew")
+
+
 KILLED = """
 import os, sys
 from hangtag.catalog import image_files, images
@@ -129,3 +162,19 @@ def test_a_killed_prepare_goes_on(chunks: int, tree: Path, tmp_path: Path, decod
     prepare(tree, tmp_path / "anew", ALONE)
     assert read_prepared_files(tmp_path / "w") == read_prepared_files(tmp_path / "anew")
     assert pl.read_csv(tmp_path / "w" / "prepared" / "rejected.csv")["code"].to_list() == ["not_an_image"]
+
+
+@pytest.mark.parametrize("chunks", [0, 2, 7])
+def test_a_killed_prepare_goes_on_with_all_photographs(
+    chunks: int, table: Path, tmp_path: Path, decoded: list[str]
+) -> None:
+    arguments = [sys.executable, "-c", KILLED, str(table), str(tmp_path / "w"), str(chunks)]
+    assert subprocess.run(arguments, check=False, capture_output=True).returncode == -9
+    prepare(table, tmp_path / "w", ALONE)
+    # Of the first two chunks one photograph cannot be used, of seven two: such ones are tried again.
+    done = {0: 0, 2: 16 - 1, 7: 56 - 2}[chunks]
+    assert len(set(decoded) - {"3a.png", "5b.png"}) == 58 - done
+    prepare(table, tmp_path / "anew", ALONE)
+    files = read_prepared_files(tmp_path / "w")
+    assert len(files) == 5
+    assert files == read_prepared_files(tmp_path / "anew")

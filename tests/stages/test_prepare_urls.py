@@ -106,3 +106,27 @@ def test_paths_and_urls_that_lead_nowhere_have_a_line_each(tmp_path: Path) -> No
     # Two files are called main.jpg: the folder in the URL says which.
     assert result.metrics["items"] == 3
     assert set(read_rejected(tmp_path / "w")) == {"0", "1", "2"}
+
+
+def test_all_photographs_of_a_product_are_downloaded_once(shop: Shop, tmp_path: Path) -> None:
+    others = [f'"{shop.get_url("a.jpg")},{shop.get_url("gone.jpg")}"', shop.get_url("b.jpg"), ""]
+    rows = [f"{n},Shirt {n},Tops,{shop.get_url(f'{n}.jpg')},{cell}" for n, cell in enumerate(others)]
+    feed, workspace = tmp_path / "feed.csv", tmp_path / "w"
+    feed.write_text("\n".join(["id,title,product_type,image_link,additional_image_link", *rows]))
+    shop.missing = {"gone.jpg", "1.jpg"}
+    result = prepare(feed, workspace, LOCAL)
+    wanted = {"items": 3, "other_photographs": 1, "rejected": 0, "rejected_photographs": 2, "failed_downloads": 2}
+    assert {name: result.metrics[name] for name in wanted} == wanted
+    items = pl.read_parquet(workspace / "prepared" / "items.parquet")
+    # The second product has its other photograph as its own.
+    assert items["image_path"].to_list() == [shop.get_url(name) for name in ("0.jpg", "b.jpg", "2.jpg")]
+    lines = pl.read_csv(workspace / "prepared" / "rejected.csv", infer_schema=False)
+    assert lines.select("item_id", "image_path", "code").rows() == [
+        ("0", shop.get_url("gone.jpg"), "download_failed"),
+        ("1", shop.get_url("1.jpg"), "download_failed"),
+    ]
+    shop.missing = set()
+    again = prepare(feed, workspace, LOCAL)
+    assert (again.metrics["other_photographs"], again.skipped) == (3, False)
+    assert [shop.asked[name] for name in ("0.jpg", "a.jpg", "b.jpg", "2.jpg")] == [1, 1, 1, 1]
+    assert prepare(feed, workspace, LOCAL).skipped

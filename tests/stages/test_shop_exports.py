@@ -47,7 +47,7 @@ def test_an_export_goes_to_the_audit_without_a_flag_and_comes_back(shop: str, tm
     path = EXPORTS[shop](tmp_path / "shop", PRODUCTS)
     result = prepare(path, tmp_path / "w")
     assert (result.metrics["items"], result.metrics["layout"]) == (len(PRODUCTS), shop.removesuffix("-xml"))
-    # WooCommerce's cells name two photographs each, of which the first counts.
+    # WooCommerce's cells name two photographs each.
     assert result.metrics.get("other_photographs", 0) == (len(PRODUCTS) if shop == "woocommerce" else 0)
     workspace = Workspace.at(tmp_path / "w")
     prepared = read_prepared(workspace)

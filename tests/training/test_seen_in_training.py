@@ -126,7 +126,7 @@ def test_weights_bring_what_they_learnt_from_and_evaluation_refuses_it(workspace
     assert seen.is_complete
     # All that is test now was learnt by the weights that it began from.
     count = len(read_labeled_items(workspace).of_split("test"))
-    with pytest.raises(LeakError, match=rf"leak-seen.* {count:,} of the {count:,} photographs.*without --weights"):
+    with pytest.raises(LeakError, match=rf"leak-seen.* {count:,} of the {count:,} items.*without --weights"):
         check_unseen_of(workspace, "second", "test")
     with pytest.raises(LeakError, match="leak-seen"):
         evaluate(workspace, run_ids=["second"])

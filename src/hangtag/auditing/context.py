@@ -1,6 +1,6 @@
 """The catalogue under audit: items, pixels, duplicates and out-of-sample probabilities, computed once."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -9,7 +9,7 @@ import polars as pl
 from hangtag.auditing.evidence import OutOfSampleProbs, read_values
 from hangtag.auditing.nearest_neighbors import shrink_photographs
 from hangtag.catalog.images import Pixels
-from hangtag.catalog.prepared_items import hide_values
+from hangtag.catalog.prepared_items import OtherPhotographs, hide_values
 from hangtag.catalog.schema import CatalogSchema
 from hangtag.config import AuditConfig
 from hangtag.labels.duplicates import Duplicates, Hashes, compute_fingerprints, group_photographs
@@ -25,12 +25,13 @@ class AuditContext:
         items: All prepared items in their order, the row of `images` being the row of the table: `item_id`, the
             catalogue's own columns, and of the cleaned labels `label`, `split` and `group_id`, null for items that
             the label rules dropped.
-        images: Pixels, uint8 (n, height, width, 3).
+        images: Pixels of the first photograph of each, uint8 (n, height, width, 3).
         schema: What the columns mean.
         config: Settings.
         image_probs: Out-of-sample probabilities by the photographs, or None.
         name_probs: Out-of-sample probabilities by the names, or None.
         delivered: The items with their cells as they were delivered; None where `items` has them so.
+        others: The other photographs of items, m of them.
     """
 
     items: pl.DataFrame
@@ -40,6 +41,7 @@ class AuditContext:
     image_probs: OutOfSampleProbs | None = None
     name_probs: OutOfSampleProbs | None = None
     delivered: pl.DataFrame | None = None
+    others: OtherPhotographs = field(default_factory=OtherPhotographs)
 
     @property
     def levels(self) -> tuple[str, ...]:
@@ -58,13 +60,33 @@ class AuditContext:
 
     @cached_property
     def fingerprints(self) -> tuple[list[str], Hashes]:
-        """The pixel hashes and the perceptual hashes; see `compute_fingerprints`."""
+        """The pixel hashes and the perceptual hashes of first photographs; see `compute_fingerprints`."""
         return compute_fingerprints(self.images)
+
+    @cached_property
+    def other_fingerprints(self) -> tuple[list[str], Hashes]:
+        """The same of the other photographs."""
+        return compute_fingerprints(self.others.images) if len(self.others) else ([], np.empty(0, np.uint64))
 
     @property
     def hashes(self) -> PhotographHashes:
-        """The hashes of all photographs, to look them up among those that a model was trained on."""
-        return PhotographHashes.of(*self.fingerprints)
+        """The hashes of all n + m photographs, to look them up among those that a model was trained on."""
+        return PhotographHashes.of(*self.fingerprints).join(PhotographHashes.of(*self.other_fingerprints))
+
+    @cached_property
+    def owners(self) -> Indices:
+        """The row of the item of each photograph, of the first ones and then of the others, int64 (n + m,)."""
+        _, owners = self.others.find(self.items["item_id"])
+        return np.concatenate([np.arange(len(self.items)), owners])
+
+    @cached_property
+    def paths(self) -> list[str]:
+        """The path of each of the n + m photographs where its item has several; empty where it has one."""
+        if not len(self.others):
+            return [""] * len(self.items)
+        paths = [*self.items["image_path"].to_list(), *self.others.table["image_path"].to_list()]
+        counts = np.bincount(self.owners)[self.owners]
+        return [path if count > 1 else "" for path, count in zip(paths, counts.tolist(), strict=True)]
 
     @cached_property
     def small(self) -> Pixels:
@@ -106,7 +128,9 @@ class AuditContext:
     def with_probs(self, **found: OutOfSampleProbs) -> "AuditContext":
         """Return the context with more probabilities; hashes that are already computed are kept."""
         context = replace(self, **found)  # type: ignore[arg-type]
-        vars(context).update({name: vars(self)[name] for name in ("fingerprints",) if name in vars(self)})
+        vars(context).update(
+            {name: vars(self)[name] for name in ("fingerprints", "other_fingerprints") if name in vars(self)}
+        )
         return context
 
     def find_rows(self, item_ids: pl.Series) -> Indices:

@@ -114,7 +114,8 @@ def join_items(named: Sequence[str], count: int) -> str:
 def find_duplicates(context: AuditContext) -> pl.DataFrame:
     """Return the issues of the codes `exact_duplicate` and `near_duplicate`.
 
-    An item has one of them at most, and none where it is the same product under several ids.
+    An item has one of them at most, and none where it is the same product under several ids. Exact duplicates are found
+    among all photographs of items, near ones among the first of each.
     """
     listed = set((number_same_products(context) >= 0).nonzero()[0].tolist())
     tables = []
@@ -137,7 +138,36 @@ def find_duplicates(context: AuditContext) -> pl.DataFrame:
             ]
             listed.update(members)
         tables.append(build_issues(lines, code, INFO))
+        if code == EXACT_DUPLICATE:
+            tables.append(build_issues(list(_describe_other_duplicates(context, listed)), code, INFO))
     return pl.concat(tables)
+
+
+def _describe_other_duplicates(context: AuditContext, listed: set[int]) -> Iterator[dict[str, object]]:
+    """Yield the exact duplicates that are no first photographs of both items, and add their items to those listed."""
+    if not len(context.others):
+        return
+    hashes = [*context.fingerprints[0], *context.other_fingerprints[0]]
+    _, numbers = np.unique(np.array(hashes), return_inverse=True)
+    for photographs in list_groups(numbers):
+        # An item may have the same photograph twice.
+        by_item = {int(context.owners[each]): each for each in reversed(photographs)}
+        ids = sorted(context.item_ids[row] for row in by_item)
+        if len(ids) == 1:
+            continue
+        for row, photograph in sorted(by_item.items()):
+            if row in listed:
+                continue
+            listed.add(row)
+            own, path = context.item_ids[row], context.paths[photograph]
+            yield {
+                "item_id": own,
+                "score": DUPLICATE_SCORES[EXACT_DUPLICATE],
+                "reason": REASONS[EXACT_DUPLICATE]
+                .format(others=name_others(ids, own))
+                .replace("photograph", f"photograph {path}".rstrip(), 1),
+                "group_id": f"photographs-{ids[0]}",
+            }
 
 
 def find_label_conflicts(context: AuditContext) -> pl.DataFrame:

@@ -42,8 +42,8 @@ class OutOfSampleProbs:
         attributes: Probabilities of each attribute's classes, float32 (n, classes).
         source: The model they come from, for messages.
         reads_names: Whether the model reads names besides photographs.
-        ood_scores: The out-of-distribution score of every item of the catalogue; above 1 is out of distribution.
-            float32 (items,), or None.
+        ood_scores: The out-of-distribution score of every photograph of the catalogue, in the order of
+            `AuditContext.owners`; above 1 is out of distribution. float32 (photographs,), or None.
         min_class_items: Labels of classes with fewer items are not checked.
         summary: More entries for the summary, JSON values.
         tables: Tables to be written beside the issues, by the names of their files.
@@ -119,13 +119,14 @@ def find_training_items(
 ) -> TrainingItems:
     """Find the items that a model was trained on, by the hashes of photographs that it carries.
 
-    The training splits count too if the labels are the same as in its training.
+    The training splits count too if the labels are the same as in its training. Of an item's other photographs only
+    equal pixels count: with several photographs an item, chance resemblances would leave out many.
 
     Args:
         classifier: The model.
         labelled: The catalogue.
         items: The table of all its items, with `split`.
-        hashes: The hashes of their photographs.
+        hashes: The hashes of the first photograph of each, then of the others.
     """
     mask, known_by = np.zeros(len(items), np.bool_), UNKNOWN
     if classifier.description.get("labels_digest") == labelled.digest:
@@ -133,7 +134,11 @@ def find_training_items(
         mask, known_by = items["split"].is_in(train_splits).fill_null(value=False).to_numpy(), SPLITS
     if classifier.seen is not None:
         known_by = PHOTOGRAPHS if classifier.seen.is_complete else PHOTOGRAPHS_IN_PART
-        mask = mask | classifier.seen.learnt.find(hashes)
+        count = len(items)
+        first = PhotographHashes(hashes.perceptual[:count], hashes.pixels[:count])
+        mask = mask | classifier.seen.learnt.find(first)
+        _, owners = labelled.others.find(items["item_id"])
+        mask[owners[classifier.seen.learnt.find(hashes, None)[count:]]] = True
     return TrainingItems(mask, known_by)
 
 

@@ -23,15 +23,19 @@ OOD_SCORE, MAX_OOD_SCORE = 0.3, 0.9
 
 
 def find_bad_pictures(context: AuditContext) -> pl.DataFrame:
-    """Return the issues of the code `bad_picture`, one an item: the first of these that applies.
+    """Return the issues of the code `bad_picture`, one an item: the first of these that applies to a photograph of it.
 
     - blank: fewer than 0.1 % of the pixels differ from the picture's own median colour;
     - tiny: the file's shorter side is below `min_side`;
     - nearly one colour: fewer than 1 % of the pixels differ; for information, since a thin product may be there;
     - not a product: the photograph is out of distribution for an exported model; for information, since about one in a
       hundred photographs of a catalogue of the same kind is, and most of these show products.
+
+    Of an item with several photographs, the reason names the one.
     """
     shares = measure_content(context.images)
+    if len(context.others):
+        shares = np.concatenate([shares, measure_content(context.others.images)])
     lines: dict[str, dict[str, Any]] = {}
     for line in (
         *_find_blank(context, shares),
@@ -65,24 +69,28 @@ def measure_content(images: Pixels) -> npt.NDArray[np.float64]:
 
 def _find_blank(context: AuditContext, shares: npt.NDArray[np.float64]) -> Iterator[dict[str, Any]]:
     for row in np.flatnonzero(shares < BLANK_SHARE).tolist():
-        reason = "The picture is blank: all of it has one colour."
-        yield {"item_id": context.item_ids[row], "score": BLANK_SCORE, "severity": ERROR, "reason": reason}
+        reason = f"The picture{_name_path(context, row)} is blank: all of it has one colour."
+        yield {"item_id": _find_item(context, row), "score": BLANK_SCORE, "severity": ERROR, "reason": reason}
 
 
 def _find_bare(context: AuditContext, shares: npt.NDArray[np.float64]) -> Iterator[dict[str, Any]]:
     for row in np.flatnonzero(shares < BARE_SHARE).tolist():
-        reason = f"The picture has nearly one colour: {shares[row]:.1%} of it differs."
-        yield {"item_id": context.item_ids[row], "score": BARE_SCORE, "severity": INFO, "reason": reason}
+        reason = f"The picture{_name_path(context, row)} has nearly one colour: {shares[row]:.1%} of it differs."
+        yield {"item_id": _find_item(context, row), "score": BARE_SCORE, "severity": INFO, "reason": reason}
 
 
 def _find_tiny(context: AuditContext) -> Iterator[dict[str, Any]]:
     if not {"image_width", "image_height"} <= set(context.items.columns):
         return
-    sides = context.items.select("item_id", "image_width", "image_height")
-    small = sides.filter(pl.min_horizontal("image_width", "image_height") < context.config.min_side)
-    for item_id, width, height in small.iter_rows():
-        reason = f"The photograph has {width} x {height} pixels; {context.config.min_side} a side are wanted."
-        yield {"item_id": item_id, "score": TINY_SCORE, "reason": reason}
+    first = context.items.select(
+        width=pl.col("image_width").cast(pl.Int64), height=pl.col("image_height").cast(pl.Int64)
+    )
+    sides = pl.concat([first, context.others.table.select("width", "height")]).with_row_index("row")
+    small = sides.filter(pl.min_horizontal("width", "height") < context.config.min_side)
+    for row, width, height in small.iter_rows():
+        path, wanted = _name_path(context, row), context.config.min_side
+        reason = f"The photograph{path} has {width} x {height} pixels; {wanted} a side are wanted."
+        yield {"item_id": _find_item(context, row), "score": TINY_SCORE, "reason": reason}
 
 
 def _find_out_of_distribution(context: AuditContext) -> Iterator[dict[str, Any]]:
@@ -92,5 +100,16 @@ def _find_out_of_distribution(context: AuditContext) -> Iterator[dict[str, Any]]
     for row in np.flatnonzero(out_of_sample.ood_scores > 1).tolist():
         times = float(out_of_sample.ood_scores[row])
         score = MAX_OOD_SCORE - (MAX_OOD_SCORE - OOD_SCORE) / times
-        reason = f"It looks like no product that the model knows: {times:.1f} times as strange as is familiar."
-        yield {"item_id": context.item_ids[row], "score": score, "severity": INFO, "reason": reason}
+        what = f"The photograph{_name_path(context, row)}" if context.paths[row] else "It"
+        reason = f"{what} looks like no product that the model knows: {times:.1f} times as strange as is familiar."
+        yield {"item_id": _find_item(context, row), "score": score, "severity": INFO, "reason": reason}
+
+
+def _find_item(context: AuditContext, photograph: int) -> str:
+    """Return the id of a photograph's item."""
+    return context.item_ids[int(context.owners[photograph])]
+
+
+def _name_path(context: AuditContext, photograph: int) -> str:
+    """Return a photograph's path behind a blank, or nothing where its item has no other photograph."""
+    return f" {context.paths[photograph]}" if context.paths[photograph] else ""

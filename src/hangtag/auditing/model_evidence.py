@@ -13,7 +13,7 @@ from hangtag.auditing.issues import NotApplicableError
 from hangtag.config import SPLITS
 from hangtag.errors import ModelError, WorkspaceError
 from hangtag.inference.classifier import Classifier
-from hangtag.inference.runs import can_read_names, predict_items
+from hangtag.inference.runs import can_read_names, predict_photographs
 from hangtag.io import read_json
 from hangtag.labels.dataset import LabeledItems
 from hangtag.labels.image_hashes import PhotographHashes
@@ -30,16 +30,16 @@ MIN_CLASS_ITEMS = 1
 def predict_with_model(
     classifier: Classifier, labelled: LabeledItems, items: pl.DataFrame, hashes: PhotographHashes
 ) -> OutOfSampleProbs:
-    """Predict a catalogue's items with an exported model, mapped to the catalogue's own categories.
+    """Predict a catalogue's items from all their photographs with an exported model, mapped to its own categories.
 
-    Left out are items whose category the model does not have, out-of-distribution photographs, and items whose
+    Left out are items whose category the model does not have, those that are out of distribution, and those whose
     photographs the model was trained on (`find_training_items`).
 
     Args:
         classifier: The model.
         labelled: The catalogue.
         items: The table of all its items, with `split`.
-        hashes: The hashes of their photographs.
+        hashes: The hashes of the first photograph of each, then of the others.
 
     Raises:
         NotApplicableError: The model has none of the categories, or was trained on all items that it has.
@@ -59,13 +59,14 @@ def predict_with_model(
         raise NotApplicableError("The model has none of the catalogue's categories by their names.")
     asked = items.with_columns(image_index=pl.arange(len(items)))
     with_names = can_read_names(classifier, labelled)
-    answers = predict_items(
+    answers, photographs = predict_photographs(
         classifier, labelled, asked, f"Predicting with {classifier.name or 'the model'}", with_names=with_names
     )
-    ood_scores = _measure_ood_scores(classifier, answers.ood_scores)
+    ood_scores = _measure_ood_scores(classifier, photographs.ood_scores)
+    item_scores = _measure_ood_scores(classifier, answers.ood_scores)
     usable = mapping.given != NO_VALUE
-    if ood_scores is not None:
-        usable &= ood_scores <= 1
+    if item_scores is not None:
+        usable &= item_scores <= 1
     if not usable.any():
         raise NotApplicableError("All photographs of categories that the model has are out of its distribution.")
     learnt = find_training_items(classifier, labelled, items, hashes)
@@ -178,6 +179,8 @@ def predict_with_run(
 ) -> OutOfSampleProbs:
     """Predict the items of the splits that a run was not trained on, and whose photographs it has not seen.
 
+    Each item is predicted from all its photographs.
+
     Raises:
         NotApplicableError: It was trained on every split.
     """
@@ -190,7 +193,7 @@ def predict_with_run(
     rows = chosen["row"].to_numpy().astype(np.int64)
     with_names = can_read_names(classifier, labelled)
     asked = chosen.with_columns(image_index=pl.col("row"))
-    answers = predict_items(classifier, labelled, asked, f"Predicting with {run_id}", with_names=with_names)
+    answers, _ = predict_photographs(classifier, labelled, asked, f"Predicting with {run_id}", with_names=with_names)
     outputs = classifier.outputs
     summary: dict[str, Any] = {"kind": "run", "name": run_id, "splits": unseen}
     summary |= learnt.describe(items["split"].is_not_null().to_numpy())

@@ -20,6 +20,7 @@ from hangtag.config import PrepareConfig
 from hangtag.errors import WorkspaceError
 from hangtag.io import hash_json, write_whole
 from hangtag.manifest import read_version, require_manifest
+from hangtag.workspace import OTHER_IMAGES
 
 # The list of an earlier `prepare`, and the folder of what an interrupted one decoded.
 FILE, SHARDS = "photographs.parquet", ".decoded"
@@ -95,7 +96,7 @@ class DecodedStore:
             temporary.write_text(json.dumps({"key": self._key, "entries": entries}), encoding="utf-8")
 
     def write(self, file: Path, paths: Sequence[str], stamps: Sequence[str], outcomes: Sequence[Outcome]) -> None:
-        """Write the list of the decoded photographs, whose pixels are the rows of `images.npy` in their order."""
+        """Write the list of decoded photographs, in the order of `images.npy`, then of `other_images.npy`."""
         # By columns, since a catalogue may have millions.
         kept = [index for index, outcome in enumerate(outcomes) if isinstance(outcome, Decoded)]
         decoded = [outcome for outcome in outcomes if isinstance(outcome, Decoded)]
@@ -116,10 +117,15 @@ class DecodedStore:
             manifest = require_manifest(self._folder, "", ["images.npy", FILE])
             if manifest.get("decoded_key") != self._key:
                 return
+            others = [name for name in (OTHER_IMAGES,) if name in manifest["outputs"]]
+            require_manifest(self._folder, "", others)
             table = pl.read_parquet(self._folder / FILE, columns=list(COLUMNS))
-        except (WorkspaceError, OSError, pl.exceptions.PolarsError):
+            for name in ["images.npy", *others]:
+                count = len(self._open(self._folder / name))
+                self._add(table.head(count).iter_rows(), self._folder / name)
+                table = table.slice(count)
+        except (WorkspaceError, OSError, ValueError, pl.exceptions.PolarsError):
             return
-        self._add(table.iter_rows(), self._folder / "images.npy")
 
     def _read_shards(self) -> None:
         for path in sorted((self._folder / SHARDS).glob("*.json")):

@@ -1,9 +1,11 @@
 """Decode a catalogue's photographs on all CPU cores and pack their pixels into one .npy file."""
 
+import hashlib
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -16,6 +18,7 @@ from hangtag.catalog.images import Photograph, PhotographError, Pixels, decode_p
 from hangtag.catalog.source import Identity, Source, make_changed_error, open_source
 from hangtag.config import PrepareConfig
 from hangtag.console import show_progress
+from hangtag.io import write_whole
 
 CHUNK = 256
 # How often a worker process checks that its parent process is still running.
@@ -56,11 +59,14 @@ def pack_photographs(
     source: Source,
     paths: Sequence[str | Path],
     config: PrepareConfig,
-    target: Path,
+    targets: tuple[Path, Path],
     store: Store,
     stamps: Sequence[str],
+    items: Sequence[int],
 ) -> list[Outcome]:
-    """Decode photographs in order and write the usable ones to `target`, a uint8 (n, H, W, 3) .npy file.
+    """Decode photographs in order and write the usable ones to two .npy files, uint8 (n, H, W, 3).
+
+    The first usable photograph of each item goes to the first file, every other one to the second.
 
     Photographs are decoded and written in chunks, so memory use does not grow with the catalogue. What the store has is
     not decoded again.
@@ -69,9 +75,10 @@ def pack_photographs(
         source: The catalogue's files.
         paths: The photographs: paths inside the source, or files elsewhere.
         config: The size, and limits.
-        target: The file to write.
+        targets: The two files to write.
         store: What was decoded before.
         stamps: A text for each photograph that changes when its file does.
+        items: The item of each photograph.
 
     Returns:
         One outcome for each path, in the order of `paths`.
@@ -81,22 +88,63 @@ def pack_photographs(
     names = [str(path) for path in paths]
     new = [index for index in range(len(paths)) if store.find(names[index], stamps[index]) is None]
     decoded = _decode_new(source, [(paths[index], names[index], stamps[index]) for index in new], config, store)
-    is_new = set(new)
-    with target.open("wb") as file, show_progress("Decoding photographs", len(paths), "photographs") as bar:
-        _write_header(file, (len(paths), height, width, 3))
-        for index in range(len(paths)):
+    is_new, done, counts = set(new), set[int](), [0, 0]
+    with (
+        targets[0].open("wb") as first,
+        targets[1].open("wb") as other,
+        show_progress("Decoding photographs", len(paths), "photographs") as bar,
+    ):
+        files = (first, other)
+        for file in files:
+            _write_header(file, (len(paths), height, width, 3))
+        for index, item in enumerate(items):
             found = None if index in is_new else store.find(names[index], stamps[index])
             outcome, pixels = found or next(decoded)
             if pixels is not None:
-                file.write(pixels.tobytes())
+                files[item in done].write(pixels.tobytes())
+                counts[item in done] += 1
+                done.add(item)
             outcomes.append(outcome)
             if len(outcomes) % CHUNK == 0 or len(outcomes) == len(paths):
                 bar.advance((len(outcomes) - 1) % CHUNK + 1)
-        kept = sum(isinstance(outcome, Decoded) for outcome in outcomes)
-        file.seek(0)
-        # NumPy pads the header, so a smaller first dimension can be written over it.
-        _write_header(file, (kept, height, width, 3))
+        for file, count in zip(files, counts, strict=True):
+            file.seek(0)
+            # NumPy pads the header, so a smaller first dimension can be written over it.
+            _write_header(file, (count, height, width, 3))
     return outcomes
+
+
+def count_holders(
+    images: Pixels, others: Pixels, owners: Sequence[int], products: Sequence[Hashable | None]
+) -> list[int]:
+    """Return how many products have each other photograph, pixel for pixel.
+
+    Items with the same first photograph are one product, as the sizes of a shirt are.
+
+    Args:
+        images: The first photographs of n items, uint8 (n, H, W, 3).
+        others: The other photographs, uint8 (m, H, W, 3).
+        owners: The row in `images` of each one's item.
+        products: A value that items of one product share; None where it is not known.
+    """
+    own, digests = ([hashlib.blake2b(image, digest_size=16).digest() for image in each] for each in (images, others))
+    keys = [digest if product is None else product for digest, product in zip(own, products, strict=True)]
+    holders: dict[bytes, set[Hashable]] = defaultdict(set)
+    for digest, owner in zip(digests, owners, strict=True):
+        holders[digest].add(keys[owner])
+    for digest, key in zip(own, keys, strict=True):
+        if digest in holders:
+            holders[digest].add(key)
+    return [len(holders[digest]) for digest in digests]
+
+
+def keep_rows(path: Path, rows: Sequence[int]) -> None:
+    """Write a file of pixels again with some of its rows, in their order."""
+    images = np.load(path, mmap_mode="r", allow_pickle=False)
+    with write_whole(path) as temporary, temporary.open("wb") as file:
+        _write_header(file, (len(rows), *images.shape[1:]))
+        for row in rows:
+            file.write(images[row].tobytes())
 
 
 def _decode_new(

@@ -1,10 +1,11 @@
 """Read the prepared catalogue (table and pixels), and find, hide and count its missing cells."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from hangtag.catalog.images import Pixels
@@ -12,9 +13,52 @@ from hangtag.catalog.missing_values import BLANK, is_missing
 from hangtag.catalog.schema import CatalogSchema, read_schema
 from hangtag.errors import WorkspaceError
 from hangtag.manifest import compute_digest, require_manifest
-from hangtag.workspace import Workspace
+from hangtag.workspace import OTHER_IMAGES, OTHER_PHOTOGRAPHS, Workspace
 
 HINT = "Run `hangtag prepare CATALOG` with this workspace first."
+
+
+OTHERS = {
+    "item_id": pl.String,
+    "image_path": pl.String,
+    "width": pl.Int64,
+    "height": pl.Int64,
+    "mode": pl.String,
+    "order": pl.Int64,
+}
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class OtherPhotographs:
+    """The photographs of items beside the first of each; none in most catalogues.
+
+    Attributes:
+        table: One row for each: `item_id`, `image_path`, `width`, `height` and `mode` of the file, and `order`, its
+            place among the photographs that the catalogue names for the item, from 1.
+        images: Pixels, uint8 (m, height, width, 3), a read-only memory map; row i belongs to row i of the table.
+    """
+
+    table: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=OTHERS))
+    images: Pixels = field(default_factory=lambda: np.empty((0, 1, 1, 3), np.uint8))
+
+    def __len__(self) -> int:
+        """Return the number of photographs."""
+        return len(self.table)
+
+    def find(self, item_ids: pl.Series) -> tuple[Rows, Rows]:
+        """Find the photographs of some items.
+
+        Args:
+            item_ids: The ids, text (n,).
+
+        Returns:
+            Their rows, int64 (k,), and the index in `item_ids` of each one's item, int64 (k,).
+        """
+        items = pl.DataFrame({"item_id": item_ids.cast(pl.String)}).with_row_index("item")
+        rows = self.table.select("item_id").with_row_index("row")
+        found = rows.join(items, on="item_id", maintain_order="left")
+        return found["row"].to_numpy().astype(np.int64), found["item"].to_numpy().astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -28,6 +72,7 @@ class Prepared:
         schema: The meaning of the columns.
         taxonomy_text: The taxonomy file of the catalogue (TOML), or an empty text.
         digest: A hash of the manifest; it changes when the prepared catalogue does.
+        others: The photographs beside the first of each item.
     """
 
     items: pl.DataFrame
@@ -35,6 +80,7 @@ class Prepared:
     schema: CatalogSchema
     taxonomy_text: str
     digest: str
+    others: OtherPhotographs = field(default_factory=OtherPhotographs)
 
     @cached_property
     def known(self) -> pl.DataFrame:
@@ -53,11 +99,15 @@ def read_prepared(workspace: Workspace) -> Prepared:
     try:
         items = pl.read_parquet(workspace.prepared / "items.parquet")
         images = np.load(workspace.prepared / "images.npy", mmap_mode="r", allow_pickle=False)
+        others = OtherPhotographs()
+        if OTHER_IMAGES in manifest["outputs"]:
+            pixels = np.load(workspace.prepared / OTHER_IMAGES, mmap_mode="r", allow_pickle=False)
+            others = OtherPhotographs(pl.read_parquet(workspace.prepared / OTHER_PHOTOGRAPHS), pixels)
     except (OSError, ValueError, EOFError, pl.exceptions.PolarsError) as error:
         raise WorkspaceError(f"The prepared catalogue cannot be read: {error}.", hint=HINT) from error
-    if len(items) != len(images):
+    if len(items) != len(images) or len(others) != len(others.images):
         raise WorkspaceError("The prepared items and pixels differ in number.", hint=HINT)
-    return Prepared(items, images, schema, manifest.get("taxonomy_text", ""), compute_digest(manifest))
+    return Prepared(items, images, schema, manifest.get("taxonomy_text", ""), compute_digest(manifest), others)
 
 
 def find_missing(values: pl.Series, spellings: Iterable[str]) -> pl.Series:

@@ -33,6 +33,8 @@ MAX_DESCRIPTION_BYTES = 1_000_000
 MAX_LISTED_COLUMNS = 20
 # Parts of a URL's path by which a file is found, from its end.
 MAX_TAIL = 3
+# The entries of a description by which photographs are found.
+IMAGE_KEYS = ("image", "image_column", "image_separator", "other_image_columns")
 
 
 @dataclass
@@ -49,7 +51,7 @@ class RawCatalog:
         broken: Lines that are no row, as (line number, reason).
         skipped: Rows of the table that are no products, as (line number, reason).
         num_merged: Further rows of products that have several.
-        num_other_photographs: Photographs that the table names beside the first of each product.
+        other_images: The photographs that all rows of a product name, by its position; of those with several rows.
         taxonomy_text: The content of the taxonomy file beside the table, where the description names one.
         skipped_folders: Folders and files that are not read, as (path, code, reason); of a tree of photographs.
     """
@@ -63,17 +65,26 @@ class RawCatalog:
     broken: list[tuple[int, str]] = field(default_factory=list)
     skipped: list[tuple[int, str]] = field(default_factory=list)
     num_merged: int = 0
-    num_other_photographs: int = 0
+    other_images: Mapping[int, list[str]] = field(default_factory=dict)
     taxonomy_text: str = ""
     skipped_folders: list[tuple[str, str, str]] = field(default_factory=list)
 
-    def locate_photograph(self, row: Mapping[str, str]) -> str:
-        """Return the path of an item's photograph inside the source; empty where the row names none.
+    def locate_photographs(self, position: int, row: Mapping[str, str]) -> list[str]:
+        """Return the paths of a product's photographs inside the source, each once; none where it names none.
 
         The end of a URL's path is looked up among the files; where no file has it, several have, or another URL ends so
         too, the URL is returned. A path that begins with a slash starts at the table's folder.
+
+        Args:
+            position: The row's position.
+            row: The row.
         """
-        path = self.schema.find_image_path(row)
+        return list(dict.fromkeys(map(self._locate, self._list_named(position, row))))
+
+    def _list_named(self, position: int, row: Mapping[str, str]) -> list[str]:
+        return [*self.schema.find_image_paths(row), *self.other_images.get(position, ())]
+
+    def _locate(self, path: str) -> str:
         if path.startswith("//"):
             path = f"https:{path}"
         if is_url(path):
@@ -82,7 +93,7 @@ class RawCatalog:
             path = path.lstrip("/")
         if ("?" in path or "%" in path) and not _has(self.source, self.base + path):
             path = next((each for each in _decode_path(path) if _has(self.source, self.base + each)), path)
-        return path and self.base + path
+        return self.base + path
 
     def _find_by_tail(self, url: str) -> str:
         """Return the only file whose path ends as a URL does, by as many parts as no other URL of the table shares."""
@@ -96,7 +107,7 @@ class RawCatalog:
     @cached_property
     def _url_tails(self) -> Counter[tuple[str, ...]]:
         """The number of different URLs of the table that end so."""
-        paths = (self.schema.find_image_path(row) for row in self.rows)
+        paths = (path for position, row in enumerate(self.rows) for path in self._list_named(position, row))
         urls = {path.split("?", maxsplit=1)[0] for path in paths if is_url(path) or path.startswith("//")}
         ends = (_read_url_parts(url) for url in urls)
         return Counter(parts[-length:] for parts in ends for length in range(1, min(len(parts), MAX_TAIL) + 1))
@@ -230,12 +241,12 @@ class FoundTable:
 
     @property
     def base(self) -> str:
-        """Return the table's folder, empty or ending in `/`."""
+        """The table's folder, empty or ending in `/`."""
         return self.path[: len(self.path) - len(self.name)]
 
     @property
     def name(self) -> str:
-        """Return the table's file name."""
+        """The table's file name."""
         return PurePosixPath(self.path).name
 
     def list_files(self) -> Iterator[str]:
@@ -282,7 +293,7 @@ def _override(entries: Mapping[str, object], others: Mapping[str, object]) -> di
     """Return a description's entries with others over them; of two ways to find photographs the later one counts."""
     kept = dict(entries)
     if {"image", "image_column"} & set(others):
-        kept = {key: value for key, value in kept.items() if key not in ("image", "image_column", "image_separator")}
+        kept = {key: value for key, value in kept.items() if key not in IMAGE_KEYS}
     return kept | dict(others)
 
 
@@ -317,7 +328,7 @@ def _build_catalog(source: Source, path: str, table: Table, values: dict[str, ob
         table.broken,
         [(table.lines[row], reason) for row, reason in arranged.skipped],
         arranged.num_merged,
-        arranged.num_other_photographs,
+        arranged.other_images,
         taxonomy,
     )
 

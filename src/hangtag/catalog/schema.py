@@ -1,6 +1,7 @@
 """The catalogue schema: which columns hold the id, name, photograph, label levels and attributes."""
 
 import dataclasses
+import json
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,7 @@ from hangtag.catalog.files import SURROGATES
 from hangtag.catalog.missing_values import SPELLINGS, is_missing
 from hangtag.errors import CatalogError, WorkspaceError
 
-LIST_FIELDS = ("levels", "attributes", "missing")
+LIST_FIELDS = ("levels", "attributes", "missing", "other_image_columns")
 _BETWEEN_URLS = re.compile(r"[,;|]\s*(?=https?://)", re.IGNORECASE)
 PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 # Columns that hangtag's own tables have. A catalogue's column of such a name is kept under `catalog_<name>`, or under
@@ -88,7 +89,8 @@ class CatalogSchema:
             levels are columns.
         category_separator: What stands between several category paths in a cell.
         category: Which of several paths counts, `first` or `deepest`.
-        image_separator: What stands between several photographs in the cell of `image_column`; the first counts.
+        image_separator: What stands between several photographs in a cell.
+        other_image_columns: Columns with further photographs of the product, in their order.
         merge_rows: `yes` where a product may have several rows: each value is the first that is not missing.
         skip_rows: Rows that are no products, as `COLUMN=VALUE`.
         encoding: The encoding of a table of text, such as `cp1251`; empty to find it.
@@ -118,6 +120,7 @@ class CatalogSchema:
     category_separator: str = ""
     category: str = "first"
     image_separator: str = ""
+    other_image_columns: tuple[str, ...] = ()
     merge_rows: str = ""
     skip_rows: str = ""
     encoding: str = ""
@@ -197,6 +200,7 @@ class CatalogSchema:
             attributes=tuple(map(rename, self.attributes)),
             image=self.image and PLACEHOLDER.sub(lambda match: f"{{{rename(match.group(1))}}}", self.image),
             image_column=self.image_column and rename(self.image_column),
+            other_image_columns=tuple(map(rename, self.other_image_columns)),
             split=self.split and rename(self.split),
             group=self.group and rename(self.group),
             path_column=self.path_column and rename(self.path_column),
@@ -271,7 +275,7 @@ class CatalogSchema:
     @property
     def named_columns(self) -> dict[str, None]:
         """Return the columns that the description names, in order."""
-        named = [self.id, self.name, *self.levels, *self.attributes, self.image_column, self.split, self.group]
+        named = [self.id, self.name, *self.levels, *self.attributes, *self.image_columns, self.split, self.group]
         return dict.fromkeys([*filter(None, named), *PLACEHOLDER.findall(self.image or "")])
 
     @property
@@ -284,17 +288,39 @@ class CatalogSchema:
         """Return the columns that describe an item: the levels, the attributes, and the name if there is one."""
         return (*self.levels, *self.attributes, *([self.name] if self.name else []))
 
-    def list_images(self, cell: str) -> list[str]:
-        """Return the photographs that a cell names; several addresses between commas are several without being said."""
-        parts = cell.split(self.image_separator) if self.image_separator else _BETWEEN_URLS.split(cell)
-        return [part.strip() for part in parts if part.strip()]
+    @property
+    def image_columns(self) -> tuple[str, ...]:
+        """Return the columns that name photographs, in order."""
+        return (*([self.image_column] if self.image_column else []), *self.other_image_columns)
 
-    def find_image_path(self, row: Mapping[str, str]) -> str:
-        """Return the path of an item's photograph relative to the table's folder, or an empty text if it has none."""
-        if self.image_column:
-            path = next(iter(self.list_images(row[self.image_column])), "")
-            return "" if self.is_missing(path) else path
-        return PLACEHOLDER.sub(lambda found: read_id(row[found.group(1)]), self.image or "")
+    def list_images(self, cell: str) -> list[str]:
+        """Return the photographs that a cell names.
+
+        Several addresses between commas are several without being said, and so is a JSON list of texts, as which the
+        lists of JSON lines and Parquet are read.
+        """
+        parts = _read_list(cell)
+        if parts is None:
+            parts = cell.split(self.image_separator) if self.image_separator else _BETWEEN_URLS.split(cell)
+        return [stripped for part in parts if (stripped := part.strip()) and not self.is_missing(stripped)]
+
+    def find_image_paths(self, row: Mapping[str, str]) -> list[str]:
+        """Return the paths of a row's photographs relative to the table's folder, each once, in the order named."""
+        paths = [path for column in self.image_columns for path in self.list_images(row[column])]
+        if not self.image_column and self.image:
+            paths.insert(0, PLACEHOLDER.sub(lambda found: read_id(row[found.group(1)]), self.image))
+        return list(dict.fromkeys(paths))
+
+
+def _read_list(cell: str) -> list[str] | None:
+    """Return the texts of a JSON list; None of what is none."""
+    if not cell.startswith("["):
+        return None
+    try:
+        found = json.loads(cell)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, list) and all(isinstance(part, str) for part in found) else None
 
 
 def read_id(cell: str) -> str:

@@ -14,7 +14,7 @@ from hangtag.catalog.table import Table
 from hangtag.errors import CatalogError
 
 # Columns that a shop's table may lack.
-OPTIONAL = ("name", "group")
+OPTIONAL = ("name", "group", "other_image_columns")
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,12 @@ def find_layout(columns: Sequence[str], name: str = "") -> Layout | None:
 
 def describe_layout(layout: Layout, columns: Sequence[str]) -> dict[str, object]:
     """Return the entries of a layout's description for a table, without optional columns that it lacks."""
-    return {key: value for key, value in layout.description.items() if key not in OPTIONAL or value in columns} | {
-        "layout": layout.name
-    }
+    described: dict[str, object] = {}
+    for key, value in layout.description.items():
+        kept = [column for column in value if column in columns] if isinstance(value, list) else value
+        if key not in OPTIONAL or (kept if isinstance(kept, list) else kept in columns):
+            described[key] = kept
+    return described | {"layout": layout.name}
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,8 @@ class Arranged:
         rows: The position of each product's first row in the table.
         skipped: Rows of the table that are no products, as (position, reason).
         num_merged: Further rows of products that have several.
-        num_other_photographs: Photographs that the rows of products name beside the first of each product.
+        other_images: The photographs that all rows of a product name, by its position; only of products that have
+            several rows.
         written: A cell of the column of category paths for each combination of levels.
     """
 
@@ -93,7 +97,7 @@ class Arranged:
     rows: list[int]
     skipped: list[tuple[int, str]]
     num_merged: int
-    num_other_photographs: int
+    other_images: dict[int, list[str]]
     written: dict[Path, str]
 
 
@@ -112,28 +116,22 @@ def arrange_products(table: Table, schema: CatalogSchema) -> Arranged:
     cells = [table.cells[table.columns.index(heading)] for heading in headings]
     by_name = dict(zip(schema.columns, cells, strict=False))
     rows, skipped = _skip_rows(by_name, schema, len(table.rows))
-    num_named = sum(_count_photographs(by_name, schema, row) for row in rows)
-    num_merged, written = 0, dict[Path, str]()
+    num_merged, written, other_images = 0, dict[Path, str](), dict[int, list[str]]()
     if schema.merge_rows == "yes":
         count = len(rows)
-        rows, by_name = _merge_rows(by_name, schema, rows)
+        merged = _group_rows(by_name[schema.id], rows)
+        other_images = _list_images(by_name, schema, merged)
+        by_name = _merge_rows(by_name, schema, merged)
+        rows = [members[0] for members in merged]
         num_merged = count - len(rows)
         cells = list(by_name.values())
     elif len(rows) < len(table.rows):
         cells = [[column[row] for row in rows] for column in cells]
         by_name = dict(zip(schema.columns, cells, strict=False))
-    num_used = sum(_count_photographs(by_name, schema, row) > 0 for row in range(len(rows)))
     if schema.level_separator:
         schema, levels, written = _split_levels(by_name, schema)
         cells = [*cells, *levels]
-    return Arranged(schema, cells, rows, skipped, num_merged, num_named - num_used, written)
-
-
-def _count_photographs(cells: Mapping[str, Sequence[str]], schema: CatalogSchema, row: int) -> int:
-    """Return how many photographs a row names in the column of photographs."""
-    if not schema.image_column or schema.is_missing(cells[schema.image_column][row]):
-        return 0
-    return len(schema.list_images(cells[schema.image_column][row]))
+    return Arranged(schema, cells, rows, skipped, num_merged, other_images, written)
 
 
 def _skip_rows(
@@ -155,27 +153,43 @@ def _skip_rows(
     return [row for row, skip in enumerate(is_skipped) if not skip], skipped
 
 
-def _merge_rows(
-    cells: Mapping[str, Sequence[str]], schema: CatalogSchema, rows: Iterable[int]
-) -> tuple[list[int], dict[str, list[str]]]:
-    """Join the rows of a product: each cell is the first one of them that is not missing."""
+def _group_rows(ids: Sequence[str], rows: Iterable[int]) -> list[list[int]]:
+    """Return the rows of each product, by the cells of ids."""
     first: dict[str, int] = {}
     merged: list[list[int]] = []
     for row in rows:
-        item_id = read_id(cells[schema.id][row])
+        item_id = read_id(ids[row])
         # A row without an id is rejected later, with its reason.
         index = first.setdefault(item_id, len(merged)) if item_id else len(merged)
         if index == len(merged):
             merged.append([])
         merged[index].append(row)
-    joined = {
+    return merged
+
+
+def _list_images(
+    cells: Mapping[str, Sequence[str]], schema: CatalogSchema, merged: Sequence[Sequence[int]]
+) -> dict[int, list[str]]:
+    """Return the photographs that the rows of a product name, by the product's position; of those with several rows."""
+    columns = [cells[column] for column in schema.image_columns]
+    return {
+        position: [path for row in members for column in columns for path in schema.list_images(column[row])]
+        for position, members in enumerate(merged)
+        if len(members) > 1
+    }
+
+
+def _merge_rows(
+    cells: Mapping[str, Sequence[str]], schema: CatalogSchema, merged: Sequence[Sequence[int]]
+) -> dict[str, list[str]]:
+    """Join the rows of each product: each cell is the first one of them that is not missing."""
+    return {
         name: [
             next((column[row] for row in members if not schema.is_missing(column[row])), column[members[0]])
             for members in merged
         ]
         for name, column in cells.items()
     }
-    return [members[0] for members in merged], joined
 
 
 def _split_levels(

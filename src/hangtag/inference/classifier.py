@@ -1,7 +1,7 @@
 """Load a trained model and predict class probabilities from pixels and, if it has a text input, product names."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -102,30 +102,50 @@ class Classifier:
         threshold = thresholds.get(f"{precision:g}")
         return None if threshold is None else float(threshold)
 
-    def predict_heads(self, images: Pixels, names: Sequence[str | None] | None = None) -> HeadProbs:
-        """Return the probabilities of all heads for each photograph.
+    def predict_heads(
+        self,
+        images: Pixels,
+        names: Sequence[str | None] | None = None,
+        products: Sequence[Hashable] | None = None,
+        title: str | None = "Predicting",
+    ) -> HeadProbs:
+        """Return the probabilities of all heads for each photograph, or for each product.
 
         Args:
             images: uint8 (n, H, W, 3), of `image_size`; any n.
             names: n product names, for a model with a text input; None leaves that input empty.
+            products: The product of each photograph, n values of any kind, such as ids. Photographs with the same value
+                get one answer, the mean of theirs (`HeadProbs.average`), in the order in which the values come first.
+                None answers each photograph for itself.
+            title: The text of the progress bar; None shows no bar.
 
         Raises:
             ModelError: The pixels have a wrong shape or type, the number of names is wrong, or the model returns values
                 that are not finite.
         """
-        return self.predict_rows(images, np.arange(len(images)), names=names)
+        predictions = self.predict_rows(images, np.arange(len(images)), title, names)
+        if products is None:
+            return predictions
+        if len(products) != len(images):
+            raise ModelError("There is not a product for every photograph.", received=len(products))
+        numbers = {product: number for number, product in enumerate(dict.fromkeys(products))}
+        items = np.array([numbers[product] for product in products], np.int64)
+        return predictions.average(items)
 
-    def classify(self, images: Pixels, *, precision: float = 0.95) -> list[Prediction]:
+    def classify(
+        self, images: Pixels, *, precision: float = 0.95, products: Sequence[Hashable] | None = None
+    ) -> list[Prediction]:
         """Return the prediction for each photograph: label, levels, attributes, alternatives, and whether it is sure.
 
         Args:
             images: See `predict`.
-            precision: The target precision of sure predictions.
+            precision: The target precision of sure predictions. The thresholds were chosen on single photographs.
+            products: See `predict`.
 
         Raises:
             ModelError: See `predict`.
         """
-        probs = self.predict_rows(images, np.arange(len(images)), title=None)
+        probs = self.predict_heads(images, products=products, title=None)
         return build_predictions(probs, self.find_threshold(precision), self._is_in_distribution(probs))
 
     @property
@@ -223,13 +243,24 @@ class Classifier:
             return np.ones(len(predictions), bool)
         return np.asarray(predictions.ood_scores <= limit)
 
-    def predict(self, images: Pixels, names: Sequence[str | None] | None = None) -> list[str]:
-        """Return the most likely class of the primary level for each photograph; see `predict_heads`."""
-        return [self.class_names[index] for index in self.predict_proba(images, names).argmax(axis=1).tolist()]
+    def predict(
+        self,
+        images: Pixels,
+        names: Sequence[str | None] | None = None,
+        products: Sequence[Hashable] | None = None,
+    ) -> list[str]:
+        """Return the most likely class of the primary level for each photograph or product; see `predict_heads`."""
+        probs = self.predict_proba(images, names, products)
+        return [self.class_names[index] for index in probs.argmax(axis=1).tolist()]
 
-    def predict_proba(self, images: Pixels, names: Sequence[str | None] | None = None) -> Probs:
+    def predict_proba(
+        self,
+        images: Pixels,
+        names: Sequence[str | None] | None = None,
+        products: Sequence[Hashable] | None = None,
+    ) -> Probs:
         """Return the probability of every class of the primary level, float32 (n, classes); see `predict_heads`."""
-        return self.predict_heads(images, names).probs
+        return self.predict_heads(images, names, products).probs
 
     def predict_rows(
         self,

@@ -75,6 +75,35 @@ class HeadProbs:
             for column, indices in self.choose_classes().items()
         }
 
+    def join(self, others: "HeadProbs") -> "HeadProbs":
+        """Return these photographs' probabilities, followed by those of others by the same model."""
+        answers = {head: np.concatenate([probs, others.answers[head]]) for head, probs in self.answers.items()}
+        if self.ood_scores is None or others.ood_scores is None:
+            return HeadProbs(self.outputs, answers)
+        return HeadProbs(self.outputs, answers, np.concatenate([self.ood_scores, others.ood_scores]))
+
+    def average(self, items: Indices) -> "HeadProbs":
+        """Return the mean probabilities of k items over their photographs; each item has one photograph at least.
+
+        All photographs of a product have the same category, so one that misleads (a whole outfit, a detail) is outvoted
+        by the others. The confidence of a mean is never above the mean of the photographs' confidences. The
+        out-of-distribution score of an item is the median of its photographs, the lower one of two: an item is in
+        distribution if at least half of its photographs are.
+
+        Args:
+            items: The item of each photograph, int64 (n,), 0 to k - 1.
+        """
+        counts = np.bincount(items)
+        answers = {}
+        for head, probs in self.answers.items():
+            sums = np.zeros((len(counts), probs.shape[1]))
+            np.add.at(sums, items, probs)
+            answers[head] = (sums / counts[:, None]).astype(np.float32)
+        if self.ood_scores is None:
+            return HeadProbs(self.outputs, answers)
+        ordered = self.ood_scores[np.lexsort((self.ood_scores, items))]
+        return HeadProbs(self.outputs, answers, ordered[np.cumsum(counts) - counts + (counts - 1) // 2])
+
     def adjust(self, train_counts: dict[str, Sequence[int]], strength: float) -> "HeadProbs":
         """Apply logit adjustment: favour classes that were rare in training, without training again.
 
@@ -122,6 +151,8 @@ class Prediction:
         alternatives: The most likely classes of the primary level with their probabilities, the label first.
         heatmap: The evidence for the label by region, float32 (rows, columns) from 0 to 1, with the photograph's
             aspect ratio; None unless it was requested.
+        photographs: The number of photographs that it is the mean of, where it is of a product; else None.
+        failures: The photographs of the product that could not be read, with the reasons.
     """
 
     label: str
@@ -132,6 +163,8 @@ class Prediction:
     attributes: Mapping[str, tuple[str, float]]
     alternatives: tuple[tuple[str, float], ...]
     heatmap: Maps | None = field(default=None, repr=False, compare=False)
+    photographs: int | None = None
+    failures: tuple[str, ...] = ()
 
     @property
     def doubt(self) -> str:
@@ -154,6 +187,8 @@ class Prediction:
             },
             "alternatives": [{"label": label, "confidence": confidence} for label, confidence in self.alternatives],
         }
+        if self.photographs is not None:
+            fields |= {"photographs": self.photographs, "failures": list(self.failures)}
         if self.heatmap is not None:
             picture = base64.b64encode(encode_png(color_heatmap(self.heatmap))).decode("ascii")
             fields["heatmap"] = {"label": self.label, "png": picture}

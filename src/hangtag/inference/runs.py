@@ -61,7 +61,7 @@ def can_read_names(classifier: Classifier, labelled: LabeledItems) -> bool:
 def predict_items(
     classifier: Classifier, labelled: LabeledItems, items: pl.DataFrame, title: str, *, with_names: bool
 ) -> HeadProbs:
-    """Predict rows of the catalogue's table from their photographs, and from their names too if `with_names`.
+    """Predict rows of the catalogue's table from their first photographs, and from their names too if `with_names`.
 
     Raises:
         ModelError: The pixels do not fit the model, or it returns values that are not finite.
@@ -69,6 +69,37 @@ def predict_items(
     rows = items["image_index"].to_numpy().astype(np.int64)
     names = items[str(labelled.schema.name)].to_list() if with_names else None
     return classifier.predict_rows(labelled.images, rows, title, names)
+
+
+def predict_photographs(
+    classifier: Classifier, labelled: LabeledItems, items: pl.DataFrame, title: str, *, with_names: bool
+) -> tuple[HeadProbs, HeadProbs]:
+    """Predict items from all their photographs.
+
+    Temperatures and thresholds were fitted on first photographs, and `evaluate` measures the answers for these.
+
+    Args:
+        classifier: The model.
+        labelled: The catalogue.
+        items: n rows of its table: `item_id`, `image_index`, and the name.
+        title: The text of the progress bar.
+        with_names: Whether to predict from the names too.
+
+    Returns:
+        The mean probabilities of the items over their photographs (see `HeadProbs.average`), and the probabilities of
+        all photographs: of the first one of each item, then of the others in the order of `labelled.others.find`.
+
+    Raises:
+        ModelError: The pixels do not fit the model, or it returns values that are not finite.
+    """
+    first = predict_items(classifier, labelled, items, title, with_names=with_names)
+    rows, owners = labelled.others.find(items["item_id"])
+    if not len(rows):
+        return first, first
+    names = items[str(labelled.schema.name)].gather(owners).to_list() if with_names else None
+    others = classifier.predict_rows(labelled.others.images, rows, f"{title}, other photographs", names)
+    photographs = first.join(others)
+    return photographs.average(np.concatenate([np.arange(len(items)), owners])), photographs
 
 
 def adjust(predictions: HeadProbs, classifier: Classifier, strength: float) -> HeadProbs:

@@ -5,12 +5,12 @@ from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from hangtag.catalog.files import FileError, read_regular
+from hangtag.catalog.files import FileError, escape_name, read_regular
 from hangtag.catalog.images import Photograph, PhotographError, decode_photograph
 from hangtag.errors import StalledError
 from hangtag.inference.classifier import Classifier
@@ -34,29 +34,35 @@ class Failure:
 Outcome = Prediction | Failure
 # The path of a file, its content, a decoded photograph, or an earlier failure.
 Photo = Path | str | bytes | Photograph | Failure
+# The photographs of a product (each a `Photo`), which have one answer.
+Product = list[Any] | tuple[Any, ...]
+# All photographs of a product are in memory at once; no product has so many.
+MAX_PHOTOGRAPHS = 1000
 
 
 def classify_photographs(
     classifier: Classifier,
-    photographs: Iterable[Photo],
+    photographs: Iterable[Photo | Product],
     *,
     precision: float = 0.95,
     workers: int | None = None,
     max_pixels: int = MAX_PIXELS,
     explain: bool = False,
 ) -> Iterator[Outcome]:
-    """Yield the prediction or the failure of each photograph, in the order of the input.
+    """Yield the prediction or the failure of each photograph, or of each product, in the order of the input.
 
     Each worker decodes and classifies one chunk of photographs at a time. So all processors are used, and only a few
     chunks are in memory.
 
     Args:
         classifier: The model.
-        photographs: Paths or contents of files, consumed as they are needed. A `Failure` is returned unchanged.
+        photographs: Paths or contents of files, consumed as they are needed. A `Failure` is returned unchanged. A list
+            or tuple of them is a product with several photographs: its prediction is the mean of theirs, by
+            `HeadProbs.average`, without those that cannot be read (`Prediction.failures`).
         precision: The target precision of sure predictions.
         workers: The number of threads; by default two for each processor, so that the network never waits for decoding.
         max_pixels: Larger photographs are rejected before they are decoded.
-        explain: Whether to add a heatmap to each prediction; see `Prediction.heatmap`.
+        explain: Whether to add a heatmap to each prediction of one photograph; see `Prediction.heatmap`.
 
     Raises:
         ModelError: The model does not support heatmaps.
@@ -65,14 +71,14 @@ def classify_photographs(
     count = workers or 2 * (os.cpu_count() or 1)
     chunks = iter(photographs)
 
-    def classify_next(chunk: Sequence[Photo]) -> list[Outcome]:
+    def classify_next(chunk: Sequence[Photo | Product]) -> list[Outcome]:
         explained = range(len(chunk)) if explain else ()
         return classify_chunk(classifier, chunk, precision, max_pixels, explained)
 
     pool, waiting, is_stalled = ThreadPoolExecutor(count), deque[Future[list[Outcome]]](), False
     try:
         while True:
-            while len(waiting) < 2 * count and (chunk := list(islice(chunks, CHUNK))):
+            while len(waiting) < 2 * count and (chunk := _take_chunk(chunks)):
                 waiting.append(pool.submit(classify_next, chunk))
             if not waiting:
                 return
@@ -82,6 +88,16 @@ def classify_photographs(
         raise
     finally:
         pool.shutdown(wait=not is_stalled, cancel_futures=True)
+
+
+def _take_chunk(entries: Iterator[Photo | Product]) -> list[Photo | Product]:
+    """Return the next photographs and products, about `CHUNK` photographs in all; none at the end."""
+    chunk: list[Photo | Product] = []
+    count = 0
+    while count < CHUNK and (entry := next(entries, None)) is not None:
+        chunk.append(entry)
+        count += len(entry) if isinstance(entry, list | tuple) else 1
+    return chunk
 
 
 def _wait_for_chunk(future: "Future[list[Outcome]]") -> list[Outcome]:
@@ -102,30 +118,67 @@ def _wait_for_chunk(future: "Future[list[Outcome]]") -> list[Outcome]:
 
 def classify_chunk(
     classifier: Classifier,
-    photographs: Sequence[Photo],
+    photographs: Sequence[Photo | Product],
     precision: float,
     max_pixels: int = MAX_PIXELS,
     explained: Collection[int] = (),
 ) -> list[Outcome]:
-    """Return the prediction or the failure of each photograph of one chunk; see `classify_photographs`.
+    """Return the prediction or the failure of each photograph or product of one chunk; see `classify_photographs`.
 
     Args:
         classifier: The model.
-        photographs: Paths, contents, decoded photographs or failures.
+        photographs: Paths, contents, decoded photographs or failures, and products of several.
         precision: The target precision of sure predictions.
         max_pixels: Larger photographs are rejected before they are decoded.
-        explained: The indices of the photographs to add heatmaps to.
+        explained: The indices of the photographs to add heatmaps to; products have none.
     """
-    photos = [_read_photograph(photo, classifier.image_size, max_pixels) for photo in photographs]
-    good = {index: found for index, found in enumerate(photos) if isinstance(found, Photograph)}
-    outcomes: dict[int, Outcome] = {index: found for index, found in enumerate(photos) if isinstance(found, Failure)}
+    photos = [
+        (index, photo, _read_photograph(photo, classifier.image_size, max_pixels))
+        for index, entry in enumerate(photographs)
+        for photo in (_list_photos(entry) if isinstance(entry, list | tuple) else [entry])
+    ]
+    good = [(index, found) for index, _, found in photos if isinstance(found, Photograph)]
+    # Of a product without a photograph that can be read, the first failure is the answer.
+    outcomes: dict[int, Outcome] = {index: found for index, _, found in reversed(photos) if isinstance(found, Failure)}
     if good:
-        pixels = np.stack([found.pixels for found in good.values()])
-        answers = dict(zip(good, classifier.classify(pixels, precision=precision), strict=True))
-        outcomes |= answers | _add_heatmaps(
-            classifier, good, {index: answers[index] for index in explained if index in good}
+        pixels = np.stack([found.pixels for _, found in good])
+        products = [index for index, _ in good]
+        answers = dict(
+            zip(
+                dict.fromkeys(products),
+                classifier.classify(pixels, precision=precision, products=products),
+                strict=True,
+            )
         )
-    return [outcomes[index] for index in range(len(photos))]
+        single = {index: found for index, found in good if not isinstance(photographs[index], list | tuple)}
+        outcomes |= answers | _add_heatmaps(
+            classifier, single, {index: answers[index] for index in explained if index in single}
+        )
+    for index, entry in enumerate(photographs):
+        outcome = outcomes[index]
+        if isinstance(entry, list | tuple) and isinstance(outcome, Prediction):
+            failures = [
+                _describe_failure(photo, found)
+                for owner, photo, found in photos
+                if owner == index and isinstance(found, Failure)
+            ]
+            count = sum(owner == index for owner, _ in good)
+            outcomes[index] = replace(outcome, photographs=count, failures=tuple(failures))
+    return [outcomes[index] for index in range(len(photographs))]
+
+
+def _list_photos(product: Product) -> Sequence[Photo]:
+    if not product:
+        return [Failure("missing_photograph", "the product has no photograph")]
+    if len(product) > MAX_PHOTOGRAPHS:
+        reason = f"the product has {len(product):,} photographs, {MAX_PHOTOGRAPHS:,} are allowed"
+        return [Failure("too_many_photographs", reason)]
+    return product
+
+
+def _describe_failure(photo: Photo, failure: Failure) -> str:
+    name = f"{escape_name(Path(photo).name)}: " if isinstance(photo, Path | str) else ""
+    return f"{name}{failure.code}: {failure.reason}"
 
 
 def _add_heatmaps(

@@ -5,13 +5,13 @@ import dataclasses
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import polars as pl
 
 from hangtag.catalog import missing_values
 from hangtag.catalog.images import Pixels
-from hangtag.catalog.prepared_items import Prepared, hide_missing, read_categories, read_prepared
+from hangtag.catalog.prepared_items import OtherPhotographs, Prepared, hide_missing, read_categories, read_prepared
 from hangtag.catalog.schema import CatalogSchema
 from hangtag.errors import WorkspaceError
 from hangtag.io import hash_json, require_file, unguard_cell
@@ -34,10 +34,12 @@ class LabeledItems:
         table: One row a kept item: `item_id`, `image_index` (its row in `images`), the catalogue's own
             columns (null where a level, an attribute or the name is missing), `label`, `split` (null for items
             that are in none, as all Unknown ones), `group_id` (duplicates share it) and `pixel_hash`.
-        images: Pixels of all prepared items, uint8 (n, height, width, 3), a read-only memory map.
+        images: Pixels of the first photograph of all prepared items, uint8 (n, height, width, 3), a read-only memory
+            map.
         class_names: The labels to learn, in alphabetical order, which is that of the class indices.
         schema: What the catalogue's columns mean.
         digest: Changes when the labels, the splits or the pixels do.
+        others: The photographs beside the first of each prepared item.
     """
 
     table: pl.DataFrame
@@ -45,6 +47,7 @@ class LabeledItems:
     class_names: tuple[str, ...]
     schema: CatalogSchema
     digest: str
+    others: OtherPhotographs = field(default_factory=OtherPhotographs)
 
     def of_split(self, split: str) -> pl.DataFrame:
         """Return the rows of one split, in the table's order."""
@@ -80,7 +83,7 @@ def read_labeled_items(workspace: Workspace) -> LabeledItems:
     class_names = table.filter(pl.col("split").is_not_null())["label"].unique().sort().to_list()
     # Only what a model can learn from: another wording in the table of changes leaves trained runs as they are.
     digest = hash_json([prepared.digest, labels_sha256])
-    return LabeledItems(table, prepared.images, tuple(class_names), prepared.schema, digest)
+    return LabeledItems(table, prepared.images, tuple(class_names), prepared.schema, digest, prepared.others)
 
 
 # The table of changes that `clean` writes.

@@ -12,12 +12,14 @@ from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 from scipy.fft import dct
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from hangtag.catalog.images import Pixels, build_averaging_matrix, limit_part
 from hangtag.console import show_progress
+from hangtag.labels.dataset import LabeledItems
 from hangtag.labels.image_hashes import PhotographHashes
 
 ROW_CHUNK = 1024
@@ -63,6 +65,23 @@ def compute_fingerprints(images: Pixels, rows: Indices | None = None) -> tuple[l
 def hash_photographs(images: Pixels, rows: Indices | None = None) -> PhotographHashes:
     """Compute both hashes of photographs, to look them up in a set; see `compute_fingerprints`."""
     return PhotographHashes.of(*compute_fingerprints(images, rows))
+
+
+def hash_items(labelled: LabeledItems, items: pl.DataFrame) -> tuple[PhotographHashes, Indices]:
+    """Compute the hashes of all photographs of some items.
+
+    Args:
+        labelled: The catalogue.
+        items: Rows of its table: `item_id` and `image_index`.
+
+    Returns:
+        The hashes of k photographs, and the index in `items` of each one's item, int64 (k,).
+    """
+    hashes = hash_photographs(labelled.images, items["image_index"].to_numpy().astype(np.int64))
+    rows, owners = labelled.others.find(items["item_id"])
+    if len(rows):
+        hashes = hashes.join(hash_photographs(labelled.others.images, rows))
+    return hashes, np.concatenate([np.arange(len(items)), owners])
 
 
 def compute_perceptual_hashes(images: Pixels) -> Hashes:

@@ -39,6 +39,11 @@ class PhotographHashes:
         """Return the number of photographs."""
         return len(self.perceptual)
 
+    def join(self, others: "PhotographHashes") -> "PhotographHashes":
+        """Return these hashes, followed by those of other photographs."""
+        both = ((self.perceptual, others.perceptual), (self.pixels, others.pixels))
+        return PhotographHashes(*map(np.concatenate, both))
+
 
 @dataclass(frozen=True)
 class PhotographSet:

@@ -6,7 +6,7 @@ import polars as pl
 from hangtag.errors import LeakError
 from hangtag.inference.classifier import Classifier
 from hangtag.labels.dataset import LabeledItems
-from hangtag.labels.duplicates import hash_photographs
+from hangtag.labels.duplicates import hash_items
 
 # The code and description of each kind of leak, by the column that it is found in.
 KEYS = {
@@ -42,7 +42,7 @@ def check_splits(table: pl.DataFrame) -> None:
 
 
 def check_unseen(classifier: Classifier, labelled: LabeledItems, items: pl.DataFrame, max_distance: int | None) -> None:
-    """Check by photograph hashes that a model was not trained on the items that it is evaluated on.
+    """Check by the hashes of all their photographs that a model was not trained on the items that it is evaluated on.
 
     Items of the model's declared training splits do not count: their metrics are reported as training metrics.
     Nothing is checked if the model does not record its training photographs.
@@ -60,13 +60,14 @@ def check_unseen(classifier: Classifier, labelled: LabeledItems, items: pl.DataF
     evaluated = items.filter(pl.col("split").is_not_null() & ~pl.col("split").is_in(train_splits))
     if classifier.seen is None or evaluated.is_empty():
         return
-    hashes = hash_photographs(labelled.images, evaluated["image_index"].to_numpy().astype(np.int64))
+    hashes, items_of_hashes = hash_items(labelled, evaluated)
     is_leaking = classifier.seen.learnt.find(hashes, max_distance)
     if is_leaking.any():
-        leaking = evaluated.filter(pl.Series(is_leaking))["item_id"].sort()
+        leaking = evaluated["item_id"].gather(np.unique(items_of_hashes[is_leaking])).sort()
         raise LeakError(
-            f"The model leaks (leak-seen): it, or the weights that it began from, learnt from {len(leaking):,} of the "
-            f"{len(evaluated):,} photographs that it is to be evaluated on, so no figure of it could be trusted.",
+            f"The model leaks (leak-seen): it, or the weights that it began from, learnt from photographs of "
+            f"{len(leaking):,} of the {len(evaluated):,} items that it is to be evaluated on, so no figure of it could "
+            "be trusted.",
             received={"item_id": leaking.head(SHOWN).to_list()},
             hint="Train it again, without --weights that have seen them.",
         )

@@ -65,7 +65,8 @@ def _name_role(inputs: Inputs, column: str) -> str:
     schema = inputs.prepared.schema
     if column in schema.levels:
         return f"label level {schema.levels.index(column) + 1} of {len(schema.levels)}"
-    roles = {schema.id: "id", schema.name: "name", schema.image_column: "photograph", schema.split: "given split"}
+    roles = {schema.id: "id", schema.name: "name", schema.split: "given split"}
+    roles |= dict.fromkeys(schema.image_columns, "photograph")
     return roles.get(column) or ("attribute" if column in schema.attributes else "")
 
 

@@ -84,7 +84,7 @@ def describe_issue(issue: Issue, queue: Queue) -> dict[str, Any]:
 
 
 def describe_item(item_id: str, column: str, queue: Queue) -> dict[str, Any]:
-    """Return an item as JSON: its name, its values after all decisions, and its label.
+    """Return an item as JSON: its name, its values after all decisions, its label, and the paths of its photographs.
 
     Args:
         item_id: The item's id.
@@ -99,6 +99,7 @@ def describe_item(item_id: str, column: str, queue: Queue) -> dict[str, Any]:
         "label": values.get(column or schema.levels[-1], ""),
         "levels": {level: values[level] for level in schema.levels},
         "attributes": {name: values[name] for name in schema.attributes},
+        "photographs": queue.items.list_photographs(item_id),
     }
 
 
@@ -229,10 +230,12 @@ def _add_item_routes(app: FastAPI, queue: Queue, options: LabelOptions, look_ali
         return JSONResponse({"items": [describe_item(similar_id, column, queue) for similar_id in similar_ids]})
 
     @app.get("/api/photograph")
-    def show_photograph(item_id: str, small: bool = False) -> Response:
-        """Return an item's photograph: the catalogue's own file if it can be read, else the prepared pixels."""
+    def show_photograph(item_id: str, number: Number = 0, small: bool = False) -> Response:
+        """Return a photograph of an item: the catalogue's own file if it can be read, else the prepared pixels."""
         _find_item(queue, item_id)
-        content, media_type = queue.items.read_photograph(item_id, original=not small)
+        if number >= len(queue.items.list_photographs(item_id)):
+            raise ProblemError(404, "not_found", "The item has no such photograph.")
+        content, media_type = queue.items.read_photograph(item_id, number, original=not small)
         return Response(content, media_type=media_type, headers={"Cache-Control": "private, max-age=600"})
 
 

@@ -5,7 +5,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path, PurePosixPath
@@ -25,7 +25,7 @@ from hangtag.catalog.table_files import is_table, parse_table_file
 from hangtag.catalog.table_search import MAX_TABLE_BYTES, read_table
 from hangtag.errors import CatalogError, WorkspaceError
 from hangtag.manifest import compute_digest, require_manifest
-from hangtag.workspace import Workspace
+from hangtag.workspace import OTHER_IMAGES, OTHER_PHOTOGRAPHS, Workspace
 
 PREPARE_FIRST = "Run `hangtag prepare CATALOG` with this workspace first."
 NAME_CATALOG = "Name the catalogue with --catalog."
@@ -133,10 +133,12 @@ class Items:
         ids: The item ids, in the order of `images`.
         positions: The index of each id in `ids`.
         columns: The catalogue's own columns as text by their headings, and `image_path`.
-        images: Pixels, uint8 (n, height, width, 3), a read-only memory map.
+        images: Pixels of the first photograph of each, uint8 (n, height, width, 3), a read-only memory map.
         schema: The meaning of the columns, by their headings.
         digest: A hash that changes when the prepared catalogue does.
         source: The catalogue itself, or None if it cannot be opened.
+        others: The path and the row in `other_images` of the other photographs of each item that has some, by its id.
+        other_images: Their pixels.
     """
 
     ids: list[str]
@@ -146,6 +148,8 @@ class Items:
     schema: CatalogSchema
     digest: str
     source: Source | None
+    others: Mapping[str, list[tuple[str, int]]] = field(default_factory=dict)
+    other_images: Pixels = field(default_factory=lambda: np.empty((0, 1, 1, 3), np.uint8))
 
     @property
     def described_by(self) -> tuple[str, ...]:
@@ -161,19 +165,27 @@ class Items:
         """Return an item's product name, or an empty text if the catalogue has no names."""
         return self.columns[self.schema.name][self.positions[item_id]] if self.schema.name else ""
 
-    def read_photograph(self, item_id: str, *, original: bool) -> tuple[bytes, str]:
+    def list_photographs(self, item_id: str) -> list[str]:
+        """Return the paths of an item's photographs, the first one first."""
+        first = self.columns["image_path"][self.positions[item_id]]
+        return [first, *(path for path, _ in self.others.get(item_id, ()))]
+
+    def read_photograph(self, item_id: str, number: int = 0, *, original: bool) -> tuple[bytes, str]:
         """Return an item's photograph as the bytes of a file, and its media type.
 
         Args:
             item_id: One of `ids`.
+            number: Which of `list_photographs`.
             original: Whether to return the catalogue's own file, if it can be read and every browser can show its
                 format. Otherwise the prepared pixels are returned as PNG.
         """
-        position = self.positions[item_id]
-        if original and (photograph := self._read_original(self.columns["image_path"][position])):
+        if original and (photograph := self._read_original(self.list_photographs(item_id)[number])):
             return photograph
+        pixels = (
+            self.other_images[self.others[item_id][number - 1][1]] if number else self.images[self.positions[item_id]]
+        )
         buffer = BytesIO()
-        Image.fromarray(self.images[position]).save(buffer, "PNG", compress_level=1)
+        Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
         return buffer.getvalue(), "image/png"
 
     def _read_original(self, path: str) -> tuple[bytes, str] | None:
@@ -199,6 +211,11 @@ def read_items(workspace: Workspace) -> Items:
     try:
         table = read_parquet(workspace.prepared / "items.parquet").read_all()
         images = np.load(workspace.prepared / "images.npy", mmap_mode="r", allow_pickle=False)
+        more = {}
+        if OTHER_IMAGES in manifest["outputs"]:
+            listed = read_parquet(workspace.prepared / OTHER_PHOTOGRAPHS).read_all()
+            pixels = np.load(workspace.prepared / OTHER_IMAGES, mmap_mode="r", allow_pickle=False)
+            more = {"others": _group_photographs(listed), "other_images": pixels}
     except Exception as error:
         # arro3 raises bare Exceptions.
         raise WorkspaceError(f"The prepared catalogue cannot be read: {error}.", hint=PREPARE_FIRST) from error
@@ -209,7 +226,17 @@ def read_items(workspace: Workspace) -> Items:
     columns["image_path"] = _to_texts(table, "image_path")
     positions = {item_id: position for position, item_id in enumerate(ids)}
     headed = schema.with_headings()
-    return Items(ids, positions, columns, images, headed, compute_digest(manifest), _open_origin(manifest))
+    return Items(ids, positions, columns, images, headed, compute_digest(manifest), _open_origin(manifest), **more)
+
+
+def _group_photographs(table: Any) -> dict[str, list[tuple[str, int]]]:
+    """Return the path and row of each photograph by its item's id."""
+    grouped: dict[str, list[tuple[str, int]]] = {}
+    for row, (item_id, path) in enumerate(
+        zip(_to_texts(table, "item_id"), _to_texts(table, "image_path"), strict=True)
+    ):
+        grouped.setdefault(item_id, []).append((path, row))
+    return grouped
 
 
 def _to_texts(table: Any, name: str) -> list[str]:

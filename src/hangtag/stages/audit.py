@@ -124,6 +124,9 @@ def audit(
     model that `model` names. Runs and models carry hashes of their training photographs; items with these are left
     out, whatever their labels and splits are by now.
 
+    An item is judged by all its photographs: its probabilities are the means of theirs, and a bad picture or an exact
+    duplicate may be any of them.
+
     Writes `audit/issues.csv` (see `issues.COLUMNS`) and `summary.json`.
 
     Args:
@@ -148,7 +151,7 @@ def audit(
 def _audit(workspace: Workspace, config: AuditConfig, run_id: str | None, model: str | Path | None) -> StageResult:
     prepared, review = read_prepared(workspace), read_reviewed(workspace)
     # One memory map for all checks: pages that are mapped twice count twice.
-    labelled = replace(read_labeled_items(workspace), images=prepared.images)
+    labelled = replace(read_labeled_items(workspace), images=prepared.images, others=prepared.others)
     source = _find_source(workspace, labelled, run_id, model)
     inputs = {"labels": labelled.digest, "prepared": prepared.digest, "source": source.digest}
     if review:
@@ -247,7 +250,9 @@ def _build_context(prepared: Prepared, labelled: LabeledItems, config: AuditConf
     """Return the context of the checks: all prepared items, null where a cell is missing, with their cleaned labels."""
     cleaned = labelled.table.select("item_id", "label", "split", "group_id")
     items = prepared.known.join(cleaned, on="item_id", how="left", maintain_order="left")
-    return AuditContext(items, prepared.images, prepared.schema, config, delivered=prepared.items)
+    return AuditContext(
+        items, prepared.images, prepared.schema, config, delivered=prepared.items, others=prepared.others
+    )
 
 
 def _collect_probs(

@@ -1,7 +1,6 @@
 """Stage `classify`: predict photograph files, as a list, printed, or written to a file of any length."""
 
 import glob
-import hashlib
 import json
 import os
 import shutil
@@ -9,79 +8,22 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
-from itertools import count, islice
+from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from hangtag.catalog.files import escape_name, read_regular
-from hangtag.catalog.images import PhotographError, decode_photograph
+from hangtag.catalog.files import escape_name
 from hangtag.config import ClassifyConfig
 from hangtag.console import show_progress
 from hangtag.errors import SettingsError
-from hangtag.explain.grad_cam import Maps
-from hangtag.explain.heatmap import encode_png, lay_over
 from hangtag.inference.classifier import Classifier
 from hangtag.inference.prediction import Prediction
-from hangtag.inference.streaming import MAX_BYTES, MAX_PIXELS, Failure, classify_photographs
+from hangtag.inference.streaming import Failure, Photo, classify_photographs
 from hangtag.io import hash_file, hash_json, is_alive, read_json, write_json, write_whole
 from hangtag.lock import LOCK, hold_folder
 from hangtag.serving import output
-from hangtag.serving.output import Listed, Pair, list_entries
+from hangtag.serving.output import Group, Listed, Pair, group_entries, list_entries, write_explained
 from hangtag.workspace import unlink
-
-# Write photographs with a map over each of where the model looked.
-
-# The longer side of a picture, in pixels.
-SIDE = 640
-# Systems allow a name 255 bytes; a suffix, a number and the mark of a file in the making need some of them.
-MAX_STEM_BYTES = 180
-
-
-def write_explained(pairs: Iterable[Pair], folder: Path) -> Iterator[Pair]:
-    """Write a PNG with the heatmap of each prediction, and yield the predictions without it."""
-    for file, outcome in pairs:
-        if isinstance(outcome, Prediction) and outcome.heatmap is not None:
-            try:
-                picture = draw_explained(read_regular(file, MAX_BYTES), outcome.heatmap)
-            except (OSError, PhotographError):
-                yield file, Failure("unreadable", "it has changed while it was being classified")
-                continue
-            with write_whole(_find_name(folder, _shorten_stem(escape_name(Path(file).stem)))) as temporary:
-                temporary.write_bytes(picture)
-            yield file, replace(outcome, heatmap=None)
-        else:
-            yield file, outcome
-
-
-def draw_explained(content: bytes, heatmap: Maps) -> bytes:
-    """Return a PNG of a photograph with a map of its proportions over it.
-
-    Args:
-        content: What the photograph's file holds.
-        heatmap: Where the model looked, (rows, columns).
-
-    Raises:
-        PhotographError: The file is none.
-    """
-    height, width = (max(1, round(SIDE * side / max(heatmap.shape))) for side in heatmap.shape)
-    photograph = decode_photograph(content, (height, width), MAX_PIXELS)
-    return encode_png(lay_over(photograph.pixels, heatmap))
-
-
-def _shorten_stem(stem: str) -> str:
-    """Return a file's name as it is, or the beginning of a long one and some letters that stand for all of it."""
-    data = stem.encode()
-    if len(data) <= MAX_STEM_BYTES:
-        return stem
-    return f"{data[: MAX_STEM_BYTES - 9].decode(errors='ignore')}-{hashlib.sha256(data).hexdigest()[:8]}"
-
-
-def _find_name(folder: Path, stem: str) -> Path:
-    """Return a path that is free: the name, or else the name with a number."""
-    names = (f"{stem}.png" if number == 1 else f"{stem}-{number}.png" for number in count(1))
-    return next(path for name in names if not (path := folder / name).exists())
-
 
 PART = 10_000
 OUTPUTS = (".csv", ".jsonl", ".parquet")
@@ -90,7 +32,7 @@ Tally = dict[str, int]
 
 
 def classify(
-    photographs: str | Path | Sequence[str | Path | bytes],
+    photographs: str | Path | Sequence[str | Path | bytes | Sequence[str | Path | bytes]],
     model: str | Path | Classifier | None = None,
     config: ClassifyConfig = ClassifyConfig(),  # noqa: B008  (frozen)
     *,
@@ -101,13 +43,14 @@ def classify(
     For any number of photographs in bounded memory, see `hangtag.classify_photographs`.
 
     Args:
-        photographs: Files, folders of them, or contents of files as bytes; one path alone, too.
+        photographs: Files, folders of them, or contents of files as bytes; one path alone, too. A list or tuple among
+            them is a product with several photographs, whose prediction is the mean of theirs.
         model: The folder of an export, or a loaded model; by default the one that comes with hangtag.
         config: Settings.
         explain: Whether each prediction has a heatmap of where the model looked.
 
     Returns:
-        A `Prediction` for each photograph, or a `Failure` with a code and a reason where it cannot be read.
+        A `Prediction` for each photograph or product, or a `Failure` with a code and a reason where it cannot be read.
 
     Raises:
         CatalogError: A path does not exist or cannot be read.
@@ -116,15 +59,22 @@ def classify(
     classifier = model if isinstance(model, Classifier) else Classifier.load(model)
     given = [photographs] if isinstance(photographs, str | Path) else photographs
 
-    def list_sources() -> Iterator[Path | bytes | Failure]:
+    def list_sources() -> Iterator[Photo | list[Photo]]:
         for source in given:
-            if isinstance(source, bytes):
-                yield source
+            if isinstance(source, str | Path | bytes):
+                yield from _list_files(source)
             else:
-                for path, failure in list_entries([Path(source)]):
-                    yield path if failure is None else failure
+                yield [photo for each in source for photo in _list_files(each)]
 
     return list(classify_photographs(classifier, list_sources(), precision=config.target_precision, explain=explain))
+
+
+def _list_files(source: str | Path | bytes) -> Iterator[Photo]:
+    """Yield the photographs of a file, a folder, or a file's content."""
+    if isinstance(source, bytes):
+        yield source
+    else:
+        yield from (path if failure is None else failure for path, failure in list_entries([Path(source)]))
 
 
 def print_predictions(
@@ -135,6 +85,7 @@ def print_predictions(
     form: Form = "table",
     write: Callable[[str], object] | None = None,
     explain: str | Path | None = None,
+    group_by: str | None = None,
 ) -> Tally:
     """Classify photographs and print each prediction as soon as it is known.
 
@@ -146,26 +97,28 @@ def print_predictions(
         write: Takes the text; by default it is printed.
         explain: A folder for a PNG of each photograph with a map over it of where the model looked, named as it;
             what is there already stays, and the new one gets a number.
+        group_by: How files belong to products, which have one answer; see `group_entries`. None answers each file.
 
     Returns:
         How many were `sure`, `not_sure` and `failed`.
 
     Raises:
         CatalogError: A path does not exist or cannot be read.
+        SettingsError: No file fits `group_by`.
         ModelError: The model cannot show where it looked.
     """
     tally: Tally = {"sure": 0, "not_sure": 0, "failed": 0}
-    files = list_entries([Path(index) for index in paths])
+    files, by_product = _list_inputs(paths, group_by), group_by is not None
     pairs = _count_outcomes(_pair_outcomes(files, classifier, config, explain=explain is not None), tally)
     if explain is not None:
         pairs = write_explained(pairs, Path(explain))
     pairs = _escape_names(pairs)
     if form == "json":
-        lines = output.write_json_lines(pairs)
+        lines = output.write_json_lines(pairs, by_product=by_product)
     elif form == "csv":
-        lines = output.write_csv_lines(pairs, classifier.outputs)
+        lines = output.write_csv_lines(pairs, classifier.outputs, by_product=by_product)
     else:
-        lines = output.write_table_lines(pairs, classifier.outputs)
+        lines = output.write_table_lines(pairs, classifier.outputs, by_product=by_product)
     for line in lines:
         (write or sys.stdout.write)(line)
     return tally
@@ -176,6 +129,8 @@ def write_predictions(
     paths: Sequence[str | Path],
     classifier: Classifier,
     config: ClassifyConfig = ClassifyConfig(),  # noqa: B008  (frozen)
+    *,
+    group_by: str | None = None,
 ) -> Tally:
     """Classify photographs into a `.csv`, `.jsonl` or `.parquet` file; after a kill the same call goes on.
 
@@ -187,12 +142,13 @@ def write_predictions(
         paths: Files and folders.
         classifier: The model.
         config: Settings.
+        group_by: How files belong to products, which have one answer; see `group_entries`. None answers each file.
 
     Returns:
         How many were `sure`, `not_sure` and `failed`.
 
     Raises:
-        SettingsError: The output has another suffix.
+        SettingsError: The output has another suffix, or no file fits `group_by`.
         CatalogError: A path does not exist or cannot be read.
     """
     path = Path(output)
@@ -203,7 +159,7 @@ def write_predictions(
     parts = path.with_name(f"{path.name}.parts")
     with hold_folder("classify", parts):
         try:
-            tally = _classify_parts(path, parts, paths, classifier, config)
+            tally = _classify_parts(path, parts, paths, classifier, config, group_by)
         except BaseException:
             if all(each.name == LOCK for each in parts.iterdir()):
                 # Nothing was begun that the next call could go on with.
@@ -226,15 +182,20 @@ def _remove_parts(parts: Path) -> None:
 
 
 def _classify_parts(
-    path: Path, parts: Path, paths: Sequence[str | Path], classifier: Classifier, config: ClassifyConfig
+    path: Path,
+    parts: Path,
+    paths: Sequence[str | Path],
+    classifier: Classifier,
+    config: ClassifyConfig,
+    group_by: str | None,
 ) -> Tally:
-    files = _begin_parts(parts, paths, classifier, config)
+    files, by_product = _begin_parts(parts, paths, classifier, config, group_by), group_by is not None
     with files.open(encoding="utf-8") as lines:
         total = sum(1 for _ in lines)
     tallies = []
     with (
         files.open(encoding="utf-8") as lines,
-        show_progress("Classifying", total, "photographs") as bar,
+        show_progress("Classifying", total, "products" if by_product else "photographs") as bar,
     ):
         names = (json.loads(line) for line in lines)
         for number in range(-(-total // PART)):
@@ -246,12 +207,13 @@ def _classify_parts(
                 pairs = _escape_names(
                     _count_outcomes(_pair_outcomes(map(_read_listed, chunk), classifier, config), tally)
                 )
-                _write_part(part, _report_progress(pairs, bar.advance), classifier)
+                _write_part(part, _report_progress(pairs, bar.advance), classifier, by_product=by_product)
                 write_json(tally_path, {**tally, "sha256": hash_file(part)})
             else:
                 bar.advance(len(chunk))
             tallies.append(tally)
-    _join_parts(path, [parts / f"{number:06}{path.suffix.lower()}" for number in range(len(tallies))], classifier)
+    names_of_parts = [parts / f"{number:06}{path.suffix.lower()}" for number in range(len(tallies))]
+    _join_parts(path, names_of_parts, classifier, by_product=by_product)
     return {key: sum(tally[key] for tally in tallies) for key in ("sure", "not_sure", "failed")}
 
 
@@ -264,10 +226,18 @@ def _read_tally(path: Path, part: Path) -> Tally | None:
     return None
 
 
-def _begin_parts(parts: Path, paths: Sequence[str | Path], classifier: Classifier, config: ClassifyConfig) -> Path:
+def _list_inputs(paths: Sequence[str | Path], group_by: str | None) -> Iterable[Listed | Group]:
+    files = list_entries([Path(path) for path in paths])
+    return files if group_by is None else group_entries(files, group_by)
+
+
+def _begin_parts(
+    parts: Path, paths: Sequence[str | Path], classifier: Classifier, config: ClassifyConfig, group_by: str | None
+) -> Path:
     """List the files, a JSON text a line, or keep the list of an earlier call that was stopped, if it was the same."""
     network = classifier.description.get("network", classifier.description.get("weights"))
-    asked = hash_json([[escape_name(str(Path(index).absolute())) for index in paths], network, config.target_precision])
+    names = [escape_name(str(Path(index).absolute())) for index in paths]
+    asked = hash_json([names, network, config.target_precision, *([group_by] if group_by else [])])
     known = parts / "asked.json"
     listed = parts / "files.jsonl"
     with suppress(OSError, ValueError):
@@ -278,19 +248,30 @@ def _begin_parts(parts: Path, paths: Sequence[str | Path], classifier: Classifie
         # The lock stays: without it the next process would think that nobody is here.
         if stale.name != LOCK:
             unlink(stale)
-    files = list_entries([Path(index) for index in paths])
+    files = _list_inputs(paths, group_by)
     with write_whole(listed) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.writelines(f"{json.dumps(_describe_listed(each))}\n" for each in files)
     write_json(known, hash_json([asked, hash_file(listed)]))
     return listed
 
 
-def _describe_listed(listed: Listed) -> str | list[str]:
+Described = str | list[str] | dict[str, Any]
+
+
+def _describe_listed(listed: Listed | Group) -> Described:
+    if isinstance(listed, Group):
+        return {"product": listed.name, "files": [_describe_listed(each) for each in listed.entries]}
     path, failure = listed
     return str(path) if failure is None else [str(path), failure.code, failure.reason]
 
 
-def _read_listed(described: str | list[str]) -> Listed:
+def _read_listed(described: Described) -> Listed | Group:
+    if isinstance(described, dict):
+        return Group(described["product"], [_read_file(each) for each in described["files"]])
+    return _read_file(described)
+
+
+def _read_file(described: str | list[str]) -> Listed:
     if isinstance(described, str):
         return Listed(Path(described))
     path, code, reason = described
@@ -298,16 +279,20 @@ def _read_listed(described: str | list[str]) -> Listed:
 
 
 def _pair_outcomes(
-    files: Iterable[Listed], classifier: Classifier, config: ClassifyConfig, *, explain: bool = False
+    files: Iterable[Listed | Group], classifier: Classifier, config: ClassifyConfig, *, explain: bool = False
 ) -> Iterator[Pair]:
-    """Yield each file's name with its outcome."""
+    """Yield the name of each file or product with its outcome."""
     # Names run ahead of outcomes by the few chunks that are being worked on.
     names: deque[str] = deque()
 
-    def note() -> Iterator[Path | Failure]:
-        for path, failure in files:
-            names.append(str(path))
-            yield path if failure is None else failure
+    def note() -> Iterator[Photo | list[Photo]]:
+        for each in files:
+            if isinstance(each, Group):
+                names.append(each.name)
+                yield [path if failure is None else failure for path, failure in each.entries]
+            else:
+                names.append(str(each.path))
+                yield each.path if each.failure is None else each.failure
 
     for outcome in classify_photographs(classifier, note(), precision=config.target_precision, explain=explain):
         yield names.popleft(), outcome
@@ -332,17 +317,17 @@ def _report_progress(pairs: Iterable[Pair], advance: Callable[[], object]) -> It
         advance()
 
 
-def _write_part(path: Path, pairs: Iterator[Pair], classifier: Classifier) -> None:
+def _write_part(path: Path, pairs: Iterator[Pair], classifier: Classifier, *, by_product: bool) -> None:
     outputs = classifier.outputs
     if path.suffix == ".parquet":
-        batch = output.make_batch(list(pairs), outputs)
+        batch = output.make_batch(list(pairs), outputs, by_product=by_product)
         with write_whole(path) as temporary:
             output.write_parquet_file(temporary, [batch], batch.schema)
         return
     lines = (
-        output.write_csv_lines(pairs, outputs, header=False)
+        output.write_csv_lines(pairs, outputs, header=False, by_product=by_product)
         if path.suffix == ".csv"
-        else output.write_json_lines(pairs)
+        else output.write_json_lines(pairs, by_product=by_product)
     )
     with (
         write_whole(path) as temporary,
@@ -351,18 +336,19 @@ def _write_part(path: Path, pairs: Iterator[Pair], classifier: Classifier) -> No
         file.writelines(lines)
 
 
-def _join_parts(path: Path, parts: Sequence[Path], classifier: Classifier) -> None:
+def _join_parts(path: Path, parts: Sequence[Path], classifier: Classifier, *, by_product: bool) -> None:
     outputs = classifier.outputs
     if path.suffix.lower() == ".parquet":
         from arro3.io import read_parquet  # noqa: PLC0415
 
         batches = (batch for part in parts for batch in read_parquet(part))
         with write_whole(path) as temporary:
-            output.write_parquet_file(temporary, batches, output.make_batch([], outputs).schema)
+            schema = output.make_batch([], outputs, by_product=by_product).schema
+            output.write_parquet_file(temporary, batches, schema)
         return
     with write_whole(path) as temporary, temporary.open("wb") as file:
         if path.suffix.lower() == ".csv":
-            file.write("".join(output.write_csv_lines([], outputs)).encode())
+            file.write("".join(output.write_csv_lines([], outputs, by_product=by_product)).encode())
         for part in parts:
             with part.open("rb") as source:
                 shutil.copyfileobj(source, file)

@@ -4,6 +4,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from hangtag.catalog.prepared_items import Prepared, hide_missing, read_categories, read_prepared
@@ -20,7 +21,7 @@ from hangtag.labels.dataset import (
     read_reviewed,
     strip_categories,
 )
-from hangtag.labels.duplicates import compute_fingerprints, group_duplicates, join_groups
+from hangtag.labels.duplicates import Indices, compute_fingerprints, group_duplicates, join_groups
 from hangtag.labels.relabel import Match, match_by_votes, match_class_words
 from hangtag.labels.splits import (
     assign_splits,
@@ -88,11 +89,7 @@ def _clean_labels(workspace: Workspace, config: CleanConfig) -> StageResult:
     prepared, reviewed = apply_review_changes(prepared, review)
     prepared, stripped = strip_categories(prepared)
     test_items = find_test_items(config.test_where, prepared.items, prepared.schema)
-    pixel_hashes, hashes = compute_fingerprints(prepared.images)
-    groups = group_duplicates(pixel_hashes, hashes, config.max_hash_distance)
-    if prepared.schema.group:
-        products = read_categories(prepared.items[prepared.schema.group], prepared.schema.missing)
-        groups = join_groups(groups, products.to_list())
+    pixel_hashes, groups = _group_items(prepared, config.max_hash_distance)
     items = prepared.items.with_row_index("image_index").with_columns(
         label=apply_rules(prepared.known, taxonomy),
         pixel_hash=pl.Series(pixel_hashes),
@@ -122,6 +119,27 @@ def _load_taxonomy(prepared: Prepared, config: CleanConfig) -> Taxonomy:
     name = config.taxonomy or prepared.schema.taxonomy or "finest"
     text = "" if config.taxonomy else prepared.taxonomy_text
     return load_taxonomy(name, text, prepared.schema.levels, prepared.schema.by_heading)
+
+
+def _group_items(prepared: Prepared, max_distance: int) -> tuple[list[str], Indices]:
+    """Return the pixel hash of each item's first photograph, and the item's group, int64 (n,).
+
+    Items with duplicates among any of their photographs are in one group, so that no photograph of an item in test is
+    that of an item in train.
+    """
+    pixel_hashes, hashes = compute_fingerprints(prepared.images)
+    if len(prepared.others):
+        other_pixel_hashes, other_hashes = compute_fingerprints(prepared.others.images)
+        all_hashes = np.concatenate([hashes, other_hashes])
+        groups = group_duplicates([*pixel_hashes, *other_pixel_hashes], all_hashes, max_distance)
+        item_ids = pl.concat([prepared.items["item_id"], prepared.others.table["item_id"]])
+        groups = join_groups(groups, item_ids.to_list())[: len(prepared.items)]
+    else:
+        groups = group_duplicates(pixel_hashes, hashes, max_distance)
+    if prepared.schema.group:
+        products = read_categories(prepared.items[prepared.schema.group], prepared.schema.missing)
+        groups = join_groups(groups, products.to_list())
+    return pixel_hashes, groups
 
 
 def _name_groups(item_ids: pl.Series, groups: pl.Series) -> pl.Series:

@@ -10,14 +10,17 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from hangtag.catalog.prepared_items import OtherPhotographs
 from hangtag.config import TrainConfig
 from hangtag.errors import SettingsError, WorkspaceError
+from hangtag.inference.prediction import HeadProbs
 from hangtag.io import read_csv, write_csv, write_json, write_parquet
 from hangtag.labels.dataset import LabeledItems, read_hash_distance, read_labeled_items
-from hangtag.labels.duplicates import hash_photographs
+from hangtag.labels.duplicates import hash_items
 from hangtag.labels.splits import assign_folds
 from hangtag.lock import hold
 from hangtag.manifest import StageRecord
+from hangtag.models.batch_predict import Answers
 from hangtag.models.checkpoint import assign_weights
 from hangtag.models.label_space import CATEGORY_PATH, NO_VALUE, LabelSpace
 from hangtag.models.pretrained import hash_source
@@ -46,7 +49,8 @@ def cross_validate(
 
     All labelled items take part, those of `val` and `test` too: what comes of it is for finding wrong labels, not
     for judging a model. The last epoch of each training is kept, whatever the settings say, so that no fold's
-    own items choose its network. Finished folds and epochs are not trained again after a stop.
+    own items choose its network. An item with several photographs is predicted by all of them: its probabilities are
+    the means of theirs. Finished folds and epochs are not trained again after a stop.
 
     Writes to `folds/<run_id>/`: `out_of_fold.parquet` (item_id, fold, and the true class's column `label`,
     `predicted_label`, `confidence`, `pred_probs` over the classes, `category_path_probs` over all category paths,
@@ -136,8 +140,8 @@ def _check_weights(
     """
     begun = read_begun(weights)
     if len(begun.learnt.perceptual):
-        rows = labelled.table["image_index"].to_numpy().astype(np.int64)[item_folds >= 0]
-        check_begun(begun, hash_photographs(labelled.images, rows), max_distance, "the folds, which are to be unseen")
+        hashes, _ = hash_items(labelled, labelled.table.filter(pl.Series(item_folds >= 0)))
+        check_begun(begun, hashes, max_distance, "the folds, which are to be unseen")
 
 
 def _run_fold(record: StageRecord, fold: _Fold) -> Path:
@@ -170,16 +174,32 @@ def _run_fold(record: StageRecord, fold: _Fold) -> Path:
     trainer.predict_names(state, dict.fromkeys(outputs.heads, NAME_WEIGHT))
     work = record.begin()
     paths = [work / "out_of_fold.parquet", work / "history.csv"]
-    write_parquet(paths[0], _tabulate_fold(labelled.table[np.flatnonzero(is_left_out)], trainer, fold.fold))
+    left_out = labelled.table[np.flatnonzero(is_left_out)]
+    write_parquet(paths[0], _tabulate_fold(left_out, trainer, fold.fold, labelled.others))
     write_csv(paths[1], pl.DataFrame(state.history).select(pl.lit(fold.fold).alias("fold"), pl.all()))
     record.finish({"items": int(is_left_out.sum())}, paths, stale=[CHECKPOINT])
     return folder
 
 
-def _tabulate_fold(items: pl.DataFrame, trainer: Trainer, fold: int) -> pl.DataFrame:
+def _answer_items(item_ids: pl.Series, trainer: Trainer, others: OtherPhotographs) -> Answers:
+    """Return the probabilities of the left-out items, the means over the photographs of each; see `HeadProbs.average`.
+
+    The network learnt from the first photographs of the other items.
+    """
+    left_out, title = trainer.data["val"], f"{trainer.title}predicting"
+    first = trainer.answer(left_out, title)
+    rows, owners = others.find(item_ids)
+    if not len(rows):
+        return first
+    data = dataclasses.replace(left_out.take(owners), images=others.images, rows=rows)
+    photographs = HeadProbs(trainer.outputs, first).join(HeadProbs(trainer.outputs, trainer.answer(data, title)))
+    return photographs.average(np.concatenate([np.arange(len(left_out)), owners])).answers
+
+
+def _tabulate_fold(items: pl.DataFrame, trainer: Trainer, fold: int, others: OtherPhotographs) -> pl.DataFrame:
     """Return the left-out items with their labels and their probabilities."""
     outputs, left_out = trainer.outputs, trainer.data["val"]
-    answers = trainer.answer(left_out, f"{trainer.title}predicting")
+    answers = _answer_items(items["item_id"], trainer, others)
     products = answers.pop(CATEGORY_PATH)
     probs = outputs.sum_level(products, outputs.primary)
 

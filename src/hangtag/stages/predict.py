@@ -18,7 +18,7 @@ from hangtag.inference.runs import (
     can_read_names,
     load_classifier,
     name_other_values,
-    predict_items,
+    predict_photographs,
     select_runs,
 )
 from hangtag.io import write_csv, write_parquet
@@ -69,6 +69,8 @@ def predict(
     Writes `predictions.csv`, `predictions.parquet` (all probabilities), `differences.csv` and
     `contact_sheet.png` to `runs/<run_id>/predictions/`. A model that reads names is given them.
 
+    An item with several photographs is predicted by all of them: its probabilities are the means of theirs.
+
     An answer is sure where its confidence is at or above the threshold that the model has for the wanted precision;
     without such a threshold none is. The thresholds were chosen on val without a logit adjustment: with one,
     confidences are other than those, and `is_sure` promises nothing.
@@ -118,7 +120,7 @@ def _predict_items(
 ) -> Predicted:
     classifier = load_classifier(workspace, run_id, labelled)
     with_names = can_read_names(classifier, labelled)
-    given = predict_items(classifier, labelled, items, f"Predicting with {run_id}", with_names=with_names)
+    given, _ = predict_photographs(classifier, labelled, items, f"Predicting with {run_id}", with_names=with_names)
     predictions = adjust(given, classifier, config.logit_adjustment)
     table = describe_predictions(items["item_id"], predictions.probs, classifier.class_names)
     threshold = classifier.find_threshold(config.target_precision, with_names=with_names)

@@ -2,20 +2,22 @@
 
 import posixpath
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+import numpy as np
 import polars as pl
 
 from hangtag.catalog.column_kinds import propose_pattern
 from hangtag.catalog.decoded_store import FILE as DECODED
 from hangtag.catalog.decoded_store import DecodedStore, stamp_photographs
 from hangtag.catalog.files import escape_name
-from hangtag.catalog.image_files import Decoded, Rejected, pack_photographs
+from hangtag.catalog.image_files import Decoded, Rejected, count_holders, keep_rows, pack_photographs
 from hangtag.catalog.image_tree import SPLIT_FOLDERS, find_split
 from hangtag.catalog.images import PICTURE_SUFFIXES
 from hangtag.catalog.name_index import fold_path
-from hangtag.catalog.prepared_items import count_missing
+from hangtag.catalog.prepared_items import OTHERS, count_missing
 from hangtag.catalog.reader import RawCatalog, is_url, read_catalog, read_file_name
 from hangtag.catalog.schema import read_id
 from hangtag.catalog.table import Rows
@@ -25,12 +27,14 @@ from hangtag.io import hash_json, write_csv, write_parquet, write_whole
 from hangtag.lock import hold
 from hangtag.manifest import StageRecord
 from hangtag.results import PrepareResult, StageResult
-from hangtag.workspace import MANIFEST, Workspace
+from hangtag.workspace import MANIFEST, OTHER_IMAGES, OTHER_PHOTOGRAPHS, Workspace
 
-DESCRIBED = ("item_id", "image_path", "image_width", "image_height", "image_mode")
 # Photographs that no row names have a line each in `rejected.csv`, up to so many.
 MAX_UNUSED_LINES = 1000
 REPAIRED = {"line": pl.Int64, "column": pl.String, "before": pl.String, "after": pl.String, "reason": pl.String}
+# The code of an other photograph of more than `MAX_HOLDERS` products, such as a size chart or a logo.
+SHARED, MAX_HOLDERS = "shared_photograph", 5
+KEPT = "; the product is kept with its other photographs"
 REJECTED = {"item_id": pl.String, "image_path": pl.String, "code": pl.String, "reason": pl.String}
 
 
@@ -44,8 +48,10 @@ def prepare(
 ) -> PrepareResult:
     """Read a catalogue and pack its photographs once, so that no later stage decodes them again.
 
-    Writes `prepared/items.parquet` (the rows), `images.npy` (their pixels, uint8 n x H x W x 3), and
-    `rejected.csv`, which has a line with a code and a reason for every row that is left out.
+    Writes `prepared/items.parquet` (the rows), `images.npy` (the pixels of the first usable photograph of each, uint8
+    n x H x W x 3), and `rejected.csv`, which has a line with a code and a reason for every row and every photograph
+    that is left out. Where products have several photographs, the others are in `other_photographs.parquet` and
+    `other_images.npy`; without those that more than five products share, as size charts, which show no product.
 
     Args:
         catalog: A folder, a `.zip`, or a `.csv` file.
@@ -84,41 +90,112 @@ def prepare(
         return PrepareResult.of(_prepare_catalog(record, raw, config))
 
 
+class _Candidate(NamedTuple):
+    """A photograph that is to be decoded: its row's position and id, its path, and its place in the product, from 1."""
+
+    row: int
+    item_id: str
+    path: str
+    order: int
+
+
+@dataclass
+class _Packed:
+    """What became of the photographs, by their indices among the candidates.
+
+    Attributes:
+        outcomes: The outcome of each.
+        first: The first usable photograph of each item, in the order of `images.npy`.
+        others: The others, in the order of `other_images.npy`.
+    """
+
+    outcomes: list[Decoded | Rejected]
+    first: list[int] = field(default_factory=list)
+    others: list[int] = field(default_factory=list)
+
+
 def _prepare_catalog(record: StageRecord, raw: RawCatalog, config: PrepareConfig) -> StageResult:
     _check_splits(raw)
     candidates, rejected = _check_rows(raw)
-    files = _find_files([each.path for each in candidates], record.folder.parent, config)
-    paths = [file for file in files if not isinstance(file, Rejected)]
     store = DecodedStore(record.folder, raw.source, config)
-    stamps = stamp_photographs(raw.source, paths)
-    with write_whole(record.begin() / "images.npy") as target:
-        results = pack_photographs(raw.source, paths, config, target, store, stamps)
-    store.write(record.work / DECODED, list(map(str, paths)), stamps, results)
-    packed = iter(results)
-    outcomes = [file if isinstance(file, Rejected) else next(packed) for file in files]
-    for file, outcome in zip(files, outcomes, strict=True):
-        if isinstance(file, Path) and isinstance(outcome, Rejected):
-            # What was downloaded is no photograph that can be used; the next time may be better.
-            file.unlink(missing_ok=True)
-    items, more = _tabulate_items(raw, candidates, outcomes)
-    if not len(items):
-        raise _explain_nothing_usable(raw, record.folder, [*rejected, *more])
+    packed = _pack_candidates(record, raw, config, candidates, store)
+    lines = [*rejected, *_list_rejected(candidates, packed)]
+    if not packed.first:
+        raise _explain_nothing_usable(raw, record.folder, lines)
+    rows = {each.row for each in candidates} - {candidates[index].row for index in packed.first}
     unused = _find_unused(raw, [each.path for each in candidates] + [line.image_path for line in rejected])
-    result = _write_prepared(record, raw, items, rejected + more, store.key, unused)
+    result = _write_prepared(record, raw, candidates, packed, lines, len(rejected) + len(rows), store.key, unused)
     store.clear()
     return result
 
 
 def _find_unused(raw: RawCatalog, named: Sequence[str]) -> list[str]:
     """Return the photographs of a catalogue with a table that no row names, in order."""
-    # Of products with several photographs, not all of them are named here.
-    if not raw.schema.table or raw.num_other_photographs:
+    if not raw.schema.table:
         return []
     used = {posixpath.normpath(path) for path in named if path}
     files = (name for name in raw.source.names() if name.startswith(raw.base))
     left = [name for name in files if name not in used and PurePosixPath(name).suffix.lower() in PICTURE_SUFFIXES]
     folded = {fold_path(path.replace("\\", "/")) for path in used} if left else set()
     return [name for name in left if fold_path(name) not in folded]
+
+
+def _pack_candidates(
+    record: StageRecord,
+    raw: RawCatalog,
+    config: PrepareConfig,
+    candidates: Sequence[_Candidate],
+    store: DecodedStore,
+) -> _Packed:
+    """Download and decode the photographs, and write the pixels of the first usable one of each item and of others."""
+    files = _find_files([each.path for each in candidates], record.folder.parent, config)
+    there = [index for index, file in enumerate(files) if not isinstance(file, Rejected)]
+    paths = [file for file in files if not isinstance(file, Rejected)]
+    stamps = stamp_photographs(raw.source, paths)
+    work = record.begin()
+    with write_whole(work / "images.npy") as first, write_whole(work / OTHER_IMAGES) as other:
+        items = [candidates[index].row for index in there]
+        results = iter(pack_photographs(raw.source, paths, config, (first, other), store, stamps, items))
+    packed = _Packed([file if isinstance(file, Rejected) else next(results) for file in files])
+    done: set[int] = set()
+    for index, (file, outcome) in enumerate(zip(files, packed.outcomes, strict=True)):
+        if isinstance(outcome, Decoded):
+            (packed.others if candidates[index].row in done else packed.first).append(index)
+            done.add(candidates[index].row)
+        elif isinstance(file, Path):
+            # What was downloaded is no photograph that can be used; the next time may be better.
+            file.unlink(missing_ok=True)
+    if packed.others:
+        _leave_out_shared(work, raw, candidates, packed)
+    if not packed.others:
+        (work / OTHER_IMAGES).unlink()
+    others = set(packed.others)
+    # Sorted as the pixels are: those of others are in a file of their own.
+    order = sorted(range(len(there)), key=lambda position: there[position] in others)
+    outcomes = [packed.outcomes[there[position]] for position in order]
+    names, stamps = [str(paths[position]) for position in order], [stamps[position] for position in order]
+    store.write(work / DECODED, names, stamps, outcomes)
+    return packed
+
+
+def _leave_out_shared(work: Path, raw: RawCatalog, candidates: Sequence[_Candidate], packed: _Packed) -> None:
+    """Leave out the other photographs that many products have: they show none of them, and would join all."""
+    images, others = (np.load(work / name, mmap_mode="r") for name in ("images.npy", OTHER_IMAGES))
+    rows = {candidates[index].row: position for position, index in enumerate(packed.first)}
+    owners = [rows[candidates[index].row] for index in packed.others]
+    products: list[str | None] = [None] * len(images)
+    if raw.schema.group:
+        groups = _read_column(raw, raw.schema.group, [candidates[index] for index in packed.first])
+        products = [None if raw.schema.is_missing(group) else group for group in groups]
+    counts = count_holders(images, others, owners, products)
+    if max(counts) <= MAX_HOLDERS:
+        return
+    for index, count in zip(packed.others, counts, strict=True):
+        if count > MAX_HOLDERS:
+            reason = f"{count:,} products have the same photograph, as a size chart or a logo"
+            packed.outcomes[index] = Rejected(SHARED, reason)
+    keep_rows(work / OTHER_IMAGES, [row for row, count in enumerate(counts) if count <= MAX_HOLDERS])
+    packed.others = [index for index, count in zip(packed.others, counts, strict=True) if count <= MAX_HOLDERS]
 
 
 def _explain_nothing_usable(raw: RawCatalog, folder: Path, rejected: Sequence["_Line"]) -> CatalogError:
@@ -202,60 +279,62 @@ def _describe_unused(unused: Sequence[str]) -> list[_Line]:
     return lines
 
 
-class _Candidate(NamedTuple):
-    """A row whose photograph is to be decoded: its position, its id, and the photograph's path."""
-
-    row: int
-    item_id: str
-    path: str
-
-
 def _check_rows(raw: RawCatalog) -> tuple[list[_Candidate], list[_Line]]:
-    """Return the rows to decode, and a line for each rejected one."""
+    """Return the photographs to decode, and a line for each rejected row."""
     candidates: list[_Candidate] = []
     rejected = [_Line(f"line {line}", "", "bad_row", reason) for line, reason in raw.broken]
     rejected += [_Line("", *passed_over) for passed_over in raw.skipped_folders]
     rejected += [_Line(f"line {line}", "", "skipped_row", reason) for line, reason in raw.skipped]
     seen: set[str] = set()
     for position, row in enumerate(raw.rows):
-        item_id, path = read_id(row[raw.schema.id]), raw.locate_photograph(row)
+        item_id, paths = read_id(row[raw.schema.id]), raw.locate_photographs(position, row) or [""]
+        path = paths[0]
         if not item_id:
             rejected.append(_Line(f"row {position + 1}", path, "missing_id", "the row has no id"))
         elif item_id in seen:
             rejected.append(_Line(item_id, path, "duplicate_id", "an earlier row has the same id"))
         else:
             seen.add(item_id)
-            candidates.append(_Candidate(position, item_id, path))
+            candidates += [_Candidate(position, item_id, each, order) for order, each in enumerate(paths, 1)]
     return candidates, rejected
 
 
-def _tabulate_items(
-    raw: RawCatalog, candidates: Sequence[_Candidate], outcomes: Sequence[Decoded | Rejected]
-) -> tuple[pl.DataFrame, list[_Line]]:
-    """Return the table of items, and a line for each row whose photograph cannot be used."""
-    kept: list[_Candidate] = []
-    decoded: list[Decoded] = []
-    rejected: list[_Line] = []
-    for candidate, outcome in zip(candidates, outcomes, strict=True):
-        if isinstance(outcome, Rejected):
-            rejected.append(_Line(candidate.item_id, candidate.path, outcome.code, outcome.reason))
-        else:
-            kept.append(candidate)
-            decoded.append(outcome)
-    described = pl.DataFrame(
-        {
-            "item_id": [each.item_id for each in kept],
-            "image_path": [each.path if is_url(each.path) else posixpath.normpath(each.path) for each in kept],
-            "image_width": [each.width for each in decoded],
-            "image_height": [each.height for each in decoded],
-            "image_mode": [each.mode for each in decoded],
-        },
-        schema={name: pl.Int64 if name in ("image_width", "image_height") else pl.String for name in DESCRIBED},
-    )
+def _list_rejected(candidates: Sequence[_Candidate], packed: _Packed) -> list[_Line]:
+    """Return a line for each photograph that cannot be used."""
+    kept = {candidates[index].row for index in packed.first}
+    return [
+        _Line(
+            candidate.item_id,
+            candidate.path,
+            outcome.code,
+            outcome.reason + (KEPT if candidate.row in kept else ""),
+        )
+        for candidate, outcome in zip(candidates, packed.outcomes, strict=True)
+        if isinstance(outcome, Rejected)
+    ]
+
+
+def _describe_photographs(candidates: Sequence[_Candidate], packed: _Packed, indices: Sequence[int]) -> pl.DataFrame:
+    """Return the table of some photographs, with the columns of `OTHERS`."""
+    rows = []
+    for index in indices:
+        _, item_id, path, order = candidates[index]
+        found = packed.outcomes[index]
+        assert isinstance(found, Decoded)
+        path = path if is_url(path) else posixpath.normpath(path)
+        rows.append((item_id, path, found.width, found.height, found.mode, order))
+    return pl.DataFrame(rows, schema=OTHERS, orient="row")
+
+
+def _tabulate_items(raw: RawCatalog, candidates: Sequence[_Candidate], packed: _Packed) -> pl.DataFrame:
+    """Return the table of items, which have the first usable photograph of each."""
+    kept = [candidates[index] for index in packed.first]
+    described = _describe_photographs(candidates, packed, packed.first).drop("order")
+    described = described.rename({name: f"image_{name}" for name in ("width", "height", "mode")})
     given = _read_column(raw, raw.schema.split, kept) if raw.schema.split else [None] * len(kept)
     splits = pl.Series("given_split", [_read_split(value) for value in given], pl.String)
     columns = [pl.Series(column, _read_column(raw, column, kept), pl.String) for column in raw.schema.columns]
-    return described.with_columns(splits, *columns), rejected
+    return described.with_columns(splits, *columns)
 
 
 def _read_column(raw: RawCatalog, column: str, kept: Sequence[_Candidate]) -> list[str | None]:
@@ -273,34 +352,41 @@ def _read_split(value: str | None) -> str | None:
 def _write_prepared(
     record: StageRecord,
     raw: RawCatalog,
-    table: pl.DataFrame,
+    candidates: Sequence[_Candidate],
+    packed: _Packed,
     rejected: list[_Line],
+    rejected_rows: int,
     decoded_key: str,
     unused: list[str],
 ) -> StageResult:
     names = ("items.parquet", "images.npy", "rejected.csv", "repaired.csv", DECODED)
     paths = [record.work / name for name in names]
+    table = _tabulate_items(raw, candidates, packed)
     write_parquet(paths[0], table)
+    if packed.others:
+        paths += [record.work / OTHER_IMAGES, record.work / OTHER_PHOTOGRAPHS]
+        write_parquet(paths[-1], _describe_photographs(candidates, packed, packed.others))
     write_csv(paths[2], _tabulate_lines(rejected + _describe_unused(unused)))
     write_csv(paths[3], pl.DataFrame(raw.repairs, schema=REPAIRED, orient="row"))
     counts: dict[str, object] = {
         "rows": len(raw.rows) + raw.num_merged + len(raw.skipped) + len(raw.broken) + len(raw.skipped_folders),
         "items": len(table),
-        "rejected": len(rejected),
+        "rejected": rejected_rows,
         "repaired_rows": len({repair.line for repair in raw.repairs}),
     }
     if unused:
         counts["unused_photographs"] = len(unused)
-    if failed := sum(is_url(line.image_path) for line in rejected):
+    if failed := sum(is_url(line.image_path) and line.code != SHARED for line in rejected):
         # Such photographs are tried again the next time.
         counts["failed_downloads"] = failed
     if raw.schema.layout not in ("", "capstone"):
         counts["layout"] = raw.schema.layout
     if raw.num_merged:
         counts["merged_rows"] = raw.num_merged
-    if raw.num_other_photographs:
-        # Of a product, the first photograph counts.
-        counts["other_photographs"] = raw.num_other_photographs
+    if packed.others:
+        counts["other_photographs"] = len(packed.others)
+    if left_out := len(rejected) - rejected_rows:
+        counts["rejected_photographs"] = left_out
     missing = count_missing(table, raw.schema)
     find_heading = raw.schema.find_heading
     if without := {find_heading(level): missing[level] for level in raw.schema.levels if level in missing}:

@@ -14,6 +14,7 @@ from hangtag.config import TrainConfig
 from hangtag.errors import SettingsError, WorkspaceError
 from hangtag.io import read_csv, write_csv, write_text
 from hangtag.labels.dataset import LabeledItems, read_hash_distance, read_labeled_items
+from hangtag.labels.duplicates import hash_photographs
 from hangtag.lock import hold
 from hangtag.manifest import NAME as MANIFEST
 from hangtag.manifest import StageRecord, read_versions
@@ -89,7 +90,11 @@ def _train_run(workspace: Workspace, config: TrainConfig, run_id: str, *, resume
         refuse_other_settings(record, None if resume else read_settings_of_checkpoint(checkpoint))
     trainer = build_trainer(labelled, config, checkpoint)
     calibration = _read_calibration(workspace, config, trainer) if config.calibration_run else None
-    seen = collect_seen(workspace, config, trainer.data, read_hash_distance(workspace))
+    others = None
+    if len(labelled.others):
+        rows, _ = labelled.others.find(labelled.of_split("val")["item_id"])
+        others = hash_photographs(labelled.others.images, rows)
+    seen = collect_seen(workspace, config, trainer.data, read_hash_distance(workspace), others)
     if config.image_run:
         state = _take_photographs(workspace.run(config.image_run), labelled.digest)
     else:

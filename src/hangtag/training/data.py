@@ -281,7 +281,11 @@ def scale_size(image_size: tuple[int, int], scale: float) -> tuple[int, int]:
 
 
 def collect_seen(
-    workspace: Workspace, config: TrainConfig, data: Mapping[str, ItemDataset], max_distance: int | None
+    workspace: Workspace,
+    config: TrainConfig,
+    data: Mapping[str, ItemDataset],
+    max_distance: int | None,
+    others: PhotographHashes | None = None,
 ) -> SeenPhotographs:
     """Return the photographs that a run sees: its own, and those of its pretrained weights and of the runs it uses.
 
@@ -290,6 +294,7 @@ def collect_seen(
         config: The settings of the training.
         data: The datasets `train` and `val`.
         max_distance: The largest distance between the perceptual hashes of duplicates; see `read_hash_distance`.
+        others: The other photographs of the items of `val`, which the run does not see, but its weights must not have.
 
     Raises:
         LeakError: The pretrained weights were trained on photographs of `val`, on which the run's epoch, temperatures
@@ -298,7 +303,8 @@ def collect_seen(
     val = hash_photographs(data["val"].images, data["val"].rows)
     pretrained_seen = read_begun(config.weights)
     if not config.calibration_run:
-        check_begun(pretrained_seen, val, max_distance, "val, on which confidence is calibrated")
+        checked = val if others is None else val.join(others)
+        check_begun(pretrained_seen, checked, max_distance, "val, on which confidence is calibrated")
     train = hash_photographs(data["train"].images, data["train"].rows)
     seen = SeenPhotographs(PhotographSet.of(train), PhotographSet.of(val)) | pretrained_seen
     if config.image_run:

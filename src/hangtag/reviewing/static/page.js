@@ -52,8 +52,9 @@ async function request(path, values, body) {
   return answer;
 }
 
-function photograph(itemId, small) {
-  const query = new URLSearchParams({ item_id: itemId, token, ...(small ? { small: "true" } : {}) });
+function photograph(itemId, small, number) {
+  const more = { ...(small ? { small: "true" } : {}), ...(number ? { number } : {}) };
+  const query = new URLSearchParams({ item_id: itemId, token, ...more });
   return `api/photograph?${query}`;
 }
 
@@ -100,9 +101,9 @@ function show(found) {
     return;
   }
   const { item } = issue;
-  const image = find("photograph");
-  image.src = photograph(item.item_id);
-  image.alt = `Photograph of ${item.name || item.item_id}`;
+  showPhotographs(item);
+  // The one that the issue is about, if its reason names one.
+  showPhotograph(item, Math.max(0, item.photographs.findIndex((path) => issue.reason.includes(` ${path} `))));
   const evidence = issue.evidence && `by ${EVIDENCE[issue.evidence] || issue.evidence}`;
   find("tag-code").textContent = [CODES[issue.code] || issue.code, evidence, issue.column].filter(Boolean).join(" · ");
   const state = issue.state === "open" ? "" : "already changed";
@@ -120,6 +121,34 @@ function show(found) {
   showValues();
   showGroup();
   showLookAlikes(issue);
+}
+
+function showPhotograph(item, number) {
+  const image = find("photograph");
+  image.src = photograph(item.item_id, false, number);
+  image.alt = `Photograph of ${item.name || item.item_id}`;
+  for (const [index, line] of [...find("photographs").children].entries()) {
+    line.firstElementChild.setAttribute("aria-pressed", String(index === number));
+  }
+}
+
+function showPhotographs(item) {
+  const paths = item.photographs.length > 1 ? item.photographs : [];
+  find("photographs").hidden = paths.length === 0;
+  find("photographs").replaceChildren(...paths.map((path, number) => {
+    const line = make("li");
+    const button = make("button", undefined, "plain");
+    button.type = "button";
+    button.title = path;
+    button.setAttribute("aria-label", `Photograph ${number + 1} of ${paths.length}`);
+    const image = make("img");
+    image.src = photograph(item.item_id, true, number);
+    image.alt = "";
+    button.append(image);
+    button.addEventListener("click", () => showPhotograph(item, number));
+    line.append(button);
+    return line;
+  }));
 }
 
 function showLabels() {
