@@ -13,8 +13,21 @@ from hangtag.catalog.column_kinds import find_kinds, format_flags, propose_descr
 from hangtag.catalog.files import FileError, read_regular
 from hangtag.catalog.image_tree import read_tree
 from hangtag.catalog.schema import CatalogSchema, UndescribedError, parse_schema
-from hangtag.catalog.shops import arrange_products, describe_layout, find_layout
+from hangtag.catalog.shop_layouts import describe_layout, find_layout
+from hangtag.catalog.shops import arrange_products, describe_categories
 from hangtag.catalog.source import Source, open_source
+from hangtag.catalog.source_tables import (
+    JoinedTable,
+    check_items,
+    count_parents,
+    find_base,
+    find_shallowest,
+    find_tables,
+    make_several_error,
+    read_bytes,
+    read_table,
+    read_tables,
+)
 from hangtag.catalog.table import Repair, Rows, Table
 from hangtag.catalog.table_files import is_table, parse_table_file
 from hangtag.errors import CatalogError
@@ -25,11 +38,6 @@ MAX_DESCRIPTION_BYTES = 1_000_000
 MAX_LISTED_COLUMNS = 20
 # Parts of a URL's path by which a file is found, from its end.
 MAX_TAIL = 3
-MAX_FEEDS = 10
-MAX_TABLE_BYTES = 2_000_000_000
-# Limit the decompressed size, so that a small archive cannot fill the memory. Compression shrinks a table to a fifth or
-# a tenth, a repetitive one to a thirtieth.
-MAX_TABLE_RATIO, ANY_RATIO_BYTES = 40, 4_000_000
 
 
 @dataclass
@@ -49,6 +57,8 @@ class RawCatalog:
         num_other_photographs: Photographs that the table names beside the first of each product.
         taxonomy_text: The content of the taxonomy file beside the table, where the description names one.
         skipped_folders: Folders and files that are not read, as (path, code, reason); of a tree of photographs.
+        tables: The paths of the files of the table; several where it is in parts.
+        notes: What the summary says about the categories of a shop's table.
     """
 
     source: Source
@@ -63,6 +73,8 @@ class RawCatalog:
     num_other_photographs: int = 0
     taxonomy_text: str = ""
     skipped_folders: list[tuple[str, str, str]] = field(default_factory=list)
+    tables: list[str] = field(default_factory=list)
+    notes: dict[str, object] = field(default_factory=dict)
 
     def locate_photograph(self, row: Mapping[str, str]) -> str:
         """Return the path of an item's photograph inside the source; empty where the row names none.
@@ -173,18 +185,29 @@ def read_catalog(
         catalog = catalog.parent
     source = open_source(catalog, workspace)
     described, base = _find_description(source, schema_file)
-    table_name = (described | values).get("table") or _find_table(source)
-    if not table_name:
-        tree = read_tree(source, described | values)
-        return RawCatalog(source, "", tree.schema, tree.rows, skipped_folders=tree.skipped_folders)
-    path = _find_shallowest(source, str(table_name)) if base is None else base + str(table_name)
     given = described | values
-    table = parse_table_file(read_table(source, path), path, given)
+    if given.get("table"):
+        name = str(given["table"])
+        paths = [find_shallowest(source, name) if base is None or "table" in values else base + name]
+    else:
+        paths = find_tables(source)
+    if not paths:
+        tree = read_tree(source, given)
+        return RawCatalog(source, "", tree.schema, tree.rows, skipped_folders=tree.skipped_folders)
+    joined = read_tables(source, paths, given)
+    recognised: dict[str, object] = {}
+    only_elsewhere: dict[str, int] = {}
     layout = None
     if given.get("layout") or not described:
-        layout = find_layout(table.columns, str(given.get("layout") or ""))
-    recognised = describe_layout(layout, table.columns) if layout else {}
-    return _build_catalog(source, path, table, _override(_override(recognised, described), values))
+        layout = find_layout(joined.table.columns, str(given.get("layout") or ""))
+    if layout:
+        levels = CatalogSchema.from_values({"levels": given.get("levels") or ()}).levels
+        recognised, only_elsewhere = describe_layout(layout, joined.table, levels)
+    entries = _override(_override(_override(recognised, joined.description), described), values)
+    raw = _build_catalog(source, joined, entries)
+    if only_elsewhere:
+        raw.notes["categories_only_in"] = only_elsewhere
+    return raw
 
 
 @dataclass(frozen=True)
@@ -224,15 +247,17 @@ def find_table_file(catalog: Path) -> FoundTable:
     """
     is_file = catalog.is_file() and is_table(catalog.name)
     source = open_source(catalog.parent if is_file else catalog)
-    name = catalog.name if is_file else _find_table(source)
-    if not name:
+    names = [catalog.name] if is_file else find_tables(source)
+    if len(names) > 1:
+        raise make_several_error(names)
+    if not names:
         raise CatalogError(
             "The catalogue has no table to describe.",
             allowed="Allowed: a folder or a .zip with a table, or the table.",
             received=str(catalog),
             hint="A tree of folders by category needs no description.",
         )
-    path = _find_shallowest(source, name)
+    path = find_shallowest(source, names[0])
     return FoundTable(source, path, parse_table_file(read_table(source, path), path, {}))
 
 
@@ -259,18 +284,19 @@ def _override(entries: Mapping[str, object], others: Mapping[str, object]) -> di
     return kept | dict(others)
 
 
-def _build_catalog(source: Source, path: str, table: Table, values: dict[str, object]) -> RawCatalog:
-    name = PurePosixPath(path).name
-    base = path[: len(path) - len(name)]
+def _build_catalog(source: Source, joined: JoinedTable, values: dict[str, object]) -> RawCatalog:
+    table, paths = joined.table, [file.path for file in joined.files]
+    base = find_base(paths)
+    name = paths[0].removeprefix(base)
     schema = CatalogSchema.from_values(values | {"table": name})
     try:
         schema = schema.check()
     except UndescribedError as error:
-        raise _propose(error, FoundTable(source, path, table), values) from error
+        raise _propose(error, FoundTable(source, paths[0], table), values) from error
     taxonomy = ""
     if schema.taxonomy.endswith(".toml"):
         path = base + schema.taxonomy
-        taxonomy = _decode_text(_read_bytes(source, path, MAX_DESCRIPTION_BYTES), path)
+        taxonomy = _decode_text(read_bytes(source, path, MAX_DESCRIPTION_BYTES), path)
     if twice := sorted(table.doubled.intersection(schema.named_columns)):
         raise CatalogError(
             f"The table {name} has a column twice that its description names.",
@@ -278,6 +304,7 @@ def _build_catalog(source: Source, path: str, table: Table, values: dict[str, ob
             received=twice,
         )
     arranged = arrange_products(table, schema.with_columns(table.columns))
+    check_items(joined, arranged)
     schema = arranged.schema
     positions = {row: position for position, row in enumerate(arranged.rows)}
     return RawCatalog(
@@ -292,6 +319,8 @@ def _build_catalog(source: Source, path: str, table: Table, values: dict[str, ob
         arranged.num_merged,
         arranged.num_other_photographs,
         taxonomy,
+        tables=paths,
+        notes=describe_categories(arranged) if schema.layout not in ("", "capstone") else {},
     )
 
 
@@ -308,73 +337,9 @@ def _find_description(source: Source, schema_file: Path | None) -> tuple[dict[st
     paths = [name for name in source.names() if PurePosixPath(name).name == DESCRIPTION]
     if not paths:
         return {}, None
-    path = min(paths, key=_count_parents)
-    text = _decode_text(_read_bytes(source, path, MAX_DESCRIPTION_BYTES), path)
+    path = min(paths, key=count_parents)
+    text = _decode_text(read_bytes(source, path, MAX_DESCRIPTION_BYTES), path)
     return parse_schema(text, path), path[: len(path) - len(DESCRIPTION)]
-
-
-def _find_table(source: Source) -> str:
-    """Return `styles.csv`, or the only CSV at the shallowest depth; empty for a tree of photographs."""
-    tables = [name for name in source.names() if is_table(name) and not name.lower().endswith((".txt", ".xml"))]
-    tables = tables or _find_feeds(source)
-    capstone = [name for name in tables if PurePosixPath(name).name == "styles.csv"]
-    if capstone:
-        return min(capstone, key=_count_parents)
-    depth = min((name.count("/") for name in tables), default=0)
-    shallow = [name for name in tables if name.count("/") == depth]
-    if len(shallow) > 1:
-        raise CatalogError(
-            "The catalogue has several tables.", hint="Name one with --table.", received=sorted(shallow)[:5]
-        )
-    return shallow[0] if shallow else ""
-
-
-def _find_feeds(source: Source) -> list[str]:
-    """Return the texts and XML files near the top that are the table of a known shop system, by their headings."""
-    names = [name for name in source.names() if name.count("/") <= 1 and name.lower().endswith((".txt", ".xml"))]
-    found = []
-    # More of them are no feeds, but a text for each photograph.
-    for name in names if len(names) <= MAX_FEEDS else []:
-        try:
-            table = parse_table_file(read_table(source, name), name, {})
-        except CatalogError:
-            continue
-        if find_layout(table.columns):
-            found.append(name)
-    return found
-
-
-def _find_shallowest(source: Source, name: str) -> str:
-    """Return the file with this path, or with this path below the shallowest folder."""
-    paths = [path for path in source.names() if path == name or path.endswith(f"/{name}")]
-    if not paths:
-        raise CatalogError("The catalogue has no such table.", received=name, hint="Name it with --table.")
-    return min(paths, key=_count_parents)
-
-
-def read_table(source: Source, path: str) -> bytes:
-    """Read a catalogue's table of up to 2 GB; in an archive, up to 4 MB or forty times its compressed size.
-
-    Raises:
-        CatalogError: The table is missing, not a regular file, damaged, encrypted or too large.
-    """
-    try:
-        unpacked_limit = max(ANY_RATIO_BYTES, MAX_TABLE_RATIO * source.packed_size(path))
-    except FileError as error:
-        raise _make_error(path, error) from error
-    hint = "Unpack the archive and name the folder if the table is right." if unpacked_limit < MAX_TABLE_BYTES else ""
-    return _read_bytes(source, path, min(MAX_TABLE_BYTES, unpacked_limit), hint)
-
-
-def _read_bytes(source: Source, path: str, limit: int, hint: str = "") -> bytes:
-    try:
-        return source.read(path, limit)
-    except FileError as error:
-        raise _make_error(path, error, hint if error.code == "too_many_bytes" else "") from error
-
-
-def _make_error(path: str, error: FileError, hint: str = "") -> CatalogError:
-    return CatalogError(f"A file of the catalogue cannot be read: {error.reason}.", received=path, hint=hint)
 
 
 def _decode_text(data: bytes, where: str) -> str:
@@ -383,7 +348,3 @@ def _decode_text(data: bytes, where: str) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise CatalogError("A file that describes the catalogue is not UTF-8 text.", received=where) from error
-
-
-def _count_parents(name: str) -> tuple[int, str]:
-    return name.count("/"), name

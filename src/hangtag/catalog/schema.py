@@ -90,7 +90,8 @@ class CatalogSchema:
         category: Which of several paths counts, `first` or `deepest`.
         image_separator: What stands between several photographs in the cell of `image_column`; the first counts.
         merge_rows: `yes` where a product may have several rows: each value is the first that is not missing.
-        skip_rows: Rows that are no products, as `COLUMN=VALUE`.
+            `continued` where a row without an id also belongs to the product above it.
+        skip_rows: Rows that are no products, as `COLUMN=VALUE` or `COLUMN=VALUE|VALUE`.
         encoding: The encoding of a table of text, such as `cp1251`; empty to find it.
         separator: What stands between the table's cells, a letter or its name; empty to find it.
         escape: How quotes inside quotes are written, `doubled` or `backslash`; empty to find it.
@@ -231,7 +232,7 @@ class CatalogSchema:
             UndescribedError: There is no label level, or no way to find a photograph.
             CatalogError: An entry has none of its values.
         """
-        for key, allowed in (("category", ("first", "deepest")), ("merge_rows", ("", "no", "yes"))):
+        for key, allowed in (("category", ("first", "deepest")), ("merge_rows", ("", "no", "yes", "continued"))):
             if (value := getattr(self, key)) not in allowed:
                 names = ", ".join(name for name in allowed if name)
                 raise CatalogError(
@@ -286,7 +287,9 @@ class CatalogSchema:
 
     def list_images(self, cell: str) -> list[str]:
         """Return the photographs that a cell names; several addresses between commas are several without being said."""
-        parts = cell.split(self.image_separator) if self.image_separator else _BETWEEN_URLS.split(cell)
+        # A blank stands for any white space.
+        separator = self.image_separator.strip() or None
+        parts = cell.split(separator) if self.image_separator else _BETWEEN_URLS.split(cell)
         return [part.strip() for part in parts if part.strip()]
 
     def find_image_path(self, row: Mapping[str, str]) -> str:

@@ -14,7 +14,7 @@ from hangtag.catalog.files import escape_name
 from hangtag.catalog.image_files import Decoded, Rejected, pack_photographs
 from hangtag.catalog.image_tree import SPLIT_FOLDERS, find_split
 from hangtag.catalog.images import PICTURE_SUFFIXES
-from hangtag.catalog.prepared_items import count_missing
+from hangtag.catalog.prepared_items import compare_items, count_missing
 from hangtag.catalog.reader import RawCatalog, is_url, read_catalog, read_file_name
 from hangtag.catalog.schema import read_id
 from hangtag.catalog.table import Rows
@@ -42,7 +42,8 @@ def prepare(
     """Read a catalogue and pack its photographs once, so that no later stage decodes them again.
 
     Writes `prepared/items.parquet` (the rows), `images.npy` (their pixels, uint8 n x H x W x 3), and
-    `rejected.csv`, which has a line with a code and a reason for every row that is left out.
+    `rejected.csv`, which has a line with a code and a reason for every row that is left out. If the workspace has an
+    earlier result, `changes.csv` lists the items that are new, changed or removed.
 
     Args:
         catalog: A folder, a `.zip`, or a `.csv` file.
@@ -266,6 +267,15 @@ def _write_prepared(
         counts["failed_downloads"] = failed
     if raw.schema.layout not in ("", "capstone"):
         counts["layout"] = raw.schema.layout
+    counts |= raw.notes
+    changes = compare_items(record.folder, record.work, record.settings)
+    if changes is not None:
+        # Against the earlier result, which `finish` replaces.
+        paths.append(record.work / "changes.csv")
+        write_csv(paths[-1], changes)
+        counts |= {f"{change}_items": changes["change"].eq(change).sum() for change in ("new", "changed", "removed")}
+    if len(raw.tables) > 1:
+        counts["tables"] = len(raw.tables)
     if raw.num_merged:
         counts["merged_rows"] = raw.num_merged
     if raw.num_other_photographs:
@@ -290,6 +300,7 @@ def _write_prepared(
     )
 
 
-def _describe_origin(raw: RawCatalog) -> dict[str, str]:
+def _describe_origin(raw: RawCatalog) -> dict[str, object]:
     table = raw.base + raw.schema.table if raw.schema.table else ""
-    return {"catalog": escape_name(str(raw.source.path)), "table": table}
+    parts = {"tables": raw.tables} if len(raw.tables) > 1 else {}
+    return {"catalog": escape_name(str(raw.source.path)), "table": table, **parts}
