@@ -1,5 +1,6 @@
 """Find the table among a catalogue's files, and read it: one file, an export in parts, or a table for each split."""
 
+import re
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
@@ -55,7 +56,7 @@ class JoinedTable:
     """
 
     table: Table
-    files: list[TableFile]
+    files: Sequence[TableFile]
 
     @property
     def description(self) -> dict[str, object]:
@@ -82,7 +83,7 @@ def find_tables(source: Source) -> list[str]:
     if capstone:
         return [min(capstone, key=count_parents)]
     depth = min((name.count("/") for name in tables), default=0)
-    shallow = sorted(name for name in tables if name.count("/") == depth)
+    shallow = sorted((name for name in tables if name.count("/") == depth), key=_split_numbers)
     if not shallow and (lists := [name for name in source.names() if PurePosixPath(name).name == DEEPFASHION]):
         raise CatalogError(
             "DeepFashion's lists are not read: their categories are numbers whose names stand in another list.",
@@ -91,6 +92,11 @@ def find_tables(source: Source) -> list[str]:
             hint="Write the columns image_name and category_name to a CSV file, and run `hangtag init` with it.",
         )
     return shallow
+
+
+def _split_numbers(name: str) -> list[str | int]:
+    """Return a key that puts the tenth part of an export behind the second."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
 
 def _find_feeds(source: Source) -> list[str]:
@@ -160,11 +166,12 @@ def read_tables(source: Source, paths: Sequence[str], description: Mapping[str, 
     if len(paths) > 1 and not are_parts(paths):
         raise make_several_error(paths)
     try:
-        return parse_files(((path, read_table(source, path)) for path in paths), description)
+        files = parse_files(((path, read_table(source, path)) for path in paths), description)
     except CatalogError as error:
         if len(paths) == 1:
             raise
         raise make_several_error(paths, f"{error.what} ") from error
+    return join_files(files)
 
 
 def are_parts(paths: Sequence[str]) -> bool:
@@ -185,7 +192,7 @@ def find_base(paths: Sequence[str]) -> str:
     return "" if str(folder) == "." else f"{folder}/"
 
 
-def parse_files(files: Iterable[tuple[str, bytes]], description: Mapping[str, object]) -> JoinedTable:
+def parse_files(files: Iterable[tuple[str, bytes]], description: Mapping[str, object]) -> list[TableFile]:
     """Parse a table's files.
 
     Args:
@@ -193,7 +200,7 @@ def parse_files(files: Iterable[tuple[str, bytes]], description: Mapping[str, ob
         description: Entries of the catalogue's description; see `parse_table_file`.
 
     Raises:
-        CatalogError: A file cannot be read, or several have not the same columns.
+        CatalogError: A file cannot be read.
     """
     # The files lack the columns that are added.
     own = {key: value for key, value in description.items() if value not in (SPLIT_NAME, SPLIT_PATH)}
@@ -203,11 +210,20 @@ def parse_files(files: Iterable[tuple[str, bytes]], description: Mapping[str, ob
         table = parse_table_file(data, path, own)
         found.append(TableFile(path, table, start))
         start += len(table.rows)
-    if len(found) == 1:
-        return JoinedTable(found[0].table, found)
-    if any(set(file.table.columns) != set(found[0].table.columns) for file in found):
-        raise make_several_error([file.path for file in found], "Their columns differ, so they are not one table. ")
-    return JoinedTable(_join(found), found)
+    return found
+
+
+def join_files(files: Sequence[TableFile]) -> JoinedTable:
+    """Join a table's files.
+
+    Raises:
+        CatalogError: They have not the same columns.
+    """
+    if len(files) == 1:
+        return JoinedTable(files[0].table, files)
+    if any(set(file.table.columns) != set(files[0].table.columns) for file in files):
+        raise make_several_error([file.path for file in files], "Their columns differ, so they are not one table. ")
+    return JoinedTable(_join(files), files)
 
 
 def make_several_error(paths: Sequence[str], reason: str = "") -> CatalogError:

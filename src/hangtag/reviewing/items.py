@@ -20,7 +20,7 @@ from hangtag.catalog.images import Pixels
 from hangtag.catalog.schema import CatalogSchema, read_id, read_schema
 from hangtag.catalog.shops import Arranged, arrange_products
 from hangtag.catalog.source import Source, open_source
-from hangtag.catalog.source_tables import MAX_TABLE_BYTES, JoinedTable, parse_files, read_table
+from hangtag.catalog.source_tables import MAX_TABLE_BYTES, JoinedTable, join_files, parse_files, read_table
 from hangtag.catalog.table import Rows
 from hangtag.catalog.table_files import edit_table_file, is_table
 from hangtag.errors import CatalogError, WorkspaceError
@@ -127,7 +127,7 @@ def read_source_table(manifest: dict[str, Any], schema: CatalogSchema, catalog: 
         raise CatalogError("The catalogue is not where it was.", received=path and str(path), hint=NAME_CATALOG)
     names = origin.get("tables") or [origin.get("table") or schema.table]
     data = {name: _read_table_bytes(path, name) for name in names}
-    joined = parse_files(data.items(), schema.to_json())
+    joined = join_files(parse_files(data.items(), schema.to_json()))
     table = joined.table
     headings = dict(zip(schema.columns, schema.headings, strict=True))
     if schema.path_column:
