@@ -51,7 +51,7 @@ def test_no_layout_hides_another() -> None:
         for headings in layout.list_headings():
             found = find_layout(sorted(headings))
             assert found is not None
-        XX
+            assert layout.name in (found.name, "google-merchant-taxonomy")
 
 
 def test_a_named_layout_says_what_is_missing() -> None:

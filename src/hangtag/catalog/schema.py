@@ -82,7 +82,7 @@ class CatalogSchema:
         split: The column with a given split (train, val or test), or None.
         label_name: The heading of the cleaned label.
         missing: The spellings of a missing cell, beside an empty one and `Unknown`; see `missing_values.is_missing`.
-        layout: The shop system whose table it is, one of `shops.list_layouts`; empty where it is none of them.
+        layout: The shop system whose table it is, one of `shop_layouts.list_layouts`; empty where it is none of them.
         group: A column whose equal values belong to one product: its items stay in one split. None where there is none.
         level_separator: What stands between the parts of category paths in the column of `levels`; empty where the
             levels are columns.

@@ -99,7 +99,8 @@ class SourceTable:
         for row, values in changes.items():
             file, own_row = self.joined.find_file(row)
             by_file[file.path][own_row] = values
-        edited, refused = {}, {}
+        edited: dict[str, bytes] = {}
+        refused: dict[int, str] = {}
         for file in self.joined.files:
             result = edit_table_file(
                 self.data[file.path], file.path, file.table, self.products.schema, by_file[file.path]
