@@ -87,6 +87,30 @@ def test_an_export_comes_back_but_for_what_was_decided(name: str, tmp_path: Path
             assert corrected.read_bytes() == table.read_bytes()
 
 
+@pytest.mark.parametrize("name", ["hugging-face-csv", "shopify-parts"])
+def test_tables_in_parts_may_have_moved(name: str, tmp_path: Path, photographs: Path) -> None:
+    export = EXPORTS[name]
+    (tmp_path / "shop").mkdir()
+    export.write(tmp_path / "shop", PRODUCTS)
+    lay_photographs(export, tmp_path / "shop", photographs)
+    prepare(tmp_path / "shop", tmp_path / "w", ALONE)
+    workspace = Workspace.at(tmp_path / "w")
+    decide(workspace, export)
+    (tmp_path / "new").mkdir()
+    (tmp_path / "shop").rename(tmp_path / "new" / "shop")
+    apply(workspace, catalog=tmp_path / "new")
+    (tmp_path / "right").mkdir()
+    export.write(tmp_path / "right", RIGHT)
+    tables = [path for path in (tmp_path / "right").rglob("*.csv") if path.is_file()]
+    for table in tables:
+        assert (
+            workspace.review / "corrected" / table.relative_to(tmp_path / "right")
+        ).read_bytes() == table.read_bytes()
+    one = next((tmp_path / "new").rglob("*.csv"))
+    with pytest.raises(CatalogError):
+        apply(workspace, catalog=one)
+
+
 def prepare_rows(folder: Path, columns: list[str], rows: list[dict[str, str]], photographs: Path) -> PrepareResult:
     folder.mkdir()
     path = write_csv(folder / "products_export.csv", columns, rows)

@@ -4,7 +4,7 @@
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
@@ -127,7 +127,7 @@ def read_source_table(manifest: dict[str, Any], schema: CatalogSchema, catalog: 
     if path is None or not os.path.exists(path):  # noqa: PTH110  (never raises, whatever the name)
         raise CatalogError("The catalogue is not where it was.", received=path and str(path), hint=NAME_CATALOG)
     names = origin.get("tables") or [origin.get("table") or schema.table]
-    data = {name: _read_table_bytes(path, name) for name in names}
+    data = {name: _read_table_bytes(path, name, names) for name in names}
     joined = join_files(parse_files(data.items(), schema.to_json()))
     table = joined.table
     headings = dict(zip(schema.columns, schema.headings, strict=True))
@@ -144,19 +144,21 @@ def read_source_table(manifest: dict[str, Any], schema: CatalogSchema, catalog: 
     return SourceTable(joined, data, rows, products, headings)
 
 
-def _read_table_bytes(catalog: Path, name: str) -> bytes:
-    """Read the table: the catalogue's file itself, or the file of that name in its folder or .zip."""
-    base = PurePosixPath(name).name
+def _read_table_bytes(catalog: Path, name: str, names: Sequence[str]) -> bytes:
+    """Read one of the table's files: the catalogue's file itself, or the file of that name in its folder or .zip."""
+    # Tables of splits have one name, each in its folder.
+    are_alike = len({PurePosixPath(each).name for each in names}) < len(names)
+    end = "/".join(PurePosixPath(name).parts[-2 if are_alike else -1 :])
     try:
-        if catalog.is_file() and is_table(catalog.name):
+        if len(names) == 1 and catalog.is_file() and is_table(catalog.name):
             return read_regular(catalog, MAX_TABLE_BYTES)
         source = open_source(catalog)
         if not source.has(name):
-            paths = [path for path in source.names() if PurePosixPath(path).name == base]
+            paths = [path for path in source.names() if f"/{path}".endswith(f"/{end}")]
             name = min(paths, key=lambda path: (path.count("/"), path))
         return read_table(source, name)
     except (OSError, ValueError) as error:
-        raise CatalogError("The catalogue's table cannot be read.", received=base, hint=NAME_CATALOG) from error
+        raise CatalogError("The catalogue's table cannot be read.", received=end, hint=NAME_CATALOG) from error
 
 
 @dataclass(frozen=True)
