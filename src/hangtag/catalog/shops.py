@@ -17,7 +17,8 @@ class Arranged:
     Attributes:
         schema: What the columns mean, the levels of category paths among them.
         cells: The texts of each of the schema's columns.
-        members: The positions of each product's rows in the table.
+        rows: The position of each product's first row in the table.
+        several: The positions of all rows of each product that has several, by the product's position.
         skipped: Rows of the table that are no products, as (position, reason).
         num_merged: Further rows of products that have several.
         num_conflicting: Products whose rows name different categories; the first counts.
@@ -27,17 +28,17 @@ class Arranged:
 
     schema: CatalogSchema
     cells: list[list[str]]
-    members: list[list[int]]
+    rows: list[int]
+    several: dict[int, list[int]]
     skipped: list[tuple[int, str]]
     num_merged: int
     num_conflicting: int
     num_other_photographs: int
     written: dict[Path, str]
 
-    @property
-    def rows(self) -> list[int]:
-        """Return the position of each product's first row in the table."""
-        return [rows[0] for rows in self.members]
+    def list_rows(self, position: int) -> list[int]:
+        """Return the positions in the table of the rows of a product."""
+        return self.several.get(position) or [self.rows[position]]
 
     def list_rows_with(self, position: int, cells: Sequence[str]) -> list[int]:
         """Return which rows of a product have the value of a column that counts, or the first where none has one.
@@ -46,7 +47,7 @@ class Arranged:
             position: The product's position.
             cells: The table's cells of the column.
         """
-        rows = self.members[position]
+        rows = self.list_rows(position)
         counts = next((cells[row] for row in rows if not self.schema.is_missing(cells[row])), None)
         if counts is None:
             return rows[:1]
@@ -71,7 +72,8 @@ def arrange_products(table: Table, schema: CatalogSchema) -> Arranged:
     num_named = sum(_count_photographs(by_name, schema, row) for row in rows)
     written = dict[Path, str]()
     count = len(rows)
-    members, num_conflicting = [[row] for row in rows], 0
+    several: dict[int, list[int]] = {}
+    num_conflicting = 0
     if schema.merge_rows in ("yes", "continued"):
         members = _group_rows(by_name[schema.id], rows, is_continued=schema.merge_rows == "continued")
         levels = [by_name[level] for level in (schema.path_column,) if level] or [
@@ -80,15 +82,17 @@ def arrange_products(table: Table, schema: CatalogSchema) -> Arranged:
         num_conflicting = sum(any(_differ(cells, each, schema) for cells in levels) for each in members)
         by_name = {name: _merge_cells(column, members, schema) for name, column in by_name.items()}
         cells = list(by_name.values())
+        rows = [each[0] for each in members]
+        several = {position: each for position, each in enumerate(members) if len(each) > 1}
     elif len(rows) < len(table.rows):
         cells = [[column[row] for row in rows] for column in cells]
         by_name = dict(zip(schema.columns, cells, strict=False))
-    num_used = sum(_count_photographs(by_name, schema, row) > 0 for row in range(len(members)))
+    num_used = sum(_count_photographs(by_name, schema, row) > 0 for row in range(len(rows)))
     if schema.level_separator:
         schema, levels, written = _split_levels(by_name, schema)
         cells = [*cells, *levels]
-    num_merged = count - len(members)
-    return Arranged(schema, cells, members, skipped, num_merged, num_conflicting, num_named - num_used, written)
+    num_merged = count - len(rows)
+    return Arranged(schema, cells, rows, several, skipped, num_merged, num_conflicting, num_named - num_used, written)
 
 
 def describe_categories(arranged: Arranged) -> dict[str, object]:

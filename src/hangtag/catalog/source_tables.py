@@ -284,7 +284,8 @@ def check_items(joined: JoinedTable, arranged: Arranged) -> None:
     ids = arranged.cells[arranged.schema.columns.index(arranged.schema.id)]
     first: dict[str, str] = {}
     both: list[str] = []
-    for item, rows in zip(map(read_id, ids), arranged.members, strict=True):
+    for position, item in enumerate(map(read_id, ids)):
+        rows = arranged.list_rows(position)
         paths = {joined.find_file(row)[0].path for row in rows}
         if item and (
             (len(paths) > 1 and rows[-1] - rows[0] >= len(rows)) or first.setdefault(item, min(paths)) not in paths
