@@ -15,21 +15,18 @@ from hangtag.catalog.image_tree import read_tree
 from hangtag.catalog.schema import CatalogSchema, UndescribedError, parse_schema
 from hangtag.catalog.shop_layouts import describe_layout, find_layout
 from hangtag.catalog.shops import arrange_products, describe_categories
-from hangtag.catalog.source import Source, open_source
-from hangtag.catalog.source_tables import (
-    JoinedTable,
-    check_items,
-    count_parents,
-    find_base,
-    find_shallowest,
-    find_tables,
-    make_several_error,
-    read_bytes,
-    read_table,
-    read_tables,
-)
+from hangtag.catalog.source import Source, ZipSource, open_source
+from hangtag.catalog.source_tables import JoinedTable, check_items, find_base, make_several_error, read_tables
 from hangtag.catalog.table import Repair, Rows, Table
 from hangtag.catalog.table_files import is_table, parse_table_file
+from hangtag.catalog.table_search import (
+    choose_tables,
+    count_parents,
+    find_shallowest,
+    find_tables,
+    read_limited,
+    read_table,
+)
 from hangtag.errors import CatalogError
 
 DESCRIPTION = "catalog.toml"
@@ -184,17 +181,19 @@ def read_catalog(
         values["table"] = catalog.name
         catalog = catalog.parent
     source = open_source(catalog, workspace)
+    notes = [Repair(0, "", "", "", note) for note in source.notes]
     described, base = _find_description(source, schema_file)
     given = described | values
     if given.get("table"):
         name = str(given["table"])
         paths = [find_shallowest(source, name) if base is None or "table" in values else base + name]
     else:
-        paths = find_tables(source)
+        paths = choose_tables(source, given)
     if not paths:
         tree = read_tree(source, given)
-        return RawCatalog(source, "", tree.schema, tree.rows, skipped_folders=tree.skipped_folders)
+        return RawCatalog(source, "", tree.schema, tree.rows, notes, skipped_folders=tree.skipped_folders)
     joined = read_tables(source, paths, given)
+    joined.table.repairs = [*notes, *joined.table.repairs]
     recognised: dict[str, object] = {}
     only_elsewhere: dict[str, int] = {}
     layout = None
@@ -203,11 +202,33 @@ def read_catalog(
     if layout:
         levels = CatalogSchema.from_values({"levels": given.get("levels") or ()}).levels
         recognised, only_elsewhere = describe_layout(layout, joined.table, levels)
+    if joined.table.pictures:
+        recognised = _override(recognised, _describe_pictures(source, paths[0], joined.table, recognised))
     entries = _override(_override(_override(recognised, joined.description), described), values)
     raw = _build_catalog(source, joined, entries)
     if only_elsewhere:
         raw.notes["categories_only_in"] = only_elsewhere
     return raw
+
+
+def _describe_pictures(source: Source, path: str, table: Table, recognised: Mapping[str, object]) -> dict[str, object]:
+    """Return the entries of a description for a Parquet file that holds the photographs itself.
+
+    Raises:
+        CatalogError: It lies in an archive.
+    """
+    if isinstance(source, ZipSource):
+        raise CatalogError(
+            f"The table {path} holds photographs, which cannot be read inside a .zip.",
+            received=str(source.path),
+            hint="Unpack the archive.",
+        )
+    described: dict[str, object] = {"image_column": table.pictures[0]}
+    if "id" not in recognised:
+        described["id"] = "id" if "id" in table.columns else table.pictures[0]
+    if "levels" not in recognised and "label" in table.columns:
+        described["levels"] = ["label"]
+    return described
 
 
 @dataclass(frozen=True)
@@ -296,7 +317,7 @@ def _build_catalog(source: Source, joined: JoinedTable, values: dict[str, object
     taxonomy = ""
     if schema.taxonomy.endswith(".toml"):
         path = base + schema.taxonomy
-        taxonomy = _decode_text(read_bytes(source, path, MAX_DESCRIPTION_BYTES), path)
+        taxonomy = _decode_text(read_limited(source, path, MAX_DESCRIPTION_BYTES), path)
     if twice := sorted(table.doubled.intersection(schema.named_columns)):
         raise CatalogError(
             f"The table {name} has a column twice that its description names.",
@@ -338,7 +359,7 @@ def _find_description(source: Source, schema_file: Path | None) -> tuple[dict[st
     if not paths:
         return {}, None
     path = min(paths, key=count_parents)
-    text = _decode_text(read_bytes(source, path, MAX_DESCRIPTION_BYTES), path)
+    text = _decode_text(read_limited(source, path, MAX_DESCRIPTION_BYTES), path)
     return parse_schema(text, path), path[: len(path) - len(DESCRIPTION)]
 
 

@@ -1,20 +1,18 @@
-"""Find the table among a catalogue's files, and read it: one file, an export in parts, or a table for each split."""
+"""Read several files as one table: an export in parts, or a table for each split."""
 
-import re
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from hangtag.catalog.files import FileError
 from hangtag.catalog.image_tree import find_split
 from hangtag.catalog.schema import read_id
-from hangtag.catalog.shop_layouts import find_layout
 from hangtag.catalog.shops import Arranged
 from hangtag.catalog.source import Source
 from hangtag.catalog.table import Repair, Table
-from hangtag.catalog.table_files import is_table, parse_table_file
+from hangtag.catalog.table_files import parse_table_file
+from hangtag.catalog.table_search import read_table
 from hangtag.errors import CatalogError
 
 # The columns that tables of splits get: the split's folder or file, and the photograph's path from the common folder.
@@ -22,13 +20,6 @@ SPLIT_NAME, SPLIT_PATH = "split_name", "split_path"
 # The column of a Hugging Face image folder from which the paths are made.
 FILE_NAME = "file_name"
 MAX_FILES = 1_000
-# The list of categories of a known catalogue that is not read.
-DEEPFASHION = "list_category_img.txt"
-MAX_FEEDS = 10
-MAX_TABLE_BYTES = 2_000_000_000
-# Limit the decompressed size, so that a small archive cannot fill the memory. Compression shrinks a table to a fifth or
-# a tenth, a repetitive one to a thirtieth.
-MAX_TABLE_RATIO, ANY_RATIO_BYTES = 40, 4_000_000
 
 
 @dataclass(frozen=True)
@@ -69,92 +60,6 @@ class JoinedTable:
         """Return the file that a row stands in, and its position there."""
         file = self.files[bisect_right([file.start for file in self.files], row) - 1]
         return file, row - file.start
-
-
-def find_tables(source: Source) -> list[str]:
-    """Return `styles.csv`, or the tables at the shallowest depth; none for a tree of photographs.
-
-    Raises:
-        CatalogError: It is a catalogue of a kind that is known and not read.
-    """
-    tables = [name for name in source.names() if is_table(name) and not name.lower().endswith((".txt", ".xml"))]
-    tables = tables or _find_feeds(source)
-    capstone = [name for name in tables if PurePosixPath(name).name == "styles.csv"]
-    if capstone:
-        return [min(capstone, key=count_parents)]
-    depth = min((name.count("/") for name in tables), default=0)
-    shallow = sorted((name for name in tables if name.count("/") == depth), key=_split_numbers)
-    if not shallow and (lists := [name for name in source.names() if PurePosixPath(name).name == DEEPFASHION]):
-        raise CatalogError(
-            "DeepFashion's lists are not read: their categories are numbers whose names stand in another list.",
-            allowed="Allowed: a table with a row a photograph, its path and the name of its category.",
-            received=lists[0],
-            hint="Write the columns image_name and category_name to a CSV file, and run `hangtag init` with it.",
-        )
-    return shallow
-
-
-def _split_numbers(name: str) -> list[str | int]:
-    """Return a key that puts the tenth part of an export behind the second."""
-    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
-
-
-def _find_feeds(source: Source) -> list[str]:
-    """Return the texts and XML files near the top that are the table of a known shop system, by their headings."""
-    names = [name for name in source.names() if name.count("/") <= 1 and name.lower().endswith((".txt", ".xml"))]
-    found = []
-    # More of them are no feeds, but a text for each photograph.
-    for name in names if len(names) <= MAX_FEEDS else []:
-        try:
-            table = parse_table_file(read_table(source, name), name, {})
-        except CatalogError:
-            continue
-        if find_layout(table.columns):
-            found.append(name)
-    return found
-
-
-def find_shallowest(source: Source, name: str) -> str:
-    """Return the file with this path, or with this path below the shallowest folder."""
-    paths = [path for path in source.names() if path == name or path.endswith(f"/{name}")]
-    if not paths:
-        raise CatalogError("The catalogue has no such table.", received=name, hint="Name it with --table.")
-    return min(paths, key=count_parents)
-
-
-def read_table(source: Source, path: str) -> bytes:
-    """Read a catalogue's table of up to 2 GB; in an archive, up to 4 MB or forty times its compressed size.
-
-    Raises:
-        CatalogError: The table is missing, not a regular file, damaged, encrypted or too large.
-    """
-    try:
-        unpacked_limit = max(ANY_RATIO_BYTES, MAX_TABLE_RATIO * source.packed_size(path))
-    except FileError as error:
-        raise _make_error(path, error) from error
-    hint = "Unpack the archive and name the folder if the table is right." if unpacked_limit < MAX_TABLE_BYTES else ""
-    return read_bytes(source, path, min(MAX_TABLE_BYTES, unpacked_limit), hint)
-
-
-def read_bytes(source: Source, path: str, limit: int, hint: str = "") -> bytes:
-    """Read a file of a catalogue; `hint` says what helps where it has more bytes than allowed.
-
-    Raises:
-        CatalogError: The file cannot be read.
-    """
-    try:
-        return source.read(path, limit)
-    except FileError as error:
-        raise _make_error(path, error, hint if error.code == "too_many_bytes" else "") from error
-
-
-def _make_error(path: str, error: FileError, hint: str = "") -> CatalogError:
-    return CatalogError(f"A file of the catalogue cannot be read: {error.reason}.", received=path, hint=hint)
-
-
-def count_parents(name: str) -> tuple[int, str]:
-    """Return a key that puts paths in order from the top, and alphabetically at one depth."""
-    return name.count("/"), name
 
 
 def read_tables(source: Source, paths: Sequence[str], description: Mapping[str, object]) -> JoinedTable:
@@ -246,6 +151,7 @@ def _join(files: Sequence[TableFile]) -> Table:
         [(line, f"{reason} ({file.path})") for file in files for line, reason in file.table.broken],
         [file.start + row for file in files for row in file.table.repaired_rows],
         doubled=set().union(*(table.doubled for table in tables)),
+        pictures=tables[0].pictures,
     )
 
 

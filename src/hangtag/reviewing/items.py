@@ -20,9 +20,10 @@ from hangtag.catalog.images import Pixels
 from hangtag.catalog.schema import CatalogSchema, read_id, read_schema
 from hangtag.catalog.shops import Arranged, arrange_products
 from hangtag.catalog.source import Source, open_source
-from hangtag.catalog.source_tables import MAX_TABLE_BYTES, JoinedTable, join_files, parse_files, read_table
+from hangtag.catalog.source_tables import JoinedTable, join_files, parse_files
 from hangtag.catalog.table import Rows
 from hangtag.catalog.table_files import edit_table_file, is_table
+from hangtag.catalog.table_search import MAX_TABLE_BYTES, read_table
 from hangtag.errors import CatalogError, WorkspaceError
 from hangtag.manifest import compute_digest, require_manifest
 from hangtag.workspace import Workspace
