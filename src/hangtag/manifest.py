@@ -34,8 +34,8 @@ ENTRIES: dict[str, type | tuple[type, ...]] = {
 }
 # A hash of all other entries, since a damaged manifest may still be valid JSON. Earlier versions did not write it.
 DIGEST = "digest"
-# Files that only the stage itself reads, the next time.
-OWN_FILES = ("photographs.parquet", "repaired.csv")
+# Files that no later stage reads.
+OWN_FILES = ("photographs.parquet", "repaired.csv", "changes.csv")
 
 
 class StageRecord:

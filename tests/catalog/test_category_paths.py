@@ -43,7 +43,28 @@ def test_the_path_that_counts(cell: str, schema: CatalogSchema, path: tuple[str,
         ("", SCHEMA, "Bags > Totes"),
         ("Sale, Wear, Wear > Tops , New", SEVERAL, "Sale, Bags, Bags > Totes , New"),
         ("Wear > Old, Wear > Tops > Tees", SEVERAL, "Wear > Old, Bags > Totes"),
+        # The other path needs its parent, and what only looks alike is none.
+        ("Wear, Wear > Old, Wear > Tops > Tees", SEVERAL, "Wear, Wear > Old, Bags > Totes"),
+        ("Wear Sale, Wear > Tops", SEVERAL, "Wear Sale, Bags > Totes"),
+        # Separators at the ends and doubled ones stay, with their white space.
+        ("> Wear > Tops >", SCHEMA, "> Bags > Totes >"),
+        (" >Wear >>  Tops> ", SCHEMA, " >Bags >>  Totes> "),
+        ("> Wear > Tops > Tees >", SCHEMA, "> Bags > Totes >"),
+        ("> Wear >", SCHEMA, "> Bags > Totes >"),
+        ("Hats >", SCHEMA, "Bags > Totes >"),
+        (">", SCHEMA, "Bags > Totes"),
+        # The part that stays is kept as it is written.
+        ("Bags  >Tops", SCHEMA, "Bags  >Totes"),
     ],
 )
 def test_a_changed_path_leaves_the_rest_of_its_cell(cell: str, schema: CatalogSchema, after: str) -> None:
     assert change_path(cell, schema, ("Bags", "Totes"), "A > B") == after
+
+
+@pytest.mark.parametrize(
+    "text", ["Wear > Tops", "> Wear > Tops >", "Wear >> Tops", " Wear>Tops ", "", " ", "> >", "Hats"]
+)
+@pytest.mark.parametrize("path", [("A",), ("Wear",), ("Wear", "B"), ("A > B", "C, D"), ("A", "B", "C", "D")])
+@pytest.mark.parametrize("schema", [SCHEMA, SEVERAL])
+def test_a_changed_path_is_read_again(text: str, path: tuple[str, ...], schema: CatalogSchema) -> None:
+    assert split_path(change_path(text, schema, path), schema) == path

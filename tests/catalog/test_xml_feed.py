@@ -52,6 +52,27 @@ def test_only_the_changed_value_differs() -> None:
     )
 
 
+REPEATED = b"""<rss xmlns:g="x"><item><g:id>1</g:id>
+<g:product_type>Wear &gt; Tops, Sale</g:product_type><g:brand>B</g:brand>
+<g:product_type><![CDATA[ New ]]></g:product_type>
+<g:product_type>Old</g:product_type><g:note>a</g:note><g:note><b/></g:note></item></rss>
+"""
+
+
+def test_of_a_repeated_element_only_the_changed_one_differs() -> None:
+    assert read_texts(REPEATED)[0]["product_type"] == "Wear > Tops, Sale,New,Old"
+    changes = {(0, "product_type"): "Bags > Totes, Sale,New,Older"}
+    edited, refused = edit_feed(REPEATED, "f", changes)
+    assert refused == {}
+    assert edited == REPEATED.replace(b"Wear &gt; Tops", b"Bags &gt; Totes").replace(b">Old<", b">Older<")
+    edited, refused = edit_feed(REPEATED, "f", {(0, "product_type"): "Wear > Tops, Sale,Newer,Old"})
+    assert edited == REPEATED.replace(b"<![CDATA[ New ]]>", b"<![CDATA[Newer]]>")
+    # One part less belongs to no element for sure.
+    edited, refused = edit_feed(REPEATED, "f", {(0, "product_type"): "Bags,New", (0, "note"): "b,c"})
+    assert set(refused) == {(0, "product_type"), (0, "note")}
+    assert edited == REPEATED
+
+
 def test_what_cannot_be_changed_is_refused() -> None:
     changes = {(0, "shipping"): "x", (0, "additional_image_link"): "y", (1, "title"): "z", (1, "id"): "A3"}
     edited, refused = edit_feed(FEED, "f", changes)

@@ -13,6 +13,7 @@ from shop_exports import draw_photographs
 
 from hangtag.catalog import image_files, images
 from hangtag.config import PrepareConfig
+from hangtag.io import read_csv
 from hangtag.stages.prepare import prepare
 
 ALONE = PrepareConfig(workers=1)
@@ -63,6 +64,36 @@ def test_only_new_and_changed_photographs_are_decoded(tree: Path, tmp_path: Path
     # Other pixels are wanted.
     prepare(tree, tmp_path / "w", PrepareConfig(workers=1, fit="stretch"))
     assert len(decoded) == 62
+
+
+def test_what_is_new_changed_and_removed_is_listed(tmp_path: Path) -> None:
+    folder = tmp_path / "shop"
+    draw_photographs(folder, [f"{number}.png" for number in range(6)])
+    table = folder / "items.csv"
+    flags = {"levels": "kind", "attributes": "colour", "image": "{id}.png"}
+
+    def write(rows: str) -> None:
+        table.write_text(f"id,kind,colour\n{rows}")
+
+    write("0,Hats,red\n1,Hats,\n2,Bags,blue\n3,Bags,red\n4,Bags,red\n")
+    first = prepare(table, tmp_path / "w", ALONE, overrides=flags)
+    assert "new_items" not in first.metrics
+    assert not (tmp_path / "w" / "prepared" / "changes.csv").exists()
+    # 3 has a category more, 4 another picture, and 2 another place in the table alone.
+    write("5,Bags,red\n2,Bags,blue\n0,Hats,red\n3,Hats,red\n4,Bags,red\n")
+    (folder / "0.png").replace(folder / "spare.png")
+    draw_photographs(folder, ["unused.png", "0.png", "4.png"])
+    (folder / "spare.png").replace(folder / "0.png")
+    result = prepare(table, tmp_path / "w", ALONE, overrides=flags)
+    counts = {name: result.metrics[f"{name}_items"] for name in ("new", "changed", "removed")}
+    assert counts == {"new": 1, "changed": 2, "removed": 1}
+    changes = read_csv(result.folder / "changes.csv", infer_schema=False).rows()
+    assert sorted(changes) == [("1", "removed"), ("3", "changed"), ("4", "changed"), ("5", "new")]
+    # A result that was damaged is not compared with.
+    (tmp_path / "w" / "prepared" / "images.npy").write_bytes(b"")
+    write("5,Bags,red\n")
+    assert "new_items" not in prepare(table, tmp_path / "w", ALONE, overrides=flags).metrics
+    assert not (tmp_path / "w" / "prepared" / "changes.csv").exists()
 
 
 def test_another_catalogue_of_the_same_files_is_decoded(tree: Path, tmp_path: Path, decoded: list[str]) -> None:
@@ -134,6 +165,7 @@ KILLED = """
 import os, sys
 from hangtag.catalog import image_files, images
 from hangtag.config import PrepareConfig
+from hangtag.io import read_csv
 from hangtag.stages.prepare import prepare
 
 image_files.CHUNK = 8

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 from hangtag.catalog.schema import CatalogSchema
 
@@ -35,8 +36,8 @@ def split_path(cell: str, schema: CatalogSchema) -> Path:
 def change_path(cell: str, schema: CatalogSchema, path: Path, example: str = "") -> str:
     """Return a cell with another path in the place of the one that counts.
 
-    Its parent categories, where the cell lists them too, become those of the new path. Other paths and all white space
-    stay.
+    Only the names that differ are replaced: other paths, white space, and separators at the ends or doubled stay. The
+    path's parent categories, where the cell lists them too and no other path needs them, become those of the new path.
 
     Args:
         cell: The cell.
@@ -46,12 +47,16 @@ def change_path(cell: str, schema: CatalogSchema, path: Path, example: str = "")
     """
     paths = _list_paths(cell, schema)
     chosen = _choose_path(paths, schema)
-    old = _split_parts(paths[chosen], schema)
-    style = next((each for each in (*paths, example) if schema.level_separator in each), schema.level_separator)
+    split = [_split_parts(text, schema) for text in paths]
+    old = split[chosen]
+    gaps = (_find_gap(text, schema) for text in (*paths, example))
+    style = next(filter(None, gaps), schema.level_separator)
+    others = [parts for index, parts in enumerate(split) if index != chosen and parts != old[: len(parts)]]
     changed = []
-    for index, text in enumerate(paths):
-        parts = _split_parts(text, schema)
-        is_parent = bool(parts) and parts == old[: len(parts)]
+    for text, parts, index in zip(paths, split, range(len(paths)), strict=True):
+        is_parent = (
+            bool(parts) and parts == old[: len(parts)] and not any(each[: len(parts)] == parts for each in others)
+        )
         new = path if index == chosen else path[: len(parts)] if is_parent else None
         changed.append(text if new is None else _write_path(text, new, schema, style))
     return (schema.category_separator or "").join(changed)
@@ -85,12 +90,39 @@ def _replace_all(text: str, replaced: Mapping[str, str]) -> str:
     return text
 
 
+def _locate_parts(text: str, schema: CatalogSchema) -> list[tuple[int, int]]:
+    """Return where each name of a path stands, without white space around it."""
+    spans, start = [], 0
+    for piece in _split_unescaped(text, schema.level_separator):
+        if name := piece.strip():
+            first = start + piece.index(name)
+            spans.append((first, first + len(name)))
+        start += len(piece) + len(schema.level_separator)
+    return spans
+
+
+def _find_gap(text: str, schema: CatalogSchema) -> str:
+    """Return a path's separator with the white space around it; empty where it stands between no two names."""
+    spans = _locate_parts(text, schema)
+    gaps = [text[before[1] : behind[0]] for before, behind in pairwise(spans)]
+    return next((gap for gap in gaps if gap.count(schema.level_separator) == 1), "")
+
+
 def _write_path(text: str, path: Path, schema: CatalogSchema, style: str) -> str:
-    """Return a path with the white space that a text has at its ends, and another one around its separators."""
-    first, _, rest = style.partition(schema.level_separator)
-    before, behind = first[len(first.rstrip()) :], rest[: len(rest) - len(rest.lstrip())]
-    start = text[: len(text) - len(text.lstrip())]
-    end = text[len(text.rstrip()) :] if text.strip() else ""
-    separators = [schema.level_separator, *filter(None, [schema.category_separator])]
-    names = [_replace_all(name, {mark: f"\\{mark}" for mark in separators}) for name in path]
-    return start + f"{before}{schema.level_separator}{behind}".join(names) + end
+    """Return a path's text with other names; further ones are joined to the last by the separator `style`."""
+    marks = {mark: f"\\{mark}" for mark in (schema.level_separator, schema.category_separator) if mark}
+    names = [_replace_all(name, marks) for name in path]
+    spans = _locate_parts(text, schema)
+    if not spans or not names:
+        start = text[: len(text) - len(text.lstrip())]
+        end = text[len(text.rstrip()) :] if text.strip() else ""
+        return start + style.join(names) + end
+    old = _split_parts(text, schema)
+    kept = [
+        text[first:last] if before == after else name
+        for (first, last), before, after, name in zip(spans, old, path, names, strict=False)
+    ]
+    gaps = [text[before[1] : behind[0]] for before, behind in pairwise(spans)][: len(kept) - 1]
+    written = kept[0] + "".join(gap + name for gap, name in zip(gaps, kept[1:], strict=True))
+    more = "".join(style + name for name in names[len(kept) :])
+    return text[: spans[0][0]] + written + more + text[spans[-1][1] :]

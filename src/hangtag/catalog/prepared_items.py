@@ -1,8 +1,9 @@
-"""Read the prepared catalogue (table and pixels), and find, hide and count its missing cells."""
+"""Read the prepared catalogue (table and pixels), compare it with an earlier one, and find its missing cells."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -148,3 +149,42 @@ def count_missing(items: pl.DataFrame, schema: CatalogSchema) -> dict[str, int]:
     columns: Sequence[str] = [column for column in schema.described_columns if column in items.columns]
     counts = {column: int(find_missing(items[column], schema.missing).sum()) for column in columns}
     return {column: count for column, count in counts.items() if count}
+
+
+def compare_items(earlier: Path, later: Path, settings: Mapping[str, object]) -> pl.DataFrame | None:
+    """Return which items are new, changed or removed: a row for each with `item_id` and `change`.
+
+    An item is changed if another value stands in a column that both have, or if its picture has other pixels.
+
+    Args:
+        earlier: The folder `prepared/` with an earlier result.
+        later: The folder of the new `items.parquet` and `images.npy`.
+        settings: The settings of the new result; pixels of other settings are not compared.
+
+    Returns:
+        The table, or None if there is no complete earlier result.
+    """
+    try:
+        manifest = require_manifest(earlier, HINT, ["items.parquet", "images.npy"])
+        tables = [pl.read_parquet(folder / "items.parquet") for folder in (earlier, later)]
+        pixels = [np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False) for folder in (earlier, later)]
+    except (WorkspaceError, OSError, ValueError, EOFError, pl.exceptions.PolarsError):
+        return None
+    before, after = (table.with_row_index("position") for table in tables)
+    if "item_id" not in before.columns:
+        return None
+    shared = [name for name in after.columns if name in before.columns and name not in ("item_id", "position")]
+    both = after.join(before, on="item_id", suffix="\0before", maintain_order="left")
+    differ = pl.any_horizontal(pl.col(name).ne_missing(pl.col(f"{name}\0before")) for name in shared)
+    changed = both.select(differ).to_series().to_numpy().copy()
+    if dict(settings) == manifest["settings"]:
+        positions = zip(both["position\0before"].to_list(), both["position"].to_list(), strict=True)
+        for index, (old, new) in enumerate(positions):
+            changed[index] = changed[index] or not np.array_equal(pixels[0][old], pixels[1][new])
+    found = {
+        "new": after.join(before, on="item_id", how="anti", maintain_order="left")["item_id"],
+        "changed": both["item_id"].filter(pl.Series(changed, dtype=pl.Boolean)),
+        "removed": before.join(after, on="item_id", how="anti", maintain_order="left")["item_id"],
+    }
+    tables = [pl.DataFrame({"item_id": ids}).with_columns(change=pl.lit(change)) for change, ids in found.items()]
+    return pl.concat(tables)

@@ -13,15 +13,17 @@ from hangtag.catalog.column_kinds import find_kinds, format_flags, propose_descr
 from hangtag.catalog.files import FileError, read_regular
 from hangtag.catalog.image_tree import read_tree
 from hangtag.catalog.schema import CatalogSchema, UndescribedError, parse_schema
-from hangtag.catalog.shops import arrange_products, describe_layout, find_layout
+from hangtag.catalog.shop_layouts import describe_layout, find_layout
+from hangtag.catalog.shops import arrange_products, describe_categories
 from hangtag.catalog.source import Source, ZipSource, open_source
+from hangtag.catalog.source_tables import JoinedTable, check_items, find_base, make_several_error, read_tables
 from hangtag.catalog.table import Repair, Rows, Table
 from hangtag.catalog.table_files import is_table, parse_table_file
 from hangtag.catalog.table_search import (
-    choose_table,
+    choose_tables,
     count_parents,
     find_shallowest,
-    find_table,
+    find_tables,
     read_limited,
     read_table,
 )
@@ -54,6 +56,8 @@ class RawCatalog:
         other_images: The photographs that all rows of a product name, by its position; of those with several rows.
         taxonomy_text: The content of the taxonomy file beside the table, where the description names one.
         skipped_folders: Folders and files that are not read, as (path, code, reason); of a tree of photographs.
+        tables: The paths of the files of the table; several where it is in parts.
+        notes: What the summary says about the categories of a shop's table.
     """
 
     source: Source
@@ -68,6 +72,8 @@ class RawCatalog:
     other_images: Mapping[int, list[str]] = field(default_factory=dict)
     taxonomy_text: str = ""
     skipped_folders: list[tuple[str, str, str]] = field(default_factory=list)
+    tables: list[str] = field(default_factory=list)
+    notes: dict[str, object] = field(default_factory=dict)
 
     def locate_photographs(self, position: int, row: Mapping[str, str]) -> list[str]:
         """Return the paths of a product's photographs inside the source, each once; none where it names none.
@@ -188,21 +194,32 @@ def read_catalog(
     source = open_source(catalog, workspace)
     notes = [Repair(0, "", "", "", note) for note in source.notes]
     described, base = _find_description(source, schema_file)
-    table_name = (described | values).get("table") or choose_table(source, described | values)
-    if not table_name:
-        tree = read_tree(source, described | values)
-        return RawCatalog(source, "", tree.schema, tree.rows, notes, skipped_folders=tree.skipped_folders)
-    path = find_shallowest(source, str(table_name)) if base is None else base + str(table_name)
     given = described | values
-    table = parse_table_file(read_table(source, path), path, given)
-    table.repairs = [*notes, *table.repairs]
+    if given.get("table"):
+        name = str(given["table"])
+        paths = [find_shallowest(source, name) if base is None or "table" in values else base + name]
+    else:
+        paths = choose_tables(source, given)
+    if not paths:
+        tree = read_tree(source, given)
+        return RawCatalog(source, "", tree.schema, tree.rows, notes, skipped_folders=tree.skipped_folders)
+    joined = read_tables(source, paths, given)
+    joined.table.repairs = [*notes, *joined.table.repairs]
+    recognised: dict[str, object] = {}
+    only_elsewhere: dict[str, int] = {}
     layout = None
     if given.get("layout") or not described:
-        layout = find_layout(table.columns, str(given.get("layout") or ""))
-    recognised = describe_layout(layout, table.columns) if layout else {}
-    if table.pictures:
-        recognised = _override(recognised, _describe_pictures(source, path, table, recognised))
-    return _build_catalog(source, path, table, _override(_override(recognised, described), values))
+        layout = find_layout(joined.table.columns, str(given.get("layout") or ""))
+    if layout:
+        levels = CatalogSchema.from_values({"levels": given.get("levels") or ()}).levels
+        recognised, only_elsewhere = describe_layout(layout, joined.table, levels)
+    if joined.table.pictures:
+        recognised = _override(recognised, _describe_pictures(source, paths[0], joined.table, recognised))
+    entries = _override(_override(_override(recognised, joined.description), described), values)
+    raw = _build_catalog(source, joined, entries)
+    if only_elsewhere:
+        raw.notes["categories_only_in"] = only_elsewhere
+    return raw
 
 
 def _describe_pictures(source: Source, path: str, table: Table, recognised: Mapping[str, object]) -> dict[str, object]:
@@ -262,15 +279,17 @@ def find_table_file(catalog: Path) -> FoundTable:
     """
     is_file = catalog.is_file() and is_table(catalog.name)
     source = open_source(catalog.parent if is_file else catalog)
-    name = catalog.name if is_file else find_table(source)
-    if not name:
+    names = [catalog.name] if is_file else find_tables(source)
+    if len(names) > 1:
+        raise make_several_error(names)
+    if not names:
         raise CatalogError(
             "The catalogue has no table to describe.",
             allowed="Allowed: a folder or a .zip with a table, or the table.",
             received=str(catalog),
             hint="A tree of folders by category needs no description.",
         )
-    path = find_shallowest(source, name)
+    path = find_shallowest(source, names[0])
     return FoundTable(source, path, parse_table_file(read_table(source, path), path, {}))
 
 
@@ -297,14 +316,15 @@ def _override(entries: Mapping[str, object], others: Mapping[str, object]) -> di
     return kept | dict(others)
 
 
-def _build_catalog(source: Source, path: str, table: Table, values: dict[str, object]) -> RawCatalog:
-    name = PurePosixPath(path).name
-    base = path[: len(path) - len(name)]
+def _build_catalog(source: Source, joined: JoinedTable, values: dict[str, object]) -> RawCatalog:
+    table, paths = joined.table, [file.path for file in joined.files]
+    base = find_base(paths)
+    name = paths[0].removeprefix(base)
     schema = CatalogSchema.from_values(values | {"table": name})
     try:
         schema = schema.check()
     except UndescribedError as error:
-        raise _propose(error, FoundTable(source, path, table), values) from error
+        raise _propose(error, FoundTable(source, paths[0], table), values) from error
     taxonomy = ""
     if schema.taxonomy.endswith(".toml"):
         path = base + schema.taxonomy
@@ -316,6 +336,7 @@ def _build_catalog(source: Source, path: str, table: Table, values: dict[str, ob
             received=twice,
         )
     arranged = arrange_products(table, schema.with_columns(table.columns))
+    check_items(joined, arranged)
     schema = arranged.schema
     positions = {row: position for position, row in enumerate(arranged.rows)}
     return RawCatalog(
@@ -330,6 +351,8 @@ def _build_catalog(source: Source, path: str, table: Table, values: dict[str, ob
         arranged.num_merged,
         arranged.other_images,
         taxonomy,
+        tables=paths,
+        notes=describe_categories(arranged) if schema.layout not in ("", "capstone") else {},
     )
 
 

@@ -83,7 +83,7 @@ class CatalogSchema:
         split: The column with a given split (train, val or test), or None.
         label_name: The heading of the cleaned label.
         missing: The spellings of a missing cell, beside an empty one and `Unknown`; see `missing_values.is_missing`.
-        layout: The shop system whose table it is, one of `shops.list_layouts`; empty where it is none of them.
+        layout: The shop system whose table it is, one of `shop_layouts.list_layouts`; empty where it is none of them.
         group: A column whose equal values belong to one product: its items stay in one split. None where there is none.
         level_separator: What stands between the parts of category paths in the column of `levels`; empty where the
             levels are columns.
@@ -92,7 +92,8 @@ class CatalogSchema:
         image_separator: What stands between several photographs in a cell.
         other_image_columns: Columns with further photographs of the product, in their order.
         merge_rows: `yes` where a product may have several rows: each value is the first that is not missing.
-        skip_rows: Rows that are no products, as `COLUMN=VALUE`.
+            `continued` where a row without an id also belongs to the product above it.
+        skip_rows: Rows that are no products, as `COLUMN=VALUE` or `COLUMN=VALUE|VALUE`.
         encoding: The encoding of a table of text, such as `cp1251`; empty to find it.
         separator: What stands between the table's cells, a letter or its name; empty to find it.
         escape: How quotes inside quotes are written, `doubled` or `backslash`; empty to find it.
@@ -235,7 +236,7 @@ class CatalogSchema:
             UndescribedError: There is no label level, or no way to find a photograph.
             CatalogError: An entry has none of its values.
         """
-        for key, allowed in (("category", ("first", "deepest")), ("merge_rows", ("", "no", "yes"))):
+        for key, allowed in (("category", ("first", "deepest")), ("merge_rows", ("", "no", "yes", "continued"))):
             if (value := getattr(self, key)) not in allowed:
                 names = ", ".join(name for name in allowed if name)
                 raise CatalogError(
@@ -301,7 +302,9 @@ class CatalogSchema:
         """
         parts = _read_list(cell)
         if parts is None:
-            parts = cell.split(self.image_separator) if self.image_separator else _BETWEEN_URLS.split(cell)
+            # A blank stands for any white space.
+            separator = self.image_separator.strip() or None
+            parts = cell.split(separator) if self.image_separator else _BETWEEN_URLS.split(cell)
         return [stripped for part in parts if (stripped := part.strip()) and not self.is_missing(stripped)]
 
     def find_image_paths(self, row: Mapping[str, str]) -> list[str]:

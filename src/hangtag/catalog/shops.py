@@ -1,80 +1,13 @@
-"""Read the tables of shop systems: recognise them by their headings, and make a row a product of what they hold."""
+"""Make a row a product of the rows of a shop's table, and levels of its category paths."""
 
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
-from importlib import resources
-from typing import Any
 
 from hangtag.catalog.category_paths import Path, fill_levels, split_path
 from hangtag.catalog.image_tree import UNEVEN_TAXONOMY
 from hangtag.catalog.schema import CatalogSchema, read_id
 from hangtag.catalog.table import Table
 from hangtag.errors import CatalogError
-
-# Columns that a shop's table may lack.
-OPTIONAL = ("name", "group", "other_image_columns")
-
-
-@dataclass(frozen=True)
-class Layout:
-    """The table of a shop system.
-
-    Attributes:
-        name: Its name, for `--layout`.
-        headings: Columns that every such table has.
-        description: The entries of a catalogue's description.
-    """
-
-    name: str
-    headings: frozenset[str]
-    description: Mapping[str, Any]
-
-
-@cache
-def list_layouts() -> tuple[Layout, ...]:
-    """Return the shipped layouts, those with the most headings first."""
-    folder = resources.files("hangtag.catalog") / "layouts"
-    layouts = []
-    for entry in folder.iterdir():
-        if entry.name.endswith(".toml"):
-            content = tomllib.loads(entry.read_text(encoding="utf-8"))
-            name = entry.name.removesuffix(".toml")
-            layouts.append(Layout(name, frozenset(content["headings"]), content["description"]))
-    return tuple(sorted(layouts, key=lambda layout: (-len(layout.headings), layout.name)))
-
-
-def find_layout(columns: Sequence[str], name: str = "") -> Layout | None:
-    """Return the layout that a table has, by its headings, or the one that is named.
-
-    Raises:
-        CatalogError: There is no layout of that name, or the table lacks its headings.
-    """
-    if not name:
-        return next((layout for layout in list_layouts() if layout.headings <= set(columns)), None)
-    named = next((layout for layout in list_layouts() if layout.name == name), None)
-    if named is None:
-        names = ", ".join(sorted(layout.name for layout in list_layouts()))
-        raise CatalogError("There is no such layout.", allowed=f"Allowed: {names}.", received=name)
-    if missing := sorted(named.headings - set(columns)):
-        raise CatalogError(
-            f"The table has not the columns of the layout {name}.",
-            allowed=f"Its columns: {', '.join(columns)}.",
-            received=f"without {', '.join(missing)}",
-            hint="Describe the table with --id-column, --levels and --image-column, or in catalog.toml.",
-        )
-    return named
-
-
-def describe_layout(layout: Layout, columns: Sequence[str]) -> dict[str, object]:
-    """Return the entries of a layout's description for a table, without optional columns that it lacks."""
-    described: dict[str, object] = {}
-    for key, value in layout.description.items():
-        kept = [column for column in value if column in columns] if isinstance(value, list) else value
-        if key not in OPTIONAL or (kept if isinstance(kept, list) else kept in columns):
-            described[key] = kept
-    return described | {"layout": layout.name}
 
 
 @dataclass(frozen=True)
@@ -85,20 +18,41 @@ class Arranged:
         schema: What the columns mean, the levels of category paths among them.
         cells: The texts of each of the schema's columns.
         rows: The position of each product's first row in the table.
+        several: The positions of all rows of each product that has several, by the product's position.
         skipped: Rows of the table that are no products, as (position, reason).
         num_merged: Further rows of products that have several.
         other_images: The photographs that all rows of a product name, by its position; only of products that have
             several rows.
+        num_conflicting: Products whose rows name different categories; the first counts.
         written: A cell of the column of category paths for each combination of levels.
     """
 
     schema: CatalogSchema
     cells: list[list[str]]
     rows: list[int]
+    several: dict[int, list[int]]
     skipped: list[tuple[int, str]]
     num_merged: int
     other_images: dict[int, list[str]]
+    num_conflicting: int
     written: dict[Path, str]
+
+    def list_rows(self, position: int) -> list[int]:
+        """Return the positions in the table of the rows of a product."""
+        return self.several.get(position) or [self.rows[position]]
+
+    def list_rows_with(self, position: int, cells: Sequence[str]) -> list[int]:
+        """Return which rows of a product have the value of a column that counts, or the first where none has one.
+
+        Args:
+            position: The product's position.
+            cells: The table's cells of the column.
+        """
+        rows = self.list_rows(position)
+        counts = next((cells[row] for row in rows if not self.schema.is_missing(cells[row])), None)
+        if counts is None:
+            return rows[:1]
+        return [row for row in rows if cells[row].strip() == counts.strip()]
 
 
 def arrange_products(table: Table, schema: CatalogSchema) -> Arranged:
@@ -116,22 +70,45 @@ def arrange_products(table: Table, schema: CatalogSchema) -> Arranged:
     cells = [table.cells[table.columns.index(heading)] for heading in headings]
     by_name = dict(zip(schema.columns, cells, strict=False))
     rows, skipped = _skip_rows(by_name, schema, len(table.rows))
-    num_merged, written, other_images = 0, dict[Path, str](), dict[int, list[str]]()
-    if schema.merge_rows == "yes":
-        count = len(rows)
-        merged = _group_rows(by_name[schema.id], rows)
-        other_images = _list_images(by_name, schema, merged)
-        by_name = _merge_rows(by_name, schema, merged)
-        rows = [members[0] for members in merged]
-        num_merged = count - len(rows)
+    other_images: dict[int, list[str]] = {}
+    written = dict[Path, str]()
+    count = len(rows)
+    several: dict[int, list[int]] = {}
+    num_conflicting = 0
+    if schema.merge_rows in ("yes", "continued"):
+        members = _group_rows(by_name[schema.id], rows, is_continued=schema.merge_rows == "continued")
+        levels = [by_name[level] for level in (schema.path_column,) if level] or [
+            by_name[each] for each in schema.levels
+        ]
+        num_conflicting = sum(any(_differ(cells, each, schema) for cells in levels) for each in members)
+        several = {position: each for position, each in enumerate(members) if len(each) > 1}
+        other_images = _list_images(by_name, schema, several)
+        by_name = {name: _merge_cells(column, members, schema) for name, column in by_name.items()}
         cells = list(by_name.values())
+        rows = [each[0] for each in members]
     elif len(rows) < len(table.rows):
         cells = [[column[row] for row in rows] for column in cells]
         by_name = dict(zip(schema.columns, cells, strict=False))
     if schema.level_separator:
         schema, levels, written = _split_levels(by_name, schema)
         cells = [*cells, *levels]
-    return Arranged(schema, cells, rows, skipped, num_merged, other_images, written)
+    num_merged = count - len(rows)
+    return Arranged(schema, cells, rows, several, skipped, num_merged, other_images, num_conflicting, written)
+
+
+def describe_categories(arranged: Arranged) -> dict[str, object]:
+    """Return what the summary says about the categories of a shop's table, by name."""
+    schema = arranged.schema
+    columns = [schema.path_column] if schema.path_column else schema.levels
+    notes: dict[str, object] = {"categories_from": ", ".join(map(schema.find_heading, columns))}
+    values = arranged.cells[schema.columns.index(schema.levels[-1])]
+    if numbers := sum(value.strip().isdigit() for value in values):
+        # Such as Google's, which stand for names that the table does not have.
+        notes["categories_that_are_numbers"] = numbers
+    if arranged.num_conflicting:
+        # The first of a product's rows that has a category counts.
+        notes["products_of_several_categories"] = arranged.num_conflicting
+    return notes
 
 
 def _skip_rows(
@@ -139,57 +116,67 @@ def _skip_rows(
 ) -> tuple[list[int], list[tuple[int, str]]]:
     if not schema.skip_rows:
         return list(range(count)), []
-    column, _, value = schema.skip_rows.partition("=")
+    heading, _, value = schema.skip_rows.partition("=")
+    column = schema.by_heading.get(heading, heading)
+    wanted = dict(zip(value.casefold().split("|"), value.split("|"), strict=True))
     if column not in cells or not value:
         raise CatalogError(
             "skip_rows in the catalogue's description is wrong.",
-            allowed="Allowed: COLUMN=VALUE, with one of the table's columns.",
+            allowed="Allowed: COLUMN=VALUE or COLUMN=VALUE|VALUE, with one of the table's columns.",
             received=schema.skip_rows,
         )
-    wanted = value.strip().casefold()
     # A shop may list further properties behind the kind: `variation, virtual`.
-    is_skipped = [wanted in map(str.strip, cell.casefold().split(",")) for cell in cells[column]]
-    skipped = [(row, f"{column} is {value}") for row, skip in enumerate(is_skipped) if skip]
-    return [row for row, skip in enumerate(is_skipped) if not skip], skipped
+    kinds = [[*map(str.strip, cell.casefold().split(","))] for cell in cells[column]]
+    found = [next((name for kind, name in wanted.items() if kind in listed), "") for listed in kinds]
+    skipped = [(row, f"{heading} is {name}") for row, name in enumerate(found) if name]
+    return [row for row, name in enumerate(found) if not name], skipped
 
 
-def _group_rows(ids: Sequence[str], rows: Iterable[int]) -> list[list[int]]:
-    """Return the rows of each product, by the cells of ids."""
+def _group_rows(ids: Sequence[str], rows: Iterable[int], *, is_continued: bool) -> list[list[int]]:
+    """Return the rows of each product.
+
+    Args:
+        ids: The cells of the column of ids.
+        rows: The rows that are products or parts of one.
+        is_continued: Whether a row without an id belongs to the product above it.
+    """
     first: dict[str, int] = {}
-    merged: list[list[int]] = []
+    members: list[list[int]] = []
+    current = None
     for row in rows:
         item_id = read_id(ids[row])
+        if not item_id and is_continued and current is not None:
+            members[current].append(row)
+            continue
         # A row without an id is rejected later, with its reason.
-        index = first.setdefault(item_id, len(merged)) if item_id else len(merged)
-        if index == len(merged):
-            merged.append([])
-        merged[index].append(row)
-    return merged
+        current = first.setdefault(item_id, len(members)) if item_id else len(members)
+        if current == len(members):
+            members.append([])
+        members[current].append(row)
+    return members
 
 
 def _list_images(
-    cells: Mapping[str, Sequence[str]], schema: CatalogSchema, merged: Sequence[Sequence[int]]
+    cells: Mapping[str, Sequence[str]], schema: CatalogSchema, several: Mapping[int, Sequence[int]]
 ) -> dict[int, list[str]]:
     """Return the photographs that the rows of a product name, by the product's position; of those with several rows."""
     columns = [cells[column] for column in schema.image_columns]
     return {
-        position: [path for row in members for column in columns for path in schema.list_images(column[row])]
-        for position, members in enumerate(merged)
-        if len(members) > 1
+        position: [path for row in rows for column in columns for path in schema.list_images(column[row])]
+        for position, rows in several.items()
     }
 
 
-def _merge_rows(
-    cells: Mapping[str, Sequence[str]], schema: CatalogSchema, merged: Sequence[Sequence[int]]
-) -> dict[str, list[str]]:
-    """Join the rows of each product: each cell is the first one of them that is not missing."""
-    return {
-        name: [
-            next((column[row] for row in members if not schema.is_missing(column[row])), column[members[0]])
-            for members in merged
-        ]
-        for name, column in cells.items()
-    }
+def _merge_cells(column: Sequence[str], members: Iterable[Sequence[int]], schema: CatalogSchema) -> list[str]:
+    """Return a product's cell of a column: that of the first of its rows in which it is not missing."""
+    return [
+        next((column[row] for row in rows if not schema.is_missing(column[row])), column[rows[0]]) for rows in members
+    ]
+
+
+def _differ(column: Sequence[str], rows: Sequence[int], schema: CatalogSchema) -> bool:
+    """Return whether a product's rows have several values in a column."""
+    return len({column[row].strip() for row in rows if not schema.is_missing(column[row])}) > 1
 
 
 def _split_levels(

@@ -14,7 +14,7 @@ from hangtag.catalog.json_lines import edit_json_lines, read_json_lines
 from hangtag.catalog.parquet_editor import edit_parquet
 from hangtag.catalog.parquet_table import read_parquet_table
 from hangtag.catalog.schema import CatalogSchema
-from hangtag.catalog.shops import list_layouts
+from hangtag.catalog.shop_layouts import list_headings
 from hangtag.catalog.table import Repair, Table
 from hangtag.catalog.xlsx_sheet import format_reference
 from hangtag.catalog.xml_feed import edit_feed, read_feed
@@ -45,7 +45,7 @@ def parse_table_file(data: bytes, where: str, description: Mapping[str, object])
         CatalogError: It cannot be read, is empty, or has a column twice.
         MissingExtraError: What reads its format is not installed.
     """
-    headings = [layout.headings for layout in list_layouts()]
+    headings = list_headings()
     if described := list_described(description):
         headings.insert(0, described)
     suffix = PurePosixPath(where).suffix.lower()

@@ -1,15 +1,18 @@
-"""Find a catalogue's table among its files, and read it within limits."""
+"""Find a catalogue's tables among its files, and read them within limits."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
 from hangtag.catalog.files import FileError
 from hangtag.catalog.images import PICTURE_SUFFIXES
-from hangtag.catalog.shops import find_layout
+from hangtag.catalog.shop_layouts import find_layout
 from hangtag.catalog.source import Source
 from hangtag.catalog.table_files import is_table, parse_table_file
 from hangtag.errors import CatalogError
 
+# The list of categories of a known catalogue that is not read.
+DEEPFASHION = "list_category_img.txt"
 MAX_FEEDS = 10
 # Entries of a description by which a table is one of products.
 DESCRIBING = frozenset({"id", "name", "levels", "attributes", "image", "image_column", "layout", "sheet", "split"})
@@ -19,21 +22,21 @@ MAX_TABLE_BYTES = 2_000_000_000
 MAX_TABLE_RATIO, ANY_RATIO_BYTES = 40, 4_000_000
 
 
-def choose_table(source: Source, described: Mapping[str, object]) -> str:
-    """Return the table of a catalogue, or nothing where the tables in a tree of categories belong to something else.
+def choose_tables(source: Source, described: Mapping[str, object]) -> list[str]:
+    """Return the tables of a catalogue, or none where the tables in a tree of categories belong to something else.
 
     Such tables have no columns of a known layout, name no photograph and are shorter than half the number of those:
     counts of classes, notes, lists of a program.
     """
     if not DESCRIBING.isdisjoint(described):
-        return find_table(source)
+        return find_tables(source)
     files = list(source.names())
     pictures = [name for name in files if PurePosixPath(name).suffix.lower() in PICTURE_SUFFIXES]
     folders = {name.rpartition("/")[0] for name in pictures} - {""}
     tables = [name for name in files if is_table(name) and not name.lower().endswith((".txt", ".xml"))]
     if len(folders) > 1 and tables and not any(_may_list(source, name, pictures) for name in tables):
-        return ""
-    return find_table(source)
+        return []
+    return find_tables(source)
 
 
 def _may_list(source: Source, path: str, pictures: Sequence[str]) -> bool:
@@ -50,20 +53,32 @@ def _may_list(source: Source, path: str, pictures: Sequence[str]) -> bool:
     return any(name in stems for name in named if name)
 
 
-def find_table(source: Source) -> str:
-    """Return `styles.csv`, or the only CSV at the shallowest depth; empty for a tree of photographs."""
+def find_tables(source: Source) -> list[str]:
+    """Return `styles.csv`, or the tables at the shallowest depth; none for a tree of photographs.
+
+    Raises:
+        CatalogError: It is a catalogue of a kind that is known and not read.
+    """
     tables = [name for name in source.names() if is_table(name) and not name.lower().endswith((".txt", ".xml"))]
     tables = tables or _find_feeds(source)
     capstone = [name for name in tables if PurePosixPath(name).name == "styles.csv"]
     if capstone:
-        return min(capstone, key=count_parents)
+        return [min(capstone, key=count_parents)]
     depth = min((name.count("/") for name in tables), default=0)
-    shallow = [name for name in tables if name.count("/") == depth]
-    if len(shallow) > 1:
+    shallow = sorted((name for name in tables if name.count("/") == depth), key=_split_numbers)
+    if not shallow and (lists := [name for name in source.names() if PurePosixPath(name).name == DEEPFASHION]):
         raise CatalogError(
-            "The catalogue has several tables.", hint="Name one with --table.", received=sorted(shallow)[:5]
+            "DeepFashion's lists are not read: their categories are numbers whose names stand in another list.",
+            allowed="Allowed: a table with a row a photograph, its path and the name of its category.",
+            received=lists[0],
+            hint="Write the columns image_name and category_name to a CSV file, and run `hangtag init` with it.",
         )
-    return shallow[0] if shallow else ""
+    return shallow
+
+
+def _split_numbers(name: str) -> list[str | int]:
+    """Return a key that puts the tenth part of an export behind the second."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
 
 def _find_feeds(source: Source) -> list[str]:

@@ -1,8 +1,9 @@
 """Read the products of an XML feed, RSS or Atom, as a table, and change single values of it in place."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import NamedTuple
 from xml.parsers import expat
 from xml.sax.saxutils import escape
@@ -15,7 +16,8 @@ PREFIX = "g:"
 # Encodings in which markup is ASCII, so that a value can be replaced without writing the rest anew.
 ENCODINGS = ("utf-8", "us-ascii", "iso-8859-1")
 _START_TAG = re.compile(rb"<[^>\"']*(?:\"[^\"]*\"[^>\"']*|'[^']*'[^>\"']*)*>")
-NESTED = "the value has elements in it, or stands several times"
+NESTED = "the value has elements in it"
+SEVERAL = "the value stands in several elements, and the new one has another number of parts"
 NOT_WRITABLE = "the new value cannot be written so that it is read again as it is"
 
 
@@ -35,13 +37,15 @@ class Product:
     Attributes:
         line: The line on which it begins, from 1.
         values: Its elements by column.
-        fixed: Columns that cannot be changed, since their elements are nested or several.
+        fixed: Columns that cannot be changed, since their elements are nested.
+        several: The elements of each column that stands several times.
         end: Where its end tag begins, in bytes.
     """
 
     line: int
     values: dict[str, Value] = field(default_factory=dict)
     fixed: set[str] = field(default_factory=set)
+    several: dict[str, list[Value]] = field(default_factory=dict)
     end: int = 0
 
 
@@ -115,8 +119,11 @@ class _Reader:
         if earlier is not None and earlier.name != name:
             if not name.startswith(PREFIX):
                 return
+            product.several.pop(column, None)
         elif earlier is not None:
-            value, is_editable = value._replace(text=f"{earlier.text},{value.text}"), False
+            product.several.setdefault(column, [earlier]).append(value)
+            value = value._replace(text=f"{earlier.text},{value.text}")
+            is_editable = is_editable and column not in product.fixed
         product.values[column] = value
         (product.fixed.discard if is_editable else product.fixed.add)(column)
 
@@ -170,9 +177,16 @@ def edit_feed(
         product = feed.products[row]
         if (row, column) in refused:
             continue
-        if value := product.values.get(column):
-            old = data[value.start : value.end].strip()
-            edits.append((value.start, value.end, _write(text, feed.encoding, is_cdata=old.startswith(b"<![CDATA["))))
+        if values := product.several.get(column, [product.values[column]] if column in product.values else []):
+            parts = _share_out(text, [value.text for value in values])
+            if parts is None:
+                refused[row, column] = SEVERAL
+                continue
+            edits += [
+                _replace(data, value, part, feed.encoding)
+                for value, part in zip(values, parts, strict=True)
+                if part != value.text
+            ]
         else:
             name = names[column].encode()
             written = _write(text, feed.encoding, is_cdata=False)
@@ -192,6 +206,31 @@ def edit_feed(
         kept = {cell: text for cell, text in changes.items() if cell not in wrong and cell not in refused}
         edited, _ = edit_feed(data, where, kept)
     return edited, refused | wrong
+
+
+def _share_out(text: str, old: Sequence[str]) -> list[str] | None:
+    """Return the text of each element of a value that stands several times; None where it has other parts.
+
+    A comma in an element separates parts as one between elements does: a feed may list them in either way.
+    """
+    if len(old) == 1:
+        return [text]
+    parts = _split_parts(text)
+    counts = [len(_split_parts(each)) for each in old]
+    if sum(counts) != len(parts):
+        return None
+    ends = [*accumulate(counts)]
+    return [",".join(parts[end - count : end]) for count, end in zip(counts, ends, strict=True)]
+
+
+def _split_parts(text: str) -> list[str]:
+    """Split a text at commas that have no backslash before them, as `category_paths` writes those of a name."""
+    return re.split(r"(?<!\\),", text)
+
+
+def _replace(data: bytes, value: Value, text: str, encoding: str) -> tuple[int, int, bytes]:
+    is_cdata = data[value.start : value.end].strip().startswith(b"<![CDATA[")
+    return value.start, value.end, _write(text, encoding, is_cdata=is_cdata)
 
 
 def _write(text: str, encoding: str, *, is_cdata: bool) -> bytes:

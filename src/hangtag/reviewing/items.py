@@ -4,7 +4,7 @@
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from io import BytesIO
@@ -20,8 +20,9 @@ from hangtag.catalog.images import Pixels
 from hangtag.catalog.schema import CatalogSchema, read_id, read_schema
 from hangtag.catalog.shops import Arranged, arrange_products
 from hangtag.catalog.source import Source, open_source
-from hangtag.catalog.table import Rows, Table
-from hangtag.catalog.table_files import is_table, parse_table_file
+from hangtag.catalog.source_tables import JoinedTable, join_files, parse_files
+from hangtag.catalog.table import Rows
+from hangtag.catalog.table_files import edit_table_file, is_table
 from hangtag.catalog.table_search import MAX_TABLE_BYTES, read_table
 from hangtag.errors import CatalogError, WorkspaceError
 from hangtag.manifest import compute_digest, require_manifest
@@ -39,17 +40,15 @@ class SourceTable:
     """The catalogue's own table.
 
     Attributes:
-        name: Its file name.
-        data: Its bytes.
-        table: The parsed bytes; rows are by the table's own headings.
-        rows: The index in `table.rows` of each item, by its id.
+        joined: The table; rows are by the table's own headings.
+        data: The bytes of each of its files, by its path.
+        rows: The index in `products` of each item, by its id.
         products: The same table with a row a product.
         headings: The heading of each column, by the column's name in hangtag's tables.
     """
 
-    name: str
-    data: bytes
-    table: Table
+    joined: JoinedTable
+    data: dict[str, bytes]
     rows: dict[str, int]
     products: Arranged
     headings: dict[str, str]
@@ -57,25 +56,59 @@ class SourceTable:
     @cached_property
     def values(self) -> dict[str, dict[str, str]]:
         """The values of every item, by item id and then by hangtag's column name."""
-        positions = {row: position for position, row in enumerate(self.products.rows)}
         products = Rows(self.products.schema.columns, self.products.cells)
-        return {item_id: products[positions[row]] for item_id, row in self.rows.items()}
+        return {item_id: products[position] for item_id, position in self.rows.items()}
 
-    def locate_changes(self, item_id: str, changes: Mapping[str, str]) -> dict[str, str]:
-        """Return new cells by heading for an item's new values by column; those of levels change its category path."""
-        schema = self.products.schema
-        if not schema.path_column:
-            return {self.headings[column]: value for column, value in changes.items()}
-        cells = {self.headings[column]: value for column, value in changes.items() if column not in schema.levels}
-        if len(cells) < len(changes):
+    def locate_changes(self, item_id: str, changes: Mapping[str, str]) -> dict[int, dict[str, str]]:
+        """Return new cells by row of the table and heading, for an item's new values by column.
+
+        Of a product of several rows, those change that have the value which counts. New values of levels change the
+        category path.
+        """
+        schema, position = self.products.schema, self.rows[item_id]
+        cells: dict[int, dict[str, str]] = {}
+        for column, value in changes.items():
+            if column not in schema.levels or not schema.path_column:
+                for row, _ in self._list_cells(position, self.headings[column]):
+                    cells.setdefault(row, {})[self.headings[column]] = value
+        if schema.path_column and not changes.keys().isdisjoint(schema.levels):
             heading = self.headings[schema.path_column]
             values = self.values[item_id] | dict(changes)
             levels = tuple(values[level] for level in schema.levels)
             # A category without subcategories stands for itself at the levels below it, but not in its path.
             example = self.products.written.get(levels, "")
             path = split_path(example, schema) or tuple(filter(None, levels))
-            cells[heading] = change_path(self.table.rows[self.rows[item_id]][heading], schema, path, example)
+            for row, cell in self._list_cells(position, heading):
+                cells.setdefault(row, {})[heading] = change_path(cell, schema, path, example)
         return cells
+
+    def _list_cells(self, position: int, heading: str) -> list[tuple[int, str]]:
+        """Return the rows of a product from which its value comes, each with its cell."""
+        column = self.joined.table.cells[self.joined.table.columns.index(heading)]
+        return [(row, column[row]) for row in self.products.list_rows_with(position, column)]
+
+    def edit(self, changes: Mapping[int, Mapping[str, str]]) -> tuple[dict[str, bytes], dict[int, str]]:
+        """Return the bytes of each file with cells changed, by path, and why rows could not be changed.
+
+        Args:
+            changes: New values by the row's position in the table, then by heading.
+
+        Raises:
+            CatalogError: Tables of this format cannot be written.
+        """
+        by_file: dict[str, dict[int, Mapping[str, str]]] = {file.path: {} for file in self.joined.files}
+        for row, values in changes.items():
+            file, own_row = self.joined.find_file(row)
+            by_file[file.path][own_row] = values
+        edited: dict[str, bytes] = {}
+        refused: dict[int, str] = {}
+        for file in self.joined.files:
+            result = edit_table_file(
+                self.data[file.path], file.path, file.table, self.products.schema, by_file[file.path]
+            )
+            edited[file.path] = result.data
+            refused |= {file.start + row: reason for row, reason in result.refused.items()}
+        return edited, refused
 
 
 def read_source_table(manifest: dict[str, Any], schema: CatalogSchema, catalog: Path | None) -> SourceTable:
@@ -94,8 +127,10 @@ def read_source_table(manifest: dict[str, Any], schema: CatalogSchema, catalog: 
     path = catalog or (Path(find_named(origin["catalog"])) if origin.get("catalog") else None)
     if path is None or not os.path.exists(path):  # noqa: PTH110  (never raises, whatever the name)
         raise CatalogError("The catalogue is not where it was.", received=path and str(path), hint=NAME_CATALOG)
-    data = _read_table_bytes(path, origin.get("table") or schema.table)
-    table = parse_table_file(data, schema.table, schema.to_json())
+    names = origin.get("tables") or [origin.get("table") or schema.table]
+    data = {name: _read_table_bytes(path, name, names) for name in names}
+    joined = join_files(parse_files(data.items(), schema.to_json()))
+    table = joined.table
     headings = dict(zip(schema.columns, schema.headings, strict=True))
     if schema.path_column:
         headings = {column: heading for column, heading in headings.items() if column not in schema.levels}
@@ -104,25 +139,27 @@ def read_source_table(manifest: dict[str, Any], schema: CatalogSchema, catalog: 
     products = arrange_products(table, schema)
     ids = products.cells[schema.columns.index(schema.id)]
     rows: dict[str, int] = {}
-    for row, item_id in zip(products.rows, ids, strict=True):
+    for position, item_id in enumerate(ids):
         # Of rows with the same id, the first is the item, as for `prepare`.
-        rows.setdefault(read_id(item_id), row)
-    return SourceTable(PurePosixPath(schema.table).name, data, table, rows, products, headings)
+        rows.setdefault(read_id(item_id), position)
+    return SourceTable(joined, data, rows, products, headings)
 
 
-def _read_table_bytes(catalog: Path, name: str) -> bytes:
-    """Read the table: the catalogue's file itself, or the file of that name in its folder or .zip."""
-    base = PurePosixPath(name).name
+def _read_table_bytes(catalog: Path, name: str, names: Sequence[str]) -> bytes:
+    """Read one of the table's files: the catalogue's file itself, or the file of that name in its folder or .zip."""
+    # Tables of splits have one name, each in its folder.
+    are_alike = len({PurePosixPath(each).name for each in names}) < len(names)
+    end = "/".join(PurePosixPath(name).parts[-2 if are_alike else -1 :])
     try:
-        if catalog.is_file() and is_table(catalog.name):
+        if len(names) == 1 and catalog.is_file() and is_table(catalog.name):
             return read_regular(catalog, MAX_TABLE_BYTES)
         source = open_source(catalog)
         if not source.has(name):
-            paths = [path for path in source.names() if PurePosixPath(path).name == base]
+            paths = [path for path in source.names() if f"/{path}".endswith(f"/{end}")]
             name = min(paths, key=lambda path: (path.count("/"), path))
         return read_table(source, name)
     except (OSError, ValueError) as error:
-        raise CatalogError("The catalogue's table cannot be read.", received=base, hint=NAME_CATALOG) from error
+        raise CatalogError("The catalogue's table cannot be read.", received=end, hint=NAME_CATALOG) from error
 
 
 @dataclass(frozen=True)

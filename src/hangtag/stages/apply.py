@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hangtag.catalog.schema import read_schema
-from hangtag.catalog.table_files import edit_table_file
+from hangtag.catalog.source_tables import find_base
 from hangtag.config import ApplyConfig
 from hangtag.errors import SettingsError, WorkspaceError
 from hangtag.io import format_csv_row, hash_file, hash_json, unguard_cell, write_whole
@@ -72,7 +72,7 @@ def _apply_decisions(workspace: Workspace, config: ApplyConfig, catalog: str | P
     standing = [*find_standing(decisions), *accepted.decisions]
     corrections = correct(values, standing)
     folder = record.begin()
-    paths = [_write_corrected_table(folder, source, corrections)] if source else []
+    paths = _write_corrected_table(folder, source, corrections) if source else []
     paths += [_write_label_changes(folder, corrections), _write_not_applied(folder, corrections)]
     paths.append(_write_accepted(folder, accepted))
     counts = _count_decisions(corrections, standing, accepted)
@@ -123,7 +123,7 @@ def _hash_inputs(
 ) -> dict[str, str]:
     inputs = {"decisions": hash_json([[each.id, each.time] for each in decisions])}
     inputs["catalog"] = (
-        hashlib.sha256(source.data).hexdigest()
+        hashlib.sha256(b"".join(source.data.values())).hexdigest()
         if source
         else compute_digest(require_manifest(workspace.prepared, PREPARE_FIRST))
     )
@@ -133,20 +133,27 @@ def _hash_inputs(
     return inputs
 
 
-def _write_corrected_table(folder: Path, source: SourceTable, corrections: Corrections) -> Path:
-    """Write the table; items whose row cannot be edited are dropped from the corrections."""
+def _write_corrected_table(folder: Path, source: SourceTable, corrections: Corrections) -> list[Path]:
+    """Write the table's files; items that have a row which cannot be edited are dropped from the corrections."""
     wanted = {
-        source.rows[item_id]: source.locate_changes(item_id, {each.column: each.new for each in changes})
+        item_id: source.locate_changes(item_id, {each.column: each.new for each in changes})
         for item_id, changes in corrections.changes.items()
     }
-    edited = edit_table_file(source.data, source.name, source.table, source.products.schema, wanted)
-    ids = {row: item_id for item_id, row in source.rows.items()}
-    for row, reason in edited.refused.items():
-        corrections.refuse(ids[row], reason)
-    path = folder / "corrected" / source.name
-    with write_whole(path) as temporary:
-        temporary.write_bytes(edited.data)
-    return path
+    ids = {row: item_id for item_id, rows in wanted.items() for row in rows}
+    while True:
+        edited, refused = source.edit({row: cells for rows in wanted.values() for row, cells in rows.items()})
+        for item_id, reason in {ids[row]: reason for row, reason in refused.items()}.items():
+            corrections.refuse(item_id, reason)
+            del wanted[item_id]
+        # Of a product of several rows, all are changed or none.
+        if not refused:
+            break
+    base = find_base([*edited])
+    paths = [folder / "corrected" / name.removeprefix(base) for name in edited]
+    for path, data in zip(paths, edited.values(), strict=True):
+        with write_whole(path) as temporary:
+            temporary.write_bytes(data)
+    return paths
 
 
 def _write_label_changes(folder: Path, corrections: Corrections) -> Path:

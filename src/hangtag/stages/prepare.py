@@ -17,7 +17,7 @@ from hangtag.catalog.image_files import Decoded, Rejected, count_holders, keep_r
 from hangtag.catalog.image_tree import SPLIT_FOLDERS, find_split
 from hangtag.catalog.images import PICTURE_SUFFIXES
 from hangtag.catalog.name_index import fold_path
-from hangtag.catalog.prepared_items import OTHERS, count_missing
+from hangtag.catalog.prepared_items import OTHERS, compare_items, count_missing
 from hangtag.catalog.reader import RawCatalog, is_url, read_catalog, read_file_name
 from hangtag.catalog.schema import read_id
 from hangtag.catalog.table import Rows
@@ -51,7 +51,8 @@ def prepare(
     Writes `prepared/items.parquet` (the rows), `images.npy` (the pixels of the first usable photograph of each, uint8
     n x H x W x 3), and `rejected.csv`, which has a line with a code and a reason for every row and every photograph
     that is left out. Where products have several photographs, the others are in `other_photographs.parquet` and
-    `other_images.npy`; without those that more than five products share, as size charts, which show no product.
+    `other_images.npy`; without those that more than five products share, as size charts, which show no product. If
+    the workspace has an earlier result, `changes.csv` lists the items that are new, changed or removed.
 
     Args:
         catalog: A folder, a `.zip`, or a `.csv` file.
@@ -381,6 +382,15 @@ def _write_prepared(
         counts["failed_downloads"] = failed
     if raw.schema.layout not in ("", "capstone"):
         counts["layout"] = raw.schema.layout
+    counts |= raw.notes
+    changes = compare_items(record.folder, record.work, record.settings)
+    if changes is not None:
+        # Against the earlier result, which `finish` replaces.
+        paths.append(record.work / "changes.csv")
+        write_csv(paths[-1], changes)
+        counts |= {f"{change}_items": changes["change"].eq(change).sum() for change in ("new", "changed", "removed")}
+    if len(raw.tables) > 1:
+        counts["tables"] = len(raw.tables)
     if raw.num_merged:
         counts["merged_rows"] = raw.num_merged
     if packed.others:
@@ -406,6 +416,7 @@ def _write_prepared(
     )
 
 
-def _describe_origin(raw: RawCatalog) -> dict[str, str]:
+def _describe_origin(raw: RawCatalog) -> dict[str, object]:
     table = raw.base + raw.schema.table if raw.schema.table else ""
-    return {"catalog": escape_name(str(raw.source.path)), "table": table}
+    parts = {"tables": raw.tables} if len(raw.tables) > 1 else {}
+    return {"catalog": escape_name(str(raw.source.path)), "table": table, **parts}
