@@ -8,7 +8,8 @@ from typing import TypeVar
 from hangtag.catalog import excel
 from hangtag.catalog.csv_editor import EditedTable, edit_cells
 from hangtag.catalog.csv_parser import find_doubled, name_columns, parse_table
-from hangtag.catalog.dialect import check_dialect, count_filled, find_header
+from hangtag.catalog.csv_records import count_filled
+from hangtag.catalog.dialect import check_dialect, find_header
 from hangtag.catalog.excel_editor import edit_excel
 from hangtag.catalog.json_lines import edit_json_lines, read_json_lines
 from hangtag.catalog.parquet_table import edit_parquet, read_parquet_table
