@@ -1,11 +1,25 @@
 """Category paths, such as `Apparel > Tops > Shirts`: split them into levels, and write a changed one back."""
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 
 from hangtag.catalog.schema import CatalogSchema
 
 Path = tuple[str, ...]
+# What stands between the names of a path that is a list, as messages write it.
+LIST_SEPARATOR = ">"
+
+
+def read_list(cell: str) -> list[str] | None:
+    """Return the texts of a JSON list, as which tables of JSON hold several values; None of any other cell."""
+    if not cell.startswith("["):
+        return None
+    try:
+        found = json.loads(cell)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, list) and all(isinstance(part, str) for part in found) else None
 
 
 def fill_levels(paths: Sequence[Path], depth: int) -> list[Path]:
@@ -28,6 +42,8 @@ def fill_levels(paths: Sequence[Path], depth: int) -> list[Path]:
 
 def split_path(cell: str, schema: CatalogSchema) -> Path:
     """Return the parts of a cell's category path: of several paths, the one that counts."""
+    if (parts := read_list(cell)) is not None:
+        return tuple(stripped for part in parts if (stripped := part.strip()))
     paths = _list_paths(cell, schema)
     return _split_parts(paths[_choose_path(paths, schema)], schema)
 
@@ -44,6 +60,10 @@ def change_path(cell: str, schema: CatalogSchema, path: Path, example: str = "")
         path: The parts of the new path.
         example: A path of the same table, for the white space around separators where the cell has none.
     """
+    written = cell if cell.strip() else example
+    if read_list(written) is not None:
+        marks = (", " if ", " in written or "," not in written else ",", ":")
+        return json.dumps(path, ensure_ascii=written.isascii(), separators=marks)
     paths = _list_paths(cell, schema)
     chosen = _choose_path(paths, schema)
     old = _split_parts(paths[chosen], schema)

@@ -1,5 +1,6 @@
 """Read a catalogue of any supported layout: find its description and its table, or a tree of category folders."""
 
+import dataclasses
 import re
 import unicodedata
 from collections import Counter
@@ -9,6 +10,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
+from hangtag.catalog.category_paths import LIST_SEPARATOR
 from hangtag.catalog.column_kinds import find_kinds, format_flags, propose_description
 from hangtag.catalog.files import FileError, read_regular
 from hangtag.catalog.image_tree import read_tree
@@ -49,6 +51,9 @@ class RawCatalog:
         num_other_photographs: Photographs that the table names beside the first of each product.
         taxonomy_text: The content of the taxonomy file beside the table, where the description names one.
         skipped_folders: Folders and files that are not read, as (path, code, reason); of a tree of photographs.
+        lines: The line of each row in its file; empty of a tree of photographs.
+        num_repaired: Rows of the table some of whose cells were read otherwise than they are written.
+        encoding: The table's encoding if it was inferred, or nothing.
     """
 
     source: Source
@@ -63,6 +68,13 @@ class RawCatalog:
     num_other_photographs: int = 0
     taxonomy_text: str = ""
     skipped_folders: list[tuple[str, str, str]] = field(default_factory=list)
+    lines: Sequence[int] = ()
+    num_repaired: int = 0
+    encoding: str = ""
+
+    def find_line(self, row: int) -> str:
+        """Return how `rejected.csv` names a row: by its line in the file; of a tree by its number."""
+        return f"line {self.lines[row]}" if self.lines else f"row {row + 1}"
 
     def locate_photograph(self, row: Mapping[str, str]) -> str:
         """Return the path of an item's photograph inside the source; empty where the row names none.
@@ -189,13 +201,7 @@ def read_catalog(
 
 @dataclass(frozen=True)
 class FoundTable:
-    """A catalogue's table, before its columns are known to mean anything.
-
-    Attributes:
-        source: The catalogue's files.
-        path: The table's path inside the source.
-        table: The table.
-    """
+    """A catalogue's table, by its path inside the source, before its columns are known to mean anything."""
 
     source: Source
     path: str
@@ -216,8 +222,8 @@ class FoundTable:
         return (path.removeprefix(self.base) for path in self.source.names() if path.startswith(self.base))
 
 
-def find_table_file(catalog: Path) -> FoundTable:
-    """Find and parse a catalogue's table, described or not.
+def find_table_file(catalog: Path, encoding: str = "") -> FoundTable:
+    """Find and parse a catalogue's table, described or not, in an encoding if one is named.
 
     Raises:
         CatalogError: There is no table, or it cannot be read.
@@ -233,7 +239,7 @@ def find_table_file(catalog: Path) -> FoundTable:
             hint="A tree of folders by category needs no description.",
         )
     path = _find_shallowest(source, name)
-    return FoundTable(source, path, parse_table_file(read_table(source, path), path, {}))
+    return FoundTable(source, path, parse_table_file(read_table(source, path), path, {"encoding": encoding}))
 
 
 def _propose(error: UndescribedError, found: FoundTable, values: Mapping[str, object]) -> CatalogError:
@@ -263,6 +269,8 @@ def _build_catalog(source: Source, path: str, table: Table, values: dict[str, ob
     name = PurePosixPath(path).name
     base = path[: len(path) - len(name)]
     schema = CatalogSchema.from_values(values | {"table": name})
+    if not schema.level_separator and len(schema.levels) == 1 and schema.levels[0] in table.list_columns:
+        schema = dataclasses.replace(schema, level_separator=LIST_SEPARATOR)
     try:
         schema = schema.check()
     except UndescribedError as error:
@@ -292,6 +300,9 @@ def _build_catalog(source: Source, path: str, table: Table, values: dict[str, ob
         arranged.num_merged,
         arranged.num_other_photographs,
         taxonomy,
+        lines=[table.lines[row] for row in arranged.rows],
+        num_repaired=table.count_repaired(),
+        encoding=table.inferred_encoding,
     )
 
 

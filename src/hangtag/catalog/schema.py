@@ -1,6 +1,7 @@
 """The catalogue schema: which columns hold the id, name, photograph, label levels and attributes."""
 
 import dataclasses
+import itertools
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -63,6 +64,15 @@ def rename_columns(columns: Sequence[str]) -> dict[str, str]:
     return names
 
 
+def _find_free_heading(columns: Sequence[str]) -> str:
+    """Return a heading for the cleaned label that no column has, in capitals or not: files are named by it."""
+    taken = {column.casefold() for column in columns}
+    names = itertools.chain(
+        [CatalogSchema.label_name, "Cleaned class"], map("Cleaned class {}".format, itertools.count(2))
+    )
+    return next(name for name in names if name.casefold() not in taken)
+
+
 class UndescribedError(CatalogError):
     """A catalogue's description lacks an entry that it needs."""
 
@@ -80,7 +90,7 @@ class CatalogSchema:
         image: A pattern for the photograph's path with columns in braces, such as `images/{id}.jpg`.
         image_column: The column with the photograph's path; used instead of `image`.
         split: The column with a given split (train, val or test), or None.
-        label_name: The heading of the cleaned label.
+        label_name: The heading of the cleaned label; `Cleaned class` where none is named and the table has a `Class`.
         missing: The spellings of a missing cell, beside an empty one and `Unknown`; see `missing_values.is_missing`.
         layout: The shop system whose table it is, one of `shops.list_layouts`; empty where it is none of them.
         group: A column whose equal values belong to one product: its items stay in one split. None where there is none.
@@ -172,13 +182,16 @@ class CatalogSchema:
                     allowed=f"Its columns: {', '.join(columns)}.",
                     received=column,
                 )
-        if self.label_name in columns:
+        label_name = self.label_name
+        if label_name == CatalogSchema.label_name:
+            label_name = _find_free_heading(columns)
+        if label_name in columns:
             raise CatalogError(
                 "The table already has a column with the heading of the cleaned label.",
                 allowed="Choose another heading with --label-name.",
                 received=self.label_name,
             )
-        named = dataclasses.replace(self, columns=tuple(columns), headings=tuple(columns))
+        named = dataclasses.replace(self, label_name=label_name, columns=tuple(columns), headings=tuple(columns))
         return named._rename_columns(rename_columns(columns))
 
     def with_headings(self) -> "CatalogSchema":

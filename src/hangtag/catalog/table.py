@@ -103,6 +103,7 @@ class Table:
         inferred_encoding: The encoding that the letters of the text show, where none was named or is plain.
         has_doubts: Whether rows were judged by the values of others.
         doubled: Headings that stood twice; the second got a number.
+        list_columns: Of JSON lines, the columns in which lists of texts stand, and texts.
         positions: Of an Excel sheet, the index of each column in the sheet.
     """
 
@@ -119,7 +120,12 @@ class Table:
     read_as: ReadAs = ReadAs()
     inferred_encoding: str = ""
     has_doubts: bool = False
+    list_columns: frozenset[str] = frozenset()
     doubled: set[str] = field(default_factory=set)
+
+    def count_repaired(self) -> int:
+        """Return the number of rows some of whose cells were read otherwise than they are written."""
+        return len({each.line for each in self.repairs if each.before != each.after}.intersection(self.lines))
 
     @property
     def encoding(self) -> str:

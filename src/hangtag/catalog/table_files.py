@@ -22,6 +22,10 @@ from hangtag.errors import CatalogError
 TEXT_SUFFIXES = (".csv", ".tsv", ".txt")
 PARQUET_SUFFIXES, JSON_SUFFIXES, XML_SUFFIXES = (".parquet",), (".jsonl", ".ndjson"), (".xml",)
 SUFFIXES = (*TEXT_SUFFIXES, *excel.SUFFIXES, *PARQUET_SUFFIXES, *JSON_SUFFIXES, *XML_SUFFIXES)
+NESTED = (
+    "{count} lists or objects, the first here: lists of texts are a category path in a column of levels and several "
+    "photographs in that of photographs, all else is read as its JSON"
+)
 COLUMN_KEYS = ("name", "levels", "attributes", "image", "image_column", "split", "group")
 Changes = Mapping[int, Mapping[str, str]]
 Cell = TypeVar("Cell")
@@ -55,7 +59,12 @@ def parse_table_file(data: bytes, where: str, description: Mapping[str, object])
     if suffix in JSON_SUFFIXES:
         found = read_json_lines(data, where)
         cells = [list(column) for column in zip(*found.rows, strict=True)]
-        return Table(found.columns, cells, array("q", found.lines), broken=found.broken)
+        notes = [
+            Repair(places[0][0], key, places[0][1], places[0][1], NESTED.format(count=len(places)))
+            for key, places in found.nested.items()
+        ]
+        lines = array("q", found.lines)
+        return Table(found.columns, cells, lines, notes, found.broken, list_columns=found.list_columns)
     if suffix in XML_SUFFIXES:
         feed = read_feed(data, where)
         cells = [

@@ -184,19 +184,19 @@ def _check_rows(raw: RawCatalog) -> tuple[list[_Candidate], list[dict[str, str]]
         {"item_id": f"line {line}", "image_path": "", "code": "skipped_row", "reason": reason}
         for line, reason in raw.skipped
     ]
-    seen: set[str] = set()
+    seen: dict[str, int] = {}
     for position, row in enumerate(raw.rows):
         item_id, path = read_id(row[raw.schema.id]), raw.locate_photograph(row)
         if not item_id:
             reason = "the row has no id"
             rejected.append(
-                {"item_id": f"row {position + 1}", "image_path": path, "code": "missing_id", "reason": reason}
+                {"item_id": raw.find_line(position), "image_path": path, "code": "missing_id", "reason": reason}
             )
         elif item_id in seen:
-            reason = "an earlier row has the same id"
+            reason = f"{raw.find_line(position)}: an earlier row has the same id, {raw.find_line(seen[item_id])}"
             rejected.append({"item_id": item_id, "image_path": path, "code": "duplicate_id", "reason": reason})
         else:
-            seen.add(item_id)
+            seen[item_id] = position
             candidates.append(_Candidate(position, item_id, path))
     return candidates, rejected
 
@@ -255,12 +255,18 @@ def _write_prepared(
     write_parquet(paths[0], table)
     write_csv(paths[2], pl.DataFrame(rejected, schema=REJECTED))
     write_csv(paths[3], pl.DataFrame(raw.repairs, schema=REPAIRED, orient="row"))
+    unread, not_used = len(raw.skipped_folders), sum(code == "not_used" for _, code, _ in raw.skipped_folders)
     counts: dict[str, object] = {
-        "rows": len(raw.rows) + raw.num_merged + len(raw.skipped) + len(raw.broken) + len(raw.skipped_folders),
+        "rows": len(raw.rows) + raw.num_merged + len(raw.skipped) + len(raw.broken) + unread - not_used,
         "items": len(table),
-        "rejected": len(rejected),
-        "repaired_rows": len({repair.line for repair in raw.repairs}),
+        "rejected": len(rejected) - not_used,
+        "repaired_rows": raw.num_repaired,
     }
+    if not_used:
+        # Lines of `rejected.csv` for files that are no photographs.
+        counts["not_used"] = not_used
+    if raw.encoding:
+        counts["encoding"] = raw.encoding
     if failed := sum(is_url(line["image_path"]) for line in rejected):
         # Such photographs are tried again the next time.
         counts["failed_downloads"] = failed
