@@ -156,6 +156,7 @@ def test_wrong_bytes_and_backslashes_are_kept() -> None:
 
 
 CELLS = st.text(st.sampled_from('ab ,;"é\r\n'), max_size=8)
+QUOTE = '"'
 PLAIN = st.text(st.sampled_from("abé ,"), min_size=1, max_size=6)
 
 
@@ -169,6 +170,9 @@ def odd_tables(draw: st.DrawFn) -> bytes:
         if draw(st.booleans()):
             cells = ['"' + cell.replace('"', '""') + '"' for cell in cells]
         lines += [",".join(cells), *[""] * draw(st.integers(0, 1))]
+    if draw(st.booleans()):
+        # As a spreadsheet quotes the lines of a table that it took for single cells.
+        lines = [lines[0], *(f'"{line.replace(QUOTE, QUOTE * 2)}"' if QUOTE in line else line for line in lines[1:])]
     text = end.join(lines) + draw(st.sampled_from(["", end]))
     return draw(st.sampled_from([b"", b"\xef\xbb\xbf"])) + text.encode()
 
@@ -201,7 +205,9 @@ def test_only_the_changed_cells_differ(data: bytes, draw: st.DataObject) -> None
         start = count_alike(before, step_by_step)
         end = count_alike(before[start:][::-1], step_by_step[start:][::-1])
         # No more than the cell, its quotes included, and its line ends, which are read as line feeds.
-        assert len(before) - start - end <= len(old.encode()) + old.count('"') + old.count("\n") + 2
+        # Quotes are doubled, and once more in a row that stands in quotes.
+        most = len(old.encode()) + 3 * old.count('"') + old.count("\n") + 4
+        assert len(before) - start - end <= most
     if not refused:
         assert step_by_step == edited
 

@@ -347,6 +347,38 @@ def test_what_a_writer_with_backslashes_writes_comes_back(cells: list[list[str]]
     assert [list(row.values()) for row in table.rows] == rows
 
 
+@given(TABLES)
+def test_what_a_database_writes_into_a_file_comes_back(cells: list[list[str]]) -> None:
+    """As `SELECT INTO OUTFILE` does: no quotes, and a backslash before what has a meaning."""
+    rows = [[f"R{number}", *row] for number, row in enumerate(cells)]
+    header = [f"column {number}" for number in range(len(rows[0]))]
+    # A quote that opens a cell has a meaning to this reader, and a database may put a backslash before it.
+    escaped = {"\\": "\\\\", "\t": "\\\t", "\n": "\\\n", "\r": "\\r", '"': '\\"'}
+    lines = [
+        "\t".join("".join(escaped.get(letter, letter) for letter in cell) for cell in row) for row in [header, *rows]
+    ]
+    table = parse_table("".join(f"{line}\n" for line in lines).encode(), "t.csv", "\t", "backslash")
+    assert [list(row.values()) for row in table.rows] == rows
+    assert table.broken == []
+
+
+@given(TABLES, st.sampled_from(["\n", "\r\n"]), st.lists(st.booleans(), min_size=9, max_size=9))
+def test_rows_quoted_as_a_whole_come_back(cells: list[list[str]], end: str, wrapped: list[bool]) -> None:
+    plain = [[f"P{number}", *['a, "b"' for _ in cells[0]]] for number in range(20)]
+    rows = [[f"R{number}", *row] for number, row in enumerate(cells)]
+    lines = []
+    for row, wraps in zip([*plain, *rows], [*[True] * 20, *wrapped], strict=False):
+        file = io.StringIO()
+        quoting: Literal[0, 1] = csv.QUOTE_MINIMAL if wraps else csv.QUOTE_ALL
+        csv.writer(file, lineterminator="\r\n", quoting=quoting).writerow(row)
+        line = file.getvalue().removesuffix("\r\n")
+        lines.append('"' + line.replace('"', '""') + '"' if wraps else line)
+    header = ",".join(f"column {number}" for number in range(len(rows[0])))
+    table = parse_table(end.join([header, *lines, ""]).encode(), "t.csv", ",", "doubled")
+    assert [list(row.values()) for row in table.rows] == [*plain, *rows]
+    assert table.broken == []
+
+
 @given(st.sampled_from(["\n", "\r\n", "\r"]), st.lists(st.text(st.sampled_from('xy,"\r\n'), max_size=12), max_size=6))
 def test_every_letter_is_in_a_row_or_in_a_broken_line(end: str, bodies: list[str]) -> None:
     text = end.join(["id,kind,name", *bodies])
