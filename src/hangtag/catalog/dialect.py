@@ -28,6 +28,7 @@ from hangtag.errors import CatalogError
 SAMPLE_LETTERS, SAMPLE_RECORDS = 1_000_000, 5_000
 # A header has half of the cells that most rows have, if so many rows have as many.
 MAX_LINES_ABOVE, MIN_ROWS_LIKE_IT = 50, 5
+MIN_ROWS_IN_SINGLE_QUOTES = 3
 _SEPARATOR_LINE = re.compile(r"sep=(.)(?:\r*\n|\r)", re.IGNORECASE)
 # A row whose quotes, doubled, and separators stand in quotes of their own.
 _WRAPPED_LINE = re.compile(r'^"[^"\r\n]*(?:""[^"\r\n]*)*"(?=\r*$)', re.MULTILINE)
@@ -173,13 +174,12 @@ def _score_dialect(text: str, start: int, dialect: Dialect) -> tuple[float, int]
 def _shows(text: str, records: Sequence[Record], dialect: Dialect) -> bool:
     """Return whether records show what is unusual in a dialect, which decides where a usual one fits as well.
 
-    Single quotes stand around a cell of nearly every record. Backslashes have no other use than escapes, and some stand
-    before a quote in a bare cell, or are a missing cell.
+    Single quotes stand around every cell of some columns, and of no other. Backslashes are nothing but escapes, and some
+    stand before a quote in a bare cell, or are a missing cell.
     """
     quote, spans = dialect.quote, [record.list_spans(dialect.separator) for record in records]
     if quote == SINGLE_QUOTE:
-        quoted = (any(stands_in_quotes(text, span, quote) for span in each) for each in spans)
-        return sum(quoted) >= max(1, 0.9 * (len(records) - 1))
+        return _shows_single_quotes(text, spans)
     if dialect.escape != BACKSLASH:
         return False
     has_use = False
@@ -190,6 +190,18 @@ def _shows(text: str, records: Sequence[Record], dialect: Dialect) -> bool:
             return False
         has_use = has_use or cell == NULL or ("\\" + QUOTE in cell and not stands_in_quotes(text, (begin, end), quote))
     return has_use
+
+
+def _shows_single_quotes(text: str, spans: Sequence[Sequence[tuple[int, int]]]) -> bool:
+    header, *rows = spans
+    in_header = all(stands_in_quotes(text, span, SINGLE_QUOTE) for span in header)
+    if not in_header and len(rows) < MIN_ROWS_IN_SINGLE_QUOTES:
+        return False
+    flags = []
+    for cells in zip(*(row for row in rows if len(row) == len(header)), strict=True):
+        filled = [span for span in cells if text[span[0] : span[1]].strip()]
+        flags.append({stands_in_quotes(text, span, SINGLE_QUOTE) for span in filled})
+    return {True} in flags and {True, False} not in flags
 
 
 def check_dialect(separator: str, escape: str) -> Dialect:
