@@ -71,8 +71,8 @@ def edit_cells(data: bytes, table: Table, changes: Changes) -> EditedTable:
         edited = _splice_cells(text.text, [edit for planned in kept.values() for edit in planned])
         if _is_read_as_planned(text.text, edited, table, kept):
             refused |= dict.fromkeys(doubtful, NOT_WRITABLE)
-            kept, changing = _keep_harmless(data, text, table, kept, changes)
-            return EditedTable(_splice_bytes(data, text, kept), refused | changing)
+            harmless, changing = _keep_harmless(data, text, table, kept, changes)
+            return EditedTable(_splice_bytes(data, text, harmless), refused | changing)
     raise AssertionError("the table is not read twice alike")
 
 

@@ -174,8 +174,8 @@ def _score_dialect(text: str, start: int, dialect: Dialect) -> tuple[float, int]
 def _shows(text: str, records: Sequence[Record], dialect: Dialect) -> bool:
     """Return whether records show what is unusual in a dialect, which decides where a usual one fits as well.
 
-    Single quotes stand around every cell of some columns, and of no other. Backslashes are nothing but escapes, and some
-    stand before a quote in a bare cell, or are a missing cell.
+    Single quotes stand around every cell of some columns, and of no other. Backslashes are nothing but escapes, and
+    some stand before a quote in a bare cell, or are a missing cell.
     """
     quote, spans = dialect.quote, [record.list_spans(dialect.separator) for record in records]
     if quote == SINGLE_QUOTE:
@@ -195,13 +195,14 @@ def _shows(text: str, records: Sequence[Record], dialect: Dialect) -> bool:
 def _shows_single_quotes(text: str, spans: Sequence[Sequence[tuple[int, int]]]) -> bool:
     header, *rows = spans
     in_header = all(stands_in_quotes(text, span, SINGLE_QUOTE) for span in header)
-    if not in_header and len(rows) < MIN_ROWS_IN_SINGLE_QUOTES:
-        return False
-    flags = []
+    least = 1 if in_header else MIN_ROWS_IN_SINGLE_QUOTES
+    flags: list[set[bool]] = []
+    is_shown = False
     for cells in zip(*(row for row in rows if len(row) == len(header)), strict=True):
         filled = [span for span in cells if text[span[0] : span[1]].strip()]
         flags.append({stands_in_quotes(text, span, SINGLE_QUOTE) for span in filled})
-    return {True} in flags and {True, False} not in flags
+        is_shown = is_shown or (flags[-1] == {True} and len(filled) >= max(least, len(cells) / 2))
+    return is_shown and {True, False} not in flags
 
 
 def check_dialect(separator: str, escape: str) -> Dialect:

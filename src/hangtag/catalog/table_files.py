@@ -59,12 +59,12 @@ def parse_table_file(data: bytes, where: str, description: Mapping[str, object])
     if suffix in JSON_SUFFIXES:
         found = read_json_lines(data, where)
         cells = [list(column) for column in zip(*found.rows, strict=True)]
-        notes = [
+        nested = [
             Repair(places[0][0], key, places[0][1], places[0][1], NESTED.format(count=len(places)))
             for key, places in found.nested.items()
         ]
         lines = array("q", found.lines)
-        return Table(found.columns, cells, lines, notes, found.broken, list_columns=found.list_columns)
+        return Table(found.columns, cells, lines, nested, found.broken, list_columns=found.list_columns)
     if suffix in XML_SUFFIXES:
         feed = read_feed(data, where)
         cells = [
