@@ -315,8 +315,17 @@ def test_any_name_without_a_comma_survives(names: list[str]) -> None:
 
 
 CELLS = st.text(st.sampled_from("ab é,;|\t\"'\n\r\\\u20ac"), max_size=9)
-TABLES = st.integers(2, 5).flatmap(
-    lambda width: st.lists(st.lists(CELLS, min_size=width, max_size=width), min_size=1, max_size=9)
+
+
+def is_in_single_quotes(cell: str) -> bool:
+    """Whether a cell looks quoted; of a column of such cells, the quotes are no part."""
+    return len(cell) > 1 and cell[0] == cell[-1] == "'"
+
+
+TABLES = (
+    st.integers(2, 5)
+    .flatmap(lambda width: st.lists(st.lists(CELLS, min_size=width, max_size=width), min_size=1, max_size=9))
+    .filter(lambda rows: not any(sum(map(is_in_single_quotes, column)) > 2 for column in zip(*rows, strict=True)))
 )
 
 
