@@ -105,6 +105,7 @@ class Table:
         doubled: Headings that stood twice; the second got a number.
         list_columns: Of JSON lines, the columns in which lists of texts stand, and texts.
         positions: Of an Excel sheet, the index of each column in the sheet.
+        pictures: Of a Parquet file, the columns that hold pictures.
     """
 
     columns: tuple[str, ...]
@@ -122,6 +123,7 @@ class Table:
     has_doubts: bool = False
     list_columns: frozenset[str] = frozenset()
     doubled: set[str] = field(default_factory=set)
+    pictures: tuple[str, ...] = ()
 
     def count_repaired(self) -> int:
         """Return the number of rows some of whose cells were read otherwise than they are written."""
