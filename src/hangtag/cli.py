@@ -161,14 +161,20 @@ def prepare(
 
 
 @options.register(app)
-def init(catalog: options.CatalogArgument, output: options.DescriptionOutputOption = None) -> None:
+def init(
+    catalog: options.CatalogArgument,
+    output: options.DescriptionOutputOption = None,
+    encoding: options.EncodingOption = "",
+) -> None:
     """Propose a description of a catalogue's table.
 
     Writes catalog.toml beside the table: its columns, and what they seem to mean. Look it over, then run prepare.
     """
     from hangtag.stages.init import init as stage
 
-    typer.echo(f"Look over {stage(catalog, output)}, then run: hangtag prepare {shlex.quote(catalog)}")
+    typer.echo(
+        f"Look over {stage(catalog, output, encoding=encoding)}, then run: hangtag prepare {shlex.quote(catalog)}"
+    )
 
 
 @options.register(app)

@@ -104,6 +104,9 @@ DescriptionOutputOption = Annotated[
     Path | None,
     typer.Option("--output", "-o", metavar="FILE", help="The file to write, by default catalog.toml beside the table."),
 ]
+EncodingOption = Annotated[
+    str, typer.Option("--encoding", help="Encoding of a table of text, where it is not found: cp1251, gbk, ...")
+]
 MovedCatalogOption = Annotated[
     Path | None, typer.Option("--catalog", metavar="CATALOG", help="The catalogue, if it has moved since prepare.")
 ]

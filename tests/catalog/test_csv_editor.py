@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hangtag.catalog.csv_editor import NOT_ENCODABLE, NOT_WRITABLE, edit_cells
+from hangtag.catalog.csv_editor import CHANGES_OTHERS, NOT_ENCODABLE, NOT_READ_AGAIN, NOT_WRITABLE, edit_cells
 from hangtag.catalog.csv_parser import parse_table
 
 
@@ -43,7 +43,7 @@ def test_what_cannot_be_written_is_refused_and_the_rest_is_done() -> None:
     data = b"id,kind,name\n1,A,Caf\xe9\n2,B,y\n"
     assert edit(data, {0: {"kind": "\u0416"}, 1: {"kind": "C"}}) == (
         b"id,kind,name\n1,A,Caf\xe9\n2,C,y\n",
-        {0: NOT_ENCODABLE},
+        {0: NOT_ENCODABLE.format(encoding="cp1252")},
     )
     # The new quotes of the second row would close the quote of the first.
     data = b'id,kind,name\n1,A,"never closed\n2,B,y\n3,D,z\n'
@@ -86,6 +86,61 @@ def test_rows_beside_an_unclosed_quote_are_left_alone() -> None:
     )
 
 
+def test_a_change_by_which_another_row_would_be_read_otherwise_is_refused_with_its_line() -> None:
+    rows = "".join(f"A{number},some no {number},{kind}\n" for number, kind in enumerate(["Shirts", "Shoes"] * 4))
+    # The second line is read by the category that the third alone has beside it.
+    data = f"id,name,kind\nB1,Polo, red,Hats\nB2,Cap no 1,Hats\n{rows}".encode()
+    table = parse_table(data, "t.csv")
+    assert table.rows[0]["name"] == "Polo, red"
+    ids = [row["id"] for row in table.rows]
+    edited, refused = edit(data, {ids.index("B2"): {"kind": "Shoes"}, ids.index("A0"): {"kind": "Shoes"}})
+    assert edited == data.replace(b"A0,some no 0,Shirts", b"A0,some no 0,Shoes")
+    assert refused == {ids.index("B2"): CHANGES_OTHERS.format(line=2)}
+
+
+def test_a_change_by_which_a_broken_row_would_be_read_is_refused() -> None:
+    rows = "".join(f"A{number},some no {number},{kind}\n" for number, kind in enumerate(["Shirts", "Shoes"] * 4))
+    data = f"id,name,kind\nB1,Polo, red,Hats\n{rows}".encode()
+    assert [line for line, _ in parse_table(data, "t.csv").broken] == [2]
+    edited, refused = edit(data, {0: {"kind": "Hats"}, 1: {"kind": "Shirts"}})
+    assert (edited, refused) == (
+        data.replace(b"A1,some no 1,Shoes", b"A1,some no 1,Shirts"),
+        {0: CHANGES_OTHERS.format(line=2)},
+    )
+
+
+WRAPPED = b'"id,kind,name"\r\n"1,Shirts,""Red, blue"""\r\n2,Shoes,plain\r\n"3,Bags,""5"""" heel, x"""\r\n'
+OUTFILE = b"id\tkind\tname\n1\tShirts\tRed\\\tblue\n2\t\\N\tline\\\ntwo\n3\tBags\ta\\nb\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "row", "values", "after"),
+    [
+        (WRAPPED, 0, {"kind": "Bags"}, WRAPPED.replace(b"Shirts", b"Bags")),
+        (WRAPPED, 0, {"name": 'a, "b"'}, WRAPPED.replace(b'""Red, blue""', b'""a, """"b""""""')),
+        (WRAPPED, 1, {"name": "p, q"}, WRAPPED.replace(b"plain", b'"p, q"')),
+        (WRAPPED, 2, {"kind": "A, B"}, WRAPPED.replace(b"Bags", b'""A, B""')),
+        (b"'id','kind'\n'1','A'\n'2','B'\n", 0, {"kind": "Men's"}, b"'id','kind'\n'1','Men''s'\n'2','B'\n"),
+        (OUTFILE, 1, {"kind": "Bags"}, OUTFILE.replace(b"\\N", b"Bags")),
+        (OUTFILE, 0, {"kind": "a\tb\\c"}, OUTFILE.replace(b"Shirts", b"a\\tb\\\\c")),
+        (OUTFILE, 2, {"kind": '"A"\n'}, OUTFILE.replace(b"Bags", b'\\"A"\\n')),
+        (
+            b'"","id","kind"\n"1","A1","A"\n"2","A2","B"\n',
+            0,
+            {"kind": "B"},
+            b'"","id","kind"\n"1","A1","B"\n"2","A2","B"\n',
+        ),
+        (b'"id","kind"\n"1","A1","A"\n"2","A2","B"\n', 1, {"kind": "A"}, b'"id","kind"\n"1","A1","A"\n"2","A2","A"\n'),
+    ],
+)
+def test_cells_of_odd_dialects_are_changed(data: bytes, row: int, values: dict[str, str], after: bytes) -> None:
+    old = parse_table(data, "t.csv").rows
+    assert edit(data, {row: values}) == (after, {})
+    wanted = [dict(each) for each in old]
+    wanted[row] |= values
+    assert list(parse_table(after, "t.csv").rows) == wanted
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-8-sig"])
 def test_encodings_are_kept(encoding: str) -> None:
     data = "id;kind\r\n1;Caf\xe9\r\n2;x\r\n"
@@ -101,6 +156,7 @@ def test_wrong_bytes_and_backslashes_are_kept() -> None:
 
 
 CELLS = st.text(st.sampled_from('ab ,;"é\r\n'), max_size=8)
+QUOTE = '"'
 PLAIN = st.text(st.sampled_from("abé ,"), min_size=1, max_size=6)
 
 
@@ -114,6 +170,9 @@ def odd_tables(draw: st.DrawFn) -> bytes:
         if draw(st.booleans()):
             cells = ['"' + cell.replace('"', '""') + '"' for cell in cells]
         lines += [",".join(cells), *[""] * draw(st.integers(0, 1))]
+    if draw(st.booleans()):
+        # As a spreadsheet quotes the lines of a table that it took for single cells.
+        lines = [lines[0], *(f'"{line.replace(QUOTE, QUOTE * 2)}"' if QUOTE in line else line for line in lines[1:])]
     text = end.join(lines) + draw(st.sampled_from(["", end]))
     return draw(st.sampled_from([b"", b"\xef\xbb\xbf"])) + text.encode()
 
@@ -146,7 +205,9 @@ def test_only_the_changed_cells_differ(data: bytes, draw: st.DataObject) -> None
         start = count_alike(before, step_by_step)
         end = count_alike(before[start:][::-1], step_by_step[start:][::-1])
         # No more than the cell, its quotes included, and its line ends, which are read as line feeds.
-        assert len(before) - start - end <= len(old.encode()) + old.count('"') + old.count("\n") + 2
+        # Quotes are doubled, and once more in a row that stands in quotes.
+        most = len(old.encode()) + 3 * old.count('"') + old.count("\n") + 4
+        assert len(before) - start - end <= most
     if not refused:
         assert step_by_step == edited
 
@@ -157,11 +218,14 @@ def test_the_rows_of_the_real_catalogue_with_too_many_commas_are_changed_in_the_
         data = files.read(name)
     table = parse_table(data, name)
     assert len(table.repaired_rows) == 22
-    edited, refused = edit(data, {row: {"articleType": "Changed"} for row in table.repaired_rows})
+    edited, refused = edit(data, {row: {"articleType": "Watches"} for row in table.repaired_rows})
     assert refused == {}
     pairs = zip(data.split(b"\n"), edited.split(b"\n"), strict=True)
     differing = [(old, new) for old, new in pairs if old != new]
-    assert len(differing) == 22
+    assert len(differing) == 22 - sum(table.rows[row]["articleType"] == "Watches" for row in table.repaired_rows)
     for old, new in differing:
         cells = old.split(b",")
-        assert new == b",".join([*cells[:4], b"Changed", *cells[5:]])
+        assert new == b",".join([*cells[:4], b"Watches", *cells[5:]])
+    # No other row has this category, by which the row could be read again.
+    _, refused = edit(data, {table.repaired_rows[0]: {"articleType": "Nonesuch"}, 0: {"articleType": "Jeans"}})
+    assert refused == {table.repaired_rows[0]: NOT_READ_AGAIN}

@@ -113,6 +113,28 @@ def test_one_value_is_changed(line: str, key: str, new: str, expected: str) -> N
     assert (edited.decode(), refused) == (expected + around, {})
 
 
+@pytest.mark.parametrize(
+    ("line", "new", "expected"),
+    [
+        ('{"a": ["x", "y"]}', '["x", "z"]', '{"a": ["x", "z"]}'),
+        ('{"a": ["x","y"], "b": 1}', '["ü"]', '{"a": ["ü"], "b": 1}'),
+        ('{"a": "x"}', '["x", "y"]', '{"a": ["x", "y"]}'),
+        ('{"b": 1}', '["x", "y"]', '{"b": 1, "a": ["x", "y"]}'),
+    ],
+)
+def test_a_list_of_texts_takes_another_one(line: str, new: str, expected: str) -> None:
+    around = "\n" + '{"a": ["p", "q"]}' + "\n"
+    edited, refused = edit_json_lines((line + around).encode(), "b.jsonl", {(1, "a"): new})
+    assert (edited.decode(), refused) == (expected + around, {})
+
+
+@pytest.mark.parametrize("other", ['{"a": ["x", 1]}', '{"a": {"x": "y"}}', '{"a": [["x"]]}'])
+def test_lists_that_are_no_texts_are_not_changed(other: str) -> None:
+    data = (other + '\n{"a": ["p"]}\n').encode()
+    assert not read_json_lines(data, "b.jsonl").list_columns
+    assert edit_json_lines(data, "b.jsonl", {(1, "a"): '["q"]'}) == (data, {(1, "a"): NESTED})
+
+
 def test_the_byte_order_mark_stays() -> None:
     edited, _ = edit_json_lines(SHOP, "shop.jsonl", {(1, "kind"): "Hats", (1, "sku"): "7", (5, "sku"): "8"})
     assert edited == SHOP.replace(b'"Scarves"', b'"Hats"').replace(b"31001", b"7").replace(b'"0031"', b'"8"')

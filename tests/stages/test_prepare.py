@@ -14,6 +14,7 @@ from hangtag.catalog.prepared_items import read_prepared
 from hangtag.config import PrepareConfig
 from hangtag.errors import CatalogError, WorkspaceError
 from hangtag.stages.clean import clean
+from hangtag.stages.init import init
 from hangtag.stages.prepare import prepare
 from hangtag.workspace import Workspace
 
@@ -91,7 +92,7 @@ def test_every_bad_photograph_has_a_line_and_none_stops_the_run(capstone: Path, 
     result = prepare(capstone, tmp_path / "w", PrepareConfig(max_pixels=50_000))
     assert rejected(tmp_path / "w") == {
         "line 15": "bad_row",
-        "row 12": "missing_id",
+        "line 13": "missing_id",
         "6": "empty_file",
         "7": "not_an_image",
         "8": "truncated",
@@ -101,6 +102,62 @@ def test_every_bad_photograph_has_a_line_and_none_stops_the_run(capstone: Path, 
         "1": "duplicate_id",
     }
     assert result.metrics["rows"] == result.metrics["items"] + result.metrics["rejected"] == 14
+
+
+def test_counts_are_of_rows_of_the_table_and_of_those_that_were_repaired(capstone: Path, tmp_path: Path) -> None:
+    table = capstone / "styles.csv"
+    head, *rows = table.read_text().splitlines()
+    table.write_text(
+        "\n".join(["Products of spring", f"{head},,", *rows[:4], f"{rows[4]},,", ",Men" + rows[3][5:], rows[3]])
+    )
+    result = prepare(capstone, tmp_path / "w")
+    assert {"rows": 7, "items": 5, "rejected": 2, "repaired_rows": 1}.items() <= result.metrics.items()
+    lines = pl.read_csv(tmp_path / "w" / "prepared" / "rejected.csv", infer_schema=False)
+    # Above the rows are a title and the header.
+    assert lines.select("item_id", "code", "reason").rows() == [
+        ("line 8", "missing_id", "the row has no id"),
+        ("4", "duplicate_id", "line 9: an earlier row has the same id, line 6"),
+    ]
+
+
+def test_files_that_are_no_photographs_are_no_rows(tmp_path: Path) -> None:
+    for index, name in enumerate(("bags/1.jpg", "hats/2.jpg")):
+        draw(tmp_path / "tree" / name, 50 + index)
+    (tmp_path / "tree" / "bags" / "notes.pdf").write_bytes(b"")
+    metrics = prepare(tmp_path / "tree", tmp_path / "w").metrics
+    assert metrics == {"rows": 2, "items": 2, "rejected": 0, "repaired_rows": 0, "not_used": 1}
+
+
+def test_an_inferred_encoding_is_counted_and_kept_by_init(tmp_path: Path) -> None:
+    rows = [f"A{number};{kind}" for number, kind in enumerate(["Spódnica różowa", "Płaszcz męski", "Żółty kapelusz"])]
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "t.csv").write_bytes("\n".join(["sku;kind", *rows]).encode("cp1250"))
+    for number in range(3):
+        draw(tmp_path / "shop" / f"A{number}.jpg")
+    described = {"id": "sku", "levels": ["kind"], "image": "{sku}.jpg"}
+    assert prepare(tmp_path / "shop", tmp_path / "w", overrides=described).metrics["encoding"] == "cp1250"
+    [line] = pl.read_csv(tmp_path / "w" / "prepared" / "repaired.csv").iter_rows(named=True)
+    assert "cp1250" in line["reason"]
+    assert 'encoding = "cp1250"' in init(tmp_path / "shop").read_text()
+
+
+@pytest.mark.parametrize(
+    ("heading", "cleaned"), [("Class", "Cleaned class"), ("class", "Cleaned class"), ("kind", "Class")]
+)
+def test_a_level_may_be_called_as_the_cleaned_label(heading: str, cleaned: str, tmp_path: Path) -> None:
+    kinds = ["Shirts", "Shoes", "Bags"] * 8
+    rows = [f"A{number},{kind}" for number, kind in enumerate(kinds)]
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "t.csv").write_text("\n".join([f"sku,{heading}", *rows]))
+    for number in range(len(rows)):
+        draw(tmp_path / "shop" / f"A{number}.jpg", 5 + 8 * number)
+    described = {"id": "sku", "levels": [heading], "image": "{sku}.jpg"}
+    workspace = Workspace.at(tmp_path / "w")
+    prepare(tmp_path / "shop", workspace, overrides=described)
+    clean(workspace)
+    table = pl.read_csv(workspace.labels / "styles_cleaned.csv", infer_schema=False)
+    assert table.columns == ["sku", heading, cleaned]
+    assert table[heading].to_list() == table[cleaned].to_list()
 
 
 def test_a_link_out_of_the_folder_is_outside(capstone: Path, tmp_path: Path) -> None:
@@ -200,6 +257,7 @@ def test_deep_folders_are_levels(tmp_path: Path) -> None:
         ({"table": "nothing.csv"}, "no such table"),
         ({"shape": "round"}, "unknown key"),
         ({"label_name": "gender"}, "heading of the cleaned label"),
+        ({"encoding": "nonesuch"}, "no such encoding"),
     ],
 )
 def test_wrong_descriptions_say_what_is_wrong(

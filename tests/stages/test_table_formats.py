@@ -1,5 +1,6 @@
 """Workbooks, Parquet tables and JSON lines come back with only the decided cell changed."""
 
+import json
 from pathlib import Path
 
 import openpyxl
@@ -74,6 +75,37 @@ def test_a_workbook_comes_back_with_only_the_decided_cell_changed(workbook: Path
 def test_a_sheet_is_named(workbook: Path, tmp_path: Path) -> None:
     with pytest.raises(CatalogError, match="'Products', 'Notes'"):
         prepare(workbook, tmp_path / "w", overrides={**DESCRIBED, "sheet": "Stock"})
+
+
+def test_lists_of_json_lines_are_category_paths_and_come_back(tmp_path: Path) -> None:
+    products = make_products(20, wrong=[])
+    (tmp_path / "shop").mkdir()
+    path = tmp_path / "shop" / "products.jsonl"
+    rows = [
+        {"sku": 1000 + each.number, "where": list(PATHS[each.given]), "tags": ["a", 1], "title": each.name}
+        for each in products
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    draw_photographs(tmp_path / "shop" / "photos", [f"{row['sku']}.jpg" for row in rows])
+    described = {"id": "sku", "name": "title", "levels": ["where"], "image": "photos/{sku}.jpg"}
+    assert prepare(tmp_path / "shop", tmp_path / "w", overrides=described).metrics["items"] == 20
+    workspace = Workspace.at(tmp_path / "w")
+    prepared = read_prepared(workspace)
+    levels = prepared.schema.levels
+    assert [
+        row[: len(PATHS[each.given])] for row, each in zip(prepared.items.select(levels).rows(), products, strict=True)
+    ] == [PATHS[each.given] for each in products]
+    repaired = pl.read_csv(workspace.prepared / "repaired.csv")
+    assert repaired.select("line", "column").rows() == [(1, "where"), (1, "tags")]
+    old, new = prepared.items.select(levels).rows()[0], prepared.items.select(levels).rows()[1]
+    assert old != new
+    changes = {level: value for level, before, value in zip(levels, old, new, strict=True) if before != value}
+    write_issues(workspace, [make_line("1000", old[-1], new[-1], 0.9, column=levels[-1], changes=changes)])
+    accept_first(workspace, "1000")
+    apply(workspace)
+    lines = path.read_text().splitlines()
+    lines[0] = lines[0].replace(json.dumps(rows[0]["where"]), json.dumps(rows[1]["where"]))
+    assert (workspace.review / "corrected" / path.name).read_text().splitlines() == lines
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".jsonl"])

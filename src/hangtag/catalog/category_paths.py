@@ -1,12 +1,16 @@
 """Category paths, such as `Apparel > Tops > Shirts`: split them into levels, and write a changed one back."""
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
+from hangtag.catalog.cell_text import read_list
 from hangtag.catalog.schema import CatalogSchema
 
 Path = tuple[str, ...]
+# What stands between the names of a path that is a list, as messages write it.
+LIST_SEPARATOR = ">"
 
 
 def fill_levels(paths: Sequence[Path], depth: int) -> list[Path]:
@@ -29,6 +33,8 @@ def fill_levels(paths: Sequence[Path], depth: int) -> list[Path]:
 
 def split_path(cell: str, schema: CatalogSchema) -> Path:
     """Return the parts of a cell's category path: of several paths, the one that counts."""
+    if (parts := read_list(cell)) is not None:
+        return tuple(stripped for part in parts if (stripped := part.strip()))
     paths = _list_paths(cell, schema)
     return _split_parts(paths[_choose_path(paths, schema)], schema)
 
@@ -45,6 +51,10 @@ def change_path(cell: str, schema: CatalogSchema, path: Path, example: str = "")
         path: The parts of the new path.
         example: A path of the same table, for the white space around separators where the cell has none.
     """
+    written = cell if cell.strip() else example
+    if read_list(written) is not None:
+        marks = (", " if ", " in written or "," not in written else ",", ":")
+        return json.dumps(path, ensure_ascii=written.isascii(), separators=marks)
     paths = _list_paths(cell, schema)
     chosen = _choose_path(paths, schema)
     split = [_split_parts(text, schema) for text in paths]

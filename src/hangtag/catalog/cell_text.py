@@ -1,6 +1,7 @@
-"""Write values of typed tables as texts, the way people write them into a CSV."""
+"""Write values of typed tables as texts, the way people write them into a CSV, and read lists back."""
 
 import datetime
+import json
 from decimal import Decimal
 
 # Far beyond any price or id: of 1e999999 the digits would fill the memory.
@@ -29,3 +30,14 @@ def format_decimal(value: Decimal) -> str:
     if not value.is_finite() or abs(value.adjusted()) > MAX_DIGITS:
         return str(value)
     return str(int(value)) if value == value.to_integral_value() else format(value, "f")
+
+
+def read_list(cell: str) -> list[str] | None:
+    """Return the texts of a JSON list, as which tables of JSON hold several values; None of any other cell."""
+    if not cell.startswith("["):
+        return None
+    try:
+        found = json.loads(cell)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, list) and all(isinstance(part, str) for part in found) else None

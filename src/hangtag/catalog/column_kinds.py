@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from hangtag.catalog.cell_text import read_list
 from hangtag.catalog.images import PICTURE_SUFFIXES
 from hangtag.catalog.missing_values import is_missing
 from hangtag.catalog.table import Table
@@ -52,7 +53,7 @@ def _find_kind(column: str, cells: Sequence[str]) -> ColumnKind:
     is_category = 2 <= count <= max(2, len(values) * 0.5) and max(map(len, distinct)) <= 60
     kinds = (
         ("photographs", _share(map(is_picture, values)) > 0.8, f"paths or addresses of photographs: {example}"),
-        ("category paths", _share(" > " in value for value in values) > 0.5, f"paths of categories: {example}"),
+        ("category paths", _share(map(_is_path, values)) > 0.5, f"paths of categories: {example}"),
         ("identifier", is_unique, f"different in every row: {example}"),
         ("numbers", _share(map(_NUMBER.fullmatch, values)) > 0.9, f"numbers: {example}"),
         ("categories", is_category, f"{count:,} categories: {', '.join(sorted(distinct)[:3])}"),
@@ -64,8 +65,13 @@ def _find_kind(column: str, cells: Sequence[str]) -> ColumnKind:
 
 def is_picture(value: str) -> bool:
     """Return whether a cell names a photograph, or several, by a path or a URL."""
-    first = re.split(r"[,;|]\s*(?=\S)", value)[0].strip()
+    listed = read_list(value)
+    first = (listed[0] if listed else "") if listed is not None else re.split(r"[,;|]\s*(?=\S)", value)[0].strip()
     return PurePosixPath(first.split("?")[0]).suffix.lower() in PICTURE_SUFFIXES
+
+
+def _is_path(value: str) -> bool:
+    return " > " in value or (read_list(value) is not None and not is_picture(value))
 
 
 def _share(found: Iterable[object]) -> float:
@@ -82,7 +88,7 @@ def propose_description(table: Table, files: Iterable[str]) -> dict[str, object]
     """
     kinds = find_kinds(table)
     cells = dict(zip(table.columns, table.cells, strict=True))
-    proposed: dict[str, object] = {}
+    proposed: dict[str, object] = {"encoding": table.encoding} if table.encoding else {}
     ids = [each for each in kinds if each.kind in ("identifier", "numbers") and each.num_distinct == len(table.rows)]
     ids = [each for each in ids if ID_NAMES.search(each.column)] or [each for each in ids if each.kind == "identifier"]
     if ids:
@@ -154,6 +160,7 @@ FLAGS = {
     "level_separator": "--level-separator",
     "image": "--image",
     "image_column": "--image-column",
+    "encoding": "--encoding",
 }
 
 
@@ -174,7 +181,9 @@ def format_toml(table_name: str, proposed: Mapping[str, object], kinds: Sequence
     for key in FLAGS:
         if key in proposed:
             lines.append(f"{key} = {json.dumps(proposed[key], ensure_ascii=False)}")
-        elif key not in ("level_separator", "image_column") and not (key == "image" and "image_column" in proposed):
+        elif key not in ("level_separator", "image_column", "encoding") and not (
+            key == "image" and "image_column" in proposed
+        ):
             likely = [each.column for each in kinds if each.kind == LIKELY.get(key)]
             value = likely if key == "levels" else likely[0] if likely else None
             written = json.dumps(value, ensure_ascii=False) if value else "not found"

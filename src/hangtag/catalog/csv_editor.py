@@ -1,17 +1,24 @@
 """Change single cells of a table of text, and leave every other byte as it was."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import NamedTuple
 
-from hangtag.catalog.csv_parser import iterate_cells
-from hangtag.catalog.dialect import Record, Text, decode_table, quote_cell, read_records
+from hangtag.catalog.csv_parser import parse_table, read_head
+from hangtag.catalog.csv_records import Record, is_quoted, quote_cell, read_record, read_records
+from hangtag.catalog.encodings import Text, decode_table
 from hangtag.catalog.table import Position, Table
+from hangtag.errors import CatalogError
 
 Changes = Mapping[int, Mapping[str, str]]
-NOT_ENCODABLE = "the new value has letters that the table's encoding lacks"
+NOT_ENCODABLE = "the new value has letters that the table's encoding ({encoding}) lacks"
+NOT_REWRITTEN = "text in the table's encoding ({encoding}) has bytes that depend on what comes before"
 NOT_WRITABLE = "the new value cannot be written into this row so that it is read again as it is"
+NOT_READ_AGAIN = "the row has cells in doubt and is read by the values of other rows, of which the new value is none"
+CHANGES_OTHERS = "the change would alter how line {line} is read, whose cells are judged by those of other rows"
+# Of changes that alter how other rows are read, so many tries find those that do; the rest of them is refused.
+MAX_TRIES = 60
 
 
 class Edit(NamedTuple):
@@ -46,7 +53,7 @@ def edit_cells(data: bytes, table: Table, changes: Changes) -> EditedTable:
     """Replace the values of cells.
 
     A new value is quoted where the old one was or where it needs it. The result is read again: a change that is not
-    read as it was meant, or that changes how another row is read, is refused.
+    read as it was meant, or that changes how any other row is read, is refused.
 
     Args:
         data: The table as delivered.
@@ -54,29 +61,121 @@ def edit_cells(data: bytes, table: Table, changes: Changes) -> EditedTable:
         changes: New values by the row's position in `table.rows`, then by column.
     """
     text = decode_table(data, encoding=table.encoding)
+    if len(text.mark) + len(text.encode(text.text)) != len(data):
+        return EditedTable(data, dict.fromkeys(changes, NOT_REWRITTEN.format(encoding=text.encoding)))
     edits, refused = _plan_edits(text, table, changes)
     # Beside a quote that never closes, a new quote may close it.
-    quoting = {row for row, planned in edits.items() if any('"' in edit.text for edit in planned)}
+    quoting = {row for row, planned in edits.items() if any(table.dialect.quote in edit.text for edit in planned)}
     for doubtful in (set(), quoting, set(edits)):
         kept = {row: planned for row, planned in edits.items() if row not in doubtful}
         edited = _splice_cells(text.text, [edit for planned in kept.values() for edit in planned])
         if _is_read_as_planned(text.text, edited, table, kept):
             refused |= dict.fromkeys(doubtful, NOT_WRITABLE)
-            return EditedTable(text.encode(edited), refused)
+            harmless, changing = _keep_harmless(data, text, table, kept, changes)
+            return EditedTable(_splice_bytes(data, text, harmless), refused | changing)
     raise AssertionError("the table is not read twice alike")
+
+
+Edits = Mapping[int, Sequence[Edit]]
+
+
+def _keep_harmless(
+    data: bytes, text: Text, table: Table, edits: Edits, changes: Changes
+) -> tuple[Edits, dict[int, str]]:
+    """Return the edits with which every other row is read as before, and why the others are refused."""
+    refused: dict[int, str] = {}
+    kept: Edits = {}
+    waiting = [list(edits)]
+    tries = 0
+    while waiting:
+        rows = waiting.pop()
+        if not rows:
+            continue
+        tries += 1
+        tried = {row: edits[row] for row in sorted([*kept, *rows])}
+        altered = _list_altered_lines(_splice_bytes(data, text, tried), table, {row: changes[row] for row in tried})
+        own = [row for row in rows if table.lines[row] in altered]
+        if not altered:
+            kept = tried
+        elif own:
+            refused |= dict.fromkeys(own, NOT_READ_AGAIN)
+            waiting.append([row for row in rows if row not in own])
+        elif len(rows) == 1 or tries > MAX_TRIES:
+            refused |= dict.fromkeys(rows, CHANGES_OTHERS.format(line=min(altered)))
+        else:
+            middle = len(rows) // 2
+            waiting += [rows[middle:], rows[:middle]]
+    return kept, refused
+
+
+def _list_altered_lines(edited: bytes, table: Table, changes: Changes) -> set[int]:
+    """Return the lines of rows that are read otherwise than planned.
+
+    In a table without a row in doubt, no row is judged by others: then its head says enough beside the records, and the
+    table is not held twice in memory.
+    """
+    every = {0, *table.lines}
+    if table.inferred_encoding and _shows_other_encoding(edited, table.inferred_encoding):
+        return every
+    how = table.read_as._replace(encoding=table.encoding)
+    try:
+        if not table.has_doubts and not _have_line_ends(changes):
+            _, head = read_head(edited, how)
+            return set() if head.dialect == table.dialect and head.filled <= len(table.columns) else every
+        again = parse_table(edited, *how)
+    except CatalogError:
+        return every
+    if (again.columns, again.dialect) != (table.columns, table.dialect):
+        return every
+    altered = {line for line, _ in {*table.broken} ^ {*again.broken}} | {*table.lines} ^ {*again.lines}
+    if altered:
+        return altered
+    for column, old, new in zip(table.columns, table.cells, again.cells, strict=True):
+        for row, (before, after) in enumerate(zip(old, new, strict=True)):
+            if after != changes.get(row, {}).get(column, before):
+                altered.add(table.lines[row])
+    return altered
+
+
+def _shows_other_encoding(edited: bytes, encoding: str) -> bool:
+    """Return whether a table would be taken for one in another encoding; one in doubt is not taken for any."""
+    try:
+        found = decode_table(edited)
+    except CatalogError:
+        return False
+    return found.encoding != encoding and found.text != decode_table(edited, encoding=encoding).text
+
+
+def _have_line_ends(changes: Changes) -> bool:
+    return any("\n" in value or "\r" in value for values in changes.values() for value in values.values())
+
+
+def _iterate_cells(table: Table, text: str) -> Iterator[tuple[Record, Mapping[str, tuple[int, int]]]]:
+    """Yield the record of every row, and where its cells stand by column; a missing cell has no place."""
+    for row, start in enumerate(table.starts):
+        how = table.unusual.get(row, Position())
+        record = read_record(text, start, table.dialect, one_line=how.one_line)
+        spans = record.list_spans(table.dialect.separator)
+        if how.taken:
+            merged, first = [], 0
+            for count in how.taken:
+                merged.append((spans[first][0], spans[first + count - 1][1]))
+                first += count
+            spans = merged
+        yield record, dict(zip(table.columns, spans, strict=False))
 
 
 def _plan_edits(text: Text, table: Table, changes: Changes) -> tuple[dict[int, list[Edit]], dict[int, str]]:
     """Return the edits of every row that can be changed, and why the others cannot."""
     edits: dict[int, list[Edit]] = {}
     refused: dict[int, str] = {}
-    for row, (record, spans) in enumerate(iterate_cells(table, text.text)):
+    for row, (record, spans) in enumerate(_iterate_cells(table, text.text)):
         if not (values := changes.get(row)):
             continue
         try:
             text.encode("".join(values.values()))
         except UnicodeEncodeError:
-            refused[row] = NOT_ENCODABLE
+            refused[row] = NOT_ENCODABLE.format(encoding=text.encoding)
             continue
         if table.unusual.get(row, Position()).one_line:
             refused[row] = NOT_WRITABLE
@@ -93,15 +192,30 @@ def _plan_row(
     for column, (start, end) in spans.items():
         if column not in values:
             continue
-        was_quoted = record.spans is not None and end > start + 1 and text[start] == text[end - 1] == '"'
-        written = quote_cell(values[column], table.dialect, was_quoted=was_quoted)
+        was_quoted = is_quoted(text, record, (start, end), table.dialect)
+        written = quote_cell(values[column], table.dialect, was_quoted=was_quoted, is_wrapped=record.is_wrapped)
         planned.append(Edit(start, end, written, [values[column]]))
     if missing := [column for column in table.columns[len(spans) :] if column in values]:
         wanted = table.columns[len(spans) : table.columns.index(missing[-1]) + 1]
         cells = [values.get(column, "") for column in wanted]
-        written = "".join(table.dialect.separator + quote_cell(cell, table.dialect, was_quoted=False) for cell in cells)
-        planned.append(Edit(record.stop, record.stop, written, cells))
+        written = "".join(
+            table.dialect.separator + quote_cell(cell, table.dialect, was_quoted=False, is_wrapped=record.is_wrapped)
+            for cell in cells
+        )
+        stop = record.stop - record.is_wrapped
+        planned.append(Edit(stop, stop, written, cells))
     return planned
+
+
+def _splice_bytes(data: bytes, text: Text, edits: Edits) -> bytes:
+    """Return the bytes with cells replaced; all others are the delivered ones."""
+    pieces, done, offset = [text.mark], 0, len(text.mark)
+    for edit in (edit for planned in edits.values() for edit in planned):
+        length = len(text.encode(text.text[done : edit.start]))
+        pieces += [data[offset : offset + length], text.encode(edit.text)]
+        offset += length + len(text.encode(text.text[edit.start : edit.end]))
+        done = edit.end
+    return b"".join([*pieces, data[offset:]])
 
 
 def _splice_cells(text: str, edits: Sequence[Edit]) -> str:

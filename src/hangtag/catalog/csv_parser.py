@@ -5,22 +5,16 @@ Rows whose cells are in doubt are repaired where there is one way to, with a lin
 
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from itertools import takewhile
 from typing import NamedTuple
 
-from hangtag.catalog.dialect import (
-    Head,
-    Record,
-    count_filled,
-    decode_table,
-    find_head,
-    read_record,
-    read_records,
-)
+from hangtag.catalog.csv_records import Record, count_filled, read_record, read_records
+from hangtag.catalog.dialect import Head, find_head
+from hangtag.catalog.encodings import ENCODINGS, Text, decode_table
 from hangtag.catalog.files import SURROGATES, escape_name
 from hangtag.catalog.row_repair import ColumnValues, align_cells
-from hangtag.catalog.table import Position, Repair, Table
+from hangtag.catalog.table import Position, ReadAs, Repair, Table
 from hangtag.errors import CatalogError
 
 # Far more than any catalogue has: beyond it, this is no table.
@@ -28,7 +22,9 @@ MAX_COLUMNS = 10_000
 MAX_SHIFTED_SHARE = 0.02
 # Rows that are added to the columns at once, and equal values of a column that are kept once.
 BLOCK, MAX_SHARED_VALUES = 1_000, 10_000
-GUESSED = "the table is no UTF-8 and was read as Windows-1252; name another encoding with --encoding"
+GUESSED = "the table is no UTF-8 and was read as {name} ({codec}); name another encoding with --encoding"
+UNNAMED = "a column with values and without a heading"
+ROW_NAMES = "rows have one cell more than the header, a number in front as R writes it"
 SWALLOWED = "a quote opens here and closes {lines} lines below, and the lines between look like rows"
 # So many lines that nearly all look like rows are rows, and no text in quotes.
 MIN_SWALLOWED_LINES, MIN_SWALLOWED_SHARE = 30, 0.9
@@ -42,7 +38,7 @@ def parse_table(
     headings: Sequence[frozenset[str]] = (),
     encoding: str = "",
 ) -> Table:
-    """Parse a table of text: UTF-8, UTF-16 or Windows-1252, with any usual separator, quotes and line ends.
+    """Parse a table of text in any usual encoding, with any usual separator, quotes and line ends.
 
     A row with surplus cells is repaired where there is one way to that leaves every other column a value that it has
     elsewhere; empty surplus cells are dropped, and missing cells at the end are empty. Any other row whose cells are in
@@ -59,22 +55,35 @@ def parse_table(
     Raises:
         CatalogError: The table is empty, or its header cannot be read.
     """
-    decoded = decode_table(data, where, encoding)
+    how = ReadAs(where, separator, escape, tuple(headings), encoding)
+    decoded, head = read_head(data, how)
     text = decoded.text
-    head = find_head(text, where, separator, escape, headings)
     if head.header.fault:
         raise CatalogError(
             f"The header of the table {where} cannot be read: {head.header.fault}.",
             allowed="Allowed: a header line with a name once.",
             received=", ".join(head.header.values)[:200],
         )
-    parser = _Parser(text, head, name_columns(head.header.values, head.filled, where))
+    named = ["", *head.header.values] if head.has_row_names else head.header.values
+    parser = _Parser(text, head, name_columns(named, head.filled, where))
+    parser.note_unnamed(named)
     if decoded.is_guessed:
-        parser.repairs.append(Repair(0, "", "", "", GUESSED))
+        reason = GUESSED.format(name=ENCODINGS[decoded.encoding][0], codec=decoded.encoding)
+        parser.repairs.append(Repair(0, "", "", "", reason))
     parser.read()
     table = parser.finish()
-    table.encoding = encoding
+    table.read_as, table.inferred_encoding = how, decoded.encoding if decoded.is_guessed else ""
     return table
+
+
+def read_head(data: bytes, how: ReadAs) -> tuple[Text, Head]:
+    """Decode a table, and find its dialect and its header.
+
+    Raises:
+        CatalogError: It cannot be decoded, or there is no header.
+    """
+    decoded = decode_table(data, how.where, how.encoding)
+    return decoded, find_head(decoded.text, how.where, how.separator, how.escape, how.headings)
 
 
 def name_columns(headings: Sequence[str], filled: int, where: str) -> list[str]:
@@ -131,7 +140,7 @@ class _Parser:
     def __init__(self, text: str, head: Head, columns: list[str]) -> None:
         self.text, self.head, self.columns, self.dialect = text, head, columns, head.dialect
         # Cells behind the last column that are empty in every row, as some programs write them.
-        self.width, self.most = len(columns), max(head.width, len(head.header.values))
+        self.width, self.most = len(columns), max(head.width, len(head.header.values) + head.has_row_names)
         self.cells: list[list[str]] = [[] for _ in columns]
         self.shared: list[dict[str, str]] = [{} for _ in columns]
         self.lines, self.starts = array("q"), array("q")
@@ -143,6 +152,14 @@ class _Parser:
             self.repairs.append(
                 Repair(self._count_lines(0, record.start) + 1, "", self._read_line(record), "", "above the header")
             )
+
+    def note_unnamed(self, headings: Sequence[str]) -> None:
+        """Add a line for every column that has no heading."""
+        line = self._count_lines(0, self.head.header.start) + 1
+        for position, (column, heading) in enumerate(zip(self.columns, headings, strict=False)):
+            if not heading.strip():
+                reason = ROW_NAMES if self.head.has_row_names and not position else UNNAMED
+                self.repairs.append(Repair(line, column, "", column, reason))
 
     def read(self) -> None:
         """Read the rows that are clear, and put the others aside."""
@@ -181,6 +198,7 @@ class _Parser:
             self.starts,
             unusual,
             doubled=find_doubled(self.head.header.values),
+            has_doubts=bool(self.doubtful or self.broken),
         )
 
     def _count_lines(self, start: int, stop: int) -> int:
@@ -369,18 +387,3 @@ class _Parser:
                     values[row] = SURROGATES.sub("\ufffd", value)
                     reason = "bytes that are no letters of the table's encoding"
                     self.repairs.append(Repair(self.lines[row], column, escape_name(value), values[row], reason))
-
-
-def iterate_cells(table: Table, text: str) -> Iterator[tuple[Record, Mapping[str, tuple[int, int]]]]:
-    """Yield the record of every row, and where its cells stand by column; a missing cell has no place."""
-    for row, start in enumerate(table.starts):
-        how = table.unusual.get(row, Position())
-        record = read_record(text, start, table.dialect, one_line=how.one_line)
-        spans = record.list_spans(table.dialect.separator)
-        if how.taken:
-            merged, first = [], 0
-            for count in how.taken:
-                merged.append((spans[first][0], spans[first + count - 1][1]))
-                first += count
-            spans = merged
-        yield record, dict(zip(table.columns, spans, strict=False))

@@ -1,99 +1,40 @@
-"""Find how a table of text is written: its encoding, separator, quotes, line ends, and where its header is."""
+"""Find how a table of text is written: its separator, quotes, line ends, and where its header is."""
 
-import codecs
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from itertools import islice
 
-from hangtag.catalog.files import SURROGATES
+from hangtag.catalog.csv_records import (
+    AFTER_BACKSLASH,
+    BACKSLASH,
+    CONTROL_ESCAPES,
+    DOUBLED,
+    ESCAPES,
+    NULL,
+    QUOTE,
+    SEPARATORS,
+    SINGLE_QUOTE,
+    Dialect,
+    Record,
+    count_filled,
+    read_records,
+    stands_in_quotes,
+)
 from hangtag.errors import CatalogError
 
-SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t", "bar": "|"}
-DOUBLED, BACKSLASH = "doubled", "backslash"
-ESCAPES = (DOUBLED, BACKSLASH)
-BYTE_ORDER_MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 # The dialect is found from so much of a table. Lines above a header are a few.
 SAMPLE_LETTERS, SAMPLE_RECORDS = 1_000_000, 5_000
 # A header has half of the cells that most rows have, if so many rows have as many.
 MAX_LINES_ABOVE, MIN_ROWS_LIKE_IT = 50, 5
+MIN_ROWS_IN_SINGLE_QUOTES = 3
 _SEPARATOR_LINE = re.compile(r"sep=(.)(?:\r*\n|\r)", re.IGNORECASE)
+# A row whose quotes, doubled, and separators stand in quotes of their own.
+_WRAPPED_LINE = re.compile(r'^"[^"\r\n]*(?:""[^"\r\n]*)*"(?=\r*$)', re.MULTILINE)
+# A header as R writes it where nothing else is said: quoted, with a space between.
+_SPACED_HEADER = re.compile(r'"[^"\r\n]*"(?: "[^"\r\n]*")+\r*(?:\n|\Z)')
 _FIRST_LINE_END = re.compile(r'(?:"[^"]*"|[^"\r\n])*(\r*\n|\r)')
-
-
-@dataclass(frozen=True)
-class Dialect:
-    r"""How a table of text is written.
-
-    Attributes:
-        separator: What stands between cells, one letter.
-        escape: How a quote inside quotes is written: `doubled`, or behind a `backslash`.
-        line_end: `\n` for LF, CR LF and CR CR LF, or `\r`.
-    """
-
-    separator: str = ","
-    escape: str = DOUBLED
-    line_end: str = "\n"
-
-
-@dataclass(frozen=True)
-class Text:
-    """A decoded table.
-
-    Attributes:
-        text: Its text without a byte order mark. Bytes that the encoding lacks are surrogates, as of the error handler
-            `surrogateescape`, so that encoding the text returns the same bytes.
-        encoding: `utf-8`, `utf-16-le`, `utf-16-be` or `cp1252` (Windows-1252).
-        mark: The byte order mark, or nothing.
-        is_guessed: Whether the encoding is Windows-1252 since the bytes are no UTF-8.
-    """
-
-    text: str
-    encoding: str
-    mark: bytes = b""
-    is_guessed: bool = False
-
-    def encode(self, text: str) -> bytes:
-        """Return the bytes of another text in the same encoding.
-
-        Raises:
-            UnicodeEncodeError: The encoding lacks a letter of it.
-        """
-        return self.mark + text.encode(self.encoding, _choose_error_handler(self.encoding))
-
-
-@dataclass(frozen=True)
-class Record:
-    """A row of cells: a line, or several where a quoted cell has line ends.
-
-    Attributes:
-        start, stop: Where it begins and where its line end begins.
-        following: Where the next record begins.
-        values: The cells' texts.
-        spans: Where the cells stand, quotes included; None where the cells are the line split at its separators.
-        fault: Why the cells are in doubt; empty where they are not.
-        has_open_quote: Whether a quote opens a cell and does not close it, so that it is text.
-    """
-
-    start: int
-    stop: int
-    following: int
-    values: list[str]
-    spans: list[tuple[int, int]] | None = None
-    fault: str = ""
-    has_open_quote: bool = False
-
-    def list_spans(self, separator: str) -> list[tuple[int, int]]:
-        """Return where the cells stand."""
-        if self.spans is not None:
-            return self.spans
-        spans, begin = [], self.start
-        for value in self.values:
-            spans.append((begin, begin + len(value)))
-            begin += len(value) + len(separator)
-        return spans
 
 
 @dataclass(frozen=True)
@@ -106,6 +47,7 @@ class Head:
         header: The record of the headings.
         width: Cells that most records have.
         filled: Cells up to the last that is not empty, in most records.
+        has_row_names: Whether rows begin with a cell that the header lacks, the number that R gives them.
     """
 
     dialect: Dialect
@@ -113,52 +55,7 @@ class Head:
     header: Record
     width: int
     filled: int
-
-
-def decode_table(data: bytes, where: str = "", encoding: str = "") -> Text:
-    """Decode a table: UTF-8 or UTF-16 with or without a byte order mark, Windows-1252, or the encoding that is named.
-
-    A text in which more letters than bytes in doubt are UTF-8 is UTF-8: one wrong byte spoils its cell alone.
-
-    Raises:
-        CatalogError: The table is UTF-16 and ends inside a letter.
-    """
-    mark = next((mark for mark in BYTE_ORDER_MARKS if data.startswith(mark)), b"")
-    is_guessed = not encoding and not mark
-    encoding = encoding or BYTE_ORDER_MARKS.get(mark) or _guess_encoding(data)
-    try:
-        text = data[len(mark) :].decode(encoding, _choose_error_handler(encoding))
-    except LookupError as error:
-        raise CatalogError(
-            "There is no such encoding.", allowed="Allowed: utf-8, cp1251, gbk, shift_jis, ...", received=encoding
-        ) from error
-    except UnicodeDecodeError as error:
-        raise CatalogError(
-            f"The table {where} is no whole UTF-16 text: {error.reason}.",
-            allowed="Allowed: UTF-8, UTF-16, Windows-1252.",
-            hint="Save it again, as CSV UTF-8.",
-        ) from error
-    return Text(text, encoding, mark, is_guessed and encoding == "cp1252")
-
-
-def _choose_error_handler(encoding: str) -> str:
-    return "surrogatepass" if encoding.startswith("utf-16") else "surrogateescape"
-
-
-def _guess_encoding(data: bytes) -> str:
-    head = data[:1000]
-    # Of Latin letters in UTF-16, every other byte is zero.
-    for encoding, zeros in (("utf-16-le", head[1::2]), ("utf-16-be", head[::2])):
-        if len(head) >= 4 and zeros.count(0) > len(zeros) * 0.8:
-            return encoding
-    try:
-        data.decode("utf-8")
-    except UnicodeDecodeError:
-        text = data.decode("utf-8", "surrogateescape")
-        wrong = sum(1 for _ in SURROGATES.finditer(text))
-        right = sum(1 for _ in re.finditer(r"[^\x00-\x7f]", text)) - wrong
-        return "utf-8" if right >= wrong else "cp1252"
-    return "utf-8"
+    has_row_names: bool = False
 
 
 def find_head(
@@ -183,10 +80,7 @@ def find_head(
     start, line_end = 0, _find_line_end(text)
     if found := _SEPARATOR_LINE.match(text):
         separator, start = separator or found[1], found.end()
-    sample = text[start : start + SAMPLE_LETTERS]
-    separators = [separator] if separator else [mark for mark in SEPARATORS.values() if mark in sample] or [","]
-    escapes = [escape] if escape else [DOUBLED, BACKSLASH] if '\\"' in sample else [DOUBLED]
-    candidates = [Dialect(mark, how, line_end) for mark in separators for how in escapes]
+    candidates = _list_candidates(text[start : start + SAMPLE_LETTERS], separator, escape, line_end)
     scored = [(_score_dialect(text, start, dialect), -rank, dialect) for rank, dialect in enumerate(candidates)]
     dialect = max(scored, key=lambda entry: entry[:2])[2]
     records = _sample_records(text, start, dialect)
@@ -194,8 +88,41 @@ def find_head(
     if header is None:
         raise CatalogError(f"The table {where} is empty.", allowed="Allowed: a header line and rows.")
     width = _find_mode([len(record.values) for record in records])
-    filled = _find_mode([count_filled(row.values) for row in records[header + 1 :] or records[header:]])
-    return Head(dialect, records[:header], records[header], width, filled)
+    below = records[header + 1 :]
+    filled = _find_mode([count_filled(row.values) for row in below or records[header:]])
+    has_row_names = _has_row_names(text, records[header], below, dialect)
+    return Head(dialect, records[:header], records[header], width, filled, has_row_names)
+
+
+def _list_candidates(sample: str, separator: str, escape: str, line_end: str) -> list[Dialect]:
+    """Return the dialects that a sample may have, the usual ones first."""
+    separators = [separator] if separator else [mark for mark in SEPARATORS.values() if mark in sample]
+    if not separator and _SPACED_HEADER.match(sample):
+        separators.append(" ")
+    escapes = [escape] if escape else [DOUBLED, BACKSLASH] if "\\" in sample else [DOUBLED]
+    candidates = []
+    for mark in separators or [","]:
+        styles = [(QUOTE, False)]
+        if re.search(rf"'[ ]*{re.escape(mark)}[ ]*'", sample):
+            styles.append((SINGLE_QUOTE, False))
+        if any(mark in found[0] for found in _WRAPPED_LINE.finditer(sample)):
+            styles.append((QUOTE, True))
+        candidates += [Dialect(mark, how, line_end, *style) for style in styles for how in escapes]
+    return candidates
+
+
+def _has_row_names(text: str, header: Record, rows: Sequence[Record], dialect: Dialect) -> bool:
+    """Return whether rows have one cell more than the header, and begin with quoted numbers: 1, 2, 3 and so on.
+
+    Without quotes, the last heading might be the one that is missing.
+    """
+    if not rows or any(len(row.values) != len(header.values) + 1 for row in rows):
+        return False
+    names = [str(number) for number in range(1, len(rows) + 1)]
+    return all(
+        row.values[0] == name and text.startswith(dialect.quote, row.start)
+        for row, name in zip(rows, names, strict=True)
+    )
 
 
 def find_header(rows: Sequence[Sequence[str]], headings: Sequence[frozenset[str]] = ()) -> int | None:
@@ -224,11 +151,6 @@ def _sample_records(text: str, start: int, dialect: Dialect) -> list[Record]:
     return [record for record in records if record.start - start < SAMPLE_LETTERS]
 
 
-def count_filled(cells: Sequence[str]) -> int:
-    """Return the number of cells up to the last one that is not blank."""
-    return next((index for index in range(len(cells), 0, -1) if cells[index - 1].strip()), 0)
-
-
 def _find_mode(values: Sequence[int]) -> int:
     """Return the most frequent value, of equals the greatest."""
     counts = Counter(values)
@@ -245,129 +167,42 @@ def _score_dialect(text: str, start: int, dialect: Dialect) -> tuple[float, int]
     fitting = sum(len(record.values) == width and not record.has_open_quote for record in records)
     # Lists inside cells have a separator too, but their column's heading has none.
     in_header = len(records[0].values)
-    return round(fitting / len(records) + (in_header > 1) / 2 + (in_header == width) / 4, 2), width
+    fit = fitting / len(records) + (in_header > 1) / 2 + (in_header == width) / 4
+    return round(fit, 2) + _shows(text, records, dialect) / 1_000, width
 
 
-def read_records(text: str, start: int, dialect: Dialect, *, one_line: bool = False) -> Iterator[Record]:
-    """Yield a record for every line that is not blank and not within another record; see `read_record`."""
-    while start < len(text):
-        record = read_record(text, start, dialect, one_line=one_line)
-        if not (len(record.values) == 1 and not record.values[0].strip()):
-            yield record
-        start = record.following
+def _shows(text: str, records: Sequence[Record], dialect: Dialect) -> bool:
+    """Return whether records show what is unusual in a dialect, which decides where a usual one fits as well.
 
-
-def read_record(text: str, start: int, dialect: Dialect, *, one_line: bool = False) -> Record:
-    """Read the record that begins at an offset.
-
-    Quotes count where they open a cell and close it again; others are text. Where such a text would hold separators,
-    the quotes may have been meant, and the record is in doubt. So is one with a line end of another kind than the
-    table's outside quotes: it may be two rows or one.
-
-    Args:
-        text: The table.
-        start: Where the record begins.
-        dialect: How the table is written.
-        one_line: Whether quoted cells end with the line too.
+    Single quotes stand around every cell of some columns, and of no other. Backslashes are nothing but escapes, and
+    some stand before a quote in a bare cell, or are a missing cell.
     """
-    stop, following = _find_stop(text, start, dialect.line_end)
-    line = text[start:stop]
-    other_end = "\r" if dialect.line_end == "\n" else "\n"
-    if '"' not in line and not (dialect.escape == BACKSLASH and "\\" in line):
-        fault = _OTHER_LINE_END if other_end in line else ""
-        return Record(start, stop, following, line.split(dialect.separator), fault=fault)
-    patterns = _compile_patterns(dialect, one_line)
-    values: list[str] = []
-    spans: list[tuple[int, int]] = []
-    fault, has_open_quote = "", False
-    begin = start
-    while True:
-        quoted = patterns.quoted.match(text, begin) if text.startswith(('"', " "), begin) else None
-        if quoted:
-            end = quoted.end()
-            values.append(patterns.unescape(quoted[1], is_quoted=True))
-            if end > stop:
-                stop, following = _find_stop(text, end, dialect.line_end)
-        else:
-            bare = patterns.bare.match(text, begin, stop)
-            end = bare.end() if bare else stop
-            value = text[begin:end]
-            fault = fault or (_OTHER_LINE_END if other_end in value else "")
-            if _INNER_QUOTE.search(value) and value.count('"') % 2 and text[end:stop].rstrip().endswith('"'):
-                fault = fault or _OPEN_QUOTE
-            if value.startswith('"'):
-                has_open_quote = True
-                fault = fault or (_OPEN_QUOTE if _holds_separator(text[begin:stop], dialect.separator) else "")
-            values.append(patterns.unescape(value, is_quoted=False))
-        spans.append((begin, end))
-        if end >= stop:
-            return Record(start, stop, following, values, spans, fault, has_open_quote)
-        begin = end + 1
+    quote, spans = dialect.quote, [record.list_spans(dialect.separator) for record in records]
+    if quote == SINGLE_QUOTE:
+        return _shows_single_quotes(text, spans)
+    if dialect.escape != BACKSLASH:
+        return False
+    has_use = False
+    for begin, end in (span for each in spans for span in each if "\\" in text[span[0] : span[1]]):
+        cell = text[begin:end]
+        known = {*CONTROL_ESCAPES, "\\", "\n", QUOTE, SINGLE_QUOTE, dialect.separator, *("N" if cell == NULL else "")}
+        if not {found[1] for found in AFTER_BACKSLASH.finditer(cell)} <= known:
+            return False
+        has_use = has_use or cell == NULL or ("\\" + QUOTE in cell and not stands_in_quotes(text, (begin, end), quote))
+    return has_use
 
 
-# A quote between letters, where a separator may be missing; behind a digit it stands for inches.
-_INNER_QUOTE = re.compile(r'[^\W\d]"\w')
-_OTHER_LINE_END = "a line end (CR or LF) of another kind than the table's, outside quotes"
-_OPEN_QUOTE = "a quote opens a cell and does not close it, so that separators may belong to the cell"
-
-
-def _find_stop(text: str, start: int, line_end: str) -> tuple[int, int]:
-    """Return where the line end begins and where the next line does."""
-    found = text.find(line_end, start)
-    if found < 0:
-        return len(text), len(text)
-    stop = found
-    while line_end == "\n" and stop > start and text[stop - 1] == "\r":
-        stop -= 1
-    return stop, found + 1
-
-
-def _holds_separator(rest: str, separator: str) -> bool:
-    """Return whether separators follow an opening quote before the next one, or before the end of the line."""
-    close = rest.find('"', 1)
-    return separator in (rest[:close] if close > 0 else rest)
-
-
-@dataclass(frozen=True)
-class _Patterns:
-    quoted: re.Pattern[str]
-    bare: re.Pattern[str]
-    escape: str
-
-    def unescape(self, text: str, *, is_quoted: bool) -> str:
-        if self.escape == BACKSLASH:
-            return re.sub(r'\\(.)|""' if is_quoted else r"\\(.)", _unescape_found, text, flags=re.DOTALL)
-        return text.replace('""', '"') if is_quoted else text
-
-
-def _unescape_found(found: re.Match[str]) -> str:
-    return '"' if found[1] is None else found[1]
-
-
-@lru_cache(maxsize=64)
-def _compile_patterns(dialect: Dialect, one_line: bool) -> _Patterns:
-    separator = re.escape(dialect.separator)
-    ends = r"\r*\n" if dialect.line_end == "\n" else r"\r"
-    within = dialect.line_end if one_line else ""
-    if dialect.escape == BACKSLASH:
-        quoted = rf'"([^"\\{within}]*(?:(?:\\.|"")[^"\\{within}]*)*)"'
-        bare = rf"(?:[^{separator}\\]|\\.)*"
-    else:
-        quoted = rf'"([^"{within}]*(?:""[^"{within}]*)*)"'
-        bare = rf"[^{separator}]*"
-    return _Patterns(
-        re.compile(rf" *{quoted} *(?={separator}|{ends}|\Z)", re.DOTALL), re.compile(bare, re.DOTALL), dialect.escape
-    )
-
-
-def quote_cell(value: str, dialect: Dialect, *, was_quoted: bool) -> str:
-    """Return a cell's text as it is written: quoted where it was or where it needs to be."""
-    marks = (dialect.separator, "\n", "\r", *(["\\"] if dialect.escape == BACKSLASH else []))
-    if not (was_quoted or value.startswith('"') or any(mark in value for mark in marks)):
-        return value
-    if dialect.escape == BACKSLASH:
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    return '"' + value.replace('"', '""') + '"'
+def _shows_single_quotes(text: str, spans: Sequence[Sequence[tuple[int, int]]]) -> bool:
+    header, *rows = spans
+    in_header = all(stands_in_quotes(text, span, SINGLE_QUOTE) for span in header)
+    least = 1 if in_header else MIN_ROWS_IN_SINGLE_QUOTES
+    flags: list[set[bool]] = []
+    is_shown = False
+    for cells in zip(*(row for row in rows if len(row) == len(header)), strict=True):
+        filled = [span for span in cells if text[span[0] : span[1]].strip()]
+        flags.append({stands_in_quotes(text, span, SINGLE_QUOTE) for span in filled})
+        is_shown = is_shown or (flags[-1] == {True} and len(filled) >= max(least, len(cells) / 2))
+    return is_shown and {True, False} not in flags
 
 
 def check_dialect(separator: str, escape: str) -> Dialect:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from hangtag.catalog.cell_text import format_decimal
+from hangtag.catalog.cell_text import format_decimal, read_list
 from hangtag.catalog.files import SURROGATES
 from hangtag.errors import CatalogError
 
@@ -27,6 +27,7 @@ class Member(NamedTuple):
     start: int
     end: int
     text: str
+    is_nested: bool
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,21 @@ class JsonTable:
         rows: The texts of each object in the order of the columns; empty where it lacks the key or has null.
         lines: The line number of each row, from 1.
         broken: Lines that are no row, as (line number, reason).
+        nested: The lists and objects of each key that has some, with their line numbers.
     """
 
     columns: tuple[str, ...]
     rows: list[list[str]]
     lines: list[int]
     broken: list[tuple[int, str]]
+    nested: dict[str, list[tuple[int, str]]]
+
+    @property
+    def list_columns(self) -> frozenset[str]:
+        """The keys some of whose values are lists of texts, and none another list or an object."""
+        return frozenset(
+            key for key, cells in self.nested.items() if all(read_list(cell) is not None for _, cell in cells)
+        )
 
 
 def read_json_lines(data: bytes, where: str) -> JsonTable:
@@ -59,6 +69,7 @@ def read_json_lines(data: bytes, where: str) -> JsonTable:
     rows: list[list[str]] = []
     lines: list[int] = []
     broken = []
+    nested: dict[str, list[tuple[int, str]]] = {}
     for number, line in enumerate(_split(data), start=1):
         try:
             members = _scan_line(line)
@@ -73,6 +84,8 @@ def read_json_lines(data: bytes, where: str) -> JsonTable:
                 columns[member.key] = len(columns)
                 row.append("")
             row[columns[member.key]] = member.text
+            if member.is_nested:
+                nested.setdefault(member.key, []).append((number, member.text))
         rows.append(row)
         lines.append(number)
     if not rows:
@@ -82,7 +95,7 @@ def read_json_lines(data: bytes, where: str) -> JsonTable:
             received=data[:40],
             hint="A list of objects becomes lines with `jq -c '.[]'`.",
         )
-    return JsonTable(tuple(columns), [row + [""] * (len(columns) - len(row)) for row in rows], lines, broken)
+    return JsonTable(tuple(columns), [row + [""] * (len(columns) - len(row)) for row in rows], lines, broken, nested)
 
 
 def _split(data: bytes) -> Iterator[bytes]:
@@ -128,7 +141,8 @@ def _scan_object(text: str) -> Iterator[Member]:
             key, place = DECODER.raw_decode(text, place)
             start = _expect(text, _pass_space(text, place), ":")
             value, place = DECODER.raw_decode(text, start)
-            yield Member(key, start, place, _write_text(value, text[start:place]))
+            is_nested = text.startswith(("[", "{"), start)
+            yield Member(key, start, place, _write_text(value, text[start:place]), is_nested)
             place = _pass_space(text, place)
             if text.startswith("}", place):
                 break
@@ -176,7 +190,7 @@ def edit_json_lines(
     Raises:
         CatalogError: No line is an object.
     """
-    read_json_lines(data, where)
+    list_columns = read_json_lines(data, where).list_columns
     wanted: dict[int, dict[str, str]] = {}
     for (number, key), new in changes.items():
         wanted.setdefault(number, {})[key] = new
@@ -190,13 +204,15 @@ def edit_json_lines(
         for key, new in values.items():
             try:
                 line = lines[number - 1].removeprefix(mark)
-                lines[number - 1] = mark + _edit_line(line, key, new, is_ascii=data.isascii())
+                lines[number - 1] = mark + _edit_line(
+                    line, key, new, is_ascii=data.isascii(), may_be_list=key in list_columns
+                )
             except ValueError as error:
                 refused[number, key] = str(error)
     return b"\n".join(lines), refused
 
 
-def _edit_line(line: bytes, key: str, new: str, *, is_ascii: bool) -> bytes:
+def _edit_line(line: bytes, key: str, new: str, *, is_ascii: bool, may_be_list: bool) -> bytes:
     """Return the line with one value replaced.
 
     Raises:
@@ -212,11 +228,14 @@ def _edit_line(line: bytes, key: str, new: str, *, is_ascii: bool) -> bytes:
         raise ValueError(NOT_READ_BACK)
     text = line.decode()
     found = next((member for member in members if member.key == key), None)
+    is_list = may_be_list and read_list(new) is not None
     if found:
-        written = _write_value(text[found.start : found.end], new, is_ascii=is_ascii)
+        old = text[found.start : found.end]
+        written = new if is_list else _write_value(old, new, is_ascii=is_ascii)
         edited = text[: found.start] + written + text[found.end :]
     else:
-        edited = _add_member(text, members, key, json.dumps(new, ensure_ascii=is_ascii))
+        written = new if is_list else json.dumps(new, ensure_ascii=is_ascii)
+        edited = _add_member(text, members, key, written)
     after = _scan_line(edited.encode())
     if after is None or {member.key: member.text for member in after} != before | {key: new}:
         raise ValueError(NOT_READ_BACK)

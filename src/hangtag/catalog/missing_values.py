@@ -10,9 +10,9 @@ from functools import lru_cache
 UNKNOWN = "Unknown"
 # These count as missing in every catalogue.
 ALWAYS = ("", UNKNOWN)
-# These count as missing unless the catalogue's description lists others: spreadsheets and programs write them.
+# These count as missing unless the catalogue's description lists others: programs and databases write them.
 # `None`, `Other` and `-` are values unless a description lists them.
-SPELLINGS = ("", "NA", "N/A", "#N/A", "NaN", "null")
+SPELLINGS = ("", "NA", "N/A", "#N/A", "NaN", "null", "\\N")
 # Unicode white space and characters of zero width.
 BLANK = "".join(filter(str.isspace, map(chr, range(0x3001)))) + "\u200b\u200c\u200d\u2060\ufeff"
 

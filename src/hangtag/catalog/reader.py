@@ -1,5 +1,6 @@
 """Read a catalogue of any supported layout: find its description and its table, or a tree of category folders."""
 
+import dataclasses
 import re
 import unicodedata
 from collections import Counter
@@ -9,6 +10,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
+from hangtag.catalog.category_paths import LIST_SEPARATOR
 from hangtag.catalog.column_kinds import find_kinds, format_flags, propose_description
 from hangtag.catalog.files import FileError, read_regular
 from hangtag.catalog.image_tree import read_tree
@@ -58,6 +60,9 @@ class RawCatalog:
         skipped_folders: Folders and files that are not read, as (path, code, reason); of a tree of photographs.
         tables: The paths of the files of the table; several where it is in parts.
         notes: What the summary says about the categories of a shop's table.
+        lines: The line of each row in its file; empty of a tree of photographs.
+        num_repaired: Rows of the table some of whose cells were read otherwise than they are written.
+        encoding: The table's encoding if it was inferred, or nothing.
     """
 
     source: Source
@@ -74,6 +79,13 @@ class RawCatalog:
     skipped_folders: list[tuple[str, str, str]] = field(default_factory=list)
     tables: list[str] = field(default_factory=list)
     notes: dict[str, object] = field(default_factory=dict)
+    lines: Sequence[int] = ()
+    num_repaired: int = 0
+    encoding: str = ""
+
+    def find_line(self, row: int) -> str:
+        """Return how `rejected.csv` names a row: by its line in the file; of a tree by its number."""
+        return f"line {self.lines[row]}" if self.lines else f"row {row + 1}"
 
     def locate_photographs(self, position: int, row: Mapping[str, str]) -> list[str]:
         """Return the paths of a product's photographs inside the source, each once; none where it names none.
@@ -244,13 +256,7 @@ def _describe_pictures(source: Source, path: str, table: Table, recognised: Mapp
 
 @dataclass(frozen=True)
 class FoundTable:
-    """A catalogue's table, before its columns are known to mean anything.
-
-    Attributes:
-        source: The catalogue's files.
-        path: The table's path inside the source.
-        table: The table.
-    """
+    """A catalogue's table, by its path inside the source, before its columns are known to mean anything."""
 
     source: Source
     path: str
@@ -271,8 +277,8 @@ class FoundTable:
         return (path.removeprefix(self.base) for path in self.source.names() if path.startswith(self.base))
 
 
-def find_table_file(catalog: Path) -> FoundTable:
-    """Find and parse a catalogue's table, described or not.
+def find_table_file(catalog: Path, encoding: str = "") -> FoundTable:
+    """Find and parse a catalogue's table, described or not, in an encoding if one is named.
 
     Raises:
         CatalogError: There is no table, or it cannot be read.
@@ -290,7 +296,7 @@ def find_table_file(catalog: Path) -> FoundTable:
             hint="A tree of folders by category needs no description.",
         )
     path = find_shallowest(source, names[0])
-    return FoundTable(source, path, parse_table_file(read_table(source, path), path, {}))
+    return FoundTable(source, path, parse_table_file(read_table(source, path), path, {"encoding": encoding}))
 
 
 def _propose(error: UndescribedError, found: FoundTable, values: Mapping[str, object]) -> CatalogError:
@@ -321,6 +327,8 @@ def _build_catalog(source: Source, joined: JoinedTable, values: dict[str, object
     base = find_base(paths)
     name = paths[0].removeprefix(base)
     schema = CatalogSchema.from_values(values | {"table": name})
+    if not schema.level_separator and len(schema.levels) == 1 and schema.levels[0] in table.list_columns:
+        schema = dataclasses.replace(schema, level_separator=LIST_SEPARATOR)
     try:
         schema = schema.check()
     except UndescribedError as error:
@@ -353,6 +361,9 @@ def _build_catalog(source: Source, joined: JoinedTable, values: dict[str, object
         taxonomy,
         tables=paths,
         notes=describe_categories(arranged) if schema.layout not in ("", "capstone") else {},
+        lines=[table.lines[row] for row in arranged.rows],
+        num_repaired=sum(file.table.count_repaired() for file in joined.files),
+        encoding=table.inferred_encoding,
     )
 
 

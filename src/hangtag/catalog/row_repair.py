@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from functools import cache
 
-from hangtag.catalog.dialect import count_filled
+from hangtag.catalog.csv_records import count_filled
 from hangtag.catalog.missing_values import is_missing
 
 # A column with so few different values for its rows holds categories: another value is not believed.

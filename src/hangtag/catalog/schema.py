@@ -1,13 +1,14 @@
 """The catalogue schema: which columns hold the id, name, photograph, label levels and attributes."""
 
 import dataclasses
-import json
+import itertools
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hangtag.catalog.cell_text import read_list
 from hangtag.catalog.files import SURROGATES
 from hangtag.catalog.missing_values import SPELLINGS, is_missing
 from hangtag.errors import CatalogError, WorkspaceError
@@ -64,6 +65,15 @@ def rename_columns(columns: Sequence[str]) -> dict[str, str]:
     return names
 
 
+def _find_free_heading(columns: Sequence[str]) -> str:
+    """Return a heading for the cleaned label that no column has, in capitals or not: files are named by it."""
+    taken = {column.casefold() for column in columns}
+    names = itertools.chain(
+        [CatalogSchema.label_name, "Cleaned class"], map("Cleaned class {}".format, itertools.count(2))
+    )
+    return next(name for name in names if name.casefold() not in taken)
+
+
 class UndescribedError(CatalogError):
     """A catalogue's description lacks an entry that it needs."""
 
@@ -81,7 +91,7 @@ class CatalogSchema:
         image: A pattern for the photograph's path with columns in braces, such as `images/{id}.jpg`.
         image_column: The column with the photograph's path; used instead of `image`.
         split: The column with a given split (train, val or test), or None.
-        label_name: The heading of the cleaned label.
+        label_name: The heading of the cleaned label; `Cleaned class` where none is named and the table has a `Class`.
         missing: The spellings of a missing cell, beside an empty one and `Unknown`; see `missing_values.is_missing`.
         layout: The shop system whose table it is, one of `shop_layouts.list_layouts`; empty where it is none of them.
         group: A column whose equal values belong to one product: its items stay in one split. None where there is none.
@@ -176,13 +186,16 @@ class CatalogSchema:
                     allowed=f"Its columns: {', '.join(columns)}.",
                     received=column,
                 )
-        if self.label_name in columns:
+        label_name = self.label_name
+        if label_name == CatalogSchema.label_name:
+            label_name = _find_free_heading(columns)
+        if label_name in columns:
             raise CatalogError(
                 "The table already has a column with the heading of the cleaned label.",
                 allowed="Choose another heading with --label-name.",
                 received=self.label_name,
             )
-        named = dataclasses.replace(self, columns=tuple(columns), headings=tuple(columns))
+        named = dataclasses.replace(self, label_name=label_name, columns=tuple(columns), headings=tuple(columns))
         return named._rename_columns(rename_columns(columns))
 
     def with_headings(self) -> "CatalogSchema":
@@ -300,7 +313,7 @@ class CatalogSchema:
         Several addresses between commas are several without being said, and so is a JSON list of texts, as which the
         lists of JSON lines and Parquet are read.
         """
-        parts = _read_list(cell)
+        parts = read_list(cell)
         if parts is None:
             # A blank stands for any white space.
             separator = self.image_separator.strip() or None
@@ -313,17 +326,6 @@ class CatalogSchema:
         if not self.image_column and self.image:
             paths.insert(0, PLACEHOLDER.sub(lambda found: read_id(row[found.group(1)]), self.image))
         return list(dict.fromkeys(paths))
-
-
-def _read_list(cell: str) -> list[str] | None:
-    """Return the texts of a JSON list; None of what is none."""
-    if not cell.startswith("["):
-        return None
-    try:
-        found = json.loads(cell)
-    except (ValueError, RecursionError):
-        return None
-    return found if isinstance(found, list) and all(isinstance(part, str) for part in found) else None
 
 
 def read_id(cell: str) -> str:

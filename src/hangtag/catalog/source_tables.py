@@ -150,6 +150,8 @@ def _join(files: Sequence[TableFile]) -> Table:
         [_name_file(repair, file) for file in files for repair in file.table.repairs],
         [(line, f"{reason} ({file.path})") for file in files for line, reason in file.table.broken],
         [file.start + row for file in files for row in file.table.repaired_rows],
+        inferred_encoding=", ".join(dict.fromkeys(filter(None, (table.inferred_encoding for table in tables)))),
+        list_columns=frozenset().union(*(table.list_columns for table in tables)),
         doubled=set().union(*(table.doubled for table in tables)),
         pictures=tables[0].pictures,
     )

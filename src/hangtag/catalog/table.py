@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, overload
 
-from hangtag.catalog.dialect import Dialect
+from hangtag.catalog.csv_records import Dialect
 
 
 class Repair(NamedTuple):
@@ -67,6 +67,24 @@ class Position(NamedTuple):
     taken: tuple[int, ...] | None = None
 
 
+class ReadAs(NamedTuple):
+    """How to read a table of text; see `csv_parser.parse_table`.
+
+    Attributes:
+        where: Its name, for messages.
+        separator: The separator that was named, or nothing.
+        escape: The escape that was named, or nothing.
+        headings: Sets of columns by which a header is known.
+        encoding: The encoding that was named, or nothing.
+    """
+
+    where: str = ""
+    separator: str = ""
+    escape: str = ""
+    headings: tuple[frozenset[str], ...] = ()
+    encoding: str = ""
+
+
 @dataclass
 class Table:
     """A parsed table.
@@ -81,8 +99,11 @@ class Table:
         dialect: How the table is written.
         starts: Where each row begins in the text.
         unusual: How rows were read that are not one cell a column, by their position.
-        encoding: The encoding that was named, or nothing.
+        read_as: How a table of text was read.
+        inferred_encoding: The encoding that the letters of the text show, where none was named or is plain.
+        has_doubts: Whether rows were judged by the values of others.
         doubled: Headings that stood twice; the second got a number.
+        list_columns: Of JSON lines, the columns in which lists of texts stand, and texts.
         positions: Of an Excel sheet, the index of each column in the sheet.
         pictures: Of a Parquet file, the columns that hold pictures.
     """
@@ -97,9 +118,21 @@ class Table:
     starts: "array[int]" = field(default_factory=lambda: array("q"))
     unusual: dict[int, Position] = field(default_factory=dict)
     positions: list[int] = field(default_factory=list)
-    encoding: str = ""
+    read_as: ReadAs = ReadAs()
+    inferred_encoding: str = ""
+    has_doubts: bool = False
+    list_columns: frozenset[str] = frozenset()
     doubled: set[str] = field(default_factory=set)
     pictures: tuple[str, ...] = ()
+
+    def count_repaired(self) -> int:
+        """Return the number of rows some of whose cells were read otherwise than they are written."""
+        return len({each.line for each in self.repairs if each.before != each.after}.intersection(self.lines))
+
+    @property
+    def encoding(self) -> str:
+        """The encoding that was named or inferred; empty where a byte order mark or UTF-8 says it."""
+        return self.read_as.encoding or self.inferred_encoding
 
     @property
     def rows(self) -> Rows:

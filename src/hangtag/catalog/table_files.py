@@ -8,7 +8,8 @@ from typing import TypeVar
 from hangtag.catalog import excel
 from hangtag.catalog.csv_editor import EditedTable, edit_cells
 from hangtag.catalog.csv_parser import find_doubled, name_columns, parse_table
-from hangtag.catalog.dialect import check_dialect, count_filled, find_header
+from hangtag.catalog.csv_records import count_filled
+from hangtag.catalog.dialect import check_dialect, find_header
 from hangtag.catalog.excel_editor import edit_excel
 from hangtag.catalog.json_lines import edit_json_lines, read_json_lines
 from hangtag.catalog.parquet_editor import edit_parquet
@@ -23,6 +24,10 @@ from hangtag.errors import CatalogError
 TEXT_SUFFIXES = (".csv", ".tsv", ".txt")
 PARQUET_SUFFIXES, JSON_SUFFIXES, XML_SUFFIXES = (".parquet",), (".jsonl", ".ndjson"), (".xml",)
 SUFFIXES = (*TEXT_SUFFIXES, *excel.SUFFIXES, *PARQUET_SUFFIXES, *JSON_SUFFIXES, *XML_SUFFIXES)
+NESTED = (
+    "{count} lists or objects, the first here: lists of texts are a category path in a column of levels and several "
+    "photographs in that of photographs, all else is read as its JSON"
+)
 COLUMN_KEYS = ("name", "levels", "attributes", "image", "image_column", "split", "group")
 Changes = Mapping[int, Mapping[str, str]]
 Cell = TypeVar("Cell")
@@ -57,7 +62,12 @@ def parse_table_file(data: bytes, where: str, description: Mapping[str, object])
     if suffix in JSON_SUFFIXES:
         found = read_json_lines(data, where)
         cells = [list(column) for column in zip(*found.rows, strict=True)]
-        return Table(found.columns, cells, array("q", found.lines), broken=found.broken)
+        nested = [
+            Repair(places[0][0], key, places[0][1], places[0][1], NESTED.format(count=len(places)))
+            for key, places in found.nested.items()
+        ]
+        lines = array("q", found.lines)
+        return Table(found.columns, cells, lines, nested, found.broken, list_columns=found.list_columns)
     if suffix in XML_SUFFIXES:
         feed = read_feed(data, where)
         cells = [

@@ -8,7 +8,7 @@ from hangtag.errors import CatalogError
 from hangtag.io import write_whole
 
 
-def init(catalog: str | Path, output: str | Path | None = None) -> Path:
+def init(catalog: str | Path, output: str | Path | None = None, *, encoding: str = "") -> Path:
     """Write `catalog.toml` for a catalogue's table, proposed from its values.
 
     What cannot be found is left as a comment, and every column is listed with what it looks like.
@@ -16,6 +16,7 @@ def init(catalog: str | Path, output: str | Path | None = None) -> Path:
     Args:
         catalog: A folder, a `.zip`, or a table.
         output: The file to write; by default `catalog.toml` beside the table.
+        encoding: The encoding of a table of text; empty to find it.
 
     Returns:
         The path of the file.
@@ -24,7 +25,7 @@ def init(catalog: str | Path, output: str | Path | None = None) -> Path:
         CatalogError: There is no table, it cannot be read, or the file exists already.
     """
     path = Path(catalog).expanduser()
-    found = find_table_file(path)
+    found = find_table_file(path, encoding)
     target = Path(output) if output else (path if path.is_dir() else path.parent) / found.base / DESCRIPTION
     if target.exists():
         raise CatalogError(

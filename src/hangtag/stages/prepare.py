@@ -286,16 +286,17 @@ def _check_rows(raw: RawCatalog) -> tuple[list[_Candidate], list[_Line]]:
     rejected = [_Line(f"line {line}", "", "bad_row", reason) for line, reason in raw.broken]
     rejected += [_Line("", *passed_over) for passed_over in raw.skipped_folders]
     rejected += [_Line(f"line {line}", "", "skipped_row", reason) for line, reason in raw.skipped]
-    seen: set[str] = set()
+    seen: dict[str, int] = {}
     for position, row in enumerate(raw.rows):
         item_id, paths = read_id(row[raw.schema.id]), raw.locate_photographs(position, row) or [""]
         path = paths[0]
         if not item_id:
-            rejected.append(_Line(f"row {position + 1}", path, "missing_id", "the row has no id"))
+            rejected.append(_Line(raw.find_line(position), path, "missing_id", "the row has no id"))
         elif item_id in seen:
-            rejected.append(_Line(item_id, path, "duplicate_id", "an earlier row has the same id"))
+            reason = f"{raw.find_line(position)}: an earlier row has the same id, {raw.find_line(seen[item_id])}"
+            rejected.append(_Line(item_id, path, "duplicate_id", reason))
         else:
-            seen.add(item_id)
+            seen[item_id] = position
             candidates += [_Candidate(position, item_id, each, order) for order, each in enumerate(paths, 1)]
     return candidates, rejected
 
@@ -369,14 +370,20 @@ def _write_prepared(
         write_parquet(paths[-1], _describe_photographs(candidates, packed, packed.others))
     write_csv(paths[2], _tabulate_lines(rejected + _describe_unused(unused)))
     write_csv(paths[3], pl.DataFrame(raw.repairs, schema=REPAIRED, orient="row"))
+    unread, not_used = len(raw.skipped_folders), sum(code == "not_used" for _, code, _ in raw.skipped_folders)
     counts: dict[str, object] = {
-        "rows": len(raw.rows) + raw.num_merged + len(raw.skipped) + len(raw.broken) + len(raw.skipped_folders),
+        "rows": len(raw.rows) + raw.num_merged + len(raw.skipped) + len(raw.broken) + unread - not_used,
         "items": len(table),
-        "rejected": rejected_rows,
-        "repaired_rows": len({repair.line for repair in raw.repairs}),
+        "rejected": rejected_rows - not_used,
+        "repaired_rows": raw.num_repaired,
     }
+    if not_used:
+        # Lines of `rejected.csv` for files that are no photographs.
+        counts["not_used"] = not_used
     if unused:
         counts["unused_photographs"] = len(unused)
+    if raw.encoding:
+        counts["encoding"] = raw.encoding
     if failed := sum(is_url(line.image_path) and line.code != SHARED for line in rejected):
         # Such photographs are tried again the next time.
         counts["failed_downloads"] = failed
