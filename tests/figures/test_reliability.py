@@ -68,11 +68,11 @@ def test_each_split_has_a_line_and_the_promises_stand_at_the_dots_of_val() -> No
     assert lines["test"] == [[1.0, 0.85]]
     assert list_dots(figure, 0) == [[1.0, 0.9], [0.5, 0.95], [0.5, 0.95], [1.0, 0.85]]
     # Promises that share a threshold share a dot.
-    promises = [(text.get_text(), text.xy) for text in axes.texts if isinstance(text, Annotation)]
-    assert promises == [("≥ 90%", (1.0, 0.9)), ("≥ 95%, 97%", (0.5, 0.95))]
+    targets = [(text.get_text(), text.xy) for text in axes.texts if isinstance(text, Annotation)]
+    assert targets == [("≥ 90%", (1.0, 0.9)), ("≥ 95%, 97%", (0.5, 0.95))]
     legend = axes.get_legend()
     assert legend is not None
-    assert [text.get_text() for text in legend.get_texts()] == ["val", "test", "promised, as chosen on val"]
+    assert [text.get_text() for text in legend.get_texts()] == ["val", "test", "thresholds chosen on val"]
 
 
 def test_a_model_without_thresholds_and_with_a_long_name_can_be_drawn() -> None:

@@ -33,7 +33,7 @@ def test_the_command_ends_with_a_message(tmp_path: Any) -> None:
         [sys.executable, "-c", STALLED, str(tmp_path)], capture_output=True, text=True, timeout=120, check=False
     )
     assert told.returncode == 2
-    assert "Error: No photograph was answered" in told.stderr
+    assert "Error: No photograph was classified" in told.stderr
     assert "Traceback" not in told.stderr
 
 

@@ -85,5 +85,5 @@ def test_no_numbers_from_any_head_are_an_error(head: str, tta_flip: bool) -> Non
             answers[head][0, 0] = np.nan
             return answers
 
-    with pytest.raises(ModelError, match=r"gives no numbers.*smaller --learning-rate"):
+    with pytest.raises(ModelError, match=r"not finite.*smaller --learning-rate"):
         ask(Astray("pixels"), range(2), tta_flip=tta_flip)

@@ -56,7 +56,9 @@ def test_a_damaged_file_is_refused(tmp_path: Path, damage: str) -> None:
     path.unlink()
     if damage != "missing":
         path.write_bytes(content[:-8] if damage == "truncated" else content[:-1] + b"x")
-    with pytest.raises(ModelError, match="lacks the list" if damage == "missing" else "changed, or written half"):
+    with pytest.raises(
+        ModelError, match="lacks the list" if damage == "missing" else "was changed, or not written completely"
+    ):
         read_seen(tmp_path, {"seen": entry})
 
 
@@ -83,7 +85,7 @@ def test_a_file_that_holds_something_else_is_refused_though_its_hash_fits(
         path.write_bytes(b"no safetensors at all")
     else:
         save_file(empty | change, path)
-    with pytest.raises(ModelError, match="cannot be read" if change is None else "holds something else"):
+    with pytest.raises(ModelError, match="cannot be read" if change is None else "has other arrays"):
         read_seen(tmp_path, {"seen": entry | {"sha256": hash_file(path)}})
 
 
@@ -91,5 +93,5 @@ def test_a_file_that_holds_something_else_is_refused_though_its_hash_fits(
     "entry", [1, [], {}, {"file": "../elsewhere", "is_complete": True}, {"file": FILE, "is_complete": "yes"}]
 )
 def test_a_damaged_entry_is_refused(tmp_path: Path, entry: object) -> None:
-    with pytest.raises(ModelError, match="description of what it learnt from is damaged"):
+    with pytest.raises(ModelError, match="record of the training photographs, is damaged"):
         read_seen(tmp_path, {"seen": entry})

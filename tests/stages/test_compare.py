@@ -195,7 +195,7 @@ def test_another_split_can_be_asked_for_and_test_is_warned_of(place: Workspace) 
     write_evaluated_run(place, "first", FIRST, splits=("val", "test"))
     write_evaluated_run(place, "second", SECOND, splits=("test", "val"))
     assert run(place, "first", "second", split="test").metrics["split"] == "test"
-    assert "8 items of test, evaluated on label. No run is to be chosen by them." in read_markdown(place)
+    assert "8 items of test, evaluated on label. Do not choose a run by them." in read_markdown(place)
     run(place, "first", "second")
     assert "8 items of val, evaluated on label.\n" in read_markdown(place)
 
@@ -304,7 +304,9 @@ def test_the_tables_fit_the_terminal_whatever_the_names(
 def test_a_mistake_is_told_without_a_traceback(place: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["compare", "first", "-w", str(place.root)])
-    assert capsys.readouterr().err.startswith("Error: There is nothing to compare. Allowed: two runs or more.")
+    assert capsys.readouterr().err.startswith(
+        "Error: There are fewer than two runs to compare. Allowed: two runs or more."
+    )
 
 
 def read_markdown(place: Workspace) -> str:

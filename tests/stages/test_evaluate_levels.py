@@ -78,7 +78,7 @@ def test_a_model_that_reads_names_is_judged_with_them_and_from_photographs_alone
     assert list(alone["val"]) == [key for key in report["splits"]["val"] if key != "classes"]
     # Tables and pictures are of the main figures.
     assert read(place, "misclassified.csv")["predicted_label"].to_list() == ["Tshirts", "Gifts"]
-    assert "## From the photographs alone" in (place.evaluation("one") / "report.md").read_text()
+    assert "## Without product names" in (place.evaluation("one") / "report.md").read_text()
 
 
 def test_a_model_that_reads_no_names_is_judged_once(place: Workspace) -> None:

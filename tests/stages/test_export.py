@@ -157,7 +157,7 @@ def test_the_same_export_is_skipped_and_another_replaces_it(trained_workspace: W
 
 def test_a_folder_with_something_else_is_left_alone(trained_workspace: Workspace, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(WorkspaceError, match="holds something else"):
+    with pytest.raises(WorkspaceError, match="not an export of hangtag"):
         export(trained_workspace, "small", tmp_path)
     with pytest.raises(WorkspaceError, match="no such finished run"):
         export(trained_workspace, "other", tmp_path / "m")
@@ -168,6 +168,6 @@ def test_a_network_that_answers_otherwise_is_no_export(
     trained_workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(stage.TOLERANCES, "float32", -1.0)
-    with pytest.raises(ModelError, match="answers otherwise"):
+    with pytest.raises(ModelError, match="differ from those of the run"):
         export(trained_workspace, "small", tmp_path / "m", ExportConfig())
     assert not (tmp_path / "m" / "manifest.json").exists()

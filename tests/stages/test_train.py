@@ -498,7 +498,7 @@ def test_a_training_with_names_ends_as_one_beside_a_run_of_photographs(named: Wo
 
 def test_the_run_to_take_the_network_from_has_to_fit(named: Workspace, tmp_path: Path) -> None:
     beside = TrainConfig(with_names=True, image_run="both")
-    with pytest.raises(WorkspaceError, match="reads names already"):
+    with pytest.raises(WorkspaceError, match="already reads names"):
         train(named, beside)
     with pytest.raises(WorkspaceError, match="no such finished run"):
         train(named, dataclasses.replace(beside, image_run="nowhere"))
@@ -509,7 +509,7 @@ def test_the_run_to_take_the_network_from_has_to_fit(named: Workspace, tmp_path:
     write_parquet(copy.labels / "labels.parquet", table.with_columns(label=pl.col("label").reverse()))
     record = StageRecord("clean", copy.labels, {"prepared": read_prepared(copy).digest}, {})
     record.finish({}, [copy.labels / "labels.parquet"])
-    with pytest.raises(WorkspaceError, match="learnt other labels"):
+    with pytest.raises(WorkspaceError, match="trained on other labels"):
         train(copy, dataclasses.replace(beside, image_run="pixels"))
 
 

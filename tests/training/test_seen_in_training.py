@@ -147,7 +147,7 @@ def test_weights_that_learnt_from_val_are_refused_before_the_training(workspace:
     others = {"train": "val", "val": "train"}
     split = [others.get(each, each) for each in table["split"]]
     write_labels(workspace, table.with_columns(split=pl.Series(split, dtype=pl.String)))
-    with pytest.raises(LeakError, match=r"learnt from (\d+) of the \1 photographs of val.*--weights"):
+    with pytest.raises(LeakError, match=r"trained on (\d+) of the \1 photographs of val.*--weights"):
         train(workspace, dataclasses.replace(SHORT, weights=weights), run_id="second")
     assert not (workspace.run("second") / "model.json").exists()
 

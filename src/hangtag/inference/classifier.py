@@ -178,7 +178,8 @@ class Classifier:
             labels = self.predict_heads(images, names).choose_labels()[column]
         given = [labels] * len(images) if isinstance(labels, str) else list(labels)
         if len(given) != len(images):
-            raise ModelError("There is not a class for every photograph.", received=len(given))
+            allowed = f"Allowed: one class, or {len(images)} classes."
+            raise ModelError("The numbers of classes and photographs differ.", allowed=allowed, received=len(given))
         return compute_heatmaps(
             self.model,
             self._feature_reader,
@@ -197,12 +198,12 @@ class Classifier:
         """
         if column not in (*self.outputs.levels, *self.outputs.attributes):
             allowed = f"Allowed: {', '.join((*self.outputs.levels, *self.outputs.attributes))}."
-            raise ModelError("The model knows no such level or attribute.", allowed=allowed, received=column)
+            raise ModelError("The model has no such level or attribute.", allowed=allowed, received=column)
         head = self.outputs.find_head(column)
         if head not in self._feature_reader.heads:
             raise ModelError(
-                "This model cannot show where it looked: its network keeps no map of a photograph to the end.",
-                allowed="Allowed: networks whose last maps are averaged, as the residual ones; before an export all.",
+                "Heatmaps cannot be computed for this model: it has no pooled feature maps before its heads.",
+                allowed="Allowed: networks with global average pooling, such as residual; or the exported run.",
                 received=self.name or self.description.get("architecture"),
             )
         return head
@@ -252,8 +253,8 @@ class Classifier:
         """
         self._check_pixels(images)
         if names is not None and len(names) != len(rows):
-            allowed = f"Allowed: {len(rows)} names, None where there is none."
-            raise ModelError("There is not a name for every photograph.", allowed=allowed, received=len(names))
+            allowed = f"Allowed: {len(rows)} names; None for a photograph without a name."
+            raise ModelError("The numbers of names and photographs differ.", allowed=allowed, received=len(names))
         words = self.vocabulary.encode(names) if self.vocabulary and names is not None else None
         is_flipped = bool(self.description.get("tta_flip", False))
         iterator = iterate_head_probs(
@@ -271,7 +272,7 @@ class Classifier:
     def _check_pixels(self, images: Pixels) -> None:
         if images.ndim != 4 or images.shape[1:] != (*self.image_size, 3) or images.dtype != np.uint8:
             raise ModelError(
-                "The model cannot take these pixels.",
+                "The pixels do not have the shape and type of the model's input.",
                 allowed=f"Allowed: uint8 (n, {self.image_size[0]}, {self.image_size[1]}, 3).",
                 received=f"{images.dtype} {images.shape}",
             )

@@ -82,8 +82,8 @@ def adjust(predictions: HeadProbs, classifier: Classifier, strength: float) -> H
     train_counts = classifier.description.get("train_counts")
     if not train_counts:
         raise ModelError(
-            "The model does not say how often each class was in training, so rare ones cannot be favoured.",
-            hint="Go without --logit-adjustment, or train it again.",
+            "model.json has no training counts of the classes (train_counts), which --logit-adjustment needs.",
+            hint="Leave out --logit-adjustment, or train the model again.",
         )
     return predictions.adjust(train_counts, strength)
 

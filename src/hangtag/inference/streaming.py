@@ -95,8 +95,8 @@ def _wait_for_chunk(future: "Future[list[Outcome]]") -> list[Outcome]:
         if wait([future], timeout=1).done:
             return future.result()
     raise StalledError(
-        f"No photograph was answered for {STALLED_SECONDS // 60} minutes: a file or the engine hangs.",
-        hint="Try again; where it happens on a network drive, copy the photographs first.",
+        f"No photograph was classified for {STALLED_SECONDS // 60} minutes: a file or the inference engine hangs.",
+        hint="Try again. If the photographs are on a network drive, copy them to this machine first.",
     )
 
 
@@ -150,6 +150,6 @@ def _read_photograph(photo: Photo, image_size: tuple[int, int], max_pixels: int)
     except (PhotographError, FileError) as error:
         return Failure(error.code, error.reason)
     except OSError as error:
-        return Failure("unreadable", error.strerror or "the system cannot read it")
+        return Failure("unreadable", error.strerror or "the file cannot be read")
     except ValueError:
-        return Failure("unreadable", "no file can be called so")
+        return Failure("unreadable", "the path is not a valid file name")

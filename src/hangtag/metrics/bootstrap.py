@@ -16,11 +16,11 @@ Values = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure of m runs, with its values in draws of items that are the same for all of the runs.
+    """A metric of m runs, with its values on bootstrap samples of the items, the same samples for all runs.
 
     Attributes:
-        values: float64 (m,), between 0 and 1.
-        draws: float64 (samples, m).
+        values: The metric on all items, float64 (m,), between 0 and 1.
+        draws: The metric on each bootstrap sample, float64 (samples, m).
     """
 
     values: Values
@@ -31,18 +31,18 @@ class Figure:
         return _find_interval(self.draws[:, run])
 
     def average(self, runs: Sequence[int]) -> tuple[float, float, float]:
-        """Return the mean over runs and its 95 % interval over the draws, lower and upper end.
+        """Return the mean over runs, and the lower and upper end of its 95 % interval.
 
-        The interval is over other items for these very runs, as a single run's is; it says nothing of other seeds.
+        The interval covers the variation between items with these runs fixed, not the variation between seeds.
         """
         chosen = list(runs)
         return float(self.values[chosen].mean()), *_find_interval(self.draws[:, chosen].mean(axis=1))
 
     def compare(self, run: int, baseline: int) -> tuple[float, float, float]:
-        """Return the difference run - baseline, and its 95 % interval over the draws, lower and upper end.
+        """Return the difference run - baseline, and the lower and upper end of its 95 % interval.
 
-        Both runs are measured in each draw, so items that are hard for both do not make it wider. Source: the
-        percentile bootstrap of Efron and Tibshirani, *An Introduction to the Bootstrap*, 1993, on pairs.
+        Both runs are evaluated on each sample, so items that are hard for both do not widen the interval. Source: the
+        paired percentile bootstrap in Efron and Tibshirani, *An Introduction to the Bootstrap*, 1993.
         """
         low, high = _find_interval(self.draws[:, run] - self.draws[:, baseline])
         return float(self.values[run] - self.values[baseline]), low, high
@@ -57,20 +57,20 @@ def compute_intervals(
     samples: int,
     seed: int,
 ) -> dict[str, Any]:
-    """Return the 95 % intervals of accuracy and macro-F1 over other items of the same catalogue.
+    """Compute the 95 % intervals of accuracy and macro-F1.
 
-    Each draw counts hits, items and predictions a class and no whole confusion matrix, so that many classes cost
-    little. Items are drawn with replacement in whole groups, because duplicates are right or wrong together: an item
-    alone in its group counts as one draw. A class that a draw misses is left out of that draw's macro-F1. Where
-    no item is wrong, the interval is the point [1, 1]; it does not mean that no item ever will be.
+    Whole groups of duplicates are drawn with replacement, because the predictions for duplicates are not independent.
+    A class without items in a sample is left out of that sample's macro-F1. If all predictions are correct, the
+    interval is [1, 1], which does not rule out errors on other items. For each sample only the counts of each class
+    are computed, not a confusion matrix, so the method is fast with many classes.
 
     Args:
-        classes: int64 (n,), n above 0.
-        predicted: int64 (n,); -1 where no class was named.
-        group_ids: The group of each item.
+        classes: The true class indices, int64 (n,), n above 0.
+        predicted: The predicted ones, int64 (n,); -1 for no predicted class.
+        group_ids: The group of duplicates of each item.
         num_classes: C.
-        samples: Draws.
-        seed: Of the draws; the same seed gives the same interval.
+        samples: The number of bootstrap samples.
+        seed: The seed of the bootstrap.
 
     Returns:
         `level`, `method`, `samples`, and `accuracy` and `macro_f1` as [low, high].
@@ -90,7 +90,7 @@ def compute_intervals(
 
 
 def draw_weights(group_ids: Sequence[str], samples: int, seed: int) -> Iterator[npt.NDArray[np.int64]]:
-    """Draw whole groups of duplicates with replacement; return how often every item counts in each draw."""
+    """Yield bootstrap samples, which draw whole groups of duplicates: the count of each item, int64 (n,)."""
     _, groups = np.unique(np.asarray(group_ids), return_inverse=True)
     count = int(groups.max()) + 1
     random = np.random.default_rng(seed)

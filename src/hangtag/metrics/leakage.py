@@ -34,10 +34,10 @@ def check_splits(table: pl.DataFrame) -> None:
         leaking = sides.filter(pl.col("sides") > 1)[key].sort()
         if len(leaking):
             raise LeakError(
-                f"The splits leak ({code}): {what} on two sides of them, in {len(leaking):,} "
-                f"{'case' if len(leaking) == 1 else 'cases'}, so no figure of this evaluation could be trusted.",
+                f"The splits leak ({code}): {what} in two splits, in {len(leaking):,} "
+                f"{'case' if len(leaking) == 1 else 'cases'}, so the metrics would be too optimistic.",
                 received={key: leaking.head(SHOWN).to_list()},
-                hint="Run `hangtag clean` again, which keeps duplicates on one side, then `hangtag train`.",
+                hint="Run `hangtag clean` again, which keeps duplicates in one split, then `hangtag train`.",
             )
 
 
@@ -65,8 +65,8 @@ def check_unseen(classifier: Classifier, labelled: LabeledItems, items: pl.DataF
     if is_leaking.any():
         leaking = evaluated.filter(pl.Series(is_leaking))["item_id"].sort()
         raise LeakError(
-            f"The model leaks (leak-seen): it, or the weights that it began from, learnt from {len(leaking):,} of the "
-            f"{len(evaluated):,} photographs that it is to be evaluated on, so no figure of it could be trusted.",
+            f"The model leaks (leak-seen): it or its pretrained weights were trained on {len(leaking):,} of the "
+            f"{len(evaluated):,} photographs to be evaluated, so its metrics would be too optimistic.",
             received={"item_id": leaking.head(SHOWN).to_list()},
-            hint="Train it again, without --weights that have seen them.",
+            hint="Train it again, without --weights that were trained on them.",
         )

@@ -100,7 +100,7 @@ def _predict_batch(model: Any, images: Pixels, words: Words | None) -> Answers:
     }
     if not all(np.isfinite(probs).all() for probs in by_head.values()):
         raise ModelError(
-            "The model gives no numbers for some photographs: its training diverged.",
+            "The model's probabilities are not finite for some photographs: its training diverged.",
             hint="Train it again, with a smaller --learning-rate.",
         )
     return by_head

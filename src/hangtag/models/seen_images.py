@@ -75,14 +75,14 @@ def read_seen(folder: Path, description: Mapping[str, Any]) -> SeenPhotographs |
     if entry is None:
         return None
     if not isinstance(entry, dict) or entry.get("file") != FILE or not isinstance(entry.get("is_complete"), bool):
-        raise ModelError("The model's description of what it learnt from is damaged.", received=str(folder))
+        message = f"The entry {ENTRY} of model.json, the record of the training photographs, is damaged."
+        raise ModelError(message, hint=AGAIN, received=str(folder))
     path = folder / FILE
     if not path.is_file():
         raise ModelError("The model lacks the list of its training photographs.", hint=AGAIN, received=str(path))
     if hash_file(path) != entry.get("sha256"):
         raise ModelError(
-            "The list of the model's training photographs is not the one that its description names: changed, or "
-            "written half.",
+            f"{FILE} does not match its SHA-256 in model.json: it was changed, or not written completely.",
             hint=AGAIN,
             received=str(path),
         )
@@ -100,7 +100,7 @@ def _read_arrays(path: Path) -> list[Keys]:
     hashes = [arrays.get(name) for name in ARRAYS]
     if len(arrays) != len(ARRAYS) or not all(_is_sorted(keys) for keys in hashes):
         raise ModelError(
-            "The list of the model's training photographs holds something else.",
+            "The list of the model's training photographs has other arrays.",
             allowed=f"Allowed: sorted uint64 hashes, {', '.join(ARRAYS)}.",
             received=str(path),
         )

@@ -51,7 +51,7 @@ class Line:
 
     Attributes:
         name: Its name in the legend; empty for a line that is not in the legend.
-        look: Its CSS class: `train`, `val`, `test`, `beside` (the capstone's) or `ideal` (the diagonal).
+        look: Its CSS class: `train`, `val`, `test`, `capstone` (the capstone's run) or `ideal` (the diagonal).
         points: The `points` of its SVG polyline; empty if only its dots are drawn.
         dots: The dots on it.
         alt_texts: Its values for screen readers.

@@ -42,7 +42,7 @@ def build_sources(inputs: Inputs) -> dict[str, Any]:
         "more_sizes": max(0, len(sizes) - 12),
         "rejected": rejected.head(MAX_REJECTED_ROWS).to_dicts(),
         "num_rejected": len(rejected),
-        "beside": inputs.capstone["catalog"] if inputs.capstone else None,
+        "capstone": inputs.capstone["catalog"] if inputs.capstone else None,
     }
 
 
@@ -57,7 +57,7 @@ def _describe_column(inputs: Inputs, column: str) -> dict[str, Any]:
         "role": _name_role(inputs, column),
         "values": values.filter(~is_missing).n_unique(),
         "missing": int(is_missing.sum()),
-        "beside": inputs.capstone["catalog"]["values"].get(column) if inputs.capstone else None,
+        "capstone": inputs.capstone["catalog"]["values"].get(column) if inputs.capstone else None,
     }
 
 
@@ -95,7 +95,7 @@ def build_labels(inputs: Inputs) -> dict[str, Any]:
         "num_dropped": len(dropped),
         "class_counts": _read_class_counts(inputs),
         "balance": _list_balance_rows(inputs, read_json(folder / "balance.json")),
-        "beside": inputs.capstone,
+        "capstone": inputs.capstone,
     }
 
 
@@ -118,14 +118,14 @@ def _read_class_counts(inputs: Inputs) -> list[dict[str, Any]]:
     counts = read_csv(inputs.workspace.labels / "class_counts.csv", schema_overrides={"label": pl.String}).sort(
         ["after_relabeling", "label"], descending=[True, False]
     )
-    beside = inputs.capstone["class_counts"] if inputs.capstone else {}
-    return [row | {"beside": beside.get(row["label"])} for row in counts.to_dicts()]
+    capstone = inputs.capstone["class_counts"] if inputs.capstone else {}
+    return [row | {"capstone": capstone.get(row["label"])} for row in counts.to_dicts()]
 
 
 def _list_balance_rows(inputs: Inputs, balance: dict[str, Any]) -> list[dict[str, Any]]:
-    beside = inputs.capstone["balance"] if inputs.capstone else {}
+    capstone = inputs.capstone["balance"] if inputs.capstone else {}
     return [
-        {"rows": rows, "n": part["n"], "column": column, "beside": beside.get(rows, {}).get(column), **values}
+        {"rows": rows, "n": part["n"], "column": column, "capstone": capstone.get(rows, {}).get(column), **values}
         for rows, part in balance.items()
         for column, values in part["columns"].items()
     ]
@@ -231,8 +231,8 @@ def build_splits(inputs: Inputs) -> dict[str, Any]:
         "flips": sorted({bool(run.settings.get("flip")) for run in inputs.runs}),
         "is_varied": any(run.settings.get(key) for run in inputs.runs for key in ("max_shift", "zoom", "brightness")),
         "flip_averages": sorted({bool(run.settings.get("tta_flip")) for run in inputs.runs}),
-        "keeps": sorted({run.keeps_best for run in inputs.runs}),
-        "beside": inputs.capstone["splits"] if inputs.capstone else None,
+        "keeps_best": sorted({run.keeps_best for run in inputs.runs}),
+        "capstone": inputs.capstone["splits"] if inputs.capstone else None,
     }
 
 

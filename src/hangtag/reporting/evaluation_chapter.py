@@ -38,8 +38,8 @@ def build_evaluation(inputs: Inputs) -> dict[str, Any]:
         "runs": described,
         "not_evaluated": [run.run_id for run in inputs.runs if not run.report],
         "has_runs": bool(inputs.runs),
-        "beside": any(row["beside"] for row in results),
-        "has_reference": any(row["beside"] and not row["is_own"] for row in results),
+        "capstone": any(row["capstone"] for row in results),
+        "has_reference": any(row["capstone"] and not row["is_own"] for row in results),
         "has_sources": any(run.reads_names for run in runs),
         "has_levels": any(run["levels"] for run in described),
         "has_confidence": any(run["confidence"] for run in described),
@@ -65,18 +65,18 @@ def _list_results(inputs: Inputs, run: Run) -> list[dict[str, Any]]:
     """Return a row for each input and split that a run was evaluated on."""
     rows: list[dict[str, Any]] = []
     for evaluation in run.evaluations:
-        theirs = inputs.find_capstone_results(run, evaluation)
+        capstone = inputs.find_capstone_results(run, evaluation)
         splits = list_splits(evaluation.splits)
         rows.extend(
             {
                 "run_id": run.run_id,
-                "words": describe_run(run),
+                "description": describe_run(run),
                 "adjustment": _read_adjustment(run),
                 "source": evaluation.source,
                 "is_first": index == 0,
                 "span": len(splits),
                 "split": split,
-                "beside": theirs.get(split),
+                "capstone": capstone.get(split),
                 "is_own": run.is_capstone_network,
                 **evaluation.splits[split],
             }
@@ -107,7 +107,12 @@ def summarize_seeds(runs: Iterable[Run]) -> list[dict[str, Any]]:
 
 
 def _summarize_seeds(run: Run, source: str, split: str, results: list[dict[str, Any]]) -> dict[str, Any]:
-    summary: dict[str, Any] = {"words": describe_kind(run), "source": source, "split": split, "seeds": len(results)}
+    summary: dict[str, Any] = {
+        "description": describe_kind(run),
+        "source": source,
+        "split": split,
+        "seeds": len(results),
+    }
     for metric in ("loss", "accuracy", "macro_f1"):
         values = [result[metric] for result in results]
         summary[metric] = {"mean": sum(values) / len(values), "low": min(values), "high": max(values)}
@@ -122,7 +127,7 @@ def _describe_run(inputs: Inputs, run: Run) -> dict[str, Any]:
     sheet = folder / "class_sheets" / f"{slug(worst)}.png"
     return {
         "run_id": run.run_id,
-        "words": describe_run(run),
+        "description": describe_run(run),
         "about": describe_target(run),
         "label_name": inputs.name_column(run.target),
         "is_label": run.target == LABEL,
@@ -165,15 +170,15 @@ def find_worst_class(classes: dict[str, dict[str, float]]) -> str:
 def _describe_classes(inputs: Inputs, run: Run, split: str) -> dict[str, Any]:
     report = run.report or {}
     part = report["splits"][split]
-    theirs = inputs.find_capstone_validation(run) if split == "val" else None
-    beside = theirs["classes"] if theirs else {}
+    capstone = inputs.find_capstone_validation(run) if split == "val" else None
+    capstone_classes = capstone["classes"] if capstone else {}
     scores = ("precision", "recall", "f1")
     classes = part["classes"]
     present = [each for each in classes.values() if each["support"]]
     total = sum(each["support"] for each in present)
     return {
         "split": split,
-        "rows": [{"label": label, "beside": beside.get(label), **each} for label, each in classes.items()],
+        "rows": [{"label": label, "capstone": capstone_classes.get(label), **each} for label, each in classes.items()],
         "macro": [
             *(sum(each[score] for each in present) / len(present) for score in scores[:2]),
             part["macro_f1"],
@@ -181,7 +186,7 @@ def _describe_classes(inputs: Inputs, run: Run, split: str) -> dict[str, Any]:
         "weighted": [sum(each[score] * each["support"] for each in present) / total for score in scores],
         "accuracy": part["accuracy"],
         "n": part["n"],
-        "theirs": theirs,
+        "capstone": capstone,
     }
 
 
@@ -210,8 +215,8 @@ def _build_curves(inputs: Inputs, run: Run) -> list[Chart]:
     history = run.history
     if history.is_empty():
         return []
-    theirs = inputs.find_capstone_network(run, "epochs")
-    beside = [("capstone", "beside", theirs)] if theirs else []
+    capstone = inputs.find_capstone_network(run, "epochs")
+    capstone_line = [("capstone", "capstone", capstone)] if capstone else []
     series = {
         metric: [
             ("training", "train", history[metric].cast(pl.Float64).to_list()),
@@ -219,7 +224,7 @@ def _build_curves(inputs: Inputs, run: Run) -> list[Chart]:
         ]
         for metric in ("accuracy", "loss")
     }
-    return [build_curves("Accuracy", series["accuracy"] + beside), build_curves("Loss", series["loss"])]
+    return [build_curves("Accuracy", series["accuracy"] + capstone_line), build_curves("Loss", series["loss"])]
 
 
 def build_levels(inputs: Inputs, run: Run) -> dict[str, Any] | None:
@@ -248,11 +253,14 @@ def _summarize_level(inputs: Inputs, column: str, by_split: dict[str, Any]) -> d
     """Return the rows of a column: all classes, and the frequent classes if there are fewer of these."""
     first = next(figures for figures in by_split.values() if figures)
     rows = [
-        {"words": f"all {first['num_classes']:,}", "cells": [_read_all_classes(each) for each in by_split.values()]}
+        {
+            "description": f"all {first['num_classes']:,}",
+            "cells": [_read_all_classes(each) for each in by_split.values()],
+        }
     ]
     if first["frequent_classes"] < first["num_classes"]:
         cells = [_read_frequent_classes(each) for each in by_split.values()]
-        rows.append({"words": f"{first['frequent_classes']:,} frequent", "cells": cells})
+        rows.append({"description": f"{first['frequent_classes']:,} frequent", "cells": cells})
     return {"name": inputs.name_column(column), "kind": first["kind"], "rows": rows}
 
 

@@ -52,11 +52,11 @@ def _list_evaluations(inputs: Inputs, run: Run) -> list[dict[str, Any]]:
     return [
         {
             "run_id": run.run_id,
-            "words": describe_run(run),
+            "description": describe_run(run),
             "source": evaluation.source,
             "val": evaluation.splits.get("val"),
             "test": evaluation.splits.get("test"),
-            "beside": inputs.find_capstone_results(run, evaluation).get("val"),
+            "capstone": inputs.find_capstone_results(run, evaluation).get("val"),
         }
         for evaluation in run.evaluations
     ]
@@ -71,14 +71,14 @@ def build_architecture(inputs: Inputs) -> dict[str, Any]:
         network = networks.setdefault(key, _describe_network(inputs, run))
         network["run_ids"].append(run.run_id)
     has_own = any(run.is_capstone_network for run in inputs.runs)
-    theirs = inputs.capstone["training"] if inputs.capstone and has_own else None
+    capstone = inputs.capstone["training"] if inputs.capstone and has_own else None
     return {
         "networks": list(networks.values()),
         "training": [_describe_training(run) for run in inputs.runs],
         "recipes": _list_recipes(inputs),
-        "keeps": sorted({run.keeps_best for run in inputs.runs}),
-        "beside": theirs,
-        "their_recipe": describe_recipe(theirs, inputs.labelled.schema.label_name) if theirs else None,
+        "keeps_best": sorted({run.keeps_best for run in inputs.runs}),
+        "capstone": capstone,
+        "capstone_recipe": describe_recipe(capstone, inputs.labelled.schema.label_name) if capstone else None,
         "stale": [run.run_id for run in inputs.runs if not is_current(inputs, run)],
     }
 
@@ -92,19 +92,19 @@ def _describe_network(inputs: Inputs, run: Run) -> dict[str, Any]:
     model = run.model
     is_same = run.is_capstone_network and run.color_mode == "color"
     figures = inputs.capstone if is_same else None
-    theirs = figures["architecture"]["layers"] if figures else []
+    capstone_layers = figures["architecture"]["layers"] if figures else []
     return {
-        "words": describe_kind(run),
+        "description": describe_kind(run),
         "image_size": model["image_size"],
         "run_ids": [],
-        "layers": align_layers(model["layers"], theirs),
+        "layers": align_layers(model["layers"], capstone_layers),
         "is_folded": len(model["layers"]) > MAX_OPEN_LAYERS,
         "parameters": model["parameters"],
         "flops": model.get("flops"),
         "num_words": len(model.get("words") or ()),
         "heads": describe_heads(inputs, model.get("label_space")),
-        "has_beside": bool(theirs),
-        "beside": inputs.find_capstone_network(run, "parameters"),
+        "has_capstone": bool(capstone_layers),
+        "capstone": inputs.find_capstone_network(run, "parameters"),
     }
 
 
@@ -123,13 +123,13 @@ def describe_heads(inputs: Inputs, label_space: dict[str, Any] | None) -> dict[s
     return {"num_category_paths": len(label_space["category_paths"]), **parts}
 
 
-def align_layers(layers: Sequence[dict[str, Any]], theirs: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
+def align_layers(layers: Sequence[dict[str, Any]], capstone_layers: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
     """Match each of the capstone's layers with the next layer of its type; layers without a match have None."""
-    remaining = list(theirs)
+    remaining = list(capstone_layers)
     aligned = []
     for layer in layers:
-        beside = remaining.pop(0) if remaining and remaining[0][0] == layer["type"] else None
-        aligned.append({**layer, "beside": {"output_shape": beside[1], "parameters": beside[2]} if beside else None})
+        match = remaining.pop(0) if remaining and remaining[0][0] == layer["type"] else None
+        aligned.append({**layer, "capstone": {"output_shape": match[1], "parameters": match[2]} if match else None})
     return aligned
 
 
@@ -138,9 +138,9 @@ def _list_recipes(inputs: Inputs) -> list[dict[str, Any]]:
     recipes: dict[str, list[str]] = {}
     for run in inputs.runs:
         precision = str(run.manifest.get("precision", ""))
-        words = describe_recipe(run.settings, inputs.labelled.schema.label_name, precision)
-        recipes.setdefault(words, []).append(run.run_id)
-    return [{"run_ids": run_ids, "words": words} for words, run_ids in recipes.items()]
+        description = describe_recipe(run.settings, inputs.labelled.schema.label_name, precision)
+        recipes.setdefault(description, []).append(run.run_id)
+    return [{"run_ids": run_ids, "description": description} for description, run_ids in recipes.items()]
 
 
 def _describe_training(run: Run) -> dict[str, Any]:
@@ -148,7 +148,7 @@ def _describe_training(run: Run) -> dict[str, Any]:
     rate = history["images_per_second"].mean() if "images_per_second" in history.columns else None
     return {
         "run_id": run.run_id,
-        "words": describe_run(run),
+        "description": describe_run(run),
         "settings": run.settings,
         "epochs": len(history),
         "best_epoch": run.model.get("metrics", {}).get("epoch"),
@@ -168,14 +168,15 @@ def build_predictions(inputs: Inputs) -> dict[str, Any]:
     ]
     return {
         "runs": [
-            {"run_id": run.run_id, "words": describe_run(run), "picture": _embed_sheet(inputs, run)} for run in runs
+            {"run_id": run.run_id, "description": describe_run(run), "picture": _embed_sheet(inputs, run)}
+            for run in runs
         ],
         "tables": tables,
         "num_unknown": len(unknown),
         "has_runs": bool(inputs.runs),
         "reads_names": any(run.reads_names for run in runs),
         "has_names": inputs.labelled.schema.name is not None,
-        "beside": inputs.capstone["catalog"] if inputs.capstone else None,
+        "capstone": inputs.capstone["catalog"] if inputs.capstone else None,
     }
 
 
@@ -225,7 +226,7 @@ def build_comparison(inputs: Inputs) -> dict[str, Any]:
         "sample": splits["sample"],
         "test_where": splits["test_where"],
         "is_given": splits["is_given"],
-        "keeps": sorted({run.keeps_best for run in inputs.runs}),
+        "keeps_best": sorted({run.keeps_best for run in inputs.runs}),
         "has_sources": any(run.reads_names for run in inputs.evaluated_runs),
         "gaps": [
             _describe_gap(run, evaluation)
@@ -245,7 +246,7 @@ def _describe_gap(run: Run, evaluation: EvaluationResult) -> dict[str, Any]:
     splits = evaluation.splits
     return {
         "run_id": run.run_id,
-        "words": describe_run(run),
+        "description": describe_run(run),
         "source": evaluation.source,
         "train": splits.get("train", {}).get("accuracy"),
         "val": splits["val"]["accuracy"],

@@ -324,7 +324,7 @@ def check_begun(begun: SeenPhotographs, hashes: PhotographHashes, max_distance: 
     count = int(begun.learnt.find(hashes, max_distance).sum())
     if count:
         raise LeakError(
-            f"The weights to begin from learnt from {count:,} of the {len(hashes):,} photographs of {what}.",
+            f"The pretrained weights were trained on {count:,} of the {len(hashes):,} photographs of {what}.",
             hint=WITHOUT,
         )
 

@@ -1,4 +1,4 @@
-"""Loss functions and training metrics, the moving average of the weights, and the arithmetic precision."""
+"""Loss functions and training metrics, the moving average of the weights (EMA), and the floating-point precision."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,11 +17,11 @@ LEAST_PROBABILITY = 1e-7
 
 
 def build_losses(label_space: LabelSpace, config: TrainConfig) -> tuple[dict[str, Any], dict[str, float]]:
-    """Return each head's loss, the cross-entropy in nats, and its weight in their sum.
+    """Return the loss of each head, the cross-entropy in nats, and its weight in the total loss.
 
-    A target row of zeros, of an item without a value, adds neither loss nor gradient.
-    Keras's own loss does not fit: it normalises probabilities to a sum of 1, which would be wrong for an ensemble in
-    training (see `hangtag.models.registry`), and TensorFlow's kernel assumes that every target row sums to 1.
+    The target row of an item without a value is zero and adds no loss and no gradient. Keras's own loss cannot be
+    used: it normalises probabilities to a sum of 1, which is wrong for an ensemble in training (see
+    `hangtag.models.registry`), and TensorFlow's kernel assumes that every target row sums to 1.
     """
     ops = import_keras().ops
 
@@ -34,7 +34,7 @@ def build_losses(label_space: LabelSpace, config: TrainConfig) -> tuple[dict[str
 
 
 def build_metrics(label_space: LabelSpace) -> list[Any]:
-    """Build accuracy and cross-entropy on the primary level, computed from the head `category_path`."""
+    """Build the metrics of the head `category_path`: accuracy and cross-entropy on the primary level."""
     keras = import_keras()
     classes = label_space.list_classes(label_space.primary)
     members = np.zeros((len(classes), len(label_space.class_names)), np.float32)
@@ -54,17 +54,17 @@ def build_metrics(label_space: LabelSpace) -> list[Any]:
     ]
 
 
-# Reading all weights takes as long as some layers; an average over every fourth step is as smooth.
+# Reading all weights takes as long as some layers do. An average over every fourth step is as smooth.
 STRIDE = 4
 
 
 class WeightEMA:
-    """An exponential moving average of all weights, the moving figures of normalisation among them.
+    """An exponential moving average (EMA) of all weights, including the moving statistics of normalization layers.
 
     Source: Polyak and Juditsky, *Acceleration of Stochastic Approximation by Averaging*, 1992.
 
     Args:
-        decay: The share that the average keeps at each step, 0 to below 1; 0 follows the weights.
+        decay: The decay per step, from 0 to below 1; 0 disables the average.
     """
 
     def __init__(self, decay: float) -> None:
@@ -73,20 +73,20 @@ class WeightEMA:
         self.steps = 0
 
     def update(self, model: Any) -> None:
-        """Update the average with the weights after a training step; only every `STRIDE`-th step counts."""
+        """Update the average with the weights after a training step. Only every `STRIDE`-th step has an effect."""
         self.steps += 1
         if not self.decay or self.steps % STRIDE:
             return
         current = read_weights(model)
         if not self.weights:
             self.weights = current
-        # A short training's average must not be made of its first steps.
+        # Bounds the weight of the first steps in a short training.
         kept = min(self.decay**STRIDE, self.steps / (self.steps + 10 * STRIDE))
         for path, weight in current.items():
             self.weights[path] += (1 - kept) * (weight - self.weights[path])
 
     def read(self, model: Any) -> Weights:
-        """Return the averaged weights, or the model's own where nothing is averaged."""
+        """Return the averaged weights, or the model's own if the average is disabled or has no step yet."""
         return self.weights or read_weights(model)
 
     @contextmanager
@@ -103,12 +103,12 @@ class WeightEMA:
             assign_weights(model, own)
 
 
-# Instructions that multiply bfloat16; without them it is emulated and slower than float32.
+# Processor flags of bfloat16 multiplication. Without it bfloat16 is emulated and slower than float32.
 INSTRUCTIONS = {"avx512_bf16", "amx_bf16"}
 
 
 def choose_precision(wanted: str = TrainConfig.precision) -> str:
-    """Return `float32` or `bfloat16`; `auto` chooses bfloat16 if the processor multiplies it."""
+    """Return `float32` or `bfloat16`; `auto` chooses bfloat16 if the processor supports it."""
     if wanted != "auto":
         return wanted
     return "bfloat16" if INSTRUCTIONS & read_processor_flags() else "float32"

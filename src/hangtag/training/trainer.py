@@ -1,4 +1,4 @@
-"""The trainer: epochs, moving average, validation and checkpoints of one network."""
+"""Train one network: epochs, moving average of the weights, validation and checkpoints."""
 
 import math
 import time
@@ -30,16 +30,16 @@ Inputs = tuple[dict[str, Any], dict[str, Indices]]
 
 
 class Trainer:
-    """A network, what it learns from, and where its state is saved.
+    """A network with its training data, optimizer and checkpoint folder.
 
     Args:
-        data: The items to learn from, by `train`, and those it is evaluated on after every epoch, by `val`.
-        outputs: What its heads stand for.
-        config: Settings.
-        checkpoint: The folder for its state.
-        identity: What must be the same when a stopped training goes on, beside the settings.
-        vocabulary: The words of names, where it reads them.
-        title: What the progress bar calls it.
+        data: The datasets `train`, to train on, and `val`, to validate on after every epoch.
+        outputs: The classes of the heads.
+        config: The settings of the training.
+        checkpoint: The folder of the checkpoint.
+        identity: Digests that must be the same when an interrupted training is resumed, in addition to the settings.
+        vocabulary: The vocabulary of product names, for a model that reads them.
+        title: The prefix of the progress bar's title.
     """
 
     def __init__(
@@ -61,9 +61,9 @@ class Trainer:
         settings = {key: list(value) if isinstance(value, tuple) else value for key, value in vars(config).items()}
         self.identity = {**settings, **identity, "precision": self.precision}
         self.average = WeightEMA(config.ema_decay)
-        # Products are balanced, not the classes of one level: a rare type of a common class is rare too.
+        # Balances category paths, not the classes of one level, because a common class can contain rare types.
         self.copies = compute_copies(data["train"].classes[CATEGORY_PATH], config.class_balance)
-        # Only a network without a dense layer over all pixels can begin on small photographs.
+        # A network with a dense layer over all pixels cannot be trained on several image sizes.
         self.initial_scale = config.initial_scale if takes_any_size and not config.freeze else config.final_scale
         self.model = self.build_model(None if self.initial_scale < config.final_scale else self.network_size)
         self.pretrained = {}
@@ -75,22 +75,24 @@ class Trainer:
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """The (height, width) of whole photographs."""
+        """The (height, width) of the photographs."""
         height, width = self.data["train"].images.shape[1:3]
         return height, width
 
     @property
     def network_size(self) -> tuple[int, int]:
-        """The (height, width) that the network reads in the end."""
+        """The (height, width) of the network's input after the last epoch."""
         return scale_size(self.image_size, self.config.final_scale)
 
     def build_model(self, image_size: tuple[int, int] | None, num_words: int = 0) -> Any:
-        """Build the network, with fresh weights, for photographs of one size, or of any where None is given.
+        """Build the network with newly initialized weights.
 
-        It reads names too where `num_words` is the size of a vocabulary.
+        Args:
+            image_size: (height, width) of its input; None accepts any size.
+            num_words: The size of the vocabulary, for a network with a text input; 0 builds none.
 
         Raises:
-            ModelError: It cannot be built for this.
+            ModelError: The architecture does not support this size.
         """
         import_keras().utils.set_random_seed(self.config.seed)
         return build_model(
@@ -104,7 +106,7 @@ class Trainer:
         )
 
     def _select_trainable_model(self) -> Any:
-        """Return the model to train, which shares its weights with the network; here the whole network."""
+        """Return the model to train, which shares its weights with the network: by default the whole network."""
         return self.model
 
     def _compile(self) -> None:
@@ -116,20 +118,20 @@ class Trainer:
             losses,
             loss_weights=loss_weights,
             metrics={CATEGORY_PATH: build_metrics(self.outputs)},
-            # XLA is slower on a CPU: it took bfloat16 from 298 to 59 images a second.
+            # XLA is slower on a CPU: 59 instead of 298 images per second in bfloat16.
             jit_compile=False,
         )
 
     def resume(self) -> TrainingState:
-        """Continue from the state on disk.
+        """Restore the training from its checkpoint.
 
         Raises:
-            WorkspaceError: There is none, it is damaged, or it is of other settings or labels.
+            WorkspaceError: There is no checkpoint, it is damaged, or its settings or labels differ.
         """
         return read_checkpoint(self.checkpoint, self.trained, self.average, self.identity)
 
     def fit(self, state: TrainingState) -> None:
-        """Train what is left of the epochs, saving the state after each.
+        """Train the remaining epochs, and write a checkpoint after each.
 
         Raises:
             SettingsError: The training diverges.
@@ -138,20 +140,20 @@ class Trainer:
             line = self._run_epoch(state.epoch + 1)
             if not math.isfinite(line["loss"] + line["val_loss"]):
                 raise SettingsError(
-                    f"The training diverged: in epoch {line['epoch']} the loss is no longer a number.",
+                    f"The training diverged: the loss of epoch {line['epoch']} is not finite.",
                     hint="Train with a smaller --learning-rate.",
                     received=self.config.learning_rate,
                 )
             state.history.append(line)
             kept = state.history[state.kept_epoch - 1]
             is_better = line["val_accuracy"] > kept["val_accuracy"] or not state.kept_epoch
-            # The network is for photographs of its last size: figures on smaller ones do not count beside theirs.
+            # The model is used at the final image size, so metrics at a smaller size are not comparable.
             if self.config.checkpoint == "last" or is_better or line["image_size"] != kept["image_size"]:
                 state.kept_epoch, state.kept_weights = state.epoch, self._read_evaluation_weights()
             write_checkpoint(self.checkpoint, self.trained, self.average, state, self.identity)
 
     def _on_train_begin(self) -> None:
-        """Do the work that is needed once before the first epoch."""
+        """Prepare the training data before an epoch; called at the start of every epoch."""
 
     def _read_evaluation_weights(self) -> Weights:
         weights = read_weights(self.model) | self.average.read(self.trained)
@@ -197,20 +199,20 @@ class Trainer:
         for inputs, classes in prefetch(self._iterate_batches(epoch, image_size)):
             targets = encode_targets(classes, heads, config.label_smoothing)
             count = len(classes[CATEGORY_PATH])
-            # Keras returns the metrics of this batch alone.
-            figures = self.trained.train_on_batch(inputs, targets, return_dict=True)
+            # Keras returns the metrics of this batch only.
+            metrics = self.trained.train_on_batch(inputs, targets, return_dict=True)
             self.average.update(self.trained)
-            # It names them after the head where there are several.
+            # Keras prefixes metrics with the name of the head if there are several heads.
             prefix = f"{CATEGORY_PATH}_" if len(heads) > 1 else ""
-            loss += figures[f"{prefix}cross_entropy"] * count
-            correct += figures[f"{prefix}accuracy"] * count
+            loss += metrics[f"{prefix}cross_entropy"] * count
+            correct += metrics[f"{prefix}accuracy"] * count
             seen += count
             bar.advance(count)
             bar.describe(f"{title} · loss {loss / seen:.3f} · accuracy {correct / seen:.3f}")
         return float(loss / seen), float(correct / seen)
 
     def _iterate_batches(self, epoch: int, image_size: tuple[int, int]) -> Iterator[Inputs]:
-        """Return what the part that learns takes, batch by batch, and the class index of each head."""
+        """Yield the batches of an epoch: the inputs of the trained model, and the class indices of each head."""
         for batch in self.data["train"].iterate_shuffled(
             self.config.batch_size,
             seed=self.config.seed,
@@ -222,20 +224,20 @@ class Trainer:
             yield {"pixels": batch.images}, batch.classes
 
     def _iterate_head_probs(self, data: ItemDataset, image_size: tuple[int, int]) -> Iterator[Answers]:
-        """Yield the network's outputs for photographs during training, batch by batch."""
+        """Yield the probabilities of all heads during training, batch by batch."""
         return iterate_head_probs(self.model, data.images, data.rows, image_size=image_size)
 
     def _validate(self, data: ItemDataset, image_size: tuple[int, int], bar: Bar) -> tuple[float, float]:
-        """Return the mean cross-entropy and the accuracy on the primary level, on photographs of the epoch's size.
+        """Return the mean cross-entropy and the accuracy on the primary level, at the epoch's image size.
 
-        A network that has seen small ones alone cannot read larger ones yet.
+        A network that was trained on small photographs only performs badly on larger ones.
         """
-        answers = []
+        batches = []
         for batch in self._iterate_head_probs(data, image_size):
-            answers.append(batch)
+            batches.append(batch)
             bar.advance(len(batch[CATEGORY_PATH]))
         probs = self.outputs.sum_level(
-            join_head_probs(answers, self.outputs.heads)[CATEGORY_PATH], self.outputs.primary
+            join_head_probs(batches, self.outputs.heads)[CATEGORY_PATH], self.outputs.primary
         )
         classes = self.find_primary_classes(data)
         known = classes != NO_VALUE
@@ -249,7 +251,13 @@ class Trainer:
         return np.asarray(primary_of_path[data.classes[CATEGORY_PATH]], np.int64)
 
     def answer(self, data: ItemDataset, title: str, *, words: bool = True) -> Answers:
-        """Return every head's probabilities for items, as the network is to be used: mirrored too where so set."""
+        """Return the probabilities of all heads for a dataset, with test-time augmentation if it is enabled.
+
+        Args:
+            data: The dataset.
+            title: The title of the progress bar.
+            words: Whether to use the product names.
+        """
         with show_progress(title, len(data), "photographs") as bar:
             batches = []
             for batch in iterate_head_probs(
@@ -265,11 +273,11 @@ class Trainer:
         return join_head_probs(batches, self.outputs.heads)
 
     def predict_names(self, state: TrainingState, name_weight: dict[str, float] | None = None) -> dict[str, float]:
-        """Train the name classifiers after the image network, and add their weights to the kept ones.
+        """Train the name classifiers after the image network, and add their weights to `state.kept_weights`.
 
         Args:
-            state: A finished training; its kept weights are those of the model.
-            name_weight: The weight of the name beside the image, by head; None chooses it on val.
+            state: The state of the finished training of the image network.
+            name_weight: The name weight of each head; None chooses it on val.
 
         Returns:
             The name weight of each head.
@@ -278,19 +286,19 @@ class Trainer:
         if self.vocabulary is None or train.words is None or val.words is None:
             return {}
         num_words = len(self.vocabulary.words)
-        learnt = train_names(train.words, train.classes, heads, num_words, self.config.seed)
+        name_weights = train_names(train.words, train.classes, heads, num_words, self.config.seed)
         if name_weight is None:
-            answers = self.answer(val, f"{self.title}Trusting names")
-            name_weight = choose_name_weight(answers, val.words, val.classes, self.outputs, learnt)
+            by_head = self.answer(val, f"{self.title}Choosing the name weight")
+            name_weight = choose_name_weight(by_head, val.words, val.classes, self.outputs, name_weights)
         for head in heads:
-            parts = learnt[head] | {"name_weight": np.array([name_weight[head]], np.float32)}
+            parts = name_weights[head] | {"name_weight": np.array([name_weight[head]], np.float32)}
             state.kept_weights |= {f"{head}_with_name/{part}": parts[part] for part in PARTS}
         self.model = self.build_model(self.network_size, num_words)
         assign_weights(self.model, state.kept_weights)
         return name_weight
 
     def _reseed_dropout(self, epoch: int) -> None:
-        """Start every epoch's dropout from (seed, epoch), as a resumed training must."""
+        """Seed dropout by (seed, epoch, layer), so that a resumed training draws the same masks."""
         for position, layer in enumerate(self.trained.layers):
             generator = getattr(layer, "seed_generator", None)
             if generator is not None:
