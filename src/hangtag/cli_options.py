@@ -355,6 +355,19 @@ def register(
     return decorate
 
 
+def choose_form(*, json: bool, csv: bool, output: Path | None, explain: Path | None) -> Literal["table", "json", "csv"]:
+    """Return the form in which `classify` prints predictions.
+
+    Raises:
+        SettingsError: Some of the flags cannot be used together.
+    """
+    if json + csv + (output is not None) > 1:
+        raise SettingsError("--json, --csv and --output cannot be used together.")
+    if explain and output:
+        raise SettingsError("--explain and --output cannot be used together.")
+    return "json" if json else "csv" if csv else "table"
+
+
 def parse_trainings(color_modes: str | None, seeds: str | None, replace: bool) -> dict[str, Any]:
     """Return the keyword arguments of `run` and `demo` for the trainings; lists are None if a flag is not used.
 

@@ -1,4 +1,4 @@
-"""The figures of calibration and coverage are the columns of their tables."""
+"""Test the reliability diagram and the plot of precision over coverage."""
 
 import numpy as np
 import polars as pl
@@ -45,7 +45,7 @@ def list_intervals(axes: Axes) -> list[list[float]]:
     return [np.asarray(segment)[:, 1].tolist() for segment in lines.get_segments()]
 
 
-def test_each_split_has_a_panel_with_its_bins_their_intervals_and_shares() -> None:
+def test_each_split_has_a_panel_with_bins_intervals_and_shares() -> None:
     figure = plot_reliability(RELIABILITY, {"val": 0.0523, "test": 0.95}, "one, temperature 1.2")
     figure.draw_without_rendering()
     val, test, val_shares, test_shares = figure.axes
@@ -59,7 +59,7 @@ def test_each_split_has_a_panel_with_its_bins_their_intervals_and_shares() -> No
     assert [bar.get_height() for bar in test_shares.patches if isinstance(bar, Rectangle)] == [1]
 
 
-def test_each_split_has_a_line_and_the_promises_stand_at_the_dots_of_val() -> None:
+def test_each_split_has_a_line_and_target_precisions_are_annotated_on_val() -> None:
     figure = plot_coverage(COVERAGE, THRESHOLDS, "one")
     figure.draw_without_rendering()
     [axes] = figure.axes

@@ -1,4 +1,4 @@
-"""Levels and attributes are evaluated by the values predicted, over all classes and the frequent ones."""
+"""Test the metrics of levels and attributes, over all classes and the frequent ones."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from product_runs import (
 from hangtag.inference.prediction import HeadProbs
 from hangtag.inference.runs import EvaluatedItems
 from hangtag.labels.dataset import read_labeled_items
-from hangtag.metrics.levels import count_items, evaluate_column, evaluate_levels, find_kind, tabulate_levels
+from hangtag.metrics.classification import count_items, evaluate_column, evaluate_levels, find_kind, tabulate_levels
 from hangtag.models.label_space import CATEGORY_PATH, NO_VALUE
 
 COLUMNS = [
@@ -65,7 +65,7 @@ def test_the_metrics_of_a_column_equal_values_computed_by_hand() -> None:
     assert (figures["frequent_accuracy"], figures["frequent_macro_f1"]) == pytest.approx((2 / 3, 2 / 3))
 
 
-def test_items_of_rare_classes_count_against_the_frequent_class_they_are_taken_for() -> None:
+def test_items_of_rare_classes_are_false_positives_of_frequent_classes() -> None:
     figures = evaluate_column(np.array([0, 1]), np.array([0, 0]), ["a", "b"], np.array([50, 1]), samples=100, seed=0)
     assert figures["frequent_accuracy"] == 1
     assert figures["frequent_macro_f1"] == pytest.approx(2 / 3)

@@ -1,4 +1,4 @@
-"""`report.md` as people read it."""
+"""Test the text of `report.md`."""
 
 from typing import Any
 
@@ -88,12 +88,12 @@ Most confused:
 """
 
 
-def test_the_summary_reads_like_this() -> None:
+def test_the_summary_has_the_expected_text() -> None:
     assert write_summary(REPORT, CONFUSED, ["test"]) == EXPECTED.replace("{LEVELS_NOTE}", LEVELS_NOTE)
     assert LEVELS_NOTE.startswith("Frequent classes have 10 items or more in the whole catalogue.")
 
 
-def test_a_model_without_mistakes_is_said_to_be() -> None:
+def test_the_summary_states_that_no_item_was_misclassified() -> None:
     text = write_summary(REPORT, CONFUSED.clear())
     assert "No item was misclassified." in text
     assert "not evaluated" not in text
@@ -105,7 +105,7 @@ def find_section(text: str, heading: str) -> list[str]:
     return [line for line in section.splitlines() if line]
 
 
-def test_the_photographs_alone_are_told_apart() -> None:
+def test_metrics_without_names_have_their_own_section() -> None:
     alone = {key: value for key, value in REPORT["splits"]["val"].items() if key != "classes"}
     named = REPORT | {"input": "photograph and name", "temperature": 1.2345, "target": "gender", "label_name": "gender"}
     text = write_summary(named | {"photograph_alone": {"splits": {"val": {**alone, "accuracy": 0.5}}}}, CONFUSED)
@@ -116,7 +116,7 @@ def test_the_photographs_alone_are_told_apart() -> None:
     assert text.index("Without product names") > text.index("| val | 1,900 | 0.2500 | 0.9123")
 
 
-def test_thresholds_say_what_becomes_of_their_promise_in_each_split() -> None:
+def test_thresholds_have_coverage_and_precision_in_each_split() -> None:
     some, none = {"coverage": 0.8349, "precision": 0.9851}, {"coverage": 0.0, "precision": None}
     thresholds = {
         "0.95": {"threshold": 0.56217, "splits": {"val": some, "test": none}},
@@ -135,7 +135,7 @@ def test_thresholds_say_what_becomes_of_their_promise_in_each_split() -> None:
     assert find_section(adjusted, "Sure predictions")[5].startswith("The thresholds were chosen without")
 
 
-def test_strengths_stand_beside_one_another_split_by_split() -> None:
+def test_adjustments_have_a_row_per_strength_and_columns_per_split() -> None:
     rows = [
         {"split": split, "strength": strength, "accuracy": accuracy, "macro_f1": 0.8}
         for split, accuracy in (("val", 0.9), ("test", 0.85))
@@ -151,7 +151,7 @@ def test_strengths_stand_beside_one_another_split_by_split() -> None:
     assert "## Logit adjustment" not in write_summary(REPORT | {"adjustments": []}, CONFUSED)
 
 
-def test_classes_that_are_all_rare_have_no_figure() -> None:
+def test_metrics_of_frequent_classes_are_missing_if_all_are_rare() -> None:
     level = REPORT["levels"]["val"]["sub_kind"] | {"frequent_accuracy": None, "frequent_macro_f1": None}
     text = write_summary(REPORT | {"levels": {"val": {"kind": level}}}, CONFUSED)
     assert find_section(text, "Levels and attributes")[2].endswith("| 37 | – | – |")

@@ -1,4 +1,4 @@
-"""Levels are sums over products, so what is predicted of them never contradicts itself; damaged outputs are refused."""
+"""Test that level probabilities are sums over category paths, and that damaged label spaces are refused."""
 
 import json
 from typing import Any
@@ -38,13 +38,13 @@ def draw_outputs_and_probs(draw: st.DrawFn) -> tuple[LabelSpace, Probs]:
     return outputs, random.dirichlet([sharpness] * len(outputs.category_paths), count).astype(np.float32)
 
 
-def test_the_heads_are_products_and_numbered_attributes() -> None:
+def test_the_heads_are_category_path_and_numbered_attributes() -> None:
     assert OUTPUTS.heads == {"category_path": 5, "attribute_0": 2, "attribute_1": 3}
     assert next(iter(OUTPUTS.heads)) == "category_path"
     assert OUTPUTS.class_names == ("Bags", "Shoes", "Tops")
 
 
-def test_the_outputs_of_one_level_are_its_classes() -> None:
+def test_the_label_space_of_one_level_has_its_classes() -> None:
     outputs = LabelSpace.of_classes(("a", "b", "c"), "kind")
     assert (outputs.heads, outputs.class_names, outputs.primary) == ({"category_path": 3}, ("a", "b", "c"), "kind")
     probs = np.array([[0.5, 0.2, 0.3]], np.float32)
@@ -52,7 +52,7 @@ def test_the_outputs_of_one_level_are_its_classes() -> None:
     assert outputs.choose_category_paths(probs).tolist() == [0]
 
 
-def test_a_level_is_the_sum_of_its_products_worked_out_by_hand() -> None:
+def test_level_probabilities_are_sums_over_category_paths() -> None:
     probs = np.array([[0.1, 0.2, 0.3, 0.15, 0.25]], np.float32)
     np.testing.assert_allclose(OUTPUTS.sum_level(probs, "kind"), [[0.1, 0.75]], rtol=1e-6)
     np.testing.assert_allclose(OUTPUTS.sum_level(probs, "type"), [[0.1, 0.2, 0.45]], rtol=1e-6)
@@ -61,7 +61,7 @@ def test_a_level_is_the_sum_of_its_products_worked_out_by_hand() -> None:
 
 
 @given(draw_outputs_and_probs())
-def test_a_complete_level_adds_up_to_one_and_the_others_to_no_more(drawn: tuple[LabelSpace, Probs]) -> None:
+def test_level_probabilities_add_up_to_one_or_less(drawn: tuple[LabelSpace, Probs]) -> None:
     outputs, probs = drawn
     for level, names in outputs.levels.items():
         sums = outputs.sum_level(probs, level)
@@ -72,7 +72,7 @@ def test_a_complete_level_adds_up_to_one_and_the_others_to_no_more(drawn: tuple[
 
 
 @given(draw_outputs_and_probs())
-def test_the_chosen_product_has_the_likeliest_primary_class(drawn: tuple[LabelSpace, Probs]) -> None:
+def test_the_chosen_category_path_has_the_most_likely_primary_class(drawn: tuple[LabelSpace, Probs]) -> None:
     outputs, probs = drawn
     products = outputs.choose_category_paths(probs)
     assert (products.shape, str(products.dtype)) == ((len(probs),), "int64")
@@ -81,7 +81,7 @@ def test_the_chosen_product_has_the_likeliest_primary_class(drawn: tuple[LabelSp
 
 
 @given(draw_outputs_and_probs())
-def test_no_other_product_of_the_class_has_more_of_its_levels_right(drawn: tuple[LabelSpace, Probs]) -> None:
+def test_no_other_category_path_of_the_class_has_more_expected_correct_levels(drawn: tuple[LabelSpace, Probs]) -> None:
     outputs, probs = drawn
     primary = outputs.list_classes(outputs.primary)
 
@@ -95,7 +95,7 @@ def test_no_other_product_of_the_class_has_more_of_its_levels_right(drawn: tuple
         assert expect(row, int(product)) >= max(expect(row, int(rival)) for rival in rivals) - 1e-5
 
 
-def test_the_product_with_most_levels_right_is_taken_and_not_the_likeliest_one() -> None:
+def test_the_path_with_the_most_expected_correct_levels_is_chosen_over_the_most_likely_one() -> None:
     # The likeliest product is the Goods one, but kind is rather Wear.
     outputs = LabelSpace(
         {"kind": ("Goods", "Wear"), "type": ("p", "q", "r"), "label": ("x", "y")},
@@ -107,14 +107,14 @@ def test_the_product_with_most_levels_right_is_taken_and_not_the_likeliest_one()
     assert outputs.choose_category_paths(probs).tolist() == [1]
 
 
-def test_a_level_without_any_value_does_no_harm() -> None:
+def test_a_level_without_values_is_accepted() -> None:
     outputs = LabelSpace({"kind": (), "label": ("x", "y")}, ((NO_VALUE, 0), (NO_VALUE, 1)), {}, "label")
     probs = np.array([[0.3, 0.7]], np.float32)
     assert outputs.choose_category_paths(probs).tolist() == [1]
     assert outputs.sum_level(probs, "kind").shape == (1, 0)
 
 
-def test_outputs_come_back_from_json_in_their_order() -> None:
+def test_the_order_of_levels_is_kept_in_json() -> None:
     again = LabelSpace.from_json(json.loads(json.dumps(OUTPUTS.to_json())))
     assert again == OUTPUTS
     assert list(again.levels) == list(OUTPUTS.levels)
@@ -122,7 +122,7 @@ def test_outputs_come_back_from_json_in_their_order() -> None:
 
 
 @given(draw_outputs())
-def test_all_outputs_come_back_from_json(outputs: LabelSpace) -> None:
+def test_every_label_space_is_restored_from_json(outputs: LabelSpace) -> None:
     assert LabelSpace.from_json(json.loads(json.dumps(outputs.to_json()))) == outputs
 
 
@@ -159,13 +159,13 @@ def test_all_outputs_come_back_from_json(outputs: LabelSpace) -> None:
     ],
     ids=str,
 )
-def test_damaged_outputs_are_refused(change: dict[str, Any]) -> None:
+def test_damaged_label_spaces_are_refused(change: dict[str, Any]) -> None:
     with pytest.raises((KeyError, TypeError, ValueError, AttributeError)):
         LabelSpace.from_json(OUTPUTS.to_json() | change)
 
 
 @pytest.mark.parametrize("key", ["levels", "category_paths", "attributes", "primary"])
-def test_outputs_that_lack_an_entry_are_refused(key: str) -> None:
+def test_label_spaces_without_an_entry_are_refused(key: str) -> None:
     described = OUTPUTS.to_json()
     del described[key]
     with pytest.raises(KeyError, match=key):

@@ -1,4 +1,4 @@
-"""What a model has seen comes back as it was written, and is refused where it is damaged."""
+"""Test the record of the photographs that a model has seen."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ def make_set(*keys: int) -> PhotographSet:
     return PhotographSet(np.array(keys, np.uint64), np.array([key + 100 for key in keys], np.uint64))
 
 
-def test_it_comes_back_as_it_was_written(tmp_path: Path) -> None:
+def test_a_written_record_is_read_back(tmp_path: Path) -> None:
     seen = SeenPhotographs(make_set(1, 5, 2**64 - 200), make_set(5, 7), is_complete=False)
     path, entry = write_seen(tmp_path, seen)
     assert entry == {
@@ -32,17 +32,17 @@ def test_it_comes_back_as_it_was_written(tmp_path: Path) -> None:
     assert not found.is_complete
 
 
-def test_the_same_photographs_make_the_same_file(tmp_path: Path) -> None:
+def test_the_same_photographs_give_the_same_file(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_seen(tmp_path / name, SeenPhotographs(make_set(1, 2), make_set(3)))
     assert (tmp_path / "a" / FILE).read_bytes() == (tmp_path / "b" / FILE).read_bytes()
 
 
-def test_a_model_without_it_does_not_say(tmp_path: Path) -> None:
+def test_a_model_without_a_record_has_none(tmp_path: Path) -> None:
     assert read_seen(tmp_path, {"format": 2}) is None
 
 
-def test_two_have_seen_what_either_has() -> None:
+def test_the_union_has_the_photographs_of_both() -> None:
     both = SeenPhotographs(make_set(1), make_set(2)) | SeenPhotographs(make_set(2), make_set(3), is_complete=False)
     assert both.learnt.perceptual.tolist() == [1, 2]
     assert both.chosen_on.perceptual.tolist() == [3]
@@ -76,7 +76,7 @@ UNSORTED = np.array([2, 1], np.uint64)
         None,
     ],
 )
-def test_a_file_that_holds_something_else_is_refused_though_its_hash_fits(
+def test_a_file_with_other_arrays_is_refused_even_if_its_hash_matches(
     tmp_path: Path, change: dict[str, Any] | None
 ) -> None:
     path, entry = write_seen(tmp_path, SeenPhotographs())

@@ -14,8 +14,8 @@ from PIL import Image
 from hangtag import cli
 from hangtag.config import ServeConfig
 from hangtag.errors import ModelError
+from hangtag.explain.feature_maps import OpenvinoFeatures
 from hangtag.explain.heatmap import color_heatmap, lay_over
-from hangtag.explain.openvino_features import OpenvinoFeatures
 from hangtag.inference.classifier import Classifier
 from hangtag.inference.prediction import Prediction
 from hangtag.inference.streaming import Failure, classify_photographs

@@ -12,7 +12,7 @@ from hangtag.cli import main
 from hangtag.errors import HangtagError, SettingsError, WorkspaceError
 from hangtag.io import hash_file, read_json, write_csv, write_json, write_parquet
 from hangtag.manifest import StageRecord
-from hangtag.metrics.bootstrap import compute_intervals
+from hangtag.metrics.classification import compute_intervals
 from hangtag.metrics.comparison import compute_interval_metrics, compute_mcnemar, summarize_seeds
 from hangtag.results import StageResult
 from hangtag.stages.compare import compare, read_comparison

@@ -1,4 +1,4 @@
-"""The figures shown of a training are those of the primary level, and a missing value costs nothing."""
+"""Test the losses of the heads and the training metrics on the primary level."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ OUTPUTS = LabelSpace(
 PROBS = np.array([[0.3, 0.3, 0.4, 0.0], [0.1, 0.1, 0.5, 0.3]], np.float32)
 
 
-def test_a_product_counts_one_and_an_attribute_as_it_is_set() -> None:
+def test_category_paths_have_weight_one_and_attributes_the_set_weight() -> None:
     losses, weights = build_losses(OUTPUTS, TrainConfig(attribute_weight=0.2))
     assert list(losses) == ["category_path", "attribute_0", "attribute_1"]
     assert weights == {"category_path": 1.0, "attribute_0": 0.2, "attribute_1": 0.2}
@@ -34,7 +34,7 @@ def measure(wanted: Any, probs: Any) -> dict[str, float]:
     return figures
 
 
-def test_the_right_class_by_another_product_is_right() -> None:
+def test_accuracy_counts_the_primary_class_of_another_category_path() -> None:
     wanted = encode_targets({"category_path": np.array([1, 0])}, OUTPUTS.heads, 0.0)["category_path"]
     figures = measure(wanted, PROBS)
     # x has 0.6 though its likeliest product has less than y's; then y has 0.8, and x was wanted.
@@ -42,7 +42,7 @@ def test_the_right_class_by_another_product_is_right() -> None:
     assert figures["cross_entropy"] == pytest.approx(-(np.log(0.6) + np.log(0.2)) / 2, rel=1e-5)
 
 
-def test_a_row_without_value_has_no_loss_and_teaches_nothing() -> None:
+def test_a_row_without_a_value_has_no_loss_and_no_gradient() -> None:
     """TensorFlow's own kernel would draw all of its scores down: the gradient is measured from the scores on."""
     keras = import_keras()
     loss = build_losses(OUTPUTS, TrainConfig())[0]["category_path"]

@@ -1,4 +1,4 @@
-"""Names are learnt as linear classifiers of their words, and trusted as far as val says."""
+"""Test the classifiers of product names and the choice of the name weight."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ WORDS = VOCABULARY.encode(NAMES)
 NUM_WORDS = len(VOCABULARY.words)
 
 
-def test_words_that_tell_classes_apart_are_learnt() -> None:
+def test_name_heads_classify_by_distinctive_words() -> None:
     learnt = train_names(WORDS, {CATEGORY_PATH: CLASSES}, {CATEGORY_PATH: 3}, NUM_WORDS, 0)[CATEGORY_PATH]
     assert {part: value.shape for part, value in learnt.items()} == {
         "words": (NUM_WORDS + 1, 3),
@@ -28,7 +28,7 @@ def test_words_that_tell_classes_apart_are_learnt() -> None:
     assert read_names(unseen, learnt).argmax(axis=1).tolist() == [2, 1, 0]
 
 
-def test_rareness_is_that_of_scikit_learn() -> None:
+def test_idf_equals_that_of_scikit_learn() -> None:
     learnt = train_names(WORDS, {CATEGORY_PATH: CLASSES}, {CATEGORY_PATH: 3}, NUM_WORDS, 0)[CATEGORY_PATH]
     vectorizer = TfidfVectorizer(binary=True).fit(NAMES)
     wanted = [vectorizer.idf_[vectorizer.vocabulary_[word]] for word in VOCABULARY.words]
@@ -36,7 +36,7 @@ def test_rareness_is_that_of_scikit_learn() -> None:
 
 
 @pytest.mark.parametrize("present", [[0, 2], [1]])
-def test_classes_that_no_name_has_are_never_said(present: list[int]) -> None:
+def test_classes_without_a_training_name_are_never_predicted(present: list[int]) -> None:
     chosen = np.isin(CLASSES, present)
     learnt = train_names(WORDS[chosen], {CATEGORY_PATH: CLASSES[chosen]}, {CATEGORY_PATH: 3}, NUM_WORDS, 0)[
         CATEGORY_PATH
@@ -48,7 +48,7 @@ def test_classes_that_no_name_has_are_never_said(present: list[int]) -> None:
     assert (found.argmax(axis=1) == CLASSES[chosen]).all()
 
 
-def test_items_without_a_value_or_a_known_word_teach_nothing() -> None:
+def test_items_without_a_value_or_a_known_word_are_not_trained_on() -> None:
     more = np.concatenate([WORDS, WORDS[:20], np.zeros_like(WORDS[:5])])
     classes = np.concatenate([CLASSES, np.full(20, -1), np.zeros(5, np.int64)])
     learnt = train_names(more, {CATEGORY_PATH: classes}, {CATEGORY_PATH: 3}, NUM_WORDS, 0)[CATEGORY_PATH]
@@ -56,7 +56,7 @@ def test_items_without_a_value_or_a_known_word_teach_nothing() -> None:
 
 
 @pytest.mark.parametrize("is_true", [True, False])
-def test_names_are_trusted_as_far_as_they_help(is_true: bool) -> None:
+def test_the_name_weight_is_high_only_for_useful_names(is_true: bool) -> None:
     outputs = LabelSpace.of_classes(KINDS)
     learnt = train_names(WORDS, {CATEGORY_PATH: CLASSES}, {CATEGORY_PATH: 3}, NUM_WORDS, 0)
     truth = CLASSES if is_true else RANDOM.permutation(CLASSES)

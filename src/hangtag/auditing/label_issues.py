@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from hangtag.auditing.confident_learning import ModalityProbs, SuspectLabels, score_labels
 from hangtag.auditing.context import AuditContext
 from hangtag.auditing.evidence import OutOfSampleProbs
 from hangtag.auditing.issues import (
@@ -28,7 +29,6 @@ from hangtag.auditing.issues import (
     build_issues,
     format_probability,
 )
-from hangtag.auditing.label_scores import ModalityProbs, SuspectLabels, score_labels
 from hangtag.auditing.nearest_neighbors import compute_features, find_neighbors, weigh_neighbors
 from hangtag.models.label_space import NO_VALUE, Indices, LabelSpace, Probs
 

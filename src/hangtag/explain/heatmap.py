@@ -8,9 +8,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from hangtag.catalog.images import Pixels
+from hangtag.explain.feature_maps import KerasFeatures, OpenvinoFeatures
 from hangtag.explain.grad_cam import Maps, Mask, Values, rectify
-from hangtag.explain.keras_features import KerasFeatures
-from hangtag.explain.openvino_features import OpenvinoFeatures
 from hangtag.models.batch_predict import fill_inputs
 from hangtag.models.openvino import ExportedNetwork
 from hangtag.models.text import Words

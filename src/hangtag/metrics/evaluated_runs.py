@@ -14,8 +14,7 @@ from hangtag.io import hash_file, hash_json, read_csv, read_json
 from hangtag.labels.dataset import LabeledItems, read_labeled_items
 from hangtag.manifest import compute_digest, read_manifest, require_manifest
 from hangtag.metrics.bootstrap import Figure, draw_weights
-from hangtag.metrics.classification import average_f1, count_outcomes
-from hangtag.metrics.levels import FREQUENT_ITEMS
+from hangtag.metrics.classification import FREQUENT_ITEMS, average_f1, count_outcomes
 from hangtag.models.checkpoint import make_hint
 from hangtag.models.description import read_entries
 from hangtag.training.targets import LABEL

@@ -8,8 +8,8 @@ import polars as pl
 
 from hangtag.io import escape_markdown
 from hangtag.metrics.bootstrap import LEVEL, METHOD
+from hangtag.metrics.classification import FREQUENT_ITEMS
 from hangtag.metrics.comparison import Comparison
-from hangtag.metrics.levels import FREQUENT_ITEMS
 from hangtag.training.calibration import RISK
 
 SHOWN = 12

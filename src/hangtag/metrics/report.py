@@ -11,17 +11,18 @@ from hangtag.config import EvaluateConfig
 from hangtag.inference.classifier import PHOTOGRAPH, PHOTOGRAPH_AND_NAME, Classifier
 from hangtag.inference.runs import EvaluatedItems
 from hangtag.labels.dataset import LabeledItems
-from hangtag.metrics.bootstrap import compute_intervals
 from hangtag.metrics.calibration import measure_thresholds, tabulate_coverage, tabulate_reliability, tabulate_thresholds
 from hangtag.metrics.classification import (
     average_f1,
     compute_figures,
+    compute_intervals,
     count_outcomes,
+    evaluate_levels,
     find_most_confused,
     tabulate_classes,
     tabulate_confusion,
+    tabulate_levels,
 )
-from hangtag.metrics.levels import evaluate_levels, tabulate_levels
 from hangtag.models.label_space import CATEGORY_PATH
 from hangtag.training.targets import LABEL
 

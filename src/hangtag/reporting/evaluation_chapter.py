@@ -12,7 +12,7 @@ import polars as pl
 from hangtag.config import SPLITS
 from hangtag.figures.counts import slug
 from hangtag.io import read_csv
-from hangtag.metrics.levels import FREQUENT_ITEMS
+from hangtag.metrics.classification import FREQUENT_ITEMS
 from hangtag.reporting.charts import Chart, build_coverage, build_curves, build_heatmap, build_reliability
 from hangtag.reporting.format import embed_picture
 from hangtag.reporting.inputs import PHOTOGRAPH, EvaluationResult, Inputs, Run
