@@ -1,19 +1,21 @@
 """Read the feature maps of Keras and exported networks, from which Grad-CAM heatmaps are computed."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from hangtag.explain.grad_cam import Evidence, Floats, Mask, Values, contrast_classes, sum_evidence
+from hangtag.models.batch_predict import Inputs
 from hangtag.models.layers import import_keras
 
 if TYPE_CHECKING:
     import openvino
+    from keras import KerasTensor, Layer, Model
 
 # Node types that only quantize, convert or reshape values.
 TRANSPARENT = ("FakeQuantize", "Convert", "Reshape", "Squeeze")
@@ -26,10 +28,10 @@ class KerasFeatures:
         model: A network of `build_model`.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: "Model") -> None:
         self._model = model
 
-    def compute_evidence(self, inputs: dict[str, npt.NDArray[Any]], head: str, is_wanted: Mask) -> Values:
+    def compute_evidence(self, inputs: Inputs, head: str, is_wanted: Mask) -> Values:
         """Compute the evidence of each cell for the wanted classes, for one of `heads`; see `sum_evidence`."""
         if self._pooled_maps:
             return sum_evidence(self._read_members(inputs, head), is_wanted)
@@ -41,10 +43,10 @@ class KerasFeatures:
         return tuple(self._dense_layers) if self._pooled_maps or self._split_network is not None else ()
 
     @cached_property
-    def _dense_layers(self) -> dict[str, list[Any]]:
+    def _dense_layers(self) -> "dict[str, list[Layer]]":
         """Return the last dense layer of each ensemble member, by head."""
         keras = import_keras()
-        found: dict[str, list[Any]] = {head: [] for head in getattr(self._model, "output", {})}
+        found: dict[str, list[Layer]] = {head: [] for head in getattr(self._model, "output", {})}
         for layer in getattr(self._model, "layers", []):
             head = layer.name.partition("_member")[0]
             if isinstance(layer, keras.layers.Dense) and head in found:
@@ -52,13 +54,13 @@ class KerasFeatures:
         return found if found and all(found.values()) else {}
 
     @cached_property
-    def _pooled_maps(self) -> dict[str, list[Any]]:
+    def _pooled_maps(self) -> "dict[str, list[KerasTensor]]":
         """Return the maps before each member's average pooling, by head; empty unless all heads follow a pooling."""
         found = {head: [_find_pooled(layer.input) for layer in layers] for head, layers in self._dense_layers.items()}
         return {} if any(each is None for maps in found.values() for each in maps) else found
 
     @cached_property
-    def _feature_model(self) -> Any:
+    def _feature_model(self) -> "Model":
         outputs = {
             f"{head} {index} {kind}": tensor
             for head, layers in self._dense_layers.items()
@@ -67,7 +69,7 @@ class KerasFeatures:
         }
         return import_keras().Model(self._model.input, outputs)
 
-    def _read_members(self, inputs: dict[str, npt.NDArray[Any]], head: str) -> list[Evidence]:
+    def _read_members(self, inputs: Inputs, head: str) -> list[Evidence]:
         found = {
             name: np.asarray(each, np.float32) for name, each in self._feature_model.predict_on_batch(inputs).items()
         }
@@ -79,7 +81,7 @@ class KerasFeatures:
         return members
 
     @cached_property
-    def _split_network(self) -> tuple[Any, dict[str, Any]] | None:
+    def _split_network(self) -> "tuple[Model, dict[str, Model]] | None":
         """Return the network up to its last convolution and the rest for each head; None if it cannot be split so."""
         keras = import_keras()
         if keras.backend.backend() != "tensorflow" or any(len(layers) != 1 for layers in self._dense_layers.values()):
@@ -92,7 +94,7 @@ class KerasFeatures:
         behind = {head: keras.Model([maps, *others], self._dense_layers[head][0].input) for head in last_maps}
         return keras.Model(self._model.input, maps), behind
 
-    def _follow_gradient(self, inputs: dict[str, npt.NDArray[Any]], head: str, is_wanted: Mask) -> Values:
+    def _follow_gradient(self, inputs: Inputs, head: str, is_wanted: Mask) -> Values:
         """Compute general Grad-CAM: weight each map by the mean gradient of the probability with respect to it."""
         import tensorflow as tf  # noqa: PLC0415  (the network has loaded it already)
 
@@ -110,14 +112,14 @@ class KerasFeatures:
         return np.asarray(slope[:, None, None] * np.einsum("nrkc,nc->nrk", maps.numpy(), channels))
 
 
-def _get_layer_and_sources(tensor: Any) -> tuple[Any, list[Any]]:
+def _get_layer_and_sources(tensor: "KerasTensor") -> "tuple[Layer, list[KerasTensor]]":
     """Return the layer that computed a tensor, and its input tensors."""
     history = tensor._keras_history
     node = history.operation._inbound_nodes[history.node_index]
     return history.operation, list(node.input_tensors)
 
 
-def _find_pooled(features: Any) -> Any | None:
+def _find_pooled(features: "KerasTensor") -> "KerasTensor | None":
     """Return the input of the global average pooling before a head, or None where there is no such pooling."""
     layers = import_keras().layers
     layer, sources = _get_layer_and_sources(features)
@@ -126,7 +128,7 @@ def _find_pooled(features: Any) -> Any | None:
     return sources[0] if isinstance(layer, layers.GlobalAveragePooling2D) else None
 
 
-def _find_convolved(features: Any) -> Any | None:
+def _find_convolved(features: "KerasTensor") -> "KerasTensor | None":
     """Return the output of the last convolution before a head, or None if a layer between them has several inputs."""
     layers = import_keras().layers
     tensor, (layer, sources) = features, _get_layer_and_sources(features)
@@ -157,11 +159,13 @@ class OpenvinoFeatures:
         compile_network: Compiles a network for this machine.
     """
 
-    def __init__(self, network: "openvino.Model", compile_network: Any) -> None:
+    def __init__(
+        self, network: "openvino.Model", compile_network: "Callable[[openvino.Model], openvino.CompiledModel]"
+    ) -> None:
         self._network, self._compile = network, compile_network
         self._lock, self._local, self._is_warm = threading.RLock(), threading.local(), False
 
-    def compute_evidence(self, inputs: dict[str, npt.NDArray[Any]], head: str, is_wanted: Mask) -> Values:
+    def compute_evidence(self, inputs: Inputs, head: str, is_wanted: Mask) -> Values:
         """Compute the evidence of each cell for the wanted classes, for one of `heads`; see `sum_evidence`."""
         with self._lock:
             if not hasattr(self._local, "request"):
@@ -182,16 +186,16 @@ class OpenvinoFeatures:
             return tuple(self._member_heads[0])
 
     @cached_property
-    def _compiled(self) -> Any:
+    def _compiled(self) -> "openvino.CompiledModel":
         import openvino  # noqa: PLC0415  (the network has loaded it already)
 
         ends = [openvino.opset13.result(end) for end in self._member_heads[1]]
         return self._compile(openvino.Model(ends, self._network.get_parameters(), "feature_reader"))
 
     @cached_property
-    def _member_heads(self) -> tuple[dict[str, list[_MemberHead]], list[Any]]:
+    def _member_heads(self) -> "tuple[dict[str, list[_MemberHead]], list[openvino.Output]]":
         """Return the member heads by head name, and the graph outputs that they index."""
-        ends: list[Any] = []
+        ends: list[openvino.Output] = []
         heads = {}
         for output in self._network.outputs:
             softmaxes = list(_find_softmaxes(output.get_node()))
@@ -207,7 +211,7 @@ def _read_evidence(member_head: _MemberHead, results: Sequence[npt.NDArray[np.fl
     return Evidence(maps, results[member_head.logits], member_head.weights)
 
 
-def _find_softmaxes(node: Any) -> Iterator[Any]:
+def _find_softmaxes(node: "openvino.Node") -> "Iterator[openvino.Node]":
     """Yield the softmax of each member behind an output; in a late fusion, only those of the image branch."""
     if node.get_type_name() == "Softmax":
         photograph = _find_source(_skip_transparent(node.input(0)).get_node(), "Add", "Log")
@@ -221,7 +225,7 @@ def _find_softmaxes(node: Any) -> Iterator[Any]:
             yield from _find_softmaxes(source)
 
 
-def _trace_head(softmax: Any, ends: list[Any]) -> _MemberHead | None:
+def _trace_head(softmax: "openvino.Node", ends: "list[openvino.Output]") -> _MemberHead | None:
     """Return the head before a softmax, or None unless it is a dense layer with bias after average pooling."""
     logits = _skip_transparent(softmax.input(0))
     product = _find_source(logits.get_node(), "Add", "MatMul")
@@ -241,7 +245,7 @@ def _trace_head(softmax: Any, ends: list[Any]) -> _MemberHead | None:
     return _MemberHead(_add_output(maps, ends), _add_output(logits, ends), matrix[:channels], axes == [2, 3])
 
 
-def _find_source(node: Any, *kinds: str) -> Any | None:
+def _find_source(node: "openvino.Node", *kinds: str) -> "openvino.Node | None":
     """Return the source of type `kinds[1]` of a node of type `kinds[0]`, or None if the types differ."""
     first, second = kinds
     if node.get_type_name() != first:
@@ -250,7 +254,7 @@ def _find_source(node: Any, *kinds: str) -> Any | None:
     return next((each for each in sources if each.get_type_name() == second), None)
 
 
-def _skip_transparent(port: Any) -> Any:
+def _skip_transparent(port: "openvino.Output") -> "openvino.Output":
     """Return the output that feeds an input port, past nodes of TRANSPARENT types."""
     source = port.get_source_output()
     while source.get_node().get_type_name() in TRANSPARENT:
@@ -258,7 +262,7 @@ def _skip_transparent(port: Any) -> Any:
     return source
 
 
-def _add_output(end: Any, ends: list[Any]) -> int:
+def _add_output(end: "openvino.Output", ends: "list[openvino.Output]") -> int:
     """Return the index of an output in `ends`, after appending it if it is new."""
     for index, known in enumerate(ends):
         if (known.get_node().get_friendly_name(), known.get_index()) == (

@@ -16,6 +16,7 @@ from hangtag.errors import ModelError
 from hangtag.explain.grad_cam import Maps, enlarge
 from hangtag.explain.heatmap import FeatureReader, compute_heatmaps, open_feature_reader
 from hangtag.inference.prediction import HeadProbs, Prediction, build_predictions
+from hangtag.io import JsonObject
 from hangtag.models.batch_predict import Answers, apply_temperature, iterate_head_probs, join_head_probs
 from hangtag.models.checkpoint import load_saved
 from hangtag.models.label_space import CATEGORY_PATH, LabelSpace, Probs
@@ -48,7 +49,7 @@ class Classifier:
     model: Any
     outputs: LabelSpace
     image_size: tuple[int, int]
-    description: dict[str, Any] = field(default_factory=dict)
+    description: JsonObject = field(default_factory=dict)
     vocabulary: Vocabulary | None = None
     network_size: tuple[int, int] | None = None
     seen: SeenPhotographs | None = None
@@ -277,7 +278,7 @@ class Classifier:
                 received=f"{images.dtype} {images.shape}",
             )
 
-    def _read_calibration(self, with_names: bool) -> dict[str, Any]:
+    def _read_calibration(self, with_names: bool) -> JsonObject:
         key = PHOTOGRAPH_AND_NAME if with_names else PHOTOGRAPH
         return dict(self.description.get("calibration", {}).get(key, {}))
 

@@ -3,13 +3,13 @@
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from hangtag.explain.grad_cam import Maps
 from hangtag.explain.heatmap import color_heatmap, encode_png
+from hangtag.io import JsonObject
 from hangtag.models.batch_predict import Answers
 from hangtag.models.label_space import CATEGORY_PATH, NO_VALUE, Indices, LabelSpace, Probs
 
@@ -140,9 +140,9 @@ class Prediction:
             return "unlike the training photographs"
         return "" if self.is_sure else "not sure"
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """Return the JSON object of the service and of `--json`; the heatmap is a PNG to lay over the photograph."""
-        fields: dict[str, Any] = {
+        fields: JsonObject = {
             "label": self.label,
             "confidence": self.confidence,
             "is_sure": self.is_sure,

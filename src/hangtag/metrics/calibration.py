@@ -9,6 +9,7 @@ import polars as pl
 from scipy.stats import beta
 
 from hangtag.inference.runs import EvaluatedItems
+from hangtag.io import JsonObject
 
 NUM_BINS = 15
 STEPS = 100
@@ -110,7 +111,7 @@ def measure_threshold(
 
 def measure_thresholds(
     parts: Mapping[str, EvaluatedItems], thresholds: Mapping[str, float | None]
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, JsonObject]:
     """Measure coverage and precision of a model's own thresholds, which were chosen on val, in each split.
 
     Args:

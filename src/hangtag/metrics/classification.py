@@ -9,6 +9,7 @@ import polars as pl
 
 from hangtag.config import SPLITS
 from hangtag.inference.runs import EvaluatedItems, find_classes
+from hangtag.io import JsonObject
 from hangtag.labels.dataset import LabeledItems
 from hangtag.metrics.bootstrap import LEVEL, METHOD, draw_weights, find_interval
 from hangtag.metrics.calibration import compute_calibration_error
@@ -21,8 +22,10 @@ LEAST_PROBABILITY = 1e-7
 # A class with fewer items in the whole catalogue has too few in a split to be evaluated.
 FREQUENT_ITEMS = 10
 SPLIT_ORDER = {split: index for index, split in enumerate(SPLITS)}
+# Numbers of items, integers or weighted sums.
+Counts = npt.NDArray[np.number]
 # True positives, support and predicted items of each class.
-Outcomes = tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]
+Outcomes = tuple[Counts, Counts, Counts]
 
 
 def count_confusion(classes: Indices, predicted: Indices, num_classes: int) -> npt.NDArray[np.int64]:
@@ -31,9 +34,7 @@ def count_confusion(classes: Indices, predicted: Indices, num_classes: int) -> n
     return flat.reshape(num_classes, num_classes)
 
 
-def count_outcomes(
-    classes: Indices, predicted: Indices, num_classes: int, weights: npt.NDArray[Any] | None = None
-) -> Outcomes:
+def count_outcomes(classes: Indices, predicted: Indices, num_classes: int, weights: Counts | None = None) -> Outcomes:
     """Count true positives, given items and predicted items of each class.
 
     Args:
@@ -54,7 +55,7 @@ def count_outcomes(
     )
 
 
-def compute_class_figures(confusion: npt.NDArray[Any]) -> dict[str, Weights]:
+def compute_class_figures(confusion: Counts) -> dict[str, Weights]:
     """Compute precision, recall, F1 and support of each class from one or many confusion matrices.
 
     A division by zero gives 0, as in scikit-learn with `zero_division=0`.
@@ -67,10 +68,15 @@ def compute_class_figures(confusion: npt.NDArray[Any]) -> dict[str, Weights]:
     """
     hits, support, chosen = _read_outcomes(confusion)
     precision, recall = _divide(hits, chosen), _divide(hits, support)
-    return {"precision": precision, "recall": recall, "f1": _compute_f1(hits, support, chosen), "support": support}
+    return {
+        "precision": precision,
+        "recall": recall,
+        "f1": _compute_f1(hits, support, chosen),
+        "support": np.asarray(support, np.float64),
+    }
 
 
-def compute_macro_f1(confusion: npt.NDArray[Any]) -> Weights:
+def compute_macro_f1(confusion: Counts) -> Weights:
     """Compute the mean F1 over the classes that occur as true or predicted class, as scikit-learn does; (...)."""
     return average_f1(_read_outcomes(confusion))
 
@@ -90,20 +96,20 @@ def average_f1(outcomes: Outcomes, chosen_classes: npt.NDArray[np.bool_] | None 
     return np.asarray(f1.sum(axis=-1) / np.maximum(occurs.sum(axis=-1), 1))
 
 
-def _read_outcomes(confusion: npt.NDArray[Any]) -> Outcomes:
+def _read_outcomes(confusion: Counts) -> Outcomes:
     hits = np.diagonal(confusion, axis1=-2, axis2=-1).astype(np.float64)
     return hits, confusion.sum(axis=-1).astype(np.float64), confusion.sum(axis=-2).astype(np.float64)
 
 
-def _compute_f1(hits: npt.NDArray[Any], support: npt.NDArray[Any], chosen: npt.NDArray[Any]) -> Weights:
+def _compute_f1(hits: Counts, support: Counts, chosen: Counts) -> Weights:
     return _divide(2.0 * hits, support + chosen)
 
 
-def _divide(upper: npt.NDArray[Any], lower: npt.NDArray[Any]) -> Weights:
+def _divide(upper: Counts, lower: Counts) -> Weights:
     return np.asarray(np.divide(upper, lower, out=np.zeros(np.shape(upper)), where=lower > 0))
 
 
-def compute_figures(probs: Probs, classes: Indices, class_names: Sequence[str]) -> dict[str, Any]:
+def compute_figures(probs: Probs, classes: Indices, class_names: Sequence[str]) -> JsonObject:
     """Compute all metrics of one split.
 
     Args:
@@ -155,7 +161,7 @@ def compute_top_accuracy(probs: Probs, classes: Indices, k: int) -> float:
     return float((ahead.sum(axis=1) < k).mean())
 
 
-def tabulate_classes(figures: dict[str, Any], split: str) -> pl.DataFrame:
+def tabulate_classes(figures: JsonObject, split: str) -> pl.DataFrame:
     """Return the classification report as a table: split, class_index, label, precision, recall, f1, support."""
     rows = [
         {"split": split, "class_index": index, "label": name, **values}
@@ -222,7 +228,7 @@ def compute_intervals(
     *,
     samples: int,
     seed: int,
-) -> dict[str, Any]:
+) -> JsonObject:
     """Compute the 95 % intervals of accuracy and macro-F1.
 
     Whole groups of duplicates are drawn with replacement, because the predictions for duplicates are not independent.
@@ -257,7 +263,7 @@ def compute_intervals(
 
 def evaluate_levels(
     parts: Mapping[str, EvaluatedItems], labelled: LabeledItems, *, samples: int, seed: int
-) -> dict[str, dict[str, dict[str, Any]]]:
+) -> dict[str, dict[str, JsonObject]]:
     """Compute the metrics of every level and attribute in each split.
 
     The predictions are those of `HeadProbs.choose_classes`: one category path for all levels, so that they are
@@ -273,7 +279,7 @@ def evaluate_levels(
         By split and column: `kind`, and the metrics of `evaluate_column`. A column without a known value in a split
         is left out there.
     """
-    levels: dict[str, dict[str, dict[str, Any]]] = {split: {} for split in parts}
+    levels: dict[str, dict[str, JsonObject]] = {split: {} for split in parts}
     names = name_classes(next(iter(parts.values())).outputs)
     counts = {column: count_items(labelled, column, names[column]) for column in names}
     for split, part in parts.items():
@@ -291,7 +297,7 @@ def evaluate_levels(
 
 def evaluate_column(
     classes: Indices, predicted: Indices, group_ids: Sequence[str], counts: Indices, *, samples: int, seed: int
-) -> dict[str, Any]:
+) -> JsonObject:
     """Compute the metrics of one level or attribute in one split.
 
     Args:
@@ -315,7 +321,7 @@ def evaluate_column(
     intervals = compute_intervals(classes, predicted, group_ids, len(counts), samples=samples, seed=seed)
     correct, of_frequent = classes == predicted, is_frequent[classes]
     has_frequent = bool(of_frequent.any())
-    figures: dict[str, Any] = {"n": len(classes), "num_classes": len(counts)}
+    figures: JsonObject = {"n": len(classes), "num_classes": len(counts)}
     for key, value in (("accuracy", correct.mean()), ("macro_f1", average_f1(outcomes))):
         figures[key] = float(value)
         figures[f"{key}_low"], figures[f"{key}_high"] = intervals[key]

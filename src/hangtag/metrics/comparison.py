@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +11,7 @@ import polars as pl
 from scipy.stats import binomtest, t
 
 from hangtag.errors import WorkspaceError
-from hangtag.io import read_csv
+from hangtag.io import JsonObject, read_csv
 from hangtag.labels.dataset import LabeledItems
 from hangtag.manifest import read_manifest
 from hangtag.metrics.bootstrap import LEVEL, Figure, Values, draw_weights
@@ -238,9 +237,9 @@ def _describe_run(
     index: int,
     figures: dict[str, Figure],
     leaf_level: LeafLevel | None,
-    common: dict[str, Any],
+    common: JsonObject,
     speeds: Mapping[str, float],
-) -> dict[str, Any]:
+) -> JsonObject:
     row = {"run_id": run.run_id, **common, "evaluated_items": len(run.predictions)}
     row |= _write_figures(figures, index)
     row |= {
@@ -277,7 +276,7 @@ def _tabulate_pairs(
     is_right: npt.NDArray[np.bool_],
     figures: dict[str, Figure],
     baseline: int,
-    common: dict[str, Any],
+    common: JsonObject,
 ) -> pl.DataFrame:
     rows = []
     for index, run_id in enumerate(run_ids):
@@ -294,7 +293,7 @@ def _tabulate_pairs(
     return pl.DataFrame(rows)
 
 
-def _tabulate_seeds(runs: Sequence[EvaluatedRun], figures: dict[str, Figure], common: dict[str, Any]) -> pl.DataFrame:
+def _tabulate_seeds(runs: Sequence[EvaluatedRun], figures: dict[str, Figure], common: JsonObject) -> pl.DataFrame:
     """Summarize the runs that differ by their seed alone."""
     rows = [
         {

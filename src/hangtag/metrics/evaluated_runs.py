@@ -3,14 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 from hangtag.errors import WorkspaceError
-from hangtag.io import hash_file, hash_json, read_csv, read_json
+from hangtag.io import JsonObject, hash_file, hash_json, read_csv, read_json
 from hangtag.labels.dataset import LabeledItems, read_labeled_items
 from hangtag.manifest import compute_digest, read_manifest, require_manifest
 from hangtag.metrics.bootstrap import Figure, draw_weights
@@ -57,8 +56,8 @@ class EvaluatedRun:
     """
 
     run_id: str
-    manifest: dict[str, Any]
-    model: dict[str, Any]
+    manifest: JsonObject
+    model: JsonObject
     history: pl.DataFrame
     target: str
     predictions: pl.DataFrame
@@ -101,7 +100,7 @@ def _has_items(workspace: Workspace, run_id: str, split: str) -> bool:
     return split in splits
 
 
-def require_evaluation(workspace: Workspace, run_id: str) -> dict[str, Any]:
+def require_evaluation(workspace: Workspace, run_id: str) -> JsonObject:
     """Read the manifest of a run's evaluation.
 
     Raises:
@@ -328,8 +327,8 @@ def tabulate_recipes(
     return pl.DataFrame(rows, schema_overrides=SCHEMA, infer_schema_length=None)
 
 
-def _average_figures(figures: Mapping[str, Figure], indices: Sequence[int]) -> dict[str, Any]:
-    row: dict[str, Any] = {}
+def _average_figures(figures: Mapping[str, Figure], indices: Sequence[int]) -> JsonObject:
+    row: JsonObject = {}
     for name, figure in figures.items():
         row |= dict(zip((name, f"{name}_low", f"{name}_high"), figure.average(indices), strict=True))
     return row

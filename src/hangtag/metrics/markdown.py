@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import polars as pl
 
-from hangtag.io import escape_markdown
+from hangtag.io import JsonObject, escape_markdown
 from hangtag.metrics.bootstrap import LEVEL, METHOD
 from hangtag.metrics.classification import FREQUENT_ITEMS
 from hangtag.metrics.comparison import Comparison
@@ -15,7 +14,7 @@ from hangtag.training.calibration import RISK
 SHOWN = 12
 NOTHING = "–"
 FIGURES = {"accuracy": "accuracy", "macro_f1": "macro-F1"}
-Row = dict[str, Any]
+Row = JsonObject
 LEVELS_NOTE = (
     f"Frequent classes have {FREQUENT_ITEMS} items or more in the whole catalogue. The frequent accuracy is that "
     "of their items, the frequent macro-F1 the mean F1 of these classes. Items without a given value are left "
@@ -33,7 +32,7 @@ ADJUSTED_NOTE = (
 ADJUSTMENTS_NOTE = "Metrics at each strength of `--logit-adjustment`. Choose the strength by val, not by test."
 
 
-def write_summary(report: dict[str, Any], confused: pl.DataFrame, empty_splits: Sequence[str] = ()) -> str:
+def write_summary(report: JsonObject, confused: pl.DataFrame, empty_splits: Sequence[str] = ()) -> str:
     """Return the text of `report.md`.
 
     Args:
@@ -64,7 +63,7 @@ def write_summary(report: dict[str, Any], confused: pl.DataFrame, empty_splits: 
     return "\n".join(lines) + "\n"
 
 
-def _describe_target(report: dict[str, Any]) -> str:
+def _describe_target(report: JsonObject) -> str:
     target, heading = escape_markdown(report["target"]), escape_markdown(report["label_name"])
     described = f"Target: {target}" if target == heading else f"Target: {target} ({heading})"
     temperature = report["temperature"]
@@ -84,7 +83,7 @@ def _list_pairs(pairs: pl.DataFrame) -> list[str]:
     return lines
 
 
-def _tabulate_splits(splits: dict[str, dict[str, Any]]) -> list[str]:
+def _tabulate_splits(splits: dict[str, JsonObject]) -> list[str]:
     lines = [
         "| split | items | loss | accuracy | macro-F1 | weighted F1 | top 3 | ECE |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
@@ -96,12 +95,12 @@ def _tabulate_splits(splits: dict[str, dict[str, Any]]) -> list[str]:
     return lines
 
 
-def _with_interval(figures: dict[str, Any], key: str) -> str:
+def _with_interval(figures: JsonObject, key: str) -> str:
     low, high = figures["confidence_interval"][key]
     return f"{figures[key]:.4f} [{low:.4f}, {high:.4f}]"
 
 
-def _tabulate_levels(levels: dict[str, dict[str, dict[str, Any]]]) -> list[str]:
+def _tabulate_levels(levels: dict[str, dict[str, JsonObject]]) -> list[str]:
     headings = ["split", "column", "items", "classes", "accuracy", "macro-F1"]
     headings += ["frequent classes", "frequent accuracy", "frequent macro-F1"]
     lines = [f"| {' | '.join(headings)} |", f"|{' --- |' * len(headings)}"]
@@ -115,11 +114,11 @@ def _tabulate_levels(levels: dict[str, dict[str, dict[str, Any]]]) -> list[str]:
     return lines
 
 
-def _with_ends(figures: dict[str, Any], key: str) -> str:
+def _with_ends(figures: JsonObject, key: str) -> str:
     return f"{figures[key]:.3f} [{figures[f'{key}_low']:.3f}, {figures[f'{key}_high']:.3f}]"
 
 
-def _tabulate_thresholds(thresholds: dict[str, dict[str, Any]]) -> list[str]:
+def _tabulate_thresholds(thresholds: dict[str, JsonObject]) -> list[str]:
     splits = list(next(iter(thresholds.values()))["splits"])
     lines = [
         f"| target precision | threshold | {' | '.join(f'{split}: coverage, precision' for split in splits)} |",
@@ -135,7 +134,7 @@ def _tabulate_thresholds(thresholds: dict[str, dict[str, Any]]) -> list[str]:
     return lines
 
 
-def _tabulate_adjustments(rows: Sequence[dict[str, Any]]) -> list[str]:
+def _tabulate_adjustments(rows: Sequence[JsonObject]) -> list[str]:
     found = {(row["split"], row["strength"]): row for row in rows}
     splits, strengths = (list(dict.fromkeys(row[key] for row in rows)) for key in ("split", "strength"))
     lines = [

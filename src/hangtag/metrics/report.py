@@ -10,6 +10,7 @@ import polars.selectors as cs
 from hangtag.config import EvaluateConfig
 from hangtag.inference.classifier import PHOTOGRAPH, PHOTOGRAPH_AND_NAME, Classifier
 from hangtag.inference.runs import EvaluatedItems
+from hangtag.io import JsonObject
 from hangtag.labels.dataset import LabeledItems
 from hangtag.metrics.calibration import measure_thresholds, tabulate_coverage, tabulate_reliability, tabulate_thresholds
 from hangtag.metrics.classification import (
@@ -64,7 +65,7 @@ def build_report(
     *,
     alone: Parts | None = None,
     adjustments: pl.DataFrame | None = None,
-) -> dict[str, Any]:
+) -> JsonObject:
     """Build the content of `report.json`.
 
     Args:
@@ -84,7 +85,7 @@ def build_report(
     """
     outputs = next(iter(parts.values())).outputs
     draws = {"samples": config.bootstrap_samples, "seed": config.bootstrap_seed}
-    report: dict[str, Any] = {
+    report: JsonObject = {
         "run_id": run_id,
         "target": outputs.primary,
         "label_name": labelled.schema.label_name if outputs.primary == LABEL else outputs.primary,
@@ -106,7 +107,7 @@ def build_report(
     return report
 
 
-def compute_interval_metrics(part: EvaluatedItems, config: EvaluateConfig) -> dict[str, Any]:
+def compute_interval_metrics(part: EvaluatedItems, config: EvaluateConfig) -> JsonObject:
     """Compute the metrics of one split on the primary level, with their confidence intervals."""
     figures = compute_figures(part.probs, part.classes, part.class_names)
     figures["confidence_interval"] = compute_intervals(

@@ -1,7 +1,7 @@
 """Predict photographs in batches: zero-padded inputs, test-time augmentation and temperature scaling."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Container, Iterator, Mapping
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +14,21 @@ from hangtag.models.text import MAX_WORDS, Words
 BATCH = 256
 # A network's feature maps take several times as much memory as its pixels.
 WEIGHT = 4
+# The inputs of a network by name: `pixels`, uint8 (n, H, W, 3), and `words`, int32 (n, MAX_WORDS).
+Inputs = dict[str, npt.NDArray[Any]]
 # The probabilities of each head, float32 (n, classes).
 Answers = dict[str, npt.NDArray[np.float32]]
+
+
+class Network(Protocol):
+    """The part of a `keras.Model` or an exported network that prediction uses."""
+
+    @property
+    def input(self) -> Container[str]:
+        """The names of the inputs, as the keys of a mapping or in a tuple."""
+
+    def predict_on_batch(self, inputs: Inputs, /) -> Mapping[str, npt.NDArray[np.floating]]:
+        """Return the values of each head, (n, classes), for inputs of n items."""
 
 
 def apply_temperature(probs: Probs, temperature: float) -> Probs:
@@ -32,7 +45,7 @@ def apply_temperature(probs: Probs, temperature: float) -> Probs:
 
 
 def iterate_head_probs(
-    model: Any,
+    model: Network,
     images: Pixels,
     rows: npt.NDArray[np.int64],
     *,
@@ -78,13 +91,13 @@ def join_head_probs(batches: list[Answers], heads: dict[str, int]) -> Answers:
     }
 
 
-def fill_inputs(model: Any, images: Pixels, words: Words | None) -> dict[str, npt.NDArray[Any]]:
+def fill_inputs(model: Network, images: Pixels, words: Words | None) -> Inputs:
     """Build the network's inputs, zero-padding the batch to the next power of two.
 
     The network is thus compiled for few batch sizes, and a single photograph costs less than a full batch.
     """
     size = 1 << (len(images) - 1).bit_length()
-    inputs: dict[str, npt.NDArray[Any]] = {"pixels": np.zeros((size, *images.shape[1:]), np.uint8)}
+    inputs: Inputs = {"pixels": np.zeros((size, *images.shape[1:]), np.uint8)}
     inputs["pixels"][: len(images)] = images
     if "words" in model.input:
         inputs["words"] = np.zeros((size, MAX_WORDS), np.int32)
@@ -93,7 +106,7 @@ def fill_inputs(model: Any, images: Pixels, words: Words | None) -> dict[str, np
     return inputs
 
 
-def _predict_batch(model: Any, images: Pixels, words: Words | None) -> Answers:
+def _predict_batch(model: Network, images: Pixels, words: Words | None) -> Answers:
     inputs = fill_inputs(model, images, words)
     by_head = {
         head: np.asarray(probs, np.float32)[: len(images)] for head, probs in model.predict_on_batch(inputs).items()

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ from safetensors.numpy import load, save_file
 
 from hangtag.config import ColorMode
 from hangtag.errors import ModelError, WorkspaceError
-from hangtag.io import hash_file, write_json, write_whole
+from hangtag.io import JsonObject, hash_file, write_json, write_whole
 from hangtag.manifest import require_manifest
 from hangtag.models.description import AGAIN, DESCRIPTION, FORMAT, Description, escape, read_bytes, read_description
 from hangtag.models.flops import count_flops, read_output_shape
@@ -24,6 +24,9 @@ from hangtag.models.registry import build_model
 from hangtag.models.seen_images import SeenPhotographs, read_seen
 from hangtag.models.text import Vocabulary
 from hangtag.workspace import Workspace
+
+if TYPE_CHECKING:
+    from keras import KerasTensor, Model, Variable
 
 WEIGHTS = "model.safetensors"
 # In bytes.
@@ -53,16 +56,16 @@ class SavedModel:
     vocabulary: Vocabulary | None
     image_size: tuple[int, int]
     network_size: tuple[int, int]
-    description: dict[str, Any]
+    description: JsonObject
     seen: SeenPhotographs | None = None
 
 
-def read_weights(model: Any) -> Weights:
+def read_weights(model: "Model") -> Weights:
     """Return a copy of all weights of a model, float32, by their paths."""
     return {weight.path: np.array(weight.numpy(), np.float32) for weight in _list_weights(model)}
 
 
-def assign_weights(model: Any, weights: Mapping[str, npt.NDArray[np.float32]]) -> None:
+def assign_weights(model: "Model", weights: Mapping[str, npt.NDArray[np.float32]]) -> None:
     """Assign weights to a model by their paths. Nothing is assigned unless all names, shapes and types fit.
 
     Raises:
@@ -84,12 +87,12 @@ def assign_weights(model: Any, weights: Mapping[str, npt.NDArray[np.float32]]) -
         variable.assign(weights[path])
 
 
-def _list_weights(model: Any) -> list[Any]:
+def _list_weights(model: "Model") -> "list[Variable]":
     """Return all weights, including moving statistics, but not the states of the random generators of dropout."""
     return [weight for weight in model.weights if "seed_generator" not in weight.path]
 
 
-def describe_model(model: Any) -> dict[str, Any]:
+def describe_model(model: "Model") -> JsonObject:
     """Return a model's `layers`, `parameters` and `flops`, the entries of `model.json` that describe its network."""
     layers = [
         {
@@ -182,7 +185,7 @@ def load_saved(folder: Path) -> SavedModel:
     return SavedModel(model, outputs, vocabulary, described.image_size, described.network_size, description, seen)
 
 
-def _read_signature(tensors: Mapping[str, Any]) -> Signature:
+def _read_signature(tensors: "Mapping[str, KerasTensor]") -> Signature:
     """Return the type and shape of each input or output."""
     return {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()}
 

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save_file
 
 from hangtag.errors import ModelError
-from hangtag.io import hash_file, write_whole
+from hangtag.io import JsonObject, hash_file, write_whole
 from hangtag.labels.image_hashes import Keys, PhotographSet
 
 FILE = "seen.safetensors"
@@ -45,7 +45,7 @@ class SeenPhotographs:
         return SeenPhotographs(learnt, chosen_on, self.is_complete and other.is_complete)
 
 
-def write_seen(folder: Path, seen: SeenPhotographs) -> tuple[Path, dict[str, Any]]:
+def write_seen(folder: Path, seen: SeenPhotographs) -> tuple[Path, JsonObject]:
     """Write `seen.safetensors`, four arrays of sorted uint64 hashes.
 
     Returns:

@@ -15,14 +15,14 @@ from hangtag.figures.counts import slug
 from hangtag.io import read_csv, read_json
 from hangtag.labels.dataset import UNKNOWN
 from hangtag.reporting.charts import Bar, build_bars, build_sunburst
-from hangtag.reporting.format import embed_picture
+from hangtag.reporting.format import Context, embed_picture
 from hangtag.reporting.inputs import Inputs
 
 # The maximum number of rejected rows, and of changed labels, that the page lists.
 MAX_REJECTED_ROWS, MAX_CHANGE_ROWS = 100, 200
 
 
-def build_sources(inputs: Inputs) -> dict[str, Any]:
+def build_sources(inputs: Inputs) -> Context:
     """Return the columns of the catalogue with their roles, the counts, the image sizes and the rejected rows."""
     items, schema = inputs.prepared.items, inputs.prepared.schema
     rejected = read_csv(inputs.workspace.prepared / "rejected.csv", infer_schema=False)
@@ -46,7 +46,7 @@ def build_sources(inputs: Inputs) -> dict[str, Any]:
     }
 
 
-def _describe_column(inputs: Inputs, column: str) -> dict[str, Any]:
+def _describe_column(inputs: Inputs, column: str) -> Context:
     schema = inputs.prepared.schema
     values = inputs.prepared.items[column].cast(pl.String)
     if column in (*schema.levels, *schema.attributes):
@@ -69,7 +69,7 @@ def _name_role(inputs: Inputs, column: str) -> str:
     return roles.get(column) or ("attribute" if column in schema.attributes else "")
 
 
-def build_labels(inputs: Inputs) -> dict[str, Any]:
+def build_labels(inputs: Inputs) -> Context:
     """Return the label rules, a row for every relabelled or Unknown item, the class counts and the balance."""
     folder = inputs.workspace.labels
     changes = _read_changes(inputs)
@@ -99,7 +99,7 @@ def build_labels(inputs: Inputs) -> dict[str, Any]:
     }
 
 
-def _head_levels(rule: Mapping[str, Any], find_heading: Callable[[str], str]) -> dict[str, Any]:
+def _head_levels(rule: Mapping[str, Any], find_heading: Callable[[str], str]) -> Context:
     """Return a label rule with its levels as the table heads them."""
     return {key: find_heading(value) if key in ("level", "within") else value for key, value in rule.items()}
 
@@ -114,7 +114,7 @@ def _read_changes(inputs: Inputs) -> pl.DataFrame:
     return scores.join(given, on="item_id", how="left", maintain_order="left")
 
 
-def _read_class_counts(inputs: Inputs) -> list[dict[str, Any]]:
+def _read_class_counts(inputs: Inputs) -> list[Context]:
     counts = read_csv(inputs.workspace.labels / "class_counts.csv", schema_overrides={"label": pl.String}).sort(
         ["after_relabeling", "label"], descending=[True, False]
     )
@@ -122,7 +122,7 @@ def _read_class_counts(inputs: Inputs) -> list[dict[str, Any]]:
     return [row | {"capstone": capstone.get(row["label"])} for row in counts.to_dicts()]
 
 
-def _list_balance_rows(inputs: Inputs, balance: dict[str, Any]) -> list[dict[str, Any]]:
+def _list_balance_rows(inputs: Inputs, balance: Context) -> list[Context]:
     capstone = inputs.capstone["balance"] if inputs.capstone else {}
     return [
         {"rows": rows, "n": part["n"], "column": column, "capstone": capstone.get(rows, {}).get(column), **values}
@@ -131,7 +131,7 @@ def _list_balance_rows(inputs: Inputs, balance: dict[str, Any]) -> list[dict[str
     ]
 
 
-def build_exploration(inputs: Inputs) -> dict[str, Any] | None:
+def build_exploration(inputs: Inputs) -> Context | None:
     """Return the count charts, two sunbursts and the contact sheets, or None if `explore` has not run."""
     if not inputs.is_explored:
         return None
@@ -163,7 +163,7 @@ def _read_exploration_table(inputs: Inputs, name: str) -> pl.DataFrame | None:
     return read_csv(path, infer_schema=False) if path.is_file() else None
 
 
-def _build_sunbursts(inputs: Inputs) -> list[dict[str, Any]]:
+def _build_sunbursts(inputs: Inputs) -> list[Context]:
     schema = inputs.labelled.schema
     files = (
         ("sunburst_given.csv", schema.levels),
@@ -185,7 +185,7 @@ def _build_sunbursts(inputs: Inputs) -> list[dict[str, Any]]:
     return sunbursts
 
 
-def _embed_sheets(inputs: Inputs) -> list[dict[str, Any]]:
+def _embed_sheets(inputs: Inputs) -> list[Context]:
     sheets = inputs.workspace.exploration / "contact_sheets"
     listed = _read_exploration_table(inputs, "contact_sheets.csv")
     labels = [] if listed is None else listed["label"].unique().sort().to_list()
@@ -196,7 +196,7 @@ def _embed_sheets(inputs: Inputs) -> list[dict[str, Any]]:
     return [{"label": label, "picture": picture} for label, picture in embedded if picture]
 
 
-def _read_statistics(inputs: Inputs) -> list[dict[str, Any]]:
+def _read_statistics(inputs: Inputs) -> list[Context]:
     table = _read_exploration_table(inputs, "image_statistics.csv")
     if table is None:
         return []
@@ -204,7 +204,7 @@ def _read_statistics(inputs: Inputs) -> list[dict[str, Any]]:
     return table.with_columns(pl.col(numbers).cast(pl.Float64)).to_dicts()
 
 
-def build_splits(inputs: Inputs) -> dict[str, Any]:
+def build_splits(inputs: Inputs) -> Context:
     """Return the size of each split, the items of each class in it, and the counts of duplicates."""
     table = inputs.labelled.table
     known = table.filter(pl.col("split").is_not_null())
@@ -236,7 +236,7 @@ def build_splits(inputs: Inputs) -> dict[str, Any]:
     }
 
 
-def _count_classes(inputs: Inputs, known: pl.DataFrame) -> list[dict[str, Any]]:
+def _count_classes(inputs: Inputs, known: pl.DataFrame) -> list[Context]:
     counts = {(label, split): n for label, split, n in known.group_by("label", "split").len().iter_rows()}
     return [
         {"label": label, "counts": [counts.get((label, split), 0) for split in SPLITS]}

@@ -14,7 +14,7 @@ from hangtag.figures.counts import slug
 from hangtag.io import read_csv
 from hangtag.metrics.classification import FREQUENT_ITEMS
 from hangtag.reporting.charts import Chart, build_coverage, build_curves, build_heatmap, build_reliability
-from hangtag.reporting.format import embed_picture
+from hangtag.reporting.format import Context, embed_picture
 from hangtag.reporting.inputs import PHOTOGRAPH, EvaluationResult, Inputs, Run
 from hangtag.reporting.model_chapters import describe_kind, describe_run
 from hangtag.training.targets import LABEL
@@ -27,7 +27,7 @@ SPLIT_NAMES = {"train": "training", "val": "validation", "test": "hold-out"}
 ADJUSTED = ("accuracy", "macro_f1")
 
 
-def build_evaluation(inputs: Inputs) -> dict[str, Any]:
+def build_evaluation(inputs: Inputs) -> Context:
     """Return the table of all runs and splits, the mean over seeds, and the details of each run."""
     runs = inputs.evaluated_runs
     results = [row for run in runs for row in _list_results(inputs, run)]
@@ -51,19 +51,19 @@ def list_splits(evaluated: Container[str]) -> list[str]:
     return [split for split in SPLITS if split in evaluated]
 
 
-def choose_split(report: dict[str, Any]) -> str:
+def choose_split(report: Context) -> str:
     """Return the split whose details are shown, as in the figures: val if it was evaluated, else the last one."""
     return "val" if "val" in report["splits"] else list(report["splits"])[-1]
 
 
-def _order_splits(report: dict[str, Any]) -> list[str]:
+def _order_splits(report: Context) -> list[str]:
     """Return the evaluated splits, beginning with the one whose details are shown."""
     return sorted(list_splits(report["splits"]), key=lambda split: split != choose_split(report))
 
 
-def _list_results(inputs: Inputs, run: Run) -> list[dict[str, Any]]:
+def _list_results(inputs: Inputs, run: Run) -> list[Context]:
     """Return a row for each input and split that a run was evaluated on."""
-    rows: list[dict[str, Any]] = []
+    rows: list[Context] = []
     for evaluation in run.evaluations:
         capstone = inputs.find_capstone_results(run, evaluation)
         splits = list_splits(evaluation.splits)
@@ -90,7 +90,7 @@ def _read_adjustment(run: Run) -> float:
     return float((run.report or {}).get("logit_adjustment") or 0)
 
 
-def summarize_seeds(runs: Iterable[Run]) -> list[dict[str, Any]]:
+def summarize_seeds(runs: Iterable[Run]) -> list[Context]:
     """Return the mean, minimum and maximum of the metrics over the seeds of each kind of run that has several."""
     kinds: dict[Any, list[tuple[Run, EvaluationResult]]] = {}
     for run in runs:
@@ -106,8 +106,8 @@ def summarize_seeds(runs: Iterable[Run]) -> list[dict[str, Any]]:
     return rows
 
 
-def _summarize_seeds(run: Run, source: str, split: str, results: list[dict[str, Any]]) -> dict[str, Any]:
-    summary: dict[str, Any] = {
+def _summarize_seeds(run: Run, source: str, split: str, results: list[Context]) -> Context:
+    summary: Context = {
         "description": describe_kind(run),
         "source": source,
         "split": split,
@@ -119,7 +119,7 @@ def _summarize_seeds(run: Run, source: str, split: str, results: list[dict[str, 
     return summary
 
 
-def _describe_run(inputs: Inputs, run: Run) -> dict[str, Any]:
+def _describe_run(inputs: Inputs, run: Run) -> Context:
     report = run.report or {}
     split = choose_split(report)
     folder = inputs.workspace.evaluation(run.run_id)
@@ -167,7 +167,7 @@ def find_worst_class(classes: dict[str, dict[str, float]]) -> str:
     return min(present, key=lambda label: (present[label]["f1"], label))
 
 
-def _describe_classes(inputs: Inputs, run: Run, split: str) -> dict[str, Any]:
+def _describe_classes(inputs: Inputs, run: Run, split: str) -> Context:
     report = run.report or {}
     part = report["splits"][split]
     capstone = inputs.find_capstone_validation(run) if split == "val" else None
@@ -190,7 +190,7 @@ def _describe_classes(inputs: Inputs, run: Run, split: str) -> dict[str, Any]:
     }
 
 
-def _read_confusion(run: Run, inputs: Inputs, split: str) -> dict[str, Any] | None:
+def _read_confusion(run: Run, inputs: Inputs, split: str) -> Context | None:
     table = _read_split_table(inputs, run, "confusion_matrix.csv", split)
     if table is None:
         return None
@@ -198,7 +198,7 @@ def _read_confusion(run: Run, inputs: Inputs, split: str) -> dict[str, Any] | No
     return {"trace": build_heatmap(table, class_names), "size": len(class_names)}
 
 
-def _read_pairs(inputs: Inputs, run: Run, split: str) -> list[dict[str, Any]]:
+def _read_pairs(inputs: Inputs, run: Run, split: str) -> list[Context]:
     table = _read_split_table(inputs, run, "most_confused.csv", split)
     return [] if table is None else table.head(MAX_PAIRS).to_dicts()
 
@@ -227,7 +227,7 @@ def _build_curves(inputs: Inputs, run: Run) -> list[Chart]:
     return [build_curves("Accuracy", series["accuracy"] + capstone_line), build_curves("Loss", series["loss"])]
 
 
-def build_levels(inputs: Inputs, run: Run) -> dict[str, Any] | None:
+def build_levels(inputs: Inputs, run: Run) -> Context | None:
     """Return the metrics of each level and attribute by split, or None in an evaluation by an earlier version."""
     levels = (run.report or {}).get("levels") or {}
     splits = choose_shown(levels)
@@ -249,7 +249,7 @@ def choose_shown(evaluated: Any) -> list[str]:
     return [split for split in SHOWN if split in evaluated] or list(evaluated)
 
 
-def _summarize_level(inputs: Inputs, column: str, by_split: dict[str, Any]) -> dict[str, Any]:
+def _summarize_level(inputs: Inputs, column: str, by_split: Context) -> Context:
     """Return the rows of a column: all classes, and the frequent classes if there are fewer of these."""
     first = next(figures for figures in by_split.values() if figures)
     rows = [
@@ -264,20 +264,20 @@ def _summarize_level(inputs: Inputs, column: str, by_split: dict[str, Any]) -> d
     return {"name": inputs.name_column(column), "kind": first["kind"], "rows": rows}
 
 
-def _read_all_classes(figures: dict[str, Any] | None) -> dict[str, Any] | None:
+def _read_all_classes(figures: Context | None) -> Context | None:
     if figures is None:
         return None
     ends = {f"{key}_ends": [figures[f"{key}_low"], figures[f"{key}_high"]] for key in ("accuracy", "macro_f1")}
     return {"n": figures["n"], "accuracy": figures["accuracy"], "macro_f1": figures["macro_f1"], **ends}
 
 
-def _read_frequent_classes(figures: dict[str, Any] | None) -> dict[str, Any] | None:
+def _read_frequent_classes(figures: Context | None) -> Context | None:
     if figures is None:
         return None
     return {"n": figures["frequent_n"], **{key: figures[f"frequent_{key}"] for key in ("accuracy", "macro_f1")}}
 
 
-def build_confidence(inputs: Inputs, run: Run) -> dict[str, Any] | None:
+def build_confidence(inputs: Inputs, run: Run) -> Context | None:
     """Return charts of confidence, thresholds and logit adjustments, or None in an evaluation by an earlier version."""
     report = run.report or {}
     charts, thresholds = _build_charts(inputs, run), list_thresholds(report)
@@ -310,7 +310,7 @@ def _build_charts(inputs: Inputs, run: Run) -> list[Chart]:
     return charts
 
 
-def _read_rows_by_split(inputs: Inputs, run: Run, name: str) -> dict[str, list[dict[str, Any]]]:
+def _read_rows_by_split(inputs: Inputs, run: Run, name: str) -> dict[str, list[Context]]:
     """Read the rows of an evaluation's table for each split that is shown; empty if there is no such file."""
     path = inputs.workspace.evaluation(run.run_id) / name
     if not path.is_file():
@@ -321,7 +321,7 @@ def _read_rows_by_split(inputs: Inputs, run: Run, name: str) -> dict[str, list[d
     return {split: numbers.filter(pl.col("split") == split).to_dicts() for split in splits}
 
 
-def list_thresholds(report: dict[str, Any]) -> list[dict[str, Any]]:
+def list_thresholds(report: Context) -> list[Context]:
     """Return each target precision with its threshold, and the coverage and precision in the splits that are shown."""
     return [
         {
@@ -333,13 +333,13 @@ def list_thresholds(report: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _read_adjustments(inputs: Inputs, run: Run) -> dict[str, Any] | None:
+def _read_adjustments(inputs: Inputs, run: Run) -> Context | None:
     """Return accuracy and macro-F1 at each strength of the logit adjustment, with the best values on val marked."""
     by_split = _read_rows_by_split(inputs, run, "logit_adjustment.csv")
     if not by_split:
         return None
     best = {key: max(row[key] for row in by_split.get("val", []) or [dict.fromkeys(ADJUSTED, 2)]) for key in ADJUSTED}
-    rows: dict[float, list[dict[str, Any]]] = {}
+    rows: dict[float, list[Context]] = {}
     for split, strengths in by_split.items():
         for row in strengths:
             marked = [{"value": row[key], "is_best": split == "val" and row[key] == best[key]} for key in ADJUSTED]

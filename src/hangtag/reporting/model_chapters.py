@@ -12,7 +12,7 @@ from hangtag.io import read_csv
 from hangtag.labels.dataset import UNKNOWN
 from hangtag.manifest import read_manifest
 from hangtag.reporting.data_chapters import build_splits
-from hangtag.reporting.format import describe_recipe, embed_picture
+from hangtag.reporting.format import Context, describe_recipe, embed_picture
 from hangtag.reporting.inputs import EvaluationResult, Inputs, Run
 from hangtag.training.targets import LABEL
 
@@ -35,7 +35,7 @@ def describe_run(run: Run) -> str:
     return f"{describe_kind(run)}, seed {run.settings.get('seed', '–')}"
 
 
-def build_overview(inputs: Inputs) -> dict[str, Any]:
+def build_overview(inputs: Inputs) -> Context:
     """Return the counts of the catalogue and the accuracy of every evaluated run."""
     return {
         "prepared": inputs.prepare_manifest["counts"],
@@ -47,7 +47,7 @@ def build_overview(inputs: Inputs) -> dict[str, Any]:
     }
 
 
-def _list_evaluations(inputs: Inputs, run: Run) -> list[dict[str, Any]]:
+def _list_evaluations(inputs: Inputs, run: Run) -> list[Context]:
     """Return a row for each input that a run was evaluated on."""
     return [
         {
@@ -62,9 +62,9 @@ def _list_evaluations(inputs: Inputs, run: Run) -> list[dict[str, Any]]:
     ]
 
 
-def build_architecture(inputs: Inputs) -> dict[str, Any]:
+def build_architecture(inputs: Inputs) -> Context:
     """Return each different network with its runs, the training of each run, and each different recipe."""
-    networks: dict[str, dict[str, Any]] = {}
+    networks: dict[str, Context] = {}
     for run in inputs.runs:
         model = run.model
         key = repr((describe_kind(run), model["image_size"], model["layers"], model.get("label_space")))
@@ -88,7 +88,7 @@ def is_current(inputs: Inputs, run: Run) -> bool:
     return bool(run.model.get("labels_digest") in (None, inputs.labelled.digest))
 
 
-def _describe_network(inputs: Inputs, run: Run) -> dict[str, Any]:
+def _describe_network(inputs: Inputs, run: Run) -> Context:
     model = run.model
     is_same = run.is_capstone_network and run.color_mode == "color"
     figures = inputs.capstone if is_same else None
@@ -108,7 +108,7 @@ def _describe_network(inputs: Inputs, run: Run) -> dict[str, Any]:
     }
 
 
-def describe_heads(inputs: Inputs, label_space: dict[str, Any] | None) -> dict[str, Any] | None:
+def describe_heads(inputs: Inputs, label_space: Context | None) -> Context | None:
     """Return what a network with several heads predicts, or None if it predicts one column only.
 
     Returns:
@@ -123,7 +123,7 @@ def describe_heads(inputs: Inputs, label_space: dict[str, Any] | None) -> dict[s
     return {"num_category_paths": len(label_space["category_paths"]), **parts}
 
 
-def align_layers(layers: Sequence[dict[str, Any]], capstone_layers: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
+def align_layers(layers: Sequence[Context], capstone_layers: Sequence[Sequence[Any]]) -> list[Context]:
     """Match each of the capstone's layers with the next layer of its type; layers without a match have None."""
     remaining = list(capstone_layers)
     aligned = []
@@ -133,7 +133,7 @@ def align_layers(layers: Sequence[dict[str, Any]], capstone_layers: Sequence[Seq
     return aligned
 
 
-def _list_recipes(inputs: Inputs) -> list[dict[str, Any]]:
+def _list_recipes(inputs: Inputs) -> list[Context]:
     """Return each different recipe with its runs, which may differ in seed, number of epochs and batch size."""
     recipes: dict[str, list[str]] = {}
     for run in inputs.runs:
@@ -143,7 +143,7 @@ def _list_recipes(inputs: Inputs) -> list[dict[str, Any]]:
     return [{"run_ids": run_ids, "description": description} for description, run_ids in recipes.items()]
 
 
-def _describe_training(run: Run) -> dict[str, Any]:
+def _describe_training(run: Run) -> Context:
     history = run.history
     rate = history["images_per_second"].mean() if "images_per_second" in history.columns else None
     return {
@@ -157,7 +157,7 @@ def _describe_training(run: Run) -> dict[str, Any]:
     }
 
 
-def build_predictions(inputs: Inputs) -> dict[str, Any]:
+def build_predictions(inputs: Inputs) -> Context:
     """Return the contact sheet of each run and one table per target; items on which runs differ come first."""
     runs = [run for run in inputs.runs if run.is_predicted]
     unknown = inputs.labelled.table.filter(pl.col("label") == UNKNOWN)["item_id"].to_list()
@@ -180,7 +180,7 @@ def build_predictions(inputs: Inputs) -> dict[str, Any]:
     }
 
 
-def _build_prediction_table(inputs: Inputs, target: str, runs: list[Run], unknown: list[str]) -> dict[str, Any]:
+def _build_prediction_table(inputs: Inputs, target: str, runs: list[Run], unknown: list[str]) -> Context:
     """Return the predictions of the runs with one target."""
     rows = _join_predictions(inputs, runs, unknown)
     differing = [row for row in rows if row["differs"]]
@@ -199,10 +199,10 @@ def _embed_sheet(inputs: Inputs, run: Run) -> Any:
     return embed_picture(path, f"Photographs of Unknown items, each with the label that {run.run_id} predicts.")
 
 
-def _join_predictions(inputs: Inputs, runs: list[Run], unknown: list[str]) -> list[dict[str, Any]]:
+def _join_predictions(inputs: Inputs, runs: list[Run], unknown: list[str]) -> list[Context]:
     """Return a row for each Unknown item that was predicted, with a (label, confidence) for each run."""
     wanted = dict.fromkeys(unknown)
-    described: dict[str, dict[str, Any]] = {}
+    described: dict[str, Context] = {}
     for index, run in enumerate(runs):
         path = inputs.workspace.predictions(run.run_id) / "predictions.csv"
         table = read_csv(path, infer_schema=False)
@@ -218,7 +218,7 @@ def _join_predictions(inputs: Inputs, runs: list[Run], unknown: list[str]) -> li
     return list(described.values())
 
 
-def build_comparison(inputs: Inputs) -> dict[str, Any]:
+def build_comparison(inputs: Inputs) -> Context:
     """Return the gap between val and test of each run, costs, and, for the capstone's catalogue, its own metrics."""
     splits = build_splits(inputs)
     return {
@@ -242,7 +242,7 @@ def build_comparison(inputs: Inputs) -> dict[str, Any]:
     }
 
 
-def _describe_gap(run: Run, evaluation: EvaluationResult) -> dict[str, Any]:
+def _describe_gap(run: Run, evaluation: EvaluationResult) -> Context:
     splits = evaluation.splits
     return {
         "run_id": run.run_id,
@@ -255,7 +255,7 @@ def _describe_gap(run: Run, evaluation: EvaluationResult) -> dict[str, Any]:
     }
 
 
-def _describe_costs(inputs: Inputs) -> dict[str, Any] | None:
+def _describe_costs(inputs: Inputs) -> Context | None:
     """Return the recipes with their costs and the Pareto plot, or None if there is no current comparison."""
     if inputs.comparison is None:
         return None
@@ -274,7 +274,7 @@ def _describe_costs(inputs: Inputs) -> dict[str, Any] | None:
     }
 
 
-def list_mixtures(capstone: dict[str, Any]) -> list[dict[str, Any]]:
+def list_mixtures(capstone: Context) -> list[Context]:
     """Compute the expected hold-out accuracy of the capstone's models, whose hold-out overlaps with training."""
     seen = capstone["splits"]["seen_share"]
     return [

@@ -11,14 +11,14 @@ from hangtag.catalog.images import PICTURE_SUFFIXES
 from hangtag.errors import CatalogError
 from hangtag.inference.prediction import Prediction, describe_confidence
 from hangtag.inference.streaming import Failure, Outcome
-from hangtag.io import format_csv_row
+from hangtag.io import JsonObject, format_csv_row
 from hangtag.models.label_space import LabelSpace
 
 if TYPE_CHECKING:
     from arro3.core import RecordBatch
 
 
-Row = dict[str, Any]
+Row = JsonObject
 Pair = tuple[str, Outcome]
 OUTSIDE = Failure("outside_folder", "the link leads out of the folder; name its target instead")
 FILE_WIDTH, LABEL_WIDTH, CONFIDENCE_WIDTH = 28, 26, 10

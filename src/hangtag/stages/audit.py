@@ -45,7 +45,7 @@ from hangtag.console import track
 from hangtag.errors import ModelError, SettingsError, WorkspaceError
 from hangtag.inference.classifier import Classifier
 from hangtag.inference.runs import load_classifier
-from hangtag.io import hash_file, hash_json, write_csv, write_json
+from hangtag.io import JsonObject, hash_file, hash_json, write_csv, write_json
 from hangtag.labels.dataset import LabeledItems, apply_review_changes, read_labeled_items, read_reviewed
 from hangtag.lock import hold, sweep
 from hangtag.manifest import StageRecord
@@ -299,7 +299,7 @@ def _write_audit(
     scores = score_catalog(context, issues).with_columns(pl.col("column").replace(headings))
     issues = use_headings(issues, headings)
     counts = count_codes(issues)
-    summary: dict[str, Any] = {
+    summary: JsonObject = {
         "items": len(context.items),
         "items_with_issues": issues["item_id"].n_unique(),
         "issues": counts,
@@ -322,7 +322,7 @@ def _write_audit(
     return record.finish({"items": len(context.items), "issues": len(issues), **told}, paths)
 
 
-def _describe_sources(context: AuditContext) -> dict[str, Any]:
+def _describe_sources(context: AuditContext) -> JsonObject:
     found = {"photographs": context.image_probs, "names": context.name_probs}
     return {
         name: {"source": each.source, "items": len(each.rows), **each.summary}

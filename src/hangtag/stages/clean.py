@@ -2,14 +2,13 @@
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
 from hangtag.catalog.prepared_items import Prepared, hide_missing, read_categories, read_prepared
 from hangtag.config import SPLITS, CleanConfig
 from hangtag.errors import CatalogError
-from hangtag.io import hash_json, write_csv, write_json, write_parquet
+from hangtag.io import JsonObject, hash_json, write_csv, write_json, write_parquet
 from hangtag.labels.dataset import (
     CHANGES,
     REVIEW_RULES,
@@ -241,7 +240,7 @@ def _write_labels(
     labelled: pl.DataFrame,
     changes: pl.DataFrame,
     sample: pl.DataFrame,
-    told: dict[str, Any],
+    told: JsonObject,
 ) -> StageResult:
     schema, folder = prepared.schema, record.begin()
     names = ("labels.parquet", "label_changes.csv", "styles_cleaned.csv", "class_counts.csv", "balance.json")

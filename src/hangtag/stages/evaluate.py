@@ -23,7 +23,7 @@ from hangtag.inference.runs import (
     select_items,
     select_runs,
 )
-from hangtag.io import read_csv, write_csv, write_json, write_parquet, write_text
+from hangtag.io import JsonObject, read_csv, write_csv, write_json, write_parquet, write_text
 from hangtag.labels.dataset import LabeledItems, read_hash_distance, read_labeled_items
 from hangtag.lock import hold, sweep
 from hangtag.manifest import StageRecord
@@ -134,7 +134,7 @@ def _select_items(labelled: LabeledItems, classifier: Classifier, splits: Sequen
 
 def _write_evaluation(
     folder: Path,
-    report: dict[str, Any],
+    report: JsonObject,
     tables: Mapping[str, pl.DataFrame],
     predictions: pl.DataFrame,
     empty_splits: Sequence[str],
@@ -155,7 +155,7 @@ def _choose_split(report: Mapping[str, Any]) -> str:
 
 def _draw_figures(
     folder: Path,
-    report: dict[str, Any],
+    report: JsonObject,
     tables: Mapping[str, pl.DataFrame],
     predictions: pl.DataFrame,
     labelled: LabeledItems,

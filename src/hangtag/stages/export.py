@@ -14,7 +14,7 @@ from hangtag.errors import ModelError, WorkspaceError
 from hangtag.inference.classifier import Classifier
 from hangtag.inference.prediction import HeadProbs
 from hangtag.inference.runs import EvaluatedItems, load_classifier, predict_items, select_items, select_runs
-from hangtag.io import hash_file, read_json, write_json, write_text
+from hangtag.io import JsonObject, hash_file, read_json, write_json, write_text
 from hangtag.labels.dataset import LabeledItems, read_hash_distance, read_labeled_items
 from hangtag.lock import LOCK, hold, sweep
 from hangtag.manifest import StageRecord
@@ -190,7 +190,7 @@ def _take_examples(labelled: LabeledItems, items: pl.DataFrame, model: Any) -> l
     return [{"pixels": photograph[None], **others} for photograph in pixels]
 
 
-def _read_figures(report: Path | None) -> dict[str, Any]:
+def _read_figures(report: Path | None) -> JsonObject:
     """Return the metrics of each split on the primary level from the run's evaluation; empty without one."""
     if report is None:
         return {}

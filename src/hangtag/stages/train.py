@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from hangtag.config import TrainConfig
 from hangtag.errors import SettingsError, WorkspaceError
-from hangtag.io import read_csv, write_csv, write_text
+from hangtag.io import JsonObject, read_csv, write_csv, write_text
 from hangtag.labels.dataset import LabeledItems, read_hash_distance, read_labeled_items
 from hangtag.lock import hold
 from hangtag.manifest import NAME as MANIFEST
@@ -160,7 +161,9 @@ def build_trainer(labelled: LabeledItems, config: TrainConfig, checkpoint: Path)
     return trainer(data, targets.outputs, config, checkpoint, identity, vocabulary=vocabulary)
 
 
-def learn_vocabulary(labelled: LabeledItems, config: TrainConfig, is_chosen: Any) -> Vocabulary | None:
+def learn_vocabulary(
+    labelled: LabeledItems, config: TrainConfig, is_chosen: npt.NDArray[np.bool_]
+) -> Vocabulary | None:
     """Build the vocabulary of the chosen items' names; return None if the network does not read names.
 
     Raises:
@@ -179,7 +182,7 @@ def learn_vocabulary(labelled: LabeledItems, config: TrainConfig, is_chosen: Any
 
 
 def build_dataset(
-    labelled: LabeledItems, targets: Targets, vocabulary: Vocabulary | None, is_chosen: Any
+    labelled: LabeledItems, targets: Targets, vocabulary: Vocabulary | None, is_chosen: npt.NDArray[np.bool_]
 ) -> ItemDataset:
     """Return the chosen items that have a category path."""
     rows = np.flatnonzero(is_chosen & (targets.classes[CATEGORY_PATH] != NO_VALUE))
@@ -189,7 +192,7 @@ def build_dataset(
     return ItemDataset(labelled.images, table["image_index"].to_numpy().astype(np.int64), classes, words)
 
 
-def _read_calibration(workspace: Workspace, config: TrainConfig, trainer: Trainer) -> dict[str, Any]:
+def _read_calibration(workspace: Workspace, config: TrainConfig, trainer: Trainer) -> JsonObject:
     """Return the temperatures and thresholds of another run.
 
     Raises:
@@ -257,7 +260,7 @@ def _save_run(
     folder: Path,
     labelled: LabeledItems,
     run_id: str,
-    calibration: dict[str, Any] | None,
+    calibration: JsonObject | None,
     seen: SeenPhotographs,
 ) -> list[Path]:
     config, outputs = trainer.config, trainer.outputs
@@ -296,7 +299,7 @@ def _save_run(
     return [*paths, list_of_seen, history, settings]
 
 
-def _calibrate_model(trainer: Trainer) -> dict[str, Any]:
+def _calibrate_model(trainer: Trainer) -> JsonObject:
     """Fit temperatures and thresholds on val: for photographs alone, and with product names if the model reads them."""
     val, outputs = trainer.data["val"], trainer.outputs
     classes = trainer.find_primary_classes(val)
@@ -324,7 +327,7 @@ def _count_classes(trainer: Trainer) -> dict[str, list[int]]:
     }
 
 
-def _build_metrics(trainer: Trainer, state: TrainingState) -> dict[str, Any]:
+def _build_metrics(trainer: Trainer, state: TrainingState) -> JsonObject:
     speeds = [line["images_per_second"] for line in state.history]
     kept = state.history[state.kept_epoch - 1]
     return {

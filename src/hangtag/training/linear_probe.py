@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,9 @@ from hangtag.models.pretrained import hash_weights
 from hangtag.training.data import ItemDataset, draw_order
 from hangtag.training.trainer import Inputs, Trainer
 
+if TYPE_CHECKING:
+    from keras import Model
+
 FEATURES, PROGRESS = "features.npy", "features.json"
 BATCH = 128
 # The number of batches between two writes to the disk.
@@ -30,7 +33,7 @@ Features = npt.NDArray[np.float32]
 
 def compute_features(
     folder: Path,
-    backbone: Any,
+    backbone: "Model",
     images: Pixels,
     rows: Indices,
     is_mirrored: npt.NDArray[np.bool_],
@@ -70,12 +73,16 @@ def compute_features(
     return np.asarray(features, np.float32)
 
 
-def _hash_inputs(backbone: Any, rows: Indices, is_mirrored: npt.NDArray[np.bool_], image_size: tuple[int, int]) -> str:
+def _hash_inputs(
+    backbone: "Model", rows: Indices, is_mirrored: npt.NDArray[np.bool_], image_size: tuple[int, int]
+) -> str:
     chosen = hashlib.sha256(rows.tobytes() + is_mirrored.tobytes()).hexdigest()
     return hash_json([hash_weights(read_weights(backbone)), chosen, list(image_size)])
 
 
-def _open_features(folder: Path, shape: tuple[int, int], identity: str) -> tuple[Any, int]:
+def _open_features(
+    folder: Path, shape: tuple[int, int], identity: str
+) -> tuple[np.memmap[Any, np.dtype[np.float32]], int]:
     """Return the memory map and the number of its rows that are computed."""
     path, progress = folder / FEATURES, folder / PROGRESS
     # Features in a damaged file are computed again.
@@ -110,7 +117,7 @@ class LinearProbeTrainer(Trainer):
 
     features: Features | None = None
 
-    def _select_trainable_model(self) -> Any:
+    def _select_trainable_model(self) -> "Model":
         self.backbone = cut_backbone(self.model)
         return cut_heads(self.model)
 
@@ -130,7 +137,7 @@ class LinearProbeTrainer(Trainer):
             title=f"{self.title}Features",
         )
 
-    def _make_inputs(self, indices: Any) -> dict[str, Any]:
+    def _make_inputs(self, indices: Indices) -> dict[str, Features]:
         """Return the heads' inputs for rows of the cached features."""
         assert self.features is not None
         widths = [int(end.shape[-1]) for end in self.backbone.output.values()]

@@ -1,9 +1,9 @@
 """Loss functions and training metrics, the moving average of the weights (EMA), and the floating-point precision."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,10 +13,15 @@ from hangtag.models.label_space import CATEGORY_PATH, LabelSpace
 from hangtag.models.layers import import_keras
 from hangtag.models.registry import LEAST
 
+if TYPE_CHECKING:
+    from keras import KerasTensor, Metric, Model
+
+    LossFunction = Callable[[KerasTensor, KerasTensor], KerasTensor]
+
 LEAST_PROBABILITY = 1e-7
 
 
-def build_losses(label_space: LabelSpace, config: TrainConfig) -> tuple[dict[str, Any], dict[str, float]]:
+def build_losses(label_space: LabelSpace, config: TrainConfig) -> "tuple[dict[str, LossFunction], dict[str, float]]":
     """Return the loss of each head, the cross-entropy in nats, and its weight in the total loss.
 
     The target row of an item without a value is zero and adds no loss and no gradient. Keras's own loss cannot be
@@ -25,15 +30,15 @@ def build_losses(label_space: LabelSpace, config: TrainConfig) -> tuple[dict[str
     """
     ops = import_keras().ops
 
-    def cross_entropy(wanted: Any, probs: Any) -> Any:
+    def cross_entropy(wanted: "KerasTensor", probs: "KerasTensor") -> "KerasTensor":
         return -ops.sum(wanted * ops.log(ops.maximum(probs, LEAST)), axis=-1)
 
-    losses = dict.fromkeys(label_space.heads, cross_entropy)
+    losses: dict[str, LossFunction] = dict.fromkeys(label_space.heads, cross_entropy)
     weights = {head: 1.0 if head == CATEGORY_PATH else config.attribute_weight for head in label_space.heads}
     return losses, weights
 
 
-def build_metrics(label_space: LabelSpace) -> list[Any]:
+def build_metrics(label_space: LabelSpace) -> "list[Metric]":
     """Build the metrics of the head `category_path`: accuracy and cross-entropy on the primary level."""
     keras = import_keras()
     classes = label_space.list_classes(label_space.primary)
@@ -41,10 +46,10 @@ def build_metrics(label_space: LabelSpace) -> list[Any]:
     has_value = classes >= 0
     members[has_value, classes[has_value]] = 1
 
-    def accuracy(wanted: Any, probs: Any) -> Any:
+    def accuracy(wanted: "KerasTensor", probs: "KerasTensor") -> "KerasTensor":
         return keras.metrics.categorical_accuracy(keras.ops.matmul(wanted, members), keras.ops.matmul(probs, members))
 
-    def cross_entropy(wanted: Any, probs: Any) -> Any:
+    def cross_entropy(wanted: "KerasTensor", probs: "KerasTensor") -> "KerasTensor":
         summed = keras.ops.matmul(probs, members)
         return keras.losses.categorical_crossentropy(keras.ops.matmul(wanted, members), summed)
 
@@ -72,7 +77,7 @@ class WeightEMA:
         self.weights: Weights = {}
         self.steps = 0
 
-    def update(self, model: Any) -> None:
+    def update(self, model: "Model") -> None:
         """Update the average with the weights after a training step. Only every `STRIDE`-th step has an effect."""
         self.steps += 1
         if not self.decay or self.steps % STRIDE:
@@ -85,12 +90,12 @@ class WeightEMA:
         for path, weight in current.items():
             self.weights[path] += (1 - kept) * (weight - self.weights[path])
 
-    def read(self, model: Any) -> Weights:
+    def read(self, model: "Model") -> Weights:
         """Return the averaged weights, or the model's own if the average is disabled or has no step yet."""
         return self.weights or read_weights(model)
 
     @contextmanager
-    def swap(self, model: Any) -> Iterator[None]:
+    def swap(self, model: "Model") -> Iterator[None]:
         """Load the averaged weights into the model inside the block, and restore its own afterwards."""
         if not self.weights:
             yield

@@ -2,15 +2,17 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from hangtag.config import TrainConfig
 from hangtag.console import Bar, show_progress
 from hangtag.errors import SettingsError
+from hangtag.io import JsonObject
 from hangtag.models.batch_predict import Answers, iterate_head_probs, join_head_probs
 from hangtag.models.checkpoint import Weights, assign_weights, read_weights
 from hangtag.models.keras_hub import HUB, read_preset
@@ -26,7 +28,10 @@ from hangtag.training.name_head import choose_name_weight, train_names
 from hangtag.training.optimizers import build_optimizer, compute_rates
 from hangtag.training.targets import encode_targets
 
-Inputs = tuple[dict[str, Any], dict[str, Indices]]
+if TYPE_CHECKING:
+    from keras import Model
+
+Inputs = tuple[Mapping[str, npt.NDArray[np.uint8] | npt.NDArray[np.float32]], dict[str, Indices]]
 
 
 class Trainer:
@@ -48,7 +53,7 @@ class Trainer:
         outputs: LabelSpace,
         config: TrainConfig,
         checkpoint: Path,
-        identity: dict[str, Any],
+        identity: JsonObject,
         *,
         vocabulary: Vocabulary | None = None,
         title: str = "",
@@ -84,7 +89,7 @@ class Trainer:
         """The (height, width) of the network's input after the last epoch."""
         return scale_size(self.image_size, self.config.final_scale)
 
-    def build_model(self, image_size: tuple[int, int] | None, num_words: int = 0) -> Any:
+    def build_model(self, image_size: tuple[int, int] | None, num_words: int = 0) -> "Model":
         """Build the network with newly initialized weights.
 
         Args:
@@ -105,7 +110,7 @@ class Trainer:
             hub=self.hub,
         )
 
-    def _select_trainable_model(self) -> Any:
+    def _select_trainable_model(self) -> "Model":
         """Return the model to train, which shares its weights with the network: by default the whole network."""
         return self.model
 
@@ -159,7 +164,7 @@ class Trainer:
         weights = read_weights(self.model) | self.average.read(self.trained)
         return {path: value.copy() for path, value in weights.items()}
 
-    def _run_epoch(self, epoch: int) -> dict[str, Any]:
+    def _run_epoch(self, epoch: int) -> JsonObject:
         data = self.data["train"]
         self._reseed_dropout(epoch)
         image_size = choose_size(
