@@ -74,7 +74,7 @@ def test_a_transformer_has_an_attention_figure_and_table(tmp_path: Path) -> None
 
 def test_a_network_with_text_input_has_an_attention_figure(tmp_path: Path) -> None:
     plain = make_classifier("vit-stem", num_words=2)
-    classifier = Classifier(plain.model, plain.outputs, plain.image_size, vocabulary=Vocabulary(("a", "b")))
+    classifier = Classifier(plain.model, plain.label_space, plain.image_size, vocabulary=Vocabulary(("a", "b")))
     assert len(save_attention(tmp_path, classifier, make_items("hs"), IMAGES, "run, val")) == 2
 
 

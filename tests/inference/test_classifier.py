@@ -15,7 +15,7 @@ from hangtag.models.label_space import CATEGORY_PATH, LabelSpace
 from hangtag.models.registry import build_model
 from hangtag.models.text import Vocabulary
 
-OUTPUTS = LabelSpace(
+LABEL_SPACE = LabelSpace(
     {"kind": ("Goods", "Wear"), "label": CLASS_NAMES},
     ((0, 0), (1, 1), (1, 2)),
     {"season": ("Summer", "Winter")},
@@ -149,7 +149,7 @@ def save(folder: Path, vocabulary: Vocabulary | None = None, **more: Any) -> Any
     model = build_model(
         "capstone",
         image_size=(16, 12),
-        heads=OUTPUTS.heads,
+        heads=LABEL_SPACE.heads,
         color_mode="gray",
         num_words=len(vocabulary.words) if vocabulary else 0,
     )
@@ -165,7 +165,7 @@ def save(folder: Path, vocabulary: Vocabulary | None = None, **more: Any) -> Any
         architecture="capstone",
         image_size=(16, 12),
         color_mode="gray",
-        outputs=OUTPUTS,
+        label_space=LABEL_SPACE,
         vocabulary=vocabulary,
         **more,
     )
@@ -180,11 +180,11 @@ def test_a_loaded_keras_model_predicts_in_inference_mode(tmp_path: Path) -> None
     images = np.random.default_rng(0).integers(0, 256, (37, 16, 12, 3), np.uint8)
     predictions = classifier.predict_heads(images)
     again, wanted = classifier.predict_heads(images), model({"pixels": images}, training=False)
-    for head, probs in predictions.answers.items():
-        np.testing.assert_array_equal(probs, again.answers[head])
+    for head, probs in predictions.by_head.items():
+        np.testing.assert_array_equal(probs, again.by_head[head])
         np.testing.assert_allclose(probs, np.asarray(wanted[head]), atol=1e-6)
     probs = predictions.probs
-    np.testing.assert_allclose(probs, predictions.answers[CATEGORY_PATH])
+    np.testing.assert_allclose(probs, predictions.by_head[CATEGORY_PATH])
     np.testing.assert_allclose(predictions.read_probs("season"), np.asarray(wanted["attribute_0"]), atol=1e-6)
     # Neither dropout nor the other photographs of the batch have a part in an answer.
     np.testing.assert_allclose(probs[30:31], classifier.predict_proba(images[30:31]), atol=1e-6)

@@ -8,8 +8,8 @@ import pytest
 from product_runs import (
     BAGS,
     GIFTS,
+    LABEL_SPACE,
     MEN,
-    OUTPUTS,
     SHOES,
     TSHIRTS,
     WOMEN,
@@ -80,7 +80,7 @@ def test_without_items_of_frequent_classes_their_metrics_are_none() -> None:
 def answer(items: pl.DataFrame, products: list[int], genders: list[int]) -> dict[str, EvaluatedItems]:
     sure = np.full(len(items), 0.9)
     answers = {CATEGORY_PATH: spread(np.array(products), sure, 4), "attribute_0": spread(np.array(genders), sure, 2)}
-    return EvaluatedItems(items, HeadProbs(OUTPUTS, answers)).by_split()
+    return EvaluatedItems(items, HeadProbs(LABEL_SPACE, answers)).by_split()
 
 
 def test_every_level_and_attribute_is_evaluated_where_its_value_is_known(tmp_path: Path) -> None:
@@ -120,6 +120,6 @@ def test_a_column_without_known_values_in_a_split_is_left_out_there(tmp_path: Pa
 
 def test_classes_are_counted_over_all_splits_and_columns_have_kinds(tmp_path: Path) -> None:
     labelled = read_labeled_items(write_products(tmp_path / "ws", ITEMS))
-    assert count_items(labelled, "label", OUTPUTS.class_names).tolist() == [10, 0, 2, 1]
+    assert count_items(labelled, "label", LABEL_SPACE.class_names).tolist() == [10, 0, 2, 1]
     assert count_items(labelled, "gender", ("Men", "Women")).tolist() == [10, 1]
     assert [find_kind(labelled, column) for column in ("type", "label", "gender")] == ["level", "label", "attribute"]

@@ -13,7 +13,7 @@ HEADS = {"category_path": 2, "attribute_0": 2}
 
 
 class Scale:
-    """Answers with the left upper pixel's red and the first word, each as a share of 255."""
+    """Predict the red value of the upper left pixel and the first word, each as a share of 255."""
 
     def __init__(self, *inputs: str) -> None:
         self.input = dict.fromkeys(inputs)

@@ -19,10 +19,10 @@ from hangtag.models.registry import build_model
 from hangtag.models.text import Vocabulary
 
 IMAGE_SIZE = (16, 12)
-OUTPUTS = LabelSpace(
+LABEL_SPACE = LabelSpace(
     {"kind": ("a", "b"), "label": ("x", "y", "z")}, ((0, 0), (0, 1), (1, 2)), {"season": ("cold", "warm")}, "label"
 )
-DESCRIBED = OUTPUTS.to_json()
+DESCRIBED = LABEL_SPACE.to_json()
 VOCABULARY = Vocabulary(("blue", "shirt"))
 
 
@@ -30,7 +30,7 @@ def build(color_mode: ColorMode = "color") -> Any:
     return build_model(
         "capstone",
         image_size=IMAGE_SIZE,
-        heads=OUTPUTS.heads,
+        heads=LABEL_SPACE.heads,
         color_mode=color_mode,
         num_words=len(VOCABULARY.words),
     )
@@ -44,7 +44,7 @@ def save(folder: Path, model: Any, color_mode: ColorMode = "color") -> None:
         architecture="capstone",
         image_size=IMAGE_SIZE,
         color_mode=color_mode,
-        outputs=OUTPUTS,
+        label_space=LABEL_SPACE,
         vocabulary=VOCABULARY,
     )
 

@@ -23,7 +23,7 @@ WORDS = VOCABULARY.encode(["Blue shirt", "shoe", None, "shirt shirt", "unheard o
 # efficientnet-lite0 with more blocks.
 OWN = [name for name in ARCHITECTURES if name not in APPLICATIONS and not name.endswith(("-lite1", "-lite2"))]
 MODES: tuple[ColorMode, ...] = ("color", "gray")
-OUTPUTS = LabelSpace(
+LABEL_SPACE = LabelSpace(
     {"kind": ("Goods", "Wear"), "label": ("Bag", "Shirt", "Shoe")},
     ((0, 0), (1, 1), (1, 2), (-1, 2)),
     {"season": ("Summer", "Winter"), "base colour": ("Blue", "Red", "White")},
@@ -35,7 +35,7 @@ def build(architecture: str, color_mode: ColorMode, dtype: str | None = None, nu
     return build_model(
         architecture,
         image_size=IMAGE_SIZE,
-        heads=OUTPUTS.heads,
+        heads=LABEL_SPACE.heads,
         color_mode=color_mode,
         num_words=num_words,
         dtype=dtype,
@@ -69,14 +69,14 @@ def test_a_saved_model_is_loaded_unchanged(
         architecture=architecture,
         image_size=IMAGE_SIZE,
         color_mode=color_mode,
-        outputs=OUTPUTS,
+        label_space=LABEL_SPACE,
         vocabulary=vocabulary,
         note=1,
     )
     saved = load_saved(tmp_path)
     assert sorted(path.name for path in paths) == sorted(path.name for path in tmp_path.iterdir())
-    assert (saved.outputs, saved.vocabulary, saved.image_size) == (OUTPUTS, vocabulary, IMAGE_SIZE)
-    assert list(saved.outputs.levels) == ["kind", "label"]
+    assert (saved.label_space, saved.vocabulary, saved.image_size) == (LABEL_SPACE, vocabulary, IMAGE_SIZE)
+    assert list(saved.label_space.levels) == ["kind", "label"]
     assert saved.description["note"] == 1
     assert saved.description["class_names"] == ["Bag", "Shirt", "Shoe"]
     assert saved.description["parameters"] == describe_model(model)["parameters"]
@@ -93,7 +93,7 @@ def test_every_head_returns_float32_probabilities(architecture: str, dtype: str,
     model = build(architecture, "color", dtype, num_words)
     answers = answer(model)
     assert {head: probs.shape for head, probs in answers.items()} == {
-        head: (5, size) for head, size in OUTPUTS.heads.items()
+        head: (5, size) for head, size in LABEL_SPACE.heads.items()
     }
     for probs in answers.values():
         assert str(probs.dtype) == "float32"

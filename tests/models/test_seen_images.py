@@ -21,13 +21,13 @@ def test_a_written_record_is_read_back(tmp_path: Path) -> None:
     seen = SeenPhotographs(make_set(1, 5, 2**64 - 200), make_set(5, 7), is_complete=False)
     path, entry = write_seen(tmp_path, seen)
     assert entry == {
-        "file": FILE, "sha256": hash_file(path), "learnt": 3, "chosen_on": 1, "is_complete": False,
+        "file": FILE, "sha256": hash_file(path), "trained_on": 3, "chosen_on": 1, "is_complete": False,
     }  # fmt: skip
     found = read_seen(tmp_path, {"seen": entry})
     assert found is not None
-    assert found.learnt.perceptual.tolist() == [1, 5, 2**64 - 200]
-    assert found.learnt.pixels.tolist() == [101, 105, 2**64 - 100]
-    # What it was both learnt from and chosen on is held once.
+    assert found.trained_on.perceptual.tolist() == [1, 5, 2**64 - 200]
+    assert found.trained_on.pixels.tolist() == [101, 105, 2**64 - 100]
+    # A photograph that was both trained on and chosen on is recorded once.
     assert (found.chosen_on.perceptual.tolist(), found.chosen_on.pixels.tolist()) == ([7], [107])
     assert not found.is_complete
 
@@ -44,7 +44,7 @@ def test_a_model_without_a_record_has_none(tmp_path: Path) -> None:
 
 def test_the_union_has_the_photographs_of_both() -> None:
     both = SeenPhotographs(make_set(1), make_set(2)) | SeenPhotographs(make_set(2), make_set(3), is_complete=False)
-    assert both.learnt.perceptual.tolist() == [1, 2]
+    assert both.trained_on.perceptual.tolist() == [1, 2]
     assert both.chosen_on.perceptual.tolist() == [3]
     assert not both.is_complete
 

@@ -65,9 +65,9 @@ def test_the_recorded_accuracy_holds_on_unseen_photographs(
     labelled = read_labeled_items(Workspace.at(tmp_path))
     assert labelled.digest == classifier.description["labels_digest"]
     assert classifier.seen is not None
-    for split, is_learnt in (("train", True), ("val", True), ("test", False)):
+    for split, is_trained_on in (("train", True), ("val", True), ("test", False)):
         rows = labelled.of_split(split)["image_index"].to_numpy().astype(np.int64)
-        assert (classifier.seen.learnt.find(hash_photographs(labelled.images, rows)) == is_learnt).all()
+        assert (classifier.seen.trained_on.find(hash_photographs(labelled.images, rows)) == is_trained_on).all()
     items = labelled.table.filter(pl.col("split") == "test", pl.col("label") != "Unknown")
     found = classifier.predict_rows(labelled.images, items["image_index"].to_numpy().astype(np.int64))
     accuracy = np.mean(

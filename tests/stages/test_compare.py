@@ -13,7 +13,7 @@ from hangtag.errors import HangtagError, SettingsError, WorkspaceError
 from hangtag.io import hash_file, read_json, write_csv, write_json, write_parquet
 from hangtag.manifest import StageRecord
 from hangtag.metrics.classification import compute_intervals
-from hangtag.metrics.comparison import compute_interval_metrics, compute_mcnemar, summarize_seeds
+from hangtag.metrics.comparison import compute_mcnemar, estimate_metrics, summarize_seeds
 from hangtag.results import StageResult
 from hangtag.stages.compare import compare, read_comparison
 from hangtag.workspace import Workspace
@@ -341,7 +341,7 @@ def draw(n: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
 
 def test_a_run_s_own_intervals_are_those_of_its_evaluation() -> None:
     classes, predicted, group_ids = draw(60)
-    figures = compute_interval_metrics(classes, predicted, group_ids, 3, samples=50, seed=4)
+    figures = estimate_metrics(classes, predicted, group_ids, 3, samples=50, seed=4)
     for place in range(2):
         own = compute_intervals(classes, predicted[place], group_ids, 3, samples=50, seed=4)
         for name, figure in figures.items():
@@ -350,7 +350,7 @@ def test_a_run_s_own_intervals_are_those_of_its_evaluation() -> None:
 
 def test_the_interval_of_a_difference_is_that_of_a_plain_paired_bootstrap() -> None:
     classes, predicted, group_ids = draw(60)
-    figures = compute_interval_metrics(classes, predicted, group_ids, 3, samples=80, seed=7)
+    figures = estimate_metrics(classes, predicted, group_ids, 3, samples=80, seed=7)
     groups, random = np.unique(group_ids), np.random.default_rng(7)
     differences = []
     for _ in range(80):
@@ -366,7 +366,7 @@ def test_the_interval_of_a_difference_is_that_of_a_plain_paired_bootstrap() -> N
 
 def test_a_run_beside_itself_differs_by_nothing_in_every_draw() -> None:
     classes, predicted, group_ids = draw(40)
-    for figure in compute_interval_metrics(classes, predicted[[0, 0]], group_ids, 3, samples=50, seed=0).values():
+    for figure in estimate_metrics(classes, predicted[[0, 0]], group_ids, 3, samples=50, seed=0).values():
         assert figure.compare(0, 1) == (0, 0, 0)
         low, high = figure.find_interval(0)
         assert low < high
@@ -375,9 +375,9 @@ def test_a_run_beside_itself_differs_by_nothing_in_every_draw() -> None:
 def test_duplicates_are_drawn_together() -> None:
     # The second run is right where the first is wrong in one group of two: draws have none, one or both of them.
     classes, predicted = np.zeros(8, int), np.array([[1] * 4 + [0] * 4, [0] * 8])
-    together = compute_interval_metrics(classes, predicted, ["g"] * 4 + ["h"] * 4, 2, samples=200, seed=0)["accuracy"]
+    together = estimate_metrics(classes, predicted, ["g"] * 4 + ["h"] * 4, 2, samples=200, seed=0)["accuracy"]
     assert together.compare(1, 0) == (0.5, 0, 1)
-    _, low, high = compute_interval_metrics(classes, predicted, list("abcdefgh"), 2, samples=200, seed=0)[
-        "accuracy"
-    ].compare(1, 0)
+    _, low, high = estimate_metrics(classes, predicted, list("abcdefgh"), 2, samples=200, seed=0)["accuracy"].compare(
+        1, 0
+    )
     assert 0 < low < high < 1

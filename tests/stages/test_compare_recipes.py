@@ -27,7 +27,7 @@ from hangtag.workspace import Workspace
 def place(tmp_path: Path) -> Workspace:
     place = Workspace.at(tmp_path / "ws")
     small = {"flops": 2_000_000, "tta_flip": True}
-    # Names may be learnt beside a run, which has the seed in its own name.
+    # A classifier of names may be added to an image run, whose name has the seed.
     write_evaluated_run(place, "small-0", FIRST, model=small, image_run="first")
     write_evaluated_run(place, "small-1", SECOND, model=small, image_run="second", seed=1)
     report = {"input": "photograph and name"}

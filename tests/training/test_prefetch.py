@@ -30,7 +30,7 @@ def test_all_items_are_yielded_in_order(count: int, ahead: int) -> None:
     assert wait_for(before)
 
 
-def test_none_is_an_item_like_any_other() -> None:
+def test_none_can_be_an_item() -> None:
     assert list(prefetch([None, 1, None])) == [None, 1, None]
 
 

@@ -23,7 +23,7 @@ from hangtag.models.seen_images import FILE, SeenPhotographs
 from hangtag.stages.cross_validate import cross_validate
 from hangtag.stages.evaluate import evaluate
 from hangtag.stages.train import train
-from hangtag.training.data import read_begun
+from hangtag.training.data import read_pretrained_seen
 from hangtag.workspace import Workspace
 
 SHORT = dataclasses.replace(CONFIG, epochs=1, checkpoint="last")
@@ -79,7 +79,7 @@ def assert_same(found: PhotographSet, wanted: PhotographSet) -> None:
 
 def test_a_run_records_its_training_and_validation_photographs(finished: Workspace) -> None:
     seen = read_run(finished, "first")
-    assert_same(seen.learnt, list_split(finished, "train"))
+    assert_same(seen.trained_on, list_split(finished, "train"))
     assert_same(seen.chosen_on, list_split(finished, "val"))
     assert seen.is_complete
     manifest = read_json(finished.run("first") / "manifest.json")
@@ -99,7 +99,7 @@ def test_a_calibration_run_adds_its_validation_photographs(workspace: Workspace)
     config = dataclasses.replace(SHORT, train_splits=("train", "val"), calibration_run="first")
     train(workspace, config, run_id="both")
     seen = read_run(workspace, "both")
-    assert_same(seen.learnt, list_split(workspace, "train", "val"))
+    assert_same(seen.trained_on, list_split(workspace, "train", "val"))
     assert not len(seen.chosen_on.perceptual)
     # Under other splits the other run's val stays one that this run was chosen on.
     val = list_split(workspace, "val")
@@ -113,7 +113,7 @@ def test_a_calibration_run_adds_its_validation_photographs(workspace: Workspace)
 
 def test_a_name_classifier_inherits_the_record_of_its_image_run(workspace: Workspace) -> None:
     train(workspace, TrainConfig(with_names=True, image_run="first"), run_id="named")
-    assert_same(read_run(workspace, "named").learnt, read_run(workspace, "first").learnt)
+    assert_same(read_run(workspace, "named").trained_on, read_run(workspace, "first").trained_on)
 
 
 def test_pretrained_weights_add_their_training_photographs_and_evaluation_refuses_them(workspace: Workspace) -> None:
@@ -122,9 +122,9 @@ def test_pretrained_weights_add_their_training_photographs_and_evaluation_refuse
     draw_other_splits(workspace)
     train(workspace, dataclasses.replace(SHORT, weights=weights), run_id="second")
     seen = read_run(workspace, "second")
-    assert_same(seen.learnt, before | list_split(workspace, "train"))
+    assert_same(seen.trained_on, before | list_split(workspace, "train"))
     assert seen.is_complete
-    # All that is test now was learnt by the weights that it began from.
+    # The pretrained weights were trained on all items that are test now.
     count = len(read_labeled_items(workspace).of_split("test"))
     with pytest.raises(LeakError, match=rf"leak-seen.* {count:,} of the {count:,} photographs.*without --weights"):
         check_unseen_of(workspace, "second", "test")
@@ -161,22 +161,22 @@ def test_cross_validation_refuses_weights_trained_on_its_items(workspace: Worksp
 
 def test_the_record_of_other_weight_files_is_incomplete(workspace: Workspace, tmp_path: Path) -> None:
     run = workspace.run("first")
-    assert read_begun("").is_complete
-    assert read_begun("imagenet").is_complete
-    assert len(read_begun(str(run / "model.safetensors")).learnt.perceptual)
+    assert read_pretrained_seen("").is_complete
+    assert read_pretrained_seen("imagenet").is_complete
+    assert len(read_pretrained_seen(str(run / "model.safetensors")).trained_on.perceptual)
     alone = Path(shutil.copy(run / "model.safetensors", tmp_path / "model.safetensors"))
-    assert not read_begun(str(alone)).is_complete
+    assert not read_pretrained_seen(str(alone)).is_complete
     # A description beside the file that is of other weights.
     shutil.copy(run / "model.json", tmp_path / "model.json")
     shutil.copy(run / FILE, tmp_path / FILE)
-    assert read_begun(str(alone)).is_complete
+    assert read_pretrained_seen(str(alone)).is_complete
     alone.write_bytes(alone.read_bytes()[:-1] + b"x")
-    assert not read_begun(str(alone)).is_complete
+    assert not read_pretrained_seen(str(alone)).is_complete
     # A run of before there was such a list.
     description = read_json(run / "model.json")
     del description["seen"]
     write_json(run / "model.json", description)
-    assert not read_begun(str(run / "model.safetensors")).is_complete
+    assert not read_pretrained_seen(str(run / "model.safetensors")).is_complete
 
 
 @pytest.mark.parametrize(

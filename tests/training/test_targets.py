@@ -27,7 +27,7 @@ ROWS = [
     ("Goods", "Bag", " n/a", "2012.0", "Acme", "Bags", "val"),
     ("Wear", "Shirt", None, "", "Acme", "Tops", "test"),
     ("Unknown", "Bag", "Summer", None, None, "Bags", "train"),
-    # What is in no split has its own values, which are not learnt.
+    # Values that occur only in items without a split are no classes.
     ("Gifts", "Free", "Monsoon", "2014", "Other", UNKNOWN, None),
     ("Wear", "Shirt", "Winter", "2012", "Acme", UNKNOWN, None),
 ]
@@ -41,13 +41,13 @@ def make_labelled(rows: Sequence[tuple[str | None, ...]] = ROWS, schema: Catalog
 
 
 def test_target_all_has_levels_label_and_categorical_attributes() -> None:
-    outputs = build_targets(make_labelled()).outputs
-    assert outputs.levels == {"kind": ("Goods", "Wear"), "type": ("Bag", "Shirt", "Tee"), "label": ("Bags", "Tops")}
-    assert list(outputs.levels) == ["kind", "type", "label"]
-    assert outputs.attributes == {"season": ("Summer", "Winter")}
-    assert outputs.primary == "label"
-    assert outputs.category_paths == ((NO_VALUE, 0, 0), (0, 0, 0), (1, 1, 1), (1, 2, 1))
-    assert outputs.heads == {"category_path": 4, "attribute_0": 2}
+    label_space = build_targets(make_labelled()).label_space
+    assert label_space.levels == {"kind": ("Goods", "Wear"), "type": ("Bag", "Shirt", "Tee"), "label": ("Bags", "Tops")}
+    assert list(label_space.levels) == ["kind", "type", "label"]
+    assert label_space.attributes == {"season": ("Summer", "Winter")}
+    assert label_space.primary == "label"
+    assert label_space.category_paths == ((NO_VALUE, 0, 0), (0, 0, 0), (1, 1, 1), (1, 2, 1))
+    assert label_space.heads == {"category_path": 4, "attribute_0": 2}
 
 
 def test_every_row_has_its_category_path_and_attributes() -> None:
@@ -65,8 +65,8 @@ def test_a_category_path_has_the_values_of_its_items() -> None:
         if product == NO_VALUE:
             assert row["split"] is None
             continue
-        for level, names in targets.outputs.levels.items():
-            place = targets.outputs.list_classes(level)[product]
+        for level, names in targets.label_space.levels.items():
+            place = targets.label_space.list_classes(level)[product]
             assert (names[place] if place != NO_VALUE else "Unknown") == row[level]
 
 
@@ -81,10 +81,10 @@ def test_a_category_path_has_the_values_of_its_items() -> None:
 )
 def test_a_single_target_has_one_head(target: str, names: tuple[str, ...], classes: list[int]) -> None:
     targets = build_targets(make_labelled(), target)
-    assert targets.outputs.levels == {target: names}
-    assert (targets.outputs.attributes, targets.outputs.primary) == ({}, target)
-    assert targets.outputs.class_names == names
-    assert targets.outputs.category_paths == tuple((place,) for place in range(len(names)))
+    assert targets.label_space.levels == {target: names}
+    assert (targets.label_space.attributes, targets.label_space.primary) == ({}, target)
+    assert targets.label_space.class_names == names
+    assert targets.label_space.category_paths == tuple((place,) for place in range(len(names)))
     assert list(targets.classes) == ["category_path"]
     assert targets.classes["category_path"][:5].tolist() == classes
 
@@ -100,12 +100,12 @@ def test_the_error_of_an_unknown_target_lists_the_known_ones(target: str) -> Non
 
 def test_an_attribute_with_names_and_numbers_is_categorical() -> None:
     rows = [(*row[:3], "M" if row[3] == "2013" else row[3], *row[4:]) for row in ROWS]
-    assert build_targets(make_labelled(rows)).outputs.attributes["year"] == ("2012", "2012.0", "M")
+    assert build_targets(make_labelled(rows)).label_space.attributes["year"] == ("2012", "2012.0", "M")
 
 
 def test_a_level_without_values_is_left_out() -> None:
     rows = [("NA", *row[1:]) for row in ROWS]
-    assert list(build_targets(make_labelled(rows)).outputs.levels) == ["type", "label"]
+    assert list(build_targets(make_labelled(rows)).label_space.levels) == ["type", "label"]
     with pytest.raises(SettingsError, match=r"Allowed: all, label, type, season\."):
         build_targets(make_labelled(rows), "kind")
 
@@ -113,13 +113,13 @@ def test_a_level_without_values_is_left_out() -> None:
 def test_levels_missing_from_the_table_are_skipped() -> None:
     schema = CatalogSchema(levels=("kind", "gone"))
     targets = build_targets(make_labelled(schema=schema))
-    assert list(targets.outputs.levels) == ["kind", "label"]
-    assert list(build_targets(make_labelled(schema=CatalogSchema())).outputs.levels) == ["label"]
+    assert list(targets.label_space.levels) == ["kind", "label"]
+    assert list(build_targets(make_labelled(schema=CatalogSchema())).label_space.levels) == ["label"]
 
 
 def test_targets_do_not_depend_on_the_order_of_rows() -> None:
     forward, backward = build_targets(make_labelled()), build_targets(make_labelled(ROWS[::-1]))
-    assert forward.outputs == backward.outputs
+    assert forward.label_space == backward.label_space
     for head, classes in forward.classes.items():
         np.testing.assert_array_equal(classes, backward.classes[head][::-1])
 

@@ -17,7 +17,7 @@ from hangtag.explain.grad_cam import Maps, enlarge
 from hangtag.explain.heatmap import FeatureReader, compute_heatmaps, open_feature_reader
 from hangtag.inference.prediction import HeadProbs, Prediction, build_predictions
 from hangtag.io import JsonObject
-from hangtag.models.batch_predict import Answers, apply_temperature, iterate_head_probs, join_head_probs
+from hangtag.models.batch_predict import ProbsByHead, apply_temperature, iterate_head_probs, join_head_probs
 from hangtag.models.checkpoint import load_saved
 from hangtag.models.label_space import CATEGORY_PATH, LabelSpace, Probs
 from hangtag.models.network_file import NETWORK
@@ -38,7 +38,7 @@ class Classifier:
 
     Attributes:
         model: The `keras.Model`, or the exported network.
-        outputs: The classes of its heads.
+        label_space: The classes of its heads.
         image_size: (height, width) of the input pixels.
         network_size: (height, width) that the pixels are resized to before the network; None keeps their size.
         description: The content of its `model.json`.
@@ -47,7 +47,7 @@ class Classifier:
     """
 
     model: Any
-    outputs: LabelSpace
+    label_space: LabelSpace
     image_size: tuple[int, int]
     description: JsonObject = field(default_factory=dict)
     vocabulary: Vocabulary | None = None
@@ -71,7 +71,7 @@ class Classifier:
         saved = load_exported(path, streams=streams) if is_exported else load_saved(path)
         return cls(
             saved.model,
-            saved.outputs,
+            saved.label_space,
             saved.image_size,
             saved.description,
             saved.vocabulary,
@@ -87,7 +87,7 @@ class Classifier:
     @property
     def class_names(self) -> tuple[str, ...]:
         """The class names of the columns of `predict_proba`."""
-        return self.outputs.class_names
+        return self.label_space.class_names
 
     @property
     def reads_names(self) -> bool:
@@ -173,7 +173,7 @@ class Classifier:
             ModelError: See `explain`.
         """
         self._check_pixels(images)
-        column = level or self.outputs.primary
+        column = level or self.label_space.primary
         head = self._find_explainable_head(column)
         if labels is None:
             labels = self.predict_heads(images, names).choose_labels()[column]
@@ -186,7 +186,7 @@ class Classifier:
             self._feature_reader,
             shrink(images, self.network_size or self.image_size),
             head,
-            self.outputs.find_members(column, given),
+            self.label_space.find_members(column, given),
             words=self.vocabulary.encode(names) if self.vocabulary and names is not None else None,
             tta_flip=bool(self.description.get("tta_flip", False)),
         )
@@ -197,10 +197,10 @@ class Classifier:
         Raises:
             ModelError: There is no such level or attribute, or heatmaps cannot be computed for it.
         """
-        if column not in (*self.outputs.levels, *self.outputs.attributes):
-            allowed = f"Allowed: {', '.join((*self.outputs.levels, *self.outputs.attributes))}."
+        if column not in (*self.label_space.levels, *self.label_space.attributes):
+            allowed = f"Allowed: {', '.join((*self.label_space.levels, *self.label_space.attributes))}."
             raise ModelError("The model has no such level or attribute.", allowed=allowed, received=column)
-        head = self.outputs.find_head(column)
+        head = self.label_space.find_head(column)
         if head not in self._feature_reader.heads:
             raise ModelError(
                 "Heatmaps cannot be computed for this model: it has no pooled feature maps before its heads.",
@@ -262,13 +262,13 @@ class Classifier:
             self.model, images, rows, words=words, tta_flip=is_flipped, image_size=self.network_size
         )
         batches = list(iterator) if title is None else _collect_with_progress(iterator, title, len(rows))
-        head_probs = join_head_probs(batches, self.outputs.heads)
+        head_probs = join_head_probs(batches, self.label_space.heads)
         temperatures = self._read_calibration(words is not None).get("temperatures", {})
         calibrated = {
-            head: apply_temperature(head_probs[head], temperatures.get(head, 1.0)) for head in self.outputs.heads
+            head: apply_temperature(head_probs[head], temperatures.get(head, 1.0)) for head in self.label_space.heads
         }
         ood_scores = head_probs.get(OOD_SCORE)
-        return HeadProbs(self.outputs, calibrated, ood_scores)
+        return HeadProbs(self.label_space, calibrated, ood_scores)
 
     def _check_pixels(self, images: Pixels) -> None:
         if images.ndim != 4 or images.shape[1:] != (*self.image_size, 3) or images.dtype != np.uint8:
@@ -283,7 +283,7 @@ class Classifier:
         return dict(self.description.get("calibration", {}).get(key, {}))
 
 
-def _collect_with_progress(batches: Iterator[Answers], title: str, total: int) -> list[Answers]:
+def _collect_with_progress(batches: Iterator[ProbsByHead], title: str, total: int) -> list[ProbsByHead]:
     """Collect the batches while a progress bar counts their photographs."""
     collected = []
     with show_progress(title, total, "photographs") as bar:

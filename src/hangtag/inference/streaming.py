@@ -121,23 +121,23 @@ def classify_chunk(
     outcomes: dict[int, Outcome] = {index: found for index, found in enumerate(photos) if isinstance(found, Failure)}
     if good:
         pixels = np.stack([found.pixels for found in good.values()])
-        answers = dict(zip(good, classifier.classify(pixels, precision=precision), strict=True))
-        outcomes |= answers | _add_heatmaps(
-            classifier, good, {index: answers[index] for index in explained if index in good}
+        predictions = dict(zip(good, classifier.classify(pixels, precision=precision), strict=True))
+        outcomes |= predictions | _add_heatmaps(
+            classifier, good, {index: predictions[index] for index in explained if index in good}
         )
     return [outcomes[index] for index in range(len(photos))]
 
 
 def _add_heatmaps(
-    classifier: Classifier, photographs: Mapping[int, Photograph], answers: Mapping[int, Prediction]
+    classifier: Classifier, photographs: Mapping[int, Photograph], predictions: Mapping[int, Prediction]
 ) -> dict[int, Prediction]:
-    if not answers:
+    if not predictions:
         return {}
-    pixels = np.stack([photographs[index].pixels for index in answers])
-    maps = classifier.explain(pixels, [answer.label for answer in answers.values()])
+    pixels = np.stack([photographs[index].pixels for index in predictions])
+    maps = classifier.explain(pixels, [prediction.label for prediction in predictions.values()])
     return {
-        index: replace(answer, heatmap=whole[photographs[index].area])
-        for (index, answer), whole in zip(answers.items(), maps, strict=True)
+        index: replace(prediction, heatmap=whole[photographs[index].area])
+        for (index, prediction), whole in zip(predictions.items(), maps, strict=True)
     }
 
 

@@ -12,7 +12,7 @@ Values = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Figure:
+class BootstrapEstimate:
     """A metric of m runs, with its values on bootstrap samples of the items, the same samples for all runs.
 
     Attributes:

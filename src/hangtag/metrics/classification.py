@@ -280,7 +280,7 @@ def evaluate_levels(
         is left out there.
     """
     levels: dict[str, dict[str, JsonObject]] = {split: {} for split in parts}
-    names = name_classes(next(iter(parts.values())).outputs)
+    names = name_classes(next(iter(parts.values())).label_space)
     counts = {column: count_items(labelled, column, names[column]) for column in names}
     for split, part in parts.items():
         for column, predicted in part.predictions.choose_classes().items():
@@ -343,9 +343,9 @@ def tabulate_levels(levels: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> pl
     return pl.DataFrame(rows, infer_schema_length=None)
 
 
-def name_classes(outputs: LabelSpace) -> dict[str, tuple[str, ...]]:
+def name_classes(label_space: LabelSpace) -> dict[str, tuple[str, ...]]:
     """Return the class names of every level and attribute by its column."""
-    return {**outputs.levels, **outputs.attributes}
+    return {**label_space.levels, **label_space.attributes}
 
 
 def count_items(labelled: LabeledItems, column: str, class_names: Sequence[str]) -> Indices:

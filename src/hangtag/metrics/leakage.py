@@ -61,7 +61,7 @@ def check_unseen(classifier: Classifier, labelled: LabeledItems, items: pl.DataF
     if classifier.seen is None or evaluated.is_empty():
         return
     hashes = hash_photographs(labelled.images, evaluated["image_index"].to_numpy().astype(np.int64))
-    is_leaking = classifier.seen.learnt.find(hashes, max_distance)
+    is_leaking = classifier.seen.trained_on.find(hashes, max_distance)
     if is_leaking.any():
         leaking = evaluated.filter(pl.Series(is_leaking))["item_id"].sort()
         raise LeakError(

@@ -83,13 +83,13 @@ def build_report(
         `photograph_alone` with the same except the classes; `levels` (see `evaluate_levels`), `thresholds` (see
         `measure_thresholds`) and, if computed, `adjustments`, the rows of `logit_adjustment.csv`.
     """
-    outputs = next(iter(parts.values())).outputs
+    label_space = next(iter(parts.values())).label_space
     draws = {"samples": config.bootstrap_samples, "seed": config.bootstrap_seed}
     report: JsonObject = {
         "run_id": run_id,
-        "target": outputs.primary,
-        "label_name": labelled.schema.label_name if outputs.primary == LABEL else outputs.primary,
-        "class_names": list(outputs.class_names),
+        "target": label_space.primary,
+        "label_name": labelled.schema.label_name if label_space.primary == LABEL else label_space.primary,
+        "class_names": list(label_space.class_names),
         "input": INPUTS[alone is not None],
         "temperature": calibration.temperature,
         "logit_adjustment": config.logit_adjustment,

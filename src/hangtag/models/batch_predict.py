@@ -17,7 +17,7 @@ WEIGHT = 4
 # The inputs of a network by name: `pixels`, uint8 (n, H, W, 3), and `words`, int32 (n, MAX_WORDS).
 Inputs = dict[str, npt.NDArray[Any]]
 # The probabilities of each head, float32 (n, classes).
-Answers = dict[str, npt.NDArray[np.float32]]
+ProbsByHead = dict[str, npt.NDArray[np.float32]]
 
 
 class Network(Protocol):
@@ -52,7 +52,7 @@ def iterate_head_probs(
     words: Words | None = None,
     tta_flip: bool = False,
     image_size: tuple[int, int] | None = None,
-) -> Iterator[Answers]:
+) -> Iterator[ProbsByHead]:
     """Predict chosen rows of a memory map of images, and yield the probabilities of every head batch by batch.
 
     Args:
@@ -82,7 +82,7 @@ def iterate_head_probs(
         yield by_head
 
 
-def join_head_probs(batches: list[Answers], heads: dict[str, int]) -> Answers:
+def join_head_probs(batches: list[ProbsByHead], heads: dict[str, int]) -> ProbsByHead:
     """Concatenate the probabilities of all batches head by head; without a batch, return arrays of no rows."""
     empty = {head: np.empty((0, size), np.float32) for head, size in heads.items()}
     return {
@@ -106,7 +106,7 @@ def fill_inputs(model: Network, images: Pixels, words: Words | None) -> Inputs:
     return inputs
 
 
-def _predict_batch(model: Network, images: Pixels, words: Words | None) -> Answers:
+def _predict_batch(model: Network, images: Pixels, words: Words | None) -> ProbsByHead:
     inputs = fill_inputs(model, images, words)
     by_head = {
         head: np.asarray(probs, np.float32)[: len(images)] for head, probs in model.predict_on_batch(inputs).items()

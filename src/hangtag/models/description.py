@@ -158,7 +158,7 @@ class Description:
 
     Attributes:
         content: The content of `model.json`.
-        outputs: The label space of the model's heads.
+        label_space: The label space of the model's heads.
         vocabulary: The vocabulary of product names, or None for a model that reads images alone.
         image_size: (height, width) of the photographs.
         network_size: (height, width) that photographs are resized to before the network.
@@ -166,7 +166,7 @@ class Description:
     """
 
     content: JsonObject
-    outputs: LabelSpace
+    label_space: LabelSpace
     vocabulary: Vocabulary | None
     image_size: tuple[int, int]
     network_size: tuple[int, int]

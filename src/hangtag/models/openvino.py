@@ -215,7 +215,7 @@ def load_exported(folder: Path, *, streams: int = 1, exact: bool = False) -> Sav
     network = ExportedNetwork(folder / NETWORK, streams=streams, exact=exact, described=described)
     return SavedModel(
         network,
-        described.outputs,
+        described.label_space,
         described.vocabulary,
         described.image_size,
         described.network_size,

@@ -20,7 +20,7 @@ from hangtag.labels.image_hashes import Keys, PhotographSet
 FILE = "seen.safetensors"
 # The entry of `model.json` that names the file.
 ENTRY = "seen"
-ARRAYS = ("learnt_perceptual", "learnt_pixels", "chosen_on_perceptual", "chosen_on_pixels")
+ARRAYS = ("trained_on_perceptual", "trained_on_pixels", "chosen_on_perceptual", "chosen_on_pixels")
 AGAIN = "Train, export or copy the model again."
 
 
@@ -29,20 +29,20 @@ class SeenPhotographs:
     """The photographs that a model has seen. Its predictions for all others are out-of-sample.
 
     Attributes:
-        learnt: The photographs that the model or its pretrained weights were trained on.
+        trained_on: The photographs that the model or its pretrained weights were trained on.
         chosen_on: Further photographs, on which its epoch, temperatures or thresholds were chosen.
         is_complete: Whether all photographs are known. False if the training started from weights without this record.
     """
 
-    learnt: PhotographSet = field(default_factory=PhotographSet)
+    trained_on: PhotographSet = field(default_factory=PhotographSet)
     chosen_on: PhotographSet = field(default_factory=PhotographSet)
     is_complete: bool = True
 
     def __or__(self, other: "SeenPhotographs") -> "SeenPhotographs":
         """Return the union: a photograph that either was trained on counts as trained on."""
-        learnt = self.learnt | other.learnt
-        chosen_on = (self.chosen_on | other.chosen_on) - learnt
-        return SeenPhotographs(learnt, chosen_on, self.is_complete and other.is_complete)
+        trained_on = self.trained_on | other.trained_on
+        chosen_on = (self.chosen_on | other.chosen_on) - trained_on
+        return SeenPhotographs(trained_on, chosen_on, self.is_complete and other.is_complete)
 
 
 def write_seen(folder: Path, seen: SeenPhotographs) -> tuple[Path, JsonObject]:
@@ -52,12 +52,12 @@ def write_seen(folder: Path, seen: SeenPhotographs) -> tuple[Path, JsonObject]:
         The path, and the entry `seen` for `model.json`: the file's name and SHA-256, the numbers of different
         perceptual hashes, and whether the record is complete.
     """
-    chosen_on = seen.chosen_on - seen.learnt
-    arrays = (seen.learnt.perceptual, seen.learnt.pixels, chosen_on.perceptual, chosen_on.pixels)
+    chosen_on = seen.chosen_on - seen.trained_on
+    arrays = (seen.trained_on.perceptual, seen.trained_on.pixels, chosen_on.perceptual, chosen_on.pixels)
     path = folder / FILE
     with write_whole(path) as temporary:
         save_file(dict(zip(ARRAYS, arrays, strict=True)), temporary)
-    counts = {"learnt": len(seen.learnt.perceptual), "chosen_on": len(chosen_on.perceptual)}
+    counts = {"trained_on": len(seen.trained_on.perceptual), "chosen_on": len(chosen_on.perceptual)}
     return path, {"file": FILE, "sha256": hash_file(path), **counts, "is_complete": seen.is_complete}
 
 
@@ -87,8 +87,8 @@ def read_seen(folder: Path, description: Mapping[str, Any]) -> SeenPhotographs |
             received=str(path),
         )
     arrays = _read_arrays(path)
-    learnt, chosen_on = PhotographSet(*arrays[:2]), PhotographSet(*arrays[2:])
-    return SeenPhotographs(learnt, chosen_on, entry["is_complete"])
+    trained_on, chosen_on = PhotographSet(*arrays[:2]), PhotographSet(*arrays[2:])
+    return SeenPhotographs(trained_on, chosen_on, entry["is_complete"])
 
 
 def _read_arrays(path: Path) -> list[Keys]:

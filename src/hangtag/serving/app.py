@@ -341,7 +341,7 @@ class _Service:
 
     def describe_model(self) -> JsonObject:
         classifier = self._classifier
-        label_space, description = classifier.outputs, classifier.description
+        label_space, description = classifier.label_space, classifier.description
         return {
             "name": classifier.name,
             "architecture": description.get("architecture"),

@@ -84,7 +84,7 @@ def _find_name(folder: Path, stem: str) -> Path:
 
 
 PART = 10_000
-OUTPUTS = (".csv", ".jsonl", ".parquet")
+LABEL_SPACE = (".csv", ".jsonl", ".parquet")
 Form = Literal["table", "json", "csv"]
 Tally = dict[str, int]
 
@@ -163,9 +163,9 @@ def print_predictions(
     if form == "json":
         lines = output.write_json_lines(pairs)
     elif form == "csv":
-        lines = output.write_csv_lines(pairs, classifier.outputs)
+        lines = output.write_csv_lines(pairs, classifier.label_space)
     else:
-        lines = output.write_table_lines(pairs, classifier.outputs)
+        lines = output.write_table_lines(pairs, classifier.label_space)
     for line in lines:
         (write or sys.stdout.write)(line)
     return tally
@@ -196,9 +196,9 @@ def write_predictions(
         CatalogError: A path does not exist or cannot be read.
     """
     path = Path(output)
-    if path.suffix.lower() not in OUTPUTS:
+    if path.suffix.lower() not in LABEL_SPACE:
         raise SettingsError(
-            "The output's kind is not known.", allowed=f"Allowed: {', '.join(OUTPUTS)}.", received=path.name
+            "The output's kind is not known.", allowed=f"Allowed: {', '.join(LABEL_SPACE)}.", received=path.name
         )
     parts = path.with_name(f"{path.name}.parts")
     with hold_folder("classify", parts):
@@ -333,14 +333,14 @@ def _report_progress(pairs: Iterable[Pair], advance: Callable[[], object]) -> It
 
 
 def _write_part(path: Path, pairs: Iterator[Pair], classifier: Classifier) -> None:
-    outputs = classifier.outputs
+    label_space = classifier.label_space
     if path.suffix == ".parquet":
-        batch = output.make_batch(list(pairs), outputs)
+        batch = output.make_batch(list(pairs), label_space)
         with write_whole(path) as temporary:
             output.write_parquet_file(temporary, [batch], batch.schema)
         return
     lines = (
-        output.write_csv_lines(pairs, outputs, header=False)
+        output.write_csv_lines(pairs, label_space, header=False)
         if path.suffix == ".csv"
         else output.write_json_lines(pairs)
     )
@@ -352,17 +352,17 @@ def _write_part(path: Path, pairs: Iterator[Pair], classifier: Classifier) -> No
 
 
 def _join_parts(path: Path, parts: Sequence[Path], classifier: Classifier) -> None:
-    outputs = classifier.outputs
+    label_space = classifier.label_space
     if path.suffix.lower() == ".parquet":
         from arro3.io import read_parquet  # noqa: PLC0415
 
         batches = (batch for part in parts for batch in read_parquet(part))
         with write_whole(path) as temporary:
-            output.write_parquet_file(temporary, batches, output.make_batch([], outputs).schema)
+            output.write_parquet_file(temporary, batches, output.make_batch([], label_space).schema)
         return
     with write_whole(path) as temporary, temporary.open("wb") as file:
         if path.suffix.lower() == ".csv":
-            file.write("".join(output.write_csv_lines([], outputs)).encode())
+            file.write("".join(output.write_csv_lines([], label_space)).encode())
         for part in parts:
             with part.open("rb") as source:
                 shutil.copyfileobj(source, file)

@@ -262,7 +262,7 @@ def _count_labels(labelled: pl.DataFrame, sample: pl.DataFrame, changes: pl.Data
     sizes = labelled.group_by("group_id").len().filter(pl.col("len") > 1)
     splits = sample["split"].drop_nulls().value_counts()
     used = sample.filter(pl.col("split").is_not_null())
-    unlearnt = used["label"].n_unique() - used.filter(pl.col("split") == "train")["label"].n_unique()
+    not_in_train = used["label"].n_unique() - used.filter(pl.col("split") == "train")["label"].n_unique()
     return {
         "items": len(labelled),
         **_count_cells(changes),
@@ -278,7 +278,7 @@ def _count_labels(labelled: pl.DataFrame, sample: pl.DataFrame, changes: pl.Data
         "sampled": len(sample),
         **{split: dict(splits.iter_rows()).get(split, 0) for split in SPLITS},
         # Told where it happens: no model can get these labels right, so they lower every figure.
-        **({"labels_not_in_train": unlearnt} if unlearnt else {}),
+        **({"labels_not_in_train": not_in_train} if not_in_train else {}),
     }
 
 

@@ -24,7 +24,7 @@ from hangtag.models.pretrained import hash_source
 from hangtag.results import CrossValidateResult, StageResult
 from hangtag.stages.train import build_dataset, learn_vocabulary, name_run, refuse_other_settings
 from hangtag.training.checkpoint import TrainingState, has_checkpoint
-from hangtag.training.data import check_begun, read_begun
+from hangtag.training.data import check_pretrained_unseen, read_pretrained_seen
 from hangtag.training.linear_probe import LinearProbeTrainer
 from hangtag.training.name_head import NAME_WEIGHT
 from hangtag.training.targets import Targets, build_targets
@@ -64,7 +64,7 @@ def cross_validate(
         WorkspaceError: Nothing is cleaned, or a fold would be empty.
         SettingsError: The number of folds cannot be used, or a training cannot.
         ModelError: The architecture does not exist or cannot be built for this catalogue.
-        LeakError: The weights to begin from learnt from these photographs.
+        LeakError: The pretrained weights were trained on these photographs.
     """
     if not 2 <= folds <= MOST_FOLDS:
         raise SettingsError(f"{{folds}} must be 2 to {MOST_FOLDS}.", received=folds, settings=["folds"])
@@ -98,7 +98,7 @@ def _cross_validate(
     for fold in range(folds):
         part = StageRecord("fold", folder / f"fold_{fold}", record.inputs, {**settings, "fold": fold})
         parts.append(_run_fold(part, _Fold(labelled, targets, config, item_folds, fold)))
-    return _join_folds(record, parts, targets.outputs)
+    return _join_folds(record, parts, targets.label_space)
 
 
 @dataclass(frozen=True)
@@ -134,10 +134,12 @@ def _check_weights(
     Raises:
         LeakError: Some are: nothing of theirs would be out-of-fold.
     """
-    begun = read_begun(weights)
-    if len(begun.learnt.perceptual):
+    pretrained_seen = read_pretrained_seen(weights)
+    if len(pretrained_seen.trained_on.perceptual):
         rows = labelled.table["image_index"].to_numpy().astype(np.int64)[item_folds >= 0]
-        check_begun(begun, hash_photographs(labelled.images, rows), max_distance, "the folds, which are to be unseen")
+        check_pretrained_unseen(
+            pretrained_seen, hash_photographs(labelled.images, rows), max_distance, "the folds, which are to be unseen"
+        )
 
 
 def _run_fold(record: StageRecord, fold: _Fold) -> Path:
@@ -148,17 +150,17 @@ def _run_fold(record: StageRecord, fold: _Fold) -> Path:
         return folder
     labelled, config = fold.labelled, fold.config
     is_left_out = fold.item_folds == fold.fold
-    is_learnt = (fold.item_folds >= 0) & ~is_left_out
-    vocabulary = learn_vocabulary(labelled, config, is_learnt)
+    is_trained_on = (fold.item_folds >= 0) & ~is_left_out
+    vocabulary = learn_vocabulary(labelled, config, is_trained_on)
     data = {
         name: build_dataset(labelled, fold.targets, vocabulary, chosen)
-        for name, chosen in (("train", is_learnt), ("val", is_left_out))
+        for name, chosen in (("train", is_trained_on), ("val", is_left_out))
     }
     identity = {**record.settings, "labels": labelled.digest}
     title = f"Fold {fold.fold + 1}/{record.settings['folds']} · "
-    outputs, checkpoint = fold.targets.outputs, folder / CHECKPOINT
+    label_space, checkpoint = fold.targets.label_space, folder / CHECKPOINT
     kind = LinearProbeTrainer if config.freeze else Trainer
-    trainer = kind(data, outputs, config, checkpoint, identity, vocabulary=vocabulary, title=title)
+    trainer = kind(data, label_space, config, checkpoint, identity, vocabulary=vocabulary, title=title)
     state = TrainingState()
     if has_checkpoint(checkpoint):
         # A training that was begun with other settings or labels is of no use here: it is started anew.
@@ -167,7 +169,7 @@ def _run_fold(record: StageRecord, fold: _Fold) -> Path:
     trainer.fit(state)
     assign_weights(trainer.model, state.kept_weights)
     # A fold's own items may not say how far its names are to be trusted.
-    trainer.predict_names(state, dict.fromkeys(outputs.heads, NAME_WEIGHT))
+    trainer.predict_names(state, dict.fromkeys(label_space.heads, NAME_WEIGHT))
     work = record.begin()
     paths = [work / "out_of_fold.parquet", work / "history.csv"]
     write_parquet(paths[0], _tabulate_fold(labelled.table[np.flatnonzero(is_left_out)], trainer, fold.fold))
@@ -178,13 +180,13 @@ def _run_fold(record: StageRecord, fold: _Fold) -> Path:
 
 def _tabulate_fold(items: pl.DataFrame, trainer: Trainer, fold: int) -> pl.DataFrame:
     """Return the left-out items with their labels and their probabilities."""
-    outputs, left_out = trainer.outputs, trainer.data["val"]
-    answers = trainer.answer(left_out, f"{trainer.title}predicting")
-    products = answers.pop(CATEGORY_PATH)
-    probs = outputs.sum_level(products, outputs.primary)
+    label_space, left_out = trainer.label_space, trainer.data["val"]
+    by_head = trainer.predict_heads(left_out, f"{trainer.title}predicting")
+    products = by_head.pop(CATEGORY_PATH)
+    probs = label_space.sum_level(products, label_space.primary)
 
     def name(indices: npt.NDArray[np.integer]) -> pl.Series:
-        return pl.Series(values=[outputs.class_names[index] for index in indices.tolist()], dtype=pl.String)
+        return pl.Series(values=[label_space.class_names[index] for index in indices.tolist()], dtype=pl.String)
 
     def store(values: npt.NDArray[np.float32]) -> pl.Series:
         return pl.Series(values, dtype=pl.Array(pl.Float32, values.shape[1])).cast(pl.List(pl.Float32))
@@ -196,18 +198,18 @@ def _tabulate_fold(items: pl.DataFrame, trainer: Trainer, fold: int) -> pl.DataF
         confidence=pl.Series(probs.max(axis=1)).cast(pl.Float64),
         pred_probs=store(probs),
         category_path_probs=store(products),
-        **{head: store(values) for head, values in answers.items()},
+        **{head: store(values) for head, values in by_head.items()},
     )
 
 
-def _join_folds(record: StageRecord, parts: Sequence[Path], outputs: LabelSpace) -> StageResult:
+def _join_folds(record: StageRecord, parts: Sequence[Path], label_space: LabelSpace) -> StageResult:
     table = pl.concat([pl.read_parquet(part / "out_of_fold.parquet") for part in parts])
     names = ("out_of_fold.parquet", "history.csv", "label_space.json")
     work = record.begin()
     paths = [work / name for name in names]
     write_parquet(paths[0], table)
     write_csv(paths[1], pl.concat([read_csv(part / "history.csv") for part in parts]))
-    write_json(paths[2], outputs.to_json())
+    write_json(paths[2], label_space.to_json())
     correct = table.select((pl.col("label") == pl.col("predicted_label")).mean()).item()
     counts = {"items": len(table), "folds": len(parts), "accuracy": round(float(correct), 4)}
     earlier = {path.name for path in record.folder.glob("fold_*")}

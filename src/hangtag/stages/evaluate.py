@@ -123,8 +123,8 @@ def _evaluate_run(
 
 def _select_items(labelled: LabeledItems, classifier: Classifier, splits: Sequence[str]) -> pl.DataFrame:
     """Return the items of all splits at once, in the order of the splits."""
-    asked, primary = list(dict.fromkeys(splits)), classifier.outputs.primary
-    items = select_items(labelled, classifier.outputs, asked)
+    asked, primary = list(dict.fromkeys(splits)), classifier.label_space.primary
+    items = select_items(labelled, classifier.label_space, asked)
     if items.is_empty():
         what = "items" if primary == LABEL else f"items with a value of {primary}"
         hint = "Evaluate another split with --splits, or clean a larger catalogue."

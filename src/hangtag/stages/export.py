@@ -173,7 +173,7 @@ def _check_folder(folder: Path) -> None:
 
 
 def _select_labelled(labelled: LabeledItems, classifier: Classifier, split: str) -> pl.DataFrame:
-    items = select_items(labelled, classifier.outputs, [split])
+    items = select_items(labelled, classifier.label_space, [split])
     if items.is_empty():
         raise WorkspaceError(f"There are no items in the split {split}.", hint="Clean a larger catalogue.")
     return items
@@ -217,7 +217,7 @@ def _compare_networks(
     wanted = predict("Predicting with Keras")
     exact = predict("Predicting with the engine in float32", load_exported(folder, exact=True).model)
     found = predict("Predicting with the engine", load_exported(folder).model)
-    differences = [np.abs(exact.answers[head] - probs).max(initial=0) for head, probs in wanted.answers.items()]
+    differences = [np.abs(exact.by_head[head] - probs).max(initial=0) for head, probs in wanted.by_head.items()]
     check = Check(
         items=len(val),
         difference=round(float(max(differences)), 6),

@@ -147,18 +147,18 @@ def build_trainer(labelled: LabeledItems, config: TrainConfig, checkpoint: Path)
         SettingsError: The catalogue has no such target or no names.
     """
     targets = build_targets(labelled, config.target)
-    is_learnt = labelled.table["split"].is_in(config.train_splits).fill_null(False).to_numpy()
-    vocabulary = learn_vocabulary(labelled, config, is_learnt)
+    is_trained_on = labelled.table["split"].is_in(config.train_splits).fill_null(False).to_numpy()
+    vocabulary = learn_vocabulary(labelled, config, is_trained_on)
     data = {}
     for split in ("train", "val"):
-        is_chosen = is_learnt if split == "train" else labelled.table["split"].eq_missing(split).to_numpy()
+        is_chosen = is_trained_on if split == "train" else labelled.table["split"].eq_missing(split).to_numpy()
         data[split] = build_dataset(labelled, targets, vocabulary, is_chosen)
         if not len(data[split]):
             hint = "Clean a larger catalogue, or choose other --split-fractions."
             raise WorkspaceError(f"There are no items in the split {split}.", hint=hint)
     identity = {"labels": labelled.digest}
     trainer = LinearProbeTrainer if config.freeze else Trainer
-    return trainer(data, targets.outputs, config, checkpoint, identity, vocabulary=vocabulary)
+    return trainer(data, targets.label_space, config, checkpoint, identity, vocabulary=vocabulary)
 
 
 def learn_vocabulary(
@@ -203,7 +203,7 @@ def _read_calibration(workspace: Workspace, config: TrainConfig, trainer: Traine
         raise WorkspaceError("There is no such finished run for --calibration-run.", received=folder.name)
     hash_run(workspace, folder.name)
     described = read_description(folder)
-    if described.outputs != trainer.outputs or (described.vocabulary is None) != (trainer.vocabulary is None):
+    if described.label_space != trainer.label_space or (described.vocabulary is None) != (trainer.vocabulary is None):
         raise WorkspaceError(
             "The run of --calibration-run was trained on other labels.",
             hint="Choose a run with the same target and catalogue.",
@@ -263,7 +263,7 @@ def _save_run(
     calibration: JsonObject | None,
     seen: SeenPhotographs,
 ) -> list[Path]:
-    config, outputs = trainer.config, trainer.outputs
+    config, label_space = trainer.config, trainer.label_space
     assign_weights(trainer.model, state.kept_weights)
     name_weight = trainer.predict_names(state, calibration and calibration.get("name_weight"))
     if calibration is None:
@@ -281,10 +281,10 @@ def _save_run(
         image_size=trainer.image_size,
         network_size=trainer.network_size,
         color_mode=config.color_mode,
-        outputs=outputs,
+        label_space=label_space,
         vocabulary=trainer.vocabulary,
         run_id=run_id,
-        label_name=labelled.schema.label_name if outputs.primary == LABEL else outputs.primary,
+        label_name=labelled.schema.label_name if label_space.primary == LABEL else label_space.primary,
         tta_flip=config.tta_flip,
         calibration=calibration,
         train_splits=list(config.train_splits),
@@ -301,16 +301,16 @@ def _save_run(
 
 def _calibrate_model(trainer: Trainer) -> JsonObject:
     """Fit temperatures and thresholds on val: for photographs alone, and with product names if the model reads them."""
-    val, outputs = trainer.data["val"], trainer.outputs
+    val, label_space = trainer.data["val"], trainer.label_space
     classes = trainer.find_primary_classes(val)
     calibration = {}
     for key, words in (("photograph", False), ("photograph_and_name", True)):
         if words and trainer.vocabulary is None:
             continue
-        answers = trainer.answer(val, f"{trainer.title}Calibrating", words=words)
-        temperatures = fit_temperatures(answers, val.classes, outputs)
-        probs = outputs.sum_level(
-            apply_temperature(answers[CATEGORY_PATH], temperatures[CATEGORY_PATH]), outputs.primary
+        by_head = trainer.predict_heads(val, f"{trainer.title}Calibrating", words=words)
+        temperatures = fit_temperatures(by_head, val.classes, label_space)
+        probs = label_space.sum_level(
+            apply_temperature(by_head[CATEGORY_PATH], temperatures[CATEGORY_PATH]), label_space.primary
         )
         known = classes != NO_VALUE
         thresholds = find_thresholds(probs[known], classes[known])
@@ -323,7 +323,7 @@ def _count_classes(trainer: Trainer) -> dict[str, list[int]]:
     data = trainer.data["train"]
     return {
         head: np.bincount(data.classes[head][data.classes[head] != NO_VALUE], minlength=size).tolist()
-        for head, size in trainer.outputs.heads.items()
+        for head, size in trainer.label_space.heads.items()
     }
 
 
@@ -333,7 +333,7 @@ def _build_metrics(trainer: Trainer, state: TrainingState) -> JsonObject:
     return {
         "train": len(trainer.data["train"]),
         "val": len(trainer.data["val"]),
-        "classes": len(trainer.outputs.class_names),
+        "classes": len(trainer.label_space.class_names),
         "parameters": trainer.model.count_params(),
         "epochs": state.epoch,
         "kept_epoch": state.kept_epoch,

@@ -8,7 +8,7 @@ from scipy.optimize import minimize_scalar
 from scipy.stats import beta
 
 from hangtag.config import TARGET_PRECISIONS
-from hangtag.models.batch_predict import Answers, apply_temperature
+from hangtag.models.batch_predict import ProbsByHead, apply_temperature
 from hangtag.models.label_space import CATEGORY_PATH, NO_VALUE, Indices, LabelSpace, Probs
 from hangtag.training.losses import LEAST_PROBABILITY
 
@@ -19,20 +19,22 @@ STEPS = 200
 STARTS = 4
 
 
-def fit_temperatures(answers: Answers, classes: dict[str, Indices], label_space: LabelSpace) -> dict[str, float]:
+def fit_temperatures(
+    probs_by_head: ProbsByHead, classes: dict[str, Indices], label_space: LabelSpace
+) -> dict[str, float]:
     """Compute the temperature of each head that minimises the cross-entropy on val.
 
     The head `category_path` is evaluated on the primary level. Source: Guo et al., *On Calibration of Modern Neural
     Networks*, 2017.
 
     Args:
-        answers: Each head's probabilities on val.
+        probs_by_head: Each head's probabilities on val.
         classes: Each head's class indices; `NO_VALUE` where an item has none.
         label_space: The classes of the heads.
     """
     primary = np.append(label_space.list_classes(label_space.primary), NO_VALUE)
     temperatures = {}
-    for head, probs in answers.items():
+    for head, probs in probs_by_head.items():
         wanted = primary[classes[head]] if head == CATEGORY_PATH else classes[head]
         known = np.flatnonzero(wanted != NO_VALUE)
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from hangtag.catalog.images import Pixels, shrink
 from hangtag.console import show_progress
 from hangtag.io import hash_json, name_refusals, read_json, require_file, write_json
-from hangtag.models.batch_predict import Answers
+from hangtag.models.batch_predict import ProbsByHead
 from hangtag.models.checkpoint import read_weights
 from hangtag.models.label_space import Indices
 from hangtag.models.layers import cut_backbone, cut_heads
@@ -155,9 +155,9 @@ class LinearProbeTrainer(Trainer):
             mirrored = len(data) + len(self.data["val"]) + indices
             yield self._make_inputs(np.where(is_mirrored, mirrored, indices)), chosen.classes
 
-    def _iterate_head_probs(self, data: ItemDataset, image_size: tuple[int, int]) -> Iterator[Answers]:  # noqa: ARG002
+    def _iterate_head_probs(self, data: ItemDataset, image_size: tuple[int, int]) -> Iterator[ProbsByHead]:  # noqa: ARG002
         first = len(self.data["train"])
         for start in range(0, len(data), self.config.batch_size):
             indices = np.arange(start, min(start + self.config.batch_size, len(data)))
-            answers = self.trained.predict_on_batch(self._make_inputs(first + indices))
-            yield {head: np.asarray(probs, np.float32) for head, probs in answers.items()}
+            found = self.trained.predict_on_batch(self._make_inputs(first + indices))
+            yield {head: np.asarray(probs, np.float32) for head, probs in found.items()}

@@ -7,7 +7,7 @@ from scipy.sparse import csr_matrix
 
 from hangtag.console import show_progress
 from hangtag.labels.name_classifier import build_regression
-from hangtag.models.batch_predict import Answers, apply_temperature
+from hangtag.models.batch_predict import ProbsByHead, apply_temperature
 from hangtag.models.label_space import NO_VALUE, Indices, LabelSpace, Probs
 from hangtag.models.text import NameWeights, Words, fuse, read_names
 from hangtag.training.calibration import fit_temperatures
@@ -69,7 +69,7 @@ def _train_head(table: csr_matrix, classes: Indices, size: int, seed: int) -> Na
 
 
 def choose_name_weight(
-    probs_by_head: Answers,
+    probs_by_head: ProbsByHead,
     words: Words,
     classes: Mapping[str, Indices],
     label_space: LabelSpace,

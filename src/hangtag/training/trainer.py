@@ -13,7 +13,7 @@ from hangtag.config import TrainConfig
 from hangtag.console import Bar, show_progress
 from hangtag.errors import SettingsError
 from hangtag.io import JsonObject
-from hangtag.models.batch_predict import Answers, iterate_head_probs, join_head_probs
+from hangtag.models.batch_predict import ProbsByHead, iterate_head_probs, join_head_probs
 from hangtag.models.checkpoint import Weights, assign_weights, read_weights
 from hangtag.models.keras_hub import HUB, read_preset
 from hangtag.models.label_space import CATEGORY_PATH, NO_VALUE, Indices, LabelSpace
@@ -39,7 +39,7 @@ class Trainer:
 
     Args:
         data: The datasets `train`, to train on, and `val`, to validate on after every epoch.
-        outputs: The classes of the heads.
+        label_space: The classes of the heads.
         config: The settings of the training.
         checkpoint: The folder of the checkpoint.
         identity: Digests that must be the same when an interrupted training is resumed, in addition to the settings.
@@ -50,7 +50,7 @@ class Trainer:
     def __init__(
         self,
         data: dict[str, ItemDataset],
-        outputs: LabelSpace,
+        label_space: LabelSpace,
         config: TrainConfig,
         checkpoint: Path,
         identity: JsonObject,
@@ -58,7 +58,7 @@ class Trainer:
         vocabulary: Vocabulary | None = None,
         title: str = "",
     ) -> None:
-        self.data, self.outputs, self.config, self.checkpoint = data, outputs, config, checkpoint
+        self.data, self.label_space, self.config, self.checkpoint = data, label_space, config, checkpoint
         self.vocabulary, self.title = vocabulary, title
         takes_any_size = find_architecture(config.architecture).takes_any_size
         self.hub = read_preset(config.weights) if config.architecture == HUB else None
@@ -103,7 +103,7 @@ class Trainer:
         return build_model(
             self.config.architecture,
             image_size=image_size,
-            heads=self.outputs.heads,
+            heads=self.label_space.heads,
             color_mode=self.config.color_mode,
             num_words=num_words,
             dtype="mixed_bfloat16" if self.precision == "bfloat16" else "float32",
@@ -115,14 +115,14 @@ class Trainer:
         return self.model
 
     def _compile(self) -> None:
-        losses, loss_weights = build_losses(self.outputs, self.config)
+        losses, loss_weights = build_losses(self.label_space, self.config)
         is_scaled = self.config.layer_decay < 1 and not self.config.freeze
         rates = compute_rates(self.model, self.config.layer_decay) if is_scaled else None
         self.trained.compile(
             build_optimizer(self.config, len(self.data["train"]), rates),
             losses,
             loss_weights=loss_weights,
-            metrics={CATEGORY_PATH: build_metrics(self.outputs)},
+            metrics={CATEGORY_PATH: build_metrics(self.label_space)},
             # XLA is slower on a CPU: 59 instead of 298 images per second in bfloat16.
             jit_compile=False,
         )
@@ -199,7 +199,7 @@ class Trainer:
         }
 
     def _run_steps(self, epoch: int, image_size: tuple[int, int], bar: Bar, title: str) -> tuple[float, float]:
-        config, heads = self.config, self.outputs.heads
+        config, heads = self.config, self.label_space.heads
         loss, correct, seen = 0.0, 0.0, 0
         for inputs, classes in prefetch(self._iterate_batches(epoch, image_size)):
             targets = encode_targets(classes, heads, config.label_smoothing)
@@ -228,7 +228,7 @@ class Trainer:
         ):
             yield {"pixels": batch.images}, batch.classes
 
-    def _iterate_head_probs(self, data: ItemDataset, image_size: tuple[int, int]) -> Iterator[Answers]:
+    def _iterate_head_probs(self, data: ItemDataset, image_size: tuple[int, int]) -> Iterator[ProbsByHead]:
         """Yield the probabilities of all heads during training, batch by batch."""
         return iterate_head_probs(self.model, data.images, data.rows, image_size=image_size)
 
@@ -241,8 +241,8 @@ class Trainer:
         for batch in self._iterate_head_probs(data, image_size):
             batches.append(batch)
             bar.advance(len(batch[CATEGORY_PATH]))
-        probs = self.outputs.sum_level(
-            join_head_probs(batches, self.outputs.heads)[CATEGORY_PATH], self.outputs.primary
+        probs = self.label_space.sum_level(
+            join_head_probs(batches, self.label_space.heads)[CATEGORY_PATH], self.label_space.primary
         )
         classes = self.find_primary_classes(data)
         known = classes != NO_VALUE
@@ -252,10 +252,10 @@ class Trainer:
 
     def find_primary_classes(self, data: ItemDataset) -> Indices:
         """Return each item's class index on the primary level, int64 (n,)."""
-        primary_of_path = np.append(self.outputs.list_classes(self.outputs.primary), NO_VALUE)
+        primary_of_path = np.append(self.label_space.list_classes(self.label_space.primary), NO_VALUE)
         return np.asarray(primary_of_path[data.classes[CATEGORY_PATH]], np.int64)
 
-    def answer(self, data: ItemDataset, title: str, *, words: bool = True) -> Answers:
+    def predict_heads(self, data: ItemDataset, title: str, *, words: bool = True) -> ProbsByHead:
         """Return the probabilities of all heads for a dataset, with test-time augmentation if it is enabled.
 
         Args:
@@ -275,7 +275,7 @@ class Trainer:
             ):
                 batches.append(batch)
                 bar.advance(len(batch[CATEGORY_PATH]))
-        return join_head_probs(batches, self.outputs.heads)
+        return join_head_probs(batches, self.label_space.heads)
 
     def predict_names(self, state: TrainingState, name_weight: dict[str, float] | None = None) -> dict[str, float]:
         """Train the name classifiers after the image network, and add their weights to `state.kept_weights`.
@@ -287,14 +287,14 @@ class Trainer:
         Returns:
             The name weight of each head.
         """
-        train, val, heads = self.data["train"], self.data["val"], self.outputs.heads
+        train, val, heads = self.data["train"], self.data["val"], self.label_space.heads
         if self.vocabulary is None or train.words is None or val.words is None:
             return {}
         num_words = len(self.vocabulary.words)
         name_weights = train_names(train.words, train.classes, heads, num_words, self.config.seed)
         if name_weight is None:
-            by_head = self.answer(val, f"{self.title}Choosing the name weight")
-            name_weight = choose_name_weight(by_head, val.words, val.classes, self.outputs, name_weights)
+            by_head = self.predict_heads(val, f"{self.title}Choosing the name weight")
+            name_weight = choose_name_weight(by_head, val.words, val.classes, self.label_space, name_weights)
         for head in heads:
             parts = name_weights[head] | {"name_weight": np.array([name_weight[head]], np.float32)}
             state.kept_weights |= {f"{head}_with_name/{part}": parts[part] for part in PARTS}
