@@ -185,7 +185,7 @@ def test_a_description_of_another_network_is_refused(stub: Path, shipped: Path, 
         del description["network_size"]
     write_json(folder / DESCRIPTION, description)
     with pytest.raises(
-        ModelError, match=r"something else than its description says|another shape than the description"
+        ModelError, match=r"other tensors than its description states|another shape than the description"
     ):
         Classifier.load(folder)
 

@@ -98,7 +98,7 @@ def test_the_error_without_kerashub_names_the_package_to_install(
     for action in (lambda: read_preset("vit_base"), lambda: build(write_config(tmp_path, **VIT))):
         with pytest.raises(MissingExtraError, match="pip install keras-hub"):
             action()
-    with pytest.raises(ModelError, match="begun from a preset"):
+    with pytest.raises(ModelError, match="needs the name or folder of a preset"):
         read_preset("")
 
 

@@ -121,7 +121,7 @@ def read_preset(source: str) -> JsonObject:
     """
     if not source:
         allowed = "Allowed: with --weights, a preset's name or its folder."
-        raise ModelError("A network of KerasHub is begun from a preset.", allowed=allowed)
+        raise ModelError("The architecture hub needs the name or folder of a preset.", allowed=allowed)
     folder = find_preset(source)
     content = read_part(folder / CONFIG)
     config = content.get("config")

@@ -62,7 +62,7 @@ def check_signature(described: Description, inputs: Signature, outputs: Signatur
         if actual != expected:
             names = sorted(name for name in actual.keys() | expected.keys() if actual.get(name) != expected.get(name))
             raise ModelError(
-                f"The model's network {verb} something else than its description says: {described.path}.",
+                f"The model's network {verb} other tensors than its description states: {described.path}.",
                 allowed=f"Allowed: {_describe_signature(expected, names)}.",
                 received=_describe_signature(actual, names),
                 hint=AGAIN,

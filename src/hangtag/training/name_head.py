@@ -1,4 +1,4 @@
-"""Train the classifier of product names for each head, and choose its weight beside the image."""
+"""Train the classifier of product names for each head, and choose its weight relative to the image."""
 
 from collections.abc import Mapping
 
