@@ -720,3 +720,14 @@ def test_cloud_storage_without_its_package(
         download([server.url("/a.jpg"), f"{scheme}://bucket/a.jpg"], tmp_path)
     assert 'pip install "hangtag[cloud]"' in str(raised.value)
     assert server.requests == []
+
+
+def test_a_proxy_that_is_not_used_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    settings = DownloadSettings(retries=0, allow_private_addresses=True)
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    (found,) = download_photographs([f"http://127.0.0.1:{port}/a.jpg"], tmp_path, settings)
+    assert isinstance(found, Rejected)
+    assert "a proxy is set (HTTPS_PROXY), which downloads do not use" in found.reason

@@ -3,15 +3,35 @@
 import datetime
 import sys
 import zipfile
+from contextlib import suppress
 from io import BytesIO
 
 import openpyxl
 import pytest
-from workbooks import MAIN, XLS, build_bare_workbook, build_shop_workbook, read_parts, replace_text, save, write_parts
+from workbooks import (
+    MAIN,
+    XLS,
+    build_bare_workbook,
+    build_binary_workbook,
+    build_open_workbook,
+    build_shop_workbook,
+    read_parts,
+    replace_text,
+    save,
+    write_open_row,
+    write_parts,
+)
 
 from hangtag.catalog import excel, xlsx
-from hangtag.catalog.excel import NOT_EDITABLE, format_number, read_excel
+from hangtag.catalog.excel import NOT_EDITABLE, format_number
+from hangtag.catalog.table import Repair
+from hangtag.catalog.table_files import parse_table_file
 from hangtag.errors import CatalogError, MissingExtraError
+
+
+def read_excel(data: bytes, where: str, sheet: str | None = None) -> tuple[list[list[str]], list[int], list[str]]:
+    found = excel.read_excel(data, where, sheet)
+    return found.rows, found.numbers, found.notes
 
 
 def test_cells_are_read_as_they_are_seen() -> None:
@@ -35,7 +55,7 @@ def test_what_is_ignored_or_doubtful_has_a_note() -> None:
         "sheet 'Goods': 1 hidden row, read like the others (the first is row 4)",
         "sheet 'Goods': 1 hidden column, read like the others",
         "sheet 'Goods': 4 formulas, read as the result that was stored last",
-        "sheet 'Goods': 1 cell, merged into others, read as empty",
+        "sheet 'Goods': 1 cell, merged into others at their left, read as empty",
     ]
 
 
@@ -128,7 +148,7 @@ def test_an_xls_workbook() -> None:
     ]
     assert numbers == [1, 2, 3, 5]
     assert notes[0].startswith("of 2 sheets 'Goods' is read")
-    assert notes[-2:] == ["sheet 'Goods': 1 cell, merged into others, read as empty", NOT_EDITABLE]
+    assert notes[-2:] == ["sheet 'Goods': 1 cell, merged into others at their left, read as empty", NOT_EDITABLE]
 
 
 def test_an_unknown_sheet_lists_those_that_are_there() -> None:
@@ -155,14 +175,15 @@ def damage_sheet(data: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "no Excel workbook"),
-        (b"<html><table>", r"no Excel workbook.*Received: b'<html><table>'.*CSV UTF-8"),
+        (b"", "is no workbook"),
+        (b"<html><table>", r"is no workbook.*Received: b'<html><table>'.*CSV UTF-8"),
         (b"PK\x03\x04 and no more", "cannot be read: it is damaged"),
         (build_shop_workbook()[:4000], "cannot be read: it is damaged"),
         (damage_sheet(build_shop_workbook()), "the XML of a sheet is damaged"),
-        (write_parts({"xl/workbook.xml": b"<workbook/>"}), "Excel"),
-        (write_parts({"photo.jpg": b"x"}), "Excel"),
-        (write_parts({"xl/workbook.bin": b""}), r"\.xlsb or \.ods"),
+        (write_parts({"xl/workbook.xml": b"<workbook/>"}), "workbook"),
+        (write_parts({"photo.jpg": b"x"}), "workbook"),
+        (write_parts({"xl/workbook.bin": b""}), "workbook"),
+        (write_parts({"Index/Document.iwa": b""}), "document of Numbers.*Export it"),
         (excel.OLE + bytes(600), "cannot be read"),
         (XLS[:2000], "cannot be read"),
         (excel.OLE + bytes(600) + "EncryptedPackage".encode("utf-16-le"), "encrypted.*without a password"),
@@ -212,3 +233,137 @@ def test_without_the_extra_the_message_names_it(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "python_calamine", None)
     with pytest.raises(MissingExtraError, match=r'pip install "hangtag\[excel\]"'):
         read_excel(b"", "b.xlsx")
+
+
+def test_merged_cells_have_one_value_in_all_their_rows() -> None:
+    book = openpyxl.Workbook()
+    sheet = book.active
+    for row in (
+        ("sku", "kind", "size"),
+        (1, "Belts", "S"),
+        (2, None, "M"),
+        (None,) * 3,
+        (3, None, "L"),
+        (4, "Hats", 5),
+    ):
+        sheet.append(row)
+    sheet.append(("sum", None, 9))
+    sheet.merge_cells("B2:B5")
+    # What is merged over columns belongs to the first, as a total's heading.
+    sheet.merge_cells("A7:B7")
+    found = excel.read_excel(save(book), "b.xlsx")
+    assert [row[1] for row in found.rows] == ["kind", "Belts", "Belts", "Belts", "Hats", ""]
+    assert found.merged == {(3, 1): (2, 1), (5, 1): (2, 1)}
+    assert found.notes == [
+        "sheet 'Sheet': 2 cells, merged into others above, read with the value of the first of them",
+        "sheet 'Sheet': 1 cell, merged into others at their left, read as empty",
+    ]
+
+
+def test_merged_cells_have_a_line_each_in_the_table() -> None:
+    book = openpyxl.Workbook()
+    for row in (("list",), ("sku", "kind"), (1, "Belts"), (2, None)):
+        book.active.append(row)
+    book.active.merge_cells("B3:B4")
+    table = parse_table_file(save(book), "b.xlsx", {})
+    assert table.cells == [["1", "2"], ["Belts", "Belts"]]
+    assert Repair(4, "kind", "", "Belts", "merged cells, with the value of B3") in table.repairs
+
+
+def test_a_value_below_merged_cells_stays() -> None:
+    parts = (
+        f'<worksheet xmlns="{MAIN}"><sheetData><row r="1"><c r="A1"><v>1</v></c><c r="B1"><v>2</v></c></row><row r="2">'
+        '<c r="A2"><v>3</v></c><c r="B2"><v>4</v></c></row></sheetData>'
+        '<mergeCells><mergeCell ref="B1:B2"/></mergeCells></worksheet>'
+    )
+    assert read_excel(build_bare_workbook(parts), "b.xlsx")[0] == [["1", "2"], ["3", "4"]]
+
+
+VALUE = '<table:table-cell office:value-type="{}" office:{}="{}"><text:p>shown</text:p></table:table-cell>'
+MERGED_CELL = VALUE.replace("cell ", 'cell table:number-rows-spanned="2" ', 1).format("string", "x", "Belts")
+
+
+def test_an_open_document_workbook() -> None:
+    written = (
+        write_open_row("sku", "kind", "price", "added", "sold")
+        + write_open_row(
+            VALUE.format("float", "value", "10001"),
+            MERGED_CELL,
+            VALUE.format("currency", "value", "19.90"),
+            VALUE.format("date", "date-value", "2024-03-09"),
+            VALUE.format("boolean", "boolean-value", "true"),
+        )
+        + write_open_row("0002", "<table:covered-table-cell/>", attributes=' table:visibility="collapse"')
+    )
+    rows, numbers, notes = read_excel(build_open_workbook(written), "b.ods")
+    assert rows == [
+        ["sku", "kind", "price", "added", "sold"],
+        ["10001", "shown", "19.9", "2024-03-09", "TRUE"],
+        ["0002", "shown", "", "", ""],
+    ]
+    assert numbers == [1, 2, 3]
+    assert notes == [
+        "sheet 'Goods': 1 hidden row, read like the others (the first is row 3)",
+        "sheet 'Goods': 1 cell, merged into others above, read with the value of the first of them",
+        NOT_EDITABLE,
+    ]
+
+
+def test_repeated_cells_of_an_open_document_do_not_fill_the_memory() -> None:
+    many = (
+        '<table:table-cell table:number-columns-repeated="16384" office:value-type="string"><text:p>x</text:p>'
+        "</table:table-cell>"
+    )
+    rows = write_open_row("sku", "kind") + write_open_row(many, attributes=' table:number-rows-repeated="1048576"')
+    with pytest.raises(CatalogError, match="some are far from the others"):
+        read_excel(build_open_workbook(rows), "b.ods")
+
+
+def test_an_encrypted_open_document_is_said() -> None:
+    parts = read_parts(build_open_workbook(""))
+    parts["META-INF/manifest.xml"] = b"<manifest><encryption-data/></manifest>"
+    with pytest.raises(CatalogError, match="is encrypted"):
+        read_excel(write_parts(parts), "b.ods")
+
+
+def test_a_binary_workbook() -> None:
+    cells: dict[int, dict[int, str | float]] = {
+        1: {1: "sku", 2: "kind"},
+        2: {1: "007", 2: "Bélts"},
+        3: {1: 8.0, 4: "#N/A"},
+    }
+    rows, numbers, notes = read_excel(build_binary_workbook(cells, merged=(2, 3, 2, 2)), "b.xlsb")
+    assert rows == [
+        ["", "sku", "kind", "", ""],
+        ["", "007", "Bélts", "", ""],
+        ["", "8", "Bélts", "", "#N/A"],
+    ]
+    assert numbers == [2, 3, 4]
+    assert notes == [
+        "sheet 'Goods': 1 error, read as its text, such as #N/A (the first is in E4)",
+        "sheet 'Goods': 1 cell, merged into others above, read with the value of the first of them",
+        NOT_EDITABLE,
+    ]
+
+
+def test_far_cells_of_a_binary_workbook_do_not_fill_the_memory() -> None:
+    cells: dict[int, dict[int, str | float]] = {0: {0: "a"}, 1_048_575: {16_383: "b"}}
+    with pytest.raises(CatalogError, match="some are far from the others"):
+        read_excel(build_binary_workbook(cells), "b.xlsb")
+
+
+@pytest.mark.parametrize("step", [1, 5])
+def test_a_cut_binary_sheet_is_an_error_or_shorter(step: int) -> None:
+    parts = read_parts(build_binary_workbook({0: {0: "sku", 1: "kind"}, 1: {0: "1", 1: "Belts"}}))
+    whole = parts["xl/worksheets/sheet1.bin"]
+    for end in range(0, len(whole), step):
+        with suppress(CatalogError):
+            read_excel(write_parts(parts | {"xl/worksheets/sheet1.bin": whole[:end]}), "b.xlsb")
+
+
+def test_a_panic_of_the_library_shows_no_text(capfd: pytest.CaptureFixture[str]) -> None:
+    parts = read_parts(build_binary_workbook({0: {0: "sku"}}))
+    parts["xl/worksheets/sheet1.bin"] = parts["xl/worksheets/sheet1.bin"][:20]
+    with suppress(CatalogError):
+        read_excel(write_parts(parts), "b.xlsb")
+    assert capfd.readouterr().err == ""

@@ -7,7 +7,7 @@ import openpyxl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from workbooks import MAIN, XLS, build_bare_workbook, build_shop_workbook, read_parts
+from workbooks import MAIN, XLS, build_bare_workbook, build_shop_workbook, read_parts, save
 
 from hangtag.catalog.excel import read_excel
 from hangtag.catalog.excel_editor import NOT_READ_BACK, edit_excel
@@ -79,7 +79,7 @@ def test_formulas_and_merged_cells_are_refused() -> None:
         (2, 1): "the new value has a control character, which a workbook cannot hold",
         (3, 1): "the new value is longer than the 32,767 letters that a cell holds",
     }
-    assert read_excel(edited, "shop.xlsx")[0][-1][0] == "sum"
+    assert read_excel(edited, "shop.xlsx").rows[-1][0] == "sum"
 
 
 def test_nothing_to_change_returns_the_same_bytes() -> None:
@@ -208,7 +208,7 @@ def test_a_cell_that_stands_twice_is_refused() -> None:
     data = build_bare_workbook(sheet_of(HEADER + row))
     edited, refused = edit_excel(data, "b.xlsx", None, {(2, 1): "x", (2, 0): "y"})
     assert refused == {(2, 1): NOT_READ_BACK}
-    assert read_excel(edited, "b.xlsx")[0][1] == ["y", "8", ""]
+    assert read_excel(edited, "b.xlsx").rows[1] == ["y", "8", ""]
 
 
 def test_a_sheet_that_is_no_utf8_is_refused() -> None:
@@ -241,12 +241,39 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.samp
 @settings(max_examples=60, deadline=None)
 @given(value=texts, cell=st.tuples(st.integers(1, 5), st.integers(0, 8)))
 def test_any_text_is_read_again_or_refused(value: str, cell: tuple[int, int]) -> None:
-    rows, numbers, _ = read_excel(SHOP, "shop.xlsx")
+    before = read_excel(SHOP, "shop.xlsx")
     edited, refused = edit_excel(SHOP, "shop.xlsx", None, {cell: value})
-    after, after_numbers, _ = read_excel(edited, "shop.xlsx")
-    assert after_numbers == numbers
-    place = numbers.index(cell[0]), cell[1]
-    before = rows[place[0]][place[1]]
-    assert after[place[0]][place[1]] == (before if refused else value)
-    after[place[0]][place[1]] = before
-    assert after == rows
+    after = read_excel(edited, "shop.xlsx")
+    assert after.numbers == before.numbers
+    row, column = before.numbers.index(cell[0]), cell[1]
+    old = before.rows[row][column]
+    assert after.rows[row][column] == (old if refused else value)
+    after.rows[row][column] = old
+    assert after.rows == before.rows
+
+
+def merge_kinds() -> bytes:
+    book = openpyxl.Workbook()
+    for row in (("sku", "kind"), ("1", "Belts"), ("2", None), ("3", None), ("4", "Hats")):
+        book.active.append(row)
+    book.active.merge_cells("B2:B4")
+    return save(book)
+
+
+def test_merged_cells_change_together() -> None:
+    data = merge_kinds()
+    edited, refused = edit_excel(data, "b.xlsx", None, {(row, 1): "Scarves" for row in (2, 3, 4)})
+    assert refused == {}
+    assert [row[1] for row in read_excel(edited, "b.xlsx").rows] == ["kind", "Scarves", "Scarves", "Scarves", "Hats"]
+    sheet = openpyxl.load_workbook(BytesIO(edited)).active
+    assert [str(each) for each in sheet.merged_cells.ranges] == ["B2:B4"]
+    assert sheet["B2"].value == "Scarves"
+
+
+@pytest.mark.parametrize("changes", [{(2, 1): "x"}, {(3, 1): "x"}, {(2, 1): "x", (3, 1): "x", (4, 1): "y"}])
+def test_one_of_merged_cells_is_not_changed_alone(changes: dict[tuple[int, int], str]) -> None:
+    data = merge_kinds()
+    edited, refused = edit_excel(data, "b.xlsx", None, changes | {(5, 1): "Caps"})
+    assert set(refused) == set(changes)
+    assert "one of 3 merged cells from B2" in refused[min(changes)]
+    assert [row[1] for row in read_excel(edited, "b.xlsx").rows] == ["kind", "Belts", "Belts", "Belts", "Caps"]

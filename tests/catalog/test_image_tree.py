@@ -97,6 +97,35 @@ def test_splits_with_categories_are_kept_beside_strays(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("names", "splits", "labels"),
+    [
+        (["bags/train/1.jpg", "bags/Test/2.jpg", "hats/train/3.jpg"], ["test", "train", "train"], {"bags", "hats"}),
+        (["wear/tops/train/1.jpg", "hats/val/2.jpg"], ["val", "train"], {"wear", "hats"}),
+        (["bags/train/red/1.jpg", "bags/test/red/x/2.jpg"], ["test", "train"], {"red"}),
+    ],
+)
+def test_splits_inside_categories(names: list[str], splits: list[str], labels: set[str], tmp_path: Path) -> None:
+    tree = read(tmp_path, *names)
+    assert [row["given"] for row in tree.rows] == splits
+    assert {found[0] for found in list_labels(tree).values()} == labels
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        # A category may be called so, and one split alone is none.
+        ["shoes/training/1.jpg", "shoes/running/2.jpg"],
+        ["shoes/training/1.jpg", "shirts/training/2.jpg"],
+        ["bags/train/1.jpg", "bags/test/2.jpg", "hats/3.jpg"],
+    ],
+)
+def test_a_word_for_a_split_in_some_categories_is_a_category(names: list[str], tmp_path: Path) -> None:
+    tree = read(tmp_path, *names)
+    assert tree.schema.split is None
+    assert any("train" in value for found in list_labels(tree).values() for value in found)
+
+
 def test_what_is_no_photograph_is_said_once_a_kind(tmp_path: Path) -> None:
     thumbnails = [f"bags/@eaDir/{index}.jpg/SYNOPHOTO_THUMB_M.jpg" for index in range(3)]
     tree = read(tmp_path, "bags/1.jpg", "hats/2.jpg", "notes.txt", "bags/more.TXT", "hats/film.mp4", "x", *thumbnails)
@@ -170,3 +199,34 @@ def test_an_uneven_tree_is_cleaned_explored_and_audited(tmp_path: Path) -> None:
     assert dict(labels["label"].value_counts().iter_rows()) == {"shirt": 8, "tee": 8, "shoe": 8, "Unknown": 1}
     explore(workspace)
     audit(workspace)
+
+
+def draw_tree(folder: Path) -> None:
+    for number in range(12):
+        draw(folder / ("bags", "hats")[number % 2] / f"{number:03}.png", 20 + 7 * number)
+
+
+@pytest.mark.parametrize(
+    "text", ["class,count\nbags,6\nhats,6\n", "note\nmade in spring\n", "name;date\ncache;2024\nindex;2023\n"]
+)
+def test_a_table_that_lists_no_photographs_does_not_hide_a_tree(text: str, tmp_path: Path) -> None:
+    draw_tree(tmp_path / "tree")
+    (tmp_path / "tree" / "class_counts.csv").write_text(text)
+    assert prepare(tmp_path / "tree", tmp_path / "w", SMALL).metrics["items"] == 12
+    rejected = pl.read_csv(tmp_path / "w" / "prepared" / "rejected.csv")
+    assert rejected.select("image_path", "code").rows() == [("class_counts.csv", "not_used")]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "file,price\n" + "".join(f"{number:03}.png,5\n" for number in range(4)),
+        "file,price\nbags/000.png,5\nbags/002.png,6\n",
+        "number,price\n" + "".join(f"N{number},5\n" for number in range(9)),
+    ],
+)
+def test_a_table_that_may_list_the_photographs_has_to_be_described(text: str, tmp_path: Path) -> None:
+    draw_tree(tmp_path / "tree")
+    (tmp_path / "tree" / "products.csv").write_text(text)
+    with pytest.raises(CatalogError, match=r"products\.csv"):
+        prepare(tmp_path / "tree", tmp_path / "w", SMALL)

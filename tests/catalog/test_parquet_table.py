@@ -1,18 +1,30 @@
 """A Parquet table comes as texts; one cell is changed, and types, metadata and all other values stay."""
 
 import datetime
+import json
+import os
+import zipfile
 from decimal import Decimal
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 from arro3.core import Array, DataType, Field, Schema, Table
 from arro3.io import read_parquet, write_parquet
+from PIL import Image
 
-from hangtag.catalog import parquet_table
-from hangtag.catalog.parquet_table import edit_parquet, read_parquet_table
+from hangtag.catalog import parquet_editor, parquet_table
+from hangtag.catalog.files import FileError, without_stderr
+from hangtag.catalog.parquet_editor import edit_parquet
+from hangtag.catalog.parquet_table import ParquetTable, read_parquet_table
+from hangtag.catalog.prepared_items import read_prepared
+from hangtag.catalog.source import FolderSource
+from hangtag.config import PrepareConfig
 from hangtag.errors import CatalogError
+from hangtag.stages.prepare import prepare
+from hangtag.workspace import Workspace
 
 DAY = datetime.date(2024, 3, 9)
 SHOP = pl.DataFrame(
@@ -41,9 +53,9 @@ def write(frame: pl.DataFrame, **options: Any) -> bytes:
 
 
 def test_values_come_as_texts() -> None:
-    names, columns, notes = read_parquet_table(write(SHOP), "shop.parquet")
-    assert names == tuple(SHOP.columns)
-    assert dict(zip(names, columns, strict=True)) == {
+    found = read_parquet_table(write(SHOP), "data/shop.parquet")
+    assert found.columns == tuple(SHOP.columns)
+    assert dict(zip(found.columns, found.cells, strict=True)) == {
         "sku": ["31001", "31002", ""],
         "kind": ["Scarves", "", "Scarfs"],
         "float_id": ["31001", "", "0.1"],
@@ -54,11 +66,12 @@ def test_values_come_as_texts() -> None:
         "seen": ["2024-03-09T08:00:00+01:00", "", ""],
         "price": ["1.50", "", "2"],
         "tags": ['["a", "ü"]', "", "[]"],
-        "photo": ['{"bytes": null, "path": "a.jpg"}', "", ""],
+        "photo": ["a.jpg", "", ""],
         "raw": ["", "", ""],
         "none": ["", "", ""],
     }
-    assert notes == ["column 'photo': binary data, not read", "column 'raw': binary data, not read"]
+    assert found.pictures == ()
+    assert found.notes == ["column 'photo': binary data, not read", "column 'raw': binary data, not read"]
 
 
 def test_cells_are_changed_and_everything_else_stays() -> None:
@@ -136,7 +149,7 @@ def build_categories(metadata: dict[str, str]) -> tuple[Table, bytes]:
 
 def test_a_column_of_categories_takes_new_ones() -> None:
     table, data = build_categories({"shop": "north"})
-    assert read_parquet_table(data, "b.parquet")[1] == [["Men", "", "Women"]]
+    assert read_parquet_table(data, "b.parquet").cells == [["Men", "", "Women"]]
     edited, refused = edit_parquet(data, "b.parquet", {(1, "for"): "Kids", (0, "for"): "Women"})
     assert refused == {}
     after = read_parquet(BytesIO(edited)).read_all()
@@ -165,10 +178,10 @@ def test_nothing_to_change_returns_the_same_bytes() -> None:
 def test_many_row_groups_and_none() -> None:
     frame = pl.DataFrame({"sku": [str(number) for number in range(1000)]})
     data = write(frame, row_group_size=100)
-    assert read_parquet_table(data, "b.parquet")[1] == [frame["sku"].to_list()]
+    assert read_parquet_table(data, "b.parquet").cells == [frame["sku"].to_list()]
     edited, _ = edit_parquet(data, "b.parquet", {(950, "sku"): "x"})
     assert [row for row, sku in enumerate(pl.read_parquet(edited)["sku"]) if sku == "x"] == [950]
-    assert read_parquet_table(write(frame.clear()), "b.parquet") == (("sku",), [[]], [])
+    assert read_parquet_table(write(frame.clear()), "b.parquet") == ParquetTable(("sku",), [[]], [])
 
 
 def damage(data: bytes, start: int, end: int) -> bytes:
@@ -190,9 +203,114 @@ GOOD = write(pl.DataFrame({"sku": ["a", "b"] * 500}))
         (damage(GOOD, len(GOOD) - 60, len(GOOD) - 8), "damaged"),
     ],
 )
-def test_what_is_no_parquet_is_refused(data: bytes, message: str) -> None:
+def test_what_is_no_parquet_is_refused(data: bytes, message: str, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(CatalogError, match=message):
         read_parquet_table(data, "b.parquet")
+    # A panic of the library is not shown beside it.
+    assert capfd.readouterr().err == ""
+
+
+def test_no_damage_shows_a_panic(capfd: pytest.CaptureFixture[str]) -> None:
+    refused = 0
+    # At 81 the library asks for more memory than there is, and ends its process.
+    for start in (*range(4, len(GOOD) - 8, 67), 81):
+        try:
+            read_parquet_table(damage(GOOD, start, min(start + 5, len(GOOD) - 8)), "b.parquet")
+        except CatalogError:
+            refused += 1
+    assert refused > 3
+    assert capfd.readouterr().err == ""
+
+
+def test_what_is_written_to_stderr_without_an_error_is_shown(capfd: pytest.CaptureFixture[str]) -> None:
+    with without_stderr():
+        os.write(2, b"a warning")
+    assert capfd.readouterr().err == "a warning"
+
+
+def draw(shade: int, kind: str = "JPEG") -> bytes:
+    buffer = BytesIO()
+    Image.new("RGB", (12, 12), (shade, 80, 80)).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def write_data_set(pictures: pl.Series, labels: list[int]) -> bytes:
+    """Return a table as the library `datasets` writes it: pictures as structures, classes as numbers."""
+    features = {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": ["Bags", "Hats"]}}
+    table = pl.DataFrame({"image": pictures, "label": pl.Series(labels, dtype=pl.Int64)})
+    buffer = BytesIO()
+    note = {"huggingface": json.dumps({"info": {"features": features}})}
+    write_parquet(Table.from_arrow(table), buffer, key_value_metadata=note)
+    return buffer.getvalue()
+
+
+def test_pictures_inside_a_file_are_photographs_and_classes_have_names(tmp_path: Path) -> None:
+    shades = range(0, 250, 10)
+    pictures: list[dict[str, Any]] = [
+        {"bytes": draw(shade, "PNG" if shade else "JPEG"), "path": f"{shade}.jpg"} for shade in shades
+    ]
+    pictures[3] = {"bytes": b"no picture", "path": "beside.jpg"}
+    pictures[4] = {"bytes": b"", "path": None}
+    (tmp_path / "beside.jpg").write_bytes(draw(30))
+    data = write_data_set(pl.Series(pictures), [number % 2 for number in range(24)] + [-1])
+    (tmp_path / "train.parquet").write_bytes(data)
+    result = prepare(tmp_path / "train.parquet", tmp_path / "w", PrepareConfig(image_size=(12, 12)))
+    prepared = read_prepared(Workspace.at(tmp_path / "w"))
+    assert prepared.items["item_id"].to_list()[:4] == [
+        *("train.parquet/image/0.jpg", "train.parquet/image/1.png", "train.parquet/image/2.png", "beside.jpg")
+    ]
+    assert prepared.items["catalog_label"].to_list() == [
+        "Bags",
+        "Hats",
+        "Bags",
+        "Hats",
+        *["Hats", "Bags"] * 9,
+        "Hats",
+        "",
+    ]
+    assert [int(image[0, 0, 0]) for image in prepared.images][1:] == [shade for shade in shades if shade not in (0, 40)]
+    assert result.metrics["rejected"] == 1
+    edited, refused = edit_parquet(data, "train.parquet", {(0, "label"): "Hats", (1, "label"): "Shoes"})
+    assert refused == {(1, "label"): parquet_editor.FIXED_VALUES}
+    after = pl.read_parquet(edited)
+    assert after["label"].to_list()[:3] == [1, 1, 0]
+    assert after["image"].to_list() == pictures
+
+
+def test_pictures_as_plain_binary_data(tmp_path: Path) -> None:
+    pictures = [draw(shade) for shade in range(0, 200, 40)]
+    table = pl.DataFrame({"sku": [*"abcde"], "kind": ["Bags"] * 5, "photo": pictures})
+    (tmp_path / "t.parquet").write_bytes(write(table, row_group_size=2))
+    described = {"id": "sku", "levels": ["kind"]}
+    result = prepare(tmp_path / "t.parquet", tmp_path / "w", PrepareConfig(image_size=(12, 12)), overrides=described)
+    assert (result.metrics["items"], result.metrics["rejected"]) == (5, 0)
+
+
+def test_a_picture_that_is_not_there_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "t.parquet").write_bytes(write(pl.DataFrame({"photo": [draw(5), None]})))
+    source = FolderSource(tmp_path)
+    assert source.read("t.parquet/photo/0.jpg", 10_000) == draw(5)
+    assert source.has("t.parquet/photo/0.jpg")
+    for name, code in (
+        ("t.parquet/photo/1.jpg", "missing_file"),
+        ("t.parquet/photo/9.jpg", "missing_file"),
+        ("t.parquet/other/0.jpg", "unreadable_file"),
+        ("u.parquet/photo/0.jpg", "missing_file"),
+        ("../t.parquet/photo/0.jpg", "outside_catalog"),
+    ):
+        with pytest.raises(FileError) as caught:
+            source.read(name, 10_000)
+        assert caught.value.code == code, name
+    with pytest.raises(FileError, match="are allowed"):
+        source.read("t.parquet/photo/0.jpg", 10)
+
+
+def test_a_file_of_photographs_in_an_archive_is_refused(tmp_path: Path) -> None:
+    data = write_data_set(pl.Series([{"bytes": draw(1), "path": "a"}]), [0])
+    with zipfile.ZipFile(tmp_path / "c.zip", "w") as archive:
+        archive.writestr("train.parquet", data)
+    with pytest.raises(CatalogError, match="Unpack the archive"):
+        prepare(tmp_path / "c.zip", tmp_path / "w")
 
 
 def test_a_small_file_of_very_many_cells_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

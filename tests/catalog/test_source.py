@@ -1,8 +1,12 @@
 """Files are found however their names are written, and the exact name always wins."""
 
+import struct
 import unicodedata
+import warnings
 import zipfile
+import zlib
 from collections.abc import Iterable
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -155,6 +159,12 @@ def make_raw_archive(path: Path, *names: bytes) -> Source:
         (DECOMPOSED.encode(), DECOMPOSED),
         ("シャツ/1.jpg".encode(), "シャツ/1.jpg"),
         ("Käse.jpg".encode("cp437"), "Käse.jpg"),
+        ("Gürtel/È.jpg".encode("cp850"), "Gürtel/È.jpg"),
+        ("Café.jpg".encode("cp1252"), "Café.jpg"),
+        ("Обувь/Ботинки 1.jpg".encode("cp866"), "Обувь/Ботинки 1.jpg"),
+        ("Обувь/1.jpg".encode("cp1251"), "Обувь/1.jpg"),
+        ("鞋子/短袖T恤.jpg".encode("gb2312"), "鞋子/短袖T恤.jpg"),
+        ("シャツ/赤.jpg".encode("cp932"), "シャツ/赤.jpg"),
         (b"bags\\red\\1.jpg", "bags/red/1.jpg"),
         (b"plain.jpg", "plain.jpg"),
     ],
@@ -164,6 +174,79 @@ def test_names_in_an_archive_without_the_flag(raw: bytes, name: str, tmp_path: P
     assert list(source.names()) == [name]
     assert source.read(name, 100) == b"content"
     assert source.read(unicodedata.normalize("NFC", name), 100) == b"content"
+
+
+def test_a_name_whose_encoding_is_not_clear_is_found_by_what_a_table_calls_it(tmp_path: Path) -> None:
+    names = ["가방/1.jpg", "모자/2.jpg"]
+    source = make_raw_archive(tmp_path / "c.zip", *(name.encode("cp949") for name in names))
+    assert "encoding is not clear" in source.notes[0]
+    assert not set(names) & set(source.names())
+    for name in names:
+        assert source.read(name, 100) == b"content"
+    assert find(source, "가방/2.jpg") is None
+
+
+def test_an_encoding_that_was_found_is_said(tmp_path: Path) -> None:
+    source = make_raw_archive(tmp_path / "c.zip", "Обувь/1.jpg".encode("cp866"), b"plain.jpg")
+    assert source.notes == ["1 names in the archive are not UTF-8, and read as cp866: Обувь/1.jpg"]
+    assert make_archive(tmp_path, "Обувь/1.jpg").notes == []
+
+
+def test_a_name_in_the_extra_field_counts(tmp_path: Path) -> None:
+    raw, name = b"?????/1.jpg", "가방/1.jpg".encode()
+    with zipfile.ZipFile(tmp_path / "c.zip", "w") as archive:
+        for number, checksum in enumerate((zlib.crc32(raw), 7)):
+            info = BytesInfo(str(number))
+            info.raw = raw[number:]
+            info.extra = struct.pack("<HHBI", 0x7075, 5 + len(name), 1, checksum) + name
+            archive.writestr(info, b"content")
+    assert sorted(ZipSource(tmp_path / "c.zip").names()) == ["????/1.jpg", "가방/1.jpg"]
+
+
+def test_of_two_different_files_of_one_name_none_is_read(tmp_path: Path) -> None:
+    with warnings.catch_warnings(), zipfile.ZipFile(tmp_path / "c.zip", "w") as archive:
+        warnings.simplefilter("ignore")
+        for name, content in (("a.jpg", b"1"), ("a.jpg", b"2"), ("b.jpg", b"3"), ("b.jpg", b"3"), ("./a.jpg", b"4")):
+            archive.writestr(name, content)
+    source = ZipSource(tmp_path / "c.zip")
+    assert list(source.names()) == ["a.jpg", "b.jpg"]
+    assert source.read("b.jpg", 10) == b"3"
+    with pytest.raises(FileError, match="different files of this name"):
+        source.read("A.jpg", 10)
+
+
+def make_zip(*names: str) -> bytes:
+    buffer = BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name in names:
+            archive.writestr(name, b"x")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("c.rar", b"Rar!\x1a\x07\x01\x00" + bytes(9), r"is a \.rar archive.*Unpack it"),
+        ("c.7z", b"7z\xbc\xaf\x27\x1c" + bytes(9), r"is a \.7z archive.*Unpack it"),
+        ("c.tar.gz", b"\x1f\x8b\x08" + bytes(9), "compressed by gzip.*Unpack it"),
+        ("c.tar", bytes(257) + b"ustar" + bytes(300), r"is a \.tar archive.*Unpack it"),
+        ("c.pdf", b"%PDF-1.7", "is a PDF document"),
+        ("c.docx", make_zip("[Content_Types].xml", "word/document.xml"), r"is a Word document.*as \.csv or \.xlsx"),
+        ("c.numbers", make_zip("Index/Document.iwa"), r"document of Numbers or Pages.*Export it"),
+        ("c.zip", make_zip("xl/workbook.xml"), r"Excel workbook.*the ending \.xlsx"),
+        ("c.gsheet", b'{"url": "https://docs.google.com/x"}', r"is text.*the ending \.csv"),
+        ("c.dat", b"id;kind\n1;Bags\n", r"is text.*the ending \.csv"),
+        ("c.zip", make_zip("a.jpg")[:40], "part of a .zip, or an incomplete one"),
+        ("c.jpg", b"\xff\xd8\xff\xe0", "is a JPEG picture"),
+        ("c.bin", b"\0\1\2", "of an unknown kind"),
+        ("c.zip", b"", "is empty"),
+    ],
+)
+def test_what_is_no_catalogue_is_named_by_its_first_bytes(name: str, data: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(CatalogError, match=rf"^{name}.*{message}") as caught:
+        open_source(tmp_path / name)
+    assert "Allowed: a folder, a .zip, or a table: .csv" in str(caught.value)
 
 
 def test_an_entry_with_a_drive_or_that_leads_out_is_never_found(tmp_path: Path) -> None:

@@ -19,8 +19,9 @@ import pytest
 from PIL import Image
 
 from hangtag.catalog.files import FileError
-from hangtag.catalog.reader import ANY_RATIO_BYTES, read_catalog
+from hangtag.catalog.reader import read_catalog
 from hangtag.catalog.source import open_source
+from hangtag.catalog.table_search import ANY_RATIO_BYTES
 from hangtag.config import PrepareConfig
 from hangtag.errors import CatalogError, HangtagError
 from hangtag.manifest import read_manifest

@@ -237,3 +237,23 @@ def test_processes_give_what_one_gives(tmp_path: Path) -> None:
     assert one.images.shape == (593, 8, 8, 3)
     assert (one.images == two.images).all()
     assert one.items.equals(two.items)
+
+
+def test_photographs_that_no_row_names_are_listed(
+    capstone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("spare/1.jpg", "images/06.jpg", "images/7.heic", "spare/notes.md", "images/x/8.png"):
+        (capstone / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(capstone / "images" / "5.jpg", capstone / name)
+    # A photograph that is found under another spelling is used.
+    (capstone / "images" / "2.jpg").rename(capstone / "images" / "2.JPG")
+    unused = ["images/06.jpg", "images/7.heic", "images/x/8.png", "spare/1.jpg"]
+    result = prepare(capstone, tmp_path / "w")
+    assert result.metrics == {"rows": 5, "items": 5, "rejected": 0, "repaired_rows": 1, "unused_photographs": 4}
+    table = pl.read_csv(tmp_path / "w" / "prepared" / "rejected.csv")
+    assert table.select("image_path", "code").rows() == [(path, "unused_photograph") for path in unused]
+    monkeypatch.setattr("hangtag.stages.prepare.MAX_UNUSED_LINES", 2)
+    prepare(capstone, tmp_path / "v")
+    table = pl.read_csv(tmp_path / "v" / "prepared" / "rejected.csv")
+    assert table["image_path"].to_list() == [*unused[:2], unused[-1]]
+    assert table["reason"][-1] == "no row that was read names this one and 1 others"

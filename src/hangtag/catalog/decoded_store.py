@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from hangtag.catalog.files import escape_name
-from hangtag.catalog.image_files import Decoded, Outcome, Rejected
+from hangtag.catalog.image_files import Decoded, Outcome
 from hangtag.catalog.images import Pixels
 from hangtag.catalog.source import Source, format_stamp
 from hangtag.config import PrepareConfig
@@ -29,8 +29,6 @@ COLUMNS = {
     "width": pl.Int64,
     "height": pl.Int64,
     "mode": pl.String,
-    "code": pl.String,
-    "reason": pl.String,
 }
 
 
@@ -57,7 +55,7 @@ class DecodedStore:
     def __init__(self, folder: Path, source: Source, config: PrepareConfig) -> None:
         self._folder = folder
         settings = [escape_name(str(source.path)), config.image_size, config.fit, config.max_pixels, config.max_bytes]
-        self._key = hash_json([*settings, read_version("hangtag")])
+        self._key = hash_json([*settings, list(COLUMNS), read_version("hangtag")])
         self._kept: dict[str, Kept] = {}
         self._num_shards = 0
         self._open = lru_cache(maxsize=4)(_open_pixels)
@@ -86,18 +84,28 @@ class DecodedStore:
         np.save(buffer, pixels)
         with write_whole(self._folder / SHARDS / f"{name}.npy") as temporary:
             temporary.write_bytes(buffer.getvalue())
-        entries = [[*entry, *_describe(outcome)] for *entry, outcome in zip(paths, stamps, outcomes, strict=True)]
+        # What could not be used is tried again: a repaired archive may state the same checksum.
+        entries = [
+            (path, stamp, *asdict(outcome).values())
+            for path, stamp, outcome in zip(paths, stamps, outcomes, strict=True)
+            if isinstance(outcome, Decoded)
+        ]
         # Written last: without it, the pixels are not used.
         with write_whole(self._folder / SHARDS / f"{name}.json") as temporary:
             temporary.write_text(json.dumps({"key": self._key, "entries": entries}), encoding="utf-8")
 
     def write(self, file: Path, paths: Sequence[str], stamps: Sequence[str], outcomes: Sequence[Outcome]) -> None:
-        """Write the list of all photographs, whose pixels are the rows of `images.npy` in their order."""
-        rows = [
-            (path, stamp, *_describe(outcome)) for path, stamp, outcome in zip(paths, stamps, outcomes, strict=True)
-        ]
+        """Write the list of the decoded photographs, whose pixels are the rows of `images.npy` in their order."""
+        # By columns, since a catalogue may have millions.
+        kept = [index for index, outcome in enumerate(outcomes) if isinstance(outcome, Decoded)]
+        decoded = [outcome for outcome in outcomes if isinstance(outcome, Decoded)]
+        columns = {
+            "path": [paths[index] for index in kept],
+            "stamp": [stamps[index] for index in kept],
+            **{name: [getattr(each, name) for each in decoded] for name in ("width", "height", "mode")},
+        }
         with write_whole(file) as temporary:
-            pl.DataFrame(rows, schema=COLUMNS, orient="row").write_parquet(temporary)
+            pl.DataFrame(columns, schema=COLUMNS).write_parquet(temporary)
 
     def clear(self) -> None:
         """Remove what an interrupted `prepare` left."""
@@ -108,7 +116,7 @@ class DecodedStore:
             manifest = require_manifest(self._folder, "", ["images.npy", FILE])
             if manifest.get("decoded_key") != self._key:
                 return
-            table = pl.read_parquet(self._folder / FILE)
+            table = pl.read_parquet(self._folder / FILE, columns=list(COLUMNS))
         except (WorkspaceError, OSError, pl.exceptions.PolarsError):
             return
         self._add(table.iter_rows(), self._folder / "images.npy")
@@ -127,19 +135,8 @@ class DecodedStore:
             self._num_shards = max(self._num_shards, int(path.stem.rpartition("-")[2]) + 1)
 
     def _add(self, entries: Any, pixels: Path) -> None:
-        row = 0
-        for path, stamp, width, height, mode, code, _ in entries:
-            # What could not be used is tried again: a repaired archive may state the same checksum.
-            if code is None:
-                self._kept[path] = Kept(stamp, Decoded(width, height, mode), pixels, row)
-                row += 1
-
-
-def _describe(outcome: Outcome) -> tuple[Any, ...]:
-    """Return the entries of `COLUMNS` behind the stamp."""
-    if isinstance(outcome, Rejected):
-        return None, None, None, outcome.code, outcome.reason
-    return *asdict(outcome).values(), None, None
+        for row, (path, stamp, width, height, mode) in enumerate(entries):
+            self._kept[path] = Kept(stamp, Decoded(width, height, mode), pixels, row)
 
 
 def _open_pixels(path: Path) -> Pixels:

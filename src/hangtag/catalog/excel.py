@@ -1,14 +1,17 @@
 """Read the table of an Excel workbook as texts."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 from zipfile import ZipFile
 
 from hangtag.catalog.cell_text import format_decimal, format_value
+from hangtag.catalog.files import without_stderr
+from hangtag.catalog.other_workbooks import scan_binary_sheet, scan_open_sheets
 from hangtag.catalog.xlsx import WorkbookError, count_pictures, find_padded_styles, find_part, open_archive
 from hangtag.catalog.xlsx_sheet import Cell, SheetScan, format_reference, scan_sheet
 from hangtag.errors import CatalogError, MissingExtraError
@@ -16,11 +19,13 @@ from hangtag.errors import CatalogError, MissingExtraError
 if TYPE_CHECKING:
     from python_calamine import CalamineSheet, CalamineWorkbook, SheetMetadata
 
-SUFFIXES = (".xlsx", ".xlsm", ".xls")
+SUFFIXES = (".xlsx", ".xlsm", ".xls", ".xlsb", ".ods")
+ALLOWED = "Allowed: .xlsx, .xlsm, .xls, .xlsb and .ods."
 INSTALL = 'Install it with `pip install "hangtag[excel]"`.'
 SAVE_AS_XLSX = "Open it in Excel or LibreOffice and save it as .xlsx."
 NOT_EDITABLE = (
-    "An .xls workbook can be read, but `hangtag apply` cannot write it. Save it as .xlsx before `hangtag prepare`."
+    "Only .xlsx and .xlsm workbooks can be written by `hangtag apply`, others are read. "
+    "Save it as .xlsx before `hangtag prepare`."
 )
 # The reader allocates the whole rectangle around the cells: two stray cells in far corners would fill the memory.
 MAX_AREA, MAX_AREA_PER_CELL = 10_000_000, 20
@@ -38,11 +43,20 @@ class Workbook:
         where: Its path, for messages.
         reader: The library's view of it.
         archive: Its parts; None for an .xls workbook, which has none.
+        kind: Its format, as `.xlsx`, whatever its name says.
+        scans: What is known of each sheet of an .ods workbook.
     """
 
     where: str
     reader: "CalamineWorkbook"
     archive: ZipFile | None
+    kind: str
+    scans: Mapping[str, SheetScan] = field(default_factory=dict)
+
+    @property
+    def is_editable(self) -> bool:
+        """Return whether its cells can be changed."""
+        return self.kind == ".xlsx"
 
     @property
     def sheets(self) -> "list[SheetMetadata]":
@@ -52,12 +66,21 @@ class Workbook:
 
 @dataclass(frozen=True)
 class Sheet:
-    """A sheet that was read: its rows as texts, their numbers, and notes."""
+    """A sheet that was read.
+
+    Attributes:
+        name: Its name.
+        rows: The rows that are not empty, as texts, from the first column.
+        numbers: The sheet's number of each row.
+        notes: What a user should know.
+        merged: The first cell of the merged cells that each filled cell has its value from.
+    """
 
     name: str
     rows: list[list[str]]
     numbers: list[int]
     notes: list[str]
+    merged: dict[Cell, Cell] = field(default_factory=dict)
 
     @property
     def is_table(self) -> bool:
@@ -65,22 +88,21 @@ class Sheet:
         return sum(1 for row in self.rows if sum(map(bool, row)) > 1) > 1
 
 
-def read_excel(data: bytes, where: str, sheet: str | None = None) -> tuple[list[list[str]], list[int], list[str]]:
+def read_excel(data: bytes, where: str, sheet: str | None = None) -> Sheet:
     """Read a sheet's cells as texts.
 
     Numbers are written without exponent and without `.0`, dates in ISO 8601, booleans as TRUE and FALSE, errors as
-    their text (of an .xls workbook they are empty), formulas as the result that was stored last. Of merged cells the
-    first has the value. Lists start with column A, so that positions in them are the sheet's columns; empty rows are
-    left out.
+    their text (of .xls and .ods workbooks they are empty), formulas as the result that was stored last. The value of
+    merged cells is that of all their rows, in their first column; the other columns are empty. Lists start with column
+    A, so that positions in them are the sheet's columns; empty rows are left out.
 
     Args:
-        data: The workbook: .xlsx, .xlsm or .xls.
+        data: The workbook: .xlsx, .xlsm, .xls, .xlsb or .ods.
         where: Its path, for messages.
         sheet: The sheet's name; None takes the first with a header and rows, a visible one where there is one.
 
     Returns:
-        The rows from the first that is not empty, all of one length; the sheet's row number of each; notes for the
-        user.
+        The sheet, its rows from the first that is not empty, all of one length.
 
     Raises:
         CatalogError: The workbook is damaged, encrypted, empty or too large, or has no such sheet.
@@ -89,7 +111,7 @@ def read_excel(data: bytes, where: str, sheet: str | None = None) -> tuple[list[
     book = open_workbook(data, where)
     found = find_sheet(book, sheet)
     notes = [*_note_choice(book, found, is_named=sheet is not None), *found.notes]
-    return found.rows, found.numbers, notes if book.archive else [*notes, NOT_EDITABLE]
+    return replace(found, notes=notes if book.is_editable else [*notes, NOT_EDITABLE])
 
 
 def open_workbook(data: bytes, where: str) -> Workbook:
@@ -105,46 +127,62 @@ def open_workbook(data: bytes, where: str) -> Workbook:
         raise MissingExtraError(
             f"Reading {where} needs python-calamine, which is not installed.", hint=INSTALL
         ) from error
-    archive = _check_kind(data, where)
+    archive, kind = _check_kind(data, where)
     with refusing(where):
-        return Workbook(where, CalamineWorkbook.from_filelike(BytesIO(data)), archive)
+        scans = scan_open_sheets(archive) if archive and kind == ".ods" else {}
+        for name, scan in scans.items():
+            # The library reads all sheets of such a workbook as it opens it.
+            _check_area(name, scan)
+        return Workbook(where, CalamineWorkbook.from_filelike(BytesIO(data)), archive, kind, scans)
 
 
-def _check_kind(data: bytes, where: str) -> ZipFile | None:
-    """Return the archive of an .xlsx workbook, None for .xls; what a file is shows in its first bytes, not its name."""
+def _check_area(name: str, scan: SheetScan) -> None:
+    if scan.area > max(MAX_AREA, MAX_AREA_PER_CELL * scan.filled):
+        raise WorkbookError(f"sheet {name!r} has {scan.filled:,} cells, and some are far from the others: delete those")
+
+
+def _check_kind(data: bytes, where: str) -> tuple[ZipFile | None, str]:
+    """Return a workbook's archive, None for .xls, and its format, which its first bytes show, not its name."""
     if data.startswith(OLE):
         if ENCRYPTED in data:
             raise _make_encrypted_error(where)
-        return None
+        return None, ".xls"
     if not data.startswith(b"PK"):
         raise CatalogError(
-            f"{where} is no Excel workbook, whatever its name says.",
-            allowed="Allowed: .xlsx, .xlsm and .xls.",
+            f"{where} is no workbook, whatever its name says.",
+            allowed=ALLOWED,
             received=data[:20],
             hint="If Excel opens it, save it there as .xlsx or as CSV UTF-8.",
         )
     with refusing(where):
         archive = open_archive(data)
     names = archive.namelist()
-    if "xl/workbook.bin" in names or "content.xml" in names:
+    if "xl/workbook.bin" in names:
+        return archive, ".xlsb"
+    if "content.xml" in names:
+        if "META-INF/manifest.xml" in names and b"encryption-data" in archive.read("META-INF/manifest.xml"):
+            raise _make_encrypted_error(where)
+        return archive, ".ods"
+    if "Index/Document.iwa" in names:
         raise CatalogError(
-            f"{where} is a workbook of a kind that is not read (.xlsb or .ods).",
-            allowed="Allowed: .xlsx, .xlsm and .xls.",
+            f"{where} is a document of Numbers, which is not read.",
+            allowed=ALLOWED,
             received=where,
-            hint=SAVE_AS_XLSX,
+            hint="Export it from Numbers as Excel or CSV.",
         )
-    return archive
+    return archive, ".xlsx"
 
 
 def _make_encrypted_error(where: str) -> CatalogError:
-    return CatalogError(f"The Excel workbook {where} is encrypted.", received=where, hint="Save it without a password.")
+    return CatalogError(f"The workbook {where} is encrypted.", received=where, hint="Save it without a password.")
 
 
 @contextmanager
 def refusing(where: str) -> Iterator[None]:
     """Raise a damaged workbook's errors as a user's error; a panic of the library, written in Rust, is one of them."""
     try:
-        yield
+        with without_stderr():
+            yield
     except CatalogError:
         raise
     except BaseException as error:
@@ -154,7 +192,7 @@ def refusing(where: str) -> Iterator[None]:
         if not isinstance(error, Exception) and name != "PanicException":
             raise
         raise CatalogError(
-            f"The Excel workbook {where} cannot be read: {str(error).rstrip('.') or name}.",
+            f"The workbook {where} cannot be read: {str(error).rstrip('.') or name}.",
             received=where,
             hint="Open it in Excel and save it anew as .xlsx or as CSV UTF-8.",
         ) from error
@@ -173,7 +211,7 @@ def _read_named(book: Workbook, name: str) -> Sheet:
     names = [each.name for each in book.sheets]
     if name not in names:
         raise CatalogError(
-            f"The Excel workbook {book.where} has no such sheet.",
+            f"The workbook {book.where} has no such sheet.",
             allowed=f"Allowed: {_list_names(names)}.",
             received=name,
             hint="A chart has no cells." if name in book.reader.sheet_names else "",
@@ -181,7 +219,7 @@ def _read_named(book: Workbook, name: str) -> Sheet:
     found = _read_sheet(book, name)
     if not found.rows:
         raise CatalogError(
-            f"A sheet of the Excel workbook {book.where} is empty.", allowed=_list_others(names, name), received=name
+            f"A sheet of the workbook {book.where} is empty.", allowed=_list_others(names, name), received=name
         )
     return found
 
@@ -194,7 +232,7 @@ def _read_first_table(book: Workbook) -> Sheet:
         if found.is_table:
             return found
     raise CatalogError(
-        f"The Excel workbook {book.where} has no sheet with a header and rows.",
+        f"The workbook {book.where} has no sheet with a header and rows.",
         allowed="Allowed: a sheet with a row of column names, and a row for each product below it.",
         received=[*shown, *hidden],
     )
@@ -228,21 +266,48 @@ def _note_choice(book: Workbook, found: Sheet, *, is_named: bool) -> list[str]:
 def _read_sheet(book: Workbook, name: str) -> Sheet:
     with refusing(book.where):
         scan, pictures = SheetScan(), 0
-        if book.archive:
+        if book.archive and book.kind == ".xlsx":
             part = find_part(book.archive, name)
             scan = scan_sheet(book.archive.read(part.path), padded_styles=find_padded_styles(book.archive))
             pictures = count_pictures(book.archive, part)
-            if scan.area > max(MAX_AREA, MAX_AREA_PER_CELL * scan.filled):
-                raise WorkbookError(
-                    f"sheet {name!r} has {scan.filled:,} cells, and some are far from the others: delete those"
-                )
+        elif book.archive:
+            scan = book.scans.get(name, scan) if book.kind == ".ods" else scan_binary_sheet(book.archive, name)
+        _check_area(name, scan)
         sheet = book.reader.get_sheet_by_name(name)
         if not book.archive:
             scan.merged = [
                 (top + 1, left, bottom + 1, right) for (top, left), (bottom, right) in sheet.merged_cell_ranges or ()
             ]
         rows, numbers, long_numbers = _read_rows(sheet, scan.errors)
-    return Sheet(name, rows, numbers, _write_notes(name, scan, pictures, long_numbers))
+        merged = _fill_merged(rows, numbers, scan.merged)
+    return Sheet(name, rows, numbers, _write_notes(name, scan, pictures, long_numbers, len(merged)), merged)
+
+
+def _fill_merged(
+    rows: list[list[str]], numbers: Sequence[int], ranges: Sequence[tuple[int, int, int, int]]
+) -> dict[Cell, Cell]:
+    """Copy the value of merged cells down their first column, into the rows that are not empty without it.
+
+    A program shows one value for all of them, so that nothing is guessed. Of cells that are merged over several columns
+    nobody can say which of them the value belongs to beside the first.
+
+    Returns:
+        The first cell of the merged ones, for each cell that has its value.
+    """
+    filled: dict[Cell, Cell] = {}
+    for top, left, bottom, _ in ranges:
+        first = bisect_left(numbers, top)
+        if first == len(numbers) or numbers[first] != top or left >= len(rows[first]) or not rows[first][left]:
+            continue
+        for position in range(first + 1, bisect_right(numbers, bottom)):
+            cell = (numbers[position], left)
+            if cell in filled:
+                raise WorkbookError(f"the merged cells at {format_reference(cell)} overlap")
+            # A value below merged cells is not shown, but it is there.
+            if not rows[position][left]:
+                rows[position][left] = rows[first][left]
+                filled[cell] = (top, left)
+    return filled
 
 
 def _read_rows(sheet: "CalamineSheet", errors: Mapping[Cell, str]) -> tuple[list[list[str]], list[int], int]:
@@ -279,10 +344,10 @@ def format_number(value: float) -> str:
     return str(int(value)) if value.is_integer() else format_decimal(Decimal(format(value, ".15g")))
 
 
-def _write_notes(name: str, scan: SheetScan, pictures: int, long_numbers: int) -> list[str]:
+def _write_notes(name: str, scan: SheetScan, pictures: int, long_numbers: int, num_filled: int) -> list[str]:
     error = format_reference(next(iter(scan.errors))) if scan.errors else ""
     hidden = scan.hidden_rows[0] if scan.hidden_rows else 0
-    merged = sum((bottom - top + 1) * (right - left + 1) - 1 for top, left, bottom, right in scan.merged)
+    beside = sum((bottom - top + 1) * (right - left) for top, left, bottom, right in scan.merged)
     lines = (
         (pictures, "picture", "ignored"),
         (len(scan.hidden_rows), "hidden row", f"read like the others (the first is row {hidden})"),
@@ -290,7 +355,8 @@ def _write_notes(name: str, scan: SheetScan, pictures: int, long_numbers: int) -
         (scan.formulas - scan.without_result, "formula", "read as the result that was stored last"),
         (scan.without_result, "formula", "without a stored result, read as empty: open and save the file in Excel"),
         (len(scan.errors), "error", f"read as its text, such as #N/A (the first is in {error})"),
-        (merged, "cell", "merged into others, read as empty"),
+        (num_filled, "cell", "merged into others above, read with the value of the first of them"),
+        (beside, "cell", "merged into others at their left, read as empty"),
         (scan.padded, "number", "shown with leading zeros that are not part of it, read without them"),
         (long_numbers, "number", "longer than the 15 digits that Excel keeps: the last digits may be wrong"),
     )

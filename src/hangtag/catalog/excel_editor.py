@@ -13,13 +13,14 @@ from zipfile import ZipFile, ZipInfo
 
 from hangtag.catalog.excel import NOT_EDITABLE, Sheet, find_sheet, format_number, open_workbook
 from hangtag.catalog.xlsx import find_part
-from hangtag.catalog.xlsx_sheet import Cell, FoundCell, scan_sheet
+from hangtag.catalog.xlsx_sheet import Cell, FoundCell, format_reference, scan_sheet
 from hangtag.errors import CatalogError
 
 MAX_CELL_LETTERS = 32_767
 UNWRITABLE = re.compile("[\x00-\x08\x0b-\x1f\ud800-\udfff\ufffe\uffff]")
 # Excel reads `_x0041_` in a text as the letter A, and `_x005F_` as the underscore.
 ESCAPED_LETTER = re.compile("_(?=x[0-9A-Fa-f]{4}_)")
+MERGED = "it is one of {count} merged cells from {first}, which have one value: all their rows must get the same"
 NOT_READ_BACK = "the new value would not be read again as it is"
 
 
@@ -46,7 +47,7 @@ def edit_excel(
         MissingExtraError: The extra `excel` is not installed.
     """
     book = open_workbook(data, where)
-    if book.archive is None:
+    if book.archive is None or not book.is_editable:
         raise CatalogError(f"The workbook {where} cannot be written.", received=where, hint=NOT_EDITABLE)
     table = find_sheet(book, sheet)
     before = _list_cells(table)
@@ -59,10 +60,19 @@ def edit_excel(
             received=scan.encoding,
             hint="Save it anew in Excel, and run `hangtag prepare` again.",
         )
-    refused = {cell: reason for cell, new in changes.items() if (reason := _find_fault(scan.found.get(cell), new))}
+    refused = _check_merged(table, changes)
+    refused |= {
+        cell: reason
+        for cell, new in changes.items()
+        if cell not in refused and cell not in table.merged and (reason := _find_fault(scan.found.get(cell), new))
+    }
+    # What the first of merged cells does not take, the others do not have either.
+    refused |= {cell: refused[first] for cell, first in table.merged.items() if cell in changes and first in refused}
     wanted = {cell: new for cell, new in changes.items() if cell not in refused and new != before.get(cell, "")}
     while wanted:
-        elements = [(scan.found[cell], before.get(cell, ""), new) for cell, new in wanted.items()]
+        elements = [
+            (scan.found[cell], before.get(cell, ""), new) for cell, new in wanted.items() if cell not in table.merged
+        ]
         edited = _replace_part(book.archive, part, _splice(content, elements))
         after = _list_cells(find_sheet(open_workbook(edited, where), table.name))
         wrong = {cell for cell, new in wanted.items() if after.get(cell, "") != new}
@@ -83,6 +93,19 @@ def _list_cells(table: Sheet) -> dict[Cell, str]:
         for column, text in enumerate(row)
         if text
     }
+
+
+def _check_merged(table: Sheet, changes: Mapping[Cell, str]) -> dict[Cell, str]:
+    """Return why merged cells cannot be changed: they have one value, so that all of them must get the same."""
+    groups: dict[Cell, list[Cell]] = {}
+    for cell, first in table.merged.items():
+        groups.setdefault(first, [first]).append(cell)
+    refused: dict[Cell, str] = {}
+    for first, cells in groups.items():
+        if len({changes.get(cell) for cell in cells}) > 1:
+            reason = MERGED.format(count=len(cells), first=format_reference(first))
+            refused |= {cell: reason for cell in cells if cell in changes}
+    return refused
 
 
 def _find_fault(cell: FoundCell | None, new: str) -> str:

@@ -3,7 +3,11 @@
 import os
 import re
 import stat
+import sys
+import tempfile
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +21,14 @@ class FileError(OSError):
     def __init__(self, code: str, reason: str) -> None:
         super().__init__(reason)
         self.code, self.reason = code, reason
+
+
+class OutsideError(FileError):
+    """Raised for a path that leads out of the catalogue."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__("outside_catalog", "the path leads out of the catalogue")
+        self.name = name
 
 
 class FolderEntry(NamedTuple):
@@ -136,3 +148,37 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
     except OSError:
         # A link that points to itself.
         return False
+
+
+_STDERR = threading.RLock()
+
+
+@contextmanager
+def without_stderr() -> Iterator[None]:
+    """Keep what libraries in Rust write to the process's stderr as they panic, and write it only if nothing is raised.
+
+    They write past Python, so that the file descriptor itself is another one meanwhile. A panic comes as an exception
+    too, whose message is for the caller to show.
+    """
+    with _STDERR:
+        try:
+            sys.stderr.flush()
+            kept = os.dup(2)
+        except (AttributeError, OSError, ValueError):
+            # There is no stderr, as in a program without a console.
+            yield
+            return
+        with tempfile.TemporaryFile() as written:
+            try:
+                os.dup2(written.fileno(), 2)
+                yield
+                written.seek(0)
+                shown = written.read()
+            except BaseException:
+                shown = b""
+                raise
+            finally:
+                os.dup2(kept, 2)
+                os.close(kept)
+                with suppress(OSError):
+                    os.write(2, shown)

@@ -22,7 +22,7 @@ CHUNK = 256
 PARENT_CHECK_SECONDS = 0.5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Rejected:
     """The reason for leaving a photograph out: a stable code and a text for the user."""
 
@@ -30,7 +30,7 @@ class Rejected:
     reason: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Decoded:
     """The size and mode of a packed photograph's file, before resizing."""
 

@@ -69,7 +69,9 @@ def read_tree(source: Source, values: Mapping[str, object]) -> ImageTree:
 
     Folders above the categories that hold everything are passed over; `train/`, `validation/` and `test/` (and
     their usual other spellings) are honoured as splits where every photograph in a folder lies in one and more than
-    one has categories. One folder deep gives the level `category`, deeper trees give `level_1`, `level_2`, ... as deep
+    one has categories, or where all of them are inside the folders of the categories.
+
+    One folder deep gives the level `category`, deeper trees give `level_1`, `level_2`, ... as deep
     as the deepest branch goes; see `fill_levels` for photographs in fewer folders. One in no folder has empty cells.
 
     Args:
@@ -157,12 +159,27 @@ def _read_folders(folders: Sequence[Folders]) -> tuple[list[str], list[Folders]]
     stripped = _strip_common(folders)
     found = [find_split(each[0]) if each else None for each in stripped]
     if not any(found) or any(each and not split for each, split in zip(stripped, found, strict=True)):
-        return [], stripped
+        return _read_inner_splits(stripped)
     classes = _strip_common([_leave_split(each) for each in stripped])
     splits = [split or "" for split in found]
     # A test split without categories, as of a competition, leaves only one that can be learnt from: no split at all.
     judged = {split for split, each in zip(splits, classes, strict=True) if split and each}
     return (splits if len(judged) > 1 else []), classes
+
+
+def _read_inner_splits(folders: Sequence[Folders]) -> tuple[list[str], list[Folders]]:
+    """Return the splits and the categories of photographs whose splits are folders inside those of the categories.
+
+    They are splits only if every photograph in a folder lies in one, at the same depth from the top or from its own
+    end, and there are two or more: a category may be called `Training`.
+    """
+    depth = min((len(each) for each in folders if each), default=0)
+    for place in (-1, *range(1, depth)):
+        splits = [find_split(each[place]) if each else "" for each in folders]
+        if depth > 1 and None not in splits and len(set(filter(None, splits))) > 1:
+            classes = [(*each[:place], *each[place:][1:]) if each else each for each in folders]
+            return [split or "" for split in splits], classes
+    return [], list(folders)
 
 
 def find_split(folder: str) -> str | None:

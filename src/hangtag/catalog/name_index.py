@@ -20,7 +20,7 @@ class NameIndex:
         self._names: dict[str, str] = {}
         self._more: dict[str, list[str]] = defaultdict(list)
         for name in names:
-            folded = _fold_path(name)
+            folded = fold_path(name)
             # Most names are their own: one text in memory is enough.
             if self._names.setdefault(name if folded == name else folded, name) != name:
                 self._more[folded].append(name)
@@ -28,7 +28,7 @@ class NameIndex:
     def find(self, name: str) -> str | None:
         """Return the only file that a name can stand for, or None."""
         for written in dict.fromkeys((name, name.replace("\\", "/"))):
-            folded = _fold_path(written)
+            folded = fold_path(written)
             if (first := self._names.get(folded)) is None:
                 continue
             found = [first, *self._more.get(folded, ())]
@@ -45,6 +45,7 @@ def _tidy_path(name: str) -> str:
     return "/".join([*(part.strip() for part in parts[:-1]), last])
 
 
-def _fold_path(name: str) -> str:
+def fold_path(name: str) -> str:
+    """Return a path as names are compared; see `NameIndex`."""
     # Composed again, since a capital may be a letter and an accent where the small one is a single letter.
     return unicodedata.normalize("NFC", _tidy_path(name).lower())

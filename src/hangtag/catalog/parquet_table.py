@@ -1,76 +1,253 @@
-"""Read a Parquet table as texts, and change single cells with its schema, metadata and column types kept."""
+"""Read a Parquet table as texts, and the pictures that it may hold."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from io import BytesIO
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hangtag.catalog.cell_text import format_decimal, format_value
+from hangtag.catalog.files import FileError, without_stderr
 from hangtag.errors import CatalogError
 
 if TYPE_CHECKING:
-    from arro3.core import Array, ChunkedArray, DataType, Field, Table
+    from arro3.core import Array, ChunkedArray, DataType, Field, RecordBatch, Table
 
 MAGIC, ENCRYPTED = b"PAR1", b"PARE"
 # Equal values take almost no space in a Parquet file: a small one must not fill the memory.
 MAX_CELLS = 200_000_000
 BATCH_ROWS = 65_536
-NO_SUCH_CELL = "the table has no such row or column"
-NOT_READ_BACK = "the column's type, {type}, does not hold the new value"
-NOT_EDITABLE = "cells of the column's type, {type}, are not changed"
-FIXED_VALUES = "the column has a fixed list of values, and the new one is none of them"
-# Polars notes the values of an `Enum` column under this key.
-ENUM = b"_PL_ENUM"
+# Of a table with binary data, which is let go before the next rows are read.
+BATCH_PICTURES = 256
+TRIAL = f"""
+import io, sys
+from arro3.io import read_parquet
+for _ in read_parquet(io.BytesIO(sys.stdin.buffer.read()), batch_size={BATCH_ROWS}):
+    pass
+"""
+SAVE_ANEW = "Save it anew with another program, with texts in place of categories."
+# The library `datasets` of Hugging Face notes what its columns are under this key, and stores pictures so.
+HUGGING_FACE, PICTURE_FIELDS = b"huggingface", ["bytes", "path"]
+# How pictures begin that a column of binary data may hold, and the endings of their files.
+PICTURES = {
+    b"\xff\xd8\xff": ".jpg",
+    b"\x89PNG": ".png",
+    b"RIFF": ".webp",
+    b"GIF8": ".gif",
+    b"BM": ".bmp",
+    b"II*\0": ".tif",
+    b"MM\0*": ".tif",
+}
 
 
-def read_parquet_table(data: bytes, where: str) -> tuple[tuple[str, ...], list[list[str]], list[str]]:
+@dataclass(frozen=True)
+class ParquetTable:
+    """A table that was read.
+
+    Attributes:
+        columns: The names of the columns.
+        cells: The texts of each column.
+        notes: What a user should know.
+        pictures: The columns whose cells are pictures; each has the path `<file>/<column>/<row>.jpg` or the like.
+    """
+
+    columns: tuple[str, ...]
+    cells: list[list[str]]
+    notes: list[str]
+    pictures: tuple[str, ...] = ()
+
+
+def read_parquet_table(data: bytes, where: str) -> ParquetTable:
     """Read a table's columns as texts.
 
     Whole numbers are written without `.0`, dates in ISO 8601, booleans as TRUE and FALSE, lists and structures as
-    JSON; missing values and binary data are empty.
-
-    Returns:
-        The names of the columns; the texts of each column; notes for the user.
+    JSON, the numbers of classes by their names where the file has those. Pictures inside the file have paths, which
+    `read_picture` reads; missing values and other binary data are empty.
 
     Raises:
         CatalogError: It is damaged, encrypted, too large, or has two columns of one name.
     """
-    table = _read_table(data, where)
-    names = tuple(table.column_names)
-    columns = [_list_texts(table.column(index)) for index in range(len(names))]
+    with _refusing(where):
+        fields, metadata, batches = _open_batches(data, where)
+        classes = read_class_names(metadata)
+        cells: list[list[str]] = [[] for _ in fields]
+        counts = dict.fromkeys((field.name for field in fields if _is_binary(field)), 0)
+        for batch in batches:
+            for index, field in enumerate(fields):
+                column = batch.column(index)
+                if field.name not in counts:
+                    cells[index] += _format_column(column, field, classes.get(field.name))
+                    continue
+                start = f"{PurePosixPath(where).name}/{field.name}/"
+                texts = _name_pictures(column, field, start, len(cells[index]))
+                counts[field.name] += sum(text.startswith(start) for text in texts)
+                cells[index] += texts
     notes = [
-        f"column {field.name!r}: binary data, not read"
-        for field in _list_fields(table)
-        if "binary" in str(field.type).lower()
+        f"column {name!r}: {count:,} pictures inside the file" if count else f"column {name!r}: binary data, not read"
+        for name, count in counts.items()
     ]
-    return names, columns, notes
+    pictures = tuple(name for name, count in counts.items() if count)
+    return ParquetTable(tuple(field.name for field in fields), cells, notes, pictures)
 
 
-def _read_table(data: bytes, where: str) -> "Table":
-    from arro3.core import Table  # noqa: PLC0415  (slow to import, and --help does not need it)
-    from arro3.io import read_parquet  # noqa: PLC0415
+def read_arrow(data: bytes, where: str) -> "Table":
+    """Read a table as it is.
+
+    Raises:
+        CatalogError: It is damaged, encrypted, too large, or has two columns of one name.
+    """
+    from arro3.core import Schema, Table  # noqa: PLC0415  (slow to import, and --help does not need it)
+
+    with _refusing(where):
+        fields, metadata, batches = _open_batches(data, where)
+        return Table.from_batches(list(batches), schema=Schema(fields, metadata=metadata))
+
+
+def _open_batches(data: bytes, where: str) -> "tuple[list[Field], dict[bytes, bytes], Iterator[RecordBatch]]":
+    """Return a table's fields, its metadata, and its rows in parts.
+
+    Raises:
+        CatalogError: It is encrypted, too large, no such file, or has two columns of one name.
+    """
+    from arro3.io import read_parquet  # noqa: PLC0415  (slow to import, and --help does not need it)
 
     _check_frame(data, where)
-    with _refusing(where):
-        reader = read_parquet(BytesIO(data), batch_size=BATCH_ROWS)
-        schema = reader.schema
-        names = [schema.field(index).name for index in range(len(schema))]
-        if len(set(names)) < len(names):
-            twice = sorted({name for name in names if names.count(name) > 1})
-            raise CatalogError(f"The table {where} has a column twice.", received=twice)
-        batches, rows = [], 0
-        for batch in reader:
-            rows += batch.num_rows
-            if rows * len(names) > MAX_CELLS:
-                raise CatalogError(
-                    f"The table {where} is too large.", allowed=f"Allowed: {MAX_CELLS:,} cells.", received=where
-                )
-            batches.append(batch)
-        return Table.from_batches(batches, schema=schema)
+    _try_reading(data, where)
+    reader = read_parquet(BytesIO(data), batch_size=BATCH_ROWS)
+    fields = [reader.schema.field(index) for index in range(len(reader.schema))]
+    names = [field.name for field in fields]
+    if len(set(names)) < len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise CatalogError(f"The table {where} has a column twice.", received=twice)
+    if any(map(_is_binary, fields)):
+        reader = read_parquet(BytesIO(data), batch_size=BATCH_PICTURES)
+    return fields, reader.schema.metadata, _iter_batches(reader, len(fields), where)
+
+
+def _try_reading(data: bytes, where: str) -> None:
+    """Read the table in another process first: of some damaged files the library ends the process that reads them.
+
+    Raises:
+        CatalogError: The process has ended so. Any other error comes again where the caller reads the table.
+    """
+    tried = subprocess.run(
+        [sys.executable, "-P", "-c", TRIAL],
+        input=data,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        check=False,
+    )
+    if tried.returncode not in (0, 1):
+        raise CatalogError(
+            f"The table {where} cannot be read: it is damaged, or needs more memory than there is.",
+            received=where,
+            hint=SAVE_ANEW,
+        )
+
+
+def _iter_batches(reader: "Any", width: int, where: str) -> "Iterator[RecordBatch]":
+    rows = 0
+    for batch in reader:
+        rows += batch.num_rows
+        if rows * width > MAX_CELLS:
+            raise CatalogError(
+                f"The table {where} is too large.", allowed=f"Allowed: {MAX_CELLS:,} cells.", received=where
+            )
+        yield batch
+
+
+def _is_binary(field: "Field") -> bool:
+    return "binary" in str(field.type).lower()
+
+
+def read_class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
+    """Return the names of the classes that columns of numbers stand for, as the library `datasets` notes them."""
+    try:
+        features = json.loads(metadata[HUGGING_FACE])["info"]["features"]
+        return {
+            column: [*map(str, feature["names"])]
+            for column, feature in features.items()
+            if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
+        }
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return {}
+
+
+def _format_column(column: "Array", field: "Field", classes: Sequence[str] | None) -> list[str]:
+    values = column.to_pylist()
+    if classes is not None and import_kinds().is_integer(field.type):
+        # Numbers without a name, such as -1, stand for a missing class.
+        return ["" if each is None or not 0 <= each < len(classes) else classes[each] for each in values]
+    return list(map(_choose_writer(field.type), values))
+
+
+def _name_pictures(column: "Array", field: "Field", start: str, first: int) -> list[str]:
+    """Return the path of each picture in a column of binary data or of `datasets`; other values as ever.
+
+    Args:
+        column: Some of the column's cells.
+        field: The column's name and type.
+        start: What each path begins with.
+        first: The row of the first of the cells.
+    """
+    values, write = column.to_pylist(), _choose_writer(field.type)
+    texts = []
+    for row, value in enumerate(values, first):
+        content, path = value, ""
+        if isinstance(value, dict) and sorted(value) == PICTURE_FIELDS:
+            content, path = value["bytes"], value["path"] or ""
+        ending = _find_ending(content) if isinstance(content, bytes) else ""
+        texts.append(f"{start}{row}{ending}" if ending else path or write(value))
+    return texts
+
+
+def _find_ending(content: bytes) -> str:
+    """Return the ending that a picture's file would have; empty for what is no picture."""
+    return next((ending for begin, ending in PICTURES.items() if content.startswith(begin)), "")
+
+
+def read_picture(path: str, column: str, row: int, stamp: str) -> bytes:
+    """Return a picture inside a Parquet file.
+
+    Args:
+        path: The file.
+        column: A column of binary data or of `datasets`.
+        row: The row, from 0.
+        stamp: A text that changes when the file does.
+
+    Raises:
+        FileError: `missing_file` or `unreadable_file`.
+    """
+    part, offset = divmod(row, BATCH_PICTURES)
+    try:
+        with without_stderr():
+            values = _read_pictures(path, column, part, stamp)
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise FileError("unreadable_file", f"the Parquet file cannot be read ({error})") from error
+    value = values[offset] if offset < len(values) else None
+    content = value.get("bytes") if isinstance(value, dict) else value
+    if not isinstance(content, bytes):
+        raise FileError("missing_file", "the Parquet file has no such picture")
+    return content
+
+
+@lru_cache(maxsize=2)
+def _read_pictures(path: str, column: str, part: int, _stamp: str) -> list[Any]:
+    """Return a part of a column; neighbouring pictures are wanted one after the other."""
+    import polars as pl  # noqa: PLC0415  (reviewing works without)
+
+    table = pl.scan_parquet(path, glob=False).select(column).slice(part * BATCH_PICTURES, BATCH_PICTURES).collect()
+    return table[column].to_list()
 
 
 def _check_frame(data: bytes, where: str) -> None:
@@ -86,7 +263,8 @@ def _check_frame(data: bytes, where: str) -> None:
 def _refusing(where: str) -> Iterator[None]:
     """Raise the errors of a damaged file as a user's error; the library, in Rust, raises bare ones and panics."""
     try:
-        yield
+        with without_stderr():
+            yield
     except CatalogError:
         raise
     except BaseException as error:
@@ -95,21 +273,17 @@ def _refusing(where: str) -> Iterator[None]:
         raise CatalogError(
             f"The table {where} cannot be read: it is damaged, or has what is not supported ({error}).",
             received=where,
-            hint="Save it anew, with texts in place of categories.",
+            hint=SAVE_ANEW,
         ) from error
 
 
-def _list_fields(table: "Table") -> "list[Field]":
-    return [table.schema.field(index) for index in range(table.num_columns)]
-
-
-def _list_texts(column: "ChunkedArray") -> list[str]:
-    write = _choose_writer(column.type)
-    return [write(value) for chunk in column.chunks for value in chunk.to_pylist()]
+def list_texts(column: "ChunkedArray", field: "Field", classes: Sequence[str] | None = None) -> list[str]:
+    """Return a column's values as texts, numbers of classes by their names."""
+    return [text for chunk in column.chunks for text in _format_column(chunk, field, classes)]
 
 
 def _choose_writer(kind: "DataType") -> Callable[[Any], str]:
-    is_kind = _import_kinds()
+    is_kind = import_kinds()
     if is_kind.is_float16(kind) or is_kind.is_float32(kind):
         return _format_short_float
     if is_kind.is_nested(kind):
@@ -117,7 +291,7 @@ def _choose_writer(kind: "DataType") -> Callable[[Any], str]:
     return (lambda _: "") if "binary" in str(kind).lower() else format_value
 
 
-def _import_kinds() -> Any:
+def import_kinds() -> Any:
     """Return the class that tells types apart; as `Any`, since its annotations rule out that two checks are true."""
     from arro3.core import DataType  # noqa: PLC0415
 
@@ -133,128 +307,3 @@ def _format_nested(value: object) -> str:
     if value is None:
         return ""
     return json.dumps(value, ensure_ascii=False, default=lambda each: None if isinstance(each, bytes) else str(each))
-
-
-def edit_parquet(
-    data: bytes, where: str, changes: Mapping[tuple[int, str], str]
-) -> tuple[bytes, dict[tuple[int, str], str]]:
-    """Replace the values of cells in columns of texts, numbers and booleans.
-
-    Columns, their order and types, and the metadata stay; how the file is divided and compressed does not. An empty
-    new value is a missing one where the column allows those. What comes out is read again.
-
-    Args:
-        data: The table.
-        where: Its path, for messages.
-        changes: New values by the row's position, from 0, and the column's name.
-
-    Returns:
-        The new table, and why cells were not changed.
-
-    Raises:
-        CatalogError: It is damaged, encrypted or too large.
-    """
-    table = _read_table(data, where)
-    refused: dict[tuple[int, str], str] = {}
-    wanted: dict[str, dict[int, str]] = {}
-    for (row, name), new in changes.items():
-        if name in table.column_names and 0 <= row < table.num_rows:
-            wanted.setdefault(name, {})[row] = new
-        else:
-            refused[row, name] = NO_SUCH_CELL
-    edited = table
-    for name, values in wanted.items():
-        edited, reasons = _edit_column(edited, name, values)
-        refused |= {(row, name): reason for row, reason in reasons.items()}
-    if edited is table:
-        return data, refused
-    written = _write_table(edited)
-    _compare(table, _read_table(written, where), {key: new for key, new in changes.items() if key not in refused})
-    return written, refused
-
-
-def _edit_column(table: "Table", name: str, values: Mapping[int, str]) -> "tuple[Table, dict[int, str]]":
-    """Return the table with a column's cells replaced, and why others were not; the same table where none were."""
-    from arro3.core import ChunkedArray  # noqa: PLC0415
-
-    index = table.column_names.index(name)
-    field, column = table.schema.field(index), table.column(index)
-    texts = _list_texts(column)
-    values = {row: new for row, new in values.items() if texts[row] != new}
-    convert = _choose_converter(field.type)
-    if convert is None:
-        return table, dict.fromkeys(values, NOT_EDITABLE.format(type=_name_type(field.type)))
-    cells: list[Any] = list(column.to_pylist())
-    fixed = set(texts) if any(key.startswith(ENUM) for key in field.metadata) else None
-    refused = {}
-    for row, new in values.items():
-        if not new and field.nullable:
-            cells[row] = None
-            continue
-        if fixed is not None and new not in fixed:
-            refused[row] = FIXED_VALUES
-            continue
-        try:
-            value = convert(new)
-            is_kept = _list_texts(ChunkedArray([_build_array([value], field)])) == [new]
-        except Exception:
-            # What does not fit makes the library raise bare ones.
-            is_kept = False
-        if is_kept:
-            cells[row] = value
-        else:
-            refused[row] = NOT_READ_BACK.format(type=_name_type(field.type))
-    if len(refused) == len(values):
-        return table, refused
-    return table.set_column(index, field, ChunkedArray([_build_array(cells, field)])), refused
-
-
-def _name_type(kind: "DataType") -> str:
-    return str(kind).partition("<")[2].rstrip().removesuffix(">")
-
-
-def _choose_converter(kind: "DataType") -> Callable[[str], object] | None:
-    """Return what makes a value of this type of a text, or raises an error; None for types that are not changed."""
-    is_kind = _import_kinds()
-    values = kind.value_type if is_kind.is_dictionary(kind) else kind
-    if is_kind.is_string(values) or is_kind.is_large_string(values) or is_kind.is_string_view(values):
-        return str
-    if is_kind.is_dictionary(kind):
-        return None
-    if is_kind.is_integer(kind):
-        return int
-    if is_kind.is_float32(kind) or is_kind.is_float64(kind):
-        return float
-    return {"TRUE": True, "FALSE": False}.__getitem__ if is_kind.is_boolean(kind) else None
-
-
-def _build_array(values: list[Any], field: "Field") -> "Array":
-    from arro3.core import Array, DataType  # noqa: PLC0415
-
-    if _import_kinds().is_dictionary(field.type):
-        return Array(values, DataType.large_utf8()).cast(field.type)
-    return Array(values, field.type)
-
-
-def _write_table(table: "Table") -> bytes:
-    from arro3.io import write_parquet  # noqa: PLC0415
-
-    buffer = BytesIO()
-    # Without this the metadata is kept where only readers of Arrow's schema find it.
-    metadata = {key.decode(): value.decode() for key, value in table.schema.metadata.items()}
-    # What every reader of Parquet can decompress.
-    write_parquet(table, buffer, compression="snappy", key_value_metadata=metadata or None)
-    return buffer.getvalue()
-
-
-def _compare(before: "Table", after: "Table", changes: Mapping[tuple[int, str], str]) -> None:
-    """Check that the changes were made, and no others."""
-    if before.schema != after.schema:
-        raise AssertionError("the schema has changed")
-    for index, name in enumerate(before.column_names):
-        texts = _list_texts(before.column(index))
-        for (row, column), new in changes.items():
-            if column == name:
-                texts[row] = new
-        if texts != _list_texts(after.column(index)):
-            raise AssertionError(f"column {name!r} is not read again as it was written")

@@ -9,6 +9,7 @@ import socket
 import ssl
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -352,6 +353,9 @@ def _connect(connection: HTTPConnection) -> socket.socket:
         code, reason = "download_timeout", f"no connection within {transfer.settings.connect_seconds:g} seconds"
     else:
         code, reason = "download_failed", f"no connection to {host}: {last.strerror or last}"
+    if urllib.request.getproxies().keys() & {"http", "https", "all"}:
+        # A proxy resolves names itself, so that addresses could not be checked.
+        reason += "; a proxy is set (HTTPS_PROXY), which downloads do not use"
     raise DownloadError(code, reason, is_temporary=True, is_of_host=True)
 
 

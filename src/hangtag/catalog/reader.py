@@ -14,9 +14,17 @@ from hangtag.catalog.files import FileError, read_regular
 from hangtag.catalog.image_tree import read_tree
 from hangtag.catalog.schema import CatalogSchema, UndescribedError, parse_schema
 from hangtag.catalog.shops import arrange_products, describe_layout, find_layout
-from hangtag.catalog.source import Source, open_source
+from hangtag.catalog.source import Source, ZipSource, open_source
 from hangtag.catalog.table import Repair, Rows, Table
 from hangtag.catalog.table_files import is_table, parse_table_file
+from hangtag.catalog.table_search import (
+    choose_table,
+    count_parents,
+    find_shallowest,
+    find_table,
+    read_limited,
+    read_table,
+)
 from hangtag.errors import CatalogError
 
 DESCRIPTION = "catalog.toml"
@@ -25,11 +33,6 @@ MAX_DESCRIPTION_BYTES = 1_000_000
 MAX_LISTED_COLUMNS = 20
 # Parts of a URL's path by which a file is found, from its end.
 MAX_TAIL = 3
-MAX_FEEDS = 10
-MAX_TABLE_BYTES = 2_000_000_000
-# Limit the decompressed size, so that a small archive cannot fill the memory. Compression shrinks a table to a fifth or
-# a tenth, a repetitive one to a thirtieth.
-MAX_TABLE_RATIO, ANY_RATIO_BYTES = 40, 4_000_000
 
 
 @dataclass
@@ -172,19 +175,43 @@ def read_catalog(
         values["table"] = catalog.name
         catalog = catalog.parent
     source = open_source(catalog, workspace)
+    notes = [Repair(0, "", "", "", note) for note in source.notes]
     described, base = _find_description(source, schema_file)
-    table_name = (described | values).get("table") or _find_table(source)
+    table_name = (described | values).get("table") or choose_table(source, described | values)
     if not table_name:
         tree = read_tree(source, described | values)
-        return RawCatalog(source, "", tree.schema, tree.rows, skipped_folders=tree.skipped_folders)
-    path = _find_shallowest(source, str(table_name)) if base is None else base + str(table_name)
+        return RawCatalog(source, "", tree.schema, tree.rows, notes, skipped_folders=tree.skipped_folders)
+    path = find_shallowest(source, str(table_name)) if base is None else base + str(table_name)
     given = described | values
     table = parse_table_file(read_table(source, path), path, given)
+    table.repairs = [*notes, *table.repairs]
     layout = None
     if given.get("layout") or not described:
         layout = find_layout(table.columns, str(given.get("layout") or ""))
     recognised = describe_layout(layout, table.columns) if layout else {}
+    if table.pictures:
+        recognised = _override(recognised, _describe_pictures(source, path, table, recognised))
     return _build_catalog(source, path, table, _override(_override(recognised, described), values))
+
+
+def _describe_pictures(source: Source, path: str, table: Table, recognised: Mapping[str, object]) -> dict[str, object]:
+    """Return the entries of a description for a Parquet file that holds the photographs itself.
+
+    Raises:
+        CatalogError: It lies in an archive.
+    """
+    if isinstance(source, ZipSource):
+        raise CatalogError(
+            f"The table {path} holds photographs, which cannot be read inside a .zip.",
+            received=str(source.path),
+            hint="Unpack the archive.",
+        )
+    described: dict[str, object] = {"image_column": table.pictures[0]}
+    if "id" not in recognised:
+        described["id"] = "id" if "id" in table.columns else table.pictures[0]
+    if "levels" not in recognised and "label" in table.columns:
+        described["levels"] = ["label"]
+    return described
 
 
 @dataclass(frozen=True)
@@ -224,7 +251,7 @@ def find_table_file(catalog: Path) -> FoundTable:
     """
     is_file = catalog.is_file() and is_table(catalog.name)
     source = open_source(catalog.parent if is_file else catalog)
-    name = catalog.name if is_file else _find_table(source)
+    name = catalog.name if is_file else find_table(source)
     if not name:
         raise CatalogError(
             "The catalogue has no table to describe.",
@@ -232,7 +259,7 @@ def find_table_file(catalog: Path) -> FoundTable:
             received=str(catalog),
             hint="A tree of folders by category needs no description.",
         )
-    path = _find_shallowest(source, name)
+    path = find_shallowest(source, name)
     return FoundTable(source, path, parse_table_file(read_table(source, path), path, {}))
 
 
@@ -270,7 +297,7 @@ def _build_catalog(source: Source, path: str, table: Table, values: dict[str, ob
     taxonomy = ""
     if schema.taxonomy.endswith(".toml"):
         path = base + schema.taxonomy
-        taxonomy = _decode_text(_read_bytes(source, path, MAX_DESCRIPTION_BYTES), path)
+        taxonomy = _decode_text(read_limited(source, path, MAX_DESCRIPTION_BYTES), path)
     if twice := sorted(table.doubled.intersection(schema.named_columns)):
         raise CatalogError(
             f"The table {name} has a column twice that its description names.",
@@ -308,73 +335,9 @@ def _find_description(source: Source, schema_file: Path | None) -> tuple[dict[st
     paths = [name for name in source.names() if PurePosixPath(name).name == DESCRIPTION]
     if not paths:
         return {}, None
-    path = min(paths, key=_count_parents)
-    text = _decode_text(_read_bytes(source, path, MAX_DESCRIPTION_BYTES), path)
+    path = min(paths, key=count_parents)
+    text = _decode_text(read_limited(source, path, MAX_DESCRIPTION_BYTES), path)
     return parse_schema(text, path), path[: len(path) - len(DESCRIPTION)]
-
-
-def _find_table(source: Source) -> str:
-    """Return `styles.csv`, or the only CSV at the shallowest depth; empty for a tree of photographs."""
-    tables = [name for name in source.names() if is_table(name) and not name.lower().endswith((".txt", ".xml"))]
-    tables = tables or _find_feeds(source)
-    capstone = [name for name in tables if PurePosixPath(name).name == "styles.csv"]
-    if capstone:
-        return min(capstone, key=_count_parents)
-    depth = min((name.count("/") for name in tables), default=0)
-    shallow = [name for name in tables if name.count("/") == depth]
-    if len(shallow) > 1:
-        raise CatalogError(
-            "The catalogue has several tables.", hint="Name one with --table.", received=sorted(shallow)[:5]
-        )
-    return shallow[0] if shallow else ""
-
-
-def _find_feeds(source: Source) -> list[str]:
-    """Return the texts and XML files near the top that are the table of a known shop system, by their headings."""
-    names = [name for name in source.names() if name.count("/") <= 1 and name.lower().endswith((".txt", ".xml"))]
-    found = []
-    # More of them are no feeds, but a text for each photograph.
-    for name in names if len(names) <= MAX_FEEDS else []:
-        try:
-            table = parse_table_file(read_table(source, name), name, {})
-        except CatalogError:
-            continue
-        if find_layout(table.columns):
-            found.append(name)
-    return found
-
-
-def _find_shallowest(source: Source, name: str) -> str:
-    """Return the file with this path, or with this path below the shallowest folder."""
-    paths = [path for path in source.names() if path == name or path.endswith(f"/{name}")]
-    if not paths:
-        raise CatalogError("The catalogue has no such table.", received=name, hint="Name it with --table.")
-    return min(paths, key=_count_parents)
-
-
-def read_table(source: Source, path: str) -> bytes:
-    """Read a catalogue's table of up to 2 GB; in an archive, up to 4 MB or forty times its compressed size.
-
-    Raises:
-        CatalogError: The table is missing, not a regular file, damaged, encrypted or too large.
-    """
-    try:
-        unpacked_limit = max(ANY_RATIO_BYTES, MAX_TABLE_RATIO * source.packed_size(path))
-    except FileError as error:
-        raise _make_error(path, error) from error
-    hint = "Unpack the archive and name the folder if the table is right." if unpacked_limit < MAX_TABLE_BYTES else ""
-    return _read_bytes(source, path, min(MAX_TABLE_BYTES, unpacked_limit), hint)
-
-
-def _read_bytes(source: Source, path: str, limit: int, hint: str = "") -> bytes:
-    try:
-        return source.read(path, limit)
-    except FileError as error:
-        raise _make_error(path, error, hint if error.code == "too_many_bytes" else "") from error
-
-
-def _make_error(path: str, error: FileError, hint: str = "") -> CatalogError:
-    return CatalogError(f"A file of the catalogue cannot be read: {error.reason}.", received=path, hint=hint)
 
 
 def _decode_text(data: bytes, where: str) -> str:
@@ -383,7 +346,3 @@ def _decode_text(data: bytes, where: str) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise CatalogError("A file that describes the catalogue is not UTF-8 text.", received=where) from error
-
-
-def _count_parents(name: str) -> tuple[int, str]:
-    return name.count("/"), name

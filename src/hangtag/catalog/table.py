@@ -84,6 +84,7 @@ class Table:
         encoding: The encoding that was named, or nothing.
         doubled: Headings that stood twice; the second got a number.
         positions: Of an Excel sheet, the index of each column in the sheet.
+        pictures: Of a Parquet file, the columns that hold pictures.
     """
 
     columns: tuple[str, ...]
@@ -98,6 +99,7 @@ class Table:
     positions: list[int] = field(default_factory=list)
     encoding: str = ""
     doubled: set[str] = field(default_factory=set)
+    pictures: tuple[str, ...] = ()
 
     @property
     def rows(self) -> Rows:

@@ -11,10 +11,12 @@ from hangtag.catalog.csv_parser import find_doubled, name_columns, parse_table
 from hangtag.catalog.dialect import check_dialect, count_filled, find_header
 from hangtag.catalog.excel_editor import edit_excel
 from hangtag.catalog.json_lines import edit_json_lines, read_json_lines
-from hangtag.catalog.parquet_table import edit_parquet, read_parquet_table
+from hangtag.catalog.parquet_editor import edit_parquet
+from hangtag.catalog.parquet_table import read_parquet_table
 from hangtag.catalog.schema import CatalogSchema
 from hangtag.catalog.shops import list_layouts
 from hangtag.catalog.table import Repair, Table
+from hangtag.catalog.xlsx_sheet import format_reference
 from hangtag.catalog.xml_feed import edit_feed, read_feed
 from hangtag.errors import CatalogError
 
@@ -48,9 +50,10 @@ def parse_table_file(data: bytes, where: str, description: Mapping[str, object])
         headings.insert(0, described)
     suffix = PurePosixPath(where).suffix.lower()
     if suffix in PARQUET_SUFFIXES:
-        columns, cells, notes = read_parquet_table(data, where)
-        numbers = array("q", range(1, len(cells[0]) + 1 if cells else 1))
-        return Table(columns, cells, numbers, [Repair(0, "", "", "", note) for note in notes])
+        parquet = read_parquet_table(data, where)
+        numbers = array("q", range(1, len(parquet.cells[0]) + 1 if parquet.cells else 1))
+        notes = [Repair(0, "", "", "", note) for note in parquet.notes]
+        return Table(parquet.columns, parquet.cells, numbers, notes, pictures=parquet.pictures)
     if suffix in JSON_SUFFIXES:
         found = read_json_lines(data, where)
         cells = [list(column) for column in zip(*found.rows, strict=True)]
@@ -80,7 +83,8 @@ def list_described(description: Mapping[str, object]) -> frozenset[str]:
 
 
 def _parse_workbook(data: bytes, where: str, sheet: str | None, headings: Sequence[frozenset[str]]) -> Table:
-    rows, numbers, notes = excel.read_excel(data, where, sheet)
+    found = excel.read_excel(data, where, sheet)
+    rows, numbers = found.rows, found.numbers
     header = find_header(rows, headings)
     if header is None:
         raise CatalogError(f"The table {where} is empty.", allowed="Allowed: a header line and rows.")
@@ -88,10 +92,18 @@ def _parse_workbook(data: bytes, where: str, sheet: str | None, headings: Sequen
     filled = sorted(count_filled(row) for row in below)
     columns = name_columns(rows[header], filled[len(filled) // 2] if filled else 0, where)
     kept = [index for index, name in enumerate(columns) if rows[header][index].strip() or _has_values(below, index)]
-    repairs = [Repair(0, "", "", "", note) for note in notes]
+    repairs = [Repair(0, "", "", "", note) for note in found.notes]
     repairs += [
         Repair(number, "", " | ".join(filter(None, row)), "", "above the header")
         for number, row in zip(numbers[:header], rows[:header], strict=True)
+    ]
+    texts = dict(zip(numbers, rows, strict=True))
+    repairs += [
+        Repair(
+            row, columns[column], "", texts[row][column], f"merged cells, with the value of {format_reference(first)}"
+        )
+        for (row, column), first in found.merged.items()
+        if row > numbers[header] and column < len(columns)
     ]
     surplus = [
         Repair(number, "", " | ".join(filter(None, row)), "", "cells without a heading are not read")

@@ -17,12 +17,12 @@ from PIL import Image
 from hangtag.catalog.category_paths import change_path, split_path
 from hangtag.catalog.files import FileError, find_named, read_regular
 from hangtag.catalog.images import Pixels
-from hangtag.catalog.reader import MAX_TABLE_BYTES, read_table
 from hangtag.catalog.schema import CatalogSchema, read_id, read_schema
 from hangtag.catalog.shops import Arranged, arrange_products
 from hangtag.catalog.source import Source, open_source
 from hangtag.catalog.table import Rows, Table
 from hangtag.catalog.table_files import is_table, parse_table_file
+from hangtag.catalog.table_search import MAX_TABLE_BYTES, read_table
 from hangtag.errors import CatalogError, WorkspaceError
 from hangtag.manifest import compute_digest, require_manifest
 from hangtag.workspace import Workspace

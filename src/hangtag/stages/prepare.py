@@ -14,6 +14,7 @@ from hangtag.catalog.files import escape_name
 from hangtag.catalog.image_files import Decoded, Rejected, pack_photographs
 from hangtag.catalog.image_tree import SPLIT_FOLDERS, find_split
 from hangtag.catalog.images import PICTURE_SUFFIXES
+from hangtag.catalog.name_index import fold_path
 from hangtag.catalog.prepared_items import count_missing
 from hangtag.catalog.reader import RawCatalog, is_url, read_catalog, read_file_name
 from hangtag.catalog.schema import read_id
@@ -27,6 +28,8 @@ from hangtag.results import PrepareResult, StageResult
 from hangtag.workspace import MANIFEST, Workspace
 
 DESCRIBED = ("item_id", "image_path", "image_width", "image_height", "image_mode")
+# Photographs that no row names have a line each in `rejected.csv`, up to so many.
+MAX_UNUSED_LINES = 1000
 REPAIRED = {"line": pl.Int64, "column": pl.String, "before": pl.String, "after": pl.String, "reason": pl.String}
 REJECTED = {"item_id": pl.String, "image_path": pl.String, "code": pl.String, "reason": pl.String}
 
@@ -100,26 +103,39 @@ def _prepare_catalog(record: StageRecord, raw: RawCatalog, config: PrepareConfig
     items, more = _tabulate_items(raw, candidates, outcomes)
     if not len(items):
         raise _explain_nothing_usable(raw, record.folder, [*rejected, *more])
-    result = _write_prepared(record, raw, items, rejected + more, store.key)
+    unused = _find_unused(raw, [each.path for each in candidates] + [line.image_path for line in rejected])
+    result = _write_prepared(record, raw, items, rejected + more, store.key, unused)
     store.clear()
     return result
 
 
-def _explain_nothing_usable(raw: RawCatalog, folder: Path, rejected: Sequence[Mapping[str, str]]) -> CatalogError:
+def _find_unused(raw: RawCatalog, named: Sequence[str]) -> list[str]:
+    """Return the photographs of a catalogue with a table that no row names, in order."""
+    # Of products with several photographs, not all of them are named here.
+    if not raw.schema.table or raw.num_other_photographs:
+        return []
+    used = {posixpath.normpath(path) for path in named if path}
+    files = (name for name in raw.source.names() if name.startswith(raw.base))
+    left = [name for name in files if name not in used and PurePosixPath(name).suffix.lower() in PICTURE_SUFFIXES]
+    folded = {fold_path(path.replace("\\", "/")) for path in used} if left else set()
+    return [name for name in left if fold_path(name) not in folded]
+
+
+def _explain_nothing_usable(raw: RawCatalog, folder: Path, rejected: Sequence["_Line"]) -> CatalogError:
     """Write `rejected.csv`, and return an error with the first path that was tried and a file that is there."""
     # An earlier result keeps its own list.
     path = (folder.parent if (folder / MANIFEST).exists() else folder) / "rejected.csv"
-    write_csv(path, pl.DataFrame(rejected, schema=REJECTED))
+    write_csv(path, _tabulate_lines(rejected))
     files = [name.removeprefix(raw.base) for name in raw.source.names() if name.startswith(raw.base)]
     pictures = [name for name in files if PurePosixPath(name).suffix.lower() in PICTURE_SUFFIXES]
-    tried = next((line["image_path"] for line in rejected if line["image_path"]), "")
+    tried = next((line.image_path for line in rejected if line.image_path), "")
     found = f"The catalogue has {pictures[0]}." if pictures else "The catalogue's folder has no photographs."
     hint = f"Every row has a reason in {path}."
     if isinstance(raw.rows, Rows) and raw.schema.table:
         cells = dict(zip(raw.schema.headings, raw.rows.cells, strict=False))
         if pattern := propose_pattern(list(cells), cells, files):
             hint = f"Try --image '{pattern}'. {hint}"
-    reasons = ", ".join(sorted({line["reason"] for line in rejected})[:3])
+    reasons = ", ".join(sorted({line.reason for line in rejected})[:3])
     return CatalogError(
         f"Not one photograph of the catalogue can be used ({reasons}).",
         allowed=f"The first path tried: {tried or 'none, no row names one'}. {found}",
@@ -161,6 +177,31 @@ def _check_splits(raw: RawCatalog) -> None:
         )
 
 
+class _Line(NamedTuple):
+    """A line of `rejected.csv`."""
+
+    item_id: str
+    image_path: str
+    code: str
+    reason: str
+
+
+def _tabulate_lines(lines: Sequence[_Line]) -> pl.DataFrame:
+    # By columns, since there may be millions.
+    return pl.DataFrame({name: [getattr(line, name) for line in lines] for name in REJECTED}, schema=REJECTED)
+
+
+def _describe_unused(unused: Sequence[str]) -> list[_Line]:
+    lines = [
+        _Line("", path, "unused_photograph", "no row that was read names it") for path in unused[:MAX_UNUSED_LINES]
+    ]
+    if more := len(unused) - len(lines):
+        lines.append(
+            _Line("", unused[-1], "unused_photograph", f"no row that was read names this one and {more - 1:,} others")
+        )
+    return lines
+
+
 class _Candidate(NamedTuple):
     """A row whose photograph is to be decoded: its position, its id, and the photograph's path."""
 
@@ -169,32 +210,19 @@ class _Candidate(NamedTuple):
     path: str
 
 
-def _check_rows(raw: RawCatalog) -> tuple[list[_Candidate], list[dict[str, str]]]:
+def _check_rows(raw: RawCatalog) -> tuple[list[_Candidate], list[_Line]]:
     """Return the rows to decode, and a line for each rejected one."""
     candidates: list[_Candidate] = []
-    rejected = [
-        {"item_id": f"line {line}", "image_path": "", "code": "bad_row", "reason": reason}
-        for line, reason in raw.broken
-    ]
-    rejected += [
-        {"item_id": "", "image_path": path, "code": code, "reason": reason}
-        for path, code, reason in raw.skipped_folders
-    ]
-    rejected += [
-        {"item_id": f"line {line}", "image_path": "", "code": "skipped_row", "reason": reason}
-        for line, reason in raw.skipped
-    ]
+    rejected = [_Line(f"line {line}", "", "bad_row", reason) for line, reason in raw.broken]
+    rejected += [_Line("", *passed_over) for passed_over in raw.skipped_folders]
+    rejected += [_Line(f"line {line}", "", "skipped_row", reason) for line, reason in raw.skipped]
     seen: set[str] = set()
     for position, row in enumerate(raw.rows):
         item_id, path = read_id(row[raw.schema.id]), raw.locate_photograph(row)
         if not item_id:
-            reason = "the row has no id"
-            rejected.append(
-                {"item_id": f"row {position + 1}", "image_path": path, "code": "missing_id", "reason": reason}
-            )
+            rejected.append(_Line(f"row {position + 1}", path, "missing_id", "the row has no id"))
         elif item_id in seen:
-            reason = "an earlier row has the same id"
-            rejected.append({"item_id": item_id, "image_path": path, "code": "duplicate_id", "reason": reason})
+            rejected.append(_Line(item_id, path, "duplicate_id", "an earlier row has the same id"))
         else:
             seen.add(item_id)
             candidates.append(_Candidate(position, item_id, path))
@@ -203,15 +231,14 @@ def _check_rows(raw: RawCatalog) -> tuple[list[_Candidate], list[dict[str, str]]
 
 def _tabulate_items(
     raw: RawCatalog, candidates: Sequence[_Candidate], outcomes: Sequence[Decoded | Rejected]
-) -> tuple[pl.DataFrame, list[dict[str, str]]]:
+) -> tuple[pl.DataFrame, list[_Line]]:
     """Return the table of items, and a line for each row whose photograph cannot be used."""
     kept: list[_Candidate] = []
     decoded: list[Decoded] = []
-    rejected: list[dict[str, str]] = []
+    rejected: list[_Line] = []
     for candidate, outcome in zip(candidates, outcomes, strict=True):
         if isinstance(outcome, Rejected):
-            line = {"item_id": candidate.item_id, "image_path": candidate.path}
-            rejected.append(line | {"code": outcome.code, "reason": outcome.reason})
+            rejected.append(_Line(candidate.item_id, candidate.path, outcome.code, outcome.reason))
         else:
             kept.append(candidate)
             decoded.append(outcome)
@@ -247,13 +274,14 @@ def _write_prepared(
     record: StageRecord,
     raw: RawCatalog,
     table: pl.DataFrame,
-    rejected: list[dict[str, str]],
+    rejected: list[_Line],
     decoded_key: str,
+    unused: list[str],
 ) -> StageResult:
     names = ("items.parquet", "images.npy", "rejected.csv", "repaired.csv", DECODED)
     paths = [record.work / name for name in names]
     write_parquet(paths[0], table)
-    write_csv(paths[2], pl.DataFrame(rejected, schema=REJECTED))
+    write_csv(paths[2], _tabulate_lines(rejected + _describe_unused(unused)))
     write_csv(paths[3], pl.DataFrame(raw.repairs, schema=REPAIRED, orient="row"))
     counts: dict[str, object] = {
         "rows": len(raw.rows) + raw.num_merged + len(raw.skipped) + len(raw.broken) + len(raw.skipped_folders),
@@ -261,7 +289,9 @@ def _write_prepared(
         "rejected": len(rejected),
         "repaired_rows": len({repair.line for repair in raw.repairs}),
     }
-    if failed := sum(is_url(line["image_path"]) for line in rejected):
+    if unused:
+        counts["unused_photographs"] = len(unused)
+    if failed := sum(is_url(line.image_path) for line in rejected):
         # Such photographs are tried again the next time.
         counts["failed_downloads"] = failed
     if raw.schema.layout not in ("", "capstone"):
