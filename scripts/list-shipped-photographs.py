@@ -37,7 +37,7 @@ def main() -> None:
     def list_split(splits: list[str]) -> PhotographSet:
         data = build_dataset(labelled, targets, None, labelled.table["split"].is_in(splits).fill_null(False).to_numpy())
         if splits == description["train_splits"]:
-            counts = np.bincount(data.classes[CATEGORY_PATH], minlength=len(targets.outputs.category_paths))
+            counts = np.bincount(data.classes[CATEGORY_PATH], minlength=len(targets.label_space.category_paths))
             assert counts.tolist() == description["train_counts"][CATEGORY_PATH], "not the training items of the model"
         return PhotographSet.of(hash_photographs(data.images, data.rows))
 

@@ -111,8 +111,8 @@ def test_the_issues_of_an_audit_are_read_by_the_review(item: str, label: str, re
 
 @pytest.mark.parametrize("name", ["=cmd.png", "-x.png", "@x", "\tx", "'=x"])
 def test_the_output_of_classify_is_guarded_too(name: str) -> None:
-    outputs = LabelSpace({"=kind": ("a", "b"), "label": ("a", "b")}, ((0, 0), (1, 1)), {"@brand": ("x",)}, "label")
-    text = "".join(write_csv_lines([(name, Failure("not_an_image", "no picture"))], outputs))
+    label_space = LabelSpace({"=kind": ("a", "b"), "label": ("a", "b")}, ((0, 0), (1, 1)), {"@brand": ("x",)}, "label")
+    text = "".join(write_csv_lines([(name, Failure("not_an_image", "no picture"))], label_space))
     [headings, row] = csv.reader(io.StringIO(text, newline=""))
     assert not any(starts_a_formula(cell) for cell in (*headings, *row))
     assert unguard_cell(row[0]) == name

@@ -133,8 +133,8 @@ def test_a_progress_bar_shows_markup_as_text(text: str, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("name", ["a\x1b[2Jb.png", "a\nb.png", "a\udcffb.png", "a\u202eb.png"])
 def test_a_file_name_sends_no_control_characters_to_the_terminal(name: str) -> None:
-    outputs = LabelSpace.of_classes(("a",))
-    [_, line] = write_table_lines([(name, Failure("not_an_image", f"no picture {name}"))], outputs)
+    label_space = LabelSpace.of_classes(("a",))
+    [_, line] = write_table_lines([(name, Failure("not_an_image", f"no picture {name}"))], label_space)
     assert line[:-1].isprintable()
     assert line.endswith("\n")
     line.encode()

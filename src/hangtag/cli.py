@@ -12,7 +12,7 @@ import typer
 
 from hangtag import __version__, config
 from hangtag import cli_options as options
-from hangtag.errors import CatalogError, SettingsError
+from hangtag.errors import CatalogError
 from hangtag.exit_codes import run_and_exit
 from hangtag.presets import DEMO_SETTINGS, merge_chain_settings, read_preset, resolve_settings
 from hangtag.settings import lay_over, parse_image_size
@@ -192,13 +192,13 @@ def compare(
     Reads runs/ and writes comparison/; runs that differ only by their seed are summarized too.
     """
     from hangtag.lock import read_result
-    from hangtag.stages.compare import compare as stage
-    from hangtag.stages.compare import list_blocks, read_comparison
+    from hangtag.stages import compare as stage
     from hangtag.summary import describe_blocks
 
-    result = stage(workspace, runs, split=split, baseline=baseline, is_timed=is_timed)
+    result = stage.compare(workspace, runs, split=split, baseline=baseline, is_timed=is_timed)
     _show_results(result)
-    blocks = read_result(workspace, result, lambda folder: list_blocks(read_comparison(folder), is_wide=is_wide))
+    comparison = read_result(workspace, result, stage.read_comparison)
+    blocks = stage.list_blocks(comparison, is_wide=is_wide)
     typer.echo(f"\n{describe_blocks(blocks, is_wide=is_wide)}")
 
 
@@ -231,14 +231,13 @@ def audit(
     """
     from hangtag.io import read_json
     from hangtag.lock import read_result
-    from hangtag.stages.audit import audit as stage
-    from hangtag.stages.audit import describe_audit
+    from hangtag.stages import audit as stage
 
     resolved = resolve_settings(config.AuditConfig, settings, file=file)
-    result = stage(workspace, resolved, run_id=run, model=model)
+    result = stage.audit(workspace, resolved, run_id=run, model=model)
     _show_results(result)
     summary = read_result(workspace, result, lambda folder: read_json(folder / "summary.json"))
-    typer.echo(f"\n{describe_audit(summary)}")
+    typer.echo(f"\n{stage.describe_audit(summary)}")
 
 
 @options.register(app, config.ReviewConfig)
@@ -305,19 +304,13 @@ def classify(
     Needs no training and no workspace. Photographs that cannot be read are reported and skipped.
     """
     from hangtag.inference.classifier import Classifier
-    from hangtag.stages.classify import print_predictions, write_predictions
+    from hangtag.stages.classify import choose_form, print_predictions, write_predictions
     from hangtag.summary import describe_tally
 
-    if json + csv + (output is not None) > 1:
-        raise SettingsError("--json, --csv and --output cannot be used together.")
-    if explain and output:
-        raise SettingsError("--explain and --output cannot be used together.")
-    if explain and group_by:
-        raise SettingsError("--explain and --group-by cannot be used together.")
+    form = choose_form(json=json, csv=csv, output=output, explain=explain, group_by=group_by)
     resolved = resolve_settings(config.ClassifyConfig, settings, file=file)
     classifier = Classifier.load(model, streams=os.cpu_count() or 1)
     if output is None:
-        form: Any = "json" if json else "csv" if csv else "table"
         tally = print_predictions(paths, classifier, resolved, form=form, explain=explain, group_by=group_by)
     else:
         tally = write_predictions(output, paths, classifier, resolved, group_by=group_by)
@@ -338,15 +331,14 @@ def serve(settings: dict[str, Any], model: options.ModelOption = None, file: opt
     Ctrl-C or SIGTERM completes the waiting requests, then stops the service.
     """
     from hangtag.inference.classifier import Classifier
-    from hangtag.stages.serve import is_open_to_all
-    from hangtag.stages.serve import serve as stage
+    from hangtag.stages import serve as stage
 
     resolved = resolve_settings(config.ServeConfig, settings, file=file)
     classifier = Classifier.load(model, streams=resolved.workers or os.cpu_count() or 1)
-    if is_open_to_all(resolved):
+    if stage.is_open_to_all(resolved):
         typer.echo("Everyone who can reach this machine can use it: set HANGTAG_API_KEY to require a key.", err=True)
     typer.echo(f"The page: http://{resolved.host}:{resolved.port}/", err=True)
-    stage(classifier, resolved)
+    stage.serve(classifier, resolved)
 
 
 @options.register(app, *config.KINDS, describes=True, omit=CHAIN_SETTINGS)

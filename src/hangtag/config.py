@@ -4,7 +4,7 @@ import ipaddress
 import re
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 from hangtag.settings import Settings, require, setting
 
@@ -49,7 +49,7 @@ def _are_networks(addresses: tuple[str, ...]) -> bool:
     return True
 
 
-def _declare_target_precision() -> Any:
+def _declare_target_precision() -> float:
     return setting(
         0.95,
         "Target precision of sure predictions; the others are marked as not sure.",
@@ -58,12 +58,12 @@ def _declare_target_precision() -> Any:
     )
 
 
-def _declare_logit_adjustment() -> Any:
+def _declare_logit_adjustment() -> float:
     text = "Strength of logit adjustment, which favours rare classes: 0 is best for accuracy, 1 for macro averages."
     return setting(0.0, text, low=0, high=2)
 
 
-def _declare_host() -> Any:
+def _declare_host() -> str:
     return setting("127.0.0.1", "Address to listen on; 0.0.0.0 listens on every address of this machine.")
 
 

@@ -28,6 +28,8 @@ _FORMULA = re.compile(FORMULA)
 # Characters that are special in Markdown anywhere in a line, and those special at its start: headings, lists, rules.
 _MARKUP = re.compile(r"([\\`*_\[\]~|])")
 _MARKUP_AT_START = re.compile(r"^([#+=-]|\d+(?=[.)]))")
+# A JSON object, as a manifest, a report or a description of a model.
+JsonObject = dict[str, Any]
 
 
 @contextmanager

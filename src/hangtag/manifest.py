@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hangtag.errors import WorkspaceError
-from hangtag.io import hash_file, hash_json, read_json, write_json
+from hangtag.io import JsonObject, hash_file, hash_json, read_json, write_json
 from hangtag.results import StageResult
 from hangtag.workspace import STAGING, begin_staging, commit
 
@@ -131,7 +131,7 @@ class StageRecord:
         return path.relative_to(self.work if path.is_relative_to(self.work) else self.folder).as_posix()
 
 
-def read_manifest(folder: Path) -> dict[str, Any] | None:
+def read_manifest(folder: Path) -> JsonObject | None:
     """Read a stage's manifest; return None if the stage has not finished or the manifest is damaged."""
     try:
         manifest = read_json(folder / NAME)
@@ -140,19 +140,19 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     return manifest if isinstance(manifest, dict) and _is_valid(manifest) else None
 
 
-def _is_valid(manifest: dict[str, Any]) -> bool:
+def _is_valid(manifest: JsonObject) -> bool:
     if not all(isinstance(manifest.get(key), kind) for key, kind in ENTRIES.items()):
         return False
     return DIGEST not in manifest or manifest[DIGEST] == _add_digest(manifest)[DIGEST]
 
 
-def _add_digest(manifest: Mapping[str, Any]) -> dict[str, Any]:
+def _add_digest(manifest: Mapping[str, Any]) -> JsonObject:
     """Return the manifest as it is after writing and reading JSON, with a hash of all other entries."""
-    rest: dict[str, Any] = json.loads(json.dumps({name: manifest[name] for name in manifest if name != DIGEST}))
+    rest: JsonObject = json.loads(json.dumps({name: manifest[name] for name in manifest if name != DIGEST}))
     return rest | {DIGEST: hash_json(rest)}
 
 
-def find_manifest(folder: Path, hint: str) -> dict[str, Any] | None:
+def find_manifest(folder: Path, hint: str) -> JsonObject | None:
     """Read a stage's manifest as `require_manifest` does, or return None if the stage has not finished.
 
     Raises:
@@ -161,7 +161,7 @@ def find_manifest(folder: Path, hint: str) -> dict[str, Any] | None:
     return require_manifest(folder, hint) if os.path.lexists(folder / NAME) else None
 
 
-def require_manifest(folder: Path, hint: str, names: Sequence[str] | None = None) -> dict[str, Any]:
+def require_manifest(folder: Path, hint: str, names: Sequence[str] | None = None) -> JsonObject:
     """Read a stage's manifest and check that its files are unchanged.
 
     Args:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from hangtag.io import read_csv, read_json
+from hangtag.io import JsonObject, read_csv, read_json
 
 if TYPE_CHECKING:
     import polars as pl
@@ -26,7 +26,7 @@ class StageResult:
 
     stage: str
     folder: Path
-    metrics: dict[str, Any]
+    metrics: JsonObject
     seconds: float
     skipped: bool = False
 
@@ -113,9 +113,9 @@ class EvaluateResult(StageResult):
     """The result of `evaluate` for one run."""
 
     @property
-    def report(self) -> dict[str, Any]:
+    def report(self) -> JsonObject:
         """Return all metrics with their intervals, as in `report.json`."""
-        report: dict[str, Any] = read_json(self.folder / "report.json")
+        report: JsonObject = read_json(self.folder / "report.json")
         return report
 
     @property

@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeVar
 from hangtag.errors import SettingsError
 
 Config = TypeVar("Config")
+Value = TypeVar("Value")
 TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 
@@ -62,7 +63,7 @@ class Bounds:
 
 
 def setting(
-    default: Any,
+    default: Value,
     help_text: str,
     *,
     low: float | None = None,
@@ -73,7 +74,7 @@ def setting(
     must_be: str = "",
     metavar: str | None = None,
     group: str = "",
-) -> Any:
+) -> Value:
     """Declare a setting.
 
     Args:

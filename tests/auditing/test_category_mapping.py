@@ -54,15 +54,15 @@ def test_the_widest_class_of_a_name_is_taken() -> None:
 
 def test_categories_of_one_class_are_one_under_the_commonest_s_name() -> None:
     mapping = map_values([("Men", "Shirts"), ("Women", "Shirts"), ("Women", "Shirts")])
-    assert len(mapping.outputs.category_paths) == 1
+    assert len(mapping.label_space.category_paths) == 1
     assert set(mapping.given.tolist()) == {0}
-    assert mapping.outputs.levels == {"group": ("Women",), "kind": ("Shirts",)}
+    assert mapping.label_space.levels == {"group": ("Women",), "kind": ("Shirts",)}
 
 
 def test_a_missing_value_is_none_of_the_product_s() -> None:
     mapping = map_values([("Shoes", "NA")])
-    assert mapping.outputs.category_paths == ((0, NO_VALUE),)
-    assert mapping.outputs.levels["kind"] == ()
+    assert mapping.label_space.category_paths == ((0, NO_VALUE),)
+    assert mapping.label_space.levels["kind"] == ()
 
 
 def test_a_product_counts_for_the_narrowest_category_and_speaks_for_the_wider_one_that_is_given() -> None:

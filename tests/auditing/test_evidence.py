@@ -1,4 +1,4 @@
-"""An audit judges no item that the model learnt from, however labels, splits and photographs have changed since."""
+"""Test that an audit evaluates no item that the model was trained on, even if labels, splits or files have changed."""
 
 import shutil
 from contextlib import suppress
@@ -66,8 +66,8 @@ def evaluated(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return found
 
 
-def list_learnt(shop: Path) -> set[str]:
-    """Return the items that the run learnt from."""
+def list_training_ids(shop: Path) -> set[str]:
+    """Return the items that the run was trained on."""
     return set(read_labeled_items(Workspace.at(shop / "w")).of_split("train")["item_id"])
 
 
@@ -78,7 +78,7 @@ def read_told(folder: Path) -> tuple[dict[str, Any], str]:
 
 
 def test_after_one_applied_cell_no_learnt_item_is_judged(own: Path, evaluated: list[Any]) -> None:
-    learnt, place = list_learnt(own), Workspace.at(own / "w")
+    training_ids, place = list_training_ids(own), Workspace.at(own / "w")
     digest = read_labeled_items(place).digest
     item = read_labeled_items(place).of_split("train").row(0, named=True)
     line = {"item_id": item["item_id"], "column": "gender", "old": item["gender"], "new": "Other", "rule": "reviewed"}
@@ -87,20 +87,20 @@ def test_after_one_applied_cell_no_learnt_item_is_judged(own: Path, evaluated: l
     assert read_labeled_items(place).digest != digest
     out_of_sample, text = read_told(audit(place, model=own / "model").folder)
     assert len(evaluated) == out_of_sample["items"] > 20
-    assert not learnt & set(evaluated)
-    assert out_of_sample["items_learnt"] >= len(learnt) > 50
-    assert out_of_sample["learnt_items_known_by"] == "photographs"
-    assert f"Left out: {out_of_sample['items_learnt']:,} items whose photographs it was trained on." in text
+    assert not training_ids & set(evaluated)
+    assert out_of_sample["items_trained_on"] >= len(training_ids) > 50
+    assert out_of_sample["training_items_known_by"] == "photographs"
+    assert f"Left out: {out_of_sample['items_trained_on']:,} items whose photographs it was trained on." in text
 
 
 def test_under_another_split_seed_no_learnt_item_is_judged(own: Path, evaluated: list[Any]) -> None:
-    learnt = list_learnt(own)
+    training_ids = list_training_ids(own)
     clean(own / "w", CleanConfig(split_seed=1))
     table = read_labeled_items(Workspace.at(own / "w")).table
-    assert learnt & set(table.filter(pl.col("split") == "test")["item_id"])
+    assert training_ids & set(table.filter(pl.col("split") == "test")["item_id"])
     audit(own / "w", model=own / "model")
     assert len(evaluated) > 20
-    assert not learnt & set(evaluated)
+    assert not training_ids & set(evaluated)
 
 
 def test_a_photograph_that_was_compressed_again_counts_as_learnt(own: Path, evaluated: list[Any]) -> None:
@@ -119,7 +119,7 @@ def test_a_photograph_that_was_compressed_again_counts_as_learnt(own: Path, eval
     nearest = np.bitwise_count(hash_photographs(labelled.images, rows).perceptual[:, None] ^ known.perceptual)
     assert len(rows) > 20
     assert nearest.min() > 1
-    assert out_of_sample["items_learnt"] > 0.6 * len(train)
+    assert out_of_sample["items_trained_on"] > 0.6 * len(train)
 
 
 def compress_again(path: Path) -> None:
@@ -133,14 +133,14 @@ def test_a_model_that_does_not_say_is_told_as_such(own: Path, evaluated: list[An
     del description["seen"]
     write_json(own / "model" / "model.json", description)
     (own / "model" / FILE).unlink()
-    learnt = list_learnt(own)
-    # On the labels that it learnt the splits still say which items it did not learn from.
+    training_ids = list_training_ids(own)
+    # With the labels of the training, the splits tell which items the run was not trained on.
     out_of_sample, _ = read_told(audit(own / "w", model=own / "model").folder)
-    assert out_of_sample["learnt_items_known_by"] == "splits"
-    assert not learnt & set(evaluated)
+    assert out_of_sample["training_items_known_by"] == "splits"
+    assert not training_ids & set(evaluated)
     clean(own / "w", CleanConfig(split_seed=1))
     out_of_sample, text = read_told(audit(own / "w", model=own / "model").folder)
-    assert out_of_sample["learnt_items_known_by"] == "unknown"
+    assert out_of_sample["training_items_known_by"] == "unknown"
     assert "It does not say what it was trained on" in text
 
 
@@ -149,7 +149,7 @@ def test_weights_of_unknown_history_are_told(own: Path) -> None:
     description["seen"]["is_complete"] = False
     write_json(own / "model" / "model.json", description)
     out_of_sample, text = read_told(audit(own / "w", model=own / "model").folder)
-    assert out_of_sample["learnt_items_known_by"] == "photographs, not all"
+    assert out_of_sample["training_items_known_by"] == "photographs, not all"
     assert "What its pretrained weights were trained on is not known." in text
 
 
@@ -170,11 +170,11 @@ def test_a_model_that_learnt_from_all_of_it_judges_nothing(own: Path, evaluated:
 
 
 def test_a_run_is_not_asked_about_what_it_learnt(own: Path, evaluated: list[Any]) -> None:
-    learnt = list_learnt(own)
+    training_ids = list_training_ids(own)
     out_of_sample, text = read_told(audit(own / "w", run_id="run").folder)
     assert evaluated
-    assert not learnt & set(evaluated)
-    assert out_of_sample["items_learnt"] == len(learnt)
+    assert not training_ids & set(evaluated)
+    assert out_of_sample["items_trained_on"] == len(training_ids)
     assert "Left out: " in text
 
 

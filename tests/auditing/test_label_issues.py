@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from audited import OUTPUTS, SANDALS, SHIRTS, SHOES, make_context, make_items, make_out_of_sample, make_probs
+from audited import LABEL_SPACE, SANDALS, SHIRTS, SHOES, make_context, make_items, make_out_of_sample, make_probs
 
 from hangtag.auditing.context import AuditContext
 from hangtag.auditing.evidence import OutOfSampleProbs, find_category_paths, predict_from_names
@@ -24,8 +24,8 @@ def find(context: AuditContext) -> dict[str, dict[str, Any]]:
 
 
 def predict_names(items: pl.DataFrame) -> OutOfSampleProbs:
-    given = find_category_paths(items, OUTPUTS, ("", "NA"))
-    return predict_from_names(items["title"], given, OUTPUTS, items["label"].to_list(), items["group_id"].to_list())
+    given = find_category_paths(items, LABEL_SPACE, ("", "NA"))
+    return predict_from_names(items["title"], given, LABEL_SPACE, items["label"].to_list(), items["group_id"].to_list())
 
 
 def test_a_clean_catalogue_has_no_wrong_label() -> None:
@@ -206,9 +206,9 @@ def test_too_few_names_are_refused() -> None:
 
 def test_a_suggestion_that_changes_no_column_is_none() -> None:
     """Two products may differ in the cleaned label alone, which is no column of the catalogue."""
-    outputs = replace(
-        OUTPUTS,
-        levels={**OUTPUTS.levels, "label": ("Bags", "Shoes", "Wear")},
+    label_space = replace(
+        LABEL_SPACE,
+        levels={**LABEL_SPACE.levels, "label": ("Bags", "Shoes", "Wear")},
         category_paths=((0, 0, 0), (0, 0, 1), (1, 1, 2), (1, 3, 2)),
     )
     items = make_items()
@@ -217,5 +217,5 @@ def test_a_suggestion_that_changes_no_column_is_none() -> None:
     probs[3] = (0.05, 0.95, 0, 0)
     given[10:25] = 1
     probs[10:25] = (0.05, 0.95, 0, 0)
-    out_of_sample = OutOfSampleProbs(np.arange(100), outputs, given, probs)
+    out_of_sample = OutOfSampleProbs(np.arange(100), label_space, given, probs)
     assert find(make_context(items, image_probs=out_of_sample)) == {}

@@ -17,7 +17,7 @@ from hangtag.auditing.value_issues import find_unlikely_combinations
 from hangtag.models.label_space import NO_VALUE, LabelSpace
 
 # Some items of every kind lack a type; their label is the kind.
-OUTPUTS = LabelSpace(
+LABEL_SPACE = LabelSpace(
     {
         "kind": ("Footwear", "Wear"),
         "type": ("Sandals", "Shirts", "Shoes", "Tees"),
@@ -38,11 +38,11 @@ def find(seen: dict[int, int], **changed: Any) -> list[dict[str, Any]]:
     items = items.with_columns(
         label=pl.when(pl.col("type").is_in(list(TYPES))).then(pl.col("type")).otherwise(pl.col("kind"))
     )
-    given = find_category_paths(items, OUTPUTS, SCHEMA.missing)
+    given = find_category_paths(items, LABEL_SPACE, SCHEMA.missing)
     true = np.array([PLACES[each] for each in list(TYPES) * EACH])
     for row, product in seen.items():
         true[row] = product
-    out_of_sample = OutOfSampleProbs(np.arange(len(items)), OUTPUTS, given, make_probs(6, true), min_class_items=1)
+    out_of_sample = OutOfSampleProbs(np.arange(len(items)), LABEL_SPACE, given, make_probs(6, true), min_class_items=1)
     return find_label_issues(make_context(items, image_probs=out_of_sample)).rows(named=True)
 
 
@@ -107,4 +107,4 @@ def test_an_item_without_any_level_has_no_category_to_map(spelling: str) -> None
     assert mapping.given.tolist() == [0, 0, 0, NO_VALUE]
     assert mapping.table.select("kind", "type").rows() == [("Wear", None), ("Wear", "Shirt")]
     # The category is called by a name that lacks nothing.
-    assert mapping.outputs.levels == {"kind": ("Wear",), "type": ("Shirt",)}
+    assert mapping.label_space.levels == {"kind": ("Wear",), "type": ("Shirt",)}

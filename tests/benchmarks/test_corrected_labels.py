@@ -87,7 +87,7 @@ def test_labels_that_are_corrected_already_are_no_given_ones(
 def test_suspects_are_test_items_doubted_more_than_not(benchmark: Any, cleaned: Workspace) -> None:
     labelled = read_labeled_items(cleaned)
     one, other, third = labelled.of_split("test")["item_id"].to_list()[:3]
-    learnt = labelled.of_split("train")["item_id"].to_list()[0]
+    training_id = labelled.of_split("train")["item_id"].to_list()[0]
     write_issues(
         cleaned,
         [
@@ -95,7 +95,7 @@ def test_suspects_are_test_items_doubted_more_than_not(benchmark: Any, cleaned: 
             make_line(one, "Shirts", "Sandals", 0.6, evidence="name"),
             make_line(other, "Shirts", "Tshirts", 0.4),
             make_line(third, "Shirts", "Tshirts", 0.8, code="duplicate_label_conflict"),
-            make_line(learnt, "Shirts", "Tshirts", 0.9),
+            make_line(training_id, "Shirts", "Tshirts", 0.9),
         ],
     )
     assert benchmark.find_suspects(cleaned, labelled).rows() == [(one, "Tshirts")]

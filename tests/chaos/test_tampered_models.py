@@ -27,7 +27,7 @@ from hangtag.models.registry import build_model
 from hangtag.models.shipped import SHIPPED
 from hangtag.models.text import Vocabulary
 
-OUTPUTS = LabelSpace(
+LABEL_SPACE = LabelSpace(
     {"kind": ("Goods", "Wear"), "label": ("a", "b", "c")}, ((0, 0), (1, 1), (1, 2)), {"season": ("S", "W")}, "label"
 )
 # For people alone: nothing is read from them.
@@ -51,9 +51,9 @@ def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def stub(tmp_path: Path) -> Path:
     """A small model with weights of Keras, and every entry that a training writes."""
-    model = build_model("capstone", image_size=(16, 12), heads=OUTPUTS.heads, color_mode="color", num_words=2)
-    fit = {"temperatures": dict.fromkeys(OUTPUTS.heads, 1.1), "thresholds": {"0.95": 0.7, "0.99": None}}
-    name_weight = dict.fromkeys(OUTPUTS.heads, 1.0)
+    model = build_model("capstone", image_size=(16, 12), heads=LABEL_SPACE.heads, color_mode="color", num_words=2)
+    fit = {"temperatures": dict.fromkeys(LABEL_SPACE.heads, 1.1), "thresholds": {"0.95": 0.7, "0.99": None}}
+    name_weight = dict.fromkeys(LABEL_SPACE.heads, 1.0)
     save_model(
         tmp_path / "stub",
         model,
@@ -61,14 +61,14 @@ def stub(tmp_path: Path) -> Path:
         architecture="capstone",
         image_size=(16, 12),
         color_mode="color",
-        outputs=OUTPUTS,
+        label_space=LABEL_SPACE,
         vocabulary=Vocabulary(("blue", "shirt")),
         run_id="capstone-color-0",
         label_name="Class",
         tta_flip=True,
         calibration={"photograph": fit, "photograph_and_name": fit, "name_weight": name_weight},
         train_splits=["train"],
-        train_counts={head: [1] * size for head, size in OUTPUTS.heads.items()},
+        train_counts={head: [1] * size for head, size in LABEL_SPACE.heads.items()},
         metrics={"epoch": 1, "val_accuracy": 0.5, "val_loss": 1.0},
         labels_digest="0" * 64,
     )
@@ -87,7 +87,7 @@ def ask(folder: Path) -> str:
         return "refused" if len(str(error)) < 1_000 + len(str(folder)) and "\n" not in str(error) else f"long: {error}"
     except BaseException as error:  # the point of this test
         return f"{type(error).__name__}: {error}"[:200]
-    is_finite = all(np.isfinite(probs).all() for probs in predictions.answers.values())
+    is_finite = all(np.isfinite(probs).all() for probs in predictions.by_head.values())
     return "answered" if is_finite and 0 <= answer.confidence <= 1 else f"no probability: {answer}"
 
 
@@ -185,7 +185,7 @@ def test_a_description_of_another_network_is_refused(stub: Path, shipped: Path, 
         del description["network_size"]
     write_json(folder / DESCRIPTION, description)
     with pytest.raises(
-        ModelError, match=r"something else than its description says|another shape than the description"
+        ModelError, match=r"other tensors than its description states|another shape than the description"
     ):
         Classifier.load(folder)
 

@@ -1,4 +1,4 @@
-"""The picture of attention: which items, what is coloured, and the numbers behind it."""
+"""Test the attention figure of a transformer and its table."""
 
 from pathlib import Path
 from typing import Any
@@ -37,13 +37,13 @@ def make_classifier(architecture: str, **more: Any) -> Classifier:
     return Classifier(model, LabelSpace.of_classes(CLASSES), (20, 16))
 
 
-def test_every_class_is_shown_before_one_is_shown_twice() -> None:
+def test_every_class_is_shown_before_any_class_is_repeated() -> None:
     chosen = choose_items(make_items("sssshssf"), 5)
     assert chosen["item_id"].to_list() == ["i0", "i4", "i7", "i1", "i2"]
     assert len(choose_items(make_items("hs"), 5)) == 2
 
 
-def test_the_most_heeded_place_is_coloured_and_the_least_is_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_highest_attention_is_coloured_and_the_lowest_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[Any] = []
     monkeypatch.setattr(module, "draw_contact_sheet", lambda pictures, *_, **__: drawn.extend(pictures))
     shares = np.full((2, 8, 6), 0.01)
@@ -56,14 +56,14 @@ def test_the_most_heeded_place_is_coloured_and_the_least_is_as_it_was(monkeypatc
     np.testing.assert_array_equal(even, 255)
 
 
-def test_the_table_has_a_row_a_patch() -> None:
+def test_the_table_has_one_row_per_patch() -> None:
     table = tabulate_attention(make_items("hs"), np.arange(12).reshape(2, 2, 3) / 100)
     assert table.columns == ["item_id", "label", "predicted_label", "row", "column", "share"]
     assert table.row(5) == ("i0", "Hat", "Hat", 2, 3, 0.05)
     assert table.row(6) == ("i1", "Shirt", "Hat", 1, 1, 0.06)
 
 
-def test_a_transformer_gets_a_picture_and_its_numbers(tmp_path: Path) -> None:
+def test_a_transformer_has_an_attention_figure_and_table(tmp_path: Path) -> None:
     items = make_items("hsfhsf")
     paths = save_attention(tmp_path, make_classifier("vit"), items, IMAGES, "vit-color-0, val")
     assert paths == [tmp_path / "attention.png", tmp_path / "attention.csv"]
@@ -72,13 +72,13 @@ def test_a_transformer_gets_a_picture_and_its_numbers(tmp_path: Path) -> None:
     assert table.group_by("item_id").agg(pl.col("share").sum())["share"].to_numpy().round(3).tolist() == [1.0] * 6
 
 
-def test_a_network_that_reads_names_too_gets_one(tmp_path: Path) -> None:
+def test_a_network_with_text_input_has_an_attention_figure(tmp_path: Path) -> None:
     plain = make_classifier("vit-stem", num_words=2)
-    classifier = Classifier(plain.model, plain.outputs, plain.image_size, vocabulary=Vocabulary(("a", "b")))
+    classifier = Classifier(plain.model, plain.label_space, plain.image_size, vocabulary=Vocabulary(("a", "b")))
     assert len(save_attention(tmp_path, classifier, make_items("hs"), IMAGES, "run, val")) == 2
 
 
-def test_another_network_gets_none_and_an_earlier_one_goes(tmp_path: Path) -> None:
+def test_a_network_without_attention_has_no_figure_and_an_old_one_is_removed(tmp_path: Path) -> None:
     for name in ("attention.png", "attention.csv"):
         write_text(tmp_path / name, "of an earlier run")
     assert save_attention(tmp_path, make_classifier("residual-tiny"), make_items("hs"), IMAGES, "run, val") == []

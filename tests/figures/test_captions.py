@@ -9,14 +9,14 @@ def measure(text: str) -> float:
 
 
 @given(st.text(max_size=60), st.integers(2, 20), st.integers(1, 4))
-def test_no_line_is_wider_than_the_room_nor_are_there_too_many(text: str, width: int, max_lines: int) -> None:
+def test_lines_respect_the_width_and_the_number_of_lines(text: str, width: int, max_lines: int) -> None:
     lines = wrap_line(text, measure, width, max_lines)
     assert 1 <= len(lines) <= max_lines
     assert all(len(line) <= width for line in lines)
 
 
 @given(st.text("ab- /", max_size=40), st.integers(2, 12))
-def test_given_room_nothing_is_lost(text: str, width: int) -> None:
+def test_a_caption_with_enough_space_is_complete(text: str, width: int) -> None:
     lines = wrap_line(text, measure, width, max_lines=60)
     assert "".join("".join(lines).split()) == "".join(text.split())
 
@@ -27,7 +27,7 @@ def test_lines_break_after_words_and_hyphens_and_inside_words_that_are_too_long(
     assert wrap_line("Unbreakablewords", measure, 6, 3) == ["Unbrea", "kablew", "ords"]
 
 
-def test_what_is_left_over_ends_in_an_ellipsis() -> None:
+def test_a_shortened_caption_ends_in_an_ellipsis() -> None:
     assert wrap_line("Red Tape Casual Shoes", measure, 9, 2) == ["Red Tape", "Casual S…"]
     assert shorten("Sandals", measure, 7) == "Sandals"
     assert shorten("Sandals!", measure, 7) == "Sandal…"

@@ -1,4 +1,4 @@
-"""The matrix's picture and page name every class and tell the counts of the table."""
+"""Test the static and interactive figures of the confusion matrix."""
 
 from itertools import pairwise
 
@@ -19,13 +19,13 @@ CONFUSION = pl.DataFrame(
 )
 
 
-def test_every_count_is_written_into_its_cell() -> None:
+def test_every_cell_shows_its_count() -> None:
     [axes] = plot_confusion(CONFUSION, NAMES, "run, val").axes
     written = {(text.get_position()[::-1], text.get_text()) for text in axes.texts}
     assert written == {((0, 0), "1,234"), ((0, 2), "6"), ((2, 3), "2"), ((2, 2), "2"), ((3, 3), "1")}
 
 
-def test_the_axes_name_the_classes_as_they_are_spelt() -> None:
+def test_axis_labels_are_the_class_names_unchanged() -> None:
     figure = plot_confusion(CONFUSION, NAMES, "run, val")
     figure.draw_without_rendering()
     [axes] = figure.axes
@@ -36,7 +36,7 @@ def test_the_axes_name_the_classes_as_they_are_spelt() -> None:
     assert heading == "run, val: 1,245 items, colour by the share of the row"
 
 
-def test_the_heading_of_few_classes_stays_in_the_picture() -> None:
+def test_the_title_of_a_small_matrix_fits_the_figure() -> None:
     figure = plot_confusion(CONFUSION, NAMES, "residual-gender-color-0-and-some-more, val")
     figure.draw_without_rendering()
     [axes] = figure.axes
@@ -44,7 +44,7 @@ def test_the_heading_of_few_classes_stays_in_the_picture() -> None:
     assert heading.get_window_extent().x1 <= figure.bbox.x1
 
 
-def test_the_colour_goes_by_the_share_of_the_row_not_by_the_count() -> None:
+def test_the_colour_shows_the_share_of_the_row_not_the_count() -> None:
     [axes] = plot_confusion(CONFUSION, NAMES, "run, val").axes
     [image] = axes.images
     colors = np.asarray(image.to_rgba(np.asarray(image.get_array())))
@@ -53,7 +53,7 @@ def test_the_colour_goes_by_the_share_of_the_row_not_by_the_count() -> None:
     assert colors[0, 0][0] < colors[2, 2][0] < colors[0, 2][0] < 1
 
 
-def test_the_names_do_not_run_out_of_the_picture() -> None:
+def test_class_names_fit_the_figure() -> None:
     names = [f"Loungewear and Nightwear {number}" for number in range(30)]
     confusion = pl.DataFrame({"label": names, "predicted_label": names, "count": [1] * 30})
     figure = plot_confusion(confusion, names, "run, val")
@@ -68,7 +68,7 @@ def test_the_names_do_not_run_out_of_the_picture() -> None:
 
 
 @pytest.mark.parametrize(("num_classes", "numbered"), [(142, True), (400, False)])
-def test_many_classes_still_fit_a_picture_that_can_be_opened(num_classes: int, numbered: bool) -> None:
+def test_the_figure_of_many_classes_can_be_opened(num_classes: int, numbered: bool) -> None:
     names = [str(number) for number in range(num_classes)]
     confusion = pl.DataFrame({"label": names[:2], "predicted_label": names[:2], "count": [1, 1]})
     figure = plot_confusion(confusion, names, "run, val")
@@ -76,7 +76,7 @@ def test_many_classes_still_fit_a_picture_that_can_be_opened(num_classes: int, n
     assert bool(figure.axes[0].texts) == numbered
 
 
-def test_the_page_tells_labels_counts_and_shares() -> None:
+def test_the_interactive_matrix_shows_labels_counts_and_shares() -> None:
     figure = plot_interactive_confusion(CONFUSION, NAMES, "run, val")
     [heatmap] = figure.data
     assert list(heatmap.x) == list(heatmap.y) == list(NAMES)

@@ -64,20 +64,20 @@ def test_counts_are_bars_on_a_log_axis_with_their_numbers() -> None:
     assert axes.get_xlim()[0] < 1, "a single item is seen"
 
 
-def test_what_has_no_label_is_gray() -> None:
+def test_unlabelled_items_are_gray() -> None:
     table = count(**{"Shoes": 9, "Unknown": 8, "(missing)": 7})
     bars = axes_of(plot_counts(table, "value", "")).patches
     assert [to_hex(bar.get_facecolor()) for bar in bars] == [ACCENT, MUTED, MUTED]
 
 
-def test_the_axis_is_named_after_a_column_that_says_something() -> None:
+def test_the_axis_label_is_the_column_name_unless_it_is_generic() -> None:
     table = count(Shoes=1)
     assert axes_of(plot_counts(table, "value", "")).get_ylabel() == ""
     assert axes_of(plot_counts(table.rename({"value": "usage"}), "usage", "")).get_ylabel() == "usage"
 
 
 @pytest.mark.parametrize("rows", [1, 3, 142])
-def test_every_name_is_whole_and_apart_from_its_neighbours(rows: int) -> None:
+def test_names_are_complete_and_do_not_overlap(rows: int) -> None:
     names = {f"Accessories and Gift Sets of kind {number} for men, women and children": 10**6 for number in range(rows)}
     figure = plot_counts(count(**names), "value", "Items in each articleType, as delivered")
     assert find_cut_texts(figure) == []
@@ -86,13 +86,13 @@ def test_every_name_is_whole_and_apart_from_its_neighbours(rows: int) -> None:
     assert [name.replace("\n", " ") for name in tick_names(axes_of(figure))] == list(names)
 
 
-def test_names_are_text_not_formulas() -> None:
+def test_names_are_not_parsed_as_formulas() -> None:
     figure = plot_counts(count(**{"$5 to $9": 3, "a_b^{": 2, "": 1}), "value", "Under $\\frac$")
     lay_out(figure)
     assert tick_names(axes_of(figure)) == ["$5 to $9", "a_b^{", ""]
 
 
-def test_more_values_than_a_picture_holds_are_told_in_the_title() -> None:
+def test_the_title_states_that_not_all_values_are_shown() -> None:
     table = count(**{f"v{number}": 5 for number in range(MAX_ROWS + 1)})
     axes = axes_of(plot_counts(table, "value", "Sizes"))
     assert len(axes.patches) == MAX_ROWS
@@ -109,7 +109,7 @@ def test_an_empty_table_is_an_empty_figure() -> None:
         assert texts(axes_of(figure)) == []
 
 
-def test_splits_are_dots_and_a_split_without_items_is_open_at_the_edge() -> None:
+def test_splits_are_dots_and_an_empty_split_is_an_open_dot() -> None:
     table = pl.DataFrame(
         {"label": ["Shoes", "Home"], "train": [720, 2], "val": [180, 0], "test": [100, 1], "total": [1000, 3]}
     )
@@ -124,7 +124,7 @@ def test_splits_are_dots_and_a_split_without_items_is_open_at_the_edge() -> None
     assert find_cut_texts(figure) == []
 
 
-def test_channels_are_dots_between_black_and_white() -> None:
+def test_channel_means_are_dots_between_black_and_white() -> None:
     table = pl.DataFrame(
         {"label": ["Ties"], "mean_red": [120.0], "mean_green": [90.0], "mean_blue": [255.0], "contrast": [31.4]}
     )

@@ -1,4 +1,4 @@
-"""The training curves are the columns of the history."""
+"""Test the training curves."""
 
 import numpy as np
 import polars as pl
@@ -27,7 +27,7 @@ def test_loss_and_accuracy_have_a_line_for_each_split_and_the_kept_epoch() -> No
         assert each.get_ylabel() == measure.capitalize()
 
 
-def test_a_single_epoch_and_an_unknown_kept_one_can_be_drawn() -> None:
+def test_a_single_epoch_without_a_kept_epoch_can_be_drawn() -> None:
     figure = plot_history(HISTORY.head(1), "one")
     figure.draw_without_rendering()
     assert [len(each.lines) for each in figure.axes] == [2, 2]

@@ -12,7 +12,7 @@ def drawn(table: pl.DataFrame, seed: int = 0) -> dict[str, list[str]]:
     return dict(groups.iter_rows())
 
 
-def test_every_label_gives_what_was_asked_or_all_it_has() -> None:
+def test_every_label_yields_the_requested_number_or_all_items() -> None:
     picked = draw_items(TABLE, 20, 0)
     counts = dict(picked["label"].value_counts().iter_rows())
     assert counts == {"Bags": 20, "Ties": 20, "Home": 3}
@@ -21,16 +21,16 @@ def test_every_label_gives_what_was_asked_or_all_it_has() -> None:
     assert picked.join(TABLE, on=["item_id", "label"]).height == 43
 
 
-def test_the_order_of_the_rows_changes_nothing() -> None:
+def test_the_drawn_items_do_not_depend_on_the_order_of_rows() -> None:
     assert draw_items(TABLE, 20, 0).equals(draw_items(TABLE.sample(fraction=1, shuffle=True, seed=1), 20, 0))
 
 
-def test_other_items_leave_an_items_place_in_the_draw() -> None:
+def test_removing_an_item_does_not_change_the_order_of_the_others() -> None:
     fewer = TABLE.filter(pl.col("item_id") != drawn(TABLE)["Bags"][4])
     before, after = drawn(TABLE)["Bags"], drawn(fewer)["Bags"]
     assert after[:19] == [item for item in before if item in after]
 
 
-def test_another_seed_draws_others_and_not_the_first_rows() -> None:
+def test_another_seed_draws_other_items() -> None:
     assert drawn(TABLE, 0)["Bags"] != drawn(TABLE, 1)["Bags"]
     assert set(drawn(TABLE, 0)["Bags"]) != {str(number) for number in range(20)}

@@ -1,4 +1,4 @@
-"""The sheets show the right photographs in the right order, and mark the mistakes."""
+"""Test the contact sheets of errors and of classes."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ def make_items(rows: list[tuple[int, str, str, float]]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=["image_index", "label", "predicted_label", "confidence"], orient="row")
 
 
-def test_mistakes_are_told_as_given_predicted_and_confidence(drawn: list[dict[str, Any]]) -> None:
+def test_captions_of_errors_have_label_prediction_and_confidence(drawn: list[dict[str, Any]]) -> None:
     draw_misclassified(make_items([(7, "Sandal", "Shoes", 0.998), (3, "Dress", "Topwear", 0.61)]), IMAGES, "run, val")
     [call] = drawn
     assert call["rows"] == [7, 3]
@@ -37,13 +37,13 @@ def test_mistakes_are_told_as_given_predicted_and_confidence(drawn: list[dict[st
     assert call["title"] == "run, val: 2 items misclassified"
 
 
-def test_forty_mistakes_are_shown_at_most(drawn: list[dict[str, Any]]) -> None:
+def test_at_most_forty_errors_are_shown(drawn: list[dict[str, Any]]) -> None:
     draw_misclassified(make_items([(row, "a", "b", 0.5) for row in range(41)]), IMAGES, "run, val")
     assert drawn[0]["rows"] == list(range(40))
     assert drawn[0]["title"] == "run, val: 41 items misclassified, the 40 most confident"
 
 
-def test_a_class_shows_its_mistakes_first_and_marked(drawn: list[dict[str, Any]]) -> None:
+def test_a_class_sheet_shows_marked_errors_first(drawn: list[dict[str, Any]]) -> None:
     items = [(1, "Scarves", "Scarves", 0.9), (2, "Scarves", "Topwear", 0.4), (3, "Scarves", "Dress", 0.7)]
     draw_class(make_items(items), IMAGES, "Scarves", "run, val")
     [call] = drawn
@@ -53,14 +53,14 @@ def test_a_class_shows_its_mistakes_first_and_marked(drawn: list[dict[str, Any]]
     assert call["title"] == "Scarves by run, val: 3 items, 2 mistaken"
 
 
-def test_a_large_class_says_that_not_all_is_shown(drawn: list[dict[str, Any]]) -> None:
+def test_the_title_of_a_large_class_states_that_not_all_items_are_shown(drawn: list[dict[str, Any]]) -> None:
     rows = [(row, "a", "b" if row < 45 else "a", 0.5) for row in range(50)]
     draw_class(make_items(rows), IMAGES, "a", "run, val")
     assert drawn[0]["rows"] == list(range(40))
     assert drawn[0]["title"] == "a by run, val: 50 items, 45 mistaken, 40 shown"
 
 
-def test_nothing_to_show_is_a_sheet_that_says_so() -> None:
+def test_a_sheet_without_items_states_it() -> None:
     none = make_items([(0, "a", "b", 0.5)]).clear()
     for sheet in (draw_misclassified(none, IMAGES, "run, val"), draw_class(none, IMAGES, "a", "run, val")):
         assert sheet.width > 100

@@ -1,4 +1,4 @@
-"""Where a model looked at its mistakes is a table of numbers, and a picture drawn from these."""
+"""Test the table and the figure of Grad-CAM heatmaps of errors."""
 
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ class FeatureReader:
         return maps
 
 
-def test_a_row_is_a_part_of_a_photograph() -> None:
+def test_the_table_has_one_row_per_region() -> None:
     feature_reader: Any = FeatureReader()
     names = pl.DataFrame({"item_id": ["a", "b"], "title": ["Red bag", "Sandal"]})
     table = tabulate_gradcam(WRONG, IMAGES, feature_reader, names)
@@ -47,7 +47,7 @@ def test_a_row_is_a_part_of_a_photograph() -> None:
     assert table.head(4).select("row", "column").rows() == [(1, 1), (1, 2), (1, 3), (2, 1)]
 
 
-def test_the_picture_shows_each_beside_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_error_is_drawn_beside_its_heatmap(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[Any] = []
 
     def draw(images: list[Any], captions: list[str], **more: Any) -> Image.Image:
@@ -67,14 +67,14 @@ def test_the_picture_shows_each_beside_itself(monkeypatch: pytest.MonkeyPatch) -
     assert not changed[0, 0]
 
 
-def test_no_mistakes_are_an_empty_table_and_a_sheet_that_shows_none() -> None:
+def test_no_errors_give_an_empty_table_and_sheet() -> None:
     feature_reader: Any = FeatureReader()
     table = tabulate_gradcam(WRONG.clear(), IMAGES, feature_reader)
     assert (table.height, table.columns) == (0, list(module.SCHEMA))
     assert draw_gradcam(table, WRONG.clear(), IMAGES, "run, val").width > 100
 
 
-def test_an_evaluated_run_has_both(trained_workspace: Workspace) -> None:
+def test_an_evaluated_run_has_the_gradcam_table_and_figure(trained_workspace: Workspace) -> None:
     folder: Path = trained_workspace.evaluation("small")
     table = pl.read_csv(folder / "misclassified_gradcam.csv", infer_schema=False)
     assert table.columns == list(module.SCHEMA)

@@ -6,7 +6,7 @@ from hangtag.figures import counts
 from hangtag.figures.counts import describe_pictures, find_rows
 
 
-def test_rows_are_found_by_label() -> None:
+def test_rows_are_selected_by_label() -> None:
     table = pl.DataFrame({"label": ["Ties", "Bags", "Ties"], "image_index": [7, 2, 0]})
     rows = find_rows(table)
     assert list(rows) == ["Bags", "Ties"]
@@ -27,7 +27,7 @@ def test_means_and_contrast_are_those_of_the_pixels(monkeypatch: pytest.MonkeyPa
     assert (pictures["Ties"] == images[0]).all()
 
 
-def test_contrast_runs_from_one_shade_to_black_beside_white() -> None:
+def test_contrast_is_zero_for_one_shade_and_highest_for_black_and_white() -> None:
     plain = np.full((8, 6, 3), 200, dtype=np.uint8)
     halves = np.repeat(np.array([0, 255], dtype=np.uint8), 4)[:, None, None] * np.ones((8, 6, 3), dtype=np.uint8)
     table, _ = describe_pictures(np.stack([plain, halves]), {"plain": np.array([0]), "halves": np.array([1])})

@@ -1,4 +1,4 @@
-"""The figures of calibration and coverage are the columns of their tables."""
+"""Test the reliability diagram and the plot of precision over coverage."""
 
 import numpy as np
 import polars as pl
@@ -45,7 +45,7 @@ def list_intervals(axes: Axes) -> list[list[float]]:
     return [np.asarray(segment)[:, 1].tolist() for segment in lines.get_segments()]
 
 
-def test_each_split_has_a_panel_with_its_bins_their_intervals_and_shares() -> None:
+def test_each_split_has_a_panel_with_bins_intervals_and_shares() -> None:
     figure = plot_reliability(RELIABILITY, {"val": 0.0523, "test": 0.95}, "one, temperature 1.2")
     figure.draw_without_rendering()
     val, test, val_shares, test_shares = figure.axes
@@ -59,7 +59,7 @@ def test_each_split_has_a_panel_with_its_bins_their_intervals_and_shares() -> No
     assert [bar.get_height() for bar in test_shares.patches if isinstance(bar, Rectangle)] == [1]
 
 
-def test_each_split_has_a_line_and_the_promises_stand_at_the_dots_of_val() -> None:
+def test_each_split_has_a_line_and_target_precisions_are_annotated_on_val() -> None:
     figure = plot_coverage(COVERAGE, THRESHOLDS, "one")
     figure.draw_without_rendering()
     [axes] = figure.axes
@@ -68,11 +68,11 @@ def test_each_split_has_a_line_and_the_promises_stand_at_the_dots_of_val() -> No
     assert lines["test"] == [[1.0, 0.85]]
     assert list_dots(figure, 0) == [[1.0, 0.9], [0.5, 0.95], [0.5, 0.95], [1.0, 0.85]]
     # Promises that share a threshold share a dot.
-    promises = [(text.get_text(), text.xy) for text in axes.texts if isinstance(text, Annotation)]
-    assert promises == [("≥ 90%", (1.0, 0.9)), ("≥ 95%, 97%", (0.5, 0.95))]
+    targets = [(text.get_text(), text.xy) for text in axes.texts if isinstance(text, Annotation)]
+    assert targets == [("≥ 90%", (1.0, 0.9)), ("≥ 95%, 97%", (0.5, 0.95))]
     legend = axes.get_legend()
     assert legend is not None
-    assert [text.get_text() for text in legend.get_texts()] == ["val", "test", "promised, as chosen on val"]
+    assert [text.get_text() for text in legend.get_texts()] == ["val", "test", "thresholds chosen on val"]
 
 
 def test_a_model_without_thresholds_and_with_a_long_name_can_be_drawn() -> None:

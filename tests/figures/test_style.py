@@ -10,7 +10,7 @@ from hangtag.figures.counts import draw_contact_sheet, plot_counts, plot_sunburs
 TABLE = pl.DataFrame({"value": ["Bags & <Belts>", "靴"], "count": [20, 3]})
 
 
-def test_figures_and_pages_are_png(tmp_path: Path) -> None:
+def test_figures_and_contact_sheets_are_saved_as_png(tmp_path: Path) -> None:
     for figure in (plot_counts(TABLE, "value", "Items"), draw_contact_sheet([], [], title="Empty")):
         path = tmp_path / "figure.png"
         assert save_figure(figure, path) == [path]
@@ -19,7 +19,7 @@ def test_figures_and_pages_are_png(tmp_path: Path) -> None:
             assert picture.getpixel((0, 0))[:3] == (255, 255, 255)  # type: ignore[index]
 
 
-def test_a_page_has_its_script_beside_it_and_asks_no_network(tmp_path: Path) -> None:
+def test_an_interactive_page_uses_a_local_script_and_no_network(tmp_path: Path) -> None:
     figure = plot_sunburst(TABLE, ["value"], "Bags & <Belts>")
     path = tmp_path / "sunburst.html"
     script = tmp_path / "plotly.min.js"
@@ -31,12 +31,12 @@ def test_a_page_has_its_script_beside_it_and_asks_no_network(tmp_path: Path) -> 
     assert '<html lang="en">' in page
 
 
-def test_no_button_sends_the_figure_away(tmp_path: Path) -> None:
+def test_an_interactive_page_has_no_upload_button(tmp_path: Path) -> None:
     path, _ = save_figure(plot_sunburst(TABLE, ["value"], ""), tmp_path / "sunburst.html")
     assert '"showSendToCloud": false' in path.read_text(encoding="utf-8")
 
 
-def test_a_damaged_script_is_written_again_and_a_whole_one_is_left(tmp_path: Path) -> None:
+def test_a_damaged_script_is_replaced_and_a_valid_one_kept(tmp_path: Path) -> None:
     figure = plot_sunburst(TABLE, ["value"], "")
     _, script = save_figure(figure, tmp_path / "one.html")
     whole, written = script.read_bytes(), script.stat().st_ino

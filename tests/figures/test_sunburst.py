@@ -26,7 +26,7 @@ def draw(table: pl.DataFrame = TABLE, levels: tuple[str, ...] = LEVELS) -> dict[
     return {row[0]: dict(zip((*keys, "color"), row, strict=True)) for row in rows}
 
 
-def test_children_add_up_to_their_parent() -> None:
+def test_counts_of_children_add_up_to_the_parent() -> None:
     sectors = draw()
     sums: Counter[str] = Counter()
     for sector in sectors.values():
@@ -35,18 +35,18 @@ def test_children_add_up_to_their_parent() -> None:
     assert all(sectors[parent]["values"] == total for parent, total in sums.items())
 
 
-def test_a_name_below_two_parents_is_two_sectors() -> None:
+def test_a_name_under_two_parents_has_two_sectors() -> None:
     gifts = [sector for sector in draw().values() if sector["labels"] == "Gifts"]
     assert [sector["values"] for sector in gifts] == [4, 3]
     assert len({sector["parents"] for sector in gifts}) == 2
 
 
-def test_hovering_tells_the_count_and_the_shares() -> None:
+def test_the_tooltip_shows_count_and_shares() -> None:
     (kurtas,) = [sector for sector in draw().values() if sector["labels"] == "Kurtas"]
     assert kurtas["hovertext"] == "<b>Kurtas</b><br>500 items<br>33.16% of all<br>33.33% of Top"
 
 
-def test_names_are_text_not_markup() -> None:
+def test_names_are_escaped() -> None:
     labels = {sector["labels"] for sector in draw().values()}
     assert "Caps &amp; &lt;b&gt;Hats&lt;/b&gt;" in labels
 
@@ -57,7 +57,7 @@ def test_missing_labels_are_gray_sectors() -> None:
     assert missing["color"] == MUTED
 
 
-def test_a_single_level_is_a_single_ring() -> None:
+def test_a_single_level_has_one_ring() -> None:
     sectors = draw(levels=("master",))
     assert [sector["labels"] for sector in sectors.values()] == ["1,508 items", "Apparel", "Footwear", "(missing)"]
     assert {sector["parents"] for sector in sectors.values()} == {"", "/"}

@@ -1,4 +1,4 @@
-"""A classifier takes any number of photographs, always answers the same, and refuses what it cannot take."""
+"""Test predictions of a loaded classifier for any number of photographs, and the checks of its input."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from hangtag.models.label_space import CATEGORY_PATH, LabelSpace
 from hangtag.models.registry import build_model
 from hangtag.models.text import Vocabulary
 
-OUTPUTS = LabelSpace(
+LABEL_SPACE = LabelSpace(
     {"kind": ("Goods", "Wear"), "label": CLASS_NAMES},
     ((0, 0), (1, 1), (1, 2)),
     {"season": ("Summer", "Winter")},
@@ -30,7 +30,7 @@ def draw_many(count: int) -> Any:
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, BATCH - 1, BATCH, BATCH + 1, 2 * BATCH + 5])
-def test_any_number_of_photographs_is_answered_in_order(count: int) -> None:
+def test_any_number_of_photographs_is_predicted_in_order(count: int) -> None:
     model = StubModel()
     probs = make_classifier(model).predict_proba(draw_many(count))
     assert probs.shape == (count, 3)
@@ -41,7 +41,7 @@ def test_any_number_of_photographs_is_answered_in_order(count: int) -> None:
     assert sum(model.batch_sizes) >= count
 
 
-def test_few_shapes_reach_the_network_and_one_photograph_does_not_cost_a_batch() -> None:
+def test_batches_are_padded_to_few_sizes_and_one_photograph_is_not_padded_to_a_batch() -> None:
     model = StubModel()
     classifier = make_classifier(model)
     images = draw_many(BATCH + 70)
@@ -51,7 +51,7 @@ def test_few_shapes_reach_the_network_and_one_photograph_does_not_cost_a_batch()
     assert set(model.batch_sizes) <= {1 << power for power in range(9)}
 
 
-def test_rows_of_a_read_only_memory_map_are_answered_in_the_order_asked(tmp_path: Path) -> None:
+def test_rows_of_a_read_only_memory_map_are_predicted_in_the_requested_order(tmp_path: Path) -> None:
     np.save(tmp_path / "images.npy", draw_many(BATCH + 40))
     images = np.load(tmp_path / "images.npy", mmap_mode="r")
     rows = np.array([5, 3, 3, *range(BATCH + 39, 0, -1)], np.int64)
@@ -63,7 +63,7 @@ def test_rows_of_a_read_only_memory_map_are_answered_in_the_order_asked(tmp_path
     )
 
 
-def test_no_rows_give_no_probabilities() -> None:
+def test_no_rows_return_empty_probabilities() -> None:
     predictions = make_classifier(StubModel()).predict_rows(draw_many(2), np.empty(0, np.int64), "Predicting")
     assert len(predictions) == 0
     assert predictions.probs.shape == (0, 3)
@@ -88,24 +88,24 @@ def test_pixels_of_another_shape_or_type_are_refused(images: Any) -> None:
 
 
 @pytest.mark.parametrize("count", [0, 2, 4])
-def test_another_number_of_names_than_photographs_is_refused(count: int) -> None:
+def test_different_numbers_of_names_and_photographs_are_refused(count: int) -> None:
     with pytest.raises(ModelError, match=rf"Allowed: 3 names.*Received: {count}"):
         make_classifier(StubModel()).predict_heads(draw_many(3), ["Blue shirt"] * count)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_a_model_that_gives_no_numbers_is_refused(value: float) -> None:
+def test_probabilities_that_are_not_finite_are_refused(value: float) -> None:
     class Astray(StubModel):
         def predict_on_batch(self, inputs: Any) -> Any:
             answers = super().predict_on_batch(inputs)
             answers[CATEGORY_PATH][-1, -1] = value
             return answers
 
-    with pytest.raises(ModelError, match="gives no numbers"):
+    with pytest.raises(ModelError, match="not finite"):
         make_classifier(Astray()).predict_proba(draw_many(4))
 
 
-def test_what_fills_a_batch_up_does_not_count() -> None:
+def test_padding_of_a_batch_has_no_effect() -> None:
     """Three photographs are filled up to four; only the fourth, which nobody asked for, is no number."""
     filled: list[int] = []
 
@@ -121,7 +121,7 @@ def test_what_fills_a_batch_up_does_not_count() -> None:
     assert filled == [1]
 
 
-def test_a_temperature_sharpens_and_a_threshold_is_the_one_of_these_inputs() -> None:
+def test_temperature_and_threshold_are_those_of_the_inputs_used() -> None:
     calibration = {
         "photograph": {"temperatures": {CATEGORY_PATH: 0.5}, "thresholds": {"0.9": 0.6, "0.95": 0.8, "0.98": None}},
         "photograph_and_name": {"thresholds": {"0.95": 0.7}},
@@ -149,7 +149,7 @@ def save(folder: Path, vocabulary: Vocabulary | None = None, **more: Any) -> Any
     model = build_model(
         "capstone",
         image_size=(16, 12),
-        heads=OUTPUTS.heads,
+        heads=LABEL_SPACE.heads,
         color_mode="gray",
         num_words=len(vocabulary.words) if vocabulary else 0,
     )
@@ -165,14 +165,14 @@ def save(folder: Path, vocabulary: Vocabulary | None = None, **more: Any) -> Any
         architecture="capstone",
         image_size=(16, 12),
         color_mode="gray",
-        outputs=OUTPUTS,
+        label_space=LABEL_SPACE,
         vocabulary=vocabulary,
         **more,
     )
     return model
 
 
-def test_a_saved_keras_model_answers_as_it_does_in_inference(tmp_path: Path) -> None:
+def test_a_loaded_keras_model_predicts_in_inference_mode(tmp_path: Path) -> None:
     model = save(tmp_path)
     classifier = Classifier.load(tmp_path)
     assert (classifier.class_names, classifier.image_size) == (CLASS_NAMES, (16, 12))
@@ -180,18 +180,18 @@ def test_a_saved_keras_model_answers_as_it_does_in_inference(tmp_path: Path) -> 
     images = np.random.default_rng(0).integers(0, 256, (37, 16, 12, 3), np.uint8)
     predictions = classifier.predict_heads(images)
     again, wanted = classifier.predict_heads(images), model({"pixels": images}, training=False)
-    for head, probs in predictions.answers.items():
-        np.testing.assert_array_equal(probs, again.answers[head])
+    for head, probs in predictions.by_head.items():
+        np.testing.assert_array_equal(probs, again.by_head[head])
         np.testing.assert_allclose(probs, np.asarray(wanted[head]), atol=1e-6)
     probs = predictions.probs
-    np.testing.assert_allclose(probs, predictions.answers[CATEGORY_PATH])
+    np.testing.assert_allclose(probs, predictions.by_head[CATEGORY_PATH])
     np.testing.assert_allclose(predictions.read_probs("season"), np.asarray(wanted["attribute_0"]), atol=1e-6)
     # Neither dropout nor the other photographs of the batch have a part in an answer.
     np.testing.assert_allclose(probs[30:31], classifier.predict_proba(images[30:31]), atol=1e-6)
     assert np.ptp(probs, axis=0).max() > 0
 
 
-def test_a_saved_model_reads_names_and_mirror_images_where_it_learnt_to(tmp_path: Path) -> None:
+def test_a_loaded_model_uses_names_and_tta_as_its_description_sets(tmp_path: Path) -> None:
     vocabulary = Vocabulary(("blue", "shirt", "shoe"))
     model = save(tmp_path, vocabulary, tta_flip=True)
     classifier = Classifier.load(tmp_path)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from product_runs import BAGS, GIFTS, MEN, OUTPUTS, SHOES, WOMEN, ProductItem, spread, write_products
+from product_runs import BAGS, GIFTS, LABEL_SPACE, MEN, SHOES, WOMEN, ProductItem, spread, write_products
 
 from hangtag.inference.prediction import HeadProbs
 from hangtag.inference.runs import EvaluatedItems, find_classes, select_items
@@ -22,25 +22,25 @@ ITEMS: list[ProductItem] = [
 def answer(items: pl.DataFrame, products: list[int], genders: list[int]) -> EvaluatedItems:
     sure = np.full(len(items), 0.75)
     answers = {CATEGORY_PATH: spread(np.array(products), sure, 4), "attribute_0": spread(np.array(genders), sure, 2)}
-    return EvaluatedItems(items, HeadProbs(OUTPUTS, answers))
+    return EvaluatedItems(items, HeadProbs(LABEL_SPACE, answers))
 
 
-def test_missing_values_and_strangers_have_no_class() -> None:
+def test_missing_and_unknown_values_have_no_class() -> None:
     assert find_classes(pl.Series(["b", None, "a", "z"]), ("a", "b")).tolist() == [1, NO_VALUE, 0, NO_VALUE]
     assert find_classes(pl.Series([2012, 2013]), ("2012", "2013")).tolist() == [0, 1]
 
 
-def test_the_items_of_splits_come_in_the_order_asked_for_without_those_of_no_value(tmp_path: Path) -> None:
+def test_items_of_splits_keep_the_requested_order_and_leave_out_items_without_a_value(tmp_path: Path) -> None:
     labelled = read_labeled_items(write_products(tmp_path / "ws", ITEMS))
-    assert select_items(labelled, OUTPUTS, ["val", "train"])["item_id"].to_list() == ["i1", "i0", "i2"]
+    assert select_items(labelled, LABEL_SPACE, ["val", "train"])["item_id"].to_list() == ["i1", "i0", "i2"]
     by_gender = LabelSpace.of_classes(("Men", "Women"), "gender")
     assert select_items(labelled, by_gender, ["train", "val"])["item_id"].to_list() == ["i0"]
     assert select_items(labelled, by_gender, ["val"]).is_empty()
 
 
-def test_a_split_has_its_own_items_and_answers(tmp_path: Path) -> None:
+def test_a_split_has_its_own_items_and_probabilities(tmp_path: Path) -> None:
     labelled = read_labeled_items(write_products(tmp_path / "ws", ITEMS))
-    items = select_items(labelled, OUTPUTS, ["train", "val"])
+    items = select_items(labelled, LABEL_SPACE, ["train", "val"])
     parts = answer(items, [BAGS, SHOES, SHOES], [MEN, MEN, WOMEN]).by_split()
     assert list(parts) == ["train", "val"]
     assert parts["train"].items["item_id"].to_list() == ["i0", "i2"]
@@ -50,9 +50,9 @@ def test_a_split_has_its_own_items_and_answers(tmp_path: Path) -> None:
     np.testing.assert_allclose(parts["val"].confidence, [0.75])
 
 
-def test_the_table_names_what_is_predicted_on_every_column(tmp_path: Path) -> None:
+def test_the_table_has_the_prediction_of_every_column(tmp_path: Path) -> None:
     labelled = read_labeled_items(write_products(tmp_path / "ws", ITEMS))
-    items = select_items(labelled, OUTPUTS, ["train", "val"])
+    items = select_items(labelled, LABEL_SPACE, ["train", "val"])
     table = answer(items, [BAGS, GIFTS, SHOES], [MEN, WOMEN, WOMEN]).tabulate().drop("pred_probs", "image_index")
     assert table.columns[3:] == ["label", "predicted_label", "confidence", "predicted_kind", "predicted_gender"]
     # A gift has no kind.

@@ -1,4 +1,4 @@
-"""What hangs ends with a message; what threads meet for the first time, one of them meets alone."""
+"""Test the error of a stalled classification, and that parallel threads open the feature reader once."""
 
 import subprocess
 import sys
@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from hangtag.errors import StalledError
+from hangtag.explain.feature_maps import OpenvinoFeatures
 from hangtag.explain.heatmap import open_feature_reader
-from hangtag.explain.openvino_features import OpenvinoFeatures
 from hangtag.inference import streaming
 from hangtag.inference.classifier import Classifier
 from hangtag.inference.streaming import classify_photographs
@@ -27,17 +27,17 @@ cli.main(["classify", sys.argv[1]])
 """
 
 
-def test_the_command_ends_with_a_message(tmp_path: Any) -> None:
+def test_a_stalled_command_ends_with_a_message(tmp_path: Any) -> None:
     (tmp_path / "a.jpg").write_bytes(b"")
     told = subprocess.run(
         [sys.executable, "-c", STALLED, str(tmp_path)], capture_output=True, text=True, timeout=120, check=False
     )
     assert told.returncode == 2
-    assert "Error: No photograph was answered" in told.stderr
+    assert "Error: No photograph was classified" in told.stderr
     assert "Traceback" not in told.stderr
 
 
-def test_python_has_an_error_to_catch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stalled_call_raises_stalled_error(monkeypatch: pytest.MonkeyPatch) -> None:
     go = threading.Event()
     monkeypatch.setattr(streaming, "classify_chunk", lambda *_: go.wait(60))
     monkeypatch.setattr(streaming, "STALLED_SECONDS", 1)
@@ -46,7 +46,7 @@ def test_python_has_an_error_to_catch(monkeypatch: pytest.MonkeyPatch) -> None:
     go.set()
 
 
-def test_threads_that_explain_first_are_let_in_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_feature_reader_is_opened_once_by_parallel_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     opened, inside, most = 0, 0, 0
     compile_first = OpenvinoFeatures._compiled.func  # type: ignore[attr-defined]
 

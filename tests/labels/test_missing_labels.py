@@ -107,13 +107,13 @@ def audit_labels(place: Workspace, labelled: LabeledItems) -> pl.DataFrame:
     cleaned = labelled.table.select("item_id", "label", "split", "group_id")
     prepared = read_prepared(place)
     items = prepared.items.join(cleaned, on="item_id", how="left", maintain_order="left")
-    outputs = build_targets(labelled).outputs
-    given_products = find_category_paths(items, outputs, SCHEMA.missing)
-    seen = np.where(np.arange(len(items)) % 3, given_products, (given_products + 1) % len(outputs.category_paths))
-    probs = np.full((len(items), len(outputs.category_paths)), 0.02, np.float32)
+    label_space = build_targets(labelled).label_space
+    given_products = find_category_paths(items, label_space, SCHEMA.missing)
+    seen = np.where(np.arange(len(items)) % 3, given_products, (given_products + 1) % len(label_space.category_paths))
+    probs = np.full((len(items), len(label_space.category_paths)), 0.02, np.float32)
     probs[np.arange(len(items)), seen] = 1
     probs /= probs.sum(axis=1, keepdims=True)
-    out_of_sample = OutOfSampleProbs(np.arange(len(items)), outputs, given_products, probs, min_class_items=1)
+    out_of_sample = OutOfSampleProbs(np.arange(len(items)), label_space, given_products, probs, min_class_items=1)
     context = AuditContext(items, prepared.images, SCHEMA, AuditConfig(min_score=0.0), image_probs=out_of_sample)
     checks = (find_label_issues, find_label_conflicts, find_unlikely_combinations, find_spelling_variants)
     return join_issues([check(context) for check in checks])
@@ -139,8 +139,8 @@ def test_no_class_no_figure_and_no_suggestion_is_a_missing_one_and_its_spelling_
             place = write(Path(folder), rows, rules)
             result = clean(place)
             labelled, changes = read(place)
-            outputs = build_targets(labelled).outputs
-            for names in (labelled.class_names, *outputs.levels.values(), *outputs.attributes.values()):
+            label_space = build_targets(labelled).label_space
+            for names in (labelled.class_names, *label_space.levels.values(), *label_space.attributes.values()):
                 assert not any(map(is_missing, names))
             counts = [
                 count_values(fill_missing(read_prepared(place).items, LEVELS, SCHEMA.missing), level)
@@ -158,7 +158,9 @@ def test_no_class_no_figure_and_no_suggestion_is_a_missing_one_and_its_spelling_
             assert unknown["split"].null_count() == len(unknown) == result.metrics.get("missing_labels", 0)
             assert set(unknown["item_id"]) <= set(_choose_unknown(labelled)["item_id"])
             table = labelled.table.select("item_id", "label", "split", "group_id").rows()
-            states.append((table, changes.drop("old").rows(), outputs, [each.rows() for each in counts], issues.rows()))
+            states.append(
+                (table, changes.drop("old").rows(), label_space, [each.rows() for each in counts], issues.rows())
+            )
             # On disk every cell is as it was delivered.
             with (place.labels / "styles_cleaned.csv").open(encoding="utf-8", newline="") as file:
                 assert all(list(line.values())[1:6] == rows[int(line["id"])] for line in csv.DictReader(file))

@@ -1,4 +1,4 @@
-"""The intervals are those of a plain bootstrap over groups, and duplicates make no evidence."""
+"""Test bootstrap intervals against a naive bootstrap over groups of duplicates."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score
 
-from hangtag.metrics.bootstrap import compute_intervals
+from hangtag.metrics.classification import compute_intervals
 
 NUM_CLASSES = 4
 
@@ -26,7 +26,7 @@ def find(classes: np.ndarray, predicted: np.ndarray, group_ids: list[str], sampl
 
 @settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.floats(0.1, 0.9))
-def test_the_interval_holds_the_figure_and_has_the_width_of_theory(seed: int, accuracy: float) -> None:
+def test_the_interval_contains_the_metric_and_has_the_theoretical_width(seed: int, accuracy: float) -> None:
     classes, predicted = draw(seed, 400, accuracy)
     intervals = find(classes, predicted, [str(number) for number in range(400)], seed=seed)
     share = accuracy_score(classes, predicted)
@@ -37,7 +37,7 @@ def test_the_interval_holds_the_figure_and_has_the_width_of_theory(seed: int, ac
     assert 0 <= low <= f1_score(classes, predicted, average="macro") <= high <= 1
 
 
-def test_it_equals_a_plain_bootstrap_that_repeats_the_items() -> None:
+def test_intervals_equal_a_naive_bootstrap_that_repeats_items() -> None:
     classes, predicted = draw(1, 60, 0.7)
     groups = np.random.default_rng(2).integers(0, 25, 60)
     names = [f"g{group:02}" for group in groups]
@@ -54,7 +54,7 @@ def test_it_equals_a_plain_bootstrap_that_repeats_the_items() -> None:
     np.testing.assert_allclose(found["macro_f1"], np.quantile(macro_f1, [0.025, 0.975]))
 
 
-def test_duplicates_in_one_group_leave_the_interval_as_it_is() -> None:
+def test_duplicates_in_one_group_do_not_narrow_the_interval() -> None:
     classes, predicted = draw(3, 100, 0.8)
     names = [str(number) for number in range(100)]
     once = find(classes, predicted, names)
@@ -64,26 +64,26 @@ def test_duplicates_in_one_group_leave_the_interval_as_it_is() -> None:
     assert np.ptp(separate["accuracy"]) < 0.7 * np.ptp(once["accuracy"])
 
 
-def test_the_seed_decides_the_draws() -> None:
+def test_the_seed_determines_the_samples() -> None:
     classes, predicted = draw(4, 50, 0.6)
     names = [str(number) for number in range(50)]
     assert find(classes, predicted, names) == find(classes, predicted, names)
     assert find(classes, predicted, names) != find(classes, predicted, names, seed=1)
 
 
-def test_it_says_how_it_was_found() -> None:
+def test_intervals_state_level_method_and_samples() -> None:
     classes, predicted = draw(5, 20, 0.5)
     found = find(classes, predicted, [str(number) for number in range(20)])
     assert (found["level"], found["samples"]) == (0.95, 200)
     assert "bootstrap over groups" in found["method"]
 
 
-def test_an_item_without_a_predicted_class_is_wrong_and_no_class_of_its_own() -> None:
+def test_an_item_without_a_predicted_class_is_wrong_and_adds_no_class() -> None:
     found = compute_intervals(np.array([0, 0]), np.array([0, -1]), ["g", "g"], 1, samples=10, seed=0)
     assert found["accuracy"] == [0.5, 0.5]
     assert found["macro_f1"] == pytest.approx([2 / 3, 2 / 3])
 
 
-def test_a_single_group_without_mistakes_gives_a_point() -> None:
+def test_the_interval_of_one_correct_group_is_a_point() -> None:
     found = find(np.zeros(3, int), np.zeros(3, int), ["g"] * 3)
     assert found["accuracy"] == found["macro_f1"] == [1, 1]

@@ -1,4 +1,4 @@
-"""The calibration error is 0 where a confidence means what it says, and the gap where it does not."""
+"""Test the expected calibration error and the table of reliability."""
 
 import numpy as np
 import pytest
@@ -18,11 +18,13 @@ def answer(confidence: float, right: int, wrong: int) -> tuple[np.ndarray, np.nd
     ("confidence", "right", "wrong", "gap"),
     [(0.8, 8, 2, 0), (1.0, 5, 5, 0.5), (0.6, 10, 0, 0.4), (1.0, 10, 0, 0), (1.0, 0, 4, 1)],
 )
-def test_one_confidence_gives_its_gap(confidence: float, right: int, wrong: int, gap: float) -> None:
+def test_the_error_of_one_confidence_is_its_gap_to_the_accuracy(
+    confidence: float, right: int, wrong: int, gap: float
+) -> None:
     assert compute_calibration_error(*answer(confidence, right, wrong)) == pytest.approx(gap, abs=1e-6)
 
 
-def test_too_sure_and_not_sure_enough_do_not_make_up_for_each_other() -> None:
+def test_overconfidence_and_underconfidence_do_not_cancel() -> None:
     parts = [answer(0.95, 0, 10), answer(0.55, 10, 0)]
     probs, classes = (np.concatenate(each) for each in zip(*parts, strict=True))
     assert compute_calibration_error(probs, classes) == pytest.approx((0.95 + 0.45) / 2, abs=1e-6)
@@ -30,7 +32,7 @@ def test_too_sure_and_not_sure_enough_do_not_make_up_for_each_other() -> None:
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0.5, 1, width=32), st.booleans()), min_size=1, max_size=50))
-def test_it_equals_a_plain_count_bin_by_bin(answers: list[tuple[float, bool]]) -> None:
+def test_the_error_equals_a_naive_computation_by_bin(answers: list[tuple[float, bool]]) -> None:
     probs = np.array([[confidence, 1 - confidence] for confidence, _ in answers], np.float32)
     predicted = probs.argmax(axis=1)
     classes = np.where([is_right for _, is_right in answers], predicted, 1 - predicted)
@@ -45,7 +47,7 @@ def test_it_equals_a_plain_count_bin_by_bin(answers: list[tuple[float, bool]]) -
     assert sum(gaps) / len(answers) == pytest.approx(expected, abs=1e-9)
 
 
-def test_the_bins_that_have_items_are_listed_with_their_means() -> None:
+def test_reliability_lists_bins_with_items_and_their_means() -> None:
     confidence, correct = np.array([0.1, 1.0, 0.3, 0.25, 0.8]), np.array([False, True, True, False, False])
     table = tabulate_reliability(confidence, correct, num_bins=4)
     assert table.columns == ["low", "high", "n", "confidence", "accuracy"]

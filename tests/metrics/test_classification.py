@@ -1,4 +1,4 @@
-"""The figures equal scikit-learn's on any predictions."""
+"""Test the metrics against scikit-learn on arbitrary predictions."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def draw(seed: int, n: int, num_drawn: int) -> tuple[np.ndarray, np.ndarray]:
 
 @settings(deadline=None)
 @given(numbers, st.integers(1, 60), st.integers(1, 5))
-def test_all_figures_equal_those_of_scikit_learn(seed: int, n: int, num_drawn: int) -> None:
+def test_all_metrics_equal_those_of_scikit_learn(seed: int, n: int, num_drawn: int) -> None:
     classes, probs = draw(seed, n, num_drawn)
     predicted, labels = probs.argmax(axis=1), range(len(NAMES))
     figures = compute_figures(probs, classes, NAMES)
@@ -54,7 +54,7 @@ def test_all_figures_equal_those_of_scikit_learn(seed: int, n: int, num_drawn: i
 
 @settings(deadline=None)
 @given(numbers, st.integers(0, 60), st.integers(1, 5))
-def test_the_confusion_equals_scikit_learns_and_adds_up(seed: int, n: int, num_drawn: int) -> None:
+def test_the_confusion_matrix_equals_that_of_scikit_learn(seed: int, n: int, num_drawn: int) -> None:
     classes, probs = draw(seed, n, num_drawn)
     predicted = probs.argmax(axis=1)
     confusion = count_confusion(classes, predicted, len(NAMES))
@@ -66,7 +66,7 @@ def test_the_confusion_equals_scikit_learns_and_adds_up(seed: int, n: int, num_d
 
 @settings(deadline=None)
 @given(numbers, st.integers(1, 60), st.integers(1, 5))
-def test_counting_classes_gives_what_the_confusion_gives(seed: int, n: int, num_drawn: int) -> None:
+def test_outcomes_equal_those_of_the_confusion_matrix(seed: int, n: int, num_drawn: int) -> None:
     classes, probs = draw(seed, n, num_drawn)
     predicted, weights = probs.argmax(axis=1), np.random.default_rng(seed).integers(0, 3, n)
     confusion = count_confusion(np.repeat(classes, weights), np.repeat(predicted, weights), len(NAMES))
@@ -77,12 +77,12 @@ def test_counting_classes_gives_what_the_confusion_gives(seed: int, n: int, num_
     assert float(average_f1((hits, support, chosen))) == pytest.approx(float(compute_macro_f1(confusion)))
 
 
-def test_no_class_named_is_never_right_and_chosen_for_no_class() -> None:
+def test_an_item_without_a_predicted_class_is_wrong() -> None:
     hits, support, chosen = count_outcomes(np.array([0, 1, 1]), np.array([0, -1, 0]), 2)
     assert (hits.tolist(), support.tolist(), chosen.tolist()) == ([1, 0], [1, 2], [2, 0])
 
 
-def test_the_macro_f1_can_be_of_some_classes_alone() -> None:
+def test_the_macro_f1_can_be_restricted_to_some_classes() -> None:
     outcomes = count_outcomes(np.array([0, 1, 1]), np.array([0, 1, 0]), 4)
     assert float(average_f1(outcomes)) == pytest.approx(2 / 3)
     # Class 3 neither occurs nor is predicted.
@@ -91,7 +91,7 @@ def test_the_macro_f1_can_be_of_some_classes_alone() -> None:
     assert float(average_f1(outcomes, np.array([False, False, False, True]))) == 0
 
 
-def test_many_confusions_are_computed_at_once() -> None:
+def test_metrics_are_computed_for_many_confusion_matrices_at_once() -> None:
     one, other = np.array([[3, 1], [0, 2]]), np.array([[1, 0], [4, 0]])
     both = compute_class_figures(np.stack([one, other]))
     for key, values in compute_class_figures(other).items():
@@ -99,25 +99,25 @@ def test_many_confusions_are_computed_at_once() -> None:
     assert compute_macro_f1(np.stack([one, other])).tolist() == pytest.approx([float(compute_macro_f1(one)), 1 / 6])
 
 
-def test_a_class_that_neither_occurs_nor_is_predicted_does_not_lower_the_macro_f1() -> None:
+def test_a_class_that_neither_occurs_nor_is_predicted_is_left_out_of_the_macro_f1() -> None:
     assert float(compute_macro_f1(np.diag([5, 5, 0]))) == 1
     # Predicted but never right, it does.
     assert float(compute_macro_f1(np.array([[5, 0, 0], [0, 4, 1], [0, 0, 0]]))) == pytest.approx((1 + 8 / 9) / 3)
 
 
-def test_a_probability_of_nothing_has_a_finite_loss() -> None:
+def test_a_probability_of_zero_has_a_finite_loss() -> None:
     probs = np.array([[1, 0], [1, 0]], np.float32)
     figures = compute_figures(probs, np.array([0, 1]), NAMES[:2])
     assert figures["loss"] == pytest.approx(-np.log(1e-7) / 2)
 
 
-def test_equal_probabilities_earn_nothing() -> None:
+def test_equal_probabilities_have_no_top_k_advantage() -> None:
     probs = np.full((5, 5), 0.2, np.float32)
     assert compute_top_accuracy(probs, np.arange(5), 3) == pytest.approx(3 / 5)
     assert compute_top_accuracy(probs, np.arange(5), 1) == pytest.approx(1 / 5)
 
 
-def test_two_classes_are_always_among_the_first_three() -> None:
+def test_the_top_3_accuracy_of_two_classes_is_one() -> None:
     probs = np.array([[0.9, 0.1], [0.2, 0.8]], np.float32)
     assert compute_top_accuracy(probs, np.array([1, 0]), 3) == 1
 

@@ -1,4 +1,4 @@
-"""The confusion matrix as a long table: it adds up to the items, and the commonest mistakes come first."""
+"""Test the table of the confusion matrix and the list of most confused classes."""
 
 import polars as pl
 from hypothesis import given, settings
@@ -18,7 +18,7 @@ def tabulate(predictions: list[tuple[str, str, str]]) -> pl.DataFrame:
 
 @settings(deadline=None)
 @given(rows)
-def test_the_counts_add_up_to_the_items_of_each_split(predictions: list[tuple[str, str, str]]) -> None:
+def test_counts_add_up_to_the_items_of_each_split(predictions: list[tuple[str, str, str]]) -> None:
     table = tabulate(predictions)
     assert table.columns == ["label", "predicted_label", "count", "split"]
     for split in SPLITS:
@@ -33,14 +33,14 @@ def test_the_counts_add_up_to_the_items_of_each_split(predictions: list[tuple[st
 
 @settings(deadline=None)
 @given(rows)
-def test_each_pair_is_listed_once_for_any_order_of_the_rows(predictions: list[tuple[str, str, str]]) -> None:
+def test_each_pair_is_listed_once_in_any_order_of_rows(predictions: list[tuple[str, str, str]]) -> None:
     table = tabulate(predictions)
     assert table.equals(tabulate(predictions[::-1]))
     assert not table.select("split", "label", "predicted_label").is_duplicated().any()
     assert table.filter(pl.col("count") < 1).is_empty()
 
 
-def test_the_most_confused_pairs_come_first_split_after_split() -> None:
+def test_the_most_confused_pairs_are_sorted_within_each_split() -> None:
     predictions = (
         [("test", "a", "b")] * 9
         + [("val", "a", "a")] * 6
@@ -58,6 +58,6 @@ def test_the_most_confused_pairs_come_first_split_after_split() -> None:
     assert find_most_confused(tabulate([])).columns == ["split", "label", "predicted_label", "count", "share"]
 
 
-def test_a_row_without_items_has_no_shares() -> None:
+def test_shares_of_a_row_without_items_are_zero() -> None:
     matrix = build_matrix(tabulate([("val", "a", "a"), ("val", "a", "c")]), NAMES)
     assert compute_row_shares(matrix).tolist() == [[0.5, 0, 0.5], [0, 0, 0], [0, 0, 0]]

@@ -1,4 +1,4 @@
-"""Coverage and precision at a threshold are plain counts, with a bound that few items cannot reach."""
+"""Test coverage, precision and its lower bound at confidence thresholds."""
 
 import numpy as np
 import polars as pl
@@ -25,11 +25,11 @@ def test_each_confidence_is_a_threshold_with_its_coverage_precision_and_bound() 
     assert table["precision_low"].to_list() == pytest.approx([0.2486, 0.1354, 0.05], abs=1e-4)
 
 
-def test_a_share_that_is_all_wrong_has_a_bound_of_nothing() -> None:
+def test_the_bound_is_zero_if_all_predictions_are_wrong() -> None:
     assert tabulate_coverage(np.array([0.9, 0.9]), np.array([False, False])).rows() == [(0.9, 1.0, 0.0, 0.0)]
 
 
-def test_many_items_give_a_hundred_thresholds_from_all_items_to_the_surest_hundredth() -> None:
+def test_many_items_have_a_hundred_thresholds_at_even_coverage() -> None:
     table = tabulate_coverage(np.random.default_rng(0).permutation(1000) / 1000, np.full(1000, True))
     assert len(table) == 100
     assert table["coverage"].to_list() == pytest.approx([1 - place / 100 for place in range(100)], abs=0.002)
@@ -37,20 +37,20 @@ def test_many_items_give_a_hundred_thresholds_from_all_items_to_the_surest_hundr
 
 
 @given(st.lists(st.tuples(st.sampled_from([0.2, 0.4, 0.6, 0.9]), st.booleans()), min_size=1, max_size=40))
-def test_every_row_says_what_its_threshold_gives(answers: list[tuple[float, bool]]) -> None:
+def test_every_row_has_coverage_and_precision_of_its_threshold(answers: list[tuple[float, bool]]) -> None:
     confidence, correct = (np.array(each) for each in zip(*answers, strict=True))
     for threshold, coverage, precision, low in tabulate_coverage(confidence, correct).iter_rows():
         assert measure_threshold(confidence, correct, threshold) == {"coverage": coverage, "precision": precision}
         assert low <= precision
 
 
-def test_a_threshold_may_leave_no_item_or_not_exist() -> None:
+def test_a_threshold_may_cover_no_item_or_be_none() -> None:
     assert measure_threshold(CONFIDENCE, CORRECT, 0.8) == {"coverage": 0.75, "precision": pytest.approx(2 / 3)}
     assert measure_threshold(CONFIDENCE, CORRECT, 0.95) == {"coverage": 0, "precision": None}
     assert measure_threshold(CONFIDENCE, CORRECT, None) == {"coverage": 0, "precision": None}
 
 
-def test_the_models_own_thresholds_are_measured_in_every_split() -> None:
+def test_the_thresholds_of_a_model_are_measured_in_every_split() -> None:
     probs = np.array([[0.75, 0.25], [0.5, 0.5], [0.25, 0.75]], np.float32)
     items = pl.DataFrame({"split": ["val", "val", "test"], "label": ["a", "b", "b"]})
     parts = EvaluatedItems(items, HeadProbs(LabelSpace.of_classes(("a", "b")), {CATEGORY_PATH: probs})).by_split()

@@ -52,7 +52,7 @@ def test_the_most_specific_level_is_evaluated_over_frequent_classes() -> None:
     assert low < 19 / 20 < high
 
 
-def test_without_the_catalogue_or_the_level_there_is_no_such_figure() -> None:
+def test_there_are_no_leaf_metrics_without_labels_or_levels() -> None:
     run = make_run("few", "label", {"label": make_truth().table["kind"].to_list()})
     assert compute_interval_metrics(run, truth=None) is None
     assert compute_interval_metrics(run, truth=make_truth()) is None

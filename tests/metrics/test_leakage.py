@@ -1,4 +1,4 @@
-"""Splits that share an item, pixels or a group are refused; clean ones pass."""
+"""Test that splits that share an item, pixels or a group of duplicates are refused."""
 
 import polars as pl
 import pytest
@@ -32,18 +32,18 @@ def share(table: pl.DataFrame, key: str, pairs: list[tuple[int, int]]) -> pl.Dat
     return table.with_columns(pl.Series(key, values))
 
 
-def test_clean_splits_pass() -> None:
+def test_splits_without_leaks_pass() -> None:
     check_splits(make_table())
 
 
 @pytest.mark.parametrize("key", CODES)
-def test_sharing_on_one_side_passes(key: str) -> None:
+def test_duplicates_within_a_split_pass(key: str) -> None:
     check_splits(share(make_table(), key, [(0, 3), (0, 6), (1, 4)]))
 
 
 @pytest.mark.parametrize("key", CODES)
 @pytest.mark.parametrize("pair", [(0, 1), (1, 2), (0, 2)], ids=["train-val", "val-test", "train-test"])
-def test_sharing_between_two_sides_is_refused(key: str, pair: tuple[int, int]) -> None:
+def test_duplicates_in_two_splits_are_refused(key: str, pair: tuple[int, int]) -> None:
     with pytest.raises(LeakError) as caught:
         check_splits(share(make_table(), key, [pair]))
     message = str(caught.value)
@@ -53,7 +53,7 @@ def test_sharing_between_two_sides_is_refused(key: str, pair: tuple[int, int]) -
     assert message.endswith("then `hangtag train`.")
 
 
-def test_all_cases_are_counted_and_five_shown() -> None:
+def test_all_leaks_are_counted_and_five_are_shown() -> None:
     pairs = [(first, first + 1) for first in range(0, 24, 3)]
     with pytest.raises(LeakError, match="in 8 cases") as caught:
         check_splits(share(make_table(), "group_id", pairs))
@@ -61,14 +61,14 @@ def test_all_cases_are_counted_and_five_shown() -> None:
 
 
 @pytest.mark.parametrize("key", CODES)
-def test_items_in_no_split_cannot_leak(key: str) -> None:
+def test_items_without_a_split_cannot_leak(key: str) -> None:
     table = share(make_table(), key, [(0, 1)])
     check_splits(table.with_columns(split=pl.when(pl.col("item_id") == "i0").then(None).otherwise("split")))
 
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 8), st.sampled_from([*SPLITS, None])), max_size=20))
-def test_it_is_refused_exactly_where_a_group_is_on_two_sides(rows: list[tuple[int, str | None]]) -> None:
+def test_splits_are_refused_if_and_only_if_a_group_is_in_two_splits(rows: list[tuple[int, str | None]]) -> None:
     table = pl.DataFrame(
         {
             "item_id": [f"i{number}" for number in range(len(rows))],

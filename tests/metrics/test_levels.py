@@ -1,4 +1,4 @@
-"""Levels and attributes are evaluated by the values predicted, over all classes and the frequent ones."""
+"""Test the metrics of levels and attributes, over all classes and the frequent ones."""
 
 from pathlib import Path
 
@@ -8,8 +8,8 @@ import pytest
 from product_runs import (
     BAGS,
     GIFTS,
+    LABEL_SPACE,
     MEN,
-    OUTPUTS,
     SHOES,
     TSHIRTS,
     WOMEN,
@@ -21,7 +21,7 @@ from product_runs import (
 from hangtag.inference.prediction import HeadProbs
 from hangtag.inference.runs import EvaluatedItems
 from hangtag.labels.dataset import read_labeled_items
-from hangtag.metrics.levels import count_items, evaluate_column, evaluate_levels, find_kind, tabulate_levels
+from hangtag.metrics.classification import count_items, evaluate_column, evaluate_levels, find_kind, tabulate_levels
 from hangtag.models.label_space import CATEGORY_PATH, NO_VALUE
 
 COLUMNS = [
@@ -65,7 +65,7 @@ def test_the_metrics_of_a_column_equal_values_computed_by_hand() -> None:
     assert (figures["frequent_accuracy"], figures["frequent_macro_f1"]) == pytest.approx((2 / 3, 2 / 3))
 
 
-def test_items_of_rare_classes_count_against_the_frequent_class_they_are_taken_for() -> None:
+def test_items_of_rare_classes_are_false_positives_of_frequent_classes() -> None:
     figures = evaluate_column(np.array([0, 1]), np.array([0, 0]), ["a", "b"], np.array([50, 1]), samples=100, seed=0)
     assert figures["frequent_accuracy"] == 1
     assert figures["frequent_macro_f1"] == pytest.approx(2 / 3)
@@ -80,7 +80,7 @@ def test_without_items_of_frequent_classes_their_metrics_are_none() -> None:
 def answer(items: pl.DataFrame, products: list[int], genders: list[int]) -> dict[str, EvaluatedItems]:
     sure = np.full(len(items), 0.9)
     answers = {CATEGORY_PATH: spread(np.array(products), sure, 4), "attribute_0": spread(np.array(genders), sure, 2)}
-    return EvaluatedItems(items, HeadProbs(OUTPUTS, answers)).by_split()
+    return EvaluatedItems(items, HeadProbs(LABEL_SPACE, answers)).by_split()
 
 
 def test_every_level_and_attribute_is_evaluated_where_its_value_is_known(tmp_path: Path) -> None:
@@ -120,6 +120,6 @@ def test_a_column_without_known_values_in_a_split_is_left_out_there(tmp_path: Pa
 
 def test_classes_are_counted_over_all_splits_and_columns_have_kinds(tmp_path: Path) -> None:
     labelled = read_labeled_items(write_products(tmp_path / "ws", ITEMS))
-    assert count_items(labelled, "label", OUTPUTS.class_names).tolist() == [10, 0, 2, 1]
+    assert count_items(labelled, "label", LABEL_SPACE.class_names).tolist() == [10, 0, 2, 1]
     assert count_items(labelled, "gender", ("Men", "Women")).tolist() == [10, 1]
     assert [find_kind(labelled, column) for column in ("type", "label", "gender")] == ["level", "label", "attribute"]

@@ -1,4 +1,4 @@
-"""Favouring rare classes trades the common ones away, as worked out by hand."""
+"""Test logit adjustment and its table against values computed by hand."""
 
 import numpy as np
 import polars as pl
@@ -22,7 +22,7 @@ def answer(splits: list[str]) -> dict[str, EvaluatedItems]:
     ).by_split()
 
 
-def test_a_little_finds_the_rare_item_and_more_loses_a_common_one() -> None:
+def test_a_small_strength_finds_the_rare_item_and_a_large_one_loses_a_common_item() -> None:
     table = try_adjustments(answer(["val"] * 3), TRAIN_COUNTS)
     assert table.columns == ["split", "strength", "accuracy", "macro_f1"]
     assert table["strength"].to_list() == list(STRENGTHS) == [0, 0.1, 0.25, 0.5, 0.75, 1]
@@ -31,7 +31,7 @@ def test_a_little_finds_the_rare_item_and_more_loses_a_common_one() -> None:
     assert table["macro_f1"].to_list() == pytest.approx([0.4, 0.4, 0.4, 1, 2 / 3, 2 / 3])
 
 
-def test_only_val_and_test_are_tried() -> None:
+def test_adjustments_are_computed_for_val_and_test_only() -> None:
     table = try_adjustments(answer(["test", "train", "val"]), TRAIN_COUNTS)
     assert table["split"].unique(maintain_order=True).to_list() == ["val", "test"]
     assert try_adjustments(answer(["train"] * 3), TRAIN_COUNTS).is_empty()

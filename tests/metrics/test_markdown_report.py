@@ -1,4 +1,4 @@
-"""`report.md` as people read it."""
+"""Test the text of `report.md`."""
 
 from typing import Any
 
@@ -63,13 +63,13 @@ Target: label (Class\_1). Input: photograph. Not calibrated.
 | --- | --- | --- | --- | --- | --- | --- | --- |
 | val | 1,900 | 0.2500 | 0.9123 [0.9000, 0.9200] | 0.8300 [0.8000, 0.8500] | 0.9000 | 0.9900 | 0.0120 |
 
-In brackets: 95% intervals, bootstrap, 1,000 draws.
+In brackets: 95% intervals, bootstrap, 1,000 samples.
 
 Without items, so not evaluated: test.
 
 ## Levels and attributes
 
-| split | column | items | classes | accuracy | macro-F1 | frequent classes | their accuracy | their macro-F1 |
+| split | column | items | classes | accuracy | macro-F1 | frequent classes | frequent accuracy | frequent macro-F1 |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- |
 | val | sub\_kind | 1,890 | 44 | 0.950 [0.940, 0.960] | 0.700 [0.651, 0.750] | 37 | 0.955 | 0.800 |
 
@@ -84,16 +84,16 @@ Without items, so not evaluated: test.
 
 Most confused:
 
-- Bags taken for A\|B\_c: 1,234 (65.0% of Bags)
+- Bags predicted as A\|B\_c: 1,234 (65.0% of Bags)
 """
 
 
-def test_the_summary_reads_like_this() -> None:
+def test_the_summary_has_the_expected_text() -> None:
     assert write_summary(REPORT, CONFUSED, ["test"]) == EXPECTED.replace("{LEVELS_NOTE}", LEVELS_NOTE)
-    assert LEVELS_NOTE.startswith("Frequent classes have 10 items or more in the whole catalogue;")
+    assert LEVELS_NOTE.startswith("Frequent classes have 10 items or more in the whole catalogue.")
 
 
-def test_a_model_without_mistakes_is_said_to_be() -> None:
+def test_the_summary_states_that_no_item_was_misclassified() -> None:
     text = write_summary(REPORT, CONFUSED.clear())
     assert "No item was misclassified." in text
     assert "not evaluated" not in text
@@ -105,26 +105,26 @@ def find_section(text: str, heading: str) -> list[str]:
     return [line for line in section.splitlines() if line]
 
 
-def test_the_photographs_alone_are_told_apart() -> None:
+def test_metrics_without_names_have_their_own_section() -> None:
     alone = {key: value for key, value in REPORT["splits"]["val"].items() if key != "classes"}
     named = REPORT | {"input": "photograph and name", "temperature": 1.2345, "target": "gender", "label_name": "gender"}
     text = write_summary(named | {"photograph_alone": {"splits": {"val": {**alone, "accuracy": 0.5}}}}, CONFUSED)
     assert "\nTarget: gender. Input: photograph and name. Temperature: 1.23.\n" in text
-    section = find_section(text, "From the photographs alone")
-    assert section[0] == "The same model and items, the names hidden."
+    section = find_section(text, "Without product names")
+    assert section[0] == "The same model and items, from the photographs alone."
     assert section[3].startswith("| val | 1,900 | 0.2500 | 0.5000 [0.9000, 0.9200] |")
-    assert text.index("From the photographs alone") > text.index("| val | 1,900 | 0.2500 | 0.9123")
+    assert text.index("Without product names") > text.index("| val | 1,900 | 0.2500 | 0.9123")
 
 
-def test_thresholds_say_what_becomes_of_their_promise_in_each_split() -> None:
+def test_thresholds_have_coverage_and_precision_in_each_split() -> None:
     some, none = {"coverage": 0.8349, "precision": 0.9851}, {"coverage": 0.0, "precision": None}
     thresholds = {
         "0.95": {"threshold": 0.56217, "splits": {"val": some, "test": none}},
         "0.995": {"threshold": None, "splits": {"val": none, "test": none}},
     }
-    section = find_section(write_summary(REPORT | {"thresholds": thresholds}, CONFUSED), "Sure answers")
+    section = find_section(write_summary(REPORT | {"thresholds": thresholds}, CONFUSED), "Sure predictions")
     assert section[:4] == [
-        "| promised | threshold | val: sure, right | test: sure, right |",
+        "| target precision | threshold | val: coverage, precision | test: coverage, precision |",
         "| --- | --- | --- | --- |",
         "| 95% | 0.5622 | 83.5%, 98.5% | 0.0%, – |",
         "| 99.5% | – | 0.0%, – | 0.0%, – |",
@@ -132,26 +132,26 @@ def test_thresholds_say_what_becomes_of_their_promise_in_each_split() -> None:
     assert len(section) == 5
     adjusted = write_summary(REPORT | {"thresholds": thresholds, "logit_adjustment": 0.25}, CONFUSED)
     assert "Not calibrated. Logit adjustment: 0.25." in adjusted
-    assert find_section(adjusted, "Sure answers")[5].startswith("The thresholds were chosen without")
+    assert find_section(adjusted, "Sure predictions")[5].startswith("The thresholds were chosen without")
 
 
-def test_strengths_stand_beside_one_another_split_by_split() -> None:
+def test_adjustments_have_a_row_per_strength_and_columns_per_split() -> None:
     rows = [
         {"split": split, "strength": strength, "accuracy": accuracy, "macro_f1": 0.8}
         for split, accuracy in (("val", 0.9), ("test", 0.85))
         for strength in (0.0, 0.25)
     ]
-    section = find_section(write_summary(REPORT | {"adjustments": rows}, CONFUSED), "Favouring rare classes")
+    section = find_section(write_summary(REPORT | {"adjustments": rows}, CONFUSED), "Logit adjustment")
     assert section[:4] == [
         "| strength | val: accuracy | macro-F1 | test: accuracy | macro-F1 |",
         "| --- | --- | --- | --- | --- |",
         "| 0 | 0.9000 | 0.8000 | 0.8500 | 0.8000 |",
         "| 0.25 | 0.9000 | 0.8000 | 0.8500 | 0.8000 |",
     ]
-    assert "Favouring" not in write_summary(REPORT | {"adjustments": []}, CONFUSED)
+    assert "## Logit adjustment" not in write_summary(REPORT | {"adjustments": []}, CONFUSED)
 
 
-def test_classes_that_are_all_rare_have_no_figure() -> None:
+def test_metrics_of_frequent_classes_are_missing_if_all_are_rare() -> None:
     level = REPORT["levels"]["val"]["sub_kind"] | {"frequent_accuracy": None, "frequent_macro_f1": None}
     text = write_summary(REPORT | {"levels": {"val": {"kind": level}}}, CONFUSED)
     assert find_section(text, "Levels and attributes")[2].endswith("| 37 | – | – |")

@@ -1,4 +1,4 @@
-"""A network is asked in batches of few shapes, with words beside pixels, and mirrored too where that is wanted."""
+"""Test batched prediction: padding, product names and test-time augmentation."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ HEADS = {"category_path": 2, "attribute_0": 2}
 
 
 class Scale:
-    """Answers with the left upper pixel's red and the first word, each as a share of 255."""
+    """Predict the red value of the upper left pixel and the first word, each as a share of 255."""
 
     def __init__(self, *inputs: str) -> None:
         self.input = dict.fromkeys(inputs)
@@ -37,7 +37,7 @@ def ask(model: Scale, rows: Any, **more: Any) -> Any:
     return join_head_probs(list(iterate_head_probs(model, IMAGES, np.asarray(rows, np.int64), **more)), HEADS)
 
 
-def test_answers_come_head_by_head_in_the_order_asked() -> None:
+def test_probabilities_are_by_head_in_the_requested_order() -> None:
     rows = np.arange(len(IMAGES))[::-1]
     model = Scale("pixels", "words")
     answers = ask(model, rows, words=WORDS[rows])
@@ -51,7 +51,7 @@ def test_answers_come_head_by_head_in_the_order_asked() -> None:
     )
 
 
-def test_hidden_names_are_zeros_and_a_network_of_pixels_alone_gets_none() -> None:
+def test_missing_names_are_zeros_and_a_network_without_text_input_gets_none() -> None:
     model = Scale("pixels", "words")
     ask(model, range(3))
     assert model.asked[0]["words"].shape == (4, MAX_WORDS)
@@ -62,14 +62,14 @@ def test_hidden_names_are_zeros_and_a_network_of_pixels_alone_gets_none() -> Non
     assert list(model.asked[0]) == ["pixels"]
 
 
-def test_a_mirror_image_counts_as_much_as_the_photograph() -> None:
+def test_a_photograph_and_its_mirror_image_have_equal_weight() -> None:
     answers = ask(Scale("pixels", "words"), range(10), words=WORDS[:10], tta_flip=True)
     np.testing.assert_allclose(answers["category_path"][:, 0], (np.arange(10) / 255 + 1) / 2, rtol=1e-6)
     # The name is the same for both.
     np.testing.assert_allclose(answers["attribute_0"][:, 0], np.arange(10) / 255, rtol=1e-6)
 
 
-def test_no_rows_give_no_answers_of_the_right_widths() -> None:
+def test_no_rows_return_empty_arrays_of_the_right_width() -> None:
     answers = ask(Scale("pixels"), [])
     assert [(head, probs.shape, str(probs.dtype)) for head, probs in answers.items()] == [
         (head, (0, 2), "float32") for head in HEADS
@@ -78,12 +78,12 @@ def test_no_rows_give_no_answers_of_the_right_widths() -> None:
 
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("tta_flip", [False, True])
-def test_no_numbers_from_any_head_are_an_error(head: str, tta_flip: bool) -> None:
+def test_values_that_are_not_finite_in_any_head_are_an_error(head: str, tta_flip: bool) -> None:
     class Astray(Scale):
         def predict_on_batch(self, inputs: dict[str, Any]) -> dict[str, Any]:
             answers = super().predict_on_batch(inputs)
             answers[head][0, 0] = np.nan
             return answers
 
-    with pytest.raises(ModelError, match=r"gives no numbers.*smaller --learning-rate"):
+    with pytest.raises(ModelError, match=r"not finite.*smaller --learning-rate"):
         ask(Astray("pixels"), range(2), tta_flip=tta_flip)

@@ -1,4 +1,4 @@
-"""A model folder that is damaged, changed or made up is refused with a ModelError, never run or half loaded."""
+"""Test that damaged, changed or invalid model folders are refused with a ModelError before anything is loaded."""
 
 import shutil
 from collections.abc import Callable
@@ -19,10 +19,10 @@ from hangtag.models.registry import build_model
 from hangtag.models.text import Vocabulary
 
 IMAGE_SIZE = (16, 12)
-OUTPUTS = LabelSpace(
+LABEL_SPACE = LabelSpace(
     {"kind": ("a", "b"), "label": ("x", "y", "z")}, ((0, 0), (0, 1), (1, 2)), {"season": ("cold", "warm")}, "label"
 )
-DESCRIBED = OUTPUTS.to_json()
+DESCRIBED = LABEL_SPACE.to_json()
 VOCABULARY = Vocabulary(("blue", "shirt"))
 
 
@@ -30,7 +30,7 @@ def build(color_mode: ColorMode = "color") -> Any:
     return build_model(
         "capstone",
         image_size=IMAGE_SIZE,
-        heads=OUTPUTS.heads,
+        heads=LABEL_SPACE.heads,
         color_mode=color_mode,
         num_words=len(VOCABULARY.words),
     )
@@ -44,7 +44,7 @@ def save(folder: Path, model: Any, color_mode: ColorMode = "color") -> None:
         architecture="capstone",
         image_size=IMAGE_SIZE,
         color_mode=color_mode,
-        outputs=OUTPUTS,
+        label_space=LABEL_SPACE,
         vocabulary=VOCABULARY,
     )
 
@@ -85,14 +85,14 @@ def test_a_missing_file_is_named(folder: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", [WEIGHTS, DESCRIPTION])
 @pytest.mark.parametrize("size", [0, 5, 100])
-def test_a_cut_file_is_refused(folder: Path, name: str, size: int) -> None:
+def test_a_truncated_file_is_refused(folder: Path, name: str, size: int) -> None:
     path = folder / name
     path.write_bytes(path.read_bytes()[:size])
     with pytest.raises(ModelError):
         load_saved(folder)
 
 
-def test_one_changed_byte_is_noticed(folder: Path) -> None:
+def test_one_changed_byte_is_detected(folder: Path) -> None:
     content = bytearray((folder / WEIGHTS).read_bytes())
     content[-1] ^= 1
     (folder / WEIGHTS).write_bytes(content)
@@ -100,7 +100,7 @@ def test_one_changed_byte_is_noticed(folder: Path) -> None:
         load_saved(folder)
 
 
-def test_a_kill_between_the_two_files_is_noticed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interruption_between_the_two_files_is_detected(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def kill(*_: object) -> None:
         raise KeyboardInterrupt
 
@@ -111,7 +111,7 @@ def test_a_kill_between_the_two_files_is_noticed(folder: Path, monkeypatch: pyte
         load_saved(folder)
 
 
-def test_weights_that_are_no_safetensors_are_refused(folder: Path) -> None:
+def test_weights_in_another_format_are_refused(folder: Path) -> None:
     (folder / WEIGHTS).write_bytes(b"\x80\x04 a pickle")
     description = read_json(folder / DESCRIPTION)
     description["weights"]["sha256"] = hash_file(folder / WEIGHTS)
@@ -204,7 +204,7 @@ def test_tensors_that_do_not_fit_are_refused(
     ],
     ids=repr,
 )
-def test_a_description_of_another_form_is_refused(folder: Path, key: str, value: object) -> None:
+def test_a_description_of_another_structure_is_refused(folder: Path, key: str, value: object) -> None:
     describe_otherwise(folder, **{key: value})
     with pytest.raises(ModelError):
         load_saved(folder)
@@ -214,7 +214,7 @@ KEYS = ("format", "architecture", "class_names", "image_size", "preprocessing", 
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_a_description_that_lacks_an_entry_is_refused(folder: Path, key: str) -> None:
+def test_a_description_without_an_entry_is_refused(folder: Path, key: str) -> None:
     description = read_json(folder / DESCRIPTION)
     del description[key]
     write_json(folder / DESCRIPTION, description)
@@ -222,13 +222,13 @@ def test_a_description_that_lacks_an_entry_is_refused(folder: Path, key: str) ->
         load_saved(folder)
 
 
-def test_an_earlier_format_is_told_which_one_is_read(folder: Path) -> None:
+def test_the_error_of_an_earlier_format_names_the_supported_one(folder: Path) -> None:
     describe_otherwise(folder, format=1)
     with pytest.raises(ModelError, match=r"not one that this version reads\. Allowed: format 2\. Received: 1\."):
         load_saved(folder)
 
 
-def test_the_wrong_entry_is_named_with_what_is_allowed_and_what_came(folder: Path) -> None:
+def test_the_error_of_a_wrong_entry_has_its_path_the_allowed_values_and_the_value(folder: Path) -> None:
     describe_otherwise(folder, class_names=["z", "y", "x"])
     allowed = "Allowed: the classes of the level that label_space.primary names"
     with pytest.raises(
@@ -247,7 +247,7 @@ def test_the_wrong_entry_is_named_with_what_is_allowed_and_what_came(folder: Pat
         load_saved(folder)
 
 
-def test_no_network_is_built_for_a_description_that_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_network_is_built_for_a_refused_description(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def build(*_: object, **__: object) -> None:
         pytest.fail("a network was built")
 
@@ -258,25 +258,25 @@ def test_no_network_is_built_for_a_description_that_is_refused(folder: Path, mon
 
 
 @pytest.mark.parametrize("text", ["[]", "3", '"model"', "null"])
-def test_a_description_that_is_no_table_is_refused(folder: Path, text: str) -> None:
+def test_a_description_that_is_not_an_object_is_refused(folder: Path, text: str) -> None:
     (folder / DESCRIPTION).write_text(text)
     with pytest.raises(ModelError, match="description"):
         load_saved(folder)
 
 
-def test_the_architecture_of_other_weights_is_refused(folder: Path) -> None:
+def test_an_architecture_that_does_not_fit_the_weights_is_refused(folder: Path) -> None:
     describe_otherwise(folder, preprocessing={"color_mode": "gray"})
     with pytest.raises(ModelError, match="conv1_1/kernel"):
         load_saved(folder)
 
 
-def test_the_words_of_other_weights_are_refused(folder: Path) -> None:
+def test_a_vocabulary_that_does_not_fit_the_weights_is_refused(folder: Path) -> None:
     describe_otherwise(folder, words=["blue", "shirt", "shoe"])
     with pytest.raises(ModelError, match=r"with_name/words.*\(4, \d\).*\(3, \d\)"):
         load_saved(folder)
 
 
-def test_a_color_mode_that_does_not_exist_is_not_taken_for_gray(tmp_path: Path) -> None:
+def test_an_unknown_color_mode_is_refused(tmp_path: Path) -> None:
     save(tmp_path, build("gray"), "gray")
     load_saved(tmp_path)
     describe_otherwise(tmp_path, preprocessing={"color_mode": "sepia"})
@@ -284,7 +284,7 @@ def test_a_color_mode_that_does_not_exist_is_not_taken_for_gray(tmp_path: Path) 
         load_saved(tmp_path)
 
 
-def test_a_refused_weight_leaves_all_of_them_as_they_were() -> None:
+def test_a_refused_weight_leaves_all_weights_unchanged() -> None:
     model = build()
     before = read_weights(model)
     others = {path: value + 1 for path, value in before.items()}
@@ -295,7 +295,7 @@ def test_a_refused_weight_leaves_all_of_them_as_they_were() -> None:
         np.testing.assert_array_equal(value, before[path], err_msg=path)
 
 
-def test_weights_that_were_read_do_not_change_with_the_network() -> None:
+def test_read_weights_are_copies() -> None:
     model = build()
     weights = read_weights(model)
     kept = {path: value.copy() for path, value in weights.items()}

@@ -1,4 +1,4 @@
-"""What every architecture of the registry has to do, and the capstone's own figures."""
+"""Test the requirements on every architecture of the registry, and the capstone's network."""
 
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ WORDS = VOCABULARY.encode(["Blue shirt", "shoe", None, "shirt shirt", "unheard o
 # efficientnet-lite0 with more blocks.
 OWN = [name for name in ARCHITECTURES if name not in APPLICATIONS and not name.endswith(("-lite1", "-lite2"))]
 MODES: tuple[ColorMode, ...] = ("color", "gray")
-OUTPUTS = LabelSpace(
+LABEL_SPACE = LabelSpace(
     {"kind": ("Goods", "Wear"), "label": ("Bag", "Shirt", "Shoe")},
     ((0, 0), (1, 1), (1, 2), (-1, 2)),
     {"season": ("Summer", "Winter"), "base colour": ("Blue", "Red", "White")},
@@ -35,7 +35,7 @@ def build(architecture: str, color_mode: ColorMode, dtype: str | None = None, nu
     return build_model(
         architecture,
         image_size=IMAGE_SIZE,
-        heads=OUTPUTS.heads,
+        heads=LABEL_SPACE.heads,
         color_mode=color_mode,
         num_words=num_words,
         dtype=dtype,
@@ -51,7 +51,7 @@ def answer(model: Any, rows: slice = slice(None)) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("color_mode", "vocabulary"), [("color", None), ("gray", None), ("color", VOCABULARY)])
 @pytest.mark.parametrize("architecture", OWN)
-def test_a_saved_model_comes_back_the_same(
+def test_a_saved_model_is_loaded_unchanged(
     architecture: str, color_mode: ColorMode, vocabulary: Vocabulary | None, tmp_path: Path
 ) -> None:
     model = build(architecture, color_mode, num_words=len(vocabulary.words) if vocabulary else 0)
@@ -69,14 +69,14 @@ def test_a_saved_model_comes_back_the_same(
         architecture=architecture,
         image_size=IMAGE_SIZE,
         color_mode=color_mode,
-        outputs=OUTPUTS,
+        label_space=LABEL_SPACE,
         vocabulary=vocabulary,
         note=1,
     )
     saved = load_saved(tmp_path)
     assert sorted(path.name for path in paths) == sorted(path.name for path in tmp_path.iterdir())
-    assert (saved.outputs, saved.vocabulary, saved.image_size) == (OUTPUTS, vocabulary, IMAGE_SIZE)
-    assert list(saved.outputs.levels) == ["kind", "label"]
+    assert (saved.label_space, saved.vocabulary, saved.image_size) == (LABEL_SPACE, vocabulary, IMAGE_SIZE)
+    assert list(saved.label_space.levels) == ["kind", "label"]
     assert saved.description["note"] == 1
     assert saved.description["class_names"] == ["Bag", "Shirt", "Shoe"]
     assert saved.description["parameters"] == describe_model(model)["parameters"]
@@ -89,11 +89,11 @@ def test_a_saved_model_comes_back_the_same(
 @pytest.mark.parametrize("num_words", [0, 3])
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
 @pytest.mark.parametrize("architecture", OWN)
-def test_every_head_gives_float32_probabilities_from_pixels(architecture: str, dtype: str, num_words: int) -> None:
+def test_every_head_returns_float32_probabilities(architecture: str, dtype: str, num_words: int) -> None:
     model = build(architecture, "color", dtype, num_words)
     answers = answer(model)
     assert {head: probs.shape for head, probs in answers.items()} == {
-        head: (5, size) for head, size in OUTPUTS.heads.items()
+        head: (5, size) for head, size in LABEL_SPACE.heads.items()
     }
     for probs in answers.values():
         assert str(probs.dtype) == "float32"
@@ -104,7 +104,7 @@ def test_every_head_gives_float32_probabilities_from_pixels(architecture: str, d
 
 
 @pytest.mark.parametrize("architecture", OWN)
-def test_names_are_an_input_only_where_they_are_read(architecture: str) -> None:
+def test_names_are_an_input_only_of_networks_that_read_them(architecture: str) -> None:
     assert list(build(architecture, "gray").input) == ["pixels"]
     model = build(architecture, "gray", num_words=3)
     assert {name: given.shape for name, given in model.input.items()} == {
@@ -114,7 +114,7 @@ def test_names_are_an_input_only_where_they_are_read(architecture: str) -> None:
 
 
 @pytest.mark.parametrize("architecture", OWN)
-def test_a_precision_leaves_no_policy_behind(architecture: str) -> None:
+def test_building_in_a_precision_restores_the_global_policy(architecture: str) -> None:
     keras = import_keras()
     build(architecture, "color", "mixed_bfloat16", num_words=3)
     assert keras.config.dtype_policy().name == "float32"
@@ -122,7 +122,7 @@ def test_a_precision_leaves_no_policy_behind(architecture: str) -> None:
 
 @pytest.mark.parametrize("num_words", [0, 3])
 @pytest.mark.parametrize("architecture", OWN)
-def test_the_layers_account_for_all_parameters(architecture: str, num_words: int) -> None:
+def test_the_parameters_of_layers_add_up_to_the_total(architecture: str, num_words: int) -> None:
     described = describe_model(build(architecture, "color", num_words=num_words))
     parameters = described["parameters"]
     assert sum(layer["parameters"] for layer in described["layers"]) == parameters["total"]
@@ -132,14 +132,14 @@ def test_the_layers_account_for_all_parameters(architecture: str, num_words: int
 
 
 @pytest.mark.parametrize("architecture", OWN)
-def test_other_pixels_of_the_batch_have_no_part_in_an_answer(architecture: str) -> None:
+def test_predictions_do_not_depend_on_other_items_of_the_batch(architecture: str) -> None:
     model = build(architecture, "color")
     alone = answer(model, slice(2, 3))
     for head, probs in answer(model).items():
         np.testing.assert_allclose(probs[2:3], alone[head], atol=1e-6)
 
 
-def test_a_compiled_network_answers_as_one_that_is_called() -> None:
+def test_a_compiled_network_predicts_like_a_called_one() -> None:
     model = build("residual-small", "color", num_words=3)
     compiled = model.predict_on_batch({"pixels": PIXELS, "words": WORDS})
     for head, probs in answer(model).items():
@@ -196,7 +196,7 @@ def test_a_residual_network_has_four_stages_of_its_widths(
 
 @pytest.mark.parametrize("more", [(0, 0), (1, 5), (9, 23)])
 @pytest.mark.parametrize("architecture", OWN)
-def test_small_and_odd_sides_serve(architecture: str, more: tuple[int, int]) -> None:
+def test_small_and_odd_image_sizes_work(architecture: str, more: tuple[int, int]) -> None:
     smallest = ARCHITECTURES[architecture].smallest_side
     image_size = (smallest + more[0], smallest + more[1])
     model = build_model(architecture, image_size=image_size, heads={"category_path": 2}, color_mode="color")

@@ -1,4 +1,4 @@
-"""Members learn as if each were alone, and answer together."""
+"""Test that ensemble members are trained independently and averaged in prediction."""
 
 from typing import Any
 
@@ -25,21 +25,21 @@ def average(probs: list[Any]) -> Any:
     return keras.Model(inputs, average_members(inputs, "category_path"))
 
 
-def test_the_answer_is_the_mean_of_the_members() -> None:
+def test_the_prediction_is_the_mean_of_the_members() -> None:
     np.testing.assert_allclose(average(PROBS)(PROBS, training=False), (PROBS[0] + PROBS[1]) / 2, rtol=1e-6)
 
 
-def test_the_loss_in_training_is_the_mean_of_the_members_own() -> None:
+def test_the_training_loss_is_the_mean_of_the_members_losses() -> None:
     together = LOSS(WANTED, average(PROBS)(PROBS, training=True))
     alone = [np.asarray(LOSS(WANTED, probs)) for probs in PROBS]
     np.testing.assert_allclose(together, (alone[0] + alone[1]) / 2, rtol=1e-5)
 
 
-def test_one_member_answers_for_itself() -> None:
+def test_one_member_predicts_alone() -> None:
     assert average_members(PROBS[:1], "category_path") is PROBS[0]
 
 
-def test_a_member_learns_nothing_from_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_gradient_of_a_member_does_not_depend_on_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the first member's head becomes in a step does not depend on how right the second one is."""
     keras = import_keras()
 

@@ -1,4 +1,4 @@
-"""What a pass costs, worked out by hand; the capstone's network as it is known."""
+"""Test the FLOPs of layers against values computed by hand, and those of the capstone's network."""
 
 import math
 from collections.abc import Callable
@@ -29,13 +29,13 @@ LAYERS: dict[str, tuple[Layer, int]] = {
 
 
 @pytest.mark.parametrize(("make", "flops"), LAYERS.values(), ids=LAYERS)
-def test_a_layer_costs_two_operations_a_product(make: Layer, flops: int) -> None:
+def test_a_layer_counts_two_operations_per_multiplication(make: Layer, flops: int) -> None:
     keras = import_keras()
     inputs = keras.Input((8, 6, 3))
     assert count_flops(keras.Model(inputs, make(keras.layers)(inputs))) == flops
 
 
-def test_dense_layers_and_models_inside_a_model_count() -> None:
+def test_dense_layers_and_nested_models_are_counted() -> None:
     keras = import_keras()
     inputs = keras.Input((7,))
     inner = keras.Sequential([keras.Input((7,)), keras.layers.Dense(5), keras.layers.ReLU()])
@@ -43,7 +43,7 @@ def test_dense_layers_and_models_inside_a_model_count() -> None:
     assert count_flops(keras.Model(inputs, keras.layers.Dense(2)(inner(inputs)))) == 70 + 20
 
 
-def test_the_capstone_costs_what_is_known() -> None:
+def test_the_flops_of_the_capstone_are_known() -> None:
     model = build_model("capstone", image_size=(80, 60), heads={"category_path": 30}, color_mode="color")
     convolutions = 4800 * 32 * (27 + 288) + 1200 * 64 * (288 + 576)
     assert count_flops(model) == 2 * (convolutions + 19_200 * 512 + 512 * 30) == 249_169_920
@@ -74,7 +74,7 @@ def test_every_architecture_is_described() -> None:
     assert all(row["purpose"] and math.isfinite(row["flops"]) for row in rows.values())
 
 
-def test_gray_and_smaller_photographs_cost_less() -> None:
+def test_gray_and_smaller_photographs_need_fewer_flops() -> None:
     color, gray = (describe_architectures((16, 12), mode)[0] for mode in ("color", "gray"))
     # The stem begins with 3 x 3 x 16 products less for each of two channels, at every place.
     assert color["flops"] - gray["flops"] == 2 * (9 * 16 * 2) * (16 * 12)
@@ -82,6 +82,6 @@ def test_gray_and_smaller_photographs_cost_less() -> None:
 
 
 @pytest.mark.parametrize("image_size", [(7, 60), (80, 321)])
-def test_sides_that_no_network_is_built_for_are_refused(image_size: tuple[int, int]) -> None:
+def test_image_sizes_without_a_network_are_refused(image_size: tuple[int, int]) -> None:
     with pytest.raises(SettingsError, match="Allowed: HEIGHTxWIDTH, each 8 to 320, as in 80x60"):
         describe_architectures(image_size, "color")

@@ -1,4 +1,4 @@
-"""The library's networks: built without its files, filled from its cache, and an error that helps without a network."""
+"""Test the networks of Keras Applications with and without their weights files."""
 
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("name", APPLICATIONS)
-def test_a_network_gives_what_the_library_gives_after_its_own_preprocessing(name: str) -> None:
+def test_a_network_predicts_like_the_library_with_its_preprocessing(name: str) -> None:
     keras = import_keras()
     model = build(name)
     backbone = cut_backbone(model)
@@ -58,19 +58,19 @@ def test_a_network_gives_what_the_library_gives_after_its_own_preprocessing(name
     np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-5)
 
 
-def test_gray_photographs_go_through_the_same_weights() -> None:
+def test_gray_photographs_use_the_same_weights() -> None:
     assert build(NAME, "gray").count_params() == build(NAME).count_params()
 
 
 @pytest.mark.parametrize("name", APPLICATIONS)
-def test_without_a_network_the_error_says_which_file_goes_where(name: str, cache: Path) -> None:
+def test_the_error_without_network_access_names_the_file_and_its_folder(name: str, cache: Path) -> None:
     with pytest.raises(ModelError) as caught:
         load_pretrained(build(name), name, "imagenet")
     for part in (name, APPLICATIONS[name].file, APPLICATIONS[name].md5, str(cache), "cannot be fetched"):
         assert part in str(caught.value)
 
 
-def test_a_network_of_our_own_has_no_imagenet_weights_in_the_library() -> None:
+def test_hangtags_own_networks_have_no_imagenet_weights() -> None:
     model = build_model("residual-tiny", image_size=(16, 12), heads={"category_path": 3}, color_mode="color")
     with pytest.raises(ModelError, match=r"no ImageNet weights.*resnet50.*Received: 'residual-tiny'"):
         load_pretrained(model, "residual-tiny", "imagenet")
@@ -83,9 +83,7 @@ def library_file(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_librarys_cache_is_used_where_the_file_is_there(
-    cache: Path, library_file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_cache_of_the_library_is_used(cache: Path, library_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # As if the network had brought it: the library would hold its own file's hash against it.
     monkeypatch.setattr("keras.src.utils.file_utils.get_file", lambda *_, **__: str(library_file))
     cache.mkdir()
@@ -97,7 +95,7 @@ def test_the_librarys_cache_is_used_where_the_file_is_there(
     np.testing.assert_array_equal(found, wanted)
 
 
-def test_a_file_of_the_library_goes_in(library_file: Path) -> None:
+def test_a_weights_file_of_the_library_is_loaded(library_file: Path) -> None:
     models = [build(NAME) for _ in range(2)]
     for model in models:
         assert load_pretrained(model, NAME, str(library_file))["file"] == library_file.name
@@ -105,13 +103,13 @@ def test_a_file_of_the_library_goes_in(library_file: Path) -> None:
     np.testing.assert_array_equal(first, second)
 
 
-def test_a_damaged_file_of_the_library_is_refused(library_file: Path, tmp_path: Path) -> None:
+def test_a_damaged_weights_file_of_the_library_is_refused(library_file: Path, tmp_path: Path) -> None:
     path = tmp_path / "cut.h5"
     path.write_bytes(library_file.read_bytes()[:1000])
     with pytest.raises(ModelError, match=r"cannot be read.*cut.h5"):
         load_pretrained(build(NAME), NAME, str(path))
 
 
-def test_a_file_of_another_network_of_the_library_is_refused(library_file: Path) -> None:
+def test_a_weights_file_of_another_network_is_refused(library_file: Path) -> None:
     with pytest.raises(ModelError, match="is not one of mobilenet-v3-large"):
         load_pretrained(build("mobilenet-v3-large"), "mobilenet-v3-large", str(library_file))

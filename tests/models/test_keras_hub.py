@@ -1,4 +1,4 @@
-"""Presets of KerasHub: an allowed class, plain values, numbers alone; and a run that goes on without its preset."""
+"""Test presets of KerasHub: allowed classes and values, and runs that are loaded without their preset."""
 
 import sys
 from pathlib import Path
@@ -26,7 +26,7 @@ def build(preset: str, image_size: tuple[int, int] = (16, 12)) -> Any:
     )
 
 
-def test_a_preset_is_described_by_plain_values_alone(tmp_path: Path) -> None:
+def test_a_preset_is_described_by_plain_values(tmp_path: Path) -> None:
     preset = write_config(tmp_path, **VIT, converter={"scale": 0.5, "offset": OFFSET})
     wanted = {"class": "ViTBackbone", "config": VIT, "scale": [0.5] * 3, "offset": OFFSET}
     assert read_preset(preset) == wanted
@@ -43,7 +43,7 @@ def test_a_class_that_is_not_allowed_is_refused(name: Any, tmp_path: Path) -> No
         read_preset(write_config(tmp_path, name, **VIT))
 
 
-def test_a_pair_may_hide_no_other_class(tmp_path: Path) -> None:
+def test_a_nested_class_is_refused(tmp_path: Path) -> None:
     encoder = {"class_name": "Lambda", "config": VIT}
     with pytest.raises(ModelError, match="no image backbone"):
         read_preset(write_config(tmp_path, "CLIPBackbone", vision_encoder=encoder))
@@ -72,13 +72,13 @@ def test_values_that_are_not_plain_are_refused(key: str, value: Any, tmp_path: P
 
 
 @pytest.mark.parametrize("converter", [{"scale": "1"}, {"offset": [1, 2]}, {"scale": {"class_name": "Lambda"}}])
-def test_a_range_of_pixels_has_a_number_a_channel(converter: Any, tmp_path: Path) -> None:
+def test_a_pixel_range_without_one_value_per_channel_is_refused(converter: Any, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="nothing is built from"):
         read_preset(write_config(tmp_path, **VIT, converter=converter))
 
 
 @pytest.mark.parametrize("text", [None, "", "[]", '{"class_name": ', "\x80\x04", "[" * 100_000])
-def test_a_folder_that_is_no_preset_is_refused(text: str | None, tmp_path: Path) -> None:
+def test_a_folder_without_a_preset_is_refused(text: str | None, tmp_path: Path) -> None:
     if text is not None:
         (tmp_path / "config.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(ModelError, match=r"no preset.*Wanted: config.json"):
@@ -91,16 +91,20 @@ def test_a_damaged_description_of_a_run_is_refused(described: Any) -> None:
         check_preset(described)
 
 
-def test_without_kerashub_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_without_kerashub_names_the_package_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "keras_hub", None)
     for action in (lambda: read_preset("vit_base"), lambda: build(write_config(tmp_path, **VIT))):
         with pytest.raises(MissingExtraError, match="pip install keras-hub"):
             action()
-    with pytest.raises(ModelError, match="begun from a preset"):
+    with pytest.raises(ModelError, match="needs the name or folder of a preset"):
         read_preset("")
 
 
-def test_without_a_network_the_error_says_which_files_go_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_without_network_access_names_the_files_and_their_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("keras_hub")
     kagglehub = pytest.importorskip("kagglehub")
 
@@ -118,7 +122,7 @@ def test_without_a_network_the_error_says_which_files_go_where(tmp_path: Path, m
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_network_gives_what_kerashub_gives(kind: str, tmp_path: Path) -> None:
+def test_a_network_predicts_like_kerashub(kind: str, tmp_path: Path) -> None:
     preset = write_preset(tmp_path / "p", kind)
     model = build(preset, (16, 16))
     assert load_pretrained(model, "hub", preset) == {"file": "p", "sha256": hash_source(preset)["weights"]}
@@ -137,7 +141,7 @@ def test_a_network_gives_what_kerashub_gives(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("sides", "wanted"), [((16, 12), (16, 16)), ((17, 30), (32, 32)), ((80, 60), (80, 80))])
-def test_a_dinov2_reads_the_smallest_square_of_whole_patches(
+def test_dinov2_reads_the_smallest_square_of_whole_patches(
     sides: tuple[int, int], wanted: tuple[int, int], tmp_path: Path
 ) -> None:
     described = read_preset(write_config(tmp_path, "DINOV2Backbone", **VIT, position_embedding_shape=[32, 32]))
@@ -145,7 +149,7 @@ def test_a_dinov2_reads_the_smallest_square_of_whole_patches(
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if "ResNet" not in kind])
-def test_what_lies_inside_a_transformer_is_counted(kind: str, tmp_path: Path) -> None:
+def test_operations_inside_transformer_layers_are_counted(kind: str, tmp_path: Path) -> None:
     model = build(write_preset(tmp_path, kind))
     # Beside four patches a class token (KerasHub says so of SigLIP too, which has none); DINOv2 has one more here.
     tokens = 6 if kind == "DINOV2Backbone" else 5
@@ -156,7 +160,7 @@ def test_what_lies_inside_a_transformer_is_counted(kind: str, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_blocks_are_told_apart(kind: str, tmp_path: Path) -> None:
+def test_blocks_are_distinguished(kind: str, tmp_path: Path) -> None:
     model = build(write_preset(tmp_path, kind))
     blocks = list_blocks(model)
     assert len(blocks) >= 3

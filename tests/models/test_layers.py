@@ -1,4 +1,4 @@
-"""The fused normalisation gives what Keras's own layer gives, in training and after it."""
+"""Test the fused batch normalization against Keras's own layer, in training and inference."""
 
 from typing import Any
 
@@ -46,7 +46,7 @@ def test_the_weights_are_those_of_keras() -> None:
     assert (ours.momentum, ours.epsilon) == (theirs.momentum, theirs.epsilon)
 
 
-def test_a_training_step_gives_what_keras_gives() -> None:
+def test_a_training_step_equals_that_of_keras() -> None:
     ours, theirs = make_pair(SHAPE)
     before, images = read(ours), draw()
     np.testing.assert_allclose(
@@ -80,7 +80,7 @@ def test_the_gradients_are_those_of_keras() -> None:
 
 
 @pytest.mark.parametrize("training", [False, None])
-def test_inference_gives_what_keras_gives_and_leaves_the_averages(training: bool | None) -> None:
+def test_inference_equals_keras_and_leaves_the_moving_statistics(training: bool | None) -> None:
     ours, theirs = make_pair(SHAPE)
     before, images = read(ours), draw()
     np.testing.assert_array_equal(
@@ -90,7 +90,7 @@ def test_inference_gives_what_keras_gives_and_leaves_the_averages(training: bool
         np.testing.assert_array_equal(value, before[name], err_msg=name)
 
 
-def test_features_without_places_are_normalised_too() -> None:
+def test_features_without_spatial_axes_are_normalized() -> None:
     ours, theirs = make_pair((9, CHANNELS))
     features = draw((9, CHANNELS))
     np.testing.assert_array_equal(
@@ -100,7 +100,7 @@ def test_features_without_places_are_normalised_too() -> None:
         np.testing.assert_array_equal(value, read(theirs)[name], err_msg=name)
 
 
-def test_a_layer_that_is_not_to_learn_keeps_its_averages() -> None:
+def test_a_frozen_layer_keeps_its_moving_statistics() -> None:
     ours, theirs = make_pair(SHAPE)
     ours.trainable = theirs.trainable = False
     before, images = read(ours), draw()
@@ -109,7 +109,7 @@ def test_a_layer_that_is_not_to_learn_keeps_its_averages() -> None:
         np.testing.assert_array_equal(value, before[name], err_msg=name)
 
 
-def test_bfloat16_in_gives_bfloat16_out_and_float32_averages() -> None:
+def test_bfloat16_input_gives_bfloat16_output_and_float32_statistics() -> None:
     ours, theirs = make_pair(SHAPE, "mixed_bfloat16")
     images = draw()
     found = ours(images, training=True)
@@ -122,7 +122,7 @@ def test_bfloat16_in_gives_bfloat16_out_and_float32_averages() -> None:
         np.testing.assert_allclose(value, read(theirs)[name], rtol=0.02, err_msg=name)
 
 
-def test_the_share_that_the_averages_keep_can_be_set() -> None:
+def test_the_momentum_can_be_set() -> None:
     keras = import_keras()
     inputs = keras.Input(SHAPE[1:])
     layer = keras.Model(inputs, normalize(inputs, name="norm", momentum=0.75)).get_layer("norm")
@@ -132,7 +132,9 @@ def test_the_share_that_the_averages_keep_can_be_set() -> None:
 
 
 @pytest.mark.parametrize(("architecture", "momentum"), [("residual", 0.9), ("residual-small", 0.9), ("capstone", 0.99)])
-def test_residual_networks_follow_quickly_and_the_capstone_as_keras_does(architecture: str, momentum: float) -> None:
+def test_residual_networks_use_a_lower_momentum_and_the_capstone_that_of_keras(
+    architecture: str, momentum: float
+) -> None:
     model = build_model(architecture, image_size=(8, 8), heads={"category_path": 2}, color_mode="color")
     layers = [layer for layer in model.layers if type(layer).__name__ == "BatchNormalization"]
     assert {layer.momentum for layer in layers} == {momentum}

@@ -1,4 +1,4 @@
-"""Novelty is the Mahalanobis distance of a network's features from the nearest class."""
+"""Test the out-of-distribution score, a Mahalanobis distance to the nearest class."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (90, 16, 12, 3), dtype=np.uin
 
 @pytest.mark.parametrize("num_words", [0, 3])
 @pytest.mark.parametrize("architecture", [name for name in ARCHITECTURES if name not in APPLICATIONS])
-def test_every_network_tells_it_from_the_pixels_alone(architecture: str, num_words: int) -> None:
+def test_every_architecture_has_a_score_from_pixels_alone(architecture: str, num_words: int) -> None:
     import_keras().utils.set_random_seed(0)
     model = build_model(
         architecture, image_size=(16, 12), heads={"category_path": 3}, color_mode="color", num_words=num_words
@@ -32,7 +32,7 @@ def test_every_network_tells_it_from_the_pixels_alone(architecture: str, num_wor
         np.testing.assert_array_equal(np.asarray(named[OOD_SCORE]), ood_scores)
 
 
-def test_it_is_the_distance_worked_out_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_score_equals_the_distance_computed_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     keras = import_keras()
     from hangtag.models.registry import Architecture
 
@@ -53,6 +53,6 @@ def test_it_is_the_distance_worked_out_by_hand(monkeypatch: pytest.MonkeyPatch) 
     np.testing.assert_allclose(np.asarray(answers[OOD_SCORE]), wanted, rtol=0.02, atol=0.02)
 
 
-def test_the_limit_lets_all_but_a_hundredth_through() -> None:
+def test_the_limit_accepts_99_percent_of_photographs() -> None:
     ood_scores = np.arange(1000, dtype=np.float32)
     assert (ood_scores <= find_limit(ood_scores)).mean() == pytest.approx(0.99, abs=0.002)

@@ -1,4 +1,4 @@
-"""Weights to begin from: a good file goes in whole, a bad one changes nothing and runs nothing."""
+"""Test that valid pretrained weights are loaded, and damaged files change and run nothing."""
 
 import pickle
 import zipfile
@@ -58,7 +58,7 @@ def refuse(model: Any, path: Path, match: str) -> None:
         np.testing.assert_array_equal(value, before[name])
 
 
-def test_a_file_goes_into_the_backbone_and_leaves_the_heads(path: Path, weights: Weights) -> None:
+def test_weights_of_a_file_replace_the_backbone_but_not_the_heads(path: Path, weights: Weights) -> None:
     model, untouched = build(), read_weights(build())
     assert load(model, path) == {"file": path.name, "sha256": hash_file(path)}
     found = read_weights(model)
@@ -75,7 +75,7 @@ def test_a_file_goes_into_the_backbone_and_leaves_the_heads(path: Path, weights:
         np.testing.assert_array_equal(found[name], untouched[name])
 
 
-def test_the_weights_of_a_run_serve_for_other_classes(tmp_path: Path) -> None:
+def test_the_weights_of_a_run_can_be_used_for_other_classes(tmp_path: Path) -> None:
     source = build(seed=1, classes=7)
     save_file(read_weights(source), tmp_path / "model.safetensors")
     model = build(classes=3)
@@ -90,7 +90,7 @@ def test_a_wrong_shape_is_named(model: Any, path: Path, weights: Weights) -> Non
     refuse(model, path, rf"does not fit.*{name}.*wrong shape.*\(3, 3, 3, 16\)")
 
 
-def test_another_type_of_numbers_is_refused(model: Any, path: Path, weights: Weights) -> None:
+def test_another_data_type_is_refused(model: Any, path: Path, weights: Weights) -> None:
     name = "stem_conv1/kernel"
     save_file(weights | {name: weights[name].astype(np.float64)}, path)
     refuse(model, path, "wrong shape or type.*float64")
@@ -120,13 +120,13 @@ def test_a_tampered_file_is_refused(model: Any, path: Path) -> None:
     refuse(model, path, "numbers have changed")
 
 
-def test_a_header_that_lies_of_its_length_is_refused(model: Any, path: Path) -> None:
+def test_a_header_with_a_wrong_length_is_refused(model: Any, path: Path) -> None:
     path.write_bytes((2**62).to_bytes(8, "little") + path.read_bytes()[8:])
     refuse(model, path, "cannot be read")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_what_is_no_number_is_refused(model: Any, path: Path, weights: Weights, value: float) -> None:
+def test_weights_that_are_not_finite_are_refused(model: Any, path: Path, weights: Weights, value: float) -> None:
     name = "stem_conv1/kernel"
     save_file(weights | {name: np.full_like(weights[name], value)}, path)
     refuse(model, path, f"{name} has values that are no numbers")
@@ -144,7 +144,7 @@ class Bomb:
 
 @pytest.mark.parametrize("name", ["weights.pt", "weights.safetensors", "weights.h5"])
 @pytest.mark.parametrize("is_zip", [False, True])
-def test_a_pickle_is_not_opened_whatever_it_is_called(model: Any, tmp_path: Path, name: str, is_zip: bool) -> None:
+def test_a_pickle_is_not_opened_under_any_name(model: Any, tmp_path: Path, name: str, is_zip: bool) -> None:
     path, mark = tmp_path / name, tmp_path / "mark"
     content = pickle.dumps({"weight": Bomb(mark)})
     if is_zip:
@@ -158,34 +158,34 @@ def test_a_pickle_is_not_opened_whatever_it_is_called(model: Any, tmp_path: Path
     assert mark.exists()
 
 
-def test_a_file_that_is_not_there_is_named(model: Any, tmp_path: Path) -> None:
+def test_a_missing_file_is_named(model: Any, tmp_path: Path) -> None:
     refuse(model, tmp_path / "none.safetensors", "no such file of weights.*none.safetensors")
 
 
-def test_a_file_counts_as_what_a_training_read(path: Path) -> None:
+def test_a_weights_file_is_an_input_of_the_training(path: Path) -> None:
     assert hash_source(str(path)) == {"weights": hash_file(path)}
     assert hash_source("imagenet") == hash_source("") == {}
 
 
-def test_the_names_in_the_file_are_those_that_documents_promise() -> None:
+def test_weight_names_are_those_in_the_documentation() -> None:
     names = read_weights(cut_backbone(build("efficientnet-lite0"))).keys()
     assert {"stem_conv/kernel", "block3_2_depthwise_conv/kernel", "top_norm/moving_variance"} <= names
     assert len(names) == 245
 
 
 @pytest.mark.parametrize(("architecture", "blocks"), [("efficientnet-lite0", 18), ("mobilenet-v2", 19)])
-def test_a_network_falls_into_its_blocks(architecture: str, blocks: int) -> None:
+def test_a_network_is_divided_into_blocks(architecture: str, blocks: int) -> None:
     found = list_blocks(build(architecture))
     assert (len(found), found[0][0].name, found[-1][0].name) == (blocks, "stem_conv", "top_conv")
     assert {layer.name.partition("_")[0] for layer in found[3]} == {"block2"}
 
 
-def test_members_side_by_side_are_as_far_from_the_pixels() -> None:
+def test_parallel_ensemble_members_share_a_block() -> None:
     found = [{layer.name.removesuffix("_project") for layer in block} for block in list_blocks(build("residual-small"))]
     assert len(found) == 5
     assert {"member1_stage4_1_conv1", "member2_stage4_1_conv1"} <= found[-1]
 
 
-def test_the_file_that_was_written_is_the_file_that_is_read(path: Path, weights: Weights) -> None:
+def test_a_written_weights_file_is_read_back(path: Path, weights: Weights) -> None:
     assert hash_weights(load_file(path)) == hash_weights(weights)
     assert hash_weights(weights | {"more": np.zeros(1, np.float32)}) != hash_weights(weights)

@@ -1,4 +1,4 @@
-"""Asking for a network that cannot be had."""
+"""Test the errors of architectures that cannot be built."""
 
 import sys
 
@@ -10,7 +10,7 @@ from hangtag.models.registry import build_model, find_architecture
 HEADS = {"category_path": 30}
 
 
-def test_an_unknown_architecture_names_the_known() -> None:
+def test_the_error_of_an_unknown_architecture_lists_the_known_ones() -> None:
     with pytest.raises(ModelError, match=r"Allowed: residual, .*capstone.* Received: 'resnet-9000'"):
         build_model("resnet-9000", image_size=(80, 60), heads=HEADS, color_mode="color")
     with pytest.raises(ModelError, match="no such architecture"):
@@ -33,7 +33,7 @@ def test_too_few_classes_or_pixels_are_refused(image_size: tuple[int, int], head
         build_model("capstone", image_size=image_size, heads=heads, color_mode="color")
 
 
-def test_without_keras_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_without_keras_names_the_extra_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "keras", None)
     with pytest.raises(MissingExtraError, match=r'pip install "hangtag\[train\]"'):
         build_model("capstone", image_size=(80, 60), heads=HEADS, color_mode="color")

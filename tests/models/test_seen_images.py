@@ -1,4 +1,4 @@
-"""What a model has seen comes back as it was written, and is refused where it is damaged."""
+"""Test the record of the photographs that a model has seen."""
 
 from pathlib import Path
 from typing import Any
@@ -17,34 +17,34 @@ def make_set(*keys: int) -> PhotographSet:
     return PhotographSet(np.array(keys, np.uint64), np.array([key + 100 for key in keys], np.uint64))
 
 
-def test_it_comes_back_as_it_was_written(tmp_path: Path) -> None:
+def test_a_written_record_is_read_back(tmp_path: Path) -> None:
     seen = SeenPhotographs(make_set(1, 5, 2**64 - 200), make_set(5, 7), is_complete=False)
     path, entry = write_seen(tmp_path, seen)
     assert entry == {
-        "file": FILE, "sha256": hash_file(path), "learnt": 3, "chosen_on": 1, "is_complete": False,
+        "file": FILE, "sha256": hash_file(path), "trained_on": 3, "chosen_on": 1, "is_complete": False,
     }  # fmt: skip
     found = read_seen(tmp_path, {"seen": entry})
     assert found is not None
-    assert found.learnt.perceptual.tolist() == [1, 5, 2**64 - 200]
-    assert found.learnt.pixels.tolist() == [101, 105, 2**64 - 100]
-    # What it was both learnt from and chosen on is held once.
+    assert found.trained_on.perceptual.tolist() == [1, 5, 2**64 - 200]
+    assert found.trained_on.pixels.tolist() == [101, 105, 2**64 - 100]
+    # A photograph that was both trained on and chosen on is recorded once.
     assert (found.chosen_on.perceptual.tolist(), found.chosen_on.pixels.tolist()) == ([7], [107])
     assert not found.is_complete
 
 
-def test_the_same_photographs_make_the_same_file(tmp_path: Path) -> None:
+def test_the_same_photographs_give_the_same_file(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_seen(tmp_path / name, SeenPhotographs(make_set(1, 2), make_set(3)))
     assert (tmp_path / "a" / FILE).read_bytes() == (tmp_path / "b" / FILE).read_bytes()
 
 
-def test_a_model_without_it_does_not_say(tmp_path: Path) -> None:
+def test_a_model_without_a_record_has_none(tmp_path: Path) -> None:
     assert read_seen(tmp_path, {"format": 2}) is None
 
 
-def test_two_have_seen_what_either_has() -> None:
+def test_the_union_has_the_photographs_of_both() -> None:
     both = SeenPhotographs(make_set(1), make_set(2)) | SeenPhotographs(make_set(2), make_set(3), is_complete=False)
-    assert both.learnt.perceptual.tolist() == [1, 2]
+    assert both.trained_on.perceptual.tolist() == [1, 2]
     assert both.chosen_on.perceptual.tolist() == [3]
     assert not both.is_complete
 
@@ -56,7 +56,9 @@ def test_a_damaged_file_is_refused(tmp_path: Path, damage: str) -> None:
     path.unlink()
     if damage != "missing":
         path.write_bytes(content[:-8] if damage == "truncated" else content[:-1] + b"x")
-    with pytest.raises(ModelError, match="lacks the list" if damage == "missing" else "changed, or written half"):
+    with pytest.raises(
+        ModelError, match="lacks the list" if damage == "missing" else "was changed, or not written completely"
+    ):
         read_seen(tmp_path, {"seen": entry})
 
 
@@ -74,7 +76,7 @@ UNSORTED = np.array([2, 1], np.uint64)
         None,
     ],
 )
-def test_a_file_that_holds_something_else_is_refused_though_its_hash_fits(
+def test_a_file_with_other_arrays_is_refused_even_if_its_hash_matches(
     tmp_path: Path, change: dict[str, Any] | None
 ) -> None:
     path, entry = write_seen(tmp_path, SeenPhotographs())
@@ -83,7 +85,7 @@ def test_a_file_that_holds_something_else_is_refused_though_its_hash_fits(
         path.write_bytes(b"no safetensors at all")
     else:
         save_file(empty | change, path)
-    with pytest.raises(ModelError, match="cannot be read" if change is None else "holds something else"):
+    with pytest.raises(ModelError, match="cannot be read" if change is None else "has other arrays"):
         read_seen(tmp_path, {"seen": entry | {"sha256": hash_file(path)}})
 
 
@@ -91,5 +93,5 @@ def test_a_file_that_holds_something_else_is_refused_though_its_hash_fits(
     "entry", [1, [], {}, {"file": "../elsewhere", "is_complete": True}, {"file": FILE, "is_complete": "yes"}]
 )
 def test_a_damaged_entry_is_refused(tmp_path: Path, entry: object) -> None:
-    with pytest.raises(ModelError, match="description of what it learnt from is damaged"):
+    with pytest.raises(ModelError, match="record of the training photographs, is damaged"):
         read_seen(tmp_path, {"seen": entry})

@@ -1,4 +1,4 @@
-"""The model that hangtag comes with is small, loads unnamed, knows its own figures, and its limits."""
+"""Test the size, the metrics and the limits of the shipped model."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def classifier() -> Classifier:
     return Classifier.load()
 
 
-def test_it_fits_into_a_wheel_and_holds_no_place_of_the_machine_that_made_it() -> None:
+def test_the_shipped_model_is_small_and_has_no_paths_of_a_machine() -> None:
     files = [path for path in SHIPPED.iterdir() if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 8_000_000
     names = {"__init__.py", "README.md", "model.json", "network.bin", "network.xml", "seen.safetensors"}
@@ -30,7 +30,7 @@ def test_it_fits_into_a_wheel_and_holds_no_place_of_the_machine_that_made_it() -
         assert not any(place in path.read_bytes() for place in (b"/root", b"/home", b"/tmp", b"/Users"))
 
 
-def test_its_card_has_its_figures(classifier: Classifier) -> None:
+def test_the_model_card_has_its_metrics(classifier: Classifier) -> None:
     test = classifier.description["figures"]["test"]
     assert test["accuracy"] >= 0.935
     assert "val" not in classifier.description["figures"]
@@ -42,13 +42,13 @@ def test_its_card_has_its_figures(classifier: Classifier) -> None:
         assert f"`{name}`: `{digest}`" in (SHIPPED / "README.md").read_text(encoding="utf-8")
 
 
-def test_it_has_a_threshold_for_every_promise(classifier: Classifier) -> None:
+def test_there_is_a_threshold_for_every_target_precision(classifier: Classifier) -> None:
     found = [classifier.find_threshold(precision) for precision in (0.9, 0.95, 0.97, 0.98, 0.99)]
     assert None not in found
     assert found == sorted(found, key=lambda value: value or 0)
 
 
-def test_what_it_cannot_know_is_not_sure(classifier: Classifier) -> None:
+def test_out_of_distribution_images_are_not_sure(classifier: Classifier) -> None:
     random = np.random.default_rng(0)
     noise = random.integers(0, 256, (30, 80, 60, 3), dtype=np.uint8)
     colors = np.broadcast_to(random.integers(0, 200, (30, 1, 1, 3), dtype=np.uint8), noise.shape)
@@ -57,7 +57,7 @@ def test_what_it_cannot_know_is_not_sure(classifier: Classifier) -> None:
 
 
 @pytest.mark.archive
-def test_it_is_as_good_as_it_says_on_the_photographs_that_it_never_saw(
+def test_the_recorded_accuracy_holds_on_unseen_photographs(
     classifier: Classifier, archive: Path, tmp_path: Path
 ) -> None:
     prepare(archive, tmp_path)
@@ -65,9 +65,9 @@ def test_it_is_as_good_as_it_says_on_the_photographs_that_it_never_saw(
     labelled = read_labeled_items(Workspace.at(tmp_path))
     assert labelled.digest == classifier.description["labels_digest"]
     assert classifier.seen is not None
-    for split, is_learnt in (("train", True), ("val", True), ("test", False)):
+    for split, is_trained_on in (("train", True), ("val", True), ("test", False)):
         rows = labelled.of_split(split)["image_index"].to_numpy().astype(np.int64)
-        assert (classifier.seen.learnt.find(hash_photographs(labelled.images, rows)) == is_learnt).all()
+        assert (classifier.seen.trained_on.find(hash_photographs(labelled.images, rows)) == is_trained_on).all()
     items = labelled.table.filter(pl.col("split") == "test", pl.col("label") != "Unknown")
     found = classifier.predict_rows(labelled.images, items["image_index"].to_numpy().astype(np.int64))
     accuracy = np.mean(

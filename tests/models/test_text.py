@@ -1,4 +1,4 @@
-"""A name is a factor of the image probabilities, and has no effect where none of its words is known."""
+"""Test the text input: name probabilities and their fusion with image probabilities."""
 
 from typing import Any
 
@@ -36,7 +36,7 @@ def fused(weights: NameWeights) -> Any:
     return np.asarray(model([PROBS, WORDS]))
 
 
-def test_a_name_is_scored_by_the_tf_idf_of_its_words(weights: NameWeights) -> None:
+def test_name_logits_use_the_tf_idf_of_words(weights: NameWeights) -> None:
     found = read_names(WORDS, weights)
     scores = (weights["words"][1] * 1 + weights["words"][2] * 2) / np.sqrt(5) + weights["bias"]
     wanted = 1 / (1 + np.exp(-scores))
@@ -45,14 +45,14 @@ def test_a_name_is_scored_by_the_tf_idf_of_its_words(weights: NameWeights) -> No
     np.testing.assert_allclose(found[[2, 4]], 0.25)
 
 
-def test_the_layer_multiplies_as_numpy_does(weights: NameWeights, fused: Any) -> None:
+def test_the_layer_equals_numpy(weights: NameWeights, fused: Any) -> None:
     np.testing.assert_allclose(fused, fuse(PROBS, read_names(WORDS, weights), NAME_WEIGHT), atol=1e-6)
     wanted = PROBS[0] * read_names(WORDS, weights)[0] ** NAME_WEIGHT
     np.testing.assert_allclose(fused[0], wanted / wanted.sum(), atol=1e-6)
     assert np.abs(fused[0] - PROBS[0]).max() > 0.01
 
 
-def test_without_a_known_word_the_image_decides_alone(fused: Any) -> None:
+def test_without_a_known_word_only_the_image_counts(fused: Any) -> None:
     np.testing.assert_allclose(fused[[2, 4]], PROBS[[2, 4]], atol=1e-6)
 
 
@@ -68,11 +68,11 @@ def test_classes_without_names_have_probability_zero_and_no_warning(weights: Nam
     np.testing.assert_allclose(probs.sum(axis=1), 1, rtol=1e-6)
 
 
-def test_no_names_give_no_rows(weights: NameWeights) -> None:
+def test_no_names_return_no_rows(weights: NameWeights) -> None:
     assert read_names(WORDS[:0], weights).shape == (0, 4)
 
 
-def test_a_photograph_alone_rules_nothing_out_and_neither_does_a_name() -> None:
+def test_the_name_weight_decides_between_a_photograph_and_a_contradicting_name() -> None:
     sure, other = np.array([[1, 0]], np.float32), np.array([[0, 1]], np.float32)
     assert fuse(sure, other, 3.0)[0, 1] > 0.9
     assert fuse(sure, other, 1.0)[0, 0] > 0.9

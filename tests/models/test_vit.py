@@ -1,4 +1,4 @@
-"""The Vision Transformer: its patches know where they are, its attention is a share, and other sizes fit it."""
+"""Test the Vision Transformer: position embeddings, attention weights and image sizes."""
 
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ def look_behind(model: Any, layer: str, pixels: Any = PIXELS) -> Any:
 
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
 @pytest.mark.parametrize(("name", "patches"), [("vit", 8 * 6), ("vit-stem", 10 * 8)])
-def test_attention_is_a_share_of_every_patch_in_float32(name: str, patches: int, dtype: str) -> None:
+def test_attention_weights_are_float32_shares_of_all_patches(name: str, patches: int, dtype: str) -> None:
     attention = look_behind(build(name, dtype=dtype), "block2_attention")
     assert (attention.ndim, attention.shape[0], attention.shape[2:]) == (4, 3, (patches, patches))
     assert str(attention.dtype) == "float32"
@@ -38,7 +38,7 @@ def test_attention_is_a_share_of_every_patch_in_float32(name: str, patches: int,
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_same_weights_serve_every_size(name: str) -> None:
+def test_the_same_weights_work_for_every_image_size(name: str) -> None:
     fixed, free = build(name), build(name, None)
     assign_weights(free, read_weights(fixed))
     np.testing.assert_allclose(
@@ -49,7 +49,7 @@ def test_the_same_weights_serve_every_size(name: str) -> None:
     np.testing.assert_allclose(odd.sum(axis=1), 1, atol=1e-5)
 
 
-def test_patches_know_where_they_are() -> None:
+def test_position_embeddings_distinguish_patches() -> None:
     keras = import_keras()
     inputs = keras.Input((None, None, 3))
     places = keras.Model(inputs, build(NAMES[0]).get_layer("positions")(keras.layers.Dense(192)(inputs)))
@@ -62,7 +62,7 @@ def test_patches_know_where_they_are() -> None:
     assert distances.min() > 1
 
 
-def test_an_order_of_patches_changes_the_answer() -> None:
+def test_the_order_of_patches_changes_the_prediction() -> None:
     model = build("vit")
     turned = np.roll(PIXELS, 10, axis=1)
     assert (
@@ -73,7 +73,7 @@ def test_an_order_of_patches_changes_the_answer() -> None:
     )
 
 
-def test_a_head_is_linear_in_the_last_map() -> None:
+def test_heads_are_linear_in_the_last_feature_map() -> None:
     """What a class activation map reads: the features are the mean of the map before them."""
     model = build("vit")
     last, pooled = look_behind(model, "last_norm"), look_behind(model, "pool")
@@ -81,7 +81,7 @@ def test_a_head_is_linear_in_the_last_map() -> None:
     np.testing.assert_allclose(last.mean(axis=(1, 2)), pooled, atol=1e-5)
 
 
-def test_the_cost_of_a_block_is_worked_out_by_hand() -> None:
+def test_the_flops_of_a_block_equal_a_computation_by_hand() -> None:
     keras = import_keras()
     inputs = keras.Input((20, 10, 3))
     (features,) = build_vit(inputs, width=8, depth=1, heads=2, patch=5, dropout=0.0)
@@ -90,7 +90,7 @@ def test_the_cost_of_a_block_is_worked_out_by_hand() -> None:
     assert count_flops(keras.Model(inputs, features)) == 2 * products
 
 
-def test_the_matrices_of_blocks_go_by_muon_and_nothing_else_of_two_axes() -> None:
+def test_muon_updates_the_matrices_of_blocks_and_no_other_matrices() -> None:
     model, optimizer = build("vit"), make_muon_class()(0.01)
     optimizer.build(model.trainable_variables)
     by_muon = {
@@ -104,7 +104,7 @@ def test_the_matrices_of_blocks_go_by_muon_and_nothing_else_of_two_axes() -> Non
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_engine_answers_as_keras_does(name: str, tmp_path: Path) -> None:
+def test_the_engine_predicts_like_keras(name: str, tmp_path: Path) -> None:
     model = build(name)
     save_network(tmp_path, model)
     found = ExportedNetwork(tmp_path / "network.xml", exact=True).predict_on_batch({"pixels": PIXELS})

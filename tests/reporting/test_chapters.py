@@ -92,8 +92,8 @@ def test_equal_networks_are_described_once(tmp_path: Path) -> None:
 def test_layers_are_matched_by_type() -> None:
     own = [{"type": kind} for kind in ("InputLayer", "Rescaling", "Conv2D", "BatchNormalization", "Conv2D")]
     aligned = align_layers(own, read_capstone()["architecture"]["layers"])
-    assert [layer["beside"] and layer["beside"]["parameters"] for layer in aligned] == [None, None, 896, 128, 9248]
-    assert [layer["beside"] for layer in align_layers(own, [])] == [None] * 5
+    assert [layer["capstone"] and layer["capstone"]["parameters"] for layer in aligned] == [None, None, 896, 128, 9248]
+    assert [layer["capstone"] for layer in align_layers(own, [])] == [None] * 5
 
 
 def test_details_are_of_the_split_that_the_pictures_show() -> None:

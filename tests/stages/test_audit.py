@@ -76,7 +76,7 @@ def test_a_model_of_the_label_alone_says_nothing_of_the_levels(run_id: str | Non
     place = write_audited(tmp_path, items, make_images(items))
     found = make_out_of_sample(items)
     labels = LabelSpace.of_classes(("Shirts", "Shoes"))
-    write_folds(place, replace(found, outputs=labels, pred_probs=np.full((len(found.rows), 2), 0.5, np.float32)))
+    write_folds(place, replace(found, label_space=labels, pred_probs=np.full((len(found.rows), 2), 0.5, np.float32)))
     summary = read_json(audit(place, run_id=run_id).folder / "summary.json")
     assert "of the label alone" in summary["not_applicable"]["label_error (image)"]
     assert ("comes with" in summary["not_applicable"]["label_error (image)"]) == (run_id is None)
@@ -118,7 +118,7 @@ def test_the_order_of_the_rows_changes_nothing(tmp_path: Path) -> None:
         place = write_audited(tmp_path / name, items[order], make_images(items)[order])
         out_of_sample = make_out_of_sample(items)
         shuffled = type(out_of_sample)(
-            np.arange(100), out_of_sample.outputs, out_of_sample.given[order], out_of_sample.pred_probs[order],
+            np.arange(100), out_of_sample.label_space, out_of_sample.given[order], out_of_sample.pred_probs[order],
             {"gender": out_of_sample.attributes["gender"][order]},
         )  # fmt: skip
         write_folds(place, shuffled)
@@ -175,7 +175,7 @@ def test_a_run_is_asked_about_the_items_that_it_did_not_learn_from(
     result = audit(place, AuditConfig(use_names=False))
     wrong = read_issues(result).filter(pl.col("evidence") == "image")
     assert set(wrong["item_id"]) == {"i59", "i89"}
-    # The run learnt the kind and the label, which is no column.
+    # The run was trained on the kind and the label, which is no column.
     assert set(wrong["changes"]) == {'{"kind": "Goods"}'}
     out_of_sample = read_json(result.folder / "summary.json")["sources"]["photographs"]
     assert out_of_sample["items"] == 60
@@ -265,7 +265,7 @@ def test_a_model_audits_without_training_code(model: Path, tmp_path: Path) -> No
 
 
 def write_foreign(folder: Path) -> Workspace:
-    """Write a catalogue of one level, in words of its own, of what the model learnt."""
+    """Write a catalogue of one level, in words of its own, of what the model was trained on."""
 
     kinds = [list(COLORS)[row % 3] for row in range(60)]
     words = {"Hat": "HAT", "Shirt": "shirts", "Shoe": "shoe"}

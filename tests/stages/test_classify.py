@@ -100,7 +100,7 @@ def test_csv_has_the_same_columns_for_all(classifier: Classifier, photographs: P
         rows[5]["predicted_label"],
         "Shoe",
     ]
-    assert list(rows[0]) == list_columns(classifier.outputs)
+    assert list(rows[0]) == list_columns(classifier.label_space)
     assert rows[3]["error"].startswith("truncated: ")
     assert [row["is_sure"] for row in rows] == ["True", "True", "True", "", "", "False", "True"]
 

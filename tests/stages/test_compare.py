@@ -12,8 +12,8 @@ from hangtag.cli import main
 from hangtag.errors import HangtagError, SettingsError, WorkspaceError
 from hangtag.io import hash_file, read_json, write_csv, write_json, write_parquet
 from hangtag.manifest import StageRecord
-from hangtag.metrics.bootstrap import compute_intervals
-from hangtag.metrics.comparison import compute_interval_metrics, compute_mcnemar, summarize_seeds
+from hangtag.metrics.classification import compute_intervals
+from hangtag.metrics.comparison import compute_mcnemar, estimate_metrics, summarize_seeds
 from hangtag.results import StageResult
 from hangtag.stages.compare import compare, read_comparison
 from hangtag.workspace import Workspace
@@ -195,7 +195,7 @@ def test_another_split_can_be_asked_for_and_test_is_warned_of(place: Workspace) 
     write_evaluated_run(place, "first", FIRST, splits=("val", "test"))
     write_evaluated_run(place, "second", SECOND, splits=("test", "val"))
     assert run(place, "first", "second", split="test").metrics["split"] == "test"
-    assert "8 items of test, evaluated on label. No run is to be chosen by them." in read_markdown(place)
+    assert "8 items of test, evaluated on label. Do not choose a run by them." in read_markdown(place)
     run(place, "first", "second")
     assert "8 items of val, evaluated on label.\n" in read_markdown(place)
 
@@ -304,7 +304,9 @@ def test_the_tables_fit_the_terminal_whatever_the_names(
 def test_a_mistake_is_told_without_a_traceback(place: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["compare", "first", "-w", str(place.root)])
-    assert capsys.readouterr().err.startswith("Error: There is nothing to compare. Allowed: two runs or more.")
+    assert capsys.readouterr().err.startswith(
+        "Error: There are fewer than two runs to compare. Allowed: two runs or more."
+    )
 
 
 def read_markdown(place: Workspace) -> str:
@@ -339,7 +341,7 @@ def draw(n: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
 
 def test_a_run_s_own_intervals_are_those_of_its_evaluation() -> None:
     classes, predicted, group_ids = draw(60)
-    figures = compute_interval_metrics(classes, predicted, group_ids, 3, samples=50, seed=4)
+    figures = estimate_metrics(classes, predicted, group_ids, 3, samples=50, seed=4)
     for place in range(2):
         own = compute_intervals(classes, predicted[place], group_ids, 3, samples=50, seed=4)
         for name, figure in figures.items():
@@ -348,7 +350,7 @@ def test_a_run_s_own_intervals_are_those_of_its_evaluation() -> None:
 
 def test_the_interval_of_a_difference_is_that_of_a_plain_paired_bootstrap() -> None:
     classes, predicted, group_ids = draw(60)
-    figures = compute_interval_metrics(classes, predicted, group_ids, 3, samples=80, seed=7)
+    figures = estimate_metrics(classes, predicted, group_ids, 3, samples=80, seed=7)
     groups, random = np.unique(group_ids), np.random.default_rng(7)
     differences = []
     for _ in range(80):
@@ -364,7 +366,7 @@ def test_the_interval_of_a_difference_is_that_of_a_plain_paired_bootstrap() -> N
 
 def test_a_run_beside_itself_differs_by_nothing_in_every_draw() -> None:
     classes, predicted, group_ids = draw(40)
-    for figure in compute_interval_metrics(classes, predicted[[0, 0]], group_ids, 3, samples=50, seed=0).values():
+    for figure in estimate_metrics(classes, predicted[[0, 0]], group_ids, 3, samples=50, seed=0).values():
         assert figure.compare(0, 1) == (0, 0, 0)
         low, high = figure.find_interval(0)
         assert low < high
@@ -373,9 +375,9 @@ def test_a_run_beside_itself_differs_by_nothing_in_every_draw() -> None:
 def test_duplicates_are_drawn_together() -> None:
     # The second run is right where the first is wrong in one group of two: draws have none, one or both of them.
     classes, predicted = np.zeros(8, int), np.array([[1] * 4 + [0] * 4, [0] * 8])
-    together = compute_interval_metrics(classes, predicted, ["g"] * 4 + ["h"] * 4, 2, samples=200, seed=0)["accuracy"]
+    together = estimate_metrics(classes, predicted, ["g"] * 4 + ["h"] * 4, 2, samples=200, seed=0)["accuracy"]
     assert together.compare(1, 0) == (0.5, 0, 1)
-    _, low, high = compute_interval_metrics(classes, predicted, list("abcdefgh"), 2, samples=200, seed=0)[
-        "accuracy"
-    ].compare(1, 0)
+    _, low, high = estimate_metrics(classes, predicted, list("abcdefgh"), 2, samples=200, seed=0)["accuracy"].compare(
+        1, 0
+    )
     assert 0 < low < high < 1

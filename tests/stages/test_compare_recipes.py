@@ -27,7 +27,7 @@ from hangtag.workspace import Workspace
 def place(tmp_path: Path) -> Workspace:
     place = Workspace.at(tmp_path / "ws")
     small = {"flops": 2_000_000, "tta_flip": True}
-    # Names may be learnt beside a run, which has the seed in its own name.
+    # A classifier of names may be added to an image run, whose name has the seed.
     write_evaluated_run(place, "small-0", FIRST, model=small, image_run="first")
     write_evaluated_run(place, "small-1", SECOND, model=small, image_run="second", seed=1)
     report = {"input": "photograph and name"}
@@ -172,7 +172,7 @@ def test_predicting_is_timed_in_turn_and_said_to_be_so(place: Workspace, monkeyp
     compare(place, ["large", "named"], samples=20, is_timed=True)
     comparison = read_comparison(place.comparison)
     assert comparison.runs["predict_images_per_second"].to_list() == [250, 1000]
-    assert comparison.timed.startswith("Predicting was timed on 2026-01-02 on a processor, 2 cores: 8 photographs")
+    assert comparison.timed.startswith("Prediction was timed on 2026-01-02 on a processor, 2 cores: 8 photographs")
     milliseconds = comparison.fronts.filter(pl.col("cost") == "milliseconds", pl.col("figure") == "macro_f1")
     assert milliseconds["amount"].to_list() == [4, 1]
     assert any("a processor" in block.note for block in list_blocks(comparison))

@@ -50,11 +50,11 @@ def workspace(tmp_path: Path) -> Workspace:
 def test_every_labelled_item_is_predicted_once_and_by_a_network_that_never_saw_it_or_its_duplicates(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    learnt: list[set[int]] = []
+    training_rows: list[set[int]] = []
     fit = Trainer.fit
 
     def note(self: Trainer, state: object) -> None:
-        learnt.append(set(self.data["train"].rows.tolist()))
+        training_rows.append(set(self.data["train"].rows.tolist()))
         fit(self, state)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Trainer, "fit", note)
@@ -64,13 +64,13 @@ def test_every_labelled_item_is_predicted_once_and_by_a_network_that_never_saw_i
     for item_id, fold in table.select("item_id", "fold").iter_rows():
         number = int(item_id[1:])
         pair = {23 - number // 2 * 2, 23 - number // 2 * 2 - 1}
-        assert not pair & learnt[fold]
-    outputs = LabelSpace.from_json(read_json(result.folder / "label_space.json"))
-    assert outputs.class_names == ("dark", "light")
+        assert not pair & training_rows[fold]
+    label_space = LabelSpace.from_json(read_json(result.folder / "label_space.json"))
+    assert label_space.class_names == ("dark", "light")
     probs = np.array(table["pred_probs"].to_list())
     np.testing.assert_allclose(probs.sum(axis=1), 1, atol=1e-5)
     np.testing.assert_allclose(probs.max(axis=1), table["confidence"], atol=1e-6)
-    chosen = [outputs.class_names[place] for place in probs.argmax(axis=1)]
+    chosen = [label_space.class_names[place] for place in probs.argmax(axis=1)]
     assert chosen == table["predicted_label"].to_list()
     wanted = {f"i{number}": "dark" if number // 2 % 2 else "light" for number in range(22)}
     assert dict(table.select("item_id", "label").iter_rows()) == wanted

@@ -78,7 +78,7 @@ def test_a_model_that_reads_names_is_judged_with_them_and_from_photographs_alone
     assert list(alone["val"]) == [key for key in report["splits"]["val"] if key != "classes"]
     # Tables and pictures are of the main figures.
     assert read(place, "misclassified.csv")["predicted_label"].to_list() == ["Tshirts", "Gifts"]
-    assert "## From the photographs alone" in (place.evaluation("one") / "report.md").read_text()
+    assert "## Without product names" in (place.evaluation("one") / "report.md").read_text()
 
 
 def test_a_model_that_reads_no_names_is_judged_once(place: Workspace) -> None:
@@ -162,7 +162,7 @@ def test_a_model_that_does_not_count_its_classes_cannot_be_adjusted(place: Works
     folder = place.evaluation("one")
     assert (folder / "logit_adjustment.csv").is_file()
     write_product_run(place, "one")
-    with pytest.raises(ModelError, match=r"how often each class.*without --logit-adjustment"):
+    with pytest.raises(ModelError, match=r"no training counts of the classes.*Leave out --logit-adjustment"):
         evaluate(place, EvaluateConfig(bootstrap_samples=100, logit_adjustment=0.5))
     # The table of the earlier model is taken away.
     evaluate(place, QUICK)

@@ -66,8 +66,8 @@ def test_it_answers_as_the_run_does(trained_workspace: Workspace, model: Path) -
     assert found.ood_scores.shape == (len(PIXELS),)
     assert exported.find_threshold(0.9) == run.find_threshold(0.9)
     # As the engine computes by itself; in float32 `export` has held them together.
-    for head, probs in wanted.answers.items():
-        np.testing.assert_allclose(found.answers[head], probs, atol=0.03, err_msg=head)
+    for head, probs in wanted.by_head.items():
+        np.testing.assert_allclose(found.by_head[head], probs, atol=0.03, err_msg=head)
     assert found.choose_labels()["label"] == wanted.choose_labels()["label"]
 
 
@@ -152,12 +152,12 @@ def test_the_same_export_is_skipped_and_another_replaces_it(trained_workspace: W
     assert export(trained_workspace, "small", tmp_path / "m").skipped
     (tmp_path / "m" / "network.bin").write_bytes(b"")
     assert not export(trained_workspace, "small", tmp_path / "m").skipped
-    assert len(Classifier.load(tmp_path / "m").predict_heads(PIXELS).answers[CATEGORY_PATH]) == len(PIXELS)
+    assert len(Classifier.load(tmp_path / "m").predict_heads(PIXELS).by_head[CATEGORY_PATH]) == len(PIXELS)
 
 
 def test_a_folder_with_something_else_is_left_alone(trained_workspace: Workspace, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(WorkspaceError, match="holds something else"):
+    with pytest.raises(WorkspaceError, match="not an export of hangtag"):
         export(trained_workspace, "small", tmp_path)
     with pytest.raises(WorkspaceError, match="no such finished run"):
         export(trained_workspace, "other", tmp_path / "m")
@@ -168,6 +168,6 @@ def test_a_network_that_answers_otherwise_is_no_export(
     trained_workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(stage.TOLERANCES, "float32", -1.0)
-    with pytest.raises(ModelError, match="answers otherwise"):
+    with pytest.raises(ModelError, match="differ from those of the run"):
         export(trained_workspace, "small", tmp_path / "m", ExportConfig())
     assert not (tmp_path / "m" / "manifest.json").exists()

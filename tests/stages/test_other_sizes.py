@@ -1,4 +1,4 @@
-"""A transformer on larger photographs goes all the way: prepared, learnt, evaluated, exported, classified, served."""
+"""Test all stages with a transformer on larger photographs, from prepare to serve."""
 
 from pathlib import Path
 

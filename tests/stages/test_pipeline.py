@@ -140,7 +140,7 @@ def test_an_unfinished_training_is_resumed(stages: Stages, tmp_path: Path) -> No
 
 def test_a_checkpoint_with_other_settings_is_trained_again(stages: Stages, tmp_path: Path) -> None:
     leave_checkpoint(tmp_path, name_run(TrainConfig()))
-    stages.errors["train"] = [WorkspaceError("The unfinished training was begun with other settings."), None]
+    stages.errors["train"] = [WorkspaceError("The unfinished training was started with other settings."), None]
     pipeline.run("shop", tmp_path)
     assert [named for _, named in stages.of("train")] == [RESUMED, FRESH]
     assert stages.names[-1] == "report"

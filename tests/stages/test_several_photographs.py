@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pytest
-from audited import OUTPUTS, PLACES, SCHEMA, TYPES, make_context, make_images, make_items, make_probs, write_audited
+from audited import LABEL_SPACE, PLACES, SCHEMA, TYPES, make_context, make_images, make_items, make_probs, write_audited
 from stub_runs import CLASS_NAMES, StubModel, draw_image, patch_models, write_run, write_workspace
 from stub_runs import SCHEMA as STUB_SCHEMA
 
@@ -138,7 +138,7 @@ def find_label_errors(place: Workspace) -> dict[str, str]:
 
 def test_an_audit_with_a_model_judges_by_all_photographs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     description = {"out_of_distribution": {"limit": 1.0}, "run_id": "stub"}
-    classifier = Classifier(AuditedModel(), OUTPUTS, (16, 12), description)
+    classifier = Classifier(AuditedModel(), LABEL_SPACE, (16, 12), description)
     monkeypatch.setattr(Classifier, "load", lambda *_, **__: classifier)
     # Sandals that are called tees; their first photograph shows a tee, the others sandals.
     items = make_items(type={5: "Tees"}, kind={5: "Wear"})
@@ -168,19 +168,19 @@ def test_an_item_is_in_distribution_if_half_of_its_photographs_are() -> None:
     scores = np.array([7, 0.5, 3, 4, 2], np.float32)
     photographs = HeadProbs(LabelSpace.of_classes(("a", "b")), {CATEGORY_PATH: probs}, scores)
     found = photographs.average(np.array([1, 0, 1, 0, 1]))
-    np.testing.assert_allclose(found.answers[CATEGORY_PATH], [[0.25, 0.75], [2 / 3, 1 / 3]], atol=1e-6)
+    np.testing.assert_allclose(found.by_head[CATEGORY_PATH], [[0.25, 0.75], [2 / 3, 1 / 3]], atol=1e-6)
     assert found.ood_scores is not None
     assert found.ood_scores.tolist() == [0.5, 3]
     # Of single photographs not a bit changes.
     alone = photographs.average(np.arange(5))
-    assert alone.answers[CATEGORY_PATH].tobytes() == probs.tobytes()
+    assert alone.by_head[CATEGORY_PATH].tobytes() == probs.tobytes()
     assert alone.ood_scores is not None
     assert alone.ood_scores.tolist() == scores.tolist()
 
 
 def test_the_products_of_photographs_have_an_answer_each() -> None:
     images = np.stack([paint(np.zeros((16, 12, 3), np.uint8), each) for each in ("Tees", "Shoes", "Shirts", "Shoes")])
-    classifier = Classifier(AuditedModel(), OUTPUTS, (16, 12))
+    classifier = Classifier(AuditedModel(), LABEL_SPACE, (16, 12))
     assert classifier.predict(images) == ["Tees", "Shoes", "Shirts", "Shoes"]
     assert classifier.predict(images, products=["x", "y", "y", "y"]) == ["Tees", "Shoes"]
     assert [each.label for each in classifier.classify(images, products=[7, 8, 7, 8])][1] == "Shoes"
@@ -202,7 +202,7 @@ def test_left_out_items_are_predicted_from_all_photographs() -> None:
     trainer: Any = SimpleNamespace(
         data={"val": left_out}, outputs=LabelSpace.of_classes(CLASS_NAMES), answer=answer, title=""
     )
-    found = cross_validation._answer_items(pl.Series(["i0", "i1"]), trainer, others)[CATEGORY_PATH]
+    found = cross_validation._predict_items(pl.Series(["i0", "i1"]), trainer, others)[CATEGORY_PATH]
     assert [CLASS_NAMES[index] for index in found.argmax(axis=1)] == ["Bags", "Shoes"]
     np.testing.assert_allclose(found[1], [0.05, 1.85 / 3, 1 / 3], atol=1e-6)
     # The name of the item is read with each of its photographs.

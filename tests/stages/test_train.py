@@ -166,7 +166,7 @@ def test_the_saved_model_is_the_best_epoch(finished: Workspace) -> None:
     history = read_history(finished, "whole")
     best = history.row(int(history["val_accuracy"].arg_max() or 0), named=True)
     assert saved.description["metrics"] == {key: best[key] for key in ("epoch", "val_accuracy", "val_loss")}
-    assert (saved.outputs.class_names, saved.image_size) == (("dark", "light"), (16, 12))
+    assert (saved.label_space.class_names, saved.image_size) == (("dark", "light"), (16, 12))
     labels = pl.read_parquet(finished.labels / "labels.parquet").filter(pl.col("split") == "val")
     images = read_prepared(finished).images[labels["image_index"].to_numpy()]
     probs = np.asarray(saved.model.predict_on_batch({"pixels": images})[CATEGORY_PATH])
@@ -328,7 +328,7 @@ def test_a_quick_network_reads_smaller_photographs_and_is_asked_about_whole_ones
     photographs = np.random.default_rng(0).integers(0, 256, (3, 16, 12, 3), dtype=np.uint8)
     wanted = classifier.model.predict_on_batch({"pixels": shrink(photographs, (12, 8))})
     plain = dataclasses.replace(classifier, description={})
-    found = plain.predict_heads(photographs).answers[CATEGORY_PATH]
+    found = plain.predict_heads(photographs).by_head[CATEGORY_PATH]
     np.testing.assert_allclose(found, wanted[CATEGORY_PATH], atol=1e-6)
 
 
@@ -345,7 +345,7 @@ def test_a_network_reads_enlarged_photographs_from_training_to_the_exported_mode
     for classifier in (run, exported):
         assert (classifier.image_size, classifier.network_size) == ((16, 12), (32, 24))
         plain = dataclasses.replace(classifier, description={})
-        np.testing.assert_allclose(plain.predict_heads(photographs).answers[CATEGORY_PATH], wanted, atol=0.01)
+        np.testing.assert_allclose(plain.predict_heads(photographs).by_head[CATEGORY_PATH], wanted, atol=0.01)
 
 
 def test_the_capstone_has_whole_photographs_alone(workspace: Workspace) -> None:
@@ -452,7 +452,7 @@ def test_a_calibration_that_is_not_there_is_told_before_the_training(finished: W
 
 @pytest.fixture(scope="module")
 def named(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """A workspace with names, a run of photographs and one that learnt names beside it; tests read it only."""
+    """A workspace with names, an image run and a run that adds names to it; tests only read it."""
     place = make_workspace(tmp_path_factory.mktemp("named"))
     name_items(place)
     train(place, dataclasses.replace(CONFIG, epochs=1), run_id="pixels")
@@ -498,7 +498,7 @@ def test_a_training_with_names_ends_as_one_beside_a_run_of_photographs(named: Wo
 
 def test_the_run_to_take_the_network_from_has_to_fit(named: Workspace, tmp_path: Path) -> None:
     beside = TrainConfig(with_names=True, image_run="both")
-    with pytest.raises(WorkspaceError, match="reads names already"):
+    with pytest.raises(WorkspaceError, match="already reads names"):
         train(named, beside)
     with pytest.raises(WorkspaceError, match="no such finished run"):
         train(named, dataclasses.replace(beside, image_run="nowhere"))
@@ -509,7 +509,7 @@ def test_the_run_to_take_the_network_from_has_to_fit(named: Workspace, tmp_path:
     write_parquet(copy.labels / "labels.parquet", table.with_columns(label=pl.col("label").reverse()))
     record = StageRecord("clean", copy.labels, {"prepared": read_prepared(copy).digest}, {})
     record.finish({}, [copy.labels / "labels.parquet"])
-    with pytest.raises(WorkspaceError, match="learnt other labels"):
+    with pytest.raises(WorkspaceError, match="trained on other labels"):
         train(copy, dataclasses.replace(beside, image_run="pixels"))
 
 

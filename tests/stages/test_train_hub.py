@@ -1,4 +1,4 @@
-"""A run begun from a preset of KerasHub: learnt, loaded without the preset, and exported, with the same answers."""
+"""Test a run with a KerasHub preset: trained, loaded without the preset and exported, with the same predictions."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Photographs are varied as far as is asked for and no further, and by the seed alone."""
+"""Test the augmentation of training photographs."""
 
 from typing import Any
 
@@ -30,33 +30,33 @@ def vary(augmentation: Augmentation, images: Any = IMAGES, seed: int = 1) -> Any
     return augmentation.vary(images, np.random.default_rng(seed))
 
 
-def test_the_settings_of_a_training_are_taken() -> None:
+def test_the_settings_of_a_training_are_used() -> None:
     assert Augmentation.of(TrainConfig(flip=False, max_shift=2, zoom=0.1, brightness=0.2)) == Augmentation(
         flip=False, shift=2, zoom=0.1, brightness=0.2
     )
     assert Augmentation.of(resolve(TrainConfig, PRESETS["capstone"])) == Augmentation(flip=True)
 
 
-def test_where_nothing_is_set_photographs_come_back_the_same() -> None:
+def test_without_settings_photographs_are_unchanged() -> None:
     varied = vary(NOTHING)
     np.testing.assert_array_equal(varied, IMAGES)
     assert not np.shares_memory(varied, IMAGES)
 
 
 @given(PHOTOGRAPHS, ANY, st.integers(0, 999))
-def test_whatever_is_set_the_shape_and_the_type_stay(images: Any, augmentation: Augmentation, seed: int) -> None:
+def test_shape_and_type_are_kept_for_all_settings(images: Any, augmentation: Augmentation, seed: int) -> None:
     varied = vary(augmentation, images, seed)
     assert (varied.shape, varied.dtype) == (images.shape, np.uint8)
 
 
 @given(PHOTOGRAPHS, ANY, st.integers(0, 999))
-def test_moved_pixels_are_those_of_the_photograph(images: Any, augmentation: Augmentation, seed: int) -> None:
+def test_moved_pixels_come_from_the_photograph(images: Any, augmentation: Augmentation, seed: int) -> None:
     moved = vary(Augmentation(augmentation.flip, augmentation.shift, augmentation.zoom), images, seed)
     for before, after in zip(images, moved, strict=True):
         assert set(map(tuple, after.reshape(-1, 3))) <= set(map(tuple, before.reshape(-1, 3)))
 
 
-def test_a_seed_decides_and_the_photographs_stay_as_they_are() -> None:
+def test_the_seed_determines_the_result_and_the_input_is_unchanged() -> None:
     before = IMAGES.copy()
     np.testing.assert_array_equal(vary(MUCH), vary(MUCH))
     assert (vary(MUCH) != vary(MUCH, seed=2)).any()
@@ -64,7 +64,7 @@ def test_a_seed_decides_and_the_photographs_stay_as_they_are() -> None:
 
 
 @pytest.mark.parametrize("width", [6, 5])
-def test_a_flip_swaps_left_and_right_alone(width: int) -> None:
+def test_a_flip_mirrors_horizontally_only(width: int) -> None:
     images = IMAGES[:, :, :width]
     flipped = vary(Augmentation(flip=True), images)
     is_same = (flipped == images).all(axis=(1, 2, 3))
@@ -73,7 +73,7 @@ def test_a_flip_swaps_left_and_right_alone(width: int) -> None:
     assert 15 < is_mirrored.sum() < 45
 
 
-def test_a_shift_moves_and_repeats_the_edge() -> None:
+def test_a_shift_repeats_the_edge() -> None:
     shifted = vary(Augmentation(flip=False, shift=2))
     padded = np.pad(IMAGES, ((0, 0), (2, 2), (2, 2), (0, 0)), mode="edge")
     seen = set()
@@ -90,14 +90,14 @@ def test_a_shift_moves_and_repeats_the_edge() -> None:
     assert {down for down, _ in seen} == {right for _, right in seen} == set(range(5))
 
 
-def test_a_shift_beyond_the_photograph_leaves_its_edge() -> None:
+def test_a_shift_beyond_the_photograph_shows_its_edge() -> None:
     image = np.zeros((1, 4, 4, 3), np.uint8)
     image[:, :, 0], image[:, :, -1] = 10, 20
     for seed in range(20):
         assert set(vary(Augmentation(flip=False, shift=200), image, seed).ravel().tolist()) <= {0, 10, 20}
 
 
-def test_a_zoom_keeps_the_middle_and_reaches_as_far_as_it_is_set() -> None:
+def test_a_zoom_keeps_the_centre_and_stays_within_its_limit() -> None:
     # In the place of colours: where each pixel of a large photograph comes from.
     side = 101
     places = np.broadcast_to(np.arange(side, dtype=np.uint8)[:, None, None], (40, side, side, 3))
@@ -110,7 +110,7 @@ def test_a_zoom_keeps_the_middle_and_reaches_as_far_as_it_is_set() -> None:
     assert (np.diff(rows, axis=1) >= 0).all()
 
 
-def test_white_stays_white_and_darkness_changes_by_the_share_at_most() -> None:
+def test_white_stays_white_and_darkness_changes_within_the_limit() -> None:
     images = np.full((80, 2, 2, 3), 255, np.uint8)
     images[:, 0] = 155
     images[:, 1, 1] = (255, 205, 0)
@@ -125,7 +125,7 @@ def test_white_stays_white_and_darkness_changes_by_the_share_at_most() -> None:
     assert (varied[:, 1, 1, 2] >= 0).all()
 
 
-def test_black_does_not_turn_round() -> None:
+def test_dark_pixels_do_not_overflow() -> None:
     black = np.zeros((50, 1, 1, 3), np.uint8)
     varied = vary(Augmentation(flip=False, brightness=0.9), black)
     assert (varied == 0).any()

@@ -1,4 +1,4 @@
-"""The order of the photographs and how they are varied are decided by the seed and the epoch, by nothing else."""
+"""Test that the seed and the epoch determine the order and the augmentation of training items."""
 
 from typing import Any
 
@@ -36,9 +36,7 @@ def collect(dataset: ItemDataset, **more: Any) -> tuple[list[int], list[bool]]:
 @given(
     items=st.integers(1, 10), batch_size=st.integers(1, 12), seed=st.integers(0, 2**32 - 1), epoch=st.integers(1, 99)
 )
-def test_every_item_comes_once_an_epoch_with_its_own_classes(
-    items: int, batch_size: int, seed: int, epoch: int
-) -> None:
+def test_every_item_occurs_once_per_epoch_with_its_classes(items: int, batch_size: int, seed: int, epoch: int) -> None:
     dataset = build(items)
     batches = list(iterate(dataset, batch_size, seed=seed, epoch=epoch))
     rows = np.concatenate([batch.images[:, 0, 4, 0] for batch in batches]).astype(np.int64)
@@ -48,7 +46,7 @@ def test_every_item_comes_once_an_epoch_with_its_own_classes(
     assert [len(batch) for batch in batches][:-1] == [batch_size] * (len(batches) - 1)
 
 
-def test_a_seed_and_an_epoch_decide_order_and_flips() -> None:
+def test_seed_and_epoch_determine_order_and_flips() -> None:
     assert collect(build(), seed=3, epoch=2) == collect(build(), seed=3, epoch=2)
 
 
@@ -57,12 +55,12 @@ def test_another_seed_or_epoch_gives_another_order(seed: int, epoch: int) -> Non
     assert collect(build(), seed=seed, epoch=epoch)[0] != collect(build(), seed=3, epoch=2)[0]
 
 
-def test_flips_are_neither_all_nor_none_and_can_be_left_out() -> None:
+def test_flips_are_random_and_can_be_disabled() -> None:
     assert set(collect(build())[1]) == {True, False}
     assert set(collect(build(), augmentation=PLAIN)[1]) == {False}
 
 
-def test_the_packed_pixels_stay_as_they_are() -> None:
+def test_the_source_pixels_are_unchanged() -> None:
     before = IMAGES.copy()
     IMAGES.flags.writeable = False
     try:
@@ -74,7 +72,7 @@ def test_the_packed_pixels_stay_as_they_are() -> None:
     np.testing.assert_array_equal(IMAGES, before)
 
 
-def test_photographs_are_shrunk_to_the_size_asked_for() -> None:
+def test_photographs_are_resized_to_the_requested_size() -> None:
     whole = list(iterate(build()))
     small = list(iterate(build(), image_size=(2, 4)))
     for before, after in zip(whole, small, strict=True):
@@ -83,7 +81,7 @@ def test_photographs_are_shrunk_to_the_size_asked_for() -> None:
         np.testing.assert_array_equal(after.classes["category_path"], before.classes["category_path"])
 
 
-def test_copies_decide_how_often_an_item_comes() -> None:
+def test_copies_determine_how_often_an_item_occurs() -> None:
     dataset = build()
     copies = compute_copies(np.array([0] * 8 + [1] * 2), 1.0)
     rows, _ = collect(dataset, copies=copies)

@@ -1,4 +1,4 @@
-"""Steps get smaller towards the pixels, block by block, under every optimizer."""
+"""Test layer-wise learning-rate decay with every optimizer."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ def build() -> Any:
     return build_model("residual-tiny", image_size=(8, 8), heads=heads, color_mode="color", num_words=4)
 
 
-def test_the_heads_and_the_last_block_take_whole_steps_and_each_before_it_a_share() -> None:
+def test_heads_and_last_block_have_the_full_rate_and_earlier_blocks_a_fraction() -> None:
     model = build()
     rates = compute_rates(model, 0.5)
     assert rates.keys() == {weight.path for weight in model.trainable_weights}
@@ -27,7 +27,7 @@ def test_the_heads_and_the_last_block_take_whole_steps_and_each_before_it_a_shar
 
 @pytest.mark.parametrize("is_decay", [False, True])
 @pytest.mark.parametrize("optimizer", ["adamw", "muon", "sgd"])
-def test_a_step_is_scaled_and_so_is_the_decay_of_weights(optimizer: Any, is_decay: bool) -> None:
+def test_updates_and_weight_decay_are_scaled(optimizer: Any, is_decay: bool) -> None:
     keras = import_keras()
     model = build()
     rates = compute_rates(model, 0.5)
@@ -51,5 +51,5 @@ def test_a_step_is_scaled_and_so_is_the_decay_of_weights(optimizer: Any, is_deca
     assert moved > (10 if is_decay else 25)
 
 
-def test_without_rates_the_optimizer_is_the_plain_one() -> None:
+def test_without_rates_the_optimizer_is_unchanged() -> None:
     assert type(build_optimizer(TrainConfig(optimizer="adamw"), 10)) is import_keras().optimizers.AdamW

@@ -1,4 +1,4 @@
-"""Heads are learnt on features computed once: the backbone stays bit for bit, and a stopped computation goes on."""
+"""Test the linear probe: a frozen backbone, cached features and resumption."""
 
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ def workspace(tmp_path: Path) -> Workspace:
     return make_workspace(tmp_path / "w")
 
 
-def test_the_backbone_stays_bit_for_bit_and_the_heads_learn(
+def test_the_backbone_is_unchanged_and_the_heads_are_trained(
     workspace: Workspace, config: TrainConfig, weights: Path
 ) -> None:
     train(workspace, config, run_id="run")
@@ -69,7 +69,7 @@ def test_the_backbone_stays_bit_for_bit_and_the_heads_learn(
     assert not (workspace.run("run") / "checkpoint").exists()
 
 
-def test_a_stopped_computation_goes_on_and_ends_the_same(
+def test_an_interrupted_computation_is_resumed_with_the_same_result(
     workspace: Workspace, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train(workspace, config, run_id="whole")
@@ -98,7 +98,7 @@ def test_a_stopped_computation_goes_on_and_ends_the_same(
         np.testing.assert_allclose(resumed[name], value, atol=1e-5, err_msg=name)
 
 
-def test_features_of_other_weights_are_not_taken(tmp_path: Path) -> None:
+def test_features_of_other_weights_are_not_reused(tmp_path: Path) -> None:
     model = build_model(ARCHITECTURE, image_size=(16, 12), heads={"category_path": 2}, color_mode="color")
     backbone = cut_backbone(model)
     images = np.random.default_rng(0).integers(0, 256, (6, 16, 12, 3), dtype=np.uint8)
@@ -122,6 +122,6 @@ def test_features_of_other_weights_are_not_taken(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("preset", ["frozen", "finetune"])
-def test_a_recipe_for_weights_is_refused_without_any(preset: str) -> None:
+def test_presets_for_pretrained_weights_are_refused_without_weights(preset: str) -> None:
     with pytest.raises(SettingsError, match=r"need pretrained weights"):
         resolve(TrainConfig, PRESETS[preset])

@@ -1,4 +1,4 @@
-"""Muon's steps go all ways equally far, are as large as Adam's, and are taken by inner convolutions alone."""
+"""Test the Muon optimizer: orthogonal updates, their size, and the weights that it updates."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ def flatten(values: Any) -> Any:
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_all_directions_of_a_step_are_about_equally_strong(shape: tuple[int, ...]) -> None:
+def test_updates_are_nearly_orthogonal(shape: tuple[int, ...]) -> None:
     # Some directions of this gradient are a hundred times as strong as others.
     random = np.random.default_rng(0)
     matrix = flatten(random.normal(size=shape))
@@ -35,7 +35,7 @@ def test_all_directions_of_a_step_are_about_equally_strong(shape: tuple[int, ...
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_a_step_is_a_fifth_of_the_step_size_whatever_the_gradient(shape: tuple[int, ...]) -> None:
+def test_the_size_of_an_update_does_not_depend_on_the_gradient(shape: tuple[int, ...]) -> None:
     keras = import_keras()
     random = np.random.default_rng(1)
     for scale in (1e-3, 1.0, 1e3):
@@ -47,14 +47,14 @@ def test_a_step_is_a_fifth_of_the_step_size_whatever_the_gradient(shape: tuple[i
         assert (moved * gradient).sum() < 0
 
 
-def test_a_gradient_of_zero_moves_nothing() -> None:
+def test_a_zero_gradient_changes_nothing() -> None:
     keras = import_keras()
     kernel = keras.Variable(np.ones(SHAPES[0], np.float32))
     make_muon_class()(0.01, weight_decay=0).apply([keras.ops.zeros(SHAPES[0])], [kernel])
     np.testing.assert_array_equal(kernel.numpy(), 1)
 
 
-def test_the_first_convolution_the_heads_and_all_vectors_stay_with_adam() -> None:
+def test_adamw_updates_the_first_convolution_heads_and_vectors() -> None:
     model = build_model("residual-tiny", image_size=(8, 8), heads={"category_path": 3}, color_mode="color", num_words=4)
     optimizer = make_muon_class()(0.01, weight_decay=0.05, adam_weight_decay=0.05)
     optimizer.build(model.trainable_variables)

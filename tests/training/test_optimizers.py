@@ -1,4 +1,4 @@
-"""The step size of the report and of a cosine, and which weights are drawn to zero."""
+"""Test learning-rate schedules and weight decay."""
 
 import dataclasses
 from typing import Any
@@ -22,12 +22,12 @@ def list_sizes(config: TrainConfig, steps: int) -> list[float]:
 
 
 @pytest.mark.parametrize("step", [0, 1, 999, 7_992])
-def test_the_step_size_decays_as_in_the_report(step: int) -> None:
+def test_the_inverse_time_schedule_equals_that_of_the_report(step: int) -> None:
     wanted = 0.01 / (1 + 0.01 / 8 * step)
     assert float(build_schedule(CAPSTONE, 7_993)(step)) == pytest.approx(wanted, rel=1e-6)
 
 
-def test_a_cosine_warms_up_then_falls_to_nearly_nothing() -> None:
+def test_the_cosine_schedule_warms_up_and_decays() -> None:
     sizes = list_sizes(TrainConfig(learning_rate=0.01, warmup=0.2), 100)
     assert sizes[0] == 0
     assert sizes[20] == max(sizes) == pytest.approx(0.01)
@@ -38,7 +38,7 @@ def test_a_cosine_warms_up_then_falls_to_nearly_nothing() -> None:
     assert 0 < sizes[-1] < 0.01 * 0.002
 
 
-def test_a_cosine_without_warmup_begins_at_its_largest() -> None:
+def test_the_cosine_schedule_without_warmup_starts_at_the_peak() -> None:
     sizes = list_sizes(TrainConfig(learning_rate=0.01, warmup=0.0), 50)
     assert sizes[0] == max(sizes) == pytest.approx(0.01)
     assert (np.diff(sizes) < 0).all()
@@ -47,14 +47,14 @@ def test_a_cosine_without_warmup_begins_at_its_largest() -> None:
 
 @pytest.mark.parametrize("schedule", ["cosine", "inverse-time"])
 @pytest.mark.parametrize("steps", [1, 2, 5])
-def test_a_training_of_few_steps_has_step_sizes_too(schedule: Any, steps: int) -> None:
+def test_a_training_of_few_steps_has_learning_rates(schedule: Any, steps: int) -> None:
     for warmup in (0.0, 0.15, 0.99):
         sizes = list_sizes(TrainConfig(lr_schedule=schedule, warmup=warmup, learning_rate=0.003), steps)
         assert np.isfinite(sizes).all()
         assert 0 <= min(sizes) <= max(sizes) <= 0.0030001
 
 
-def test_the_steps_of_all_epochs_are_counted_the_smaller_last_batch_too() -> None:
+def test_the_schedule_counts_all_steps_with_the_smaller_last_batch() -> None:
     config = TrainConfig(epochs=3, batch_size=8, warmup=0.0, learning_rate=0.01)
     schedule = build_optimizer(config, 17)._learning_rate
     assert float(schedule(9)) == pytest.approx(0.01 * 0.001, rel=1e-3)
@@ -75,7 +75,7 @@ def test_the_settings_reach_the_optimizers() -> None:
 
 @pytest.mark.parametrize("architecture", ["residual-small", "capstone"])
 @pytest.mark.parametrize("optimizer", ["muon", "adamw", "sgd"])
-def test_only_kernels_are_drawn_to_zero(architecture: str, optimizer: Any) -> None:
+def test_weight_decay_applies_to_kernels_only(architecture: str, optimizer: Any) -> None:
     ops = import_keras().ops
     heads = {"category_path": 3, "attribute_0": 2}
     model = build_model(architecture, image_size=(8, 8), heads=heads, color_mode="color", num_words=4)
@@ -91,7 +91,7 @@ def test_only_kernels_are_drawn_to_zero(architecture: str, optimizer: Any) -> No
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "adamw", "sgd"])
-def test_without_decay_nothing_is_drawn_to_zero(optimizer: Any) -> None:
+def test_without_weight_decay_no_weight_decays(optimizer: Any) -> None:
     model = build_model("residual-small", image_size=(8, 8), heads={"category_path": 3}, color_mode="color")
     before = [weight.numpy().copy() for weight in model.trainable_weights]
     ops = import_keras().ops

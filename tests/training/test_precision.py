@@ -1,4 +1,4 @@
-"""bfloat16 only where the processor multiplies it, or where it is asked for."""
+"""Test the choice of the floating-point precision."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from hangtag.training.losses import choose_precision, read_processor_flags
     ("flags", "wanted"),
     [({"avx512_bf16", "sse"}, "bfloat16"), ({"amx_bf16"}, "bfloat16"), ({"avx512f"}, "float32"), (set(), "float32")],
 )
-def test_auto_follows_the_processor(flags: set[str], wanted: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_precision_depends_on_the_processor(flags: set[str], wanted: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hangtag.training.losses.read_processor_flags", lambda: flags)
     assert choose_precision("auto") == wanted
     assert choose_precision("float32") == "float32"

@@ -1,4 +1,4 @@
-"""Items made ahead come in their order, errors where they happened, and nothing goes on after the last is taken."""
+"""Test the order, the errors and the end of prefetched items."""
 
 import threading
 import time
@@ -24,17 +24,17 @@ def wait_for(threads: int) -> bool:
 
 @pytest.mark.parametrize("ahead", [1, AHEAD, 99])
 @pytest.mark.parametrize("count", [0, 1, 2, 50])
-def test_all_items_come_in_their_order(count: int, ahead: int) -> None:
+def test_all_items_are_yielded_in_order(count: int, ahead: int) -> None:
     before = count_threads()
     assert list(prefetch(iter(range(count)), ahead)) == list(range(count))
     assert wait_for(before)
 
 
-def test_none_is_an_item_like_any_other() -> None:
+def test_none_can_be_an_item() -> None:
     assert list(prefetch([None, 1, None])) == [None, 1, None]
 
 
-def test_items_are_made_ahead_by_another_thread_but_not_all_of_them() -> None:
+def test_items_are_computed_by_another_thread_up_to_the_limit() -> None:
     made: list[str] = []
 
     def make() -> Iterator[int]:
@@ -56,7 +56,7 @@ def test_items_are_made_ahead_by_another_thread_but_not_all_of_them() -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError("bad photograph"), KeyboardInterrupt()])
-def test_an_error_comes_out_where_the_item_would_have(error: BaseException) -> None:
+def test_an_error_is_raised_in_place_of_its_item(error: BaseException) -> None:
     def make() -> Iterator[int]:
         yield from range(3)
         raise error
@@ -71,7 +71,7 @@ def test_an_error_comes_out_where_the_item_would_have(error: BaseException) -> N
         next(items)
 
 
-def test_left_early_the_thread_stops_after_its_next_item() -> None:
+def test_the_thread_ends_after_its_next_item_if_the_caller_stops() -> None:
     made: list[int] = []
 
     def make() -> Iterator[int]:
@@ -87,7 +87,7 @@ def test_left_early_the_thread_stops_after_its_next_item() -> None:
     assert len(made) <= 6 + AHEAD + 2
 
 
-def test_an_error_of_the_one_who_takes_stops_the_thread_too() -> None:
+def test_the_thread_ends_after_an_error_of_the_caller() -> None:
     def take() -> None:
         for number in prefetch(iter(range(10**9))):
             if number == 2:

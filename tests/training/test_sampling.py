@@ -1,4 +1,4 @@
-"""Rare classes are shown as often as the balance says, each item its fair number of times."""
+"""Test class-balanced sampling."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def test_a_rarer_class_never_has_fewer_copies(classes: np.ndarray, balance: floa
     assert (np.diff(copies[order]) <= 1e-12).all()
 
 
-def test_the_balance_is_the_power_of_the_count() -> None:
+def test_copies_are_a_power_of_the_class_count() -> None:
     classes = np.array([0] * 16 + [1] * 4)
     for balance, wanted in ((0.0, 1.0), (0.5, 2.0), (1.0, 4.0)):
         copies = compute_copies(classes, balance)
@@ -34,14 +34,14 @@ def test_the_balance_is_the_power_of_the_count() -> None:
 
 
 @given(CLASSES)
-def test_full_balance_shows_all_classes_alike(classes: np.ndarray) -> None:
+def test_full_balance_samples_all_classes_equally(classes: np.ndarray) -> None:
     copies = compute_copies(classes, 1.0)
     sums = [copies[classes == place].sum() for place in set(classes.tolist())]
     np.testing.assert_allclose(sums, len(classes) / len(sums))
 
 
 @given(CLASSES, st.integers(0, 999))
-def test_without_balance_every_item_comes_exactly_once(classes: np.ndarray, seed: int) -> None:
+def test_without_balance_every_item_occurs_once(classes: np.ndarray, seed: int) -> None:
     copies = compute_copies(classes, 0.0)
     assert (copies == 1).all()
     order = draw_order(copies, np.random.default_rng(seed))
@@ -49,9 +49,7 @@ def test_without_balance_every_item_comes_exactly_once(classes: np.ndarray, seed
 
 
 @given(CLASSES, st.floats(0, 1), st.integers(0, 999))
-def test_every_item_comes_its_expected_number_of_times_give_or_take_one(
-    classes: np.ndarray, balance: float, seed: int
-) -> None:
+def test_every_item_occurs_its_expected_number_of_times_rounded(classes: np.ndarray, balance: float, seed: int) -> None:
     copies = compute_copies(classes, balance)
     order = draw_order(copies, np.random.default_rng(seed))
     assert len(order) == len(classes)
@@ -62,7 +60,7 @@ def test_every_item_comes_its_expected_number_of_times_give_or_take_one(
     assert (times <= np.ceil(copies + 1e-9)).all()
 
 
-def test_no_item_of_a_class_is_favoured_over_many_epochs() -> None:
+def test_items_of_a_class_are_sampled_equally_over_many_epochs() -> None:
     classes = np.array([0] * 27 + [1] * 3)
     copies = compute_copies(classes, 0.35)
     times = sum(
@@ -71,7 +69,7 @@ def test_no_item_of_a_class_is_favoured_over_many_epochs() -> None:
     np.testing.assert_allclose(np.asarray(times) / 2000, copies, atol=0.06)
 
 
-def test_the_order_is_shuffled_by_the_seed_alone() -> None:
+def test_the_order_depends_on_the_seed_only() -> None:
     copies = compute_copies(np.arange(50) % 3, 0.5)
     first, again, other = (draw_order(copies, np.random.default_rng(seed)) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)

@@ -1,4 +1,4 @@
-"""A run says which photographs it has seen, with those that the weights it begins from have seen."""
+"""Test that a run records the photographs that it and its pretrained weights have seen."""
 
 import dataclasses
 import shutil
@@ -23,7 +23,7 @@ from hangtag.models.seen_images import FILE, SeenPhotographs
 from hangtag.stages.cross_validate import cross_validate
 from hangtag.stages.evaluate import evaluate
 from hangtag.stages.train import train
-from hangtag.training.data import read_begun
+from hangtag.training.data import read_pretrained_seen
 from hangtag.workspace import Workspace
 
 SHORT = dataclasses.replace(CONFIG, epochs=1, checkpoint="last")
@@ -77,16 +77,16 @@ def assert_same(found: PhotographSet, wanted: PhotographSet) -> None:
     np.testing.assert_array_equal(found.pixels, wanted.pixels)
 
 
-def test_a_run_lists_what_it_learnt_from_and_what_it_was_chosen_on(finished: Workspace) -> None:
+def test_a_run_records_its_training_and_validation_photographs(finished: Workspace) -> None:
     seen = read_run(finished, "first")
-    assert_same(seen.learnt, list_split(finished, "train"))
+    assert_same(seen.trained_on, list_split(finished, "train"))
     assert_same(seen.chosen_on, list_split(finished, "val"))
     assert seen.is_complete
     manifest = read_json(finished.run("first") / "manifest.json")
     assert manifest["outputs"][FILE]["sha256"] == read_json(finished.run("first") / "model.json")["seen"]["sha256"]
 
 
-def test_a_run_without_its_list_is_trained_again(workspace: Workspace) -> None:
+def test_a_run_without_its_record_is_trained_again(workspace: Workspace) -> None:
     assert train(workspace, SHORT, run_id="first").skipped
     (workspace.run("first") / FILE).unlink()
     with pytest.raises(ModelError, match="lacks the list"):
@@ -95,11 +95,11 @@ def test_a_run_without_its_list_is_trained_again(workspace: Workspace) -> None:
     assert read_run(workspace, "first").is_complete
 
 
-def test_a_calibration_brings_what_it_was_chosen_on(workspace: Workspace) -> None:
+def test_a_calibration_run_adds_its_validation_photographs(workspace: Workspace) -> None:
     config = dataclasses.replace(SHORT, train_splits=("train", "val"), calibration_run="first")
     train(workspace, config, run_id="both")
     seen = read_run(workspace, "both")
-    assert_same(seen.learnt, list_split(workspace, "train", "val"))
+    assert_same(seen.trained_on, list_split(workspace, "train", "val"))
     assert not len(seen.chosen_on.perceptual)
     # Under other splits the other run's val stays one that this run was chosen on.
     val = list_split(workspace, "val")
@@ -111,20 +111,20 @@ def test_a_calibration_brings_what_it_was_chosen_on(workspace: Workspace) -> Non
     assert_same(read_run(workspace, "calibrated").chosen_on, val | list_split(workspace, "val"))
 
 
-def test_names_learnt_beside_a_network_have_seen_what_it_has(workspace: Workspace) -> None:
+def test_a_name_classifier_inherits_the_record_of_its_image_run(workspace: Workspace) -> None:
     train(workspace, TrainConfig(with_names=True, image_run="first"), run_id="named")
-    assert_same(read_run(workspace, "named").learnt, read_run(workspace, "first").learnt)
+    assert_same(read_run(workspace, "named").trained_on, read_run(workspace, "first").trained_on)
 
 
-def test_weights_bring_what_they_learnt_from_and_evaluation_refuses_it(workspace: Workspace) -> None:
+def test_pretrained_weights_add_their_training_photographs_and_evaluation_refuses_them(workspace: Workspace) -> None:
     weights = str(workspace.run("first") / "model.safetensors")
     before = list_split(workspace, "train")
     draw_other_splits(workspace)
     train(workspace, dataclasses.replace(SHORT, weights=weights), run_id="second")
     seen = read_run(workspace, "second")
-    assert_same(seen.learnt, before | list_split(workspace, "train"))
+    assert_same(seen.trained_on, before | list_split(workspace, "train"))
     assert seen.is_complete
-    # All that is test now was learnt by the weights that it began from.
+    # The pretrained weights were trained on all items that are test now.
     count = len(read_labeled_items(workspace).of_split("test"))
     with pytest.raises(LeakError, match=rf"leak-seen.* {count:,} of the {count:,} items.*without --weights"):
         check_unseen_of(workspace, "second", "test")
@@ -141,42 +141,42 @@ def check_unseen_of(place: Workspace, run_id: str, *splits: str) -> None:
     check_unseen(Classifier.load(place.run(run_id)), labelled, items, read_hash_distance(place))
 
 
-def test_weights_that_learnt_from_val_are_refused_before_the_training(workspace: Workspace) -> None:
+def test_weights_trained_on_val_are_refused_before_training(workspace: Workspace) -> None:
     weights = str(workspace.run("first") / "model.safetensors")
     table = pl.read_parquet(workspace.labels / "labels.parquet")
     others = {"train": "val", "val": "train"}
     split = [others.get(each, each) for each in table["split"]]
     write_labels(workspace, table.with_columns(split=pl.Series(split, dtype=pl.String)))
-    with pytest.raises(LeakError, match=r"learnt from (\d+) of the \1 photographs of val.*--weights"):
+    with pytest.raises(LeakError, match=r"trained on (\d+) of the \1 photographs of val.*--weights"):
         train(workspace, dataclasses.replace(SHORT, weights=weights), run_id="second")
     assert not (workspace.run("second") / "model.json").exists()
 
 
-def test_folds_refuse_weights_that_learnt_from_their_items(workspace: Workspace) -> None:
+def test_cross_validation_refuses_weights_trained_on_its_items(workspace: Workspace) -> None:
     weights = str(workspace.run("first") / "model.safetensors")
     write_labels(workspace, pl.read_parquet(workspace.labels / "labels.parquet"))
     with pytest.raises(LeakError, match="of the folds, which are to be unseen"):
         cross_validate(workspace, dataclasses.replace(SHORT, weights=weights), folds=2)
 
 
-def test_of_other_files_it_is_not_known_what_they_learnt_from(workspace: Workspace, tmp_path: Path) -> None:
+def test_the_record_of_other_weight_files_is_incomplete(workspace: Workspace, tmp_path: Path) -> None:
     run = workspace.run("first")
-    assert read_begun("").is_complete
-    assert read_begun("imagenet").is_complete
-    assert len(read_begun(str(run / "model.safetensors")).learnt.perceptual)
+    assert read_pretrained_seen("").is_complete
+    assert read_pretrained_seen("imagenet").is_complete
+    assert len(read_pretrained_seen(str(run / "model.safetensors")).trained_on.perceptual)
     alone = Path(shutil.copy(run / "model.safetensors", tmp_path / "model.safetensors"))
-    assert not read_begun(str(alone)).is_complete
+    assert not read_pretrained_seen(str(alone)).is_complete
     # A description beside the file that is of other weights.
     shutil.copy(run / "model.json", tmp_path / "model.json")
     shutil.copy(run / FILE, tmp_path / FILE)
-    assert read_begun(str(alone)).is_complete
+    assert read_pretrained_seen(str(alone)).is_complete
     alone.write_bytes(alone.read_bytes()[:-1] + b"x")
-    assert not read_begun(str(alone)).is_complete
+    assert not read_pretrained_seen(str(alone)).is_complete
     # A run of before there was such a list.
     description = read_json(run / "model.json")
     del description["seen"]
     write_json(run / "model.json", description)
-    assert not read_begun(str(run / "model.safetensors")).is_complete
+    assert not read_pretrained_seen(str(run / "model.safetensors")).is_complete
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_of_other_files_it_is_not_known_what_they_learnt_from(workspace: Workspa
         ({"max_hash_distance": 1, "splits_from": "elsewhere"}, None),
     ],
 )
-def test_a_leak_is_what_the_splits_keep_on_one_side(
+def test_the_hash_distance_of_the_splits_is_read_for_leak_checks(
     workspace: Workspace, settings: dict[str, object], distance: int | None
 ) -> None:
     write_labels(workspace, pl.read_parquet(workspace.labels / "labels.parquet"), **settings)

@@ -1,4 +1,4 @@
-"""What is learnt of each item: levels, label and attributes, with nothing where the catalogue says nothing."""
+"""Test the training targets: category paths, attributes and missing values."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -27,7 +27,7 @@ ROWS = [
     ("Goods", "Bag", " n/a", "2012.0", "Acme", "Bags", "val"),
     ("Wear", "Shirt", None, "", "Acme", "Tops", "test"),
     ("Unknown", "Bag", "Summer", None, None, "Bags", "train"),
-    # What is in no split has its own values, which are not learnt.
+    # Values that occur only in items without a split are no classes.
     ("Gifts", "Free", "Monsoon", "2014", "Other", UNKNOWN, None),
     ("Wear", "Shirt", "Winter", "2012", "Acme", UNKNOWN, None),
 ]
@@ -40,17 +40,17 @@ def make_labelled(rows: Sequence[tuple[str | None, ...]] = ROWS, schema: Catalog
     return LabeledItems(table, np.zeros((0, 8, 6, 3), np.uint8), tuple(labels), schema, "digest")
 
 
-def test_all_learns_the_levels_the_label_and_the_named_attributes() -> None:
-    outputs = build_targets(make_labelled()).outputs
-    assert outputs.levels == {"kind": ("Goods", "Wear"), "type": ("Bag", "Shirt", "Tee"), "label": ("Bags", "Tops")}
-    assert list(outputs.levels) == ["kind", "type", "label"]
-    assert outputs.attributes == {"season": ("Summer", "Winter")}
-    assert outputs.primary == "label"
-    assert outputs.category_paths == ((NO_VALUE, 0, 0), (0, 0, 0), (1, 1, 1), (1, 2, 1))
-    assert outputs.heads == {"category_path": 4, "attribute_0": 2}
+def test_target_all_has_levels_label_and_categorical_attributes() -> None:
+    label_space = build_targets(make_labelled()).label_space
+    assert label_space.levels == {"kind": ("Goods", "Wear"), "type": ("Bag", "Shirt", "Tee"), "label": ("Bags", "Tops")}
+    assert list(label_space.levels) == ["kind", "type", "label"]
+    assert label_space.attributes == {"season": ("Summer", "Winter")}
+    assert label_space.primary == "label"
+    assert label_space.category_paths == ((NO_VALUE, 0, 0), (0, 0, 0), (1, 1, 1), (1, 2, 1))
+    assert label_space.heads == {"category_path": 4, "attribute_0": 2}
 
 
-def test_every_row_has_its_product_and_its_attributes() -> None:
+def test_every_row_has_its_category_path_and_attributes() -> None:
     targets = build_targets(make_labelled())
     assert {head: classes.tolist() for head, classes in targets.classes.items()} == {
         "category_path": [2, 3, 1, 2, 0, NO_VALUE, NO_VALUE],
@@ -59,14 +59,14 @@ def test_every_row_has_its_product_and_its_attributes() -> None:
     assert {classes.dtype for classes in targets.classes.values()} == {np.dtype(np.int64)}
 
 
-def test_the_values_of_a_product_are_those_of_its_items() -> None:
+def test_a_category_path_has_the_values_of_its_items() -> None:
     labelled, targets = make_labelled(), build_targets(make_labelled())
     for row, product in zip(labelled.table.iter_rows(named=True), targets.classes["category_path"], strict=True):
         if product == NO_VALUE:
             assert row["split"] is None
             continue
-        for level, names in targets.outputs.levels.items():
-            place = targets.outputs.list_classes(level)[product]
+        for level, names in targets.label_space.levels.items():
+            place = targets.label_space.list_classes(level)[product]
             assert (names[place] if place != NO_VALUE else "Unknown") == row[level]
 
 
@@ -79,18 +79,18 @@ def test_the_values_of_a_product_are_those_of_its_items() -> None:
         ("season", ("Summer", "Winter"), [0, 1, NO_VALUE, NO_VALUE, 0]),
     ],
 )
-def test_a_single_target_is_learnt_alone(target: str, names: tuple[str, ...], classes: list[int]) -> None:
+def test_a_single_target_has_one_head(target: str, names: tuple[str, ...], classes: list[int]) -> None:
     targets = build_targets(make_labelled(), target)
-    assert targets.outputs.levels == {target: names}
-    assert (targets.outputs.attributes, targets.outputs.primary) == ({}, target)
-    assert targets.outputs.class_names == names
-    assert targets.outputs.category_paths == tuple((place,) for place in range(len(names)))
+    assert targets.label_space.levels == {target: names}
+    assert (targets.label_space.attributes, targets.label_space.primary) == ({}, target)
+    assert targets.label_space.class_names == names
+    assert targets.label_space.category_paths == tuple((place,) for place in range(len(names)))
     assert list(targets.classes) == ["category_path"]
     assert targets.classes["category_path"][:5].tolist() == classes
 
 
 @pytest.mark.parametrize("target", ["year", "brand", "empty", "split", "colour", "Label", ""])
-def test_an_unknown_target_is_told_with_those_that_are_there(target: str) -> None:
+def test_the_error_of_an_unknown_target_lists_the_known_ones(target: str) -> None:
     with pytest.raises(SettingsError) as caught:
         build_targets(make_labelled(), target)
     assert str(caught.value) == (
@@ -98,28 +98,28 @@ def test_an_unknown_target_is_told_with_those_that_are_there(target: str) -> Non
     )
 
 
-def test_an_attribute_with_some_names_among_its_numbers_is_learnt() -> None:
+def test_an_attribute_with_names_and_numbers_is_categorical() -> None:
     rows = [(*row[:3], "M" if row[3] == "2013" else row[3], *row[4:]) for row in ROWS]
-    assert build_targets(make_labelled(rows)).outputs.attributes["year"] == ("2012", "2012.0", "M")
+    assert build_targets(make_labelled(rows)).label_space.attributes["year"] == ("2012", "2012.0", "M")
 
 
-def test_a_level_without_values_is_none() -> None:
+def test_a_level_without_values_is_left_out() -> None:
     rows = [("NA", *row[1:]) for row in ROWS]
-    assert list(build_targets(make_labelled(rows)).outputs.levels) == ["type", "label"]
+    assert list(build_targets(make_labelled(rows)).label_space.levels) == ["type", "label"]
     with pytest.raises(SettingsError, match=r"Allowed: all, label, type, season\."):
         build_targets(make_labelled(rows), "kind")
 
 
-def test_levels_that_the_table_lacks_are_passed_over() -> None:
+def test_levels_missing_from_the_table_are_skipped() -> None:
     schema = CatalogSchema(levels=("kind", "gone"))
     targets = build_targets(make_labelled(schema=schema))
-    assert list(targets.outputs.levels) == ["kind", "label"]
-    assert list(build_targets(make_labelled(schema=CatalogSchema())).outputs.levels) == ["label"]
+    assert list(targets.label_space.levels) == ["kind", "label"]
+    assert list(build_targets(make_labelled(schema=CatalogSchema())).label_space.levels) == ["label"]
 
 
-def test_the_order_of_the_rows_does_not_change_what_is_learnt() -> None:
+def test_targets_do_not_depend_on_the_order_of_rows() -> None:
     forward, backward = build_targets(make_labelled()), build_targets(make_labelled(ROWS[::-1]))
-    assert forward.outputs == backward.outputs
+    assert forward.label_space == backward.label_space
     for head, classes in forward.classes.items():
         np.testing.assert_array_equal(classes, backward.classes[head][::-1])
 
@@ -128,7 +128,7 @@ CLASSES = st.lists(st.integers(-1, 4), max_size=20).map(lambda classes: np.array
 
 
 @given(CLASSES, st.floats(0, 0.99))
-def test_wanted_probabilities_add_up_to_one_or_are_zeros(classes: Any, smoothing: float) -> None:
+def test_encoded_targets_add_up_to_one_or_are_zero(classes: Any, smoothing: float) -> None:
     wanted = encode_targets(
         {"category_path": classes, "attribute_0": classes}, {"category_path": 5, "attribute_0": 6}, smoothing
     )
@@ -143,7 +143,7 @@ def test_wanted_probabilities_add_up_to_one_or_are_zeros(classes: Any, smoothing
         np.testing.assert_array_equal(probs[has_value].argmax(axis=1), classes[has_value])
 
 
-def test_smoothing_spreads_its_share_evenly() -> None:
+def test_label_smoothing_is_spread_evenly() -> None:
     wanted = encode_targets({"category_path": np.array([2, NO_VALUE, 0])}, {"category_path": 4}, 0.2)["category_path"]
     spread = np.array([[0.05, 0.05, 0.85, 0.05], [0.0] * 4, [0.85, 0.05, 0.05, 0.05]])
     np.testing.assert_allclose(wanted, spread, rtol=1e-6)

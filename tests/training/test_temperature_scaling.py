@@ -1,4 +1,4 @@
-"""A threshold keeps its promise on new items, and one early mistake does not take it away."""
+"""Test the choice of confidence thresholds on val."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ def draw(count: int, seed: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]
 
 
 @pytest.mark.parametrize("precision", [0.9, 0.95, 0.98])
-def test_the_promise_is_kept_on_new_items_in_all_but_few_cases(precision: float) -> None:
+def test_the_target_precision_holds_on_new_items_with_the_stated_risk(precision: float) -> None:
     new_confidence, new_correct = draw(200_000, 12345)
     broken = 0
     for seed in range(100):
@@ -25,7 +25,7 @@ def test_the_promise_is_kept_on_new_items_in_all_but_few_cases(precision: float)
     assert broken <= 10
 
 
-def test_one_mistake_among_the_surest_does_not_end_the_search() -> None:
+def test_one_confident_mistake_does_not_end_the_search() -> None:
     confidence = np.linspace(1, 0.5, 4_000)
     correct = np.ones(4_000, bool)
     correct[3] = False
@@ -34,7 +34,7 @@ def test_one_mistake_among_the_surest_does_not_end_the_search() -> None:
     assert threshold < 0.51
 
 
-def test_items_of_equal_confidence_are_taken_together_or_not_at_all() -> None:
+def test_items_of_equal_confidence_are_on_the_same_side() -> None:
     confidence = np.repeat([0.9, 0.8], 500)
     correct = np.concatenate([np.ones(500, bool), np.zeros(500, bool)])
     assert find_threshold(confidence, correct, 0.95) == 0.9
@@ -42,11 +42,11 @@ def test_items_of_equal_confidence_are_taken_together_or_not_at_all() -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 20, 80])
-def test_few_items_prove_nothing_though_all_are_right(count: int) -> None:
+def test_too_few_items_have_no_threshold(count: int) -> None:
     assert find_threshold(np.full(count, 0.99), np.ones(count, bool), 0.95) is None
 
 
-def test_a_higher_precision_never_takes_a_lower_threshold() -> None:
+def test_a_higher_precision_never_has_a_lower_threshold() -> None:
     confidence, correct = draw(5_000, 1)
     probs = np.stack([confidence, 1 - confidence], axis=1).astype(np.float32)
     is_first = probs.argmax(axis=1) == 0

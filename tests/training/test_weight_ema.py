@@ -1,4 +1,4 @@
-"""The average follows the weights, forgets how they began, and is lent to the network only for as long as asked."""
+"""Test the exponential moving average of the weights."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ def note(average: WeightEMA, model: Any, values: list[float]) -> None:
         average.update(model)
 
 
-def test_without_decay_it_is_the_weights_themselves(model: Any) -> None:
+def test_without_decay_the_weights_are_not_averaged(model: Any) -> None:
     average = WeightEMA(0.0)
     note(average, model, [1.0, 2.0, 3.0])
     assert average.weights == {}
@@ -43,7 +43,7 @@ def test_without_decay_it_is_the_weights_themselves(model: Any) -> None:
     assert average.steps == 3 * STRIDE
 
 
-def test_before_the_first_reading_it_is_the_weights_themselves(model: Any) -> None:
+def test_before_the_first_update_the_weights_are_not_averaged(model: Any) -> None:
     average = WeightEMA(0.9)
     set_all(model, 5.0)
     for _ in range(STRIDE - 1):
@@ -53,7 +53,7 @@ def test_before_the_first_reading_it_is_the_weights_themselves(model: Any) -> No
         assert read_values(read_weights(model)) == {5.0}
 
 
-def test_it_begins_at_the_first_weights_read_and_moves_by_the_formula(model: Any) -> None:
+def test_the_average_starts_at_the_first_weights_and_follows_the_formula(model: Any) -> None:
     average = WeightEMA(0.998)
     note(average, model, [2.0])
     assert read_values(average.read(model)) == {2.0}
@@ -68,21 +68,21 @@ def test_it_begins_at_the_first_weights_read_and_moves_by_the_formula(model: Any
     assert any("moving_variance" in path for path in average.weights)
 
 
-def test_it_follows_weights_that_stand_still(model: Any) -> None:
+def test_the_average_of_constant_weights_is_constant(model: Any) -> None:
     average = WeightEMA(0.9)
     note(average, model, [100.0])
     note(average, model, [3.0] * 60)
     np.testing.assert_allclose([*read_values(average.read(model))], 3.0, atol=1e-3)
 
 
-def test_a_short_training_forgets_its_first_steps(model: Any) -> None:
+def test_first_steps_have_little_weight_in_a_short_training(model: Any) -> None:
     average = WeightEMA(0.998)
     note(average, model, [100.0, *[3.0] * 30])
     # With 0.998 alone, 0.998 ** 120 = 79 % of the first weights would be left.
     assert max(read_values(average.read(model))) < 3 + 97 * 0.01
 
 
-def test_a_larger_decay_is_slower_in_the_long_run(model: Any) -> None:
+def test_a_larger_decay_follows_more_slowly(model: Any) -> None:
     found = []
     for decay in (0.5, 0.9):
         average = WeightEMA(decay)

@@ -17,14 +17,14 @@ class CategoryMapping:
     """Which of a model's category paths belong to each category of a catalogue.
 
     Attributes:
-        outputs: The label space of the mapped categories, by the catalogue's own names.
+        label_space: The label space of the mapped categories, by the catalogue's own names.
         given: The mapped category of each item, int64 (n,); `NO_VALUE` where its category is not mapped.
         members: Whether each of the model's category paths belongs to each mapped category, bool (paths, categories).
         table: A row for each category, for people: its values, `items`, and `model_level` and `model_class`, null where
             the model has no such class.
     """
 
-    outputs: LabelSpace
+    label_space: LabelSpace
     given: Indices
     members: npt.NDArray[np.bool_]
     table: pl.DataFrame
@@ -83,7 +83,7 @@ def map_categories(
     lacking = categories.select(pl.sum_horizontal(pl.col(levels).is_null())).to_series().to_list()
     nodes = list(dict.fromkeys(match for match in found if match is not None))
     firsts = [min((lacking[row], row) for row, match in enumerate(found) if match == node)[1] for node in nodes]
-    outputs = _build_label_space(categories, levels, firsts)
+    label_space = _build_label_space(categories, levels, firsts)
     indices = [NO_VALUE if match is None else nodes.index(match) for match in found]
     known = categories.select(levels).with_columns(category_path=pl.Series(indices, dtype=pl.Int64))
     given = own.join(known, on=list(levels), how="left", nulls_equal=True, maintain_order="left")["category_path"]
@@ -94,7 +94,7 @@ def map_categories(
         model_level=pl.Series([None if match is None else match[0] for match in found], dtype=pl.String),
         model_class=pl.Series([None if match is None else match[1] for match in found], dtype=pl.String),
     )
-    return CategoryMapping(outputs, given.fill_null(NO_VALUE).to_numpy().copy(), members, table)
+    return CategoryMapping(label_space, given.fill_null(NO_VALUE).to_numpy().copy(), members, table)
 
 
 def _list_classes(model: LabelSpace) -> dict[str, tuple[str, str]]:

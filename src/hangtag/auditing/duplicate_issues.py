@@ -356,7 +356,7 @@ class _Votes:
 
     def defends(self, columns: tuple[str, ...], row: int, found: Values) -> bool:
         """Return whether an item's own name finds its own value likelier than not."""
-        if self._names is None or columns[0] in self._names.outputs.attributes:
+        if self._names is None or columns[0] in self._names.label_space.attributes:
             return False
         index = self._entries[-1][row]
         if index == NO_VALUE:
@@ -368,7 +368,7 @@ def _average_probs(
     out_of_sample: OutOfSampleProbs, columns: tuple[str, ...], rows: Indices
 ) -> npt.NDArray[np.float64] | None:
     """Return the mean probabilities of some items over the category paths, or over the values of an attribute."""
-    is_attribute = columns[0] in out_of_sample.outputs.attributes
+    is_attribute = columns[0] in out_of_sample.label_space.attributes
     probs = out_of_sample.attributes.get(columns[0]) if is_attribute else out_of_sample.pred_probs
     return None if probs is None else probs[rows].mean(axis=0, dtype=np.float64)
 
@@ -377,18 +377,18 @@ def _sum_value(
     out_of_sample: OutOfSampleProbs, columns: tuple[str, ...], value: Values, means: npt.NDArray[np.float64] | None
 ) -> float:
     """Return the probability of a value, from the means over the category paths or over the values of an attribute."""
-    outputs = out_of_sample.outputs
+    label_space = out_of_sample.label_space
     if means is None:
         return 0.0
-    if columns[0] in outputs.attributes:
-        names = outputs.attributes[columns[0]]
+    if columns[0] in label_space.attributes:
+        names = label_space.attributes[columns[0]]
         return float(means[names.index(value[0])]) if value[0] in names else 0.0
-    fits = np.ones(len(outputs.category_paths), bool)
+    fits = np.ones(len(label_space.category_paths), bool)
     for column, wanted in zip(columns, value, strict=True):
-        if column not in outputs.levels:
+        if column not in label_space.levels:
             return 0.0
-        names = outputs.levels[column]
-        fits &= outputs.list_classes(column) == (
+        names = label_space.levels[column]
+        fits &= label_space.list_classes(column) == (
             NO_VALUE if wanted is None else names.index(wanted) if wanted in names else -2
         )
     return float(means[fits].sum())

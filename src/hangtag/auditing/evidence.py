@@ -1,4 +1,4 @@
-"""Out-of-sample probabilities of the items: what label issues are found from, and how those of names are computed."""
+"""Out-of-sample probabilities, from which label issues are found, and their computation from product names."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,7 +36,7 @@ class OutOfSampleProbs:
 
     Attributes:
         rows: Which items, as rows of the table of items, int64 (n,).
-        outputs: The classes of the columns, by the catalogue's own names.
+        label_space: The classes of the columns, by the catalogue's own names.
         given: The category path that each item's labels make, int64 (n,); `NO_VALUE` where it is none of them.
         pred_probs: Probabilities of the category paths, float32 (n, paths).
         attributes: Probabilities of each attribute's classes, float32 (n, classes).
@@ -50,7 +50,7 @@ class OutOfSampleProbs:
     """
 
     rows: Indices
-    outputs: LabelSpace
+    label_space: LabelSpace
     given: Indices
     pred_probs: Probs
     attributes: Mapping[str, Probs] = field(default_factory=dict)
@@ -63,26 +63,29 @@ class OutOfSampleProbs:
 
     def list_given(self, level: str) -> Indices:
         """Return each item's given class on a level, int64 (n,), `NO_VALUE` where it has none."""
-        classes = np.append(self.outputs.list_classes(level), NO_VALUE)
+        classes = np.append(self.label_space.list_classes(level), NO_VALUE)
         return np.asarray(classes[self.given], np.int64)
 
     def read_level(self, level: str) -> Probs:
         """Return the probabilities of a level's classes, float32 (n, classes)."""
-        return self.outputs.sum_level(self.pred_probs, level)
+        return self.label_space.sum_level(self.pred_probs, level)
 
 
-def find_category_paths(items: pl.DataFrame, outputs: LabelSpace, missing: Sequence[str]) -> Indices:
+def find_category_paths(items: pl.DataFrame, label_space: LabelSpace, missing: Sequence[str]) -> Indices:
     """Return the category path that each item's labels make, int64 (n,); `NO_VALUE` where they make none.
 
     Args:
         items: The table of items, with a column for every level.
-        outputs: The category paths.
+        label_space: The category paths.
         missing: The spellings of a missing value.
     """
-    levels = list(outputs.levels)
-    names = {level: [*outputs.levels[level], None] for level in levels}
+    levels = list(label_space.levels)
+    names = {level: [*label_space.levels[level], None] for level in levels}
     known = pl.DataFrame(
-        {level: [names[level][path[index]] for path in outputs.category_paths] for index, level in enumerate(levels)},
+        {
+            level: [names[level][path[index]] for path in label_space.category_paths]
+            for index, level in enumerate(levels)
+        },
         schema=dict.fromkeys(levels, pl.String),
     ).with_row_index("category_path")
     own = items.select(read_values(level, missing) for level in levels)
@@ -111,7 +114,7 @@ class TrainingItems:
 
     def describe(self, usable: Mask) -> dict[str, Any]:
         """Return the entries for the audit's summary: how many usable items were left out, and how they are known."""
-        return {"items_learnt": int((self.mask & usable).sum()), "learnt_items_known_by": self.known_by}
+        return {"items_trained_on": int((self.mask & usable).sum()), "training_items_known_by": self.known_by}
 
 
 def find_training_items(
@@ -136,14 +139,14 @@ def find_training_items(
         known_by = PHOTOGRAPHS if classifier.seen.is_complete else PHOTOGRAPHS_IN_PART
         count = len(items)
         first = PhotographHashes(hashes.perceptual[:count], hashes.pixels[:count])
-        mask = mask | classifier.seen.learnt.find(first)
+        mask = mask | classifier.seen.trained_on.find(first)
         _, owners = labelled.others.find(items["item_id"])
-        mask[owners[classifier.seen.learnt.find(hashes, None)[count:]]] = True
+        mask[owners[classifier.seen.trained_on.find(hashes, None)[count:]]] = True
     return TrainingItems(mask, known_by)
 
 
 def predict_from_names(
-    names: pl.Series, given: Indices, outputs: LabelSpace, labels: Sequence[str], group_ids: Sequence[str]
+    names: pl.Series, given: Indices, label_space: LabelSpace, labels: Sequence[str], group_ids: Sequence[str]
 ) -> OutOfSampleProbs:
     """Predict each item's category path from its name, by cross-validation with duplicates in one fold.
 
@@ -153,7 +156,7 @@ def predict_from_names(
     Args:
         names: The names of all items, null where there is none.
         given: The category path of each item's labels, `NO_VALUE` where there is none; such items are left out.
-        outputs: The category paths.
+        label_space: The category paths.
         labels: The labels that the folds are stratified by.
         group_ids: The group of duplicates of each item.
 
@@ -167,14 +170,19 @@ def predict_from_names(
     texts, classes = names.gather(rows).to_list(), given[rows]
     by_label, by_group = ([values[row] for row in rows.tolist()] for values in (labels, group_ids))
     folds = np.asarray(assign_folds(by_label, by_group, FOLDS, 0), np.int64)
-    probs = np.zeros((len(rows), len(outputs.category_paths)), np.float32)
+    probs = np.zeros((len(rows), len(label_space.category_paths)), np.float32)
     with show_progress("Reading names", FOLDS, "folds") as bar:
         for fold in range(FOLDS):
-            probs[folds == fold] = _predict_fold(texts, classes, folds == fold, len(outputs.category_paths))
+            probs[folds == fold] = _predict_fold(texts, classes, folds == fold, len(label_space.category_paths))
             bar.advance()
     has_words = probs.sum(axis=1) > 0
     return OutOfSampleProbs(
-        rows[has_words], outputs, classes[has_words], probs[has_words], source="names of other items", reads_names=True
+        rows[has_words],
+        label_space,
+        classes[has_words],
+        probs[has_words],
+        source="names of other items",
+        reads_names=True,
     )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from hangtag.auditing.confident_learning import ModalityProbs, SuspectLabels, score_labels
 from hangtag.auditing.context import AuditContext
 from hangtag.auditing.evidence import OutOfSampleProbs
 from hangtag.auditing.issues import (
@@ -28,7 +29,6 @@ from hangtag.auditing.issues import (
     build_issues,
     format_probability,
 )
-from hangtag.auditing.label_scores import ModalityProbs, SuspectLabels, score_labels
 from hangtag.auditing.nearest_neighbors import compute_features, find_neighbors, weigh_neighbors
 from hangtag.models.label_space import NO_VALUE, Indices, LabelSpace, Probs
 
@@ -115,7 +115,7 @@ def _collect_cases(context: AuditContext) -> _Cases:
     sources = [each for each in (context.image_probs, context.name_probs) if each is not None]
     rows = np.unique(np.concatenate([each.rows for each in sources]))
     given = np.full(len(rows), NO_VALUE, np.int64)
-    label_space = sources[0].outputs
+    label_space = sources[0].label_space
     all_probs, all_masks = [], []
     for source in (context.image_probs, context.name_probs):
         probs = np.zeros((len(rows), len(label_space.category_paths)), np.float32)
@@ -334,7 +334,7 @@ def measure_attribute(context: AuditContext, source: OutOfSampleProbs, column: s
 
 
 def _read_attribute(context: AuditContext, source: OutOfSampleProbs, column: str) -> tuple[Indices, Probs]:
-    names = {name: index for index, name in enumerate(source.outputs.attributes[column])}
+    names = {name: index for index, name in enumerate(source.label_space.attributes[column])}
     values = context.read(column).gather(source.rows)
     given = np.array([names.get(value, NO_VALUE) if value else NO_VALUE for value in values], np.int64)
     return given, source.attributes[column]
@@ -348,7 +348,7 @@ def _find_attribute_issues(context: AuditContext, source: OutOfSampleProbs, colu
     given, probs = _read_attribute(context, source, column)
     nobody: npt.NDArray[np.bool_] = np.zeros(len(given), bool)
     labels = score_labels(column, given, ModalityProbs(probs, ~nobody, np.zeros_like(probs), nobody))
-    names = source.outputs.attributes[column]
+    names = source.label_space.attributes[column]
     lines = []
     for entry, item in enumerate(labels.items.tolist()):
         old, new = names[given[item]], names[labels.suggested[entry]]

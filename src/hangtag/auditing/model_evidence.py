@@ -54,26 +54,26 @@ def predict_with_model(
             received=f"{height}x{width}",
         )
     schema = labelled.schema
-    mapping = map_categories(items, schema.levels, schema.missing, classifier.outputs)
+    mapping = map_categories(items, schema.levels, schema.missing, classifier.label_space)
     if (mapping.given == NO_VALUE).all():
         raise NotApplicableError("The model has none of the catalogue's categories by their names.")
     asked = items.with_columns(image_index=pl.arange(len(items)))
     with_names = can_read_names(classifier, labelled)
-    answers, photographs = predict_photographs(
+    head_probs, photographs = predict_photographs(
         classifier, labelled, asked, f"Predicting with {classifier.name or 'the model'}", with_names=with_names
     )
     ood_scores = _measure_ood_scores(classifier, photographs.ood_scores)
-    item_scores = _measure_ood_scores(classifier, answers.ood_scores)
+    item_scores = _measure_ood_scores(classifier, head_probs.ood_scores)
     usable = mapping.given != NO_VALUE
     if item_scores is not None:
         usable &= item_scores <= 1
     if not usable.any():
         raise NotApplicableError("All photographs of categories that the model has are out of its distribution.")
-    learnt = find_training_items(classifier, labelled, items, hashes)
-    rows = np.flatnonzero(usable & ~learnt.mask)
+    training_items = find_training_items(classifier, labelled, items, hashes)
+    rows = np.flatnonzero(usable & ~training_items.mask)
     if not len(rows):
         raise NotApplicableError("The model was trained on every item that it could check.")
-    products = mapping.convert(answers.answers[CATEGORY_PATH][rows], mapping.given[rows])
+    products = mapping.convert(head_probs.by_head[CATEGORY_PATH][rows], mapping.given[rows])
     unmapped = mapping.table.filter(pl.col("model_class").is_null())
     summary = {
         "kind": "model",
@@ -81,11 +81,11 @@ def predict_with_model(
         "categories": len(mapping.table),
         "categories_not_mapped": len(unmapped),
         "items_not_mapped": int(unmapped["items"].sum()),
-        **learnt.describe(usable),
+        **training_items.describe(usable),
     }
     return OutOfSampleProbs(
         rows,
-        mapping.outputs,
+        mapping.label_space,
         mapping.given[rows],
         products,
         source=f"the exported model {classifier.name}".rstrip(),
@@ -129,21 +129,21 @@ def read_folds(folder: Path, items: pl.DataFrame, missing: tuple[str, ...]) -> O
     Raises:
         WorkspaceError: The files do not belong together.
     """
-    outputs = LabelSpace.from_json(read_json(folder / "label_space.json"))
+    label_space = LabelSpace.from_json(read_json(folder / "label_space.json"))
     table = items.select("item_id").with_row_index("row")
     found = pl.read_parquet(folder / "out_of_fold.parquet").join(table, on="item_id", how="left")
     if found["row"].null_count():
         raise WorkspaceError("The out-of-fold probabilities are of other items.", hint=WHAT_TO_RUN)
     rows = found["row"].to_numpy().astype(np.int64)
-    heads = [head for head in outputs.heads if head in found.columns]
-    attributes = dict(zip(list(outputs.heads)[1:], outputs.attributes, strict=True))
+    heads = [head for head in label_space.heads if head in found.columns]
+    attributes = dict(zip(list(label_space.heads)[1:], label_space.attributes, strict=True))
     settings = require_manifest(folder, WHAT_TO_RUN)["settings"]
     return OutOfSampleProbs(
         rows,
-        outputs,
-        find_category_paths(items, outputs, missing)[rows],
-        _read_array(found["category_path_probs"], len(outputs.category_paths)),
-        {attributes[head]: _read_array(found[head], outputs.heads[head]) for head in heads},
+        label_space,
+        find_category_paths(items, label_space, missing)[rows],
+        _read_array(found["category_path_probs"], len(label_space.category_paths)),
+        {attributes[head]: _read_array(found[head], label_space.heads[head]) for head in heads},
         source=f"out-of-fold probabilities of folds/{folder.name}",
         reads_names=bool(settings.get("with_names", False)),
         summary={"kind": "folds", "name": folder.name, "folds": settings.get("folds")},
@@ -158,7 +158,7 @@ def choose_run(workspace: Workspace, digest: str, run_id: str | None) -> str:
     """Return the run to predict with: `run_id`, else the one with the best accuracy on val.
 
     Raises:
-        NotApplicableError: No finished run learnt the labels that the workspace has.
+        NotApplicableError: No finished run was trained on the labels that the workspace has.
     """
     names = workspace.run_ids() if run_id is None else [run_id]
     for name in names:
@@ -166,7 +166,7 @@ def choose_run(workspace: Workspace, digest: str, run_id: str | None) -> str:
     described = {name: read_entries(workspace.run(name)) for name in names}
     fitting = {name: found for name, found in described.items() if found.get("labels_digest") == digest}
     if not fitting:
-        raise NotApplicableError(f"No model has learnt the labels of this workspace. {WHAT_TO_RUN}")
+        raise NotApplicableError(f"No model was trained on the labels of this workspace. {WHAT_TO_RUN}")
 
     def rank(name: str) -> tuple[float, str]:
         return (float(fitting[name].get("metrics", {}).get("val_accuracy") or 0), name)
@@ -186,23 +186,23 @@ def predict_with_run(
     """
     train_splits = classifier.description.get("train_splits", ["train"])
     unseen = [split for split in SPLITS if split not in train_splits]
-    learnt = find_training_items(classifier, labelled, items, hashes)
-    chosen = items.with_row_index("row").filter(pl.col("split").is_in(unseen) & ~pl.Series(learnt.mask))
+    training_items = find_training_items(classifier, labelled, items, hashes)
+    chosen = items.with_row_index("row").filter(pl.col("split").is_in(unseen) & ~pl.Series(training_items.mask))
     if chosen.is_empty():
         raise NotApplicableError(f"The run {run_id} was trained on every item. {WHAT_TO_RUN}")
     rows = chosen["row"].to_numpy().astype(np.int64)
     with_names = can_read_names(classifier, labelled)
     asked = chosen.with_columns(image_index=pl.col("row"))
-    answers, _ = predict_photographs(classifier, labelled, asked, f"Predicting with {run_id}", with_names=with_names)
-    outputs = classifier.outputs
+    head_probs, _ = predict_photographs(classifier, labelled, asked, f"Predicting with {run_id}", with_names=with_names)
+    label_space = classifier.label_space
     summary: dict[str, Any] = {"kind": "run", "name": run_id, "splits": unseen}
-    summary |= learnt.describe(items["split"].is_not_null().to_numpy())
+    summary |= training_items.describe(items["split"].is_not_null().to_numpy())
     return OutOfSampleProbs(
         rows,
-        outputs,
-        find_category_paths(items, outputs, labelled.schema.missing)[rows],
-        answers.answers[CATEGORY_PATH],
-        {attribute: answers.read_probs(attribute) for attribute in outputs.attributes},
+        label_space,
+        find_category_paths(items, label_space, labelled.schema.missing)[rows],
+        head_probs.by_head[CATEGORY_PATH],
+        {attribute: head_probs.read_probs(attribute) for attribute in label_space.attributes},
         source=f"the run {run_id} on {' and '.join(unseen)}, which it was not trained on",
         reads_names=with_names,
         summary=summary,

@@ -1,7 +1,7 @@
 """Attention rollout: the share of each image patch in the features of a vision transformer."""
 
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -11,15 +11,18 @@ from hangtag.models.batch_predict import fill_inputs
 from hangtag.models.layers import import_keras
 from hangtag.models.text import Words
 
+if TYPE_CHECKING:
+    from keras import Model
+
 Shares = npt.NDArray[np.float64]
 
 
-def has_attention(model: Any) -> bool:
+def has_attention(model: "Model") -> bool:
     """Return whether the network has attention weights that can be read. Exported networks never do."""
     return bool(_list_attention_layers(model))
 
 
-def read_attention(model: Any, pixels: Pixels, words: Words | None = None) -> Shares:
+def read_attention(model: "Model", pixels: Pixels, words: Words | None = None) -> Shares:
     """Compute the attention rollout of each photograph: the share of each patch in the pooled features.
 
     In each block, attention is averaged over the heads and mixed with the identity (the residual connection); the
@@ -53,11 +56,11 @@ def roll_out(attention: list[Shares]) -> Shares:
     return np.asarray(flow.mean(axis=1))
 
 
-def _list_attention_layers(model: Any) -> list[str]:
+def _list_attention_layers(model: "Model") -> list[str]:
     return [layer.name for layer in getattr(model, "layers", ()) if layer.name.endswith("_attention")]
 
 
 @lru_cache(maxsize=1)
-def _build_attention_model(model: Any) -> Any:
+def _build_attention_model(model: "Model") -> "Model":
     outputs = {name: model.get_layer(name).output for name in _list_attention_layers(model)}
     return import_keras().Model(model.input, {**outputs, "map": model.get_layer("positions").output})

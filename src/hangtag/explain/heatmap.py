@@ -1,17 +1,16 @@
 """Compute heatmaps of the evidence for a class, for Keras and exported networks, and draw them over photographs."""
 
 import io
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from hangtag.catalog.images import Pixels
+from hangtag.explain.feature_maps import KerasFeatures, OpenvinoFeatures
 from hangtag.explain.grad_cam import Maps, Mask, Values, rectify
-from hangtag.explain.keras_features import KerasFeatures
-from hangtag.explain.openvino_features import OpenvinoFeatures
-from hangtag.models.batch_predict import fill_inputs
+from hangtag.models.batch_predict import Inputs, Network, fill_inputs
 from hangtag.models.openvino import ExportedNetwork
 from hangtag.models.text import Words
 
@@ -36,17 +35,17 @@ class FeatureReader(Protocol):
     def heads(self) -> tuple[str, ...]:
         """The heads that heatmaps can be computed for."""
 
-    def compute_evidence(self, inputs: dict[str, npt.NDArray[Any]], head: str, is_wanted: Mask) -> Values:
+    def compute_evidence(self, inputs: Inputs, head: str, is_wanted: Mask) -> Values:
         """Compute the evidence of each cell for the wanted classes; see `grad_cam.sum_evidence`."""
 
 
-def open_feature_reader(model: Any) -> FeatureReader:
+def open_feature_reader(model: object) -> FeatureReader:
     """Return the feature reader for a `keras.Model` or an exported network."""
     return OpenvinoFeatures(*model.read_graph()) if isinstance(model, ExportedNetwork) else KerasFeatures(model)
 
 
 def compute_heatmaps(
-    model: Any,
+    model: Network,
     feature_reader: FeatureReader,
     pixels: Pixels,
     head: str,
@@ -83,7 +82,7 @@ def compute_heatmaps(
 
 
 def _sum_evidence(
-    model: Any, feature_reader: FeatureReader, pixels: Pixels, head: str, is_wanted: Mask, words: Words | None
+    model: Network, feature_reader: FeatureReader, pixels: Pixels, head: str, is_wanted: Mask, words: Words | None
 ) -> Values:
     inputs = fill_inputs(model, pixels, words)
     mask = np.zeros((len(inputs["pixels"]), is_wanted.shape[1]), bool)

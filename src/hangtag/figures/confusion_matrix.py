@@ -3,7 +3,7 @@
 import html
 import textwrap
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,9 @@ from matplotlib.figure import Figure
 
 from hangtag.figures.style import ACCENT, FONT_NAME, HAIRLINE, INK, PAPER, SOFT_INK
 from hangtag.metrics.classification import build_matrix, compute_row_shares
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure as PlotlyFigure
 
 CELL_INCHES = 0.36
 NAMES_INCHES = 2.8
@@ -76,7 +79,7 @@ def _name_axes(axes: Axes, class_names: Sequence[str], fontsize: float) -> None:
     axes.set_ylabel("Label", color=SOFT_INK)
 
 
-def plot_interactive_confusion(confusion: pl.DataFrame, class_names: Sequence[str], title: str) -> Any:
+def plot_interactive_confusion(confusion: pl.DataFrame, class_names: Sequence[str], title: str) -> "PlotlyFigure":
     """Draw the matrix of one split as a plotly heat map that names a cell's labels, count and share.
 
     Args:

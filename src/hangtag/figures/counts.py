@@ -34,6 +34,7 @@ from hangtag.labels.dataset import UNKNOWN
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from plotly.graph_objects import Figure as PlotlyFigure
 
 __all__ = [
     "draw_contact_sheet",
@@ -149,7 +150,7 @@ def describe_pictures(
     return table.with_columns(pl.col(pl.Float64).round(3)), pictures
 
 
-def plot_sunburst(table: pl.DataFrame, path_columns: Sequence[str], title: str) -> Any:
+def plot_sunburst(table: pl.DataFrame, path_columns: Sequence[str], title: str) -> "PlotlyFigure":
     """Draw a sunburst whose sectors have the area of their counts.
 
     Args:

@@ -17,20 +17,20 @@ LEVEL = 0.95
 TITLE_CHARACTERS_AN_INCH = 8
 # Keeps the label 100 % of one panel apart from 0 % of the next.
 PANEL_GAP = 0.06
-# From the dot of a threshold to its target precision, in points.
+# The offset of a target precision from the dot of its threshold, in points.
 TARGET_OFFSET = (6, 5)
 
 
 def plot_history(history: pl.DataFrame, title: str, kept_epoch: int | None = None) -> Figure:
     """Draw loss and accuracy over the epochs, for training and validation.
 
-    The training line is the mean over the epoch's batches, with dropout and flips on, so it may lie under the
-    validation line.
+    The training line is the mean over the epoch's batches, with dropout and augmentation, so its accuracy may be lower
+    than that of the validation line.
 
     Args:
         history: One row per epoch: `epoch` from 1, `loss`, `accuracy`, `val_loss` and `val_accuracy`.
         title: The heading.
-        kept_epoch: The epoch whose weights were kept; marked by a line.
+        kept_epoch: The epoch whose weights were kept, which a vertical line marks.
     """
     figure = Figure(figsize=(9, 3.8), facecolor=PAPER, layout="constrained")
     figure.suptitle(title, x=0.01, ha="left", color=INK, fontsize=13, fontweight="bold", parse_math=False)
@@ -115,10 +115,10 @@ def plot_coverage(coverage: pl.DataFrame, thresholds: pl.DataFrame, title: str) 
         dots = sure.filter(pl.col("split") == split)
         axes.plot(dots["coverage"], dots["precision"], color=color, marker="o", linestyle="", markersize=5)
     if len(sure):
-        axes.plot([], [], color=SOFT_INK, marker="o", linestyle="", markersize=5, label="promised, as chosen on val")
+        axes.plot([], [], color=SOFT_INK, marker="o", linestyle="", markersize=5, label="thresholds chosen on val")
     _write_targets(axes, sure.filter(pl.col("split") == ("val" if "val" in splits else splits[-1])))
-    axes.set_xlabel("Coverage: the share of items that are sure enough", color=SOFT_INK)
-    axes.set_ylabel("Precision: the share of these that are right", color=SOFT_INK)
+    axes.set_xlabel("Coverage: share of items at or above the threshold", color=SOFT_INK)
+    axes.set_ylabel("Precision: share of these that are right", color=SOFT_INK)
     axes.set_xlim(0, 1.02)
     axes.set_ylim(top=1 + 0.02 * (1 - axes.get_ylim()[0]))
     _style_reliability(axes)
@@ -127,7 +127,7 @@ def plot_coverage(coverage: pl.DataFrame, thresholds: pl.DataFrame, title: str) 
 
 
 def _write_targets(axes: Axes, sure: pl.DataFrame) -> None:
-    """Write the target precision beside each dot of one split; those that share a threshold share a dot."""
+    """Annotate each dot of one split with its target precision; target precisions with the same dot share a text."""
     dots = sure.group_by("coverage", "precision", maintain_order=True).agg("target_precision")
     for coverage, precision, wanted in dots.iter_rows():
         text = "≥ " + ", ".join(_in_percent(each) for each in wanted)

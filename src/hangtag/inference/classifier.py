@@ -16,7 +16,8 @@ from hangtag.errors import ModelError
 from hangtag.explain.grad_cam import Maps, enlarge
 from hangtag.explain.heatmap import FeatureReader, compute_heatmaps, open_feature_reader
 from hangtag.inference.prediction import HeadProbs, Prediction, build_predictions
-from hangtag.models.batch_predict import Answers, apply_temperature, iterate_head_probs, join_head_probs
+from hangtag.io import JsonObject
+from hangtag.models.batch_predict import ProbsByHead, apply_temperature, iterate_head_probs, join_head_probs
 from hangtag.models.checkpoint import load_saved
 from hangtag.models.label_space import CATEGORY_PATH, LabelSpace, Probs
 from hangtag.models.network_file import NETWORK
@@ -37,7 +38,7 @@ class Classifier:
 
     Attributes:
         model: The `keras.Model`, or the exported network.
-        outputs: The classes of its heads.
+        label_space: The classes of its heads.
         image_size: (height, width) of the input pixels.
         network_size: (height, width) that the pixels are resized to before the network; None keeps their size.
         description: The content of its `model.json`.
@@ -46,9 +47,9 @@ class Classifier:
     """
 
     model: Any
-    outputs: LabelSpace
+    label_space: LabelSpace
     image_size: tuple[int, int]
-    description: dict[str, Any] = field(default_factory=dict)
+    description: JsonObject = field(default_factory=dict)
     vocabulary: Vocabulary | None = None
     network_size: tuple[int, int] | None = None
     seen: SeenPhotographs | None = None
@@ -70,7 +71,7 @@ class Classifier:
         saved = load_exported(path, streams=streams) if is_exported else load_saved(path)
         return cls(
             saved.model,
-            saved.outputs,
+            saved.label_space,
             saved.image_size,
             saved.description,
             saved.vocabulary,
@@ -86,7 +87,7 @@ class Classifier:
     @property
     def class_names(self) -> tuple[str, ...]:
         """The class names of the columns of `predict_proba`."""
-        return self.outputs.class_names
+        return self.label_space.class_names
 
     @property
     def reads_names(self) -> bool:
@@ -192,19 +193,20 @@ class Classifier:
             ModelError: See `explain`.
         """
         self._check_pixels(images)
-        column = level or self.outputs.primary
+        column = level or self.label_space.primary
         head = self._find_explainable_head(column)
         if labels is None:
             labels = self.predict_heads(images, names).choose_labels()[column]
         given = [labels] * len(images) if isinstance(labels, str) else list(labels)
         if len(given) != len(images):
-            raise ModelError("There is not a class for every photograph.", received=len(given))
+            allowed = f"Allowed: one class, or {len(images)} classes."
+            raise ModelError("The numbers of classes and photographs differ.", allowed=allowed, received=len(given))
         return compute_heatmaps(
             self.model,
             self._feature_reader,
             shrink(images, self.network_size or self.image_size),
             head,
-            self.outputs.find_members(column, given),
+            self.label_space.find_members(column, given),
             words=self.vocabulary.encode(names) if self.vocabulary and names is not None else None,
             tta_flip=bool(self.description.get("tta_flip", False)),
         )
@@ -215,14 +217,14 @@ class Classifier:
         Raises:
             ModelError: There is no such level or attribute, or heatmaps cannot be computed for it.
         """
-        if column not in (*self.outputs.levels, *self.outputs.attributes):
-            allowed = f"Allowed: {', '.join((*self.outputs.levels, *self.outputs.attributes))}."
-            raise ModelError("The model knows no such level or attribute.", allowed=allowed, received=column)
-        head = self.outputs.find_head(column)
+        if column not in (*self.label_space.levels, *self.label_space.attributes):
+            allowed = f"Allowed: {', '.join((*self.label_space.levels, *self.label_space.attributes))}."
+            raise ModelError("The model has no such level or attribute.", allowed=allowed, received=column)
+        head = self.label_space.find_head(column)
         if head not in self._feature_reader.heads:
             raise ModelError(
-                "This model cannot show where it looked: its network keeps no map of a photograph to the end.",
-                allowed="Allowed: networks whose last maps are averaged, as the residual ones; before an export all.",
+                "Heatmaps cannot be computed for this model: it has no pooled feature maps before its heads.",
+                allowed="Allowed: networks with global average pooling, such as residual; or the exported run.",
                 received=self.name or self.description.get("architecture"),
             )
         return head
@@ -283,36 +285,36 @@ class Classifier:
         """
         self._check_pixels(images)
         if names is not None and len(names) != len(rows):
-            allowed = f"Allowed: {len(rows)} names, None where there is none."
-            raise ModelError("There is not a name for every photograph.", allowed=allowed, received=len(names))
+            allowed = f"Allowed: {len(rows)} names; None for a photograph without a name."
+            raise ModelError("The numbers of names and photographs differ.", allowed=allowed, received=len(names))
         words = self.vocabulary.encode(names) if self.vocabulary and names is not None else None
         is_flipped = bool(self.description.get("tta_flip", False))
         iterator = iterate_head_probs(
             self.model, images, rows, words=words, tta_flip=is_flipped, image_size=self.network_size
         )
         batches = list(iterator) if title is None else _collect_with_progress(iterator, title, len(rows))
-        head_probs = join_head_probs(batches, self.outputs.heads)
+        head_probs = join_head_probs(batches, self.label_space.heads)
         temperatures = self._read_calibration(words is not None).get("temperatures", {})
         calibrated = {
-            head: apply_temperature(head_probs[head], temperatures.get(head, 1.0)) for head in self.outputs.heads
+            head: apply_temperature(head_probs[head], temperatures.get(head, 1.0)) for head in self.label_space.heads
         }
         ood_scores = head_probs.get(OOD_SCORE)
-        return HeadProbs(self.outputs, calibrated, ood_scores)
+        return HeadProbs(self.label_space, calibrated, ood_scores)
 
     def _check_pixels(self, images: Pixels) -> None:
         if images.ndim != 4 or images.shape[1:] != (*self.image_size, 3) or images.dtype != np.uint8:
             raise ModelError(
-                "The model cannot take these pixels.",
+                "The pixels do not have the shape and type of the model's input.",
                 allowed=f"Allowed: uint8 (n, {self.image_size[0]}, {self.image_size[1]}, 3).",
                 received=f"{images.dtype} {images.shape}",
             )
 
-    def _read_calibration(self, with_names: bool) -> dict[str, Any]:
+    def _read_calibration(self, with_names: bool) -> JsonObject:
         key = PHOTOGRAPH_AND_NAME if with_names else PHOTOGRAPH
         return dict(self.description.get("calibration", {}).get(key, {}))
 
 
-def _collect_with_progress(batches: Iterator[Answers], title: str, total: int) -> list[Answers]:
+def _collect_with_progress(batches: Iterator[ProbsByHead], title: str, total: int) -> list[ProbsByHead]:
     """Collect the batches while a progress bar counts their photographs."""
     collected = []
     with show_progress(title, total, "photographs") as bar:

@@ -3,14 +3,14 @@
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from hangtag.explain.grad_cam import Maps
 from hangtag.explain.heatmap import color_heatmap, encode_png
-from hangtag.models.batch_predict import Answers
+from hangtag.io import JsonObject
+from hangtag.models.batch_predict import ProbsByHead
 from hangtag.models.label_space import CATEGORY_PATH, NO_VALUE, Indices, LabelSpace, Probs
 
 ALTERNATIVES = 5
@@ -32,44 +32,44 @@ class HeadProbs:
     """The probabilities of n photographs, one array for each head.
 
     Attributes:
-        outputs: The classes of the heads.
-        answers: Each head's probabilities, float32 (n, classes).
+        label_space: The classes of the heads.
+        by_head: Each head's probabilities, float32 (n, classes).
         ood_scores: The out-of-distribution score of each photograph, float32 (n,), if the model has one.
     """
 
-    outputs: LabelSpace
-    answers: Answers
+    label_space: LabelSpace
+    by_head: ProbsByHead
     ood_scores: npt.NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         """Return the number of photographs."""
-        return len(self.answers[CATEGORY_PATH])
+        return len(self.by_head[CATEGORY_PATH])
 
     @property
     def probs(self) -> Probs:
         """The probabilities on the primary level, float32 (n, classes)."""
-        return self.outputs.sum_level(self.answers[CATEGORY_PATH], self.outputs.primary)
+        return self.label_space.sum_level(self.by_head[CATEGORY_PATH], self.label_space.primary)
 
     def read_probs(self, column: str) -> Probs:
         """Return the probabilities of a level's or an attribute's classes, float32 (n, classes)."""
-        if column in self.outputs.levels:
-            return self.outputs.sum_level(self.answers[CATEGORY_PATH], column)
-        return self.answers[self.outputs.find_head(column)]
+        if column in self.label_space.levels:
+            return self.label_space.sum_level(self.by_head[CATEGORY_PATH], column)
+        return self.by_head[self.label_space.find_head(column)]
 
     def choose_classes(self) -> dict[str, Indices]:
         """Return the predicted class index of every level and attribute, int64 (n,); levels are consistent.
 
         A category path may have no value on a level: then the index is `NO_VALUE`.
         """
-        paths = self.outputs.choose_category_paths(self.answers[CATEGORY_PATH])
-        chosen = {level: self.outputs.list_classes(level)[paths] for level in self.outputs.levels}
-        for attribute in self.outputs.attributes:
+        paths = self.label_space.choose_category_paths(self.by_head[CATEGORY_PATH])
+        chosen = {level: self.label_space.list_classes(level)[paths] for level in self.label_space.levels}
+        for attribute in self.label_space.attributes:
             chosen[attribute] = self.read_probs(attribute).argmax(axis=1)
         return chosen
 
     def choose_labels(self) -> dict[str, list[str | None]]:
         """Return the predicted value of every level and attribute by name."""
-        names = {**self.outputs.levels, **self.outputs.attributes}
+        names = {**self.label_space.levels, **self.label_space.attributes}
         return {
             column: [None if index == NO_VALUE else names[column][index] for index in indices.tolist()]
             for column, indices in self.choose_classes().items()
@@ -77,10 +77,10 @@ class HeadProbs:
 
     def join(self, others: "HeadProbs") -> "HeadProbs":
         """Return these photographs' probabilities, followed by those of others by the same model."""
-        answers = {head: np.concatenate([probs, others.answers[head]]) for head, probs in self.answers.items()}
+        by_head = {head: np.concatenate([probs, others.by_head[head]]) for head, probs in self.by_head.items()}
         if self.ood_scores is None or others.ood_scores is None:
-            return HeadProbs(self.outputs, answers)
-        return HeadProbs(self.outputs, answers, np.concatenate([self.ood_scores, others.ood_scores]))
+            return HeadProbs(self.label_space, by_head)
+        return HeadProbs(self.label_space, by_head, np.concatenate([self.ood_scores, others.ood_scores]))
 
     def average(self, items: Indices) -> "HeadProbs":
         """Return the mean probabilities of k items over their photographs; each item has one photograph at least.
@@ -94,15 +94,15 @@ class HeadProbs:
             items: The item of each photograph, int64 (n,), 0 to k - 1.
         """
         counts = np.bincount(items)
-        answers = {}
-        for head, probs in self.answers.items():
+        by_head = {}
+        for head, probs in self.by_head.items():
             sums = np.zeros((len(counts), probs.shape[1]))
             np.add.at(sums, items, probs)
-            answers[head] = (sums / counts[:, None]).astype(np.float32)
+            by_head[head] = (sums / counts[:, None]).astype(np.float32)
         if self.ood_scores is None:
-            return HeadProbs(self.outputs, answers)
+            return HeadProbs(self.label_space, by_head)
         ordered = self.ood_scores[np.lexsort((self.ood_scores, items))]
-        return HeadProbs(self.outputs, answers, ordered[np.cumsum(counts) - counts + (counts - 1) // 2])
+        return HeadProbs(self.label_space, by_head, ordered[np.cumsum(counts) - counts + (counts - 1) // 2])
 
     def adjust(self, train_counts: dict[str, Sequence[int]], strength: float) -> "HeadProbs":
         """Apply logit adjustment: favour classes that were rare in training, without training again.
@@ -118,21 +118,21 @@ class HeadProbs:
         """
         if not strength:
             return self
-        answers = {}
-        for head, probs in self.answers.items():
+        by_head = {}
+        for head, probs in self.by_head.items():
             counts = np.asarray(train_counts[head], np.float64)
             if head == CATEGORY_PATH:
                 counts = self._count_primary(counts)
             weights = np.maximum(counts, 1.0) ** -strength
             weighted = probs * weights
-            answers[head] = (weighted / weighted.sum(axis=1, keepdims=True)).astype(np.float32)
-        return replace(self, answers=answers)
+            by_head[head] = (weighted / weighted.sum(axis=1, keepdims=True)).astype(np.float32)
+        return replace(self, by_head=by_head)
 
     def _count_primary(self, counts: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Return for each category path the training count of its class on the primary level."""
-        classes = self.outputs.list_classes(self.outputs.primary)
+        classes = self.label_space.list_classes(self.label_space.primary)
         has_value = classes != NO_VALUE
-        sums = np.bincount(classes[has_value], weights=counts[has_value], minlength=len(self.outputs.class_names))
+        sums = np.bincount(classes[has_value], weights=counts[has_value], minlength=len(self.label_space.class_names))
         return np.where(has_value, sums[classes], counts)
 
 
@@ -173,9 +173,9 @@ class Prediction:
             return "unlike the training photographs"
         return "" if self.is_sure else "not sure"
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """Return the JSON object of the service and of `--json`; the heatmap is a PNG to lay over the photograph."""
-        fields: dict[str, Any] = {
+        fields: JsonObject = {
             "label": self.label,
             "confidence": self.confidence,
             "is_sure": self.is_sure,
@@ -205,20 +205,20 @@ def build_predictions(
         threshold: The lowest confidence of a sure prediction; with None no prediction is sure.
         in_distribution: Whether each photograph is in distribution, bool (n,).
     """
-    outputs, probs = predictions.outputs, predictions.probs
+    label_space, probs = predictions.label_space, predictions.probs
     order = np.argsort(-probs, axis=1, kind="stable")[:, :ALTERNATIVES]
     best = np.take_along_axis(probs, order, axis=1).astype(np.float64).round(DIGITS).tolist()
     is_sure = (probs.max(axis=1, initial=0) >= (np.inf if threshold is None else threshold)) & in_distribution
     chosen = predictions.choose_classes()
-    levels = {level: chosen[level].tolist() for level in outputs.levels}
+    levels = {level: chosen[level].tolist() for level in label_space.levels}
     attributes = {}
-    for column in outputs.attributes:
+    for column in label_space.attributes:
         own = predictions.read_probs(column).max(axis=1, initial=0).astype(np.float64).round(DIGITS)
         attributes[column] = (chosen[column].tolist(), own.tolist())
     built = []
     for row, (indices, confidences) in enumerate(zip(order.tolist(), best, strict=True)):
         alternatives = tuple(
-            (outputs.class_names[index], confidence) for index, confidence in zip(indices, confidences, strict=True)
+            (label_space.class_names[index], confidence) for index, confidence in zip(indices, confidences, strict=True)
         )
         built.append(
             Prediction(
@@ -226,9 +226,9 @@ def build_predictions(
                 confidence=alternatives[0][1],
                 is_sure=bool(is_sure[row]),
                 in_distribution=bool(in_distribution[row]),
-                levels={level: _get_name(outputs.levels[level], found[row]) for level, found in levels.items()},
+                levels={level: _get_name(label_space.levels[level], found[row]) for level, found in levels.items()},
                 attributes={
-                    column: (outputs.attributes[column][found[row]], own[row])
+                    column: (label_space.attributes[column][found[row]], own[row])
                     for column, (found, own) in attributes.items()
                 },
                 alternatives=alternatives,

@@ -113,8 +113,8 @@ def adjust(predictions: HeadProbs, classifier: Classifier, strength: float) -> H
     train_counts = classifier.description.get("train_counts")
     if not train_counts:
         raise ModelError(
-            "The model does not say how often each class was in training, so rare ones cannot be favoured.",
-            hint="Go without --logit-adjustment, or train it again.",
+            "model.json has no training counts of the classes (train_counts), which --logit-adjustment needs.",
+            hint="Leave out --logit-adjustment, or train the model again.",
         )
     return predictions.adjust(train_counts, strength)
 
@@ -125,7 +125,7 @@ def name_other_values(predictions: HeadProbs) -> pl.DataFrame:
     Levels are consistent. A value is null if the predicted category path has none on that level.
     """
     chosen = predictions.choose_labels()
-    chosen.pop(predictions.outputs.primary)
+    chosen.pop(predictions.label_space.primary)
     return pl.DataFrame(
         {f"predicted_{column}": pl.Series(values, dtype=pl.String) for column, values in chosen.items()}
     )
@@ -144,19 +144,19 @@ class EvaluatedItems:
     predictions: HeadProbs
 
     @property
-    def outputs(self) -> LabelSpace:
+    def label_space(self) -> LabelSpace:
         """The label space of the run."""
-        return self.predictions.outputs
+        return self.predictions.label_space
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """The classes of the primary level."""
-        return self.outputs.class_names
+        return self.label_space.class_names
 
     @cached_property
     def classes(self) -> Indices:
         """The true class indices on the primary level, int64 (n,)."""
-        return find_classes(self.items[self.outputs.primary], self.class_names)
+        return find_classes(self.items[self.label_space.primary], self.class_names)
 
     @cached_property
     def probs(self) -> Probs:
@@ -179,8 +179,8 @@ class EvaluatedItems:
         parts = {}
         for split in splits.unique(maintain_order=True).to_list():
             rows = np.flatnonzero((splits == split).to_numpy())
-            answers = {head: probs[rows] for head, probs in self.predictions.answers.items()}
-            parts[split] = EvaluatedItems(self.items[rows], HeadProbs(self.outputs, answers))
+            by_head = {head: probs[rows] for head, probs in self.predictions.by_head.items()}
+            parts[split] = EvaluatedItems(self.items[rows], HeadProbs(self.label_space, by_head))
         return parts
 
     def tabulate(self) -> pl.DataFrame:
@@ -192,7 +192,11 @@ class EvaluatedItems:
         """
         names = np.asarray(self.class_names, dtype=object)
         table = self.items.select(
-            "item_id", "image_index", "split", "group_id", pl.col(self.outputs.primary).cast(pl.String).alias("label")
+            "item_id",
+            "image_index",
+            "split",
+            "group_id",
+            pl.col(self.label_space.primary).cast(pl.String).alias("label"),
         ).with_columns(
             predicted_label=pl.Series(names[self.probs.argmax(axis=1)].tolist(), dtype=pl.String),
             confidence=pl.Series(self.confidence),
@@ -207,7 +211,7 @@ def find_classes(values: pl.Series, class_names: Sequence[str]) -> Indices:
     return np.array([indices.get(value, NO_VALUE) for value in values.cast(pl.String)], np.int64)
 
 
-def select_items(labelled: LabeledItems, outputs: LabelSpace, splits: Sequence[str]) -> pl.DataFrame:
+def select_items(labelled: LabeledItems, label_space: LabelSpace, splits: Sequence[str]) -> pl.DataFrame:
     """Return the items of the given splits, in that order, that have a known value on the primary level."""
     items = pl.concat([labelled.of_split(split) for split in splits])
-    return items.filter(pl.Series(find_classes(items[outputs.primary], outputs.class_names) != NO_VALUE))
+    return items.filter(pl.Series(find_classes(items[label_space.primary], label_space.class_names) != NO_VALUE))

@@ -111,8 +111,8 @@ def _wait_for_chunk(future: "Future[list[Outcome]]") -> list[Outcome]:
         if wait([future], timeout=1).done:
             return future.result()
     raise StalledError(
-        f"No photograph was answered for {STALLED_SECONDS // 60} minutes: a file or the engine hangs.",
-        hint="Try again; where it happens on a network drive, copy the photographs first.",
+        f"No photograph was classified for {STALLED_SECONDS // 60} minutes: a file or the inference engine hangs.",
+        hint="Try again. If the photographs are on a network drive, copy them to this machine first.",
     )
 
 
@@ -143,7 +143,7 @@ def classify_chunk(
     if good:
         pixels = np.stack([found.pixels for _, found in good])
         products = [index for index, _ in good]
-        answers = dict(
+        predictions = dict(
             zip(
                 dict.fromkeys(products),
                 classifier.classify(pixels, precision=precision, products=products),
@@ -151,8 +151,8 @@ def classify_chunk(
             )
         )
         single = {index: found for index, found in good if not isinstance(photographs[index], list | tuple)}
-        outcomes |= answers | _add_heatmaps(
-            classifier, single, {index: answers[index] for index in explained if index in single}
+        outcomes |= predictions | _add_heatmaps(
+            classifier, single, {index: predictions[index] for index in explained if index in single}
         )
     for index, entry in enumerate(photographs):
         outcome = outcomes[index]
@@ -182,15 +182,15 @@ def _describe_failure(photo: Photo, failure: Failure) -> str:
 
 
 def _add_heatmaps(
-    classifier: Classifier, photographs: Mapping[int, Photograph], answers: Mapping[int, Prediction]
+    classifier: Classifier, photographs: Mapping[int, Photograph], predictions: Mapping[int, Prediction]
 ) -> dict[int, Prediction]:
-    if not answers:
+    if not predictions:
         return {}
-    pixels = np.stack([photographs[index].pixels for index in answers])
-    maps = classifier.explain(pixels, [answer.label for answer in answers.values()])
+    pixels = np.stack([photographs[index].pixels for index in predictions])
+    maps = classifier.explain(pixels, [prediction.label for prediction in predictions.values()])
     return {
-        index: replace(answer, heatmap=whole[photographs[index].area])
-        for (index, answer), whole in zip(answers.items(), maps, strict=True)
+        index: replace(prediction, heatmap=whole[photographs[index].area])
+        for (index, prediction), whole in zip(predictions.items(), maps, strict=True)
     }
 
 
@@ -203,6 +203,6 @@ def _read_photograph(photo: Photo, image_size: tuple[int, int], max_pixels: int)
     except (PhotographError, FileError) as error:
         return Failure(error.code, error.reason)
     except OSError as error:
-        return Failure("unreadable", error.strerror or "the system cannot read it")
+        return Failure("unreadable", error.strerror or "the file cannot be read")
     except ValueError:
-        return Failure("unreadable", "no file can be called so")
+        return Failure("unreadable", "the path is not a valid file name")

@@ -1,4 +1,4 @@
-"""Take in what a review has changed, before any rule is applied."""
+"""Read the cleaned labels with their pixels and splits, and apply the changes of a review to given labels."""
 
 import csv
 import dataclasses
@@ -20,25 +20,22 @@ from hangtag.manifest import NAME as MANIFEST
 from hangtag.manifest import require_manifest
 from hangtag.workspace import Workspace
 
-# The cleaned labels on disk, with the pixels they belong to.
-
 UNKNOWN = missing_values.UNKNOWN
 CLEAN_FIRST = "Run `hangtag clean` with this workspace first."
 
 
 @dataclass(frozen=True)
 class LabeledItems:
-    """A catalogue with one label an item.
+    """A catalogue with one label for each item.
 
     Attributes:
-        table: One row a kept item: `item_id`, `image_index` (its row in `images`), the catalogue's own
-            columns (null where a level, an attribute or the name is missing), `label`, `split` (null for items
-            that are in none, as all Unknown ones), `group_id` (duplicates share it) and `pixel_hash`.
-        images: Pixels of the first photograph of all prepared items, uint8 (n, height, width, 3), a read-only memory
-            map.
-        class_names: The labels to learn, in alphabetical order, which is that of the class indices.
-        schema: What the catalogue's columns mean.
-        digest: Changes when the labels, the splits or the pixels do.
+        table: One row per item: `item_id`, `image_index` (its row in `images`), the catalogue's own columns (null if
+            a level, an attribute or the name is missing), `label`, `split` (null for items without a split, such as
+            all Unknown ones), `group_id` (equal for duplicates) and `pixel_hash`.
+        images: Pixels of all prepared items, uint8 (n, height, width, 3), a read-only memory map.
+        class_names: The labels that models are trained on, in alphabetical order, the order of the class indices.
+        schema: The meaning of the catalogue's columns.
+        digest: A digest that changes with the labels, the splits and the pixels.
         others: The photographs beside the first of each prepared item.
     """
 

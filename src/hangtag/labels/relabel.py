@@ -91,7 +91,7 @@ def match_by_votes(
 ) -> tuple[list[Match], dict[str, float]]:
     """Match unclear items by three sources of evidence; by none if they are not confident or contradict each other.
 
-    - `name`: a classifier of the words of the names, learnt from the labelled items;
+    - `name`: a classifier of the words of the names, trained on the labelled items;
     - `level`: the label that nearly all labelled items with the same finest level have;
     - `photograph`: the label of a labelled item with the same pixels.
 

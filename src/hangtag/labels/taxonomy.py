@@ -4,13 +4,13 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any
 
 import polars as pl
 
 from hangtag.catalog.files import read_regular
 from hangtag.catalog.missing_values import UNKNOWN
 from hangtag.errors import CatalogError
+from hangtag.io import JsonObject
 
 # What each rule may say beside its name; True where it must.
 RULES: dict[str, dict[str, bool]] = {
@@ -41,7 +41,7 @@ class Taxonomy:
     """
 
     name: str
-    rules: tuple[dict[str, Any], ...]
+    rules: tuple[JsonObject, ...]
 
     @property
     def ambiguous_labels(self) -> tuple[str, ...]:
@@ -101,7 +101,7 @@ def _read_text(name: str) -> str:
         raise CatalogError("There is no such taxonomy.", allowed=allowed, received=name) from error
 
 
-def _check_rule(rule: dict[str, Any], levels: tuple[str, ...], by_heading: Mapping[str, str]) -> dict[str, Any]:
+def _check_rule(rule: JsonObject, levels: tuple[str, ...], by_heading: Mapping[str, str]) -> JsonObject:
     kind = rule.get("rule")
     entries = set(rule) - {"rule"}
     if not isinstance(kind, str) or kind not in RULES or not entries <= set(RULES[kind]):
@@ -164,7 +164,7 @@ def apply_rules(items: pl.DataFrame, taxonomy: Taxonomy) -> pl.Series:
     return label
 
 
-def _find_common(table: pl.DataFrame, rule: dict[str, Any]) -> list[str]:
+def _find_common(table: pl.DataFrame, rule: JsonObject) -> list[str]:
     """Return the values of a level that reach the wanted count inside any one value of the coarser level."""
     keys = [rule["within"], rule["level"]] if "within" in rule else [rule["level"]]
     wanted = max(rule.get("min_count", 0), rule.get("min_share", 0.0) * len(table))

@@ -9,6 +9,7 @@ import polars as pl
 from scipy.stats import beta
 
 from hangtag.inference.runs import EvaluatedItems
+from hangtag.io import JsonObject
 
 NUM_BINS = 15
 STEPS = 100
@@ -88,10 +89,10 @@ def tabulate_coverage(confidence: npt.NDArray[np.floating], correct: npt.NDArray
     counts = np.ceil(len(surest) * np.arange(1, STEPS + 1) / STEPS).astype(int)
     thresholds = np.unique(surest[counts - 1])
     # Items of equal confidence are on the same side of a threshold.
-    answered = np.searchsorted(-surest, -thresholds, side="right")
-    right = np.cumsum(correct[order])[answered - 1]
-    low = np.where(right > 0, beta.ppf(RISK, np.maximum(right, 1), answered - right + 1), 0.0)
-    columns = {"coverage": answered / len(confidence), "precision": right / answered, "precision_low": low}
+    covered = np.searchsorted(-surest, -thresholds, side="right")
+    right = np.cumsum(correct[order])[covered - 1]
+    low = np.where(right > 0, beta.ppf(RISK, np.maximum(right, 1), covered - right + 1), 0.0)
+    columns = {"coverage": covered / len(confidence), "precision": right / covered, "precision_low": low}
     return pl.DataFrame({"threshold": thresholds, **columns})
 
 
@@ -110,7 +111,7 @@ def measure_threshold(
 
 def measure_thresholds(
     parts: Mapping[str, EvaluatedItems], thresholds: Mapping[str, float | None]
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, JsonObject]:
     """Measure coverage and precision of a model's own thresholds, which were chosen on val, in each split.
 
     Args:

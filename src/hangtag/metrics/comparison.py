@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,10 +11,10 @@ import polars as pl
 from scipy.stats import binomtest, t
 
 from hangtag.errors import WorkspaceError
-from hangtag.io import read_csv
+from hangtag.io import JsonObject, read_csv
 from hangtag.labels.dataset import LabeledItems
 from hangtag.manifest import read_manifest
-from hangtag.metrics.bootstrap import LEVEL, Figure, Values, draw_weights
+from hangtag.metrics.bootstrap import LEVEL, BootstrapEstimate, Values, draw_weights
 from hangtag.metrics.classification import compute_macro_f1
 from hangtag.metrics.evaluated_runs import (
     EvaluatedRun,
@@ -87,7 +86,7 @@ class Comparison:
     timed: str = ""
 
 
-def compute_interval_metrics(
+def estimate_metrics(
     classes: npt.NDArray[np.int64],
     predicted: npt.NDArray[np.int64],
     group_ids: Sequence[str],
@@ -95,7 +94,7 @@ def compute_interval_metrics(
     *,
     samples: int,
     seed: int,
-) -> dict[str, Figure]:
+) -> dict[str, BootstrapEstimate]:
     """Compute accuracy and macro-F1 of m runs on the same items, with bootstrap samples.
 
     Whole groups of duplicates are drawn with replacement, as in `compute_intervals`: the same items, samples and seed
@@ -122,7 +121,7 @@ def compute_interval_metrics(
     values = measure(np.ones_like(classes))
     draws = [measure(weights) for weights in draw_weights(group_ids, samples, seed)]
     figures = zip(("accuracy", "macro_f1"), values, zip(*draws, strict=True), strict=True)
-    return {name: Figure(value, np.stack(drawn)) for name, value, drawn in figures}
+    return {name: BootstrapEstimate(value, np.stack(drawn)) for name, value, drawn in figures}
 
 
 def compute_mcnemar(only_run: int, only_baseline: int) -> float:
@@ -185,9 +184,7 @@ def build_comparison(
     index = dict(zip(names, range(len(names)), strict=True))
     indices = labels.select(pl.all().replace_strict(index, return_dtype=pl.Int64)).to_numpy().T
     classes, predicted = indices[0], indices[1:]
-    figures = compute_interval_metrics(
-        classes, predicted, items["group_id"].to_list(), len(names), samples=samples, seed=seed
-    )
+    figures = estimate_metrics(classes, predicted, items["group_id"].to_list(), len(names), samples=samples, seed=seed)
     common = {"split": split, "items": len(items)}
     leaf_level = evaluate_leaf_level(runs, items, truth, samples=samples, seed=seed)
     speeds = timing.images_per_second if timing else {}
@@ -236,11 +233,11 @@ def join_shared_items(runs: Sequence[EvaluatedRun], baseline: int) -> pl.DataFra
 def _describe_run(
     run: EvaluatedRun,
     index: int,
-    figures: dict[str, Figure],
+    figures: dict[str, BootstrapEstimate],
     leaf_level: LeafLevel | None,
-    common: dict[str, Any],
+    common: JsonObject,
     speeds: Mapping[str, float],
-) -> dict[str, Any]:
+) -> JsonObject:
     row = {"run_id": run.run_id, **common, "evaluated_items": len(run.predictions)}
     row |= _write_figures(figures, index)
     row |= {
@@ -264,7 +261,7 @@ def _describe_run(
     }
 
 
-def _write_figures(figures: Mapping[str, Figure], run: int) -> dict[str, float]:
+def _write_figures(figures: Mapping[str, BootstrapEstimate], run: int) -> dict[str, float]:
     row: dict[str, float] = {}
     for name, figure in figures.items():
         low, high = figure.find_interval(run)
@@ -275,9 +272,9 @@ def _write_figures(figures: Mapping[str, Figure], run: int) -> dict[str, float]:
 def _tabulate_pairs(
     run_ids: Sequence[str],
     is_right: npt.NDArray[np.bool_],
-    figures: dict[str, Figure],
+    figures: dict[str, BootstrapEstimate],
     baseline: int,
-    common: dict[str, Any],
+    common: JsonObject,
 ) -> pl.DataFrame:
     rows = []
     for index, run_id in enumerate(run_ids):
@@ -294,7 +291,9 @@ def _tabulate_pairs(
     return pl.DataFrame(rows)
 
 
-def _tabulate_seeds(runs: Sequence[EvaluatedRun], figures: dict[str, Figure], common: dict[str, Any]) -> pl.DataFrame:
+def _tabulate_seeds(
+    runs: Sequence[EvaluatedRun], figures: dict[str, BootstrapEstimate], common: JsonObject
+) -> pl.DataFrame:
     """Summarize the runs that differ by their seed alone."""
     rows = [
         {

@@ -3,19 +3,17 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 from hangtag.errors import WorkspaceError
-from hangtag.io import hash_file, hash_json, read_csv, read_json
+from hangtag.io import JsonObject, hash_file, hash_json, read_csv, read_json
 from hangtag.labels.dataset import LabeledItems, read_labeled_items
 from hangtag.manifest import compute_digest, read_manifest, require_manifest
-from hangtag.metrics.bootstrap import Figure, draw_weights
-from hangtag.metrics.classification import average_f1, count_outcomes
-from hangtag.metrics.levels import FREQUENT_ITEMS
+from hangtag.metrics.bootstrap import BootstrapEstimate, draw_weights
+from hangtag.metrics.classification import FREQUENT_ITEMS, average_f1, count_outcomes
 from hangtag.models.checkpoint import make_hint
 from hangtag.models.description import read_entries
 from hangtag.training.targets import LABEL
@@ -58,8 +56,8 @@ class EvaluatedRun:
     """
 
     run_id: str
-    manifest: dict[str, Any]
-    model: dict[str, Any]
+    manifest: JsonObject
+    model: JsonObject
     history: pl.DataFrame
     target: str
     predictions: pl.DataFrame
@@ -102,7 +100,7 @@ def _has_items(workspace: Workspace, run_id: str, split: str) -> bool:
     return split in splits
 
 
-def require_evaluation(workspace: Workspace, run_id: str) -> dict[str, Any]:
+def require_evaluation(workspace: Workspace, run_id: str) -> JsonObject:
     """Read the manifest of a run's evaluation.
 
     Raises:
@@ -221,7 +219,7 @@ class LeafLevel:
 
     column: str
     columns: dict[int, int]
-    figures: dict[str, Figure]
+    figures: dict[str, BootstrapEstimate]
 
 
 def evaluate_leaf_level(
@@ -272,7 +270,7 @@ def _draw_figures(
     *,
     samples: int,
     seed: int,
-) -> dict[str, Figure]:
+) -> dict[str, BootstrapEstimate]:
     def measure(weights: npt.NDArray[np.int64]) -> tuple[list[float], list[float]]:
         accuracy, macro_f1 = [], []
         for each in predicted:
@@ -286,7 +284,7 @@ def _draw_figures(
     values = measure(np.ones_like(classes))
     draws = [measure(weights) for weights in draw_weights(group_ids, samples, seed)]
     return {
-        name: Figure(np.array(value), np.array([draw[index] for draw in draws]))
+        name: BootstrapEstimate(np.array(value), np.array([draw[index] for draw in draws]))
         for index, (name, value) in enumerate(zip(("level_accuracy", "level_macro_f1"), values, strict=True))
     }
 
@@ -300,7 +298,10 @@ def group_seeds(runs: Sequence[EvaluatedRun]) -> list[list[int]]:
 
 
 def tabulate_recipes(
-    runs: pl.DataFrame, groups: Sequence[Sequence[int]], figures: Mapping[str, Figure], leaf_level: LeafLevel | None
+    runs: pl.DataFrame,
+    groups: Sequence[Sequence[int]],
+    figures: Mapping[str, BootstrapEstimate],
+    leaf_level: LeafLevel | None,
 ) -> pl.DataFrame:
     """Return a table with one row per recipe.
 
@@ -313,7 +314,7 @@ def tabulate_recipes(
     Returns:
         `recipe` (the common prefix of its run names), `run_ids` separated by spaces, `seeds`, `split`, `items`,
         `column`, `input`, `level`, the mean of each of FIGURES with `_low` and `_high` of its 95 % interval over other
-        items (see `Figure.average`), `parameters`, `flops`, `passes`, and the means of COSTS.
+        items (see `BootstrapEstimate.average`), `parameters`, `flops`, `passes`, and the means of COSTS.
     """
     names = name_recipes([[runs["run_id"][index] for index in indices] for indices in groups])
     rows = []
@@ -329,8 +330,8 @@ def tabulate_recipes(
     return pl.DataFrame(rows, schema_overrides=SCHEMA, infer_schema_length=None)
 
 
-def _average_figures(figures: Mapping[str, Figure], indices: Sequence[int]) -> dict[str, Any]:
-    row: dict[str, Any] = {}
+def _average_figures(figures: Mapping[str, BootstrapEstimate], indices: Sequence[int]) -> JsonObject:
+    row: JsonObject = {}
     for name, figure in figures.items():
         row |= dict(zip((name, f"{name}_low", f"{name}_high"), figure.average(indices), strict=True))
     return row

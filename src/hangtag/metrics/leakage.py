@@ -34,10 +34,10 @@ def check_splits(table: pl.DataFrame) -> None:
         leaking = sides.filter(pl.col("sides") > 1)[key].sort()
         if len(leaking):
             raise LeakError(
-                f"The splits leak ({code}): {what} on two sides of them, in {len(leaking):,} "
-                f"{'case' if len(leaking) == 1 else 'cases'}, so no figure of this evaluation could be trusted.",
+                f"The splits leak ({code}): {what} in two splits, in {len(leaking):,} "
+                f"{'case' if len(leaking) == 1 else 'cases'}, so the metrics would be too optimistic.",
                 received={key: leaking.head(SHOWN).to_list()},
-                hint="Run `hangtag clean` again, which keeps duplicates on one side, then `hangtag train`.",
+                hint="Run `hangtag clean` again, which keeps duplicates in one split, then `hangtag train`.",
             )
 
 
@@ -61,13 +61,13 @@ def check_unseen(classifier: Classifier, labelled: LabeledItems, items: pl.DataF
     if classifier.seen is None or evaluated.is_empty():
         return
     hashes, items_of_hashes = hash_items(labelled, evaluated)
-    is_leaking = classifier.seen.learnt.find(hashes, max_distance)
+    is_leaking = classifier.seen.trained_on.find(hashes, max_distance)
     if is_leaking.any():
         leaking = evaluated["item_id"].gather(np.unique(items_of_hashes[is_leaking])).sort()
         raise LeakError(
-            f"The model leaks (leak-seen): it, or the weights that it began from, learnt from photographs of "
+            f"The model leaks (leak-seen): it, or the weights that it began from, trained_on from photographs of "
             f"{len(leaking):,} of the {len(evaluated):,} items that it is to be evaluated on, so no figure of it could "
             "be trusted.",
             received={"item_id": leaking.head(SHOWN).to_list()},
-            hint="Train it again, without --weights that have seen them.",
+            hint="Train it again, without --weights that were trained on them.",
         )

@@ -2,34 +2,37 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import polars as pl
 
-from hangtag.io import escape_markdown
+from hangtag.io import JsonObject, escape_markdown
 from hangtag.metrics.bootstrap import LEVEL, METHOD
+from hangtag.metrics.classification import FREQUENT_ITEMS
 from hangtag.metrics.comparison import Comparison
-from hangtag.metrics.levels import FREQUENT_ITEMS
 from hangtag.training.calibration import RISK
 
 SHOWN = 12
 NOTHING = "–"
 FIGURES = {"accuracy": "accuracy", "macro_f1": "macro-F1"}
-Row = dict[str, Any]
+Row = JsonObject
 LEVELS_NOTE = (
-    f"Frequent classes have {FREQUENT_ITEMS} items or more in the whole catalogue; their accuracy is that of their "
-    "items, their macro-F1 the mean of theirs. Items without a given value are left out. Where many classes are rare, "
-    "the interval of the macro-F1 leans upwards: a draw that misses a class leaves it out."
+    f"Frequent classes have {FREQUENT_ITEMS} items or more in the whole catalogue. The frequent accuracy is that "
+    "of their items, the frequent macro-F1 the mean F1 of these classes. Items without a given value are left "
+    "out. With many rare classes the interval of the macro-F1 is biased upwards, because a bootstrap sample without "
+    "items of a class leaves the class out."
 )
 THRESHOLDS_NOTE = (
-    "The share of items at or above the threshold, and the share of these that are right. Each threshold was chosen "
-    f"on val, so that the promise holds on new items with {1 - RISK:.0%} confidence; – where val did not bear it out."
+    "Coverage: the share of items at or above the threshold. Precision: the share of these that are right. Each "
+    f"threshold was chosen on val so that new items reach the target precision with {1 - RISK:.0%} confidence; – if no "
+    "threshold reaches it."
 )
-ADJUSTED_NOTE = "The thresholds were chosen without the logit adjustment, so with it they promise nothing."
-ADJUSTMENTS_NOTE = "What `--logit-adjustment` of each strength gives. Choose by val, not by test."
+ADJUSTED_NOTE = (
+    "The thresholds were chosen without logit adjustment; with it they do not guarantee the target precision."
+)
+ADJUSTMENTS_NOTE = "Metrics at each strength of `--logit-adjustment`. Choose the strength by val, not by test."
 
 
-def write_summary(report: dict[str, Any], confused: pl.DataFrame, empty_splits: Sequence[str] = ()) -> str:
+def write_summary(report: JsonObject, confused: pl.DataFrame, empty_splits: Sequence[str] = ()) -> str:
     """Return the text of `report.md`.
 
     Args:
@@ -40,19 +43,19 @@ def write_summary(report: dict[str, Any], confused: pl.DataFrame, empty_splits: 
     lines = [f"# Evaluation of {escape_markdown(report['run_id'])}", "", _describe_target(report), ""]
     lines += _tabulate_splits(report["splits"])
     first = next(iter(report["splits"].values()))["confidence_interval"]
-    note = f"In brackets: {first['level']:.0%} intervals, {first['method']}, {first['samples']:,} draws."
+    note = f"In brackets: {first['level']:.0%} intervals, {first['method']}, {first['samples']:,} samples."
     lines += ["", note]
     if empty_splits:
         lines += ["", f"Without items, so not evaluated: {', '.join(empty_splits)}."]
     if alone := report.get("photograph_alone"):
-        lines += ["", "## From the photographs alone", "", "The same model and items, the names hidden.", ""]
+        lines += ["", "## Without product names", "", "The same model and items, from the photographs alone.", ""]
         lines += _tabulate_splits(alone["splits"])
     lines += ["", "## Levels and attributes", "", *_tabulate_levels(report["levels"]), "", LEVELS_NOTE]
     if report["thresholds"]:
-        lines += ["", "## Sure answers", "", *_tabulate_thresholds(report["thresholds"]), "", THRESHOLDS_NOTE]
+        lines += ["", "## Sure predictions", "", *_tabulate_thresholds(report["thresholds"]), "", THRESHOLDS_NOTE]
         lines += [ADJUSTED_NOTE] if report["logit_adjustment"] else []
     if report.get("adjustments"):
-        lines += ["", "## Favouring rare classes", "", *_tabulate_adjustments(report["adjustments"])]
+        lines += ["", "## Logit adjustment", "", *_tabulate_adjustments(report["adjustments"])]
         lines += ["", ADJUSTMENTS_NOTE]
     for split, figures in report["splits"].items():
         lines += ["", f"## {split}", "", *_format_class_table(figures["classes"])]
@@ -60,7 +63,7 @@ def write_summary(report: dict[str, Any], confused: pl.DataFrame, empty_splits: 
     return "\n".join(lines) + "\n"
 
 
-def _describe_target(report: dict[str, Any]) -> str:
+def _describe_target(report: JsonObject) -> str:
     target, heading = escape_markdown(report["target"]), escape_markdown(report["label_name"])
     described = f"Target: {target}" if target == heading else f"Target: {target} ({heading})"
     temperature = report["temperature"]
@@ -76,11 +79,11 @@ def _list_pairs(pairs: pl.DataFrame) -> list[str]:
     lines = ["Most confused:", ""]
     for _, label, predicted, count, share in pairs.iter_rows():
         own, other = escape_markdown(label), escape_markdown(predicted)
-        lines.append(f"- {own} taken for {other}: {count:,} ({share:.1%} of {own})")
+        lines.append(f"- {own} predicted as {other}: {count:,} ({share:.1%} of {own})")
     return lines
 
 
-def _tabulate_splits(splits: dict[str, dict[str, Any]]) -> list[str]:
+def _tabulate_splits(splits: dict[str, JsonObject]) -> list[str]:
     lines = [
         "| split | items | loss | accuracy | macro-F1 | weighted F1 | top 3 | ECE |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
@@ -92,14 +95,14 @@ def _tabulate_splits(splits: dict[str, dict[str, Any]]) -> list[str]:
     return lines
 
 
-def _with_interval(figures: dict[str, Any], key: str) -> str:
+def _with_interval(figures: JsonObject, key: str) -> str:
     low, high = figures["confidence_interval"][key]
     return f"{figures[key]:.4f} [{low:.4f}, {high:.4f}]"
 
 
-def _tabulate_levels(levels: dict[str, dict[str, dict[str, Any]]]) -> list[str]:
+def _tabulate_levels(levels: dict[str, dict[str, JsonObject]]) -> list[str]:
     headings = ["split", "column", "items", "classes", "accuracy", "macro-F1"]
-    headings += ["frequent classes", "their accuracy", "their macro-F1"]
+    headings += ["frequent classes", "frequent accuracy", "frequent macro-F1"]
     lines = [f"| {' | '.join(headings)} |", f"|{' --- |' * len(headings)}"]
     for split, columns in levels.items():
         for column, figures in columns.items():
@@ -111,27 +114,27 @@ def _tabulate_levels(levels: dict[str, dict[str, dict[str, Any]]]) -> list[str]:
     return lines
 
 
-def _with_ends(figures: dict[str, Any], key: str) -> str:
+def _with_ends(figures: JsonObject, key: str) -> str:
     return f"{figures[key]:.3f} [{figures[f'{key}_low']:.3f}, {figures[f'{key}_high']:.3f}]"
 
 
-def _tabulate_thresholds(thresholds: dict[str, dict[str, Any]]) -> list[str]:
+def _tabulate_thresholds(thresholds: dict[str, JsonObject]) -> list[str]:
     splits = list(next(iter(thresholds.values()))["splits"])
     lines = [
-        f"| promised | threshold | {' | '.join(f'{split}: sure, right' for split in splits)} |",
+        f"| target precision | threshold | {' | '.join(f'{split}: coverage, precision' for split in splits)} |",
         f"| --- | --- |{' --- |' * len(splits)}",
     ]
     for wanted, found in thresholds.items():
         cells = [f"{100 * float(wanted):g}%", _format_metric(found["threshold"], 4)]
         for split in splits:
             figures = found["splits"][split]
-            right = NOTHING if figures["precision"] is None else f"{figures['precision']:.1%}"
-            cells.append(f"{figures['coverage']:.1%}, {right}")
+            precision = NOTHING if figures["precision"] is None else f"{figures['precision']:.1%}"
+            cells.append(f"{figures['coverage']:.1%}, {precision}")
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 
-def _tabulate_adjustments(rows: Sequence[dict[str, Any]]) -> list[str]:
+def _tabulate_adjustments(rows: Sequence[JsonObject]) -> list[str]:
     found = {(row["split"], row["strength"]): row for row in rows}
     splits, strengths = (list(dict.fromkeys(row[key] for row in rows)) for key in ("split", "strength"))
     lines = [
@@ -189,14 +192,14 @@ def list_blocks(comparison: Comparison, *, is_wide: bool = False) -> list[Block]
         blocks.append(_list_recipes(recipes))
     blocks += [
         Block(
-            f"Accuracy less that of the baseline, {baseline}; items that only one of the two has right.",
+            f"Difference in accuracy to the baseline, {baseline}; items that only one of the two predicts correctly.",
             ("run", "difference [95 %]", "only run", "only base", "p"),
             [_list_difference(row) for row in pairs],
-            "Both runs are measured in each draw of items. p: McNemar's exact test, every item for itself, not "
-            "corrected for the number of runs.",
+            "Both runs are evaluated on each bootstrap sample. p: McNemar's exact test, with items treated as "
+            "independent, not corrected for the number of runs.",
         ),
         Block(
-            "Macro-F1 less that of the baseline.",
+            "Difference in macro-F1 to the baseline.",
             ("run", "difference [95 %]"),
             [(row["run_id"], _format_compared(row, "macro_f1_difference", "macro_f1", "+.3f")) for row in pairs],
         ),
@@ -218,7 +221,7 @@ def _list_figures(rows: Sequence[Row], runs: pl.DataFrame) -> Block:
     note = f"In brackets: {LEVEL:.0%} intervals, {METHOD}."
     if any(row["input"] != rows[0]["input"] for row in rows):
         readers = [row["run_id"] for row in rows if "name" in row["input"]]
-        note += f" With the product's name: {', '.join(readers)}."
+        note += f" Evaluated with product names: {', '.join(readers)}."
     title = _describe_items(runs)
     if level:
         title += f" {FREQUENT_ITEMS}+ F1: macro-F1 of {level} over its classes of {FREQUENT_ITEMS} items or more."
@@ -232,13 +235,13 @@ def _find_level(rows: Sequence[Row]) -> str | None:
 
 def _list_costs(rows: Sequence[Row], comparison: Comparison) -> Block:
     note = (
-        "MFLOPs: all passes over one photograph, a multiplication and its addition counted as two operations; a run "
-        "that averages the mirror image takes two passes. Minutes: of its training, validation counted. Images a "
-        "second: in training, and in predicting where that was timed. MB: the model on disk."
+        "MFLOPs: all passes over one photograph, with a multiplication and its addition as two operations; a run with "
+        "--tta-flip takes two passes. Minutes: of training, including validation. train/s and predict/s: photographs "
+        "per second in training, and in prediction if it was timed. MB: the model on disk."
     )
     headings = ("run", "parameters", "MFLOPs", "minutes", "epochs", "train/s", "predict/s", "MB")
     rows_text = [(row["run_id"], f"{row['parameters']:,}", *_write_costs(row)) for row in rows]
-    return Block("What they took.", headings, rows_text, f"{note} {comparison.timed}".strip())
+    return Block("Costs.", headings, rows_text, f"{note} {comparison.timed}".strip())
 
 
 def _write_costs(row: Row) -> tuple[str, ...]:
@@ -271,8 +274,8 @@ def _list_recipes(rows: Sequence[Row]) -> Block:
         for row in rows
     ]
     width = len(headings) if _find_level(rows) else len(headings) - 1
-    note = "The mean over the seeds of each recipe; in brackets its interval over other items, for these very seeds."
-    return Block("Recipes.", headings[:width], [cells[:width] for cells in rows_text], note)
+    note = "Mean over the seeds of each recipe; in brackets its 95 % interval over items, with these seeds fixed."
+    return Block("Means of recipes.", headings[:width], [cells[:width] for cells in rows_text], note)
 
 
 def _describe_items(runs: pl.DataFrame) -> str:
@@ -282,7 +285,7 @@ def _describe_items(runs: pl.DataFrame) -> str:
     if max(evaluated) > items:
         each = ", ".join(f"{count:,}" for count in evaluated)
         sentence = f"{items:,} items of {split}, those that all runs were evaluated on ({each}), on {column}."
-    return f"{sentence} No run is to be chosen by them." if split == "test" else sentence
+    return f"{sentence} Do not choose a run by them." if split == "test" else sentence
 
 
 def _format_compared(row: Row, key: str, ends: str, form: str = ".3f") -> str:
@@ -309,8 +312,8 @@ def _list_seeds(rows: Sequence[Row]) -> Block:
         )
         for row in rows
     ]
-    note = "In brackets: Student's interval of the mean over other seeds, on the same items."
-    return Block("Over seeds.", ("runs", "figure", "mean [95 %]", "lowest", "highest"), rows_text, note)
+    note = "In brackets: Student's t interval of the mean over seeds, on the same items."
+    return Block("Means over seeds.", ("runs", "metric", "mean [95 %]", "lowest", "highest"), rows_text, note)
 
 
 def _shorten_run_ids(run_ids: Sequence[str]) -> str:

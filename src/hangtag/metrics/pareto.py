@@ -20,9 +20,9 @@ from hangtag.workspace import Workspace
 PHOTOGRAPHS, ROUNDS = 512, 3
 FIGURES = {"macro_f1": "macro-F1", "level_macro_f1": "macro-F1"}
 COSTS = {
-    "mflops": "MFLOPs a photograph",
+    "mflops": "MFLOPs per photograph",
     "training_minutes": "minutes of training",
-    "milliseconds": "milliseconds a photograph",
+    "milliseconds": "milliseconds per photograph",
     "million_parameters": "million parameters",
     "megabytes": "MB on disk",
 }
@@ -97,8 +97,8 @@ class Timing:
     def describe(self) -> str:
         """Describe in a sentence how, where and when the runs were timed."""
         return (
-            f"Predicting was timed on {self.day} on {self.machine}: {self.photographs:,} photographs in batches, "
-            f"all runs in turn, the median of {ROUNDS} rounds after one that does not count."
+            f"Prediction was timed on {self.day} on {self.machine}: {self.photographs:,} photographs in batches, "
+            f"all runs in turn, the median of {ROUNDS} rounds after a warm-up round."
         )
 
 

@@ -10,18 +10,20 @@ import polars.selectors as cs
 from hangtag.config import EvaluateConfig
 from hangtag.inference.classifier import PHOTOGRAPH, PHOTOGRAPH_AND_NAME, Classifier
 from hangtag.inference.runs import EvaluatedItems
+from hangtag.io import JsonObject
 from hangtag.labels.dataset import LabeledItems
-from hangtag.metrics.bootstrap import compute_intervals
 from hangtag.metrics.calibration import measure_thresholds, tabulate_coverage, tabulate_reliability, tabulate_thresholds
 from hangtag.metrics.classification import (
     average_f1,
     compute_figures,
+    compute_intervals,
     count_outcomes,
+    evaluate_levels,
     find_most_confused,
     tabulate_classes,
     tabulate_confusion,
+    tabulate_levels,
 )
-from hangtag.metrics.levels import evaluate_levels, tabulate_levels
 from hangtag.models.label_space import CATEGORY_PATH
 from hangtag.training.targets import LABEL
 
@@ -63,7 +65,7 @@ def build_report(
     *,
     alone: Parts | None = None,
     adjustments: pl.DataFrame | None = None,
-) -> dict[str, Any]:
+) -> JsonObject:
     """Build the content of `report.json`.
 
     Args:
@@ -81,13 +83,13 @@ def build_report(
         `photograph_alone` with the same except the classes; `levels` (see `evaluate_levels`), `thresholds` (see
         `measure_thresholds`) and, if computed, `adjustments`, the rows of `logit_adjustment.csv`.
     """
-    outputs = next(iter(parts.values())).outputs
+    label_space = next(iter(parts.values())).label_space
     draws = {"samples": config.bootstrap_samples, "seed": config.bootstrap_seed}
-    report: dict[str, Any] = {
+    report: JsonObject = {
         "run_id": run_id,
-        "target": outputs.primary,
-        "label_name": labelled.schema.label_name if outputs.primary == LABEL else outputs.primary,
-        "class_names": list(outputs.class_names),
+        "target": label_space.primary,
+        "label_name": labelled.schema.label_name if label_space.primary == LABEL else label_space.primary,
+        "class_names": list(label_space.class_names),
         "input": INPUTS[alone is not None],
         "temperature": calibration.temperature,
         "logit_adjustment": config.logit_adjustment,
@@ -105,7 +107,7 @@ def build_report(
     return report
 
 
-def compute_interval_metrics(part: EvaluatedItems, config: EvaluateConfig) -> dict[str, Any]:
+def compute_interval_metrics(part: EvaluatedItems, config: EvaluateConfig) -> JsonObject:
     """Compute the metrics of one split on the primary level, with their confidence intervals."""
     figures = compute_figures(part.probs, part.classes, part.class_names)
     figures["confidence_interval"] = compute_intervals(

@@ -1,7 +1,7 @@
 """Predict photographs in batches: zero-padded inputs, test-time augmentation and temperature scaling."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Container, Iterator, Mapping
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +14,21 @@ from hangtag.models.text import MAX_WORDS, Words
 BATCH = 256
 # A network's feature maps take several times as much memory as its pixels.
 WEIGHT = 4
+# The inputs of a network by name: `pixels`, uint8 (n, H, W, 3), and `words`, int32 (n, MAX_WORDS).
+Inputs = dict[str, npt.NDArray[Any]]
 # The probabilities of each head, float32 (n, classes).
-Answers = dict[str, npt.NDArray[np.float32]]
+ProbsByHead = dict[str, npt.NDArray[np.float32]]
+
+
+class Network(Protocol):
+    """The part of a `keras.Model` or an exported network that prediction uses."""
+
+    @property
+    def input(self) -> Container[str]:
+        """The names of the inputs, as the keys of a mapping or in a tuple."""
+
+    def predict_on_batch(self, inputs: Inputs, /) -> Mapping[str, npt.NDArray[np.floating]]:
+        """Return the values of each head, (n, classes), for inputs of n items."""
 
 
 def apply_temperature(probs: Probs, temperature: float) -> Probs:
@@ -32,14 +45,14 @@ def apply_temperature(probs: Probs, temperature: float) -> Probs:
 
 
 def iterate_head_probs(
-    model: Any,
+    model: Network,
     images: Pixels,
     rows: npt.NDArray[np.int64],
     *,
     words: Words | None = None,
     tta_flip: bool = False,
     image_size: tuple[int, int] | None = None,
-) -> Iterator[Answers]:
+) -> Iterator[ProbsByHead]:
     """Predict chosen rows of a memory map of images, and yield the probabilities of every head batch by batch.
 
     Args:
@@ -69,7 +82,7 @@ def iterate_head_probs(
         yield by_head
 
 
-def join_head_probs(batches: list[Answers], heads: dict[str, int]) -> Answers:
+def join_head_probs(batches: list[ProbsByHead], heads: dict[str, int]) -> ProbsByHead:
     """Concatenate the probabilities of all batches head by head; without a batch, return arrays of no rows."""
     empty = {head: np.empty((0, size), np.float32) for head, size in heads.items()}
     return {
@@ -78,13 +91,13 @@ def join_head_probs(batches: list[Answers], heads: dict[str, int]) -> Answers:
     }
 
 
-def fill_inputs(model: Any, images: Pixels, words: Words | None) -> dict[str, npt.NDArray[Any]]:
+def fill_inputs(model: Network, images: Pixels, words: Words | None) -> Inputs:
     """Build the network's inputs, zero-padding the batch to the next power of two.
 
     The network is thus compiled for few batch sizes, and a single photograph costs less than a full batch.
     """
     size = 1 << (len(images) - 1).bit_length()
-    inputs: dict[str, npt.NDArray[Any]] = {"pixels": np.zeros((size, *images.shape[1:]), np.uint8)}
+    inputs: Inputs = {"pixels": np.zeros((size, *images.shape[1:]), np.uint8)}
     inputs["pixels"][: len(images)] = images
     if "words" in model.input:
         inputs["words"] = np.zeros((size, MAX_WORDS), np.int32)
@@ -93,14 +106,14 @@ def fill_inputs(model: Any, images: Pixels, words: Words | None) -> dict[str, np
     return inputs
 
 
-def _predict_batch(model: Any, images: Pixels, words: Words | None) -> Answers:
+def _predict_batch(model: Network, images: Pixels, words: Words | None) -> ProbsByHead:
     inputs = fill_inputs(model, images, words)
     by_head = {
         head: np.asarray(probs, np.float32)[: len(images)] for head, probs in model.predict_on_batch(inputs).items()
     }
     if not all(np.isfinite(probs).all() for probs in by_head.values()):
         raise ModelError(
-            "The model gives no numbers for some photographs: its training diverged.",
+            "The model's probabilities are not finite for some photographs: its training diverged.",
             hint="Train it again, with a smaller --learning-rate.",
         )
     return by_head

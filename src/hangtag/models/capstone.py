@@ -1,11 +1,14 @@
 """The network of the capstone report, reproduced layer by layer (section 5 and figure 7 of the report)."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from hangtag.models.layers import import_keras, normalize
 
+if TYPE_CHECKING:
+    from keras import KerasTensor
 
-def build_capstone(pixels: Any, dtype: Any = None) -> list[Any]:
+
+def build_capstone(pixels: "KerasTensor", dtype: str | None = None) -> "list[KerasTensor]":
     """Build two blocks of two convolutions each, and one wide dense layer.
 
     For photographs of 80 x 60 pixels and a head of 30 classes it has 9,914,686 parameters in colour and 9,914,110 in

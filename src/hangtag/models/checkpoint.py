@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ from safetensors.numpy import load, save_file
 
 from hangtag.config import ColorMode
 from hangtag.errors import ModelError, WorkspaceError
-from hangtag.io import hash_file, write_json, write_whole
+from hangtag.io import JsonObject, hash_file, write_json, write_whole
 from hangtag.manifest import require_manifest
 from hangtag.models.description import AGAIN, DESCRIPTION, FORMAT, Description, escape, read_bytes, read_description
 from hangtag.models.flops import count_flops, read_output_shape
@@ -24,6 +24,9 @@ from hangtag.models.registry import build_model
 from hangtag.models.seen_images import SeenPhotographs, read_seen
 from hangtag.models.text import Vocabulary
 from hangtag.workspace import Workspace
+
+if TYPE_CHECKING:
+    from keras import KerasTensor, Model, Variable
 
 WEIGHTS = "model.safetensors"
 # In bytes.
@@ -39,8 +42,8 @@ class SavedModel:
 
     Attributes:
         model: The `keras.Model`, or an exported network with the same methods; see `build_model` for its inputs and
-            outputs.
-        outputs: The label space of its heads.
+            label_space.
+        label_space: The label space of its heads.
         vocabulary: The vocabulary of product names, or None for a model that reads images alone.
         image_size: (height, width) of the photographs.
         network_size: (height, width) that photographs are resized to before the network.
@@ -49,20 +52,20 @@ class SavedModel:
     """
 
     model: Any
-    outputs: LabelSpace
+    label_space: LabelSpace
     vocabulary: Vocabulary | None
     image_size: tuple[int, int]
     network_size: tuple[int, int]
-    description: dict[str, Any]
+    description: JsonObject
     seen: SeenPhotographs | None = None
 
 
-def read_weights(model: Any) -> Weights:
+def read_weights(model: "Model") -> Weights:
     """Return a copy of all weights of a model, float32, by their paths."""
     return {weight.path: np.array(weight.numpy(), np.float32) for weight in _list_weights(model)}
 
 
-def assign_weights(model: Any, weights: Mapping[str, npt.NDArray[np.float32]]) -> None:
+def assign_weights(model: "Model", weights: Mapping[str, npt.NDArray[np.float32]]) -> None:
     """Assign weights to a model by their paths. Nothing is assigned unless all names, shapes and types fit.
 
     Raises:
@@ -84,12 +87,12 @@ def assign_weights(model: Any, weights: Mapping[str, npt.NDArray[np.float32]]) -
         variable.assign(weights[path])
 
 
-def _list_weights(model: Any) -> list[Any]:
+def _list_weights(model: "Model") -> "list[Variable]":
     """Return all weights, including moving statistics, but not the states of the random generators of dropout."""
     return [weight for weight in model.weights if "seed_generator" not in weight.path]
 
 
-def describe_model(model: Any) -> dict[str, Any]:
+def describe_model(model: "Model") -> JsonObject:
     """Return a model's `layers`, `parameters` and `flops`, the entries of `model.json` that describe its network."""
     layers = [
         {
@@ -115,7 +118,7 @@ def save_model(
     image_size: tuple[int, int],
     network_size: tuple[int, int] | None = None,
     color_mode: ColorMode,
-    outputs: LabelSpace,
+    label_space: LabelSpace,
     vocabulary: Vocabulary | None = None,
     **more: Any,
 ) -> list[Path]:
@@ -129,7 +132,7 @@ def save_model(
         image_size: (height, width) of the photographs.
         network_size: (height, width) that photographs are resized to before the network; None keeps their size.
         color_mode: The colour mode of its preprocessing, `color` or `gray`.
-        outputs: The label space of its heads.
+        label_space: The label space of its heads.
         vocabulary: The vocabulary of product names, for a model that reads them.
         **more: Further entries of `model.json`.
 
@@ -141,11 +144,11 @@ def save_model(
     description = {
         "format": FORMAT,
         "architecture": architecture,
-        "class_names": list(outputs.class_names),
+        "class_names": list(label_space.class_names),
         "image_size": list(image_size),
         "network_size": list(network_size or image_size),
         "preprocessing": {"color_mode": color_mode, "rescale": RESCALE},
-        "label_space": outputs.to_json(),
+        "label_space": label_space.to_json(),
         "words": list(vocabulary.words) if vocabulary else None,
         **describe_model(model),
         "weights": {"file": WEIGHTS, "sha256": hash_file(folder / WEIGHTS)},
@@ -164,14 +167,14 @@ def load_saved(folder: Path) -> SavedModel:
     described = read_description(folder)
     if "weights" not in described.content:
         raise ModelError("The model has no network.", hint="Export or copy the model again.", received=str(folder))
-    description, outputs, vocabulary = described.content, described.outputs, described.vocabulary
+    description, label_space, vocabulary = described.content, described.label_space, described.vocabulary
     seen = read_seen(folder, description)
     weights = load_weights(folder, description["weights"]["sha256"])
     _check_sizes(weights, described)
     model = build_model(
         description["architecture"],
         image_size=described.network_size,
-        heads=outputs.heads,
+        heads=label_space.heads,
         color_mode=description["preprocessing"]["color_mode"],
         num_words=len(vocabulary.words) if vocabulary else 0,
         dtype="float32",
@@ -179,10 +182,10 @@ def load_saved(folder: Path) -> SavedModel:
     )
     assign_weights(model, weights)
     check_signature(described, _read_signature(model.input), _read_signature(model.output))
-    return SavedModel(model, outputs, vocabulary, described.image_size, described.network_size, description, seen)
+    return SavedModel(model, label_space, vocabulary, described.image_size, described.network_size, description, seen)
 
 
-def _read_signature(tensors: Mapping[str, Any]) -> Signature:
+def _read_signature(tensors: "Mapping[str, KerasTensor]") -> Signature:
     """Return the type and shape of each input or output."""
     return {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()}
 
@@ -198,7 +201,7 @@ def _check_sizes(weights: Weights, described: Description) -> None:
     num_words = len(described.vocabulary.words) if described.vocabulary else 0
     height, width = described.network_size
     expected: dict[str, tuple[int, ...]] = {}
-    for head, size in described.outputs.heads.items():
+    for head, size in described.label_space.heads.items():
         biases = [f"{head}/bias", *(f"{head}_member{number}/bias" for number in range(1, MOST_MEMBERS + 1))]
         expected |= dict.fromkeys(biases, (size,)) | {f"{head}_with_name/words": (num_words + 1, size)}
     if described.content["architecture"] == "capstone":

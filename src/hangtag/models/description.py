@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from hangtag.errors import ModelError
+from hangtag.io import JsonObject
 from hangtag.models.description_schema import NOTHING, Mistake, find_mistake
 from hangtag.models.label_space import LabelSpace
 from hangtag.models.text import Vocabulary
@@ -56,7 +57,7 @@ def read_bytes(path: Path, most: int = LARGEST_TEXT) -> bytes:
     return content
 
 
-def read_table(path: Path) -> dict[str, Any]:
+def read_table(path: Path) -> JsonObject:
     """Read a strict JSON object: UTF-8, no duplicate keys, finite numbers, nested at most `DEEPEST` levels.
 
     Raises:
@@ -97,7 +98,7 @@ def escape(text: str, most: int = 120) -> str:
     return shown if len(text) <= most else f"{shown}…"
 
 
-def _parse_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _parse_object(pairs: list[tuple[str, Any]]) -> JsonObject:
     table = dict(pairs)
     if len(table) < len(pairs):
         keys = [key for key, _ in pairs]
@@ -116,7 +117,7 @@ def _parse_float(text: str) -> float:
     return value
 
 
-def _find_fault(content: dict[str, Any]) -> str:
+def _find_fault(content: JsonObject) -> str:
     """Return why a content could not be written as JSON again, in a few words; an empty text if it could.
 
     The levels are searched one after another, because recursion would fail on a deeply nested file.
@@ -132,7 +133,7 @@ def _find_fault(content: dict[str, Any]) -> str:
     return "it is nested too deeply"
 
 
-def _list_members(container: dict[str, Any] | list[Any]) -> Iterable[Any]:
+def _list_members(container: JsonObject | list[Any]) -> Iterable[Any]:
     return chain(container, container.values()) if isinstance(container, dict) else container
 
 
@@ -157,15 +158,15 @@ class Description:
 
     Attributes:
         content: The content of `model.json`.
-        outputs: The label space of the model's heads.
+        label_space: The label space of the model's heads.
         vocabulary: The vocabulary of product names, or None for a model that reads images alone.
         image_size: (height, width) of the photographs.
         network_size: (height, width) that photographs are resized to before the network.
         path: The path of `model.json`.
     """
 
-    content: dict[str, Any]
-    outputs: LabelSpace
+    content: JsonObject
+    label_space: LabelSpace
     vocabulary: Vocabulary | None
     image_size: tuple[int, int]
     network_size: tuple[int, int]
@@ -215,7 +216,7 @@ def read_description(folder: Path) -> Description:
     )
 
 
-def read_entries(folder: Path) -> dict[str, Any]:
+def read_entries(folder: Path) -> JsonObject:
     """Read the description of a run without its model, for display. Entries may be missing.
 
     Raises:

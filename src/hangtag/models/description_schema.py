@@ -109,7 +109,7 @@ class _Weights(_Entry):
 class _Seen(_Entry):
     file: Literal["seen.safetensors"]
     sha256: Hash
-    learnt: Count = 0
+    trained_on: Count = 0
     chosen_on: Count = 0
     is_complete: bool
 

@@ -1,12 +1,16 @@
 """Count the parameters and the floating-point operations (FLOPs) of a forward pass, for every architecture."""
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hangtag.config import ColorMode
 from hangtag.errors import SettingsError
+from hangtag.io import JsonObject
 from hangtag.models.layers import import_keras, list_transformer_blocks
 from hangtag.models.registry import ARCHITECTURES, SMALLEST_SIDE, build_model
+
+if TYPE_CHECKING:
+    from keras import Layer, Model
 
 # The number of classes in the capstone's catalogue. The head is a small part of every network.
 NUM_CLASSES = 30
@@ -15,7 +19,7 @@ LARGEST_SIDE = 320
 BYTES_A_WEIGHT = 4
 
 
-def count_flops(model: Any) -> int:
+def count_flops(model: "Model") -> int:
     """Count the floating-point operations of a forward pass over one photograph.
 
     The matrix products of convolutions (also depthwise and grouped ones), dense layers (also on feature maps) and
@@ -42,12 +46,12 @@ def count_flops(model: Any) -> int:
     return flops
 
 
-def read_output_shape(layer: Any) -> tuple[Any, ...]:
+def read_output_shape(layer: "Layer") -> tuple[Any, ...]:
     """Return the shape of a layer's output, or of its first output if there are several."""
     return tuple(import_keras().tree.flatten(layer.output)[0].shape)
 
 
-def _count_token_flops(layer: Any) -> int:
+def _count_token_flops(layer: "Layer") -> int:
     """Count the FLOPs of a KerasHub layer that returns tokens, (n, tokens, width): its kernels and its attention.
 
     In each block, the attention scores and the weighted sums of values need tokens * tokens * width products each. The
@@ -64,14 +68,14 @@ def _count_token_flops(layer: Any) -> int:
     return int(2 * (tokens * sum(map(math.prod, kernels)) + attention))
 
 
-def _count_positions(layer: Any) -> int:
+def _count_positions(layer: "Layer") -> int:
     """Return how often a layer's kernel is applied: once, or once for each position of its feature map."""
     sides = layer.output.shape[1:]
     is_channels_first = getattr(layer, "data_format", None) == "channels_first"
     return math.prod(sides[1:] if is_channels_first else sides[:-1])
 
 
-def describe_architectures(image_size: tuple[int, int], color_mode: ColorMode) -> list[dict[str, Any]]:
+def describe_architectures(image_size: tuple[int, int], color_mode: ColorMode) -> list[JsonObject]:
     """Return the size and the cost of every registered architecture, with one head of 30 classes.
 
     Args:
@@ -94,7 +98,7 @@ def describe_architectures(image_size: tuple[int, int], color_mode: ColorMode) -
     return [_describe_architecture(name, image_size, color_mode) for name in fitting]
 
 
-def _describe_architecture(name: str, image_size: tuple[int, int], color_mode: ColorMode) -> dict[str, Any]:
+def _describe_architecture(name: str, image_size: tuple[int, int], color_mode: ColorMode) -> JsonObject:
     model = build_model(name, image_size=image_size, heads={"category_path": NUM_CLASSES}, color_mode=color_mode)
     parameters = model.count_params()
     return {

@@ -8,11 +8,14 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hangtag.errors import ModelError
 from hangtag.models.description import AGAIN, escape
 from hangtag.models.layers import import_keras
+
+if TYPE_CHECKING:
+    from keras import KerasTensor, Model
 
 DROPOUT = 0.2
 # The channel means of ImageNet, 0 to 255, in the order blue, green, red that Caffe uses.
@@ -120,7 +123,7 @@ APPLICATIONS = {
 }
 
 
-def build_application(pixels: Any, dtype: Any = None, *, name: str) -> list[Any]:
+def build_application(pixels: "KerasTensor", dtype: str | None = None, *, name: str) -> "list[KerasTensor]":
     """Build a network without its ImageNet head, with randomly initialized weights.
 
     Args:
@@ -152,7 +155,7 @@ def build_application(pixels: Any, dtype: Any = None, *, name: str) -> list[Any]
     return [layers.Dropout(DROPOUT, name="dropout", dtype="float32")(x)]
 
 
-def load_imagenet(model: Any, name: str) -> Path:
+def load_imagenet(model: "Model", name: str) -> Path:
     """Load ImageNet weights into the backbone of a network, from Keras's cache or by a download through Keras.
 
     Args:
@@ -182,7 +185,7 @@ def load_imagenet(model: Any, name: str) -> Path:
     return path
 
 
-def load_library_file(model: Any, name: str, path: Path) -> None:
+def load_library_file(model: "Model", name: str, path: Path) -> None:
     """Load one of Keras's own files of weights (.h5) into the backbone of a network.
 
     Args:
@@ -213,11 +216,11 @@ def _find_cache() -> Path:
     return Path(os.environ.get("KERAS_HOME", home / ".keras")) / "models"
 
 
-def _copy_weights(reference: Any, model: Any) -> None:
+def _copy_weights(reference: "Model", model: "Model") -> None:
     for layer in reference.layers:
         if layer.weights:
             model.get_layer(layer.name).set_weights(layer.get_weights())
 
 
-def _find_builder(name: str) -> Callable[..., Any]:
+def _find_builder(name: str) -> "Callable[..., Model]":
     return getattr(import_keras().applications, APPLICATIONS[name].builder)  # type: ignore[no-any-return]

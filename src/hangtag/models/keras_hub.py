@@ -9,12 +9,16 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from hangtag.errors import MissingExtraError, ModelError
+from hangtag.io import JsonObject
 from hangtag.models.description import read_table
 from hangtag.models.keras_applications import check_h5
 from hangtag.models.layers import RESCALE, import_keras, rescale_channels
+
+if TYPE_CHECKING:
+    from keras import KerasTensor, Model
 
 HUB = "hub"
 CONFIG, CONVERTER, WEIGHTS = "config.json", "image_converter.json", "model.weights.h5"
@@ -101,7 +105,7 @@ def find_preset(source: str) -> Path:
         ) from error
 
 
-def read_preset(source: str) -> dict[str, Any]:
+def read_preset(source: str) -> JsonObject:
     """Read and check the configuration of a preset's image backbone.
 
     Args:
@@ -117,7 +121,7 @@ def read_preset(source: str) -> dict[str, Any]:
     """
     if not source:
         allowed = "Allowed: with --weights, a preset's name or its folder."
-        raise ModelError("A network of KerasHub is begun from a preset.", allowed=allowed)
+        raise ModelError("The architecture hub needs the name or folder of a preset.", allowed=allowed)
     folder = find_preset(source)
     content = read_part(folder / CONFIG)
     config = content.get("config")
@@ -140,7 +144,7 @@ def read_preset(source: str) -> dict[str, Any]:
     return check_preset({"class": name, "config": known, **_read_range(folder / CONVERTER)})
 
 
-def check_preset(described: Any) -> dict[str, Any]:
+def check_preset(described: Any) -> JsonObject:
     """Check that a preset has a known class and plain values within the limits, and return it as a dict.
 
     Args:
@@ -186,12 +190,12 @@ def check_hub_sizes(described: Mapping[str, Any], largest: int) -> None:
         raise ModelError("The network of KerasHub is described larger than its weights are.", received=sorted(bad))
 
 
-def _is_beyond(value: Any, limit: int) -> bool:
+def _is_beyond(value: object, limit: int) -> bool:
     """Return whether a number, or any number of a list, is larger than a limit."""
     return any(_is_number(item) and item > limit for item in (value if isinstance(value, list) else [value]))
 
 
-def read_part(path: Path) -> dict[str, Any]:
+def read_part(path: Path) -> JsonObject:
     """Read one of the JSON files of a preset.
 
     Raises:
@@ -204,7 +208,7 @@ def read_part(path: Path) -> dict[str, Any]:
         raise ModelError(f"The folder is no preset. {error}", hint=hint) from error
 
 
-def _read_range(path: Path) -> dict[str, Any]:
+def _read_range(path: Path) -> JsonObject:
     """Return the `scale` and `offset` by which a preset's image converter rescales pixels of 0 to 255."""
     config = read_part(path).get("config") if path.exists() else {}
     if not isinstance(config, dict) or "mean" in config:
@@ -217,13 +221,14 @@ def _read_range(path: Path) -> dict[str, Any]:
     }
 
 
-def _is_range(value: Any) -> bool:
+def _is_range(value: object) -> bool:
     return isinstance(value, list) and len(value) == 3 and all(_is_number(item) for item in value)
 
 
-def _is_shape(value: Any) -> bool:
-    has_three_channels = isinstance(value, list) and len(value) == 3 and value[2] == 3
-    return has_three_channels and all(type(side) is int and 8 <= side <= 2048 for side in value[:2])
+def _is_shape(value: object) -> bool:
+    if not isinstance(value, list) or len(value) != 3 or value[2] != 3:
+        return False
+    return all(type(side) is int and 8 <= side <= 2048 for side in value[:2])
 
 
 def _find_bad_sides(name: str, config: Mapping[str, Any]) -> list[str]:
@@ -239,18 +244,25 @@ def _find_bad_sides(name: str, config: Mapping[str, Any]) -> list[str]:
     return [key for key, is_fine in are_fine.items() if not is_fine]
 
 
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value) and abs(value) <= LARGEST_NUMBER
+def _is_number(value: object) -> TypeGuard[float]:
+    return (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+        and abs(value) <= LARGEST_NUMBER
+    )
 
 
-def _is_plain(value: Any) -> bool:
+def _is_plain(value: object) -> bool:
     """Return whether a value is a number, a list of numbers, a known word, a boolean or None."""
     if isinstance(value, list):
         return len(value) <= LONGEST_LIST and all(_is_number(item) for item in value)
     return value is None or value in (True, False) or _is_number(value) or (isinstance(value, str) and value in WORDS)
 
 
-def build_hub(pixels: Any, dtype: Any = None, *, described: Mapping[str, Any] | None) -> list[Any]:
+def build_hub(
+    pixels: "KerasTensor", dtype: str | None = None, *, described: Mapping[str, Any] | None
+) -> "list[KerasTensor]":
     """Build the network of a preset with randomly initialized weights, and resize photographs to its input size.
 
     Args:
@@ -301,7 +313,7 @@ def find_shape(described: Mapping[str, Any], shape: tuple[int, ...]) -> tuple[in
     return tuple(config.get("image_shape") or shape)
 
 
-def build_backbone(described: Mapping[str, Any], shape: tuple[int, ...], dtype: Any = None) -> Any:
+def build_backbone(described: Mapping[str, Any], shape: tuple[int, ...], dtype: str | None = None) -> "Model":
     """Build the backbone of a preset for images of `shape` (height, width, 3); see `build_hub`."""
     backbone_class = getattr(import_hub().models, described["class"])
     try:
@@ -311,7 +323,7 @@ def build_backbone(described: Mapping[str, Any], shape: tuple[int, ...], dtype: 
         raise ModelError(f"The preset's network cannot be built: {error}.", received=described["config"]) from error
 
 
-def load_preset(model: Any, source: str) -> Path:
+def load_preset(model: "Model", source: str) -> Path:
     """Load a preset's weights into the network built from it.
 
     Args:

@@ -10,11 +10,14 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING
 
 from hangtag.config import ColorMode
 from hangtag.errors import MissingExtraError
 from hangtag.models.label_space import CATEGORY_PATH
+
+if TYPE_CHECKING:
+    from keras import KerasTensor, Layer, Model
 
 # ITU-R 601 luma, by which Pillow and Keras convert RGB to gray.
 LUMA = (0.299, 0.587, 0.114)
@@ -27,7 +30,7 @@ IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 BLOCK = re.compile(r"(?:member\d+_)?(stem|top|[a-z_]*?\d+(?:[a-z](?=_)|_block\d+|_\d+)?|[a-z]+)")
 
 
-def import_keras() -> Any:
+def import_keras() -> "KerasTensor":
     """Import Keras without its log messages, with the TensorFlow backend unless `KERAS_BACKEND` names another.
 
     Keras is imported only here, when it is needed, because the import takes seconds.
@@ -64,20 +67,23 @@ def _silence_stderr() -> Iterator[None]:
 
 
 @cache
-def _get_batch_norm_class() -> Any:
+def _get_batch_norm_class() -> "type[Layer]":
     """Return Keras's batch normalisation layer, on TensorFlow with a fused kernel for training.
 
     In bfloat16 on a CPU, the forward and backward pass then take a fifth of the time (docs/experiments.md).
     """
     keras = import_keras()
     if keras.backend.backend() != "tensorflow":
-        return keras.layers.BatchNormalization
+        plain: type[Layer] = keras.layers.BatchNormalization
+        return plain
     import tensorflow as tf  # noqa: PLC0415  (already imported by Keras)
 
     class BatchNormalization(keras.layers.BatchNormalization):  # type: ignore[name-defined, misc]
         """Keras's layer with a fused kernel in training; its weights and outputs are the same."""
 
-        def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        def call(
+            self, inputs: "KerasTensor", training: bool | None = None, mask: "KerasTensor | None" = None
+        ) -> "KerasTensor":
             if not (training and self.trainable) or len(inputs.shape) != 4 or mask is not None:
                 return super().call(inputs, training=training, mask=mask)
             outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
@@ -97,7 +103,14 @@ def _get_batch_norm_class() -> Any:
     return BatchNormalization
 
 
-def normalize(inputs: Any, *, name: str, dtype: Any = None, momentum: float = 0.99, epsilon: float = 1e-3) -> Any:
+def normalize(
+    inputs: "KerasTensor",
+    *,
+    name: str,
+    dtype: str | None = None,
+    momentum: float = 0.99,
+    epsilon: float = 1e-3,
+) -> "KerasTensor":
     """Normalize each channel over the batch, then scale and shift it.
 
     Args:
@@ -110,7 +123,7 @@ def normalize(inputs: Any, *, name: str, dtype: Any = None, momentum: float = 0.
     return _get_batch_norm_class()(name=name, dtype=dtype, momentum=momentum, epsilon=epsilon)(inputs)
 
 
-def build_preprocessing(inputs: Any, color_mode: ColorMode) -> Any:
+def build_preprocessing(inputs: "KerasTensor", color_mode: ColorMode) -> "KerasTensor":
     """Build the layers that rescale RGB pixels of 0 to 255 to 0 to 1, and convert them to gray if required.
 
     Gray is a fixed weighted sum of the channels, without trainable weights.
@@ -130,7 +143,7 @@ def build_preprocessing(inputs: Any, color_mode: ColorMode) -> Any:
     return keras.layers.Add(name="gray", dtype=dtype)([red, green, blue])
 
 
-def rescale_channels(pixels: Any, scales: Sequence[float], offsets: Sequence[float]) -> Any:
+def rescale_channels(pixels: "KerasTensor", scales: Sequence[float], offsets: Sequence[float]) -> "KerasTensor":
     """Rescale pixels to the range that pretrained weights expect; repeat a gray channel three times.
 
     Args:
@@ -145,14 +158,14 @@ def rescale_channels(pixels: Any, scales: Sequence[float], offsets: Sequence[flo
     return layers.Rescaling(list(scales), list(offsets), name="rescale_channels", dtype="float32")(pixels)
 
 
-def find_features(model: Any) -> list[Any]:
+def find_features(model: "Model") -> "list[KerasTensor]":
     """Return the image features that the heads of a network of `build_model` read, (n, width) for each member."""
     dense = import_keras().layers.Dense
     heads = [layer for layer in model.layers if layer.name.partition("_member")[0] == CATEGORY_PATH]
     return [layer.input for layer in heads if isinstance(layer, dense)]
 
 
-def cut_backbone(model: Any) -> Any:
+def cut_backbone(model: "Model") -> "Model":
     """Return the backbone of a network as a model that shares its weights.
 
     Its input is `pixels`, its outputs are `features1`, `features2` and so on, one for each member.
@@ -161,9 +174,9 @@ def cut_backbone(model: Any) -> Any:
     return import_keras().Model({"pixels": model.input["pixels"]}, outputs, name="backbone")
 
 
-def list_blocks(model: Any) -> list[list[Any]]:
+def list_blocks(model: "Model") -> "list[list[Layer]]":
     """Return the layers of the backbone that have weights, grouped by block, from the input to the features."""
-    blocks: dict[str, list[Any]] = {}
+    blocks: dict[str, list[Layer]] = {}
     layers = [part for layer in cut_backbone(model).layers for part in _unfold(layer)]
     for layer in layers:
         match = BLOCK.match(layer.name)
@@ -172,20 +185,20 @@ def list_blocks(model: Any) -> list[list[Any]]:
     return list(blocks.values())
 
 
-def _unfold(layer: Any) -> list[Any]:
+def _unfold(layer: "Layer") -> "list[Layer]":
     """Return the blocks of a layer that contains a whole transformer, as in KerasHub's ViT, or else the layer."""
     blocks = list_transformer_blocks(layer)
     return [*blocks, layer.layer_norm] if blocks and hasattr(layer, "layer_norm") else blocks or [layer]
 
 
-def list_transformer_blocks(layer: Any) -> list[Any]:
+def list_transformer_blocks(layer: "Layer") -> "list[Layer]":
     """Return the blocks of a layer that contains a whole transformer, as in KerasHub's ViT and DINOv2, or else none."""
     if isinstance(layer, import_keras().Model):
         return []
     return list(getattr(layer, "encoder_layers", None) or getattr(layer, "layers", None) or [])
 
 
-def cut_heads(model: Any) -> Any:
+def cut_heads(model: "Model") -> "Model":
     """Return the heads of a network as a model that shares their weights.
 
     Its inputs are the features of the members, in the order of `cut_backbone`.

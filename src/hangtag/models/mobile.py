@@ -7,9 +7,12 @@ EfficientNet-Lite is EfficientNet without the operations that are slow on mobile
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from hangtag.models.layers import IMAGENET_DEVIATION, IMAGENET_MEAN, import_keras, normalize, rescale_channels
+
+if TYPE_CHECKING:
+    from keras import KerasTensor
 
 DROPOUT = 0.2
 # Low, because fine-tuning is short and the moving statistics must follow quickly.
@@ -50,7 +53,7 @@ class Style:
 
     epsilon: float
     is_symmetric: bool
-    dtype: Any
+    dtype: str | None
 
 
 MOBILENET_V2_STAGES = (
@@ -74,7 +77,9 @@ EFFICIENTNET_LITE0_STAGES = (
 )
 
 
-def build_inverted_residuals(pixels: Any, stages: Sequence[Stage], style: Style, *, stem: int, top: int) -> list[Any]:
+def build_inverted_residuals(
+    pixels: "KerasTensor", stages: Sequence[Stage], style: Style, *, stem: int, top: int
+) -> "list[KerasTensor]":
     """Build a stem that halves the height and width, stages of blocks, a 1 x 1 convolution and global pooling.
 
     Source: Sandler et al., *MobileNetV2: Inverted Residuals and Linear Bottlenecks*, 2018.
@@ -99,7 +104,7 @@ def build_inverted_residuals(pixels: Any, stages: Sequence[Stage], style: Style,
     return [layers.Dropout(DROPOUT, name="dropout", dtype="float32")(x)]
 
 
-def _build_block(x: Any, stage: Stage, strides: int, name: str, style: Style) -> Any:
+def _build_block(x: "KerasTensor", stage: Stage, strides: int, name: str, style: Style) -> "KerasTensor":
     keras = import_keras()
     layers = keras.layers
     width, inputs = x.shape[-1], x
@@ -125,8 +130,8 @@ def _build_block(x: Any, stage: Stage, strides: int, name: str, style: Style) ->
 
 
 def _conv_norm(
-    x: Any, width: int, kernel: int, strides: int, name: str, style: Style, *, is_linear: bool = False
-) -> Any:
+    x: "KerasTensor", width: int, kernel: int, strides: int, name: str, style: Style, *, is_linear: bool = False
+) -> "KerasTensor":
     x, padding = _pad_same(x, kernel, strides, name, style)
     convolution = import_keras().layers.Conv2D(
         width,
@@ -141,7 +146,7 @@ def _conv_norm(
     return _batch_norm(convolution(x), name, style, is_linear=is_linear)
 
 
-def _pad_same(x: Any, kernel: int, strides: int, name: str, style: Style) -> tuple[Any, str]:
+def _pad_same(x: "KerasTensor", kernel: int, strides: int, name: str, style: Style) -> "tuple[KerasTensor, str]":
     """Pad the input if the style requires it; return it and the `padding` argument of the convolution.
 
     Without strides, both styles pad equally.
@@ -152,14 +157,14 @@ def _pad_same(x: Any, kernel: int, strides: int, name: str, style: Style) -> tup
     return padding(x), "valid"
 
 
-def _batch_norm(x: Any, name: str, style: Style, *, is_linear: bool = False) -> Any:
+def _batch_norm(x: "KerasTensor", name: str, style: Style, *, is_linear: bool = False) -> "KerasTensor":
     x = normalize(x, name=f"{name}_norm", dtype=style.dtype, momentum=MOMENTUM, epsilon=style.epsilon)
     if is_linear:
         return x
     return import_keras().layers.ReLU(6.0, name=f"{name}_relu", dtype=style.dtype)(x)
 
 
-def build_mobilenet_v2(pixels: Any, dtype: Any = None) -> list[Any]:
+def build_mobilenet_v2(pixels: "KerasTensor", dtype: str | None = None) -> "list[KerasTensor]":
     """Build MobileNetV2 as trained with PyTorch.
 
     Source: Sandler et al., *MobileNetV2: Inverted Residuals and Linear Bottlenecks*, 2018.
@@ -177,7 +182,9 @@ def build_mobilenet_v2(pixels: Any, dtype: Any = None) -> list[Any]:
     return build_inverted_residuals(pixels, MOBILENET_V2_STAGES, Style(1e-5, True, dtype), stem=32, top=1280)
 
 
-def build_efficientnet_lite(pixels: Any, dtype: Any = None, *, width: float = 1.0, depth: float = 1.0) -> list[Any]:
+def build_efficientnet_lite(
+    pixels: "KerasTensor", dtype: str | None = None, *, width: float = 1.0, depth: float = 1.0
+) -> "list[KerasTensor]":
     """Build EfficientNet-Lite.
 
     Source: Tan and Le, *EfficientNet: Rethinking Model Scaling*, 2019. As in the Lite variants that Google published

@@ -50,7 +50,9 @@ def check_signature(described: Description, inputs: Signature, outputs: Signatur
     expected_inputs: Signature = {"pixels": ("uint8", (None, *described.network_size, 3))}
     if described.vocabulary:
         expected_inputs = {**expected_inputs, "words": ("int32", (None, MAX_WORDS))}
-    expected_outputs: Signature = {head: ("float32", (None, size)) for head, size in described.outputs.heads.items()}
+    expected_outputs: Signature = {
+        head: ("float32", (None, size)) for head, size in described.label_space.heads.items()
+    }
     # During an export the network has this output before the description has its limit.
     if OUT_OF_DISTRIBUTION in described.content or OOD_SCORE in outputs:
         expected_outputs = {**expected_outputs, OOD_SCORE: ("float32", (None,))}
@@ -60,7 +62,7 @@ def check_signature(described: Description, inputs: Signature, outputs: Signatur
         if actual != expected:
             names = sorted(name for name in actual.keys() | expected.keys() if actual.get(name) != expected.get(name))
             raise ModelError(
-                f"The model's network {verb} something else than its description says: {described.path}.",
+                f"The model's network {verb} other tensors than its description states: {described.path}.",
                 allowed=f"Allowed: {_describe_signature(expected, names)}.",
                 received=_describe_signature(actual, names),
                 hint=AGAIN,

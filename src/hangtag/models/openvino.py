@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hangtag.errors import MissingExtraError, ModelError
-from hangtag.io import hash_file, name_refusals, write_whole
+from hangtag.io import JsonObject, hash_file, name_refusals, write_whole
 from hangtag.models.checkpoint import SavedModel
 from hangtag.models.description import AGAIN, Description, read_description
 from hangtag.models.network_file import NETWORK, NETWORK_WEIGHTS, read_network
@@ -22,6 +22,7 @@ from hangtag.models.seen_images import read_seen
 
 if TYPE_CHECKING:
     import openvino
+    from keras import Model
 
 ONNX = "network.onnx"
 Arrays = dict[str, npt.NDArray[Any]]
@@ -61,7 +62,7 @@ class ExportedNetwork:
         described: Description | None = None,
     ) -> None:
         openvino = _import_openvino()
-        hints: dict[str, Any] = {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": threads or os.cpu_count() or 1}
+        hints: JsonObject = {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": threads or os.cpu_count() or 1}
         if exact:
             hints["INFERENCE_PRECISION_HINT"] = "f32"
         self._path, self._described, self._hints = path, described, hints
@@ -119,7 +120,7 @@ def _make_zeros(port: Any) -> npt.NDArray[Any]:
 
 
 def save_network(
-    folder: Path, model: Any, *, weights: str = "float32", examples: Sequence[Arrays] = ()
+    folder: Path, model: "Model", *, weights: str = "float32", examples: Sequence[Arrays] = ()
 ) -> dict[str, str]:
     """Export a `keras.Model` whose inputs and outputs are mappings to `network.xml` and `network.bin`.
 
@@ -176,7 +177,7 @@ def _quantize_int8(network: "openvino.Model", examples: Sequence[Arrays]) -> "op
     )
 
 
-def save_onnx(folder: Path, model: Any) -> Path:
+def save_onnx(folder: Path, model: "Model") -> Path:
     """Export a `keras.Model` to `network.onnx`, for other inference engines, and return its path.
 
     Raises:
@@ -191,7 +192,7 @@ def save_onnx(folder: Path, model: Any) -> Path:
     return folder / ONNX
 
 
-def _name_ports(network: "openvino.Model", model: Any) -> None:
+def _name_ports(network: "openvino.Model", model: "Model") -> None:
     """Name the inputs and outputs as in the Keras model, which flattens mappings in the order of their sorted keys."""
     for ports, names in ((network.inputs, sorted(model.input)), (network.outputs, sorted(model.output))):
         for port, name in zip(ports, names, strict=True):
@@ -214,7 +215,7 @@ def load_exported(folder: Path, *, streams: int = 1, exact: bool = False) -> Sav
     network = ExportedNetwork(folder / NETWORK, streams=streams, exact=exact, described=described)
     return SavedModel(
         network,
-        described.outputs,
+        described.label_space,
         described.vocabulary,
         described.image_size,
         described.network_size,

@@ -1,7 +1,7 @@
 """Out-of-distribution score: the Mahalanobis distance of a photograph's features to the nearest training class."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +10,9 @@ from hangtag.catalog.images import Pixels, limit_part, shrink
 from hangtag.models.batch_predict import BATCH, WEIGHT, fill_inputs
 from hangtag.models.label_space import CATEGORY_PATH
 from hangtag.models.layers import find_features, import_keras
+
+if TYPE_CHECKING:
+    from keras import Model
 
 OOD_SCORE = "ood_score"
 # The entry of `model.json`.
@@ -25,7 +28,7 @@ RIDGE = 1e-3
 Matrix = npt.NDArray[np.float64]
 
 
-def add_ood_score(model: Any, images: Pixels, rows: npt.NDArray[np.int64]) -> Any:
+def add_ood_score(model: "Model", images: Pixels, rows: npt.NDArray[np.int64]) -> "Model":
     """Add the output `ood_score`, float32 (n,), to a model: the squared Mahalanobis distance to the nearest class.
 
     The class means and the covariance within classes, which all classes share, are estimated from the features of the
@@ -91,7 +94,7 @@ def _interpolate(points: int, size: int) -> Matrix:
     return np.asarray(np.maximum(0, 1 - np.abs(positions - np.arange(points))))
 
 
-def _join_features(model: Any) -> Any:
+def _join_features(model: "Model") -> "Model":
     """Return the features that the heads read, those of an ensemble's members concatenated, (n, width)."""
     features = find_features(model)
     if len(features) == 1:
@@ -105,7 +108,9 @@ def _subsample(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return np.sort(rows)[::step]
 
 
-def _fit_class_means(feature_model: Any, images: Pixels, rows: npt.NDArray[np.int64]) -> tuple[Matrix, Matrix, Matrix]:
+def _fit_class_means(
+    feature_model: "Model", images: Pixels, rows: npt.NDArray[np.int64]
+) -> tuple[Matrix, Matrix, Matrix]:
     """Estimate the class means and the covariance that they share.
 
     Returns:
@@ -129,7 +134,7 @@ def _fit_class_means(feature_model: Any, images: Pixels, rows: npt.NDArray[np.in
 
 
 def _compute_features(
-    feature_model: Any, images: Pixels, rows: npt.NDArray[np.int64]
+    feature_model: "Model", images: Pixels, rows: npt.NDArray[np.int64]
 ) -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
     """Yield the features (n, d) and the category path probabilities (n, classes) of each batch."""
     image_size = feature_model.input["pixels"].shape[1:3]

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors import safe_open
@@ -18,6 +18,9 @@ from hangtag.models.keras_hub import HUB, load_preset
 from hangtag.models.keras_hub import WEIGHTS as PRESET_WEIGHTS
 from hangtag.models.layers import cut_backbone
 
+if TYPE_CHECKING:
+    from keras import Model
+
 IMAGENET = "imagenet"
 SUFFIX, LIBRARY_SUFFIX = ".safetensors", ".h5"
 # The first bytes of formats that can run code when they are loaded.
@@ -29,7 +32,7 @@ CONVERT = "Convert it to safetensors with the names of the network; see docs/mod
 AGAIN = "Copy or convert it again."
 
 
-def load_pretrained(model: Any, architecture: str, source: str) -> dict[str, str]:
+def load_pretrained(model: "Model", architecture: str, source: str) -> dict[str, str]:
     """Load pretrained weights into a network's backbone; its heads remain unchanged.
 
     Args:
@@ -65,7 +68,7 @@ def hash_source(source: str) -> dict[str, str]:
     return {"weights": hash_file(path)} if source not in ("", IMAGENET) and path.is_file() else {}
 
 
-def _assign_backbone(model: Any, path: Path) -> None:
+def _assign_backbone(model: "Model", path: Path) -> None:
     weights = read_pretrained(path)
     backbone = cut_backbone(model)
     # The file of a whole model also has the weights of its heads, which are of other classes.

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hangtag.config import ColorMode
 from hangtag.errors import ModelError
@@ -16,6 +16,9 @@ from hangtag.models.mobile import build_efficientnet_lite, build_mobilenet_v2
 from hangtag.models.resnet import build_residual
 from hangtag.models.text import MAX_WORDS, fuse_name
 from hangtag.models.vit import build_vit
+
+if TYPE_CHECKING:
+    from keras import KerasTensor, Layer, Model
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Architecture:
         smallest_side: The smallest height and width of the photographs, in pixels.
     """
 
-    build: Callable[..., Any]
+    build: "Callable[..., list[KerasTensor]]"
     purpose: str
     takes_any_size: bool = True
     smallest_side: int = 8
@@ -124,9 +127,9 @@ def build_model(
     heads: Mapping[str, int],
     color_mode: ColorMode,
     num_words: int = 0,
-    dtype: Any = None,
+    dtype: str | None = None,
     hub: Mapping[str, Any] | None = None,
-) -> Any:
+) -> "Model":
     """Build a network by its registered name, with randomly initialized weights.
 
     Args:
@@ -163,7 +166,7 @@ def build_model(
     return keras.Model(inputs, outputs, name=architecture)
 
 
-def _build_head(members: Sequence[Any], head: str, size: int) -> Any:
+def _build_head(members: "Sequence[KerasTensor]", head: str, size: int) -> "KerasTensor":
     """Build a classifier head for each member, and the mean of their probabilities."""
     dense = import_keras().layers.Dense
     # The softmax is computed in float32, because the eight bits of bfloat16 are too few for a loss.
@@ -176,13 +179,13 @@ def _build_head(members: Sequence[Any], head: str, size: int) -> Any:
     return average_members(probs, head)
 
 
-def _get_suffix(index: int, members: Sequence[Any]) -> list[str]:
+def _get_suffix(index: int, members: "Sequence[KerasTensor]") -> list[str]:
     """Return the suffix of a member's layer names, or an empty list if there is only one member."""
     return [f"member{index}"] if len(members) > 1 else []
 
 
 @cache
-def _get_mean_class() -> Any:
+def _get_mean_class() -> "type[Layer]":
     """Define the averaging layer on the first call, because importing Keras takes seconds."""
     keras = import_keras()
     ops = keras.ops
@@ -195,19 +198,19 @@ def _get_mean_class() -> Any:
         the same errors.
         """
 
-        def call(self, probs: Any, training: bool = False) -> Any:
+        def call(self, probs: "KerasTensor", training: bool = False) -> "KerasTensor":
             stacked = ops.stack(probs, axis=1)
             if not training:
                 return ops.mean(stacked, axis=1)
             return ops.exp(ops.mean(ops.log(ops.maximum(stacked, LEAST)), axis=1))
 
-        def compute_output_shape(self, shapes: Any) -> Any:
+        def compute_output_shape(self, shapes: Sequence[tuple[int | None, ...]]) -> tuple[int | None, ...]:
             return shapes[0]
 
     return Mean
 
 
-def average_members(probs: Sequence[Any], name: str) -> Any:
+def average_members(probs: "Sequence[KerasTensor]", name: str) -> "KerasTensor":
     """Build the layer that averages the probabilities of a deep ensemble's members, (n, classes) each.
 
     Source: Lakshminarayanan et al., *Simple and Scalable Predictive Uncertainty Estimation using Deep Ensembles*,

@@ -1,16 +1,19 @@
 """A compact residual network for small photographs: a stem at full resolution, stages of blocks, global pooling."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from hangtag.models.layers import import_keras, normalize
+
+if TYPE_CHECKING:
+    from keras import KerasTensor
 
 # Low, because short trainings need moving statistics that follow quickly. The EMA of the weights averages them as well.
 MOMENTUM = 0.9
 
 
 def build_residual(
-    pixels: Any,
-    dtype: Any = None,
+    pixels: "KerasTensor",
+    dtype: str | None = None,
     *,
     stem: tuple[int, ...],
     widths: tuple[int, ...],
@@ -18,7 +21,7 @@ def build_residual(
     dropout: float,
     members: int = 1,
     shared: int = 0,
-) -> list[Any]:
+) -> "list[KerasTensor]":
     """Build residual blocks of two convolutions in stages; each stage after the first halves the height and width.
 
     Source: He et al., *Deep Residual Learning for Image Recognition*, 2016. Shortcuts with average pooling before the
@@ -58,7 +61,9 @@ def build_residual(
     ]
 
 
-def _build_stages(x: Any, stages: list[tuple[int, int]], first: int, prefix: str, dtype: Any) -> Any:
+def _build_stages(
+    x: "KerasTensor", stages: list[tuple[int, int]], first: int, prefix: str, dtype: str | None
+) -> "KerasTensor":
     for stage, (width, depth) in enumerate(stages, start=first):
         for block in range(1, depth + 1):
             strides = 2 if stage > 1 and block == 1 else 1
@@ -66,7 +71,7 @@ def _build_stages(x: Any, stages: list[tuple[int, int]], first: int, prefix: str
     return x
 
 
-def _build_block(x: Any, width: int, strides: int, name: str, dtype: Any) -> Any:
+def _build_block(x: "KerasTensor", width: int, strides: int, name: str, dtype: str | None) -> "KerasTensor":
     layers = import_keras().layers
     shortcut = x
     if strides > 1:
@@ -84,7 +89,7 @@ def _build_block(x: Any, width: int, strides: int, name: str, dtype: Any) -> Any
     return _relu(x, f"{name}_relu2", dtype)
 
 
-def _conv(x: Any, width: int, strides: int, name: str, dtype: Any) -> Any:
+def _conv(x: "KerasTensor", width: int, strides: int, name: str, dtype: str | None) -> "KerasTensor":
     convolution = import_keras().layers.Conv2D(
         width,
         3,
@@ -98,5 +103,5 @@ def _conv(x: Any, width: int, strides: int, name: str, dtype: Any) -> Any:
     return convolution(x)
 
 
-def _relu(x: Any, name: str, dtype: Any) -> Any:
+def _relu(x: "KerasTensor", name: str, dtype: str | None) -> "KerasTensor":
     return import_keras().layers.ReLU(name=name, dtype=dtype)(x)

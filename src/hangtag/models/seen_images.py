@@ -14,13 +14,13 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save_file
 
 from hangtag.errors import ModelError
-from hangtag.io import hash_file, write_whole
+from hangtag.io import JsonObject, hash_file, write_whole
 from hangtag.labels.image_hashes import Keys, PhotographSet
 
 FILE = "seen.safetensors"
 # The entry of `model.json` that names the file.
 ENTRY = "seen"
-ARRAYS = ("learnt_perceptual", "learnt_pixels", "chosen_on_perceptual", "chosen_on_pixels")
+ARRAYS = ("trained_on_perceptual", "trained_on_pixels", "chosen_on_perceptual", "chosen_on_pixels")
 AGAIN = "Train, export or copy the model again."
 
 
@@ -29,35 +29,35 @@ class SeenPhotographs:
     """The photographs that a model has seen. Its predictions for all others are out-of-sample.
 
     Attributes:
-        learnt: The photographs that the model or its pretrained weights were trained on.
+        trained_on: The photographs that the model or its pretrained weights were trained on.
         chosen_on: Further photographs, on which its epoch, temperatures or thresholds were chosen.
         is_complete: Whether all photographs are known. False if the training started from weights without this record.
     """
 
-    learnt: PhotographSet = field(default_factory=PhotographSet)
+    trained_on: PhotographSet = field(default_factory=PhotographSet)
     chosen_on: PhotographSet = field(default_factory=PhotographSet)
     is_complete: bool = True
 
     def __or__(self, other: "SeenPhotographs") -> "SeenPhotographs":
         """Return the union: a photograph that either was trained on counts as trained on."""
-        learnt = self.learnt | other.learnt
-        chosen_on = (self.chosen_on | other.chosen_on) - learnt
-        return SeenPhotographs(learnt, chosen_on, self.is_complete and other.is_complete)
+        trained_on = self.trained_on | other.trained_on
+        chosen_on = (self.chosen_on | other.chosen_on) - trained_on
+        return SeenPhotographs(trained_on, chosen_on, self.is_complete and other.is_complete)
 
 
-def write_seen(folder: Path, seen: SeenPhotographs) -> tuple[Path, dict[str, Any]]:
+def write_seen(folder: Path, seen: SeenPhotographs) -> tuple[Path, JsonObject]:
     """Write `seen.safetensors`, four arrays of sorted uint64 hashes.
 
     Returns:
         The path, and the entry `seen` for `model.json`: the file's name and SHA-256, the numbers of different
         perceptual hashes, and whether the record is complete.
     """
-    chosen_on = seen.chosen_on - seen.learnt
-    arrays = (seen.learnt.perceptual, seen.learnt.pixels, chosen_on.perceptual, chosen_on.pixels)
+    chosen_on = seen.chosen_on - seen.trained_on
+    arrays = (seen.trained_on.perceptual, seen.trained_on.pixels, chosen_on.perceptual, chosen_on.pixels)
     path = folder / FILE
     with write_whole(path) as temporary:
         save_file(dict(zip(ARRAYS, arrays, strict=True)), temporary)
-    counts = {"learnt": len(seen.learnt.perceptual), "chosen_on": len(chosen_on.perceptual)}
+    counts = {"trained_on": len(seen.trained_on.perceptual), "chosen_on": len(chosen_on.perceptual)}
     return path, {"file": FILE, "sha256": hash_file(path), **counts, "is_complete": seen.is_complete}
 
 
@@ -75,20 +75,20 @@ def read_seen(folder: Path, description: Mapping[str, Any]) -> SeenPhotographs |
     if entry is None:
         return None
     if not isinstance(entry, dict) or entry.get("file") != FILE or not isinstance(entry.get("is_complete"), bool):
-        raise ModelError("The model's description of what it learnt from is damaged.", received=str(folder))
+        message = f"The entry {ENTRY} of model.json, the record of the training photographs, is damaged."
+        raise ModelError(message, hint=AGAIN, received=str(folder))
     path = folder / FILE
     if not path.is_file():
         raise ModelError("The model lacks the list of its training photographs.", hint=AGAIN, received=str(path))
     if hash_file(path) != entry.get("sha256"):
         raise ModelError(
-            "The list of the model's training photographs is not the one that its description names: changed, or "
-            "written half.",
+            f"{FILE} does not match its SHA-256 in model.json: it was changed, or not written completely.",
             hint=AGAIN,
             received=str(path),
         )
     arrays = _read_arrays(path)
-    learnt, chosen_on = PhotographSet(*arrays[:2]), PhotographSet(*arrays[2:])
-    return SeenPhotographs(learnt, chosen_on, entry["is_complete"])
+    trained_on, chosen_on = PhotographSet(*arrays[:2]), PhotographSet(*arrays[2:])
+    return SeenPhotographs(trained_on, chosen_on, entry["is_complete"])
 
 
 def _read_arrays(path: Path) -> list[Keys]:
@@ -100,7 +100,7 @@ def _read_arrays(path: Path) -> list[Keys]:
     hashes = [arrays.get(name) for name in ARRAYS]
     if len(arrays) != len(ARRAYS) or not all(_is_sorted(keys) for keys in hashes):
         raise ModelError(
-            "The list of the model's training photographs holds something else.",
+            "The list of the model's training photographs has other arrays.",
             allowed=f"Allowed: sorted uint64 hashes, {', '.join(ARRAYS)}.",
             received=str(path),
         )

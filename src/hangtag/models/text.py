@@ -9,13 +9,16 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from hangtag.models.label_space import Probs
 from hangtag.models.layers import import_keras
+
+if TYPE_CHECKING:
+    from keras import KerasTensor, Layer
 
 # Longer names are truncated. In a real catalogue fewer than one name in a thousand is longer.
 MAX_WORDS = 24
@@ -70,7 +73,7 @@ def _split_words(name: str) -> list[str]:
 
 
 @cache
-def _get_name_fusion_class() -> Any:
+def _get_name_fusion_class() -> "type[Layer]":
     """Define the fusion layer on the first call, because importing Keras takes seconds."""
     keras = import_keras()
     ops = keras.ops
@@ -96,7 +99,7 @@ def _get_name_fusion_class() -> Any:
                 # Not trainable: these weights are fitted in a step of their own (training/name_head.py).
                 setattr(self, part, self.add_weight(name=part, shape=shape, initializer="zeros", trainable=False))
 
-        def call(self, probs: Any, words: Any) -> Any:
+        def call(self, probs: "KerasTensor", words: "KerasTensor") -> "KerasTensor":
             is_word = ops.cast(words > 0, "float32")
             idf = ops.take(self.idf, words, axis=0) * is_word
             length = ops.sqrt(ops.sum(ops.square(idf), axis=1, keepdims=True))
@@ -109,13 +112,18 @@ def _get_name_fusion_class() -> Any:
                 + name_weight * ops.log(ops.maximum(by_name, LEAST_BY_NAME))
             )
 
-        def compute_output_shape(self, probs_shape: Any, words_shape: Any) -> Any:  # noqa: ARG002  (Keras passes arguments by name)
+        # Keras passes the arguments by name.
+        def compute_output_shape(
+            self,
+            probs_shape: tuple[int | None, ...],
+            words_shape: tuple[int | None, ...],  # noqa: ARG002
+        ) -> tuple[int | None, ...]:
             return probs_shape
 
     return NameFusion
 
 
-def fuse_name(probs: Any, words: Any, num_words: int, head: str) -> Any:
+def fuse_name(probs: "KerasTensor", words: "KerasTensor", num_words: int, head: str) -> "KerasTensor":
     """Build the layer that fuses the image probabilities of a head with the product name.
 
     A linear classifier scores every class by the words of the name, weighted by their inverse document frequency. The

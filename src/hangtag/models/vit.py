@@ -2,9 +2,12 @@
 
 import math
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hangtag.models.layers import import_keras, normalize
+
+if TYPE_CHECKING:
+    from keras import KerasTensor
 
 MLP_RATIO = 4
 # The lowest and highest frequency of the position encodings, in periods per image side. The highest one still
@@ -14,8 +17,8 @@ MOMENTUM = 0.9
 
 
 def build_vit(
-    pixels: Any,
-    dtype: Any = None,
+    pixels: "KerasTensor",
+    dtype: str | None = None,
     *,
     width: int,
     depth: int,
@@ -23,7 +26,7 @@ def build_vit(
     patch: int = 0,
     stem: tuple[int, ...] = (),
     dropout: float,
-) -> list[Any]:
+) -> "list[KerasTensor]":
     """Build pre-norm transformer blocks (attention, then an MLP) over the patches of an image.
 
     Source: Dosovitskiy et al., *An Image is Worth 16x16 Words*, 2021, with the simplifications of Beyer et al.,
@@ -58,13 +61,13 @@ def build_vit(
     return [layers.Dropout(dropout, name="dropout", dtype="float32")(pooled)]
 
 
-def _cut_patches(pixels: Any, patch: int, width: int, dtype: Any) -> Any:
+def _cut_patches(pixels: "KerasTensor", patch: int, width: int, dtype: str | None) -> "KerasTensor":
     layers = import_keras().layers
     convolution = layers.Conv2D(width, patch, strides=patch, padding="same", name="patches", dtype=dtype)
     return _norm(convolution(pixels), "patches_norm", dtype)
 
 
-def _build_stem(x: Any, stem: tuple[int, ...], width: int, dtype: Any) -> Any:
+def _build_stem(x: "KerasTensor", stem: tuple[int, ...], width: int, dtype: str | None) -> "KerasTensor":
     layers = import_keras().layers
     for index, channels in enumerate(stem, start=1):
         convolution = layers.Conv2D(
@@ -82,10 +85,10 @@ def _build_stem(x: Any, stem: tuple[int, ...], width: int, dtype: Any) -> Any:
     return layers.Dense(width, name="patches", dtype=dtype)(x)
 
 
-def _build_block(x: Any, heads: int, name: str, dtype: Any) -> Any:
+def _build_block(x: "KerasTensor", heads: int, name: str, dtype: str | None) -> "KerasTensor":
     layers, width = import_keras().layers, x.shape[-1]
 
-    def dense(channels: int, part: str) -> Any:
+    def dense(channels: int, part: str) -> "KerasTensor":
         return layers.Dense(channels, name=f"{name}_{part}", dtype=dtype)
 
     normed = _norm(x, f"{name}_norm1", dtype)
@@ -98,11 +101,11 @@ def _build_block(x: Any, heads: int, name: str, dtype: Any) -> Any:
     return layers.Add(name=f"{name}_add2", dtype=dtype)([x, dense(width, "shrink")(hidden)])
 
 
-def _norm(x: Any, name: str, dtype: Any) -> Any:
+def _norm(x: "KerasTensor", name: str, dtype: str | None) -> "KerasTensor":
     return import_keras().layers.LayerNormalization(epsilon=1e-5, name=name, dtype=dtype)(x)
 
 
-def _count_pairs(tokens: Any) -> int:
+def _count_pairs(tokens: "KerasTensor") -> int:
     """Count the FLOPs of a matrix product over all pairs of patches of a feature map (n, rows, columns, width)."""
     rows, columns, width = tokens.shape[1:]
     return int(2 * (rows * columns) ** 2 * width)
@@ -114,7 +117,7 @@ class _Layers:
     def __init__(self, keras: Any) -> None:
         ops = keras.ops
 
-        def split(x: Any, heads: int) -> Any:
+        def split(x: "KerasTensor", heads: int) -> "KerasTensor":
             """Split a feature map (n, rows, columns, width) by heads into (n, heads, patches, width / heads)."""
             parts = ops.reshape(x, (-1, ops.shape(x)[1] * ops.shape(x)[2], heads, x.shape[-1] // heads))
             return ops.transpose(parts, (0, 2, 1, 3))
@@ -122,7 +125,7 @@ class _Layers:
         class Positions(keras.layers.Layer):  # type: ignore[misc]
             """Add sinusoidal position encodings, which depend on the relative position in the image."""
 
-            def call(self, x: Any) -> Any:
+            def call(self, x: "KerasTensor") -> "KerasTensor":
                 rows, columns, width = ops.shape(x)[1], ops.shape(x)[2], x.shape[-1]
                 low, high = WAVES
                 frequencies = ops.cast(
@@ -130,7 +133,7 @@ class _Layers:
                     "float32",
                 )
 
-                def encode(count: Any) -> Any:
+                def encode(count: "KerasTensor") -> "KerasTensor":
                     positions = (ops.cast(ops.arange(count), "float32") + 0.5) / ops.cast(count, "float32")
                     angles = positions[:, None] * frequencies
                     return ops.concatenate([ops.sin(angles), ops.cos(angles)], axis=-1)
@@ -147,7 +150,7 @@ class _Layers:
                 super().__init__(**options)
                 self.heads = heads
 
-            def call(self, queries_and_keys: Any) -> Any:
+            def call(self, queries_and_keys: "KerasTensor") -> "KerasTensor":
                 query, key = (split(x, self.heads) for x in queries_and_keys)
                 scores = ops.matmul(query * query.shape[-1] ** -0.5, ops.transpose(key, (0, 1, 3, 2)))
                 # In float32, because the eight bits of bfloat16 are too few for a softmax over many patches.
@@ -160,7 +163,7 @@ class _Layers:
         class Gather(keras.layers.Layer):  # type: ignore[misc]
             """Sum the values weighted by attention, and concatenate the heads."""
 
-            def call(self, attention_and_values: Any) -> Any:
+            def call(self, attention_and_values: "KerasTensor") -> "KerasTensor":
                 attention, values = attention_and_values
                 summed = ops.matmul(ops.cast(attention, values.dtype), split(values, attention.shape[1]))
                 return ops.reshape(ops.transpose(summed, (0, 2, 1, 3)), (-1, *ops.shape(values)[1:3], values.shape[-1]))

@@ -16,7 +16,7 @@ import polars as pl
 
 from hangtag.figures.counts import plot_sunburst
 from hangtag.metrics.classification import build_matrix, compute_row_shares
-from hangtag.reporting.format import format_count, format_score, format_share
+from hangtag.reporting.format import Context, format_count, format_score, format_share
 
 # A row of a table by column.
 Row = Mapping[str, Any]
@@ -51,7 +51,7 @@ class Line:
 
     Attributes:
         name: Its name in the legend; empty for a line that is not in the legend.
-        look: Its CSS class: `train`, `val`, `test`, `beside` (the capstone's) or `ideal` (the diagonal).
+        look: Its CSS class: `train`, `val`, `test`, `capstone` (the capstone's run) or `ideal` (the diagonal).
         points: The `points` of its SVG polyline; empty if only its dots are drawn.
         dots: The dots on it.
         alt_texts: Its values for screen readers.
@@ -143,7 +143,7 @@ class Frame:
         )
 
 
-def build_sunburst(table: pl.DataFrame, path_columns: Sequence[str]) -> dict[str, Any]:
+def build_sunburst(table: pl.DataFrame, path_columns: Sequence[str]) -> Context:
     """Build a sunburst chart with one ring for each column.
 
     Args:
@@ -153,11 +153,11 @@ def build_sunburst(table: pl.DataFrame, path_columns: Sequence[str]) -> dict[str
     Returns:
         A plotly trace; its first sector is the total in the centre.
     """
-    trace: dict[str, Any] = json.loads(plot_sunburst(table, path_columns, "").to_json())["data"][0]
+    trace: Context = json.loads(plot_sunburst(table, path_columns, "").to_json())["data"][0]
     return trace
 
 
-def build_heatmap(confusion: pl.DataFrame, class_names: Sequence[str]) -> dict[str, Any]:
+def build_heatmap(confusion: pl.DataFrame, class_names: Sequence[str]) -> Context:
     """Build a confusion matrix as a heat map, with labels as rows and predicted labels as columns.
 
     A cell's colour is the square root of its share of the row, so that rare errors are visible.

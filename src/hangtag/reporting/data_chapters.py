@@ -15,14 +15,14 @@ from hangtag.figures.counts import slug
 from hangtag.io import read_csv, read_json
 from hangtag.labels.dataset import UNKNOWN
 from hangtag.reporting.charts import Bar, build_bars, build_sunburst
-from hangtag.reporting.format import embed_picture
+from hangtag.reporting.format import Context, embed_picture
 from hangtag.reporting.inputs import Inputs
 
 # The maximum number of rejected rows, and of changed labels, that the page lists.
 MAX_REJECTED_ROWS, MAX_CHANGE_ROWS = 100, 200
 
 
-def build_sources(inputs: Inputs) -> dict[str, Any]:
+def build_sources(inputs: Inputs) -> Context:
     """Return the columns of the catalogue with their roles, the counts, the image sizes and the rejected rows."""
     items, schema = inputs.prepared.items, inputs.prepared.schema
     rejected = read_csv(inputs.workspace.prepared / "rejected.csv", infer_schema=False)
@@ -42,11 +42,11 @@ def build_sources(inputs: Inputs) -> dict[str, Any]:
         "more_sizes": max(0, len(sizes) - 12),
         "rejected": rejected.head(MAX_REJECTED_ROWS).to_dicts(),
         "num_rejected": len(rejected),
-        "beside": inputs.capstone["catalog"] if inputs.capstone else None,
+        "capstone": inputs.capstone["catalog"] if inputs.capstone else None,
     }
 
 
-def _describe_column(inputs: Inputs, column: str) -> dict[str, Any]:
+def _describe_column(inputs: Inputs, column: str) -> Context:
     schema = inputs.prepared.schema
     values = inputs.prepared.items[column].cast(pl.String)
     if column in (*schema.levels, *schema.attributes):
@@ -57,7 +57,7 @@ def _describe_column(inputs: Inputs, column: str) -> dict[str, Any]:
         "role": _name_role(inputs, column),
         "values": values.filter(~is_missing).n_unique(),
         "missing": int(is_missing.sum()),
-        "beside": inputs.capstone["catalog"]["values"].get(column) if inputs.capstone else None,
+        "capstone": inputs.capstone["catalog"]["values"].get(column) if inputs.capstone else None,
     }
 
 
@@ -70,7 +70,7 @@ def _name_role(inputs: Inputs, column: str) -> str:
     return roles.get(column) or ("attribute" if column in schema.attributes else "")
 
 
-def build_labels(inputs: Inputs) -> dict[str, Any]:
+def build_labels(inputs: Inputs) -> Context:
     """Return the label rules, a row for every relabelled or Unknown item, the class counts and the balance."""
     folder = inputs.workspace.labels
     changes = _read_changes(inputs)
@@ -96,11 +96,11 @@ def build_labels(inputs: Inputs) -> dict[str, Any]:
         "num_dropped": len(dropped),
         "class_counts": _read_class_counts(inputs),
         "balance": _list_balance_rows(inputs, read_json(folder / "balance.json")),
-        "beside": inputs.capstone,
+        "capstone": inputs.capstone,
     }
 
 
-def _head_levels(rule: Mapping[str, Any], find_heading: Callable[[str], str]) -> dict[str, Any]:
+def _head_levels(rule: Mapping[str, Any], find_heading: Callable[[str], str]) -> Context:
     """Return a label rule with its levels as the table heads them."""
     return {key: find_heading(value) if key in ("level", "within") else value for key, value in rule.items()}
 
@@ -115,24 +115,24 @@ def _read_changes(inputs: Inputs) -> pl.DataFrame:
     return scores.join(given, on="item_id", how="left", maintain_order="left")
 
 
-def _read_class_counts(inputs: Inputs) -> list[dict[str, Any]]:
+def _read_class_counts(inputs: Inputs) -> list[Context]:
     counts = read_csv(inputs.workspace.labels / "class_counts.csv", schema_overrides={"label": pl.String}).sort(
         ["after_relabeling", "label"], descending=[True, False]
     )
-    beside = inputs.capstone["class_counts"] if inputs.capstone else {}
-    return [row | {"beside": beside.get(row["label"])} for row in counts.to_dicts()]
+    capstone = inputs.capstone["class_counts"] if inputs.capstone else {}
+    return [row | {"capstone": capstone.get(row["label"])} for row in counts.to_dicts()]
 
 
-def _list_balance_rows(inputs: Inputs, balance: dict[str, Any]) -> list[dict[str, Any]]:
-    beside = inputs.capstone["balance"] if inputs.capstone else {}
+def _list_balance_rows(inputs: Inputs, balance: Context) -> list[Context]:
+    capstone = inputs.capstone["balance"] if inputs.capstone else {}
     return [
-        {"rows": rows, "n": part["n"], "column": column, "beside": beside.get(rows, {}).get(column), **values}
+        {"rows": rows, "n": part["n"], "column": column, "capstone": capstone.get(rows, {}).get(column), **values}
         for rows, part in balance.items()
         for column, values in part["columns"].items()
     ]
 
 
-def build_exploration(inputs: Inputs) -> dict[str, Any] | None:
+def build_exploration(inputs: Inputs) -> Context | None:
     """Return the count charts, two sunbursts and the contact sheets, or None if `explore` has not run."""
     if not inputs.is_explored:
         return None
@@ -164,7 +164,7 @@ def _read_exploration_table(inputs: Inputs, name: str) -> pl.DataFrame | None:
     return read_csv(path, infer_schema=False) if path.is_file() else None
 
 
-def _build_sunbursts(inputs: Inputs) -> list[dict[str, Any]]:
+def _build_sunbursts(inputs: Inputs) -> list[Context]:
     schema = inputs.labelled.schema
     files = (
         ("sunburst_given.csv", schema.levels),
@@ -186,7 +186,7 @@ def _build_sunbursts(inputs: Inputs) -> list[dict[str, Any]]:
     return sunbursts
 
 
-def _embed_sheets(inputs: Inputs) -> list[dict[str, Any]]:
+def _embed_sheets(inputs: Inputs) -> list[Context]:
     sheets = inputs.workspace.exploration / "contact_sheets"
     listed = _read_exploration_table(inputs, "contact_sheets.csv")
     labels = [] if listed is None else listed["label"].unique().sort().to_list()
@@ -197,7 +197,7 @@ def _embed_sheets(inputs: Inputs) -> list[dict[str, Any]]:
     return [{"label": label, "picture": picture} for label, picture in embedded if picture]
 
 
-def _read_statistics(inputs: Inputs) -> list[dict[str, Any]]:
+def _read_statistics(inputs: Inputs) -> list[Context]:
     table = _read_exploration_table(inputs, "image_statistics.csv")
     if table is None:
         return []
@@ -205,7 +205,7 @@ def _read_statistics(inputs: Inputs) -> list[dict[str, Any]]:
     return table.with_columns(pl.col(numbers).cast(pl.Float64)).to_dicts()
 
 
-def build_splits(inputs: Inputs) -> dict[str, Any]:
+def build_splits(inputs: Inputs) -> Context:
     """Return the size of each split, the items of each class in it, and the counts of duplicates."""
     table = inputs.labelled.table
     known = table.filter(pl.col("split").is_not_null())
@@ -232,12 +232,12 @@ def build_splits(inputs: Inputs) -> dict[str, Any]:
         "flips": sorted({bool(run.settings.get("flip")) for run in inputs.runs}),
         "is_varied": any(run.settings.get(key) for run in inputs.runs for key in ("max_shift", "zoom", "brightness")),
         "flip_averages": sorted({bool(run.settings.get("tta_flip")) for run in inputs.runs}),
-        "keeps": sorted({run.keeps_best for run in inputs.runs}),
-        "beside": inputs.capstone["splits"] if inputs.capstone else None,
+        "keeps_best": sorted({run.keeps_best for run in inputs.runs}),
+        "capstone": inputs.capstone["splits"] if inputs.capstone else None,
     }
 
 
-def _count_classes(inputs: Inputs, known: pl.DataFrame) -> list[dict[str, Any]]:
+def _count_classes(inputs: Inputs, known: pl.DataFrame) -> list[Context]:
     counts = {(label, split): n for label, split, n in known.group_by("label", "split").len().iter_rows()}
     return [
         {"label": label, "counts": [counts.get((label, split), 0) for split in SPLITS]}

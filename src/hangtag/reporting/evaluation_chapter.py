@@ -12,9 +12,9 @@ import polars as pl
 from hangtag.config import SPLITS
 from hangtag.figures.counts import slug
 from hangtag.io import read_csv
-from hangtag.metrics.levels import FREQUENT_ITEMS
+from hangtag.metrics.classification import FREQUENT_ITEMS
 from hangtag.reporting.charts import Chart, build_coverage, build_curves, build_heatmap, build_reliability
-from hangtag.reporting.format import embed_picture
+from hangtag.reporting.format import Context, embed_picture
 from hangtag.reporting.inputs import PHOTOGRAPH, EvaluationResult, Inputs, Run
 from hangtag.reporting.model_chapters import describe_kind, describe_run
 from hangtag.training.targets import LABEL
@@ -27,7 +27,7 @@ SPLIT_NAMES = {"train": "training", "val": "validation", "test": "hold-out"}
 ADJUSTED = ("accuracy", "macro_f1")
 
 
-def build_evaluation(inputs: Inputs) -> dict[str, Any]:
+def build_evaluation(inputs: Inputs) -> Context:
     """Return the table of all runs and splits, the mean over seeds, and the details of each run."""
     runs = inputs.evaluated_runs
     results = [row for run in runs for row in _list_results(inputs, run)]
@@ -38,8 +38,8 @@ def build_evaluation(inputs: Inputs) -> dict[str, Any]:
         "runs": described,
         "not_evaluated": [run.run_id for run in inputs.runs if not run.report],
         "has_runs": bool(inputs.runs),
-        "beside": any(row["beside"] for row in results),
-        "has_reference": any(row["beside"] and not row["is_own"] for row in results),
+        "capstone": any(row["capstone"] for row in results),
+        "has_reference": any(row["capstone"] and not row["is_own"] for row in results),
         "has_sources": any(run.reads_names for run in runs),
         "has_levels": any(run["levels"] for run in described),
         "has_confidence": any(run["confidence"] for run in described),
@@ -51,32 +51,32 @@ def list_splits(evaluated: Container[str]) -> list[str]:
     return [split for split in SPLITS if split in evaluated]
 
 
-def choose_split(report: dict[str, Any]) -> str:
+def choose_split(report: Context) -> str:
     """Return the split whose details are shown, as in the figures: val if it was evaluated, else the last one."""
     return "val" if "val" in report["splits"] else list(report["splits"])[-1]
 
 
-def _order_splits(report: dict[str, Any]) -> list[str]:
+def _order_splits(report: Context) -> list[str]:
     """Return the evaluated splits, beginning with the one whose details are shown."""
     return sorted(list_splits(report["splits"]), key=lambda split: split != choose_split(report))
 
 
-def _list_results(inputs: Inputs, run: Run) -> list[dict[str, Any]]:
+def _list_results(inputs: Inputs, run: Run) -> list[Context]:
     """Return a row for each input and split that a run was evaluated on."""
-    rows: list[dict[str, Any]] = []
+    rows: list[Context] = []
     for evaluation in run.evaluations:
-        theirs = inputs.find_capstone_results(run, evaluation)
+        capstone = inputs.find_capstone_results(run, evaluation)
         splits = list_splits(evaluation.splits)
         rows.extend(
             {
                 "run_id": run.run_id,
-                "words": describe_run(run),
+                "description": describe_run(run),
                 "adjustment": _read_adjustment(run),
                 "source": evaluation.source,
                 "is_first": index == 0,
                 "span": len(splits),
                 "split": split,
-                "beside": theirs.get(split),
+                "capstone": capstone.get(split),
                 "is_own": run.is_capstone_network,
                 **evaluation.splits[split],
             }
@@ -90,7 +90,7 @@ def _read_adjustment(run: Run) -> float:
     return float((run.report or {}).get("logit_adjustment") or 0)
 
 
-def summarize_seeds(runs: Iterable[Run]) -> list[dict[str, Any]]:
+def summarize_seeds(runs: Iterable[Run]) -> list[Context]:
     """Return the mean, minimum and maximum of the metrics over the seeds of each kind of run that has several."""
     kinds: dict[Any, list[tuple[Run, EvaluationResult]]] = {}
     for run in runs:
@@ -106,15 +106,20 @@ def summarize_seeds(runs: Iterable[Run]) -> list[dict[str, Any]]:
     return rows
 
 
-def _summarize_seeds(run: Run, source: str, split: str, results: list[dict[str, Any]]) -> dict[str, Any]:
-    summary: dict[str, Any] = {"words": describe_kind(run), "source": source, "split": split, "seeds": len(results)}
+def _summarize_seeds(run: Run, source: str, split: str, results: list[Context]) -> Context:
+    summary: Context = {
+        "description": describe_kind(run),
+        "source": source,
+        "split": split,
+        "seeds": len(results),
+    }
     for metric in ("loss", "accuracy", "macro_f1"):
         values = [result[metric] for result in results]
         summary[metric] = {"mean": sum(values) / len(values), "low": min(values), "high": max(values)}
     return summary
 
 
-def _describe_run(inputs: Inputs, run: Run) -> dict[str, Any]:
+def _describe_run(inputs: Inputs, run: Run) -> Context:
     report = run.report or {}
     split = choose_split(report)
     folder = inputs.workspace.evaluation(run.run_id)
@@ -122,7 +127,7 @@ def _describe_run(inputs: Inputs, run: Run) -> dict[str, Any]:
     sheet = folder / "class_sheets" / f"{slug(worst)}.png"
     return {
         "run_id": run.run_id,
-        "words": describe_run(run),
+        "description": describe_run(run),
         "about": describe_target(run),
         "label_name": inputs.name_column(run.target),
         "is_label": run.target == LABEL,
@@ -162,18 +167,18 @@ def find_worst_class(classes: dict[str, dict[str, float]]) -> str:
     return min(present, key=lambda label: (present[label]["f1"], label))
 
 
-def _describe_classes(inputs: Inputs, run: Run, split: str) -> dict[str, Any]:
+def _describe_classes(inputs: Inputs, run: Run, split: str) -> Context:
     report = run.report or {}
     part = report["splits"][split]
-    theirs = inputs.find_capstone_validation(run) if split == "val" else None
-    beside = theirs["classes"] if theirs else {}
+    capstone = inputs.find_capstone_validation(run) if split == "val" else None
+    capstone_classes = capstone["classes"] if capstone else {}
     scores = ("precision", "recall", "f1")
     classes = part["classes"]
     present = [each for each in classes.values() if each["support"]]
     total = sum(each["support"] for each in present)
     return {
         "split": split,
-        "rows": [{"label": label, "beside": beside.get(label), **each} for label, each in classes.items()],
+        "rows": [{"label": label, "capstone": capstone_classes.get(label), **each} for label, each in classes.items()],
         "macro": [
             *(sum(each[score] for each in present) / len(present) for score in scores[:2]),
             part["macro_f1"],
@@ -181,11 +186,11 @@ def _describe_classes(inputs: Inputs, run: Run, split: str) -> dict[str, Any]:
         "weighted": [sum(each[score] * each["support"] for each in present) / total for score in scores],
         "accuracy": part["accuracy"],
         "n": part["n"],
-        "theirs": theirs,
+        "capstone": capstone,
     }
 
 
-def _read_confusion(run: Run, inputs: Inputs, split: str) -> dict[str, Any] | None:
+def _read_confusion(run: Run, inputs: Inputs, split: str) -> Context | None:
     table = _read_split_table(inputs, run, "confusion_matrix.csv", split)
     if table is None:
         return None
@@ -193,7 +198,7 @@ def _read_confusion(run: Run, inputs: Inputs, split: str) -> dict[str, Any] | No
     return {"trace": build_heatmap(table, class_names), "size": len(class_names)}
 
 
-def _read_pairs(inputs: Inputs, run: Run, split: str) -> list[dict[str, Any]]:
+def _read_pairs(inputs: Inputs, run: Run, split: str) -> list[Context]:
     table = _read_split_table(inputs, run, "most_confused.csv", split)
     return [] if table is None else table.head(MAX_PAIRS).to_dicts()
 
@@ -210,8 +215,8 @@ def _build_curves(inputs: Inputs, run: Run) -> list[Chart]:
     history = run.history
     if history.is_empty():
         return []
-    theirs = inputs.find_capstone_network(run, "epochs")
-    beside = [("capstone", "beside", theirs)] if theirs else []
+    capstone = inputs.find_capstone_network(run, "epochs")
+    capstone_line = [("capstone", "capstone", capstone)] if capstone else []
     series = {
         metric: [
             ("training", "train", history[metric].cast(pl.Float64).to_list()),
@@ -219,10 +224,10 @@ def _build_curves(inputs: Inputs, run: Run) -> list[Chart]:
         ]
         for metric in ("accuracy", "loss")
     }
-    return [build_curves("Accuracy", series["accuracy"] + beside), build_curves("Loss", series["loss"])]
+    return [build_curves("Accuracy", series["accuracy"] + capstone_line), build_curves("Loss", series["loss"])]
 
 
-def build_levels(inputs: Inputs, run: Run) -> dict[str, Any] | None:
+def build_levels(inputs: Inputs, run: Run) -> Context | None:
     """Return the metrics of each level and attribute by split, or None in an evaluation by an earlier version."""
     levels = (run.report or {}).get("levels") or {}
     splits = choose_shown(levels)
@@ -244,32 +249,35 @@ def choose_shown(evaluated: Any) -> list[str]:
     return [split for split in SHOWN if split in evaluated] or list(evaluated)
 
 
-def _summarize_level(inputs: Inputs, column: str, by_split: dict[str, Any]) -> dict[str, Any]:
+def _summarize_level(inputs: Inputs, column: str, by_split: Context) -> Context:
     """Return the rows of a column: all classes, and the frequent classes if there are fewer of these."""
     first = next(figures for figures in by_split.values() if figures)
     rows = [
-        {"words": f"all {first['num_classes']:,}", "cells": [_read_all_classes(each) for each in by_split.values()]}
+        {
+            "description": f"all {first['num_classes']:,}",
+            "cells": [_read_all_classes(each) for each in by_split.values()],
+        }
     ]
     if first["frequent_classes"] < first["num_classes"]:
         cells = [_read_frequent_classes(each) for each in by_split.values()]
-        rows.append({"words": f"{first['frequent_classes']:,} frequent", "cells": cells})
+        rows.append({"description": f"{first['frequent_classes']:,} frequent", "cells": cells})
     return {"name": inputs.name_column(column), "kind": first["kind"], "rows": rows}
 
 
-def _read_all_classes(figures: dict[str, Any] | None) -> dict[str, Any] | None:
+def _read_all_classes(figures: Context | None) -> Context | None:
     if figures is None:
         return None
     ends = {f"{key}_ends": [figures[f"{key}_low"], figures[f"{key}_high"]] for key in ("accuracy", "macro_f1")}
     return {"n": figures["n"], "accuracy": figures["accuracy"], "macro_f1": figures["macro_f1"], **ends}
 
 
-def _read_frequent_classes(figures: dict[str, Any] | None) -> dict[str, Any] | None:
+def _read_frequent_classes(figures: Context | None) -> Context | None:
     if figures is None:
         return None
     return {"n": figures["frequent_n"], **{key: figures[f"frequent_{key}"] for key in ("accuracy", "macro_f1")}}
 
 
-def build_confidence(inputs: Inputs, run: Run) -> dict[str, Any] | None:
+def build_confidence(inputs: Inputs, run: Run) -> Context | None:
     """Return charts of confidence, thresholds and logit adjustments, or None in an evaluation by an earlier version."""
     report = run.report or {}
     charts, thresholds = _build_charts(inputs, run), list_thresholds(report)
@@ -302,7 +310,7 @@ def _build_charts(inputs: Inputs, run: Run) -> list[Chart]:
     return charts
 
 
-def _read_rows_by_split(inputs: Inputs, run: Run, name: str) -> dict[str, list[dict[str, Any]]]:
+def _read_rows_by_split(inputs: Inputs, run: Run, name: str) -> dict[str, list[Context]]:
     """Read the rows of an evaluation's table for each split that is shown; empty if there is no such file."""
     path = inputs.workspace.evaluation(run.run_id) / name
     if not path.is_file():
@@ -313,7 +321,7 @@ def _read_rows_by_split(inputs: Inputs, run: Run, name: str) -> dict[str, list[d
     return {split: numbers.filter(pl.col("split") == split).to_dicts() for split in splits}
 
 
-def list_thresholds(report: dict[str, Any]) -> list[dict[str, Any]]:
+def list_thresholds(report: Context) -> list[Context]:
     """Return each target precision with its threshold, and the coverage and precision in the splits that are shown."""
     return [
         {
@@ -325,13 +333,13 @@ def list_thresholds(report: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _read_adjustments(inputs: Inputs, run: Run) -> dict[str, Any] | None:
+def _read_adjustments(inputs: Inputs, run: Run) -> Context | None:
     """Return accuracy and macro-F1 at each strength of the logit adjustment, with the best values on val marked."""
     by_split = _read_rows_by_split(inputs, run, "logit_adjustment.csv")
     if not by_split:
         return None
     best = {key: max(row[key] for row in by_split.get("val", []) or [dict.fromkeys(ADJUSTED, 2)]) for key in ADJUSTED}
-    rows: dict[float, list[dict[str, Any]]] = {}
+    rows: dict[float, list[Context]] = {}
     for split, strengths in by_split.items():
         for row in strengths:
             marked = [{"value": row[key], "is_best": split == "val" and row[key] == best[key]} for key in ADJUSTED]

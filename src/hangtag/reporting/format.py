@@ -19,6 +19,8 @@ NOTHING = "–"
 MAX_WIDTH, QUALITY = 1400, 80
 Settings = Mapping[str, Any]
 OPTIMIZERS = {"muon": "Muon", "adamw": "AdamW", "sgd": "SGD"}
+# The values that a template of the report shows, by name.
+Context = dict[str, Any]
 
 
 def format_count(value: float | None) -> str:

@@ -14,7 +14,7 @@ import polars as pl
 
 from hangtag.catalog.prepared_items import Prepared, read_prepared
 from hangtag.catalog.schema import CatalogSchema
-from hangtag.io import read_csv, read_json
+from hangtag.io import JsonObject, read_csv, read_json
 from hangtag.labels.dataset import LabeledItems, read_labeled_items
 from hangtag.manifest import compute_digest, find_manifest, read_manifest, require_manifest
 from hangtag.metrics.comparison import Comparison, read_comparison
@@ -31,18 +31,18 @@ PAGE_FILES = (".jinja", ".css", ".js", ".toml", ".py")
 PHOTOGRAPH, PHOTOGRAPH_ALONE = "photograph", "photograph alone"
 
 
-def read_capstone() -> dict[str, Any]:
+def read_capstone() -> JsonObject:
     """Read the capstone's figures from `capstone_figures.toml`."""
     text = (resources.files("hangtag.reporting") / "capstone_figures.toml").read_text(encoding="utf-8")
     return tomllib.loads(text)
 
 
-def list_capstone_classes(figures: dict[str, Any]) -> list[str]:
+def list_capstone_classes(figures: JsonObject) -> list[str]:
     """Return the names of the capstone's thirty classes, in alphabetical order."""
     return sorted(label for label in figures["class_counts"] if label not in NO_CLASSES)
 
 
-def find_capstone(schema: CatalogSchema, class_names: Sequence[str]) -> dict[str, Any] | None:
+def find_capstone(schema: CatalogSchema, class_names: Sequence[str]) -> JsonObject | None:
     """Return the capstone's figures if they are comparable with those of a catalogue, else None.
 
     The catalogue must have the capstone's columns and levels, and its labels must be the capstone's thirty classes.
@@ -62,7 +62,7 @@ class EvaluationResult:
     """
 
     source: str
-    splits: dict[str, dict[str, Any]]
+    splits: dict[str, JsonObject]
 
 
 @dataclass(frozen=True)
@@ -80,13 +80,13 @@ class Run:
 
     run_id: str
     folder: Path
-    manifest: dict[str, Any]
-    model: dict[str, Any]
-    report: dict[str, Any] | None
+    manifest: JsonObject
+    model: JsonObject
+    report: JsonObject | None
     is_predicted: bool
 
     @property
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> JsonObject:
         """Return its resolved settings of `train`."""
         return dict(self.manifest["settings"])
 
@@ -155,11 +155,11 @@ class Inputs:
     workspace: Workspace
     prepared: Prepared
     labelled: LabeledItems
-    prepare_manifest: dict[str, Any]
-    clean_manifest: dict[str, Any]
+    prepare_manifest: JsonObject
+    clean_manifest: JsonObject
     is_explored: bool
     runs: tuple[Run, ...]
-    capstone: dict[str, Any] | None
+    capstone: JsonObject | None
     comparison: Comparison | None = None
 
     @property
@@ -171,11 +171,11 @@ class Inputs:
         """Return the capstone's `parameters` or `epochs` for the run's colour mode, or None for other networks."""
         return self.capstone[part].get(run.color_mode) if self.capstone and run.is_capstone_network else None
 
-    def find_capstone_validation(self, run: Run) -> dict[str, Any] | None:
+    def find_capstone_validation(self, run: Run) -> JsonObject | None:
         """Return the capstone's classification report, or None if the run predicts other classes or reads names."""
         return self._find_capstone_part(run, run.evaluations[0], "validation")
 
-    def find_capstone_results(self, run: Run, evaluation: EvaluationResult) -> dict[str, Any]:
+    def find_capstone_results(self, run: Run, evaluation: EvaluationResult) -> JsonObject:
         """Return the capstone's loss and accuracy by split, as far as they are comparable with those of a run.
 
         All splits for the capstone's own network; only val, as a reference, for other networks; none for other classes
@@ -184,13 +184,13 @@ class Inputs:
         results = self._find_capstone_part(run, evaluation, "results") or {}
         return {split: metrics for split, metrics in results.items() if split == "val" or run.is_capstone_network}
 
-    def _find_capstone_part(self, run: Run, evaluation: EvaluationResult, part: str) -> dict[str, Any] | None:
+    def _find_capstone_part(self, run: Run, evaluation: EvaluationResult, part: str) -> JsonObject | None:
         """Return `part` of the capstone's figures for the run's colour mode, or None for other classes or inputs."""
         class_names = (run.report or {})["class_names"]
         is_same = run.target == LABEL and list(class_names) == list(self.labelled.class_names)
         if not (self.capstone and is_same and evaluation.source in (PHOTOGRAPH, PHOTOGRAPH_ALONE)):
             return None
-        entry: dict[str, Any] | None = self.capstone[part].get(run.color_mode)
+        entry: JsonObject | None = self.capstone[part].get(run.color_mode)
         return entry
 
     def name_column(self, column: str) -> str:

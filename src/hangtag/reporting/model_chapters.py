@@ -12,7 +12,7 @@ from hangtag.io import read_csv
 from hangtag.labels.dataset import UNKNOWN
 from hangtag.manifest import read_manifest
 from hangtag.reporting.data_chapters import build_splits
-from hangtag.reporting.format import describe_recipe, embed_picture
+from hangtag.reporting.format import Context, describe_recipe, embed_picture
 from hangtag.reporting.inputs import EvaluationResult, Inputs, Run
 from hangtag.training.targets import LABEL
 
@@ -35,7 +35,7 @@ def describe_run(run: Run) -> str:
     return f"{describe_kind(run)}, seed {run.settings.get('seed', '–')}"
 
 
-def build_overview(inputs: Inputs) -> dict[str, Any]:
+def build_overview(inputs: Inputs) -> Context:
     """Return the counts of the catalogue and the accuracy of every evaluated run."""
     return {
         "prepared": inputs.prepare_manifest["counts"],
@@ -47,38 +47,38 @@ def build_overview(inputs: Inputs) -> dict[str, Any]:
     }
 
 
-def _list_evaluations(inputs: Inputs, run: Run) -> list[dict[str, Any]]:
+def _list_evaluations(inputs: Inputs, run: Run) -> list[Context]:
     """Return a row for each input that a run was evaluated on."""
     return [
         {
             "run_id": run.run_id,
-            "words": describe_run(run),
+            "description": describe_run(run),
             "source": evaluation.source,
             "val": evaluation.splits.get("val"),
             "test": evaluation.splits.get("test"),
-            "beside": inputs.find_capstone_results(run, evaluation).get("val"),
+            "capstone": inputs.find_capstone_results(run, evaluation).get("val"),
         }
         for evaluation in run.evaluations
     ]
 
 
-def build_architecture(inputs: Inputs) -> dict[str, Any]:
+def build_architecture(inputs: Inputs) -> Context:
     """Return each different network with its runs, the training of each run, and each different recipe."""
-    networks: dict[str, dict[str, Any]] = {}
+    networks: dict[str, Context] = {}
     for run in inputs.runs:
         model = run.model
         key = repr((describe_kind(run), model["image_size"], model["layers"], model.get("label_space")))
         network = networks.setdefault(key, _describe_network(inputs, run))
         network["run_ids"].append(run.run_id)
     has_own = any(run.is_capstone_network for run in inputs.runs)
-    theirs = inputs.capstone["training"] if inputs.capstone and has_own else None
+    capstone = inputs.capstone["training"] if inputs.capstone and has_own else None
     return {
         "networks": list(networks.values()),
         "training": [_describe_training(run) for run in inputs.runs],
         "recipes": _list_recipes(inputs),
-        "keeps": sorted({run.keeps_best for run in inputs.runs}),
-        "beside": theirs,
-        "their_recipe": describe_recipe(theirs, inputs.labelled.schema.label_name) if theirs else None,
+        "keeps_best": sorted({run.keeps_best for run in inputs.runs}),
+        "capstone": capstone,
+        "capstone_recipe": describe_recipe(capstone, inputs.labelled.schema.label_name) if capstone else None,
         "stale": [run.run_id for run in inputs.runs if not is_current(inputs, run)],
     }
 
@@ -88,27 +88,27 @@ def is_current(inputs: Inputs, run: Run) -> bool:
     return bool(run.model.get("labels_digest") in (None, inputs.labelled.digest))
 
 
-def _describe_network(inputs: Inputs, run: Run) -> dict[str, Any]:
+def _describe_network(inputs: Inputs, run: Run) -> Context:
     model = run.model
     is_same = run.is_capstone_network and run.color_mode == "color"
     figures = inputs.capstone if is_same else None
-    theirs = figures["architecture"]["layers"] if figures else []
+    capstone_layers = figures["architecture"]["layers"] if figures else []
     return {
-        "words": describe_kind(run),
+        "description": describe_kind(run),
         "image_size": model["image_size"],
         "run_ids": [],
-        "layers": align_layers(model["layers"], theirs),
+        "layers": align_layers(model["layers"], capstone_layers),
         "is_folded": len(model["layers"]) > MAX_OPEN_LAYERS,
         "parameters": model["parameters"],
         "flops": model.get("flops"),
         "num_words": len(model.get("words") or ()),
         "heads": describe_heads(inputs, model.get("label_space")),
-        "has_beside": bool(theirs),
-        "beside": inputs.find_capstone_network(run, "parameters"),
+        "has_capstone": bool(capstone_layers),
+        "capstone": inputs.find_capstone_network(run, "parameters"),
     }
 
 
-def describe_heads(inputs: Inputs, label_space: dict[str, Any] | None) -> dict[str, Any] | None:
+def describe_heads(inputs: Inputs, label_space: Context | None) -> Context | None:
     """Return what a network with several heads predicts, or None if it predicts one column only.
 
     Returns:
@@ -123,32 +123,32 @@ def describe_heads(inputs: Inputs, label_space: dict[str, Any] | None) -> dict[s
     return {"num_category_paths": len(label_space["category_paths"]), **parts}
 
 
-def align_layers(layers: Sequence[dict[str, Any]], theirs: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
+def align_layers(layers: Sequence[Context], capstone_layers: Sequence[Sequence[Any]]) -> list[Context]:
     """Match each of the capstone's layers with the next layer of its type; layers without a match have None."""
-    remaining = list(theirs)
+    remaining = list(capstone_layers)
     aligned = []
     for layer in layers:
-        beside = remaining.pop(0) if remaining and remaining[0][0] == layer["type"] else None
-        aligned.append({**layer, "beside": {"output_shape": beside[1], "parameters": beside[2]} if beside else None})
+        match = remaining.pop(0) if remaining and remaining[0][0] == layer["type"] else None
+        aligned.append({**layer, "capstone": {"output_shape": match[1], "parameters": match[2]} if match else None})
     return aligned
 
 
-def _list_recipes(inputs: Inputs) -> list[dict[str, Any]]:
+def _list_recipes(inputs: Inputs) -> list[Context]:
     """Return each different recipe with its runs, which may differ in seed, number of epochs and batch size."""
     recipes: dict[str, list[str]] = {}
     for run in inputs.runs:
         precision = str(run.manifest.get("precision", ""))
-        words = describe_recipe(run.settings, inputs.labelled.schema.label_name, precision)
-        recipes.setdefault(words, []).append(run.run_id)
-    return [{"run_ids": run_ids, "words": words} for words, run_ids in recipes.items()]
+        description = describe_recipe(run.settings, inputs.labelled.schema.label_name, precision)
+        recipes.setdefault(description, []).append(run.run_id)
+    return [{"run_ids": run_ids, "description": description} for description, run_ids in recipes.items()]
 
 
-def _describe_training(run: Run) -> dict[str, Any]:
+def _describe_training(run: Run) -> Context:
     history = run.history
     rate = history["images_per_second"].mean() if "images_per_second" in history.columns else None
     return {
         "run_id": run.run_id,
-        "words": describe_run(run),
+        "description": describe_run(run),
         "settings": run.settings,
         "epochs": len(history),
         "best_epoch": run.model.get("metrics", {}).get("epoch"),
@@ -157,7 +157,7 @@ def _describe_training(run: Run) -> dict[str, Any]:
     }
 
 
-def build_predictions(inputs: Inputs) -> dict[str, Any]:
+def build_predictions(inputs: Inputs) -> Context:
     """Return the contact sheet of each run and one table per target; items on which runs differ come first."""
     runs = [run for run in inputs.runs if run.is_predicted]
     unknown = inputs.labelled.table.filter(pl.col("label") == UNKNOWN)["item_id"].to_list()
@@ -168,18 +168,19 @@ def build_predictions(inputs: Inputs) -> dict[str, Any]:
     ]
     return {
         "runs": [
-            {"run_id": run.run_id, "words": describe_run(run), "picture": _embed_sheet(inputs, run)} for run in runs
+            {"run_id": run.run_id, "description": describe_run(run), "picture": _embed_sheet(inputs, run)}
+            for run in runs
         ],
         "tables": tables,
         "num_unknown": len(unknown),
         "has_runs": bool(inputs.runs),
         "reads_names": any(run.reads_names for run in runs),
         "has_names": inputs.labelled.schema.name is not None,
-        "beside": inputs.capstone["catalog"] if inputs.capstone else None,
+        "capstone": inputs.capstone["catalog"] if inputs.capstone else None,
     }
 
 
-def _build_prediction_table(inputs: Inputs, target: str, runs: list[Run], unknown: list[str]) -> dict[str, Any]:
+def _build_prediction_table(inputs: Inputs, target: str, runs: list[Run], unknown: list[str]) -> Context:
     """Return the predictions of the runs with one target."""
     rows = _join_predictions(inputs, runs, unknown)
     differing = [row for row in rows if row["differs"]]
@@ -198,10 +199,10 @@ def _embed_sheet(inputs: Inputs, run: Run) -> Any:
     return embed_picture(path, f"Photographs of Unknown items, each with the label that {run.run_id} predicts.")
 
 
-def _join_predictions(inputs: Inputs, runs: list[Run], unknown: list[str]) -> list[dict[str, Any]]:
+def _join_predictions(inputs: Inputs, runs: list[Run], unknown: list[str]) -> list[Context]:
     """Return a row for each Unknown item that was predicted, with a (label, confidence) for each run."""
     wanted = dict.fromkeys(unknown)
-    described: dict[str, dict[str, Any]] = {}
+    described: dict[str, Context] = {}
     for index, run in enumerate(runs):
         path = inputs.workspace.predictions(run.run_id) / "predictions.csv"
         table = read_csv(path, infer_schema=False)
@@ -217,7 +218,7 @@ def _join_predictions(inputs: Inputs, runs: list[Run], unknown: list[str]) -> li
     return list(described.values())
 
 
-def build_comparison(inputs: Inputs) -> dict[str, Any]:
+def build_comparison(inputs: Inputs) -> Context:
     """Return the gap between val and test of each run, costs, and, for the capstone's catalogue, its own metrics."""
     splits = build_splits(inputs)
     return {
@@ -225,7 +226,7 @@ def build_comparison(inputs: Inputs) -> dict[str, Any]:
         "sample": splits["sample"],
         "test_where": splits["test_where"],
         "is_given": splits["is_given"],
-        "keeps": sorted({run.keeps_best for run in inputs.runs}),
+        "keeps_best": sorted({run.keeps_best for run in inputs.runs}),
         "has_sources": any(run.reads_names for run in inputs.evaluated_runs),
         "gaps": [
             _describe_gap(run, evaluation)
@@ -241,11 +242,11 @@ def build_comparison(inputs: Inputs) -> dict[str, Any]:
     }
 
 
-def _describe_gap(run: Run, evaluation: EvaluationResult) -> dict[str, Any]:
+def _describe_gap(run: Run, evaluation: EvaluationResult) -> Context:
     splits = evaluation.splits
     return {
         "run_id": run.run_id,
-        "words": describe_run(run),
+        "description": describe_run(run),
         "source": evaluation.source,
         "train": splits.get("train", {}).get("accuracy"),
         "val": splits["val"]["accuracy"],
@@ -254,7 +255,7 @@ def _describe_gap(run: Run, evaluation: EvaluationResult) -> dict[str, Any]:
     }
 
 
-def _describe_costs(inputs: Inputs) -> dict[str, Any] | None:
+def _describe_costs(inputs: Inputs) -> Context | None:
     """Return the recipes with their costs and the Pareto plot, or None if there is no current comparison."""
     if inputs.comparison is None:
         return None
@@ -273,7 +274,7 @@ def _describe_costs(inputs: Inputs) -> dict[str, Any] | None:
     }
 
 
-def list_mixtures(capstone: dict[str, Any]) -> list[dict[str, Any]]:
+def list_mixtures(capstone: Context) -> list[Context]:
     """Compute the expected hold-out accuracy of the capstone's models, whose hold-out overlaps with training."""
     seen = capstone["splits"]["seen_share"]
     return [

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from importlib.resources import files
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -18,6 +18,7 @@ from hangtag.catalog.images import Photograph
 from hangtag.config import ServeConfig
 from hangtag.inference.classifier import Classifier
 from hangtag.inference.streaming import Failure, Outcome
+from hangtag.io import JsonObject
 from hangtag.serving.batcher import Batcher, Photos, StoppedError
 from hangtag.serving.decoders import Decoders
 from hangtag.serving.fair_queue import (
@@ -60,8 +61,8 @@ Explain = Annotated[
     bool, Query(description="Also return a heat map for each photograph (Grad-CAM), as a picture to lay over it.")
 ]
 # Request and response schemas for OpenAPI.
-PHOTOGRAPH: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
-CLASSIFY_BODY: dict[str, Any] = {
+PHOTOGRAPH: JsonObject = {"schema": {"type": "string", "format": "binary"}}
+CLASSIFY_BODY: JsonObject = {
     "required": True,
     "content": {
         **dict.fromkeys(("image/jpeg", "image/png", "image/webp", "application/octet-stream"), PHOTOGRAPH),
@@ -121,12 +122,12 @@ _RESULT = {
 }
 
 
-def _make_json_response(text: str, schema: dict[str, Any]) -> dict[str, Any]:
+def _make_json_response(text: str, schema: JsonObject) -> JsonObject:
     return {"description": text, "content": {"application/json": {"schema": schema}}}
 
 
 _PROBLEM = {"type": "object", "required": ["error"], "properties": {"error": _ERROR}}
-CLASSIFY_RESPONSES: dict[int | str, dict[str, Any]] = {
+CLASSIFY_RESPONSES: dict[int | str, JsonObject] = {
     200: _make_json_response(
         "One result for each photograph, in their order.",
         {
@@ -191,7 +192,7 @@ def _add_routes(app: FastAPI, service: "_Service", metrics: Metrics) -> None:
         return await service.classify(request, explain)
 
     @app.get("/v1/model", tags=["model"])
-    async def model() -> dict[str, Any]:
+    async def model() -> JsonObject:
         """Return the model's classes, evaluation metrics, confidence threshold and limits."""
         return service.describe_model()
 
@@ -338,9 +339,9 @@ class _Service:
                 future.cancel()
         return photos
 
-    def describe_model(self) -> dict[str, Any]:
+    def describe_model(self) -> JsonObject:
         classifier = self._classifier
-        label_space, description = classifier.outputs, classifier.description
+        label_space, description = classifier.label_space, classifier.description
         return {
             "name": classifier.name,
             "architecture": description.get("architecture"),
@@ -364,7 +365,7 @@ class _Service:
         }
 
 
-def _describe_outcomes(outcomes: list[Outcome]) -> list[dict[str, Any]]:
+def _describe_outcomes(outcomes: list[Outcome]) -> list[JsonObject]:
     return [
         refuse_photograph(outcome.code, outcome.reason).to_json()
         if isinstance(outcome, Failure)

@@ -59,7 +59,7 @@ def _describe_training_hashes(description: Mapping[str, Any]) -> str:
         "" if entry["is_complete"] else " The photographs that its initial weights were trained on are not known."
     )
     return (
-        f"`{entry['file']}` holds hashes of its training photographs ({entry['learnt']:,} different ones): "
+        f"`{entry['file']}` holds hashes of its training photographs ({entry['trained_on']:,} different ones): "
         f"an audit uses its predictions for other photographs only, which are out-of-sample.{pretraining}"
     )
 

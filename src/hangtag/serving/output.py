@@ -17,14 +17,14 @@ from hangtag.explain.grad_cam import Maps
 from hangtag.explain.heatmap import encode_png, lay_over
 from hangtag.inference.prediction import Prediction, describe_confidence
 from hangtag.inference.streaming import MAX_BYTES, MAX_PIXELS, Failure, Outcome
-from hangtag.io import format_csv_row, write_whole
+from hangtag.io import JsonObject, format_csv_row, write_whole
 from hangtag.models.label_space import LabelSpace
 
 if TYPE_CHECKING:
     from arro3.core import RecordBatch
 
 
-Row = dict[str, Any]
+Row = JsonObject
 Pair = tuple[str, Outcome]
 OUTSIDE = Failure("outside_folder", "the link leads out of the folder; name its target instead")
 FILE_WIDTH, LABEL_WIDTH, CONFIDENCE_WIDTH = 28, 26, 10

@@ -45,7 +45,7 @@ from hangtag.console import track
 from hangtag.errors import ModelError, SettingsError, WorkspaceError
 from hangtag.inference.classifier import Classifier
 from hangtag.inference.runs import load_classifier
-from hangtag.io import hash_file, hash_json, write_csv, write_json
+from hangtag.io import JsonObject, hash_file, hash_json, write_csv, write_json
 from hangtag.labels.dataset import LabeledItems, apply_review_changes, read_labeled_items, read_reviewed
 from hangtag.lock import hold, sweep
 from hangtag.manifest import StageRecord
@@ -85,9 +85,9 @@ def _name_label_error(evidence: str) -> str:
 def _describe_source(found: Mapping[str, Any]) -> str:
     """Describe a source of probabilities, for how many items, and whether all of these are out-of-sample."""
     parts = [f"Compared with: {found['source']}, {found['items']:,} items."]
-    if count := found.get("items_learnt"):
+    if count := found.get("items_trained_on"):
         parts.append(f"Left out: {count:,} items whose photographs it was trained on.")
-    known_by = found.get("learnt_items_known_by")
+    known_by = found.get("training_items_known_by")
     if known_by == UNKNOWN:
         parts.append(
             "It does not say what it was trained on: items of this catalogue among them are not out-of-sample."
@@ -220,7 +220,7 @@ def _check_levels(source: _Source, labelled: LabeledItems, *, is_named: bool) ->
 
     def fetch(context: AuditContext) -> OutOfSampleProbs:
         probs = source.fetch(context)
-        if set(probs.outputs.levels) & set(context.levels):
+        if set(probs.label_space.levels) & set(context.levels):
             return probs
         source_name = f"{probs.source[:1].upper()}{probs.source[1:]}"
         reason = f"{source_name}: these are probabilities of the label alone, and none of the catalogue's levels."
@@ -277,22 +277,22 @@ def _predict_from_names(context: AuditContext, labelled: LabeledItems) -> OutOfS
         raise NotApplicableError(
             "The catalogue has no column of names." if names is None else "Names were left out (--no-use-names)."
         )
-    outputs, given = _list_category_paths(context, labelled)
+    label_space, given = _list_category_paths(context, labelled)
     labels = context.items["label"].fill_null("").to_list()
     groups = context.items["group_id"].fill_null(context.items["item_id"]).to_list()
-    return predict_from_names(names, given, outputs, labels, groups)
+    return predict_from_names(names, given, label_space, labels, groups)
 
 
 def _list_category_paths(context: AuditContext, labelled: LabeledItems) -> tuple[LabelSpace, Indices]:
     """Return the category paths of the image probabilities, else those of the catalogue, and each item's own."""
     given = np.full(len(context.items), NO_VALUE, np.int64)
     if context.image_probs is not None:
-        outputs = context.image_probs.outputs
-        given = find_category_paths(context.items, outputs, context.schema.missing)
+        label_space = context.image_probs.label_space
+        given = find_category_paths(context.items, label_space, context.schema.missing)
         given[context.image_probs.rows] = context.image_probs.given
-        return outputs, given
-    outputs = build_targets(labelled).outputs
-    return outputs, find_category_paths(context.items, outputs, context.schema.missing)
+        return label_space, given
+    label_space = build_targets(labelled).label_space
+    return label_space, find_category_paths(context.items, label_space, context.schema.missing)
 
 
 def _write_audit(
@@ -304,7 +304,7 @@ def _write_audit(
     scores = score_catalog(context, issues).with_columns(pl.col("column").replace(headings))
     issues = use_headings(issues, headings)
     counts = count_codes(issues)
-    summary: dict[str, Any] = {
+    summary: JsonObject = {
         "items": len(context.items),
         "items_with_issues": issues["item_id"].n_unique(),
         "issues": counts,
@@ -327,7 +327,7 @@ def _write_audit(
     return record.finish({"items": len(context.items), "issues": len(issues), **told}, paths)
 
 
-def _describe_sources(context: AuditContext) -> dict[str, Any]:
+def _describe_sources(context: AuditContext) -> JsonObject:
     found = {"photographs": context.image_probs, "names": context.name_probs}
     return {
         name: {"source": each.source, "items": len(each.rows), **each.summary}

@@ -77,6 +77,21 @@ def _list_files(source: str | Path | bytes) -> Iterator[Photo]:
         yield from (path if failure is None else failure for path, failure in list_entries([Path(source)]))
 
 
+def choose_form(*, json: bool, csv: bool, output: Path | None, explain: Path | None, group_by: str | None) -> Form:
+    """Return the form in which `classify` prints predictions.
+
+    Raises:
+        SettingsError: Some of the flags cannot be used together.
+    """
+    if json + csv + (output is not None) > 1:
+        raise SettingsError("--json, --csv and --output cannot be used together.")
+    if explain and output:
+        raise SettingsError("--explain and --output cannot be used together.")
+    if explain and group_by:
+        raise SettingsError("--explain and --group-by cannot be used together.")
+    return "json" if json else "csv" if csv else "table"
+
+
 def print_predictions(
     paths: Sequence[str | Path],
     classifier: Classifier,
@@ -116,9 +131,9 @@ def print_predictions(
     if form == "json":
         lines = output.write_json_lines(pairs, by_product=by_product)
     elif form == "csv":
-        lines = output.write_csv_lines(pairs, classifier.outputs, by_product=by_product)
+        lines = output.write_csv_lines(pairs, classifier.label_space, by_product=by_product)
     else:
-        lines = output.write_table_lines(pairs, classifier.outputs, by_product=by_product)
+        lines = output.write_table_lines(pairs, classifier.label_space, by_product=by_product)
     for line in lines:
         (write or sys.stdout.write)(line)
     return tally
@@ -318,14 +333,14 @@ def _report_progress(pairs: Iterable[Pair], advance: Callable[[], object]) -> It
 
 
 def _write_part(path: Path, pairs: Iterator[Pair], classifier: Classifier, *, by_product: bool) -> None:
-    outputs = classifier.outputs
+    label_space = classifier.label_space
     if path.suffix == ".parquet":
-        batch = output.make_batch(list(pairs), outputs, by_product=by_product)
+        batch = output.make_batch(list(pairs), label_space, by_product=by_product)
         with write_whole(path) as temporary:
             output.write_parquet_file(temporary, [batch], batch.schema)
         return
     lines = (
-        output.write_csv_lines(pairs, outputs, header=False, by_product=by_product)
+        output.write_csv_lines(pairs, label_space, header=False, by_product=by_product)
         if path.suffix == ".csv"
         else output.write_json_lines(pairs, by_product=by_product)
     )
@@ -337,18 +352,18 @@ def _write_part(path: Path, pairs: Iterator[Pair], classifier: Classifier, *, by
 
 
 def _join_parts(path: Path, parts: Sequence[Path], classifier: Classifier, *, by_product: bool) -> None:
-    outputs = classifier.outputs
+    label_space = classifier.label_space
     if path.suffix.lower() == ".parquet":
         from arro3.io import read_parquet  # noqa: PLC0415
 
         batches = (batch for part in parts for batch in read_parquet(part))
         with write_whole(path) as temporary:
-            schema = output.make_batch([], outputs, by_product=by_product).schema
+            schema = output.make_batch([], label_space, by_product=by_product).schema
             output.write_parquet_file(temporary, batches, schema)
         return
     with write_whole(path) as temporary, temporary.open("wb") as file:
         if path.suffix.lower() == ".csv":
-            file.write("".join(output.write_csv_lines([], outputs, by_product=by_product)).encode())
+            file.write("".join(output.write_csv_lines([], label_space, by_product=by_product)).encode())
         for part in parts:
             with part.open("rb") as source:
                 shutil.copyfileobj(source, file)

@@ -2,7 +2,6 @@
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -10,7 +9,7 @@ import polars as pl
 from hangtag.catalog.prepared_items import Prepared, hide_missing, read_categories, read_prepared
 from hangtag.config import SPLITS, CleanConfig
 from hangtag.errors import CatalogError
-from hangtag.io import hash_json, write_csv, write_json, write_parquet
+from hangtag.io import JsonObject, hash_json, write_csv, write_json, write_parquet
 from hangtag.labels.dataset import (
     CHANGES,
     REVIEW_RULES,
@@ -259,7 +258,7 @@ def _write_labels(
     labelled: pl.DataFrame,
     changes: pl.DataFrame,
     sample: pl.DataFrame,
-    told: dict[str, Any],
+    told: JsonObject,
 ) -> StageResult:
     schema, folder = prepared.schema, record.begin()
     names = ("labels.parquet", "label_changes.csv", "styles_cleaned.csv", "class_counts.csv", "balance.json")
@@ -281,7 +280,7 @@ def _count_labels(labelled: pl.DataFrame, sample: pl.DataFrame, changes: pl.Data
     sizes = labelled.group_by("group_id").len().filter(pl.col("len") > 1)
     splits = sample["split"].drop_nulls().value_counts()
     used = sample.filter(pl.col("split").is_not_null())
-    unlearnt = used["label"].n_unique() - used.filter(pl.col("split") == "train")["label"].n_unique()
+    not_in_train = used["label"].n_unique() - used.filter(pl.col("split") == "train")["label"].n_unique()
     return {
         "items": len(labelled),
         **_count_cells(changes),
@@ -297,7 +296,7 @@ def _count_labels(labelled: pl.DataFrame, sample: pl.DataFrame, changes: pl.Data
         "sampled": len(sample),
         **{split: dict(splits.iter_rows()).get(split, 0) for split in SPLITS},
         # Told where it happens: no model can get these labels right, so they lower every figure.
-        **({"labels_not_in_train": unlearnt} if unlearnt else {}),
+        **({"labels_not_in_train": not_in_train} if not_in_train else {}),
     }
 
 

@@ -35,26 +35,28 @@ def compare(
     samples: int = DEFAULTS.bootstrap_samples,
     seed: int = DEFAULTS.bootstrap_seed,
 ) -> CompareResult:
-    """Put evaluated runs side by side and test each against the baseline, on the items that all of them share.
+    """Compare evaluated runs on the items that all of them were evaluated on, and test each against the baseline.
 
-    Writes `comparison.csv`, `pairs.csv`, `seeds.csv`, `recipes.csv` and `pareto.csv` (see `Comparison`), all of them
-    in `comparison.json`, the tables for people in `comparison.md`, and figures against costs as `pareto.png` and
-    `pareto.html`, to `comparison/`. Runs with other targets are compared on a column that all of them learnt.
+    Writes to `comparison/`: `comparison.csv`, `pairs.csv`, `seeds.csv`, `recipes.csv` and `pareto.csv` (see
+    `Comparison`), all of them in `comparison.json`, formatted tables in `comparison.md`, and plots of metrics against
+    costs, `pareto.png` and `pareto.html`. Runs with different targets are compared on a column that all of them
+    predict.
 
     Args:
         workspace: A workspace with evaluated runs.
-        run_ids: The runs, two or more with the baseline; all that were evaluated on the split by default.
-        split: Whose items. `test` is for the final evaluation: its figures flatter a run that was chosen by them.
-        baseline: The run that the others are tested against, the first one by default.
-        is_timed: Whether predicting is timed here and now, on some of the split's photographs (see `time_runs`).
-        samples: Draws behind each 95 % interval.
-        seed: Of those draws.
+        run_ids: The runs, two or more with the baseline; by default all that were evaluated on the split.
+        split: The split to compare on. Use `test` for the final evaluation only: the metrics of a run that was chosen
+            by them are too optimistic.
+        baseline: The run that the others are tested against; the first one by default.
+        is_timed: Whether to measure the prediction time on some of the split's photographs; see `time_runs`.
+        samples: The number of bootstrap samples for each 95 % interval.
+        seed: The seed of the bootstrap.
 
     Raises:
         SettingsError: There is no such split, or there are fewer than two runs.
-        WorkspaceError: A run is not finished, or not evaluated on the split as it is now; or the runs were evaluated on
-            other targets, on other labels, or on no item that all of them share.
-        ModelError: A run that is to be timed cannot be loaded.
+        WorkspaceError: A run is not finished, or has no up-to-date evaluation on the split; or the runs were evaluated
+            on other targets, on other labels, or on no item that all of them share.
+        ModelError: A run to be timed cannot be loaded.
     """
     workspace = Workspace.at(workspace)
     if split not in SPLITS:
@@ -67,7 +69,7 @@ def compare(
     with hold(
         "compare", workspace, reads=[workspace.prepared, workspace.labels, *evaluated], writes=[workspace.comparison]
     ):
-        # Asked once more: another process may have replaced a run in the meantime.
+        # Checked again under the lock, because another process may have replaced a run.
         _require_evaluations(workspace, chosen)
         return CompareResult.of(
             _compare_runs(workspace, chosen, split, baseline, is_timed=is_timed, samples=samples, seed=seed)
@@ -104,14 +106,14 @@ def _write_comparison(folder: Path, comparison: Comparison) -> list[Path]:
     write_json(folder / "comparison.json", whole | {"timed": comparison.timed or None})
     write_text(folder / "comparison.md", write_markdown(comparison))
     split, items = comparison.runs["split"][0], comparison.runs["items"][0]
-    title = f"What accuracy costs: {items:,} items of {split}"
+    title = f"Accuracy and costs: {items:,} items of {split}"
     paths = save_figure(plot_costs(comparison.fronts, title), folder / "pareto.png")
     paths += save_figure(plot_interactive_costs(comparison.fronts, title), folder / "pareto.html")
     return [*paths, *(folder / name for name in (*COMPARISON_FILES, "comparison.json", "comparison.md"))]
 
 
 def _choose_runs(workspace: Workspace, run_ids: Sequence[str] | None, baseline: str | None, split: str) -> list[str]:
-    """Return the named runs in their order, a baseline that is not among them first."""
+    """Return the named runs in their order, after the baseline if it is not among them."""
     asked = list(dict.fromkeys(run_ids or find_evaluated(workspace, split)))
     if baseline is not None and baseline not in asked:
         asked.insert(0, baseline)
@@ -119,10 +121,10 @@ def _choose_runs(workspace: Workspace, run_ids: Sequence[str] | None, baseline: 
         hint = (
             ""
             if run_ids
-            else "Run `hangtag evaluate` first; without names, all runs that were evaluated on the split are compared."
+            else "Run `hangtag evaluate` first; by default all runs that were evaluated on the split are compared."
         )
         raise SettingsError(
-            "There is nothing to compare.", allowed="Allowed: two runs or more.", received=asked, hint=hint
+            "There are fewer than two runs to compare.", allowed="Allowed: two runs or more.", received=asked, hint=hint
         )
     chosen = select_runs(workspace, asked)
     _require_evaluations(workspace, chosen)
@@ -130,7 +132,11 @@ def _choose_runs(workspace: Workspace, run_ids: Sequence[str] | None, baseline: 
 
 
 def _require_evaluations(workspace: Workspace, run_ids: Sequence[str]) -> None:
-    """Refuse runs that are not evaluated, or were trained again since."""
+    """Check that the runs are evaluated, and were not trained again since.
+
+    Raises:
+        WorkspaceError: A run has no up-to-date evaluation.
+    """
     missing = [run_id for run_id in run_ids if not is_evaluated(workspace, run_id)]
     if missing:
         command = " ".join(["hangtag evaluate", *missing])

@@ -20,14 +20,14 @@ from hangtag.labels.duplicates import hash_items
 from hangtag.labels.splits import assign_folds
 from hangtag.lock import hold
 from hangtag.manifest import StageRecord
-from hangtag.models.batch_predict import Answers
+from hangtag.models.batch_predict import ProbsByHead
 from hangtag.models.checkpoint import assign_weights
 from hangtag.models.label_space import CATEGORY_PATH, NO_VALUE, LabelSpace
 from hangtag.models.pretrained import hash_source
 from hangtag.results import CrossValidateResult, StageResult
 from hangtag.stages.train import build_dataset, learn_vocabulary, name_run, refuse_other_settings
 from hangtag.training.checkpoint import TrainingState, has_checkpoint
-from hangtag.training.data import check_begun, read_begun
+from hangtag.training.data import check_pretrained_unseen, read_pretrained_seen
 from hangtag.training.linear_probe import LinearProbeTrainer
 from hangtag.training.name_head import NAME_WEIGHT
 from hangtag.training.targets import Targets, build_targets
@@ -68,7 +68,7 @@ def cross_validate(
         WorkspaceError: Nothing is cleaned, or a fold would be empty.
         SettingsError: The number of folds cannot be used, or a training cannot.
         ModelError: The architecture does not exist or cannot be built for this catalogue.
-        LeakError: The weights to begin from learnt from these photographs.
+        LeakError: The pretrained weights were trained on these photographs.
     """
     if not 2 <= folds <= MOST_FOLDS:
         raise SettingsError(f"{{folds}} must be 2 to {MOST_FOLDS}.", received=folds, settings=["folds"])
@@ -102,7 +102,7 @@ def _cross_validate(
     for fold in range(folds):
         part = StageRecord("fold", folder / f"fold_{fold}", record.inputs, {**settings, "fold": fold})
         parts.append(_run_fold(part, _Fold(labelled, targets, config, item_folds, fold)))
-    return _join_folds(record, parts, targets.outputs)
+    return _join_folds(record, parts, targets.label_space)
 
 
 @dataclass(frozen=True)
@@ -138,10 +138,10 @@ def _check_weights(
     Raises:
         LeakError: Some are: nothing of theirs would be out-of-fold.
     """
-    begun = read_begun(weights)
-    if len(begun.learnt.perceptual):
+    pretrained_seen = read_pretrained_seen(weights)
+    if len(pretrained_seen.trained_on.perceptual):
         hashes, _ = hash_items(labelled, labelled.table.filter(pl.Series(item_folds >= 0)))
-        check_begun(begun, hashes, max_distance, "the folds, which are to be unseen")
+        check_pretrained_unseen(pretrained_seen, hashes, max_distance, "the folds, which are to be unseen")
 
 
 def _run_fold(record: StageRecord, fold: _Fold) -> Path:
@@ -152,17 +152,17 @@ def _run_fold(record: StageRecord, fold: _Fold) -> Path:
         return folder
     labelled, config = fold.labelled, fold.config
     is_left_out = fold.item_folds == fold.fold
-    is_learnt = (fold.item_folds >= 0) & ~is_left_out
-    vocabulary = learn_vocabulary(labelled, config, is_learnt)
+    is_trained_on = (fold.item_folds >= 0) & ~is_left_out
+    vocabulary = learn_vocabulary(labelled, config, is_trained_on)
     data = {
         name: build_dataset(labelled, fold.targets, vocabulary, chosen)
-        for name, chosen in (("train", is_learnt), ("val", is_left_out))
+        for name, chosen in (("train", is_trained_on), ("val", is_left_out))
     }
     identity = {**record.settings, "labels": labelled.digest}
     title = f"Fold {fold.fold + 1}/{record.settings['folds']} · "
-    outputs, checkpoint = fold.targets.outputs, folder / CHECKPOINT
+    label_space, checkpoint = fold.targets.label_space, folder / CHECKPOINT
     kind = LinearProbeTrainer if config.freeze else Trainer
-    trainer = kind(data, outputs, config, checkpoint, identity, vocabulary=vocabulary, title=title)
+    trainer = kind(data, label_space, config, checkpoint, identity, vocabulary=vocabulary, title=title)
     state = TrainingState()
     if has_checkpoint(checkpoint):
         # A training that was begun with other settings or labels is of no use here: it is started anew.
@@ -171,7 +171,7 @@ def _run_fold(record: StageRecord, fold: _Fold) -> Path:
     trainer.fit(state)
     assign_weights(trainer.model, state.kept_weights)
     # A fold's own items may not say how far its names are to be trusted.
-    trainer.predict_names(state, dict.fromkeys(outputs.heads, NAME_WEIGHT))
+    trainer.predict_names(state, dict.fromkeys(label_space.heads, NAME_WEIGHT))
     work = record.begin()
     paths = [work / "out_of_fold.parquet", work / "history.csv"]
     left_out = labelled.table[np.flatnonzero(is_left_out)]
@@ -181,30 +181,31 @@ def _run_fold(record: StageRecord, fold: _Fold) -> Path:
     return folder
 
 
-def _answer_items(item_ids: pl.Series, trainer: Trainer, others: OtherPhotographs) -> Answers:
+def _predict_items(item_ids: pl.Series, trainer: Trainer, others: OtherPhotographs) -> ProbsByHead:
     """Return the probabilities of the left-out items, the means over the photographs of each; see `HeadProbs.average`.
 
     The network learnt from the first photographs of the other items.
     """
     left_out, title = trainer.data["val"], f"{trainer.title}predicting"
-    first = trainer.answer(left_out, title)
+    first = trainer.predict_heads(left_out, title)
     rows, owners = others.find(item_ids)
     if not len(rows):
         return first
     data = dataclasses.replace(left_out.take(owners), images=others.images, rows=rows)
-    photographs = HeadProbs(trainer.outputs, first).join(HeadProbs(trainer.outputs, trainer.answer(data, title)))
-    return photographs.average(np.concatenate([np.arange(len(left_out)), owners])).answers
+    others_probs = HeadProbs(trainer.label_space, trainer.predict_heads(data, title))
+    photographs = HeadProbs(trainer.label_space, first).join(others_probs)
+    return photographs.average(np.concatenate([np.arange(len(left_out)), owners])).by_head
 
 
 def _tabulate_fold(items: pl.DataFrame, trainer: Trainer, fold: int, others: OtherPhotographs) -> pl.DataFrame:
     """Return the left-out items with their labels and their probabilities."""
-    outputs, left_out = trainer.outputs, trainer.data["val"]
-    answers = _answer_items(items["item_id"], trainer, others)
-    products = answers.pop(CATEGORY_PATH)
-    probs = outputs.sum_level(products, outputs.primary)
+    label_space, left_out = trainer.label_space, trainer.data["val"]
+    by_head = _predict_items(items["item_id"], trainer, others)
+    products = by_head.pop(CATEGORY_PATH)
+    probs = label_space.sum_level(products, label_space.primary)
 
     def name(indices: npt.NDArray[np.integer]) -> pl.Series:
-        return pl.Series(values=[outputs.class_names[index] for index in indices.tolist()], dtype=pl.String)
+        return pl.Series(values=[label_space.class_names[index] for index in indices.tolist()], dtype=pl.String)
 
     def store(values: npt.NDArray[np.float32]) -> pl.Series:
         return pl.Series(values, dtype=pl.Array(pl.Float32, values.shape[1])).cast(pl.List(pl.Float32))
@@ -216,18 +217,18 @@ def _tabulate_fold(items: pl.DataFrame, trainer: Trainer, fold: int, others: Oth
         confidence=pl.Series(probs.max(axis=1)).cast(pl.Float64),
         pred_probs=store(probs),
         category_path_probs=store(products),
-        **{head: store(values) for head, values in answers.items()},
+        **{head: store(values) for head, values in by_head.items()},
     )
 
 
-def _join_folds(record: StageRecord, parts: Sequence[Path], outputs: LabelSpace) -> StageResult:
+def _join_folds(record: StageRecord, parts: Sequence[Path], label_space: LabelSpace) -> StageResult:
     table = pl.concat([pl.read_parquet(part / "out_of_fold.parquet") for part in parts])
     names = ("out_of_fold.parquet", "history.csv", "label_space.json")
     work = record.begin()
     paths = [work / name for name in names]
     write_parquet(paths[0], table)
     write_csv(paths[1], pl.concat([read_csv(part / "history.csv") for part in parts]))
-    write_json(paths[2], outputs.to_json())
+    write_json(paths[2], label_space.to_json())
     correct = table.select((pl.col("label") == pl.col("predicted_label")).mean()).item()
     counts = {"items": len(table), "folds": len(parts), "accuracy": round(float(correct), 4)}
     earlier = {path.name for path in record.folder.glob("fold_*")}

@@ -23,7 +23,7 @@ from hangtag.inference.runs import (
     select_items,
     select_runs,
 )
-from hangtag.io import read_csv, write_csv, write_json, write_parquet, write_text
+from hangtag.io import JsonObject, read_csv, write_csv, write_json, write_parquet, write_text
 from hangtag.labels.dataset import LabeledItems, read_hash_distance, read_labeled_items
 from hangtag.lock import hold, sweep
 from hangtag.manifest import StageRecord
@@ -47,24 +47,25 @@ def evaluate(
 ) -> list[EvaluateResult]:
     """Evaluate trained models on the given splits.
 
-    Writes `report.json`, `report.md`, `predictions.parquet`, the tables of `build_tables` and their pictures to
-    `runs/<run_id>/evaluation/`; where the model looked at its most confident mistakes, and of a transformer its
-    attention, too. Figures of a single split show `val` where it was evaluated, else the last split. A split without
-    items, as in a catalogue that came without a test folder, is passed over.
+    Writes to `runs/<run_id>/evaluation/`: `report.json`, `report.md`, `predictions.parquet`, the tables of
+    `build_tables` and their figures, Grad-CAM heatmaps of the most confident errors, and for a transformer its
+    attention. Figures of a single split show `val` if it is evaluated, else the last split. A split without items, as
+    in a catalogue without a test folder, is skipped.
 
-    A run is evaluated on its primary level: the label, or the column that it was trained for; items without a value
-    there are left out. A model that reads names is evaluated with them, and beside it from the photographs alone.
-    Temperature and thresholds were chosen without a logit adjustment; where one is asked for, they stay as they are.
+    A run is evaluated on its primary level: the label, or the column that it was trained for. Items without a value
+    there are left out. A model that reads names is evaluated with them, and also from the photographs alone.
+    Temperatures and thresholds were chosen without logit adjustment, and stay the same with it.
 
     Args:
         workspace: A workspace with finished runs.
-        config: Settings.
+        config: The settings of the evaluation.
         run_ids: The runs; all finished ones by default.
 
     Raises:
-        LeakError: The splits share items, pixels or duplicates, or a model learnt from what it is evaluated on.
+        LeakError: The splits share items, pixels or duplicates, or a model was trained on items to be evaluated.
         WorkspaceError: There is no such run, it was trained on other labels, or no split has items.
-        ModelError: A model cannot be loaded, gives no numbers, or cannot be adjusted.
+        ModelError: A model cannot be loaded, its probabilities are not finite, or it has no training counts for the
+            logit adjustment.
     """
     workspace = Workspace.at(workspace)
     sweep(workspace)
@@ -91,7 +92,7 @@ def _evaluate_run(
     classifier = load_classifier(workspace, run_id, labelled)
     items = _select_items(labelled, classifier, config.splits)
     check_unseen(classifier, labelled, items, read_hash_distance(workspace))
-    with_names, title = can_read_names(classifier, labelled), f"Judging {run_id}"
+    with_names, title = can_read_names(classifier, labelled), f"Evaluating {run_id}"
     given = predict_items(classifier, labelled, items, title, with_names=with_names)
     answered = EvaluatedItems(items, adjust(given, classifier, config.logit_adjustment))
     alone = None
@@ -122,18 +123,18 @@ def _evaluate_run(
 
 def _select_items(labelled: LabeledItems, classifier: Classifier, splits: Sequence[str]) -> pl.DataFrame:
     """Return the items of all splits at once, in the order of the splits."""
-    asked, primary = list(dict.fromkeys(splits)), classifier.outputs.primary
-    items = select_items(labelled, classifier.outputs, asked)
+    asked, primary = list(dict.fromkeys(splits)), classifier.label_space.primary
+    items = select_items(labelled, classifier.label_space, asked)
     if items.is_empty():
         what = "items" if primary == LABEL else f"items with a value of {primary}"
-        hint = "Judge another one with --splits, or clean a larger catalogue."
+        hint = "Evaluate another split with --splits, or clean a larger catalogue."
         raise WorkspaceError(f"There are no {what} in the split {', '.join(asked)}.", hint=hint)
     return items
 
 
 def _write_evaluation(
     folder: Path,
-    report: dict[str, Any],
+    report: JsonObject,
     tables: Mapping[str, pl.DataFrame],
     predictions: pl.DataFrame,
     empty_splits: Sequence[str],
@@ -154,12 +155,12 @@ def _choose_split(report: Mapping[str, Any]) -> str:
 
 def _draw_figures(
     folder: Path,
-    report: dict[str, Any],
+    report: JsonObject,
     tables: Mapping[str, pl.DataFrame],
     predictions: pl.DataFrame,
     labelled: LabeledItems,
 ) -> list[Path]:
-    """Draw the figures of all splits, and those of one."""
+    """Draw the figures of all splits together, and those of a single split."""
     split = _choose_split(report)
     shown = predictions.filter(pl.col("split") == split)
     confusion, class_names = tabulate_confusion(shown), report["class_names"]
@@ -187,7 +188,7 @@ def _write_gradcam(
     *,
     with_names: bool,
 ) -> list[Path]:
-    """Write Grad-CAM heatmaps of the errors, as a table and a picture; nothing if the network has none."""
+    """Write Grad-CAM heatmaps of the errors as a table and a picture, if the network supports heatmaps."""
     table_path, picture_path = folder / f"{LOOKED}.csv", folder / f"{LOOKED}.png"
     if not classifier.can_explain:
         return []
@@ -202,7 +203,7 @@ def _write_gradcam(
 def _draw_classes(
     folder: Path, predictions: pl.DataFrame, labelled: LabeledItems, class_names: Sequence[str], title: str
 ) -> list[Path]:
-    """Draw a sheet for every class."""
+    """Draw a contact sheet for every class."""
     paths = []
     for label in track(class_names, "Drawing class sheets", len(class_names), "sheets"):
         items = predictions.filter(pl.col("label") == label)

@@ -1,4 +1,4 @@
-"""Stage `export`: a run's model as a folder that classifies without training code."""
+"""Stage `export`: write a run's model as a folder that classifies without training code."""
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from hangtag.errors import ModelError, WorkspaceError
 from hangtag.inference.classifier import Classifier
 from hangtag.inference.prediction import HeadProbs
 from hangtag.inference.runs import EvaluatedItems, load_classifier, predict_items, select_items, select_runs
-from hangtag.io import hash_file, read_json, write_json, write_text
+from hangtag.io import JsonObject, hash_file, read_json, write_json, write_text
 from hangtag.labels.dataset import LabeledItems, read_hash_distance, read_labeled_items
 from hangtag.lock import LOCK, hold, sweep
 from hangtag.manifest import StageRecord
@@ -29,14 +29,14 @@ from hangtag.results import StageResult
 from hangtag.serving.model_card import write_card
 from hangtag.workspace import STAGING, Workspace
 
-# The largest difference of any probability between Keras and the engine, both computing in float32, by how weights are
-# stored. Whole numbers of 8 bits have none: there the accuracy alone is held against Keras's.
+# The largest allowed difference of a probability between Keras and the inference engine, both in float32 arithmetic, by
+# the number format of the weights. For int8 only the accuracy is compared.
 TOLERANCES = {"float32": 0.001, "float16": 0.02, "int8": 1.0}
-# Photographs that tell the ranges of values to int8.
+# The number of photographs that int8 quantization is calibrated on.
 EXAMPLES = 400
 # Synthetic out-of-distribution images of each kind, to check the scores of a quantized network too.
 NUM_OOD_IMAGES = 40
-# The loss of accuracy on val that quicker arithmetic may bring.
+# The largest allowed loss of accuracy on val through the engine's default arithmetic.
 ALLOWED_LOSS = 0.002
 COPIED = (
     "architecture",
@@ -64,14 +64,14 @@ FIGURES = ("n", "accuracy", "macro_f1", "ece", "confidence_interval")
 
 @dataclass(frozen=True)
 class Check:
-    """How far the engine is from Keras on the items of val.
+    """The comparison of the inference engine with Keras on the items of val.
 
     Attributes:
-        items: How many.
-        difference: The largest difference of a probability, both computing in float32.
-        keras_accuracy: Of Keras on the primary level.
-        accuracy: Of the engine, in the arithmetic that it takes by itself on this machine.
-        tolerance: The largest difference that is allowed.
+        items: The number of items.
+        difference: The largest difference of a probability, both in float32 arithmetic.
+        keras_accuracy: The accuracy of Keras on the primary level.
+        accuracy: The accuracy of the engine in its default arithmetic on this machine.
+        tolerance: The largest allowed difference.
     """
 
     items: int
@@ -87,22 +87,22 @@ def export(
     folder: str | Path,
     config: ExportConfig = ExportConfig(),  # noqa: B008  (frozen)
 ) -> StageResult:
-    """Write a run's model for the inference engine, and hold it against the run on real photographs.
+    """Write a run's model for the inference engine, and compare its predictions with the run's on val.
 
-    Writes `network.xml` and `network.bin`, `model.json`, `README.md` (the model's card), and `network.onnx` where
-    asked for; `seen.safetensors`, hashes of the photographs that it learnt from, goes along. The folder holds no
-    training code, and no photograph.
+    Writes `network.xml` and `network.bin`, `model.json`, `README.md` (the model card), `seen.safetensors` (hashes of
+    the photographs that it was trained on) and, if requested, `network.onnx`. The folder has no training code and no
+    photographs.
 
     Args:
         workspace: A workspace with the finished run.
         run_id: The run.
-        folder: Where to; what an earlier export left there is replaced.
-        config: Settings.
+        folder: The folder to write to; an earlier export there is replaced.
+        config: The settings of the export.
 
     Raises:
-        WorkspaceError: There is no such run, it learnt other labels, or the folder holds something else.
-        LeakError: The run learnt from what its figures were made of.
-        ModelError: The run cannot be loaded, or the exported network answers otherwise than it.
+        WorkspaceError: There is no such run, it was trained on other labels, or the folder has other files.
+        LeakError: The run was trained on items that its metrics were computed on.
+        ModelError: The run cannot be loaded, or the predictions of the exported network differ too much.
         MissingExtraError: Keras is not installed.
     """
     workspace, target = Workspace.at(workspace), Path(folder).expanduser().absolute()
@@ -116,7 +116,7 @@ def export(
 
 def _export_run(workspace: Workspace, run_id: str, target: Path, config: ExportConfig) -> StageResult:
     labelled = read_labeled_items(workspace)
-    # Figures of a network that was trained again since are not this one's.
+    # An evaluation from before the run was trained again has the metrics of another network.
     report = None
     if is_evaluated(workspace, run_id):
         require_evaluation(workspace, run_id)
@@ -163,24 +163,24 @@ def _export_run(workspace: Workspace, run_id: str, target: Path, config: ExportC
 
 def _check_folder(folder: Path) -> None:
     held = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    # What an export that was stopped left there is no hindrance.
+    # Files of an interrupted export may be replaced.
     if held - {STAGING, LOCK} and not (folder / "network.xml").is_file():
         raise WorkspaceError(
-            "The folder holds something else.",
-            allowed="Allowed: a new or empty folder, or an export.",
+            "The folder has files that are not an export of hangtag.",
+            allowed="Allowed: a new or empty folder, or an earlier export.",
             received=str(folder),
         )
 
 
 def _select_labelled(labelled: LabeledItems, classifier: Classifier, split: str) -> pl.DataFrame:
-    items = select_items(labelled, classifier.outputs, [split])
+    items = select_items(labelled, classifier.label_space, [split])
     if items.is_empty():
         raise WorkspaceError(f"There are no items in the split {split}.", hint="Clean a larger catalogue.")
     return items
 
 
 def _take_examples(labelled: LabeledItems, items: pl.DataFrame, model: Any) -> list[dict[str, npt.NDArray[Any]]]:
-    """Return some photographs as the network takes them, one each, without names, and pictures that are none."""
+    """Return network inputs for quantization: photographs without names, and out-of-distribution images, one each."""
     rows = items["image_index"].to_numpy()[:: max(len(items) // EXAMPLES, 1)][:EXAMPLES]
     size = model.input["pixels"].shape[1:3]
     pixels = np.concatenate([shrink(labelled.images[rows], size), draw_ood_images(size, NUM_OOD_IMAGES)])
@@ -190,7 +190,7 @@ def _take_examples(labelled: LabeledItems, items: pl.DataFrame, model: Any) -> l
     return [{"pixels": photograph[None], **others} for photograph in pixels]
 
 
-def _read_figures(report: Path | None) -> dict[str, Any]:
+def _read_figures(report: Path | None) -> JsonObject:
     """Return the metrics of each split on the primary level from the run's evaluation; empty without one."""
     if report is None:
         return {}
@@ -204,20 +204,20 @@ def _compare_networks(
     """Compare the predictions of both networks on all photographs of val.
 
     Returns:
-        How far they are apart, and how novel the exported network finds each photograph.
+        The comparison, and the out-of-distribution score of each photograph in the exported network.
 
     Raises:
-        ModelError: They are too far apart.
+        ModelError: The predictions differ too much.
     """
 
-    def ask(title: str, model: Any = None) -> HeadProbs:
-        asked = replace(classifier, model=model) if model else classifier
-        return predict_items(asked, labelled, val, title, with_names=False)
+    def predict(title: str, model: Any = None) -> HeadProbs:
+        chosen = replace(classifier, model=model) if model else classifier
+        return predict_items(chosen, labelled, val, title, with_names=False)
 
-    wanted = ask("Asking Keras")
-    exact = ask("Asking the engine", load_exported(folder, exact=True).model)
-    found = ask("Asking the engine as it is used", load_exported(folder).model)
-    differences = [np.abs(exact.answers[head] - probs).max(initial=0) for head, probs in wanted.answers.items()]
+    wanted = predict("Predicting with Keras")
+    exact = predict("Predicting with the engine in float32", load_exported(folder, exact=True).model)
+    found = predict("Predicting with the engine", load_exported(folder).model)
+    differences = [np.abs(exact.by_head[head] - probs).max(initial=0) for head, probs in wanted.by_head.items()]
     check = Check(
         items=len(val),
         difference=round(float(max(differences)), 6),
@@ -227,8 +227,8 @@ def _compare_networks(
     )
     if check.difference > tolerance or check.keras_accuracy - check.accuracy > ALLOWED_LOSS:
         raise ModelError(
-            "The exported network answers otherwise than the run.",
-            allowed=f"Allowed: a difference of {tolerance} in any probability, of {ALLOWED_LOSS} in accuracy.",
+            "The predictions of the exported network differ from those of the run.",
+            allowed=f"Allowed: a difference of {tolerance} in probabilities, and {ALLOWED_LOSS} in accuracy.",
             received=[check.difference, check.keras_accuracy - check.accuracy],
         )
     return check, np.asarray(found.ood_scores, np.float32)

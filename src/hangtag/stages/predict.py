@@ -126,7 +126,7 @@ def _predict_items(
     threshold = classifier.find_threshold(config.target_precision, with_names=with_names)
     is_sure = table["confidence"] >= (np.inf if threshold is None else threshold)
     others = name_other_values(predictions)
-    return Predicted(table.with_columns(is_sure=is_sure).hstack(others), classifier.outputs.primary)
+    return Predicted(table.with_columns(is_sure=is_sure).hstack(others), classifier.label_space.primary)
 
 
 def describe_predictions(item_ids: pl.Series, probs: Probs, class_names: Sequence[str]) -> pl.DataFrame:

@@ -16,9 +16,9 @@ from hangtag.catalog.files import escape_name
 from hangtag.catalog.image_files import Decoded, Rejected, count_holders, keep_rows, pack_photographs
 from hangtag.catalog.image_tree import SPLIT_FOLDERS, find_split
 from hangtag.catalog.images import PICTURE_SUFFIXES
-from hangtag.catalog.name_index import fold_path
 from hangtag.catalog.prepared_items import OTHERS, compare_items, count_missing
 from hangtag.catalog.reader import RawCatalog, is_url, read_catalog, read_file_name
+from hangtag.catalog.rejections import Rejection, describe_unused, find_unused, tabulate_rejections
 from hangtag.catalog.schema import read_id
 from hangtag.catalog.table import Rows
 from hangtag.config import PrepareConfig
@@ -29,13 +29,10 @@ from hangtag.manifest import StageRecord
 from hangtag.results import PrepareResult, StageResult
 from hangtag.workspace import MANIFEST, OTHER_IMAGES, OTHER_PHOTOGRAPHS, Workspace
 
-# Photographs that no row names have a line each in `rejected.csv`, up to so many.
-MAX_UNUSED_LINES = 1000
 REPAIRED = {"line": pl.Int64, "column": pl.String, "before": pl.String, "after": pl.String, "reason": pl.String}
 # The code of an other photograph of more than `MAX_HOLDERS` products, such as a size chart or a logo.
 SHARED, MAX_HOLDERS = "shared_photograph", 5
 KEPT = "; the product is kept with its other photographs"
-REJECTED = {"item_id": pl.String, "image_path": pl.String, "code": pl.String, "reason": pl.String}
 
 
 def prepare(
@@ -124,21 +121,10 @@ def _prepare_catalog(record: StageRecord, raw: RawCatalog, config: PrepareConfig
     if not packed.first:
         raise _explain_nothing_usable(raw, record.folder, lines)
     rows = {each.row for each in candidates} - {candidates[index].row for index in packed.first}
-    unused = _find_unused(raw, [each.path for each in candidates] + [line.image_path for line in rejected])
+    unused = find_unused(raw, [each.path for each in candidates] + [line.image_path for line in rejected])
     result = _write_prepared(record, raw, candidates, packed, lines, len(rejected) + len(rows), store.key, unused)
     store.clear()
     return result
-
-
-def _find_unused(raw: RawCatalog, named: Sequence[str]) -> list[str]:
-    """Return the photographs of a catalogue with a table that no row names, in order."""
-    if not raw.schema.table:
-        return []
-    used = {posixpath.normpath(path) for path in named if path}
-    files = (name for name in raw.source.names() if name.startswith(raw.base))
-    left = [name for name in files if name not in used and PurePosixPath(name).suffix.lower() in PICTURE_SUFFIXES]
-    folded = {fold_path(path.replace("\\", "/")) for path in used} if left else set()
-    return [name for name in left if fold_path(name) not in folded]
 
 
 def _pack_candidates(
@@ -199,11 +185,11 @@ def _leave_out_shared(work: Path, raw: RawCatalog, candidates: Sequence[_Candida
     packed.others = [index for index, count in zip(packed.others, counts, strict=True) if count <= MAX_HOLDERS]
 
 
-def _explain_nothing_usable(raw: RawCatalog, folder: Path, rejected: Sequence["_Line"]) -> CatalogError:
+def _explain_nothing_usable(raw: RawCatalog, folder: Path, rejected: Sequence[Rejection]) -> CatalogError:
     """Write `rejected.csv`, and return an error with the first path that was tried and a file that is there."""
     # An earlier result keeps its own list.
     path = (folder.parent if (folder / MANIFEST).exists() else folder) / "rejected.csv"
-    write_csv(path, _tabulate_lines(rejected))
+    write_csv(path, tabulate_rejections(rejected))
     files = [name.removeprefix(raw.base) for name in raw.source.names() if name.startswith(raw.base)]
     pictures = [name for name in files if PurePosixPath(name).suffix.lower() in PICTURE_SUFFIXES]
     tried = next((line.image_path for line in rejected if line.image_path), "")
@@ -255,57 +241,32 @@ def _check_splits(raw: RawCatalog) -> None:
         )
 
 
-class _Line(NamedTuple):
-    """A line of `rejected.csv`."""
-
-    item_id: str
-    image_path: str
-    code: str
-    reason: str
-
-
-def _tabulate_lines(lines: Sequence[_Line]) -> pl.DataFrame:
-    # By columns, since there may be millions.
-    return pl.DataFrame({name: [getattr(line, name) for line in lines] for name in REJECTED}, schema=REJECTED)
-
-
-def _describe_unused(unused: Sequence[str]) -> list[_Line]:
-    lines = [
-        _Line("", path, "unused_photograph", "no row that was read names it") for path in unused[:MAX_UNUSED_LINES]
-    ]
-    if more := len(unused) - len(lines):
-        lines.append(
-            _Line("", unused[-1], "unused_photograph", f"no row that was read names this one and {more - 1:,} others")
-        )
-    return lines
-
-
-def _check_rows(raw: RawCatalog) -> tuple[list[_Candidate], list[_Line]]:
+def _check_rows(raw: RawCatalog) -> tuple[list[_Candidate], list[Rejection]]:
     """Return the photographs to decode, and a line for each rejected row."""
     candidates: list[_Candidate] = []
-    rejected = [_Line(f"line {line}", "", "bad_row", reason) for line, reason in raw.broken]
-    rejected += [_Line("", *passed_over) for passed_over in raw.skipped_folders]
-    rejected += [_Line(f"line {line}", "", "skipped_row", reason) for line, reason in raw.skipped]
+    rejected = [Rejection(f"line {line}", "", "bad_row", reason) for line, reason in raw.broken]
+    rejected += [Rejection("", *passed_over) for passed_over in raw.skipped_folders]
+    rejected += [Rejection(f"line {line}", "", "skipped_row", reason) for line, reason in raw.skipped]
     seen: dict[str, int] = {}
     for position, row in enumerate(raw.rows):
         item_id, paths = read_id(row[raw.schema.id]), raw.locate_photographs(position, row) or [""]
         path = paths[0]
         if not item_id:
-            rejected.append(_Line(raw.find_line(position), path, "missing_id", "the row has no id"))
+            rejected.append(Rejection(raw.find_line(position), path, "missing_id", "the row has no id"))
         elif item_id in seen:
             reason = f"{raw.find_line(position)}: an earlier row has the same id, {raw.find_line(seen[item_id])}"
-            rejected.append(_Line(item_id, path, "duplicate_id", reason))
+            rejected.append(Rejection(item_id, path, "duplicate_id", reason))
         else:
             seen[item_id] = position
             candidates += [_Candidate(position, item_id, each, order) for order, each in enumerate(paths, 1)]
     return candidates, rejected
 
 
-def _list_rejected(candidates: Sequence[_Candidate], packed: _Packed) -> list[_Line]:
+def _list_rejected(candidates: Sequence[_Candidate], packed: _Packed) -> list[Rejection]:
     """Return a line for each photograph that cannot be used."""
     kept = {candidates[index].row for index in packed.first}
     return [
-        _Line(
+        Rejection(
             candidate.item_id,
             candidate.path,
             outcome.code,
@@ -356,7 +317,7 @@ def _write_prepared(
     raw: RawCatalog,
     candidates: Sequence[_Candidate],
     packed: _Packed,
-    rejected: list[_Line],
+    rejected: list[Rejection],
     rejected_rows: int,
     decoded_key: str,
     unused: list[str],
@@ -368,7 +329,7 @@ def _write_prepared(
     if packed.others:
         paths += [record.work / OTHER_IMAGES, record.work / OTHER_PHOTOGRAPHS]
         write_parquet(paths[-1], _describe_photographs(candidates, packed, packed.others))
-    write_csv(paths[2], _tabulate_lines(rejected + _describe_unused(unused)))
+    write_csv(paths[2], tabulate_rejections(rejected + describe_unused(unused)))
     write_csv(paths[3], pl.DataFrame(raw.repairs, schema=REPAIRED, orient="row"))
     unread, not_used = len(raw.skipped_folders), sum(code == "not_used" for _, code, _ in raw.skipped_folders)
     counts: dict[str, object] = {

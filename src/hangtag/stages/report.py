@@ -5,12 +5,11 @@ import hashlib
 import shlex
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
-from hangtag.io import write_text
+from hangtag.io import JsonObject, write_text
 from hangtag.lock import hold
 from hangtag.manifest import StageRecord
 from hangtag.reporting.data_chapters import build_exploration, build_labels, build_sources, build_splits
@@ -90,7 +89,7 @@ def render_page(inputs: Inputs) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(FILTERS)
-    chapters: dict[str, Any] = {name: build(inputs) for name, build in CHAPTERS.items()}
+    chapters: JsonObject = {name: build(inputs) for name, build in CHAPTERS.items()}
     closing = "Beside the capstone" if inputs.capstone else "Limits of the results"
     scripts = [_read_plotly(), _read_template("page.js")]
     return environment.get_template("page.html.jinja").render(

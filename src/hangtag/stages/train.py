@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from hangtag.config import TrainConfig
 from hangtag.errors import SettingsError, WorkspaceError
-from hangtag.io import read_csv, write_csv, write_text
+from hangtag.io import JsonObject, read_csv, write_csv, write_text
 from hangtag.labels.dataset import LabeledItems, read_hash_distance, read_labeled_items
 from hangtag.labels.duplicates import hash_photographs
 from hangtag.lock import hold
@@ -46,26 +47,26 @@ def train(
 ) -> TrainResult:
     """Train a classifier on the `train` split, validate on `val` after every epoch, and keep the epoch of `checkpoint`.
 
-    Writes `runs/<run_id>/model.safetensors`, `model.json`, `seen.safetensors` (hashes of the photographs that it
-    learnt from, and of those that it was chosen on), `history.csv` and `config.toml`. After every epoch the whole
-    state is saved, so a kill loses one epoch at most.
+    Writes `runs/<run_id>/model.safetensors`, `model.json`, `seen.safetensors` (hashes of the photographs that the
+    model was trained on, and of those that its epoch and thresholds were chosen on), `history.csv` and `config.toml`.
+    A checkpoint is written after every epoch, so an interruption loses at most one epoch.
 
     Args:
         workspace: A workspace that has been cleaned.
-        config: Settings.
-        run_id: The run's name; by default made of the settings, see `name_run`.
-        resume: Go on with an unfinished training, with the same data in the same order.
-        replace: Replace a training of the same name that has other settings; else it is refused. One that learnt
-            other labels with the same settings is replaced in any case.
+        config: The settings of the training.
+        run_id: The run's name; by default built from the settings, see `name_run`.
+        resume: Continue an interrupted training, with the same data in the same order.
+        replace: Replace a training of the same name that has other settings, which is an error otherwise. A training
+            with the same settings on other labels is always replaced.
 
     Raises:
-        WorkspaceError: Nothing is cleaned, a split is empty, or there is no fitting training to resume or to take
-            the network from.
-        SettingsError: The catalogue lacks the target or the names, the training diverges, or there is one of the same
-            name with other settings.
-        ModelError: The architecture does not exist or cannot be built for this catalogue, or the weights to begin
-            from cannot be had or do not fit it.
-        LeakError: The weights to begin from learnt from photographs of `val`.
+        WorkspaceError: Nothing is cleaned, a split is empty, or there is no matching training to resume or to reuse
+            the network of.
+        SettingsError: The catalogue has no such target or no names, the training diverges, or there is a training of
+            the same name with other settings.
+        ModelError: The architecture does not exist or does not support this image size, or the pretrained weights
+            cannot be loaded or do not fit it.
+        LeakError: The pretrained weights were trained on photographs of `val`.
         MissingExtraError: Keras is not installed.
     """
     workspace = Workspace.at(workspace)
@@ -105,71 +106,73 @@ def _train_run(workspace: Workspace, config: TrainConfig, run_id: str, *, resume
 
 
 def refuse_other_settings(record: StageRecord, unfinished: Mapping[str, Any] | None = None) -> None:
-    """Refuse to replace a training of the same name that was made with other settings.
+    """Check that no training of the same name has other settings.
 
     Args:
-        record: Of the training to be made.
-        unfinished: The settings of one that was interrupted, if there is one.
+        record: The record of the new training.
+        unfinished: The settings of an interrupted training, if there is one.
 
     Raises:
-        SettingsError: There is one.
+        SettingsError: There is a training with other settings.
     """
     differing = record.find_other_settings()
     if record.settings.get("image_run") and "image_run" not in differing:
-        # Its settings are those of the run that it takes the network from, which was trained again.
+        # The settings are those of the image run, which was trained again.
         return
     if not differing and unfinished is not None:
         both = {name: (unfinished.get(name), value) for name, value in record.settings.items()}
-        # Its precision is the one that was used, not the one that was asked for.
+        # The unfinished training recorded the precision that was used, which is not the setting if that is `auto`.
         known = {name: values for name, values in both.items() if name in unfinished and name != "precision"}
         differing = {name: values for name, values in known.items() if values[0] != values[1]}
     if differing:
-        told = "; ".join(f"{name}: {earlier!r} there, {now!r} now" for name, (earlier, now) in differing.items())
+        changes = "; ".join(f"{name}: {earlier!r} there, {now!r} now" for name, (earlier, now) in differing.items())
         raise SettingsError(
             f"There is {'an unfinished' if unfinished else 'a'} training of the name {record.folder.name} with other "
-            f"settings ({told}).",
-            hint="Name this one with --run-id, or replace that one with --replace.",
+            f"settings ({changes}).",
+            hint="Choose another name with --run-id, or replace that training with --replace.",
         )
 
 
 def name_run(config: TrainConfig) -> str:
-    """Return the name that a run has unless the user names it: architecture, what is unusual, colour mode, seed."""
+    """Return the default name of a run: architecture, unusual settings, colour mode and seed."""
     usual = LABEL if config.architecture == "capstone" else ALL
     parts = [config.architecture]
     parts += ["frozen"] if config.freeze else ["finetuned"] if config.weights else []
-    # A column may be called otherwise than a run may.
+    # Column names may have characters that run names must not have.
     parts += [] if config.target == usual else [re.sub(r"[^A-Za-z0-9._-]+", "_", config.target)[:50]]
     parts += ["names"] if config.with_names else []
     return "-".join([*parts, config.color_mode, str(config.seed)])
 
 
 def build_trainer(labelled: LabeledItems, config: TrainConfig, checkpoint: Path) -> Trainer:
-    """Build the trainer of a new network, with its training data and `val`.
+    """Build the trainer of a new network with its training and validation data.
 
     Raises:
-        WorkspaceError: One of the two has no items.
-        SettingsError: The catalogue lacks the target or the names.
+        WorkspaceError: The training or validation data has no items.
+        SettingsError: The catalogue has no such target or no names.
     """
     targets = build_targets(labelled, config.target)
-    is_learnt = labelled.table["split"].is_in(config.train_splits).fill_null(False).to_numpy()
-    vocabulary = learn_vocabulary(labelled, config, is_learnt)
+    is_trained_on = labelled.table["split"].is_in(config.train_splits).fill_null(False).to_numpy()
+    vocabulary = learn_vocabulary(labelled, config, is_trained_on)
     data = {}
     for split in ("train", "val"):
-        is_chosen = is_learnt if split == "train" else labelled.table["split"].eq_missing(split).to_numpy()
+        is_chosen = is_trained_on if split == "train" else labelled.table["split"].eq_missing(split).to_numpy()
         data[split] = build_dataset(labelled, targets, vocabulary, is_chosen)
         if not len(data[split]):
-            hint = "Clean a larger catalogue, or with other split fractions."
+            hint = "Clean a larger catalogue, or choose other --split-fractions."
             raise WorkspaceError(f"There are no items in the split {split}.", hint=hint)
     identity = {"labels": labelled.digest}
     trainer = LinearProbeTrainer if config.freeze else Trainer
-    return trainer(data, targets.outputs, config, checkpoint, identity, vocabulary=vocabulary)
+    return trainer(data, targets.label_space, config, checkpoint, identity, vocabulary=vocabulary)
 
 
-def learn_vocabulary(labelled: LabeledItems, config: TrainConfig, is_chosen: Any) -> Vocabulary | None:
-    """Return the words of the chosen items' names where the network is to read names.
+def learn_vocabulary(
+    labelled: LabeledItems, config: TrainConfig, is_chosen: npt.NDArray[np.bool_]
+) -> Vocabulary | None:
+    """Build the vocabulary of the chosen items' names; return None if the network does not read names.
 
     Raises:
-        SettingsError: The catalogue has no names, or none that share a word.
+        SettingsError: The catalogue has no names, or no word occurs in two names.
     """
     if not config.with_names:
         return None
@@ -179,14 +182,14 @@ def learn_vocabulary(labelled: LabeledItems, config: TrainConfig, is_chosen: Any
         raise SettingsError("The catalogue has no column with names.", hint=hint)
     vocabulary = Vocabulary.learn(labelled.table.filter(pl.Series(is_chosen))[name].fill_null(""))
     if not vocabulary.words:
-        raise SettingsError("No word is in the names of two items to learn from.", hint="Train without --with-names.")
+        raise SettingsError("No word occurs in the names of two training items.", hint="Train without --with-names.")
     return vocabulary
 
 
 def build_dataset(
-    labelled: LabeledItems, targets: Targets, vocabulary: Vocabulary | None, is_chosen: Any
+    labelled: LabeledItems, targets: Targets, vocabulary: Vocabulary | None, is_chosen: npt.NDArray[np.bool_]
 ) -> ItemDataset:
-    """Return the chosen items that have something to learn."""
+    """Return the chosen items that have a category path."""
     rows = np.flatnonzero(is_chosen & (targets.classes[CATEGORY_PATH] != NO_VALUE))
     table = labelled.table[rows]
     classes = {head: indices[rows] for head, indices in targets.classes.items()}
@@ -194,43 +197,46 @@ def build_dataset(
     return ItemDataset(labelled.images, table["image_index"].to_numpy().astype(np.int64), classes, words)
 
 
-def _read_calibration(workspace: Workspace, config: TrainConfig, trainer: Trainer) -> dict[str, Any]:
-    """Return the temperatures and thresholds of another run, known before the training begins.
+def _read_calibration(workspace: Workspace, config: TrainConfig, trainer: Trainer) -> JsonObject:
+    """Return the temperatures and thresholds of another run.
 
     Raises:
-        WorkspaceError: There is no such run, or it learnt something else.
+        WorkspaceError: There is no such run, or it predicts other labels.
     """
     folder = workspace.run(config.calibration_run)
     if not os.path.lexists(folder / MANIFEST):
-        raise WorkspaceError("There is no such finished run to take the calibration from.", received=folder.name)
+        raise WorkspaceError("There is no such finished run for --calibration-run.", received=folder.name)
     hash_run(workspace, folder.name)
     described = read_description(folder)
-    if described.outputs != trainer.outputs or (described.vocabulary is None) != (trainer.vocabulary is None):
-        hint = "Train one with the same target and catalogue."
+    if described.label_space != trainer.label_space or (described.vocabulary is None) != (trainer.vocabulary is None):
         raise WorkspaceError(
-            "The run to take the calibration from learnt other labels.", hint=hint, received=folder.name
+            "The run of --calibration-run was trained on other labels.",
+            hint="Choose a run with the same target and catalogue.",
+            received=folder.name,
         )
     return dict(described.read("calibration"))
 
 
 def _take_settings(workspace: Workspace, run_id: str) -> TrainConfig:
-    """Return the settings of a run whose network is to read the photographs, for one that learns names beside it.
+    """Return the settings of the image run, for a training that adds the classifier of names to its network.
 
     Raises:
-        WorkspaceError: There is no such run, or it reads names already.
+        WorkspaceError: There is no such run, or it already reads names.
     """
     folder = workspace.run(run_id)
     if not os.path.lexists(folder / MANIFEST):
-        raise WorkspaceError("There is no such finished run to take the network from.", received=run_id)
+        raise WorkspaceError("There is no such finished run for --image-run.", received=run_id)
     hash_run(workspace, run_id)
     config = resolve(TrainConfig, read_settings(folder / "config.toml"))
     if config.with_names:
-        raise WorkspaceError("This run reads names already.", hint="Name one of photographs alone.", received=run_id)
+        raise WorkspaceError(
+            "The run of --image-run already reads names.", hint="Choose a run without --with-names.", received=run_id
+        )
     return dataclasses.replace(config, with_names=True, image_run=run_id)
 
 
 def _hash_network(workspace: Workspace, config: TrainConfig) -> dict[str, str]:
-    """Return the hash of the weights that a training begins from, or takes over, as one of its inputs."""
+    """Return the hash of the pretrained weights or of the image run's weights, as an input of the training."""
     if not config.image_run:
         return hash_source(config.weights)
     described = read_description(workspace.run(config.image_run))
@@ -238,16 +244,16 @@ def _hash_network(workspace: Workspace, config: TrainConfig) -> dict[str, str]:
 
 
 def _take_photographs(folder: Path, labels_digest: str) -> TrainingState:
-    """Return the finished training of the run in a folder.
+    """Return the finished training state of the image run in a folder.
 
     Raises:
-        WorkspaceError: It learnt other labels.
+        WorkspaceError: It was trained on other labels.
         ModelError: Its weights are damaged.
     """
     described = read_description(folder)
     if described.content.get("labels_digest") != labels_digest:
-        hint = "Train it again, or clean the catalogue as it was when it was trained."
-        raise WorkspaceError("The run to take the network from learnt other labels.", hint=hint, received=folder.name)
+        hint = "Train it again, or run `hangtag clean` on the catalogue that it was trained on."
+        raise WorkspaceError("The run of --image-run was trained on other labels.", hint=hint, received=folder.name)
     history = read_csv(folder / "history.csv").to_dicts()
     weights = load_weights(folder, described.read("weights", "sha256"))
     return TrainingState(history, weights, described.read("metrics", "epoch"))
@@ -259,10 +265,10 @@ def _save_run(
     folder: Path,
     labelled: LabeledItems,
     run_id: str,
-    calibration: dict[str, Any] | None,
+    calibration: JsonObject | None,
     seen: SeenPhotographs,
 ) -> list[Path]:
-    config, outputs = trainer.config, trainer.outputs
+    config, label_space = trainer.config, trainer.label_space
     assign_weights(trainer.model, state.kept_weights)
     name_weight = trainer.predict_names(state, calibration and calibration.get("name_weight"))
     if calibration is None:
@@ -280,10 +286,10 @@ def _save_run(
         image_size=trainer.image_size,
         network_size=trainer.network_size,
         color_mode=config.color_mode,
-        outputs=outputs,
+        label_space=label_space,
         vocabulary=trainer.vocabulary,
         run_id=run_id,
-        label_name=labelled.schema.label_name if outputs.primary == LABEL else outputs.primary,
+        label_name=labelled.schema.label_name if label_space.primary == LABEL else label_space.primary,
         tta_flip=config.tta_flip,
         calibration=calibration,
         train_splits=list(config.train_splits),
@@ -298,18 +304,18 @@ def _save_run(
     return [*paths, list_of_seen, history, settings]
 
 
-def _calibrate_model(trainer: Trainer) -> dict[str, Any]:
-    """Fit temperatures and thresholds on val, photographs alone, and with their names where these are read."""
-    val, outputs = trainer.data["val"], trainer.outputs
+def _calibrate_model(trainer: Trainer) -> JsonObject:
+    """Fit temperatures and thresholds on val: for photographs alone, and with product names if the model reads them."""
+    val, label_space = trainer.data["val"], trainer.label_space
     classes = trainer.find_primary_classes(val)
     calibration = {}
     for key, words in (("photograph", False), ("photograph_and_name", True)):
         if words and trainer.vocabulary is None:
             continue
-        answers = trainer.answer(val, f"{trainer.title}Calibrating", words=words)
-        temperatures = fit_temperatures(answers, val.classes, outputs)
-        probs = outputs.sum_level(
-            apply_temperature(answers[CATEGORY_PATH], temperatures[CATEGORY_PATH]), outputs.primary
+        by_head = trainer.predict_heads(val, f"{trainer.title}Calibrating", words=words)
+        temperatures = fit_temperatures(by_head, val.classes, label_space)
+        probs = label_space.sum_level(
+            apply_temperature(by_head[CATEGORY_PATH], temperatures[CATEGORY_PATH]), label_space.primary
         )
         known = classes != NO_VALUE
         thresholds = find_thresholds(probs[known], classes[known])
@@ -318,21 +324,21 @@ def _calibrate_model(trainer: Trainer) -> dict[str, Any]:
 
 
 def _count_classes(trainer: Trainer) -> dict[str, list[int]]:
-    """Return how often each class of each head was there to learn from."""
+    """Return the number of training items of each class by head."""
     data = trainer.data["train"]
     return {
         head: np.bincount(data.classes[head][data.classes[head] != NO_VALUE], minlength=size).tolist()
-        for head, size in trainer.outputs.heads.items()
+        for head, size in trainer.label_space.heads.items()
     }
 
 
-def _build_metrics(trainer: Trainer, state: TrainingState) -> dict[str, Any]:
+def _build_metrics(trainer: Trainer, state: TrainingState) -> JsonObject:
     speeds = [line["images_per_second"] for line in state.history]
     kept = state.history[state.kept_epoch - 1]
     return {
         "train": len(trainer.data["train"]),
         "val": len(trainer.data["val"]),
-        "classes": len(trainer.outputs.class_names),
+        "classes": len(trainer.label_space.class_names),
         "parameters": trainer.model.count_params(),
         "epochs": state.epoch,
         "kept_epoch": state.kept_epoch,

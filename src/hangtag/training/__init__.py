@@ -1,1 +1,1 @@
-"""Learn the labels from the photographs."""
+"""Train classifiers on labelled photographs and product names."""

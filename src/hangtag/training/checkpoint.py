@@ -3,16 +3,19 @@
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from hangtag.errors import ModelError, WorkspaceError
-from hangtag.io import write_whole
+from hangtag.io import JsonObject, write_whole
 from hangtag.models.checkpoint import Weights, assign_weights, read_weights
 from hangtag.training.losses import WeightEMA
+
+if TYPE_CHECKING:
+    from keras import Model
 
 # The exceptions that reading a damaged file can raise.
 DAMAGED = (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError)
@@ -30,7 +33,7 @@ class TrainingState:
         kept_epoch: The epoch of these weights, from 1; 0 before the first epoch ends.
     """
 
-    history: list[dict[str, Any]] = field(default_factory=list)
+    history: list[JsonObject] = field(default_factory=list)
     kept_weights: Weights = field(default_factory=dict)
     kept_epoch: int = 0
 
@@ -41,7 +44,7 @@ class TrainingState:
 
 
 def write_checkpoint(
-    folder: Path, model: Any, average: WeightEMA, state: TrainingState, identity: dict[str, Any]
+    folder: Path, model: "Model", average: WeightEMA, state: TrainingState, identity: JsonObject
 ) -> None:
     """Write a checkpoint: the weights, their EMA, the optimizer's variables and the training state.
 
@@ -70,7 +73,7 @@ def has_checkpoint(folder: Path) -> bool:
     return (folder / FILE).is_file()
 
 
-def read_settings_of_checkpoint(folder: Path) -> dict[str, Any] | None:
+def read_settings_of_checkpoint(folder: Path) -> JsonObject | None:
     """Read the settings and digests (`identity`) in a checkpoint; return None if there is none or it is damaged."""
     if not has_checkpoint(folder):
         return None
@@ -81,7 +84,7 @@ def read_settings_of_checkpoint(folder: Path) -> dict[str, Any] | None:
         return None
 
 
-def read_checkpoint(folder: Path, model: Any, average: WeightEMA, identity: dict[str, Any]) -> TrainingState:
+def read_checkpoint(folder: Path, model: "Model", average: WeightEMA, identity: JsonObject) -> TrainingState:
     """Restore a model, its optimizer and the EMA of its weights from a checkpoint.
 
     Args:
@@ -128,6 +131,6 @@ def read_checkpoint(folder: Path, model: Any, average: WeightEMA, identity: dict
     return state
 
 
-def _select_tensors(tensors: dict[str, Any], prefix: str) -> Weights:
+def _select_tensors(tensors: Weights, prefix: str) -> Weights:
     """Return the tensors whose names have a prefix, without it."""
     return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}

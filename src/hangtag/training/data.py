@@ -301,10 +301,10 @@ def collect_seen(
             and thresholds would be chosen.
     """
     val = hash_photographs(data["val"].images, data["val"].rows)
-    pretrained_seen = read_begun(config.weights)
+    pretrained_seen = read_pretrained_seen(config.weights)
     if not config.calibration_run:
         checked = val if others is None else val.join(others)
-        check_begun(pretrained_seen, checked, max_distance, "val, on which confidence is calibrated")
+        check_pretrained_unseen(pretrained_seen, checked, max_distance, "val, on which confidence is calibrated")
     train = hash_photographs(data["train"].images, data["train"].rows)
     seen = SeenPhotographs(PhotographSet.of(train), PhotographSet.of(val)) | pretrained_seen
     if config.image_run:
@@ -315,11 +315,13 @@ def collect_seen(
     return seen
 
 
-def check_begun(begun: SeenPhotographs, hashes: PhotographHashes, max_distance: int | None, what: str) -> None:
+def check_pretrained_unseen(
+    pretrained_seen: SeenPhotographs, hashes: PhotographHashes, max_distance: int | None, what: str
+) -> None:
     """Check that pretrained weights were not trained on photographs that this training is validated on.
 
     Args:
-        begun: The photographs that the pretrained weights have seen.
+        pretrained_seen: The photographs that the pretrained weights have seen.
         hashes: The hashes of the photographs to validate on.
         max_distance: The largest distance between the perceptual hashes of duplicates.
         what: The name of these photographs in the message.
@@ -327,15 +329,15 @@ def check_begun(begun: SeenPhotographs, hashes: PhotographHashes, max_distance: 
     Raises:
         LeakError: The weights were trained on some of them.
     """
-    count = int(begun.learnt.find(hashes, max_distance).sum())
+    count = int(pretrained_seen.trained_on.find(hashes, max_distance).sum())
     if count:
         raise LeakError(
-            f"The weights to begin from learnt from {count:,} of the {len(hashes):,} photographs of {what}.",
+            f"The pretrained weights were trained on {count:,} of the {len(hashes):,} photographs of {what}.",
             hint=WITHOUT,
         )
 
 
-def read_begun(source: str) -> SeenPhotographs:
+def read_pretrained_seen(source: str) -> SeenPhotographs:
     """Return the photographs that the pretrained weights of a training have seen.
 
     Published weights that are given by name have seen none of a catalogue's photographs. The weights of a run are

@@ -1,11 +1,11 @@
-"""Linear probe: compute the backbone's features once, keep them in a file, and train the heads on them."""
+"""Train only the heads (linear probe), on backbone features that are computed once and cached in a file."""
 
 import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from hangtag.catalog.images import Pixels, shrink
 from hangtag.console import show_progress
 from hangtag.io import hash_json, name_refusals, read_json, require_file, write_json
-from hangtag.models.batch_predict import Answers
+from hangtag.models.batch_predict import ProbsByHead
 from hangtag.models.checkpoint import read_weights
 from hangtag.models.label_space import Indices
 from hangtag.models.layers import cut_backbone, cut_heads
@@ -21,16 +21,19 @@ from hangtag.models.pretrained import hash_weights
 from hangtag.training.data import ItemDataset, draw_order
 from hangtag.training.trainer import Inputs, Trainer
 
+if TYPE_CHECKING:
+    from keras import Model
+
 FEATURES, PROGRESS = "features.npy", "features.json"
 BATCH = 128
-# Batches after which what is done is put on the disk.
+# The number of batches between two writes to the disk.
 STRIDE = 8
 Features = npt.NDArray[np.float32]
 
 
 def compute_features(
     folder: Path,
-    backbone: Any,
+    backbone: "Model",
     images: Pixels,
     rows: Indices,
     is_mirrored: npt.NDArray[np.bool_],
@@ -38,19 +41,19 @@ def compute_features(
     image_size: tuple[int, int],
     title: str,
 ) -> Features:
-    """Return the features of photographs, float32 (n, width), those of all members one behind the other.
+    """Compute the backbone's features of photographs, float32 (n, width), those of all ensemble members concatenated.
 
-    Writes `features.npy`, a memory map, and `features.json`, how far it is; what is there of the same is not computed
-    again.
+    Writes `features.npy`, a memory map, and `features.json`, the number of rows that are computed. Rows that are
+    already in a file of the same network and photographs are not computed again.
 
     Args:
-        folder: Where to.
+        folder: The folder to write to.
         backbone: A network of `cut_backbone`.
         images: uint8 (N, H, W, 3).
-        rows: Which of them, int64 (n,).
-        is_mirrored: Whether each is to be mirrored.
-        image_size: (height, width) that they are shrunk or enlarged to.
-        title: What the progress bar says.
+        rows: The rows of `images` to use, int64 (n,).
+        is_mirrored: Whether to flip each photograph horizontally, (n,).
+        image_size: (height, width) that photographs are resized to.
+        title: The title of the progress bar.
     """
     width = sum(int(end.shape[-1]) for end in backbone.output.values())
     identity = _hash_inputs(backbone, rows, is_mirrored, image_size)
@@ -70,21 +73,25 @@ def compute_features(
     return np.asarray(features, np.float32)
 
 
-def _hash_inputs(backbone: Any, rows: Indices, is_mirrored: npt.NDArray[np.bool_], image_size: tuple[int, int]) -> str:
+def _hash_inputs(
+    backbone: "Model", rows: Indices, is_mirrored: npt.NDArray[np.bool_], image_size: tuple[int, int]
+) -> str:
     chosen = hashlib.sha256(rows.tobytes() + is_mirrored.tobytes()).hexdigest()
     return hash_json([hash_weights(read_weights(backbone)), chosen, list(image_size)])
 
 
-def _open_features(folder: Path, shape: tuple[int, int], identity: str) -> tuple[Any, int]:
-    """Return the memory map and how many rows of it are done already."""
+def _open_features(
+    folder: Path, shape: tuple[int, int], identity: str
+) -> tuple[np.memmap[Any, np.dtype[np.float32]], int]:
+    """Return the memory map and the number of its rows that are computed."""
     path, progress = folder / FEATURES, folder / PROGRESS
-    # Damaged features are computed again.
+    # Features in a damaged file are computed again.
     with suppress(OSError, ValueError, KeyError, TypeError, EOFError, SyntaxError):
         found = read_json(progress)
         require_file(path)
         features, done = np.lib.format.open_memmap(path, mode="r+"), int(found["done"])
-        is_sound = features.shape == shape and features.dtype == np.float32 and 0 <= done <= shape[0]
-        if is_sound and found["identity"] == identity:
+        is_valid = features.shape == shape and features.dtype == np.float32 and 0 <= done <= shape[0]
+        if is_valid and found["identity"] == identity:
             return features, done
     folder.mkdir(parents=True, exist_ok=True)
     for each in (progress, path):
@@ -95,10 +102,10 @@ def _open_features(folder: Path, shape: tuple[int, int], identity: str) -> tuple
 
 
 def _allocate_disk_space(path: Path) -> None:
-    """Allocate the disk space of a file: writing to a memory map on a full disk ends the process.
+    """Allocate the disk space of a file, because writing to a memory map on a full disk ends the process.
 
     Raises:
-        OSError: It has not so much.
+        OSError: The disk has too little space.
     """
     if hasattr(os, "posix_fallocate"):
         with name_refusals(path), path.open("r+b") as file:
@@ -106,16 +113,16 @@ def _allocate_disk_space(path: Path) -> None:
 
 
 class LinearProbeTrainer(Trainer):
-    """A trainer of the heads alone; photographs are augmented by mirroring only."""
+    """A trainer that trains only the heads. The only augmentation is the horizontal flip."""
 
     features: Features | None = None
 
-    def _select_trainable_model(self) -> Any:
+    def _select_trainable_model(self) -> "Model":
         self.backbone = cut_backbone(self.model)
         return cut_heads(self.model)
 
     def _on_train_begin(self) -> None:
-        """Compute the features of the training items, mirrored ones too, and of the validation items."""
+        """Compute the features of training and validation items, and those of flipped training photographs."""
         if self.features is not None:
             return
         train, val = self.data["train"].rows, self.data["val"].rows
@@ -130,8 +137,8 @@ class LinearProbeTrainer(Trainer):
             title=f"{self.title}Features",
         )
 
-    def _make_inputs(self, indices: Any) -> dict[str, Any]:
-        """Return the heads' inputs for rows of the file of features."""
+    def _make_inputs(self, indices: Indices) -> dict[str, Features]:
+        """Return the heads' inputs for rows of the cached features."""
         assert self.features is not None
         widths = [int(end.shape[-1]) for end in self.backbone.output.values()]
         parts = np.split(np.asarray(self.features[indices]), np.cumsum(widths)[:-1], axis=1)
@@ -148,9 +155,9 @@ class LinearProbeTrainer(Trainer):
             mirrored = len(data) + len(self.data["val"]) + indices
             yield self._make_inputs(np.where(is_mirrored, mirrored, indices)), chosen.classes
 
-    def _iterate_head_probs(self, data: ItemDataset, image_size: tuple[int, int]) -> Iterator[Answers]:  # noqa: ARG002
+    def _iterate_head_probs(self, data: ItemDataset, image_size: tuple[int, int]) -> Iterator[ProbsByHead]:  # noqa: ARG002
         first = len(self.data["train"])
         for start in range(0, len(data), self.config.batch_size):
             indices = np.arange(start, min(start + self.config.batch_size, len(data)))
-            answers = self.trained.predict_on_batch(self._make_inputs(first + indices))
-            yield {head: np.asarray(probs, np.float32) for head, probs in answers.items()}
+            found = self.trained.predict_on_batch(self._make_inputs(first + indices))
+            yield {head: np.asarray(probs, np.float32) for head, probs in found.items()}

@@ -1,9 +1,9 @@
-"""Loss functions and training metrics, the moving average of the weights, and the arithmetic precision."""
+"""Loss functions and training metrics, the moving average of the weights (EMA), and the floating-point precision."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,38 +13,43 @@ from hangtag.models.label_space import CATEGORY_PATH, LabelSpace
 from hangtag.models.layers import import_keras
 from hangtag.models.registry import LEAST
 
+if TYPE_CHECKING:
+    from keras import KerasTensor, Metric, Model
+
+    LossFunction = Callable[[KerasTensor, KerasTensor], KerasTensor]
+
 LEAST_PROBABILITY = 1e-7
 
 
-def build_losses(label_space: LabelSpace, config: TrainConfig) -> tuple[dict[str, Any], dict[str, float]]:
-    """Return each head's loss, the cross-entropy in nats, and its weight in their sum.
+def build_losses(label_space: LabelSpace, config: TrainConfig) -> "tuple[dict[str, LossFunction], dict[str, float]]":
+    """Return the loss of each head, the cross-entropy in nats, and its weight in the total loss.
 
-    A target row of zeros, of an item without a value, adds neither loss nor gradient.
-    Keras's own loss does not fit: it normalises probabilities to a sum of 1, which would be wrong for an ensemble in
-    training (see `hangtag.models.registry`), and TensorFlow's kernel assumes that every target row sums to 1.
+    The target row of an item without a value is zero and adds no loss and no gradient. Keras's own loss cannot be
+    used: it normalises probabilities to a sum of 1, which is wrong for an ensemble in training (see
+    `hangtag.models.registry`), and TensorFlow's kernel assumes that every target row sums to 1.
     """
     ops = import_keras().ops
 
-    def cross_entropy(wanted: Any, probs: Any) -> Any:
+    def cross_entropy(wanted: "KerasTensor", probs: "KerasTensor") -> "KerasTensor":
         return -ops.sum(wanted * ops.log(ops.maximum(probs, LEAST)), axis=-1)
 
-    losses = dict.fromkeys(label_space.heads, cross_entropy)
+    losses: dict[str, LossFunction] = dict.fromkeys(label_space.heads, cross_entropy)
     weights = {head: 1.0 if head == CATEGORY_PATH else config.attribute_weight for head in label_space.heads}
     return losses, weights
 
 
-def build_metrics(label_space: LabelSpace) -> list[Any]:
-    """Build accuracy and cross-entropy on the primary level, computed from the head `category_path`."""
+def build_metrics(label_space: LabelSpace) -> "list[Metric]":
+    """Build the metrics of the head `category_path`: accuracy and cross-entropy on the primary level."""
     keras = import_keras()
     classes = label_space.list_classes(label_space.primary)
     members = np.zeros((len(classes), len(label_space.class_names)), np.float32)
     has_value = classes >= 0
     members[has_value, classes[has_value]] = 1
 
-    def accuracy(wanted: Any, probs: Any) -> Any:
+    def accuracy(wanted: "KerasTensor", probs: "KerasTensor") -> "KerasTensor":
         return keras.metrics.categorical_accuracy(keras.ops.matmul(wanted, members), keras.ops.matmul(probs, members))
 
-    def cross_entropy(wanted: Any, probs: Any) -> Any:
+    def cross_entropy(wanted: "KerasTensor", probs: "KerasTensor") -> "KerasTensor":
         summed = keras.ops.matmul(probs, members)
         return keras.losses.categorical_crossentropy(keras.ops.matmul(wanted, members), summed)
 
@@ -54,17 +59,17 @@ def build_metrics(label_space: LabelSpace) -> list[Any]:
     ]
 
 
-# Reading all weights takes as long as some layers; an average over every fourth step is as smooth.
+# Reading all weights takes as long as some layers do. An average over every fourth step is as smooth.
 STRIDE = 4
 
 
 class WeightEMA:
-    """An exponential moving average of all weights, the moving figures of normalisation among them.
+    """An exponential moving average (EMA) of all weights, including the moving statistics of normalization layers.
 
     Source: Polyak and Juditsky, *Acceleration of Stochastic Approximation by Averaging*, 1992.
 
     Args:
-        decay: The share that the average keeps at each step, 0 to below 1; 0 follows the weights.
+        decay: The decay per step, from 0 to below 1; 0 disables the average.
     """
 
     def __init__(self, decay: float) -> None:
@@ -72,25 +77,25 @@ class WeightEMA:
         self.weights: Weights = {}
         self.steps = 0
 
-    def update(self, model: Any) -> None:
-        """Update the average with the weights after a training step; only every `STRIDE`-th step counts."""
+    def update(self, model: "Model") -> None:
+        """Update the average with the weights after a training step. Only every `STRIDE`-th step has an effect."""
         self.steps += 1
         if not self.decay or self.steps % STRIDE:
             return
         current = read_weights(model)
         if not self.weights:
             self.weights = current
-        # A short training's average must not be made of its first steps.
+        # Bounds the weight of the first steps in a short training.
         kept = min(self.decay**STRIDE, self.steps / (self.steps + 10 * STRIDE))
         for path, weight in current.items():
             self.weights[path] += (1 - kept) * (weight - self.weights[path])
 
-    def read(self, model: Any) -> Weights:
-        """Return the averaged weights, or the model's own where nothing is averaged."""
+    def read(self, model: "Model") -> Weights:
+        """Return the averaged weights, or the model's own if the average is disabled or has no step yet."""
         return self.weights or read_weights(model)
 
     @contextmanager
-    def swap(self, model: Any) -> Iterator[None]:
+    def swap(self, model: "Model") -> Iterator[None]:
         """Load the averaged weights into the model inside the block, and restore its own afterwards."""
         if not self.weights:
             yield
@@ -103,12 +108,12 @@ class WeightEMA:
             assign_weights(model, own)
 
 
-# Instructions that multiply bfloat16; without them it is emulated and slower than float32.
+# Processor flags of bfloat16 multiplication. Without it bfloat16 is emulated and slower than float32.
 INSTRUCTIONS = {"avx512_bf16", "amx_bf16"}
 
 
 def choose_precision(wanted: str = TrainConfig.precision) -> str:
-    """Return `float32` or `bfloat16`; `auto` chooses bfloat16 if the processor multiplies it."""
+    """Return `float32` or `bfloat16`; `auto` chooses bfloat16 if the processor supports it."""
     if wanted != "auto":
         return wanted
     return "bfloat16" if INSTRUCTIONS & read_processor_flags() else "float32"

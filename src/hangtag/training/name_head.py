@@ -1,4 +1,4 @@
-"""Train the classifier of product names for each head, and choose its weight beside the image."""
+"""Train the classifier of product names for each head, and choose its weight relative to the image."""
 
 from collections.abc import Mapping
 
@@ -7,36 +7,36 @@ from scipy.sparse import csr_matrix
 
 from hangtag.console import show_progress
 from hangtag.labels.name_classifier import build_regression
-from hangtag.models.batch_predict import Answers, apply_temperature
+from hangtag.models.batch_predict import ProbsByHead, apply_temperature
 from hangtag.models.label_space import NO_VALUE, Indices, LabelSpace, Probs
 from hangtag.models.text import NameWeights, Words, fuse, read_names
 from hangtag.training.calibration import fit_temperatures
 from hangtag.training.losses import LEAST_PROBABILITY
 
-# Passes over the names: chosen on val (docs/experiments.md).
+# The number of passes over the names, chosen on val (docs/experiments.md).
 PASSES = 8
 NAME_WEIGHTS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
-# Used where there is no val to choose it on.
+# The default where there are no validation items to choose it on.
 NAME_WEIGHT = 1.5
-# The score of a class without a training name.
+# The logit of a class without a training name.
 ABSENT_CLASS_SCORE = -20.0
 
 
 def train_names(
     words: Words, classes: Mapping[str, Indices], heads: Mapping[str, int], num_words: int, seed: int
 ) -> dict[str, NameWeights]:
-    """Train a linear classifier of names for each head: logistic regressions on TF-IDF weights of the words.
+    """Train a classifier of product names for each head: logistic regressions on the TF-IDF weights of words.
 
     Args:
-        words: The words of the training names, (n, MAX_WORDS).
-        classes: Each head's class indices, int64 (n,); `NO_VALUE` where an item has none.
+        words: The encoded training names, (n, MAX_WORDS).
+        classes: The class indices of each head, int64 (n,); `NO_VALUE` for an item without a value.
         heads: The number of classes of each head.
         num_words: The size of the vocabulary.
-        seed: The order of the names.
+        seed: The seed of the order of the names.
 
     Returns:
-        For each head the `words` (num_words + 1, classes), `idf` (num_words + 1,) and `bias` (classes,) of
-        `models.late_fusion`.
+        For each head the arrays `words` (num_words + 1, classes), `idf` (num_words + 1,) and `bias` (classes,); see
+        `read_names` in `models/text.py`.
     """
     counts = np.bincount(words[words > 0], minlength=num_words + 1)
     idf = (np.log((1 + len(words)) / (1 + counts)) + 1).astype(np.float32)
@@ -60,7 +60,7 @@ def _train_head(table: csr_matrix, classes: Indices, size: int, seed: int) -> Na
         bias[present] = 0
         return {"words": weights, "bias": bias}
     model = build_regression(PASSES, seed=seed).fit(table, classes)
-    # Of two classes it scores one alone.
+    # With two classes scikit-learn fits one row of coefficients, for the second class.
     slopes, starts = (model.coef_, model.intercept_)
     if len(present) == 2:
         slopes, starts = np.concatenate([-slopes, slopes]), np.concatenate([-starts, starts])
@@ -69,20 +69,20 @@ def _train_head(table: csr_matrix, classes: Indices, size: int, seed: int) -> Na
 
 
 def choose_name_weight(
-    probs_by_head: Answers,
+    probs_by_head: ProbsByHead,
     words: Words,
     classes: Mapping[str, Indices],
     label_space: LabelSpace,
     name_weights: Mapping[str, NameWeights],
 ) -> dict[str, float]:
-    """Return for each head the power of the name's probabilities with the lowest cross-entropy on val.
+    """Choose for each head the name weight, the exponent of the name probabilities, with the lowest loss on val.
 
     Args:
         probs_by_head: The image probabilities on val, by head.
-        words: The words of the same items' names.
+        words: The encoded names of the same items.
         classes: Their class indices.
         label_space: The classes of the heads.
-        name_weights: The weights that `train_names` returned.
+        name_weights: The result of `train_names`.
     """
     chosen = {}
     for head, probs in probs_by_head.items():
@@ -96,7 +96,7 @@ def choose_name_weight(
 
 
 def _measure_cross_entropy(head: str, probs: Probs, classes: Mapping[str, Indices], label_space: LabelSpace) -> float:
-    """Return the cross-entropy at the best temperature, so that confidence has no effect on the choice."""
+    """Return the cross-entropy at the best temperature, so that miscalibration has no effect on the choice."""
     temperature = fit_temperatures({head: probs}, dict(classes), label_space)[head]
     known = np.flatnonzero(classes[head] != NO_VALUE)
     own = apply_temperature(probs[known], temperature)[np.arange(len(known)), classes[head][known]]

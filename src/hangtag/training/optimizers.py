@@ -2,12 +2,16 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING
 
 from hangtag.config import TrainConfig
 from hangtag.models.layers import import_keras, list_blocks
+
+if TYPE_CHECKING:
+    from keras import KerasTensor, Model, Optimizer, Variable
+    from keras.optimizers.schedules import LearningRateSchedule
 
 # Kernels in the blocks of a transformer. The projections of a residual network are matrices too, but stay with AdamW.
 BLOCK_MATRIX = re.compile(r"(?:^|/)block\d+_\w+/kernel$")
@@ -17,7 +21,7 @@ NOT_DECAYED = ["gamma", "beta", "bias", "embeddings"]
 LAST_RATE = 0.001
 
 
-def compute_rates(model: Any, layer_decay: float) -> dict[str, float]:
+def compute_rates(model: "Model", layer_decay: float) -> dict[str, float]:
     """Compute the learning-rate factor of each trainable weight by its path (layer-wise learning-rate decay).
 
     Layers near the input are more general after pretraining, and get lower learning rates. The factor is 1 for the
@@ -34,7 +38,7 @@ def compute_rates(model: Any, layer_decay: float) -> dict[str, float]:
     return rates
 
 
-def make_layer_decay_class(kind: type, rates: Mapping[str, float]) -> Any:
+def make_layer_decay_class(kind: type, rates: Mapping[str, float]) -> "type[Optimizer]":
     """Return a subclass of a Keras optimizer that scales the learning rate and the weight decay of each weight.
 
     Args:
@@ -44,18 +48,18 @@ def make_layer_decay_class(kind: type, rates: Mapping[str, float]) -> Any:
     ops = import_keras().ops
 
     class LayerDecayOptimizer(kind):  # type: ignore[misc]
-        def build(self, variables: Any) -> None:
+        def build(self, variables: "Sequence[Variable]") -> None:
             super().build(variables)
             # By index, because the update step gets variables of the backend, which have no path.
             self.rates = [rates[variable.path] for variable in variables]
 
-        def _read_rate(self, variable: Any) -> float:
+        def _read_rate(self, variable: "Variable") -> float:
             return float(self.rates[self._get_variable_index(variable)])
 
-        def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        def update_step(self, gradient: "KerasTensor", variable: "Variable", learning_rate: "KerasTensor") -> None:
             super().update_step(gradient, variable, learning_rate * self._read_rate(variable))
 
-        def _apply_weight_decay(self, variables: Any) -> None:
+        def _apply_weight_decay(self, variables: "Sequence[Variable]") -> None:
             for variable in variables if self.weight_decay else ():
                 if self._use_weight_decay(variable):
                     share = self.weight_decay * self._read_rate(variable)
@@ -66,7 +70,7 @@ def make_layer_decay_class(kind: type, rates: Mapping[str, float]) -> Any:
 
 
 @cache
-def make_muon_class() -> Any:
+def make_muon_class() -> "type[Optimizer]":
     """Return an optimizer class with Muon for kernels of convolutions and transformer blocks, and AdamW for the rest.
 
     Source: Jordan et al., *Muon: An Optimizer for Hidden Layers in Neural Networks*, 2024; the size of the updates is
@@ -82,13 +86,13 @@ def make_muon_class() -> Any:
         transformer blocks.
         """
 
-        def _should_use_adamw(self, variable: Any) -> bool:
+        def _should_use_adamw(self, variable: "Variable") -> bool:
             # As Muon's author recommends, AdamW updates the first convolution, the heads and all vectors.
             if len(variable.shape) == 2:
                 return BLOCK_MATRIX.search(variable.path) is None
             return len(variable.shape) != 4 or variable.shape[2] <= 3
 
-        def zeropower_via_newtonschulz5(self, x: Any, steps: int) -> Any:
+        def zeropower_via_newtonschulz5(self, x: "KerasTensor", steps: int) -> "KerasTensor":
             """Approximate the nearest orthogonal matrix by Newton-Schulz iterations, in the shape of `x`."""
             shape = tuple(x.shape)
             is_tall = math.prod(shape[:-1]) > shape[-1]
@@ -103,14 +107,14 @@ def make_muon_class() -> Any:
             matrix = ops.transpose(matrix) if is_tall else matrix
             return ops.cast(ops.reshape(matrix, shape), x.dtype)
 
-        def lr_adjust(self, x: Any) -> Any:
+        def lr_adjust(self, x: "KerasTensor") -> "KerasTensor":
             """Scale an update to the size that AdamW's updates have."""
             return x * (math.sqrt(max(math.prod(x.shape[:-1]), x.shape[-1])) * self.rms_rate)
 
     return ConvolutionMuon
 
 
-def build_optimizer(config: TrainConfig, items: int, rates: Mapping[str, float] | None = None) -> Any:
+def build_optimizer(config: TrainConfig, items: int, rates: Mapping[str, float] | None = None) -> "Optimizer":
     """Build the optimizer of a training.
 
     Args:
@@ -133,7 +137,7 @@ def build_optimizer(config: TrainConfig, items: int, rates: Mapping[str, float] 
     return optimizer
 
 
-def build_schedule(config: TrainConfig, steps: int) -> Any:
+def build_schedule(config: TrainConfig, steps: int) -> "LearningRateSchedule":
     """Build the learning-rate schedule of a training.
 
     `inverse-time` is the schedule of the capstone report: learning_rate / (1 + decay * step), with decay =

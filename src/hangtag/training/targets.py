@@ -21,12 +21,12 @@ class Targets:
     """The classes of all items for every head.
 
     Attributes:
-        outputs: The label space of the network.
+        label_space: The label space of the network.
         classes: For each head the class index of each row of the table of items, int64 (n,), or `NO_VALUE` if the
             item has no value.
     """
 
-    outputs: LabelSpace
+    label_space: LabelSpace
     classes: dict[str, Indices]
 
 
@@ -60,14 +60,14 @@ def build_targets(labelled: LabeledItems, target: str = ALL) -> Targets:
     in_split = table["split"].is_not_null().to_numpy()
     has_value = (item_paths != NO_VALUE).any(axis=1)
     category_paths = np.unique(item_paths[in_split & has_value], axis=0)
-    outputs = LabelSpace(
+    label_space = LabelSpace(
         {level: names[level] for level in levels},
         tuple(tuple(int(index) for index in path) for path in category_paths),
         {attribute: names[attribute] for attribute in attributes},
         LABEL if LABEL in levels else target,
     )
     by_head = [_find_category_paths(item_paths, category_paths), *(indices[attribute] for attribute in attributes)]
-    return Targets(outputs, dict(zip(outputs.heads, by_head, strict=True)))
+    return Targets(label_space, dict(zip(label_space.heads, by_head, strict=True)))
 
 
 def _is_categorical(values: pl.Series) -> bool:

@@ -1,17 +1,19 @@
-"""The trainer: epochs, moving average, validation and checkpoints of one network."""
+"""Train one network: epochs, moving average of the weights, validation and checkpoints."""
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from hangtag.config import TrainConfig
 from hangtag.console import Bar, show_progress
 from hangtag.errors import SettingsError
-from hangtag.models.batch_predict import Answers, iterate_head_probs, join_head_probs
+from hangtag.io import JsonObject
+from hangtag.models.batch_predict import ProbsByHead, iterate_head_probs, join_head_probs
 from hangtag.models.checkpoint import Weights, assign_weights, read_weights
 from hangtag.models.keras_hub import HUB, read_preset
 from hangtag.models.label_space import CATEGORY_PATH, NO_VALUE, Indices, LabelSpace
@@ -26,34 +28,37 @@ from hangtag.training.name_head import choose_name_weight, train_names
 from hangtag.training.optimizers import build_optimizer, compute_rates
 from hangtag.training.targets import encode_targets
 
-Inputs = tuple[dict[str, Any], dict[str, Indices]]
+if TYPE_CHECKING:
+    from keras import Model
+
+Inputs = tuple[Mapping[str, npt.NDArray[np.uint8] | npt.NDArray[np.float32]], dict[str, Indices]]
 
 
 class Trainer:
-    """A network, what it learns from, and where its state is saved.
+    """A network with its training data, optimizer and checkpoint folder.
 
     Args:
-        data: The items to learn from, by `train`, and those it is evaluated on after every epoch, by `val`.
-        outputs: What its heads stand for.
-        config: Settings.
-        checkpoint: The folder for its state.
-        identity: What must be the same when a stopped training goes on, beside the settings.
-        vocabulary: The words of names, where it reads them.
-        title: What the progress bar calls it.
+        data: The datasets `train`, to train on, and `val`, to validate on after every epoch.
+        label_space: The classes of the heads.
+        config: The settings of the training.
+        checkpoint: The folder of the checkpoint.
+        identity: Digests that must be the same when an interrupted training is resumed, in addition to the settings.
+        vocabulary: The vocabulary of product names, for a model that reads them.
+        title: The prefix of the progress bar's title.
     """
 
     def __init__(
         self,
         data: dict[str, ItemDataset],
-        outputs: LabelSpace,
+        label_space: LabelSpace,
         config: TrainConfig,
         checkpoint: Path,
-        identity: dict[str, Any],
+        identity: JsonObject,
         *,
         vocabulary: Vocabulary | None = None,
         title: str = "",
     ) -> None:
-        self.data, self.outputs, self.config, self.checkpoint = data, outputs, config, checkpoint
+        self.data, self.label_space, self.config, self.checkpoint = data, label_space, config, checkpoint
         self.vocabulary, self.title = vocabulary, title
         takes_any_size = find_architecture(config.architecture).takes_any_size
         self.hub = read_preset(config.weights) if config.architecture == HUB else None
@@ -61,9 +66,9 @@ class Trainer:
         settings = {key: list(value) if isinstance(value, tuple) else value for key, value in vars(config).items()}
         self.identity = {**settings, **identity, "precision": self.precision}
         self.average = WeightEMA(config.ema_decay)
-        # Products are balanced, not the classes of one level: a rare type of a common class is rare too.
+        # Balances category paths, not the classes of one level, because a common class can contain rare types.
         self.copies = compute_copies(data["train"].classes[CATEGORY_PATH], config.class_balance)
-        # Only a network without a dense layer over all pixels can begin on small photographs.
+        # A network with a dense layer over all pixels cannot be trained on several image sizes.
         self.initial_scale = config.initial_scale if takes_any_size and not config.freeze else config.final_scale
         self.model = self.build_model(None if self.initial_scale < config.final_scale else self.network_size)
         self.pretrained = {}
@@ -75,61 +80,63 @@ class Trainer:
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """The (height, width) of whole photographs."""
+        """The (height, width) of the photographs."""
         height, width = self.data["train"].images.shape[1:3]
         return height, width
 
     @property
     def network_size(self) -> tuple[int, int]:
-        """The (height, width) that the network reads in the end."""
+        """The (height, width) of the network's input after the last epoch."""
         return scale_size(self.image_size, self.config.final_scale)
 
-    def build_model(self, image_size: tuple[int, int] | None, num_words: int = 0) -> Any:
-        """Build the network, with fresh weights, for photographs of one size, or of any where None is given.
+    def build_model(self, image_size: tuple[int, int] | None, num_words: int = 0) -> "Model":
+        """Build the network with newly initialized weights.
 
-        It reads names too where `num_words` is the size of a vocabulary.
+        Args:
+            image_size: (height, width) of its input; None accepts any size.
+            num_words: The size of the vocabulary, for a network with a text input; 0 builds none.
 
         Raises:
-            ModelError: It cannot be built for this.
+            ModelError: The architecture does not support this size.
         """
         import_keras().utils.set_random_seed(self.config.seed)
         return build_model(
             self.config.architecture,
             image_size=image_size,
-            heads=self.outputs.heads,
+            heads=self.label_space.heads,
             color_mode=self.config.color_mode,
             num_words=num_words,
             dtype="mixed_bfloat16" if self.precision == "bfloat16" else "float32",
             hub=self.hub,
         )
 
-    def _select_trainable_model(self) -> Any:
-        """Return the model to train, which shares its weights with the network; here the whole network."""
+    def _select_trainable_model(self) -> "Model":
+        """Return the model to train, which shares its weights with the network: by default the whole network."""
         return self.model
 
     def _compile(self) -> None:
-        losses, loss_weights = build_losses(self.outputs, self.config)
+        losses, loss_weights = build_losses(self.label_space, self.config)
         is_scaled = self.config.layer_decay < 1 and not self.config.freeze
         rates = compute_rates(self.model, self.config.layer_decay) if is_scaled else None
         self.trained.compile(
             build_optimizer(self.config, len(self.data["train"]), rates),
             losses,
             loss_weights=loss_weights,
-            metrics={CATEGORY_PATH: build_metrics(self.outputs)},
-            # XLA is slower on a CPU: it took bfloat16 from 298 to 59 images a second.
+            metrics={CATEGORY_PATH: build_metrics(self.label_space)},
+            # XLA is slower on a CPU: 59 instead of 298 images per second in bfloat16.
             jit_compile=False,
         )
 
     def resume(self) -> TrainingState:
-        """Continue from the state on disk.
+        """Restore the training from its checkpoint.
 
         Raises:
-            WorkspaceError: There is none, it is damaged, or it is of other settings or labels.
+            WorkspaceError: There is no checkpoint, it is damaged, or its settings or labels differ.
         """
         return read_checkpoint(self.checkpoint, self.trained, self.average, self.identity)
 
     def fit(self, state: TrainingState) -> None:
-        """Train what is left of the epochs, saving the state after each.
+        """Train the remaining epochs, and write a checkpoint after each.
 
         Raises:
             SettingsError: The training diverges.
@@ -138,26 +145,26 @@ class Trainer:
             line = self._run_epoch(state.epoch + 1)
             if not math.isfinite(line["loss"] + line["val_loss"]):
                 raise SettingsError(
-                    f"The training diverged: in epoch {line['epoch']} the loss is no longer a number.",
+                    f"The training diverged: the loss of epoch {line['epoch']} is not finite.",
                     hint="Train with a smaller --learning-rate.",
                     received=self.config.learning_rate,
                 )
             state.history.append(line)
             kept = state.history[state.kept_epoch - 1]
             is_better = line["val_accuracy"] > kept["val_accuracy"] or not state.kept_epoch
-            # The network is for photographs of its last size: figures on smaller ones do not count beside theirs.
+            # The model is used at the final image size, so metrics at a smaller size are not comparable.
             if self.config.checkpoint == "last" or is_better or line["image_size"] != kept["image_size"]:
                 state.kept_epoch, state.kept_weights = state.epoch, self._read_evaluation_weights()
             write_checkpoint(self.checkpoint, self.trained, self.average, state, self.identity)
 
     def _on_train_begin(self) -> None:
-        """Do the work that is needed once before the first epoch."""
+        """Prepare the training data before an epoch; called at the start of every epoch."""
 
     def _read_evaluation_weights(self) -> Weights:
         weights = read_weights(self.model) | self.average.read(self.trained)
         return {path: value.copy() for path, value in weights.items()}
 
-    def _run_epoch(self, epoch: int) -> dict[str, Any]:
+    def _run_epoch(self, epoch: int) -> JsonObject:
         data = self.data["train"]
         self._reseed_dropout(epoch)
         image_size = choose_size(
@@ -192,25 +199,25 @@ class Trainer:
         }
 
     def _run_steps(self, epoch: int, image_size: tuple[int, int], bar: Bar, title: str) -> tuple[float, float]:
-        config, heads = self.config, self.outputs.heads
+        config, heads = self.config, self.label_space.heads
         loss, correct, seen = 0.0, 0.0, 0
         for inputs, classes in prefetch(self._iterate_batches(epoch, image_size)):
             targets = encode_targets(classes, heads, config.label_smoothing)
             count = len(classes[CATEGORY_PATH])
-            # Keras returns the metrics of this batch alone.
-            figures = self.trained.train_on_batch(inputs, targets, return_dict=True)
+            # Keras returns the metrics of this batch only.
+            metrics = self.trained.train_on_batch(inputs, targets, return_dict=True)
             self.average.update(self.trained)
-            # It names them after the head where there are several.
+            # Keras prefixes metrics with the name of the head if there are several heads.
             prefix = f"{CATEGORY_PATH}_" if len(heads) > 1 else ""
-            loss += figures[f"{prefix}cross_entropy"] * count
-            correct += figures[f"{prefix}accuracy"] * count
+            loss += metrics[f"{prefix}cross_entropy"] * count
+            correct += metrics[f"{prefix}accuracy"] * count
             seen += count
             bar.advance(count)
             bar.describe(f"{title} · loss {loss / seen:.3f} · accuracy {correct / seen:.3f}")
         return float(loss / seen), float(correct / seen)
 
     def _iterate_batches(self, epoch: int, image_size: tuple[int, int]) -> Iterator[Inputs]:
-        """Return what the part that learns takes, batch by batch, and the class index of each head."""
+        """Yield the batches of an epoch: the inputs of the trained model, and the class indices of each head."""
         for batch in self.data["train"].iterate_shuffled(
             self.config.batch_size,
             seed=self.config.seed,
@@ -221,21 +228,21 @@ class Trainer:
         ):
             yield {"pixels": batch.images}, batch.classes
 
-    def _iterate_head_probs(self, data: ItemDataset, image_size: tuple[int, int]) -> Iterator[Answers]:
-        """Yield the network's outputs for photographs during training, batch by batch."""
+    def _iterate_head_probs(self, data: ItemDataset, image_size: tuple[int, int]) -> Iterator[ProbsByHead]:
+        """Yield the probabilities of all heads during training, batch by batch."""
         return iterate_head_probs(self.model, data.images, data.rows, image_size=image_size)
 
     def _validate(self, data: ItemDataset, image_size: tuple[int, int], bar: Bar) -> tuple[float, float]:
-        """Return the mean cross-entropy and the accuracy on the primary level, on photographs of the epoch's size.
+        """Return the mean cross-entropy and the accuracy on the primary level, at the epoch's image size.
 
-        A network that has seen small ones alone cannot read larger ones yet.
+        A network that was trained on small photographs only performs badly on larger ones.
         """
-        answers = []
+        batches = []
         for batch in self._iterate_head_probs(data, image_size):
-            answers.append(batch)
+            batches.append(batch)
             bar.advance(len(batch[CATEGORY_PATH]))
-        probs = self.outputs.sum_level(
-            join_head_probs(answers, self.outputs.heads)[CATEGORY_PATH], self.outputs.primary
+        probs = self.label_space.sum_level(
+            join_head_probs(batches, self.label_space.heads)[CATEGORY_PATH], self.label_space.primary
         )
         classes = self.find_primary_classes(data)
         known = classes != NO_VALUE
@@ -245,11 +252,17 @@ class Trainer:
 
     def find_primary_classes(self, data: ItemDataset) -> Indices:
         """Return each item's class index on the primary level, int64 (n,)."""
-        primary_of_path = np.append(self.outputs.list_classes(self.outputs.primary), NO_VALUE)
+        primary_of_path = np.append(self.label_space.list_classes(self.label_space.primary), NO_VALUE)
         return np.asarray(primary_of_path[data.classes[CATEGORY_PATH]], np.int64)
 
-    def answer(self, data: ItemDataset, title: str, *, words: bool = True) -> Answers:
-        """Return every head's probabilities for items, as the network is to be used: mirrored too where so set."""
+    def predict_heads(self, data: ItemDataset, title: str, *, words: bool = True) -> ProbsByHead:
+        """Return the probabilities of all heads for a dataset, with test-time augmentation if it is enabled.
+
+        Args:
+            data: The dataset.
+            title: The title of the progress bar.
+            words: Whether to use the product names.
+        """
         with show_progress(title, len(data), "photographs") as bar:
             batches = []
             for batch in iterate_head_probs(
@@ -262,35 +275,35 @@ class Trainer:
             ):
                 batches.append(batch)
                 bar.advance(len(batch[CATEGORY_PATH]))
-        return join_head_probs(batches, self.outputs.heads)
+        return join_head_probs(batches, self.label_space.heads)
 
     def predict_names(self, state: TrainingState, name_weight: dict[str, float] | None = None) -> dict[str, float]:
-        """Train the name classifiers after the image network, and add their weights to the kept ones.
+        """Train the name classifiers after the image network, and add their weights to `state.kept_weights`.
 
         Args:
-            state: A finished training; its kept weights are those of the model.
-            name_weight: The weight of the name beside the image, by head; None chooses it on val.
+            state: The state of the finished training of the image network.
+            name_weight: The name weight of each head; None chooses it on val.
 
         Returns:
             The name weight of each head.
         """
-        train, val, heads = self.data["train"], self.data["val"], self.outputs.heads
+        train, val, heads = self.data["train"], self.data["val"], self.label_space.heads
         if self.vocabulary is None or train.words is None or val.words is None:
             return {}
         num_words = len(self.vocabulary.words)
-        learnt = train_names(train.words, train.classes, heads, num_words, self.config.seed)
+        name_weights = train_names(train.words, train.classes, heads, num_words, self.config.seed)
         if name_weight is None:
-            answers = self.answer(val, f"{self.title}Trusting names")
-            name_weight = choose_name_weight(answers, val.words, val.classes, self.outputs, learnt)
+            by_head = self.predict_heads(val, f"{self.title}Choosing the name weight")
+            name_weight = choose_name_weight(by_head, val.words, val.classes, self.label_space, name_weights)
         for head in heads:
-            parts = learnt[head] | {"name_weight": np.array([name_weight[head]], np.float32)}
+            parts = name_weights[head] | {"name_weight": np.array([name_weight[head]], np.float32)}
             state.kept_weights |= {f"{head}_with_name/{part}": parts[part] for part in PARTS}
         self.model = self.build_model(self.network_size, num_words)
         assign_weights(self.model, state.kept_weights)
         return name_weight
 
     def _reseed_dropout(self, epoch: int) -> None:
-        """Start every epoch's dropout from (seed, epoch), as a resumed training must."""
+        """Seed dropout by (seed, epoch, layer), so that a resumed training draws the same masks."""
         for position, layer in enumerate(self.trained.layers):
             generator = getattr(layer, "seed_generator", None)
             if generator is not None:

@@ -1,4 +1,4 @@
-"""The model that hangtag comes with, as `hangtag export` wrote it; its card is the README.md beside this file."""
+"""The model that is included in hangtag, written by `hangtag export`; README.md in this folder is its model card."""
 
 from pathlib import Path
 
