@@ -6,15 +6,25 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from issue_queue import make_line, write_issues
-from scipy.stats import beta
+from scipy.stats import hypergeom
 
 from hangtag.config import ApplyConfig
 from hangtag.errors import CatalogError, SettingsError, WorkspaceError
 from hangtag.io import read_json
-from hangtag.reviewing.auto_accept import DecidedIssue, accept_open, count_needed, is_proven, measure_kinds
+from hangtag.reviewing.auto_accept import (
+    Vote,
+    accept_open,
+    compute_tail,
+    count_needed,
+    count_open_needed,
+    measure_kinds,
+)
 from hangtag.reviewing.decisions import DecisionRequest, LabelOptions, build_decisions
 from hangtag.reviewing.items import read_items
 from hangtag.reviewing.queue import Queue, read_issues
@@ -217,138 +227,190 @@ def test_a_catalogue_that_cannot_be_found_is_told(workspace: Workspace, tmp_path
         apply(workspace, catalog=tmp_path / "other.csv")
 
 
-def test_auto_accepts_only_what_decisions_prove(workspace: Workspace) -> None:
+def list_in_random_order(workspace: Workspace) -> list[int]:
+    issues = read_issues(workspace.issues)
+    return [issue.position for issue in sorted(issues, key=lambda issue: issue.random_key)]
+
+
+def write_shirt_issues(workspace: Workspace, count: int, **fields: str) -> list[str]:
+    """Write issues that suggest Tshirts for items that are none; return the items' ids."""
     items = read_items(workspace)
-    # The surest issues are undecided; every second one below them is decided.
-    lines = [
-        make_line(item_id, items.read_values(item_id)["articleType"], "Tshirts", 0.9 - 0.005 * number)
-        for number, item_id in enumerate(items.ids[:100])
-        if items.read_values(item_id)["articleType"] != "Tshirts"
-    ]
-    write_issues(workspace, lines)
-    decide(workspace, 0, "skip")
+    ids = [each for each in items.ids if items.read_values(each)["articleType"] != "Tshirts"][:count]
+    write_issues(
+        workspace,
+        [
+            make_line(each, items.read_values(each)["articleType"], "Tshirts", 0.9 - 0.005 * number, **fields)
+            for number, each in enumerate(ids)
+        ],
+    )
+    return ids
+
+
+def test_auto_accept_accepts_what_a_random_sample_proves(workspace: Workspace) -> None:
+    write_shirt_issues(workspace, 100)
+    order = list_in_random_order(workspace)
+    for position in order[:50]:
+        decide(workspace, position, "accept")
+    result = apply(workspace, ApplyConfig(auto_accept=0.9))
+    lowest = max(order[:50])
+    accepted = [position for position in order[50:] if position < lowest]
+    assert len(accepted) > 10
+    assert result.metrics["accepted_by_auto"] == len(accepted)
+    rules = [line["rule"] for line in read(workspace.review / "label_changes.csv")]
+    assert (rules.count("reviewed"), rules.count("auto")) == (50, len(accepted))
+    assert clean(workspace).metrics["auto_cells"] == len(accepted)
+    [measured] = read_json(workspace.review / "manifest.json")["automatic"]
+    assert (measured["decided"], measured["sampled"], measured["right"]) == (50, 50, 50)
+    # What was accepted is undone by leaving the flag out, and a person's decision comes first.
+    assert apply(workspace).metrics["accepted_by_auto"] == 0
+    decide(workspace, accepted[0], "accept")
+    assert apply(workspace, ApplyConfig(auto_accept=0.9)).metrics["accepted_by_auto"] == len(accepted) - 1
+    for position in order[50:53]:
+        decide(workspace, position, "keep")
+    with pytest.raises(SettingsError, match=r"were right: that does not prove 0\.9\b"):
+        apply(workspace, ApplyConfig(auto_accept=0.9))
+
+
+def test_auto_accept_refuses_decisions_from_the_highest_score_down(workspace: Workspace) -> None:
+    write_shirt_issues(workspace, 100)
+    for position in range(40):
+        decide(workspace, position, "accept")
     with pytest.raises(
-        SettingsError,
-        match=r"label_error \(image\): 0 decisions at or below the highest score of an open issue, 29 needed",
+        SettingsError, match=r"40 decided, \d of these without a gap in the order `random sample`, at least 29"
     ):
         apply(workspace, ApplyConfig(auto_accept=0.9))
-    for position in range(2, 62, 2):
-        decide(workspace, position, "accept")
-    assert apply(workspace).metrics["accepted_by_auto"] == 0
-    result = apply(workspace, ApplyConfig(auto_accept=0.9))
-    # Down to the last that was decided: the odd places to 59, but for what was skipped.
-    assert result.metrics["accepted_by_auto"] == 30
-    rules = [line["rule"] for line in read(workspace.review / "label_changes.csv")]
-    assert (rules.count("reviewed"), rules.count("auto")) == (30, 30)
-    assert clean(workspace).metrics["auto_cells"] == 30
-    [measured] = read_json(workspace.review / "manifest.json")["automatic"]
-    assert (measured["decided"], measured["right"]) == (30, 30)
-    # What was accepted is undone by leaving it out, and a person's word goes before.
-    assert apply(workspace).metrics["accepted_by_auto"] == 0
-    decide(workspace, 59, "keep")
-    assert apply(workspace, ApplyConfig(auto_accept=0.9)).metrics["accepted_by_auto"] == 29
-    for position in (21, 23):
-        decide(workspace, position, "keep")
-    with pytest.raises(SettingsError, match=r"30 of 33 were right: that does not prove 0\.9\b"):
+
+
+def test_auto_accept_counts_a_skipped_issue_of_the_sample_as_wrong(workspace: Workspace) -> None:
+    write_shirt_issues(workspace, 100)
+    for number, position in enumerate(list_in_random_order(workspace)[:50]):
+        decide(workspace, position, "skip" if number % 10 == 0 else "accept")
+    with pytest.raises(SettingsError, match="45 of 50 in the order `random sample` were right"):
         apply(workspace, ApplyConfig(auto_accept=0.9))
 
 
-def test_what_was_accepted_stays_so_when_the_next_audit_does_not_name_it(workspace: Workspace) -> None:
-    items = read_items(workspace)
-    ids = [item_id for item_id in items.ids if items.read_values(item_id)["articleType"] == "Shirts"]
-    others = [
-        item_id for item_id in items.ids if items.read_values(item_id)["articleType"] not in ("Shirts", "Tshirts")
-    ]
-    decided = [make_line(item_id, "x", "Tshirts", 0.8 - n / 1000) for n, item_id in enumerate(others[:29])]
-    write_issues(
-        workspace, [make_line(ids[0], "Shirts", "Tshirts", 0.9), make_line(ids[1], "Dresses", "Tshirts", 0.9), *decided]
-    )
-    for position in range(2, 31):
+def test_auto_accept_leaves_a_few_open_issues_to_people(workspace: Workspace) -> None:
+    write_shirt_issues(workspace, 45)
+    for position in list_in_random_order(workspace)[:40]:
         decide(workspace, position, "accept")
-    result = apply(workspace, ApplyConfig(auto_accept=0.9))
-    # The second is about a label that the catalogue has no more.
-    assert result.metrics["accepted_by_auto"] == 1
-    assert {line["item_id"] for line in read(workspace.review / "label_changes.csv") if line["rule"] == "auto"} == {
-        ids[0]
-    }
+    with pytest.raises(SettingsError, match="5 are open, 10 needed; review them"):
+        apply(workspace, ApplyConfig(auto_accept=0.9))
+
+
+def test_an_accepted_issue_stays_accepted_when_the_next_audit_lists_it_no_more(workspace: Workspace) -> None:
+    write_shirt_issues(workspace, 100)
+    order = list_in_random_order(workspace)
+    for position in order[:50]:
+        decide(workspace, position, "accept")
+    count = apply(workspace, ApplyConfig(auto_accept=0.9)).metrics["accepted_by_auto"]
     before = (workspace.review / "corrected" / "styles.csv").read_bytes()
     assert apply(workspace, ApplyConfig(auto_accept=0.9)).skipped
-    write_issues(workspace, [make_line(ids[2], "Shirts", "Tshirts", 0.1)])
-    assert apply(workspace, ApplyConfig(auto_accept=0.9)).metrics["accepted_by_auto"] == 1
-    assert (workspace.review / "corrected" / "styles.csv").read_bytes() == before
-    # Without the flag it is let go, for good.
-    apply(workspace)
-    write_issues(workspace, [make_line(ids[2], "Shirts", "Tshirts", 0.9)])
-    apply(workspace, ApplyConfig(auto_accept=0.9))
-    assert {line["item_id"] for line in read(workspace.review / "label_changes.csv") if line["rule"] == "auto"} == {
-        ids[2]
-    }
-
-
-def test_a_proof_is_the_lower_bound_of_clopper_and_pearson() -> None:
-    assert (count_needed(0.9), count_needed(0.95), count_needed(0.99)) == (29, 59, 299)
-    for precision in (0.6, 0.9, 0.95, 0.99):
-        for decided in (1, 28, 29, 30, 36, 59, 100, 299, 1000):
-            for wrong in (0, 1, 2, 5, 20):
-                right = decided - wrong
-                if right > 0:
-                    for risk in (0.05, 0.025):
-                        bound = beta.ppf(risk, right, wrong + 1)
-                        assert is_proven(right, decided, precision, risk) == (bound >= precision), (right, decided)
-
-
-def test_every_code_is_proven_by_itself_and_from_the_surest_down() -> None:
-    decided = [DecidedIssue("good", 0.9 - n / 1000, is_right=n < 60) for n in range(80)]
-    decided += [DecidedIssue("bad", 0.9 - n / 1000, is_right=n >= 3) for n in range(80)]
-    # Two early mistakes end the search from the surest on; the one from half of the decisions on still finds it.
-    decided += [DecidedIssue("late", 0.9 - n / 1000, is_right=n not in (0, 4)) for n in range(160)]
-    # Surer than any open one: they say nothing of what is left.
-    decided += [DecidedIssue("bad", 0.95, is_right=True)] * 100
-    bad, good, late = measure_kinds(decided, {"good": [0.9, 0.1], "bad": [0.9], "late": [0.9]}, 0.9)
-    assert late.threshold == pytest.approx(0.9 - 159 / 1000)
-    assert (bad.threshold, bad.decided) == (None, 80)
-    assert (good.decided, good.right) == (80, 60)
-    assert good.threshold is not None
-    above = [each for each in decided if each.kind == "good" and each.score >= good.threshold]
-    assert beta.ppf(0.025, sum(each.is_right for each in above), sum(not each.is_right for each in above) + 1) >= 0.9
-    assert len(above) > 60
-
-
-def test_label_errors_are_proven_by_the_evidence_they_have(workspace: Workspace) -> None:
     items = read_items(workspace)
-    ids = [each for each in items.ids if items.read_values(each)["articleType"] != "Tshirts"][:32]
+    shirt = next(each for each in items.ids if items.read_values(each)["articleType"] == "Shirts")
+    write_issues(workspace, [make_line(shirt, "Dresses", "Tshirts", 0.1)])
+    assert apply(workspace, ApplyConfig(auto_accept=0.9)).metrics["accepted_by_auto"] == count
+    assert (workspace.review / "corrected" / "styles.csv").read_bytes() == before
+    # Without the flag the automatic decisions are dropped, and this audit lists too few to accept any.
+    apply(workspace)
+    with pytest.raises(SettingsError, match="no issue is open"):
+        apply(workspace, ApplyConfig(auto_accept=0.9))
+
+
+@given(
+    population=st.integers(1, 200),
+    wrong=st.integers(0, 200),
+    sampled=st.integers(0, 200),
+    found=st.integers(0, 30),
+)
+def test_the_tail_is_that_of_the_hypergeometric_distribution(
+    population: int, wrong: int, sampled: int, found: int
+) -> None:
+    assume(wrong <= population and sampled <= population)
+    expected = hypergeom.cdf(found, population, wrong, sampled)
+    assert compute_tail(population, wrong, sampled, found) == pytest.approx(expected, abs=1e-9)
+
+
+def test_the_number_of_decisions_needed() -> None:
+    assert (count_needed(0.9), count_needed(0.95), count_needed(0.99)) == (29, 59, 299)
+    assert (count_open_needed(0.9), count_open_needed(0.95), count_open_needed(0.99)) == (10, 20, 100)
+
+
+def make_votes(kind: str, answers: list[bool | None], scores: list[float]) -> list[Vote]:
+    """Return votes in the random order of their positions."""
+    pairs = zip(answers, scores, strict=True)
+    return [Vote(kind, score, bytes([n // 256, n % 256]), answer) for n, (answer, score) in enumerate(pairs)]
+
+
+def test_each_kind_has_its_own_threshold_and_a_part_of_the_risk() -> None:
+    random = np.random.default_rng(0)
+    scores = random.random(800).round(4)
+    # Suggestions are right where the score is above a half.
+    right = [bool(score > 0.5) for score in scores]
+    good = make_votes("good", [*right[:300], *[None] * 500], scores.tolist())
+    bad = make_votes("bad", [*(random.random(300) < 0.5).tolist(), *[None] * 500], scores.tolist())
+    few = make_votes("few", [*[True] * 20, *[None] * 500], scores[:520].tolist())
+    measured = {each.kind: each for each in measure_kinds([*good, *bad, *few], 0.9)}
+    assert measured["good"].threshold == pytest.approx(0.47, abs=0.05)
+    assert (measured["bad"].threshold, measured["bad"].sampled) == (None, 300)
+    # Two kinds share the risk of 5 %: the third has too few decisions to take part.
+    assert measured["few"].reason.endswith(f"{count_needed(0.9, 0.025)} needed")
+
+
+def test_two_early_mistakes_do_not_end_the_search() -> None:
+    scores = [1 - n / 1000 for n in range(700)]
+    order = np.random.default_rng(0).permutation(700)
+    answers: list[bool | None] = [True] * 350 + [None] * 350
+    ranked = [scores[index] for index in order]
+    for wrong in sorted(range(350), key=lambda position: -ranked[position])[:6:3]:
+        answers[wrong] = False
+    [measured] = measure_kinds(make_votes("late", answers, ranked), 0.9)
+    assert measured.threshold is not None
+    assert measured.threshold < 0.35
+
+
+def test_a_simulated_review_keeps_the_promise() -> None:
+    random = np.random.default_rng(1)
+    accepted, broken = 0, 0
+    for _ in range(60):
+        scores = random.random(400).round(3)
+        right = random.random(400) < 0.8 + 0.2 * scores
+        answers = [bool(each) if n < 150 else None for n, each in enumerate(right)]
+        [measured] = measure_kinds(make_votes("one", answers, scores.tolist()), 0.9)
+        if measured.threshold is not None:
+            open_right = right[150:][scores[150:] >= measured.threshold]
+            accepted += 1
+            broken += open_right.mean() < 0.9
+    assert accepted > 10
+    assert broken <= 6
+
+
+def test_label_errors_are_measured_by_their_evidence(workspace: Workspace) -> None:
+    ids = write_shirt_issues(workspace, 80)
+    items = read_items(workspace)
+    evidence = ["name" if number % 12 == 0 else "image" for number in range(len(ids))]
     given = [items.read_values(each)["articleType"] for each in ids]
-    # Thirty are decided; of the open ones only that with their evidence can be proven.
-    evidence = ["image", "name", *["image"] * 30]
     lines = zip(ids, given, evidence, strict=True)
     write_issues(workspace, [make_line(each, old, "Tshirts", 0.9, evidence=by) for each, old, by in lines])
-    for position in range(2, 32):
+    order = [position for position in list_in_random_order(workspace) if evidence[position] == "image"]
+    for position in order[:40]:
         decide(workspace, position, "accept")
     result = apply(workspace, ApplyConfig(auto_accept=0.9))
     assert result.metrics["accepted_from_score"] == {"label_error (image)": 0.9}
-    assert [line["item_id"] for line in read(workspace.review / "accepted.csv")] == [ids[0]]
-    assert read(workspace.review / "accepted.csv")[0]["evidence"] == "image"
+    accepted = read(workspace.review / "accepted.csv")
+    assert {line["item_id"] for line in accepted} == {ids[position] for position in order[40:]}
+    assert {line["evidence"] for line in accepted} == {"image"}
     measured = {each["kind"]: each["decided"] for each in read_json(workspace.review / "manifest.json")["automatic"]}
-    assert measured == {"label_error (image)": 30, "label_error (name)": 0}
-
-
-def test_a_proof_may_reach_down_to_nothing_and_needs_no_second_search() -> None:
-    [measured] = measure_kinds(
-        [DecidedIssue("one", 0.28 - n / 100, is_right=True) for n in range(29)], {"one": [0.9]}, 0.9
-    )
-    assert (measured.decided, measured.threshold) == (29, 0.0)
+    assert measured == {"label_error (image)": 40, "label_error (name)": 0}
 
 
 def test_decisions_count_by_the_scores_that_their_issues_have_now(workspace: Workspace) -> None:
-    items = read_items(workspace)
-    ids = [each for each in items.ids if items.read_values(each)["articleType"] != "Tshirts"][:31]
-    given = [items.read_values(each)["articleType"] for each in ids]
-    write_issues(workspace, [make_line(each, old, "Tshirts", 0.9) for each, old in zip(ids, given, strict=True)])
-    for position in range(1, 31):
+    write_shirt_issues(workspace, 80)
+    for position in list_in_random_order(workspace)[:40]:
         decide(workspace, position, "accept")
-    # Another audit is less sure of all of them alike; by the scores of before, none would be below an open one.
-    write_issues(workspace, [make_line(each, old, "Tshirts", 0.4) for each, old in zip(ids, given, strict=True)])
-    assert apply(workspace, ApplyConfig(auto_accept=0.9)).metrics["accepted_by_auto"] == 1
+    issues = read_issues(workspace.issues)
+    # Another audit is less sure of all of them alike; by the earlier scores, the decided would be above the open ones.
+    write_issues(workspace, [make_line(each.item_id, each.given_label, "Tshirts", 0.4) for each in issues])
+    assert apply(workspace, ApplyConfig(auto_accept=0.9)).metrics["accepted_by_auto"] == 40
 
 
 def test_a_group_decided_at_once_counts_once(workspace: Workspace) -> None:
@@ -366,4 +428,4 @@ def test_a_group_decided_at_once_counts_once(workspace: Workspace) -> None:
     ]
     values = {issue.item_id: read_items(workspace).read_values(issue.item_id) for issue in issues}
     [measured] = accept_open(issues, decisions, values, 0.9).measured
-    assert (measured.decided, measured.right) == (1, 1)
+    assert measured.decided == 1

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from hangtag.training.calibration import find_threshold, find_thresholds
+from hangtag.training.calibration import _count_votes, find_threshold, find_thresholds
 
 
 def draw(count: int, seed: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -23,6 +25,45 @@ def test_the_target_precision_holds_on_new_items_with_the_stated_risk(precision:
         broken += threshold is not None and new_correct[new_confidence >= threshold].mean() < precision
     # The risk is 5 in 100; the limit leaves room for the draw of these hundred.
     assert broken <= 10
+
+
+def test_photographs_of_one_product_have_one_vote() -> None:
+    """Ten photographs of each product are right or wrong together, and prove no more than one of them."""
+    confidence, correct = draw(300, 0)
+    groups = np.repeat(np.arange(300), 10)
+    alone = find_threshold(confidence, correct, 0.9)
+    # The candidates are other ones, between the same items.
+    assert find_threshold(confidence.repeat(10), correct.repeat(10), 0.9, groups) == pytest.approx(alone, abs=0.005)
+    assert find_threshold(np.full(100, 0.9), np.ones(100, bool), 0.95, np.zeros(100, int)) is None
+
+
+@pytest.mark.parametrize("photographs", [2, 10])
+def test_the_precision_holds_with_several_photographs_a_product(photographs: int) -> None:
+    new_confidence, new_correct = draw(200_000, 12345)
+    broken = 0
+    for seed in range(100):
+        confidence, correct = draw(1_500, seed)
+        # Photographs of one product differ a little in confidence, as their predictions do.
+        noise = np.random.default_rng(seed).normal(0, 1e-3, (1_500, photographs))
+        threshold = find_threshold(
+            np.clip(confidence[:, None] + noise, 0, 1).ravel(),
+            correct.repeat(photographs),
+            0.95,
+            np.repeat(np.arange(1_500), photographs),
+        )
+        broken += threshold is not None and new_correct[new_confidence >= threshold].mean() < 0.95
+    assert broken <= 10
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.booleans()), min_size=1, max_size=30))
+def test_a_group_votes_by_the_share_of_its_items_that_are_right(items: list[tuple[int, bool]]) -> None:
+    members, correct = np.array([group for group, _ in items]), np.array([each for _, each in items])
+    votes, hits = _count_votes(members, correct)
+    for end in range(1, len(items) + 1):
+        groups = set(members[:end].tolist())
+        shares = [correct[:end][members[:end] == group].mean() for group in groups]
+        assert votes[end - 1] == len(groups)
+        assert hits[end - 1] == pytest.approx(sum(shares))
 
 
 def test_one_confident_mistake_does_not_end_the_search() -> None:

@@ -1,33 +1,48 @@
 """Accept open issues automatically, above a score threshold whose precision the reviewers' decisions prove.
 
-For each kind of issue (a code with its evidence), scores are tested from the highest down. The precision at a score is
-the fraction of accepted suggestions among the decided issues with at least this score. Its lower confidence bound
-(Clopper and Pearson, 1934) must reach the target precision; the search ends at the first score that fails. An early
-mistake would end it at once, so with enough decisions a second search begins at half of them, and the error probability
-of 5 % is split between the two. The guarantee holds however many scores are tested (Angelopoulos et al., *Learn then
-Test*, 2021, fixed sequence testing with several starts), for one target precision that was chosen in advance. Decisions
-about issues with a higher score than any open issue are not counted, since they are not representative of open ones.
+Only decisions that are as good as a random sample prove anything: those of a reviewer who works from the highest score
+down say nothing about the issues further down. Issues have a random order (`Issue.random_key`, the order `random
+sample` of the review page). Of the issues at or above a score, the sample is the longest start of this order in which
+every issue is decided, in whatever order that happened. A skipped issue in it counts as a wrong suggestion.
+
+The issues that are decided automatically are a finite set, so the test is hypergeometric: it rejects that more of the
+open issues at or above the score are wrong than the target precision allows, given the sample and the other decisions.
+Scores are tested from the highest down; the search ends at the first score that fails. A second search begins at half
+of the sample, so that an early mistake does not end everything. The error probability of 5 % is divided among the
+searches and among the kinds of issues (a code with its evidence) whose samples are large enough. Source: Angelopoulos
+et al., *Learn then Test*, 2021 (fixed sequence testing with several starts).
 """
 
+import itertools
 import math
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from hangtag.reviewing.queue import Issue
+from hangtag.reviewing.queue import Issue, compute_random_key
 from hangtag.reviewing.store import Decision, Identity, find_standing
 
 # The error probability: that the precision is below the target although it counts as proven.
 RISK = 0.05
+# About the number of scores that are tested for a kind.
+MOST_CANDIDATES = 50
 
 
 @dataclass(frozen=True)
-class DecidedIssue:
-    """A decided issue: its kind, its score, and whether the reviewer accepted its suggestion."""
+class Vote:
+    """An issue, or a group of issues that are decided together, with the decision about it.
+
+    Attributes:
+        kind: The kind of issue.
+        score: The lowest score of its issues.
+        random_key: Its position in the random order.
+        is_right: Whether the suggestion was accepted; None while it is open.
+    """
 
     kind: str
     score: float
-    is_right: bool
+    random_key: bytes
+    is_right: bool | None
 
 
 @dataclass(frozen=True)
@@ -36,96 +51,150 @@ class KindPrecision:
 
     Attributes:
         kind: The issue code, with the evidence if it has any, as in `label_error (image)`.
-        decided: The number of decisions that are counted.
-        right: The number of these that accepted the suggestion.
+        decided: The number of decisions.
+        sampled: The number of these that are a random sample.
+        right: The number of the sampled ones that accepted the suggestion.
         threshold: The lowest score to accept; None if the target precision is not proven.
         reason: Why it is not proven; empty if there is a threshold.
     """
 
     kind: str
     decided: int
+    sampled: int
     right: int
     threshold: float | None
     reason: str = ""
 
 
 def count_needed(precision: float, risk: float = RISK) -> int:
-    """Return the smallest number of decisions that proves a precision if all of them are right."""
+    """Return the smallest number of decisions that proves a precision of many open issues, if all are right."""
     return math.ceil(math.log(risk) / math.log(precision))
 
 
-def is_proven(right: int, decided: int, precision: float, risk: float = RISK) -> bool:
-    """Return whether the one-sided Clopper-Pearson lower bound of `right / decided` reaches a precision.
+def count_open_needed(precision: float) -> int:
+    """Return the smallest number of open issues of which one may be wrong."""
+    return math.ceil(1 / (1 - precision) - 1e-9)
 
-    Equivalently, whether the binomial probability of at least `right` successes in `decided` trials, each with
-    probability `precision`, is at most `risk`.
+
+def compute_tail(population: int, wrong: int, sampled: int, wrong_sampled: int) -> float:
+    """Return the probability of at most `wrong_sampled` wrong ones in a sample without replacement.
+
+    It is the distribution function of the hypergeometric distribution.
+
+    Args:
+        population: The number of issues.
+        wrong: The number of wrong ones among them.
+        sampled: The size of the sample.
+        wrong_sampled: The number of wrong ones in the sample.
     """
-    tail = 0.0
-    for k in range(decided - right, -1, -1):
-        term = math.exp(
-            math.lgamma(decided + 1)
-            - math.lgamma(k + 1)
-            - math.lgamma(decided - k + 1)
-            + k * math.log1p(-precision)
-            + (decided - k) * math.log(precision)
-        )
-        tail += term
-        # The remaining terms are even smaller; with very many decisions this skips nearly all of them.
-        if term < 1e-18 * tail:
-            break
-    return decided > 0 and tail <= risk * (1 + 1e-9)
+    total = _log_choose(population, sampled)
+    lowest = max(0, sampled - (population - wrong))
+    terms = (
+        math.exp(_log_choose(wrong, k) + _log_choose(population - wrong, sampled - k) - total)
+        for k in range(lowest, min(wrong_sampled, wrong, sampled) + 1)
+    )
+    return min(sum(terms), 1.0)
 
 
-def measure_kinds(
-    decided: Iterable[DecidedIssue], open_scores: dict[str, list[float]], precision: float
-) -> list[KindPrecision]:
+def _log_choose(n: int, k: int) -> float:
+    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+
+
+def measure_kinds(votes: Iterable[Vote], precision: float) -> list[KindPrecision]:
     """Find the threshold of every kind that has open issues.
 
     Args:
-        decided: The decided issues that suggested a change.
-        open_scores: The scores of the open issues that suggest a change, by kind.
+        votes: All issues of the queue that suggest a change, and those that were decided before.
         precision: The target precision, below 1.
     """
-    decided = list(decided)
-    return [
-        _measure_kind(kind, [issue for issue in decided if issue.kind == kind], scores, precision)
-        for kind, scores in sorted(open_scores.items())
-    ]
+    by_kind: dict[str, list[Vote]] = defaultdict(list)
+    for vote in sorted(votes, key=lambda vote: vote.random_key):
+        by_kind[vote.kind].append(vote)
+    kinds = {kind: _list_candidates(found, precision) for kind, found in sorted(by_kind.items()) if _count_open(found)}
+    # The sizes of the samples do not depend on what is right, so they may decide among how many the risk is divided.
+    sizes = sorted((max((len(each.sample) for each in found), default=0) for found in kinds.values()), reverse=True)
+    shared = max((k for k in range(1, len(sizes) + 1) if sizes[k - 1] >= count_needed(precision, RISK / k)), default=1)
+    return [_measure_kind(kind, by_kind[kind], found, precision, RISK / shared) for kind, found in kinds.items()]
+
+
+def _count_open(votes: Iterable[Vote]) -> int:
+    return sum(vote.is_right is None for vote in votes)
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A score that may become the threshold, the votes at or above it, and those of them that are a random sample."""
+
+    score: float
+    votes: list[Vote]
+    sample: list[Vote]
+
+    def is_provable(self, precision: float, risk: float) -> bool:
+        """Return whether the sample is large enough: whether it would prove the precision if all of it were right."""
+        return self._bound_risk(precision, 0, 0) <= risk
+
+    def is_proven(self, precision: float, risk: float) -> bool:
+        """Return whether at most the allowed share of the open votes is wrong, with a probability of 1 - `risk`."""
+        known_wrong = sum(vote.is_right is False for vote in self.votes)
+        return self._bound_risk(precision, known_wrong, sum(not vote.is_right for vote in self.sample)) <= risk
+
+    def _bound_risk(self, precision: float, known_wrong: int, wrong_sampled: int) -> float:
+        """Return how probable at most these wrong ones in the sample are if too many of the open votes are wrong."""
+        too_many = known_wrong + math.floor((1 - precision) * _count_open(self.votes) + 1e-9) + 1
+        return compute_tail(len(self.votes), too_many, len(self.sample), wrong_sampled)
+
+
+def _list_candidates(votes: Sequence[Vote], precision: float) -> list[_Candidate]:
+    """Return scores to test, the highest first, evenly spaced among those of decided votes.
+
+    At each, enough votes are open that one of them may be wrong: a few that a reviewer left open are often those that
+    were hard to decide, which no sample is like.
+
+    Args:
+        votes: Those of one kind, in the random order.
+        precision: The target precision.
+    """
+    needed = count_open_needed(precision)
+    scores = sorted((vote.score for vote in votes if vote.is_right is not None), reverse=True)
+    # Counted from the end: the lowest score is tested too, which is all of the decisions.
+    tested = dict.fromkeys(reversed(scores[:: -max(len(scores) // MOST_CANDIDATES, 1)]))
+    candidates = []
+    for score in tested:
+        above = [vote for vote in votes if vote.score >= score]
+        sample = list(itertools.takewhile(lambda vote: vote.is_right is not None, above))
+        if _count_open(above) >= needed:
+            candidates.append(_Candidate(score, above, sample))
+    return candidates
 
 
 def _measure_kind(
-    kind: str, decided: Sequence[DecidedIssue], open_scores: Collection[float], precision: float
+    kind: str, votes: Sequence[Vote], candidates: Sequence[_Candidate], precision: float, risk: float
 ) -> KindPrecision:
-    highest = max(open_scores, default=0.0)
-    counted = sorted((issue for issue in decided if issue.score <= highest), key=lambda issue: -issue.score)
-    right, needed = sum(issue.is_right for issue in counted), count_needed(precision)
-    if len(counted) < needed:
-        reason = f"{len(counted)} decisions at or below the highest score of an open issue, {needed} needed"
-        return KindPrecision(kind, len(counted), right, None, reason)
-    first, half = count_needed(precision, RISK / 2), len(counted) // 2
+    decided, needed = len(votes) - _count_open(votes), count_needed(precision, risk)
+    sample = max((each.sample for each in candidates), key=len, default=[])
+    right = sum(bool(vote.is_right) for vote in sample)
+    num_open, open_needed = _count_open(votes), count_open_needed(precision)
+    if num_open < open_needed:
+        reason = f"{num_open} are open, {open_needed} needed; review them"
+        return KindPrecision(kind, decided, len(sample), right, None, reason)
+    if not any(each.is_provable(precision, risk) for each in candidates):
+        reason = f"{decided} decided, {len(sample)} of these without a gap in the order `random sample`, "
+        reason += f"at least {max(needed, len(sample) + 1)} needed"
+        return KindPrecision(kind, decided, len(sample), right, None, reason)
+    first, half = count_needed(precision, risk / 2), len(sample) // 2
     starts = (first, half) if half > first else (needed,)
-    searches = [_find_threshold(counted, start, precision, RISK / len(starts)) for start in starts]
+    searches = [_find_threshold(candidates, start, precision, risk / len(starts)) for start in starts]
     threshold = min((score for score in searches if score is not None), default=None)
-    failure = f"{right} of {len(counted)} were right: that does not prove {precision:g} from the highest score down"
-    return KindPrecision(kind, len(counted), right, threshold, "" if threshold is not None else failure)
+    failure = f"{right} of {len(sample)} in the order `random sample` were right: that does not prove {precision:g}"
+    return KindPrecision(kind, decided, len(sample), right, threshold, "" if threshold is not None else failure)
 
 
-def _find_threshold(counted: Sequence[DecidedIssue], start: int, precision: float, risk: float) -> float | None:
-    """Return the lowest score with a proven precision; the search begins with the `start` highest-scored decisions."""
-    threshold, right = None, 0
-    # The precision was proven with this many mistakes among fewer decisions, so it is still proven with as many now.
-    tolerated = -1
-    for count, issue in enumerate(counted, start=1):
-        right += issue.is_right
-        # Issues with equal scores are accepted together or not at all.
-        is_last = count == len(counted) or counted[count].score < issue.score
-        if count < start or not is_last:
-            continue
-        if count - right > tolerated and not is_proven(right, count, precision, risk):
-            break
-        tolerated = max(tolerated, count - right)
-        threshold = issue.score
-    return threshold
+def _find_threshold(candidates: Sequence[_Candidate], start: int, precision: float, risk: float) -> float | None:
+    """Return the lowest score with a proven precision; the search begins with a sample of `start` votes."""
+    begun = itertools.dropwhile(lambda each: len(each.sample) < start, candidates)
+    tested = (each for each in begun if each.is_provable(precision, risk))
+    proven = itertools.takewhile(lambda each: each.is_proven(precision, risk), tested)
+    return min((each.score for each in proven), default=None)
 
 
 @dataclass(frozen=True)
@@ -166,12 +235,7 @@ def accept_open(
         if issue.item_id not in settled and issue.item_id not in accepted_before and _is_open(issue, values)
     ]
     candidates = [*accepted_before.values(), *(_accept_issue(issue, values[issue.item_id]) for issue in open_issues)]
-    scores: dict[str, list[float]] = defaultdict(list)
-    for candidate in candidates:
-        scores[candidate.kind].append(candidate.score)
-    # Use the current scores: the issues may have had different ones when they were decided.
-    current_scores = {issue.identity: issue.score for issue in issues}
-    measured = measure_kinds(_list_decided_issues(standing, current_scores), scores, precision)
+    measured = measure_kinds(_list_votes(issues, candidates, standing), precision)
     thresholds = {kind_precision.kind: kind_precision.threshold for kind_precision in measured}
     accepted: dict[str, Decision] = {}
     for candidate in candidates:
@@ -188,28 +252,33 @@ def _is_open(issue: Issue, values: Mapping[str, Mapping[str, str]]) -> bool:
     return not issue.column or item.get(issue.column) == issue.given_label
 
 
-def _list_decided_issues(standing: Sequence[Decision], current_scores: Mapping[Identity, float]) -> list[DecidedIssue]:
-    """Return the decided issues that suggested a change.
+def _list_votes(
+    issues: Sequence[Issue], candidates: Sequence[Decision], standing: Sequence[Decision]
+) -> Iterator[Vote]:
+    """Yield a vote for every open issue and every decision that suggest a change, or for a group of them.
 
-    A suggestion is right if it was accepted, and wrong if another value was kept or chosen. A group that was decided at
-    once counts as one decision, with its lowest score.
+    The members of a group are right or wrong together, so they are one vote: a group of the queue, and decisions of one
+    batch whose issues the queue no longer has. A group is open while one of its issues is. Scores are today's: issues
+    may have had different ones when they were decided.
     """
-    batches: dict[tuple[int, str], list[Decision]] = defaultdict(list)
-    for decision in standing:
-        if decision.action != "skip" and decision.suggested:
-            batches[decision.batch, decision.kind].append(decision)
-    return [
-        DecidedIssue(
-            kind,
-            min(current_scores.get(decision.identity, decision.score) for decision in batch),
-            all(map(_is_right, batch)),
-        )
-        for (_, kind), batch in batches.items()
-    ]
+    queue = {issue.identity: issue for issue in issues}
+    open_identities = {candidate.identity for candidate in candidates}
+    decided = [decision for decision in standing if decision.suggested]
+    members: dict[Hashable, list[Decision]] = defaultdict(list)
+    for decision in [*candidates, *decided]:
+        issue = queue.get(decision.identity)
+        group: Hashable = issue.group_id if issue else decision.batch
+        members[(decision.kind, group) if group else decision.identity].append(decision)
+    for group in members.values():
+        first = min(group, key=lambda decision: decision.identity)
+        scores = [queue[each.identity].score if each.identity in queue else each.score for each in group]
+        is_open = any(each.identity in open_identities for each in group)
+        is_right = None if is_open else all(map(_is_right, group))
+        yield Vote(first.kind, min(scores), compute_random_key(first.identity), is_right)
 
 
 def _is_right(decision: Decision) -> bool:
-    # A reviewer who chose the suggested values has accepted them.
+    # A reviewer who chose the suggested values has accepted them; one who skipped the issue has not.
     return decision.action == "accept" or {**decision.old, **decision.suggested} == {**decision.old, **decision.new}
 
 

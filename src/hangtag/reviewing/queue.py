@@ -22,7 +22,7 @@ from typing import Literal
 from hangtag.errors import WorkspaceError
 from hangtag.io import require_file, unguard_cell
 from hangtag.reviewing.items import Items
-from hangtag.reviewing.store import Decision, Store, find_standing, name_kind
+from hangtag.reviewing.store import Decision, Identity, Store, find_standing, name_kind
 
 State = Literal["open", "skipped", "decided", "all"]
 COLUMNS = (
@@ -89,7 +89,12 @@ class Issue:
     @property
     def random_key(self) -> bytes:
         """Return a pseudorandom but reproducible sort key."""
-        return hashlib.blake2b("\0".join(self.identity).encode(), digest_size=8).digest()
+        return compute_random_key(self.identity)
+
+
+def compute_random_key(identity: Identity) -> bytes:
+    """Return the position of an issue in the random order, in which the review page samples issues."""
+    return hashlib.blake2b("\0".join(identity).encode(), digest_size=8).digest()
 
 
 def read_issues(path: Path) -> list[Issue]:

@@ -109,7 +109,7 @@ def _accept_automatically(
             f"--auto-accept: no kind of issue is proven to have this precision ({reasons}).",
             allowed="Allowed: a precision that the reviewers' decisions prove.",
             received=config.auto_accept,
-            hint="Decide more issues in `hangtag review`, in random order.",
+            hint="Decide more issues in `hangtag review`, in the order `random sample`.",
         )
     return accepted
 

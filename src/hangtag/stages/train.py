@@ -272,7 +272,7 @@ def _save_run(
     assign_weights(trainer.model, state.kept_weights)
     name_weight = trainer.predict_names(state, calibration and calibration.get("name_weight"))
     if calibration is None:
-        calibration = _calibrate_model(trainer) | ({"name_weight": name_weight} if name_weight else {})
+        calibration = _calibrate_model(trainer, labelled) | ({"name_weight": name_weight} if name_weight else {})
     kept = state.history[state.kept_epoch - 1]
     history, settings = folder / "history.csv", folder / "config.toml"
     write_csv(history, pl.DataFrame(state.history))
@@ -304,9 +304,11 @@ def _save_run(
     return [*paths, list_of_seen, history, settings]
 
 
-def _calibrate_model(trainer: Trainer) -> JsonObject:
+def _calibrate_model(trainer: Trainer, labelled: LabeledItems) -> JsonObject:
     """Fit temperatures and thresholds on val: for photographs alone, and with product names if the model reads them."""
     val, label_space = trainer.data["val"], trainer.label_space
+    group_ids = dict(labelled.table.select("image_index", "group_id").iter_rows())
+    groups = np.array([group_ids[row] for row in val.rows.tolist()])
     classes = trainer.find_primary_classes(val)
     calibration = {}
     for key, words in (("photograph", False), ("photograph_and_name", True)):
@@ -318,7 +320,7 @@ def _calibrate_model(trainer: Trainer) -> JsonObject:
             apply_temperature(by_head[CATEGORY_PATH], temperatures[CATEGORY_PATH]), label_space.primary
         )
         known = classes != NO_VALUE
-        thresholds = find_thresholds(probs[known], classes[known])
+        thresholds = find_thresholds(probs[known], classes[known], groups=groups[known])
         calibration[key] = {"temperatures": temperatures, "thresholds": thresholds}
     return calibration
 

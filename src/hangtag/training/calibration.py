@@ -51,7 +51,10 @@ def fit_temperatures(
 
 
 def find_threshold(
-    confidence: npt.NDArray[np.floating], correct: npt.NDArray[np.bool_], precision: float
+    confidence: npt.NDArray[np.floating],
+    correct: npt.NDArray[np.bool_],
+    precision: float,
+    groups: npt.ArrayLike | None = None,
 ) -> float | None:
     """Return the lowest confidence threshold whose precision on new items is at least `precision`.
 
@@ -60,35 +63,67 @@ def find_threshold(
     of items, and the risk is divided among them. The guarantee holds with 95 % confidence for any number of
     candidates. Source: Angelopoulos et al., *Learn then Test*, 2021 (fixed sequence testing with several starts).
 
+    Photographs of one product, and duplicates, are right or wrong together. So each group has one vote: the share of
+    its predictions above the candidate that are right.
+
     Args:
         confidence: (n,), 0 to 1.
         correct: Whether each prediction is right, (n,).
         precision: The target precision, above 0 and below 1.
+        groups: The group of each item, (n,); None if each is alone.
 
     Returns:
         The threshold, or None if no threshold reaches the target precision.
     """
     order = np.argsort(-confidence, kind="stable")
-    sorted_confidence, hits = confidence[order], np.cumsum(correct[order])
+    sorted_confidence = confidence[order]
+    members = np.arange(len(order)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1][order]
+    votes, hits = _count_votes(members, correct[order])
     risk = RISK / STARTS
-    # With fewer items the lower bound is below the target precision even if all predictions are right.
+    # With fewer votes the lower bound is below the target precision even if all predictions are right.
     fewest = int(np.ceil(np.log(risk) / np.log(precision)))
-    if fewest > len(order):
+    if not len(order) or fewest > votes[-1]:
         return None
+    first = int(np.searchsorted(votes, fewest)) + 1
     # Items of equal confidence are on the same side of a threshold.
-    indices = np.unique(np.linspace(fewest, len(order), STEPS).astype(int))
+    indices = np.unique(np.linspace(first, len(order), STEPS).astype(int))
     counts = np.searchsorted(-sorted_confidence, -sorted_confidence[indices - 1], side="right")
-    is_reached = beta.ppf(risk, np.maximum(hits[counts - 1], 1), counts - hits[counts - 1] + 1) >= precision
-    is_reached &= hits[counts - 1] > 0
-    starts = np.searchsorted(indices, np.geomspace(fewest, len(order), STARTS, endpoint=False).astype(int))
+    right = hits[counts - 1]
+    is_reached = beta.ppf(risk, np.maximum(right, 1e-9), votes[counts - 1] - right + 1) >= precision
+    is_reached &= right > 0
+    starts = np.searchsorted(indices, np.geomspace(first, len(order), STARTS, endpoint=False).astype(int))
     ends = [start + int(np.append(~is_reached[start:], True).argmax()) for start in starts]
     found = max((end for start, end in zip(starts, ends, strict=True) if end > start), default=0)
     return float(sorted_confidence[counts[found - 1] - 1]) if found else None
 
 
+def _count_votes(
+    members: npt.NDArray[np.integer], correct: npt.NDArray[np.bool_]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Return for each item the number of groups up to it, and the sum of the shares of each that are right.
+
+    Args:
+        members: The group of each item, from 0, (n,), by descending confidence.
+        correct: Whether each prediction is right, (n,).
+    """
+    # Item by item: the place of each in its group, and how many before it in its group are right.
+    by_group = np.argsort(members, kind="stable")
+    starts = np.r_[True, np.diff(members[by_group]) > 0]
+    begin = np.maximum.accumulate(np.where(starts, np.arange(len(members)), 0))
+    right = np.cumsum(correct[by_group])
+    size, own = np.empty(len(members)), np.empty(len(members))
+    size[by_group] = np.arange(len(members)) - begin + 1
+    own[by_group] = right - np.where(begin > 0, right[begin - 1], 0)
+    before = np.where(size > 1, (own - correct) / np.maximum(size - 1, 1), 0)
+    return np.cumsum(size == 1), np.cumsum(own / size - before)
+
+
 def find_thresholds(
-    probs: Probs, classes: Indices, precisions: Sequence[float] = TARGET_PRECISIONS
+    probs: Probs,
+    classes: Indices,
+    precisions: Sequence[float] = TARGET_PRECISIONS,
+    groups: npt.ArrayLike | None = None,
 ) -> dict[str, float | None]:
     """Return the threshold for each target precision, by the precision as text; see `find_threshold`."""
-    correct = probs.argmax(axis=1) == classes
-    return {f"{precision:g}": find_threshold(probs.max(axis=1), correct, precision) for precision in precisions}
+    confidence, correct = probs.max(axis=1), probs.argmax(axis=1) == classes
+    return {f"{precision:g}": find_threshold(confidence, correct, precision, groups) for precision in precisions}

@@ -1,0 +1,176 @@
+"""Simulate how often precisions that hangtag guarantees are missed.
+
+Usage: python benchmarks/simulate_guarantees.py {auto-accept,thresholds} [--repetitions 1000] [--precision 0.95]
+
+`auto-accept`: reviews before `hangtag apply --auto-accept`. Each has one to five kinds of issues whose suggestions are
+right with a probability that rises with their score. A reviewer decides some of them, in an order that depends on the
+row: at random (the order `random sample`), from the highest score down, both in turn, by score but leaving wrong ones
+open, at random but skipping wrong ones, or at random among high scores. The guarantee is missed if more of the accepted
+issues are wrong than the precision allows. Printed are the share of reviews in which anything is accepted, the mean
+share of open issues that is, the mean share of accepted issues that are right, and the share of all reviews in which
+the guarantee is missed.
+
+`thresholds`: confidence thresholds chosen on 3,000 photographs, several of each product, which are right or wrong
+together in nine of ten cases. The guarantee is missed if fewer of the sure predictions on 200,000 others are right.
+Printed are, for photographs that count one by one and for one vote a product, the shares of repetitions that find a
+threshold and that miss.
+"""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from hangtag.reviewing.auto_accept import Vote, measure_kinds
+from hangtag.training.calibration import find_threshold
+
+Numbers = np.ndarray
+
+
+@dataclass(frozen=True)
+class Review:
+    """The issues of one kind: their scores, whether suggestions are right, and their ranks in the random order."""
+
+    scores: Numbers
+    is_right: Numbers
+    ranks: Numbers
+    random: np.random.Generator
+
+    def draw(self, probability: float) -> Numbers:
+        """Return whether something happens to each issue."""
+        return self.random.random(len(self.scores)) < probability
+
+
+# Takes the issues and the number of decisions, and returns whether each issue is decided, and whether it is skipped.
+Order = Callable[[Review, int], tuple[Numbers, Numbers]]
+
+
+def decide_at_random(review: Review, count: int) -> tuple[Numbers, Numbers]:
+    """Return the issues that come first in the random order."""
+    return review.ranks < count, review.draw(0)
+
+
+def decide_by_score(review: Review, count: int) -> tuple[Numbers, Numbers]:
+    """Return the issues with the highest scores."""
+    return np.argsort(np.argsort(-review.scores)) < count, review.draw(0)
+
+
+def decide_by_both(review: Review, count: int) -> tuple[Numbers, Numbers]:
+    """Return half of the issues by each order."""
+    return (review.ranks < count // 2) | decide_by_score(review, count // 2)[0], review.draw(0)
+
+
+def leave_out_wrong(review: Review, count: int) -> tuple[Numbers, Numbers]:
+    """Return issues by score, without three of four wrong ones, which are left for later."""
+    return decide_by_score(review, count)[0] & (review.is_right | review.draw(0.25)), review.draw(0)
+
+
+def skip_wrong(review: Review, count: int) -> tuple[Numbers, Numbers]:
+    """Return issues at random, with three of four wrong ones skipped."""
+    return review.ranks < count, ~review.is_right & review.draw(0.75)
+
+
+def decide_high_scores(review: Review, count: int) -> tuple[Numbers, Numbers]:
+    """Return issues at random among those with high scores."""
+    high = review.scores > np.median(review.scores)
+    order = np.argsort(np.where(high, review.ranks, review.ranks + len(high)))
+    return np.argsort(order) < min(count, int(high.sum())), review.draw(0)
+
+
+ORDERS: dict[str, Order] = {
+    "random sample": decide_at_random,
+    "highest score first": decide_by_score,
+    "half and half": decide_by_both,
+    "by score, hard ones left": leave_out_wrong,
+    "random, hard ones skipped": skip_wrong,
+    "random among high scores": decide_high_scores,
+}
+
+
+def main() -> None:
+    """Print the table of one kind of guarantee."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("guarantee", choices=["auto-accept", "thresholds"])
+    parser.add_argument("--repetitions", type=int, default=1000)
+    parser.add_argument("--precision", type=float, default=0.95)
+    arguments = parser.parse_args()
+    print_table = print_reviews if arguments.guarantee == "auto-accept" else print_thresholds
+    print_table(arguments.repetitions, arguments.precision)
+
+
+def print_reviews(repetitions: int, precision: float) -> None:
+    """Print a line for each order of deciding."""
+    print(f"{'order of the review':26} {'accepts':>8} {'of open':>8} {'right':>7} {'missed':>7}")
+    for name, order in ORDERS.items():
+        random = np.random.default_rng(0)
+        found = [simulate_review(order, precision, random) for _ in range(repetitions)]
+        accepts = [(share, right) for share, right in found if share > 0]
+        shares, rights = (np.array([each[column] for each in accepts]) for column in (0, 1))
+        missed = int((rights < precision - 1e-9).sum()) / len(found)
+        means = [values.mean() if len(values) else float("nan") for values in (shares, rights)]
+        print(f"{name:26} {len(accepts) / len(found):8.3f} {means[0]:8.3f} {means[1]:7.3f} {missed:7.3f}")
+
+
+def print_thresholds(repetitions: int, precision: float) -> None:
+    """Print a line for each number of photographs a product."""
+    print(
+        f"{'photographs a product':>22} {'one by one: found':>18} {'missed':>7} {'by product: found':>18} {'missed':>7}"
+    )
+    for photographs in (1, 2, 5, 10):
+        shares = []
+        for has_groups in (False, True):
+            found = [simulate_threshold(photographs, precision, seed, has_groups) for seed in range(repetitions)]
+            shares += [np.mean([each is not None for each in found]), np.mean([each is False for each in found])]
+        print(f"{photographs:22} {shares[0]:18.3f} {shares[1]:7.3f} {shares[2]:18.3f} {shares[3]:7.3f}")
+
+
+def simulate_threshold(photographs: int, precision: float, seed: int, has_groups: bool) -> bool | None:
+    """Return whether a threshold keeps its precision on other items; None if none is found."""
+    random = np.random.default_rng(seed)
+    confidence, correct, products = draw_products(3_000 // photographs, photographs, random)
+    threshold = find_threshold(confidence, correct, precision, products if has_groups else None)
+    if threshold is None:
+        return None
+    others, others_correct, _ = draw_products(200_000 // photographs, photographs, random)
+    return bool(others_correct[others >= threshold].mean() >= precision)
+
+
+def draw_products(products: int, photographs: int, random: np.random.Generator) -> tuple[Numbers, Numbers, Numbers]:
+    """Draw predictions: their confidence, whether each is right, and the product of each."""
+    of_product = random.beta(4, 1, products)
+    confidence = np.clip(of_product[:, None] + random.normal(0, 0.03, (products, photographs)), 0, 1)
+    chance = 0.55 + 0.45 * of_product
+    together, alone = random.random(products) < chance, random.random(confidence.shape) < chance[:, None]
+    correct = np.where(random.random(confidence.shape) < 0.9, together[:, None], alone)
+    return confidence.ravel(), correct.ravel(), np.repeat(np.arange(products), photographs)
+
+
+def simulate_review(order: Order, precision: float, random: np.random.Generator) -> tuple[float, float]:
+    """Return the share of the open issues that is accepted, and the share of these that is right."""
+    votes: list[Vote] = []
+    truth: list[tuple[str, float, bool]] = []
+    for kind in range(int(random.integers(1, 6))):
+        size = int(np.exp(random.uniform(np.log(100), np.log(4000))))
+        scores = random.random(size).round(4)
+        middle, slope = random.uniform(-0.6, 0.9), random.uniform(1, 12)
+        right = random.random(size) < random.uniform(0.9, 1) / (1 + np.exp(-slope * (scores - middle)))
+        ranks = random.permutation(size)
+        count = int(size * random.uniform(0.05, 0.9))
+        decided, skipped = order(Review(scores, right, ranks, random), count)
+        for score, is_right, rank, is_decided, is_skipped in zip(scores, right, ranks, decided, skipped, strict=True):
+            answer = bool(is_right) and not is_skipped if is_decided else None
+            votes.append(Vote(str(kind), float(score), int(rank).to_bytes(4, "big"), answer))
+            if not is_decided:
+                truth.append((str(kind), float(score), bool(is_right)))
+    thresholds = {each.kind: each.threshold for each in measure_kinds(votes, precision)}
+    accepted = [
+        is_right
+        for kind, score, is_right in truth
+        if (threshold := thresholds[kind]) is not None and score >= threshold
+    ]
+    return len(accepted) / max(len(truth), 1), sum(accepted) / max(len(accepted), 1)
+
+
+if __name__ == "__main__":
+    main()
