@@ -267,8 +267,8 @@ def _list_votes(
     members: dict[Hashable, list[Decision]] = defaultdict(list)
     for decision in [*candidates, *decided]:
         issue = queue.get(decision.identity)
-        group: Hashable = issue.group_id if issue else decision.batch
-        members[(decision.kind, group) if group else decision.identity].append(decision)
+        group_id: Hashable = issue.group_id if issue else decision.batch
+        members[(decision.kind, group_id) if group_id else decision.identity].append(decision)
     for group in members.values():
         first = min(group, key=lambda decision: decision.identity)
         scores = [queue[each.identity].score if each.identity in queue else each.score for each in group]
