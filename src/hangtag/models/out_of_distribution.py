@@ -30,6 +30,8 @@ PIXEL_STATISTICS = "pixel_statistics"
 FEATURES_SHARE, STATISTICS_SHARE = 0.99, 0.985
 # Differences of neighbouring pixels, of their mean over the channels, up to which an area is even; 0 to 255.
 EVEN = 1
+# The least standard deviation of a statistic.
+LEAST_DEVIATION = 0.005
 # Means over the channels above which a pixel is nearly white, and above which one of the border is light.
 NEARLY_WHITE, LIGHT = 239, 229
 # More photographs hardly change the estimate of the features' covariance.
@@ -108,9 +110,11 @@ class PixelStatistics:
             val_rows: Others.
         """
         values = compute_pixel_statistics(images, _subsample(train_rows))
-        center, scale = values.mean(axis=0), values.std(axis=0) + 1e-6
+        # Of drawn products a statistic may be the same everywhere, and any other value would be infinitely far.
+        center, scale = values.mean(axis=0), np.maximum(values.std(axis=0), LEAST_DEVIATION)
         # The ridge is that of statistics of unit variance.
         covariance = np.cov(((values - center) / scale).T) + RIDGE * np.eye(len(center))
+        np.fill_diagonal(covariance, np.maximum(covariance.diagonal(), 1))
         whitening = np.linalg.cholesky(np.linalg.inv(covariance)) / scale[:, None]
         unlimited = cls(center, whitening, np.inf)
         distances = unlimited.measure(compute_pixel_statistics(images, np.sort(val_rows)))
