@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from hangtag import manifest as manifest_module
 from hangtag.errors import WorkspaceError
 from hangtag.io import read_json, write_json
-from hangtag.manifest import StageRecord, compute_digest, read_manifest, require_manifest
+from hangtag.manifest import StageRecord, compute_digest, read_manifest, read_version, require_manifest
 from hangtag.results import StageResult
 
 HINT = "Run `hangtag clean` first."
@@ -32,6 +33,23 @@ def test_an_unchanged_stage_is_found(tmp_path: Path) -> None:
     assert make_record(tmp_path, inputs="b").load_if_unchanged() is None
     assert make_record(tmp_path, settings=2).load_if_unchanged() is None
     assert make_record(tmp_path, settings=2).find_other_settings() == {"seed": (1, 2)}
+
+
+def test_the_result_of_another_version_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path)
+    assert make_record(tmp_path).load_if_unchanged() is not None
+    assert read_json(tmp_path / "manifest.json")["versions"]["hangtag"] == read_version("hangtag") != ""
+    monkeypatch.setattr(manifest_module, "read_version", lambda _: "0.0.1")
+    assert make_record(tmp_path).load_if_unchanged() is None
+
+
+@pytest.mark.parametrize("entry", ["stage", "counts", "settings", "inputs", "outputs", "versions", "schema"])
+def test_every_entry_is_part_of_the_manifest_s_digest(tmp_path: Path, entry: str) -> None:
+    make(tmp_path, schema={"attributes": []})
+    manifest = read_json(tmp_path / "manifest.json")
+    value = "predict" if entry == "stage" else manifest[entry] | {"more": "1"}
+    write_json(tmp_path / "manifest.json", manifest | {entry: value})
+    assert read_manifest(tmp_path) is None
 
 
 @pytest.mark.parametrize("keeps_time", [False, True])

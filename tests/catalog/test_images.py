@@ -111,6 +111,13 @@ def test_stretch_ignores_the_aspect_ratio() -> None:
     assert np.ptp(padded[:9].astype(int)) == 0
 
 
+def test_padding_continues_the_background_whatever_else_touches_the_border() -> None:
+    image = Image.new("RGB", (60, 60), (250, 240, 230))
+    image.paste((0, 0, 0), (0, 20, 30, 40))
+    pixels = decode(encode(image))
+    assert (pixels[[*range(10), *range(70, 80)]] == (250, 240, 230)).all()
+
+
 @pytest.mark.parametrize("size", [(60, 80), (300, 100), (100, 301), (7, 9), (8, 500), (1000, 17), (61, 80), (45, 77)])
 def test_area_is_where_the_photograph_is_placed(size: tuple[int, int]) -> None:
     random = np.random.default_rng(0)

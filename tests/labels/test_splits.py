@@ -110,3 +110,11 @@ def test_the_smallest_groups_are_the_first_of_their_size_in_the_order(sizes: dic
         found = splitting._split_label(sizes, shares, seed)
     if len(order) >= 3:
         assert [found[group_id] for group_id in wanted] == ["test", "val", "train"]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_of_few_groups_the_smallest_are_evaluated_on(seed: int) -> None:
+    sizes = {"large": 80, "small": 2, "smallest": 1}
+    groups = [group for group, size in sizes.items() for _ in range(size)]
+    splits = assign_splits(["A"] * len(groups), groups, FRACTIONS, seed)
+    assert splits == {"large": "train", "small": "val", "smallest": "test"}

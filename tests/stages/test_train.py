@@ -64,6 +64,7 @@ def make_workspace(
             "image_index": numbers,
             "label": [labels[number % len(labels)] if split[number] else "Unknown" for number in numbers],
             "split": pl.Series(split, dtype=pl.String),
+            "group_id": [f"g{number}" for number in numbers],
         }
     )
     shades = np.where(numbers % 2, 180, 60)[:, None, None, None]

@@ -1,4 +1,4 @@
-"""Test the choice of confidence thresholds on val."""
+"""Test the fit of temperatures and the choice of confidence thresholds on val."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from hangtag.training.calibration import _count_votes, find_threshold, find_thresholds
+from hangtag.models.label_space import CATEGORY_PATH, NO_VALUE, LabelSpace
+from hangtag.training.calibration import _count_votes, find_threshold, find_thresholds, fit_temperatures
 
 
 def draw(count: int, seed: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -94,3 +95,27 @@ def test_a_higher_precision_never_has_a_lower_threshold() -> None:
     found = [value for value in find_thresholds(probs, np.where(correct == is_first, 0, 1)).values() if value]
     assert found == sorted(found)
     assert len(found) > 1
+
+
+def test_the_temperature_of_category_paths_is_that_of_the_primary_level() -> None:
+    """Level and label are answered with 0.9 each, independently; 80 % of the levels are right and 60 % of the labels.
+
+    Scaling the paths then scales both alike, so the temperature says which of them it was fitted on.
+    """
+    paths = ((0, 0), (0, 1), (1, 0), (1, 1))
+    probs = np.tile(np.float32([0.81, 0.09, 0.09, 0.01]), (100, 1))
+    numbers = np.arange(100)
+    classes = {CATEGORY_PATH: (numbers % 10 >= 8) * 2 + (numbers // 10 >= 6)}
+    for primary, share in (("kind", 0.8), ("label", 0.6)):
+        label_space = LabelSpace({"kind": ("Goods", "Wear"), "label": ("Bags", "Shoes")}, paths, {}, primary)
+        found = fit_temperatures({CATEGORY_PATH: probs}, classes, label_space)
+        assert found == {CATEGORY_PATH: pytest.approx(np.log(9) / np.log(share / (1 - share)), rel=0.01)}
+
+
+def test_the_temperature_of_an_attribute_is_that_of_the_items_with_a_value() -> None:
+    label_space = LabelSpace({"label": ("Bags",)}, ((0,),), {"colour": ("red", "blue"), "size": ("S", "L")}, "label")
+    probs = {head: np.tile(np.float32([0.9, 0.1]), (20, 1)) for head in ("attribute_0", "attribute_1")}
+    # Six of ten are red and ten have no value; of the second attribute none has.
+    classes = {"attribute_0": np.repeat([0, 1, NO_VALUE], [6, 4, 10]), "attribute_1": np.full(20, NO_VALUE)}
+    found = fit_temperatures(probs, classes, label_space)
+    assert found == {"attribute_0": pytest.approx(np.log(9) / np.log(1.5), rel=0.01), "attribute_1": 1.0}
