@@ -65,6 +65,7 @@ def test_every_kind_of_issue_is_found_in_one_catalogue_the_surest_first(tmp_path
     assert summary["sources"]["photographs"]["source"] == "out-of-fold probabilities of folds/folded"
     assert summary["not_applicable"] == {}
     assert summary["catalog_score"] < 1
+    assert summary["expected_right"]["first"][-1]["issues"] == min(len(label_errors), 500)
     assert result.metrics["issues"] == len(issues)
     assert audit(place).skipped
     assert not audit(place, AuditConfig(min_score=0.7)).skipped

@@ -163,7 +163,7 @@ class SuspectLabels:
         level: The level or attribute.
         items: Which of the n items, int64 (k,).
         suggested: The suggested class index, int64 (k,).
-        scores: The probability that the given label is wrong, float64 (k,), 0 to 1.
+        scores: The ranks of the suspects, float64 (k,), 0 to 1; no probabilities of an error.
         confident: Whether confident learning flags it, bool (k,); otherwise another class is merely more likely.
         evidence: Of `issues.EVIDENCE` each: which modalities contradict the label.
     """

@@ -1,7 +1,7 @@
 """Find label errors: given labels that out-of-sample image or name probabilities contradict, one issue an item.
 
 Three kinds of index occur. A *row* is a row of the catalogue's table of items. A *case* is an item that has
-probabilities, numbered from 0 to n - 1 (`_Cases`). A *suspect* is a case with an issue, numbered from 0 to k - 1
+probabilities, numbered from 0 to n - 1 (`Cases`). A *suspect* is a case with an issue, numbered from 0 to k - 1
 (`_Suspects`).
 """
 
@@ -44,7 +44,7 @@ TINY = 1e-4
 
 
 @dataclass(frozen=True)
-class _Cases:
+class Cases:
     """The items that have image or name probabilities, n of them.
 
     Attributes:
@@ -102,7 +102,7 @@ def find_label_issues(context: AuditContext) -> pl.DataFrame:
     """
     if context.image_probs is None and context.name_probs is None:
         raise NotApplicableError("There are probabilities neither of photographs nor of names.")
-    cases = _collect_cases(context)
+    cases = collect_cases(context)
     lines = list(_describe_suspects(context, cases, _find_suspects(cases, context.config.min_score)))
     tables = [build_issues(lines, LABEL_ERROR, WARNING)]
     if context.image_probs is not None:
@@ -111,7 +111,8 @@ def find_label_issues(context: AuditContext) -> pl.DataFrame:
     return table.filter(pl.col("score") >= context.config.min_score)
 
 
-def _collect_cases(context: AuditContext) -> _Cases:
+def collect_cases(context: AuditContext) -> Cases:
+    """Return the items that have image or name probabilities."""
     sources = [each for each in (context.image_probs, context.name_probs) if each is not None]
     rows = np.unique(np.concatenate([each.rows for each in sources]))
     given = np.full(len(rows), NO_VALUE, np.int64)
@@ -127,10 +128,10 @@ def _collect_cases(context: AuditContext) -> _Cases:
         all_masks.append(has_probs)
     names_in_image = context.image_probs is not None and context.image_probs.reads_names
     modality_probs = ModalityProbs(all_probs[0], all_masks[0], all_probs[1], all_masks[1], names_in_image)
-    return _Cases(rows, given, modality_probs, label_space, sources[0].min_class_items)
+    return Cases(rows, given, modality_probs, label_space, sources[0].min_class_items)
 
 
-def _find_suspects(cases: _Cases, min_score: float) -> _Suspects:
+def _find_suspects(cases: Cases, min_score: float) -> _Suspects:
     """Score every level, and choose the level that decides about each suspect: the primary one, else the surest."""
     primary = cases.label_space.primary
     by_level = [
@@ -151,7 +152,7 @@ def _find_suspects(cases: _Cases, min_score: float) -> _Suspects:
     return _Suspects(found[kept], by_level, levels[kept], entries[kept], np.isin(found[kept], confident))
 
 
-def _describe_suspects(context: AuditContext, cases: _Cases, suspects: _Suspects) -> Iterator[dict[str, Any]]:
+def _describe_suspects(context: AuditContext, cases: Cases, suspects: _Suspects) -> Iterator[dict[str, Any]]:
     paths = _choose_category_paths(context, cases, suspects)
     kept = np.flatnonzero(paths != NO_VALUE)
     if not len(kept):
@@ -191,7 +192,7 @@ def _describe_suspects(context: AuditContext, cases: _Cases, suspects: _Suspects
 
 
 def _score_with_neighbors(
-    context: AuditContext, cases: _Cases, suspects: _Suspects, kept: Indices, neighbors: Indices
+    context: AuditContext, cases: Cases, suspects: _Suspects, kept: Indices, neighbors: Indices
 ) -> npt.NDArray[np.float64]:
     """Return the suspects' scores, float64 (k,); on the primary level the labels of neighbors count too."""
     pairs = zip(suspects.levels.tolist(), suspects.entries.tolist(), strict=True)
@@ -213,7 +214,7 @@ def _score_with_neighbors(
     return scores
 
 
-def _choose_category_paths(context: AuditContext, cases: _Cases, suspects: _Suspects) -> Indices:
+def _choose_category_paths(context: AuditContext, cases: Cases, suspects: _Suspects) -> Indices:
     """Return the category path to suggest for each suspect, int64 (k,); `NO_VALUE` where none would change a value.
 
     A missing value, of the item or of the path, is no change. A path that lacks a value that the item has is suggested
@@ -328,12 +329,13 @@ def write_reason(phrases: Sequence[str], given: str) -> str:
 
 def measure_attribute(context: AuditContext, source: OutOfSampleProbs, column: str) -> float:
     """Return the accuracy of the image model on an attribute, measured against the given values, 0 to 1."""
-    given, probs = _read_attribute(context, source, column)
+    given, probs = read_attribute(context, source, column)
     known = given != NO_VALUE
     return float((probs.argmax(axis=1) == given)[known].mean()) if known.any() else 0.0
 
 
-def _read_attribute(context: AuditContext, source: OutOfSampleProbs, column: str) -> tuple[Indices, Probs]:
+def read_attribute(context: AuditContext, source: OutOfSampleProbs, column: str) -> tuple[Indices, Probs]:
+    """Return each item's given value of an attribute, int64 (n,), `NO_VALUE` for none, and its probabilities."""
     names = {name: index for index, name in enumerate(source.label_space.attributes[column])}
     values = context.read(column).gather(source.rows)
     given = np.array([names.get(value, NO_VALUE) if value else NO_VALUE for value in values], np.int64)
@@ -345,7 +347,7 @@ def _find_attribute_issues(context: AuditContext, source: OutOfSampleProbs, colu
         measure_attribute(context, source, column) < context.config.min_attribute_accuracy
     ):
         return build_issues([], LABEL_ERROR, WARNING)
-    given, probs = _read_attribute(context, source, column)
+    given, probs = read_attribute(context, source, column)
     nobody: npt.NDArray[np.bool_] = np.zeros(len(given), bool)
     labels = score_labels(column, given, ModalityProbs(probs, ~nobody, np.zeros_like(probs), nobody))
     names = source.label_space.attributes[column]

@@ -19,6 +19,7 @@ from hangtag.auditing.evidence import (
     find_category_paths,
     predict_from_names,
 )
+from hangtag.auditing.expected_precision import expect_right
 from hangtag.auditing.image_issues import find_bad_pictures
 from hangtag.auditing.issues import (
     BAD_PICTURE,
@@ -56,12 +57,14 @@ from hangtag.training.targets import build_targets
 from hangtag.workspace import Workspace
 
 WIDTH = 80
+# The depth of the queue by which an audit is judged: about an hour's review.
+JUDGED_DEPTH = 100
 # The name of the model that hangtag comes with, for --model.
 SHIPPED = "shipped"
 
 
 def describe_audit(summary: Mapping[str, Any]) -> str:
-    """Format the counts of every code, the sources of evidence, and the checks that did not apply.
+    """Format how far to trust it, the counts of every code, the sources of evidence, and the checks that did not apply.
 
     Args:
         summary: The content of `summary.json`.
@@ -75,8 +78,40 @@ def describe_audit(summary: Mapping[str, Any]) -> str:
     for check, reason in summary["not_applicable"].items():
         reasons.setdefault(reason, []).append(check.replace("_", " "))
     missing = [f"Not checked: {', '.join(checks)}. {reason}" for reason, checks in reasons.items()]
-    folded = [textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False) for text in sources + missing]
-    return "\n".join([*(lines or ["No issue was found."]), *folded])
+    weak = _describe_weakness(summary)
+    return "\n".join(
+        [
+            *map(_fold, weak),
+            *(lines or ["No issue was found."]),
+            *map(_fold, [*_describe_expected(summary), *sources, *missing]),
+        ]
+    )
+
+
+def _fold(text: str) -> str:
+    return textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
+
+
+def _describe_weakness(summary: Mapping[str, Any]) -> list[str]:
+    """Return a sentence where fewer than half of the first label errors are expected to be right, and what helps."""
+    expected = summary["expected_right"]
+    first = [each for each in expected.get("first", []) if each["issues"] <= JUDGED_DEPTH]
+    if not first or first[-1]["expected"] >= first[-1]["issues"] / 2:
+        return []
+    is_trained = summary["sources"].get("photographs", {}).get("kind") == "folds"
+    helps = "`hangtag cross-validate` with more --epochs" if is_trained else "`hangtag cross-validate`"
+    return [
+        f"Weak evidence: the predictions agree with {expected['agreement']:.0%} of the labels, and fewer than half of "
+        f"the first label errors are expected to be right. What helps: {helps}, then this audit again."
+    ]
+
+
+def _describe_expected(summary: Mapping[str, Any]) -> list[str]:
+    return [
+        f"Of the first {each['issues']:,} label errors about {each['expected']:.0f} ({each['low']:,} to "
+        f"{each['high']:,}) are expected to be right."
+        for each in summary["expected_right"].get("first", [])
+    ]
 
 
 def _name_label_error(evidence: str) -> str:
@@ -307,6 +342,7 @@ def _write_audit(
     paths = [folder / name for name in ("issues.csv", "catalog_scores.csv", "summary.json")]
     headings = context.schema.by_column
     scores = score_catalog(context, issues).with_columns(pl.col("column").replace(headings))
+    expected = expect_right(context, issues)
     issues = use_headings(issues, headings)
     counts = count_codes(issues)
     summary: JsonObject = {
@@ -315,6 +351,7 @@ def _write_audit(
         "items_with_issues": issues["item_id"].n_unique(),
         "issues": counts,
         "evidence": count_evidence(issues),
+        "expected_right": expected,
         "sources": _describe_sources(context),
         "not_applicable": dict(absent),
         # Null where no item was judged.

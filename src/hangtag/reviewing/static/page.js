@@ -58,10 +58,6 @@ function photograph(itemId, small, number) {
   return `api/photograph?${query}`;
 }
 
-function percent(value) {
-  return value >= 0.995 && value < 1 ? ">99%" : `${Math.round(value * 100)}%`;
-}
-
 // Show an issue
 
 function showNotice(text) {
@@ -113,7 +109,7 @@ function show(found) {
   find("identity").textContent = [item.item_id, path].filter(Boolean).join(" · ");
   showLabels();
   find("score-bar").firstElementChild.style.width = `${issue.score * 100}%`;
-  find("score-text").textContent = `score ${percent(issue.score)}`;
+  find("score-text").textContent = `score ${issue.score.toFixed(2)}, a rank`;
   find("reason").textContent = issue.reason;
   find("same").textContent = issue.same.length
     ? `Also decides: ${issue.same.map((code) => CODES[code] || code).join(", ")}.` : "";
