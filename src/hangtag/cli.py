@@ -12,6 +12,7 @@ import typer
 
 from hangtag import __version__, config
 from hangtag import cli_options as options
+from hangtag.cli_options import CHAIN_SETTINGS
 from hangtag.errors import CatalogError
 from hangtag.exit_codes import run_and_exit
 from hangtag.presets import DEMO_SETTINGS, merge_chain_settings, read_preset, resolve_settings
@@ -21,14 +22,7 @@ from hangtag.workspace import Workspace
 if TYPE_CHECKING:
     from hangtag.results import StageResult
 
-app = typer.Typer(
-    cls=options.GroupedCommands,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-# `run` and `demo` replace these settings of `train` by --color-modes and --seeds, and train once for each of them.
-CHAIN_SETTINGS = ("color_mode", "seed")
+app = options.create_app()
 
 
 @app.callback(invoke_without_command=True)
@@ -361,10 +355,9 @@ def run(
     """
     from hangtag.stages import pipeline
 
-    trainings = options.parse_trainings(color_modes, seeds, replace)
+    more = options.parse_trainings(color_modes, seeds, replace) | {"schema": schema, "overrides": overrides}
     values = merge_chain_settings(settings, preset, file)
-    described: dict[str, Any] = {"schema": schema, "overrides": overrides}
-    pipeline.run(catalog, workspace, preset=preset, settings=values, on_stage=_show_results, **described, **trainings)
+    pipeline.run(catalog, workspace, preset=preset, settings=values, on_stage=_show_results, **more)
     _show_report(workspace)
 
 

@@ -35,6 +35,10 @@ COMMAND_GROUPS = {
 }
 
 
+# `run` and `demo` replace these settings of `train` by --color-modes and --seeds, and train once for each of them.
+CHAIN_SETTINGS = ("color_mode", "seed")
+
+
 class GroupedCommand(TyperCommand):
     """A command whose `--help` groups flags by the heading in their declaration (`rich_help_panel`)."""
 
@@ -366,6 +370,16 @@ def register(
         return function
 
     return decorate
+
+
+def create_app() -> typer.Typer:
+    """Create the command line without its commands."""
+    return typer.Typer(
+        cls=GroupedCommands,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
 
 
 def parse_trainings(color_modes: str | None, seeds: str | None, replace: bool) -> dict[str, Any]:

@@ -210,6 +210,15 @@ def test_a_picture_that_the_model_finds_strange_is_no_product() -> None:
     assert 0.3 < scores["i4"] < scores["i7"] < 0.9
 
 
+def test_a_catalogue_that_is_unlike_the_model_is_one_sentence_and_no_issue_each() -> None:
+    items = make_items()
+    for strange, is_unlike in ((50, False), (51, True)):
+        ood_scores = np.where(np.arange(100) < strange, 2, 0.5).astype(np.float32)
+        context = make_context(items, image_probs=replace(make_out_of_sample(items), ood_scores=ood_scores))
+        assert len(find_bad_pictures(context)) == (0 if is_unlike else strange)
+        assert context.unlike_model.startswith("51 of 100 photographs are unlike") == is_unlike
+
+
 # Scores and the table
 
 
@@ -219,11 +228,28 @@ def test_a_score_is_the_mean_of_what_the_surest_issues_leave() -> None:
     other = build_issues([{"item_id": "i1", **line}], "same_product", "info")
     issues = pl.concat([build_issues(lines, LABEL_ERROR, "warning"), other])
     scores = score_catalog(make_context(make_items()), issues)
-    assert scores.row(0, named=True) == {"column": "", "value": "", "items": 100, "issues": 2, "score": 0.987}
+    whole = {"column": "", "value": "", "items": 100, "judged": 100, "issues": 2, "score": 0.987}
+    assert scores.row(0, named=True) == whole | {"low": 0.9407, "high": 0.9973}
     kinds = {line["value"]: line for line in scores.filter(pl.col("column") == "kind").iter_rows(named=True)}
-    assert kinds["Footwear"] == {"column": "kind", "value": "Footwear", "items": 50, "issues": 1, "score": 0.984}
+    assert [kinds["Footwear"][name] for name in ("items", "judged", "issues", "score")] == [50, 50, 1, 0.984]
     # The worst comes first.
     assert list(kinds) == ["Footwear", "Wear"]
+
+
+def test_items_that_nobody_judged_count_neither_as_right_nor_as_wrong() -> None:
+    items, line = make_items(), {"score": 0.5, "reason": "why"}
+    probs = make_out_of_sample(items)
+    # Only the items of the first half were judged, and no tee.
+    kept = np.array([row for row in range(50) if row % 4 != 3])
+    probs = replace(probs, rows=kept, given=probs.given[kept], pred_probs=probs.pred_probs[kept])
+    issues = build_issues([{"item_id": "i0", **line}, {"item_id": "i60", **line}], LABEL_ERROR, "warning")
+    scores = score_catalog(make_context(items, image_probs=probs), issues)
+    types = {line["value"]: line for line in scores.filter(pl.col("column") == "type").iter_rows(named=True)}
+    assert {value: line["judged"] for value, line in types.items()} == {"Shoes": 13, "Sandals": 13, "Shirts": 12}
+    assert types["Shoes"]["issues"] == 1
+    assert types["Shoes"]["score"] == pytest.approx(1 - 0.5 / 13, abs=1e-4)
+    assert scores.row(0, named=True)["judged"] == 38
+    assert score_catalog(make_context(items, image_probs=None), issues).is_empty()
 
 
 def test_a_brand_column_is_scored_under_whatever_capitals_and_others_by_wish() -> None:

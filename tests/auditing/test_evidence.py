@@ -40,7 +40,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     train(folder / "w", CONFIG, run_id="run")
     export(folder / "w", "run", folder / "model")
     description = read_json(folder / "model" / "model.json")
-    description["out_of_distribution"]["limit"] = LIMIT
+    description["out_of_distribution"] = {"limit": LIMIT}
     write_json(folder / "model" / "model.json", description)
     return folder
 

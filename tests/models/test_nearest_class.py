@@ -25,7 +25,9 @@ def test_photographs_of_every_class_are_nearer_than_those_between_the_classes(mo
     monkeypatch.setitem(ARCHITECTURES, "mean", Architecture(build, "a test"))
     model = build_model("mean", image_size=SHAPE[:2], heads={"category_path": 2}, color_mode="color")
     # The second class is that of the light photographs.
-    model.get_layer("category_path").set_weights([np.tile(np.float32([-9, 9]), (3, 1)), np.float32([13.5, -13.5])])
+    model.get_layer("category_path").set_weights(
+        [np.tile(np.array([-9, 9], np.float32), (3, 1)), np.array([13.5, -13.5], np.float32)]
+    )
     images = shade([50, 200] * 100, spread=10)
     scored = add_ood_score(model, images, np.arange(200))
     answers = scored({"pixels": images}, training=False)

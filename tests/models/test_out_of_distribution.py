@@ -5,7 +5,13 @@ import pytest
 
 from hangtag.models.keras_applications import APPLICATIONS
 from hangtag.models.layers import import_keras
-from hangtag.models.out_of_distribution import OOD_SCORE, add_ood_score, find_limit
+from hangtag.models.out_of_distribution import (
+    OOD_SCORE,
+    PixelStatistics,
+    add_ood_score,
+    compute_pixel_statistics,
+    find_limit,
+)
 from hangtag.models.registry import ARCHITECTURES, build_model
 from hangtag.models.text import MAX_WORDS
 
@@ -56,3 +62,48 @@ def test_the_score_equals_the_distance_computed_by_hand(monkeypatch: pytest.Monk
 def test_the_limit_accepts_99_percent_of_photographs() -> None:
     ood_scores = np.arange(1000, dtype=np.float32)
     assert (ood_scores <= find_limit(ood_scores)).mean() == pytest.approx(0.99, abs=0.002)
+
+
+def draw_products(count: int, random: np.random.Generator, *, is_plain: bool) -> np.ndarray:
+    """Draw rectangles of random colours on white, or on a background of stripes."""
+    images = np.full((count, 80, 60, 3), 255, np.uint8)
+    if not is_plain:
+        stripes = random.integers(60, 200, (count, 80, 1, 3), dtype=np.uint8)
+        images[:] = stripes
+    for image in images:
+        top, left = random.integers(5, 20, 2)
+        height, width = random.integers(30, 55), random.integers(15, 35)
+        image[top : top + height, left : left + width] = random.integers(0, 256, 3)
+    return images
+
+
+def test_photographs_on_another_background_are_out_of_distribution() -> None:
+    random = np.random.default_rng(0)
+    images = draw_products(900, random, is_plain=True)
+    statistics = PixelStatistics.fit(images, np.arange(600), np.arange(600, 800))
+    others = draw_products(100, random, is_plain=False)
+
+    def find_inside(pixels: np.ndarray) -> np.ndarray:
+        return statistics.measure(compute_pixel_statistics(pixels, np.arange(len(pixels)))) <= statistics.limit
+
+    assert find_inside(images[800:]).mean() > 0.95
+    assert not find_inside(others).any()
+    stored = PixelStatistics.from_json(statistics.to_json())
+    np.testing.assert_allclose(stored.whitening, statistics.whitening, atol=1e-6)
+
+
+def test_the_statistics_of_pixels_are_those_of_the_brightness() -> None:
+    checks = np.zeros((2, 80, 60, 3), np.uint8)
+    checks[1, :, ::2] = 255
+    dark, striped = compute_pixel_statistics(checks, np.arange(2))
+    # Means of differences in rows and columns, shares of even ones, of white pixels, and the border's statistics.
+    np.testing.assert_allclose(dark, [0, 0, 1, 1, 0, 0, 0, 0])
+    np.testing.assert_allclose(striped, [1, 0, 0, 1, 0.5, 0.5, 0.5, 0.5], atol=1e-6)
+    assert compute_pixel_statistics(checks, np.arange(0)).shape == (0, 8)
+
+
+def test_the_limit_of_the_statistics_accepts_98_5_percent_of_validation_photographs() -> None:
+    images = draw_products(1_500, np.random.default_rng(1), is_plain=True)
+    statistics = PixelStatistics.fit(images, np.arange(500), np.arange(500, 1_500))
+    distances = statistics.measure(compute_pixel_statistics(images, np.arange(500, 1_500)))
+    assert (distances <= statistics.limit).mean() == pytest.approx(0.985, abs=0.002)

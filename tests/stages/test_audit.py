@@ -234,6 +234,7 @@ def copy_model(model: Path, folder: Path, limit: float) -> Path:
     shutil.copytree(model, folder)
     description = read_json(folder / "model.json")
     description["out_of_distribution"]["limit"] = limit
+    description["out_of_distribution"]["pixel_statistics"]["limit"] = 1e9
     write_json(folder / "model.json", description)
     return folder
 

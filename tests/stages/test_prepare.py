@@ -310,7 +310,7 @@ def test_photographs_that_no_row_names_are_listed(
     assert result.metrics == {"rows": 5, "items": 5, "rejected": 0, "repaired_rows": 1, "unused_photographs": 4}
     table = pl.read_csv(tmp_path / "w" / "prepared" / "rejected.csv")
     assert table.select("image_path", "code").rows() == [(path, "unused_photograph") for path in unused]
-    monkeypatch.setattr("hangtag.stages.prepare.MAX_UNUSED_LINES", 2)
+    monkeypatch.setattr("hangtag.catalog.rejections.MAX_UNUSED_LINES", 2)
     prepare(capstone, tmp_path / "v")
     table = pl.read_csv(tmp_path / "v" / "prepared" / "rejected.csv")
     assert table["image_path"].to_list() == [*unused[:2], unused[-1]]

@@ -200,7 +200,7 @@ def test_left_out_items_are_predicted_from_all_photographs() -> None:
         return {CATEGORY_PATH: make_probs(3, data.images[data.rows][:, 0, 0, 0])}
 
     trainer: Any = SimpleNamespace(
-        data={"val": left_out}, outputs=LabelSpace.of_classes(CLASS_NAMES), answer=answer, title=""
+        data={"val": left_out}, label_space=LabelSpace.of_classes(CLASS_NAMES), predict_heads=answer, title=""
     )
     found = cross_validation._predict_items(pl.Series(["i0", "i1"]), trainer, others)[CATEGORY_PATH]
     assert [CLASS_NAMES[index] for index in found.argmax(axis=1)] == ["Bags", "Shoes"]

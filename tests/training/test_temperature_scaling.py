@@ -103,7 +103,7 @@ def test_the_temperature_of_category_paths_is_that_of_the_primary_level() -> Non
     Scaling the paths then scales both alike, so the temperature says which of them it was fitted on.
     """
     paths = ((0, 0), (0, 1), (1, 0), (1, 1))
-    probs = np.tile(np.float32([0.81, 0.09, 0.09, 0.01]), (100, 1))
+    probs = np.tile(np.array([0.81, 0.09, 0.09, 0.01], np.float32), (100, 1))
     numbers = np.arange(100)
     classes = {CATEGORY_PATH: (numbers % 10 >= 8) * 2 + (numbers // 10 >= 6)}
     for primary, share in (("kind", 0.8), ("label", 0.6)):
@@ -114,7 +114,7 @@ def test_the_temperature_of_category_paths_is_that_of_the_primary_level() -> Non
 
 def test_the_temperature_of_an_attribute_is_that_of_the_items_with_a_value() -> None:
     label_space = LabelSpace({"label": ("Bags",)}, ((0,),), {"colour": ("red", "blue"), "size": ("S", "L")}, "label")
-    probs = {head: np.tile(np.float32([0.9, 0.1]), (20, 1)) for head in ("attribute_0", "attribute_1")}
+    probs = {head: np.tile(np.array([0.9, 0.1], np.float32), (20, 1)) for head in ("attribute_0", "attribute_1")}
     # Six of ten are red and ten have no value; of the second attribute none has.
     classes = {"attribute_0": np.repeat([0, 1, NO_VALUE], [6, 4, 10]), "attribute_1": np.full(20, NO_VALUE)}
     found = fit_temperatures(probs, classes, label_space)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from hangtag.auditing.evidence import OutOfSampleProbs, read_values
@@ -14,7 +15,11 @@ from hangtag.catalog.schema import CatalogSchema
 from hangtag.config import AuditConfig
 from hangtag.labels.duplicates import Duplicates, Hashes, compute_fingerprints, group_photographs
 from hangtag.labels.image_hashes import PhotographHashes
-from hangtag.models.label_space import Indices
+from hangtag.models.label_space import NO_VALUE, Indices
+
+# About one in a hundred photographs of a catalogue like the model's is out of distribution. Where most are, that says
+# something of the catalogue and nothing of a photograph.
+MOST_STRANGE = 0.5
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,35 @@ class AuditContext:
         paths = [*self.items["image_path"].to_list(), *self.others.table["image_path"].to_list()]
         counts = np.bincount(self.owners)[self.owners]
         return [path if count > 1 else "" for path, count in zip(paths, counts.tolist(), strict=True)]
+
+    @cached_property
+    def judged(self) -> npt.NDArray[np.bool_]:
+        """Whether a label check could judge each item, bool (n,).
+
+        That is an item with out-of-sample probabilities, and with a given class that has enough items on some level.
+        """
+        judged = np.zeros(len(self.items), np.bool_)
+        for source in (self.image_probs, self.name_probs):
+            if source is None:
+                continue
+            for level in source.label_space.levels:
+                given = source.list_given(level)
+                known = given != NO_VALUE
+                counts = np.bincount(given[known], minlength=len(source.label_space.levels[level]))
+                judged[source.rows[known & (counts[given] >= source.min_class_items)]] = True
+        return judged
+
+    @property
+    def unlike_model(self) -> str:
+        """The sentence that the catalogue is unlike the model; empty where at most `MOST_STRANGE` of it is."""
+        scores = None if self.image_probs is None else self.image_probs.ood_scores
+        if scores is None or not len(scores) or (scores > 1).mean() <= MOST_STRANGE:
+            return ""
+        return (
+            f"{int((scores > 1).sum()):,} of {len(scores):,} photographs are unlike all that the model was trained on: "
+            "this catalogue is another one than the model's, and no single photograph is reported for it. "
+            "Train a model on this catalogue: `hangtag cross-validate`."
+        )
 
     @cached_property
     def small(self) -> Pixels:

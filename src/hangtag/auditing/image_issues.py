@@ -29,7 +29,8 @@ def find_bad_pictures(context: AuditContext) -> pl.DataFrame:
     - tiny: the file's shorter side is below `min_side`;
     - nearly one colour: fewer than 1 % of the pixels differ; for information, since a thin product may be there;
     - not a product: the photograph is out of distribution for an exported model; for information, since about one in a
-      hundred photographs of a catalogue of the same kind is, and most of these show products.
+      hundred photographs of a catalogue of the same kind is, and most of these show products. Where more than half of
+      all photographs are, the catalogue is unlike the model (`AuditContext.unlike_model`), and none is reported.
 
     Of an item with several photographs, the reason names the one.
     """
@@ -95,7 +96,7 @@ def _find_tiny(context: AuditContext) -> Iterator[dict[str, Any]]:
 
 def _find_out_of_distribution(context: AuditContext) -> Iterator[dict[str, Any]]:
     out_of_sample = context.image_probs
-    if out_of_sample is None or out_of_sample.ood_scores is None:
+    if out_of_sample is None or out_of_sample.ood_scores is None or context.unlike_model:
         return
     for row in np.flatnonzero(out_of_sample.ood_scores > 1).tolist():
         times = float(out_of_sample.ood_scores[row])

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from hangtag.auditing.category_mapping import map_categories
@@ -62,11 +61,9 @@ def predict_with_model(
     head_probs, photographs = predict_photographs(
         classifier, labelled, asked, f"Predicting with {classifier.name or 'the model'}", with_names=with_names
     )
-    ood_scores = _measure_ood_scores(classifier, photographs.ood_scores)
-    item_scores = _measure_ood_scores(classifier, head_probs.ood_scores)
     usable = mapping.given != NO_VALUE
-    if item_scores is not None:
-        usable &= item_scores <= 1
+    if head_probs.ood_scores is not None:
+        usable &= head_probs.ood_scores <= 1
     if not usable.any():
         raise NotApplicableError("All photographs of categories that the model has are out of its distribution.")
     training_items = find_training_items(classifier, labelled, items, hashes)
@@ -90,18 +87,11 @@ def predict_with_model(
         products,
         source=f"the exported model {classifier.name}".rstrip(),
         reads_names=with_names,
-        ood_scores=ood_scores,
+        ood_scores=photographs.ood_scores,
         min_class_items=MIN_CLASS_ITEMS,
         summary=summary,
         tables={"category_mapping.csv": mapping.table},
     )
-
-
-def _measure_ood_scores(
-    classifier: Classifier, ood_scores: npt.NDArray[np.float32] | None
-) -> npt.NDArray[np.float32] | None:
-    limit = classifier.description.get("out_of_distribution", {}).get("limit")
-    return None if ood_scores is None or not limit else np.asarray(ood_scores / limit, np.float32)
 
 
 WHAT_TO_RUN = "Run `hangtag cross-validate` with this workspace first, or give a model with --model."

@@ -22,7 +22,13 @@ from hangtag.models.checkpoint import load_saved
 from hangtag.models.label_space import CATEGORY_PATH, LabelSpace, Probs
 from hangtag.models.network_file import NETWORK
 from hangtag.models.openvino import load_exported
-from hangtag.models.out_of_distribution import OOD_SCORE
+from hangtag.models.out_of_distribution import (
+    OOD_SCORE,
+    OUT_OF_DISTRIBUTION,
+    PIXEL_STATISTICS,
+    PixelStatistics,
+    compute_pixel_statistics,
+)
 from hangtag.models.seen_images import SeenPhotographs
 from hangtag.models.shipped import SHIPPED
 from hangtag.models.text import Vocabulary
@@ -240,10 +246,9 @@ class Classifier:
         return open_feature_reader(self.model)
 
     def _is_in_distribution(self, predictions: HeadProbs) -> npt.NDArray[np.bool_]:
-        limit = self.description.get("out_of_distribution", {}).get("limit")
-        if limit is None or predictions.ood_scores is None:
+        if OUT_OF_DISTRIBUTION not in self.description or predictions.ood_scores is None:
             return np.ones(len(predictions), bool)
-        return np.asarray(predictions.ood_scores <= limit)
+        return np.asarray(predictions.ood_scores <= 1)
 
     def predict(
         self,
@@ -298,8 +303,29 @@ class Classifier:
         calibrated = {
             head: apply_temperature(head_probs[head], temperatures.get(head, 1.0)) for head in self.label_space.heads
         }
-        ood_scores = head_probs.get(OOD_SCORE)
-        return HeadProbs(self.label_space, calibrated, ood_scores)
+        return HeadProbs(self.label_space, calibrated, self._scale_ood_scores(head_probs.get(OOD_SCORE), images, rows))
+
+    def _scale_ood_scores(
+        self, distances: npt.NDArray[np.float32] | None, images: Pixels, rows: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.float32] | None:
+        """Return the larger of both distances of each photograph, each relative to its limit.
+
+        A network that is being exported has no limit yet; then the distances are returned as they are.
+        """
+        described = self.description.get(OUT_OF_DISTRIBUTION)
+        if distances is None or described is None:
+            return distances
+        # Where all training photographs are alike, the limit may be 0.
+        scores = distances / max(float(described["limit"]), 1e-30)
+        if self._pixel_statistics:
+            measured = self._pixel_statistics.measure(compute_pixel_statistics(images, rows))
+            scores = np.maximum(scores, measured / self._pixel_statistics.limit)
+        return np.asarray(scores, np.float32)
+
+    @cached_property
+    def _pixel_statistics(self) -> PixelStatistics | None:
+        content = self.description.get(OUT_OF_DISTRIBUTION, {}).get(PIXEL_STATISTICS)
+        return PixelStatistics.from_json(content) if content else None
 
     def _check_pixels(self, images: Pixels) -> None:
         if images.ndim != 4 or images.shape[1:] != (*self.image_size, 3) or images.dtype != np.uint8:

@@ -34,7 +34,8 @@ class HeadProbs:
     Attributes:
         label_space: The classes of the heads.
         by_head: Each head's probabilities, float32 (n, classes).
-        ood_scores: The out-of-distribution score of each photograph, float32 (n,), if the model has one.
+        ood_scores: The out-of-distribution score of each photograph, float32 (n,), if the model has one; above 1 it is
+            out of distribution.
     """
 
     label_space: LabelSpace

@@ -81,8 +81,17 @@ class _Calibration(_Entry):
     name_weight: dict[str, Number] = {}
 
 
+class _PixelStatistics(_Entry):
+    center: Annotated[list[Number], Field(min_length=8, max_length=8)]
+    whitening: Annotated[
+        list[Annotated[list[Number], Field(min_length=8, max_length=8)]], Field(min_length=8, max_length=8)
+    ]
+    limit: Annotated[float, Field(gt=0, le=LARGEST_DISTANCE)]
+
+
 class _OutOfDistribution(_Entry):
     limit: Annotated[float, Field(ge=0, le=LARGEST_DISTANCE)]
+    pixel_statistics: _PixelStatistics = _may_lack()
     in_distribution_share: Probability = 1.0
 
 

@@ -69,7 +69,8 @@ def describe_audit(summary: Mapping[str, Any]) -> str:
     by_evidence = {_name_label_error(evidence): count for evidence, count in summary["evidence"].items()}
     counts = by_evidence | {code: count for code, count in summary["issues"].items() if code != LABEL_ERROR}
     lines = [f"{count:>8,}  {code.replace('_', ' ')}" for code, count in counts.items() if count]
-    sources = [_describe_source(each) for each in summary["sources"].values()]
+    sources = [f"Judged: the labels of {summary['judged']:,} of {summary['items']:,} items."]
+    sources += [_describe_source(each) for each in summary["sources"].values()]
     reasons: dict[str, list[str]] = {}
     for check, reason in summary["not_applicable"].items():
         reasons.setdefault(reason, []).append(check.replace("_", " "))
@@ -88,6 +89,8 @@ def _describe_source(found: Mapping[str, Any]) -> str:
     if count := found.get("items_trained_on"):
         parts.append(f"Left out: {count:,} items whose photographs it was trained on.")
     known_by = found.get("training_items_known_by")
+    if count := found.get("items_not_mapped"):
+        parts.append(f"Not judged: {count:,} items whose categories the model does not have (category_mapping.csv).")
     if known_by == UNKNOWN:
         parts.append(
             "It does not say what it was trained on: items of this catalogue among them are not out-of-sample."
@@ -168,6 +171,8 @@ def _audit(workspace: Workspace, config: AuditConfig, run_id: str | None, model:
             tables.append(check(context))
         except NotApplicableError as reason:
             absent[name] = str(reason)
+    if context.unlike_model:
+        absent[f"{BAD_PICTURE} (no product)"] = context.unlike_model
     return _write_audit(record, context, join_issues(tables), absent)
 
 
@@ -306,12 +311,14 @@ def _write_audit(
     counts = count_codes(issues)
     summary: JsonObject = {
         "items": len(context.items),
+        "judged": int(context.judged.sum()),
         "items_with_issues": issues["item_id"].n_unique(),
         "issues": counts,
         "evidence": count_evidence(issues),
         "sources": _describe_sources(context),
         "not_applicable": dict(absent),
-        "catalog_score": scores["score"][0],
+        # Null where no item was judged.
+        "catalog_score": next(iter(scores.filter(pl.col("column") == "")["score"]), None),
         "catalog_scores": [line for line in scores.to_dicts() if line["column"]],
     }
     tables = context.image_probs.tables if context.image_probs else {}

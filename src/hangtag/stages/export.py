@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from hangtag.catalog.images import shrink
+from hangtag.catalog.images import Pixels, shrink
 from hangtag.config import ExportConfig
 from hangtag.errors import ModelError, WorkspaceError
 from hangtag.inference.classifier import Classifier
@@ -23,7 +23,15 @@ from hangtag.metrics.leakage import check_unseen
 from hangtag.models.checkpoint import hash_run
 from hangtag.models.description import DESCRIPTION
 from hangtag.models.openvino import load_exported, save_network, save_onnx
-from hangtag.models.out_of_distribution import IN_DISTRIBUTION_SHARE, add_ood_score, draw_ood_images, find_limit
+from hangtag.models.out_of_distribution import (
+    OUT_OF_DISTRIBUTION,
+    PIXEL_STATISTICS,
+    PixelStatistics,
+    add_ood_score,
+    compute_pixel_statistics,
+    draw_ood_images,
+    find_limit,
+)
 from hangtag.models.seen_images import ENTRY, FILE, write_seen
 from hangtag.results import StageResult
 from hangtag.serving.model_card import write_card
@@ -147,10 +155,8 @@ def _export_run(workspace: Workspace, run_id: str, target: Path, config: ExportC
         (target / FILE).unlink(missing_ok=True)
     write_json(target / DESCRIPTION, description)
     check, ood_scores = _compare_networks(classifier, target, labelled, val, TOLERANCES[config.weights])
-    description["out_of_distribution"] = {
-        "limit": find_limit(ood_scores),
-        "in_distribution_share": IN_DISTRIBUTION_SHARE,
-    }
+    train_rows, val_rows = (items["image_index"].to_numpy().astype(np.int64) for items in (train, val))
+    description[OUT_OF_DISTRIBUTION] = limit_distribution(labelled.images, train_rows, val_rows, ood_scores)
     description["check"] = asdict(check)
     write_json(target / DESCRIPTION, description)
     write_text(target / "README.md", write_card(description))
@@ -159,6 +165,26 @@ def _export_run(workspace: Workspace, run_id: str, target: Path, config: ExportC
     size = sum(path.stat().st_size for path in paths)
     counts = {"megabytes": round(size / 1e6, 1), "checked": check.items, "difference": check.difference}
     return record.finish(counts | {"val_accuracy": round(check.accuracy, 4)}, paths)
+
+
+def limit_distribution(
+    images: Pixels,
+    train_rows: npt.NDArray[np.int64],
+    val_rows: npt.NDArray[np.int64],
+    distances: npt.NDArray[np.float32],
+) -> JsonObject:
+    """Return the entry of `model.json` that says which photographs are in distribution.
+
+    Args:
+        images: uint8 (N, H, W, 3).
+        train_rows: Rows of the training photographs, int64 (n,).
+        val_rows: Rows of the validation photographs, int64 (m,).
+        distances: The network's output `ood_score` for the validation photographs, (m,).
+    """
+    limit, statistics = find_limit(distances), PixelStatistics.fit(images, train_rows, val_rows)
+    is_inside = statistics.measure(compute_pixel_statistics(images, val_rows)) <= statistics.limit
+    share = round(float((is_inside & (distances <= limit)).mean()), 4)
+    return {"limit": limit, "in_distribution_share": share, PIXEL_STATISTICS: statistics.to_json()}
 
 
 def _check_folder(folder: Path) -> None:

@@ -105,6 +105,11 @@ function showResult(entry, result) {
   if (result.is_sure) prediction.textContent = `${result.label} · ${percent(result.confidence)}`;
   else if (!result.in_distribution) prediction.textContent = "not sure: unlike a catalogue photograph";
   else prediction.textContent = "not sure";
+  // What a photograph of another kind might be is no fact to show.
+  if (!result.in_distribution) {
+    updateExplainButton(entry);
+    return;
+  }
   // The label itself is shown above already.
   const levels = Object.entries(result.levels).filter(([level, value]) => value && level !== "label").map(([, value]) => value);
   card.querySelector(".levels").textContent = levels.join(" › ");
