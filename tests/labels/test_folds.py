@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -39,3 +40,18 @@ def test_items_without_duplicates_are_spread_evenly_label_by_label_and_in_all(la
 def test_another_seed_draws_other_folds() -> None:
     labels, groups = ["a"] * 40, [str(place) for place in range(40)]
     assert assign_folds(labels, groups, 4, 0) != assign_folds(labels, groups, 4, 1)
+
+
+def test_labels_of_one_group_each_are_spread_over_the_folds() -> None:
+    names = [str(number) for number in range(10)]
+    assert Counter(assign_folds(names, names, 2, 0)) == {0: 5, 1: 5}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_mixed_group_goes_by_the_label_of_most_of_its_items(seed: int) -> None:
+    """The groups of B, 40 of them mixed with one item of A, are spread alike; each has three items."""
+    labels = ["A", "B", "B"] * 40 + ["B"] * 3 * 41 + ["A"] * 3 * 41
+    groups = [str(number // 3) for number in range(len(labels))]
+    folds = assign_folds(labels, groups, 2, seed)
+    in_first = sum(fold == 0 for fold in folds[: 3 * 81 : 3])
+    assert in_first in (40, 41)

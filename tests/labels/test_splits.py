@@ -118,3 +118,15 @@ def test_of_few_groups_the_smallest_are_evaluated_on(seed: int) -> None:
     groups = [group for group, size in sizes.items() for _ in range(size)]
     splits = assign_splits(["A"] * len(groups), groups, FRACTIONS, seed)
     assert splits == {"large": "train", "small": "val", "smallest": "test"}
+
+
+def test_a_mixed_group_is_split_with_the_label_of_most_of_its_items(monkeypatch: pytest.MonkeyPatch) -> None:
+    split: list[dict[str, int]] = []
+
+    def note(sizes: dict[str, int], *_: object) -> dict[str, str]:
+        split.append(dict(sizes))
+        return {}
+
+    monkeypatch.setattr(splitting, "_split_label", note)
+    assign_splits(["A", "B", "B", "B", "A", "A"], ["mixed"] * 3 + ["even"] * 2 + ["own"], FRACTIONS, 0)
+    assert split == [{"even": 2, "own": 1}, {"mixed": 3}]

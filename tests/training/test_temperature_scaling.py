@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy.stats import binom
 
 from hangtag.models.label_space import CATEGORY_PATH, NO_VALUE, LabelSpace
 from hangtag.training.calibration import _count_votes, find_threshold, find_thresholds, fit_temperatures
@@ -119,3 +120,25 @@ def test_the_temperature_of_an_attribute_is_that_of_the_items_with_a_value() -> 
     classes = {"attribute_0": np.repeat([0, 1, NO_VALUE], [6, 4, 10]), "attribute_1": np.full(20, NO_VALUE)}
     found = fit_temperatures(probs, classes, label_space)
     assert found == {"attribute_0": pytest.approx(np.log(9) / np.log(1.5), rel=0.01), "attribute_1": 1.0}
+
+
+@pytest.mark.parametrize(("right", "bound"), [(10, -2), (0, 2)])
+def test_predictions_all_right_or_all_wrong_have_a_limited_temperature(right: int, bound: int) -> None:
+    probs = np.tile(np.array([0.6, 0.4], np.float32), (10, 1))
+    classes = np.repeat([0, 1], [right, 10 - right])
+    found = fit_temperatures({CATEGORY_PATH: probs}, {CATEGORY_PATH: classes}, LabelSpace.of_classes(("a", "b")))
+    assert found == {CATEGORY_PATH: pytest.approx(np.exp(bound), rel=1e-3)}
+    assert found[CATEGORY_PATH] == round(found[CATEGORY_PATH], 4)
+
+
+@pytest.mark.parametrize(("right", "wrong"), [(42, 0), (41, 0), (60, 40), (150, 30), (100, 1)])
+def test_the_threshold_is_the_lowest_whose_precision_is_proven(right: int, wrong: int) -> None:
+    confidence, correct = np.linspace(1, 0.5, right + wrong), np.arange(right + wrong) < right
+    # As many right ones or more would be as rare as a quarter of 5 %, were the precision 0.9.
+    proven = [
+        count
+        for count in range(1, right + wrong + 1)
+        if binom.sf(min(count, right) - 1, count, 0.9) <= 0.05 / 4 and count >= 42
+    ]
+    threshold = find_threshold(confidence, correct, 0.9)
+    assert threshold == (confidence[proven[-1] - 1] if proven else None)

@@ -145,7 +145,7 @@ def _split_label(sizes: Mapping[str, int], shares: Mapping[str, float], seed: in
     splits: dict[str, str] = {}
     filled = dict.fromkeys(shares, 0)
     if len(order) >= len(shares):
-        # The smallest groups go where there is least room, so that a large one never fills the test split.
+        # The smallest groups go where there is least room, so that none begins with a large one.
         # Of groups of one size the first in the order: sorting keeps it.
         smallest = sorted(order, key=sizes.__getitem__)[: len(shares)]
         splits = dict(zip(smallest, reversed(list(shares)), strict=True))
