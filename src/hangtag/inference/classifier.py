@@ -23,6 +23,7 @@ from hangtag.models.label_space import CATEGORY_PATH, LabelSpace, Probs
 from hangtag.models.network_file import NETWORK
 from hangtag.models.openvino import load_exported
 from hangtag.models.out_of_distribution import (
+    LEAST_LIMIT,
     OOD_SCORE,
     OUT_OF_DISTRIBUTION,
     PIXEL_STATISTICS,
@@ -315,11 +316,10 @@ class Classifier:
         described = self.description.get(OUT_OF_DISTRIBUTION)
         if distances is None or described is None:
             return distances
-        # Where all training photographs are alike, the limit may be 0.
-        scores = distances / max(float(described["limit"]), 1e-30)
+        scores = distances / max(float(described["limit"]), LEAST_LIMIT)
         if self._pixel_statistics:
             measured = self._pixel_statistics.measure(compute_pixel_statistics(images, rows))
-            scores = np.maximum(scores, measured / self._pixel_statistics.limit)
+            scores = np.maximum(scores, measured / max(self._pixel_statistics.limit, LEAST_LIMIT))
         return np.asarray(scores, np.float32)
 
     @cached_property

@@ -35,6 +35,9 @@ def _check_precisions(thresholds: dict[str, Any]) -> dict[str, Any]:
 Name = Annotated[str, StringConstraints(min_length=1, max_length=2_000)]
 Hash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Number = Annotated[float, Field(allow_inf_nan=False)]
+# Statistics of pixels are shares of 1, and are divided by no deviation below one in a million.
+Share = Annotated[float, Field(ge=0, le=1)]
+Whitening = Annotated[float, Field(ge=-1e6, le=1e6)]
 Count = Annotated[int, Field(ge=0, lt=1 << 63)]
 Probability = Annotated[float, Field(ge=0, le=LARGEST_PROBABILITY)]
 # Outside of this range, probabilities are 0, 1 or not finite.
@@ -82,11 +85,11 @@ class _Calibration(_Entry):
 
 
 class _PixelStatistics(_Entry):
-    center: Annotated[list[Number], Field(min_length=8, max_length=8)]
+    center: Annotated[list[Share], Field(min_length=8, max_length=8)]
     whitening: Annotated[
-        list[Annotated[list[Number], Field(min_length=8, max_length=8)]], Field(min_length=8, max_length=8)
+        list[Annotated[list[Whitening], Field(min_length=8, max_length=8)]], Field(min_length=8, max_length=8)
     ]
-    limit: Annotated[float, Field(gt=0, le=LARGEST_DISTANCE)]
+    limit: Annotated[float, Field(ge=0, le=LARGEST_DISTANCE)]
 
 
 class _OutOfDistribution(_Entry):
