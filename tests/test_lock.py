@@ -87,11 +87,12 @@ def test_leftovers_of_a_dead_process_are_removed(workspace: Workspace) -> None:
     parts = [
         workspace.prepared / f".images-{2**30}-abc.part.npy",
         workspace.root / f".report-{2**30}-abc.part.html",
+        workspace.prepared / ".decoded" / f".1-000000-{2**30}-abc.part.json",
         checkpoint / f".state-{2**30}-abc.part.safetensors",
         workspace.run("two") / "checkpoint" / f".state-{2**30}-abc.part.safetensors",
     ]
-    parts[-1].parent.mkdir(parents=True)
     for part in parts:
+        part.parent.mkdir(parents=True, exist_ok=True)
         part.write_bytes(b"half")
     (workspace.root / LOCKS).mkdir()
     note = workspace.root / LOCKS / f"{2**30}.json"

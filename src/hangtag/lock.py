@@ -13,7 +13,16 @@ import portalocker
 
 from hangtag.console import console
 from hangtag.io import is_alive, read_json
-from hangtag.workspace import CHECKPOINT, LOCKS, Workspace, find_parts, has_leftovers, recover, remove_dead_parts
+from hangtag.workspace import (
+    CHECKPOINT,
+    LOCKS,
+    SHARDS,
+    Workspace,
+    find_parts,
+    has_leftovers,
+    recover,
+    remove_dead_parts,
+)
 
 if TYPE_CHECKING:
     from hangtag.results import StageResult
@@ -81,7 +90,8 @@ def sweep(workspace: Workspace) -> None:
     for folder in workspace.stage_folders():
         # The folds of a cross-validation share one lock.
         parts = [folder, *folder.glob("fold_*")]
-        if any(has_leftovers(part) or find_parts(part / CHECKPOINT) for part in parts):
+        unfinished = [part / name for part in parts for name in (CHECKPOINT, SHARDS)]
+        if any(map(has_leftovers, parts)) or any(map(find_parts, unfinished)):
             # If this fails, as on a read-only disk, the command that needs the folder raises the error.
             with (
                 suppress(portalocker.LockException, OSError),
@@ -89,7 +99,8 @@ def sweep(workspace: Workspace) -> None:
             ):
                 for part in parts:
                     recover(part)
-                    remove_dead_parts(part / CHECKPOINT)
+                for part in unfinished:
+                    remove_dead_parts(part)
     remove_dead_parts(workspace.root)
     for path in (workspace.root / LOCKS).glob("*.json"):
         if not (path.stem.isdecimal() and is_alive(int(path.stem))):

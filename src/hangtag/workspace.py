@@ -20,6 +20,8 @@ LOCKS = ".locks"
 STAGING = ".new"
 # The folder inside a run's folder from which an unfinished training continues.
 CHECKPOINT = "checkpoint"
+# The folder inside `prepared/` of what an interrupted `prepare` decoded.
+SHARDS = ".decoded"
 MANIFEST = "manifest.json"
 # The list of files that the switch removes. It is written before the manifest, so a manifest means that all is staged.
 STALE = "stale.json"

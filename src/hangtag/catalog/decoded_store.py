@@ -20,10 +20,10 @@ from hangtag.config import PrepareConfig
 from hangtag.errors import WorkspaceError
 from hangtag.io import hash_json, write_whole
 from hangtag.manifest import read_version, require_manifest
-from hangtag.workspace import OTHER_IMAGES
+from hangtag.workspace import OTHER_IMAGES, SHARDS
 
-# The list of an earlier `prepare`, and the folder of what an interrupted one decoded.
-FILE, SHARDS = "photographs.parquet", ".decoded"
+# The list of an earlier `prepare`.
+FILE = "photographs.parquet"
 COLUMNS = {
     "path": pl.String,
     "stamp": pl.String,
