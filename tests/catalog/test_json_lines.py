@@ -77,7 +77,9 @@ def test_values_as_text(written: str, text: str) -> None:
     assert read_json_lines(f'{{"a":{written}}}'.encode(), "b.jsonl").rows == [[text]]
 
 
-@pytest.mark.parametrize("data", [b"", b"\n\n", b"[\n{\n}\n]", '{"a": 1}'.encode("utf-16")])
+@pytest.mark.parametrize(
+    "data", [b"", b"\n\n", b"[\n{\n}\n]", b'[\n{"a": 1},\n{"a": 2}\n]\n', '{"a": 1}'.encode("utf-16")]
+)
 def test_a_file_without_an_object_is_refused(data: bytes) -> None:
     with pytest.raises(CatalogError, match=r"b\.jsonl has no lines of JSON.*Received: b"):
         read_json_lines(data, "b.jsonl")

@@ -74,7 +74,7 @@ def test_of_a_repeated_element_only_the_changed_one_differs() -> None:
 
 
 def test_what_cannot_be_changed_is_refused() -> None:
-    changes = {(0, "shipping"): "x", (0, "additional_image_link"): "y", (1, "title"): "z", (1, "id"): "A3"}
+    changes = {(0, "shipping"): "x", (0, "additional_image_link"): "y", (1, "id"): "A3"}
     edited, refused = edit_feed(FEED, "f", changes)
     assert set(refused) == set(changes) - {(1, "id")}
     assert edited == FEED.replace(b">A2<", b">A3<")
@@ -87,3 +87,11 @@ def test_what_cannot_be_changed_is_refused() -> None:
 def test_what_is_no_feed_is_refused(data: bytes) -> None:
     with pytest.raises(CatalogError, match="The feed f"):
         read_feed(data, "f")
+
+
+@pytest.mark.parametrize("tag", [b"<g:title/>", b'<g:title lang="a/b"  />', b"<g:title></g:title>"])
+def test_an_empty_element_takes_a_value(tag: bytes) -> None:
+    edited, refused = edit_feed(FEED.replace(b"<g:title/>", tag), "f", {(1, "title"): "Soft & red"})
+    opening = tag.removesuffix(b"</g:title>").replace(b"/>", b">").replace(b"  >", b">")
+    assert refused == {}
+    assert edited == FEED.replace(b"<g:title/>", opening + b"Soft &amp; red</g:title>")

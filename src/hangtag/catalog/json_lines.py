@@ -88,7 +88,8 @@ def read_json_lines(data: bytes, where: str) -> JsonTable:
                 nested.setdefault(member.key, []).append((number, member.text))
         rows.append(row)
         lines.append(number)
-    if not rows:
+    # A list whose objects have a line each is no table of which only the last line can be read.
+    if not rows or (data.lstrip().startswith(b"[") and data.rstrip().endswith(b"]")):
         raise CatalogError(
             f"{where} has no lines of JSON.",
             allowed="Allowed: a JSON object on each line, in UTF-8.",

@@ -22,12 +22,16 @@ NOT_WRITABLE = "the new value cannot be written so that it is read again as it i
 
 
 class Value(NamedTuple):
-    """An element of a product: its name, its text, and where its content stands in the file, in bytes."""
+    """An element of a product: its name, its text, and where its content stands in the file, in bytes.
+
+    Of an element whose tags are one, as `<g:color/>`, it is where this tag stands.
+    """
 
     name: str
     text: str
     start: int
     end: int
+    is_one_tag: bool = False
 
 
 @dataclass
@@ -112,9 +116,10 @@ class _Reader:
     def _close(self, name: str, end: int) -> None:
         product, column = self.feed.products[-1], name.rpartition(":")[2]
         tag = _START_TAG.match(self.data, self.start)
-        # Of an empty element both tags are one, and there is no content to replace.
-        is_editable = tag is not None and not self.is_nested and tag.end() <= end
+        is_editable = tag is not None and not self.is_nested
         value = Value(name, "".join(self.text).strip(), tag.end() if tag else end, end)
+        if tag and tag[0].endswith(b"/>"):
+            value = Value(name, "", tag.start(), tag.end(), is_one_tag=True)
         earlier = product.values.get(column)
         if earlier is not None and earlier.name != name:
             if not name.startswith(PREFIX):
@@ -229,6 +234,10 @@ def _split_parts(text: str) -> list[str]:
 
 
 def _replace(data: bytes, value: Value, text: str, encoding: str) -> tuple[int, int, bytes]:
+    if value.is_one_tag:
+        opening = data[value.start : value.end].removesuffix(b"/>").rstrip() + b">"
+        written = _write(text, encoding, is_cdata=False)
+        return value.start, value.end, opening + written + b"</" + value.name.encode(encoding) + b">"
     is_cdata = data[value.start : value.end].strip().startswith(b"<![CDATA[")
     return value.start, value.end, _write(text, encoding, is_cdata=is_cdata)
 
