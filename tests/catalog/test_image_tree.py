@@ -176,12 +176,14 @@ def test_every_picture_is_an_item_or_has_a_line(tmp_path: Path) -> None:
     for index, suffix in enumerate((".jpg", ".jfif", ".JPE", ".heic")):
         draw(tmp_path / "tree" / "bags" / f"{index}{suffix}", 40 + index)
     (tmp_path / "tree" / "bags" / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(200))
+    draw(tmp_path / "tree" / "bags" / "camera.NEF", 50, "TIFF")
     (tmp_path / "tree" / "bags" / "web.avif").write_bytes(b"\0\0\0\x18ftypavif\0\0\0\0mif1miaf" + bytes(200))
     counts = prepare(tmp_path / "tree", tmp_path / "w", SMALL).metrics
     # What is called .heic here is a JPEG, which is read.
-    assert (counts["rows"], counts["items"], counts["rejected"]) == (6, 4, 2)
+    assert (counts["rows"], counts["items"], counts["rejected"]) == (7, 4, 3)
     table = pl.read_csv(tmp_path / "w" / "prepared" / "rejected.csv", infer_schema=False)
     assert sorted(table.select("image_path", "code", "reason").iter_rows()) == [
+        ("bags/camera.NEF", "not_an_image", "a camera's raw file (.nef) is not read; save it as JPEG"),
         ("bags/phone.heic", "not_an_image", "HEIC pictures are not read; save it as JPEG, PNG or WebP"),
         ("bags/web.avif", "not_an_image", "AVIF pictures are not read; save it as JPEG, PNG or WebP"),
     ]

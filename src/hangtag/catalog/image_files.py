@@ -7,14 +7,22 @@ import time
 from collections import defaultdict
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 import numpy as np
 from joblib import Parallel, delayed
 
 from hangtag.catalog.files import FileError, read_regular
-from hangtag.catalog.images import Photograph, PhotographError, Pixels, decode_photograph, limit_part
+from hangtag.catalog.images import (
+    TIFF_SIGNATURES,
+    UNREAD_SUFFIXES_OF_CAMERAS,
+    Photograph,
+    PhotographError,
+    Pixels,
+    decode_photograph,
+    limit_part,
+)
 from hangtag.catalog.source import Identity, Source, make_changed_error, open_source
 from hangtag.config import PrepareConfig
 from hangtag.console import show_progress
@@ -244,4 +252,8 @@ def _read_photograph(source: Source, path: str | Path, config: PrepareConfig) ->
         raise PhotographError(error.code, error.reason) from error
     except OSError as error:
         raise PhotographError("unreadable_file", f"the downloaded file cannot be read ({error.strerror})") from error
+    ending = PurePosixPath(path).suffix.lower()
+    if ending in UNREAD_SUFFIXES_OF_CAMERAS and data.startswith(TIFF_SIGNATURES):
+        # Such a file is a TIFF whose first picture is a small preview.
+        raise PhotographError("not_an_image", f"a camera's raw file ({ending}) is not read; save it as JPEG")
     return decode_photograph(data, config.image_size, config.max_pixels, fit=config.fit)

@@ -35,7 +35,8 @@ UNREAD_SUFFIXES = (".avif", ".heic", ".heif", ".hif", ".jxl", ".jp2", ".psd")
 UNREAD_SUFFIXES_OF_CAMERAS = (".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2")
 PICTURE_SUFFIXES = SUFFIXES + UNREAD_SUFFIXES + UNREAD_SUFFIXES_OF_CAMERAS
 # How JPEG, PNG, WebP, GIF and TIFF files begin.
-SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"GIF8", b"II*\0", b"MM\0*")
+TIFF_SIGNATURES = (b"II*\0", b"MM\0*")
+SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"GIF8", *TIFF_SIGNATURES)
 # Kinds that are said by their name, by the brand in the first box of the file.
 OTHER_KINDS = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIC", b"heix": "HEIC", b"hevc": "HEIC", b"mif1": "HEIC"}
 Pixels = npt.NDArray[np.uint8]
