@@ -161,6 +161,15 @@ def test_only_new_photographs_of_products_are_decoded(table: Path, tmp_path: Pat
     assert read_prepared_files(tmp_path / "w") == read_prepared_files(tmp_path / "anew")
 
 
+def test_a_product_changes_with_any_of_its_photographs(table: Path, tmp_path: Path) -> None:
+    prepare(table, tmp_path / "w", ALONE)
+    (table / "4c.png").write_bytes((table / "6c.png").read_bytes())
+    (table / "7b.png").unlink()
+    (table / "5b.png").write_bytes((table / "6b.png").read_bytes())
+    changes = read_csv(prepare(table, tmp_path / "w", ALONE).folder / "changes.csv")
+    assert changes.rows() == [("p4", "changed"), ("p5", "changed"), ("p7", "changed")]
+
+
 KILLED = """
 import os, sys
 from hangtag.catalog import image_files, images

@@ -154,7 +154,8 @@ def count_missing(items: pl.DataFrame, schema: CatalogSchema) -> dict[str, int]:
 def compare_items(earlier: Path, later: Path, settings: Mapping[str, object]) -> pl.DataFrame | None:
     """Return which items are new, changed or removed: a row for each with `item_id` and `change`.
 
-    An item is changed if another value stands in a column that both have, or if its picture has other pixels.
+    An item is changed if another value stands in a column that both have, or if one of its photographs has other
+    pixels, is new or is gone.
 
     Args:
         earlier: The folder `prepared/` with an earlier result.
@@ -168,6 +169,7 @@ def compare_items(earlier: Path, later: Path, settings: Mapping[str, object]) ->
         manifest = require_manifest(earlier, HINT, ["items.parquet", "images.npy"])
         tables = [pl.read_parquet(folder / "items.parquet") for folder in (earlier, later)]
         pixels = [np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False) for folder in (earlier, later)]
+        (before_rows, before_pixels), (after_rows, after_pixels) = map(_read_others, (earlier, later))
     except (WorkspaceError, OSError, ValueError, EOFError, pl.exceptions.PolarsError):
         return None
     before, after = (table.with_row_index("position") for table in tables)
@@ -177,10 +179,14 @@ def compare_items(earlier: Path, later: Path, settings: Mapping[str, object]) ->
     both = after.join(before, on="item_id", suffix="\0before", maintain_order="left")
     differ = pl.any_horizontal(pl.col(name).ne_missing(pl.col(f"{name}\0before")) for name in shared)
     changed = both.select(differ).to_series().to_numpy().copy()
+    others = [(before_rows.get(item_id, []), after_rows.get(item_id, [])) for item_id in both["item_id"]]
+    changed |= np.array([len(old) != len(new) for old, new in others], bool)
     if dict(settings) == manifest["settings"]:
         positions = zip(both["position\0before"].to_list(), both["position"].to_list(), strict=True)
         for index, (old, new) in enumerate(positions):
             changed[index] = changed[index] or not np.array_equal(pixels[0][old], pixels[1][new])
+        for index, (old_rows, new_rows) in enumerate(others):
+            changed[index] = changed[index] or not np.array_equal(before_pixels[old_rows], after_pixels[new_rows])
     found = {
         "new": after.join(before, on="item_id", how="anti", maintain_order="left")["item_id"],
         "changed": both["item_id"].filter(pl.Series(changed, dtype=pl.Boolean)),
@@ -188,3 +194,13 @@ def compare_items(earlier: Path, later: Path, settings: Mapping[str, object]) ->
     }
     tables = [pl.DataFrame({"item_id": ids}).with_columns(change=pl.lit(change)) for change, ids in found.items()]
     return pl.concat(tables)
+
+
+def _read_others(folder: Path) -> tuple[dict[str, list[int]], Pixels]:
+    """Return the rows of each item's photographs beside the first by its id, and the pixels in those rows."""
+    if not (folder / OTHER_PHOTOGRAPHS).exists():
+        return {}, np.empty(0, np.uint8)
+    rows: dict[str, list[int]] = {}
+    for row, item_id in enumerate(pl.read_parquet(folder / OTHER_PHOTOGRAPHS, columns=["item_id"])["item_id"]):
+        rows.setdefault(item_id, []).append(row)
+    return rows, np.load(folder / OTHER_IMAGES, mmap_mode="r", allow_pickle=False)
