@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from hangtag.catalog.csv_editor import CHANGES_OTHERS, NOT_ENCODABLE, NOT_READ_AGAIN, NOT_WRITABLE, edit_cells
 from hangtag.catalog.csv_parser import parse_table
+from hangtag.catalog.schema import CatalogSchema
+from hangtag.catalog.table_files import edit_table_file, parse_table_file
 
 
 def edit(data: bytes, changes: dict[int, dict[str, str]], separator: str = "") -> tuple[bytes, dict[int, str]]:
@@ -229,3 +231,13 @@ def test_the_rows_of_the_real_catalogue_with_too_many_commas_are_changed_in_the_
     # No other row has this category, by which the row could be read again.
     _, refused = edit(data, {table.repaired_rows[0]: {"articleType": "Nonesuch"}, 0: {"articleType": "Jeans"}})
     assert refused == {table.repaired_rows[0]: NOT_READ_AGAIN}
+
+
+def test_a_value_that_could_not_be_read_is_written_nowhere() -> None:
+    data = b"id,kind\n1,caf\xe9\n" + "".join(f"{number},thé\n" for number in range(2, 9)).encode()
+    table = parse_table_file(data, "t.csv", {})
+    unread = table.rows[0]["kind"]
+    assert unread == "caf\ufffd"
+    edited = edit_table_file(data, "t.csv", table, CatalogSchema(), {1: {"kind": unread}, 2: {"kind": "cafés"}})
+    assert edited.data == data.replace(b"3,th\xc3\xa9", b"3,caf\xc3\xa9s")
+    assert edited.refused == {1: "the new value is that of a cell with letters that could not be read"}

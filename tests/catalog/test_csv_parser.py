@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from hangtag.catalog.csv_parser import parse_table
 from hangtag.catalog.table import Table
+from hangtag.catalog.table_files import parse_table_file
 from hangtag.errors import CatalogError
 
 HEADER = "id,kind,name\n"
@@ -431,3 +432,27 @@ def test_damage_moves_no_value_without_a_line(draw: st.DataObject) -> None:
             continue
         wrong = [index for index in range(3) if values[index] != old[index]]
         assert len(wrong) <= 1, (damaged, values, old)
+
+
+@pytest.mark.parametrize("order", ["id,name,kind", "kind,id,name"])
+def test_a_table_below_another_with_other_columns_is_refused(order: str) -> None:
+    wanted = r"t\.csv has a second header in line 14, with the columns in another order"
+    with pytest.raises(CatalogError, match=wanted):
+        parse_table_file(f"{HEADER}{PLAIN}{order}\nB1,Red hat,Hats\n".encode(), "t.csv", {})
+
+
+def test_the_same_header_again_moves_no_value() -> None:
+    table = parse_table_file(f"{HEADER}{PLAIN}{HEADER}B1,Hats,Red hat\n".encode(), "t.csv", {})
+    assert table.rows[-1] == {"id": "B1", "kind": "Hats", "name": "Red hat"}
+
+
+def test_a_value_that_a_separator_moved_into_a_category_has_a_line() -> None:
+    plain = "".join(f"A{number},hat no {number},Hats,note {number}\n" for number in range(12))
+    table = parse_table(f"id,name,kind,note\nB1,Red,large,Hats\n{plain}".encode(), "t.csv")
+    assert [(repair.line, repair.column, repair.before) for repair in table.repairs] == [(2, "kind", "large")]
+    assert "a separator that nobody quoted" in table.repairs[0].reason
+
+
+def test_single_quotes_around_one_column_are_quotes() -> None:
+    body = "".join(f"A{number},Hats,'{number} hats, red'\n" for number in range(5))
+    assert parse(body)[3] == ["A3", "Hats", "3 hats, red"]

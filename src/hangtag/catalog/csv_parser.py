@@ -13,7 +13,7 @@ from hangtag.catalog.csv_records import Record, count_filled, read_record, read_
 from hangtag.catalog.dialect import Head, find_head
 from hangtag.catalog.encodings import ENCODINGS, Text, decode_table
 from hangtag.catalog.files import SURROGATES, escape_name
-from hangtag.catalog.row_repair import ColumnValues, align_cells
+from hangtag.catalog.row_repair import ColumnValues, align_cells, find_shifted
 from hangtag.catalog.table import Position, ReadAs, Repair, Table
 from hangtag.errors import CatalogError
 
@@ -26,6 +26,11 @@ GUESSED = "the table is no UTF-8 and was read as {name} ({codec}); name another 
 UNNAMED = "a column with values and without a heading"
 ROW_NAMES = "rows have one cell more than the header, a number in front as R writes it"
 SWALLOWED = "a quote opens here and closes {lines} lines below, and the lines between look like rows"
+SPACED = "it begins with a space as no other value: a separator that nobody quoted may come before it"
+SHIFTED = (
+    "no other row has this value, and the next cell has one of this column: "
+    "a separator that nobody quoted may come before it"
+)
 # So many lines that nearly all look like rows are rows, and no text in quotes.
 MIN_SWALLOWED_LINES, MIN_SWALLOWED_SHARE = 30, 0.9
 
@@ -366,16 +371,18 @@ class _Parser:
         return unusual, repaired
 
     def _note_shifted(self) -> None:
-        """Add a line for categories that begin with a space, as what follows a separator in a text does."""
+        """Add a line for categories that look like the end of a text with a separator, which they may be."""
         for name, values in zip(self.columns, self.cells, strict=True):
             if strangers := ColumnValues(values).find_strangers():
                 found = [row for row, value in enumerate(values) if value in strangers]
                 # Where many values begin so, a program writes a space behind every separator.
                 if len(found) <= max(3, MAX_SHIFTED_SHARE * len(values)):
-                    reason = (
-                        "it begins with a space as no other value: a separator that nobody quoted may come before it"
-                    )
-                    self.repairs += [Repair(self.lines[row], name, values[row], values[row], reason) for row in found]
+                    self.repairs += [Repair(self.lines[row], name, values[row], values[row], SPACED) for row in found]
+        noted = {(each.line, each.column) for each in self.repairs}
+        for row, index in find_shifted(self.cells):
+            line, column, value = self.lines[row], self.columns[index], self.cells[index][row]
+            if (line, column) not in noted:
+                self.repairs.append(Repair(line, column, value, value, SHIFTED))
 
     def _replace_undecodable(self) -> None:
         """Replace bytes that are no letters of the encoding by U+FFFD, with a line for each cell."""

@@ -103,7 +103,8 @@ def _list_candidates(sample: str, separator: str, escape: str, line_end: str) ->
     candidates = []
     for mark in separators or [","]:
         styles = [(QUOTE, False)]
-        if re.search(rf"'[ ]*{re.escape(mark)}[ ]*'", sample):
+        between = re.escape(mark)
+        if re.search(rf"(?:^|{between}) *'", sample, re.M) and re.search(rf"' *(?:{between}|\r*$)", sample, re.M):
             styles.append((SINGLE_QUOTE, False))
         if any(mark in found[0] for found in _WRAPPED_LINE.finditer(sample)):
             styles.append((QUOTE, True))

@@ -74,6 +74,7 @@ class Sheet:
         numbers: The sheet's number of each row.
         notes: What a user should know.
         merged: The first cell of the merged cells that each filled cell has its value from.
+        others: The names of the workbook's other sheets.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Sheet:
     numbers: list[int]
     notes: list[str]
     merged: dict[Cell, Cell] = field(default_factory=dict)
+    others: tuple[str, ...] = ()
 
     @property
     def is_table(self) -> bool:
@@ -111,7 +113,8 @@ def read_excel(data: bytes, where: str, sheet: str | None = None) -> Sheet:
     book = open_workbook(data, where)
     found = find_sheet(book, sheet)
     notes = [*_note_choice(book, found, is_named=sheet is not None), *found.notes]
-    return replace(found, notes=notes if book.is_editable else [*notes, NOT_EDITABLE])
+    others = tuple(each.name for each in book.sheets if each.name != found.name)
+    return replace(found, notes=notes if book.is_editable else [*notes, NOT_EDITABLE], others=others)
 
 
 def open_workbook(data: bytes, where: str) -> Workbook:

@@ -1,8 +1,10 @@
 """Repair rows with too many or too few cells where there is one way to, judged by the values of the other rows."""
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from functools import cache
+from itertools import pairwise
 
 from hangtag.catalog.csv_records import count_filled
 from hangtag.catalog.missing_values import is_missing
@@ -116,3 +118,20 @@ def align_cells(cells: Sequence[str], columns: Sequence[ColumnValues], separator
 
     ways = find_ways(0, 0)
     return list(ways[0]) if len(ways) == 1 else None
+
+
+def find_shifted(columns: Sequence[Sequence[str]]) -> Iterator[tuple[int, int]]:
+    """Yield cells of categories that look as if a separator that nobody quoted came before them: (row, column).
+
+    No other row has the value, while the next cell has a category of this column that its own column has nowhere else.
+    The row has as many cells as the others, as where an empty cell at its end is missing.
+    """
+    for index, (values, others) in enumerate(pairwise(columns)):
+        counts = Counter(values)
+        if len(counts) > len(values) * MAX_DISTINCT_SHARE or 1 not in counts.values():
+            continue
+        of_next = Counter(others)
+        for row, (value, following) in enumerate(zip(values, others, strict=True)):
+            is_alone = counts[value] == 1 and counts[following] > 1 and of_next[following] == 1
+            if is_alone and not is_missing(value) and not is_missing(following) and _LETTERS.search(following):
+                yield row, index

@@ -106,6 +106,7 @@ class Table:
         list_columns: Of JSON lines, the columns in which lists of texts stand, and texts.
         positions: Of an Excel sheet, the index of each column in the sheet.
         pictures: Of a Parquet file, the columns that hold pictures.
+        sheets: Of a workbook with several, their names, that of the table first.
     """
 
     columns: tuple[str, ...]
@@ -124,6 +125,7 @@ class Table:
     list_columns: frozenset[str] = frozenset()
     doubled: set[str] = field(default_factory=set)
     pictures: tuple[str, ...] = ()
+    sheets: tuple[str, ...] = ()
 
     def count_repaired(self) -> int:
         """Return the number of rows some of whose cells were read otherwise than they are written."""

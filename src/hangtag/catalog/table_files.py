@@ -28,6 +28,9 @@ NESTED = (
     "{count} lists or objects, the first here: lists of texts are a category path in a column of levels and several "
     "photographs in that of photographs, all else is read as its JSON"
 )
+# What stands in a value for bytes that are no letters of the table's encoding.
+UNDECODED = "\ufffd"
+UNREAD = "the new value is that of a cell with letters that could not be read"
 COLUMN_KEYS = ("name", "levels", "attributes", "image", "image_column", "split", "group")
 Changes = Mapping[int, Mapping[str, str]]
 Cell = TypeVar("Cell")
@@ -79,7 +82,34 @@ def parse_table_file(data: bytes, where: str, description: Mapping[str, object])
         return _parse_workbook(data, where, str(description.get("sheet") or "") or None, headings)
     dialect = check_dialect(str(description.get("separator") or ""), str(description.get("escape") or ""))
     encoding = str(description.get("encoding") or "")
-    return parse_table(data, where, dialect.separator, dialect.escape, headings, encoding)
+    table = parse_table(data, where, dialect.separator, dialect.escape, headings, encoding)
+    _check_headers(table, where)
+    return table
+
+
+def _check_headers(table: Table, where: str) -> None:
+    """Refuse a table below which another one stands whose columns are in another order.
+
+    Raises:
+        CatalogError: A row has headings in place of values, and in other places than the header.
+    """
+    names = set(table.columns)
+    for row, first in enumerate(table.cells[0]):
+        if first.strip() not in names:
+            continue
+        filled = {index: cell for index, cells in enumerate(table.cells) if (cell := cells[row].strip())}
+        is_header = len(filled) >= max(2, len(names) / 2) and names.issuperset(filled.values())
+        if (
+            is_header
+            and len(set(filled.values())) == len(filled)
+            and any(table.columns[index] != cell for index, cell in filled.items())
+        ):
+            raise CatalogError(
+                f"The table {where} has a second header in line {table.lines[row]}, with the columns in another order.",
+                allowed="Allowed: one header, or the same again.",
+                received=", ".join(filled.values()),
+                hint="Divide the file there into two, and put both into a folder: they are read as one table.",
+            )
 
 
 def list_described(description: Mapping[str, object]) -> frozenset[str]:
@@ -120,14 +150,17 @@ def _parse_workbook(data: bytes, where: str, sheet: str | None, headings: Sequen
         for number, row in zip(numbers[header + 1 :], below, strict=True)
         if count_filled(row) > len(columns)
     ]
-    return Table(
+    table = Table(
         tuple(columns[index] for index in kept),
         [[row[index] for row in below] for index in kept],
         array("q", numbers[header + 1 :]),
         [*repairs, *surplus],
         positions=kept,
         doubled=find_doubled(rows[header]),
+        sheets=(found.name, *found.others) if found.others else (),
     )
+    _check_headers(table, where)
+    return table
 
 
 def _has_values(rows: Sequence[Sequence[str]], index: int) -> bool:
@@ -147,6 +180,13 @@ def edit_table_file(data: bytes, where: str, table: Table, schema: CatalogSchema
     Raises:
         CatalogError: Tables of this format cannot be written.
     """
+    unread = {row: UNREAD for row, values in changes.items() if any(UNDECODED in value for value in values.values())}
+    readable = {row: values for row, values in changes.items() if row not in unread}
+    edited = _edit_file(data, where, table, schema, readable)
+    return EditedTable(edited.data, edited.refused | unread)
+
+
+def _edit_file(data: bytes, where: str, table: Table, schema: CatalogSchema, changes: Changes) -> EditedTable:
     suffix = PurePosixPath(where).suffix.lower()
     if suffix in excel.SUFFIXES:
         return _edit_rows(
