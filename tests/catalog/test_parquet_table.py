@@ -4,6 +4,7 @@ import datetime
 import json
 import os
 import zipfile
+from collections.abc import Sequence
 from decimal import Decimal
 from io import BytesIO
 from pathlib import Path
@@ -23,6 +24,7 @@ from hangtag.catalog.prepared_items import read_prepared
 from hangtag.catalog.source import FolderSource
 from hangtag.config import PrepareConfig
 from hangtag.errors import CatalogError
+from hangtag.io import read_csv
 from hangtag.stages.prepare import prepare
 from hangtag.workspace import Workspace
 
@@ -317,3 +319,35 @@ def test_a_small_file_of_very_many_cells_is_refused(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(parquet_table, "MAX_CELLS", 999)
     with pytest.raises(CatalogError, match=r"too large\. Allowed: 999 cells"):
         read_parquet_table(GOOD, "b.parquet")
+
+
+def write_parts(folder: Path, names: Sequence[str]) -> None:
+    for number, name in enumerate(names):
+        pictures = [{"bytes": draw(60 * number + 5 * each), "path": f"{each}.jpg"} for each in range(6)]
+        (folder / name).write_bytes(write_data_set(pl.Series(pictures), [0, 1] * 3))
+
+
+def test_parts_that_are_named_like_splits_are_the_splits(tmp_path: Path) -> None:
+    write_parts(tmp_path, [f"{split}-00000-of-00001.parquet" for split in ("train", "validation", "test")])
+    prepare(tmp_path, tmp_path / "w", PrepareConfig(image_size=(12, 12)))
+    items = read_prepared(Workspace.at(tmp_path / "w")).items
+    assert items["given_split"].to_list() == ["test"] * 6 + ["train"] * 6 + ["val"] * 6
+
+
+def test_parts_that_are_not_there_have_a_line(tmp_path: Path) -> None:
+    write_parts(tmp_path, [f"train-0000{number}-of-00004.parquet" for number in (0, 2)])
+    result = prepare(tmp_path, tmp_path / "w", PrepareConfig(image_size=(12, 12)))
+    assert result.metrics["items"] == 12
+    # One split alone is none.
+    assert read_prepared(Workspace.at(tmp_path / "w")).items["given_split"].to_list() == [None] * 12
+    lines = read_csv(tmp_path / "w" / "prepared" / "repaired.csv")["reason"].to_list()
+    assert lines[0] == "2 of 4 parts are not read: train-00001-of-00004.parquet, ..."
+
+
+def test_rows_without_a_picture_are_rejected(tmp_path: Path) -> None:
+    pictures = [{"bytes": draw(5), "path": None}, *[{"bytes": None, "path": None}] * 2]
+    data = write_data_set(pl.Series(pictures, dtype=pl.Struct({"bytes": pl.Binary, "path": pl.String})), [0, 1, 1])
+    (tmp_path / "t.parquet").write_bytes(data)
+    prepare(tmp_path / "t.parquet", tmp_path / "w", PrepareConfig(image_size=(12, 12)))
+    rejected = read_csv(tmp_path / "w" / "prepared" / "rejected.csv")
+    assert rejected.select("item_id", "code").rows() == [("line 2", "missing_id"), ("line 3", "missing_id")]

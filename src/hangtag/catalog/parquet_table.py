@@ -202,10 +202,11 @@ def _name_pictures(column: "Array", field: "Field", start: str, first: int) -> l
     texts = []
     for row, value in enumerate(values, first):
         content, path = value, ""
-        if isinstance(value, dict) and sorted(value) == PICTURE_FIELDS:
+        is_picture = isinstance(value, dict) and sorted(value) == PICTURE_FIELDS
+        if is_picture:
             content, path = value["bytes"], value["path"] or ""
         ending = _find_ending(content) if isinstance(content, bytes) else ""
-        texts.append(f"{start}{row}{ending}" if ending else path or write(value))
+        texts.append(f"{start}{row}{ending}" if ending else path if is_picture else write(value))
     return texts
 
 

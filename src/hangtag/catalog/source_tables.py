@@ -1,5 +1,6 @@
 """Read several files as one table: an export in parts, or a table for each split."""
 
+import re
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +21,8 @@ SPLIT_NAME, SPLIT_PATH = "split_name", "split_path"
 # The column of a Hugging Face image folder from which the paths are made.
 FILE_NAME = "file_name"
 MAX_FILES = 1_000
+# A part of a table as the library `datasets` names it: train-00000-of-00002.parquet.
+_PART = re.compile(r"(?P<start>.+)-(?P<number>[0-9]{5})-of-(?P<count>[0-9]{5})(?P<ending>\.[^.]+)")
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,24 @@ def read_tables(source: Source, paths: Sequence[str], description: Mapping[str, 
         if len(paths) == 1:
             raise
         raise make_several_error(paths, f"{error.what} ") from error
-    return join_files(files)
+    joined = join_files(files)
+    joined.table.repairs = [*_note_missing_parts(paths), *joined.table.repairs]
+    return joined
+
+
+def _note_missing_parts(paths: Sequence[str]) -> list[Repair]:
+    """Return a note for each table that lacks some of the parts that the names of the others count."""
+    parts: dict[tuple[str, str, str], set[int]] = {}
+    for found in filter(None, map(_PART.fullmatch, paths)):
+        parts.setdefault((found["start"], found["count"], found["ending"]), set()).add(int(found["number"]))
+    notes = []
+    for (start, count, ending), numbers in parts.items():
+        missing = [number for number in range(min(int(count), MAX_FILES)) if number not in numbers]
+        if missing:
+            first = f"{start}-{missing[0]:05}-of-{count}{ending}"
+            reason = f"{len(missing):,} of {int(count):,} parts are not read: {first}{', ...' if missing[1:] else ''}"
+            notes.append(Repair(0, "", "", "", reason))
+    return notes
 
 
 def are_parts(paths: Sequence[str]) -> bool:
@@ -165,8 +185,11 @@ def _describe_splits(files: Sequence[TableFile]) -> dict[str, list[str]]:
     """Return the cells of the columns that tables of splits get; none where the files are no splits."""
     paths = [PurePosixPath(file.path) for file in files]
     are_folders = len({path.parent for path in paths}) > 1
-    names = [path.parent.name if are_folders else path.stem for path in paths]
-    if not all(map(find_split, names)):
+    parts = [_PART.fullmatch(path.name) for path in paths]
+    stems = [part["start"] if part else path.stem for path, part in zip(paths, parts, strict=True)]
+    names = [path.parent.name for path in paths] if are_folders else stems
+    # The parts of `train` alone are no splits.
+    if not all(map(find_split, names)) or len(set(map(find_split, names))) == 1:
         return {}
     counts = [len(file.table.rows) for file in files]
     added = {SPLIT_NAME: [name for name, count in zip(names, counts, strict=True) for _ in range(count)]}
