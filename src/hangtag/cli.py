@@ -159,6 +159,7 @@ def init(
     catalog: options.CatalogArgument,
     output: options.DescriptionOutputOption = None,
     encoding: options.EncodingOption = "",
+    sheet: options.SheetOption = "",
 ) -> None:
     """Propose a description of a catalogue's table.
 
@@ -166,9 +167,8 @@ def init(
     """
     from hangtag.stages.init import init as stage
 
-    typer.echo(
-        f"Look over {stage(catalog, output, encoding=encoding)}, then run: hangtag prepare {shlex.quote(catalog)}"
-    )
+    written = stage(catalog, output, encoding=encoding, sheet=sheet)
+    typer.echo(f"Look over {written}, then run: hangtag prepare {shlex.quote(catalog)}")
 
 
 @options.register(app)

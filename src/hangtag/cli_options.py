@@ -111,6 +111,7 @@ DescriptionOutputOption = Annotated[
 EncodingOption = Annotated[
     str, typer.Option("--encoding", help="Encoding of a table of text, where it is not found: cp1251, gbk, ...")
 ]
+SheetOption = Annotated[str, typer.Option("--sheet", help="Sheet of a workbook; by default the first with a header.")]
 MovedCatalogOption = Annotated[
     Path | None, typer.Option("--catalog", metavar="CATALOG", help="The catalogue, if it has moved since prepare.")
 ]

@@ -13,6 +13,7 @@ from PIL import Image
 from shop_exports import draw_photographs
 
 from hangtag.config import PrepareConfig
+from hangtag.errors import CatalogError
 from hangtag.stages.prepare import prepare
 
 LOCAL = PrepareConfig(allow_private_addresses=True)
@@ -93,6 +94,9 @@ def test_nothing_is_downloaded_without_leave(shop: Shop, tmp_path: Path) -> None
     prepare(feed, tmp_path / "v")
     # This server's address is not public.
     assert set(read_rejected(tmp_path / "v").values()) == {"url_not_allowed"}
+    (tmp_path / "photos" / "0.jpg").unlink()
+    with pytest.raises(CatalogError, match="--allow-private-addresses downloads from all addresses"):
+        prepare(feed, tmp_path / "u")
     assert not shop.asked
 
 

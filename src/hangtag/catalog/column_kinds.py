@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -10,12 +11,28 @@ from hangtag.catalog.cell_text import read_list
 from hangtag.catalog.images import PICTURE_SUFFIXES
 from hangtag.catalog.missing_values import is_missing
 from hangtag.catalog.table import Table
+from hangtag.errors import CatalogError
 
 # Rows that are looked at.
 SAMPLE = 5_000
-ID_NAMES = re.compile(r"(^|[^a-z])(id|sku|handle|code|number|no|nr|ean|gtin|article|item|product)([^a-z]|$)", re.I)
-NAME_NAMES = re.compile(r"name|title|product|description|text", re.I)
-LEVEL_NAMES = re.compile(r"categor|type|kind|group|class|label|department|section|article|level|division", re.I)
+# Words of headings in English, German, French, Spanish, Italian, Portuguese, Dutch and Polish.
+ID_NAMES = re.compile(
+    r"(^|[^a-z])(id|sku|handle|code|number|no|nr|ean|gtin|article|item|product|art(ikel)?-?(nr|nummer)|artikel|nummer"
+    r"|r[eé]f|r[eé]f[eé]rence|referencia|rif|codice|c[oó]digo|kod|indeks)([^a-z]|$)",
+    re.I,
+)
+NAME_NAMES = re.compile(
+    r"name|title|product|description|text|bezeichnung|titel|titre|titolo|t[ií]tulo|^nom|désignation|libell|naam|nazwa",
+    re.I,
+)
+LEVEL_NAMES = re.compile(
+    r"categor|cat[eé]gor|kategor|typ|tipo|kind|art$|gr[ou]*pp?|class|klass|label|department|abteilung|section|secci[oó]n"
+    r"|article|level|division|rubri|famil|rayon|reparto|afdeling",
+    re.I,
+)
+# What may stand between the photographs of a cell.
+LIST_MARKS = ("|", ";", ",", "\n", " ")
+MAX_LISTED_COLUMNS = 20
 _NUMBER = re.compile(r"-?[\d.,]+\s?([A-Z]{3}|[€$£])?")
 
 
@@ -70,6 +87,26 @@ def is_picture(value: str) -> bool:
     return PurePosixPath(first.split("?")[0]).suffix.lower() in PICTURE_SUFFIXES
 
 
+def find_list_mark(cell: str) -> str:
+    """Return what stands between the names of several photographs in a cell; nothing where it is one, or no list."""
+    if read_list(cell) is not None or "://" in cell:
+        # Such lists are read without being described.
+        return ""
+    parts = {mark: [part.strip() for part in cell.strip().split(mark)] for mark in LIST_MARKS if mark in cell.strip()}
+    return next((mark for mark, each in parts.items() if all(map(_has_picture_suffix, each))), "")
+
+
+def _has_picture_suffix(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in PICTURE_SUFFIXES
+
+
+def find_unread_pictures(table: Table, named: Collection[str]) -> list[str]:
+    """Return the columns of photographs that a description does not name."""
+    others = [column for column in table.columns if column not in named]
+    cells = dict(zip(table.columns, table.cells, strict=True))
+    return [each for each in others if _find_kind(each, cells[each][:SAMPLE]).kind == "photographs"]
+
+
 def _is_path(value: str) -> bool:
     return " > " in value or (read_list(value) is not None and not is_picture(value))
 
@@ -101,6 +138,8 @@ def propose_description(table: Table, files: Iterable[str]) -> dict[str, object]
     pictures = [each.column for each in kinds if each.kind == "photographs"]
     if pictures:
         proposed |= _propose_image_column(pictures[0], cells[pictures[0]], files)
+        if pictures[1:] and "image_column" in proposed:
+            proposed["other_image_columns"] = pictures[1:]
     elif pattern := propose_pattern([each.column for each in (*ids, *kinds)], cells, files):
         proposed["image"] = pattern
     return proposed
@@ -113,7 +152,9 @@ def _propose_image_column(column: str, cells: Sequence[str], files: Sequence[str
     found = [by_name[value] for value in values if value in by_name]
     if len(found) > len(values) / 2 and str(found[0].parent) != ".":
         return {"image": f"{found[0].parent}/{{{column}}}"}
-    return {"image_column": column}
+    marks = Counter(filter(None, map(find_list_mark, cells[:SAMPLE])))
+    described: dict[str, object] = {"image_column": column}
+    return described | ({"image_separator": marks.most_common(1)[0][0]} if marks else {})
 
 
 def _propose_levels(kinds: Sequence[ColumnKind], cells: Mapping[str, Sequence[str]]) -> dict[str, object]:
@@ -160,6 +201,8 @@ FLAGS = {
     "level_separator": "--level-separator",
     "image": "--image",
     "image_column": "--image-column",
+    "image_separator": "--image-separator",
+    "other_image_columns": "--other-image-columns",
     "encoding": "--encoding",
 }
 
@@ -170,7 +213,37 @@ def format_flags(proposed: Mapping[str, object]) -> str:
     return " ".join(f"{FLAGS[key]} '{text}'" for key, text in texts.items())
 
 
-def format_toml(table_name: str, proposed: Mapping[str, object], kinds: Sequence[ColumnKind]) -> str:
+def explain_undescribed(
+    what: str, name: str, table: Table, files: Iterable[str], given: Collection[str], *, has_description: bool
+) -> CatalogError:
+    """Return an error that lists a table's columns, with flags that its values suggest.
+
+    Args:
+        what: What the description lacks.
+        name: The table's file name.
+        table: The table.
+        files: The paths of the catalogue's files below the table's folder.
+        given: The entries that the user has described.
+        has_description: Whether the catalogue has a `catalog.toml`.
+    """
+    kinds = find_kinds(table)
+    missing = {key: value for key, value in propose_description(table, files).items() if key not in given}
+    columns = "; ".join(f"{kind.column} ({kind.detail})" for kind in kinds[:MAX_LISTED_COLUMNS])
+    more = f"; and {len(kinds) - MAX_LISTED_COLUMNS} more" if len(kinds) > MAX_LISTED_COLUMNS else ""
+    of = f"the sheet {table.sheets[0]!r} of {name}" if table.sheets else name
+    hints = [f"The values suggest: {format_flags(missing)}."] if missing else []
+    if table.sheets:
+        hints.append(f"Other sheets, for --sheet: {', '.join(map(repr, table.sheets[1:]))}.")
+    if has_description:
+        hints.append("Complete catalog.toml, where a # before a line makes it a note.")
+    else:
+        hints.append("`hangtag init` writes a catalog.toml to look over.")
+    return CatalogError(what, allowed=f"The columns of {of}: {columns}{more}.", hint=" ".join(hints))
+
+
+def format_toml(
+    table_name: str, proposed: Mapping[str, object], kinds: Sequence[ColumnKind], sheets: Sequence[str] = ()
+) -> str:
     """Return a proposal as `catalog.toml`, with what is missing and what every column looks like as comments."""
     lines = ["# What the columns of this catalogue mean. Look it over: it was proposed from the values."]
     lines += [
@@ -178,12 +251,13 @@ def format_toml(table_name: str, proposed: Mapping[str, object], kinds: Sequence
         "",
     ]
     lines.append(f"table = {json.dumps(table_name, ensure_ascii=False)}")
+    if sheets:
+        others = ", ".join(sheets[1:])
+        lines.append(re.sub(r"\s", " ", f"sheet = {json.dumps(sheets[0], ensure_ascii=False)}  # others: {others}"))
     for key in FLAGS:
         if key in proposed:
             lines.append(f"{key} = {json.dumps(proposed[key], ensure_ascii=False)}")
-        elif key not in ("level_separator", "image_column", "encoding") and not (
-            key == "image" and "image_column" in proposed
-        ):
+        elif key in ("id", "name", "levels") or (key == "image" and "image_column" not in proposed):
             likely = [each.column for each in kinds if each.kind == LIKELY.get(key)]
             value = likely if key == "levels" else likely[0] if likely else None
             written = json.dumps(value, ensure_ascii=False) if value else "not found"

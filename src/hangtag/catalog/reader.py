@@ -11,12 +11,12 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from hangtag.catalog.category_paths import LIST_SEPARATOR
-from hangtag.catalog.column_kinds import find_kinds, format_flags, propose_description
+from hangtag.catalog.column_kinds import explain_undescribed, find_unread_pictures
 from hangtag.catalog.files import FileError, read_regular
 from hangtag.catalog.image_tree import read_tree
 from hangtag.catalog.schema import CatalogSchema, UndescribedError, parse_schema
 from hangtag.catalog.shop_layouts import describe_layout, find_layout
-from hangtag.catalog.shops import arrange_products, describe_categories
+from hangtag.catalog.shops import Arranged, arrange_products, describe_categories
 from hangtag.catalog.source import Source, ZipSource, open_source
 from hangtag.catalog.source_tables import JoinedTable, check_items, find_base, make_several_error, read_tables
 from hangtag.catalog.table import Repair, Rows, Table
@@ -34,7 +34,6 @@ from hangtag.errors import CatalogError
 DESCRIPTION = "catalog.toml"
 _URL = re.compile(r"(?:https?|s3|gs|az)://", re.IGNORECASE)
 MAX_DESCRIPTION_BYTES = 1_000_000
-MAX_LISTED_COLUMNS = 20
 # Parts of a URL's path by which a file is found, from its end.
 MAX_TAIL = 3
 # The entries of a description by which photographs are found.
@@ -228,7 +227,7 @@ def read_catalog(
     if joined.table.pictures:
         recognised = _override(recognised, _describe_pictures(source, paths[0], joined.table, recognised))
     entries = _override(_override(_override(recognised, joined.description), described), values)
-    raw = _build_catalog(source, joined, entries)
+    raw = _build_catalog(source, joined, entries, has_description=bool(described))
     if only_elsewhere:
         raw.notes["categories_only_in"] = only_elsewhere
     return raw
@@ -277,8 +276,8 @@ class FoundTable:
         return (path.removeprefix(self.base) for path in self.source.names() if path.startswith(self.base))
 
 
-def find_table_file(catalog: Path, encoding: str = "") -> FoundTable:
-    """Find and parse a catalogue's table, described or not, in an encoding if one is named.
+def find_table_file(catalog: Path, encoding: str = "", sheet: str = "") -> FoundTable:
+    """Find and parse a catalogue's table, described or not, in an encoding or of a sheet if one is named.
 
     Raises:
         CatalogError: There is no table, or it cannot be read.
@@ -296,21 +295,8 @@ def find_table_file(catalog: Path, encoding: str = "") -> FoundTable:
             hint="A tree of folders by category needs no description.",
         )
     path = find_shallowest(source, names[0])
-    return FoundTable(source, path, parse_table_file(read_table(source, path), path, {"encoding": encoding}))
-
-
-def _propose(error: UndescribedError, found: FoundTable, values: Mapping[str, object]) -> CatalogError:
-    """Return an error that lists the table's columns, with flags that its values suggest."""
-    kinds = find_kinds(found.table)
-    proposed = propose_description(found.table, found.list_files())
-    missing = {key: value for key, value in proposed.items() if key not in values}
-    columns = "; ".join(f"{kind.column} ({kind.detail})" for kind in kinds[:MAX_LISTED_COLUMNS])
-    more = f"; and {len(kinds) - MAX_LISTED_COLUMNS} more" if len(kinds) > MAX_LISTED_COLUMNS else ""
-    hint = f"The values suggest: {format_flags(missing)}. " if missing else ""
-    return CatalogError(
-        error.what,
-        allowed=f"The columns of {found.name}: {columns}{more}.",
-        hint=f"{hint}`hangtag init` writes a catalog.toml to look over.",
+    return FoundTable(
+        source, path, parse_table_file(read_table(source, path), path, {"encoding": encoding, "sheet": sheet})
     )
 
 
@@ -322,7 +308,9 @@ def _override(entries: Mapping[str, object], others: Mapping[str, object]) -> di
     return kept | dict(others)
 
 
-def _build_catalog(source: Source, joined: JoinedTable, values: dict[str, object]) -> RawCatalog:
+def _build_catalog(
+    source: Source, joined: JoinedTable, values: dict[str, object], *, has_description: bool
+) -> RawCatalog:
     table, paths = joined.table, [file.path for file in joined.files]
     base = find_base(paths)
     name = paths[0].removeprefix(base)
@@ -332,7 +320,10 @@ def _build_catalog(source: Source, joined: JoinedTable, values: dict[str, object
     try:
         schema = schema.check()
     except UndescribedError as error:
-        raise _propose(error, FoundTable(source, paths[0], table), values) from error
+        found = FoundTable(source, paths[0], table)
+        raise explain_undescribed(
+            error.what, found.name, table, found.list_files(), values, has_description=has_description
+        ) from error
     taxonomy = ""
     if schema.taxonomy.endswith(".toml"):
         path = base + schema.taxonomy
@@ -360,11 +351,21 @@ def _build_catalog(source: Source, joined: JoinedTable, values: dict[str, object
         arranged.other_images,
         taxonomy,
         tables=paths,
-        notes=describe_categories(arranged) if schema.layout not in ("", "capstone") else {},
+        notes=_describe_columns(arranged, table),
         lines=[table.lines[row] for row in arranged.rows],
         num_repaired=sum(file.table.count_repaired() for file in joined.files),
         encoding=table.inferred_encoding,
     )
+
+
+def _describe_columns(arranged: Arranged, table: Table) -> dict[str, object]:
+    """Return what the summary says about the columns of categories and of photographs."""
+    notes, schema = describe_categories(arranged), arranged.schema
+    if schema.layout in ("", "capstone"):
+        notes.pop("categories_from")
+    if not schema.layout and (unread := find_unread_pictures(table, schema.with_headings().named_columns)):
+        notes["photographs_not_read_in"] = ", ".join(unread)
+    return notes
 
 
 def _find_description(source: Source, schema_file: Path | None) -> tuple[dict[str, object], str | None]:

@@ -2,14 +2,19 @@
 
 import posixpath
 from collections.abc import Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import polars as pl
 
+from hangtag.catalog.column_kinds import find_list_mark, propose_pattern
 from hangtag.catalog.images import PICTURE_SUFFIXES
 from hangtag.catalog.name_index import fold_path
 from hangtag.catalog.reader import RawCatalog
+from hangtag.catalog.table import Rows
+from hangtag.errors import CatalogError
+from hangtag.io import write_csv
+from hangtag.workspace import MANIFEST
 
 # Photographs that no row names have a line each in `rejected.csv`, up to so many.
 MAX_UNUSED_LINES = 1000
@@ -54,3 +59,41 @@ def describe_unused(unused: Sequence[str]) -> list[Rejection]:
             )
         )
     return lines
+
+
+def explain_list(path: str, code: str) -> str:
+    """Return what to add to the reason of a missing photograph, where its path looks like several of them."""
+    is_list = code == "missing_photograph" and find_list_mark(path)
+    return "; if it is several, name what stands between them with --image-separator" if is_list else ""
+
+
+def explain_nothing_usable(raw: RawCatalog, folder: Path, rejected: Sequence[Rejection]) -> CatalogError:
+    """Write `rejected.csv`, and return an error with the first path that was tried and a file that is there."""
+    # An earlier result keeps its own list.
+    path = (folder.parent if (folder / MANIFEST).exists() else folder) / "rejected.csv"
+    write_csv(path, tabulate_rejections(rejected))
+    files = [name.removeprefix(raw.base) for name in raw.source.names() if name.startswith(raw.base)]
+    pictures = [name for name in files if PurePosixPath(name).suffix.lower() in PICTURE_SUFFIXES]
+    tried = next((line.image_path for line in rejected if line.image_path), "")
+    found = f"The catalogue has {pictures[0]}." if pictures else "The catalogue's folder has no photographs."
+    hint = f"Every row has a reason in {path}."
+    if isinstance(raw.rows, Rows) and raw.schema.table:
+        cells = dict(zip(raw.schema.headings, raw.rows.cells, strict=False))
+        if mark := find_list_mark(tried):
+            hint = f"Try --image-separator '{mark}', if it is several. {hint}"
+        elif pattern := propose_pattern(list(cells), cells, files):
+            hint = f"Try --image '{pattern}'. {hint}"
+    if any(line.code == "url_not_allowed" for line in rejected):
+        hint = f"--allow-private-addresses downloads from all addresses. {hint}"
+    reasons = ", ".join(sorted({line.reason for line in rejected})[:3])
+    if rejected and all(line.code == "bad_row" for line in rejected):
+        return CatalogError(
+            f"Not one row of the table can be read ({reasons}).",
+            allowed="Allowed: rows with a cell for every heading.",
+            hint=f"Is a heading missing, or one too many? {hint}",
+        )
+    return CatalogError(
+        f"Not one photograph of the catalogue can be used ({reasons}).",
+        allowed=f"The first path tried: {tried or 'none, no row names one'}. {found}",
+        hint=hint,
+    )

@@ -316,7 +316,7 @@ class CatalogSchema:
         parts = read_list(cell)
         if parts is None:
             # A blank stands for any white space.
-            separator = self.image_separator.strip() or None
+            separator = self.image_separator.strip(" ") or None
             parts = cell.split(separator) if self.image_separator else _BETWEEN_URLS.split(cell)
         return [stripped for part in parts if (stripped := part.strip()) and not self.is_missing(stripped)]
 

@@ -97,7 +97,7 @@ def arrange_products(table: Table, schema: CatalogSchema) -> Arranged:
 
 
 def describe_categories(arranged: Arranged) -> dict[str, object]:
-    """Return what the summary says about the categories of a shop's table, by name."""
+    """Return what the summary says about the categories of a table, by name."""
     schema = arranged.schema
     columns = [schema.path_column] if schema.path_column else schema.levels
     notes: dict[str, object] = {"categories_from": ", ".join(map(schema.find_heading, columns))}

@@ -98,7 +98,11 @@ def _clean_labels(workspace: Workspace, config: CleanConfig) -> StageResult:
         items = reuse_splits(items, elsewhere[0])
     kept = items.filter(pl.col("label").is_not_null())
     if kept.is_empty():
-        raise CatalogError("The taxonomy's rules drop every item.", received=taxonomy.name)
+        raise CatalogError(
+            "The taxonomy's rules drop every item.",
+            received=taxonomy.name,
+            hint="The shipped ones drop categories of five items or fewer; name one with other rules with --taxonomy.",
+        )
     matches, figures = _match_ambiguous_items(kept, prepared, taxonomy, config)
     labelled = kept.with_columns(label=_relabel_items(kept, matches))
     if (labelled["label"] == UNKNOWN).all():

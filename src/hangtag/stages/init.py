@@ -8,7 +8,7 @@ from hangtag.errors import CatalogError
 from hangtag.io import write_whole
 
 
-def init(catalog: str | Path, output: str | Path | None = None, *, encoding: str = "") -> Path:
+def init(catalog: str | Path, output: str | Path | None = None, *, encoding: str = "", sheet: str = "") -> Path:
     """Write `catalog.toml` for a catalogue's table, proposed from its values.
 
     What cannot be found is left as a comment, and every column is listed with what it looks like.
@@ -17,6 +17,7 @@ def init(catalog: str | Path, output: str | Path | None = None, *, encoding: str
         catalog: A folder, a `.zip`, or a table.
         output: The file to write; by default `catalog.toml` beside the table.
         encoding: The encoding of a table of text; empty to find it.
+        sheet: The sheet of a workbook; empty takes the first with a header and rows.
 
     Returns:
         The path of the file.
@@ -25,7 +26,7 @@ def init(catalog: str | Path, output: str | Path | None = None, *, encoding: str
         CatalogError: There is no table, it cannot be read, or the file exists already.
     """
     path = Path(catalog).expanduser()
-    found = find_table_file(path, encoding)
+    found = find_table_file(path, encoding, sheet)
     target = Path(output) if output else (path if path.is_dir() else path.parent) / found.base / DESCRIPTION
     if target.exists():
         raise CatalogError(
@@ -34,7 +35,7 @@ def init(catalog: str | Path, output: str | Path | None = None, *, encoding: str
             hint="Edit it, or write another one with --output FILE.",
         )
     proposed = propose_description(found.table, found.list_files())
-    text = format_toml(found.name, proposed, find_kinds(found.table))
+    text = format_toml(found.name, proposed, find_kinds(found.table), found.table.sheets)
     with write_whole(target) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return target

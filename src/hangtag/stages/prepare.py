@@ -3,22 +3,27 @@
 import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 
-from hangtag.catalog.column_kinds import propose_pattern
 from hangtag.catalog.decoded_store import FILE as DECODED
 from hangtag.catalog.decoded_store import DecodedStore, stamp_photographs
 from hangtag.catalog.files import escape_name
 from hangtag.catalog.image_files import Decoded, Rejected, count_holders, keep_rows, pack_photographs
 from hangtag.catalog.image_tree import SPLIT_FOLDERS, find_split
-from hangtag.catalog.images import PICTURE_SUFFIXES
 from hangtag.catalog.prepared_items import OTHERS, compare_items, count_missing
 from hangtag.catalog.reader import RawCatalog, is_url, read_catalog, read_file_name
-from hangtag.catalog.rejections import Rejection, describe_unused, find_unused, tabulate_rejections
+from hangtag.catalog.rejections import (
+    Rejection,
+    describe_unused,
+    explain_list,
+    explain_nothing_usable,
+    find_unused,
+    tabulate_rejections,
+)
 from hangtag.catalog.schema import read_id
 from hangtag.catalog.table import Rows
 from hangtag.config import PrepareConfig
@@ -27,7 +32,7 @@ from hangtag.io import hash_json, write_csv, write_parquet, write_whole
 from hangtag.lock import hold
 from hangtag.manifest import StageRecord
 from hangtag.results import PrepareResult, StageResult
-from hangtag.workspace import MANIFEST, OTHER_IMAGES, OTHER_PHOTOGRAPHS, Workspace
+from hangtag.workspace import OTHER_IMAGES, OTHER_PHOTOGRAPHS, Workspace
 
 REPAIRED = {"line": pl.Int64, "column": pl.String, "before": pl.String, "after": pl.String, "reason": pl.String}
 # The code of an other photograph of more than `MAX_HOLDERS` products, such as a size chart or a logo.
@@ -119,7 +124,7 @@ def _prepare_catalog(record: StageRecord, raw: RawCatalog, config: PrepareConfig
     packed = _pack_candidates(record, raw, config, candidates, store)
     lines = [*rejected, *_list_rejected(candidates, packed)]
     if not packed.first:
-        raise _explain_nothing_usable(raw, record.folder, lines)
+        raise explain_nothing_usable(raw, record.folder, lines)
     rows = {each.row for each in candidates} - {candidates[index].row for index in packed.first}
     unused = find_unused(raw, [each.path for each in candidates] + [line.image_path for line in rejected])
     result = _write_prepared(record, raw, candidates, packed, lines, len(rejected) + len(rows), store.key, unused)
@@ -185,28 +190,6 @@ def _leave_out_shared(work: Path, raw: RawCatalog, candidates: Sequence[_Candida
     packed.others = [index for index, count in zip(packed.others, counts, strict=True) if count <= MAX_HOLDERS]
 
 
-def _explain_nothing_usable(raw: RawCatalog, folder: Path, rejected: Sequence[Rejection]) -> CatalogError:
-    """Write `rejected.csv`, and return an error with the first path that was tried and a file that is there."""
-    # An earlier result keeps its own list.
-    path = (folder.parent if (folder / MANIFEST).exists() else folder) / "rejected.csv"
-    write_csv(path, tabulate_rejections(rejected))
-    files = [name.removeprefix(raw.base) for name in raw.source.names() if name.startswith(raw.base)]
-    pictures = [name for name in files if PurePosixPath(name).suffix.lower() in PICTURE_SUFFIXES]
-    tried = next((line.image_path for line in rejected if line.image_path), "")
-    found = f"The catalogue has {pictures[0]}." if pictures else "The catalogue's folder has no photographs."
-    hint = f"Every row has a reason in {path}."
-    if isinstance(raw.rows, Rows) and raw.schema.table:
-        cells = dict(zip(raw.schema.headings, raw.rows.cells, strict=False))
-        if pattern := propose_pattern(list(cells), cells, files):
-            hint = f"Try --image '{pattern}'. {hint}"
-    reasons = ", ".join(sorted({line.reason for line in rejected})[:3])
-    return CatalogError(
-        f"Not one photograph of the catalogue can be used ({reasons}).",
-        allowed=f"The first path tried: {tried or 'none, no row names one'}. {found}",
-        hint=hint,
-    )
-
-
 def _find_files(paths: Sequence[str], workspace: Path, config: PrepareConfig) -> list[str | Path | Rejected]:
     """Return where each photograph is: a path in the catalogue, a downloaded file, or why there is none."""
     urls = [path for path in paths if is_url(path)]
@@ -270,7 +253,7 @@ def _list_rejected(candidates: Sequence[_Candidate], packed: _Packed) -> list[Re
             candidate.item_id,
             candidate.path,
             outcome.code,
-            outcome.reason + (KEPT if candidate.row in kept else ""),
+            outcome.reason + explain_list(candidate.path, outcome.code) + (KEPT if candidate.row in kept else ""),
         )
         for candidate, outcome in zip(candidates, packed.outcomes, strict=True)
         if isinstance(outcome, Rejected)
