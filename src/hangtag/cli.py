@@ -297,7 +297,7 @@ def classify(
     Needs no training and no workspace. Photographs that cannot be read are reported and skipped.
     """
     from hangtag.inference.classifier import Classifier
-    from hangtag.stages.classify import choose_form, print_predictions, write_predictions
+    from hangtag.stages.classify import choose_form, list_warnings, print_predictions, write_predictions
     from hangtag.summary import describe_tally
 
     form = choose_form(json=json, csv=csv, output=output, explain=explain, group_by=group_by)
@@ -308,12 +308,12 @@ def classify(
     else:
         tally = write_predictions(output, paths, classifier, resolved, group_by=group_by)
         typer.echo(f"classify: {describe_tally(tally)} · in {output}")
-    if not sum(tally.values()):
+    if not (total := sum(tally.values())):
         raise CatalogError("There is no photograph in these files and folders.", received=[*map(str, paths)])
-    if tally["failed"]:
-        typer.echo(f"{tally['failed']:,} of {sum(tally.values()):,} could not be classified.", err=True)
-        if tally["failed"] == sum(tally.values()):
-            raise typer.Exit(2)
+    for warning in list_warnings(tally, by_product=group_by is not None):
+        typer.echo(warning, err=True)
+    if tally["failed"] == total:
+        raise typer.Exit(2)
 
 
 @options.register(app, config.ServeConfig)

@@ -363,6 +363,11 @@ class AuditConfig(Settings):
     )
     min_side: int = setting(32, "Report photographs with a shorter side than this, in pixels, as too small.", low=0)
     score_by: tuple[str, ...] = setting((), "Columns to score the catalogue by, besides levels and a brand column.")
+    category_mapping: str = setting(
+        "",
+        "Edited copy of audit/category_mapping.csv: the exported model's class for each of the catalogue's categories.",
+        metavar="FILE",
+    )
 
 
 @dataclass(frozen=True)

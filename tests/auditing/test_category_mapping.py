@@ -1,11 +1,14 @@
 """A catalogue's categories in the words of a model that another catalogue made."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
+import pytest
 
-from hangtag.auditing.category_mapping import CategoryMapping, map_categories
+from hangtag.auditing.category_mapping import CategoryMapping, map_categories, read_category_mapping
+from hangtag.errors import SettingsError
 from hangtag.models.label_space import NO_VALUE, LabelSpace
 
 # Shoes is a level's class with two products; Accessories stands on two levels, once wider.
@@ -44,6 +47,66 @@ def test_names_are_matched_by_what_they_mean_the_finest_first_and_else_the_paren
         ("X", "Y"): (None, None),
     }
     assert (mapping.given == NO_VALUE).tolist() == [True, False, False, False, True]
+
+
+def write_mapping(path: Path, *lines: str, header: str = "group,kind,items,model_level,model_class") -> Path:
+    path.write_text("\n".join([header, *lines]) + "\n", encoding="utf-8")
+    return path
+
+
+def read_mapping(path: Path) -> dict[Any, Any]:
+    return read_category_mapping(path, ("group", "kind"), {"group": "group", "kind": "kind"}, MODEL)
+
+
+def test_matches_by_hand_replace_those_by_names(tmp_path: Path) -> None:
+    path = write_mapping(tmp_path / "m.csv", "Wear,T-Shirts,5,,topwear", "Feet,,1,label,Shoes", "Bag,Satchels,1,,")
+    by_hand = read_mapping(path)
+    assert by_hand == {
+        ("Wear", "T-Shirts"): ("sub", "Topwear"),
+        ("Feet", None): ("label", "Shoes"),
+        ("Bag", "Satchels"): None,
+    }
+    items = pl.DataFrame(
+        [("Wear", "T-Shirts"), ("Wear", "shirt"), ("Bag", "Satchels"), ("Feet", "")],
+        schema=["group", "kind"],
+        orient="row",
+    )
+    mapping = map_categories(items, ("group", "kind"), ("",), MODEL, by_hand)
+    assert find_matches(mapping) == {
+        ("Wear", "T-Shirts"): ("sub", "Topwear"),
+        # Not in the file: by its name.
+        ("Wear", "shirt"): ("article", "Shirts"),
+        # By its name it would be Bags.
+        ("Bag", "Satchels"): (None, None),
+        ("Feet", None): ("label", "Shoes"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            "Wear,shirt,1,,Trousers",
+            r"Line 2 .* model_class that the model does not have.*model_classes.csv.*'Trousers'",
+        ),
+        ("Wear,shirt,1,article,Topwear", r"model_class that the model does not have.*'article > Topwear'"),
+        ("Wear,shirt,1,colour,Red", r"model_level that the model does not have. Allowed: master, sub, article, label"),
+        ("Wear,shirt,1,,Shirts\nWear,shirt,1,,Bags", r"Line 3 .* stands above.*'Wear > shirt'"),
+    ],
+)
+def test_matches_by_hand_that_cannot_be_used_are_refused(tmp_path: Path, line: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        read_mapping(write_mapping(tmp_path / "m.csv", line))
+
+
+def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"no column model_level.*Received: 'group, kind, class'"):
+        read_mapping(write_mapping(tmp_path / "m.csv", "Wear,shirt,x", header="group,kind,class"))
+    with pytest.raises(SettingsError, match="cannot be read"):
+        read_mapping(tmp_path / "gone.csv")
+    items = pl.DataFrame([("Wear", "shirt")], schema=["group", "kind"], orient="row")
+    with pytest.raises(SettingsError, match=r"does not have.*Received: 'Men > Hats'"):
+        map_categories(items, ("group", "kind"), ("",), MODEL, {("Men", "Hats"): None})
 
 
 def test_the_widest_class_of_a_name_is_taken() -> None:

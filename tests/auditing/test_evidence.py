@@ -57,10 +57,10 @@ def evaluated(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     call = audit_module._collect_probs
 
     def note(*arguments: Any) -> Any:
-        context, absent = call(*arguments)
+        context, absent, tables = call(*arguments)
         out_of_sample: OutOfSampleProbs | None = context.image_probs
         found[:] = [] if out_of_sample is None else context.items["item_id"].gather(out_of_sample.rows).to_list()
-        return context, absent
+        return context, absent, tables
 
     monkeypatch.setattr(audit_module, "_collect_probs", note)
     return found

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score
 
-from hangtag.metrics.classification import compute_intervals
+from hangtag.metrics.bootstrap import compute_intervals, estimate_metrics, find_percentiles
 
 NUM_CLASSES = 4
 
@@ -37,7 +37,7 @@ def test_the_interval_contains_the_metric_and_has_the_theoretical_width(seed: in
     assert 0 <= low <= f1_score(classes, predicted, average="macro") <= high <= 1
 
 
-def test_intervals_equal_a_naive_bootstrap_that_repeats_items() -> None:
+def test_samples_equal_those_of_a_naive_bootstrap_that_repeats_items() -> None:
     classes, predicted = draw(1, 60, 0.7)
     groups = np.random.default_rng(2).integers(0, 25, 60)
     names = [f"g{group:02}" for group in groups]
@@ -49,9 +49,39 @@ def test_intervals_equal_a_naive_bootstrap_that_repeats_items() -> None:
         rows = np.concatenate([np.flatnonzero(groups == present[place]) for place in drawn])
         accuracy.append(accuracy_score(classes[rows], predicted[rows]))
         macro_f1.append(f1_score(classes[rows], predicted[rows], average="macro", zero_division=0))
-    found = find(classes, predicted, names, samples=100, seed=5)
-    np.testing.assert_allclose(found["accuracy"], np.quantile(accuracy, [0.025, 0.975]))
-    np.testing.assert_allclose(found["macro_f1"], np.quantile(macro_f1, [0.025, 0.975]))
+    found = estimate_metrics(classes, predicted[None], names, NUM_CLASSES, samples=100, seed=5)
+    np.testing.assert_allclose(found["accuracy"].draws[:, 0], accuracy)
+    np.testing.assert_allclose(found["macro_f1"].draws[:, 0], macro_f1)
+
+
+def test_intervals_are_no_narrower_than_percentiles() -> None:
+    classes, predicted = draw(1, 60, 0.7)
+    names = [str(number) for number in range(60)]
+    found = find(classes, predicted, names)
+    for name, estimate in estimate_metrics(classes, predicted[None], names, NUM_CLASSES, samples=200, seed=0).items():
+        low, high = find_percentiles(estimate.draws[:, 0])
+        assert 0 <= found[name][0] <= low < high <= found[name][1] <= 1
+
+
+def test_intervals_cover_the_true_values_with_rare_classes() -> None:
+    # 500 items of 20 classes, most of which have a few; the true value is the mean F1 of those that occur.
+    random = np.random.default_rng(0)
+    shares = 1 / np.arange(1, 21) ** 1.6
+    recalls = random.uniform(0.8, 1, 20)
+    joint = np.diag(shares * recalls) + np.outer(shares * (1 - recalls), shares / shares.sum())
+    joint /= joint.sum()
+    f1 = 2 * np.diag(joint) / (joint.sum(axis=0) + joint.sum(axis=1))
+    names = [str(number) for number in range(500)]
+    is_covered, by_percentiles = [], []
+    for _ in range(200):
+        classes, predicted = np.divmod(random.choice(400, 500, p=joint.ravel()), 20)
+        estimate = estimate_metrics(classes, predicted[None], names, 20, samples=60, seed=0)["macro_f1"]
+        true = f1[np.unique([*classes, *predicted])].mean()
+        (low, high), (inner, outer) = estimate.find_interval(0), find_percentiles(estimate.draws[:, 0])
+        is_covered.append(low <= true <= high)
+        by_percentiles.append(inner <= true <= outer)
+    assert np.mean(is_covered) >= 0.92
+    assert np.mean(by_percentiles) < 0.9
 
 
 def test_duplicates_in_one_group_do_not_narrow_the_interval() -> None:
@@ -79,11 +109,14 @@ def test_intervals_state_level_method_and_samples() -> None:
 
 
 def test_an_item_without_a_predicted_class_is_wrong_and_adds_no_class() -> None:
-    found = compute_intervals(np.array([0, 0]), np.array([0, -1]), ["g", "g"], 1, samples=10, seed=0)
-    assert found["accuracy"] == [0.5, 0.5]
-    assert found["macro_f1"] == pytest.approx([2 / 3, 2 / 3])
+    found = estimate_metrics(np.array([0, 0]), np.array([[0, -1]]), ["g", "g"], 1, samples=10, seed=0)
+    assert found["accuracy"].values == [0.5]
+    assert found["macro_f1"].values == pytest.approx([2 / 3])
 
 
-def test_the_interval_of_one_correct_group_is_a_point() -> None:
-    found = find(np.zeros(3, int), np.zeros(3, int), ["g"] * 3)
-    assert found["accuracy"] == found["macro_f1"] == [1, 1]
+def test_few_correct_items_do_not_rule_out_errors() -> None:
+    # Every sample is right. One group of duplicates has one vote.
+    for size, group_ids, wanted in ((3, ["g"] * 3, 0.5), (60, [str(number) for number in range(60)], 0.95)):
+        low, high = find(np.zeros(size, int), np.zeros(size, int), group_ids)["accuracy"]
+        assert 0.15 < low < wanted
+        assert high == 1

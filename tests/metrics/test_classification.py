@@ -6,15 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 
-from hangtag.metrics.classification import (
+from hangtag.metrics.classification import compute_figures, compute_top_accuracy, tabulate_classes
+from hangtag.metrics.confusion import (
     average_f1,
     compute_class_figures,
-    compute_figures,
     compute_macro_f1,
-    compute_top_accuracy,
     count_confusion,
     count_outcomes,
-    tabulate_classes,
 )
 
 NAMES = ("a", "b", "c", "d", "e")

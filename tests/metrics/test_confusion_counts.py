@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hangtag.config import SPLITS
-from hangtag.metrics.classification import build_matrix, compute_row_shares, find_most_confused, tabulate_confusion
+from hangtag.metrics.confusion import build_matrix, compute_row_shares, find_most_confused, tabulate_confusion
 
 NAMES = ("a", "b", "c")
 rows = st.lists(st.tuples(st.sampled_from(SPLITS), st.sampled_from(NAMES), st.sampled_from(NAMES)), max_size=60)

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,9 @@ from hangtag.results import StageResult
 from hangtag.stages import audit as audit_module
 from hangtag.stages.audit import audit, describe_audit
 from hangtag.workspace import Workspace
+
+# What another catalogue calls the classes of the drawn one.
+WORDS = {"Hat": "HAT", "Shirt": "shirts", "Shoe": "shoe"}
 
 
 def read_issues(result: StageResult) -> pl.DataFrame:
@@ -223,6 +227,49 @@ def test_an_exported_model_audits_a_catalogue_of_other_words(model: Path, tmp_pa
     assert (out_of_sample["categories_not_mapped"], out_of_sample["items_not_mapped"]) == (1, 3)
 
 
+def test_categories_that_were_matched_by_hand_are_judged(model: Path, tmp_path: Path) -> None:
+    place, exported = write_foreign(tmp_path / "w"), copy_model(model, tmp_path / "model", limit=1e9)
+    first = audit(place, model=exported)
+    judged = read_json(first.folder / "summary.json")["judged"]
+    classes = pl.read_csv(first.folder / "model_classes.csv")
+    assert ("label", "Hat") in classes.rows()
+    copy = tmp_path / "by hand.csv"
+    # As a German Excel saves it.
+    text = (first.folder / "category_mapping.csv").read_text().replace("Gloves,3,,", "Gloves,3,label,Hat")
+    copy.write_text(text.replace(",", ";"), encoding="cp1252")
+    config = AuditConfig(category_mapping=str(copy))
+    result = audit(place, config, model=exported)
+    summary = read_json(result.folder / "summary.json")
+    assert summary["judged"] == judged + 3
+    assert summary["sources"]["photographs"]["categories_not_mapped"] == 0
+    assert audit(place, config, model=exported).skipped
+    copy.write_text("thing,items,model_level,model_class\nGloves,3,label,Shoe\n")
+    assert not audit(place, config, model=exported).skipped
+
+
+def test_a_model_without_any_of_the_categories_still_writes_what_to_match(model: Path, tmp_path: Path) -> None:
+    place = write_foreign(tmp_path / "w", words={"Hat": "Hut", "Shirt": "Hemd", "Shoe": "Schuh"})
+    exported = copy_model(model, tmp_path / "model", limit=1e9)
+    result = audit(place, model=exported)
+    assert "--category-mapping" in read_json(result.folder / "summary.json")["not_applicable"]["label_error (image)"]
+    copy = shutil.copy(result.folder / "category_mapping.csv", tmp_path / "copy.csv")
+    lines = pl.read_csv(copy, schema_overrides={"model_level": pl.String, "model_class": pl.String})
+    lines.with_columns(
+        model_class=pl.col("thing").replace_strict({"Hemd": "shirt", "Hut": "Hat", "Schuh": "Shoe"}, default=None)
+    ).write_csv(copy)
+    result = audit(place, AuditConfig(category_mapping=str(copy)), model=exported)
+    issues = read_issues(result).filter(pl.col("evidence") == "image")
+    assert issues.select("item_id", "given_label", "suggested_label").rows() == [("n6", "Hemd", "Hut")]
+
+
+def test_a_mapping_without_an_exported_model_is_a_mistake(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("thing,items,model_level,model_class\n")
+    with pytest.raises(SettingsError, match="--category-mapping is for"):
+        audit(write_audited(tmp_path / "w", make_items()), AuditConfig(category_mapping=str(tmp_path / "m.csv")))
+    with pytest.raises(SettingsError, match="cannot be read"):
+        audit(Workspace(tmp_path / "w"), AuditConfig(category_mapping=str(tmp_path / "gone.csv")))
+
+
 def test_photographs_that_the_model_finds_strange_are_not_judged(model: Path, tmp_path: Path) -> None:
     result = audit(write_foreign(tmp_path / "w"), model=copy_model(model, tmp_path / "model", limit=1e-6))
     summary = read_json(result.folder / "summary.json")
@@ -266,13 +313,12 @@ def test_a_model_audits_without_training_code(model: Path, tmp_path: Path) -> No
     assert "Compared with: the exported model small, " in done.stdout
 
 
-def write_foreign(folder: Path) -> Workspace:
+def write_foreign(folder: Path, words: Mapping[str, str] = WORDS) -> Workspace:
     """Write a catalogue of one level, in words of its own, of what the model was trained on."""
 
     kinds = [list(COLORS)[row % 3] for row in range(60)]
-    words = {"Hat": "HAT", "Shirt": "shirts", "Shoe": "shoe"}
     things = [words[kind] for kind in kinds]
-    things[6] = "shirts"
+    things[6] = words["Shirt"]
     things[10:13] = ["Gloves"] * 3
     items = pl.DataFrame(
         {

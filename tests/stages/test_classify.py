@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 from drawn import COLORS, draw, encode
@@ -88,7 +89,22 @@ def test_json_is_an_object_a_line(classifier: Classifier, photographs: Path) -> 
     )
     assert lines[3]["error"]["code"] == "truncated"
     assert (lines[5]["in_distribution"], lines[5]["is_sure"]) == (False, False)
-    assert tally == {"sure": 4, "not_sure": 1, "failed": 2}
+    assert tally == {"sure": 4, "not_sure": 0, "out_of_distribution": 1, "failed": 2}
+
+
+def test_a_folder_unlike_the_training_photographs_gets_one_line(classifier: Classifier, tmp_path: Path) -> None:
+    folder = tmp_path / "noise"
+    folder.mkdir()
+    for number in range(12):
+        pixels = np.random.default_rng(number).integers(0, 256, (80, 60, 3), dtype=np.uint8)
+        (folder / f"{number:02}.png").write_bytes(encode(pixels))
+    _, tally = tell(classifier, folder, "csv")
+    assert tally["out_of_distribution"] > 6
+    (warning,) = stage.list_warnings(tally)
+    assert warning.startswith(f"{tally['out_of_distribution']} of 12 photographs are unlike all")
+    # Half of them are no reason, nor are a few.
+    assert stage.list_warnings(dict.fromkeys(stage.OUTCOMES, 0) | {"sure": 6, "out_of_distribution": 6}) == []
+    assert stage.list_warnings(dict.fromkeys(stage.OUTCOMES, 0) | {"out_of_distribution": 9}) == []
 
 
 def test_csv_has_the_same_columns_for_all(classifier: Classifier, photographs: Path) -> None:
@@ -171,7 +187,7 @@ def test_a_long_list_goes_on_after_a_kill(
     tally = write_predictions(output, [photographs], classifier, CONFIG)
     # Two parts were there already: two of the four are left.
     assert len(asked) == 3 + 2
-    assert tally == {"sure": 4, "not_sure": 1, "failed": 2}
+    assert tally == {"sure": 4, "not_sure": 0, "out_of_distribution": 1, "failed": 2}
     assert [path.name for path in tmp_path.iterdir()] == [output.name]
     assert [Path(name).name for name in read_files(output)] == [Path(name).name for name in NAMES]
     whole = tmp_path / f"whole{suffix}"
@@ -188,7 +204,7 @@ def test_other_photographs_begin_anew(classifier: Classifier, photographs: Path,
     (parts / "asked.json").write_text('"another call"')
     (parts / "000000.json").write_text('{"sure": 9, "not_sure": 9, "failed": 9}')
     tally = write_predictions(tmp_path / "out.csv", [photographs / "Hat.png"], classifier, CONFIG)
-    assert tally == {"sure": 1, "not_sure": 0, "failed": 0}
+    assert tally == {"sure": 1, "not_sure": 0, "out_of_distribution": 0, "failed": 0}
 
 
 def test_names_of_every_kind_are_kept(classifier: Classifier, tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from hangtag.cli import main
 from hangtag.errors import HangtagError, SettingsError, WorkspaceError
 from hangtag.io import hash_file, read_json, write_csv, write_json, write_parquet
 from hangtag.manifest import StageRecord
-from hangtag.metrics.classification import compute_intervals
-from hangtag.metrics.comparison import compute_mcnemar, estimate_metrics, summarize_seeds
+from hangtag.metrics.bootstrap import compute_intervals, estimate_metrics
+from hangtag.metrics.comparison import compute_mcnemar, summarize_seeds
 from hangtag.results import StageResult
 from hangtag.stages.compare import compare, read_comparison
 from hangtag.workspace import Workspace

@@ -1,7 +1,9 @@
 """Map a catalogue's categories to those of a model that another catalogue made, by their names and the model's tree."""
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -9,7 +11,18 @@ import polars as pl
 
 from hangtag.auditing.evidence import read_values
 from hangtag.auditing.value_issues import fold
+from hangtag.catalog.table_files import parse_table_file
+from hangtag.errors import SettingsError
+from hangtag.io import unguard_cell
 from hangtag.models.label_space import NO_VALUE, Indices, LabelSpace, Probs
+
+# The columns of the table beside the catalogue's levels.
+ITEMS, MODEL_LEVEL, MODEL_CLASS = "items", "model_level", "model_class"
+FLAG = "--category-mapping"
+# The level and the class of a model.
+Node = tuple[str, str]
+# The values of a category, coarse to fine.
+Category = tuple[str | None, ...]
 
 
 @dataclass(frozen=True)
@@ -58,7 +71,11 @@ class CategoryMapping:
 
 
 def map_categories(
-    items: pl.DataFrame, levels: Sequence[str], missing: Sequence[str], model: LabelSpace
+    items: pl.DataFrame,
+    levels: Sequence[str],
+    missing: Sequence[str],
+    model: LabelSpace,
+    by_hand: Mapping[Category, Node | None] | None = None,
 ) -> CategoryMapping:
     """Map every category of a catalogue to a class of one of the model's levels.
 
@@ -71,6 +88,10 @@ def map_categories(
         levels: The catalogue's label columns, coarse to fine.
         missing: The spellings of a missing value.
         model: The label space of the model.
+        by_hand: The matches of some categories that a person chose, None for no class; see `read_category_mapping`.
+
+    Raises:
+        SettingsError: A category of `by_hand` is none of the catalogue's.
     """
     own = items.select(read_values(level, missing) for level in levels)
     # Items without any value have no category.
@@ -78,7 +99,17 @@ def map_categories(
     counted = named.group_by(list(levels)).agg(items=pl.len())
     categories = counted.sort("items", *levels, descending=True, nulls_last=True)
     classes = _list_classes(model)
-    found = [_match_category(values[:-1], classes) for values in categories.iter_rows()]
+    chosen = by_hand or {}
+    found = [
+        chosen[values] if values in chosen else _match_category(values, classes)
+        for values in categories.select(levels).iter_rows()
+    ]
+    if strange := chosen.keys() - set(categories.select(levels).iter_rows()):
+        raise SettingsError(
+            f"{FLAG} has a category that the catalogue does not have.",
+            allowed="Allowed: rows of audit/category_mapping.csv with another model_class.",
+            received=" > ".join(value or "" for value in min(strange, key=str)),
+        )
     # Of the categories of one class, those with the fewest missing levels, and of these the commonest, names it.
     lacking = categories.select(pl.sum_horizontal(pl.col(levels).is_null())).to_series().to_list()
     nodes = list(dict.fromkeys(match for match in found if match is not None))
@@ -97,9 +128,87 @@ def map_categories(
     return CategoryMapping(label_space, given.fill_null(NO_VALUE).to_numpy().copy(), members, table)
 
 
-def _list_classes(model: LabelSpace) -> dict[str, tuple[str, str]]:
+def read_category_mapping(
+    path: Path, levels: Sequence[str], headings: Mapping[str, str], model: LabelSpace
+) -> dict[Category, Node | None]:
+    """Read matches that a person chose: an edited copy of `audit/category_mapping.csv`, or an Excel workbook of it.
+
+    Rows may be left out. An empty class means that the model has none for the category. An empty level stands for any
+    level: the widest class of that name.
+
+    Args:
+        path: The table.
+        levels: The catalogue's label columns, coarse to fine.
+        headings: The headings of these columns in the catalogue and in the table.
+        model: The label space of the model.
+
+    Raises:
+        SettingsError: The file cannot be read, has no such columns, a category twice, or a class that the model does
+            not have.
+        CatalogError: It is no table.
+    """
+    table = parse_table_file(_read_file(path), str(path), {})
+    columns = [headings.get(level, level) for level in levels]
+    wanted = [*columns, MODEL_LEVEL, MODEL_CLASS]
+    if missing := [name for name in wanted if name not in table.columns]:
+        raise SettingsError(
+            f"The file of {FLAG} has no column {missing[0]}.",
+            allowed=f"Allowed: the columns {', '.join(wanted)}.",
+            received=", ".join(table.columns),
+        )
+    cells = [[unguard_cell(cell) for cell in table.cells[table.columns.index(name)]] for name in wanted]
+    classes = _list_classes(model)
+    matches: dict[Category, Node | None] = {}
+    for line, (*values, level, name) in zip(table.lines, zip(*cells, strict=True), strict=True):
+        category = tuple(value.strip() or None for value in values)
+        if category in matches:
+            received = " > ".join(value or "" for value in category)
+            raise SettingsError(f"Line {line} of {path} has a category that stands above.", received=received)
+        matches[category] = _find_node(level.strip(), name.strip(), classes, model, f"Line {line} of {path}")
+    return matches
+
+
+def hash_category_mapping(path: Path) -> str:
+    """Return the hash of the file of `read_category_mapping`; raise a `SettingsError` if it cannot be read."""
+    return hashlib.sha256(_read_file(path)).hexdigest()
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        return path.expanduser().read_bytes()
+    except OSError as error:
+        raise SettingsError(f"The file of {FLAG} cannot be read.", received=f"{path} ({error.strerror})") from None
+
+
+def _find_node(level: str, name: str, classes: Mapping[str, Node], model: LabelSpace, where: str) -> Node | None:
+    if not name:
+        return None
+    if level and level not in model.levels:
+        raise SettingsError(
+            f"{where} has a {MODEL_LEVEL} that the model does not have.",
+            allowed=f"Allowed: {', '.join(model.levels)}; or an empty cell.",
+            received=level,
+        )
+    if level and name in model.levels[level]:
+        return level, name
+    if not level and (node := classes.get(fold(name))):
+        return node
+    raise SettingsError(
+        f"{where} has a {MODEL_CLASS} that the model does not have.",
+        allowed="Allowed: those of audit/model_classes.csv; or an empty cell for a category that is not judged.",
+        received=f"{level} > {name}" if level else name,
+    )
+
+
+def tabulate_classes(model: LabelSpace) -> pl.DataFrame:
+    """Return the model's classes to choose from, coarse to fine: `model_level` and `model_class`."""
+    rows = [(level, name) for level, names in model.levels.items() for name in names]
+    return pl.DataFrame(rows, schema={MODEL_LEVEL: pl.String, MODEL_CLASS: pl.String}, orient="row")
+
+
+def _list_classes(model: LabelSpace) -> dict[str, Node]:
     """Return the model's level and class by the normalized name, the widest class where several have it."""
-    widths: dict[str, tuple[int, tuple[str, str]]] = {}
+    widths: dict[str, tuple[int, Node]] = {}
     for level, names in model.levels.items():
         counts = np.bincount(model.list_classes(level) + 1, minlength=len(names) + 1)[1:]
         for name, count in zip(names, counts.tolist(), strict=True):
@@ -109,7 +218,7 @@ def _list_classes(model: LabelSpace) -> dict[str, tuple[str, str]]:
     return {key: match for key, (_, match) in widths.items()}
 
 
-def _match_category(values: Sequence[str | None], classes: dict[str, tuple[str, str]]) -> tuple[str, str] | None:
+def _match_category(values: Category, classes: Mapping[str, Node]) -> Node | None:
     for value in reversed(values):
         if value is not None and (match := classes.get(fold(value))):
             return match

@@ -43,7 +43,16 @@ DIGITS = 6
 
 
 class NotApplicableError(Exception):
-    """A check does not apply to this catalogue; the message says why, and what would help."""
+    """A check does not apply to this catalogue; the message says why, and what would help.
+
+    Attributes:
+        tables: Tables by file name that `audit` writes all the same, because they help.
+    """
+
+    def __init__(self, message: str, tables: Mapping[str, pl.DataFrame] | None = None) -> None:
+        """Keep the message and the tables."""
+        super().__init__(message)
+        self.tables = dict(tables or {})
 
 
 def build_issues(lines: Sequence[Mapping[str, Any]], code: str, severity: str) -> pl.DataFrame:

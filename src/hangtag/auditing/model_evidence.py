@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from hangtag.auditing.category_mapping import map_categories
+from hangtag.auditing.category_mapping import map_categories, read_category_mapping, tabulate_classes
 from hangtag.auditing.evidence import OutOfSampleProbs, find_category_paths, find_training_items
 from hangtag.auditing.issues import NotApplicableError
 from hangtag.config import SPLITS
@@ -27,7 +27,11 @@ MIN_CLASS_ITEMS = 1
 
 
 def predict_with_model(
-    classifier: Classifier, labelled: LabeledItems, items: pl.DataFrame, hashes: PhotographHashes
+    classifier: Classifier,
+    labelled: LabeledItems,
+    items: pl.DataFrame,
+    hashes: PhotographHashes,
+    category_mapping: str = "",
 ) -> OutOfSampleProbs:
     """Predict a catalogue's items from all their photographs with an exported model, mapped to its own categories.
 
@@ -39,8 +43,10 @@ def predict_with_model(
         labelled: The catalogue.
         items: The table of all its items, with `split`.
         hashes: The hashes of the first photograph of each, then of the others.
+        category_mapping: A file of matches that a person chose; see `read_category_mapping`.
 
     Raises:
+        SettingsError: That file cannot be used.
         NotApplicableError: The model has none of the categories, or was trained on all items that it has.
         ModelError: The photographs have another size than the model's.
     """
@@ -53,9 +59,19 @@ def predict_with_model(
             received=f"{height}x{width}",
         )
     schema = labelled.schema
-    mapping = map_categories(items, schema.levels, schema.missing, classifier.label_space)
+    model, headings = classifier.label_space, schema.by_column
+    by_hand = (
+        read_category_mapping(Path(category_mapping), schema.levels, headings, model) if category_mapping else None
+    )
+    mapping = map_categories(items, schema.levels, schema.missing, model, by_hand)
+    shown = mapping.table.rename({level: headings.get(level, level) for level in schema.levels})
+    tables = {"category_mapping.csv": shown, "model_classes.csv": tabulate_classes(model)}
     if (mapping.given == NO_VALUE).all():
-        raise NotApplicableError("The model has none of the catalogue's categories by their names.")
+        raise NotApplicableError(
+            "The model has none of the catalogue's categories by their names. Match them by hand in a copy of "
+            "audit/category_mapping.csv, and name it with --category-mapping.",
+            tables,
+        )
     asked = items.with_columns(image_index=pl.arange(len(items)))
     with_names = can_read_names(classifier, labelled)
     head_probs, photographs = predict_photographs(
@@ -65,11 +81,13 @@ def predict_with_model(
     if head_probs.ood_scores is not None:
         usable &= head_probs.ood_scores <= 1
     if not usable.any():
-        raise NotApplicableError("All photographs of categories that the model has are out of its distribution.")
+        raise NotApplicableError(
+            "All photographs of categories that the model has are out of its distribution.", tables
+        )
     training_items = find_training_items(classifier, labelled, items, hashes)
     rows = np.flatnonzero(usable & ~training_items.mask)
     if not len(rows):
-        raise NotApplicableError("The model was trained on every item that it could check.")
+        raise NotApplicableError("The model was trained on every item that it could check.", tables)
     products = mapping.convert(head_probs.by_head[CATEGORY_PATH][rows], mapping.given[rows])
     unmapped = mapping.table.filter(pl.col("model_class").is_null())
     summary = {
@@ -90,7 +108,7 @@ def predict_with_model(
         ood_scores=photographs.ood_scores,
         min_class_items=MIN_CLASS_ITEMS,
         summary=summary,
-        tables={"category_mapping.csv": mapping.table},
+        tables=tables,
     )
 
 

@@ -13,7 +13,7 @@ from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 from matplotlib.figure import Figure
 
 from hangtag.figures.style import ACCENT, FONT_NAME, HAIRLINE, INK, PAPER, SOFT_INK
-from hangtag.metrics.classification import build_matrix, compute_row_shares
+from hangtag.metrics.confusion import build_matrix, compute_row_shares
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure as PlotlyFigure

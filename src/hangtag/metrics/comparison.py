@@ -14,8 +14,7 @@ from hangtag.errors import WorkspaceError
 from hangtag.io import JsonObject, read_csv
 from hangtag.labels.dataset import LabeledItems
 from hangtag.manifest import read_manifest
-from hangtag.metrics.bootstrap import LEVEL, BootstrapEstimate, Values, draw_weights
-from hangtag.metrics.classification import compute_macro_f1
+from hangtag.metrics.bootstrap import LEVEL, BootstrapEstimate, estimate_metrics
 from hangtag.metrics.evaluated_runs import (
     EvaluatedRun,
     LeafLevel,
@@ -84,44 +83,6 @@ class Comparison:
     recipes: pl.DataFrame
     fronts: pl.DataFrame
     timed: str = ""
-
-
-def estimate_metrics(
-    classes: npt.NDArray[np.int64],
-    predicted: npt.NDArray[np.int64],
-    group_ids: Sequence[str],
-    num_classes: int,
-    *,
-    samples: int,
-    seed: int,
-) -> dict[str, BootstrapEstimate]:
-    """Compute accuracy and macro-F1 of m runs on the same items, with bootstrap samples.
-
-    Whole groups of duplicates are drawn with replacement, as in `compute_intervals`: the same items, samples and seed
-    give the same intervals.
-
-    Args:
-        classes: int64 (n,), n above 0.
-        predicted: int64 (m, n).
-        group_ids: The group of each item.
-        num_classes: C.
-        samples: The number of bootstrap samples.
-        seed: The seed of the bootstrap.
-
-    Returns:
-        `accuracy` and `macro_f1`.
-    """
-    cells = classes * num_classes + predicted
-
-    def measure(weights: npt.NDArray[np.int64]) -> tuple[Values, Values]:
-        flat = [np.bincount(row, weights=weights, minlength=num_classes * num_classes) for row in cells]
-        confusions = np.reshape(flat, (-1, num_classes, num_classes))
-        return np.trace(confusions, axis1=1, axis2=2) / weights.sum(), compute_macro_f1(confusions)
-
-    values = measure(np.ones_like(classes))
-    draws = [measure(weights) for weights in draw_weights(group_ids, samples, seed)]
-    figures = zip(("accuracy", "macro_f1"), values, zip(*draws, strict=True), strict=True)
-    return {name: BootstrapEstimate(value, np.stack(drawn)) for name, value, drawn in figures}
 
 
 def compute_mcnemar(only_run: int, only_baseline: int) -> float:

@@ -5,15 +5,14 @@ from dataclasses import dataclass, replace
 from itertools import takewhile
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from hangtag.errors import WorkspaceError
 from hangtag.io import JsonObject, hash_file, hash_json, read_csv, read_json
 from hangtag.labels.dataset import LabeledItems, read_labeled_items
 from hangtag.manifest import compute_digest, read_manifest, require_manifest
-from hangtag.metrics.bootstrap import BootstrapEstimate, draw_weights
-from hangtag.metrics.classification import FREQUENT_ITEMS, average_f1, count_outcomes
+from hangtag.metrics.bootstrap import BootstrapEstimate, estimate_metrics
+from hangtag.metrics.classification import FREQUENT_ITEMS
 from hangtag.models.checkpoint import make_hint
 from hangtag.models.description import read_entries
 from hangtag.training.targets import LABEL
@@ -258,35 +257,17 @@ def evaluate_leaf_level(
     classes = columns[0]
     if not predicted_columns or not len(table) or not is_frequent[classes].any():
         return None
-    figures = _draw_figures(classes, columns[1:], table["group_id"].to_list(), is_frequent, samples=samples, seed=seed)
+    estimates = estimate_metrics(
+        classes,
+        np.array(columns[1:]),
+        table["group_id"].to_list(),
+        len(names),
+        is_frequent,
+        samples=samples,
+        seed=seed,
+    )
+    figures = {f"level_{name}": estimate for name, estimate in estimates.items()}
     return LeafLevel(column, {position: number for number, position in enumerate(predicted_columns)}, figures)
-
-
-def _draw_figures(
-    classes: npt.NDArray[np.int64],
-    predicted: Sequence[npt.NDArray[np.int64]],
-    group_ids: Sequence[str],
-    is_frequent: npt.NDArray[np.bool_],
-    *,
-    samples: int,
-    seed: int,
-) -> dict[str, BootstrapEstimate]:
-    def measure(weights: npt.NDArray[np.int64]) -> tuple[list[float], list[float]]:
-        accuracy, macro_f1 = [], []
-        for each in predicted:
-            outcomes = count_outcomes(classes, each, len(is_frequent), weights)
-            hits, support, _ = (counts[is_frequent].sum() for counts in outcomes)
-            # A bootstrap sample of a small catalogue may have no item of these classes.
-            accuracy.append(float(hits / support) if support else 0.0)
-            macro_f1.append(float(average_f1(outcomes, is_frequent)))
-        return accuracy, macro_f1
-
-    values = measure(np.ones_like(classes))
-    draws = [measure(weights) for weights in draw_weights(group_ids, samples, seed)]
-    return {
-        name: BootstrapEstimate(np.array(value), np.array([draw[index] for draw in draws]))
-        for index, (name, value) in enumerate(zip(("level_accuracy", "level_macro_f1"), values, strict=True))
-    }
 
 
 def group_seeds(runs: Sequence[EvaluatedRun]) -> list[list[int]]:

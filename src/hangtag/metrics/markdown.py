@@ -18,8 +18,8 @@ Row = JsonObject
 LEVELS_NOTE = (
     f"Frequent classes have {FREQUENT_ITEMS} items or more in the whole catalogue. The frequent accuracy is that "
     "of their items, the frequent macro-F1 the mean F1 of these classes. Items without a given value are left "
-    "out. With many rare classes the interval of the macro-F1 is biased upwards, because a bootstrap sample without "
-    "items of a class leaves the class out."
+    "out. With many classes of a few items the macro-F1 and its interval tend to be too low, because a class that is "
+    "only predicted counts 0."
 )
 THRESHOLDS_NOTE = (
     "Coverage: the share of items at or above the threshold. Precision: the share of these that are right. Each "

@@ -12,18 +12,10 @@ from hangtag.inference.classifier import PHOTOGRAPH, PHOTOGRAPH_AND_NAME, Classi
 from hangtag.inference.runs import EvaluatedItems
 from hangtag.io import JsonObject
 from hangtag.labels.dataset import LabeledItems
+from hangtag.metrics.bootstrap import compute_intervals
 from hangtag.metrics.calibration import measure_thresholds, tabulate_coverage, tabulate_reliability, tabulate_thresholds
-from hangtag.metrics.classification import (
-    average_f1,
-    compute_figures,
-    compute_intervals,
-    count_outcomes,
-    evaluate_levels,
-    find_most_confused,
-    tabulate_classes,
-    tabulate_confusion,
-    tabulate_levels,
-)
+from hangtag.metrics.classification import compute_figures, evaluate_levels, tabulate_classes, tabulate_levels
+from hangtag.metrics.confusion import average_f1, count_outcomes, find_most_confused, tabulate_confusion
 from hangtag.models.label_space import CATEGORY_PATH
 from hangtag.training.targets import LABEL
 

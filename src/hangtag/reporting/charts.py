@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from hangtag.figures.counts import plot_sunburst
-from hangtag.metrics.classification import build_matrix, compute_row_shares
+from hangtag.metrics.confusion import build_matrix, compute_row_shares
 from hangtag.reporting.format import Context, format_count, format_score, format_share
 
 # A row of a table by column.

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from hangtag.auditing.catalog_scores import score_catalog
+from hangtag.auditing.category_mapping import hash_category_mapping
 from hangtag.auditing.context import AuditContext
 from hangtag.auditing.duplicate_issues import find_duplicates, find_label_conflicts, find_same_products
 from hangtag.auditing.evidence import (
@@ -108,7 +109,10 @@ def _describe_source(found: Mapping[str, Any]) -> str:
         parts.append(f"Left out: {count:,} items whose photographs it was trained on.")
     known_by = found.get("training_items_known_by")
     if count := found.get("items_not_mapped"):
-        parts.append(f"Not judged: {count:,} items whose categories the model does not have (category_mapping.csv).")
+        parts.append(
+            f"Not judged: {count:,} items whose categories the model does not have (category_mapping.csv; "
+            "match more of them by hand with --category-mapping)."
+        )
     if known_by == UNKNOWN:
         parts.append(
             "It does not say what it was trained on: items of this catalogue among them are not out-of-sample."
@@ -177,12 +181,17 @@ def _audit(workspace: Workspace, config: AuditConfig, run_id: str | None, model:
     inputs = {"labels": labelled.digest, "prepared": prepared.digest, "source": source.digest}
     if review:
         inputs["review"] = hash_json(review)
+    if config.category_mapping:
+        inputs["category_mapping"] = hash_category_mapping(Path(config.category_mapping))
     record = StageRecord("audit", workspace.audit, inputs, config)
     if current := record.load_if_unchanged():
         return current
     # Issues that were reviewed are not found again.
     prepared, _ = apply_review_changes(prepared, review)
-    context, absent = _collect_probs(_build_context(prepared, labelled, config), source, labelled)
+    context, absent, written = _collect_probs(_build_context(prepared, labelled, config), source, labelled)
+    if config.category_mapping and not written:
+        hint = "Add --model shipped, or leave it out."
+        raise SettingsError("--category-mapping is for the classes of an exported model.", hint=hint)
     tables = []
     for name, check in track(CHECKS.items(), "Checking", len(CHECKS), "checks"):
         try:
@@ -191,7 +200,7 @@ def _audit(workspace: Workspace, config: AuditConfig, run_id: str | None, model:
             absent[name] = str(reason)
     if context.unlike_model:
         absent[f"{BAD_PICTURE} (no product)"] = context.unlike_model
-    return _write_audit(record, context, join_issues(tables), absent)
+    return _write_audit(record, context, join_issues(tables), absent, written)
 
 
 @dataclass(frozen=True)
@@ -210,7 +219,7 @@ def _find_source(workspace: Workspace, labelled: LabeledItems, run_id: str | Non
             return _take_shipped(labelled, "")
         classifier = Classifier.load(model)
         digest = hash_json(classifier.description)
-        return _Source(digest, lambda context: predict_with_model(classifier, labelled, context.items, context.hashes))
+        return _Source(digest, lambda context: _ask_model(classifier, labelled, context))
     folds = choose_folds(workspace, labelled.digest, run_id)
     if folds is not None:
         path = workspace.folds(folds) / "out_of_fold.parquet"
@@ -260,13 +269,18 @@ def _take_shipped(labelled: LabeledItems, why_no_other: str) -> _Source:
 
     def fetch(context: AuditContext) -> OutOfSampleProbs:
         try:
-            return predict_with_model(classifier, labelled, context.items, context.hashes)
+            return _ask_model(classifier, labelled, context)
         except (NotApplicableError, ModelError) as reason:
             raise NotApplicableError(
-                f"{why_no_other} The model that hangtag comes with does not fit: {reason}".lstrip()
+                f"{why_no_other} The model that hangtag comes with does not fit: {reason}".lstrip(),
+                getattr(reason, "tables", None),
             ) from None
 
     return _Source(hash_json(classifier.description), fetch)
+
+
+def _ask_model(classifier: Classifier, labelled: LabeledItems, context: AuditContext) -> OutOfSampleProbs:
+    return predict_with_model(classifier, labelled, context.items, context.hashes, context.config.category_mapping)
 
 
 def _build_context(prepared: Prepared, labelled: LabeledItems, config: AuditConfig) -> AuditContext:
@@ -280,18 +294,21 @@ def _build_context(prepared: Prepared, labelled: LabeledItems, config: AuditConf
 
 def _collect_probs(
     context: AuditContext, source: _Source, labelled: LabeledItems
-) -> tuple[AuditContext, dict[str, str]]:
-    """Return the context with its probabilities, and the label errors that cannot be found, with the reason."""
+) -> tuple[AuditContext, dict[str, str], dict[str, pl.DataFrame]]:
+    """Return the context with its probabilities, the label errors that cannot be found, with the reason, and tables."""
     absent: dict[str, str] = {}
+    tables: dict[str, pl.DataFrame] = {}
     try:
-        context = context.with_probs(image_probs=source.fetch(context))
+        image_probs = source.fetch(context)
+        context, tables = context.with_probs(image_probs=image_probs), dict(image_probs.tables)
     except NotApplicableError as reason:
+        tables = reason.tables
         absent |= dict.fromkeys(map(_name_label_error, (IMAGE, IMAGE_AND_NAME)), str(reason))
     try:
         context = context.with_probs(name_probs=_predict_from_names(context, labelled))
     except NotApplicableError as reason:
         absent |= dict.fromkeys(map(_name_label_error, (NAME, IMAGE_AND_NAME)), str(reason))
-    return context, absent
+    return context, absent, tables
 
 
 def _predict_from_names(context: AuditContext, labelled: LabeledItems) -> OutOfSampleProbs:
@@ -319,7 +336,11 @@ def _list_category_paths(context: AuditContext, labelled: LabeledItems) -> tuple
 
 
 def _write_audit(
-    record: StageRecord, context: AuditContext, issues: pl.DataFrame, absent: Mapping[str, str]
+    record: StageRecord,
+    context: AuditContext,
+    issues: pl.DataFrame,
+    absent: Mapping[str, str],
+    tables: Mapping[str, pl.DataFrame],
 ) -> StageResult:
     folder = record.begin()
     paths = [folder / name for name in ("issues.csv", "catalog_scores.csv", "summary.json")]
@@ -341,7 +362,6 @@ def _write_audit(
         "catalog_score": next(iter(scores.filter(pl.col("column") == "")["score"]), None),
         "catalog_scores": [line for line in scores.to_dicts() if line["column"]],
     }
-    tables = context.image_probs.tables if context.image_probs else {}
     for name, table in tables.items():
         paths.append(folder / name)
         write_csv(paths[-1], table)

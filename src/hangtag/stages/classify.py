@@ -29,6 +29,9 @@ PART = 10_000
 OUTPUTS = (".csv", ".jsonl", ".parquet")
 Form = Literal["table", "json", "csv"]
 Tally = dict[str, int]
+OUTCOMES = ("sure", "not_sure", "out_of_distribution", "failed")
+# Of at least so many photographs, the share that is out of distribution above which all labels are doubtful.
+LEAST_PHOTOGRAPHS, MOST_STRANGE = 10, 0.5
 
 
 def classify(
@@ -115,14 +118,14 @@ def print_predictions(
         group_by: How files belong to products, which have one answer; see `group_entries`. None answers each file.
 
     Returns:
-        How many were `sure`, `not_sure` and `failed`.
+        How many were `sure`, `not_sure`, `out_of_distribution` and `failed`.
 
     Raises:
         CatalogError: A path does not exist or cannot be read.
         SettingsError: No file fits `group_by`.
         ModelError: The model cannot show where it looked.
     """
-    tally: Tally = {"sure": 0, "not_sure": 0, "failed": 0}
+    tally: Tally = dict.fromkeys(OUTCOMES, 0)
     files, by_product = _list_inputs(paths, group_by), group_by is not None
     pairs = _count_outcomes(_pair_outcomes(files, classifier, config, explain=explain is not None), tally)
     if explain is not None:
@@ -160,7 +163,7 @@ def write_predictions(
         group_by: How files belong to products, which have one answer; see `group_entries`. None answers each file.
 
     Returns:
-        How many were `sure`, `not_sure` and `failed`.
+        How many were `sure`, `not_sure`, `out_of_distribution` and `failed`.
 
     Raises:
         SettingsError: The output has another suffix, or no file fits `group_by`.
@@ -218,7 +221,7 @@ def _classify_parts(
             part, tally_path = parts / f"{number:06}{path.suffix.lower()}", parts / f"{number:06}.json"
             tally = _read_tally(tally_path, part)
             if tally is None:
-                tally = {"sure": 0, "not_sure": 0, "failed": 0}
+                tally = dict.fromkeys(OUTCOMES, 0)
                 pairs = _escape_names(
                     _count_outcomes(_pair_outcomes(map(_read_listed, chunk), classifier, config), tally)
                 )
@@ -229,7 +232,24 @@ def _classify_parts(
             tallies.append(tally)
     names_of_parts = [parts / f"{number:06}{path.suffix.lower()}" for number in range(len(tallies))]
     _join_parts(path, names_of_parts, classifier, by_product=by_product)
-    return {key: sum(tally[key] for tally in tallies) for key in ("sure", "not_sure", "failed")}
+    return {key: sum(tally[key] for tally in tallies) for key in OUTCOMES}
+
+
+def list_warnings(tally: Tally, *, by_product: bool = False) -> list[str]:
+    """Return sentences on photographs that failed, and on a set that is unlike the training photographs as a whole.
+
+    Of many that are out of distribution, some pass for training photographs by chance, so sure labels count as little.
+    """
+    total, strange = sum(tally.values()), tally["out_of_distribution"]
+    read = total - tally["failed"]
+    warnings = [f"{tally['failed']:,} of {total:,} could not be classified."] if tally["failed"] else []
+    if read >= LEAST_PHOTOGRAPHS and strange > MOST_STRANGE * read:
+        warnings.append(
+            f"{strange:,} of {read:,} {'products' if by_product else 'photographs'} are unlike all that the model was "
+            "trained on. Do not rely on any of these labels, sure ones included. Train a model on such photographs: "
+            "`hangtag run CATALOG`."
+        )
+    return warnings
 
 
 def _read_tally(path: Path, part: Path) -> Tally | None:
@@ -237,7 +257,7 @@ def _read_tally(path: Path, part: Path) -> Tally | None:
     with suppress(OSError, ValueError, TypeError, KeyError):
         found = read_json(path)
         if found["sha256"] == hash_file(part):
-            return {key: int(found[key]) for key in ("sure", "not_sure", "failed")}
+            return {key: int(found[key]) for key in OUTCOMES}
     return None
 
 
@@ -315,9 +335,16 @@ def _pair_outcomes(
 
 def _count_outcomes(pairs: Iterable[Pair], tally: Tally) -> Iterator[Pair]:
     for name, outcome in pairs:
-        key = ("sure" if outcome.is_sure else "not_sure") if isinstance(outcome, Prediction) else "failed"
-        tally[key] += 1
+        tally[_find_key(outcome)] += 1
         yield name, outcome
+
+
+def _find_key(outcome: Prediction | Failure) -> str:
+    if not isinstance(outcome, Prediction):
+        return "failed"
+    if not outcome.in_distribution:
+        return "out_of_distribution"
+    return "sure" if outcome.is_sure else "not_sure"
 
 
 def _escape_names(pairs: Iterable[Pair]) -> Iterator[Pair]:

@@ -27,7 +27,7 @@ from hangtag.io import JsonObject, read_csv, write_csv, write_json, write_parque
 from hangtag.labels.dataset import LabeledItems, read_hash_distance, read_labeled_items
 from hangtag.lock import hold, sweep
 from hangtag.manifest import StageRecord
-from hangtag.metrics.classification import tabulate_confusion
+from hangtag.metrics.confusion import tabulate_confusion
 from hangtag.metrics.leakage import check_splits, check_unseen
 from hangtag.metrics.markdown import write_summary
 from hangtag.metrics.report import Calibration, build_report, build_tables, count_figures, find_wrong, try_adjustments
