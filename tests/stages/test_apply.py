@@ -88,7 +88,7 @@ def test_only_decided_cells_are_changed_in_the_table(workspace: Workspace, drawn
         ),
     ]
     # The first was asked about under two codes, which settled both.
-    counted = {"decided": 4, "skipped": 1, "items_changed": 2, "cells_changed": 4, "not_applied": 0}
+    counted: dict[str, Any] = {"decided": 4, "skipped": 1, "items_changed": 2, "cells_changed": 4, "not_applied": 0}
     counted |= {"written": ["corrected/styles.csv"]}
     assert counted.items() <= result.metrics.items()
     assert apply(workspace).skipped

@@ -230,9 +230,11 @@ def test_nothing_is_said_of_levels_rings_and_tables_that_a_catalogue_lacks(
 
 def is_about_the_page(sentence: str) -> bool:
     """Return whether a sentence is about the page's own columns, rows and tables, or about networks."""
-    own = ("column per predicted label", "share of the row", "Label columns", "label column", "In rows with a mark")
-    own += ("A column is balanced", "Column Over", "Column Role", "Column kind", "come first in the table")
-    own += ("the table below", "hold-out columns", "hold-out rows", "hidden", "in any order of the rows")
+    own = [
+        *("column per predicted label", "share of the row", "label column", "In rows with a mark", "Column Over"),
+        *("A column is balanced", "Column Role", "Column kind", "come first in the table", "the table below"),
+        *("hold-out columns", "hold-out rows", "in any order of the rows"),
+    ]
     return any(each in sentence for each in own)
 
 

@@ -73,7 +73,7 @@ def list_codes(summary: Mapping[str, Any]) -> list[Context]:
     return [
         {
             "name": kind.replace("_", " "),
-            "meaning": MEANINGS[kind],
+            "meaning": MEANINGS.get(kind, ""),
             "count": count,
             "is_label": kind.partition(" ")[0] in LABEL_CODES,
         }
