@@ -148,6 +148,12 @@ class ExploreConfig(Settings):
     sheet_seed: int = setting(0, "Random seed that chooses the photographs of the contact sheets.")
 
 
+# A training of fewer steps is unfinished: the network does not fit its own training items yet.
+LEAST_STEPS = 2_000
+# The number of epochs of a large catalogue, and of one whose items are too few for that many steps.
+LEAST_EPOCHS, MOST_EPOCHS = 8, 50
+
+
 @dataclass(frozen=True)
 class TrainConfig(Settings):
     """Settings of `train` and `cross-validate`, in the groups and the order in which `--help` shows them."""
@@ -185,7 +191,13 @@ class TrainConfig(Settings):
         "", "Run whose network and settings are reused; only the classifier of names is trained.", metavar="RUN"
     )
 
-    epochs: int = _optimization(8, "Passes over the training items.", low=1, high=10_000)
+    epochs: int = _optimization(
+        0,
+        f"Passes over the training items. 0: {LEAST_EPOCHS}, or for a small catalogue as many as make {LEAST_STEPS:,} "
+        f"steps, {MOST_EPOCHS} at most.",
+        low=0,
+        high=10_000,
+    )
     batch_size: int = _optimization(64, "Items per training step.", low=1, high=65_536)
     learning_rate: float = _optimization(0.005, "Peak learning rate.", above=0, high=10)
     seed: int = _optimization(

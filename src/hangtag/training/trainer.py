@@ -3,13 +3,14 @@
 import math
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from hangtag.config import TrainConfig
+from hangtag.config import LEAST_EPOCHS, LEAST_STEPS, MOST_EPOCHS, TrainConfig
 from hangtag.console import Bar, show_progress
 from hangtag.errors import SettingsError
 from hangtag.io import JsonObject
@@ -32,6 +33,18 @@ if TYPE_CHECKING:
     from keras import Model
 
 Inputs = tuple[Mapping[str, npt.NDArray[np.uint8] | npt.NDArray[np.float32]], dict[str, Indices]]
+
+
+def choose_epochs(config: TrainConfig, items: int) -> TrainConfig:
+    """Return settings with a number of epochs; see the setting `epochs`.
+
+    Args:
+        config: The settings of the training.
+        items: The number of training items.
+    """
+    steps = math.ceil(items / config.batch_size)
+    epochs = config.epochs or min(max(LEAST_EPOCHS, math.ceil(LEAST_STEPS / steps)), MOST_EPOCHS)
+    return replace(config, epochs=epochs)
 
 
 class Trainer:
@@ -58,6 +71,7 @@ class Trainer:
         vocabulary: Vocabulary | None = None,
         title: str = "",
     ) -> None:
+        config = choose_epochs(config, len(data["train"]))
         self.data, self.label_space, self.config, self.checkpoint = data, label_space, config, checkpoint
         self.vocabulary, self.title = vocabulary, title
         takes_any_size = find_architecture(config.architecture).takes_any_size
