@@ -105,7 +105,7 @@ def test_the_variance_that_samples_lack_is_that_of_half_a_right_and_half_a_wrong
 
 def test_an_interval_is_symmetric_in_log_odds() -> None:
     assert find_percentiles(np.arange(101) / 100) == pytest.approx((0.025, 0.975))
-    assert find_interval(np.full(9, 0.8), 0.8, 0.01) == pytest.approx((0.540236, 0.931597), abs=1e-5)
+    assert find_interval(np.full(9, 0.8), 0.8, 0.01) == pytest.approx((0.540236, 0.931585), abs=1e-5)
     # No share has a larger standard deviation than a half.
     assert find_interval(np.full(9, 0.5), 1.0, 9.0) == pytest.approx((0.019455, 0.980545), abs=1e-5)
 
