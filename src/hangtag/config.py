@@ -278,7 +278,9 @@ class TrainConfig(Settings):
         )
         require(
             self.weights != "" or not (self.freeze or self.layer_decay < 1),
-            "{freeze} and {layer_decay} need pretrained weights: name a file or imagenet with {weights}.",
+            "Pretrained weights are missing. {freeze} and {layer_decay}, which the presets frozen and finetune set, "
+            "need them: name a file with {weights}, or imagenet for a network that Keras has such weights for, such as "
+            "mobilenet-v3-large.",
             {"weights": self.weights, "freeze": self.freeze, "layer_decay": self.layer_decay},
             ["freeze", "layer_decay", "weights"],
         )
