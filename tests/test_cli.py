@@ -223,7 +223,15 @@ def test_the_report_is_linked_at_the_end(command: Command, name: str, tmp_path: 
     assert command.run(*([name, "folder"] if name == "run" else [name]), "-w", str(workspace)) == 0
     link = (workspace / "report.html").as_uri()
     assert "%20" in link
-    assert command.out == f"{name}: done in 2.0 s\n  items 1,200 · in /w/{name}\nThe report: {link}\n"
+    printed = f"{name}: done in 2.0 s\n  items 1,200 · in /w/{name}\nThe report: {link}\n"
+    assert command.out == f"{printed}Next, to find wrong labels: hangtag audit --workspace '{workspace}'\n"
+
+
+def test_a_workspace_that_is_audited_is_not_sent_to_the_audit(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "audit").mkdir()
+    (tmp_path / "audit" / "issues.csv").touch()
+    assert command.run("report", "-w", str(tmp_path)) == 0
+    assert "Next" not in command.out
 
 
 def test_compare_prints_its_tables(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
