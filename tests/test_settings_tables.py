@@ -159,8 +159,8 @@ def test_a_value_out_of_range_is_named_by_the_file_and_line_or_by_the_flag(tmp_p
 def test_a_relation_names_each_setting_by_its_source(tmp_path: Path) -> None:
     file = write(tmp_path, "layer_decay = 0.5\n")
     message = (
-        f"Pretrained weights are missing. --freeze and layer_decay in {file}, line 1, which the presets frozen and "
-        "finetune set, need them: name a file with --weights, or imagenet for a network"
+        f"--freeze and layer_decay in {file}, line 1, set by the presets frozen and finetune, need pretrained weights: "
+        "name a file with --weights, or imagenet for a network"
     )
     with pytest.raises(SettingsError, match=re.escape(message)):
         resolve_settings(TrainConfig, {}, file=file)

@@ -123,5 +123,5 @@ def test_features_of_other_weights_are_not_reused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("preset", ["frozen", "finetune"])
 def test_presets_for_pretrained_weights_are_refused_without_weights(preset: str) -> None:
-    with pytest.raises(SettingsError, match=r"Pretrained weights are missing"):
+    with pytest.raises(SettingsError, match=r"need pretrained weights"):
         resolve(TrainConfig, PRESETS[preset])

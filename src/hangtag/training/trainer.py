@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from hangtag.config import LEAST_EPOCHS, LEAST_STEPS, MOST_EPOCHS, TrainConfig
+from hangtag.config import TrainConfig
 from hangtag.console import Bar, show_progress
 from hangtag.errors import SettingsError
 from hangtag.io import JsonObject
@@ -33,6 +33,12 @@ if TYPE_CHECKING:
     from keras import Model
 
 Inputs = tuple[Mapping[str, npt.NDArray[np.uint8] | npt.NDArray[np.float32]], dict[str, Indices]]
+
+
+# A training of fewer steps is unfinished: the network does not fit its own training items yet.
+LEAST_STEPS = 2_000
+# The number of epochs for a large catalogue, and the largest one for a small catalogue.
+LEAST_EPOCHS, MOST_EPOCHS = 8, 50
 
 
 def choose_epochs(config: TrainConfig, items: int) -> TrainConfig:
