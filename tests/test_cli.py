@@ -325,7 +325,7 @@ MISTAKES = [
         ["evaluate", "--run", "one"],
         "Error: No such option: --run\nTry 'hangtag evaluate --help' for help.\n",
     ),
-    (["train", "--epochs", "0"], "Error: --epochs must be 1 to 10000. Received: 0.\n"),
+    (["train", "--epochs", "-1"], "Error: --epochs must be 0 to 10000. Received: -1.\n"),
     (
         ["prepare", "shop", "--image-size", "80"],
         "Error: --image-size must be HEIGHTxWIDTH, as in 80x60. Received: '80'.\n",
@@ -479,9 +479,9 @@ def test_help_and_import_load_no_slow_library(statement: str) -> None:
 
 
 def test_the_package_runs_as_a_module() -> None:
-    done = run_python("-m", "hangtag", "train", "--epochs", "0")
+    done = run_python("-m", "hangtag", "train", "--epochs", "-1")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "Error: --epochs must be 1 to 10000. Received: 0.\n"
+    assert done.stderr == "Error: --epochs must be 0 to 10000. Received: -1.\n"
 
 
 @pytest.mark.parametrize("name", hangtag.__all__)

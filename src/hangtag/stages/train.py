@@ -124,8 +124,9 @@ def refuse_other_settings(record: StageRecord, unfinished: Mapping[str, Any] | N
         return
     if not differing and unfinished is not None:
         both = {name: (unfinished.get(name), value) for name, value in record.settings.items()}
-        # The unfinished training recorded the precision that was used, which is not the setting if that is `auto`.
-        known = {name: values for name, values in both.items() if name in unfinished and name != "precision"}
+        # The unfinished training recorded what was chosen where the setting leaves it open: `auto`, or 0 epochs.
+        chosen = {"precision"} | ({"epochs"} if not record.settings["epochs"] else set())
+        known = {name: values for name, values in both.items() if name in unfinished and name not in chosen}
         differing = {name: values for name, values in known.items() if values[0] != values[1]}
     if differing:
         changes = "; ".join(f"{name}: {earlier!r} there, {now!r} now" for name, (earlier, now) in differing.items())
