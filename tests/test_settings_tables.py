@@ -144,8 +144,8 @@ def test_an_error_in_a_file_names_the_line_and_the_right_place(tmp_path: Path, t
 
 
 def test_a_value_out_of_range_is_named_by_the_file_and_line_or_by_the_flag(tmp_path: Path) -> None:
-    file = write(tmp_path, "[train]\nepochs = 0\n")
-    message = re.escape(f"[train] epochs in {file}, line 2 must be 1 to 10000. Received: 0.")
+    file = write(tmp_path, "[train]\nepochs = -1\n")
+    message = re.escape(f"[train] epochs in {file}, line 2 must be 0 to 10000. Received: -1.")
     with pytest.raises(SettingsError, match=f"^{message}$"):
         resolve_settings(TrainConfig, {}, file=file)
     with pytest.raises(SettingsError, match=f"^{message}$"):
@@ -159,7 +159,8 @@ def test_a_value_out_of_range_is_named_by_the_file_and_line_or_by_the_flag(tmp_p
 def test_a_relation_names_each_setting_by_its_source(tmp_path: Path) -> None:
     file = write(tmp_path, "layer_decay = 0.5\n")
     message = (
-        f"--freeze and layer_decay in {file}, line 1 need pretrained weights: name a file or imagenet with --weights."
+        f"--freeze and layer_decay in {file}, line 1, set by the presets frozen and finetune, need pretrained weights: "
+        "name a file with --weights, or imagenet for a network"
     )
     with pytest.raises(SettingsError, match=re.escape(message)):
         resolve_settings(TrainConfig, {}, file=file)
@@ -168,7 +169,7 @@ def test_a_relation_names_each_setting_by_its_source(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "name", "allowed", "refused", "must_be"),
     [
-        (TrainConfig, "epochs", [1, 10_000], [0, 10_001], "1 to 10000"),
+        (TrainConfig, "epochs", [0, 10_000], [-1, 10_001], "0 to 10000"),
         (TrainConfig, "learning_rate", [1e-9, 10.0], [0.0, 10.1, math.nan], "above 0 and at most 10"),
         (TrainConfig, "momentum", [0.0, 0.999], [-0.1, 1.0, math.nan], "at least 0 and below 1"),
         (ServeConfig, "max_pixels", [1, 10**12], [0], "at least 1"),

@@ -39,6 +39,16 @@ def test_the_heading_names_the_run(stage: str, folder: str, heading: str) -> Non
     assert describe_result(StageResult(stage, Path("/w") / folder, {}, 1.0)).startswith(heading + "done in 1.0 s\n")
 
 
+def test_a_prediction_of_nothing_says_why() -> None:
+    folder, counts = Path("/w/runs/one/predictions"), {"sure": 0, "differing": 0}
+    nothing = describe_result(StageResult("predict", folder, {"items": 0, **counts}, 1.0))
+    assert nothing.splitlines()[1].startswith("  nothing to predict: no item lacks a label or a level")
+    assert "sure" not in nothing
+    assert "items 3 · sure 0 · differing 0" in describe_result(
+        StageResult("predict", folder, {"items": 3, **counts}, 1)
+    )
+
+
 def test_lines_fit_80_columns_and_break_between_counts_only() -> None:
     counts = {f"figure_number_{number}": number * 1234 for number in range(30)}
     lines = describe_result(StageResult("clean", Path("/w/labels"), counts, 1.0)).splitlines()

@@ -17,7 +17,6 @@ from hangtag.errors import CatalogError
 from hangtag.exit_codes import run_and_exit
 from hangtag.presets import DEMO_SETTINGS, merge_chain_settings, read_preset, resolve_settings
 from hangtag.settings import lay_over, parse_image_size
-from hangtag.workspace import Workspace
 
 if TYPE_CHECKING:
     from hangtag.results import StageResult
@@ -221,7 +220,7 @@ def audit(
     """Find label errors, duplicates and bad pictures.
 
     Compares labels with predictions from photographs and names; best after `hangtag cross-validate`.
-    Reads prepared/ and labels/ and writes audit/issues.csv, the most certain issues first, each with a reason.
+    Reads prepared/ and labels/ and writes audit/issues.csv, the highest score first, each with a reason.
     """
     from hangtag.io import read_json
     from hangtag.lock import read_result
@@ -231,7 +230,7 @@ def audit(
     result = stage.audit(workspace, resolved, run_id=run, model=model)
     _show_results(result)
     summary = read_result(workspace, result, lambda folder: read_json(folder / "summary.json"))
-    typer.echo(f"\n{stage.describe_audit(summary)}")
+    typer.echo(f"\n{stage.describe_audit(summary, workspace)}")
 
 
 @options.register(app, config.ReviewConfig)
@@ -240,7 +239,7 @@ def review(
 ) -> None:
     """Decide on the issues in a browser.
 
-    Shows the issues of audit/issues.csv one by one, the most certain first; a key accepts, keeps, chooses or skips.
+    Shows the issues of audit/issues.csv one by one, the highest score first; a key accepts, keeps, chooses or skips.
     Writes every decision to review/review.sqlite at once. Several people can review together; Ctrl-C stops it.
     """
     from hangtag.stages.review import review as stage
@@ -387,12 +386,13 @@ def demo(
 def _show_results(*results: "StageResult") -> None:
     from hangtag.summary import describe_result
 
-    for result in results:
-        typer.echo(describe_result(result))
+    typer.echo("\n".join(map(describe_result, results)))
 
 
 def _show_report(workspace: Path) -> None:
-    typer.echo(f"The report: {Workspace.at(workspace).report.as_uri()}")
+    from hangtag.summary import describe_report
+
+    typer.echo(describe_report(workspace))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

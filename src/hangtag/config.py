@@ -37,10 +37,6 @@ def _are_splits(names: tuple[str, ...]) -> bool:
 _splits = partial(setting, is_valid=_are_splits, must_be="one or more of train, val, test", metavar="SPLIT,...")
 
 
-def _are_fractions(values: tuple[float, ...]) -> bool:
-    return len(values) == 3 and all(0 < value < 1 for value in values) and abs(sum(values) - 1) < 1e-6
-
-
 def _are_networks(addresses: tuple[str, ...]) -> bool:
     try:
         list(map(ipaddress.ip_network, addresses))
@@ -106,7 +102,7 @@ class CleanConfig(Settings):
     split_fractions: tuple[float, float, float] = setting(
         (0.72, 0.18, 0.10),
         "Fractions of train, val and test.",
-        is_valid=_are_fractions,
+        is_valid=lambda values: len(values) == 3 and min(values) > 0 and abs(sum(values) - 1) < 1e-6,
         must_be="three fractions above 0 that add up to 1, as in 0.72,0.18,0.10",
         metavar="TRAIN,VAL,TEST",
     )
@@ -185,7 +181,9 @@ class TrainConfig(Settings):
         "", "Run whose network and settings are reused; only the classifier of names is trained.", metavar="RUN"
     )
 
-    epochs: int = _optimization(8, "Passes over the training items.", low=1, high=10_000)
+    epochs: int = _optimization(
+        0, "Passes over the training items; 0 takes 8, or up to 50 for a small catalogue.", low=0, high=10_000
+    )
     batch_size: int = _optimization(64, "Items per training step.", low=1, high=65_536)
     learning_rate: float = _optimization(0.005, "Peak learning rate.", above=0, high=10)
     seed: int = _optimization(
@@ -204,9 +202,7 @@ class TrainConfig(Settings):
     )
     momentum: float = _optimization(0.9, "Momentum of SGD.", low=0, below=1)
     weight_decay: float = _optimization(0.05, "Weight decay.", low=0, high=1)
-    label_smoothing: float = _optimization(
-        0.05, "Label smoothing: probability spread over all classes.", low=0, below=1
-    )
+    label_smoothing: float = _optimization(0.05, "Label smoothing: share spread over all classes.", low=0, below=1)
     attribute_weight: float = _optimization(
         0.1, "Weight of each attribute in the loss; the label with its levels has weight 1.", low=0, high=100
     )
@@ -266,7 +262,8 @@ class TrainConfig(Settings):
         )
         require(
             self.weights != "" or not (self.freeze or self.layer_decay < 1),
-            "{freeze} and {layer_decay} need pretrained weights: name a file or imagenet with {weights}.",
+            "{freeze} and {layer_decay}, set by the presets frozen and finetune, need pretrained weights: name a file "
+            "with {weights}, or imagenet for a network of Keras, such as mobilenet-v3-large.",
             {"weights": self.weights, "freeze": self.freeze, "layer_decay": self.layer_decay},
             ["freeze", "layer_decay", "weights"],
         )
@@ -364,9 +361,7 @@ class AuditConfig(Settings):
     min_side: int = setting(32, "Report photographs with a shorter side than this, in pixels, as too small.", low=0)
     score_by: tuple[str, ...] = setting((), "Columns to score the catalogue by, besides levels and a brand column.")
     category_mapping: str = setting(
-        "",
-        "Edited copy of audit/category_mapping.csv: the exported model's class for each of the catalogue's categories.",
-        metavar="FILE",
+        "", "Edited copy of audit/category_mapping.csv: the exported model's class of each category.", metavar="FILE"
     )
 
 

@@ -1,6 +1,7 @@
 """Format the results of stages, and tables, as plain text that is at most 80 columns wide by default."""
 
 import io
+import shlex
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hangtag.results import StageResult, flatten_metrics, format_seconds, format_value
+from hangtag.workspace import Workspace
 
 if TYPE_CHECKING:
     from hangtag.metrics.markdown import Block
@@ -24,6 +26,8 @@ def describe_result(result: StageResult) -> str:
     """Format a heading with the stage, run and seconds, followed by the metrics and the folder of the results."""
     outcome = "unchanged, skipped" if result.skipped else f"done in {format_seconds(result.seconds)}"
     metrics = [f"{name} {format_value(value)}" for name, value in flatten_metrics(result.metrics)]
+    if result.stage == "predict" and not result.metrics.get("items", 1):
+        metrics = ["nothing to predict: no item lacks a label or a level"]
     pieces = [*metrics, f"in {_make_relative(result.folder)}"]
     # Break lines only between pieces, so that a name stays with its number.
     kept = [piece.replace(" ", NO_BREAK_SPACE) for piece in pieces]
@@ -45,6 +49,19 @@ def _format_heading(result: StageResult) -> str:
     if result.stage in ("evaluate", "predict"):
         return f"{result.stage} {result.folder.parent.name}"
     return result.stage
+
+
+def describe_report(path: Path) -> str:
+    """Format the address of a workspace's report, and what to do next if the catalogue is not audited.
+
+    Args:
+        path: The workspace as the user typed it.
+    """
+    workspace = Workspace.at(path)
+    lines = [f"The report: {workspace.report.as_uri()}"]
+    if not workspace.issues.is_file():
+        lines.append(f"Next, to find wrong labels: hangtag audit --workspace {shlex.quote(str(path))}")
+    return "\n".join(lines)
 
 
 def describe_tally(tally: Mapping[str, int]) -> str:

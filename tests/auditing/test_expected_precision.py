@@ -1,6 +1,7 @@
 """Test that the expected number of right label errors covers what was planted, and is low where the model is weak."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -117,5 +118,8 @@ def test_weak_evidence_is_said_first(kind: str, helps: str, number: float, is_we
     text = " ".join(describe_audit(summary).split())
     assert text.startswith("Weak evidence: the predictions agree with 76% of the labels") == is_weak
     assert (helps in text) == is_weak
-    assert "Of the first 100 label errors about 50 (30 to 78) are expected to be right." in text
+    sentence = "Of the first 20 label errors about 3 (1 to 9), of the first 100 about 50 (30 to 78) are expected to be"
+    assert f"{sentence} right." in text
+    assert "hangtag review" not in text
+    assert describe_audit(summary, Path("my w")).endswith("hangtag review --workspace 'my w'")
     assert "Judged: the labels of 10 of 20 items." in text

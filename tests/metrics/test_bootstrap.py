@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score
 
-from hangtag.metrics.bootstrap import compute_intervals, estimate_metrics, find_percentiles
+from hangtag.metrics.bootstrap import compute_intervals, estimate_metrics, find_interval, find_percentiles
 
 NUM_CLASSES = 4
 
@@ -82,6 +82,32 @@ def test_intervals_cover_the_true_values_with_rare_classes() -> None:
         by_percentiles.append(inner <= true <= outer)
     assert np.mean(is_covered) >= 0.92
     assert np.mean(by_percentiles) < 0.9
+
+
+def test_the_variance_that_samples_lack_is_that_of_half_a_right_and_half_a_wrong_vote() -> None:
+    # Nine of ten items of the first class are right, the tenth is taken for the second; one of each other is right.
+    classes, predicted = np.array([0] * 10 + [1, 2]), np.array([[0] * 9 + [1, 1, 2]])
+    names = [str(number) for number in range(12)]
+    estimates = estimate_metrics(classes, predicted, names, 3, samples=5, seed=0)
+    # 11 of 12: with 11.5 of 13, less without. By class 9 of 10, 1 of 2 (no variance is lacking) and 1 of 1.
+    assert estimates["accuracy"].unseen_variances == pytest.approx([0.000925], abs=1e-6)
+    assert estimates["macro_f1"].unseen_variances == pytest.approx([(0.00027 + 0.026656) / 9], abs=1e-6)
+    only = estimate_metrics(classes, predicted, names, 3, np.array([True, False, False]), samples=5, seed=0)
+    assert only["accuracy"].values == pytest.approx([0.9])
+    assert only["macro_f1"].values == pytest.approx([18 / 19])
+    assert only["accuracy"].unseen_variances == pytest.approx([0.000814], abs=1e-6)
+    assert only["macro_f1"].unseen_variances == pytest.approx([0.00027], abs=1e-6)
+    none = estimate_metrics(
+        classes[:10], predicted[:, :10], names[:10], 3, np.array([False, False, True]), samples=5, seed=0
+    )
+    assert none["accuracy"].values == none["macro_f1"].values == none["macro_f1"].unseen_variances == [0]
+
+
+def test_an_interval_is_symmetric_in_log_odds() -> None:
+    assert find_percentiles(np.arange(101) / 100) == pytest.approx((0.025, 0.975))
+    assert find_interval(np.full(9, 0.8), 0.8, 0.01) == pytest.approx((0.540236, 0.931585), abs=1e-5)
+    # No share has a larger standard deviation than a half.
+    assert find_interval(np.full(9, 0.5), 1.0, 9.0) == pytest.approx((0.019455, 0.980545), abs=1e-5)
 
 
 def test_duplicates_in_one_group_do_not_narrow_the_interval() -> None:

@@ -1,5 +1,6 @@
 """Test the table of the confusion matrix and the list of most confused classes."""
 
+import numpy as np
 import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -43,7 +44,8 @@ def test_each_pair_is_listed_once_in_any_order_of_rows(predictions: list[tuple[s
 def test_the_most_confused_pairs_are_sorted_within_each_split() -> None:
     predictions = (
         [("test", "a", "b")] * 9
-        + [("val", "a", "a")] * 6
+        + [("val", "c", "b")] * 2
+        + [("val", "a", "a")] * 7
         + [("val", "a", "c")] * 2
         + [("val", "b", "a")] * 3
         + [("val", "a", "b")] * 2
@@ -51,13 +53,17 @@ def test_the_most_confused_pairs_are_sorted_within_each_split() -> None:
     )
     assert find_most_confused(tabulate(predictions)).rows() == [
         ("val", "b", "a", 3, 1.0),
-        ("val", "a", "b", 2, 0.2),
-        ("val", "a", "c", 2, 0.2),
+        # Ties by label, then by predicted label.
+        ("val", "a", "b", 2, 0.1818),
+        ("val", "a", "c", 2, 0.1818),
+        ("val", "c", "b", 2, 1.0),
         ("test", "a", "b", 9, 1.0),
     ]
     assert find_most_confused(tabulate([])).columns == ["split", "label", "predicted_label", "count", "share"]
 
 
 def test_shares_of_a_row_without_items_are_zero() -> None:
-    matrix = build_matrix(tabulate([("val", "a", "a"), ("val", "a", "c")]), NAMES)
-    assert compute_row_shares(matrix).tolist() == [[0.5, 0, 0.5], [0, 0, 0], [0, 0, 0]]
+    # Each row by its own sum, also one of a single item.
+    matrix = build_matrix(tabulate([("val", "a", "a"), ("val", "a", "c"), ("val", "c", "b")]), NAMES)
+    assert matrix.dtype == np.int64
+    assert compute_row_shares(matrix).tolist() == [[0.5, 0, 0.5], [0, 0, 0], [0, 1, 0]]

@@ -49,7 +49,7 @@ def test_items_without_a_delivered_label_are_counted(tmp_path: Path) -> None:
     finish_again(workspace.labels)
     inputs = read_inputs(workspace)
     assert (build_labels(inputs)["num_missing"], build_labels(inputs)["num_unknown"]) == (1, 3)
-    assert "1 items have no kind in the table" in render_page(inputs)
+    assert "1 item has no kind in the catalogue, and no other level" in render_page(inputs)
 
 
 def test_missing_rules_are_no_error(tmp_path: Path) -> None:

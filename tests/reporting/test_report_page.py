@@ -99,6 +99,38 @@ def test_figures_are_drawn(driver: webdriver.Chrome, page: Path) -> None:
     assert evaluate_script(driver, "[...document.images].every((each) => each.complete && each.naturalWidth > 0)")
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_on_a_telephone_sheets_fit_and_wide_tables_scroll_in_their_box(
+    driver: webdriver.Chrome, page: Path, scheme: str
+) -> None:
+    open_page(driver, page, 390, scheme)
+    driver.execute_script("document.querySelectorAll('details').forEach((each) => each.open = true)")
+    driver.execute_script("document.querySelectorAll('.panel').forEach((each) => each.hidden = false)")
+    sheets = "[...document.querySelectorAll('.sheet img')].map((each) => each.getBoundingClientRect().width)"
+    assert max(evaluate_script(driver, sheets)) <= 390
+    # What is wider than the page can be scrolled to: it is inside a box of the page's width.
+    boxes = "[...document.querySelectorAll('main table')].map((each) => each.closest('.scroll, .bars, figure'))"
+    assert evaluate_script(driver, f"{boxes}.every((each) => each && each.getBoundingClientRect().right <= innerWidth)")
+    wide = "[...document.querySelectorAll('.scroll')].filter((each) => each.scrollWidth > each.clientWidth + 1)"
+    assert evaluate_script(driver, f"{wide}.every((each) => getComputedStyle(each).overflowX === 'auto')")
+    # The columns and classes of most tables fit after folding.
+    assert evaluate_script(driver, f"{wide}.length / document.querySelectorAll('.scroll').length") < 0.5
+
+
+def test_a_sheet_can_be_enlarged_on_a_telephone(driver: webdriver.Chrome, page: Path) -> None:
+    open_page(driver, page, 390)
+    button = driver.find_element(By.CSS_SELECTOR, ".panel:not([hidden]) .zoom")
+    image = button.find_element(By.XPATH, "preceding-sibling::div/img")
+    before = image.size["width"]
+    driver.execute_script("arguments[0].click()", button)
+    assert (image.size["width"] > 2 * before, button.get_attribute("aria-pressed")) == (True, "true")
+    assert evaluate_script(driver, "document.documentElement.scrollWidth") <= 390
+    driver.execute_script("arguments[0].click()", button)
+    assert (image.size["width"], button.get_attribute("aria-pressed")) == (before, "false")
+    open_page(driver, page, 1400)
+    assert not driver.find_element(By.CSS_SELECTOR, ".panel:not([hidden]) .zoom").is_displayed()
+
+
 @pytest.mark.parametrize("width", [360, 768, 1400])
 def test_page_never_scrolls_sideways(driver: webdriver.Chrome, page: Path, width: int) -> None:
     open_page(driver, page, width)

@@ -1,6 +1,7 @@
 """Test the review over HTTP: the queue, decisions, conflicts between reviewers, and access control."""
 
 import io
+import re
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,13 @@ from shop_exports import draw_photographs
 
 from hangtag.auditing.nearest_neighbors import LookAlikes, open_look_alikes
 from hangtag.errors import WorkspaceError
+from hangtag.io import write_json
 from hangtag.reviewing.app import build_app
 from hangtag.reviewing.items import read_items
 from hangtag.reviewing.queue import COLUMNS, HELD_SECONDS, Queue, compute_throughput, read_issues
 from hangtag.reviewing.store import Store
 from hangtag.stages.prepare import prepare
-from hangtag.stages.review import open_look_alike_search
+from hangtag.stages.review import open_look_alike_search, read_expected
 from hangtag.workspace import Workspace
 
 TOKEN, BASE = "a-token-of-the-page", "http://127.0.0.1:8001"
@@ -58,6 +60,50 @@ def test_the_issue_with_the_highest_score_comes_first_with_its_details(client: T
     assert issue["same"] == ["unlikely_combination"]
     assert (issue["state"], issue["decision"], issue["history"]) == ("open", None, [])
     assert answer["progress"] == {"total": 12, "open": 12, "skipped": 0, "decided": 0, "an_hour": None}
+
+
+def test_the_page_says_how_many_are_expected_to_be_right(queue: Queue, store: Store, workspace: Workspace) -> None:
+    assert read_expected(workspace) == ""
+    first = [
+        {"issues": 20, "expected": 6.9, "low": 1, "high": 15},
+        {"issues": 30, "expected": 8.0, "low": 2, "high": 16},
+    ]
+    summary: dict[str, Any] = {"expected_right": {"agreement": 0.71, "first": first}, "sources": {}}
+    path = workspace.audit / "summary.json"
+    write_json(path, summary)
+    weak = read_expected(workspace)
+    assert weak.startswith("Weak evidence: the predictions agree with 71% of the labels")
+    assert weak.endswith(
+        "Of the first 20 label errors about 7 (1 to 15), of the first 30 about 8 (2 to 16) are expected to be right."
+    )
+    first[1]["expected"] = 15.0
+    write_json(path, summary)
+    assert read_expected(workspace).startswith("Of the first 20 label errors")
+    # An audit without label errors, and one of an earlier version.
+    for content in (summary | {"expected_right": {}}, {}):
+        write_json(path, content)
+        assert read_expected(workspace) == ""
+    pictures = open_look_alike_search(workspace, queue.items)
+    app = build_app(queue, store, pictures, token=TOKEN, host="127.0.0.1", expected=f"{weak} <b>")
+    page = TestClient(app, base_url=BASE).get("/").text
+    assert f'<p id="expected">{weak} &lt;b&gt;</p>' in page
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", '{"expected_right": 3}', '{"expected_right": {"first": [{"issues": 1}]}}']
+)
+def test_a_damaged_summary_is_an_error_that_says_what_to_run(workspace: Workspace, content: str) -> None:
+    (workspace.audit / "summary.json").write_text(content)
+    with pytest.raises(WorkspaceError, match="hangtag audit"):
+        read_expected(workspace)
+
+
+def test_the_page_calls_the_score_a_rank(client: TestClient) -> None:
+    texts = [client.get(path).text for path in ("/", "/static/page.js")]
+    shown = re.sub(r"<[^>]*>", " ", texts[0])
+    assert not re.search(r"(?i)\bscore\b|%", shown)
+    assert "Rank from" in shown
+    assert "rank ${issue.score.toFixed(2)} of 1, no probability" in texts[1]
 
 
 def test_a_decision_also_decides_issues_that_suggest_the_same_change(client: TestClient, store: Store) -> None:

@@ -7,6 +7,7 @@ import time
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -178,9 +179,24 @@ def test_the_model_is_described(client: TestClient) -> None:
     assert model["classes"] == ["Hat", "Shirt", "Shoe"]
     assert model["levels"]["kind"] == ["Footwear", "Wear"]
     assert model["figures"]["test"]["n"] == 48
+    assert {figures["input"] for figures in model["figures"].values()} == {"photograph"}
+    assert "figures_with_names" not in model
     assert 0 < model["threshold"] <= 1
     assert model["limits"]["photographs"] == 4
     assert "/" not in json.dumps(model["network"])
+
+
+def test_figures_with_names_are_described_as_such(classifier: Classifier) -> None:
+    measured = {"n": 9, "accuracy": 0.99}
+    old = classifier.description | {"figures": {"test": measured}, "words": ["hat"]}
+    new = old | {"figures": {"test": measured | {"input": "photograph"}}}
+    new |= {"figures_with_names": {"test": measured | {"input": "photograph and name"}}}
+    for description, sources in ((old, ["photograph and name", None]), (new, ["photograph", "photograph and name"])):
+        service = build_app(replace(classifier, description=description), ServeConfig())
+        with TestClient(service, base_url="http://localhost") as client:
+            model = client.get("/v1/model").json()
+        found = [model.get(name, {}).get("test", {}).get("input") for name in ("figures", "figures_with_names")]
+        assert found == sources
 
 
 def test_health_readiness_and_metrics_are_served(client: TestClient) -> None:

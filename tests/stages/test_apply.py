@@ -88,7 +88,8 @@ def test_only_decided_cells_are_changed_in_the_table(workspace: Workspace, drawn
         ),
     ]
     # The first was asked about under two codes, which settled both.
-    counted = {"decided": 4, "skipped": 1, "items_changed": 2, "cells_changed": 4, "not_applied": 0}
+    counted: dict[str, Any] = {"decided": 4, "skipped": 1, "items_changed": 2, "cells_changed": 4, "not_applied": 0}
+    counted |= {"written": ["corrected/styles.csv"]}
     assert counted.items() <= result.metrics.items()
     assert apply(workspace).skipped
 
@@ -213,7 +214,8 @@ def test_a_tree_of_photographs_has_changes_and_no_table(drawn: Path, tmp_path: P
     line = make_line(first, "bags", "shoes", 0.9, column="category", changes={"category": "shoes"})
     write_issues(workspace, [line])
     decide(workspace, 0, "accept")
-    assert apply(workspace).metrics["cells_changed"] == 1
+    metrics = apply(workspace).metrics
+    assert (metrics["cells_changed"], metrics["written"]) == (1, ["label_changes.csv"])
     assert not (workspace.review / "corrected").exists()
     assert clean(workspace).metrics["reviewed_cells"] == 1
 

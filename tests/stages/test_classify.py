@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from hangtag.errors import CatalogError, SettingsError
 from hangtag.inference.classifier import Classifier
 from hangtag.inference.prediction import Prediction
 from hangtag.inference.streaming import CHUNK, Failure, classify_photographs
-from hangtag.serving.output import list_columns, list_photographs
+from hangtag.models.label_space import LabelSpace
+from hangtag.serving.output import list_columns, list_photographs, write_table_lines
 from hangtag.stages import classify as stage
 from hangtag.stages.classify import print_predictions, write_predictions
 
@@ -138,13 +140,30 @@ def test_a_file_that_is_named_like_a_formula_is_none_in_csv(
 
 
 def test_the_table_says_what_is_not_sure(classifier: Classifier, photographs: Path) -> None:
-    lines = tell(classifier, photographs, "table")[0].splitlines()
-    assert len(lines) == 1 + len(NAMES)
-    assert "Hat" in lines[1]
-    assert "Wear" in lines[1]
-    assert "not classified" in lines[4]
-    assert "not sure" in lines[6]
-    assert "unlike the training photographs" in lines[6]
+    printed = tell(classifier, photographs, "table")[0]
+    # The first column is empty where a row goes on.
+    rows = re.split(r"\n(?=\S)", printed.rstrip())
+    assert len(rows) == 1 + len(NAMES)
+    assert "Hat" in rows[1]
+    assert "Wear" in rows[1]
+    assert "not classified" in rows[4]
+    assert "not sure" in rows[6]
+    assert "unlike the training photographs" in rows[6]
+
+
+def test_the_table_fits_80_columns_and_loses_nothing() -> None:
+    label_space = LabelSpace(
+        {"department": ("Footwear and accessories",), "kind": ("Open sandals with a heel",)}, ((0, 0),), {}, "kind"
+    )
+    levels = {level: names[0] for level, names in label_space.levels.items()}
+    sure = Prediction("Open sandals with a heel", 0.87, True, True, levels, {}, (), photographs=12, failures=("a", "b"))
+    failed = Failure("not_an_image", "no JPEG, PNG, WebP, GIF, BMP or TIFF picture " + "x" * 90)
+    printed = "".join(write_table_lines([("folder/" * 9 + "sandals.jpg", sure), ("b.jpg", failed)], label_space))
+    assert max(map(len, printed.splitlines())) <= 80
+    assert "87%" in printed
+    column = "".join(line[49:].strip() for line in printed.splitlines()).replace(" ", "")
+    assert "Footwearandaccessories(12photographs,2notread)" in column
+    assert "x" * 90 in column
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])

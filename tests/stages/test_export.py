@@ -44,9 +44,26 @@ def test_the_folder_holds_a_model_and_its_card(model: Path) -> None:
         "kind (2), type (3), label (3)",
         "season (2)",
         "| hold-out | 48 |",
+        f"On {description['label_name']}, from photographs alone, with 95 % intervals.",
         description["network"]["sha256"],
     ):
         assert wanted in card
+
+
+def test_figures_say_what_they_are_measured_from(tmp_path: Path) -> None:
+    with_names = {"n": 9, "accuracy": 0.99, "macro_f1": 0.98, "ece": 0.01, "loss": 0.1}
+    alone = with_names | {"accuracy": 0.94}
+    report = {"input": "photograph and name", "splits": {"test": with_names}}
+    write_json(tmp_path / "both.json", report | {"photograph_alone": {"splits": {"test": alone}}})
+    write_json(tmp_path / "alone.json", {"input": "photograph", "splits": {"test": alone}})
+    both, one = (stage._read_figures(tmp_path / f"{name}.json") for name in ("both", "alone"))
+    assert one == {
+        "figures": {"test": {"input": "photograph", "n": 9, "accuracy": 0.94, "macro_f1": 0.98, "ece": 0.01}}
+    }
+    assert both["figures"] == one["figures"]
+    assert both["figures_with_names"]["test"]["input"] == "photograph and name"
+    assert both["figures_with_names"]["test"]["accuracy"] == 0.99
+    assert stage._read_figures(None) == {"figures": {}}
 
 
 def test_the_schema_knows_every_entry_that_a_training_and_an_export_write(

@@ -159,7 +159,7 @@ def test_an_error_without_a_checkpoint_ends_the_pipeline(stages: Stages, tmp_pat
     ("options", "message"),
     [
         ({"settings": {"epoch": 3}}, "There is no such setting"),
-        ({"settings": {"epochs": 0}}, "epochs must be 1 to 10000"),
+        ({"settings": {"epochs": -1}}, "epochs must be 0 to 10000"),
         ({"preset": "best"}, "There is no such preset"),
         ({"color_modes": ["sepia"]}, "color_mode must be one of color, gray"),
         ({"color_modes": []}, "There is nothing to train"),

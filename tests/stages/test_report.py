@@ -12,7 +12,7 @@ from page_reader import Page
 
 from hangtag.catalog.schema import CatalogSchema
 from hangtag.errors import WorkspaceError
-from hangtag.io import hash_file, write_parquet
+from hangtag.io import hash_file, write_csv, write_parquet
 from hangtag.labels.dataset import read_labeled_items
 from hangtag.manifest import StageRecord
 from hangtag.stages.compare import compare
@@ -75,11 +75,11 @@ def test_any_change_writes_the_page_again(tmp_path: Path, change: str) -> None:
 @pytest.mark.parametrize(
     ("stages", "commands"),
     [
-        ((), {"explore", "train"}),
-        (("explore",), {"train"}),
-        (("explore", "train"), {"evaluate", "predict"}),
-        (("train", "evaluate"), {"explore", "predict"}),
-        (ALL_STAGES, set()),
+        ((), {"explore", "train", "audit"}),
+        (("explore",), {"train", "audit"}),
+        (("explore", "train"), {"evaluate", "predict", "audit"}),
+        (("train", "evaluate"), {"explore", "predict", "audit"}),
+        (ALL_STAGES, {"audit"}),
     ],
 )
 def test_missing_stages_are_named_with_their_command(
@@ -190,7 +190,8 @@ def test_capstone_figures_are_shown_only_for_its_own_catalogue(tmp_path: Path) -
     own = make_page(build_workspace(tmp_path / "own", is_capstone=True)).text
     other = make_page(build_workspace(tmp_path / "other")).text
     for shown in (
-        "8 Beside the capstone",
+        "9 Beside the capstone",
+        "cannot be compared; chapter 9 says why",
         "9,914,686",
         "0.940",
         "1346",
@@ -206,8 +207,48 @@ def test_catalogue_with_one_level_and_no_names(tmp_path: Path) -> None:
     schema = CatalogSchema("", "id", None, ("kind",), columns=("id", "kind"))
     text = make_page(build_workspace(tmp_path, schema=schema)).text
     assert "hangtag report · catalogue" in text
-    assert "label level 1 of 1" in text
-    assert "Item Finest level as given Old New Matched by Score" in text
+    assert "kind label, the folder" in text
+    assert "Item kind as given Old New Matched by Score" in text
+
+
+@pytest.mark.parametrize("table", ["", "goods.csv"])
+@pytest.mark.parametrize("stages", [(), ALL_STAGES])
+def test_nothing_is_said_of_levels_rings_and_tables_that_a_catalogue_lacks(
+    tmp_path: Path, table: str, stages: tuple[str, ...]
+) -> None:
+    schema = CatalogSchema(table, "id", None, ("kind",), columns=("id", "kind"))
+    text = make_page(build_workspace(tmp_path, stages, schema=schema)).text
+    # Sentences about the page's own tables.
+    text = text.replace("The same as a table", "")
+    words = r"\b(?:levels?|finest|attributes?|hierarchy)\b" + ("" if table else r"|\b(?:tables?|rows?|columns?)\b")
+    said = [match for match in re.findall(rf"(?i)[^.]*(?:{words})[^.]*", text) if not is_about_the_page(match)]
+    assert said == []
+    assert ("From 54 rows" in text, "From 54 photographs" in text) == (bool(table), not table)
+    assert ("Labels and accuracy" in text) == bool(stages)
+    assert ("quote its accuracy" in text) == bool(stages)
+
+
+def is_about_the_page(sentence: str) -> bool:
+    """Return whether a sentence is about the page's own columns, rows and tables, or about networks."""
+    own = [
+        *("column per predicted label", "share of the row", "label column", "In rows with a mark", "Column Over"),
+        *("A column is balanced", "Column Role", "Column kind", "come first in the table", "the table below"),
+        *("hold-out columns", "hold-out rows", "in any order of the rows"),
+    ]
+    return any(each in sentence for each in own)
+
+
+def test_a_label_that_differs_from_the_only_level_has_a_sunburst(tmp_path: Path) -> None:
+    schema = CatalogSchema("goods.csv", "id", None, ("kind",), columns=("id", "kind"))
+    fake = build_workspace(tmp_path, ("explore",), schema=schema)
+    assert "Sunburst" not in make_page(fake).text
+    path = fake.workspace.exploration / "sunburst_Class.csv"
+    write_csv(path, pl.DataFrame({"Class": ["Bags", "Bags"], "kind": ["Handbags", "Bags"], "count": [3, 4]}))
+    fake.finish_stage("explore", fake.workspace.exploration, {}, {})
+    text = make_page(fake).text
+    assert "From kind to Class" in text
+    assert "The inner ring is Class, the outer kind" in text
+    assert "Sunburst, kind" not in text
 
 
 def test_several_seeds_are_averaged(tmp_path: Path) -> None:

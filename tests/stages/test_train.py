@@ -18,7 +18,7 @@ from hangtag.catalog.schema import CatalogSchema
 from hangtag.config import TrainConfig
 from hangtag.errors import HangtagError, ModelError, SettingsError, WorkspaceError
 from hangtag.inference.classifier import Classifier
-from hangtag.inference.runs import load_classifier
+from hangtag.inference.runs import EvaluatedItems, load_classifier, predict_items, select_items
 from hangtag.io import read_json, write_parquet, write_whole
 from hangtag.labels.dataset import read_labeled_items
 from hangtag.manifest import StageRecord, require_manifest
@@ -299,14 +299,33 @@ def test_of_equal_epochs_the_earliest_is_kept_or_the_last_where_that_is_asked_fo
 ) -> None:
     fix_figures(monkeypatch, accuracies)
     result = train(workspace, dataclasses.replace(CONFIG, checkpoint=keep))
-    assert (result.metrics["kept_epoch"], result.metrics["val_accuracy"]) == (kept, accuracies[kept - 1])
+    kept_accuracy = load_saved(result.folder).description["metrics"]["val_accuracy"]
+    assert (result.metrics["kept_epoch"], kept_accuracy) == (kept, accuracies[kept - 1])
     assert load_file(result.folder / "model.safetensors")[f"{CATEGORY_PATH}/bias"].tolist() == [kept, kept]
 
 
 def test_the_best_epoch_is_one_on_whole_photographs(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     fix_figures(monkeypatch, [0.9, 0.5, 0.4], small_epochs=1)
     result = train(workspace, dataclasses.replace(CONFIG, checkpoint="best"))
-    assert (result.metrics["kept_epoch"], result.metrics["val_accuracy"]) == (2, 0.5)
+    assert result.metrics["kept_epoch"] == 2
+    assert load_saved(result.folder).description["metrics"]["val_accuracy"] == 0.5
+
+
+@pytest.mark.parametrize("with_names", [False, True])
+def test_train_says_the_accuracy_that_evaluate_says(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, with_names: bool
+) -> None:
+    name_items(workspace)
+    # The accuracy after an epoch is without names and mirror images: it is another number, and here a wrong one.
+    monkeypatch.setattr(Trainer, "_validate", lambda *_: (0.5, 0.123))
+    labelled = read_labeled_items(workspace)
+    trained = train(workspace, dataclasses.replace(CONFIG, with_names=with_names, tta_flip=True), run_id="run")
+    classifier = load_classifier(workspace, "run", labelled)
+    items = select_items(labelled, classifier.label_space, ["val"])
+    predictions = predict_items(classifier, labelled, items, "", with_names=with_names)
+    measured = float(EvaluatedItems(items, predictions).correct.mean())
+    assert trained.metrics["val_accuracy"] == pytest.approx(measured, abs=1e-4)
+    assert read_history(workspace, "run")["val_accuracy"].to_list() == [0.123] * 3
 
 
 def test_a_training_begins_on_small_photographs_and_gives_a_model_for_whole_ones(workspace: Workspace) -> None:

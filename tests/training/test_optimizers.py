@@ -12,6 +12,7 @@ from hangtag.models.registry import build_model
 from hangtag.presets import PRESETS
 from hangtag.settings import resolve
 from hangtag.training.optimizers import build_optimizer, build_schedule
+from hangtag.training.trainer import choose_epochs
 
 CAPSTONE = resolve(TrainConfig, PRESETS["capstone"])
 
@@ -49,7 +50,7 @@ def test_the_cosine_schedule_without_warmup_starts_at_the_peak() -> None:
 @pytest.mark.parametrize("steps", [1, 2, 5])
 def test_a_training_of_few_steps_has_learning_rates(schedule: Any, steps: int) -> None:
     for warmup in (0.0, 0.15, 0.99):
-        sizes = list_sizes(TrainConfig(lr_schedule=schedule, warmup=warmup, learning_rate=0.003), steps)
+        sizes = list_sizes(TrainConfig(epochs=8, lr_schedule=schedule, warmup=warmup, learning_rate=0.003), steps)
         assert np.isfinite(sizes).all()
         assert 0 <= min(sizes) <= max(sizes) <= 0.0030001
 
@@ -101,3 +102,11 @@ def test_without_weight_decay_no_weight_decays(optimizer: Any) -> None:
     )
     for weight, value in zip(model.trainable_weights, before, strict=True):
         np.testing.assert_array_equal(weight.numpy(), value)
+
+
+@pytest.mark.parametrize(
+    ("given", "items", "epochs"),
+    [(0, 64 * 250, 8), (0, 64 * 250 - 64, 9), (0, 64 * 50, 40), (0, 100, 50), (3, 100, 3), (80, 100, 80)],
+)
+def test_small_catalogues_have_more_epochs(given: int, items: int, epochs: int) -> None:
+    assert choose_epochs(TrainConfig(epochs=given, batch_size=64), items).epochs == epochs

@@ -16,9 +16,8 @@ from hangtag.console import show_progress
 from hangtag.io import require_file, write_whole
 from hangtag.models.label_space import Indices
 
-NUM_NEIGHBORS = 15
-# The neighbors whose labels count, and the weight of the prior, in neighbors.
-NUM_VOTES, PRIOR = 5, 10
+# The neighbors whose labels count for a score and that a reason speaks of, and the weight of the prior, in neighbors.
+NUM_NEIGHBORS, PRIOR = 5, 10
 CHUNK = 1024
 BLOCK = 256
 # (height, width) that photographs are averaged down to.
@@ -88,19 +87,19 @@ def find_neighbors(features: Features, rows: Indices, count: int = NUM_NEIGHBORS
 def weigh_neighbors(classes: Indices, num_classes: int) -> npt.NDArray[np.float32]:
     """Return a factor for the probability of each class from the labels of the neighbors, float32 (k, classes).
 
-    The factor is the square root of the class's share among the nearest `NUM_VOTES` neighbors, with `PRIOR` more spread
-    evenly over all classes: neighbors are weak evidence and not independent of the network. Planted errors are ranked
-    slightly better than by the network alone (docs/experiments.md).
+    The factor is the square root of the class's share among the nearest `NUM_NEIGHBORS` neighbors, with `PRIOR` more
+    spread evenly over all classes: neighbors are weak evidence and not independent of the network. Planted errors are
+    ranked slightly better than by the network alone (docs/experiments.md).
 
     Args:
         classes: The given classes of the nearest neighbors, int64 (k, any), below 0 where there is none.
         num_classes: How many classes there are.
     """
-    votes = classes[:, :NUM_VOTES]
+    votes = classes[:, :NUM_NEIGHBORS]
     counts = np.zeros((len(votes), num_classes), np.float32)
     rows, columns = np.nonzero(votes >= 0)
     np.add.at(counts, (rows, votes[rows, columns]), 1)
-    return np.asarray(np.sqrt((counts + PRIOR / num_classes) / (NUM_VOTES + PRIOR)), np.float32)
+    return np.asarray(np.sqrt((counts + PRIOR / num_classes) / (NUM_NEIGHBORS + PRIOR)), np.float32)
 
 
 class LookAlikes:

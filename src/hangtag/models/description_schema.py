@@ -152,6 +152,7 @@ class DescriptionSchema(_Entry):
     out_of_distribution: _OutOfDistribution = _may_lack()
     seen: _Seen = _may_lack()
     figures: dict[str, dict[str, Any]] = {}
+    figures_with_names: dict[str, dict[str, Any]] = {}
     hub: dict[str, Any] = {}
 
 

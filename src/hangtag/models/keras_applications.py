@@ -170,8 +170,12 @@ def load_imagenet(model: "Model", name: str) -> Path:
             downloaded. The error names the file to download and the folder for it.
     """
     if name not in APPLICATIONS:
-        allowed = f"Allowed: {', '.join(APPLICATIONS)}; for other networks a file."
-        raise ModelError("The library has no ImageNet weights for this network.", allowed=allowed, received=name)
+        raise ModelError(
+            "Keras has no ImageNet weights for this architecture.",
+            allowed=f"Allowed: {', '.join(APPLICATIONS)}; for others a file with --weights.",
+            hint="Add --architecture mobilenet-v3-large.",
+            received=name,
+        )
     application = APPLICATIONS[name]
     path = _find_cache() / application.file
     try:

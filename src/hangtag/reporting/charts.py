@@ -190,16 +190,16 @@ def build_heatmap(confusion: pl.DataFrame, class_names: Sequence[str]) -> Contex
 
 
 def build_bars(labels: Sequence[str], counts: Sequence[int]) -> list[Bar]:
-    """Lay out counts as bars on a logarithmic axis, on which a count of 1 has a visible width.
+    """Lay out counts as bars whose widths are proportional to them.
 
     Args:
         labels: The label of each bar.
         counts: The count of each bar, 0 or more.
     """
-    longest = math.log10(max(counts, default=0) + 1) or 1.0
+    longest = max(counts, default=0) or 1
     total = sum(counts) or 1
     return [
-        Bar(label, count, round(100 * math.log10(count + 1) / longest, 2), count / total)
+        Bar(label, count, round(100 * count / longest, 2), count / total)
         for label, count in zip(labels, counts, strict=True)
     ]
 

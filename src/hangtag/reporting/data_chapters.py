@@ -3,7 +3,8 @@
 Each `build_*` function returns the values that the template of its chapter shows.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import polars as pl
@@ -34,6 +35,7 @@ def build_sources(inputs: Inputs) -> Context:
     height, width = inputs.prepared.images.shape[1:3]
     return {
         "table": schema.table,
+        "num_levels": len(schema.levels),
         "columns": [_describe_column(inputs, column) for column in schema.columns],
         "counts": inputs.prepare_manifest["counts"],
         "height": height,
@@ -64,7 +66,8 @@ def _describe_column(inputs: Inputs, column: str) -> Context:
 def _name_role(inputs: Inputs, column: str) -> str:
     schema = inputs.prepared.schema
     if column in schema.levels:
-        return f"label level {schema.levels.index(column) + 1} of {len(schema.levels)}"
+        several = f" level {schema.levels.index(column) + 1} of {len(schema.levels)}" if len(schema.levels) > 1 else ""
+        return f"label{several}{'' if schema.table else ', the folder'}"
     roles = {schema.id: "id", schema.name: "name", schema.split: "given split"}
     roles |= dict.fromkeys(schema.image_columns, "photograph")
     return roles.get(column) or ("attribute" if column in schema.attributes else "")
@@ -86,6 +89,8 @@ def build_labels(inputs: Inputs) -> Context:
         "settings": inputs.clean_manifest["settings"],
         "names_matcher": inputs.clean_manifest.get("names_matcher") or {},
         "has_names": inputs.labelled.schema.name is not None,
+        "num_levels": len(inputs.labelled.schema.levels),
+        "leaf": find_heading(inputs.labelled.schema.levels[-1]),
         "relabelled": relabelled.head(MAX_CHANGE_ROWS).to_dicts(),
         "num_relabelled": len(relabelled),
         "unknown": unknown.head(MAX_CHANGE_ROWS).to_dicts(),
@@ -165,6 +170,7 @@ def _read_exploration_table(inputs: Inputs, name: str) -> pl.DataFrame | None:
 
 
 def _build_sunbursts(inputs: Inputs) -> list[Context]:
+    """Return the sunbursts that have a hierarchy to show: several levels, or a label that is not simply the level."""
     schema = inputs.labelled.schema
     files = (
         ("sunburst_given.csv", schema.levels),
@@ -173,17 +179,23 @@ def _build_sunbursts(inputs: Inputs) -> list[Context]:
     sunbursts = []
     for name, path_columns in files:
         table = _read_exploration_table(inputs, name)
-        if table is not None and not table.is_empty():
+        if table is not None and not table.is_empty() and _has_hierarchy(table, path_columns):
             counted = table.with_columns(pl.col("count").cast(pl.Int64))
             ordered = counted.sort("count", descending=True, maintain_order=True)
             sunbursts.append(
                 {
-                    "columns": path_columns,
+                    "columns": [*map(schema.find_heading, path_columns)],
+                    "is_given": path_columns == schema.levels,
                     "trace": build_sunburst(counted, path_columns),
                     "rows": ordered.select(*path_columns, "count").rows(),
                 }
             )
     return sunbursts
+
+
+def _has_hierarchy(table: pl.DataFrame, path_columns: Sequence[str]) -> bool:
+    """Return whether some value on a ring is divided, or differs from the one inside it."""
+    return any(table[inner].ne_missing(table[outer]).any() for inner, outer in pairwise(path_columns))
 
 
 def _embed_sheets(inputs: Inputs) -> list[Context]:

@@ -43,7 +43,17 @@ def build_evaluation(inputs: Inputs) -> Context:
         "has_sources": any(run.reads_names for run in runs),
         "has_levels": any(run["levels"] for run in described),
         "has_confidence": any(run["confidence"] for run in described),
+        "num_levels": len(inputs.labelled.schema.levels),
+        "has_attributes": bool(inputs.labelled.schema.attributes),
+        "columns_title": _name_columns(inputs),
     }
+
+
+def _name_columns(inputs: Inputs) -> str:
+    """Return what the columns are that a run may predict beside the label."""
+    schema = inputs.labelled.schema
+    kinds = [*(["levels"] if len(schema.levels) > 1 else []), *(["attributes"] if schema.attributes else [])]
+    return " and ".join(kinds).capitalize() or "Predicted columns"
 
 
 def list_splits(evaluated: Container[str]) -> list[str]:
@@ -150,6 +160,7 @@ def _describe_run(inputs: Inputs, run: Run) -> Context:
             sheet, f"Photographs of the class {worst}, each with the label that {run.run_id} predicted."
         ),
         "curves": _build_curves(inputs, run),
+        "is_mirrored": bool(run.settings.get("tta_flip")),
         "best_epoch": run.model.get("metrics", {}).get("epoch"),
     }
 

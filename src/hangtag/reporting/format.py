@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup, escape
 from PIL import Image
 
+from hangtag.catalog.schema import CatalogSchema
 from hangtag.models.registry import ARCHITECTURES
 from hangtag.training.targets import ALL, LABEL
 
@@ -68,6 +70,15 @@ def format_operations(value: float | None) -> str:
     return f"{value / scale:.3g} {word}"
 
 
+def mark_commands(text: str) -> Markup:
+    """Return a text as HTML in which what is between backticks is code."""
+    parts = text.split("`")
+    if len(parts) % 2 == 0:
+        return escape(text)
+    marked = (Markup("<code>{}</code>").format(part) if index % 2 else escape(part) for index, part in enumerate(parts))
+    return Markup("").join(marked)
+
+
 FILTERS: dict[str, Callable[..., Any]] = {
     "count": format_count,
     "score": format_score,
@@ -77,6 +88,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "shape": format_shape,
     "difference": format_difference,
     "operations": format_operations,
+    "commands": mark_commands,
 }
 
 
@@ -112,16 +124,16 @@ def embed_picture(path: Path, alt: str) -> Picture | None:
     return Picture(f"data:image/webp;base64,{encoded}", image.width, image.height, alt)
 
 
-def describe_recipe(settings: Settings, label_name: str, precision: str = "") -> str:
+def describe_recipe(settings: Settings, schema: CatalogSchema, precision: str = "") -> str:
     """Describe the settings of a training in one sentence, without those that an earlier version did not have.
 
     Args:
         settings: The settings of `train`.
-        label_name: The catalogue's heading of the label.
+        schema: The catalogue's label, levels and attributes.
         precision: `float32` or `bfloat16`; empty if unknown.
     """
     phrases = [
-        *_describe_target(settings, label_name),
+        *_describe_target(settings, schema),
         *_describe_weights(settings),
         *_describe_optimizer(settings),
         *_describe_augmentation(settings),
@@ -132,16 +144,20 @@ def describe_recipe(settings: Settings, label_name: str, precision: str = "") ->
     return f"{text[:1].upper()}{text[1:]}."
 
 
-def _describe_target(settings: Settings, label_name: str) -> list[str]:
+def _describe_target(settings: Settings, schema: CatalogSchema) -> list[str]:
     target = settings.get("target", LABEL)
     source = "photographs"
     if settings.get("with_names"):
         source += " and names"
     if target != ALL:
-        return [f"predicts {label_name if target == LABEL else target} from {source}"]
+        return [f"predicts {schema.label_name if target == LABEL else target} from {source}"]
     weight = settings.get("attribute_weight")
     weighted = f" (weight of an attribute {weight:g}, of the label 1)" if weight is not None else ""
-    return [f"predicts all levels and attributes{weighted} from {source}"]
+    levels = (
+        "all levels" if len(schema.levels) > 1 else f"{schema.find_heading(schema.levels[0])} and {schema.label_name}"
+    )
+    attributes = f" and attributes{weighted}" if schema.attributes else ""
+    return [f"predicts {levels}{attributes} from {source}"]
 
 
 def _describe_weights(settings: Settings) -> list[str]:

@@ -14,7 +14,7 @@ import polars as pl
 
 from hangtag.catalog.prepared_items import Prepared, read_prepared
 from hangtag.catalog.schema import CatalogSchema
-from hangtag.io import JsonObject, read_csv, read_json
+from hangtag.io import JsonObject, hash_json, read_csv, read_json
 from hangtag.labels.dataset import LabeledItems, read_labeled_items
 from hangtag.manifest import compute_digest, find_manifest, read_manifest, require_manifest
 from hangtag.metrics.comparison import Comparison, read_comparison
@@ -28,6 +28,7 @@ from hangtag.workspace import Workspace
 NO_CLASSES = ("Unknown", "Free Items")
 # The suffixes of the files in this package that determine the page.
 PAGE_FILES = (".jinja", ".css", ".js", ".toml", ".py")
+AUDIT_AGAIN = "Run `hangtag audit` again."
 PHOTOGRAPH, PHOTOGRAPH_ALONE = "photograph", "photograph alone"
 
 
@@ -150,6 +151,10 @@ class Inputs:
         runs: The finished runs, in alphabetical order.
         capstone: The capstone's own figures if the catalogue is the capstone's, else None.
         comparison: The result of `compare`, or None if there is none or a run has changed since.
+        audit: The content of `audit/summary.json`, or None if `audit` has not run.
+        is_audit_current: Whether the audit is of these labels and photographs.
+        review: The decisions of the review in numbers (see `stages.report`), or None if there are none.
+        applied: The manifest of `apply`, or None if it has not run.
     """
 
     workspace: Workspace
@@ -161,6 +166,10 @@ class Inputs:
     runs: tuple[Run, ...]
     capstone: JsonObject | None
     comparison: Comparison | None = None
+    audit: JsonObject | None = None
+    is_audit_current: bool = True
+    review: JsonObject | None = None
+    applied: JsonObject | None = None
 
     @property
     def evaluated_runs(self) -> tuple[Run, ...]:
@@ -226,7 +235,11 @@ def compute_input_digests(workspace: Workspace) -> dict[str, str]:
     for name, (folder, hint) in folders.items():
         if manifest := find_manifest(folder, hint):
             digests[name] = _digest_manifest(manifest)
-    return digests
+    # The page says whether these two are of the current labels and decisions, so that their inputs count too. The
+    # corrected table is its owner's and may be moved away: the files of `apply` are not checked.
+    made = {"audit": find_manifest(workspace.audit, AUDIT_AGAIN), "review": read_manifest(workspace.review)}
+    recorded = {name: hash_json([_digest_manifest(each), each["inputs"]]) for name, each in made.items() if each}
+    return digests | recorded
 
 
 def _digest_manifest(manifest: Mapping[str, Any]) -> str:
@@ -250,16 +263,21 @@ def _hash_page() -> str:
     return digest.hexdigest()
 
 
-def read_inputs(workspace: Workspace) -> Inputs:
+def read_inputs(workspace: Workspace, review: JsonObject | None = None) -> Inputs:
     """Read the results that the report shows; all parts after `clean` may be missing.
+
+    Args:
+        workspace: The workspace.
+        review: The decisions of the review in numbers, or None if there are none.
 
     Raises:
         WorkspaceError: `prepare` or `clean` has not run, or the labels are older than the prepared catalogue.
     """
-    labelled = read_labeled_items(workspace)
+    labelled, prepared = read_labeled_items(workspace), read_prepared(workspace)
+    audited = find_manifest(workspace.audit, AUDIT_AGAIN)
     return Inputs(
         workspace=workspace,
-        prepared=read_prepared(workspace),
+        prepared=prepared,
         labelled=labelled,
         prepare_manifest=require_manifest(workspace.prepared, "Run `hangtag prepare CATALOG` first."),
         clean_manifest=require_manifest(workspace.labels, "Run `hangtag clean` first."),
@@ -267,7 +285,16 @@ def read_inputs(workspace: Workspace) -> Inputs:
         runs=tuple(_read_run(workspace, run_id) for run_id in workspace.run_ids()),
         capstone=find_capstone(labelled.schema, labelled.class_names),
         comparison=_read_comparison(workspace),
+        audit=read_json(workspace.audit / "summary.json") if audited else None,
+        is_audit_current=audited is None or _is_audit_of(audited, labelled, prepared),
+        review=review,
+        applied=read_manifest(workspace.review),
     )
+
+
+def _is_audit_of(manifest: Mapping[str, Any], labelled: LabeledItems, prepared: Prepared) -> bool:
+    inputs = manifest["inputs"]
+    return (inputs.get("labels"), inputs.get("prepared")) == (labelled.digest, prepared.digest)
 
 
 def _is_explored(workspace: Workspace, labelled: LabeledItems) -> bool:

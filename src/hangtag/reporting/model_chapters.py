@@ -78,7 +78,7 @@ def build_architecture(inputs: Inputs) -> Context:
         "recipes": _list_recipes(inputs),
         "keeps_best": sorted({run.keeps_best for run in inputs.runs}),
         "capstone": capstone,
-        "capstone_recipe": describe_recipe(capstone, inputs.labelled.schema.label_name) if capstone else None,
+        "capstone_recipe": describe_recipe(capstone, inputs.labelled.schema) if capstone else None,
         "stale": [run.run_id for run in inputs.runs if not is_current(inputs, run)],
     }
 
@@ -138,7 +138,7 @@ def _list_recipes(inputs: Inputs) -> list[Context]:
     recipes: dict[str, list[str]] = {}
     for run in inputs.runs:
         precision = str(run.manifest.get("precision", ""))
-        description = describe_recipe(run.settings, inputs.labelled.schema.label_name, precision)
+        description = describe_recipe(run.settings, inputs.labelled.schema, precision)
         recipes.setdefault(description, []).append(run.run_id)
     return [{"run_ids": run_ids, "description": description} for description, run_ids in recipes.items()]
 
@@ -176,6 +176,7 @@ def build_predictions(inputs: Inputs) -> Context:
         "has_runs": bool(inputs.runs),
         "reads_names": any(run.reads_names for run in runs),
         "has_names": inputs.labelled.schema.name is not None,
+        "leaf": inputs.labelled.schema.find_heading(inputs.labelled.schema.levels[-1]),
         "capstone": inputs.capstone["catalog"] if inputs.capstone else None,
     }
 
@@ -222,6 +223,7 @@ def build_comparison(inputs: Inputs) -> Context:
     """Return the gap between val and test of each run, costs, and, for the capstone's catalogue, its own metrics."""
     splits = build_splits(inputs)
     return {
+        "has_evaluations": bool(inputs.evaluated_runs),
         "on_two_sides": splits["duplicates"]["on_two_sides"],
         "sample": splits["sample"],
         "test_where": splits["test_where"],

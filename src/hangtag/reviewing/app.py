@@ -129,7 +129,15 @@ def _take_one_per_item(issues: list[Issue]) -> list[Issue]:
 
 
 def build_app(
-    queue: Queue, store: Store, look_alikes: LookAlikes, *, token: str, host: str, reviewer: str = "", shown: int = 8
+    queue: Queue,
+    store: Store,
+    look_alikes: LookAlikes,
+    *,
+    token: str,
+    host: str,
+    reviewer: str = "",
+    shown: int = 8,
+    expected: str = "",
 ) -> FastAPI:
     """Build the FastAPI application of the review.
 
@@ -141,13 +149,14 @@ def build_app(
         host: The address to listen on.
         reviewer: The reviewer's name; if empty, the page asks for it.
         shown: The number of look-alikes that the page shows.
+        expected: How many of the first label errors are expected to be right, for the top of the page; or empty.
     """
     app = FastAPI(title="hangtag review", version=version("hangtag"), docs_url=None, redoc_url=None, openapi_url=None)
     app.add_exception_handler(HTTPException, _handle_http_error)
     app.add_exception_handler(RequestValidationError, _handle_invalid_request)
     app.add_exception_handler(StoreError, _handle_store_error)
     app.add_middleware(Guard, policy=make_review_policy(host, token))
-    _add_pages(app, {"token": token, "reviewer": reviewer})
+    _add_pages(app, {"token": token, "reviewer": reviewer, "expected": expected})
     options = LabelOptions(queue.items)
     _add_issue_routes(app, queue)
     _add_item_routes(app, queue, options, look_alikes, shown)

@@ -57,7 +57,7 @@ class Issue:
         severity: `error`, `warning` or `info`.
         given_label, suggested_label: Values of the column, or empty.
         evidence: The source of evidence for a `label_error`: `image`, `name` or `image+name`; empty for other codes.
-        score: The probability or strength of the issue, 0 to 1.
+        score: A rank, 0 to 1: the higher, the sooner to look at it. It is no probability.
         reason: An explanation for the reviewer.
         changes: The suggested values by column; empty if the issue suggests no change.
         group_id: The id of a group of issues that can be decided together, or empty.
@@ -233,6 +233,22 @@ def _find_contradiction(item: DecisionState, decision: Decision) -> str:
     return ""
 
 
+def derive_states(
+    issues: Iterable[Issue], standing: Sequence[Decision], values: Mapping[str, str]
+) -> dict[int, tuple[Decision | None, State]]:
+    """Return the decision about each issue of an item, and its state; see `apply_decisions` for the arguments."""
+    after = apply_decisions(values, standing).values
+    decided = {decision.identity: decision for decision in standing}
+    states: dict[int, tuple[Decision | None, State]] = {}
+    for issue in issues:
+        decision = decided.get(issue.identity)
+        # An issue needs no decision if a decision about another issue made the same changes.
+        is_done = bool(issue.changes) and all(after.get(column) == new for column, new in issue.changes.items())
+        state: State = "decided" if decision or is_done else "open"
+        states[issue.position] = decision, "skipped" if decision and decision.action == "skip" else state
+    return states
+
+
 class Queue:
     """The issues of an audit, with their current state. It is thread-safe.
 
@@ -272,27 +288,21 @@ class Queue:
     def refresh(self) -> None:
         """Read the decisions that this or another process has added since the last call."""
         with self._lock:
-            new = self._store.read(self._last_id)
-            for decision in new:
+            for decision in (new := self._store.read(self._last_id)):
                 self._last_id = decision.id
                 self._decisions_by_item[decision.item_id].append(decision)
                 batches = self._batches[decision.reviewer]
                 time_, count = batches.get(decision.batch, (decision.time, 0))
                 batches[decision.batch] = (time_, count + (decision.action != "undo"))
-            for item_id in {decision.item_id for decision in new}:
+            # The catalogue may have lost an item since it was decided.
+            for item_id in {decision.item_id for decision in new} & self.items.positions.keys():
                 self._update_states(item_id)
 
     def _update_states(self, item_id: str) -> None:
         standing = find_standing(self._decisions_by_item[item_id])
-        values = apply_decisions(self.items.read_values(item_id), standing).values
-        decided = {decision.identity: decision for decision in standing}
-        for issue in self._issues_by_item[item_id]:
-            decision = decided.get(issue.identity)
-            self._decided[issue.position] = decision
-            # An issue needs no decision if a decision about another issue made the same changes.
-            is_done = bool(issue.changes) and all(values.get(column) == new for column, new in issue.changes.items())
-            state: State = "decided" if decision or is_done else "open"
-            self._states[issue.position] = "skipped" if decision and decision.action == "skip" else state
+        states = derive_states(self._issues_by_item[item_id], standing, self.items.read_values(item_id))
+        for position, (decision, state) in states.items():
+            self._decided[position], self._states[position] = decision, state
 
     def find_decision(self, issue: Issue) -> Decision | None:
         """Return the decision about an issue that was not undone (a skip is one too), or None."""

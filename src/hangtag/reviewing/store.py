@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hangtag.errors import WorkspaceError
+from hangtag.io import hash_json
 from hangtag.reviewing.store_errors import UnwritableError, explain_error
 
 # Seconds to wait for another process's transaction, which takes milliseconds. Meanwhile the page is waiting.
@@ -343,6 +344,11 @@ def _explain_damage(path: Path) -> Iterator[None]:
 def name_kind(code: str, evidence: str) -> str:
     """Return the kind of an issue: its code, with the evidence if it has any, as in `label_error (image)`."""
     return f"{code} ({evidence})" if evidence else code
+
+
+def digest_decisions(decisions: Sequence[Decision]) -> str:
+    """Return a hash of all stored decisions, by which a result that was made of them is compared with later ones."""
+    return hash_json([[each.id, each.time] for each in decisions])
 
 
 def find_standing(decisions: Sequence[Decision]) -> list[Decision]:

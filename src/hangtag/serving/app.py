@@ -40,6 +40,7 @@ from hangtag.serving.middleware import (
     name_client,
     refuse_photograph,
 )
+from hangtag.serving.model_card import label_figures
 from hangtag.serving.output import describe_outcome
 from hangtag.serving.uploads import Upload, find_most_bytes, hold_bytes, read_uploads
 
@@ -353,7 +354,8 @@ class _Service:
             "target_precision": self._config.target_precision,
             "can_explain": self._can_explain,
             "threshold": classifier.find_threshold(self._config.target_precision),
-            "figures": description.get("figures", {}),
+            "figures": {},
+            **label_figures(description),
             "network": description.get("network", {}),
             "limits": {
                 "bytes": self._config.max_bytes,

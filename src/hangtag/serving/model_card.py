@@ -3,9 +3,31 @@
 from collections.abc import Mapping
 from typing import Any
 
-from hangtag.io import escape_markdown
+from hangtag.io import JsonObject, escape_markdown
 
 SPLIT_NAMES = {"train": "training", "val": "validation", "test": "hold-out"}
+# What figures are measured from, as `input` of the evaluation's report names it.
+PHOTOGRAPH, PHOTOGRAPH_AND_NAME = "photograph", "photograph and name"
+SOURCES = {PHOTOGRAPH: "photographs alone", PHOTOGRAPH_AND_NAME: "photographs and product names together"}
+
+
+def label_figures(description: Mapping[str, Any]) -> dict[str, JsonObject]:
+    """Return the figures of an export, each split's with `input`, which says what they are measured from.
+
+    Exports of earlier versions did not say it: a run that reads names was measured with them.
+
+    Args:
+        description: The content of `model.json`.
+
+    Returns:
+        `figures`, and `figures_with_names` if there are any: metrics by split.
+    """
+    unlabelled = PHOTOGRAPH_AND_NAME if description.get("words") else PHOTOGRAPH
+    return {
+        name: {split: {"input": unlabelled} | metrics for split, metrics in description[name].items()}
+        for name in ("figures", "figures_with_names")
+        if description.get(name)
+    }
 
 
 def write_card(description: Mapping[str, Any]) -> str:
@@ -72,11 +94,16 @@ def _describe_difference(description: Mapping[str, Any]) -> str:
 
 
 def _tabulate_metrics(description: Mapping[str, Any]) -> str:
-    figures, label_name = description["figures"], description["label_name"]
-    if not figures:
+    tables = [figures for figures in label_figures(description).values() if figures]
+    if not tables:
         return "None: the run was not evaluated before it was exported (`hangtag evaluate`)."
+    return "\n\n".join(_tabulate_splits(description, figures) for figures in tables)
+
+
+def _tabulate_splits(description: Mapping[str, Any], figures: Mapping[str, Mapping[str, Any]]) -> str:
+    source = SOURCES[next(iter(figures.values()))["input"]]
     lines = [
-        f"On {escape_markdown(label_name)}, from photographs, with 95 % intervals.\n",
+        f"On {escape_markdown(description['label_name'])}, from {source}, with 95 % intervals.\n",
         "| split | items | accuracy | macro-F1 | calibration error |",
         "| --- | --- | --- | --- | --- |",
     ]

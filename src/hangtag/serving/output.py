@@ -4,9 +4,10 @@ import hashlib
 import json
 import os
 import re
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import count
+from itertools import count, starmap, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 Row = JsonObject
 Pair = tuple[str, Outcome]
 OUTSIDE = Failure("outside_folder", "the link leads out of the folder; name its target instead")
-FILE_WIDTH, LABEL_WIDTH, CONFIDENCE_WIDTH = 28, 26, 10
+# The columns of the printed table, two spaces between them: 80 in all. What does not fit goes on in the next line.
+FILE_WIDTH, LABEL_WIDTH, CONFIDENCE_WIDTH, DETAIL_WIDTH = 16, 22, 5, 31
 BOOLEANS, NUMBERS = ("is_sure", "in_distribution"), ("confidence", "second_confidence")
 EMPTY = "–"
 # Replaces characters that must not be printed to a terminal.
@@ -221,10 +223,10 @@ def describe_outcome(outcome: Outcome) -> Row:
 
 
 def write_table_lines(pairs: Iterable[Pair], label_space: LabelSpace, *, by_product: bool = False) -> Iterator[str]:
-    """Yield the lines of a table for the terminal."""
+    """Yield the rows of a table for the terminal, of one line or more, at most 80 columns wide."""
     levels = [level for level in label_space.levels if level != label_space.primary]
     heading = " > ".join(levels) or "second"
-    yield _format_table_line("product" if by_product else "file", "label", "confidence", heading)
+    yield _format_table_line("product" if by_product else "file", "label", "conf.", heading)
     for file, outcome in pairs:
         if not isinstance(outcome, Prediction):
             yield _format_table_line(_shorten_name(file), EMPTY, "", f"not classified: {outcome.reason}")
@@ -242,9 +244,19 @@ def write_table_lines(pairs: Iterable[Pair], label_space: LabelSpace, *, by_prod
 
 
 def _format_table_line(file: str, label: str, confidence: str, detail: str) -> str:
-    line = f"{file:<{FILE_WIDTH}}  {label:<{LABEL_WIDTH}}  {confidence:>{CONFIDENCE_WIDTH}}  {detail}"
+    widths = (FILE_WIDTH, LABEL_WIDTH, CONFIDENCE_WIDTH, DETAIL_WIDTH)
+    cells = zip((file, label, confidence, detail), widths, strict=True)
+    lines = (
+        f"{file:<{FILE_WIDTH}}  {label:<{LABEL_WIDTH}}  {confidence:>{CONFIDENCE_WIDTH}}  {detail}".rstrip()
+        for file, label, confidence, detail in zip_longest(*starmap(_fold_cell, cells), fillvalue="")
+    )
+    return "\n".join(lines) + "\n"
+
+
+def _fold_cell(text: str, width: int) -> list[str]:
     # A name or label may contain line breaks, terminal escape sequences, and bytes that are not text.
-    return "".join(letter if letter.isprintable() else HIDDEN for letter in line) + "\n"
+    printable = "".join(letter if letter.isprintable() else HIDDEN for letter in text)
+    return textwrap.wrap(printable, width, break_on_hyphens=False)
 
 
 def _shorten_name(file: str) -> str:

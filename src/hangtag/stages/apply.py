@@ -19,7 +19,7 @@ from hangtag.reviewing.auto_accept import Accepted, accept_open, make_accepted
 from hangtag.reviewing.decisions import Change, Corrections, NotApplied, correct
 from hangtag.reviewing.items import PREPARE_FIRST, SourceTable, read_items, read_source_table
 from hangtag.reviewing.queue import read_issues
-from hangtag.reviewing.store import Decision, find_standing, read_decisions
+from hangtag.reviewing.store import Decision, digest_decisions, find_standing, read_decisions
 from hangtag.workspace import Workspace
 
 CHANGES = ("item_id", "column", "old", "new", "rule")
@@ -75,7 +75,9 @@ def _apply_decisions(workspace: Workspace, config: ApplyConfig, catalog: str | P
     paths = _write_corrected_table(folder, source, corrections) if source else []
     paths += [_write_label_changes(folder, corrections), _write_not_applied(folder, corrections)]
     paths.append(_write_accepted(folder, accepted))
-    counts = _count_decisions(corrections, standing, accepted)
+    # A catalogue without a table has the list of changes only.
+    written = [str(path.relative_to(folder)) for path in paths if path.parent != folder] or ["label_changes.csv"]
+    counts = _count_decisions(corrections, standing, accepted) | {"written": written}
     return record.finish(counts, paths, automatic=[vars(each) for each in accepted.measured])
 
 
@@ -121,7 +123,7 @@ def _hash_inputs(
     accepted: Accepted,
     config: ApplyConfig,
 ) -> dict[str, str]:
-    inputs = {"decisions": hash_json([[each.id, each.time] for each in decisions])}
+    inputs = {"decisions": digest_decisions(decisions)}
     inputs["catalog"] = (
         hashlib.sha256(b"".join(source.data.values())).hexdigest()
         if source

@@ -1,5 +1,6 @@
 """Stage `audit`: find label errors, duplicates, unlikely combinations, spelling variants and bad pictures."""
 
+import shlex
 import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ from hangtag.auditing.evidence import (
     predict_from_names,
 )
 from hangtag.auditing.expected_precision import expect_right
+from hangtag.auditing.expected_right import describe_expected, describe_weakness
 from hangtag.auditing.image_issues import find_bad_pictures
 from hangtag.auditing.issues import (
     BAD_PICTURE,
@@ -58,17 +60,16 @@ from hangtag.training.targets import build_targets
 from hangtag.workspace import Workspace
 
 WIDTH = 80
-# The depth of the queue by which an audit is judged: about an hour's review.
-JUDGED_DEPTH = 100
 # The name of the model that hangtag comes with, for --model.
 SHIPPED = "shipped"
 
 
-def describe_audit(summary: Mapping[str, Any]) -> str:
+def describe_audit(summary: Mapping[str, Any], workspace: Path | None = None) -> str:
     """Format how far to trust it, the counts of every code, the sources of evidence, and the checks that did not apply.
 
     Args:
         summary: The content of `summary.json`.
+        workspace: The workspace as the user typed it, to say what to do next; None leaves this out.
     """
     by_evidence = {_name_label_error(evidence): count for evidence, count in summary["evidence"].items()}
     counts = by_evidence | {code: count for code, count in summary["issues"].items() if code != LABEL_ERROR}
@@ -79,40 +80,22 @@ def describe_audit(summary: Mapping[str, Any]) -> str:
     for check, reason in summary["not_applicable"].items():
         reasons.setdefault(reason, []).append(check.replace("_", " "))
     missing = [f"Not checked: {', '.join(checks)}. {reason}" for reason, checks in reasons.items()]
-    weak = _describe_weakness(summary)
+    if workspace is not None and lines:
+        missing.append(
+            f"Next, to decide on them in a browser: hangtag review --workspace {shlex.quote(str(workspace))}"
+        )
+    weak, expected = describe_weakness(summary), describe_expected(summary)
     return "\n".join(
         [
-            *map(_fold, weak),
+            *map(_fold, filter(None, [weak])),
             *(lines or ["No issue was found."]),
-            *map(_fold, [*_describe_expected(summary), *sources, *missing]),
+            *map(_fold, filter(None, [expected, *sources, *missing])),
         ]
     )
 
 
 def _fold(text: str) -> str:
     return textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
-
-
-def _describe_weakness(summary: Mapping[str, Any]) -> list[str]:
-    """Return a sentence where fewer than half of the first label errors are expected to be right, and what helps."""
-    expected = summary["expected_right"]
-    first = [each for each in expected.get("first", []) if each["issues"] <= JUDGED_DEPTH]
-    if not first or first[-1]["expected"] >= first[-1]["issues"] / 2:
-        return []
-    is_trained = summary["sources"].get("photographs", {}).get("kind") == "folds"
-    helps = "`hangtag cross-validate` with more --epochs" if is_trained else "`hangtag cross-validate`"
-    return [
-        f"Weak evidence: the predictions agree with {expected['agreement']:.0%} of the labels, and fewer than half of "
-        f"the first label errors are expected to be right. What helps: {helps}, then this audit again."
-    ]
-
-
-def _describe_expected(summary: Mapping[str, Any]) -> list[str]:
-    return [
-        f"Of the first {each['issues']:,} label errors about {each['expected']:.0f} ({each['low']:,} to "
-        f"{each['high']:,}) are expected to be right."
-        for each in summary["expected_right"].get("first", [])
-    ]
 
 
 def _name_label_error(evidence: str) -> str:

@@ -35,7 +35,7 @@ from hangtag.models.out_of_distribution import (
 )
 from hangtag.models.seen_images import ENTRY, FILE, write_seen
 from hangtag.results import StageResult
-from hangtag.serving.model_card import write_card
+from hangtag.serving.model_card import PHOTOGRAPH, write_card
 from hangtag.workspace import STAGING, Workspace
 
 # The largest allowed difference of a probability between Keras and the inference engine, both in float32 arithmetic, by
@@ -150,7 +150,7 @@ def _export_run(workspace: Workspace, run_id: str, target: Path, config: ExportC
     description = {"format": classifier.description["format"]}
     description |= {key: classifier.description[key] for key in COPIED if key in classifier.description}
     network = {"engine": "openvino", "stored_as": config.weights, **hashes}
-    description |= {"network": network, "figures": figures}
+    description |= {"network": network} | figures
     paths = [target / name for name in ("network.xml", "network.bin", DESCRIPTION, "README.md")]
     if classifier.seen:
         path, description[ENTRY] = write_seen(target, classifier.seen)
@@ -221,11 +221,28 @@ def _take_examples(labelled: LabeledItems, items: pl.DataFrame, model: Any) -> l
 
 
 def _read_figures(report: Path | None) -> JsonObject:
-    """Return the metrics of each split on the primary level from the run's evaluation; empty without one."""
+    """Return the metrics of each split on the primary level, from the run's evaluation, by what they are measured from.
+
+    Returns:
+        `figures`, of photographs alone, as the export is used, and for a run that reads names `figures_with_names`, of
+        photographs with their names. Each split's metrics have `input`, which says so. Empty without an evaluation.
+    """
     if report is None:
-        return {}
-    splits = read_json(report)["splits"]
-    return {split: {key: figures[key] for key in FIGURES if key in figures} for split, figures in splits.items()}
+        return {"figures": {}}
+    content = read_json(report)
+    measured = {"figures": (PHOTOGRAPH, content["splits"])}
+    if alone := content.get("photograph_alone"):
+        measured = {
+            "figures": (PHOTOGRAPH, alone["splits"]),
+            "figures_with_names": (content["input"], content["splits"]),
+        }
+    return {
+        name: {
+            split: {"input": source} | {key: figures[key] for key in FIGURES if key in figures}
+            for split, figures in splits.items()
+        }
+        for name, (source, splits) in measured.items()
+    }
 
 
 def _compare_networks(

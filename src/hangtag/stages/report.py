@@ -3,6 +3,8 @@
 import base64
 import hashlib
 import shlex
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -12,12 +14,16 @@ from markupsafe import Markup
 from hangtag.io import JsonObject, write_text
 from hangtag.lock import hold
 from hangtag.manifest import StageRecord
+from hangtag.reporting.audit_chapter import build_audit
 from hangtag.reporting.data_chapters import build_exploration, build_labels, build_sources, build_splits
 from hangtag.reporting.evaluation_chapter import build_evaluation
 from hangtag.reporting.format import FILTERS
 from hangtag.reporting.inputs import Inputs, compute_input_digests, read_inputs
 from hangtag.reporting.model_chapters import build_architecture, build_comparison, build_overview, build_predictions
 from hangtag.results import StageResult
+from hangtag.reviewing.items import read_items
+from hangtag.reviewing.queue import derive_states, read_issues
+from hangtag.reviewing.store import Decision, digest_decisions, find_standing, read_decisions
 from hangtag.workspace import MANIFEST, Workspace, remove_dead_parts, unlink
 
 CHAPTERS = {
@@ -29,6 +35,7 @@ CHAPTERS = {
     "architecture": build_architecture,
     "evaluation": build_evaluation,
     "predictions": build_predictions,
+    "audit": build_audit,
     "comparison": build_comparison,
 }
 HEADINGS = {
@@ -39,11 +46,12 @@ HEADINGS = {
     "architecture": "Networks and training",
     "evaluation": "Evaluation",
     "predictions": "Predictions for Unknown items",
+    "audit": "Suspected errors and corrections",
 }
 
 
 def report(workspace: str | Path | Workspace) -> StageResult:
-    """Write `report.html`: the catalogue, its labels and the results of every run, in chapters.
+    """Write `report.html`: the catalogue, its labels, the results of every run, and the suspected errors, in chapters.
 
     The page contains its figures, styles and scripts. For stages that have not run it names the command.
 
@@ -55,17 +63,21 @@ def report(workspace: str | Path | Workspace) -> StageResult:
     """
     workspace = Workspace.at(workspace)
     folder = workspace.root / "report"
-    reads = [each for each in workspace.stage_folders() if each not in (folder, workspace.review)]
+    reads = [each for each in workspace.stage_folders() if each != folder]
     with hold("report", workspace, reads=reads, writes=[folder]):
         return _write_report(workspace)
 
 
 def _write_report(workspace: Workspace) -> StageResult:
     remove_dead_parts(workspace.root)
-    record = StageRecord("report", workspace.root / "report", compute_input_digests(workspace), {})
+    decisions = read_decisions(workspace.review / "review.sqlite")
+    digests = compute_input_digests(workspace)
+    if decisions:
+        digests["decisions"] = digest_decisions(decisions)
+    record = StageRecord("report", workspace.root / "report", digests, {})
     if current := record.load_if_unchanged():
         return current
-    inputs = read_inputs(workspace)
+    inputs = read_inputs(workspace, count_decisions(workspace, decisions) if decisions else None)
     # The page is no staged file: without this, a kill before `finish` would leave an old manifest beside a new page.
     unlink(record.folder / MANIFEST)
     write_text(workspace.report, render_page(inputs))
@@ -77,6 +89,43 @@ def _write_report(workspace: Workspace) -> StageResult:
         "bytes": workspace.report.stat().st_size,
     }
     return record.finish(counts, outputs)
+
+
+def count_decisions(workspace: Workspace, decisions: Sequence[Decision]) -> JsonObject:
+    """Count the decisions of a review, and the issues that are open.
+
+    Args:
+        workspace: A workspace that is prepared.
+        decisions: All stored decisions, at least one.
+
+    Returns:
+        `decided`, of these `accept`, `keep` and `choose`; `skip`; `open`, the issues of the latest audit without
+        a decision; `reviewers`, the number of people; `digest`, as the manifest of `apply` has it.
+
+    Raises:
+        WorkspaceError: The issues of the audit cannot be read.
+    """
+    standing = find_standing(decisions)
+    actions = Counter({decision.identity: decision.action for decision in standing}.values())
+    issues = read_issues(workspace.issues) if workspace.issues.is_file() else []
+    items = read_items(workspace)
+    by_item: dict[str, list[Decision]] = defaultdict(list)
+    for decision in standing:
+        by_item[decision.item_id].append(decision)
+    states = Counter(
+        derive_states([issue], by_item[issue.item_id], items.read_values(issue.item_id))[issue.position][1]
+        if by_item.get(issue.item_id) and issue.item_id in items.positions
+        else "open"
+        for issue in issues
+    )
+    counts = {action: actions[action] for action in ("accept", "keep", "choose", "skip")}
+    return {
+        **counts,
+        "decided": sum(counts.values()) - counts["skip"],
+        "open": states["open"],
+        "reviewers": len({decision.reviewer for decision in standing}),
+        "digest": digest_decisions(decisions),
+    }
 
 
 def render_page(inputs: Inputs) -> str:
@@ -91,10 +140,14 @@ def render_page(inputs: Inputs) -> str:
     environment.filters.update(FILTERS)
     chapters: JsonObject = {name: build(inputs) for name, build in CHAPTERS.items()}
     closing = "Beside the capstone" if inputs.capstone else "Limits of the results"
+    headings = [*HEADINGS.items(), ("comparison", closing)]
     scripts = [_read_plotly(), _read_template("page.js")]
     return environment.get_template("page.html.jinja").render(
         **chapters,
-        chapters=[*HEADINGS.items(), ("comparison", closing)],
+        chapters=headings,
+        numbers={name: number for number, (name, _) in enumerate(headings, 1)},
+        has_table=bool(inputs.labelled.schema.table),
+        has_runs=bool(inputs.runs),
         title=inputs.labelled.schema.table or "catalogue",
         workspace=shlex.quote(inputs.workspace.root.name),
         is_capstone=inputs.capstone is not None,

@@ -1,5 +1,6 @@
 """Stage `review`: run the page on which people decide about the issues of an audit, until a signal stops it."""
 
+import os
 import secrets
 import socket
 from collections.abc import Callable
@@ -8,9 +9,11 @@ from pathlib import Path
 
 import uvicorn
 
+from hangtag.auditing.expected_right import describe_expected, describe_weakness
 from hangtag.auditing.nearest_neighbors import LookAlikes, open_look_alikes
 from hangtag.config import ReviewConfig
-from hangtag.errors import SettingsError
+from hangtag.errors import SettingsError, WorkspaceError
+from hangtag.io import read_json
 from hangtag.lock import hold
 from hangtag.reviewing.app import build_app
 from hangtag.reviewing.items import Items, read_items
@@ -46,6 +49,7 @@ def review(
     with hold("review", workspace, reads=[workspace.prepared, workspace.audit], writes=[]):
         issues = read_issues(workspace.issues)
         items = read_items(workspace)
+        expected = read_expected(workspace)
     token = secrets.token_urlsafe(18)
     with closing(Store(workspace.review / "review.sqlite")) as store:
         app = build_app(
@@ -56,6 +60,7 @@ def review(
             host=config.host,
             reviewer=config.reviewer,
             shown=config.look_alikes,
+            expected=expected,
         )
         server = uvicorn.Server(
             uvicorn.Config(
@@ -81,6 +86,27 @@ def review(
                 allowed="Allowed: an address of this machine, and a free port.",
                 received=f"{config.host}:{config.port}",
             ) from None
+
+
+def read_expected(workspace: Workspace) -> str:
+    """Return how many of the first label errors the audit expects to be right, weak evidence first.
+
+    Returns:
+        Plain sentences; empty where the audit has no summary, as one that was written elsewhere.
+
+    Raises:
+        WorkspaceError: The summary of the audit is damaged.
+    """
+    path = workspace.audit / "summary.json"
+    if not os.path.lexists(path):
+        return ""
+    try:
+        summary = read_json(path)
+        sentences = filter(None, [describe_weakness(summary), describe_expected(summary)])
+        return " ".join(sentences).replace("`", "")
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        hint = "Run `hangtag audit` with this workspace again."
+        raise WorkspaceError("The summary of the audit cannot be read.", received=str(path), hint=hint) from error
 
 
 def open_look_alike_search(workspace: Workspace, items: Items) -> LookAlikes:

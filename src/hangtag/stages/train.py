@@ -13,6 +13,8 @@ import polars as pl
 
 from hangtag.config import TrainConfig
 from hangtag.errors import SettingsError, WorkspaceError
+from hangtag.inference.classifier import Classifier
+from hangtag.inference.runs import EvaluatedItems, can_read_names, predict_items, select_items
 from hangtag.io import JsonObject, read_csv, write_csv, write_text
 from hangtag.labels.dataset import LabeledItems, read_hash_distance, read_labeled_items
 from hangtag.labels.duplicates import hash_photographs
@@ -102,7 +104,8 @@ def _train_run(workspace: Workspace, config: TrainConfig, run_id: str, *, resume
         state = trainer.resume() if resume else TrainingState()
         trainer.fit(state)
     paths = _save_run(trainer, state, record.begin(), labelled, run_id, calibration, seen)
-    return record.finish(_build_metrics(trainer, state), paths, stale=[CHECKPOINT], precision=trainer.precision)
+    metrics = _build_metrics(trainer, state, _measure_val(record.work, labelled, f"{trainer.title}Measuring"))
+    return record.finish(metrics, paths, stale=[CHECKPOINT], precision=trainer.precision)
 
 
 def refuse_other_settings(record: StageRecord, unfinished: Mapping[str, Any] | None = None) -> None:
@@ -121,8 +124,9 @@ def refuse_other_settings(record: StageRecord, unfinished: Mapping[str, Any] | N
         return
     if not differing and unfinished is not None:
         both = {name: (unfinished.get(name), value) for name, value in record.settings.items()}
-        # The unfinished training recorded the precision that was used, which is not the setting if that is `auto`.
-        known = {name: values for name, values in both.items() if name in unfinished and name != "precision"}
+        # The unfinished training recorded what was chosen where the setting leaves it open: `auto`, or 0 epochs.
+        chosen = {"precision"} | ({"epochs"} if not record.settings["epochs"] else set())
+        known = {name: values for name, values in both.items() if name in unfinished and name not in chosen}
         differing = {name: values for name, values in known.items() if values[0] != values[1]}
     if differing:
         changes = "; ".join(f"{name}: {earlier!r} there, {now!r} now" for name, (earlier, now) in differing.items())
@@ -334,9 +338,27 @@ def _count_classes(trainer: Trainer) -> dict[str, list[int]]:
     }
 
 
-def _build_metrics(trainer: Trainer, state: TrainingState) -> JsonObject:
+def _measure_val(folder: Path, labelled: LabeledItems, title: str) -> float:
+    """Return the accuracy of the saved model on val, 0 to 1, computed as `evaluate` does.
+
+    The accuracy in `history.csv` differs: it is measured after each epoch in the precision of the training, on the
+    photographs alone, without their mirror images.
+
+    Args:
+        folder: The folder of the saved model.
+        labelled: The cleaned catalogue.
+        title: The title of the progress bar.
+    """
+    classifier = Classifier.load(folder)
+    items = select_items(labelled, classifier.label_space, ["val"])
+    with_names = can_read_names(classifier, labelled)
+    return float(
+        EvaluatedItems(items, predict_items(classifier, labelled, items, title, with_names=with_names)).correct.mean()
+    )
+
+
+def _build_metrics(trainer: Trainer, state: TrainingState, val_accuracy: float) -> JsonObject:
     speeds = [line["images_per_second"] for line in state.history]
-    kept = state.history[state.kept_epoch - 1]
     return {
         "train": len(trainer.data["train"]),
         "val": len(trainer.data["val"]),
@@ -344,6 +366,6 @@ def _build_metrics(trainer: Trainer, state: TrainingState) -> JsonObject:
         "parameters": trainer.model.count_params(),
         "epochs": state.epoch,
         "kept_epoch": state.kept_epoch,
-        "val_accuracy": round(kept["val_accuracy"], 4),
+        "val_accuracy": round(val_accuracy, 4),
         "images_per_second": round(sum(speeds) / len(speeds), 1),
     }

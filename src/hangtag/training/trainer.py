@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,24 @@ if TYPE_CHECKING:
 Inputs = tuple[Mapping[str, npt.NDArray[np.uint8] | npt.NDArray[np.float32]], dict[str, Indices]]
 
 
+# A training of fewer steps is unfinished: the network does not fit its own training items yet.
+LEAST_STEPS = 2_000
+# The number of epochs for a large catalogue, and the largest one for a small catalogue.
+LEAST_EPOCHS, MOST_EPOCHS = 8, 50
+
+
+def choose_epochs(config: TrainConfig, items: int) -> TrainConfig:
+    """Return settings with a number of epochs; see the setting `epochs`.
+
+    Args:
+        config: The settings of the training.
+        items: The number of training items.
+    """
+    steps = math.ceil(items / config.batch_size)
+    epochs = config.epochs or min(max(LEAST_EPOCHS, math.ceil(LEAST_STEPS / steps)), MOST_EPOCHS)
+    return replace(config, epochs=epochs)
+
+
 class Trainer:
     """A network with its training data, optimizer and checkpoint folder.
 
@@ -58,6 +77,7 @@ class Trainer:
         vocabulary: Vocabulary | None = None,
         title: str = "",
     ) -> None:
+        config = choose_epochs(config, len(data["train"]))
         self.data, self.label_space, self.config, self.checkpoint = data, label_space, config, checkpoint
         self.vocabulary, self.title = vocabulary, title
         takes_any_size = find_architecture(config.architecture).takes_any_size

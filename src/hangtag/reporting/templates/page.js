@@ -72,6 +72,13 @@
   });
 
   document.addEventListener("click", (event) => {
+    const zoom = event.target.closest(".zoom");
+    if (!zoom) return;
+    const isLarge = zoom.previousElementSibling.classList.toggle("large");
+    zoom.setAttribute("aria-pressed", String(isLarge));
+  });
+
+  document.addEventListener("click", (event) => {
     const button = event.target.closest(".enlarge");
     if (!button) return;
     const whole = button.closest("figure").classList.toggle("whole");

@@ -109,7 +109,7 @@ function show(found) {
   find("identity").textContent = [item.item_id, path].filter(Boolean).join(" · ");
   showLabels();
   find("score-bar").firstElementChild.style.width = `${issue.score * 100}%`;
-  find("score-text").textContent = `score ${issue.score.toFixed(2)}, a rank`;
+  find("score-text").textContent = `rank ${issue.score.toFixed(2)} of 1, no probability`;
   find("reason").textContent = issue.reason;
   find("same").textContent = issue.same.length
     ? `Also decides: ${issue.same.map((code) => CODES[code] || code).join(", ")}.` : "";
@@ -220,7 +220,7 @@ async function showLookAlikes(target) {
 }
 
 function showEnd() {
-  const hasRange = find("low").value > 0 || find("high").value < 100;
+  const hasRange = find("low").value > 0 || find("high").value < 1;
   const isFiltered = hasRange || ["code", "evidence", "label"].some((id) => find(id).value);
   const state = find("state").value === "all" ? "" : ` ${find("state").value}`;
   find("end-title").textContent = `No${state} issues${isFiltered ? " match these filters" : ""}.`;
@@ -232,7 +232,7 @@ function showEnd() {
 function readFilters() {
   const values = { reviewer };
   for (const id of ["state", "code", "evidence", "label", "order"]) values[id] = find(id).value;
-  for (const id of ["low", "high"]) values[id] = Math.min(100, Math.max(0, Number(find(id).value) || 0)) / 100;
+  for (const id of ["low", "high"]) values[id] = Math.min(1, Math.max(0, Number(find(id).value) || 0));
   return values;
 }
 
