@@ -10,6 +10,7 @@ from shop_exports import PATHS, draw_photographs, make_products
 
 from hangtag.errors import CatalogError
 from hangtag.io import read_csv
+from hangtag.stages.clean import clean
 from hangtag.stages.init import init
 from hangtag.stages.prepare import prepare
 
@@ -160,3 +161,11 @@ def test_rows_that_are_all_wider_than_the_header_are_named(tmp_path: Path) -> No
     described = {"id": "sku", "levels": ["kind"], "image": "{sku}.jpg"}
     with pytest.raises(CatalogError, match=r"Not one row of the table can be read \(3 cells where the header has 2\)"):
         prepare(tmp_path, tmp_path / "w", overrides=described)
+
+
+def test_a_catalogue_of_rare_categories_alone_says_what_the_rules_drop(tmp_path: Path) -> None:
+    draw_photographs(tmp_path / "bags", ["1.jpg", "2.jpg"])
+    draw_photographs(tmp_path / "hats", ["3.jpg"])
+    prepare(tmp_path, tmp_path / "w")
+    with pytest.raises(CatalogError, match="The shipped ones drop categories of five items or fewer"):
+        clean(tmp_path / "w")
