@@ -223,7 +223,9 @@ def test_a_model_without_mistakes_can_be_judged(tmp_path: Path) -> None:
     items: list[Item] = [(label, split, label, 0.99) for label, split, *_ in ITEMS if split]
     write_run(place := write_workspace(tmp_path / "perfect", items), "one")
     evaluate(place, QUICK)
-    assert read_report(place)["splits"]["val"]["confidence_interval"]["accuracy"] == [1, 1]
+    low, high = read_report(place)["splits"]["val"]["confidence_interval"]["accuracy"]
+    # So few items do not rule out mistakes on others.
+    assert 0 < low < high == 1
     assert read(place, "misclassified.csv").is_empty()
     assert read(place, "most_confused.csv").is_empty()
 
