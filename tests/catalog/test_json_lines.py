@@ -83,6 +83,8 @@ def test_values_as_text(written: str, text: str) -> None:
 def test_a_file_without_an_object_is_refused(data: bytes) -> None:
     with pytest.raises(CatalogError, match=r"b\.jsonl has no lines of JSON.*Received: b"):
         read_json_lines(data, "b.jsonl")
+    with pytest.raises(CatalogError, match=r"in UTF-8\..*Save the file in UTF-8"):
+        read_json_lines('{"id": "1"}\n{"id": "2"}\n'.encode("utf-16"), "b.jsonl")
 
 
 @pytest.mark.parametrize(

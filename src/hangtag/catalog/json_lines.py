@@ -94,7 +94,10 @@ def read_json_lines(data: bytes, where: str) -> JsonTable:
             f"{where} has no lines of JSON.",
             allowed="Allowed: a JSON object on each line, in UTF-8.",
             received=data[:40],
-            hint="A list of objects becomes lines with `jq -c '.[]'`.",
+            # Text of two bytes a letter has a zero in each letter of JSON.
+            hint="Save the file in UTF-8."
+            if b"\0" in data[:40]
+            else "A list of objects becomes lines with `jq -c '.[]'`.",
         )
     return JsonTable(tuple(columns), [row + [""] * (len(columns) - len(row)) for row in rows], lines, broken, nested)
 
