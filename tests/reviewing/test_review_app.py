@@ -103,7 +103,7 @@ def test_the_page_calls_the_score_a_rank(client: TestClient) -> None:
     shown = re.sub(r"<[^>]*>", " ", texts[0])
     assert not re.search(r"(?i)\bscore\b|%", shown)
     assert "Rank from" in shown
-    assert "rank ${issue.score.toFixed(2)} of 1, no probability" in texts[1]
+    assert "rank ${issue.score.toFixed(2)} of 1`" in texts[1]
 
 
 def test_a_decision_also_decides_issues_that_suggest_the_same_change(client: TestClient, store: Store) -> None:

@@ -109,7 +109,7 @@ function show(found) {
   find("identity").textContent = [item.item_id, path].filter(Boolean).join(" · ");
   showLabels();
   find("score-bar").firstElementChild.style.width = `${issue.score * 100}%`;
-  find("score-text").textContent = `rank ${issue.score.toFixed(2)} of 1, no probability`;
+  find("score-text").textContent = `rank ${issue.score.toFixed(2)} of 1`;
   find("reason").textContent = issue.reason;
   find("same").textContent = issue.same.length
     ? `Also decides: ${issue.same.map((code) => CODES[code] || code).join(", ")}.` : "";
