@@ -104,6 +104,10 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path) -> None:
         read_mapping(write_mapping(tmp_path / "m.csv", "Wear,shirt,x", header="group,kind,class"))
     with pytest.raises(SettingsError, match="cannot be read"):
         read_mapping(tmp_path / "gone.csv")
+    with pytest.raises(SettingsError, match=r"Line 3 of .* cannot be read: .*Mend or remove the line"):
+        read_mapping(
+            write_mapping(tmp_path / "m.csv", "Wear,shirt,1,,Shirts", "Wear,cap,1,x,y,z,Caps", "Bag,bag,1,,Bags")
+        )
     items = pl.DataFrame([("Wear", "shirt")], schema=["group", "kind"], orient="row")
     with pytest.raises(SettingsError, match=r"does not have.*Received: 'Men > Hats'"):
         map_categories(items, ("group", "kind"), ("",), MODEL, {("Men", "Hats"): None})

@@ -259,3 +259,16 @@ def test_an_avif_is_not_decoded_since_its_header_may_lie() -> None:
         pytest.skip("this Pillow writes no AVIF")
     with pytest.raises(PhotographError, match="AVIF pictures are not read"):
         decode(encode(Image.new("RGB", (60, 80)), "AVIF"))
+
+
+def test_a_tiff_that_begins_with_a_preview_is_no_photograph() -> None:
+    def write(subfile_type: int) -> bytes:
+        buffer = io.BytesIO()
+        Image.new("RGB", (8, 8), "red").save(buffer, "TIFF", tiffinfo={254: subfile_type})
+        return buffer.getvalue()
+
+    # Whatever the name of the file, and wherever it is decoded.
+    with pytest.raises(PhotographError, match="small preview") as caught:
+        decode_photograph(write(1), (8, 8), 100)
+    assert caught.value.code == "not_an_image"
+    assert decode_photograph(write(0), (8, 8), 100).width == 8

@@ -264,7 +264,9 @@ def test_a_model_without_any_of_the_categories_still_writes_what_to_match(model:
 
 def test_a_mapping_without_an_exported_model_is_a_mistake(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text("thing,items,model_level,model_class\n")
-    with pytest.raises(SettingsError, match="--category-mapping is for"):
+    with pytest.raises(
+        SettingsError, match=r"--category-mapping is for .*not of the model's size.*Add --model shipped"
+    ):
         audit(write_audited(tmp_path / "w", make_items()), AuditConfig(category_mapping=str(tmp_path / "m.csv")))
     with pytest.raises(SettingsError, match="cannot be read"):
         audit(Workspace(tmp_path / "w"), AuditConfig(category_mapping=str(tmp_path / "gone.csv")))

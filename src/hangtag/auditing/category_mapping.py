@@ -16,8 +16,8 @@ from hangtag.errors import SettingsError
 from hangtag.io import unguard_cell
 from hangtag.models.label_space import NO_VALUE, Indices, LabelSpace, Probs
 
-# The columns of the table beside the catalogue's levels.
-ITEMS, MODEL_LEVEL, MODEL_CLASS = "items", "model_level", "model_class"
+# The columns of the table with the match of each category.
+MODEL_LEVEL, MODEL_CLASS = "model_level", "model_class"
 FLAG = "--category-mapping"
 # The level and the class of a model.
 Node = tuple[str, str]
@@ -122,8 +122,8 @@ def map_categories(
     for index, (level, name) in enumerate(nodes):
         members[:, index] = model.list_classes(level) == model.levels[level].index(name)
     table = categories.with_columns(
-        model_level=pl.Series([None if match is None else match[0] for match in found], dtype=pl.String),
-        model_class=pl.Series([None if match is None else match[1] for match in found], dtype=pl.String),
+        pl.Series(name, [None if match is None else match[part] for match in found], dtype=pl.String)
+        for part, name in enumerate((MODEL_LEVEL, MODEL_CLASS))
     )
     return CategoryMapping(label_space, given.fill_null(NO_VALUE).to_numpy().copy(), members, table)
 
@@ -143,11 +143,14 @@ def read_category_mapping(
         model: The label space of the model.
 
     Raises:
-        SettingsError: The file cannot be read, has no such columns, a category twice, or a class that the model does
-            not have.
+        SettingsError: The file cannot be read, has no such columns, a line that is no row, a category twice, or a class
+            that the model does not have.
         CatalogError: It is no table.
     """
     table = parse_table_file(_read_file(path), str(path), {})
+    if table.broken:
+        number, reason = table.broken[0]
+        raise SettingsError(f"Line {number} of {path} cannot be read: {reason}.", hint="Mend or remove the line.")
     columns = [headings.get(level, level) for level in levels]
     wanted = [*columns, MODEL_LEVEL, MODEL_CLASS]
     if missing := [name for name in wanted if name not in table.columns]:

@@ -16,10 +16,7 @@ from hangtag.config import AuditConfig
 from hangtag.labels.duplicates import Duplicates, Hashes, compute_fingerprints, group_photographs
 from hangtag.labels.image_hashes import PhotographHashes
 from hangtag.models.label_space import NO_VALUE, Indices
-
-# About one in a hundred photographs of a catalogue like the model's is out of distribution. Where most are, that says
-# something of the catalogue and nothing of a photograph.
-MOST_STRANGE = 0.5
+from hangtag.models.out_of_distribution import MOST_OUT_OF_DISTRIBUTION
 
 
 @dataclass(frozen=True)
@@ -112,9 +109,9 @@ class AuditContext:
 
     @property
     def unlike_model(self) -> str:
-        """The sentence that the catalogue is unlike the model; empty where at most `MOST_STRANGE` of it is."""
+        """The sentence that the catalogue is unlike the model; empty where most of it is in distribution."""
         scores = None if self.image_probs is None else self.image_probs.ood_scores
-        if scores is None or not len(scores) or (scores > 1).mean() <= MOST_STRANGE:
+        if scores is None or not len(scores) or (scores > 1).mean() <= MOST_OUT_OF_DISTRIBUTION:
             return ""
         return (
             f"{int((scores > 1).sum()):,} of {len(scores):,} photographs are unlike all that the model was trained on: "

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from hangtag.auditing.category_mapping import map_categories, read_category_mapping, tabulate_classes
+from hangtag.auditing.category_mapping import MODEL_CLASS, map_categories, read_category_mapping, tabulate_classes
 from hangtag.auditing.evidence import OutOfSampleProbs, find_category_paths, find_training_items
 from hangtag.auditing.issues import NotApplicableError
 from hangtag.config import SPLITS
@@ -89,7 +89,7 @@ def predict_with_model(
     if not len(rows):
         raise NotApplicableError("The model was trained on every item that it could check.", tables)
     products = mapping.convert(head_probs.by_head[CATEGORY_PATH][rows], mapping.given[rows])
-    unmapped = mapping.table.filter(pl.col("model_class").is_null())
+    unmapped = mapping.table.filter(pl.col(MODEL_CLASS).is_null())
     summary = {
         "kind": "model",
         "name": classifier.name,

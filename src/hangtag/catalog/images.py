@@ -18,7 +18,7 @@ from PIL import (
     JpegImagePlugin,  # noqa: F401
     MpoImagePlugin,  # noqa: F401
     PngImagePlugin,  # noqa: F401
-    TiffImagePlugin,  # noqa: F401
+    TiffImagePlugin,
     UnidentifiedImageError,
     WebPImagePlugin,  # noqa: F401
 )
@@ -37,6 +37,8 @@ PICTURE_SUFFIXES = SUFFIXES + UNREAD_SUFFIXES + UNREAD_SUFFIXES_OF_CAMERAS
 # How JPEG, PNG, WebP, GIF and TIFF files begin.
 TIFF_SIGNATURES = (b"II*\0", b"MM\0*")
 SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"GIF8", *TIFF_SIGNATURES)
+# The TIFF tag of an image's kind, and its value for a reduced copy of another image in the file (TIFF 6.0, section 8).
+SUBFILE_TYPE, REDUCED = 254, 1
 # Kinds that are said by their name, by the brand in the first box of the file.
 OTHER_KINDS = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIC", b"heix": "HEIC", b"hevc": "HEIC", b"mif1": "HEIC"}
 Pixels = npt.NDArray[np.uint8]
@@ -208,13 +210,18 @@ def _draft_smaller(image: Image.Image, image_size: tuple[int, int], fit: Fit) ->
 
 def _open_image(data: bytes) -> Image.Image:
     try:
-        return Image.open(io.BytesIO(data), formats=FORMATS)
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
         if isinstance(error, Image.DecompressionBombError):
             raise PhotographError("too_many_pixels", "the header states far too many pixels") from error
         if data.startswith(SIGNATURES):
             raise PhotographError("truncated", "the picture's header is damaged or ends early") from error
         raise PhotographError("not_an_image", _describe_kind(data)) from error
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(SUBFILE_TYPE) == REDUCED:
+        image.close()
+        reason = "the file begins with a small preview, as a camera's raw file does; save it as JPEG"
+        raise PhotographError("not_an_image", reason)
+    return image
 
 
 def _describe_kind(data: bytes) -> str:

@@ -21,8 +21,8 @@ from hangtag.models.label_space import Indices
 
 LEVEL = 0.95
 METHOD = "percentile bootstrap over groups of duplicates, widened for classes with few items"
-# The quantile of the normal distribution for LEVEL.
-DEVIATIONS = 1.96
+# The ends of the interval in standard deviations of a normal distribution.
+DEVIATIONS = float(special.ndtri((1 + LEVEL) / 2))
 Values = npt.NDArray[np.float64]
 
 

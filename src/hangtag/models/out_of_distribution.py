@@ -28,6 +28,9 @@ OUT_OF_DISTRIBUTION = "out_of_distribution"
 PIXEL_STATISTICS = "pixel_statistics"
 # The shares of the catalogue's photographs that the limits of the features and of the statistics accept.
 FEATURES_SHARE, STATISTICS_SHARE = 0.99, 0.985
+# The share of a set's photographs above which it is out of distribution as a whole. Of a set like the model's catalogue
+# about one in a hundred is; where most are, that says something of the set and nothing of one photograph.
+MOST_OUT_OF_DISTRIBUTION = 0.5
 # Distances are divided by no smaller limit: it is 0 where all photographs are alike.
 LEAST_LIMIT = 1e-3
 # Differences of neighbouring pixels, of their mean over the channels, up to which an area is even; 0 to 255.

@@ -190,8 +190,10 @@ def _audit(workspace: Workspace, config: AuditConfig, run_id: str | None, model:
     prepared, _ = apply_review_changes(prepared, review)
     context, absent, written = _collect_probs(_build_context(prepared, labelled, config), source, labelled)
     if config.category_mapping and not written:
+        # The reason why there is no exported model, where one was asked: its photographs may have another size.
+        reason = absent.get(_name_label_error(IMAGE), "The probabilities are those of a trained model.")
         hint = "Add --model shipped, or leave it out."
-        raise SettingsError("--category-mapping is for the classes of an exported model.", hint=hint)
+        raise SettingsError(f"--category-mapping is for the classes of an exported model. {reason}", hint=hint)
     tables = []
     for name, check in track(CHECKS.items(), "Checking", len(CHECKS), "checks"):
         try:

@@ -21,6 +21,7 @@ from hangtag.inference.prediction import Prediction
 from hangtag.inference.streaming import Failure, Photo, classify_photographs
 from hangtag.io import hash_file, hash_json, is_alive, read_json, write_json, write_whole
 from hangtag.lock import LOCK, hold_folder
+from hangtag.models.out_of_distribution import MOST_OUT_OF_DISTRIBUTION
 from hangtag.serving import output
 from hangtag.serving.output import Group, Listed, Pair, group_entries, list_entries, write_explained
 from hangtag.workspace import unlink
@@ -30,8 +31,8 @@ OUTPUTS = (".csv", ".jsonl", ".parquet")
 Form = Literal["table", "json", "csv"]
 Tally = dict[str, int]
 OUTCOMES = ("sure", "not_sure", "out_of_distribution", "failed")
-# Of at least so many photographs, the share that is out of distribution above which all labels are doubtful.
-LEAST_PHOTOGRAPHS, MOST_STRANGE = 10, 0.5
+# A smaller set is not judged as a whole.
+LEAST_PHOTOGRAPHS = 10
 
 
 def classify(
@@ -240,12 +241,12 @@ def list_warnings(tally: Tally, *, by_product: bool = False) -> list[str]:
 
     Of many that are out of distribution, some pass for training photographs by chance, so sure labels count as little.
     """
-    total, strange = sum(tally.values()), tally["out_of_distribution"]
+    total, outside = sum(tally.values()), tally["out_of_distribution"]
     read = total - tally["failed"]
     warnings = [f"{tally['failed']:,} of {total:,} could not be classified."] if tally["failed"] else []
-    if read >= LEAST_PHOTOGRAPHS and strange > MOST_STRANGE * read:
+    if read >= LEAST_PHOTOGRAPHS and outside > MOST_OUT_OF_DISTRIBUTION * read:
         warnings.append(
-            f"{strange:,} of {read:,} {'products' if by_product else 'photographs'} are unlike all that the model was "
+            f"{outside:,} of {read:,} {'products' if by_product else 'photographs'} are unlike all that the model was "
             "trained on. Do not rely on any of these labels, sure ones included. Train a model on such photographs: "
             "`hangtag run CATALOG`."
         )
