@@ -21,7 +21,7 @@ import polars as pl
 
 from hangtag.catalog.images import Fit
 from hangtag.catalog.prepared_items import read_prepared
-from hangtag.config import CleanConfig, EvaluateConfig, PrepareConfig, TrainConfig
+from hangtag.config import CleanConfig, EvaluateConfig, PrepareConfig
 from hangtag.figures.style import INK, SERIES, SOFT_INK, save_figure
 from hangtag.inference.classifier import Classifier
 from hangtag.io import read_json, write_csv, write_json
@@ -33,6 +33,7 @@ from hangtag.stages.clean import clean
 from hangtag.stages.evaluate import evaluate
 from hangtag.stages.prepare import prepare
 from hangtag.stages.train import train
+from hangtag.train_config import TrainConfig
 from hangtag.workspace import Workspace
 
 SIZES = "80x60,120x90,160x120,224x168"

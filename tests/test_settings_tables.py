@@ -21,7 +21,6 @@ from hangtag.config import (
     PrepareConfig,
     ReviewConfig,
     ServeConfig,
-    TrainConfig,
 )
 from hangtag.errors import SettingsError
 from hangtag.presets import (
@@ -33,6 +32,7 @@ from hangtag.presets import (
     resolve_settings,
 )
 from hangtag.settings import lay_over, name_stage, read_settings, resolve, select_settings, to_toml
+from hangtag.train_config import TrainConfig
 
 ALL: tuple[type[Any], ...] = (*KINDS, *MORE_KINDS)
 SETTINGS = [(kind, each.name, each.default) for kind in ALL for each in dataclasses.fields(kind)]

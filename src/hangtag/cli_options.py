@@ -15,10 +15,10 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from hangtag.config import ColorMode
 from hangtag.errors import HangtagError, SettingsError
 from hangtag.presets import resolve_settings
 from hangtag.settings import name_flag, name_stage, select_settings
+from hangtag.train_config import ColorMode
 from hangtag.workspace import Workspace
 
 WORKSPACE = Path("workspace")

@@ -163,8 +163,8 @@ def test_a_missing_file_is_named(model: Any, tmp_path: Path) -> None:
 
 
 def test_a_weights_file_is_an_input_of_the_training(path: Path) -> None:
-    assert hash_source(str(path)) == {"weights": hash_file(path)}
-    assert hash_source("imagenet") == hash_source("") == {}
+    assert hash_source(str(path), "residual-tiny") == {"weights": hash_file(path)}
+    assert hash_source("imagenet", "resnet50") == hash_source("", "residual-tiny") == {}
 
 
 def test_weight_names_are_those_in_the_documentation() -> None:

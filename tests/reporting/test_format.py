@@ -3,10 +3,10 @@
 import dataclasses
 
 from hangtag.catalog.schema import CatalogSchema
-from hangtag.config import TrainConfig
 from hangtag.presets import PRESETS
 from hangtag.reporting.format import describe_recipe, mark_commands
 from hangtag.settings import resolve
+from hangtag.train_config import TrainConfig
 
 SCHEMA = CatalogSchema(
     "goods.csv", "id", None, ("group", "kind"), attributes=("colour",), columns=("id", "group", "kind", "colour")

@@ -8,7 +8,6 @@ import pytest
 from test_train import write_prepared
 
 from hangtag.catalog.prepared_items import OtherPhotographs, read_prepared
-from hangtag.config import TrainConfig
 from hangtag.errors import SettingsError, WorkspaceError
 from hangtag.io import read_json, write_parquet
 from hangtag.manifest import StageRecord
@@ -17,6 +16,7 @@ from hangtag.presets import PRESETS
 from hangtag.settings import resolve
 from hangtag.stages import cross_validate as stage
 from hangtag.stages.cross_validate import cross_validate
+from hangtag.train_config import TrainConfig
 from hangtag.training.trainer import Trainer
 from hangtag.workspace import Workspace
 

@@ -10,13 +10,13 @@ import pytest
 from stub_stages import make_trainer
 
 from hangtag.catalog.schema import CatalogSchema
-from hangtag.config import TrainConfig
 from hangtag.labels.dataset import LabeledItems
 from hangtag.manifest import StageRecord
 from hangtag.models.label_space import CATEGORY_PATH, LabelSpace, Probs
 from hangtag.stages import cross_validate as fold_stage
 from hangtag.stages import train as train_stage
 from hangtag.stages.train import _calibrate_model, build_trainer
+from hangtag.train_config import TrainConfig
 from hangtag.training import trainer as trainer_module
 from hangtag.training.data import ItemDataset
 from hangtag.training.name_head import NAME_WEIGHT

@@ -15,7 +15,6 @@ from safetensors.numpy import load_file
 from hangtag.catalog.images import shrink
 from hangtag.catalog.prepared_items import read_prepared
 from hangtag.catalog.schema import CatalogSchema
-from hangtag.config import TrainConfig
 from hangtag.errors import HangtagError, ModelError, SettingsError, WorkspaceError
 from hangtag.inference.classifier import Classifier
 from hangtag.inference.runs import EvaluatedItems, load_classifier, predict_items, select_items
@@ -29,6 +28,7 @@ from hangtag.settings import read_settings, resolve
 from hangtag.stages import train as stage
 from hangtag.stages.export import export
 from hangtag.stages.train import build_trainer, name_run, train
+from hangtag.train_config import TrainConfig
 from hangtag.training.checkpoint import FILE
 from hangtag.training.trainer import Trainer
 from hangtag.workspace import Workspace

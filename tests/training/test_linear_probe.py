@@ -9,7 +9,6 @@ from safetensors.numpy import load_file, save_file
 from test_train import make_workspace, read_history
 
 from hangtag.catalog.images import shrink
-from hangtag.config import TrainConfig
 from hangtag.errors import SettingsError
 from hangtag.io import hash_file, read_json
 from hangtag.models.checkpoint import load_saved, read_weights
@@ -18,6 +17,7 @@ from hangtag.models.registry import build_model
 from hangtag.presets import PRESETS
 from hangtag.settings import resolve
 from hangtag.stages.train import train
+from hangtag.train_config import TrainConfig
 from hangtag.training import linear_probe as stage
 from hangtag.training.linear_probe import FEATURES, PROGRESS
 from hangtag.workspace import Workspace

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hangtag.config import TrainConfig
 from hangtag.models.layers import import_keras
 from hangtag.models.registry import build_model
 from hangtag.presets import PRESETS
 from hangtag.settings import resolve
+from hangtag.train_config import TrainConfig
 from hangtag.training.optimizers import build_optimizer, build_schedule
 from hangtag.training.trainer import choose_epochs
 

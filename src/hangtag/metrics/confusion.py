@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from hangtag.config import SPLITS
 from hangtag.models.label_space import Indices
+from hangtag.train_config import SPLITS
 
 Weights = npt.NDArray[np.float64]
 SPLIT_ORDER = {split: index for index, split in enumerate(SPLITS)}

@@ -9,7 +9,6 @@ from typing import Any
 
 import polars as pl
 
-from hangtag.config import SPLITS
 from hangtag.figures.counts import slug
 from hangtag.io import read_csv
 from hangtag.metrics.classification import FREQUENT_ITEMS
@@ -17,6 +16,7 @@ from hangtag.reporting.charts import Chart, build_coverage, build_curves, build_
 from hangtag.reporting.format import Context, embed_picture
 from hangtag.reporting.inputs import PHOTOGRAPH, EvaluationResult, Inputs, Run
 from hangtag.reporting.model_chapters import describe_kind, describe_run
+from hangtag.train_config import SPLITS
 from hangtag.training.targets import LABEL
 
 # The number of rows of the table of confusions.

@@ -11,7 +11,6 @@ import numpy.typing as npt
 import polars as pl
 
 from hangtag.catalog.prepared_items import OtherPhotographs
-from hangtag.config import TrainConfig
 from hangtag.errors import SettingsError, WorkspaceError
 from hangtag.inference.prediction import HeadProbs
 from hangtag.io import read_csv, write_csv, write_json, write_parquet
@@ -26,6 +25,7 @@ from hangtag.models.label_space import CATEGORY_PATH, NO_VALUE, LabelSpace
 from hangtag.models.pretrained import hash_source
 from hangtag.results import CrossValidateResult, StageResult
 from hangtag.stages.train import build_dataset, learn_vocabulary, name_run, refuse_other_settings
+from hangtag.train_config import TrainConfig
 from hangtag.training.checkpoint import TrainingState, has_checkpoint
 from hangtag.training.data import check_pretrained_unseen, read_pretrained_seen
 from hangtag.training.linear_probe import LinearProbeTrainer
@@ -90,7 +90,12 @@ def _cross_validate(
 ) -> StageResult:
     labelled = read_labeled_items(workspace)
     settings = {**dataclasses.asdict(config), "folds": folds}
-    record = StageRecord("cross-validate", folder, {"labels": labelled.digest, **hash_source(config.weights)}, settings)
+    record = StageRecord(
+        "cross-validate",
+        folder,
+        {"labels": labelled.digest, **hash_source(config.weights, config.architecture)},
+        settings,
+    )
     if current := record.load_if_unchanged():
         return current
     if not replace:

@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from hangtag.config import TrainConfig
 from hangtag.errors import SettingsError, WorkspaceError
 from hangtag.inference.classifier import Classifier
 from hangtag.inference.runs import EvaluatedItems, can_read_names, predict_items, select_items
@@ -30,6 +29,7 @@ from hangtag.models.seen_images import ENTRY, SeenPhotographs, write_seen
 from hangtag.models.text import Vocabulary
 from hangtag.results import StageResult, TrainResult
 from hangtag.settings import read_settings, resolve, to_toml
+from hangtag.train_config import TrainConfig
 from hangtag.training.calibration import find_thresholds, fit_temperatures
 from hangtag.training.checkpoint import TrainingState, read_settings_of_checkpoint
 from hangtag.training.data import ItemDataset, collect_seen
@@ -242,7 +242,7 @@ def _take_settings(workspace: Workspace, run_id: str) -> TrainConfig:
 def _hash_network(workspace: Workspace, config: TrainConfig) -> dict[str, str]:
     """Return the hash of the pretrained weights or of the image run's weights, as an input of the training."""
     if not config.image_run:
-        return hash_source(config.weights)
+        return hash_source(config.weights, config.architecture)
     described = read_description(workspace.run(config.image_run))
     return {"image_run": described.read("weights", "sha256")}
 

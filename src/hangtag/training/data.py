@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 from hangtag.catalog.images import Pixels, shrink
-from hangtag.config import TrainConfig
 from hangtag.errors import LeakError
 from hangtag.io import hash_file
 from hangtag.labels.duplicates import hash_photographs
@@ -26,6 +25,7 @@ from hangtag.models.label_space import Indices
 from hangtag.models.registry import SMALLEST_SIDE
 from hangtag.models.seen_images import SeenPhotographs, read_seen
 from hangtag.models.text import Words
+from hangtag.train_config import TrainConfig
 from hangtag.workspace import Workspace
 
 Random = np.random.Generator

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from hangtag.config import TrainConfig
 from hangtag.console import Bar, show_progress
 from hangtag.errors import SettingsError
 from hangtag.io import JsonObject
@@ -22,6 +21,7 @@ from hangtag.models.layers import import_keras
 from hangtag.models.pretrained import load_pretrained
 from hangtag.models.registry import build_model, find_architecture
 from hangtag.models.text import PARTS, Vocabulary
+from hangtag.train_config import TrainConfig
 from hangtag.training.checkpoint import TrainingState, read_checkpoint, write_checkpoint
 from hangtag.training.data import Augmentation, ItemDataset, choose_size, compute_copies, prefetch, scale_size
 from hangtag.training.losses import LEAST_PROBABILITY, WeightEMA, build_losses, build_metrics, choose_precision
