@@ -62,6 +62,12 @@ class TrainConfig(Settings):
     epochs: int = _optimization(
         0, "Passes over the training items; 0 takes 8, or up to 50 for a small catalogue.", low=0, high=10_000
     )
+    minutes: float = _optimization(
+        0.0,
+        "Time budget: as many epochs as fit into these minutes, at most 50 or --epochs; 0 sets none.",
+        low=0,
+        high=100_000,
+    )
     batch_size: int = _optimization(64, "Items per training step.", low=1, high=65_536)
     learning_rate: float = _optimization(0.005, "Peak learning rate.", above=0, high=10)
     seed: int = _optimization(
@@ -137,6 +143,12 @@ class TrainConfig(Settings):
             "{image_run} needs {with_names}: only the classifier of names is trained.",
             self.image_run,
             ["image_run", "with_names"],
+        )
+        require(
+            not (self.minutes and self.freeze),
+            "{minutes} cannot be used with {freeze}: the time goes into features, not into epochs.",
+            {"minutes": self.minutes, "freeze": self.freeze},
+            ["minutes", "freeze"],
         )
         require(
             self.weights != "" or not (self.freeze or self.layer_decay < 1),

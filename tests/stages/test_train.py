@@ -126,7 +126,7 @@ def unfinished(stopped: Path, tmp_path: Path) -> Workspace:
     return Workspace.at(shutil.copytree(stopped, tmp_path / "w"))
 
 
-def interrupt(place: Workspace, run_id: str, epochs: int = 1) -> None:
+def interrupt(place: Workspace, run_id: str, epochs: int = 1, config: TrainConfig = CONFIG) -> None:
     """Train until Ctrl-C comes in the middle of the epoch after `epochs`."""
     run_steps = Trainer._run_steps
 
@@ -139,7 +139,7 @@ def interrupt(place: Workspace, run_id: str, epochs: int = 1) -> None:
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(Trainer, "_run_steps", run)
         with pytest.raises(KeyboardInterrupt):
-            train(place, CONFIG, run_id=run_id)
+            train(place, config, run_id=run_id)
 
 
 def read_history(place: Workspace, run_id: str) -> pl.DataFrame:
@@ -309,6 +309,40 @@ def test_the_best_epoch_is_one_on_whole_photographs(workspace: Workspace, monkey
     result = train(workspace, dataclasses.replace(CONFIG, checkpoint="best"))
     assert result.metrics["kept_epoch"] == 2
     assert load_saved(result.folder).description["metrics"]["val_accuracy"] == 0.5
+
+
+def test_every_epoch_prints_a_line(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    result = train(workspace, CONFIG)
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("Epoch")]
+    (last,) = result.history[-1].to_dicts()
+    assert [line.split(":")[0] for line in lines] == ["Epoch 1/3", "Epoch 2/3", "Epoch 3/3"]
+    assert f"on val {last['val_loss']:.3f} and {last['val_accuracy']:.3f}, " in lines[-1]
+
+
+def test_a_time_budget_chooses_the_epochs_once(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    timed = []
+
+    def time_epoch(self: Trainer, size: tuple[int, int]) -> tuple[float, float]:
+        timed.append(size)
+        training, val = real(self, size)
+        assert 0 < training < 60
+        assert 0 < val < 60
+        return 10.0, 0.0
+
+    real = Trainer.time_epoch
+    monkeypatch.setattr(Trainer, "time_epoch", time_epoch)
+    config = dataclasses.replace(CONFIG, minutes=0.4, epochs=0)
+    interrupt(workspace, "run", config=config)
+    monkeypatch.undo()
+    monkeypatch.setattr(Trainer, "time_epoch", None)
+    resumed = train(workspace, config, run_id="run", resume=True)
+    # Two epochs of ten seconds fit into 24, with the margin.
+    assert (resumed.metrics["epochs"], timed) == (2, [(16, 12)])
+    assert train(workspace, config, run_id="run").skipped
+    monkeypatch.undo()
+    monkeypatch.setattr(Trainer, "time_epoch", lambda *_: (1000.0, 0.0))
+    with pytest.raises(SettingsError, match=r"too short: one epoch over 24 items takes some 18\.3 minutes"):
+        train(workspace, config, run_id="other")
 
 
 @pytest.mark.parametrize("with_names", [False, True])

@@ -12,7 +12,6 @@ from hangtag.presets import PRESETS
 from hangtag.settings import resolve
 from hangtag.train_config import TrainConfig
 from hangtag.training.optimizers import build_optimizer, build_schedule
-from hangtag.training.trainer import choose_epochs
 
 CAPSTONE = resolve(TrainConfig, PRESETS["capstone"])
 
@@ -102,11 +101,3 @@ def test_without_weight_decay_no_weight_decays(optimizer: Any) -> None:
     )
     for weight, value in zip(model.trainable_weights, before, strict=True):
         np.testing.assert_array_equal(weight.numpy(), value)
-
-
-@pytest.mark.parametrize(
-    ("given", "items", "epochs"),
-    [(0, 64 * 250, 8), (0, 64 * 250 - 64, 9), (0, 64 * 50, 40), (0, 100, 50), (3, 100, 3), (80, 100, 80)],
-)
-def test_small_catalogues_have_more_epochs(given: int, items: int, epochs: int) -> None:
-    assert choose_epochs(TrainConfig(epochs=given, batch_size=64), items).epochs == epochs

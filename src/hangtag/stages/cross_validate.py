@@ -78,6 +78,12 @@ def cross_validate(
             hint="Go without --image-run.",
             received=config.image_run,
         )
+    if config.minutes:
+        raise SettingsError(
+            "Cross-validation has no time budget: every fold must be trained for as long as the others.",
+            hint="Choose a number of --epochs instead.",
+            received=config.minutes,
+        )
     workspace = Workspace.at(workspace)
     config = dataclasses.replace(config, checkpoint="last")
     folder = workspace.folds(run_id or name_run(config))

@@ -33,6 +33,7 @@ from hangtag.train_config import TrainConfig
 from hangtag.training.calibration import find_thresholds, fit_temperatures
 from hangtag.training.checkpoint import TrainingState, read_settings_of_checkpoint
 from hangtag.training.data import ItemDataset, collect_seen
+from hangtag.training.epochs import fit_epochs
 from hangtag.training.linear_probe import LinearProbeTrainer
 from hangtag.training.targets import ALL, LABEL, Targets, build_targets
 from hangtag.training.trainer import Trainer
@@ -91,7 +92,7 @@ def _train_run(workspace: Workspace, config: TrainConfig, run_id: str, *, resume
     checkpoint = folder / CHECKPOINT
     if not replace:
         refuse_other_settings(record, None if resume else read_settings_of_checkpoint(checkpoint))
-    trainer = build_trainer(labelled, config, checkpoint)
+    trainer = build_trainer(labelled, _fit_time(labelled, config, checkpoint, resume=resume), checkpoint)
     calibration = _read_calibration(workspace, config, trainer) if config.calibration_run else None
     others = None
     if len(labelled.others):
@@ -106,6 +107,16 @@ def _train_run(workspace: Workspace, config: TrainConfig, run_id: str, *, resume
     paths = _save_run(trainer, state, record.begin(), labelled, run_id, calibration, seen)
     metrics = _build_metrics(trainer, state, _measure_val(record.work, labelled, f"{trainer.title}Measuring"))
     return record.finish(metrics, paths, stale=[CHECKPOINT], precision=trainer.precision)
+
+
+def _fit_time(labelled: LabeledItems, config: TrainConfig, checkpoint: Path, *, resume: bool) -> TrainConfig:
+    """Return settings with a number of epochs that fits into `minutes`; a resumed training keeps its number."""
+    if not config.minutes:
+        return config
+    unfinished = read_settings_of_checkpoint(checkpoint) if resume else None
+    if unfinished is not None:
+        return dataclasses.replace(config, epochs=unfinished["epochs"])
+    return fit_epochs(lambda settings: build_trainer(labelled, settings, checkpoint), config)
 
 
 def refuse_other_settings(record: StageRecord, unfinished: Mapping[str, Any] | None = None) -> None:
@@ -124,8 +135,9 @@ def refuse_other_settings(record: StageRecord, unfinished: Mapping[str, Any] | N
         return
     if not differing and unfinished is not None:
         both = {name: (unfinished.get(name), value) for name, value in record.settings.items()}
-        # The unfinished training recorded what was chosen where the setting leaves it open: `auto`, or 0 epochs.
-        chosen = {"precision"} | ({"epochs"} if not record.settings["epochs"] else set())
+        # The unfinished training recorded what was chosen where the setting leaves it open: `auto`, 0, or a budget.
+        is_chosen = not record.settings["epochs"] or record.settings["minutes"]
+        chosen = {"precision"} | ({"epochs"} if is_chosen else set())
         known = {name: values for name, values in both.items() if name in unfinished and name not in chosen}
         differing = {name: values for name, values in known.items() if values[0] != values[1]}
     if differing:

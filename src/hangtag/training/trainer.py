@@ -3,14 +3,14 @@
 import math
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from hangtag.console import Bar, show_progress
+from hangtag.console import Bar, print_line, show_progress
 from hangtag.errors import SettingsError
 from hangtag.io import JsonObject
 from hangtag.models.batch_predict import ProbsByHead, iterate_head_probs, join_head_probs
@@ -21,9 +21,11 @@ from hangtag.models.layers import import_keras
 from hangtag.models.pretrained import load_pretrained
 from hangtag.models.registry import build_model, find_architecture
 from hangtag.models.text import PARTS, Vocabulary
+from hangtag.results import format_seconds
 from hangtag.train_config import TrainConfig
 from hangtag.training.checkpoint import TrainingState, read_checkpoint, write_checkpoint
 from hangtag.training.data import Augmentation, ItemDataset, choose_size, compute_copies, prefetch, scale_size
+from hangtag.training.epochs import choose_epochs
 from hangtag.training.losses import LEAST_PROBABILITY, WeightEMA, build_losses, build_metrics, choose_precision
 from hangtag.training.name_head import choose_name_weight, train_names
 from hangtag.training.optimizers import build_optimizer, compute_rates
@@ -34,23 +36,21 @@ if TYPE_CHECKING:
 
 Inputs = tuple[Mapping[str, npt.NDArray[np.uint8] | npt.NDArray[np.float32]], dict[str, Indices]]
 
-
-# A training of fewer steps is unfinished: the network does not fit its own training items yet.
-LEAST_STEPS = 2_000
-# The number of epochs for a large catalogue, and the largest one for a small catalogue.
-LEAST_EPOCHS, MOST_EPOCHS = 8, 50
+# The training steps that are timed at an image size, after the first one, in which the network is compiled.
+TIMED_STEPS = 6
 
 
-def choose_epochs(config: TrainConfig, items: int) -> TrainConfig:
-    """Return settings with a number of epochs; see the setting `epochs`.
+def describe_epoch(line: JsonObject, epochs: int) -> str:
+    """Return the text that is printed after an epoch.
 
     Args:
-        config: The settings of the training.
-        items: The number of training items.
+        line: The epoch's row of `history.csv`.
+        epochs: The number of epochs.
     """
-    steps = math.ceil(items / config.batch_size)
-    epochs = config.epochs or min(max(LEAST_EPOCHS, math.ceil(LEAST_STEPS / steps)), MOST_EPOCHS)
-    return replace(config, epochs=epochs)
+    return (
+        f"Epoch {line['epoch']}/{epochs}: loss {line['loss']:.3f}, accuracy {line['accuracy']:.3f}, "
+        f"on val {line['val_loss']:.3f} and {line['val_accuracy']:.3f}, {format_seconds(line['seconds'])}"
+    )
 
 
 class Trainer:
@@ -108,6 +108,17 @@ class Trainer:
     def network_size(self) -> tuple[int, int]:
         """The (height, width) of the network's input after the last epoch."""
         return scale_size(self.image_size, self.config.final_scale)
+
+    def choose_size(self, epoch: int, epochs: int) -> tuple[int, int]:
+        """Return the (height, width) that photographs have in an epoch, from 1, of a number of epochs."""
+        return choose_size(
+            self.image_size,
+            epoch,
+            epochs,
+            initial_scale=self.initial_scale,
+            final_scale=self.config.final_scale,
+            final_fraction=self.config.final_fraction,
+        )
 
     def build_model(self, image_size: tuple[int, int] | None, num_words: int = 0) -> "Model":
         """Build the network with newly initialized weights.
@@ -170,6 +181,7 @@ class Trainer:
                     received=self.config.learning_rate,
                 )
             state.history.append(line)
+            print_line(self.title + describe_epoch(line, self.config.epochs))
             kept = state.history[state.kept_epoch - 1]
             is_better = line["val_accuracy"] > kept["val_accuracy"] or not state.kept_epoch
             # The model is used at the final image size, so metrics at a smaller size are not comparable.
@@ -187,14 +199,7 @@ class Trainer:
     def _run_epoch(self, epoch: int) -> JsonObject:
         data = self.data["train"]
         self._reseed_dropout(epoch)
-        image_size = choose_size(
-            self.image_size,
-            epoch,
-            self.config.epochs,
-            initial_scale=self.initial_scale,
-            final_scale=self.config.final_scale,
-            final_fraction=self.config.final_fraction,
-        )
+        image_size = self.choose_size(epoch, self.config.epochs)
         started = time.perf_counter()
         self._on_train_begin()
         title = f"{self.title}Epoch {epoch}/{self.config.epochs}"
@@ -217,6 +222,27 @@ class Trainer:
             "seconds": round(time.perf_counter() - started, 3),
             "images_per_second": round(len(data) / seconds, 1),
         }
+
+    def time_epoch(self, image_size: tuple[int, int]) -> tuple[float, float]:
+        """Estimate the seconds of an epoch's training and of its validation at an image size, from a few steps.
+
+        The weights change: this trainer is not to be used for the training.
+        """
+        batches = prefetch(islice(self._iterate_batches(1, image_size), TIMED_STEPS + 1))
+        started = time.perf_counter()
+        steps = []
+        for inputs, classes in batches:
+            self.trained.train_on_batch(
+                inputs, encode_targets(classes, self.label_space.heads, self.config.label_smoothing)
+            )
+            self.average.update(self.trained)
+            steps.append(time.perf_counter() - started)
+            started = time.perf_counter()
+        count = math.ceil(len(self.data["train"]) / self.config.batch_size)
+        training = steps[0] + (count - 1) * float(np.median(steps[1:] or steps))
+        started = time.perf_counter()
+        predicted = len(next(self._iterate_head_probs(self.data["val"], image_size))[CATEGORY_PATH])
+        return training, (time.perf_counter() - started) * len(self.data["val"]) / predicted
 
     def _run_steps(self, epoch: int, image_size: tuple[int, int], bar: Bar, title: str) -> tuple[float, float]:
         config, heads = self.config, self.label_space.heads

@@ -1,0 +1,71 @@
+"""Choose the number of epochs: by the number of training items, or by a time budget."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from hangtag.errors import SettingsError
+from hangtag.train_config import TrainConfig
+
+if TYPE_CHECKING:
+    from hangtag.training.trainer import Trainer
+
+# A training of fewer steps is unfinished: the network does not fit its own training items yet.
+LEAST_STEPS = 2_000
+# The number of epochs for a large catalogue, and the largest one for a small catalogue.
+LEAST_EPOCHS, MOST_EPOCHS = 8, 50
+# After the last epoch val is predicted twice, both times with mirror images: to calibrate, and to measure.
+LAST_PREDICTIONS = 4
+# Other programs slow some of the steps down.
+MARGIN = 1.1
+
+
+def choose_epochs(config: TrainConfig, items: int) -> TrainConfig:
+    """Return settings with a number of epochs; see the setting `epochs`.
+
+    Args:
+        config: The settings of the training.
+        items: The number of training items.
+    """
+    steps = math.ceil(items / config.batch_size)
+    epochs = config.epochs or min(max(LEAST_EPOCHS, math.ceil(LEAST_STEPS / steps)), MOST_EPOCHS)
+    return replace(config, epochs=epochs)
+
+
+def fit_epochs(build: "Callable[[TrainConfig], Trainer]", config: TrainConfig) -> TrainConfig:
+    """Return settings with as many epochs as fit into the time budget, the setting `minutes`.
+
+    Some steps are timed at each image size of the training, with a network that is not used later. The result depends
+    on the machine and on what else runs on it.
+
+    Args:
+        build: Builds a trainer from settings.
+        config: The settings. `epochs` is the largest number; 0 allows `MOST_EPOCHS`.
+
+    Raises:
+        SettingsError: Not even one epoch fits.
+    """
+    trainer = build(replace(config, epochs=LEAST_EPOCHS))
+    timings: dict[tuple[int, int], tuple[float, float]] = {}
+
+    def estimate_minutes(epochs: int) -> float:
+        sizes = [trainer.choose_size(epoch, epochs) for epoch in range(1, epochs + 1)]
+        for size in sizes:
+            if size not in timings:
+                timings[size] = trainer.time_epoch(size)
+        last = LAST_PREDICTIONS * timings[sizes[-1]][1]
+        return MARGIN * (sum(map(sum, (timings[size] for size in sizes))) + last) / 60
+
+    fitting = 0
+    while fitting < (config.epochs or MOST_EPOCHS) and estimate_minutes(fitting + 1) <= config.minutes:
+        fitting += 1
+    if not fitting:
+        items = len(trainer.data["train"])
+        raise SettingsError(
+            f"{{minutes}} is too short: one epoch over {items:,} items takes some {estimate_minutes(1):.1f} minutes.",
+            hint="Allow more, or train a faster network, as with --preset quick.",
+            received=config.minutes,
+            settings=["minutes"],
+        )
+    return replace(config, epochs=fitting)
