@@ -59,6 +59,15 @@ class TrainConfig(Settings):
         "", "Run whose network and settings are reused; only the classifier of names is trained.", metavar="RUN"
     )
 
+    teacher: tuple[str, ...] = _model(
+        (),
+        "Finished runs whose averaged probabilities are further targets: knowledge distillation.",
+        metavar="RUN,...",
+    )
+    teacher_weight: float = _model(
+        0.7, "Weight of the teacher's probabilities in the targets; the labels have the rest.", low=0, high=1
+    )
+
     epochs: int = _optimization(
         0, "Passes over the training items; 0 takes 8, or up to 50 for a small catalogue.", low=0, high=10_000
     )
@@ -143,6 +152,13 @@ class TrainConfig(Settings):
             "{image_run} needs {with_names}: only the classifier of names is trained.",
             self.image_run,
             ["image_run", "with_names"],
+        )
+        require(
+            not (self.teacher and (self.freeze or self.image_run or self.with_names)),
+            "{teacher} cannot be used with {freeze}, {image_run} or {with_names}; names can be added afterwards, with "
+            "{image_run}.",
+            {"teacher": self.teacher},
+            ["teacher", "freeze", "image_run", "with_names"],
         )
         require(
             not (self.minutes and self.freeze),

@@ -208,7 +208,7 @@ def test_a_stopped_training_ends_as_if_nothing_had_happened(finished: Workspace,
 def test_a_seed_changes_the_weights(workspace: Workspace) -> None:
     def start(seed: int) -> Any:
         config = dataclasses.replace(CONFIG, seed=seed)
-        trainer = build_trainer(read_labeled_items(workspace), config, workspace.run("run") / "checkpoint")
+        trainer = build_trainer(workspace, read_labeled_items(workspace), workspace.run("run") / "checkpoint", config)
         return read_weights(trainer.model)["dense/kernel"]
 
     second = start(2)

@@ -23,7 +23,6 @@ def build(items: int = 10) -> ItemDataset:
 
 def iterate(dataset: ItemDataset, batch_size: int = 4, **more: Any) -> Any:
     settings: dict[str, Any] = {"seed": 0, "epoch": 1, "augmentation": FLIP, "copies": np.ones(len(dataset))}
-    settings |= {"image_size": (8, 8)}
     return dataset.iterate_shuffled(batch_size, **(settings | more))
 
 
@@ -70,15 +69,6 @@ def test_the_source_pixels_are_unchanged() -> None:
     finally:
         IMAGES.flags.writeable = True
     np.testing.assert_array_equal(IMAGES, before)
-
-
-def test_photographs_are_resized_to_the_requested_size() -> None:
-    whole = list(iterate(build()))
-    small = list(iterate(build(), image_size=(2, 4)))
-    for before, after in zip(whole, small, strict=True):
-        means = before.images.reshape(-1, 2, 4, 4, 2, 3).mean(axis=(2, 4))
-        np.testing.assert_allclose(after.images, means, atol=0.5)
-        np.testing.assert_array_equal(after.classes["category_path"], before.classes["category_path"])
 
 
 def test_copies_determine_how_often_an_item_occurs() -> None:

@@ -78,6 +78,12 @@ def cross_validate(
             hint="Go without --image-run.",
             received=config.image_run,
         )
+    if config.teacher:
+        raise SettingsError(
+            "Folds have no teacher: it was trained on the items that they exclude.",
+            hint="Cross-validate without --teacher.",
+            received=config.teacher,
+        )
     if config.minutes:
         raise SettingsError(
             "Cross-validation has no time budget: every fold must be trained for as long as the others.",

@@ -3,7 +3,8 @@
 import dataclasses
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from hangtag.training.data import ItemDataset, collect_seen
 from hangtag.training.epochs import fit_epochs
 from hangtag.training.linear_probe import LinearProbeTrainer
 from hangtag.training.targets import ALL, LABEL, Targets, build_targets
+from hangtag.training.teacher import load_teacher
 from hangtag.training.trainer import Trainer
 from hangtag.workspace import CHECKPOINT, Workspace
 
@@ -76,7 +78,7 @@ def train(
     if config.image_run:
         config = _take_settings(workspace, config.image_run)
     run_id = run_id or name_run(config)
-    others = [workspace.run(each) for each in (config.image_run, config.calibration_run) if each]
+    others = [workspace.run(each) for each in (config.image_run, config.calibration_run, *config.teacher) if each]
     with hold(
         "train", workspace, reads=[workspace.prepared, workspace.labels, *others], writes=[workspace.run(run_id)]
     ):
@@ -92,7 +94,8 @@ def _train_run(workspace: Workspace, config: TrainConfig, run_id: str, *, resume
     checkpoint = folder / CHECKPOINT
     if not replace:
         refuse_other_settings(record, None if resume else read_settings_of_checkpoint(checkpoint))
-    trainer = build_trainer(labelled, _fit_time(labelled, config, checkpoint, resume=resume), checkpoint)
+    build = partial(build_trainer, workspace, labelled, checkpoint)
+    trainer = build(_fit_time(build, config, checkpoint, resume=resume))
     calibration = _read_calibration(workspace, config, trainer) if config.calibration_run else None
     others = None
     if len(labelled.others):
@@ -109,14 +112,16 @@ def _train_run(workspace: Workspace, config: TrainConfig, run_id: str, *, resume
     return record.finish(metrics, paths, stale=[CHECKPOINT], precision=trainer.precision)
 
 
-def _fit_time(labelled: LabeledItems, config: TrainConfig, checkpoint: Path, *, resume: bool) -> TrainConfig:
+def _fit_time(
+    build: Callable[[TrainConfig], Trainer], config: TrainConfig, checkpoint: Path, *, resume: bool
+) -> TrainConfig:
     """Return settings with a number of epochs that fits into `minutes`; a resumed training keeps its number."""
     if not config.minutes:
         return config
     unfinished = read_settings_of_checkpoint(checkpoint) if resume else None
     if unfinished is not None:
         return dataclasses.replace(config, epochs=unfinished["epochs"])
-    return fit_epochs(lambda settings: build_trainer(labelled, settings, checkpoint), config)
+    return fit_epochs(build, config)
 
 
 def refuse_other_settings(record: StageRecord, unfinished: Mapping[str, Any] | None = None) -> None:
@@ -154,17 +159,18 @@ def name_run(config: TrainConfig) -> str:
     usual = LABEL if config.architecture == "capstone" else ALL
     parts = [config.architecture]
     parts += ["frozen"] if config.freeze else ["finetuned"] if config.weights else []
+    parts += ["distilled"] if config.teacher else []
     # Column names may have characters that run names must not have.
     parts += [] if config.target == usual else [re.sub(r"[^A-Za-z0-9._-]+", "_", config.target)[:50]]
     parts += ["names"] if config.with_names else []
     return "-".join([*parts, config.color_mode, str(config.seed)])
 
 
-def build_trainer(labelled: LabeledItems, config: TrainConfig, checkpoint: Path) -> Trainer:
+def build_trainer(workspace: Workspace, labelled: LabeledItems, checkpoint: Path, config: TrainConfig) -> Trainer:
     """Build the trainer of a new network with its training and validation data.
 
     Raises:
-        WorkspaceError: The training or validation data has no items.
+        WorkspaceError: The training or validation data has no items, or a run of the teacher cannot be used.
         SettingsError: The catalogue has no such target or no names.
     """
     targets = build_targets(labelled, config.target)
@@ -178,8 +184,10 @@ def build_trainer(labelled: LabeledItems, config: TrainConfig, checkpoint: Path)
             hint = "Clean a larger catalogue, or choose other --split-fractions."
             raise WorkspaceError(f"There are no items in the split {split}.", hint=hint)
     identity = {"labels": labelled.digest}
+    space = targets.label_space
+    teacher = load_teacher(workspace, config.teacher, labelled.digest, space) if config.teacher else None
     trainer = LinearProbeTrainer if config.freeze else Trainer
-    return trainer(data, targets.label_space, config, checkpoint, identity, vocabulary=vocabulary)
+    return trainer(data, space, config, checkpoint, identity, vocabulary=vocabulary, teacher=teacher)
 
 
 def learn_vocabulary(
@@ -252,9 +260,10 @@ def _take_settings(workspace: Workspace, run_id: str) -> TrainConfig:
 
 
 def _hash_network(workspace: Workspace, config: TrainConfig) -> dict[str, str]:
-    """Return the hash of the pretrained weights or of the image run's weights, as an input of the training."""
+    """Return the hashes of the weights and runs that the training starts from or learns from, as its inputs."""
     if not config.image_run:
-        return hash_source(config.weights, config.architecture)
+        teachers = {f"runs/{run_id}": hash_run(workspace, run_id) for run_id in config.teacher}
+        return hash_source(config.weights, config.architecture) | teachers
     described = read_description(workspace.run(config.image_run))
     return {"image_run": described.read("weights", "sha256")}
 

@@ -14,7 +14,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from hangtag.catalog.images import Pixels, shrink
+from hangtag.catalog.images import Pixels
 from hangtag.errors import LeakError
 from hangtag.io import hash_file
 from hangtag.labels.duplicates import hash_photographs
@@ -139,7 +139,6 @@ class ItemDataset:
         epoch: int,
         augmentation: Augmentation,
         copies: npt.NDArray[np.float64],
-        image_size: tuple[int, int],
     ) -> Iterator[Batch]:
         """Yield the augmented batches of an epoch in random order.
 
@@ -152,14 +151,12 @@ class ItemDataset:
             epoch: The epoch, from 1.
             augmentation: The augmentation of photographs.
             copies: The expected number of copies of each item, (n,), with a mean of 1.
-            image_size: (height, width) that photographs are resized to.
         """
         random = np.random.default_rng((seed, epoch))
         order = draw_order(copies, random)
         for start in range(0, len(order), batch_size):
             chosen = self.take(order[start : start + batch_size])
-            images = shrink(augmentation.vary(chosen.images[chosen.rows], random), image_size)
-            yield Batch(images, chosen.classes)
+            yield Batch(augmentation.vary(chosen.images[chosen.rows], random), chosen.classes)
 
 
 def compute_copies(classes: Indices, balance: float) -> npt.NDArray[np.float64]:
@@ -302,6 +299,8 @@ def collect_seen(
     """
     val = hash_photographs(data["val"].images, data["val"].rows)
     pretrained_seen = read_pretrained_seen(config.weights)
+    for run_id in config.teacher:
+        pretrained_seen |= _read_seen_of_run(workspace, run_id)
     if not config.calibration_run:
         checked = val if others is None else val.join(others)
         check_pretrained_unseen(pretrained_seen, checked, max_distance, "val, on which confidence is calibrated")
@@ -318,10 +317,10 @@ def collect_seen(
 def check_pretrained_unseen(
     pretrained_seen: SeenPhotographs, hashes: PhotographHashes, max_distance: int | None, what: str
 ) -> None:
-    """Check that pretrained weights were not trained on photographs that this training is validated on.
+    """Check that pretrained weights and teachers were not trained on photographs that this training is validated on.
 
     Args:
-        pretrained_seen: The photographs that the pretrained weights have seen.
+        pretrained_seen: The photographs that the pretrained weights and the teachers have seen.
         hashes: The hashes of the photographs to validate on.
         max_distance: The largest distance between the perceptual hashes of duplicates.
         what: The name of these photographs in the message.
@@ -332,7 +331,8 @@ def check_pretrained_unseen(
     count = int(pretrained_seen.trained_on.find(hashes, max_distance).sum())
     if count:
         raise LeakError(
-            f"The pretrained weights were trained on {count:,} of the {len(hashes):,} photographs of {what}.",
+            f"The pretrained weights (or the --teacher) were trained on {count:,} of the {len(hashes):,} photographs "
+            f"of {what}.",
             hint=WITHOUT,
         )
 

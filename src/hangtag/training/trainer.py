@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from hangtag.catalog.images import shrink
 from hangtag.console import Bar, print_line, show_progress
 from hangtag.errors import SettingsError
 from hangtag.io import JsonObject
@@ -30,11 +31,13 @@ from hangtag.training.losses import LEAST_PROBABILITY, WeightEMA, build_losses, 
 from hangtag.training.name_head import choose_name_weight, train_names
 from hangtag.training.optimizers import build_optimizer, compute_rates
 from hangtag.training.targets import encode_targets
+from hangtag.training.teacher import Targets, Teacher
 
 if TYPE_CHECKING:
     from keras import Model
 
-Inputs = tuple[Mapping[str, npt.NDArray[np.uint8] | npt.NDArray[np.float32]], dict[str, Indices]]
+Inputs = Mapping[str, npt.NDArray[np.uint8] | npt.NDArray[np.float32]]
+Batch = tuple[Inputs, Targets]
 
 # The training steps that are timed at an image size, after the first one, in which the network is compiled.
 TIMED_STEPS = 6
@@ -63,6 +66,7 @@ class Trainer:
         checkpoint: The folder of the checkpoint.
         identity: Digests that must be the same when an interrupted training is resumed, in addition to the settings.
         vocabulary: The vocabulary of product names, for a model that reads them.
+        teacher: The models whose probabilities are mixed into the targets.
         title: The prefix of the progress bar's title.
     """
 
@@ -75,11 +79,12 @@ class Trainer:
         identity: JsonObject,
         *,
         vocabulary: Vocabulary | None = None,
+        teacher: Teacher | None = None,
         title: str = "",
     ) -> None:
         config = choose_epochs(config, len(data["train"]))
         self.data, self.label_space, self.config, self.checkpoint = data, label_space, config, checkpoint
-        self.vocabulary, self.title = vocabulary, title
+        self.vocabulary, self.teacher, self.title = vocabulary, teacher, title
         takes_any_size = find_architecture(config.architecture).takes_any_size
         self.hub = read_preset(config.weights) if config.architecture == HUB else None
         self.precision = choose_precision(config.precision)
@@ -231,10 +236,8 @@ class Trainer:
         batches = prefetch(islice(self._iterate_batches(1, image_size), TIMED_STEPS + 1))
         started = time.perf_counter()
         steps = []
-        for inputs, classes in batches:
-            self.trained.train_on_batch(
-                inputs, encode_targets(classes, self.label_space.heads, self.config.label_smoothing)
-            )
+        for inputs, targets in batches:
+            self.trained.train_on_batch(inputs, targets)
             self.average.update(self.trained)
             steps.append(time.perf_counter() - started)
             started = time.perf_counter()
@@ -245,16 +248,14 @@ class Trainer:
         return training, (time.perf_counter() - started) * len(self.data["val"]) / predicted
 
     def _run_steps(self, epoch: int, image_size: tuple[int, int], bar: Bar, title: str) -> tuple[float, float]:
-        config, heads = self.config, self.label_space.heads
         loss, correct, seen = 0.0, 0.0, 0
-        for inputs, classes in prefetch(self._iterate_batches(epoch, image_size)):
-            targets = encode_targets(classes, heads, config.label_smoothing)
-            count = len(classes[CATEGORY_PATH])
+        for inputs, targets in prefetch(self._iterate_batches(epoch, image_size)):
+            count = len(targets[CATEGORY_PATH])
             # Keras returns the metrics of this batch only.
             metrics = self.trained.train_on_batch(inputs, targets, return_dict=True)
             self.average.update(self.trained)
             # Keras prefixes metrics with the name of the head if there are several heads.
-            prefix = f"{CATEGORY_PATH}_" if len(heads) > 1 else ""
+            prefix = f"{CATEGORY_PATH}_" if len(self.label_space.heads) > 1 else ""
             loss += metrics[f"{prefix}cross_entropy"] * count
             correct += metrics[f"{prefix}accuracy"] * count
             seen += count
@@ -262,17 +263,22 @@ class Trainer:
             bar.describe(f"{title} · loss {loss / seen:.3f} · accuracy {correct / seen:.3f}")
         return float(loss / seen), float(correct / seen)
 
-    def _iterate_batches(self, epoch: int, image_size: tuple[int, int]) -> Iterator[Inputs]:
-        """Yield the batches of an epoch: the inputs of the trained model, and the class indices of each head."""
+    def _iterate_batches(self, epoch: int, image_size: tuple[int, int]) -> Iterator[Batch]:
+        """Yield the batches of an epoch: the inputs of the trained model, and the targets of each head."""
         for batch in self.data["train"].iterate_shuffled(
             self.config.batch_size,
             seed=self.config.seed,
             epoch=epoch,
             augmentation=Augmentation.of(self.config),
             copies=self.copies,
-            image_size=image_size,
         ):
-            yield {"pixels": batch.images}, batch.classes
+            targets = self._encode_targets(batch.classes)
+            if self.teacher:
+                targets = self.teacher.mix(targets, batch.images, self.config.teacher_weight)
+            yield {"pixels": shrink(batch.images, image_size)}, targets
+
+    def _encode_targets(self, classes: dict[str, Indices]) -> Targets:
+        return encode_targets(classes, self.label_space.heads, self.config.label_smoothing)
 
     def _iterate_head_probs(self, data: ItemDataset, image_size: tuple[int, int]) -> Iterator[ProbsByHead]:
         """Yield the probabilities of all heads during training, batch by batch."""
