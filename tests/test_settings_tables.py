@@ -157,13 +157,10 @@ def test_a_value_out_of_range_is_named_by_the_file_and_line_or_by_the_flag(tmp_p
 
 
 def test_a_relation_names_each_setting_by_its_source(tmp_path: Path) -> None:
-    file = write(tmp_path, "layer_decay = 0.5\n")
-    message = (
-        f"--freeze and layer_decay in {file}, line 1, set by the presets frozen and finetune, need pretrained weights: "
-        "name a file with --weights, or imagenet for a network"
-    )
+    file = write(tmp_path, "# one\nminutes = 5\n")
+    message = f"minutes in {file}, line 2 cannot be used with --freeze: the time goes into features, not into epochs."
     with pytest.raises(SettingsError, match=re.escape(message)):
-        resolve_settings(TrainConfig, {}, file=file)
+        resolve_settings(TrainConfig, {"freeze": True}, file=file)
 
 
 @pytest.mark.parametrize(

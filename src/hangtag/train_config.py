@@ -7,6 +7,10 @@ from typing import Literal
 from hangtag.settings import Settings, require, setting
 
 SPLITS = ("train", "val", "test")
+# Values of --weights: random weights; the weights that come with hangtag; these where there are some, else none.
+NONE, START, AUTO = "none", "start", "auto"
+# The architectures that weights come with hangtag for.
+STARTED = ("mobilenet-v2",)
 ColorMode = Literal["color", "gray"]
 # Declare settings of `train` under a heading of `hangtag train --help`.
 _data, _model, _optimization = (partial(setting, group=name) for name in ("Data", "Model", "Optimization"))
@@ -46,12 +50,12 @@ class TrainConfig(Settings):
     )
 
     architecture: str = _model(
-        "residual", "Network architecture; `hangtag models` lists them. hub is the backbone of a KerasHub preset."
+        "mobilenet-v2", "Network architecture; `hangtag models` lists them. hub is the backbone of a KerasHub preset."
     )
     weights: str = _model(
-        "",
-        "Pretrained weights: a safetensors file; imagenet for those of the library; or, for the architecture hub, the "
-        "name or folder of a preset. Empty trains from scratch.",
+        AUTO,
+        "Pretrained weights: start for those that come with hangtag, for mobilenet-v2; none; auto for start if there "
+        "are any, else none; a safetensors file; imagenet for those of Keras; for hub, the name or folder of a preset.",
         metavar="FILE",
     )
     freeze: bool = _model(False, "Freeze the pretrained weights and train only the heads, on features computed once.")
@@ -69,7 +73,11 @@ class TrainConfig(Settings):
     )
 
     epochs: int = _optimization(
-        0, "Passes over the training items; 0 takes 8, or up to 50 for a small catalogue.", low=0, high=10_000
+        0, "Passes over the training items; 0 chooses by --min-epochs and --min-steps.", low=0, high=10_000
+    )
+    min_epochs: int = _optimization(8, "With --epochs 0: the epochs of a large catalogue.", low=1, high=10_000)
+    min_steps: int = _optimization(
+        2_000, "With --epochs 0: a small catalogue has as many epochs as make so many steps, 50 at most.", low=1
     )
     minutes: float = _optimization(
         0.0,
@@ -78,18 +86,19 @@ class TrainConfig(Settings):
         high=100_000,
     )
     batch_size: int = _optimization(64, "Items per training step.", low=1, high=65_536)
-    learning_rate: float = _optimization(0.005, "Peak learning rate.", above=0, high=10)
+    learning_rate: float = _optimization(0.002, "Peak learning rate.", above=0, high=10)
     seed: int = _optimization(
         0, "Random seed of initial weights, shuffling, augmentation and dropout.", low=0, high=2**32 - 1
     )
-    optimizer: Literal["muon", "adamw", "sgd"] = _optimization("muon", "Optimizer.")
+    optimizer: Literal["muon", "adamw", "sgd"] = _optimization("adamw", "Optimizer.")
     lr_schedule: Literal["cosine", "inverse-time"] = _optimization("cosine", "Learning-rate schedule.")
     warmup: float = _optimization(
         0.15, "Fraction of the training steps over which the cosine schedule raises the learning rate.", low=0, below=1
     )
     layer_decay: float = _optimization(
-        1.0,
-        "Layer-wise learning-rate decay: each block's rate is this fraction of the next block's. Needs --weights.",
+        0.9,
+        "Layer-wise learning-rate decay: each block's rate is this fraction of the next block's. Without pretrained "
+        "weights all blocks have the same rate.",
         above=0,
         high=1,
     )
@@ -104,7 +113,7 @@ class TrainConfig(Settings):
     )
     checkpoint: Literal["last", "best"] = _optimization("last", "Epoch to keep: the last, or the best on val.")
     precision: Literal["auto", "float32", "bfloat16"] = _optimization(
-        "auto",
+        "float32",
         "Numerical precision; auto uses bfloat16 if the processor supports it. Weights stay float32.",
     )
 
@@ -115,17 +124,18 @@ class TrainConfig(Settings):
         0.15, "Change the brightness of training photographs by up to this fraction.", low=0, below=1
     )
     initial_scale: float = _augmentation(
-        0.5,
-        "Progressive resizing: scale of the photographs' sides in the first epochs. The architecture capstone needs "
-        "a fixed size.",
-        above=0,
+        0.0,
+        "Progressive resizing: scale of the photographs' sides in the first epochs; 0 takes five eighths of "
+        "--final-scale. The architecture capstone needs a fixed size.",
+        low=0,
         high=4,
     )
     final_scale: float = _augmentation(
-        1.0,
+        0.0,
         "Scale of the photographs' sides in the last epochs and in prediction; below 1 is faster, above 1 enlarges "
-        "photographs for networks that expect larger ones.",
-        above=0,
+        "photographs for networks that expect larger ones. 0 enlarges smaller ones to a "
+        "height of 128 pixels if weights are pretrained.",
+        low=0,
         high=4,
     )
     final_fraction: float = _augmentation(
@@ -167,9 +177,15 @@ class TrainConfig(Settings):
             ["minutes", "freeze"],
         )
         require(
-            self.weights != "" or not (self.freeze or self.layer_decay < 1),
-            "{freeze} and {layer_decay}, set by the presets frozen and finetune, need pretrained weights: name a file "
-            "with {weights}, or imagenet for a network of Keras, such as mobilenet-v3-large.",
-            {"weights": self.weights, "freeze": self.freeze, "layer_decay": self.layer_decay},
-            ["freeze", "layer_decay", "weights"],
+            self.pretrained != "" or not self.freeze,
+            "{freeze} needs pretrained {weights}: only the heads are trained.",
+            {"architecture": self.architecture, "weights": self.weights},
+            ["freeze", "weights"],
         )
+
+    @property
+    def pretrained(self) -> str:
+        """The pretrained weights as in the setting `weights`, or an empty string for none."""
+        if self.weights == AUTO:
+            return START if self.architecture in STARTED else ""
+        return "" if self.weights == NONE else self.weights

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hangtag.training.data import Augmentation, ItemDataset, compute_copies
+from hangtag.train_config import TrainConfig
+from hangtag.training.data import Augmentation, ItemDataset, choose_scales, compute_copies
 
 # Photograph i is filled with i, but for its left column, which is 255: so a flip can be seen.
 IMAGES = np.broadcast_to(np.arange(20, dtype=np.uint8)[:, None, None, None], (20, 8, 8, 3)).copy()
@@ -77,3 +78,22 @@ def test_copies_determine_how_often_an_item_occurs() -> None:
     rows, _ = collect(dataset, copies=copies)
     assert len(rows) == len(dataset)
     assert sum(row in dataset.rows[8:] for row in rows) == 5
+
+
+@pytest.mark.parametrize(
+    ("settings", "size", "scales"),
+    [
+        ({}, (80, 60), (1.0, 1.6)),
+        ({}, (128, 96), (0.625, 1.0)),
+        ({}, (224, 168), (0.625, 1.0)),
+        ({"initial_scale": 0.5, "final_scale": 2.0}, (80, 60), (0.5, 2.0)),
+        ({"weights": "none"}, (80, 60), (0.625, 1.0)),
+        ({"architecture": "residual"}, (80, 60), (0.625, 1.0)),
+        ({"architecture": "hub", "weights": "preset"}, (80, 60), (0.625, 1.0)),
+    ],
+)
+def test_small_photographs_are_enlarged_for_pretrained_weights(
+    settings: dict[str, Any], size: tuple[int, int], scales: tuple[float, float]
+) -> None:
+    config = choose_scales(TrainConfig(**settings), size)
+    assert (config.initial_scale, config.final_scale) == pytest.approx(scales)

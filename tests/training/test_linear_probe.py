@@ -121,7 +121,6 @@ def test_features_of_other_weights_are_not_reused(tmp_path: Path) -> None:
     assert np.abs(before - ask()).max() > 0.01
 
 
-@pytest.mark.parametrize("preset", ["frozen", "finetune"])
-def test_presets_for_pretrained_weights_are_refused_without_weights(preset: str) -> None:
-    with pytest.raises(SettingsError, match=r"need pretrained weights"):
-        resolve(TrainConfig, PRESETS[preset])
+def test_only_the_heads_cannot_be_trained_without_weights() -> None:
+    with pytest.raises(SettingsError, match=r"freeze needs pretrained weights: only the heads are trained"):
+        resolve(TrainConfig, PRESETS["frozen"], {"architecture": "residual"})

@@ -66,9 +66,9 @@ def test_the_settings_reach_the_optimizers() -> None:
     assert (type(sgd).__name__, sgd.momentum, sgd.weight_decay, sgd.nesterov) == ("SGD", 0.9, None, False)
     assert float(sgd.learning_rate) == pytest.approx(0.01)
     config = TrainConfig(weight_decay=0.03, learning_rate=0.002, warmup=0.0)
-    adamw = build_optimizer(dataclasses.replace(config, optimizer="adamw"), 100)
+    adamw = build_optimizer(config, 100)
     assert (type(adamw).__name__, adamw.weight_decay) == ("AdamW", 0.03)
-    muon = build_optimizer(config, 100)
+    muon = build_optimizer(dataclasses.replace(config, optimizer="muon"), 100)
     assert (type(muon).__name__, muon.weight_decay, muon.adam_weight_decay) == ("ConvolutionMuon", 0.03, 0.03)
     assert float(adamw.learning_rate) == float(muon.learning_rate) == pytest.approx(0.002)
 

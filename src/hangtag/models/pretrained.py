@@ -18,14 +18,14 @@ from hangtag.models.keras_applications import load_imagenet, load_library_file
 from hangtag.models.keras_hub import HUB, load_preset
 from hangtag.models.keras_hub import WEIGHTS as PRESET_WEIGHTS
 from hangtag.models.layers import cut_backbone
+from hangtag.train_config import START, STARTED
 
 if TYPE_CHECKING:
     from keras import Model
 
 IMAGENET = "imagenet"
-# The weights that come with hangtag, by architecture; README.md beside them says where they come from.
-START = "start"
-STARTS = {"mobilenet-v2": Path(__file__).parent / "start" / "mobilenet-v2.safetensors"}
+# The weights that come with hangtag, by architecture; the README.md beside them says where they come from.
+STARTS = {name: Path(__file__).parent / "start" / f"{name}.safetensors" for name in STARTED}
 SUFFIX, LIBRARY_SUFFIX = ".safetensors", ".h5"
 # The first bytes of formats that can run code when they are loaded.
 REFUSED = {

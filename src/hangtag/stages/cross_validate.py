@@ -105,7 +105,7 @@ def _cross_validate(
     record = StageRecord(
         "cross-validate",
         folder,
-        {"labels": labelled.digest, **hash_source(config.weights, config.architecture)},
+        {"labels": labelled.digest, **hash_source(config.pretrained, config.architecture)},
         settings,
     )
     if current := record.load_if_unchanged():
@@ -114,7 +114,7 @@ def _cross_validate(
         refuse_other_settings(record)
     targets = build_targets(labelled, config.target)
     item_folds = _assign_folds(labelled, targets, folds, config.seed)
-    _check_weights(config.weights, labelled, item_folds, read_hash_distance(workspace))
+    _check_weights(config.pretrained, labelled, item_folds, read_hash_distance(workspace))
     parts = []
     for fold in range(folds):
         part = StageRecord("fold", folder / f"fold_{fold}", record.inputs, {**settings, "fold": fold})

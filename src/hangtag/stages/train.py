@@ -30,7 +30,7 @@ from hangtag.models.seen_images import ENTRY, SeenPhotographs, write_seen
 from hangtag.models.text import Vocabulary
 from hangtag.results import StageResult, TrainResult
 from hangtag.settings import read_settings, resolve, to_toml
-from hangtag.train_config import TrainConfig
+from hangtag.train_config import START, TrainConfig
 from hangtag.training.calibration import find_thresholds, fit_temperatures
 from hangtag.training.checkpoint import TrainingState, read_settings_of_checkpoint
 from hangtag.training.data import ItemDataset, collect_seen
@@ -40,6 +40,9 @@ from hangtag.training.targets import ALL, LABEL, Targets, build_targets
 from hangtag.training.teacher import load_teacher
 from hangtag.training.trainer import Trainer
 from hangtag.workspace import CHECKPOINT, Workspace
+
+# Settings whose value `auto` or 0 lets the training choose.
+CHOSEN = ("precision", "epochs", "initial_scale", "final_scale")
 
 
 def train(
@@ -140,9 +143,9 @@ def refuse_other_settings(record: StageRecord, unfinished: Mapping[str, Any] | N
         return
     if not differing and unfinished is not None:
         both = {name: (unfinished.get(name), value) for name, value in record.settings.items()}
-        # The unfinished training recorded what was chosen where the setting leaves it open: `auto`, 0, or a budget.
-        is_chosen = not record.settings["epochs"] or record.settings["minutes"]
-        chosen = {"precision"} | ({"epochs"} if is_chosen else set())
+        # The unfinished training recorded what was chosen where a setting leaves it open: `auto`, 0, or a budget.
+        chosen = {name for name in CHOSEN if record.settings[name] in (0, "auto")}
+        chosen |= {"epochs"} if record.settings["minutes"] else set()
         known = {name: values for name, values in both.items() if name in unfinished and name not in chosen}
         differing = {name: values for name, values in known.items() if values[0] != values[1]}
     if differing:
@@ -158,7 +161,7 @@ def name_run(config: TrainConfig) -> str:
     """Return the default name of a run: architecture, unusual settings, colour mode and seed."""
     usual = LABEL if config.architecture == "capstone" else ALL
     parts = [config.architecture]
-    parts += ["frozen"] if config.freeze else ["finetuned"] if config.weights else []
+    parts += ["frozen"] if config.freeze else ["finetuned"] if config.pretrained not in ("", START) else []
     parts += ["distilled"] if config.teacher else []
     # Column names may have characters that run names must not have.
     parts += [] if config.target == usual else [re.sub(r"[^A-Za-z0-9._-]+", "_", config.target)[:50]]
@@ -263,7 +266,7 @@ def _hash_network(workspace: Workspace, config: TrainConfig) -> dict[str, str]:
     """Return the hashes of the weights and runs that the training starts from or learns from, as its inputs."""
     if not config.image_run:
         teachers = {f"runs/{run_id}": hash_run(workspace, run_id) for run_id in config.teacher}
-        return hash_source(config.weights, config.architecture) | teachers
+        return hash_source(config.pretrained, config.architecture) | teachers
     described = read_description(workspace.run(config.image_run))
     return {"image_run": described.read("weights", "sha256")}
 

@@ -7,7 +7,7 @@ it is validated on.
 import queue
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,10 +22,11 @@ from hangtag.labels.image_hashes import PhotographHashes, PhotographSet
 from hangtag.models.checkpoint import WEIGHTS
 from hangtag.models.description import DESCRIPTION, read_description
 from hangtag.models.label_space import Indices
-from hangtag.models.registry import SMALLEST_SIDE
+from hangtag.models.pretrained import IMAGENET
+from hangtag.models.registry import SMALLEST_SIDE, find_architecture
 from hangtag.models.seen_images import SeenPhotographs, read_seen
 from hangtag.models.text import Words
-from hangtag.train_config import TrainConfig
+from hangtag.train_config import START, TrainConfig
 from hangtag.workspace import Workspace
 
 Random = np.random.Generator
@@ -268,6 +269,24 @@ def choose_size(
     return scale_size(image_size, scale)
 
 
+# Networks with ImageNet weights expect larger photographs than a shop's thumbnails. At this height they are accurate,
+# and not slow yet (docs/experiments.md).
+ENLARGED_HEIGHT = 128
+INITIAL_SHARE = 0.625
+
+
+def choose_scales(config: TrainConfig, image_size: tuple[int, int]) -> TrainConfig:
+    """Return settings with an initial and a final scale; see the settings of these names.
+
+    Args:
+        config: The settings of the training.
+        image_size: (height, width) of the photographs.
+    """
+    is_enlarged = config.pretrained and find_architecture(config.architecture).takes_any_size
+    final_scale = config.final_scale or (max(1.0, ENLARGED_HEIGHT / image_size[0]) if is_enlarged else 1.0)
+    return replace(config, final_scale=final_scale, initial_scale=config.initial_scale or INITIAL_SHARE * final_scale)
+
+
 def scale_size(image_size: tuple[int, int], scale: float) -> tuple[int, int]:
     """Scale a (height, width), round both to even numbers, and enlarge them to at least `SMALLEST_SIDE`.
 
@@ -298,7 +317,7 @@ def collect_seen(
             and thresholds would be chosen.
     """
     val = hash_photographs(data["val"].images, data["val"].rows)
-    pretrained_seen = read_pretrained_seen(config.weights)
+    pretrained_seen = read_pretrained_seen(config.pretrained)
     for run_id in config.teacher:
         pretrained_seen |= _read_seen_of_run(workspace, run_id)
     if not config.calibration_run:
@@ -350,7 +369,7 @@ def read_pretrained_seen(source: str) -> SeenPhotographs:
         ModelError: The record of a run's photographs is damaged.
     """
     path = Path(source).expanduser()
-    if not source or not path.exists():
+    if source in ("", START, IMAGENET) or not path.exists():
         return SeenPhotographs()
     folder = path.parent
     if path.name == WEIGHTS and (folder / DESCRIPTION).is_file():

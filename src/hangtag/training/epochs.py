@@ -11,10 +11,8 @@ from hangtag.train_config import TrainConfig
 if TYPE_CHECKING:
     from hangtag.training.trainer import Trainer
 
-# A training of fewer steps is unfinished: the network does not fit its own training items yet.
-LEAST_STEPS = 2_000
-# The number of epochs for a large catalogue, and the largest one for a small catalogue.
-LEAST_EPOCHS, MOST_EPOCHS = 8, 50
+# The largest number of epochs for a small catalogue.
+MOST_EPOCHS = 50
 # After the last epoch val is predicted twice, both times with mirror images: to calibrate, and to measure.
 LAST_PREDICTIONS = 4
 # Other programs slow some of the steps down.
@@ -29,7 +27,7 @@ def choose_epochs(config: TrainConfig, items: int) -> TrainConfig:
         items: The number of training items.
     """
     steps = math.ceil(items / config.batch_size)
-    epochs = config.epochs or min(max(LEAST_EPOCHS, math.ceil(LEAST_STEPS / steps)), MOST_EPOCHS)
+    epochs = config.epochs or min(max(config.min_epochs, math.ceil(config.min_steps / steps)), MOST_EPOCHS)
     return replace(config, epochs=epochs)
 
 
@@ -46,7 +44,7 @@ def fit_epochs(build: "Callable[[TrainConfig], Trainer]", config: TrainConfig) -
     Raises:
         SettingsError: Not even one epoch fits.
     """
-    trainer = build(replace(config, epochs=LEAST_EPOCHS))
+    trainer = build(replace(config, epochs=config.epochs or MOST_EPOCHS))
     timings: dict[tuple[int, int], tuple[float, float]] = {}
 
     def estimate_minutes(epochs: int) -> float:

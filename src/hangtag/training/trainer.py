@@ -25,7 +25,15 @@ from hangtag.models.text import PARTS, Vocabulary
 from hangtag.results import format_seconds
 from hangtag.train_config import TrainConfig
 from hangtag.training.checkpoint import TrainingState, read_checkpoint, write_checkpoint
-from hangtag.training.data import Augmentation, ItemDataset, choose_size, compute_copies, prefetch, scale_size
+from hangtag.training.data import (
+    Augmentation,
+    ItemDataset,
+    choose_scales,
+    choose_size,
+    compute_copies,
+    prefetch,
+    scale_size,
+)
 from hangtag.training.epochs import choose_epochs
 from hangtag.training.losses import LEAST_PROBABILITY, WeightEMA, build_losses, build_metrics, choose_precision
 from hangtag.training.name_head import choose_name_weight, train_names
@@ -83,10 +91,11 @@ class Trainer:
         title: str = "",
     ) -> None:
         config = choose_epochs(config, len(data["train"]))
+        config = choose_scales(config, data["train"].images.shape[1:3])
         self.data, self.label_space, self.config, self.checkpoint = data, label_space, config, checkpoint
         self.vocabulary, self.teacher, self.title = vocabulary, teacher, title
         takes_any_size = find_architecture(config.architecture).takes_any_size
-        self.hub = read_preset(config.weights) if config.architecture == HUB else None
+        self.hub = read_preset(config.pretrained) if config.architecture == HUB else None
         self.precision = choose_precision(config.precision)
         settings = {key: list(value) if isinstance(value, tuple) else value for key, value in vars(config).items()}
         self.identity = {**settings, **identity, "precision": self.precision}
@@ -97,8 +106,8 @@ class Trainer:
         self.initial_scale = config.initial_scale if takes_any_size and not config.freeze else config.final_scale
         self.model = self.build_model(None if self.initial_scale < config.final_scale else self.network_size)
         self.pretrained = {}
-        if config.weights and not config.image_run:
-            self.pretrained = load_pretrained(self.model, config.architecture, config.weights)
+        if config.pretrained and not config.image_run:
+            self.pretrained = load_pretrained(self.model, config.architecture, config.pretrained)
         self.identity["pretrained"] = self.pretrained
         self.trained = self._select_trainable_model()
         self._compile()
@@ -152,7 +161,7 @@ class Trainer:
 
     def _compile(self) -> None:
         losses, loss_weights = build_losses(self.label_space, self.config)
-        is_scaled = self.config.layer_decay < 1 and not self.config.freeze
+        is_scaled = self.config.layer_decay < 1 and self.config.pretrained and not self.config.freeze
         rates = compute_rates(self.model, self.config.layer_decay) if is_scaled else None
         self.trained.compile(
             build_optimizer(self.config, len(self.data["train"]), rates),
