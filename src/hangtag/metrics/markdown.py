@@ -151,12 +151,18 @@ def _format_metric(value: float | None, digits: int = 3) -> str:
     return NOTHING if value is None else f"{value:.{digits}f}"
 
 
-def _format_class_table(classes: dict[str, dict[str, float]]) -> list[str]:
+def _format_class_table(classes: dict[str, Row]) -> list[str]:
     lines = ["| label | precision | recall | F1 | items |", "| --- | --- | --- | --- | --- |"]
     for name, row in classes.items():
-        scores = " | ".join(f"{row[key]:.3f}" for key in ("precision", "recall", "f1"))
+        scores = " | ".join([f"{row['precision']:.3f}", f"{row['recall']:.3f}", format_class_f1(row)])
         lines.append(f"| {escape_markdown(name)} | {scores} | {row['support']:,} |")
     return lines
+
+
+def format_class_f1(row: Row) -> str:
+    """Format the F1 of a class with its interval, which a class that does not occur in the split lacks."""
+    ends = "" if row["f1_low"] is None else f" [{row['f1_low']:.3f}, {row['f1_high']:.3f}]"
+    return f"{row['f1']:.3f}{ends}"
 
 
 @dataclass(frozen=True)

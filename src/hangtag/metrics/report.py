@@ -100,9 +100,15 @@ def build_report(
 
 
 def compute_interval_metrics(part: EvaluatedItems, config: EvaluateConfig) -> JsonObject:
-    """Compute the metrics of one split on the primary level, with their confidence intervals."""
+    """Compute the metrics of one split on the primary level, with their 95 % intervals.
+
+    Returns:
+        The metrics of `compute_figures`, `confidence_interval` (see `compute_intervals`), and in `classes` also the
+        ends of the interval of each F1, `f1_low` and `f1_high`, None for a class that no item has or is predicted to
+        have.
+    """
     figures = compute_figures(part.probs, part.classes, part.class_names)
-    figures["confidence_interval"] = compute_intervals(
+    intervals = compute_intervals(
         part.classes,
         part.probs.argmax(axis=1),
         part.items["group_id"].to_list(),
@@ -110,7 +116,9 @@ def compute_interval_metrics(part: EvaluatedItems, config: EvaluateConfig) -> Js
         samples=config.bootstrap_samples,
         seed=config.bootstrap_seed,
     )
-    return figures
+    for scores, ends in zip(figures["classes"].values(), intervals.pop("class_f1"), strict=True):
+        scores["f1_low"], scores["f1_high"] = ends or (None, None)
+    return figures | {"confidence_interval": intervals}
 
 
 def count_figures(report: Mapping[str, Any]) -> dict[str, float]:
