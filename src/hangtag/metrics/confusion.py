@@ -10,7 +10,9 @@ from hangtag.config import SPLITS
 from hangtag.models.label_space import Indices
 
 Weights = npt.NDArray[np.float64]
-SPLIT_ORDER = {split: index for index, split in enumerate(SPLITS)}
+# What tables and reports have as the split of all items that a cross-validation predicts.
+OUT_OF_FOLD = "out_of_fold"
+SPLIT_ORDER = {split: index for index, split in enumerate((*SPLITS, OUT_OF_FOLD))}
 # Numbers of items, integers or weighted sums.
 Counts = npt.NDArray[np.number]
 # True positives, support and predicted items of each class.
@@ -135,7 +137,7 @@ def find_most_confused(confusion: pl.DataFrame) -> pl.DataFrame:
 
 
 def _rank_split() -> pl.Expr:
-    """Return a sort key for the split: train, val, test."""
+    """Return a sort key for the split: train, val, test; or out-of-fold."""
     return pl.col("split").replace_strict(SPLIT_ORDER, return_dtype=pl.Int64)
 
 
