@@ -83,7 +83,7 @@ def test_cross_validations_of_other_labels_and_without_metrics_are_not_shown(tmp
     fake.cross_validate("one")
     fake.cross_validate("two", wrong=[])
     page = make_page(fake)
-    assert ["one", "two"] == re.findall(r"(\w+) Class, 4 folds", page.text)
+    assert re.findall(r"(\w+) Class, 4 folds", page.text) == ["one", "two"]
     fake.items = fake.items.with_columns(group_id=pl.col("item_id"))
     fake.clean()
     assert "Class, 4 folds" not in make_page(fake).text
