@@ -155,6 +155,7 @@ def test_more_folds_than_groups_are_refused(workspace: Workspace) -> None:
 
 SCHEMA = CatalogSchema(levels=("kind",), attributes=("gender", "season"))
 CLASSES = ("Bags", "Belts", "Caps", "Shirts")
+SCORES = {"precision": 0.5, "recall": 0.5, "f1_low": 0.1, "f1_high": 0.9}
 KINDS = ("Accessories", "Clothes")
 
 
@@ -315,7 +316,15 @@ def test_the_terminal_lists_the_classes_of_lowest_f1_with_their_items(tmp_path: 
     accuracy = result.report["splits"]["out_of_fold"]["accuracy"]
     assert columns.rows[1][2].startswith(f"{accuracy:.3f} [0.")
     support = dict(result.classes.select("label", "support").iter_rows())
-    assert worst.title == "The classes of Class with the lowest F1 (all 4)."
+    assert (worst.title, worst.headings[0]) == ("All 4 classes, the lowest F1 first.", "Class")
     assert worst.rows[0][:4] == ("Caps", str(support["Caps"]), "0.000", "0.000")
     assert worst.rows[0][4].startswith("0.000 [0.000, 0.")
-    assert [float(row[4].split()[0]) for row in worst.rows] == sorted(float(row[4].split()[0]) for row in worst.rows)
+    scores = [float(row[4].split()[0]) for row in worst.rows]
+    assert scores == sorted(scores)
+    # Of many classes the lowest are shown, without those that no item has.
+    classes = {f"class {number}": SCORES | {"f1": number / 20, "support": number} for number in range(20)}
+    report = result.report
+    report["splits"]["out_of_fold"]["classes"] = classes
+    worst = stage.list_fold_blocks(report)[1]
+    assert worst.title == "The 12 of 19 classes with the lowest F1."
+    assert [row[0] for row in worst.rows] == [f"class {number}" for number in range(1, 13)]

@@ -255,19 +255,17 @@ def list_fold_blocks(report: JsonObject) -> list[Block]:
         )
         for name, scores in worst
     ]
-    frequent = f"{FREQUENT_ITEMS}+ F1: macro-F1 over the classes of {FREQUENT_ITEMS} items or more"
-    shown = f"{len(worst)} of {len(present):,}" if len(worst) < len(present) else f"all {len(present):,}"
+    frequent = f"The last column is the macro-F1 over the classes of {FREQUENT_ITEMS} items or more"
+    classes = f"The {len(worst)} of {len(present):,} classes with the lowest F1."
+    if len(worst) == len(present):
+        classes = f"All {len(present)} classes, the lowest F1 first."
     return [
         Block(
             f"{_describe_folds(report)}. {frequent}.",
             ("column", "items", "accuracy [95 %]", "macro-F1 [95 %]", f"{FREQUENT_ITEMS}+ F1"),
             columns,
         ),
-        Block(
-            f"The classes of {report['label_name']} with the lowest F1 ({shown}).",
-            ("class", "items", "precision", "recall", "F1 [95 %]"),
-            rows,
-        ),
+        Block(classes, (report["label_name"], "items", "precision", "recall", "F1 [95 %]"), rows),
     ]
 
 
