@@ -242,14 +242,16 @@ def test_the_metrics_are_those_of_scikit_learn_over_all_items(tmp_path: Path, ne
         assert row["f1_low"] < row["f1_high"]
     # By group, as for the groups themselves.
     groups = table.join(labelled.table, on="item_id", maintain_order="left")["group_id"].to_list()
-    indices = [np.array([CLASSES.index(name) for name in names]) for names in (true, predicted)]
-    intervals = compute_intervals(*indices, groups, 4, samples=1000, seed=0)
+    own, other = (np.array([CLASSES.index(name) for name in names]) for names in (true, predicted))
+    intervals = compute_intervals(own, other, groups, 4, samples=1000, seed=0)
     assert figures["confidence_interval"]["macro_f1"] == intervals["macro_f1"]
     assert result.classes.select("f1_low", "f1_high").rows() == [tuple(ends) for ends in intervals["class_f1"]]
     counts = read_csv(result.folder / "confusion_matrix.csv")
-    assert counts["count"].sum() == 200
+    assert (counts["count"].sum(), counts["split"].unique().to_list()) == (200, ["out_of_fold"])
     wrong = [pair for pair in zip(true, predicted, strict=True) if pair[0] != pair[1]]
     first = read_csv(result.folder / "most_confused.csv").row(0, named=True)
+    text = (result.folder / "report.md").read_text(encoding="utf-8")
+    assert f"- {first['label']} predicted as {first['predicted_label']}: {first['count']} " in text
     assert first["count"] == wrong.count((first["label"], first["predicted_label"])) == max(map(wrong.count, wrong))
 
 

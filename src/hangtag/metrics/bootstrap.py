@@ -183,8 +183,8 @@ class Samples:
         class that is neither of these among all items has no F1, and None here.
         """
         occurs = find_occurring(self.whole, None)[run]
-        drawn = tuple(counts[:, run, occurs] for counts in self.drawn)
-        draws = np.where(find_occurring(drawn, None), compute_f1(*drawn), np.nan)
+        hits, support, chosen = (counts[:, run, occurs] for counts in self.drawn)
+        draws = np.where(support + chosen > 0, compute_f1(hits, support, chosen), np.nan)
         values = compute_f1(*(counts[run, occurs] for counts in self.whole))
         low, high = find_intervals(draws, values, self._find_unseen_f1_variances()[run, occurs])
         ends = iter(zip(low.tolist(), high.tolist(), strict=True))
