@@ -78,8 +78,8 @@ STAGE_COMMANDS = (
         """Predict every item with a model not trained on it.
 
         Trains once for each fold, without the items of that fold, and predicts them. Reads prepared/ and labels/ and
-        writes folds/RUN_ID/: the out-of-fold probabilities of every labelled item, for `hangtag audit`, and accuracy,
-        macro-F1 and F1 of each class over all items. After an interruption the same command continues.
+        writes folds/RUN_ID/: the probabilities of every labelled item, for `hangtag audit`, and accuracy, macro-F1 and
+        the F1 of each class over all items. After an interruption the same command continues.
         """,
         {
             "folds": (options.FoldsOption, 5),
@@ -127,17 +127,6 @@ def _run_stage(command: str, workspace: Path, settings: Any, **more: Any) -> Non
     stage = getattr(import_module(f"hangtag.stages.{name}"), name)
     results = stage(workspace, settings, **more)
     _show_results(*(results if isinstance(results, list) else [results]))
-    if command == "cross-validate":
-        _show_folds(workspace, results)
-
-
-def _show_folds(workspace: Path, result: "StageResult") -> None:
-    """Print the metrics of a cross-validation."""
-    from hangtag.lock import read_result
-    from hangtag.stages.cross_validate import list_fold_blocks, read_report
-    from hangtag.summary import describe_blocks
-
-    typer.echo(f"\n{describe_blocks(list_fold_blocks(read_result(workspace, result, read_report)))}")
 
 
 for _command in STAGE_COMMANDS:
@@ -395,9 +384,9 @@ def demo(
 
 
 def _show_results(*results: "StageResult") -> None:
-    from hangtag.summary import describe_result
+    from hangtag.summary import describe_results
 
-    typer.echo("\n".join(map(describe_result, results)))
+    typer.echo(describe_results(results))
 
 
 def _show_report(workspace: Path) -> None:
