@@ -78,8 +78,8 @@ STAGE_COMMANDS = (
         """Predict every item with a model not trained on it.
 
         Trains once for each fold, without the items of that fold, and predicts them. Reads prepared/ and labels/ and
-        writes folds/RUN_ID/: the out-of-fold probabilities of every labelled item, for `hangtag audit`.
-        After an interruption the same command continues.
+        writes folds/RUN_ID/: the probabilities of every labelled item, for `hangtag audit`, and accuracy, macro-F1 and
+        the F1 of each class over all items. After an interruption the same command continues.
         """,
         {
             "folds": (options.FoldsOption, 5),
@@ -384,9 +384,9 @@ def demo(
 
 
 def _show_results(*results: "StageResult") -> None:
-    from hangtag.summary import describe_result
+    from hangtag.summary import describe_results
 
-    typer.echo("\n".join(map(describe_result, results)))
+    typer.echo(describe_results(results))
 
 
 def _show_report(workspace: Path) -> None:
