@@ -58,11 +58,12 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "ema_decay": 0.99,
         },
     },
-    "quick": {"train": {"min_epochs": 2, "min_steps": 500, "initial_scale": 0.7, "final_scale": 1.0}},
+    "quick": {"train": {"min_epochs": 2, "min_steps": 300, "initial_scale": 0.7, "final_scale": 1.0}},
     "scratch": {
         "train": {
             "architecture": "residual",
             "weights": "none",
+            "min_steps": 2000,
             "optimizer": "muon",
             "learning_rate": 0.005,
             "layer_decay": 1.0,

@@ -77,7 +77,7 @@ class TrainConfig(Settings):
     )
     min_epochs: int = _optimization(8, "With --epochs 0: the epochs of a large catalogue.", low=1, high=10_000)
     min_steps: int = _optimization(
-        2_000, "With --epochs 0: a small catalogue has as many epochs as make so many steps, 50 at most.", low=1
+        600, "With --epochs 0: a small catalogue has as many epochs as make so many steps, 50 at most.", low=1
     )
     minutes: float = _optimization(
         0.0,

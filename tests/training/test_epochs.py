@@ -12,7 +12,7 @@ from hangtag.training.epochs import LAST_PREDICTIONS, MARGIN, MOST_EPOCHS, choos
 
 @pytest.mark.parametrize(
     ("given", "items", "epochs"),
-    [(0, 64 * 250, 8), (0, 64 * 250 - 64, 9), (0, 64 * 50, 40), (0, 100, 50), (3, 100, 3), (80, 100, 80)],
+    [(0, 64 * 75, 8), (0, 64 * 75 - 64, 9), (0, 64 * 15, 40), (0, 100, 50), (3, 100, 3), (80, 100, 80)],
 )
 def test_small_catalogues_have_more_epochs(given: int, items: int, epochs: int) -> None:
     assert choose_epochs(TrainConfig(epochs=given, batch_size=64), items).epochs == epochs
