@@ -79,7 +79,7 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--sizes", default=SIZES, help="HEIGHTxWIDTH between commas")
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--fit", default="stretch", choices=["pad", "stretch"], help="see `hangtag prepare`")
-    parser.add_argument("--preset", default="default", choices=list(PRESETS))
+    parser.add_argument("--preset", default="scratch", choices=list(PRESETS))
     parser.add_argument("--architecture", default="residual-tiny")
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--batch-size", type=int, default=32)

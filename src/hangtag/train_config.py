@@ -125,7 +125,7 @@ class TrainConfig(Settings):
     )
     initial_scale: float = _augmentation(
         0.0,
-        "Progressive resizing: scale of the photographs' sides in the first epochs; 0 takes five eighths of "
+        "Progressive resizing: scale of the photographs' sides in the first epochs; 0 takes three fifths of "
         "--final-scale. The architecture capstone needs a fixed size.",
         low=0,
         high=4,
@@ -134,7 +134,7 @@ class TrainConfig(Settings):
         0.0,
         "Scale of the photographs' sides in the last epochs and in prediction; below 1 is faster, above 1 enlarges "
         "photographs for networks that expect larger ones. 0 enlarges smaller ones to a "
-        "height of 128 pixels if weights are pretrained.",
+        "height of 160 pixels if weights are pretrained.",
         low=0,
         high=4,
     )

@@ -36,7 +36,7 @@ def test_pretrained_weights_and_enlarged_photographs_are_described() -> None:
     assert "; progressive resizing from 120 % of the sides; photographs enlarged to 160 % of the sides; " in words
     words = describe_recipe({**settings, "weights": "start", "initial_scale": 0, "final_scale": 0}, SCHEMA)
     assert "; pretrained weights: those that come with hangtag; " in words
-    assert "; progressive resizing; photographs below 128 pixels enlarged to that height; " in words
+    assert "; progressive resizing; photographs below 160 pixels enlarged to that height; " in words
     words = describe_recipe({**settings, "weights": "imagenet", "freeze": True}, SCHEMA)
     assert "; pretrained weights: Keras's ImageNet weights, frozen, only the heads are trained; " in words
     assert "progressive resizing" not in words

@@ -83,13 +83,13 @@ def test_copies_determine_how_often_an_item_occurs() -> None:
 @pytest.mark.parametrize(
     ("settings", "size", "scales"),
     [
-        ({}, (80, 60), (1.0, 1.6)),
-        ({}, (128, 96), (0.625, 1.0)),
-        ({}, (224, 168), (0.625, 1.0)),
+        ({}, (80, 60), (1.2, 2.0)),
+        ({}, (160, 120), (0.6, 1.0)),
+        ({}, (224, 168), (0.6, 1.0)),
         ({"initial_scale": 0.5, "final_scale": 2.0}, (80, 60), (0.5, 2.0)),
-        ({"weights": "none"}, (80, 60), (0.625, 1.0)),
-        ({"architecture": "residual"}, (80, 60), (0.625, 1.0)),
-        ({"architecture": "hub", "weights": "preset"}, (80, 60), (0.625, 1.0)),
+        ({"weights": "none"}, (80, 60), (0.6, 1.0)),
+        ({"architecture": "residual"}, (80, 60), (0.6, 1.0)),
+        ({"architecture": "hub", "weights": "preset"}, (80, 60), (0.6, 1.0)),
     ],
 )
 def test_small_photographs_are_enlarged_for_pretrained_weights(

@@ -271,8 +271,8 @@ def choose_size(
 
 # Networks with ImageNet weights expect larger photographs than a shop's thumbnails. At this height they are accurate,
 # and not slow yet (docs/experiments.md).
-ENLARGED_HEIGHT = 128
-INITIAL_SHARE = 0.625
+ENLARGED_HEIGHT = 160
+INITIAL_SHARE = 0.6
 
 
 def choose_scales(config: TrainConfig, image_size: tuple[int, int]) -> TrainConfig:
