@@ -100,8 +100,9 @@ def test_half_precision_is_read_as_float32(path: Path, weights: Weights) -> None
 def test_the_weights_that_come_with_hangtag_fit_their_networks() -> None:
     for architecture, path in STARTS.items():
         model, untouched = build(architecture), read_weights(build(architecture))
-        assert load_pretrained(model, architecture, "start") == {"file": path.name, "sha256": hash_file(path)}
-        assert hash_source("start", architecture) == {"weights": hash_file(path)}
+        for name in ("imagenet", "start"):
+            assert load_pretrained(model, architecture, name) == {"file": path.name, "sha256": hash_file(path)}
+            assert hash_source(name, architecture) == {"weights": hash_file(path)}
         found, stored = read_weights(model), load_file(path)
         assert {
             name for name in stored if "gamma" not in name and np.array_equal(found[name], untouched[name])

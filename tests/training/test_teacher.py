@@ -107,8 +107,8 @@ def test_a_teacher_that_was_trained_on_val_is_refused(workspace: Workspace) -> N
 
 
 def test_unusable_teachers_are_refused(workspace: Workspace) -> None:
-    with pytest.raises(WorkspaceError, match=r"no such finished run for --teacher.*first, second.*'third'"):
-        load(workspace, "third")
+    with pytest.raises(WorkspaceError, match=r"no such finished run.*first, second.*'third'"):
+        train(workspace, dataclasses.replace(SHORT, teacher=("first", "third")), run_id="student")
     train(workspace, TrainConfig(with_names=True, image_run="first"), run_id="named")
     with pytest.raises(WorkspaceError, match="reads names"):
         load(workspace, "named")

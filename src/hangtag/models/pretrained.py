@@ -42,9 +42,9 @@ def load_pretrained(model: "Model", architecture: str, source: str) -> dict[str,
     Args:
         model: A network of `build_model`.
         architecture: Its name.
-        source: The weights of `--weights`: `start` for those that come with hangtag; `imagenet` for those of Keras; a
-            safetensors file of float32 or float16 arrays, named like the weights of the backbone; for architectures of
-            `keras.applications`, one of Keras's own .h5 files; or, for `hub`, a preset.
+        source: The weights of `--weights`: `start` for those that come with hangtag; `imagenet` for these or those of
+            Keras; a safetensors file of float32 or float16 arrays, named like the weights of the backbone; for
+            architectures of `keras.applications`, one of Keras's own .h5 files; or, for `hub`, a preset.
 
     Returns:
         The name of the `file` and its `sha256`, for `model.json`.
@@ -56,16 +56,21 @@ def load_pretrained(model: "Model", architecture: str, source: str) -> dict[str,
     if architecture == HUB:
         path = load_preset(model, source)
         return {"file": Path(source).name, "sha256": hash_file(path)}
-    if source == IMAGENET:
-        path = load_imagenet(model, architecture)
-    elif source == START:
+    if source == START or is_imagenet_start(source, architecture):
         path = find_start(architecture)
         _assign_backbone(model, path)
+    elif source == IMAGENET:
+        path = load_imagenet(model, architecture)
     elif path.suffix == LIBRARY_SUFFIX and path.is_file():
         load_library_file(model, architecture, path)
     else:
         _assign_backbone(model, path)
     return {"file": path.name, "sha256": hash_file(path)} if path.is_file() else {"file": path.name}
+
+
+def is_imagenet_start(source: str, architecture: str) -> bool:
+    """Return whether ImageNet weights are asked for that come with hangtag, so that Keras need not fetch others."""
+    return source == IMAGENET and architecture in STARTS
 
 
 def find_start(architecture: str) -> Path:
@@ -86,9 +91,11 @@ def find_start(architecture: str) -> Path:
 
 def hash_source(source: str, architecture: str) -> dict[str, str]:
     """Return the SHA-256 of the file of pretrained weights, as an input of the training; empty if there is none."""
+    if source == START or is_imagenet_start(source, architecture):
+        return {"weights": hash_file(find_start(architecture))}
     if source in ("", IMAGENET):
         return {}
-    path = find_start(architecture) if source == START else Path(source).expanduser()
+    path = Path(source).expanduser()
     path = path / PRESET_WEIGHTS if path.is_dir() else path
     return {"weights": hash_file(path)} if path.is_file() else {}
 

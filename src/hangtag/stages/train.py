@@ -14,7 +14,7 @@ import polars as pl
 
 from hangtag.errors import SettingsError, WorkspaceError
 from hangtag.inference.classifier import Classifier
-from hangtag.inference.runs import EvaluatedItems, can_read_names, predict_items, select_items
+from hangtag.inference.runs import EvaluatedItems, can_read_names, predict_items, select_items, select_runs
 from hangtag.io import JsonObject, read_csv, write_csv, write_text
 from hangtag.labels.dataset import LabeledItems, read_hash_distance, read_labeled_items
 from hangtag.labels.duplicates import hash_photographs
@@ -80,6 +80,8 @@ def train(
     workspace = Workspace.at(workspace)
     if config.image_run:
         config = _take_settings(workspace, config.image_run)
+    if config.teacher:
+        select_runs(workspace, config.teacher)
     run_id = run_id or name_run(config)
     others = [workspace.run(each) for each in (config.image_run, config.calibration_run, *config.teacher) if each]
     with hold(

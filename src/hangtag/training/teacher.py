@@ -11,7 +11,7 @@ from hangtag.catalog.images import Pixels
 from hangtag.errors import WorkspaceError
 from hangtag.io import name_refusals
 from hangtag.models.batch_predict import ProbsByHead, iterate_head_probs, join_head_probs
-from hangtag.models.checkpoint import SavedModel, hash_run, load_saved
+from hangtag.models.checkpoint import SavedModel, load_saved
 from hangtag.models.label_space import LabelSpace
 from hangtag.models.network_file import NETWORK
 from hangtag.models.openvino import ExportedNetwork, save_network
@@ -71,15 +71,11 @@ def load_teacher(workspace: Workspace, run_ids: Sequence[str], labels_digest: st
     """Load finished runs of a workspace as a teacher.
 
     Raises:
-        WorkspaceError: There is no such run, it was trained on other labels or for another target, or it reads names.
+        WorkspaceError: A run was trained on other labels or for another target, or it reads names.
         ModelError: A run's files are damaged.
     """
     members = []
     for run_id in run_ids:
-        if run_id not in workspace.run_ids():
-            allowed = f"Finished runs: {', '.join(workspace.run_ids()) or 'none'}."
-            raise WorkspaceError("There is no such finished run for --teacher.", allowed=allowed, received=run_id)
-        hash_run(workspace, run_id)
         member = load_saved(workspace.run(run_id))
         if member.description.get("labels_digest") != labels_digest or member.label_space != label_space:
             hint = "Name runs with the same target that were trained on the labels of now."
