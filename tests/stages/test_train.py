@@ -30,6 +30,7 @@ from hangtag.stages.export import export
 from hangtag.stages.train import build_trainer, name_run, train
 from hangtag.train_config import TrainConfig
 from hangtag.training.checkpoint import FILE
+from hangtag.training.epochs import EpochTime
 from hangtag.training.trainer import Trainer
 from hangtag.workspace import Workspace
 
@@ -326,26 +327,26 @@ def test_without_a_terminal_a_line_is_printed_after_every_epoch_and_nothing_else
 def test_a_time_budget_chooses_the_epochs_once(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     timed = []
 
-    def time_epoch(self: Trainer, size: tuple[int, int]) -> tuple[float, float]:
+    def time_epoch(self: Trainer, size: tuple[int, int]) -> EpochTime:
         timed.append(size)
-        training, val = real(self, size)
-        assert 0 < training < 60
-        assert 0 < val < 60
-        return 10.0, 0.0
+        estimated = real(self, size)
+        assert 0 < estimated.training < 60
+        assert 0 < estimated.validation < 60
+        return EpochTime(0.0, 100.0, 0.0)
 
     real = Trainer.time_epoch
     monkeypatch.setattr(Trainer, "time_epoch", time_epoch)
-    config = dataclasses.replace(CONFIG, minutes=0.4, epochs=0)
+    config = dataclasses.replace(CONFIG, minutes=5.0, epochs=0)
     interrupt(workspace, "run", config=config)
     monkeypatch.undo()
     monkeypatch.setattr(Trainer, "time_epoch", None)
     resumed = train(workspace, config, run_id="run", resume=True)
-    # Two epochs of ten seconds fit into 24, with the margin.
+    # Two epochs of 100 seconds fit into 300, with the margin and the time for timing.
     assert (resumed.metrics["epochs"], timed) == (2, [(16, 12)])
     assert train(workspace, config, run_id="run").skipped
     monkeypatch.undo()
-    monkeypatch.setattr(Trainer, "time_epoch", lambda *_: (1000.0, 0.0))
-    with pytest.raises(SettingsError, match=r"too short: one epoch over 24 items takes some 18\.3 minutes"):
+    monkeypatch.setattr(Trainer, "time_epoch", lambda *_: EpochTime(0.0, 1000.0, 0.0))
+    with pytest.raises(SettingsError, match=r"too short: one epoch over 24 items takes some 1[89]\.\d minutes"):
         train(workspace, config, run_id="other")
 
 

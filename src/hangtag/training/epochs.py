@@ -1,8 +1,9 @@
 """Choose the number of epochs: by the number of training items, or by a time budget."""
 
 import math
+import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from hangtag.errors import SettingsError
@@ -17,6 +18,21 @@ MOST_EPOCHS = 50
 LAST_PREDICTIONS = 4
 # Other programs slow some of the steps down.
 MARGIN = 1.1
+
+
+@dataclass(frozen=True)
+class EpochTime:
+    """The seconds of an epoch at one image size.
+
+    Attributes:
+        compilation: The seconds that only the first epoch at this size takes.
+        training: The seconds of all its training steps.
+        validation: The seconds of predicting val.
+    """
+
+    compilation: float
+    training: float
+    validation: float
 
 
 def choose_epochs(config: TrainConfig, items: int) -> TrainConfig:
@@ -34,8 +50,8 @@ def choose_epochs(config: TrainConfig, items: int) -> TrainConfig:
 def fit_epochs(build: "Callable[[TrainConfig], Trainer]", config: TrainConfig) -> TrainConfig:
     """Return settings with as many epochs as fit into the time budget, the setting `minutes`.
 
-    Some steps are timed at each image size of the training, with a network that is not used later. The result depends
-    on the machine and on what else runs on it.
+    Some steps are timed at each image size of the training, with a network that is not used later; this counts too. The
+    result depends on the machine and on what else runs on it.
 
     Args:
         build: Builds a trainer from settings.
@@ -44,16 +60,19 @@ def fit_epochs(build: "Callable[[TrainConfig], Trainer]", config: TrainConfig) -
     Raises:
         SettingsError: Not even one epoch fits.
     """
+    started = time.perf_counter()
     trainer = build(replace(config, epochs=config.epochs or MOST_EPOCHS))
-    timings: dict[tuple[int, int], tuple[float, float]] = {}
+    times: dict[tuple[int, int], EpochTime] = {}
 
     def estimate_minutes(epochs: int) -> float:
         sizes = [trainer.choose_size(epoch, epochs) for epoch in range(1, epochs + 1)]
         for size in sizes:
-            if size not in timings:
-                timings[size] = trainer.time_epoch(size)
-        last = LAST_PREDICTIONS * timings[sizes[-1]][1]
-        return MARGIN * (sum(map(sum, (timings[size] for size in sizes))) + last) / 60
+            if size not in times:
+                times[size] = trainer.time_epoch(size)
+        seconds = sum(times[size].training + times[size].validation for size in sizes)
+        seconds += sum(times[size].compilation for size in set(sizes))
+        seconds += LAST_PREDICTIONS * times[sizes[-1]].validation
+        return (time.perf_counter() - started + MARGIN * seconds) / 60
 
     fitting = 0
     while fitting < (config.epochs or MOST_EPOCHS) and estimate_minutes(fitting + 1) <= config.minutes:

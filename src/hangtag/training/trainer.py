@@ -34,7 +34,7 @@ from hangtag.training.data import (
     prefetch,
     scale_size,
 )
-from hangtag.training.epochs import choose_epochs
+from hangtag.training.epochs import EpochTime, choose_epochs
 from hangtag.training.losses import LEAST_PROBABILITY, WeightEMA, build_losses, build_metrics, choose_precision
 from hangtag.training.name_head import choose_name_weight, train_names
 from hangtag.training.optimizers import build_optimizer, compute_rates
@@ -48,7 +48,7 @@ Inputs = Mapping[str, npt.NDArray[np.uint8] | npt.NDArray[np.float32]]
 Batch = tuple[Inputs, Targets]
 
 # The training steps that are timed at an image size, after the first one, in which the network is compiled.
-TIMED_STEPS = 6
+TIMED_STEPS = 4
 
 
 def describe_epoch(line: JsonObject, epochs: int) -> str:
@@ -237,8 +237,8 @@ class Trainer:
             "images_per_second": round(len(data) / seconds, 1),
         }
 
-    def time_epoch(self, image_size: tuple[int, int]) -> tuple[float, float]:
-        """Estimate the seconds of an epoch's training and of its validation at an image size, from a few steps.
+    def time_epoch(self, image_size: tuple[int, int]) -> EpochTime:
+        """Estimate the time of an epoch at an image size from a few steps.
 
         The weights change: this trainer is not to be used for the training.
         """
@@ -250,11 +250,12 @@ class Trainer:
             self.average.update(self.trained)
             steps.append(time.perf_counter() - started)
             started = time.perf_counter()
+        step = float(np.median(steps[1:] or steps))
         count = math.ceil(len(self.data["train"]) / self.config.batch_size)
-        training = steps[0] + (count - 1) * float(np.median(steps[1:] or steps))
         started = time.perf_counter()
         predicted = len(next(self._iterate_head_probs(self.data["val"], image_size))[CATEGORY_PATH])
-        return training, (time.perf_counter() - started) * len(self.data["val"]) / predicted
+        validation = (time.perf_counter() - started) * len(self.data["val"]) / predicted
+        return EpochTime(max(steps[0] - step, 0.0), step * count, validation)
 
     def _run_steps(self, epoch: int, image_size: tuple[int, int], bar: Bar, title: str) -> tuple[float, float]:
         loss, correct, seen = 0.0, 0.0, 0
