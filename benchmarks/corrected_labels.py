@@ -18,7 +18,7 @@ import polars as pl
 from scipy.stats import ttest_1samp
 
 from hangtag.auditing.issues import COLUMNS, LABEL_ERROR
-from hangtag.config import CleanConfig, EvaluateConfig, TrainConfig
+from hangtag.config import CleanConfig, EvaluateConfig
 from hangtag.errors import HangtagError, WorkspaceError
 from hangtag.io import read_csv, write_csv, write_json
 from hangtag.labels.dataset import LabeledItems, read_labeled_items, read_reviewed
@@ -28,6 +28,7 @@ from hangtag.settings import resolve
 from hangtag.stages.clean import clean
 from hangtag.stages.evaluate import evaluate
 from hangtag.stages.train import train
+from hangtag.train_config import TrainConfig
 from hangtag.workspace import Workspace
 
 KINDS = ("given", "corrected")

@@ -30,7 +30,7 @@ import polars as pl
 
 from hangtag.auditing.issues import COLUMNS, LABEL_CODES, LABEL_ERROR
 from hangtag.catalog.prepared_items import read_prepared
-from hangtag.config import AuditConfig, TrainConfig
+from hangtag.config import AuditConfig
 from hangtag.errors import HangtagError, WorkspaceError
 from hangtag.io import hash_json, read_csv, write_csv, write_json, write_parquet
 from hangtag.labels.dataset import read_labeled_items
@@ -39,6 +39,7 @@ from hangtag.presets import PRESETS, read_preset
 from hangtag.settings import resolve
 from hangtag.stages.audit import audit
 from hangtag.stages.cross_validate import cross_validate
+from hangtag.train_config import TrainConfig
 from hangtag.workspace import Workspace
 
 RUN = "planted"

@@ -21,7 +21,7 @@ import polars as pl
 
 from hangtag.catalog.images import Fit
 from hangtag.catalog.prepared_items import read_prepared
-from hangtag.config import CleanConfig, EvaluateConfig, PrepareConfig, TrainConfig
+from hangtag.config import CleanConfig, EvaluateConfig, PrepareConfig
 from hangtag.figures.style import INK, SERIES, SOFT_INK, save_figure
 from hangtag.inference.classifier import Classifier
 from hangtag.io import read_json, write_csv, write_json
@@ -33,6 +33,7 @@ from hangtag.stages.clean import clean
 from hangtag.stages.evaluate import evaluate
 from hangtag.stages.prepare import prepare
 from hangtag.stages.train import train
+from hangtag.train_config import TrainConfig
 from hangtag.workspace import Workspace
 
 SIZES = "80x60,120x90,160x120,224x168"
@@ -78,7 +79,7 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--sizes", default=SIZES, help="HEIGHTxWIDTH between commas")
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--fit", default="stretch", choices=["pad", "stretch"], help="see `hangtag prepare`")
-    parser.add_argument("--preset", default="default", choices=list(PRESETS))
+    parser.add_argument("--preset", default="scratch", choices=list(PRESETS))
     parser.add_argument("--architecture", default="residual-tiny")
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--batch-size", type=int, default=32)

@@ -24,8 +24,9 @@ shares of repetitions that find a threshold and that miss on 50,000 other items.
 `intervals`: 95 % intervals of accuracy and macro-F1 on some items of a catalogue with many more, whose classes have
 shares that fall with their rank, and recalls of 0.8 to 1. Wrong predictions go to classes by their shares. The true
 macro-F1 is the mean, over the classes that occur among the items, of their F1 in the whole catalogue. Printed are the
-shares of repetitions in which the true values lie in the percentile interval and in the one that hangtag prints, and
-the mean widths of both for the macro-F1.
+shares of repetitions in which the true values lie in the percentile interval and in the one that hangtag prints, the
+mean widths of both for the macro-F1, and the shares of the classes whose true F1 lies in the interval that hangtag
+prints, of the classes with fewer than ten items, of the others, and of all.
 """
 
 import argparse
@@ -35,7 +36,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import softmax
 
-from hangtag.metrics.bootstrap import estimate_metrics, find_percentiles
+from hangtag.metrics.bootstrap import Samples, find_percentiles
+from hangtag.metrics.classification import FREQUENT_ITEMS
 from hangtag.models.batch_predict import apply_temperature
 from hangtag.models.label_space import CATEGORY_PATH, LabelSpace
 from hangtag.models.text import fuse
@@ -182,17 +184,24 @@ def measure_loss(probs: Numbers, classes: Numbers, space: LabelSpace) -> float:
 def print_intervals(repetitions: int) -> None:
     """Print a line for each number of classes and of items."""
     columns = ("classes", "items", "accuracy: perc.", "interval", "macro-F1: perc.", "interval", "widths")
-    print(("{:>8} {:>6}" + " {:>15}" * 5).format(*columns))
+    print(("{:>8} {:>6}" + " {:>15}" * 5 + " {:>8}" * 3).format(*columns, "F1 rare", "others", "all"))
     for num_classes in (5, 30, 140):
-        for items in (60, 200, 500, 2_000, 4_449):
+        for items in (60, 200, 500, 2_000, 4_449, 44_000):
             found = np.array([simulate_interval(num_classes, items, seed) for seed in range(repetitions)])
-            means = found.mean(axis=0)
+            means = found[:, :6].mean(axis=0)
+            rare, others = (found[:, [column, column + 1]].sum(axis=0) for column in (6, 8))
             cells = [f"{value:15.3f}" for value in means[:4]] + [f"{means[4]:8.3f} {means[5]:6.3f}"]
+            pairs = (rare, others, rare + others)
+            cells += [f"{covered / count:8.3f}" if count else f"{'-':>8}" for covered, count in pairs]
             print(f"{num_classes:8} {items:6} " + " ".join(cells), flush=True)
 
 
 def simulate_interval(num_classes: int, items: int, seed: int) -> list[float]:
-    """Return whether each interval of accuracy and of macro-F1 covers the true value, and both widths of the latter."""
+    """Return whether each interval of accuracy and of macro-F1 covers the true value, and both widths of the latter.
+
+    Then come, for the classes with fewer than ten items and for the others, how many true F1 the intervals cover, and
+    the number of these classes.
+    """
     world = np.random.default_rng(num_classes)
     shares = 1 / np.arange(1, num_classes + 1) ** 1.3
     shares /= shares.sum()
@@ -201,16 +210,22 @@ def simulate_interval(num_classes: int, items: int, seed: int) -> list[float]:
     f1 = 2 * np.diag(joint) / (joint.sum(axis=0) + joint.sum(axis=1))
     random = np.random.default_rng([seed, num_classes, items])
     classes, predicted = np.divmod(random.choice(joint.size, items, p=joint.ravel()), num_classes)
-    estimates = estimate_metrics(
+    samples = Samples.draw(
         classes, predicted[None], [str(item) for item in range(items)], num_classes, samples=200, seed=seed
     )
+    every = np.ones(num_classes, bool)
+    estimates = {"accuracy": samples.estimate_accuracy(every), "macro_f1": samples.estimate_macro_f1(every)}
     true = {"accuracy": np.trace(joint), "macro_f1": f1[np.unique([*classes, *predicted])].mean()}
     found, widths = [], []
     for name, estimate in estimates.items():
         for low, high in (find_percentiles(estimate.draws[:, 0]), estimate.find_interval(0)):
             found.append(float(low <= true[name] <= high))
             widths.append(high - low)
-    return [*found, *widths[2:]]
+    is_rare, covers = np.bincount(classes, minlength=num_classes) < FREQUENT_ITEMS, np.zeros((2, 2))
+    for ends, value, rare in zip(samples.find_class_intervals(0), f1, is_rare, strict=True):
+        if ends is not None:
+            covers[int(not rare)] += (ends[0] <= value <= ends[1], 1)
+    return [*found, *widths[2:], *covers.ravel()]
 
 
 def print_reviews(repetitions: int, precision: float) -> None:

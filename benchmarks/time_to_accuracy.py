@@ -14,12 +14,13 @@ from pathlib import Path
 
 import polars as pl
 
-from hangtag.config import CleanConfig, TrainConfig
+from hangtag.config import CleanConfig
 from hangtag.presets import PRESETS
 from hangtag.settings import resolve
 from hangtag.stages.clean import clean
 from hangtag.stages.prepare import prepare
 from hangtag.stages.train import train
+from hangtag.train_config import TrainConfig
 
 
 def main() -> None:

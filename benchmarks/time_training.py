@@ -11,12 +11,13 @@ import platform
 import tempfile
 from pathlib import Path
 
-from hangtag.config import CleanConfig, TrainConfig
+from hangtag.config import CleanConfig
 from hangtag.presets import PRESETS
 from hangtag.settings import resolve
 from hangtag.stages.clean import clean
 from hangtag.stages.prepare import prepare
 from hangtag.stages.train import train
+from hangtag.train_config import TrainConfig
 
 CAPSTONE_IMAGES_PER_SECOND = 29
 

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from hangtag.catalog.prepared_items import read_prepared
-from hangtag.config import CleanConfig, TrainConfig
+from hangtag.config import CleanConfig
 from hangtag.io import read_json
 from hangtag.labels.dataset import read_labeled_items
 from hangtag.presets import PRESETS
@@ -15,6 +15,7 @@ from hangtag.settings import resolve
 from hangtag.stages.clean import clean
 from hangtag.stages.prepare import prepare
 from hangtag.stages.train import train
+from hangtag.train_config import TrainConfig
 from hangtag.workspace import Workspace
 
 REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference"

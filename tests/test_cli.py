@@ -133,7 +133,11 @@ def test_without_flags_the_defaults_of_the_dataclasses_are_used(command: Command
         assert not command.named["run_ids"]
 
 
-def test_cross_validate_passes_the_folds_and_the_settings_of_a_training(command: Command) -> None:
+def test_cross_validate_passes_the_folds_and_the_settings_of_a_training(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hangtag.stages.cross_validate.read_report", lambda folder: folder)
+    monkeypatch.setattr("hangtag.stages.cross_validate.list_fold_blocks", lambda _: [])
     assert command.run("cross-validate", "--folds", "3", "--run-id", "two", "--epochs", "2", "--replace") == 0
     assert command.given == (Path("workspace"), hangtag.TrainConfig(epochs=2))
     assert command.named == {"folds": 3, "run_id": "two", "replace": True}
@@ -209,7 +213,7 @@ def test_the_demo_has_a_separate_workspace(command: Command) -> None:
 # Output
 
 
-@pytest.mark.parametrize("name", ["clean", "explore", "train", "cross-validate", "evaluate", "predict", "apply"])
+@pytest.mark.parametrize("name", ["clean", "explore", "train", "evaluate", "predict", "apply"])
 def test_a_stage_is_described_in_two_lines(command: Command, name: str) -> None:
     assert command.run(name) == 0
     assert command.out.splitlines()[0].endswith(": done in 2.0 s")
@@ -232,6 +236,16 @@ def test_a_workspace_that_is_audited_is_not_sent_to_the_audit(command: Command, 
     (tmp_path / "audit" / "issues.csv").touch()
     assert command.run("report", "-w", str(tmp_path)) == 0
     assert "Next" not in command.out
+
+
+def test_cross_validate_prints_its_tables(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hangtag.stages.cross_validate.read_report", lambda folder: folder)
+    blocks = [Block("All items.", ("class", "items"), [("Bags", "12"), ("Shirts", "3,456")])]
+    monkeypatch.setattr("hangtag.stages.cross_validate.list_fold_blocks", lambda *_: blocks)
+    assert command.run("cross-validate", "-w", "/w") == 0
+    table = "\nAll items.\nclass   items\nBags       12\nShirts  3,456\n"
+    assert command.out == f"cross-validate cross-validate: done in 2.0 s\n  items 1,200 · in /w/cross-validate\n{table}"
+    assert command.err == ""
 
 
 def test_compare_prints_its_tables(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:

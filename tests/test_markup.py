@@ -99,7 +99,7 @@ def test_figures_of_an_earlier_export_are_those_of_what_its_run_reads(words: lis
 
 def test_the_report_of_an_evaluation_renders_no_label() -> None:
     pairs = pl.DataFrame([["val", HOSTILE, HOSTILE, 3, 0.5]], schema=["split", "a", "b", "n", "share"], orient="row")
-    row = {"precision": 1.0, "recall": 1.0, "f1": 1.0, "support": 3}
+    row = {"precision": 1.0, "recall": 1.0, "f1": 1.0, "f1_low": 0.5, "f1_high": 1.0, "support": 3}
     rendered = render("\n".join([*_list_pairs(pairs), "", *_format_class_table({HOSTILE: row})]))
     assert set(re.findall(r"</?(\w+)", rendered)) == {"p", "ul", "li", "table", "thead", "tbody", "tr", "th", "td"}
     assert extract_text(rendered).count(" ".join(HOSTILE.split())) == 4

@@ -21,7 +21,6 @@ from hangtag.config import (
     PrepareConfig,
     ReviewConfig,
     ServeConfig,
-    TrainConfig,
 )
 from hangtag.errors import SettingsError
 from hangtag.presets import (
@@ -33,6 +32,7 @@ from hangtag.presets import (
     resolve_settings,
 )
 from hangtag.settings import lay_over, name_stage, read_settings, resolve, select_settings, to_toml
+from hangtag.train_config import TrainConfig
 
 ALL: tuple[type[Any], ...] = (*KINDS, *MORE_KINDS)
 SETTINGS = [(kind, each.name, each.default) for kind in ALL for each in dataclasses.fields(kind)]
@@ -157,13 +157,10 @@ def test_a_value_out_of_range_is_named_by_the_file_and_line_or_by_the_flag(tmp_p
 
 
 def test_a_relation_names_each_setting_by_its_source(tmp_path: Path) -> None:
-    file = write(tmp_path, "layer_decay = 0.5\n")
-    message = (
-        f"--freeze and layer_decay in {file}, line 1, set by the presets frozen and finetune, need pretrained weights: "
-        "name a file with --weights, or imagenet for a network"
-    )
+    file = write(tmp_path, "# one\nminutes = 5\n")
+    message = f"minutes in {file}, line 2 cannot be used with --freeze: the time goes into features, not into epochs."
     with pytest.raises(SettingsError, match=re.escape(message)):
-        resolve_settings(TrainConfig, {}, file=file)
+        resolve_settings(TrainConfig, {"freeze": True}, file=file)
 
 
 @pytest.mark.parametrize(

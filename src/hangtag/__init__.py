@@ -21,7 +21,6 @@ if TYPE_CHECKING:
         PrepareConfig,
         ReviewConfig,
         ServeConfig,
-        TrainConfig,
     )
     from hangtag.errors import HangtagError
     from hangtag.inference.classifier import Classifier
@@ -45,6 +44,7 @@ if TYPE_CHECKING:
     from hangtag.stages.review import review
     from hangtag.stages.serve import serve
     from hangtag.stages.train import train
+    from hangtag.train_config import TrainConfig
     from hangtag.workspace import Workspace
 
 __version__ = "0.1.0"

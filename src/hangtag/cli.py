@@ -12,11 +12,11 @@ import typer
 
 from hangtag import __version__, config
 from hangtag import cli_options as options
-from hangtag.cli_options import CHAIN_SETTINGS
 from hangtag.errors import CatalogError
 from hangtag.exit_codes import run_and_exit
 from hangtag.presets import DEMO_SETTINGS, merge_chain_settings, read_preset, resolve_settings
 from hangtag.settings import lay_over, parse_image_size
+from hangtag.train_config import TrainConfig
 
 if TYPE_CHECKING:
     from hangtag.results import StageResult
@@ -59,7 +59,7 @@ STAGE_COMMANDS = (
     ),
     options.StageCommand(
         "train",
-        config.TrainConfig,
+        TrainConfig,
         """Train a classifier on the labelled photographs.
 
         Trains for --epochs passes over the train split, and measures accuracy on val after each of them.
@@ -74,12 +74,12 @@ STAGE_COMMANDS = (
     ),
     options.StageCommand(
         "cross-validate",
-        config.TrainConfig,
+        TrainConfig,
         """Predict every item with a model not trained on it.
 
         Trains once for each fold, without the items of that fold, and predicts them. Reads prepared/ and labels/ and
-        writes folds/RUN_ID/: the out-of-fold probabilities of every labelled item, for `hangtag audit`.
-        After an interruption the same command continues.
+        writes folds/RUN_ID/: the probabilities of every labelled item, for `hangtag audit`, and accuracy, macro-F1 and
+        the F1 of each class over all items. After an interruption the same command continues.
         """,
         {
             "folds": (options.FoldsOption, 5),
@@ -191,16 +191,14 @@ def compare(
     result = stage.compare(workspace, runs, split=split, baseline=baseline, is_timed=is_timed)
     _show_results(result)
     comparison = read_result(workspace, result, stage.read_comparison)
-    blocks = stage.list_blocks(comparison, is_wide=is_wide)
-    typer.echo(f"\n{describe_blocks(blocks, is_wide=is_wide)}")
+    typer.echo(f"\n{describe_blocks(stage.list_blocks(comparison, is_wide=is_wide), is_wide=is_wide)}")
 
 
 @options.register(app)
 def models(image_size: options.ImageSizeOption = "80x60", color_mode: options.ColorModeOption = "color") -> None:
     """List the network architectures.
 
-    For each: the number of parameters, the operations of one forward pass of a photograph (a multiplication and its
-    addition counted as two), and the size of its weights in float32; with 30 classes.
+    For each: parameters, operations for a photograph (additions counted), and size in float32; with 30 classes.
     """
     from hangtag.models.flops import describe_architectures as describe
     from hangtag.summary import describe_architectures
@@ -334,7 +332,7 @@ def serve(settings: dict[str, Any], model: options.ModelOption = None, file: opt
     stage.serve(classifier, resolved)
 
 
-@options.register(app, *config.KINDS, describes=True, omit=CHAIN_SETTINGS)
+@options.register(app, *config.KINDS, describes=True, omit=options.CHAIN_SETTINGS)
 def run(
     catalog: options.CatalogArgument,
     settings: dict[str, Any],
@@ -360,7 +358,9 @@ def run(
     _show_report(workspace)
 
 
-@options.register(app, *config.KINDS, defaults=lay_over(read_preset("capstone"), DEMO_SETTINGS), omit=CHAIN_SETTINGS)
+@options.register(
+    app, *config.KINDS, defaults=lay_over(read_preset("capstone"), DEMO_SETTINGS), omit=options.CHAIN_SETTINGS
+)
 def demo(
     settings: dict[str, Any],
     workspace: options.WorkspaceOption = Path("demo-workspace"),
@@ -384,9 +384,9 @@ def demo(
 
 
 def _show_results(*results: "StageResult") -> None:
-    from hangtag.summary import describe_result
+    from hangtag.summary import describe_results
 
-    typer.echo("\n".join(map(describe_result, results)))
+    typer.echo(describe_results(results))
 
 
 def _show_report(workspace: Path) -> None:

@@ -15,10 +15,10 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from hangtag.config import ColorMode
 from hangtag.errors import HangtagError, SettingsError
 from hangtag.presets import resolve_settings
 from hangtag.settings import name_flag, name_stage, select_settings
+from hangtag.train_config import ColorMode
 from hangtag.workspace import Workspace
 
 WORKSPACE = Path("workspace")
@@ -83,10 +83,10 @@ def complete_run_ids(context: typer.Context, incomplete: str) -> list[str]:
 
 WorkspaceOption = Annotated[Path, typer.Option("--workspace", "-w", help="Folder that all stages share.")]
 PresetOption = Annotated[
-    Literal["capstone", "default", "finetune", "frozen", "quick"],
+    Literal["capstone", "default", "finetune", "frozen", "quick", "scratch"],
     typer.Option(
-        help="default is the best recipe known, quick trains a smaller network in minutes, capstone repeats the "
-        "report; finetune trains all layers from pretrained --weights, frozen only the heads."
+        help="default (or finetune) trains a network further that knows photographs already, quick does so in minutes, "
+        "frozen trains only its heads; scratch trains a network from random weights; capstone repeats the report."
     ),
 ]
 FileOption = Annotated[

@@ -3,13 +3,11 @@
 import ipaddress
 import re
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
 from hangtag.settings import Settings, require, setting
+from hangtag.train_config import SPLITS, TrainConfig, splits_setting
 
-SPLITS = ("train", "val", "test")
-ColorMode = Literal["color", "gray"]
 # The target precisions that thresholds are fitted for.
 TARGET_PRECISIONS = (0.9, 0.95, 0.97, 0.98, 0.99, 0.995)
 # A rule for the test split: a column, then a parity, a bound, or values separated by bars. `year!=odd` is rejected,
@@ -25,16 +23,6 @@ TEST_RULE_FORMS = (
     "'COLUMN>=NUMBER' or 'COLUMN<=NUMBER'"
 )
 HOST = re.compile(r"\*|[A-Za-z0-9._:\[\]-]+")
-# Declare settings of `train` under a heading of `hangtag train --help`.
-_data, _model, _optimization = (partial(setting, group=name) for name in ("Data", "Model", "Optimization"))
-_augmentation, _prediction = (partial(setting, group=name) for name in ("Augmentation", "Prediction"))
-
-
-def _are_splits(names: tuple[str, ...]) -> bool:
-    return bool(names) and set(names) <= set(SPLITS)
-
-
-_splits = partial(setting, is_valid=_are_splits, must_be="one or more of train, val, test", metavar="SPLIT,...")
 
 
 def _are_networks(addresses: tuple[str, ...]) -> bool:
@@ -145,135 +133,10 @@ class ExploreConfig(Settings):
 
 
 @dataclass(frozen=True)
-class TrainConfig(Settings):
-    """Settings of `train` and `cross-validate`, in the groups and the order in which `--help` shows them."""
-
-    target: str = _data(
-        "all",
-        "What the model predicts: all levels and attributes, only the label, or the column of a level or an attribute.",
-    )
-    color_mode: ColorMode = _data("color", "Train on color or gray pixels.")
-    with_names: bool = _data(
-        False, "Also train a classifier of product names; the model still works with a photograph alone."
-    )
-    class_balance: float = _data(
-        0.3,
-        "Oversampling of rare classes: 0 keeps the class frequencies, 1 makes all classes equally frequent.",
-        low=0,
-        high=1,
-    )
-    train_splits: tuple[str, ...] = _splits(("train",), "Splits to train on; val too for a final model.", group="Data")
-    calibration_run: str = _data(
-        "", "Run whose temperatures and thresholds are reused; needed when val is trained on.", metavar="RUN"
-    )
-
-    architecture: str = _model(
-        "residual", "Network architecture; `hangtag models` lists them. hub is the backbone of a KerasHub preset."
-    )
-    weights: str = _model(
-        "",
-        "Pretrained weights: a safetensors file; imagenet for those of the library; or, for the architecture hub, the "
-        "name or folder of a preset. Empty trains from scratch.",
-        metavar="FILE",
-    )
-    freeze: bool = _model(False, "Freeze the pretrained weights and train only the heads, on features computed once.")
-    image_run: str = _model(
-        "", "Run whose network and settings are reused; only the classifier of names is trained.", metavar="RUN"
-    )
-
-    epochs: int = _optimization(
-        0, "Passes over the training items; 0 takes 8, or up to 50 for a small catalogue.", low=0, high=10_000
-    )
-    batch_size: int = _optimization(64, "Items per training step.", low=1, high=65_536)
-    learning_rate: float = _optimization(0.005, "Peak learning rate.", above=0, high=10)
-    seed: int = _optimization(
-        0, "Random seed of initial weights, shuffling, augmentation and dropout.", low=0, high=2**32 - 1
-    )
-    optimizer: Literal["muon", "adamw", "sgd"] = _optimization("muon", "Optimizer.")
-    lr_schedule: Literal["cosine", "inverse-time"] = _optimization("cosine", "Learning-rate schedule.")
-    warmup: float = _optimization(
-        0.15, "Fraction of the training steps over which the cosine schedule raises the learning rate.", low=0, below=1
-    )
-    layer_decay: float = _optimization(
-        1.0,
-        "Layer-wise learning-rate decay: each block's rate is this fraction of the next block's. Needs --weights.",
-        above=0,
-        high=1,
-    )
-    momentum: float = _optimization(0.9, "Momentum of SGD.", low=0, below=1)
-    weight_decay: float = _optimization(0.05, "Weight decay.", low=0, high=1)
-    label_smoothing: float = _optimization(0.05, "Label smoothing: share spread over all classes.", low=0, below=1)
-    attribute_weight: float = _optimization(
-        0.1, "Weight of each attribute in the loss; the label with its levels has weight 1.", low=0, high=100
-    )
-    ema_decay: float = _optimization(
-        0.998, "Decay of the exponential moving average of the weights, per step; 0 disables it.", low=0, below=1
-    )
-    checkpoint: Literal["last", "best"] = _optimization("last", "Epoch to keep: the last, or the best on val.")
-    precision: Literal["auto", "float32", "bfloat16"] = _optimization(
-        "auto",
-        "Numerical precision; auto uses bfloat16 if the processor supports it. Weights stay float32.",
-    )
-
-    flip: bool = _augmentation(True, "Flip training photographs left to right at random.")
-    max_shift: int = _augmentation(5, "Shift training photographs by up to this many pixels.", low=0, high=256)
-    zoom: float = _augmentation(0.0, "Zoom training photographs in or out by up to this fraction.", low=0, below=1)
-    brightness: float = _augmentation(
-        0.15, "Change the brightness of training photographs by up to this fraction.", low=0, below=1
-    )
-    initial_scale: float = _augmentation(
-        0.5,
-        "Progressive resizing: scale of the photographs' sides in the first epochs. The architecture capstone needs "
-        "a fixed size.",
-        above=0,
-        high=4,
-    )
-    final_scale: float = _augmentation(
-        1.0,
-        "Scale of the photographs' sides in the last epochs and in prediction; below 1 is faster, above 1 enlarges "
-        "photographs for networks that expect larger ones.",
-        above=0,
-        high=4,
-    )
-    final_fraction: float = _augmentation(
-        0.4, "Fraction of the epochs, at the end, that use the final scale.", above=0, high=1
-    )
-
-    tta_flip: bool = _prediction(
-        True, "Test-time augmentation: average the predictions for a photograph and its mirror image."
-    )
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        super().__post_init__()
-        # A run trained on val has no data to choose an epoch or to fit temperatures.
-        require(
-            "val" not in self.train_splits or (self.checkpoint == "last" and self.calibration_run != ""),
-            "{train_splits} with val needs {checkpoint} last, and as {calibration_run} a run with the same settings "
-            "that was not trained on val.",
-            {"checkpoint": self.checkpoint, "calibration_run": self.calibration_run},
-            ["train_splits", "checkpoint", "calibration_run"],
-        )
-        require(
-            not self.image_run or self.with_names,
-            "{image_run} needs {with_names}: only the classifier of names is trained.",
-            self.image_run,
-            ["image_run", "with_names"],
-        )
-        require(
-            self.weights != "" or not (self.freeze or self.layer_decay < 1),
-            "{freeze} and {layer_decay}, set by the presets frozen and finetune, need pretrained weights: name a file "
-            "with {weights}, or imagenet for a network of Keras, such as mobilenet-v3-large.",
-            {"weights": self.weights, "freeze": self.freeze, "layer_decay": self.layer_decay},
-            ["freeze", "layer_decay", "weights"],
-        )
-
-
-@dataclass(frozen=True)
 class EvaluateConfig(Settings):
     """Settings of `evaluate`."""
 
-    splits: tuple[str, ...] = _splits(SPLITS, "Splits to evaluate on: train, val, test.")
+    splits: tuple[str, ...] = splits_setting(SPLITS, "Splits to evaluate on: train, val, test.")
     bootstrap_samples: int = setting(1000, "Bootstrap samples for each 95 % interval.", low=100, high=100_000)
     bootstrap_seed: int = setting(0, "Random seed of the bootstrap.")
     logit_adjustment: float = _declare_logit_adjustment()

@@ -68,6 +68,12 @@ def show_progress(description: str, total: int | None, unit: str) -> Iterator[Ba
         yield Bar(progress, description, total, unit)
 
 
+def print_line(text: str) -> None:
+    """Print a line of a long task's progress on stderr, in a log file too, where no bar is shown."""
+    if threading.current_thread() is threading.main_thread():
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
 def track(items: Iterable[Item], description: str, total: int | None, unit: str) -> Iterator[Item]:
     """Yield the items and show a progress bar of them."""
     with show_progress(description, total, unit) as bar:

@@ -37,39 +37,41 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "flip": True,
             "max_shift": 0,
             "brightness": 0.0,
+            "layer_decay": 1.0,
             "initial_scale": 1.0,
+            "final_scale": 1.0,
+            "precision": "auto",
             "ema_decay": 0.0,
             "checkpoint": "best",
             "tta_flip": False,
         },
     },
     "default": {},
-    "finetune": {
-        "train": {
-            "architecture": "efficientnet-lite0",
-            "optimizer": "adamw",
-            "epochs": 8,
-            "learning_rate": 0.003,
-            "layer_decay": 0.9,
-            "initial_scale": 1.2,
-            "final_scale": 1.6,
-            "precision": "float32",
-        },
-    },
+    # The recipe of `default`, by the name for it.
+    "finetune": {},
     "frozen": {
         "train": {
-            "architecture": "efficientnet-lite0",
             "freeze": True,
-            "optimizer": "adamw",
             "epochs": 20,
             "batch_size": 256,
             "learning_rate": 0.003,
-            "final_scale": 1.6,
             "ema_decay": 0.99,
-            "precision": "float32",
         },
     },
-    "quick": {"train": {"architecture": "residual-tiny", "epochs": 5, "final_scale": 0.7, "learning_rate": 0.007}},
+    "quick": {"train": {"min_epochs": 2, "min_steps": 300, "initial_scale": 0.7, "final_scale": 1.0}},
+    "scratch": {
+        "train": {
+            "architecture": "residual",
+            "weights": "none",
+            "min_steps": 2000,
+            "optimizer": "muon",
+            "learning_rate": 0.005,
+            "layer_decay": 1.0,
+            "initial_scale": 0.5,
+            "final_scale": 1.0,
+            "precision": "auto",
+        },
+    },
 }
 # Settings of `hangtag demo` that override the preset capstone. The demo catalogue is small, and smaller batches let the
 # moving averages of batch normalization converge.

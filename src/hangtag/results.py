@@ -108,6 +108,17 @@ class CrossValidateResult(StageResult):
         """Return the probabilities of every labelled item, predicted by the model of the fold that excluded it."""
         return self.read_table("out_of_fold.parquet")
 
+    @property
+    def report(self) -> JsonObject:
+        """Return all metrics with their intervals, as in `report.json`."""
+        report: JsonObject = read_json(self.folder / "report.json")
+        return report
+
+    @property
+    def classes(self) -> "pl.DataFrame":
+        """Return the precision, recall and F1 of each class, with its interval and its number of items."""
+        return self.read_table("classification_report.csv")
+
 
 class EvaluateResult(StageResult):
     """The result of `evaluate` for one run."""

@@ -22,6 +22,25 @@ WIDTH, WIDE = 80, 200
 NO_BREAK_SPACE = "\0"
 
 
+def describe_results(results: Iterable[StageResult]) -> str:
+    """Format results below each other, and the metrics of a cross-validation as tables after it."""
+    shown = []
+    for result in results:
+        shown.append(describe_result(result))
+        if result.stage == "cross-validate":
+            shown.append(f"\n{_describe_folds(result)}")
+    return "\n".join(shown)
+
+
+def _describe_folds(result: StageResult) -> str:
+    # Both are slow to import; the stage that has just run has imported them.
+    from hangtag.lock import read_result  # noqa: PLC0415
+    from hangtag.stages.cross_validate import list_fold_blocks, read_report  # noqa: PLC0415
+
+    workspace = result.folder.parent.parent
+    return describe_blocks(list_fold_blocks(read_result(workspace, result, read_report)))
+
+
 def describe_result(result: StageResult) -> str:
     """Format a heading with the stage, run and seconds, followed by the metrics and the folder of the results."""
     outcome = "unchanged, skipped" if result.skipped else f"done in {format_seconds(result.seconds)}"

@@ -12,7 +12,7 @@ from PIL import Image
 
 from hangtag.auditing.evidence import OutOfSampleProbs
 from hangtag.catalog.images import Pixels
-from hangtag.config import CleanConfig, TrainConfig
+from hangtag.config import CleanConfig
 from hangtag.demo_catalog.catalog import write_demo_catalog
 from hangtag.io import read_json, write_csv, write_json
 from hangtag.labels.dataset import read_labeled_items
@@ -24,6 +24,7 @@ from hangtag.stages.clean import clean
 from hangtag.stages.export import export
 from hangtag.stages.prepare import prepare
 from hangtag.stages.train import train
+from hangtag.train_config import TrainConfig
 from hangtag.workspace import Workspace
 
 CONFIG = TrainConfig(architecture="residual-tiny", epochs=1, initial_scale=0.5, final_scale=0.5, precision="float32")

@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hangtag.catalog.schema import CatalogSchema
-from hangtag.config import SPLITS, CleanConfig
+from hangtag.config import CleanConfig
 from hangtag.errors import SettingsError
 from hangtag.labels.splits import check_divided, find_test_items
+from hangtag.train_config import SPLITS
 
 SCHEMA = CatalogSchema(columns=("id", "year", "catalog_label"), headings=("id", "year", "label"))
 YEARS = ["2011", " 2012 ", "2013.0", "2014.5", "", "NA", "soon", "-7", "1e3", "inf", None]

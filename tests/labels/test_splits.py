@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hangtag.config import SPLITS
 from hangtag.labels import splits as splitting
 from hangtag.labels.splits import assign_splits, divide_by_rule, keep_given_splits
+from hangtag.train_config import SPLITS
 
 FRACTIONS = (0.72, 0.18, 0.10)
 items = st.lists(st.tuples(st.sampled_from("ABC"), st.integers(0, 60)), min_size=1, max_size=200)

@@ -8,7 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score
 
-from hangtag.metrics.bootstrap import compute_intervals, estimate_metrics, find_interval, find_percentiles
+from hangtag.metrics.bootstrap import (
+    Samples,
+    compute_intervals,
+    estimate_metrics,
+    find_interval,
+    find_intervals,
+    find_percentiles,
+)
 
 NUM_CLASSES = 4
 
@@ -106,8 +113,91 @@ def test_the_variance_that_samples_lack_is_that_of_half_a_right_and_half_a_wrong
 def test_an_interval_is_symmetric_in_log_odds() -> None:
     assert find_percentiles(np.arange(101) / 100) == pytest.approx((0.025, 0.975))
     assert find_interval(np.full(9, 0.8), 0.8, 0.01) == pytest.approx((0.540236, 0.931585), abs=1e-5)
-    # No share has a larger standard deviation than a half.
-    assert find_interval(np.full(9, 0.5), 1.0, 9.0) == pytest.approx((0.019455, 0.980545), abs=1e-5)
+    # No share has a larger standard deviation than a half; and the interval contains the value.
+    assert find_interval(np.full(9, 0.5), 0.5, 9.0) == pytest.approx((0.019455, 0.980545), abs=1e-5)
+    assert find_interval(np.full(9, 0.5), 1.0, 9.0) == pytest.approx((0.019455, 1), abs=1e-5)
+
+
+def test_samples_without_a_value_are_left_out_of_an_interval() -> None:
+    draws = np.array([[0.5, 0.2, np.nan], [np.nan, 0.4, np.nan], [0.7, 0.6, np.nan]])
+    values = np.array([0.6, 0.4, 0.3])
+    low, high = find_intervals(draws, values, np.array([0.01, 0.02, 0.0]))
+    assert (low[0], high[0]) == find_interval(np.array([0.5, 0.7]), 0.6, 0.01)
+    assert (low[1], high[1]) == find_interval(draws[:, 1], 0.4, 0.02)
+    assert (low[2], high[2]) == (0.3, 0.3)
+
+
+def find_class_f1(
+    classes: np.ndarray, predicted: np.ndarray, group_ids: list[str], num_classes: int = NUM_CLASSES, samples: int = 200
+) -> Any:
+    drawn = Samples.draw(classes, predicted[None], group_ids, num_classes, samples=samples, seed=0)
+    return drawn.find_class_intervals(0)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 60), st.floats(0, 1))
+def test_the_interval_of_the_f1_of_a_class_contains_it(seed: int, n: int, accuracy: float) -> None:
+    classes, predicted = draw(seed, n, accuracy)
+    groups = [f"g{group}" for group in np.random.default_rng(seed).integers(0, n, n)]
+    scores = f1_score(classes, predicted, labels=range(NUM_CLASSES), average=None, zero_division=0)
+    for index, ends in enumerate(find_class_f1(classes, predicted, groups, samples=40)):
+        if not (np.any(classes == index) or np.any(predicted == index)):
+            assert ends is None
+            continue
+        low, high = ends
+        assert 0 <= low <= scores[index] <= high <= 1
+        assert low < high
+        # However few errors a class has, they are not ruled out.
+        assert low < 1
+
+
+def test_fewer_items_have_wider_intervals_of_the_f1_and_duplicates_count_as_one() -> None:
+    classes, predicted = draw(3, 60, 0.8)
+    names = [str(number) for number in range(60)]
+    once = find_class_f1(classes, predicted, names)
+    many = find_class_f1(np.tile(classes, 9), np.tile(predicted, 9), [str(number) for number in range(540)])
+    assert all(np.ptp(ends) < 0.6 * np.ptp(few) for ends, few in zip(many, once, strict=True))
+    assert find_class_f1(np.tile(classes, 9), np.tile(predicted, 9), names * 9) == once
+
+
+def test_a_class_without_an_error_has_a_wider_interval_the_fewer_items_it_has() -> None:
+    lows = []
+    for size in (1, 3, 30, 300):
+        classes = np.repeat([0, 1], [size, 300])
+        low, high = find_class_f1(classes, classes, [str(number) for number in range(size + 300)], 2)[0]
+        assert high == 1
+        lows.append(low)
+    assert lows == sorted(lows)
+    assert lows[0] < 0.35
+    assert 0.97 < lows[-1] < 1
+
+
+def test_the_intervals_of_single_classes_are_of_the_samples_of_a_naive_bootstrap() -> None:
+    classes, predicted = draw(7, 40, 0.6)
+    # One class has a single item, which a third of the samples lack.
+    classes[classes == 3] = predicted[predicted == 3] = 0
+    classes[5] = predicted[5] = 3
+    names = [str(number) for number in range(40)]
+    random = np.random.default_rng(0)
+    order = np.argsort(np.array(names))
+    scores = []
+    for _ in range(300):
+        rows = order[random.integers(0, 40, 40)]
+        own = f1_score(classes[rows], predicted[rows], labels=range(NUM_CLASSES), average=None, zero_division=np.nan)
+        scores.append(own)
+    assert 0.3 < np.isnan(scores)[:, 3].mean() < 0.45
+    drawn = Samples.draw(classes, predicted[None], names, NUM_CLASSES, samples=300, seed=0)
+    values = f1_score(classes, predicted, labels=range(NUM_CLASSES), average=None)
+    low, high = find_intervals(np.array(scores), values, drawn._find_unseen_f1_variances()[0])
+    found: Any = drawn.find_class_intervals(0)
+    np.testing.assert_allclose(found, np.stack([low, high], axis=1))
+
+
+def test_the_variance_that_the_f1_of_a_class_lacks_is_that_of_its_votes() -> None:
+    # As in the mean over the classes above: 9 of 10 votes, 1 of 2, 1 of 1, and a class that does not occur.
+    classes, predicted = np.array([0] * 10 + [1, 2]), np.array([[0] * 9 + [1, 1, 2]])
+    drawn = Samples.draw(classes, predicted, [str(number) for number in range(12)], 4, samples=5, seed=0)
+    assert drawn._find_unseen_f1_variances()[0] == pytest.approx([0.00027, 0, 0.026656, 0], abs=1e-6)
 
 
 def test_duplicates_in_one_group_do_not_narrow_the_interval() -> None:

@@ -1,11 +1,15 @@
 """Test the metrics against scikit-learn on arbitrary predictions."""
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 
+from hangtag.config import EvaluateConfig
+from hangtag.inference.prediction import HeadProbs
+from hangtag.inference.runs import EvaluatedItems
 from hangtag.metrics.classification import compute_figures, compute_top_accuracy, tabulate_classes
 from hangtag.metrics.confusion import (
     average_f1,
@@ -14,6 +18,8 @@ from hangtag.metrics.confusion import (
     count_confusion,
     count_outcomes,
 )
+from hangtag.metrics.report import compute_interval_metrics
+from hangtag.models.label_space import CATEGORY_PATH, LabelSpace
 
 NAMES = ("a", "b", "c", "d", "e")
 numbers = st.integers(0, 2**32 - 1)
@@ -121,7 +127,21 @@ def test_the_top_3_accuracy_of_two_classes_is_one() -> None:
 
 
 def test_the_classification_report_is_a_table() -> None:
-    figures = compute_figures(np.eye(2, dtype=np.float32), np.array([0, 0]), ("Bags", "Shoes"))
+    probs, names = np.eye(2, 3, dtype=np.float32), ("Bags", "Shoes", "Belts")
+    items = pl.DataFrame({"label": ["Bags", "Bags"], "group_id": ["a", "b"]})
+    part = EvaluatedItems(items, HeadProbs(LabelSpace.of_classes(names), {CATEGORY_PATH: probs}))
+    figures = compute_interval_metrics(part, EvaluateConfig(bootstrap_samples=100))
+    # The intervals of the classes are with their metrics, and only there.
+    assert list(figures["confidence_interval"]) == ["level", "method", "samples", "accuracy", "macro_f1"]
     table = tabulate_classes(figures, "val")
-    assert table.columns == ["split", "class_index", "label", "precision", "recall", "f1", "support"]
-    assert table.rows() == [("val", 0, "Bags", 1.0, 0.5, 2 / 3, 2), ("val", 1, "Shoes", 0.0, 0.0, 0.0, 0)]
+    columns = ["split", "class_index", "label", "precision", "recall", "f1", "support"]
+    assert table.columns == [*columns, "f1_low", "f1_high"]
+    assert table.select(columns).rows() == [
+        ("val", 0, "Bags", 1.0, 0.5, 2 / 3, 2),
+        ("val", 1, "Shoes", 0.0, 0.0, 0.0, 0),
+        ("val", 2, "Belts", 0.0, 0.0, 0.0, 0),
+    ]
+    (low, high), shoes, belts = table.select("f1_low", "f1_high").rows()
+    assert 0 <= low < 2 / 3 < high <= 1
+    assert shoes[0] == 0 < shoes[1]
+    assert belts == (None, None)

@@ -5,8 +5,8 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hangtag.config import SPLITS
 from hangtag.metrics.confusion import build_matrix, compute_row_shares, find_most_confused, tabulate_confusion
+from hangtag.train_config import SPLITS
 
 NAMES = ("a", "b", "c")
 rows = st.lists(st.tuples(st.sampled_from(SPLITS), st.sampled_from(NAMES), st.sampled_from(NAMES)), max_size=60)

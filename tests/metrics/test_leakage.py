@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hangtag.config import SPLITS
 from hangtag.errors import LeakError
 from hangtag.metrics.leakage import check_splits
+from hangtag.train_config import SPLITS
 
 CODES = {"item_id": "leak-item", "pixel_hash": "leak-pixels", "group_id": "leak-group"}
 

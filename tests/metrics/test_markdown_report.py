@@ -6,8 +6,8 @@ import polars as pl
 
 from hangtag.metrics.markdown import LEVELS_NOTE, write_summary
 
-SCORES = {"precision": 0.9, "recall": 1.0, "f1": 0.947368, "support": 1900}
-NOTHING = {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 0}
+SCORES = {"precision": 0.9, "recall": 1.0, "f1": 0.947368, "f1_low": 0.93, "f1_high": 0.9616, "support": 1900}
+NOTHING = {"precision": 0.0, "recall": 0.0, "f1": 0.0, "f1_low": None, "f1_high": None, "support": 0}
 INTERVAL = {"level": 0.95, "method": "bootstrap", "samples": 1000, "accuracy": [0.9, 0.92], "macro_f1": [0.8, 0.85]}
 REPORT: dict[str, Any] = {
     "run_id": "capstone-color-0",
@@ -79,7 +79,7 @@ Without items, so not evaluated: test.
 
 | label | precision | recall | F1 | items |
 | --- | --- | --- | --- | --- |
-| Bags | 0.900 | 1.000 | 0.947 | 1,900 |
+| Bags | 0.900 | 1.000 | 0.947 [0.930, 0.962] | 1,900 |
 | A\|B\_c | 0.000 | 0.000 | 0.000 | 0 |
 
 Most confused:

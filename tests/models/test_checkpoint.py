@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from hangtag.config import ColorMode
 from hangtag.errors import ModelError
 from hangtag.io import hash_file, read_json, write_json
 from hangtag.models.checkpoint import WEIGHTS, assign_weights, load_saved, read_weights, save_model
@@ -17,6 +16,7 @@ from hangtag.models.description import DESCRIPTION
 from hangtag.models.label_space import LabelSpace
 from hangtag.models.registry import build_model
 from hangtag.models.text import Vocabulary
+from hangtag.train_config import ColorMode
 
 IMAGE_SIZE = (16, 12)
 LABEL_SPACE = LabelSpace(

@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hangtag.config import ColorMode
 from hangtag.models.checkpoint import assign_weights, describe_model, load_saved, read_weights, save_model
 from hangtag.models.keras_applications import APPLICATIONS
 from hangtag.models.label_space import LabelSpace
 from hangtag.models.layers import import_keras
 from hangtag.models.registry import ARCHITECTURES, build_model
 from hangtag.models.text import MAX_WORDS, Vocabulary
+from hangtag.train_config import ColorMode
 
 IMAGE_SIZE = (16, 12)
 RANDOM = np.random.default_rng(0)

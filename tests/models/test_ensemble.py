@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hangtag.config import TrainConfig
 from hangtag.models.label_space import LabelSpace
 from hangtag.models.layers import import_keras
 from hangtag.models.registry import ARCHITECTURES, Architecture, average_members, build_model
+from hangtag.train_config import TrainConfig
 from hangtag.training.losses import build_losses
 
 PROBS = [

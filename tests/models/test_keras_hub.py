@@ -125,7 +125,7 @@ def test_the_error_without_network_access_names_the_files_and_their_folder(
 def test_a_network_predicts_like_kerashub(kind: str, tmp_path: Path) -> None:
     preset = write_preset(tmp_path / "p", kind)
     model = build(preset, (16, 16))
-    assert load_pretrained(model, "hub", preset) == {"file": "p", "sha256": hash_source(preset)["weights"]}
+    assert load_pretrained(model, "hub", preset) == {"file": "p", "sha256": hash_source(preset, "hub")["weights"]}
     pixels = np.random.default_rng(1).integers(0, 256, (2, 16, 16, 3)).astype(np.float32)
     found = cut_backbone(model)({"pixels": pixels}, training=False)["features1"]
     size = {"image_shape": (16, 16, 3)} if kind == "DINOV2Backbone" else {}

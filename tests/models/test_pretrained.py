@@ -7,14 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from hangtag.errors import ModelError
 from hangtag.io import hash_file
 from hangtag.models.checkpoint import Weights, read_weights
 from hangtag.models.layers import cut_backbone, import_keras, list_blocks
-from hangtag.models.pretrained import hash_source, hash_weights, load_pretrained
+from hangtag.models.pretrained import STARTS, hash_source, hash_weights, load_pretrained
 from hangtag.models.registry import build_model
+from hangtag.train_config import TrainConfig
 
 ARCHITECTURE = "residual-tiny"
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 16, 12, 3), dtype=np.uint8)
@@ -82,6 +84,57 @@ def test_the_weights_of_a_run_can_be_used_for_other_classes(tmp_path: Path) -> N
     load(model, tmp_path / "model.safetensors")
     wanted, found = (cut_backbone(each)({"pixels": PIXELS}, training=False)["features1"] for each in (source, model))
     np.testing.assert_array_equal(found, wanted)
+
+
+def test_half_precision_is_read_as_float32(path: Path, weights: Weights) -> None:
+    halves = {name: value.astype(np.float16) for name, value in weights.items()}
+    save_file(halves, path, metadata={"sha256": hash_weights(halves)})
+    model = build()
+    load(model, path)
+    found = read_weights(model)
+    for name, value in halves.items():
+        assert found[name].dtype == np.float32
+        np.testing.assert_array_equal(found[name], value.astype(np.float32))
+
+
+def test_the_weights_that_come_with_hangtag_fit_their_networks() -> None:
+    for architecture, path in STARTS.items():
+        model, untouched = build(architecture), read_weights(build(architecture))
+        for name in ("imagenet", "start"):
+            assert load_pretrained(model, architecture, name) == {"file": path.name, "sha256": hash_file(path)}
+            assert hash_source(name, architecture) == {"weights": hash_file(path)}
+        found, stored = read_weights(model), load_file(path)
+        assert {
+            name for name in stored if "gamma" not in name and np.array_equal(found[name], untouched[name])
+        } == set()
+        with safe_open(path, framework="numpy") as file:
+            assert file.metadata()["sha256"] == hash_weights(stored)
+        assert path.stat().st_size < 6_000_000
+        assert f"# {path.name}" in (path.parent / "README.md").read_text(encoding="utf-8")
+
+
+def test_architectures_without_such_weights_are_named(model: Any) -> None:
+    with pytest.raises(
+        ModelError, match=r"No weights.*come with hangtag.*--weights start: mobilenet-v2.*'residual-tiny'"
+    ):
+        load_pretrained(model, ARCHITECTURE, "start")
+
+
+@pytest.mark.parametrize(
+    ("settings", "pretrained"),
+    [
+        ({}, "start"),
+        ({"architecture": "residual"}, ""),
+        ({"weights": "none"}, ""),
+        # Settings of before there was a name for it.
+        ({"weights": ""}, ""),
+        ({"weights": "start", "architecture": "residual"}, "start"),
+        ({"weights": "imagenet"}, "imagenet"),
+        ({"weights": "start.safetensors"}, "start.safetensors"),
+    ],
+)
+def test_the_weights_of_a_setting(settings: dict[str, str], pretrained: str) -> None:
+    assert TrainConfig(**settings).pretrained == pretrained  # type: ignore[arg-type]
 
 
 def test_a_wrong_shape_is_named(model: Any, path: Path, weights: Weights) -> None:
@@ -163,8 +216,8 @@ def test_a_missing_file_is_named(model: Any, tmp_path: Path) -> None:
 
 
 def test_a_weights_file_is_an_input_of_the_training(path: Path) -> None:
-    assert hash_source(str(path)) == {"weights": hash_file(path)}
-    assert hash_source("imagenet") == hash_source("") == {}
+    assert hash_source(str(path), "residual-tiny") == {"weights": hash_file(path)}
+    assert hash_source("imagenet", "resnet50") == hash_source("", "residual-tiny") == {}
 
 
 def test_weight_names_are_those_in_the_documentation() -> None:

@@ -3,10 +3,10 @@
 import dataclasses
 
 from hangtag.catalog.schema import CatalogSchema
-from hangtag.config import TrainConfig
 from hangtag.presets import PRESETS
 from hangtag.reporting.format import describe_recipe, mark_commands
 from hangtag.settings import resolve
+from hangtag.train_config import TrainConfig
 
 SCHEMA = CatalogSchema(
     "goods.csv", "id", None, ("group", "kind"), attributes=("colour",), columns=("id", "group", "kind", "colour")
@@ -34,8 +34,11 @@ def test_pretrained_weights_and_enlarged_photographs_are_described() -> None:
     words = describe_recipe({**settings, "weights": "models/lite.safetensors", "layer_decay": 0.9}, SCHEMA)
     assert "; pretrained weights: lite.safetensors, layer-wise learning-rate decay 0.9; " in words
     assert "; progressive resizing from 120 % of the sides; photographs enlarged to 160 % of the sides; " in words
+    words = describe_recipe({**settings, "weights": "start", "initial_scale": 0, "final_scale": 0}, SCHEMA)
+    assert "; pretrained weights: those that come with hangtag; " in words
+    assert "; progressive resizing; photographs below 160 pixels enlarged to that height; " in words
     words = describe_recipe({**settings, "weights": "imagenet", "freeze": True}, SCHEMA)
-    assert "; pretrained weights: the library's ImageNet weights, frozen, only the heads are trained; " in words
+    assert "; pretrained weights: Keras's ImageNet weights, frozen, only the heads are trained; " in words
     assert "progressive resizing" not in words
 
 

@@ -10,18 +10,19 @@ import pytest
 from stub_stages import make_trainer
 
 from hangtag.catalog.schema import CatalogSchema
-from hangtag.config import TrainConfig
 from hangtag.labels.dataset import LabeledItems
 from hangtag.manifest import StageRecord
 from hangtag.models.label_space import CATEGORY_PATH, LabelSpace, Probs
 from hangtag.stages import cross_validate as fold_stage
 from hangtag.stages import train as train_stage
 from hangtag.stages.train import _calibrate_model, build_trainer
+from hangtag.train_config import TrainConfig
 from hangtag.training import trainer as trainer_module
 from hangtag.training.data import ItemDataset
 from hangtag.training.name_head import NAME_WEIGHT
 from hangtag.training.targets import build_targets
 from hangtag.training.trainer import Trainer
+from hangtag.workspace import Workspace
 
 LABEL_SPACE = LabelSpace.of_classes(("dark", "light"))
 CONFIG = TrainConfig(with_names=True, checkpoint="last")
@@ -142,7 +143,7 @@ def list_words(numbers: list[int]) -> set[str]:
 def test_the_vocabulary_is_that_of_the_training_items(
     labelled: LabeledItems, trainers: list[NamingTrainer], tmp_path: Path
 ) -> None:
-    build_trainer(labelled, CONFIG, tmp_path)
+    build_trainer(Workspace.at(tmp_path), labelled, tmp_path, CONFIG)
     assert set(trainers[0].vocabulary.words) == list_words(list(range(20)))
 
 

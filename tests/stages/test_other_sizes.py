@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 from fastapi.testclient import TestClient
 
-from hangtag.config import CleanConfig, EvaluateConfig, PrepareConfig, ServeConfig, TrainConfig
+from hangtag.config import CleanConfig, EvaluateConfig, PrepareConfig, ServeConfig
 from hangtag.demo_catalog.catalog import write_demo_catalog
 from hangtag.inference.classifier import Classifier
 from hangtag.io import read_json
@@ -17,6 +17,7 @@ from hangtag.stages.evaluate import evaluate
 from hangtag.stages.export import export
 from hangtag.stages.prepare import prepare
 from hangtag.stages.train import train
+from hangtag.train_config import TrainConfig
 from hangtag.workspace import Workspace
 
 HEIGHT, WIDTH = 120, 90

@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
-from hangtag.config import CleanConfig, EvaluateConfig, PredictConfig, PrepareConfig, TrainConfig
+from hangtag.config import CleanConfig, EvaluateConfig, PredictConfig, PrepareConfig
 from hangtag.errors import LeakError, SettingsError, WorkspaceError
 from hangtag.presets import DEMO_SETTINGS, PRESETS
 from hangtag.results import StageResult
 from hangtag.settings import resolve
 from hangtag.stages import pipeline
 from hangtag.stages.train import name_run
+from hangtag.train_config import TrainConfig
 from hangtag.workspace import Workspace
 
 STAGES = ("prepare", "clean", "explore", "train", "evaluate", "predict", "report")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from fake_workspace import ALL_STAGES, COLOR, GRAY, HOSTILE, FakeWorkspace, build_workspace
+from fake_workspace import ALL_STAGES, CLASSES, COLOR, GRAY, HOSTILE, FakeWorkspace, build_workspace
 from page_reader import Page
 
 from hangtag.catalog.schema import CatalogSchema
@@ -49,6 +49,44 @@ def test_unchanged_workspace_is_skipped(tmp_path: Path) -> None:
     assert (first.skipped, second.skipped) == (False, True)
     assert fake.workspace.report.read_bytes() == before
     assert first.metrics == {"runs": 2, "evaluated": 2, "bytes": len(before)}
+
+
+@pytest.mark.parametrize("stages", [(), ALL_STAGES])
+def test_the_classes_of_a_cross_validation_are_sorted_by_their_f1(tmp_path: Path, stages: tuple[str, ...]) -> None:
+    fake = build_workspace(tmp_path, stages)
+    assert "Cross-validation" not in make_page(fake).text
+    # Five of ten watches and a pair of shoes are taken for the first class.
+    shoes, watches = (fake.items.filter(pl.col("label") == label)["item_id"].to_list() for label in CLASSES[2::2])
+    fake.cross_validate(wrong=[*watches[:5], shoes[0]])
+    text = make_page(fake).text
+    assert text.count("In a cross-validation, every labelled item is predicted by") == 1
+    assert "not only the 20 % that are in the hold-out" in text
+    section = text[text.index("Cross-validation Items Accuracy") :]
+    assert "folded Class, 4 folds from photograph 50 0.880" in section
+    table = section[section.index("Class Items F1 95 % interval Precision Recall") :]
+    rows = re.findall(r"(\S+) 10 (\d\.\d+) (\d\.\d+) to (\d\.\d+) (\d\.\d+) (\d\.\d+)", table)
+    shown = [(name, f1, precision, recall) for name, f1, _, _, precision, recall in rows]
+    assert shown == [
+        ("Watches", "0.667", "1.000", "0.500"),
+        (HOSTILE.split()[-1], "0.769", "0.625", "1.000"),
+        ("Shoes", "0.947", "1.000", "0.900"),
+        ("Bags", "1.000", "1.000", "1.000"),
+        ("Bows", "1.000", "1.000", "1.000"),
+    ]
+    assert all(float(low) < 1 and float(low) <= float(f1) <= float(high) for _, f1, low, high, *_ in rows)
+
+
+def test_cross_validations_of_other_labels_and_without_metrics_are_not_shown(tmp_path: Path) -> None:
+    fake = build_workspace(tmp_path)
+    fake.cross_validate("earlier", has_report=False)
+    assert "Cross-validation" not in make_page(fake).text
+    fake.cross_validate("one")
+    fake.cross_validate("two", wrong=[])
+    page = make_page(fake)
+    assert re.findall(r"(\w+) Class, 4 folds", page.text) == ["one", "two"]
+    fake.items = fake.items.with_columns(group_id=pl.col("item_id"))
+    fake.clean()
+    assert "Class, 4 folds" not in make_page(fake).text
 
 
 @pytest.mark.parametrize("change", ["a new evaluation", "a lost page", "an edited page", "a new run"])

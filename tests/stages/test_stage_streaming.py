@@ -10,12 +10,13 @@ from drawn import COLORS, SIZE, draw
 from serving_fixtures import write_prepared
 
 from hangtag.catalog.images import limit_part
-from hangtag.config import CleanConfig, TrainConfig
+from hangtag.config import CleanConfig
 from hangtag.stages.clean import clean
 from hangtag.stages.evaluate import evaluate
 from hangtag.stages.explore import explore
 from hangtag.stages.predict import predict
 from hangtag.stages.train import train
+from hangtag.train_config import TrainConfig
 from hangtag.workspace import Workspace
 
 ITEMS, MOST = 120, 16

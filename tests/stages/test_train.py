@@ -15,7 +15,6 @@ from safetensors.numpy import load_file
 from hangtag.catalog.images import shrink
 from hangtag.catalog.prepared_items import read_prepared
 from hangtag.catalog.schema import CatalogSchema
-from hangtag.config import TrainConfig
 from hangtag.errors import HangtagError, ModelError, SettingsError, WorkspaceError
 from hangtag.inference.classifier import Classifier
 from hangtag.inference.runs import EvaluatedItems, load_classifier, predict_items, select_items
@@ -29,7 +28,9 @@ from hangtag.settings import read_settings, resolve
 from hangtag.stages import train as stage
 from hangtag.stages.export import export
 from hangtag.stages.train import build_trainer, name_run, train
+from hangtag.train_config import TrainConfig
 from hangtag.training.checkpoint import FILE
+from hangtag.training.epochs import EpochTime
 from hangtag.training.trainer import Trainer
 from hangtag.workspace import Workspace
 
@@ -126,7 +127,7 @@ def unfinished(stopped: Path, tmp_path: Path) -> Workspace:
     return Workspace.at(shutil.copytree(stopped, tmp_path / "w"))
 
 
-def interrupt(place: Workspace, run_id: str, epochs: int = 1) -> None:
+def interrupt(place: Workspace, run_id: str, epochs: int = 1, config: TrainConfig = CONFIG) -> None:
     """Train until Ctrl-C comes in the middle of the epoch after `epochs`."""
     run_steps = Trainer._run_steps
 
@@ -139,7 +140,7 @@ def interrupt(place: Workspace, run_id: str, epochs: int = 1) -> None:
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(Trainer, "_run_steps", run)
         with pytest.raises(KeyboardInterrupt):
-            train(place, CONFIG, run_id=run_id)
+            train(place, config, run_id=run_id)
 
 
 def read_history(place: Workspace, run_id: str) -> pl.DataFrame:
@@ -208,7 +209,7 @@ def test_a_stopped_training_ends_as_if_nothing_had_happened(finished: Workspace,
 def test_a_seed_changes_the_weights(workspace: Workspace) -> None:
     def start(seed: int) -> Any:
         config = dataclasses.replace(CONFIG, seed=seed)
-        trainer = build_trainer(read_labeled_items(workspace), config, workspace.run("run") / "checkpoint")
+        trainer = build_trainer(workspace, read_labeled_items(workspace), workspace.run("run") / "checkpoint", config)
         return read_weights(trainer.model)["dense/kernel"]
 
     second = start(2)
@@ -309,6 +310,44 @@ def test_the_best_epoch_is_one_on_whole_photographs(workspace: Workspace, monkey
     result = train(workspace, dataclasses.replace(CONFIG, checkpoint="best"))
     assert result.metrics["kept_epoch"] == 2
     assert load_saved(result.folder).description["metrics"]["val_accuracy"] == 0.5
+
+
+def test_without_a_terminal_a_line_is_printed_after_every_epoch_and_nothing_else(
+    workspace: Workspace, capfd: pytest.CaptureFixture[str]
+) -> None:
+    result = train(workspace, CONFIG)
+    printed = capfd.readouterr()
+    lines = printed.err.splitlines()
+    assert printed.out == ""
+    (last,) = result.history[-1].to_dicts()
+    assert [line.split(":")[0] for line in lines] == ["Epoch 1/3", "Epoch 2/3", "Epoch 3/3"]
+    assert f"on val {last['val_loss']:.3f} and {last['val_accuracy']:.3f}, " in lines[-1]
+
+
+def test_a_time_budget_chooses_the_epochs_once(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    timed = []
+
+    def time_epoch(self: Trainer, size: tuple[int, int]) -> EpochTime:
+        timed.append(size)
+        estimated = real(self, size)
+        assert 0 < estimated.training < 60
+        assert 0 < estimated.validation < 60
+        return EpochTime(0.0, 100.0, 0.0)
+
+    real = Trainer.time_epoch
+    monkeypatch.setattr(Trainer, "time_epoch", time_epoch)
+    config = dataclasses.replace(CONFIG, minutes=5.0, epochs=0)
+    interrupt(workspace, "run", config=config)
+    monkeypatch.undo()
+    monkeypatch.setattr(Trainer, "time_epoch", None)
+    resumed = train(workspace, config, run_id="run", resume=True)
+    # Two epochs of 100 seconds fit into 300, with the margin and the time for timing.
+    assert (resumed.metrics["epochs"], timed) == (2, [(16, 12)])
+    assert train(workspace, config, run_id="run").skipped
+    monkeypatch.undo()
+    monkeypatch.setattr(Trainer, "time_epoch", lambda *_: EpochTime(0.0, 1000.0, 0.0))
+    with pytest.raises(SettingsError, match=r"too short: one epoch over 24 items takes some 1[89]\.\d minutes"):
+        train(workspace, config, run_id="other")
 
 
 @pytest.mark.parametrize("with_names", [False, True])
@@ -422,11 +461,6 @@ def test_bfloat16_keeps_float32_weights_and_gray_learns_too(workspace: Workspace
     weights = load_file(workspace.run("gray") / "model.safetensors")
     assert {str(weight.dtype) for weight in weights.values()} == {"float32"}
     assert weights["conv1_1/kernel"].shape == (3, 3, 1, 32)
-
-
-def test_nothing_is_printed_where_there_is_no_terminal(workspace: Workspace, capfd: pytest.CaptureFixture[str]) -> None:
-    train(workspace, dataclasses.replace(CONFIG, epochs=1))
-    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32])

@@ -9,13 +9,14 @@ from hub_presets import write_preset
 from safetensors.numpy import load_file
 from test_train import make_workspace
 
-from hangtag.config import ExportConfig, TrainConfig
+from hangtag.config import ExportConfig
 from hangtag.inference.classifier import Classifier
 from hangtag.models.keras_hub import read_preset
 from hangtag.presets import PRESETS
 from hangtag.settings import resolve
 from hangtag.stages.export import export
 from hangtag.stages.train import train
+from hangtag.train_config import TrainConfig
 
 # What h5py does with NumPy's arrays.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning", "ignore::DeprecationWarning")

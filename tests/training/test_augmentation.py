@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from hangtag.config import TrainConfig
 from hangtag.presets import PRESETS
 from hangtag.settings import resolve
+from hangtag.train_config import TrainConfig
 from hangtag.training.data import Augmentation
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (60, 7, 6, 3), dtype=np.uint8)

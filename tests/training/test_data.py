@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hangtag.training.data import Augmentation, ItemDataset, compute_copies
+from hangtag.train_config import TrainConfig
+from hangtag.training.data import Augmentation, ItemDataset, choose_scales, compute_copies
 
 # Photograph i is filled with i, but for its left column, which is 255: so a flip can be seen.
 IMAGES = np.broadcast_to(np.arange(20, dtype=np.uint8)[:, None, None, None], (20, 8, 8, 3)).copy()
@@ -23,7 +24,6 @@ def build(items: int = 10) -> ItemDataset:
 
 def iterate(dataset: ItemDataset, batch_size: int = 4, **more: Any) -> Any:
     settings: dict[str, Any] = {"seed": 0, "epoch": 1, "augmentation": FLIP, "copies": np.ones(len(dataset))}
-    settings |= {"image_size": (8, 8)}
     return dataset.iterate_shuffled(batch_size, **(settings | more))
 
 
@@ -72,18 +72,28 @@ def test_the_source_pixels_are_unchanged() -> None:
     np.testing.assert_array_equal(IMAGES, before)
 
 
-def test_photographs_are_resized_to_the_requested_size() -> None:
-    whole = list(iterate(build()))
-    small = list(iterate(build(), image_size=(2, 4)))
-    for before, after in zip(whole, small, strict=True):
-        means = before.images.reshape(-1, 2, 4, 4, 2, 3).mean(axis=(2, 4))
-        np.testing.assert_allclose(after.images, means, atol=0.5)
-        np.testing.assert_array_equal(after.classes["category_path"], before.classes["category_path"])
-
-
 def test_copies_determine_how_often_an_item_occurs() -> None:
     dataset = build()
     copies = compute_copies(np.array([0] * 8 + [1] * 2), 1.0)
     rows, _ = collect(dataset, copies=copies)
     assert len(rows) == len(dataset)
     assert sum(row in dataset.rows[8:] for row in rows) == 5
+
+
+@pytest.mark.parametrize(
+    ("settings", "size", "scales"),
+    [
+        ({}, (80, 60), (1.2, 2.0)),
+        ({}, (160, 120), (0.6, 1.0)),
+        ({}, (224, 168), (0.6, 1.0)),
+        ({"initial_scale": 0.5, "final_scale": 2.0}, (80, 60), (0.5, 2.0)),
+        ({"weights": "none"}, (80, 60), (0.6, 1.0)),
+        ({"architecture": "residual"}, (80, 60), (0.6, 1.0)),
+        ({"architecture": "hub", "weights": "preset"}, (80, 60), (0.6, 1.0)),
+    ],
+)
+def test_small_photographs_are_enlarged_for_pretrained_weights(
+    settings: dict[str, Any], size: tuple[int, int], scales: tuple[float, float]
+) -> None:
+    config = choose_scales(TrainConfig(**settings), size)
+    assert (config.initial_scale, config.final_scale) == pytest.approx(scales)

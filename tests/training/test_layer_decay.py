@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hangtag.config import TrainConfig
 from hangtag.models.layers import import_keras
 from hangtag.models.registry import build_model
+from hangtag.train_config import TrainConfig
 from hangtag.training.optimizers import build_optimizer, compute_rates
 
 

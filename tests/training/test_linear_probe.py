@@ -9,7 +9,6 @@ from safetensors.numpy import load_file, save_file
 from test_train import make_workspace, read_history
 
 from hangtag.catalog.images import shrink
-from hangtag.config import TrainConfig
 from hangtag.errors import SettingsError
 from hangtag.io import hash_file, read_json
 from hangtag.models.checkpoint import load_saved, read_weights
@@ -18,6 +17,7 @@ from hangtag.models.registry import build_model
 from hangtag.presets import PRESETS
 from hangtag.settings import resolve
 from hangtag.stages.train import train
+from hangtag.train_config import TrainConfig
 from hangtag.training import linear_probe as stage
 from hangtag.training.linear_probe import FEATURES, PROGRESS
 from hangtag.workspace import Workspace
@@ -121,7 +121,6 @@ def test_features_of_other_weights_are_not_reused(tmp_path: Path) -> None:
     assert np.abs(before - ask()).max() > 0.01
 
 
-@pytest.mark.parametrize("preset", ["frozen", "finetune"])
-def test_presets_for_pretrained_weights_are_refused_without_weights(preset: str) -> None:
-    with pytest.raises(SettingsError, match=r"need pretrained weights"):
-        resolve(TrainConfig, PRESETS[preset])
+def test_only_the_heads_cannot_be_trained_without_weights() -> None:
+    with pytest.raises(SettingsError, match=r"freeze needs pretrained weights: only the heads are trained"):
+        resolve(TrainConfig, PRESETS["frozen"], {"architecture": "residual"})

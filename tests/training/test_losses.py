@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hangtag.config import TrainConfig
 from hangtag.models.label_space import NO_VALUE, LabelSpace
 from hangtag.models.layers import import_keras
+from hangtag.train_config import TrainConfig
 from hangtag.training.losses import build_losses, build_metrics
 from hangtag.training.targets import encode_targets
 

@@ -10,7 +10,6 @@ import pytest
 from test_train import CONFIG, make_workspace, name_items
 
 from hangtag.catalog.prepared_items import read_prepared
-from hangtag.config import TrainConfig
 from hangtag.errors import LeakError, ModelError
 from hangtag.inference.classifier import Classifier
 from hangtag.io import read_json, write_json, write_parquet
@@ -23,6 +22,7 @@ from hangtag.models.seen_images import FILE, SeenPhotographs
 from hangtag.stages.cross_validate import cross_validate
 from hangtag.stages.evaluate import evaluate
 from hangtag.stages.train import train
+from hangtag.train_config import TrainConfig
 from hangtag.training.data import read_pretrained_seen
 from hangtag.workspace import Workspace
 

@@ -9,7 +9,6 @@ import polars as pl
 from hangtag.auditing.category_mapping import MODEL_CLASS, map_categories, read_category_mapping, tabulate_classes
 from hangtag.auditing.evidence import OutOfSampleProbs, find_category_paths, find_training_items
 from hangtag.auditing.issues import NotApplicableError
-from hangtag.config import SPLITS
 from hangtag.errors import ModelError, WorkspaceError
 from hangtag.inference.classifier import Classifier
 from hangtag.inference.runs import can_read_names, predict_photographs
@@ -20,6 +19,7 @@ from hangtag.manifest import require_manifest
 from hangtag.models.checkpoint import hash_run
 from hangtag.models.description import read_entries
 from hangtag.models.label_space import CATEGORY_PATH, NO_VALUE, LabelSpace, Probs
+from hangtag.train_config import SPLITS
 from hangtag.workspace import Workspace
 
 # An exported model knows its classes without any item of this catalogue.

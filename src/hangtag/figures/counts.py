@@ -11,7 +11,6 @@ import polars as pl
 
 from hangtag.catalog.images import limit_part
 from hangtag.catalog.prepared_items import read_categories
-from hangtag.config import SPLITS
 from hangtag.console import show_progress
 from hangtag.figures.contact_sheet import draw_contact_sheet
 from hangtag.figures.style import (
@@ -30,6 +29,7 @@ from hangtag.figures.style import (
     slug,
 )
 from hangtag.labels.dataset import UNKNOWN
+from hangtag.train_config import SPLITS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,9 +10,10 @@ import polars as pl
 
 from hangtag.catalog.prepared_items import find_missing
 from hangtag.catalog.schema import CatalogSchema
-from hangtag.config import SPLITS, TEST_RULE
+from hangtag.config import TEST_RULE
 from hangtag.errors import SettingsError
 from hangtag.labels.dataset import read_labeled_items
+from hangtag.train_config import SPLITS
 from hangtag.workspace import Workspace
 
 # Find the items that a rule on a column puts into the test split, as `year=odd`.

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from scipy import special
 
 from hangtag.io import JsonObject
-from hangtag.metrics.confusion import Counts, Outcomes, average_f1, count_outcomes, find_occurring
+from hangtag.metrics.confusion import Counts, Outcomes, average_f1, compute_f1, count_outcomes, find_occurring
 from hangtag.models.label_space import Indices
 
 LEVEL = 0.95
@@ -86,14 +86,120 @@ def find_interval(draws: Values, value: float, unseen_variance: float) -> tuple[
         value: The metric on all items, 0 to 1.
         unseen_variance: The variance that the samples lack.
     """
-    low, high = find_percentiles(draws)
-    variance = float(draws.var()) + unseen_variance
-    deviation = min(float(np.sqrt(variance)), 0.5)
+    low, high = find_intervals(draws[:, None], np.array([value]), np.array([unseen_variance]))
+    return float(low[0]), float(high[0])
+
+
+def find_intervals(draws: Values, values: Values, unseen_variances: Values) -> tuple[Values, Values]:
+    """Return the lower and upper ends, float64 (m,), of the intervals of m metrics; see `find_interval`.
+
+    Args:
+        draws: The metrics on each bootstrap sample, float64 (samples, m); NaN where a sample has no value. Such samples
+            are left out.
+        values: The metrics on all items, float64 (m,), 0 to 1; not NaN. Their interval contains them.
+        unseen_variances: The variances that the samples lack, float64 (m,).
+    """
+    # A metric without a value in any sample varies in none.
+    draws = np.where(np.isnan(draws).all(axis=0), values, draws)
+    low, high = np.nanquantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    deviations = np.minimum(np.sqrt(np.nanvar(draws, axis=0) + unseen_variances), 0.5)
     # A metric of 0 or 1 has no log-odds.
-    center = min(max(value, deviation), 1 - deviation)
-    width = DEVIATIONS * deviation / (center * (1 - center))
-    ends = special.expit(special.logit(center) + np.array([-width, width]))
-    return min(low, float(ends[0])), max(high, float(ends[1]))
+    centers = np.clip(values, deviations, 1 - deviations)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        widths = DEVIATIONS * deviations / (centers * (1 - centers))
+        ends = special.expit(special.logit(centers) + np.array([[-1.0], [1.0]]) * widths)
+    # Without any variance both ends are the value.
+    ends = np.where(deviations > 0, ends, values)
+    return np.minimum.reduce([low, ends[0], values]), np.maximum.reduce([high, ends[1], values])
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The outcomes of each class, of m runs on the same items, also on bootstrap samples of the items.
+
+    Attributes:
+        whole: Those of all items, three arrays (m, C); see `count_outcomes`.
+        drawn: Those of each sample, three arrays (samples, m, C).
+        votes: Those of all items where each group of duplicates has one vote, three arrays (m, C).
+    """
+
+    whole: Outcomes
+    drawn: Outcomes
+    votes: Outcomes
+
+    @classmethod
+    def draw(
+        cls,
+        classes: Indices,
+        predicted: npt.NDArray[np.int64],
+        group_ids: Sequence[str],
+        num_classes: int,
+        *,
+        samples: int,
+        seed: int,
+    ) -> "Samples":
+        """Count the outcomes on bootstrap samples; see `estimate_metrics` for the arguments.
+
+        For each sample only the counts of each class are computed, not a confusion matrix, so the method is fast with
+        many classes.
+        """
+        _, groups, sizes = np.unique(np.asarray(group_ids), return_inverse=True, return_counts=True)
+
+        def count(weights: Counts) -> Outcomes:
+            hits, support, chosen = zip(
+                *(count_outcomes(classes, row, num_classes, weights) for row in predicted), strict=True
+            )
+            return np.array(hits), np.array(support), np.array(chosen)
+
+        hits, support, chosen = (np.empty((samples, len(predicted), num_classes), np.int32) for _ in range(3))
+        for sample, weights in enumerate(draw_weights(group_ids, samples, seed)):
+            hits[sample], support[sample], chosen[sample] = count(weights)
+        return cls(count(np.ones_like(classes)), (hits, support, chosen), count(1 / sizes[groups]))
+
+    def estimate_accuracy(self, chosen_classes: npt.NDArray[np.bool_]) -> BootstrapEstimate:
+        """Compute the accuracy on the items of the chosen classes."""
+
+        def measure(outcomes: Outcomes) -> Values:
+            hits, support = (counts[..., chosen_classes].sum(axis=-1) for counts in outcomes[:2])
+            # A bootstrap sample of a small catalogue may have no item of the chosen classes.
+            return np.asarray(hits / np.maximum(support, 1))
+
+        occurs = find_occurring(self.votes, chosen_classes)
+        hits, support = ((counts * occurs).sum(axis=-1) for counts in self.votes[:2])
+        return BootstrapEstimate(measure(self.whole), measure(self.drawn), _compute_unseen_variances(hits, support))
+
+    def estimate_macro_f1(self, chosen_classes: npt.NDArray[np.bool_]) -> BootstrapEstimate:
+        """Compute the mean F1 of the chosen classes that occur as true or predicted class."""
+        occurs = find_occurring(self.votes, chosen_classes)
+        variances = np.where(occurs, self._find_unseen_f1_variances(), 0.0).sum(axis=-1)
+        unseen = variances / np.maximum(occurs.sum(axis=-1), 1) ** 2
+        values, draws = (average_f1(outcomes, chosen_classes) for outcomes in (self.whole, self.drawn))
+        return BootstrapEstimate(values, draws, unseen)
+
+    def find_class_intervals(self, run: int) -> list[tuple[float, float] | None]:
+        """Return the 95 % interval of the F1 of each class, for one run.
+
+        Samples in which a class is neither the true nor the predicted class of an item are left out for this class. A
+        class that is neither of these among all items has no F1, and None here.
+        """
+        occurs = find_occurring(self.whole, None)[run]
+        hits, support, chosen = (counts[:, run, occurs] for counts in self.drawn)
+        draws = np.where(support + chosen > 0, compute_f1(hits, support, chosen), np.nan)
+        values = compute_f1(*(counts[run, occurs] for counts in self.whole))
+        low, high = find_intervals(draws, values, self._find_unseen_f1_variances()[run, occurs])
+        ends = iter(zip(low.tolist(), high.tolist(), strict=True))
+        return [next(ends) if is_there else None for is_there in occurs.tolist()]
+
+    def _find_unseen_f1_variances(self) -> Values:
+        """Compute the variance of the F1 of each class that bootstrap samples lack, float64 (m, C).
+
+        An F1 is 2J / (1 + J), where J is the share of true positives among the items that have the class or are
+        predicted to; so the variance of J counts by the square of this slope.
+        """
+        hits, support, predicted = self.votes
+        votes = support + predicted - hits
+        slopes = 2 / (1 + (hits + 0.5) / (votes + 1)) ** 2
+        return np.asarray(_compute_unseen_variances(hits, votes) * slopes**2)
 
 
 def estimate_metrics(
@@ -109,8 +215,7 @@ def estimate_metrics(
     """Compute accuracy and macro-F1 of m runs on the same items, with bootstrap samples.
 
     Whole groups of duplicates are drawn with replacement, because the predictions for duplicates are not independent.
-    A class without items in a sample is left out of that sample's macro-F1. For each sample only the counts of each
-    class are computed, not a confusion matrix, so the method is fast with many classes.
+    A class without items in a sample is left out of that sample's macro-F1.
 
     Args:
         classes: The true class indices, int64 (n,), n above 0.
@@ -125,61 +230,37 @@ def estimate_metrics(
     Returns:
         `accuracy` and `macro_f1`.
     """
+    drawn = Samples.draw(classes, predicted, group_ids, num_classes, samples=samples, seed=seed)
     chosen = np.ones(num_classes, np.bool_) if chosen_classes is None else chosen_classes
-    _, groups, sizes = np.unique(np.asarray(group_ids), return_inverse=True, return_counts=True)
-
-    def measure(weights: Counts) -> list[list[float]]:
-        outcomes = [count_outcomes(classes, row, num_classes, weights) for row in predicted]
-        # A bootstrap sample of a small catalogue may have no item of the chosen classes.
-        accuracy = [float(hits[chosen].sum() / max(support[chosen].sum(), 1)) for hits, support, _ in outcomes]
-        return [accuracy, [float(average_f1(each, chosen)) for each in outcomes]]
-
-    values = measure(np.ones_like(classes))
-    draws = np.array([measure(weights) for weights in draw_weights(group_ids, samples, seed)])
-    # Each group of duplicates has one vote.
-    unseen = np.array(
-        [
-            _compute_unseen_variances(count_outcomes(classes, row, num_classes, 1 / sizes[groups]), chosen)
-            for row in predicted
-        ]
-    )
-    return {
-        name: BootstrapEstimate(np.array(values[index]), draws[:, index], unseen[:, index])
-        for index, name in enumerate(("accuracy", "macro_f1"))
-    }
+    return {"accuracy": drawn.estimate_accuracy(chosen), "macro_f1": drawn.estimate_macro_f1(chosen)}
 
 
 def compute_intervals(
     classes: Indices, predicted: Indices, group_ids: Sequence[str], num_classes: int, *, samples: int, seed: int
 ) -> JsonObject:
-    """Compute the 95 % intervals of one run's accuracy and macro-F1; see `estimate_metrics`.
+    """Compute the 95 % intervals of one run's accuracy, macro-F1 and F1 of each class; see `estimate_metrics`.
 
     Returns:
-        `level`, `method`, `samples`, and `accuracy` and `macro_f1` as [low, high].
+        `level`, `method`, `samples`, `accuracy` and `macro_f1` as [low, high], and `class_f1`, a list of the same for
+        each class; see `Samples.find_class_intervals`.
     """
-    estimates = estimate_metrics(classes, predicted[None], group_ids, num_classes, samples=samples, seed=seed)
-    intervals = {name: list(estimate.find_interval(0)) for name, estimate in estimates.items()}
-    return {"level": LEVEL, "method": METHOD, "samples": samples, **intervals}
+    drawn = Samples.draw(classes, predicted[None], group_ids, num_classes, samples=samples, seed=seed)
+    chosen = np.ones(num_classes, np.bool_)
+    return {
+        "level": LEVEL,
+        "method": METHOD,
+        "samples": samples,
+        "accuracy": list(drawn.estimate_accuracy(chosen).find_interval(0)),
+        "macro_f1": list(drawn.estimate_macro_f1(chosen).find_interval(0)),
+        "class_f1": [None if ends is None else list(ends) for ends in drawn.find_class_intervals(0)],
+    }
 
 
-def _compute_unseen_variances(outcomes: Outcomes, chosen_classes: npt.NDArray[np.bool_]) -> tuple[float, float]:
-    """Compute the variances of accuracy and macro-F1 that bootstrap samples lack, from the votes of each class.
+def _compute_unseen_variances(hits: Counts, votes: Counts) -> Values:
+    """Compute the variance of shares with half a right and half a wrong vote more, less that without; at least 0.
 
-    An F1 is 2J / (1 + J), where J is the share of true positives among the items that have the class or are predicted
-    to; so the variance of J counts by the square of this slope.
+    A share of no votes has none.
     """
-    occurs = find_occurring(outcomes, chosen_classes)
-    if not occurs.any():
-        return 0.0, 0.0
-    hits, support, predicted = (counts[occurs] for counts in outcomes)
-    votes = support + predicted - hits
-    slopes = 2 / (1 + (hits + 0.5) / (votes + 1)) ** 2
-    of_f1 = (_compute_unseen_variance(hits, votes) * slopes**2).sum() / len(hits) ** 2
-    of_accuracy = _compute_unseen_variance(hits.sum(), support.sum()) if support.any() else 0.0
-    return float(of_accuracy), float(of_f1)
-
-
-def _compute_unseen_variance(hits: Counts, votes: Counts) -> Values:
-    """Compute the variance of shares with half a right and half a wrong vote more, less that without; at least 0."""
-    share, smoothed = hits / votes, (hits + 0.5) / (votes + 1)
-    return np.asarray(np.maximum(smoothed * (1 - smoothed) / (votes + 2) - share * (1 - share) / votes, 0.0))
+    share, smoothed = hits / np.maximum(votes, 1e-9), (hits + 0.5) / (votes + 1)
+    lacking = smoothed * (1 - smoothed) / (votes + 2) - share * (1 - share) / np.maximum(votes, 1e-9)
+    return np.asarray(np.where(votes > 0, np.maximum(lacking, 0.0), 0.0))

@@ -81,12 +81,21 @@ def compute_top_accuracy(probs: Probs, classes: Indices, k: int) -> float:
 
 
 def tabulate_classes(figures: JsonObject, split: str) -> pl.DataFrame:
-    """Return the classification report as a table: split, class_index, label, precision, recall, f1, support."""
+    """Return the classification report as a table.
+
+    Args:
+        figures: The metrics of `compute_interval_metrics`.
+        split: The name of the split.
+
+    Returns:
+        split, class_index, label, precision, recall, f1, support, and the ends of the 95 % interval of the F1, f1_low
+        and f1_high, null for a class that no item has or is predicted to have.
+    """
     rows = [
         {"split": split, "class_index": index, "label": name, **values}
         for index, (name, values) in enumerate(figures["classes"].items())
     ]
-    return pl.DataFrame(rows)
+    return pl.DataFrame(rows, schema_overrides=dict.fromkeys(("f1_low", "f1_high"), pl.Float64))
 
 
 def evaluate_levels(

@@ -6,11 +6,13 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from hangtag.config import SPLITS
 from hangtag.models.label_space import Indices
+from hangtag.train_config import SPLITS
 
 Weights = npt.NDArray[np.float64]
-SPLIT_ORDER = {split: index for index, split in enumerate(SPLITS)}
+# What tables and reports have as the split of all items that a cross-validation predicts.
+OUT_OF_FOLD = "out_of_fold"
+SPLIT_ORDER = {split: index for index, split in enumerate((*SPLITS, OUT_OF_FOLD))}
 # Numbers of items, integers or weighted sums.
 Counts = npt.NDArray[np.number]
 # True positives, support and predicted items of each class.
@@ -60,7 +62,7 @@ def compute_class_figures(confusion: Counts) -> dict[str, Weights]:
     return {
         "precision": precision,
         "recall": recall,
-        "f1": _compute_f1(hits, support, chosen),
+        "f1": compute_f1(hits, support, chosen),
         "support": np.asarray(support, np.float64),
     }
 
@@ -79,7 +81,7 @@ def average_f1(outcomes: Outcomes, chosen_classes: npt.NDArray[np.bool_] | None 
     """
     hits, support, chosen = outcomes
     occurs = find_occurring(outcomes, chosen_classes)
-    f1 = np.where(occurs, _compute_f1(hits, support, chosen), 0.0)
+    f1 = np.where(occurs, compute_f1(hits, support, chosen), 0.0)
     return np.asarray(f1.sum(axis=-1) / np.maximum(occurs.sum(axis=-1), 1))
 
 
@@ -95,7 +97,8 @@ def _read_outcomes(confusion: Counts) -> Outcomes:
     return hits, confusion.sum(axis=-1).astype(np.float64), confusion.sum(axis=-2).astype(np.float64)
 
 
-def _compute_f1(hits: Counts, support: Counts, chosen: Counts) -> Weights:
+def compute_f1(hits: Counts, support: Counts, chosen: Counts) -> Weights:
+    """Compute the F1 of each class from `count_outcomes`, (..., C); 0 for a class that does not occur."""
     return _divide(2.0 * hits, support + chosen)
 
 
@@ -134,7 +137,7 @@ def find_most_confused(confusion: pl.DataFrame) -> pl.DataFrame:
 
 
 def _rank_split() -> pl.Expr:
-    """Return a sort key for the split: train, val, test."""
+    """Return a sort key for the split: train, val, test; or out-of-fold."""
     return pl.col("split").replace_strict(SPLIT_ORDER, return_dtype=pl.Int64)
 
 

@@ -9,6 +9,7 @@ from hangtag.io import JsonObject, escape_markdown
 from hangtag.metrics.bootstrap import LEVEL, METHOD
 from hangtag.metrics.classification import FREQUENT_ITEMS
 from hangtag.metrics.comparison import Comparison
+from hangtag.metrics.confusion import OUT_OF_FOLD
 from hangtag.training.calibration import RISK
 
 SHOWN = 12
@@ -36,11 +37,12 @@ def write_summary(report: JsonObject, confused: pl.DataFrame, empty_splits: Sequ
     """Return the text of `report.md`.
 
     Args:
-        report: The content of `report.json`; see `build_report`.
+        report: The content of `report.json`; see `build_report` and `build_folds_report`.
         confused: The most confused pairs; see `find_most_confused`.
         empty_splits: The requested splits that have no items.
     """
-    lines = [f"# Evaluation of {escape_markdown(report['run_id'])}", "", _describe_target(report), ""]
+    kind = "Cross-validation" if "folds" in report else "Evaluation"
+    lines = [f"# {kind} of {escape_markdown(report['run_id'])}", "", _describe_target(report), ""]
     lines += _tabulate_splits(report["splits"])
     first = next(iter(report["splits"].values()))["confidence_interval"]
     note = f"In brackets: {first['level']:.0%} intervals, {first['method']}, {first['samples']:,} samples."
@@ -51,14 +53,14 @@ def write_summary(report: JsonObject, confused: pl.DataFrame, empty_splits: Sequ
         lines += ["", "## Without product names", "", "The same model and items, from the photographs alone.", ""]
         lines += _tabulate_splits(alone["splits"])
     lines += ["", "## Levels and attributes", "", *_tabulate_levels(report["levels"]), "", LEVELS_NOTE]
-    if report["thresholds"]:
+    if report.get("thresholds"):
         lines += ["", "## Sure predictions", "", *_tabulate_thresholds(report["thresholds"]), "", THRESHOLDS_NOTE]
         lines += [ADJUSTED_NOTE] if report["logit_adjustment"] else []
     if report.get("adjustments"):
         lines += ["", "## Logit adjustment", "", *_tabulate_adjustments(report["adjustments"])]
         lines += ["", ADJUSTMENTS_NOTE]
     for split, figures in report["splits"].items():
-        lines += ["", f"## {split}", "", *_format_class_table(figures["classes"])]
+        lines += ["", f"## {escape_markdown(split)}", "", *_format_class_table(figures["classes"])]
         lines += ["", *_list_pairs(confused.filter(pl.col("split") == split).head(SHOWN))]
     return "\n".join(lines) + "\n"
 
@@ -66,11 +68,17 @@ def write_summary(report: JsonObject, confused: pl.DataFrame, empty_splits: Sequ
 def _describe_target(report: JsonObject) -> str:
     target, heading = escape_markdown(report["target"]), escape_markdown(report["label_name"])
     described = f"Target: {target}" if target == heading else f"Target: {target} ({heading})"
-    temperature = report["temperature"]
+    temperature = report.get("temperature")
     parts = [described, f"Input: {report['input']}"]
     parts += ["Not calibrated" if temperature is None else f"Temperature: {temperature:.3g}"]
-    parts += [f"Logit adjustment: {report['logit_adjustment']:g}"] if report["logit_adjustment"] else []
+    parts += [f"Logit adjustment: {report['logit_adjustment']:g}"] if report.get("logit_adjustment") else []
+    if "folds" in report:
+        parts.append(_describe_folds(report))
     return ". ".join(parts) + "."
+
+
+def _describe_folds(report: JsonObject) -> str:
+    return f"Every item is predicted by the one of {report['folds']} models that was not trained on it"
 
 
 def _list_pairs(pairs: pl.DataFrame) -> list[str]:
@@ -91,7 +99,8 @@ def _tabulate_splits(splits: dict[str, JsonObject]) -> list[str]:
     for split, figures in splits.items():
         rest = " | ".join(f"{figures[key]:.4f}" for key in ("weighted_f1", "top3_accuracy", "ece"))
         accuracy, macro_f1 = (_with_interval(figures, key) for key in ("accuracy", "macro_f1"))
-        lines.append(f"| {split} | {figures['n']:,} | {figures['loss']:.4f} | {accuracy} | {macro_f1} | {rest} |")
+        name = escape_markdown(split)
+        lines.append(f"| {name} | {figures['n']:,} | {figures['loss']:.4f} | {accuracy} | {macro_f1} | {rest} |")
     return lines
 
 
@@ -106,7 +115,12 @@ def _tabulate_levels(levels: dict[str, dict[str, JsonObject]]) -> list[str]:
     lines = [f"| {' | '.join(headings)} |", f"|{' --- |' * len(headings)}"]
     for split, columns in levels.items():
         for column, figures in columns.items():
-            cells = [split, escape_markdown(column), f"{figures['n']:,}", f"{figures['num_classes']:,}"]
+            cells = [
+                escape_markdown(split),
+                escape_markdown(column),
+                f"{figures['n']:,}",
+                f"{figures['num_classes']:,}",
+            ]
             cells += [_with_ends(figures, key) for key in ("accuracy", "macro_f1")]
             frequent = (figures["frequent_accuracy"], figures["frequent_macro_f1"])
             cells += [f"{figures['frequent_classes']:,}", *(_format_metric(score) for score in frequent)]
@@ -151,12 +165,18 @@ def _format_metric(value: float | None, digits: int = 3) -> str:
     return NOTHING if value is None else f"{value:.{digits}f}"
 
 
-def _format_class_table(classes: dict[str, dict[str, float]]) -> list[str]:
+def _format_class_table(classes: dict[str, Row]) -> list[str]:
     lines = ["| label | precision | recall | F1 | items |", "| --- | --- | --- | --- | --- |"]
     for name, row in classes.items():
-        scores = " | ".join(f"{row[key]:.3f}" for key in ("precision", "recall", "f1"))
+        scores = " | ".join([f"{row['precision']:.3f}", f"{row['recall']:.3f}", format_class_f1(row)])
         lines.append(f"| {escape_markdown(name)} | {scores} | {row['support']:,} |")
     return lines
+
+
+def format_class_f1(row: Row) -> str:
+    """Format the F1 of a class with its interval, which a class that does not occur in the split lacks."""
+    ends = "" if row["f1_low"] is None else f" [{row['f1_low']:.3f}, {row['f1_high']:.3f}]"
+    return f"{row['f1']:.3f}{ends}"
 
 
 @dataclass(frozen=True)
@@ -205,6 +225,48 @@ def list_blocks(comparison: Comparison, *, is_wide: bool = False) -> list[Block]
         ),
     ]
     return [*blocks, _list_seeds(seeds)] if seeds else blocks
+
+
+def list_fold_blocks(report: JsonObject) -> list[Block]:
+    """Format the metrics of a cross-validation as tables that fit a terminal: columns, and the classes of lowest F1.
+
+    Args:
+        report: The content of its `report.json`; see `build_folds_report`.
+    """
+    columns = [
+        (
+            report["label_name"] if column == report["target"] else column,
+            f"{figures['n']:,}",
+            *(_with_ends(figures, key) for key in FIGURES),
+            _format_metric(figures["frequent_macro_f1"]),
+        )
+        for column, figures in report["levels"][OUT_OF_FOLD].items()
+    ]
+    figures = report["splits"][OUT_OF_FOLD]
+    present = [(name, scores) for name, scores in figures["classes"].items() if scores["support"]]
+    worst = sorted(present, key=lambda named: named[1]["f1"])[:SHOWN]
+    rows = [
+        (
+            name,
+            f"{scores['support']:,}",
+            f"{scores['precision']:.3f}",
+            f"{scores['recall']:.3f}",
+            format_class_f1(scores),
+        )
+        for name, scores in worst
+    ]
+    frequent = f"The last column is the macro-F1 over the classes of {FREQUENT_ITEMS} items or more"
+    classes = f"The {len(worst)} of {len(present):,} classes with the lowest F1."
+    if len(worst) == len(present):
+        classes = f"All {len(present)} classes, the lowest F1 first."
+    return [
+        Block(
+            f"{_describe_folds(report)}. {frequent}.",
+            ("column", "items", "accuracy [95 %]", "macro-F1 [95 %]", f"{FREQUENT_ITEMS}+ F1"),
+            columns,
+        ),
+        Block(classes, (report["label_name"], "items", "precision", "recall", "F1 [95 %]"), rows),
+    ]
 
 
 def _join_blocks(left: Block, right: Block) -> Block:

@@ -15,7 +15,13 @@ from hangtag.labels.dataset import LabeledItems
 from hangtag.metrics.bootstrap import compute_intervals
 from hangtag.metrics.calibration import measure_thresholds, tabulate_coverage, tabulate_reliability, tabulate_thresholds
 from hangtag.metrics.classification import compute_figures, evaluate_levels, tabulate_classes, tabulate_levels
-from hangtag.metrics.confusion import average_f1, count_outcomes, find_most_confused, tabulate_confusion
+from hangtag.metrics.confusion import (
+    OUT_OF_FOLD,
+    average_f1,
+    count_outcomes,
+    find_most_confused,
+    tabulate_confusion,
+)
 from hangtag.models.label_space import CATEGORY_PATH
 from hangtag.training.targets import LABEL
 
@@ -75,14 +81,7 @@ def build_report(
         `photograph_alone` with the same except the classes; `levels` (see `evaluate_levels`), `thresholds` (see
         `measure_thresholds`) and, if computed, `adjustments`, the rows of `logit_adjustment.csv`.
     """
-    label_space = next(iter(parts.values())).label_space
-    draws = {"samples": config.bootstrap_samples, "seed": config.bootstrap_seed}
-    report: JsonObject = {
-        "run_id": run_id,
-        "target": label_space.primary,
-        "label_name": labelled.schema.label_name if label_space.primary == LABEL else label_space.primary,
-        "class_names": list(label_space.class_names),
-        "input": INPUTS[alone is not None],
+    report = _describe_target(run_id, labelled, parts, with_names=alone is not None) | {
         "temperature": calibration.temperature,
         "logit_adjustment": config.logit_adjustment,
         "splits": {split: compute_interval_metrics(part, config) for split, part in parts.items()},
@@ -92,17 +91,64 @@ def build_report(
         for each in figures.values():
             del each["classes"]
         report["photograph_alone"] = {"splits": figures}
-    report["levels"] = evaluate_levels(parts, labelled, **draws)
+    report["levels"] = _evaluate_levels(parts, labelled, config)
     report["thresholds"] = measure_thresholds(parts, calibration.thresholds)
     if adjustments is not None:
         report["adjustments"] = adjustments.to_dicts()
     return report
 
 
+def build_folds_report(
+    run_id: str, labelled: LabeledItems, part: EvaluatedItems, config: EvaluateConfig, *, folds: int, with_names: bool
+) -> JsonObject:
+    """Build the content of the `report.json` of a cross-validation.
+
+    Args:
+        run_id: The name of the cross-validation.
+        labelled: The cleaned catalogue.
+        part: The items of all folds, each predicted by the model of the fold that excluded it.
+        config: The settings of the intervals.
+        folds: The number of folds.
+        with_names: Whether the models read names.
+
+    Returns:
+        As `build_report`, with `folds`, and with the one split `out_of_fold`. There are no temperatures, thresholds and
+        logit adjustments: each of the models would need its own.
+    """
+    parts = {OUT_OF_FOLD: part}
+    return _describe_target(run_id, labelled, parts, with_names=with_names) | {
+        "folds": folds,
+        "splits": {OUT_OF_FOLD: compute_interval_metrics(part, config)},
+        "levels": _evaluate_levels(parts, labelled, config),
+    }
+
+
+def _describe_target(run_id: str, labelled: LabeledItems, parts: Parts, *, with_names: bool) -> JsonObject:
+    """Return the first entries of a report: what was predicted, and from what."""
+    label_space = next(iter(parts.values())).label_space
+    return {
+        "run_id": run_id,
+        "target": label_space.primary,
+        "label_name": labelled.schema.label_name if label_space.primary == LABEL else label_space.primary,
+        "class_names": list(label_space.class_names),
+        "input": INPUTS[with_names],
+    }
+
+
+def _evaluate_levels(parts: Parts, labelled: LabeledItems, config: EvaluateConfig) -> JsonObject:
+    return evaluate_levels(parts, labelled, samples=config.bootstrap_samples, seed=config.bootstrap_seed)
+
+
 def compute_interval_metrics(part: EvaluatedItems, config: EvaluateConfig) -> JsonObject:
-    """Compute the metrics of one split on the primary level, with their confidence intervals."""
+    """Compute the metrics of one split on the primary level, with their 95 % intervals.
+
+    Returns:
+        The metrics of `compute_figures`, `confidence_interval` (see `compute_intervals`), and in `classes` also the
+        ends of the interval of each F1, `f1_low` and `f1_high`, None for a class that no item has or is predicted to
+        have.
+    """
     figures = compute_figures(part.probs, part.classes, part.class_names)
-    figures["confidence_interval"] = compute_intervals(
+    intervals = compute_intervals(
         part.classes,
         part.probs.argmax(axis=1),
         part.items["group_id"].to_list(),
@@ -110,7 +156,9 @@ def compute_interval_metrics(part: EvaluatedItems, config: EvaluateConfig) -> Js
         samples=config.bootstrap_samples,
         seed=config.bootstrap_seed,
     )
-    return figures
+    for scores, ends in zip(figures["classes"].values(), intervals.pop("class_f1"), strict=True):
+        scores["f1_low"], scores["f1_high"] = ends or (None, None)
+    return figures | {"confidence_interval": intervals}
 
 
 def count_figures(report: Mapping[str, Any]) -> dict[str, float]:
@@ -133,16 +181,10 @@ def build_tables(
         predictions: The same items as a table; see `EvaluatedItems.tabulate`.
         labelled: The cleaned catalogue, for the names of misclassified items.
     """
-    confusion = tabulate_confusion(predictions)
-    classes = [tabulate_classes(figures, split) for split, figures in report["splits"].items()]
     reliability = {split: tabulate_reliability(part.confidence, part.correct) for split, part in parts.items()}
     coverage = {split: tabulate_coverage(part.confidence, part.correct) for split, part in parts.items()}
-    tables = {
-        "classification_report.csv": pl.concat(classes),
-        "confusion_matrix.csv": confusion,
-        "most_confused.csv": find_most_confused(confusion),
+    tables = build_class_tables(report, predictions) | {
         "misclassified.csv": _tabulate_wrong(predictions, labelled),
-        "levels.csv": tabulate_levels(report["levels"]),
         "reliability.csv": _join_splits(reliability),
         "coverage.csv": _join_splits(coverage),
         "thresholds.csv": tabulate_thresholds(report["thresholds"]),
@@ -150,6 +192,18 @@ def build_tables(
     if "adjustments" in report:
         tables[ADJUSTMENT] = pl.DataFrame(report["adjustments"])
     return tables
+
+
+def build_class_tables(report: Mapping[str, Any], predictions: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    """Build the tables of classes, levels and confusions, by file name; see `build_tables` for the arguments."""
+    confusion = tabulate_confusion(predictions)
+    classes = [tabulate_classes(figures, split) for split, figures in report["splits"].items()]
+    return {
+        "classification_report.csv": pl.concat(classes),
+        "confusion_matrix.csv": confusion,
+        "most_confused.csv": find_most_confused(confusion),
+        "levels.csv": tabulate_levels(report["levels"]),
+    }
 
 
 def find_wrong(predictions: pl.DataFrame) -> pl.DataFrame:

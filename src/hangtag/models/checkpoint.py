@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import load, save_file
 
-from hangtag.config import ColorMode
 from hangtag.errors import ModelError, WorkspaceError
 from hangtag.io import JsonObject, hash_file, write_json, write_whole
 from hangtag.manifest import require_manifest
@@ -23,6 +22,7 @@ from hangtag.models.network_file import Signature, check_signature
 from hangtag.models.registry import build_model
 from hangtag.models.seen_images import SeenPhotographs, read_seen
 from hangtag.models.text import Vocabulary
+from hangtag.train_config import ColorMode
 from hangtag.workspace import Workspace
 
 if TYPE_CHECKING:

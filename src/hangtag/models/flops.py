@@ -3,11 +3,11 @@
 import math
 from typing import TYPE_CHECKING, Any
 
-from hangtag.config import ColorMode
 from hangtag.errors import SettingsError
 from hangtag.io import JsonObject
 from hangtag.models.layers import import_keras, list_transformer_blocks
 from hangtag.models.registry import ARCHITECTURES, SMALLEST_SIDE, build_model
+from hangtag.train_config import ColorMode
 
 if TYPE_CHECKING:
     from keras import Layer, Model

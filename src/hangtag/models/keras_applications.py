@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from hangtag.errors import ModelError
 from hangtag.models.description import AGAIN, escape
 from hangtag.models.layers import import_keras
+from hangtag.train_config import STARTED
 
 if TYPE_CHECKING:
     from keras import KerasTensor, Model
@@ -171,9 +172,9 @@ def load_imagenet(model: "Model", name: str) -> Path:
     """
     if name not in APPLICATIONS:
         raise ModelError(
-            "Keras has no ImageNet weights for this architecture.",
-            allowed=f"Allowed: {', '.join(APPLICATIONS)}; for others a file with --weights.",
-            hint="Add --architecture mobilenet-v3-large.",
+            "There are no ImageNet weights for this architecture.",
+            allowed=f"Allowed: {', '.join([*STARTED, *APPLICATIONS])}; for others a file with --weights.",
+            hint=f"Add --architecture {STARTED[0]}, for which they come with hangtag.",
             received=name,
         )
     application = APPLICATIONS[name]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 from safetensors import safe_open
 
 from hangtag.errors import ModelError
@@ -17,11 +18,14 @@ from hangtag.models.keras_applications import load_imagenet, load_library_file
 from hangtag.models.keras_hub import HUB, load_preset
 from hangtag.models.keras_hub import WEIGHTS as PRESET_WEIGHTS
 from hangtag.models.layers import cut_backbone
+from hangtag.train_config import START, STARTED
 
 if TYPE_CHECKING:
     from keras import Model
 
 IMAGENET = "imagenet"
+# The weights that come with hangtag, by architecture; the README.md beside them says where they come from.
+STARTS = {name: Path(__file__).parent / "start" / f"{name}.safetensors" for name in STARTED}
 SUFFIX, LIBRARY_SUFFIX = ".safetensors", ".h5"
 # The first bytes of formats that can run code when they are loaded.
 REFUSED = {
@@ -38,9 +42,9 @@ def load_pretrained(model: "Model", architecture: str, source: str) -> dict[str,
     Args:
         model: A network of `build_model`.
         architecture: Its name.
-        source: The weights of `--weights`: `imagenet` for those of Keras; a safetensors file of float32 arrays, named
-            like the weights of the backbone; for architectures of `keras.applications`, one of Keras's own .h5 files;
-            or, for `hub`, a preset.
+        source: The weights of `--weights`: `start` for those that come with hangtag; `imagenet` for these or those of
+            Keras; a safetensors file of float32 or float16 arrays, named like the weights of the backbone; for
+            architectures of `keras.applications`, one of Keras's own .h5 files; or, for `hub`, a preset.
 
     Returns:
         The name of the `file` and its `sha256`, for `model.json`.
@@ -52,7 +56,10 @@ def load_pretrained(model: "Model", architecture: str, source: str) -> dict[str,
     if architecture == HUB:
         path = load_preset(model, source)
         return {"file": Path(source).name, "sha256": hash_file(path)}
-    if source == IMAGENET:
+    if source == START or is_imagenet_start(source, architecture):
+        path = find_start(architecture)
+        _assign_backbone(model, path)
+    elif source == IMAGENET:
         path = load_imagenet(model, architecture)
     elif path.suffix == LIBRARY_SUFFIX and path.is_file():
         load_library_file(model, architecture, path)
@@ -61,11 +68,36 @@ def load_pretrained(model: "Model", architecture: str, source: str) -> dict[str,
     return {"file": path.name, "sha256": hash_file(path)} if path.is_file() else {"file": path.name}
 
 
-def hash_source(source: str) -> dict[str, str]:
+def is_imagenet_start(source: str, architecture: str) -> bool:
+    """Return whether ImageNet weights are asked for that come with hangtag, so that Keras need not fetch others."""
+    return source == IMAGENET and architecture in STARTS
+
+
+def find_start(architecture: str) -> Path:
+    """Return the file of the weights that come with hangtag for an architecture.
+
+    Raises:
+        ModelError: There are none for it.
+    """
+    if architecture not in STARTS:
+        raise ModelError(
+            "No weights for this architecture come with hangtag.",
+            allowed=f"Allowed with --weights {START}: {', '.join(STARTS)}.",
+            hint="Train it from random weights with --preset scratch, or name a file with --weights.",
+            received=architecture,
+        )
+    return STARTS[architecture]
+
+
+def hash_source(source: str, architecture: str) -> dict[str, str]:
     """Return the SHA-256 of the file of pretrained weights, as an input of the training; empty if there is none."""
+    if source == START or is_imagenet_start(source, architecture):
+        return {"weights": hash_file(find_start(architecture))}
+    if source in ("", IMAGENET):
+        return {}
     path = Path(source).expanduser()
     path = path / PRESET_WEIGHTS if path.is_dir() else path
-    return {"weights": hash_file(path)} if source not in ("", IMAGENET) and path.is_file() else {}
+    return {"weights": hash_file(path)} if path.is_file() else {}
 
 
 def _assign_backbone(model: "Model", path: Path) -> None:
@@ -84,7 +116,7 @@ def _assign_backbone(model: "Model", path: Path) -> None:
 
 
 def read_pretrained(path: Path) -> Weights:
-    """Read a safetensors file of weights, and compare it with the hash in its metadata if there is one.
+    """Read a safetensors file of weights as float32, and compare it with the hash in its metadata if there is one.
 
     Raises:
         ModelError: The file is missing, damaged, changed or not in safetensors format, or has values that are not
@@ -110,7 +142,12 @@ def read_pretrained(path: Path) -> Weights:
     for name, values in weights.items():
         if not np.issubdtype(values.dtype, np.floating) or not np.isfinite(values).all():
             raise ModelError(f"The weight {name} has values that are no numbers.", hint=AGAIN, received=str(path))
-    return weights
+    # Half precision is enough to start from, at half the size.
+    return {name: _widen(values) for name, values in weights.items()}
+
+
+def _widen(values: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+    return values.astype(np.float32) if values.dtype == np.float16 else values
 
 
 def hash_weights(weights: Mapping[str, Any]) -> str:

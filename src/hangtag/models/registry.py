@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
-from hangtag.config import ColorMode
 from hangtag.errors import ModelError
 from hangtag.models.capstone import build_capstone
 from hangtag.models.keras_applications import APPLICATIONS, build_application
@@ -16,6 +15,7 @@ from hangtag.models.mobile import build_efficientnet_lite, build_mobilenet_v2
 from hangtag.models.resnet import build_residual
 from hangtag.models.text import MAX_WORDS, fuse_name
 from hangtag.models.vit import build_vit
+from hangtag.train_config import ColorMode
 
 if TYPE_CHECKING:
     from keras import KerasTensor, Layer, Model

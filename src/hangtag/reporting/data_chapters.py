@@ -11,13 +11,13 @@ import polars as pl
 
 from hangtag.catalog.missing_values import BLANK
 from hangtag.catalog.prepared_items import find_missing
-from hangtag.config import SPLITS
 from hangtag.figures.counts import slug
 from hangtag.io import read_csv, read_json
 from hangtag.labels.dataset import UNKNOWN
 from hangtag.reporting.charts import Bar, build_bars, build_sunburst
 from hangtag.reporting.format import Context, embed_picture
 from hangtag.reporting.inputs import Inputs
+from hangtag.train_config import SPLITS
 
 # The maximum number of rejected rows, and of changed labels, that the page lists.
 MAX_REJECTED_ROWS, MAX_CHANGE_ROWS = 100, 200

@@ -9,14 +9,14 @@ from typing import Any
 
 import polars as pl
 
-from hangtag.config import SPLITS
 from hangtag.figures.counts import slug
 from hangtag.io import read_csv
 from hangtag.metrics.classification import FREQUENT_ITEMS
 from hangtag.reporting.charts import Chart, build_coverage, build_curves, build_heatmap, build_reliability
 from hangtag.reporting.format import Context, embed_picture
 from hangtag.reporting.inputs import PHOTOGRAPH, EvaluationResult, Inputs, Run
-from hangtag.reporting.model_chapters import describe_kind, describe_run
+from hangtag.reporting.model_chapters import build_folds, describe_kind, describe_run
+from hangtag.train_config import SPLITS
 from hangtag.training.targets import LABEL
 
 # The number of rows of the table of confusions.
@@ -46,6 +46,7 @@ def build_evaluation(inputs: Inputs) -> Context:
         "num_levels": len(inputs.labelled.schema.levels),
         "has_attributes": bool(inputs.labelled.schema.attributes),
         "columns_title": _name_columns(inputs),
+        "folds": build_folds(inputs),
     }
 
 

@@ -12,7 +12,10 @@ from markupsafe import Markup, escape
 from PIL import Image
 
 from hangtag.catalog.schema import CatalogSchema
+from hangtag.models.pretrained import IMAGENET
 from hangtag.models.registry import ARCHITECTURES
+from hangtag.train_config import AUTO, NONE, START, STARTED
+from hangtag.training.data import ENLARGED_HEIGHT
 from hangtag.training.targets import ALL, LABEL
 
 # Shown for a missing number.
@@ -162,9 +165,12 @@ def _describe_target(settings: Settings, schema: CatalogSchema) -> list[str]:
 
 def _describe_weights(settings: Settings) -> list[str]:
     weights, decay = str(settings.get("weights", "")), settings.get("layer_decay", 1)
-    if not weights:
+    if weights == AUTO:
+        weights = START if settings.get("architecture") in STARTED else NONE
+    if weights in ("", NONE):
         return []
-    source = "the library's ImageNet weights" if weights == "imagenet" else Path(weights).name
+    named = {IMAGENET: "Keras's ImageNet weights", START: "those that come with hangtag"}
+    source = named.get(weights, Path(weights).name)
     if settings.get("freeze"):
         return [f"pretrained weights: {source}, frozen, only the heads are trained"]
     return [f"pretrained weights: {source}" + (f", layer-wise learning-rate decay {decay:g}" if decay < 1 else "")]
@@ -213,6 +219,9 @@ def _describe_augmentation(settings: Settings) -> list[str]:
 def _describe_scale(settings: Settings) -> list[str]:
     start, end = settings.get("initial_scale", 1), settings.get("final_scale", 1)
     network = ARCHITECTURES.get(settings.get("architecture", ""))
+    if not end:
+        enlarged = f"photographs below {ENLARGED_HEIGHT} pixels enlarged to that height"
+        return [enlarged] if settings.get("freeze") else ["progressive resizing", enlarged]
     is_resized = start < end and network is not None and network.takes_any_size and not settings.get("freeze")
     return [
         *([f"progressive resizing from {format_share(start, 0)} of the sides"] if is_resized else []),

@@ -2,7 +2,7 @@
 
 import hashlib
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
@@ -29,6 +29,7 @@ NO_CLASSES = ("Unknown", "Free Items")
 # The suffixes of the files in this package that determine the page.
 PAGE_FILES = (".jinja", ".css", ".js", ".toml", ".py")
 AUDIT_AGAIN = "Run `hangtag audit` again."
+FOLDS_AGAIN = "Run `hangtag cross-validate --run-id {}` again, or move its folder away."
 PHOTOGRAPH, PHOTOGRAPH_ALONE = "photograph", "photograph alone"
 
 
@@ -155,6 +156,8 @@ class Inputs:
         is_audit_current: Whether the audit is of these labels and photographs.
         review: The decisions of the review in numbers (see `stages.report`), or None if there are none.
         applied: The manifest of `apply`, or None if it has not run.
+        folds: The content of the `report.json` of each cross-validation of these labels, in the order of their names;
+            those of earlier versions of hangtag have none.
     """
 
     workspace: Workspace
@@ -170,6 +173,7 @@ class Inputs:
     is_audit_current: bool = True
     review: JsonObject | None = None
     applied: JsonObject | None = None
+    folds: tuple[JsonObject, ...] = ()
 
     @property
     def evaluated_runs(self) -> tuple[Run, ...]:
@@ -227,6 +231,8 @@ def compute_input_digests(workspace: Workspace) -> dict[str, str]:
             workspace.predictions(run_id),
             f"Run `hangtag predict {run_id}` again.",
         )
+    for fold_id in workspace.fold_ids():
+        folders[f"folds/{fold_id}"] = (workspace.folds(fold_id), FOLDS_AGAIN.format(fold_id))
     digests = {
         "prepared": _digest_manifest(require_manifest(workspace.prepared, "Run `hangtag prepare CATALOG` first.")),
         "labels": _digest_manifest(require_manifest(workspace.labels, "Run `hangtag clean` first.")),
@@ -289,6 +295,7 @@ def read_inputs(workspace: Workspace, review: JsonObject | None = None) -> Input
         is_audit_current=audited is None or _is_audit_of(audited, labelled, prepared),
         review=review,
         applied=read_manifest(workspace.review),
+        folds=tuple(_read_folds(workspace, labelled)),
     )
 
 
@@ -312,6 +319,15 @@ def _read_comparison(workspace: Workspace) -> Comparison | None:
         if not is_evaluated(workspace, run_id) or digest_run(workspace, run_id) != digest:
             return None
     return read_comparison(workspace.comparison)
+
+
+def _read_folds(workspace: Workspace, labelled: LabeledItems) -> Iterator[JsonObject]:
+    """Yield the metrics of each cross-validation of the current labels that has some."""
+    for fold_id in workspace.fold_ids():
+        folder = workspace.folds(fold_id)
+        manifest = require_manifest(folder, FOLDS_AGAIN.format(fold_id))
+        if manifest["inputs"].get("labels") == labelled.digest and "report.json" in manifest["outputs"]:
+            yield read_json(folder / "report.json")
 
 
 def _read_run(workspace: Workspace, run_id: str) -> Run:

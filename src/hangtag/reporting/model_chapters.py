@@ -1,5 +1,7 @@
 """Build the overview and chapters 5, 7 and 8 of the report: networks and training, predictions, and comparison.
 
+`build_folds` is the part of chapter 6, evaluation, that is about cross-validations and not about runs.
+
 Each `build_*` function returns the values that the template of its chapter shows.
 """
 
@@ -11,6 +13,8 @@ import polars as pl
 from hangtag.io import read_csv
 from hangtag.labels.dataset import UNKNOWN
 from hangtag.manifest import read_manifest
+from hangtag.metrics.classification import FREQUENT_ITEMS
+from hangtag.metrics.confusion import OUT_OF_FOLD
 from hangtag.reporting.data_chapters import build_splits
 from hangtag.reporting.format import Context, describe_recipe, embed_picture
 from hangtag.reporting.inputs import EvaluationResult, Inputs, Run
@@ -217,6 +221,32 @@ def _join_predictions(inputs: Inputs, runs: list[Run], unknown: list[str]) -> li
     for entry in described.values():
         entry["differs"] = len({cell[0] for cell in entry["cells"] if cell}) > 1
     return list(described.values())
+
+
+def build_folds(inputs: Inputs) -> Context | None:
+    """Return the metrics of each cross-validation, and its classes by F1, or None if there is none of these labels.
+
+    Returns:
+        `test_share`, the share of the labelled items that are in the hold-out, or None if there are none;
+        `frequent_items`, the items that a frequent class has at least; `runs`, one entry for each cross-validation.
+    """
+    if not inputs.folds:
+        return None
+    splits = inputs.labelled.table["split"].drop_nulls()
+    test_share = (splits == "test").sum() / len(splits)
+    runs = [_describe_folds(report) for report in inputs.folds]
+    return {"test_share": test_share or None, "frequent_items": FREQUENT_ITEMS, "runs": runs}
+
+
+def _describe_folds(report: Context) -> Context:
+    figures = report["splits"][OUT_OF_FOLD]
+    classes = [{"label": label, **scores} for label, scores in figures["classes"].items() if scores["support"]]
+    return {
+        **{key: report[key] for key in ("run_id", "folds", "input", "label_name")},
+        **{key: figures[key] for key in ("n", "accuracy", "macro_f1", "confidence_interval")},
+        "level": report["levels"][OUT_OF_FOLD][report["target"]],
+        "classes": sorted(classes, key=lambda scores: (scores["f1"], scores["label"])),
+    }
 
 
 def build_comparison(inputs: Inputs) -> Context:

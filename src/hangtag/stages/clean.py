@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from hangtag.catalog.prepared_items import Prepared, hide_missing, read_categories, read_prepared
-from hangtag.config import SPLITS, CleanConfig
+from hangtag.config import CleanConfig
 from hangtag.errors import CatalogError
 from hangtag.io import JsonObject, hash_json, write_csv, write_json, write_parquet
 from hangtag.labels.dataset import (
@@ -36,6 +36,7 @@ from hangtag.labels.taxonomy import Taxonomy, apply_rules, load_taxonomy
 from hangtag.lock import hold
 from hangtag.manifest import StageRecord
 from hangtag.results import CleanResult, StageResult
+from hangtag.train_config import SPLITS
 from hangtag.workspace import Workspace
 
 # Below this a class of a sample could not be in every split.

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from hangtag.config import SPLITS, EvaluateConfig
+from hangtag.config import EvaluateConfig
 from hangtag.errors import SettingsError, WorkspaceError
 from hangtag.figures.pareto import plot_costs, plot_interactive_costs
 from hangtag.figures.style import save_figure
@@ -17,6 +17,7 @@ from hangtag.metrics.evaluated_runs import digest_run, find_evaluated, is_evalua
 from hangtag.metrics.markdown import list_blocks, write_markdown
 from hangtag.metrics.pareto import Timing, time_runs
 from hangtag.results import CompareResult, StageResult
+from hangtag.train_config import SPLITS
 from hangtag.workspace import Workspace
 
 __all__ = ["compare", "list_blocks", "read_comparison"]

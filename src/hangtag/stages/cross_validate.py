@@ -1,4 +1,4 @@
-"""Stage `cross-validate`: predict every labelled item with a network that has not seen it."""
+"""Stage `cross-validate`: predict every labelled item with a network that was not trained on it."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -11,21 +11,26 @@ import numpy.typing as npt
 import polars as pl
 
 from hangtag.catalog.prepared_items import OtherPhotographs
-from hangtag.config import TrainConfig
+from hangtag.config import EvaluateConfig
 from hangtag.errors import SettingsError, WorkspaceError
 from hangtag.inference.prediction import HeadProbs
-from hangtag.io import read_csv, write_csv, write_json, write_parquet
+from hangtag.inference.runs import EvaluatedItems
+from hangtag.io import JsonObject, read_csv, read_json, write_csv, write_json, write_parquet, write_text
 from hangtag.labels.dataset import LabeledItems, read_hash_distance, read_labeled_items
 from hangtag.labels.duplicates import hash_items
 from hangtag.labels.splits import assign_folds
 from hangtag.lock import hold
 from hangtag.manifest import StageRecord
+from hangtag.metrics.confusion import OUT_OF_FOLD
+from hangtag.metrics.markdown import list_fold_blocks, write_summary
+from hangtag.metrics.report import build_class_tables, build_folds_report
 from hangtag.models.batch_predict import ProbsByHead
 from hangtag.models.checkpoint import assign_weights
 from hangtag.models.label_space import CATEGORY_PATH, NO_VALUE, LabelSpace
 from hangtag.models.pretrained import hash_source
 from hangtag.results import CrossValidateResult, StageResult
 from hangtag.stages.train import build_dataset, learn_vocabulary, name_run, refuse_other_settings
+from hangtag.train_config import TrainConfig
 from hangtag.training.checkpoint import TrainingState, has_checkpoint
 from hangtag.training.data import check_pretrained_unseen, read_pretrained_seen
 from hangtag.training.linear_probe import LinearProbeTrainer
@@ -34,7 +39,12 @@ from hangtag.training.targets import Targets, build_targets
 from hangtag.training.trainer import Trainer
 from hangtag.workspace import CHECKPOINT, Workspace, recover
 
+# `hangtag cross-validate` prints the blocks.
+__all__ = ["cross_validate", "list_fold_blocks", "read_report"]
 MOST_FOLDS = 20
+REPORT = "report.json"
+# The column of `out_of_fold.parquet` with the probabilities of the category paths.
+CATEGORY_PATH_PROBS = "category_path_probs"
 
 
 def cross_validate(
@@ -45,28 +55,34 @@ def cross_validate(
     run_id: str | None = None,
     replace: bool = False,
 ) -> CrossValidateResult:
-    """Train as often as there are folds, each time without one of them, and predict that one.
+    """Train one network for each fold, on all items but those of the fold, and predict the fold's items.
 
-    All labelled items take part, those of `val` and `test` too: what comes of it is for finding wrong labels, not
-    for judging a model. The last epoch of each training is kept, whatever the settings say, so that no fold's
-    own items choose its network. An item with several photographs is predicted by all of them: its probabilities are
-    the means of theirs. Finished folds and epochs are not trained again after a stop.
+    All labelled items of the catalogue are predicted, also those of `val` and `test`. The probabilities are evidence
+    for wrong labels, and the metrics cover every item of a rare class, where a hold-out has a tenth of them. Each
+    training keeps the weights of its last epoch, whatever `config.checkpoint` is, so that they are not chosen by the
+    items of the fold. The probabilities of an item with several photographs are the means over the photographs.
+    Duplicates are in one fold. After an interruption, finished folds and epochs are not trained again.
 
-    Writes to `folds/<run_id>/`: `out_of_fold.parquet` (item_id, fold, and the true class's column `label`,
-    `predicted_label`, `confidence`, `pred_probs` over the classes, `category_path_probs` over all category paths,
-    and for each attribute `attribute_0`, `attribute_1`, … over its values), `label_space.json` (their classes) and
-    `history.csv`.
+    Writes to `folds/<run_id>/`:
+
+    - `out_of_fold.parquet`: item_id, fold, label (the true value on the primary level), predicted_label, confidence,
+      pred_probs (over the classes of the primary level), category_path_probs (over all category paths), and
+      attribute_0, attribute_1, … (over the values of each attribute);
+    - `label_space.json`: the classes of these probabilities;
+    - `report.json`, `report.md`, and the tables of `build_class_tables`: the metrics, as `evaluate` writes them, of all
+      items as one split `out_of_fold`, with 95 % intervals. The probabilities are not calibrated;
+    - `history.csv`: the metrics of every epoch of every fold.
 
     Args:
         workspace: A workspace that has been cleaned.
-        config: Settings of every training.
-        folds: How many.
-        run_id: The name; by default the one a run of these settings would have.
-        replace: Replace folds of the same name that were trained with other settings; else they are refused.
+        config: The settings of every training.
+        folds: The number of folds.
+        run_id: The name of the results; by default the one that a run with these settings would have.
+        replace: Whether to replace results of this name from other settings; otherwise they are refused.
 
     Raises:
-        WorkspaceError: Nothing is cleaned, or a fold would be empty.
-        SettingsError: The number of folds cannot be used, or a training cannot.
+        WorkspaceError: The catalogue is not cleaned, or a fold would be empty.
+        SettingsError: The number of folds or a setting of the training is not allowed.
         ModelError: The architecture does not exist or cannot be built for this catalogue.
         LeakError: The pretrained weights were trained on these photographs.
     """
@@ -74,9 +90,21 @@ def cross_validate(
         raise SettingsError(f"{{folds}} must be 2 to {MOST_FOLDS}.", received=folds, settings=["folds"])
     if config.image_run:
         raise SettingsError(
-            "Folds take no other run's network: it has seen the items that they leave out.",
+            "Folds cannot use the network of another run: it was trained on items that they leave out.",
             hint="Go without --image-run.",
             received=config.image_run,
+        )
+    if config.teacher:
+        raise SettingsError(
+            "Folds have no teacher: it was trained on the items that they exclude.",
+            hint="Cross-validate without --teacher.",
+            received=config.teacher,
+        )
+    if config.minutes:
+        raise SettingsError(
+            "Cross-validation has no time budget: every fold must be trained for as long as the others.",
+            hint="Choose a number of --epochs instead.",
+            received=config.minutes,
         )
     workspace = Workspace.at(workspace)
     config = dataclasses.replace(config, checkpoint="last")
@@ -90,24 +118,34 @@ def _cross_validate(
 ) -> StageResult:
     labelled = read_labeled_items(workspace)
     settings = {**dataclasses.asdict(config), "folds": folds}
-    record = StageRecord("cross-validate", folder, {"labels": labelled.digest, **hash_source(config.weights)}, settings)
-    if current := record.load_if_unchanged():
+    inputs = {"labels": labelled.digest, **hash_source(config.pretrained, config.architecture)}
+    record = StageRecord("cross-validate", folder, inputs, settings)
+    # The metrics of an earlier version are computed from its finished folds, without another training.
+    if (current := record.load_if_unchanged()) and (folder / REPORT).is_file():
         return current
     if not replace:
         refuse_other_settings(record)
     targets = build_targets(labelled, config.target)
     item_folds = _assign_folds(labelled, targets, folds, config.seed)
-    _check_weights(config.weights, labelled, item_folds, read_hash_distance(workspace))
+    _check_weights(config.pretrained, labelled, item_folds, read_hash_distance(workspace))
     parts = []
     for fold in range(folds):
         part = StageRecord("fold", folder / f"fold_{fold}", record.inputs, {**settings, "fold": fold})
         parts.append(_run_fold(part, _Fold(labelled, targets, config, item_folds, fold)))
-    return _join_folds(record, parts, targets.label_space)
+    return _join_folds(record, parts, labelled, targets.label_space)
 
 
 @dataclass(frozen=True)
 class _Fold:
-    """What one of the trainings needs to know."""
+    """The catalogue, the settings and the items of one training.
+
+    Attributes:
+        labelled: The cleaned catalogue.
+        targets: The classes of its items.
+        config: The settings of the training.
+        item_folds: The fold of every row of the table, int64 (n,); see `_assign_folds`.
+        fold: The fold that the training leaves out.
+    """
 
     labelled: LabeledItems
     targets: Targets
@@ -117,7 +155,7 @@ class _Fold:
 
 
 def _assign_folds(labelled: LabeledItems, targets: Targets, folds: int, seed: int) -> npt.NDArray[np.int64]:
-    """Return the fold of every row of the table, -1 for those in none: Unknown items, and items without a class."""
+    """Return the fold of every row of the table, -1 for items in none: those without a split or a class."""
     table = labelled.table
     usable = table["split"].is_not_null().to_numpy() & (targets.classes[CATEGORY_PATH] != NO_VALUE)
     chosen = table.filter(pl.Series(values=usable.tolist(), dtype=pl.Boolean))
@@ -125,7 +163,7 @@ def _assign_folds(labelled: LabeledItems, targets: Targets, folds: int, seed: in
     item_folds[usable] = assign_folds(chosen["label"].to_list(), chosen["group_id"].to_list(), folds, seed)
     counts = np.bincount(item_folds[usable], minlength=folds)
     if not counts.all():
-        hint = "Take fewer folds, or clean a larger catalogue."
+        hint = "Use fewer folds, or clean a larger catalogue."
         raise WorkspaceError("There are too few groups of items for these folds.", hint=hint, received=folds)
     return item_folds
 
@@ -145,7 +183,7 @@ def _check_weights(
 
 
 def _run_fold(record: StageRecord, fold: _Fold) -> Path:
-    """Train without a fold and predict it, unless that is done already."""
+    """Train on the other folds and predict the items of this one, unless that is done already; return its folder."""
     folder = record.folder
     recover(folder)
     if record.load_if_unchanged():
@@ -165,12 +203,12 @@ def _run_fold(record: StageRecord, fold: _Fold) -> Path:
     trainer = kind(data, label_space, config, checkpoint, identity, vocabulary=vocabulary, title=title)
     state = TrainingState()
     if has_checkpoint(checkpoint):
-        # A training that was begun with other settings or labels is of no use here: it is started anew.
+        # The checkpoint of other settings or labels is refused; the training then starts from the beginning.
         with suppress(WorkspaceError):
             state = trainer.resume()
     trainer.fit(state)
     assign_weights(trainer.model, state.kept_weights)
-    # A fold's own items may not say how far its names are to be trusted.
+    # The weight of the names must not be fitted on the items of the fold.
     trainer.predict_names(state, dict.fromkeys(label_space.heads, NAME_WEIGHT))
     work = record.begin()
     paths = [work / "out_of_fold.parquet", work / "history.csv"]
@@ -182,9 +220,9 @@ def _run_fold(record: StageRecord, fold: _Fold) -> Path:
 
 
 def _predict_items(item_ids: pl.Series, trainer: Trainer, others: OtherPhotographs) -> ProbsByHead:
-    """Return the probabilities of the left-out items, the means over the photographs of each; see `HeadProbs.average`.
+    """Return the probabilities of the items of the fold, the means over their photographs; see `HeadProbs.average`.
 
-    The network learnt from the first photographs of the other items.
+    The network was trained on the first photograph of each item of the other folds.
     """
     left_out, title = trainer.data["val"], f"{trainer.title}predicting"
     first = trainer.predict_heads(left_out, title)
@@ -198,7 +236,7 @@ def _predict_items(item_ids: pl.Series, trainer: Trainer, others: OtherPhotograp
 
 
 def _tabulate_fold(items: pl.DataFrame, trainer: Trainer, fold: int, others: OtherPhotographs) -> pl.DataFrame:
-    """Return the left-out items with their labels and their probabilities."""
+    """Return the items of the fold with their labels and probabilities, as rows of `out_of_fold.parquet`."""
     label_space, left_out = trainer.label_space, trainer.data["val"]
     by_head = _predict_items(items["item_id"], trainer, others)
     products = by_head.pop(CATEGORY_PATH)
@@ -216,20 +254,52 @@ def _tabulate_fold(items: pl.DataFrame, trainer: Trainer, fold: int, others: Oth
         predicted_label=name(probs.argmax(axis=1)),
         confidence=pl.Series(probs.max(axis=1)).cast(pl.Float64),
         pred_probs=store(probs),
-        category_path_probs=store(products),
+        **{CATEGORY_PATH_PROBS: store(products)},
         **{head: store(values) for head, values in by_head.items()},
     )
 
 
-def _join_folds(record: StageRecord, parts: Sequence[Path], label_space: LabelSpace) -> StageResult:
+def _join_folds(
+    record: StageRecord, parts: Sequence[Path], labelled: LabeledItems, label_space: LabelSpace
+) -> StageResult:
+    """Join the probabilities of all folds, compute the metrics, and write the results."""
     table = pl.concat([pl.read_parquet(part / "out_of_fold.parquet") for part in parts])
-    names = ("out_of_fold.parquet", "history.csv", "label_space.json")
+    history = pl.concat([read_csv(part / "history.csv") for part in parts])
+    predicted = _match_items(table, labelled, label_space)
+    with_names = bool(record.settings["with_names"])
+    report = build_folds_report(
+        record.folder.name, labelled, predicted, EvaluateConfig(), folds=len(parts), with_names=with_names
+    )
+    tables = build_class_tables(report, predicted.tabulate())
     work = record.begin()
-    paths = [work / name for name in names]
-    write_parquet(paths[0], table)
-    write_csv(paths[1], pl.concat([read_csv(part / "history.csv") for part in parts]))
-    write_json(paths[2], label_space.to_json())
-    correct = table.select((pl.col("label") == pl.col("predicted_label")).mean()).item()
-    counts = {"items": len(table), "folds": len(parts), "accuracy": round(float(correct), 4)}
+    write_parquet(work / "out_of_fold.parquet", table)
+    write_json(work / "label_space.json", label_space.to_json())
+    write_json(work / REPORT, report)
+    write_text(work / "report.md", write_summary(report, tables["most_confused.csv"]))
+    tables["history.csv"] = history
+    for name, each in tables.items():
+        write_csv(work / name, each)
+    names = ["out_of_fold.parquet", "label_space.json", REPORT, "report.md", *tables]
+    figures = report["splits"][OUT_OF_FOLD]
+    counts = {"items": len(table), "folds": len(parts)}
+    counts |= {key: round(figures[key], 4) for key in ("accuracy", "macro_f1")}
     earlier = {path.name for path in record.folder.glob("fold_*")}
-    return record.finish(counts, paths, stale=sorted(earlier - {part.name for part in parts}))
+    stale = sorted(earlier - {part.name for part in parts})
+    return record.finish(counts, [work / name for name in names], stale=stale)
+
+
+def read_report(folder: Path) -> JsonObject:
+    """Read the metrics of a cross-validation from its folder."""
+    report: JsonObject = read_json(folder / REPORT)
+    return report
+
+
+def _match_items(table: pl.DataFrame, labelled: LabeledItems, label_space: LabelSpace) -> EvaluatedItems:
+    """Return the rows of `out_of_fold.parquet` with their items, as one split."""
+    items = table.select("item_id").join(labelled.table, on="item_id", how="left", maintain_order="left")
+    columns = {head: CATEGORY_PATH_PROBS if head == CATEGORY_PATH else head for head in label_space.heads}
+    by_head = {
+        head: table[columns[head]].list.to_array(size).to_numpy().astype(np.float32)
+        for head, size in label_space.heads.items()
+    }
+    return EvaluatedItems(items.with_columns(split=pl.lit(OUT_OF_FOLD)), HeadProbs(label_space, by_head))

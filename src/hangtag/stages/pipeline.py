@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from hangtag.config import CleanConfig, EvaluateConfig, ExploreConfig, PredictConfig, PrepareConfig, TrainConfig
+from hangtag.config import CleanConfig, EvaluateConfig, ExploreConfig, PredictConfig, PrepareConfig
 from hangtag.demo_catalog.catalog import write_demo_catalog
 from hangtag.errors import SettingsError, WorkspaceError
 from hangtag.models.registry import find_architecture
@@ -19,6 +19,7 @@ from hangtag.stages.predict import predict
 from hangtag.stages.prepare import prepare
 from hangtag.stages.report import report
 from hangtag.stages.train import name_run, train
+from hangtag.train_config import TrainConfig
 from hangtag.training.checkpoint import has_checkpoint
 from hangtag.workspace import Workspace
 

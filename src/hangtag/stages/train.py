@@ -3,7 +3,8 @@
 import dataclasses
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from hangtag.config import TrainConfig
 from hangtag.errors import SettingsError, WorkspaceError
 from hangtag.inference.classifier import Classifier
-from hangtag.inference.runs import EvaluatedItems, can_read_names, predict_items, select_items
+from hangtag.inference.runs import EvaluatedItems, can_read_names, predict_items, select_items, select_runs
 from hangtag.io import JsonObject, read_csv, write_csv, write_text
 from hangtag.labels.dataset import LabeledItems, read_hash_distance, read_labeled_items
 from hangtag.labels.duplicates import hash_photographs
@@ -30,13 +30,19 @@ from hangtag.models.seen_images import ENTRY, SeenPhotographs, write_seen
 from hangtag.models.text import Vocabulary
 from hangtag.results import StageResult, TrainResult
 from hangtag.settings import read_settings, resolve, to_toml
+from hangtag.train_config import START, TrainConfig
 from hangtag.training.calibration import find_thresholds, fit_temperatures
 from hangtag.training.checkpoint import TrainingState, read_settings_of_checkpoint
 from hangtag.training.data import ItemDataset, collect_seen
+from hangtag.training.epochs import fit_epochs
 from hangtag.training.linear_probe import LinearProbeTrainer
 from hangtag.training.targets import ALL, LABEL, Targets, build_targets
+from hangtag.training.teacher import load_teacher
 from hangtag.training.trainer import Trainer
 from hangtag.workspace import CHECKPOINT, Workspace
+
+# Settings whose value `auto` or 0 lets the training choose.
+CHOSEN = ("precision", "epochs", "initial_scale", "final_scale")
 
 
 def train(
@@ -74,8 +80,10 @@ def train(
     workspace = Workspace.at(workspace)
     if config.image_run:
         config = _take_settings(workspace, config.image_run)
+    if config.teacher:
+        select_runs(workspace, config.teacher)
     run_id = run_id or name_run(config)
-    others = [workspace.run(each) for each in (config.image_run, config.calibration_run) if each]
+    others = [workspace.run(each) for each in (config.image_run, config.calibration_run, *config.teacher) if each]
     with hold(
         "train", workspace, reads=[workspace.prepared, workspace.labels, *others], writes=[workspace.run(run_id)]
     ):
@@ -91,7 +99,8 @@ def _train_run(workspace: Workspace, config: TrainConfig, run_id: str, *, resume
     checkpoint = folder / CHECKPOINT
     if not replace:
         refuse_other_settings(record, None if resume else read_settings_of_checkpoint(checkpoint))
-    trainer = build_trainer(labelled, config, checkpoint)
+    build = partial(build_trainer, workspace, labelled, checkpoint)
+    trainer = build(_fit_time(build, config, checkpoint, resume=resume))
     calibration = _read_calibration(workspace, config, trainer) if config.calibration_run else None
     others = None
     if len(labelled.others):
@@ -106,6 +115,18 @@ def _train_run(workspace: Workspace, config: TrainConfig, run_id: str, *, resume
     paths = _save_run(trainer, state, record.begin(), labelled, run_id, calibration, seen)
     metrics = _build_metrics(trainer, state, _measure_val(record.work, labelled, f"{trainer.title}Measuring"))
     return record.finish(metrics, paths, stale=[CHECKPOINT], precision=trainer.precision)
+
+
+def _fit_time(
+    build: Callable[[TrainConfig], Trainer], config: TrainConfig, checkpoint: Path, *, resume: bool
+) -> TrainConfig:
+    """Return settings with a number of epochs that fits into `minutes`; a resumed training keeps its number."""
+    if not config.minutes:
+        return config
+    unfinished = read_settings_of_checkpoint(checkpoint) if resume else None
+    if unfinished is not None:
+        return dataclasses.replace(config, epochs=unfinished["epochs"])
+    return fit_epochs(build, config)
 
 
 def refuse_other_settings(record: StageRecord, unfinished: Mapping[str, Any] | None = None) -> None:
@@ -124,8 +145,9 @@ def refuse_other_settings(record: StageRecord, unfinished: Mapping[str, Any] | N
         return
     if not differing and unfinished is not None:
         both = {name: (unfinished.get(name), value) for name, value in record.settings.items()}
-        # The unfinished training recorded what was chosen where the setting leaves it open: `auto`, or 0 epochs.
-        chosen = {"precision"} | ({"epochs"} if not record.settings["epochs"] else set())
+        # The unfinished training recorded what was chosen where a setting leaves it open: `auto`, 0, or a budget.
+        chosen = {name for name in CHOSEN if record.settings[name] in (0, "auto")}
+        chosen |= {"epochs"} if record.settings["minutes"] else set()
         known = {name: values for name, values in both.items() if name in unfinished and name not in chosen}
         differing = {name: values for name, values in known.items() if values[0] != values[1]}
     if differing:
@@ -141,18 +163,19 @@ def name_run(config: TrainConfig) -> str:
     """Return the default name of a run: architecture, unusual settings, colour mode and seed."""
     usual = LABEL if config.architecture == "capstone" else ALL
     parts = [config.architecture]
-    parts += ["frozen"] if config.freeze else ["finetuned"] if config.weights else []
+    parts += ["frozen"] if config.freeze else ["finetuned"] if config.pretrained not in ("", START) else []
+    parts += ["distilled"] if config.teacher else []
     # Column names may have characters that run names must not have.
     parts += [] if config.target == usual else [re.sub(r"[^A-Za-z0-9._-]+", "_", config.target)[:50]]
     parts += ["names"] if config.with_names else []
     return "-".join([*parts, config.color_mode, str(config.seed)])
 
 
-def build_trainer(labelled: LabeledItems, config: TrainConfig, checkpoint: Path) -> Trainer:
+def build_trainer(workspace: Workspace, labelled: LabeledItems, checkpoint: Path, config: TrainConfig) -> Trainer:
     """Build the trainer of a new network with its training and validation data.
 
     Raises:
-        WorkspaceError: The training or validation data has no items.
+        WorkspaceError: The training or validation data has no items, or a run of the teacher cannot be used.
         SettingsError: The catalogue has no such target or no names.
     """
     targets = build_targets(labelled, config.target)
@@ -166,8 +189,10 @@ def build_trainer(labelled: LabeledItems, config: TrainConfig, checkpoint: Path)
             hint = "Clean a larger catalogue, or choose other --split-fractions."
             raise WorkspaceError(f"There are no items in the split {split}.", hint=hint)
     identity = {"labels": labelled.digest}
+    space = targets.label_space
+    teacher = load_teacher(workspace, config.teacher, labelled.digest, space) if config.teacher else None
     trainer = LinearProbeTrainer if config.freeze else Trainer
-    return trainer(data, targets.label_space, config, checkpoint, identity, vocabulary=vocabulary)
+    return trainer(data, space, config, checkpoint, identity, vocabulary=vocabulary, teacher=teacher)
 
 
 def learn_vocabulary(
@@ -240,9 +265,10 @@ def _take_settings(workspace: Workspace, run_id: str) -> TrainConfig:
 
 
 def _hash_network(workspace: Workspace, config: TrainConfig) -> dict[str, str]:
-    """Return the hash of the pretrained weights or of the image run's weights, as an input of the training."""
+    """Return the hashes of the weights and runs that the training starts from or learns from, as its inputs."""
     if not config.image_run:
-        return hash_source(config.weights)
+        teachers = {f"runs/{run_id}": hash_run(workspace, run_id) for run_id in config.teacher}
+        return hash_source(config.pretrained, config.architecture) | teachers
     described = read_description(workspace.run(config.image_run))
     return {"image_run": described.read("weights", "sha256")}
 

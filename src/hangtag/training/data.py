@@ -7,15 +7,14 @@ it is validated on.
 import queue
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from hangtag.catalog.images import Pixels, shrink
-from hangtag.config import TrainConfig
+from hangtag.catalog.images import Pixels
 from hangtag.errors import LeakError
 from hangtag.io import hash_file
 from hangtag.labels.duplicates import hash_photographs
@@ -23,9 +22,11 @@ from hangtag.labels.image_hashes import PhotographHashes, PhotographSet
 from hangtag.models.checkpoint import WEIGHTS
 from hangtag.models.description import DESCRIPTION, read_description
 from hangtag.models.label_space import Indices
-from hangtag.models.registry import SMALLEST_SIDE
+from hangtag.models.pretrained import IMAGENET
+from hangtag.models.registry import SMALLEST_SIDE, find_architecture
 from hangtag.models.seen_images import SeenPhotographs, read_seen
 from hangtag.models.text import Words
+from hangtag.train_config import START, TrainConfig
 from hangtag.workspace import Workspace
 
 Random = np.random.Generator
@@ -139,7 +140,6 @@ class ItemDataset:
         epoch: int,
         augmentation: Augmentation,
         copies: npt.NDArray[np.float64],
-        image_size: tuple[int, int],
     ) -> Iterator[Batch]:
         """Yield the augmented batches of an epoch in random order.
 
@@ -152,14 +152,12 @@ class ItemDataset:
             epoch: The epoch, from 1.
             augmentation: The augmentation of photographs.
             copies: The expected number of copies of each item, (n,), with a mean of 1.
-            image_size: (height, width) that photographs are resized to.
         """
         random = np.random.default_rng((seed, epoch))
         order = draw_order(copies, random)
         for start in range(0, len(order), batch_size):
             chosen = self.take(order[start : start + batch_size])
-            images = shrink(augmentation.vary(chosen.images[chosen.rows], random), image_size)
-            yield Batch(images, chosen.classes)
+            yield Batch(augmentation.vary(chosen.images[chosen.rows], random), chosen.classes)
 
 
 def compute_copies(classes: Indices, balance: float) -> npt.NDArray[np.float64]:
@@ -271,6 +269,24 @@ def choose_size(
     return scale_size(image_size, scale)
 
 
+# Networks with ImageNet weights expect larger photographs than a shop's thumbnails. At this height they are accurate,
+# and not slow yet (docs/experiments.md).
+ENLARGED_HEIGHT = 160
+INITIAL_SHARE = 0.6
+
+
+def choose_scales(config: TrainConfig, image_size: tuple[int, int]) -> TrainConfig:
+    """Return settings with an initial and a final scale; see the settings of these names.
+
+    Args:
+        config: The settings of the training.
+        image_size: (height, width) of the photographs.
+    """
+    is_enlarged = config.pretrained and find_architecture(config.architecture).takes_any_size
+    final_scale = config.final_scale or (max(1.0, ENLARGED_HEIGHT / image_size[0]) if is_enlarged else 1.0)
+    return replace(config, final_scale=final_scale, initial_scale=config.initial_scale or INITIAL_SHARE * final_scale)
+
+
 def scale_size(image_size: tuple[int, int], scale: float) -> tuple[int, int]:
     """Scale a (height, width), round both to even numbers, and enlarge them to at least `SMALLEST_SIDE`.
 
@@ -301,7 +317,9 @@ def collect_seen(
             and thresholds would be chosen.
     """
     val = hash_photographs(data["val"].images, data["val"].rows)
-    pretrained_seen = read_pretrained_seen(config.weights)
+    pretrained_seen = read_pretrained_seen(config.pretrained)
+    for run_id in config.teacher:
+        pretrained_seen |= _read_seen_of_run(workspace, run_id)
     if not config.calibration_run:
         checked = val if others is None else val.join(others)
         check_pretrained_unseen(pretrained_seen, checked, max_distance, "val, on which confidence is calibrated")
@@ -318,10 +336,10 @@ def collect_seen(
 def check_pretrained_unseen(
     pretrained_seen: SeenPhotographs, hashes: PhotographHashes, max_distance: int | None, what: str
 ) -> None:
-    """Check that pretrained weights were not trained on photographs that this training is validated on.
+    """Check that pretrained weights and teachers were not trained on photographs that this training is validated on.
 
     Args:
-        pretrained_seen: The photographs that the pretrained weights have seen.
+        pretrained_seen: The photographs that the pretrained weights and the teachers have seen.
         hashes: The hashes of the photographs to validate on.
         max_distance: The largest distance between the perceptual hashes of duplicates.
         what: The name of these photographs in the message.
@@ -332,7 +350,8 @@ def check_pretrained_unseen(
     count = int(pretrained_seen.trained_on.find(hashes, max_distance).sum())
     if count:
         raise LeakError(
-            f"The pretrained weights were trained on {count:,} of the {len(hashes):,} photographs of {what}.",
+            f"The pretrained weights (or the --teacher) were trained on {count:,} of the {len(hashes):,} photographs "
+            f"of {what}.",
             hint=WITHOUT,
         )
 
@@ -350,7 +369,7 @@ def read_pretrained_seen(source: str) -> SeenPhotographs:
         ModelError: The record of a run's photographs is damaged.
     """
     path = Path(source).expanduser()
-    if not source or not path.exists():
+    if source in ("", START, IMAGENET) or not path.exists():
         return SeenPhotographs()
     folder = path.parent
     if path.name == WEIGHTS and (folder / DESCRIPTION).is_file():

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hangtag.config import TrainConfig
 from hangtag.models.checkpoint import Weights, assign_weights, read_weights
 from hangtag.models.label_space import CATEGORY_PATH, LabelSpace
 from hangtag.models.layers import import_keras
 from hangtag.models.registry import LEAST
+from hangtag.train_config import TrainConfig
 
 if TYPE_CHECKING:
     from keras import KerasTensor, Metric, Model

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
-from hangtag.config import TrainConfig
 from hangtag.models.layers import import_keras, list_blocks
+from hangtag.train_config import TrainConfig
 
 if TYPE_CHECKING:
     from keras import KerasTensor, Model, Optimizer, Variable

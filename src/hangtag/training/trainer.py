@@ -3,15 +3,15 @@
 import math
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from hangtag.config import TrainConfig
-from hangtag.console import Bar, show_progress
+from hangtag.catalog.images import shrink
+from hangtag.console import Bar, print_line, show_progress
 from hangtag.errors import SettingsError
 from hangtag.io import JsonObject
 from hangtag.models.batch_predict import ProbsByHead, iterate_head_probs, join_head_probs
@@ -22,35 +22,46 @@ from hangtag.models.layers import import_keras
 from hangtag.models.pretrained import load_pretrained
 from hangtag.models.registry import build_model, find_architecture
 from hangtag.models.text import PARTS, Vocabulary
+from hangtag.results import format_seconds
+from hangtag.train_config import TrainConfig
 from hangtag.training.checkpoint import TrainingState, read_checkpoint, write_checkpoint
-from hangtag.training.data import Augmentation, ItemDataset, choose_size, compute_copies, prefetch, scale_size
+from hangtag.training.data import (
+    Augmentation,
+    ItemDataset,
+    choose_scales,
+    choose_size,
+    compute_copies,
+    prefetch,
+    scale_size,
+)
+from hangtag.training.epochs import EpochTime, choose_epochs
 from hangtag.training.losses import LEAST_PROBABILITY, WeightEMA, build_losses, build_metrics, choose_precision
 from hangtag.training.name_head import choose_name_weight, train_names
 from hangtag.training.optimizers import build_optimizer, compute_rates
 from hangtag.training.targets import encode_targets
+from hangtag.training.teacher import Targets, Teacher
 
 if TYPE_CHECKING:
     from keras import Model
 
-Inputs = tuple[Mapping[str, npt.NDArray[np.uint8] | npt.NDArray[np.float32]], dict[str, Indices]]
+Inputs = Mapping[str, npt.NDArray[np.uint8] | npt.NDArray[np.float32]]
+Batch = tuple[Inputs, Targets]
+
+# The training steps that are timed at an image size, after the first one, in which the network is compiled.
+TIMED_STEPS = 4
 
 
-# A training of fewer steps is unfinished: the network does not fit its own training items yet.
-LEAST_STEPS = 2_000
-# The number of epochs for a large catalogue, and the largest one for a small catalogue.
-LEAST_EPOCHS, MOST_EPOCHS = 8, 50
-
-
-def choose_epochs(config: TrainConfig, items: int) -> TrainConfig:
-    """Return settings with a number of epochs; see the setting `epochs`.
+def describe_epoch(line: JsonObject, epochs: int) -> str:
+    """Return the text that is printed after an epoch.
 
     Args:
-        config: The settings of the training.
-        items: The number of training items.
+        line: The epoch's row of `history.csv`.
+        epochs: The number of epochs.
     """
-    steps = math.ceil(items / config.batch_size)
-    epochs = config.epochs or min(max(LEAST_EPOCHS, math.ceil(LEAST_STEPS / steps)), MOST_EPOCHS)
-    return replace(config, epochs=epochs)
+    return (
+        f"Epoch {line['epoch']}/{epochs}: loss {line['loss']:.3f}, accuracy {line['accuracy']:.3f}, "
+        f"on val {line['val_loss']:.3f} and {line['val_accuracy']:.3f}, {format_seconds(line['seconds'])}"
+    )
 
 
 class Trainer:
@@ -63,6 +74,7 @@ class Trainer:
         checkpoint: The folder of the checkpoint.
         identity: Digests that must be the same when an interrupted training is resumed, in addition to the settings.
         vocabulary: The vocabulary of product names, for a model that reads them.
+        teacher: The models whose probabilities are mixed into the targets.
         title: The prefix of the progress bar's title.
     """
 
@@ -75,13 +87,15 @@ class Trainer:
         identity: JsonObject,
         *,
         vocabulary: Vocabulary | None = None,
+        teacher: Teacher | None = None,
         title: str = "",
     ) -> None:
         config = choose_epochs(config, len(data["train"]))
+        config = choose_scales(config, data["train"].images.shape[1:3])
         self.data, self.label_space, self.config, self.checkpoint = data, label_space, config, checkpoint
-        self.vocabulary, self.title = vocabulary, title
+        self.vocabulary, self.teacher, self.title = vocabulary, teacher, title
         takes_any_size = find_architecture(config.architecture).takes_any_size
-        self.hub = read_preset(config.weights) if config.architecture == HUB else None
+        self.hub = read_preset(config.pretrained) if config.architecture == HUB else None
         self.precision = choose_precision(config.precision)
         settings = {key: list(value) if isinstance(value, tuple) else value for key, value in vars(config).items()}
         self.identity = {**settings, **identity, "precision": self.precision}
@@ -92,8 +106,8 @@ class Trainer:
         self.initial_scale = config.initial_scale if takes_any_size and not config.freeze else config.final_scale
         self.model = self.build_model(None if self.initial_scale < config.final_scale else self.network_size)
         self.pretrained = {}
-        if config.weights and not config.image_run:
-            self.pretrained = load_pretrained(self.model, config.architecture, config.weights)
+        if config.pretrained and not config.image_run:
+            self.pretrained = load_pretrained(self.model, config.architecture, config.pretrained)
         self.identity["pretrained"] = self.pretrained
         self.trained = self._select_trainable_model()
         self._compile()
@@ -108,6 +122,17 @@ class Trainer:
     def network_size(self) -> tuple[int, int]:
         """The (height, width) of the network's input after the last epoch."""
         return scale_size(self.image_size, self.config.final_scale)
+
+    def choose_size(self, epoch: int, epochs: int) -> tuple[int, int]:
+        """Return the (height, width) that photographs have in an epoch, from 1, of a number of epochs."""
+        return choose_size(
+            self.image_size,
+            epoch,
+            epochs,
+            initial_scale=self.initial_scale,
+            final_scale=self.config.final_scale,
+            final_fraction=self.config.final_fraction,
+        )
 
     def build_model(self, image_size: tuple[int, int] | None, num_words: int = 0) -> "Model":
         """Build the network with newly initialized weights.
@@ -136,7 +161,7 @@ class Trainer:
 
     def _compile(self) -> None:
         losses, loss_weights = build_losses(self.label_space, self.config)
-        is_scaled = self.config.layer_decay < 1 and not self.config.freeze
+        is_scaled = self.config.layer_decay < 1 and self.config.pretrained and not self.config.freeze
         rates = compute_rates(self.model, self.config.layer_decay) if is_scaled else None
         self.trained.compile(
             build_optimizer(self.config, len(self.data["train"]), rates),
@@ -170,6 +195,7 @@ class Trainer:
                     received=self.config.learning_rate,
                 )
             state.history.append(line)
+            print_line(self.title + describe_epoch(line, self.config.epochs))
             kept = state.history[state.kept_epoch - 1]
             is_better = line["val_accuracy"] > kept["val_accuracy"] or not state.kept_epoch
             # The model is used at the final image size, so metrics at a smaller size are not comparable.
@@ -187,14 +213,7 @@ class Trainer:
     def _run_epoch(self, epoch: int) -> JsonObject:
         data = self.data["train"]
         self._reseed_dropout(epoch)
-        image_size = choose_size(
-            self.image_size,
-            epoch,
-            self.config.epochs,
-            initial_scale=self.initial_scale,
-            final_scale=self.config.final_scale,
-            final_fraction=self.config.final_fraction,
-        )
+        image_size = self.choose_size(epoch, self.config.epochs)
         started = time.perf_counter()
         self._on_train_begin()
         title = f"{self.title}Epoch {epoch}/{self.config.epochs}"
@@ -218,17 +237,35 @@ class Trainer:
             "images_per_second": round(len(data) / seconds, 1),
         }
 
+    def time_epoch(self, image_size: tuple[int, int]) -> EpochTime:
+        """Estimate the time of an epoch at an image size from a few steps.
+
+        The weights change: this trainer is not to be used for the training.
+        """
+        batches = prefetch(islice(self._iterate_batches(1, image_size), TIMED_STEPS + 1))
+        started = time.perf_counter()
+        steps = []
+        for inputs, targets in batches:
+            self.trained.train_on_batch(inputs, targets)
+            self.average.update(self.trained)
+            steps.append(time.perf_counter() - started)
+            started = time.perf_counter()
+        step = float(np.median(steps[1:] or steps))
+        count = math.ceil(len(self.data["train"]) / self.config.batch_size)
+        started = time.perf_counter()
+        predicted = len(next(self._iterate_head_probs(self.data["val"], image_size))[CATEGORY_PATH])
+        validation = (time.perf_counter() - started) * len(self.data["val"]) / predicted
+        return EpochTime(max(steps[0] - step, 0.0), step * count, validation)
+
     def _run_steps(self, epoch: int, image_size: tuple[int, int], bar: Bar, title: str) -> tuple[float, float]:
-        config, heads = self.config, self.label_space.heads
         loss, correct, seen = 0.0, 0.0, 0
-        for inputs, classes in prefetch(self._iterate_batches(epoch, image_size)):
-            targets = encode_targets(classes, heads, config.label_smoothing)
-            count = len(classes[CATEGORY_PATH])
+        for inputs, targets in prefetch(self._iterate_batches(epoch, image_size)):
+            count = len(targets[CATEGORY_PATH])
             # Keras returns the metrics of this batch only.
             metrics = self.trained.train_on_batch(inputs, targets, return_dict=True)
             self.average.update(self.trained)
             # Keras prefixes metrics with the name of the head if there are several heads.
-            prefix = f"{CATEGORY_PATH}_" if len(heads) > 1 else ""
+            prefix = f"{CATEGORY_PATH}_" if len(self.label_space.heads) > 1 else ""
             loss += metrics[f"{prefix}cross_entropy"] * count
             correct += metrics[f"{prefix}accuracy"] * count
             seen += count
@@ -236,17 +273,22 @@ class Trainer:
             bar.describe(f"{title} · loss {loss / seen:.3f} · accuracy {correct / seen:.3f}")
         return float(loss / seen), float(correct / seen)
 
-    def _iterate_batches(self, epoch: int, image_size: tuple[int, int]) -> Iterator[Inputs]:
-        """Yield the batches of an epoch: the inputs of the trained model, and the class indices of each head."""
+    def _iterate_batches(self, epoch: int, image_size: tuple[int, int]) -> Iterator[Batch]:
+        """Yield the batches of an epoch: the inputs of the trained model, and the targets of each head."""
         for batch in self.data["train"].iterate_shuffled(
             self.config.batch_size,
             seed=self.config.seed,
             epoch=epoch,
             augmentation=Augmentation.of(self.config),
             copies=self.copies,
-            image_size=image_size,
         ):
-            yield {"pixels": batch.images}, batch.classes
+            targets = self._encode_targets(batch.classes)
+            if self.teacher:
+                targets = self.teacher.mix(targets, batch.images, self.config.teacher_weight)
+            yield {"pixels": shrink(batch.images, image_size)}, targets
+
+    def _encode_targets(self, classes: dict[str, Indices]) -> Targets:
+        return encode_targets(classes, self.label_space.heads, self.config.label_smoothing)
 
     def _iterate_head_probs(self, data: ItemDataset, image_size: tuple[int, int]) -> Iterator[ProbsByHead]:
         """Yield the probabilities of all heads during training, batch by batch."""
