@@ -55,7 +55,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             members=2,
             shared=1,
         ),
-        "the default: an ensemble of two, four wide blocks each",
+        "from random weights: an ensemble of two, four wide blocks each",
     ),
     "residual-small": Architecture(
         partial(
@@ -88,7 +88,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "efficientnet-lite2": Architecture(
         partial(build_efficientnet_lite, width=1.1, depth=1.2), "efficientnet-lite0, deeper and wider"
     ),
-    "mobilenet-v2": Architecture(build_mobilenet_v2, "for ImageNet weights: fastest, 1280 features"),
+    "mobilenet-v2": Architecture(build_mobilenet_v2, "the default, from ImageNet weights: 1280 features"),
     **{
         name: Architecture(
             partial(build_application, name=name),
