@@ -100,7 +100,17 @@ class TrainResult(StageResult):
         return self.read_table("history.csv")
 
 
-class CrossValidateResult(StageResult):
+class EvaluatedResult(StageResult):
+    """The result of a stage that evaluates predictions."""
+
+    @property
+    def report(self) -> JsonObject:
+        """Return all metrics with their intervals, as in `report.json`."""
+        report: JsonObject = read_json(self.folder / "report.json")
+        return report
+
+
+class CrossValidateResult(EvaluatedResult):
     """The result of `cross_validate`."""
 
     @property
@@ -109,25 +119,13 @@ class CrossValidateResult(StageResult):
         return self.read_table("out_of_fold.parquet")
 
     @property
-    def report(self) -> JsonObject:
-        """Return all metrics with their intervals, as in `report.json`."""
-        report: JsonObject = read_json(self.folder / "report.json")
-        return report
-
-    @property
     def classes(self) -> "pl.DataFrame":
         """Return the precision, recall and F1 of each class, with its interval and its number of items."""
         return self.read_table("classification_report.csv")
 
 
-class EvaluateResult(StageResult):
+class EvaluateResult(EvaluatedResult):
     """The result of `evaluate` for one run."""
-
-    @property
-    def report(self) -> JsonObject:
-        """Return all metrics with their intervals, as in `report.json`."""
-        report: JsonObject = read_json(self.folder / "report.json")
-        return report
 
     @property
     def misclassified(self) -> "pl.DataFrame":

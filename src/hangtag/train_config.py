@@ -7,8 +7,9 @@ from typing import Literal
 from hangtag.settings import Settings, require, setting
 
 SPLITS = ("train", "val", "test")
-# Values of --weights: random weights; the weights that come with hangtag; these where there are some, else none.
-NONE, START, AUTO = "none", "start", "auto"
+# Values of --weights: random weights; those that come with hangtag; these where there are any, else random ones; and
+# those of ImageNet, which come with hangtag or from Keras.
+NONE, START, AUTO, IMAGENET = "none", "start", "auto", "imagenet"
 # The architectures that weights come with hangtag for.
 STARTED = ("mobilenet-v2",)
 ColorMode = Literal["color", "gray"]
@@ -22,6 +23,16 @@ def _are_splits(names: tuple[str, ...]) -> bool:
 
 
 splits_setting = partial(setting, is_valid=_are_splits, must_be="one or more of train, val, test", metavar="SPLIT,...")
+
+
+def find_weights(weights: str, architecture: str) -> str:
+    """Return what the setting `weights` means for an architecture: `start`, another source, or empty for none.
+
+    Those of ImageNet come with hangtag for some architectures. Earlier versions stored an empty string for none.
+    """
+    if weights in (AUTO, IMAGENET) and architecture in STARTED:
+        return START
+    return "" if weights in (AUTO, NONE) else weights
 
 
 @dataclass(frozen=True)
@@ -185,7 +196,5 @@ class TrainConfig(Settings):
 
     @property
     def pretrained(self) -> str:
-        """The pretrained weights as in the setting `weights`, or an empty string for none."""
-        if self.weights == AUTO:
-            return START if self.architecture in STARTED else ""
-        return "" if self.weights == NONE else self.weights
+        """The pretrained weights; see `find_weights`."""
+        return find_weights(self.weights, self.architecture)

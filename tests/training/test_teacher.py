@@ -19,7 +19,7 @@ from hangtag.stages.train import train
 from hangtag.train_config import TrainConfig
 from hangtag.training.targets import build_targets, encode_targets
 from hangtag.training.teacher import Teacher, load_teacher
-from hangtag.training.trainer import Batch, Trainer
+from hangtag.training.trainer import Trainer, TrainingBatch
 from hangtag.workspace import Workspace
 
 DISTILLED = dataclasses.replace(SHORT, teacher=("first", "second"), teacher_weight=1.0)
@@ -82,7 +82,7 @@ def test_a_distilled_run_learns_the_teacher_and_records_what_it_saw(
     batches = []
     iterate = Trainer._iterate_batches
 
-    def watch(self: Trainer, epoch: int, image_size: tuple[int, int]) -> Iterator[Batch]:
+    def watch(self: Trainer, epoch: int, image_size: tuple[int, int]) -> Iterator[TrainingBatch]:
         for inputs, targets in iterate(self, epoch, image_size):
             batches.append((inputs["pixels"], targets["category_path"]))
             yield inputs, targets

@@ -18,12 +18,11 @@ from hangtag.models.keras_applications import load_imagenet, load_library_file
 from hangtag.models.keras_hub import HUB, load_preset
 from hangtag.models.keras_hub import WEIGHTS as PRESET_WEIGHTS
 from hangtag.models.layers import cut_backbone
-from hangtag.train_config import START, STARTED
+from hangtag.train_config import IMAGENET, START, STARTED
 
 if TYPE_CHECKING:
     from keras import Model
 
-IMAGENET = "imagenet"
 # The weights that come with hangtag, by architecture; the README.md beside them says where they come from.
 STARTS = {name: Path(__file__).parent / "start" / f"{name}.safetensors" for name in STARTED}
 SUFFIX, LIBRARY_SUFFIX = ".safetensors", ".h5"
@@ -42,8 +41,8 @@ def load_pretrained(model: "Model", architecture: str, source: str) -> dict[str,
     Args:
         model: A network of `build_model`.
         architecture: Its name.
-        source: The weights of `--weights`: `start` for those that come with hangtag; `imagenet` for these or those of
-            Keras; a safetensors file of float32 or float16 arrays, named like the weights of the backbone; for
+        source: The weights of `--weights`: `start` for those that come with hangtag; `imagenet` for those of Keras;
+            a safetensors file of float32 or float16 arrays, named like the weights of the backbone; for
             architectures of `keras.applications`, one of Keras's own .h5 files; or, for `hub`, a preset.
 
     Returns:
@@ -56,7 +55,7 @@ def load_pretrained(model: "Model", architecture: str, source: str) -> dict[str,
     if architecture == HUB:
         path = load_preset(model, source)
         return {"file": Path(source).name, "sha256": hash_file(path)}
-    if source == START or is_imagenet_start(source, architecture):
+    if source == START:
         path = find_start(architecture)
         _assign_backbone(model, path)
     elif source == IMAGENET:
@@ -66,11 +65,6 @@ def load_pretrained(model: "Model", architecture: str, source: str) -> dict[str,
     else:
         _assign_backbone(model, path)
     return {"file": path.name, "sha256": hash_file(path)} if path.is_file() else {"file": path.name}
-
-
-def is_imagenet_start(source: str, architecture: str) -> bool:
-    """Return whether ImageNet weights are asked for that come with hangtag, so that Keras need not fetch others."""
-    return source == IMAGENET and architecture in STARTS
 
 
 def find_start(architecture: str) -> Path:
@@ -91,11 +85,9 @@ def find_start(architecture: str) -> Path:
 
 def hash_source(source: str, architecture: str) -> dict[str, str]:
     """Return the SHA-256 of the file of pretrained weights, as an input of the training; empty if there is none."""
-    if source == START or is_imagenet_start(source, architecture):
-        return {"weights": hash_file(find_start(architecture))}
     if source in ("", IMAGENET):
         return {}
-    path = Path(source).expanduser()
+    path = find_start(architecture) if source == START else Path(source).expanduser()
     path = path / PRESET_WEIGHTS if path.is_dir() else path
     return {"weights": hash_file(path)} if path.is_file() else {}
 

@@ -12,9 +12,8 @@ from markupsafe import Markup, escape
 from PIL import Image
 
 from hangtag.catalog.schema import CatalogSchema
-from hangtag.models.pretrained import IMAGENET
 from hangtag.models.registry import ARCHITECTURES
-from hangtag.train_config import AUTO, NONE, START, STARTED
+from hangtag.train_config import IMAGENET, START, find_weights
 from hangtag.training.data import ENLARGED_HEIGHT
 from hangtag.training.targets import ALL, LABEL
 
@@ -164,10 +163,9 @@ def _describe_target(settings: Settings, schema: CatalogSchema) -> list[str]:
 
 
 def _describe_weights(settings: Settings) -> list[str]:
-    weights, decay = str(settings.get("weights", "")), settings.get("layer_decay", 1)
-    if weights == AUTO:
-        weights = START if settings.get("architecture") in STARTED else NONE
-    if weights in ("", NONE):
+    weights = find_weights(str(settings.get("weights", "")), str(settings.get("architecture", "")))
+    decay = settings.get("layer_decay", 1)
+    if not weights:
         return []
     named = {IMAGENET: "Keras's ImageNet weights", START: "those that come with hangtag"}
     source = named.get(weights, Path(weights).name)

@@ -22,11 +22,10 @@ from hangtag.labels.image_hashes import PhotographHashes, PhotographSet
 from hangtag.models.checkpoint import WEIGHTS
 from hangtag.models.description import DESCRIPTION, read_description
 from hangtag.models.label_space import Indices
-from hangtag.models.pretrained import IMAGENET
 from hangtag.models.registry import SMALLEST_SIDE, find_architecture
 from hangtag.models.seen_images import SeenPhotographs, read_seen
 from hangtag.models.text import Words
-from hangtag.train_config import START, TrainConfig
+from hangtag.train_config import IMAGENET, START, TrainConfig
 from hangtag.workspace import Workspace
 
 Random = np.random.Generator

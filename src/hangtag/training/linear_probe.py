@@ -19,7 +19,7 @@ from hangtag.models.label_space import Indices
 from hangtag.models.layers import cut_backbone, cut_heads
 from hangtag.models.pretrained import hash_weights
 from hangtag.training.data import ItemDataset, draw_order
-from hangtag.training.trainer import Batch, Trainer
+from hangtag.training.trainer import Trainer, TrainingBatch
 
 if TYPE_CHECKING:
     from keras import Model
@@ -144,7 +144,7 @@ class LinearProbeTrainer(Trainer):
         parts = np.split(np.asarray(self.features[indices]), np.cumsum(widths)[:-1], axis=1)
         return dict(zip(self.trained.input, parts, strict=True))
 
-    def _iterate_batches(self, epoch: int, image_size: tuple[int, int]) -> Iterator[Batch]:  # noqa: ARG002
+    def _iterate_batches(self, epoch: int, image_size: tuple[int, int]) -> Iterator[TrainingBatch]:  # noqa: ARG002
         data, config = self.data["train"], self.config
         random = np.random.default_rng((config.seed, epoch))
         order = draw_order(self.copies, random)

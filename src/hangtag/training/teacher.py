@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from hangtag.catalog.images import Pixels
 from hangtag.errors import WorkspaceError
@@ -16,8 +15,6 @@ from hangtag.models.label_space import LabelSpace
 from hangtag.models.network_file import NETWORK
 from hangtag.models.openvino import ExportedNetwork, save_network
 from hangtag.workspace import Workspace
-
-Targets = dict[str, npt.NDArray[np.float32]]
 
 
 class Teacher:
@@ -50,7 +47,7 @@ class Teacher:
         ]
         return {head: np.mean([part[head] for part in parts], axis=0, dtype=np.float32) for head in self.heads}
 
-    def mix(self, targets: Targets, images: Pixels, weight: float) -> Targets:
+    def mix(self, targets: ProbsByHead, images: Pixels, weight: float) -> ProbsByHead:
         """Return the weighted mean of targets and of the teacher's probabilities.
 
         An item without a value on a head keeps its row of zeros, which adds no loss.

@@ -39,13 +39,13 @@ from hangtag.training.losses import LEAST_PROBABILITY, WeightEMA, build_losses, 
 from hangtag.training.name_head import choose_name_weight, train_names
 from hangtag.training.optimizers import build_optimizer, compute_rates
 from hangtag.training.targets import encode_targets
-from hangtag.training.teacher import Targets, Teacher
+from hangtag.training.teacher import Teacher
 
 if TYPE_CHECKING:
     from keras import Model
 
 Inputs = Mapping[str, npt.NDArray[np.uint8] | npt.NDArray[np.float32]]
-Batch = tuple[Inputs, Targets]
+TrainingBatch = tuple[Inputs, ProbsByHead]
 
 # The training steps that are timed at an image size, after the first one, in which the network is compiled.
 TIMED_STEPS = 4
@@ -273,7 +273,7 @@ class Trainer:
             bar.describe(f"{title} · loss {loss / seen:.3f} · accuracy {correct / seen:.3f}")
         return float(loss / seen), float(correct / seen)
 
-    def _iterate_batches(self, epoch: int, image_size: tuple[int, int]) -> Iterator[Batch]:
+    def _iterate_batches(self, epoch: int, image_size: tuple[int, int]) -> Iterator[TrainingBatch]:
         """Yield the batches of an epoch: the inputs of the trained model, and the targets of each head."""
         for batch in self.data["train"].iterate_shuffled(
             self.config.batch_size,
@@ -287,7 +287,7 @@ class Trainer:
                 targets = self.teacher.mix(targets, batch.images, self.config.teacher_weight)
             yield {"pixels": shrink(batch.images, image_size)}, targets
 
-    def _encode_targets(self, classes: dict[str, Indices]) -> Targets:
+    def _encode_targets(self, classes: dict[str, Indices]) -> ProbsByHead:
         return encode_targets(classes, self.label_space.heads, self.config.label_smoothing)
 
     def _iterate_head_probs(self, data: ItemDataset, image_size: tuple[int, int]) -> Iterator[ProbsByHead]:
