@@ -48,7 +48,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "residual": Architecture(
         partial(
             build_residual,
-            stem=(16, 24),
+            stem=((16, 1), (24, 1), (48, 2)),
             widths=(48, 96, 192, 288),
             depths=(1, 1, 1, 1),
             dropout=0.1,
@@ -60,7 +60,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "residual-small": Architecture(
         partial(
             build_residual,
-            stem=(16,),
+            stem=((16, 1), (32, 2)),
             widths=(32, 64, 128, 192),
             depths=(1, 1, 1, 1),
             dropout=0.1,
@@ -70,8 +70,25 @@ ARCHITECTURES: dict[str, Architecture] = {
         "small and fast: an ensemble of two, four narrow blocks each",
     ),
     "residual-tiny": Architecture(
-        partial(build_residual, stem=(16,), widths=(32, 64, 128, 192), depths=(1, 1, 1, 1), dropout=0.1),
-        "fastest: four narrow blocks",
+        partial(
+            build_residual,
+            stem=((16, 1), (32, 2)),
+            widths=(32, 64, 128, 192),
+            depths=(1, 1, 1, 1),
+            dropout=0.1,
+        ),
+        "small: four narrow blocks",
+    ),
+    "residual-fast": Architecture(
+        partial(
+            build_residual,
+            stem=((16, 1), (32, 2), (64, 2)),
+            widths=(128, 256),
+            depths=(1, 1),
+            dropout=0.1,
+            first_strides=2,
+        ),
+        "fastest: two wide blocks behind three convolutions",
     ),
     "vit": Architecture(
         partial(build_vit, width=192, depth=4, heads=3, patch=10, dropout=0.1),
