@@ -18,7 +18,7 @@ from hangtag.models.batch_predict import ProbsByHead, iterate_head_probs, join_h
 from hangtag.models.checkpoint import Weights, assign_weights, read_weights
 from hangtag.models.keras_hub import HUB, read_preset
 from hangtag.models.label_space import CATEGORY_PATH, NO_VALUE, Indices, LabelSpace
-from hangtag.models.layers import import_keras
+from hangtag.models.layers import freeze_blocks, import_keras
 from hangtag.models.pretrained import load_pretrained
 from hangtag.models.registry import build_model, find_architecture
 from hangtag.models.text import PARTS, Vocabulary
@@ -109,6 +109,7 @@ class Trainer:
         if config.pretrained and not config.image_run:
             self.pretrained = load_pretrained(self.model, config.architecture, config.pretrained)
         self.identity["pretrained"] = self.pretrained
+        freeze_blocks(self.model, config.frozen_blocks)
         self.trained = self._select_trainable_model()
         self._compile()
 
