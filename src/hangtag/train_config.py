@@ -127,6 +127,13 @@ class TrainConfig(Settings):
     attribute_weight: float = _optimization(
         0.1, "Weight of each attribute in the loss; the label with its levels has weight 1.", low=0, high=100
     )
+    word_weight: float = _optimization(
+        0.0,
+        "Weight of a further head that predicts the words of product names, in training alone; it adds nothing to the "
+        "model. 0, or a catalogue without names, has none.",
+        low=0,
+        high=100,
+    )
     ema_decay: float = _optimization(
         0.998, "Decay of the exponential moving average of the weights, per step; 0 disables it.", low=0, below=1
     )

@@ -176,15 +176,21 @@ def build_model(
     keras = import_keras()
     inputs = {"pixels": keras.Input((*(image_size or (None, None)), 3), dtype="uint8", name="pixels")}
     members = entry.build(build_preprocessing(inputs["pixels"], color_mode), dtype)
-    outputs = {head: _build_head(members, head, size) for head, size in heads.items()}
+    outputs = {head: build_head(members, head, size) for head, size in heads.items()}
     if num_words:
         inputs["words"] = keras.Input((MAX_WORDS,), dtype="int32", name="words")
         outputs = {head: fuse_name(probs, inputs["words"], num_words, head) for head, probs in outputs.items()}
     return keras.Model(inputs, outputs, name=architecture)
 
 
-def _build_head(members: "Sequence[KerasTensor]", head: str, size: int) -> "KerasTensor":
-    """Build a classifier head for each member, and the mean of their probabilities."""
+def build_head(members: "Sequence[KerasTensor]", head: str, size: int) -> "KerasTensor":
+    """Build a classifier head for each member, and the mean of their probabilities.
+
+    Args:
+        members: The features of each member, (n, width).
+        head: The name of the head.
+        size: The number of classes.
+    """
     dense = import_keras().layers.Dense
     # The softmax is computed in float32, because the eight bits of bfloat16 are too few for a loss.
     probs = [

@@ -94,10 +94,12 @@ class Batch:
     Attributes:
         images: Their pixels, uint8 (n, H, W, 3).
         classes: The class index of each head, int64 (n,).
+        words: Their encoded names, (n, MAX_WORDS), or None.
     """
 
     images: Pixels
     classes: dict[str, Indices]
+    words: Words | None = None
 
     def __len__(self) -> int:
         """Return the number of items."""
@@ -156,7 +158,7 @@ class ItemDataset:
         order = draw_order(copies, random)
         for start in range(0, len(order), batch_size):
             chosen = self.take(order[start : start + batch_size])
-            yield Batch(augmentation.vary(chosen.images[chosen.rows], random), chosen.classes)
+            yield Batch(augmentation.vary(chosen.images[chosen.rows], random), chosen.classes, chosen.words)
 
 
 def compute_copies(classes: Indices, balance: float) -> npt.NDArray[np.float64]:
