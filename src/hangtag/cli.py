@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hangtag import __version__, config
+from hangtag import cli_commands as commands
 from hangtag import cli_options as options
 from hangtag.errors import CatalogError
 from hangtag.exit_codes import run_and_exit
 from hangtag.presets import DEMO_SETTINGS, merge_chain_settings, read_preset, resolve_settings
 from hangtag.settings import lay_over, parse_image_size
-from hangtag.train_config import TrainConfig
 
 if TYPE_CHECKING:
     from hangtag.results import StageResult
 
-app = options.create_app()
+app = commands.create_app()
 
 
 @app.callback(invoke_without_command=True)
@@ -37,90 +37,6 @@ def start(
         typer.echo(context.get_help())
 
 
-STAGE_COMMANDS = (
-    options.StageCommand(
-        "clean",
-        config.CleanConfig,
-        """Assign one label to every item, and split the items.
-
-        The splits are train for training, val to choose models and thresholds, and test for the final evaluation.
-        Reads prepared/ and writes labels/, with a line in label_changes.csv for every changed label.
-        """,
-        has_preset=True,
-    ),
-    options.StageCommand(
-        "explore",
-        config.ExploreConfig,
-        """Plot class counts, balance and contact sheets.
-
-        Reads prepared/ and labels/ and writes exploration/: bar charts, sunbursts, and a sheet of photographs for
-        every class, each figure with its table.
-        """,
-    ),
-    options.StageCommand(
-        "train",
-        TrainConfig,
-        """Train a classifier on the labelled photographs.
-
-        Trains for --epochs passes over the train split, and measures accuracy on val after each of them.
-        Reads prepared/ and labels/ and writes runs/RUN_ID/; an interrupted training loses at most one epoch.
-        """,
-        {
-            "run_id": (options.RunIdOption, None),
-            "resume": (options.ResumeOption, False),
-            "replace": (options.ReplaceOption, False),
-        },
-        has_preset=True,
-    ),
-    options.StageCommand(
-        "cross-validate",
-        TrainConfig,
-        """Predict every item with a model not trained on it.
-
-        Trains once for each fold, without the items of that fold, and predicts them. Reads prepared/ and labels/ and
-        writes folds/RUN_ID/: the probabilities of every labelled item, for `hangtag audit`, and accuracy, macro-F1 and
-        the F1 of each class over all items. After an interruption the same command continues.
-        """,
-        {
-            "folds": (options.FoldsOption, 5),
-            "run_id": (options.RunIdOption, None),
-            "replace": (options.ReplaceOption, False),
-        },
-        has_preset=True,
-    ),
-    options.StageCommand(
-        "evaluate",
-        config.EvaluateConfig,
-        """Evaluate trained models, and list their errors.
-
-        Reads runs/ and labels/ and writes runs/RUN_ID/evaluation/: accuracy with intervals, the confusion matrix, and
-        every misclassified item. Refuses splits that share items.
-        """,
-        {"run_ids": (options.RunsArgument, None)},
-    ),
-    options.StageCommand(
-        "predict",
-        config.PredictConfig,
-        """Predict the labels of Unknown items.
-
-        Unknown items are those whose label cannot be derived from the table.
-        Reads runs/ and labels/ and writes runs/RUN_ID/predictions/, with a list of items on which the models disagree.
-        """,
-        {"run_ids": (options.RunsArgument, None)},
-    ),
-    options.StageCommand(
-        "apply",
-        config.ApplyConfig,
-        """Write the corrected catalogue.
-
-        Writes the catalogue's own table to review/corrected/, with the decided cells changed and no other byte, and
-        the list of changes to review/label_changes.csv, which the next clean applies. Undone decisions have no effect.
-        """,
-        {"catalog": (options.MovedCatalogOption, None)},
-    ),
-)
-
-
 def _run_stage(command: str, workspace: Path, settings: Any, **more: Any) -> None:
     """Run the stage of a command, and print its results."""
     name = command.replace("-", "_")
@@ -129,11 +45,11 @@ def _run_stage(command: str, workspace: Path, settings: Any, **more: Any) -> Non
     _show_results(*(results if isinstance(results, list) else [results]))
 
 
-for _command in STAGE_COMMANDS:
+for _command in commands.STAGE_COMMANDS:
     _command.register(app, _run_stage)
 
 
-@options.register(app, config.PrepareConfig, describes=True)
+@commands.register(app, config.PrepareConfig, describes=True)
 def prepare(
     catalog: options.CatalogArgument,
     settings: dict[str, Any],
@@ -153,7 +69,7 @@ def prepare(
     _show_results(stage(catalog, workspace, resolved, schema=schema, overrides=overrides))
 
 
-@options.register(app)
+@commands.register(app)
 def init(
     catalog: options.CatalogArgument,
     output: options.DescriptionOutputOption = None,
@@ -170,7 +86,7 @@ def init(
     typer.echo(f"Look over {written}, then run: hangtag prepare {shlex.quote(catalog)}")
 
 
-@options.register(app)
+@commands.register(app)
 def compare(
     runs: options.EvaluatedRunsArgument = None,
     workspace: options.WorkspaceOption = options.WORKSPACE,
@@ -194,7 +110,7 @@ def compare(
     typer.echo(f"\n{describe_blocks(stage.list_blocks(comparison, is_wide=is_wide), is_wide=is_wide)}")
 
 
-@options.register(app)
+@commands.register(app)
 def models(image_size: options.ImageSizeOption = "80x60", color_mode: options.ColorModeOption = "color") -> None:
     """List the network architectures.
 
@@ -207,7 +123,7 @@ def models(image_size: options.ImageSizeOption = "80x60", color_mode: options.Co
     typer.echo(describe_architectures(describe(size, color_mode), size, color_mode))
 
 
-@options.register(app, config.AuditConfig)
+@commands.register(app, config.AuditConfig)
 def audit(
     settings: dict[str, Any],
     run: options.EvidenceArgument = None,
@@ -231,7 +147,7 @@ def audit(
     typer.echo(f"\n{stage.describe_audit(summary, workspace)}")
 
 
-@options.register(app, config.ReviewConfig)
+@commands.register(app, config.ReviewConfig)
 def review(
     settings: dict[str, Any], workspace: options.WorkspaceOption = options.WORKSPACE, file: options.FileOption = None
 ) -> None:
@@ -246,7 +162,7 @@ def review(
     stage(workspace, resolved, on_start=lambda address: typer.echo(f"The page: {address}", err=True))
 
 
-@options.register(app)
+@commands.register(app)
 def report(workspace: options.WorkspaceOption = options.WORKSPACE) -> None:
     """Write all results as one page, report.html.
 
@@ -259,7 +175,7 @@ def report(workspace: options.WorkspaceOption = options.WORKSPACE) -> None:
     _show_report(workspace)
 
 
-@options.register(app, config.ExportConfig)
+@commands.register(app, config.ExportConfig)
 def export(
     run: options.RunArgument,
     settings: dict[str, Any],
@@ -277,7 +193,7 @@ def export(
     _show_results(stage(workspace, run, output, resolve_settings(config.ExportConfig, settings, file=file)))
 
 
-@options.register(app, config.ClassifyConfig)
+@commands.register(app, config.ClassifyConfig)
 def classify(
     paths: options.PhotographsArgument,
     settings: dict[str, Any],
@@ -314,7 +230,7 @@ def classify(
         raise typer.Exit(2)
 
 
-@options.register(app, config.ServeConfig)
+@commands.register(app, config.ServeConfig)
 def serve(settings: dict[str, Any], model: options.ModelOption = None, file: options.FileOption = None) -> None:
     """Serve a model over HTTP, with a page.
 
@@ -332,7 +248,7 @@ def serve(settings: dict[str, Any], model: options.ModelOption = None, file: opt
     stage.serve(classifier, resolved)
 
 
-@options.register(app, *config.KINDS, describes=True, omit=options.CHAIN_SETTINGS)
+@commands.register(app, *config.KINDS, describes=True, omit=commands.CHAIN_SETTINGS)
 def run(
     catalog: options.CatalogArgument,
     settings: dict[str, Any],
@@ -358,8 +274,8 @@ def run(
     _show_report(workspace)
 
 
-@options.register(
-    app, *config.KINDS, defaults=lay_over(read_preset("capstone"), DEMO_SETTINGS), omit=options.CHAIN_SETTINGS
+@commands.register(
+    app, *config.KINDS, defaults=lay_over(read_preset("capstone"), DEMO_SETTINGS), omit=commands.CHAIN_SETTINGS
 )
 def demo(
     settings: dict[str, Any],
