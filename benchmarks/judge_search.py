@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from hangtag.inference.search import SearchIndex
+from hangtag.inference.search import LEAST, SearchIndex
 from hangtag.labels.dataset import LabeledItems, read_labeled_items
 from hangtag.lock import hold
 from hangtag.models.text import split_words
@@ -54,8 +54,9 @@ class Judge:
     def judge(self, query: Query, scores: Floats) -> Judged:
         """Return precision at 1 and 10, recall at 100 and chance of one query, for the scores of the split's items."""
         is_right = np.logical_and.reduce([self.has[word] for word in query])
-        found = is_right[np.argsort(-scores, kind="stable")]
-        return float(found[0]), found[:10].mean(), found[:100].sum() / found.sum(), found.mean()
+        near = np.argpartition(-scores, 100)[:100]
+        found = is_right[near[np.argsort(-scores[near], kind="stable")]]
+        return float(found[0]), found[:10].mean(), found.sum() / is_right.sum(), is_right.mean()
 
     def report(self, name: str, by_word: dict[str, Floats]) -> dict[str, Judged]:
         """Print a line for the single words and one for the pairs; return what each word reaches."""
@@ -99,7 +100,7 @@ def list_candidates(labelled: LabeledItems, index: SearchIndex, judge: Judge) ->
         word_map.PENALTY = penalty
         learned = word_map.learn_word_map(features, train, names)
         scores = features[judge.rows].astype(np.float32) @ learned.weights + learned.bias
-        linear = {word: scores[:, learned.words.index(word)].clip(1e-3) for word in judge.has}
+        linear = {word: scores[:, learned.words.index(word)].clip(LEAST) for word in judge.has}
         judge.report(f"ridge, penalty {penalty:g}", linear)
     unit = features.astype(np.float32)
     unit /= np.linalg.norm(unit, axis=1, keepdims=True)
@@ -107,12 +108,16 @@ def list_candidates(labelled: LabeledItems, index: SearchIndex, judge: Judge) ->
     near = np.argpartition(-similarity, 20, axis=1)[:, :20]
     weights = np.exp((np.take_along_axis(similarity, near, axis=1) - similarity.max(axis=1, keepdims=True)) / 0.05)
     weights /= weights.sum(axis=1, keepdims=True)
-    sets = [set(split_words(name or "")) for name in names]
+    holders: dict[str, list[int]] = {word: [] for word in judge.has}
+    for row, name in enumerate(names):
+        for word in set(split_words(name or "")) & holders.keys():
+            holders[word].append(row)
     both = {}
-    for word in judge.has:
-        present = np.array([word in words for words in sets], np.float32)
+    for word, rows in holders.items():
+        present = np.zeros(len(names), np.float32)
+        present[rows] = 1
         both[word] = (weights * present[near]).sum(axis=1)
-    judge.report("20 nearest neighbors", {word: scores + 1e-3 for word, scores in both.items()})
+    judge.report("20 nearest neighbors", {word: scores + LEAST for word, scores in both.items()})
     judge.report("both, summed", {word: scores + linear[word] for word, scores in both.items()})
 
 
@@ -136,7 +141,10 @@ def main() -> None:
         if arguments.candidates:
             list_candidates(labelled, index, judge)
             return
-        by_word = {word: index.score_words([word])[judge.rows] for word in judge.has}
+        # As `SearchIndex.score_words` does for one query, for all words at once.
+        features = np.concatenate(list(index.iterate_features()))[judge.rows]
+        scores = np.clip(features @ index.map.weights + index.map.bias, LEAST, None)
+        by_word = {word: scores[:, index.map.words.index(word)] for word in judge.has}
     judged = judge.report("photographs", by_word)
     for kind, words in find_kinds(labelled, set(judge.has)).items():
         if words:

@@ -1,6 +1,7 @@
 """`search` finds products by words and by an example, and learns words from the names of the training split alone."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from audited import EACH, IMAGE_SIZE, LABEL_SPACE, SCHEMA, TYPES, make_images, make_items, write_audited
+from audited import EACH, IMAGE_SIZE, LABEL_SPACE, TYPES, make_images, make_items, write_audited
 from PIL import Image
 from safetensors.numpy import load_file
 
@@ -235,10 +236,10 @@ def test_the_command_prints_a_table_json_or_a_file(
     printed = capsys.readouterr()
     assert printed.err == "No product name of the training split has: 'spotted'.\n"
     lines = printed.out.splitlines()
-    assert lines[0] == "rank  id   name                                        label  score  in name"
-    assert lines[1].startswith("   1  i")
-    assert "Shoes with a name so long that no terminal…  Shoes" in lines[1]
-    assert lines[1].endswith("  yes")
+    assert lines[0] == "rank  id   name                                            label  score  in name"
+    assert re.fullmatch(
+        r" {3}1 {2}i\d\d? +Shoes with a name so long that no terminal of… {2}Shoes {2}0\.\d{3} {2}yes", lines[1]
+    )
     assert lines[3] == f"The best 2 of {len(VAL)} products."
     assert max(map(len, lines)) <= 80
     assert run_command(*arguments, "--json") == 0
@@ -249,7 +250,6 @@ def test_the_command_prints_a_table_json_or_a_file(
     assert read_csv(tmp_path / "found.csv")["item_id"].to_list() == [each["item_id"] for each in found]
     for wrong in (["--output", "found.txt"], ["--json", "--output", "found.csv"], ["--limit", "0"]):
         assert run_command(*arguments, *wrong) == 2
-    assert SCHEMA.name == "title"
 
 
 def test_the_review_finds_the_latest_index_of_the_catalogue_alone(write_searched: Callable[..., Workspace]) -> None:

@@ -112,7 +112,7 @@ class SearchIndex:
         return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
     def score_likeness(self, example: Floats) -> Floats:
-        """Compute the cosine similarity of all photographs with an example, float32 (n,), -1 to 1.
+        """Compute how similar all photographs are to an example, float32 (n,): (1 + cosine) / 2, 0 to 1.
 
         Args:
             example: The features of the example, float32 (d,).
@@ -123,7 +123,7 @@ class SearchIndex:
         if example.shape != self.map.mean.shape:
             raise WorkspaceError("The search index belongs to another network.", hint=SEARCH_FIRST)
         wanted = self._project(example[None])[0]
-        parts = [self._project(chunk) @ wanted for chunk in self.iterate_features()]
+        parts = [(1 + self._project(chunk) @ wanted) / 2 for chunk in self.iterate_features()]
         return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
     def _project(self, features: Floats) -> Floats:

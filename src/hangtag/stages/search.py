@@ -42,8 +42,8 @@ class SearchResult:
     Attributes:
         table: A row for each, the best first: `rank`, `item_id`, `name`, `label`, `split`, `score`, and `named`,
             whether the name has all known words of the search (null without words). The score is the estimated
-            probability that the name of a product with such a photograph has them all, times the cosine similarity
-            with an example photograph.
+            probability that the name of a product with such a photograph has them all, times the similarity with an
+            example photograph (see `SearchIndex`).
         words: The words that were searched for, and those that were left out.
         run_id: The run whose network describes the photographs.
         searched: The number of products that were compared.
@@ -203,7 +203,7 @@ def _select(
             "name": names.gather(rows).fill_null(""),
             "label": table["label"].gather(rows),
             "split": table["split"].gather(rows).cast(pl.String).fill_null(""),
-            "score": pl.Series(scores[rows].clip(-1, 1), dtype=pl.Float64).round(4),
+            "score": pl.Series(scores[rows].clip(0, 1), dtype=pl.Float64).round(4),
             "named": pl.Series([named[row] for row in rows], dtype=pl.Boolean),
         }
     )

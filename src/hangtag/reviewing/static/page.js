@@ -429,7 +429,10 @@ const ACTIONS = {
   K: () => decide("keep", true),
   C: () => openChooser(true),
   f: () => find("state").focus(),
-  "/": () => find("words").select(),
+  "/": () => {
+    find("words").focus();
+    find("words").select();
+  },
   "?": () => find("help").showModal(),
   ArrowRight: () => attempt(() => next(issue ? issue.position : undefined)),
   ArrowLeft: () => attempt(() => next(issue ? issue.position : undefined, true)),
@@ -461,7 +464,9 @@ const BUTTONS = {
 for (const [id, key] of Object.entries(BUTTONS)) find(id).addEventListener("click", () => ACTIONS[key]());
 find("chooser-close").addEventListener("click", () => find("chooser").close());
 find("found-close").addEventListener("click", closeFound);
-find("filters").addEventListener("submit", (event) => {
+find("filters").addEventListener("submit", (event) => event.preventDefault());
+find("words").addEventListener("keydown", (event) => {
+  if (event.key !== "Enter") return;
   event.preventDefault();
   search();
 });
