@@ -1,12 +1,12 @@
 """Measure how well `hangtag search` finds products of a held-out split by words, from their photographs alone.
 
-Usage: python benchmarks/judge_search.py --workspace W [--run RUN] [--split test] [--candidates]
+Usage: python benchmarks/judge_search.py --workspace W [--run RUN] [--split test] [--candidates] [QUERY...]
 
 Queries are the single words, and the pairs of words, that ten or more names of the split have and that the map knows.
 The names of the split are used only to judge: a product found is right if its name has all the words of the query. The
 products of the split are ranked, no others. Printed are the mean share that is right of the first one and of the first
-ten, the share of the right ones among the first hundred, and the share that a random order has; then the same by
-kind of word, and the best and worst words. `--candidates` compares other ways to learn the words, to choose on val.
+ten, the share of the right ones among the first hundred, and the share that a random order has; then the same by kind
+of word, the best and worst words, and each QUERY. `--candidates` compares other ways to learn the words, on val.
 """
 
 import argparse
@@ -49,7 +49,7 @@ class Judge:
         frequent = [query for query, count in sorted(pairs.items()) if count >= LEAST_ITEMS]
         chosen = np.random.default_rng(0).permutation(len(frequent))[:MOST_PAIRS]
         self.pairs = [frequent[position] for position in chosen]
-        self.has = {word: np.array([word in words for words in self.words]) for (word,) in self.singles}
+        self.has = {word: np.array([word in words for words in self.words]) for word in known}
 
     def judge(self, query: Query, scores: Floats) -> Judged:
         """Return precision at 1 and 10, recall at 100 and chance of one query, for the scores of the split's items."""
@@ -124,6 +124,7 @@ def list_candidates(labelled: LabeledItems, index: SearchIndex, judge: Judge) ->
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("queries", nargs="*", metavar="QUERY")
     parser.add_argument("--workspace", type=Path, required=True)
     parser.add_argument("--run")
     parser.add_argument("--split", choices=("val", "test"), default="val")
@@ -146,13 +147,19 @@ def main() -> None:
         scores = np.clip(features @ index.map.weights + index.map.bias, LEAST, None)
         by_word = {word: scores[:, index.map.words.index(word)] for word in judge.has}
     judged = judge.report("photographs", by_word)
-    for kind, words in find_kinds(labelled, set(judge.has)).items():
+    for kind, words in find_kinds(labelled, set(judged)).items():
         if words:
             print_line(f"  {kind}", [judged[word] for word in sorted(words)])
     precision = {word: each[1] for word, each in judged.items()}
     ranked = sorted(precision, key=lambda word: (-precision[word], word))
     for title, words in (("best", ranked[:SHOWN]), ("worst", ranked[::-1][:SHOWN])):
         print(f"{title}: " + ", ".join(f"{word} {precision[word]:.1f}" for word in words))
+    for text in arguments.queries:
+        query = tuple(split_words(text))
+        is_right = np.logical_and.reduce([judge.has.get(word, np.zeros(1, bool)) for word in query])
+        if is_right.any():
+            found = judge.judge(query, np.prod([by_word[word] for word in query], axis=0))
+            print_line(f"{' '.join(query)} ({is_right.sum()} products)", [found])
 
 
 if __name__ == "__main__":

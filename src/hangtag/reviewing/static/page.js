@@ -254,7 +254,7 @@ async function search() {
 
 function foundCard(item) {
   const line = card(item);
-  line.append(make("span", item.named ? "name has the words" : "name lacks the words"));
+  if (!item.named) line.append(make("span", "not in its name"));
   if (item.position === null) return line;
   const button = make("button", "To its question", "plain");
   button.type = "button";
