@@ -1,8 +1,8 @@
 """Find wrong categories in a fashion catalogue, and train and serve image classifiers on it.
 
 Every command is a function of this package: `init`, `prepare`, `clean`, `explore`, `train`, `cross_validate`,
-`evaluate`, `compare`, `predict`, `audit`, `review`, `apply`, `report`, `export`, `classify` and `serve`. `run` runs all
-stages on a catalogue, and `demo` runs them on a generated one.
+`evaluate`, `compare`, `predict`, `audit`, `review`, `apply`, `report`, `search`, `export`, `classify` and `serve`.
+`run` runs all stages on a catalogue, and `demo` runs them on a generated one.
 """
 
 from importlib import import_module
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         PredictConfig,
         PrepareConfig,
         ReviewConfig,
+        SearchConfig,
         ServeConfig,
     )
     from hangtag.errors import HangtagError
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from hangtag.stages.prepare import prepare
     from hangtag.stages.report import report
     from hangtag.stages.review import review
+    from hangtag.stages.search import search
     from hangtag.stages.serve import serve
     from hangtag.stages.train import train
     from hangtag.train_config import TrainConfig
@@ -64,6 +66,7 @@ __all__ = [
     "Prediction",
     "PrepareConfig",
     "ReviewConfig",
+    "SearchConfig",
     "ServeConfig",
     "StageResult",
     "TrainConfig",
@@ -85,6 +88,7 @@ __all__ = [
     "report",
     "review",
     "run",
+    "search",
     "serve",
     "train",
 ]
@@ -104,6 +108,7 @@ _MODULES = {
     "review": "hangtag.stages.review",
     "apply": "hangtag.stages.apply",
     "report": "hangtag.stages.report",
+    "search": "hangtag.stages.search",
     "run": "hangtag.stages.pipeline",
     "demo": "hangtag.stages.pipeline",
     "export": "hangtag.stages.export",

@@ -162,6 +162,40 @@ def review(
     stage(workspace, resolved, on_start=lambda address: typer.echo(f"The page: {address}", err=True))
 
 
+@commands.register(app, config.SearchConfig)
+def search(
+    settings: dict[str, Any],
+    words: options.WordsArgument = None,
+    workspace: options.WorkspaceOption = options.WORKSPACE,
+    image: options.ExampleOption = None,
+    run: options.SearchedRunOption = None,
+    output: options.FoundOutputOption = None,
+    json: options.JsonOption = False,
+    file: options.FileOption = None,
+) -> None:
+    """Find products by words, or by an example photograph.
+
+    Looks at the photographs, so products whose name lacks the words are found too: hangtag search red checked shirt.
+    Learns from the names of the train split what words look like, once, and writes runs/RUN_ID/search/.
+    """
+    from hangtag.io import write_csv
+    from hangtag.stages.search import search as stage
+    from hangtag.summary import describe_found
+
+    options.check_found_output(output, json=json)
+    resolved = resolve_settings(config.SearchConfig, settings, file=file)
+    result = stage(workspace, " ".join(words or []), resolved, image=image, run_id=run)
+    if left_out := result.words.describe_left_out():
+        typer.echo(left_out, err=True)
+    if output is not None:
+        write_csv(output, result.table)
+        typer.echo(f"search: {len(result.table):,} products · in {output}")
+    elif json:
+        typer.echo(result.table.write_ndjson(), nl=False)
+    else:
+        typer.echo(describe_found(result.table, result.searched))
+
+
 @commands.register(app)
 def report(workspace: options.WorkspaceOption = options.WORKSPACE) -> None:
     """Write all results as one page, report.html.

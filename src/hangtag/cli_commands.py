@@ -29,7 +29,7 @@ COMMAND_GROUPS = {
     "Prepare a catalogue": ("init", "prepare", "clean", "explore"),
     "Train and evaluate": ("train", "cross-validate", "evaluate", "compare", "predict", "models"),
     "Find and fix label errors": ("audit", "review", "apply"),
-    "Use the results": ("report", "export", "classify", "serve"),
+    "Use the results": ("report", "search", "export", "classify", "serve"),
     "All at once": ("run", "demo"),
 }
 

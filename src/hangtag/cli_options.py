@@ -123,6 +123,24 @@ OutputOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
 CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
+WordsArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="WORDS...", help="What the photographs should show.")
+]
+ExampleOption = Annotated[
+    Path | None, typer.Option("--image", metavar="FILE", help="Find products that look like this photograph.")
+]
+SearchedRunOption = Annotated[
+    str | None,
+    typer.Option(
+        "--run",
+        metavar="RUN",
+        help="Run whose network describes the photographs; by default the one with the best accuracy on val.",
+        autocompletion=complete_run_ids,
+    ),
+]
+FoundOutputOption = Annotated[
+    Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the products found to a .csv file.")
+]
 GroupByOption = Annotated[
     str | None,
     typer.Option(
@@ -158,6 +176,18 @@ def parse_trainings(color_modes: str | None, seeds: str | None, replace: bool) -
         raise SettingsError("--seeds must be whole numbers separated by commas.", received=seeds)
     numbers = None if parts is None else [int(part) for part in parts]
     return {"color_modes": _split_commas(color_modes), "seeds": numbers, "replace": replace}
+
+
+def check_found_output(output: Path | None, *, json: bool) -> None:
+    """Check where `search` writes the products that it finds.
+
+    Raises:
+        SettingsError: The file is no .csv file, or --json is used too.
+    """
+    if output is not None and json:
+        raise SettingsError("--json and --output cannot be used together.")
+    if output is not None and output.suffix.lower() != ".csv":
+        raise SettingsError("The output's kind is not known.", allowed="Allowed: .csv.", received=output.name)
 
 
 def _split_commas(text: str | None) -> list[str] | None:

@@ -229,6 +229,15 @@ class AuditConfig(Settings):
 
 
 @dataclass(frozen=True)
+class SearchConfig(Settings):
+    """Settings of `search`."""
+
+    limit: int = setting(10, "Number of products to show.", low=1, high=10_000)
+    split: Literal["all", "train", "val", "test"] = setting("all", "Search all products, or those of one split.")
+    unnamed: bool = setting(False, "Show only products whose name lacks some of the words.")
+
+
+@dataclass(frozen=True)
 class ReviewConfig(Settings):
     """Settings of `review`."""
 
@@ -259,4 +268,4 @@ class ApplyConfig(Settings):
 # Settings of the stages of `hangtag run`, in order; a name that two of them have has the same meaning in both.
 KINDS = (PrepareConfig, CleanConfig, ExploreConfig, TrainConfig, EvaluateConfig, PredictConfig)
 # Settings of the other stages, for which a settings file may have tables too.
-MORE_KINDS = (AuditConfig, ReviewConfig, ApplyConfig, ExportConfig, ClassifyConfig, ServeConfig)
+MORE_KINDS = (AuditConfig, ReviewConfig, ApplyConfig, SearchConfig, ExportConfig, ClassifyConfig, ServeConfig)

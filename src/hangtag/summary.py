@@ -15,6 +15,8 @@ from hangtag.results import StageResult, flatten_metrics, format_seconds, format
 from hangtag.workspace import Workspace
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from hangtag.metrics.markdown import Block
 
 WIDTH, WIDE = 80, 200
@@ -121,6 +123,36 @@ def describe_architectures(rows: Sequence[Mapping[str, Any]], image_size: tuple[
     return f"{title}\n{_format_table(headings, cells, last_is_text=True)}\n{hub}"
 
 
+def describe_found(found: "pl.DataFrame", searched: int) -> str:
+    """Format the products that a search found, in 80 columns; names that do not fit are cut.
+
+    Args:
+        found: The table of `hangtag.stages.search.SearchResult`.
+        searched: The number of products that were compared.
+    """
+    if found.is_empty():
+        return f"No product to show: {searched:,} were searched."
+    has_words = found["named"].null_count() < len(found)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
+    for heading in ("rank", "id", "name", "label", "score", *(["in name"] if has_words else [])):
+        is_number = heading in ("rank", "score")
+        # The name takes the rest of the line.
+        table.add_column(
+            Text(heading),
+            justify="right" if is_number else "left",
+            no_wrap=True,
+            overflow="ellipsis",
+            ratio=1 if heading == "name" else None,
+            max_width=None if heading == "name" else 18,
+        )
+    for row in found.iter_rows(named=True):
+        cells = [str(row["rank"]), row["item_id"], row["name"], row["label"] or "", f"{row['score']:.3f}"]
+        named = {True: "yes", False: "no", None: ""}[row["named"]]
+        table.add_row(*(Text(" ".join(cell.split())) for cell in [*cells, *([named] if has_words else [])]))
+    table.expand = True
+    return f"{_print_table(table, WIDTH)}\nThe best {len(found):,} of {searched:,} products."
+
+
 def _format_table(
     headings: Sequence[str], rows: Iterable[Sequence[str]], *, last_is_text: bool = False, width: int = WIDTH
 ) -> str:
@@ -133,6 +165,10 @@ def _format_table(
             table.add_column(Text(heading), justify="right", no_wrap=True)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
+    return _print_table(table, width)
+
+
+def _print_table(table: Table, width: int) -> str:
     # Always format plain text, so that output can be piped and compared.
     text_console = Console(file=io.StringIO(), width=width, color_system=None, force_terminal=False)
     with text_console.capture() as captured:

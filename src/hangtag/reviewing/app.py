@@ -2,11 +2,13 @@
 
 import html
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 from importlib.metadata import version
 from importlib.resources import files
 from typing import Annotated, Literal
 
+import numpy as np
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -14,6 +16,8 @@ from pydantic import BaseModel, Field, StringConstraints
 from starlette.exceptions import HTTPException
 
 from hangtag.auditing.nearest_neighbors import LookAlikes
+from hangtag.errors import SettingsError
+from hangtag.inference.search import SearchIndex, has_words, rank_items
 from hangtag.reviewing.decisions import DecisionRequest, LabelOptions, RefusedError, build_decisions
 from hangtag.reviewing.grid import build_grid_decisions, list_kinds
 from hangtag.reviewing.output import describe_decision, describe_in_grid, describe_issue, describe_item, describe_kind
@@ -24,6 +28,12 @@ from hangtag.serving.middleware import Guard, ProblemError, answer_problem, make
 
 # The number of issues and of kinds of issues that the grid shows at once.
 MAX_GRID, MAX_KINDS = 60, 500
+# The number of products that a search shows.
+MAX_FOUND = 60
+NO_INDEX = (
+    "Products cannot be searched for yet. Train a model with `hangtag train`, if there is none; then "
+    "`hangtag search WORDS --workspace W` prepares the search, and the words can be searched for here."
+)
 STATIC = files("hangtag.reviewing") / "static"
 PAGES = {"/": "index.html", "/grid": "grid.html"}
 SCRIPTS = {
@@ -75,6 +85,7 @@ def build_app(
     reviewer: str = "",
     shown: int = 8,
     expected: str = "",
+    find_index: Callable[[], SearchIndex | None] = lambda: None,
 ) -> FastAPI:
     """Build the FastAPI application of the review.
 
@@ -87,6 +98,7 @@ def build_app(
         reviewer: The reviewer's name; if empty, the page asks for it.
         shown: The number of look-alikes that the page shows.
         expected: How many of the first label errors are expected to be right, for the top of the page; or empty.
+        find_index: Finds the search index of the catalogue, called until there is one.
     """
     app = FastAPI(title="hangtag review", version=version("hangtag"), docs_url=None, redoc_url=None, openapi_url=None)
     app.add_exception_handler(HTTPException, _handle_http_error)
@@ -97,6 +109,7 @@ def build_app(
     options = LabelOptions(queue.items)
     _add_issue_routes(app, queue)
     _add_item_routes(app, queue, options, look_alikes, shown)
+    _add_search_route(app, queue, find_index)
     _add_decision_routes(app, queue, store, options)
     _add_grid_routes(app, queue, store, options)
     return app
@@ -181,6 +194,45 @@ def _add_item_routes(app: FastAPI, queue: Queue, options: LabelOptions, look_ali
             raise ProblemError(404, "not_found", "The item has no such photograph.")
         content, media_type = queue.items.read_photograph(item_id, number, original=not small)
         return Response(content, media_type=media_type, headers={"Cache-Control": "private, max-age=600"})
+
+
+def _add_search_route(app: FastAPI, queue: Queue, find_index: Callable[[], SearchIndex | None]) -> None:
+    opened: list[SearchIndex] = []
+    positions: dict[str, list[int]] = {}
+    for issue in queue.issues:
+        positions.setdefault(issue.item_id, []).append(issue.position)
+
+    @app.get("/api/search")
+    def search(words: Annotated[str, Query(max_length=200)]) -> JSONResponse:
+        """Return the products whose photographs show what the words describe, the best first, and what to know."""
+        if not opened and (index := find_index()) is not None:
+            opened.append(index)
+        if not opened:
+            return JSONResponse({"items": [], "message": NO_INDEX})
+        try:
+            wanted = opened[0].read_words(words)
+        except SettingsError as error:
+            return JSONResponse({"items": [], "message": str(error)})
+        queue.refresh()
+        scores = opened[0].score_words(wanted.known)
+        ids = opened[0].item_ids
+        is_known = np.array([item_id in queue.items.positions for item_id in ids], bool)
+        found = [ids[row] for row in rank_items(scores, is_known, MAX_FOUND)]
+        items = [
+            {
+                **describe_item(item_id, "", queue),
+                "position": _choose_position(positions.get(item_id, []), queue),
+                "named": has_words(queue.items.read_name(item_id), wanted.known),
+            }
+            for item_id in found
+        ]
+        return JSONResponse({"items": items, "message": wanted.describe_left_out()})
+
+
+def _choose_position(positions: list[int], queue: Queue) -> int | None:
+    """Return an item's first open issue, or its first one; None where it has none."""
+    still_open = [position for position in positions if queue.get_state(queue.issues[position]) == "open"]
+    return next(iter([*still_open, *positions]), None)
 
 
 def _add_decision_routes(app: FastAPI, queue: Queue, store: Store, options: LabelOptions) -> None:

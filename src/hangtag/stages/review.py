@@ -13,6 +13,7 @@ from hangtag.auditing.expected_right import describe_expected, describe_weakness
 from hangtag.auditing.nearest_neighbors import LookAlikes, open_look_alikes
 from hangtag.config import ReviewConfig
 from hangtag.errors import SettingsError, WorkspaceError
+from hangtag.inference.search import find_index
 from hangtag.io import read_json
 from hangtag.lock import hold
 from hangtag.reviewing.app import build_app
@@ -61,6 +62,7 @@ def review(
             reviewer=config.reviewer,
             shown=config.look_alikes,
             expected=expected,
+            find_index=lambda: find_index(workspace, items.digest),
         )
         server = uvicorn.Server(
             uvicorn.Config(

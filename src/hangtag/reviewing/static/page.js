@@ -34,6 +34,7 @@ function describe(decision) {
 
 function show(found) {
   issue = found;
+  find("found").hidden = true;
   find("issue").hidden = !issue;
   find("end").hidden = Boolean(issue);
   if (!issue) {
@@ -170,6 +171,46 @@ function showEnd() {
   const state = find("state").value === "all" ? "" : ` ${find("state").value}`;
   find("end-title").textContent = `No${state} issues${isFiltered ? " match these filters" : ""}.`;
   find("end-text").textContent = "Every decision is saved. `hangtag apply` writes the corrected catalogue.";
+}
+
+// Find products by words
+
+async function search() {
+  const words = find("words").value.trim();
+  if (!words) {
+    closeFound();
+    return;
+  }
+  await attempt(async () => {
+    const { items, message } = await request("search", { words });
+    showNotice("");
+    find("issue").hidden = true;
+    find("end").hidden = true;
+    find("found").hidden = false;
+    find("found-title").textContent = items.length ? `Photographs of “${words}”` : "Nothing found";
+    const open = items.filter((item) => item.position !== null).length;
+    const count = items.length ? `The best ${items.length} products; ${open || "none"} of them with a question.` : "";
+    find("found-text").textContent = [message, count].filter(Boolean).join(" ");
+    find("found-items").replaceChildren(...items.map(foundCard));
+    find("words").blur();
+    window.scrollTo(0, 0);
+  });
+}
+
+function foundCard(item) {
+  const line = card(item);
+  if (!item.named) line.append(make("span", "not in its name"));
+  if (item.position === null) return line;
+  const button = make("button", "To its question", "plain");
+  button.type = "button";
+  button.setAttribute("aria-label", `To the question about ${item.name || item.item_id}`);
+  button.addEventListener("click", () => attempt(() => reload(item.position)));
+  line.append(button);
+  return line;
+}
+
+function closeFound() {
+  if (!find("found").hidden) show(issue);
 }
 
 // Go to another issue
@@ -321,6 +362,10 @@ const ACTIONS = {
   z: () => issue && zoom(issue.item, shownNumber),
   g: () => find("other-page").click(),
   f: () => find("state").focus(),
+  "/": () => {
+    find("words").focus();
+    find("words").select();
+  },
   "?": () => find("help").showModal(),
   ArrowRight: () => attempt(() => next(issue ? issue.position : undefined)),
   ArrowLeft: () => attempt(() => next(issue ? issue.position : undefined, true)),
@@ -331,6 +376,11 @@ document.addEventListener("keydown", (event) => {
   const typing = event.target.matches("input, select, textarea");
   if (typing && event.key === "Escape") event.target.blur();
   if (typing) return;
+  // While products are shown, no key decides about the issue behind them.
+  if (!find("found").hidden && !["/", "?", "f"].includes(event.key)) {
+    if (event.key === "Escape") closeFound();
+    return;
+  }
   // Only Shift decides a whole group, not caps lock.
   const isLetter = event.key.length === 1 && /[a-z]/i.test(event.key);
   const letter = event.shiftKey ? event.key.toUpperCase() : event.key.toLowerCase();
@@ -347,8 +397,16 @@ const BUTTONS = {
 for (const [id, key] of Object.entries(BUTTONS)) find(id).addEventListener("click", () => ACTIONS[key]());
 find("enlarge").addEventListener("click", () => ACTIONS.z());
 find("chooser-close").addEventListener("click", () => find("chooser").close());
+find("found-close").addEventListener("click", closeFound);
 find("filters").addEventListener("submit", (event) => event.preventDefault());
-find("filters").addEventListener("change", () => attempt(() => next()));
+find("words").addEventListener("keydown", (event) => {
+  if (event.key !== "Enter") return;
+  event.preventDefault();
+  search();
+});
+find("filters").addEventListener("change", (event) => {
+  if (event.target !== find("words")) attempt(() => next());
+});
 
 async function begin() {
   const found = await request("filters").catch((error) => showNotice(error.message));
