@@ -238,7 +238,7 @@ def test_the_command_prints_a_table_json_or_a_file(
     lines = printed.out.splitlines()
     assert lines[0] == "rank  id   name                                            label  score  in name"
     assert re.fullmatch(
-        r" {3}1 {2}i\d\d? +Shoes with a name so long that no terminal of… {2}Shoes {2}0\.\d{3} {2}yes", lines[1]
+        r" {3}1 {2}i\d\d? +Shoes with a name so long that no terminal of… {2}Shoes {2}[01]\.\d{3} {2}yes", lines[1]
     )
     assert lines[3] == f"The best 2 of {len(VAL)} products."
     assert max(map(len, lines)) <= 80
