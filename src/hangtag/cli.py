@@ -16,7 +16,7 @@ from hangtag.errors import CatalogError
 from hangtag.exit_codes import run_and_exit
 from hangtag.presets import DEMO_SETTINGS, merge_chain_settings, read_preset, resolve_settings
 from hangtag.settings import lay_over, parse_image_size
-from hangtag.train_config import TrainConfig
+from hangtag.stage_commands import STAGE_COMMANDS
 
 if TYPE_CHECKING:
     from hangtag.results import StageResult
@@ -35,90 +35,6 @@ def start(
         raise typer.Exit
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
-
-
-STAGE_COMMANDS = (
-    options.StageCommand(
-        "clean",
-        config.CleanConfig,
-        """Assign one label to every item, and split the items.
-
-        The splits are train for training, val to choose models and thresholds, and test for the final evaluation.
-        Reads prepared/ and writes labels/, with a line in label_changes.csv for every changed label.
-        """,
-        has_preset=True,
-    ),
-    options.StageCommand(
-        "explore",
-        config.ExploreConfig,
-        """Plot class counts, balance and contact sheets.
-
-        Reads prepared/ and labels/ and writes exploration/: bar charts, sunbursts, and a sheet of photographs for
-        every class, each figure with its table.
-        """,
-    ),
-    options.StageCommand(
-        "train",
-        TrainConfig,
-        """Train a classifier on the labelled photographs.
-
-        Trains for --epochs passes over the train split, and measures accuracy on val after each of them.
-        Reads prepared/ and labels/ and writes runs/RUN_ID/; an interrupted training loses at most one epoch.
-        """,
-        {
-            "run_id": (options.RunIdOption, None),
-            "resume": (options.ResumeOption, False),
-            "replace": (options.ReplaceOption, False),
-        },
-        has_preset=True,
-    ),
-    options.StageCommand(
-        "cross-validate",
-        TrainConfig,
-        """Predict every item with a model not trained on it.
-
-        Trains once for each fold, without the items of that fold, and predicts them. Reads prepared/ and labels/ and
-        writes folds/RUN_ID/: the probabilities of every labelled item, for `hangtag audit`, and accuracy, macro-F1 and
-        the F1 of each class over all items. After an interruption the same command continues.
-        """,
-        {
-            "folds": (options.FoldsOption, 5),
-            "run_id": (options.RunIdOption, None),
-            "replace": (options.ReplaceOption, False),
-        },
-        has_preset=True,
-    ),
-    options.StageCommand(
-        "evaluate",
-        config.EvaluateConfig,
-        """Evaluate trained models, and list their errors.
-
-        Reads runs/ and labels/ and writes runs/RUN_ID/evaluation/: accuracy with intervals, the confusion matrix, and
-        every misclassified item. Refuses splits that share items.
-        """,
-        {"run_ids": (options.RunsArgument, None)},
-    ),
-    options.StageCommand(
-        "predict",
-        config.PredictConfig,
-        """Predict the labels of Unknown items.
-
-        Unknown items are those whose label cannot be derived from the table.
-        Reads runs/ and labels/ and writes runs/RUN_ID/predictions/, with a list of items on which the models disagree.
-        """,
-        {"run_ids": (options.RunsArgument, None)},
-    ),
-    options.StageCommand(
-        "apply",
-        config.ApplyConfig,
-        """Write the corrected catalogue.
-
-        Writes the catalogue's own table to review/corrected/, with the decided cells changed and no other byte, and
-        the list of changes to review/label_changes.csv, which the next clean applies. Undone decisions have no effect.
-        """,
-        {"catalog": (options.MovedCatalogOption, None)},
-    ),
-)
 
 
 def _run_stage(command: str, workspace: Path, settings: Any, **more: Any) -> None:

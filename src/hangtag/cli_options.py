@@ -8,7 +8,6 @@ import dataclasses
 import inspect
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,7 +15,6 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from hangtag.errors import HangtagError, SettingsError
-from hangtag.presets import resolve_settings
 from hangtag.settings import name_flag, name_stage, select_settings
 from hangtag.train_config import ColorMode
 from hangtag.workspace import Workspace
@@ -312,43 +310,6 @@ def gather(function: Command, groups: Mapping[str, Flags], own: Iterable[inspect
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return command
-
-
-@dataclass(frozen=True)
-class StageCommand:
-    """A command that only passes the workspace, the settings and some keyword arguments to the stage of its name.
-
-    Attributes:
-        name: The command's name.
-        kind: The dataclass of its settings.
-        help: The text of its `--help`; `hangtag --help` shows the first line.
-        parameters: The annotation for Typer and the default of further parameters, passed as keyword arguments.
-        has_preset: Whether the command has the flag `--preset`.
-    """
-
-    name: str
-    kind: type[Any]
-    help: str
-    parameters: Mapping[str, tuple[Any, Any]] = dataclasses.field(default_factory=dict)
-    has_preset: bool = False
-
-    def register(self, app: typer.Typer, run_stage: Callable[..., None]) -> None:
-        """Add the command to `app`; it calls `run_stage` with its name, the workspace, the settings and parameters."""
-
-        def call(
-            workspace: Path, file: Path | None, settings: dict[str, Any], preset: str = "default", **more: Any
-        ) -> None:
-            run_stage(self.name, workspace, resolve_settings(self.kind, settings, preset, file), **more)
-
-        declared: dict[str, tuple[Any, Any]] = {"workspace": (WorkspaceOption, WORKSPACE), "file": (FileOption, None)}
-        if self.has_preset:
-            declared["preset"] = (PresetOption, "default")
-        parameters = [
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-            for name, (annotation, default) in (declared | dict(self.parameters)).items()
-        ]
-        command = gather(call, {"settings": build_setting_flags(self.kind)}, parameters)
-        app.command(self.name, cls=GroupedCommand, help=inspect.cleandoc(self.help))(command)
 
 
 def register(
