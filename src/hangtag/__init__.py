@@ -1,8 +1,8 @@
 """Find wrong categories in a fashion catalogue, and train and serve image classifiers on it.
 
 Every command is a function of this package: `init`, `prepare`, `clean`, `explore`, `train`, `cross_validate`,
-`evaluate`, `compare`, `predict`, `audit`, `review`, `apply`, `report`, `export`, `classify` and `serve`. `run` runs all
-stages on a catalogue, and `demo` runs them on a generated one.
+`evaluate`, `compare`, `predict`, `audit`, `review`, `apply`, `report`, `export`, `classify` and `serve`. `check` says
+what looks wrong in a catalogue without training, `run` runs all stages on one, and `demo` runs them on a generated one.
 """
 
 from importlib import import_module
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from hangtag.results import StageResult
     from hangtag.stages.apply import apply
     from hangtag.stages.audit import audit
+    from hangtag.stages.check import check
     from hangtag.stages.classify import classify
     from hangtag.stages.clean import clean
     from hangtag.stages.compare import compare
@@ -70,6 +71,7 @@ __all__ = [
     "Workspace",
     "apply",
     "audit",
+    "check",
     "classify",
     "classify_photographs",
     "clean",
@@ -104,6 +106,7 @@ _MODULES = {
     "review": "hangtag.stages.review",
     "apply": "hangtag.stages.apply",
     "report": "hangtag.stages.report",
+    "check": "hangtag.stages.check",
     "run": "hangtag.stages.pipeline",
     "demo": "hangtag.stages.pipeline",
     "export": "hangtag.stages.export",

@@ -6,6 +6,7 @@ The flags of a stage's settings are built from its dataclass, and those of a cat
 
 import dataclasses
 import inspect
+import sys
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
@@ -14,9 +15,10 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from hangtag.config import AuditConfig, CleanConfig, PrepareConfig
 from hangtag.errors import HangtagError, SettingsError
 from hangtag.settings import name_flag, name_stage, select_settings
-from hangtag.train_config import ColorMode
+from hangtag.train_config import ColorMode, TrainConfig
 from hangtag.workspace import Workspace
 
 WORKSPACE = Path("workspace")
@@ -25,6 +27,7 @@ Flags = dict[str, inspect.Parameter]
 
 # The headings of `hangtag --help` and their commands, in order.
 COMMAND_GROUPS = {
+    "Start here": ("check",),
     "Prepare a catalogue": ("init", "prepare", "clean", "explore"),
     "Train and evaluate": ("train", "cross-validate", "evaluate", "compare", "predict", "models"),
     "Find and fix label errors": ("audit", "review", "apply"),
@@ -35,6 +38,10 @@ COMMAND_GROUPS = {
 
 # `run` and `demo` replace these settings of `train` by --color-modes and --seeds, and train once for each of them.
 CHAIN_SETTINGS = ("color_mode", "seed")
+
+
+# The stages of `check`, whose settings its --config may have.
+CHECK_KINDS = (PrepareConfig, CleanConfig, TrainConfig, AuditConfig)
 
 
 class GroupedCommand(TyperCommand):
@@ -177,6 +184,24 @@ OutputOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
+JsonSummaryOption = Annotated[
+    bool, typer.Option("--json", help="Print the summary as one JSON object, and nothing else on stdout.")
+]
+TrainOption = Annotated[
+    bool,
+    typer.Option("--train", help="First learn from the catalogue itself, which finds more; says how long it takes."),
+]
+OpenOption = Annotated[
+    bool, typer.Option("--open/--no-open", help="Open the page to decide on in the browser, where a person is there.")
+]
+FailOption = Annotated[
+    Literal["any", "new"] | None,
+    typer.Option(
+        metavar="WHICH",
+        help="Exit with code 1 if a category looks wrong that nobody has decided on: any, or only of products that are "
+        "new or changed since the last check. Without it a check that went through exits with 0.",
+    ),
+]
 CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
 GroupByOption = Annotated[
     str | None,
@@ -355,6 +380,11 @@ def parse_trainings(color_modes: str | None, seeds: str | None, replace: bool) -
         raise SettingsError("--seeds must be whole numbers separated by commas.", received=seeds)
     numbers = None if parts is None else [int(part) for part in parts]
     return {"color_modes": _split_commas(color_modes), "seeds": numbers, "replace": replace}
+
+
+def has_person() -> bool:
+    """Return whether a person is at the terminal: neither the input nor the output is a file or a pipe."""
+    return sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def _split_commas(text: str | None) -> list[str] | None:

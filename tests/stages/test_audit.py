@@ -29,7 +29,8 @@ from hangtag.manifest import StageRecord, read_manifest
 from hangtag.models.label_space import LabelSpace
 from hangtag.results import StageResult
 from hangtag.stages import audit as audit_module
-from hangtag.stages.audit import audit, describe_audit
+from hangtag.stages.audit import audit
+from hangtag.summary import describe_audit
 from hangtag.workspace import Workspace
 
 # What another catalogue calls the classes of the drawn one.

@@ -47,6 +47,8 @@ class OutOfSampleProbs:
         min_class_items: Labels of classes with fewer items are not checked.
         summary: More entries for the summary, JSON values.
         tables: Tables to be written beside the issues, by the names of their files.
+        other_rows: Items without a category path, or of one that is not among the classes, likewise, int64 (m,).
+        other_probs: Their probabilities of the category paths, float32 (m, paths).
     """
 
     rows: Indices
@@ -60,6 +62,8 @@ class OutOfSampleProbs:
     min_class_items: int = MIN_CLASS_ITEMS
     summary: Mapping[str, object] = field(default_factory=dict)
     tables: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+    other_rows: Indices = field(default_factory=lambda: np.empty(0, np.int64))
+    other_probs: Probs = field(default_factory=lambda: np.empty((0, 0), np.float32))
 
     def list_given(self, level: str) -> Indices:
         """Return each item's given class on a level, int64 (n,), `NO_VALUE` where it has none."""
@@ -146,12 +150,18 @@ def find_training_items(
 
 
 def predict_from_names(
-    names: pl.Series, given: Indices, label_space: LabelSpace, labels: Sequence[str], group_ids: Sequence[str]
+    names: pl.Series,
+    given: Indices,
+    label_space: LabelSpace,
+    labels: Sequence[str],
+    group_ids: Sequence[str],
+    *,
+    with_others: bool = False,
 ) -> OutOfSampleProbs:
     """Predict each item's category path from its name, by cross-validation with duplicates in one fold.
 
     One logistic regression for each category path, on TF-IDF weights of the words. Items without a name, and names
-    without a word that other items have, are left out.
+    without a word that other items have, are left out. Those without a category path are predicted by all others.
 
     Args:
         names: The names of all items, null where there is none.
@@ -159,6 +169,7 @@ def predict_from_names(
         label_space: The category paths.
         labels: The labels that the folds are stratified by.
         group_ids: The group of duplicates of each item.
+        with_others: Whether to predict the items without a category path too.
 
     Raises:
         NotApplicableError: There are too few names to train on.
@@ -166,7 +177,7 @@ def predict_from_names(
     usable = (given != NO_VALUE) & names.is_not_null().to_numpy()
     rows = np.flatnonzero(usable)
     if len(rows) < MIN_ITEMS or len(np.unique(given[rows])) < 2:
-        raise NotApplicableError(f"Too few items have a name and a label: {len(rows)}, {MIN_ITEMS} are wanted.")
+        raise NotApplicableError(f"Too few items have a name and a label: {len(rows)}, and {MIN_ITEMS} are needed.")
     texts, classes = names.gather(rows).to_list(), given[rows]
     by_label, by_group = ([values[row] for row in rows.tolist()] for values in (labels, group_ids))
     folds = np.asarray(assign_folds(by_label, by_group, FOLDS, 0), np.int64)
@@ -175,6 +186,15 @@ def predict_from_names(
         for fold in range(FOLDS):
             probs[folds == fold] = _predict_fold(texts, classes, folds == fold, len(label_space.category_paths))
             bar.advance()
+    others, other_probs = np.empty(0, np.int64), np.empty((0, probs.shape[1]), np.float32)
+    if with_others:
+        others = np.flatnonzero((given == NO_VALUE) & names.is_not_null().to_numpy())
+        is_other = np.arange(len(rows) + len(others)) >= len(rows)
+        other_probs = _predict_fold(
+            [*texts, *names.gather(others)], np.concatenate([classes, given[others]]), is_other, probs.shape[1]
+        )
+        has_known_words = other_probs.sum(axis=1) > 0
+        others, other_probs = others[has_known_words], other_probs[has_known_words]
     has_words = probs.sum(axis=1) > 0
     return OutOfSampleProbs(
         rows[has_words],
@@ -183,6 +203,8 @@ def predict_from_names(
         probs[has_words],
         source="names of other items",
         reads_names=True,
+        other_rows=others,
+        other_probs=other_probs,
     )
 
 

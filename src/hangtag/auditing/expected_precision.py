@@ -27,7 +27,7 @@ import numpy.typing as npt
 import polars as pl
 
 from hangtag.auditing.context import AuditContext
-from hangtag.auditing.issues import LABEL_ERROR
+from hangtag.auditing.issues import INFO, LABEL_ERROR
 from hangtag.auditing.label_issues import collect_cases, read_attribute
 from hangtag.models.label_space import NO_VALUE, Indices, Probs
 
@@ -53,11 +53,19 @@ class WrongProbs:
 
     Attributes:
         by_way: In each way, for each bootstrap replicate, float64 (ways, replicates, n).
+        shares: The share of wrong labels among all given ones, likewise, float64 (ways, replicates).
         agreement: The share of all given labels that are the likeliest class, 0 to 1.
     """
 
     by_way: Floats
+    shares: Floats
     agreement: float
+
+    def describe_share(self) -> dict[str, float]:
+        """Return the share of wrong labels: `expected` (the mean of the ways), `low` and `high` (95 %), 0 to 1."""
+        low, high = np.quantile(self.shares, 0.025, axis=1).min(), np.quantile(self.shares, 0.975, axis=1).max()
+        found = {"expected": float(self.shares.mean()), "low": float(low), "high": float(high)}
+        return {name: round(value, 4) for name, value in found.items()}
 
 
 def expect_right(context: AuditContext, issues: pl.DataFrame) -> dict[str, object]:
@@ -72,6 +80,8 @@ def expect_right(context: AuditContext, issues: pl.DataFrame) -> dict[str, objec
     Returns:
         `agreement` (of the probabilities with the given category paths), and `first`: `issues`, `expected`, `low` and
         `high` for each of `DEPTHS` that the queue is longer than, and for its end if that comes before the last one.
+        `suspected_categories`: the same for the label errors of levels that are not for information, among the last of
+        `DEPTHS`. `wrong_share`: the share of wrong category paths among those of `labels` items, see `describe_share`.
         Empty where there are no label errors.
     """
     queue = issues.filter(pl.col("code") == LABEL_ERROR).head(DEPTHS[-1])
@@ -83,7 +93,7 @@ def expect_right(context: AuditContext, issues: pl.DataFrame) -> dict[str, objec
     attributes = context.attributes if context.image_probs is not None else ()
     columns = np.array(queue["column"].to_list())
     by_way = np.zeros((WAYS, REPLICATES, len(queue)))
-    agreement = 0.0
+    paths: dict[str, object] = {}
     for column in ("", *attributes):
         chosen = np.flatnonzero(columns == column if column else ~np.isin(columns, attributes))
         if column and not len(chosen):
@@ -98,10 +108,16 @@ def expect_right(context: AuditContext, issues: pl.DataFrame) -> dict[str, objec
         wanted = np.searchsorted(rows[known], queue_rows[chosen])
         found = estimate_wrong(given[known], probs[known], groups.gather(rows[known]), wanted)
         by_way[:, :, chosen] = found.by_way
-        agreement = agreement if column else found.agreement
+        if not column:
+            paths = {
+                "agreement": round(found.agreement, 4),
+                "wrong_share": {"labels": len(known), **found.describe_share()},
+            }
     depths = [*(depth for depth in DEPTHS if depth < len(queue)), len(queue)]
     first = [{"issues": depth, **count_right(by_way[:, :, :depth])} for depth in depths]
-    return {"agreement": round(agreement, 4), "first": first}
+    is_suspected = (queue["severity"] != INFO).to_numpy() & ~np.isin(columns, attributes)
+    suspected = {"issues": int(is_suspected.sum()), **count_right(by_way[:, :, is_suspected])}
+    return {**paths, "first": first, "suspected_categories": suspected}
 
 
 def estimate_wrong(given: Indices, probs: Probs, groups: pl.Series, wanted: Indices, seed: int = 0) -> WrongProbs:
@@ -130,16 +146,16 @@ def estimate_wrong(given: Indices, probs: Probs, groups: pl.Series, wanted: Indi
     fitted = np.arange(len(given))
     if len(given) > MOST_FITTED:
         fitted = random.choice(len(given), MOST_FITTED, replace=False)
-    by_way = np.empty((WAYS, REPLICATES, len(wanted)))
+    by_way, shares = np.empty((WAYS, REPLICATES, len(wanted))), np.empty((WAYS, REPLICATES))
     for replicate in range(REPLICATES):
         weight = random.exponential(size=int(members.max()) + 1)[members[fitted]]
         for way, (right, wrong, part) in enumerate(ways):
             share = _fit_share(right[fitted], wrong[fitted], weight)
-            errors = min(share * part, MOST_WRONG)
+            errors = shares[way, replicate] = min(share * part, MOST_WRONG)
             probs_wrong = errors * wrong[wanted]
             rest = (1 - share) * right[wanted] + (share - errors) * flat[wanted]
             by_way[way, replicate] = probs_wrong / np.maximum(probs_wrong + rest, TINY)
-    return WrongProbs(by_way, float((probs.argmax(axis=1) == given).mean()))
+    return WrongProbs(by_way, shares, float((probs.argmax(axis=1) == given).mean()))
 
 
 def count_right(by_way: Floats, seed: int = 0) -> dict[str, float | int]:

@@ -89,6 +89,10 @@ def predict_with_model(
     if not len(rows):
         raise NotApplicableError("The model was trained on every item that it could check.", tables)
     products = mapping.convert(head_probs.by_head[CATEGORY_PATH][rows], mapping.given[rows])
+    is_other = (mapping.given == NO_VALUE) & ~training_items.mask
+    if head_probs.ood_scores is not None:
+        is_other &= head_probs.ood_scores <= 1
+    others = np.flatnonzero(is_other)
     unmapped = mapping.table.filter(pl.col(MODEL_CLASS).is_null())
     summary = {
         "kind": "model",
@@ -109,6 +113,8 @@ def predict_with_model(
         min_class_items=MIN_CLASS_ITEMS,
         summary=summary,
         tables=tables,
+        other_rows=others,
+        other_probs=mapping.convert(head_probs.by_head[CATEGORY_PATH][others], mapping.given[others]),
     )
 
 

@@ -1,28 +1,24 @@
 """Stage `audit`: find label errors, duplicates, unlikely combinations, spelling variants and bad pictures."""
 
-import shlex
-import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 
 from hangtag.auditing.catalog_scores import score_catalog
 from hangtag.auditing.category_mapping import hash_category_mapping
+from hangtag.auditing.category_suggestions import FILE as SUGGESTED
+from hangtag.auditing.category_suggestions import suggest_categories
 from hangtag.auditing.context import AuditContext
 from hangtag.auditing.duplicate_issues import find_duplicates, find_label_conflicts, find_same_products
 from hangtag.auditing.evidence import (
-    PHOTOGRAPHS_IN_PART,
-    UNKNOWN,
     OutOfSampleProbs,
     find_category_paths,
     predict_from_names,
 )
 from hangtag.auditing.expected_precision import expect_right
-from hangtag.auditing.expected_right import describe_expected, describe_weakness
 from hangtag.auditing.image_issues import find_bad_pictures
 from hangtag.auditing.issues import (
     BAD_PICTURE,
@@ -38,12 +34,13 @@ from hangtag.auditing.issues import (
     count_codes,
     count_evidence,
     join_issues,
+    mark_changed_items,
     use_headings,
 )
 from hangtag.auditing.label_issues import find_label_issues
 from hangtag.auditing.model_evidence import choose_folds, choose_run, predict_with_model, predict_with_run, read_folds
 from hangtag.auditing.value_issues import find_spelling_variants, find_unlikely_combinations
-from hangtag.catalog.prepared_items import Prepared, read_prepared
+from hangtag.catalog.prepared_items import Prepared, read_changes, read_prepared
 from hangtag.config import AuditConfig
 from hangtag.console import track
 from hangtag.errors import ModelError, SettingsError, WorkspaceError
@@ -59,67 +56,12 @@ from hangtag.results import AuditResult, StageResult
 from hangtag.training.targets import build_targets
 from hangtag.workspace import Workspace
 
-WIDTH = 80
 # The name of the model that hangtag comes with, for --model.
 SHIPPED = "shipped"
 
 
-def describe_audit(summary: Mapping[str, Any], workspace: Path | None = None) -> str:
-    """Format how far to trust it, the counts of every code, the sources of evidence, and the checks that did not apply.
-
-    Args:
-        summary: The content of `summary.json`.
-        workspace: The workspace as the user typed it, to say what to do next; None leaves this out.
-    """
-    by_evidence = {_name_label_error(evidence): count for evidence, count in summary["evidence"].items()}
-    counts = by_evidence | {code: count for code, count in summary["issues"].items() if code != LABEL_ERROR}
-    lines = [f"{count:>8,}  {code.replace('_', ' ')}" for code, count in counts.items() if count]
-    sources = [f"Judged: the labels of {summary['judged']:,} of {summary['items']:,} items."]
-    sources += [_describe_source(each) for each in summary["sources"].values()]
-    reasons: dict[str, list[str]] = {}
-    for check, reason in summary["not_applicable"].items():
-        reasons.setdefault(reason, []).append(check.replace("_", " "))
-    missing = [f"Not checked: {', '.join(checks)}. {reason}" for reason, checks in reasons.items()]
-    if workspace is not None and lines:
-        missing.append(
-            f"Next, to decide on them in a browser: hangtag review --workspace {shlex.quote(str(workspace))}"
-        )
-    weak, expected = describe_weakness(summary), describe_expected(summary)
-    return "\n".join(
-        [
-            *map(_fold, filter(None, [weak])),
-            *(lines or ["No issue was found."]),
-            *map(_fold, filter(None, [expected, *sources, *missing])),
-        ]
-    )
-
-
-def _fold(text: str) -> str:
-    return textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
-
-
 def _name_label_error(evidence: str) -> str:
     return f"{LABEL_ERROR} ({evidence})"
-
-
-def _describe_source(found: Mapping[str, Any]) -> str:
-    """Describe a source of probabilities, for how many items, and whether all of these are out-of-sample."""
-    parts = [f"Compared with: {found['source']}, {found['items']:,} items."]
-    if count := found.get("items_trained_on"):
-        parts.append(f"Left out: {count:,} items whose photographs it was trained on.")
-    known_by = found.get("training_items_known_by")
-    if count := found.get("items_not_mapped"):
-        parts.append(
-            f"Not judged: {count:,} items whose categories the model does not have (category_mapping.csv; "
-            "match more of them by hand with --category-mapping)."
-        )
-    if known_by == UNKNOWN:
-        parts.append(
-            "It does not say what it was trained on: items of this catalogue among them are not out-of-sample."
-        )
-    if known_by == PHOTOGRAPHS_IN_PART:
-        parts.append("What its pretrained weights were trained on is not known.")
-    return " ".join(parts)
 
 
 Check = Callable[[AuditContext], pl.DataFrame]
@@ -152,7 +94,8 @@ def audit(
     An item is judged by all its photographs: its probabilities are the means of theirs, and a bad picture or an exact
     duplicate may be any of them.
 
-    Writes `audit/issues.csv` (see `issues.COLUMNS`) and `summary.json`.
+    Writes `audit/issues.csv` (see `issues.COLUMNS`) and `summary.json`; where items have no category, also
+    `suggested_categories.csv` (see `suggest_categories`).
 
     Args:
         workspace: A workspace that has been cleaned.
@@ -181,6 +124,9 @@ def _audit(workspace: Workspace, config: AuditConfig, run_id: str | None, model:
     inputs = {"labels": labelled.digest, "prepared": prepared.digest, "source": source.digest}
     if review:
         inputs["review"] = hash_json(review)
+    changes = read_changes(workspace)
+    if changes is not None:
+        inputs["changes"] = hash_json(changes.rows())
     if config.category_mapping:
         inputs["category_mapping"] = hash_category_mapping(Path(config.category_mapping))
     record = StageRecord("audit", workspace.audit, inputs, config)
@@ -202,7 +148,7 @@ def _audit(workspace: Workspace, config: AuditConfig, run_id: str | None, model:
             absent[name] = str(reason)
     if context.unlike_model:
         absent[f"{BAD_PICTURE} (no product)"] = context.unlike_model
-    return _write_audit(record, context, join_issues(tables), absent, written)
+    return _write_audit(record, context, join_issues(tables), absent, written, changes)
 
 
 @dataclass(frozen=True)
@@ -322,7 +268,8 @@ def _predict_from_names(context: AuditContext, labelled: LabeledItems) -> OutOfS
     label_space, given = _list_category_paths(context, labelled)
     labels = context.items["label"].fill_null("").to_list()
     groups = context.items["group_id"].fill_null(context.items["item_id"]).to_list()
-    return predict_from_names(names, given, label_space, labels, groups)
+    with_others = bool(len(context.lacking))
+    return predict_from_names(names, given, label_space, labels, groups, with_others=with_others)
 
 
 def _list_category_paths(context: AuditContext, labelled: LabeledItems) -> tuple[LabelSpace, Indices]:
@@ -343,13 +290,14 @@ def _write_audit(
     issues: pl.DataFrame,
     absent: Mapping[str, str],
     tables: Mapping[str, pl.DataFrame],
+    changes: pl.DataFrame | None,
 ) -> StageResult:
     folder = record.begin()
     paths = [folder / name for name in ("issues.csv", "catalog_scores.csv", "summary.json")]
     headings = context.schema.by_column
     scores = score_catalog(context, issues).with_columns(pl.col("column").replace(headings))
     expected = expect_right(context, issues)
-    issues = use_headings(issues, headings)
+    issues = mark_changed_items(use_headings(issues, headings), changes)
     counts = count_codes(issues)
     summary: JsonObject = {
         "items": len(context.items),
@@ -364,6 +312,9 @@ def _write_audit(
         "catalog_score": next(iter(scores.filter(pl.col("column") == "")["score"]), None),
         "catalog_scores": [line for line in scores.to_dicts() if line["column"]],
     }
+    if len(context.lacking):
+        tables = {**tables, SUGGESTED: mark_changed_items(suggest_categories(context), changes)}
+        summary["without_category"] = len(context.lacking)
     for name, table in tables.items():
         paths.append(folder / name)
         write_csv(paths[-1], table)
