@@ -269,14 +269,21 @@ def check(
     """
     from json import dumps
 
+    from hangtag.check_summary import describe_check
     from hangtag.stages.check import check as stage
     from hangtag.stages.check import count_failing
-    from hangtag.summary import describe_check
 
     for kind in options.CHECK_KINDS:
         resolve_settings(kind, {}, preset, file)
-    more = {"schema": schema, "overrides": overrides, "train": train}
-    summary = stage(catalog, workspace, preset=preset, settings=read_settings_file(file), **more)
+    summary = stage(
+        catalog,
+        workspace,
+        preset=preset,
+        settings=read_settings_file(file),
+        schema=schema,
+        overrides=overrides,
+        train=train,
+    )
     typer.echo(dumps(summary, ensure_ascii=False) if json else f"\n{describe_check(summary, workspace, catalog)}")
     if opens and not json and fail_on is None and summary["wrong_categories"] and options.has_person():
         _show_review(workspace)

@@ -1,6 +1,9 @@
 """Suggest categories for items that have none, by photograph and name, where that is right for nine items of ten."""
 
+from collections.abc import Sequence
+
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from hangtag.auditing.confident_learning import ModalityProbs
@@ -44,7 +47,7 @@ def suggest_categories(context: AuditContext) -> pl.DataFrame:
         space = sources[0].label_space
         rows, confidence, paths = _predict_others(context, sources, space)
         threshold = _choose_threshold(context, np.flatnonzero(~np.isin(rows, lacking)), rows, confidence)
-        named = [_name_path(space, path) for path in range(len(space.category_paths))]
+        named = [_name_path(space, path, context.levels) for path in range(len(space.category_paths))]
         found = zip(rows.tolist(), paths.tolist(), confidence.tolist(), strict=True)
         predicted = {row: (named[path], value) for row, path, value in found}
     values = [predicted.get(row, (None, None)) for row in lacking.tolist()]
@@ -58,7 +61,7 @@ def suggest_categories(context: AuditContext) -> pl.DataFrame:
 
 def _predict_others(
     context: AuditContext, sources: list[OutOfSampleProbs], space: LabelSpace
-) -> tuple[Indices, np.ndarray, Indices]:
+) -> tuple[Indices, npt.NDArray[np.float32], Indices]:
     """Return the rows of the items without a category of `space`, their confidence, and their likeliest path."""
     rows = np.unique(np.concatenate([each.other_rows for each in sources]))
     all_probs, all_masks = [], []
@@ -75,7 +78,7 @@ def _predict_others(
 
 
 def _choose_threshold(
-    context: AuditContext, without_class: Indices, rows: Indices, confidence: np.ndarray
+    context: AuditContext, without_class: Indices, rows: Indices, confidence: npt.NDArray[np.float32]
 ) -> float | None:
     """Choose the confidence from which suggestions are sure; None where none reaches the precision.
 
@@ -99,7 +102,7 @@ def _choose_threshold(
     )
 
 
-def _name_path(space: LabelSpace, path: int) -> str:
-    """Return the values of a category path with ` > ` between them."""
-    pairs = zip(space.levels.values(), space.category_paths[path], strict=True)
-    return SEPARATOR.join(names[index] for names, index in pairs if index != NO_VALUE)
+def _name_path(space: LabelSpace, path: int, levels: Sequence[str]) -> str:
+    """Return the values of a category path in the catalogue's own levels, with ` > ` between them."""
+    pairs = zip(space.levels.items(), space.category_paths[path], strict=True)
+    return SEPARATOR.join(names[index] for (level, names), index in pairs if index != NO_VALUE and level in levels)

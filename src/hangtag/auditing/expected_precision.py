@@ -39,8 +39,8 @@ TEMPERATURES = (0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.6, 8.0)
 # beyond that is taken for its own mistakes.
 MOST_WRONG = 0.1
 WAYS, REPLICATES, PARTS, STEPS = 3, 200, 5, 30
-# The share is fitted to at most so many items; more change its interval little and take minutes.
-MOST_FITTED = 50_000
+# The share is fitted to at most so many items, in at most so many bins; more change its interval little.
+MOST_FITTED, MOST_BINS = 50_000, 5_000
 # The model's own probabilities count as so many items in the counted confusions, so that few items do not decide.
 PRIOR = 2.0
 TINY = 1e-9
@@ -146,11 +146,12 @@ def estimate_wrong(given: Indices, probs: Probs, groups: pl.Series, wanted: Indi
     fitted = np.arange(len(given))
     if len(given) > MOST_FITTED:
         fitted = random.choice(len(given), MOST_FITTED, replace=False)
+    ratios = [_Ratios.of(right[fitted], wrong[fitted]) for right, wrong, _ in ways]
     by_way, shares = np.empty((WAYS, REPLICATES, len(wanted))), np.empty((WAYS, REPLICATES))
     for replicate in range(REPLICATES):
         weight = random.exponential(size=int(members.max()) + 1)[members[fitted]]
         for way, (right, wrong, part) in enumerate(ways):
-            share = _fit_share(right[fitted], wrong[fitted], weight)
+            share = ratios[way].fit_share(weight)
             errors = shares[way, replicate] = min(share * part, MOST_WRONG)
             probs_wrong = errors * wrong[wanted]
             rest = (1 - share) * right[wanted] + (share - errors) * flat[wanted]
@@ -214,15 +215,38 @@ def _choose_temperature(own: Floats, wrong: Floats) -> Floats:
     """Return the probabilities of the temperature under which the given labels are likeliest, float64 (m,)."""
     likelihoods = []
     for right in own:
-        share = _fit_share(right, wrong, np.ones(len(right)))
+        share = _Ratios.of(right, wrong).fit_share(np.ones(len(right)))
         likelihoods.append(float(np.log((1 - share) * right + share * wrong + TINY).sum()))
     return np.asarray(own[int(np.argmax(likelihoods))], np.float64)
 
 
-def _fit_share(right: Floats, wrong: Floats, weight: Floats) -> float:
-    """Fit the share of labels that are not as `right` says, by expectation maximization, 0 to 1."""
-    share = 0.05
-    for _ in range(STEPS):
-        part = share * wrong
-        share = float((part / np.maximum((1 - share) * right + part, TINY)) @ weight / weight.sum())
-    return share
+@dataclass(frozen=True)
+class _Ratios:
+    """The ratio of both densities of a mixture, of n items, in bins: the share depends on nothing else.
+
+    Attributes:
+        bins: The bin of each item, int64 (n,).
+        means: The mean ratio of each bin, float64 (bins,).
+    """
+
+    bins: Indices
+    means: Floats
+
+    @classmethod
+    def of(cls, right: Floats, wrong: Floats) -> "_Ratios":
+        """Sort the items by `wrong` over `right` into at most `MOST_BINS` bins of nearly equal size."""
+        ratios = wrong / np.maximum(right, TINY)
+        order = np.argsort(ratios, kind="stable")
+        count = min(len(ratios), MOST_BINS)
+        bins = np.empty(len(ratios), np.int64)
+        bins[order] = np.arange(len(ratios)) * count // len(ratios)
+        return cls(bins, np.bincount(bins, ratios, count) / np.bincount(bins, minlength=count))
+
+    def fit_share(self, weight: Floats) -> float:
+        """Fit the share of labels that are not as `right` says, by expectation maximization, 0 to 1."""
+        weights = np.bincount(self.bins, weight / weight.sum(), len(self.means))
+        share = 0.05
+        for _ in range(STEPS):
+            part = share * self.means
+            share = float((part / (1 - share + part)) @ weights)
+        return share

@@ -1,6 +1,7 @@
 """Stage `audit`: find label errors, duplicates, unlikely combinations, spelling variants and bad pictures."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from hangtag.auditing.duplicate_issues import find_duplicates, find_label_confli
 from hangtag.auditing.evidence import (
     OutOfSampleProbs,
     find_category_paths,
+    hash_named,
     predict_from_names,
 )
 from hangtag.auditing.expected_precision import expect_right
@@ -45,11 +47,11 @@ from hangtag.config import AuditConfig
 from hangtag.console import track
 from hangtag.errors import ModelError, SettingsError, WorkspaceError
 from hangtag.inference.classifier import Classifier
-from hangtag.inference.runs import load_classifier
+from hangtag.inference.runs import KnownProbs, load_classifier
 from hangtag.io import JsonObject, hash_file, hash_json, write_csv, write_json
 from hangtag.labels.dataset import LabeledItems, apply_review_changes, read_labeled_items, read_reviewed
 from hangtag.lock import hold, sweep
-from hangtag.manifest import StageRecord
+from hangtag.manifest import StageRecord, read_version, require_manifest
 from hangtag.models.checkpoint import hash_run
 from hangtag.models.label_space import NO_VALUE, Indices, LabelSpace
 from hangtag.results import AuditResult, StageResult
@@ -58,6 +60,8 @@ from hangtag.workspace import Workspace
 
 # The name of the model that hangtag comes with, for --model.
 SHIPPED = "shipped"
+# What an exported model predicted of every photograph, and the other products' names of every name, for the next audit.
+KNOWN, KNOWN_NAMES = "photograph_probs.npz", "name_probs.npz"
 
 
 def _name_label_error(evidence: str) -> str:
@@ -134,7 +138,7 @@ def _audit(workspace: Workspace, config: AuditConfig, run_id: str | None, model:
         return current
     # Issues that were reviewed are not found again.
     prepared, _ = apply_review_changes(prepared, review)
-    context, absent, written = _collect_probs(_build_context(prepared, labelled, config), source, labelled)
+    context, absent, written = _collect_probs(workspace, _build_context(prepared, labelled, config), source, labelled)
     if config.category_mapping and not written:
         # The reason why there is no exported model, where one was asked: its photographs may have another size.
         reason = absent.get(_name_label_error(IMAGE), "The probabilities are those of a trained model.")
@@ -164,14 +168,15 @@ def _find_source(workspace: Workspace, labelled: LabeledItems, run_id: str | Non
         if run_id is not None:
             raise SettingsError("A run and --model cannot be used together.", hint="Leave out one of them.")
         if str(model) == SHIPPED and not Path(SHIPPED).exists():
-            return _take_shipped(labelled, "")
+            return _take_shipped(workspace, labelled, "")
         classifier = Classifier.load(model)
         digest = hash_json(classifier.description)
-        return _Source(digest, lambda context: _ask_model(classifier, labelled, context))
+        return _Source(digest, lambda context: _ask_model(workspace, classifier, labelled, context))
     folds = choose_folds(workspace, labelled.digest, run_id)
     if folds is not None:
         path = workspace.folds(folds) / "out_of_fold.parquet"
         return _check_levels(
+            workspace,
             _Source(hash_file(path), lambda context: read_folds(path.parent, context.items, context.schema.missing)),
             labelled,
             is_named=run_id is not None,
@@ -182,17 +187,19 @@ def _find_source(workspace: Workspace, labelled: LabeledItems, run_id: str | Non
     try:
         chosen = choose_run(workspace, labelled.digest, run_id)
     except NotApplicableError as reason:
-        return _take_shipped(labelled, str(reason))
+        return _take_shipped(workspace, labelled, str(reason))
 
     def predict(context: AuditContext) -> OutOfSampleProbs:
         return predict_with_run(
             load_classifier(workspace, chosen, labelled), chosen, labelled, context.items, context.hashes
         )
 
-    return _check_levels(_Source(hash_run(workspace, chosen), predict), labelled, is_named=run_id is not None)
+    return _check_levels(
+        workspace, _Source(hash_run(workspace, chosen), predict), labelled, is_named=run_id is not None
+    )
 
 
-def _check_levels(source: _Source, labelled: LabeledItems, *, is_named: bool) -> _Source:
+def _check_levels(workspace: Workspace, source: _Source, labelled: LabeledItems, *, is_named: bool) -> _Source:
     """Return a source that takes the shipped model where a trained one predicts none of the catalogue's levels.
 
     A run that was named is not replaced; then its label errors are not applicable.
@@ -206,18 +213,18 @@ def _check_levels(source: _Source, labelled: LabeledItems, *, is_named: bool) ->
         reason = f"{source_name}: these are probabilities of the label alone, and none of the catalogue's levels."
         if is_named:
             raise NotApplicableError(reason)
-        return _take_shipped(labelled, reason).fetch(context)
+        return _take_shipped(workspace, labelled, reason).fetch(context)
 
     return _Source(source.digest, fetch)
 
 
-def _take_shipped(labelled: LabeledItems, why_no_other: str) -> _Source:
+def _take_shipped(workspace: Workspace, labelled: LabeledItems, why_no_other: str) -> _Source:
     """Return the model that hangtag comes with as the source; it may have other categories or another size."""
     classifier = Classifier.load()
 
     def fetch(context: AuditContext) -> OutOfSampleProbs:
         try:
-            return _ask_model(classifier, labelled, context)
+            return _ask_model(workspace, classifier, labelled, context)
         except (NotApplicableError, ModelError) as reason:
             raise NotApplicableError(
                 f"{why_no_other} The model that hangtag comes with does not fit: {reason}".lstrip(),
@@ -227,8 +234,25 @@ def _take_shipped(labelled: LabeledItems, why_no_other: str) -> _Source:
     return _Source(hash_json(classifier.description), fetch)
 
 
-def _ask_model(classifier: Classifier, labelled: LabeledItems, context: AuditContext) -> OutOfSampleProbs:
-    return predict_with_model(classifier, labelled, context.items, context.hashes, context.config.category_mapping)
+def _ask_model(
+    workspace: Workspace, classifier: Classifier, labelled: LabeledItems, context: AuditContext
+) -> OutOfSampleProbs:
+    """Predict with an exported model; photographs that the last audit predicted with it are not predicted again."""
+    known = _read_known(workspace, KNOWN, hash_json(classifier.description))
+    return predict_with_model(
+        classifier, labelled, context.items, context.hashes, context.config.category_mapping, known
+    )
+
+
+def _read_known(workspace: Workspace, name: str, source: str = "") -> KnownProbs | None:
+    """Return what the last audit of this version predicted, with the source of this digest; None if there is none."""
+    with suppress(WorkspaceError):
+        manifest = require_manifest(workspace.audit, "", [name])
+        if source in ("", manifest["inputs"].get("source")) and manifest["versions"]["hangtag"] == read_version(
+            "hangtag"
+        ):
+            return KnownProbs.read(workspace.audit / name)
+    return None
 
 
 def _build_context(prepared: Prepared, labelled: LabeledItems, config: AuditConfig) -> AuditContext:
@@ -241,7 +265,7 @@ def _build_context(prepared: Prepared, labelled: LabeledItems, config: AuditConf
 
 
 def _collect_probs(
-    context: AuditContext, source: _Source, labelled: LabeledItems
+    workspace: Workspace, context: AuditContext, source: _Source, labelled: LabeledItems
 ) -> tuple[AuditContext, dict[str, str], dict[str, pl.DataFrame]]:
     """Return the context with its probabilities, the label errors that cannot be found, with the reason, and tables."""
     absent: dict[str, str] = {}
@@ -253,13 +277,17 @@ def _collect_probs(
         tables = reason.tables
         absent |= dict.fromkeys(map(_name_label_error, (IMAGE, IMAGE_AND_NAME)), str(reason))
     try:
-        context = context.with_probs(name_probs=_predict_from_names(context, labelled))
+        context = context.with_probs(
+            name_probs=_predict_from_names(context, labelled, _read_known(workspace, KNOWN_NAMES))
+        )
     except NotApplicableError as reason:
         absent |= dict.fromkeys(map(_name_label_error, (NAME, IMAGE_AND_NAME)), str(reason))
     return context, absent, tables
 
 
-def _predict_from_names(context: AuditContext, labelled: LabeledItems) -> OutOfSampleProbs:
+def _predict_from_names(
+    context: AuditContext, labelled: LabeledItems, known: KnownProbs | None = None
+) -> OutOfSampleProbs:
     names = context.read_names()
     if names is None or not context.config.use_names:
         raise NotApplicableError(
@@ -268,8 +296,17 @@ def _predict_from_names(context: AuditContext, labelled: LabeledItems) -> OutOfS
     label_space, given = _list_category_paths(context, labelled)
     labels = context.items["label"].fill_null("").to_list()
     groups = context.items["group_id"].fill_null(context.items["item_id"]).to_list()
-    with_others = bool(len(context.lacking))
-    return predict_from_names(names, given, label_space, labels, groups, with_others=with_others)
+    keys = hash_named(context.item_ids, names, given, label_space)
+    return predict_from_names(
+        names,
+        given,
+        label_space,
+        labels,
+        groups,
+        with_others=bool(len(context.lacking)),
+        keys=keys,
+        known=known,
+    )
 
 
 def _list_category_paths(context: AuditContext, labelled: LabeledItems) -> tuple[LabelSpace, Indices]:
@@ -318,6 +355,10 @@ def _write_audit(
     for name, table in tables.items():
         paths.append(folder / name)
         write_csv(paths[-1], table)
+    for name, probs in ((KNOWN, context.image_probs), (KNOWN_NAMES, context.name_probs)):
+        if probs is not None and probs.known_probs is not None:
+            paths.append(folder / name)
+            probs.known_probs.write(paths[-1])
     write_csv(paths[0], issues)
     write_csv(paths[1], scores)
     write_json(paths[2], summary)

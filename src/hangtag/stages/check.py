@@ -92,7 +92,7 @@ def check(
             stages.finish(_train(workspace, training))
         model = None if train or _has_folds(workspace) else SHIPPED
         audited = audit(workspace, auditing, model=model)
-        stages.finish(f"{audited.metrics['issues']:,} remarks")
+        stages.finish(f"{audited.metrics['items_with_issues']:,} products to look at")
     reads = [workspace.prepared, workspace.audit, workspace.review]
     with hold("check", workspace, reads=reads, writes=[]):
         summary = _summarize(workspace, prepared, described)
