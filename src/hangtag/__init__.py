@@ -2,7 +2,8 @@
 
 Every command is a function of this package: `init`, `prepare`, `clean`, `explore`, `train`, `cross_validate`,
 `evaluate`, `compare`, `predict`, `audit`, `review`, `apply`, `report`, `search`, `export`, `classify` and `serve`.
-`run` runs all stages on a catalogue, and `demo` runs them on a generated one.
+`check` says what looks wrong in a catalogue without training, `run` runs all stages on one, and `demo` runs them on a
+generated one.
 """
 
 from importlib import import_module
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from hangtag.results import StageResult
     from hangtag.stages.apply import apply
     from hangtag.stages.audit import audit
+    from hangtag.stages.check import check
     from hangtag.stages.classify import classify
     from hangtag.stages.clean import clean
     from hangtag.stages.compare import compare
@@ -73,6 +75,7 @@ __all__ = [
     "Workspace",
     "apply",
     "audit",
+    "check",
     "classify",
     "classify_photographs",
     "clean",
@@ -109,6 +112,7 @@ _MODULES = {
     "apply": "hangtag.stages.apply",
     "report": "hangtag.stages.report",
     "search": "hangtag.stages.search",
+    "check": "hangtag.stages.check",
     "run": "hangtag.stages.pipeline",
     "demo": "hangtag.stages.pipeline",
     "export": "hangtag.stages.export",

@@ -26,6 +26,7 @@ Flags = dict[str, inspect.Parameter]
 
 # The headings of `hangtag --help` and their commands, in order.
 COMMAND_GROUPS = {
+    "Start here": ("check",),
     "Prepare a catalogue": ("init", "prepare", "clean", "explore"),
     "Train and evaluate": ("train", "cross-validate", "evaluate", "compare", "predict", "models"),
     "Find and fix label errors": ("audit", "review", "apply"),
@@ -35,6 +36,8 @@ COMMAND_GROUPS = {
 
 # `run` and `demo` replace these settings of `train` by --color-modes and --seeds, and train once for each of them.
 CHAIN_SETTINGS = ("color_mode", "seed")
+# The stages of `check`, whose settings its --config may have.
+CHECK_KINDS = (config.PrepareConfig, config.CleanConfig, TrainConfig, config.AuditConfig)
 
 # A key of the catalogue's description, its flag, and its help text.
 DESCRIPTION = (

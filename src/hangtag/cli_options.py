@@ -3,6 +3,7 @@
 The flags of settings and of a catalogue's description are built in `cli_commands`.
 """
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -122,6 +123,24 @@ OutputOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
+JsonSummaryOption = Annotated[
+    bool, typer.Option("--json", help="Print the summary as one JSON object, and nothing else on stdout.")
+]
+TrainOption = Annotated[
+    bool,
+    typer.Option("--train", help="First learn from the catalogue itself, which finds more; says how long it takes."),
+]
+OpenOption = Annotated[
+    bool, typer.Option("--open/--no-open", help="Open the page to decide on in the browser, where a person is there.")
+]
+FailOption = Annotated[
+    Literal["any", "new"] | None,
+    typer.Option(
+        metavar="WHICH",
+        help="Exit with code 1 if a category looks wrong that nobody has decided on: any, or only of products that are "
+        "new or changed since the last check. Without it a check that went through exits with 0.",
+    ),
+]
 CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
 WordsArgument = Annotated[
     list[str] | None, typer.Argument(metavar="WORDS...", help="What the photographs should show.")
@@ -188,6 +207,11 @@ def check_found_output(output: Path | None, *, json: bool) -> None:
         raise SettingsError("--json and --output cannot be used together.")
     if output is not None and output.suffix.lower() != ".csv":
         raise SettingsError("The output's kind is not known.", allowed="Allowed: .csv.", received=output.name)
+
+
+def has_person() -> bool:
+    """Return whether a person is at the terminal: neither the input nor the output is a file or a pipe."""
+    return sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def _split_commas(text: str | None) -> list[str] | None:
