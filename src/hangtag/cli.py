@@ -306,6 +306,7 @@ def check(
     from hangtag.check_summary import describe_check
     from hangtag.stages.check import check as stage
     from hangtag.stages.check import count_failing
+    from hangtag.stages.review import review_in_browser
 
     for kind in commands.CHECK_KINDS:
         resolve_settings(kind, {}, preset, file)
@@ -320,27 +321,9 @@ def check(
     )
     typer.echo(dumps(summary, ensure_ascii=False) if json else f"\n{describe_check(summary, workspace, catalog)}")
     if opens and not json and fail_on is None and summary["wrong_categories"] and options.has_person():
-        _show_review(workspace)
+        review_in_browser(workspace)
     if fail_on and count_failing(summary, fail_on):
         raise typer.Exit(1)
-
-
-def _show_review(workspace: Path) -> None:
-    """Run the review, and open its page in the browser, until Ctrl-C."""
-    import threading
-    import webbrowser
-
-    from hangtag.stages.review import review as stage
-
-    def show(address: str) -> None:
-        typer.echo(f"\nThe page to decide on them: {address}  (Ctrl-C stops it)", err=True)
-        # The service starts after this call.
-        threading.Timer(1, webbrowser.open, [address]).start()
-
-    try:
-        stage(workspace, on_start=show)
-    except KeyboardInterrupt:
-        typer.echo("Stopped. Every decision is kept.", err=True)
 
 
 @commands.register(app, *config.KINDS, describes=True, omit=commands.CHAIN_SETTINGS)
