@@ -1,9 +1,11 @@
 """Test the search of the review page: over HTTP, and in a real browser."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -38,7 +40,7 @@ def write_pixel_index(workspace: Workspace, queue: Queue) -> None:
     StageRecord("train", run, {}, {}).finish({}, [run / "model.json"])
 
 
-def open_app(workspace: Workspace, queue: Queue, store: Store) -> object:
+def open_app(workspace: Workspace, queue: Queue, store: Store) -> FastAPI:
     look_alikes = open_look_alike_search(workspace, queue.items)
 
     def find() -> SearchIndex | None:
@@ -49,9 +51,9 @@ def open_app(workspace: Workspace, queue: Queue, store: Store) -> object:
 
 def test_products_are_found_by_words_with_their_questions(workspace: Workspace, queue: Queue, store: Store) -> None:
     headers = {"X-Review-Token": TOKEN}
-    client = TestClient(open_app(workspace, queue, store), base_url="http://127.0.0.1:8001", headers=headers)  # type: ignore[arg-type]
+    client = TestClient(open_app(workspace, queue, store), base_url="http://127.0.0.1:8001", headers=headers)
 
-    def ask(words: str) -> dict[str, list[dict[str, object]]]:
+    def ask(words: str) -> dict[str, Any]:
         answer = client.get("/api/search", params={"words": words})
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
@@ -67,7 +69,7 @@ def test_products_are_found_by_words_with_their_questions(workspace: Workspace, 
         assert item["named"] == ("shoes" in split_words(str(item["name"])))
         expected = [issue.position for issue in queue.issues if issue.item_id == item["item_id"]]
         assert item["position"] == (min(expected) if expected else None)
-    assert sum(item["named"] for item in items[:10]) >= 8  # type: ignore[misc]
+    assert sum(item["named"] for item in items[:10]) >= 8
     assert any(item["position"] is not None for item in items)
     unknown = ask("sparkling")
     assert unknown["items"] == []
@@ -85,7 +87,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def address(workspace: Workspace, queue: Queue, store: Store) -> Iterator[str]:
-    yield from run_in_thread(open_app(workspace, queue, store))  # type: ignore[arg-type]
+    yield from run_in_thread(open_app(workspace, queue, store))
 
 
 @pytest.mark.browser
