@@ -152,8 +152,8 @@ def main() -> None:
             print_line(f"  {kind}", [judged[word] for word in sorted(words)])
     precision = {word: each[1] for word, each in judged.items()}
     ranked = sorted(precision, key=lambda word: (-precision[word], word))
-    for title, listed in (("best", ranked[:SHOWN]), ("worst", ranked[::-1][:SHOWN])):
-        print(f"{title}: " + ", ".join(f"{word} {precision[word]:.1f}" for word in listed))
+    for title, shown in (("best", ranked[:SHOWN]), ("worst", ranked[::-1][:SHOWN])):
+        print(f"{title}: " + ", ".join(f"{word} {precision[word]:.1f}" for word in shown))
     for text in arguments.queries:
         query = tuple(split_words(text))
         is_right = np.logical_and.reduce([judge.has.get(word, np.zeros(1, bool)) for word in query])

@@ -1,9 +1,11 @@
 """Test the search of the review page: over HTTP, and in a real browser."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -38,7 +40,7 @@ def write_pixel_index(workspace: Workspace, queue: Queue) -> None:
     StageRecord("train", run, {}, {}).finish({}, [run / "model.json"])
 
 
-def open_app(workspace: Workspace, queue: Queue, store: Store) -> object:
+def open_app(workspace: Workspace, queue: Queue, store: Store) -> FastAPI:
     look_alikes = open_look_alike_search(workspace, queue.items)
 
     def find() -> SearchIndex | None:
@@ -51,7 +53,7 @@ def test_products_are_found_by_words_with_their_questions(workspace: Workspace, 
     headers = {"X-Review-Token": TOKEN}
     client = TestClient(open_app(workspace, queue, store), base_url="http://127.0.0.1:8001", headers=headers)
 
-    def ask(words: str) -> Any:
+    def ask(words: str) -> dict[str, Any]:
         answer = client.get("/api/search", params={"words": words})
         assert answer.status_code == 200, answer.text
         return answer.json()

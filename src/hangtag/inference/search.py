@@ -139,8 +139,8 @@ class SearchIndex:
     @cached_property
     def _features(self) -> Any:
         # The file stays open: a file that another process writes in its place may belong to another map.
-        opened: Any = safe_open(self.folder / FEATURES, framework="numpy")
-        return opened.get_slice("features")
+        file: Any = safe_open(self.folder / FEATURES, framework="numpy")
+        return file.get_slice("features")
 
 
 def rank_items(scores: Floats, is_wanted: npt.NDArray[np.bool_], limit: int) -> npt.NDArray[np.int64]:
