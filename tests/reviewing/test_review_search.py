@@ -56,7 +56,7 @@ def test_products_are_found_by_words_with_their_questions(workspace: Workspace, 
     def ask(words: str) -> dict[str, Any]:
         answer = client.get("/api/search", params={"words": words})
         assert answer.status_code == 200, answer.text
-        return answer.json()
+        return dict(answer.json())
 
     assert ask("shoes") == {"items": [], "message": NO_INDEX}
     # The index is found once there is one, without another start.
