@@ -1,8 +1,8 @@
 """Find wrong categories in a fashion catalogue, and train and serve image classifiers on it.
 
 Every command is a function of this package: `init`, `prepare`, `clean`, `explore`, `train`, `cross_validate`,
-`evaluate`, `compare`, `predict`, `audit`, `review`, `apply`, `report`, `export`, `classify` and `serve`. `run` runs all
-stages on a catalogue, and `demo` runs them on a generated one.
+`evaluate`, `compare`, `predict`, `audit`, `review`, `map_taxonomy`, `suggest_merges`, `apply`, `report`, `export`,
+`classify` and `serve`. `run` runs all stages on a catalogue, and `demo` runs them on a generated one.
 """
 
 from importlib import import_module
@@ -17,10 +17,12 @@ if TYPE_CHECKING:
         EvaluateConfig,
         ExploreConfig,
         ExportConfig,
+        MapTaxonomyConfig,
         PredictConfig,
         PrepareConfig,
         ReviewConfig,
         ServeConfig,
+        SuggestMergesConfig,
     )
     from hangtag.errors import HangtagError
     from hangtag.inference.classifier import Classifier
@@ -37,12 +39,14 @@ if TYPE_CHECKING:
     from hangtag.stages.explore import explore
     from hangtag.stages.export import export
     from hangtag.stages.init import init
+    from hangtag.stages.map_taxonomy import map_taxonomy
     from hangtag.stages.pipeline import demo, run
     from hangtag.stages.predict import predict
     from hangtag.stages.prepare import prepare
     from hangtag.stages.report import report
     from hangtag.stages.review import review
     from hangtag.stages.serve import serve
+    from hangtag.stages.suggest_merges import suggest_merges
     from hangtag.stages.train import train
     from hangtag.train_config import TrainConfig
     from hangtag.workspace import Workspace
@@ -60,12 +64,14 @@ __all__ = [
     "ExportConfig",
     "Failure",
     "HangtagError",
+    "MapTaxonomyConfig",
     "PredictConfig",
     "Prediction",
     "PrepareConfig",
     "ReviewConfig",
     "ServeConfig",
     "StageResult",
+    "SuggestMergesConfig",
     "TrainConfig",
     "Workspace",
     "apply",
@@ -80,12 +86,14 @@ __all__ = [
     "explore",
     "export",
     "init",
+    "map_taxonomy",
     "predict",
     "prepare",
     "report",
     "review",
     "run",
     "serve",
+    "suggest_merges",
     "train",
 ]
 
@@ -103,6 +111,8 @@ _MODULES = {
     "audit": "hangtag.stages.audit",
     "review": "hangtag.stages.review",
     "apply": "hangtag.stages.apply",
+    "map_taxonomy": "hangtag.stages.map_taxonomy",
+    "suggest_merges": "hangtag.stages.suggest_merges",
     "report": "hangtag.stages.report",
     "run": "hangtag.stages.pipeline",
     "demo": "hangtag.stages.pipeline",
