@@ -1,9 +1,9 @@
 """Find wrong categories in a fashion catalogue, and train and serve image classifiers on it.
 
 Every command is a function of this package: `init`, `prepare`, `clean`, `explore`, `train`, `cross_validate`,
-`evaluate`, `compare`, `predict`, `audit`, `review`, `apply`, `report`, `search`, `export`, `classify` and `serve`.
-`check` says what looks wrong in a catalogue without training, `run` runs all stages on one, and `demo` runs them on a
-generated one.
+`evaluate`, `compare`, `predict`, `audit`, `review`, `map_taxonomy`, `suggest_merges`, `apply`, `report`, `search`,
+`export`, `classify` and `serve`. `check` says what looks wrong in a catalogue without training, `run` runs all stages on
+one, and `demo` runs them on a generated one.
 """
 
 from importlib import import_module
@@ -18,11 +18,13 @@ if TYPE_CHECKING:
         EvaluateConfig,
         ExploreConfig,
         ExportConfig,
+        MapTaxonomyConfig,
         PredictConfig,
         PrepareConfig,
         ReviewConfig,
         SearchConfig,
         ServeConfig,
+        SuggestMergesConfig,
     )
     from hangtag.errors import HangtagError
     from hangtag.inference.classifier import Classifier
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from hangtag.stages.explore import explore
     from hangtag.stages.export import export
     from hangtag.stages.init import init
+    from hangtag.stages.map_taxonomy import map_taxonomy
     from hangtag.stages.pipeline import demo, run
     from hangtag.stages.predict import predict
     from hangtag.stages.prepare import prepare
@@ -47,6 +50,7 @@ if TYPE_CHECKING:
     from hangtag.stages.review import review
     from hangtag.stages.search import search
     from hangtag.stages.serve import serve
+    from hangtag.stages.suggest_merges import suggest_merges
     from hangtag.stages.train import train
     from hangtag.train_config import TrainConfig
     from hangtag.workspace import Workspace
@@ -64,6 +68,7 @@ __all__ = [
     "ExportConfig",
     "Failure",
     "HangtagError",
+    "MapTaxonomyConfig",
     "PredictConfig",
     "Prediction",
     "PrepareConfig",
@@ -71,6 +76,7 @@ __all__ = [
     "SearchConfig",
     "ServeConfig",
     "StageResult",
+    "SuggestMergesConfig",
     "TrainConfig",
     "Workspace",
     "apply",
@@ -86,6 +92,7 @@ __all__ = [
     "explore",
     "export",
     "init",
+    "map_taxonomy",
     "predict",
     "prepare",
     "report",
@@ -93,6 +100,7 @@ __all__ = [
     "run",
     "search",
     "serve",
+    "suggest_merges",
     "train",
 ]
 
@@ -110,6 +118,8 @@ _MODULES = {
     "audit": "hangtag.stages.audit",
     "review": "hangtag.stages.review",
     "apply": "hangtag.stages.apply",
+    "map_taxonomy": "hangtag.stages.map_taxonomy",
+    "suggest_merges": "hangtag.stages.suggest_merges",
     "report": "hangtag.stages.report",
     "search": "hangtag.stages.search",
     "check": "hangtag.stages.check",

@@ -27,9 +27,9 @@ Flags = dict[str, inspect.Parameter]
 # The headings of `hangtag --help` and their commands, in order.
 COMMAND_GROUPS = {
     "Start here": ("check",),
-    "Prepare a catalogue": ("init", "prepare", "clean", "explore"),
+    "Prepare a catalogue": ("init", "prepare", "clean", "explore", "suggest-merges"),
     "Train and evaluate": ("train", "cross-validate", "evaluate", "compare", "predict", "models"),
-    "Find and fix label errors": ("audit", "review", "apply"),
+    "Find and fix label errors": ("audit", "review", "map-taxonomy", "apply"),
     "Use the results": ("report", "search", "export", "classify", "serve"),
     "All at once": ("run", "demo"),
 }
@@ -336,5 +336,25 @@ STAGE_COMMANDS = (
         the list of changes to review/label_changes.csv, which the next clean applies. Undone decisions have no effect.
         """,
         {"catalog": (options.MovedCatalogOption, None)},
+    ),
+    StageCommand(
+        "map-taxonomy",
+        config.MapTaxonomyConfig,
+        """Match categories to a public taxonomy.
+
+        Proposes a category of Google's or Shopify's product taxonomy, from a file, for every category of the catalogue,
+        and leaves open what is not certain. Reads prepared/ and writes taxonomy/mapping.csv: look it over, correct it,
+        and name it with `hangtag apply --taxonomy-mapping`.
+        """,
+        {"taxonomy": (options.TaxonomyArgument, inspect.Parameter.empty)},
+    ),
+    StageCommand(
+        "suggest-merges",
+        config.SuggestMergesConfig,
+        """Find labels that mean the same.
+
+        Compares the spelling of labels, their synonyms, and the words of their products. Reads prepared/ and writes
+        merges/merges.csv, and merges/merges.toml: look it over, and name it with `hangtag clean --taxonomy`.
+        """,
     ),
 )

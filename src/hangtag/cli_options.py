@@ -48,6 +48,9 @@ ModelOption = Annotated[
 CatalogArgument = Annotated[
     str, typer.Argument(metavar="CATALOG", help="A folder or a .zip, or a table with photographs beside it.")
 ]
+TaxonomyArgument = Annotated[
+    Path, typer.Argument(metavar="FILE", help="Google's taxonomy as text, or Shopify's categories.txt or .json.")
+]
 DescriptionOutputOption = Annotated[
     Path | None,
     typer.Option("--output", "-o", metavar="FILE", help="The file to write, by default catalog.toml beside the table."),

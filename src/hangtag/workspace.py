@@ -134,6 +134,16 @@ class Workspace:
         return self.root / "review"
 
     @property
+    def taxonomy(self) -> Path:
+        """Return the folder that `map-taxonomy` writes."""
+        return self.root / "taxonomy"
+
+    @property
+    def merges(self) -> Path:
+        """Return the folder that `suggest-merges` writes."""
+        return self.root / "merges"
+
+    @property
     def downloads(self) -> Path:
         """Return the folder with the photographs that `prepare` downloaded, by a hash of their URL."""
         return self.root / "downloads"
@@ -142,7 +152,7 @@ class Workspace:
     def folders(self) -> tuple[Path, ...]:
         """Return every folder that stages write to."""
         first = (self.prepared, self.labels, self.exploration, self.runs, self.root / "folds")
-        return (*first, self.audit, self.comparison, self.review, self.downloads)
+        return (*first, self.audit, self.comparison, self.review, self.taxonomy, self.merges, self.downloads)
 
     @property
     def report(self) -> Path:
@@ -152,6 +162,7 @@ class Workspace:
     def stage_folders(self) -> list[Path]:
         """Return the folders of all stages, including those of single runs and folds, whether they exist or not."""
         stages = [self.prepared, self.labels, self.exploration, self.audit, self.comparison, self.review]
+        stages += [self.taxonomy, self.merges]
         runs = [path for path in self.runs.glob("*") if path.is_dir()]
         parts = [path / name for path in runs for name in ("evaluation", "predictions", "search")]
         folds = [path for path in (self.root / "folds").glob("*") if path.is_dir()]
