@@ -320,27 +320,12 @@ def check(
     )
     typer.echo(dumps(summary, ensure_ascii=False) if json else f"\n{describe_check(summary, workspace, catalog)}")
     if opens and not json and fail_on is None and summary["wrong_categories"] and options.has_person():
-        _show_review(workspace)
+        from hangtag.stages.review import review_in_browser
+
+        told = "\nThe page to decide on them: {}  (Ctrl-C stops it)"
+        review_in_browser(workspace, lambda address: typer.echo(told.format(address), err=True))
     if fail_on and count_failing(summary, fail_on):
         raise typer.Exit(1)
-
-
-def _show_review(workspace: Path) -> None:
-    """Run the review, and open its page in the browser, until Ctrl-C."""
-    import threading
-    import webbrowser
-
-    from hangtag.stages.review import review as stage
-
-    def show(address: str) -> None:
-        typer.echo(f"\nThe page to decide on them: {address}  (Ctrl-C stops it)", err=True)
-        # The service starts after this call.
-        threading.Timer(1, webbrowser.open, [address]).start()
-
-    try:
-        stage(workspace, on_start=show)
-    except KeyboardInterrupt:
-        typer.echo("Stopped. Every decision is kept.", err=True)
 
 
 @commands.register(app, *config.KINDS, describes=True, omit=commands.CHAIN_SETTINGS)
