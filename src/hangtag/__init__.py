@@ -1,8 +1,8 @@
 """Find wrong categories in a fashion catalogue, and train and serve image classifiers on it.
 
 Every command is a function of this package: `init`, `prepare`, `clean`, `explore`, `train`, `cross_validate`,
-`evaluate`, `compare`, `predict`, `audit`, `review`, `apply`, `report`, `export`, `classify` and `serve`. `run` runs all
-stages on a catalogue, and `demo` runs them on a generated one.
+`evaluate`, `compare`, `predict`, `audit`, `review`, `apply`, `exchange`, `report`, `export`, `classify` and `serve`.
+`run` runs all stages on a catalogue, and `demo` runs them on a generated one.
 """
 
 from importlib import import_module
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         ClassifyConfig,
         CleanConfig,
         EvaluateConfig,
+        ExchangeConfig,
         ExploreConfig,
         ExportConfig,
         PredictConfig,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from hangtag.stages.compare import compare
     from hangtag.stages.cross_validate import cross_validate
     from hangtag.stages.evaluate import evaluate
+    from hangtag.stages.exchange import exchange
     from hangtag.stages.explore import explore
     from hangtag.stages.export import export
     from hangtag.stages.init import init
@@ -56,6 +58,7 @@ __all__ = [
     "ClassifyConfig",
     "CleanConfig",
     "EvaluateConfig",
+    "ExchangeConfig",
     "ExploreConfig",
     "ExportConfig",
     "Failure",
@@ -77,6 +80,7 @@ __all__ = [
     "cross_validate",
     "demo",
     "evaluate",
+    "exchange",
     "explore",
     "export",
     "init",
@@ -103,6 +107,7 @@ _MODULES = {
     "audit": "hangtag.stages.audit",
     "review": "hangtag.stages.review",
     "apply": "hangtag.stages.apply",
+    "exchange": "hangtag.stages.exchange",
     "report": "hangtag.stages.report",
     "run": "hangtag.stages.pipeline",
     "demo": "hangtag.stages.pipeline",

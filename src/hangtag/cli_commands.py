@@ -28,7 +28,7 @@ Flags = dict[str, inspect.Parameter]
 COMMAND_GROUPS = {
     "Prepare a catalogue": ("init", "prepare", "clean", "explore"),
     "Train and evaluate": ("train", "cross-validate", "evaluate", "compare", "predict", "models"),
-    "Find and fix label errors": ("audit", "review", "apply"),
+    "Find and fix label errors": ("audit", "review", "apply", "exchange"),
     "Use the results": ("report", "export", "classify", "serve"),
     "All at once": ("run", "demo"),
 }
@@ -333,5 +333,19 @@ STAGE_COMMANDS = (
         the list of changes to review/label_changes.csv, which the next clean applies. Undone decisions have no effect.
         """,
         {"catalog": (options.MovedCatalogOption, None)},
+    ),
+    StageCommand(
+        "exchange",
+        config.ExchangeConfig,
+        """Exchange issues and catalogues with other tools.
+
+        With --output, writes the open issues for Label Studio or FiftyOne, or the cleaned catalogue as an image folder
+        of Hugging Face. With --answers, reads what annotators answered as decisions, as if they used hangtag review.
+        """,
+        {
+            "tool": (options.ToolArgument, ...),
+            "output": (options.ExchangeFolderOption, None),
+            "answers": (options.AnswersOption, None),
+        },
     ),
 )

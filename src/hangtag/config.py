@@ -256,7 +256,33 @@ class ApplyConfig(Settings):
     )
 
 
+@dataclass(frozen=True)
+class ExchangeConfig(Settings):
+    """Settings of `exchange`."""
+
+    column: str = setting("", "An attribute whose issues are exchanged; by default those of the category.")
+    limit: int = setting(0, "Largest number of products to ask about, the highest score first; 0 takes all.", low=0)
+    document_root: str = setting(
+        "",
+        "Folder from which Label Studio serves local files (LOCAL_FILES_DOCUMENT_ROOT), by default /.",
+        metavar="FOLDER",
+    )
+    url_prefix: str = setting(
+        "",
+        "Address at which Label Studio finds the photographs; their paths in the catalogue are added to it.",
+        is_valid=lambda url: not url or url.startswith(("http://", "https://", "s3://", "gs://", "azure-blob://", "/")),
+        must_be="an address that starts with http://, https://, s3://, gs://, azure-blob:// or /",
+        metavar="URL",
+    )
+    reviewer: str = setting(
+        "",
+        "Name to record with decisions from FiftyOne, which knows no users.",
+        is_valid=lambda name: len(name) <= 60,
+        must_be="at most 60 characters",
+    )
+
+
 # Settings of the stages of `hangtag run`, in order; a name that two of them have has the same meaning in both.
 KINDS = (PrepareConfig, CleanConfig, ExploreConfig, TrainConfig, EvaluateConfig, PredictConfig)
 # Settings of the other stages, for which a settings file may have tables too.
-MORE_KINDS = (AuditConfig, ReviewConfig, ApplyConfig, ExportConfig, ClassifyConfig, ServeConfig)
+MORE_KINDS = (AuditConfig, ReviewConfig, ApplyConfig, ExchangeConfig, ExportConfig, ClassifyConfig, ServeConfig)
