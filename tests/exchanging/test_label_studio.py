@@ -14,7 +14,6 @@ import pytest
 from exchanged import ANNOTATOR, annotate, check_golden, read_back, write_tasks
 from issue_queue import make_line, make_queue, write_issues
 
-from hangtag.cli import main
 from hangtag.config import ExchangeConfig
 from hangtag.errors import CatalogError, SettingsError, WorkspaceError
 from hangtag.exchanging.label_studio import MAX_BUTTONS, build_config
@@ -330,38 +329,6 @@ def test_photographs_without_a_file_are_copied(tmp_path: Path, drawn: Path) -> N
     assert exchange(workspace, tool="label-studio", output=tmp_path / "out").metrics["copied_prepared"] == 10
 
 
-def test_an_unchanged_result_is_skipped_and_another_folder_is_left_alone(workspace: Workspace, tmp_path: Path) -> None:
-    write_tasks(workspace, tmp_path / "out")
-    assert exchange(workspace, tool="label-studio", output=tmp_path / "out").skipped
-    # Another tool replaces it, without files of the first.
-    exchange(workspace, tool="fiftyone", output=tmp_path / "out")
-    assert not (tmp_path / "out" / "tasks.json").exists()
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "notes.txt").write_text("mine")
-    with pytest.raises(WorkspaceError, match="did not write"):
-        exchange(workspace, tool="label-studio", output=tmp_path / "mine")
-    with pytest.raises(WorkspaceError, match="did not write"):
-        exchange(workspace, tool="label-studio", output=workspace.prepared)
-
-
-@pytest.mark.parametrize(
-    ("tool", "settings", "more", "message"),
-    [
-        ("cvat", {}, {"output": "x"}, "Allowed: label-studio, fiftyone, hugging-face"),
-        ("fiftyone", {}, {}, "neither of them"),
-        ("fiftyone", {}, {"output": "x", "answers": "y"}, "both of them"),
-        ("hugging-face", {}, {"answers": "y"}, "hangtag prepare FOLDER"),
-        ("fiftyone", {"url_prefix": "https://x/"}, {"output": "x"}, "no meaning for fiftyone"),
-        ("label-studio", {"url_prefix": "https://x/", "document_root": "/"}, {"output": "x"}, "choose one"),
-    ],
-)
-def test_arguments_that_do_not_fit_are_refused(
-    workspace: Workspace, tool: Any, settings: dict[str, Any], more: dict[str, str], message: str
-) -> None:
-    with pytest.raises(SettingsError, match=message):
-        exchange(workspace, ExchangeConfig(**settings), tool=tool, **more)
-
-
 def test_without_an_open_issue_there_is_nothing_to_write(workspace: Workspace, tmp_path: Path) -> None:
     write_issues(workspace, make_queue(workspace)[-1:])
     with pytest.raises(WorkspaceError, match="No issue about masterCategory, subCategory, articleType is open"):
@@ -383,31 +350,3 @@ def test_a_hash_changes_with_one_pixel(workspace: Workspace) -> None:
     other = dataclasses.replace(items, images=changed)
     assert hash_photograph(items, items.ids[0]) != hash_photograph(other, items.ids[0])
     assert hash_photograph(items, items.ids[1]) == hash_photograph(other, items.ids[1])
-
-
-def test_the_command_prints_what_became_of_the_answers(
-    workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def run(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stop:
-            main(["exchange", *arguments, "--workspace", str(workspace.root)])
-        out, err = capsys.readouterr()
-        assert isinstance(stop.value.code, int)
-        return stop.value.code, out, err
-
-    code, out, _ = run("label-studio", "--output", str(tmp_path / "out"), "--limit", "2")
-    assert code == 0
-    assert "questions 2" in out
-    tasks = json.loads((tmp_path / "out" / "tasks.json").read_text(encoding="utf-8"))
-    answered = [annotate(task | {"annotations": []}, label) for task, label in zip(tasks, (TSHIRTS, "x"), strict=True)]
-    (tmp_path / "export.json").write_text(json.dumps(answered), encoding="utf-8")
-    code, out, _ = run("label-studio", "--answers", str(tmp_path / "export.json"))
-    assert code == 0
-    assert "accepted 1" in out
-    assert "not taken 1 · listed in not_taken.csv" in " ".join(out.split())
-    code, out, err = run("label-studio", "--answers", str(tmp_path / "none.json"))
-    assert (code, out) == (2, "")
-    assert "The answers cannot be read: No such file or directory." in err
-    code, _, err = run("label-studio", "--url-prefix", "ftp://x", "--output", str(tmp_path / "out"))
-    assert code == 2
-    assert "--url-prefix must be an address that starts with" in err
