@@ -1,8 +1,9 @@
 """Find wrong categories in a fashion catalogue, and train and serve image classifiers on it.
 
 Every command is a function of this package: `init`, `prepare`, `clean`, `explore`, `train`, `cross_validate`,
-`evaluate`, `compare`, `predict`, `audit`, `review`, `apply`, `exchange`, `report`, `export`, `classify` and `serve`.
-`run` runs all stages on a catalogue, and `demo` runs them on a generated one.
+`evaluate`, `compare`, `predict`, `audit`, `review`, `map_taxonomy`, `suggest_merges`, `apply`, `exchange`, `report`,
+`search`, `export`, `classify` and `serve`. `check` says what looks wrong in a catalogue without training, `run` runs all
+stages on one, and `demo` runs them on a generated one.
 """
 
 from importlib import import_module
@@ -18,10 +19,13 @@ if TYPE_CHECKING:
         ExchangeConfig,
         ExploreConfig,
         ExportConfig,
+        MapTaxonomyConfig,
         PredictConfig,
         PrepareConfig,
         ReviewConfig,
+        SearchConfig,
         ServeConfig,
+        SuggestMergesConfig,
     )
     from hangtag.errors import HangtagError
     from hangtag.inference.classifier import Classifier
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
     from hangtag.results import StageResult
     from hangtag.stages.apply import apply
     from hangtag.stages.audit import audit
+    from hangtag.stages.check import check
     from hangtag.stages.classify import classify
     from hangtag.stages.clean import clean
     from hangtag.stages.compare import compare
@@ -39,12 +44,15 @@ if TYPE_CHECKING:
     from hangtag.stages.explore import explore
     from hangtag.stages.export import export
     from hangtag.stages.init import init
+    from hangtag.stages.map_taxonomy import map_taxonomy
     from hangtag.stages.pipeline import demo, run
     from hangtag.stages.predict import predict
     from hangtag.stages.prepare import prepare
     from hangtag.stages.report import report
     from hangtag.stages.review import review
+    from hangtag.stages.search import search
     from hangtag.stages.serve import serve
+    from hangtag.stages.suggest_merges import suggest_merges
     from hangtag.stages.train import train
     from hangtag.train_config import TrainConfig
     from hangtag.workspace import Workspace
@@ -63,16 +71,20 @@ __all__ = [
     "ExportConfig",
     "Failure",
     "HangtagError",
+    "MapTaxonomyConfig",
     "PredictConfig",
     "Prediction",
     "PrepareConfig",
     "ReviewConfig",
+    "SearchConfig",
     "ServeConfig",
     "StageResult",
+    "SuggestMergesConfig",
     "TrainConfig",
     "Workspace",
     "apply",
     "audit",
+    "check",
     "classify",
     "classify_photographs",
     "clean",
@@ -84,12 +96,15 @@ __all__ = [
     "explore",
     "export",
     "init",
+    "map_taxonomy",
     "predict",
     "prepare",
     "report",
     "review",
     "run",
+    "search",
     "serve",
+    "suggest_merges",
     "train",
 ]
 
@@ -108,7 +123,11 @@ _MODULES = {
     "review": "hangtag.stages.review",
     "apply": "hangtag.stages.apply",
     "exchange": "hangtag.stages.exchange",
+    "map_taxonomy": "hangtag.stages.map_taxonomy",
+    "suggest_merges": "hangtag.stages.suggest_merges",
     "report": "hangtag.stages.report",
+    "search": "hangtag.stages.search",
+    "check": "hangtag.stages.check",
     "run": "hangtag.stages.pipeline",
     "demo": "hangtag.stages.pipeline",
     "export": "hangtag.stages.export",

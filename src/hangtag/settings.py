@@ -131,8 +131,8 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 
 def name_stage(kind: type) -> str:
-    """Return the stage of a settings dataclass: `train` for `TrainConfig`."""
-    return kind.__name__.removesuffix("Config").lower()
+    """Return the stage of a settings dataclass: `train` for `TrainConfig`, `map-taxonomy` for `MapTaxonomyConfig`."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", kind.__name__.removesuffix("Config")).lower()
 
 
 def name_flag(name: str) -> str:

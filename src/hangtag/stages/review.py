@@ -3,6 +3,8 @@
 import os
 import secrets
 import socket
+import threading
+import webbrowser
 from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
@@ -12,7 +14,9 @@ import uvicorn
 from hangtag.auditing.expected_right import describe_expected, describe_weakness
 from hangtag.auditing.nearest_neighbors import LookAlikes, open_look_alikes
 from hangtag.config import ReviewConfig
+from hangtag.console import print_line
 from hangtag.errors import SettingsError, WorkspaceError
+from hangtag.inference.search import find_index
 from hangtag.io import read_json
 from hangtag.lock import hold
 from hangtag.reviewing.app import build_app
@@ -61,6 +65,7 @@ def review(
             reviewer=config.reviewer,
             shown=config.look_alikes,
             expected=expected,
+            find_index=lambda: find_index(workspace, items.digest),
         )
         server = uvicorn.Server(
             uvicorn.Config(
@@ -86,6 +91,24 @@ def review(
                 allowed="Allowed: an address of this machine, and a free port.",
                 received=f"{config.host}:{config.port}",
             ) from None
+
+
+def review_in_browser(workspace: str | Path | Workspace) -> None:
+    """Run the review with the usual settings, and open its page in the browser, until Ctrl-C.
+
+    Raises:
+        WorkspaceError, SettingsError: See `review`.
+    """
+
+    def open_page(address: str) -> None:
+        print_line(f"\nThe page to decide on them: {address}  (Ctrl-C stops it)")
+        # The service starts after this call.
+        threading.Timer(1, webbrowser.open, [address]).start()
+
+    try:
+        review(workspace, on_start=open_page)
+    except KeyboardInterrupt:
+        print_line("Stopped. Every decision is kept.")
 
 
 def read_expected(workspace: Workspace) -> str:
