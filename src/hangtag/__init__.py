@@ -2,8 +2,8 @@
 
 Every command is a function of this package: `init`, `prepare`, `clean`, `explore`, `train`, `cross_validate`,
 `evaluate`, `compare`, `predict`, `audit`, `review`, `map_taxonomy`, `suggest_merges`, `apply`, `exchange`, `report`,
-`search`, `export`, `classify` and `serve`. `check` says what looks wrong in a catalogue without training, `run` runs all
-stages on one, and `demo` runs them on a generated one.
+`search`, `export`, `classify` and `serve`. `check` says what looks wrong in a catalogue without training, `run` runs
+all stages on one, and `demo` runs them on a generated one.
 """
 
 from importlib import import_module
