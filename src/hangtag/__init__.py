@@ -1,9 +1,9 @@
 """Find wrong categories in a fashion catalogue, and train and serve image classifiers on it.
 
 Every command is a function of this package: `init`, `prepare`, `clean`, `explore`, `train`, `cross_validate`,
-`evaluate`, `compare`, `predict`, `audit`, `review`, `map_taxonomy`, `suggest_merges`, `apply`, `report`, `search`,
-`export`, `classify` and `serve`. `check` says what looks wrong in a catalogue without training, `run` runs all stages
-on one, and `demo` runs them on a generated one.
+`evaluate`, `compare`, `predict`, `audit`, `review`, `map_taxonomy`, `suggest_merges`, `apply`, `exchange`, `report`,
+`search`, `export`, `classify` and `serve`. `check` says what looks wrong in a catalogue without training, `run` runs
+all stages on one, and `demo` runs them on a generated one.
 """
 
 from importlib import import_module
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         ClassifyConfig,
         CleanConfig,
         EvaluateConfig,
+        ExchangeConfig,
         ExploreConfig,
         ExportConfig,
         MapTaxonomyConfig,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from hangtag.stages.compare import compare
     from hangtag.stages.cross_validate import cross_validate
     from hangtag.stages.evaluate import evaluate
+    from hangtag.stages.exchange import exchange
     from hangtag.stages.explore import explore
     from hangtag.stages.export import export
     from hangtag.stages.init import init
@@ -64,6 +66,7 @@ __all__ = [
     "ClassifyConfig",
     "CleanConfig",
     "EvaluateConfig",
+    "ExchangeConfig",
     "ExploreConfig",
     "ExportConfig",
     "Failure",
@@ -89,6 +92,7 @@ __all__ = [
     "cross_validate",
     "demo",
     "evaluate",
+    "exchange",
     "explore",
     "export",
     "init",
@@ -118,6 +122,7 @@ _MODULES = {
     "audit": "hangtag.stages.audit",
     "review": "hangtag.stages.review",
     "apply": "hangtag.stages.apply",
+    "exchange": "hangtag.stages.exchange",
     "map_taxonomy": "hangtag.stages.map_taxonomy",
     "suggest_merges": "hangtag.stages.suggest_merges",
     "report": "hangtag.stages.report",

@@ -116,6 +116,15 @@ SeedsOption = Annotated[
 ImageSizeOption = Annotated[str, typer.Option(metavar="HEIGHTxWIDTH", help="Height x width of the photographs.")]
 ColorModeOption = Annotated[ColorMode, typer.Option(help="Color or gray photographs.")]
 ExportFolderOption = Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder to write to.")]
+ToolArgument = Annotated[
+    Literal["label-studio", "fiftyone", "hugging-face"], typer.Argument(metavar="TOOL", help="The other tool.")
+]
+ExchangeFolderOption = Annotated[
+    Path | None, typer.Option("--output", "-o", metavar="FOLDER", help="Write a folder for the tool.")
+]
+AnswersOption = Annotated[
+    Path | None, typer.Option("--answers", metavar="FILE", help="Read the tool's export as decisions of the review.")
+]
 PhotographsArgument = Annotated[
     list[Path], typer.Argument(metavar="PHOTOGRAPH...", help="Image files, and folders of them.")
 ]

@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from hangtag.catalog.cell_text import read_list
 from hangtag.catalog.images import PICTURE_SUFFIXES
 from hangtag.catalog.missing_values import is_missing
+from hangtag.catalog.source_tables import FILE_NAME, SPLIT_PATH
 from hangtag.catalog.table import Table
 from hangtag.errors import CatalogError
 
@@ -104,7 +105,9 @@ def _has_picture_suffix(name: str) -> bool:
 
 def find_unread_pictures(table: Table, named: Collection[str]) -> list[str]:
     """Return the columns of photographs that a description does not name."""
-    others = [column for column in table.columns if column not in named]
+    # Of the tables of splits, the paths are made of the names of the files.
+    used = {*named, *([FILE_NAME] if SPLIT_PATH in named else [])}
+    others = [column for column in table.columns if column not in used]
     cells = dict(zip(table.columns, table.cells, strict=True))
     return [each for each in others if _find_kind(each, cells[each][:SAMPLE]).kind == "photographs"]
 
