@@ -158,6 +158,9 @@ def _match_ambiguous_items(
     """Match the items with an ambiguous label; return a match by item_id."""
     # A rule that relabels a spelling of a missing cell is about the items that have no label.
     ambiguous = [UNKNOWN if prepared.schema.is_missing(label) else label for label in taxonomy.ambiguous_labels]
+    if not ambiguous:
+        # Without such a rule no matcher is needed, and its training takes long.
+        return {}, {}
     known = hide_missing(kept, prepared.schema)
     unclear = known.filter(pl.col("label").is_in(ambiguous))
     clear = known.filter(~pl.col("label").is_in([*ambiguous, UNKNOWN]))
