@@ -67,7 +67,7 @@ def test_a_task_has_the_photograph_the_labels_and_the_suggestion(workspace: Work
     assert prediction["model_version"].startswith("hangtag-")
     config = ElementTree.fromstring((tmp_path / "out" / "label_config.xml").read_text(encoding="utf-8"))
     choices = [choice.get("value") for choice in config.iter("Choice")]
-    assert choices == sorted({" > ".join(values) for values in zip(*map(items.columns.get, items.schema.levels))})  # type: ignore[arg-type] # noqa: B905
+    assert choices == sorted({" > ".join(values) for values in zip(*map(items.columns.get, items.schema.levels))})  # noqa: B905
     [control] = config.iter("Choices")
     assert {*control.items()} >= {("name", "category"), ("toName", "image"), ("choice", "single")}
 
