@@ -321,7 +321,8 @@ def check(
     )
     typer.echo(dumps(summary, ensure_ascii=False) if json else f"\n{describe_check(summary, workspace, catalog)}")
     if opens and not json and fail_on is None and summary["wrong_categories"] and options.has_person():
-        review_in_browser(workspace)
+        told = "\nThe page to decide on them: {}  (Ctrl-C stops it)"
+        review_in_browser(workspace, lambda address: typer.echo(told.format(address), err=True))
     if fail_on and count_failing(summary, fail_on):
         raise typer.Exit(1)
 

@@ -47,7 +47,7 @@ spellings = st.dictionaries(st.text("abc", min_size=5, max_size=8), st.sampled_f
 
 @given(spellings)
 def test_typos_are_those_that_a_comparison_of_all_with_all_finds(counts: dict[str, int]) -> None:
-    found = {(rare, usual) for rare, usual, score in value_issues._find_pairs(counts) if score == TYPO_SCORE}
+    found = {(rare, usual) for rare, usual, score in value_issues.find_variants(counts) if score == TYPO_SCORE}
     keys = {fold(value): value for value in counts}
     assume(len(keys) == len(counts))
     wanted = set()
@@ -75,7 +75,7 @@ def test_distinct_values_are_not_compared_each_with_each(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(value_issues, "is_one_letter_apart", count)
     counts = {f"value {number:05}": 1 + 99 * (number % 10 == 0) for number in range(3000)}
-    assert list(value_issues._find_pairs(counts))
+    assert list(value_issues.find_variants(counts))
     assert compared < 20 * len(counts)
 
 

@@ -14,7 +14,7 @@ from hangtag.auditing.context import AuditContext
 from hangtag.auditing.evidence import MOST_LATE, OutOfSampleProbs, find_category_paths, hash_named, predict_from_names
 from hangtag.auditing.issues import COLUMNS, NotApplicableError
 from hangtag.auditing.label_issues import UNSUPPORTED, find_label_issues
-from hangtag.models.label_space import NO_VALUE
+from hangtag.models.label_space import NO_VALUE, LabelSpace
 
 
 def find(context: AuditContext) -> dict[str, dict[str, Any]]:
@@ -222,12 +222,14 @@ def test_a_suggestion_that_changes_no_column_is_none() -> None:
     assert find(make_context(items, image_probs=out_of_sample)) == {}
 
 
-def predict_again(items: pl.DataFrame, earlier: OutOfSampleProbs | None) -> OutOfSampleProbs:
-    given = find_category_paths(items, LABEL_SPACE, ("", "NA"))
-    keys = hash_named(items["item_id"].to_list(), items["title"], given, LABEL_SPACE)
+def predict_again(
+    items: pl.DataFrame, earlier: OutOfSampleProbs | None, space: LabelSpace = LABEL_SPACE
+) -> OutOfSampleProbs:
+    given = find_category_paths(items, space, ("", "NA"))
+    keys = hash_named(items["item_id"].to_list(), items["title"], given, space)
     groups, known = items["group_id"].to_list(), None if earlier is None else earlier.known_probs
     labels = items["label"].to_list()
-    return predict_from_names(items["title"], given, LABEL_SPACE, labels, groups, keys=keys, known=known)
+    return predict_from_names(items["title"], given, space, labels, groups, keys=keys, known=known)
 
 
 def test_only_names_that_an_earlier_audit_did_not_predict_are_predicted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,12 +251,18 @@ def test_only_names_that_an_earlier_audit_did_not_predict_are_predicted(monkeypa
     second = predict_again(changed, again)
     assert fitted == [2]
     kept = [row for row in range(len(changed)) if row not in (2, 5)]
+    # The classes may stand in another order the next time.
+    order = [2, 0, 3, 1]
+    space = replace(LABEL_SPACE, category_paths=tuple(LABEL_SPACE.category_paths[path] for path in order))
+    turned = predict_again(changed, again, space)
+    np.testing.assert_array_equal(turned.pred_probs[kept], first.pred_probs[kept][:, order])
+    assert fitted == [2, 2]
     np.testing.assert_array_equal(second.pred_probs[kept], first.pred_probs[kept])
     assert second.pred_probs[2].argmax() == SHIRTS
     # After more of them than the limit, all are cross-validated again.
     many = int(MOST_LATE * len(items)) + 1
     third = predict_again(make_items(title=dict.fromkeys(range(3, 4 * many, 4), "Fine Tees")), second)
-    assert len(fitted) > 2
+    assert len(fitted) > 3
     assert third.known_probs is not None
     assert not third.known_probs.scores.any()
 

@@ -116,6 +116,11 @@ def test_a_parent_that_is_matched_stands_in_for_a_category_without_a_match_but_n
     assert propose("Wear", "Ulster") is None
 
 
+def test_a_sure_match_of_its_own_is_taken_below_that_of_its_parent() -> None:
+    assert propose("Clothing", "Chinos") == "Pants"
+    assert propose("Clothing", "Ulster") == "Clothing"
+
+
 def test_other_languages_have_their_own_plurals() -> None:
     tree = "Bekleidung & Zubehör > Schuhe\nBekleidung & Zubehör > Handtaschen & Geldbörsen\n"
     assert propose("Schuh", tree=tree, language="de") == "Schuhe"

@@ -124,7 +124,7 @@ def read_mapping(tmp_path: Path, *lines: str) -> dict[tuple[str | None, ...], st
     path = tmp_path / "mapping.csv"
     path.write_text("\n".join(["kind,sort,items,proposed_id,proposed_path,candidates", *lines]), encoding="utf-8")
     found = read_taxonomy_mapping(path, "--taxonomy-mapping", ["kind", "sort"], taxonomy, ["NA"])
-    return {category: match and match.id for category, match in found.matches.items()}
+    return {category: match.id if match else None for category, match in found.matches.items()}
 
 
 def test_an_id_or_a_path_is_enough_and_neither_is_no_category(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import socket
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from shop_exports import EXPORTS, Product, make_products
 from hangtag import cli_options
 from hangtag.check_summary import describe_check
 from hangtag.cli import main
+from hangtag.config import CleanConfig, ReviewConfig
 from hangtag.errors import CatalogError
 from hangtag.inference.classifier import Classifier
 from hangtag.io import read_csv
@@ -231,9 +234,9 @@ def test_a_table_that_leaves_doubt_is_refused_with_what_to_do(headings: str, tmp
 def test_the_page_is_opened_where_a_person_is(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
 
-    def review(workspace: Path, on_start: Any) -> None:
+    def review(workspace: Path, config: ReviewConfig, on_start: Any) -> None:
         assert workspace == shop / "w"
-        on_start("http://127.0.0.1:8001/")
+        on_start(f"http://127.0.0.1:{config.port}/")
         raise KeyboardInterrupt
 
     class Timer:
@@ -247,9 +250,13 @@ def test_the_page_is_opened_where_a_person_is(shop: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(cli_options, "has_person", lambda: True)
     assert run(shop, "--no-open") == run(shop, "--json") == 0
     assert opened == []
-    # The check went through, however the page is stopped.
-    assert run(shop) == 0
-    assert opened == ["http://127.0.0.1:8001/"]
+    # The check went through, however the page is stopped, and another review does not keep it from the page.
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        monkeypatch.setattr("hangtag.stages.review.ReviewConfig", partial(ReviewConfig, port=other.getsockname()[1]))
+        assert run(shop) == 0
+        used = other.getsockname()[1]
+    assert [address.startswith("http://127.0.0.1:") for address in opened] == [True]
+    assert opened != [f"http://127.0.0.1:{used}/"]
 
 
 def test_a_training_says_before_how_long_it_takes(
@@ -267,6 +274,27 @@ def test_a_training_says_before_how_long_it_takes(
     monkeypatch.setattr(cross_validate_module, "cross_validate", train)
     assert run(shop, "--train") == 2
     assert "Trained. Received: 'w'." in capsys.readouterr().err
+
+
+def test_labels_that_something_was_trained_on_stay_as_they_are(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    used: list[str] = []
+
+    def clean(_workspace: Workspace, config: CleanConfig) -> Any:
+        used.append(config.taxonomy)
+        raise CatalogError("Enough.")
+
+    monkeypatch.setattr(check_module, "clean", clean)
+    path = shop / "shop" / "products_export.csv"
+    for settings in ({}, {"clean": {"taxonomy": "finest"}}):
+        with pytest.raises(CatalogError, match="Enough"):
+            check(path, shop / "w", settings=settings)
+    (shop / "w" / "folds" / "trained").mkdir(parents=True)
+    (shop / "w" / "folds" / "trained" / "manifest.json").write_text("{}")
+    with pytest.raises(CatalogError, match="Enough"):
+        check(path, shop / "w")
+    with pytest.raises(CatalogError, match="Enough"):
+        check(path, shop / "other", train=True)
+    assert used == ["every", "finest", "", ""]
 
 
 GOLDEN = """

@@ -196,7 +196,7 @@ def test_a_workbook_and_parquet_get_the_column(tmp_path: Path, taxonomy: Path) -
     draw(tmp_path / "excel")
     book = openpyxl.Workbook()
     for row in cells:
-        book.active.append(row)  # type: ignore[union-attr]
+        book.active.append(row)
     book.save(tmp_path / "excel" / "t.xlsx")
     draw(tmp_path / "parquet")
     pl.DataFrame(cells[1:], schema=cells[0], orient="row").write_parquet(tmp_path / "parquet" / "t.parquet")
@@ -229,6 +229,33 @@ def test_folders_and_tables_that_cannot_be_written_get_a_list(tmp_path: Path, ta
     assert {row["not_written"] for row in listed} == {"a catalogue of folders has no table"}
     assert result.metrics["taxonomy_not_written"] == 2
     assert not (workspace / "review" / "corrected").exists()
+
+
+def test_a_table_that_cannot_be_written_stays_away_and_the_list_says_why(
+    workspace: Path, taxonomy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise CatalogError("The workbook t.xls cannot be written.")
+
+    map_taxonomy(workspace, taxonomy=taxonomy)
+    monkeypatch.setattr("hangtag.reviewing.items.add_column", refuse)
+    result = apply(workspace, confirm(workspace))
+    assert not (workspace / "review" / "corrected").exists()
+    assert (result.metrics["taxonomy_not_written"], result.metrics["items_with_taxonomy"]) == (4, 4)
+    [first, *_] = read(workspace / "review" / "taxonomy.csv")
+    assert (first["taxonomy_id"], first["not_written"]) == ("212", "The workbook t.xls cannot be written.")
+
+
+def test_of_a_product_of_several_rows_those_with_its_category_get_it(tmp_path: Path, taxonomy: Path) -> None:
+    draw(tmp_path / "shop")
+    rows = ["id,kind,image", "1,Shirts,images/1.png", ",,images/2.png", "3,Trousers,images/3.png", "3,Trousers,"]
+    (tmp_path / "shop" / "t.csv").write_text("\n".join(rows), encoding="utf-8")
+    described = {"id": "id", "levels": ["kind"], "image_column": "image", "merge_rows": "continued"}
+    prepare(tmp_path / "shop", tmp_path / "w", overrides=described)
+    map_taxonomy(tmp_path / "w", taxonomy=taxonomy)
+    apply(tmp_path / "w", confirm(tmp_path / "w"))
+    lines = (tmp_path / "w" / "review" / "corrected" / "t.csv").read_text(encoding="utf-8").splitlines()
+    assert [line.rpartition(",")[2] for line in lines[1:]] == ["212", "", "204", "204"]
 
 
 def test_the_command_line_maps_and_applies(workspace: Path, taxonomy: Path) -> None:

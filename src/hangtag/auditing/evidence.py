@@ -1,6 +1,7 @@
 """Out-of-sample probabilities, from which label issues are found, and their computation from product names."""
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +15,6 @@ from hangtag.catalog.prepared_items import read_categories
 from hangtag.console import show_progress
 from hangtag.inference.classifier import Classifier
 from hangtag.inference.runs import KnownProbs
-from hangtag.io import hash_json
 from hangtag.labels.dataset import LabeledItems
 from hangtag.labels.image_hashes import Keys, Mask, PhotographHashes
 from hangtag.labels.name_classifier import NameClassifier
@@ -196,7 +196,7 @@ def predict_from_names(
     by_label, by_group = ([values[row] for row in rows.tolist()] for values in (labels, group_ids))
     num_paths = len(label_space.category_paths)
     own_keys = np.empty(0, np.uint64) if keys is None else keys[rows]
-    found = _predict_late(texts, classes, by_group, own_keys, known, num_paths)
+    found = _predict_late(texts, classes, by_group, own_keys, known, name_paths(label_space))
     if found is None:
         folds = np.asarray(assign_folds(by_label, by_group, FOLDS, 0), np.int64)
         probs, late = np.zeros((len(rows), num_paths), np.float32), np.zeros(len(rows), np.float32)
@@ -225,20 +225,31 @@ def predict_from_names(
         reads_names=True,
         other_rows=others,
         other_probs=other_probs,
-        known_probs=KnownProbs(own_keys, probs, late) if len(own_keys) else None,
+        known_probs=KnownProbs(own_keys, probs, late, np.array(name_paths(label_space))) if len(own_keys) else None,
     )
 
 
+def name_paths(label_space: LabelSpace) -> list[str]:
+    """Return a text for each category path: its values, with their levels."""
+    return [
+        json.dumps(
+            {level: names[index] for (level, names), index in zip(levels, path, strict=True) if index != NO_VALUE}
+        )
+        for levels in [list(label_space.levels.items())]
+        for path in label_space.category_paths
+    ]
+
+
 def hash_named(item_ids: Sequence[str], names: pl.Series, given: Indices, label_space: LabelSpace) -> Keys:
-    """Return a hash of each item's id, name and category path, uint64 (items,); other classes make other hashes."""
-    space = hash_json(label_space.to_json())
-    texts = (f"{space}\0{line}" for line in zip(item_ids, names, given.tolist(), strict=True))
+    """Return a hash of each item's id, name and category path, uint64 (items,)."""
+    paths = [*name_paths(label_space), ""]
+    texts = ("\0".join(map(str, (*line[:2], paths[line[2]]))) for line in zip(item_ids, names, given, strict=True))
     digests = b"".join(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest() for text in texts)
     return np.frombuffer(digests, np.uint64)
 
 
 def _predict_late(
-    texts: list[str], classes: Indices, groups: Sequence[str], keys: Keys, known: KnownProbs | None, num_paths: int
+    texts: list[str], classes: Indices, groups: Sequence[str], keys: Keys, known: KnownProbs | None, paths: list[str]
 ) -> tuple[Probs, npt.NDArray[np.float32]] | None:
     """Predict only the names that are not known, if these and those of earlier audits are few; else return None.
 
@@ -246,20 +257,25 @@ def _predict_late(
         The probabilities, float32 (n, paths), and 1 for each name that was predicted since the last cross-validation,
         else 0, float32 (n,).
     """
-    if known is None or len(keys) != len(texts) or known.probs.shape[1:] != (num_paths,):
+    if known is None or len(keys) != len(texts) or known.probs.shape[1:] != known.paths.shape:
         return None
     places = known.find(keys)
     is_new = places == -1
     late = np.where(is_new, np.float32(1), known.scores[places]).astype(np.float32)
     if late.sum() > MOST_LATE * len(texts):
         return None
-    probs = known.probs[places]
+    columns = {path: column for column, path in enumerate(known.paths.tolist())}
+    own = np.array([columns.get(path, -1) for path in paths])
+    # A category that is new has no item among the known ones.
+    probs = np.where(own >= 0, known.probs[places][:, own], np.float32(0))
     if is_new.any():
         new_groups = {group for group, new in zip(groups, is_new.tolist(), strict=True) if new}
         is_apart = np.array([group not in new_groups for group in groups])
         used = np.flatnonzero(is_apart | is_new)
         with show_progress("Reading new names", None, "names"):
-            probs[is_new] = _predict_fold([texts[row] for row in used.tolist()], classes[used], is_new[used], num_paths)
+            probs[is_new] = _predict_fold(
+                [texts[row] for row in used.tolist()], classes[used], is_new[used], len(paths)
+            )
     return probs, late
 
 

@@ -242,6 +242,10 @@ def _choose(matches: Sequence[TaxonomyMatch], min_confidence: float) -> Taxonomy
     if not matches or matches[0].confidence < min_confidence:
         return None
     best = matches[0]
+    if not best.is_own:
+        # A sure match of its own below that of the parent says more.
+        own = (each for each in matches if each.is_own and each.confidence >= min_confidence)
+        best = next((each for each in own if _are_related(each.category, best.category)), best)
     rivals = [each for each in matches[1:] if not _are_related(each.category, best.category)]
     # The first rival is the surest.
     if rivals and 1 - rivals[0].confidence < MIN_DOUBT_RATIO * (1 - best.confidence):

@@ -1,7 +1,7 @@
 """Load trained runs, predict catalogue items with them, and pair the predictions with the true labels."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Self
@@ -115,11 +115,13 @@ class KnownProbs:
         keys: Hashes of what was predicted, such as the first 64 bits of a pixel hash, uint64 (n,).
         probs: The probabilities of the category paths, float32 (n, paths).
         scores: A number of each, float32 (n,), such as the out-of-distribution score; empty if there is none.
+        paths: The names of the category paths, text (paths,), where these can be others the next time; else empty.
     """
 
     keys: Keys
     probs: Probs
     scores: npt.NDArray[np.float32]
+    paths: npt.NDArray[np.str_] = field(default_factory=lambda: np.empty(0, np.str_))
 
     @classmethod
     def of(cls, keys: Keys, predicted: HeadProbs) -> Self:
@@ -131,15 +133,15 @@ class KnownProbs:
     def read(cls, path: Path) -> Self | None:
         """Read the predictions of `write`; return None if the file is missing or damaged."""
         try:
-            with np.load(path, allow_pickle=False) as arrays:
-                return cls(arrays["keys"], arrays["probs"], arrays["scores"])
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                return cls(arrays["keys"], arrays["probs"], arrays["scores"], arrays["paths"])
         except (OSError, ValueError, KeyError, EOFError, BadZipFile):
             return None
 
     def write(self, path: Path) -> None:
         """Write the arrays to a .npz file."""
         with path.open("wb") as file:
-            np.savez(file, keys=self.keys, probs=self.probs, scores=self.scores)
+            np.savez(file, keys=self.keys, probs=self.probs, scores=self.scores, paths=self.paths)
 
     def find(self, keys: Keys) -> Indices:
         """Return the place of each key among these, int64 (m,); -1 where it is none of them."""

@@ -129,17 +129,11 @@ def _prepare(
 
 
 def _clean(workspace: Workspace, config: CleanConfig, *, train: bool) -> StageResult:
-    """Clean the catalogue, with all of its categories, however small, if nothing is trained and it has no own rules."""
-    prepared = read_prepared(workspace)
-    every = replace(config, taxonomy="every")
-    if not (train or config.taxonomy or prepared.schema.taxonomy or prepared.taxonomy_text):
-        return clean(workspace, every)
-    try:
-        return clean(workspace, config)
-    except CatalogError:
-        if train or config.taxonomy:
-            raise
-        return clean(workspace, every)
+    """Clean the catalogue; where nothing is trained, with all of its categories, however small or ambiguous."""
+    is_trained = train or workspace.run_ids() or workspace.fold_ids()
+    if not (is_trained or config.taxonomy):
+        config = replace(config, taxonomy="every")
+    return clean(workspace, config)
 
 
 def _has_folds(workspace: Workspace) -> bool:

@@ -124,8 +124,8 @@ def _tabulate(
         cells = (best.category.id, str(best.category), best.confidence, best.evidence) if best else (None,) * 4
         candidates = [] if best and best.evidence == CONFIRMED else match.candidates
         rows.append((*values, count, *cells, " | ".join(map(_describe, candidates))))
-    kinds = dict.fromkeys(MAPPING_COLUMNS, pl.String) | {"items": pl.Int64, "confidence": pl.Float64}
-    return pl.DataFrame(rows, schema=dict.fromkeys(headings, pl.String) | kinds, orient="row")
+    kinds: dict[str, type[pl.DataType]] = dict.fromkeys([*headings, *MAPPING_COLUMNS], pl.String)
+    return pl.DataFrame(rows, schema=kinds | {"items": pl.Int64, "confidence": pl.Float64}, orient="row")
 
 
 def _describe(match: TaxonomyMatch) -> str:

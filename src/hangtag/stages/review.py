@@ -7,6 +7,7 @@ import threading
 import webbrowser
 from collections.abc import Callable
 from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import uvicorn
@@ -14,7 +15,6 @@ import uvicorn
 from hangtag.auditing.expected_right import describe_expected, describe_weakness
 from hangtag.auditing.nearest_neighbors import LookAlikes, open_look_alikes
 from hangtag.config import ReviewConfig
-from hangtag.console import print_line
 from hangtag.errors import SettingsError, WorkspaceError
 from hangtag.inference.search import find_index
 from hangtag.io import read_json
@@ -93,22 +93,33 @@ def review(
             ) from None
 
 
-def review_in_browser(workspace: str | Path | Workspace) -> None:
-    """Run the review with the usual settings, and open its page in the browser, until Ctrl-C.
+def review_in_browser(workspace: str | Path | Workspace, on_start: Callable[[str], None]) -> None:
+    """Run the review on a free port and open its page in the browser, until Ctrl-C, which is no error.
+
+    Args:
+        workspace: A workspace that is prepared and audited.
+        on_start: Called with the address of the page before the service starts.
 
     Raises:
-        WorkspaceError, SettingsError: See `review`.
+        WorkspaceError: See `review`.
     """
 
-    def open_page(address: str) -> None:
-        print_line(f"\nThe page to decide on them: {address}  (Ctrl-C stops it)")
+    def show(address: str) -> None:
+        on_start(address)
         # The service starts after this call.
         threading.Timer(1, webbrowser.open, [address]).start()
 
-    try:
-        review(workspace, on_start=open_page)
-    except KeyboardInterrupt:
-        print_line("Stopped. Every decision is kept.")
+    config = ReviewConfig()
+    with suppress(KeyboardInterrupt):
+        review(workspace, replace(config, port=_find_free_port(config)), on_start=show)
+
+
+def _find_free_port(config: ReviewConfig) -> int:
+    """Return the port of the settings, or another one if that is in use, as by a review of another workspace."""
+    for port in (config.port, 0):
+        with suppress(OSError), socket.create_server((config.host, port)) as found:
+            return int(found.getsockname()[1])
+    return config.port
 
 
 def read_expected(workspace: Workspace) -> str:
