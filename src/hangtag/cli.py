@@ -15,7 +15,7 @@ from hangtag import cli_commands as commands
 from hangtag import cli_options as options
 from hangtag.errors import CatalogError
 from hangtag.exit_codes import run_and_exit
-from hangtag.presets import DEMO_SETTINGS, merge_chain_settings, read_preset, resolve_settings
+from hangtag.presets import DEMO_SETTINGS, merge_chain_settings, read_preset, read_settings_file, resolve_settings
 from hangtag.settings import lay_over, parse_image_size
 
 if TYPE_CHECKING:
@@ -139,12 +139,13 @@ def audit(
     from hangtag.io import read_json
     from hangtag.lock import read_result
     from hangtag.stages import audit as stage
+    from hangtag.summary import describe_audit
 
     resolved = resolve_settings(config.AuditConfig, settings, file=file)
     result = stage.audit(workspace, resolved, run_id=run, model=model)
     _show_results(result)
     summary = read_result(workspace, result, lambda folder: read_json(folder / "summary.json"))
-    typer.echo(f"\n{stage.describe_audit(summary, workspace)}")
+    typer.echo(f"\n{describe_audit(summary, workspace)}")
 
 
 @commands.register(app, config.ReviewConfig)
@@ -160,6 +161,40 @@ def review(
 
     resolved = resolve_settings(config.ReviewConfig, settings, file=file)
     stage(workspace, resolved, on_start=lambda address: typer.echo(f"The page: {address}", err=True))
+
+
+@commands.register(app, config.SearchConfig)
+def search(
+    settings: dict[str, Any],
+    words: options.WordsArgument = None,
+    workspace: options.WorkspaceOption = options.WORKSPACE,
+    image: options.ExampleOption = None,
+    run: options.SearchedRunOption = None,
+    output: options.FoundOutputOption = None,
+    json: options.JsonOption = False,
+    file: options.FileOption = None,
+) -> None:
+    """Find products by words, or by an example photograph.
+
+    Looks at the photographs, so products whose name lacks the words are found too: hangtag search red checked shirt.
+    Learns from the names of the train split what words look like, once, and writes runs/RUN_ID/search/.
+    """
+    from hangtag.io import write_csv
+    from hangtag.stages.search import search as stage
+    from hangtag.summary import describe_found
+
+    options.check_found_output(output, json=json)
+    resolved = resolve_settings(config.SearchConfig, settings, file=file)
+    result = stage(workspace, " ".join(words or []), resolved, image=image, run_id=run)
+    if left_out := result.words.describe_left_out():
+        typer.echo(left_out, err=True)
+    if output is not None:
+        write_csv(output, result.table)
+        typer.echo(f"search: {len(result.table):,} products · in {output}")
+    elif json:
+        typer.echo(result.table.write_ndjson(), nl=False)
+    else:
+        typer.echo(describe_found(result.table, result.searched))
 
 
 @commands.register(app)
@@ -246,6 +281,50 @@ def serve(settings: dict[str, Any], model: options.ModelOption = None, file: opt
         typer.echo("Everyone who can reach this machine can use it: set HANGTAG_API_KEY to require a key.", err=True)
     typer.echo(f"The page: http://{resolved.host}:{resolved.port}/", err=True)
     stage.serve(classifier, resolved)
+
+
+@commands.register(app, describes=True)
+def check(
+    catalog: options.CatalogArgument,
+    overrides: dict[str, Any],
+    workspace: options.WorkspaceOption = options.WORKSPACE,
+    train: options.TrainOption = False,
+    preset: options.PresetOption = "quick",
+    file: options.FileOption = None,
+    schema: options.SchemaOption = None,
+    json: options.JsonSummaryOption = False,
+    opens: options.OpenOption = True,
+    fail_on: options.FailOption = None,
+) -> None:
+    """Check a catalogue: what looks wrong in it?
+
+    Reads the products and photographs, compares every category with them, and says what looks wrong, where, and how
+    sure that is. Nothing is trained, nothing of the catalogue is changed. Then opens the page to decide on.
+    """
+    from json import dumps
+
+    from hangtag.check_summary import describe_check
+    from hangtag.stages.check import check as stage
+    from hangtag.stages.check import count_failing
+    from hangtag.stages.review import review_in_browser
+
+    for kind in commands.CHECK_KINDS:
+        resolve_settings(kind, {}, preset, file)
+    summary = stage(
+        catalog,
+        workspace,
+        preset=preset,
+        settings=read_settings_file(file),
+        schema=schema,
+        overrides=overrides,
+        train=train,
+    )
+    typer.echo(dumps(summary, ensure_ascii=False) if json else f"\n{describe_check(summary, workspace, catalog)}")
+    if opens and not json and fail_on is None and summary["wrong_categories"] and options.has_person():
+        told = "\nThe page to decide on them: {}  (Ctrl-C stops it)"
+        review_in_browser(workspace, lambda address: typer.echo(told.format(address), err=True))
+    if fail_on and count_failing(summary, fail_on):
+        raise typer.Exit(1)
 
 
 @commands.register(app, *config.KINDS, describes=True, omit=commands.CHAIN_SETTINGS)

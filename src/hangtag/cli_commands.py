@@ -26,15 +26,18 @@ Flags = dict[str, inspect.Parameter]
 
 # The headings of `hangtag --help` and their commands, in order.
 COMMAND_GROUPS = {
+    "Start here": ("check",),
     "Prepare a catalogue": ("init", "prepare", "clean", "explore", "suggest-merges"),
     "Train and evaluate": ("train", "cross-validate", "evaluate", "compare", "predict", "models"),
-    "Find and fix label errors": ("audit", "review", "map-taxonomy", "apply"),
-    "Use the results": ("report", "export", "classify", "serve"),
+    "Find and fix label errors": ("audit", "review", "map-taxonomy", "apply", "exchange"),
+    "Use the results": ("report", "search", "export", "classify", "serve"),
     "All at once": ("run", "demo"),
 }
 
 # `run` and `demo` replace these settings of `train` by --color-modes and --seeds, and train once for each of them.
 CHAIN_SETTINGS = ("color_mode", "seed")
+# The stages of `check`, whose settings its --config may have.
+CHECK_KINDS = (config.PrepareConfig, config.CleanConfig, TrainConfig, config.AuditConfig)
 
 # A key of the catalogue's description, its flag, and its help text.
 DESCRIPTION = (
@@ -353,5 +356,19 @@ STAGE_COMMANDS = (
         Compares the spelling of labels, their synonyms, and the words of their products. Reads prepared/ and writes
         merges/merges.csv, and merges/merges.toml: look it over, and name it with `hangtag clean --taxonomy`.
         """,
+    ),
+    StageCommand(
+        "exchange",
+        config.ExchangeConfig,
+        """Exchange issues and catalogues with other tools.
+
+        With --output, writes the open issues for Label Studio or FiftyOne, or the cleaned catalogue as an image folder
+        of Hugging Face. With --answers, reads what annotators answered as decisions, as if they used hangtag review.
+        """,
+        {
+            "tool": (options.ToolArgument, inspect.Parameter.empty),
+            "output": (options.ExchangeFolderOption, None),
+            "answers": (options.AnswersOption, None),
+        },
     ),
 )

@@ -3,6 +3,7 @@
 The flags of settings and of a catalogue's description are built in `cli_commands`.
 """
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -115,6 +116,15 @@ SeedsOption = Annotated[
 ImageSizeOption = Annotated[str, typer.Option(metavar="HEIGHTxWIDTH", help="Height x width of the photographs.")]
 ColorModeOption = Annotated[ColorMode, typer.Option(help="Color or gray photographs.")]
 ExportFolderOption = Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder to write to.")]
+ToolArgument = Annotated[
+    Literal["label-studio", "fiftyone", "hugging-face"], typer.Argument(metavar="TOOL", help="The other tool.")
+]
+ExchangeFolderOption = Annotated[
+    Path | None, typer.Option("--output", "-o", metavar="FOLDER", help="Write a folder for the tool.")
+]
+AnswersOption = Annotated[
+    Path | None, typer.Option("--answers", metavar="FILE", help="Read the tool's export as decisions of the review.")
+]
 PhotographsArgument = Annotated[
     list[Path], typer.Argument(metavar="PHOTOGRAPH...", help="Image files, and folders of them.")
 ]
@@ -125,7 +135,43 @@ OutputOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
+JsonSummaryOption = Annotated[
+    bool, typer.Option("--json", help="Print the summary as one JSON object, and nothing else on stdout.")
+]
+TrainOption = Annotated[
+    bool,
+    typer.Option("--train", help="First learn from the catalogue itself, which finds more; says how long it takes."),
+]
+OpenOption = Annotated[
+    bool, typer.Option("--open/--no-open", help="Open the page to decide on in the browser, where a person is there.")
+]
+FailOption = Annotated[
+    Literal["any", "new"] | None,
+    typer.Option(
+        metavar="WHICH",
+        help="Exit with code 1 if a category looks wrong that nobody has decided on: any, or only of products that are "
+        "new or changed since the last check. Without it a check that went through exits with 0.",
+    ),
+]
 CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
+WordsArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="WORDS...", help="What the photographs should show.")
+]
+ExampleOption = Annotated[
+    Path | None, typer.Option("--image", metavar="FILE", help="Find products that look like this photograph.")
+]
+SearchedRunOption = Annotated[
+    str | None,
+    typer.Option(
+        "--run",
+        metavar="RUN",
+        help="Run whose network describes the photographs; by default the one with the best accuracy on val.",
+        autocompletion=complete_run_ids,
+    ),
+]
+FoundOutputOption = Annotated[
+    Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the products found to a .csv file.")
+]
 GroupByOption = Annotated[
     str | None,
     typer.Option(
@@ -161,6 +207,23 @@ def parse_trainings(color_modes: str | None, seeds: str | None, replace: bool) -
         raise SettingsError("--seeds must be whole numbers separated by commas.", received=seeds)
     numbers = None if parts is None else [int(part) for part in parts]
     return {"color_modes": _split_commas(color_modes), "seeds": numbers, "replace": replace}
+
+
+def check_found_output(output: Path | None, *, json: bool) -> None:
+    """Check where `search` writes the products that it finds.
+
+    Raises:
+        SettingsError: The file is no .csv file, or --json is used too.
+    """
+    if output is not None and json:
+        raise SettingsError("--json and --output cannot be used together.")
+    if output is not None and output.suffix.lower() != ".csv":
+        raise SettingsError("The output's kind is not known.", allowed="Allowed: .csv.", received=output.name)
+
+
+def has_person() -> bool:
+    """Return whether a person is at the terminal: neither the input nor the output is a file or a pipe."""
+    return sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def _split_commas(text: str | None) -> list[str] | None:

@@ -229,6 +229,15 @@ class AuditConfig(Settings):
 
 
 @dataclass(frozen=True)
+class SearchConfig(Settings):
+    """Settings of `search`."""
+
+    limit: int = setting(10, "Number of products to show.", low=1, high=10_000)
+    split: Literal["all", "train", "val", "test"] = setting("all", "Search all products, or those of one split.")
+    unnamed: bool = setting(False, "Show only products whose name lacks some of the words.")
+
+
+@dataclass(frozen=True)
 class ReviewConfig(Settings):
     """Settings of `review`."""
 
@@ -296,6 +305,32 @@ class SuggestMergesConfig(Settings):
     )
 
 
+@dataclass(frozen=True)
+class ExchangeConfig(Settings):
+    """Settings of `exchange`."""
+
+    column: str = setting("", "An attribute whose issues are exchanged; by default those of the category.")
+    limit: int = setting(0, "Largest number of products to ask about, the highest score first; 0 takes all.", low=0)
+    document_root: str = setting(
+        "",
+        "Folder from which Label Studio serves local files (LOCAL_FILES_DOCUMENT_ROOT), by default /.",
+        metavar="FOLDER",
+    )
+    url_prefix: str = setting(
+        "",
+        "Address at which Label Studio finds the photographs; their paths in the catalogue are added to it.",
+        is_valid=lambda url: not url or url.startswith(("http://", "https://", "s3://", "gs://", "azure-blob://", "/")),
+        must_be="an address that starts with http://, https://, s3://, gs://, azure-blob:// or /",
+        metavar="URL",
+    )
+    reviewer: str = setting(
+        "",
+        "Name to record with decisions from FiftyOne, which knows no users.",
+        is_valid=lambda name: len(name) <= 60,
+        must_be="at most 60 characters",
+    )
+
+
 # Settings of the stages of `hangtag run`, in order; a name that two of them have has the same meaning in both.
 KINDS = (PrepareConfig, CleanConfig, ExploreConfig, TrainConfig, EvaluateConfig, PredictConfig)
 # Settings of the other stages, for which a settings file may have tables too.
@@ -305,6 +340,8 @@ MORE_KINDS = (
     ApplyConfig,
     MapTaxonomyConfig,
     SuggestMergesConfig,
+    SearchConfig,
+    ExchangeConfig,
     ExportConfig,
     ClassifyConfig,
     ServeConfig,

@@ -98,6 +98,10 @@ class Workspace:
         """Return the folder that `predict` writes for a run."""
         return self.run(run_id) / "predictions"
 
+    def search_index(self, run_id: str) -> Path:
+        """Return the folder that `search` writes for a run."""
+        return self.run(run_id) / "search"
+
     def folds(self, run_id: str) -> Path:
         """Return the folder that `cross-validate` writes for the settings of a run."""
         return self.root / "folds" / self.run(run_id).name
@@ -160,7 +164,7 @@ class Workspace:
         stages = [self.prepared, self.labels, self.exploration, self.audit, self.comparison, self.review]
         stages += [self.taxonomy, self.merges]
         runs = [path for path in self.runs.glob("*") if path.is_dir()]
-        parts = [path / name for path in runs for name in ("evaluation", "predictions")]
+        parts = [path / name for path in runs for name in ("evaluation", "predictions", "search")]
         folds = [path for path in (self.root / "folds").glob("*") if path.is_dir()]
         return [*stages, self.root / "report", *runs, *parts, *folds]
 

@@ -24,6 +24,7 @@ from hangtag.auditing.issues import (
     count_codes,
     format_probability,
     join_issues,
+    mark_changed_items,
 )
 from hangtag.auditing.value_issues import (
     MIN_RATIO,
@@ -273,3 +274,11 @@ def test_the_surest_of_one_identity_is_kept_and_comes_first() -> None:
 
 def test_nobody_is_certain() -> None:
     assert [format_probability(value) for value in (0.999, 0.5, 0.0)] == ["0.99", "0.50", "0.00"]
+
+
+def test_issues_are_marked_where_their_item_is_new_or_changed() -> None:
+    lines = [{"item_id": item_id, "score": 0.9, "reason": "."} for item_id in ("i1", "i2", "i3")]
+    issues = build_issues(lines, "bad_picture", "info")
+    assert mark_changed_items(issues, None)["item_change"].to_list() == ["", "", ""]
+    changes = pl.DataFrame({"item_id": ["i3", "i1", "i9"], "change": ["new", "changed", "removed"]})
+    assert mark_changed_items(issues, changes)["item_change"].to_list() == ["changed", "", "new"]

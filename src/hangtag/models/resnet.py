@@ -52,8 +52,8 @@ def build_residual(
         x = _conv(x, width, strides, f"stem_conv{index}", dtype)
         x = normalize(x, name=f"stem_norm{index}", dtype=dtype, momentum=MOMENTUM)
         x = _relu(x, f"stem_relu{index}", dtype)
-    strides = (first_strides, *(2 for _ in widths[1:]))
-    stages = list(enumerate(zip(widths, depths, strides, strict=True), start=1))
+    stage_strides = (first_strides, *(2 for _ in widths[1:]))
+    stages = list(enumerate(zip(widths, depths, stage_strides, strict=True), start=1))
     x = _build_stages(x, stages[:shared], "", dtype)
     names = [f"member{index}_" for index in range(1, members + 1)] if members > 1 else [""]
     feature_maps = [_build_stages(x, stages[shared:], name, dtype) for name in names]

@@ -98,11 +98,11 @@ def _clean_labels(workspace: Workspace, config: CleanConfig) -> StageResult:
     if elsewhere:
         items = reuse_splits(items, elsewhere[0])
     kept = items.filter(pl.col("label").is_not_null())
-    if kept.is_empty():
+    if kept.is_empty() or (len(kept) < len(items) and (kept["label"] == UNKNOWN).all()):
         raise CatalogError(
-            "The taxonomy's rules drop every item.",
+            "The taxonomy's rules drop every item that has a category.",
             received=taxonomy.name,
-            hint="The shipped ones drop categories of five items or fewer; name one with other rules with --taxonomy.",
+            hint="The usual ones drop categories of five items or fewer; --taxonomy every keeps them.",
         )
     matches, figures = _match_ambiguous_items(kept, prepared, taxonomy, config)
     labelled = kept.with_columns(label=_relabel_items(kept, matches))
