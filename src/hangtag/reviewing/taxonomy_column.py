@@ -112,7 +112,7 @@ class TaxonomyColumn:
             counts["items_without_taxonomy"] = rest
         if written < len(assigned):
             counts["taxonomy_not_written"] = len(assigned) - written
-            counts["reason"] = next(reasons[item_id] for item_id in assigned if item_id in reasons)
+            counts["why_not_written"] = next(reasons[item_id] for item_id in assigned if item_id in reasons)
         return files, Assigned(rows, counts)
 
     def _find(self, own: Mapping[str, str], changes: Sequence[Change]) -> tuple[list[str], PublicCategory | None, str]:
