@@ -103,7 +103,7 @@ def make_places(origin: Workspace, labelled: LabeledItems, places: dict[str, Wor
 def find_suspects(origin: Workspace, labelled: LabeledItems) -> pl.DataFrame:
     """Return the test items whose label the audit doubts more than not, with the finest level that it suggests."""
     finest = labelled.schema.levels[-1]
-    issues = read_csv(origin.issues, schema=COLUMNS).filter(
+    issues = read_csv(origin.issues, schema_overrides=COLUMNS).filter(
         pl.col("code") == LABEL_ERROR, pl.col("column").is_in(labelled.schema.levels), pl.col("score") >= SUSPECT
     )
     surest = issues.sort("score", descending=True).unique("item_id", keep="first", maintain_order=True)

@@ -9,6 +9,8 @@ from hypothesis import settings
 
 pytest_plugins = ["review_fixtures", "serving_fixtures"]
 ARCHIVE = "fashion-product-images-small.zip"
+# Installed by `scripts/test-tools` only, which runs these tests.
+TOOLS = Path(__file__).resolve().parents[1] / ".venv-tools" / "bin" / "python"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 # Read before any test can change the environment.
 IS_CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
@@ -38,6 +40,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip("takes minutes; run it with --run-slow")
     if item.get_closest_marker("chaos") and not item.config.getoption("--run-chaos"):
         pytest.skip("an attack in full; run it with --run-chaos, or scripts/chaos")
+    if item.get_closest_marker("tools") and not TOOLS.exists():
+        pytest.skip("needs the loaders of other tools; run scripts/test-tools")
     if item.get_closest_marker("archive") and not (DATA / ARCHIVE).is_file():
         _do_without(f"the real catalogue is not at {DATA / ARCHIVE}; HANGTAG_DATA names another folder")
     if item.get_closest_marker("browser") and not any(map(shutil.which, BROWSERS)):
@@ -55,6 +59,12 @@ def _do_without(reason: str) -> None:
 def archive() -> Path:
     """The real catalogue, a .zip that is read in place."""
     return DATA / ARCHIVE
+
+
+@pytest.fixture(scope="session")
+def tools_python() -> Path:
+    """The Python that has the loaders of other tools."""
+    return TOOLS
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ import pytest
 
 import hangtag
 from hangtag.cli import main
-from hangtag.cli_options import COMMAND_GROUPS
+from hangtag.cli_commands import COMMAND_GROUPS
 from hangtag.errors import HangtagError, WorkspaceError
 from hangtag.metrics.markdown import Block
 from hangtag.results import StageResult

@@ -1,8 +1,9 @@
 """Find wrong categories in a fashion catalogue, and train and serve image classifiers on it.
 
 Every command is a function of this package: `init`, `prepare`, `clean`, `explore`, `train`, `cross_validate`,
-`evaluate`, `compare`, `predict`, `audit`, `review`, `apply`, `report`, `export`, `classify` and `serve`. `run` runs all
-stages on a catalogue, and `demo` runs them on a generated one.
+`evaluate`, `compare`, `predict`, `audit`, `review`, `map_taxonomy`, `suggest_merges`, `apply`, `exchange`, `report`,
+`search`, `export`, `classify` and `serve`. `check` says what looks wrong in a catalogue without training, `run` runs
+all stages on one, and `demo` runs them on a generated one.
 """
 
 from importlib import import_module
@@ -15,12 +16,16 @@ if TYPE_CHECKING:
         ClassifyConfig,
         CleanConfig,
         EvaluateConfig,
+        ExchangeConfig,
         ExploreConfig,
         ExportConfig,
+        MapTaxonomyConfig,
         PredictConfig,
         PrepareConfig,
         ReviewConfig,
+        SearchConfig,
         ServeConfig,
+        SuggestMergesConfig,
     )
     from hangtag.errors import HangtagError
     from hangtag.inference.classifier import Classifier
@@ -29,20 +34,25 @@ if TYPE_CHECKING:
     from hangtag.results import StageResult
     from hangtag.stages.apply import apply
     from hangtag.stages.audit import audit
+    from hangtag.stages.check import check
     from hangtag.stages.classify import classify
     from hangtag.stages.clean import clean
     from hangtag.stages.compare import compare
     from hangtag.stages.cross_validate import cross_validate
     from hangtag.stages.evaluate import evaluate
+    from hangtag.stages.exchange import exchange
     from hangtag.stages.explore import explore
     from hangtag.stages.export import export
     from hangtag.stages.init import init
+    from hangtag.stages.map_taxonomy import map_taxonomy
     from hangtag.stages.pipeline import demo, run
     from hangtag.stages.predict import predict
     from hangtag.stages.prepare import prepare
     from hangtag.stages.report import report
     from hangtag.stages.review import review
+    from hangtag.stages.search import search
     from hangtag.stages.serve import serve
+    from hangtag.stages.suggest_merges import suggest_merges
     from hangtag.stages.train import train
     from hangtag.train_config import TrainConfig
     from hangtag.workspace import Workspace
@@ -56,20 +66,25 @@ __all__ = [
     "ClassifyConfig",
     "CleanConfig",
     "EvaluateConfig",
+    "ExchangeConfig",
     "ExploreConfig",
     "ExportConfig",
     "Failure",
     "HangtagError",
+    "MapTaxonomyConfig",
     "PredictConfig",
     "Prediction",
     "PrepareConfig",
     "ReviewConfig",
+    "SearchConfig",
     "ServeConfig",
     "StageResult",
+    "SuggestMergesConfig",
     "TrainConfig",
     "Workspace",
     "apply",
     "audit",
+    "check",
     "classify",
     "classify_photographs",
     "clean",
@@ -77,15 +92,19 @@ __all__ = [
     "cross_validate",
     "demo",
     "evaluate",
+    "exchange",
     "explore",
     "export",
     "init",
+    "map_taxonomy",
     "predict",
     "prepare",
     "report",
     "review",
     "run",
+    "search",
     "serve",
+    "suggest_merges",
     "train",
 ]
 
@@ -103,7 +122,12 @@ _MODULES = {
     "audit": "hangtag.stages.audit",
     "review": "hangtag.stages.review",
     "apply": "hangtag.stages.apply",
+    "exchange": "hangtag.stages.exchange",
+    "map_taxonomy": "hangtag.stages.map_taxonomy",
+    "suggest_merges": "hangtag.stages.suggest_merges",
     "report": "hangtag.stages.report",
+    "search": "hangtag.stages.search",
+    "check": "hangtag.stages.check",
     "run": "hangtag.stages.pipeline",
     "demo": "hangtag.stages.pipeline",
     "export": "hangtag.stages.export",

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hangtag import __version__, config
+from hangtag import cli_commands as commands
 from hangtag import cli_options as options
 from hangtag.errors import CatalogError
 from hangtag.exit_codes import run_and_exit
-from hangtag.presets import DEMO_SETTINGS, merge_chain_settings, read_preset, resolve_settings
+from hangtag.presets import DEMO_SETTINGS, merge_chain_settings, read_preset, read_settings_file, resolve_settings
 from hangtag.settings import lay_over, parse_image_size
-from hangtag.train_config import TrainConfig
 
 if TYPE_CHECKING:
     from hangtag.results import StageResult
 
-app = options.create_app()
+app = commands.create_app()
 
 
 @app.callback(invoke_without_command=True)
@@ -37,90 +37,6 @@ def start(
         typer.echo(context.get_help())
 
 
-STAGE_COMMANDS = (
-    options.StageCommand(
-        "clean",
-        config.CleanConfig,
-        """Assign one label to every item, and split the items.
-
-        The splits are train for training, val to choose models and thresholds, and test for the final evaluation.
-        Reads prepared/ and writes labels/, with a line in label_changes.csv for every changed label.
-        """,
-        has_preset=True,
-    ),
-    options.StageCommand(
-        "explore",
-        config.ExploreConfig,
-        """Plot class counts, balance and contact sheets.
-
-        Reads prepared/ and labels/ and writes exploration/: bar charts, sunbursts, and a sheet of photographs for
-        every class, each figure with its table.
-        """,
-    ),
-    options.StageCommand(
-        "train",
-        TrainConfig,
-        """Train a classifier on the labelled photographs.
-
-        Trains for --epochs passes over the train split, and measures accuracy on val after each of them.
-        Reads prepared/ and labels/ and writes runs/RUN_ID/; an interrupted training loses at most one epoch.
-        """,
-        {
-            "run_id": (options.RunIdOption, None),
-            "resume": (options.ResumeOption, False),
-            "replace": (options.ReplaceOption, False),
-        },
-        has_preset=True,
-    ),
-    options.StageCommand(
-        "cross-validate",
-        TrainConfig,
-        """Predict every item with a model not trained on it.
-
-        Trains once for each fold, without the items of that fold, and predicts them. Reads prepared/ and labels/ and
-        writes folds/RUN_ID/: the probabilities of every labelled item, for `hangtag audit`, and accuracy, macro-F1 and
-        the F1 of each class over all items. After an interruption the same command continues.
-        """,
-        {
-            "folds": (options.FoldsOption, 5),
-            "run_id": (options.RunIdOption, None),
-            "replace": (options.ReplaceOption, False),
-        },
-        has_preset=True,
-    ),
-    options.StageCommand(
-        "evaluate",
-        config.EvaluateConfig,
-        """Evaluate trained models, and list their errors.
-
-        Reads runs/ and labels/ and writes runs/RUN_ID/evaluation/: accuracy with intervals, the confusion matrix, and
-        every misclassified item. Refuses splits that share items.
-        """,
-        {"run_ids": (options.RunsArgument, None)},
-    ),
-    options.StageCommand(
-        "predict",
-        config.PredictConfig,
-        """Predict the labels of Unknown items.
-
-        Unknown items are those whose label cannot be derived from the table.
-        Reads runs/ and labels/ and writes runs/RUN_ID/predictions/, with a list of items on which the models disagree.
-        """,
-        {"run_ids": (options.RunsArgument, None)},
-    ),
-    options.StageCommand(
-        "apply",
-        config.ApplyConfig,
-        """Write the corrected catalogue.
-
-        Writes the catalogue's own table to review/corrected/, with the decided cells changed and no other byte, and
-        the list of changes to review/label_changes.csv, which the next clean applies. Undone decisions have no effect.
-        """,
-        {"catalog": (options.MovedCatalogOption, None)},
-    ),
-)
-
-
 def _run_stage(command: str, workspace: Path, settings: Any, **more: Any) -> None:
     """Run the stage of a command, and print its results."""
     name = command.replace("-", "_")
@@ -129,11 +45,11 @@ def _run_stage(command: str, workspace: Path, settings: Any, **more: Any) -> Non
     _show_results(*(results if isinstance(results, list) else [results]))
 
 
-for _command in STAGE_COMMANDS:
+for _command in commands.STAGE_COMMANDS:
     _command.register(app, _run_stage)
 
 
-@options.register(app, config.PrepareConfig, describes=True)
+@commands.register(app, config.PrepareConfig, describes=True)
 def prepare(
     catalog: options.CatalogArgument,
     settings: dict[str, Any],
@@ -153,7 +69,7 @@ def prepare(
     _show_results(stage(catalog, workspace, resolved, schema=schema, overrides=overrides))
 
 
-@options.register(app)
+@commands.register(app)
 def init(
     catalog: options.CatalogArgument,
     output: options.DescriptionOutputOption = None,
@@ -170,7 +86,7 @@ def init(
     typer.echo(f"Look over {written}, then run: hangtag prepare {shlex.quote(catalog)}")
 
 
-@options.register(app)
+@commands.register(app)
 def compare(
     runs: options.EvaluatedRunsArgument = None,
     workspace: options.WorkspaceOption = options.WORKSPACE,
@@ -194,7 +110,7 @@ def compare(
     typer.echo(f"\n{describe_blocks(stage.list_blocks(comparison, is_wide=is_wide), is_wide=is_wide)}")
 
 
-@options.register(app)
+@commands.register(app)
 def models(image_size: options.ImageSizeOption = "80x60", color_mode: options.ColorModeOption = "color") -> None:
     """List the network architectures.
 
@@ -207,7 +123,7 @@ def models(image_size: options.ImageSizeOption = "80x60", color_mode: options.Co
     typer.echo(describe_architectures(describe(size, color_mode), size, color_mode))
 
 
-@options.register(app, config.AuditConfig)
+@commands.register(app, config.AuditConfig)
 def audit(
     settings: dict[str, Any],
     run: options.EvidenceArgument = None,
@@ -223,15 +139,16 @@ def audit(
     from hangtag.io import read_json
     from hangtag.lock import read_result
     from hangtag.stages import audit as stage
+    from hangtag.summary import describe_audit
 
     resolved = resolve_settings(config.AuditConfig, settings, file=file)
     result = stage.audit(workspace, resolved, run_id=run, model=model)
     _show_results(result)
     summary = read_result(workspace, result, lambda folder: read_json(folder / "summary.json"))
-    typer.echo(f"\n{stage.describe_audit(summary, workspace)}")
+    typer.echo(f"\n{describe_audit(summary, workspace)}")
 
 
-@options.register(app, config.ReviewConfig)
+@commands.register(app, config.ReviewConfig)
 def review(
     settings: dict[str, Any], workspace: options.WorkspaceOption = options.WORKSPACE, file: options.FileOption = None
 ) -> None:
@@ -246,7 +163,41 @@ def review(
     stage(workspace, resolved, on_start=lambda address: typer.echo(f"The page: {address}", err=True))
 
 
-@options.register(app)
+@commands.register(app, config.SearchConfig)
+def search(
+    settings: dict[str, Any],
+    words: options.WordsArgument = None,
+    workspace: options.WorkspaceOption = options.WORKSPACE,
+    image: options.ExampleOption = None,
+    run: options.SearchedRunOption = None,
+    output: options.FoundOutputOption = None,
+    json: options.JsonOption = False,
+    file: options.FileOption = None,
+) -> None:
+    """Find products by words, or by an example photograph.
+
+    Looks at the photographs, so products whose name lacks the words are found too: hangtag search red checked shirt.
+    Learns from the names of the train split what words look like, once, and writes runs/RUN_ID/search/.
+    """
+    from hangtag.io import write_csv
+    from hangtag.stages.search import search as stage
+    from hangtag.summary import describe_found
+
+    options.check_found_output(output, json=json)
+    resolved = resolve_settings(config.SearchConfig, settings, file=file)
+    result = stage(workspace, " ".join(words or []), resolved, image=image, run_id=run)
+    if left_out := result.words.describe_left_out():
+        typer.echo(left_out, err=True)
+    if output is not None:
+        write_csv(output, result.table)
+        typer.echo(f"search: {len(result.table):,} products · in {output}")
+    elif json:
+        typer.echo(result.table.write_ndjson(), nl=False)
+    else:
+        typer.echo(describe_found(result.table, result.searched))
+
+
+@commands.register(app)
 def report(workspace: options.WorkspaceOption = options.WORKSPACE) -> None:
     """Write all results as one page, report.html.
 
@@ -259,7 +210,7 @@ def report(workspace: options.WorkspaceOption = options.WORKSPACE) -> None:
     _show_report(workspace)
 
 
-@options.register(app, config.ExportConfig)
+@commands.register(app, config.ExportConfig)
 def export(
     run: options.RunArgument,
     settings: dict[str, Any],
@@ -277,7 +228,7 @@ def export(
     _show_results(stage(workspace, run, output, resolve_settings(config.ExportConfig, settings, file=file)))
 
 
-@options.register(app, config.ClassifyConfig)
+@commands.register(app, config.ClassifyConfig)
 def classify(
     paths: options.PhotographsArgument,
     settings: dict[str, Any],
@@ -314,7 +265,7 @@ def classify(
         raise typer.Exit(2)
 
 
-@options.register(app, config.ServeConfig)
+@commands.register(app, config.ServeConfig)
 def serve(settings: dict[str, Any], model: options.ModelOption = None, file: options.FileOption = None) -> None:
     """Serve a model over HTTP, with a page.
 
@@ -332,7 +283,52 @@ def serve(settings: dict[str, Any], model: options.ModelOption = None, file: opt
     stage.serve(classifier, resolved)
 
 
-@options.register(app, *config.KINDS, describes=True, omit=options.CHAIN_SETTINGS)
+@commands.register(app, describes=True)
+def check(
+    catalog: options.CatalogArgument,
+    overrides: dict[str, Any],
+    workspace: options.WorkspaceOption = options.WORKSPACE,
+    train: options.TrainOption = False,
+    preset: options.PresetOption = "quick",
+    file: options.FileOption = None,
+    schema: options.SchemaOption = None,
+    json: options.JsonSummaryOption = False,
+    opens: options.OpenOption = True,
+    fail_on: options.FailOption = None,
+) -> None:
+    """Check a catalogue: what looks wrong in it?
+
+    Reads the products and photographs, compares every category with them, and says what looks wrong, where, and how
+    sure that is. Nothing is trained, nothing of the catalogue is changed. Writes prepared/, labels/ and audit/, and then
+    opens the page to decide on.
+    """
+    from json import dumps
+
+    from hangtag.check_summary import describe_check
+    from hangtag.stages.check import check as stage
+    from hangtag.stages.check import count_failing
+    from hangtag.stages.review import review_in_browser
+
+    for kind in commands.CHECK_KINDS:
+        resolve_settings(kind, {}, preset, file)
+    summary = stage(
+        catalog,
+        workspace,
+        preset=preset,
+        settings=read_settings_file(file),
+        schema=schema,
+        overrides=overrides,
+        train=train,
+    )
+    typer.echo(dumps(summary, ensure_ascii=False) if json else f"\n{describe_check(summary, workspace, catalog)}")
+    if opens and not json and fail_on is None and summary["wrong_categories"] and options.has_person():
+        told = "\nThe page to decide on them: {}  (Ctrl-C stops it)"
+        review_in_browser(workspace, lambda address: typer.echo(told.format(address), err=True))
+    if fail_on and count_failing(summary, fail_on):
+        raise typer.Exit(1)
+
+
+@commands.register(app, *config.KINDS, describes=True, omit=commands.CHAIN_SETTINGS)
 def run(
     catalog: options.CatalogArgument,
     settings: dict[str, Any],
@@ -358,8 +354,8 @@ def run(
     _show_report(workspace)
 
 
-@options.register(
-    app, *config.KINDS, defaults=lay_over(read_preset("capstone"), DEMO_SETTINGS), omit=options.CHAIN_SETTINGS
+@commands.register(
+    app, *config.KINDS, defaults=lay_over(read_preset("capstone"), DEMO_SETTINGS), omit=commands.CHAIN_SETTINGS
 )
 def demo(
     settings: dict[str, Any],

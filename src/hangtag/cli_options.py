@@ -1,75 +1,19 @@
-"""Define the flags and arguments of the command line, and group them under headings in `--help`.
+"""Define the arguments and flags of the command line that are not settings of a stage or of a catalogue's description.
 
-The flags of a stage's settings are built from its dataclass, and those of a catalogue's description from the table
-`DESCRIPTION`. All other arguments and flags are declared here.
+The flags of settings and of a catalogue's description are built in `cli_commands`.
 """
 
-import dataclasses
-import inspect
-import typing
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from typer.core import TyperCommand, TyperGroup
 
 from hangtag.errors import HangtagError, SettingsError
-from hangtag.presets import resolve_settings
-from hangtag.settings import name_flag, name_stage, select_settings
 from hangtag.train_config import ColorMode
 from hangtag.workspace import Workspace
 
 WORKSPACE = Path("workspace")
-Command = Callable[..., Any]
-Flags = dict[str, inspect.Parameter]
-
-# The headings of `hangtag --help` and their commands, in order.
-COMMAND_GROUPS = {
-    "Prepare a catalogue": ("init", "prepare", "clean", "explore"),
-    "Train and evaluate": ("train", "cross-validate", "evaluate", "compare", "predict", "models"),
-    "Find and fix label errors": ("audit", "review", "apply"),
-    "Use the results": ("report", "export", "classify", "serve"),
-    "All at once": ("run", "demo"),
-}
-
-
-# `run` and `demo` replace these settings of `train` by --color-modes and --seeds, and train once for each of them.
-CHAIN_SETTINGS = ("color_mode", "seed")
-
-
-class GroupedCommand(TyperCommand):
-    """A command whose `--help` groups flags by the heading in their declaration (`rich_help_panel`)."""
-
-    def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Write a section of the help for each heading, in the order of the flags."""
-        sections: dict[str, list[tuple[str, str]]] = {}
-        for parameter in self.get_params(ctx):
-            if (record := parameter.get_help_record(ctx)) is not None:
-                default = "Arguments" if parameter.param_type_name == "argument" else "Options"
-                heading = getattr(parameter, "rich_help_panel", None) or default
-                sections.setdefault(heading, []).append(record)
-        for heading, records in sections.items():
-            with formatter.section(heading):
-                formatter.write_dl(records)
-
-
-class GroupedCommands(TyperGroup):
-    """The command line, whose `--help` groups commands by `COMMAND_GROUPS`."""
-
-    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002  (Typer's signature)
-        """Return the names of the commands in the order of `COMMAND_GROUPS`."""
-        return [name for names in COMMAND_GROUPS.values() for name in names]
-
-    def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """Write a section of the help for each heading, with its commands and their first sentences."""
-        width = max(map(len, self.list_commands(ctx)))
-        for heading, names in COMMAND_GROUPS.items():
-            with formatter.section(heading):
-                formatter.write_dl(
-                    [(name.ljust(width), self.commands[name].get_short_help_str(formatter.width)) for name in names]
-                )
 
 
 def complete_run_ids(context: typer.Context, incomplete: str) -> list[str]:
@@ -103,6 +47,9 @@ ModelOption = Annotated[
 ]
 CatalogArgument = Annotated[
     str, typer.Argument(metavar="CATALOG", help="A folder or a .zip, or a table with photographs beside it.")
+]
+TaxonomyArgument = Annotated[
+    Path, typer.Argument(metavar="FILE", help="Google's taxonomy as text, or Shopify's categories.txt or .json.")
 ]
 DescriptionOutputOption = Annotated[
     Path | None,
@@ -169,6 +116,15 @@ SeedsOption = Annotated[
 ImageSizeOption = Annotated[str, typer.Option(metavar="HEIGHTxWIDTH", help="Height x width of the photographs.")]
 ColorModeOption = Annotated[ColorMode, typer.Option(help="Color or gray photographs.")]
 ExportFolderOption = Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder to write to.")]
+ToolArgument = Annotated[
+    Literal["label-studio", "fiftyone", "hugging-face"], typer.Argument(metavar="TOOL", help="The other tool.")
+]
+ExchangeFolderOption = Annotated[
+    Path | None, typer.Option("--output", "-o", metavar="FOLDER", help="Write a folder for the tool.")
+]
+AnswersOption = Annotated[
+    Path | None, typer.Option("--answers", metavar="FILE", help="Read the tool's export as decisions of the review.")
+]
 PhotographsArgument = Annotated[
     list[Path], typer.Argument(metavar="PHOTOGRAPH...", help="Image files, and folders of them.")
 ]
@@ -179,7 +135,43 @@ OutputOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
+JsonSummaryOption = Annotated[
+    bool, typer.Option("--json", help="Print the summary as one JSON object, and nothing else on stdout.")
+]
+TrainOption = Annotated[
+    bool,
+    typer.Option("--train", help="First learn from the catalogue itself, which finds more; says how long it takes."),
+]
+OpenOption = Annotated[
+    bool, typer.Option("--open/--no-open", help="Open the page to decide on in the browser, where a person is there.")
+]
+FailOption = Annotated[
+    Literal["any", "new"] | None,
+    typer.Option(
+        metavar="WHICH",
+        help="Exit with code 1 if a category looks wrong that nobody has decided on: any, or only of products that are "
+        "new or changed since the last check. Without it a check that went through exits with 0.",
+    ),
+]
 CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
+WordsArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="WORDS...", help="What the photographs should show.")
+]
+ExampleOption = Annotated[
+    Path | None, typer.Option("--image", metavar="FILE", help="Find products that look like this photograph.")
+]
+SearchedRunOption = Annotated[
+    str | None,
+    typer.Option(
+        "--run",
+        metavar="RUN",
+        help="Run whose network describes the photographs; by default the one with the best accuracy on val.",
+        autocompletion=complete_run_ids,
+    ),
+]
+FoundOutputOption = Annotated[
+    Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the products found to a .csv file.")
+]
 GroupByOption = Annotated[
     str | None,
     typer.Option(
@@ -203,185 +195,6 @@ def _build_modes_option(default: str) -> Any:
 ModesOption = Annotated[str | None, _build_modes_option("color; both with the preset capstone")]
 DemoModesOption = Annotated[str | None, _build_modes_option("color,gray")]
 
-# A key of the catalogue's description, its flag, and its help text.
-DESCRIPTION = (
-    ("table", "--table", "File name of the table inside the catalogue."),
-    ("image", "--image", "Paths of the photographs, with columns in braces: images/{id}.jpg."),
-    ("image_column", "--image-column", "Column with the paths of the photographs."),
-    ("id", "--id-column", "Column with the identifier of an item."),
-    ("name", "--name-column", "Column with the product name."),
-    ("levels", "--levels", "Label columns from coarse to fine, separated by commas."),
-    ("attributes", "--attributes", "Further columns that describe an item, separated by commas."),
-    ("label_name", "--label-name", "Heading of the cleaned label."),
-    ("group", "--group-column", "Column whose equal values belong to one product, which stays in one split."),
-    ("layout", "--layout", "The shop system whose table it is: shopify, woocommerce, google-merchant, ..."),
-    ("level_separator", "--level-separator", "Separator of the levels in a column of category paths: '>'."),
-    ("category_separator", "--category-separator", "Separator of several category paths in a cell."),
-    ("image_separator", "--image-separator", "Separator of several photographs in a cell."),
-    ("other_image_columns", "--other-image-columns", "Columns with further photographs, separated by commas."),
-    ("encoding", "--encoding", "Encoding of a table of text, where it is not found: cp1251, gbk, ..."),
-    ("separator", "--separator", "Separator of the table's cells, where it is not found: comma, semicolon, tab, bar."),
-    ("sheet", "--sheet", "Sheet of an Excel workbook; by default the first with a header and rows."),
-    ("split", "--split-column", "Column that already has the splits train, val and test."),
-)
-
-
-def build_setting_flags(*kinds: type, defaults: Mapping[str, Any] | None = None, omit: Collection[str] = ()) -> Flags:
-    """Build a flag for every setting of the stages' dataclasses.
-
-    A flag that is not used is None, so that a preset or a settings file can set it; the help shows the default. In the
-    help, flags are grouped by the group of their setting, and by stage if there are several.
-
-    Args:
-        kinds: The dataclasses; a setting that two of them have has the same meaning in both.
-        defaults: Defaults to show instead of those of the dataclasses.
-        omit: Settings without a flag, since the command sets them in another way.
-    """
-    flags: Flags = {}
-    for kind in kinds:
-        hints, shown_defaults = typing.get_type_hints(kind), select_settings(kind, defaults or {})
-        for field in dataclasses.fields(kind):
-            if field.name in omit or field.name in flags:
-                continue
-            default = _format_default(field.name, shown_defaults.get(field.name, field.default))
-            text = field.metadata["help"] + (f" [default: {default}]" if default else "")
-            parts = [name_stage(kind) if len(kinds) > 1 else "", field.metadata["group"].lower()]
-            heading = ": ".join(part for part in parts if part).capitalize()
-            flags[field.name] = _build_setting_flag(field, hints[field.name], text, heading or None)
-    return flags
-
-
-def _build_setting_flag(
-    field: "dataclasses.Field[Any]", hint: Any, text: str, heading: str | None
-) -> inspect.Parameter:
-    flag = name_flag(field.name)
-    if typing.get_origin(hint) is tuple:
-        hint = str
-    if hint is bool:
-        flag = f"{flag}/--no-{flag.removeprefix('--')}"
-    metavar = field.metadata["metavar"]
-    option = typer.Option(flag, help=text, show_default=False, metavar=metavar, rich_help_panel=heading)
-    return _build_flag(field.name, hint, option)
-
-
-def _build_flag(name: str, hint: Any, option: Any) -> inspect.Parameter:
-    annotation = Annotated[typing.Optional[hint], option]  # noqa: UP045  (a Literal has no `|` before the annotation)
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
-
-
-def _format_default(name: str, value: object) -> str:
-    if isinstance(value, tuple):
-        return ("x" if name == "image_size" else ",").join(str(part) for part in value)
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return str(value)
-
-
-def build_description_flags() -> Flags:
-    """Build the flags that describe a catalogue; each overrides the same key of its TOML description."""
-    return {
-        key: _build_flag(
-            f"describe_{key}",
-            str,
-            typer.Option(flag, help=text, show_default=False, rich_help_panel="Description of the catalogue"),
-        )
-        for key, flag, text in DESCRIPTION
-    }
-
-
-def gather(function: Command, groups: Mapping[str, Flags], own: Iterable[inspect.Parameter] | None = None) -> Command:
-    """Build a command with the flags of all groups, which passes them to `function` as one mapping for each group.
-
-    Args:
-        function: A function that takes each group as a keyword argument, besides other parameters.
-        groups: The flags of each group, by the name of the keyword; only flags that the user typed are passed.
-        own: The other parameters; by default those of `function`.
-    """
-
-    def command(**values: Any) -> Any:
-        for group, flags in groups.items():
-            group_values = {key: values.pop(flag.name) for key, flag in flags.items()}
-            values[group] = {key: value for key, value in group_values.items() if value is not None}
-        return function(**values)
-
-    if own is None:
-        own = [parameter for name, parameter in inspect.signature(function).parameters.items() if name not in groups]
-    parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
-    parameters += [flag for flags in groups.values() for flag in flags.values()]
-    command.__name__, command.__doc__ = function.__name__, function.__doc__
-    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return command
-
-
-@dataclass(frozen=True)
-class StageCommand:
-    """A command that only passes the workspace, the settings and some keyword arguments to the stage of its name.
-
-    Attributes:
-        name: The command's name.
-        kind: The dataclass of its settings.
-        help: The text of its `--help`; `hangtag --help` shows the first line.
-        parameters: The annotation for Typer and the default of further parameters, passed as keyword arguments.
-        has_preset: Whether the command has the flag `--preset`.
-    """
-
-    name: str
-    kind: type[Any]
-    help: str
-    parameters: Mapping[str, tuple[Any, Any]] = dataclasses.field(default_factory=dict)
-    has_preset: bool = False
-
-    def register(self, app: typer.Typer, run_stage: Callable[..., None]) -> None:
-        """Add the command to `app`; it calls `run_stage` with its name, the workspace, the settings and parameters."""
-
-        def call(
-            workspace: Path, file: Path | None, settings: dict[str, Any], preset: str = "default", **more: Any
-        ) -> None:
-            run_stage(self.name, workspace, resolve_settings(self.kind, settings, preset, file), **more)
-
-        declared: dict[str, tuple[Any, Any]] = {"workspace": (WorkspaceOption, WORKSPACE), "file": (FileOption, None)}
-        if self.has_preset:
-            declared["preset"] = (PresetOption, "default")
-        parameters = [
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-            for name, (annotation, default) in (declared | dict(self.parameters)).items()
-        ]
-        command = gather(call, {"settings": build_setting_flags(self.kind)}, parameters)
-        app.command(self.name, cls=GroupedCommand, help=inspect.cleandoc(self.help))(command)
-
-
-def register(
-    app: typer.Typer,
-    *kinds: type,
-    describes: bool = False,
-    defaults: Mapping[str, Any] | None = None,
-    omit: Collection[str] = (),
-) -> Callable[[Command], Command]:
-    """Return a decorator that adds a function to `app` as a command, with a flag for each setting of `kinds`.
-
-    The function receives the settings as `settings`, and with `describes` a catalogue's description as `overrides`.
-    """
-    groups = {"settings": build_setting_flags(*kinds, defaults=defaults, omit=omit)} if kinds else {}
-    if describes:
-        groups["overrides"] = build_description_flags()
-
-    def decorate(function: Command) -> Command:
-        app.command(cls=GroupedCommand)(gather(function, groups))
-        return function
-
-    return decorate
-
-
-def create_app() -> typer.Typer:
-    """Create the command line without its commands."""
-    return typer.Typer(
-        cls=GroupedCommands,
-        pretty_exceptions_enable=False,
-        rich_markup_mode=None,
-        context_settings={"help_option_names": ["-h", "--help"]},
-    )
-
 
 def parse_trainings(color_modes: str | None, seeds: str | None, replace: bool) -> dict[str, Any]:
     """Return the keyword arguments of `run` and `demo` for the trainings; lists are None if a flag is not used.
@@ -394,6 +207,23 @@ def parse_trainings(color_modes: str | None, seeds: str | None, replace: bool) -
         raise SettingsError("--seeds must be whole numbers separated by commas.", received=seeds)
     numbers = None if parts is None else [int(part) for part in parts]
     return {"color_modes": _split_commas(color_modes), "seeds": numbers, "replace": replace}
+
+
+def check_found_output(output: Path | None, *, json: bool) -> None:
+    """Check where `search` writes the products that it finds.
+
+    Raises:
+        SettingsError: The file is no .csv file, or --json is used too.
+    """
+    if output is not None and json:
+        raise SettingsError("--json and --output cannot be used together.")
+    if output is not None and output.suffix.lower() != ".csv":
+        raise SettingsError("The output's kind is not known.", allowed="Allowed: .csv.", received=output.name)
+
+
+def has_person() -> bool:
+    """Return whether a person is at the terminal: neither the input nor the output is a file or a pipe."""
+    return sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def _split_commas(text: str | None) -> list[str] | None:

@@ -229,6 +229,15 @@ class AuditConfig(Settings):
 
 
 @dataclass(frozen=True)
+class SearchConfig(Settings):
+    """Settings of `search`."""
+
+    limit: int = setting(10, "Number of products to show.", low=1, high=10_000)
+    split: Literal["all", "train", "val", "test"] = setting("all", "Search all products, or those of one split.")
+    unnamed: bool = setting(False, "Show only products whose name lacks some of the words.")
+
+
+@dataclass(frozen=True)
 class ReviewConfig(Settings):
     """Settings of `review`."""
 
@@ -254,9 +263,86 @@ class ApplyConfig(Settings):
         must_be="0.5 to 0.999, or 0 to accept none",
         metavar="PRECISION",
     )
+    taxonomy_mapping: str = setting(
+        "",
+        "Confirmed copy of taxonomy/mapping.csv: adds a column with the public category of each item.",
+        metavar="FILE",
+    )
+    taxonomy_column: str = setting(
+        "",
+        "Heading of that column; empty takes google_product_category, or for Shopify's taxonomy product_category.",
+        metavar="HEADING",
+    )
+    taxonomy_value: Literal["id", "path"] = setting("id", "What that column holds: the category's id or its path.")
+
+
+@dataclass(frozen=True)
+class MapTaxonomyConfig(Settings):
+    """Settings of `map-taxonomy`."""
+
+    min_confidence: float = setting(
+        0.8, "Propose a category only with at least this confidence; others are candidates.", low=0, high=1
+    )
+    language: str = setting(
+        "",
+        "Language of the taxonomy and the catalogue, as two letters; empty takes that of the file's name, else en.",
+        is_valid=lambda language: not language or re.fullmatch(r"[a-z]{2}", language) is not None,
+        must_be="two letters, as in de",
+        metavar="LETTERS",
+    )
+    keep: str = setting(
+        "", "Edited copy of an earlier taxonomy/mapping.csv, whose categories are kept.", metavar="FILE"
+    )
+
+
+@dataclass(frozen=True)
+class SuggestMergesConfig(Settings):
+    """Settings of `suggest-merges`."""
+
+    taxonomy: str = setting("", "The label rules whose labels are compared, as for clean; empty uses the catalogue's.")
+    min_similarity: float = setting(
+        0.9, "How alike the words of two labels' product names must be, as a cosine.", low=0, high=1
+    )
+
+
+@dataclass(frozen=True)
+class ExchangeConfig(Settings):
+    """Settings of `exchange`."""
+
+    column: str = setting("", "An attribute whose issues are exchanged; by default those of the category.")
+    limit: int = setting(0, "Largest number of products to ask about, the highest score first; 0 takes all.", low=0)
+    document_root: str = setting(
+        "",
+        "Folder from which Label Studio serves local files (LOCAL_FILES_DOCUMENT_ROOT), by default /.",
+        metavar="FOLDER",
+    )
+    url_prefix: str = setting(
+        "",
+        "Address at which Label Studio finds the photographs; their paths in the catalogue are added to it.",
+        is_valid=lambda url: not url or url.startswith(("http://", "https://", "s3://", "gs://", "azure-blob://", "/")),
+        must_be="an address that starts with http://, https://, s3://, gs://, azure-blob:// or /",
+        metavar="URL",
+    )
+    reviewer: str = setting(
+        "",
+        "Name to record with decisions from FiftyOne, which knows no users.",
+        is_valid=lambda name: len(name) <= 60,
+        must_be="at most 60 characters",
+    )
 
 
 # Settings of the stages of `hangtag run`, in order; a name that two of them have has the same meaning in both.
 KINDS = (PrepareConfig, CleanConfig, ExploreConfig, TrainConfig, EvaluateConfig, PredictConfig)
 # Settings of the other stages, for which a settings file may have tables too.
-MORE_KINDS = (AuditConfig, ReviewConfig, ApplyConfig, ExportConfig, ClassifyConfig, ServeConfig)
+MORE_KINDS = (
+    AuditConfig,
+    ReviewConfig,
+    ApplyConfig,
+    MapTaxonomyConfig,
+    SuggestMergesConfig,
+    SearchConfig,
+    ExchangeConfig,
+    ExportConfig,
+    ClassifyConfig,
+    ServeConfig,
+)

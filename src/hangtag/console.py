@@ -1,11 +1,13 @@
-"""Show progress bars with rate and remaining time on a terminal."""
+"""Show progress bars with rate and remaining time on a terminal, alone or below the list of the stages of a command."""
 
 import threading
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Self, TypeVar
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -47,6 +49,11 @@ class Bar:
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, description=description)
 
+    def remove(self) -> None:
+        """Show the bar no longer."""
+        if self._progress is not None and self._task is not None:
+            self._progress.remove_task(self._task)
+
 
 @contextmanager
 def show_progress(description: str, total: int | None, unit: str) -> Iterator[Bar]:
@@ -57,6 +64,15 @@ def show_progress(description: str, total: int | None, unit: str) -> Iterator[Ba
     if not console.is_terminal or threading.current_thread() is not threading.main_thread():
         yield Bar(None, description, total, unit)
         return
+    if _open_lists:
+        with _open_lists[-1].show_bar(description, total, unit) as bar:
+            yield bar
+        return
+    with _build_progress() as progress:
+        yield Bar(progress, description, total, unit)
+
+
+def _build_progress() -> Progress:
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -64,8 +80,68 @@ def show_progress(description: str, total: int | None, unit: str) -> Iterator[Ba
         _RateColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True) as progress:
-        yield Bar(progress, description, total, unit)
+    return Progress(*columns, console=console, transient=True)
+
+
+class StageList:
+    """The stages of a command on stderr, one line each: done, now or next. Bars of the running one are shown below.
+
+    Where stderr is no terminal, each stage has a line at its end. At most one list is open.
+
+    Args:
+        titles: What each stage does, in order.
+    """
+
+    def __init__(self, titles: Sequence[str]) -> None:
+        self._titles, self._outcomes = list(titles), list[str]()
+        self._started = time.perf_counter()
+        self._progress = _build_progress()
+        self._live: Live | None = None
+
+    def __enter__(self) -> Self:
+        """Show the list, with the first stage as the running one."""
+        if console.is_terminal:
+            self._live = Live(self._draw(), console=console, refresh_per_second=4)
+            self._live.start()
+            _open_lists.append(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave the list on the terminal as it is."""
+        if self._live is not None:
+            _open_lists.pop()
+            self._live.stop()
+
+    def finish(self, outcome: str) -> None:
+        """Mark the running stage as done, with a few words about its outcome, and the next one as running."""
+        now = time.perf_counter()
+        self._outcomes.append(f"{outcome} ({now - self._started:.1f} s)")
+        self._started = now
+        if self._live is not None:
+            self._live.update(self._draw(), refresh=True)
+        else:
+            print_line(f"{self._titles[len(self._outcomes) - 1]}: {self._outcomes[-1]}")
+
+    @contextmanager
+    def show_bar(self, description: str, total: int | None, unit: str) -> Iterator[Bar]:
+        """Show a bar below the list while the block runs."""
+        bar = Bar(self._progress, description, total, unit)
+        try:
+            yield bar
+        finally:
+            bar.remove()
+
+    def _draw(self) -> Group:
+        lines = []
+        for number, title in enumerate(self._titles):
+            place = number - len(self._outcomes)
+            word, style = ("done", "green") if place < 0 else ("now", "bold") if place == 0 else ("next", "dim")
+            outcome = f": {self._outcomes[number]}" if place < 0 else ""
+            lines.append(Text(f"{word:<6}{title}{outcome}", style=style))
+        return Group(*lines, self._progress)
+
+
+_open_lists: list[StageList] = []
 
 
 def print_line(text: str) -> None:

@@ -17,8 +17,8 @@ from hangtag.settings import name_flag
 def run_and_exit(app: typer.Typer, given: Sequence[str]) -> None:
     """Run the command line and exit with its code.
 
-    Exit codes: 0 success; 2 a user's mistake, described on stderr in a line or two; 130 Ctrl-C; 143 SIGTERM and 129
-    SIGHUP. Any other exception is a bug and keeps its traceback.
+    Exit codes: 0 success; 1 what `check --fail-on` asks for was found; 2 a user's mistake, described on stderr in a
+    line or two; 130 Ctrl-C; 143 SIGTERM and 129 SIGHUP. Any other exception is a bug and keeps its traceback.
     """
     if given[:1] not in (["serve"], ["review"]):
         # A service handles signals itself, since it completes its waiting requests first.
@@ -95,6 +95,6 @@ def describe_stop(command: str) -> str:
         return "Stopped. Every finished fold and epoch is kept; to continue, run the same command."
     if command == "review":
         return "Stopped. Every decision is kept; to continue, run the same command."
-    if command in ("run", "demo"):
+    if command in ("check", "run", "demo"):
         return "Stopped. Every finished stage and epoch is kept; to continue, run the same command."
     return "Stopped. No file is left half written; to start again, run the same command."

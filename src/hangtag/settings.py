@@ -131,8 +131,8 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 
 def name_stage(kind: type) -> str:
-    """Return the stage of a settings dataclass: `train` for `TrainConfig`."""
-    return kind.__name__.removesuffix("Config").lower()
+    """Return the stage of a settings dataclass: `train` for `TrainConfig`, `map-taxonomy` for `MapTaxonomyConfig`."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", kind.__name__.removesuffix("Config")).lower()
 
 
 def name_flag(name: str) -> str:
@@ -233,15 +233,16 @@ def to_toml(config: Any) -> str:
     lines = [f"[{name_stage(type(config))}]"]
     for declared in dataclasses.fields(config):
         value = getattr(config, declared.name)
-        lines.append(f"{declared.name} = {_format_toml_value(value)}")
+        lines.append(f"{declared.name} = {format_toml_value(value)}")
     return "\n".join(lines) + "\n"
 
 
-def _format_toml_value(value: Any) -> str:
+def format_toml_value(value: Any) -> str:
+    """Return a text, a number, a boolean or a tuple of them as TOML writes it."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, tuple):
-        return f"[{', '.join(map(_format_toml_value, value))}]"
+        return f"[{', '.join(map(format_toml_value, value))}]"
     if isinstance(value, str):
         # JSON strings are valid in TOML, except for this character.
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

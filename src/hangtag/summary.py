@@ -11,10 +11,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from hangtag.auditing.expected_right import describe_expected, describe_weakness
 from hangtag.results import StageResult, flatten_metrics, format_seconds, format_value
 from hangtag.workspace import Workspace
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from hangtag.metrics.markdown import Block
 
 WIDTH, WIDE = 80, 200
@@ -47,7 +50,7 @@ def describe_result(result: StageResult) -> str:
     metrics = [f"{name} {format_value(value)}" for name, value in flatten_metrics(result.metrics)]
     if result.stage == "predict" and not result.metrics.get("items", 1):
         metrics = ["nothing to predict: no item lacks a label or a level"]
-    pieces = [*metrics, f"in {_make_relative(result.folder)}"]
+    pieces = [*metrics, f"in {make_relative(result.folder)}"]
     # Break lines only between pieces, so that a name stays with its number.
     kept = [piece.replace(" ", NO_BREAK_SPACE) for piece in pieces]
     body = textwrap.fill(
@@ -70,6 +73,67 @@ def _format_heading(result: StageResult) -> str:
     return result.stage
 
 
+def describe_audit(summary: Mapping[str, Any], workspace: Path | None = None) -> str:
+    """Format how far to trust it, the counts of every code, the sources of evidence, and the checks that did not apply.
+
+    Args:
+        summary: The content of `summary.json`.
+        workspace: The workspace as the user typed it, to say what to do next; None leaves this out.
+    """
+    # Slow to import, and a light install lacks its libraries.
+    from hangtag.auditing.issues import LABEL_ERROR  # noqa: PLC0415
+
+    by_evidence = {f"{LABEL_ERROR} ({evidence})": count for evidence, count in summary["evidence"].items()}
+    counts = by_evidence | {code: count for code, count in summary["issues"].items() if code != LABEL_ERROR}
+    lines = [f"{count:>8,}  {code.replace('_', ' ')}" for code, count in counts.items() if count]
+    sources = [f"Judged: the labels of {summary['judged']:,} of {summary['items']:,} items."]
+    sources += [_describe_source(each) for each in summary["sources"].values()]
+    reasons: dict[str, list[str]] = {}
+    for check, reason in summary["not_applicable"].items():
+        reasons.setdefault(reason, []).append(check.replace("_", " "))
+    missing = [f"Not checked: {', '.join(checks)}. {reason}" for reason, checks in reasons.items()]
+    if workspace is not None and lines:
+        missing.append(
+            f"Next, to decide on them in a browser: hangtag review --workspace {shlex.quote(str(workspace))}"
+        )
+    weak, expected = describe_weakness(summary), describe_expected(summary)
+    return "\n".join(
+        [
+            *map(fold, filter(None, [weak])),
+            *(lines or ["No issue was found."]),
+            *map(fold, filter(None, [expected, *sources, *missing])),
+        ]
+    )
+
+
+def fold(text: str, indent: str = "") -> str:
+    """Break a text into lines, with the further ones indented; `NO_BREAK_SPACE` becomes a space."""
+    folded = textwrap.fill(text, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    return folded.replace(NO_BREAK_SPACE, " ")
+
+
+def _describe_source(found: Mapping[str, Any]) -> str:
+    """Describe a source of probabilities, for how many items, and whether all of these are out-of-sample."""
+    from hangtag.auditing.evidence import PHOTOGRAPHS_IN_PART, UNKNOWN  # noqa: PLC0415  (as above)
+
+    parts = [f"Compared with: {found['source']}, {found['items']:,} items."]
+    if count := found.get("items_trained_on"):
+        parts.append(f"Left out: {count:,} items whose photographs it was trained on.")
+    known_by = found.get("training_items_known_by")
+    if count := found.get("items_not_mapped"):
+        parts.append(
+            f"Not judged: {count:,} items whose categories the model does not have (category_mapping.csv; "
+            "match more of them by hand with --category-mapping)."
+        )
+    if known_by == UNKNOWN:
+        parts.append(
+            "It does not say what it was trained on: items of this catalogue among them are not out-of-sample."
+        )
+    if known_by == PHOTOGRAPHS_IN_PART:
+        parts.append("What its pretrained weights were trained on is not known.")
+    return " ".join(parts)
+
+
 def describe_report(path: Path) -> str:
     """Format the address of a workspace's report, and what to do next if the catalogue is not audited.
 
@@ -88,7 +152,7 @@ def describe_tally(tally: Mapping[str, int]) -> str:
     return " · ".join(f"{count:,} {key.replace('_', ' ')}" for key, count in tally.items())
 
 
-def _make_relative(folder: Path) -> str:
+def make_relative(folder: Path) -> str:
     """Return a path relative to the current folder if it is below it, else unchanged."""
     here = Path.cwd()
     return str(folder.relative_to(here) if folder.is_relative_to(here) else folder)
@@ -121,6 +185,36 @@ def describe_architectures(rows: Sequence[Mapping[str, Any]], image_size: tuple[
     return f"{title}\n{_format_table(headings, cells, last_is_text=True)}\n{hub}"
 
 
+def describe_found(found: "pl.DataFrame", searched: int) -> str:
+    """Format the products that a search found, in 80 columns; names that do not fit are cut.
+
+    Args:
+        found: The table of `hangtag.stages.search.SearchResult`.
+        searched: The number of products that were compared.
+    """
+    if found.is_empty():
+        return f"No product to show: {searched:,} were searched."
+    has_words = found["named"].null_count() < len(found)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
+    for heading in ("rank", "id", "name", "label", "score", *(["in name"] if has_words else [])):
+        is_number = heading in ("rank", "score")
+        # The name takes the rest of the line.
+        table.add_column(
+            Text(heading),
+            justify="right" if is_number else "left",
+            no_wrap=True,
+            overflow="ellipsis",
+            ratio=1 if heading == "name" else None,
+            max_width=None if heading == "name" else 18,
+        )
+    for row in found.iter_rows(named=True):
+        cells = [str(row["rank"]), row["item_id"], row["name"], row["label"] or "", f"{row['score']:.3f}"]
+        named = {True: "yes", False: "no", None: ""}[row["named"]]
+        table.add_row(*(Text(" ".join(cell.split())) for cell in [*cells, *([named] if has_words else [])]))
+    table.expand = True
+    return f"{_print_table(table, WIDTH)}\nThe best {len(found):,} of {searched:,} products."
+
+
 def _format_table(
     headings: Sequence[str], rows: Iterable[Sequence[str]], *, last_is_text: bool = False, width: int = WIDTH
 ) -> str:
@@ -133,6 +227,10 @@ def _format_table(
             table.add_column(Text(heading), justify="right", no_wrap=True)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
+    return _print_table(table, width)
+
+
+def _print_table(table: Table, width: int) -> str:
     # Always format plain text, so that output can be piped and compared.
     text_console = Console(file=io.StringIO(), width=width, color_system=None, force_terminal=False)
     with text_console.capture() as captured:

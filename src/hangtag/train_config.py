@@ -12,6 +12,8 @@ SPLITS = ("train", "val", "test")
 NONE, START, AUTO, IMAGENET = "none", "start", "auto", "imagenet"
 # The architectures that weights come with hangtag for.
 STARTED = ("mobilenet-v2",)
+# The largest scale of the sides of photographs.
+MAX_SCALE = 4
 ColorMode = Literal["color", "gray"]
 # Declare settings of `train` under a heading of `hangtag train --help`.
 _data, _model, _optimization = (partial(setting, group=name) for name in ("Data", "Model", "Optimization"))
@@ -70,6 +72,12 @@ class TrainConfig(Settings):
         metavar="FILE",
     )
     freeze: bool = _model(False, "Freeze the pretrained weights and train only the heads, on features computed once.")
+    frozen_blocks: int = _model(
+        0,
+        "Freeze the pretrained weights of this many blocks from the input; later blocks and the heads are trained.",
+        low=0,
+        high=1000,
+    )
     image_run: str = _model(
         "", "Run whose network and settings are reused; only the classifier of names is trained.", metavar="RUN"
     )
@@ -119,6 +127,13 @@ class TrainConfig(Settings):
     attribute_weight: float = _optimization(
         0.1, "Weight of each attribute in the loss; the label with its levels has weight 1.", low=0, high=100
     )
+    word_weight: float = _optimization(
+        0.0,
+        "Weight of a further head that predicts the words of product names, in training alone; it adds nothing to the "
+        "model. 0, or a catalogue without names, has none.",
+        low=0,
+        high=100,
+    )
     ema_decay: float = _optimization(
         0.998, "Decay of the exponential moving average of the weights, per step; 0 disables it.", low=0, below=1
     )
@@ -139,15 +154,15 @@ class TrainConfig(Settings):
         "Progressive resizing: scale of the photographs' sides in the first epochs; 0 takes three fifths of "
         "--final-scale. The architecture capstone needs a fixed size.",
         low=0,
-        high=4,
+        high=MAX_SCALE,
     )
     final_scale: float = _augmentation(
         0.0,
         "Scale of the photographs' sides in the last epochs and in prediction; below 1 is faster, above 1 enlarges "
         "photographs for networks that expect larger ones. 0 enlarges smaller ones to a "
-        "height of 160 pixels if weights are pretrained.",
+        "height of 160 pixels, at most fourfold, if weights are pretrained.",
         low=0,
-        high=4,
+        high=MAX_SCALE,
     )
     final_fraction: float = _augmentation(
         0.4, "Fraction of the epochs, at the end, that use the final scale.", above=0, high=1
@@ -188,10 +203,10 @@ class TrainConfig(Settings):
             ["minutes", "freeze"],
         )
         require(
-            self.pretrained != "" or not self.freeze,
-            "{freeze} needs pretrained {weights}: only the heads are trained.",
+            self.pretrained != "" or not (self.freeze or self.frozen_blocks),
+            "{freeze} and {frozen_blocks} need pretrained {weights}.",
             {"architecture": self.architecture, "weights": self.weights},
-            ["freeze", "weights"],
+            ["freeze", "frozen_blocks", "weights"],
         )
 
     @property

@@ -98,6 +98,10 @@ class Workspace:
         """Return the folder that `predict` writes for a run."""
         return self.run(run_id) / "predictions"
 
+    def search_index(self, run_id: str) -> Path:
+        """Return the folder that `search` writes for a run."""
+        return self.run(run_id) / "search"
+
     def folds(self, run_id: str) -> Path:
         """Return the folder that `cross-validate` writes for the settings of a run."""
         return self.root / "folds" / self.run(run_id).name
@@ -130,6 +134,16 @@ class Workspace:
         return self.root / "review"
 
     @property
+    def taxonomy(self) -> Path:
+        """Return the folder that `map-taxonomy` writes."""
+        return self.root / "taxonomy"
+
+    @property
+    def merges(self) -> Path:
+        """Return the folder that `suggest-merges` writes."""
+        return self.root / "merges"
+
+    @property
     def downloads(self) -> Path:
         """Return the folder with the photographs that `prepare` downloaded, by a hash of their URL."""
         return self.root / "downloads"
@@ -138,7 +152,7 @@ class Workspace:
     def folders(self) -> tuple[Path, ...]:
         """Return every folder that stages write to."""
         first = (self.prepared, self.labels, self.exploration, self.runs, self.root / "folds")
-        return (*first, self.audit, self.comparison, self.review, self.downloads)
+        return (*first, self.audit, self.comparison, self.review, self.taxonomy, self.merges, self.downloads)
 
     @property
     def report(self) -> Path:
@@ -148,8 +162,9 @@ class Workspace:
     def stage_folders(self) -> list[Path]:
         """Return the folders of all stages, including those of single runs and folds, whether they exist or not."""
         stages = [self.prepared, self.labels, self.exploration, self.audit, self.comparison, self.review]
+        stages += [self.taxonomy, self.merges]
         runs = [path for path in self.runs.glob("*") if path.is_dir()]
-        parts = [path / name for path in runs for name in ("evaluation", "predictions")]
+        parts = [path / name for path in runs for name in ("evaluation", "predictions", "search")]
         folds = [path for path in (self.root / "folds").glob("*") if path.is_dir()]
         return [*stages, self.root / "report", *runs, *parts, *folds]
 

@@ -24,6 +24,7 @@ from hangtag.auditing.issues import (
     count_codes,
     format_probability,
     join_issues,
+    mark_changed_items,
 )
 from hangtag.auditing.value_issues import (
     MIN_RATIO,
@@ -46,7 +47,7 @@ spellings = st.dictionaries(st.text("abc", min_size=5, max_size=8), st.sampled_f
 
 @given(spellings)
 def test_typos_are_those_that_a_comparison_of_all_with_all_finds(counts: dict[str, int]) -> None:
-    found = {(rare, usual) for rare, usual, score in value_issues._find_pairs(counts) if score == TYPO_SCORE}
+    found = {(rare, usual) for rare, usual, score in value_issues.find_variants(counts) if score == TYPO_SCORE}
     keys = {fold(value): value for value in counts}
     assume(len(keys) == len(counts))
     wanted = set()
@@ -74,7 +75,7 @@ def test_distinct_values_are_not_compared_each_with_each(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(value_issues, "is_one_letter_apart", count)
     counts = {f"value {number:05}": 1 + 99 * (number % 10 == 0) for number in range(3000)}
-    assert list(value_issues._find_pairs(counts))
+    assert list(value_issues.find_variants(counts))
     assert compared < 20 * len(counts)
 
 
@@ -273,3 +274,11 @@ def test_the_surest_of_one_identity_is_kept_and_comes_first() -> None:
 
 def test_nobody_is_certain() -> None:
     assert [format_probability(value) for value in (0.999, 0.5, 0.0)] == ["0.99", "0.50", "0.00"]
+
+
+def test_issues_are_marked_where_their_item_is_new_or_changed() -> None:
+    lines = [{"item_id": item_id, "score": 0.9, "reason": "."} for item_id in ("i1", "i2", "i3")]
+    issues = build_issues(lines, "bad_picture", "info")
+    assert mark_changed_items(issues, None)["item_change"].to_list() == ["", "", ""]
+    changes = pl.DataFrame({"item_id": ["i3", "i1", "i9"], "change": ["new", "changed", "removed"]})
+    assert mark_changed_items(issues, changes)["item_change"].to_list() == ["changed", "", "new"]

@@ -19,11 +19,12 @@ from hangtag.labels.dataset import read_labeled_items
 from hangtag.labels.duplicates import compute_fingerprints, hash_photographs
 from hangtag.models.seen_images import FILE
 from hangtag.stages import audit as audit_module
-from hangtag.stages.audit import audit, describe_audit
+from hangtag.stages.audit import audit
 from hangtag.stages.clean import clean
 from hangtag.stages.export import export
 from hangtag.stages.prepare import prepare
 from hangtag.stages.train import train
+from hangtag.summary import describe_audit
 from hangtag.train_config import TrainConfig
 from hangtag.workspace import Workspace
 

@@ -12,7 +12,7 @@ from audited import make_context, make_items, make_out_of_sample, make_probs
 from hangtag.auditing.expected_precision import MOST_WRONG, WAYS, count_right, estimate_wrong, expect_right
 from hangtag.auditing.issues import join_issues
 from hangtag.auditing.label_issues import find_label_issues
-from hangtag.stages.audit import describe_audit
+from hangtag.summary import describe_audit
 
 ITEMS, CLASSES = 3000, 8
 
@@ -45,6 +45,18 @@ def test_planted_labels_lie_within_the_interval_and_clean_ones_are_not_expected_
     assert expected["low"] <= right <= expected["high"]
     assert right > 60 < expected["expected"]
     assert expect(true, probs)[0]["expected"] < 20
+
+
+@pytest.mark.parametrize("planted", [0, 60, 150])
+def test_the_share_of_wrong_labels_lies_within_its_interval(planted: int) -> None:
+    probs, true = draw_items(8, 3)
+    random = np.random.default_rng(103)
+    given = true.copy()
+    rows = random.choice(ITEMS, planted, replace=False)
+    given[rows] = (true[rows] + random.integers(1, CLASSES, planted)) % CLASSES
+    share = estimate_wrong(given, probs, pl.Series(map(str, range(ITEMS))), rows).describe_share()
+    assert share["low"] <= planted / ITEMS <= share["high"] < MOST_WRONG
+    assert share["low"] <= share["expected"] <= share["high"]
 
 
 def test_a_confident_model_that_contradicts_half_of_the_labels_promises_little() -> None:

@@ -9,11 +9,12 @@ import polars as pl
 import pytest
 from audited import LABEL_SPACE, SANDALS, SHIRTS, SHOES, make_context, make_items, make_out_of_sample, make_probs
 
+from hangtag.auditing import evidence
 from hangtag.auditing.context import AuditContext
-from hangtag.auditing.evidence import OutOfSampleProbs, find_category_paths, predict_from_names
+from hangtag.auditing.evidence import MOST_LATE, OutOfSampleProbs, find_category_paths, hash_named, predict_from_names
 from hangtag.auditing.issues import COLUMNS, NotApplicableError
 from hangtag.auditing.label_issues import UNSUPPORTED, find_label_issues
-from hangtag.models.label_space import NO_VALUE
+from hangtag.models.label_space import NO_VALUE, LabelSpace
 
 
 def find(context: AuditContext) -> dict[str, dict[str, Any]]:
@@ -219,3 +220,62 @@ def test_a_suggestion_that_changes_no_column_is_none() -> None:
     probs[10:25] = (0.05, 0.95, 0, 0)
     out_of_sample = OutOfSampleProbs(np.arange(100), label_space, given, probs)
     assert find(make_context(items, image_probs=out_of_sample)) == {}
+
+
+def predict_again(
+    items: pl.DataFrame, earlier: OutOfSampleProbs | None, space: LabelSpace = LABEL_SPACE
+) -> OutOfSampleProbs:
+    given = find_category_paths(items, space, ("", "NA"))
+    keys = hash_named(items["item_id"].to_list(), items["title"], given, space)
+    groups, known = items["group_id"].to_list(), None if earlier is None else earlier.known_probs
+    labels = items["label"].to_list()
+    return predict_from_names(items["title"], given, space, labels, groups, keys=keys, known=known)
+
+
+def test_only_names_that_an_earlier_audit_did_not_predict_are_predicted(monkeypatch: pytest.MonkeyPatch) -> None:
+    items = make_items()
+    first = predict_again(items, None)
+    fitted: list[int] = []
+    fit = evidence._predict_fold
+
+    def count(texts: list[str], classes: Any, left_out: Any, num_paths: int) -> Any:
+        fitted.append(int(left_out.sum()))
+        return fit(texts, classes, left_out, num_paths)
+
+    monkeypatch.setattr(evidence, "_predict_fold", count)
+    # Nothing is new, then two products are: another name, and another label. A removed one is not missed.
+    again = predict_again(items, first)
+    assert fitted == []
+    np.testing.assert_array_equal(again.pred_probs, first.pred_probs)
+    changed = make_items(title={5: "Fine Tees"}, type={2: "Shoes"}, kind={2: "Footwear"})[:-1]
+    second = predict_again(changed, again)
+    assert fitted == [2]
+    kept = [row for row in range(len(changed)) if row not in (2, 5)]
+    # The classes may stand in another order the next time.
+    order = [2, 0, 3, 1]
+    space = replace(LABEL_SPACE, category_paths=tuple(LABEL_SPACE.category_paths[path] for path in order))
+    turned = predict_again(changed, again, space)
+    np.testing.assert_array_equal(turned.pred_probs[kept], first.pred_probs[kept][:, order])
+    assert fitted == [2, 2]
+    np.testing.assert_array_equal(second.pred_probs[kept], first.pred_probs[kept])
+    assert second.pred_probs[2].argmax() == SHIRTS
+    # After more of them than the limit, all are cross-validated again.
+    many = int(MOST_LATE * len(items)) + 1
+    third = predict_again(make_items(title=dict.fromkeys(range(3, 4 * many, 4), "Fine Tees")), second)
+    assert len(fitted) > 3
+    assert third.known_probs is not None
+    assert not third.known_probs.scores.any()
+
+
+def test_a_new_name_is_not_predicted_by_its_duplicates(monkeypatch: pytest.MonkeyPatch) -> None:
+    items = make_items(group_id={2: "g", 6: "g"})
+    first = predict_again(items, None)
+    trained: list[int] = []
+
+    def fit(texts: list[str], _classes: Any, left_out: Any, num_paths: int) -> Any:
+        trained.append(len(texts) - int(left_out.sum()))
+        return np.ones((int(left_out.sum()), num_paths), np.float32)
+
+    monkeypatch.setattr(evidence, "_predict_fold", fit)
+    predict_again(make_items(group_id={2: "g", 6: "g"}, title={2: "Fine Shirts"}), first)
+    assert trained == [len(items) - 2]

@@ -12,10 +12,11 @@ from PIL.PngImagePlugin import PngInfo
 from hangtag.catalog.image_headers import (
     MAX_SCANS,
     MAX_SEGMENTS,
+    count_chunks,
     count_scans,
-    count_segments,
     drop_metadata,
     read_header,
+    read_segments,
 )
 
 
@@ -61,10 +62,10 @@ def test_all_scans_are_counted() -> None:
 
 
 def test_segments_are_counted_up_to_the_limit() -> None:
-    assert count_segments(write_segments(50)) < 70
-    assert count_segments(write_segments(500_000)) == MAX_SEGMENTS + 1
+    assert read_segments(write_segments(50)).count < 70
+    assert read_segments(write_segments(500_000)).count == MAX_SEGMENTS + 1
     chunk = struct.pack(">I", 0) + b"teXt" + bytes(4)
-    assert count_segments(b"\x89PNG\r\n\x1a\n" + chunk * 500_000) == MAX_SEGMENTS + 1
+    assert count_chunks(b"\x89PNG\r\n\x1a\n" + chunk * 500_000) == MAX_SEGMENTS + 1
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,10 @@ from typing import Literal
 
 import numpy as np
 import pytest
+import simplejpeg
 from hostile_pictures import write_scans, write_segments
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image, ImageOps, features
 
 from hangtag.catalog import images
@@ -156,6 +159,70 @@ def test_a_jpeg_below_seven_times_the_size_is_decoded_exactly(
     found = decode_photograph(data, SIZE, 10**7, fit=fit).pixels
     monkeypatch.setattr(images, "REDUCING_GAP", 1000)
     assert np.array_equal(found, decode_photograph(data, SIZE, 10**7, fit=fit).pixels)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    width=st.integers(1, 90),
+    height=st.integers(1, 90),
+    color=st.sampled_from([{"keep_rgb": True}, {"subsampling": 0}, {"subsampling": 1}, {"subsampling": 2}]),
+    options=st.fixed_dictionaries(
+        {
+            "quality": st.integers(1, 100),
+            "progressive": st.booleans(),
+            "optimize": st.booleans(),
+            "restart_marker_rows": st.sampled_from([0, 1]),
+            "comment": st.sampled_from([b"", b"a comment"]),
+        }
+    ),
+    fit=st.sampled_from(["pad", "stretch"]),
+)
+def test_every_jpeg_has_the_pixels_that_pillow_decodes(
+    width: int, height: int, color: dict[str, object], options: dict[str, object], fit: Literal["pad", "stretch"]
+) -> None:
+    pixels = np.random.default_rng(width).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    data = encode(Image.fromarray(pixels), "JPEG", **color, **options)
+    lossless = encode(Image.open(io.BytesIO(data)).convert("RGB"))
+    found = decode_photograph(data, SIZE, 10_000, fit=fit)
+    assert np.array_equal(found.pixels, decode_photograph(lossless, SIZE, 10_000, fit=fit).pixels)
+    assert (found.width, found.height, found.mode) == (width, height, "RGB")
+
+
+def add_segment(data: bytes, marker: int, content: bytes) -> bytes:
+    return data[:2] + struct.pack(">BBH", 0xFF, marker, len(content) + 2) + content + data[2:]
+
+
+PLAIN = encode(Image.effect_noise((60, 80), 90).convert("RGB"), "JPEG")
+
+
+@pytest.mark.parametrize(
+    ("data", "is_quick"),
+    [
+        (PLAIN, True),
+        (add_segment(PLAIN, 0xE2, b"ICC_PROFILE\0"), True),
+        (add_segment(PLAIN, 0xE1, b"Exif\0\0"), False),
+        (add_segment(PLAIN, 0xEE, b"Adobe\0\x64\0\0\0\0\0"), False),
+        (encode(Image.new("L", (60, 80), 9), "JPEG"), False),
+        (encode(Image.new("CMYK", (60, 80), (9, 9, 9, 9)), "JPEG"), False),
+        (encode(Image.new("RGB", (60 * 8, 80 * 8)), "JPEG"), False),
+    ],
+)
+def test_only_jpegs_that_every_decoder_reads_alike_are_decoded_the_quick_way(
+    data: bytes, is_quick: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(images, "_decode", lambda *_: None)
+    assert (decode_photograph(data, SIZE, 10**6) is not None) == is_quick
+
+
+def test_what_the_quick_decoder_finds_damaged_is_left_to_pillow() -> None:
+    # Pillow passes over bytes between the last scan and the end, which the strict decoder warns of.
+    start = PLAIN.rindex(b"\xff\xd9")
+    data = PLAIN[:start] + bytes(100) + PLAIN[start:]
+    with pytest.raises(ValueError, match="extraneous"):
+        simplejpeg.decode_jpeg(data)
+    assert np.array_equal(decode(data), decode(PLAIN))
+    with pytest.raises(PhotographError, match="damaged or ends early"):
+        decode(PLAIN[: start // 2])
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "CMYK", "I;16", "1"])

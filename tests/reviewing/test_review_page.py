@@ -234,6 +234,64 @@ def test_dark_mode_has_enough_contrast_on_a_desktop(browser: Browser, address: s
     assert {name: value for name, value in contrasts.items() if value < 4.5} == {}
 
 
+def open_grid(browser: Browser, address: str) -> None:
+    browser.get(f"{address}grid")
+    WebDriverWait(browser, 20).until(lambda _: browser.find_element(By.ID, "reviewer-name").is_displayed())
+    press(browser, "Ann", Keys.ENTER)
+    wait_for(browser, "given", "Shirts")
+    script = "return [...document.querySelectorAll('.card img')].every((each) => each.naturalWidth > 0)"
+    WebDriverWait(browser, 20).until(lambda _: browser.execute_script(script))
+
+
+def test_like_issues_are_decided_together_by_keyboard(browser: Browser, address: str, store: Store) -> None:
+    open_grid(browser, address)
+    wait_for(browser, "progress-text", "11 open suggestions in 4 kinds")
+    assert read(browser, "accept").startswith("Accept 6")
+    # The second card is taken out by its key, the first by a click.
+    press(browser, Keys.ARROW_RIGHT, " ")
+    browser.find_elements(By.CSS_SELECTOR, ".card")[0].click()
+    wait_for(browser, "both", "Accept 4, keep 2")
+    shoot(browser, "grid-light")
+    press(browser, "i", "i", "z")
+    WebDriverWait(browser, 20).until(lambda _: browser.find_element(By.ID, "zoomed").is_displayed())
+    shoot(browser, "zoom")
+    press(browser, Keys.ESCAPE)
+    ActionChains(browser).key_down(Keys.SHIFT).send_keys(Keys.ENTER).key_up(Keys.SHIFT).perform()
+    wait_for(browser, "done", "4 accepted, 2 kept")
+    assert sorted(each.action for each in find_standing(store.read())) == ["accept"] * 4 + ["keep"] * 3
+    wait_for(browser, "given", "Sandals")
+    press(browser, "u")
+    wait_for(browser, "given", "Shirts")
+    assert find_standing(store.read()) == []
+    # Those taken out stay open. (The first shirt has two issues that suggest the same.)
+    press(browser, " ", Keys.ENTER)
+    wait_for(browser, "done", "5 accepted")
+    wait_for(browser, "progress-text", "in 4 kinds")
+    press(browser, "n")
+    wait_for(browser, "about", "products")
+    press(browser, "g")
+    wait_for(browser, "progress-text", "of 12 open")
+    assert list_errors(browser) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_grid_fits_every_screen_and_has_enough_contrast(
+    browser: Browser, address: str, width: int, scheme: str
+) -> None:
+    size = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    open_grid(browser, address)
+    browser.find_elements(By.CSS_SELECTOR, ".card")[1].click()
+    shoot(browser, f"grid-{width}-{scheme}")
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    names = ["given", "suggested", "about", "accept", "both", "progress-text"]
+    contrasts = browser.execute_script(CONTRASTS.replace(CONTRAST_IDS, str(names)))
+    assert {name: value for name, value in contrasts.items() if value < 4.5} == {}
+
+
 CONTRASTS = """
 const light = (color) => {
   const [r, g, b] = color.match(/[\\d.]+/g).map(Number).map((v) => v / 255)
@@ -247,13 +305,15 @@ const background = (element) => {
   }
 };
 const found = {};
-for (const id of ["name", "identity", "given", "suggested", "reason", "accept", "keep", "skip", "progress-text"]) {
+for (const id of [IDS]) {
   const element = document.getElementById(id);
   const [a, b] = [light(getComputedStyle(element).color), light(background(element))];
   found[id] = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
 }
 return found;
 """
+CONTRAST_IDS = '["name", "identity", "given", "suggested", "reason", "accept", "keep", "skip", "progress-text"]'
+CONTRASTS = CONTRASTS.replace("[IDS]", CONTRAST_IDS)
 
 
 @pytest.fixture

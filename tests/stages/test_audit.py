@@ -22,6 +22,7 @@ from hangtag.catalog.prepared_items import read_prepared
 from hangtag.config import AuditConfig
 from hangtag.errors import ModelError, SettingsError, WorkspaceError
 from hangtag.inference.classifier import Classifier
+from hangtag.inference.runs import KnownProbs
 from hangtag.io import read_json, write_csv, write_json, write_parquet
 from hangtag.labels.dataset import read_labeled_items
 from hangtag.labels.duplicates import hash_photographs
@@ -29,7 +30,8 @@ from hangtag.manifest import StageRecord, read_manifest
 from hangtag.models.label_space import LabelSpace
 from hangtag.results import StageResult
 from hangtag.stages import audit as audit_module
-from hangtag.stages.audit import audit, describe_audit
+from hangtag.stages.audit import audit
+from hangtag.summary import describe_audit
 from hangtag.workspace import Workspace
 
 # What another catalogue calls the classes of the drawn one.
@@ -94,9 +96,9 @@ def test_the_pixels_are_mapped_once_for_all_who_look(tmp_path: Path, monkeypatch
     seen: list[bool] = []
     call = audit_module._collect_probs
 
-    def look(context: Any, source: Any, labelled: Any) -> Any:
+    def look(workspace: Any, context: Any, source: Any, labelled: Any) -> Any:
         seen.append(context.images is labelled.images)
-        return call(context, source, labelled)
+        return call(workspace, context, source, labelled)
 
     monkeypatch.setattr(audit_module, "_collect_probs", look)
     audit(place)
@@ -336,3 +338,19 @@ def write_foreign(folder: Path, words: Mapping[str, str] = WORDS) -> Workspace:
         SCHEMA, levels=("thing",), attributes=(), name=None, columns=("item_id", "thing"), headings=("item_id", "thing")
     )
     return write_audited(folder, items, images, schema=schema)
+
+
+def test_known_predictions_are_found_by_their_keys_and_damaged_files_are_none(tmp_path: Path) -> None:
+    keys = np.array([30, 10, 20], np.uint64)
+    probs = np.array([[3.0], [1.0], [2.0]], np.float32)
+    known = KnownProbs(keys, probs, np.empty(0, np.float32))
+    assert known.find(np.array([10, 11, 30, 99, 0], np.uint64)).tolist() == [1, -1, 0, -1, -1]
+    known.write(tmp_path / "known.npz")
+    found = KnownProbs.read(tmp_path / "known.npz")
+    assert found is not None
+    np.testing.assert_array_equal(found.probs, probs)
+    content = (tmp_path / "known.npz").read_bytes()
+    for damaged in (b"", content[: len(content) // 2], b"PK" + bytes(100)):
+        (tmp_path / "known.npz").write_bytes(damaged)
+        assert KnownProbs.read(tmp_path / "known.npz") is None
+    assert KnownProbs.read(tmp_path / "missing.npz") is None

@@ -29,6 +29,7 @@ from hangtag.stages import train as stage
 from hangtag.stages.export import export
 from hangtag.stages.train import build_trainer, name_run, train
 from hangtag.train_config import TrainConfig
+from hangtag.training import targets
 from hangtag.training.checkpoint import FILE
 from hangtag.training.epochs import EpochTime
 from hangtag.training.trainer import Trainer
@@ -525,6 +526,30 @@ def test_names_are_learnt_beside_a_run_whose_network_stays_as_it_is(named: Works
     config = resolve(TrainConfig, read_settings(named.run("both") / "config.toml"))
     assert config == dataclasses.replace(CONFIG, epochs=1, with_names=True, image_run="pixels")
     assert read_history(named, "both").equals(read_history(named, "pixels"))
+
+
+def test_words_of_names_are_targets_in_training_alone(named: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(targets, "LEAST_NAMES", 2)
+    with_words = dataclasses.replace(CONFIG, epochs=1, word_weight=1.0)
+    train(named, with_words, run_id="words")
+    train(named, dataclasses.replace(with_words, with_names=True), run_id="both-words")
+    pixels, words, both = (load_file(named.run(each) / "model.safetensors") for each in ("pixels", "words", "both"))
+    assert words.keys() == pixels.keys()
+    assert load_file(named.run("both-words") / "model.safetensors").keys() == both.keys()
+    assert not all(np.array_equal(words[path], value) for path, value in pixels.items())
+    monkeypatch.setattr(targets, "LEAST_NAMES", 1_000)
+    train(named, with_words, run_id="no-frequent-word")
+    found = load_file(named.run("no-frequent-word") / "model.safetensors")
+    for path, value in pixels.items():
+        np.testing.assert_array_equal(found[path], value)
+    for run_id in ("words", "both-words", "no-frequent-word"):
+        shutil.rmtree(named.run(run_id))
+
+
+def test_a_catalogue_without_names_has_no_words_as_targets(tmp_path: Path) -> None:
+    place = make_workspace(tmp_path / "w")
+    train(place, dataclasses.replace(CONFIG, epochs=1, word_weight=1.0), run_id="run")
+    assert not [path for path in load_file(place.run("run") / "model.safetensors") if "name" in path]
 
 
 def test_a_name_settles_what_a_photograph_does_not_and_without_one_nothing_changes(named: Workspace) -> None:

@@ -86,6 +86,7 @@ def test_copies_determine_how_often_an_item_occurs() -> None:
         ({}, (80, 60), (1.2, 2.0)),
         ({}, (160, 120), (0.6, 1.0)),
         ({}, (224, 168), (0.6, 1.0)),
+        ({}, (16, 12), (2.4, 4.0)),
         ({"initial_scale": 0.5, "final_scale": 2.0}, (80, 60), (0.5, 2.0)),
         ({"weights": "none"}, (80, 60), (0.6, 1.0)),
         ({"architecture": "residual"}, (80, 60), (0.6, 1.0)),

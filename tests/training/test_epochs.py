@@ -7,7 +7,15 @@ import pytest
 from hangtag.errors import SettingsError
 from hangtag.train_config import TrainConfig
 from hangtag.training.data import choose_size
-from hangtag.training.epochs import LAST_PREDICTIONS, MARGIN, MOST_EPOCHS, EpochTime, choose_epochs, fit_epochs
+from hangtag.training.epochs import (
+    LAST_PREDICTIONS,
+    MARGIN,
+    MOST_EPOCHS,
+    EpochTime,
+    choose_epochs,
+    estimate_training,
+    fit_epochs,
+)
 
 
 @pytest.mark.parametrize(
@@ -38,6 +46,16 @@ def fit(minutes: float, epochs: int = 0) -> tuple[int, list[tuple[int, int]]]:
     trainer: Any = TimedTrainer()
     config = fit_epochs(lambda _: trainer, TrainConfig(minutes=minutes, epochs=epochs))
     return config.epochs, trainer.timed
+
+
+def test_the_time_of_a_training_is_estimated_once_for_each_size() -> None:
+    trainer: Any = TimedTrainer()
+    trainer.config = TrainConfig(epochs=5)
+    seconds = estimate_training(trainer)
+    sizes = [trainer.choose_size(epoch, 5) for epoch in range(1, 6)]
+    assert trainer.timed == list(dict.fromkeys(sizes))
+    epochs = sum(1.1 * 60 * height * width / 4800 for height, width in sizes)
+    assert seconds == pytest.approx(MARGIN * (epochs + 3 * len(set(sizes)) + LAST_PREDICTIONS * 6))
 
 
 @pytest.mark.parametrize("minutes", [1.8, 2, 3.5, 10, 30])

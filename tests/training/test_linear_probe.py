@@ -69,6 +69,19 @@ def test_the_backbone_is_unchanged_and_the_heads_are_trained(
     assert not (workspace.run("run") / "checkpoint").exists()
 
 
+def test_only_later_blocks_are_trained(workspace: Workspace, weights: Path) -> None:
+    settings = {"architecture": ARCHITECTURE, "weights": str(weights), "target": "label", "epochs": 1, "batch_size": 8}
+    config = resolve(TrainConfig, settings, {"frozen_blocks": 2, "ema_decay": 0.0, "final_scale": 1.0})
+    train(workspace, config, run_id="run")
+    found, begun = load_file(workspace.run("run") / "model.safetensors"), load_file(weights)
+    changed = {name.partition("/")[0] for name, value in begun.items() if not np.array_equal(found[name], value)}
+    frozen = {name.partition("/")[0] for name in begun if name.startswith(("stem_", "stage1_"))}
+    assert changed == {name.partition("/")[0] for name in begun} - frozen
+    assert frozen
+    with pytest.raises(SettingsError, match=r"too few blocks.*--frozen-blocks 0 to 4.*Received: 8"):
+        train(workspace, resolve(TrainConfig, settings, {"frozen_blocks": 8}), run_id="other")
+
+
 def test_an_interrupted_computation_is_resumed_with_the_same_result(
     workspace: Workspace, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,5 +135,5 @@ def test_features_of_other_weights_are_not_reused(tmp_path: Path) -> None:
 
 
 def test_only_the_heads_cannot_be_trained_without_weights() -> None:
-    with pytest.raises(SettingsError, match=r"freeze needs pretrained weights: only the heads are trained"):
+    with pytest.raises(SettingsError, match=r"freeze and frozen_blocks need pretrained weights"):
         resolve(TrainConfig, PRESETS["frozen"], {"architecture": "residual"})

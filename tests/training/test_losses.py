@@ -21,7 +21,7 @@ PROBS = np.array([[0.3, 0.3, 0.4, 0.0], [0.1, 0.1, 0.5, 0.3]], np.float32)
 
 
 def test_category_paths_have_weight_one_and_attributes_the_set_weight() -> None:
-    losses, weights = build_losses(LABEL_SPACE, TrainConfig(attribute_weight=0.2))
+    losses, weights = build_losses(list(LABEL_SPACE.heads), TrainConfig(attribute_weight=0.2))
     assert list(losses) == ["category_path", "attribute_0", "attribute_1"]
     assert weights == {"category_path": 1.0, "attribute_0": 0.2, "attribute_1": 0.2}
 
@@ -45,7 +45,7 @@ def test_accuracy_counts_the_primary_class_of_another_category_path() -> None:
 def test_a_row_without_a_value_has_no_loss_and_no_gradient() -> None:
     """TensorFlow's own kernel would draw all of its scores down: the gradient is measured from the scores on."""
     keras = import_keras()
-    loss = build_losses(LABEL_SPACE, TrainConfig())[0]["category_path"]
+    loss = build_losses(list(LABEL_SPACE.heads), TrainConfig())[0]["category_path"]
     wanted = encode_targets({"category_path": np.array([NO_VALUE, 2])}, LABEL_SPACE.heads, 0.1)["category_path"]
     losses = np.asarray(loss(wanted, PROBS))
     assert losses[0] == 0

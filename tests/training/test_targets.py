@@ -13,7 +13,8 @@ from hangtag.catalog.schema import CatalogSchema
 from hangtag.errors import SettingsError
 from hangtag.labels.dataset import UNKNOWN, LabeledItems
 from hangtag.models.label_space import NO_VALUE
-from hangtag.training.targets import build_targets, encode_targets
+from hangtag.training import targets as module
+from hangtag.training.targets import WordTargets, build_targets, encode_targets
 
 SCHEMA = CatalogSchema(
     levels=("kind", "type"),
@@ -149,3 +150,16 @@ def test_label_smoothing_is_spread_evenly() -> None:
     np.testing.assert_allclose(wanted, spread, rtol=1e-6)
     plain = encode_targets({"category_path": np.array([2])}, {"category_path": 4}, 0.0)["category_path"]
     assert plain.tolist() == [[0, 0, 1, 0]]
+
+
+def test_frequent_words_of_names_have_equal_shares_of_a_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LEAST_NAMES", 2)
+    train = np.array([[1, 2, 0], [2, 4, 0], [4, 2, 3], [0, 0, 0]], np.int32)
+    targets = WordTargets.choose(train)
+    assert len(targets) == 2
+    # Word 2 and word 4; words 1 and 3 are in one name, and word 9 in none.
+    names = np.array([[2, 4, 1], [9, 4, 0], [1, 3, 0], [0, 0, 0]], np.int32)
+    assert targets.encode(names).tolist() == [[0.5, 0.5], [0, 1], [0, 0], [0, 0]]
+    monkeypatch.setattr(module, "MOST_WORDS", 1)
+    assert WordTargets.choose(train).encode(names).tolist() == [[1], [0], [0], [0]]
+    assert len(WordTargets.choose(None)) == len(WordTargets.choose(np.zeros((3, 2), np.int32))) == 0

@@ -11,9 +11,8 @@ import polars as pl
 
 from hangtag.auditing.evidence import read_values
 from hangtag.auditing.value_issues import fold
-from hangtag.catalog.table_files import parse_table_file
 from hangtag.errors import SettingsError
-from hangtag.io import unguard_cell
+from hangtag.labels.public_taxonomy import Category, read_matches, read_named_file
 from hangtag.models.label_space import NO_VALUE, Indices, LabelSpace, Probs
 
 # The columns of the table with the match of each category.
@@ -21,8 +20,6 @@ MODEL_LEVEL, MODEL_CLASS = "model_level", "model_class"
 FLAG = "--category-mapping"
 # The level and the class of a model.
 Node = tuple[str, str]
-# The values of a category, coarse to fine.
-Category = tuple[str | None, ...]
 
 
 @dataclass(frozen=True)
@@ -147,40 +144,21 @@ def read_category_mapping(
             that the model does not have.
         CatalogError: It is no table.
     """
-    table = parse_table_file(_read_file(path), str(path), {})
-    if table.broken:
-        number, reason = table.broken[0]
-        raise SettingsError(f"Line {number} of {path} cannot be read: {reason}.", hint="Mend or remove the line.")
-    columns = [headings.get(level, level) for level in levels]
-    wanted = [*columns, MODEL_LEVEL, MODEL_CLASS]
-    if missing := [name for name in wanted if name not in table.columns]:
-        raise SettingsError(
-            f"The file of {FLAG} has no column {missing[0]}.",
-            allowed=f"Allowed: the columns {', '.join(wanted)}.",
-            received=", ".join(table.columns),
-        )
-    cells = [[unguard_cell(cell) for cell in table.cells[table.columns.index(name)]] for name in wanted]
     classes = _list_classes(model)
     matches: dict[Category, Node | None] = {}
-    for line, (*values, level, name) in zip(table.lines, zip(*cells, strict=True), strict=True):
-        category = tuple(value.strip() or None for value in values)
+    columns = [*(headings.get(level, level) for level in levels), MODEL_LEVEL, MODEL_CLASS]
+    for where, (*values, level, name) in read_matches(path, FLAG, columns):
+        category = tuple(value or None for value in values)
         if category in matches:
             received = " > ".join(value or "" for value in category)
-            raise SettingsError(f"Line {line} of {path} has a category that stands above.", received=received)
-        matches[category] = _find_node(level.strip(), name.strip(), classes, model, f"Line {line} of {path}")
+            raise SettingsError(f"{where} has a category that stands above.", received=received)
+        matches[category] = _find_node(level, name, classes, model, where)
     return matches
 
 
 def hash_category_mapping(path: Path) -> str:
     """Return the hash of the file of `read_category_mapping`; raise a `SettingsError` if it cannot be read."""
-    return hashlib.sha256(_read_file(path)).hexdigest()
-
-
-def _read_file(path: Path) -> bytes:
-    try:
-        return path.expanduser().read_bytes()
-    except OSError as error:
-        raise SettingsError(f"The file of {FLAG} cannot be read.", received=f"{path} ({error.strerror})") from None
+    return hashlib.sha256(read_named_file(path, FLAG)).hexdigest()
 
 
 def _find_node(level: str, name: str, classes: Mapping[str, Node], model: LabelSpace, where: str) -> Node | None:

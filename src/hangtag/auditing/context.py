@@ -61,6 +61,14 @@ class AuditContext:
         return tuple(found)
 
     @cached_property
+    def lacking(self) -> Indices:
+        """The rows of the items without a value on any level, int64 (n,)."""
+        is_lacking = np.ones(len(self.items), bool)
+        for level in self.levels:
+            is_lacking &= self.read(level).is_null().to_numpy()
+        return np.flatnonzero(is_lacking)
+
+    @cached_property
     def fingerprints(self) -> tuple[list[str], Hashes]:
         """The pixel hashes and the perceptual hashes of first photographs; see `compute_fingerprints`."""
         return compute_fingerprints(self.images)
@@ -97,14 +105,14 @@ class AuditContext:
         That is an item with out-of-sample probabilities, and with a given class that has enough items on some level.
         """
         judged = np.zeros(len(self.items), np.bool_)
-        for source in (self.image_probs, self.name_probs):
-            if source is None:
-                continue
+        sources = [source for source in (self.image_probs, self.name_probs) if source is not None]
+        for source in sources:
             for level in source.label_space.levels:
                 given = source.list_given(level)
                 known = given != NO_VALUE
                 counts = np.bincount(given[known], minlength=len(source.label_space.levels[level]))
-                judged[source.rows[known & (counts[given] >= source.min_class_items)]] = True
+                # The first source's number holds for both, as in `find_label_issues`.
+                judged[source.rows[known & (counts[given] >= sources[0].min_class_items)]] = True
         return judged
 
     @property

@@ -1,5 +1,7 @@
 """Out-of-sample probabilities, from which label issues are found, and their computation from product names."""
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,8 +14,9 @@ from hangtag.auditing.issues import NotApplicableError
 from hangtag.catalog.prepared_items import read_categories
 from hangtag.console import show_progress
 from hangtag.inference.classifier import Classifier
+from hangtag.inference.runs import KnownProbs
 from hangtag.labels.dataset import LabeledItems
-from hangtag.labels.image_hashes import Mask, PhotographHashes
+from hangtag.labels.image_hashes import Keys, Mask, PhotographHashes
 from hangtag.labels.name_classifier import NameClassifier
 from hangtag.labels.splits import assign_folds
 from hangtag.models.label_space import NO_VALUE, Indices, LabelSpace, Probs
@@ -24,6 +27,8 @@ FOLDS = 5
 MIN_ITEMS = 50
 # Epochs over the names: four reach nearly the accuracy of two dozen (.990 against .992).
 PASSES = 4
+# More names than this share of all, predicted since the last cross-validation, need another one.
+MOST_LATE = 0.05
 # More words improve the accuracy little.
 MAX_WORDS = 50_000
 # How it is known which items a model was trained on.
@@ -47,6 +52,9 @@ class OutOfSampleProbs:
         min_class_items: Labels of classes with fewer items are not checked.
         summary: More entries for the summary, JSON values.
         tables: Tables to be written beside the issues, by the names of their files.
+        other_rows: Items without a category path, or of one that is not among the classes, likewise, int64 (m,).
+        other_probs: Their probabilities of the category paths, float32 (m, paths).
+        known_probs: What was predicted of all photographs or names, for the next audit; or None.
     """
 
     rows: Indices
@@ -60,6 +68,9 @@ class OutOfSampleProbs:
     min_class_items: int = MIN_CLASS_ITEMS
     summary: Mapping[str, object] = field(default_factory=dict)
     tables: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+    other_rows: Indices = field(default_factory=lambda: np.empty(0, np.int64))
+    other_probs: Probs = field(default_factory=lambda: np.empty((0, 0), np.float32))
+    known_probs: KnownProbs | None = None
 
     def list_given(self, level: str) -> Indices:
         """Return each item's given class on a level, int64 (n,), `NO_VALUE` where it has none."""
@@ -146,12 +157,23 @@ def find_training_items(
 
 
 def predict_from_names(
-    names: pl.Series, given: Indices, label_space: LabelSpace, labels: Sequence[str], group_ids: Sequence[str]
+    names: pl.Series,
+    given: Indices,
+    label_space: LabelSpace,
+    labels: Sequence[str],
+    group_ids: Sequence[str],
+    *,
+    with_others: bool = False,
+    keys: Keys | None = None,
+    known: KnownProbs | None = None,
 ) -> OutOfSampleProbs:
     """Predict each item's category path from its name, by cross-validation with duplicates in one fold.
 
     One logistic regression for each category path, on TF-IDF weights of the words. Items without a name, and names
-    without a word that other items have, are left out.
+    without a word that other items have, are left out. Those without a category path are predicted by all others.
+
+    Where an earlier audit predicted nearly all of the same names, only the others are predicted, by all items that are
+    no duplicates of theirs.
 
     Args:
         names: The names of all items, null where there is none.
@@ -159,6 +181,9 @@ def predict_from_names(
         label_space: The category paths.
         labels: The labels that the folds are stratified by.
         group_ids: The group of duplicates of each item.
+        with_others: Whether to predict the items without a category path too.
+        keys: A hash of each item's id, name and category path, uint64 (items,); see `hash_named`.
+        known: What an earlier audit predicted, by these hashes.
 
     Raises:
         NotApplicableError: There are too few names to train on.
@@ -166,15 +191,30 @@ def predict_from_names(
     usable = (given != NO_VALUE) & names.is_not_null().to_numpy()
     rows = np.flatnonzero(usable)
     if len(rows) < MIN_ITEMS or len(np.unique(given[rows])) < 2:
-        raise NotApplicableError(f"Too few items have a name and a label: {len(rows)}, {MIN_ITEMS} are wanted.")
+        raise NotApplicableError(f"Too few items have a name and a label: {len(rows)}, and {MIN_ITEMS} are needed.")
     texts, classes = names.gather(rows).to_list(), given[rows]
     by_label, by_group = ([values[row] for row in rows.tolist()] for values in (labels, group_ids))
-    folds = np.asarray(assign_folds(by_label, by_group, FOLDS, 0), np.int64)
-    probs = np.zeros((len(rows), len(label_space.category_paths)), np.float32)
-    with show_progress("Reading names", FOLDS, "folds") as bar:
-        for fold in range(FOLDS):
-            probs[folds == fold] = _predict_fold(texts, classes, folds == fold, len(label_space.category_paths))
-            bar.advance()
+    num_paths = len(label_space.category_paths)
+    own_keys = np.empty(0, np.uint64) if keys is None else keys[rows]
+    found = _predict_late(texts, classes, by_group, own_keys, known, name_paths(label_space))
+    if found is None:
+        folds = np.asarray(assign_folds(by_label, by_group, FOLDS, 0), np.int64)
+        probs, late = np.zeros((len(rows), num_paths), np.float32), np.zeros(len(rows), np.float32)
+        with show_progress("Reading names", FOLDS, "folds") as bar:
+            for fold in range(FOLDS):
+                probs[folds == fold] = _predict_fold(texts, classes, folds == fold, num_paths)
+                bar.advance()
+    else:
+        probs, late = found
+    others, other_probs = np.empty(0, np.int64), np.empty((0, probs.shape[1]), np.float32)
+    if with_others:
+        others = np.flatnonzero((given == NO_VALUE) & names.is_not_null().to_numpy())
+        is_other = np.arange(len(rows) + len(others)) >= len(rows)
+        other_probs = _predict_fold(
+            [*texts, *names.gather(others)], np.concatenate([classes, given[others]]), is_other, probs.shape[1]
+        )
+        has_known_words = other_probs.sum(axis=1) > 0
+        others, other_probs = others[has_known_words], other_probs[has_known_words]
     has_words = probs.sum(axis=1) > 0
     return OutOfSampleProbs(
         rows[has_words],
@@ -183,7 +223,60 @@ def predict_from_names(
         probs[has_words],
         source="names of other items",
         reads_names=True,
+        other_rows=others,
+        other_probs=other_probs,
+        known_probs=KnownProbs(own_keys, probs, late, np.array(name_paths(label_space))) if len(own_keys) else None,
     )
+
+
+def name_paths(label_space: LabelSpace) -> list[str]:
+    """Return a text for each category path: its values, with their levels."""
+    return [
+        json.dumps(
+            {level: names[index] for (level, names), index in zip(levels, path, strict=True) if index != NO_VALUE}
+        )
+        for levels in [list(label_space.levels.items())]
+        for path in label_space.category_paths
+    ]
+
+
+def hash_named(item_ids: Sequence[str], names: pl.Series, given: Indices, label_space: LabelSpace) -> Keys:
+    """Return a hash of each item's id, name and category path, uint64 (items,)."""
+    paths = [*name_paths(label_space), ""]
+    texts = ("\0".join(map(str, (*line[:2], paths[line[2]]))) for line in zip(item_ids, names, given, strict=True))
+    digests = b"".join(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest() for text in texts)
+    return np.frombuffer(digests, np.uint64)
+
+
+def _predict_late(
+    texts: list[str], classes: Indices, groups: Sequence[str], keys: Keys, known: KnownProbs | None, paths: list[str]
+) -> tuple[Probs, npt.NDArray[np.float32]] | None:
+    """Predict only the names that are not known, if these and those of earlier audits are few; else return None.
+
+    Returns:
+        The probabilities, float32 (n, paths), and 1 for each name that was predicted since the last cross-validation,
+        else 0, float32 (n,).
+    """
+    if known is None or len(keys) != len(texts) or known.probs.shape[1:] != known.paths.shape:
+        return None
+    places = known.find(keys)
+    is_new = places == -1
+    late = np.where(is_new, np.float32(1), known.scores[places]).astype(np.float32)
+    if late.sum() > MOST_LATE * len(texts):
+        return None
+    columns = {path: column for column, path in enumerate(known.paths.tolist())}
+    own = np.array([columns.get(path, -1) for path in paths])
+    # A category that is new has no item among the known ones.
+    probs = np.where(own >= 0, known.probs[places][:, own], np.float32(0))
+    if is_new.any():
+        new_groups = {group for group, new in zip(groups, is_new.tolist(), strict=True) if new}
+        is_apart = np.array([group not in new_groups for group in groups])
+        used = np.flatnonzero(is_apart | is_new)
+        with show_progress("Reading new names", None, "names"):
+            probs[is_new] = _predict_fold(
+                [texts[row] for row in used.tolist()], classes[used], is_new[used], len(paths)
+            )
+    return probs, late
 
 
 def _predict_fold(texts: list[str], classes: Indices, left_out: npt.NDArray[np.bool_], num_paths: int) -> Probs:

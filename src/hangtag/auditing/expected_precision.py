@@ -27,7 +27,7 @@ import numpy.typing as npt
 import polars as pl
 
 from hangtag.auditing.context import AuditContext
-from hangtag.auditing.issues import LABEL_ERROR
+from hangtag.auditing.issues import INFO, LABEL_ERROR
 from hangtag.auditing.label_issues import collect_cases, read_attribute
 from hangtag.models.label_space import NO_VALUE, Indices, Probs
 
@@ -39,8 +39,8 @@ TEMPERATURES = (0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.6, 8.0)
 # beyond that is taken for its own mistakes.
 MOST_WRONG = 0.1
 WAYS, REPLICATES, PARTS, STEPS = 3, 200, 5, 30
-# The share is fitted to at most so many items; more change its interval little and take minutes.
-MOST_FITTED = 50_000
+# The share is fitted to at most so many items, in at most so many bins; more change its interval little.
+MOST_FITTED, MOST_BINS = 50_000, 5_000
 # The model's own probabilities count as so many items in the counted confusions, so that few items do not decide.
 PRIOR = 2.0
 TINY = 1e-9
@@ -53,11 +53,19 @@ class WrongProbs:
 
     Attributes:
         by_way: In each way, for each bootstrap replicate, float64 (ways, replicates, n).
+        shares: The share of wrong labels among all given ones, likewise, float64 (ways, replicates).
         agreement: The share of all given labels that are the likeliest class, 0 to 1.
     """
 
     by_way: Floats
+    shares: Floats
     agreement: float
+
+    def describe_share(self) -> dict[str, float]:
+        """Return the share of wrong labels: `expected` (the mean of the ways), `low` and `high` (95 %), 0 to 1."""
+        low, high = np.quantile(self.shares, 0.025, axis=1).min(), np.quantile(self.shares, 0.975, axis=1).max()
+        found = {"expected": float(self.shares.mean()), "low": float(low), "high": float(high)}
+        return {name: round(value, 4) for name, value in found.items()}
 
 
 def expect_right(context: AuditContext, issues: pl.DataFrame) -> dict[str, object]:
@@ -72,6 +80,8 @@ def expect_right(context: AuditContext, issues: pl.DataFrame) -> dict[str, objec
     Returns:
         `agreement` (of the probabilities with the given category paths), and `first`: `issues`, `expected`, `low` and
         `high` for each of `DEPTHS` that the queue is longer than, and for its end if that comes before the last one.
+        `suspected_categories`: the same for the label errors of levels that are not for information, among the last of
+        `DEPTHS`. `wrong_share`: the share of wrong category paths among those of `labels` items, see `describe_share`.
         Empty where there are no label errors.
     """
     queue = issues.filter(pl.col("code") == LABEL_ERROR).head(DEPTHS[-1])
@@ -83,7 +93,7 @@ def expect_right(context: AuditContext, issues: pl.DataFrame) -> dict[str, objec
     attributes = context.attributes if context.image_probs is not None else ()
     columns = np.array(queue["column"].to_list())
     by_way = np.zeros((WAYS, REPLICATES, len(queue)))
-    agreement = 0.0
+    paths: dict[str, object] = {}
     for column in ("", *attributes):
         chosen = np.flatnonzero(columns == column if column else ~np.isin(columns, attributes))
         if column and not len(chosen):
@@ -98,10 +108,16 @@ def expect_right(context: AuditContext, issues: pl.DataFrame) -> dict[str, objec
         wanted = np.searchsorted(rows[known], queue_rows[chosen])
         found = estimate_wrong(given[known], probs[known], groups.gather(rows[known]), wanted)
         by_way[:, :, chosen] = found.by_way
-        agreement = agreement if column else found.agreement
+        if not column:
+            paths = {
+                "agreement": round(found.agreement, 4),
+                "wrong_share": {"labels": len(known), **found.describe_share()},
+            }
     depths = [*(depth for depth in DEPTHS if depth < len(queue)), len(queue)]
     first = [{"issues": depth, **count_right(by_way[:, :, :depth])} for depth in depths]
-    return {"agreement": round(agreement, 4), "first": first}
+    is_suspected = (queue["severity"] != INFO).to_numpy() & ~np.isin(columns, attributes)
+    suspected = {"issues": int(is_suspected.sum()), **count_right(by_way[:, :, is_suspected])}
+    return {**paths, "first": first, "suspected_categories": suspected}
 
 
 def estimate_wrong(given: Indices, probs: Probs, groups: pl.Series, wanted: Indices, seed: int = 0) -> WrongProbs:
@@ -130,16 +146,17 @@ def estimate_wrong(given: Indices, probs: Probs, groups: pl.Series, wanted: Indi
     fitted = np.arange(len(given))
     if len(given) > MOST_FITTED:
         fitted = random.choice(len(given), MOST_FITTED, replace=False)
-    by_way = np.empty((WAYS, REPLICATES, len(wanted)))
+    ratios = [_Ratios.of(right[fitted], wrong[fitted]) for right, wrong, _ in ways]
+    by_way, shares = np.empty((WAYS, REPLICATES, len(wanted))), np.empty((WAYS, REPLICATES))
     for replicate in range(REPLICATES):
         weight = random.exponential(size=int(members.max()) + 1)[members[fitted]]
         for way, (right, wrong, part) in enumerate(ways):
-            share = _fit_share(right[fitted], wrong[fitted], weight)
-            errors = min(share * part, MOST_WRONG)
+            share = ratios[way].fit_share(weight)
+            errors = shares[way, replicate] = min(share * part, MOST_WRONG)
             probs_wrong = errors * wrong[wanted]
             rest = (1 - share) * right[wanted] + (share - errors) * flat[wanted]
             by_way[way, replicate] = probs_wrong / np.maximum(probs_wrong + rest, TINY)
-    return WrongProbs(by_way, float((probs.argmax(axis=1) == given).mean()))
+    return WrongProbs(by_way, shares, float((probs.argmax(axis=1) == given).mean()))
 
 
 def count_right(by_way: Floats, seed: int = 0) -> dict[str, float | int]:
@@ -198,15 +215,38 @@ def _choose_temperature(own: Floats, wrong: Floats) -> Floats:
     """Return the probabilities of the temperature under which the given labels are likeliest, float64 (m,)."""
     likelihoods = []
     for right in own:
-        share = _fit_share(right, wrong, np.ones(len(right)))
+        share = _Ratios.of(right, wrong).fit_share(np.ones(len(right)))
         likelihoods.append(float(np.log((1 - share) * right + share * wrong + TINY).sum()))
     return np.asarray(own[int(np.argmax(likelihoods))], np.float64)
 
 
-def _fit_share(right: Floats, wrong: Floats, weight: Floats) -> float:
-    """Fit the share of labels that are not as `right` says, by expectation maximization, 0 to 1."""
-    share = 0.05
-    for _ in range(STEPS):
-        part = share * wrong
-        share = float((part / np.maximum((1 - share) * right + part, TINY)) @ weight / weight.sum())
-    return share
+@dataclass(frozen=True)
+class _Ratios:
+    """The ratio of both densities of a mixture, of n items, in bins: the share depends on nothing else.
+
+    Attributes:
+        bins: The bin of each item, int64 (n,).
+        means: The mean ratio of each bin, float64 (bins,).
+    """
+
+    bins: Indices
+    means: Floats
+
+    @classmethod
+    def of(cls, right: Floats, wrong: Floats) -> "_Ratios":
+        """Sort the items by `wrong` over `right` into at most `MOST_BINS` bins of nearly equal size."""
+        ratios = wrong / np.maximum(right, TINY)
+        order = np.argsort(ratios, kind="stable")
+        count = min(len(ratios), MOST_BINS)
+        bins = np.empty(len(ratios), np.int64)
+        bins[order] = np.arange(len(ratios)) * count // len(ratios)
+        return cls(bins, np.bincount(bins, ratios, count) / np.bincount(bins, minlength=count))
+
+    def fit_share(self, weight: Floats) -> float:
+        """Fit the share of labels that are not as `right` says, by expectation maximization, 0 to 1."""
+        weights = np.bincount(self.bins, weight / weight.sum(), len(self.means))
+        share = 0.05
+        for _ in range(STEPS):
+            part = share * self.means
+            share = float((part / (1 - share + part)) @ weights)
+        return share

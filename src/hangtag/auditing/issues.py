@@ -36,6 +36,7 @@ COLUMNS = {
     "reason": pl.String,
     "changes": pl.String,
     "group_id": pl.String,
+    "item_change": pl.String,
 }
 IDENTITY = ("item_id", "code", "column")
 # Further digits of a score depend on rounding.
@@ -64,7 +65,7 @@ def build_issues(lines: Sequence[Mapping[str, Any]], code: str, severity: str) -
         code: Of `CODES`.
         severity: `error`, `warning` or `info`; a line's own wins.
     """
-    empty = dict.fromkeys(("given_label", "suggested_label", "evidence", "column", "group_id"), "")
+    empty = dict.fromkeys(("given_label", "suggested_label", "evidence", "column", "group_id", "item_change"), "")
     empty["severity"] = severity
     full = [{**empty, **line, "code": code, "changes": write_changes(line.get("changes", {}))} for line in lines]
     return pl.DataFrame(full, schema=COLUMNS)
@@ -105,6 +106,20 @@ def use_headings(issues: pl.DataFrame, headings: Mapping[str, str]) -> pl.DataFr
         pl.Series("reason", reasons, pl.String),
         pl.Series("changes", list(map(rename, issues["changes"])), pl.String),
     )
+
+
+def mark_changed_items(issues: pl.DataFrame, changes: pl.DataFrame | None) -> pl.DataFrame:
+    """Return the issues with `new` or `changed` in `item_change`, where their item is so since the catalogue before.
+
+    Args:
+        issues: All issues.
+        changes: Which items are so: `item_id` and `change`; None where there was no catalogue before.
+    """
+    if changes is None:
+        return issues
+    changed = dict(changes.select("item_id", "change").iter_rows())
+    marks = [changed.get(item_id, "") for item_id in issues["item_id"]]
+    return issues.with_columns(item_change=pl.Series(marks, dtype=pl.String))
 
 
 def count_codes(issues: pl.DataFrame) -> dict[str, int]:

@@ -11,10 +11,16 @@ from hangtag.auditing.evidence import OutOfSampleProbs, find_category_paths, fin
 from hangtag.auditing.issues import NotApplicableError
 from hangtag.errors import ModelError, WorkspaceError
 from hangtag.inference.classifier import Classifier
-from hangtag.inference.runs import can_read_names, predict_photographs
+from hangtag.inference.prediction import HeadProbs
+from hangtag.inference.runs import (
+    KnownProbs,
+    can_read_names,
+    predict_new_photographs,
+    predict_photographs,
+)
 from hangtag.io import read_json
 from hangtag.labels.dataset import LabeledItems
-from hangtag.labels.image_hashes import PhotographHashes
+from hangtag.labels.image_hashes import Keys, PhotographHashes
 from hangtag.manifest import require_manifest
 from hangtag.models.checkpoint import hash_run
 from hangtag.models.description import read_entries
@@ -32,6 +38,7 @@ def predict_with_model(
     items: pl.DataFrame,
     hashes: PhotographHashes,
     category_mapping: str = "",
+    known: KnownProbs | None = None,
 ) -> OutOfSampleProbs:
     """Predict a catalogue's items from all their photographs with an exported model, mapped to its own categories.
 
@@ -44,6 +51,7 @@ def predict_with_model(
         items: The table of all its items, with `split`.
         hashes: The hashes of the first photograph of each, then of the others.
         category_mapping: A file of matches that a person chose; see `read_category_mapping`.
+        known: What the same model predicted earlier; these photographs are not predicted again.
 
     Raises:
         SettingsError: That file cannot be used.
@@ -72,23 +80,30 @@ def predict_with_model(
             "audit/category_mapping.csv, and name it with --category-mapping.",
             tables,
         )
-    asked = items.with_columns(image_index=pl.arange(len(items)))
     with_names = can_read_names(classifier, labelled)
-    head_probs, photographs = predict_photographs(
-        classifier, labelled, asked, f"Predicting with {classifier.name or 'the model'}", with_names=with_names
-    )
+    title = f"Predicting with {classifier.name or 'the model'}"
+    probs = None
+    if with_names:
+        asked = items.with_columns(image_index=pl.arange(len(items)))
+        head_probs, photographs = predict_photographs(classifier, labelled, asked, title, with_names=True)
+    else:
+        head_probs, photographs, probs = _predict_again(classifier, labelled, items, hashes.pixels, known, title)
     usable = mapping.given != NO_VALUE
     if head_probs.ood_scores is not None:
         usable &= head_probs.ood_scores <= 1
     if not usable.any():
         raise NotApplicableError(
-            "All photographs of categories that the model has are out of its distribution.", tables
+            "All photographs of categories that the model has are unlike those that it was trained on.", tables
         )
     training_items = find_training_items(classifier, labelled, items, hashes)
     rows = np.flatnonzero(usable & ~training_items.mask)
     if not len(rows):
         raise NotApplicableError("The model was trained on every item that it could check.", tables)
     products = mapping.convert(head_probs.by_head[CATEGORY_PATH][rows], mapping.given[rows])
+    is_other = (mapping.given == NO_VALUE) & ~training_items.mask
+    if head_probs.ood_scores is not None:
+        is_other &= head_probs.ood_scores <= 1
+    others = np.flatnonzero(is_other)
     unmapped = mapping.table.filter(pl.col(MODEL_CLASS).is_null())
     summary = {
         "kind": "model",
@@ -109,7 +124,31 @@ def predict_with_model(
         min_class_items=MIN_CLASS_ITEMS,
         summary=summary,
         tables=tables,
+        other_rows=others,
+        other_probs=mapping.convert(head_probs.by_head[CATEGORY_PATH][others], mapping.given[others]),
+        known_probs=probs,
     )
+
+
+def _predict_again(
+    classifier: Classifier,
+    labelled: LabeledItems,
+    items: pl.DataFrame,
+    pixels: Keys,
+    known: KnownProbs | None,
+    title: str,
+) -> tuple[HeadProbs, HeadProbs, KnownProbs]:
+    """Return what `predict_photographs` does, of the category paths, and the predictions to use the next time."""
+    count, images = len(items), labelled.images
+    first = predict_new_photographs(classifier, images, np.arange(count), pixels[:count], known, title)
+    rows, owners = labelled.others.find(items["item_id"])
+    if not len(rows):
+        return first, first, KnownProbs.of(pixels[:count], first)
+    keys, title = pixels[count:][rows], f"{title}, other photographs"
+    others = predict_new_photographs(classifier, labelled.others.images, rows, keys, known, title)
+    photographs = first.join(others)
+    averaged = photographs.average(np.concatenate([np.arange(count), owners]))
+    return averaged, photographs, KnownProbs.of(np.concatenate([pixels[:count], keys]), photographs)
 
 
 WHAT_TO_RUN = "Run `hangtag cross-validate` with this workspace first, or give a model with --model."

@@ -41,7 +41,7 @@ def find_spelling_variants(context: AuditContext) -> pl.DataFrame:
         for row, value in enumerate(values):
             if value is not None:
                 rows[value].append(row)
-        for rare, usual, score in _find_pairs({value: len(found) for value, found in rows.items()}):
+        for rare, usual, score in find_variants({value: len(found) for value, found in rows.items()}):
             sizes = (len(rows[rare]), len(rows.get(usual, ())))
             lines += [
                 _describe_variant(context.item_ids[row], column, (rare, usual), sizes, score) for row in rows[rare]
@@ -71,7 +71,7 @@ def _quote_value(value: str) -> str:
     return value if value == " ".join(value.split()) else f'"{value}"'
 
 
-def _find_pairs(counts: dict[str, int]) -> Iterator[tuple[str, str, float]]:
+def find_variants(counts: dict[str, int]) -> Iterator[tuple[str, str, float]]:
     """Return each rarer spelling with the usual one, and how sure it is that they are one."""
     by_key: dict[str, list[str]] = defaultdict(list)
     for value in counts:

@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from hangtag.catalog.cell_text import read_list
 from hangtag.catalog.images import PICTURE_SUFFIXES
 from hangtag.catalog.missing_values import is_missing
+from hangtag.catalog.source_tables import FILE_NAME, SPLIT_PATH
 from hangtag.catalog.table import Table
 from hangtag.errors import CatalogError
 
@@ -33,6 +34,8 @@ LEVEL_NAMES = re.compile(
 # What may stand between the photographs of a cell.
 LIST_MARKS = ("|", ";", ",", "\n", " ")
 MAX_LISTED_COLUMNS = 20
+# A description is certain only if it finds more than this share of the photographs.
+MOST_FOUND = 0.9
 _NUMBER = re.compile(r"-?[\d.,]+\s?([A-Z]{3}|[€$£])?")
 
 
@@ -102,7 +105,9 @@ def _has_picture_suffix(name: str) -> bool:
 
 def find_unread_pictures(table: Table, named: Collection[str]) -> list[str]:
     """Return the columns of photographs that a description does not name."""
-    others = [column for column in table.columns if column not in named]
+    # Of the tables of splits, the paths are made of the names of the files.
+    used = {*named, *([FILE_NAME] if SPLIT_PATH in named else [])}
+    others = [column for column in table.columns if column not in used]
     cells = dict(zip(table.columns, table.cells, strict=True))
     return [each for each in others if _find_kind(each, cells[each][:SAMPLE]).kind == "photographs"]
 
@@ -143,6 +148,49 @@ def propose_description(table: Table, files: Iterable[str]) -> dict[str, object]
     elif pattern := propose_pattern([each.column for each in (*ids, *kinds)], cells, files):
         proposed["image"] = pattern
     return proposed
+
+
+def find_certain_description(table: Table, files: Sequence[str]) -> dict[str, object] | None:
+    """Return the proposed description of a table if its values leave no doubt what the columns mean, else None.
+
+    That is: a column that is called like an id, or the only one with different values; one column of category paths, or
+    columns called like categories that are all levels of each other; and one way to find nearly all photographs.
+
+    Args:
+        table: The table.
+        files: The paths of the catalogue's files below the table's folder.
+    """
+    proposed, kinds = propose_description(table, files), find_kinds(table)
+    if "id" not in proposed or "levels" not in proposed or not {"image", "image_column"} & set(proposed):
+        return None
+    unique = [each for each in kinds if each.kind in ("identifier", "numbers") and each.num_distinct == len(table.rows)]
+    by_kind = {kind: [each.column for each in kinds if each.kind == kind] for kind in ("category paths", "photographs")}
+    called = [each.column for each in kinds if each.kind == "categories" and LEVEL_NAMES.search(each.column)]
+    levels = by_kind["category paths"] or called
+    is_certain = (
+        (len(unique) == 1 or bool(ID_NAMES.search(str(proposed["id"]))))
+        and set(levels) == set(_as_list(proposed["levels"]))
+        and len(by_kind["photographs"]) <= 1
+        and _find_share_of_photographs(table, proposed, files) > MOST_FOUND
+    )
+    return proposed if is_certain else None
+
+
+def _as_list(value: object) -> list[object]:
+    return value if isinstance(value, list) else [value]
+
+
+def _find_share_of_photographs(table: Table, proposed: Mapping[str, object], files: Sequence[str]) -> float:
+    """Return the share of rows whose photograph is among the files, or is named by an address."""
+    cells = dict(zip(table.columns, table.cells, strict=True))
+    pattern, there = str(proposed.get("image", "")), set(files)
+    if not pattern:
+        values = [cell.strip() for cell in cells[str(proposed["image_column"])][:SAMPLE]]
+        mark = str(proposed.get("image_separator", ""))
+        firsts = [value.split(mark)[0].strip() if mark else value for value in values]
+        return _share("://" in value or value in there or read_list(value) is not None for value in firsts)
+    column = pattern[pattern.index("{") + 1 : pattern.index("}")]
+    return _share(pattern.replace(f"{{{column}}}", cell.strip()) in there for cell in cells[column][:SAMPLE])
 
 
 def _propose_image_column(column: str, cells: Sequence[str], files: Sequence[str]) -> dict[str, object]:
@@ -244,13 +292,17 @@ def explain_undescribed(
 def format_toml(
     table_name: str, proposed: Mapping[str, object], kinds: Sequence[ColumnKind], sheets: Sequence[str] = ()
 ) -> str:
-    """Return a proposal as `catalog.toml`, with what is missing and what every column looks like as comments."""
+    """Return a proposal as `catalog.toml`, with what is missing and what every column looks like as comments.
+
+    An empty name of the table leaves it open which table it describes.
+    """
     lines = ["# What the columns of this catalogue mean. Look it over: it was proposed from the values."]
     lines += [
         "# Remove the # before a line that is right. levels are the columns of categories, from coarse to fine.",
         "",
     ]
-    lines.append(f"table = {json.dumps(table_name, ensure_ascii=False)}")
+    if table_name:
+        lines.append(f"table = {json.dumps(table_name, ensure_ascii=False)}")
     if sheets:
         others = ", ".join(sheets[1:])
         lines.append(re.sub(r"\s", " ", f"sheet = {json.dumps(sheets[0], ensure_ascii=False)}  # others: {others}"))

@@ -76,6 +76,122 @@ def edit_cells(data: bytes, table: Table, changes: Changes) -> EditedTable:
     raise AssertionError("the table is not read twice alike")
 
 
+NO_COLUMN = "a column cannot be added to this table so that all of it is read again as it is"
+# The header among rows of a table.
+HEADER = -1
+
+
+def append_column(data: bytes, table: Table, heading: str, cells: Mapping[int, str]) -> EditedTable:
+    """Add a column behind all others: a cell at the end of the header and of every row; other lines stay.
+
+    A cell is quoted where it needs it, or where the last cell of the header is. Cells that the table's encoding lacks
+    letters for stay empty. The result is read again: if anything else is read otherwise, the cells of rows with surplus
+    ones are quoted; if that does not help, no column is added.
+
+    Args:
+        data: The table as delivered.
+        table: The same, parsed.
+        heading: The heading.
+        cells: The values by the row's position; those of other rows are empty.
+    """
+    text = decode_table(data, encoding=table.encoding)
+    unwritable = {row for row, value in cells.items() if not _can_encode(text, value)}
+    refused = dict.fromkeys(unwritable, NOT_ENCODABLE.format(encoding=text.encoding))
+    wanted = {row: value for row, value in cells.items() if row not in unwritable}
+    if len(text.mark) + len(text.encode(text.text)) != len(data) or not _can_encode(text, heading):
+        return EditedTable(data, dict.fromkeys(cells, NO_COLUMN))
+    # Rows with surplus cells are judged by those of others, and may be read otherwise with one more: then their cells
+    # are quoted.
+    for is_quoting in (False, True):
+        edits = dict(_plan_column(text.text, table, heading, wanted, is_quoting=is_quoting))
+        edited = _splice_bytes(data, text, edits)
+        if _has_column(edited, table, heading, wanted):
+            return EditedTable(edited, refused)
+    return EditedTable(data, dict.fromkeys(cells, NO_COLUMN))
+
+
+def _can_encode(text: Text, value: str) -> bool:
+    try:
+        text.encode(value)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _plan_column(
+    text: str, table: Table, heading: str, cells: Mapping[int, str], *, is_quoting: bool
+) -> Iterator[tuple[int, list[Edit]]]:
+    """Yield the edits of the header and of each record, in the order of the text.
+
+    Args:
+        text: The table.
+        table: The same, parsed.
+        heading: The heading of the new column.
+        cells: Its values by the row's position.
+        is_quoting: Whether to quote the cells of a column that takes several.
+    """
+    width, separator = len(table.columns), table.dialect.separator
+    header = read_record(text, table.header, table.dialect)
+    was_quoted = is_quoted(text, header, header.list_spans(separator)[-1], table.dialect)
+    # The header of a table with names of rows has a cell less.
+    given = width - (len(header.values) < width)
+    yield HEADER, [_plan_cell(header, given, heading, table, was_quoted=was_quoted)]
+    rows = {start: row for row, start in enumerate(table.starts)}
+    for number, record in enumerate(read_records(text, header.following, table.dialect)):
+        row = rows.get(record.start)
+        if row is None:
+            # A line that is no row gets one too, so that it does not become one.
+            stop = record.stop - record.is_wrapped
+            yield len(table.starts) + number, [Edit(stop, stop, separator, [""])]
+            continue
+        taken = table.unusual.get(row, Position()).taken
+        quoted = _quote_taken(record, taken, table) if is_quoting and taken else []
+        yield row, [*quoted, _plan_cell(record, width, cells.get(row, ""), table, was_quoted=was_quoted)]
+
+
+def _quote_taken(record: Record, taken: Sequence[int], table: Table) -> list[Edit]:
+    """Return the edits that quote what a column takes of several cells."""
+    spans, edits, first = record.list_spans(table.dialect.separator), [], 0
+    for count in taken:
+        if count > 1:
+            start, end = spans[first][0], spans[first + count - 1][1]
+            value = table.dialect.separator.join(record.values[first : first + count])
+            written = quote_cell(value, table.dialect, was_quoted=True, is_wrapped=record.is_wrapped)
+            edits.append(Edit(start, end, written, [value]))
+        first += count
+    return edits
+
+
+def _plan_cell(record: Record, width: int, value: str, table: Table, *, was_quoted: bool) -> Edit:
+    """Return the edit that puts a cell behind the `width` cells of a record."""
+    separator = table.dialect.separator
+    written = quote_cell(value, table.dialect, was_quoted=was_quoted, is_wrapped=record.is_wrapped)
+    values = record.values
+    if len(values) > width and not any(each.strip() for each in values[width:]):
+        # Empty cells that some programs write behind the last column.
+        start, end = record.list_spans(separator)[width]
+        return Edit(start, end, written, [value])
+    missing = max(0, width - len(values))
+    stop = record.stop - record.is_wrapped
+    return Edit(stop, stop, separator * (missing + 1) + written, [*[""] * missing, value])
+
+
+def _has_column(edited: bytes, table: Table, heading: str, cells: Mapping[int, str]) -> bool:
+    """Return whether an edited table is read as before, but for one more column with these cells."""
+    try:
+        again = parse_table(edited, *table.read_as)
+    except CatalogError:
+        return False
+    column = [cells.get(row, "") for row in range(len(table.lines))]
+    return (
+        again.columns == (*table.columns, heading)
+        and again.dialect == table.dialect
+        and again.lines == table.lines
+        and [line for line, _ in again.broken] == [line for line, _ in table.broken]
+        and again.cells == [*table.cells, column]
+    )
+
+
 Edits = Mapping[int, Sequence[Edit]]
 
 

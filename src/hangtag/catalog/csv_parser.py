@@ -204,6 +204,7 @@ class _Parser:
             unusual,
             doubled=find_doubled(self.head.header.values),
             has_doubts=bool(self.doubtful or self.broken),
+            header=self.head.header.start,
         )
 
     def _count_lines(self, start: int, stop: int) -> int:

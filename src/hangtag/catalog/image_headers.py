@@ -15,6 +15,10 @@ _MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])", re.DOTALL)
 _START_OF_IMAGE, _END_OF_IMAGE, _START_OF_SCAN, _TEM = 0xD8, 0xD9, 0xDA, 0x01
 # The markers from C0 to CF that do not start a frame: two tables and an extension.
 _NO_FRAME = (0xC4, 0xC8, 0xCC)
+# Frames that are decoded everywhere: baseline, extended and progressive, compressed by Huffman's method.
+_USUAL_FRAMES = (0xC0, 0xC1, 0xC2)
+# Segments that may state an orientation or another colour model: APP1 (Exif, XMP) and APP14 (Adobe).
+_CHANGING = (0xE1, 0xEE)
 # Nanoseconds and bytes for each pixel, measured on one core: decode, convert to RGB and shrink to 80 x 60.
 NANOSECONDS = {"JPEG": 6.0, "PNG": 35.0, "WEBP": 35.0, "GIF": 20.0, "BMP": 20.0}
 BYTES = {"JPEG": 6, "PNG": 10, "WEBP": 16, "GIF": 10, "BMP": 10}
@@ -59,6 +63,24 @@ class Header:
         return self.pixels * BYTES[self.kind]
 
 
+@dataclass(frozen=True)
+class Segments:
+    """The segments of a JPEG, up to a scan.
+
+    Attributes:
+        size: (width, height) of the last frame; None without one.
+        scans: The number of scans that were read.
+        count: The number of segments.
+        is_plain: Whether it has one frame of three components of 8 bits, and no segment that may state an orientation
+            or another colour model: then every decoder makes the same pixels of it.
+    """
+
+    size: tuple[int, int] | None
+    scans: int
+    count: int
+    is_plain: bool
+
+
 def read_header(data: bytes) -> Header | None:
     """Read the header of a JPEG, PNG, WebP, GIF or BMP file; return None for a TIFF or an unreadable header.
 
@@ -69,7 +91,7 @@ def read_header(data: bytes) -> Header | None:
             return _read_jpeg(data)
         if data.startswith(b"\x89PNG\r\n\x1a\n"):
             texts = sum(data.count(kind) for kind in METADATA_CHUNKS if kind != b"tEXt")
-            segments = count_segments(data) + TEXT_SEGMENTS * texts
+            segments = count_chunks(data) + TEXT_SEGMENTS * texts
             width, height = struct.unpack_from(">II", data, 16)
             return Header("PNG", width, height, segments=segments)
         if data.startswith(b"GIF8"):
@@ -90,17 +112,13 @@ def count_scans(data: bytes) -> int:
     upper_bound = data.count(b"\xff\xda")
     if upper_bound <= MAX_SCANS:
         return upper_bound
-    _, scans, segments = _read_segments(data, MAX_SCANS + 1)
+    found = read_segments(data, MAX_SCANS + 1)
     # Reading stops after MAX_SEGMENTS segments; the rest may contain any number of scans.
-    return scans if segments <= MAX_SEGMENTS else upper_bound
+    return found.scans if found.count <= MAX_SEGMENTS else upper_bound
 
 
-def count_segments(data: bytes) -> int:
-    """Count the segments before the first scan of a JPEG, or the chunks of a PNG, up to `MAX_SEGMENTS` + 1."""
-    if data.startswith(b"\xff\xd8"):
-        return _read_segments(data, 1)[2]
-    if not data.startswith(b"\x89PNG"):
-        return 1
+def count_chunks(data: bytes) -> int:
+    """Count the chunks of a PNG, up to `MAX_SEGMENTS` + 1."""
     position, chunks = 8, 0
     while position + 12 <= len(data) and chunks <= MAX_SEGMENTS:
         position += 12 + int.from_bytes(data[position : position + 4], "big")
@@ -127,17 +145,13 @@ def drop_metadata(data: bytes) -> bytes | None:
 
 def _read_jpeg(data: bytes) -> Header | None:
     # The size is known before the first scan; later scans are only counted.
-    size, _, segments = _read_segments(data, 1)
-    return None if size is None else Header("JPEG", *size, scans=count_scans(data), segments=segments)
+    found = read_segments(data)
+    return None if found.size is None else Header("JPEG", *found.size, scans=count_scans(data), segments=found.count)
 
 
-def _read_segments(data: bytes, max_scans: int) -> tuple[tuple[int, int] | None, int, int]:
-    """Read the segments of a JPEG as a decoder does, until `max_scans` scans.
-
-    Returns:
-        (width, height) if a frame was found, the number of scans, and the number of segments.
-    """
-    size, scans, segments, position = None, 0, 0, 2
+def read_segments(data: bytes, max_scans: int = 1) -> Segments:
+    """Read the segments of a JPEG as a decoder does, until `max_scans` scans, and `MAX_SEGMENTS` + 1 at most."""
+    size, scans, segments, is_plain, is_changed, position = None, 0, 0, False, False, 2
     while scans < max_scans and segments <= MAX_SEGMENTS and (match := _MARKER.search(data, position)):
         marker, position = match[1][0], match.end()
         if marker in (_END_OF_IMAGE, _START_OF_IMAGE):
@@ -146,15 +160,19 @@ def _read_segments(data: bytes, max_scans: int) -> tuple[tuple[int, int] | None,
         if marker == _TEM:
             continue
         if 0xC0 <= marker <= 0xCF and marker not in _NO_FRAME:
-            height, width = struct.unpack_from(">HH", data, position + 3)
+            if position + 8 > len(data):
+                break
+            bits, height, width, components = struct.unpack_from(">BHHB", data, position + 2)
+            is_plain = size is None and marker in _USUAL_FRAMES and (bits, components) == (8, 3)
             size = (width, height)
+        is_changed = is_changed or marker in _CHANGING
         scans += marker == _START_OF_SCAN
         # A length below 2 is invalid; a decoder stops there.
         length = int.from_bytes(data[position : position + 2], "big")
         if length < 2:
             break
         position += length
-    return size, scans, segments
+    return Segments(size, scans, segments, is_plain and not is_changed)
 
 
 def _read_webp(data: bytes) -> Header | None:

@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+import simplejpeg
 
 # Pillow imports a format's module on first use; two threads that do so at once can see it half imported.
 from PIL import (
@@ -23,7 +24,15 @@ from PIL import (
     WebPImagePlugin,  # noqa: F401
 )
 
-from hangtag.catalog.image_headers import MAX_SCANS, MAX_SEGMENTS, count_scans, count_segments, drop_metadata
+from hangtag.catalog.image_headers import (
+    MAX_SCANS,
+    MAX_SEGMENTS,
+    Segments,
+    count_chunks,
+    count_scans,
+    drop_metadata,
+    read_segments,
+)
 
 # Only formats that catalogues use: Pillow also supports some that start other programs (EPS) or are rarely tested.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
@@ -98,7 +107,9 @@ def decode_photograph(data: bytes, image_size: tuple[int, int], max_pixels: int,
     """
     if not data:
         raise PhotographError("empty_file", "the file is empty")
-    _check_structure(data)
+    segments = _check_structure(data)
+    if segments and (photograph := _decode_plain_jpeg(data, segments, image_size, max_pixels, fit)):
+        return photograph
     try:
         return _decode(data, image_size, max_pixels, fit)
     except PhotographError as error:
@@ -115,9 +126,26 @@ def _decode(data: bytes, image_size: tuple[int, int], max_pixels: int, fit: Fit)
             raise PhotographError("too_many_pixels", f"{width} x {height} pixels, {max_pixels} are allowed")
         _draft_smaller(image, image_size, fit)
         whole = _to_rgb(_load_pixels(image))
-        pixels = _fit_to_size(whole, image_size, fit)
-    index = _find_covered_area(whole, image_size) if fit == "pad" else (slice(None), slice(None))
-    return Photograph(np.asarray(pixels, dtype=np.uint8), width, height, mode, index)
+        return _fit_to_size(whole, (width, height), mode, image_size, fit)
+
+
+def _decode_plain_jpeg(
+    data: bytes, segments: Segments, image_size: tuple[int, int], max_pixels: int, fit: Fit
+) -> Photograph | None:
+    """Decode a JPEG as Pillow does, to the same pixels, in a third of the time; None where Pillow has to."""
+    size = segments.size
+    if not (size and segments.is_plain and 0 < size[0] * size[1] <= max_pixels):
+        return None
+    if _choose_reduction(size, image_size, fit) > 1:
+        return None
+    try:
+        pixels = simplejpeg.decode_jpeg(data)
+    except ValueError:
+        # Damaged data: Pillow decides whether it can be used.
+        return None
+    if pixels.shape == (*image_size, 3):
+        return Photograph(pixels, *size, "RGB")
+    return _fit_to_size(Image.fromarray(pixels), size, "RGB", image_size, fit)
 
 
 def limit_part(image_size: tuple[int, ...], most: int, weight: int = 1) -> int:
@@ -182,30 +210,41 @@ class _IgnoreWarnings:
 _IGNORE_WARNINGS = _IgnoreWarnings()
 
 
-def _check_structure(data: bytes) -> None:
+def _check_structure(data: bytes) -> Segments | None:
     """Reject a file with so many segments or scans that decoding would be slow whatever its size in pixels.
+
+    Returns:
+        The segments of a JPEG.
 
     Raises:
         PhotographError: `too_many_scans` or `too_many_segments`.
     """
-    if not data.startswith((b"\xff\xd8", b"\x89PNG")):
-        return
-    if count_segments(data) > MAX_SEGMENTS:
+    segments = read_segments(data) if data.startswith(b"\xff\xd8") else None
+    count = segments.count if segments else count_chunks(data) if data.startswith(b"\x89PNG") else 0
+    if count > MAX_SEGMENTS:
         raise PhotographError("too_many_segments", f"more than {MAX_SEGMENTS:,} segments; no camera writes so many")
-    if data.startswith(b"\xff\xd8") and count_scans(data) > MAX_SCANS:
+    if segments and count_scans(data) > MAX_SCANS:
         raise PhotographError("too_many_scans", f"more than {MAX_SCANS} scans; no camera writes so many")
+    return segments
 
 
 def _draft_smaller(image: Image.Image, image_size: tuple[int, int], fit: Fit) -> None:
     """Decode a JPEG at a reduced scale that is still `REDUCING_GAP` times larger than the target size."""
+    reduction = _choose_reduction(image.size, image_size, fit)
+    if reduction > 1:
+        image.draft(None, (max(image.width // reduction, 1), max(image.height // reduction, 1)))
+
+
+def _choose_reduction(size: tuple[int, int], image_size: tuple[int, int], fit: Fit) -> int:
+    """Return the divisor of the sides at which a JPEG of size (width, height) is decoded: 1, 2, 4 or 8."""
     # The EXIF orientation may swap width and height: both ways count. With padding, the smaller scale applies to both
     # sides; with stretching, each side has its own.
     choose = min if fit == "pad" else max
-    height, width = image_size
-    scale = max(choose(height / image.height, width / image.width), choose(height / image.width, width / image.height))
-    reduction = next((divisor for divisor in (8, 4, 2) if divisor * REDUCING_GAP * scale <= 1), 1)
-    if reduction > 1:
-        image.draft(None, (max(image.width // reduction, 1), max(image.height // reduction, 1)))
+    (width, height), (target_height, target_width) = size, image_size
+    scale = max(
+        choose(target_height / height, target_width / width), choose(target_height / width, target_width / height)
+    )
+    return next((divisor for divisor in (8, 4, 2) if divisor * REDUCING_GAP * scale <= 1), 1)
 
 
 def _open_image(data: bytes) -> Image.Image:
@@ -291,13 +330,19 @@ def _convert_band(image: Image.Image, white: float) -> Image.Image:
     return image.convert("RGB")
 
 
-def _fit_to_size(image: Image.Image, image_size: tuple[int, int], fit: Fit) -> Image.Image:
+def _fit_to_size(
+    image: Image.Image, size: tuple[int, int], mode: str, image_size: tuple[int, int], fit: Fit
+) -> Photograph:
+    """Fit a picture, whose file has the given (width, height) and mode, to (height, width)."""
     height, width = image_size
     if image.size == (width, height):
-        return image
-    if fit == "stretch":
-        return image.resize((width, height), Image.Resampling.LANCZOS)
-    return _pad_to_size(image, width, height)
+        fitted = image
+    elif fit == "stretch":
+        fitted = image.resize((width, height), Image.Resampling.LANCZOS)
+    else:
+        fitted = _pad_to_size(image, width, height)
+    area = _find_covered_area(image, image_size) if fit == "pad" else (slice(None), slice(None))
+    return Photograph(np.asarray(fitted, dtype=np.uint8), *size, mode, area)
 
 
 def _pad_to_size(image: Image.Image, width: int, height: int) -> Image.Image:

@@ -56,6 +56,25 @@ def edit_parquet(
     return written, refused
 
 
+def append_parquet_column(data: bytes, where: str, heading: str, cells: Mapping[int, str]) -> bytes:
+    """Add a column of texts behind all others, null where a row has no value; see `edit_parquet`.
+
+    Raises:
+        CatalogError: The table is damaged, encrypted or too large.
+    """
+    from arro3.core import ChunkedArray, DataType, Field  # noqa: PLC0415
+
+    table = read_arrow(data, where)
+    field = Field(heading, DataType.large_utf8(), nullable=True)
+    values = [cells.get(row) or None for row in range(table.num_rows)]
+    written = _write_table(table.append_column(field, ChunkedArray([_build_array(values, field)])))
+    again = read_arrow(written, where)
+    if again.column(heading).to_pylist() != values:
+        raise AssertionError("the new column is not read again as it was written")
+    _compare(table, again.select(table.column_names), {})
+    return written
+
+
 def _edit_column(
     table: "Table", name: str, values: Mapping[int, str], classes: Sequence[str] | None
 ) -> "tuple[Table, dict[int, str]]":

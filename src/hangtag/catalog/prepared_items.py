@@ -13,10 +13,13 @@ from hangtag.catalog.images import Pixels
 from hangtag.catalog.missing_values import BLANK, is_missing
 from hangtag.catalog.schema import CatalogSchema, read_schema
 from hangtag.errors import WorkspaceError
+from hangtag.io import read_csv
 from hangtag.manifest import compute_digest, require_manifest
 from hangtag.workspace import OTHER_IMAGES, OTHER_PHOTOGRAPHS, Workspace
 
 HINT = "Run `hangtag prepare CATALOG` with this workspace first."
+# The table of `compare_items` in `prepared/`.
+CHANGES = "changes.csv"
 
 
 OTHERS = {
@@ -194,6 +197,18 @@ def compare_items(earlier: Path, later: Path, settings: Mapping[str, object]) ->
     }
     tables = [pl.DataFrame({"item_id": ids}).with_columns(change=pl.lit(change)) for change, ids in found.items()]
     return pl.concat(tables)
+
+
+def read_changes(workspace: Workspace) -> pl.DataFrame | None:
+    """Return which items of the prepared catalogue are new, changed or removed; see `compare_items`.
+
+    None where there was no earlier catalogue in the workspace.
+
+    Raises:
+        WorkspaceError: `prepare` has not run in this workspace, or its files are damaged.
+    """
+    manifest = require_manifest(workspace.prepared, HINT)
+    return read_csv(workspace.prepared / CHANGES, infer_schema=False) if CHANGES in manifest["outputs"] else None
 
 
 def _read_others(folder: Path) -> tuple[dict[str, list[int]], Pixels]:

@@ -107,6 +107,8 @@ class Table:
         positions: Of an Excel sheet, the index of each column in the sheet.
         pictures: Of a Parquet file, the columns that hold pictures.
         sheets: Of a workbook with several, their names, that of the table first.
+        header: Where the header begins in the text; of an Excel sheet the number of its row.
+        width: Of an Excel sheet, the number of columns up to the last with anything in it.
     """
 
     columns: tuple[str, ...]
@@ -126,6 +128,8 @@ class Table:
     doubled: set[str] = field(default_factory=set)
     pictures: tuple[str, ...] = ()
     sheets: tuple[str, ...] = ()
+    header: int = 0
+    width: int = 0
 
     def count_repaired(self) -> int:
         """Return the number of rows some of whose cells were read otherwise than they are written."""

@@ -6,13 +6,13 @@ from pathlib import PurePosixPath
 from typing import TypeVar
 
 from hangtag.catalog import excel
-from hangtag.catalog.csv_editor import EditedTable, edit_cells
+from hangtag.catalog.csv_editor import EditedTable, append_column, edit_cells
 from hangtag.catalog.csv_parser import find_doubled, name_columns, parse_table
 from hangtag.catalog.csv_records import count_filled
 from hangtag.catalog.dialect import check_dialect, find_header
 from hangtag.catalog.excel_editor import edit_excel
 from hangtag.catalog.json_lines import edit_json_lines, read_json_lines
-from hangtag.catalog.parquet_editor import edit_parquet
+from hangtag.catalog.parquet_editor import append_parquet_column, edit_parquet
 from hangtag.catalog.parquet_table import read_parquet_table
 from hangtag.catalog.schema import CatalogSchema
 from hangtag.catalog.shop_layouts import list_headings
@@ -33,6 +33,7 @@ UNDECODED = "\ufffd"
 UNREAD = "the new value is that of a cell with letters that could not be read"
 COLUMN_KEYS = ("name", "levels", "attributes", "image", "image_column", "split", "group")
 Changes = Mapping[int, Mapping[str, str]]
+Cells = Mapping[int, str]
 Cell = TypeVar("Cell")
 
 
@@ -158,6 +159,8 @@ def _parse_workbook(data: bytes, where: str, sheet: str | None, headings: Sequen
         positions=kept,
         doubled=find_doubled(rows[header]),
         sheets=(found.name, *found.others) if found.others else (),
+        header=numbers[header],
+        width=max(map(len, rows)),
     )
     _check_headers(table, where)
     return table
@@ -203,6 +206,38 @@ def _edit_file(data: bytes, where: str, table: Table, schema: CatalogSchema, cha
             changes, lambda cells: edit_json_lines(data, where, cells), lambda row, column: (table.lines[row], column)
         )
     return edit_cells(data, table, changes)
+
+
+def add_column(data: bytes, where: str, table: Table, schema: CatalogSchema, heading: str, cells: Cells) -> EditedTable:
+    """Add a column behind all others; everything else stays as it is.
+
+    Args:
+        data: The file as delivered.
+        where: Its path, whose ending says its format.
+        table: The same, parsed; it has no column of this heading.
+        schema: What its columns mean.
+        heading: The heading of the new column.
+        cells: The values by the row's position in `table.rows`; other rows have an empty cell, or none where the format
+            allows that.
+
+    Raises:
+        CatalogError: Tables of this format cannot be written.
+    """
+    suffix = PurePosixPath(where).suffix.lower()
+    if suffix in excel.SUFFIXES:
+        # The heading is a cell like the others, in a row that is none of the table's.
+        first = (table.header, table.width)
+        wanted = {(table.lines[row], table.width): value for row, value in cells.items() if value}
+        edited, refused = edit_excel(data, where, schema.sheet or None, {first: heading, **wanted})
+        if first in refused:
+            return EditedTable(data, dict.fromkeys(cells, refused[first]))
+        rows = {table.lines[row]: row for row in cells}
+        return EditedTable(edited, {rows[number]: reason for (number, _), reason in refused.items()})
+    if suffix in PARQUET_SUFFIXES:
+        return EditedTable(append_parquet_column(data, where, heading, cells), {})
+    if suffix in (*XML_SUFFIXES, *JSON_SUFFIXES):
+        return _edit_file(data, where, table, schema, {row: {heading: value} for row, value in cells.items() if value})
+    return append_column(data, table, heading, cells)
 
 
 def _edit_rows(

@@ -16,6 +16,8 @@ PREFIX = "g:"
 # Encodings in which markup is ASCII, so that a value can be replaced without writing the rest anew.
 ENCODINGS = ("utf-8", "us-ascii", "iso-8859-1")
 _START_TAG = re.compile(rb"<[^>\"']*(?:\"[^\"]*\"[^>\"']*|'[^']*'[^>\"']*)*>")
+_NAME = re.compile(r"[A-Za-z_][\w.-]*", re.ASCII)
+NO_NAME = "the heading cannot be the name of an element"
 NESTED = "the value has elements in it"
 SEVERAL = "the value stands in several elements, and the new one has another number of parts"
 NOT_WRITABLE = "the new value cannot be written so that it is read again as it is"
@@ -177,6 +179,10 @@ def edit_feed(
         return data, dict.fromkeys(changes, f"feeds in {feed.encoding} are read, but not written")
     refused = {cell: NESTED for cell in changes if cell[1] in feed.products[cell[0]].fixed}
     names = {column: value.name for product in feed.products for column, value in product.values.items()}
+    # An element that no product has yet gets the prefix that those of Google have.
+    has_prefix = any(name.startswith(PREFIX) for name in names.values())
+    new_name = f"{PREFIX if has_prefix else ''}{next((column for _, column in changes if column not in names), '')}"
+    refused |= {cell: NO_NAME for cell in changes if cell[1] not in names and not _NAME.fullmatch(cell[1])}
     edits: list[tuple[int, int, bytes]] = []
     for (row, column), text in changes.items():
         product = feed.products[row]
@@ -193,7 +199,7 @@ def edit_feed(
                 if part != value.text
             ]
         else:
-            name = names[column].encode()
+            name = names.get(column, new_name).encode()
             written = _write(text, feed.encoding, is_cdata=False)
             edits.append((product.end, product.end, b"<" + name + b">" + written + b"</" + name + b">"))
     pieces, done = [], 0

@@ -1,18 +1,23 @@
 """Load trained runs, predict catalogue items with them, and pair the predictions with the true labels."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
+from typing import Self
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from hangtag.catalog.images import Pixels
 from hangtag.errors import ModelError, WorkspaceError
 from hangtag.inference.classifier import Classifier
 from hangtag.inference.prediction import HeadProbs
 from hangtag.labels.dataset import LabeledItems
-from hangtag.models.label_space import NO_VALUE, Indices, LabelSpace, Probs
+from hangtag.labels.image_hashes import Keys
+from hangtag.models.label_space import CATEGORY_PATH, NO_VALUE, Indices, LabelSpace, Probs
 from hangtag.workspace import Workspace
 
 HINT = "Run `hangtag train` with this workspace first."
@@ -100,6 +105,86 @@ def predict_photographs(
     others = classifier.predict_rows(labelled.others.images, rows, f"{title}, other photographs", names)
     photographs = first.join(others)
     return photographs.average(np.concatenate([np.arange(len(items)), owners])), photographs
+
+
+@dataclass(frozen=True)
+class KnownProbs:
+    """What was predicted of n photographs or names, to use it again for the same ones.
+
+    Attributes:
+        keys: Hashes of what was predicted, such as the first 64 bits of a pixel hash, uint64 (n,).
+        probs: The probabilities of the category paths, float32 (n, paths).
+        scores: A number of each, float32 (n,), such as the out-of-distribution score; empty if there is none.
+        paths: The names of the category paths, text (paths,), where these can be others the next time; else empty.
+    """
+
+    keys: Keys
+    probs: Probs
+    scores: npt.NDArray[np.float32]
+    paths: npt.NDArray[np.str_] = field(default_factory=lambda: np.empty(0, np.str_))
+
+    @classmethod
+    def of(cls, keys: Keys, predicted: HeadProbs) -> Self:
+        """Return the predictions of photographs with these keys, and their out-of-distribution scores."""
+        scores = np.empty(0, np.float32) if predicted.ood_scores is None else predicted.ood_scores
+        return cls(keys, predicted.by_head[CATEGORY_PATH], scores)
+
+    @classmethod
+    def read(cls, path: Path) -> Self | None:
+        """Read the predictions of `write`; return None if the file is missing or damaged."""
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                return cls(arrays["keys"], arrays["probs"], arrays["scores"], arrays["paths"])
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+            return None
+
+    def write(self, path: Path) -> None:
+        """Write the arrays to a .npz file."""
+        with path.open("wb") as file:
+            np.savez(file, keys=self.keys, probs=self.probs, scores=self.scores, paths=self.paths)
+
+    def find(self, keys: Keys) -> Indices:
+        """Return the place of each key among these, int64 (m,); -1 where it is none of them."""
+        if not len(self.keys):
+            return np.full(len(keys), -1, np.int64)
+        order = np.argsort(self.keys, kind="stable")
+        places = np.searchsorted(self.keys[order], keys).clip(max=len(order) - 1)
+        return np.asarray(np.where(self.keys[order][places] == keys, order[places], -1), np.int64)
+
+
+def predict_new_photographs(
+    classifier: Classifier,
+    images: Pixels,
+    rows: Indices,
+    pixels: Keys,
+    known: KnownProbs | None,
+    title: str,
+) -> HeadProbs:
+    """Predict the category paths of photographs, each of which is predicted only if it is not known.
+
+    Args:
+        classifier: A model that reads no names.
+        images: uint8 (N, H, W, 3).
+        rows: The rows of the photographs, int64 (n,).
+        pixels: Their pixel hashes, uint64 (n,).
+        known: What this model predicted earlier.
+        title: The text of the progress bar.
+
+    Raises:
+        ModelError: The pixels do not fit the model, or it returns values that are not finite.
+    """
+    if known is None or known.probs.shape[1:] != (len(classifier.label_space.category_paths),):
+        return classifier.predict_rows(images, rows, title)
+    places = known.find(pixels)
+    probs = known.probs[places]
+    scores = known.scores[places] if len(known.scores) else None
+    new = np.flatnonzero(places == -1)
+    if len(new):
+        predicted = classifier.predict_rows(images, rows[new], title)
+        probs[new] = predicted.by_head[CATEGORY_PATH]
+        if scores is not None and predicted.ood_scores is not None:
+            scores[new] = predicted.ood_scores
+    return HeadProbs(classifier.label_space, {CATEGORY_PATH: probs}, scores)
 
 
 def adjust(predictions: HeadProbs, classifier: Classifier, strength: float) -> HeadProbs:

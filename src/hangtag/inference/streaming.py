@@ -142,14 +142,11 @@ def classify_chunk(
     outcomes: dict[int, Outcome] = {index: found for index, _, found in reversed(photos) if isinstance(found, Failure)}
     if good:
         pixels = np.stack([found.pixels for _, found in good])
-        products = [index for index, _ in good]
-        predictions = dict(
-            zip(
-                dict.fromkeys(products),
-                classifier.classify(pixels, precision=precision, products=products),
-                strict=True,
-            )
-        )
+        owners = [index for index, _ in good]
+        # The mean over one photograph each takes time and changes nothing.
+        products = owners if len(set(owners)) < len(owners) else None
+        found = classifier.classify(pixels, precision=precision, products=products)
+        predictions = dict(zip(dict.fromkeys(owners), found, strict=True))
         single = {index: found for index, found in good if not isinstance(photographs[index], list | tuple)}
         outcomes |= predictions | _add_heatmaps(
             classifier, single, {index: predictions[index] for index in explained if index in single}

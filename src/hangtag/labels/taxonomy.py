@@ -15,6 +15,7 @@ from hangtag.io import JsonObject
 # What each rule may say beside its name; True where it must.
 RULES: dict[str, dict[str, bool]] = {
     "start": {"level": True, "or_coarser": False},
+    "merge": {"labels": True, "into": True},
     "promote": {"level": True, "within": False, "min_count": False, "min_share": False},
     "drop_rare": {"max_count": True},
     "relabel": {"labels": True},
@@ -27,6 +28,7 @@ KINDS: dict[str, type | tuple[type, ...]] = {
     "min_share": (int, float),
     "max_count": int,
     "labels": list,
+    "into": str,
 }
 MAX_BYTES = 1_000_000
 
@@ -66,7 +68,7 @@ def load_taxonomy(
         CatalogError: There is no such taxonomy, or a rule of it cannot be applied.
     """
     try:
-        content = tomllib.loads(text or _read_text(name))
+        content = tomllib.loads(text or read_taxonomy_text(name))
     except RecursionError as error:
         raise CatalogError("The taxonomy is nested too deeply.", received=name) from error
     except ValueError as error:
@@ -91,7 +93,12 @@ def list_taxonomies() -> list[str]:
     return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
 
 
-def _read_text(name: str) -> str:
+def read_taxonomy_text(name: str) -> str:
+    """Return the text of a shipped taxonomy or of a TOML file.
+
+    Raises:
+        CatalogError: There is no such taxonomy.
+    """
     if name in list_taxonomies():
         return (resources.files("hangtag.labels") / "taxonomies" / f"{name}.toml").read_text(encoding="utf-8")
     try:
@@ -140,6 +147,8 @@ def _check_rule(rule: JsonObject, levels: tuple[str, ...], by_heading: Mapping[s
 def apply_rules(items: pl.DataFrame, taxonomy: Taxonomy) -> pl.Series:
     """Return each item's label by the rules before any relabelling; null where a rule drops the item.
 
+    See `find_merged` for the labels that were merged into others.
+
     A missing cell is no value: it becomes no label, is counted for none, and is not rare. An item that starts with one
     is `Unknown`, unless another level of its own is promoted, or the rule takes the next coarser level (`or_coarser`).
 
@@ -147,7 +156,18 @@ def apply_rules(items: pl.DataFrame, taxonomy: Taxonomy) -> pl.Series:
         items: The catalogue's rows with its level columns as text, null where a cell is missing.
         taxonomy: The rules.
     """
+    return _apply_rules(items, taxonomy)[0]
+
+
+def find_merged(items: pl.DataFrame, taxonomy: Taxonomy) -> pl.Series:
+    """Return the label that each item had before rules merged it into another, null where none did."""
+    return _apply_rules(items, taxonomy)[1]
+
+
+def _apply_rules(items: pl.DataFrame, taxonomy: Taxonomy) -> tuple[pl.Series, pl.Series]:
+    """Return each item's label, and the one before it was merged."""
     label = pl.Series("label", [None] * len(items), dtype=pl.String)
+    merged = label.alias("merged")
     for rule in taxonomy.rules:
         table = items.with_columns(label=label)
         match rule["rule"]:
@@ -158,10 +178,18 @@ def apply_rules(items: pl.DataFrame, taxonomy: Taxonomy) -> pl.Series:
                 common = _find_common(table, rule)
                 promoted = pl.when(pl.col(rule["level"]).is_in(common)).then(pl.col(rule["level"]))
                 label = table.select(promoted.otherwise(pl.col("label")).alias("label"))["label"]
+            case "merge":
+                # Items without a label are none of a label called `Unknown`.
+                is_merged = pl.col("label").is_in(rule["labels"]) & ~pl.col("label").is_in([UNKNOWN, rule["into"]])
+                before = pl.coalesce("merged", pl.when(is_merged).then(pl.col("label")))
+                merged = table.with_columns(merged=merged).select(merged=before)["merged"]
+                label = table.select(label=pl.when(is_merged).then(pl.lit(rule["into"])).otherwise(pl.col("label")))[
+                    "label"
+                ]
             case "drop_rare":
                 rare = (pl.len().over("label") <= rule["max_count"]) & (pl.col("label") != UNKNOWN)
                 label = table.select(pl.when(~rare).then(pl.col("label")).alias("label"))["label"]
-    return label
+    return label, merged
 
 
 def _find_common(table: pl.DataFrame, rule: JsonObject) -> list[str]:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING
 
-from hangtag.errors import MissingExtraError
+from hangtag.errors import MissingExtraError, SettingsError
 from hangtag.models.label_space import CATEGORY_PATH
 from hangtag.train_config import ColorMode
 
@@ -185,6 +185,24 @@ def list_blocks(model: "Model") -> "list[list[Layer]]":
         if layer.weights:
             blocks.setdefault(match[1] if match else layer.name, []).append(layer)
     return list(blocks.values())
+
+
+def freeze_blocks(model: "Model", count: int) -> None:
+    """Freeze the weights of the first blocks, and the moving averages of their batch normalization.
+
+    Raises:
+        SettingsError: The network has no more blocks than that.
+    """
+    blocks = list_blocks(model) if count else []
+    if count and count >= len(blocks):
+        raise SettingsError(
+            "The network has too few blocks.",
+            allowed=f"Allowed: --frozen-blocks 0 to {len(blocks) - 1}.",
+            received=count,
+        )
+    for block in blocks[:count]:
+        for layer in block:
+            layer.trainable = False
 
 
 def _unfold(layer: "Layer") -> "list[Layer]":

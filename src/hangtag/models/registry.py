@@ -48,7 +48,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "residual": Architecture(
         partial(
             build_residual,
-            stem=(16, 24),
+            stem=((16, 1), (24, 1), (48, 2)),
             widths=(48, 96, 192, 288),
             depths=(1, 1, 1, 1),
             dropout=0.1,
@@ -60,7 +60,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "residual-small": Architecture(
         partial(
             build_residual,
-            stem=(16,),
+            stem=((16, 1), (32, 2)),
             widths=(32, 64, 128, 192),
             depths=(1, 1, 1, 1),
             dropout=0.1,
@@ -70,8 +70,25 @@ ARCHITECTURES: dict[str, Architecture] = {
         "small and fast: an ensemble of two, four narrow blocks each",
     ),
     "residual-tiny": Architecture(
-        partial(build_residual, stem=(16,), widths=(32, 64, 128, 192), depths=(1, 1, 1, 1), dropout=0.1),
-        "fastest: four narrow blocks",
+        partial(
+            build_residual,
+            stem=((16, 1), (32, 2)),
+            widths=(32, 64, 128, 192),
+            depths=(1, 1, 1, 1),
+            dropout=0.1,
+        ),
+        "small: four narrow blocks",
+    ),
+    "residual-fast": Architecture(
+        partial(
+            build_residual,
+            stem=((16, 1), (32, 2), (64, 2)),
+            widths=(128, 256),
+            depths=(1, 1),
+            dropout=0.1,
+            first_strides=2,
+        ),
+        "fastest: two wide blocks behind three convolutions",
     ),
     "vit": Architecture(
         partial(build_vit, width=192, depth=4, heads=3, patch=10, dropout=0.1),
@@ -159,15 +176,21 @@ def build_model(
     keras = import_keras()
     inputs = {"pixels": keras.Input((*(image_size or (None, None)), 3), dtype="uint8", name="pixels")}
     members = entry.build(build_preprocessing(inputs["pixels"], color_mode), dtype)
-    outputs = {head: _build_head(members, head, size) for head, size in heads.items()}
+    outputs = {head: build_head(members, head, size) for head, size in heads.items()}
     if num_words:
         inputs["words"] = keras.Input((MAX_WORDS,), dtype="int32", name="words")
         outputs = {head: fuse_name(probs, inputs["words"], num_words, head) for head, probs in outputs.items()}
     return keras.Model(inputs, outputs, name=architecture)
 
 
-def _build_head(members: "Sequence[KerasTensor]", head: str, size: int) -> "KerasTensor":
-    """Build a classifier head for each member, and the mean of their probabilities."""
+def build_head(members: "Sequence[KerasTensor]", head: str, size: int) -> "KerasTensor":
+    """Build a classifier head for each member, and the mean of their probabilities.
+
+    Args:
+        members: The features of each member, (n, width).
+        head: The name of the head.
+        size: The number of classes.
+    """
     dense = import_keras().layers.Dense
     # The softmax is computed in float32, because the eight bits of bfloat16 are too few for a loss.
     probs = [

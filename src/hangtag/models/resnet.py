@@ -15,14 +15,17 @@ def build_residual(
     pixels: "KerasTensor",
     dtype: str | None = None,
     *,
-    stem: tuple[int, ...],
+    stem: tuple[tuple[int, int], ...],
     widths: tuple[int, ...],
     depths: tuple[int, ...],
     dropout: float,
+    first_strides: int = 1,
     members: int = 1,
     shared: int = 0,
 ) -> "list[KerasTensor]":
-    """Build residual blocks of two convolutions in stages; each stage after the first halves the height and width.
+    """Build a stem of convolutions, then residual blocks of two convolutions in stages.
+
+    Each stage after the first halves the height and width.
 
     Source: He et al., *Deep Residual Learning for Image Recognition*, 2016. Shortcuts with average pooling before the
     projection and a stem of small convolutions are from He et al., *Bag of Tricks for Image Classification*, 2019.
@@ -30,10 +33,12 @@ def build_residual(
     Args:
         pixels: A Keras tensor (n, H, W, 3 or 1), 0 to 1.
         dtype: The dtype policy of the layers, such as `mixed_bfloat16`; None takes Keras's default.
-        stem: The channels of the first convolutions, at full resolution. Few, because the pixels are many.
+        stem: The channels and the strides of the first convolutions. At full resolution few channels, because the
+            pixels are many.
         widths: The channels of each stage.
         depths: The number of blocks in each stage.
         dropout: The dropout rate of the features.
+        first_strides: The strides of the first stage.
         members: The number of ensemble members, each with weights and heads of its own.
         shared: The number of stages that the members share, in addition to the stem. Source: Lee et al., *Why M Heads
             are Better than One*, 2015.
@@ -43,14 +48,15 @@ def build_residual(
     """
     layers = import_keras().layers
     x = pixels
-    for index, width in enumerate((*stem, widths[0]), start=1):
-        x = _conv(x, width, 2 if index > len(stem) else 1, f"stem_conv{index}", dtype)
+    for index, (width, strides) in enumerate(stem, start=1):
+        x = _conv(x, width, strides, f"stem_conv{index}", dtype)
         x = normalize(x, name=f"stem_norm{index}", dtype=dtype, momentum=MOMENTUM)
         x = _relu(x, f"stem_relu{index}", dtype)
-    stages = list(zip(widths, depths, strict=True))
-    x = _build_stages(x, stages[:shared], 1, "", dtype)
+    stage_strides = (first_strides, *(2 for _ in widths[1:]))
+    stages = list(enumerate(zip(widths, depths, stage_strides, strict=True), start=1))
+    x = _build_stages(x, stages[:shared], "", dtype)
     names = [f"member{index}_" for index in range(1, members + 1)] if members > 1 else [""]
-    feature_maps = [_build_stages(x, stages[shared:], shared + 1, name, dtype) for name in names]
+    feature_maps = [_build_stages(x, stages[shared:], name, dtype) for name in names]
     pooled = [
         layers.GlobalAveragePooling2D(name=f"{name}pool", dtype="float32")(feature_map)
         for name, feature_map in zip(names, feature_maps, strict=True)
@@ -62,12 +68,12 @@ def build_residual(
 
 
 def _build_stages(
-    x: "KerasTensor", stages: list[tuple[int, int]], first: int, prefix: str, dtype: str | None
+    x: "KerasTensor", stages: list[tuple[int, tuple[int, int, int]]], prefix: str, dtype: str | None
 ) -> "KerasTensor":
-    for stage, (width, depth) in enumerate(stages, start=first):
+    """Build stages, each given by its number and its width, depth and strides."""
+    for stage, (width, depth, strides) in stages:
         for block in range(1, depth + 1):
-            strides = 2 if stage > 1 and block == 1 else 1
-            x = _build_block(x, width, strides, f"{prefix}stage{stage}_{block}", dtype)
+            x = _build_block(x, width, strides if block == 1 else 1, f"{prefix}stage{stage}_{block}", dtype)
     return x
 
 

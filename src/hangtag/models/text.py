@@ -47,7 +47,7 @@ class Vocabulary:
     @classmethod
     def learn(cls, names: Iterable[str], min_count: int = 2) -> "Vocabulary":
         """Build the vocabulary of all words that occur in `min_count` names or more, in alphabetical order."""
-        counts = Counter(word for name in names for word in set(_split_words(name)))
+        counts = Counter(word for name in names for word in set(split_words(name)))
         return cls(tuple(sorted(word for word, count in counts.items() if count >= min_count)))
 
     @cached_property
@@ -62,13 +62,14 @@ class Vocabulary:
         """
         words = np.zeros((len(names), MAX_WORDS), np.int32)
         for row, name in enumerate(names):
-            unique = dict.fromkeys(_split_words(name or ""))
+            unique = dict.fromkeys(split_words(name or ""))
             known = [index for word in unique if (index := self._index_of_word.get(word))][:MAX_WORDS]
             words[row, : len(known)] = known
         return words
 
 
-def _split_words(name: str) -> list[str]:
+def split_words(name: str) -> list[str]:
+    """Return the words of a name in lower case, in their order."""
     return WORD.findall(name.lower())
 
 

@@ -1,12 +1,14 @@
-"""The HTTP service of `hangtag review`: routes, request bodies, and the JSON descriptions that the page shows."""
+"""The HTTP service of `hangtag review`: routes and request bodies."""
 
 import html
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 from importlib.metadata import version
 from importlib.resources import files
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
+import numpy as np
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -14,16 +16,29 @@ from pydantic import BaseModel, Field, StringConstraints
 from starlette.exceptions import HTTPException
 
 from hangtag.auditing.nearest_neighbors import LookAlikes
+from hangtag.errors import SettingsError
+from hangtag.inference.search import SearchIndex, has_words, rank_items
 from hangtag.reviewing.decisions import DecisionRequest, LabelOptions, RefusedError, build_decisions
-from hangtag.reviewing.queue import Filter, Issue, Queue, State
-from hangtag.reviewing.store import MAX_VERSION, ConflictError, Decision, Store
+from hangtag.reviewing.grid import build_grid_decisions, list_kinds
+from hangtag.reviewing.output import describe_decision, describe_in_grid, describe_issue, describe_item, describe_kind
+from hangtag.reviewing.queue import Filter, Queue, State
+from hangtag.reviewing.store import MAX_VERSION, ConflictError, Store
 from hangtag.reviewing.store_errors import StoreError
 from hangtag.serving.middleware import Guard, ProblemError, answer_problem, make_review_policy
 
-# The maximum number of group members that the page shows; a decision about the group still applies to all of them.
-MAX_SHOWN_MEMBERS = 60
+# The number of issues and of kinds of issues that the grid shows at once.
+MAX_GRID, MAX_KINDS = 60, 500
+# The number of products that a search shows.
+MAX_FOUND = 60
+NO_INDEX = (
+    "Products cannot be searched for yet. Train a model with `hangtag train`, if there is none; then "
+    "`hangtag search WORDS --workspace W` prepares the search, and the words can be searched for here."
+)
 STATIC = files("hangtag.reviewing") / "static"
+PAGES = {"/": "index.html", "/grid": "grid.html"}
 SCRIPTS = {
+    "/static/common.js": ("common.js", "text/javascript; charset=utf-8"),
+    "/static/grid.js": ("grid.js", "text/javascript; charset=utf-8"),
     "/static/page.js": ("page.js", "text/javascript; charset=utf-8"),
     "/static/page.css": ("page.css", "text/css; charset=utf-8"),
 }
@@ -46,86 +61,18 @@ class DecisionBody(BaseModel):
     reviewer: Reviewer
 
 
+class GridBody(BaseModel):
+    """The body of `POST /api/grid`; see `build_grid_decisions`."""
+
+    actions: Annotated[dict[Number, Literal["accept", "keep"]], Field(min_length=1, max_length=MAX_GRID)]
+    versions: dict[str, StrictNumber]
+    reviewer: Reviewer
+
+
 class UndoBody(BaseModel):
     """The body of `POST /api/undo`: the reviewer whose last decision is undone."""
 
     reviewer: Reviewer
-
-
-def describe_issue(issue: Issue, queue: Queue) -> dict[str, Any]:
-    """Return an issue as JSON, with its item, its group, and the versions that a decision must contain."""
-    group = queue.list_group(issue)
-    others = [member for member in group if member.item_id != issue.item_id]
-    decision = queue.find_decision(issue)
-    return {
-        "position": issue.position,
-        "code": issue.code,
-        "evidence": issue.evidence,
-        "severity": issue.severity,
-        "column": issue.column,
-        "given_label": issue.given_label,
-        "suggested_label": issue.suggested_label,
-        "score": issue.score,
-        "reason": issue.reason,
-        "changes": issue.changes,
-        "state": queue.get_state(issue),
-        "decision": describe_decision(decision) if decision else None,
-        "item": describe_item(issue.item_id, issue.column, queue),
-        "history": [describe_decision(earlier) for earlier in queue.list_decisions(issue.item_id)],
-        "same": [same.code for same in queue.list_same(issue) if same is not issue],
-        "group": {
-            "group_id": issue.group_id,
-            "size": len(group),
-            "open": sum(queue.get_state(member) == "open" for member in group),
-            "members": [_describe_member(member, queue) for member in _take_one_per_item(others)[:MAX_SHOWN_MEMBERS]],
-        },
-        "versions": {member.item_id: queue.read_version(member.item_id) for member in group},
-    }
-
-
-def describe_item(item_id: str, column: str, queue: Queue) -> dict[str, Any]:
-    """Return an item as JSON: its name, its values after all decisions, its label, and the paths of its photographs.
-
-    Args:
-        item_id: The item's id.
-        column: The column of the label; empty for the leaf level.
-        queue: The queue with the item's decisions.
-    """
-    schema = queue.items.schema
-    values = queue.read_item(item_id).values
-    return {
-        "item_id": item_id,
-        "name": queue.items.read_name(item_id),
-        "label": values.get(column or schema.levels[-1], ""),
-        "levels": {level: values[level] for level in schema.levels},
-        "attributes": {name: values[name] for name in schema.attributes},
-        "photographs": queue.items.list_photographs(item_id),
-    }
-
-
-def describe_decision(decision: Decision) -> dict[str, Any]:
-    """Return a decision as JSON, with the values that it changed."""
-    changed = {column: new for column, new in decision.new.items() if new != decision.old.get(column)}
-    return {
-        "id": decision.id,
-        "code": decision.code,
-        "column": decision.column,
-        "action": decision.action,
-        "from": {column: decision.old.get(column, "") for column in changed},
-        "to": changed,
-        "reviewer": decision.reviewer,
-        "time": decision.time,
-        "undoes": decision.undoes,
-    }
-
-
-def _describe_member(issue: Issue, queue: Queue) -> dict[str, Any]:
-    item = describe_item(issue.item_id, issue.column, queue)
-    return {**item, "suggested_label": issue.suggested_label, "state": queue.get_state(issue)}
-
-
-def _take_one_per_item(issues: list[Issue]) -> list[Issue]:
-    return list({issue.item_id: issue for issue in reversed(issues)}.values())[::-1]
 
 
 def build_app(
@@ -138,6 +85,7 @@ def build_app(
     reviewer: str = "",
     shown: int = 8,
     expected: str = "",
+    find_index: Callable[[], SearchIndex | None] = lambda: None,
 ) -> FastAPI:
     """Build the FastAPI application of the review.
 
@@ -150,6 +98,7 @@ def build_app(
         reviewer: The reviewer's name; if empty, the page asks for it.
         shown: The number of look-alikes that the page shows.
         expected: How many of the first label errors are expected to be right, for the top of the page; or empty.
+        find_index: Finds the search index of the catalogue, called until there is one.
     """
     app = FastAPI(title="hangtag review", version=version("hangtag"), docs_url=None, redoc_url=None, openapi_url=None)
     app.add_exception_handler(HTTPException, _handle_http_error)
@@ -160,27 +109,26 @@ def build_app(
     options = LabelOptions(queue.items)
     _add_issue_routes(app, queue)
     _add_item_routes(app, queue, options, look_alikes, shown)
+    _add_search_route(app, queue, find_index)
     _add_decision_routes(app, queue, store, options)
+    _add_grid_routes(app, queue, store, options)
     return app
 
 
 def _add_pages(app: FastAPI, values: dict[str, str]) -> None:
-    page = (STATIC / "index.html").read_text(encoding="utf-8")
-    for name, value in values.items():
-        page = page.replace(f"{{{{ {name} }}}}", html.escape(value, quote=True))
-
-    @app.get("/")
-    async def show_page() -> Response:
+    for path, name in PAGES.items():
+        page = (STATIC / name).read_text(encoding="utf-8")
+        for key, value in values.items():
+            page = page.replace(f"{{{{ {key} }}}}", html.escape(value, quote=True))
         # The page contains the token, so no cache may store it.
-        return Response(page, media_type="text/html; charset=utf-8", headers={"Cache-Control": "no-store"})
-
+        _add_file(app, path, page.encode(), "text/html; charset=utf-8", "no-store")
     for path, (name, media_type) in SCRIPTS.items():
         _add_file(app, path, (STATIC / name).read_bytes(), media_type)
 
 
-def _add_file(app: FastAPI, path: str, content: bytes, media_type: str) -> None:
+def _add_file(app: FastAPI, path: str, content: bytes, media_type: str, caching: str = "no-cache") -> None:
     async def show_file() -> Response:
-        return Response(content, media_type=media_type, headers={"Cache-Control": "no-cache"})
+        return Response(content, media_type=media_type, headers={"Cache-Control": caching})
 
     app.add_api_route(path, show_file, methods=["GET", "HEAD"])
 
@@ -248,6 +196,45 @@ def _add_item_routes(app: FastAPI, queue: Queue, options: LabelOptions, look_ali
         return Response(content, media_type=media_type, headers={"Cache-Control": "private, max-age=600"})
 
 
+def _add_search_route(app: FastAPI, queue: Queue, find_index: Callable[[], SearchIndex | None]) -> None:
+    opened: list[SearchIndex] = []
+    positions: dict[str, list[int]] = {}
+    for issue in queue.issues:
+        positions.setdefault(issue.item_id, []).append(issue.position)
+
+    @app.get("/api/search")
+    def search(words: Annotated[str, Query(max_length=200)]) -> JSONResponse:
+        """Return the products whose photographs show what the words describe, the best first, and what to know."""
+        if not opened and (index := find_index()) is not None:
+            opened.append(index)
+        if not opened:
+            return JSONResponse({"items": [], "message": NO_INDEX})
+        try:
+            wanted = opened[0].read_words(words)
+        except SettingsError as error:
+            return JSONResponse({"items": [], "message": str(error)})
+        queue.refresh()
+        scores = opened[0].score_words(wanted.known)
+        ids = opened[0].item_ids
+        is_known = np.array([item_id in queue.items.positions for item_id in ids], bool)
+        found = [ids[row] for row in rank_items(scores, is_known, MAX_FOUND)]
+        items = [
+            {
+                **describe_item(item_id, "", queue),
+                "position": _choose_position(positions.get(item_id, []), queue),
+                "named": has_words(queue.items.read_name(item_id), wanted.known),
+            }
+            for item_id in found
+        ]
+        return JSONResponse({"items": items, "message": wanted.describe_left_out()})
+
+
+def _choose_position(positions: list[int], queue: Queue) -> int | None:
+    """Return an item's first open issue, or its first one; None where it has none."""
+    still_open = [position for position in positions if queue.get_state(queue.issues[position]) == "open"]
+    return next(iter([*still_open, *positions]), None)
+
+
 def _add_decision_routes(app: FastAPI, queue: Queue, store: Store, options: LabelOptions) -> None:
     @app.post("/api/decisions")
     def decide(body: DecisionBody) -> JSONResponse:
@@ -276,6 +263,41 @@ def _add_decision_routes(app: FastAPI, queue: Queue, store: Store, options: Labe
         identities = {decision.identity for decision in stored}
         positions = [issue.position for issue in queue.issues if issue.identity in identities]
         return JSONResponse({"made": [describe_decision(decision) for decision in stored], "positions": positions})
+
+
+def _add_grid_routes(app: FastAPI, queue: Queue, store: Store, options: LabelOptions) -> None:
+    @app.get("/api/kinds")
+    def show_kinds(
+        code: str = "",
+        evidence: str = "",
+        label: str = "",
+        kind: Annotated[list[str] | None, Query(min_length=4, max_length=4)] = None,
+    ) -> JSONResponse:
+        """Return the kinds of open issues, and the issues of one of them: the wanted one, or else the first."""
+        queue.refresh()
+        kinds = list_kinds(queue, Filter(code, label, evidence=evidence))
+        shown = next((number for number, each in enumerate(kinds) if each.key == tuple(kind or ())), 0)
+        return JSONResponse(
+            {
+                "kinds": [describe_kind(each) for each in kinds[:MAX_KINDS]],
+                "open": sum(len(each.open) for each in kinds),
+                "shown": shown,
+                "issues": [describe_in_grid(issue, queue) for issue in kinds[shown].open[:MAX_GRID]] if kinds else [],
+            }
+        )
+
+    @app.post("/api/grid")
+    def decide_grid(body: GridBody) -> JSONResponse:
+        """Store the decisions about issues of a grid, all or none; return 409 as for a single decision."""
+        queue.refresh()
+        try:
+            stored = store.add(build_grid_decisions(body.actions, body.versions, queue, options), body.reviewer)
+        except RefusedError as error:
+            raise ProblemError(422, "refused", str(error)) from None
+        except ConflictError as error:
+            return _describe_conflict(error)
+        _refresh_if_unlocked(queue)
+        return JSONResponse({"items": len({decision.item_id for decision in stored})})
 
 
 def _refresh_if_unlocked(queue: Queue) -> None:

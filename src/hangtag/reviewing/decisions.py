@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from hangtag.catalog.missing_values import strip_blank
 from hangtag.reviewing.items import Items
-from hangtag.reviewing.queue import Issue, Queue, apply_decisions
+from hangtag.reviewing.queue import Issue, Queue, State, apply_decisions, derive_states
 from hangtag.reviewing.store import Decision, NewDecision
 
 GONE = "the catalogue no longer has this item"
@@ -29,6 +29,19 @@ class LabelOption:
 
     values: dict[str, str]
     count: int
+
+
+def find_states(issues: Sequence[Issue], standing: Iterable[Decision], items: Items) -> list[State]:
+    """Return the state of each issue after the decisions that were not undone."""
+    by_item: dict[str, list[Decision]] = defaultdict(list)
+    for decision in standing:
+        by_item[decision.item_id].append(decision)
+    return [
+        derive_states([issue], by_item[issue.item_id], items.read_values(issue.item_id))[issue.position][1]
+        if by_item.get(issue.item_id) and issue.item_id in items.positions
+        else "open"
+        for issue in issues
+    ]
 
 
 class LabelOptions:

@@ -22,7 +22,7 @@ from hangtag.catalog.shops import Arranged, arrange_products
 from hangtag.catalog.source import Source, open_source
 from hangtag.catalog.source_tables import JoinedTable, join_files, parse_files
 from hangtag.catalog.table import Rows
-from hangtag.catalog.table_files import edit_table_file, is_table
+from hangtag.catalog.table_files import add_column, edit_table_file, is_table
 from hangtag.catalog.table_search import MAX_TABLE_BYTES, read_table
 from hangtag.errors import CatalogError, WorkspaceError
 from hangtag.manifest import compute_digest, require_manifest
@@ -109,6 +109,40 @@ class SourceTable:
             edited[file.path] = result.data
             refused |= {file.start + row: reason for row, reason in result.refused.items()}
         return edited, refused
+
+    def add_column(
+        self, edited: Mapping[str, bytes], heading: str, cells: Mapping[int, str]
+    ) -> tuple[dict[str, bytes], dict[int, str]]:
+        """Return the bytes of each file with the cells of one column changed, which is added where it is missing.
+
+        Args:
+            edited: The bytes of each file, by path, as `edit` returned them.
+            heading: The heading of the column.
+            cells: New values by the row's position in the table.
+
+        Returns:
+            The bytes of each file by path, and why cells could not be written.
+
+        Raises:
+            CatalogError: Tables of this format cannot be written.
+        """
+        by_file: dict[str, dict[int, str]] = {file.path: {} for file in self.joined.files}
+        for row, value in cells.items():
+            file, own_row = self.joined.find_file(row)
+            by_file[file.path][own_row] = value
+        written: dict[str, bytes] = {}
+        refused: dict[int, str] = {}
+        schema = self.products.schema
+        for file, parsed in zip(self.joined.files, parse_files(edited.items(), schema.to_json()), strict=True):
+            data, own = edited[file.path], by_file[file.path]
+            if heading in parsed.table.columns:
+                changes = {row: {heading: value} for row, value in own.items()}
+                result = edit_table_file(data, file.path, parsed.table, schema, changes)
+            else:
+                result = add_column(data, file.path, parsed.table, schema, heading, own)
+            written[file.path] = result.data
+            refused |= {file.start + row: reason for row, reason in result.refused.items()}
+        return written, refused
 
 
 def read_source_table(manifest: dict[str, Any], schema: CatalogSchema, catalog: Path | None) -> SourceTable:

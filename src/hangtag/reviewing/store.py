@@ -97,7 +97,7 @@ class Decision(NewDecision):
         id: A number that increases with every decision.
         batch: The id of the first decision that was stored in the same batch.
         reviewer: The reviewer's name; empty for an automatic decision.
-        time: The time of storage, ISO 8601 in UTC.
+        time: The time of storage, or that which another tool states; ISO 8601 in UTC.
         undoes: The id of the decision that an `undo` reverts.
     """
 
@@ -163,8 +163,8 @@ class Store:
         with self._use_connection(), _explain_damage(self._path):
             return self._select("id > ?", after)
 
-    def add(self, decisions: Sequence[NewDecision], reviewer: str) -> list[Decision]:
-        """Store decisions in one transaction, all or none.
+    def add(self, decisions: Sequence[NewDecision], reviewer: str, time: str = "") -> list[Decision]:
+        """Store decisions in one transaction, all or none; `time` is that of another tool, by default the present.
 
         Returns:
             The stored decisions.
@@ -179,7 +179,7 @@ class Store:
             if stale:
                 newer = [later for new in stale for later in self._find_newer(new.item_id, new.version)]
                 raise ConflictError(_deduplicate(newer))
-            return [self._insert(batch, new, reviewer) for new in decisions]
+            return [self._insert(batch, new, reviewer, time=time) for new in decisions]
 
     def undo(self, reviewer: str) -> list[Decision]:
         """Undo the reviewer's last batch of decisions that is not undone yet.
@@ -286,16 +286,16 @@ class Store:
         rows = self._db.execute(f"SELECT {COLUMNS} FROM decisions WHERE {condition} ORDER BY id", values)
         return [_parse_row(row) for row in rows]
 
-    def _insert(self, batch: int, decision: NewDecision, reviewer: str, undoes: int | None = None) -> Decision:
-        time = datetime.now(UTC).isoformat(timespec="milliseconds")
+    def _insert(
+        self, batch: int, decision: NewDecision, reviewer: str, undoes: int | None = None, time: str = ""
+    ) -> Decision:
+        time = time or datetime.now(UTC).isoformat(timespec="milliseconds")
         issue = (decision.item_id, decision.code, decision.column)
         texts = map(_to_json_text, (decision.old, decision.new, decision.suggested))
         values = (batch, *issue, decision.action, *texts, decision.score, reviewer, time, decision.version, undoes)
         values = (*values, decision.evidence)
-        inserted = self._db.execute(
-            f"INSERT INTO decisions ({COLUMNS}) VALUES (NULL{', ?' * len(values)}) RETURNING {COLUMNS}", values
-        )
-        return _parse_row(inserted.fetchone())
+        statement = f"INSERT INTO decisions ({COLUMNS}) VALUES (NULL{', ?' * len(values)}) RETURNING {COLUMNS}"
+        return _parse_row(self._db.execute(statement, values).fetchone())
 
 
 def read_decisions(path: Path) -> list[Decision]:

@@ -1,9 +1,9 @@
-"""Stage `apply`: write the catalogue's table with only the decided cells changed, and the list of changes."""
+"""Stage `apply`: write the catalogue's table with only the decided cells changed, and a column of a taxonomy."""
 
 import csv
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from hangtag.reviewing.decisions import Change, Corrections, NotApplied, correct
 from hangtag.reviewing.items import PREPARE_FIRST, SourceTable, read_items, read_source_table
 from hangtag.reviewing.queue import read_issues
 from hangtag.reviewing.store import Decision, digest_decisions, find_standing, read_decisions
+from hangtag.reviewing.taxonomy_column import read_taxonomy_column
 from hangtag.workspace import Workspace
 
 CHANGES = ("item_id", "column", "old", "new", "rule")
@@ -41,6 +42,10 @@ def apply(
     files are written from the delivered catalogue each time, so that undoing a decision in `review` restores the
     delivered values. A catalogue that is a tree of photographs has no table; only the changes are written.
 
+    With `taxonomy_mapping`, nothing needs to be decided. The table gets a column with the public category of each item,
+    or the cells of that column change if it has one, and `taxonomy.csv` lists the category of every item: also those
+    whose row, or the table as a whole, could not get it, with the reason.
+
     Args:
         workspace: A workspace that is prepared and reviewed.
         config: Settings.
@@ -49,41 +54,53 @@ def apply(
     Raises:
         WorkspaceError: Nothing is prepared, or nothing is decided.
         CatalogError: The catalogue's table cannot be read.
-        SettingsError: The precision of `auto_accept` is not proven for any kind of issue.
+        SettingsError: The precision of `auto_accept` is not proven for any kind of issue, or the mapping to a public
+            taxonomy cannot be used.
     """
     workspace = Workspace.at(workspace)
-    with hold("apply", workspace, reads=[workspace.prepared, workspace.audit], writes=[workspace.review]):
+    reads = [workspace.prepared, workspace.audit, workspace.taxonomy]
+    with hold("apply", workspace, reads=reads, writes=[workspace.review]):
         return _apply_decisions(workspace, config, catalog)
 
 
 def _apply_decisions(workspace: Workspace, config: ApplyConfig, catalog: str | Path | None) -> StageResult:
     manifest = require_manifest(workspace.prepared, PREPARE_FIRST)
     schema = read_schema(manifest).with_headings()
-    decisions = _read_decisions(workspace)
+    column = read_taxonomy_column(workspace, schema, config)
+    decisions = _read_decisions(workspace, is_needed=column is None)
     source = (
         read_source_table(manifest, schema, Path(catalog).expanduser() if catalog else None) if schema.table else None
     )
     values = source.values if source else _read_prepared_values(workspace)
     accepted = _accept_automatically(workspace, decisions, values, config)
     inputs = _hash_inputs(workspace, decisions, source, accepted, config)
+    if column:
+        inputs["taxonomy"] = column.digest
     record = StageRecord("apply", workspace.review, inputs, config)
     if current := record.load_if_unchanged():
         return current
     standing = [*find_standing(decisions), *accepted.decisions]
     corrections = correct(values, standing)
     folder = record.begin()
-    paths = _write_corrected_table(folder, source, corrections) if source else []
+    edited = _edit_catalog(source, corrections, is_needed=column is None)
+    paths: list[Path] = []
+    more: dict[str, object] = {}
+    if column:
+        edited, assigned = column.write(values, corrections.changes, source, edited)
+        paths.append(_write_csv_rows(folder / "taxonomy.csv", column.headings, assigned.rows))
+        more = assigned.counts
+    paths += _write_corrected_table(folder, edited)
     paths += [_write_label_changes(folder, corrections), _write_not_applied(folder, corrections)]
     paths.append(_write_accepted(folder, accepted))
     # A catalogue without a table has the list of changes only.
     written = [str(path.relative_to(folder)) for path in paths if path.parent != folder] or ["label_changes.csv"]
-    counts = _count_decisions(corrections, standing, accepted) | {"written": written}
+    counts = _count_decisions(corrections, standing, accepted) | more | {"written": written}
     return record.finish(counts, paths, automatic=[vars(each) for each in accepted.measured])
 
 
-def _read_decisions(workspace: Workspace) -> list[Decision]:
+def _read_decisions(workspace: Workspace, *, is_needed: bool) -> list[Decision]:
     decisions = read_decisions(workspace.review / "review.sqlite")
-    if not decisions:
+    if not decisions and is_needed:
         raise WorkspaceError("Nothing is decided yet.", hint="Run `hangtag review` with this workspace first.")
     return decisions
 
@@ -135,8 +152,15 @@ def _hash_inputs(
     return inputs
 
 
-def _write_corrected_table(folder: Path, source: SourceTable, corrections: Corrections) -> list[Path]:
-    """Write the table's files; items that have a row which cannot be edited are dropped from the corrections."""
+def _edit_catalog(source: SourceTable | None, corrections: Corrections, *, is_needed: bool) -> dict[str, bytes]:
+    """Return the corrected files by path, as delivered where there is no correction and none is needed."""
+    if source is None:
+        return {}
+    return _edit_table(source, corrections) if corrections.changes or is_needed else dict(source.data)
+
+
+def _edit_table(source: SourceTable, corrections: Corrections) -> dict[str, bytes]:
+    """Return the corrected files by path; items that have a row which cannot be edited lose their corrections."""
     wanted = {
         item_id: source.locate_changes(item_id, {each.column: each.new for each in changes})
         for item_id, changes in corrections.changes.items()
@@ -149,7 +173,12 @@ def _write_corrected_table(folder: Path, source: SourceTable, corrections: Corre
             del wanted[item_id]
         # Of a product of several rows, all are changed or none.
         if not refused:
-            break
+            return edited
+
+
+def _write_corrected_table(folder: Path, edited: Mapping[str, bytes]) -> list[Path]:
+    if not edited:
+        return []
     base = find_base([*edited])
     paths = [folder / "corrected" / name.removeprefix(base) for name in edited]
     for path, data in zip(paths, edited.values(), strict=True):

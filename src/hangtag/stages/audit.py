@@ -1,28 +1,26 @@
 """Stage `audit`: find label errors, duplicates, unlikely combinations, spelling variants and bad pictures."""
 
-import shlex
-import textwrap
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 
 from hangtag.auditing.catalog_scores import score_catalog
 from hangtag.auditing.category_mapping import hash_category_mapping
+from hangtag.auditing.category_suggestions import FILE as SUGGESTED
+from hangtag.auditing.category_suggestions import suggest_categories
 from hangtag.auditing.context import AuditContext
 from hangtag.auditing.duplicate_issues import find_duplicates, find_label_conflicts, find_same_products
 from hangtag.auditing.evidence import (
-    PHOTOGRAPHS_IN_PART,
-    UNKNOWN,
     OutOfSampleProbs,
     find_category_paths,
+    hash_named,
     predict_from_names,
 )
 from hangtag.auditing.expected_precision import expect_right
-from hangtag.auditing.expected_right import describe_expected, describe_weakness
 from hangtag.auditing.image_issues import find_bad_pictures
 from hangtag.auditing.issues import (
     BAD_PICTURE,
@@ -38,88 +36,36 @@ from hangtag.auditing.issues import (
     count_codes,
     count_evidence,
     join_issues,
+    mark_changed_items,
     use_headings,
 )
 from hangtag.auditing.label_issues import find_label_issues
 from hangtag.auditing.model_evidence import choose_folds, choose_run, predict_with_model, predict_with_run, read_folds
 from hangtag.auditing.value_issues import find_spelling_variants, find_unlikely_combinations
-from hangtag.catalog.prepared_items import Prepared, read_prepared
+from hangtag.catalog.prepared_items import Prepared, read_changes, read_prepared
 from hangtag.config import AuditConfig
 from hangtag.console import track
 from hangtag.errors import ModelError, SettingsError, WorkspaceError
 from hangtag.inference.classifier import Classifier
-from hangtag.inference.runs import load_classifier
+from hangtag.inference.runs import KnownProbs, load_classifier
 from hangtag.io import JsonObject, hash_file, hash_json, write_csv, write_json
 from hangtag.labels.dataset import LabeledItems, apply_review_changes, read_labeled_items, read_reviewed
 from hangtag.lock import hold, sweep
-from hangtag.manifest import StageRecord
+from hangtag.manifest import StageRecord, read_version, require_manifest
 from hangtag.models.checkpoint import hash_run
 from hangtag.models.label_space import NO_VALUE, Indices, LabelSpace
 from hangtag.results import AuditResult, StageResult
 from hangtag.training.targets import build_targets
 from hangtag.workspace import Workspace
 
-WIDTH = 80
 # The name of the model that hangtag comes with, for --model.
 SHIPPED = "shipped"
-
-
-def describe_audit(summary: Mapping[str, Any], workspace: Path | None = None) -> str:
-    """Format how far to trust it, the counts of every code, the sources of evidence, and the checks that did not apply.
-
-    Args:
-        summary: The content of `summary.json`.
-        workspace: The workspace as the user typed it, to say what to do next; None leaves this out.
-    """
-    by_evidence = {_name_label_error(evidence): count for evidence, count in summary["evidence"].items()}
-    counts = by_evidence | {code: count for code, count in summary["issues"].items() if code != LABEL_ERROR}
-    lines = [f"{count:>8,}  {code.replace('_', ' ')}" for code, count in counts.items() if count]
-    sources = [f"Judged: the labels of {summary['judged']:,} of {summary['items']:,} items."]
-    sources += [_describe_source(each) for each in summary["sources"].values()]
-    reasons: dict[str, list[str]] = {}
-    for check, reason in summary["not_applicable"].items():
-        reasons.setdefault(reason, []).append(check.replace("_", " "))
-    missing = [f"Not checked: {', '.join(checks)}. {reason}" for reason, checks in reasons.items()]
-    if workspace is not None and lines:
-        missing.append(
-            f"Next, to decide on them in a browser: hangtag review --workspace {shlex.quote(str(workspace))}"
-        )
-    weak, expected = describe_weakness(summary), describe_expected(summary)
-    return "\n".join(
-        [
-            *map(_fold, filter(None, [weak])),
-            *(lines or ["No issue was found."]),
-            *map(_fold, filter(None, [expected, *sources, *missing])),
-        ]
-    )
-
-
-def _fold(text: str) -> str:
-    return textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
+# What an exported model predicted of every photograph, and the other products' names of every name, for the next audit.
+KNOWN, KNOWN_NAMES = "photograph_probs.npz", "name_probs.npz"
 
 
 def _name_label_error(evidence: str) -> str:
     return f"{LABEL_ERROR} ({evidence})"
-
-
-def _describe_source(found: Mapping[str, Any]) -> str:
-    """Describe a source of probabilities, for how many items, and whether all of these are out-of-sample."""
-    parts = [f"Compared with: {found['source']}, {found['items']:,} items."]
-    if count := found.get("items_trained_on"):
-        parts.append(f"Left out: {count:,} items whose photographs it was trained on.")
-    known_by = found.get("training_items_known_by")
-    if count := found.get("items_not_mapped"):
-        parts.append(
-            f"Not judged: {count:,} items whose categories the model does not have (category_mapping.csv; "
-            "match more of them by hand with --category-mapping)."
-        )
-    if known_by == UNKNOWN:
-        parts.append(
-            "It does not say what it was trained on: items of this catalogue among them are not out-of-sample."
-        )
-    if known_by == PHOTOGRAPHS_IN_PART:
-        parts.append("What its pretrained weights were trained on is not known.")
-    return " ".join(parts)
 
 
 Check = Callable[[AuditContext], pl.DataFrame]
@@ -152,7 +98,8 @@ def audit(
     An item is judged by all its photographs: its probabilities are the means of theirs, and a bad picture or an exact
     duplicate may be any of them.
 
-    Writes `audit/issues.csv` (see `issues.COLUMNS`) and `summary.json`.
+    Writes `audit/issues.csv` (see `issues.COLUMNS`) and `summary.json`; where items have no category, also
+    `suggested_categories.csv` (see `suggest_categories`).
 
     Args:
         workspace: A workspace that has been cleaned.
@@ -181,6 +128,9 @@ def _audit(workspace: Workspace, config: AuditConfig, run_id: str | None, model:
     inputs = {"labels": labelled.digest, "prepared": prepared.digest, "source": source.digest}
     if review:
         inputs["review"] = hash_json(review)
+    changes = read_changes(workspace)
+    if changes is not None:
+        inputs["changes"] = hash_json(changes.rows())
     if config.category_mapping:
         inputs["category_mapping"] = hash_category_mapping(Path(config.category_mapping))
     record = StageRecord("audit", workspace.audit, inputs, config)
@@ -188,7 +138,7 @@ def _audit(workspace: Workspace, config: AuditConfig, run_id: str | None, model:
         return current
     # Issues that were reviewed are not found again.
     prepared, _ = apply_review_changes(prepared, review)
-    context, absent, written = _collect_probs(_build_context(prepared, labelled, config), source, labelled)
+    context, absent, written = _collect_probs(workspace, _build_context(prepared, labelled, config), source, labelled)
     if config.category_mapping and not written:
         # The reason why there is no exported model, where one was asked: its photographs may have another size.
         reason = absent.get(_name_label_error(IMAGE), "The probabilities are those of a trained model.")
@@ -202,7 +152,7 @@ def _audit(workspace: Workspace, config: AuditConfig, run_id: str | None, model:
             absent[name] = str(reason)
     if context.unlike_model:
         absent[f"{BAD_PICTURE} (no product)"] = context.unlike_model
-    return _write_audit(record, context, join_issues(tables), absent, written)
+    return _write_audit(record, context, join_issues(tables), absent, written, changes)
 
 
 @dataclass(frozen=True)
@@ -218,14 +168,15 @@ def _find_source(workspace: Workspace, labelled: LabeledItems, run_id: str | Non
         if run_id is not None:
             raise SettingsError("A run and --model cannot be used together.", hint="Leave out one of them.")
         if str(model) == SHIPPED and not Path(SHIPPED).exists():
-            return _take_shipped(labelled, "")
+            return _take_shipped(workspace, labelled, "")
         classifier = Classifier.load(model)
         digest = hash_json(classifier.description)
-        return _Source(digest, lambda context: _ask_model(classifier, labelled, context))
+        return _Source(digest, lambda context: _ask_model(workspace, classifier, labelled, context))
     folds = choose_folds(workspace, labelled.digest, run_id)
     if folds is not None:
         path = workspace.folds(folds) / "out_of_fold.parquet"
         return _check_levels(
+            workspace,
             _Source(hash_file(path), lambda context: read_folds(path.parent, context.items, context.schema.missing)),
             labelled,
             is_named=run_id is not None,
@@ -236,17 +187,19 @@ def _find_source(workspace: Workspace, labelled: LabeledItems, run_id: str | Non
     try:
         chosen = choose_run(workspace, labelled.digest, run_id)
     except NotApplicableError as reason:
-        return _take_shipped(labelled, str(reason))
+        return _take_shipped(workspace, labelled, str(reason))
 
     def predict(context: AuditContext) -> OutOfSampleProbs:
         return predict_with_run(
             load_classifier(workspace, chosen, labelled), chosen, labelled, context.items, context.hashes
         )
 
-    return _check_levels(_Source(hash_run(workspace, chosen), predict), labelled, is_named=run_id is not None)
+    return _check_levels(
+        workspace, _Source(hash_run(workspace, chosen), predict), labelled, is_named=run_id is not None
+    )
 
 
-def _check_levels(source: _Source, labelled: LabeledItems, *, is_named: bool) -> _Source:
+def _check_levels(workspace: Workspace, source: _Source, labelled: LabeledItems, *, is_named: bool) -> _Source:
     """Return a source that takes the shipped model where a trained one predicts none of the catalogue's levels.
 
     A run that was named is not replaced; then its label errors are not applicable.
@@ -260,18 +213,18 @@ def _check_levels(source: _Source, labelled: LabeledItems, *, is_named: bool) ->
         reason = f"{source_name}: these are probabilities of the label alone, and none of the catalogue's levels."
         if is_named:
             raise NotApplicableError(reason)
-        return _take_shipped(labelled, reason).fetch(context)
+        return _take_shipped(workspace, labelled, reason).fetch(context)
 
     return _Source(source.digest, fetch)
 
 
-def _take_shipped(labelled: LabeledItems, why_no_other: str) -> _Source:
+def _take_shipped(workspace: Workspace, labelled: LabeledItems, why_no_other: str) -> _Source:
     """Return the model that hangtag comes with as the source; it may have other categories or another size."""
     classifier = Classifier.load()
 
     def fetch(context: AuditContext) -> OutOfSampleProbs:
         try:
-            return _ask_model(classifier, labelled, context)
+            return _ask_model(workspace, classifier, labelled, context)
         except (NotApplicableError, ModelError) as reason:
             raise NotApplicableError(
                 f"{why_no_other} The model that hangtag comes with does not fit: {reason}".lstrip(),
@@ -281,8 +234,25 @@ def _take_shipped(labelled: LabeledItems, why_no_other: str) -> _Source:
     return _Source(hash_json(classifier.description), fetch)
 
 
-def _ask_model(classifier: Classifier, labelled: LabeledItems, context: AuditContext) -> OutOfSampleProbs:
-    return predict_with_model(classifier, labelled, context.items, context.hashes, context.config.category_mapping)
+def _ask_model(
+    workspace: Workspace, classifier: Classifier, labelled: LabeledItems, context: AuditContext
+) -> OutOfSampleProbs:
+    """Predict with an exported model; photographs that the last audit predicted with it are not predicted again."""
+    known = _read_known(workspace, KNOWN, hash_json(classifier.description))
+    return predict_with_model(
+        classifier, labelled, context.items, context.hashes, context.config.category_mapping, known
+    )
+
+
+def _read_known(workspace: Workspace, name: str, source: str = "") -> KnownProbs | None:
+    """Return what the last audit of this version predicted, with the source of this digest; None if there is none."""
+    with suppress(WorkspaceError):
+        manifest = require_manifest(workspace.audit, "", [name])
+        if source in ("", manifest["inputs"].get("source")) and manifest["versions"]["hangtag"] == read_version(
+            "hangtag"
+        ):
+            return KnownProbs.read(workspace.audit / name)
+    return None
 
 
 def _build_context(prepared: Prepared, labelled: LabeledItems, config: AuditConfig) -> AuditContext:
@@ -295,7 +265,7 @@ def _build_context(prepared: Prepared, labelled: LabeledItems, config: AuditConf
 
 
 def _collect_probs(
-    context: AuditContext, source: _Source, labelled: LabeledItems
+    workspace: Workspace, context: AuditContext, source: _Source, labelled: LabeledItems
 ) -> tuple[AuditContext, dict[str, str], dict[str, pl.DataFrame]]:
     """Return the context with its probabilities, the label errors that cannot be found, with the reason, and tables."""
     absent: dict[str, str] = {}
@@ -307,13 +277,17 @@ def _collect_probs(
         tables = reason.tables
         absent |= dict.fromkeys(map(_name_label_error, (IMAGE, IMAGE_AND_NAME)), str(reason))
     try:
-        context = context.with_probs(name_probs=_predict_from_names(context, labelled))
+        context = context.with_probs(
+            name_probs=_predict_from_names(context, labelled, _read_known(workspace, KNOWN_NAMES))
+        )
     except NotApplicableError as reason:
         absent |= dict.fromkeys(map(_name_label_error, (NAME, IMAGE_AND_NAME)), str(reason))
     return context, absent, tables
 
 
-def _predict_from_names(context: AuditContext, labelled: LabeledItems) -> OutOfSampleProbs:
+def _predict_from_names(
+    context: AuditContext, labelled: LabeledItems, known: KnownProbs | None = None
+) -> OutOfSampleProbs:
     names = context.read_names()
     if names is None or not context.config.use_names:
         raise NotApplicableError(
@@ -322,7 +296,17 @@ def _predict_from_names(context: AuditContext, labelled: LabeledItems) -> OutOfS
     label_space, given = _list_category_paths(context, labelled)
     labels = context.items["label"].fill_null("").to_list()
     groups = context.items["group_id"].fill_null(context.items["item_id"]).to_list()
-    return predict_from_names(names, given, label_space, labels, groups)
+    keys = hash_named(context.item_ids, names, given, label_space)
+    return predict_from_names(
+        names,
+        given,
+        label_space,
+        labels,
+        groups,
+        with_others=bool(len(context.lacking)),
+        keys=keys,
+        known=known,
+    )
 
 
 def _list_category_paths(context: AuditContext, labelled: LabeledItems) -> tuple[LabelSpace, Indices]:
@@ -343,13 +327,14 @@ def _write_audit(
     issues: pl.DataFrame,
     absent: Mapping[str, str],
     tables: Mapping[str, pl.DataFrame],
+    changes: pl.DataFrame | None,
 ) -> StageResult:
     folder = record.begin()
     paths = [folder / name for name in ("issues.csv", "catalog_scores.csv", "summary.json")]
     headings = context.schema.by_column
     scores = score_catalog(context, issues).with_columns(pl.col("column").replace(headings))
     expected = expect_right(context, issues)
-    issues = use_headings(issues, headings)
+    issues = mark_changed_items(use_headings(issues, headings), changes)
     counts = count_codes(issues)
     summary: JsonObject = {
         "items": len(context.items),
@@ -364,9 +349,16 @@ def _write_audit(
         "catalog_score": next(iter(scores.filter(pl.col("column") == "")["score"]), None),
         "catalog_scores": [line for line in scores.to_dicts() if line["column"]],
     }
+    if len(context.lacking):
+        tables = {**tables, SUGGESTED: mark_changed_items(suggest_categories(context), changes)}
+        summary["without_category"] = len(context.lacking)
     for name, table in tables.items():
         paths.append(folder / name)
         write_csv(paths[-1], table)
+    for name, probs in ((KNOWN, context.image_probs), (KNOWN_NAMES, context.name_probs)):
+        if probs is not None and probs.known_probs is not None:
+            paths.append(folder / name)
+            probs.known_probs.write(paths[-1])
     write_csv(paths[0], issues)
     write_csv(paths[1], scores)
     write_json(paths[2], summary)

@@ -32,7 +32,7 @@ from hangtag.labels.splits import (
     read_splits,
     reuse_splits,
 )
-from hangtag.labels.taxonomy import Taxonomy, apply_rules, load_taxonomy
+from hangtag.labels.taxonomy import Taxonomy, apply_rules, find_merged, load_taxonomy
 from hangtag.lock import hold
 from hangtag.manifest import StageRecord
 from hangtag.results import CleanResult, StageResult
@@ -98,11 +98,11 @@ def _clean_labels(workspace: Workspace, config: CleanConfig) -> StageResult:
     if elsewhere:
         items = reuse_splits(items, elsewhere[0])
     kept = items.filter(pl.col("label").is_not_null())
-    if kept.is_empty():
+    if kept.is_empty() or (len(kept) < len(items) and (kept["label"] == UNKNOWN).all()):
         raise CatalogError(
-            "The taxonomy's rules drop every item.",
+            "The taxonomy's rules drop every item that has a category.",
             received=taxonomy.name,
-            hint="The shipped ones drop categories of five items or fewer; name one with other rules with --taxonomy.",
+            hint="The usual ones drop categories of five items or fewer; --taxonomy every keeps them.",
         )
     matches, figures = _match_ambiguous_items(kept, prepared, taxonomy, config)
     labelled = kept.with_columns(label=_relabel_items(kept, matches))
@@ -114,7 +114,8 @@ def _clean_labels(workspace: Workspace, config: CleanConfig) -> StageResult:
         )
     labelled = labelled.with_columns(split=_draw_splits(labelled, test_items, config))
     start = taxonomy.rules[0]["level"]
-    changes = pl.concat([reviewed, stripped, _list_changes(prepared, items, labelled, matches, start)])
+    merged = _list_merged(prepared, items, labelled, taxonomy)
+    changes = pl.concat([reviewed, stripped, merged, _list_changes(prepared, items, labelled, matches, start)])
     told = {"names_matcher": figures, "taxonomy": {"name": taxonomy.name, "rules": list(taxonomy.rules)}}
     return _write_labels(record, prepared, kept, labelled, changes, _sample_items(labelled, config), told)
 
@@ -157,6 +158,9 @@ def _match_ambiguous_items(
     """Match the items with an ambiguous label; return a match by item_id."""
     # A rule that relabels a spelling of a missing cell is about the items that have no label.
     ambiguous = [UNKNOWN if prepared.schema.is_missing(label) else label for label in taxonomy.ambiguous_labels]
+    if not ambiguous:
+        # Without such a rule no matcher is needed, and its training takes long.
+        return {}, {}
     known = hide_missing(kept, prepared.schema)
     unclear = known.filter(pl.col("label").is_in(ambiguous))
     clear = known.filter(~pl.col("label").is_in([*ambiguous, UNKNOWN]))
@@ -212,6 +216,18 @@ def _sample_items(labelled: pl.DataFrame, config: CleanConfig) -> pl.DataFrame:
     # Apart from the catalogue's own columns, one of which may be called "order".
     apart = labelled.select("label", "split", order=ranks)
     return labelled.filter(apart.select((rank <= wanted) | (pl.col("label") == UNKNOWN)).to_series())
+
+
+def _list_merged(prepared: Prepared, items: pl.DataFrame, labelled: pl.DataFrame, taxonomy: Taxonomy) -> pl.DataFrame:
+    """List the labels that rules merged into others, of the items that are not dropped for a rare label."""
+    kept = set(labelled["item_id"])
+    old = find_merged(prepared.known, taxonomy)
+    lines = [
+        {"item_id": item_id, "column": prepared.schema.label_name, "old": before, "new": after, "rule": "merge"}
+        for item_id, before, after in zip(items["item_id"], old, items["label"], strict=True)
+        if before is not None and item_id in kept
+    ]
+    return pl.DataFrame(lines, schema=CHANGES)
 
 
 def _list_changes(
@@ -291,6 +307,7 @@ def _count_labels(labelled: pl.DataFrame, sample: pl.DataFrame, changes: pl.Data
         **_count_cells(changes),
         "dropped": int((changes["rule"] == "drop_rare").sum()),
         "labels": labelled.filter(pl.col("label") != UNKNOWN)["label"].n_unique(),
+        **({"merged": merged} if (merged := int((changes["rule"] == "merge").sum())) else {}),
         "relabelled": int((relabelled["new"] != UNKNOWN).sum()),
         "unknown": int((labelled["label"] == UNKNOWN).sum()),
         # Of these the ones that nothing was known of from the start.

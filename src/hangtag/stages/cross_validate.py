@@ -20,7 +20,7 @@ from hangtag.labels.dataset import LabeledItems, read_hash_distance, read_labele
 from hangtag.labels.duplicates import hash_items
 from hangtag.labels.splits import assign_folds
 from hangtag.lock import hold
-from hangtag.manifest import StageRecord
+from hangtag.manifest import StageRecord, read_manifest
 from hangtag.metrics.confusion import OUT_OF_FOLD
 from hangtag.metrics.markdown import list_fold_blocks, write_summary
 from hangtag.metrics.report import build_class_tables, build_folds_report
@@ -33,6 +33,7 @@ from hangtag.stages.train import build_dataset, learn_vocabulary, name_run, refu
 from hangtag.train_config import TrainConfig
 from hangtag.training.checkpoint import TrainingState, has_checkpoint
 from hangtag.training.data import check_pretrained_unseen, read_pretrained_seen
+from hangtag.training.epochs import estimate_training
 from hangtag.training.linear_probe import LinearProbeTrainer
 from hangtag.training.name_head import NAME_WEIGHT
 from hangtag.training.targets import Targets, build_targets
@@ -135,6 +136,26 @@ def _cross_validate(
     return _join_folds(record, parts, labelled, targets.label_space)
 
 
+def estimate_seconds(workspace: Workspace, config: TrainConfig, folds: int = 5) -> float | None:
+    """Estimate how long `cross_validate` will take on this machine, from a few steps of a network that is not used.
+
+    Returns:
+        Seconds, of which an interrupted cross-validation needs fewer; None if it is finished, or if only the heads are
+        trained, whose time is that of computing the features.
+
+    Raises:
+        HangtagError: See `cross_validate`.
+    """
+    config, labelled = dataclasses.replace(config, checkpoint="last"), read_labeled_items(workspace)
+    earlier = read_manifest(workspace.folds(name_run(config)))
+    if config.freeze or (earlier and earlier["inputs"].get("labels") == labelled.digest):
+        return None
+    targets = build_targets(labelled, config.target)
+    item_folds = _assign_folds(labelled, targets, folds, config.seed)
+    trainer = _build_trainer(_Fold(labelled, targets, config, item_folds, 0), workspace.root, {}, folds)
+    return folds * estimate_training(trainer)
+
+
 @dataclass(frozen=True)
 class _Fold:
     """The catalogue, the settings and the items of one training.
@@ -188,19 +209,9 @@ def _run_fold(record: StageRecord, fold: _Fold) -> Path:
     recover(folder)
     if record.load_if_unchanged():
         return folder
-    labelled, config = fold.labelled, fold.config
-    is_left_out = fold.item_folds == fold.fold
-    is_trained_on = (fold.item_folds >= 0) & ~is_left_out
-    vocabulary = learn_vocabulary(labelled, config, is_trained_on)
-    data = {
-        name: build_dataset(labelled, fold.targets, vocabulary, chosen)
-        for name, chosen in (("train", is_trained_on), ("val", is_left_out))
-    }
+    labelled, label_space, checkpoint = fold.labelled, fold.targets.label_space, folder / CHECKPOINT
     identity = {**record.settings, "labels": labelled.digest}
-    title = f"Fold {fold.fold + 1}/{record.settings['folds']} · "
-    label_space, checkpoint = fold.targets.label_space, folder / CHECKPOINT
-    kind = LinearProbeTrainer if config.freeze else Trainer
-    trainer = kind(data, label_space, config, checkpoint, identity, vocabulary=vocabulary, title=title)
+    trainer = _build_trainer(fold, checkpoint, identity, record.settings["folds"])
     state = TrainingState()
     if has_checkpoint(checkpoint):
         # The checkpoint of other settings or labels is refused; the training then starts from the beginning.
@@ -212,11 +223,25 @@ def _run_fold(record: StageRecord, fold: _Fold) -> Path:
     trainer.predict_names(state, dict.fromkeys(label_space.heads, NAME_WEIGHT))
     work = record.begin()
     paths = [work / "out_of_fold.parquet", work / "history.csv"]
-    left_out = labelled.table[np.flatnonzero(is_left_out)]
+    left_out = labelled.table[np.flatnonzero(fold.item_folds == fold.fold)]
     write_parquet(paths[0], _tabulate_fold(left_out, trainer, fold.fold, labelled.others))
     write_csv(paths[1], pl.DataFrame(state.history).select(pl.lit(fold.fold).alias("fold"), pl.all()))
-    record.finish({"items": int(is_left_out.sum())}, paths, stale=[CHECKPOINT])
+    record.finish({"items": len(left_out)}, paths, stale=[CHECKPOINT])
     return folder
+
+
+def _build_trainer(fold: _Fold, checkpoint: Path, identity: JsonObject, folds: int) -> Trainer:
+    """Build the trainer of a fold, whose data `val` are the items that it leaves out."""
+    is_left_out = fold.item_folds == fold.fold
+    is_trained_on = (fold.item_folds >= 0) & ~is_left_out
+    vocabulary = learn_vocabulary(fold.labelled, fold.config, is_trained_on)
+    data = {
+        name: build_dataset(fold.labelled, fold.targets, vocabulary, chosen)
+        for name, chosen in (("train", is_trained_on), ("val", is_left_out))
+    }
+    title = f"Fold {fold.fold + 1}/{folds} · "
+    kind = LinearProbeTrainer if fold.config.freeze else Trainer
+    return kind(data, fold.targets.label_space, fold.config, checkpoint, identity, vocabulary=vocabulary, title=title)
 
 
 def _predict_items(item_ids: pl.Series, trainer: Trainer, others: OtherPhotographs) -> ProbsByHead:

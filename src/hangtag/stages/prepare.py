@@ -14,7 +14,7 @@ from hangtag.catalog.decoded_store import DecodedStore, stamp_photographs
 from hangtag.catalog.files import escape_name
 from hangtag.catalog.image_files import Decoded, Rejected, count_holders, keep_rows, pack_photographs
 from hangtag.catalog.image_tree import SPLIT_FOLDERS, find_split
-from hangtag.catalog.prepared_items import OTHERS, compare_items, count_missing
+from hangtag.catalog.prepared_items import CHANGES, OTHERS, compare_items, count_missing
 from hangtag.catalog.reader import RawCatalog, is_url, read_catalog, read_file_name
 from hangtag.catalog.rejections import (
     Rejection,
@@ -337,7 +337,7 @@ def _write_prepared(
     changes = compare_items(record.folder, record.work, record.settings)
     if changes is not None:
         # Against the earlier result, which `finish` replaces.
-        paths.append(record.work / "changes.csv")
+        paths.append(record.work / CHANGES)
         write_csv(paths[-1], changes)
         counts |= {f"{change}_items": changes["change"].eq(change).sum() for change in ("new", "changed", "removed")}
     if len(raw.tables) > 1:

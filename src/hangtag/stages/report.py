@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import shlex
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -21,8 +21,9 @@ from hangtag.reporting.format import FILTERS
 from hangtag.reporting.inputs import Inputs, compute_input_digests, read_inputs
 from hangtag.reporting.model_chapters import build_architecture, build_comparison, build_overview, build_predictions
 from hangtag.results import StageResult
+from hangtag.reviewing.decisions import find_states
 from hangtag.reviewing.items import read_items
-from hangtag.reviewing.queue import derive_states, read_issues
+from hangtag.reviewing.queue import read_issues
 from hangtag.reviewing.store import Decision, digest_decisions, find_standing, read_decisions
 from hangtag.workspace import MANIFEST, Workspace, remove_dead_parts, unlink
 
@@ -108,16 +109,7 @@ def count_decisions(workspace: Workspace, decisions: Sequence[Decision]) -> Json
     standing = find_standing(decisions)
     actions = Counter({decision.identity: decision.action for decision in standing}.values())
     issues = read_issues(workspace.issues) if workspace.issues.is_file() else []
-    items = read_items(workspace)
-    by_item: dict[str, list[Decision]] = defaultdict(list)
-    for decision in standing:
-        by_item[decision.item_id].append(decision)
-    states = Counter(
-        derive_states([issue], by_item[issue.item_id], items.read_values(issue.item_id))[issue.position][1]
-        if by_item.get(issue.item_id) and issue.item_id in items.positions
-        else "open"
-        for issue in issues
-    )
+    states = Counter(find_states(issues, standing, read_items(workspace)))
     counts = {action: actions[action] for action in ("accept", "keep", "choose", "skip")}
     return {
         **counts,

@@ -3,8 +3,11 @@
 import os
 import secrets
 import socket
+import threading
+import webbrowser
 from collections.abc import Callable
 from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import uvicorn
@@ -13,6 +16,7 @@ from hangtag.auditing.expected_right import describe_expected, describe_weakness
 from hangtag.auditing.nearest_neighbors import LookAlikes, open_look_alikes
 from hangtag.config import ReviewConfig
 from hangtag.errors import SettingsError, WorkspaceError
+from hangtag.inference.search import find_index
 from hangtag.io import read_json
 from hangtag.lock import hold
 from hangtag.reviewing.app import build_app
@@ -61,6 +65,7 @@ def review(
             reviewer=config.reviewer,
             shown=config.look_alikes,
             expected=expected,
+            find_index=lambda: find_index(workspace, items.digest),
         )
         server = uvicorn.Server(
             uvicorn.Config(
@@ -86,6 +91,35 @@ def review(
                 allowed="Allowed: an address of this machine, and a free port.",
                 received=f"{config.host}:{config.port}",
             ) from None
+
+
+def review_in_browser(workspace: str | Path | Workspace, on_start: Callable[[str], None]) -> None:
+    """Run the review on a free port and open its page in the browser, until Ctrl-C, which is no error.
+
+    Args:
+        workspace: A workspace that is prepared and audited.
+        on_start: Called with the address of the page before the service starts.
+
+    Raises:
+        WorkspaceError: See `review`.
+    """
+
+    def show(address: str) -> None:
+        on_start(address)
+        # The service starts after this call.
+        threading.Timer(1, webbrowser.open, [address]).start()
+
+    config = ReviewConfig()
+    with suppress(KeyboardInterrupt):
+        review(workspace, replace(config, port=_find_free_port(config)), on_start=show)
+
+
+def _find_free_port(config: ReviewConfig) -> int:
+    """Return the port of the settings, or another one if that is in use, as by a review of another workspace."""
+    for port in (config.port, 0):
+        with suppress(OSError), socket.create_server((config.host, port)) as found:
+            return int(found.getsockname()[1])
+    return config.port
 
 
 def read_expected(workspace: Workspace) -> str:

@@ -198,19 +198,19 @@ def build_trainer(workspace: Workspace, labelled: LabeledItems, checkpoint: Path
 def learn_vocabulary(
     labelled: LabeledItems, config: TrainConfig, is_chosen: npt.NDArray[np.bool_]
 ) -> Vocabulary | None:
-    """Build the vocabulary of the chosen items' names; return None if the network does not read names.
+    """Build the vocabulary of the chosen items' names; return None if they are neither read nor targets.
 
     Raises:
         SettingsError: The catalogue has no names, or no word occurs in two names.
     """
-    if not config.with_names:
-        return None
     name = labelled.schema.name
+    if not config.with_names and (name is None or not config.word_weight):
+        return None
     if name is None:
         hint = "Train without --with-names, or prepare the catalogue with --name-column."
         raise SettingsError("The catalogue has no column with names.", hint=hint)
     vocabulary = Vocabulary.learn(labelled.table.filter(pl.Series(is_chosen))[name].fill_null(""))
-    if not vocabulary.words:
+    if not vocabulary.words and config.with_names:
         raise SettingsError("No word occurs in the names of two training items.", hint="Train without --with-names.")
     return vocabulary
 

@@ -25,7 +25,7 @@ from hangtag.models.label_space import Indices
 from hangtag.models.registry import SMALLEST_SIDE, find_architecture
 from hangtag.models.seen_images import SeenPhotographs, read_seen
 from hangtag.models.text import Words
-from hangtag.train_config import IMAGENET, START, TrainConfig
+from hangtag.train_config import IMAGENET, MAX_SCALE, START, TrainConfig
 from hangtag.workspace import Workspace
 
 Random = np.random.Generator
@@ -94,10 +94,12 @@ class Batch:
     Attributes:
         images: Their pixels, uint8 (n, H, W, 3).
         classes: The class index of each head, int64 (n,).
+        words: Their encoded names, (n, MAX_WORDS), or None.
     """
 
     images: Pixels
     classes: dict[str, Indices]
+    words: Words | None = None
 
     def __len__(self) -> int:
         """Return the number of items."""
@@ -156,7 +158,7 @@ class ItemDataset:
         order = draw_order(copies, random)
         for start in range(0, len(order), batch_size):
             chosen = self.take(order[start : start + batch_size])
-            yield Batch(augmentation.vary(chosen.images[chosen.rows], random), chosen.classes)
+            yield Batch(augmentation.vary(chosen.images[chosen.rows], random), chosen.classes, chosen.words)
 
 
 def compute_copies(classes: Indices, balance: float) -> npt.NDArray[np.float64]:
@@ -282,7 +284,8 @@ def choose_scales(config: TrainConfig, image_size: tuple[int, int]) -> TrainConf
         image_size: (height, width) of the photographs.
     """
     is_enlarged = config.pretrained and find_architecture(config.architecture).takes_any_size
-    final_scale = config.final_scale or (max(1.0, ENLARGED_HEIGHT / image_size[0]) if is_enlarged else 1.0)
+    enlarged = min(max(1.0, ENLARGED_HEIGHT / image_size[0]), MAX_SCALE)
+    final_scale = config.final_scale or (enlarged if is_enlarged else 1.0)
     return replace(config, final_scale=final_scale, initial_scale=config.initial_scale or INITIAL_SHARE * final_scale)
 
 

@@ -47,6 +47,26 @@ def choose_epochs(config: TrainConfig, items: int) -> TrainConfig:
     return replace(config, epochs=epochs)
 
 
+def estimate_training(
+    trainer: "Trainer", epochs: int = 0, times: dict[tuple[int, int], EpochTime] | None = None
+) -> float:
+    """Estimate the seconds of a training, with a margin, from some steps at each of its image sizes.
+
+    Args:
+        trainer: A trainer that is not used for the training.
+        epochs: The number of epochs; 0 takes that of the trainer's settings.
+        times: The sizes that are timed already; others are added.
+    """
+    epochs, times = epochs or trainer.config.epochs, {} if times is None else times
+    sizes = [trainer.choose_size(epoch, epochs) for epoch in range(1, epochs + 1)]
+    for size in sizes:
+        if size not in times:
+            times[size] = trainer.time_epoch(size)
+    seconds = sum(times[size].training + times[size].validation for size in sizes)
+    seconds += sum(times[size].compilation for size in set(sizes))
+    return MARGIN * (seconds + LAST_PREDICTIONS * times[sizes[-1]].validation)
+
+
 def fit_epochs(build: "Callable[[TrainConfig], Trainer]", config: TrainConfig) -> TrainConfig:
     """Return settings with as many epochs as fit into the time budget, the setting `minutes`.
 
@@ -65,14 +85,8 @@ def fit_epochs(build: "Callable[[TrainConfig], Trainer]", config: TrainConfig) -
     times: dict[tuple[int, int], EpochTime] = {}
 
     def estimate_minutes(epochs: int) -> float:
-        sizes = [trainer.choose_size(epoch, epochs) for epoch in range(1, epochs + 1)]
-        for size in sizes:
-            if size not in times:
-                times[size] = trainer.time_epoch(size)
-        seconds = sum(times[size].training + times[size].validation for size in sizes)
-        seconds += sum(times[size].compilation for size in set(sizes))
-        seconds += LAST_PREDICTIONS * times[sizes[-1]].validation
-        return (time.perf_counter() - started + MARGIN * seconds) / 60
+        seconds = estimate_training(trainer, epochs, times)
+        return (time.perf_counter() - started + seconds) / 60
 
     fitting = 0
     while fitting < (config.epochs or MOST_EPOCHS) and estimate_minutes(fitting + 1) <= config.minutes:

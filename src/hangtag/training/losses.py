@@ -1,6 +1,6 @@
 """Loss functions and training metrics, the moving average of the weights (EMA), and the floating-point precision."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ from hangtag.models.label_space import CATEGORY_PATH, LabelSpace
 from hangtag.models.layers import import_keras
 from hangtag.models.registry import LEAST
 from hangtag.train_config import TrainConfig
+from hangtag.training.targets import NAME_WORDS
 
 if TYPE_CHECKING:
     from keras import KerasTensor, Metric, Model
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 LEAST_PROBABILITY = 1e-7
 
 
-def build_losses(label_space: LabelSpace, config: TrainConfig) -> "tuple[dict[str, LossFunction], dict[str, float]]":
+def build_losses(heads: Sequence[str], config: TrainConfig) -> "tuple[dict[str, LossFunction], dict[str, float]]":
     """Return the loss of each head, the cross-entropy in nats, and its weight in the total loss.
 
     The target row of an item without a value is zero and adds no loss and no gradient. Keras's own loss cannot be
@@ -33,9 +34,9 @@ def build_losses(label_space: LabelSpace, config: TrainConfig) -> "tuple[dict[st
     def cross_entropy(wanted: "KerasTensor", probs: "KerasTensor") -> "KerasTensor":
         return -ops.sum(wanted * ops.log(ops.maximum(probs, LEAST)), axis=-1)
 
-    losses: dict[str, LossFunction] = dict.fromkeys(label_space.heads, cross_entropy)
-    weights = {head: 1.0 if head == CATEGORY_PATH else config.attribute_weight for head in label_space.heads}
-    return losses, weights
+    losses: dict[str, LossFunction] = dict.fromkeys(heads, cross_entropy)
+    known = {CATEGORY_PATH: 1.0, NAME_WORDS: config.word_weight}
+    return losses, {head: known.get(head, config.attribute_weight) for head in heads}
 
 
 def build_metrics(label_space: LabelSpace) -> "list[Metric]":

@@ -11,9 +11,14 @@ from hangtag.catalog.prepared_items import hide_missing
 from hangtag.errors import SettingsError
 from hangtag.labels.dataset import LabeledItems
 from hangtag.models.label_space import NO_VALUE, Indices, LabelSpace
+from hangtag.models.text import Words
 
 ALL = "all"
 LABEL = "label"
+# The head of the words of the names, which exists in training alone.
+NAME_WORDS = "name_words"
+# A word is a target if so many names of the training items have it; the most frequent ones if there are more.
+LEAST_NAMES, MOST_WORDS = 20, 1500
 
 
 @dataclass(frozen=True)
@@ -113,3 +118,44 @@ def encode_targets(
         probs[rows, indices[rows]] += 1 - smoothing
         targets[head] = probs
     return targets
+
+
+@dataclass(frozen=True)
+class WordTargets:
+    """The words of product names as further targets: a photograph is to predict the words of its product's name.
+
+    They say more of a photograph than its category does: patterns, collars, brands, colours. Source: Joulin et al.,
+    *Learning Visual Features from Large Weakly Supervised Data*, 2016.
+
+    Attributes:
+        columns: The target of each word of the vocabulary, int64 (words + 1,); -1 for a word that is none.
+    """
+
+    columns: Indices
+
+    @classmethod
+    def choose(cls, words: Words | None) -> "WordTargets":
+        """Choose the words of encoded training names, (n, MAX_WORDS); None has none."""
+        counts = np.bincount(words[words > 0] if words is not None else [], minlength=1)
+        frequent = np.argsort(-counts, kind="stable")[:MOST_WORDS]
+        chosen = np.sort(frequent[counts[frequent] >= LEAST_NAMES])
+        columns = np.full(len(counts), -1, np.int64)
+        columns[chosen] = np.arange(len(chosen))
+        return cls(columns)
+
+    def __len__(self) -> int:
+        """Return the number of words that are targets."""
+        return int(self.columns.max(initial=-1)) + 1
+
+    def encode(self, words: Words) -> npt.NDArray[np.float32]:
+        """Return the targets of encoded names, float32 (n, targets).
+
+        The words of a name have equal shares of 1; a name without such a word has a row of zeros, which adds no loss.
+        """
+        rows, places = np.nonzero(words)
+        indices = words[rows, places]
+        # A word of val alone is not in the counts of the training names.
+        columns = np.where(indices < len(self.columns), self.columns[np.minimum(indices, len(self.columns) - 1)], -1)
+        targets = np.zeros((len(words), len(self)), np.float32)
+        targets[rows[columns >= 0], columns[columns >= 0]] = 1
+        return np.asarray(targets / np.maximum(targets.sum(axis=1, keepdims=True), 1), np.float32)

@@ -18,9 +18,9 @@ from hangtag.models.batch_predict import ProbsByHead, iterate_head_probs, join_h
 from hangtag.models.checkpoint import Weights, assign_weights, read_weights
 from hangtag.models.keras_hub import HUB, read_preset
 from hangtag.models.label_space import CATEGORY_PATH, NO_VALUE, Indices, LabelSpace
-from hangtag.models.layers import import_keras
+from hangtag.models.layers import find_features, freeze_blocks, import_keras
 from hangtag.models.pretrained import load_pretrained
-from hangtag.models.registry import build_model, find_architecture
+from hangtag.models.registry import build_head, build_model, find_architecture
 from hangtag.models.text import PARTS, Vocabulary
 from hangtag.results import format_seconds
 from hangtag.train_config import TrainConfig
@@ -38,7 +38,7 @@ from hangtag.training.epochs import EpochTime, choose_epochs
 from hangtag.training.losses import LEAST_PROBABILITY, WeightEMA, build_losses, build_metrics, choose_precision
 from hangtag.training.name_head import choose_name_weight, train_names
 from hangtag.training.optimizers import build_optimizer, compute_rates
-from hangtag.training.targets import encode_targets
+from hangtag.training.targets import NAME_WORDS, WordTargets, encode_targets
 from hangtag.training.teacher import Teacher
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Trainer:
         config: The settings of the training.
         checkpoint: The folder of the checkpoint.
         identity: Digests that must be the same when an interrupted training is resumed, in addition to the settings.
-        vocabulary: The vocabulary of product names, for a model that reads them.
+        vocabulary: The vocabulary of product names, for a model that reads them or learns to predict their words.
         teacher: The models whose probabilities are mixed into the targets.
         title: The prefix of the progress bar's title.
     """
@@ -93,7 +93,8 @@ class Trainer:
         config = choose_epochs(config, len(data["train"]))
         config = choose_scales(config, data["train"].images.shape[1:3])
         self.data, self.label_space, self.config, self.checkpoint = data, label_space, config, checkpoint
-        self.vocabulary, self.teacher, self.title = vocabulary, teacher, title
+        self.vocabulary = vocabulary if config.with_names else None
+        self.teacher, self.title = teacher, title
         takes_any_size = find_architecture(config.architecture).takes_any_size
         self.hub = read_preset(config.pretrained) if config.architecture == HUB else None
         self.precision = choose_precision(config.precision)
@@ -109,6 +110,9 @@ class Trainer:
         if config.pretrained and not config.image_run:
             self.pretrained = load_pretrained(self.model, config.architecture, config.pretrained)
         self.identity["pretrained"] = self.pretrained
+        freeze_blocks(self.model, config.frozen_blocks)
+        has_word_head = config.word_weight > 0 and not config.freeze and not config.image_run
+        self.word_targets = WordTargets.choose(data["train"].words if has_word_head else None)
         self.trained = self._select_trainable_model()
         self._compile()
 
@@ -156,13 +160,16 @@ class Trainer:
         )
 
     def _select_trainable_model(self) -> "Model":
-        """Return the model to train, which shares its weights with the network: by default the whole network."""
-        return self.model
+        """Return the model to train, which shares its weights with the network: the network and the head of words."""
+        if not len(self.word_targets):
+            return self.model
+        words = build_head(find_features(self.model), NAME_WORDS, len(self.word_targets))
+        return import_keras().Model(self.model.input, {**self.model.output, NAME_WORDS: words})
 
     def _compile(self) -> None:
-        losses, loss_weights = build_losses(self.label_space, self.config)
+        losses, loss_weights = build_losses(list(self.trained.output), self.config)
         is_scaled = self.config.layer_decay < 1 and self.config.pretrained and not self.config.freeze
-        rates = compute_rates(self.model, self.config.layer_decay) if is_scaled else None
+        rates = compute_rates(self.trained, self.config.layer_decay) if is_scaled else None
         self.trained.compile(
             build_optimizer(self.config, len(self.data["train"]), rates),
             losses,
@@ -207,8 +214,9 @@ class Trainer:
         """Prepare the training data before an epoch; called at the start of every epoch."""
 
     def _read_evaluation_weights(self) -> Weights:
-        weights = read_weights(self.model) | self.average.read(self.trained)
-        return {path: value.copy() for path, value in weights.items()}
+        average = self.average.read(self.trained)
+        # The head of words is trained, but no part of the network.
+        return {path: average.get(path, value).copy() for path, value in read_weights(self.model).items()}
 
     def _run_epoch(self, epoch: int) -> JsonObject:
         data = self.data["train"]
@@ -265,7 +273,7 @@ class Trainer:
             metrics = self.trained.train_on_batch(inputs, targets, return_dict=True)
             self.average.update(self.trained)
             # Keras prefixes metrics with the name of the head if there are several heads.
-            prefix = f"{CATEGORY_PATH}_" if len(self.label_space.heads) > 1 else ""
+            prefix = f"{CATEGORY_PATH}_" if len(self.trained.output) > 1 else ""
             loss += metrics[f"{prefix}cross_entropy"] * count
             correct += metrics[f"{prefix}accuracy"] * count
             seen += count
@@ -285,6 +293,8 @@ class Trainer:
             targets = self._encode_targets(batch.classes)
             if self.teacher:
                 targets = self.teacher.mix(targets, batch.images, self.config.teacher_weight)
+            if len(self.word_targets) and batch.words is not None:
+                targets[NAME_WORDS] = self.word_targets.encode(batch.words)
             yield {"pixels": shrink(batch.images, image_size)}, targets
 
     def _encode_targets(self, classes: dict[str, Indices]) -> ProbsByHead:

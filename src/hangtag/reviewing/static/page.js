@@ -1,69 +1,13 @@
 "use strict";
 
-const find = (id) => document.getElementById(id);
-const readMeta = (name) => document.querySelector(`meta[name="${name}"]`).content;
-const token = readMeta("review-token");
-// The key of the reviewer's name in the browser's local storage.
-const STORED = "hangtag-reviewer";
-// Display names of issue codes.
-const CODES = {
-  label_error: "label error",
-  exact_duplicate: "same pixels",
-  near_duplicate: "same photograph",
-  duplicate_label_conflict: "duplicates disagree",
-  same_product: "same product",
-  unlikely_combination: "unlikely combination",
-  spelling_variant: "spelling variant",
-  bad_picture: "bad picture",
-};
-// Display names of the evidence of label errors.
-const EVIDENCE = { image: "photograph", name: "name", "image+name": "photograph and name" };
-const PAST = { accept: "accepted", keep: "kept the value", choose: "chose", skip: "skipped", undo: "undid" };
-let reviewer = readMeta("reviewer") || "";
 let issue = null;
-let busy = false;
 let chooser = null;
 // The options of each column, once they are loaded.
 const options = new Map();
-
-function make(tag, text, className) {
-  const element = document.createElement(tag);
-  if (text !== undefined) element.textContent = text;
-  if (className) element.className = className;
-  return element;
-}
-
-async function request(path, values, body) {
-  const query = new URLSearchParams(values || {});
-  const init = { headers: { "X-Review-Token": token } };
-  if (body) {
-    init.method = "POST";
-    init.headers["Content-Type"] = "application/json";
-    init.body = JSON.stringify(body);
-  }
-  let response;
-  try {
-    response = await fetch(`api/${path}?${query}`, init);
-  } catch {
-    throw { message: "The review does not respond. Is it still running? Your decisions are saved." };
-  }
-  const answer = await response.json().catch(() => ({ error: { message: "The review failed." } }));
-  if (!response.ok) throw { status: response.status, ...answer.error, decisions: answer.decisions };
-  return answer;
-}
-
-function photograph(itemId, small, number) {
-  const more = { ...(small ? { small: "true" } : {}), ...(number ? { number } : {}) };
-  const query = new URLSearchParams({ item_id: itemId, token, ...more });
-  return `api/photograph?${query}`;
-}
+// The number of the photograph that is shown.
+let shownNumber = 0;
 
 // Show an issue
-
-function showNotice(text) {
-  find("notice").textContent = text || "";
-  find("notice").hidden = !text;
-}
 
 function showProgress(progress) {
   const { total, open, skipped, an_hour: throughput } = progress;
@@ -90,6 +34,7 @@ function describe(decision) {
 
 function show(found) {
   issue = found;
+  find("found").hidden = true;
   find("issue").hidden = !issue;
   find("end").hidden = Boolean(issue);
   if (!issue) {
@@ -120,6 +65,7 @@ function show(found) {
 }
 
 function showPhotograph(item, number) {
+  shownNumber = number;
   const image = find("photograph");
   image.src = photograph(item.item_id, false, number);
   image.alt = `Photograph of ${item.name || item.item_id}`;
@@ -227,6 +173,46 @@ function showEnd() {
   find("end-text").textContent = "Every decision is saved. `hangtag apply` writes the corrected catalogue.";
 }
 
+// Find products by words
+
+async function search() {
+  const words = find("words").value.trim();
+  if (!words) {
+    closeFound();
+    return;
+  }
+  await attempt(async () => {
+    const { items, message } = await request("search", { words });
+    showNotice("");
+    find("issue").hidden = true;
+    find("end").hidden = true;
+    find("found").hidden = false;
+    find("found-title").textContent = items.length ? `Photographs of “${words}”` : "Nothing found";
+    const open = items.filter((item) => item.position !== null).length;
+    const count = items.length ? `The best ${items.length} products; ${open || "none"} of them with a question.` : "";
+    find("found-text").textContent = [message, count].filter(Boolean).join(" ");
+    find("found-items").replaceChildren(...items.map(foundCard));
+    find("words").blur();
+    window.scrollTo(0, 0);
+  });
+}
+
+function foundCard(item) {
+  const line = card(item);
+  if (!item.named) line.append(make("span", "not in its name"));
+  if (item.position === null) return line;
+  const button = make("button", "To its question", "plain");
+  button.type = "button";
+  button.setAttribute("aria-label", `To the question about ${item.name || item.item_id}`);
+  button.addEventListener("click", () => attempt(() => reload(item.position)));
+  line.append(button);
+  return line;
+}
+
+function closeFound() {
+  if (!find("found").hidden) show(issue);
+}
+
 // Go to another issue
 
 function readFilters() {
@@ -248,20 +234,6 @@ async function next(after, backwards) {
 async function reload(position) {
   const answer = await request(`issues/${position}`);
   show(answer.issue);
-}
-
-// Run one action at a time: a key that is pressed before the next issue is shown is not meant for it.
-async function attempt(work) {
-  if (busy || !reviewer) return;
-  busy = true;
-  try {
-    await work();
-  } catch (error) {
-    if (!error.message || error instanceof Error) throw error;
-    showNotice(error.message);
-  } finally {
-    busy = false;
-  }
 }
 
 // Decide and undo
@@ -387,7 +359,13 @@ const ACTIONS = {
   A: () => decide("accept", true),
   K: () => decide("keep", true),
   C: () => openChooser(true),
+  z: () => issue && zoom(issue.item, shownNumber),
+  g: () => find("other-page").click(),
   f: () => find("state").focus(),
+  "/": () => {
+    find("words").focus();
+    find("words").select();
+  },
   "?": () => find("help").showModal(),
   ArrowRight: () => attempt(() => next(issue ? issue.position : undefined)),
   ArrowLeft: () => attempt(() => next(issue ? issue.position : undefined, true)),
@@ -398,6 +376,11 @@ document.addEventListener("keydown", (event) => {
   const typing = event.target.matches("input, select, textarea");
   if (typing && event.key === "Escape") event.target.blur();
   if (typing) return;
+  // While products are shown, no key decides about the issue behind them.
+  if (!find("found").hidden && !["/", "?", "f"].includes(event.key)) {
+    if (event.key === "Escape") closeFound();
+    return;
+  }
   // Only Shift decides a whole group, not caps lock.
   const isLetter = event.key.length === 1 && /[a-z]/i.test(event.key);
   const letter = event.shiftKey ? event.key.toUpperCase() : event.key.toLowerCase();
@@ -412,61 +395,25 @@ const BUTTONS = {
   "accept-group": "A", "keep-group": "K", "choose-group": "C",
 };
 for (const [id, key] of Object.entries(BUTTONS)) find(id).addEventListener("click", () => ACTIONS[key]());
+find("enlarge").addEventListener("click", () => ACTIONS.z());
 find("chooser-close").addEventListener("click", () => find("chooser").close());
+find("found-close").addEventListener("click", closeFound);
 find("filters").addEventListener("submit", (event) => event.preventDefault());
-find("filters").addEventListener("change", () => attempt(() => next()));
-
-// The reviewer's name
-
-function setReviewer(name) {
-  reviewer = name;
-  find("rename").textContent = name;
-}
-
-function askName() {
-  find("reviewer-name").value = reviewer;
-  find("naming").showModal();
-}
-
-find("rename").addEventListener("click", askName);
-find("naming").addEventListener("cancel", (event) => {
-  if (!reviewer) event.preventDefault();
+find("words").addEventListener("keydown", (event) => {
+  if (event.key !== "Enter") return;
+  event.preventDefault();
+  search();
 });
-find("naming-form").addEventListener("submit", (event) => {
-  const name = find("reviewer-name").value.trim();
-  if (!name) {
-    event.preventDefault();
-    return;
-  }
-  try {
-    localStorage.setItem(STORED, name);
-  } catch {
-    // Without local storage, the page asks again the next time.
-  }
-  setReviewer(name);
-  attempt(() => next());
+find("filters").addEventListener("change", (event) => {
+  if (event.target !== find("words")) attempt(() => next());
 });
 
 async function begin() {
   const found = await request("filters").catch((error) => showNotice(error.message));
   if (!found) return;
-  for (const [id, name] of [["code", "codes"], ["evidence", "evidence"], ["label", "labels"]]) {
-    const names = { code: CODES, evidence: EVIDENCE }[id] || {};
-    for (const { value, count } of found[name]) {
-      const option = make("option", `${names[value] || value} (${count.toLocaleString("en")})`);
-      option.value = value;
-      find(id).append(option);
-    }
-  }
-  let stored = "";
-  try {
-    stored = localStorage.getItem(STORED) || "";
-  } catch {
-    // See above.
-  }
-  setReviewer(reviewer || stored);
-  if (reviewer) attempt(() => next());
-  else askName();
+  listFilters(found);
+  identify();
 }
 
+whenNamed(() => attempt(() => next()));
 begin();

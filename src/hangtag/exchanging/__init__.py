@@ -1,0 +1,1 @@
+"""Exchange issues, decisions and cleaned catalogues with other tools."""

@@ -1,0 +1,200 @@
+"use strict";
+
+// The kind of issues that is shown, its issues, and the positions of those that were taken out.
+let kind = null;
+let issues = [];
+let out = new Set();
+
+// Show the issues of a kind
+
+function name(each) {
+  return each.item.name || each.item.item_id;
+}
+
+function readFilters() {
+  return ["code", "evidence", "label"].map((id) => [id, find(id).value]);
+}
+
+async function load(wanted) {
+  const values = [...readFilters(), ...(wanted || []).map((part) => ["kind", part])];
+  const answer = await request("kinds", values);
+  kind = answer.kinds[answer.shown] || null;
+  issues = answer.issues;
+  out = new Set();
+  find("progress-text").textContent = `${answer.open.toLocaleString("en")} open suggestions in `
+    + `${answer.kinds.length.toLocaleString("en")} ${answer.kinds.length === 1 ? "kind" : "kinds"}`;
+  find("grid").hidden = !kind;
+  find("end").hidden = Boolean(kind);
+  find("kind").replaceChildren(...answer.kinds.map((each, number) => {
+    const option = make("option", `${each.given_label || "–"} → ${each.suggested_label || "–"} (${each.open})`);
+    option.value = JSON.stringify(each.key);
+    option.selected = number === answer.shown;
+    return option;
+  }));
+  if (kind) show();
+}
+
+function show() {
+  find("given").textContent = kind.given_label || "–";
+  find("suggested").textContent = kind.suggested_label || "–";
+  const decided = kind.right + kind.wrong;
+  const shown = issues.length < kind.open ? `the first ${issues.length} of ${kind.open} products` : `${kind.open} products`;
+  find("about").textContent = [
+    [CODES[kind.code] || kind.code, kind.column].filter(Boolean).join(" in "),
+    shown,
+    decided ? `${kind.right} of ${decided} such suggestions accepted so far` : "",
+  ].filter(Boolean).join(" · ");
+  find("cards").replaceChildren(...issues.map((each) => {
+    const line = make("li");
+    const button = make("button", undefined, "card");
+    button.type = "button";
+    button.dataset.position = each.position;
+    button.title = each.reason;
+    const image = make("img");
+    image.src = photograph(each.item.item_id, false);
+    image.alt = "";
+    image.loading = "lazy";
+    button.append(image, make("b", name(each)), make("span", "", "mark"));
+    button.addEventListener("click", () => toggle(each.position));
+    line.append(button);
+    return line;
+  }));
+  mark();
+  find("cards").querySelector("button")?.focus({ preventScroll: true });
+}
+
+function mark() {
+  for (const button of find("cards").querySelectorAll("button")) {
+    const isOut = out.has(Number(button.dataset.position));
+    button.setAttribute("aria-pressed", String(!isOut));
+    button.querySelector(".mark").textContent = isOut ? "taken out" : `→ ${kind.suggested_label || "–"}`;
+  }
+  const inside = issues.length - out.size;
+  find("accept").firstElementChild.textContent = `Accept ${inside}`;
+  find("both").firstElementChild.textContent = `Accept ${inside}, keep ${out.size}`;
+  find("accept").disabled = inside === 0;
+  find("both").disabled = out.size === 0;
+}
+
+function toggle(position) {
+  if (!out.delete(position)) out.add(position);
+  mark();
+}
+
+function getFocused() {
+  const position = Number(document.activeElement?.dataset.position);
+  return issues.find((each) => each.position === position);
+}
+
+function move(step) {
+  const buttons = [...find("cards").querySelectorAll("button")];
+  const index = buttons.indexOf(document.activeElement);
+  // The cards of one row have the same top.
+  const columns = buttons.filter((each) => each.offsetTop === buttons[0].offsetTop).length;
+  const wanted = index < 0 ? 0 : index + { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns }[step];
+  buttons[wanted]?.focus();
+}
+
+// Decide and undo
+
+function decide(keepOthers) {
+  attempt(async () => {
+    const chosen = issues.filter((each) => keepOthers || !out.has(each.position));
+    if (!chosen.length || (keepOthers && !out.size)) return;
+    const actions = Object.fromEntries(chosen.map((each) => [each.position, out.has(each.position) ? "keep" : "accept"]));
+    const versions = Object.fromEntries(chosen.map((each) => [each.item.item_id, each.version]));
+    const key = kind.key;
+    const text = `${kind.given_label || "–"} → ${kind.suggested_label || "–"}`;
+    const kept = keepOthers ? out.size : 0;
+    try {
+      await request("grid", {}, { actions, versions, reviewer });
+    } catch (error) {
+      if (error.status !== 409) throw error;
+      await load(key);
+      showNotice(`Not saved. Another reviewer has decided about some of these products. They are shown as they are now.`);
+      return;
+    }
+    showNotice("");
+    await load();
+    const accepted = chosen.length - kept;
+    find("done").textContent = `${text}: ${accepted} accepted${kept ? `, ${kept} kept` : ""}. Press U to undo.`;
+  });
+}
+
+function undo() {
+  attempt(async () => {
+    const { made } = await request("undo", {}, { reviewer });
+    showNotice("");
+    const first = made[0];
+    const column = first.column;
+    await load([first.code, column, first.from[column] || "", first.to[column] || ""]);
+    find("done").textContent = `Undone${made.length > 1 ? `: ${made.length} decisions` : ""}.`;
+  });
+}
+
+function showNextKind() {
+  attempt(async () => {
+    const options = [...find("kind").options];
+    const next = options[(find("kind").selectedIndex + 1) % options.length];
+    if (next) await load(JSON.parse(next.value));
+  });
+}
+
+// Keys and buttons
+
+const ACTIONS = {
+  i: () => {
+    out = new Set(issues.map((each) => each.position).filter((position) => !out.has(position)));
+    mark();
+  },
+  n: showNextKind,
+  u: undo,
+  z: () => {
+    const each = getFocused() || issues[0];
+    if (each) zoom(each.item, 0);
+  },
+  g: () => find("other-page").click(),
+  f: () => find("code").focus(),
+  "?": () => find("help").showModal(),
+  Enter: (event) => decide(event.shiftKey),
+};
+
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
+  const typing = event.target.matches("input, select, textarea");
+  if (typing && event.key === "Escape") event.target.blur();
+  if (typing) return;
+  // On the buttons below the cards, Enter presses the button.
+  if (event.key === "Enter" && event.target.matches("button:not(.card), a")) return;
+  if (event.key.startsWith("Arrow")) {
+    event.preventDefault();
+    move(event.key);
+    return;
+  }
+  const isLetter = event.key.length === 1 && /[a-z]/i.test(event.key);
+  const action = ACTIONS[isLetter ? event.key.toLowerCase() : event.key];
+  if (!action || event.repeat) return;
+  event.preventDefault();
+  action(event);
+});
+
+find("accept").addEventListener("click", () => decide(false));
+find("both").addEventListener("click", () => decide(true));
+find("invert").addEventListener("click", ACTIONS.i);
+find("next").addEventListener("click", showNextKind);
+find("undo").addEventListener("click", undo);
+find("undo-end").addEventListener("click", undo);
+find("filters").addEventListener("submit", (event) => event.preventDefault());
+find("filters").addEventListener("change", (event) => {
+  attempt(() => load(event.target.id === "kind" ? JSON.parse(find("kind").value) : undefined));
+});
+
+async function begin() {
+  const found = await request("filters").catch((error) => showNotice(error.message));
+  if (!found) return;
+  listFilters(found);
+  identify();
+}
+
+whenNamed(() => attempt(() => load()));
+begin();

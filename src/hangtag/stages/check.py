@@ -1,0 +1,272 @@
+"""Command `check`: read a catalogue, find what looks wrong in it, and summarize it for people, without training."""
+
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from hangtag.auditing.catalog_summary import find_wrong_categories, summarize_issues, summarize_share
+from hangtag.auditing.category_suggestions import FILE as SUGGESTED
+from hangtag.catalog.column_kinds import find_certain_description, find_kinds, format_toml
+from hangtag.catalog.prepared_items import read_changes, read_prepared
+from hangtag.catalog.reader import DESCRIPTION, find_table_file
+from hangtag.catalog.schema import CatalogSchema, UndescribedError
+from hangtag.config import AuditConfig, CleanConfig, PrepareConfig
+from hangtag.console import StageList, print_line
+from hangtag.errors import CatalogError
+from hangtag.io import JsonObject, read_csv, read_json, write_json, write_text
+from hangtag.labels.dataset import read_labeled_items
+from hangtag.lock import hold
+from hangtag.manifest import read_manifest, require_manifest
+from hangtag.presets import read_preset
+from hangtag.results import StageResult, format_seconds
+from hangtag.reviewing.decisions import find_states
+from hangtag.reviewing.items import read_items
+from hangtag.reviewing.queue import read_issues
+from hangtag.reviewing.store import find_standing, read_decisions
+from hangtag.settings import resolve
+from hangtag.stages.audit import SHIPPED, audit
+from hangtag.stages.clean import clean
+from hangtag.stages.prepare import prepare
+from hangtag.train_config import TrainConfig
+from hangtag.workspace import Workspace
+
+READ, SORT, LEARN, COMPARE = (
+    "Read the products and their photographs",
+    "Put the categories in order",
+    "Learn from your own products",
+    "Compare every category with photograph and name",
+)
+# The summary of the last check, in the workspace.
+SUMMARY = "check.json"
+HINT = "Run `hangtag check CATALOG` again."
+
+
+def check(
+    catalog: str | Path,
+    workspace: str | Path | Workspace,
+    *,
+    preset: str = "quick",
+    settings: Mapping[str, Any] | None = None,
+    schema: str | Path | None = None,
+    overrides: Mapping[str, object] | None = None,
+    train: bool = False,
+) -> JsonObject:
+    """Prepare, clean and audit a catalogue, and summarize what looks wrong for people.
+
+    The categories are compared with the predictions of the model that hangtag comes with, and with the names of other
+    products; with those of a cross-validation of the same labels if the workspace has one. A table that is not
+    described and not recognised is described by its values where these leave no doubt; that description is written to
+    `catalog.toml` in the workspace and used from then on. Stages whose inputs have not changed are skipped.
+
+    Writes `check.json`, the summary.
+
+    Args:
+        catalog: A folder, a `.zip`, or a table with photographs.
+        workspace: The folder to write to.
+        preset: The preset of the stages' settings; the training of `train` takes minutes with `quick`.
+        settings: Settings of any stage, which override the preset's; `{"audit": {...}}` is for one stage only.
+        schema: A TOML file that describes the catalogue.
+        overrides: Entries that override that description.
+        train: Whether to train on the catalogue first (`cross_validate`), which finds more; needs Keras.
+
+    Returns:
+        The summary, JSON values; docs/audit.md describes them.
+
+    Raises:
+        HangtagError: The catalogue cannot be read, a setting is wrong, or a stage fails.
+    """
+    workspace, layers = Workspace.at(workspace), (read_preset(preset), dict(settings or {}))
+    preparing, cleaning = resolve(PrepareConfig, *layers), resolve(CleanConfig, *layers)
+    auditing, training = resolve(AuditConfig, *layers), resolve(TrainConfig, *layers)
+    with StageList([READ, SORT, *([LEARN] if train else []), COMPARE]) as stages:
+        prepared, described = _prepare(catalog, workspace, preparing, schema, overrides)
+        stages.finish(f"{prepared.metrics['items']:,} products")
+        cleaned = _clean(workspace, cleaning, train=train)
+        stages.finish(f"{cleaned.metrics['labels']:,} categories")
+        if train:
+            stages.finish(_train(workspace, training))
+        model = None if train or _has_folds(workspace) else SHIPPED
+        audited = audit(workspace, auditing, model=model)
+        stages.finish(f"{audited.metrics['items_with_issues']:,} products to look at")
+    reads = [workspace.prepared, workspace.audit, workspace.review]
+    with hold("check", workspace, reads=reads, writes=[]):
+        summary = _summarize(workspace, prepared, described)
+        write_json(workspace.root / SUMMARY, summary)
+    return summary
+
+
+def _prepare(
+    catalog: str | Path,
+    workspace: Workspace,
+    config: PrepareConfig,
+    schema: str | Path | None,
+    overrides: Mapping[str, object] | None,
+) -> tuple[StageResult, Path | None]:
+    """Prepare the catalogue, if need be with a description that is certain; return the description's path too.
+
+    Raises:
+        CatalogError: The catalogue cannot be read, or its table is not described and its values leave doubt.
+    """
+    try:
+        return prepare(catalog, workspace, config, schema=schema, overrides=overrides), None
+    except CatalogError as error:
+        if schema or overrides or not isinstance(error.__cause__, UndescribedError):
+            raise
+        path = workspace.root / DESCRIPTION
+        if not path.is_file():
+            found = find_table_file(Path(catalog).expanduser())
+            certain = find_certain_description(found.table, list(found.list_files()))
+            if certain is None:
+                raise
+            # Without the table's name: tomorrow's export may have another one.
+            write_text(path, format_toml("", certain, find_kinds(found.table), found.table.sheets))
+        return prepare(catalog, workspace, config, schema=path), path
+
+
+def _clean(workspace: Workspace, config: CleanConfig, *, train: bool) -> StageResult:
+    """Clean the catalogue; where nothing is trained, with all of its categories, however small or ambiguous."""
+    is_trained = train or workspace.run_ids() or workspace.fold_ids()
+    if not (is_trained or config.taxonomy):
+        config = replace(config, taxonomy="every")
+    return clean(workspace, config)
+
+
+def _has_folds(workspace: Workspace) -> bool:
+    """Return whether a cross-validation of the labels that the workspace has now is there."""
+    digest = read_labeled_items(workspace).digest
+    manifests = [read_manifest(workspace.folds(name)) for name in workspace.fold_ids()]
+    return any(manifest["inputs"].get("labels") == digest for manifest in manifests if manifest)
+
+
+def _train(workspace: Workspace, config: TrainConfig) -> str:
+    """Cross-validate, after a line that says how long it will take; return a few words about the result."""
+    from hangtag.stages.cross_validate import cross_validate, estimate_seconds  # noqa: PLC0415  (needs Keras)
+
+    seconds = estimate_seconds(workspace, config)
+    if seconds:
+        print_line(f"Learning from your own products takes about {format_seconds(seconds)}. Ctrl-C stops it.")
+    result = cross_validate(workspace, config, replace=True)
+    return f"agrees with {result.metrics['accuracy']:.0%} of your categories"
+
+
+def _summarize(workspace: Workspace, prepared: StageResult, described: Path | None) -> JsonObject:
+    """Return the summary; see docs/audit.md."""
+    data = read_prepared(workspace)
+    schema, headings = data.schema.with_headings(), data.schema.by_column
+    items = data.known.rename({name: headings[name] for name in data.known.columns if name in headings})
+    issues, decided = _read_open_issues(workspace)
+    audited = read_json(workspace.audit / "summary.json")
+    manifest = require_manifest(workspace.prepared, HINT)
+    metrics = prepared.metrics
+    photographs = metrics["items"] + metrics.get("other_photographs", 0)
+    return {
+        "catalog": manifest["origin"]["catalog"],
+        "workspace": str(workspace.root),
+        "prepared": manifest["finished"],
+        "products": metrics["items"],
+        "photographs": photographs,
+        "not_read": _summarize_rejected(workspace, metrics),
+        "columns": _describe_columns(schema, described),
+        "judged": audited["judged"],
+        **summarize_issues(items, issues, schema),
+        "wrong_share": summarize_share(audited),
+        "expected_right": audited["expected_right"].get("suspected_categories"),
+        "not_compared": _describe_gaps(audited),
+        "changes": _count_changes(workspace, manifest, issues, schema),
+        "without_category": _summarize_suggestions(workspace),
+        "decided": decided,
+        "issues": str(workspace.issues),
+    }
+
+
+def _read_open_issues(workspace: Workspace) -> tuple[pl.DataFrame, int]:
+    """Return the issues that nobody has decided, and the number of decided ones."""
+    issues = read_csv(workspace.issues, infer_schema=False)
+    decisions = find_standing(read_decisions(workspace.review / "review.sqlite"))
+    if not decisions:
+        return issues, 0
+    states = find_states(read_issues(workspace.issues), decisions, read_items(workspace))
+    is_open = pl.Series([state == "open" for state in states], dtype=pl.Boolean)
+    return issues.filter(is_open), int((~is_open).sum())
+
+
+def _summarize_rejected(workspace: Workspace, metrics: Mapping[str, Any]) -> JsonObject:
+    """Return how many rows and photographs could not be used, and the reasons, the most frequent first."""
+    path = workspace.prepared / "rejected.csv"
+    codes = Counter(read_csv(path, infer_schema=False)["code"].to_list())
+    return {
+        "products": metrics["rejected"],
+        "photographs": metrics.get("rejected_photographs", 0),
+        "reasons": [{"code": code, "count": count} for code, count in codes.most_common()],
+        "file": str(path),
+    }
+
+
+def _describe_columns(schema: CatalogSchema, described: Path | None) -> JsonObject:
+    """Return what the columns were taken for, and the file that says so where hangtag wrote it."""
+    return {
+        "id": schema.id,
+        "name": schema.name,
+        "categories": list(schema.levels) if not schema.path_column else [schema.path_column],
+        "photographs": schema.image or schema.image_column,
+        "file": str(described) if described else None,
+    }
+
+
+def _describe_gaps(audited: Mapping[str, Any]) -> JsonObject:
+    """Return why categories were not compared with photographs or with names, and how many are not the model's."""
+    reasons = audited["not_applicable"]
+    photographs = audited["sources"].get("photographs", {})
+    return {
+        "photographs": reasons.get("label_error (image)"),
+        "names": reasons.get("label_error (name)"),
+        "unlike_model": "bad_picture (no product)" in reasons,
+        "products_of_other_categories": photographs.get("items_not_mapped", 0),
+        "mapping": "category_mapping.csv" if photographs.get("items_not_mapped") else None,
+    }
+
+
+def _count_changes(
+    workspace: Workspace, manifest: Mapping[str, Any], issues: pl.DataFrame, schema: CatalogSchema
+) -> JsonObject | None:
+    """Return how many items are new, changed and removed since the last check, and how many of these look wrong.
+
+    None where there was no catalogue before. All are 0 where the last check has told them already.
+    """
+    changes = read_changes(workspace)
+    told = None
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        told = read_json(workspace.root / SUMMARY)["prepared"]
+    if changes is None and told is None:
+        return None
+    if changes is None or told == manifest["finished"]:
+        changes, issues = pl.DataFrame(schema={"item_id": pl.String, "change": pl.String}), issues.clear()
+    counts = Counter(changes["change"].to_list())
+    wrong = Counter(find_wrong_categories(issues, schema.levels)["item_change"].to_list())
+    found: JsonObject = {
+        change: {"products": counts[change], "look_wrong": wrong[change]} for change in ("new", "changed")
+    }
+    return {**found, "removed": {"products": counts["removed"]}}
+
+
+def _summarize_suggestions(workspace: Workspace) -> JsonObject | None:
+    """Return how many items have no category, and for how many of them one is suggested; None where all have one."""
+    path = workspace.audit / SUGGESTED
+    if not path.is_file():
+        return None
+    table = read_csv(path, infer_schema=False)
+    sure = int((table["is_sure"] == "yes").sum())
+    return {"products": len(table), "suggested": sure, "not_sure": len(table) - sure, "file": str(path)}
+
+
+def count_failing(summary: Mapping[str, Any], which: str) -> int:
+    """Return how many categories look wrong: of `any` product, or of `new` and changed ones."""
+    if which == "any":
+        return int(summary["wrong_categories"])
+    changes = summary["changes"] or {}
+    return sum(int(changes[change]["look_wrong"]) for change in ("new", "changed") if changes)
