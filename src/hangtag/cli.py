@@ -299,7 +299,7 @@ def check(
     """Check a catalogue: what looks wrong in it?
 
     Reads the products and photographs, compares every category with them, and says what looks wrong, where, and how
-    sure that is. Nothing is trained, nothing of the catalogue is changed. Writes prepared/, labels/ and audit/, and then
+    sure that is. Nothing is trained, nothing of the catalogue is changed. Writes prepared/, labels/ and audit/, then
     opens the page to decide on.
     """
     from json import dumps
