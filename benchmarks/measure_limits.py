@@ -57,10 +57,11 @@ def main() -> None:
     print(f"a matrix product of {SIDE} x {SIDE} in 8 bits: {statistics.median(rates) / 1e9:.0f} GFLOP/s")
     print("| model | MFLOPs | network | of the limit | decoding | files to labels | of the slower of both |")
     print("| --- |" + " --- |" * 6)
+    limit = statistics.median(rates)
     for model in ours:
         network, decoding, whole = (statistics.median(values) for values in model.rates.values())
         print(
-            f"| {model.name} | {model.flops / 1e6:.0f} | {network:,.0f} | {network * model.flops / max(rates):.0%} "
+            f"| {model.name} | {model.flops / 1e6:.0f} | {network:,.0f} | {network * model.flops / limit:.0%} "
             f"| {decoding:,.0f} | {whole:,.0f} | {whole / min(network, decoding):.0%} |"
         )
     if len(ours) > 1:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from hangtag.errors import WorkspaceError
 from hangtag.lock import hold, hold_folder, sweep
 from hangtag.workspace import LOCKS, Workspace, begin_staging
 
@@ -147,3 +148,9 @@ def test_a_folder_that_was_removed_while_waiting_is_created_again(tmp_path: Path
         assert process.wait(10) == 0
         assert os.listdir(folder) == [".lock"]  # noqa: PTH208
     process.communicate()
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(WorkspaceError, match=r"cannot be made: .*Received: .*prepared.*--workspace"):
+        begin_staging(tmp_path / "file" / "w" / "prepared")

@@ -85,6 +85,9 @@ def _describe_wrong(summary: Mapping[str, Any]) -> list[str]:
     else:
         look = "product looks as if it is" if wrong == 1 else "products look as if they are"
         lines = [fold(f"{wrong:,} {look} in a wrong category, of {judged:,} that could be checked.")]
+    if less_sure := summary["less_sure"]:
+        verb, pronoun = ("is", "it") if less_sure == 1 else ("are", "them")
+        lines.append(f"{less_sure:,} more {verb} less sure; the review shows {pronoun} too.")
     changes = summary["changes"]
     if changes:
         lines.append(fold(_describe_changes(changes)))
@@ -196,7 +199,8 @@ def _describe_next(summary: Mapping[str, Any], workspace: Path, catalog: str) ->
     lines = []
     named = shlex.quote(str(workspace))
     if summary["decided"]:
-        lines.append(f"{_count(summary['decided'], 'suspicion')} are decided already.")
+        is_one = summary["decided"] == 1
+        lines.append(f"{_count(summary['decided'], 'suspicion')} {'is' if is_one else 'are'} decided already.")
     lines.append(f"Decide in the browser:          hangtag review --workspace {named}")
     lines.append(f"Then write your corrected file: hangtag apply --workspace {named}")
     if summary["products"] >= ENOUGH_TO_TRAIN:

@@ -321,7 +321,8 @@ def check(
         train=train,
     )
     typer.echo(dumps(summary, ensure_ascii=False) if json else f"\n{describe_check(summary, workspace, catalog)}")
-    if opens and not json and fail_on is None and summary["wrong_categories"] and options.has_person():
+    has_suspicions = summary["wrong_categories"] or summary["less_sure"]
+    if opens and not json and fail_on is None and has_suspicions and options.has_person():
         told = "\nThe page to decide on them: {}  (Ctrl-C stops it)"
         review_in_browser(workspace, lambda address: typer.echo(told.format(address), err=True))
     if fail_on and count_failing(summary, fail_on):

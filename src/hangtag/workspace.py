@@ -181,11 +181,22 @@ def is_workspace(folder: Path) -> bool:
 
 
 def begin_staging(folder: Path) -> Path:
-    """Create and return an empty folder inside `folder` for new files; leftovers of a stopped process are removed."""
+    """Create and return an empty folder inside `folder` for new files; leftovers of a stopped process are removed.
+
+    Raises:
+        WorkspaceError: The folder cannot be made.
+    """
     staging = folder / STAGING
     if staging.exists():
         shutil.rmtree(staging)
-    staging.mkdir(parents=True)
+    try:
+        staging.mkdir(parents=True)
+    except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
+        raise WorkspaceError(
+            f"This folder cannot be made: {error.strerror}.",
+            hint="Choose a folder that can be written, for a workspace with --workspace.",
+            received=str(folder),
+        ) from error
     return staging
 
 

@@ -160,3 +160,9 @@ def test_a_table_of_other_columns_is_refused(tmp_path: Path) -> None:
     path.write_text("kind,sort\nA,B\n", encoding="utf-8")
     with pytest.raises(SettingsError, match="no column proposed_id"):
         read_taxonomy_mapping(path, "--taxonomy-mapping", ["kind", "sort"], PublicTaxonomy(()), [])
+
+
+def test_a_table_of_products_is_no_taxonomy(tmp_path: Path) -> None:
+    table = "Handle,Title,Type\nred-shirt,Red shirt,Apparel > Shirts\nblue-shirt,Blue shirt,Apparel > Shirts\n"
+    with pytest.raises(CatalogError, match=r"Line 2 of the taxonomy is below a category that the file does not have"):
+        read(tmp_path, table)

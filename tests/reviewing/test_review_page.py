@@ -252,7 +252,7 @@ def test_like_issues_are_decided_together_by_keyboard(browser: Browser, address:
     browser.find_elements(By.CSS_SELECTOR, ".card")[0].click()
     wait_for(browser, "both", "Accept 4, keep 2")
     shoot(browser, "grid-light")
-    press(browser, "i", "i", "z")
+    press(browser, "z")
     WebDriverWait(browser, 20).until(lambda _: browser.find_element(By.ID, "zoomed").is_displayed())
     shoot(browser, "zoom")
     press(browser, Keys.ESCAPE)
@@ -263,12 +263,17 @@ def test_like_issues_are_decided_together_by_keyboard(browser: Browser, address:
     press(browser, "u")
     wait_for(browser, "given", "Shirts")
     assert find_standing(store.read()) == []
+    press(browser, "k")
+    wait_for(browser, "done", "Tshirts: 6 kept")
+    press(browser, "u")
+    wait_for(browser, "given", "Shirts")
+    assert find_standing(store.read()) == []
     # Those taken out stay open. (The first shirt has two issues that suggest the same.)
     press(browser, " ", Keys.ENTER)
     wait_for(browser, "done", "5 accepted")
     wait_for(browser, "progress-text", "in 4 kinds")
     press(browser, "n")
-    wait_for(browser, "about", "products")
+    wait_for(browser, "about", " product")
     press(browser, "g")
     wait_for(browser, "progress-text", "of 12 open")
     assert list_errors(browser) == []

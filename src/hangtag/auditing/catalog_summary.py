@@ -46,6 +46,12 @@ def find_wrong_categories(issues: pl.DataFrame, levels: Sequence[str]) -> pl.Dat
     return issues.filter(is_wrong).unique("item_id", keep="first", maintain_order=True)
 
 
+def _count_less_sure(issues: pl.DataFrame, wrong: pl.DataFrame, levels: Sequence[str]) -> int:
+    """Return the number of other items with a label error of a level, which confident learning does not flag."""
+    is_other = (pl.col("code") == LABEL_ERROR) & pl.col("column").is_in(list(levels))
+    return issues.filter(is_other & ~pl.col("item_id").is_in(wrong["item_id"].to_list()))["item_id"].n_unique()
+
+
 def summarize_issues(items: pl.DataFrame, issues: pl.DataFrame, schema: CatalogSchema) -> dict[str, Any]:
     """Summarize the issues of a catalogue.
 
@@ -55,7 +61,8 @@ def summarize_issues(items: pl.DataFrame, issues: pl.DataFrame, schema: CatalogS
         schema: The meaning of the columns, under the names of `items` and `issues`.
 
     Returns:
-        JSON values: `wrong_categories` (the number of items), `by_brand` and `by_category` (`column`, and `values` with
+        JSON values: `wrong_categories` (the number of items), `less_sure` (that of other items with a label error of
+        severity `info`), `by_brand` and `by_category` (`column`, and `values` with
         `value`, `wrong` and `products`, the most first), `duplicates` (`groups` and `products` of equal photographs
         with different categories), `spellings` (`column`, `given`, `suggested`, `products`; the commonest first), and
         `examples` (`item_id`, `name`, `given`, `suggested`, `reason`).
@@ -70,6 +77,7 @@ def summarize_issues(items: pl.DataFrame, issues: pl.DataFrame, schema: CatalogS
     brand = find_brand(schema.columns)
     return {
         "wrong_categories": len(wrong),
+        "less_sure": _count_less_sure(issues, wrong, schema.levels),
         "by_brand": _count_wrong(items.select("item_id", value=brand), wrong, brand) if brand else None,
         "by_category": _count_wrong(categories.rename({"category": "value"}), wrong, schema.levels[-1]),
         "duplicates": {"groups": conflicts["group_id"].n_unique(), "products": conflicts["item_id"].n_unique()},

@@ -128,9 +128,13 @@ def _read_lines(text: str, path: Path) -> tuple[str, Found]:
         if not all(parts):
             raise _refuse(f"Line {number} of the taxonomy has a category without a name.", line)
         found.append((f"Line {number}", PublicCategory(category_id or JOINT.join(parts), parts)))
-    # Any text would be a list of categories without parents.
+    # Without ids any text would be a list of categories, but not one in which every category's parent is listed.
     if not found or (not has_ids and all(len(category.path) == 1 for _, category in found)):
         raise CatalogError("The taxonomy has no category paths.", allowed=ALLOWED, received=str(path))
+    paths = {category.path for _, category in found}
+    orphan = next((entry for entry in found if len(entry[1].path) > 1 and entry[1].path[:-1] not in paths), None)
+    if orphan and not has_ids:
+        raise _refuse(f"{orphan[0]} of the taxonomy is below a category that the file does not have.", str(orphan[1]))
     return "; ".join(comments), found
 
 

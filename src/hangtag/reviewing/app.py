@@ -118,6 +118,7 @@ def build_app(
 def _add_pages(app: FastAPI, values: dict[str, str]) -> None:
     for path, name in PAGES.items():
         page = (STATIC / name).read_text(encoding="utf-8")
+        page = page.replace("{{ dialogs }}", (STATIC / "dialogs.html").read_text(encoding="utf-8"))
         for key, value in values.items():
             page = page.replace(f"{{{{ {key} }}}}", html.escape(value, quote=True))
         # The page contains the token, so no cache may store it.

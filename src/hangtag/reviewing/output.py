@@ -106,7 +106,7 @@ def describe_in_grid(issue: Issue, queue: Queue) -> dict[str, Any]:
     """Return an issue as JSON, as the grid shows it, with the version of its item that a decision must contain."""
     return {
         "position": issue.position,
-        "score": issue.score,
+        "evidence": issue.evidence,
         "reason": issue.reason,
         "item": describe_item(issue.item_id, issue.column, queue),
         "version": queue.read_version(issue.item_id),

@@ -38,7 +38,8 @@ function show() {
   find("given").textContent = kind.given_label || "–";
   find("suggested").textContent = kind.suggested_label || "–";
   const decided = kind.right + kind.wrong;
-  const shown = issues.length < kind.open ? `the first ${issues.length} of ${kind.open} products` : `${kind.open} products`;
+  const products = `${kind.open} ${kind.open === 1 ? "product" : "products"}`;
+  const shown = issues.length < kind.open ? `the first ${issues.length} of ${products}` : products;
   find("about").textContent = [
     [CODES[kind.code] || kind.code, kind.column].filter(Boolean).join(" in "),
     shown,
@@ -54,7 +55,9 @@ function show() {
     image.src = photograph(each.item.item_id, false);
     image.alt = "";
     image.loading = "lazy";
-    button.append(image, make("b", name(each)), make("span", "", "mark"));
+    const evidence = EVIDENCE[each.evidence] || each.evidence;
+    button.append(image, make("b", name(each)), make("span", evidence ? `by ${evidence}` : "", "note"));
+    button.append(make("span", "", "mark"));
     button.addEventListener("click", () => toggle(each.position));
     line.append(button);
     return line;
@@ -117,8 +120,14 @@ function decide(keepOthers) {
     showNotice("");
     await load();
     const accepted = chosen.length - kept;
-    find("done").textContent = `${text}: ${accepted} accepted${kept ? `, ${kept} kept` : ""}. Press U to undo.`;
+    find("done").textContent = `${text}: ${[accepted && `${accepted} accepted`, kept && `${kept} kept`].filter(Boolean).join(", ")}. Press U to undo.`;
   });
+}
+
+function keepAll() {
+  out = new Set(issues.map((each) => each.position));
+  mark();
+  decide(true);
 }
 
 function undo() {
@@ -143,10 +152,7 @@ function showNextKind() {
 // Keys and buttons
 
 const ACTIONS = {
-  i: () => {
-    out = new Set(issues.map((each) => each.position).filter((position) => !out.has(position)));
-    mark();
-  },
+  k: keepAll,
   n: showNextKind,
   u: undo,
   z: () => {
@@ -180,7 +186,7 @@ document.addEventListener("keydown", (event) => {
 
 find("accept").addEventListener("click", () => decide(false));
 find("both").addEventListener("click", () => decide(true));
-find("invert").addEventListener("click", ACTIONS.i);
+find("keep").addEventListener("click", keepAll);
 find("next").addEventListener("click", showNextKind);
 find("undo").addEventListener("click", undo);
 find("undo-end").addEventListener("click", undo);
