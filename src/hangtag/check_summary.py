@@ -6,32 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hangtag.auditing.catalog_words import (
+    ENOUGH_TO_TRAIN,
+    KINDS_OF_PRODUCTS,
+    REJECTED,
+    count_things,
+    describe_findings,
+)
 from hangtag.summary import NO_BREAK_SPACE, WIDTH, fold, make_relative
 
-# What the codes of rejected.csv mean, for the summary of a check; other codes are shown as they are.
-REJECTED = {
-    "bad_row": "lines of the table that cannot be read without doubt",
-    "skipped_row": "rows that are no products",
-    "missing_id": "rows without an id",
-    "duplicate_id": "rows with the id of an earlier row",
-    "shared_photograph": "photographs that many products share, such as a size chart",
-    "missing_photograph": "photographs that are not there",
-    "url_not_allowed": "photographs at an address that is not downloaded from",
-    "download_failed": "photographs that could not be downloaded",
-    "download_timeout": "photographs whose download took too long",
-    "unused_photograph": "photographs that no row names",
-    "unreadable_file": "files that cannot be read",
-    "empty_file": "photographs without content",
-    "too_many_bytes": "photographs with too many bytes",
-    "too_many_pixels": "photographs with too many pixels",
-    "not_an_image": "files that are no photographs",
-    "truncated": "damaged photographs",
-}
 MOST_REASONS = 5
-# With fewer products a training finds less than the model that hangtag comes with.
-ENOUGH_TO_TRAIN = 1000
-# What the audit says before the reason why the model that hangtag comes with cannot be used.
-NOT_FITTING = "The model that hangtag comes with does not fit: "
 
 
 def describe_check(summary: Mapping[str, Any], workspace: Path, catalog: str) -> str:
@@ -46,6 +30,7 @@ def describe_check(summary: Mapping[str, Any], workspace: Path, catalog: str) ->
         _describe_reading(summary),
         _describe_wrong(summary),
         _describe_places(summary),
+        _describe_questions(summary),
         _describe_examples(summary),
         _describe_next(summary, workspace, catalog),
     ]
@@ -53,7 +38,8 @@ def describe_check(summary: Mapping[str, Any], workspace: Path, catalog: str) ->
 
 
 def _describe_reading(summary: Mapping[str, Any]) -> list[str]:
-    lines = [f"Read: {_count(summary['products'], 'product')} with {_count(summary['photographs'], 'photograph')}."]
+    read = [count_things(summary[f"{thing}s"], thing) for thing in ("product", "photograph")]
+    lines = [f"Read: {' with '.join(read)}."]
     not_read = summary["not_read"]
     if not_read["reasons"]:
         lines.append(fold(f"Not used, each with its reason in {make_relative(Path(not_read['file']))}:"))
@@ -77,24 +63,9 @@ def _describe_reading(summary: Mapping[str, Any]) -> list[str]:
 
 
 def _describe_wrong(summary: Mapping[str, Any]) -> list[str]:
-    wrong, judged = summary["wrong_categories"], summary["judged"]
-    if not judged:
-        lines = ["No category could be checked."]
-    elif not wrong:
-        lines = [f"No category looks wrong, of {_count(judged, 'product')} that could be checked."]
-    else:
-        look = "product looks as if it is" if wrong == 1 else "products look as if they are"
-        lines = [fold(f"{wrong:,} {look} in a wrong category, of {judged:,} that could be checked.")]
-    if less_sure := summary["less_sure"]:
-        verb, pronoun = ("is", "it") if less_sure == 1 else ("are", "them")
-        lines.append(f"{less_sure:,} more {verb} less sure; the review shows {pronoun} too.")
     changes = summary["changes"]
-    if changes:
-        lines.append(fold(_describe_changes(changes)))
-    if judged and wrong:
-        lines += [fold(text) for text in (_describe_share(summary["wrong_share"]), _describe_first(summary)) if text]
-    lines += map(fold, _describe_gaps(summary))
-    return lines
+    sentences = [*describe_findings(summary), *([_describe_changes(changes)] if changes else [])]
+    return list(map(fold, sentences))
 
 
 def _describe_changes(changes: Mapping[str, Any]) -> str:
@@ -106,52 +77,9 @@ def _describe_changes(changes: Mapping[str, Any]) -> str:
         return f", {each['look_wrong']:,} {'looks' if each['look_wrong'] == 1 else 'look'} wrong"
 
     return (
-        f"Since the last check: {_count(new['products'], 'new product')}{look(new)}; "
+        f"Since the last check: {count_things(new['products'], 'new product')}{look(new)}; "
         f"{changed['products']:,} changed{look(changed)}; {removed['products']:,} removed."
     )
-
-
-def _describe_share(share: Mapping[str, Any]) -> str:
-    if "unknown" in share:
-        return f"How many are wrong in all cannot be estimated honestly: {share['unknown']}."
-    if share["expected"] is None:
-        return f"Estimate for all products: {share['low']:.1%} or more of the categories are wrong."
-    return (
-        f"Estimate for all products: about {share['expected']:.1%} of the categories are wrong (between "
-        f"{share['low']:.1%} and {share['high']:.1%})."
-    )
-
-
-def _describe_first(summary: Mapping[str, Any]) -> str:
-    right, wrong = summary["expected_right"], summary["wrong_categories"]
-    if not right or not 0 < right["issues"] <= wrong:
-        return ""
-    which = "them" if right["issues"] == wrong else f"the first {right['issues']:,}"
-    return (
-        f"Not every suspicion is right: about {right['expected']:.0f} of {which} are real mistakes by estimate "
-        f"(between {right['low']:,} and {right['high']:,})."
-    )
-
-
-def _describe_gaps(summary: Mapping[str, Any]) -> list[str]:
-    gaps = summary["not_compared"]
-    lines = []
-    if count := gaps["products_of_other_categories"]:
-        lines.append(
-            f"{_count(count, 'product')} could not be compared with a photograph: hangtag's own model does not know "
-            "their categories."
-        )
-    if gaps["unlike_model"]:
-        lines.append(
-            "Most photographs are unlike those that hangtag's own model knows, and were not compared."
-            + (" --train learns from your own photographs." if summary["products"] >= ENOUGH_TO_TRAIN else "")
-        )
-    lines += [
-        f"The {what} were not compared. {gaps[what].rpartition(NOT_FITTING)[2]}".replace("`", "")
-        for what in ("photographs", "names")
-        if gaps[what]
-    ]
-    return lines
 
 
 def _describe_places(summary: Mapping[str, Any]) -> list[str]:
@@ -162,7 +90,9 @@ def _describe_places(summary: Mapping[str, Any]) -> list[str]:
                 f"{each['value']} ({each['wrong']:,} of {each['products']:,})".replace(" ", NO_BREAK_SPACE)
                 for each in found["values"]
             )
-            lines.append(fold(f"{name} with most: {values}", indent="  "))
+            others = found["others"]
+            rest = f", and {others['wrong']:,} in {others['values']:,} more" if others["wrong"] else ""
+            lines.append(fold(f"{name} with most: {values}{rest}", indent="  "))
     if count := summary["duplicates"]["groups"]:
         groups = "1 photograph is that of" if count == 1 else f"{count:,} photographs are those of"
         lines.append(fold(f"{groups} several products with different categories."))
@@ -173,11 +103,27 @@ def _describe_places(summary: Mapping[str, Any]) -> list[str]:
     if found := summary["without_category"]:
         lines.append(
             fold(
-                f"{_count(found['products'], 'product')} without a category: {found['suggested']:,} with a suggestion, "
-                f"{found['not_sure']:,} not sure; all in {make_relative(Path(found['file']))}."
+                f"{count_things(found['products'], 'product')} without a category: {found['suggested']:,} with a "
+                f"suggestion, {found['not_sure']:,} not sure; all in {make_relative(Path(found['file']))}."
             )
         )
     return lines
+
+
+def _describe_questions(summary: Mapping[str, Any]) -> list[str]:
+    """Return what the review asks: each product counts once, so that the lines add up to all products to look at."""
+    found = summary["to_look_at"]
+    if not found["questions"]:
+        return []
+    asked = "asks 1 question" if found["questions"] == 1 else f"asks {found['questions']:,} questions"
+    return [
+        fold(f"The review {asked} about {count_things(found['products'], 'product')}, each counted once here:"),
+        *(
+            f"  {each['products']:>7,}  {KINDS_OF_PRODUCTS[each['kind']]}"
+            for each in found["kinds"]
+            if each["products"]
+        ),
+    ]
 
 
 def _describe_examples(summary: Mapping[str, Any]) -> list[str]:
@@ -200,7 +146,15 @@ def _describe_next(summary: Mapping[str, Any], workspace: Path, catalog: str) ->
     named = shlex.quote(str(workspace))
     if summary["decided"]:
         is_one = summary["decided"] == 1
-        lines.append(f"{_count(summary['decided'], 'suspicion')} {'is' if is_one else 'are'} decided already.")
+        lines.append(f"{count_things(summary['decided'], 'question')} {'is' if is_one else 'are'} decided already.")
+    if summary["skipped"]:
+        verb = "is" if summary["skipped"] == 1 else "are"
+        lines.append(f"{count_things(summary['skipped'], 'question')} {verb} skipped, for later; not counted above.")
+    page = summary["report"]
+    if page["file"]:
+        lines.append(f"See it all on one page:         {make_relative(Path(page['file']))}")
+    else:
+        lines.append(fold(f"The page with all of it could not be written: {page['missing']}"))
     lines.append(f"Decide in the browser:          hangtag review --workspace {named}")
     lines.append(f"Then write your corrected file: hangtag apply --workspace {named}")
     if summary["products"] >= ENOUGH_TO_TRAIN:
@@ -208,7 +162,3 @@ def _describe_next(summary: Mapping[str, Any], workspace: Path, catalog: str) ->
             f"To find more, with time:        hangtag check {shlex.quote(catalog)} --workspace {named} --train"
         )
     return lines
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -87,7 +87,7 @@ def test_a_category_under_a_foreign_parent_is_unlikely() -> None:
     [(key, line)] = by_key(find_unlikely_combinations(make_context(items))).items()
     assert key == "i2 kind"
     assert json.loads(line["changes"]) == {"kind": "Wear"}
-    assert line["reason"] == "Of 25 items with type Shirts, 24 have kind Wear and 1 Footwear."
+    assert line["reason"] == "Of 25 products with type Shirts, 24 have kind Wear and 1 Footwear."
     assert line["score"] == pytest.approx(24 / 26)
 
 
@@ -97,7 +97,7 @@ def test_a_value_that_hardly_any_item_of_a_category_has_is_unlikely() -> None:
     found = by_key(find_unlikely_combinations(make_context(make_items(gender=men))))
     assert set(found) == {"i2 gender"}
     assert found["i2 gender"]["suggested_label"] == "Men"
-    assert found["i2 gender"]["reason"] == "Of 50 items with kind Wear, 49 have gender Men and 1 Women."
+    assert found["i2 gender"]["reason"] == "Of 50 products with kind Wear, 49 have gender Men and 1 Women."
 
 
 def test_a_category_of_few_items_or_of_two_minds_says_nothing() -> None:
@@ -110,7 +110,7 @@ def test_the_only_item_of_its_kind_is_told_for_information() -> None:
     items = make_items(type={2: "Capes"})
     [line] = by_key(find_unlikely_combinations(make_context(items))).values()
     assert (line["severity"], line["changes"], line["suggested_label"]) == ("info", "{}", "")
-    assert line["reason"] == "No other item is Wear / Capes."
+    assert line["reason"] == "No other product is Wear / Capes."
     assert line["score"] < 0.5
 
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 import socket
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from page_reader import Page
 from PIL import Image
 from shop_exports import EXPORTS, Product, make_products
 
@@ -23,7 +25,7 @@ from hangtag.inference.classifier import Classifier
 from hangtag.io import read_csv
 from hangtag.reviewing.decisions import DecisionRequest, LabelOptions, build_decisions
 from hangtag.reviewing.items import read_items
-from hangtag.reviewing.queue import Queue, read_issues
+from hangtag.reviewing.queue import Filter, Queue, read_issues
 from hangtag.reviewing.store import Store
 from hangtag.stages import check as check_module
 from hangtag.stages import cross_validate as cross_validate_module
@@ -90,6 +92,7 @@ def test_the_summary_says_what_is_wrong_where_and_what_to_do(
         "Read the products and their photographs",
         "Put the categories in order",
         "Compare every category with photograph and name",
+        "Write the page with what was found",
     ]
 
 
@@ -100,7 +103,11 @@ def test_json_is_all_that_stands_on_stdout_and_an_exit_code_is_asked_for(
     summary = json.loads(capsys.readouterr().out)
     assert (summary["products"], summary["wrong_categories"], summary["less_sure"]) == (100, 2, 1)
     assert summary["not_read"]["reasons"] == [{"code": "empty_file", "count": 1}, {"code": "not_an_image", "count": 1}]
-    assert summary["by_brand"] == {"column": "Vendor", "values": [{"value": "Acme", "wrong": 2, "products": 100}]}
+    assert summary["by_brand"] == {
+        "column": "Vendor",
+        "values": [{"value": "Acme", "wrong": 2, "products": 100}],
+        "others": {"values": 0, "wrong": 0},
+    }
     assert json.loads((shop / "w" / "check.json").read_text())["issues"] == summary["issues"]
     # Nothing is new since the check of the fixture.
     assert run(shop, "--json", "--fail-on", "new") == 0
@@ -150,18 +157,45 @@ def test_a_changed_product_is_told(shop: Path) -> None:
     }
 
 
-def test_what_is_decided_is_told_no_more(shop: Path) -> None:
+def test_what_is_decided_is_told_no_more_and_all_numbers_agree(shop: Path) -> None:
     workspace = Workspace.at(shop / "w")
     item_id = PRODUCTS[WRONG].handle
-    store = Store(workspace.review / "review.sqlite")
-    queue = Queue(read_issues(workspace.issues), read_items(workspace), store)
-    issue = next(issue for issue in queue.issues if issue.item_id == item_id)
-    request = DecisionRequest(issue.position, "keep", {item_id: queue.read_version(item_id)})
-    store.add(build_decisions(request, queue, LabelOptions(queue.items)), "Ann")
-    store.close()
+    with closing(Store(workspace.review / "review.sqlite")) as store:
+        queue = Queue(read_issues(workspace.issues), read_items(workspace), store)
+        first = next(issue for issue in queue.issues if issue.item_id == item_id)
+        other = next(issue for issue in queue.issues if issue.severity == "info")
+        for issue, action in ((first, "keep"), (other, "skip")):
+            request = DecisionRequest(issue.position, action, {issue.item_id: queue.read_version(issue.item_id)})
+            store.add(build_decisions(request, queue, LabelOptions(queue.items)), "Ann")
+        queue.refresh()
+        counts = queue.count(Filter())
     summary = check(shop / "shop" / "products_export.csv", workspace)
-    assert (summary["wrong_categories"], summary["decided"]) == (1, 1)
+    assert (summary["wrong_categories"], summary["decided"], summary["skipped"]) == (1, 1, 1)
     assert item_id not in [example["item_id"] for example in summary["examples"]]
+    # As the review's page has them, and `issues.csv`.
+    looked_at = summary["to_look_at"]
+    assert {"open": looked_at["questions"], "decided": 1, "skipped": 1, "total": looked_at["questions"] + 2} == counts
+    assert len(read_csv(workspace.issues)) == counts["total"]
+    assert sum(kind["products"] for kind in looked_at["kinds"]) == looked_at["products"] == 1
+    assert summary["judged"] + sum(summary["not_judged"].values()) == summary["products"]
+    # As the page has them.
+    text = Page(workspace.report).text
+    assert "Products 100 Photographs 100 Could be checked 100 Look wrong 1 To look at 1 Could not be used 2" in text
+    assert "The review asks 1 question about 1 product" in text
+    assert "1 is decided already and left out here. 1 is skipped for later and left out too." in text
+    assert "with nothing to look at 99" in text
+    assert item_id not in text.partition("2 Data sources")[0]
+
+
+def test_a_check_goes_through_without_what_the_page_needs(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def report(_workspace: Workspace) -> None:
+        raise ModuleNotFoundError("No module named 'jinja2'", name="jinja2")
+
+    monkeypatch.setattr(check_module, "report", report)
+    summary = check(shop / "shop" / "products_export.csv", shop / "w")
+    assert summary["report"]["file"] is None
+    told = " ".join(describe_check(summary, Path("w"), "shop").split())
+    assert "The page with all of it could not be written: This command needs jinja2, which is not installed." in told
 
 
 def test_products_without_a_category_get_a_suggestion_where_it_is_sure(tmp_path: Path) -> None:
@@ -306,16 +340,20 @@ Not used, each with its reason in w/prepared/rejected.csv:
 2 products look as if they are in a wrong category, of 100 that could be
 checked.
 1 more is less sure; the review shows it too.
-Since the last check: nothing new, changed or removed.
 How many are wrong in all cannot be estimated honestly: the comparison
 contradicts too many categories that are probably right.
 Not every suspicion is right: about 1 of them are real mistakes by estimate
 (between 0 and 2).
 The photographs were not compared. All photographs of categories that the model
 has are unlike those that it was trained on.
+Since the last check: nothing new, changed or removed.
 
 Brands with most: Acme (2 of 100)
 Categories with most: Watches (1 of 16), Shirts (1 of 18)
+
+The review asks 3 questions about 3 products, each counted once here:
+        2  in a category that looks wrong
+        1  in a category that may be wrong: less sure
 
 To verify by a look:
   The "Best" Steel Watch C (the-"best"-steel-watch-c-15)
@@ -325,6 +363,7 @@ To verify by a look:
     Shirts -> Watches
     Its name reads like those of Watches, and not like those of Shirts.
 
+See it all on one page:         w/report.html
 Decide in the browser:          hangtag review --workspace w
 Then write your corrected file: hangtag apply --workspace w
 """

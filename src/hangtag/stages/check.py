@@ -9,29 +9,26 @@ from typing import Any
 
 import polars as pl
 
-from hangtag.auditing.catalog_summary import find_wrong_categories, summarize_issues, summarize_share
-from hangtag.auditing.category_suggestions import FILE as SUGGESTED
+from hangtag.auditing.catalog_summary import find_wrong_categories
 from hangtag.catalog.column_kinds import find_certain_description, find_kinds, format_toml
-from hangtag.catalog.prepared_items import read_changes, read_prepared
+from hangtag.catalog.prepared_items import read_changes
 from hangtag.catalog.reader import DESCRIPTION, find_table_file
 from hangtag.catalog.schema import CatalogSchema, UndescribedError
 from hangtag.config import AuditConfig, CleanConfig, PrepareConfig
 from hangtag.console import StageList, print_line
-from hangtag.errors import CatalogError
-from hangtag.io import JsonObject, read_csv, read_json, write_json, write_text
+from hangtag.errors import CatalogError, HangtagError, describe_mistake
+from hangtag.io import JsonObject, read_json, write_json, write_text
 from hangtag.labels.dataset import read_labeled_items
 from hangtag.lock import hold
-from hangtag.manifest import read_manifest, require_manifest
+from hangtag.manifest import read_manifest
 from hangtag.presets import read_preset
+from hangtag.reporting.audited_catalog import AuditedCatalog, read_audited, summarize
 from hangtag.results import StageResult, format_seconds
-from hangtag.reviewing.decisions import find_states
-from hangtag.reviewing.items import read_items
-from hangtag.reviewing.queue import read_issues
-from hangtag.reviewing.store import find_standing, read_decisions
 from hangtag.settings import resolve
 from hangtag.stages.audit import SHIPPED, audit
 from hangtag.stages.clean import clean
 from hangtag.stages.prepare import prepare
+from hangtag.stages.report import report
 from hangtag.train_config import TrainConfig
 from hangtag.workspace import Workspace
 
@@ -41,9 +38,9 @@ READ, SORT, LEARN, COMPARE = (
     "Learn from your own products",
     "Compare every category with photograph and name",
 )
+PAGE = "Write the page with what was found"
 # The summary of the last check, in the workspace.
 SUMMARY = "check.json"
-HINT = "Run `hangtag check CATALOG` again."
 
 
 def check(
@@ -63,7 +60,7 @@ def check(
     described and not recognised is described by its values where these leave no doubt; that description is written to
     `catalog.toml` in the workspace and used from then on. Stages whose inputs have not changed are skipped.
 
-    Writes `check.json`, the summary.
+    Writes `check.json`, the summary, and `report.html`, whose first chapter shows it.
 
     Args:
         catalog: A folder, a `.zip`, or a table with photographs.
@@ -83,7 +80,7 @@ def check(
     workspace, layers = Workspace.at(workspace), (read_preset(preset), dict(settings or {}))
     preparing, cleaning = resolve(PrepareConfig, *layers), resolve(CleanConfig, *layers)
     auditing, training = resolve(AuditConfig, *layers), resolve(TrainConfig, *layers)
-    with StageList([READ, SORT, *([LEARN] if train else []), COMPARE]) as stages:
+    with StageList([READ, SORT, *([LEARN] if train else []), COMPARE, PAGE]) as stages:
         prepared, described = _prepare(catalog, workspace, preparing, schema, overrides)
         stages.finish(f"{prepared.metrics['items']:,} products")
         cleaned = _clean(workspace, cleaning, train=train)
@@ -91,13 +88,24 @@ def check(
         if train:
             stages.finish(_train(workspace, training))
         model = None if train or _has_folds(workspace) else SHIPPED
-        audited = audit(workspace, auditing, model=model)
-        stages.finish(f"{audited.metrics['items_with_issues']:,} products to look at")
-    reads = [workspace.prepared, workspace.audit, workspace.review]
-    with hold("check", workspace, reads=reads, writes=[]):
-        summary = _summarize(workspace, prepared, described)
+        audit(workspace, auditing, model=model)
+        reads = [workspace.prepared, workspace.audit, workspace.review]
+        with hold("check", workspace, reads=reads, writes=[]):
+            summary = _summarize(workspace, described)
+        stages.finish(f"{summary['to_look_at']['products']:,} products to look at")
+        summary["report"] = _write_page(workspace)
         write_json(workspace.root / SUMMARY, summary)
+        stages.finish("report.html" if summary["report"]["file"] else "left out")
     return summary
+
+
+def _write_page(workspace: Workspace) -> JsonObject:
+    """Write `report.html`; a page that cannot be written is no failure of the check."""
+    try:
+        report(workspace)
+    except (HangtagError, ModuleNotFoundError) as error:
+        return {"file": None, "missing": describe_mistake(error) or str(error)}
+    return {"file": str(workspace.report), "missing": ""}
 
 
 def _prepare(
@@ -154,56 +162,16 @@ def _train(workspace: Workspace, config: TrainConfig) -> str:
     return f"agrees with {result.metrics['accuracy']:.0%} of your categories"
 
 
-def _summarize(workspace: Workspace, prepared: StageResult, described: Path | None) -> JsonObject:
-    """Return the summary; see docs/audit.md."""
-    data = read_prepared(workspace)
-    schema, headings = data.schema.with_headings(), data.schema.by_column
-    items = data.known.rename({name: headings[name] for name in data.known.columns if name in headings})
-    issues, decided = _read_open_issues(workspace)
-    audited = read_json(workspace.audit / "summary.json")
-    manifest = require_manifest(workspace.prepared, HINT)
-    metrics = prepared.metrics
-    photographs = metrics["items"] + metrics.get("other_photographs", 0)
+def _summarize(workspace: Workspace, described: Path | None) -> JsonObject:
+    """Return the summary, without the page; see docs/audit.md."""
+    catalog = read_audited(workspace)
     return {
-        "catalog": manifest["origin"]["catalog"],
+        "catalog": catalog.manifest["origin"]["catalog"],
         "workspace": str(workspace.root),
-        "prepared": manifest["finished"],
-        "products": metrics["items"],
-        "photographs": photographs,
-        "not_read": _summarize_rejected(workspace, metrics),
-        "columns": _describe_columns(schema, described),
-        "judged": audited["judged"],
-        **summarize_issues(items, issues, schema),
-        "wrong_share": summarize_share(audited),
-        "expected_right": audited["expected_right"].get("suspected_categories"),
-        "not_compared": _describe_gaps(audited),
-        "changes": _count_changes(workspace, manifest, issues, schema),
-        "without_category": _summarize_suggestions(workspace),
-        "decided": decided,
-        "issues": str(workspace.issues),
-    }
-
-
-def _read_open_issues(workspace: Workspace) -> tuple[pl.DataFrame, int]:
-    """Return the issues that nobody has decided, and the number of decided ones."""
-    issues = read_csv(workspace.issues, infer_schema=False)
-    decisions = find_standing(read_decisions(workspace.review / "review.sqlite"))
-    if not decisions:
-        return issues, 0
-    states = find_states(read_issues(workspace.issues), decisions, read_items(workspace))
-    is_open = pl.Series([state == "open" for state in states], dtype=pl.Boolean)
-    return issues.filter(is_open), int((~is_open).sum())
-
-
-def _summarize_rejected(workspace: Workspace, metrics: Mapping[str, Any]) -> JsonObject:
-    """Return how many rows and photographs could not be used, and the reasons, the most frequent first."""
-    path = workspace.prepared / "rejected.csv"
-    codes = Counter(read_csv(path, infer_schema=False)["code"].to_list())
-    return {
-        "products": metrics["rejected"],
-        "photographs": metrics.get("rejected_photographs", 0),
-        "reasons": [{"code": code, "count": count} for code, count in codes.most_common()],
-        "file": str(path),
+        "prepared": catalog.manifest["finished"],
+        "columns": _describe_columns(catalog.schema, described),
+        **summarize(catalog),
+        "changes": _count_changes(catalog),
     }
 
 
@@ -218,50 +186,25 @@ def _describe_columns(schema: CatalogSchema, described: Path | None) -> JsonObje
     }
 
 
-def _describe_gaps(audited: Mapping[str, Any]) -> JsonObject:
-    """Return why categories were not compared with photographs or with names, and how many are not the model's."""
-    reasons = audited["not_applicable"]
-    photographs = audited["sources"].get("photographs", {})
-    return {
-        "photographs": reasons.get("label_error (image)"),
-        "names": reasons.get("label_error (name)"),
-        "unlike_model": "bad_picture (no product)" in reasons,
-        "products_of_other_categories": photographs.get("items_not_mapped", 0),
-        "mapping": "category_mapping.csv" if photographs.get("items_not_mapped") else None,
-    }
-
-
-def _count_changes(
-    workspace: Workspace, manifest: Mapping[str, Any], issues: pl.DataFrame, schema: CatalogSchema
-) -> JsonObject | None:
+def _count_changes(catalog: AuditedCatalog) -> JsonObject | None:
     """Return how many items are new, changed and removed since the last check, and how many of these look wrong.
 
     None where there was no catalogue before. All are 0 where the last check has told them already.
     """
-    changes = read_changes(workspace)
-    told = None
+    workspace, issues = catalog.workspace, catalog.open_issues
+    changes, told = read_changes(workspace), None
     with suppress(OSError, ValueError, TypeError, KeyError):
         told = read_json(workspace.root / SUMMARY)["prepared"]
     if changes is None and told is None:
         return None
-    if changes is None or told == manifest["finished"]:
+    if changes is None or told == catalog.manifest["finished"]:
         changes, issues = pl.DataFrame(schema={"item_id": pl.String, "change": pl.String}), issues.clear()
     counts = Counter(changes["change"].to_list())
-    wrong = Counter(find_wrong_categories(issues, schema.levels)["item_change"].to_list())
+    wrong = Counter(find_wrong_categories(issues, catalog.schema.levels)["item_change"].to_list())
     found: JsonObject = {
         change: {"products": counts[change], "look_wrong": wrong[change]} for change in ("new", "changed")
     }
     return {**found, "removed": {"products": counts["removed"]}}
-
-
-def _summarize_suggestions(workspace: Workspace) -> JsonObject | None:
-    """Return how many items have no category, and for how many of them one is suggested; None where all have one."""
-    path = workspace.audit / SUGGESTED
-    if not path.is_file():
-        return None
-    table = read_csv(path, infer_schema=False)
-    sure = int((table["is_sure"] == "yes").sum())
-    return {"products": len(table), "suggested": sure, "not_sure": len(table) - sure, "file": str(path)}
 
 
 def count_failing(summary: Mapping[str, Any], which: str) -> int:

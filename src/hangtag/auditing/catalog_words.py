@@ -1,0 +1,142 @@
+"""Describe the summary of a catalogue in plain sentences: what `check` prints, and what the pages show."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from hangtag.auditing.catalog_summary import (
+    COMBINATION,
+    CONFLICT,
+    LESS_SURE,
+    PICTURE,
+    REPEATED,
+    SPELLING,
+    VALUE,
+    WRONG,
+)
+from hangtag.auditing.evidence import FEW_PRODUCTS, NO_CATEGORY, NOT_COMPARED, TRAINED_ON, UNKNOWN_CATEGORY, UNLIKE
+
+# What the kinds mean, of products: `3 ...`.
+KINDS_OF_PRODUCTS = {
+    WRONG: "in a category that looks wrong",
+    LESS_SURE: "in a category that may be wrong: less sure",
+    VALUE: "with another value that looks wrong",
+    CONFLICT: "with the photograph of a product of another category",
+    COMBINATION: "with an unusual combination of values",
+    SPELLING: "with a value that is spelled in two ways",
+    PICTURE: "with a photograph that shows no clear product",
+    REPEATED: "with the photograph of another product",
+}
+# Why a category could not be checked, of products: `3 ...`.
+NOT_JUDGED = {
+    NO_CATEGORY: "without a category",
+    UNKNOWN_CATEGORY: "of categories that hangtag's own model does not know",
+    UNLIKE: "with a photograph unlike those that hangtag's own model knows",
+    TRAINED_ON: "that the model has learned from, so that it would only repeat their category",
+    FEW_PRODUCTS: "of categories with too few products to compare with",
+    NOT_COMPARED: "with nothing to compare them with",
+}
+# What the codes of rejected.csv mean, for people; other codes are shown as they are.
+REJECTED = {
+    "bad_row": "lines of the table that cannot be read without doubt",
+    "skipped_row": "rows that are no products",
+    "missing_id": "rows without an id",
+    "duplicate_id": "rows with the id of an earlier row",
+    "shared_photograph": "photographs that many products share, such as a size chart",
+    "missing_photograph": "photographs that are not there",
+    "url_not_allowed": "photographs at an address that is not downloaded from",
+    "download_failed": "photographs that could not be downloaded",
+    "download_timeout": "photographs whose download took too long",
+    "unused_photograph": "photographs that no row names",
+    "unreadable_file": "files that cannot be read",
+    "empty_file": "photographs without content",
+    "too_many_bytes": "photographs with too many bytes",
+    "too_many_pixels": "photographs with too many pixels",
+    "not_an_image": "files that are no photographs",
+    "truncated": "damaged photographs",
+}
+# With fewer products a training finds less than the model that hangtag comes with.
+ENOUGH_TO_TRAIN = 1000
+# What the audit says before the reason why the model that hangtag comes with cannot be used.
+NOT_FITTING = "The model that hangtag comes with does not fit: "
+
+
+def describe_findings(summary: Mapping[str, Any]) -> list[str]:
+    """Return how many categories look wrong, how sure that is, and what could not be checked, in sentences.
+
+    Args:
+        summary: What `reporting.audited_catalog.summarize` returns.
+    """
+    sentences = [_describe_wrong(summary)]
+    if less_sure := summary["less_sure"]:
+        verb, pronoun = ("is", "it") if less_sure == 1 else ("are", "them")
+        sentences.append(f"{less_sure:,} more {verb} less sure; the review shows {pronoun} too.")
+    if summary["judged"] and summary["wrong_categories"]:
+        sentences += [_describe_share(summary["wrong_share"]), _describe_first(summary)]
+    return [*filter(None, sentences), *_describe_not_judged(summary), *_describe_gaps(summary)]
+
+
+def _describe_wrong(summary: Mapping[str, Any]) -> str:
+    wrong, judged = summary["wrong_categories"], summary["judged"]
+    if not judged:
+        return "No category could be checked."
+    if not wrong:
+        return f"No category looks wrong, of {count_things(judged, 'product')} that could be checked."
+    look = "product looks as if it is" if wrong == 1 else "products look as if they are"
+    return f"{wrong:,} {look} in a wrong category, of {judged:,} that could be checked."
+
+
+def _describe_share(share: Mapping[str, Any]) -> str:
+    if "unknown" in share:
+        return f"How many are wrong in all cannot be estimated honestly: {share['unknown']}."
+    if share["expected"] is None:
+        return f"Estimate for all products: {share['low']:.1%} or more of the categories are wrong."
+    return (
+        f"Estimate for all products: about {share['expected']:.1%} of the categories are wrong (between "
+        f"{share['low']:.1%} and {share['high']:.1%})."
+    )
+
+
+def _describe_first(summary: Mapping[str, Any]) -> str:
+    right, wrong = summary["expected_right"], summary["wrong_categories"]
+    if not right or not 0 < right["issues"] <= wrong:
+        return ""
+    which = "them" if right["issues"] == wrong else f"the first {right['issues']:,}"
+    return (
+        f"Not every suspicion is right: about {right['expected']:.0f} of {which} are real mistakes by estimate "
+        f"(between {right['low']:,} and {right['high']:,})."
+    )
+
+
+def _describe_not_judged(summary: Mapping[str, Any]) -> list[str]:
+    """Return why products could not be checked; with those that could be, they are all products."""
+    counts = summary["not_judged"]
+    if not counts:
+        return []
+    reasons = [f"{count:,} {NOT_JUDGED[reason]}" for reason, count in counts.items()]
+    return [f"{count_things(sum(counts.values()), 'product')} could not be checked: {'; '.join(reasons)}."]
+
+
+def _describe_gaps(summary: Mapping[str, Any]) -> list[str]:
+    gaps = summary["not_compared"]
+    lines = []
+    if (count := gaps["products_of_other_categories"] - summary["not_judged"].get(UNKNOWN_CATEGORY, 0)) > 0:
+        lines.append(
+            f"{count_things(count, 'product')} of categories that hangtag's own model does not know: "
+            "compared by name alone."
+        )
+    if gaps["unlike_model"]:
+        lines.append(
+            "Most photographs are unlike those that hangtag's own model knows, and were not compared."
+            + (" --train learns from your own photographs." if summary["products"] >= ENOUGH_TO_TRAIN else "")
+        )
+    lines += [
+        f"The {what} were not compared. {gaps[what].rpartition(NOT_FITTING)[2]}".replace("`", "")
+        for what in ("photographs", "names")
+        if gaps[what]
+    ]
+    return lines
+
+
+def count_things(number: int, noun: str) -> str:
+    """Return a number with a noun, as `1 product` or `2,000 products`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
