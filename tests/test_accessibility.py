@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from audited_report import HEADED, write_audit
 from fake_workspace import build_workspace
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
@@ -12,7 +13,6 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 from serving_fixtures import run_in_thread
-from test_audit_chapter import HEADED, write_audit
 
 from hangtag.reviewing.app import build_app
 from hangtag.reviewing.queue import Queue
@@ -24,7 +24,10 @@ from hangtag.workspace import Workspace
 pytestmark = [pytest.mark.browser, pytest.mark.axe]
 Browser = webdriver.Chrome
 MODES = [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")]
-RUN = "const done = arguments[0]; axe.run(document, { resultTypes: ['violations'] }).then((found) => done(found.violations))"
+RUN = """
+const done = arguments[0];
+axe.run(document, { resultTypes: ["violations"] }).then((found) => done(found.violations));
+"""
 FLAGS = ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu")
 
 
@@ -41,7 +44,9 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def review_address(queue: Queue, store: Store, workspace: Workspace) -> Iterator[str]:
-    app = build_app(queue, store, open_look_alike_search(workspace, queue.items), token="page-token", host="127.0.0.1")
+    search = open_look_alike_search(workspace, queue.items)
+    expected = "Of the first 20 label errors about 17 (12 to 20) are expected to be right."
+    app = build_app(queue, store, search, token="page-token", host="127.0.0.1", expected=expected)
     yield from run_in_thread(app)
 
 
@@ -81,64 +86,70 @@ def test_a_violation_is_found(browser: Browser, check: Callable[[], list[str]], 
 
 
 def test_the_review(browser: Browser, review_address: str, check: Callable[[], list[str]]) -> None:
+    found: list[str] = []
     browser.get(review_address)
     wait_until_shown(browser, "#reviewer-name")
-    assert check() == []
+    found += check()
     press(browser, "Ann", Keys.ENTER)
     wait_until_shown(browser, "#issue")
-    assert check() == []
+    found += check()
     for key, dialog in (("?", "#help"), ("c", "#chooser"), ("z", "#zoom")):
         press(browser, key)
         wait_until_shown(browser, dialog)
-        assert check() == []
+        found += check()
         press(browser, Keys.ESCAPE)
         wait_until_hidden(browser, dialog)
     # A group of duplicates, then the end with a filter that nothing matches.
     choose(browser, "#code", "duplicate_label_conflict")
     wait_until_shown(browser, "#group-actions")
     browser.execute_script("document.getElementById('item-details').open = true")
-    assert check() == []
+    found += check()
     press(browser, "k")
     wait_until_shown(browser, "#issue")
     choose(browser, "#state", "skipped")
     wait_until_shown(browser, "#end")
-    assert check() == []
+    found += check()
     browser.find_element(By.ID, "words").send_keys("red shirt", Keys.ENTER)
     wait_until_shown(browser, "#found")
-    assert check() == []
+    found += check()
+    assert found == []
 
 
 def test_the_grid_of_the_review(browser: Browser, review_address: str, check: Callable[[], list[str]]) -> None:
+    found: list[str] = []
     browser.get(f"{review_address}grid")
     wait_until_shown(browser, "#reviewer-name")
-    assert check() == []
+    found += check()
     press(browser, "Ann", Keys.ENTER)
     wait_until_shown(browser, ".card")
     press(browser, " ")
-    assert check() == []
+    found += check()
     for key, dialog in (("?", "#help"), ("z", "#zoom")):
         press(browser, key)
         wait_until_shown(browser, dialog)
-        assert check() == []
+        found += check()
         press(browser, Keys.ESCAPE)
         wait_until_hidden(browser, dialog)
+    assert found == []
 
 
 def test_the_pages_of_the_service(
     browser: Browser, address: str, photographs: Path, check: Callable[[], list[str]]
 ) -> None:
+    found: list[str] = []
     browser.get(address)
-    assert check() == []
+    found += check()
     names = ("Hat.png", "noise.png", "broken.jpg")
     browser.find_element(By.ID, "files").send_keys("\n".join(str(photographs / name) for name in names))
     WebDriverWait(browser, 60).until(lambda _: "3 of 3 done" in browser.find_element(By.ID, "progress").text)
     WebDriverWait(browser, 60).until(lambda _: browser.find_element(By.CSS_SELECTOR, ".explain").is_displayed())
     browser.execute_script("document.querySelector('.explain').click()")
     WebDriverWait(browser, 60).until(lambda _: browser.find_elements(By.CSS_SELECTOR, ".map"))
-    assert check() == []
+    found += check()
     browser.get(f"{address}docs")
     WebDriverWait(browser, 60).until(lambda _: len(browser.find_elements(By.CSS_SELECTOR, ".route")) == 5)
-    assert check() == []
+    found += check()
+    assert found == []
 
 
 def test_the_page_of_the_service_that_asks_for_a_key(

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from audited_report import HEADED, write_audit
 from fake_workspace import HOSTILE, FakeWorkspace, build_workspace
 from page_reader import Page
-from test_audit_chapter import HEADED, write_audit
 
 from hangtag.auditing.catalog_summary import KINDS, explain, sort_into_kinds
 from hangtag.auditing.issues import COLUMNS
