@@ -20,7 +20,7 @@ def run_and_exit(app: typer.Typer, given: Sequence[str]) -> None:
     Exit codes: 0 success; 1 what `check --fail-on` asks for was found; 2 a user's mistake, described on stderr in a
     line or two; 130 Ctrl-C; 143 SIGTERM and 129 SIGHUP. Any other exception is a bug and keeps its traceback.
     """
-    if given[:1] not in (["serve"], ["review"]):
+    if given[:1] not in (["serve"], ["review"], ["app"]):
         # A service handles signals itself, since it completes its waiting requests first.
         _treat_signals_as_interrupt()
     for stream in (sys.stdout, sys.stderr):
@@ -93,7 +93,7 @@ def describe_stop(command: str) -> str:
         return "Stopped. Every finished epoch is kept; to continue, run the same command with --resume."
     if command == "cross-validate":
         return "Stopped. Every finished fold and epoch is kept; to continue, run the same command."
-    if command == "review":
+    if command in ("review", "app"):
         return "Stopped. Every decision is kept; to continue, run the same command."
     if command in ("check", "run", "demo"):
         return "Stopped. Every finished stage and epoch is kept; to continue, run the same command."

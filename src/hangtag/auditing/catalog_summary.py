@@ -74,7 +74,7 @@ def summarize_issues(items: pl.DataFrame, issues: pl.DataFrame, schema: CatalogS
     conflicts = issues.filter(pl.col("code") == LABEL_CONFLICT)
     spellings = issues.filter(pl.col("code") == SPELLING_VARIANT)
     counted = Counter(spellings.select("column", "given_label", "suggested_label").iter_rows())
-    brand = find_brand(schema.columns)
+    brand = find_brand(schema)
     return {
         "wrong_categories": len(wrong),
         "less_sure": _count_less_sure(issues, wrong, schema.levels),

@@ -95,6 +95,7 @@ class CatalogSchema:
         missing: The spellings of a missing cell, beside an empty one and `Unknown`; see `missing_values.is_missing`.
         layout: The shop system whose table it is, one of `shop_layouts.list_layouts`; empty where it is none of them.
         group: A column whose equal values belong to one product: its items stay in one split. None where there is none.
+        brand: The column of brands, for the summary of a check; None takes one that is called so.
         level_separator: What stands between the parts of category paths in the column of `levels`; empty where the
             levels are columns.
         category_separator: What stands between several category paths in a cell.
@@ -127,6 +128,7 @@ class CatalogSchema:
     missing: tuple[str, ...] = SPELLINGS
     layout: str = ""
     group: str | None = None
+    brand: str | None = None
     level_separator: str = ""
     category_separator: str = ""
     category: str = "first"
@@ -217,6 +219,7 @@ class CatalogSchema:
             other_image_columns=tuple(map(rename, self.other_image_columns)),
             split=self.split and rename(self.split),
             group=self.group and rename(self.group),
+            brand=self.brand and rename(self.brand),
             path_column=self.path_column and rename(self.path_column),
             columns=tuple(map(rename, self.columns)),
         )
@@ -290,6 +293,7 @@ class CatalogSchema:
     def named_columns(self) -> dict[str, None]:
         """Return the columns that the description names, in order."""
         named = [self.id, self.name, *self.levels, *self.attributes, *self.image_columns, self.split, self.group]
+        named.append(self.brand)
         return dict.fromkeys([*filter(None, named), *PLACEHOLDER.findall(self.image or "")])
 
     @property

@@ -41,8 +41,6 @@ READ, SORT, LEARN, COMPARE = (
     "Learn from your own products",
     "Compare every category with photograph and name",
 )
-# The summary of the last check, in the workspace.
-SUMMARY = "check.json"
 HINT = "Run `hangtag check CATALOG` again."
 
 
@@ -96,7 +94,7 @@ def check(
     reads = [workspace.prepared, workspace.audit, workspace.review]
     with hold("check", workspace, reads=reads, writes=[]):
         summary = _summarize(workspace, prepared, described)
-        write_json(workspace.root / SUMMARY, summary)
+        write_json(workspace.check_summary, summary)
     return summary
 
 
@@ -241,7 +239,7 @@ def _count_changes(
     changes = read_changes(workspace)
     told = None
     with suppress(OSError, ValueError, TypeError, KeyError):
-        told = read_json(workspace.root / SUMMARY)["prepared"]
+        told = read_json(workspace.check_summary)["prepared"]
     if changes is None and told is None:
         return None
     if changes is None or told == manifest["finished"]:

@@ -85,6 +85,9 @@ function listFilters(found) {
       option.value = value;
       find(id).append(option);
     }
+    // A page that leads here may ask for one of them.
+    const wanted = new URLSearchParams(location.search).get(id);
+    if ([...find(id).options].some((option) => option.value === wanted)) find(id).value = wanted;
   }
 }
 
