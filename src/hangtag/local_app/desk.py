@@ -79,6 +79,9 @@ class Desk:
             raise ProblemError(422, "no_catalogue", "Type the whole path of the file or folder, from the top.")
         if not path.exists():
             raise ProblemError(404, "no_catalogue", f"There is nothing at this path: {escape_name(str(path))}")
+        if path in (Path.home(), *Path.home().parents):
+            message = "This folder has everything of this computer. Choose the one that the catalogue is in."
+            raise ProblemError(422, "too_much", message)
         if not (path.is_dir() or is_table(path.name)):
             # Any other file that is no archive is refused, with the reason.
             open_source(path)

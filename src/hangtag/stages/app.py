@@ -78,7 +78,7 @@ def app(
         address = f"http://{HOST}:{port}/?token={token}"
         _write_private(root / RUNNING, json.dumps({"address": address}))
         shelf = Shelf(root)
-        desk = Desk(shelf, Stages(run_check, _apply, open_review))
+        desk = Desk(shelf, Stages(run_check, apply_decisions, open_review))
         try:
             service = build_app(shelf, desk, Uploads(root / "uploads"), token=token, cookie=f"hangtag-{port}")
             _show(address, opens, on_start)
@@ -88,7 +88,8 @@ def app(
             (root / RUNNING).unlink(missing_ok=True)
 
 
-def _apply(workspace: Workspace, catalog: Path) -> StageResult:
+def apply_decisions(workspace: Workspace, catalog: Path) -> StageResult:
+    """Write the corrected catalogue of a workspace, whose catalogue may have moved to a path; see `apply`."""
     return apply(workspace, ApplyConfig(), catalog=catalog)
 
 
