@@ -84,7 +84,7 @@ def describe_for_page(summary: Mapping[str, Any]) -> dict[str, Any]:
         "headline": _describe_headline(summary),
         "less_sure": _describe_less_sure(summary),
         "changes": _describe_changes(summary["changes"]) if summary["changes"] else "",
-        "notes": [*_describe_estimates(summary), *_describe_gaps(summary)],
+        "notes": [*_describe_estimates(summary), *_describe_gaps(summary, names_flags=False)],
         "not_read": [
             {"count": each["count"], "text": name_reason(each["code"])} for each in summary["not_read"]["reasons"]
         ],
@@ -162,7 +162,7 @@ def _describe_first(summary: Mapping[str, Any]) -> str:
     )
 
 
-def _describe_gaps(summary: Mapping[str, Any]) -> list[str]:
+def _describe_gaps(summary: Mapping[str, Any], *, names_flags: bool = True) -> list[str]:
     gaps = summary["not_compared"]
     lines = []
     if count := gaps["products_of_other_categories"]:
@@ -173,7 +173,11 @@ def _describe_gaps(summary: Mapping[str, Any]) -> list[str]:
     if gaps["unlike_model"]:
         lines.append(
             "Most photographs are unlike those that hangtag's own model knows, and were not compared."
-            + (" --train learns from your own photographs." if summary["products"] >= ENOUGH_TO_TRAIN else "")
+            + (
+                " --train learns from your own photographs."
+                if names_flags and summary["products"] >= ENOUGH_TO_TRAIN
+                else ""
+            )
         )
     lines += [
         f"The {what} were not compared. {gaps[what].rpartition(NOT_FITTING)[2]}".replace("`", "")

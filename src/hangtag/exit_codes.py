@@ -20,7 +20,7 @@ def run_and_exit(app: typer.Typer, given: Sequence[str]) -> None:
     Exit codes: 0 success; 1 what `check --fail-on` asks for was found; 2 a user's mistake, described on stderr in a
     line or two; 130 Ctrl-C; 143 SIGTERM and 129 SIGHUP. Any other exception is a bug and keeps its traceback.
     """
-    if given[:1] not in (["serve"], ["review"], ["app"]):
+    if given[:1] not in (["serve"], ["review"]):
         # A service handles signals itself, since it completes its waiting requests first.
         _treat_signals_as_interrupt()
     for stream in (sys.stdout, sys.stderr):

@@ -168,7 +168,7 @@ def test_a_menu_changes_what_is_read_and_is_kept_outside_of_the_persons_folder(a
     lacking = app.client.post(f"/api/catalogues/{found}/columns", json={"roles": roles}).json()
     assert (lacking["can_start"], lacking["message"]) == (
         False,
-        "The catalogue's description names no label level.",
+        "Which column has the category? Choose it in the menu above the column; of several, the coarsest first.",
     )
     assert lacking["rows"][0]["cells"][0] == preview["rows"][0]["cells"][0]
     twice = app.client.post(f"/api/catalogues/{found}/columns", json={"roles": roles | {"Title": "id"}})

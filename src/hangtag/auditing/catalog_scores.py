@@ -24,8 +24,10 @@ QUANTILE = 1.959964
 
 def find_brand(schema: CatalogSchema) -> str | None:
     """Return the column of brands: the described one, or one that is called so; None where there is none."""
+    if schema.brand is not None:
+        return schema.brand or None
     lower = {column.casefold(): column for column in schema.columns}
-    return schema.brand or next((lower[name] for name in BRANDS if name in lower), None)
+    return next((lower[name] for name in BRANDS if name in lower), None)
 
 
 def choose_columns(context: AuditContext) -> list[str]:

@@ -95,7 +95,8 @@ class CatalogSchema:
         missing: The spellings of a missing cell, beside an empty one and `Unknown`; see `missing_values.is_missing`.
         layout: The shop system whose table it is, one of `shop_layouts.list_layouts`; empty where it is none of them.
         group: A column whose equal values belong to one product: its items stay in one split. None where there is none.
-        brand: The column of brands, for the summary of a check; None takes one that is called so.
+        brand: The column of brands, for the summary of a check; None takes one that is called so, and an empty text
+            none.
         level_separator: What stands between the parts of category paths in the column of `levels`; empty where the
             levels are columns.
         category_separator: What stands between several category paths in a cell.

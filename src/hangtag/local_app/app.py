@@ -215,6 +215,11 @@ def _add_checking(app: FastAPI, shelf: Shelf, desk: Desk) -> None:
         desk.stop(shelf.read(catalog_id))
         return JSONResponse(desk.describe_fully(shelf.read(catalog_id)))
 
+    @app.get("/api/catalogues/{catalog_id}/open")
+    def count_open(catalog_id: str) -> JSONResponse:
+        """Return how much of the review is left."""
+        return JSONResponse(desk.count_open(shelf.read(catalog_id)))
+
     @app.get("/api/catalogues/{catalog_id}/product")
     def show_product(catalog_id: str, item_id: ShortText) -> Response:
         """Return the photograph of a product that was checked."""

@@ -53,7 +53,7 @@ class Shelf:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._root = folder / "catalogues"
+        self._folder, self._root = folder, folder / "catalogues"
 
     def list(self) -> list[ChosenCatalog]:
         """Return the catalogues, the one that was opened last first; damaged records are left out."""
@@ -100,6 +100,10 @@ class Shelf:
     def mark_opened(self, chosen: ChosenCatalog, failed: str = "") -> ChosenCatalog:
         """Write that a catalogue was used now, and why its last check did not go through."""
         return self.update(chosen, opened=_now(), failed=failed)
+
+    def is_own(self, chosen: ChosenCatalog) -> bool:
+        """Return whether a catalogue was copied into the folder of the application."""
+        return Path(chosen.path).is_relative_to(self._folder)
 
     def get_workspace(self, chosen: ChosenCatalog) -> Workspace:
         """Return the catalogue's workspace."""

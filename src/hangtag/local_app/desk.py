@@ -20,6 +20,7 @@ from hangtag.local_app.preview import Preview, change_columns, read_preview
 from hangtag.manifest import read_manifest
 from hangtag.results import StageResult
 from hangtag.reviewing.app import OpenReview
+from hangtag.reviewing.queue import Filter
 from hangtag.serving.middleware import ProblemError
 from hangtag.workspace import MANIFEST, Workspace
 
@@ -27,6 +28,7 @@ from hangtag.workspace import MANIFEST, Workspace
 MAX_PREVIEWS = 4
 # The refused changes that a page lists.
 MAX_REFUSED = 20
+COPIED = "A copy in hangtag's own folder."
 BUSY = ProblemError(409, "running", "This catalogue is being checked. Wait until that has ended, or stop it.")
 
 
@@ -99,7 +101,7 @@ class Desk:
         return {
             "id": chosen.catalog_id,
             "name": escape_name(chosen.name),
-            "path": escape_name(chosen.path),
+            "path": COPIED if self._shelf.is_own(chosen) else escape_name(chosen.path),
             "is_there": Path(chosen.path).exists(),
             "opened": chosen.opened,
             "failed": chosen.failed,
@@ -228,10 +230,21 @@ class Desk:
         Raises:
             ProblemError: There is no such product, or the catalogue is being checked.
         """
-        items = self.open_review(chosen, is_new=True).items
+        items = self.open_review(chosen, is_new=True).queue.items
         if item_id not in items.positions:
             raise ProblemError(404, "not_found", "There is no such product.")
         return items.read_photograph(item_id, original=True)
+
+    def count_open(self, chosen: ChosenCatalog) -> JsonObject:
+        """Return how many suspicions are `open`, `skipped` and `decided`.
+
+        Raises:
+            ProblemError: The catalogue is being checked.
+            WorkspaceError: It has not been checked.
+        """
+        queue = self.open_review(chosen, is_new=True).queue
+        queue.refresh()
+        return dict(queue.count(Filter()))
 
     def apply(self, chosen: ChosenCatalog) -> JsonObject:
         """Write the corrected catalogue, and return what it changes.

@@ -87,13 +87,12 @@ def read_preview(catalog: Path, description: Path, workspace: Path) -> Preview:
         found = _find_table(catalog)
         if found is None:
             raise
-        is_undescribed = isinstance(error.__cause__, UndescribedError)
-        if is_undescribed and not description.is_file():
+        if isinstance(error.__cause__, UndescribedError) and not description.is_file():
             entries = propose_description(found.table, found.list_files())
             write_text(description, _format(found, entries))
             return read_preview(catalog, description, workspace)
         entries = _read_entries(description)
-        message = error.what if is_undescribed else str(error)
+        message = _describe_lack(found, entries) or str(error)
         return Preview(_describe_incomplete(found, entries, message, is_own=description.is_file()))
 
 
@@ -188,6 +187,9 @@ def _apply_roles(
     for key in ("id", "name", "group", "brand"):
         if key in by_role:
             chosen[key] = by_role[key][0]
+    if "brand" not in by_role and find_brand(replace(CatalogSchema(), columns=columns)):
+        # One that is called so would be taken.
+        chosen["brand"] = ""
     chosen |= _choose_levels(found, entries, by_role)
     chosen |= _choose_photographs(found, entries, by_role, pattern)
     return chosen
@@ -285,6 +287,20 @@ def _describe_incomplete(found: FoundTable, entries: Mapping[str, object], messa
         "is_own": is_own,
         "can_start": False,
     }
+
+
+def _describe_lack(found: FoundTable, entries: Mapping[str, object]) -> str:
+    """Return what has to be chosen before a catalogue can be read; nothing where that is not why it cannot."""
+    if entries.get("id", CatalogSchema.id) not in found.table.columns:
+        return "Which column has the id of each product? Choose it in the menu above the column."
+    if not entries.get("levels"):
+        return "Which column has the category? Choose it in the menu above the column; of several, the coarsest first."
+    if not ({"image", "image_column"} & set(entries)):
+        return (
+            "Where are the photographs? Choose the column with their names, paths or addresses, or write how their "
+            "paths are made of a column, as in photos/{id}.jpg."
+        )
+    return ""
 
 
 def _describe_columns(found: FoundTable, roles: Mapping[str, str]) -> list[JsonObject]:

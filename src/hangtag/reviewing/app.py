@@ -21,7 +21,6 @@ from hangtag.errors import SettingsError
 from hangtag.inference.search import SearchIndex, has_words, rank_items
 from hangtag.reviewing.decisions import DecisionRequest, LabelOptions, RefusedError, build_decisions
 from hangtag.reviewing.grid import build_grid_decisions, list_kinds
-from hangtag.reviewing.items import Items
 from hangtag.reviewing.output import describe_decision, describe_in_grid, describe_issue, describe_item, describe_kind
 from hangtag.reviewing.queue import Filter, Queue, State
 from hangtag.reviewing.store import MAX_VERSION, ConflictError, Store
@@ -81,11 +80,11 @@ class UndoBody(BaseModel):
 
 @dataclass(frozen=True)
 class OpenReview:
-    """The review of a workspace: its application, its token, the items, and what closes its store."""
+    """The review of a workspace: its application, its token, its queue, and what closes its store."""
 
     app: FastAPI
     token: str
-    items: Items
+    queue: Queue
     close: Callable[[], None]
 
 

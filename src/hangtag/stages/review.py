@@ -96,12 +96,13 @@ def open_review(
     with hold("review", workspace, reads=[workspace.prepared, workspace.audit], writes=[]):
         issues = read_issues(workspace.issues)
         items = read_items(workspace)
-        expected = read_expected(workspace)
+        expected = read_expected(workspace, names_commands=not back)
     token = secrets.token_urlsafe(18)
     store = Store(workspace.review / "review.sqlite")
     try:
+        queue = Queue(issues, items, store)
         app = build_app(
-            Queue(issues, items, store),
+            queue,
             store,
             open_look_alike_search(workspace, items),
             token=token,
@@ -116,7 +117,7 @@ def open_review(
     except BaseException:
         store.close()
         raise
-    return OpenReview(app, token, items, store.close)
+    return OpenReview(app, token, queue, store.close)
 
 
 def review_in_browser(workspace: str | Path | Workspace, on_start: Callable[[str], None]) -> None:
@@ -148,8 +149,12 @@ def find_free_port(host: str, wanted: int) -> int:
     return wanted
 
 
-def read_expected(workspace: Workspace) -> str:
+def read_expected(workspace: Workspace, *, names_commands: bool = True) -> str:
     """Return how many of the first label errors the audit expects to be right, weak evidence first.
+
+    Args:
+        workspace: An audited workspace.
+        names_commands: Whether to say which commands help; no help to people who use none.
 
     Returns:
         Plain sentences; empty where the audit has no summary, as one that was written elsewhere.
@@ -162,8 +167,10 @@ def read_expected(workspace: Workspace) -> str:
         return ""
     try:
         summary = read_json(path)
-        sentences = filter(None, [describe_weakness(summary), describe_expected(summary)])
-        return " ".join(sentences).replace("`", "")
+        weakness = describe_weakness(summary)
+        if not names_commands:
+            weakness = weakness.partition(" What helps:")[0]
+        return " ".join(filter(None, [weakness, describe_expected(summary)])).replace("`", "")
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         hint = "Run `hangtag audit` with this workspace again."
         raise WorkspaceError("The summary of the audit cannot be read.", received=str(path), hint=hint) from error

@@ -116,6 +116,7 @@ function showResults(results) {
   find("decide-one").href = review;
   find("newer").href = `/?newer=${catalogId}`;
   find("decided").textContent = catalogue.decided ? `${count(catalogue.decided, "product")} decided so far.` : "";
+  showOpen();
   showTake(results);
   const found = results.products.toLocaleString("en");
   find("notes").replaceChildren(...results.notes.map((text) => make("li", text)),
@@ -125,6 +126,15 @@ function showResults(results) {
   showList("not-read", results.not_read.map((each) => `${each.count.toLocaleString("en")} ${each.text}`));
   showList("spellings", results.spellings.slice(0, 8).map((each) => `“${each.given}” for “${each.suggested}” (${count(each.products, "product")})`));
   showExamples(results.examples, review);
+}
+
+// How much is left to decide, once the review has been opened, which takes a moment.
+async function showOpen() {
+  const { open, skipped } = await request(`/api/catalogues/${catalogId}/open`).catch(() => ({}));
+  if (open === undefined || !catalogue.decided) return;
+  const later = skipped ? `, ${count(skipped, "suspicion")} skipped for later` : "";
+  find("decided").textContent = `${count(catalogue.decided, "product")} decided so far; ${open ? count(open, "suspicion") : "nothing"} left to decide${later}.`;
+  find("decide-grid").classList.toggle("plain", open === 0);
 }
 
 function showBars(id, found, makeAddress) {

@@ -8,7 +8,8 @@ const STATES = { waiting: "waits to be checked", running: "is being checked", st
 let sending = null;
 
 function open(id) {
-  location.assign(`/catalogues/${id}`);
+  // Of a newer export, first the columns again; they may have changed.
+  location.assign(`/catalogues/${id}${replaces ? "#columns" : ""}`);
 }
 
 async function choose(path, id) {
