@@ -87,6 +87,7 @@ class _Upload:
     Attributes:
         folder: Where they are written until all are there.
         files: The path below the folder and the size of each.
+        total: The bytes of all files.
         index: The file that the next byte belongs to.
         received: The bytes of all files that have arrived.
         written: Those of the current file.
@@ -95,15 +96,12 @@ class _Upload:
 
     folder: Path
     files: list[tuple[str, int]]
+    total: int
     index: int = 0
     received: int = 0
     written: int = 0
     used: float = field(default_factory=time.monotonic)
     lock: threading.Lock = field(default_factory=threading.Lock)
-
-    @property
-    def total(self) -> int:
-        return sum(size for _, size in self.files)
 
 
 class Uploads:
@@ -147,7 +145,7 @@ class Uploads:
             name = secrets.token_hex(8)
             folder = self._folder / f"{INCOMING}{name}"
             folder.mkdir()
-            self._open[name] = _Upload(folder, [(prefix + path, size) for path, size in files])
+            self._open[name] = _Upload(folder, [(prefix + path, size) for path, size in files], total)
         return name
 
     def add(self, name: str, offset: int, piece: bytes) -> int:

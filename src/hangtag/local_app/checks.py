@@ -1,5 +1,6 @@
 """Run the checks of catalogues one after the other, each in a process of its own that can be stopped at once."""
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -153,8 +154,10 @@ class Checks:
             error = ""
             try:
                 error = self._run(running)
-            except OSError as failure:
-                error = f"The check cannot be started: {failure.strerror}."
+            except Exception as failure:
+                # Whatever it is, the next check has to run.
+                logging.getLogger("uvicorn.error").exception("A check cannot be started")
+                error = f"The check cannot be started: {failure}."
             finally:
                 if running.state != "stopping":
                     # Before it leaves the queue, so that a page never sees neither.

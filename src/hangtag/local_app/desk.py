@@ -184,8 +184,9 @@ class Desk:
         schema = description if description.is_file() else None
         name = escape_name(chosen.name)
         workspace = self._shelf.get_workspace(chosen).root
-        self._checks.start(CheckJob(chosen.catalog_id, name, chosen.path, workspace, schema))
+        # Before it starts, since its end writes the record too.
         self._shelf.mark_opened(chosen)
+        self._checks.start(CheckJob(chosen.catalog_id, name, chosen.path, workspace, schema))
 
     def stop(self, chosen: ChosenCatalog) -> None:
         """Stop the check of a catalogue; where none runs, nothing happens."""

@@ -317,7 +317,7 @@ def _show(raw: RawCatalog, description: Path) -> Preview:
     columns = [column for column in schema.columns if column not in made]
     kinds: dict[str, str] = {}
     if isinstance(raw.rows, Rows):
-        cells = [raw.rows.cells[raw.rows.columns.index(names[column])] for column in columns]
+        cells = [list(raw.rows.cells[raw.rows.columns.index(names[column])]) for column in columns]
         kinds = {each.column: each.detail for each in find_kinds(Table(tuple(columns), cells))}
     pictures: dict[tuple[int, int], bytes] = {}
     rows = _show_rows(raw, [names[column] for column in columns], pictures)

@@ -97,10 +97,20 @@ def list_errors(browser: Browser) -> list[str]:
     return [entry["message"] for entry in log if entry["level"] == "SEVERE"]
 
 
+def wait_for_next(browser: Browser, before: str) -> None:
+    """Wait until another progress than `before` is shown, or the end of the queue."""
+
+    def look(_: object) -> bool:
+        is_end = browser.find_element(By.ID, "end").is_displayed()
+        return is_end or browser.find_element(By.ID, "progress-text").text != before
+
+    WebDriverWait(browser, 60).until(look)
+
+
 def decide_all(browser: Browser, wrong: list[Product]) -> list[Product]:
     """Decide about every issue, by keyboard, as somebody who knows the products; return those that were corrected."""
     true = {product.name: product for product in wrong}
-    corrected = []
+    corrected: list[Product] = []
     for _ in range(60):
         WebDriverWait(browser, 60).until(
             lambda _: any(browser.find_element(By.ID, each).is_displayed() for each in ("issue", "end"))
@@ -115,12 +125,7 @@ def decide_all(browser: Browser, wrong: list[Product]) -> list[Product]:
             corrected.append(product)
         before = browser.find_element(By.ID, "progress-text").text
         ActionChains(browser).send_keys("a" if is_right else "k").perform()
-        WebDriverWait(browser, 60).until(
-            lambda _, before=before: (
-                browser.find_element(By.ID, "end").is_displayed()
-                or browser.find_element(By.ID, "progress-text").text != before
-            )
-        )
+        wait_for_next(browser, before)
     raise AssertionError("the queue does not end")
 
 
