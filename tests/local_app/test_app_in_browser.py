@@ -71,7 +71,7 @@ def click(browser: Browser, element_id: str) -> None:
 
 
 def wait_for_pictures(browser: Browser) -> None:
-    script = "return [...document.images].every((each) => each.loading === 'lazy' || each.naturalWidth > 0)"
+    script = "return [...document.images].every((each) => each.naturalWidth > 0)"
     WebDriverWait(browser, 60).until(lambda _: browser.execute_script(script))
 
 

@@ -1,6 +1,7 @@
 """Test the local application over HTTP: choosing, columns, uploads, what waits for what, and access control."""
 
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -21,6 +22,7 @@ from hangtag.local_app.browsing import Uploads
 from hangtag.local_app.catalogs import Shelf
 from hangtag.local_app.checks import CheckJob, CheckTarget
 from hangtag.local_app.desk import Desk, Stages
+from hangtag.local_app.preview import leave_out_flags
 from hangtag.results import StageResult
 from hangtag.reviewing.app import OpenReview
 from hangtag.workspace import Workspace
@@ -238,6 +240,17 @@ def test_a_damaged_table_says_what_the_matter_is(app: App, tmp_path: Path) -> No
     assert answer.status_code == 422
     assert "Traceback" not in answer.text
     assert "export.xlsx" in read_message(answer)
+
+
+def test_a_mistake_is_told_without_flags_of_the_command_line(app: App, shop: Path, tmp_path: Path) -> None:
+    (tmp_path / "two").mkdir()
+    for name in ("a.csv", "b.csv"):
+        shutil.copy(shop, tmp_path / "two" / name)
+    answer = app.client.get(f"/api/catalogues/{app.choose(tmp_path / 'two')}/preview")
+    assert answer.status_code == 422
+    assert read_message(answer).endswith("Choose one of the tables instead of the folder.")
+    told = "It is odd. Allowed: a b. Received: '--x y'. Try --image '{id}.jpg'. Run `hangtag init`. Or unpack it."
+    assert leave_out_flags(told) == "It is odd. Allowed: a b. Received: '--x y'. Or unpack it."
 
 
 def test_folders_are_listed_without_what_is_hidden(app: App, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from hangtag.errors import HangtagError, describe_mistake
 from hangtag.local_app.browsing import MAX_FILES, MAX_PIECE, Uploads, list_folder
 from hangtag.local_app.catalogs import CATALOG_ID, ChosenCatalog, Shelf
 from hangtag.local_app.desk import Desk
+from hangtag.local_app.preview import leave_out_flags
 from hangtag.reviewing.app import OpenReview
 from hangtag.serving.middleware import Guard, ProblemError, answer_problem, make_app_policy
 
@@ -332,4 +333,4 @@ def _handle_mistake(_request: Request, error: Exception) -> JSONResponse:
     message = describe_mistake(error)
     if message is None:
         raise error
-    return answer_problem(ProblemError(422, "mistake", message))
+    return answer_problem(ProblemError(422, "mistake", leave_out_flags(message)))

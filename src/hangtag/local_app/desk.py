@@ -16,7 +16,7 @@ from hangtag.errors import HangtagError
 from hangtag.io import JsonObject, read_csv, write_whole
 from hangtag.local_app.catalogs import ChosenCatalog, Shelf
 from hangtag.local_app.checks import CheckJob, Checks, CheckTarget
-from hangtag.local_app.preview import Preview, change_columns, read_preview
+from hangtag.local_app.preview import Preview, change_columns, leave_out_flags, read_preview
 from hangtag.manifest import read_manifest
 from hangtag.results import StageResult
 from hangtag.reviewing.app import OpenReview
@@ -193,7 +193,7 @@ class Desk:
         self._checks.stop(chosen.catalog_id)
 
     def _note_end(self, catalog_id: str, error: str) -> None:
-        self._shelf.mark_opened(self._shelf.read(catalog_id), failed=error)
+        self._shelf.mark_opened(self._shelf.read(catalog_id), failed=leave_out_flags(error))
 
     # The review and the corrected file
 

@@ -1,6 +1,7 @@
 """The first rows of a catalogue, what its columns are taken for, and the description that a person corrects."""
 
 import io
+import re
 import tomllib
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -36,6 +37,7 @@ ROWS, PHOTOGRAPHS = 10, 4
 MAX_CELL = 120
 # The categories of a level that are named.
 EXAMPLES = 6
+FLAG = re.compile(r"(^|[\s`('])--[a-z]|`hangtag ")
 SHOWN_SIZE = (192, 144)
 # What a column can be taken for; `category 1` is the coarsest.
 MOST_LEVELS = 6
@@ -92,7 +94,7 @@ def read_preview(catalog: Path, description: Path, workspace: Path) -> Preview:
             write_text(description, _format(found, entries))
             return read_preview(catalog, description, workspace)
         entries = _read_entries(description)
-        message = _describe_lack(found, entries) or str(error)
+        message = _describe_lack(found, entries) or leave_out_flags(str(error))
         return Preview(_describe_incomplete(found, entries, message, is_own=description.is_file()))
 
 
@@ -119,6 +121,13 @@ def change_columns(
     except CatalogError:
         entries = _read_entries(description)
     write_text(description, _format(found, _apply_roles(found, entries, roles, pattern)))
+
+
+def leave_out_flags(message: str) -> str:
+    """Return a message without the sentences that name a flag or a command: these pages have neither."""
+    message = message.replace("Name one with --table.", "Choose one of the tables instead of the folder.")
+    sentences = re.split(r"(?<=[.?!]) ", message)
+    return " ".join(each for each in sentences if each.startswith("Received: ") or not FLAG.search(each))
 
 
 def require_table(catalog: Path) -> FoundTable:

@@ -165,7 +165,6 @@ function showExamples(examples) {
     const image = make("img");
     image.src = `/api/catalogues/${catalogId}/product?${new URLSearchParams({ item_id: each.item_id })}`;
     image.alt = "";
-    image.loading = "lazy";
     const change = make("p", undefined, "change");
     change.append(make("s", each.given), " → ", make("b", each.suggested));
     const text = make("div");
@@ -211,6 +210,7 @@ async function go(section) {
   await render(false);
 }
 
+window.addEventListener("hashchange", () => attempt(() => go(location.hash.slice(1))));
 window.addEventListener("pageshow", (event) => {
   // Decisions were made since.
   if (event.persisted) attempt(refresh);
