@@ -1,82 +1,16 @@
 """Test the local application over HTTP: choosing, columns, uploads, what waits for what, and access control."""
 
-import os
 import shutil
-import signal
-import subprocess
-import threading
 from collections.abc import Iterator
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 import pytest
 from drawn_shop import write_drawn_shop
 from fastapi.testclient import TestClient
+from local_application import BASE, TOKEN, App, read_message, stall, wait
 from shop_exports import make_products, write_google
 
-from hangtag.errors import WorkspaceError
-from hangtag.local_app import browsing
-from hangtag.local_app.app import build_app
-from hangtag.local_app.browsing import Uploads
-from hangtag.local_app.catalogs import Shelf
-from hangtag.local_app.checks import CheckJob, CheckTarget
-from hangtag.local_app.desk import Desk, Stages
 from hangtag.local_app.preview import leave_out_flags
-from hangtag.results import StageResult
-from hangtag.reviewing.app import OpenReview
-from hangtag.workspace import Workspace
-
-TOKEN, COOKIE, BASE = "a-token-of-the-page", "hangtag-8002", "http://127.0.0.1:8002"
-
-
-def crash(events: Connection, job: CheckJob, parent: int) -> None:
-    """Report a step of a check, then end as a process without memory does."""
-    assert job.catalog
-    assert parent
-    events.send({"steps": ["Read", "Compare"], "outcomes": ["12 products"]})
-    os._exit(137)
-
-
-def stall(events: Connection, job: CheckJob, parent: int) -> None:
-    """Start another process, say so, and do not end when asked to."""
-    del parent
-    os.setsid()
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    other = subprocess.Popen(["sleep", "300"])
-    events.send({"steps": [job.name], "outcomes": [], "bar": None})
-    events.send({"bar": {"description": str(other.pid), "done": 0, "total": 10, "unit": "rows"}})
-    other.wait()
-
-
-def apply(workspace: Workspace, catalog: Path) -> StageResult:
-    raise WorkspaceError("Nothing is decided yet.", received=f"{workspace.root.name} {catalog.name}")
-
-
-def open_review(workspace: Workspace, back: str) -> OpenReview:
-    raise WorkspaceError("Nothing is audited.", received=f"{workspace.root.name} {back}")
-
-
-class App:
-    """The application with a folder of its own, and a client that has opened its page."""
-
-    def __init__(self, folder: Path, check: CheckTarget = crash) -> None:
-        self.shelf = Shelf(folder)
-        self.desk = Desk(self.shelf, Stages(check, apply, open_review))
-        self.uploads = Uploads(folder / "uploads")
-        self.app = build_app(self.shelf, self.desk, self.uploads, token=TOKEN, cookie=COOKIE)
-        self.client = self.open(TOKEN)
-
-    def open(self, token: str, host: str = "") -> TestClient:
-        client = TestClient(self.app, base_url=host or BASE, raise_server_exceptions=False)
-        client.cookies.set(COOKIE, token)
-        client.headers["X-App-Token"] = token
-        return client
-
-    def choose(self, path: Path, **more: str) -> str:
-        answer = self.client.post("/api/catalogues", json={"path": str(path), **more})
-        assert answer.status_code == 200, answer.text
-        return str(answer.json()["id"])
 
 
 @pytest.fixture
@@ -89,10 +23,6 @@ def app(tmp_path: Path) -> Iterator[App]:
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_drawn_shop(tmp_path_factory.mktemp("shop"))[0]
-
-
-def read_message(answer: Any) -> str:
-    return str(answer.json()["error"]["message"])
 
 
 def test_the_address_with_the_token_opens_the_page_and_hides_it(app: App) -> None:
@@ -267,106 +197,7 @@ def test_folders_are_listed_without_what_is_hidden(app: App, tmp_path: Path) -> 
     assert app.client.get("/api/browse", params={"path": str(tmp_path / "none")}).status_code == 404
 
 
-# Uploads
-
-
-def upload(app: App, files: dict[str, bytes], piece: int = 7) -> Any:
-    listed = [{"path": path, "size": len(content)} for path, content in files.items()]
-    begun = app.client.post("/api/uploads", json={"files": listed})
-    assert begun.status_code == 200, begun.text
-    name, whole = begun.json()["id"], b"".join(files.values())
-    for offset in range(0, len(whole), piece):
-        sent = app.client.post(
-            f"/api/uploads/{name}/pieces", params={"offset": offset}, content=whole[offset : offset + piece]
-        )
-        assert sent.json()["received"] == min(offset + piece, len(whole))
-    return app.client.post(f"/api/uploads/{name}/finish")
-
-
-def test_a_dropped_folder_arrives_in_pieces_and_is_chosen(app: App, tmp_path: Path) -> None:
-    files = {"shop/a.csv": b"id,name\n1,Shirt\n", "shop/empty.txt": b"", "shop/photos/1.jpg": bytes(range(50))}
-    finished = upload(app, files | {"shop/last.txt": b""})
-    chosen = app.shelf.read(finished.json()["id"])
-    assert chosen.name == "shop"
-    for path, content in files.items():
-        assert (Path(chosen.path).parent / path).read_bytes() == content
-    assert (Path(chosen.path) / "last.txt").read_bytes() == b""
-    together = app.shelf.read(upload(app, {"a.csv": b"id\n1\n", "photos/1.jpg": b"123"}).json()["id"])
-    assert sorted(path.name for path in Path(together.path).iterdir()) == ["a.csv", "photos"]
-    single = app.shelf.read(upload(app, {"export.csv": b"id\n1\n"}).json()["id"])
-    assert single.name == "export.csv"
-    assert not list((tmp_path / "app" / "uploads").glob(".incoming-*"))
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        "../a.csv",
-        "/etc/a.csv",
-        "a/../../b.csv",
-        "a//b.csv",
-        ".hidden/a.csv",
-        "a\\..\\b.csv",
-        "C:a.csv",
-        "a\0.csv",
-        "",
-        "\ud800.csv",
-    ],
-)
-def test_an_upload_stays_in_its_folder(app: App, path: str) -> None:
-    with pytest.raises(Exception, match="cannot be stored") as raised:
-        app.uploads.begin([(path, 3)])
-    assert getattr(raised.value, "status", None) == 422
-
-
-def test_an_upload_has_limits_and_leaves_nothing_behind(
-    app: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = tmp_path / "app" / "uploads"
-    refuse = {"a.csv": 3, "A.CSV": 3}
-    answer = app.client.post("/api/uploads", json={"files": [{"path": p, "size": n} for p, n in refuse.items()]})
-    assert answer.status_code == 422
-    monkeypatch.setattr(browsing, "MAX_BYTES", 100)
-    answer = app.client.post("/api/uploads", json={"files": [{"path": "a.csv", "size": 101}]})
-    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_large")
-    assert app.client.post("/api/uploads", json={"files": [{"path": "a.csv", "size": -1}]}).status_code == 422
-    name = app.client.post("/api/uploads", json={"files": [{"path": "a.csv", "size": 10}]}).json()["id"]
-    pieces = f"/api/uploads/{name}/pieces"
-    assert app.client.post(pieces, params={"offset": 0}, content=b"x" * 11).status_code == 409
-    assert app.client.post(pieces, params={"offset": 5}, content=b"x").status_code == 409
-    assert app.client.post(pieces, params={"offset": 0}, content=b"x" * 8_000_001).status_code == 413
-    assert app.client.post(f"/api/uploads/{name}/finish").status_code == 409
-    assert app.client.post(pieces, params={"offset": 0}, content=b"x" * 4).json() == {"received": 4}
-    assert app.client.delete(f"/api/uploads/{name}").status_code == 200
-    assert app.client.post(pieces, params={"offset": 4}, content=b"x").status_code == 404
-    assert list(folder.iterdir()) == []
-    app.uploads.begin([("a.csv", 10)])
-    # A killed process leaves a part, which the next one removes.
-    Uploads(folder)
-    assert list(folder.iterdir()) == []
-
-
-def test_a_body_beyond_the_limit_is_not_read(app: App) -> None:
-    answer = app.client.post("/api/catalogues", json={"path": "x" * 1_000_001})
-    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_large")
-
-    def stream() -> Iterator[bytes]:
-        for _ in range(20):
-            yield b"x" * 100_000
-
-    assert app.client.post("/api/catalogues", content=stream()).status_code in (400, 413)
-
-
 # Checks
-
-
-def wait(condition: Any, seconds: float = 60.0) -> None:
-    ended = threading.Event()
-    for _ in range(int(seconds / 0.05)):
-        if condition():
-            return
-        ended.wait(0.05)
-    raise AssertionError("it does not happen")
 
 
 def test_a_crash_of_a_check_is_told_and_the_application_goes_on(app: App, shop: Path) -> None:
