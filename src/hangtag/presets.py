@@ -69,6 +69,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "optimizer": "muon",
             "learning_rate": 0.005,
             "layer_decay": 1.0,
+            "tau_norm": 0.0,
             "initial_scale": 0.5,
             "final_scale": 1.0,
             "precision": "auto",
