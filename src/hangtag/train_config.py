@@ -137,6 +137,13 @@ class TrainConfig(Settings):
     ema_decay: float = _optimization(
         0.998, "Decay of the exponential moving average of the weights, per step; 0 disables it.", low=0, below=1
     )
+    tau_norm: float = _optimization(
+        1.0,
+        "Rescaling of the label head after training: 1 makes the weights of all category paths equally large, which "
+        "helps networks trained with --class-balance; 0 leaves them as they are.",
+        low=0,
+        high=1,
+    )
     checkpoint: Literal["last", "best"] = _optimization("last", "Epoch to keep: the last, or the best on val.")
     precision: Literal["auto", "float32", "bfloat16"] = _optimization(
         "float32",

@@ -148,6 +148,18 @@ def read_history(place: Workspace, run_id: str) -> pl.DataFrame:
     return pl.read_csv(place.run(run_id) / "history.csv")
 
 
+def test_the_label_head_is_rescaled_in_the_saved_model_alone(workspace: Workspace) -> None:
+    config = dataclasses.replace(CONFIG, epochs=1, tau_norm=1.0)
+    train(workspace, dataclasses.replace(config, tau_norm=0.0), run_id="plain")
+    train(workspace, config, run_id="scaled")
+    plain, scaled = (load_file(workspace.run(each) / "model.safetensors") for each in ("plain", "scaled"))
+    norms = [np.linalg.norm(each["category_path/kernel"], axis=0) for each in (plain, scaled)]
+    assert norms[0].std() > 1e-4
+    np.testing.assert_allclose(norms[1], norms[0].mean(), rtol=1e-5)
+    for path in plain.keys() - {"category_path/kernel"}:
+        np.testing.assert_array_equal(plain[path], scaled[path])
+
+
 def test_a_run_leaves_the_files_of_the_design(finished: Workspace) -> None:
     folder = finished.run("whole")
     names = {path.name for path in folder.iterdir()}
