@@ -15,7 +15,8 @@ STARTED = ("mobilenet-v2",)
 # The largest scale of the sides of photographs.
 MAX_SCALE = 4
 ColorMode = Literal["color", "gray"]
-# Settings that earlier versions did not have, with the value that is documented to leave the training as it was. In JSON.
+# Settings that earlier versions did not have, with the value that is documented to leave the training as it was, as
+# JSON has it.
 AS_BEFORE: dict[str, object] = {
     "calibration_run": "",
     "frozen_blocks": 0,
