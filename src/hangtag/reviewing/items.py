@@ -236,6 +236,11 @@ class Items:
         """Return an item's product name, or an empty text if the catalogue has no names."""
         return self.columns[self.schema.name][self.positions[item_id]] if self.schema.name else ""
 
+    def read_brand(self, item_id: str) -> str:
+        """Return an item's brand, or an empty text if the catalogue has no brands."""
+        brand = self.schema.brand_column
+        return self.columns[brand][self.positions[item_id]] if brand else ""
+
     def list_photographs(self, item_id: str) -> list[str]:
         """Return the paths of an item's photographs, the first one first."""
         first = self.columns["image_path"][self.positions[item_id]]
