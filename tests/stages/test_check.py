@@ -14,10 +14,10 @@ import pytest
 from PIL import Image
 from shop_exports import EXPORTS, Product, make_products
 
-from hangtag import cli_options
+from hangtag import check_summary, cli_options
 from hangtag.check_summary import describe_check
 from hangtag.cli import main
-from hangtag.config import CleanConfig, ReviewConfig
+from hangtag.config import AuditConfig, CleanConfig, ReviewConfig
 from hangtag.errors import CatalogError
 from hangtag.inference.classifier import Classifier
 from hangtag.io import read_csv
@@ -27,6 +27,7 @@ from hangtag.reviewing.queue import Queue, read_issues
 from hangtag.reviewing.store import Store
 from hangtag.stages import check as check_module
 from hangtag.stages import cross_validate as cross_validate_module
+from hangtag.stages.apply import apply
 from hangtag.stages.check import check
 from hangtag.workspace import Workspace
 
@@ -162,6 +163,90 @@ def test_what_is_decided_is_told_no_more(shop: Path) -> None:
     summary = check(shop / "shop" / "products_export.csv", workspace)
     assert (summary["wrong_categories"], summary["decided"]) == (1, 1)
     assert item_id not in [example["item_id"] for example in summary["examples"]]
+
+
+def test_a_check_by_hand_leaves_what_is_new_to_the_next_check_that_fails_on_it(
+    shop: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_shop(shop / "shop", make_products(106, (WRONG, 105)))
+    assert run(shop, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    waiting = found["since_fail_on"]
+    # Two photographs can be read now, and four products are new.
+    assert (waiting["products"], waiting["reported"], len(waiting["item_ids"])) == (6, False, 6)
+    assert waiting["look_wrong"] >= 1
+    # What a further catalogue adds is added.
+    write_shop(shop / "shop", make_products(107, (WRONG, 105)))
+    assert run(shop) == 0
+    assert "with --fail-on new" not in capsys.readouterr().out
+    assert run(shop, "--fail-on", "new") == 1
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "Since the last check: nothing new, changed or removed." in shown
+    assert f"with --fail-on new: 7 new or changed products, {waiting['look_wrong']} look" in shown
+    # It has been told.
+    assert run(shop, "--fail-on", "new") == 0
+    assert "with --fail-on new" not in capsys.readouterr().out
+
+
+def test_accepted_corrections_that_the_file_lacks_are_told_until_it_has_them(shop: Path) -> None:
+    workspace, table = Workspace.at(shop / "w"), shop / "shop" / "products_export.csv"
+    item_id = PRODUCTS[WRONG].handle
+    store = Store(workspace.review / "review.sqlite")
+    queue = Queue(read_issues(workspace.issues), read_items(workspace), store)
+    issue = next(issue for issue in queue.issues if issue.item_id == item_id)
+    request = DecisionRequest(issue.position, "accept", {item_id: 0})
+    store.add(build_decisions(request, queue, LabelOptions(queue.items)), "Ann")
+    store.close()
+    summary = check(table, workspace)
+    assert summary["not_in_file"] == 1
+    shown = " ".join(describe_check(summary, Path("w"), "shop").split())
+    assert "1 product of this file still has a value that you corrected. Run hangtag apply, as below" in shown
+    apply(workspace)
+    shutil.copy(workspace.review / "corrected" / table.name, table)
+    summary = check(table, workspace)
+    assert summary["not_in_file"] == 0
+    assert "that you corrected" not in describe_check(summary, Path("w"), "shop")
+
+
+def test_categories_that_the_model_does_not_know_are_named_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = Workspace.at(tmp_path / "w")
+    workspace.audit.mkdir(parents=True)
+    unknown = [f"Home,Candle {number},{20 - number},," for number in range(7)]
+    rows = ["kind,sort,items,model_level,model_class", "Apparel,Shirts,40,articleType,Shirts", *unknown]
+    (workspace.audit / "category_mapping.csv").write_text("\n".join(rows))
+    monkeypatch.chdir(tmp_path)
+    audited = {"not_applicable": {}, "sources": {"photographs": {"items_not_mapped": 119}}}
+    gaps = check_module._describe_gaps(audited, workspace)
+    assert gaps["unknown_categories"][1] == {"category": "Home > Candle 1", "products": 19}
+    named = (
+        "Home > Candle 0 (20), Home > Candle 1 (19), Home > Candle 2 (18), Home > Candle 3 (17), Home > Candle 4 (16)"
+    )
+    [first, second] = check_summary._describe_gaps({"not_compared": gaps, "products": 159})
+    assert first.endswith(f"hangtag's own model does not know their categories: {named} and 2 more.")
+    assert "copy w/audit/category_mapping.csv to w/category_mapping.csv, write that name beside it" in second
+    audited = {"not_applicable": {"label_error (image)": f"The model {check_summary.NONE_KNOWN} by their names."}}
+    gaps = check_module._describe_gaps({**audited, "sources": {}}, workspace)
+    [first, second] = check_summary._describe_gaps({"not_compared": gaps, "products": 159})
+    assert first.startswith("The photographs were not compared: hangtag's own model knows none of your categories")
+
+
+def test_a_mapping_in_the_workspace_is_used(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    used: list[str] = []
+
+    def audit(_workspace: Workspace, config: AuditConfig, **_: Any) -> Any:
+        used.append(config.category_mapping)
+        raise CatalogError("Enough.")
+
+    monkeypatch.setattr(check_module, "audit", audit)
+    own = shop / "w" / "category_mapping.csv"
+    for content in (None, "any"):
+        if content:
+            own.write_text(content)
+        with pytest.raises(CatalogError, match="Enough"):
+            check(shop / "shop" / "products_export.csv", shop / "w")
+    assert used == ["", str(own)]
 
 
 def test_products_without_a_category_get_a_suggestion_where_it_is_sure(tmp_path: Path) -> None:
