@@ -265,8 +265,8 @@ class CatalogSchema:
             )
         if not self.levels:
             raise UndescribedError(
-                "The catalogue's description names no label level.",
-                hint="Name the label columns from coarse to fine with --levels or in catalog.toml.",
+                "The description of the catalogue does not say which columns hold the categories.",
+                hint="Name these columns from coarse to fine with --levels or in catalog.toml.",
             )
         if not (self.image or self.image_column):
             raise UndescribedError(

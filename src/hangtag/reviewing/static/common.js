@@ -16,7 +16,7 @@ const CODES = {
   same_product: "same product",
   unlikely_combination: "unlikely combination",
   spelling_variant: "spelling variant",
-  bad_picture: "bad picture",
+  bad_picture: "photograph to look at",
 };
 // Display names of the evidence of label errors.
 const EVIDENCE = { image: "photograph", name: "name", "image+name": "photograph and name" };
@@ -24,6 +24,10 @@ const PAST = { accept: "accepted", keep: "kept the value", choose: "chose", skip
 let reviewer = readMeta("reviewer") || "";
 let busy = false;
 let onNamed = () => {};
+
+function countOf(number, noun) {
+  return `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
+}
 
 function make(tag, text, className) {
   const element = document.createElement(tag);

@@ -17,8 +17,7 @@ async function load(wanted) {
   kind = answer.kinds[answer.shown] || null;
   issues = answer.issues;
   out = new Set();
-  find("progress-text").textContent = `${answer.open.toLocaleString("en")} open suggestions in `
-    + `${answer.kinds.length.toLocaleString("en")} ${answer.kinds.length === 1 ? "kind" : "kinds"}`;
+  find("progress-text").textContent = `${countOf(answer.open, "open suggestion")} in ${countOf(answer.kinds.length, "kind")}`;
   find("grid").hidden = !kind;
   find("end").hidden = Boolean(kind);
   find("kind").replaceChildren(...answer.kinds.map((each, number) => {
@@ -35,7 +34,7 @@ function show() {
   find("given").textContent = kind.given_label || "–";
   find("suggested").textContent = kind.suggested_label || "–";
   const decided = kind.right + kind.wrong;
-  const products = `${kind.open} ${kind.open === 1 ? "product" : "products"}`;
+  const products = countOf(kind.open, "product");
   const shown = issues.length < kind.open ? `the first ${issues.length} of ${products}` : products;
   find("about").textContent = [
     [CODES[kind.code] || kind.code, kind.column].filter(Boolean).join(" in "),

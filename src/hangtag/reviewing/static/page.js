@@ -206,7 +206,7 @@ async function search() {
     find("found").hidden = false;
     find("found-title").textContent = items.length ? `Photographs of “${words}”` : "Nothing found";
     const open = items.filter((item) => item.position !== null).length;
-    const count = items.length ? `The best ${items.length} products; ${open || "none"} of them with a question.` : "";
+    const count = items.length ? `The best ${countOf(items.length, "product")}; ${open || "none"} of them with a question.` : "";
     find("found-text").textContent = [message, count].filter(Boolean).join(" ");
     find("found-items").replaceChildren(...items.map(foundCard));
     find("words").blur();
