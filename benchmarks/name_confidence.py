@@ -10,13 +10,14 @@ audit states them. Right is the category that the catalogue itself has.
 import argparse
 from itertools import pairwise
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import polars as pl
 
-from hangtag.auditing import evidence
 from hangtag.auditing.evidence import find_category_paths, predict_from_names
 from hangtag.catalog.prepared_items import read_prepared
+from hangtag.labels.name_classifier import soften
 from hangtag.models.label_space import NO_VALUE, Indices, LabelSpace
 from hangtag.workspace import Workspace
 
@@ -72,14 +73,11 @@ def measure(
     moved = rng.choice(size, max(1, round(wrong * size)), replace=False)
     given[moved] = rng.permutation(true)[moved]
     results = []
-    for soften in (lambda probs, _: probs, evidence.soften):
-        kept, evidence.soften = evidence.soften, soften
-        try:
+    for change in (lambda probs, _: probs, soften):
+        with patch("hangtag.auditing.evidence.soften", change):
             found = predict_from_names(
                 names.gather(drawn), given, space, [str(each) for each in given], [str(row) for row in range(size)]
             )
-        finally:
-            evidence.soften = kept
         is_right = found.pred_probs.argmax(axis=1) == true[found.rows]
         results.append(np.stack([found.pred_probs.max(axis=1), is_right]))
     return results[0], results[1]

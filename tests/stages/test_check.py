@@ -217,7 +217,7 @@ def test_categories_that_the_model_does_not_know_are_named_with_what_to_do(
     rows = ["kind,sort,items,model_level,model_class", "Apparel,Shirts,40,articleType,Shirts", *unknown]
     (workspace.audit / "category_mapping.csv").write_text("\n".join(rows))
     monkeypatch.chdir(tmp_path)
-    audited = {"not_applicable": {}, "sources": {"photographs": {"items_not_mapped": 119}}}
+    audited: dict[str, Any] = {"not_applicable": {}, "sources": {"photographs": {"items_not_mapped": 119}}}
     gaps = check_module._describe_gaps(audited, workspace)
     assert gaps["unknown_categories"][1] == {"category": "Home > Candle 1", "products": 19}
     named = (
@@ -226,8 +226,9 @@ def test_categories_that_the_model_does_not_know_are_named_with_what_to_do(
     [first, second] = check_summary._describe_gaps({"not_compared": gaps, "products": 159})
     assert first.endswith(f"hangtag's own model does not know their categories: {named} and 2 more.")
     assert "copy w/audit/category_mapping.csv to w/category_mapping.csv, write that name beside it" in second
-    audited = {"not_applicable": {"label_error (image)": f"The model {check_summary.NONE_KNOWN} by their names."}}
-    gaps = check_module._describe_gaps({**audited, "sources": {}}, workspace)
+    reason = f"The model {check_summary.NONE_KNOWN} by their names."
+    audited = {"not_applicable": {"label_error (image)": reason}, "sources": {}}
+    gaps = check_module._describe_gaps(audited, workspace)
     [first, second] = check_summary._describe_gaps({"not_compared": gaps, "products": 159})
     assert first.startswith("The photographs were not compared: hangtag's own model knows none of your categories")
 

@@ -74,7 +74,12 @@ def count_values(described: "Iterable[tuple[Issue, str, str]]", wanted: Filter) 
         wanted: The filter; its state has no effect.
     """
     names = {"codes": "code", "evidence": "evidence", "labels": "label", "brands": "brand"}
-    others = {field: replace(wanted, **{field: ""}) for field in names.values()}
+    others = {
+        "code": replace(wanted, code=""),
+        "evidence": replace(wanted, evidence=""),
+        "label": replace(wanted, label=""),
+        "brand": replace(wanted, brand=""),
+    }
     counts: dict[str, Counter[str]] = {field: Counter() for field in others}
     for issue, brand, name in described:
         values = {
