@@ -143,9 +143,10 @@ def _describe_first(summary: Mapping[str, Any]) -> str:
     right, wrong = summary["expected_right"], summary["wrong_categories"]
     if not right or not 0 < right["issues"] <= wrong:
         return ""
+    verb = "is a real mistake" if f"{right['expected']:.0f}" == "1" else "are real mistakes"
     which = "them" if right["issues"] == wrong else f"the first {right['issues']:,}"
     return (
-        f"Not every suspicion is right: about {right['expected']:.0f} of {which} are real mistakes by estimate "
+        f"Not every suspicion is right: about {right['expected']:.0f} of {which} {verb} by estimate "
         f"(between {right['low']:,} and {right['high']:,})."
     )
 

@@ -1,5 +1,6 @@
 """The command `check`: what it says to people, what it says of a second catalogue, and what it leaves to them."""
 
+import inspect
 import json
 import shutil
 import socket
@@ -15,6 +16,7 @@ from PIL import Image
 from shop_exports import EXPORTS, Product, make_products
 
 from hangtag import check_summary, cli_options
+from hangtag.auditing import model_evidence
 from hangtag.check_summary import describe_check
 from hangtag.cli import main
 from hangtag.config import AuditConfig, CleanConfig, ReviewConfig
@@ -226,6 +228,8 @@ def test_categories_that_the_model_does_not_know_are_named_with_what_to_do(
     [first, second] = check_summary._describe_gaps({"not_compared": gaps, "products": 159})
     assert first.endswith(f"hangtag's own model does not know their categories: {named} and 2 more.")
     assert "copy w/audit/category_mapping.csv to w/category_mapping.csv, write that name beside it" in second
+    # It is known by the words of the audit.
+    assert check_summary.NONE_KNOWN in inspect.getsource(model_evidence)
     reason = f"The model {check_summary.NONE_KNOWN} by their names."
     audited = {"not_applicable": {"label_error (image)": reason}, "sources": {}}
     gaps = check_module._describe_gaps(audited, workspace)
@@ -395,7 +399,7 @@ checked.
 Since the last check: nothing new, changed or removed.
 How many are wrong in all cannot be estimated honestly: the comparison
 contradicts too many categories that are probably right.
-Not every suspicion is right: about 1 of them are real mistakes by estimate
+Not every suspicion is right: about 1 of them is a real mistake by estimate
 (between 0 and 2).
 The photographs were not compared. All photographs of categories that the model
 has are unlike those that it was trained on.
@@ -406,10 +410,10 @@ Categories with most: Watches (1 of 16), Shirts (1 of 18)
 To verify by a look:
   The "Best" Steel Watch C (the-"best"-steel-watch-c-15)
     Watches -> Shirts
-    Its name reads like those of Shirts, and not like those of Watches.
+    Its name reads more like those of Shirts than like those of Watches.
   The "Best" Steel Watch C (the-"best"-steel-watch-c-3)
     Shirts -> Watches
-    Its name reads like those of Watches, and not like those of Shirts.
+    Its name reads more like those of Watches than like those of Shirts.
 
 Decide in the browser:          hangtag review --workspace w
 Then write your corrected file: hangtag apply --workspace w

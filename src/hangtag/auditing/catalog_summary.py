@@ -30,7 +30,8 @@ NOTHING_WRONG = "no category looks wrong"
 REASONS = {
     IMAGE_AND_NAME: "Its photograph and its name both fit {suggested}, and not {given}.",
     IMAGE: "Its photograph looks like {suggested}, and not like {given}.",
-    NAME: "Its name reads like those of {suggested}, and not like those of {given}.",
+    # Words say less than a photograph: a name of few known words is close to both.
+    NAME: "Its name reads more like those of {suggested} than like those of {given}.",
 }
 
 
