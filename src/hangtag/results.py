@@ -195,3 +195,8 @@ def format_seconds(seconds: float) -> str:
         return f"{minutes} min {rest:02} s"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02} min"
+
+
+def count_of(number: int, noun: str, plural: str = "") -> str:
+    """Format a number with its noun: `1 product`, `2,000 products`."""
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"

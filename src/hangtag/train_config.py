@@ -15,6 +15,16 @@ STARTED = ("mobilenet-v2",)
 # The largest scale of the sides of photographs.
 MAX_SCALE = 4
 ColorMode = Literal["color", "gray"]
+# Settings that earlier versions did not have, with the value that is documented to leave the training as it was, as
+# JSON has it.
+AS_BEFORE: dict[str, object] = {
+    "calibration_run": "",
+    "frozen_blocks": 0,
+    "image_run": "",
+    "minutes": 0.0,
+    "teacher": [],
+    "word_weight": 0.0,
+}
 # Declare settings of `train` under a heading of `hangtag train --help`.
 _data, _model, _optimization = (partial(setting, group=name) for name in ("Data", "Model", "Optimization"))
 _augmentation, _prediction = (partial(setting, group=name) for name in ("Augmentation", "Prediction"))

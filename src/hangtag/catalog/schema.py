@@ -49,6 +49,8 @@ RESERVED = frozenset(
     }
 )
 RESERVED_PREFIXES = ("predicted_", "usual_")
+# Names of brand columns; the first that a catalogue has counts.
+BRANDS = ("brand", "vendor", "manufacturer", "supplier", "seller")
 
 
 def rename_columns(columns: Sequence[str]) -> dict[str, str]:
@@ -263,8 +265,8 @@ class CatalogSchema:
             )
         if not self.levels:
             raise UndescribedError(
-                "The catalogue's description names no label level.",
-                hint="Name the label columns from coarse to fine with --levels or in catalog.toml.",
+                "The description of the catalogue does not say which columns hold the categories.",
+                hint="Name these columns from coarse to fine with --levels or in catalog.toml.",
             )
         if not (self.image or self.image_column):
             raise UndescribedError(
@@ -296,6 +298,12 @@ class CatalogSchema:
     def by_heading(self) -> dict[str, str]:
         """The columns' names in hangtag's tables by the names that a user may give: the headings, then these names."""
         return {**{column: column for column in self.columns}, **dict(zip(self.headings, self.columns, strict=False))}
+
+    @property
+    def brand_column(self) -> str | None:
+        """Return the column of brands, by its name in any capitals; None where there is none."""
+        lower = {column.casefold(): column for column in self.columns}
+        return next((lower[name] for name in BRANDS if name in lower), None)
 
     @property
     def described_columns(self) -> tuple[str, ...]:
