@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hangtag.results import NO_BREAK_SPACE, WIDTH, fold, make_relative
+from hangtag.results import count_of as _count
 
 # What the codes of rejected.csv mean, for the summary of a check; other codes are shown as they are.
 REJECTED = {
@@ -30,7 +31,9 @@ REJECTED = {
 MOST_REASONS = 5
 # With fewer products a training finds less than the model that hangtag comes with.
 ENOUGH_TO_TRAIN = 1000
-# What the audit says before the reason why the model that hangtag comes with cannot be used.
+# What the audit says where no category of the catalogue is one of the model's, and before other reasons why the model
+# that hangtag comes with cannot be used.
+NONE_KNOWN = "has none of the catalogue's categories"
 NOT_FITTING = "The model that hangtag comes with does not fit: "
 
 
@@ -100,6 +103,7 @@ def _describe_wrong(summary: Mapping[str, Any]) -> list[str]:
     lines = [_describe_headline(summary), _describe_less_sure(summary)]
     if summary["changes"]:
         lines.append(_describe_changes(summary["changes"]))
+    lines += _describe_unreported(summary)
     lines += [*_describe_estimates(summary), *_describe_gaps(summary)]
     return [fold(line) for line in lines if line]
 
@@ -140,6 +144,19 @@ def _describe_changes(changes: Mapping[str, Any]) -> str:
     )
 
 
+def _describe_unreported(summary: Mapping[str, Any]) -> list[str]:
+    """Describe what `--fail-on new` goes by, where that is not what changed since the last check."""
+    found, changes = summary["since_fail_on"], summary["changes"] or {}
+    listed = sum(changes[key]["products"] for key in ("new", "changed")) if changes else 0
+    if not found["reported"] or found["products"] == listed:
+        return []
+    look = "looks" if found["look_wrong"] == 1 else "look"
+    return [
+        f"Since the last check with --fail-on new: {_count(found['products'], 'new or changed product')}, "
+        f"{found['look_wrong']:,} {look} wrong."
+    ]
+
+
 def _describe_share(share: Mapping[str, Any]) -> str:
     if "unknown" in share:
         return f"How many are wrong in all cannot be estimated honestly: {share['unknown']}."
@@ -155,9 +172,10 @@ def _describe_first(summary: Mapping[str, Any]) -> str:
     right, wrong = summary["expected_right"], summary["wrong_categories"]
     if not right or not 0 < right["issues"] <= wrong:
         return ""
+    verb = "is a real mistake" if f"{right['expected']:.0f}" == "1" else "are real mistakes"
     which = "them" if right["issues"] == wrong else f"the first {right['issues']:,}"
     return (
-        f"Not every suspicion is right: about {right['expected']:.0f} of {which} are real mistakes by estimate "
+        f"Not every suspicion is right: about {right['expected']:.0f} of {which} {verb} by estimate "
         f"(between {right['low']:,} and {right['high']:,})."
     )
 
@@ -165,10 +183,22 @@ def _describe_first(summary: Mapping[str, Any]) -> str:
 def _describe_gaps(summary: Mapping[str, Any], *, names_flags: bool = True) -> list[str]:
     gaps = summary["not_compared"]
     lines = []
+    is_none_known = gaps["photographs"] and NONE_KNOWN in gaps["photographs"]
     if count := gaps["products_of_other_categories"]:
         lines.append(
             f"{_count(count, 'product')} could not be compared with a photograph: hangtag's own model does not know "
-            "their categories."
+            f"their categories: {_list_unknown(gaps)}."
+        )
+    elif is_none_known:
+        lines.append(
+            "The photographs were not compared: hangtag's own model knows none of your categories by their names: "
+            f"{_list_unknown(gaps)}."
+        )
+    if names_flags and (count or is_none_known):
+        found, own = (make_relative(Path(gaps[key])) for key in ("mapping", "own_mapping"))
+        lines.append(
+            f"If it knows one of them by another name: copy {found} to {own}, write that name beside it (those of "
+            f"{found.replace('category_mapping', 'model_classes')}), and check again."
         )
     if gaps["unlike_model"]:
         lines.append(
@@ -182,9 +212,16 @@ def _describe_gaps(summary: Mapping[str, Any], *, names_flags: bool = True) -> l
     lines += [
         f"The {what} were not compared. {gaps[what].rpartition(NOT_FITTING)[2]}".replace("`", "")
         for what in ("photographs", "names")
-        if gaps[what]
+        if gaps[what] and not (what == "photographs" and is_none_known)
     ]
     return lines
+
+
+def _list_unknown(gaps: Mapping[str, Any]) -> str:
+    unknown = gaps["unknown_categories"]
+    names = [f"{each['category']} ({each['products']:,})" for each in unknown[:MOST_REASONS]]
+    more = len(unknown) - MOST_REASONS
+    return f"{', '.join(names)} and {more:,} more" if more > 0 else ", ".join(names)
 
 
 def _describe_places(summary: Mapping[str, Any]) -> list[str]:
@@ -234,6 +271,14 @@ def _describe_next(summary: Mapping[str, Any], workspace: Path, catalog: str) ->
     if summary["decided"]:
         is_one = summary["decided"] == 1
         lines.append(f"{_count(summary['decided'], 'suspicion')} {'is' if is_one else 'are'} decided already.")
+    if count := summary["not_in_file"]:
+        has, it = ("has", "it") if count == 1 else ("have", "them")
+        lines.append(
+            fold(
+                f"{_count(count, 'product')} of this file still {has} a value that you corrected. Run hangtag apply, "
+                f"as below, and give your shop the file that it writes: that corrects {it}."
+            )
+        )
     lines.append(f"Decide in the browser:          hangtag review --workspace {named}")
     lines.append(f"Then write your corrected file: hangtag apply --workspace {named}")
     if summary["products"] >= ENOUGH_TO_TRAIN:
@@ -241,7 +286,3 @@ def _describe_next(summary: Mapping[str, Any], workspace: Path, catalog: str) ->
             f"To find more, with time:        hangtag check {shlex.quote(catalog)} --workspace {named} --train"
         )
     return lines
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -152,7 +152,7 @@ FailOption = Annotated[
     typer.Option(
         metavar="WHICH",
         help="Exit with code 1 if a category looks wrong that nobody has decided on: any, or only of products that are "
-        "new or changed since the last check. Without it a check that went through exits with 0.",
+        "new or changed since the last check with this flag. Without it a check that went through exits with 0.",
     ),
 ]
 AppFolderOption = Annotated[

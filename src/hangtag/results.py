@@ -213,3 +213,8 @@ def make_relative(folder: Path) -> str:
     """Return a path relative to the current folder if it is below it, else unchanged."""
     here = Path.cwd()
     return str(folder.relative_to(here) if folder.is_relative_to(here) else folder)
+
+
+def count_of(number: int, noun: str, plural: str = "") -> str:
+    """Format a number with its noun: `1 product`, `2,000 products`."""
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"

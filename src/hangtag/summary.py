@@ -16,6 +16,7 @@ from hangtag.results import (
     NO_BREAK_SPACE,
     WIDTH,
     StageResult,
+    count_of,
     flatten_metrics,
     fold,
     format_seconds,
@@ -188,7 +189,7 @@ def describe_found(found: "pl.DataFrame", searched: int) -> str:
         searched: The number of products that were compared.
     """
     if found.is_empty():
-        return f"No product to show: {searched:,} were searched."
+        return f"No product to show: {searched:,} {'was' if searched == 1 else 'were'} searched."
     has_words = found["named"].null_count() < len(found)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
     for heading in ("rank", "id", "name", "label", "score", *(["in name"] if has_words else [])):
@@ -207,7 +208,7 @@ def describe_found(found: "pl.DataFrame", searched: int) -> str:
         named = {True: "yes", False: "no", None: ""}[row["named"]]
         table.add_row(*(Text(" ".join(cell.split())) for cell in [*cells, *([named] if has_words else [])]))
     table.expand = True
-    return f"{_print_table(table, WIDTH)}\nThe best {len(found):,} of {searched:,} products."
+    return f"{_print_table(table, WIDTH)}\nThe best {len(found):,} of {count_of(searched, 'product')}."
 
 
 def _format_table(

@@ -143,7 +143,7 @@ def test_a_conflict_with_another_reviewer_returns_409_and_their_decision(
 
 
 def test_an_open_issue_is_not_shown_to_two_reviewers_at_once(queue: Queue) -> None:
-    from hangtag.reviewing.queue import Filter
+    from hangtag.reviewing.filters import Filter
 
     now = 0.0
     queue._clock = lambda: now

@@ -4,10 +4,7 @@ import polars as pl
 
 from hangtag.auditing.context import AuditContext
 from hangtag.auditing.issues import LABEL_CODES
-from hangtag.catalog.schema import CatalogSchema
 
-# Names of brand columns; the first that a catalogue has is scored.
-BRANDS = ("brand", "vendor", "manufacturer", "supplier", "seller")
 SCORES = {
     "column": pl.String,
     "value": pl.String,
@@ -22,18 +19,10 @@ SCORES = {
 QUANTILE = 1.959964
 
 
-def find_brand(schema: CatalogSchema) -> str | None:
-    """Return the column of brands: the described one, or one that is called so; None where there is none."""
-    if schema.brand is not None:
-        return schema.brand or None
-    lower = {column.casefold(): column for column in schema.columns}
-    return next((lower[name] for name in BRANDS if name in lower), None)
-
-
 def choose_columns(context: AuditContext) -> list[str]:
     """Return the columns to score by: the brand, the levels, and those that the settings name; each once."""
     own = context.schema.by_heading
-    brand = find_brand(context.schema)
+    brand = context.schema.brand_column
     wanted = [own.get(column, column) for column in context.config.score_by]
     columns = [*wanted, *([brand] if brand else []), *context.levels]
     return [column for column in dict.fromkeys(columns) if column in context.items.columns]

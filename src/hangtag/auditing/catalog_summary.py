@@ -6,7 +6,6 @@ from typing import Any
 
 import polars as pl
 
-from hangtag.auditing.catalog_scores import find_brand
 from hangtag.auditing.expected_precision import MOST_WRONG
 from hangtag.auditing.expected_right import describe_weakness
 from hangtag.auditing.issues import (
@@ -31,7 +30,8 @@ NOTHING_WRONG = "no category looks wrong"
 REASONS = {
     IMAGE_AND_NAME: "Its photograph and its name both fit {suggested}, and not {given}.",
     IMAGE: "Its photograph looks like {suggested}, and not like {given}.",
-    NAME: "Its name reads like those of {suggested}, and not like those of {given}.",
+    # Words say less than a photograph: a name of few known words is close to both.
+    NAME: "Its name reads more like those of {suggested} than like those of {given}.",
 }
 
 
@@ -74,7 +74,7 @@ def summarize_issues(items: pl.DataFrame, issues: pl.DataFrame, schema: CatalogS
     conflicts = issues.filter(pl.col("code") == LABEL_CONFLICT)
     spellings = issues.filter(pl.col("code") == SPELLING_VARIANT)
     counted = Counter(spellings.select("column", "given_label", "suggested_label").iter_rows())
-    brand = find_brand(schema)
+    brand = schema.brand_column
     return {
         "wrong_categories": len(wrong),
         "less_sure": _count_less_sure(issues, wrong, schema.levels),

@@ -263,6 +263,13 @@ def format_flags(proposed: Mapping[str, object]) -> str:
     return " ".join(f"{FLAGS[key]} '{text}'" for key, text in texts.items())
 
 
+def refuse_without_rows(name: str) -> CatalogError:
+    """Return an error for a table of headings alone, which no description can help."""
+    return CatalogError(
+        "The table has no rows below its headings.", received=name, hint="Export it again, with the products."
+    )
+
+
 def explain_undescribed(
     what: str, name: str, table: Table, files: Iterable[str], given: Collection[str], *, has_description: bool
 ) -> CatalogError:

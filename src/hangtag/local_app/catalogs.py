@@ -19,6 +19,8 @@ from hangtag.workspace import Workspace
 CATALOG_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,79}")
 RECORD = "catalogue.json"
 MAX_NAME = 40
+# What every summary of a check has.
+NEEDED = {"prepared", "products", "wrong_categories"}
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ class Shelf:
         """Return the summary of the last check; None where there is none that can be read."""
         with suppress(OSError, ValueError):
             summary = read_json(self.get_workspace(chosen).check_summary)
-            return summary if isinstance(summary, dict) else None
+            return summary if isinstance(summary, dict) and summary.keys() >= NEEDED else None
         return None
 
     def count_decided(self, chosen: ChosenCatalog) -> int:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from hangtag.auditing.catalog_scores import find_brand
 from hangtag.catalog.column_kinds import propose_image_column, propose_pattern
 from hangtag.catalog.image_tree import UNEVEN_TAXONOMY
 from hangtag.catalog.reader import FoundTable
@@ -70,7 +69,7 @@ def apply_roles(
     for key in ("id", "name", "group", "brand"):
         if key in by_role:
             chosen[key] = by_role[key][0]
-    if "brand" not in by_role and find_brand(replace(CatalogSchema(), columns=columns)):
+    if "brand" not in by_role and replace(CatalogSchema(), columns=columns).brand_column:
         # One that is called so would be taken.
         chosen["brand"] = ""
     chosen |= _choose_levels(found, entries, by_role)
@@ -128,10 +127,9 @@ def _get_cells(found: FoundTable, column: str) -> list[str]:
 
 def name_roles(schema: CatalogSchema, columns: Sequence[str]) -> dict[str, str]:
     """Return what each column of a table is taken for."""
-    brand = find_brand(schema)
     roles = dict.fromkeys(columns, "not used")
     named = [
-        (brand, "brand"),
+        (schema.brand_column, "brand"),
         (schema.group, "group"),
         *((each, "more photographs") for each in schema.other_image_columns),
     ]

@@ -117,11 +117,13 @@ class Desk:
         summary = self._shelf.read_summary(chosen)
         results = None
         if summary:
-            results = {
-                **{key: value for key, value in summary.items() if key not in ("catalog", "workspace", "issues")},
-                **describe_for_page(summary),
-                "has_table": _has_table(self._shelf.get_workspace(chosen)),
-            }
+            # One that another version wrote is as good as none.
+            with suppress(KeyError, TypeError, AttributeError):
+                results = {
+                    **{key: value for key, value in summary.items() if key not in ("catalog", "workspace", "issues")},
+                    **describe_for_page(summary),
+                    "has_table": _has_table(self._shelf.get_workspace(chosen)),
+                }
         checking = self._checks.describe(chosen.catalog_id)
         return self.describe(chosen) | {"checking": checking, "results": results}
 

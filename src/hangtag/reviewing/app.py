@@ -10,7 +10,7 @@ from importlib.resources import files
 from typing import Annotated, Literal
 
 import numpy as np
-from fastapi import FastAPI, Query, Request, Response
+from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field, StringConstraints
@@ -20,9 +20,10 @@ from hangtag.auditing.nearest_neighbors import LookAlikes
 from hangtag.errors import SettingsError
 from hangtag.inference.search import SearchIndex, has_words, rank_items
 from hangtag.reviewing.decisions import DecisionRequest, LabelOptions, RefusedError, build_decisions
+from hangtag.reviewing.filters import Filter, State
 from hangtag.reviewing.grid import build_grid_decisions, list_kinds
 from hangtag.reviewing.output import describe_decision, describe_in_grid, describe_issue, describe_item, describe_kind
-from hangtag.reviewing.queue import Filter, Queue, State
+from hangtag.reviewing.queue import Queue
 from hangtag.reviewing.store import MAX_VERSION, ConflictError, Store
 from hangtag.reviewing.store_errors import StoreError
 from hangtag.serving.middleware import Guard, ProblemError, answer_problem, make_review_policy
@@ -51,6 +52,24 @@ Score = Annotated[float, Query(ge=0, le=1)]
 Number = Annotated[int, Field(ge=0, le=MAX_VERSION)]
 # In a JSON body, only a JSON number is accepted, neither true nor "1".
 StrictNumber = Annotated[int, Field(ge=0, le=MAX_VERSION, strict=True)]
+
+
+def _read_filter(
+    code: str = "",
+    evidence: str = "",
+    label: str = "",
+    brand: str = "",
+    named: Annotated[str, Query(max_length=200)] = "",
+    low: Score = 0.0,
+    high: Score = 1.0,
+    state: State = "open",
+    order: Literal["score", "random"] = "score",
+) -> Filter:
+    """Return the filter of a request's address."""
+    return Filter(code, label, low, high, state, order, evidence, brand, named)
+
+
+Wanted = Annotated[Filter, Depends(_read_filter)]
 
 
 class DecisionBody(BaseModel):
@@ -155,20 +174,10 @@ def _add_file(app: FastAPI, path: str, content: bytes, media_type: str, caching:
 def _add_issue_routes(app: FastAPI, queue: Queue) -> None:
     @app.get("/api/next")
     def find_next(
-        reviewer: Reviewer,
-        code: str = "",
-        evidence: str = "",
-        label: str = "",
-        low: Score = 0.0,
-        high: Score = 1.0,
-        state: State = "open",
-        order: Literal["score", "random"] = "score",
-        after: Number | None = None,
-        backwards: bool = False,
+        reviewer: Reviewer, wanted: Wanted, after: Number | None = None, backwards: bool = False
     ) -> JSONResponse:
         """Return the next issue that matches a filter, and the progress of its issues."""
         queue.refresh()
-        wanted = Filter(code, label, low, high, state, order, evidence)
         issue = queue.find_next(wanted, after, reviewer, backwards=backwards)
         progress = {**queue.count(wanted), "an_hour": queue.compute_throughput(reviewer)}
         return JSONResponse({"issue": describe_issue(issue, queue) if issue else None, "progress": progress})
@@ -182,9 +191,9 @@ def _add_issue_routes(app: FastAPI, queue: Queue) -> None:
         return JSONResponse({"issue": describe_issue(queue.issues[position], queue)})
 
     @app.get("/api/filters")
-    def list_filters() -> JSONResponse:
-        """Return the codes, evidence and labels to filter issues by."""
-        return JSONResponse(queue.list_filters())
+    def list_filters(wanted: Wanted) -> JSONResponse:
+        """Return the codes, evidence, labels and brands to filter issues by, beside the rest of a filter."""
+        return JSONResponse(queue.list_filters(wanted))
 
 
 def _add_item_routes(app: FastAPI, queue: Queue, options: LabelOptions, look_alikes: LookAlikes, shown: int) -> None:
@@ -287,14 +296,11 @@ def _add_decision_routes(app: FastAPI, queue: Queue, store: Store, options: Labe
 def _add_grid_routes(app: FastAPI, queue: Queue, store: Store, options: LabelOptions) -> None:
     @app.get("/api/kinds")
     def show_kinds(
-        code: str = "",
-        evidence: str = "",
-        label: str = "",
-        kind: Annotated[list[str] | None, Query(min_length=4, max_length=4)] = None,
+        wanted: Wanted, kind: Annotated[list[str] | None, Query(min_length=4, max_length=4)] = None
     ) -> JSONResponse:
         """Return the kinds of open issues, and the issues of one of them: the wanted one, or else the first."""
         queue.refresh()
-        kinds = list_kinds(queue, Filter(code, label, evidence=evidence))
+        kinds = list_kinds(queue, wanted)
         shown = next((number for number, each in enumerate(kinds) if each.key == tuple(kind or ())), 0)
         return JSONResponse(
             {

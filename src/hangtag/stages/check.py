@@ -1,7 +1,7 @@
 """Command `check`: read a catalogue, find what looks wrong in it, and summarize it for people, without training."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from hangtag.auditing.catalog_summary import find_wrong_categories, summarize_issues, summarize_share
+from hangtag.auditing.category_mapping import MODEL_CLASS
 from hangtag.auditing.category_suggestions import FILE as SUGGESTED
 from hangtag.catalog.column_kinds import find_certain_description, find_kinds, format_toml
 from hangtag.catalog.prepared_items import read_changes, read_prepared
@@ -23,11 +24,11 @@ from hangtag.labels.dataset import read_labeled_items
 from hangtag.lock import hold
 from hangtag.manifest import read_manifest, require_manifest
 from hangtag.presets import read_preset
-from hangtag.results import StageResult, format_seconds
-from hangtag.reviewing.decisions import find_states
+from hangtag.results import StageResult, count_of, format_seconds
+from hangtag.reviewing.decisions import correct, find_states
 from hangtag.reviewing.items import read_items
 from hangtag.reviewing.queue import read_issues
-from hangtag.reviewing.store import find_standing, read_decisions
+from hangtag.reviewing.store import Decision, find_standing, read_decisions
 from hangtag.settings import resolve
 from hangtag.stages.audit import SHIPPED, audit
 from hangtag.stages.clean import clean
@@ -41,6 +42,8 @@ READ, SORT, LEARN, COMPARE = (
     "Learn from your own products",
     "Compare every category with photograph and name",
 )
+# Which class of the model each category is: in the audit as it is found, in the workspace as a person wants it.
+MAPPING = "category_mapping.csv"
 HINT = "Run `hangtag check CATALOG` again."
 
 
@@ -53,13 +56,16 @@ def check(
     schema: str | Path | None = None,
     overrides: Mapping[str, object] | None = None,
     train: bool = False,
+    reports_new: bool = False,
 ) -> JsonObject:
     """Prepare, clean and audit a catalogue, and summarize what looks wrong for people.
 
     The categories are compared with the predictions of the model that hangtag comes with, and with the names of other
     products; with those of a cross-validation of the same labels if the workspace has one. A table that is not
     described and not recognised is described by its values where these leave no doubt; that description is written to
-    `catalog.toml` in the workspace and used from then on. Stages whose inputs have not changed are skipped.
+    `catalog.toml` in the workspace and used from then on. A `category_mapping.csv` in the workspace matches categories
+    by hand to those of the model that hangtag comes with, as `AuditConfig.category_mapping` does. Stages whose inputs
+    have not changed are skipped.
 
     Writes `check.json`, the summary.
 
@@ -71,6 +77,8 @@ def check(
         schema: A TOML file that describes the catalogue.
         overrides: Entries that override that description.
         train: Whether to train on the catalogue first (`cross_validate`), which finds more; needs Keras.
+        reports_new: Whether somebody is told by this check what of the new and changed products looks wrong
+            (`--fail-on new`). What other checks find stays to be told.
 
     Returns:
         The summary, JSON values; docs/audit.md describes them.
@@ -83,17 +91,20 @@ def check(
     auditing, training = resolve(AuditConfig, *layers), resolve(TrainConfig, *layers)
     with StageList([READ, SORT, *([LEARN] if train else []), COMPARE]) as stages:
         prepared, described = _prepare(catalog, workspace, preparing, schema, overrides)
-        stages.finish(f"{prepared.metrics['items']:,} products")
+        stages.finish(count_of(prepared.metrics["items"], "product"))
         cleaned = _clean(workspace, cleaning, train=train)
-        stages.finish(f"{cleaned.metrics['labels']:,} categories")
+        stages.finish(count_of(cleaned.metrics["labels"], "category", "categories"))
         if train:
             stages.finish(_train(workspace, training))
         model = None if train or _has_folds(workspace) else SHIPPED
+        mapping = workspace.root / MAPPING
+        if model == SHIPPED and mapping.is_file() and not auditing.category_mapping:
+            auditing = replace(auditing, category_mapping=str(mapping))
         audited = audit(workspace, auditing, model=model)
-        stages.finish(f"{audited.metrics['items_with_issues']:,} products to look at")
+        stages.finish(f"{count_of(audited.metrics['items_with_issues'], 'product')} to look at")
     reads = [workspace.prepared, workspace.audit, workspace.review]
     with hold("check", workspace, reads=reads, writes=[]):
-        summary = _summarize(workspace, prepared, described)
+        summary = _summarize(workspace, prepared, described, reports_new=reports_new)
         write_json(workspace.check_summary, summary)
     return summary
 
@@ -152,12 +163,13 @@ def _train(workspace: Workspace, config: TrainConfig) -> str:
     return f"agrees with {result.metrics['accuracy']:.0%} of your categories"
 
 
-def _summarize(workspace: Workspace, prepared: StageResult, described: Path | None) -> JsonObject:
+def _summarize(workspace: Workspace, prepared: StageResult, described: Path | None, *, reports_new: bool) -> JsonObject:
     """Return the summary; see docs/audit.md."""
     data = read_prepared(workspace)
     schema, headings = data.schema.with_headings(), data.schema.by_column
     items = data.known.rename({name: headings[name] for name in data.known.columns if name in headings})
-    issues, decided = _read_open_issues(workspace)
+    decisions = find_standing(read_decisions(workspace.review / "review.sqlite"))
+    issues, decided = _read_open_issues(workspace, decisions)
     audited = read_json(workspace.audit / "summary.json")
     manifest = require_manifest(workspace.prepared, HINT)
     metrics = prepared.metrics
@@ -174,18 +186,19 @@ def _summarize(workspace: Workspace, prepared: StageResult, described: Path | No
         **summarize_issues(items, issues, schema),
         "wrong_share": summarize_share(audited),
         "expected_right": audited["expected_right"].get("suspected_categories"),
-        "not_compared": _describe_gaps(audited),
+        "not_compared": _describe_gaps(audited, workspace),
         "changes": _count_changes(workspace, manifest, issues, schema),
         "without_category": _summarize_suggestions(workspace),
+        "since_fail_on": _count_unreported(workspace, manifest, issues, schema, reports_new=reports_new),
         "decided": decided,
+        "not_in_file": _count_not_in_file(workspace, decisions),
         "issues": str(workspace.issues),
     }
 
 
-def _read_open_issues(workspace: Workspace) -> tuple[pl.DataFrame, int]:
+def _read_open_issues(workspace: Workspace, decisions: Sequence[Decision]) -> tuple[pl.DataFrame, int]:
     """Return the issues that nobody has decided, and the number of decided ones."""
     issues = read_csv(workspace.issues, infer_schema=False)
-    decisions = find_standing(read_decisions(workspace.review / "review.sqlite"))
     if not decisions:
         return issues, 0
     states = find_states(read_issues(workspace.issues), decisions, read_items(workspace))
@@ -216,16 +229,35 @@ def _describe_columns(schema: CatalogSchema, described: Path | None) -> JsonObje
     }
 
 
-def _describe_gaps(audited: Mapping[str, Any]) -> JsonObject:
-    """Return why categories were not compared with photographs or with names, and how many are not the model's."""
+def _count_not_in_file(workspace: Workspace, decisions: Sequence[Decision]) -> int:
+    """Return the number of products whose decided values the catalogue does not have yet."""
+    if not decisions:
+        return 0
+    items = read_items(workspace)
+    decided = {decision.item_id for decision in decisions} & items.positions.keys()
+    return len(correct({item_id: items.read_values(item_id) for item_id in decided}, decisions).changes)
+
+
+def _describe_gaps(audited: Mapping[str, Any], workspace: Workspace) -> JsonObject:
+    """Return why categories were not compared with photographs or with names, and which are not the model's."""
     reasons = audited["not_applicable"]
     photographs = audited["sources"].get("photographs", {})
+    path, unknown = workspace.audit / MAPPING, []
+    if path.is_file():
+        table = read_csv(path, infer_schema=False).filter(pl.col(MODEL_CLASS).is_null())
+        levels = table.columns[: table.columns.index("items")]
+        names = table.select(pl.concat_str(levels, separator=" > ", ignore_nulls=True)).to_series()
+        unknown = [
+            {"category": name, "products": int(count)} for name, count in zip(names, table["items"], strict=True)
+        ]
     return {
         "photographs": reasons.get("label_error (image)"),
         "names": reasons.get("label_error (name)"),
         "unlike_model": "bad_picture (no product)" in reasons,
         "products_of_other_categories": photographs.get("items_not_mapped", 0),
-        "mapping": "category_mapping.csv" if photographs.get("items_not_mapped") else None,
+        "unknown_categories": unknown,
+        "mapping": str(path) if unknown else None,
+        "own_mapping": str(workspace.root / MAPPING),
     }
 
 
@@ -252,6 +284,29 @@ def _count_changes(
     return {**found, "removed": {"products": counts["removed"]}}
 
 
+def _count_unreported(
+    workspace: Workspace, manifest: Mapping[str, Any], issues: pl.DataFrame, schema: CatalogSchema, *, reports_new: bool
+) -> JsonObject:
+    """Return how many new and changed products look wrong that no check with `--fail-on new` has reported yet.
+
+    Checks in between, such as one by hand in the morning, keep them for it: their ids are in the summary.
+    """
+    earlier: dict[str, Any] = {}
+    with suppress(OSError, ValueError, TypeError):
+        earlier = dict(read_json(workspace.check_summary))
+    waiting = set(earlier.get("since_fail_on", {}).get("item_ids", ()))
+    changes = read_changes(workspace)
+    if changes is not None and earlier.get("prepared") != manifest["finished"]:
+        waiting |= set(changes.filter(pl.col("change") != "removed")["item_id"])
+    wrong = set(find_wrong_categories(issues, schema.levels)["item_id"])
+    return {
+        "reported": reports_new,
+        "products": len(waiting),
+        "look_wrong": len(waiting & wrong),
+        "item_ids": [] if reports_new else sorted(waiting),
+    }
+
+
 def _summarize_suggestions(workspace: Workspace) -> JsonObject | None:
     """Return how many items have no category, and for how many of them one is suggested; None where all have one."""
     path = workspace.audit / SUGGESTED
@@ -263,8 +318,7 @@ def _summarize_suggestions(workspace: Workspace) -> JsonObject | None:
 
 
 def count_failing(summary: Mapping[str, Any], which: str) -> int:
-    """Return how many categories look wrong: of `any` product, or of `new` and changed ones."""
+    """Return how many categories look wrong: of `any` product, or of `new` and changed ones not reported before."""
     if which == "any":
         return int(summary["wrong_categories"])
-    changes = summary["changes"] or {}
-    return sum(int(changes[change]["look_wrong"]) for change in ("new", "changed") if changes)
+    return int(summary["since_fail_on"]["look_wrong"])

@@ -122,7 +122,7 @@ function showResults(results) {
   find("notes").replaceChildren(...results.notes.map((text) => make("li", text)),
     make("li", `Read: ${found} products with ${count(results.photographs, "photograph")}. Checked ${describeTime(results.prepared)}.`));
   showBars("by-category", results.by_category, (value) => `${review}?${new URLSearchParams({ label: value })}`);
-  showBars("by-brand", results.by_brand);
+  showBars("by-brand", results.by_brand, (value) => `${review}?${new URLSearchParams({ brand: value })}`);
   showList("not-read", results.not_read.map((each) => `${each.count.toLocaleString("en")} ${each.text}`));
   showList("spellings", results.spellings.slice(0, 8).map((each) => `“${each.given}” for “${each.suggested}” (${count(each.products, "product")})`));
   showExamples(results.examples, review);
