@@ -20,7 +20,7 @@ from hangtag.local_app.preview import Preview, change_columns, leave_out_flags, 
 from hangtag.manifest import read_manifest
 from hangtag.results import StageResult
 from hangtag.reviewing.app import OpenReview
-from hangtag.reviewing.queue import Filter
+from hangtag.reviewing.filters import Filter
 from hangtag.serving.middleware import ProblemError
 from hangtag.workspace import MANIFEST, Workspace
 
