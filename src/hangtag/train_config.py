@@ -22,6 +22,7 @@ AS_BEFORE: dict[str, object] = {
     "frozen_blocks": 0,
     "image_run": "",
     "minutes": 0.0,
+    "tau_norm": 0.0,
     "teacher": [],
     "word_weight": 0.0,
 }
