@@ -1,4 +1,4 @@
-"""Format the summary of `hangtag check` as plain text, in words for people who never trained a model."""
+"""Describe the summary of `hangtag check` in words for people who never trained a model, for terminal and browser."""
 
 import shlex
 import textwrap
@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hangtag.results import NO_BREAK_SPACE, WIDTH, fold, make_relative
 from hangtag.results import count_of as _count
-from hangtag.summary import NO_BREAK_SPACE, WIDTH, fold, make_relative
 
 # What the codes of rejected.csv mean, for the summary of a check; other codes are shown as they are.
 REJECTED = {
@@ -60,10 +60,7 @@ def _describe_reading(summary: Mapping[str, Any]) -> list[str]:
     not_read = summary["not_read"]
     if not_read["reasons"]:
         lines.append(fold(f"Not used, each with its reason in {make_relative(Path(not_read['file']))}:"))
-        lines += [
-            f"  {each['count']:>7,}  {REJECTED.get(each['code'], each['code'].replace('_', ' '))}"
-            for each in not_read["reasons"][:MOST_REASONS]
-        ]
+        lines += [f"  {each['count']:>7,}  {name_reason(each['code'])}" for each in not_read["reasons"][:MOST_REASONS]]
         if more := sum(each["count"] for each in not_read["reasons"][MOST_REASONS:]):
             lines.append(f"  {more:>7,}  others")
     columns = summary["columns"]
@@ -79,26 +76,58 @@ def _describe_reading(summary: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def describe_for_page(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a page shows of a summary beside its numbers.
+
+    Returns:
+        `headline` and `less_sure` (sentences), `changes` (a sentence; empty where there was no check before), `notes`
+        (how sure that is and what was not compared) and `not_read` (`count` and `text` of each reason).
+    """
+    return {
+        "headline": _describe_headline(summary),
+        "less_sure": _describe_less_sure(summary),
+        "changes": _describe_changes(summary["changes"]) if summary["changes"] else "",
+        "notes": [*_describe_estimates(summary), *_describe_gaps(summary, names_flags=False)],
+        "not_read": [
+            {"count": each["count"], "text": name_reason(each["code"])} for each in summary["not_read"]["reasons"]
+        ],
+    }
+
+
+def name_reason(code: str) -> str:
+    """Return what a code of rejected.csv means."""
+    return REJECTED.get(code, code.replace("_", " "))
+
+
 def _describe_wrong(summary: Mapping[str, Any]) -> list[str]:
+    lines = [_describe_headline(summary), _describe_less_sure(summary)]
+    if summary["changes"]:
+        lines.append(_describe_changes(summary["changes"]))
+    lines += _describe_unreported(summary)
+    lines += [*_describe_estimates(summary), *_describe_gaps(summary)]
+    return [fold(line) for line in lines if line]
+
+
+def _describe_headline(summary: Mapping[str, Any]) -> str:
     wrong, judged = summary["wrong_categories"], summary["judged"]
     if not judged:
-        lines = ["No category could be checked."]
-    elif not wrong:
-        lines = [f"No category looks wrong, of {_count(judged, 'product')} that could be checked."]
-    else:
-        look = "product looks as if it is" if wrong == 1 else "products look as if they are"
-        lines = [fold(f"{wrong:,} {look} in a wrong category, of {judged:,} that could be checked.")]
-    if less_sure := summary["less_sure"]:
-        verb, pronoun = ("is", "it") if less_sure == 1 else ("are", "them")
-        lines.append(f"{less_sure:,} more {verb} less sure; the review shows {pronoun} too.")
-    changes = summary["changes"]
-    if changes:
-        lines.append(fold(_describe_changes(changes)))
-    lines += map(fold, _describe_unreported(summary))
-    if judged and wrong:
-        lines += [fold(text) for text in (_describe_share(summary["wrong_share"]), _describe_first(summary)) if text]
-    lines += map(fold, _describe_gaps(summary))
-    return lines
+        return "No category could be checked."
+    if not wrong:
+        return f"No category looks wrong, of {_count(judged, 'product')} that could be checked."
+    look = "product looks as if it is" if wrong == 1 else "products look as if they are"
+    return f"{wrong:,} {look} in a wrong category, of {judged:,} that could be checked."
+
+
+def _describe_less_sure(summary: Mapping[str, Any]) -> str:
+    less_sure = summary["less_sure"]
+    verb, pronoun = ("is", "it") if less_sure == 1 else ("are", "them")
+    return f"{less_sure:,} more {verb} less sure; the review shows {pronoun} too." if less_sure else ""
+
+
+def _describe_estimates(summary: Mapping[str, Any]) -> list[str]:
+    if not (summary["judged"] and summary["wrong_categories"]):
+        return []
+    return [text for text in (_describe_share(summary["wrong_share"]), _describe_first(summary)) if text]
 
 
 def _describe_changes(changes: Mapping[str, Any]) -> str:
@@ -151,7 +180,7 @@ def _describe_first(summary: Mapping[str, Any]) -> str:
     )
 
 
-def _describe_gaps(summary: Mapping[str, Any]) -> list[str]:
+def _describe_gaps(summary: Mapping[str, Any], *, names_flags: bool = True) -> list[str]:
     gaps = summary["not_compared"]
     lines = []
     is_none_known = gaps["photographs"] and NONE_KNOWN in gaps["photographs"]
@@ -165,7 +194,7 @@ def _describe_gaps(summary: Mapping[str, Any]) -> list[str]:
             "The photographs were not compared: hangtag's own model knows none of your categories by their names: "
             f"{_list_unknown(gaps)}."
         )
-    if count or is_none_known:
+    if names_flags and (count or is_none_known):
         found, own = (make_relative(Path(gaps[key])) for key in ("mapping", "own_mapping"))
         lines.append(
             f"If it knows one of them by another name: copy {found} to {own}, write that name beside it (those of "
@@ -174,7 +203,11 @@ def _describe_gaps(summary: Mapping[str, Any]) -> list[str]:
     if gaps["unlike_model"]:
         lines.append(
             "Most photographs are unlike those that hangtag's own model knows, and were not compared."
-            + (" --train learns from your own photographs." if summary["products"] >= ENOUGH_TO_TRAIN else "")
+            + (
+                " --train learns from your own photographs."
+                if names_flags and summary["products"] >= ENOUGH_TO_TRAIN
+                else ""
+            )
         )
     lines += [
         f"The {what} were not compared. {gaps[what].rpartition(NOT_FITTING)[2]}".replace("`", "")

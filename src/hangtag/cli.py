@@ -47,6 +47,7 @@ def _run_stage(command: str, workspace: Path, settings: Any, **more: Any) -> Non
 
 for _command in commands.STAGE_COMMANDS:
     _command.register(app, _run_stage)
+commands.register_local_app(app)
 
 
 @commands.register(app, config.PrepareConfig, describes=True)

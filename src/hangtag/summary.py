@@ -12,7 +12,17 @@ from rich.table import Table
 from rich.text import Text
 
 from hangtag.auditing.expected_right import describe_expected, describe_weakness
-from hangtag.results import StageResult, count_of, flatten_metrics, format_seconds, format_value
+from hangtag.results import (
+    NO_BREAK_SPACE,
+    WIDTH,
+    StageResult,
+    count_of,
+    flatten_metrics,
+    fold,
+    format_seconds,
+    format_value,
+    make_relative,
+)
 from hangtag.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -20,9 +30,7 @@ if TYPE_CHECKING:
 
     from hangtag.metrics.markdown import Block
 
-WIDTH, WIDE = 80, 200
-# Replaces spaces at which a line must not break.
-NO_BREAK_SPACE = "\0"
+WIDE = 200
 
 
 def describe_results(results: Iterable[StageResult]) -> str:
@@ -106,12 +114,6 @@ def describe_audit(summary: Mapping[str, Any], workspace: Path | None = None) ->
     )
 
 
-def fold(text: str, indent: str = "") -> str:
-    """Break a text into lines, with the further ones indented; `NO_BREAK_SPACE` becomes a space."""
-    folded = textwrap.fill(text, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
-    return folded.replace(NO_BREAK_SPACE, " ")
-
-
 def _describe_source(found: Mapping[str, Any]) -> str:
     """Describe a source of probabilities, for how many items, and whether all of these are out-of-sample."""
     from hangtag.auditing.evidence import PHOTOGRAPHS_IN_PART, UNKNOWN  # noqa: PLC0415  (as above)
@@ -150,12 +152,6 @@ def describe_report(path: Path) -> str:
 def describe_tally(tally: Mapping[str, int]) -> str:
     """Format counts as `12,345 sure · 678 not sure`."""
     return " · ".join(f"{count:,} {key.replace('_', ' ')}" for key, count in tally.items())
-
-
-def make_relative(folder: Path) -> str:
-    """Return a path relative to the current folder if it is below it, else unchanged."""
-    here = Path.cwd()
-    return str(folder.relative_to(here) if folder.is_relative_to(here) else folder)
 
 
 def describe_blocks(blocks: Iterable["Block"], *, is_wide: bool = False) -> str:

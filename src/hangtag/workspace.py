@@ -154,6 +154,11 @@ class Workspace:
         return self.root / "downloads"
 
     @property
+    def check_summary(self) -> Path:
+        """Return the summary of the last check, which `check` writes."""
+        return self.root / "check.json"
+
+    @property
     def folders(self) -> tuple[Path, ...]:
         """Return every folder that stages write to."""
         first = (self.prepared, self.labels, self.exploration, self.runs, self.root / "folds")

@@ -86,7 +86,7 @@ def test_the_page_says_how_many_are_expected_to_be_right(queue: Queue, store: St
     pictures = open_look_alike_search(workspace, queue.items)
     app = build_app(queue, store, pictures, token=TOKEN, host="127.0.0.1", expected=f"{weak} <b>")
     page = TestClient(app, base_url=BASE).get("/").text
-    assert f'<p id="expected">{weak} &lt;b&gt;</p>' in page
+    assert f">{weak} &lt;b&gt;</aside>" in page
 
 
 @pytest.mark.parametrize(

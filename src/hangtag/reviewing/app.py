@@ -4,6 +4,7 @@ import html
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.resources import files
 from typing import Annotated, Literal
@@ -35,6 +36,8 @@ NO_INDEX = (
     "Products cannot be searched for yet. Train a model with `hangtag train`, if there is none; then "
     "`hangtag search WORDS --workspace W` prepares the search, and the words can be searched for here."
 )
+# What to do once everything is decided.
+APPLY = "`hangtag apply` writes the corrected catalogue."
 STATIC = files("hangtag.reviewing") / "static"
 PAGES = {"/": "index.html", "/grid": "grid.html"}
 SCRIPTS = {
@@ -94,6 +97,16 @@ class UndoBody(BaseModel):
     reviewer: Reviewer
 
 
+@dataclass(frozen=True)
+class OpenReview:
+    """The review of a workspace: its application, its token, its queue, and what closes its store."""
+
+    app: FastAPI
+    token: str
+    queue: Queue
+    close: Callable[[], None]
+
+
 def build_app(
     queue: Queue,
     store: Store,
@@ -104,6 +117,8 @@ def build_app(
     reviewer: str = "",
     shown: int = 8,
     expected: str = "",
+    back: str = "",
+    next_step: str = APPLY,
     find_index: Callable[[], SearchIndex | None] = lambda: None,
 ) -> FastAPI:
     """Build the FastAPI application of the review.
@@ -117,6 +132,8 @@ def build_app(
         reviewer: The reviewer's name; if empty, the page asks for it.
         shown: The number of look-alikes that the page shows.
         expected: How many of the first label errors are expected to be right, for the top of the page; or empty.
+        back: The address of the page that leads here, if there is one.
+        next_step: A sentence about what to do once everything is decided.
         find_index: Finds the search index of the catalogue, called until there is one.
     """
     app = FastAPI(title="hangtag review", version=version("hangtag"), docs_url=None, redoc_url=None, openapi_url=None)
@@ -124,7 +141,8 @@ def build_app(
     app.add_exception_handler(RequestValidationError, _handle_invalid_request)
     app.add_exception_handler(StoreError, _handle_store_error)
     app.add_middleware(Guard, policy=make_review_policy(host, token))
-    _add_pages(app, {"token": token, "reviewer": reviewer, "expected": expected})
+    values = {"token": token, "reviewer": reviewer, "expected": expected, "back": back, "next_step": next_step}
+    _add_pages(app, values)
     options = LabelOptions(queue.items)
     _add_issue_routes(app, queue)
     _add_item_routes(app, queue, options, look_alikes, shown)

@@ -42,8 +42,6 @@ READ, SORT, LEARN, COMPARE = (
     "Learn from your own products",
     "Compare every category with photograph and name",
 )
-# The summary of the last check, in the workspace.
-SUMMARY = "check.json"
 # Which class of the model each category is: in the audit as it is found, in the workspace as a person wants it.
 MAPPING = "category_mapping.csv"
 HINT = "Run `hangtag check CATALOG` again."
@@ -107,7 +105,7 @@ def check(
     reads = [workspace.prepared, workspace.audit, workspace.review]
     with hold("check", workspace, reads=reads, writes=[]):
         summary = _summarize(workspace, prepared, described, reports_new=reports_new)
-        write_json(workspace.root / SUMMARY, summary)
+        write_json(workspace.check_summary, summary)
     return summary
 
 
@@ -273,7 +271,7 @@ def _count_changes(
     changes = read_changes(workspace)
     told = None
     with suppress(OSError, ValueError, TypeError, KeyError):
-        told = read_json(workspace.root / SUMMARY)["prepared"]
+        told = read_json(workspace.check_summary)["prepared"]
     if changes is None and told is None:
         return None
     if changes is None or told == manifest["finished"]:
@@ -295,7 +293,7 @@ def _count_unreported(
     """
     earlier: dict[str, Any] = {}
     with suppress(OSError, ValueError, TypeError):
-        earlier = dict(read_json(workspace.root / SUMMARY))
+        earlier = dict(read_json(workspace.check_summary))
     waiting = set(earlier.get("since_fail_on", {}).get("item_ids", ()))
     changes = read_changes(workspace)
     if changes is not None and earlier.get("prepared") != manifest["finished"]:

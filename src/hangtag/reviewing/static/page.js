@@ -187,7 +187,7 @@ function showEnd() {
   const isFiltered = hasRange || ["code", "evidence", "label", "brand", "named"].some((id) => find(id).value);
   const state = find("state").value === "all" ? "" : ` ${find("state").value}`;
   find("end-title").textContent = `No${state} issues${isFiltered ? " match these filters" : ""}.`;
-  find("end-text").textContent = "Every decision is saved. `hangtag apply` writes the corrected catalogue.";
+  find("end-text").textContent = `Every decision is saved. ${readMeta("next-step")}`;
 }
 
 // Find products by words
