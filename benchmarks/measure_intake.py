@@ -20,8 +20,9 @@ from PIL import Image
 
 from hangtag.catalog import images
 from hangtag.catalog.reader import read_catalog
+from hangtag.catalog.rejections import check_rows
 from hangtag.config import PrepareConfig
-from hangtag.stages.prepare import _check_rows, prepare
+from hangtag.stages.prepare import prepare
 
 SIZE = (1800, 2400)
 
@@ -42,7 +43,7 @@ def read_rows(path: Path) -> None:
     """List a catalogue's rows, and print the time and the process's peak memory."""
     start = time.perf_counter()
     described = {"id": "id", "name": "name", "levels": ["department", "group", "kind"], "image_column": "image"}
-    candidates, rejected = _check_rows(read_catalog(path, overrides=described))
+    candidates, rejected = check_rows(read_catalog(path, overrides=described))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     seconds = time.perf_counter() - start
     print(f"{len(candidates):,} rows, {len(rejected)} rejected: {seconds:.1f} s, peak {peak:,.0f} MB")

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -250,6 +251,8 @@ def test_cross_validate_prints_its_tables(command: Command, monkeypatch: pytest.
 
 def test_compare_prints_its_tables(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hangtag.stages.compare.read_comparison", lambda folder: folder)
+    # The workspace of this command is made up.
+    monkeypatch.setattr("hangtag.lock.hold", lambda *_, **__: nullcontext())
     blocks = [Block("Two runs.", ("run", "items"), [("a", "12"), ("long-name", "3,456")])]
     monkeypatch.setattr("hangtag.stages.compare.list_blocks", lambda *_, **__: blocks * 2)
     assert command.run("compare", "a", "b", "-w", "/w", "--split", "test", "--baseline", "b") == 0

@@ -63,8 +63,8 @@ def test_every_setting_has_a_help_text_that_ends_with_a_full_stop() -> None:
 
 def test_every_command_has_a_workspace_and_says_what_it_reads_or_writes() -> None:
     for name, command in COMMANDS.items():
-        if name in ("models", "classify", "serve", "init"):
-            # A table's description is written beside the table.
+        if name in ("models", "classify", "serve", "init", "app"):
+            # A table's description is written beside the table, and the application has a workspace for each catalogue.
             # Architectures do not depend on a workspace, and an exported model needs none.
             continue
         assert {"--workspace", "-w"} <= options_of(name)

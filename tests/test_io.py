@@ -15,8 +15,9 @@ from issue_queue import make_line, write_issues
 
 from hangtag.auditing.issues import COLUMNS
 from hangtag.config import CleanConfig
+from hangtag.errors import describe_mistake
 from hangtag.inference.streaming import Failure
-from hangtag.io import guard_cell, read_csv, unguard_cell, write_csv
+from hangtag.io import guard_cell, read_csv, unguard_cell, write_csv, write_whole
 from hangtag.labels.dataset import read_reviewed
 from hangtag.models.label_space import LabelSpace
 from hangtag.reviewing.decisions import DecisionRequest, LabelOptions, build_decisions
@@ -171,3 +172,18 @@ def test_every_table_is_written_and_read_by_write_csv_and_read_csv() -> None:
     }
     script = (source / "serving" / "static" / "page.js").read_text("utf-8")
     assert r"/^'*[ \v\f\u00a0\ufeff]*[\t\r\n=+\-@\uff1d\uff0b\uff0d\uff20]/" in script
+
+
+def test_a_folder_that_cannot_be_made_is_named_and_no_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, **_: object) -> None:
+        raise FileNotFoundError(2, "No such file or directory", str(path))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(OSError, match="cannot be made") as error, write_whole(tmp_path / "new" / "a.txt"):
+        pass
+    assert describe_mistake(error.value) == (
+        "The operating system reports: this folder cannot be made (No such file or directory). "
+        f"Received: '{tmp_path / 'new'}'."
+    )

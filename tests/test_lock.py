@@ -128,7 +128,10 @@ def test_a_stage_that_fails_keeps_the_earlier_files(workspace: Workspace) -> Non
 
 def test_a_mistyped_workspace_is_not_created(tmp_path: Path) -> None:
     workspace = Workspace.at(tmp_path / "typo")
-    with hold("clean", workspace, writes=[workspace.labels]):
+    with (
+        pytest.raises(WorkspaceError, match=r"no workspace at this path. Received: '.*typo'.*--workspace"),
+        hold("clean", workspace, writes=[workspace.labels]),
+    ):
         pass
     assert not workspace.root.exists()
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from hangtag.inference.prediction import Prediction
     from hangtag.inference.streaming import Failure, classify_photographs
     from hangtag.results import StageResult
+    from hangtag.stages.app import app
     from hangtag.stages.apply import apply
     from hangtag.stages.audit import audit
     from hangtag.stages.check import check
@@ -82,6 +83,7 @@ __all__ = [
     "SuggestMergesConfig",
     "TrainConfig",
     "Workspace",
+    "app",
     "apply",
     "audit",
     "check",
@@ -110,6 +112,7 @@ __all__ = [
 
 # Modules are imported on first use, so that `import hangtag` is fast and only stages that need Keras import it.
 _MODULES = {
+    "app": "hangtag.stages.app",
     "init": "hangtag.stages.init",
     "prepare": "hangtag.stages.prepare",
     "clean": "hangtag.stages.clean",

@@ -9,11 +9,14 @@ from typing import Any
 from hangtag.auditing.catalog_words import (
     ENOUGH_TO_TRAIN,
     KINDS_OF_PRODUCTS,
-    REJECTED,
-    count_things,
-    describe_findings,
+    describe_estimates,
+    describe_gaps,
+    describe_headline,
+    describe_less_sure,
+    name_reason,
 )
-from hangtag.summary import NO_BREAK_SPACE, WIDTH, fold, make_relative
+from hangtag.results import NO_BREAK_SPACE, WIDTH, fold, make_relative
+from hangtag.results import count_of as _count
 
 MOST_REASONS = 5
 
@@ -38,15 +41,11 @@ def describe_check(summary: Mapping[str, Any], workspace: Path, catalog: str) ->
 
 
 def _describe_reading(summary: Mapping[str, Any]) -> list[str]:
-    read = [count_things(summary[f"{thing}s"], thing) for thing in ("product", "photograph")]
-    lines = [f"Read: {' with '.join(read)}."]
+    lines = [f"Read: {_count(summary['products'], 'product')} with {_count(summary['photographs'], 'photograph')}."]
     not_read = summary["not_read"]
     if not_read["reasons"]:
         lines.append(fold(f"Not used, each with its reason in {make_relative(Path(not_read['file']))}:"))
-        lines += [
-            f"  {each['count']:>7,}  {REJECTED.get(each['code'], each['code'].replace('_', ' '))}"
-            for each in not_read["reasons"][:MOST_REASONS]
-        ]
+        lines += [f"  {each['count']:>7,}  {name_reason(each['code'])}" for each in not_read["reasons"][:MOST_REASONS]]
         if more := sum(each["count"] for each in not_read["reasons"][MOST_REASONS:]):
             lines.append(f"  {more:>7,}  others")
     columns = summary["columns"]
@@ -62,10 +61,31 @@ def _describe_reading(summary: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def describe_for_page(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a page shows of a summary beside its numbers.
+
+    Returns:
+        `headline` and `less_sure` (sentences), `changes` (a sentence; empty where there was no check before), `notes`
+        (how sure that is and what was not compared) and `not_read` (`count` and `text` of each reason).
+    """
+    return {
+        "headline": describe_headline(summary),
+        "less_sure": describe_less_sure(summary),
+        "changes": _describe_changes(summary["changes"]) if summary["changes"] else "",
+        "notes": [*describe_estimates(summary), *describe_gaps(summary, names_flags=False)],
+        "not_read": [
+            {"count": each["count"], "text": name_reason(each["code"])} for each in summary["not_read"]["reasons"]
+        ],
+    }
+
+
 def _describe_wrong(summary: Mapping[str, Any]) -> list[str]:
-    changes = summary["changes"]
-    sentences = [*describe_findings(summary), *([_describe_changes(changes)] if changes else [])]
-    return list(map(fold, sentences))
+    lines = [describe_headline(summary), describe_less_sure(summary)]
+    if summary["changes"]:
+        lines.append(_describe_changes(summary["changes"]))
+    lines += _describe_unreported(summary)
+    lines += [*describe_estimates(summary), *describe_gaps(summary)]
+    return [fold(line) for line in lines if line]
 
 
 def _describe_changes(changes: Mapping[str, Any]) -> str:
@@ -77,9 +97,22 @@ def _describe_changes(changes: Mapping[str, Any]) -> str:
         return f", {each['look_wrong']:,} {'looks' if each['look_wrong'] == 1 else 'look'} wrong"
 
     return (
-        f"Since the last check: {count_things(new['products'], 'new product')}{look(new)}; "
+        f"Since the last check: {_count(new['products'], 'new product')}{look(new)}; "
         f"{changed['products']:,} changed{look(changed)}; {removed['products']:,} removed."
     )
+
+
+def _describe_unreported(summary: Mapping[str, Any]) -> list[str]:
+    """Describe what `--fail-on new` goes by, where that is not what changed since the last check."""
+    found, changes = summary["since_fail_on"], summary["changes"] or {}
+    listed = sum(changes[key]["products"] for key in ("new", "changed")) if changes else 0
+    if not found["reported"] or found["products"] == listed:
+        return []
+    look = "looks" if found["look_wrong"] == 1 else "look"
+    return [
+        f"Since the last check with --fail-on new: {_count(found['products'], 'new or changed product')}, "
+        f"{found['look_wrong']:,} {look} wrong."
+    ]
 
 
 def _describe_places(summary: Mapping[str, Any]) -> list[str]:
@@ -103,7 +136,7 @@ def _describe_places(summary: Mapping[str, Any]) -> list[str]:
     if found := summary["without_category"]:
         lines.append(
             fold(
-                f"{count_things(found['products'], 'product')} without a category: {found['suggested']:,} with a "
+                f"{_count(found['products'], 'product')} without a category: {found['suggested']:,} with a "
                 f"suggestion, {found['not_sure']:,} not sure; all in {make_relative(Path(found['file']))}."
             )
         )
@@ -117,7 +150,7 @@ def _describe_questions(summary: Mapping[str, Any]) -> list[str]:
         return []
     asked = "asks 1 question" if found["questions"] == 1 else f"asks {found['questions']:,} questions"
     return [
-        fold(f"The review {asked} about {count_things(found['products'], 'product')}, each counted once here:"),
+        fold(f"The review {asked} about {_count(found['products'], 'product')}, each counted once here:"),
         *(
             f"  {each['products']:>7,}  {KINDS_OF_PRODUCTS[each['kind']]}"
             for each in found["kinds"]
@@ -146,10 +179,18 @@ def _describe_next(summary: Mapping[str, Any], workspace: Path, catalog: str) ->
     named = shlex.quote(str(workspace))
     if summary["decided"]:
         is_one = summary["decided"] == 1
-        lines.append(f"{count_things(summary['decided'], 'question')} {'is' if is_one else 'are'} decided already.")
+        lines.append(f"{_count(summary['decided'], 'question')} {'is' if is_one else 'are'} decided already.")
     if summary["skipped"]:
         verb = "is" if summary["skipped"] == 1 else "are"
-        lines.append(f"{count_things(summary['skipped'], 'question')} {verb} skipped, for later; not counted above.")
+        lines.append(f"{_count(summary['skipped'], 'question')} {verb} skipped, for later; not counted above.")
+    if count := summary["not_in_file"]:
+        has, it = ("has", "it") if count == 1 else ("have", "them")
+        lines.append(
+            fold(
+                f"{_count(count, 'product')} of this file still {has} a value that you corrected. Run hangtag apply, "
+                f"as below, and give your shop the file that it writes: that corrects {it}."
+            )
+        )
     page = summary["report"]
     if page["file"]:
         lines.append(f"See it all on one page:         {make_relative(Path(page['file']))}")

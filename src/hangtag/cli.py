@@ -47,6 +47,7 @@ def _run_stage(command: str, workspace: Path, settings: Any, **more: Any) -> Non
 
 for _command in commands.STAGE_COMMANDS:
     _command.register(app, _run_stage)
+commands.register_local_app(app)
 
 
 @commands.register(app, config.PrepareConfig, describes=True)
@@ -180,6 +181,7 @@ def search(
     Learns from the names of the train split what words look like, once, and writes runs/RUN_ID/search/.
     """
     from hangtag.io import write_csv
+    from hangtag.results import count_of
     from hangtag.stages.search import search as stage
     from hangtag.summary import describe_found
 
@@ -190,7 +192,7 @@ def search(
         typer.echo(left_out, err=True)
     if output is not None:
         write_csv(output, result.table)
-        typer.echo(f"search: {len(result.table):,} products · in {output}")
+        typer.echo(f"search: {count_of(len(result.table), 'product')} · in {output}")
     elif json:
         typer.echo(result.table.write_ndjson(), nl=False)
     else:
@@ -319,6 +321,7 @@ def check(
         schema=schema,
         overrides=overrides,
         train=train,
+        reports_new=fail_on == "new",
     )
     typer.echo(dumps(summary, ensure_ascii=False) if json else f"\n{describe_check(summary, workspace, catalog)}")
     has_suspicions = summary["wrong_categories"] or summary["less_sure"]

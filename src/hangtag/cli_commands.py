@@ -26,7 +26,7 @@ Flags = dict[str, inspect.Parameter]
 
 # The headings of `hangtag --help` and their commands, in order.
 COMMAND_GROUPS = {
-    "Start here": ("check",),
+    "Start here": ("app", "check"),
     "Prepare a catalogue": ("init", "prepare", "clean", "explore", "suggest-merges"),
     "Train and evaluate": ("train", "cross-validate", "evaluate", "compare", "predict", "models"),
     "Find and fix label errors": ("audit", "review", "map-taxonomy", "apply", "exchange"),
@@ -50,6 +50,7 @@ DESCRIPTION = (
     ("attributes", "--attributes", "Further columns that describe an item, separated by commas."),
     ("label_name", "--label-name", "Heading of the cleaned label."),
     ("group", "--group-column", "Column whose equal values belong to one product, which stays in one split."),
+    ("brand", "--brand-column", "Column of brands, for the summary; by default one that is called so."),
     ("layout", "--layout", "The shop system whose table it is: shopify, woocommerce, google-merchant, ..."),
     ("level_separator", "--level-separator", "Separator of the levels in a column of category paths: '>'."),
     ("category_separator", "--category-separator", "Separator of several category paths in a cell."),
@@ -243,6 +244,26 @@ def register(
         return function
 
     return decorate
+
+
+def register_local_app(app: typer.Typer) -> None:
+    """Add the command `app` to the command line."""
+
+    @app.command("app", cls=GroupedCommand)
+    def run(
+        folder: options.AppFolderOption = options.APP_FOLDER,
+        port: options.PortOption = options.APP_PORT,
+        browser: options.BrowserOption = True,
+    ) -> None:
+        """Check and correct catalogues in the browser.
+
+        Choose or drop a catalogue, look at its first rows, start the check, decide, and download the corrected file.
+        Nothing leaves this machine. Ctrl-C stops it; a check that runs is stopped too, and continues the next time.
+        """
+        from hangtag.stages.app import app as stage  # noqa: PLC0415  (slow to import)
+
+        told = "The page: {}  (Ctrl-C stops it)"
+        stage(folder, port=port, opens=browser, on_start=lambda address: typer.echo(told.format(address), err=True))
 
 
 def create_app() -> typer.Typer:

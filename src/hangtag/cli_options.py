@@ -14,6 +14,8 @@ from hangtag.train_config import ColorMode
 from hangtag.workspace import Workspace
 
 WORKSPACE = Path("workspace")
+# Where `hangtag app` keeps its catalogues, and its port.
+APP_FOLDER, APP_PORT = Path("~") / "hangtag-app", 8002
 
 
 def complete_run_ids(context: typer.Context, incomplete: str) -> list[str]:
@@ -150,9 +152,16 @@ FailOption = Annotated[
     typer.Option(
         metavar="WHICH",
         help="Exit with code 1 if a category looks wrong that nobody has decided on: any, or only of products that are "
-        "new or changed since the last check. Without it a check that went through exits with 0.",
+        "new or changed since the last check with this flag. Without it a check that went through exits with 0.",
     ),
 ]
+AppFolderOption = Annotated[
+    Path, typer.Option("--folder", metavar="WHERE", help="Folder for the work on catalogues, and for dropped files.")
+]
+PortOption = Annotated[
+    int, typer.Option("--port", min=1, max=65_535, help="Port to listen on; another one if it is in use.")
+]
+BrowserOption = Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in the browser.")]
 CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
 WordsArgument = Annotated[
     list[str] | None, typer.Argument(metavar="WORDS...", help="What the photographs should show.")

@@ -270,10 +270,13 @@ class ApplyConfig(Settings):
     )
     taxonomy_column: str = setting(
         "",
-        "Heading of that column; empty takes google_product_category, or for Shopify's taxonomy product_category.",
+        "Heading of that column; empty takes the column that the shop's export has for such categories, else "
+        "google_product_category, or for Shopify's taxonomy product_category.",
         metavar="HEADING",
     )
-    taxonomy_value: Literal["id", "path"] = setting("id", "What that column holds: the category's id or its path.")
+    taxonomy_value: Literal["auto", "id", "path"] = setting(
+        "auto", "What that column holds: the category's id or its path; auto takes the path where there are no ids."
+    )
 
 
 @dataclass(frozen=True)

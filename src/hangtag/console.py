@@ -1,10 +1,10 @@
-"""Show progress bars with rate and remaining time on a terminal, alone or below the list of the stages of a command."""
+"""Show the progress of a command on a terminal, bars and the list of its stages, or report it to another process."""
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -21,6 +21,11 @@ from rich.text import Text
 
 Item = TypeVar("Item")
 console = Console(stderr=True)
+# Called with the progress of the main thread instead of showing it; see `report_progress`.
+Report = Callable[[dict[str, Any]], None]
+_reports: list[Report] = []
+# A bar is reported at most this often.
+REPORT_SECONDS = 0.2
 
 
 class _RateColumn(ProgressColumn):
@@ -55,18 +60,71 @@ class Bar:
             self._progress.remove_task(self._task)
 
 
+class _ReportedBar(Bar):
+    """A bar whose progress is reported, and not shown."""
+
+    def __init__(self, report: Report, description: str, total: int | None, unit: str) -> None:
+        super().__init__(None, description, total, unit)
+        self._report, self._reported = report, 0.0
+        self._state: dict[str, Any] = {"description": description, "done": 0, "total": total, "unit": unit}
+        self._send(is_due=True)
+
+    def advance(self, steps: int = 1) -> None:
+        """Advance the bar by a number of steps."""
+        self._state["done"] += steps
+        self._send(is_due=self._state["done"] == self._state["total"])
+
+    def describe(self, description: str) -> None:
+        """Change the text of the bar."""
+        self._state["description"] = description
+        self._send(is_due=True)
+
+    def remove(self) -> None:
+        """Report that there is no bar any more."""
+        self._report({"bar": None})
+
+    def _send(self, *, is_due: bool) -> None:
+        now = time.monotonic()
+        if is_due or now - self._reported >= REPORT_SECONDS:
+            self._reported = now
+            self._report({"bar": dict(self._state)})
+
+
+@contextmanager
+def report_progress(report: Report) -> Iterator[None]:
+    """Report the progress of the block, in the main thread, instead of showing it on the terminal.
+
+    Args:
+        report: Called with `{"steps": titles, "outcomes": those of the finished ones}` when a list of stages begins and
+            after each stage, and with `{"bar": ...}` for a bar: `description`, `done`, `total` (or None) and `unit`, or
+            None where there is none any more.
+    """
+    _reports.append(report)
+    try:
+        yield
+    finally:
+        _reports.pop()
+
+
 @contextmanager
 def show_progress(description: str, total: int | None, unit: str) -> Iterator[Bar]:
     """Show a progress bar on stderr for `total` steps of a `unit`, or nothing if stderr is not a terminal.
 
     Only the main thread shows a bar, since several threads of a service would otherwise each show one.
     """
+    if _reports and threading.current_thread() is threading.main_thread():
+        bar = _ReportedBar(_reports[-1], description, total, unit)
+        try:
+            yield bar
+        finally:
+            bar.remove()
+        return
     if not console.is_terminal or threading.current_thread() is not threading.main_thread():
         yield Bar(None, description, total, unit)
         return
     if _open_lists:
-        with _open_lists[-1].show_bar(description, total, unit) as bar:
-            yield bar
+        with _open_lists[-1].show_bar(description, total, unit) as shown:
+            yield shown
         return
     with _build_progress() as progress:
         yield Bar(progress, description, total, unit)
@@ -100,7 +158,9 @@ class StageList:
 
     def __enter__(self) -> Self:
         """Show the list, with the first stage as the running one."""
-        if console.is_terminal:
+        if _reports:
+            self._report()
+        elif console.is_terminal:
             self._live = Live(self._draw(), console=console, refresh_per_second=4)
             self._live.start()
             _open_lists.append(self)
@@ -117,7 +177,9 @@ class StageList:
         now = time.perf_counter()
         self._outcomes.append(f"{outcome} ({now - self._started:.1f} s)")
         self._started = now
-        if self._live is not None:
+        if _reports:
+            self._report()
+        elif self._live is not None:
             self._live.update(self._draw(), refresh=True)
         else:
             print_line(f"{self._titles[len(self._outcomes) - 1]}: {self._outcomes[-1]}")
@@ -130,6 +192,9 @@ class StageList:
             yield bar
         finally:
             bar.remove()
+
+    def _report(self) -> None:
+        _reports[-1]({"steps": list(self._titles), "outcomes": list(self._outcomes)})
 
     def _draw(self) -> Group:
         lines = []

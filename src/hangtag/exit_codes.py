@@ -93,7 +93,7 @@ def describe_stop(command: str) -> str:
         return "Stopped. Every finished epoch is kept; to continue, run the same command with --resume."
     if command == "cross-validate":
         return "Stopped. Every finished fold and epoch is kept; to continue, run the same command."
-    if command == "review":
+    if command in ("review", "app"):
         return "Stopped. Every decision is kept; to continue, run the same command."
     if command in ("check", "run", "demo"):
         return "Stopped. Every finished stage and epoch is kept; to continue, run the same command."

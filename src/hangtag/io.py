@@ -40,9 +40,13 @@ def write_whole(path: Path) -> Iterator[Path]:
     leaves either the old file or the new one. After an error it is removed, and `path` is unchanged.
 
     Raises:
-        OSError: The file cannot be written; the error names `path`.
+        OSError: The file cannot be written; the error names `path`, or its folder if that cannot be made.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except FileNotFoundError as error:
+        # A missing file is a bug of ours, unlike a place where no folder can be made.
+        raise OSError(errno.ENXIO, f"this folder cannot be made ({error.strerror})", str(path.parent)) from error
     # The process id in the name lets other processes check whether the file is still being written.
     prefix = f".{path.stem[:100]}-{os.getpid()}-"
     with name_refusals(path, path.parent / prefix):

@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 import portalocker
 
 from hangtag.console import console
+from hangtag.errors import WorkspaceError
 from hangtag.io import is_alive, read_json
 from hangtag.workspace import (
     CHECKPOINT,
     LOCKS,
+    NO_WORKSPACE,
     SHARDS,
+    WORKSPACE_HINT,
     Workspace,
     find_parts,
     has_leftovers,
@@ -48,11 +51,13 @@ def hold(
         writes: The folders to write to, by one process at a time.
         reads: The folders to read, by any number of processes at a time.
         create: Whether to create the workspace's folder if it is missing.
+
+    Raises:
+        WorkspaceError: The workspace's folder is missing, and is not to be created.
     """
     if not workspace.root.is_dir() and not create:
         # There is nothing to read, and a mistyped path must not create a folder.
-        yield
-        return
+        raise WorkspaceError(NO_WORKSPACE, received=str(workspace.root), hint=WORKSPACE_HINT)
     sweep(workspace)
     shared = {_get_lock_path(workspace, folder): True for folder in reads}
     is_shared = shared | {_get_lock_path(workspace, folder): False for folder in writes}

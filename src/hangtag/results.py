@@ -1,6 +1,7 @@
-"""Define the results that stages return: their metrics, and their tables, which are read on demand."""
+"""Define the results that stages return, with tables that are read on demand, and format values for people."""
 
 import html
+import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,11 @@ from hangtag.io import JsonObject, read_csv, read_json
 
 if TYPE_CHECKING:
     import polars as pl
+
+# The columns of plain text.
+WIDTH = 80
+# Replaces spaces at which a line must not break.
+NO_BREAK_SPACE = "\0"
 
 
 @dataclass(frozen=True)
@@ -195,3 +201,20 @@ def format_seconds(seconds: float) -> str:
         return f"{minutes} min {rest:02} s"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02} min"
+
+
+def fold(text: str, indent: str = "") -> str:
+    """Break a text into lines, with the further ones indented; `NO_BREAK_SPACE` becomes a space."""
+    folded = textwrap.fill(text, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    return folded.replace(NO_BREAK_SPACE, " ")
+
+
+def make_relative(folder: Path) -> str:
+    """Return a path relative to the current folder if it is below it, else unchanged."""
+    here = Path.cwd()
+    return str(folder.relative_to(here) if folder.is_relative_to(here) else folder)
+
+
+def count_of(number: int, noun: str, plural: str = "") -> str:
+    """Format a number with its noun: `1 product`, `2,000 products`."""
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"

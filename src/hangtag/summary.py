@@ -12,7 +12,17 @@ from rich.table import Table
 from rich.text import Text
 
 from hangtag.auditing.expected_right import describe_expected, describe_weakness
-from hangtag.results import StageResult, flatten_metrics, format_seconds, format_value
+from hangtag.results import (
+    NO_BREAK_SPACE,
+    WIDTH,
+    StageResult,
+    count_of,
+    flatten_metrics,
+    fold,
+    format_seconds,
+    format_value,
+    make_relative,
+)
 from hangtag.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -20,9 +30,7 @@ if TYPE_CHECKING:
 
     from hangtag.metrics.markdown import Block
 
-WIDTH, WIDE = 80, 200
-# Replaces spaces at which a line must not break.
-NO_BREAK_SPACE = "\0"
+WIDE = 200
 
 
 def describe_results(results: Iterable[StageResult]) -> str:
@@ -106,12 +114,6 @@ def describe_audit(summary: Mapping[str, Any], workspace: Path | None = None) ->
     )
 
 
-def fold(text: str, indent: str = "") -> str:
-    """Break a text into lines, with the further ones indented; `NO_BREAK_SPACE` becomes a space."""
-    folded = textwrap.fill(text, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
-    return folded.replace(NO_BREAK_SPACE, " ")
-
-
 def _describe_source(found: Mapping[str, Any]) -> str:
     """Describe a source of probabilities, for how many items, and whether all of these are out-of-sample."""
     from hangtag.auditing.evidence import PHOTOGRAPHS_IN_PART, UNKNOWN  # noqa: PLC0415  (as above)
@@ -152,12 +154,6 @@ def describe_tally(tally: Mapping[str, int]) -> str:
     return " · ".join(f"{count:,} {key.replace('_', ' ')}" for key, count in tally.items())
 
 
-def make_relative(folder: Path) -> str:
-    """Return a path relative to the current folder if it is below it, else unchanged."""
-    here = Path.cwd()
-    return str(folder.relative_to(here) if folder.is_relative_to(here) else folder)
-
-
 def describe_blocks(blocks: Iterable["Block"], *, is_wide: bool = False) -> str:
     """Format tables, each below its title, in 80 columns, or in 200 if `is_wide`."""
     width = WIDE if is_wide else WIDTH
@@ -193,7 +189,7 @@ def describe_found(found: "pl.DataFrame", searched: int) -> str:
         searched: The number of products that were compared.
     """
     if found.is_empty():
-        return f"No product to show: {searched:,} were searched."
+        return f"No product to show: {searched:,} {'was' if searched == 1 else 'were'} searched."
     has_words = found["named"].null_count() < len(found)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
     for heading in ("rank", "id", "name", "label", "score", *(["in name"] if has_words else [])):
@@ -212,7 +208,7 @@ def describe_found(found: "pl.DataFrame", searched: int) -> str:
         named = {True: "yes", False: "no", None: ""}[row["named"]]
         table.add_row(*(Text(" ".join(cell.split())) for cell in [*cells, *([named] if has_words else [])]))
     table.expand = True
-    return f"{_print_table(table, WIDTH)}\nThe best {len(found):,} of {searched:,} products."
+    return f"{_print_table(table, WIDTH)}\nThe best {len(found):,} of {count_of(searched, 'product')}."
 
 
 def _format_table(

@@ -15,6 +15,17 @@ STARTED = ("mobilenet-v2",)
 # The largest scale of the sides of photographs.
 MAX_SCALE = 4
 ColorMode = Literal["color", "gray"]
+# Settings that earlier versions did not have, with the value that is documented to leave the training as it was, as
+# JSON has it.
+AS_BEFORE: dict[str, object] = {
+    "calibration_run": "",
+    "frozen_blocks": 0,
+    "image_run": "",
+    "minutes": 0.0,
+    "tau_norm": 0.0,
+    "teacher": [],
+    "word_weight": 0.0,
+}
 # Declare settings of `train` under a heading of `hangtag train --help`.
 _data, _model, _optimization = (partial(setting, group=name) for name in ("Data", "Model", "Optimization"))
 _augmentation, _prediction = (partial(setting, group=name) for name in ("Augmentation", "Prediction"))
@@ -136,6 +147,13 @@ class TrainConfig(Settings):
     )
     ema_decay: float = _optimization(
         0.998, "Decay of the exponential moving average of the weights, per step; 0 disables it.", low=0, below=1
+    )
+    tau_norm: float = _optimization(
+        1.0,
+        "Rescaling of the label head after training: 1 makes the weights of all category paths equally large, which "
+        "helps networks trained with --class-balance; 0 leaves them as they are.",
+        low=0,
+        high=1,
     )
     checkpoint: Literal["last", "best"] = _optimization("last", "Epoch to keep: the last, or the best on val.")
     precision: Literal["auto", "float32", "bfloat16"] = _optimization(

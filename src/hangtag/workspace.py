@@ -17,6 +17,11 @@ from hangtag.io import find_part_owner, flush, is_alive, put_in_place, read_json
 # The folder of a workspace's locks.
 LOCKS = ".locks"
 # The folder inside a stage's folder for new files.
+NO_WORKSPACE = "There is no workspace at this path."
+WORKSPACE_HINT = (
+    "Name another one with --workspace, or make it: `hangtag check CATALOG`, or step by step, first `hangtag prepare "
+    "CATALOG` with this workspace."
+)
 STAGING = ".new"
 # The folder inside a run's folder from which an unfinished training continues.
 CHECKPOINT = "checkpoint"
@@ -147,6 +152,11 @@ class Workspace:
     def downloads(self) -> Path:
         """Return the folder with the photographs that `prepare` downloaded, by a hash of their URL."""
         return self.root / "downloads"
+
+    @property
+    def check_summary(self) -> Path:
+        """Return the summary of the last check, which `check` writes."""
+        return self.root / "check.json"
 
     @property
     def folders(self) -> tuple[Path, ...]:

@@ -49,9 +49,10 @@ def test_google_s_file_has_ids_and_a_comment(tmp_path: Path) -> None:
     assert taxonomy.by_id["20"] is taxonomy.by_path["Clothes & Things > Tops"]
 
 
-def test_without_ids_the_path_is_the_id(tmp_path: Path) -> None:
+def test_a_file_without_ids_has_paths_alone(tmp_path: Path) -> None:
     taxonomy = read(tmp_path, "\n".join(" > ".join(names) for names in PATHS))
-    assert [(each.id, each.path) for each in taxonomy.categories] == [(" > ".join(names), names) for names in PATHS]
+    assert [(each.id, each.path) for each in taxonomy.categories] == [("", names) for names in PATHS]
+    assert (taxonomy.by_id, list(taxonomy.by_path)) == ({}, [" > ".join(names) for names in PATHS])
 
 
 def test_shopify_s_text_and_json_are_the_same_categories(tmp_path: Path) -> None:

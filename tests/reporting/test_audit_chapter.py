@@ -15,8 +15,9 @@ from hangtag.errors import WorkspaceError
 from hangtag.manifest import StageRecord
 from hangtag.reporting.audit_chapter import list_categories
 from hangtag.reviewing.decisions import DecisionRequest, LabelOptions, build_decisions
+from hangtag.reviewing.filters import Filter
 from hangtag.reviewing.items import read_items
-from hangtag.reviewing.queue import Filter, Queue, read_issues
+from hangtag.reviewing.queue import Queue, read_issues
 from hangtag.reviewing.store import Store
 from hangtag.stages.apply import apply
 from hangtag.stages.report import report

@@ -156,7 +156,7 @@ def test_long_lists_say_how_many_more_there_are(tmp_path: Path) -> None:
 
 
 def test_a_reason_is_one_plain_sentence_and_doubts_where_the_evidence_is_weak() -> None:
-    assert explain(make_issue(1)) == "Its name reads like those of Belts, and not like those of Shirts."
+    assert explain(make_issue(1)) == "Its name reads more like those of Belts than like those of Shirts."
     assert explain(make_issue(1, severity="info")) == "Its name may be one of Belts rather than of Shirts."
     told = explain(make_issue(1, evidence="image", given_label=""))
     assert told == "Its photograph looks like Belts, and not like its present value."

@@ -1,13 +1,15 @@
 """Test the grid of the review: kinds of issues, their order, and decisions made together, over HTTP."""
 
+import dataclasses
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 from test_review_app import give_next, open_client
 
+from hangtag.reviewing.filters import Filter
 from hangtag.reviewing.grid import list_kinds
-from hangtag.reviewing.queue import Filter, Queue
+from hangtag.reviewing.queue import Queue
 from hangtag.reviewing.store import Store, find_standing
 from hangtag.workspace import Workspace
 
@@ -37,15 +39,19 @@ def decide(client: TestClient, issues: list[Any], actions: list[str], reviewer: 
 
 def test_issues_that_suggest_the_same_are_one_kind(client: TestClient) -> None:
     found = show(client)
-    # Six shirts, three duplicates, one that is unlikely, one sandal; the blank picture suggests nothing.
-    assert [(each["key"], each["open"]) for each in found["kinds"][:2]] == [(SHIRTS, 6), (SANDALS, 3)]
+    # Six shirts, one that is unlikely, one sandal, three duplicates: the likeliest to be right come first, not those
+    # with the most issues. The blank picture suggests nothing.
+    assert [each["open"] for each in found["kinds"]] == [6, 1, 1, 3]
+    assert [each["key"] for each in found["kinds"]][::3] == [SHIRTS, SANDALS]
+    assert [each["share"] for each in found["kinds"]] == pytest.approx([0.845, 0.6, 0.55, 0.49])
     assert (found["open"], len(found["kinds"]), found["shown"]) == (11, 4, 0)
     # The highest score first, as in the queue.
     assert [each["position"] for each in found["issues"]] == [0, 1, 2, 3, 4, 5]
     assert {each["evidence"] for each in found["issues"]} == {"image"}
+    assert [each["score"] for each in found["issues"]] == pytest.approx([0.97, 0.92, 0.87, 0.82, 0.77, 0.72])
     found = show(client, kind=SANDALS)
-    assert (found["shown"], len(found["issues"])) == (1, 3)
-    assert next(each["key"] for each in show(client, label="Sandals")["kinds"]) == SANDALS
+    assert (found["shown"], len(found["issues"])) == (3, 3)
+    assert [each["open"] for each in show(client, label="Sandals")["kinds"]] == [1, 3]
     # A kind that has no open issue any more: the first one is shown.
     assert show(client, kind=["gone", "a", "b", "c"])["shown"] == 0
     assert client.get("/api/kinds", params={"kind": ["one"]}).status_code == 422
@@ -72,7 +78,45 @@ def test_decisions_move_the_issues_of_their_kind(client: TestClient, queue: Queu
     kinds = list_kinds(queue, Filter())
     shirts = next(each for each in kinds if list(each.key) == SHIRTS)
     assert shirts.share < 0.5 < before.share
-    assert list(kinds[0].key) == SANDALS
+    assert [(each.key[0], each.key[2]) for each in kinds] == [
+        ("label_error", "Sandals"),
+        ("duplicate_label_conflict", "Sandals"),
+        ("label_error", "Shirts"),
+    ]
+
+
+def test_filters_combine_and_count_what_the_rest_of_them_leaves(
+    queue: Queue, store: Store, workspace: Workspace
+) -> None:
+    items = queue.items
+    ids = [issue.item_id for issue in queue.issues]
+    columns = items.columns | {"Vendor": ["Acme" if item_id in ids[:3] else "Zoë" for item_id in items.ids]}
+    schema = dataclasses.replace(items.schema, columns=(*items.schema.columns, "Vendor"))
+    queue = Queue(queue.issues, dataclasses.replace(items, columns=columns, schema=schema), store)
+    client = open_client(queue, store, workspace)
+    names = [items.read_name(item_id).split() for item_id in ids]
+    # Any order, capitals and accents.
+    words = f"{names[0][1].upper()} {names[0][0][:3].lower()}"
+    wanted = {"brand": "Acme", "named": words}
+    matching = [
+        issue.position
+        for issue, name in zip(queue.issues, names, strict=True)
+        if issue.item_id in ids[:3] and all(word in " ".join(name).lower() for word in words.lower().split())
+    ]
+    assert 0 in matching
+    assert give_next(client, **wanted)["progress"]["total"] == len(matching)
+    shown = show(client, **wanted)
+    assert shown["open"] == len(matching)
+    assert show(client, brand="Nobody")["kinds"] == []
+    found = client.get("/api/filters", params={"brand": "Acme"}).json()
+    of_acme = sum(item_id in ids[:3] for item_id in ids)
+    # Its own menu counts the other brands too.
+    assert {each["value"]: each["count"] for each in found["brands"]} == {"Acme": of_acme, "Zoë": len(ids) - of_acme}
+    assert sum(each["count"] for each in found["codes"]) == of_acme
+    found = client.get("/api/filters", params={"brand": "Acme", "code": "bad_picture"}).json()
+    assert (found["labels"], found["brands"]) == ([], [{"value": "Zoë", "count": 1}])
+    assert client.get("/api/filters").json()["codes"][0] == {"value": "label_error", "count": 7}
+    assert client.get("/api/next", params={"reviewer": "Ann", "named": "x" * 201}).status_code == 422
 
 
 def test_another_reviewers_decision_stops_the_whole_grid(client: TestClient, store: Store) -> None:

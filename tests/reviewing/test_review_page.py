@@ -165,6 +165,56 @@ def test_a_group_can_be_decided_by_keyboard_up_to_the_end_of_the_queue(
     assert list_errors(browser) == []
 
 
+def test_duplicates_are_compared_side_by_side(browser: Browser, address: str) -> None:
+    browser.get(f"{address}?code=duplicate_label_conflict")
+    WebDriverWait(browser, 20).until(lambda _: browser.find_element(By.ID, "reviewer-name").is_displayed())
+    press(browser, "Ann", Keys.ENTER)
+    wait_for(browser, "progress-text", "3 of 3 open")
+    wait_until_loaded(browser)
+    assert read(browser, "caption") == "This one: Sandals"
+    own, *others = (
+        each.rect for each in browser.find_elements(By.CSS_SELECTOR, "#photograph, #members img") if each.is_displayed()
+    )
+    assert len(others) == 2
+    # In one row, and the question below.
+    assert all(abs(each["y"] - own["y"]) < 30 and each["x"] > own["x"] for each in others)
+    assert browser.find_element(By.ID, "name").rect["y"] > max(each["y"] + each["height"] for each in (own, *others))
+    members = [each.text for each in browser.find_elements(By.CSS_SELECTOR, "#members li")]
+    assert all("baseColour: " in text or "usage: " in text for text in members), members
+
+
+def test_filters_combine_by_keyboard_and_can_be_sent_as_an_address(
+    browser: Browser, address: str, queue: Queue
+) -> None:
+    open_grid(browser, address)
+    word = queue.items.read_name(queue.issues[0].item_id).split()[-2]
+    having = [each for each in queue.issues if each.changes and word in queue.items.read_name(each.item_id)]
+    assert 0 < len(having) < 11
+    press(browser, "/", word.lower(), Keys.ENTER)
+    wait_for(browser, "progress-text", f"{len(having)} open suggestion")
+    press(browser, "f", "label")
+    wanted = [each for each in having if each.code == "label_error"]
+    wait_for(browser, "progress-text", f"{len(wanted)} open suggestion")
+    # Another tab shows the same, and so does the other page.
+    sent = browser.current_url
+    assert f"code=label_error&named={word.lower()}" in sent
+    browser.get(sent)
+    wait_for(browser, "progress-text", f"{len(wanted)} open suggestion")
+    press(browser, "g")
+    wait_for(browser, "progress-text", f"of {len(wanted)} open")
+    assert browser.find_element(By.ID, "named").get_attribute("value") == word.lower()
+    options = [each.text for each in browser.find_elements(By.CSS_SELECTOR, "#code option")]
+    assert f"label error ({len(wanted)})" in options
+    browser.find_element(By.ID, "clear").click()
+    wait_for(browser, "progress-text", "12 of 12 open")
+    assert browser.current_url == address
+    # A range that the grid has no field for stays on the way there and back, and filters nothing there.
+    browser.get(f"{address}grid?low=0.9")
+    wait_for(browser, "progress-text", "11 open suggestions")
+    assert "low=0.9" in str(browser.find_element(By.ID, "other-page").get_attribute("href"))
+    assert list_errors(browser) == []
+
+
 def test_another_reviewers_decision_is_shown_before_it_is_changed(
     browser: Browser, second: Browser, address: str, store: Store
 ) -> None:
@@ -362,4 +412,11 @@ def test_the_photographs_of_a_product_are_shown_one_by_one(browser: Browser, sev
     picture, strip = (browser.find_element(By.ID, name).rect for name in ("picture", "photographs"))
     assert strip["y"] >= picture["y"]
     assert strip["y"] + strip["height"] <= picture["y"] + picture["height"] + 1
+    press(browser, "z")
+    wait_for(browser, "zoomed-text", "Photograph 1 of 4")
+    press(browser, Keys.ARROW_LEFT)
+    wait_for(browser, "zoomed-text", "Photograph 4 of 4")
+    press(browser, Keys.ESCAPE)
+    # The arrows belong to the photographs: no other issue is shown.
+    wait_for(browser, "reason", "0c.png")
     assert list_errors(browser) == []

@@ -14,8 +14,9 @@ from fastapi.testclient import TestClient
 from hangtag.errors import WorkspaceError
 from hangtag.reviewing import store as stores
 from hangtag.reviewing.app import build_app
+from hangtag.reviewing.filters import Filter
 from hangtag.reviewing.items import read_items
-from hangtag.reviewing.queue import HELD_SECONDS, Filter, Queue, read_issues
+from hangtag.reviewing.queue import HELD_SECONDS, Queue, read_issues
 from hangtag.reviewing.store import MAX_VERSION, ConflictError, NewDecision, Store
 from hangtag.reviewing.store_errors import StoreError
 from hangtag.stages.review import open_look_alike_search

@@ -222,7 +222,7 @@ def test_a_tree_of_photographs_has_changes_and_no_table(drawn: Path, tmp_path: P
 
 def test_a_catalogue_that_cannot_be_found_is_told(workspace: Workspace, tmp_path: Path) -> None:
     decide(workspace, 0, "accept")
-    with pytest.raises(CatalogError, match="--catalog"):
+    with pytest.raises(CatalogError, match=r"nothing at the path of --catalog. Received: '.*nowhere'. Name the folder"):
         apply(workspace, catalog=tmp_path / "nowhere")
     (tmp_path / "other.csv").write_text("id,kind\n1,A\n")
     with pytest.raises(CatalogError, match="lost columns"):

@@ -1,5 +1,6 @@
 """The command `check`: what it says to people, what it says of a second catalogue, and what it leaves to them."""
 
+import inspect
 import json
 import shutil
 import socket
@@ -17,18 +18,21 @@ from PIL import Image
 from shop_exports import EXPORTS, Product, make_products
 
 from hangtag import cli_options
+from hangtag.auditing import catalog_words, model_evidence
 from hangtag.check_summary import describe_check
 from hangtag.cli import main
-from hangtag.config import CleanConfig, ReviewConfig
+from hangtag.config import AuditConfig, CleanConfig, ReviewConfig
 from hangtag.errors import CatalogError
 from hangtag.inference.classifier import Classifier
 from hangtag.io import read_csv
+from hangtag.reporting import audited_catalog
 from hangtag.reviewing.decisions import DecisionRequest, LabelOptions, build_decisions
 from hangtag.reviewing.items import read_items
 from hangtag.reviewing.queue import Filter, Queue, read_issues
 from hangtag.reviewing.store import Store
 from hangtag.stages import check as check_module
 from hangtag.stages import cross_validate as cross_validate_module
+from hangtag.stages.apply import apply
 from hangtag.stages.check import check
 from hangtag.workspace import Workspace
 
@@ -101,7 +105,7 @@ def test_json_is_all_that_stands_on_stdout_and_an_exit_code_is_asked_for(
 ) -> None:
     assert run(shop, "--json") == 0
     summary = json.loads(capsys.readouterr().out)
-    assert (summary["products"], summary["wrong_categories"], summary["less_sure"]) == (100, 2, 1)
+    assert (summary["products"], summary["wrong_categories"], summary["less_sure"]) == (100, 2, 2)
     assert summary["not_read"]["reasons"] == [{"code": "empty_file", "count": 1}, {"code": "not_an_image", "count": 1}]
     assert summary["by_brand"] == {
         "column": "Vendor",
@@ -176,14 +180,14 @@ def test_what_is_decided_is_told_no_more_and_all_numbers_agree(shop: Path) -> No
     looked_at = summary["to_look_at"]
     assert {"open": looked_at["questions"], "decided": 1, "skipped": 1, "total": looked_at["questions"] + 2} == counts
     assert len(read_csv(workspace.issues)) == counts["total"]
-    assert sum(kind["products"] for kind in looked_at["kinds"]) == looked_at["products"] == 1
+    assert sum(kind["products"] for kind in looked_at["kinds"]) == looked_at["products"] == 2
     assert summary["judged"] + sum(summary["not_judged"].values()) == summary["products"]
     # As the page has them.
     text = Page(workspace.report).text
-    assert "Products 100 Photographs 100 Could be checked 100 Look wrong 1 To look at 1 Could not be used 2" in text
-    assert "The review asks 1 question about 1 product" in text
+    assert "Products 100 Photographs 100 Could be checked 100 Look wrong 1 To look at 2 Could not be used 2" in text
+    assert "The review asks 2 questions about 2 products" in text
     assert "1 is decided already and left out here. 1 is skipped for later and left out too." in text
-    assert "with nothing to look at 99" in text
+    assert "with nothing to look at 98" in text
     assert item_id not in text.partition("2 Data sources")[0]
 
 
@@ -196,6 +200,93 @@ def test_a_check_goes_through_without_what_the_page_needs(shop: Path, monkeypatc
     assert summary["report"]["file"] is None
     told = " ".join(describe_check(summary, Path("w"), "shop").split())
     assert "The page with all of it could not be written: This command needs jinja2, which is not installed." in told
+
+
+def test_a_check_by_hand_leaves_what_is_new_to_the_next_check_that_fails_on_it(
+    shop: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_shop(shop / "shop", make_products(106, (WRONG, 105)))
+    assert run(shop, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    waiting = found["since_fail_on"]
+    # Two photographs can be read now, and four products are new.
+    assert (waiting["products"], waiting["reported"], len(waiting["item_ids"])) == (6, False, 6)
+    assert waiting["look_wrong"] >= 1
+    # What a further catalogue adds is added.
+    write_shop(shop / "shop", make_products(107, (WRONG, 105)))
+    assert run(shop) == 0
+    assert "with --fail-on new" not in capsys.readouterr().out
+    assert run(shop, "--fail-on", "new") == 1
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "Since the last check: nothing new, changed or removed." in shown
+    assert f"with --fail-on new: 7 new or changed products, {waiting['look_wrong']} look" in shown
+    # It has been told.
+    assert run(shop, "--fail-on", "new") == 0
+    assert "with --fail-on new" not in capsys.readouterr().out
+
+
+def test_accepted_corrections_that_the_file_lacks_are_told_until_it_has_them(shop: Path) -> None:
+    workspace, table = Workspace.at(shop / "w"), shop / "shop" / "products_export.csv"
+    item_id = PRODUCTS[WRONG].handle
+    store = Store(workspace.review / "review.sqlite")
+    queue = Queue(read_issues(workspace.issues), read_items(workspace), store)
+    issue = next(issue for issue in queue.issues if issue.item_id == item_id)
+    request = DecisionRequest(issue.position, "accept", {item_id: 0})
+    store.add(build_decisions(request, queue, LabelOptions(queue.items)), "Ann")
+    store.close()
+    summary = check(table, workspace)
+    assert summary["not_in_file"] == 1
+    shown = " ".join(describe_check(summary, Path("w"), "shop").split())
+    assert "1 product of this file still has a value that you corrected. Run hangtag apply, as below" in shown
+    apply(workspace)
+    shutil.copy(workspace.review / "corrected" / table.name, table)
+    summary = check(table, workspace)
+    assert summary["not_in_file"] == 0
+    assert "that you corrected" not in describe_check(summary, Path("w"), "shop")
+
+
+def test_categories_that_the_model_does_not_know_are_named_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = Workspace.at(tmp_path / "w")
+    workspace.audit.mkdir(parents=True)
+    unknown = [f"Home,Candle {number},{20 - number},," for number in range(7)]
+    rows = ["kind,sort,items,model_level,model_class", "Apparel,Shirts,40,articleType,Shirts", *unknown]
+    (workspace.audit / "category_mapping.csv").write_text("\n".join(rows))
+    monkeypatch.chdir(tmp_path)
+    audited: dict[str, Any] = {"not_applicable": {}, "sources": {"photographs": {"items_not_mapped": 119}}}
+    gaps = audited_catalog._describe_gaps(audited, workspace)
+    assert gaps["unknown_categories"][1] == {"category": "Home > Candle 1", "products": 19}
+    named = (
+        "Home > Candle 0 (20), Home > Candle 1 (19), Home > Candle 2 (18), Home > Candle 3 (17), Home > Candle 4 (16)"
+    )
+    [first, second] = catalog_words.describe_gaps({"not_compared": gaps, "products": 159, "not_judged": {}})
+    assert first.endswith(f"hangtag's own model does not know their categories: {named} and 2 more.")
+    assert "copy w/audit/category_mapping.csv to w/category_mapping.csv, write that name beside it" in second
+    # It is known by the words of the audit.
+    assert catalog_words.NONE_KNOWN in inspect.getsource(model_evidence)
+    reason = f"The model {catalog_words.NONE_KNOWN} by their names."
+    audited = {"not_applicable": {"label_error (image)": reason}, "sources": {}}
+    gaps = audited_catalog._describe_gaps(audited, workspace)
+    [first, second] = catalog_words.describe_gaps({"not_compared": gaps, "products": 159, "not_judged": {}})
+    assert first.startswith("The photographs were not compared: hangtag's own model knows none of your categories")
+
+
+def test_a_mapping_in_the_workspace_is_used(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    used: list[str] = []
+
+    def audit(_workspace: Workspace, config: AuditConfig, **_: Any) -> Any:
+        used.append(config.category_mapping)
+        raise CatalogError("Enough.")
+
+    monkeypatch.setattr(check_module, "audit", audit)
+    own = shop / "w" / "category_mapping.csv"
+    for content in (None, "any"):
+        if content:
+            own.write_text(content)
+        with pytest.raises(CatalogError, match="Enough"):
+            check(shop / "shop" / "products_export.csv", shop / "w")
+    assert used == ["", str(own)]
 
 
 def test_products_without_a_category_get_a_suggestion_where_it_is_sure(tmp_path: Path) -> None:
@@ -339,29 +430,29 @@ Not used, each with its reason in w/prepared/rejected.csv:
 
 2 products look as if they are in a wrong category, of 100 that could be
 checked.
-1 more is less sure; the review shows it too.
+2 more are less sure; the review shows them too.
+Since the last check: nothing new, changed or removed.
 How many are wrong in all cannot be estimated honestly: the comparison
 contradicts too many categories that are probably right.
-Not every suspicion is right: about 1 of them are real mistakes by estimate
+Not every suspicion is right: about 1 of them is a real mistake by estimate
 (between 0 and 2).
 The photographs were not compared. All photographs of categories that the model
 has are unlike those that it was trained on.
-Since the last check: nothing new, changed or removed.
 
 Brands with most: Acme (2 of 100)
 Categories with most: Watches (1 of 16), Shirts (1 of 18)
 
-The review asks 3 questions about 3 products, each counted once here:
+The review asks 4 questions about 4 products, each counted once here:
         2  in a category that looks wrong
-        1  in a category that may be wrong: less sure
+        2  in a category that may be wrong: less sure
 
 To verify by a look:
   The "Best" Steel Watch C (the-"best"-steel-watch-c-15)
     Watches -> Shirts
-    Its name reads like those of Shirts, and not like those of Watches.
+    Its name reads more like those of Shirts than like those of Watches.
   The "Best" Steel Watch C (the-"best"-steel-watch-c-3)
     Shirts -> Watches
-    Its name reads like those of Watches, and not like those of Shirts.
+    Its name reads more like those of Watches than like those of Shirts.
 
 See it all on one page:         w/report.html
 Decide in the browser:          hangtag review --workspace w

@@ -10,6 +10,7 @@ from shop_exports import PATHS, draw_photographs, make_products
 
 from hangtag.errors import CatalogError
 from hangtag.io import read_csv
+from hangtag.stages.check import check
 from hangtag.stages.clean import clean
 from hangtag.stages.init import init
 from hangtag.stages.prepare import prepare
@@ -30,7 +31,7 @@ def shop(tmp_path: Path) -> Path:
 
 
 def test_a_proposed_description_is_enough(shop: Path, tmp_path: Path) -> None:
-    with pytest.raises(CatalogError, match="names no label level") as error:
+    with pytest.raises(CatalogError, match="does not say which columns hold the categories") as error:
         prepare(shop, tmp_path / "w")
     assert "Product type (6 categories" in str(error.value)
     flags = "--id-column 'Article' --levels 'Main group,Product type' --image 'pictures/{Article}.png'"
@@ -170,3 +171,13 @@ def test_a_catalogue_of_rare_categories_alone_says_what_the_rules_drop(tmp_path:
     usual = "The usual ones drop categories of five items or fewer; --taxonomy every keeps them"
     with pytest.raises(CatalogError, match=usual):
         clean(tmp_path / "w")
+
+
+@pytest.mark.parametrize("header", ["id,title,category,image", "Handle,Title,Type,Image Src"])
+def test_a_table_of_headings_alone_is_named_as_such(tmp_path: Path, header: str) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text(f"{header}\n", encoding="utf-8")
+    for call in (lambda: init(table), lambda: prepare(table, tmp_path / "w"), lambda: check(table, tmp_path / "w")):
+        with pytest.raises(CatalogError, match=r"no rows below its headings. Received: 't\.csv'"):
+            call()
+    assert not (tmp_path / "catalog.toml").exists()

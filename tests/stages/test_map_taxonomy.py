@@ -1,6 +1,7 @@
 """From a taxonomy's file to the catalogue's table with a column more: proposed, corrected by hand, written."""
 
 import csv
+import dataclasses
 import re
 from pathlib import Path
 
@@ -125,6 +126,66 @@ def test_heading_and_value_are_the_user_s(workspace: Path, taxonomy: Path) -> No
     assert (lines[0], lines[1]) == (f"{ROWS[0]},Google path", f"{ROWS[1]},{SHIRTS}")
 
 
+def test_a_taxonomy_without_ids_has_none_in_any_column(workspace: Path, tmp_path: Path) -> None:
+    parents = ["Apparel & Accessories", "Apparel & Accessories > Clothing"]
+    paths = [*parents, SHIRTS, PANTS, "Apparel & Accessories > Shoes"]
+    (tmp_path / "paths.txt").write_text("\n".join(paths), encoding="utf-8")
+    result = map_taxonomy(workspace, taxonomy=tmp_path / "paths.txt")
+    assert result.metrics["proposed"] == 3
+    rows = {row["sort"]: row for row in read(workspace / "taxonomy" / "mapping.csv")}
+    assert (rows["Shirts"]["proposed_id"], rows["Shirts"]["proposed_path"]) == ("", SHIRTS)
+    assert rows["Shirts"]["candidates"].startswith(f"{SHIRTS} (")
+    config = confirm(workspace, ("Apparel,Kurta,1,,,", "Apparel,Kurta,1,,Apparel & Accessories,"))
+    apply(workspace, config)
+    lines = (workspace / "review" / "corrected" / "t.csv").read_text(encoding="utf-8-sig").splitlines()
+    assert (lines[1], lines[5]) == (f"{ROWS[1]},{SHIRTS}", f"{ROWS[5]},Apparel & Accessories")
+    listed = read(workspace / "review" / "taxonomy.csv")
+    assert (listed[0]["taxonomy_id"], listed[0]["taxonomy_path"]) == ("", SHIRTS)
+    with pytest.raises(SettingsError, match="--taxonomy-value id: the file that `map-taxonomy` read has no ids"):
+        apply(workspace, dataclasses.replace(config, taxonomy_value="id"))
+
+
+@pytest.mark.parametrize(
+    ("more", "first", "heading"),
+    [
+        ("", "166 - Apparel", "Google Shopping / Google Product Category"),
+        (",Google shopping / Google product category", "166 - Apparel", "Google shopping / Google product category"),
+        (",google_product_category", "166 - Apparel", "google_product_category"),
+        (",Product category", "gid://shopify/TaxonomyCategory/aa : Apparel", "Product category"),
+    ],
+)
+def test_a_shop_s_export_gets_the_column_that_the_shop_reads(
+    tmp_path: Path, more: str, first: str, heading: str
+) -> None:
+    draw(tmp_path / "shop")
+    header = f"Handle,Title,Type,Image Src{more}"
+    rows = [
+        f"p{number},Shirt {number},Shirts,https://example.com/{number}.png{',' if more else ''}" for number in (1, 2)
+    ]
+    table = tmp_path / "shop" / "products_export.csv"
+    table.write_text("\n".join([header, *rows, ""]), encoding="utf-8")
+    prepare(table, tmp_path / "w")
+    name, path = first.split(" ", 1)[0], tmp_path / "taxonomy.txt"
+    lines = [first, *([f"{name[:-1]}7 - Apparel > Shirts"] if name == "166" else [f"{name}-1 : Apparel > Shirts"])]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    map_taxonomy(tmp_path / "w", taxonomy=path)
+    result = apply(tmp_path / "w", ApplyConfig(taxonomy_mapping=str(tmp_path / "w" / "taxonomy" / "mapping.csv")))
+    assert result.metrics["taxonomy_column"] == heading
+    [written] = (tmp_path / "w" / "review" / "corrected").iterdir()
+    found = read(written)
+    assert [row[heading] for row in found] == ["167" if name == "166" else f"{name}-1"] * 2
+    assert list(found[0]) == (header.split(",") if more else [*header.split(","), heading])
+
+
+def test_products_that_prepare_could_not_use_are_told_apart(shop: Path, tmp_path: Path, taxonomy: Path) -> None:
+    (shop / "images" / "2.png").unlink()
+    prepare(shop, tmp_path / "w", overrides=DESCRIBED)
+    map_taxonomy(tmp_path / "w", taxonomy=taxonomy)
+    counts = apply(tmp_path / "w", confirm(tmp_path / "w")).metrics
+    assert (counts["items_with_taxonomy"], counts["items_without_taxonomy"]) == (4, 2)
+    assert counts["of_these_not_prepared"] == 1
+
+
 def test_cells_of_a_column_that_is_there_change_only_where_a_category_is_confirmed(
     workspace: Path, taxonomy: Path
 ) -> None:
@@ -140,7 +201,7 @@ def test_cells_of_a_column_that_is_there_change_only_where_a_category_is_confirm
         "4,Shoes,Shoes,187",
         *ROWS[5:],
     ]
-    with pytest.raises(SettingsError, match="--taxonomy-column names a column that the catalogue's categories"):
+    with pytest.raises(SettingsError, match=r"own categories or ids are in the column.*--taxonomy-column"):
         apply(workspace, ApplyConfig(taxonomy_mapping=path, taxonomy_column="sort"))
 
 

@@ -31,13 +31,13 @@ def tree(tmp_path: Path) -> Path:
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The paths that are decoded, in order."""
     paths: list[str] = []
-    read = image_files._read_photograph
+    read = image_files.read_photograph
 
     def note(source: object, path: str, config: PrepareConfig) -> images.Photograph:
         paths.append(path)
         return read(source, path, config)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(image_files, "_read_photograph", note)
+    monkeypatch.setattr(image_files, "read_photograph", note)
     return paths
 
 

@@ -105,7 +105,8 @@ def test_mistakes_are_told_in_a_line(workspace: Workspace, capsys: pytest.Captur
         for arguments, message in (
             (["review", "-w", str(workspace.root), "--port", port], "The review cannot listen on this address."),
             (["review", "-w", str(workspace.root), "--port", "0"], "--port must be 1 to 65535."),
-            (["review", "-w", str(workspace.root / "nothing")], "There are no issues to review. Run `hangtag audit`"),
+            (["review", "-w", str(workspace.root / "nothing")], "There is no workspace at this path. Received: '"),
+            (["review", "-w", str(workspace.root.parent)], "There are no issues to review. Run `hangtag audit`"),
             (["apply", "-w", str(workspace.root)], "Nothing is decided yet. Run `hangtag review`"),
             (["apply", "-w", str(workspace.root), "--auto-accept", "2"], "--auto-accept must be 0.5 to 0.999, or 0"),
         ):

@@ -153,9 +153,9 @@ def test_an_example_finds_what_looks_like_it(write_searched: Callable[..., Works
     # With words, both count: shoes that look like this shirt are shoes.
     assert set(search(place, "shoes", image=path).table["label"]) == {"Shoes"}
     path.write_bytes(b"no image")
-    with pytest.raises(CatalogError, match="The example cannot be read"):
+    with pytest.raises(CatalogError, match="The example of --image cannot be read"):
         search(place, image=path)
-    with pytest.raises(CatalogError, match="The example cannot be read"):
+    with pytest.raises(CatalogError, match="The example of --image cannot be read"):
         search(place, image=tmp_path / "missing.png")
 
 
@@ -218,6 +218,15 @@ def test_a_workspace_without_a_run_says_what_to_do(tmp_path: Path, capsys: pytes
     assert capsys.readouterr().err == (
         "Error: There is no finished training run in this workspace. Run `hangtag train` with this workspace first.\n"
     )
+    # What was typed is named first.
+    assert run_command("search", "shoes", "--run", "x", "-w", str(place.root)) == 2
+    assert "run in this workspace. Received: 'x'." in capsys.readouterr().err
+    assert run_command("search", "--image", str(tmp_path / "gone.jpg"), "-w", str(place.root)) == 2
+    assert f"example of --image cannot be read. Received: '{tmp_path / 'gone.jpg'}'" in capsys.readouterr().err
+    assert run_command("search", "shoes", "-w", str(tmp_path / "gone")) == 2
+    error = capsys.readouterr().err
+    assert "There is no workspace at this path." in error
+    assert "--workspace" in error
 
 
 def run_command(*arguments: str) -> int:

@@ -1,6 +1,7 @@
 """A training ends the same whether it is stopped or not, keeps its best epoch, and says what a user did wrong."""
 
 import dataclasses
+import json
 import shutil
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +11,8 @@ import polars as pl
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors.numpy import load_file
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 
 from hangtag.catalog.images import shrink
 from hangtag.catalog.prepared_items import read_prepared
@@ -28,7 +30,7 @@ from hangtag.settings import read_settings, resolve
 from hangtag.stages import train as stage
 from hangtag.stages.export import export
 from hangtag.stages.train import build_trainer, name_run, train
-from hangtag.train_config import TrainConfig
+from hangtag.train_config import AS_BEFORE, TrainConfig
 from hangtag.training import targets
 from hangtag.training.checkpoint import FILE
 from hangtag.training.epochs import EpochTime
@@ -148,6 +150,18 @@ def read_history(place: Workspace, run_id: str) -> pl.DataFrame:
     return pl.read_csv(place.run(run_id) / "history.csv")
 
 
+def test_the_label_head_is_rescaled_in_the_saved_model_alone(workspace: Workspace) -> None:
+    config = dataclasses.replace(CONFIG, epochs=1, tau_norm=1.0)
+    train(workspace, dataclasses.replace(config, tau_norm=0.0), run_id="plain")
+    train(workspace, config, run_id="scaled")
+    plain, scaled = (load_file(workspace.run(each) / "model.safetensors") for each in ("plain", "scaled"))
+    norms = [np.linalg.norm(each["category_path/kernel"], axis=0) for each in (plain, scaled)]
+    assert norms[0].std() > 1e-4
+    np.testing.assert_allclose(norms[1], norms[0].mean(), rtol=1e-5)
+    for path in plain.keys() - {"category_path/kernel"}:
+        np.testing.assert_array_equal(plain[path], scaled[path])
+
+
 def test_a_run_leaves_the_files_of_the_design(finished: Workspace) -> None:
     folder = finished.run("whole")
     names = {path.name for path in folder.iterdir()}
@@ -221,6 +235,29 @@ def test_a_seed_changes_the_weights(workspace: Workspace) -> None:
 def test_a_resume_with_other_settings_names_them(unfinished: Workspace) -> None:
     with pytest.raises(WorkspaceError, match=r"batch_size.*epochs"):
         train(unfinished, dataclasses.replace(CONFIG, batch_size=8, epochs=4), run_id="run", resume=True)
+
+
+def forget_settings(folder: Path, names: set[str]) -> None:
+    """Write a checkpoint as a version would have that did not have some settings yet."""
+    with safe_open(folder / FILE, framework="numpy") as file:
+        described = json.loads(file.metadata()["state"])
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    described["identity"] = {name: value for name, value in described["identity"].items() if name not in names}
+    save_file(tensors, folder / FILE, metadata={"state": json.dumps(described)})
+
+
+def test_a_training_of_an_earlier_version_is_resumed_unless_a_new_setting_changes_it(unfinished: Workspace) -> None:
+    forget_settings(unfinished.run("run") / "checkpoint", set(AS_BEFORE))
+    changed = dataclasses.replace(CONFIG, word_weight=0.1, minutes=3.0)
+    with pytest.raises(WorkspaceError, match=r"Received: \['minutes', 'word_weight'\]"):
+        train(unfinished, changed, run_id="run", resume=True)
+    assert train(unfinished, CONFIG, run_id="run", resume=True).metrics["epochs"] == CONFIG.epochs
+
+
+def test_a_setting_that_changes_trainings_cannot_be_missing_in_a_checkpoint(unfinished: Workspace) -> None:
+    forget_settings(unfinished.run("run") / "checkpoint", {"layer_decay"})
+    with pytest.raises(WorkspaceError, match=r"Received: \['layer_decay'\]"):
+        train(unfinished, CONFIG, run_id="run", resume=True)
 
 
 def test_a_resume_with_other_labels_is_refused(unfinished: Workspace) -> None:

@@ -1,14 +1,10 @@
 """Score a catalogue by brand or category: the expected share of correct labels among those that were judged."""
 
-from collections.abc import Sequence
-
 import polars as pl
 
 from hangtag.auditing.context import AuditContext
 from hangtag.auditing.issues import LABEL_CODES
 
-# Names of brand columns; the first that a catalogue has is scored.
-BRANDS = ("brand", "vendor", "manufacturer", "supplier", "seller")
 SCORES = {
     "column": pl.String,
     "value": pl.String,
@@ -23,16 +19,10 @@ SCORES = {
 QUANTILE = 1.959964
 
 
-def find_brand(columns: Sequence[str]) -> str | None:
-    """Return the column of brands, by its name in any capitals; None where there is none."""
-    lower = {column.casefold(): column for column in columns}
-    return next((lower[name] for name in BRANDS if name in lower), None)
-
-
 def choose_columns(context: AuditContext) -> list[str]:
     """Return the columns to score by: the brand, the levels, and those that the settings name; each once."""
     own = context.schema.by_heading
-    brand = find_brand(context.schema.columns)
+    brand = context.schema.brand_column
     wanted = [own.get(column, column) for column in context.config.score_by]
     columns = [*wanted, *([brand] if brand else []), *context.levels]
     return [column for column in dict.fromkeys(columns) if column in context.items.columns]

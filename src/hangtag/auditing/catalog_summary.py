@@ -10,7 +10,6 @@ from typing import Any
 
 import polars as pl
 
-from hangtag.auditing.catalog_scores import find_brand
 from hangtag.auditing.expected_precision import MOST_WRONG
 from hangtag.auditing.expected_right import describe_weakness
 from hangtag.auditing.issues import (
@@ -40,7 +39,8 @@ NOTHING_WRONG = "no category looks wrong"
 REASONS = {
     IMAGE_AND_NAME: "Its photograph and its name both fit {suggested}, and not {given}.",
     IMAGE: "Its photograph looks like {suggested}, and not like {given}.",
-    NAME: "Its name reads like those of {suggested}, and not like those of {given}.",
+    # Words say less than a photograph: a name of few known words is close to both.
+    NAME: "Its name reads more like those of {suggested} than like those of {given}.",
 }
 # The same where the evidence is weaker.
 DOUBTS = {
@@ -142,7 +142,7 @@ def summarize_issues(items: pl.DataFrame, issues: pl.DataFrame, schema: CatalogS
     conflicts = sorted_issues.filter(pl.col("kind") == CONFLICT)
     spellings = issues.filter(pl.col("code") == SPELLING_VARIANT)
     counted = Counter(spellings.select("column", "given_label", "suggested_label").iter_rows())
-    brand = find_brand(schema.columns)
+    brand = schema.brand_column
     return {
         "wrong_categories": len(wrong),
         "less_sure": len(choose_kind(sorted_issues, LESS_SURE)),

@@ -1,6 +1,7 @@
 """Describe the summary of a catalogue in plain sentences: what `check` prints, and what the pages show."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from hangtag.auditing.catalog_summary import (
@@ -14,6 +15,7 @@ from hangtag.auditing.catalog_summary import (
     WRONG,
 )
 from hangtag.auditing.evidence import FEW_PRODUCTS, NO_CATEGORY, NOT_COMPARED, TRAINED_ON, UNKNOWN_CATEGORY, UNLIKE
+from hangtag.results import count_of, make_relative
 
 # What the kinds mean, of products: `3 ...`.
 KINDS_OF_PRODUCTS = {
@@ -56,7 +58,11 @@ REJECTED = {
 }
 # With fewer products a training finds less than the model that hangtag comes with.
 ENOUGH_TO_TRAIN = 1000
-# What the audit says before the reason why the model that hangtag comes with cannot be used.
+# The categories that one sentence names.
+MOST_NAMED = 5
+# What the audit says where no category of the catalogue is one of the model's, and before other reasons why the model
+# that hangtag comes with cannot be used.
+NONE_KNOWN = "has none of the catalogue's categories"
 NOT_FITTING = "The model that hangtag comes with does not fit: "
 
 
@@ -66,23 +72,33 @@ def describe_findings(summary: Mapping[str, Any]) -> list[str]:
     Args:
         summary: What `reporting.audited_catalog.summarize` returns.
     """
-    sentences = [_describe_wrong(summary)]
-    if less_sure := summary["less_sure"]:
-        verb, pronoun = ("is", "it") if less_sure == 1 else ("are", "them")
-        sentences.append(f"{less_sure:,} more {verb} less sure; the review shows {pronoun} too.")
-    if summary["judged"] and summary["wrong_categories"]:
-        sentences += [_describe_share(summary["wrong_share"]), _describe_first(summary)]
-    return [*filter(None, sentences), *_describe_not_judged(summary), *_describe_gaps(summary)]
+    first = filter(None, (describe_headline(summary), describe_less_sure(summary)))
+    return [*first, *describe_estimates(summary), *describe_gaps(summary)]
 
 
-def _describe_wrong(summary: Mapping[str, Any]) -> str:
+def describe_headline(summary: Mapping[str, Any]) -> str:
+    """Return the sentence about the categories that look wrong."""
     wrong, judged = summary["wrong_categories"], summary["judged"]
     if not judged:
         return "No category could be checked."
     if not wrong:
-        return f"No category looks wrong, of {count_things(judged, 'product')} that could be checked."
+        return f"No category looks wrong, of {count_of(judged, 'product')} that could be checked."
     look = "product looks as if it is" if wrong == 1 else "products look as if they are"
     return f"{wrong:,} {look} in a wrong category, of {judged:,} that could be checked."
+
+
+def describe_less_sure(summary: Mapping[str, Any]) -> str:
+    """Return the sentence about the less sure suspicions; empty where there are none."""
+    less_sure = summary["less_sure"]
+    verb, pronoun = ("is", "it") if less_sure == 1 else ("are", "them")
+    return f"{less_sure:,} more {verb} less sure; the review shows {pronoun} too." if less_sure else ""
+
+
+def describe_estimates(summary: Mapping[str, Any]) -> list[str]:
+    """Return how many categories are wrong by estimate, and how many suspicions are right."""
+    if not (summary["judged"] and summary["wrong_categories"]):
+        return []
+    return [text for text in (_describe_share(summary["wrong_share"]), _describe_first(summary)) if text]
 
 
 def _describe_share(share: Mapping[str, Any]) -> str:
@@ -100,9 +116,10 @@ def _describe_first(summary: Mapping[str, Any]) -> str:
     right, wrong = summary["expected_right"], summary["wrong_categories"]
     if not right or not 0 < right["issues"] <= wrong:
         return ""
+    verb = "is a real mistake" if f"{right['expected']:.0f}" == "1" else "are real mistakes"
     which = "them" if right["issues"] == wrong else f"the first {right['issues']:,}"
     return (
-        f"Not every suspicion is right: about {right['expected']:.0f} of {which} are real mistakes by estimate "
+        f"Not every suspicion is right: about {right['expected']:.0f} of {which} {verb} by estimate "
         f"(between {right['low']:,} and {right['high']:,})."
     )
 
@@ -113,30 +130,54 @@ def _describe_not_judged(summary: Mapping[str, Any]) -> list[str]:
     if not counts:
         return []
     reasons = [f"{count:,} {NOT_JUDGED[reason]}" for reason, count in counts.items()]
-    return [f"{count_things(sum(counts.values()), 'product')} could not be checked: {'; '.join(reasons)}."]
+    return [f"{count_of(sum(counts.values()), 'product')} could not be checked: {'; '.join(reasons)}."]
 
 
-def _describe_gaps(summary: Mapping[str, Any]) -> list[str]:
+def describe_gaps(summary: Mapping[str, Any], *, names_flags: bool = True) -> list[str]:
+    """Return what could not be checked, and why; what to type for that only with `names_flags`."""
     gaps = summary["not_compared"]
-    lines = []
-    if (count := gaps["products_of_other_categories"] - summary["not_judged"].get(UNKNOWN_CATEGORY, 0)) > 0:
+    lines = _describe_not_judged(summary)
+    is_none_known = gaps["photographs"] and NONE_KNOWN in gaps["photographs"]
+    if count := gaps["products_of_other_categories"]:
         lines.append(
-            f"{count_things(count, 'product')} of categories that hangtag's own model does not know: "
-            "compared by name alone."
+            f"{count_of(count, 'product')} could not be compared with a photograph: hangtag's own model does not know "
+            f"their categories: {_list_unknown(gaps)}."
+        )
+    elif is_none_known:
+        lines.append(
+            "The photographs were not compared: hangtag's own model knows none of your categories by their names: "
+            f"{_list_unknown(gaps)}."
+        )
+    if names_flags and (count or is_none_known):
+        found, own = (make_relative(Path(gaps[key])) for key in ("mapping", "own_mapping"))
+        lines.append(
+            f"If it knows one of them by another name: copy {found} to {own}, write that name beside it (those of "
+            f"{found.replace('category_mapping', 'model_classes')}), and check again."
         )
     if gaps["unlike_model"]:
         lines.append(
             "Most photographs are unlike those that hangtag's own model knows, and were not compared."
-            + (" --train learns from your own photographs." if summary["products"] >= ENOUGH_TO_TRAIN else "")
+            + (
+                " --train learns from your own photographs."
+                if names_flags and summary["products"] >= ENOUGH_TO_TRAIN
+                else ""
+            )
         )
     lines += [
         f"The {what} were not compared. {gaps[what].rpartition(NOT_FITTING)[2]}".replace("`", "")
         for what in ("photographs", "names")
-        if gaps[what]
+        if gaps[what] and not (what == "photographs" and is_none_known)
     ]
     return lines
 
 
-def count_things(number: int, noun: str) -> str:
-    """Return a number with a noun, as `1 product` or `2,000 products`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+def _list_unknown(gaps: Mapping[str, Any]) -> str:
+    unknown = gaps["unknown_categories"]
+    names = [f"{each['category']} ({each['products']:,})" for each in unknown[:MOST_NAMED]]
+    more = len(unknown) - MOST_NAMED
+    return f"{', '.join(names)} and {more:,} more" if more > 0 else ", ".join(names)
+
+
+def name_reason(code: str) -> str:
+    """Return what a code of rejected.csv means."""
+    return REJECTED.get(code, code.replace("_", " "))

@@ -142,10 +142,10 @@ class TaxonomyIndex:
         if above and above.is_own and parents[-1] == path[-2] and len(above.category.path) > 1:
             evidence = f"only its parent {parents[-1]}: {above.evidence}"
             matches.append(TaxonomyMatch(above.category, round(BY_PARENT * above.confidence, 2), evidence, False))
-        best: dict[str, TaxonomyMatch] = {}
+        best: dict[tuple[str, ...], TaxonomyMatch] = {}
         for match in matches:
-            if match.confidence > 0 and match.confidence > getattr(best.get(match.category.id), "confidence", 0):
-                best[match.category.id] = match
+            if match.confidence > 0 and match.confidence > getattr(best.get(match.category.path), "confidence", 0):
+                best[match.category.path] = match
         return sorted(best.values(), key=lambda match: (-match.confidence, -len(match.category.path)))
 
     def _is_telling(self, name: str) -> bool:

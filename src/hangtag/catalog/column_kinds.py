@@ -142,7 +142,7 @@ def propose_description(table: Table, files: Iterable[str]) -> dict[str, object]
     files = list(files)
     pictures = [each.column for each in kinds if each.kind == "photographs"]
     if pictures:
-        proposed |= _propose_image_column(pictures[0], cells[pictures[0]], files)
+        proposed |= propose_image_column(pictures[0], cells[pictures[0]], files)
         if pictures[1:] and "image_column" in proposed:
             proposed["other_image_columns"] = pictures[1:]
     elif pattern := propose_pattern([each.column for each in (*ids, *kinds)], cells, files):
@@ -193,7 +193,7 @@ def _find_share_of_photographs(table: Table, proposed: Mapping[str, object], fil
     return _share(pattern.replace(f"{{{column}}}", cell.strip()) in there for cell in cells[column][:SAMPLE])
 
 
-def _propose_image_column(column: str, cells: Sequence[str], files: Sequence[str]) -> dict[str, object]:
+def propose_image_column(column: str, cells: Sequence[str], files: Sequence[str]) -> dict[str, object]:
     """Return the column of photographs, or a pattern where its values are the names of files in a folder."""
     by_name = {PurePosixPath(path).name: PurePosixPath(path) for path in files}
     values = [value.strip() for value in cells[:SAMPLE] if value.strip() and "://" not in value]
@@ -251,6 +251,8 @@ FLAGS = {
     "image_column": "--image-column",
     "image_separator": "--image-separator",
     "other_image_columns": "--other-image-columns",
+    "group": "--group-column",
+    "brand": "--brand-column",
     "encoding": "--encoding",
 }
 
@@ -259,6 +261,13 @@ def format_flags(proposed: Mapping[str, object]) -> str:
     """Return a proposal as flags of `hangtag prepare`, quoted for a shell."""
     texts = {key: ",".join(value) if isinstance(value, list) else str(value) for key, value in proposed.items()}
     return " ".join(f"{FLAGS[key]} '{text}'" for key, text in texts.items())
+
+
+def refuse_without_rows(name: str) -> CatalogError:
+    """Return an error for a table of headings alone, which no description can help."""
+    return CatalogError(
+        "The table has no rows below its headings.", received=name, hint="Export it again, with the products."
+    )
 
 
 def explain_undescribed(
@@ -314,6 +323,11 @@ def format_toml(
             value = likely if key == "levels" else likely[0] if likely else None
             written = json.dumps(value, ensure_ascii=False) if value else "not found"
             lines.append(f"# {key} = {written}")
+    lines += [
+        f"{key} = {json.dumps(value, ensure_ascii=False)}"
+        for key, value in proposed.items()
+        if key not in FLAGS and key not in ("table", "sheet")
+    ]
     lines += ["", "# The columns:"]
     lines += [re.sub(r"\s", " ", f"#   {each.column}: {each.detail}") for each in kinds]
     return "\n".join([*lines, ""])

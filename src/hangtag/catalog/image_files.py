@@ -190,13 +190,13 @@ def _decode_chunks(
         n_jobs=workers,
         return_as="generator",
         pre_dispatch=2 * workers,
-        initializer=_exit_with_parent,
+        initializer=exit_with_parent,
         initargs=(os.getpid(),),
     )
     yield from parallel(delayed(_decode_chunk)(source.path, source.identity, chunk, config) for chunk in chunks)
 
 
-def _exit_with_parent(parent: int) -> None:
+def exit_with_parent(parent: int) -> None:
     """Make this worker process exit when its parent process exits, even if the parent is killed."""
 
     def watch() -> None:
@@ -232,7 +232,7 @@ def _decode_chunk(
     pixels: list[Pixels] = []
     for path in paths:
         try:
-            photograph = _read_photograph(source, path, config)
+            photograph = read_photograph(source, path, config)
         except PhotographError as error:
             outcomes.append(Rejected(error.code, error.reason))
         else:
@@ -241,7 +241,12 @@ def _decode_chunk(
     return outcomes, np.stack(pixels) if pixels else np.empty(0, np.uint8)
 
 
-def _read_photograph(source: Source, path: str | Path, config: PrepareConfig) -> Photograph:
+def read_photograph(source: Source, path: str | Path, config: PrepareConfig) -> Photograph:
+    """Read and decode one photograph: a path inside the source, or a file elsewhere.
+
+    Raises:
+        PhotographError: It is missing, cannot be read, or is no photograph within the limits.
+    """
     if not path:
         raise PhotographError("missing_photograph", "the row names no photograph")
     try:

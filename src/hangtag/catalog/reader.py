@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from hangtag.catalog.category_paths import LIST_SEPARATOR
-from hangtag.catalog.column_kinds import explain_undescribed, find_unread_pictures
+from hangtag.catalog.column_kinds import explain_undescribed, find_unread_pictures, refuse_without_rows
 from hangtag.catalog.files import FileError, read_regular
 from hangtag.catalog.image_tree import read_tree
 from hangtag.catalog.schema import CatalogSchema, UndescribedError, parse_schema
@@ -314,6 +314,8 @@ def _build_catalog(
     table, paths = joined.table, [file.path for file in joined.files]
     base = find_base(paths)
     name = paths[0].removeprefix(base)
+    if table.is_empty:
+        raise refuse_without_rows(name)
     schema = CatalogSchema.from_values(values | {"table": name})
     if not schema.level_separator and len(schema.levels) == 1 and schema.levels[0] in table.list_columns:
         schema = dataclasses.replace(schema, level_separator=LIST_SEPARATOR)

@@ -2,6 +2,7 @@
 
 import posixpath
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from hangtag.catalog.column_kinds import find_list_mark, propose_pattern
 from hangtag.catalog.images import PICTURE_SUFFIXES
 from hangtag.catalog.name_index import fold_path
 from hangtag.catalog.reader import RawCatalog
+from hangtag.catalog.schema import read_id
 from hangtag.catalog.table import Rows
 from hangtag.errors import CatalogError
 from hangtag.io import write_csv
@@ -28,6 +30,43 @@ class Rejection(NamedTuple):
     image_path: str
     code: str
     reason: str
+
+
+class Candidate(NamedTuple):
+    """A photograph that is to be decoded: its row's position and id, its path, and its place in the product, from 1."""
+
+    row: int
+    item_id: str
+    path: str
+    order: int
+
+
+def check_rows(raw: RawCatalog, most: int | None = None) -> tuple[list[Candidate], list[Rejection]]:
+    """Return the photographs to decode, and a line for each rejected row.
+
+    Args:
+        raw: The catalogue.
+        most: The number of rows to look at, from the first; None for all, and for what is no row too.
+    """
+    candidates: list[Candidate] = []
+    rejected: list[Rejection] = []
+    if most is None:
+        rejected += [Rejection(f"line {line}", "", "bad_row", reason) for line, reason in raw.broken]
+        rejected += [Rejection("", *passed_over) for passed_over in raw.skipped_folders]
+        rejected += [Rejection(f"line {line}", "", "skipped_row", reason) for line, reason in raw.skipped]
+    seen: dict[str, int] = {}
+    for position, row in enumerate(islice(raw.rows, most)):
+        item_id, paths = read_id(row[raw.schema.id]), raw.locate_photographs(position, row) or [""]
+        path = paths[0]
+        if not item_id:
+            rejected.append(Rejection(raw.find_line(position), path, "missing_id", "the row has no id"))
+        elif item_id in seen:
+            reason = f"{raw.find_line(position)}: an earlier row has the same id, {raw.find_line(seen[item_id])}"
+            rejected.append(Rejection(item_id, path, "duplicate_id", reason))
+        else:
+            seen[item_id] = position
+            candidates += [Candidate(position, item_id, each, order) for order, each in enumerate(paths, 1)]
+    return candidates, rejected
 
 
 def find_unused(raw: RawCatalog, named: Sequence[str]) -> list[str]:

@@ -49,6 +49,8 @@ RESERVED = frozenset(
     }
 )
 RESERVED_PREFIXES = ("predicted_", "usual_")
+# Names of brand columns; the first that a catalogue has counts.
+BRANDS = ("brand", "vendor", "manufacturer", "supplier", "seller")
 
 
 def rename_columns(columns: Sequence[str]) -> dict[str, str]:
@@ -95,6 +97,7 @@ class CatalogSchema:
         missing: The spellings of a missing cell, beside an empty one and `Unknown`; see `missing_values.is_missing`.
         layout: The shop system whose table it is, one of `shop_layouts.list_layouts`; empty where it is none of them.
         group: A column whose equal values belong to one product: its items stay in one split. None where there is none.
+        brand: The column of brands; None takes one that is called so, and an empty text none.
         level_separator: What stands between the parts of category paths in the column of `levels`; empty where the
             levels are columns.
         category_separator: What stands between several category paths in a cell.
@@ -127,6 +130,7 @@ class CatalogSchema:
     missing: tuple[str, ...] = SPELLINGS
     layout: str = ""
     group: str | None = None
+    brand: str | None = None
     level_separator: str = ""
     category_separator: str = ""
     category: str = "first"
@@ -217,6 +221,7 @@ class CatalogSchema:
             other_image_columns=tuple(map(rename, self.other_image_columns)),
             split=self.split and rename(self.split),
             group=self.group and rename(self.group),
+            brand=self.brand and rename(self.brand),
             path_column=self.path_column and rename(self.path_column),
             columns=tuple(map(rename, self.columns)),
         )
@@ -263,8 +268,8 @@ class CatalogSchema:
             )
         if not self.levels:
             raise UndescribedError(
-                "The catalogue's description names no label level.",
-                hint="Name the label columns from coarse to fine with --levels or in catalog.toml.",
+                "The description of the catalogue does not say which columns hold the categories.",
+                hint="Name these columns from coarse to fine with --levels or in catalog.toml.",
             )
         if not (self.image or self.image_column):
             raise UndescribedError(
@@ -290,12 +295,21 @@ class CatalogSchema:
     def named_columns(self) -> dict[str, None]:
         """Return the columns that the description names, in order."""
         named = [self.id, self.name, *self.levels, *self.attributes, *self.image_columns, self.split, self.group]
+        named.append(self.brand)
         return dict.fromkeys([*filter(None, named), *PLACEHOLDER.findall(self.image or "")])
 
     @property
     def by_heading(self) -> dict[str, str]:
         """The columns' names in hangtag's tables by the names that a user may give: the headings, then these names."""
         return {**{column: column for column in self.columns}, **dict(zip(self.headings, self.columns, strict=False))}
+
+    @property
+    def brand_column(self) -> str | None:
+        """Return the column of brands: the described one, or one that is called so; None where there is none."""
+        if self.brand is not None:
+            return self.brand or None
+        lower = {column.casefold(): column for column in self.columns}
+        return next((lower[name] for name in BRANDS if name in lower), None)
 
     @property
     def described_columns(self) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -28,6 +28,8 @@ class Layout:
         categories: Columns that may hold the categories, as entries of a description, of which one counts; none where
             `description` names the only one.
         variants: Other headings of the same columns, by the usual one: those of another version or language.
+        public_categories: The column in which the shop expects the categories of a public taxonomy, by `google` and
+            `shopify`; none where it is the usual one.
         any_spelling: Whether headings may have capitals, spaces in place of underscores, and the prefix `g:`.
     """
 
@@ -37,6 +39,7 @@ class Layout:
     categories: tuple[Mapping[str, Any], ...] = ()
     variants: tuple[Mapping[str, str], ...] = ()
     any_spelling: bool = False
+    public_categories: Mapping[str, str] = field(default_factory=dict)
 
     def find_names(self, columns: Sequence[str]) -> dict[str, str] | None:
         """Return a table's heading of each column by its usual one; None for another system's table."""

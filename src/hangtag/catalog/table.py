@@ -131,6 +131,11 @@ class Table:
     header: int = 0
     width: int = 0
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether the table has headings alone."""
+        return not self.broken and not any(self.cells)
+
     def count_repaired(self) -> int:
         """Return the number of rows some of whose cells were read otherwise than they are written."""
         return len({each.line for each in self.repairs if each.before != each.after}.intersection(self.lines))

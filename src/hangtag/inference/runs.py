@@ -18,7 +18,7 @@ from hangtag.inference.prediction import HeadProbs
 from hangtag.labels.dataset import LabeledItems
 from hangtag.labels.image_hashes import Keys
 from hangtag.models.label_space import CATEGORY_PATH, NO_VALUE, Indices, LabelSpace, Probs
-from hangtag.workspace import Workspace
+from hangtag.workspace import NO_WORKSPACE, WORKSPACE_HINT, Workspace
 
 HINT = "Run `hangtag train` with this workspace first."
 
@@ -30,8 +30,11 @@ def select_runs(workspace: Workspace, run_ids: Sequence[str] | None) -> list[str
         WorkspaceError: There is no finished run, or no finished run of a given name.
     """
     finished = workspace.run_ids()
+    if not workspace.root.is_dir():
+        raise WorkspaceError(NO_WORKSPACE, received=str(workspace.root), hint=WORKSPACE_HINT)
     if not finished:
-        raise WorkspaceError("There is no finished training run in this workspace.", hint=HINT)
+        received = ", ".join(run_ids or ()) or None
+        raise WorkspaceError("There is no finished training run in this workspace.", hint=HINT, received=received)
     if not run_ids:
         return finished
     for run_id in run_ids:

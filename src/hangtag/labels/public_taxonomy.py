@@ -36,10 +36,10 @@ Category = tuple[str | None, ...]
 
 @dataclass(frozen=True)
 class PublicCategory:
-    """A category of a public taxonomy: its id, which is its path where the file has no ids, and its names from the top.
+    """A category of a public taxonomy.
 
     Attributes:
-        id: The id.
+        id: The id; empty where the file has no ids.
         path: The names, coarse to fine.
     """
 
@@ -67,8 +67,8 @@ class PublicTaxonomy:
 
     @cached_property
     def by_id(self) -> dict[str, PublicCategory]:
-        """The categories by their ids."""
-        return {category.id: category for category in self.categories}
+        """The categories by their ids; none where they have none."""
+        return {category.id: category for category in self.categories if category.id}
 
     @cached_property
     def by_path(self) -> dict[str, PublicCategory]:
@@ -127,7 +127,7 @@ def _read_lines(text: str, path: Path) -> tuple[str, Found]:
         parts = _split_path(names)
         if not all(parts):
             raise _refuse(f"Line {number} of the taxonomy has a category without a name.", line)
-        found.append((f"Line {number}", PublicCategory(category_id or JOINT.join(parts), parts)))
+        found.append((f"Line {number}", PublicCategory(category_id, parts)))
     # Without ids any text would be a list of categories, but not one in which every category's parent is listed.
     if not found or (not has_ids and all(len(category.path) == 1 for _, category in found)):
         raise CatalogError("The taxonomy has no category paths.", allowed=ALLOWED, received=str(path))
@@ -170,7 +170,7 @@ def _read_json(text: str, path: Path) -> tuple[str, Found]:
 def _refuse_doubles(found: Found, key: Callable[[PublicCategory], str], path: Path) -> None:
     seen: set[str] = set()
     for where, category in found:
-        if key(category) in seen:
+        if key(category) and key(category) in seen:
             raise CatalogError(
                 f"{where} of the taxonomy has a category that stands above: {key(category)}.", received=str(path)
             )

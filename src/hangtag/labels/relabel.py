@@ -13,7 +13,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.model_selection import KFold
 from snowballstemmer import stemmer
 
-from hangtag.labels.name_classifier import NameClassifier
+from hangtag.labels.name_classifier import NameClassifier, fit_temperature, soften
 
 WORD = re.compile(r"\w+")
 FOLDS = 5
@@ -161,26 +161,39 @@ def _vote_by_name(
     unclear: pl.DataFrame, labelled: pl.DataFrame, name: str, min_confidence: float
 ) -> tuple[list[Vote], dict[str, float]]:
     names, labels = labelled[name].fill_null("").to_list(), labelled["label"].to_numpy()
-    metrics = _measure_accuracy(names, labels, min_confidence)
+    unseen, classes = _predict_unseen(names, labels)
+    temperature = fit_temperature(unseen, classes)
+    metrics = _measure_accuracy(soften(unseen, temperature), classes, min_confidence)
     classifier = NameClassifier(MAX_ITER, tol=TOL).fit(names, labels)
-    probs = classifier.predict_proba(unclear[name].fill_null("").to_list())
+    probs = soften(classifier.predict_proba(unclear[name].fill_null("").to_list()), temperature)
     votes = [Vote(str(classifier.classes_[row.argmax()]), float(row.max())) if row.any() else NOTHING for row in probs]
     return votes, metrics
 
 
-def _measure_accuracy(names: Sequence[str], labels: npt.NDArray[np.object_], min_confidence: float) -> dict[str, float]:
-    """Measure the accuracy of the classifier of names on unseen items, by cross-validation."""
+def _predict_unseen(
+    names: Sequence[str], labels: npt.NDArray[np.object_]
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """Return the probabilities of names by cross-validation, and their classes; without those of rare labels."""
     classes = np.unique(labels, return_inverse=True)[1]
     # A rare label may be missing from a fold's training part, and would get no probability there.
     common = np.bincount(classes)[classes] >= 2 * FOLDS
     names, classes = [name for name, keep in zip(names, common, strict=True) if keep], classes[common]
     classes = np.unique(classes, return_inverse=True)[1]
-    if classes.max(initial=0) < 1:
+    probs = np.zeros((len(names), int(classes.max(initial=0)) + 1), np.float32)
+    if probs.shape[1] > 1:
+        for train, held_out in KFold(FOLDS, shuffle=True, random_state=0).split(names):
+            classifier = NameClassifier(MAX_ITER, tol=TOL).fit([names[index] for index in train], classes[train])
+            found = classifier.predict_proba([names[index] for index in held_out])
+            probs[np.ix_(held_out, classifier.classes_)] = found
+    return probs, classes
+
+
+def _measure_accuracy(
+    probs: npt.NDArray[np.float32], classes: npt.NDArray[np.int64], min_confidence: float
+) -> dict[str, float]:
+    """Return the accuracy of the classifier of names on unseen items, and that of its sure predictions."""
+    if probs.shape[1] < 2:
         return {}
-    probs = np.zeros((len(names), int(classes.max()) + 1), np.float32)
-    for train, held_out in KFold(FOLDS, shuffle=True, random_state=0).split(names):
-        classifier = NameClassifier(MAX_ITER, tol=TOL).fit([names[index] for index in train], classes[train])
-        probs[np.ix_(held_out, classifier.classes_)] = classifier.predict_proba([names[index] for index in held_out])
     correct = probs.argmax(axis=1) == classes
     sure = probs.max(axis=1) >= min_confidence
     return {

@@ -13,6 +13,7 @@ from typing import Any
 import polars as pl
 
 from hangtag.auditing.catalog_summary import sort_into_kinds, summarize_issues, summarize_share
+from hangtag.auditing.category_mapping import MODEL_CLASS
 from hangtag.auditing.category_suggestions import FILE as SUGGESTED
 from hangtag.catalog.prepared_items import Prepared, read_prepared
 from hangtag.catalog.schema import CatalogSchema
@@ -24,6 +25,8 @@ from hangtag.reviewing.queue import read_issues
 from hangtag.reviewing.store import find_standing, read_decisions
 from hangtag.workspace import Workspace
 
+# Which class of the model each category is: in the audit as it is found, in the workspace as a person wants it.
+MAPPING = "category_mapping.csv"
 HINT = "Run `hangtag check CATALOG` again."
 
 
@@ -103,7 +106,7 @@ def summarize(catalog: AuditedCatalog) -> JsonObject:
         **summarize_issues(catalog.items, catalog.open_issues, catalog.schema),
         "wrong_share": summarize_share(catalog.audited),
         "expected_right": catalog.audited["expected_right"].get("suspected_categories"),
-        "not_compared": _describe_gaps(catalog.audited),
+        "not_compared": _describe_gaps(catalog.audited, catalog.workspace),
         "without_category": _summarize_suggestions(catalog.workspace),
         "decided": states["decided"],
         "skipped": states["skipped"],
@@ -122,16 +125,26 @@ def _summarize_rejected(catalog: AuditedCatalog, counts: Mapping[str, Any]) -> J
     }
 
 
-def _describe_gaps(audited: Mapping[str, Any]) -> JsonObject:
-    """Return why categories were not compared with photographs or with names, and how many are not the model's."""
+def _describe_gaps(audited: Mapping[str, Any], workspace: Workspace) -> JsonObject:
+    """Return why categories were not compared with photographs or with names, and which are not the model's."""
     reasons = audited["not_applicable"]
     photographs = audited["sources"].get("photographs", {})
+    path, unknown = workspace.audit / MAPPING, []
+    if path.is_file():
+        table = read_csv(path, infer_schema=False).filter(pl.col(MODEL_CLASS).is_null())
+        levels = table.columns[: table.columns.index("items")]
+        names = table.select(pl.concat_str(levels, separator=" > ", ignore_nulls=True)).to_series()
+        unknown = [
+            {"category": name, "products": int(count)} for name, count in zip(names, table["items"], strict=True)
+        ]
     return {
         "photographs": reasons.get("label_error (image)"),
         "names": reasons.get("label_error (name)"),
         "unlike_model": "bad_picture (no product)" in reasons,
         "products_of_other_categories": photographs.get("items_not_mapped", 0),
-        "mapping": "category_mapping.csv" if photographs.get("items_not_mapped") else None,
+        "unknown_categories": unknown,
+        "mapping": str(path) if unknown else None,
+        "own_mapping": str(workspace.root / MAPPING),
     }
 
 

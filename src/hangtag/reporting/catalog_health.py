@@ -11,7 +11,6 @@ from typing import Any
 
 import polars as pl
 
-from hangtag.auditing.catalog_scores import find_brand
 from hangtag.auditing.catalog_summary import (
     COMBINATION,
     CONFLICT,
@@ -206,7 +205,7 @@ class _Describer:
 
     def __init__(self, catalog: AuditedCatalog) -> None:
         schema, items = catalog.schema, catalog.items
-        self.brand = find_brand(schema.columns)
+        self.brand = schema.brand_column
 
         def read(column: str | None) -> list[str]:
             return [""] * len(items) if column is None else items[column].cast(pl.String).fill_null("").to_list()

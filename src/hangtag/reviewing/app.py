@@ -4,12 +4,13 @@ import html
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.resources import files
 from typing import Annotated, Literal
 
 import numpy as np
-from fastapi import FastAPI, Query, Request, Response
+from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field, StringConstraints
@@ -19,9 +20,10 @@ from hangtag.auditing.nearest_neighbors import LookAlikes
 from hangtag.errors import SettingsError
 from hangtag.inference.search import SearchIndex, has_words, rank_items
 from hangtag.reviewing.decisions import DecisionRequest, LabelOptions, RefusedError, build_decisions
+from hangtag.reviewing.filters import Filter, State
 from hangtag.reviewing.grid import build_grid_decisions, list_kinds
 from hangtag.reviewing.output import describe_decision, describe_in_grid, describe_issue, describe_item, describe_kind
-from hangtag.reviewing.queue import Filter, Queue, State
+from hangtag.reviewing.queue import Queue
 from hangtag.reviewing.store import MAX_VERSION, ConflictError, Store
 from hangtag.reviewing.store_errors import StoreError
 from hangtag.serving.middleware import Guard, ProblemError, answer_problem, make_review_policy
@@ -34,6 +36,8 @@ NO_INDEX = (
     "Products cannot be searched for yet. Train a model with `hangtag train`, if there is none; then "
     "`hangtag search WORDS --workspace W` prepares the search, and the words can be searched for here."
 )
+# What to do once everything is decided.
+APPLY = "`hangtag apply` writes the corrected catalogue."
 STATIC = files("hangtag.reviewing") / "static"
 PAGES = {"/": "index.html", "/grid": "grid.html"}
 SCRIPTS = {
@@ -48,6 +52,24 @@ Score = Annotated[float, Query(ge=0, le=1)]
 Number = Annotated[int, Field(ge=0, le=MAX_VERSION)]
 # In a JSON body, only a JSON number is accepted, neither true nor "1".
 StrictNumber = Annotated[int, Field(ge=0, le=MAX_VERSION, strict=True)]
+
+
+def _read_filter(
+    code: str = "",
+    evidence: str = "",
+    label: str = "",
+    brand: str = "",
+    named: Annotated[str, Query(max_length=200)] = "",
+    low: Score = 0.0,
+    high: Score = 1.0,
+    state: State = "open",
+    order: Literal["score", "random"] = "score",
+) -> Filter:
+    """Return the filter of a request's address."""
+    return Filter(code, label, low, high, state, order, evidence, brand, named)
+
+
+Wanted = Annotated[Filter, Depends(_read_filter)]
 
 
 class DecisionBody(BaseModel):
@@ -75,6 +97,16 @@ class UndoBody(BaseModel):
     reviewer: Reviewer
 
 
+@dataclass(frozen=True)
+class OpenReview:
+    """The review of a workspace: its application, its token, its queue, and what closes its store."""
+
+    app: FastAPI
+    token: str
+    queue: Queue
+    close: Callable[[], None]
+
+
 def build_app(
     queue: Queue,
     store: Store,
@@ -85,6 +117,8 @@ def build_app(
     reviewer: str = "",
     shown: int = 8,
     expected: str = "",
+    back: str = "",
+    next_step: str = APPLY,
     find_index: Callable[[], SearchIndex | None] = lambda: None,
 ) -> FastAPI:
     """Build the FastAPI application of the review.
@@ -98,6 +132,8 @@ def build_app(
         reviewer: The reviewer's name; if empty, the page asks for it.
         shown: The number of look-alikes that the page shows.
         expected: How many of the first label errors are expected to be right, for the top of the page; or empty.
+        back: The address of the page that leads here, if there is one.
+        next_step: A sentence about what to do once everything is decided.
         find_index: Finds the search index of the catalogue, called until there is one.
     """
     app = FastAPI(title="hangtag review", version=version("hangtag"), docs_url=None, redoc_url=None, openapi_url=None)
@@ -105,7 +141,8 @@ def build_app(
     app.add_exception_handler(RequestValidationError, _handle_invalid_request)
     app.add_exception_handler(StoreError, _handle_store_error)
     app.add_middleware(Guard, policy=make_review_policy(host, token))
-    _add_pages(app, {"token": token, "reviewer": reviewer, "expected": expected})
+    values = {"token": token, "reviewer": reviewer, "expected": expected, "back": back, "next_step": next_step}
+    _add_pages(app, values)
     options = LabelOptions(queue.items)
     _add_issue_routes(app, queue)
     _add_item_routes(app, queue, options, look_alikes, shown)
@@ -137,20 +174,10 @@ def _add_file(app: FastAPI, path: str, content: bytes, media_type: str, caching:
 def _add_issue_routes(app: FastAPI, queue: Queue) -> None:
     @app.get("/api/next")
     def find_next(
-        reviewer: Reviewer,
-        code: str = "",
-        evidence: str = "",
-        label: str = "",
-        low: Score = 0.0,
-        high: Score = 1.0,
-        state: State = "open",
-        order: Literal["score", "random"] = "score",
-        after: Number | None = None,
-        backwards: bool = False,
+        reviewer: Reviewer, wanted: Wanted, after: Number | None = None, backwards: bool = False
     ) -> JSONResponse:
         """Return the next issue that matches a filter, and the progress of its issues."""
         queue.refresh()
-        wanted = Filter(code, label, low, high, state, order, evidence)
         issue = queue.find_next(wanted, after, reviewer, backwards=backwards)
         progress = {**queue.count(wanted), "an_hour": queue.compute_throughput(reviewer)}
         return JSONResponse({"issue": describe_issue(issue, queue) if issue else None, "progress": progress})
@@ -164,9 +191,9 @@ def _add_issue_routes(app: FastAPI, queue: Queue) -> None:
         return JSONResponse({"issue": describe_issue(queue.issues[position], queue)})
 
     @app.get("/api/filters")
-    def list_filters() -> JSONResponse:
-        """Return the codes, evidence and labels to filter issues by."""
-        return JSONResponse(queue.list_filters())
+    def list_filters(wanted: Wanted) -> JSONResponse:
+        """Return the codes, evidence, labels and brands to filter issues by, beside the rest of a filter."""
+        return JSONResponse(queue.list_filters(wanted))
 
 
 def _add_item_routes(app: FastAPI, queue: Queue, options: LabelOptions, look_alikes: LookAlikes, shown: int) -> None:
@@ -269,14 +296,11 @@ def _add_decision_routes(app: FastAPI, queue: Queue, store: Store, options: Labe
 def _add_grid_routes(app: FastAPI, queue: Queue, store: Store, options: LabelOptions) -> None:
     @app.get("/api/kinds")
     def show_kinds(
-        code: str = "",
-        evidence: str = "",
-        label: str = "",
-        kind: Annotated[list[str] | None, Query(min_length=4, max_length=4)] = None,
+        wanted: Wanted, kind: Annotated[list[str] | None, Query(min_length=4, max_length=4)] = None
     ) -> JSONResponse:
         """Return the kinds of open issues, and the issues of one of them: the wanted one, or else the first."""
         queue.refresh()
-        kinds = list_kinds(queue, Filter(code, label, evidence=evidence))
+        kinds = list_kinds(queue, wanted)
         shown = next((number for number, each in enumerate(kinds) if each.key == tuple(kind or ())), 0)
         return JSONResponse(
             {

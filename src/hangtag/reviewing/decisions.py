@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from hangtag.catalog.missing_values import strip_blank
+from hangtag.reviewing.filters import State
 from hangtag.reviewing.items import Items
-from hangtag.reviewing.queue import Issue, Queue, State, apply_decisions, derive_states
+from hangtag.reviewing.queue import Issue, Queue, apply_decisions, derive_states
 from hangtag.reviewing.store import Decision, NewDecision
 
 GONE = "the catalogue no longer has this item"

@@ -5,11 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hangtag.reviewing.decisions import DecisionRequest, LabelOptions, RefusedError, build_decisions
-from hangtag.reviewing.queue import Filter, Issue, Queue
+from hangtag.reviewing.filters import Filter
+from hangtag.reviewing.queue import Issue, Queue
 from hangtag.reviewing.store import NewDecision
 
 # How many decisions the scores of a kind's issues weigh as much as, when its share of right suggestions is estimated.
 PRIOR_DECISIONS = 4
+# Shares that are equal to this many digits are no reason to prefer a kind; the number of its issues is.
+SHARE_DIGITS = 2
 # The actions that say whether a suggestion is right.
 RIGHT, WRONG = ("accept",), ("keep", "choose")
 
@@ -34,7 +37,7 @@ class Kind:
 
 
 def list_kinds(queue: Queue, wanted: Filter) -> list[Kind]:
-    """Return the kinds of open issues that match a filter and suggest a change, the most right suggestions first.
+    """Return the kinds of open issues that match a filter and suggest a change, the likeliest to be right first.
 
     The share of right suggestions of a kind is estimated by its decisions so far and by the mean score of its open
     issues, which weighs as much as `PRIOR_DECISIONS` decisions. So each decision moves the issues of its kind up or
@@ -46,7 +49,7 @@ def list_kinds(queue: Queue, wanted: Filter) -> list[Kind]:
     """
     by_kind: dict[tuple[str, str, str, str], list[Issue]] = defaultdict(list)
     for issue in queue.issues:
-        if issue.changes and wanted.matches(issue):
+        if issue.changes and queue.matches(issue, wanted):
             by_kind[issue.code, issue.column, issue.given_label, issue.suggested_label].append(issue)
     kinds = []
     for key, issues in by_kind.items():
@@ -58,7 +61,7 @@ def list_kinds(queue: Queue, wanted: Filter) -> list[Kind]:
         score = sum(issue.score for issue in still_open) / len(still_open)
         share = (right + PRIOR_DECISIONS * score) / (right + wrong + PRIOR_DECISIONS)
         kinds.append(Kind(key, still_open, right, wrong, share))
-    return sorted(kinds, key=lambda kind: -kind.share * len(kind.open))
+    return sorted(kinds, key=lambda kind: (-round(kind.share, SHARE_DIGITS), -len(kind.open)))
 
 
 def build_grid_decisions(

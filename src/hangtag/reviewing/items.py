@@ -30,6 +30,7 @@ from hangtag.workspace import OTHER_IMAGES, OTHER_PHOTOGRAPHS, Workspace
 
 PREPARE_FIRST = "Run `hangtag prepare CATALOG` with this workspace first."
 NAME_CATALOG = "Name the catalogue with --catalog."
+NAME_FILE = "Name the folder, the .zip or the table that `hangtag prepare` read, where it is now."
 # Formats that every browser can show: the first bytes of such a file, and its media type.
 BROWSER_FORMATS = ((b"\xff\xd8\xff", "image/jpeg"), (b"\x89PNG\r\n", "image/png"), (b"GIF8", "image/gif"))
 MAX_PHOTOGRAPH_BYTES = 30_000_000
@@ -160,9 +161,12 @@ def read_source_table(manifest: dict[str, Any], schema: CatalogSchema, catalog: 
     origin = origin if isinstance(origin, dict) else {}
     path = catalog or (Path(find_named(origin["catalog"])) if origin.get("catalog") else None)
     if path is None or not os.path.exists(path):  # noqa: PTH110  (never raises, whatever the name)
+        if catalog:
+            raise CatalogError("There is nothing at the path of --catalog.", received=str(catalog), hint=NAME_FILE)
         raise CatalogError("The catalogue is not where it was.", received=path and str(path), hint=NAME_CATALOG)
     names = origin.get("tables") or [origin.get("table") or schema.table]
-    data = {name: _read_table_bytes(path, name, names) for name in names}
+    hint = NAME_FILE if catalog else NAME_CATALOG
+    data = {name: _read_table_bytes(path, name, names, hint) for name in names}
     joined = join_files(parse_files(data.items(), schema.to_json()))
     table = joined.table
     headings = dict(zip(schema.columns, schema.headings, strict=True))
@@ -179,7 +183,7 @@ def read_source_table(manifest: dict[str, Any], schema: CatalogSchema, catalog: 
     return SourceTable(joined, data, rows, products, headings)
 
 
-def _read_table_bytes(catalog: Path, name: str, names: Sequence[str]) -> bytes:
+def _read_table_bytes(catalog: Path, name: str, names: Sequence[str], hint: str) -> bytes:
     """Read one of the table's files: the catalogue's file itself, or the file of that name in its folder or .zip."""
     # Tables of splits have one name, each in its folder.
     are_alike = len({PurePosixPath(each).name for each in names}) < len(names)
@@ -193,7 +197,7 @@ def _read_table_bytes(catalog: Path, name: str, names: Sequence[str]) -> bytes:
             name = min(paths, key=lambda path: (path.count("/"), path))
         return read_table(source, name)
     except (OSError, ValueError) as error:
-        raise CatalogError("The catalogue's table cannot be read.", received=end, hint=NAME_CATALOG) from error
+        raise CatalogError(f"The table {end} cannot be read in {catalog}: {error}.", hint=hint) from error
 
 
 @dataclass(frozen=True)
@@ -235,6 +239,11 @@ class Items:
     def read_name(self, item_id: str) -> str:
         """Return an item's product name, or an empty text if the catalogue has no names."""
         return self.columns[self.schema.name][self.positions[item_id]] if self.schema.name else ""
+
+    def read_brand(self, item_id: str) -> str:
+        """Return an item's brand, or an empty text if the catalogue has no brands."""
+        brand = self.schema.brand_column
+        return self.columns[brand][self.positions[item_id]] if brand else ""
 
     def list_photographs(self, item_id: str) -> list[str]:
         """Return the paths of an item's photographs, the first one first."""

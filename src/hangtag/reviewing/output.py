@@ -107,6 +107,7 @@ def describe_in_grid(issue: Issue, queue: Queue) -> dict[str, Any]:
     return {
         "position": issue.position,
         "evidence": issue.evidence,
+        "score": issue.score,
         "reason": issue.reason,
         "item": describe_item(issue.item_id, issue.column, queue),
         "version": queue.read_version(issue.item_id),

@@ -17,14 +17,13 @@ from datetime import datetime
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
 
 from hangtag.errors import WorkspaceError
 from hangtag.io import require_file, unguard_cell
+from hangtag.reviewing.filters import Filter, State, count_values
 from hangtag.reviewing.items import Items
 from hangtag.reviewing.store import Decision, Identity, Store, find_standing, name_kind
 
-State = Literal["open", "skipped", "decided", "all"]
 COLUMNS = (
     "item_id",
     "code",
@@ -128,41 +127,6 @@ def _parse_issue(position: int, line: dict[str, str]) -> Issue:
         raise ValueError(f"the score of issue {position + 1} is not between 0 and 1")
     texts = {name: line[name] for name in COLUMNS if name not in ("score", "changes")}
     return Issue(position=position, score=score, changes=changes, **texts)
-
-
-@dataclass(frozen=True)
-class Filter:
-    """A reviewer's filter and order of issues.
-
-    Attributes:
-        code: The issue code; empty for all.
-        evidence: The evidence; empty for all.
-        label: A given or suggested value; empty for all.
-        low, high: The bounds of the score, both inclusive.
-        state: `open`, `skipped`, `decided` or `all`.
-        order: `score` for descending scores; `random` for a random but reproducible order.
-    """
-
-    code: str = ""
-    label: str = ""
-    low: float = 0.0
-    high: float = 1.0
-    state: State = "open"
-    order: Literal["score", "random"] = "score"
-    evidence: str = ""
-
-    def matches(self, issue: Issue) -> bool:
-        """Return whether an issue matches the code, evidence, label and score; its state is not checked."""
-        return (
-            self.code in ("", issue.code)
-            and self.evidence in ("", issue.evidence)
-            and self.label in ("", issue.given_label, issue.suggested_label)
-            and self.low <= issue.score <= self.high
-        )
-
-    def sort(self, issues: list[Issue]) -> list[Issue]:
-        """Return issues in the order of the filter; the input is in descending order of score."""
-        return sorted(issues, key=lambda issue: issue.random_key) if self.order == "random" else issues
 
 
 def compute_throughput(decided: Sequence[tuple[str, int]]) -> float | None:
@@ -333,17 +297,15 @@ class Queue:
         """Return the ids of a group's items; empty for an unknown group."""
         return {issue.item_id for issue in self._groups.get(group_id, ())}
 
-    def list_filters(self) -> dict[str, list[dict[str, object]]]:
-        """Return the codes, evidence and labels to filter by, with their numbers of issues in descending order."""
-        codes = Counter(issue.code for issue in self.issues)
-        evidence = Counter(issue.evidence for issue in self.issues if issue.evidence)
-        labels = Counter(
-            label for issue in self.issues for label in {issue.given_label, issue.suggested_label} if label
-        )
-        return {
-            name: [{"value": value, "count": count} for value, count in counts.most_common()]
-            for name, counts in (("codes", codes), ("evidence", evidence), ("labels", labels))
-        }
+    def matches(self, issue: Issue, wanted: Filter) -> bool:
+        """Return whether an issue matches a filter; its state is not checked."""
+        return wanted.matches(issue, self.items.read_brand(issue.item_id), self.items.read_name(issue.item_id))
+
+    def list_filters(self, wanted: Filter) -> dict[str, list[dict[str, object]]]:
+        """Return the values to filter by beside the rest of a filter, with their numbers of issues."""
+        read_brand, read_name = self.items.read_brand, self.items.read_name
+        described = ((issue, read_brand(issue.item_id), read_name(issue.item_id)) for issue in self.issues)
+        return count_values(described, wanted)
 
     def list_same(self, issue: Issue) -> list[Issue]:
         """Return an issue and the open issues with another code that suggest the same change of its item."""
@@ -394,7 +356,7 @@ class Queue:
         return compute_throughput(list(self._batches.get(reviewer, {}).values()))
 
     def _list_matching(self, wanted: Filter) -> list[Issue]:
-        return wanted.sort([issue for issue in self.issues if wanted.matches(issue)])
+        return wanted.sort([issue for issue in self.issues if self.matches(issue, wanted)])
 
     def _has_wanted_state(self, issue: Issue, wanted: Filter) -> bool:
         return wanted.state in ("all", self.get_state(issue))

@@ -1,6 +1,6 @@
-"""ASGI middleware of `serve` and `review`: host check, API key or token, security headers, errors and metrics.
+"""ASGI middleware of `serve`, `review` and `app`: host check, API key or token, security headers, errors and metrics.
 
-`Guard` is the middleware of both services; a `GuardPolicy` sets the requirements of each. Routes raise a
+`Guard` is the middleware of all three; a `GuardPolicy` sets the requirements of each. Routes raise a
 `ProblemError` to reject a request, and the client receives its status and JSON body.
 """
 
@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.process_collector import ProcessCollector
 from starlette.datastructures import Headers, MutableHeaders, QueryParams
-from starlette.requests import ClientDisconnect
-from starlette.responses import JSONResponse
+from starlette.requests import ClientDisconnect, cookie_parser
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hangtag.inference.prediction import Prediction
@@ -184,6 +184,7 @@ class GuardPolicy:
         failure: The message of a 500 response.
         any_host_paths: Paths that are allowed under any host name.
         close_unread: Whether to close the connection if the response is sent before the whole request was read.
+        answer: Builds the response for a request that is rejected.
     """
 
     hosts: Hosts
@@ -193,6 +194,7 @@ class GuardPolicy:
     failure: str
     any_host_paths: Collection[str] = ()
     close_unread: bool = False
+    answer: Callable[[ProblemError, Scope], Response] = lambda problem, _: answer_problem(problem)
 
 
 def make_serve_policy(hosts: Hosts, api_key: str | None, open_paths: Collection[str]) -> GuardPolicy:
@@ -255,6 +257,46 @@ def make_review_policy(host: str, token: str) -> GuardPolicy:
     )
 
 
+def make_app_policy(token: str, cookie: str) -> GuardPolicy:
+    """Build the policy of the local application, which listens on this machine alone.
+
+    The address that a person opens has the token, and the page behind it stores it in a cookie. Another page in the
+    same browser may send requests with that cookie, so whatever changes something has to send the token in a header
+    too. The pages of a review have a token of their own for that.
+
+    Args:
+        token: The token.
+        cookie: The cookie's name.
+    """
+
+    def require_token(scope: Scope) -> None:
+        path, headers = scope["path"], Headers(scope=scope)
+        is_reading = scope["method"] in ("GET", "HEAD")
+        if path.startswith("/static/"):
+            return
+        given = cookie_parser(headers.get("cookie", "")).get(cookie, "")
+        if is_reading and path == "/" and "token" in (query := QueryParams(scope["query_string"])):
+            given = query["token"]
+        sent = given if is_reading or path.startswith("/reviews/") else headers.get("x-app-token", "")
+        if not all(secrets.compare_digest(each.encode(), token.encode()) for each in (given, sent)):
+            message = "Open the page at the address that `hangtag app` printed, or start `hangtag app` again."
+            raise ProblemError(403, "no_token", message)
+
+    def answer(problem: ProblemError, scope: Scope) -> Response:
+        is_page = scope["method"] == "GET" and not scope["path"].startswith(("/api/", "/static/", "/reviews/"))
+        return PlainTextResponse(problem.message, problem.status) if is_page else answer_problem(problem)
+
+    return GuardPolicy(
+        Hosts(LOOPBACK[0]),
+        wrong_host="Open the page at the address that `hangtag app` printed.",
+        require_secret=require_token,
+        headers=REVIEW_HEADERS,
+        failure="Something failed in hangtag itself; the terminal it was started in has the reason.",
+        close_unread=True,
+        answer=answer,
+    )
+
+
 class Guard:
     """ASGI middleware: checks the host and the secret, sets security headers, answers errors, counts requests.
 
@@ -299,7 +341,7 @@ class Guard:
             self._policy.require_secret(scope)
             await self._app(scope, watched_receive, watched_send)
         except ProblemError as problem:
-            await answer_problem(problem)(scope, receive, watched_send)
+            await self._policy.answer(problem, scope)(scope, receive, watched_send)
         except ClientDisconnect:
             status = CLIENT_CLOSED_REQUEST
             logging.getLogger("uvicorn.error").info("%s %s: the client disconnected", scope["method"], scope["path"])

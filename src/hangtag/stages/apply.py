@@ -89,6 +89,9 @@ def _apply_decisions(workspace: Workspace, config: ApplyConfig, catalog: str | P
         edited, assigned = column.write(values, corrections.changes, source, edited)
         paths.append(_write_csv_rows(folder / "taxonomy.csv", column.headings, assigned.rows))
         more = assigned.counts
+        # The table may have products that `prepare` could not use; they get a category too.
+        if source and (unused := len(values.keys() - set(read_items(workspace).ids))):
+            more = more | {"of_these_not_prepared": unused}
     paths += _write_corrected_table(folder, edited)
     paths += [_write_label_changes(folder, corrections), _write_not_applied(folder, corrections)]
     paths.append(_write_accepted(folder, accepted))

@@ -22,8 +22,11 @@ from hangtag.labels.dataset import read_labeled_items
 from hangtag.lock import hold
 from hangtag.manifest import read_manifest
 from hangtag.presets import read_preset
-from hangtag.reporting.audited_catalog import AuditedCatalog, read_audited, summarize
-from hangtag.results import StageResult, format_seconds
+from hangtag.reporting.audited_catalog import MAPPING, AuditedCatalog, read_audited, summarize
+from hangtag.results import StageResult, count_of, format_seconds
+from hangtag.reviewing.decisions import correct
+from hangtag.reviewing.items import read_items
+from hangtag.reviewing.store import find_standing, read_decisions
 from hangtag.settings import resolve
 from hangtag.stages.audit import SHIPPED, audit
 from hangtag.stages.clean import clean
@@ -39,8 +42,6 @@ READ, SORT, LEARN, COMPARE = (
     "Compare every category with photograph and name",
 )
 PAGE = "Write the page with what was found"
-# The summary of the last check, in the workspace.
-SUMMARY = "check.json"
 
 
 def check(
@@ -52,13 +53,16 @@ def check(
     schema: str | Path | None = None,
     overrides: Mapping[str, object] | None = None,
     train: bool = False,
+    reports_new: bool = False,
 ) -> JsonObject:
     """Prepare, clean and audit a catalogue, and summarize what looks wrong for people.
 
     The categories are compared with the predictions of the model that hangtag comes with, and with the names of other
     products; with those of a cross-validation of the same labels if the workspace has one. A table that is not
     described and not recognised is described by its values where these leave no doubt; that description is written to
-    `catalog.toml` in the workspace and used from then on. Stages whose inputs have not changed are skipped.
+    `catalog.toml` in the workspace and used from then on. A `category_mapping.csv` in the workspace matches categories
+    by hand to those of the model that hangtag comes with, as `AuditConfig.category_mapping` does. Stages whose inputs
+    have not changed are skipped.
 
     Writes `check.json`, the summary, and `report.html`, whose first chapter shows it.
 
@@ -70,6 +74,8 @@ def check(
         schema: A TOML file that describes the catalogue.
         overrides: Entries that override that description.
         train: Whether to train on the catalogue first (`cross_validate`), which finds more; needs Keras.
+        reports_new: Whether somebody is told by this check what of the new and changed products looks wrong
+            (`--fail-on new`). What other checks find stays to be told.
 
     Returns:
         The summary, JSON values; docs/audit.md describes them.
@@ -82,19 +88,22 @@ def check(
     auditing, training = resolve(AuditConfig, *layers), resolve(TrainConfig, *layers)
     with StageList([READ, SORT, *([LEARN] if train else []), COMPARE, PAGE]) as stages:
         prepared, described = _prepare(catalog, workspace, preparing, schema, overrides)
-        stages.finish(f"{prepared.metrics['items']:,} products")
+        stages.finish(count_of(prepared.metrics["items"], "product"))
         cleaned = _clean(workspace, cleaning, train=train)
-        stages.finish(f"{cleaned.metrics['labels']:,} categories")
+        stages.finish(count_of(cleaned.metrics["labels"], "category", "categories"))
         if train:
             stages.finish(_train(workspace, training))
         model = None if train or _has_folds(workspace) else SHIPPED
+        mapping = workspace.root / MAPPING
+        if model == SHIPPED and mapping.is_file() and not auditing.category_mapping:
+            auditing = replace(auditing, category_mapping=str(mapping))
         audit(workspace, auditing, model=model)
         reads = [workspace.prepared, workspace.audit, workspace.review]
         with hold("check", workspace, reads=reads, writes=[]):
-            summary = _summarize(workspace, described)
-        stages.finish(f"{summary['to_look_at']['products']:,} products to look at")
+            summary = _summarize(workspace, described, reports_new=reports_new)
+        stages.finish(f"{count_of(summary['to_look_at']['products'], 'product')} to look at")
         summary["report"] = _write_page(workspace)
-        write_json(workspace.root / SUMMARY, summary)
+        write_json(workspace.check_summary, summary)
         stages.finish("report.html" if summary["report"]["file"] else "left out")
     return summary
 
@@ -162,7 +171,7 @@ def _train(workspace: Workspace, config: TrainConfig) -> str:
     return f"agrees with {result.metrics['accuracy']:.0%} of your categories"
 
 
-def _summarize(workspace: Workspace, described: Path | None) -> JsonObject:
+def _summarize(workspace: Workspace, described: Path | None, *, reports_new: bool) -> JsonObject:
     """Return the summary, without the page; see docs/audit.md."""
     catalog = read_audited(workspace)
     return {
@@ -172,6 +181,8 @@ def _summarize(workspace: Workspace, described: Path | None) -> JsonObject:
         "columns": _describe_columns(catalog.schema, described),
         **summarize(catalog),
         "changes": _count_changes(catalog),
+        "since_fail_on": _count_unreported(catalog, reports_new=reports_new),
+        "not_in_file": _count_not_in_file(workspace),
     }
 
 
@@ -186,6 +197,16 @@ def _describe_columns(schema: CatalogSchema, described: Path | None) -> JsonObje
     }
 
 
+def _count_not_in_file(workspace: Workspace) -> int:
+    """Return the number of products whose decided values the catalogue does not have yet."""
+    decisions = find_standing(read_decisions(workspace.review / "review.sqlite"))
+    if not decisions:
+        return 0
+    items = read_items(workspace)
+    decided = {decision.item_id for decision in decisions} & items.positions.keys()
+    return len(correct({item_id: items.read_values(item_id) for item_id in decided}, decisions).changes)
+
+
 def _count_changes(catalog: AuditedCatalog) -> JsonObject | None:
     """Return how many items are new, changed and removed since the last check, and how many of these look wrong.
 
@@ -194,7 +215,7 @@ def _count_changes(catalog: AuditedCatalog) -> JsonObject | None:
     workspace, issues = catalog.workspace, catalog.open_issues
     changes, told = read_changes(workspace), None
     with suppress(OSError, ValueError, TypeError, KeyError):
-        told = read_json(workspace.root / SUMMARY)["prepared"]
+        told = read_json(workspace.check_summary)["prepared"]
     if changes is None and told is None:
         return None
     if changes is None or told == catalog.manifest["finished"]:
@@ -207,9 +228,30 @@ def _count_changes(catalog: AuditedCatalog) -> JsonObject | None:
     return {**found, "removed": {"products": counts["removed"]}}
 
 
+def _count_unreported(catalog: AuditedCatalog, *, reports_new: bool) -> JsonObject:
+    """Return how many new and changed products look wrong that no check with `--fail-on new` has reported yet.
+
+    Checks in between, such as one by hand in the morning, keep them for it: their ids are in the summary.
+    """
+    workspace = catalog.workspace
+    earlier: dict[str, Any] = {}
+    with suppress(OSError, ValueError, TypeError):
+        earlier = dict(read_json(workspace.check_summary))
+    waiting = set(earlier.get("since_fail_on", {}).get("item_ids", ()))
+    changes = read_changes(workspace)
+    if changes is not None and earlier.get("prepared") != catalog.manifest["finished"]:
+        waiting |= set(changes.filter(pl.col("change") != "removed")["item_id"])
+    wrong = set(find_wrong_categories(catalog.open_issues, catalog.schema.levels)["item_id"])
+    return {
+        "reported": reports_new,
+        "products": len(waiting),
+        "look_wrong": len(waiting & wrong),
+        "item_ids": [] if reports_new else sorted(waiting),
+    }
+
+
 def count_failing(summary: Mapping[str, Any], which: str) -> int:
-    """Return how many categories look wrong: of `any` product, or of `new` and changed ones."""
+    """Return how many categories look wrong: of `any` product, or of `new` and changed ones not reported before."""
     if which == "any":
         return int(summary["wrong_categories"])
-    changes = summary["changes"] or {}
-    return sum(int(changes[change]["look_wrong"]) for change in ("new", "changed") if changes)
+    return int(summary["since_fail_on"]["look_wrong"])

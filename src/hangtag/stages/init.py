@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hangtag.catalog.column_kinds import find_kinds, format_toml, propose_description
+from hangtag.catalog.column_kinds import find_kinds, format_toml, propose_description, refuse_without_rows
 from hangtag.catalog.reader import DESCRIPTION, find_table_file
 from hangtag.errors import CatalogError
 from hangtag.io import write_whole
@@ -27,6 +27,8 @@ def init(catalog: str | Path, output: str | Path | None = None, *, encoding: str
     """
     path = Path(catalog).expanduser()
     found = find_table_file(path, encoding, sheet)
+    if found.table.is_empty:
+        raise refuse_without_rows(found.name)
     target = Path(output) if output else (path if path.is_dir() else path.parent) / found.base / DESCRIPTION
     if target.exists():
         raise CatalogError(

@@ -14,6 +14,7 @@ from hangtag.io import hash_file, hash_json, write_csv
 from hangtag.labels.dataset import apply_review_changes, read_reviewed
 from hangtag.labels.public_taxonomy import (
     MAPPING_COLUMNS,
+    PROPOSED_PATH,
     Category,
     PublicTaxonomy,
     TaxonomyMapping,
@@ -121,7 +122,7 @@ def _tabulate(
     for *values, count, _ in categories.iter_rows():
         match, chosen = found[tuple(values)], kept.matches.get(tuple(values))
         best = TaxonomyMatch(chosen, 1.0, CONFIRMED) if chosen else match.proposed
-        cells = (best.category.id, str(best.category), best.confidence, best.evidence) if best else (None,) * 4
+        cells = (best.category.id or None, str(best.category), best.confidence, best.evidence) if best else (None,) * 4
         candidates = [] if best and best.evidence == CONFIRMED else match.candidates
         rows.append((*values, count, *cells, " | ".join(map(_describe, candidates))))
     kinds: dict[str, type[pl.DataType]] = dict.fromkeys([*headings, *MAPPING_COLUMNS], pl.String)
@@ -129,18 +130,18 @@ def _tabulate(
 
 
 def _describe(match: TaxonomyMatch) -> str:
-    """Describe a candidate for people; the id comes first, to be copied."""
-    names = "" if match.category.id == str(match.category) else f" {match.category}"
-    return f"{match.category.id}{names} ({match.confidence:.2f}: {match.evidence})"
+    """Describe a candidate for people; what comes first, the id where there are ids, is to be copied."""
+    names = " ".join(filter(None, [match.category.id, str(match.category)]))
+    return f"{names} ({match.confidence:.2f}: {match.evidence})"
 
 
 def _tabulate_categories(public: PublicTaxonomy) -> pl.DataFrame:
-    rows = [(category.id, str(category)) for category in public.categories]
+    rows = [(category.id or None, str(category)) for category in public.categories]
     return pl.DataFrame(rows, schema={"id": pl.String, "path": pl.String}, orient="row")
 
 
 def _count(table: pl.DataFrame, public: PublicTaxonomy, kept: TaxonomyMapping) -> dict[str, int]:
-    proposed = table.filter(pl.col("proposed_id").is_not_null())
+    proposed = table.filter(pl.col(PROPOSED_PATH).is_not_null())
     confirmed = proposed.filter(pl.col("evidence") == CONFIRMED)
     counts = {
         "categories": len(table),

@@ -4,7 +4,6 @@ import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -17,14 +16,15 @@ from hangtag.catalog.image_tree import SPLIT_FOLDERS, find_split
 from hangtag.catalog.prepared_items import CHANGES, OTHERS, compare_items, count_missing
 from hangtag.catalog.reader import RawCatalog, is_url, read_catalog, read_file_name
 from hangtag.catalog.rejections import (
+    Candidate,
     Rejection,
+    check_rows,
     describe_unused,
     explain_list,
     explain_nothing_usable,
     find_unused,
     tabulate_rejections,
 )
-from hangtag.catalog.schema import read_id
 from hangtag.catalog.table import Rows
 from hangtag.config import PrepareConfig
 from hangtag.errors import CatalogError
@@ -93,15 +93,6 @@ def prepare(
         return PrepareResult.of(_prepare_catalog(record, raw, config))
 
 
-class _Candidate(NamedTuple):
-    """A photograph that is to be decoded: its row's position and id, its path, and its place in the product, from 1."""
-
-    row: int
-    item_id: str
-    path: str
-    order: int
-
-
 @dataclass
 class _Packed:
     """What became of the photographs, by their indices among the candidates.
@@ -119,7 +110,7 @@ class _Packed:
 
 def _prepare_catalog(record: StageRecord, raw: RawCatalog, config: PrepareConfig) -> StageResult:
     _check_splits(raw)
-    candidates, rejected = _check_rows(raw)
+    candidates, rejected = check_rows(raw)
     store = DecodedStore(record.folder, raw.source, config)
     packed = _pack_candidates(record, raw, config, candidates, store)
     lines = [*rejected, *_list_rejected(candidates, packed)]
@@ -136,7 +127,7 @@ def _pack_candidates(
     record: StageRecord,
     raw: RawCatalog,
     config: PrepareConfig,
-    candidates: Sequence[_Candidate],
+    candidates: Sequence[Candidate],
     store: DecodedStore,
 ) -> _Packed:
     """Download and decode the photographs, and write the pixels of the first usable one of each item and of others."""
@@ -170,7 +161,7 @@ def _pack_candidates(
     return packed
 
 
-def _leave_out_shared(work: Path, raw: RawCatalog, candidates: Sequence[_Candidate], packed: _Packed) -> None:
+def _leave_out_shared(work: Path, raw: RawCatalog, candidates: Sequence[Candidate], packed: _Packed) -> None:
     """Leave out the other photographs that many products have: they show none of them, and would join all."""
     images, others = (np.load(work / name, mmap_mode="r") for name in ("images.npy", OTHER_IMAGES))
     rows = {candidates[index].row: position for position, index in enumerate(packed.first)}
@@ -224,28 +215,7 @@ def _check_splits(raw: RawCatalog) -> None:
         )
 
 
-def _check_rows(raw: RawCatalog) -> tuple[list[_Candidate], list[Rejection]]:
-    """Return the photographs to decode, and a line for each rejected row."""
-    candidates: list[_Candidate] = []
-    rejected = [Rejection(f"line {line}", "", "bad_row", reason) for line, reason in raw.broken]
-    rejected += [Rejection("", *passed_over) for passed_over in raw.skipped_folders]
-    rejected += [Rejection(f"line {line}", "", "skipped_row", reason) for line, reason in raw.skipped]
-    seen: dict[str, int] = {}
-    for position, row in enumerate(raw.rows):
-        item_id, paths = read_id(row[raw.schema.id]), raw.locate_photographs(position, row) or [""]
-        path = paths[0]
-        if not item_id:
-            rejected.append(Rejection(raw.find_line(position), path, "missing_id", "the row has no id"))
-        elif item_id in seen:
-            reason = f"{raw.find_line(position)}: an earlier row has the same id, {raw.find_line(seen[item_id])}"
-            rejected.append(Rejection(item_id, path, "duplicate_id", reason))
-        else:
-            seen[item_id] = position
-            candidates += [_Candidate(position, item_id, each, order) for order, each in enumerate(paths, 1)]
-    return candidates, rejected
-
-
-def _list_rejected(candidates: Sequence[_Candidate], packed: _Packed) -> list[Rejection]:
+def _list_rejected(candidates: Sequence[Candidate], packed: _Packed) -> list[Rejection]:
     """Return a line for each photograph that cannot be used."""
     kept = {candidates[index].row for index in packed.first}
     return [
@@ -260,7 +230,7 @@ def _list_rejected(candidates: Sequence[_Candidate], packed: _Packed) -> list[Re
     ]
 
 
-def _describe_photographs(candidates: Sequence[_Candidate], packed: _Packed, indices: Sequence[int]) -> pl.DataFrame:
+def _describe_photographs(candidates: Sequence[Candidate], packed: _Packed, indices: Sequence[int]) -> pl.DataFrame:
     """Return the table of some photographs, with the columns of `OTHERS`."""
     rows = []
     for index in indices:
@@ -272,7 +242,7 @@ def _describe_photographs(candidates: Sequence[_Candidate], packed: _Packed, ind
     return pl.DataFrame(rows, schema=OTHERS, orient="row")
 
 
-def _tabulate_items(raw: RawCatalog, candidates: Sequence[_Candidate], packed: _Packed) -> pl.DataFrame:
+def _tabulate_items(raw: RawCatalog, candidates: Sequence[Candidate], packed: _Packed) -> pl.DataFrame:
     """Return the table of items, which have the first usable photograph of each."""
     kept = [candidates[index] for index in packed.first]
     described = _describe_photographs(candidates, packed, packed.first).drop("order")
@@ -283,7 +253,7 @@ def _tabulate_items(raw: RawCatalog, candidates: Sequence[_Candidate], packed: _
     return described.with_columns(splits, *columns)
 
 
-def _read_column(raw: RawCatalog, column: str, kept: Sequence[_Candidate]) -> list[str | None]:
+def _read_column(raw: RawCatalog, column: str, kept: Sequence[Candidate]) -> list[str | None]:
     if isinstance(raw.rows, Rows):
         values = raw.rows.cells[raw.rows.columns.index(column)]
         return [values[each.row] for each in kept]
@@ -298,7 +268,7 @@ def _read_split(value: str | None) -> str | None:
 def _write_prepared(
     record: StageRecord,
     raw: RawCatalog,
-    candidates: Sequence[_Candidate],
+    candidates: Sequence[Candidate],
     packed: _Packed,
     rejected: list[Rejection],
     rejected_rows: int,

@@ -19,7 +19,7 @@ from hangtag.errors import SettingsError, WorkspaceError
 from hangtag.inference.search import find_index
 from hangtag.io import read_json
 from hangtag.lock import hold
-from hangtag.reviewing.app import build_app
+from hangtag.reviewing.app import APPLY, OpenReview, build_app
 from hangtag.reviewing.items import Items, read_items
 from hangtag.reviewing.queue import Queue, read_issues
 from hangtag.reviewing.store import Store
@@ -28,6 +28,8 @@ from hangtag.workspace import Workspace
 
 # Seconds for open requests to be answered once the review is asked to stop.
 STOP_SECONDS = 5
+# What to do once everything is decided, on a page that the application leads to.
+BACK = "Go back to the catalogue to take the corrected file."
 
 
 def review(
@@ -49,27 +51,10 @@ def review(
         WorkspaceError: Nothing is prepared or audited, or the decisions cannot be opened.
         SettingsError: The review cannot listen on the address.
     """
-    workspace = Workspace.at(workspace)
-    with hold("review", workspace, reads=[workspace.prepared, workspace.audit], writes=[]):
-        issues = read_issues(workspace.issues)
-        items = read_items(workspace)
-        expected = read_expected(workspace)
-    token = secrets.token_urlsafe(18)
-    with closing(Store(workspace.review / "review.sqlite")) as store:
-        app = build_app(
-            Queue(issues, items, store),
-            store,
-            open_look_alike_search(workspace, items),
-            token=token,
-            host=config.host,
-            reviewer=config.reviewer,
-            shown=config.look_alikes,
-            expected=expected,
-            find_index=lambda: find_index(workspace, items.digest),
-        )
+    with closing(open_review(Workspace.at(workspace), config=config)) as opened:
         server = uvicorn.Server(
             uvicorn.Config(
-                app,
+                opened.app,
                 host=config.host,
                 port=config.port,
                 # Uvicorn's logging configuration would close the handlers of other libraries and their streams.
@@ -81,7 +66,7 @@ def review(
                 h11_max_incomplete_event_size=64_000,
             )
         )
-        on_start(make_address(config, token))
+        on_start(make_address(config, opened.token))
         try:
             server.run()
         except SystemExit:
@@ -91,6 +76,48 @@ def review(
                 allowed="Allowed: an address of this machine, and a free port.",
                 received=f"{config.host}:{config.port}",
             ) from None
+
+
+def open_review(
+    workspace: Workspace,
+    back: str = "",
+    config: ReviewConfig = ReviewConfig(),  # noqa: B008  (frozen)
+) -> OpenReview:
+    """Open the review of a workspace, without a server.
+
+    Args:
+        workspace: A workspace that is prepared and audited.
+        back: The address of the page that leads to the review; empty where there is none.
+        config: Settings.
+
+    Raises:
+        WorkspaceError: Nothing is prepared or audited, or the decisions cannot be opened.
+    """
+    with hold("review", workspace, reads=[workspace.prepared, workspace.audit], writes=[]):
+        issues = read_issues(workspace.issues)
+        items = read_items(workspace)
+        expected = read_expected(workspace, names_commands=not back)
+    token = secrets.token_urlsafe(18)
+    store = Store(workspace.review / "review.sqlite")
+    try:
+        queue = Queue(issues, items, store)
+        app = build_app(
+            queue,
+            store,
+            open_look_alike_search(workspace, items),
+            token=token,
+            host=config.host,
+            reviewer=config.reviewer,
+            shown=config.look_alikes,
+            expected=expected,
+            back=back,
+            next_step=BACK if back else APPLY,
+            find_index=lambda: find_index(workspace, items.digest),
+        )
+    except BaseException:
+        store.close()
+        raise
+    return OpenReview(app, token, queue, store.close)
 
 
 def review_in_browser(workspace: str | Path | Workspace, on_start: Callable[[str], None]) -> None:
@@ -111,19 +138,23 @@ def review_in_browser(workspace: str | Path | Workspace, on_start: Callable[[str
 
     config = ReviewConfig()
     with suppress(KeyboardInterrupt):
-        review(workspace, replace(config, port=_find_free_port(config)), on_start=show)
+        review(workspace, replace(config, port=find_free_port(config.host, config.port)), on_start=show)
 
 
-def _find_free_port(config: ReviewConfig) -> int:
-    """Return the port of the settings, or another one if that is in use, as by a review of another workspace."""
-    for port in (config.port, 0):
-        with suppress(OSError), socket.create_server((config.host, port)) as found:
+def find_free_port(host: str, wanted: int) -> int:
+    """Return the wanted port of an address of this machine, or another one if it is in use, as by another workspace."""
+    for port in (wanted, 0):
+        with suppress(OSError), socket.create_server((host, port)) as found:
             return int(found.getsockname()[1])
-    return config.port
+    return wanted
 
 
-def read_expected(workspace: Workspace) -> str:
+def read_expected(workspace: Workspace, *, names_commands: bool = True) -> str:
     """Return how many of the first label errors the audit expects to be right, weak evidence first.
+
+    Args:
+        workspace: An audited workspace.
+        names_commands: Whether to say which commands help; no help to people who use none.
 
     Returns:
         Plain sentences; empty where the audit has no summary, as one that was written elsewhere.
@@ -136,8 +167,10 @@ def read_expected(workspace: Workspace) -> str:
         return ""
     try:
         summary = read_json(path)
-        sentences = filter(None, [describe_weakness(summary), describe_expected(summary)])
-        return " ".join(sentences).replace("`", "")
+        weakness = describe_weakness(summary)
+        if not names_commands:
+            weakness = weakness.partition(" What helps:")[0]
+        return " ".join(filter(None, [weakness, describe_expected(summary)])).replace("`", "")
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         hint = "Run `hangtag audit` with this workspace again."
         raise WorkspaceError("The summary of the audit cannot be read.", received=str(path), hint=hint) from error

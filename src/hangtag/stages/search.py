@@ -84,6 +84,7 @@ def search(
     if not query.strip() and image is None:
         raise SettingsError("There is nothing to search for.", hint="Name words, or an example with --image FILE.")
     workspace = Workspace.at(workspace)
+    content = None if image is None else _read_example(Path(image))
     sweep(workspace)
     chosen = choose_run(workspace, run_id)
     folder = workspace.search_index(chosen)
@@ -95,8 +96,8 @@ def search(
         scores = np.ones(len(index.item_ids), np.float32)
         if words.known:
             scores *= index.score_words(words.known)
-        if image is not None:
-            example = _read_example(workspace, chosen, labelled, Path(image))
+        if content is not None:
+            example = _describe_example(workspace, chosen, labelled, content, str(image))
             scores *= index.score_likeness(example)
     return _select(labelled, scores, words, config, chosen)
 
@@ -161,20 +162,30 @@ def _compute_features(workspace: Workspace, run_id: str, labelled: LabeledItems)
     return features
 
 
-def _read_example(workspace: Workspace, run_id: str, labelled: LabeledItems, path: Path) -> Floats:
+def _read_example(path: Path) -> bytes:
+    """Return the bytes of an image file; raise a `CatalogError` if it cannot be read."""
+    try:
+        return read_regular(path, MAX_BYTES)
+    except FileError as error:
+        raise CatalogError(f"The example of --image cannot be read: {error.reason}.", received=str(path)) from error
+    except (OSError, ValueError) as error:
+        raise CatalogError(
+            "The example of --image cannot be read.", received=str(path), hint="Name an image file."
+        ) from error
+
+
+def _describe_example(workspace: Workspace, run_id: str, labelled: LabeledItems, content: bytes, name: str) -> Floats:
     """Return the features of an image file, float32 (d,), fitted to the size of the prepared photographs as these.
 
     Raises:
-        CatalogError: The file cannot be read, or is no image.
+        CatalogError: It is no image.
     """
     fit = require_manifest(workspace.prepared, SEARCH_FIRST)["settings"].get("fit", "pad")
     height, width = labelled.images.shape[1:3]
     try:
-        pixels = decode_photograph(read_regular(path, MAX_BYTES), (height, width), MAX_PIXELS, fit=fit).pixels
-    except (FileError, PhotographError) as error:
-        raise CatalogError(f"The example cannot be read: {error.reason}.", received=str(path)) from error
-    except (OSError, ValueError) as error:
-        raise CatalogError("The example cannot be read.", received=str(path), hint="Name an image file.") from error
+        pixels = decode_photograph(content, (height, width), MAX_PIXELS, fit=fit).pixels
+    except PhotographError as error:
+        raise CatalogError(f"The example of --image cannot be read: {error.reason}.", received=name) from error
     classifier = Classifier.load(workspace.run(run_id))
     shrunk = shrink(pixels[None], classifier.network_size or classifier.image_size)
     found = cut_backbone(classifier.model).predict_on_batch({"pixels": shrunk})

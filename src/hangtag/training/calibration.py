@@ -1,4 +1,4 @@
-"""Fit temperatures, and choose the confidence thresholds that reach a target precision."""
+"""Rescale the label head, fit temperatures, and choose the confidence thresholds that reach a target precision."""
 
 from collections.abc import Sequence
 
@@ -9,6 +9,7 @@ from scipy.stats import beta
 
 from hangtag.config import TARGET_PRECISIONS
 from hangtag.models.batch_predict import ProbsByHead, apply_temperature
+from hangtag.models.checkpoint import Weights
 from hangtag.models.label_space import CATEGORY_PATH, NO_VALUE, Indices, LabelSpace, Probs
 from hangtag.training.losses import LEAST_PROBABILITY
 
@@ -17,6 +18,28 @@ RISK = 0.05
 STEPS = 200
 # The number of test sequences, each with its own first candidate.
 STARTS = 4
+
+
+def normalize_label_head(weights: Weights, tau: float) -> Weights:
+    """Divide the weights of each category path by a power of their norm, so that frequent ones have no larger weights.
+
+    The mean norm is kept as the scale. Source: Kang et al., *Decoupling Representation and Classifier for Long-Tailed
+    Recognition*, 2020 (tau-normalization).
+
+    Args:
+        weights: The weights of a network by their paths.
+        tau: The power, from 0 (the weights stay as they are) to 1 (all norms become equal).
+
+    Returns:
+        The weights, of which the kernels of the head `category_path`, (width, paths), are rescaled.
+    """
+    kernels = [path for path in weights if path.startswith(CATEGORY_PATH) and path.endswith("/kernel")] if tau else []
+    scaled = {}
+    for path in kernels:
+        norms = np.linalg.norm(weights[path], axis=0)
+        norms[norms == 0] = 1
+        scaled[path] = weights[path] * (norms.mean() / norms) ** np.float32(tau)
+    return {**weights, **scaled}
 
 
 def fit_temperatures(

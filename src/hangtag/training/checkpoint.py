@@ -12,6 +12,7 @@ from safetensors.numpy import save_file
 from hangtag.errors import ModelError, WorkspaceError
 from hangtag.io import JsonObject, write_whole
 from hangtag.models.checkpoint import Weights, assign_weights, read_weights
+from hangtag.train_config import AS_BEFORE
 from hangtag.training.losses import WeightEMA
 
 if TYPE_CHECKING:
@@ -87,6 +88,9 @@ def read_settings_of_checkpoint(folder: Path) -> JsonObject | None:
 def read_checkpoint(folder: Path, model: "Model", average: WeightEMA, identity: JsonObject) -> TrainingState:
     """Restore a model, its optimizer and the EMA of its weights from a checkpoint.
 
+    A setting that the checkpoint does not have, because an earlier version wrote it, counts as the value of
+    `AS_BEFORE`.
+
     Args:
         folder: The folder of the checkpoint.
         model: A compiled `keras.Model`, which is changed.
@@ -112,7 +116,8 @@ def read_checkpoint(folder: Path, model: "Model", average: WeightEMA, identity: 
         )
     except DAMAGED as error:
         raise WorkspaceError(f"The checkpoint cannot be read: {error}.", received=str(folder), hint=hint) from error
-    changed = sorted(key for key in identity if saved_identity.get(key) != identity[key])
+    known = AS_BEFORE | saved_identity
+    changed = sorted(key for key in identity if key not in known or known[key] != identity[key])
     if changed:
         raise WorkspaceError(
             "The unfinished training was started with other settings or labels; these differ.",

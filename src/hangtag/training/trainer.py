@@ -24,6 +24,7 @@ from hangtag.models.registry import build_head, build_model, find_architecture
 from hangtag.models.text import PARTS, Vocabulary
 from hangtag.results import format_seconds
 from hangtag.train_config import TrainConfig
+from hangtag.training.calibration import normalize_label_head
 from hangtag.training.checkpoint import TrainingState, read_checkpoint, write_checkpoint
 from hangtag.training.data import (
     Augmentation,
@@ -216,7 +217,8 @@ class Trainer:
     def _read_evaluation_weights(self) -> Weights:
         average = self.average.read(self.trained)
         # The head of words is trained, but no part of the network.
-        return {path: average.get(path, value).copy() for path, value in read_weights(self.model).items()}
+        weights = {path: average.get(path, value).copy() for path, value in read_weights(self.model).items()}
+        return normalize_label_head(weights, self.config.tau_norm)
 
     def _run_epoch(self, epoch: int) -> JsonObject:
         data = self.data["train"]

@@ -11,18 +11,13 @@ function name(each) {
   return each.item.name || each.item.item_id;
 }
 
-function readFilters() {
-  return ["code", "evidence", "label"].map((id) => [id, find(id).value]);
-}
-
 async function load(wanted) {
-  const values = [...readFilters(), ...(wanted || []).map((part) => ["kind", part])];
+  const values = [...Object.entries(readFilters()), ...(wanted || []).map((part) => ["kind", part])];
   const answer = await request("kinds", values);
   kind = answer.kinds[answer.shown] || null;
   issues = answer.issues;
   out = new Set();
-  find("progress-text").textContent = `${answer.open.toLocaleString("en")} open suggestions in `
-    + `${answer.kinds.length.toLocaleString("en")} ${answer.kinds.length === 1 ? "kind" : "kinds"}`;
+  find("progress-text").textContent = `${countOf(answer.open, "open suggestion")} in ${countOf(answer.kinds.length, "kind")}`;
   find("grid").hidden = !kind;
   find("end").hidden = Boolean(kind);
   find("kind").replaceChildren(...answer.kinds.map((each, number) => {
@@ -31,6 +26,7 @@ async function load(wanted) {
     option.selected = number === answer.shown;
     return option;
   }));
+  writeAddress(kind && { kind: JSON.stringify(kind.key) });
   if (kind) show();
 }
 
@@ -38,7 +34,7 @@ function show() {
   find("given").textContent = kind.given_label || "–";
   find("suggested").textContent = kind.suggested_label || "–";
   const decided = kind.right + kind.wrong;
-  const products = `${kind.open} ${kind.open === 1 ? "product" : "products"}`;
+  const products = countOf(kind.open, "product");
   const shown = issues.length < kind.open ? `the first ${issues.length} of ${products}` : products;
   find("about").textContent = [
     [CODES[kind.code] || kind.code, kind.column].filter(Boolean).join(" in "),
@@ -50,14 +46,15 @@ function show() {
     const button = make("button", undefined, "card");
     button.type = "button";
     button.dataset.position = each.position;
-    button.title = each.reason;
     const image = make("img");
     image.src = photograph(each.item.item_id, false);
     image.alt = "";
     image.loading = "lazy";
     const evidence = EVIDENCE[each.evidence] || each.evidence;
-    button.append(image, make("b", name(each)), make("span", evidence ? `by ${evidence}` : "", "note"));
-    button.append(make("span", "", "mark"));
+    const count = each.item.photographs.length;
+    const notes = [evidence && `by ${evidence}`, `rank ${each.score.toFixed(2)}`, count > 1 && `${count} photographs`];
+    button.append(image, make("b", name(each)), make("span", notes.filter(Boolean).join(" · "), "note"));
+    button.append(make("span", each.reason, "reason"), make("span", "", "mark"));
     button.addEventListener("click", () => toggle(each.position));
     line.append(button);
     return line;
@@ -161,6 +158,10 @@ const ACTIONS = {
   },
   g: () => find("other-page").click(),
   f: () => find("code").focus(),
+  "/": () => {
+    find("named").focus();
+    find("named").select();
+  },
   "?": () => find("help").showModal(),
   Enter: (event) => decide(event.shiftKey),
 };
@@ -190,17 +191,29 @@ find("keep").addEventListener("click", keepAll);
 find("next").addEventListener("click", showNextKind);
 find("undo").addEventListener("click", undo);
 find("undo-end").addEventListener("click", undo);
-find("filters").addEventListener("submit", (event) => event.preventDefault());
-find("filters").addEventListener("change", (event) => {
-  attempt(() => load(event.target.id === "kind" ? JSON.parse(find("kind").value) : undefined));
-});
+find("kind").addEventListener("change", () => attempt(() => load(JSON.parse(find("kind").value))));
+whenFiltered(() => attempt(() => load()));
 
 async function begin() {
-  const found = await request("filters").catch((error) => showNotice(error.message));
-  if (!found) return;
-  listFilters(found);
+  const asked = new URLSearchParams(location.search).get("kind");
+  try {
+    await beginFilters();
+  } catch (error) {
+    showNotice(error.message);
+    return;
+  }
+  whenNamed(() => attempt(() => load(kind ? kind.key : readKind(asked))));
   identify();
 }
 
-whenNamed(() => attempt(() => load()));
+// Return the kind that an address asks for, if it is one.
+function readKind(text) {
+  try {
+    const key = JSON.parse(text);
+    return Array.isArray(key) && key.length === 4 ? key : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
 begin();

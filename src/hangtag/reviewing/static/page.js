@@ -6,6 +6,8 @@ let chooser = null;
 const options = new Map();
 // The number of the photograph that is shown.
 let shownNumber = 0;
+// The codes of issues about items that have one photograph.
+const COMPARED = ["exact_duplicate", "near_duplicate", "duplicate_label_conflict", "same_product"];
 
 // Show an issue
 
@@ -145,14 +147,29 @@ function card(item, wanted) {
 
 function showGroup() {
   const { members, size } = issue.group;
+  // Products of one photograph are compared side by side: as large as the item, with what differs.
+  const isCompared = members.length > 0 && COMPARED.includes(issue.code);
+  find("issue").classList.toggle("compared", isCompared);
+  find("caption").hidden = !isCompared;
+  find("caption").textContent = `This one: ${issue.item.label || "–"}`;
   find("group").hidden = members.length === 0;
-  find("group-title").textContent = `Group of ${size} issues`;
+  find("group-title").textContent = isCompared ? "Its duplicates" : `Group of ${size} issues`;
   find("members").replaceChildren(...members.map((each) => {
     const line = card(each, issue.suggested_label);
+    if (isCompared) line.append(...listDifferences(each).map((text) => make("span", text, "differs")));
     const state = each.state === "open" ? (each.suggested_label ? `→ ${each.suggested_label}` : "") : each.state;
     if (state) line.append(make("span", state));
     return line;
   }));
+}
+
+// Return the values that another item has in place of this one's, but for the label, which its card shows.
+function listDifferences(other) {
+  const own = { ...issue.item.levels, ...issue.item.attributes };
+  const lines = Object.entries({ ...other.levels, ...other.attributes })
+    .filter(([column, value]) => value !== own[column] && value !== other.label)
+    .map(([column, value]) => `${column}: ${value || "–"}, here ${own[column] || "–"}`);
+  return other.name === issue.item.name ? ["the same name", ...lines] : lines;
 }
 
 async function showLookAlikes(target) {
@@ -167,10 +184,10 @@ async function showLookAlikes(target) {
 
 function showEnd() {
   const hasRange = find("low").value > 0 || find("high").value < 1;
-  const isFiltered = hasRange || ["code", "evidence", "label"].some((id) => find(id).value);
+  const isFiltered = hasRange || ["code", "evidence", "label", "brand", "named"].some((id) => find(id).value);
   const state = find("state").value === "all" ? "" : ` ${find("state").value}`;
   find("end-title").textContent = `No${state} issues${isFiltered ? " match these filters" : ""}.`;
-  find("end-text").textContent = "Every decision is saved. `hangtag apply` writes the corrected catalogue.";
+  find("end-text").textContent = `Every decision is saved. ${readMeta("next-step")}`;
 }
 
 // Find products by words
@@ -189,7 +206,7 @@ async function search() {
     find("found").hidden = false;
     find("found-title").textContent = items.length ? `Photographs of “${words}”` : "Nothing found";
     const open = items.filter((item) => item.position !== null).length;
-    const count = items.length ? `The best ${items.length} products; ${open || "none"} of them with a question.` : "";
+    const count = items.length ? `The best ${countOf(items.length, "product")}; ${open || "none"} of them with a question.` : "";
     find("found-text").textContent = [message, count].filter(Boolean).join(" ");
     find("found-items").replaceChildren(...items.map(foundCard));
     find("words").blur();
@@ -215,15 +232,8 @@ function closeFound() {
 
 // Go to another issue
 
-function readFilters() {
-  const values = { reviewer };
-  for (const id of ["state", "code", "evidence", "label", "order"]) values[id] = find(id).value;
-  for (const id of ["low", "high"]) values[id] = Math.min(1, Math.max(0, Number(find(id).value) || 0));
-  return values;
-}
-
 async function next(after, backwards) {
-  const values = readFilters();
+  const values = { reviewer, ...readFilters() };
   if (after !== undefined) values.after = after;
   if (backwards) values.backwards = "true";
   const answer = await request("next", values);
@@ -272,7 +282,7 @@ function undo() {
     try {
       const { made, positions } = await request("undo", {}, { reviewer });
       showNotice("");
-      const answer = await request("next", readFilters());
+      const answer = await request("next", { reviewer, ...readFilters() });
       showProgress(answer.progress);
       if (positions.length) await reload(positions[0]);
       find("done").textContent = `Undone${made.length > 1 ? `: ${made.length} issues` : ""}.`;
@@ -398,20 +408,20 @@ for (const [id, key] of Object.entries(BUTTONS)) find(id).addEventListener("clic
 find("enlarge").addEventListener("click", () => ACTIONS.z());
 find("chooser-close").addEventListener("click", () => find("chooser").close());
 find("found-close").addEventListener("click", closeFound);
-find("filters").addEventListener("submit", (event) => event.preventDefault());
 find("words").addEventListener("keydown", (event) => {
   if (event.key !== "Enter") return;
   event.preventDefault();
   search();
 });
-find("filters").addEventListener("change", (event) => {
-  if (event.target !== find("words")) attempt(() => next());
-});
+whenFiltered(() => attempt(() => next()));
 
 async function begin() {
-  const found = await request("filters").catch((error) => showNotice(error.message));
-  if (!found) return;
-  listFilters(found);
+  try {
+    await beginFilters();
+  } catch (error) {
+    showNotice(error.message);
+    return;
+  }
   identify();
 }
 

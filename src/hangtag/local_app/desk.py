@@ -1,0 +1,330 @@
+"""What can be done with a chosen catalogue: look at its first rows, check it, review it, and correct its file."""
+
+import threading
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from hangtag.catalog.files import escape_name
+from hangtag.catalog.source import open_source
+from hangtag.catalog.table_files import is_table
+from hangtag.check_summary import describe_for_page
+from hangtag.errors import HangtagError
+from hangtag.io import JsonObject, read_csv, write_whole
+from hangtag.local_app.catalogs import ChosenCatalog, Shelf
+from hangtag.local_app.checks import CheckJob, Checks, CheckTarget
+from hangtag.local_app.preview import Preview, change_columns, leave_out_flags, read_preview
+from hangtag.manifest import read_manifest
+from hangtag.results import StageResult
+from hangtag.reviewing.app import OpenReview
+from hangtag.reviewing.filters import Filter
+from hangtag.serving.middleware import ProblemError
+from hangtag.workspace import MANIFEST, Workspace
+
+# Catalogues whose first rows are kept, with their photographs.
+MAX_PREVIEWS = 4
+# The refused changes that a page lists.
+MAX_REFUSED = 20
+COPIED = "A copy in hangtag's own folder."
+BUSY = ProblemError(409, "running", "This catalogue is being checked. Wait until that has ended, or stop it.")
+
+
+@dataclass(frozen=True)
+class Stages:
+    """The stages that the application runs.
+
+    Attributes:
+        check: Checks a catalogue, in a process of its own.
+        apply: Writes the corrected catalogue of a workspace, whose catalogue may have moved to the path.
+        open_review: Opens the review of a workspace; the second argument is the address of the page that leads to it.
+    """
+
+    check: CheckTarget
+    apply: Callable[[Workspace, Path], StageResult]
+    open_review: Callable[[Workspace, str], OpenReview]
+
+
+class Desk:
+    """The work on catalogues. All methods may be called from several threads.
+
+    Args:
+        shelf: The catalogues.
+        stages: The stages.
+    """
+
+    def __init__(self, shelf: Shelf, stages: Stages) -> None:
+        self._shelf, self._stages = shelf, stages
+        self._checks = Checks(stages.check, self._note_end)
+        self._previews: OrderedDict[str, Preview] = OrderedDict()
+        self._reviews: dict[str, tuple[str, OpenReview]] = {}
+        self._lock, self._review_lock = threading.Lock(), threading.Lock()
+
+    def close(self) -> None:
+        """Stop all checks, and close the reviews."""
+        self._checks.close()
+        for _, review in self._reviews.values():
+            review.close()
+
+    # The list
+
+    def choose(self, path: Path, replaces: ChosenCatalog | None) -> ChosenCatalog:
+        """Return the catalogue at a path, as a new one, or as the newer export of one that is there.
+
+        Raises:
+            ProblemError: There is no catalogue at the path, or the earlier one is being checked.
+            CatalogError: The catalogue cannot be opened.
+        """
+        if not path.is_absolute():
+            raise ProblemError(422, "no_catalogue", "Type the whole path of the file or folder, from the top.")
+        if not path.exists():
+            raise ProblemError(404, "no_catalogue", f"There is nothing at this path: {escape_name(str(path))}")
+        if path in (Path.home(), *Path.home().parents):
+            message = "This folder has everything of this computer. Choose the one that the catalogue is in."
+            raise ProblemError(422, "too_much", message)
+        if not (path.is_dir() or is_table(path.name)):
+            # Any other file that is no archive is refused, with the reason.
+            open_source(path)
+        if replaces is None:
+            return self._shelf.add(path)
+        if self._checks.is_busy(replaces.catalog_id):
+            raise BUSY
+        self._previews.pop(replaces.catalog_id, None)
+        return self._shelf.mark_opened(self._shelf.update(replaces, path=str(path)))
+
+    def describe(self, chosen: ChosenCatalog) -> JsonObject:
+        """Return what the first page shows of a catalogue."""
+        summary = self._shelf.read_summary(chosen)
+        checking = self._checks.describe(chosen.catalog_id)
+        return {
+            "id": chosen.catalog_id,
+            "name": escape_name(chosen.name),
+            "path": COPIED if self._shelf.is_own(chosen) else escape_name(chosen.path),
+            "is_there": Path(chosen.path).exists(),
+            "opened": chosen.opened,
+            "failed": chosen.failed,
+            "checked": summary["prepared"] if summary else None,
+            "products": summary["products"] if summary else None,
+            "wrong": summary["wrong_categories"] if summary else None,
+            "decided": self._shelf.count_decided(chosen) if summary else 0,
+            "state": checking["state"] if checking else "",
+        }
+
+    def describe_fully(self, chosen: ChosenCatalog) -> JsonObject:
+        """Return what the page of a catalogue shows: the progress of its check, and the results of the last one."""
+        summary = self._shelf.read_summary(chosen)
+        results = None
+        if summary:
+            # One that another version wrote is as good as none.
+            with suppress(KeyError, TypeError, AttributeError):
+                results = {
+                    **{key: value for key, value in summary.items() if key not in ("catalog", "workspace", "issues")},
+                    **describe_for_page(summary),
+                    "has_table": _has_table(self._shelf.get_workspace(chosen)),
+                }
+        checking = self._checks.describe(chosen.catalog_id)
+        return self.describe(chosen) | {"checking": checking, "results": results}
+
+    # The first rows
+
+    def preview(self, chosen: ChosenCatalog) -> JsonObject:
+        """Return the first rows of a catalogue, and what its columns are taken for.
+
+        Raises:
+            CatalogError: It cannot be read.
+        """
+        description, workspace = self._shelf.get_description(chosen), self._shelf.get_workspace(chosen)
+        preview = read_preview(Path(chosen.path), description, workspace.root)
+        with self._lock:
+            self._previews[chosen.catalog_id] = preview
+            self._previews.move_to_end(chosen.catalog_id)
+            while len(self._previews) > MAX_PREVIEWS:
+                self._previews.popitem(last=False)
+        if preview.shown["layout"] and preview.shown["layout"] != chosen.layout:
+            self._shelf.update(chosen, layout=preview.shown["layout"])
+        return preview.shown | {"layout": preview.shown["layout"] or chosen.layout}
+
+    def change_columns(self, chosen: ChosenCatalog, roles: Mapping[str, str], pattern: str | None) -> JsonObject:
+        """Take columns for something else, and return the first rows as they are read then; see `change_columns`."""
+        if self._checks.is_busy(chosen.catalog_id):
+            raise BUSY
+        description, workspace = self._shelf.get_description(chosen), self._shelf.get_workspace(chosen)
+        change_columns(Path(chosen.path), description, workspace.root, roles, pattern)
+        return self.preview(chosen)
+
+    def reset_columns(self, chosen: ChosenCatalog) -> JsonObject:
+        """Forget what a person has chosen, and return the first rows as hangtag reads them by itself."""
+        if self._checks.is_busy(chosen.catalog_id):
+            raise BUSY
+        self._shelf.get_description(chosen).unlink(missing_ok=True)
+        return self.preview(self._shelf.update(chosen, layout=""))
+
+    def get_picture(self, chosen: ChosenCatalog, row: int, number: int) -> bytes:
+        """Return a photograph of the first rows, a PNG.
+
+        Raises:
+            ProblemError: They were not read, or have no such photograph.
+        """
+        with self._lock:
+            preview = self._previews.get(chosen.catalog_id)
+        content = preview.pictures.get((row, number)) if preview else None
+        if content is None:
+            raise ProblemError(404, "not_found", "There is no such photograph.")
+        return content
+
+    # The check
+
+    def start(self, chosen: ChosenCatalog) -> None:
+        """Start the check of a catalogue.
+
+        Raises:
+            ProblemError: It is being checked already.
+        """
+        description = self._shelf.get_description(chosen)
+        schema = description if description.is_file() else None
+        name = escape_name(chosen.name)
+        workspace = self._shelf.get_workspace(chosen).root
+        # Before it starts, since its end writes the record too.
+        self._shelf.mark_opened(chosen)
+        self._checks.start(CheckJob(chosen.catalog_id, name, chosen.path, workspace, schema))
+
+    def stop(self, chosen: ChosenCatalog) -> None:
+        """Stop the check of a catalogue; where none runs, nothing happens."""
+        self._checks.stop(chosen.catalog_id)
+
+    def _note_end(self, catalog_id: str, error: str) -> None:
+        self._shelf.mark_opened(self._shelf.read(catalog_id), failed=leave_out_flags(error))
+
+    # The review and the corrected file
+
+    def open_review(self, chosen: ChosenCatalog, *, is_new: bool) -> OpenReview:
+        """Return the review of a catalogue's last check.
+
+        Args:
+            chosen: The catalogue.
+            is_new: Whether to open it if that has not been done since that check; else the review that is open is
+                returned, whose page knows its token.
+
+        Raises:
+            ProblemError: The catalogue is being checked, or its review is not open.
+            WorkspaceError: It has not been checked.
+        """
+        workspace = self._shelf.get_workspace(chosen)
+        stamp = _stamp(workspace)
+        with self._review_lock:
+            found = self._reviews.get(chosen.catalog_id)
+            if found and (found[0] == stamp or not is_new):
+                return found[1]
+            if self._checks.is_busy(chosen.catalog_id):
+                raise BUSY
+            if not is_new:
+                raise ProblemError(403, "no_token", "The review has been closed. Load this page again.")
+            opened = self._stages.open_review(workspace, f"/catalogues/{chosen.catalog_id}")
+            self._reviews[chosen.catalog_id] = (stamp, opened)
+            if found:
+                found[1].close()
+            return opened
+
+    def get_photograph(self, chosen: ChosenCatalog, item_id: str) -> tuple[bytes, str]:
+        """Return the first photograph of a product that was checked, and its media type.
+
+        Raises:
+            ProblemError: There is no such product, or the catalogue is being checked.
+        """
+        items = self.open_review(chosen, is_new=True).queue.items
+        if item_id not in items.positions:
+            raise ProblemError(404, "not_found", "There is no such product.")
+        return items.read_photograph(item_id, original=True)
+
+    def count_open(self, chosen: ChosenCatalog) -> JsonObject:
+        """Return how many suspicions are `open`, `skipped` and `decided`.
+
+        Raises:
+            ProblemError: The catalogue is being checked.
+            WorkspaceError: It has not been checked.
+        """
+        queue = self.open_review(chosen, is_new=True).queue
+        queue.refresh()
+        return dict(queue.count(Filter()))
+
+    def apply(self, chosen: ChosenCatalog) -> JsonObject:
+        """Write the corrected catalogue, and return what it changes.
+
+        Returns:
+            `products` and `cells` (how many change), `refused` (`item_id` and `reason` of some decisions that could not
+            be applied), `not_applied` (how many these are), and `has_file` (a tree of photographs has no table).
+
+        Raises:
+            ProblemError: The catalogue is being checked.
+            HangtagError: Nothing is decided, or the catalogue's table cannot be read or changed.
+        """
+        if self._checks.is_busy(chosen.catalog_id):
+            raise BUSY
+        workspace = self._shelf.get_workspace(chosen)
+        result = self._stages.apply(workspace, Path(chosen.path))
+        counts = result.metrics
+        refused = read_csv(workspace.review / "not_applied.csv", infer_schema=False).head(MAX_REFUSED)
+        return {
+            "products": counts["items_changed"],
+            "cells": counts["cells_changed"],
+            "not_applied": counts["not_applied"],
+            "refused": refused.select("item_id", "reason").to_dicts(),
+            "has_file": any(name.startswith("corrected/") for name in counts["written"]),
+        }
+
+    def find_corrected(self, chosen: ChosenCatalog) -> tuple[Path, str]:
+        """Return the corrected file, and a name for it; several files as a .zip.
+
+        Raises:
+            ProblemError: It has not been written.
+        """
+        folder = self._shelf.get_workspace(chosen).review / "corrected"
+        paths = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
+        if not paths:
+            raise ProblemError(404, "not_found", "There is no corrected file yet.")
+        if len(paths) == 1:
+            return paths[0], f"{paths[0].stem}-corrected{paths[0].suffix}"
+        target = folder.parent.parent.parent / "corrected.zip"
+        with write_whole(target) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+            for path in paths:
+                archive.write(path, str(path.relative_to(folder)))
+        return target, f"{Path(chosen.path).stem}-corrected.zip"
+
+    def find_changes(self, chosen: ChosenCatalog) -> tuple[Path, str]:
+        """Return the list of changes, and a name for it."""
+        path = self._shelf.get_workspace(chosen).review / "label_changes.csv"
+        return _require(path), f"{Path(chosen.path).stem}-changes.csv"
+
+    def find_rejected(self, chosen: ChosenCatalog) -> tuple[Path, str]:
+        """Return the list of what could not be read, and a name for it."""
+        path = self._shelf.get_workspace(chosen).prepared / "rejected.csv"
+        return _require(path), f"{Path(chosen.path).stem}-not-read.csv"
+
+    def find_description(self, chosen: ChosenCatalog) -> tuple[Path, str]:
+        """Return the description that was chosen or proposed, and the name by which hangtag finds it in a folder."""
+        path = self._shelf.get_description(chosen)
+        return _require(path), path.name
+
+
+def _require(path: Path) -> Path:
+    if not path.is_file():
+        raise ProblemError(404, "not_found", "There is no such list yet.")
+    return path
+
+
+def _stamp(workspace: Workspace) -> str:
+    """Return a text that changes with every check that finds something else."""
+    texts = []
+    for folder in (workspace.prepared, workspace.audit):
+        with suppress(OSError):
+            texts.append(str((folder / MANIFEST).stat().st_mtime_ns))
+    return "-".join(texts)
+
+
+def _has_table(workspace: Workspace) -> bool:
+    with suppress(HangtagError, KeyError, TypeError):
+        manifest = read_manifest(workspace.prepared)
+        return bool(manifest and manifest["origin"]["table"])
+    return False
