@@ -27,8 +27,9 @@ from hangtag.inference.classifier import Classifier
 from hangtag.io import read_csv
 from hangtag.reporting import audited_catalog
 from hangtag.reviewing.decisions import DecisionRequest, LabelOptions, build_decisions
+from hangtag.reviewing.filters import Filter
 from hangtag.reviewing.items import read_items
-from hangtag.reviewing.queue import Filter, Queue, read_issues
+from hangtag.reviewing.queue import Queue, read_issues
 from hangtag.reviewing.store import Store
 from hangtag.stages import check as check_module
 from hangtag.stages import cross_validate as cross_validate_module

@@ -203,7 +203,7 @@ def count_wrong(values: pl.DataFrame, wrong: pl.DataFrame) -> pl.DataFrame:
 def _cut(counted: pl.DataFrame, column: str) -> dict[str, Any]:
     """Return the first named values, and how many there are beside them."""
     named = counted.filter(pl.col("value") != NO_VALUE).head(MOST_VALUES)
-    others = {"values": len(counted) - len(named), "wrong": int(counted["wrong"].sum() - named["wrong"].sum())}
+    others = {"values": len(counted) - len(named), "wrong": int(counted["wrong"].sum()) - int(named["wrong"].sum())}
     return {"column": column, "values": named.to_dicts(), "others": others}
 
 

@@ -73,7 +73,7 @@ def describe_findings(summary: Mapping[str, Any]) -> list[str]:
         summary: What `reporting.audited_catalog.summarize` returns.
     """
     first = filter(None, (describe_headline(summary), describe_less_sure(summary)))
-    return [*first, *describe_estimates(summary), *describe_gaps(summary)]
+    return [*first, *describe_estimates(summary), *describe_gaps(summary, names_flags=False)]
 
 
 def describe_headline(summary: Mapping[str, Any]) -> str:
