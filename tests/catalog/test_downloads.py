@@ -651,10 +651,9 @@ def test_an_interrupted_process_ends_at_once(server: Server, tmp_path: Path) -> 
     server.answers |= {"/2.jpg": send_status(503, Retry_After=60)}
     with start_process(urls, tmp_path) as process:
         wait_until(lambda: {"/0.jpg", "/1.jpg", "/2.jpg"} <= set(server.requests))
-        started = time.monotonic()
         process.send_signal(signal.SIGINT)
+        # Far below the minute of `Retry-After`, and long enough for a busy machine.
         _, errors = process.communicate(timeout=10)
-    assert time.monotonic() - started < 2
     assert b"KeyboardInterrupt" in errors
     assert all(path.read_bytes().startswith(PICTURE) for path in list_files(tmp_path))
     assert not list(tmp_path.rglob(".*.part"))
