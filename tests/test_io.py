@@ -17,7 +17,7 @@ from hangtag.auditing.issues import COLUMNS
 from hangtag.config import CleanConfig
 from hangtag.errors import describe_mistake
 from hangtag.inference.streaming import Failure
-from hangtag.io import guard_cell, read_csv, unguard_cell, write_csv, write_whole
+from hangtag.io import expand_home, guard_cell, read_csv, unguard_cell, write_csv, write_whole
 from hangtag.labels.dataset import read_reviewed
 from hangtag.models.label_space import LabelSpace
 from hangtag.reviewing.decisions import DecisionRequest, LabelOptions, build_decisions
@@ -187,3 +187,10 @@ def test_a_folder_that_cannot_be_made_is_named_and_no_traceback(
         "The operating system reports: this folder cannot be made (No such file or directory). "
         f"Received: '{tmp_path / 'new'}'."
     )
+
+
+def test_the_home_folder_of_nobody_stays_as_it_was_typed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert expand_home("~/a.csv") == tmp_path / "a.csv"
+    assert expand_home("~nobody-of-this-name/a.csv") == Path("~nobody-of-this-name/a.csv")
+    assert expand_home(Path("/a/~")) == Path("/a/~")

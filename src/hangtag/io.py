@@ -32,6 +32,14 @@ _MARKUP_AT_START = re.compile(r"^([#+=-]|\d+(?=[.)]))")
 JsonObject = dict[str, Any]
 
 
+def expand_home(path: str | Path) -> Path:
+    """Return a path that a user typed, with the home folder in place of `~`.
+
+    Unlike `Path.expanduser`, it leaves `~name` as it is where there is no such user, and the path is not found then.
+    """
+    return Path(os.path.expanduser(path))  # noqa: PTH111
+
+
 @contextmanager
 def write_whole(path: Path) -> Iterator[Path]:
     """Write a file atomically: yield a temporary path, and rename it to `path` if the block ends without an error.

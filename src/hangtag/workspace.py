@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hangtag.errors import WorkspaceError
-from hangtag.io import find_part_owner, flush, is_alive, put_in_place, read_json, write_json
+from hangtag.io import expand_home, find_part_owner, flush, is_alive, put_in_place, read_json, write_json
 
 # The folder of a workspace's locks.
 LOCKS = ".locks"
@@ -51,7 +51,7 @@ class Workspace:
         """
         if isinstance(path, Workspace):
             return path
-        root = Path(path).expanduser().absolute()
+        root = expand_home(path).absolute()
         if root.exists() and not root.is_dir():
             raise WorkspaceError("The workspace is not a folder.", received=str(path))
         try:

@@ -1,5 +1,6 @@
 """Test the local application over HTTP: choosing, columns, uploads, what waits for what, and access control."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -181,6 +182,49 @@ def test_a_mistake_is_told_without_flags_of_the_command_line(app: App, shop: Pat
     assert read_message(answer).endswith("Choose one of the tables instead of the folder.")
     told = "It is odd. Allowed: a b. Received: '--x y'. Try --image '{id}.jpg'. Run `hangtag init`. Or unpack it."
     assert leave_out_flags(told) == "It is odd. Allowed: a b. Received: '--x y'. Or unpack it."
+    # What is wrong is said even where a command is named in it.
+    lacking = "The table lacks a column that `hangtag prepare` read. Received: ['Type']. Run `hangtag prepare`."
+    assert leave_out_flags(lacking) == "The table lacks a column that `hangtag prepare` read. Received: ['Type']."
+
+
+def test_a_catalogue_whose_path_the_system_refuses_hides_no_other(app: App, shop: Path) -> None:
+    found, lost = app.choose(shop), app.choose(shop.parent)
+    # A name that is too long is refused for everybody, as a folder without permission is for most.
+    app.shelf.update(app.shelf.read(lost), path="/" + "x" * 300)
+    listed = app.client.get("/api/catalogues").json()["catalogues"]
+    assert {each["id"]: each["is_there"] for each in listed} == {found: True, lost: False}
+    assert app.client.get(f"/api/catalogues/{lost}").json()["is_there"] is False
+
+
+def test_a_folder_whose_name_is_no_text_can_be_chosen(app: App, shop: Path, tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    try:
+        shutil.copytree(shop.parent, folder)
+    except OSError:
+        pytest.skip("This file system has names of UTF-8 only.")
+    listed = app.client.get("/api/browse", params={"path": str(tmp_path)}).json()["folders"]
+    [path] = [each["path"] for each in listed if "caf" in each["name"]]
+    found = app.choose(Path(path))
+    assert app.shelf.read(found).path == str(folder)
+    assert app.choose(Path(path)) == found
+    assert app.client.get(f"/api/catalogues/{found}").json()["is_there"] is True
+    assert app.client.get(f"/api/catalogues/{found}/preview").json()["rows"]
+
+
+@pytest.mark.parametrize("path", ["~nobody-of-this-name/x.csv", "shop/x.csv", "/a\0.csv"])
+def test_a_path_that_does_not_begin_at_the_top_is_refused(app: App, path: str) -> None:
+    for answer in (
+        app.client.post("/api/catalogues", json={"path": path}),
+        app.client.get("/api/browse", params={"path": path}),
+    ):
+        assert (answer.status_code, answer.json()["error"]["code"]) == (422, "no_path")
+
+
+def test_the_home_folder_is_refused_however_it_is_written(app: App, shop: Path) -> None:
+    for path in ("/", str(Path.home()), f"{shop.parent}{'/..' * len(shop.parts)}", f"{Path.home()}/x/.."):
+        answer = app.client.post("/api/catalogues", json={"path": path})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (422, "too_much"), path
+    assert app.choose(Path(f"{shop.parent}/x/../{shop.name}")) == app.choose(shop)
 
 
 def test_folders_are_listed_without_what_is_hidden(app: App, tmp_path: Path) -> None:

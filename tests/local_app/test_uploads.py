@@ -18,7 +18,7 @@ def app(tmp_path: Path) -> Iterator[App]:
     app.desk.close()
 
 
-def upload(app: App, files: dict[str, bytes], piece: int = 7) -> Any:
+def upload(app: App, files: dict[str, bytes], piece: int = 7, replaces: str = "") -> Any:
     listed = [{"path": path, "size": len(content)} for path, content in files.items()]
     begun = app.client.post("/api/uploads", json={"files": listed})
     assert begun.status_code == 200, begun.text
@@ -28,7 +28,7 @@ def upload(app: App, files: dict[str, bytes], piece: int = 7) -> Any:
             f"/api/uploads/{name}/pieces", params={"offset": offset}, content=whole[offset : offset + piece]
         )
         assert sent.json()["received"] == min(offset + piece, len(whole))
-    return app.client.post(f"/api/uploads/{name}/finish")
+    return app.client.post(f"/api/uploads/{name}/finish", params={"replaces": replaces})
 
 
 def test_a_dropped_folder_arrives_in_pieces_and_is_chosen(app: App, tmp_path: Path) -> None:
@@ -92,6 +92,14 @@ def test_an_upload_has_limits_and_leaves_nothing_behind(
     # A killed process leaves a part, which the next one removes.
     Uploads(folder)
     assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(("files", "replaces"), [({"notes.doc": b"no table"}, ""), ({"a.csv": b"id\n1\n"}, "unknown")])
+def test_an_upload_that_is_refused_at_its_end_is_removed(
+    app: App, tmp_path: Path, files: dict[str, bytes], replaces: str
+) -> None:
+    assert upload(app, files, replaces=replaces).status_code in (404, 422)
+    assert list((tmp_path / "app" / "uploads").iterdir()) == []
 
 
 def test_a_body_beyond_the_limit_is_not_read(app: App) -> None:

@@ -17,7 +17,7 @@ from hangtag.inference.classifier import Classifier
 from hangtag.inference.runs import KnownProbs
 from hangtag.labels.dataset import LabeledItems
 from hangtag.labels.image_hashes import Keys, Mask, PhotographHashes
-from hangtag.labels.name_classifier import NameClassifier, fit_temperature, soften
+from hangtag.labels.name_classifier import NameClassifier
 from hangtag.labels.splits import assign_folds
 from hangtag.models.label_space import NO_VALUE, Indices, LabelSpace, Probs
 
@@ -183,9 +183,6 @@ def predict_from_names(
     One logistic regression for each category path, on TF-IDF weights of the words. Items without a name, and names
     without a word that other items have, are left out. Those without a category path are predicted by all others.
 
-    In a small catalogue the probabilities are softened until they say how often such a name is right
-    (`fit_temperature`).
-
     Where an earlier audit predicted nearly all of the same names, only the others are predicted, by all items that are
     no duplicates of theirs.
 
@@ -230,16 +227,15 @@ def predict_from_names(
         has_known_words = other_probs.sum(axis=1) > 0
         others, other_probs = others[has_known_words], other_probs[has_known_words]
     has_words = probs.sum(axis=1) > 0
-    temperature = fit_temperature(probs, classes)
     return OutOfSampleProbs(
         rows[has_words],
         label_space,
         classes[has_words],
-        soften(probs[has_words], temperature),
+        probs[has_words],
         source="names of other items",
         reads_names=True,
         other_rows=others,
-        other_probs=soften(other_probs, temperature),
+        other_probs=other_probs,
         known_probs=KnownProbs(own_keys, probs, late, np.array(name_paths(label_space))) if len(own_keys) else None,
     )
 

@@ -13,7 +13,7 @@ from hangtag.catalog.files import read_regular
 from hangtag.catalog.missing_values import is_missing, strip_blank
 from hangtag.catalog.table_files import parse_table_file
 from hangtag.errors import CatalogError, SettingsError
-from hangtag.io import require_file, unguard_cell
+from hangtag.io import expand_home, require_file, unguard_cell
 
 # The columns of the table of matches beside those of the levels, and those that a person may change.
 PROPOSED_ID, PROPOSED_PATH = "proposed_id", "proposed_path"
@@ -88,7 +88,7 @@ def read_public_taxonomy(path: Path) -> PublicTaxonomy:
         CatalogError: The file cannot be read, a line is no category, or a category stands twice.
     """
     try:
-        data = read_regular(path.expanduser(), MAX_BYTES)
+        data = read_regular(expand_home(path), MAX_BYTES)
     except (OSError, ValueError) as error:
         raise CatalogError(f"The taxonomy cannot be read: {error}.", allowed=ALLOWED, received=str(path)) from error
     if path.suffix.lower() in (".yml", ".yaml", ".xls", ".xlsx"):
@@ -180,7 +180,7 @@ def _refuse_doubles(found: Found, key: Callable[[PublicCategory], str], path: Pa
 def _find_language(path: Path) -> str:
     if match := _LANGUAGE.search(path.name):
         return match[1]
-    folder = _FOLDER_LANGUAGE.fullmatch(path.expanduser().absolute().parent.name)
+    folder = _FOLDER_LANGUAGE.fullmatch(expand_home(path).absolute().parent.name)
     return folder[1] if folder else ""
 
 
@@ -204,7 +204,7 @@ def read_category_list(path: Path) -> PublicTaxonomy:
 def read_named_file(path: Path, flag: str) -> bytes:
     """Return the content of a file that a flag names; raise a `SettingsError` if it cannot be read."""
     try:
-        return read_regular(path.expanduser(), MAX_BYTES)
+        return read_regular(expand_home(path), MAX_BYTES)
     except OSError as error:
         raise SettingsError(
             f"The file of {flag} cannot be read.", received=f"{path} ({error.strerror or error})"

@@ -4,7 +4,6 @@ import hashlib
 import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from pathlib import Path
 
 import polars as pl
 
@@ -12,6 +11,7 @@ from hangtag.catalog.prepared_items import find_missing
 from hangtag.catalog.schema import CatalogSchema
 from hangtag.config import TEST_RULE
 from hangtag.errors import SettingsError
+from hangtag.io import expand_home
 from hangtag.labels.dataset import read_labeled_items
 from hangtag.train_config import SPLITS
 from hangtag.workspace import Workspace
@@ -244,7 +244,7 @@ def read_splits(folder: str) -> tuple[pl.DataFrame, str] | None:
     """
     if not folder:
         return None
-    labelled = read_labeled_items(Workspace.at(Path(folder).expanduser()))
+    labelled = read_labeled_items(Workspace.at(expand_home(folder)))
     return labelled.table.select(KEPT), labelled.digest
 
 

@@ -18,9 +18,8 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from hangtag.catalog.files import find_named
 from hangtag.errors import HangtagError, describe_mistake
-from hangtag.local_app.browsing import MAX_FILES, MAX_PIECE, Uploads, list_folder
+from hangtag.local_app.browsing import MAX_FILES, MAX_PIECE, Uploads, list_folder, read_path
 from hangtag.local_app.catalogs import CATALOG_ID, ChosenCatalog, Shelf
 from hangtag.local_app.desk import Desk
 from hangtag.local_app.preview import leave_out_flags
@@ -140,7 +139,7 @@ def _add_choosing(app: FastAPI, shelf: Shelf, desk: Desk, uploads: Uploads) -> N
     @app.post("/api/catalogues")
     def choose(body: ChosenBody) -> JSONResponse:
         """Choose a catalogue on this machine, or a newer export of one."""
-        return _choose(Path(find_named(body.path)).expanduser(), body.replaces)
+        return _choose(read_path(body.path), body.replaces)
 
     def _choose(path: Path, replaces: str) -> JSONResponse:
         chosen = desk.choose(path, shelf.read(replaces) if replaces else None)
@@ -166,7 +165,12 @@ def _add_choosing(app: FastAPI, shelf: Shelf, desk: Desk, uploads: Uploads) -> N
     @app.post("/api/uploads/{name}/finish")
     def finish_upload(name: str, replaces: ShortText = "") -> JSONResponse:
         """Choose what was uploaded, once all of it is there."""
-        return _choose(uploads.finish(name), replaces)
+        path = uploads.finish(name)
+        try:
+            return _choose(path, replaces)
+        except (HangtagError, ProblemError, OSError):
+            uploads.discard(name)
+            raise
 
     @app.delete("/api/uploads/{name}")
     def cancel_upload(name: str) -> JSONResponse:

@@ -14,7 +14,7 @@ from typing import BinaryIO
 from hangtag.catalog.files import escape_name, find_named
 from hangtag.catalog.images import PICTURE_SUFFIXES
 from hangtag.catalog.table_files import is_table
-from hangtag.io import JsonObject
+from hangtag.io import JsonObject, expand_home
 from hangtag.serving.middleware import ProblemError
 
 # The entries of a folder that are listed.
@@ -31,6 +31,18 @@ INCOMING = ".incoming-"
 TOGETHER = "dropped catalogue"
 
 
+def read_path(text: str) -> Path:
+    """Return the path that a person typed or chose: absolute, without `..`, and with the home folder for `~`.
+
+    Raises:
+        ProblemError: It does not begin at the top, or is no path.
+    """
+    path = expand_home(find_named(text))
+    if path.is_absolute() and "\0" not in text:
+        return Path(os.path.normpath(path))
+    raise ProblemError(422, "no_path", "Type the whole path of a file or folder, from the top.")
+
+
 def list_folder(path: str) -> JsonObject:
     """Return what a folder of this machine has for somebody who looks for a catalogue.
 
@@ -44,10 +56,7 @@ def list_folder(path: str) -> JsonObject:
     Raises:
         ProblemError: There is no such folder, or it cannot be read.
     """
-    folder = Path(find_named(path)).expanduser() if path else Path.home()
-    if "\0" in path or not folder.is_absolute():
-        raise ProblemError(422, "no_folder", "Type the whole path of a folder, from the top.")
-    folder = Path(os.path.normpath(folder))
+    folder = read_path(path) if path else Path.home()
     if folder.is_file():
         folder = folder.parent
     try:
@@ -187,11 +196,15 @@ class Uploads:
         return target / PurePosixPath(upload.files[0][0]).parts[0]
 
     def cancel(self, name: str) -> None:
-        """Give up an upload and remove what has arrived; one that is not there is no error."""
+        """Remove an unfinished upload with what has arrived; one that is not there is no error."""
         with self._lock:
             upload = self._open.pop(name, None)
         if upload:
             shutil.rmtree(upload.folder, ignore_errors=True)
+
+    def discard(self, name: str) -> None:
+        """Remove a complete upload, which is no catalogue."""
+        shutil.rmtree(self._folder / name, ignore_errors=True)
 
     def _get(self, name: str) -> _Upload:
         with self._lock:

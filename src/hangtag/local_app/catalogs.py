@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from hangtag.catalog.files import escape_name, find_named
 from hangtag.catalog.reader import DESCRIPTION
 from hangtag.errors import HangtagError
 from hangtag.io import JsonObject, read_json, write_json
@@ -81,7 +82,7 @@ class Shelf:
             raise missing from None
         if not texts["path"]:
             raise missing
-        return ChosenCatalog(catalog_id, **texts)
+        return ChosenCatalog(catalog_id, **texts | {"path": find_named(texts["path"])})
 
     def add(self, path: Path) -> ChosenCatalog:
         """Return the catalogue at a path, added to the list if it is not there yet."""
@@ -96,7 +97,8 @@ class Shelf:
         """Write a catalogue's record with other values, and return it."""
         changed = replace(chosen, **values)
         record = {key: value for key, value in asdict(changed).items() if key != "catalog_id"}
-        write_json(self._root / changed.catalog_id / RECORD, record)
+        # A name on the disk may be no valid text.
+        write_json(self._root / changed.catalog_id / RECORD, record | {"path": escape_name(changed.path)})
         return changed
 
     def mark_opened(self, chosen: ChosenCatalog, failed: str = "") -> ChosenCatalog:

@@ -1,5 +1,6 @@
 """What can be done with a chosen catalogue: look at its first rows, check it, review it, and correct its file."""
 
+import os
 import threading
 import zipfile
 from collections import OrderedDict
@@ -77,8 +78,6 @@ class Desk:
             ProblemError: There is no catalogue at the path, or the earlier one is being checked.
             CatalogError: The catalogue cannot be opened.
         """
-        if not path.is_absolute():
-            raise ProblemError(422, "no_catalogue", "Type the whole path of the file or folder, from the top.")
         if not path.exists():
             raise ProblemError(404, "no_catalogue", f"There is nothing at this path: {escape_name(str(path))}")
         if path in (Path.home(), *Path.home().parents):
@@ -102,7 +101,8 @@ class Desk:
             "id": chosen.catalog_id,
             "name": escape_name(chosen.name),
             "path": COPIED if self._shelf.is_own(chosen) else escape_name(chosen.path),
-            "is_there": Path(chosen.path).exists(),
+            # Unlike that of `Path`, it is False for a folder that cannot be looked into.
+            "is_there": os.path.exists(chosen.path),  # noqa: PTH110
             "opened": chosen.opened,
             "failed": chosen.failed,
             "checked": summary["prepared"] if summary else None,

@@ -105,10 +105,13 @@ def change_columns(
 
 
 def leave_out_flags(message: str) -> str:
-    """Return a message without the sentences that name a flag or a command: these pages have neither."""
+    """Return a message without hints that name a flag or a command: these pages have neither.
+
+    The first sentence says what is wrong, and stays.
+    """
     message = message.replace("Name one with --table.", "Choose one of the tables instead of the folder.")
-    sentences = re.split(r"(?<=[.?!]) ", message)
-    return " ".join(each for each in sentences if each.startswith("Received: ") or not FLAG.search(each))
+    first, *more = re.split(r"(?<=[.?!]) ", message)
+    return " ".join([first, *(each for each in more if each.startswith("Received: ") or not FLAG.search(each))])
 
 
 def require_table(catalog: Path) -> FoundTable:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from hangtag.errors import MissingExtraError, ModelError
-from hangtag.io import JsonObject
+from hangtag.io import JsonObject, expand_home
 from hangtag.models.description import read_table
 from hangtag.models.keras_applications import check_h5
 from hangtag.models.layers import RESCALE, import_keras, rescale_channels
@@ -80,7 +80,7 @@ def find_preset(source: str) -> Path:
             the folder for them.
         MissingExtraError: `source` is a name, and KerasHub is not installed.
     """
-    folder = Path(source).expanduser()
+    folder = expand_home(source)
     if folder.is_dir():
         return folder
     presets = import_hub().models.Backbone.presets
@@ -90,7 +90,7 @@ def find_preset(source: str) -> Path:
         )
         raise ModelError("KerasHub has no such preset, and there is no such folder.", allowed=allowed, received=source)
     handle = str(presets[source]["kaggle_handle"]).removeprefix("kaggle://")
-    cache = Path(os.environ.get("KAGGLEHUB_CACHE") or "~/.cache/kagglehub").expanduser() / "models" / handle
+    cache = expand_home(os.environ.get("KAGGLEHUB_CACHE") or "~/.cache/kagglehub") / "models" / handle
     if (cache / CONFIG).is_file() and (cache / WEIGHTS).is_file():
         return cache
     try:

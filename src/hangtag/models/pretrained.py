@@ -11,7 +11,7 @@ import numpy.typing as npt
 from safetensors import safe_open
 
 from hangtag.errors import ModelError
-from hangtag.io import hash_file
+from hangtag.io import expand_home, hash_file
 from hangtag.models.checkpoint import Weights, assign_weights, read_weights
 from hangtag.models.description import escape
 from hangtag.models.keras_applications import load_imagenet, load_library_file
@@ -51,7 +51,7 @@ def load_pretrained(model: "Model", architecture: str, source: str) -> dict[str,
     Raises:
         ModelError: The file is missing, damaged or changed, has a format that is refused, or does not fit the network.
     """
-    path = Path(source).expanduser()
+    path = expand_home(source)
     if architecture == HUB:
         path = load_preset(model, source)
         return {"file": Path(source).name, "sha256": hash_file(path)}
@@ -87,7 +87,7 @@ def hash_source(source: str, architecture: str) -> dict[str, str]:
     """Return the SHA-256 of the file of pretrained weights, as an input of the training; empty if there is none."""
     if source in ("", IMAGENET):
         return {}
-    path = find_start(architecture) if source == START else Path(source).expanduser()
+    path = find_start(architecture) if source == START else expand_home(source)
     path = path / PRESET_WEIGHTS if path.is_dir() else path
     return {"weights": hash_file(path)} if path.is_file() else {}
 

@@ -20,6 +20,7 @@ from hangtag.catalog.image_files import exit_with_parent
 from hangtag.config import ApplyConfig
 from hangtag.console import report_progress
 from hangtag.errors import SettingsError, WorkspaceError, describe_mistake
+from hangtag.io import expand_home
 from hangtag.local_app.app import build_app
 from hangtag.local_app.browsing import Uploads
 from hangtag.local_app.catalogs import Shelf
@@ -64,7 +65,7 @@ def app(
         WorkspaceError: The folder cannot be made or written.
         SettingsError: The service cannot listen on the port.
     """
-    root = Path(folder).expanduser().absolute()
+    root = expand_home(folder).absolute()
     try:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:

@@ -11,7 +11,7 @@ from hangtag.catalog.schema import read_schema
 from hangtag.catalog.source_tables import find_base
 from hangtag.config import ApplyConfig
 from hangtag.errors import SettingsError, WorkspaceError
-from hangtag.io import format_csv_row, hash_file, hash_json, unguard_cell, write_whole
+from hangtag.io import expand_home, format_csv_row, hash_file, hash_json, unguard_cell, write_whole
 from hangtag.lock import hold
 from hangtag.manifest import StageRecord, compute_digest, require_manifest
 from hangtag.results import StageResult
@@ -68,9 +68,7 @@ def _apply_decisions(workspace: Workspace, config: ApplyConfig, catalog: str | P
     schema = read_schema(manifest).with_headings()
     column = read_taxonomy_column(workspace, schema, config)
     decisions = _read_decisions(workspace, is_needed=column is None)
-    source = (
-        read_source_table(manifest, schema, Path(catalog).expanduser() if catalog else None) if schema.table else None
-    )
+    source = read_source_table(manifest, schema, expand_home(catalog) if catalog else None) if schema.table else None
     values = source.values if source else _read_prepared_values(workspace)
     accepted = _accept_automatically(workspace, decisions, values, config)
     inputs = _hash_inputs(workspace, decisions, source, accepted, config)

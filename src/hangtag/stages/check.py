@@ -17,7 +17,7 @@ from hangtag.catalog.schema import CatalogSchema, UndescribedError
 from hangtag.config import AuditConfig, CleanConfig, PrepareConfig
 from hangtag.console import StageList, print_line
 from hangtag.errors import CatalogError, HangtagError, describe_mistake
-from hangtag.io import JsonObject, read_json, write_json, write_text
+from hangtag.io import JsonObject, expand_home, read_json, write_json, write_text
 from hangtag.labels.dataset import read_labeled_items
 from hangtag.lock import hold
 from hangtag.manifest import read_manifest
@@ -136,7 +136,7 @@ def _prepare(
             raise
         path = workspace.root / DESCRIPTION
         if not path.is_file():
-            found = find_table_file(Path(catalog).expanduser())
+            found = find_table_file(expand_home(catalog))
             certain = find_certain_description(found.table, list(found.list_files()))
             if certain is None:
                 raise

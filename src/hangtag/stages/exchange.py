@@ -15,7 +15,16 @@ from hangtag.errors import CatalogError, SettingsError, WorkspaceError
 from hangtag.exchanging import fiftyone, label_studio
 from hangtag.exchanging.answers import AnswerStore, Labels, NotTaken, Question, list_questions
 from hangtag.exchanging.photographs import FOLDER, Photographs
-from hangtag.io import JsonObject, format_csv_row, hash_file, require_file, write_json, write_text, write_whole
+from hangtag.io import (
+    JsonObject,
+    expand_home,
+    format_csv_row,
+    hash_file,
+    require_file,
+    write_json,
+    write_text,
+    write_whole,
+)
 from hangtag.lock import LOCK, hold
 from hangtag.manifest import StageRecord, read_manifest, read_version
 from hangtag.results import StageResult
@@ -72,8 +81,8 @@ def exchange(
     _check_arguments(tool, config, output, answers)
     workspace = Workspace.at(workspace)
     if answers is not None:
-        return _read_answers(workspace, tool, config, Path(answers).expanduser())
-    target = Path(str(output)).expanduser().absolute()
+        return _read_answers(workspace, tool, config, expand_home(answers))
+    target = expand_home(str(output)).absolute()
     _check_folder(target)
     reads = [workspace.prepared, workspace.labels if tool == "hugging-face" else workspace.audit]
     with hold("exchange", workspace, reads=reads, writes=[target]):
@@ -192,7 +201,7 @@ class _Addresses:
             self.counts["by_url"] += 1
             return url
         path = self.find_path(item_id)
-        root = Path(self._config.document_root or os.sep).expanduser().resolve()
+        root = expand_home(self._config.document_root or os.sep).resolve()
         if not path.is_relative_to(root):
             raise SettingsError(
                 "{document_root} must be a folder that holds the photographs: Label Studio shows no others.",

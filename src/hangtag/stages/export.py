@@ -14,7 +14,7 @@ from hangtag.errors import ModelError, WorkspaceError
 from hangtag.inference.classifier import Classifier
 from hangtag.inference.prediction import HeadProbs
 from hangtag.inference.runs import EvaluatedItems, load_classifier, predict_items, select_items, select_runs
-from hangtag.io import JsonObject, hash_file, read_json, write_json, write_text
+from hangtag.io import JsonObject, expand_home, hash_file, read_json, write_json, write_text
 from hangtag.labels.dataset import LabeledItems, read_hash_distance, read_labeled_items
 from hangtag.lock import LOCK, hold, sweep
 from hangtag.manifest import StageRecord
@@ -117,7 +117,7 @@ def export(
         ModelError: The run cannot be loaded, or the predictions of the exported network differ too much.
         MissingExtraError: Keras is not installed.
     """
-    workspace, target = Workspace.at(workspace), Path(folder).expanduser().absolute()
+    workspace, target = Workspace.at(workspace), expand_home(folder).absolute()
     sweep(workspace)
     (run_id,) = select_runs(workspace, [run_id])
     run, evaluation = workspace.run(run_id), workspace.evaluation(run_id)

@@ -5,7 +5,7 @@ from pathlib import Path
 from hangtag.catalog.column_kinds import find_kinds, format_toml, propose_description, refuse_without_rows
 from hangtag.catalog.reader import DESCRIPTION, find_table_file
 from hangtag.errors import CatalogError
-from hangtag.io import write_whole
+from hangtag.io import expand_home, write_whole
 
 
 def init(catalog: str | Path, output: str | Path | None = None, *, encoding: str = "", sheet: str = "") -> Path:
@@ -25,7 +25,7 @@ def init(catalog: str | Path, output: str | Path | None = None, *, encoding: str
     Raises:
         CatalogError: There is no table, it cannot be read, or the file exists already.
     """
-    path = Path(catalog).expanduser()
+    path = expand_home(catalog)
     found = find_table_file(path, encoding, sheet)
     if found.table.is_empty:
         raise refuse_without_rows(found.name)

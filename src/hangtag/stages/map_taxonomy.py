@@ -10,7 +10,7 @@ from hangtag.auditing.taxonomy_matching import CategoryMatch, TaxonomyIndex, Tax
 from hangtag.catalog.prepared_items import Prepared, read_prepared
 from hangtag.config import MapTaxonomyConfig
 from hangtag.errors import SettingsError
-from hangtag.io import hash_file, hash_json, write_csv
+from hangtag.io import expand_home, hash_file, hash_json, write_csv
 from hangtag.labels.dataset import apply_review_changes, read_reviewed
 from hangtag.labels.public_taxonomy import (
     MAPPING_COLUMNS,
@@ -58,14 +58,14 @@ def map_taxonomy(
     workspace = Workspace.at(workspace)
     reads = [workspace.prepared, workspace.review]
     with hold("map-taxonomy", workspace, reads=reads, writes=[workspace.taxonomy]):
-        return _map(workspace, config, Path(taxonomy).expanduser())
+        return _map(workspace, config, expand_home(taxonomy))
 
 
 def _map(workspace: Workspace, config: MapTaxonomyConfig, file: Path) -> StageResult:
     prepared, review = read_prepared(workspace), read_reviewed(workspace)
     public = read_public_taxonomy(file)
     inputs = {"prepared": prepared.digest, "taxonomy": hash_file(file), "review": hash_json(review)}
-    keep = Path(config.keep).expanduser() if config.keep else None
+    keep = expand_home(config.keep) if config.keep else None
     if keep:
         inputs["keep"] = hash_json(read_named_file(keep, KEEP_FLAG).hex())
     record = StageRecord("map-taxonomy", workspace.taxonomy, inputs, config)

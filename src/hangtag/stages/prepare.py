@@ -28,7 +28,7 @@ from hangtag.catalog.rejections import (
 from hangtag.catalog.table import Rows
 from hangtag.config import PrepareConfig
 from hangtag.errors import CatalogError
-from hangtag.io import hash_json, write_csv, write_parquet, write_whole
+from hangtag.io import expand_home, hash_json, write_csv, write_parquet, write_whole
 from hangtag.lock import hold
 from hangtag.manifest import StageRecord
 from hangtag.results import PrepareResult, StageResult
@@ -68,7 +68,7 @@ def prepare(
     """
     workspace = Workspace.at(workspace)
     described_by = Path(schema) if schema else None
-    raw = read_catalog(Path(catalog).expanduser(), described_by, overrides, workspace=workspace.root)
+    raw = read_catalog(expand_home(catalog), described_by, overrides, workspace=workspace.root)
     inputs = {
         "catalog": raw.source.fingerprint(),
         "description": hash_json([raw.base, raw.schema.to_json(), raw.taxonomy_text]),

@@ -8,7 +8,6 @@ import queue
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -16,7 +15,7 @@ import numpy.typing as npt
 
 from hangtag.catalog.images import Pixels
 from hangtag.errors import LeakError
-from hangtag.io import hash_file
+from hangtag.io import expand_home, hash_file
 from hangtag.labels.duplicates import hash_photographs
 from hangtag.labels.image_hashes import PhotographHashes, PhotographSet
 from hangtag.models.checkpoint import WEIGHTS
@@ -370,7 +369,7 @@ def read_pretrained_seen(source: str) -> SeenPhotographs:
     Raises:
         ModelError: The record of a run's photographs is damaged.
     """
-    path = Path(source).expanduser()
+    path = expand_home(source)
     if source in ("", START, IMAGENET) or not path.exists():
         return SeenPhotographs()
     folder = path.parent
