@@ -204,7 +204,8 @@ def _count_not_in_file(workspace: Workspace) -> int:
         return 0
     items = read_items(workspace)
     decided = {decision.item_id for decision in decisions} & items.positions.keys()
-    return len(correct({item_id: items.read_values(item_id) for item_id in decided}, decisions).changes)
+    products = {item_id: items.read_product(item_id) for item_id in decided}
+    return len(correct({item_id: items.read_values(item_id) for item_id in decided}, decisions, products).changes)
 
 
 def _count_changes(catalog: AuditedCatalog) -> JsonObject | None:
