@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from hangtag.auditing import value_issues
 from hangtag.auditing.catalog_scores import choose_columns, score_catalog
+from hangtag.auditing.catalog_summary import summarize_issues
 from hangtag.auditing.context import AuditContext
 from hangtag.auditing.image_issues import find_bad_pictures, measure_content
 from hangtag.auditing.issues import (
@@ -282,3 +283,14 @@ def test_issues_are_marked_where_their_item_is_new_or_changed() -> None:
     assert mark_changed_items(issues, None)["item_change"].to_list() == ["", "", ""]
     changes = pl.DataFrame({"item_id": ["i3", "i1", "i9"], "change": ["new", "changed", "removed"]})
     assert mark_changed_items(issues, changes)["item_change"].to_list() == ["changed", "", "new"]
+
+
+def test_the_first_examples_are_those_that_photograph_and_name_speak_for() -> None:
+    told = [("i2", "Tees", "name"), ("i6", "Shoes", "image+name"), ("i10", "Tees", "name")]
+    common = {"code": "label_error", "severity": "warning", "column": "type", "given_label": "Shirts"}
+    lines = [
+        common | {"item_id": item_id, "suggested_label": suggested, "evidence": evidence}
+        for item_id, suggested, evidence in told
+    ]
+    summary = summarize_issues(make_items(), pl.DataFrame(lines, schema=COLUMNS), SCHEMA)
+    assert [each["item_id"] for each in summary["examples"]] == ["i6", "i2", "i10"]

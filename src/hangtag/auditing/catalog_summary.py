@@ -208,13 +208,16 @@ def _cut(counted: pl.DataFrame, column: str) -> dict[str, Any]:
 
 
 def _choose_examples(items: pl.DataFrame, wrong: pl.DataFrame, schema: CatalogSchema) -> list[dict[str, str]]:
-    """Return the first issues, those of different pairs of categories before further ones of the same pair."""
+    """Return the first issues, those of different pairs of categories before further ones of the same pair.
+
+    Of different pairs those come first that photograph and name speak for: what readers see first should be right.
+    """
     names = dict(items.select("item_id", schema.name).iter_rows()) if schema.name else {}
     pairs: Counter[tuple[str, str]] = Counter()
     ranked = []
     for position, line in enumerate(wrong.iter_rows(named=True)):
         pair = (line["given_label"], line["suggested_label"])
-        ranked.append((pairs[pair], position, line))
+        ranked.append((pairs[pair], line["evidence"] != IMAGE_AND_NAME, position, line))
         pairs[pair] += 1
     return [
         {
@@ -224,7 +227,7 @@ def _choose_examples(items: pl.DataFrame, wrong: pl.DataFrame, schema: CatalogSc
             "suggested": line["suggested_label"],
             "reason": explain(line),
         }
-        for _, _, line in sorted(ranked, key=lambda entry: entry[:2])[:EXAMPLES]
+        for *_, line in sorted(ranked, key=lambda entry: entry[:3])[:EXAMPLES]
     ]
 
 
