@@ -39,8 +39,8 @@ def decide(client: TestClient, issues: list[Any], actions: list[str], reviewer: 
 
 def test_issues_that_suggest_the_same_are_one_kind(client: TestClient) -> None:
     found = show(client)
-    # Six shirts, three duplicates, and one that is unlikely and one sandal, which are alone in their kinds: the likeliest
-    # to be right come first. The blank picture suggests nothing.
+    # Six shirts, three duplicates, and one that is unlikely and one sandal, which are alone in their kinds. The blank
+    # picture suggests nothing.
     assert [each["open"] for each in found["kinds"]] == [6, 3, 2]
     assert [each["key"] for each in found["kinds"]] == [SHIRTS, SANDALS, list(MIXED)]
     assert [each["share"] for each in found["kinds"]] == pytest.approx([0.845, 0.49, 0.575])
