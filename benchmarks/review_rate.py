@@ -160,7 +160,10 @@ def open_page(workspace: Path, page: str) -> Iterator[Browser]:
 # Whether a question, or the end of the queue, is shown and no request is under way.
 READY = """
 if (busy || !reviewer) return false;
-return !find("end").hidden || [...document.querySelectorAll("#photograph, .card img")].some((each) => each.complete);
+if (!find("end").hidden) return true;
+// Before the first answer nothing is shown; a photograph without an address counts as complete.
+if (typeof issue === "undefined" ? !kind : !issue) return false;
+return [...document.querySelectorAll("#photograph, .card img")].some((each) => each.complete);
 """
 
 

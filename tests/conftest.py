@@ -11,6 +11,8 @@ pytest_plugins = ["review_fixtures", "serving_fixtures"]
 ARCHIVE = "fashion-product-images-small.zip"
 # Installed by `scripts/test-tools` only, which runs these tests.
 TOOLS = Path(__file__).resolve().parents[1] / ".venv-tools" / "bin" / "python"
+# Installed by `scripts/install --dev`, for tests alone.
+AXE = Path(__file__).resolve().parents[1] / ".venv" / "node_modules" / "axe-core" / "axe.min.js"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 # Read before any test can change the environment.
 IS_CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
@@ -46,6 +48,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         _do_without(f"the real catalogue is not at {DATA / ARCHIVE}; HANGTAG_DATA names another folder")
     if item.get_closest_marker("browser") and not any(map(shutil.which, BROWSERS)):
         _do_without(f"there is no browser: none of {', '.join(BROWSERS)}")
+    if item.get_closest_marker("axe") and not AXE.is_file():
+        _do_without("axe-core is not in .venv; scripts/install --dev installs it with npm")
 
 
 def _do_without(reason: str) -> None:
@@ -65,6 +69,12 @@ def archive() -> Path:
 def tools_python() -> Path:
     """The Python that has the loaders of other tools."""
     return TOOLS
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """The source of axe-core, which checks the accessibility of a page."""
+    return AXE.read_text(encoding="utf-8")
 
 
 @pytest.fixture(autouse=True)

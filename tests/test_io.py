@@ -79,23 +79,27 @@ def test_a_table_is_read_back_as_it_was_written(texts: list[str], heading: str, 
 
 
 @SHORT
-@given(texts=st.tuples(TEXT, TEXT, TEXT, TEXT))
-def test_changes_listed_by_apply_reach_clean_unchanged(texts: tuple[str, ...], tmp_path: Path) -> None:
-    place = Workspace.at(tmp_path)
-    path = _write_csv_rows(place.review / "label_changes.csv", CHANGES, [[*texts, "reviewed"]])
+@given(texts=st.tuples(TEXT, TEXT, TEXT, TEXT), product=TEXT)
+def test_changes_listed_by_apply_reach_clean_unchanged(texts: tuple[str, ...], product: str, tmp_path: Path) -> None:
+    place, line = Workspace.at(tmp_path), [*texts, "reviewed", product]
+    path = _write_csv_rows(place.review / "label_changes.csv", CHANGES, [line])
     assert not any(starts_a_formula(cell) for row in parse(path) for cell in row)
-    assert read_reviewed(place) == [dict(zip(CHANGES, [*texts, "reviewed"], strict=True))]
+    assert read_reviewed(place) == [dict(zip(CHANGES, line, strict=True))]
 
 
 @SHORT
-@given(identity=st.tuples(TEXT, TEXT, TEXT))
-def test_automatically_accepted_changes_are_read_back(identity: tuple[str, str, str], tmp_path: Path) -> None:
+@given(identity=st.tuples(TEXT, TEXT, TEXT), product=TEXT)
+def test_automatically_accepted_changes_are_read_back(
+    identity: tuple[str, str, str], product: str, tmp_path: Path
+) -> None:
     place = Workspace.at(tmp_path)
     values = json.dumps({"kind": identity[0]})
-    path = _write_csv_rows(place.review / "accepted.csv", ACCEPTED, [[*identity, "image", "0.9", values, values]])
+    path = _write_csv_rows(
+        place.review / "accepted.csv", ACCEPTED, [[*identity, "image", "0.9", values, values, product]]
+    )
     assert not any(starts_a_formula(cell) for row in parse(path) for cell in row)
     [accepted] = _read_accepted(place)
-    assert (accepted.identity, accepted.evidence) == (identity, "image")
+    assert (accepted.identity, accepted.evidence, accepted.product) == (identity, "image", product)
 
 
 @SHORT
@@ -146,7 +150,14 @@ def test_a_catalogue_of_formulas_is_corrected_byte_by_byte_and_cleaned(formulas:
     given = (tmp_path / "shop" / "styles.csv").read_bytes()
     corrected = (formulas.review / "corrected" / "styles.csv").read_bytes()
     assert corrected == given.replace(b"-0,=Hat,", b"-0,@Shoe,")
-    assert parse(formulas.review / "label_changes.csv")[1] == ["'-0", "'=kind", "'=Hat", "'@Shoe", "reviewed"]
+    assert parse(formulas.review / "label_changes.csv")[1] == [
+        "'-0",
+        "'=kind",
+        "'=Hat",
+        "'@Shoe",
+        "reviewed",
+        "'+0 tall",
+    ]
     assert clean(formulas, CleanConfig(split_fractions=(0.5, 0.25, 0.25))).metrics["reviewed_cells"] == 1
     labels = pl.read_parquet(formulas.labels / "labels.parquet")
     assert dict(labels.select("item_id", "=kind").iter_rows())["-0"] == "@Shoe"

@@ -1,4 +1,4 @@
-"""Describe the summary of `hangtag check` in words for people who never trained a model, for terminal and browser."""
+"""Format the summary of `hangtag check` as plain text, in words for people who never trained a model."""
 
 import shlex
 import textwrap
@@ -6,35 +6,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hangtag.auditing.catalog_words import (
+    ENOUGH_TO_TRAIN,
+    KINDS_OF_PRODUCTS,
+    describe_estimates,
+    describe_gaps,
+    describe_headline,
+    describe_less_sure,
+    name_reason,
+)
 from hangtag.results import NO_BREAK_SPACE, WIDTH, fold, make_relative
 from hangtag.results import count_of as _count
 
-# What the codes of rejected.csv mean, for the summary of a check; other codes are shown as they are.
-REJECTED = {
-    "bad_row": "lines of the table that cannot be read without doubt",
-    "skipped_row": "rows that are no products",
-    "missing_id": "rows without an id",
-    "duplicate_id": "rows with the id of an earlier row",
-    "shared_photograph": "photographs that many products share, such as a size chart",
-    "missing_photograph": "photographs that are not there",
-    "url_not_allowed": "photographs at an address that is not downloaded from",
-    "download_failed": "photographs that could not be downloaded",
-    "download_timeout": "photographs whose download took too long",
-    "unused_photograph": "photographs that no row names",
-    "unreadable_file": "files that cannot be read",
-    "empty_file": "photographs without content",
-    "too_many_bytes": "photographs with too many bytes",
-    "too_many_pixels": "photographs with too many pixels",
-    "not_an_image": "files that are no photographs",
-    "truncated": "damaged photographs",
-}
 MOST_REASONS = 5
-# With fewer products a training finds less than the model that hangtag comes with.
-ENOUGH_TO_TRAIN = 1000
-# What the audit says where no category of the catalogue is one of the model's, and before other reasons why the model
-# that hangtag comes with cannot be used.
-NONE_KNOWN = "has none of the catalogue's categories"
-NOT_FITTING = "The model that hangtag comes with does not fit: "
 
 
 def describe_check(summary: Mapping[str, Any], workspace: Path, catalog: str) -> str:
@@ -49,6 +33,7 @@ def describe_check(summary: Mapping[str, Any], workspace: Path, catalog: str) ->
         _describe_reading(summary),
         _describe_wrong(summary),
         _describe_places(summary),
+        _describe_questions(summary),
         _describe_examples(summary),
         _describe_next(summary, workspace, catalog),
     ]
@@ -84,50 +69,23 @@ def describe_for_page(summary: Mapping[str, Any]) -> dict[str, Any]:
         (how sure that is and what was not compared) and `not_read` (`count` and `text` of each reason).
     """
     return {
-        "headline": _describe_headline(summary),
-        "less_sure": _describe_less_sure(summary),
+        "headline": describe_headline(summary),
+        "less_sure": describe_less_sure(summary),
         "changes": _describe_changes(summary["changes"]) if summary["changes"] else "",
-        "notes": [*_describe_estimates(summary), *_describe_gaps(summary, names_flags=False)],
+        "notes": [*describe_estimates(summary), *describe_gaps(summary, names_flags=False)],
         "not_read": [
             {"count": each["count"], "text": name_reason(each["code"])} for each in summary["not_read"]["reasons"]
         ],
     }
 
 
-def name_reason(code: str) -> str:
-    """Return what a code of rejected.csv means."""
-    return REJECTED.get(code, code.replace("_", " "))
-
-
 def _describe_wrong(summary: Mapping[str, Any]) -> list[str]:
-    lines = [_describe_headline(summary), _describe_less_sure(summary)]
+    lines = [describe_headline(summary), describe_less_sure(summary)]
     if summary["changes"]:
         lines.append(_describe_changes(summary["changes"]))
     lines += _describe_unreported(summary)
-    lines += [*_describe_estimates(summary), *_describe_gaps(summary)]
+    lines += [*describe_estimates(summary), *describe_gaps(summary)]
     return [fold(line) for line in lines if line]
-
-
-def _describe_headline(summary: Mapping[str, Any]) -> str:
-    wrong, judged = summary["wrong_categories"], summary["judged"]
-    if not judged:
-        return "No category could be checked."
-    if not wrong:
-        return f"No category looks wrong, of {_count(judged, 'product')} that could be checked."
-    look = "product looks as if it is" if wrong == 1 else "products look as if they are"
-    return f"{wrong:,} {look} in a wrong category, of {judged:,} that could be checked."
-
-
-def _describe_less_sure(summary: Mapping[str, Any]) -> str:
-    less_sure = summary["less_sure"]
-    verb, pronoun = ("is", "it") if less_sure == 1 else ("are", "them")
-    return f"{less_sure:,} more {verb} less sure; the review shows {pronoun} too." if less_sure else ""
-
-
-def _describe_estimates(summary: Mapping[str, Any]) -> list[str]:
-    if not (summary["judged"] and summary["wrong_categories"]):
-        return []
-    return [text for text in (_describe_share(summary["wrong_share"]), _describe_first(summary)) if text]
 
 
 def _describe_changes(changes: Mapping[str, Any]) -> str:
@@ -157,73 +115,6 @@ def _describe_unreported(summary: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _describe_share(share: Mapping[str, Any]) -> str:
-    if "unknown" in share:
-        return f"How many are wrong in all cannot be estimated honestly: {share['unknown']}."
-    if share["expected"] is None:
-        return f"Estimate for all products: {share['low']:.1%} or more of the categories are wrong."
-    return (
-        f"Estimate for all products: about {share['expected']:.1%} of the categories are wrong (between "
-        f"{share['low']:.1%} and {share['high']:.1%})."
-    )
-
-
-def _describe_first(summary: Mapping[str, Any]) -> str:
-    right, wrong = summary["expected_right"], summary["wrong_categories"]
-    if not right or not 0 < right["issues"] <= wrong:
-        return ""
-    verb = "is a real mistake" if f"{right['expected']:.0f}" == "1" else "are real mistakes"
-    which = "them" if right["issues"] == wrong else f"the first {right['issues']:,}"
-    return (
-        f"Not every suspicion is right: about {right['expected']:.0f} of {which} {verb} by estimate "
-        f"(between {right['low']:,} and {right['high']:,})."
-    )
-
-
-def _describe_gaps(summary: Mapping[str, Any], *, names_flags: bool = True) -> list[str]:
-    gaps = summary["not_compared"]
-    lines = []
-    is_none_known = gaps["photographs"] and NONE_KNOWN in gaps["photographs"]
-    if count := gaps["products_of_other_categories"]:
-        lines.append(
-            f"{_count(count, 'product')} could not be compared with a photograph: hangtag's own model does not know "
-            f"their categories: {_list_unknown(gaps)}."
-        )
-    elif is_none_known:
-        lines.append(
-            "The photographs were not compared: hangtag's own model knows none of your categories by their names: "
-            f"{_list_unknown(gaps)}."
-        )
-    if names_flags and (count or is_none_known):
-        found, own = (make_relative(Path(gaps[key])) for key in ("mapping", "own_mapping"))
-        lines.append(
-            f"If it knows one of them by another name: copy {found} to {own}, write that name beside it (those of "
-            f"{found.replace('category_mapping', 'model_classes')}), and check again."
-        )
-    if gaps["unlike_model"]:
-        lines.append(
-            "Most photographs are unlike those that hangtag's own model knows, and were not compared."
-            + (
-                " --train learns from your own photographs."
-                if names_flags and summary["products"] >= ENOUGH_TO_TRAIN
-                else ""
-            )
-        )
-    lines += [
-        f"The {what} were not compared. {gaps[what].rpartition(NOT_FITTING)[2]}".replace("`", "")
-        for what in ("photographs", "names")
-        if gaps[what] and not (what == "photographs" and is_none_known)
-    ]
-    return lines
-
-
-def _list_unknown(gaps: Mapping[str, Any]) -> str:
-    unknown = gaps["unknown_categories"]
-    names = [f"{each['category']} ({each['products']:,})" for each in unknown[:MOST_REASONS]]
-    more = len(unknown) - MOST_REASONS
-    return f"{', '.join(names)} and {more:,} more" if more > 0 else ", ".join(names)
-
-
 def _describe_places(summary: Mapping[str, Any]) -> list[str]:
     lines = []
     for name, found in (("Brands", summary["by_brand"]), ("Categories", summary["by_category"])):
@@ -232,7 +123,9 @@ def _describe_places(summary: Mapping[str, Any]) -> list[str]:
                 f"{each['value']} ({each['wrong']:,} of {each['products']:,})".replace(" ", NO_BREAK_SPACE)
                 for each in found["values"]
             )
-            lines.append(fold(f"{name} with most: {values}", indent="  "))
+            others = found["others"]
+            rest = f", and {others['wrong']:,} in {others['values']:,} more" if others["wrong"] else ""
+            lines.append(fold(f"{name} with most: {values}{rest}", indent="  "))
     if count := summary["duplicates"]["groups"]:
         groups = "1 photograph is that of" if count == 1 else f"{count:,} photographs are those of"
         lines.append(fold(f"{groups} several products with different categories."))
@@ -243,11 +136,27 @@ def _describe_places(summary: Mapping[str, Any]) -> list[str]:
     if found := summary["without_category"]:
         lines.append(
             fold(
-                f"{_count(found['products'], 'product')} without a category: {found['suggested']:,} with a suggestion, "
-                f"{found['not_sure']:,} not sure; all in {make_relative(Path(found['file']))}."
+                f"{_count(found['products'], 'product')} without a category: {found['suggested']:,} with a "
+                f"suggestion, {found['not_sure']:,} not sure; all in {make_relative(Path(found['file']))}."
             )
         )
     return lines
+
+
+def _describe_questions(summary: Mapping[str, Any]) -> list[str]:
+    """Return what the review asks: each product counts once, so that the lines add up to all products to look at."""
+    found = summary["to_look_at"]
+    if not found["questions"]:
+        return []
+    asked = "asks 1 question" if found["questions"] == 1 else f"asks {found['questions']:,} questions"
+    return [
+        fold(f"The review {asked} about {_count(found['products'], 'product')}, each counted once here:"),
+        *(
+            f"  {each['products']:>7,}  {KINDS_OF_PRODUCTS[each['kind']]}"
+            for each in found["kinds"]
+            if each["products"]
+        ),
+    ]
 
 
 def _describe_examples(summary: Mapping[str, Any]) -> list[str]:
@@ -270,7 +179,10 @@ def _describe_next(summary: Mapping[str, Any], workspace: Path, catalog: str) ->
     named = shlex.quote(str(workspace))
     if summary["decided"]:
         is_one = summary["decided"] == 1
-        lines.append(f"{_count(summary['decided'], 'suspicion')} {'is' if is_one else 'are'} decided already.")
+        lines.append(f"{_count(summary['decided'], 'question')} {'is' if is_one else 'are'} decided already.")
+    if summary["skipped"]:
+        verb = "is" if summary["skipped"] == 1 else "are"
+        lines.append(f"{_count(summary['skipped'], 'question')} {verb} skipped, for later; not counted above.")
     if count := summary["not_in_file"]:
         has, it = ("has", "it") if count == 1 else ("have", "them")
         lines.append(
@@ -279,6 +191,11 @@ def _describe_next(summary: Mapping[str, Any], workspace: Path, catalog: str) ->
                 f"as below, and give your shop the file that it writes: that corrects {it}."
             )
         )
+    page = summary["report"]
+    if page["file"]:
+        lines.append(f"See it all on one page:         {make_relative(Path(page['file']))}")
+    else:
+        lines.append(fold(f"The page with all of it could not be written: {page['missing']}"))
     lines.append(f"Decide in the browser:          hangtag review --workspace {named}")
     lines.append(f"Then write your corrected file: hangtag apply --workspace {named}")
     if summary["products"] >= ENOUGH_TO_TRAIN:

@@ -301,8 +301,8 @@ def check(
     """Check a catalogue: what looks wrong in it?
 
     Reads the products and photographs, compares every category with them, and says what looks wrong, where, and how
-    sure that is. Nothing is trained, nothing of the catalogue is changed. Writes prepared/, labels/ and audit/, then
-    opens the page to decide on.
+    sure that is. Nothing is trained, nothing of the catalogue is changed. Writes prepared/, labels/, audit/ and the
+    page report.html, then opens the page to decide on.
     """
     from json import dumps
 

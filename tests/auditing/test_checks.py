@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from hangtag.auditing import value_issues
 from hangtag.auditing.catalog_scores import choose_columns, score_catalog
+from hangtag.auditing.catalog_summary import summarize_issues
 from hangtag.auditing.context import AuditContext
 from hangtag.auditing.image_issues import find_bad_pictures, measure_content
 from hangtag.auditing.issues import (
@@ -87,7 +88,7 @@ def test_a_category_under_a_foreign_parent_is_unlikely() -> None:
     [(key, line)] = by_key(find_unlikely_combinations(make_context(items))).items()
     assert key == "i2 kind"
     assert json.loads(line["changes"]) == {"kind": "Wear"}
-    assert line["reason"] == "Of 25 items with type Shirts, 24 have kind Wear and 1 Footwear."
+    assert line["reason"] == "Of 25 products with type Shirts, 24 have kind Wear and 1 Footwear."
     assert line["score"] == pytest.approx(24 / 26)
 
 
@@ -97,7 +98,7 @@ def test_a_value_that_hardly_any_item_of_a_category_has_is_unlikely() -> None:
     found = by_key(find_unlikely_combinations(make_context(make_items(gender=men))))
     assert set(found) == {"i2 gender"}
     assert found["i2 gender"]["suggested_label"] == "Men"
-    assert found["i2 gender"]["reason"] == "Of 50 items with kind Wear, 49 have gender Men and 1 Women."
+    assert found["i2 gender"]["reason"] == "Of 50 products with kind Wear, 49 have gender Men and 1 Women."
 
 
 def test_a_category_of_few_items_or_of_two_minds_says_nothing() -> None:
@@ -110,7 +111,7 @@ def test_the_only_item_of_its_kind_is_told_for_information() -> None:
     items = make_items(type={2: "Capes"})
     [line] = by_key(find_unlikely_combinations(make_context(items))).values()
     assert (line["severity"], line["changes"], line["suggested_label"]) == ("info", "{}", "")
-    assert line["reason"] == "No other item is Wear / Capes."
+    assert line["reason"] == "No other product is Wear / Capes."
     assert line["score"] < 0.5
 
 
@@ -282,3 +283,14 @@ def test_issues_are_marked_where_their_item_is_new_or_changed() -> None:
     assert mark_changed_items(issues, None)["item_change"].to_list() == ["", "", ""]
     changes = pl.DataFrame({"item_id": ["i3", "i1", "i9"], "change": ["new", "changed", "removed"]})
     assert mark_changed_items(issues, changes)["item_change"].to_list() == ["changed", "", "new"]
+
+
+def test_the_first_examples_are_those_that_photograph_and_name_speak_for() -> None:
+    told = [("i2", "Tees", "name"), ("i6", "Shoes", "image+name"), ("i10", "Tees", "name")]
+    common = {"code": "label_error", "severity": "warning", "column": "type", "given_label": "Shirts"}
+    lines = [
+        common | {"item_id": item_id, "suggested_label": suggested, "evidence": evidence}
+        for item_id, suggested, evidence in told
+    ]
+    summary = summarize_issues(make_items(), pl.DataFrame(lines, schema=COLUMNS), SCHEMA)
+    assert [each["item_id"] for each in summary["examples"]] == ["i6", "i2", "i10"]

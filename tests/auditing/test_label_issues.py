@@ -174,6 +174,29 @@ def test_where_both_are_heard_a_part_of_the_score_hangs_on_what_speaks_for_the_s
     assert both / both_before == pytest.approx(1 - UNSUPPORTED * (1 - support), abs=1e-4)
 
 
+def test_names_alone_rank_a_suggestion_by_how_far_they_say_it_and_by_look_alikes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    items = make_items(type={2: "Tees", 6: "Tees", 10: "Tees"})
+    names = predict_names(items)
+    place = {row: names.rows.tolist().index(row) for row in (2, 6, 10)}
+    for row, says in ((2, 0.98), (6, 0.4), (10, 0.98)):
+        rest = (1 - says) / 2
+        names.pred_probs[place[row]] = (rest, rest, says, 0.0)
+    # The photograph of item 10 looks like tees, those of the others like shirts.
+    looks = dict(enumerate(items["type"])) | {2: "Shirts", 6: "Shirts", 10: "Tees"}
+    monkeypatch.setattr(
+        "hangtag.auditing.label_issues.find_neighbors",
+        lambda _features, rows: np.array(
+            [[at for at, kind in enumerate(items["type"]) if kind == looks[row] and at != row][:5] for row in rows]
+        ),
+    )
+    context = make_context(items, image_probs=None, name_probs=names, min_score=0.0)
+    found = {key: line["score"] for key, line in find(context).items()}
+    assert found["i2 type"] > max(found["i6 type"], found["i10 type"])
+    assert found["i6 type"] <= 1 - UNSUPPORTED * 0.6
+
+
 def test_without_probabilities_the_check_is_not_applicable() -> None:
     with pytest.raises(NotApplicableError, match="neither of photographs nor of names"):
         find_label_issues(make_context(make_items(), image_probs=None))

@@ -134,6 +134,8 @@ def choose_columns(browser: Browser) -> None:
     assert "54 products" in wait_for(browser, "columns-about", "All of the first 10 can be read.")
     wait_for_pictures(browser)
     assert len(browser.find_elements(By.CSS_SELECTOR, ".pictures img")) == 10
+    # At 1280 pixels the columns that are used need no scrolling.
+    assert browser.execute_script("const it = find('rows'); return it.scrollWidth <= it.clientWidth")
     shoot(browser, "2-columns")
     browser.find_element(By.CSS_SELECTOR, 'select[data-column="Type"]').send_keys("not")
     wait_for(browser, "columns-about", "Which column has the category?")
@@ -155,6 +157,8 @@ def check_and_come_back(browser: Browser) -> None:
     wait_for(browser, "headline", "that could be checked", 240)
     wait_for_pictures(browser)
     assert not browser.find_element(By.ID, "corrected").is_enabled()
+    assert "nothing is decided" in browser.find_element(By.ID, "take-about").text
+    assert int(browser.find_element(By.ID, "number").text) > 0
     shoot(browser, "5-results")
 
 
@@ -192,6 +196,8 @@ def test_from_the_empty_page_to_the_corrected_file_and_on_to_tomorrow(
     assert "corrected file" in browser.find_element(By.ID, "end-text").text
     browser.find_element(By.ID, "back").click()
     wait_for(browser, "decided", "nothing left to decide")
+    wait_for(browser, "number", "0")
+    assert not browser.find_element(By.ID, "by-category").is_displayed()
 
     # The person's own file comes back, with the decided cells changed and no other byte.
     found = download(browser, "corrected", tmp_path / "downloads" / "products_export-corrected.csv")
@@ -209,8 +215,14 @@ def test_from_the_empty_page_to_the_corrected_file_and_on_to_tomorrow(
     browser.find_element(By.ID, "path").send_keys(str(later), Keys.ENTER)
     wait_for(browser, "where", str(later))
     wait_for(browser, "columns-about", "66 products")
+    click(browser, "step-results")
+    wait_for(browser, "newer-waits", "has not been checked yet")
+    assert not browser.find_element(By.ID, "corrected").is_enabled()
+    assert "the newer export has not been checked" in browser.find_element(By.ID, "take-about").text
+    click(browser, "check-newer")
     click(browser, "start")
     assert "12 new products" in wait_for(browser, "since", "Since the last check", 240)
+    wait_for(browser, "to-correct", f"{len(corrected)} products of this file still have a value that you corrected")
     wait_for_pictures(browser)
     shoot(browser, "8-tomorrow")
     browser.get(address)

@@ -2,7 +2,9 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,10 @@ from fastapi.testclient import TestClient
 from local_application import BASE, TOKEN, App, read_message, stall, wait
 from shop_exports import make_products, write_google
 
+from hangtag.io import write_json
+from hangtag.local_app import catalogs
 from hangtag.local_app.preview import leave_out_flags
+from hangtag.stages import app as stage
 
 
 @pytest.fixture
@@ -110,6 +115,63 @@ def test_a_menu_changes_what_is_read_and_is_kept_outside_of_the_persons_folder(a
     reset = app.client.delete(f"/api/catalogues/{found}/columns").json()
     assert reset["columns"] == preview["columns"]
     assert sorted(path for path in shop.parent.rglob("*")) == before
+
+
+def test_a_long_heading_is_taken_and_too_many_columns_are_refused_with_the_limit(app: App, tmp_path: Path) -> None:
+    heading = "Warengruppe " * 400
+    lines = [f"Nummer;{heading};Bild", *(f"A{n};{'Hemden' if n % 2 else 'Hosen'};{n}_1.jpg" for n in range(12))]
+    table = write_drawn_shop(tmp_path / "shop")[0].with_name("artikel.csv")
+    table.write_text("\n".join([*lines, ""]), encoding="utf-8")
+    found = app.choose(table)
+    preview = app.client.get(f"/api/catalogues/{found}/preview").json()
+    roles = {each["name"]: each["role"] for each in preview["columns"]}
+    assert max(map(len, roles)) > 4096
+    changed = app.client.post(f"/api/catalogues/{found}/columns", json={"roles": roles})
+    assert (changed.status_code, changed.json()["can_start"]) == (200, True)
+    many = {f"{number} {'x' * 300}": "not used" for number in range(5001)}
+    answer = app.client.post(f"/api/catalogues/{found}/columns", json={"roles": many})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "too_many_columns")
+    assert "Allowed: up to 5,000 columns. Received: 5,001." in read_message(answer)
+
+
+def test_of_changes_at_the_same_time_none_is_lost(app: App, shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writing = threading.Barrier(2)
+
+    def write_slowly(path: Path, value: object) -> None:
+        # Where another thread can be here too, both have read before either has written.
+        with suppress(threading.BrokenBarrierError):
+            writing.wait(0.3)
+        write_json(path, value)
+
+    monkeypatch.setattr(catalogs, "write_json", write_slowly)
+
+    def run(*calls: Callable[[], object]) -> None:
+        threads = [threading.Thread(target=call) for call in calls]
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join()
+        writing.reset()
+
+    run(lambda: app.shelf.add(shop), lambda: app.shelf.add(shop))
+    [chosen] = app.shelf.list()
+    run(lambda: app.shelf.update(chosen, layout="shopify"), lambda: app.shelf.mark_checked(chosen, "It is odd."))
+    changed = app.shelf.read(chosen.catalog_id)
+    assert (changed.layout, changed.failed) == ("shopify", "It is odd.")
+
+
+def test_a_second_application_says_that_one_runs_and_where(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr(stage, "_open_page", lambda address, opens: opened.append(f"{address} {opens}"))
+    started: list[str] = []
+    with stage._hold_folder(tmp_path):
+        stage._write_private(tmp_path / stage.RUNNING, '{"address": "http://127.0.0.1:8002/?token=abc"}')
+        stage.app(tmp_path, opens=False, on_start=started.append)
+    told = capsys.readouterr().err
+    assert "runs with this folder already, and nothing was started. Its page: http://127.0.0.1:8002/?token=abc" in told
+    assert (started, opened) == ([], ["http://127.0.0.1:8002/?token=abc False"])
 
 
 def test_a_table_that_nobody_described_is_described_by_its_values(app: App, tmp_path: Path) -> None:

@@ -1,14 +1,16 @@
 """Test what is dropped on the page of the local application: in pieces, all or nothing, within limits."""
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
-from local_application import App
+from local_application import App, read_message
 
 from hangtag.local_app import browsing
 from hangtag.local_app.browsing import Uploads
+from hangtag.serving.middleware import ProblemError
 
 
 @pytest.fixture
@@ -110,4 +112,29 @@ def test_a_body_beyond_the_limit_is_not_read(app: App) -> None:
         for _ in range(20):
             yield b"x" * 100_000
 
-    assert app.client.post("/api/catalogues", content=stream()).status_code in (400, 413)
+    answer = app.client.post("/api/catalogues", content=stream())
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_large")
+    assert "Allowed: up to 1,000,000 bytes. Received: more." in read_message(answer)
+
+
+def test_an_upload_that_is_cancelled_while_a_piece_is_written_leaves_nothing(
+    app: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [(f"shop/{number}/a.csv", 1) for number in range(3)]
+    name = app.uploads.begin(files)
+    cancelling = threading.Thread(target=app.uploads.cancel, args=(name,))
+
+    def open_slowly(path: Path, *, is_new: bool) -> BinaryIO:
+        if path.parent.name == "1":
+            cancelling.start()
+            # Enough for a removal that does not wait for the piece.
+            cancelling.join(0.5)
+        return open_new(path, is_new=is_new)
+
+    open_new = browsing._open_new
+    monkeypatch.setattr(browsing, "_open_new", open_slowly)
+    app.uploads.add(name, 0, b"123")
+    cancelling.join(10)
+    assert not list((tmp_path / "app" / "uploads").iterdir())
+    with pytest.raises(ProblemError, match="This upload has ended"):
+        app.uploads.finish(name)

@@ -1,5 +1,6 @@
 """Test the error messages for a damaged, locked or unwritable file of decisions, and that no decision is lost."""
 
+import dataclasses
 import os
 import sqlite3
 import subprocess
@@ -105,15 +106,30 @@ def test_a_path_that_is_not_a_file_is_reported_and_unchanged(kind: str, path: Pa
     assert os.path.lexists(path)
 
 
+def refuse_to_open(path: Path) -> Store:
+    """Fail as `Store` does on a read-only disk."""
+    error = sqlite3.OperationalError("attempt to write a readonly database")
+    error.sqlite_errorname = "SQLITE_READONLY"
+    raise explain_error(error, path)
+
+
+def test_a_file_of_an_earlier_version_is_read_and_added_to(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(sqlite3.connect(path)) as base:
+        base.execute("ALTER TABLE decisions DROP COLUMN product")
+        base.execute("PRAGMA journal_mode = DELETE")
+    old = path.read_bytes()
+    with monkeypatch.context() as patched:
+        patched.setattr(store_module, "Store", refuse_to_open)
+        assert [(each.item_id, each.product) for each in read_decisions(path)] == [("i1", "")]
+    assert path.read_bytes() == old
+    with closing(Store(path)) as store, closing(Store(path)) as other:
+        store.add([dataclasses.replace(NEW_DECISION, item_id="i2", product="Linen Shirt")], "Ann")
+        assert [each.product for each in other.read()] == ["", "Linen Shirt"]
+
+
 def test_decisions_are_read_from_a_read_only_disk(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     decisions = read_decisions(path)
-
-    def refuse(*_: object) -> Store:
-        error = sqlite3.OperationalError("attempt to write a readonly database")
-        error.sqlite_errorname = "SQLITE_READONLY"
-        raise explain_error(error, path)
-
-    monkeypatch.setattr(store_module, "Store", refuse)
+    monkeypatch.setattr(store_module, "Store", refuse_to_open)
     assert read_decisions(path) == decisions
     # Decisions that are only in the write-ahead log would be missed.
     path.with_name("review.sqlite-wal").write_bytes(b"log")

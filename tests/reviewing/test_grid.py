@@ -8,7 +8,7 @@ from fastapi.testclient import TestClient
 from test_review_app import give_next, open_client
 
 from hangtag.reviewing.filters import Filter
-from hangtag.reviewing.grid import list_kinds
+from hangtag.reviewing.grid import MIXED, list_kinds
 from hangtag.reviewing.queue import Queue
 from hangtag.reviewing.store import Store, find_standing
 from hangtag.workspace import Workspace
@@ -39,22 +39,39 @@ def decide(client: TestClient, issues: list[Any], actions: list[str], reviewer: 
 
 def test_issues_that_suggest_the_same_are_one_kind(client: TestClient) -> None:
     found = show(client)
-    # Six shirts, one that is unlikely, one sandal, three duplicates: the likeliest to be right come first, not those
-    # with the most issues. The blank picture suggests nothing.
-    assert [each["open"] for each in found["kinds"]] == [6, 1, 1, 3]
-    assert [each["key"] for each in found["kinds"]][::3] == [SHIRTS, SANDALS]
-    assert [each["share"] for each in found["kinds"]] == pytest.approx([0.845, 0.6, 0.55, 0.49])
-    assert (found["open"], len(found["kinds"]), found["shown"]) == (11, 4, 0)
+    # Six shirts, three duplicates, and one that is unlikely and one sandal, which are alone in their kinds. The blank
+    # picture suggests nothing.
+    assert [each["open"] for each in found["kinds"]] == [6, 3, 2]
+    assert [each["key"] for each in found["kinds"]] == [SHIRTS, SANDALS, list(MIXED)]
+    assert [each["share"] for each in found["kinds"]] == pytest.approx([0.845, 0.49, 0.575])
+    assert (found["open"], len(found["kinds"]), found["shown"]) == (11, 3, 0)
     # The highest score first, as in the queue.
     assert [each["position"] for each in found["issues"]] == [0, 1, 2, 3, 4, 5]
     assert {each["evidence"] for each in found["issues"]} == {"image"}
     assert [each["score"] for each in found["issues"]] == pytest.approx([0.97, 0.92, 0.87, 0.82, 0.77, 0.72])
     found = show(client, kind=SANDALS)
-    assert (found["shown"], len(found["issues"])) == (3, 3)
+    assert (found["shown"], len(found["issues"])) == (1, 3)
+    # One that is alone stays what it is: there is nothing to join it with.
     assert [each["open"] for each in show(client, label="Sandals")["kinds"]] == [1, 3]
     # A kind that has no open issue any more: the first one is shown.
     assert show(client, kind=["gone", "a", "b", "c"])["shown"] == 0
     assert client.get("/api/kinds", params={"kind": ["one"]}).status_code == 422
+
+
+def test_issues_that_are_alone_are_decided_together_each_by_its_own_suggestion(
+    client: TestClient, store: Store
+) -> None:
+    found = show(client, kind=list(MIXED))
+    assert (found["shown"], len(found["issues"])) == (2, 2)
+    assert len({(each["given_label"], each["suggested_label"]) for each in found["issues"]}) == 2
+    # A kind of one issue is found where that issue is shown.
+    only = next(each for each in found["issues"] if each["evidence"])
+    assert show(client, kind=["label_error", "articleType", only["given_label"], only["suggested_label"]])["shown"] == 2
+    assert decide(client, found["issues"], ["accept", "keep"]).json() == {"items": 2}
+    stored = {each.item_id: each for each in store.read()}
+    for each in found["issues"]:
+        assert stored[each["item"]["item_id"]].suggested
+    assert [each["key"] for each in show(client)["kinds"]] == [SHIRTS, SANDALS]
 
 
 def test_some_are_accepted_some_kept_and_undone_together(client: TestClient, store: Store) -> None:
@@ -66,7 +83,8 @@ def test_some_are_accepted_some_kept_and_undone_together(client: TestClient, sto
     [first, *_] = show(client)["kinds"]
     assert (first["key"], first["open"], first["right"], first["wrong"]) == (SHIRTS, 2, 3, 1)
     assert give_next(client)["progress"]["open"] == 7
-    assert client.post("/api/undo", json={"reviewer": "Ann"}).status_code == 200
+    undone = client.post("/api/undo", json={"reviewer": "Ann"})
+    assert (undone.status_code, undone.json()["kind"]) == (200, SHIRTS)
     assert find_standing(store.read()) == []
     assert show(client)["open"] == 11
 

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import shutil
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,12 @@ def read(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def rename(lines: list[bytes], item_id: str, name: str) -> None:
+    """Give an item's line another product name, which is its last cell."""
+    [index] = [index for index, line in enumerate(lines) if line.startswith(f"{item_id},".encode())]
+    lines[index] = lines[index].rsplit(b",", 1)[0] + b"," + name.encode()
+
+
 def replace(lines: list[bytes], item_id: str, old: str, new: str) -> None:
     """Change an item's line by hand."""
     [index] = [index for index, line in enumerate(lines) if line.startswith(f"{item_id},".encode())]
@@ -78,7 +85,10 @@ def test_only_decided_cells_are_changed_in_the_table(workspace: Workspace, drawn
     replace(wanted, issues[0].item_id, "Shirts", "Tshirts")
     replace(wanted, issues[2].item_id, "Apparel,Topwear,Shirts", "Footwear,Shoes,Casual Shoes")
     assert (workspace.review / "corrected" / "styles.csv").read_bytes() == b"\n".join(wanted)
-    assert read(workspace.review / "label_changes.csv") == [
+    changed = read(workspace.review / "label_changes.csv")
+    items = read_items(workspace)
+    assert all(line.pop("product") == items.read_name(line["item_id"]) for line in changed)
+    assert changed == [
         {"item_id": issues[0].item_id, "column": "articleType", "old": "Shirts", "new": "Tshirts", "rule": "reviewed"},
         *(
             {"item_id": issues[2].item_id, "column": column, "old": old, "new": new, "rule": "reviewed"}
@@ -170,6 +180,45 @@ def test_what_has_changed_in_the_catalogue_since_is_not_applied(
     assert told[issues[0].item_id]["reason"] == reason
     assert told[issues[2].item_id]["reason"] == "the catalogue no longer has this item"
     assert [line["item_id"] for line in read(workspace.review / "label_changes.csv")] == [issues[3].item_id]
+
+
+def test_no_decision_is_applied_to_another_product_that_has_the_id_now(
+    workspace: Workspace, drawn: Path, tmp_path: Path
+) -> None:
+    reused, respaced, kept, *_ = read_issues(workspace.issues)
+    decide(workspace, 0, "accept")
+    decide(workspace, 1, "accept")
+    decide(workspace, 2, "keep")
+    apply(workspace)
+    shutil.copytree(drawn / "catalog", tmp_path / "next")
+    table = tmp_path / "next" / "styles.csv"
+    lines = table.read_bytes().split(b"\n")
+    names = {each.item_id: read_items(workspace).read_name(each.item_id) for each in (reused, respaced, kept)}
+    rename(lines, reused.item_id, "Nordwind Men Linen Shirt")
+    rename(lines, kept.item_id, "Nordwind Women Silk Shirt")
+    rename(lines, respaced.item_id, names[respaced.item_id].upper() + " ")
+    table.write_bytes(b"\n".join(lines))
+    # The change that was applied for the former product is no change of the one that has its id now.
+    prepare(tmp_path / "next", workspace)
+    cleaned = clean(workspace).metrics
+    assert (cleaned["reviewed_cells"], cleaned["review_changes_of_other_products"]) == (1, 1)
+    result = apply(workspace)
+    assert (result.metrics["items_changed"], result.metrics["not_applied"]) == (1, 1)
+    [told] = read(workspace.review / "not_applied.csv")
+    assert (told["item_id"], told["action"]) == (reused.item_id, "accept")
+    name = names[reused.item_id]
+    assert told["reason"] == f"the id has another product now, 'Nordwind Men Linen Shirt'; the reviewer saw {name!r}"
+    changed = read(workspace.review / "label_changes.csv")
+    assert [(line["item_id"], line["product"].strip()) for line in changed] == [
+        (respaced.item_id, names[respaced.item_id].upper())
+    ]
+    # What was decided about the former products is open again; it can be decided anew.
+    with closing(Store(workspace.review / "review.sqlite")) as store:
+        queue = Queue(read_issues(workspace.issues), read_items(workspace), store)
+        states = [queue.get_state(issue) for issue in queue.issues[:3]]
+    assert states == ["open", "decided", "open"]
+    decide(workspace, 0, "accept")
+    assert (apply(workspace).metrics["items_changed"], len(read(workspace.review / "not_applied.csv"))) == (2, 1)
 
 
 def test_the_corrected_catalogue_can_be_the_next_one(workspace: Workspace, drawn: Path, tmp_path: Path) -> None:
@@ -289,6 +338,26 @@ def test_auto_accept_counts_a_skipped_issue_of_the_sample_as_wrong(workspace: Wo
         decide(workspace, position, "skip" if number % 10 == 0 else "accept")
     with pytest.raises(SettingsError, match="45 of 50 in the order `random sample` were right"):
         apply(workspace, ApplyConfig(auto_accept=0.9))
+
+
+def test_auto_accept_leaves_out_a_product_that_is_another_one_since_the_audit(
+    workspace: Workspace, drawn: Path, tmp_path: Path
+) -> None:
+    write_shirt_issues(workspace, 100)
+    order = list_in_random_order(workspace)
+    for position in order[:50]:
+        decide(workspace, position, "accept")
+    reused = read_issues(workspace.issues)[order[50]].item_id
+    shutil.copytree(drawn / "catalog", tmp_path / "moved")
+    table = tmp_path / "moved" / "styles.csv"
+    lines = table.read_bytes().split(b"\n")
+    rename(lines, reused, "Nordwind Men Linen Shirt")
+    table.write_bytes(b"\n".join(lines))
+    for _ in range(2):  # The second call reads what the first one accepted.
+        apply(workspace, ApplyConfig(auto_accept=0.9), catalog=tmp_path / "moved")
+        assert [line["item_id"] for line in read(workspace.review / "not_applied.csv")] == [reused]
+        assert reused not in [line["item_id"] for line in read(workspace.review / "label_changes.csv")]
+        (workspace.review / "manifest.json").unlink()
 
 
 def test_auto_accept_leaves_a_few_open_issues_to_people(workspace: Workspace) -> None:

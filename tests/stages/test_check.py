@@ -4,6 +4,7 @@ import inspect
 import json
 import shutil
 import socket
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,18 +13,21 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from page_reader import Page
 from PIL import Image
 from shop_exports import EXPORTS, Product, make_products
 
-from hangtag import check_summary, cli_options
-from hangtag.auditing import model_evidence
+from hangtag import cli_options
+from hangtag.auditing import catalog_words, model_evidence
 from hangtag.check_summary import describe_check
 from hangtag.cli import main
 from hangtag.config import AuditConfig, CleanConfig, ReviewConfig
 from hangtag.errors import CatalogError
 from hangtag.inference.classifier import Classifier
 from hangtag.io import read_csv
+from hangtag.reporting import audited_catalog
 from hangtag.reviewing.decisions import DecisionRequest, LabelOptions, build_decisions
+from hangtag.reviewing.filters import Filter
 from hangtag.reviewing.items import read_items
 from hangtag.reviewing.queue import Queue, read_issues
 from hangtag.reviewing.store import Store
@@ -93,6 +97,7 @@ def test_the_summary_says_what_is_wrong_where_and_what_to_do(
         "Read the products and their photographs",
         "Put the categories in order",
         "Compare every category with photograph and name",
+        "Write the page with what was found",
     ]
 
 
@@ -103,7 +108,11 @@ def test_json_is_all_that_stands_on_stdout_and_an_exit_code_is_asked_for(
     summary = json.loads(capsys.readouterr().out)
     assert (summary["products"], summary["wrong_categories"], summary["less_sure"]) == (100, 2, 1)
     assert summary["not_read"]["reasons"] == [{"code": "empty_file", "count": 1}, {"code": "not_an_image", "count": 1}]
-    assert summary["by_brand"] == {"column": "Vendor", "values": [{"value": "Acme", "wrong": 2, "products": 100}]}
+    assert summary["by_brand"] == {
+        "column": "Vendor",
+        "values": [{"value": "Acme", "wrong": 2, "products": 100}],
+        "others": {"values": 0, "wrong": 0},
+    }
     assert json.loads((shop / "w" / "check.json").read_text())["issues"] == summary["issues"]
     # Nothing is new since the check of the fixture.
     assert run(shop, "--json", "--fail-on", "new") == 0
@@ -153,18 +162,45 @@ def test_a_changed_product_is_told(shop: Path) -> None:
     }
 
 
-def test_what_is_decided_is_told_no_more(shop: Path) -> None:
+def test_what_is_decided_is_told_no_more_and_all_numbers_agree(shop: Path) -> None:
     workspace = Workspace.at(shop / "w")
     item_id = PRODUCTS[WRONG].handle
-    store = Store(workspace.review / "review.sqlite")
-    queue = Queue(read_issues(workspace.issues), read_items(workspace), store)
-    issue = next(issue for issue in queue.issues if issue.item_id == item_id)
-    request = DecisionRequest(issue.position, "keep", {item_id: queue.read_version(item_id)})
-    store.add(build_decisions(request, queue, LabelOptions(queue.items)), "Ann")
-    store.close()
+    with closing(Store(workspace.review / "review.sqlite")) as store:
+        queue = Queue(read_issues(workspace.issues), read_items(workspace), store)
+        first = next(issue for issue in queue.issues if issue.item_id == item_id)
+        other = next(issue for issue in queue.issues if issue.severity == "info")
+        for issue, action in ((first, "keep"), (other, "skip")):
+            request = DecisionRequest(issue.position, action, {issue.item_id: queue.read_version(issue.item_id)})
+            store.add(build_decisions(request, queue, LabelOptions(queue.items)), "Ann")
+        queue.refresh()
+        counts = queue.count(Filter())
     summary = check(shop / "shop" / "products_export.csv", workspace)
-    assert (summary["wrong_categories"], summary["decided"]) == (1, 1)
+    assert (summary["wrong_categories"], summary["decided"], summary["skipped"]) == (1, 1, 1)
     assert item_id not in [example["item_id"] for example in summary["examples"]]
+    # As the review's page has them, and `issues.csv`.
+    looked_at = summary["to_look_at"]
+    assert {"open": looked_at["questions"], "decided": 1, "skipped": 1, "total": looked_at["questions"] + 2} == counts
+    assert len(read_csv(workspace.issues)) == counts["total"]
+    assert sum(kind["products"] for kind in looked_at["kinds"]) == looked_at["products"] == 1
+    assert summary["judged"] + sum(summary["not_judged"].values()) == summary["products"]
+    # As the page has them.
+    text = Page(workspace.report).text
+    assert "Products 100 Photographs 100 Could be checked 100 Look wrong 1 To look at 1 Could not be used 2" in text
+    assert "The review asks 1 question about 1 product" in text
+    assert "1 is decided already and left out here. 1 is skipped for later and left out too." in text
+    assert "with nothing to look at 99" in text
+    assert item_id not in text.partition("2 Data sources")[0]
+
+
+def test_a_check_goes_through_without_what_the_page_needs(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def report(_workspace: Workspace) -> None:
+        raise ModuleNotFoundError("No module named 'jinja2'", name="jinja2")
+
+    monkeypatch.setattr(check_module, "report", report)
+    summary = check(shop / "shop" / "products_export.csv", shop / "w")
+    assert summary["report"]["file"] is None
+    told = " ".join(describe_check(summary, Path("w"), "shop").split())
+    assert "The page with all of it could not be written: This command needs jinja2, which is not installed." in told
 
 
 def test_a_check_by_hand_leaves_what_is_new_to_the_next_check_that_fails_on_it(
@@ -220,20 +256,20 @@ def test_categories_that_the_model_does_not_know_are_named_with_what_to_do(
     (workspace.audit / "category_mapping.csv").write_text("\n".join(rows))
     monkeypatch.chdir(tmp_path)
     audited: dict[str, Any] = {"not_applicable": {}, "sources": {"photographs": {"items_not_mapped": 119}}}
-    gaps = check_module._describe_gaps(audited, workspace)
+    gaps = audited_catalog._describe_gaps(audited, workspace)
     assert gaps["unknown_categories"][1] == {"category": "Home > Candle 1", "products": 19}
     named = (
         "Home > Candle 0 (20), Home > Candle 1 (19), Home > Candle 2 (18), Home > Candle 3 (17), Home > Candle 4 (16)"
     )
-    [first, second] = check_summary._describe_gaps({"not_compared": gaps, "products": 159})
+    [first, second] = catalog_words.describe_gaps({"not_compared": gaps, "products": 159, "not_judged": {}})
     assert first.endswith(f"hangtag's own model does not know their categories: {named} and 2 more.")
     assert "copy w/audit/category_mapping.csv to w/category_mapping.csv, write that name beside it" in second
     # It is known by the words of the audit.
-    assert check_summary.NONE_KNOWN in inspect.getsource(model_evidence)
-    reason = f"The model {check_summary.NONE_KNOWN} by their names."
+    assert catalog_words.NONE_KNOWN in inspect.getsource(model_evidence)
+    reason = f"The model {catalog_words.NONE_KNOWN} by their names."
     audited = {"not_applicable": {"label_error (image)": reason}, "sources": {}}
-    gaps = check_module._describe_gaps(audited, workspace)
-    [first, second] = check_summary._describe_gaps({"not_compared": gaps, "products": 159})
+    gaps = audited_catalog._describe_gaps(audited, workspace)
+    [first, second] = catalog_words.describe_gaps({"not_compared": gaps, "products": 159, "not_judged": {}})
     assert first.startswith("The photographs were not compared: hangtag's own model knows none of your categories")
 
 
@@ -407,6 +443,10 @@ has are unlike those that it was trained on.
 Brands with most: Acme (2 of 100)
 Categories with most: Watches (1 of 16), Shirts (1 of 18)
 
+The review asks 3 questions about 3 products, each counted once here:
+        2  in a category that looks wrong
+        1  in a category that may be wrong: less sure
+
 To verify by a look:
   The "Best" Steel Watch C (the-"best"-steel-watch-c-15)
     Watches -> Shirts
@@ -415,6 +455,7 @@ To verify by a look:
     Shirts -> Watches
     Its name reads more like those of Watches than like those of Shirts.
 
+See it all on one page:         w/report.html
 Decide in the browser:          hangtag review --workspace w
 Then write your corrected file: hangtag apply --workspace w
 """

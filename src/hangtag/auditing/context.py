@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from hangtag.auditing.evidence import OutOfSampleProbs, read_values
+from hangtag.auditing.evidence import FEW_PRODUCTS, NO_CATEGORY, NOT_COMPARED, OutOfSampleProbs, read_values
 from hangtag.auditing.nearest_neighbors import shrink_photographs
 from hangtag.catalog.images import Pixels
 from hangtag.catalog.prepared_items import OtherPhotographs, hide_values
@@ -114,6 +114,21 @@ class AuditContext:
                 # The first source's number holds for both, as in `find_label_issues`.
                 judged[source.rows[known & (counts[given] >= sources[0].min_class_items)]] = True
         return judged
+
+    def count_not_judged(self) -> dict[str, int]:
+        """Count the items that no label check could judge, each under the first of `NOT_JUDGED` that holds for it."""
+        lacking, compared = np.zeros(len(self.items), bool), np.zeros(len(self.items), bool)
+        lacking[self.lacking] = True
+        for source in (self.image_probs, self.name_probs):
+            if source is not None:
+                compared[source.rows] = True
+        reasons = {NO_CATEGORY: lacking, **(self.image_probs.left_out if self.image_probs else {})}
+        reasons |= {FEW_PRODUCTS: compared, NOT_COMPARED: ~compared}
+        left, counts = ~self.judged, {}
+        for reason, mask in reasons.items():
+            counts[reason] = int((left & mask).sum())
+            left &= ~mask
+        return {reason: count for reason, count in counts.items() if count}
 
     @property
     def unlike_model(self) -> str:

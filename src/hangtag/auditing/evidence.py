@@ -31,6 +31,15 @@ PASSES = 4
 MOST_LATE = 0.05
 # More words improve the accuracy little.
 MAX_WORDS = 50_000
+# Why the category of an item cannot be judged, the first reason that holds.
+NOT_JUDGED = NO_CATEGORY, UNKNOWN_CATEGORY, UNLIKE, TRAINED_ON, FEW_PRODUCTS, NOT_COMPARED = (
+    "no_category",
+    "category_unknown",
+    "photograph_unlike",
+    "trained_on",
+    "few_products",
+    "not_compared",
+)
 # How it is known which items a model was trained on.
 PHOTOGRAPHS, PHOTOGRAPHS_IN_PART, SPLITS, UNKNOWN = "photographs", "photographs, not all", "splits", "unknown"
 
@@ -55,6 +64,7 @@ class OutOfSampleProbs:
         other_rows: Items without a category path, or of one that is not among the classes, likewise, int64 (m,).
         other_probs: Their probabilities of the category paths, float32 (m, paths).
         known_probs: What was predicted of all photographs or names, for the next audit; or None.
+        left_out: Why items have no probabilities, of `NOT_JUDGED`: which items of the catalogue, bool (items,).
     """
 
     rows: Indices
@@ -71,6 +81,7 @@ class OutOfSampleProbs:
     other_rows: Indices = field(default_factory=lambda: np.empty(0, np.int64))
     other_probs: Probs = field(default_factory=lambda: np.empty((0, 0), np.float32))
     known_probs: KnownProbs | None = None
+    left_out: Mapping[str, Mask] = field(default_factory=dict)
 
     def list_given(self, level: str) -> Indices:
         """Return each item's given class on a level, int64 (n,), `NO_VALUE` where it has none."""

@@ -102,7 +102,7 @@ def _find_out_of_distribution(context: AuditContext) -> Iterator[dict[str, Any]]
         times = float(out_of_sample.ood_scores[row])
         score = MAX_OOD_SCORE - (MAX_OOD_SCORE - OOD_SCORE) / times
         what = f"The photograph{_name_path(context, row)}" if context.paths[row] else "It"
-        reason = f"{what} looks like no product that the model knows: {times:.1f} times as strange as is familiar."
+        reason = f"{what} looks like no product that the model knows."
         yield {"item_id": _find_item(context, row), "score": score, "severity": INFO, "reason": reason}
 
 

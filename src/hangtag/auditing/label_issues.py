@@ -37,7 +37,7 @@ SEVERITIES = {IMAGE_AND_NAME: ERROR, IMAGE: WARNING, NAME: WARNING}
 LIKELY = 0.5
 # A modality with a lower probability of the suggested class does not support it.
 SUPPORTS = 0.25
-# The share of a score that depends on how far both modalities support the suggestion.
+# The share of a score that depends on how far the name, or both modalities, support the suggestion.
 UNSUPPORTED = 0.05
 # Added to the probabilities before they are multiplied by the neighbors' weights.
 TINY = 1e-4
@@ -202,7 +202,7 @@ def _score_with_neighbors(
     given_by_row = np.full(len(context.items), NO_VALUE, np.int64)
     given_by_row[cases.rows] = given
     primary = list(label_space.levels).index(label_space.primary)
-    is_chosen = (suspects.levels[kept] == primary) & modality_probs.has_image[suspects.cases[kept]]
+    is_chosen = suspects.levels[kept] == primary
     chosen = suspects.cases[kept][is_chosen]
     probs = modality_probs.of(chosen).join() + TINY
     probs *= weigh_neighbors(given_by_row[neighbors[is_chosen]], probs.shape[1])
@@ -294,13 +294,14 @@ def _choose_column(
 
 
 def _measure_support(modality_probs: ModalityProbs, case: int, wanted: int) -> float:
-    """Return the geometric mean of the suggested class's image and name probability; 1 where one of them is missing.
+    """Return the geometric mean of the suggested class's image and name probability, or the name's where it is alone.
 
-    Images alone are not held to it: planted errors are ranked worse then (docs/experiments.md).
+    Images alone are not held to it: planted errors are ranked worse then (docs/experiments.md). It is 1 for them.
     """
-    has_both = modality_probs.has_image[case] and modality_probs.has_name[case]
-    if modality_probs.names_in_image or not has_both:
+    if modality_probs.names_in_image or not modality_probs.has_name[case]:
         return 1.0
+    if not modality_probs.has_image[case]:
+        return float(modality_probs.name[case, wanted])
     return math.sqrt(modality_probs.image[case, wanted] * modality_probs.name[case, wanted])
 
 

@@ -7,7 +7,14 @@ import numpy as np
 import polars as pl
 
 from hangtag.auditing.category_mapping import MODEL_CLASS, map_categories, read_category_mapping, tabulate_classes
-from hangtag.auditing.evidence import OutOfSampleProbs, find_category_paths, find_training_items
+from hangtag.auditing.evidence import (
+    TRAINED_ON,
+    UNKNOWN_CATEGORY,
+    UNLIKE,
+    OutOfSampleProbs,
+    find_category_paths,
+    find_training_items,
+)
 from hangtag.auditing.issues import NotApplicableError
 from hangtag.errors import ModelError, WorkspaceError
 from hangtag.inference.classifier import Classifier
@@ -89,8 +96,8 @@ def predict_with_model(
     else:
         head_probs, photographs, probs = _predict_again(classifier, labelled, items, hashes.pixels, known, title)
     usable = mapping.given != NO_VALUE
-    if head_probs.ood_scores is not None:
-        usable &= head_probs.ood_scores <= 1
+    is_unlike = np.zeros(len(items), bool) if head_probs.ood_scores is None else head_probs.ood_scores > 1
+    usable &= ~is_unlike
     if not usable.any():
         raise NotApplicableError(
             "All photographs of categories that the model has are unlike those that it was trained on.", tables
@@ -100,9 +107,7 @@ def predict_with_model(
     if not len(rows):
         raise NotApplicableError("The model was trained on every item that it could check.", tables)
     products = mapping.convert(head_probs.by_head[CATEGORY_PATH][rows], mapping.given[rows])
-    is_other = (mapping.given == NO_VALUE) & ~training_items.mask
-    if head_probs.ood_scores is not None:
-        is_other &= head_probs.ood_scores <= 1
+    is_other = (mapping.given == NO_VALUE) & ~training_items.mask & ~is_unlike
     others = np.flatnonzero(is_other)
     unmapped = mapping.table.filter(pl.col(MODEL_CLASS).is_null())
     summary = {
@@ -127,6 +132,11 @@ def predict_with_model(
         other_rows=others,
         other_probs=mapping.convert(head_probs.by_head[CATEGORY_PATH][others], mapping.given[others]),
         known_probs=probs,
+        left_out={
+            UNKNOWN_CATEGORY: mapping.given == NO_VALUE,
+            UNLIKE: is_unlike,
+            TRAINED_ON: training_items.mask,
+        },
     )
 
 
@@ -253,4 +263,5 @@ def predict_with_run(
         source=f"the run {run_id} on {' and '.join(unseen)}, which it was not trained on",
         reads_names=with_names,
         summary=summary,
+        left_out={TRAINED_ON: ~np.isin(np.arange(len(items)), rows)},
     )

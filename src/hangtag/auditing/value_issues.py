@@ -191,7 +191,7 @@ def _find_unlikely_parents(context: AuditContext) -> Iterator[dict[str, Any]]:
                     "given_label": line[column] or "",
                     "suggested_label": changes[column],
                     "score": line["usual_count"] / (line["total"] + 1),
-                    "reason": f"Of {line['total']:,} items with {child} {line[child]}, {line['usual_count']:,} have "
+                    "reason": f"Of {line['total']:,} products with {child} {line[child]}, {line['usual_count']:,} have "
                     f"{column} {changes[column]} and {line['count']:,} {line[column] or 'none'}.",
                     "column": column,
                     "changes": changes,
@@ -232,8 +232,8 @@ def _find_odd_attributes(context: AuditContext) -> Iterator[dict[str, Any]]:
                         "given_label": line["value"],
                         "suggested_label": line["usual"],
                         "score": line["usual_count"] / (line["total"] + 1) * _score_rarity(line["count"]),
-                        "reason": f"Of {line['total']:,} items with {level} {line['level']}, {line['usual_count']:,} "
-                        f"have {column} {line['usual']} and {line['count']:,} {line['value']}.",
+                        "reason": f"Of {line['total']:,} products with {level} {line['level']}, "
+                        f"{line['usual_count']:,} have {column} {line['usual']} and {line['count']:,} {line['value']}.",
                         "column": column,
                         "changes": {column: line["usual"]},
                     }
@@ -253,6 +253,6 @@ def _find_lone_combinations(context: AuditContext) -> Iterator[dict[str, Any]]:
             "item_id": context.item_ids[line["row"]],
             "given_label": line[levels[-1]],
             "score": LONE_SCORE,
-            "reason": f"No other item is {named}.",
+            "reason": f"No other product is {named}.",
             "column": levels[-1],
         }

@@ -12,6 +12,7 @@ import polars as pl
 from hangtag.catalog import missing_values
 from hangtag.catalog.images import Pixels
 from hangtag.catalog.prepared_items import OtherPhotographs, Prepared, hide_missing, read_categories, read_prepared
+from hangtag.catalog.products import is_same_product
 from hangtag.catalog.schema import CatalogSchema
 from hangtag.errors import WorkspaceError
 from hangtag.io import hash_json, require_file, unguard_cell
@@ -99,6 +100,8 @@ WHITE_SPACE = "white_space"
 FILE = "label_changes.csv"
 APPLY_AGAIN = "Run `hangtag apply` with this workspace again."
 COLUMNS = ("item_id", "column", "old", "new", "rule")
+# The name of the product that was changed; files of earlier versions lack it.
+PRODUCT = "product"
 Line = dict[str, str]
 
 
@@ -128,16 +131,27 @@ def read_reviewed(workspace: Workspace) -> list[Line]:
                 received=path.name,
                 hint=APPLY_AGAIN,
             )
-    return [{column: unguard_cell(line[column]) for column in COLUMNS} for line in lines]
+    named = (*COLUMNS, PRODUCT)
+    return [{column: unguard_cell(line[column]) for column in named if column in line} for line in lines]
+
+
+def is_of_other_product(prepared: Prepared, lines: list[Line]) -> list[bool]:
+    """Return for each change whether its id now belongs to another product, which has another name."""
+    if not prepared.schema.name:
+        return [False] * len(lines)
+    names = dict(prepared.items.select("item_id", pl.col(prepared.schema.name).fill_null("")).iter_rows())
+    return [not is_same_product(line.get(PRODUCT, ""), names.get(line["item_id"])) for line in lines]
 
 
 def apply_review_changes(prepared: Prepared, lines: list[Line]) -> tuple[Prepared, pl.DataFrame]:
     """Return the catalogue with the changes made, and the table of those that were made.
 
     A change whose old value is not the item's any more is left out: the catalogue was prepared anew since, with that
-    change or with another.
+    change or with another. So is a change of another product that had the same id.
     """
-    changes = pl.DataFrame(lines, schema={column: CHANGES[column] for column in COLUMNS})
+    others = is_of_other_product(prepared, lines)
+    own_lines = [line for line, is_other in zip(lines, others, strict=True) if not is_other]
+    changes = pl.DataFrame(own_lines, schema={column: CHANGES[column] for column in COLUMNS})
     items, made = prepared.items, []
     for column in changes["column"].unique(maintain_order=True).to_list():
         # As the table heads it, and as hangtag's tables call it.

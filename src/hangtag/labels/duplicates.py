@@ -32,7 +32,7 @@ SAMPLE = 16
 # Up to so many photographs with one perceptual hash are all compared with each other; of more, as of blank ones, each
 # with so many of the next in order of brightness.
 WINDOW = 32
-COMPARE_CHUNK = 100_000
+COMPARE_CHUNK = 10_000
 Hashes = npt.NDArray[np.uint64]
 Indices = npt.NDArray[np.int64]
 

@@ -2,6 +2,7 @@
 
 import html
 import re
+import secrets
 from collections.abc import Callable
 from importlib.metadata import version
 from importlib.resources import files
@@ -14,7 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
 from pydantic import BaseModel, Field, StringConstraints
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, QueryParams
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -32,9 +33,12 @@ REVIEW_STATIC = files("hangtag.reviewing") / "static"
 SCRIPTS = ("common.js", "choose.js", "columns.js", "catalogue.js")
 JAVASCRIPT, CSS = "text/javascript; charset=utf-8", "text/css; charset=utf-8"
 COOKIE_SECONDS = 365 * 24 * 3600
-# The longest body of a request, in bytes; that of an upload's list of files, and that of a piece of it.
+# The longest body of a request, in bytes, and that of lists of files and columns; `MAX_PIECE` is that of a piece.
 MAX_BODY, MAX_LIST = 1_000_000, 64_000_000
+# The columns of a table whose meaning can be chosen.
+MAX_COLUMNS = 5000
 PIECE_PATH = re.compile(r"/api/uploads/[0-9a-f]+/pieces")
+COLUMNS_PATH = re.compile(r"/api/catalogues/[^/]+/columns")
 REVIEW_PATH = re.compile(r"/reviews/([^/]+)(/.*)?", re.DOTALL)
 ShortText = Annotated[str, StringConstraints(max_length=4096)]
 
@@ -49,7 +53,7 @@ class ChosenBody(BaseModel):
 class ColumnsBody(BaseModel):
     """The body of `POST /api/catalogues/{id}/columns`; see `change_columns`."""
 
-    roles: Annotated[dict[ShortText, ShortText], Field(max_length=5000)]
+    roles: dict[str, str]
     pattern: ShortText | None = None
 
 
@@ -188,6 +192,13 @@ def _add_columns(app: FastAPI, shelf: Shelf, desk: Desk) -> None:
     @app.post("/api/catalogues/{catalog_id}/columns")
     def change(catalog_id: str, body: ColumnsBody) -> JSONResponse:
         """Take columns for something else, and return the first rows as they are read then."""
+        if len(body.roles) > MAX_COLUMNS:
+            message = (
+                "The table has too many columns to choose their meaning on this page. "
+                f"Allowed: up to {MAX_COLUMNS:,} columns. Received: {len(body.roles):,}. Remove columns that have "
+                "nothing to do with the products from the table, or describe it in a catalog.toml beside it."
+            )
+            raise ProblemError(422, "too_many_columns", message)
         return JSONResponse(desk.change_columns(shelf.read(catalog_id), body.roles, body.pattern))
 
     @app.delete("/api/catalogues/{catalog_id}/columns")
@@ -270,12 +281,11 @@ class _LimitedBody:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        is_list = scope["path"] == "/api/uploads"
+        is_list = scope["path"] == "/api/uploads" or COLUMNS_PATH.fullmatch(scope["path"])
         limit = MAX_PIECE if PIECE_PATH.fullmatch(scope["path"]) else MAX_LIST if is_list else MAX_BODY
-        problem = ProblemError(413, "too_large", f"More than {limit:,} bytes in one request.")
         length = Headers(scope=scope).get("content-length", "")
         if length.isdecimal() and int(length) > limit:
-            raise problem
+            raise _make_too_large(limit, f"{int(length):,}")
         received = 0
 
         async def receive_limited() -> Message:
@@ -283,10 +293,25 @@ class _LimitedBody:
             message = await receive()
             received += len(message.get("body", b""))
             if received > limit:
-                raise problem
+                raise _make_too_large(limit, "more")
             return message
 
-        await self._app(scope, receive_limited, send)
+        async def send_allowed(message: Message) -> None:
+            # FastAPI takes whatever is raised while a body is read for one that it cannot parse.
+            if received <= limit:
+                await send(message)
+
+        await self._app(scope, receive_limited, send_allowed)
+        if received > limit:
+            raise _make_too_large(limit, "more")
+
+
+def _make_too_large(limit: int, received: str) -> ProblemError:
+    message = (
+        f"The request is too large. Allowed: up to {limit:,} bytes. Received: {received}. "
+        "Choose the catalogue by its path, or make it smaller."
+    )
+    return ProblemError(413, "too_large", message)
 
 
 class _ReviewRoutes:
@@ -313,10 +338,19 @@ class _ReviewRoutes:
             shown = RedirectResponse(f"/catalogues/{catalog_id}", 303) if is_page else answer_problem(problem)
             await shown(scope, receive, send)
             return
+        token = _read_review_token(scope)
+        if path.startswith("/api/") and not secrets.compare_digest(token.encode(), review.token.encode()):
+            await answer_problem(self._desk.explain_token(token))(scope, receive, send)
+            return
         await review.app({**scope, "path": path, "raw_path": path.encode(), "root_path": ""}, receive, send)
 
     def _open(self, catalog_id: str, *, is_new: bool) -> OpenReview:
         return self._desk.open_review(self._shelf.read(catalog_id), is_new=is_new)
+
+
+def _read_review_token(scope: Scope) -> str:
+    """Return the token that a page of a review sends, which says which review made it."""
+    return Headers(scope=scope).get("x-review-token") or QueryParams(scope["query_string"]).get("token", "")
 
 
 def _handle_http_error(_request: Request, error: Exception) -> JSONResponse:

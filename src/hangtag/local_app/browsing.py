@@ -147,8 +147,8 @@ class Uploads:
             raise ProblemError(413, "too_large", message)
         tops = {name.partition("/")[0] for name, _ in files}
         prefix = f"{TOGETHER}/" if len(tops) > 1 else ""
+        self._give_up_idle()
         with self._lock:
-            self._give_up_idle()
             if len(self._open) >= MAX_UPLOADS:
                 raise ProblemError(429, "too_many_uploads", "Other files are being uploaded. Wait for them first.", 5)
             name = secrets.token_hex(8)
@@ -166,12 +166,13 @@ class Uploads:
         """
         upload = self._get(name)
         with upload.lock:
+            self._require_open(name)
             if offset != upload.received or offset + len(piece) > upload.total:
                 raise ProblemError(409, "wrong_place", "This piece does not continue the upload. Begin it again.")
             try:
                 self._write(upload, memoryview(piece))
             except OSError as error:
-                self.cancel(name)
+                self._remove(name, upload)
                 message = f"The files cannot be stored: {error.strerror}. Choose them by their path instead."
                 raise ProblemError(507, "not_stored", message) from None
             upload.used = time.monotonic()
@@ -185,6 +186,7 @@ class Uploads:
         """
         upload = self._get(name)
         with upload.lock:
+            self._require_open(name)
             if upload.received != upload.total:
                 raise ProblemError(409, "unfinished", "Some of the files have not arrived. Begin the upload again.")
             # Files without content at the end have had no piece.
@@ -198,9 +200,12 @@ class Uploads:
     def cancel(self, name: str) -> None:
         """Remove an unfinished upload with what has arrived; one that is not there is no error."""
         with self._lock:
-            upload = self._open.pop(name, None)
-        if upload:
-            shutil.rmtree(upload.folder, ignore_errors=True)
+            upload = self._open.get(name)
+        if upload is None:
+            return
+        # A piece that is being written would make the folder again.
+        with upload.lock:
+            self._remove(name, upload)
 
     def discard(self, name: str) -> None:
         """Remove a complete upload, which is no catalogue."""
@@ -213,10 +218,22 @@ class Uploads:
             raise ProblemError(404, "no_upload", "This upload has ended. Begin it again.")
         return upload
 
+    def _require_open(self, name: str) -> None:
+        """Refuse what waited for an upload's lock while it was cancelled or finished."""
+        self._get(name)
+
+    def _remove(self, name: str, upload: _Upload) -> None:
+        """Remove an upload whose lock is held; one that has been finished meanwhile stays."""
+        with self._lock:
+            is_open = self._open.pop(name, None) is not None
+        if is_open:
+            shutil.rmtree(upload.folder, ignore_errors=True)
+
     def _give_up_idle(self) -> None:
-        ended = [name for name, each in self._open.items() if time.monotonic() - each.used > IDLE_SECONDS]
+        with self._lock:
+            ended = [name for name, each in self._open.items() if time.monotonic() - each.used > IDLE_SECONDS]
         for name in ended:
-            shutil.rmtree(self._open.pop(name).folder, ignore_errors=True)
+            self.cancel(name)
 
     @staticmethod
     def _write(upload: _Upload, piece: memoryview) -> None:

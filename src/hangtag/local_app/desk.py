@@ -12,13 +12,11 @@ from pathlib import Path
 from hangtag.catalog.files import escape_name
 from hangtag.catalog.source import open_source
 from hangtag.catalog.table_files import is_table
-from hangtag.check_summary import describe_for_page
-from hangtag.errors import HangtagError
 from hangtag.io import JsonObject, read_csv, write_whole
 from hangtag.local_app.catalogs import ChosenCatalog, Shelf
 from hangtag.local_app.checks import CheckJob, Checks, CheckTarget
 from hangtag.local_app.preview import Preview, change_columns, leave_out_flags, read_preview
-from hangtag.manifest import read_manifest
+from hangtag.local_app.results import Results
 from hangtag.results import StageResult
 from hangtag.reviewing.app import OpenReview
 from hangtag.reviewing.filters import Filter
@@ -31,6 +29,30 @@ MAX_PREVIEWS = 4
 MAX_REFUSED = 20
 COPIED = "A copy in hangtag's own folder."
 BUSY = ProblemError(409, "running", "This catalogue is being checked. Wait until that has ended, or stop it.")
+# For a page of the review that is open since before; the status is none that the page takes for another's decision.
+CHECKED_AGAIN = ProblemError(
+    410,
+    "checked_again",
+    "The catalogue was checked again since this page was opened. Load this page again to see what that check found. "
+    "What you have decided is kept; the last action was not saved.",
+)
+REVIEW_CLOSED = ProblemError(
+    403,
+    "no_token",
+    "hangtag was started again since this page was opened. Load this page again. What you have decided is kept; the "
+    "last action was not saved.",
+)
+NOT_CHECKED = ProblemError(
+    409,
+    "not_checked",
+    "The newer export has not been checked yet, so its corrected file cannot be made. Check it first: what you have "
+    "decided is kept, and is looked for in the newer export.",
+)
+NOT_WRITTEN = ProblemError(
+    404,
+    "not_written",
+    "There is no corrected file of what was checked last. Write it on the page of the catalogue, under Results.",
+)
 
 
 @dataclass(frozen=True)
@@ -58,9 +80,11 @@ class Desk:
 
     def __init__(self, shelf: Shelf, stages: Stages) -> None:
         self._shelf, self._stages = shelf, stages
-        self._checks = Checks(stages.check, self._note_end)
+        self._checks, self._results = Checks(stages.check, self._note_end), Results(shelf)
         self._previews: OrderedDict[str, Preview] = OrderedDict()
         self._reviews: dict[str, tuple[str, OpenReview]] = {}
+        # The tokens of reviews that a later check has ended.
+        self._ended: set[str] = set()
         self._lock, self._review_lock = threading.Lock(), threading.Lock()
 
     def close(self) -> None:
@@ -90,12 +114,18 @@ class Desk:
             return self._shelf.add(path)
         if self._checks.is_busy(replaces.catalog_id):
             raise BUSY
-        self._previews.pop(replaces.catalog_id, None)
-        return self._shelf.mark_opened(self._shelf.update(replaces, path=str(path)))
+        with self._lock:
+            self._previews.pop(replaces.catalog_id, None)
+        return self._shelf.put_newer(replaces, path)
 
     def describe(self, chosen: ChosenCatalog) -> JsonObject:
-        """Return what the first page shows of a catalogue."""
-        summary = self._shelf.read_summary(chosen)
+        """Return what the first page shows of a catalogue, without what is decided since its check."""
+        return self._describe(chosen, self._read_results(chosen))
+
+    def _read_results(self, chosen: ChosenCatalog) -> JsonObject | None:
+        return self._results.read(chosen, is_busy=self._checks.is_busy(chosen.catalog_id))
+
+    def _describe(self, chosen: ChosenCatalog, summary: JsonObject | None) -> JsonObject:
         checking = self._checks.describe(chosen.catalog_id)
         return {
             "id": chosen.catalog_id,
@@ -105,6 +135,7 @@ class Desk:
             "is_there": os.path.exists(chosen.path),  # noqa: PTH110
             "opened": chosen.opened,
             "failed": chosen.failed,
+            "is_newer": bool(chosen.newer),
             "checked": summary["prepared"] if summary else None,
             "products": summary["products"] if summary else None,
             "wrong": summary["wrong_categories"] if summary else None,
@@ -114,18 +145,11 @@ class Desk:
 
     def describe_fully(self, chosen: ChosenCatalog) -> JsonObject:
         """Return what the page of a catalogue shows: the progress of its check, and the results of the last one."""
-        summary = self._shelf.read_summary(chosen)
-        results = None
-        if summary:
-            # One that another version wrote is as good as none.
-            with suppress(KeyError, TypeError, AttributeError):
-                results = {
-                    **{key: value for key, value in summary.items() if key not in ("catalog", "workspace", "issues")},
-                    **describe_for_page(summary),
-                    "has_table": _has_table(self._shelf.get_workspace(chosen)),
-                }
+        # Before the results, so that those of a check that ends meanwhile are not missed.
         checking = self._checks.describe(chosen.catalog_id)
-        return self.describe(chosen) | {"checking": checking, "results": results}
+        summary = self._read_results(chosen)
+        results = self._results.describe(chosen, summary) if summary else None
+        return self._describe(chosen, summary) | {"checking": checking, "results": results}
 
     # The first rows
 
@@ -195,7 +219,7 @@ class Desk:
         self._checks.stop(chosen.catalog_id)
 
     def _note_end(self, catalog_id: str, error: str) -> None:
-        self._shelf.mark_opened(self._shelf.read(catalog_id), failed=leave_out_flags(error))
+        self._shelf.mark_checked(self._shelf.read(catalog_id), failed=leave_out_flags(error))
 
     # The review and the corrected file
 
@@ -204,28 +228,33 @@ class Desk:
 
         Args:
             chosen: The catalogue.
-            is_new: Whether to open it if that has not been done since that check; else the review that is open is
+            is_new: Whether to open it if that has not been done since that check; else only one that is open is
                 returned, whose page knows its token.
 
         Raises:
-            ProblemError: The catalogue is being checked, or its review is not open.
+            ProblemError: The catalogue is being checked, was checked again, or its review is not open.
             WorkspaceError: It has not been checked.
         """
         workspace = self._shelf.get_workspace(chosen)
         stamp = _stamp(workspace)
         with self._review_lock:
             found = self._reviews.get(chosen.catalog_id)
-            if found and (found[0] == stamp or not is_new):
+            if found and found[0] == stamp:
                 return found[1]
             if self._checks.is_busy(chosen.catalog_id):
                 raise BUSY
             if not is_new:
-                raise ProblemError(403, "no_token", "The review has been closed. Load this page again.")
+                raise CHECKED_AGAIN if found else REVIEW_CLOSED
             opened = self._stages.open_review(workspace, f"/catalogues/{chosen.catalog_id}")
             self._reviews[chosen.catalog_id] = (stamp, opened)
             if found:
+                self._ended.add(found[1].token)
                 found[1].close()
             return opened
+
+    def explain_token(self, token: str) -> ProblemError:
+        """Return why no review that is open has a token: its catalogue was checked again, or it is of another time."""
+        return CHECKED_AGAIN if token in self._ended else REVIEW_CLOSED
 
     def get_photograph(self, chosen: ChosenCatalog, item_id: str) -> tuple[bytes, str]:
         """Return the first photograph of a product that was checked, and its media type.
@@ -257,15 +286,20 @@ class Desk:
             be applied), `not_applied` (how many these are), and `has_file` (a tree of photographs has no table).
 
         Raises:
-            ProblemError: The catalogue is being checked.
+            ProblemError: The catalogue is being checked, or a newer export of it has not been checked yet.
             HangtagError: Nothing is decided, or the catalogue's table cannot be read or changed.
         """
         if self._checks.is_busy(chosen.catalog_id):
             raise BUSY
+        if chosen.newer:
+            raise NOT_CHECKED
         workspace = self._shelf.get_workspace(chosen)
+        # Until it is written: the file of an earlier time has not what is decided now.
+        self._shelf.mark_written(chosen, is_written=False)
         result = self._stages.apply(workspace, Path(chosen.path))
         counts = result.metrics
         refused = read_csv(workspace.review / "not_applied.csv", infer_schema=False).head(MAX_REFUSED)
+        self._shelf.mark_written(chosen, is_written=True)
         return {
             "products": counts["items_changed"],
             "cells": counts["cells_changed"],
@@ -278,12 +312,13 @@ class Desk:
         """Return the corrected file, and a name for it; several files as a .zip.
 
         Raises:
-            ProblemError: It has not been written.
+            ProblemError: It has not been written since the last check, or could not be the last time.
         """
+        _require_written(chosen)
         folder = self._shelf.get_workspace(chosen).review / "corrected"
         paths = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
         if not paths:
-            raise ProblemError(404, "not_found", "There is no corrected file yet.")
+            raise NOT_WRITTEN
         if len(paths) == 1:
             return paths[0], f"{paths[0].stem}-corrected{paths[0].suffix}"
         target = folder.parent.parent.parent / "corrected.zip"
@@ -293,7 +328,8 @@ class Desk:
         return target, f"{Path(chosen.path).stem}-corrected.zip"
 
     def find_changes(self, chosen: ChosenCatalog) -> tuple[Path, str]:
-        """Return the list of changes, and a name for it."""
+        """Return the list of changes, and a name for it; see `find_corrected`."""
+        _require_written(chosen)
         path = self._shelf.get_workspace(chosen).review / "label_changes.csv"
         return _require(path), f"{Path(chosen.path).stem}-changes.csv"
 
@@ -306,6 +342,13 @@ class Desk:
         """Return the description that was chosen or proposed, and the name by which hangtag finds it in a folder."""
         path = self._shelf.get_description(chosen)
         return _require(path), path.name
+
+
+def _require_written(chosen: ChosenCatalog) -> None:
+    if chosen.newer:
+        raise NOT_CHECKED
+    if not chosen.written:
+        raise NOT_WRITTEN
 
 
 def _require(path: Path) -> Path:
@@ -321,10 +364,3 @@ def _stamp(workspace: Workspace) -> str:
         with suppress(OSError):
             texts.append(str((folder / MANIFEST).stat().st_mtime_ns))
     return "-".join(texts)
-
-
-def _has_table(workspace: Workspace) -> bool:
-    with suppress(HangtagError, KeyError, TypeError):
-        manifest = read_manifest(workspace.prepared)
-        return bool(manifest and manifest["origin"]["table"])
-    return False

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from hangtag.auditing.catalog_words import name_reason
 from hangtag.catalog.column_kinds import (
     find_kinds,
     format_toml,
@@ -21,7 +22,6 @@ from hangtag.catalog.reader import FoundTable, RawCatalog, find_table_file, is_u
 from hangtag.catalog.rejections import Candidate, check_rows
 from hangtag.catalog.schema import CatalogSchema, UndescribedError
 from hangtag.catalog.table import Rows, Table
-from hangtag.check_summary import name_reason
 from hangtag.config import PrepareConfig
 from hangtag.errors import CatalogError
 from hangtag.io import JsonObject, write_text

@@ -1,4 +1,4 @@
-"""Build chapters 1 to 4 of the report: data sources, labels, exploration and splits.
+"""Build chapters of the report: data sources, labels, exploration and splits.
 
 Each `build_*` function returns the values that the template of its chapter shows.
 """

@@ -1,4 +1,4 @@
-"""Build chapter 6 of the report: metrics, levels, confidence, classes and errors of each evaluated run.
+"""Build the chapter on evaluation: metrics, levels, confidence, classes and errors of each evaluated run.
 
 `build_evaluation` returns the values that the template shows. Parts that evaluations by earlier versions of hangtag
 lack are None.

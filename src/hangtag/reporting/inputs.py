@@ -21,6 +21,8 @@ from hangtag.metrics.comparison import Comparison, read_comparison
 from hangtag.metrics.evaluated_runs import SEEDED, digest_run, is_evaluated, is_predicted
 from hangtag.models.checkpoint import make_hint
 from hangtag.models.description import read_entries
+from hangtag.reporting.audited_catalog import read_audited
+from hangtag.reporting.catalog_health import Health, build_health
 from hangtag.training.targets import LABEL
 from hangtag.workspace import Workspace
 
@@ -28,6 +30,8 @@ from hangtag.workspace import Workspace
 NO_CLASSES = ("Unknown", "Free Items")
 # The suffixes of the files in this package that determine the page.
 PAGE_FILES = (".jinja", ".css", ".js", ".toml", ".py")
+# What an audit has counted, if its page shows the health of the catalogue.
+COUNTED = {"judged", "expected_right", "sources", "not_applicable"}
 AUDIT_AGAIN = "Run `hangtag audit` again."
 FOLDS_AGAIN = "Run `hangtag cross-validate --run-id {}` again, or move its folder away."
 PHOTOGRAPH, PHOTOGRAPH_ALONE = "photograph", "photograph alone"
@@ -156,6 +160,7 @@ class Inputs:
         is_audit_current: Whether the audit is of these labels and photographs.
         review: The decisions of the review in numbers (see `stages.report`), or None if there are none.
         applied: The manifest of `apply`, or None if it has not run.
+        health: What looks wrong in the catalogue, or None if there is no audit of these labels and photographs.
         folds: The content of the `report.json` of each cross-validation of these labels, in the order of their names;
             those of earlier versions of hangtag have none.
     """
@@ -174,6 +179,7 @@ class Inputs:
     review: JsonObject | None = None
     applied: JsonObject | None = None
     folds: tuple[JsonObject, ...] = ()
+    health: Health | None = None
 
     @property
     def evaluated_runs(self) -> tuple[Run, ...]:
@@ -281,6 +287,8 @@ def read_inputs(workspace: Workspace, review: JsonObject | None = None) -> Input
     """
     labelled, prepared = read_labeled_items(workspace), read_prepared(workspace)
     audited = find_manifest(workspace.audit, AUDIT_AGAIN)
+    is_current = audited is None or _is_audit_of(audited, labelled, prepared)
+    audit = read_json(workspace.audit / "summary.json") if audited else None
     return Inputs(
         workspace=workspace,
         prepared=prepared,
@@ -291,11 +299,13 @@ def read_inputs(workspace: Workspace, review: JsonObject | None = None) -> Input
         runs=tuple(_read_run(workspace, run_id) for run_id in workspace.run_ids()),
         capstone=find_capstone(labelled.schema, labelled.class_names),
         comparison=_read_comparison(workspace),
-        audit=read_json(workspace.audit / "summary.json") if audited else None,
-        is_audit_current=audited is None or _is_audit_of(audited, labelled, prepared),
+        audit=audit,
+        is_audit_current=is_current,
         review=review,
         applied=read_manifest(workspace.review),
         folds=tuple(_read_folds(workspace, labelled)),
+        # Audits by earlier versions count less.
+        health=build_health(read_audited(workspace)) if is_current and set(audit or {}) >= COUNTED else None,
     )
 
 

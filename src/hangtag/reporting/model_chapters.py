@@ -1,6 +1,6 @@
-"""Build the overview and chapters 5, 7 and 8 of the report: networks and training, predictions, and comparison.
+"""Build the overview and chapters of the report: networks and training, predictions, and comparison.
 
-`build_folds` is the part of chapter 6, evaluation, that is about cross-validations and not about runs.
+`build_folds` is the part of the chapter on evaluation that is about cross-validations and not about runs.
 
 Each `build_*` function returns the values that the template of its chapter shows.
 """

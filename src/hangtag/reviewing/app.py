@@ -21,7 +21,7 @@ from hangtag.errors import SettingsError
 from hangtag.inference.search import SearchIndex, has_words, rank_items
 from hangtag.reviewing.decisions import DecisionRequest, LabelOptions, RefusedError, build_decisions
 from hangtag.reviewing.filters import Filter, State
-from hangtag.reviewing.grid import build_grid_decisions, list_kinds
+from hangtag.reviewing.grid import build_grid_decisions, find_key, list_kinds
 from hangtag.reviewing.output import describe_decision, describe_in_grid, describe_issue, describe_item, describe_kind
 from hangtag.reviewing.queue import Queue
 from hangtag.reviewing.store import MAX_VERSION, ConflictError, Store
@@ -290,7 +290,10 @@ def _add_decision_routes(app: FastAPI, queue: Queue, store: Store, options: Labe
         _refresh_if_unlocked(queue)
         identities = {decision.identity for decision in stored}
         positions = [issue.position for issue in queue.issues if issue.identity in identities]
-        return JSONResponse({"made": [describe_decision(decision) for decision in stored], "positions": positions})
+        made = [describe_decision(decision) for decision in stored]
+        # An issue that the audit lists no more has no kind.
+        kind = list(find_key(queue.issues[positions[0]])) if positions else None
+        return JSONResponse({"made": made, "positions": positions, "kind": kind})
 
 
 def _add_grid_routes(app: FastAPI, queue: Queue, store: Store, options: LabelOptions) -> None:
@@ -301,7 +304,7 @@ def _add_grid_routes(app: FastAPI, queue: Queue, store: Store, options: LabelOpt
         """Return the kinds of open issues, and the issues of one of them: the wanted one, or else the first."""
         queue.refresh()
         kinds = list_kinds(queue, wanted)
-        shown = next((number for number, each in enumerate(kinds) if each.key == tuple(kind or ())), 0)
+        shown = next((number for number, each in enumerate(kinds) if each.has(tuple(kind or ()))), 0)
         return JSONResponse(
             {
                 "kinds": [describe_kind(each) for each in kinds[:MAX_KINDS]],

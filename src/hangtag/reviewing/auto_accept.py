@@ -211,6 +211,7 @@ def accept_open(
     values: Mapping[str, Mapping[str, str]],
     precision: float,
     earlier: Sequence[Decision] = (),
+    products: Mapping[str, str] | None = None,
 ) -> Accepted:
     """Accept open issues above the threshold of their kind; these decisions are not stored.
 
@@ -225,6 +226,7 @@ def accept_open(
         values: The values of every item in the catalogue, by item and column.
         precision: The target precision.
         earlier: The automatic decisions of the previous call.
+        products: The name of each item's product at the time of the audit, if the catalogue has names.
     """
     standing = find_standing(decisions)
     settled = {decision.item_id for decision in standing}
@@ -234,7 +236,9 @@ def accept_open(
         for issue in issues
         if issue.item_id not in settled and issue.item_id not in accepted_before and _is_open(issue, values)
     ]
-    candidates = [*accepted_before.values(), *(_accept_issue(issue, values[issue.item_id]) for issue in open_issues)]
+    names = products or {}
+    new = (_accept_issue(issue, values[issue.item_id], names.get(issue.item_id, "")) for issue in open_issues)
+    candidates = [*accepted_before.values(), *new]
     measured = measure_kinds(_list_votes(issues, candidates, standing), precision)
     thresholds = {kind_precision.kind: kind_precision.threshold for kind_precision in measured}
     accepted: dict[str, Decision] = {}
@@ -282,13 +286,13 @@ def _is_right(decision: Decision) -> bool:
     return decision.action == "accept" or {**decision.old, **decision.suggested} == {**decision.old, **decision.new}
 
 
-def _accept_issue(issue: Issue, values: Mapping[str, str]) -> Decision:
+def _accept_issue(issue: Issue, values: Mapping[str, str], product: str) -> Decision:
     old = {column: values.get(column, "") for column in issue.changes}
-    return make_accepted(issue.identity, old, issue.changes, issue.score, issue.evidence)
+    return make_accepted(issue.identity, old, issue.changes, issue.score, issue.evidence, product)
 
 
 def make_accepted(
-    identity: Identity, old: Mapping[str, str], new: Mapping[str, str], score: float, evidence: str
+    identity: Identity, old: Mapping[str, str], new: Mapping[str, str], score: float, evidence: str, product: str = ""
 ) -> Decision:
     """Return an automatic decision: an `accept` without a reviewer, a time or an id."""
     return Decision(
@@ -300,6 +304,7 @@ def make_accepted(
         score=score,
         version=0,
         evidence=evidence,
+        product=product,
         id=0,
         batch=0,
         reviewer="",

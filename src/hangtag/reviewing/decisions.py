@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from hangtag.catalog.missing_values import strip_blank
+from hangtag.catalog.products import is_same_product
 from hangtag.reviewing.filters import State
 from hangtag.reviewing.items import Items
 from hangtag.reviewing.queue import Issue, Queue, apply_decisions, derive_states
@@ -38,7 +39,7 @@ def find_states(issues: Sequence[Issue], standing: Iterable[Decision], items: It
     for decision in standing:
         by_item[decision.item_id].append(decision)
     return [
-        derive_states([issue], by_item[issue.item_id], items.read_values(issue.item_id))[issue.position][1]
+        derive_states([issue], by_item[issue.item_id], items)[issue.position][1]
         if by_item.get(issue.item_id) and issue.item_id in items.positions
         else "open"
         for issue in issues
@@ -117,6 +118,7 @@ def build_decisions(request: DecisionRequest, queue: Queue, options: LabelOption
     if missing := item_ids - set(request.versions):
         raise RefusedError(f"The version of item {min(missing)} is missing.")
     values = {item_id: queue.read_item(item_id).values for item_id in item_ids}
+    products = {item_id: queue.items.read_product(item_id) or "" for item_id in item_ids}
     decisions = []
     for issue in concerned:
         new = _find_new_values(request, issue, values[issue.item_id], options)
@@ -124,7 +126,15 @@ def build_decisions(request: DecisionRequest, queue: Queue, options: LabelOption
         version = request.versions[issue.item_id]
         decisions.append(
             NewDecision(
-                *issue.identity, request.action, old, new, issue.changes, issue.score, version, evidence=issue.evidence
+                *issue.identity,
+                request.action,
+                old,
+                new,
+                issue.changes,
+                issue.score,
+                version,
+                evidence=issue.evidence,
+                product=products[issue.item_id],
             )
         )
         # A second issue of the same item starts from the values after the first one.
@@ -197,12 +207,15 @@ class Corrections:
         self.not_applied += [NotApplied(decision, reason) for decision in self.sources.pop(item_id)]
 
 
-def correct(values: Mapping[str, Values], decisions: Iterable[Decision]) -> Corrections:
+def correct(
+    values: Mapping[str, Values], decisions: Iterable[Decision], products: Mapping[str, str | None]
+) -> Corrections:
     """Apply decisions to the catalogue, item by item.
 
     Args:
         values: The current values of every item in the catalogue, by item and column.
         decisions: Decisions that were not undone, in order; those without a reviewer get the rule `auto`.
+        products: The current name of every item's product; None where the catalogue has no names.
     """
     by_item: dict[str, list[Decision]] = defaultdict(list)
     for decision in decisions:
@@ -213,8 +226,14 @@ def correct(values: Mapping[str, Values], decisions: Iterable[Decision]) -> Corr
             changing = [decision for decision in item_decisions if decision.new != decision.old]
             corrections.not_applied += [NotApplied(decision, GONE) for decision in changing]
             continue
-        before = values[item_id]
-        after = apply_decisions(before, item_decisions)
+        before, product = values[item_id], products[item_id]
+        own = [decision for decision in item_decisions if is_same_product(decision.product, product)]
+        corrections.not_applied += [
+            NotApplied(each, f"the id has another product now, {product!r}; the reviewer saw {each.product!r}")
+            for each in item_decisions
+            if each not in own and each.new != each.old
+        ]
+        after = apply_decisions(before, own)
         corrections.not_applied += [NotApplied(decision, reason) for decision, reason in after.refused]
         changes = [
             Change(item_id, column, before[column], after.values[column], "reviewed" if source.reviewer else "auto")

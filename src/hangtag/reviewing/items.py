@@ -240,6 +240,10 @@ class Items:
         """Return an item's product name, or an empty text if the catalogue has no names."""
         return self.columns[self.schema.name][self.positions[item_id]] if self.schema.name else ""
 
+    def read_product(self, item_id: str) -> str | None:
+        """Return the name by which a decision knows an item's product, or None if the catalogue has no names."""
+        return self.read_name(item_id) if self.schema.name else None
+
     def read_brand(self, item_id: str) -> str:
         """Return an item's brand, or an empty text if the catalogue has no brands."""
         brand = self.schema.brand_column

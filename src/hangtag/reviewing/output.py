@@ -109,6 +109,8 @@ def describe_in_grid(issue: Issue, queue: Queue) -> dict[str, Any]:
         "evidence": issue.evidence,
         "score": issue.score,
         "reason": issue.reason,
+        "given_label": issue.given_label,
+        "suggested_label": issue.suggested_label,
         "item": describe_item(issue.item_id, issue.column, queue),
         "version": queue.read_version(issue.item_id),
     }

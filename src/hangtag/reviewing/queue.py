@@ -18,6 +18,7 @@ from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 
+from hangtag.catalog.products import is_same_product
 from hangtag.errors import WorkspaceError
 from hangtag.io import require_file, unguard_cell
 from hangtag.reviewing.filters import Filter, State, count_values
@@ -197,19 +198,28 @@ def _find_contradiction(item: DecisionState, decision: Decision) -> str:
     return ""
 
 
+def apply_own(items: Items, item_id: str, standing: Iterable[Decision]) -> tuple[DecisionState, list[Decision]]:
+    """Return an item's state after its decisions that were not undone, and those of them about its present product."""
+    product = items.read_product(item_id)
+    own = [decision for decision in standing if is_same_product(decision.product, product)]
+    return apply_decisions(items.read_values(item_id), own), own
+
+
 def derive_states(
-    issues: Iterable[Issue], standing: Sequence[Decision], values: Mapping[str, str]
+    issues: Sequence[Issue], standing: Iterable[Decision], items: Items
 ) -> dict[int, tuple[Decision | None, State]]:
-    """Return the decision about each issue of an item, and its state; see `apply_decisions` for the arguments."""
-    after = apply_decisions(values, standing).values
-    decided = {decision.identity: decision for decision in standing}
+    """Return the decision about each issue of one item, and its state; see `apply_own` for the decisions."""
+    if not issues:
+        return {}
+    state, own = apply_own(items, issues[0].item_id, standing)
+    after, decided = state.values, {decision.identity: decision for decision in own}
     states: dict[int, tuple[Decision | None, State]] = {}
     for issue in issues:
         decision = decided.get(issue.identity)
         # An issue needs no decision if a decision about another issue made the same changes.
         is_done = bool(issue.changes) and all(after.get(column) == new for column, new in issue.changes.items())
-        state: State = "decided" if decision or is_done else "open"
-        states[issue.position] = decision, "skipped" if decision and decision.action == "skip" else state
+        found: State = "decided" if decision or is_done else "open"
+        states[issue.position] = decision, "skipped" if decision and decision.action == "skip" else found
     return states
 
 
@@ -264,8 +274,7 @@ class Queue:
 
     def _update_states(self, item_id: str) -> None:
         standing = find_standing(self._decisions_by_item[item_id])
-        states = derive_states(self._issues_by_item[item_id], standing, self.items.read_values(item_id))
-        for position, (decision, state) in states.items():
+        for position, (decision, state) in derive_states(self._issues_by_item[item_id], standing, self.items).items():
             self._decided[position], self._states[position] = decision, state
 
     def find_decision(self, issue: Issue) -> Decision | None:
@@ -283,7 +292,7 @@ class Queue:
 
     def read_item(self, item_id: str) -> DecisionState:
         """Return an item's state after its decisions."""
-        return apply_decisions(self.items.read_values(item_id), find_standing(self._decisions_by_item.get(item_id, ())))
+        return apply_own(self.items, item_id, find_standing(self._decisions_by_item.get(item_id, ())))[0]
 
     def get_state(self, issue: Issue) -> State:
         """Return whether an issue is `open`, `skipped` or `decided`."""

@@ -14,46 +14,12 @@ from typing import Any
 from hangtag.errors import WorkspaceError
 from hangtag.io import hash_json
 from hangtag.reviewing.store_errors import UnwritableError, explain_error
+from hangtag.reviewing.store_tables import COLUMNS, create_tables, list_columns
 
 # Seconds to wait for another process's transaction, which takes milliseconds. Meanwhile the page is waiting.
 LOCK_TIMEOUT = 5.0
 # The largest id of a decision that SQLite can store.
 MAX_VERSION = 2**63 - 1
-TABLES = """
-CREATE TABLE IF NOT EXISTS decisions (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    batch INTEGER NOT NULL,
-    item_id TEXT NOT NULL,
-    code TEXT NOT NULL,
-    "column" TEXT NOT NULL,
-    action TEXT NOT NULL CHECK (action IN ('accept', 'keep', 'choose', 'skip', 'undo')),
-    old TEXT NOT NULL,
-    new TEXT NOT NULL,
-    suggested TEXT NOT NULL,
-    score REAL NOT NULL,
-    reviewer TEXT NOT NULL,
-    time TEXT NOT NULL,
-    version INTEGER NOT NULL,
-    undoes INTEGER REFERENCES decisions (id),
-    evidence TEXT NOT NULL
-);
-CREATE INDEX IF NOT EXISTS decisions_of_item ON decisions (item_id, id);
-CREATE TRIGGER IF NOT EXISTS no_update BEFORE UPDATE ON decisions
-BEGIN SELECT RAISE(ABORT, 'decisions are only added'); END;
-CREATE TRIGGER IF NOT EXISTS no_delete BEFORE DELETE ON decisions
-BEGIN SELECT RAISE(ABORT, 'decisions are only added'); END;
-CREATE TABLE IF NOT EXISTS holds (
-    item_id TEXT NOT NULL,
-    code TEXT NOT NULL,
-    "column" TEXT NOT NULL,
-    reviewer TEXT NOT NULL,
-    until REAL NOT NULL,
-    PRIMARY KEY (item_id, code, "column")
-) WITHOUT ROWID;
-"""
-COLUMNS = (
-    'id, batch, item_id, code, "column", action, old, new, suggested, score, reviewer, time, version, undoes, evidence'
-)
 Identity = tuple[str, str, str]
 
 
@@ -70,6 +36,8 @@ class NewDecision:
         score: The score of the issue, 0 to 1.
         version: The id of the item's last decision that the reviewer saw; 0 if there was none.
         evidence: The evidence of the issue, or empty.
+        product: The name of the product that the reviewer saw; empty if the catalogue has no names, and in decisions of
+            earlier versions.
     """
 
     item_id: str
@@ -82,6 +50,7 @@ class NewDecision:
     score: float
     version: int
     evidence: str = field(default="", kw_only=True)
+    product: str = field(default="", kw_only=True)
 
     @property
     def kind(self) -> str:
@@ -144,7 +113,7 @@ class Store:
         try:
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
-            self._db.executescript(TABLES)
+            create_tables(self._db)
         except sqlite3.DatabaseError as error:
             self._db.close()
             raise explain_error(error, path) from error
@@ -293,7 +262,7 @@ class Store:
         issue = (decision.item_id, decision.code, decision.column)
         texts = map(_to_json_text, (decision.old, decision.new, decision.suggested))
         values = (batch, *issue, decision.action, *texts, decision.score, reviewer, time, decision.version, undoes)
-        values = (*values, decision.evidence)
+        values = (*values, decision.evidence, decision.product)
         statement = f"INSERT INTO decisions ({COLUMNS}) VALUES (NULL{', ?' * len(values)}) RETURNING {COLUMNS}"
         return _parse_row(self._db.execute(statement, values).fetchone())
 
@@ -316,7 +285,7 @@ def read_decisions(path: Path) -> list[Decision]:
             raise
     address = f"{path.absolute().as_uri()}?immutable=1"
     with _explain_damage(path), closing(sqlite3.connect(address, uri=True)) as base:
-        return [_parse_row(row) for row in base.execute(f"SELECT {COLUMNS} FROM decisions ORDER BY id")]
+        return [_parse_row(row) for row in base.execute(f"SELECT {list_columns(base)} FROM decisions ORDER BY id")]
 
 
 def check_file(path: Path) -> None:
@@ -371,6 +340,7 @@ def _make_undo(decision: Decision) -> NewDecision:
         score=decision.score,
         version=decision.id,
         evidence=decision.evidence,
+        product=decision.product,
     )
 
 
@@ -380,7 +350,7 @@ def _to_json_text(values: Mapping[str, str]) -> str:
 
 def _parse_row(row: Sequence[Any]) -> Decision:
     number, batch, item_id, code, column, action, old, new, suggested, score, *others = row
-    reviewer, time, version, undoes, evidence = others
+    reviewer, time, version, undoes, evidence, product = others
     return Decision(
         item_id=item_id,
         code=code,
@@ -397,4 +367,5 @@ def _parse_row(row: Sequence[Any]) -> Decision:
         time=time,
         undoes=undoes,
         evidence=evidence,
+        product=product,
     )

@@ -18,7 +18,7 @@ import uvicorn
 
 from hangtag.catalog.image_files import exit_with_parent
 from hangtag.config import ApplyConfig
-from hangtag.console import report_progress
+from hangtag.console import print_line, report_progress
 from hangtag.errors import SettingsError, WorkspaceError, describe_mistake
 from hangtag.io import expand_home
 from hangtag.local_app.app import build_app
@@ -53,7 +53,7 @@ def app(
 
     Its pages choose a catalogue of this machine, show its first rows and what the columns are taken for, check it,
     show the results and the review, and write the corrected file. It listens on this machine alone. Where it runs with
-    this folder already, its page is opened, and the function returns.
+    this folder already, a line says so with its address, its page is opened, and the function returns.
 
     Args:
         folder: The folder for the workspaces of the catalogues, and for what is dropped on the page.
@@ -72,7 +72,10 @@ def app(
         raise WorkspaceError(f"The folder cannot be made: {error.strerror}.", received=str(root)) from error
     with _hold_folder(root) as is_first:
         if not is_first:
-            _show(_read_running(root), opens, on_start)
+            address = _read_running(root)
+            # Only the user whose folder it is can read that.
+            print_line(f"hangtag app runs with this folder already, and nothing was started. Its page: {address}")
+            _open_page(address, opens)
             return
         port = find_free_port(HOST, port)
         token = _read_token(root)
@@ -82,7 +85,8 @@ def app(
         desk = Desk(shelf, Stages(run_check, apply_decisions, open_review))
         try:
             service = build_app(shelf, desk, Uploads(root / "uploads"), token=token, cookie=f"hangtag-{port}")
-            _show(address, opens, on_start)
+            on_start(address)
+            _open_page(address, opens)
             _serve(service, port)
         finally:
             desk.close()
@@ -94,8 +98,7 @@ def apply_decisions(workspace: Workspace, catalog: Path) -> StageResult:
     return apply(workspace, ApplyConfig(), catalog=catalog)
 
 
-def _show(address: str, opens: bool, on_start: Callable[[str], None]) -> None:
-    on_start(address)
+def _open_page(address: str, opens: bool) -> None:
     if opens:
         # The service starts after this call.
         threading.Timer(1, webbrowser.open, [address]).start()

@@ -23,8 +23,8 @@ from hangtag.reviewing.store import Decision, digest_decisions, find_standing, r
 from hangtag.reviewing.taxonomy_column import read_taxonomy_column
 from hangtag.workspace import Workspace
 
-CHANGES = ("item_id", "column", "old", "new", "rule")
-ACCEPTED = ("item_id", "code", "column", "evidence", "score", "old", "new")
+CHANGES = ("item_id", "column", "old", "new", "rule", "product")
+ACCEPTED = ("item_id", "code", "column", "evidence", "score", "old", "new", "product")
 NOT_APPLIED = ("item_id", "code", "column", "action", "old", "new", "reviewer", "time", "reason")
 
 
@@ -78,7 +78,8 @@ def _apply_decisions(workspace: Workspace, config: ApplyConfig, catalog: str | P
     if current := record.load_if_unchanged():
         return current
     standing = [*find_standing(decisions), *accepted.decisions]
-    corrections = correct(values, standing)
+    products = {item_id: item[schema.name] if schema.name else None for item_id, item in values.items()}
+    corrections = correct(values, standing, products)
     folder = record.begin()
     edited = _edit_catalog(source, corrections, is_needed=column is None)
     paths: list[Path] = []
@@ -91,7 +92,7 @@ def _apply_decisions(workspace: Workspace, config: ApplyConfig, catalog: str | P
         if source and (unused := len(values.keys() - set(read_items(workspace).ids))):
             more = more | {"of_these_not_prepared": unused}
     paths += _write_corrected_table(folder, edited)
-    paths += [_write_label_changes(folder, corrections), _write_not_applied(folder, corrections)]
+    paths += [_write_label_changes(folder, corrections, products), _write_not_applied(folder, corrections)]
     paths.append(_write_accepted(folder, accepted))
     # A catalogue without a table has the list of changes only.
     written = [str(path.relative_to(folder)) for path in paths if path.parent != folder] or ["label_changes.csv"]
@@ -108,7 +109,8 @@ def _read_decisions(workspace: Workspace, *, is_needed: bool) -> list[Decision]:
 
 def _read_prepared_values(workspace: Workspace) -> dict[str, dict[str, str]]:
     items = read_items(workspace)
-    return {item_id: items.read_values(item_id) for item_id in items.ids}
+    name = items.schema.name
+    return {each: items.read_values(each) | ({name: items.read_name(each)} if name else {}) for each in items.ids}
 
 
 def _accept_automatically(
@@ -121,8 +123,9 @@ def _accept_automatically(
     """
     if not config.auto_accept:
         return Accepted([], [])
-    earlier = _read_accepted(workspace)
-    accepted = accept_open(read_issues(workspace.issues), decisions, values, config.auto_accept, earlier)
+    items, issues = read_items(workspace), read_issues(workspace.issues)
+    products = {issue.item_id: items.read_name(issue.item_id) for issue in issues if issue.item_id in items.positions}
+    accepted = accept_open(issues, decisions, values, config.auto_accept, _read_accepted(workspace), products)
     if all(each.threshold is None for each in accepted.measured):
         reasons = "; ".join(f"{each.kind}: {each.reason}" for each in accepted.measured) or "no issue is open"
         raise SettingsError(
@@ -188,9 +191,9 @@ def _write_corrected_table(folder: Path, edited: Mapping[str, bytes]) -> list[Pa
     return paths
 
 
-def _write_label_changes(folder: Path, corrections: Corrections) -> Path:
+def _write_label_changes(folder: Path, corrections: Corrections, products: Mapping[str, str | None]) -> Path:
     lines: list[Change] = [each for changes in corrections.changes.values() for each in changes]
-    rows = ([getattr(each, name) for name in CHANGES] for each in lines)
+    rows = ([each.item_id, each.column, each.old, each.new, each.rule, products[each.item_id] or ""] for each in lines)
     return _write_csv_rows(folder / "label_changes.csv", CHANGES, rows)
 
 
@@ -208,7 +211,7 @@ def _format_not_applied(entry: NotApplied) -> list[str]:
 def _write_accepted(folder: Path, accepted: Accepted) -> Path:
     """Write the automatic decisions, which the next call with `--auto-accept` keeps; one without it drops them."""
     rows = (
-        [*each.identity, each.evidence, str(each.score), json.dumps(each.old), json.dumps(each.new)]
+        [*each.identity, each.evidence, str(each.score), json.dumps(each.old), json.dumps(each.new), each.product]
         for each in accepted.decisions
     )
     return _write_csv_rows(folder / "accepted.csv", ACCEPTED, rows)
@@ -221,9 +224,10 @@ def _read_accepted(workspace: Workspace) -> list[Decision]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             _, *lines = csv.reader(file)
+        # Files of earlier versions have no product.
         return [
-            make_accepted((item_id, code, column), json.loads(old), json.loads(new), float(score), evidence)
-            for item_id, code, column, evidence, score, old, new in (map(unguard_cell, line) for line in lines)
+            make_accepted((item_id, code, column), json.loads(old), json.loads(new), float(score), evidence, *more)
+            for item_id, code, column, evidence, score, old, new, *more in (map(unguard_cell, line) for line in lines)
         ]
     except (ValueError, TypeError, AttributeError, RecursionError, csv.Error) as error:
         raise WorkspaceError(

@@ -339,6 +339,7 @@ def _write_audit(
     summary: JsonObject = {
         "items": len(context.items),
         "judged": int(context.judged.sum()),
+        "not_judged": context.count_not_judged(),
         "items_with_issues": issues["item_id"].n_unique(),
         "issues": counts,
         "evidence": count_evidence(issues),

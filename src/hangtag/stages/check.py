@@ -1,7 +1,7 @@
 """Command `check`: read a catalogue, find what looks wrong in it, and summarize it for people, without training."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -9,30 +9,29 @@ from typing import Any
 
 import polars as pl
 
-from hangtag.auditing.catalog_summary import find_wrong_categories, summarize_issues, summarize_share
-from hangtag.auditing.category_mapping import MODEL_CLASS
-from hangtag.auditing.category_suggestions import FILE as SUGGESTED
+from hangtag.auditing.catalog_summary import find_wrong_categories
 from hangtag.catalog.column_kinds import find_certain_description, find_kinds, format_toml
-from hangtag.catalog.prepared_items import read_changes, read_prepared
+from hangtag.catalog.prepared_items import read_changes
 from hangtag.catalog.reader import DESCRIPTION, find_table_file
 from hangtag.catalog.schema import CatalogSchema, UndescribedError
 from hangtag.config import AuditConfig, CleanConfig, PrepareConfig
 from hangtag.console import StageList, print_line
-from hangtag.errors import CatalogError
-from hangtag.io import JsonObject, expand_home, read_csv, read_json, write_json, write_text
+from hangtag.errors import CatalogError, HangtagError, describe_mistake
+from hangtag.io import JsonObject, expand_home, read_json, write_json, write_text
 from hangtag.labels.dataset import read_labeled_items
 from hangtag.lock import hold
-from hangtag.manifest import read_manifest, require_manifest
+from hangtag.manifest import read_manifest
 from hangtag.presets import read_preset
+from hangtag.reporting.audited_catalog import MAPPING, AuditedCatalog, read_audited, summarize
 from hangtag.results import StageResult, count_of, format_seconds
-from hangtag.reviewing.decisions import correct, find_states
+from hangtag.reviewing.decisions import correct
 from hangtag.reviewing.items import read_items
-from hangtag.reviewing.queue import read_issues
-from hangtag.reviewing.store import Decision, find_standing, read_decisions
+from hangtag.reviewing.store import find_standing, read_decisions
 from hangtag.settings import resolve
 from hangtag.stages.audit import SHIPPED, audit
 from hangtag.stages.clean import clean
 from hangtag.stages.prepare import prepare
+from hangtag.stages.report import report
 from hangtag.train_config import TrainConfig
 from hangtag.workspace import Workspace
 
@@ -42,9 +41,7 @@ READ, SORT, LEARN, COMPARE = (
     "Learn from your own products",
     "Compare every category with photograph and name",
 )
-# Which class of the model each category is: in the audit as it is found, in the workspace as a person wants it.
-MAPPING = "category_mapping.csv"
-HINT = "Run `hangtag check CATALOG` again."
+PAGE = "Write the page with what was found"
 
 
 def check(
@@ -67,7 +64,7 @@ def check(
     by hand to those of the model that hangtag comes with, as `AuditConfig.category_mapping` does. Stages whose inputs
     have not changed are skipped.
 
-    Writes `check.json`, the summary.
+    Writes `check.json`, the summary, and `report.html`, whose first chapter shows it.
 
     Args:
         catalog: A folder, a `.zip`, or a table with photographs.
@@ -89,7 +86,7 @@ def check(
     workspace, layers = Workspace.at(workspace), (read_preset(preset), dict(settings or {}))
     preparing, cleaning = resolve(PrepareConfig, *layers), resolve(CleanConfig, *layers)
     auditing, training = resolve(AuditConfig, *layers), resolve(TrainConfig, *layers)
-    with StageList([READ, SORT, *([LEARN] if train else []), COMPARE]) as stages:
+    with StageList([READ, SORT, *([LEARN] if train else []), COMPARE, PAGE]) as stages:
         prepared, described = _prepare(catalog, workspace, preparing, schema, overrides)
         stages.finish(count_of(prepared.metrics["items"], "product"))
         cleaned = _clean(workspace, cleaning, train=train)
@@ -100,13 +97,24 @@ def check(
         mapping = workspace.root / MAPPING
         if model == SHIPPED and mapping.is_file() and not auditing.category_mapping:
             auditing = replace(auditing, category_mapping=str(mapping))
-        audited = audit(workspace, auditing, model=model)
-        stages.finish(f"{count_of(audited.metrics['items_with_issues'], 'product')} to look at")
-    reads = [workspace.prepared, workspace.audit, workspace.review]
-    with hold("check", workspace, reads=reads, writes=[]):
-        summary = _summarize(workspace, prepared, described, reports_new=reports_new)
+        audit(workspace, auditing, model=model)
+        reads = [workspace.prepared, workspace.audit, workspace.review]
+        with hold("check", workspace, reads=reads, writes=[]):
+            summary = _summarize(workspace, described, reports_new=reports_new)
+        stages.finish(f"{count_of(summary['to_look_at']['products'], 'product')} to look at")
+        summary["report"] = _write_page(workspace)
         write_json(workspace.check_summary, summary)
+        stages.finish("report.html" if summary["report"]["file"] else "left out")
     return summary
+
+
+def _write_page(workspace: Workspace) -> JsonObject:
+    """Write `report.html`; a page that cannot be written is no failure of the check."""
+    try:
+        report(workspace)
+    except (HangtagError, ModuleNotFoundError) as error:
+        return {"file": None, "missing": describe_mistake(error) or str(error)}
+    return {"file": str(workspace.report), "missing": ""}
 
 
 def _prepare(
@@ -163,58 +171,18 @@ def _train(workspace: Workspace, config: TrainConfig) -> str:
     return f"agrees with {result.metrics['accuracy']:.0%} of your categories"
 
 
-def _summarize(workspace: Workspace, prepared: StageResult, described: Path | None, *, reports_new: bool) -> JsonObject:
-    """Return the summary; see docs/audit.md."""
-    data = read_prepared(workspace)
-    schema, headings = data.schema.with_headings(), data.schema.by_column
-    items = data.known.rename({name: headings[name] for name in data.known.columns if name in headings})
-    decisions = find_standing(read_decisions(workspace.review / "review.sqlite"))
-    issues, decided = _read_open_issues(workspace, decisions)
-    audited = read_json(workspace.audit / "summary.json")
-    manifest = require_manifest(workspace.prepared, HINT)
-    metrics = prepared.metrics
-    photographs = metrics["items"] + metrics.get("other_photographs", 0)
+def _summarize(workspace: Workspace, described: Path | None, *, reports_new: bool) -> JsonObject:
+    """Return the summary, without the page; see docs/audit.md."""
+    catalog = read_audited(workspace)
     return {
-        "catalog": manifest["origin"]["catalog"],
+        "catalog": catalog.manifest["origin"]["catalog"],
         "workspace": str(workspace.root),
-        "prepared": manifest["finished"],
-        "products": metrics["items"],
-        "photographs": photographs,
-        "not_read": _summarize_rejected(workspace, metrics),
-        "columns": _describe_columns(schema, described),
-        "judged": audited["judged"],
-        **summarize_issues(items, issues, schema),
-        "wrong_share": summarize_share(audited),
-        "expected_right": audited["expected_right"].get("suspected_categories"),
-        "not_compared": _describe_gaps(audited, workspace),
-        "changes": _count_changes(workspace, manifest, issues, schema),
-        "without_category": _summarize_suggestions(workspace),
-        "since_fail_on": _count_unreported(workspace, manifest, issues, schema, reports_new=reports_new),
-        "decided": decided,
-        "not_in_file": _count_not_in_file(workspace, decisions),
-        "issues": str(workspace.issues),
-    }
-
-
-def _read_open_issues(workspace: Workspace, decisions: Sequence[Decision]) -> tuple[pl.DataFrame, int]:
-    """Return the issues that nobody has decided, and the number of decided ones."""
-    issues = read_csv(workspace.issues, infer_schema=False)
-    if not decisions:
-        return issues, 0
-    states = find_states(read_issues(workspace.issues), decisions, read_items(workspace))
-    is_open = pl.Series([state == "open" for state in states], dtype=pl.Boolean)
-    return issues.filter(is_open), int((~is_open).sum())
-
-
-def _summarize_rejected(workspace: Workspace, metrics: Mapping[str, Any]) -> JsonObject:
-    """Return how many rows and photographs could not be used, and the reasons, the most frequent first."""
-    path = workspace.prepared / "rejected.csv"
-    codes = Counter(read_csv(path, infer_schema=False)["code"].to_list())
-    return {
-        "products": metrics["rejected"],
-        "photographs": metrics.get("rejected_photographs", 0),
-        "reasons": [{"code": code, "count": count} for code, count in codes.most_common()],
-        "file": str(path),
+        "prepared": catalog.manifest["finished"],
+        "columns": _describe_columns(catalog.schema, described),
+        **summarize(catalog),
+        "changes": _count_changes(catalog),
+        "since_fail_on": _count_unreported(catalog, reports_new=reports_new),
+        "not_in_file": _count_not_in_file(workspace),
     }
 
 
@@ -229,92 +197,58 @@ def _describe_columns(schema: CatalogSchema, described: Path | None) -> JsonObje
     }
 
 
-def _count_not_in_file(workspace: Workspace, decisions: Sequence[Decision]) -> int:
+def _count_not_in_file(workspace: Workspace) -> int:
     """Return the number of products whose decided values the catalogue does not have yet."""
+    decisions = find_standing(read_decisions(workspace.review / "review.sqlite"))
     if not decisions:
         return 0
     items = read_items(workspace)
     decided = {decision.item_id for decision in decisions} & items.positions.keys()
-    return len(correct({item_id: items.read_values(item_id) for item_id in decided}, decisions).changes)
+    products = {item_id: items.read_product(item_id) for item_id in decided}
+    return len(correct({item_id: items.read_values(item_id) for item_id in decided}, decisions, products).changes)
 
 
-def _describe_gaps(audited: Mapping[str, Any], workspace: Workspace) -> JsonObject:
-    """Return why categories were not compared with photographs or with names, and which are not the model's."""
-    reasons = audited["not_applicable"]
-    photographs = audited["sources"].get("photographs", {})
-    path, unknown = workspace.audit / MAPPING, []
-    if path.is_file():
-        table = read_csv(path, infer_schema=False).filter(pl.col(MODEL_CLASS).is_null())
-        levels = table.columns[: table.columns.index("items")]
-        names = table.select(pl.concat_str(levels, separator=" > ", ignore_nulls=True)).to_series()
-        unknown = [
-            {"category": name, "products": int(count)} for name, count in zip(names, table["items"], strict=True)
-        ]
-    return {
-        "photographs": reasons.get("label_error (image)"),
-        "names": reasons.get("label_error (name)"),
-        "unlike_model": "bad_picture (no product)" in reasons,
-        "products_of_other_categories": photographs.get("items_not_mapped", 0),
-        "unknown_categories": unknown,
-        "mapping": str(path) if unknown else None,
-        "own_mapping": str(workspace.root / MAPPING),
-    }
-
-
-def _count_changes(
-    workspace: Workspace, manifest: Mapping[str, Any], issues: pl.DataFrame, schema: CatalogSchema
-) -> JsonObject | None:
+def _count_changes(catalog: AuditedCatalog) -> JsonObject | None:
     """Return how many items are new, changed and removed since the last check, and how many of these look wrong.
 
     None where there was no catalogue before. All are 0 where the last check has told them already.
     """
-    changes = read_changes(workspace)
-    told = None
+    workspace, issues = catalog.workspace, catalog.open_issues
+    changes, told = read_changes(workspace), None
     with suppress(OSError, ValueError, TypeError, KeyError):
         told = read_json(workspace.check_summary)["prepared"]
     if changes is None and told is None:
         return None
-    if changes is None or told == manifest["finished"]:
+    if changes is None or told == catalog.manifest["finished"]:
         changes, issues = pl.DataFrame(schema={"item_id": pl.String, "change": pl.String}), issues.clear()
     counts = Counter(changes["change"].to_list())
-    wrong = Counter(find_wrong_categories(issues, schema.levels)["item_change"].to_list())
+    wrong = Counter(find_wrong_categories(issues, catalog.schema.levels)["item_change"].to_list())
     found: JsonObject = {
         change: {"products": counts[change], "look_wrong": wrong[change]} for change in ("new", "changed")
     }
     return {**found, "removed": {"products": counts["removed"]}}
 
 
-def _count_unreported(
-    workspace: Workspace, manifest: Mapping[str, Any], issues: pl.DataFrame, schema: CatalogSchema, *, reports_new: bool
-) -> JsonObject:
+def _count_unreported(catalog: AuditedCatalog, *, reports_new: bool) -> JsonObject:
     """Return how many new and changed products look wrong that no check with `--fail-on new` has reported yet.
 
     Checks in between, such as one by hand in the morning, keep them for it: their ids are in the summary.
     """
+    workspace = catalog.workspace
     earlier: dict[str, Any] = {}
     with suppress(OSError, ValueError, TypeError):
         earlier = dict(read_json(workspace.check_summary))
     waiting = set(earlier.get("since_fail_on", {}).get("item_ids", ()))
     changes = read_changes(workspace)
-    if changes is not None and earlier.get("prepared") != manifest["finished"]:
+    if changes is not None and earlier.get("prepared") != catalog.manifest["finished"]:
         waiting |= set(changes.filter(pl.col("change") != "removed")["item_id"])
-    wrong = set(find_wrong_categories(issues, schema.levels)["item_id"])
+    wrong = set(find_wrong_categories(catalog.open_issues, catalog.schema.levels)["item_id"])
     return {
         "reported": reports_new,
         "products": len(waiting),
         "look_wrong": len(waiting & wrong),
         "item_ids": [] if reports_new else sorted(waiting),
     }
-
-
-def _summarize_suggestions(workspace: Workspace) -> JsonObject | None:
-    """Return how many items have no category, and for how many of them one is suggested; None where all have one."""
-    path = workspace.audit / SUGGESTED
-    if not path.is_file():
-        return None
-    table = read_csv(path, infer_schema=False)
-    sure = int((table["is_sure"] == "yes").sum())
-    return {"products": len(table), "suggested": sure, "not_sure": len(table) - sure, "file": str(path)}
 
 
 def count_failing(summary: Mapping[str, Any], which: str) -> int:

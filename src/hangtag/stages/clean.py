@@ -17,6 +17,7 @@ from hangtag.labels.dataset import (
     WHITE_SPACE,
     apply_review_changes,
     describe_balance,
+    is_of_other_product,
     read_reviewed,
     strip_categories,
 )
@@ -86,6 +87,7 @@ def _clean_labels(workspace: Workspace, config: CleanConfig) -> StageResult:
     record = StageRecord("clean", workspace.labels, inputs, config)
     if current := record.load_if_unchanged():
         return current
+    others = sum(is_of_other_product(prepared, review))
     prepared, reviewed = apply_review_changes(prepared, review)
     prepared, stripped = strip_categories(prepared)
     test_items = find_test_items(config.test_where, prepared.items, prepared.schema)
@@ -116,7 +118,8 @@ def _clean_labels(workspace: Workspace, config: CleanConfig) -> StageResult:
     start = taxonomy.rules[0]["level"]
     merged = _list_merged(prepared, items, labelled, taxonomy)
     changes = pl.concat([reviewed, stripped, merged, _list_changes(prepared, items, labelled, matches, start)])
-    told = {"names_matcher": figures, "taxonomy": {"name": taxonomy.name, "rules": list(taxonomy.rules)}}
+    told: JsonObject = {"names_matcher": figures, "taxonomy": {"name": taxonomy.name, "rules": list(taxonomy.rules)}}
+    told["counts"] = {"review_changes_of_other_products": others} if others else {}
     return _write_labels(record, prepared, kept, labelled, changes, _sample_items(labelled, config), told)
 
 
@@ -292,7 +295,7 @@ def _write_labels(
     write_csv(paths[2], labelled.select(*headed, pl.col("label").alias(schema.label_name)))
     write_csv(paths[3], _count_classes(kept, labelled))
     write_json(paths[4], _describe_balance(prepared, kept, labelled))
-    counts = _count_labels(labelled, sample, changes)
+    counts = _count_labels(labelled, sample, changes) | told.pop("counts")
     return record.finish(counts, paths, **told)
 
 

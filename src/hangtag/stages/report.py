@@ -18,6 +18,7 @@ from hangtag.reporting.audit_chapter import build_audit
 from hangtag.reporting.data_chapters import build_exploration, build_labels, build_sources, build_splits
 from hangtag.reporting.evaluation_chapter import build_evaluation
 from hangtag.reporting.format import FILTERS
+from hangtag.reporting.health_chapter import build_health_chapter
 from hangtag.reporting.inputs import Inputs, compute_input_digests, read_inputs
 from hangtag.reporting.model_chapters import build_architecture, build_comparison, build_overview, build_predictions
 from hangtag.results import StageResult
@@ -28,6 +29,7 @@ from hangtag.reviewing.store import Decision, digest_decisions, find_standing, r
 from hangtag.workspace import MANIFEST, Workspace, remove_dead_parts, unlink
 
 CHAPTERS = {
+    "health": build_health_chapter,
     "overview": build_overview,
     "sources": build_sources,
     "labels": build_labels,
@@ -40,6 +42,7 @@ CHAPTERS = {
     "comparison": build_comparison,
 }
 HEADINGS = {
+    "health": "Health of the catalogue",
     "sources": "Data sources",
     "labels": "Labels",
     "exploration": "Exploration",
@@ -133,13 +136,19 @@ def render_page(inputs: Inputs) -> str:
     chapters: JsonObject = {name: build(inputs) for name, build in CHAPTERS.items()}
     closing = "Beside the capstone" if inputs.capstone else "Limits of the results"
     headings = [*HEADINGS.items(), ("comparison", closing)]
-    scripts = [_read_plotly(), _read_template("page.js")]
+    if chapters["health"] is None:
+        del headings[0]
+    # Plotly is a hundred times the rest of a page without interactive figures, and is not needed to check a catalogue.
+    has_figures = inputs.is_explored or bool(inputs.evaluated_runs) or bool(inputs.folds)
+    scripts = [*([_read_plotly()] if has_figures else []), _read_template("page.js")]
     return environment.get_template("page.html.jinja").render(
         **chapters,
         chapters=headings,
         numbers={name: number for number, (name, _) in enumerate(headings, 1)},
         has_table=bool(inputs.labelled.schema.table),
         has_runs=bool(inputs.runs),
+        heading=_choose_title(inputs),
+        is_outdated=inputs.audit is not None,
         title=inputs.labelled.schema.table or "catalogue",
         workspace=shlex.quote(inputs.workspace.root.name),
         is_capstone=inputs.capstone is not None,
@@ -147,6 +156,14 @@ def render_page(inputs: Inputs) -> str:
         scripts=[Markup(script) for script in scripts],
         script_hashes=[_hash_script(script) for script in scripts],
     )
+
+
+def _choose_title(inputs: Inputs) -> str:
+    """Return the heading of the page: what it is about."""
+    parts = ["labels", *(["accuracy"] if inputs.runs else [])]
+    if inputs.health is not None:
+        parts.insert(0, "catalogue health")
+    return f"{', '.join(parts[:-1])}{' and ' if parts[1:] else ''}{parts[-1]}".capitalize()
 
 
 def _read_template(name: str) -> str:

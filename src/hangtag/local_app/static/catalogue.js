@@ -111,7 +111,8 @@ function showResults(results) {
   find("headline").textContent = results.headline;
   find("less-sure").textContent = results.less_sure;
   find("since").textContent = results.changes;
-  find("since").hidden = !results.changes;
+  find("since").hidden = !results.changes || catalogue.is_newer;
+  find("newer-waits").hidden = !catalogue.is_newer;
   find("decide-grid").href = `${review}grid`;
   find("decide-one").href = review;
   find("newer").href = `/?newer=${catalogId}`;
@@ -177,15 +178,28 @@ function showExamples(examples) {
 // The corrected file
 
 function showTake(results) {
-  find("corrected").disabled = catalogue.decided === 0;
+  find("corrected").disabled = catalogue.decided === 0 || catalogue.is_newer;
+  // The link to the list of changes comes with the file.
+  if (find("corrected").disabled) find("changes-link").hidden = true;
+  find("to-correct").textContent = catalogue.decided && !catalogue.is_newer ? results.to_correct : "";
   find("corrected").textContent = results.has_table ? "Download the corrected file" : "Write the list of changes";
-  find("take-about").textContent = catalogue.decided
-    ? "Your own file with the decided cells changed, and no other byte. Your original stays as it is."
-    : "First decide: accept what is right, keep what is not. You can download the file at any time, and go on later.";
+  find("take-about").textContent = describeTake();
 }
 
+// What the corrected file is, or why it cannot be made yet.
+function describeTake() {
+  if (catalogue.is_newer) return "It cannot be made yet: the newer export has not been checked. Check it first; what you have decided is kept.";
+  if (!catalogue.decided) {
+    return "It cannot be made yet: nothing is decided, so nothing would change. Accept a suggestion or keep a value; after the first decision you can download the file, and go on deciding later.";
+  }
+  return "Your own file with the decided cells changed, and no other byte. Your original stays as it is.";
+}
+
+find("check-newer").addEventListener("click", () => attempt(() => go("columns")));
 find("corrected").addEventListener("click", () => attempt(async () => {
   find("corrected").disabled = true;
+  find("taken").textContent = "";
+  find("refused").replaceChildren();
   try {
     const done = await request(`/api/catalogues/${catalogId}/apply`, { method: "POST" });
     find("taken").textContent = done.products
@@ -195,7 +209,7 @@ find("corrected").addEventListener("click", () => attempt(async () => {
     find("changes-link").hidden = false;
     location.assign(`/catalogues/${catalogId}/${done.has_file ? "corrected" : "changes"}`);
   } finally {
-    find("corrected").disabled = false;
+    showTake(catalogue.results);
   }
 }));
 

@@ -23,6 +23,7 @@ function describe(each) {
   if (each.failed) return "The last check did not go through.";
   if (!each.is_there) return "Not where it was.";
   if (!each.checked) return "Not checked yet.";
+  if (each.is_newer) return "The newer export is not checked yet.";
   const wrong = each.wrong ? `${each.wrong.toLocaleString("en")} ${each.wrong === 1 ? "looks" : "look"} wrong` : "nothing looks wrong";
   const decided = each.decided ? `, ${each.decided.toLocaleString("en")} decided` : "";
   return `${count(each.products, "product")}, ${wrong}${decided}. Checked ${describeTime(each.checked)}.`;

@@ -113,10 +113,14 @@ function makeHeading(each) {
 }
 
 function makePictures(row, number) {
-  const cell = make("td", undefined, "pictures");
+  const cell = make("td", undefined, row.photographs.length > 1 ? "pictures several" : "pictures");
+  const told = new Set();
   for (const each of row.photographs) {
     if (each.number === null) {
-      cell.append(make("span", each.note || each.problem, each.problem ? "bad" : "note"));
+      // Once for all that lack the same.
+      const text = each.note || each.problem;
+      if (!told.has(text)) cell.append(make("span", text, each.problem ? "bad" : "note"));
+      told.add(text);
       continue;
     }
     const image = make("img");

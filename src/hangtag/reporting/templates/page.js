@@ -85,6 +85,35 @@
     button.setAttribute("aria-pressed", String(whole));
   });
 
+  // A bar shows the products of its category or brand only, and leads there.
+  function showProducts(link) {
+    const list = document.querySelector(".filtered"), title = document.getElementById("health-products");
+    for (const each of document.querySelectorAll(".clickable a")) {
+      each.toggleAttribute("aria-current", each === link);
+      if (each === link) each.setAttribute("aria-current", "true");
+    }
+    let count = 0;
+    for (const item of list.children) {
+      item.hidden = Boolean(link) && item.dataset[link.dataset.by] !== link.dataset.value;
+      count += !item.hidden;
+    }
+    document.querySelector(".everything").hidden = !link;
+    title.textContent = title.dataset.all;
+    if (!link) return;
+    const wrong = Number(link.dataset.wrong), name = link.querySelector(".label").textContent;
+    const rest = wrong > count ? ` The surest ${count} are here, all are in audit/issues.csv.` : "";
+    title.textContent = `${name}: ${wrong.toLocaleString("en")} of its products ${wrong === 1 ? "looks" : "look"} wrong.${rest}`;
+  }
+
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest(".clickable a");
+    if (link) showProducts(link);
+    if (event.target.closest(".everything")) {
+      showProducts(null);
+      document.getElementById("health-products").focus();
+    }
+  });
+
   // A browser may bring back the choices of an earlier visit.
   for (const picker of document.querySelectorAll(".picker")) {
     const chosen = picker.querySelector("select, input:checked");

@@ -4,6 +4,8 @@
 let kind = null;
 let issues = [];
 let out = new Set();
+// The kinds that were passed over by "Next suggestion": they come after all others.
+const passed = new Set();
 
 // Show the issues of a kind
 
@@ -11,9 +13,27 @@ function name(each) {
   return each.item.name || each.item.item_id;
 }
 
+// Kinds have the same key if nothing is common to their issues: each has a suggestion of its own.
+function isMixed(each) {
+  return !each.key.some(Boolean);
+}
+
+function title(each) {
+  return isMixed(each) ? "Single suggestions" : `${each.given_label || "–"} → ${each.suggested_label || "–"}`;
+}
+
+function requestKinds(wanted) {
+  return request("kinds", [...Object.entries(readFilters()), ...(wanted || []).map((part) => ["kind", part])]);
+}
+
 async function load(wanted) {
-  const values = [...Object.entries(readFilters()), ...(wanted || []).map((part) => ["kind", part])];
-  const answer = await request("kinds", values);
+  let answer = await requestKinds(wanted);
+  const isPassed = (each) => passed.has(JSON.stringify(each.key));
+  if (!wanted && answer.kinds.length && isPassed(answer.kinds[answer.shown])) {
+    const next = answer.kinds.find((each) => !isPassed(each));
+    if (next) answer = await requestKinds(next.key);
+    else passed.clear();
+  }
   kind = answer.kinds[answer.shown] || null;
   issues = answer.issues;
   out = new Set();
@@ -21,7 +41,7 @@ async function load(wanted) {
   find("grid").hidden = !kind;
   find("end").hidden = Boolean(kind);
   find("kind").replaceChildren(...answer.kinds.map((each, number) => {
-    const option = make("option", `${each.given_label || "–"} → ${each.suggested_label || "–"} (${each.open})`);
+    const option = make("option", `${title(each)} (${each.open})`);
     option.value = JSON.stringify(each.key);
     option.selected = number === answer.shown;
     return option;
@@ -31,13 +51,12 @@ async function load(wanted) {
 }
 
 function show() {
-  find("given").textContent = kind.given_label || "–";
-  find("suggested").textContent = kind.suggested_label || "–";
+  find("title").textContent = title(kind);
   const decided = kind.right + kind.wrong;
   const products = countOf(kind.open, "product");
   const shown = issues.length < kind.open ? `the first ${issues.length} of ${products}` : products;
   find("about").textContent = [
-    [CODES[kind.code] || kind.code, kind.column].filter(Boolean).join(" in "),
+    isMixed(kind) ? "Each product has a suggestion of its own" : [CODES[kind.code] || kind.code, kind.column].filter(Boolean).join(" in "),
     shown,
     decided ? `${kind.right} of ${decided} such suggestions accepted so far` : "",
   ].filter(Boolean).join(" · ");
@@ -67,10 +86,12 @@ function mark() {
   for (const button of find("cards").querySelectorAll("button")) {
     const isOut = out.has(Number(button.dataset.position));
     button.setAttribute("aria-pressed", String(!isOut));
-    button.querySelector(".mark").textContent = isOut ? "taken out" : `→ ${kind.suggested_label || "–"}`;
+    const each = issues.find((issue) => issue.position === Number(button.dataset.position));
+    const change = `${isMixed(kind) ? `${each.given_label || "–"} ` : ""}→ ${each.suggested_label || "–"}`;
+    button.querySelector(".mark").textContent = isOut ? "taken out" : change;
   }
   const inside = issues.length - out.size;
-  find("accept").firstElementChild.textContent = `Accept ${inside}`;
+  find("accept").firstElementChild.textContent = out.size ? `Accept ${inside}, leave ${out.size} open` : `Accept ${inside === 1 ? "it" : `all ${inside}`}`;
   find("both").firstElementChild.textContent = `Accept ${inside}, keep ${out.size}`;
   find("accept").disabled = inside === 0;
   find("both").disabled = out.size === 0;
@@ -104,7 +125,7 @@ function decide(keepOthers) {
     const actions = Object.fromEntries(chosen.map((each) => [each.position, out.has(each.position) ? "keep" : "accept"]));
     const versions = Object.fromEntries(chosen.map((each) => [each.item.item_id, each.version]));
     const key = kind.key;
-    const text = `${kind.given_label || "–"} → ${kind.suggested_label || "–"}`;
+    const text = title(kind);
     const kept = keepOthers ? out.size : 0;
     try {
       await request("grid", {}, { actions, versions, reviewer });
@@ -129,11 +150,9 @@ function keepAll() {
 
 function undo() {
   attempt(async () => {
-    const { made } = await request("undo", {}, { reviewer });
+    const { made, kind: undone } = await request("undo", {}, { reviewer });
     showNotice("");
-    const first = made[0];
-    const column = first.column;
-    await load([first.code, column, first.from[column] || "", first.to[column] || ""]);
+    await load(undone);
     find("done").textContent = `Undone${made.length > 1 ? `: ${made.length} decisions` : ""}.`;
   });
 }
@@ -142,6 +161,7 @@ function showNextKind() {
   attempt(async () => {
     const options = [...find("kind").options];
     const next = options[(find("kind").selectedIndex + 1) % options.length];
+    if (kind) passed.add(JSON.stringify(kind.key));
     if (next) await load(JSON.parse(next.value));
   });
 }
