@@ -1,4 +1,4 @@
-"""Tell whether an id still means the product that it meant before."""
+"""Compare the product that an id belonged to with the one that it belongs to now."""
 
 
 def is_same_product(before: str, now: str | None) -> bool:

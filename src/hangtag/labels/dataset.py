@@ -137,7 +137,7 @@ def read_reviewed(workspace: Workspace) -> list[Line]:
 
 def is_of_other_product(prepared: Prepared, lines: list[Line]) -> list[bool]:
     """Return for each change whether its id now belongs to another product, which has another name."""
-    if not prepared.schema.name:
+    if not lines or not prepared.schema.name:
         return [False] * len(lines)
     names = dict(prepared.items.select("item_id", pl.col(prepared.schema.name).fill_null("")).iter_rows())
     return [not is_same_product(line.get(PRODUCT, ""), names.get(line["item_id"])) for line in lines]

@@ -87,7 +87,8 @@ def _join_single(kinds: list[Kind]) -> list[Kind]:
     right, wrong = sum(kind.right for kind in joined), sum(kind.wrong for kind in joined)
     share = sum(kind.share for kind in joined) / len(joined)
     mixed = Kind(MIXED, tuple(kind.open[0] for kind in joined), right, wrong, share)
-    return [kind for kind in kinds if kind not in joined] + [mixed]
+    keys = {kind.key for kind in joined}
+    return [kind for kind in kinds if kind.key not in keys] + [mixed]
 
 
 def build_grid_decisions(

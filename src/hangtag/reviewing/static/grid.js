@@ -13,7 +13,7 @@ function name(each) {
   return each.item.name || each.item.item_id;
 }
 
-// Kinds have the same key if nothing is common to their issues: each has a suggestion of its own.
+// The parts of the key are empty if the issues have nothing in common: each has a suggestion of its own.
 function isMixed(each) {
   return !each.key.some(Boolean);
 }
