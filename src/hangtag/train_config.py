@@ -85,7 +85,8 @@ class TrainConfig(Settings):
     freeze: bool = _model(False, "Freeze the pretrained weights and train only the heads, on features computed once.")
     frozen_blocks: int = _model(
         0,
-        "Freeze the pretrained weights of this many blocks from the input; later blocks and the heads are trained.",
+        "Freeze the pretrained weights of this many blocks from the input; later blocks and the heads are trained. "
+        "Without pretrained weights none are frozen.",
         low=0,
         high=1000,
     )
@@ -221,10 +222,10 @@ class TrainConfig(Settings):
             ["minutes", "freeze"],
         )
         require(
-            self.pretrained != "" or not (self.freeze or self.frozen_blocks),
-            "{freeze} and {frozen_blocks} need pretrained {weights}.",
+            self.pretrained != "" or not self.freeze,
+            "{freeze} needs pretrained {weights}.",
             {"architecture": self.architecture, "weights": self.weights},
-            ["freeze", "frozen_blocks", "weights"],
+            ["freeze", "weights"],
         )
 
     @property

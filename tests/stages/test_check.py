@@ -433,8 +433,8 @@ Not used, each with its reason in w/prepared/rejected.csv:
 checked.
 1 more is less sure; the review shows it too.
 Since the last check: nothing new, changed or removed.
-How many are wrong in all cannot be estimated honestly: the comparison
-contradicts too many categories that are probably right.
+How many mistakes there are beside these suspicions cannot be estimated: the
+comparison contradicts too many categories that are probably right.
 Not every suspicion is right: about 1 of them is a real mistake by estimate
 (between 0 and 2).
 The photographs were not compared. All photographs of categories that the model

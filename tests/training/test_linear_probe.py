@@ -80,6 +80,8 @@ def test_only_later_blocks_are_trained(workspace: Workspace, weights: Path) -> N
     assert frozen
     with pytest.raises(SettingsError, match=r"too few blocks.*--frozen-blocks 0 to 4.*Received: 8"):
         train(workspace, resolve(TrainConfig, settings, {"frozen_blocks": 8}), run_id="other")
+    # Random weights are not worth keeping: with a preset that freezes some, every block is trained.
+    train(workspace, resolve(TrainConfig, settings, {"frozen_blocks": 8, "weights": "none"}), run_id="random")
 
 
 def test_an_interrupted_computation_is_resumed_with_the_same_result(
@@ -135,5 +137,5 @@ def test_features_of_other_weights_are_not_reused(tmp_path: Path) -> None:
 
 
 def test_only_the_heads_cannot_be_trained_without_weights() -> None:
-    with pytest.raises(SettingsError, match=r"freeze and frozen_blocks need pretrained weights"):
+    with pytest.raises(SettingsError, match=r"freeze needs pretrained weights"):
         resolve(TrainConfig, PRESETS["frozen"], {"architecture": "residual"})

@@ -103,7 +103,7 @@ def describe_estimates(summary: Mapping[str, Any]) -> list[str]:
 
 def _describe_share(share: Mapping[str, Any]) -> str:
     if "unknown" in share:
-        return f"How many are wrong in all cannot be estimated honestly: {share['unknown']}."
+        return f"How many mistakes there are beside these suspicions cannot be estimated: {share['unknown']}."
     if share["expected"] is None:
         return f"Estimate for all products: {share['low']:.1%} or more of the categories are wrong."
     return (

@@ -111,7 +111,7 @@ class Trainer:
         if config.pretrained and not config.image_run:
             self.pretrained = load_pretrained(self.model, config.architecture, config.pretrained)
         self.identity["pretrained"] = self.pretrained
-        freeze_blocks(self.model, config.frozen_blocks)
+        freeze_blocks(self.model, config.frozen_blocks if config.pretrained else 0)
         has_word_head = config.word_weight > 0 and not config.freeze and not config.image_run
         self.word_targets = WordTargets.choose(data["train"].words if has_word_head else None)
         self.trained = self._select_trainable_model()
