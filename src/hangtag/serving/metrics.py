@@ -57,6 +57,9 @@ class Metrics:
         self._waiting = Gauge(
             "hangtag_waiting", "Photographs waiting or in work.", registry=registry, multiprocess_mode="livesum"
         )
+        self._processes = Gauge(
+            "hangtag_processes", "Processes that serve.", registry=registry, multiprocess_mode="livesum"
+        )
         if folder is None:
             ProcessCollector(registry=registry)
         else:
@@ -79,7 +82,8 @@ class Metrics:
             self._photographs.labels(sureness if isinstance(outcome, Prediction) else outcome.code).inc()
 
     async def follow_waiting(self, read_waiting: Callable[[], int]) -> None:
-        """Keep the number of waiting photographs up to date for the other processes, until cancelled."""
+        """Count this process, and keep its number of waiting photographs up to date for the others, until cancelled."""
+        self._processes.set(1)
         while True:
             self._waiting.set(read_waiting())
             await asyncio.sleep(UPDATE_SECONDS)
