@@ -4,8 +4,8 @@ Usage: python benchmarks/serve_processes.py [FOLDER_OF_PHOTOGRAPHS] [--processes
                                             [--seconds 10] [--model FOLDER]
 
 Starts both services itself, on free ports of this machine, and asks them in turns, so that a change of the machine's
-speed meets both. The clients run in this process and need processor time too, about as much for either service; it is
-printed. Without a folder, photographs are drawn.
+speed meets both. The clients run in this process and need processor time too; it is printed, as is that of a request in
+the service. Without a folder, photographs are drawn.
 
 Then, under the same load, one process gets SIGTERM (it answers what it has accepted, and is replaced), the service gets
 SIGHUP (all processes are replaced, one by one), and one process is killed with SIGKILL. What a killed process was about
@@ -31,10 +31,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hangtag.catalog.images import PhotographError, decode_photograph
 from hangtag.demo_catalog.catalog import write_demo_catalog
 
 PID = re.compile(r'^process_start_time_seconds\{pid="(\d+)"\}', re.MULTILINE)
 ANSWERED = re.compile(r'^hangtag_requests_total\{path="/v1/classify",status="200"\} (\S+)$', re.MULTILINE)
+PROCESSOR = re.compile(r"^process_cpu_seconds_total(?:\{.*\})? (\S+)$", re.MULTILINE)
 START_SECONDS = 120
 # Seconds from an event under load until the next one.
 EVENT_SECONDS = 15
@@ -51,6 +53,10 @@ class Service:
         """Return the body of a page."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as response:
             return str(response.read().decode())
+
+    def read_processor_seconds(self) -> float:
+        """Return the seconds of processors that its processes have used."""
+        return sum(map(float, PROCESSOR.findall(self.read("/metrics"))))
 
     def list_workers(self) -> set[int]:
         """Return the processes that serve; none for a service of one process."""
@@ -143,10 +149,11 @@ def compare(services: dict[int, Service], requests: list[bytes], arguments: argp
     """Print the throughput of both services, asked in turns."""
     rates: dict[int, list[float]] = {count: [] for count in services}
     times: dict[int, list[float]] = {count: [] for count in services}
+    used = dict.fromkeys(services, 0.0)
     shares: list[float] = []
     for turn in range(arguments.rounds + 1):
         for count in sorted(services, reverse=turn % 2 == 1):
-            load, before = Load(), time.process_time()
+            load, before, used_before = Load(), time.process_time(), services[count].read_processor_seconds()
             # The first round warms up, and is short.
             seconds = arguments.seconds if turn else min(arguments.seconds, 3)
             asyncio.run(ask_all(services[count], requests, arguments.clients, seconds, load))
@@ -155,13 +162,16 @@ def compare(services: dict[int, Service], requests: list[bytes], arguments: argp
             if turn:
                 rates[count].append(len(load.times) / seconds)
                 times[count] += load.times
+                used[count] += services[count].read_processor_seconds() - used_before
                 shares.append((time.process_time() - before) / seconds)
     for count, found in rates.items():
         p50, p99 = (1000 * statistics.quantiles(times[count], n=100)[percent - 1] for percent in (50, 99))
         turns = ", ".join(f"{rate:.0f}" for rate in found)
         name = "1 process: " if count == 1 else f"{count} processes:"
         median = statistics.median(found)
-        print(f"{name} {median:.0f} requests a second (turns: {turns}), p50 {p50:.1f} ms, p99 {p99:.1f} ms")
+        cost = 1000 * used[count] / len(times[count])
+        print(f"{name} {median:.0f} requests a second (turns: {turns}), p50 {p50:.1f} ms, p99 {p99:.1f} ms, ", end="")
+        print(f"{cost:.1f} ms of a processor for each")
     one, several = (statistics.median(rates[count]) for count in sorted(rates))
     print(f"ratio {several / one:.2f}; the clients used {100 * statistics.mean(shares):.0f} % of a processor")
 
@@ -194,6 +204,21 @@ async def restart(service: Service, requests: list[bytes], arguments: argparse.N
     print(f"answers that the clients have got {len(total.times):,}, that /metrics count {counted:,.0f}")
 
 
+def make_request(photograph: bytes) -> bytes:
+    """Return a request as it is sent."""
+    head = "POST /v1/classify HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\nContent-Length: {}\r\n\r\n"
+    return head.format(len(photograph)).encode() + photograph
+
+
+def is_good(photograph: bytes) -> bool:
+    """Return whether a photograph can be classified; a catalogue may have some that cannot."""
+    try:
+        decode_photograph(photograph, (80, 60), max_pixels=40_000_000)
+    except PhotographError:
+        return False
+    return True
+
+
 def main() -> None:
     """Start the services, and print what is measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -210,8 +235,7 @@ def main() -> None:
             folder = Path(scratch)
             write_demo_catalog(folder, items_per_kind=15)
         photographs = [path.read_bytes() for path in sorted(folder.rglob("*.jpg"))[:500]]
-    head = "POST /v1/classify HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\nContent-Length: {}\r\n\r\n"
-    requests = [head.format(len(content)).encode() + content for content in photographs]
+    requests = [make_request(content) for content in photographs if is_good(content)]
     print(f"{len(requests)} photographs, {arguments.clients} clients, {os.cpu_count()} processors", flush=True)
     with start(1, arguments.model) as one, start(arguments.processes, arguments.model) as several:
         compare({1: one, arguments.processes: several}, requests, arguments)
