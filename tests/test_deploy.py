@@ -33,7 +33,7 @@ DEPLOY = ROOT / "deploy"
 MANIFESTS = {path.stem: yaml.safe_load(path.read_text()) for path in sorted((DEPLOY / "kubernetes").glob("*.yaml"))}
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 DOCKERFILE = [
-    tuple(line.split(maxsplit=1))
+    (line.partition(" ")[0], line.partition(" ")[2])
     for line in (ROOT / "Dockerfile").read_text().replace("\\\n", " ").splitlines()
     if line and not line.startswith("#")
 ]
@@ -87,9 +87,8 @@ def test_pods_belong_together_and_are_probed() -> None:
 
 def test_pods_have_little_rights_and_a_key_that_is_a_secret() -> None:
     assert POD["spec"]["securityContext"]["runAsNonRoot"] is True
-    assert str(POD["spec"]["securityContext"]["runAsUser"]) in dict(DOCKERFILE)["RUN"] or any(
-        str(POD["spec"]["securityContext"]["runAsUser"]) in text for name, text in DOCKERFILE if name == "RUN"
-    )
+    [user] = [re.findall(r"--uid (\d+)", text) for name, text in DOCKERFILE if name == "RUN" and "useradd" in text]
+    assert user == [str(POD["spec"]["securityContext"]["runAsUser"])]
     assert CONTAINER["securityContext"]["readOnlyRootFilesystem"] is True
     assert CONTAINER["securityContext"]["capabilities"] == {"drop": ["ALL"]}
     assert CONTAINER["resources"].keys() == {"requests", "limits"}

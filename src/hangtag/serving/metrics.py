@@ -8,7 +8,7 @@ counts: totals never fall, and there are no more files after any number of resta
 import asyncio
 import os
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from prometheus_client import (
@@ -65,7 +65,7 @@ class Metrics:
         else:
             # The metrics above have this process's values alone; the files have those of all processes.
             registry = CollectorRegistry()
-            MultiProcessCollector(registry, str(folder))
+            MultiProcessCollector(registry, str(folder))  # type: ignore[no-untyped-call]
             registry.register(_ProcessesCollector(folder))
         self._registry = registry
 
@@ -107,10 +107,12 @@ class _ProcessesCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         collected: dict[str, Metric] = {}
         for path in sorted(self._folder.glob("*.pid")):
-            pid = ""
-            with suppress(FileNotFoundError):
+            try:
                 pid = path.read_text(encoding="ascii")
-            for metric in ProcessCollector(pid=lambda pid=pid: pid, registry=None).collect() if pid else ():
+            except FileNotFoundError:
+                # It has ended.
+                continue
+            for metric in ProcessCollector(pid=partial(str, pid), registry=None).collect():
                 merged = collected.setdefault(metric.name, Metric(metric.name, metric.documentation, metric.type))
                 for sample in metric.samples:
                     merged.add_sample(sample.name, {**sample.labels, "pid": pid}, sample.value)
@@ -125,11 +127,11 @@ def join_processes(folder: Path, number: int) -> None:
         number: The number of this process, which no other running process has.
     """
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
-    values.ValueClass = values.MultiProcessValue(lambda: number)
+    values.ValueClass = values.MultiProcessValue(lambda: number)  # type: ignore[no-untyped-call]
     (folder / f"{number}.pid").write_text(str(os.getpid()), encoding="ascii")
 
 
 def forget_process(folder: Path, number: int) -> None:
     """Leave a process that has ended out of the gauges; its counts stay in the totals."""
-    mark_process_dead(number, str(folder))
+    mark_process_dead(number, str(folder))  # type: ignore[no-untyped-call]
     (folder / f"{number}.pid").unlink(missing_ok=True)

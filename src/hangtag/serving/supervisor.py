@@ -68,13 +68,13 @@ class Worker(Process):
         number: The number of the process among those that run.
 
     Attributes:
-        is_ready: Whether it has been ready.
+        has_started: Whether it has been ready to serve.
         failure: Why it could not start, for people; empty if it has not said why.
         stops_by: When it is killed, as it has been told to stop; None before.
     """
 
     def __init__(self, config: uvicorn.Config, sockets: list[socket.socket], service: Service, number: int) -> None:
-        self.number, self.is_ready, self.failure = number, False, ""
+        self.number, self.has_started, self.failure = number, False, ""
         self.stops_by: float | None = None
         self._service = service
         self._starts_by = time.monotonic() + START_SECONDS
@@ -135,13 +135,13 @@ class Worker(Process):
                 answer = self.parent_conn.recv()
                 self._unanswered = 0
                 self.failure = answer if isinstance(answer, str) else self.failure
-                self.is_ready = self.is_ready or answer is True
+                self.has_started = self.has_started or answer is True
             if self._unanswered <= 1:
                 self.parent_conn.send(PING)
         except (EOFError, OSError):
             # It has ended.
             return False
-        return self._unanswered > HUNG_CHECKS if self.is_ready else time.monotonic() > self._starts_by
+        return self._unanswered > HUNG_CHECKS if self.has_started else time.monotonic() > self._starts_by
 
     def start_draining(self) -> None:
         """Let the process be not ready any more."""
@@ -232,11 +232,11 @@ class Supervisor(Multiprocess):
         forget_process(self._service.folder, worker.number)
         if worker.stops_by is not None:
             return
-        if worker.is_ready:
+        if worker.has_started:
             logger.warning("Child process [%s] died (exit code %s)", worker.pid, worker.exitcode)
             return
         reason = worker.failure or f"A process of the service ended while it started, with exit code {worker.exitcode}."
-        if not any(each.is_ready for each in self._workers):
+        if not any(each.has_started for each in self._workers):
             self.failure = reason
             self.should_exit.set()
             return
@@ -249,7 +249,7 @@ class Supervisor(Multiprocess):
     def _replace(self) -> None:
         """Start a worker that is missing. In a restart, start one more, and end an old one once that is ready."""
         serving = [worker for worker in self._workers if worker.stops_by is None]
-        if not all(worker.is_ready for worker in serving) or time.monotonic() < self._retry_at:
+        if not all(worker.has_started for worker in serving) or time.monotonic() < self._retry_at:
             return
         outdated = [worker for worker in serving if worker in self._outdated]
         missing = self._service.config.processes - len(serving)
