@@ -211,8 +211,7 @@ def test_a_process_that_hangs_is_replaced_and_none_outlives_the_service(tmp_path
     environment = os.environ | {"TMPDIR": str(tmp_path)}
     service = Service(subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment), port)
     try:
-        wait_for(service.is_alive)
-        wait_for(lambda: has_two_but_for(service))
+        wait_for(lambda: "".join(service.lines).count("] serves\n") == 2)
         before = list_workers(service)
         os.kill(min(before), signal.SIGSTOP)
         wait_for(lambda: "hangs; it is killed" in "".join(service.lines))

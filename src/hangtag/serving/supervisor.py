@@ -135,7 +135,9 @@ class Worker(Process):
                 answer = self.parent_conn.recv()
                 self._unanswered = 0
                 self.failure = answer if isinstance(answer, str) else self.failure
-                self.has_started = self.has_started or answer is True
+                if answer is True and not self.has_started:
+                    self.has_started = True
+                    logger.info("Child process [%s] serves", self.pid)
             if self._unanswered <= 1:
                 self.parent_conn.send(PING)
         except (EOFError, OSError):
