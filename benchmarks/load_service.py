@@ -5,7 +5,7 @@ Usage: python benchmarks/load_service.py FOLDER_OF_PHOTOGRAPHS [--address http:/
 
 Start `hangtag serve --model FOLDER` before, with nothing else to do for the machine. Bad uploads are truncated,
 decompression bombs, text, empty, or of a wrong type, and are to be refused with their own status; anything else
-is counted as an unintended error. Memory is what the service's own /metrics say.
+is counted as an unintended error. Memory is what the service's own /metrics say, of all of its processes.
 """
 
 import argparse
@@ -112,8 +112,8 @@ async def _watch_memory(client: httpx2.AsyncClient, ends: float) -> tuple[float,
 
 
 async def _read_memory(client: httpx2.AsyncClient) -> float:
-    [told] = re.findall(r"^process_resident_memory_bytes (\S+)$", (await client.get("/metrics")).text, re.MULTILINE)
-    return float(told)
+    metrics = (await client.get("/metrics")).text
+    return sum(map(float, re.findall(r"^process_resident_memory_bytes(?:\{.*\})? (\S+)$", metrics, re.MULTILINE)))
 
 
 def _percentile(times: list[float], percent: int) -> float:

@@ -273,16 +273,16 @@ def serve(settings: dict[str, Any], model: options.ModelOption = None, file: opt
 
     POST /v1/classify classifies photographs; / is a page to upload them, /docs describes the API.
     Ctrl-C or SIGTERM completes the waiting requests, then stops the service.
+    With several processes, SIGHUP replaces them one by one, without a pause.
     """
-    from hangtag.inference.classifier import Classifier
     from hangtag.stages import serve as stage
 
     resolved = resolve_settings(config.ServeConfig, settings, file=file)
-    classifier = Classifier.load(model, streams=resolved.workers or os.cpu_count() or 1)
+    served = stage.load_served(model, resolved)
     if stage.is_open_to_all(resolved):
         typer.echo("Everyone who can reach this machine can use it: set HANGTAG_API_KEY to require a key.", err=True)
     typer.echo(f"The page: http://{resolved.host}:{resolved.port}/", err=True)
-    stage.serve(classifier, resolved)
+    stage.serve(served, resolved)
 
 
 @commands.register(app, describes=True)

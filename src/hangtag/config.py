@@ -177,16 +177,28 @@ class ServeConfig(Settings):
     host: str = _declare_host()
     port: int = setting(8000, "Port to listen on; 0 chooses a free one.", low=0, high=65_535)
     target_precision: float = _declare_target_precision()
-    workers: int = setting(0, "Threads that classify; 0 uses one per processor.", low=0, high=1024)
+    processes: int = setting(
+        1, "Processes that share the port; all limits are for all of them together, except where noted.", low=1, high=64
+    )
+    workers: int = setting(0, "Threads that classify, in all processes; 0 uses one per processor.", low=0, high=1024)
     max_bytes: int = setting(10_000_000, "Maximum size of a photograph, in bytes.", low=1)
     max_request_bytes: int = setting(50_000_000, "Maximum bytes of all photographs of a request.", low=1)
     max_pixels: int = setting(40_000_000, "Maximum pixels of a photograph; checked before it is decoded.", low=1)
     max_request_pixels: int = setting(200_000_000, "Maximum pixels of all photographs of a request.", low=1)
     max_photos: int = setting(64, "Maximum number of photographs in a request.", low=1)
     max_waiting: int = setting(1024, "Maximum number of waiting photographs; more get status 503.", low=1)
-    max_requests_a_client: int = setting(128, "Maximum requests at once from one address; more get status 429.", low=1)
+    max_requests_a_client: int = setting(
+        128, "Maximum requests at once from one address to a process; more get status 429.", low=1
+    )
     max_connections: int = setting(1024, "Maximum connections at once; one address may use a quarter.", low=1)
     timeout: float = setting(30.0, "Seconds that a request may take, including its upload.", above=0, high=3600)
+    drain_seconds: float = setting(
+        0.0,
+        "Seconds after SIGTERM in which /readyz answers 503 and requests are still accepted, so that a load balancer "
+        "can send them elsewhere.",
+        low=0,
+        high=3600,
+    )
     allowed_hosts: tuple[str, ...] = setting(
         (),
         "Further host names that requests may name; the service's address and localhost are allowed, * allows any.",
@@ -201,6 +213,10 @@ class ServeConfig(Settings):
         must_be="IP addresses and networks separated by commas, as in 10.0.0.5,172.16.0.0/12",
         metavar="ADDRESS,...",
     )
+
+    def share(self, total: int) -> int:
+        """Return the share of a process in an amount for all processes together, rounded up."""
+        return -(-total // self.processes)
 
 
 @dataclass(frozen=True)

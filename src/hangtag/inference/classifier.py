@@ -62,12 +62,13 @@ class Classifier:
     seen: SeenPhotographs | None = None
 
     @classmethod
-    def load(cls, folder: str | Path | None = None, *, streams: int = 1) -> "Classifier":
+    def load(cls, folder: str | Path | None = None, *, streams: int = 1, threads: int = 0) -> "Classifier":
         """Load a model from the folder of a training run or of `hangtag export`.
 
         Args:
             folder: The folder with `model.json`; None loads the model that is included in hangtag.
             streams: For an exported model, the number of threads that will call it in parallel.
+            threads: For an exported model, the number of threads that compute it; 0 uses all processors.
 
         Raises:
             ModelError: A file is missing, damaged, changed, or inconsistent with `model.json`.
@@ -75,7 +76,7 @@ class Classifier:
         """
         path = SHIPPED if folder is None else Path(folder)
         is_exported = (path / NETWORK).is_file()
-        saved = load_exported(path, streams=streams) if is_exported else load_saved(path)
+        saved = load_exported(path, streams=streams, threads=threads) if is_exported else load_saved(path)
         return cls(
             saved.model,
             saved.label_space,

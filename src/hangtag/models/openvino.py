@@ -1,7 +1,6 @@
 """Export Keras models to OpenVINO and ONNX, and load exported models for inference without Keras."""
 
 import logging
-import os
 import sys
 import tempfile
 import threading
@@ -19,6 +18,7 @@ from hangtag.models.checkpoint import SavedModel
 from hangtag.models.description import AGAIN, Description, read_description
 from hangtag.models.network_file import NETWORK, NETWORK_WEIGHTS, read_network
 from hangtag.models.seen_images import read_seen
+from hangtag.processors import count_processors
 
 if TYPE_CHECKING:
     import openvino
@@ -43,7 +43,8 @@ class ExportedNetwork:
     Args:
         path: The path of `network.xml`; `network.bin` is in the same folder.
         streams: The number of requests that are computed in parallel. The threads are divided among them.
-        threads: The number of threads; 0 uses all processors.
+        threads: The number of threads; 0 uses all processors. With a number, the threads may run on any processor,
+            since another process's threads would otherwise be bound to the same ones.
         exact: Whether to compute in float32 even if the processor is faster in bfloat16, which changes probabilities by
             some thousandths.
         described: The description whose hashes, inputs and outputs the network must have; None skips this check.
@@ -62,7 +63,9 @@ class ExportedNetwork:
         described: Description | None = None,
     ) -> None:
         openvino = _import_openvino()
-        hints: JsonObject = {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": threads or os.cpu_count() or 1}
+        hints: JsonObject = {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": threads or count_processors()}
+        if threads:
+            hints["ENABLE_CPU_PINNING"] = False
         if exact:
             hints["INFERENCE_PRECISION_HINT"] = "f32"
         self._path, self._described, self._hints = path, described, hints
@@ -202,12 +205,13 @@ def _name_ports(network: "openvino.Model", model: "Model") -> None:
             port.get_tensor().set_names({name})
 
 
-def load_exported(folder: Path, *, streams: int = 1, exact: bool = False) -> SavedModel:
+def load_exported(folder: Path, *, streams: int = 1, threads: int = 0, exact: bool = False) -> SavedModel:
     """Load an exported model from its folder. Only a graph of known operations is read, and no code is run.
 
     Args:
         folder: A folder that `hangtag export` wrote.
         streams: See `ExportedNetwork`.
+        threads: See `ExportedNetwork`.
         exact: See `ExportedNetwork`.
 
     Raises:
@@ -215,7 +219,7 @@ def load_exported(folder: Path, *, streams: int = 1, exact: bool = False) -> Sav
     """
     described = read_description(folder)
     seen = read_seen(folder, described.content)
-    network = ExportedNetwork(folder / NETWORK, streams=streams, exact=exact, described=described)
+    network = ExportedNetwork(folder / NETWORK, streams=streams, threads=threads, exact=exact, described=described)
     return SavedModel(
         network,
         described.label_space,

@@ -1,15 +1,13 @@
-"""The HTTP service of `hangtag serve`: routes, limits per request, and the OpenAPI description of both."""
+"""The HTTP service of `hangtag serve`: routes, and limits per request."""
 
 import asyncio
-import os
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from importlib.resources import files
-from typing import Annotated
 
-from fastapi import FastAPI, Query, Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
@@ -19,6 +17,7 @@ from hangtag.config import ServeConfig
 from hangtag.inference.classifier import Classifier
 from hangtag.inference.streaming import Failure, Outcome
 from hangtag.io import JsonObject
+from hangtag.processors import count_processors
 from hangtag.serving.batcher import Batcher, Photos, StoppedError
 from hangtag.serving.decoders import Decoders
 from hangtag.serving.fair_queue import (
@@ -30,21 +29,23 @@ from hangtag.serving.fair_queue import (
     Shares,
     plan_decoding,
 )
+from hangtag.serving.metrics import Metrics
 from hangtag.serving.middleware import (
     Guard,
     Hosts,
-    Metrics,
     ProblemError,
+    ServiceState,
     answer_problem,
     make_serve_policy,
     name_client,
     refuse_photograph,
 )
 from hangtag.serving.model_card import label_figures
+from hangtag.serving.openapi import CLASSIFY_BODY, CLASSIFY_RESPONSES, Explain
 from hangtag.serving.output import describe_outcome
 from hangtag.serving.uploads import Upload, find_most_bytes, hold_bytes, read_uploads
 
-# Bytes of all uploads in memory at once; the limit is higher if a single request may have more.
+# Bytes of all uploads in memory at once, in all processes; the limit is higher if a single request may have more.
 UPLOAD_BYTES = 128_000_000
 # Seconds to classify the waiting photographs after the service is asked to stop.
 STOP_SECONDS = 15.0
@@ -58,113 +59,34 @@ PAGES = {
 }
 # Paths that need no API key.
 OPEN_PATHS = {"/healthz", "/readyz", *PAGES, "/openapi.json"}
-Explain = Annotated[
-    bool, Query(description="Also return a heat map for each photograph (Grad-CAM), as a picture to lay over it.")
-]
-# Request and response schemas for OpenAPI.
-PHOTOGRAPH: JsonObject = {"schema": {"type": "string", "format": "binary"}}
-CLASSIFY_BODY: JsonObject = {
-    "required": True,
-    "content": {
-        **dict.fromkeys(("image/jpeg", "image/png", "image/webp", "application/octet-stream"), PHOTOGRAPH),
-        "multipart/form-data": {
-            "schema": {
-                "type": "object",
-                "properties": {"file": {"type": "array", "items": {"type": "string", "format": "binary"}}},
-            }
-        },
-    },
-}
-_PROBABILITY = {"type": "number", "minimum": 0, "maximum": 1}
-_ERROR = {
-    "type": "object",
-    "required": ["code", "message"],
-    "properties": {"code": {"type": "string"}, "message": {"type": "string"}},
-}
-_RESULT = {
-    "type": "object",
-    "description": "A prediction, or `error` instead.",
-    "properties": {
-        "name": {"type": ["string", "null"], "description": "The file name, if one was sent."},
-        "label": {"type": "string", "description": "The most probable class."},
-        "confidence": {**_PROBABILITY, "description": "Its calibrated probability."},
-        "is_sure": {
-            "type": "boolean",
-            "description": "Whether the photograph is in distribution and the confidence reaches the threshold.",
-        },
-        "in_distribution": {"type": "boolean", "description": "Whether it resembles a catalogue photograph."},
-        "levels": {"type": "object", "additionalProperties": {"type": ["string", "null"]}},
-        "attributes": {
-            "type": "object",
-            "additionalProperties": {
-                "type": "object",
-                "properties": {"value": {"type": "string"}, "confidence": _PROBABILITY},
-            },
-        },
-        "alternatives": {
-            "type": "array",
-            "items": {"type": "object", "properties": {"label": {"type": "string"}, "confidence": _PROBABILITY}},
-        },
-        "heatmap": {
-            "type": "object",
-            "description": "The Grad-CAM heat map, with `explain=true`.",
-            "properties": {
-                "label": {"type": "string", "description": "The class that it explains."},
-                "png": {
-                    "type": "string",
-                    "contentEncoding": "base64",
-                    "contentMediaType": "image/png",
-                    "description": "In the photograph's proportions, transparent without evidence for the class.",
-                },
-            },
-        },
-        "error": _ERROR,
-    },
-}
 
 
-def _make_json_response(text: str, schema: JsonObject) -> JsonObject:
-    return {"description": text, "content": {"application/json": {"schema": schema}}}
-
-
-_PROBLEM = {"type": "object", "required": ["error"], "properties": {"error": _ERROR}}
-CLASSIFY_RESPONSES: dict[int | str, JsonObject] = {
-    200: _make_json_response(
-        "One result for each photograph, in their order.",
-        {
-            "type": "object",
-            "required": ["model", "results"],
-            "properties": {"model": {"type": "string"}, "results": {"type": "array", "items": _RESULT}},
-        },
-    ),
-    401: _make_json_response("The API key is missing or wrong.", _PROBLEM),
-    408: _make_json_response("The upload is too slow.", _PROBLEM),
-    413: _make_json_response("Too many bytes, pixels or photographs.", _PROBLEM),
-    415: _make_json_response("Not a picture in a known format.", _PROBLEM),
-    421: _make_json_response("The `Host` name is not allowed.", _PROBLEM),
-    422: _make_json_response(
-        "The picture is empty or damaged, the form has no file, or the model cannot explain.", _PROBLEM
-    ),
-    429: _make_json_response("Too many requests at once from this client.", _PROBLEM),
-    503: _make_json_response("Overloaded or stopping: try again after `Retry-After` seconds.", _PROBLEM),
-}
-
-
-def build_app(classifier: Classifier, config: ServeConfig, *, api_key: str | None = None) -> FastAPI:
+def build_app(
+    classifier: Classifier,
+    config: ServeConfig,
+    *,
+    api_key: str | None = None,
+    metrics: Metrics | None = None,
+    state: ServiceState | None = None,
+) -> FastAPI:
     """Build the FastAPI application that serves a model.
 
     Args:
-        classifier: An exported model, loaded for `config.workers` streams.
-        config: The settings of the service.
+        classifier: An exported model, loaded for as many streams as a process has workers.
+        config: The settings of the service, for all of its processes together.
         api_key: The key that requests must send as `Authorization: Bearer KEY` or `X-API-Key: KEY`; None for no key.
+        metrics: Metrics that are shared with other processes; by default those of this process alone.
+        state: The state that is shared with the server.
     """
-    metrics = Metrics()
-    service = _Service(classifier, config, metrics)
+    metrics, state = metrics or Metrics(), state or ServiceState()
+    service = _Service(classifier, config, metrics, state)
 
     @asynccontextmanager
     async def run(_app: FastAPI) -> AsyncIterator[None]:
         service.start()
+        following = asyncio.create_task(metrics.follow_waiting(lambda: service.waiting))
         yield
+        following.cancel()
         await asyncio.to_thread(service.stop)
 
     # FastAPI's own documentation page loads scripts from a CDN; hangtag's page works offline.
@@ -173,7 +95,7 @@ def build_app(classifier: Classifier, config: ServeConfig, *, api_key: str | Non
     app.add_exception_handler(HTTPException, _handle_http_error)
     app.add_exception_handler(RequestValidationError, _handle_invalid_request)
     policy = make_serve_policy(Hosts(config.host, config.allowed_hosts), api_key, OPEN_PATHS)
-    app.add_middleware(Guard, policy=policy, metrics=metrics)
+    app.add_middleware(Guard, policy=policy, metrics=metrics, state=state)
     _add_routes(app, service, metrics)
     for path, (name, media_type) in PAGES.items():
         _add_page(app, path, (STATIC / name).read_bytes(), media_type)
@@ -225,11 +147,11 @@ def _add_page(app: FastAPI, path: str, content: bytes, media_type: str) -> None:
 class _Service:
     """Classifies the photographs of requests, within limits per client and for all clients together."""
 
-    def __init__(self, classifier: Classifier, config: ServeConfig, metrics: Metrics) -> None:
-        self._classifier, self._config, self._metrics = classifier, config, metrics
+    def __init__(self, classifier: Classifier, config: ServeConfig, metrics: Metrics, state: ServiceState) -> None:
+        self._classifier, self._config, self._metrics, self._state = classifier, config, metrics, state
         self._batcher: Batcher | None = None
         self._decoders: Decoders | None = None
-        self._memory = Shares(max(UPLOAD_BYTES, 2 * find_most_bytes(config)))
+        self._memory = Shares(max(config.share(UPLOAD_BYTES), 2 * find_most_bytes(config)))
         self._can_explain = False
         # The number of current requests by client; see `name_client`.
         self._clients: Counter[str] = Counter()
@@ -238,12 +160,13 @@ class _Service:
         config = self._config
         # Check this at start-up, since it loads the network a second time.
         self._can_explain = self._classifier.can_explain
-        workers = config.workers or os.cpu_count() or 1
+        workers = config.share(config.workers or count_processors())
+        max_waiting = config.share(config.max_waiting)
         self._batcher = Batcher(
             self._classifier,
             precision=config.target_precision,
             max_pixels=min(config.max_pixels, CHEAP_PIXELS),
-            max_waiting=config.max_waiting,
+            max_waiting=max_waiting,
             workers=workers,
         )
         self._decoders = Decoders(
@@ -251,7 +174,7 @@ class _Service:
             # Half of the processors stay free for other requests, however costly an upload is to decode.
             count=max(workers // 2, 1),
             max_pixels=config.max_pixels,
-            max_waiting=config.max_waiting,
+            max_waiting=max_waiting,
         )
 
     def stop(self) -> None:
@@ -262,7 +185,7 @@ class _Service:
 
     @property
     def is_ready(self) -> bool:
-        return self._batcher is not None and self._batcher.is_ready
+        return self._batcher is not None and self._batcher.is_ready and not self._state.is_draining
 
     @property
     def waiting(self) -> int:

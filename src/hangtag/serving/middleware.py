@@ -9,18 +9,15 @@ import logging
 import secrets
 import socket
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.process_collector import ProcessCollector
 from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.requests import ClientDisconnect, cookie_parser
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from hangtag.inference.prediction import Prediction
-from hangtag.inference.streaming import Outcome
+from hangtag.serving.metrics import Metrics
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 ANY_HOST = "*"
@@ -28,8 +25,6 @@ ANY_HOST = "*"
 HEALTH_PATHS = ("/healthz", "/readyz")
 # The status in the metrics for a request whose client disconnected before the response.
 CLIENT_CLOSED_REQUEST = 499
-# Upper bounds of the latency histogram, in seconds.
-LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 SERVE_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -130,46 +125,15 @@ def refuse_photograph(code: str, reason: str) -> ProblemError:
     return ProblemError(PHOTOGRAPH_STATUS.get(code, 422), code, f"{reason[:1].upper()}{reason[1:]}. {hint}")
 
 
-class Metrics:
-    """Prometheus counters and timings of one service, in a separate registry so that tests do not share them."""
+@dataclass
+class ServiceState:
+    """The state of a service that its server and its application share; changed by signals, so it has no lock.
 
-    content_type = CONTENT_TYPE_LATEST
+    Attributes:
+        is_draining: Whether the service is stopping.
+    """
 
-    def __init__(self) -> None:
-        self._registry = CollectorRegistry()
-        ProcessCollector(registry=self._registry)
-        self._requests = Counter("hangtag_requests", "Requests answered.", ["path", "status"], registry=self._registry)
-        self._seconds = Histogram(
-            "hangtag_request_seconds",
-            "Seconds from a request to its response.",
-            buckets=LATENCY_BUCKETS,
-            registry=self._registry,
-        )
-        self._photographs = Counter(
-            "hangtag_photographs", "Photographs by outcome.", ["outcome"], registry=self._registry
-        )
-        self._waiting = Gauge("hangtag_waiting", "Photographs waiting or in work.", registry=self._registry)
-
-    def count_request(self, scope: Scope, status: int, seconds: float) -> None:
-        """Count a request. Unknown paths are counted together, so that clients cannot create any number of labels."""
-        self._requests.labels(getattr(scope.get("route"), "path", "other"), str(status)).inc()
-        if scope["path"] == "/v1/classify":
-            self._seconds.observe(seconds)
-
-    def count_outcomes(self, outcomes: Sequence[Outcome]) -> None:
-        """Count photographs by outcome: `sure`, `not_sure`, or an error code."""
-        for outcome in outcomes:
-            sureness = "sure" if isinstance(outcome, Prediction) and outcome.is_sure else "not_sure"
-            self._photographs.labels(sureness if isinstance(outcome, Prediction) else outcome.code).inc()
-
-    def render(self, waiting: int) -> bytes:
-        """Return all metrics in Prometheus's text format.
-
-        Args:
-            waiting: The number of photographs that are waiting or being classified now.
-        """
-        self._waiting.set(waiting)
-        return generate_latest(self._registry)
+    is_draining: bool = False
 
 
 @dataclass(frozen=True)
@@ -306,10 +270,14 @@ class Guard:
         app: The service.
         policy: Its requirements.
         metrics: The metrics to count requests in, or None.
+        state: The state of the service. While it drains, every response closes its connection, so that clients send
+            their next request to another process.
     """
 
-    def __init__(self, app: ASGIApp, *, policy: GuardPolicy, metrics: Metrics | None = None) -> None:
-        self._app, self._policy, self._metrics = app, policy, metrics
+    def __init__(
+        self, app: ASGIApp, *, policy: GuardPolicy, metrics: Metrics | None = None, state: ServiceState | None = None
+    ) -> None:
+        self._app, self._policy, self._metrics, self._state = app, policy, metrics, state or ServiceState()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -331,8 +299,8 @@ class Guard:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers.update(self._policy.headers)
-                if self._policy.close_unread and not is_read:
-                    # The rest of the body is never read, so no other request can follow on this connection.
+                # If the rest of the body is never read, no other request can follow on this connection.
+                if (self._policy.close_unread and not is_read) or self._state.is_draining:
                     headers["Connection"] = "close"
             await send(message)
 
