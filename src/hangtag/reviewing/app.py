@@ -374,7 +374,7 @@ def _handle_http_error(_request: Request, error: Exception) -> JSONResponse:
 def _handle_store_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, StoreError)
     written = " Nothing was written." if request.method == "POST" else ""
-    if error.is_unknown:
+    if error.is_unknown and request.method == "POST":
         return answer_problem(ProblemError(503, "unknown", UNKNOWN, retry_after=2))
     if error.is_locked:
         message = f"Another process holds the decisions.{written} Try again in a moment."

@@ -3,7 +3,8 @@
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import count
 from typing import Any, TypeVar
 
@@ -12,6 +13,7 @@ import sqlalchemy
 from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from hangtag.errors import SettingsError
 from hangtag.reviewing.postgres_errors import REPEATABLE, explain_error, find_code, is_lost
@@ -76,11 +78,15 @@ class Database:
         self.place = describe_place(parameters)
         named = {"connect_timeout": str(CONNECT_TIMEOUT), "application_name": "hangtag", **KEEPALIVES, **parameters}
         self._engine = make_engine(named)
-        self._lock = threading.Lock()
+        self._lock, self._slots = threading.Lock(), threading.BoundedSemaphore(CONNECTIONS)
         self._was_reached = False
         # When the connection was lost first, and when it was last tried without success, with the reason.
         self._lost_since: float | None = None
         self._failure: tuple[float, SQLAlchemyError] | None = None
+
+    def read(self, work: Callable[[Connection], T]) -> T:
+        """Run statements that only read, each by itself; see `transact`."""
+        return self._run(lambda connection, _: work(connection.execution_options(isolation_level="AUTOCOMMIT")))
 
     def transact(self, work: Callable[[Connection, int], T]) -> T:
         """Run a transaction, and commit it.
@@ -97,15 +103,18 @@ class Database:
         Raises:
             StoreError: The database cannot be reached, or an error of it; see `explain_error`.
         """
-        self._refuse_if_just_failed()
+        return self._run(work, is_write=True)
+
+    def _run(self, work: Callable[[Connection, int], T], *, is_write: bool = False) -> T:
         is_unknown = False
         for attempt in count():
             is_committing = False
             try:
-                with self._engine.connect() as connection:
+                with self._take_slot(), self._engine.connect() as connection:
                     result = work(connection, attempt)
-                    is_committing = True
-                    connection.commit()
+                    is_committing = is_write
+                    if is_write:
+                        connection.commit()
             except SQLAlchemyError as error:
                 is_unknown |= is_committing and is_lost(error)
                 if not self._may_try_again(error, attempt):
@@ -124,10 +133,18 @@ class Database:
         with self._lock:
             self._was_reached, self._lost_since, self._failure = True, None, None
 
-    def _refuse_if_just_failed(self) -> None:
-        with self._lock:
-            if self._failure and time.monotonic() - self._failure[0] < FAILED_SECONDS:
-                raise explain_error(self._failure[1], self.place)
+    @contextmanager
+    def _take_slot(self) -> Iterator[None]:
+        """Wait for one of the connections. The pool would let its waiters wait on after a connection has failed."""
+        if not self._slots.acquire(timeout=LOCK_TIMEOUT):
+            raise PoolTimeoutError("no connection is free")
+        try:
+            with self._lock:
+                if self._failure and time.monotonic() - self._failure[0] < FAILED_SECONDS:
+                    raise self._failure[1].with_traceback(None)
+            yield
+        finally:
+            self._slots.release()
 
     def _may_try_again(self, error: SQLAlchemyError, attempt: int) -> bool:
         if find_code(error) in REPEATABLE:
@@ -140,7 +157,9 @@ class Database:
             self._lost_since = self._lost_since or now
             if now - self._lost_since < RETRY_SECONDS:
                 return True
-            self._failure = (now, error)
+            # An error that was only repeated does not put off the next attempt.
+            if not self._failure or error is not self._failure[1]:
+                self._failure = (now, error)
             return False
 
 
@@ -154,9 +173,13 @@ def make_engine(parameters: Mapping[str, str]) -> Engine:
 
     def connect() -> psycopg.Connection[Any]:
         connection: psycopg.Connection[Any] = psycopg.connect(**parameters)  # type: ignore[arg-type]
-        for name, seconds in settings.items():
-            connection.execute("SELECT set_config(%s, %s, false)", (name, f"{seconds}s"))
-        connection.commit()
+        try:
+            for name, seconds in settings.items():
+                connection.execute("SELECT set_config(%s, %s, false)", (name, f"{seconds}s"))
+            connection.commit()
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     return sqlalchemy.create_engine(
@@ -164,6 +187,4 @@ def make_engine(parameters: Mapping[str, str]) -> Engine:
         creator=connect,
         pool_pre_ping=True,
         pool_size=CONNECTIONS,
-        max_overflow=0,
-        pool_timeout=LOCK_TIMEOUT,
     )

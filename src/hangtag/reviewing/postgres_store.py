@@ -65,7 +65,7 @@ class PostgresStore:
         Raises:
             StoreError: They cannot be read.
         """
-        return self._database.transact(lambda connection, _: self._select(connection, DECISIONS.c.id > after))
+        return self._database.read(lambda connection: self._select(connection, DECISIONS.c.id > after))
 
     def add(self, decisions: Sequence[NewDecision], reviewer: str, time: str = "") -> list[Decision]:
         """Store decisions in one transaction, all or none; see `Store.add`.
@@ -165,7 +165,7 @@ class PostgresStore:
     def _check_versions(self, connection: Connection, decisions: Sequence[NewDecision]) -> None:
         last = sa.select(DECISIONS.c.item_id, sa.func.max(DECISIONS.c.id)).group_by(DECISIONS.c.item_id)
         found = last.where(DECISIONS.c.catalogue == self._catalogue, _is_about({new.item_id for new in decisions}))
-        versions = dict(connection.execute(found).tuples())
+        versions = {row[0]: row[1] for row in connection.execute(found)}
         stale = [new for new in decisions if versions.get(new.item_id, 0) != new.version]
         if stale:
             newer = [
