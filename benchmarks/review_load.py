@@ -84,7 +84,8 @@ class Service:
             try:
                 connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT)
                 connection.request("GET", "/")
-                return re.findall(r'name="review-token" content="([^"]+)"', connection.getresponse().read().decode())[0]
+                page = connection.getresponse().read().decode()
+                return str(re.findall(r'name="review-token" content="([^"]+)"', page)[0])
             except OSError:
                 time.sleep(0.1)
         raise AssertionError("a service does not start")
@@ -269,7 +270,8 @@ def _find_faults(answers: Sequence[Answers], decisions: Sequence[Decision]) -> l
 
 def _find_lost_updates(decisions: Sequence[Decision]) -> list[str]:
     """Return the decisions that were not about the last decision of their item."""
-    faults, by_item = [], defaultdict(list)
+    faults: list[str] = []
+    by_item: dict[str, list[Decision]] = defaultdict(list)
     for each in decisions:
         before = [earlier.id for earlier in by_item[each.item_id] if earlier.batch != each.batch]
         last = max(before, default=0)

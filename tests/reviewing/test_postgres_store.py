@@ -65,7 +65,8 @@ def decisions(place: Workspace) -> Iterator[PostgresStore]:
 def lose_commits(store: PostgresStore, monkeypatch: pytest.MonkeyPatch, *, is_done: bool, times: int = 1) -> list[int]:
     """Lose the connection in the next commits: after the database has committed, or before."""
     dialect = store._database._engine.dialect
-    commit, lost = dialect.do_commit, []
+    commit = dialect.do_commit
+    lost: list[int] = []
 
     def lose(connection: Any) -> None:
         if len(lost) >= times:
@@ -359,7 +360,8 @@ def test_decisions_move_with_their_numbers_and_sqlite_takes_no_more(
     running = Store(workspace.review / "review.sqlite")
     running.add([decide("1"), decide("2", product="Ärmel")], "Ann", "2026-01-02T03:04:05.000+00:00")
     running.undo("Ann")
-    before, told = running.read(), []
+    before = running.read()
+    told: list[str] = []
     with monkeypatch.context() as patched:
         patched.setenv("PGPASSWORD", "wrong")
         with pytest.raises(StoreError, match="password"):

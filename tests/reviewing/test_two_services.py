@@ -6,20 +6,23 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
 from hangtag.errors import WorkspaceError
-from hangtag.reviewing import queue as queues
 from hangtag.reviewing import store as stores
 from hangtag.reviewing.app import build_app
 from hangtag.reviewing.decision_store import DecisionStore, open_store
 from hangtag.reviewing.filters import Filter
 from hangtag.reviewing.items import read_items
-from hangtag.reviewing.queue import Queue, read_issues
+from hangtag.reviewing.postgres_store import PostgresStore
+from hangtag.reviewing.postgres_tables import HOLDS
+from hangtag.reviewing.queue import HELD_SECONDS, Queue, read_issues
 from hangtag.reviewing.store import MAX_VERSION, ConflictError, NewDecision, Store
 from hangtag.reviewing.store_errors import StoreError
 from hangtag.stages.review import open_look_alike_search
@@ -69,22 +72,32 @@ def decide(client: TestClient, issue: Any, version: Any, reviewer: str = "Ann") 
     return client.post("/api/decisions", json=body)
 
 
+def let_time_pass(seconds: float, *stores: DecisionStore) -> None:
+    """Make reserved issues older."""
+    for each in stores:
+        if isinstance(each, Store):
+            now = each._clock()
+            each._clock = lambda now=now: now + seconds  # type: ignore[misc]
+    if isinstance(each, PostgresStore):
+        older = sa.update(HOLDS).values(until=HOLDS.c.until - timedelta(seconds=seconds))
+        each._database.transact(lambda connection, _: connection.execute(older))
+
+
 # Reserved issues
 
 
 def test_two_services_show_an_issue_to_only_one_reviewer(
-    workspace: Workspace, store: DecisionStore, other: DecisionStore, monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, store: DecisionStore, other: DecisionStore
 ) -> None:
     one, two = (open_queue(workspace, each) for each in (store, other))
     clients = serve(one, store, workspace), serve(two, other, workspace)
     assert [show(clients[0], "Ann")["position"], show(clients[1], "Bob")["position"]] == [0, 1]
     # In another window, the same reviewer sees her own issue, and a third reviewer one that is free.
     assert [show(clients[1], "Ann")["position"], show(clients[0], "Eve")["position"]] == [0, 2]
-    with monkeypatch.context() as patched:
-        patched.setattr(queues, "HELD_SECONDS", 0.02)
-        assert [show(clients[0], "Eve")["position"], show(clients[1], "Ann")["position"]] == [2, 0]
-    time.sleep(0.03)
-    # The issues of Ann and Eve are free again, but not Bob's.
+    let_time_pass(HELD_SECONDS / 2, store, other)
+    assert show(clients[1], "Bob")["position"] == 1
+    let_time_pass(HELD_SECONDS / 2, store, other)
+    # The issues of Ann and Eve are free again, but Bob's was shown to him again.
     assert show(clients[0], "Zoe")["position"] == 0
     assert show(clients[0], "Eve")["position"] == 2
 
@@ -112,7 +125,8 @@ def test_holds_expire_and_are_shared_if_asked_for(store: DecisionStore, other: D
 
 def test_holds_of_a_wrong_clock_are_ignored(tmp_path: Path) -> None:
     now = 1000.0
-    ahead, right = (Store(tmp_path / "review.sqlite", lambda hours=hours: now + hours * 3600) for hours in (1, 0))
+    ahead = Store(tmp_path / "review.sqlite", lambda: now + 3600)
+    right = Store(tmp_path / "review.sqlite", lambda: now)
     assert ahead.hold(ISSUES, "Bob", seconds=90.0) == 0
     assert right.hold(ISSUES, "Eve", seconds=90.0) == 0
     now += 89
