@@ -110,7 +110,8 @@ def test_services_share_decisions_in_postgres_and_every_command_follows(
         assert [decide_next(one), decide_next(two), decide_next(one)] == [0, 1, 2]
     with pytest.raises(StoreError, match="in PostgreSQL now"):
         Store(workspace.review / "review.sqlite")
-    main(["apply", "-w", str(workspace.root)])
+    with pytest.raises(SystemExit):
+        main(["apply", "-w", str(workspace.root)])
     assert "cells changed 3" in capsys.readouterr().out
     monkeypatch.setenv("PGPASSWORD", "wrong")
     tool = ["exchange", "label-studio", "-w", str(workspace.root), "--output", str(workspace.root / "tasks")]
