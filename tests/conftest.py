@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ["review_fixtures", "serving_fixtures"]
+pytest_plugins = ["ray_cluster", "review_fixtures", "serving_fixtures"]
 ARCHIVE = "fashion-product-images-small.zip"
 # Installed by `scripts/test-tools` only, which runs these tests.
 TOOLS = Path(__file__).resolve().parents[1] / ".venv-tools" / "bin" / "python"

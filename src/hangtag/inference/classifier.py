@@ -51,6 +51,7 @@ class Classifier:
         description: The content of its `model.json`.
         vocabulary: The words of product names that it can encode, or None if it reads pixels alone.
         seen: Hashes of its training photographs, or None if they are not recorded.
+        folder: The folder that it was loaded from, or None if it was built in memory.
     """
 
     model: Any
@@ -60,14 +61,16 @@ class Classifier:
     vocabulary: Vocabulary | None = None
     network_size: tuple[int, int] | None = None
     seen: SeenPhotographs | None = None
+    folder: Path | None = None
 
     @classmethod
-    def load(cls, folder: str | Path | None = None, *, streams: int = 1) -> "Classifier":
+    def load(cls, folder: str | Path | None = None, *, streams: int = 1, threads: int = 0) -> "Classifier":
         """Load a model from the folder of a training run or of `hangtag export`.
 
         Args:
             folder: The folder with `model.json`; None loads the model that is included in hangtag.
             streams: For an exported model, the number of threads that will call it in parallel.
+            threads: For an exported model, the number of threads that compute; 0 takes one for each processor.
 
         Raises:
             ModelError: A file is missing, damaged, changed, or inconsistent with `model.json`.
@@ -75,7 +78,7 @@ class Classifier:
         """
         path = SHIPPED if folder is None else Path(folder)
         is_exported = (path / NETWORK).is_file()
-        saved = load_exported(path, streams=streams) if is_exported else load_saved(path)
+        saved = load_exported(path, streams=streams, threads=threads) if is_exported else load_saved(path)
         return cls(
             saved.model,
             saved.label_space,
@@ -84,6 +87,7 @@ class Classifier:
             saved.vocabulary,
             saved.network_size,
             saved.seen,
+            path,
         )
 
     @property

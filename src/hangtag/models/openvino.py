@@ -202,12 +202,13 @@ def _name_ports(network: "openvino.Model", model: "Model") -> None:
             port.get_tensor().set_names({name})
 
 
-def load_exported(folder: Path, *, streams: int = 1, exact: bool = False) -> SavedModel:
+def load_exported(folder: Path, *, streams: int = 1, threads: int = 0, exact: bool = False) -> SavedModel:
     """Load an exported model from its folder. Only a graph of known operations is read, and no code is run.
 
     Args:
         folder: A folder that `hangtag export` wrote.
         streams: See `ExportedNetwork`.
+        threads: See `ExportedNetwork`.
         exact: See `ExportedNetwork`.
 
     Raises:
@@ -215,7 +216,7 @@ def load_exported(folder: Path, *, streams: int = 1, exact: bool = False) -> Sav
     """
     described = read_description(folder)
     seen = read_seen(folder, described.content)
-    network = ExportedNetwork(folder / NETWORK, streams=streams, exact=exact, described=described)
+    network = ExportedNetwork(folder / NETWORK, streams=streams, threads=threads, exact=exact, described=described)
     return SavedModel(
         network,
         described.label_space,
