@@ -27,6 +27,8 @@ from hangtag.stages.train import train
 from hangtag.train_config import TrainConfig
 
 pytest.importorskip("ray")
+# So few photographs a part that every command has several.
+PART = 64
 LOCAL, SMALL = RunnerConfig(), PrepareConfig(image_size=(32, 24))
 TINY = TrainConfig(architecture="residual-tiny", epochs=1, batch_size=32, precision="float32", initial_scale=1.0)
 # What differs between any two runs.
@@ -77,8 +79,14 @@ def test_prepare(
     assert {"images.npy", "items.parquet", "rejected.csv"} <= found.keys()
 
 
-# The last digits of a training depend on the number of threads, which a process chooses once.
-ONE_THREAD = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1", "OMP_NUM_THREADS": "1"}
+def run_with_one_thread(*arguments: str) -> None:
+    """Run a command on this machine with as many threads as a node has processors.
+
+    The last digits of a network depend on their number, which a process chooses once.
+    """
+    threads = dict.fromkeys(("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"), "1")
+    code = f"from hangtag.stages import predict; predict.PART = {PART}; from hangtag.cli import main; main()"
+    subprocess.run([sys.executable, "-c", code, *arguments], check=True, env=os.environ | threads, capture_output=True)
 
 
 def test_cross_validate(workspace: Path, runner: RunnerConfig, tmp_path: Path) -> None:
@@ -87,21 +95,19 @@ def test_cross_validate(workspace: Path, runner: RunnerConfig, tmp_path: Path) -
     on_ray.rename(on_ray.with_name("on-ray"))
     write_text(tmp_path / "tiny.toml", to_toml(TINY))
     place = ["--workspace", str(workspace), "--config", str(tmp_path / "tiny.toml")]
-    command = [sys.executable, "-m", "hangtag", "cross-validate", *place, "--folds", "2", "--run-id", "same"]
-    subprocess.run(command, check=True, env=os.environ | ONE_THREAD, capture_output=True)
+    run_with_one_thread("cross-validate", *place, "--folds", "2", "--run-id", "same")
     assert found == hash_files(on_ray, ("history.csv",))
     timed = ("seconds", "images_per_second")
     assert history.drop(timed, strict=False).equals(pl.read_csv(on_ray / "history.csv").drop(timed, strict=False))
 
 
 def test_predict(workspace: Path, runner: RunnerConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(predict_stage, "PART", 64)
-    config = PredictConfig(items="all")
-    [local] = predict(workspace, config)
-    found = hash_files(local.folder)
-    (local.folder / "manifest.json").unlink()
-    [on_ray] = predict(workspace, config, runner=runner)
-    assert not on_ray.skipped
+    monkeypatch.setattr(predict_stage, "PART", PART)
+    [on_ray] = predict(workspace, PredictConfig(items="all"), runner=runner)
+    found = hash_files(on_ray.folder)
+    assert not list(on_ray.folder.glob(".*"))
+    (on_ray.folder / "manifest.json").unlink()
+    run_with_one_thread("predict", "--workspace", str(workspace), "--items", "all")
     assert found == hash_files(on_ray.folder)
 
 
@@ -109,7 +115,7 @@ def test_predict(workspace: Path, runner: RunnerConfig, monkeypatch: pytest.Monk
 def test_classify(
     suffix: str, catalog: Path, runner: RunnerConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(predicted_files, "PART", 64)
+    monkeypatch.setattr(predicted_files, "PART", PART)
     classifier, outputs = Classifier.load(), [tmp_path / f"{name}{suffix}" for name in ("local", "ray")]
     tallies = [
         write_predictions(output, [catalog], classifier, runner=each)
