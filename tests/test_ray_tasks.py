@@ -89,10 +89,10 @@ def test_a_killed_command_goes_on(cluster: Any, tmp_path: Path) -> None:
     arguments = [sys.executable, "-c", DRIVER, str(tmp_path), cluster.address]
     environment = {**os.environ, "PYTHONPATH": f"{FIXTURES}{os.pathsep}{FIXTURES.parents[1] / 'src'}"}
     with subprocess.Popen(arguments, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as driver:
-        while len(list(tmp_path.glob("*.txt"))) < 3:
+        while len(list(tmp_path.glob("[0-9]*.txt"))) < 3:
             time.sleep(0.05)
         driver.send_signal(signal.SIGKILL)
-    done = {path.stem for path in tmp_path.glob("*.txt")}
+    done = {path.stem for path in tmp_path.glob("[0-9]*.txt")}
     assert len(done) < COUNT
     assert square(Squares(tmp_path), cluster) == SQUARES
     assert all(count_tries(tmp_path, int(shard)) == 1 for shard in done)
@@ -131,7 +131,7 @@ def test_few_tasks_are_sent_ahead(cluster: Any, tmp_path: Path) -> None:
     with run_shards(work, give(), TaskPlan("square", 1000, tmp_path), runner) as results:
         next(results)
         # Two nodes of a processor each, and as many tasks that wait.
-        assert len(read) <= 2 * 2 + len(list(tmp_path.glob("*.txt")))
+        assert len(read) <= 2 * 2 + len(list(tmp_path.glob("[0-9]*.txt")))
 
 
 def test_a_node_with_other_versions_is_named(cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
