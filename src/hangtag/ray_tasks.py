@@ -241,6 +241,11 @@ def _connect(ray: Any, runner: RunnerConfig) -> Iterator[None]:
     handler = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(**options)
+    except SystemExit:
+        # SIGTERM, which Ray has taken over.
+        if callable(handler):
+            handler(signal.SIGTERM, None)
+        raise
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         ray.shutdown()
         raise _explain_connection(error, runner.ray_address) from error
