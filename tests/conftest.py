@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings
 from postgres_server import PostgresServer, find_obstacle
 
-pytest_plugins = ["review_fixtures", "serving_fixtures"]
+pytest_plugins = ["ray_cluster", "review_fixtures", "serving_fixtures"]
 ARCHIVE = "fashion-product-images-small.zip"
 # Installed by `scripts/test-tools` only, which runs these tests.
 TOOLS = Path(__file__).resolve().parents[1] / ".venv-tools" / "bin" / "python"

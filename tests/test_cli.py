@@ -13,7 +13,7 @@ import pytest
 
 import hangtag
 from hangtag.cli import main
-from hangtag.cli_commands import COMMAND_GROUPS
+from hangtag.cli_help import COMMAND_GROUPS
 from hangtag.errors import HangtagError, WorkspaceError
 from hangtag.metrics.markdown import Block
 from hangtag.results import StageResult
@@ -97,6 +97,7 @@ def test_prepare_passes_the_catalogue_its_description_and_the_settings(command: 
     assert command.named == {
         "schema": Path("shop.toml"),
         "overrides": {"id": "sku", "name": "title", "levels": "kind,type", "split": "part"},
+        "runner": hangtag.RunnerConfig(),
     }
 
 
@@ -141,9 +142,12 @@ def test_cross_validate_passes_the_folds_and_the_settings_of_a_training(
     monkeypatch.setattr("hangtag.stages.cross_validate.list_fold_blocks", lambda _: [])
     assert command.run("cross-validate", "--folds", "3", "--run-id", "two", "--epochs", "2", "--replace") == 0
     assert command.given == (Path("workspace"), hangtag.TrainConfig(epochs=2))
-    assert command.named == {"folds": 3, "run_id": "two", "replace": True}
-    command.run("cross-validate")
+    assert command.named == {"folds": 3, "run_id": "two", "replace": True, "runner": hangtag.RunnerConfig()}
+    command.run("cross-validate", "--runner", "ray", "--ray-address", "head:6379", "--cpus-per-task", "2")
     assert command.named["folds"] == 5
+    assert command.named["runner"] == hangtag.RunnerConfig("ray", "head:6379", 2)
+    assert command.run("cross-validate", "--ray-address", "auto") == 2
+    assert "--ray-address is for --runner ray" in command.err
 
 
 @pytest.mark.parametrize("name", ["predict", "compare", "audit", "export"])

@@ -6,22 +6,21 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from hangtag import __version__, config
 from hangtag import cli_commands as commands
 from hangtag import cli_options as options
+from hangtag.cli_help import create_app
 from hangtag.errors import CatalogError
 from hangtag.exit_codes import run_and_exit
 from hangtag.presets import DEMO_SETTINGS, merge_chain_settings, read_preset, read_settings_file, resolve_settings
+from hangtag.results import StageResult
 from hangtag.settings import lay_over, parse_image_size
 
-if TYPE_CHECKING:
-    from hangtag.results import StageResult
-
-app = commands.create_app()
+app = create_app()
 
 
 @app.callback(invoke_without_command=True)
@@ -50,11 +49,12 @@ for _command in commands.STAGE_COMMANDS:
 commands.register_local_app(app)
 
 
-@commands.register(app, config.PrepareConfig, describes=True)
+@commands.register(app, config.PrepareConfig, describes=True, has_runner=True)
 def prepare(
     catalog: options.CatalogArgument,
     settings: dict[str, Any],
     overrides: dict[str, Any],
+    runner: config.RunnerConfig,
     workspace: options.WorkspaceOption = options.WORKSPACE,
     file: options.FileOption = None,
     schema: options.SchemaOption = None,
@@ -67,7 +67,7 @@ def prepare(
     from hangtag.stages.prepare import prepare as stage
 
     resolved = resolve_settings(config.PrepareConfig, settings, file=file)
-    _show_results(stage(catalog, workspace, resolved, schema=schema, overrides=overrides))
+    _show_results(stage(catalog, workspace, resolved, schema=schema, overrides=overrides, runner=runner))
 
 
 @commands.register(app)
@@ -236,10 +236,11 @@ def export(
     _show_results(stage(workspace, run, output, resolve_settings(config.ExportConfig, settings, file=file)))
 
 
-@commands.register(app, config.ClassifyConfig)
+@commands.register(app, config.ClassifyConfig, has_runner=True)
 def classify(
     paths: options.PhotographsArgument,
     settings: dict[str, Any],
+    runner: config.RunnerConfig,
     model: options.ModelOption = None,
     output: options.OutputOption = None,
     json: options.JsonOption = False,
@@ -257,13 +258,13 @@ def classify(
     from hangtag.stages.classify import choose_form, list_warnings, print_predictions, write_predictions
     from hangtag.summary import describe_tally
 
-    form = choose_form(json=json, csv=csv, output=output, explain=explain, group_by=group_by)
+    form = choose_form(json=json, csv=csv, output=output, explain=explain, group_by=group_by, runner=runner)
     resolved = resolve_settings(config.ClassifyConfig, settings, file=file)
     classifier = Classifier.load(model, streams=os.cpu_count() or 1)
     if output is None:
         tally = print_predictions(paths, classifier, resolved, form=form, explain=explain, group_by=group_by)
     else:
-        tally = write_predictions(output, paths, classifier, resolved, group_by=group_by)
+        tally = write_predictions(output, paths, classifier, resolved, group_by=group_by, runner=runner)
         typer.echo(f"classify: {describe_tally(tally)} · in {output}")
     if not (total := sum(tally.values())):
         raise CatalogError("There is no photograph in these files and folders.", received=[*map(str, paths)])
@@ -382,14 +383,13 @@ def demo(
     """
     from hangtag.stages import pipeline
 
-    trainings = options.parse_trainings(color_modes, seeds, replace)
-    pipeline.demo(
-        workspace, settings=merge_chain_settings(settings, "capstone", file), on_stage=_show_results, **trainings
-    )
+    more = options.parse_trainings(color_modes, seeds, replace)
+    values = merge_chain_settings(settings, "capstone", file)
+    pipeline.demo(workspace, settings=values, on_stage=_show_results, **more)
     _show_report(workspace)
 
 
-def _show_results(*results: "StageResult") -> None:
+def _show_results(*results: StageResult) -> None:
     from hangtag.summary import describe_results
 
     typer.echo(describe_results(results))

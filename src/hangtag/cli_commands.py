@@ -13,26 +13,16 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
 
 from hangtag import cli_options as options
 from hangtag import config
+from hangtag.cli_help import GroupedCommand
 from hangtag.presets import resolve_settings
 from hangtag.settings import name_flag, name_stage, select_settings
 from hangtag.train_config import TrainConfig
 
 Command = Callable[..., Any]
 Flags = dict[str, inspect.Parameter]
-
-# The headings of `hangtag --help` and their commands, in order.
-COMMAND_GROUPS = {
-    "Start here": ("app", "check"),
-    "Prepare a catalogue": ("init", "prepare", "clean", "explore", "suggest-merges"),
-    "Train and evaluate": ("train", "cross-validate", "evaluate", "compare", "predict", "models"),
-    "Find and fix label errors": ("audit", "review", "map-taxonomy", "apply", "exchange"),
-    "Use the results": ("report", "search", "export", "classify", "serve"),
-    "All at once": ("run", "demo"),
-}
 
 # `run` and `demo` replace these settings of `train` by --color-modes and --seeds, and train once for each of them.
 CHAIN_SETTINGS = ("color_mode", "seed")
@@ -61,39 +51,6 @@ DESCRIPTION = (
     ("sheet", "--sheet", "Sheet of an Excel workbook; by default the first with a header and rows."),
     ("split", "--split-column", "Column that already has the splits train, val and test."),
 )
-
-
-class GroupedCommand(TyperCommand):
-    """A command whose `--help` groups flags by the heading in their declaration (`rich_help_panel`)."""
-
-    def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Write a section of the help for each heading, in the order of the flags."""
-        sections: dict[str, list[tuple[str, str]]] = {}
-        for parameter in self.get_params(ctx):
-            if (record := parameter.get_help_record(ctx)) is not None:
-                default = "Arguments" if parameter.param_type_name == "argument" else "Options"
-                heading = getattr(parameter, "rich_help_panel", None) or default
-                sections.setdefault(heading, []).append(record)
-        for heading, records in sections.items():
-            with formatter.section(heading):
-                formatter.write_dl(records)
-
-
-class GroupedCommands(TyperGroup):
-    """The command line, whose `--help` groups commands by `COMMAND_GROUPS`."""
-
-    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002  (Typer's signature)
-        """Return the names of the commands in the order of `COMMAND_GROUPS`."""
-        return [name for names in COMMAND_GROUPS.values() for name in names]
-
-    def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """Write a section of the help for each heading, with its commands and their first sentences."""
-        width = max(map(len, self.list_commands(ctx)))
-        for heading, names in COMMAND_GROUPS.items():
-            with formatter.section(heading):
-                formatter.write_dl(
-                    [(name.ljust(width), self.commands[name].get_short_help_str(formatter.width)) for name in names]
-                )
 
 
 def build_setting_flags(*kinds: type, defaults: Mapping[str, Any] | None = None, omit: Collection[str] = ()) -> Flags:
@@ -159,8 +116,15 @@ def build_description_flags() -> Flags:
     }
 
 
+def build_runner_flags() -> dict[str, Flags]:
+    """Build the group of flags that choose where shards are done."""
+    return {"runner": build_setting_flags(config.RunnerConfig)}
+
+
 def gather(function: Command, groups: Mapping[str, Flags], own: Iterable[inspect.Parameter] | None = None) -> Command:
     """Build a command with the flags of all groups, which passes them to `function` as one mapping for each group.
+
+    Those of the group `runner` are passed as a `RunnerConfig`.
 
     Args:
         function: A function that takes each group as a keyword argument, besides other parameters.
@@ -172,6 +136,8 @@ def gather(function: Command, groups: Mapping[str, Flags], own: Iterable[inspect
         for group, flags in groups.items():
             group_values = {key: values.pop(flag.name) for key, flag in flags.items()}
             values[group] = {key: value for key, value in group_values.items() if value is not None}
+        if "runner" in groups:
+            values["runner"] = resolve_settings(config.RunnerConfig, values["runner"])
         return function(**values)
 
     if own is None:
@@ -194,6 +160,7 @@ class StageCommand:
         help: The text of its `--help`; `hangtag --help` shows the first line.
         parameters: The annotation for Typer and the default of further parameters, passed as keyword arguments.
         has_preset: Whether the command has the flag `--preset`.
+        has_runner: Whether its work is made of shards, which Ray can do.
     """
 
     name: str
@@ -201,6 +168,7 @@ class StageCommand:
     help: str
     parameters: Mapping[str, tuple[Any, Any]] = dataclasses.field(default_factory=dict)
     has_preset: bool = False
+    has_runner: bool = False
 
     def register(self, app: typer.Typer, run_stage: Callable[..., None]) -> None:
         """Add the command to `app`; it calls `run_stage` with its name, the workspace, the settings and parameters."""
@@ -220,7 +188,8 @@ class StageCommand:
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
             for name, (annotation, default) in (declared | dict(self.parameters)).items()
         ]
-        command = gather(call, {"settings": build_setting_flags(self.kind)}, parameters)
+        groups = {"settings": build_setting_flags(self.kind)} | (build_runner_flags() if self.has_runner else {})
+        command = gather(call, groups, parameters)
         app.command(self.name, cls=GroupedCommand, help=inspect.cleandoc(self.help))(command)
 
 
@@ -228,16 +197,20 @@ def register(
     app: typer.Typer,
     *kinds: type,
     describes: bool = False,
+    has_runner: bool = False,
     defaults: Mapping[str, Any] | None = None,
     omit: Collection[str] = (),
 ) -> Callable[[Command], Command]:
     """Return a decorator that adds a function to `app` as a command, with a flag for each setting of `kinds`.
 
-    The function receives the settings as `settings`, and with `describes` a catalogue's description as `overrides`.
+    The function receives the settings as `settings`, with `describes` a catalogue's description as `overrides`, and
+    with `has_runner` a `RunnerConfig` as `runner`.
     """
     groups = {"settings": build_setting_flags(*kinds, defaults=defaults, omit=omit)} if kinds else {}
     if describes:
         groups["overrides"] = build_description_flags()
+    if has_runner:
+        groups |= build_runner_flags()
 
     def decorate(function: Command) -> Command:
         app.command(cls=GroupedCommand)(gather(function, groups))
@@ -264,16 +237,6 @@ def register_local_app(app: typer.Typer) -> None:
 
         told = "The page: {}  (Ctrl-C stops it)"
         stage(folder, port=port, opens=browser, on_start=lambda address: typer.echo(told.format(address), err=True))
-
-
-def create_app() -> typer.Typer:
-    """Create the command line without its commands."""
-    return typer.Typer(
-        cls=GroupedCommands,
-        pretty_exceptions_enable=False,
-        rich_markup_mode=None,
-        context_settings={"help_option_names": ["-h", "--help"]},
-    )
 
 
 # Commands that only pass settings and some arguments to their stage.
@@ -327,6 +290,7 @@ STAGE_COMMANDS = (
             "replace": (options.ReplaceOption, False),
         },
         has_preset=True,
+        has_runner=True,
     ),
     StageCommand(
         "evaluate",
@@ -347,6 +311,7 @@ STAGE_COMMANDS = (
         Reads runs/ and labels/ and writes runs/RUN_ID/predictions/, with a list of items on which the models disagree.
         """,
         {"run_ids": (options.RunsArgument, None)},
+        has_runner=True,
     ),
     StageCommand(
         "apply",

@@ -97,6 +97,10 @@ class LeakError(HangtagError):
     """Raised if the splits share items, pixels or duplicates, so that an evaluation would be too optimistic."""
 
 
+class RunnerError(HangtagError):
+    """Raised if a Ray cluster cannot be used: it is not there, or its nodes cannot do the work."""
+
+
 class MissingExtraError(HangtagError):
     """Raised if a stage needs an optional dependency that is not installed."""
 

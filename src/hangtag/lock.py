@@ -18,6 +18,7 @@ from hangtag.workspace import (
     CHECKPOINT,
     LOCKS,
     NO_WORKSPACE,
+    PARTS,
     SHARDS,
     WORKSPACE_HINT,
     Workspace,
@@ -95,7 +96,7 @@ def sweep(workspace: Workspace) -> None:
     for folder in workspace.stage_folders():
         # The folds of a cross-validation share one lock.
         parts = [folder, *folder.glob("fold_*")]
-        unfinished = [part / name for part in parts for name in (CHECKPOINT, SHARDS)]
+        unfinished = [part / name for part in parts for name in (CHECKPOINT, SHARDS, PARTS)]
         if any(map(has_leftovers, parts)) or any(map(find_parts, unfinished)):
             # If this fails, as on a read-only disk, the command that needs the folder raises the error.
             with (

@@ -27,6 +27,8 @@ STAGING = ".new"
 CHECKPOINT = "checkpoint"
 # The folder inside `prepared/` of what an interrupted `prepare` decoded.
 SHARDS = ".decoded"
+# The folder inside a run's `predictions/` of what an interrupted `predict` predicted.
+PARTS = ".parts"
 MANIFEST = "manifest.json"
 # The list of files that the switch removes. It is written before the manifest, so a manifest means that all is staged.
 STALE = "stale.json"

@@ -23,14 +23,14 @@ from hangtag.auditing.value_issues import find_spelling_variants, find_unlikely_
 from hangtag.catalog.missing_values import is_missing
 from hangtag.catalog.prepared_items import read_prepared
 from hangtag.catalog.schema import CatalogSchema
-from hangtag.config import AuditConfig, CleanConfig
+from hangtag.config import AuditConfig, CleanConfig, PredictConfig
 from hangtag.errors import CatalogError
 from hangtag.figures.counts import count_values, fill_missing
 from hangtag.io import write_parquet, write_whole
 from hangtag.labels.dataset import UNKNOWN, LabeledItems, read_labeled_items
 from hangtag.manifest import StageRecord
 from hangtag.stages.clean import clean
-from hangtag.stages.predict import _choose_unknown
+from hangtag.stages.predict import _choose_items
 from hangtag.training.targets import build_targets
 from hangtag.workspace import Workspace
 
@@ -156,7 +156,7 @@ def test_no_class_no_figure_and_no_suggestion_is_a_missing_one_and_its_spelling_
                 assert not any(is_missing(own[column]) for column in json.loads(line["changes"]))
             unknown = labelled.table.filter(pl.col("label") == UNKNOWN)
             assert unknown["split"].null_count() == len(unknown) == result.metrics.get("missing_labels", 0)
-            assert set(unknown["item_id"]) <= set(_choose_unknown(labelled)["item_id"])
+            assert set(unknown["item_id"]) <= set(_choose_items(labelled, PredictConfig())["item_id"])
             table = labelled.table.select("item_id", "label", "split", "group_id").rows()
             states.append(
                 (table, changes.drop("old").rows(), label_space, [each.rows() for each in counts], issues.rows())
@@ -184,7 +184,7 @@ def test_an_item_keeps_the_label_of_the_level_that_it_has(tmp_path: Path, spelli
     assert (line["old"] or "") == spelling
     assert (counts["unknown"], counts["missing_labels"]) == (1, 1)
     # The items that lack a level are predicted beside those without a label.
-    assert _choose_unknown(labelled)["item_id"].to_list() == ["0", "3", "6", "9", "12", "15"]
+    assert _choose_items(labelled, PredictConfig())["item_id"].to_list() == ["0", "3", "6", "9", "12", "15"]
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)

@@ -19,6 +19,7 @@ from hangtag.inference.classifier import Classifier
 from hangtag.inference.prediction import Prediction
 from hangtag.inference.streaming import CHUNK, Failure, classify_photographs
 from hangtag.models.label_space import LabelSpace
+from hangtag.serving import predicted_files
 from hangtag.serving.output import list_columns, list_photographs, write_table_lines
 from hangtag.stages import classify as stage
 from hangtag.stages.classify import print_predictions, write_predictions
@@ -103,8 +104,8 @@ def test_a_folder_unlike_the_training_photographs_gets_one_line(classifier: Clas
     (warning,) = stage.list_warnings(tally)
     assert warning.startswith(f"{tally['out_of_distribution']} of 12 photographs are unlike all")
     # Half of them are no reason, nor are a few.
-    assert stage.list_warnings(dict.fromkeys(stage.OUTCOMES, 0) | {"sure": 6, "out_of_distribution": 6}) == []
-    assert stage.list_warnings(dict.fromkeys(stage.OUTCOMES, 0) | {"out_of_distribution": 9}) == []
+    assert stage.list_warnings(dict.fromkeys(predicted_files.OUTCOMES, 0) | {"sure": 6, "out_of_distribution": 6}) == []
+    assert stage.list_warnings(dict.fromkeys(predicted_files.OUTCOMES, 0) | {"out_of_distribution": 9}) == []
 
 
 def test_csv_has_the_same_columns_for_all(classifier: Classifier, photographs: Path) -> None:
@@ -170,7 +171,7 @@ def test_the_table_fits_80_columns_and_loses_nothing() -> None:
 def test_a_long_list_goes_on_after_a_kill(
     suffix: str, classifier: Classifier, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stage, "PART", 2)
+    monkeypatch.setattr(predicted_files, "PART", 2)
     output = tmp_path / f"out{suffix}"
     asked: list[int] = []
 
@@ -180,7 +181,7 @@ def test_a_long_list_goes_on_after_a_kill(
             raise KeyboardInterrupt
         return classify_photographs(classifier, files, **more)
 
-    monkeypatch.setattr(stage, "classify_photographs", stop_in_the_third_part)
+    monkeypatch.setattr(predicted_files, "classify_photographs", stop_in_the_third_part)
     with pytest.raises(KeyboardInterrupt):
         write_predictions(output, [photographs], classifier, CONFIG)
     assert not output.exists()
@@ -191,7 +192,7 @@ def test_a_long_list_goes_on_after_a_kill(
     assert [path.name for path in tmp_path.iterdir()] == [output.name]
     assert [Path(name).name for name in read_files(output)] == [Path(name).name for name in NAMES]
     whole = tmp_path / f"whole{suffix}"
-    monkeypatch.setattr(stage, "PART", 100)
+    monkeypatch.setattr(predicted_files, "PART", 100)
     write_predictions(whole, [photographs], classifier, CONFIG)
     assert (
         read_labels(whole) == read_labels(output) == ["Hat", "Shirt", "Shoe", None, None, read_labels(whole)[5], "Shoe"]

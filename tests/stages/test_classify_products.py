@@ -92,7 +92,7 @@ def test_a_file_that_does_not_match_is_a_product_of_its_own(classifier: Classifi
 def test_products_are_written_to_a_file(
     suffix: str, classifier: Classifier, products: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hangtag.stages.classify.PART", 2)
+    monkeypatch.setattr("hangtag.serving.predicted_files.PART", 2)
     path = tmp_path / f"answers{suffix}"
     tally = write_predictions(path, [products], classifier, CONFIG, group_by=r"^\d+")
     assert sum(tally.values()) == 3

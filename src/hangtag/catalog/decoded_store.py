@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from hangtag.catalog.files import escape_name
-from hangtag.catalog.image_files import Decoded, Outcome
+from hangtag.catalog.image_files import Chunk, Decoded, Outcome, Shards
 from hangtag.catalog.images import Pixels
 from hangtag.catalog.source import Source, format_stamp
 from hangtag.config import PrepareConfig
@@ -42,6 +42,47 @@ class Kept(NamedTuple):
     row: int
 
 
+@dataclass(frozen=True)
+class DecodedShards:
+    """The chunks that a `prepare` has decoded so far, each a file of pixels and a list of the photographs.
+
+    A chunk's files are named by what it is made from, so that processes that decode the same one write the same files,
+    and those of another catalogue or state of it write others.
+
+    Attributes:
+        folder: The folder of the files.
+        key: The hash of the catalogue's path and the settings that the pixels depend on.
+    """
+
+    folder: Path
+    key: str
+
+    def save(self, chunk: Chunk, outcomes: Sequence[Outcome], pixels: Pixels) -> str:
+        """Save what was decoded, for the next `prepare` if this one is interrupted; return the file's name."""
+        digest = hash_json([[ascii(name) for name in chunk.names], chunk.stamps])
+        path = self.folder / f"{self.key[:16]}-{digest[:16]}.npy"
+        # Into memory first: NumPy writes to a file in a way of its own, whose errors do not say that a disk is full.
+        buffer = BytesIO()
+        np.save(buffer, pixels)
+        with write_whole(path) as temporary:
+            temporary.write_bytes(buffer.getvalue())
+        # What could not be used is tried again: a repaired archive may state the same checksum.
+        entries = [
+            (name, stamp, *asdict(outcome).values())
+            for name, stamp, outcome in zip(chunk.names, chunk.stamps, outcomes, strict=True)
+            if isinstance(outcome, Decoded)
+        ]
+        # Written last: without it, the pixels are not used.
+        with write_whole(path.with_suffix(".json")) as temporary:
+            temporary.write_text(json.dumps({"key": self.key, "entries": entries}), encoding="utf-8")
+        return path.name
+
+    def read(self, name: str) -> Pixels:
+        """Read the pixels of a chunk's usable photographs, uint8 (n, H, W, 3)."""
+        pixels: Pixels = np.load(self.folder / name, allow_pickle=False)
+        return pixels
+
+
 class DecodedStore:
     """The photographs that an earlier `prepare` with the same settings decoded, or one that was interrupted.
 
@@ -57,8 +98,8 @@ class DecodedStore:
         self._folder = folder
         settings = [escape_name(str(source.path)), config.image_size, config.fit, config.max_pixels, config.max_bytes]
         self._key = hash_json([*settings, list(COLUMNS), read_version("hangtag")])
+        self.shards: Shards = DecodedShards(folder / SHARDS, self._key)
         self._kept: dict[str, Kept] = {}
-        self._num_shards = 0
         self._open = lru_cache(maxsize=4)(_open_pixels)
         self._read_earlier()
         self._read_shards()
@@ -75,26 +116,6 @@ class DecodedStore:
             return None
         return kept.outcome, self._open(kept.file)[kept.row]
 
-    def save(self, paths: Sequence[str], stamps: Sequence[str], outcomes: Sequence[Outcome], pixels: Pixels) -> None:
-        """Save what was decoded, for the next `prepare` if this one is interrupted."""
-        name = f"{self._key[:16]}-{self._num_shards:06}"
-        self._num_shards += 1
-        (self._folder / SHARDS).mkdir(exist_ok=True)
-        # Into memory first: NumPy writes to a file in a way of its own, whose errors do not say that a disk is full.
-        buffer = BytesIO()
-        np.save(buffer, pixels)
-        with write_whole(self._folder / SHARDS / f"{name}.npy") as temporary:
-            temporary.write_bytes(buffer.getvalue())
-        # What could not be used is tried again: a repaired archive may state the same checksum.
-        entries = [
-            (path, stamp, *asdict(outcome).values())
-            for path, stamp, outcome in zip(paths, stamps, outcomes, strict=True)
-            if isinstance(outcome, Decoded)
-        ]
-        # Written last: without it, the pixels are not used.
-        with write_whole(self._folder / SHARDS / f"{name}.json") as temporary:
-            temporary.write_text(json.dumps({"key": self._key, "entries": entries}), encoding="utf-8")
-
     def write(self, file: Path, paths: Sequence[str], stamps: Sequence[str], outcomes: Sequence[Outcome]) -> None:
         """Write the list of decoded photographs, in the order of `images.npy`, then of `other_images.npy`."""
         # By columns, since a catalogue may have millions.
@@ -110,7 +131,7 @@ class DecodedStore:
 
     def clear(self) -> None:
         """Remove what an interrupted `prepare` left."""
-        shutil.rmtree(self._folder / SHARDS, ignore_errors=True)
+        shutil.rmtree(self.shards.folder, ignore_errors=True)
 
     def _read_earlier(self) -> None:
         try:
@@ -128,7 +149,7 @@ class DecodedStore:
             return
 
     def _read_shards(self) -> None:
-        for path in sorted((self._folder / SHARDS).glob("*.json")):
+        for path in sorted(self.shards.folder.glob("*.json")):
             try:
                 content: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
                 if content["key"] != self._key:
@@ -138,7 +159,6 @@ class DecodedStore:
                 self._add(content["entries"], pixels)
             except (OSError, ValueError, KeyError, TypeError):
                 continue
-            self._num_shards = max(self._num_shards, int(path.stem.rpartition("-")[2]) + 1)
 
     def _add(self, entries: Any, pixels: Path) -> None:
         for row, (path, stamp, width, height, mode) in enumerate(entries):

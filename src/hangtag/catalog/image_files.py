@@ -2,16 +2,14 @@
 
 import hashlib
 import os
-import threading
-import time
 from collections import defaultdict
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Generator, Hashable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
-from joblib import Parallel, delayed
 
 from hangtag.catalog.files import FileError, read_regular
 from hangtag.catalog.images import (
@@ -24,13 +22,13 @@ from hangtag.catalog.images import (
     limit_part,
 )
 from hangtag.catalog.source import Identity, Source, make_changed_error, open_source
-from hangtag.config import PrepareConfig
+from hangtag.config import PrepareConfig, RunnerConfig
 from hangtag.console import show_progress
 from hangtag.io import write_whole
+from hangtag.ray_tasks import TaskPlan
+from hangtag.shards import ShardWork, Slot, run_shards
 
 CHUNK = 256
-# How often a worker process checks that its parent process is still running.
-PARENT_CHECK_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +51,35 @@ class Decoded:
 Outcome = Decoded | Rejected
 
 
+class Chunk(NamedTuple):
+    """Photographs that are decoded at once: where each is, the name that it is kept under, and its stamp."""
+
+    paths: Sequence[str | Path]
+    names: Sequence[str]
+    stamps: Sequence[str]
+
+
+class Shards(Protocol):
+    """Decoded chunks on the disk; see `decoded_store.DecodedShards`."""
+
+    @property
+    def folder(self) -> Path:
+        """Return the folder of the files."""
+
+    def save(self, chunk: Chunk, outcomes: Sequence[Outcome], pixels: Pixels) -> str:
+        """Save what was decoded, and return the name of the file of pixels."""
+
+    def read(self, name: str) -> Pixels:
+        """Read a file of pixels."""
+
+
 class Store(Protocol):
     """Decoded photographs that are kept between runs; see `decoded_store.DecodedStore`."""
 
+    shards: Shards
+
     def find(self, path: str, stamp: str) -> tuple[Decoded, Pixels] | None:
         """Return a photograph's outcome and its pixels; None if it must be decoded."""
-
-    def save(self, paths: Sequence[str], stamps: Sequence[str], outcomes: Sequence[Outcome], pixels: Pixels) -> None:
-        """Save what was decoded."""
 
 
 def pack_photographs(
@@ -71,6 +90,7 @@ def pack_photographs(
     store: Store,
     stamps: Sequence[str],
     items: Sequence[int],
+    runner: RunnerConfig = RunnerConfig(),  # noqa: B008  (frozen)
 ) -> list[Outcome]:
     """Decode photographs in order and write the usable ones to two .npy files, uint8 (n, H, W, 3).
 
@@ -87,6 +107,7 @@ def pack_photographs(
         store: What was decoded before.
         stamps: A text for each photograph that changes when its file does.
         items: The item of each photograph.
+        runner: Where photographs are decoded.
 
     Returns:
         One outcome for each path, in the order of `paths`.
@@ -95,9 +116,9 @@ def pack_photographs(
     height, width = config.image_size
     names = [str(path) for path in paths]
     new = [index for index in range(len(paths)) if store.find(names[index], stamps[index]) is None]
-    decoded = _decode_new(source, [(paths[index], names[index], stamps[index]) for index in new], config, store)
     is_new, done, counts = set(new), set[int](), [0, 0]
     with (
+        closing(_decode_new(source, new, (paths, names, stamps), config, store.shards, runner)) as decoded,
         targets[0].open("wb") as first,
         targets[1].open("wb") as other,
         show_progress("Decoding photographs", len(paths), "photographs") as bar,
@@ -155,17 +176,45 @@ def keep_rows(path: Path, rows: Sequence[int]) -> None:
             file.write(images[row].tobytes())
 
 
+@dataclass
+class _Decoding(ShardWork[Chunk, tuple[list[Outcome], str]]):
+    """Decode the photographs of a chunk, and save their pixels."""
+
+    path: Path
+    identity: Identity
+    config: PrepareConfig
+    shards: Shards
+
+    def run(self, shard: Chunk, slot: Slot) -> tuple[list[Outcome], str]:  # noqa: ARG002  (one thread decodes)
+        """Return the outcome of each photograph, and the name of the file of pixels."""
+        outcomes, pixels = _decode_chunk(self.path, self.identity, shard.paths, self.config)
+        return outcomes, self.shards.save(shard, outcomes, pixels)
+
+
 def _decode_new(
-    source: Source, photographs: Sequence[tuple[str | Path, str, str]], config: PrepareConfig, store: Store
-) -> Iterator[tuple[Outcome, Pixels | None]]:
-    """Yield the outcome and the pixels of each photograph, given as path, name and stamp, and save them in chunks."""
-    done = 0
-    for outcomes, pixels in _decode_chunks(source, [path for path, _, _ in photographs], config):
-        chunk = photographs[done : done + len(outcomes)]
-        done += len(outcomes)
-        store.save([name for _, name, _ in chunk], [stamp for _, _, stamp in chunk], outcomes, pixels)
-        rows = iter(pixels)
-        yield from ((outcome, next(rows) if isinstance(outcome, Decoded) else None) for outcome in outcomes)
+    source: Source,
+    rows: Sequence[int],
+    columns: tuple[Sequence[str | Path], Sequence[str], Sequence[str]],
+    config: PrepareConfig,
+    shards: Shards,
+    runner: RunnerConfig,
+) -> Generator[tuple[Outcome, Pixels | None], None, None]:
+    """Decode and save some rows of the columns paths, names and stamps; yield the outcome and the pixels of each."""
+    size = limit_part(config.image_size, CHUNK)
+    parts = [rows[start : start + size] for start in range(0, len(rows), size)]
+    paths, names, stamps = columns
+    chunks = (
+        Chunk([paths[row] for row in part], [names[row] for row in part], [stamps[row] for row in part])
+        for part in parts
+    )
+    downloads = next(((path.parent,) for path in paths if isinstance(path, Path)), ())
+    plan = TaskPlan("prepare", len(parts), shards.folder, (source.path, *downloads))
+    work = _Decoding(source.path, source.identity, config, shards)
+    processes = min(config.workers or os.cpu_count() or 1, len(parts))
+    with run_shards(work, chunks, plan, runner, processes=processes) as results:
+        for outcomes, name in results:
+            pixels = iter(shards.read(name))
+            yield from ((outcome, next(pixels) if isinstance(outcome, Decoded) else None) for outcome in outcomes)
 
 
 def _write_header(file: object, shape: tuple[int, ...]) -> None:
@@ -173,38 +222,6 @@ def _write_header(file: object, shape: tuple[int, ...]) -> None:
         file,  # type: ignore[arg-type]
         {"descr": "|u1", "fortran_order": False, "shape": shape},
     )
-
-
-def _decode_chunks(
-    source: Source, paths: Sequence[str | Path], config: PrepareConfig
-) -> Iterator[tuple[list[Decoded | Rejected], Pixels]]:
-    # joblib's worker processes need no `if __name__ == "__main__"` in a user's script, and do not fork a process
-    # in which polars has started threads.
-    size = limit_part(config.image_size, CHUNK)
-    chunks = [paths[start : start + size] for start in range(0, len(paths), size)]
-    workers = min(config.workers or os.cpu_count() or 1, len(chunks))
-    if workers <= 1:
-        yield from (_decode_chunk(source.path, source.identity, chunk, config) for chunk in chunks)
-        return
-    parallel = Parallel(
-        n_jobs=workers,
-        return_as="generator",
-        pre_dispatch=2 * workers,
-        initializer=exit_with_parent,
-        initargs=(os.getpid(),),
-    )
-    yield from parallel(delayed(_decode_chunk)(source.path, source.identity, chunk, config) for chunk in chunks)
-
-
-def exit_with_parent(parent: int) -> None:
-    """Make this worker process exit when its parent process exits, even if the parent is killed."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(PARENT_CHECK_SECONDS)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 _sources: dict[Path, Source] = {}
@@ -226,9 +243,9 @@ def _open_once(path: Path, identity: Identity) -> Source:
 
 def _decode_chunk(
     source_path: Path, identity: Identity, paths: Sequence[str | Path], config: PrepareConfig
-) -> tuple[list[Decoded | Rejected], Pixels]:
+) -> tuple[list[Outcome], Pixels]:
     source = _open_once(source_path, identity)
-    outcomes: list[Decoded | Rejected] = []
+    outcomes: list[Outcome] = []
     pixels: list[Pixels] = []
     for path in paths:
         try:

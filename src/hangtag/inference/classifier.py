@@ -51,6 +51,7 @@ class Classifier:
         description: The content of its `model.json`.
         vocabulary: The words of product names that it can encode, or None if it reads pixels alone.
         seen: Hashes of its training photographs, or None if they are not recorded.
+        folder: The folder that it was loaded from, or None if it was built in memory.
     """
 
     model: Any
@@ -60,6 +61,7 @@ class Classifier:
     vocabulary: Vocabulary | None = None
     network_size: tuple[int, int] | None = None
     seen: SeenPhotographs | None = None
+    folder: Path | None = None
 
     @classmethod
     def load(cls, folder: str | Path | None = None, *, streams: int = 1, threads: int = 0) -> "Classifier":
@@ -85,6 +87,7 @@ class Classifier:
             saved.vocabulary,
             saved.network_size,
             saved.seen,
+            path,
         )
 
     @property

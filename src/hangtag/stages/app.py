@@ -16,7 +16,6 @@ from pathlib import Path
 import portalocker
 import uvicorn
 
-from hangtag.catalog.image_files import exit_with_parent
 from hangtag.config import ApplyConfig
 from hangtag.console import print_line, report_progress
 from hangtag.errors import SettingsError, WorkspaceError, describe_mistake
@@ -28,6 +27,7 @@ from hangtag.local_app.checks import CheckJob
 from hangtag.local_app.desk import Desk, Stages
 from hangtag.results import StageResult
 from hangtag.serving.middleware import LOOPBACK
+from hangtag.shards import exit_with_parent
 from hangtag.stages.apply import apply
 from hangtag.stages.check import check
 from hangtag.stages.review import STOP_SECONDS, find_free_port, open_review

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,8 @@ import numpy.typing as npt
 import polars as pl
 
 from hangtag.catalog.prepared_items import OtherPhotographs
-from hangtag.config import EvaluateConfig
+from hangtag.config import EvaluateConfig, RunnerConfig
+from hangtag.console import track
 from hangtag.errors import SettingsError, WorkspaceError
 from hangtag.inference.prediction import HeadProbs
 from hangtag.inference.runs import EvaluatedItems
@@ -19,7 +20,7 @@ from hangtag.io import JsonObject, read_csv, read_json, write_csv, write_json, w
 from hangtag.labels.dataset import LabeledItems, read_hash_distance, read_labeled_items
 from hangtag.labels.duplicates import hash_items
 from hangtag.labels.splits import assign_folds
-from hangtag.lock import hold
+from hangtag.lock import hold, hold_folder
 from hangtag.manifest import StageRecord, read_manifest
 from hangtag.metrics.confusion import OUT_OF_FOLD
 from hangtag.metrics.markdown import list_fold_blocks, write_summary
@@ -28,7 +29,9 @@ from hangtag.models.batch_predict import ProbsByHead
 from hangtag.models.checkpoint import assign_weights
 from hangtag.models.label_space import CATEGORY_PATH, NO_VALUE, LabelSpace
 from hangtag.models.pretrained import hash_source
+from hangtag.ray_tasks import TaskPlan
 from hangtag.results import CrossValidateResult, StageResult
+from hangtag.shards import ShardWork, Slot, local_field, run_shards
 from hangtag.stages.train import build_dataset, learn_vocabulary, name_run, refuse_other_settings
 from hangtag.train_config import TrainConfig
 from hangtag.training.checkpoint import TrainingState, has_checkpoint
@@ -55,6 +58,7 @@ def cross_validate(
     folds: int = 5,
     run_id: str | None = None,
     replace: bool = False,
+    runner: RunnerConfig = RunnerConfig(),  # noqa: B008
 ) -> CrossValidateResult:
     """Train one network for each fold, on all items but those of the fold, and predict the fold's items.
 
@@ -80,12 +84,14 @@ def cross_validate(
         folds: The number of folds.
         run_id: The name of the results; by default the one that a run with these settings would have.
         replace: Whether to replace results of this name from other settings; otherwise they are refused.
+        runner: Where folds are trained; see docs/scaling.md.
 
     Raises:
         WorkspaceError: The catalogue is not cleaned, or a fold would be empty.
         SettingsError: The number of folds or a setting of the training is not allowed.
         ModelError: The architecture does not exist or cannot be built for this catalogue.
         LeakError: The pretrained weights were trained on these photographs.
+        RunnerError: The Ray cluster cannot be used.
     """
     if not 2 <= folds <= MOST_FOLDS:
         raise SettingsError(f"{{folds}} must be 2 to {MOST_FOLDS}.", received=folds, settings=["folds"])
@@ -111,11 +117,11 @@ def cross_validate(
     config = dataclasses.replace(config, checkpoint="last")
     folder = workspace.folds(run_id or name_run(config))
     with hold("cross-validate", workspace, reads=[workspace.prepared, workspace.labels], writes=[folder]):
-        return CrossValidateResult.of(_cross_validate(workspace, config, folds, folder, replace=replace))
+        return CrossValidateResult.of(_cross_validate(workspace, config, folds, folder, runner, replace=replace))
 
 
 def _cross_validate(
-    workspace: Workspace, config: TrainConfig, folds: int, folder: Path, *, replace: bool
+    workspace: Workspace, config: TrainConfig, folds: int, folder: Path, runner: RunnerConfig, *, replace: bool
 ) -> StageResult:
     labelled = read_labeled_items(workspace)
     settings = {**dataclasses.asdict(config), "folds": folds}
@@ -129,10 +135,11 @@ def _cross_validate(
     targets = build_targets(labelled, config.target)
     item_folds = _assign_folds(labelled, targets, folds, config.seed)
     _check_weights(config.pretrained, labelled, item_folds, read_hash_distance(workspace))
-    parts = []
-    for fold in range(folds):
-        part = StageRecord("fold", folder / f"fold_{fold}", record.inputs, {**settings, "fold": fold})
-        parts.append(_run_fold(part, _Fold(labelled, targets, config, item_folds, fold)))
+    work = _Folds(workspace, config, folds, folder, record.inputs, (labelled, targets, item_folds))
+    plan = TaskPlan("cross-validate", folds, folder, (workspace.root,), cpus=0)
+    with run_shards(work, range(folds), plan, runner) as results:
+        # Where they are trained one after another, each shows its epochs.
+        parts = list(track(results, "Training folds", folds, "folds") if runner.runner == "ray" else results)
     return _join_folds(record, parts, labelled, targets.label_space)
 
 
@@ -173,6 +180,64 @@ class _Fold:
     config: TrainConfig
     item_folds: npt.NDArray[np.int64]
     fold: int
+
+
+@dataclass
+class _Folds(ShardWork[int, Path]):
+    """Train the network of a fold, and predict the items of the fold.
+
+    Attributes:
+        workspace: The workspace.
+        config: The settings of every training.
+        folds: The number of folds.
+        folder: The folder of the results.
+        inputs: The hashes of the inputs.
+        data: The catalogue, its classes and the fold of each item, where they are loaded.
+    """
+
+    workspace: Workspace
+    config: TrainConfig
+    folds: int
+    folder: Path
+    inputs: dict[str, str]
+    data: tuple[LabeledItems, Targets, npt.NDArray[np.int64]] | None = local_field()
+
+    def find(self, shard: int) -> Path | None:
+        """Return the folder of a fold that is finished."""
+        record = self._record(shard)
+        if not record.folder.is_dir():
+            return None
+        with self._lock(record.folder):
+            recover(record.folder)
+            return record.folder if record.load_if_unchanged() else None
+
+    def run(self, shard: int, slot: Slot) -> Path:  # noqa: ARG002  (the process has as many threads as it may use)
+        """Train and predict; return the folder of the fold.
+
+        Raises:
+            WorkspaceError: The labels have changed since the command began.
+        """
+        record = self._record(shard)
+        labelled, targets, item_folds = self.data or self._load()
+        with self._lock(record.folder):
+            return _run_fold(record, _Fold(labelled, targets, self.config, item_folds, shard))
+
+    def _record(self, fold: int) -> StageRecord:
+        settings = {**dataclasses.asdict(self.config), "folds": self.folds, "fold": fold}
+        return StageRecord("fold", self.folder / f"fold_{fold}", self.inputs, settings)
+
+    def _lock(self, folder: Path) -> AbstractContextManager[None]:
+        # After a kill of the command, a task of it may live on for a moment. The command that continues waits for it.
+        return hold_folder("cross-validate", folder)
+
+    def _load(self) -> tuple[LabeledItems, Targets, npt.NDArray[np.int64]]:
+        labelled = read_labeled_items(self.workspace)
+        if labelled.digest != self.inputs["labels"]:
+            raise WorkspaceError("The labels have changed since the command began.", hint="Run it again.")
+        targets = build_targets(labelled, self.config.target)
+        item_folds = _assign_folds(labelled, targets, self.folds, self.config.seed)
+        self.data = labelled, targets, item_folds
+        return self.data
 
 
 def _assign_folds(labelled: LabeledItems, targets: Targets, folds: int, seed: int) -> npt.NDArray[np.int64]:

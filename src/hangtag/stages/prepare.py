@@ -26,7 +26,7 @@ from hangtag.catalog.rejections import (
     tabulate_rejections,
 )
 from hangtag.catalog.table import Rows
-from hangtag.config import PrepareConfig
+from hangtag.config import PrepareConfig, RunnerConfig
 from hangtag.errors import CatalogError
 from hangtag.io import expand_home, hash_json, write_csv, write_parquet, write_whole
 from hangtag.lock import hold
@@ -47,6 +47,7 @@ def prepare(
     *,
     schema: str | Path | None = None,
     overrides: Mapping[str, object] | None = None,
+    runner: RunnerConfig = RunnerConfig(),  # noqa: B008
 ) -> PrepareResult:
     """Read a catalogue and pack its photographs once, so that no later stage decodes them again.
 
@@ -62,9 +63,11 @@ def prepare(
         config: Settings.
         schema: A TOML file that describes the catalogue; see docs/data.md.
         overrides: Single entries of that description, over the file's.
+        runner: Where photographs are decoded; see docs/scaling.md. They are downloaded by this process.
 
     Raises:
         CatalogError: The catalogue cannot be read, or not one item of it can be used.
+        RunnerError: The Ray cluster cannot be used.
     """
     workspace = Workspace.at(workspace)
     described_by = Path(schema) if schema else None
@@ -90,7 +93,7 @@ def prepare(
             # The same catalogue may lie somewhere else by now.
             record.update(origin=_describe_origin(raw))
             return PrepareResult.of(current)
-        return PrepareResult.of(_prepare_catalog(record, raw, config))
+        return PrepareResult.of(_prepare_catalog(record, raw, config, runner))
 
 
 @dataclass
@@ -108,11 +111,11 @@ class _Packed:
     others: list[int] = field(default_factory=list)
 
 
-def _prepare_catalog(record: StageRecord, raw: RawCatalog, config: PrepareConfig) -> StageResult:
+def _prepare_catalog(record: StageRecord, raw: RawCatalog, config: PrepareConfig, runner: RunnerConfig) -> StageResult:
     _check_splits(raw)
     candidates, rejected = check_rows(raw)
     store = DecodedStore(record.folder, raw.source, config)
-    packed = _pack_candidates(record, raw, config, candidates, store)
+    packed = _pack_candidates(record, raw, config, candidates, store, runner)
     lines = [*rejected, *_list_rejected(candidates, packed)]
     if not packed.first:
         raise explain_nothing_usable(raw, record.folder, lines)
@@ -129,6 +132,7 @@ def _pack_candidates(
     config: PrepareConfig,
     candidates: Sequence[Candidate],
     store: DecodedStore,
+    runner: RunnerConfig,
 ) -> _Packed:
     """Download and decode the photographs, and write the pixels of the first usable one of each item and of others."""
     files = _find_files([each.path for each in candidates], record.folder.parent, config)
@@ -138,7 +142,7 @@ def _pack_candidates(
     work = record.begin()
     with write_whole(work / "images.npy") as first, write_whole(work / OTHER_IMAGES) as other:
         items = [candidates[index].row for index in there]
-        results = iter(pack_photographs(raw.source, paths, config, (first, other), store, stamps, items))
+        results = iter(pack_photographs(raw.source, paths, config, (first, other), store, stamps, items, runner))
     packed = _Packed([file if isinstance(file, Rejected) else next(results) for file in files])
     done: set[int] = set()
     for index, (file, outcome) in enumerate(zip(files, packed.outcomes, strict=True)):

@@ -1,0 +1,313 @@
+"""Run calls as tasks of a Ray cluster: named, retried after a crash, a few ahead at a time, with errors for people."""
+
+import logging
+import os
+import pickle
+import re
+import secrets
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hangtag.config import RunnerConfig
+from hangtag.console import print_line
+from hangtag.errors import MissingExtraError, RunnerError
+from hangtag.manifest import read_versions
+from hangtag.ray_worker import Failed, Order, run_task
+
+Argument = TypeVar("Argument")
+Result = TypeVar("Result")
+# How often a task is started again whose process or node dies; an error of the task itself is not retried.
+MAX_RETRIES = 10
+# Tasks that wait for each that runs, so that no processor is idle, and results that wait for an earlier one.
+WAITING, AHEAD = 1, 1000
+# Results are small: what a task makes is in its files.
+OBJECT_STORE_BYTES = 128 * 1024 * 1024
+CONNECT_SECONDS, CANCEL_SECONDS, LOOK_SECONDS = 10, 10, 5
+# Settings of libraries that results depend on.
+ENVIRONMENT = re.compile(r"(HANGTAG|KERAS|TF)_\w+")
+START = "Start one with `ray start --head`, or leave out --ray-address to use this machine alone."
+
+
+@dataclass(frozen=True)
+class TaskPlan:
+    """How the tasks of a command are run.
+
+    Attributes:
+        command: The command, by which tasks are named: `prepare 3/89`.
+        total: The number of tasks, finished ones too.
+        folder: A folder that every node of the cluster must see, since tasks write there.
+        shared: Further files and folders that every node must see.
+        cpus: The processors that a task uses unless the user sets them; 0 takes as many as this machine has, or the
+            largest node if that has fewer.
+    """
+
+    command: str
+    total: int
+    folder: Path
+    shared: tuple[Path, ...] = ()
+    cpus: int = 1
+
+
+def run_tasks(
+    call: Callable[[Argument, int], Result],
+    arguments: Iterable[Argument],
+    plan: TaskPlan,
+    runner: RunnerConfig,
+    find: Callable[[Argument], Result | None],
+    on_done: Callable[[Argument], object],
+) -> Generator[Result, None, None]:
+    """Run a call for each argument as a task of Ray, and yield the results in order.
+
+    A connection to Ray that exists is used and kept; without one, it is made when the first task is needed, and closed
+    at the end. If the generator is closed, tasks are cancelled.
+
+    Args:
+        call: A function or method that can be pickled, of an argument and a number of processors. Its result is small.
+        arguments: The arguments, read as they are needed.
+        plan: The names, the shared folder and the processors of tasks.
+        runner: The cluster.
+        find: Returns the result of a task that was finished earlier, else None; called in this process.
+        on_done: Called with the argument of every task that is finished.
+
+    Raises:
+        HangtagError: The call raised it.
+        RunnerError: The cluster cannot be used, or a task's process died again and again.
+        MissingExtraError: Ray is not installed.
+    """
+    numbered, is_read = enumerate(arguments), False
+    finished: dict[int, Result] = {}
+    following, cluster = 0, None
+    with ExitStack() as stack:
+        while True:
+            if cluster is not None and cluster.running:
+                for number, argument, result in cluster.wait(0 if following in finished else LOOK_SECONDS):
+                    finished[number] = result
+                    on_done(argument)
+            while not is_read and len(finished) < AHEAD and (cluster is None or cluster.has_room()):
+                entry = next(numbered, None)
+                if entry is None:
+                    is_read = True
+                    break
+                number, argument = entry
+                if (found := find(argument)) is not None:
+                    finished[number] = found
+                    on_done(argument)
+                else:
+                    # Where all are finished, no cluster is needed.
+                    cluster = cluster or stack.enter_context(_open_cluster(call, plan, runner))
+                    cluster.submit(number, argument)
+            if following in finished:
+                yield finished.pop(following)
+                following += 1
+            elif is_read and not (cluster and cluster.running):
+                return
+
+
+class _Cluster:
+    """The tasks of a command that run on a cluster, or wait there.
+
+    Args:
+        ray: The package.
+        order: What every task is sent.
+        plan: The names of the tasks.
+
+    Attributes:
+        running: The number and the argument of each task, by the reference to its result.
+    """
+
+    def __init__(self, ray: Any, order: Order, plan: TaskPlan) -> None:
+        self._ray, self._plan, self._cpus = ray, plan, order.cpus
+        self._order = ray.put(order)
+        # Errors of the task itself are not retried.
+        self._call = ray.remote(num_cpus=order.cpus, max_retries=MAX_RETRIES, retry_exceptions=False)(run_task)
+        self.running: dict[Any, tuple[int, Any]] = {}
+        self._slots, self._counted = 0, 0.0
+
+    def has_room(self) -> bool:
+        """Return whether another task may be sent; nodes come and go, so they are counted again now and then."""
+        if time.monotonic() - self._counted > LOOK_SECONDS or not self._counted:
+            self._slots = sum(int(cpus // self._cpus) for cpus in _list_cpus(self._ray))
+            if not self._slots and not self._counted:
+                print_line(f"Waiting for a node of the Ray cluster with {self._cpus} processors. Ctrl-C stops waiting.")
+            self._counted = time.monotonic()
+        return len(self.running) < (1 + WAITING) * max(1, self._slots)
+
+    def submit(self, number: int, argument: Any) -> None:
+        """Send a task."""
+        name = f"{self._plan.command} {number + 1}/{self._plan.total}"
+        # Pickled here, so that a worker checks what it needs before it imports the code of a stage.
+        reference = self._call.options(name=name).remote(self._order, pickle.dumps(argument))
+        self.running[reference] = number, argument
+
+    def wait(self, seconds: float) -> list[tuple[int, Any, Any]]:
+        """Wait until a task is finished or the seconds are over; return the numbers, arguments and results of tasks."""
+        tasks = list(self.running)
+        references, _ = self._ray.wait(tasks, num_returns=1 if seconds else len(tasks), timeout=seconds)
+        return [(*self.running.pop(reference), self._read(reference)) for reference in references]
+
+    def cancel(self) -> None:
+        """Stop all tasks, and wait until they have stopped: nothing is to be written after the locks are released."""
+        for reference in self.running:
+            with suppress(Exception):
+                self._ray.cancel(reference, force=True)
+        if self.running:
+            with suppress(Exception):
+                self._ray.wait(list(self.running), num_returns=len(self.running), timeout=CANCEL_SECONDS)
+
+    def _read(self, reference: Any) -> Any:
+        """Return the result of a task that has ended.
+
+        Raises:
+            HangtagError: The task raised it.
+            RunnerError: No process that ran the task has survived.
+        """
+        errors = self._ray.exceptions
+        try:
+            result = self._ray.get(reference)
+        except errors.RayTaskError as error:
+            if "failed to import on the worker" in str(error):
+                raise RunnerError(
+                    "A node of the Ray cluster cannot import hangtag.",
+                    hint="Install the same version on every node, in the Python that Ray runs in.",
+                ) from error
+            # A bug of ours keeps its traceback.
+            raise
+        except errors.RayError as error:
+            raise RunnerError(
+                f"A task of the Ray cluster was started {MAX_RETRIES + 1} times, and its process died each time.",
+                hint="Is the memory of its node too small? Finished tasks are kept; the same command continues.",
+                received=_shorten(error),
+            ) from error
+        if isinstance(result, Failed):
+            raise result.error
+        return result
+
+
+@contextmanager
+def _open_cluster(call: Callable[..., Any], plan: TaskPlan, runner: RunnerConfig) -> Iterator[_Cluster]:
+    """Connect to Ray, and cancel the tasks at the end."""
+    ray = _import_ray()
+    with _connect(ray, runner), _write_probe(plan.folder) as probe:
+        cpus = runner.cpus_per_task or plan.cpus or _choose_cpus(ray)
+        environment = {name: value for name, value in os.environ.items() if ENVIRONMENT.fullmatch(name)}
+        order = Order(pickle.dumps(call), cpus, probe, plan.shared, read_versions(), environment)
+        cluster = _Cluster(ray, order, plan)
+        try:
+            yield cluster
+        finally:
+            cluster.cancel()
+
+
+def _import_ray() -> Any:
+    # Ray sends usage data unless it is told not to.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Without this each worker warns of a change of how graphics cards are hidden, which no task uses.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        import ray  # noqa: PLC0415  (optional)
+    except ImportError as error:
+        raise MissingExtraError(
+            "--runner ray needs Ray, which is not installed.",
+            hint='Install it with `pip install "hangtag[cluster]"`.',
+        ) from error
+    return ray
+
+
+@contextmanager
+def _connect(ray: Any, runner: RunnerConfig) -> Iterator[None]:
+    """Connect to the cluster, or start Ray on this machine, and disconnect at the end; keep an existing connection.
+
+    Raises:
+        RunnerError: There is no cluster at the address, or it has another version of Ray or Python.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if runner.ray_address:
+        _check_address(runner.ray_address)
+        options["address"] = runner.ray_address
+    else:
+        options |= {"address": "local", "num_cpus": os.cpu_count(), "include_dashboard": False}
+        options["object_store_memory"] = OBJECT_STORE_BYTES
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        ray.init(**options)
+    except SystemExit:
+        # SIGTERM, which Ray has taken over.
+        if callable(handler):
+            handler(signal.SIGTERM, None)
+        raise
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        ray.shutdown()
+        raise _explain_connection(error, runner.ray_address) from error
+    finally:
+        if in_main_thread and handler is not None:
+            # Ray replaces it by its own, which would end this process without its messages.
+            signal.signal(signal.SIGTERM, handler)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _check_address(address: str) -> None:
+    """Check that something answers at an address, since Ray itself would try for minutes."""
+    if address == "auto":
+        return
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise RunnerError(
+            f"No Ray cluster answers at --ray-address {address} ({error}).",
+            hint=START,
+        ) from error
+
+
+def _explain_connection(error: Exception, address: str) -> RunnerError:
+    if "Version mismatch" in str(error):
+        return RunnerError(
+            "The Ray cluster runs other versions of Ray or Python than this process.",
+            received=" ".join(str(error).split()),
+            hint="Install the same versions on every node.",
+        )
+    if address == "auto":
+        return RunnerError("This machine belongs to no running Ray cluster (--ray-address auto).", hint=START)
+    what = f"The Ray cluster at --ray-address {address} cannot be used." if address else "Ray cannot be started."
+    return RunnerError(what, received=_shorten(error))
+
+
+@contextmanager
+def _write_probe(folder: Path) -> Iterator[tuple[Path, str]]:
+    """Write a file that every worker must find in the folder; its name is that of a temporary file of this process."""
+    text = secrets.token_hex(8)
+    path = folder / f".probe-{os.getpid()}-{text}.part"
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="ascii")
+    try:
+        yield path, text
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _list_cpus(ray: Any) -> list[float]:
+    """Return the number of processors of each node that is alive."""
+    return [float(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+
+
+def _choose_cpus(ray: Any) -> int:
+    """Return as many processors as this machine has, or those of the largest node if it has fewer."""
+    return max(1, min(os.cpu_count() or 1, int(max(_list_cpus(ray), default=1))))
+
+
+def _shorten(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:200]
