@@ -40,8 +40,9 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 from hangtag.demo_catalog.catalog import write_demo_catalog
+from hangtag.reviewing.decision_store import read_decisions
 from hangtag.reviewing.queue import COLUMNS
-from hangtag.reviewing.store import find_standing, read_decisions
+from hangtag.reviewing.store import find_standing
 from hangtag.stages.prepare import prepare
 from hangtag.workspace import Workspace
 
@@ -215,10 +216,7 @@ def decide_in_grid(browser: Browser, answers: Answers, pace: argparse.Namespace)
 def check_decisions(workspace: Path, answers: Answers) -> None:
     """End the measurement if a decision is not the answer."""
     queue = read_queue(workspace)
-    made = {
-        each.item_id: each.action
-        for each in find_standing(read_decisions(Workspace.at(workspace).review / "review.sqlite"))
-    }
+    made = {each.item_id: each.action for each in find_standing(read_decisions(Workspace.at(workspace)))}
     wanted = {queue[position]["item_id"]: action for position, action in answers.items()}
     if made != wanted:
         raise SystemExit(f"Decisions differ from the answers: {dict(set(made.items()) ^ set(wanted.items()))}")

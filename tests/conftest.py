@@ -2,10 +2,12 @@
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from postgres_server import PostgresServer, find_obstacle
 
 pytest_plugins = ["review_fixtures", "serving_fixtures"]
 ARCHIVE = "fashion-product-images-small.zip"
@@ -77,9 +79,19 @@ def axe() -> str:
     return AXE.read_text(encoding="utf-8")
 
 
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A server of PostgreSQL, started for these tests."""
+    if obstacle := find_obstacle():
+        _do_without(obstacle)
+    server = PostgresServer()
+    yield server
+    server.close()
+
+
 @pytest.fixture(autouse=True)
 def clear_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take hangtag's own variables away, so that a person's settings change no test."""
+    """Take hangtag's own variables away, and those of PostgreSQL, so that a person's settings change no test."""
     for name in list(os.environ):
-        if name.startswith("HANGTAG_"):
+        if name.startswith(("HANGTAG_", "PG")):
             monkeypatch.delenv(name)

@@ -156,12 +156,18 @@ def review(
     """Decide on the issues in a browser.
 
     Shows the issues of audit/issues.csv one by one, the highest score first; a key accepts, keeps, chooses or skips.
-    Writes every decision to review/review.sqlite at once. Several people can review together; Ctrl-C stops it.
+    Writes every decision to review/review.sqlite at once, or with --decisions to PostgreSQL. Several people can review
+    together; Ctrl-C stops it.
     """
     from hangtag.stages.review import review as stage
 
     resolved = resolve_settings(config.ReviewConfig, settings, file=file)
-    stage(workspace, resolved, on_start=lambda address: typer.echo(f"The page: {address}", err=True))
+    stage(
+        workspace,
+        resolved,
+        on_start=lambda address: typer.echo(f"The page: {address}", err=True),
+        on_move=lambda told: typer.echo(told, err=True),
+    )
 
 
 @commands.register(app, config.SearchConfig)

@@ -250,6 +250,12 @@ class ReviewConfig(Settings):
         must_be="at most 60 characters",
     )
     look_alikes: int = setting(8, "Number of similar products shown.", low=0, high=100)
+    decisions: str = setting(
+        "",
+        "Database of PostgreSQL to keep the decisions in from now on, postgresql://USER@HOST/DATABASE; the workspace "
+        "remembers it, without the password.",
+        metavar="ADDRESS",
+    )
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from issue_queue import make_line, write_issues
 
 from hangtag.config import ExchangeConfig
 from hangtag.errors import CatalogError, SettingsError
-from hangtag.reviewing.store import read_decisions
+from hangtag.reviewing.decision_store import read_decisions
 from hangtag.stages.exchange import exchange
 from hangtag.workspace import Workspace
 
@@ -60,7 +60,7 @@ def test_tags_and_labels_become_decisions(workspace: Workspace, tmp_path: Path) 
     samples[1]["last_modified_at"] = {"$date": 1773094568728}
     metrics = read_samples(workspace, samples, tmp_path)
     assert metrics == {"accepted": 1, "kept": 1, "chosen": 1, "skipped": 1, "not_taken": 0}
-    found = {each.item_id: each for each in read_decisions(workspace.review / "review.sqlite")}
+    found = {each.item_id: each for each in read_decisions(workspace)}
     actions = [found[sample["product_id"]].action for sample in samples[:4]]
     assert actions == ["accept", "keep", "skip", "choose"]
     assert {each.reviewer for each in found.values()} == {"Ana"}

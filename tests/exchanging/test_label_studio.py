@@ -17,10 +17,11 @@ from issue_queue import make_line, make_queue, write_issues
 from hangtag.config import ExchangeConfig
 from hangtag.errors import CatalogError, SettingsError, WorkspaceError
 from hangtag.exchanging.label_studio import MAX_BUTTONS, build_config
+from hangtag.reviewing.decision_store import read_decisions
 from hangtag.reviewing.decisions import DecisionRequest, LabelOptions, build_decisions
 from hangtag.reviewing.items import read_items
 from hangtag.reviewing.queue import Queue, read_issues
-from hangtag.reviewing.store import Store, read_decisions
+from hangtag.reviewing.store import Store
 from hangtag.stages.apply import apply
 from hangtag.stages.exchange import exchange
 from hangtag.stages.prepare import prepare
@@ -31,7 +32,7 @@ SANDALS, CASUAL = "Footwear > Sandal > Sandals", "Footwear > Shoes > Casual Shoe
 
 
 def decisions_of(workspace: Workspace) -> list[tuple[str, str, str, dict[str, str]]]:
-    found = read_decisions(workspace.review / "review.sqlite")
+    found = read_decisions(workspace)
     return [(each.item_id, each.action, each.reviewer, dict(each.new)) for each in found]
 
 
@@ -103,9 +104,7 @@ def test_answers_become_decisions_and_the_corrected_catalogue(workspace: Workspa
         (ids[2], "choose", "Label Studio user 4", path),
         (ids[3], "skip", "ana@example.org", {}),
     ]
-    assert {each.time for each in read_decisions(workspace.review / "review.sqlite")} == {
-        "2026-03-09T22:16:08.728+00:00"
-    }
+    assert {each.time for each in read_decisions(workspace)} == {"2026-03-09T22:16:08.728+00:00"}
     assert apply(workspace).metrics["items_changed"] == 2
     table = (workspace.review / "corrected" / "styles.csv").read_text(encoding="utf-8").splitlines()
     assert [line.split(",")[2:5] for line in table if line.startswith((ids[0], ids[2]))] == [
@@ -138,7 +137,7 @@ def test_answers_of_several_people_count_if_they_agree(workspace: Workspace, tmp
     split = annotate(annotate(tasks[2], TSHIRTS), SHIRTS, annotator=4)
     result = read_back(workspace, [agreed, skipped, split], tmp_path)
     assert (result.metrics["accepted"], result.metrics["kept"], result.metrics["not_taken"]) == (1, 1, 2)
-    first = read_decisions(workspace.review / "review.sqlite")[0]
+    first = read_decisions(workspace)[0]
     # The first answer is the decision.
     assert (first.reviewer, first.time) == ("Label Studio user 4", "2026-03-08T08:00:00.000+00:00")
     lines = not_taken(workspace)

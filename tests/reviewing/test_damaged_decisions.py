@@ -18,7 +18,7 @@ from hangtag.labels.dataset import read_reviewed
 from hangtag.manifest import StageRecord
 from hangtag.reviewing import store as store_module
 from hangtag.reviewing.queue import COLUMNS, read_issues
-from hangtag.reviewing.store import NewDecision, Store, read_decisions
+from hangtag.reviewing.store import NewDecision, Store, read_sqlite
 from hangtag.reviewing.store_errors import explain_error
 from hangtag.workspace import Workspace
 
@@ -61,9 +61,9 @@ def test_a_locked_file_is_waited_for_and_then_reported(path: Path, monkeypatch: 
         other.execute("PRAGMA journal_mode = DELETE")
         other.execute("BEGIN EXCLUSIVE")
         with pytest.raises(WorkspaceError, match="another process is writing") as raised:
-            read_decisions(path)
+            read_sqlite(path)
     assert "move" not in str(raised.value)
-    assert len(read_decisions(path)) == 1
+    assert len(read_sqlite(path)) == 1
 
 
 @pytest.mark.parametrize("content", [b"This is not SQLite, but long enough to be read as a file of its." * 20, "half"])
@@ -71,7 +71,7 @@ def test_a_file_that_is_not_sqlite_is_reported(content: bytes | str, path: Path)
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2] if isinstance(content, str) else content)
     with pytest.raises(WorkspaceError, match="The decisions of the review cannot be opened"):
-        read_decisions(path)
+        read_sqlite(path)
 
 
 def test_another_database_is_reported(path: Path) -> None:
@@ -79,7 +79,7 @@ def test_another_database_is_reported(path: Path) -> None:
     with closing(sqlite3.connect(path)) as base:
         base.execute("CREATE TABLE decisions (id TEXT)")
     with pytest.raises(WorkspaceError, match="not what `hangtag review` writes"):
-        read_decisions(path)
+        read_sqlite(path)
 
 
 @pytest.mark.parametrize("column", ["old", "new", "suggested"])
@@ -88,7 +88,7 @@ def test_an_unreadable_row_is_reported(column: str, path: Path) -> None:
         base.execute("DROP TRIGGER no_update")
         base.execute(f"UPDATE decisions SET {column} = '{{'")
     with pytest.raises(WorkspaceError, match="cannot be opened"):
-        read_decisions(path)
+        read_sqlite(path)
 
 
 @pytest.mark.parametrize("kind", ["folder", "pipe", "dangling"])
@@ -100,7 +100,7 @@ def test_a_path_that_is_not_a_file_is_reported_and_unchanged(kind: str, path: Pa
         os.mkfifo(path)
     else:
         path.symlink_to("nowhere")
-    for read in (read_decisions, Store):
+    for read in (read_sqlite, Store):
         with pytest.raises(WorkspaceError, match="are not a file"):
             read(path)
     assert os.path.lexists(path)
@@ -120,7 +120,7 @@ def test_a_file_of_an_earlier_version_is_read_and_added_to(path: Path, monkeypat
     old = path.read_bytes()
     with monkeypatch.context() as patched:
         patched.setattr(store_module, "Store", refuse_to_open)
-        assert [(each.item_id, each.product) for each in read_decisions(path)] == [("i1", "")]
+        assert [(each.item_id, each.product) for each in read_sqlite(path)] == [("i1", "")]
     assert path.read_bytes() == old
     with closing(Store(path)) as store, closing(Store(path)) as other:
         store.add([dataclasses.replace(NEW_DECISION, item_id="i2", product="Linen Shirt")], "Ann")
@@ -128,13 +128,13 @@ def test_a_file_of_an_earlier_version_is_read_and_added_to(path: Path, monkeypat
 
 
 def test_decisions_are_read_from_a_read_only_disk(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    decisions = read_decisions(path)
+    decisions = read_sqlite(path)
     monkeypatch.setattr(store_module, "Store", refuse_to_open)
-    assert read_decisions(path) == decisions
+    assert read_sqlite(path) == decisions
     # Decisions that are only in the write-ahead log would be missed.
     path.with_name("review.sqlite-wal").write_bytes(b"log")
     with pytest.raises(WorkspaceError, match="The decisions stay as they are"):
-        read_decisions(path)
+        read_sqlite(path)
 
 
 def write_changes(workspace: Workspace, text: str) -> Path:
@@ -202,7 +202,7 @@ def test_decisions_on_a_full_disk_are_kept(path: Path, tmp_path: Path) -> None:
 import os, shutil
 from pathlib import Path
 from hangtag.errors import WorkspaceError
-from hangtag.reviewing.store import Store, read_decisions
+from hangtag.reviewing.store import Store, read_sqlite
 disk = Path({str(disk)!r})
 path = Path(shutil.copy({str(path)!r}, disk))
 with (disk / "filler").open("wb") as file:
@@ -212,7 +212,7 @@ try:
     Store(path)
 except WorkspaceError as error:
     print(error)
-print(len(read_decisions(path)), "decisions")
+print(len(read_sqlite(path)), "decisions")
 """
     shell = 'mount -t tmpfs -o size=1m tmpfs "$1" && exec "$2" -c "$3"'
     namespace = ["unshare", "--user", "--map-root-user", "--mount"]

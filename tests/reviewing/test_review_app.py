@@ -142,11 +142,11 @@ def test_a_conflict_with_another_reviewer_returns_409_and_their_decision(
     store.close()
 
 
-def test_an_open_issue_is_not_shown_to_two_reviewers_at_once(queue: Queue) -> None:
+def test_an_open_issue_is_not_shown_to_two_reviewers_at_once(queue: Queue, store: Store) -> None:
     from hangtag.reviewing.filters import Filter
 
     now = 0.0
-    queue._clock = lambda: now
+    store._clock = lambda: now
     first = queue.find_next(Filter(), None, "Ann")
     second = queue.find_next(Filter(), None, "Bob")
     assert first is not None
@@ -302,6 +302,17 @@ def test_the_page_requires_the_token_on_a_public_address(queue: Queue, store: St
     assert client.get("/", headers={"Host": "192.168.1.7:8001"}).status_code == 200
 
 
+def test_the_key_of_the_address_is_not_the_token_of_the_page(queue: Queue, store: Store, workspace: Workspace) -> None:
+    pictures = open_look_alike_search(workspace, queue.items)
+    app = build_app(queue, store, pictures, token=f"{TOKEN}.issues", key=TOKEN, host="0.0.0.0")
+    client = TestClient(app, base_url=BASE)
+    assert client.get("/", params={"token": TOKEN}).status_code == 200
+    assert client.get("/", params={"token": "another"}).status_code == 403
+    # A page of other issues has another token.
+    for token, status in ((TOKEN, 403), (f"{TOKEN}.others", 403), (f"{TOKEN}.issues", 200)):
+        assert client.get("/api/issues/0", headers={"X-Review-Token": token}).status_code == status
+
+
 def test_names_are_escaped_in_the_page(client: TestClient) -> None:
     page = client.get("/").text
     assert 'content="A &quot;B&quot; &lt;C&gt;"' in page
@@ -315,6 +326,7 @@ def test_names_are_escaped_in_the_page(client: TestClient) -> None:
         {"position": 0, "action": "delete", "versions": {}, "reviewer": "Ann"},
         {"position": -1, "action": "keep", "versions": {}, "reviewer": "Ann"},
         {"position": 0, "action": "keep", "versions": {}, "reviewer": "   "},
+        {"position": 0, "action": "keep", "versions": {}, "reviewer": "A\0nn"},
         {"position": 0, "action": "keep", "versions": {}, "reviewer": "Ann"},
         {"position": 999, "action": "keep", "versions": {}, "reviewer": "Ann"},
     ],

@@ -14,11 +14,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from postgres_server import PostgresServer
 
 from hangtag.cli import main
 from hangtag.config import ReviewConfig
 from hangtag.errors import TRAIN_PACKAGES
 from hangtag.reviewing.store import Store
+from hangtag.reviewing.store_errors import StoreError
 from hangtag.stages.review import make_address
 from hangtag.workspace import Workspace
 
@@ -32,9 +34,9 @@ def find_port() -> int:
 
 
 @contextmanager
-def start(workspace: Workspace) -> Iterator[tuple["subprocess.Popen[str]", str]]:
+def start(workspace: Workspace, *more: str) -> Iterator[tuple["subprocess.Popen[str]", str]]:
     """Start `hangtag review` where the extra `train` is not installed; gives the process and the page's address."""
-    arguments = ["review", "-w", str(workspace.root), "--port", str(find_port()), "--reviewer", "Ann"]
+    arguments = ["review", "-w", str(workspace.root), "--port", str(find_port()), "--reviewer", "Ann", *more]
     program = f"{HIDE}from hangtag.cli import main\nmain({arguments!r})"
     process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
@@ -95,6 +97,50 @@ def test_decisions_outlive_a_kill_of_the_service(workspace: Workspace) -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert "cells changed 2" in done.stdout
+
+
+def test_services_share_decisions_in_postgres_and_every_command_follows(
+    workspace: Workspace, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PGPASSWORD", postgres.password)
+    monkeypatch.setenv("HANGTAG_REVIEW_TOKEN", "sixteen-letters-or-more")
+    with start(workspace, "--decisions", postgres.address) as (_, one), start(workspace) as (_, two):
+        tokens = {re.findall(r'name="review-token" content="([^"]+)"', ask(each, ""))[0] for each in (one, two)}
+        assert len(tokens) == 1
+        assert [decide_next(one), decide_next(two), decide_next(one)] == [0, 1, 2]
+    with pytest.raises(StoreError, match="in PostgreSQL now"):
+        Store(workspace.review / "review.sqlite")
+    with pytest.raises(SystemExit):
+        main(["apply", "-w", str(workspace.root)])
+    assert "cells changed 3" in capsys.readouterr().out
+    monkeypatch.setenv("PGPASSWORD", "wrong")
+    tool = ["exchange", "label-studio", "-w", str(workspace.root), "--output", str(workspace.root / "tasks")]
+    for arguments in (["apply", "-w", str(workspace.root)], ["review", "-w", str(workspace.root)], tool):
+        with pytest.raises(SystemExit) as leaving:
+            main(arguments)
+        told = capsys.readouterr().err
+        assert leaving.value.code == 2
+        assert told.startswith("Error: The decisions of the review cannot be opened: ")
+        assert "wrong" not in told
+
+
+def test_settings_of_the_database_and_the_key_are_checked(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*more: str) -> str:
+        with pytest.raises(SystemExit) as leaving:
+            main(["review", "-w", str(workspace.root), *more])
+        assert leaving.value.code == 2
+        return capsys.readouterr().err
+
+    told = refuse("--decisions", "mysql://ann:secret@db/hangtag")
+    assert "This is not the address of a database of PostgreSQL." in told
+    assert "secret" not in told
+    monkeypatch.setenv("HANGTAG_DECISIONS", "postgresql://ann@db/hangtag")
+    assert "Name the database with --decisions too" in refuse()
+    for key in ("short", "sixteen letters with spaces", "sechzehn-Zeichen-mit-Ä"):
+        monkeypatch.setenv("HANGTAG_REVIEW_TOKEN", key)
+        assert "The key in HANGTAG_REVIEW_TOKEN is too short" in refuse()
 
 
 def test_mistakes_are_told_in_a_line(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,10 +14,11 @@ from typing import Any
 from hangtag.catalog.missing_values import strip_blank
 from hangtag.errors import CatalogError, SettingsError, WorkspaceError
 from hangtag.io import JsonObject
+from hangtag.reviewing.decision_store import DecisionStore
 from hangtag.reviewing.decisions import DecisionRequest, LabelOptions, RefusedError, build_decisions
 from hangtag.reviewing.items import Items
 from hangtag.reviewing.queue import Issue, Queue
-from hangtag.reviewing.store import ConflictError, Decision, Store
+from hangtag.reviewing.store import ConflictError, Decision
 
 SEPARATOR = " > "
 MISSING = "(missing)"
@@ -245,7 +246,7 @@ class AnswerStore:
         labels: The labels that could be chosen.
     """
 
-    def __init__(self, queue: Queue, store: Store, labels: Labels) -> None:
+    def __init__(self, queue: Queue, store: DecisionStore, labels: Labels) -> None:
         self._queue, self._store, self._labels = queue, store, labels
         self._options = LabelOptions(queue.items)
         self._issues = {issue.identity: issue for issue in queue.issues}

@@ -21,8 +21,9 @@ from hangtag.io import JsonObject, hash_json, write_json, write_text, write_whol
 from hangtag.labels.dataset import CLEAN_FIRST, UNKNOWN, LabeledItems, read_labeled_items, read_reviewed
 from hangtag.manifest import StageRecord, read_manifest, require_manifest
 from hangtag.results import StageResult
+from hangtag.reviewing.decision_store import read_decisions
 from hangtag.reviewing.items import read_items
-from hangtag.reviewing.store import digest_decisions, read_decisions
+from hangtag.reviewing.store import digest_decisions
 from hangtag.settings import format_toml_value
 from hangtag.workspace import Workspace
 
@@ -95,7 +96,7 @@ def _check_reviewed(workspace: Workspace) -> None:
     Raises:
         WorkspaceError: There are decisions that `apply` or `clean` has not seen.
     """
-    decisions = read_decisions(workspace.review / "review.sqlite")
+    decisions = read_decisions(workspace)
     applied = (read_manifest(workspace.review) or {"inputs": {}})["inputs"].get("decisions")
     if decisions and applied != digest_decisions(decisions):
         raise WorkspaceError(

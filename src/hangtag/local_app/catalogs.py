@@ -14,7 +14,8 @@ from hangtag.catalog.files import escape_name, find_named
 from hangtag.catalog.reader import DESCRIPTION
 from hangtag.errors import HangtagError
 from hangtag.io import JsonObject, read_json, write_json
-from hangtag.reviewing.store import find_standing, read_decisions
+from hangtag.reviewing.decision_store import read_decisions
+from hangtag.reviewing.store import find_standing
 from hangtag.serving.middleware import ProblemError
 from hangtag.workspace import Workspace
 
@@ -159,7 +160,7 @@ class Shelf:
     def count_decided(self, chosen: ChosenCatalog) -> int:
         """Return the number of products about which something is decided."""
         with suppress(HangtagError, OSError):
-            decisions = find_standing(read_decisions(self.get_workspace(chosen).review / "review.sqlite"))
+            decisions = find_standing(read_decisions(self.get_workspace(chosen)))
             return len({each.item_id for each in decisions if each.action != "skip"})
         return 0
 

@@ -15,7 +15,8 @@ from hangtag.local_app.catalogs import ChosenCatalog, Shelf
 from hangtag.manifest import read_manifest
 from hangtag.reporting.audited_catalog import read_audited, summarize
 from hangtag.results import count_of
-from hangtag.reviewing.store import digest_decisions, read_decisions
+from hangtag.reviewing.decision_store import read_decisions
+from hangtag.reviewing.store import digest_decisions
 from hangtag.workspace import Workspace
 
 # What a page has no use for: paths of this machine.
@@ -86,7 +87,7 @@ def describe_not_in_file(count: int) -> str:
 
 def _make_key(workspace: Workspace, summary: JsonObject) -> str:
     """Return a text that changes with every check and decision; empty where nothing was ever decided."""
-    decisions = read_decisions(workspace.review / "review.sqlite")
+    decisions = read_decisions(workspace)
     if not decisions and not summary.get("decided") and not summary.get("skipped"):
         return ""
     return f"{workspace.check_summary.stat().st_mtime_ns}-{digest_decisions(decisions)}"

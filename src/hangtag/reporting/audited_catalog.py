@@ -19,10 +19,11 @@ from hangtag.catalog.prepared_items import Prepared, read_prepared
 from hangtag.catalog.schema import CatalogSchema
 from hangtag.io import JsonObject, read_csv, read_json
 from hangtag.manifest import require_manifest
+from hangtag.reviewing.decision_store import read_decisions
 from hangtag.reviewing.decisions import find_states
 from hangtag.reviewing.items import read_items
 from hangtag.reviewing.queue import read_issues
-from hangtag.reviewing.store import find_standing, read_decisions
+from hangtag.reviewing.store import find_standing
 from hangtag.workspace import Workspace
 
 # Which class of the model each category is: in the audit as it is found, in the workspace as a person wants it.
@@ -83,7 +84,7 @@ def read_audited(workspace: Workspace) -> AuditedCatalog:
 
 def _find_states(workspace: Workspace, count: int) -> pl.Series:
     """Return the state of each issue, as the review has it."""
-    decisions = find_standing(read_decisions(workspace.review / "review.sqlite"))
+    decisions = find_standing(read_decisions(workspace))
     if not decisions:
         return pl.Series(["open"] * count, dtype=pl.String)
     return pl.Series(find_states(read_issues(workspace.issues), decisions, read_items(workspace)), dtype=pl.String)

@@ -19,12 +19,13 @@ from starlette.exceptions import HTTPException
 from hangtag.auditing.nearest_neighbors import LookAlikes
 from hangtag.errors import SettingsError
 from hangtag.inference.search import SearchIndex, has_words, rank_items
+from hangtag.reviewing.decision_store import DecisionStore
 from hangtag.reviewing.decisions import DecisionRequest, LabelOptions, RefusedError, build_decisions
 from hangtag.reviewing.filters import Filter, State
 from hangtag.reviewing.grid import build_grid_decisions, find_key, list_kinds
 from hangtag.reviewing.output import describe_decision, describe_in_grid, describe_issue, describe_item, describe_kind
 from hangtag.reviewing.queue import Queue
-from hangtag.reviewing.store import MAX_VERSION, ConflictError, Store
+from hangtag.reviewing.store import MAX_VERSION, ConflictError
 from hangtag.reviewing.store_errors import StoreError
 from hangtag.serving.middleware import Guard, ProblemError, answer_problem, make_review_policy
 
@@ -36,6 +37,10 @@ NO_INDEX = (
     "Products cannot be searched for yet. Train a model with `hangtag train`, if there is none; then "
     "`hangtag search WORDS --workspace W` prepares the search, and the words can be searched for here."
 )
+UNKNOWN = (
+    "The connection to the database was lost while this was written, so it may be stored or not. Open the page again: "
+    "it shows what is stored. Nothing is stored twice."
+)
 # What to do once everything is decided.
 APPLY = "`hangtag apply` writes the corrected catalogue."
 STATIC = files("hangtag.reviewing") / "static"
@@ -46,7 +51,8 @@ SCRIPTS = {
     "/static/page.js": ("page.js", "text/javascript; charset=utf-8"),
     "/static/page.css": ("page.css", "text/css; charset=utf-8"),
 }
-Reviewer = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=60)]
+# PostgreSQL stores no NUL.
+Reviewer = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=60, pattern=r"^[^\x00]*$")]
 Score = Annotated[float, Query(ge=0, le=1)]
 # An upper bound of positions in the queue and ids of decisions.
 Number = Annotated[int, Field(ge=0, le=MAX_VERSION)]
@@ -99,21 +105,26 @@ class UndoBody(BaseModel):
 
 @dataclass(frozen=True)
 class OpenReview:
-    """The review of a workspace: its application, its token, its queue, and what closes its store."""
+    """The review of a workspace: its application, its token, its queue, what closes its store, and its address's key.
+
+    See `make_review_policy` for the token and the key.
+    """
 
     app: FastAPI
     token: str
     queue: Queue
     close: Callable[[], None]
+    key: str
 
 
 def build_app(
     queue: Queue,
-    store: Store,
+    store: DecisionStore,
     look_alikes: LookAlikes,
     *,
     token: str,
     host: str,
+    key: str = "",
     reviewer: str = "",
     shown: int = 8,
     expected: str = "",
@@ -129,6 +140,7 @@ def build_app(
         look_alikes: The search for similar photographs.
         token: The token that requests must send; the page contains it.
         host: The address to listen on.
+        key: What the address of the page must have; by default the token. See `make_review_policy`.
         reviewer: The reviewer's name; if empty, the page asks for it.
         shown: The number of look-alikes that the page shows.
         expected: How many of the first label errors are expected to be right, for the top of the page; or empty.
@@ -140,7 +152,7 @@ def build_app(
     app.add_exception_handler(HTTPException, _handle_http_error)
     app.add_exception_handler(RequestValidationError, _handle_invalid_request)
     app.add_exception_handler(StoreError, _handle_store_error)
-    app.add_middleware(Guard, policy=make_review_policy(host, token))
+    app.add_middleware(Guard, policy=make_review_policy(host, token, key))
     values = {"token": token, "reviewer": reviewer, "expected": expected, "back": back, "next_step": next_step}
     _add_pages(app, values)
     options = LabelOptions(queue.items)
@@ -263,7 +275,7 @@ def _choose_position(positions: list[int], queue: Queue) -> int | None:
     return next(iter([*still_open, *positions]), None)
 
 
-def _add_decision_routes(app: FastAPI, queue: Queue, store: Store, options: LabelOptions) -> None:
+def _add_decision_routes(app: FastAPI, queue: Queue, store: DecisionStore, options: LabelOptions) -> None:
     @app.post("/api/decisions")
     def decide(body: DecisionBody) -> JSONResponse:
         """Store a decision; return 409 if another reviewer has decided about an item since it was shown."""
@@ -296,7 +308,7 @@ def _add_decision_routes(app: FastAPI, queue: Queue, store: Store, options: Labe
         return JSONResponse({"made": made, "positions": positions, "kind": kind})
 
 
-def _add_grid_routes(app: FastAPI, queue: Queue, store: Store, options: LabelOptions) -> None:
+def _add_grid_routes(app: FastAPI, queue: Queue, store: DecisionStore, options: LabelOptions) -> None:
     @app.get("/api/kinds")
     def show_kinds(
         wanted: Wanted, kind: Annotated[list[str] | None, Query(min_length=4, max_length=4)] = None
@@ -362,6 +374,8 @@ def _handle_http_error(_request: Request, error: Exception) -> JSONResponse:
 def _handle_store_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, StoreError)
     written = " Nothing was written." if request.method == "POST" else ""
+    if error.is_unknown and request.method == "POST":
+        return answer_problem(ProblemError(503, "unknown", UNKNOWN, retry_after=2))
     if error.is_locked:
         message = f"Another process holds the decisions.{written} Try again in a moment."
         return answer_problem(ProblemError(503, "locked", message, retry_after=2))

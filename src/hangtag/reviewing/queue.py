@@ -9,9 +9,8 @@ import csv
 import hashlib
 import json
 import threading
-import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
@@ -21,9 +20,10 @@ from pathlib import Path
 from hangtag.catalog.products import is_same_product
 from hangtag.errors import WorkspaceError
 from hangtag.io import require_file, unguard_cell
+from hangtag.reviewing.decision_store import DecisionStore
 from hangtag.reviewing.filters import Filter, State, count_values
 from hangtag.reviewing.items import Items
-from hangtag.reviewing.store import Decision, Identity, Store, find_standing, name_kind
+from hangtag.reviewing.store import Decision, Identity, find_standing, name_kind
 
 COLUMNS = (
     "item_id",
@@ -230,16 +230,13 @@ class Queue:
         issues: The issues in descending order of score.
         items: The prepared catalogue.
         store: The store of decisions, to which other processes may add.
-        clock: Returns the time in seconds since 1970.
 
     Raises:
         WorkspaceError: An issue is about an item that is not in the catalogue.
     """
 
-    def __init__(
-        self, issues: Sequence[Issue], items: Items, store: Store, clock: Callable[[], float] = time.time
-    ) -> None:
-        self.issues, self.items, self._store, self._clock = issues, items, store, clock
+    def __init__(self, issues: Sequence[Issue], items: Items, store: DecisionStore) -> None:
+        self.issues, self.items, self._store = issues, items, store
         self._lock = threading.RLock()
         self._last_id = 0
         self._decisions_by_item: dict[str, list[Decision]] = defaultdict(list)
@@ -340,7 +337,7 @@ class Queue:
             The issue, or None if none matches.
 
         Raises:
-            StoreError: The file of decisions is locked or cannot be written.
+            StoreError: The decisions are locked or cannot be written.
         """
         with self._lock:
             listed = list(self._list_cached(wanted))
@@ -351,7 +348,7 @@ class Queue:
         # Do this without the lock, since it may have to wait for another process.
         identities = [issue.identity for issue in candidates]
         share = wanted.state != "open"
-        index = self._store.hold(identities, reviewer, now=self._clock(), seconds=HELD_SECONDS, share=share)
+        index = self._store.hold(identities, reviewer, seconds=HELD_SECONDS, share=share)
         return None if index is None else candidates[index]
 
     def count(self, wanted: Filter) -> dict[str, int]:

@@ -4,17 +4,18 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from time import time as read_clock
 from typing import Any
 
 from hangtag.errors import WorkspaceError
 from hangtag.io import hash_json
-from hangtag.reviewing.store_errors import UnwritableError, explain_error
-from hangtag.reviewing.store_tables import COLUMNS, create_tables, list_columns
+from hangtag.reviewing.store_errors import UnwritableError, explain_error, is_moved
+from hangtag.reviewing.store_tables import COLUMNS, check_not_moved, create_tables, list_columns, mark_as_moved
 
 # Seconds to wait for another process's transaction, which takes milliseconds. Meanwhile the page is waiting.
 LOCK_TIMEOUT = 5.0
@@ -97,15 +98,17 @@ class Store:
 
     Args:
         path: The file; it is created if there is none.
+        clock: Returns the time in seconds since 1970; the processes share a clock.
 
     Raises:
-        StoreError: The file is not a store of decisions, is locked, or cannot be written; see `explain_error`.
+        StoreError: The file is not a store of decisions, is locked, or cannot be written, or its decisions have moved
+            to PostgreSQL; see `explain_error`.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, clock: Callable[[], float] = read_clock) -> None:
         check_file(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock, self._path = threading.Lock(), path
+        self._lock, self._path, self._clock = threading.Lock(), path, clock
         try:
             self._db = sqlite3.connect(path, timeout=LOCK_TIMEOUT, isolation_level=None, check_same_thread=False)
         except sqlite3.Error as error:
@@ -114,6 +117,7 @@ class Store:
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
             create_tables(self._db)
+            check_not_moved(self._db)
         except sqlite3.DatabaseError as error:
             self._db.close()
             raise explain_error(error, path) from error
@@ -147,7 +151,7 @@ class Store:
             stale = [new for new in decisions if self._find_version(new.item_id) != new.version]
             if stale:
                 newer = [later for new in stale for later in self._find_newer(new.item_id, new.version)]
-                raise ConflictError(_deduplicate(newer))
+                raise ConflictError(deduplicate(newer))
             return [self._insert(batch, new, reviewer, time=time) for new in decisions]
 
     def undo(self, reviewer: str) -> list[Decision]:
@@ -169,18 +173,15 @@ class Store:
                 if other.id > decision.id and other.batch != decision.batch
             ]
             if later:
-                raise ConflictError(_deduplicate(later))
-            return [self._insert(batch, _make_undo(undone), reviewer, undoes=undone.id) for undone in last]
+                raise ConflictError(deduplicate(later))
+            return [self._insert(batch, make_undo(undone), reviewer, undoes=undone.id) for undone in last]
 
-    def hold(
-        self, issues: Sequence[Identity], reviewer: str, *, now: float, seconds: float, share: bool = False
-    ) -> int | None:
+    def hold(self, issues: Sequence[Identity], reviewer: str, *, seconds: float, share: bool = False) -> int | None:
         """Reserve the first issue that no other reviewer holds, in this process or another.
 
         Args:
             issues: The issues, in order of preference.
             reviewer: The reviewer to reserve it for.
-            now: Seconds since 1970; the processes share a clock.
             seconds: The duration of the reservation.
             share: Whether to take the first issue even if another reviewer holds it. This is also done if all issues
                 are held.
@@ -193,6 +194,7 @@ class Store:
         """
         if not issues:
             return None
+        now = self._clock()
         # A hold need not survive a power failure, so do not wait for the disk.
         with self._begin_transaction(is_durable=False):
             # A hold that ends later than a new one was written with a wrong clock.
@@ -205,6 +207,17 @@ class Store:
             )
             return index
 
+    @contextmanager
+    def move(self, to: str) -> Iterator[list[Decision]]:
+        """Yield all decisions while no process can add any; then no process can add any more.
+
+        Args:
+            to: Where the decisions are afterwards, for messages.
+        """
+        with self._begin_transaction():
+            yield self._select("id > ?", 0)
+            mark_as_moved(self._db, to)
+
     def _find_version(self, item_id: str) -> int:
         """Return the id of the last decision about an item, or 0 if there is none."""
         [last] = self._db.execute("SELECT coalesce(max(id), 0) FROM decisions WHERE item_id = ?", (item_id,)).fetchone()
@@ -212,8 +225,7 @@ class Store:
 
     def _find_newer(self, item_id: str, version: int) -> list[Decision]:
         """Return the decisions after a version, or the last decision if there are none."""
-        decisions = self._select("item_id = ?", item_id)
-        return [decision for decision in decisions if decision.id > version] or decisions[-1:]
+        return select_newer(self._select("item_id = ?", item_id), version)
 
     def _find_last_batch(self, reviewer: str) -> list[Decision]:
         standing = find_standing(self._select("reviewer = ? OR action = 'undo'", reviewer))
@@ -230,7 +242,7 @@ class Store:
         try:
             yield
         except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError):
+            if isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError) and not is_moved(error):
                 raise
             raise explain_error(error, self._path) from error
         finally:
@@ -253,25 +265,22 @@ class Store:
 
     def _select(self, condition: str, *values: Any) -> list[Decision]:
         rows = self._db.execute(f"SELECT {COLUMNS} FROM decisions WHERE {condition} ORDER BY id", values)
-        return [_parse_row(row) for row in rows]
+        return [parse_row(row) for row in rows]
 
     def _insert(
         self, batch: int, decision: NewDecision, reviewer: str, undoes: int | None = None, time: str = ""
     ) -> Decision:
-        time = time or datetime.now(UTC).isoformat(timespec="milliseconds")
-        issue = (decision.item_id, decision.code, decision.column)
-        texts = map(_to_json_text, (decision.old, decision.new, decision.suggested))
-        values = (batch, *issue, decision.action, *texts, decision.score, reviewer, time, decision.version, undoes)
-        values = (*values, decision.evidence, decision.product)
+        values = (batch, *list_values(decision, reviewer, time or read_time(), undoes))
         statement = f"INSERT INTO decisions ({COLUMNS}) VALUES (NULL{', ?' * len(values)}) RETURNING {COLUMNS}"
-        return _parse_row(self._db.execute(statement, values).fetchone())
+        return parse_row(self._db.execute(statement, values).fetchone())
 
 
-def read_decisions(path: Path) -> list[Decision]:
+def read_sqlite(path: Path) -> list[Decision]:
     """Read all decisions, even from a read-only disk; return an empty list if there is no file.
 
     Raises:
-        WorkspaceError: The file is not a store of decisions, or cannot be opened now; see `explain_error`.
+        WorkspaceError: The file is not a store of decisions, cannot be opened now, or its decisions have moved to
+            PostgreSQL; see `explain_error`.
     """
     if not os.path.lexists(path):
         return []
@@ -285,7 +294,8 @@ def read_decisions(path: Path) -> list[Decision]:
             raise
     address = f"{path.absolute().as_uri()}?immutable=1"
     with _explain_damage(path), closing(sqlite3.connect(address, uri=True)) as base:
-        return [_parse_row(row) for row in base.execute(f"SELECT {list_columns(base)} FROM decisions ORDER BY id")]
+        check_not_moved(base)
+        return [parse_row(row) for row in base.execute(f"SELECT {list_columns(base)} FROM decisions ORDER BY id")]
 
 
 def check_file(path: Path) -> None:
@@ -326,11 +336,18 @@ def find_standing(decisions: Sequence[Decision]) -> list[Decision]:
     return [decision for decision in decisions if decision.action != "undo" and decision.id not in undone]
 
 
-def _deduplicate(decisions: Sequence[Decision]) -> list[Decision]:
+def select_newer(decisions: Sequence[Decision], version: int) -> list[Decision]:
+    """Return those of an item's decisions that are later than a version, or its last decision if there are none."""
+    return [decision for decision in decisions if decision.id > version] or list(decisions[-1:])
+
+
+def deduplicate(decisions: Sequence[Decision]) -> list[Decision]:
+    """Return each decision once."""
     return list({decision.id: decision for decision in decisions}.values())
 
 
-def _make_undo(decision: Decision) -> NewDecision:
+def make_undo(decision: Decision) -> NewDecision:
+    """Return the decision that undoes another one."""
     return NewDecision(
         *decision.identity,
         "undo",
@@ -344,11 +361,21 @@ def _make_undo(decision: Decision) -> NewDecision:
     )
 
 
-def _to_json_text(values: Mapping[str, str]) -> str:
-    return json.dumps(dict(values), ensure_ascii=False)
+def read_time() -> str:
+    """Return the present time as decisions have it: ISO 8601 in UTC."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-def _parse_row(row: Sequence[Any]) -> Decision:
+def list_values(decision: NewDecision, reviewer: str, time: str, undoes: int | None) -> tuple[Any, ...]:
+    """Return the values of a decision's columns, in the order of `COLUMNS`, without `id` and `batch`."""
+    issue = (decision.item_id, decision.code, decision.column)
+    texts = [json.dumps(dict(each), ensure_ascii=False) for each in (decision.old, decision.new, decision.suggested)]
+    values = (*issue, decision.action, *texts, decision.score, reviewer, time, decision.version, undoes)
+    return (*values, decision.evidence, decision.product)
+
+
+def parse_row(row: Sequence[Any]) -> Decision:
+    """Return the decision of a row with the columns of `COLUMNS`."""
     number, batch, item_id, code, column, action, old, new, suggested, score, *others = row
     reviewer, time, version, undoes, evidence, product = others
     return Decision(

@@ -9,20 +9,33 @@ from hangtag.errors import WorkspaceError
 # Only these codes mean that the file itself is damaged. Extended error codes begin with the same names.
 DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 BUSY = ("SQLITE_BUSY", "SQLITE_LOCKED")
+# The beginning of what the file says if its decisions have moved.
+MOVED = "the decisions are in PostgreSQL now"
 UNWRITABLE = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")
 
 
 class StoreError(WorkspaceError):
-    """Raised if the decisions cannot be read or written; nothing was written.
+    """Raised if the decisions cannot be read or written; nothing was written, but for `is_unknown`.
 
     Attributes:
-        reason: SQLite's own message.
-        is_locked: Whether another process has locked the file, so that trying again helps.
+        reason: The database's own message.
+        is_locked: Whether another process has locked the decisions, so that trying again helps.
+        is_unknown: Whether the decisions may have been written all the same, since the connection was lost while they
+            were.
     """
 
-    def __init__(self, what: str, *, received: str, hint: str, reason: str = "", is_locked: bool = False) -> None:
+    def __init__(
+        self,
+        what: str,
+        *,
+        received: str,
+        hint: str,
+        reason: str = "",
+        is_locked: bool = False,
+        is_unknown: bool = False,
+    ) -> None:
         super().__init__(what, received=received, hint=hint)
-        self.reason, self.is_locked = reason, is_locked
+        self.reason, self.is_locked, self.is_unknown = reason, is_locked, is_unknown
 
 
 class UnwritableError(StoreError):
@@ -38,6 +51,9 @@ def explain_error(error: Exception, path: Path) -> StoreError:
     """
     name = getattr(error, "sqlite_errorname", None) or ""
     what = "The decisions of the review cannot be opened"
+    if is_moved(error):
+        hint = "Start the review again. If review/decisions.json is missing, put it back: it says where they are."
+        return StoreError(f"{what}: {error}.", received=str(path), hint=hint, reason=str(error))
     if name.startswith(BUSY):
         hint = "Nothing is lost: run the command again once the other one is done."
         return StoreError(
@@ -59,6 +75,11 @@ def explain_error(error: Exception, path: Path) -> StoreError:
     return StoreError(
         f"{what}: it is not what `hangtag review` writes ({error}).", received=str(path), hint=hint, reason=str(error)
     )
+
+
+def is_moved(error: Exception) -> bool:
+    """Return whether an error of SQLite means that the decisions have moved to PostgreSQL."""
+    return str(error).startswith(MOVED)
 
 
 def _find_system_reason(error: Exception, path: Path) -> str:

@@ -2,6 +2,8 @@
 
 import sqlite3
 
+from hangtag.reviewing.store_errors import MOVED
+
 TABLES = """
 CREATE TABLE IF NOT EXISTS decisions (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -26,6 +28,8 @@ CREATE TRIGGER IF NOT EXISTS no_update BEFORE UPDATE ON decisions
 BEGIN SELECT RAISE(ABORT, 'decisions are only added'); END;
 CREATE TRIGGER IF NOT EXISTS no_delete BEFORE DELETE ON decisions
 BEGIN SELECT RAISE(ABORT, 'decisions are only added'); END;
+CREATE TRIGGER IF NOT EXISTS no_replace BEFORE INSERT ON decisions
+WHEN EXISTS (SELECT 1 FROM decisions WHERE id = NEW.id) BEGIN SELECT RAISE(ABORT, 'decisions are only added'); END;
 CREATE TABLE IF NOT EXISTS holds (
     item_id TEXT NOT NULL,
     code TEXT NOT NULL,
@@ -60,3 +64,21 @@ def list_columns(db: sqlite3.Connection) -> str:
 
 def _has_product(db: sqlite3.Connection) -> bool:
     return any(name == "product" for _, name, *_ in db.execute("PRAGMA table_info(decisions)"))
+
+
+def mark_as_moved(db: sqlite3.Connection, to: str) -> None:
+    """Let no process add decisions any more, since they have moved to PostgreSQL; `to` says where."""
+    text = f"{MOVED}, {to}".replace("'", "''")
+    db.execute(f"CREATE TRIGGER moved BEFORE INSERT ON decisions BEGIN SELECT RAISE(ABORT, '{text}'); END")
+
+
+def check_not_moved(db: sqlite3.Connection) -> None:
+    """Check that the decisions are still here.
+
+    Raises:
+        DatabaseError: They have moved; the message says where.
+    """
+    found = db.execute("SELECT sql FROM sqlite_master WHERE type = 'trigger' AND name = 'moved'").fetchone()
+    if found:
+        text = str(found[0]).partition("RAISE(ABORT, '")[2].rpartition("')")[0]
+        raise sqlite3.DatabaseError(text.replace("''", "'"))

@@ -226,7 +226,7 @@ def make_serve_policy(hosts: Hosts, api_key: str | None, open_paths: Collection[
     )
 
 
-def make_review_policy(host: str, token: str) -> GuardPolicy:
+def make_review_policy(host: str, token: str, key: str = "") -> GuardPolicy:
     """Build the policy of the review service.
 
     The token prevents cross-site requests: other pages in the same browser can send requests to the review, but
@@ -234,17 +234,20 @@ def make_review_policy(host: str, token: str) -> GuardPolicy:
 
     Args:
         host: The address that the review listens on.
-        token: The token that requests below `/api` must send, as `X-Review-Token` or as `?token=`. If the review
-            listens on more than this machine, the request for the page must send it too.
+        token: The token that requests below `/api` must send, as `X-Review-Token` or as `?token=`.
+        key: What the request for the page must send as `?token=` if the review listens on more than this machine; by
+            default the token.
     """
     is_local = host in LOOPBACK
+    wanted_by_page = (key or token).encode()
 
     def require_token(scope: Scope) -> None:
         path = scope["path"]
         if path.startswith("/static/") or (is_local and not path.startswith("/api/")):
             return
         given = Headers(scope=scope).get("x-review-token") or QueryParams(scope["query_string"]).get("token", "")
-        if not secrets.compare_digest(given.encode(), token.encode()):
+        wanted = token.encode() if path.startswith("/api/") else wanted_by_page
+        if not secrets.compare_digest(given.encode(), wanted):
             message = "Open the page again at the address that the review printed: its token has changed or is missing."
             raise ProblemError(403, "no_token", message)
 

@@ -16,10 +16,11 @@ from hangtag.lock import hold
 from hangtag.manifest import StageRecord, compute_digest, require_manifest
 from hangtag.results import StageResult
 from hangtag.reviewing.auto_accept import Accepted, accept_open, make_accepted
+from hangtag.reviewing.decision_store import read_decisions
 from hangtag.reviewing.decisions import Change, Corrections, NotApplied, correct
 from hangtag.reviewing.items import PREPARE_FIRST, SourceTable, read_items, read_source_table
 from hangtag.reviewing.queue import read_issues
-from hangtag.reviewing.store import Decision, digest_decisions, find_standing, read_decisions
+from hangtag.reviewing.store import Decision, digest_decisions, find_standing
 from hangtag.reviewing.taxonomy_column import read_taxonomy_column
 from hangtag.workspace import Workspace
 
@@ -101,7 +102,7 @@ def _apply_decisions(workspace: Workspace, config: ApplyConfig, catalog: str | P
 
 
 def _read_decisions(workspace: Workspace, *, is_needed: bool) -> list[Decision]:
-    decisions = read_decisions(workspace.review / "review.sqlite")
+    decisions = read_decisions(workspace)
     if not decisions and is_needed:
         raise WorkspaceError("Nothing is decided yet.", hint="Run `hangtag review` with this workspace first.")
     return decisions

@@ -24,9 +24,10 @@ from hangtag.manifest import read_manifest
 from hangtag.presets import read_preset
 from hangtag.reporting.audited_catalog import MAPPING, AuditedCatalog, read_audited, summarize
 from hangtag.results import StageResult, count_of, format_seconds
+from hangtag.reviewing.decision_store import read_decisions
 from hangtag.reviewing.decisions import correct
 from hangtag.reviewing.items import read_items
-from hangtag.reviewing.store import find_standing, read_decisions
+from hangtag.reviewing.store import find_standing
 from hangtag.settings import resolve
 from hangtag.stages.audit import SHIPPED, audit
 from hangtag.stages.clean import clean
@@ -199,7 +200,7 @@ def _describe_columns(schema: CatalogSchema, described: Path | None) -> JsonObje
 
 def _count_not_in_file(workspace: Workspace) -> int:
     """Return the number of products whose decided values the catalogue does not have yet."""
-    decisions = find_standing(read_decisions(workspace.review / "review.sqlite"))
+    decisions = find_standing(read_decisions(workspace))
     if not decisions:
         return 0
     items = read_items(workspace)

@@ -28,9 +28,10 @@ from hangtag.io import (
 from hangtag.lock import LOCK, hold
 from hangtag.manifest import StageRecord, read_manifest, read_version
 from hangtag.results import StageResult
+from hangtag.reviewing.decision_store import open_store
 from hangtag.reviewing.items import Items, read_items
 from hangtag.reviewing.queue import Queue, read_issues
-from hangtag.reviewing.store import Store, digest_decisions
+from hangtag.reviewing.store import digest_decisions
 from hangtag.workspace import STAGING, Workspace
 
 Tool = Literal["label-studio", "fiftyone", "hugging-face"]
@@ -141,7 +142,7 @@ def _check_folder(folder: Path) -> None:
 
 def _write_questions(workspace: Workspace, tool: Tool, config: ExchangeConfig, target: Path) -> StageResult:
     items = read_items(workspace)
-    with closing(Store(workspace.review / "review.sqlite")) as store:
+    with closing(open_store(workspace)) as store:
         queue = Queue(read_issues(workspace.issues), items, store)
         inputs = {"prepared": items.digest, "issues": hash_file(workspace.issues)}
         inputs["decisions"] = digest_decisions(store.read())
@@ -233,7 +234,7 @@ def _read_answers(workspace: Workspace, tool: Tool, config: ExchangeConfig, path
         answers, refused = fiftyone.read_samples(content, config.reviewer)
     with hold("exchange", workspace, reads=[workspace.prepared, workspace.audit], writes=[]):
         issues, items = read_issues(workspace.issues), read_items(workspace)
-        with closing(Store(workspace.review / "review.sqlite")) as store:
+        with closing(open_store(workspace)) as store:
             queue = Queue(issues, items, store)
             taken = AnswerStore(queue, store, Labels(queue, config.column))
             try:

@@ -22,10 +22,11 @@ from hangtag.reporting.health_chapter import build_health_chapter
 from hangtag.reporting.inputs import Inputs, compute_input_digests, read_inputs
 from hangtag.reporting.model_chapters import build_architecture, build_comparison, build_overview, build_predictions
 from hangtag.results import StageResult
+from hangtag.reviewing.decision_store import read_decisions
 from hangtag.reviewing.decisions import find_states
 from hangtag.reviewing.items import read_items
 from hangtag.reviewing.queue import read_issues
-from hangtag.reviewing.store import Decision, digest_decisions, find_standing, read_decisions
+from hangtag.reviewing.store import Decision, digest_decisions, find_standing
 from hangtag.workspace import MANIFEST, Workspace, remove_dead_parts, unlink
 
 CHAPTERS = {
@@ -74,7 +75,7 @@ def report(workspace: str | Path | Workspace) -> StageResult:
 
 def _write_report(workspace: Workspace) -> StageResult:
     remove_dead_parts(workspace.root)
-    decisions = read_decisions(workspace.review / "review.sqlite")
+    decisions = read_decisions(workspace)
     digests = compute_input_digests(workspace)
     if decisions:
         digests["decisions"] = digest_decisions(decisions)

@@ -1,6 +1,7 @@
 """Stage `review`: run the page on which people decide about the issues of an audit, until a signal stops it."""
 
 import os
+import re
 import secrets
 import socket
 import threading
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import quote
 
 import uvicorn
 
@@ -17,17 +19,20 @@ from hangtag.auditing.nearest_neighbors import LookAlikes, open_look_alikes
 from hangtag.config import ReviewConfig
 from hangtag.errors import SettingsError, WorkspaceError
 from hangtag.inference.search import find_index
-from hangtag.io import read_json
+from hangtag.io import hash_file, read_json
 from hangtag.lock import hold
 from hangtag.reviewing.app import APPLY, OpenReview, build_app
+from hangtag.reviewing.decision_store import check_environment, open_store, use_postgres
 from hangtag.reviewing.items import Items, read_items
 from hangtag.reviewing.queue import Queue, read_issues
-from hangtag.reviewing.store import Store
 from hangtag.serving.middleware import LOOPBACK
 from hangtag.workspace import Workspace
 
 # Seconds for open requests to be answered once the review is asked to stop.
 STOP_SECONDS = 5
+# The key of the page's address, the same for several services behind one address.
+KEY_VARIABLE = "HANGTAG_REVIEW_TOKEN"
+KEY = re.compile(r"[!-~]{16,}")
 # What to do once everything is decided, on a page that the application leads to.
 BACK = "Go back to the catalogue to take the corrected file."
 
@@ -37,21 +42,27 @@ def review(
     config: ReviewConfig = ReviewConfig(),  # noqa: B008  (frozen)
     *,
     on_start: Callable[[str], None] = lambda _: None,
+    on_move: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Show the issues of `audit/issues.csv` one by one and store the decisions in `review/review.sqlite`.
+    """Show the issues of `audit/issues.csv` one by one, and store the decisions in SQLite or PostgreSQL.
 
     Returns when a signal comes; every decision is on the disk by then.
 
     Args:
         workspace: A workspace that is prepared and audited.
-        config: Settings.
+        config: Settings. The key of the page's address comes from the environment variable HANGTAG_REVIEW_TOKEN.
         on_start: Called with the address of the page before the service starts.
+        on_move: Called with a sentence if the decisions were moved to PostgreSQL.
 
     Raises:
         WorkspaceError: Nothing is prepared or audited, or the decisions cannot be opened.
-        SettingsError: The review cannot listen on the address.
+        SettingsError: The review cannot listen on the address, the key is too short, or the address of the decisions
+            is not one of PostgreSQL.
+        MissingExtraError: The decisions are in PostgreSQL, and what opens it is not installed.
     """
-    with closing(open_review(Workspace.at(workspace), config=config)) as opened:
+    workspace, key = Workspace.at(workspace), read_key()
+    _choose_database(workspace, config.decisions, on_move)
+    with closing(open_review(workspace, config=config, key=key)) as opened:
         server = uvicorn.Server(
             uvicorn.Config(
                 opened.app,
@@ -66,7 +77,7 @@ def review(
                 h11_max_incomplete_event_size=64_000,
             )
         )
-        on_start(make_address(config, opened.token))
+        on_start(make_address(config, opened.key))
         try:
             server.run()
         except SystemExit:
@@ -78,10 +89,22 @@ def review(
             ) from None
 
 
+def _choose_database(workspace: Workspace, address: str, on_move: Callable[[str], None]) -> None:
+    """Move the decisions to the database of an address, if there is one and they are elsewhere."""
+    if not address:
+        check_environment(workspace)
+        return
+    with hold("review", workspace, reads=[workspace.audit], writes=[workspace.review]):
+        # Without issues there is nothing to decide, so nothing is moved.
+        read_issues(workspace.issues)
+        use_postgres(workspace, address, on_move)
+
+
 def open_review(
     workspace: Workspace,
     back: str = "",
     config: ReviewConfig = ReviewConfig(),  # noqa: B008  (frozen)
+    key: str = "",
 ) -> OpenReview:
     """Open the review of a workspace, without a server.
 
@@ -89,6 +112,7 @@ def open_review(
         workspace: A workspace that is prepared and audited.
         back: The address of the page that leads to the review; empty where there is none.
         config: Settings.
+        key: The key of the page's address; by default one is made.
 
     Raises:
         WorkspaceError: Nothing is prepared or audited, or the decisions cannot be opened.
@@ -97,8 +121,9 @@ def open_review(
         issues = read_issues(workspace.issues)
         items = read_items(workspace)
         expected = read_expected(workspace, names_commands=not back)
-    token = secrets.token_urlsafe(18)
-    store = Store(workspace.review / "review.sqlite")
+        # A page shows issues by their positions, so it has to be opened again if the issues are others.
+        token = f"{key}.{hash_file(workspace.issues)[:12]}" if key else secrets.token_urlsafe(18)
+    store = open_store(workspace, config.decisions)
     try:
         queue = Queue(issues, items, store)
         app = build_app(
@@ -106,6 +131,7 @@ def open_review(
             store,
             open_look_alike_search(workspace, items),
             token=token,
+            key=key,
             host=config.host,
             reviewer=config.reviewer,
             shown=config.look_alikes,
@@ -117,7 +143,7 @@ def open_review(
     except BaseException:
         store.close()
         raise
-    return OpenReview(app, token, queue, store.close)
+    return OpenReview(app, token, queue, store.close, key or token)
 
 
 def review_in_browser(workspace: str | Path | Workspace, on_start: Callable[[str], None]) -> None:
@@ -186,8 +212,24 @@ def open_look_alike_search(workspace: Workspace, items: Items) -> LookAlikes:
     return open_look_alikes(workspace.review / name, items.images)
 
 
-def make_address(config: ReviewConfig, token: str) -> str:
-    """Return the page's address; with the token where other machines can reach it."""
+def read_key() -> str:
+    """Return the key of the page's address from the environment, or an empty text if one is to be made.
+
+    Raises:
+        SettingsError: It is too short, or has other characters than an address.
+    """
+    key = os.environ.get(KEY_VARIABLE, "").strip()
+    if key and not KEY.fullmatch(key):
+        raise SettingsError(
+            f"The key in {KEY_VARIABLE} is too short, or has spaces or letters with accents.",
+            allowed="Allowed: 16 or more letters of English, digits and signs.",
+            hint="`openssl rand -hex 24` makes one.",
+        )
+    return key
+
+
+def make_address(config: ReviewConfig, key: str) -> str:
+    """Return the page's address; with its key where other machines can reach it."""
     host = socket.gethostname() if config.host in ("0.0.0.0", "::") else config.host
     host = f"[{host}]" if ":" in host else host
-    return f"http://{host}:{config.port}/" + ("" if config.host in LOOPBACK else f"?token={token}")
+    return f"http://{host}:{config.port}/" + ("" if config.host in LOOPBACK else f"?token={quote(key, safe='')}")
