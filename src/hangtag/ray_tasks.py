@@ -181,7 +181,7 @@ class _Cluster:
             raise
         except errors.RayError as error:
             raise RunnerError(
-                f"A task of the Ray cluster was started {MAX_RETRIES + 1} times, and its process died each time.",
+                f"A task of the Ray cluster is lost: its process or node died, in up to {MAX_RETRIES} retries too.",
                 hint="Is the memory of its node too small? Finished tasks are kept; the same command continues.",
                 received=_shorten(error),
             ) from error

