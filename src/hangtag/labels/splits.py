@@ -193,7 +193,7 @@ def take_share(
                 break
             taken.add(group_id)
             before += sizes[group_id]
-    return is_chosen & table["group_id"].is_in(taken).to_numpy()
+    return np.asarray(is_chosen & table["group_id"].is_in(taken).to_numpy(), np.bool_)
 
 
 def _draw_start(label: str, seed: int) -> float:
