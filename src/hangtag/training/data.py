@@ -1,4 +1,4 @@
-"""Training data: augmentation, class-balanced sampling, batches, prefetching and progressive resizing.
+"""Training data: augmentation, batches, prefetching and progressive resizing.
 
 It also collects the photographs that a run sees, and checks that pretrained weights were not trained on those that
 it is validated on.
@@ -25,6 +25,7 @@ from hangtag.models.registry import SMALLEST_SIDE, find_architecture
 from hangtag.models.seen_images import SeenPhotographs, read_seen
 from hangtag.models.text import Words
 from hangtag.train_config import IMAGENET, MAX_SCALE, START, TrainConfig
+from hangtag.training.sampling import draw_order, group_by_blocks
 from hangtag.workspace import Workspace
 
 Random = np.random.Generator
@@ -141,10 +142,10 @@ class ItemDataset:
         augmentation: Augmentation,
         copies: npt.NDArray[np.float64],
     ) -> Iterator[Batch]:
-        """Yield the augmented batches of an epoch in random order.
+        """Yield the augmented batches of an epoch in random order, of pixels larger than memory block by block.
 
-        The order and the augmentation depend only on `seed` and `epoch`, so a resumed training gets the same batches
-        as an uninterrupted one. The last batch may be smaller.
+        See `group_by_blocks`. The order and the augmentation depend only on `seed` and `epoch`, so a resumed training
+        gets the same batches as an uninterrupted one. The last batch may be smaller.
 
         Args:
             batch_size: The number of items in a batch.
@@ -154,45 +155,11 @@ class ItemDataset:
             copies: The expected number of copies of each item, (n,), with a mean of 1.
         """
         random = np.random.default_rng((seed, epoch))
-        order = draw_order(copies, random)
+        row_bytes = int(np.prod(self.images.shape[1:]))
+        order = group_by_blocks(draw_order(copies, random), self.rows, row_bytes, random)
         for start in range(0, len(order), batch_size):
             chosen = self.take(order[start : start + batch_size])
             yield Batch(augmentation.vary(chosen.images[chosen.rows], random), chosen.classes, chosen.words)
-
-
-def compute_copies(classes: Indices, balance: float) -> npt.NDArray[np.float64]:
-    """Return the expected number of copies of each item in an epoch, (n,), with a mean of 1.
-
-    Source: tempered class-balanced sampling as in Mahajan et al., *Exploring the Limits of Weakly Supervised
-    Pretraining*, 2018.
-
-    Args:
-        classes: The class of each item, int64 (n,).
-        balance: 0 keeps the class frequencies, 1 samples all classes equally often, and 0.5 samples each class in
-            proportion to the square root of its frequency.
-    """
-    counts = np.bincount(classes)[classes].astype(np.float64)
-    weights = counts**-balance
-    return np.asarray(weights * (len(classes) / weights.sum()))
-
-
-def draw_order(copies: npt.NDArray[np.float64], random: np.random.Generator) -> Indices:
-    """Draw the random order of an epoch, which has as many items as the dataset, int64 (n,).
-
-    Each item occurs its expected number of times, rounded up or down. If all items have one copy, each occurs exactly
-    once.
-
-    Args:
-        copies: The expected number of copies of each item, (n,).
-        random: The random generator.
-    """
-    count = len(copies)
-    shuffled = random.permutation(count)
-    # Systematic sampling: evenly spaced points on the cumulative sum of the copies.
-    ends = np.cumsum(copies[shuffled]) * (count / copies.sum())
-    points = np.arange(count) + random.random()
-    chosen = shuffled[np.minimum(np.searchsorted(ends, points, side="right"), count - 1)]
-    return np.asarray(random.permutation(chosen), np.int64)
 
 
 def prefetch(items: Iterable[Item], ahead: int = AHEAD) -> Iterator[Item]:

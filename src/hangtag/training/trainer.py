@@ -31,7 +31,6 @@ from hangtag.training.data import (
     ItemDataset,
     choose_scales,
     choose_size,
-    compute_copies,
     prefetch,
     scale_size,
 )
@@ -39,6 +38,7 @@ from hangtag.training.epochs import EpochTime, choose_epochs
 from hangtag.training.losses import LEAST_PROBABILITY, WeightEMA, build_losses, build_metrics, choose_precision
 from hangtag.training.name_head import choose_name_weight, train_names
 from hangtag.training.optimizers import build_optimizer, compute_rates
+from hangtag.training.sampling import compute_copies
 from hangtag.training.targets import NAME_WORDS, WordTargets, encode_targets
 from hangtag.training.teacher import Teacher
 
@@ -311,18 +311,17 @@ class Trainer:
 
         A network that was trained on small photographs only performs badly on larger ones.
         """
-        batches = []
+        classes, chances, correct = self.find_primary_classes(data), [], []
+        # Two numbers an item are kept, not the probabilities of all heads.
         for batch in self._iterate_head_probs(data, image_size):
-            batches.append(batch)
-            bar.advance(len(batch[CATEGORY_PATH]))
-        probs = self.label_space.sum_level(
-            join_head_probs(batches, self.label_space.heads)[CATEGORY_PATH], self.label_space.primary
-        )
-        classes = self.find_primary_classes(data)
-        known = classes != NO_VALUE
-        own = probs[known, classes[known]].astype(np.float64)
-        accuracy = (probs[known].argmax(axis=1) == classes[known]).mean()
-        return float(-np.log(own.clip(LEAST_PROBABILITY, 1)).mean()), float(accuracy)
+            probs = self.label_space.sum_level(batch[CATEGORY_PATH], self.label_space.primary)
+            wanted, classes = classes[: len(probs)], classes[len(probs) :]
+            known = wanted != NO_VALUE
+            chances.append(probs[known, wanted[known]].astype(np.float64))
+            correct.append(probs[known].argmax(axis=1) == wanted[known])
+            bar.advance(len(probs))
+        losses = -np.log(np.concatenate(chances).clip(LEAST_PROBABILITY, 1))
+        return float(losses.mean()), float(np.concatenate(correct).mean())
 
     def find_primary_classes(self, data: ItemDataset) -> Indices:
         """Return each item's class index on the primary level, int64 (n,)."""
