@@ -1,5 +1,6 @@
 """Test the figure of a learning curve."""
 
+import numpy as np
 import polars as pl
 
 from hangtag.figures.learning_curve import plot_learning_curve
@@ -22,7 +23,7 @@ def test_a_panel_for_each_metric_and_a_line_for_the_fit() -> None:
     figure = plot_learning_curve(POINTS, fitted, "curve")
     figure.draw_without_rendering()
     assert [len(axes.lines) for axes in figure.axes] == [2, 1]
-    assert figure.axes[0].lines[0].get_ydata().tolist() == [0.7, 0.8]
+    np.testing.assert_array_equal(figure.axes[0].lines[0].get_ydata(), [0.7, 0.8])
     assert [text.get_text() for text in figure.axes[1].get_xticklabels()] == ["100", "1,000"]
 
 

@@ -94,7 +94,7 @@ def train(
 def _train_run(workspace: Workspace, config: TrainConfig, run_id: str, *, resume: bool, replace: bool) -> StageResult:
     labelled = read_labeled_items(workspace)
     folder = workspace.run(run_id)
-    record = StageRecord("train", folder, {"labels": labelled.digest, **_hash_network(workspace, config)}, config)
+    record = StageRecord("train", folder, {"labels": labelled.digest, **hash_network(workspace, config)}, config)
     if current := record.load_if_unchanged():
         return current
     checkpoint = folder / CHECKPOINT
@@ -266,7 +266,7 @@ def _take_settings(workspace: Workspace, run_id: str) -> TrainConfig:
     return dataclasses.replace(config, with_names=True, image_run=run_id)
 
 
-def _hash_network(workspace: Workspace, config: TrainConfig) -> dict[str, str]:
+def hash_network(workspace: Workspace, config: TrainConfig) -> dict[str, str]:
     """Return the hashes of the weights and runs that the training starts from or learns from, as its inputs."""
     if not config.image_run:
         teachers = {f"runs/{run_id}": hash_run(workspace, run_id) for run_id in config.teacher}
