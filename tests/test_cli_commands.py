@@ -8,8 +8,9 @@ from typer.main import get_command
 
 from hangtag.catalog.schema import CatalogSchema
 from hangtag.cli import app
-from hangtag.cli_commands import DESCRIPTION, build_description_flags, build_setting_flags, gather
+from hangtag.cli_commands import build_description_flags, build_setting_flags, gather
 from hangtag.cli_help import COMMAND_GROUPS
+from hangtag.cli_options import DESCRIPTION
 from hangtag.config import KINDS, PrepareConfig
 from hangtag.train_config import SPLITS, TrainConfig
 

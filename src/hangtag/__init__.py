@@ -1,9 +1,9 @@
 """Find wrong categories in a fashion catalogue, and train and serve image classifiers on it.
 
 Every command is a function of this package: `init`, `prepare`, `clean`, `explore`, `train`, `cross_validate`,
-`evaluate`, `compare`, `predict`, `audit`, `review`, `map_taxonomy`, `suggest_merges`, `apply`, `exchange`, `report`,
-`search`, `export`, `classify` and `serve`. `check` says what looks wrong in a catalogue without training, `run` runs
-all stages on one, and `demo` runs them on a generated one.
+`learning_curve`, `evaluate`, `compare`, `predict`, `audit`, `review`, `map_taxonomy`, `suggest_merges`, `apply`,
+`exchange`, `report`, `search`, `export`, `classify` and `serve`. `check` says what looks wrong in a catalogue without
+training, `run` runs all stages on one, and `demo` runs them on a generated one.
 """
 
 from importlib import import_module
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from hangtag.stages.explore import explore
     from hangtag.stages.export import export
     from hangtag.stages.init import init
+    from hangtag.stages.learning_curve import learning_curve
     from hangtag.stages.map_taxonomy import map_taxonomy
     from hangtag.stages.pipeline import demo, run
     from hangtag.stages.predict import predict
@@ -100,6 +101,7 @@ __all__ = [
     "explore",
     "export",
     "init",
+    "learning_curve",
     "map_taxonomy",
     "predict",
     "prepare",
@@ -121,6 +123,7 @@ _MODULES = {
     "explore": "hangtag.stages.explore",
     "train": "hangtag.stages.train",
     "cross_validate": "hangtag.stages.cross_validate",
+    "learning_curve": "hangtag.stages.learning_curve",
     "evaluate": "hangtag.stages.evaluate",
     "compare": "hangtag.stages.compare",
     "predict": "hangtag.stages.predict",

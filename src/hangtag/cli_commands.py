@@ -1,7 +1,6 @@
 """Build the commands: from functions or the dataclasses of settings, with flags grouped under headings in `--help`.
 
-The flags of a stage's settings are built from its dataclass, and those of a catalogue's description from the table
-`DESCRIPTION`. All other arguments and flags are declared in `cli_options`.
+The flags of a stage's settings are built from its dataclass; all others are declared in `cli_options`.
 """
 
 import dataclasses
@@ -28,29 +27,6 @@ Flags = dict[str, inspect.Parameter]
 CHAIN_SETTINGS = ("color_mode", "seed")
 # The stages of `check`, whose settings its --config may have.
 CHECK_KINDS = (config.PrepareConfig, config.CleanConfig, TrainConfig, config.AuditConfig)
-
-# A key of the catalogue's description, its flag, and its help text.
-DESCRIPTION = (
-    ("table", "--table", "File name of the table inside the catalogue."),
-    ("image", "--image", "Paths of the photographs, with columns in braces: images/{id}.jpg."),
-    ("image_column", "--image-column", "Column with the paths of the photographs."),
-    ("id", "--id-column", "Column with the identifier of an item."),
-    ("name", "--name-column", "Column with the product name."),
-    ("levels", "--levels", "Label columns from coarse to fine, separated by commas."),
-    ("attributes", "--attributes", "Further columns that describe an item, separated by commas."),
-    ("label_name", "--label-name", "Heading of the cleaned label."),
-    ("group", "--group-column", "Column whose equal values belong to one product, which stays in one split."),
-    ("brand", "--brand-column", "Column of brands, for the summary; by default one that is called so."),
-    ("layout", "--layout", "The shop system whose table it is: shopify, woocommerce, google-merchant, ..."),
-    ("level_separator", "--level-separator", "Separator of the levels in a column of category paths: '>'."),
-    ("category_separator", "--category-separator", "Separator of several category paths in a cell."),
-    ("image_separator", "--image-separator", "Separator of several photographs in a cell."),
-    ("other_image_columns", "--other-image-columns", "Columns with further photographs, separated by commas."),
-    ("encoding", "--encoding", "Encoding of a table of text, where it is not found: cp1251, gbk, ..."),
-    ("separator", "--separator", "Separator of the table's cells, where it is not found: comma, semicolon, tab, bar."),
-    ("sheet", "--sheet", "Sheet of an Excel workbook; by default the first with a header and rows."),
-    ("split", "--split-column", "Column that already has the splits train, val and test."),
-)
 
 
 def build_setting_flags(*kinds: type, defaults: Mapping[str, Any] | None = None, omit: Collection[str] = ()) -> Flags:
@@ -112,7 +88,7 @@ def build_description_flags() -> Flags:
             str,
             typer.Option(flag, help=text, show_default=False, rich_help_panel="Description of the catalogue"),
         )
-        for key, flag, text in DESCRIPTION
+        for key, flag, text in options.DESCRIPTION
     }
 
 
@@ -291,6 +267,21 @@ STAGE_COMMANDS = (
         },
         has_preset=True,
         has_runner=True,
+    ),
+    StageCommand(
+        "learning-curve",
+        TrainConfig,
+        """Measure whether more items would help.
+
+        Trains on growing shares of the training items, measures each training on val, and estimates what twice the
+        items would bring. Reads prepared/ and labels/ and writes runs/ and learning_curve/; finished runs are kept.
+        """,
+        {
+            "fractions": (options.FractionsOption, "0.1,0.2,0.5,1"),
+            "seeds": (options.CurveSeedsOption, None),
+            "replace": (options.ReplaceOption, False),
+        },
+        has_preset=True,
     ),
     StageCommand(
         "evaluate",

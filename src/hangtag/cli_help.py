@@ -9,7 +9,7 @@ from typer.core import TyperCommand, TyperGroup
 COMMAND_GROUPS = {
     "Start here": ("app", "check"),
     "Prepare a catalogue": ("init", "prepare", "clean", "explore", "suggest-merges"),
-    "Train and evaluate": ("train", "cross-validate", "evaluate", "compare", "predict", "models"),
+    "Train and evaluate": ("train", "cross-validate", "learning-curve", "evaluate", "compare", "predict", "models"),
     "Find and fix label errors": ("audit", "review", "map-taxonomy", "apply", "exchange"),
     "Use the results": ("report", "search", "export", "classify", "serve"),
     "All at once": ("run", "demo"),

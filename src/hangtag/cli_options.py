@@ -1,6 +1,6 @@
-"""Define the arguments and flags of the command line that are not settings of a stage or of a catalogue's description.
+"""Define the arguments and flags of the command line that are not settings of a stage.
 
-The flags of settings and of a catalogue's description are built in `cli_commands`.
+The flags of settings, and those of a catalogue's description from the table `DESCRIPTION`, are built in `cli_commands`.
 """
 
 import sys
@@ -16,6 +16,29 @@ from hangtag.workspace import Workspace
 WORKSPACE = Path("workspace")
 # Where `hangtag app` keeps its catalogues, and its port.
 APP_FOLDER, APP_PORT = Path("~") / "hangtag-app", 8002
+
+# A key of the catalogue's description, its flag, and its help text.
+DESCRIPTION = (
+    ("table", "--table", "File name of the table inside the catalogue."),
+    ("image", "--image", "Paths of the photographs, with columns in braces: images/{id}.jpg."),
+    ("image_column", "--image-column", "Column with the paths of the photographs."),
+    ("id", "--id-column", "Column with the identifier of an item."),
+    ("name", "--name-column", "Column with the product name."),
+    ("levels", "--levels", "Label columns from coarse to fine, separated by commas."),
+    ("attributes", "--attributes", "Further columns that describe an item, separated by commas."),
+    ("label_name", "--label-name", "Heading of the cleaned label."),
+    ("group", "--group-column", "Column whose equal values belong to one product, which stays in one split."),
+    ("brand", "--brand-column", "Column of brands, for the summary; by default one that is called so."),
+    ("layout", "--layout", "The shop system whose table it is: shopify, woocommerce, google-merchant, ..."),
+    ("level_separator", "--level-separator", "Separator of the levels in a column of category paths: '>'."),
+    ("category_separator", "--category-separator", "Separator of several category paths in a cell."),
+    ("image_separator", "--image-separator", "Separator of several photographs in a cell."),
+    ("other_image_columns", "--other-image-columns", "Columns with further photographs, separated by commas."),
+    ("encoding", "--encoding", "Encoding of a table of text, where it is not found: cp1251, gbk, ..."),
+    ("separator", "--separator", "Separator of the table's cells, where it is not found: comma, semicolon, tab, bar."),
+    ("sheet", "--sheet", "Sheet of an Excel workbook; by default the first with a header and rows."),
+    ("split", "--split-column", "Column that already has the splits train, val and test."),
+)
 
 
 def complete_run_ids(context: typer.Context, incomplete: str) -> list[str]:
@@ -115,6 +138,47 @@ SeedsOption = Annotated[
     str | None,
     typer.Option("--seeds", "--seed", metavar="SEED,...", help="Train once for each seed. [default: 0]"),
 ]
+
+
+def _parse_fractions(text: str) -> list[float]:
+    """Return the shares of a learning curve.
+
+    Raises:
+        SettingsError: They are not numbers separated by commas.
+    """
+    try:
+        return [float(part) for part in _split_commas(text) or []]
+    except ValueError as error:
+        raise SettingsError("--fractions must be numbers separated by commas.", received=text) from error
+
+
+def _parse_seeds(text: str | None) -> list[int] | None:
+    """Return the seeds; None if the flag is not used.
+
+    Raises:
+        SettingsError: They are not whole numbers separated by commas.
+    """
+    parts = _split_commas(text)
+    if parts is not None and not all(part.isdecimal() for part in parts):
+        raise SettingsError("--seeds must be whole numbers separated by commas.", received=text)
+    return None if parts is None else [int(part) for part in parts]
+
+
+FractionsOption = Annotated[
+    str,
+    typer.Option(
+        "--fractions", metavar="SHARE,...", help="Shares of the training items to train on.", callback=_parse_fractions
+    ),
+]
+CurveSeedsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--seeds",
+        metavar="SEED,...",
+        help="Train each share once for each seed. [default: --seed]",
+        callback=_parse_seeds,
+    ),
+]
 ImageSizeOption = Annotated[str, typer.Option(metavar="HEIGHTxWIDTH", help="Height x width of the photographs.")]
 ColorModeOption = Annotated[ColorMode, typer.Option(help="Color or gray photographs.")]
 ExportFolderOption = Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder to write to.")]
@@ -211,11 +275,7 @@ def parse_trainings(color_modes: str | None, seeds: str | None, replace: bool) -
     Raises:
         SettingsError: The seeds are not whole numbers separated by commas.
     """
-    parts = _split_commas(seeds)
-    if parts is not None and not all(part.isdecimal() for part in parts):
-        raise SettingsError("--seeds must be whole numbers separated by commas.", received=seeds)
-    numbers = None if parts is None else [int(part) for part in parts]
-    return {"color_modes": _split_commas(color_modes), "seeds": numbers, "replace": replace}
+    return {"color_modes": _split_commas(color_modes), "seeds": _parse_seeds(seeds), "replace": replace}
 
 
 def check_found_output(output: Path | None, *, json: bool) -> None:

@@ -157,6 +157,15 @@ class CompareResult(StageResult):
         return self.read_table("comparison.csv")
 
 
+class LearningCurveResult(StageResult):
+    """The result of `learning_curve`."""
+
+    @property
+    def points(self) -> "pl.DataFrame":
+        """Return one row for each share of the training items: metrics with intervals."""
+        return self.read_table("learning_curve.csv")
+
+
 class AuditResult(StageResult):
     """The result of `audit`."""
 

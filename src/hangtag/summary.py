@@ -34,12 +34,14 @@ WIDE = 200
 
 
 def describe_results(results: Iterable[StageResult]) -> str:
-    """Format results below each other, and the metrics of a cross-validation as tables after it."""
+    """Format results below each other, and the tables of a cross-validation or a learning curve after it."""
     shown = []
     for result in results:
         shown.append(describe_result(result))
         if result.stage == "cross-validate":
             shown.append(f"\n{_describe_folds(result)}")
+        if result.stage == "learning-curve":
+            shown.append(f"\n{_describe_curve(result)}")
     return "\n".join(shown)
 
 
@@ -50,6 +52,14 @@ def _describe_folds(result: StageResult) -> str:
 
     workspace = result.folder.parent.parent
     return describe_blocks(list_fold_blocks(read_result(workspace, result, read_report)))
+
+
+def _describe_curve(result: StageResult) -> str:
+    from hangtag.lock import read_result  # noqa: PLC0415  (as above)
+    from hangtag.stages.learning_curve import describe_curve, read_curve, tabulate_curve  # noqa: PLC0415
+
+    points, summary = read_result(result.folder.parent, result, read_curve)
+    return "\n".join([describe_blocks([tabulate_curve(points)]), *map(fold, describe_curve(summary))])
 
 
 def describe_result(result: StageResult) -> str:

@@ -24,6 +24,7 @@ AS_BEFORE: dict[str, object] = {
     "minutes": 0.0,
     "tau_norm": 0.0,
     "teacher": [],
+    "train_fraction": 1.0,
     "word_weight": 0.0,
 }
 # Declare settings of `train` under a heading of `hangtag train --help`.
@@ -68,6 +69,13 @@ class TrainConfig(Settings):
     )
     train_splits: tuple[str, ...] = splits_setting(
         ("train",), "Splits to train on; val too for a final model.", group="Data"
+    )
+    train_fraction: float = _data(
+        1.0,
+        "Share of the training items to train on, drawn by --seed: alike in every label, with duplicates together, and "
+        "a smaller share is part of a larger one. val and test stay whole.",
+        above=0,
+        high=1,
     )
     calibration_run: str = _data(
         "", "Run whose temperatures and thresholds are reused; needed when val is trained on.", metavar="RUN"

@@ -1,5 +1,6 @@
 """Out-of-fold probabilities: every labelled item once, by a network that never saw it, however often it is stopped."""
 
+import dataclasses
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -133,6 +134,24 @@ def test_finished_folds_are_not_trained_again(workspace: Workspace, monkeypatch:
     with pytest.raises(KeyboardInterrupt):
         cross_validate(workspace, CONFIG, folds=3, replace=True)
     assert trained == [1]
+
+
+def test_a_share_of_the_other_folds_is_trained_on_and_every_item_predicted(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[int] = []
+    fit = Trainer.fit
+
+    def count(self: Trainer, state: Any) -> None:
+        trained.append(len(self.data["train"]))
+        fit(self, state)
+
+    monkeypatch.setattr(Trainer, "fit", count)
+    result = cross_validate(workspace, dataclasses.replace(CONFIG, epochs=1, train_fraction=0.5), folds=2)
+    assert all(2 <= count <= 8 for count in trained)
+    assert len(result.out_of_fold) == 22
+    with pytest.raises(WorkspaceError, match=r"no items to train on[\s\S]*--train-fraction"):
+        cross_validate(workspace, dataclasses.replace(CONFIG, train_fraction=1e-6), folds=2, run_id="none")
 
 
 @pytest.mark.parametrize("folds", [1, 21])

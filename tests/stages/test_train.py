@@ -486,11 +486,35 @@ def test_a_class_without_training_items_is_no_error(tmp_path: Path) -> None:
         (TrainConfig(architecture="residual", target="label", color_mode="gray", seed=7), "residual-label-gray-7"),
         (TrainConfig(architecture="capstone", target="all"), "capstone-all-color-0"),
         (TrainConfig(architecture="capstone", target="label", with_names=True), "capstone-names-color-0"),
+        (TrainConfig(architecture="residual", train_fraction=0.1), "residual-share0.1-color-0"),
         (TrainConfig(architecture="residual", target="../Base colour"), "residual-.._Base_colour-color-0"),
     ],
 )
 def test_a_run_is_named_after_what_is_unusual_in_its_settings(config: TrainConfig, name: str) -> None:
     assert name_run(config) == name
+
+
+def test_a_share_of_the_training_items_is_trained_on_and_recorded(tmp_path: Path) -> None:
+    place = make_workspace(tmp_path, labels=("a", "b", "c", "d"))
+    config = dataclasses.replace(CONFIG, epochs=2, train_fraction=0.4)
+    interrupt(place, "stopped", config=config)
+    stopped = train(place, config, run_id="stopped", resume=True)
+    shared = train(place, config)
+    assert shared.folder.name == "capstone-share0.4-color-1"
+    described = read_json(shared.folder / "model.json")
+    trained_on = sum(described["train_counts"][CATEGORY_PATH])
+    assert trained_on == shared.metrics["train"] < len(read_labeled_items(place).of_split("train"))
+    assert shared.metrics["val"] == len(read_labeled_items(place).of_split("val"))
+    assert (described["train_fraction"], described["seen"]["trained_on"]) == (0.4, trained_on)
+    assert resolve(TrainConfig, read_settings(shared.folder / "config.toml")).train_fraction == 0.4
+    assert shared.metrics["classes"] == 4
+    assert read_json(stopped.folder / "model.json")["weights"] == described["weights"]
+
+
+def test_a_share_without_an_item_is_an_error(workspace: Workspace) -> None:
+    config = dataclasses.replace(CONFIG, train_fraction=1e-6)
+    with pytest.raises(WorkspaceError, match=r"no items in the split train[\s\S]*--train-fraction"):
+        train(workspace, config)
 
 
 def test_bfloat16_keeps_float32_weights_and_gray_learns_too(workspace: Workspace) -> None:

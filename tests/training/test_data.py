@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hangtag.train_config import TrainConfig
-from hangtag.training.data import Augmentation, ItemDataset, choose_scales, compute_copies
+from hangtag.training.data import Augmentation, ItemDataset, choose_scales
+from hangtag.training.sampling import compute_copies
 
 # Photograph i is filled with i, but for its left column, which is 255: so a flip can be seen.
 IMAGES = np.broadcast_to(np.arange(20, dtype=np.uint8)[:, None, None, None], (20, 8, 8, 3)).copy()

@@ -1,11 +1,12 @@
-"""Test class-balanced sampling."""
+"""Test class-balanced sampling, and the order in which pixels larger than memory are read."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hangtag.training.data import compute_copies, draw_order
+from hangtag.training import sampling
+from hangtag.training.sampling import compute_copies, draw_order, group_by_blocks
 
 CLASSES = st.lists(st.integers(0, 6), min_size=1, max_size=80).map(lambda classes: np.array(classes, np.int64))
 
@@ -77,3 +78,29 @@ def test_the_order_depends_on_the_seed_only() -> None:
     # Copies of an item do not stand beside one another.
     doubled = draw_order(np.array([25.0] + [25 / 49] * 49), np.random.default_rng(0))
     assert (np.diff(np.flatnonzero(doubled == 0)) > 1).any()
+
+
+def test_a_set_that_fits_into_the_buffer_keeps_its_order() -> None:
+    random = np.random.default_rng(0)
+    order = random.permutation(1000)
+    state = random.bit_generator.state
+    assert group_by_blocks(order, np.arange(1000), 14_400, random) is order
+    assert random.bit_generator.state == state
+
+
+def test_a_larger_set_is_read_in_shuffled_blocks_that_are_spread_over_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Ten rows a block, eight blocks a buffer; the items are two thirds of the rows.
+    monkeypatch.setattr(sampling, "BLOCK_BYTES", 1000)
+    monkeypatch.setattr(sampling, "BUFFER_BYTES", 8000)
+    rows = np.flatnonzero(np.arange(4000) % 3)
+    order = draw_order(np.ones(len(rows)), np.random.default_rng(1))
+    grouped = group_by_blocks(order, rows, 100, np.random.default_rng(2))
+    assert sorted(grouped) == sorted(order)
+    blocks = rows[grouped] // 10
+    parts = np.array_split(blocks, 50)
+    # Neighbouring parts share the blocks at their border.
+    assert max(len(np.unique(part)) for part in parts) <= 16
+    assert all(np.ptp(part) > 100 for part in parts)
+    # Within a buffer the order stays random: an item's neighbours are of other blocks.
+    assert (blocks[1:] == blocks[:-1]).mean() < 0.3
+    assert (group_by_blocks(order, rows, 100, np.random.default_rng(3)) != grouped).any()

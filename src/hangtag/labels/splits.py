@@ -5,6 +5,8 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from hangtag.catalog.prepared_items import find_missing
@@ -127,6 +129,15 @@ def assign_splits(
     Returns:
         From group_id to its split.
     """
+    shares = dict(zip(SPLITS[: len(fractions)], fractions, strict=True))
+    splits: dict[str, str] = {}
+    for _, sizes in sorted(_measure_groups(labels, group_ids).items()):
+        splits |= _split_label(sizes, shares, seed)
+    return splits
+
+
+def _measure_groups(labels: Sequence[str], group_ids: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Return the number of items of each group, by the label that most of its items have."""
     members: dict[str, Counter[str]] = defaultdict(Counter)
     for label, group_id in zip(labels, group_ids, strict=True):
         members[group_id][label] += 1
@@ -134,11 +145,7 @@ def assign_splits(
     for group_id, counts in members.items():
         label = min(counts, key=lambda each: (-counts[each], each))
         by_label[label][group_id] = counts.total()
-    shares = dict(zip(SPLITS[: len(fractions)], fractions, strict=True))
-    splits: dict[str, str] = {}
-    for label in sorted(by_label):
-        splits |= _split_label(by_label[label], shares, seed)
-    return splits
+    return by_label
 
 
 def _split_label(sizes: Mapping[str, int], shares: Mapping[str, float], seed: int) -> dict[str, str]:
@@ -157,6 +164,42 @@ def _split_label(sizes: Mapping[str, int], shares: Mapping[str, float], seed: in
             splits[group_id] = min(shares, key=lambda split: filled[split] / shares[split])
             filled[splits[group_id]] += sizes[group_id]
     return splits
+
+
+def take_share(
+    table: pl.DataFrame, is_chosen: npt.NDArray[np.bool_], fraction: float, seed: int
+) -> npt.NDArray[np.bool_]:
+    """Return which of the chosen items are in a share of them, bool (n,), for a training on fewer items.
+
+    The groups of duplicates of each label are put into an order drawn by the seed, and as many from its start are in
+    the share as make this fraction of the label's items; so a smaller share is part of a larger one. Which labels are
+    rounded up is drawn too (systematic sampling): of many labels with three items, a tenth of the items are in a share
+    of a tenth, where rounding would take none or all labels. A rare label may have no item in it.
+
+    Args:
+        table: n items with `label` and `group_id`.
+        is_chosen: The items to take the share of, (n,).
+        fraction: Above 0; 1 takes all of them.
+        seed: Draws the order.
+    """
+    if fraction >= 1:
+        return is_chosen
+    chosen = table.filter(pl.Series(is_chosen)).select("label", "group_id")
+    taken = set()
+    for label, sizes in _measure_groups(chosen["label"].to_list(), chosen["group_id"].to_list()).items():
+        before, wanted, start = 0, fraction * sum(sizes.values()), _draw_start(label, seed)
+        for group_id in order_by_seed(sizes, seed):
+            if before + start * sizes[group_id] >= wanted:
+                break
+            taken.add(group_id)
+            before += sizes[group_id]
+    return np.asarray(is_chosen & table["group_id"].is_in(taken).to_numpy(), np.bool_)
+
+
+def _draw_start(label: str, seed: int) -> float:
+    """Draw a number from 0 to 1 for a label, which depends on the label and the seed alone."""
+    drawn = hashlib.blake2b(f"{seed}\0start\0{label}".encode(), digest_size=8).digest()
+    return int.from_bytes(drawn) / 2**64
 
 
 def keep_given_splits(given: Sequence[str | None], group_ids: Sequence[str]) -> list[str | None]:

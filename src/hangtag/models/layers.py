@@ -86,7 +86,8 @@ def _get_batch_norm_class() -> "type[Layer]":
         def call(
             self, inputs: "KerasTensor", training: bool | None = None, mask: "KerasTensor | None" = None
         ) -> "KerasTensor":
-            if not (training and self.trainable) or len(inputs.shape) != 4 or mask is not None:
+            is_plain = len(inputs.shape) == 4 and mask is None and not self.synchronized
+            if not (training and self.trainable and is_plain):
                 return super().call(inputs, training=training, mask=mask)
             outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
                 x=inputs,

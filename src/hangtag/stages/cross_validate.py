@@ -19,7 +19,7 @@ from hangtag.inference.runs import EvaluatedItems
 from hangtag.io import JsonObject, read_csv, read_json, write_csv, write_json, write_parquet, write_text
 from hangtag.labels.dataset import LabeledItems, read_hash_distance, read_labeled_items
 from hangtag.labels.duplicates import hash_items
-from hangtag.labels.splits import assign_folds
+from hangtag.labels.splits import assign_folds, take_share
 from hangtag.lock import hold, hold_folder
 from hangtag.manifest import StageRecord, read_manifest
 from hangtag.metrics.confusion import OUT_OF_FOLD
@@ -299,6 +299,10 @@ def _build_trainer(fold: _Fold, checkpoint: Path, identity: JsonObject, folds: i
     """Build the trainer of a fold, whose data `val` are the items that it leaves out."""
     is_left_out = fold.item_folds == fold.fold
     is_trained_on = (fold.item_folds >= 0) & ~is_left_out
+    is_trained_on = take_share(fold.labelled.table, is_trained_on, fold.config.train_fraction, fold.config.seed)
+    if not is_trained_on.any():
+        hint = "Choose a larger --train-fraction."
+        raise WorkspaceError("A fold has no items to train on.", hint=hint, received=fold.config.train_fraction)
     vocabulary = learn_vocabulary(fold.labelled, fold.config, is_trained_on)
     data = {
         name: build_dataset(fold.labelled, fold.targets, vocabulary, chosen)

@@ -80,7 +80,7 @@ def run(
     add_results(clean(workspace, cleaning))
     add_results(explore(workspace, exploring))
     for config in trainings:
-        add_results(_train_or_resume(workspace, config, replace=replace))
+        add_results(train_or_resume(workspace, config, replace=replace))
     run_ids = [name_run(config) for config in trainings]
     add_results(*evaluate(workspace, evaluating, run_ids=run_ids))
     add_results(*predict(workspace, predicting, run_ids=run_ids))
@@ -114,7 +114,7 @@ def _plan_trainings(
     ]
 
 
-def _train_or_resume(workspace: Workspace, config: TrainConfig, *, replace: bool) -> StageResult:
+def train_or_resume(workspace: Workspace, config: TrainConfig, *, replace: bool) -> StageResult:
     """Train, or resume an interrupted training that has the same settings and labels."""
     if has_checkpoint(workspace.run(name_run(config)) / "checkpoint"):
         # A checkpoint of other settings or labels cannot be resumed: start again below.

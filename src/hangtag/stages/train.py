@@ -18,6 +18,7 @@ from hangtag.inference.runs import EvaluatedItems, can_read_names, predict_items
 from hangtag.io import JsonObject, read_csv, write_csv, write_text
 from hangtag.labels.dataset import LabeledItems, read_hash_distance, read_labeled_items
 from hangtag.labels.duplicates import hash_photographs
+from hangtag.labels.splits import take_share
 from hangtag.lock import hold
 from hangtag.manifest import NAME as MANIFEST
 from hangtag.manifest import StageRecord, read_versions
@@ -93,7 +94,7 @@ def train(
 def _train_run(workspace: Workspace, config: TrainConfig, run_id: str, *, resume: bool, replace: bool) -> StageResult:
     labelled = read_labeled_items(workspace)
     folder = workspace.run(run_id)
-    record = StageRecord("train", folder, {"labels": labelled.digest, **_hash_network(workspace, config)}, config)
+    record = StageRecord("train", folder, {"labels": labelled.digest, **hash_network(workspace, config)}, config)
     if current := record.load_if_unchanged():
         return current
     checkpoint = folder / CHECKPOINT
@@ -168,6 +169,7 @@ def name_run(config: TrainConfig) -> str:
     # Column names may have characters that run names must not have.
     parts += [] if config.target == usual else [re.sub(r"[^A-Za-z0-9._-]+", "_", config.target)[:50]]
     parts += ["names"] if config.with_names else []
+    parts += [f"share{config.train_fraction:g}"] if config.train_fraction < 1 else []
     return "-".join([*parts, config.color_mode, str(config.seed)])
 
 
@@ -180,16 +182,16 @@ def build_trainer(workspace: Workspace, labelled: LabeledItems, checkpoint: Path
     """
     targets = build_targets(labelled, config.target)
     is_trained_on = labelled.table["split"].is_in(config.train_splits).fill_null(False).to_numpy()
+    is_trained_on = take_share(labelled.table, is_trained_on, config.train_fraction, config.seed)
     vocabulary = learn_vocabulary(labelled, config, is_trained_on)
     data = {}
     for split in ("train", "val"):
         is_chosen = is_trained_on if split == "train" else labelled.table["split"].eq_missing(split).to_numpy()
         data[split] = build_dataset(labelled, targets, vocabulary, is_chosen)
         if not len(data[split]):
-            hint = "Clean a larger catalogue, or choose other --split-fractions."
+            hint = "Clean a larger catalogue, or choose other --split-fractions or a larger --train-fraction."
             raise WorkspaceError(f"There are no items in the split {split}.", hint=hint)
-    identity = {"labels": labelled.digest}
-    space = targets.label_space
+    space, identity = targets.label_space, {"labels": labelled.digest}
     teacher = load_teacher(workspace, config.teacher, labelled.digest, space) if config.teacher else None
     trainer = LinearProbeTrainer if config.freeze else Trainer
     return trainer(data, space, config, checkpoint, identity, vocabulary=vocabulary, teacher=teacher)
@@ -264,7 +266,7 @@ def _take_settings(workspace: Workspace, run_id: str) -> TrainConfig:
     return dataclasses.replace(config, with_names=True, image_run=run_id)
 
 
-def _hash_network(workspace: Workspace, config: TrainConfig) -> dict[str, str]:
+def hash_network(workspace: Workspace, config: TrainConfig) -> dict[str, str]:
     """Return the hashes of the weights and runs that the training starts from or learns from, as its inputs."""
     if not config.image_run:
         teachers = {f"runs/{run_id}": hash_run(workspace, run_id) for run_id in config.teacher}
@@ -323,6 +325,7 @@ def _save_run(
         tta_flip=config.tta_flip,
         calibration=calibration,
         train_splits=list(config.train_splits),
+        train_fraction=config.train_fraction,
         **{ENTRY: entry},
         train_counts=_count_classes(trainer),
         pretrained=trainer.pretrained or None,

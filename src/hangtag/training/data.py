@@ -1,4 +1,4 @@
-"""Training data: augmentation, class-balanced sampling, batches, prefetching and progressive resizing.
+"""Training data: augmentation, batches, prefetching and progressive resizing.
 
 It also collects the photographs that a run sees, and checks that pretrained weights were not trained on those that
 it is validated on.
@@ -25,12 +25,15 @@ from hangtag.models.registry import SMALLEST_SIDE, find_architecture
 from hangtag.models.seen_images import SeenPhotographs, read_seen
 from hangtag.models.text import Words
 from hangtag.train_config import IMAGENET, MAX_SCALE, START, TrainConfig
+from hangtag.training.parallel import Cluster
+from hangtag.training.sampling import draw_order, group_by_blocks
 from hangtag.workspace import Workspace
 
 Random = np.random.Generator
 Item = TypeVar("Item")
 # The number of items that are prefetched.
 AHEAD = 2
+ALL = slice(None)
 WITHOUT = "Train without --weights, or with weights that were trained on other photographs."
 
 
@@ -55,25 +58,33 @@ class Augmentation:
         """Build the augmentation of a training's settings."""
         return cls(config.flip, config.max_shift, config.zoom, config.brightness)
 
-    def vary(self, images: Pixels, random: Random) -> Pixels:
-        """Return augmented copies of photographs, uint8 (n, H, W, 3)."""
-        return self._vary_brightness(self._move(images, random), random)
+    def vary(self, images: Pixels, random: Random, *, count: int = 0, share: slice = ALL) -> Pixels:
+        """Return augmented copies of photographs, uint8 (n, H, W, 3).
 
-    def _move(self, images: Pixels, random: Random) -> Pixels:
+        Args:
+            images: The photographs.
+            random: The random generator.
+            count: The number of photographs in the batch, if these are only a share of it.
+            share: Their positions in the batch: they are varied as they would be among all.
+        """
+        count = count or len(images)
+        return self._vary_brightness(self._move(images, random, count, share), random, count, share)
+
+    def _move(self, images: Pixels, random: Random, count: int, share: slice) -> Pixels:
         """Flip, zoom and shift by indexing the nearest pixels once."""
-        count, height, width, _ = images.shape
+        height, width = images.shape[1:3]
         direction = np.where(random.random((count, 1)) < 0.5, -1.0, 1.0) if self.flip else np.ones((count, 1))
         zoom = 1 + self.zoom * random.uniform(-1, 1, (count, 1)) if self.zoom else np.ones((count, 1))
         shifts = random.integers(-self.shift, self.shift + 1, (2, count, 1))
-        rows = _find_source_pixels(height, zoom, shifts[0])
-        columns = _find_source_pixels(width, direction * zoom, shifts[1])
-        return images[np.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
+        rows = _find_source_pixels(height, zoom[share], shifts[0, share])
+        columns = _find_source_pixels(width, (direction * zoom)[share], shifts[1, share])
+        return images[np.arange(len(images))[:, None, None], rows[:, :, None], columns[:, None, :]]
 
-    def _vary_brightness(self, images: Pixels, random: Random) -> Pixels:
+    def _vary_brightness(self, images: Pixels, random: Random, count: int, share: slice) -> Pixels:
         if not self.brightness:
             return images
-        factors = 1 + self.brightness * random.uniform(-1, 1, (len(images), 1, 1, 1)).astype(np.float32)
-        darkness = np.minimum((255 - images) * factors, 255)
+        factors = 1 + self.brightness * random.uniform(-1, 1, (count, 1, 1, 1)).astype(np.float32)
+        darkness = np.minimum((255 - images) * factors[share], 255)
         return np.asarray(np.rint(255 - darkness), np.uint8)
 
 
@@ -140,11 +151,12 @@ class ItemDataset:
         epoch: int,
         augmentation: Augmentation,
         copies: npt.NDArray[np.float64],
+        cluster: Cluster = Cluster(),  # noqa: B008  (frozen)
     ) -> Iterator[Batch]:
-        """Yield the augmented batches of an epoch in random order.
+        """Yield the augmented batches of an epoch in random order, of pixels larger than memory block by block.
 
-        The order and the augmentation depend only on `seed` and `epoch`, so a resumed training gets the same batches
-        as an uninterrupted one. The last batch may be smaller.
+        See `group_by_blocks`. The order and the augmentation depend only on `seed` and `epoch`, so a resumed training
+        gets the same batches as an uninterrupted one. The last batch may be smaller.
 
         Args:
             batch_size: The number of items in a batch.
@@ -152,47 +164,18 @@ class ItemDataset:
             epoch: The epoch, from 1.
             augmentation: The augmentation of photographs.
             copies: The expected number of copies of each item, (n,), with a mean of 1.
+            cluster: The workers of the training; of each batch only the share of this one is read.
         """
         random = np.random.default_rng((seed, epoch))
-        order = draw_order(copies, random)
+        row_bytes = int(np.prod(self.images.shape[1:]))
+        order = group_by_blocks(draw_order(copies, random), self.rows, row_bytes, random)
         for start in range(0, len(order), batch_size):
-            chosen = self.take(order[start : start + batch_size])
-            yield Batch(augmentation.vary(chosen.images[chosen.rows], random), chosen.classes, chosen.words)
-
-
-def compute_copies(classes: Indices, balance: float) -> npt.NDArray[np.float64]:
-    """Return the expected number of copies of each item in an epoch, (n,), with a mean of 1.
-
-    Source: tempered class-balanced sampling as in Mahajan et al., *Exploring the Limits of Weakly Supervised
-    Pretraining*, 2018.
-
-    Args:
-        classes: The class of each item, int64 (n,).
-        balance: 0 keeps the class frequencies, 1 samples all classes equally often, and 0.5 samples each class in
-            proportion to the square root of its frequency.
-    """
-    counts = np.bincount(classes)[classes].astype(np.float64)
-    weights = counts**-balance
-    return np.asarray(weights * (len(classes) / weights.sum()))
-
-
-def draw_order(copies: npt.NDArray[np.float64], random: np.random.Generator) -> Indices:
-    """Draw the random order of an epoch, which has as many items as the dataset, int64 (n,).
-
-    Each item occurs its expected number of times, rounded up or down. If all items have one copy, each occurs exactly
-    once.
-
-    Args:
-        copies: The expected number of copies of each item, (n,).
-        random: The random generator.
-    """
-    count = len(copies)
-    shuffled = random.permutation(count)
-    # Systematic sampling: evenly spaced points on the cumulative sum of the copies.
-    ends = np.cumsum(copies[shuffled]) * (count / copies.sum())
-    points = np.arange(count) + random.random()
-    chosen = shuffled[np.minimum(np.searchsorted(ends, points, side="right"), count - 1)]
-    return np.asarray(random.permutation(chosen), np.int64)
+            positions = order[start : start + batch_size]
+            share = cluster.find_share(len(positions))
+            chosen = self.take(positions[share])
+            if len(chosen):
+                images = augmentation.vary(chosen.images[chosen.rows], random, count=len(positions), share=share)
+                yield Batch(images, chosen.classes, chosen.words)
 
 
 def prefetch(items: Iterable[Item], ahead: int = AHEAD) -> Iterator[Item]:

@@ -18,7 +18,8 @@ from hangtag.models.checkpoint import read_weights
 from hangtag.models.label_space import Indices
 from hangtag.models.layers import cut_backbone, cut_heads
 from hangtag.models.pretrained import hash_weights
-from hangtag.training.data import ItemDataset, draw_order
+from hangtag.training.data import ItemDataset
+from hangtag.training.sampling import draw_order
 from hangtag.training.trainer import Trainer, TrainingBatch
 
 if TYPE_CHECKING:

@@ -94,7 +94,10 @@ def _find_indices(values: pl.Series, names: Sequence[str]) -> Indices:
 def _find_category_paths(item_paths: npt.NDArray[np.int64], category_paths: npt.NDArray[np.int64]) -> Indices:
     """Return the row of `category_paths` that equals each row of `item_paths`, or `NO_VALUE` if there is none."""
     rows = {tuple(path): row for row, path in enumerate(category_paths.tolist())}
-    return np.array([rows.get(tuple(path), NO_VALUE) for path in item_paths.tolist()], np.int64)
+    # Each distinct path once: lists of all items' paths would fill the memory.
+    distinct, positions = np.unique(item_paths, axis=0, return_inverse=True)
+    found = np.array([rows.get(tuple(path), NO_VALUE) for path in distinct.tolist()], np.int64)
+    return np.asarray(found[positions.ravel()], np.int64)
 
 
 def encode_targets(

@@ -31,7 +31,6 @@ from hangtag.training.data import (
     ItemDataset,
     choose_scales,
     choose_size,
-    compute_copies,
     prefetch,
     scale_size,
 )
@@ -39,6 +38,8 @@ from hangtag.training.epochs import EpochTime, choose_epochs
 from hangtag.training.losses import LEAST_PROBABILITY, WeightEMA, build_losses, build_metrics, choose_precision
 from hangtag.training.name_head import choose_name_weight, train_names
 from hangtag.training.optimizers import build_optimizer, compute_rates
+from hangtag.training.parallel import get_cluster
+from hangtag.training.sampling import compute_copies
 from hangtag.training.targets import NAME_WORDS, WordTargets, encode_targets
 from hangtag.training.teacher import Teacher
 
@@ -95,7 +96,7 @@ class Trainer:
         config = choose_scales(config, data["train"].images.shape[1:3])
         self.data, self.label_space, self.config, self.checkpoint = data, label_space, config, checkpoint
         self.vocabulary = vocabulary if config.with_names else None
-        self.teacher, self.title = teacher, title
+        self.teacher, self.title, self.cluster = teacher, title, get_cluster()
         takes_any_size = find_architecture(config.architecture).takes_any_size
         self.hub = read_preset(config.pretrained) if config.architecture == HUB else None
         self.precision = choose_precision(config.precision)
@@ -106,6 +107,12 @@ class Trainer:
         self.copies = compute_copies(data["train"].classes[CATEGORY_PATH], config.class_balance)
         # A network with a dense layer over all pixels cannot be trained on several image sizes.
         self.initial_scale = config.initial_scale if takes_any_size and not config.freeze else config.final_scale
+        with self.cluster.scope():
+            self._build()
+
+    def _build(self) -> None:
+        """Build the network, the model to train and its optimizer."""
+        config, data = self.config, self.data
         self.model = self.build_model(None if self.initial_scale < config.final_scale else self.network_size)
         self.pretrained = {}
         if config.pretrained and not config.image_run:
@@ -179,6 +186,8 @@ class Trainer:
             # XLA is slower on a CPU: 59 instead of 298 images per second in bfloat16.
             jit_compile=False,
         )
+        for model in (self.model, self.trained):
+            self.cluster.distribute(model)
 
     def resume(self) -> TrainingState:
         """Restore the training from its checkpoint.
@@ -186,7 +195,8 @@ class Trainer:
         Raises:
             WorkspaceError: There is no checkpoint, it is damaged, or its settings or labels differ.
         """
-        return read_checkpoint(self.checkpoint, self.trained, self.average, self.identity)
+        with self.cluster.scope():
+            return read_checkpoint(self.checkpoint, self.trained, self.average, self.identity)
 
     def fit(self, state: TrainingState) -> None:
         """Train the remaining epochs, and write a checkpoint after each.
@@ -209,7 +219,8 @@ class Trainer:
             # The model is used at the final image size, so metrics at a smaller size are not comparable.
             if self.config.checkpoint == "last" or is_better or line["image_size"] != kept["image_size"]:
                 state.kept_epoch, state.kept_weights = state.epoch, self._read_evaluation_weights()
-            write_checkpoint(self.checkpoint, self.trained, self.average, state, self.identity)
+            if self.cluster.is_chief:
+                write_checkpoint(self.checkpoint, self.trained, self.average, state, self.identity)
 
     def _on_train_begin(self) -> None:
         """Prepare the training data before an epoch; called at the start of every epoch."""
@@ -279,7 +290,7 @@ class Trainer:
             loss += metrics[f"{prefix}cross_entropy"] * count
             correct += metrics[f"{prefix}accuracy"] * count
             seen += count
-            bar.advance(count)
+            bar.advance(count * self.cluster.size)
             bar.describe(f"{title} · loss {loss / seen:.3f} · accuracy {correct / seen:.3f}")
         return float(loss / seen), float(correct / seen)
 
@@ -291,6 +302,7 @@ class Trainer:
             epoch=epoch,
             augmentation=Augmentation.of(self.config),
             copies=self.copies,
+            cluster=self.cluster,
         ):
             targets = self._encode_targets(batch.classes)
             if self.teacher:
@@ -311,18 +323,17 @@ class Trainer:
 
         A network that was trained on small photographs only performs badly on larger ones.
         """
-        batches = []
+        classes, chances, correct = self.find_primary_classes(data), [], []
+        # Two numbers an item are kept, not the probabilities of all heads.
         for batch in self._iterate_head_probs(data, image_size):
-            batches.append(batch)
-            bar.advance(len(batch[CATEGORY_PATH]))
-        probs = self.label_space.sum_level(
-            join_head_probs(batches, self.label_space.heads)[CATEGORY_PATH], self.label_space.primary
-        )
-        classes = self.find_primary_classes(data)
-        known = classes != NO_VALUE
-        own = probs[known, classes[known]].astype(np.float64)
-        accuracy = (probs[known].argmax(axis=1) == classes[known]).mean()
-        return float(-np.log(own.clip(LEAST_PROBABILITY, 1)).mean()), float(accuracy)
+            probs = self.label_space.sum_level(batch[CATEGORY_PATH], self.label_space.primary)
+            wanted, classes = classes[: len(probs)], classes[len(probs) :]
+            known = wanted != NO_VALUE
+            chances.append(probs[known, wanted[known]].astype(np.float64))
+            correct.append(probs[known].argmax(axis=1) == wanted[known])
+            bar.advance(len(probs))
+        losses = -np.log(np.concatenate(chances).clip(LEAST_PROBABILITY, 1))
+        return float(losses.mean()), float(np.concatenate(correct).mean())
 
     def find_primary_classes(self, data: ItemDataset) -> Indices:
         """Return each item's class index on the primary level, int64 (n,)."""
