@@ -1,9 +1,9 @@
 """Define the command line: one command for each stage, which calls the stage and prints its result."""
 
-import os
 import shlex
 import sys
 from collections.abc import Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,6 +17,7 @@ from hangtag.cli_help import create_app
 from hangtag.errors import CatalogError
 from hangtag.exit_codes import run_and_exit
 from hangtag.presets import DEMO_SETTINGS, merge_chain_settings, read_preset, read_settings_file, resolve_settings
+from hangtag.processors import count_processors
 from hangtag.results import StageResult
 from hangtag.settings import lay_over, parse_image_size
 
@@ -162,12 +163,8 @@ def review(
     from hangtag.stages.review import review as stage
 
     resolved = resolve_settings(config.ReviewConfig, settings, file=file)
-    stage(
-        workspace,
-        resolved,
-        on_start=lambda address: typer.echo(f"The page: {address}", err=True),
-        on_move=lambda told: typer.echo(told, err=True),
-    )
+    say = partial(typer.echo, err=True)
+    stage(workspace, resolved, on_start=lambda address: say(f"The page: {address}"), on_move=say)
 
 
 @commands.register(app, config.SearchConfig)
@@ -260,7 +257,7 @@ def classify(
 
     form = choose_form(json=json, csv=csv, output=output, explain=explain, group_by=group_by, runner=runner)
     resolved = resolve_settings(config.ClassifyConfig, settings, file=file)
-    classifier = Classifier.load(model, streams=os.cpu_count() or 1)
+    classifier = Classifier.load(model, streams=count_processors())
     if output is None:
         tally = print_predictions(paths, classifier, resolved, form=form, explain=explain, group_by=group_by)
     else:

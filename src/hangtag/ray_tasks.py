@@ -30,8 +30,8 @@ WAITING, AHEAD = 1, 1000
 # Results are small: what a task makes is in its files.
 OBJECT_STORE_BYTES = 128 * 1024 * 1024
 CONNECT_SECONDS, CANCEL_SECONDS, LOOK_SECONDS = 10, 10, 5
-# Settings of libraries that results depend on.
-ENVIRONMENT = re.compile(r"(HANGTAG|KERAS|TF)_\w+")
+# Settings of libraries that results depend on; TF_CONFIG would make a task a worker of another training.
+ENVIRONMENT = re.compile(r"(KERAS|TF)_(?!CONFIG$)\w+")
 START = "Start one with `ray start --head`, or leave out --ray-address to use this machine alone."
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Generic, TypeVar
 
 from hangtag.config import RunnerConfig
+from hangtag.processors import count_processors
 from hangtag.ray_tasks import TaskPlan, run_tasks
 
 Shard = TypeVar("Shard")
@@ -34,7 +35,7 @@ class Slot:
         advance: Called with the number of steps that are done, while the shard is.
     """
 
-    cpus: int = field(default_factory=lambda: os.cpu_count() or 1)
+    cpus: int = field(default_factory=count_processors)
     advance: Callable[[int], object] = ignore_steps
 
 

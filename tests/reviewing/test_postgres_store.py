@@ -297,6 +297,9 @@ def test_a_password_is_never_written_down(place: Workspace, postgres: PostgresSe
         "postgresql://ann:se%zz@secret@host/base",
         "postgresql://host/base?password=secret&colour=red",
         "dbname=base password=secret",
+        "ann:secret@host/base",
+        "host=db password = secret",
+        "postgresql:/ann:secret@host/base",
     ],
 )
 def test_a_wrong_address_is_reported_without_its_password(address: str) -> None:
@@ -332,6 +335,11 @@ def test_what_keeps_from_opening_is_reported(
         read_decisions(place)
     monkeypatch.setenv(VARIABLE, postgres.address.replace("@", f":{PASSWORD}@"))
     assert read_decisions(place) == []
+    # The flag names the same database, and only the variable has the password.
+    other = Workspace.at(place.root.parent / "another")
+    use_postgres(other, postgres.address)
+    with closing(open_store(other, postgres.address)) as store:
+        assert store.read() == []
 
 
 def test_a_missing_package_is_named(place: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -385,6 +393,34 @@ def test_decisions_move_with_their_numbers_and_sqlite_takes_no_more(
     (workspace.review / LOCATION).unlink()
     with pytest.raises(WorkspaceError, match=r"review/decisions.json is missing, put it back"):
         apply(workspace)
+
+
+def test_a_move_that_was_stopped_at_its_end_is_finished(
+    workspace: Workspace, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGPASSWORD", PASSWORD)
+    running = Store(workspace.review / "review.sqlite")
+    before = running.add([decide("1"), decide("2")], "Ann")
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("hangtag.reviewing.store.mark_as_moved", stop)
+        with pytest.raises(KeyboardInterrupt):
+            use_postgres(workspace, postgres.address)
+    assert (workspace.review / LOCATION).exists()
+    # A review that still runs has stored one more, which must not be lost unseen.
+    running.add([decide("3")], "Bob")
+    with pytest.raises(WorkspaceError, match=r"review.sqlite has 1 decisions that the database .* lacks"):
+        read_decisions(workspace)
+    for [trigger] in running._db.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+        running._db.execute(f"DROP TRIGGER {trigger}")
+    running._db.execute("DELETE FROM decisions WHERE id = 3")
+    assert read_decisions(workspace) == before
+    with pytest.raises(StoreError, match="in PostgreSQL now"):
+        running.add([decide("4")], "Bob")
+    running.close()
 
 
 def test_a_new_address_must_lead_to_the_same_decisions(place: Workspace, postgres: PostgresServer) -> None:

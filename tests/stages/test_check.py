@@ -394,7 +394,7 @@ def test_a_training_says_before_how_long_it_takes(
 
     def train(workspace: Workspace, _config: Any, *, replace: bool) -> Any:
         assert replace
-        assert said == ["Learning from your own products takes about 2 min 00 s. Ctrl-C stops it."]
+        assert said == ["Learning from your own products takes about 1 min 00 s. Ctrl-C stops it."]
         raise CatalogError("Trained.", received=workspace.root.name)
 
     monkeypatch.setattr(cross_validate_module, "cross_validate", train)

@@ -71,7 +71,7 @@ def test_the_schema_knows_every_entry_that_a_training_and_an_export_write(
 ) -> None:
     for folder in (trained_workspace.run("small"), model):
         # For people alone: nothing is read from these.
-        free = {"pretrained", "versions", "check", "layers"}
+        free = {"pretrained", "versions", "check", "layers", "train_fraction"}
         assert read_description(folder).content.keys() <= DescriptionSchema.model_fields.keys() | free
 
 

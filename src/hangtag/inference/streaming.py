@@ -1,6 +1,5 @@
 """Classify any number of photograph files in order, in constant memory, decoding and predicting in parallel."""
 
-import os
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -15,6 +14,7 @@ from hangtag.catalog.images import Photograph, PhotographError, decode_photograp
 from hangtag.errors import StalledError
 from hangtag.inference.classifier import Classifier
 from hangtag.inference.prediction import Prediction
+from hangtag.processors import count_processors
 
 CHUNK = 64
 # The time limit of a chunk; 64 photographs of the largest allowed size take less than a minute.
@@ -68,7 +68,7 @@ def classify_photographs(
         ModelError: The model does not support heatmaps.
         StalledError: No chunk was finished for `STALLED_SECONDS`.
     """
-    count = workers or 2 * (os.cpu_count() or 1)
+    count = workers or 2 * count_processors()
     chunks = iter(photographs)
 
     def classify_next(chunk: Sequence[Photo | Product]) -> list[Outcome]:

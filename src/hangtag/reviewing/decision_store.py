@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from hangtag.errors import MissingExtraError, SettingsError, WorkspaceError
 from hangtag.io import read_json, write_json
 from hangtag.reviewing.store import Decision, Identity, NewDecision, Store, read_sqlite
+from hangtag.reviewing.store_errors import StoreError, is_moved
 from hangtag.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def open_store(workspace: Workspace, address: str = "") -> DecisionStore:
         MissingExtraError: They are in PostgreSQL, and what opens it is not installed.
     """
     location = read_location(workspace)
-    return _open_postgres(location, address) if location else Store(workspace.review / SQLITE)
+    return _open_postgres(workspace, location, address) if location else Store(workspace.review / SQLITE)
 
 
 def read_decisions(workspace: Workspace) -> list[Decision]:
@@ -100,7 +101,7 @@ def read_decisions(workspace: Workspace) -> list[Decision]:
     location = read_location(workspace)
     if not location:
         return read_sqlite(workspace.review / SQLITE)
-    with closing(_open_postgres(location)) as store:
+    with closing(_open_postgres(workspace, location)) as store:
         return store.read()
 
 
@@ -122,12 +123,12 @@ def use_postgres(workspace: Workspace, address: str, report: Callable[[str], Non
         MissingExtraError: What opens PostgreSQL is not installed.
     """
     _require_packages()
-    from hangtag.reviewing.postgres_connection import leave_out_secrets, parse_address  # noqa: PLC0415  (an extra)
+    from hangtag.reviewing.postgres_connection import leave_out_secrets  # noqa: PLC0415  (an extra)
 
-    parameters = parse_address(address)
+    parameters = _read_parameters(address)
     new, known = leave_out_secrets(parameters), read_location(workspace)
     if known and known.connection != new:
-        _open_postgres(known, address).close()
+        _open_postgres(workspace, known, address).close()
         _write_location(workspace, Location(known.catalogue, new))
         report("The workspace notes the new address of its decisions.")
     elif not known:
@@ -167,13 +168,54 @@ def _write_location(workspace: Workspace, location: Location) -> None:
     write_json(workspace.review / LOCATION, vars(location))
 
 
-def _open_postgres(location: Location, address: str = "") -> "PostgresStore":
+def _open_postgres(workspace: Workspace, location: Location, address: str = "") -> "PostgresStore":
     _require_packages()
-    from hangtag.reviewing.postgres_connection import parse_address  # noqa: PLC0415  (an extra)
     from hangtag.reviewing.postgres_store import PostgresStore  # noqa: PLC0415  (an extra)
 
     named = address or os.environ.get(VARIABLE, "").strip()
-    return PostgresStore(parse_address(named) if named else location.connection, location.catalogue)
+    store = PostgresStore(_read_parameters(named) if named else location.connection, location.catalogue)
+    try:
+        _finish_move(workspace, location, store)
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+def _read_parameters(address: str) -> dict[str, str]:
+    """Return the parameters of libpq in an address, with the password of the environment's if that is the same one."""
+    from hangtag.reviewing.postgres_connection import leave_out_secrets, parse_address  # noqa: PLC0415  (an extra)
+
+    parameters, variable = parse_address(address), os.environ.get(VARIABLE, "").strip()
+    others = parse_address(variable) if variable else {}
+    return {**others, **parameters} if leave_out_secrets(others) == leave_out_secrets(parameters) else parameters
+
+
+def _finish_move(workspace: Workspace, location: Location, store: "PostgresStore") -> None:
+    """Let SQLite take no more decisions, if a process was stopped after it had copied them to PostgreSQL.
+
+    Raises:
+        WorkspaceError: SQLite has decisions that the database lacks.
+    """
+    from hangtag.reviewing.postgres_connection import describe_place  # noqa: PLC0415  (an extra)
+
+    path = workspace.review / SQLITE
+    if not path.is_file():
+        return
+    try:
+        old = Store(path)
+    except StoreError as error:
+        if is_moved(error):
+            return
+        raise
+    place = describe_place(location.connection)
+    with closing(old), old.move(f"in the database {place}") as left:
+        stored = {(each.id, each.time) for each in store.read()} if left else set()
+        if missing := sum((each.id, each.time) not in stored for each in left):
+            raise WorkspaceError(
+                f"{path} has {missing:,} decisions that the database {place} lacks.",
+                hint=f"Move {LOCATION} away to go on with those of {SQLITE}, or {SQLITE} to go on with the database's.",
+            )
 
 
 def _require_packages() -> None:

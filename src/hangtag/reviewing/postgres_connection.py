@@ -1,6 +1,5 @@
 """Connect to PostgreSQL: addresses without passwords, limits on waiting, and transactions that are tried again."""
 
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +20,7 @@ from hangtag.reviewing.postgres_errors import REPEATABLE, explain_error, find_co
 T = TypeVar("T")
 SCHEMES = ("postgresql://", "postgres://")
 # Parameters of libpq that are never written to a file.
-SECRETS = ("password", "sslpassword", "oauth_client_secret")
+SECRETS = ("password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key")
 # Limits on waiting, so that no page hangs: for a connection, another transaction, a statement; in seconds.
 CONNECT_TIMEOUT, LOCK_TIMEOUT, STATEMENT_TIMEOUT = 5, 5, 10
 # A process that stops within a transaction keeps others waiting for this long at most.
@@ -41,7 +40,7 @@ def parse_address(address: str) -> dict[str, str]:
     """Return the parameters of libpq in an address such as `postgresql://ann@db.example:5432/hangtag`.
 
     Raises:
-        SettingsError: It is not an address of PostgreSQL. The message does not have the password.
+        SettingsError: It is not an address of PostgreSQL. It is not shown: its password may be anywhere.
     """
     try:
         if not address.startswith(SCHEMES):
@@ -51,7 +50,7 @@ def parse_address(address: str) -> dict[str, str]:
         raise SettingsError(
             "This is not the address of a database of PostgreSQL.",
             allowed="Allowed: postgresql://USER@HOST:PORT/DATABASE.",
-            received=re.sub(r"(?<=://).*@|(password=)[^&]*", r"\1...", address),
+            hint="It is not shown here, since it may hold a password.",
         ) from None
 
 

@@ -78,8 +78,8 @@ def explain_error(error: Exception, path: Path) -> StoreError:
 
 
 def is_moved(error: Exception) -> bool:
-    """Return whether an error of SQLite means that the decisions have moved to PostgreSQL."""
-    return str(error).startswith(MOVED)
+    """Return whether an error of SQLite, or its `StoreError`, means that the decisions have moved to PostgreSQL."""
+    return str(error.reason if isinstance(error, StoreError) else error).startswith(MOVED)
 
 
 def _find_system_reason(error: Exception, path: Path) -> str:

@@ -16,7 +16,7 @@ from hangtag.console import track
 from hangtag.errors import SettingsError, WorkspaceError
 from hangtag.inference.prediction import HeadProbs
 from hangtag.inference.runs import EvaluatedItems
-from hangtag.io import JsonObject, read_csv, read_json, write_csv, write_json, write_parquet, write_text
+from hangtag.io import JsonObject, expand_home, read_csv, read_json, write_csv, write_json, write_parquet, write_text
 from hangtag.labels.dataset import LabeledItems, read_hash_distance, read_labeled_items
 from hangtag.labels.duplicates import hash_items
 from hangtag.labels.splits import assign_folds, take_share
@@ -33,7 +33,7 @@ from hangtag.ray_tasks import TaskPlan
 from hangtag.results import CrossValidateResult, StageResult
 from hangtag.shards import ShardWork, Slot, local_field, run_shards
 from hangtag.stages.train import build_dataset, learn_vocabulary, name_run, refuse_other_settings
-from hangtag.train_config import TrainConfig
+from hangtag.train_config import IMAGENET, START, TrainConfig
 from hangtag.training.checkpoint import TrainingState, has_checkpoint
 from hangtag.training.data import check_pretrained_unseen, read_pretrained_seen
 from hangtag.training.epochs import estimate_training
@@ -135,8 +135,10 @@ def _cross_validate(
     targets = build_targets(labelled, config.target)
     item_folds = _assign_folds(labelled, targets, folds, config.seed)
     _check_weights(config.pretrained, labelled, item_folds, read_hash_distance(workspace))
-    work = _Folds(workspace, config, folds, folder, record.inputs, (labelled, targets, item_folds))
-    plan = TaskPlan("cross-validate", folds, folder, (workspace.root,), cpus=0)
+    path = expand_home(config.pretrained).absolute() if config.pretrained not in ("", START, IMAGENET) else None
+    weights = path if runner.runner == "ray" and path and path.exists() else None
+    work = _Folds(workspace, config, folds, folder, record.inputs, str(weights or ""), (labelled, targets, item_folds))
+    plan = TaskPlan("cross-validate", folds, folder, (workspace.root, *([weights] if weights else [])), cpus=0)
     with run_shards(work, range(folds), plan, runner) as results:
         # Where they are trained one after another, each shows its epochs.
         parts = list(track(results, "Training folds", folds, "folds") if runner.runner == "ray" else results)
@@ -192,6 +194,7 @@ class _Folds(ShardWork[int, Path]):
         folds: The number of folds.
         folder: The folder of the results.
         inputs: The hashes of the inputs.
+        weights: The absolute path of pretrained weights, for processes with another working directory; else empty.
         data: The catalogue, its classes and the fold of each item, where they are loaded.
     """
 
@@ -200,6 +203,7 @@ class _Folds(ShardWork[int, Path]):
     folds: int
     folder: Path
     inputs: dict[str, str]
+    weights: str
     data: tuple[LabeledItems, Targets, npt.NDArray[np.int64]] | None = local_field()
 
     def find(self, shard: int) -> Path | None:
@@ -215,12 +219,13 @@ class _Folds(ShardWork[int, Path]):
         """Train and predict; return the folder of the fold.
 
         Raises:
-            WorkspaceError: The labels have changed since the command began.
+            WorkspaceError: The labels or the pretrained weights are not those that the command began with.
         """
         record = self._record(shard)
         labelled, targets, item_folds = self.data or self._load()
+        config = dataclasses.replace(self.config, weights=self.weights) if self.weights else self.config
         with self._lock(record.folder):
-            return _run_fold(record, _Fold(labelled, targets, self.config, item_folds, shard))
+            return _run_fold(record, _Fold(labelled, targets, config, item_folds, shard))
 
     def _record(self, fold: int) -> StageRecord:
         settings = {**dataclasses.asdict(self.config), "folds": self.folds, "fold": fold}
@@ -234,6 +239,13 @@ class _Folds(ShardWork[int, Path]):
         labelled = read_labeled_items(self.workspace)
         if labelled.digest != self.inputs["labels"]:
             raise WorkspaceError("The labels have changed since the command began.", hint="Run it again.")
+        found = hash_source(self.weights or self.config.pretrained, self.config.architecture)
+        if found.get("weights") != self.inputs.get("weights"):
+            raise WorkspaceError(
+                "A node has other pretrained weights than the command, or they have changed.",
+                hint="Put the same file at the same path on every node, and run it again.",
+                received=self.weights or self.config.pretrained,
+            )
         targets = build_targets(labelled, self.config.target)
         item_folds = _assign_folds(labelled, targets, self.folds, self.config.seed)
         self.data = labelled, targets, item_folds
