@@ -217,7 +217,10 @@ def describe_curve(summary: JsonObject) -> list[str]:
         else f"No smaller share is certain to reach the accuracy of {most:,} items within {points}."
     ]
     if twice is None:
-        lines.append(f"What more items would bring is not estimated: that takes {FEWEST_POINTS} shares or more.")
+        lines.append(
+            f"What more items would bring is not estimated: that takes {FEWEST_POINTS} shares or more whose errors "
+            "follow a power law."
+        )
         return lines
     low, high = twice["gain_interval"]
     lines.append(
