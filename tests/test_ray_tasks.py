@@ -17,7 +17,7 @@ from hangtag import ray_tasks
 from hangtag.cli import main
 from hangtag.config import RunnerConfig
 from hangtag.errors import CatalogError, MissingExtraError, RunnerError
-from hangtag.ray_tasks import TaskPlan
+from hangtag.ray_tasks import ENVIRONMENT, TaskPlan
 from hangtag.shards import run_shards
 
 ray = pytest.importorskip("ray")
@@ -164,3 +164,10 @@ def test_without_ray_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.Monk
         run_shards(Squares(tmp_path), range(3), plan, RunnerConfig("ray")) as results,
     ):
         list(results)
+
+
+def test_no_secret_is_sent_to_other_machines() -> None:
+    secrets = ("HANGTAG_API_KEY", "HANGTAG_REVIEW_TOKEN", "HANGTAG_DECISIONS", "PGPASSWORD", "AWS_SECRET_ACCESS_KEY")
+    assert not [name for name in (*secrets, "TF_CONFIG") if ENVIRONMENT.fullmatch(name)]
+    assert ENVIRONMENT.fullmatch("TF_ENABLE_ONEDNN_OPTS")
+    assert ENVIRONMENT.fullmatch("KERAS_BACKEND")

@@ -10,16 +10,20 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from hangtag.config import RunnerConfig
 from hangtag.processors import count_processors
 from hangtag.ray_tasks import TaskPlan, run_tasks
+from hangtag.workspace import find_parts, remove_dead_parts
 
 Shard = TypeVar("Shard")
 Result = TypeVar("Result")
 # How often a worker process checks that its parent process is still running.
 PARENT_CHECK_SECONDS = 0.5
+# Seconds to wait for processes that are being stopped, and between two looks.
+STOP_SECONDS, PAUSE_SECONDS = 5, 0.05
 
 
 def ignore_steps(_steps: int = 1) -> None:
@@ -107,7 +111,7 @@ def run_shards(
     if runner.runner == "ray":
         results = run_tasks(work.run_as_task, shards, plan, runner, work.find, lambda each: advance(work.weigh(each)))
     elif processes > 1:
-        results = _run_in_processes(work, shards, processes)
+        results = _run_in_processes(work, shards, plan.folder, processes)
     else:
         results = _run_here(work, shards, advance)
     with closing(results):
@@ -128,7 +132,7 @@ def _run_here(
 
 
 def _run_in_processes(
-    work: ShardWork[Shard, Result], shards: Iterable[Shard], processes: int
+    work: ShardWork[Shard, Result], shards: Iterable[Shard], folder: Path, processes: int
 ) -> Generator[Result, None, None]:
     # joblib's worker processes need no `if __name__ == "__main__"` in a user's script, and do not fork a process
     # in which polars has started threads.
@@ -141,7 +145,18 @@ def _run_in_processes(
         initializer=exit_with_parent,
         initargs=(os.getpid(),),
     )
-    yield from parallel(delayed(work.run_if_new)(shard) for shard in shards)
+    try:
+        yield from parallel(delayed(work.run_if_new)(shard) for shard in shards)
+    finally:
+        _remove_parts(folder)
+
+
+def _remove_parts(folder: Path) -> None:
+    """Remove the temporary files of processes that are being stopped, which end a moment later."""
+    end = time.monotonic() + STOP_SECONDS
+    while find_parts(folder) and time.monotonic() < end:
+        remove_dead_parts(folder)
+        time.sleep(PAUSE_SECONDS)
 
 
 def exit_with_parent(parent: int) -> None:

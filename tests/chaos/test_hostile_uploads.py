@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from drawn import draw, encode
 from hostile_pictures import write_flat, write_scans, write_segments
-from service_process import Service, post, post_form, send_on, start_service
+from service_process import Service, is_running, post, post_form, send_on, start_service
 
 CLIENTS, SECONDS = 8, 20.0
 # The marks: milliseconds of a normal client's 99th percentile, and bytes of the service's process.
@@ -72,14 +72,6 @@ def test_a_large_photograph_is_answered_and_its_decoder_ends_with_the_service() 
         while any(is_running(child) for child in children):
             assert time.monotonic() < ends
             time.sleep(0.05)
-
-
-def is_running(process: int) -> bool:
-    try:
-        status = Path(f"/proc/{process}/stat").read_text(encoding="ascii")
-    except OSError:
-        return False
-    return status.rpartition(")")[2].split()[0] != "Z"
 
 
 def test_only_known_names_are_answered(service: Service) -> None:

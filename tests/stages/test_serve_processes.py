@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from drawn import draw, encode
-from service_process import COMMAND, Service, post, start_service
+from service_process import COMMAND, Service, is_running, post, start_service
 
 from hangtag.models.shipped import SHIPPED
 
@@ -65,14 +65,6 @@ def has_two_but_for(service: Service, *ended: int) -> bool:
 
 def count_answers(service: Service) -> float:
     return sum(map(float, ANSWERED.findall(read_metrics(service))))
-
-
-def is_running(process: int) -> bool:
-    try:
-        status = Path(f"/proc/{process}/stat").read_text(encoding="ascii")
-    except OSError:
-        return False
-    return status.rpartition(")")[2].split()[0] != "Z"
 
 
 @pytest.fixture(scope="module")

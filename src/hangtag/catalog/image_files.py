@@ -1,7 +1,6 @@
 """Decode a catalogue's photographs on all CPU cores and pack their pixels into one .npy file."""
 
 import hashlib
-import time
 from collections import defaultdict
 from collections.abc import Generator, Hashable, Sequence
 from contextlib import closing
@@ -28,11 +27,8 @@ from hangtag.io import write_whole
 from hangtag.processors import count_processors
 from hangtag.ray_tasks import TaskPlan
 from hangtag.shards import ShardWork, Slot, run_shards
-from hangtag.workspace import find_parts, remove_dead_parts
 
 CHUNK = 256
-# Seconds to wait for worker processes that are being stopped.
-STOP_SECONDS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,22 +211,10 @@ def _decode_new(
     plan = TaskPlan("prepare", len(parts), shards.folder, (source.path, *downloads))
     work = _Decoding(source.path, source.identity, config, shards)
     processes = min(config.workers or count_processors(), len(parts))
-    try:
-        with run_shards(work, chunks, plan, runner, processes=processes) as results:
-            for outcomes, name in results:
-                pixels = iter(shards.read(name))
-                yield from ((outcome, next(pixels) if isinstance(outcome, Decoded) else None) for outcome in outcomes)
-    finally:
-        if runner.runner == "local":
-            _remove_parts(shards.folder)
-
-
-def _remove_parts(folder: Path) -> None:
-    """Remove the temporary files of worker processes that are being stopped, which end a moment later."""
-    end = time.monotonic() + STOP_SECONDS
-    while find_parts(folder) and time.monotonic() < end:
-        remove_dead_parts(folder)
-        time.sleep(0.05)
+    with run_shards(work, chunks, plan, runner, processes=processes) as results:
+        for outcomes, name in results:
+            pixels = iter(shards.read(name))
+            yield from ((outcome, next(pixels) if isinstance(outcome, Decoded) else None) for outcome in outcomes)
 
 
 def _write_header(file: object, shape: tuple[int, ...]) -> None:

@@ -13,7 +13,7 @@ from hangtag.figures.learning_curve import plot_learning_curve
 from hangtag.figures.style import save_figure
 from hangtag.inference.runs import EvaluatedItems, can_read_names, load_classifier, predict_items, select_items
 from hangtag.io import JsonObject, read_csv, read_json, write_csv, write_json
-from hangtag.labels.dataset import read_labeled_items
+from hangtag.labels.dataset import LabeledItems, read_labeled_items
 from hangtag.lock import hold
 from hangtag.manifest import StageRecord
 from hangtag.metrics.learning_curve import LearningCurve, build_curve, describe_curve, tabulate_curve
@@ -113,7 +113,7 @@ def _measure_runs(
     record = StageRecord("learning-curve", workspace.learning_curve, inputs, {"runs": settings})
     if current := record.load_if_unchanged():
         return current
-    evaluated = [_evaluate_run(workspace, run_id) for run_id in trained]
+    evaluated = [_evaluate_run(workspace, labelled, run_id) for run_id in trained]
     first = evaluated[0]
     if first.items.is_empty():
         raise WorkspaceError("There are no items in the split val.", hint="Clean a larger catalogue.")
@@ -140,9 +140,8 @@ def _measure_runs(
     return record.finish({"runs": len(runs), "val": len(first.items)}, paths)
 
 
-def _evaluate_run(workspace: Workspace, run_id: str) -> EvaluatedItems:
+def _evaluate_run(workspace: Workspace, labelled: LabeledItems, run_id: str) -> EvaluatedItems:
     """Predict the items of val with a run, as `train` does at its end."""
-    labelled = read_labeled_items(workspace)
     classifier = load_classifier(workspace, run_id, labelled)
     items = select_items(labelled, classifier.label_space, ["val"])
     with_names = can_read_names(classifier, labelled)

@@ -148,6 +148,7 @@ class _Predicting(ShardWork[_Part, Path]):
         config: Settings.
         models: The hash of every run, by `runs/RUN`.
         labelled: The catalogue, where it is loaded.
+        items: The items to predict, where they are chosen.
         loaded: The name of the run that was loaded last, and its model.
     """
 
@@ -155,6 +156,7 @@ class _Predicting(ShardWork[_Part, Path]):
     config: PredictConfig
     models: Mapping[str, str]
     labelled: LabeledItems | None = local_field()
+    items: pl.DataFrame | None = local_field()
     loaded: tuple[str, Classifier] | None = local_field()
 
     def find(self, shard: _Part) -> Path | None:
@@ -169,7 +171,7 @@ class _Predicting(ShardWork[_Part, Path]):
     def run(self, shard: _Part, slot: Slot) -> Path:
         """Predict a part; return its file."""
         classifier, labelled = self.load(shard.run_id), self._read()
-        items = _choose_items(labelled, self.config)
+        items = self.items = _choose_items(labelled, self.config) if self.items is None else self.items
         images, rows = labelled.images, items["image_index"].to_numpy().astype(np.int64)
         if shard.is_other:
             images = labelled.others.images
