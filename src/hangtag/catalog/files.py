@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 SURROGATES = re.compile("[\ud800-\udfff]")
+# A pipe is opened without waiting, and no terminal becomes this process's own; some flags exist on some systems only.
+OPEN_FLAGS = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_NOCTTY", "O_BINARY"))
 ESCAPED_BYTES = re.compile(r"\\x([89a-f][0-9a-f])")
 
 
@@ -78,20 +80,22 @@ def read_regular(path: str | Path, limit: int) -> bytes:
     """
     # Check before opening, since opening a device can have side effects, and check the opened file again.
     _require_regular(Path(path).stat())
-    with open(path, "rb", opener=_open_nonblocking) as file:
-        status = os.fstat(file.fileno())
+    # Without Python's buffers, which take longer than reading a small photograph.
+    descriptor = os.open(path, OPEN_FLAGS)
+    try:
+        status = os.fstat(descriptor)
         _require_regular(status)
         _require_size(status.st_size, limit)
-        data = file.read(status.st_size + 1)
-        if len(data) > status.st_size:
-            # The file grows while it is read, or its size is unknown, as for files in /proc.
-            data += file.read(limit - status.st_size)
+        data = os.read(descriptor, status.st_size + 1)
+        # Less than its size is read of a large file, and more of a file that grows or whose size is unknown, as of
+        # those in /proc.
+        if len(data) != status.st_size:
+            with open(descriptor, "rb", closefd=False) as file:
+                data += file.read(limit + 1 - len(data))
+    finally:
+        os.close(descriptor)
     _require_size(len(data), limit)
     return data
-
-
-def _open_nonblocking(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
 
 
 def _require_regular(status: os.stat_result) -> None:

@@ -159,6 +159,13 @@ def limit_part(image_size: tuple[int, ...], most: int, weight: int = 1) -> int:
     return max(1, min(most, PART_BYTES // (weight * 3 * image_size[0] * image_size[1])))
 
 
+def take_rows(images: Pixels, rows: npt.NDArray[np.int64]) -> Pixels:
+    """Return rows of photographs, uint8 (n, H, W, 3); a view where they follow one another."""
+    if len(rows) and np.array_equal(rows, np.arange(rows[0], rows[0] + len(rows))):
+        return images[rows[0] : rows[0] + len(rows)]
+    return images[rows]
+
+
 def shrink(images: Pixels, image_size: tuple[int, int]) -> Pixels:
     """Resize photographs, uint8 (n, H, W, 3), to (height, width).
 

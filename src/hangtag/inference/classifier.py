@@ -135,17 +135,24 @@ class Classifier:
             ModelError: The pixels have a wrong shape or type, the number of names is wrong, or the model returns values
                 that are not finite.
         """
-        predictions = self.predict_rows(images, np.arange(len(images)), title, names)
+        return self._average(self.predict_rows(images, np.arange(len(images)), title, names), products)
+
+    def _average(self, predictions: HeadProbs, products: Sequence[Hashable] | None) -> HeadProbs:
         if products is None:
             return predictions
-        if len(products) != len(images):
+        if len(products) != len(predictions):
             raise ModelError("There is not a product for every photograph.", received=len(products))
         numbers = {product: number for number, product in enumerate(dict.fromkeys(products))}
         items = np.array([numbers[product] for product in products], np.int64)
         return predictions.average(items)
 
     def classify(
-        self, images: Pixels, *, precision: float = 0.95, products: Sequence[Hashable] | None = None
+        self,
+        images: Pixels,
+        *,
+        precision: float = 0.95,
+        products: Sequence[Hashable] | None = None,
+        computed: ProbsByHead | None = None,
     ) -> list[Prediction]:
         """Return the prediction for each photograph: label, levels, attributes, alternatives, and whether it is sure.
 
@@ -153,11 +160,12 @@ class Classifier:
             images: See `predict`.
             precision: The target precision of sure predictions. The thresholds were chosen on single photographs.
             products: See `predict`.
+            computed: What `compute_heads` returned for all these photographs; None computes it.
 
         Raises:
             ModelError: See `predict`.
         """
-        probs = self.predict_heads(images, products=products, title=None)
+        probs = self._average(self._predict(images, np.arange(len(images)), None, None, computed), products)
         return build_predictions(probs, self.find_threshold(precision), self._is_in_distribution(probs))
 
     @property
@@ -293,6 +301,22 @@ class Classifier:
             ModelError: The pixels have a wrong shape or type, the number of names is wrong, or the model returns values
                 that are not finite.
         """
+        return self._predict(images, rows, title, names)
+
+    def compute_heads(
+        self,
+        images: Pixels,
+        rows: npt.NDArray[np.int64],
+        title: str | None = None,
+        names: Sequence[str | None] | None = None,
+    ) -> ProbsByHead:
+        """Compute what the network alone says of chosen rows, before temperatures and limits; see `predict_rows`.
+
+        Nearly all of the time is the inference engine's, in which other threads can run.
+
+        Raises:
+            ModelError: See `predict_rows`.
+        """
         self._check_pixels(images)
         if names is not None and len(names) != len(rows):
             allowed = f"Allowed: {len(rows)} names; None for a photograph without a name."
@@ -303,8 +327,19 @@ class Classifier:
             self.model, images, rows, words=words, tta_flip=is_flipped, image_size=self.network_size
         )
         batches = list(iterator) if title is None else _collect_with_progress(iterator, title, len(rows))
-        head_probs = join_head_probs(batches, self.label_space.heads)
-        temperatures = self._read_calibration(words is not None).get("temperatures", {})
+        return join_head_probs(batches, self.label_space.heads)
+
+    def _predict(
+        self,
+        images: Pixels,
+        rows: npt.NDArray[np.int64],
+        title: str | None,
+        names: Sequence[str | None] | None,
+        computed: ProbsByHead | None = None,
+    ) -> HeadProbs:
+        head_probs = self.compute_heads(images, rows, title, names) if computed is None else computed
+        with_names = self.vocabulary is not None and names is not None
+        temperatures = self._read_calibration(with_names).get("temperatures", {})
         calibrated = {
             head: apply_temperature(head_probs[head], temperatures.get(head, 1.0)) for head in self.label_space.heads
         }

@@ -1,8 +1,11 @@
 """Classify any number of photograph files in order, in constant memory, decoding and predicting in parallel."""
 
+import threading
+import time
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,8 @@ from hangtag.processors import count_processors
 CHUNK = 64
 # The time limit of a chunk; 64 photographs of the largest allowed size take less than a minute.
 STALLED_SECONDS = 600
+# Photographs that take less than this, in seconds, are read and decoded by one thread at a time.
+QUICK_SECONDS = 0.001
 MAX_PIXELS = 50_000_000
 MAX_BYTES = 50_000_000
 
@@ -52,7 +57,7 @@ def classify_photographs(
     """Yield the prediction or the failure of each photograph, or of each product, in the order of the input.
 
     Each worker decodes and classifies one chunk of photographs at a time. So all processors are used, and only a few
-    chunks are in memory.
+    chunks are in memory. While photographs are small, one worker decodes and the others wait for the network.
 
     Args:
         classifier: The model.
@@ -69,11 +74,11 @@ def classify_photographs(
         StalledError: No chunk was finished for `STALLED_SECONDS`.
     """
     count = workers or 2 * count_processors()
-    chunks = iter(photographs)
+    chunks, turns = iter(photographs), _Turns()
 
     def classify_next(chunk: Sequence[Photo | Product]) -> list[Outcome]:
         explained = range(len(chunk)) if explain else ()
-        return classify_chunk(classifier, chunk, precision, max_pixels, explained)
+        return classify_chunk(classifier, chunk, precision, max_pixels, explained, turns)
 
     pool, waiting, is_stalled = ThreadPoolExecutor(count), deque[Future[list[Outcome]]](), False
     try:
@@ -88,6 +93,31 @@ def classify_photographs(
         raise
     finally:
         pool.shutdown(wait=not is_stalled, cancel_futures=True)
+
+
+class _Turns:
+    """Let one thread at a time run Python code, and read photographs while that is quick.
+
+    Python runs one thread at a time anyway. Threads that decode small photographs at once hand over to each other at
+    every file and every picture, which takes longer than the decoding.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._is_quick = threading.Lock(), True
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    @contextmanager
+    def reading(self, photographs: int) -> Iterator[None]:
+        """Take a turn to read photographs; take none if the last ones were large, or their disk slow."""
+        with self._lock if self._is_quick else nullcontext():
+            start = time.perf_counter()
+            yield
+            self._is_quick = time.perf_counter() - start < QUICK_SECONDS * photographs
 
 
 def _take_chunk(entries: Iterator[Photo | Product]) -> list[Photo | Product]:
@@ -122,6 +152,7 @@ def classify_chunk(
     precision: float,
     max_pixels: int = MAX_PIXELS,
     explained: Collection[int] = (),
+    turns: "_Turns | None" = None,
 ) -> list[Outcome]:
     """Return the prediction or the failure of each photograph or product of one chunk; see `classify_photographs`.
 
@@ -131,12 +162,18 @@ def classify_chunk(
         precision: The target precision of sure predictions.
         max_pixels: Larger photographs are rejected before they are decoded.
         explained: The indices of the photographs to add heatmaps to; products have none.
+        turns: What the threads that classify other chunks at the same time share.
     """
-    photos = [
-        (index, photo, _read_photograph(photo, classifier.image_size, max_pixels))
+    turns = turns or _Turns()
+    entries = [
+        (index, photo)
         for index, entry in enumerate(photographs)
         for photo in (_list_photos(entry) if isinstance(entry, list | tuple) else [entry])
     ]
+    with turns.reading(len(entries)):
+        photos = [
+            (index, photo, _read_photograph(photo, classifier.image_size, max_pixels)) for index, photo in entries
+        ]
     good = [(index, found) for index, _, found in photos if isinstance(found, Photograph)]
     # Of a product without a photograph that can be read, the first failure is the answer.
     outcomes: dict[int, Outcome] = {index: found for index, _, found in reversed(photos) if isinstance(found, Failure)}
@@ -145,7 +182,9 @@ def classify_chunk(
         owners = [index for index, _ in good]
         # The mean over one photograph each takes time and changes nothing.
         products = owners if len(set(owners)) < len(owners) else None
-        found = classifier.classify(pixels, precision=precision, products=products)
+        computed = classifier.compute_heads(pixels, np.arange(len(pixels)))
+        with turns:
+            found = classifier.classify(pixels, precision=precision, products=products, computed=computed)
         predictions = dict(zip(dict.fromkeys(owners), found, strict=True))
         single = {index: found for index, found in good if not isinstance(photographs[index], list | tuple)}
         outcomes |= predictions | _add_heatmaps(

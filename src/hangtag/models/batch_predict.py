@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from hangtag.catalog.images import Pixels, limit_part, shrink
+from hangtag.catalog.images import Pixels, limit_part, shrink, take_rows
 from hangtag.errors import ModelError
 from hangtag.models.label_space import Probs
 from hangtag.models.text import MAX_WORDS, Words
@@ -73,7 +73,7 @@ def iterate_head_probs(
     size = limit_part(image_size or images.shape[1:3], BATCH, WEIGHT)
     for start in range(0, len(rows), size):
         chunk = rows[start : start + size]
-        pixels = shrink(images[chunk], image_size or images.shape[1:3])
+        pixels = shrink(take_rows(images, chunk), image_size or images.shape[1:3])
         chunk_words = None if words is None else words[start : start + size]
         by_head = _predict_batch(model, pixels, chunk_words)
         if tta_flip:

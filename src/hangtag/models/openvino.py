@@ -43,8 +43,7 @@ class ExportedNetwork:
     Args:
         path: The path of `network.xml`; `network.bin` is in the same folder.
         streams: The number of requests that are computed in parallel. The threads are divided among them.
-        threads: The number of threads; 0 uses all processors. With a number, the threads may run on any processor,
-            since another process's threads would otherwise be bound to the same ones.
+        threads: The number of threads; 0 uses all processors.
         exact: Whether to compute in float32 even if the processor is faster in bfloat16, which changes probabilities by
             some thousandths.
         described: The description whose hashes, inputs and outputs the network must have; None skips this check.
@@ -63,9 +62,13 @@ class ExportedNetwork:
         described: Description | None = None,
     ) -> None:
         openvino = _import_openvino()
-        hints: JsonObject = {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": threads or count_processors()}
-        if threads:
-            hints["ENABLE_CPU_PINNING"] = False
+        # Threads that are bound to a processor wait there for this process's other threads, which decode, and for other
+        # processes, whose threads would be bound to the same ones.
+        hints: JsonObject = {
+            "NUM_STREAMS": streams,
+            "INFERENCE_NUM_THREADS": threads or count_processors(),
+            "ENABLE_CPU_PINNING": False,
+        }
         if exact:
             hints["INFERENCE_PRECISION_HINT"] = "f32"
         self._path, self._described, self._hints = path, described, hints

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from hangtag.catalog.images import Pixels, limit_part, shrink
+from hangtag.catalog.images import Pixels, limit_part, shrink, take_rows
 from hangtag.io import JsonObject
 from hangtag.models.batch_predict import BATCH, WEIGHT, fill_inputs
 from hangtag.models.label_space import CATEGORY_PATH
@@ -156,7 +156,8 @@ def compute_pixel_statistics(images: Pixels, rows: npt.NDArray[np.int64]) -> Mat
     Returns:
         float64 (n, 8).
     """
-    parts = [_compute_statistics(images[rows[start : start + BATCH]]) for start in range(0, len(rows), BATCH)]
+    batches = (rows[start : start + BATCH] for start in range(0, len(rows), BATCH))
+    parts = [_compute_statistics(take_rows(images, batch)) for batch in batches]
     return np.concatenate([np.empty((0, 8)), *parts])
 
 
@@ -174,14 +175,19 @@ def _compute_statistics(pixels: Pixels) -> Matrix:
     statistics = [
         in_rows.sum(axis=1, dtype=np.int64) / (765 * in_rows.shape[1]),
         in_columns.sum(axis=1, dtype=np.int64) / (765 * in_columns.shape[1]),
-        np.count_nonzero(in_rows <= 3 * EVEN, axis=1) / in_rows.shape[1],
-        np.count_nonzero(in_columns <= 3 * EVEN, axis=1) / in_columns.shape[1],
-        np.count_nonzero(sums > 3 * NEARLY_WHITE, axis=(1, 2)) / (height * width),
+        _measure_share(in_rows <= 3 * EVEN),
+        _measure_share(in_columns <= 3 * EVEN),
+        _measure_share((sums > 3 * NEARLY_WHITE).reshape(count, -1)),
         border.mean(axis=1) / 765,
         border.std(axis=1) / 765,
-        np.count_nonzero(border > 3 * LIGHT, axis=1) / border.shape[1],
+        _measure_share(border > 3 * LIGHT),
     ]
     return np.stack(statistics, axis=1).astype(np.float64)
+
+
+def _measure_share(is_so: npt.NDArray[np.bool_]) -> Matrix:
+    """Return the share of each row that is True; twice as fast as `count_nonzero` along an axis."""
+    return np.asarray(is_so.view(np.uint8).sum(axis=1, dtype=np.uint32) / is_so.shape[1])
 
 
 def draw_ood_images(image_size: tuple[int, int], count: int) -> Pixels:
