@@ -1,6 +1,7 @@
 """Decode, check and resize photographs. Every other module uses this one to do so."""
 
 import io
+import mmap
 import threading
 import warnings
 from dataclasses import dataclass
@@ -157,6 +158,13 @@ def limit_part(image_size: tuple[int, ...], most: int, weight: int = 1) -> int:
         weight: How many times more memory than usual the processing takes.
     """
     return max(1, min(most, PART_BYTES // (weight * 3 * image_size[0] * image_size[1])))
+
+
+def release_pages(images: Pixels) -> None:
+    """Let the system take back what was read from a memory map of pixels; it counts as memory of the process."""
+    base: object = images.base
+    if isinstance(base, mmap.mmap) and not images.flags.writeable and hasattr(mmap, "MADV_DONTNEED"):
+        base.madvise(mmap.MADV_DONTNEED)
 
 
 def shrink(images: Pixels, image_size: tuple[int, int]) -> Pixels:
