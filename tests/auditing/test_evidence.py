@@ -180,13 +180,20 @@ def test_a_run_is_not_asked_about_what_it_learnt(own: Path, evaluated: list[Any]
     assert "Left out: " in text
 
 
-def test_the_fingerprints_are_computed_once(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_fingerprints_are_those_that_clean_computed(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lengths: list[int] = []
 
-    def note(images: Pixels) -> Any:
+    def note(images: Pixels, **more: Any) -> Any:
         lengths.append(len(images))
-        return compute_fingerprints(images)
+        return compute_fingerprints(images, **more)
 
-    monkeypatch.setattr("hangtag.auditing.context.compute_fingerprints", note)
+    monkeypatch.setattr("hangtag.labels.fingerprints.compute_fingerprints", note)
+    found = audit(own / "w", model=own / "model").folder / "issues.csv"
+    issues = found.read_bytes()
+    assert not lengths
+    # Labels of an earlier version have none.
+    found.unlink()
+    monkeypatch.setattr("hangtag.stages.audit.read_fingerprints", lambda *_: None)
     audit(own / "w", model=own / "model")
     assert lengths == [len(read_labeled_items(Workspace.at(own / "w")).images)]
+    assert found.read_bytes() == issues

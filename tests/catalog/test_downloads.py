@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 
 from hangtag.catalog import downloads, public_connections
 from hangtag.catalog.downloads import DownloadSettings, download_photographs, find_in_cache, remove_from_cache
-from hangtag.catalog.image_files import Rejected
+from hangtag.catalog.photograph_table import Rejected
 from hangtag.errors import MissingExtraError
 
 PICTURE = b"\xff\xd8\xff" + bytes(range(256)) * 8

@@ -200,6 +200,35 @@ def test_who_reads_after_an_id_misses_none(decisions: PostgresStore, place: Work
     assert seen == list(range(1, 201))
 
 
+def test_few_statements_store_a_decision_and_only_holds_do_not_wait_for_the_disk(decisions: PostgresStore) -> None:
+    engine = decisions._database._engine
+    statements: list[str] = []
+    settings: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        statements.append(statement)
+
+    def ask(connection: sa.Connection) -> None:
+        cursor = connection.connection.cursor()
+        cursor.execute("SHOW synchronous_commit")
+        settings.extend(cursor.fetchone() or ())
+        cursor.close()
+
+    sa.event.listen(engine, "before_cursor_execute", note)
+    sa.event.listen(engine, "commit", ask)
+    for number in range(2):
+        statements.clear()
+        made = decisions.add([decide("1", number), decide(f"new{number}")], "Ann")
+        assert [each.id for each in made] == [2 * number + 1, 2 * number + 2]
+        # The lock, the last decisions with the last id, and the new rows.
+        assert len(statements) == 3
+    assert settings == ["on", "on"]
+    statements.clear()
+    assert decisions.hold([("1", "c", "kind")], "Ann", seconds=9) == 0
+    assert len(statements) == 3
+    assert settings[2:] == ["off"]
+
+
 def test_catalogues_of_one_database_do_not_mix(
     decisions: PostgresStore, tmp_path: Path, postgres: PostgresServer
 ) -> None:

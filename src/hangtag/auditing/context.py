@@ -13,7 +13,8 @@ from hangtag.catalog.images import Pixels
 from hangtag.catalog.prepared_items import OtherPhotographs, hide_values
 from hangtag.catalog.schema import CatalogSchema
 from hangtag.config import AuditConfig
-from hangtag.labels.duplicates import Duplicates, Hashes, compute_fingerprints, group_photographs
+from hangtag.labels.duplicates import Duplicates, group_photographs
+from hangtag.labels.fingerprints import Fingerprints, compute_all
 from hangtag.labels.image_hashes import PhotographHashes
 from hangtag.models.label_space import NO_VALUE, Indices
 from hangtag.models.out_of_distribution import MOST_OUT_OF_DISTRIBUTION
@@ -34,6 +35,7 @@ class AuditContext:
         name_probs: Out-of-sample probabilities by the names, or None.
         delivered: The items with their cells as they were delivered; None where `items` has them so.
         others: The other photographs of items, m of them.
+        known_fingerprints: Those of all n + m photographs, where `clean` has computed them.
     """
 
     items: pl.DataFrame
@@ -44,6 +46,7 @@ class AuditContext:
     name_probs: OutOfSampleProbs | None = None
     delivered: pl.DataFrame | None = None
     others: OtherPhotographs = field(default_factory=OtherPhotographs)
+    known_fingerprints: Fingerprints | None = None
 
     @property
     def levels(self) -> tuple[str, ...]:
@@ -69,19 +72,14 @@ class AuditContext:
         return np.flatnonzero(is_lacking)
 
     @cached_property
-    def fingerprints(self) -> tuple[list[str], Hashes]:
-        """The pixel hashes and the perceptual hashes of first photographs; see `compute_fingerprints`."""
-        return compute_fingerprints(self.images)
-
-    @cached_property
-    def other_fingerprints(self) -> tuple[list[str], Hashes]:
-        """The same of the other photographs."""
-        return compute_fingerprints(self.others.images) if len(self.others) else ([], np.empty(0, np.uint64))
+    def fingerprints(self) -> Fingerprints:
+        """The fingerprints of all n + m photographs."""
+        return self.known_fingerprints or compute_all(self.images, self.others)
 
     @property
     def hashes(self) -> PhotographHashes:
         """The hashes of all n + m photographs, to look them up among those that a model was trained on."""
-        return PhotographHashes.of(*self.fingerprints).join(PhotographHashes.of(*self.other_fingerprints))
+        return PhotographHashes.of(self.fingerprints.pixels, self.fingerprints.perceptual)
 
     @cached_property
     def owners(self) -> Indices:
@@ -150,9 +148,13 @@ class AuditContext:
     @cached_property
     def duplicates(self) -> Duplicates:
         """The groups of identical and of nearly identical photographs."""
-        pixel_hashes, hashes = self.fingerprints
+        count, found = len(self.items), self.fingerprints
         return group_photographs(
-            pixel_hashes, hashes, self.small, self.config.max_hash_distance, self.config.pixel_difference
+            found.pixels[:count],
+            found.perceptual[:count],
+            self.small,
+            self.config.max_hash_distance,
+            self.config.pixel_difference,
         )
 
     @cached_property
@@ -182,9 +184,8 @@ class AuditContext:
     def with_probs(self, **found: OutOfSampleProbs) -> "AuditContext":
         """Return the context with more probabilities; hashes that are already computed are kept."""
         context = replace(self, **found)  # type: ignore[arg-type]
-        vars(context).update(
-            {name: vars(self)[name] for name in ("fingerprints", "other_fingerprints") if name in vars(self)}
-        )
+        if "fingerprints" in vars(self):
+            vars(context)["fingerprints"] = self.fingerprints
         return context
 
     def find_rows(self, item_ids: pl.Series) -> Indices:

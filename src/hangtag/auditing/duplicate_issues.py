@@ -147,7 +147,7 @@ def _describe_other_duplicates(context: AuditContext, listed: set[int]) -> Itera
     """Yield the exact duplicates that are no first photographs of both items, and add their items to those listed."""
     if not len(context.others):
         return
-    hashes = [*context.fingerprints[0], *context.other_fingerprints[0]]
+    hashes = context.fingerprints.pixels
     _, numbers = np.unique(np.array(hashes), return_inverse=True)
     for photographs in list_groups(numbers):
         # An item may have the same photograph twice.

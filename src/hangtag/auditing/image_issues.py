@@ -9,7 +9,7 @@ import polars as pl
 
 from hangtag.auditing.context import AuditContext
 from hangtag.auditing.issues import BAD_PICTURE, ERROR, INFO, WARNING, build_issues
-from hangtag.catalog.images import Pixels, limit_part
+from hangtag.catalog.images import Pixels, limit_part, release_pages
 
 CHUNK = 1024
 # A pixel is content if a colour of it differs by more than this from the picture's median.
@@ -65,6 +65,7 @@ def measure_content(images: Pixels) -> npt.NDArray[np.float64]:
         for color in range(3):
             apart |= np.abs(chunk[:, :, color].astype(np.int16) - middle[:, None, color]) > CONTRAST
         shares[start : start + size] = apart.mean(axis=1)
+        release_pages(images)
     return shares
 
 

@@ -2,19 +2,21 @@
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from hangtag.catalog.files import escape_name
-from hangtag.catalog.image_files import Chunk, Decoded, Outcome, Shards
+from hangtag.catalog.image_files import Shards
 from hangtag.catalog.images import Pixels
+from hangtag.catalog.photograph_table import Chunk, Decoded, Indices, Outcome, Outcomes, Photographs, collect_texts
 from hangtag.catalog.source import Source, format_stamp
 from hangtag.config import PrepareConfig
 from hangtag.errors import WorkspaceError
@@ -31,15 +33,10 @@ COLUMNS = {
     "height": pl.Int64,
     "mode": pl.String,
 }
-
-
-class Kept(NamedTuple):
-    """A decoded photograph: its stamp, the outcome, and the file and row of its pixels."""
-
-    stamp: str
-    outcome: Decoded
-    file: Path
-    row: int
+# Where the pixels of a photograph are: the number of the file, and the row in it.
+PLACE = {"file": pl.Int32, "row": pl.Int32}
+# Photographs whose entries are read at once.
+READ = 4096
 
 
 @dataclass(frozen=True)
@@ -99,70 +96,91 @@ class DecodedStore:
         settings = [escape_name(str(source.path)), config.image_size, config.fit, config.max_pixels, config.max_bytes]
         self._key = hash_json([*settings, list(COLUMNS), read_version("hangtag")])
         self.shards: Shards = DecodedShards(folder / SHARDS, self._key)
-        self._kept: dict[str, Kept] = {}
-        self._open = lru_cache(maxsize=4)(_open_pixels)
-        self._read_earlier()
-        self._read_shards()
+        # The files of pixels, and the photographs in them: of `COLUMNS`, the number of the file and the row there.
+        self._files: list[Path] = []
+        self._kept = self._read_kept()
 
     @property
     def key(self) -> str:
         """Return the hash of the catalogue's path and the settings that the pixels depend on."""
         return self._key
 
-    def find(self, path: str, stamp: str) -> tuple[Decoded, Pixels] | None:
-        """Return a photograph's outcome and its pixels, (H, W, 3); None if it must be decoded."""
-        kept = self._kept.get(path)
-        if kept is None or not stamp or kept.stamp != stamp:
-            return None
-        return kept.outcome, self._open(kept.file)[kept.row]
+    def find(self, paths: pl.Series, stamps: pl.Series) -> Indices:
+        """Return the position of each photograph among those that are kept, (n,); -1 where it must be decoded."""
+        if self._kept.is_empty():
+            return np.full(len(paths), -1)
+        asked = pl.DataFrame({"path": paths, "stamp": stamps})
+        kept = self._kept.select("path", "stamp").with_row_index("position").filter(pl.col("stamp") != "")
+        found = asked.join(kept, on=["path", "stamp"], how="left", maintain_order="left")["position"]
+        return found.cast(pl.Int64).fill_null(-1).to_numpy()
 
-    def write(self, file: Path, paths: Sequence[str], stamps: Sequence[str], outcomes: Sequence[Outcome]) -> None:
-        """Write the list of decoded photographs, in the order of `images.npy`, then of `other_images.npy`."""
-        # By columns, since a catalogue may have millions.
-        kept = [index for index, outcome in enumerate(outcomes) if isinstance(outcome, Decoded)]
-        decoded = [outcome for outcome in outcomes if isinstance(outcome, Decoded)]
-        columns = {
-            "path": [paths[index] for index in kept],
-            "stamp": [stamps[index] for index in kept],
-            **{name: [getattr(each, name) for each in decoded] for name in ("width", "height", "mode")},
-        }
+    def read(self, positions: Indices) -> Iterator[tuple[Decoded, Pixels]]:
+        """Yield the outcome and the pixels, uint8 (H, W, 3), of kept photographs."""
+        table = self._kept.select("width", "height", "mode", "file", "row")
+        for start in range(0, len(positions), READ):
+            # Opened again for each part: what a memory map has read counts as memory while it is open.
+            open_once = lru_cache(maxsize=4)(_open_pixels)
+            for *outcome, file, row in table[positions[start : start + READ]].iter_rows():
+                yield Decoded(*outcome), open_once(self._files[file])[row]
+
+    def write(self, file: Path, photographs: Photographs, outcomes: Outcomes, indices: tuple[Indices, Indices]) -> None:
+        """Write the list of decoded photographs.
+
+        Args:
+            file: The file.
+            photographs: The photographs that were packed.
+            outcomes: The outcome of each candidate.
+            indices: Which ones to list, in the order of `images.npy`, then of `other_images.npy`: their indices among
+                the photographs, and among the candidates.
+        """
+        names = {"path": photographs.paths.gather(indices[0]), "stamp": photographs.stamps.gather(indices[0])}
         with write_whole(file) as temporary:
-            pl.DataFrame(columns, schema=COLUMNS).write_parquet(temporary)
+            pl.DataFrame(names).hstack(outcomes.describe(indices[1])).write_parquet(temporary)
 
     def clear(self) -> None:
         """Remove what an interrupted `prepare` left."""
         shutil.rmtree(self.shards.folder, ignore_errors=True)
 
-    def _read_earlier(self) -> None:
+    def _read_kept(self) -> pl.DataFrame:
+        """Return the photographs that are kept, each path once: as it was decoded last."""
+        parts = [pl.DataFrame(schema={**COLUMNS, **PLACE}), *self._read_earlier(), *self._read_shards()]
+        return pl.concat(parts, rechunk=True).unique("path", keep="last", maintain_order=True)
+
+    def _read_earlier(self) -> list[pl.DataFrame]:
+        parts = []
         try:
             manifest = require_manifest(self._folder, "", ["images.npy", FILE])
             if manifest.get("decoded_key") != self._key:
-                return
+                return []
             others = [name for name in (OTHER_IMAGES,) if name in manifest["outputs"]]
             require_manifest(self._folder, "", others)
             table = pl.read_parquet(self._folder / FILE, columns=list(COLUMNS))
             for name in ["images.npy", *others]:
-                count = len(self._open(self._folder / name))
-                self._add(table.head(count).iter_rows(), self._folder / name)
+                count = len(_open_pixels(self._folder / name))
+                parts.append(self._place(table.head(count), self._folder / name))
                 table = table.slice(count)
         except (WorkspaceError, OSError, ValueError, pl.exceptions.PolarsError):
-            return
+            pass
+        return parts
 
-    def _read_shards(self) -> None:
+    def _read_shards(self) -> Iterator[pl.DataFrame]:
         for path in sorted(self.shards.folder.glob("*.json")):
             try:
                 content: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
                 if content["key"] != self._key:
                     continue
                 pixels = path.with_suffix(".npy")
-                self._open(pixels)
-                self._add(content["entries"], pixels)
-            except (OSError, ValueError, KeyError, TypeError):
+                _open_pixels(pixels)
+                entries = pl.DataFrame(content["entries"], schema=COLUMNS, orient="row")
+            except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError):
                 continue
+            yield self._place(entries, pixels)
 
-    def _add(self, entries: Any, pixels: Path) -> None:
-        for row, (path, stamp, width, height, mode) in enumerate(entries):
-            self._kept[path] = Kept(stamp, Decoded(width, height, mode), pixels, row)
+    def _place(self, entries: pl.DataFrame, pixels: Path) -> pl.DataFrame:
+        """Return the photographs of a file of pixels with the columns of `PLACE`."""
+        self._files.append(pixels)
+        places = {"file": np.full(len(entries), len(self._files) - 1), "row": np.arange(len(entries))}
+        return entries.hstack(pl.DataFrame(places, schema=PLACE))
 
 
 def _open_pixels(path: Path) -> Pixels:
@@ -170,9 +188,10 @@ def _open_pixels(path: Path) -> Pixels:
     return pixels
 
 
-def stamp_photographs(source: Source, paths: Sequence[str | Path]) -> list[str]:
+def stamp_photographs(source: Source, paths: pl.Series, is_elsewhere: npt.NDArray[np.bool_]) -> pl.Series:
     """Return a text for each photograph that changes when its file does; empty where there is no such file."""
-    return [_stamp_file(path) if isinstance(path, Path) else source.stamp(path) for path in paths]
+    both = zip(paths, is_elsewhere, strict=True)
+    return collect_texts(_stamp_file(Path(path)) if is_file else source.stamp(path) for path, is_file in both)
 
 
 def _stamp_file(path: Path) -> str:

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import urllib3
 
-from hangtag.catalog.image_files import Rejected
+from hangtag.catalog.photograph_table import Rejected
 from hangtag.catalog.public_connections import (
     CLOUD_PACKAGES,
     DownloadError,

@@ -2,13 +2,14 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Generator, Hashable, Sequence
+from collections.abc import Generator, Hashable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
+import polars as pl
 
 from hangtag.catalog.files import FileError, read_regular
 from hangtag.catalog.images import (
@@ -20,6 +21,7 @@ from hangtag.catalog.images import (
     decode_photograph,
     limit_part,
 )
+from hangtag.catalog.photograph_table import Chunk, Decoded, Indices, Outcome, Outcomes, Photographs, Rejected
 from hangtag.catalog.source import Identity, Source, make_changed_error, open_source
 from hangtag.config import PrepareConfig, RunnerConfig
 from hangtag.console import show_progress
@@ -29,34 +31,6 @@ from hangtag.ray_tasks import TaskPlan
 from hangtag.shards import ShardWork, Slot, run_shards
 
 CHUNK = 256
-
-
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """The reason for leaving a photograph out: a stable code and a text for the user."""
-
-    code: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Decoded:
-    """The size and mode of a packed photograph's file, before resizing."""
-
-    width: int
-    height: int
-    mode: str
-
-
-Outcome = Decoded | Rejected
-
-
-class Chunk(NamedTuple):
-    """Photographs that are decoded at once: where each is, the name that it is kept under, and its stamp."""
-
-    paths: Sequence[str | Path]
-    names: Sequence[str]
-    stamps: Sequence[str]
 
 
 class Shards(Protocol):
@@ -78,63 +52,61 @@ class Store(Protocol):
 
     shards: Shards
 
-    def find(self, path: str, stamp: str) -> tuple[Decoded, Pixels] | None:
-        """Return a photograph's outcome and its pixels; None if it must be decoded."""
+    def find(self, paths: pl.Series, stamps: pl.Series) -> Indices:
+        """Return the position of each photograph among those that are kept, (n,); -1 where it must be decoded."""
+
+    def read(self, positions: Indices) -> Iterator[tuple[Decoded, Pixels]]:
+        """Yield the outcome and the pixels of kept photographs."""
 
 
 def pack_photographs(
     source: Source,
-    paths: Sequence[str | Path],
+    photographs: Photographs,
     config: PrepareConfig,
     targets: tuple[Path, Path],
     store: Store,
-    stamps: Sequence[str],
-    items: Sequence[int],
     runner: RunnerConfig = RunnerConfig(),  # noqa: B008  (frozen)
-) -> list[Outcome]:
+) -> Outcomes:
     """Decode photographs in order and write the usable ones to two .npy files, uint8 (n, H, W, 3).
 
     The first usable photograph of each item goes to the first file, every other one to the second.
 
-    Photographs are decoded and written in chunks, so memory use does not grow with the catalogue. What the store has is
-    not decoded again.
+    Photographs are decoded and written in chunks: pixels take no more memory in a larger catalogue. What the store has
+    is not decoded again.
 
     Args:
         source: The catalogue's files.
-        paths: The photographs: paths inside the source, or files elsewhere.
+        photographs: Where each is, its stamp and its item.
         config: The size, and limits.
         targets: The two files to write.
         store: What was decoded before.
-        stamps: A text for each photograph that changes when its file does.
-        items: The item of each photograph.
         runner: Where photographs are decoded.
 
     Returns:
-        One outcome for each path, in the order of `paths`.
+        The outcome of each photograph, in order.
     """
-    outcomes: list[Outcome] = []
+    outcomes, total = Outcomes(), len(photographs)
     height, width = config.image_size
-    names = [str(path) for path in paths]
-    new = [index for index in range(len(paths)) if store.find(names[index], stamps[index]) is None]
-    is_new, done, counts = set(new), set[int](), [0, 0]
+    kept = store.find(photographs.paths, photographs.stamps)
+    earlier, counts, packed = store.read(kept[kept >= 0]), [0, 0], -1
     with (
-        closing(_decode_new(source, new, (paths, names, stamps), config, store.shards, runner)) as decoded,
+        closing(_decode_new(source, photographs, np.flatnonzero(kept < 0), config, store.shards, runner)) as decoded,
         targets[0].open("wb") as first,
         targets[1].open("wb") as other,
-        show_progress("Decoding photographs", len(paths), "photographs") as bar,
+        show_progress("Decoding photographs", total, "photographs") as bar,
     ):
         files = (first, other)
         for file in files:
-            _write_header(file, (len(paths), height, width, 3))
-        for index, item in enumerate(items):
-            found = None if index in is_new else store.find(names[index], stamps[index])
-            outcome, pixels = found or next(decoded)
+            _write_header(file, (total, height, width, 3))
+        for item, position in zip(photographs.items, kept, strict=True):
+            outcome, pixels = next(decoded) if position < 0 else next(earlier)
             if pixels is not None:
-                files[item in done].write(pixels.tobytes())
-                counts[item in done] += 1
-                done.add(item)
+                is_other = bool(item == packed)
+                files[is_other].write(pixels.tobytes())
+                counts[is_other] += 1
+                packed = item
             outcomes.append(outcome)
-            if len(outcomes) % CHUNK == 0 or len(outcomes) == len(paths):
+            if len(outcomes) % CHUNK == 0 or len(outcomes) == total:
                 bar.advance((len(outcomes) - 1) % CHUNK + 1)
         for file, count in zip(files, counts, strict=True):
             file.seek(0)
@@ -193,24 +165,21 @@ class _Decoding(ShardWork[Chunk, tuple[list[Outcome], str]]):
 
 def _decode_new(
     source: Source,
-    rows: Sequence[int],
-    columns: tuple[Sequence[str | Path], Sequence[str], Sequence[str]],
+    photographs: Photographs,
+    new: Indices,
     config: PrepareConfig,
     shards: Shards,
     runner: RunnerConfig,
 ) -> Generator[tuple[Outcome, Pixels | None], None, None]:
-    """Decode and save some rows of the columns paths, names and stamps; yield the outcome and the pixels of each."""
+    """Decode and save some of the photographs, by their indices; yield the outcome and the pixels of each."""
     size = limit_part(config.image_size, CHUNK)
-    parts = [rows[start : start + size] for start in range(0, len(rows), size)]
-    paths, names, stamps = columns
-    chunks = (
-        Chunk([paths[row] for row in part], [names[row] for row in part], [stamps[row] for row in part])
-        for part in parts
-    )
-    downloads = next(((path.parent,) for path in paths if isinstance(path, Path)), ())
-    plan = TaskPlan("prepare", len(parts), shards.folder, (source.path, *downloads))
+    starts = range(0, len(new), size)
+    chunks = (photographs.take(new[start : start + size]) for start in starts)
+    elsewhere = np.flatnonzero(photographs.is_elsewhere)
+    downloads = [Path(photographs.paths[int(index)]).parent for index in elsewhere[:1]]
+    plan = TaskPlan("prepare", len(starts), shards.folder, (source.path, *downloads))
     work = _Decoding(source.path, source.identity, config, shards)
-    processes = min(config.workers or count_processors(), len(parts))
+    processes = min(config.workers or count_processors(), len(starts))
     with run_shards(work, chunks, plan, runner, processes=processes) as results:
         for outcomes, name in results:
             pixels = iter(shards.read(name))

@@ -1,6 +1,7 @@
 """Decode, check and resize photographs. Every other module uses this one to do so."""
 
 import io
+import mmap
 import threading
 import warnings
 from dataclasses import dataclass
@@ -164,6 +165,13 @@ def take_rows(images: Pixels, rows: npt.NDArray[np.int64]) -> Pixels:
     if len(rows) and np.array_equal(rows, np.arange(rows[0], rows[0] + len(rows))):
         return images[rows[0] : rows[0] + len(rows)]
     return images[rows]
+
+
+def release_pages(images: Pixels) -> None:
+    """Let the system take back what was read from a memory map of pixels; it counts as memory of the process."""
+    base: object = images.base
+    if isinstance(base, mmap.mmap) and not images.flags.writeable and hasattr(mmap, "MADV_DONTNEED"):
+        base.madvise(mmap.MADV_DONTNEED)
 
 
 def shrink(images: Pixels, image_size: tuple[int, int]) -> Pixels:

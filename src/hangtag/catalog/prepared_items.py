@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +32,10 @@ OTHERS = {
     "order": pl.Int64,
 }
 Rows = npt.NDArray[np.int64]
+Indices = npt.NDArray[np.unsignedinteger[Any]]
+Mask = npt.NDArray[np.bool_]
+# Photographs whose pixels are compared at once.
+COMPARED = 512
 
 
 @dataclass(frozen=True)
@@ -168,28 +173,37 @@ def compare_items(earlier: Path, later: Path, settings: Mapping[str, object]) ->
     Returns:
         The table, or None if there is no complete earlier result.
     """
+    folders = (earlier, later)
     try:
         manifest = require_manifest(earlier, HINT, ["items.parquet", "images.npy"])
-        tables = [pl.read_parquet(folder / "items.parquet") for folder in (earlier, later)]
-        pixels = [np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False) for folder in (earlier, later)]
-        (before_rows, before_pixels), (after_rows, after_pixels) = map(_read_others, (earlier, later))
+        columns = [pl.read_parquet_schema(folder / "items.parquet") for folder in folders]
+        ids = [pl.read_parquet(folder / "items.parquet", columns=["item_id"]) for folder in folders]
+        # Files that cannot be opened are noticed here.
+        _open_images(earlier), _open_images(later)
+        others = [_read_others(folder) for folder in folders]
     except (WorkspaceError, OSError, ValueError, EOFError, pl.exceptions.PolarsError):
         return None
-    before, after = (table.with_row_index("position") for table in tables)
-    if "item_id" not in before.columns:
-        return None
-    shared = [name for name in after.columns if name in before.columns and name not in ("item_id", "position")]
-    both = after.join(before, on="item_id", suffix="\0before", maintain_order="left")
-    differ = pl.any_horizontal(pl.col(name).ne_missing(pl.col(f"{name}\0before")) for name in shared)
-    changed = both.select(differ).to_series().to_numpy().copy()
-    others = [(before_rows.get(item_id, []), after_rows.get(item_id, [])) for item_id in both["item_id"]]
-    changed |= np.array([len(old) != len(new) for old, new in others], bool)
-    if dict(settings) == manifest["settings"]:
-        positions = zip(both["position\0before"].to_list(), both["position"].to_list(), strict=True)
-        for index, (old, new) in enumerate(positions):
-            changed[index] = changed[index] or not np.array_equal(pixels[0][old], pixels[1][new])
-        for index, (old_rows, new_rows) in enumerate(others):
-            changed[index] = changed[index] or not np.array_equal(before_pixels[old_rows], after_pixels[new_rows])
+    before, after = (table.with_row_index("position") for table in ids)
+    both = after.join(before, on="item_id", suffix="_before", maintain_order="left")
+    positions = (both["position_before"].to_numpy(), both["position"].to_numpy())
+    changed = np.zeros(len(both), bool)
+    for name in columns[1]:
+        if name in columns[0] and name != "item_id":
+            # One column after another: those of two large catalogues would take much memory.
+            old, new = (
+                pl.read_parquet(folder / "items.parquet", columns=[name])[name].gather(rows)
+                for folder, rows in zip(folders, positions, strict=True)
+            )
+            changed |= new.ne_missing(old).to_numpy()
+    is_comparable = dict(settings) == manifest["settings"]
+    if is_comparable:
+        changed |= _find_other_pixels(earlier, later, *positions)
+    with_others = others[0][0].keys() | others[1][0].keys()
+    for index in both.with_row_index("index").filter(pl.col("item_id").is_in(with_others))["index"]:
+        old_rows, new_rows = (rows.get(both["item_id"][index], []) for rows, _ in others)
+        changed[index] |= len(old_rows) != len(new_rows)
+        if is_comparable and not changed[index]:
+            changed[index] = not np.array_equal(others[0][1][old_rows], others[1][1][new_rows])
     found = {
         "new": after.join(before, on="item_id", how="anti", maintain_order="left")["item_id"],
         "changed": both["item_id"].filter(pl.Series(changed, dtype=pl.Boolean)),
@@ -197,6 +211,23 @@ def compare_items(earlier: Path, later: Path, settings: Mapping[str, object]) ->
     }
     tables = [pl.DataFrame({"item_id": ids}).with_columns(change=pl.lit(change)) for change, ids in found.items()]
     return pl.concat(tables)
+
+
+def _find_other_pixels(earlier: Path, later: Path, rows_before: Indices, rows_after: Indices) -> Mask:
+    """Return whether the pixels of two rows of `images.npy` differ, for each pair of rows, (n,)."""
+    differ = np.ones(len(rows_after), bool)
+    for start in range(0, len(differ), COMPARED):
+        part = slice(start, start + COMPARED)
+        # Opened again for each part: what a memory map has read counts as memory while it is open.
+        before, after = _open_images(earlier)[rows_before[part]], _open_images(later)[rows_after[part]]
+        if before.shape == after.shape:
+            differ[part] = (before != after).reshape(len(before), -1).any(axis=1)
+    return differ
+
+
+def _open_images(folder: Path) -> Pixels:
+    images: Pixels = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
+    return images
 
 
 def read_changes(workspace: Workspace) -> pl.DataFrame | None:

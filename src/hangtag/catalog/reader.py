@@ -3,6 +3,7 @@
 import dataclasses
 import re
 import unicodedata
+from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -339,7 +340,8 @@ def _build_catalog(
     arranged = arrange_products(table, schema.with_columns(table.columns))
     check_items(joined, arranged)
     schema = arranged.schema
-    positions = {row: position for position, row in enumerate(arranged.rows)}
+    repaired = set(table.repaired_rows)
+    positions = {row: position for position, row in enumerate(arranged.rows) if row in repaired}
     return RawCatalog(
         source,
         base,
@@ -354,7 +356,7 @@ def _build_catalog(
         taxonomy,
         tables=paths,
         notes=_describe_columns(arranged, table),
-        lines=[table.lines[row] for row in arranged.rows],
+        lines=array("q", [table.lines[row] for row in arranged.rows]),
         num_repaired=sum(file.table.count_repaired() for file in joined.files),
         encoding=table.inferred_encoding,
     )

@@ -1,16 +1,19 @@
 """List what cannot be used, and photographs that no row names, with a code and a reason: `rejected.csv`."""
 
 import posixpath
-from collections.abc import Sequence
-from itertools import islice
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
+import numpy as np
 import polars as pl
 
 from hangtag.catalog.column_kinds import find_list_mark, propose_pattern
 from hangtag.catalog.images import PICTURE_SUFFIXES
 from hangtag.catalog.name_index import fold_path
+from hangtag.catalog.photograph_table import collect_texts
 from hangtag.catalog.reader import RawCatalog
 from hangtag.catalog.schema import read_id
 from hangtag.catalog.table import Rows
@@ -41,42 +44,100 @@ class Candidate(NamedTuple):
     order: int
 
 
-def check_rows(raw: RawCatalog, most: int | None = None) -> tuple[list[Candidate], list[Rejection]]:
+class Candidates(Sequence[Candidate]):
+    """The photographs that are to be decoded, by columns; those of a row follow each other.
+
+    Args:
+        raw: The catalogue.
+        places: The row's position of each photograph, its path, and its place in the product.
+
+    Attributes:
+        rows: The positions, (n,).
+        paths: The paths, String (n,).
+        orders: The places, (n,).
+    """
+
+    def __init__(self, raw: RawCatalog, places: Iterable[tuple[int, str, int]]) -> None:
+        self._raw = raw
+        rows, orders = array("i"), array("i")
+
+        def list_paths() -> Iterator[str]:
+            for row, path, order in places:
+                rows.append(row)
+                orders.append(order)
+                yield path
+
+        self.paths = collect_texts(list_paths())
+        self.rows, self.orders = np.array(rows, np.int32), np.array(orders, np.int32)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, index: int) -> Candidate: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Candidate]: ...
+    def __getitem__(self, index: int | slice) -> Candidate | list[Candidate]:
+        if isinstance(index, slice):
+            return [self[position] for position in range(*index.indices(len(self)))]
+        row = int(self.rows[index])
+        item_id = read_id(self._raw.rows[row][self._raw.schema.id])
+        return Candidate(row, item_id, self.paths[index], int(self.orders[index]))
+
+
+def check_rows(raw: RawCatalog, most: int | None = None) -> tuple[Candidates, list[Rejection]]:
     """Return the photographs to decode, and a line for each rejected row.
 
     Args:
         raw: The catalogue.
         most: The number of rows to look at, from the first; None for all, and for what is no row too.
     """
-    candidates: list[Candidate] = []
     rejected: list[Rejection] = []
     if most is None:
         rejected += [Rejection(f"line {line}", "", "bad_row", reason) for line, reason in raw.broken]
         rejected += [Rejection("", *passed_over) for passed_over in raw.skipped_folders]
         rejected += [Rejection(f"line {line}", "", "skipped_row", reason) for line, reason in raw.skipped]
-    seen: dict[str, int] = {}
-    for position, row in enumerate(islice(raw.rows, most)):
-        item_id, paths = read_id(row[raw.schema.id]), raw.locate_photographs(position, row) or [""]
-        path = paths[0]
+    ids = collect_texts(read_id(row[raw.schema.id]) for row in islice(raw.rows, most))
+    is_first = ids.is_first_distinct()
+    twice = ids.filter(~is_first).unique()
+    is_earlier = is_first & ids.is_in(twice.implode())
+    first = dict(zip(ids.filter(is_earlier), is_earlier.arg_true(), strict=True))
+    return Candidates(raw, _check_each(raw, ids, first, rejected)), rejected
+
+
+def _check_each(
+    raw: RawCatalog, ids: pl.Series, first: Mapping[str, int], rejected: list[Rejection]
+) -> Iterator[tuple[int, str, int]]:
+    """Yield the row, the path and the place of each photograph of rows that are not rejected; add a line for others.
+
+    Args:
+        raw: The catalogue.
+        ids: The ids of the rows.
+        first: The first row with each id that several have.
+        rejected: The list that lines are added to.
+    """
+    for position, (row, item_id) in enumerate(zip(raw.rows, ids, strict=False)):
+        paths = raw.locate_photographs(position, row) or [""]
         if not item_id:
-            rejected.append(Rejection(raw.find_line(position), path, "missing_id", "the row has no id"))
-        elif item_id in seen:
-            reason = f"{raw.find_line(position)}: an earlier row has the same id, {raw.find_line(seen[item_id])}"
-            rejected.append(Rejection(item_id, path, "duplicate_id", reason))
+            rejected.append(Rejection(raw.find_line(position), paths[0], "missing_id", "the row has no id"))
+        elif first.get(item_id, position) != position:
+            reason = f"{raw.find_line(position)}: an earlier row has the same id, {raw.find_line(first[item_id])}"
+            rejected.append(Rejection(item_id, paths[0], "duplicate_id", reason))
         else:
-            seen[item_id] = position
-            candidates += [Candidate(position, item_id, each, order) for order, each in enumerate(paths, 1)]
-    return candidates, rejected
+            yield from ((position, path, order) for order, path in enumerate(paths, 1))
 
 
-def find_unused(raw: RawCatalog, named: Sequence[str]) -> list[str]:
+def find_unused(raw: RawCatalog, candidates: Candidates, rejected: Sequence[Rejection]) -> list[str]:
     """Return the photographs of a catalogue with a table that no row names, in order."""
     if not raw.schema.table:
         return []
-    used = {posixpath.normpath(path) for path in named if path}
-    files = (name for name in raw.source.names() if name.startswith(raw.base))
-    left = [name for name in files if name not in used and PurePosixPath(name).suffix.lower() in PICTURE_SUFFIXES]
-    folded = {fold_path(path.replace("\\", "/")) for path in used} if left else set()
+    named = chain(candidates.paths, (line.image_path for line in rejected))
+    used = collect_texts(posixpath.normpath(path) for path in named if path)
+    files = collect_texts(name for name in raw.source.names() if name.startswith(raw.base))
+    not_named = files.to_frame("path").join(used.to_frame("path"), on="path", how="anti", maintain_order="left")
+    left = [name for name in not_named["path"] if PurePosixPath(name).suffix.lower() in PICTURE_SUFFIXES]
+    wanted = {fold_path(name) for name in left}
+    folded = {each for path in used if (each := fold_path(path.replace("\\", "/"))) in wanted} if left else set()
     return [name for name in left if fold_path(name) not in folded]
 
 

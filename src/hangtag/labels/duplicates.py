@@ -6,7 +6,7 @@ one side of a split; `group_photographs` compares the pixels of near pairs too, 
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -17,7 +17,7 @@ from scipy.fft import dct
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from hangtag.catalog.images import Pixels, build_averaging_matrix, limit_part
+from hangtag.catalog.images import Pixels, build_averaging_matrix, limit_part, release_pages
 from hangtag.console import show_progress
 from hangtag.labels.dataset import LabeledItems
 from hangtag.labels.image_hashes import PhotographHashes
@@ -33,16 +33,20 @@ SAMPLE = 16
 # with so many of the next in order of brightness.
 WINDOW = 32
 COMPARE_CHUNK = 10_000
+NOTHING: Mapping[str, int] = {}
 Hashes = npt.NDArray[np.uint64]
 Indices = npt.NDArray[np.int64]
 
 
-def compute_fingerprints(images: Pixels, rows: Indices | None = None) -> tuple[list[str], Hashes]:
+def compute_fingerprints(
+    images: Pixels, rows: Indices | None = None, known: Mapping[str, int] = NOTHING
+) -> tuple[list[str], Hashes]:
     """Return each photograph's pixel hash and perceptual hash, reading the memory map once.
 
     Args:
         images: uint8 (n, H, W, 3).
         rows: Which of them; None takes all.
+        known: Perceptual hashes that need not be computed again, by the pixel hash.
 
     Returns:
         The pixel hashes (BLAKE2b, 128 bits, hexadecimal; equal where all pixels are) and the perceptual
@@ -56,8 +60,14 @@ def compute_fingerprints(images: Pixels, rows: Indices | None = None) -> tuple[l
         for start in range(0, count, size):
             part = slice(start, start + size)
             chunk = np.ascontiguousarray(images[part if rows is None else rows[part]])
-            pixel_hashes += [hashlib.blake2b(image.data, digest_size=16).hexdigest() for image in chunk]
-            hashes[start : start + size] = compute_perceptual_hashes(chunk)
+            keys = [hashlib.blake2b(image.data, digest_size=16).hexdigest() for image in chunk]
+            new = [index for index, key in enumerate(keys) if key not in known]
+            found = np.array([known.get(key, 0) for key in keys], np.uint64)
+            if new:
+                found[new] = compute_perceptual_hashes(chunk[new] if len(new) < len(chunk) else chunk)
+            pixel_hashes += keys
+            hashes[start : start + size] = found
+            release_pages(images)
             bar.advance(len(chunk))
     return pixel_hashes, hashes
 

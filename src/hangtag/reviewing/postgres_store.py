@@ -29,7 +29,9 @@ from hangtag.reviewing.store_errors import StoreError
 
 # A stored decision's columns without `id` and `batch`, as `list_values` returns them.
 VALUES = [column.name for column in COLUMNS[2:]]
-Build = Callable[[Connection], list[tuple[NewDecision, int | None]]]
+# New decisions, each with the id of the one that it undoes, and the last id of the catalogue's decisions.
+Planned = tuple[list[tuple[NewDecision, int | None]], int]
+Build = Callable[[Connection], Planned]
 
 
 class PostgresStore:
@@ -75,9 +77,9 @@ class PostgresStore:
             StoreError: They cannot be written.
         """
 
-        def build(connection: Connection) -> list[tuple[NewDecision, int | None]]:
-            self._check_versions(connection, decisions)
-            return [(new, None) for new in decisions]
+        def build(connection: Connection) -> Planned:
+            last = self._check_versions(connection, decisions)
+            return [(new, None) for new in decisions], last
 
         return self._write(build, reviewer, time)
 
@@ -89,10 +91,12 @@ class PostgresStore:
             StoreError: They cannot be written.
         """
 
-        def build(connection: Connection) -> list[tuple[NewDecision, int | None]]:
+        def build(connection: Connection) -> Planned:
             last = self._find_last_batch(connection, reviewer)
+            if not last:
+                return [], 0
             self._check_last(connection, last)
-            return [(make_undo(undone), undone.id) for undone in last]
+            return [(make_undo(undone), undone.id) for undone in last], self._read_last_id(connection)
 
         return self._write(build, reviewer)
 
@@ -108,8 +112,6 @@ class PostgresStore:
             return None
 
         def reserve(connection: Connection, _: int) -> int:
-            # A hold need not survive a power failure, so do not wait for the disk.
-            connection.execute(sa.text("SET LOCAL synchronous_commit = off"))
             held = set() if share else self._list_held(connection, reviewer)
             free = (index for index, issue in enumerate(issues) if issue not in held)
             # Another process may take an issue that was free a moment ago.
@@ -135,7 +137,7 @@ class PostgresStore:
             )
 
     def _write(self, build: Build, reviewer: str, time: str = "") -> list[Decision]:
-        """Store what `build` returns: new decisions, each with the id of the one that it undoes."""
+        """Store what `build` plans."""
         request = str(uuid.uuid4())
 
         def work(connection: Connection, attempt: int) -> list[Decision]:
@@ -143,10 +145,9 @@ class PostgresStore:
             _lock_catalogue(connection, self._catalogue)
             if attempt and (stored := self._select(connection, DECISIONS.c.request == request)):
                 return stored
-            rows = build(connection)
+            rows, last = build(connection)
             if not rows:
                 return []
-            last = self._read_last_id(connection)
             values = [list_values(new, reviewer, time or read_time(), undoes) for new, undoes in rows]
             numbered = [(last + 1 + offset, last + 1, *each) for offset, each in enumerate(values)]
             _insert(connection, self._catalogue, numbered, lambda _: request)
@@ -159,13 +160,18 @@ class PostgresStore:
         return [parse_row(row) for row in connection.execute(statement.order_by(DECISIONS.c.id))]
 
     def _read_last_id(self, connection: Connection) -> int:
-        last = sa.select(sa.func.coalesce(sa.func.max(DECISIONS.c.id), 0))
-        return int(connection.execute(last.where(DECISIONS.c.catalogue == self._catalogue)).scalar_one())
+        return int(connection.execute(self._select_last_id()).scalar_one())
 
-    def _check_versions(self, connection: Connection, decisions: Sequence[NewDecision]) -> None:
-        last = sa.select(DECISIONS.c.item_id, sa.func.max(DECISIONS.c.id)).group_by(DECISIONS.c.item_id)
-        found = last.where(DECISIONS.c.catalogue == self._catalogue, _is_about({new.item_id for new in decisions}))
-        versions = {row[0]: row[1] for row in connection.execute(found)}
+    def _select_last_id(self, *before: sa.ColumnElement[Any]) -> sa.Select[Any]:
+        last = sa.func.coalesce(sa.func.max(DECISIONS.c.id), 0)
+        return sa.select(*before, last).where(DECISIONS.c.catalogue == self._catalogue)
+
+    def _check_versions(self, connection: Connection, decisions: Sequence[NewDecision]) -> int:
+        """Check that the last decision about each item is the one that was seen; return the catalogue's last id."""
+        of_items = self._select_last_id(DECISIONS.c.item_id).where(_is_about({new.item_id for new in decisions}))
+        # Both at once: the server may be far away.
+        both = self._select_last_id(sa.null()).union_all(of_items.group_by(DECISIONS.c.item_id))
+        versions = {row[0]: row[1] for row in connection.execute(both)}
         stale = [new for new in decisions if versions.get(new.item_id, 0) != new.version]
         if stale:
             newer = [
@@ -174,6 +180,7 @@ class PostgresStore:
                 for later in select_newer(self._select(connection, DECISIONS.c.item_id == new.item_id), new.version)
             ]
             raise ConflictError(deduplicate(newer))
+        return int(versions[None])
 
     def _find_last_batch(self, connection: Connection, reviewer: str) -> list[Decision]:
         undo = DECISIONS.alias()
@@ -224,7 +231,10 @@ class PostgresStore:
             set_={"reviewer": new.excluded.reviewer, "until": new.excluded.until},
             where=None if share else is_free,
         )
-        return connection.execute(statement.returning(HOLDS.c.reviewer)).first() is not None
+        # A hold need not survive a power failure, so the transaction does not wait for the disk; a statement that sets
+        # this, of its own, would be one more way to the server.
+        is_lazy = sa.func.set_config("synchronous_commit", "off", sa.true())
+        return connection.execute(statement.returning(is_lazy)).first() is not None
 
 
 def create_catalogue(parameters: Mapping[str, str], catalogue: str, name: str, decisions: Sequence[Decision]) -> None:

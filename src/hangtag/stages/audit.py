@@ -50,6 +50,7 @@ from hangtag.inference.classifier import Classifier
 from hangtag.inference.runs import KnownProbs, load_classifier
 from hangtag.io import JsonObject, hash_file, hash_json, write_csv, write_json
 from hangtag.labels.dataset import LabeledItems, apply_review_changes, read_labeled_items, read_reviewed
+from hangtag.labels.fingerprints import Fingerprints, read_fingerprints
 from hangtag.lock import hold, sweep
 from hangtag.manifest import StageRecord, read_version, require_manifest
 from hangtag.models.checkpoint import hash_run
@@ -138,7 +139,8 @@ def _audit(workspace: Workspace, config: AuditConfig, run_id: str | None, model:
         return current
     # Issues that were reviewed are not found again.
     prepared, _ = apply_review_changes(prepared, review)
-    context, absent, written = _collect_probs(workspace, _build_context(prepared, labelled, config), source, labelled)
+    context = _build_context(prepared, labelled, config, read_fingerprints(workspace.labels, prepared))
+    context, absent, written = _collect_probs(workspace, context, source, labelled)
     if config.category_mapping and not written:
         # The reason why there is no exported model, where one was asked: its photographs may have another size.
         reason = absent.get(_name_label_error(IMAGE), "The probabilities are those of a trained model.")
@@ -255,12 +257,20 @@ def _read_known(workspace: Workspace, name: str, source: str = "") -> KnownProbs
     return None
 
 
-def _build_context(prepared: Prepared, labelled: LabeledItems, config: AuditConfig) -> AuditContext:
+def _build_context(
+    prepared: Prepared, labelled: LabeledItems, config: AuditConfig, fingerprints: Fingerprints | None = None
+) -> AuditContext:
     """Return the context of the checks: all prepared items, null where a cell is missing, with their cleaned labels."""
     cleaned = labelled.table.select("item_id", "label", "split", "group_id")
     items = prepared.known.join(cleaned, on="item_id", how="left", maintain_order="left")
     return AuditContext(
-        items, prepared.images, prepared.schema, config, delivered=prepared.items, others=prepared.others
+        items,
+        prepared.images,
+        prepared.schema,
+        config,
+        delivered=prepared.items,
+        others=prepared.others,
+        known_fingerprints=fingerprints,
     )
 
 

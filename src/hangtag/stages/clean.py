@@ -3,7 +3,6 @@
 from collections.abc import Collection
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 
 from hangtag.catalog.prepared_items import Prepared, hide_missing, read_categories, read_prepared
@@ -21,7 +20,9 @@ from hangtag.labels.dataset import (
     read_reviewed,
     strip_categories,
 )
-from hangtag.labels.duplicates import Indices, compute_fingerprints, group_duplicates, join_groups
+from hangtag.labels.duplicates import Indices, group_duplicates, join_groups
+from hangtag.labels.fingerprints import FILE as FINGERPRINTS
+from hangtag.labels.fingerprints import Fingerprints, compute_all
 from hangtag.labels.relabel import Match, match_by_votes, match_class_words
 from hangtag.labels.splits import (
     assign_splits,
@@ -51,8 +52,8 @@ def clean(
     """Return every item one label, group the duplicates and draw the splits.
 
     Writes `labels/labels.parquet`, `label_changes.csv` (a line for every change, with the rule, what matched it
-    and how sure it is), `styles_cleaned.csv`, `class_counts.csv` and `balance.json`. The manifest holds the
-    rules of the taxonomy as they were applied.
+    and how sure it is), `styles_cleaned.csv`, `class_counts.csv` and `balance.json`, and the hashes of all photographs
+    (`fingerprints.parquet`), which `audit` reads. The manifest holds the rules of the taxonomy as they were applied.
 
     What `hangtag apply` left in `review/label_changes.csv` is taken in first: the given columns have the reviewed
     values from then on, with a line for each by the rule `reviewed` or `auto`.
@@ -91,10 +92,11 @@ def _clean_labels(workspace: Workspace, config: CleanConfig) -> StageResult:
     prepared, reviewed = apply_review_changes(prepared, review)
     prepared, stripped = strip_categories(prepared)
     test_items = find_test_items(config.test_where, prepared.items, prepared.schema)
-    pixel_hashes, groups = _group_items(prepared, config.max_hash_distance)
+    fingerprints = compute_all(prepared.images, prepared.others, workspace.labels)
+    groups = _group_items(prepared, fingerprints, config.max_hash_distance)
     items = prepared.items.with_row_index("image_index").with_columns(
         label=apply_rules(prepared.known, taxonomy),
-        pixel_hash=pl.Series(pixel_hashes),
+        pixel_hash=pl.Series(fingerprints.pixels[: len(prepared.items)]),
         group_id=_name_groups(prepared.items["item_id"], pl.Series(groups)),
     )
     if elsewhere:
@@ -120,7 +122,7 @@ def _clean_labels(workspace: Workspace, config: CleanConfig) -> StageResult:
     changes = pl.concat([reviewed, stripped, merged, _list_changes(prepared, items, labelled, matches, start)])
     told: JsonObject = {"names_matcher": figures, "taxonomy": {"name": taxonomy.name, "rules": list(taxonomy.rules)}}
     told["counts"] = {"review_changes_of_other_products": others} if others else {}
-    return _write_labels(record, prepared, kept, labelled, changes, _sample_items(labelled, config), told)
+    return _write_labels(record, prepared, kept, labelled, changes, _sample_items(labelled, config), fingerprints, told)
 
 
 def _load_taxonomy(prepared: Prepared, config: CleanConfig) -> Taxonomy:
@@ -129,25 +131,20 @@ def _load_taxonomy(prepared: Prepared, config: CleanConfig) -> Taxonomy:
     return load_taxonomy(name, text, prepared.schema.levels, prepared.schema.by_heading)
 
 
-def _group_items(prepared: Prepared, max_distance: int) -> tuple[list[str], Indices]:
-    """Return the pixel hash of each item's first photograph, and the item's group, int64 (n,).
+def _group_items(prepared: Prepared, fingerprints: Fingerprints, max_distance: int) -> Indices:
+    """Return the group of each item, int64 (n,).
 
     Items with duplicates among any of their photographs are in one group, so that no photograph of an item in test is
     that of an item in train.
     """
-    pixel_hashes, hashes = compute_fingerprints(prepared.images)
+    groups = group_duplicates(fingerprints.pixels, fingerprints.perceptual, max_distance)
     if len(prepared.others):
-        other_pixel_hashes, other_hashes = compute_fingerprints(prepared.others.images)
-        all_hashes = np.concatenate([hashes, other_hashes])
-        groups = group_duplicates([*pixel_hashes, *other_pixel_hashes], all_hashes, max_distance)
         item_ids = pl.concat([prepared.items["item_id"], prepared.others.table["item_id"]])
         groups = join_groups(groups, item_ids.to_list())[: len(prepared.items)]
-    else:
-        groups = group_duplicates(pixel_hashes, hashes, max_distance)
     if prepared.schema.group:
         products = read_categories(prepared.items[prepared.schema.group], prepared.schema.missing)
         groups = join_groups(groups, products.to_list())
-    return pixel_hashes, groups
+    return groups
 
 
 def _name_groups(item_ids: pl.Series, groups: pl.Series) -> pl.Series:
@@ -282,10 +279,18 @@ def _write_labels(
     labelled: pl.DataFrame,
     changes: pl.DataFrame,
     sample: pl.DataFrame,
+    fingerprints: Fingerprints,
     told: JsonObject,
 ) -> StageResult:
     schema, folder = prepared.schema, record.begin()
-    names = ("labels.parquet", "label_changes.csv", "styles_cleaned.csv", "class_counts.csv", "balance.json")
+    names = (
+        "labels.parquet",
+        "label_changes.csv",
+        "styles_cleaned.csv",
+        "class_counts.csv",
+        "balance.json",
+        FINGERPRINTS,
+    )
     paths = [folder / name for name in names]
     own = list(schema.columns)
     columns = ["item_id", "image_index", *own, "label", "split", "group_id", "pixel_hash"]
@@ -295,6 +300,7 @@ def _write_labels(
     write_csv(paths[2], labelled.select(*headed, pl.col("label").alias(schema.label_name)))
     write_csv(paths[3], _count_classes(kept, labelled))
     write_json(paths[4], _describe_balance(prepared, kept, labelled))
+    fingerprints.write(paths[5])
     counts = _count_labels(labelled, sample, changes) | told.pop("counts")
     return record.finish(counts, paths, **told)
 

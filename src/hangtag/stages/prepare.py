@@ -1,22 +1,25 @@
 """Stage `prepare`: read, check and pack every row and photograph of a catalogue."""
 
 import posixpath
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from hangtag.catalog.decoded_store import FILE as DECODED
 from hangtag.catalog.decoded_store import DecodedStore, stamp_photographs
 from hangtag.catalog.files import escape_name
-from hangtag.catalog.image_files import Decoded, Rejected, count_holders, keep_rows, pack_photographs
+from hangtag.catalog.image_files import count_holders, keep_rows, pack_photographs
 from hangtag.catalog.image_tree import SPLIT_FOLDERS, find_split
+from hangtag.catalog.photograph_table import Indices, Outcomes, Photographs, Rejected, collect_texts
 from hangtag.catalog.prepared_items import CHANGES, OTHERS, compare_items, count_missing
 from hangtag.catalog.reader import RawCatalog, is_url, read_catalog, read_file_name
 from hangtag.catalog.rejections import (
-    Candidate,
+    Candidates,
     Rejection,
     check_rows,
     describe_unused,
@@ -25,6 +28,7 @@ from hangtag.catalog.rejections import (
     find_unused,
     tabulate_rejections,
 )
+from hangtag.catalog.schema import read_id
 from hangtag.catalog.table import Rows
 from hangtag.config import PrepareConfig, RunnerConfig
 from hangtag.errors import CatalogError
@@ -106,9 +110,9 @@ class _Packed:
         others: The others, in the order of `other_images.npy`.
     """
 
-    outcomes: list[Decoded | Rejected]
-    first: list[int] = field(default_factory=list)
-    others: list[int] = field(default_factory=list)
+    outcomes: Outcomes
+    first: Indices
+    others: Indices
 
 
 def _prepare_catalog(record: StageRecord, raw: RawCatalog, config: PrepareConfig, runner: RunnerConfig) -> StageResult:
@@ -117,11 +121,11 @@ def _prepare_catalog(record: StageRecord, raw: RawCatalog, config: PrepareConfig
     store = DecodedStore(record.folder, raw.source, config)
     packed = _pack_candidates(record, raw, config, candidates, store, runner)
     lines = [*rejected, *_list_rejected(candidates, packed)]
-    if not packed.first:
+    if not len(packed.first):
         raise explain_nothing_usable(raw, record.folder, lines)
-    rows = {each.row for each in candidates} - {candidates[index].row for index in packed.first}
-    unused = find_unused(raw, [each.path for each in candidates] + [line.image_path for line in rejected])
-    result = _write_prepared(record, raw, candidates, packed, lines, len(rejected) + len(rows), store.key, unused)
+    num_rejected = len(rejected) + len(np.unique(candidates.rows)) - len(packed.first)
+    unused = find_unused(raw, candidates, rejected)
+    result = _write_prepared(record, raw, candidates, packed, lines, num_rejected, store.key, unused)
     store.clear()
     return result
 
@@ -130,78 +134,103 @@ def _pack_candidates(
     record: StageRecord,
     raw: RawCatalog,
     config: PrepareConfig,
-    candidates: Sequence[Candidate],
+    candidates: Candidates,
     store: DecodedStore,
     runner: RunnerConfig,
 ) -> _Packed:
     """Download and decode the photographs, and write the pixels of the first usable one of each item and of others."""
-    files = _find_files([each.path for each in candidates], record.folder.parent, config)
-    there = [index for index, file in enumerate(files) if not isinstance(file, Rejected)]
-    paths = [file for file in files if not isinstance(file, Rejected)]
-    stamps = stamp_photographs(raw.source, paths)
+    files = _find_files(candidates.paths, record.folder.parent, config)
+    there = np.delete(np.arange(len(candidates), dtype=np.int32), list(files.missing))
+    paths, is_elsewhere, rows = files.paths, files.is_elsewhere, candidates.rows
+    if files.missing:
+        paths, is_elsewhere, rows = paths.gather(there), is_elsewhere[there], rows[there]
+    photographs = Photographs(paths, is_elsewhere, stamp_photographs(raw.source, paths, is_elsewhere), rows)
     work = record.begin()
     with write_whole(work / "images.npy") as first, write_whole(work / OTHER_IMAGES) as other:
-        items = [candidates[index].row for index in there]
-        results = iter(pack_photographs(raw.source, paths, config, (first, other), store, stamps, items, runner))
-    packed = _Packed([file if isinstance(file, Rejected) else next(results) for file in files])
-    done: set[int] = set()
-    for index, (file, outcome) in enumerate(zip(files, packed.outcomes, strict=True)):
-        if isinstance(outcome, Decoded):
-            (packed.others if candidates[index].row in done else packed.first).append(index)
-            done.add(candidates[index].row)
-        elif isinstance(file, Path):
-            # What was downloaded is no photograph that can be used; the next time may be better.
-            file.unlink(missing_ok=True)
-    if packed.others:
+        outcomes = pack_photographs(raw.source, photographs, config, (first, other), store, runner)
+    packed = _sort_outcomes(candidates, files, outcomes)
+    for index in np.flatnonzero(files.is_elsewhere & ~packed.outcomes.find_decoded()).tolist():
+        # What was downloaded is no photograph that can be used; the next time may be better.
+        Path(files.paths[index]).unlink(missing_ok=True)
+    if len(packed.others):
         _leave_out_shared(work, raw, candidates, packed)
-    if not packed.others:
+    if not len(packed.others):
         (work / OTHER_IMAGES).unlink()
-    others = set(packed.others)
     # Sorted as the pixels are: those of others are in a file of their own.
-    order = sorted(range(len(there)), key=lambda position: there[position] in others)
-    outcomes = [packed.outcomes[there[position]] for position in order]
-    names, stamps = [str(paths[position]) for position in order], [stamps[position] for position in order]
-    store.write(work / DECODED, names, stamps, outcomes)
+    order = np.concatenate([packed.first, packed.others])
+    store.write(work / DECODED, photographs, packed.outcomes, (np.searchsorted(there, order), order))
     return packed
 
 
-def _leave_out_shared(work: Path, raw: RawCatalog, candidates: Sequence[Candidate], packed: _Packed) -> None:
+def _sort_outcomes(candidates: Candidates, files: "_Files", outcomes: Outcomes) -> _Packed:
+    """Return the outcome of every candidate, and which usable photographs are the first of their items."""
+    if files.missing:
+        found, outcomes = iter(outcomes), Outcomes()
+        for index in range(len(candidates)):
+            outcomes.append(files.missing.get(index) or next(found))
+    usable = np.flatnonzero(outcomes.find_decoded())
+    is_first = np.diff(candidates.rows[usable], prepend=-1) != 0
+    return _Packed(outcomes, usable[is_first], usable[~is_first])
+
+
+def _leave_out_shared(work: Path, raw: RawCatalog, candidates: Candidates, packed: _Packed) -> None:
     """Leave out the other photographs that many products have: they show none of them, and would join all."""
     images, others = (np.load(work / name, mmap_mode="r") for name in ("images.npy", OTHER_IMAGES))
-    rows = {candidates[index].row: position for position, index in enumerate(packed.first)}
-    owners = [rows[candidates[index].row] for index in packed.others]
+    rows = candidates.rows[packed.first]
+    owners = np.searchsorted(rows, candidates.rows[packed.others]).tolist()
     products: list[str | None] = [None] * len(images)
     if raw.schema.group:
-        groups = _read_column(raw, raw.schema.group, [candidates[index] for index in packed.first])
+        groups = _read_column(raw, raw.schema.group, rows)
         products = [None if raw.schema.is_missing(group) else group for group in groups]
-    counts = count_holders(images, others, owners, products)
-    if max(counts) <= MAX_HOLDERS:
+    counts = np.array(count_holders(images, others, owners, products))
+    if counts.max() <= MAX_HOLDERS:
         return
-    for index, count in zip(packed.others, counts, strict=True):
-        if count > MAX_HOLDERS:
-            reason = f"{count:,} products have the same photograph, as a size chart or a logo"
-            packed.outcomes[index] = Rejected(SHARED, reason)
-    keep_rows(work / OTHER_IMAGES, [row for row, count in enumerate(counts) if count <= MAX_HOLDERS])
-    packed.others = [index for index, count in zip(packed.others, counts, strict=True) if count <= MAX_HOLDERS]
+    is_shared = counts > MAX_HOLDERS
+    for index, count in zip(packed.others[is_shared].tolist(), counts[is_shared].tolist(), strict=True):
+        reason = f"{count:,} products have the same photograph, as a size chart or a logo"
+        packed.outcomes.reject(index, Rejected(SHARED, reason))
+    keep_rows(work / OTHER_IMAGES, np.flatnonzero(~is_shared).tolist())
+    packed.others = packed.others[~is_shared]
 
 
-def _find_files(paths: Sequence[str], workspace: Path, config: PrepareConfig) -> list[str | Path | Rejected]:
-    """Return where each photograph is: a path in the catalogue, a downloaded file, or why there is none."""
+@dataclass
+class _Files:
+    """Where each candidate's photograph is.
+
+    Attributes:
+        paths: The path of each, String (n,): in the catalogue, or of a downloaded file.
+        is_elsewhere: Whether it is a downloaded file, (n,).
+        missing: Why there is no such file, by the index.
+    """
+
+    paths: pl.Series
+    is_elsewhere: npt.NDArray[np.bool_]
+    missing: Mapping[int, Rejected]
+
+
+def _find_files(paths: pl.Series, workspace: Path, config: PrepareConfig) -> _Files:
+    """Return where each photograph is."""
     urls = [path for path in paths if is_url(path)]
     if not urls:
-        return list(paths)
+        return _Files(paths, np.zeros(len(paths), bool), {})
     found: dict[str, Path | Rejected] = {}
     if config.download:
         from hangtag.catalog.downloads import DownloadSettings, download_photographs  # noqa: PLC0415  (rarely needed)
 
         settings = DownloadSettings(max_bytes=config.max_bytes, allow_private_addresses=config.allow_private_addresses)
         found = dict(zip(urls, download_photographs(urls, Workspace.at(workspace).downloads, settings), strict=True))
-    missing = "the catalogue has no file called {}, or several, and photographs are not downloaded (--download)"
-    return [
-        found.get(path)
-        or (Rejected("missing_photograph", missing.format(read_file_name(path))) if is_url(path) else path)
-        for path in paths
-    ]
+    reason = "the catalogue has no file called {}, or several, and photographs are not downloaded (--download)"
+    missing: dict[int, Rejected] = {}
+    located, is_elsewhere = [], np.zeros(len(paths), bool)
+    for index, path in enumerate(paths):
+        file: str | Path | Rejected = path
+        if is_url(path):
+            file = found.get(path) or Rejected("missing_photograph", reason.format(read_file_name(path)))
+        if isinstance(file, Rejected):
+            missing[index] = file
+        is_elsewhere[index] = isinstance(file, Path)
+        located.append(path if isinstance(file, Rejected) else str(file))
+    return _Files(collect_texts(located), is_elsewhere, missing)
 
 
 def _check_splits(raw: RawCatalog) -> None:
@@ -219,49 +248,45 @@ def _check_splits(raw: RawCatalog) -> None:
         )
 
 
-def _list_rejected(candidates: Sequence[Candidate], packed: _Packed) -> list[Rejection]:
-    """Return a line for each photograph that cannot be used."""
-    kept = {candidates[index].row for index in packed.first}
-    return [
-        Rejection(
-            candidate.item_id,
-            candidate.path,
-            outcome.code,
-            outcome.reason + explain_list(candidate.path, outcome.code) + (KEPT if candidate.row in kept else ""),
-        )
-        for candidate, outcome in zip(candidates, packed.outcomes, strict=True)
-        if isinstance(outcome, Rejected)
-    ]
+def _list_rejected(candidates: Candidates, packed: _Packed) -> Iterator[Rejection]:
+    """Yield a line for each photograph that cannot be used."""
+    kept = np.isin(candidates.rows, candidates.rows[packed.first])
+    for index in np.flatnonzero(~packed.outcomes.find_decoded()).tolist():
+        candidate, outcome = candidates[index], packed.outcomes[index]
+        assert isinstance(outcome, Rejected)
+        reason = outcome.reason + explain_list(candidate.path, outcome.code) + (KEPT if kept[index] else "")
+        yield Rejection(candidate.item_id, candidate.path, outcome.code, reason)
 
 
-def _describe_photographs(candidates: Sequence[Candidate], packed: _Packed, indices: Sequence[int]) -> pl.DataFrame:
+def _describe_photographs(raw: RawCatalog, candidates: Candidates, packed: _Packed, indices: Indices) -> pl.DataFrame:
     """Return the table of some photographs, with the columns of `OTHERS`."""
-    rows = []
-    for index in indices:
-        _, item_id, path, order = candidates[index]
-        found = packed.outcomes[index]
-        assert isinstance(found, Decoded)
-        path = path if is_url(path) else posixpath.normpath(path)
-        rows.append((item_id, path, found.width, found.height, found.mode, order))
-    return pl.DataFrame(rows, schema=OTHERS, orient="row")
+    paths = (path if is_url(path) else posixpath.normpath(path) for path in candidates.paths.gather(indices))
+    rows = candidates.rows[indices]
+    columns = {
+        "item_id": collect_texts(read_id(cell or "") for cell in _read_column(raw, raw.schema.id, rows)),
+        "image_path": collect_texts(paths),
+        "order": candidates.orders[indices].astype(np.int64),
+    }
+    return pl.DataFrame(columns).hstack(packed.outcomes.describe(indices)).select(list(OTHERS))
 
 
-def _tabulate_items(raw: RawCatalog, candidates: Sequence[Candidate], packed: _Packed) -> pl.DataFrame:
+def _tabulate_items(raw: RawCatalog, candidates: Candidates, packed: _Packed) -> pl.DataFrame:
     """Return the table of items, which have the first usable photograph of each."""
-    kept = [candidates[index] for index in packed.first]
-    described = _describe_photographs(candidates, packed, packed.first).drop("order")
+    rows = candidates.rows[packed.first]
+    described = _describe_photographs(raw, candidates, packed, packed.first).drop("order")
     described = described.rename({name: f"image_{name}" for name in ("width", "height", "mode")})
-    given = _read_column(raw, raw.schema.split, kept) if raw.schema.split else [None] * len(kept)
-    splits = pl.Series("given_split", [_read_split(value) for value in given], pl.String)
-    columns = [pl.Series(column, _read_column(raw, column, kept), pl.String) for column in raw.schema.columns]
+    given = _read_column(raw, raw.schema.split, rows) if raw.schema.split else repeat(None, len(rows))
+    splits = collect_texts(map(_read_split, given)).alias("given_split")
+    columns = [collect_texts(_read_column(raw, column, rows)).alias(column) for column in raw.schema.columns]
     return described.with_columns(splits, *columns)
 
 
-def _read_column(raw: RawCatalog, column: str, kept: Sequence[Candidate]) -> list[str | None]:
+def _read_column(raw: RawCatalog, column: str, rows: Iterable[int]) -> Iterator[str | None]:
+    """Yield the cells of some rows."""
     if isinstance(raw.rows, Rows):
         values = raw.rows.cells[raw.rows.columns.index(column)]
-        return [values[each.row] for each in kept]
-    return [raw.rows[each.row].get(column) for each in kept]
+        return (values[row] for row in rows)
+    return (raw.rows[row].get(column) for row in rows)
 
 
 def _read_split(value: str | None) -> str | None:
@@ -272,7 +297,7 @@ def _read_split(value: str | None) -> str | None:
 def _write_prepared(
     record: StageRecord,
     raw: RawCatalog,
-    candidates: Sequence[Candidate],
+    candidates: Candidates,
     packed: _Packed,
     rejected: list[Rejection],
     rejected_rows: int,
@@ -283,9 +308,9 @@ def _write_prepared(
     paths = [record.work / name for name in names]
     table = _tabulate_items(raw, candidates, packed)
     write_parquet(paths[0], table)
-    if packed.others:
+    if len(packed.others):
         paths += [record.work / OTHER_IMAGES, record.work / OTHER_PHOTOGRAPHS]
-        write_parquet(paths[-1], _describe_photographs(candidates, packed, packed.others))
+        write_parquet(paths[-1], _describe_photographs(raw, candidates, packed, packed.others))
     write_csv(paths[2], tabulate_rejections(rejected + describe_unused(unused)))
     write_csv(paths[3], pl.DataFrame(raw.repairs, schema=REPAIRED, orient="row"))
     unread, not_used = len(raw.skipped_folders), sum(code == "not_used" for _, code, _ in raw.skipped_folders)
@@ -318,7 +343,7 @@ def _write_prepared(
         counts["tables"] = len(raw.tables)
     if raw.num_merged:
         counts["merged_rows"] = raw.num_merged
-    if packed.others:
+    if len(packed.others):
         counts["other_photographs"] = len(packed.others)
     if left_out := len(rejected) - rejected_rows:
         counts["rejected_photographs"] = left_out
