@@ -120,7 +120,7 @@ def measure_stages(catalog: Path, folder: Path) -> tuple[int, dict[str, Cost]]:
         names = {Path(name).name: name for name in archive.namelist() if name.endswith(PHOTOGRAPHS)}
         for short, name in names.items():
             (photographs / short).write_bytes(archive.read(name))
-    commands = {
+    commands: dict[str, list[str | Path]] = {
         "prepare": ["prepare", catalog],
         "clean": ["clean"],
         "train": ["train", "--preset", "quick"],

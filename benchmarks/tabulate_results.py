@@ -23,7 +23,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("workspace", type=Path)
     place = Workspace.at(parser.parse_args().workspace)
-    runs = {run_id: read_json(place.evaluation(run_id) / "report.json") for run_id in place.run_ids()}
+    reports = {run_id: place.evaluation(run_id) / "report.json" for run_id in place.run_ids()}
+    runs = {run_id: read_json(report) for run_id, report in reports.items() if report.is_file()}
     parts = [
         tabulate_splits(runs),
         *(tabulate_levels(place, runs, split) for split in ("val", "test") if _is_judged(runs, split)),
