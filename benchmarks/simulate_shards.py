@@ -25,8 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hangtag.catalog.image_files import CHUNK, Chunk
-from hangtag.config import RunnerConfig
 from hangtag.ray_tasks import TaskPlan
+from hangtag.runner_config import RunnerConfig
 from hangtag.serving import predicted_files
 from hangtag.shards import ShardWork, Slot, run_shards
 

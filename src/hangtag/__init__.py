@@ -23,7 +23,6 @@ if TYPE_CHECKING:
         PredictConfig,
         PrepareConfig,
         ReviewConfig,
-        RunnerConfig,
         SearchConfig,
         ServeConfig,
         SuggestMergesConfig,
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from hangtag.inference.prediction import Prediction
     from hangtag.inference.streaming import Failure, classify_photographs
     from hangtag.results import StageResult
+    from hangtag.runner_config import RunnerConfig
     from hangtag.stages.app import app
     from hangtag.stages.apply import apply
     from hangtag.stages.audit import audit
@@ -146,6 +146,7 @@ _MODULES = {
     "Failure": "hangtag.inference.streaming",
     "Classifier": "hangtag.inference.classifier",
     "StageResult": "hangtag.results",
+    "RunnerConfig": "hangtag.runner_config",
     "Workspace": "hangtag.workspace",
     "HangtagError": "hangtag.errors",
 }

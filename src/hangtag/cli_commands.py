@@ -17,6 +17,7 @@ from hangtag import cli_options as options
 from hangtag import config
 from hangtag.cli_help import GroupedCommand
 from hangtag.presets import resolve_settings
+from hangtag.runner_config import RunnerConfig
 from hangtag.settings import name_flag, name_stage, select_settings
 from hangtag.train_config import TrainConfig
 
@@ -92,9 +93,9 @@ def build_description_flags() -> Flags:
     }
 
 
-def build_runner_flags() -> dict[str, Flags]:
-    """Build the group of flags that choose where shards are done."""
-    return {"runner": build_setting_flags(config.RunnerConfig)}
+def build_runner_flags(*, has_gpus: bool) -> dict[str, Flags]:
+    """Build the group of flags that choose where work is done; graphics cards are for that of networks."""
+    return {"runner": build_setting_flags(RunnerConfig, omit=() if has_gpus else ("gpus_per_task",))}
 
 
 def gather(function: Command, groups: Mapping[str, Flags], own: Iterable[inspect.Parameter] | None = None) -> Command:
@@ -113,7 +114,7 @@ def gather(function: Command, groups: Mapping[str, Flags], own: Iterable[inspect
             group_values = {key: values.pop(flag.name) for key, flag in flags.items()}
             values[group] = {key: value for key, value in group_values.items() if value is not None}
         if "runner" in groups:
-            values["runner"] = resolve_settings(config.RunnerConfig, values["runner"])
+            values["runner"] = resolve_settings(RunnerConfig, values["runner"])
         return function(**values)
 
     if own is None:
@@ -136,7 +137,7 @@ class StageCommand:
         help: The text of its `--help`; `hangtag --help` shows the first line.
         parameters: The annotation for Typer and the default of further parameters, passed as keyword arguments.
         has_preset: Whether the command has the flag `--preset`.
-        has_runner: Whether its work is made of shards, which Ray can do.
+        has_runner: Whether Ray can do its work, trainings or predictions.
     """
 
     name: str
@@ -164,7 +165,9 @@ class StageCommand:
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
             for name, (annotation, default) in (declared | dict(self.parameters)).items()
         ]
-        groups = {"settings": build_setting_flags(self.kind)} | (build_runner_flags() if self.has_runner else {})
+        groups = {"settings": build_setting_flags(self.kind)} | (
+            build_runner_flags(has_gpus=True) if self.has_runner else {}
+        )
         command = gather(call, groups, parameters)
         app.command(self.name, cls=GroupedCommand, help=inspect.cleandoc(self.help))(command)
 
@@ -186,7 +189,7 @@ def register(
     if describes:
         groups["overrides"] = build_description_flags()
     if has_runner:
-        groups |= build_runner_flags()
+        groups |= build_runner_flags(has_gpus=False)
 
     def decorate(function: Command) -> Command:
         app.command(cls=GroupedCommand)(gather(function, groups))
@@ -250,6 +253,7 @@ STAGE_COMMANDS = (
             "replace": (options.ReplaceOption, False),
         },
         has_preset=True,
+        has_runner=True,
     ),
     StageCommand(
         "cross-validate",
@@ -282,6 +286,7 @@ STAGE_COMMANDS = (
             "replace": (options.ReplaceOption, False),
         },
         has_preset=True,
+        has_runner=True,
     ),
     StageCommand(
         "evaluate",

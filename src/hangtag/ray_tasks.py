@@ -1,6 +1,7 @@
 """Run calls as tasks of a Ray cluster: named, retried after a crash, a few ahead at a time, with errors for people."""
 
 import logging
+import math
 import os
 import pickle
 import re
@@ -15,11 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hangtag.config import RunnerConfig
 from hangtag.console import print_line
 from hangtag.errors import MissingExtraError, RunnerError
 from hangtag.manifest import read_versions
 from hangtag.ray_worker import Failed, Order, run_task
+from hangtag.results import count_of
+from hangtag.runner_config import RunnerConfig
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
@@ -62,6 +64,7 @@ def run_tasks(
     runner: RunnerConfig,
     find: Callable[[Argument], Result | None],
     on_done: Callable[[Argument], object],
+    look: Callable[[], object] = lambda: None,
 ) -> Generator[Result, None, None]:
     """Run a call for each argument as a task of Ray, and yield the results in order.
 
@@ -75,6 +78,7 @@ def run_tasks(
         runner: The cluster.
         find: Returns the result of a task that was finished earlier, else None; called in this process.
         on_done: Called with the argument of every task that is finished.
+        look: Called every few seconds while tasks run.
 
     Raises:
         HangtagError: The call raised it.
@@ -90,6 +94,7 @@ def run_tasks(
                 for number, argument, result in cluster.wait(0 if following in finished else LOOK_SECONDS):
                     finished[number] = result
                     on_done(argument)
+                look()
             while not is_read and len(finished) < AHEAD and (cluster is None or cluster.has_room()):
                 entry = next(numbered, None)
                 if entry is None:
@@ -117,27 +122,43 @@ class _Cluster:
         ray: The package.
         order: What every task is sent.
         plan: The names of the tasks.
+        can_grow: Whether nodes may join.
 
     Attributes:
         running: The number and the argument of each task, by the reference to its result.
     """
 
-    def __init__(self, ray: Any, order: Order, plan: TaskPlan) -> None:
-        self._ray, self._plan, self._cpus = ray, plan, order.cpus
+    def __init__(self, ray: Any, order: Order, plan: TaskPlan, *, can_grow: bool) -> None:
+        self._ray, self._plan, self._needs, self._can_grow = ray, plan, (order.cpus, order.gpus), can_grow
         self._order = ray.put(order)
+        needs = {"num_cpus": order.cpus, "num_gpus": order.gpus}
         # Errors of the task itself are not retried.
-        self._call = ray.remote(num_cpus=order.cpus, max_retries=MAX_RETRIES, retry_exceptions=False)(run_task)
+        self._call = ray.remote(**needs, max_retries=MAX_RETRIES, retry_exceptions=False)(run_task)
         self.running: dict[Any, tuple[int, Any]] = {}
         self._slots, self._counted = 0, 0.0
 
     def has_room(self) -> bool:
-        """Return whether another task may be sent; nodes come and go, so they are counted again now and then."""
+        """Return whether another task may be sent; nodes come and go, so they are counted again now and then.
+
+        Raises:
+            RunnerError: No node has what a task needs, and none can join.
+        """
         if time.monotonic() - self._counted > LOOK_SECONDS or not self._counted:
-            self._slots = sum(int(cpus // self._cpus) for cpus in _list_cpus(self._ray))
+            self._slots = sum(_count_tasks(node, *self._needs) for node in _list_nodes(self._ray))
             if not self._slots and not self._counted:
-                print_line(f"Waiting for a node of the Ray cluster with {self._cpus} processors. Ctrl-C stops waiting.")
+                self._explain_waiting()
             self._counted = time.monotonic()
         return len(self.running) < (1 + WAITING) * max(1, self._slots)
+
+    def _explain_waiting(self) -> None:
+        cpus, gpus = self._needs
+        needs = count_of(cpus, "processor") + (f" and {count_of(gpus, 'graphics card')}" if gpus else "")
+        if not self._can_grow:
+            raise RunnerError(
+                f"This machine does not have what each task asks for: {needs}.",
+                hint="Ask for less with --cpus-per-task and --gpus-per-task, or name a cluster with --ray-address.",
+            )
+        print_line(f"No node of the Ray cluster has {needs}; waiting for one that has. Ctrl-C stops waiting.")
 
     def submit(self, number: int, argument: Any) -> None:
         """Send a task."""
@@ -194,11 +215,12 @@ class _Cluster:
 def _open_cluster(call: Callable[..., Any], plan: TaskPlan, runner: RunnerConfig) -> Iterator[_Cluster]:
     """Connect to Ray, and cancel the tasks at the end."""
     ray = _import_ray()
+    can_grow = bool(runner.ray_address) or ray.is_initialized()
     with _connect(ray, runner), _write_probe(plan.folder) as probe:
-        cpus = runner.cpus_per_task or plan.cpus or _choose_cpus(ray)
+        cpus = runner.cpus_per_task or plan.cpus or _choose_cpus(ray, runner.gpus_per_task)
         environment = {name: value for name, value in os.environ.items() if ENVIRONMENT.fullmatch(name)}
-        order = Order(pickle.dumps(call), cpus, probe, plan.shared, read_versions(), environment)
-        cluster = _Cluster(ray, order, plan)
+        order = Order(pickle.dumps(call), cpus, runner.gpus_per_task, probe, plan.shared, read_versions(), environment)
+        cluster = _Cluster(ray, order, plan, can_grow=can_grow)
         try:
             yield cluster
         finally:
@@ -208,7 +230,7 @@ def _open_cluster(call: Callable[..., Any], plan: TaskPlan, runner: RunnerConfig
 def _import_ray() -> Any:
     # Ray sends usage data unless it is told not to.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Without this each worker warns of a change of how graphics cards are hidden, which no task uses.
+    # Without this each worker warns of a change of how graphics cards are hidden; `run_task` hides them itself.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
         import ray  # noqa: PLC0415  (optional)
@@ -299,14 +321,26 @@ def _write_probe(folder: Path) -> Iterator[tuple[Path, str]]:
         path.unlink(missing_ok=True)
 
 
-def _list_cpus(ray: Any) -> list[float]:
-    """Return the number of processors of each node that is alive."""
-    return [float(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+def _list_nodes(ray: Any) -> list[tuple[float, float]]:
+    """Return the numbers of processors and of graphics cards of each node that is alive."""
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [(float(has.get("CPU", 0)), float(has.get("GPU", 0))) for has in alive]
 
 
-def _choose_cpus(ray: Any) -> int:
-    """Return as many processors as this machine has, or those of the largest node if it has fewer."""
-    return max(1, min(os.cpu_count() or 1, int(max(_list_cpus(ray), default=1))))
+def _count_tasks(node: tuple[float, float], cpus: int, gpus: int) -> int:
+    """Return how many tasks a node can run at a time."""
+    return int(min(node[0] // cpus, node[1] // gpus if gpus else math.inf))
+
+
+def _choose_cpus(ray: Any, gpus: int) -> int:
+    """Return as many processors as this machine has, or those of the largest node if it has fewer.
+
+    A task with graphics cards has the share of its node's processors that these are of the node's cards, so that all
+    cards can be used.
+    """
+    usable = [(cpus, cards) for cpus, cards in _list_nodes(ray) if cards >= gpus]
+    most = max((cpus * gpus / cards if gpus else cpus for cpus, cards in usable), default=1)
+    return max(1, min(os.cpu_count() or 1, int(most)))
 
 
 def _shorten(error: Exception) -> str:

@@ -8,7 +8,8 @@ from hangtag.labels.dataset import read_labeled_items
 from hangtag.lock import hold
 from hangtag.manifest import StageRecord
 from hangtag.results import TrainResult
-from hangtag.stages.train import build_trainer, hash_network, name_run, train
+from hangtag.stages.earlier_runs import hash_network
+from hangtag.stages.train import build_trainer, name_run, train
 from hangtag.train_config import TrainConfig
 from hangtag.training.checkpoint import TrainingState
 from hangtag.training.parallel import join_cluster
