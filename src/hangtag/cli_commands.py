@@ -16,6 +16,7 @@ import typer
 from hangtag import cli_options as options
 from hangtag import config
 from hangtag.cli_help import GroupedCommand
+from hangtag.errors import SettingsError
 from hangtag.presets import resolve_settings
 from hangtag.runner_config import RunnerConfig
 from hangtag.settings import name_flag, name_stage, select_settings
@@ -138,6 +139,7 @@ class StageCommand:
         parameters: The annotation for Typer and the default of further parameters, passed as keyword arguments.
         has_preset: Whether the command has the flag `--preset`.
         has_runner: Whether Ray can do its work, trainings or predictions.
+        variants: Another stage that a flag calls, and the flags that it lacks, by the parameter of the flag.
     """
 
     name: str
@@ -146,6 +148,7 @@ class StageCommand:
     parameters: Mapping[str, tuple[Any, Any]] = dataclasses.field(default_factory=dict)
     has_preset: bool = False
     has_runner: bool = False
+    variants: Mapping[str, tuple[str, tuple[str, ...]]] = dataclasses.field(default_factory=dict)
 
     def register(self, app: typer.Typer, run_stage: Callable[..., None]) -> None:
         """Add the command to `app`; it calls `run_stage` with its name, the workspace, the settings and parameters."""
@@ -153,7 +156,8 @@ class StageCommand:
         def call(
             workspace: Path, file: Path | None, settings: dict[str, Any], preset: str = "default", **more: Any
         ) -> None:
-            run_stage(self.name, workspace, resolve_settings(self.kind, settings, preset, file), **more)
+            stage = self._choose_stage(more)
+            run_stage(stage, workspace, resolve_settings(self.kind, settings, preset, file), **more)
 
         declared: dict[str, tuple[Any, Any]] = {
             "workspace": (options.WorkspaceOption, options.WORKSPACE),
@@ -170,6 +174,22 @@ class StageCommand:
         )
         command = gather(call, groups, parameters)
         app.command(self.name, cls=GroupedCommand, help=inspect.cleandoc(self.help))(command)
+
+    def _choose_stage(self, values: dict[str, Any]) -> str:
+        """Return the stage that the flags call, and leave only its parameters in `values`.
+
+        Raises:
+            SettingsError: A flag was used that this stage lacks.
+        """
+        chosen = self.name
+        for flag, (stage, lacking) in self.variants.items():
+            if values.get(flag) is None:
+                values.pop(flag, None)
+                continue
+            chosen = stage
+            if used := [name_flag(name) for name in lacking if values.pop(name)]:
+                raise SettingsError(f"{' and '.join(used)} cannot be used with {name_flag(flag)}.")
+        return chosen
 
 
 def register(
@@ -246,14 +266,17 @@ STAGE_COMMANDS = (
 
         Trains for --epochs passes over the train split, and measures accuracy on val after each of them.
         Reads prepared/ and labels/ and writes runs/RUN_ID/; an interrupted training loses at most one epoch.
+        With --search, trains with several settings, each a run, and writes their ranking to parameter_search/.
         """,
         {
             "run_id": (options.RunIdOption, None),
             "resume": (options.ResumeOption, False),
             "replace": (options.ReplaceOption, False),
+            "search": (options.SearchFileOption, None),
         },
         has_preset=True,
         has_runner=True,
+        variants={"search": ("parameter-search", ("resume", "replace"))},
     ),
     StageCommand(
         "cross-validate",

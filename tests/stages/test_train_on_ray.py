@@ -20,6 +20,7 @@ from test_train import CONFIG, interrupt, make_workspace
 
 from hangtag.errors import SettingsError, WorkspaceError
 from hangtag.io import read_json
+from hangtag.labels.dataset import read_labeled_items
 from hangtag.runner_config import RunnerConfig
 from hangtag.settings import to_toml
 from hangtag.shards import Slot
@@ -120,7 +121,7 @@ def test_a_mistake_is_told_before_a_cluster_is_needed(tmp_path: Path) -> None:
 
 def start_shard(place: Workspace, config: TrainConfig = CONFIG, **more: Any) -> pl.DataFrame:
     """Do what a task does, and return the history of the run."""
-    labels = stage.read_labeled_items(place).digest
+    labels = read_labeled_items(place).digest
     work = stage._Trainings(place, replace=False, started_in=place.root, labels=labels)
     return pl.read_csv(work.run(stage._Training("run", config, **more), Slot(1)).folder / "history.csv")
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from hangtag.console import show_progress
+from hangtag.console import print_line, show_progress
 from hangtag.errors import SettingsError, WorkspaceError
 from hangtag.inference.classifier import Classifier
 from hangtag.inference.runs import evaluate_val, select_runs
@@ -131,9 +131,11 @@ def run_trainings(
         HangtagError: A training fails; see `train`.
     """
     if runner.runner == "local":
-        return [
-            train_or_resume(workspace, config, run_id=run_id, replace=replace) for run_id, config in configs.items()
-        ]
+        results = []
+        for number, (run_id, config) in enumerate(configs.items(), 1):
+            print_line(f"Training {number}/{len(configs)}: {run_id}")
+            results.append(train_or_resume(workspace, config, run_id=run_id, replace=replace))
+        return results
     reads = [path for config in configs.values() for path in _list_inputs(workspace, config)]
     with hold("train", workspace, reads=reads, writes=[workspace.run(run_id) for run_id in configs]):
         plan = [_Training(run_id, config) for run_id, config in configs.items()]
