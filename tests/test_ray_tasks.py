@@ -175,7 +175,7 @@ def test_what_no_node_has_is_told(cluster: Any, tmp_path: Path, capfd: pytest.Ca
 def test_this_machine_alone_is_not_waited_for(tmp_path: Path) -> None:
     runner = RunnerConfig("ray", gpus_per_task=64)
     with (
-        pytest.raises(RunnerError, match=r"This machine does not have .* 1 processor and 64 graphics cards"),
+        pytest.raises(RunnerError, match=r"This machine does not have .*: 1 processor and 64 graphics cards"),
         run_shards(Devices(), range(1), TaskPlan("devices", 1, tmp_path), runner) as results,
     ):
         list(results)

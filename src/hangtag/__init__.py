@@ -2,8 +2,9 @@
 
 Every command is a function of this package: `init`, `prepare`, `clean`, `explore`, `train`, `cross_validate`,
 `learning_curve`, `evaluate`, `compare`, `predict`, `audit`, `review`, `map_taxonomy`, `suggest_merges`, `apply`,
-`exchange`, `report`, `search`, `export`, `classify` and `serve`; `parameter_search` is `train --search`. `check` says
-what looks wrong in a catalogue without training, `run` runs all stages on one, and `demo` runs them on a generated one.
+`exchange`, `report`, `search`, `export`, `classify` and `serve`; `parameter_search` is `train --search`, and
+`parallel_training` `train --training-workers`. `check` says what looks wrong in a catalogue without training, `run`
+runs all stages on one, and `demo` runs them on a generated one.
 """
 
 from importlib import import_module
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from hangtag.stages.init import init
     from hangtag.stages.learning_curve import learning_curve
     from hangtag.stages.map_taxonomy import map_taxonomy
+    from hangtag.stages.parallel_training import parallel_training
     from hangtag.stages.parameter_search import parameter_search
     from hangtag.stages.pipeline import demo, run
     from hangtag.stages.predict import predict
@@ -104,6 +106,7 @@ __all__ = [
     "init",
     "learning_curve",
     "map_taxonomy",
+    "parallel_training",
     "parameter_search",
     "predict",
     "prepare",
@@ -126,6 +129,7 @@ _MODULES = {
     "train": "hangtag.stages.train",
     "cross_validate": "hangtag.stages.cross_validate",
     "learning_curve": "hangtag.stages.learning_curve",
+    "parallel_training": "hangtag.stages.parallel_training",
     "parameter_search": "hangtag.stages.parameter_search",
     "evaluate": "hangtag.stages.evaluate",
     "compare": "hangtag.stages.compare",

@@ -273,10 +273,14 @@ STAGE_COMMANDS = (
             "resume": (options.ResumeOption, False),
             "replace": (options.ReplaceOption, False),
             "search": (options.SearchFileOption, None),
+            "training_workers": (options.TrainingWorkersOption, None),
         },
         has_preset=True,
         has_runner=True,
-        variants={"search": ("parameter-search", ("resume", "replace"))},
+        variants={
+            "search": ("parameter-search", ("resume", "replace", "training_workers")),
+            "training_workers": ("parallel-training", ()),
+        },
     ),
     StageCommand(
         "cross-validate",

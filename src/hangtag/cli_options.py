@@ -104,6 +104,15 @@ SearchFileOption = Annotated[
         "them, and rank the runs on val. The same command continues an interrupted search.",
     ),
 ]
+TrainingWorkersOption = Annotated[
+    int | None,
+    typer.Option(
+        "--training-workers",
+        metavar="N",
+        help="Train the network as so many tasks of Ray at the same time, each on its share of every batch; "
+        "--batch-size is that of all.",
+    ),
+]
 FoldsOption = Annotated[int, typer.Option(metavar="N", help="Number of folds, and of trainings, 2 to 20.")]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A finished run.", autocompletion=complete_run_ids)]
 RunsArgument = Annotated[

@@ -54,6 +54,14 @@ def run_task(order: Order, argument: bytes) -> Any:
         return Failed(error)
 
 
+def find_address() -> str:
+    """Return a free `host:port` of this node."""
+    from ray.util import get_node_ip_address  # noqa: PLC0415  (optional)
+
+    with socket.create_server(("", 0)) as server:
+        return f"{get_node_ip_address()}:{server.getsockname()[1]}"  # type: ignore[no-untyped-call]
+
+
 def _load_call(order: Order) -> Callable[[Any, int], Any]:
     """Return the call, with what it has loaded for earlier tasks; check first that this process can do the work.
 

@@ -122,8 +122,8 @@ def test_a_mistake_is_told_before_a_cluster_is_needed(tmp_path: Path) -> None:
 def start_shard(place: Workspace, config: TrainConfig = CONFIG, **more: Any) -> pl.DataFrame:
     """Do what a task does, and return the history of the run."""
     labels = read_labeled_items(place).digest
-    work = stage._Trainings(place, replace=False, started_in=place.root, labels=labels)
-    return pl.read_csv(work.run(stage._Training("run", config, **more), Slot(1)).folder / "history.csv")
+    work = stage.Trainings(place, replace=False, started_in=place.root, labels=labels)
+    return pl.read_csv(work.run(stage.Training("run", config, **more), Slot(1)).folder / "history.csv")
 
 
 def test_only_what_this_command_began_is_resumed_unless_a_user_asks(tmp_path: Path) -> None:

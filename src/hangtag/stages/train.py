@@ -92,11 +92,11 @@ def train(
     if config.teacher:
         select_runs(workspace, config.teacher)
     run_id = run_id or name_run(config)
-    with hold("train", workspace, reads=_list_inputs(workspace, config), writes=[workspace.run(run_id)]):
+    with hold("train", workspace, reads=list_inputs(workspace, config), writes=[workspace.run(run_id)]):
         if runner.runner == "local":
-            return TrainResult.of(_train_run(workspace, config, run_id, resume=resume, replace=replace))
+            return TrainResult.of(train_run(workspace, config, run_id, resume=resume, replace=replace))
         left = [] if resume else read_progress(workspace.run(run_id) / CHECKPOINT)[0]
-        [result] = _train_on_cluster(workspace, [_Training(run_id, config, resume, left)], runner, replace=replace)
+        [result] = _train_on_cluster(workspace, [Training(run_id, config, resume, left)], runner, replace=replace)
         return TrainResult.of(result)
 
 
@@ -136,20 +136,20 @@ def run_trainings(
             print_line(f"Training {number}/{len(configs)}: {run_id}")
             results.append(train_or_resume(workspace, config, run_id=run_id, replace=replace))
         return results
-    reads = [path for config in configs.values() for path in _list_inputs(workspace, config)]
+    reads = [path for config in configs.values() for path in list_inputs(workspace, config)]
     with hold("train", workspace, reads=reads, writes=[workspace.run(run_id) for run_id in configs]):
-        plan = [_Training(run_id, config) for run_id, config in configs.items()]
+        plan = [Training(run_id, config) for run_id, config in configs.items()]
         return _train_on_cluster(workspace, plan, runner, replace=replace)
 
 
-def _list_inputs(workspace: Workspace, config: TrainConfig) -> list[Path]:
+def list_inputs(workspace: Workspace, config: TrainConfig) -> list[Path]:
     """Return the folders that a training reads."""
     others = [workspace.run(each) for each in (config.image_run, config.calibration_run, *config.teacher) if each]
     return [workspace.prepared, workspace.labels, *others]
 
 
 @dataclass(frozen=True)
-class _Training:
+class Training:
     """One of the trainings of a command on a cluster.
 
     Attributes:
@@ -164,9 +164,14 @@ class _Training:
     must_resume: bool = False
     left: list[JsonObject] = field(default_factory=list)
 
+    def is_begun(self, checkpoint: Path) -> bool:
+        """Return whether a checkpoint may be resumed, since this command, or any if that is allowed, has written it."""
+        history, _ = read_progress(checkpoint)
+        return history not in ([], self.left)
+
 
 @dataclass
-class _Trainings(ShardWork[_Training, StageResult]):
+class Trainings(ShardWork[Training, StageResult]):
     """Train the network of a run, from the last epoch that an earlier try of the same command has finished.
 
     Attributes:
@@ -181,7 +186,7 @@ class _Trainings(ShardWork[_Training, StageResult]):
     started_in: Path
     labels: str
 
-    def find(self, shard: _Training) -> StageResult | None:
+    def find(self, shard: Training) -> StageResult | None:
         """Return the result of a run that is finished.
 
         Raises:
@@ -194,27 +199,26 @@ class _Trainings(ShardWork[_Training, StageResult]):
             refuse_other_settings(record, unfinished)
         return current
 
-    def run(self, shard: _Training, slot: Slot) -> StageResult:  # noqa: ARG002  (the process has its threads already)
+    def run(self, shard: Training, slot: Slot) -> StageResult:  # noqa: ARG002  (the process has its threads already)
         """Train the network, and write the run."""
         folder, is_there = self.workspace.run(shard.run_id), self.started_in.is_dir()
-        train_here = partial(_train_run, self.workspace, shard.config, shard.run_id, replace=self.replace)
+        train_here = partial(train_run, self.workspace, shard.config, shard.run_id, replace=self.replace)
         # After a kill of the command, a task of it may live on for a moment.
         with chdir(self.started_in) if is_there else nullcontext(), hold_folder("train", folder):
             recover(folder)
-            history, _ = read_progress(folder / CHECKPOINT)
             if shard.must_resume:
                 return train_here(resume=True)
-            if history and history != shard.left:
+            if shard.is_begun(folder / CHECKPOINT):
                 with suppress(WorkspaceError):
                     return train_here(resume=True)
             return train_here(resume=False)
 
 
 def _train_on_cluster(
-    workspace: Workspace, plan: Sequence[_Training], runner: RunnerConfig, *, replace: bool
+    workspace: Workspace, plan: Sequence[Training], runner: RunnerConfig, *, replace: bool
 ) -> list[StageResult]:
     """Train as tasks of a Ray cluster, with a line for every epoch, and return the results in order."""
-    work = _Trainings(workspace, replace, Path.cwd(), read_labeled_items(workspace).digest)
+    work = Trainings(workspace, replace, Path.cwd(), read_labeled_items(workspace).digest)
     for training in plan:
         # What cannot be trained is said before any is.
         work.find(training)
@@ -238,7 +242,8 @@ def _open_record(workspace: Workspace, labels: str, config: TrainConfig, run_id:
     return StageRecord("train", workspace.run(run_id), {"labels": labels, **hash_network(workspace, config)}, config)
 
 
-def _train_run(workspace: Workspace, config: TrainConfig, run_id: str, *, resume: bool, replace: bool) -> StageResult:
+def train_run(workspace: Workspace, config: TrainConfig, run_id: str, *, resume: bool, replace: bool) -> StageResult:
+    """Do a training in this process, in folders that are locked; see `train`."""
     labelled = read_labeled_items(workspace)
     record = _open_record(workspace, labelled.digest, config, run_id)
     if current := record.load_if_unchanged():
