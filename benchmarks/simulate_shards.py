@@ -36,9 +36,10 @@ from hangtag.catalog.photograph_table import Decoded, Outcome
 from hangtag.catalog.reader import RawCatalog
 from hangtag.catalog.schema import CatalogSchema
 from hangtag.catalog.table import Rows
-from hangtag.config import PrepareConfig, RunnerConfig
+from hangtag.config import PrepareConfig
 from hangtag.manifest import StageRecord
 from hangtag.ray_tasks import TaskPlan
+from hangtag.runner_config import RunnerConfig
 from hangtag.serving import predicted_files
 from hangtag.shards import ShardWork, Slot, run_shards
 from hangtag.stages import prepare

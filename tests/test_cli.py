@@ -129,7 +129,7 @@ def test_without_flags_the_defaults_of_the_dataclasses_are_used(command: Command
     for name, kind in {"clean": hangtag.CleanConfig, "train": hangtag.TrainConfig}.items():
         command.run(name)
         assert command.given == (Path("workspace"), kind())
-    assert command.named == {"run_id": None, "resume": False, "replace": False}
+    assert command.named == {"run_id": None, "resume": False, "replace": False, "runner": hangtag.RunnerConfig()}
     for name in ("evaluate", "predict"):
         command.run(name)
         assert not command.named["run_ids"]
@@ -143,9 +143,10 @@ def test_cross_validate_passes_the_folds_and_the_settings_of_a_training(
     assert command.run("cross-validate", "--folds", "3", "--run-id", "two", "--epochs", "2", "--replace") == 0
     assert command.given == (Path("workspace"), hangtag.TrainConfig(epochs=2))
     assert command.named == {"folds": 3, "run_id": "two", "replace": True, "runner": hangtag.RunnerConfig()}
-    command.run("cross-validate", "--runner", "ray", "--ray-address", "head:6379", "--cpus-per-task", "2")
+    on_ray = ("--runner", "ray", "--ray-address", "head:6379", "--cpus-per-task", "2", "--gpus-per-task", "1")
+    command.run("cross-validate", *on_ray)
     assert command.named["folds"] == 5
-    assert command.named["runner"] == hangtag.RunnerConfig("ray", "head:6379", 2)
+    assert command.named["runner"] == hangtag.RunnerConfig("ray", "head:6379", 2, 1)
     assert command.run("cross-validate", "--ray-address", "auto") == 2
     assert "--ray-address is for --runner ray" in command.err
 
@@ -181,7 +182,7 @@ def test_apply_passes_the_precision_and_the_moved_catalogue(command: Command) ->
 
 def test_train_can_be_named_and_resumed(command: Command) -> None:
     command.run("train", "--run-id", "mine", "--resume")
-    assert command.named == {"run_id": "mine", "resume": True, "replace": False}
+    assert command.named == {"run_id": "mine", "resume": True, "replace": False, "runner": hangtag.RunnerConfig()}
 
 
 def test_run_passes_everything_to_the_chain(command: Command, tmp_path: Path) -> None:
@@ -304,7 +305,7 @@ def test_no_command_prints_the_help_with_the_commands_in_groups(command: Command
 def test_the_help_of_train_groups_the_flags(command: Command) -> None:
     assert command.run("train", "--help") == 0
     headings = [line for line in command.out.splitlines() if line.endswith(":") and not line.startswith(" ")]
-    assert headings == ["Options:", "Data:", "Model:", "Optimization:", "Augmentation:", "Prediction:"]
+    assert headings == ["Options:", "Data:", "Model:", "Optimization:", "Augmentation:", "Prediction:", "Runner:"]
     assert max(map(len, command.out.splitlines())) <= 80
     optimization = command.out.partition("Optimization:")[2].partition("Augmentation:")[0]
     assert "--epochs" in optimization

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 from ray_cluster import FIXTURES, NODE
-from shard_work import Squares, count_tries
+from shard_work import Devices, Squares, count_tries
 
-from hangtag import ray_tasks
+from hangtag import ray_tasks, ray_worker
 from hangtag.cli import main
-from hangtag.config import RunnerConfig
 from hangtag.errors import CatalogError, MissingExtraError, RunnerError
 from hangtag.ray_tasks import ENVIRONMENT, TaskPlan
+from hangtag.runner_config import RunnerConfig
 from hangtag.shards import run_shards
 
 ray = pytest.importorskip("ray")
@@ -74,7 +74,7 @@ DRIVER = """
 import sys
 from pathlib import Path
 from shard_work import Squares
-from hangtag.config import RunnerConfig
+from hangtag.runner_config import RunnerConfig
 from hangtag.ray_tasks import TaskPlan
 from hangtag.shards import run_shards
 
@@ -143,6 +143,73 @@ def test_a_node_with_other_versions_is_named(cluster: Any, tmp_path: Path, monke
 def test_a_node_that_does_not_see_a_folder_is_named(cluster: Any, tmp_path: Path) -> None:
     with pytest.raises(RunnerError, match=rf"does not see a folder .*Received: '{tmp_path / 'elsewhere'}'"):
         square(Squares(tmp_path), cluster, shared=(tmp_path, tmp_path / "elsewhere"))
+
+
+def test_a_graphics_card_is_seen_by_the_tasks_that_ask_for_it_alone(cluster: Any, tmp_path: Path) -> None:
+    plan, node = TaskPlan("devices", 2, tmp_path), cluster.add_node(**NODE, num_gpus=1)
+    try:
+        for cards, seen in ((0, "-1"), (1, "0")):
+            runner = RunnerConfig("ray", cluster.address, gpus_per_task=cards)
+            with run_shards(Devices(), range(2), plan, runner) as results:
+                assert list(results) == [seen, seen]
+    finally:
+        cluster.remove_node(node)
+
+
+def test_what_no_node_has_is_told(cluster: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    plan = TaskPlan("devices", 1, tmp_path)
+
+    def look() -> None:
+        raise KeyboardInterrupt
+
+    for runner in (RunnerConfig("ray", cluster.address, 3), RunnerConfig("ray", cluster.address, gpus_per_task=2)):
+        with pytest.raises(KeyboardInterrupt), run_shards(Devices(), range(1), plan, runner, look=look) as results:
+            list(results)
+    told = [line for line in capfd.readouterr().err.splitlines() if "No node" in line]
+    assert [line.partition(";")[0] for line in told] == [
+        "No node of the Ray cluster has 3 processors",
+        "No node of the Ray cluster has 1 processor and 2 graphics cards",
+    ]
+
+
+def test_this_machine_alone_is_not_waited_for(tmp_path: Path) -> None:
+    runner = RunnerConfig("ray", gpus_per_task=64)
+    with (
+        pytest.raises(RunnerError, match=r"This machine does not have .*: 1 processor and 64 graphics cards"),
+        run_shards(Devices(), range(1), TaskPlan("devices", 1, tmp_path), runner) as results,
+    ):
+        list(results)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "cards", "cpus"),
+    [
+        ([(2.0, 0.0), (1.0, 0.0)], 0, 2),
+        ([(2.0, 0.0), (2.0, 2.0)], 1, 1),
+        ([(1.0, 2.0)], 1, 1),
+        ([(9.0, 0.0)], 1, 1),
+    ],
+)
+def test_a_task_has_the_share_of_processors_that_it_has_of_graphics_cards(
+    nodes: list[tuple[float, float]], cards: int, cpus: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_tasks, "_list_nodes", lambda _: nodes)
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    assert ray_tasks._choose_cpus(None, cards) == cpus
+
+
+def test_a_node_may_have_tensorflow_for_graphics_cards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "probe").write_text("text")
+
+    def check(version: str) -> None:
+        monkeypatch.setattr(ray_worker, "read_versions", lambda: {"hangtag": "1", "tensorflow": version})
+        versions = {"hangtag": "1", "tensorflow-cpu": "2.18"}
+        order = ray_worker.Order(b"", 1, 0, (tmp_path / "probe", "text"), (), versions, {})
+        ray_worker._check_node(order)
+
+    check("2.18")
+    with pytest.raises(RunnerError, match=r"tensorflow 2\.19, not 2\.18"):
+        check("2.19")
 
 
 def test_an_address_without_a_cluster_is_a_mistake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from shard_work import Squares, count_tries
 
-from hangtag.config import RunnerConfig
 from hangtag.errors import CatalogError, SettingsError
 from hangtag.ray_tasks import TaskPlan
+from hangtag.runner_config import RunnerConfig
 from hangtag.shards import run_shards
 
 LOCAL = RunnerConfig()

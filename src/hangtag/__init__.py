@@ -2,8 +2,9 @@
 
 Every command is a function of this package: `init`, `prepare`, `clean`, `explore`, `train`, `cross_validate`,
 `learning_curve`, `evaluate`, `compare`, `predict`, `audit`, `review`, `map_taxonomy`, `suggest_merges`, `apply`,
-`exchange`, `report`, `search`, `export`, `classify` and `serve`. `check` says what looks wrong in a catalogue without
-training, `run` runs all stages on one, and `demo` runs them on a generated one.
+`exchange`, `report`, `search`, `export`, `classify` and `serve`; `parameter_search` is `train --search`, and
+`parallel_training` `train --training-workers`. `check` says what looks wrong in a catalogue without training, `run`
+runs all stages on one, and `demo` runs them on a generated one.
 """
 
 from importlib import import_module
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
         PredictConfig,
         PrepareConfig,
         ReviewConfig,
-        RunnerConfig,
         SearchConfig,
         ServeConfig,
         SuggestMergesConfig,
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from hangtag.inference.prediction import Prediction
     from hangtag.inference.streaming import Failure, classify_photographs
     from hangtag.results import StageResult
+    from hangtag.runner_config import RunnerConfig
     from hangtag.stages.app import app
     from hangtag.stages.apply import apply
     from hangtag.stages.audit import audit
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
     from hangtag.stages.init import init
     from hangtag.stages.learning_curve import learning_curve
     from hangtag.stages.map_taxonomy import map_taxonomy
+    from hangtag.stages.parallel_training import parallel_training
+    from hangtag.stages.parameter_search import parameter_search
     from hangtag.stages.pipeline import demo, run
     from hangtag.stages.predict import predict
     from hangtag.stages.prepare import prepare
@@ -103,6 +106,8 @@ __all__ = [
     "init",
     "learning_curve",
     "map_taxonomy",
+    "parallel_training",
+    "parameter_search",
     "predict",
     "prepare",
     "report",
@@ -124,6 +129,8 @@ _MODULES = {
     "train": "hangtag.stages.train",
     "cross_validate": "hangtag.stages.cross_validate",
     "learning_curve": "hangtag.stages.learning_curve",
+    "parallel_training": "hangtag.stages.parallel_training",
+    "parameter_search": "hangtag.stages.parameter_search",
     "evaluate": "hangtag.stages.evaluate",
     "compare": "hangtag.stages.compare",
     "predict": "hangtag.stages.predict",
@@ -146,6 +153,7 @@ _MODULES = {
     "Failure": "hangtag.inference.streaming",
     "Classifier": "hangtag.inference.classifier",
     "StageResult": "hangtag.results",
+    "RunnerConfig": "hangtag.runner_config",
     "Workspace": "hangtag.workspace",
     "HangtagError": "hangtag.errors",
 }

@@ -19,6 +19,7 @@ from hangtag.exit_codes import run_and_exit
 from hangtag.presets import DEMO_SETTINGS, merge_chain_settings, read_preset, read_settings_file, resolve_settings
 from hangtag.processors import count_processors
 from hangtag.results import StageResult
+from hangtag.runner_config import RunnerConfig
 from hangtag.settings import lay_over, parse_image_size
 
 app = create_app()
@@ -55,7 +56,7 @@ def prepare(
     catalog: options.CatalogArgument,
     settings: dict[str, Any],
     overrides: dict[str, Any],
-    runner: config.RunnerConfig,
+    runner: RunnerConfig,
     workspace: options.WorkspaceOption = options.WORKSPACE,
     file: options.FileOption = None,
     schema: options.SchemaOption = None,
@@ -237,7 +238,7 @@ def export(
 def classify(
     paths: options.PhotographsArgument,
     settings: dict[str, Any],
-    runner: config.RunnerConfig,
+    runner: RunnerConfig,
     model: options.ModelOption = None,
     output: options.OutputOption = None,
     json: options.JsonOption = False,

@@ -16,7 +16,9 @@ import typer
 from hangtag import cli_options as options
 from hangtag import config
 from hangtag.cli_help import GroupedCommand
+from hangtag.errors import SettingsError
 from hangtag.presets import resolve_settings
+from hangtag.runner_config import RunnerConfig
 from hangtag.settings import name_flag, name_stage, select_settings
 from hangtag.train_config import TrainConfig
 
@@ -92,9 +94,9 @@ def build_description_flags() -> Flags:
     }
 
 
-def build_runner_flags() -> dict[str, Flags]:
-    """Build the group of flags that choose where shards are done."""
-    return {"runner": build_setting_flags(config.RunnerConfig)}
+def build_runner_flags(*, has_gpus: bool) -> dict[str, Flags]:
+    """Build the group of flags that choose where work is done; graphics cards are for that of networks."""
+    return {"runner": build_setting_flags(RunnerConfig, omit=() if has_gpus else ("gpus_per_task",))}
 
 
 def gather(function: Command, groups: Mapping[str, Flags], own: Iterable[inspect.Parameter] | None = None) -> Command:
@@ -113,7 +115,7 @@ def gather(function: Command, groups: Mapping[str, Flags], own: Iterable[inspect
             group_values = {key: values.pop(flag.name) for key, flag in flags.items()}
             values[group] = {key: value for key, value in group_values.items() if value is not None}
         if "runner" in groups:
-            values["runner"] = resolve_settings(config.RunnerConfig, values["runner"])
+            values["runner"] = resolve_settings(RunnerConfig, values["runner"])
         return function(**values)
 
     if own is None:
@@ -136,7 +138,8 @@ class StageCommand:
         help: The text of its `--help`; `hangtag --help` shows the first line.
         parameters: The annotation for Typer and the default of further parameters, passed as keyword arguments.
         has_preset: Whether the command has the flag `--preset`.
-        has_runner: Whether its work is made of shards, which Ray can do.
+        has_runner: Whether Ray can do its work, trainings or predictions.
+        variants: Another stage that a flag calls, and the flags that it lacks, by the parameter of the flag.
     """
 
     name: str
@@ -145,6 +148,7 @@ class StageCommand:
     parameters: Mapping[str, tuple[Any, Any]] = dataclasses.field(default_factory=dict)
     has_preset: bool = False
     has_runner: bool = False
+    variants: Mapping[str, tuple[str, tuple[str, ...]]] = dataclasses.field(default_factory=dict)
 
     def register(self, app: typer.Typer, run_stage: Callable[..., None]) -> None:
         """Add the command to `app`; it calls `run_stage` with its name, the workspace, the settings and parameters."""
@@ -152,7 +156,8 @@ class StageCommand:
         def call(
             workspace: Path, file: Path | None, settings: dict[str, Any], preset: str = "default", **more: Any
         ) -> None:
-            run_stage(self.name, workspace, resolve_settings(self.kind, settings, preset, file), **more)
+            stage = self._choose_stage(more)
+            run_stage(stage, workspace, resolve_settings(self.kind, settings, preset, file), **more)
 
         declared: dict[str, tuple[Any, Any]] = {
             "workspace": (options.WorkspaceOption, options.WORKSPACE),
@@ -164,9 +169,27 @@ class StageCommand:
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
             for name, (annotation, default) in (declared | dict(self.parameters)).items()
         ]
-        groups = {"settings": build_setting_flags(self.kind)} | (build_runner_flags() if self.has_runner else {})
+        groups = {"settings": build_setting_flags(self.kind)} | (
+            build_runner_flags(has_gpus=True) if self.has_runner else {}
+        )
         command = gather(call, groups, parameters)
         app.command(self.name, cls=GroupedCommand, help=inspect.cleandoc(self.help))(command)
+
+    def _choose_stage(self, values: dict[str, Any]) -> str:
+        """Return the stage that the flags call, and leave only its parameters in `values`.
+
+        Raises:
+            SettingsError: A flag was used that this stage lacks.
+        """
+        chosen = self.name
+        for flag, (stage, lacking) in self.variants.items():
+            if values.get(flag) is None:
+                values.pop(flag, None)
+                continue
+            chosen = stage
+            if used := [name_flag(name) for name in lacking if values.pop(name)]:
+                raise SettingsError(f"{' and '.join(used)} cannot be used with {name_flag(flag)}.")
+        return chosen
 
 
 def register(
@@ -186,7 +209,7 @@ def register(
     if describes:
         groups["overrides"] = build_description_flags()
     if has_runner:
-        groups |= build_runner_flags()
+        groups |= build_runner_flags(has_gpus=False)
 
     def decorate(function: Command) -> Command:
         app.command(cls=GroupedCommand)(gather(function, groups))
@@ -243,13 +266,21 @@ STAGE_COMMANDS = (
 
         Trains for --epochs passes over the train split, and measures accuracy on val after each of them.
         Reads prepared/ and labels/ and writes runs/RUN_ID/; an interrupted training loses at most one epoch.
+        With --search, trains with several settings, each a run, and writes their ranking to parameter_search/.
         """,
         {
             "run_id": (options.RunIdOption, None),
             "resume": (options.ResumeOption, False),
             "replace": (options.ReplaceOption, False),
+            "search": (options.SearchFileOption, None),
+            "training_workers": (options.TrainingWorkersOption, None),
         },
         has_preset=True,
+        has_runner=True,
+        variants={
+            "search": ("parameter-search", ("resume", "replace", "training_workers")),
+            "training_workers": ("parallel-training", ()),
+        },
     ),
     StageCommand(
         "cross-validate",
@@ -282,6 +313,7 @@ STAGE_COMMANDS = (
             "replace": (options.ReplaceOption, False),
         },
         has_preset=True,
+        has_runner=True,
     ),
     StageCommand(
         "evaluate",

@@ -95,6 +95,24 @@ ReplaceOption = Annotated[
 ]
 RunIdOption = Annotated[str | None, typer.Option(help="Name of the run; by default built from its settings.")]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Continue an interrupted training.")]
+SearchFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--search",
+        metavar="FILE",
+        help="TOML file with lists of candidates for settings: train with all their combinations, or with n_iter of "
+        "them, and rank the runs on val. The same command continues an interrupted search.",
+    ),
+]
+TrainingWorkersOption = Annotated[
+    int | None,
+    typer.Option(
+        "--training-workers",
+        metavar="N",
+        help="Train the network as so many tasks of Ray at the same time, each on its share of every batch; "
+        "--batch-size is that of all.",
+    ),
+]
 FoldsOption = Annotated[int, typer.Option(metavar="N", help="Number of folds, and of trainings, 2 to 20.")]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A finished run.", autocompletion=complete_run_ids)]
 RunsArgument = Annotated[

@@ -23,7 +23,6 @@ TEST_RULE_FORMS = (
     "'COLUMN>=NUMBER' or 'COLUMN<=NUMBER'"
 )
 HOST = re.compile(r"\*|[A-Za-z0-9._:\[\]-]+")
-RAY_ADDRESS = re.compile(r"auto|(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
 
 
 def _are_networks(addresses: tuple[str, ...]) -> bool:
@@ -355,38 +354,6 @@ class ExchangeConfig(Settings):
         is_valid=lambda name: len(name) <= 60,
         must_be="at most 60 characters",
     )
-
-
-@dataclass(frozen=True)
-class RunnerConfig(Settings):
-    """Where the shards of a stage are done. The result is the same everywhere, so no stage records these settings."""
-
-    runner: Literal["local", "ray"] = setting(
-        "local", "Do the work in this process and its own, or as tasks of Ray: docs/scaling.md.", group="Runner"
-    )
-    ray_address: str = setting(
-        "",
-        "Ray cluster: auto for the one that this machine belongs to, or its head node; empty starts Ray on this "
-        "machine alone.",
-        is_valid=lambda address: not address or RAY_ADDRESS.fullmatch(address) is not None,
-        must_be="auto, or HOST:PORT of the cluster's head node, as in 10.0.0.5:6379",
-        metavar="auto|HOST:PORT",
-        group="Runner",
-    )
-    cpus_per_task: int = setting(
-        0,
-        "Processors that each task of Ray uses; 0 takes one for photographs, and for a fold or predictions as many as "
-        "this machine has, if a node has them.",
-        low=0,
-        group="Runner",
-    )
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        super().__post_init__()
-        for name in ("ray_address", "cpus_per_task"):
-            value = getattr(self, name)
-            require(self.runner == "ray" or not value, f"{{{name}}} is for {{runner}} ray.", value, [name, "runner"])
 
 
 # Settings of the stages of `hangtag run`, in order; a name that two of them have has the same meaning in both.

@@ -1,25 +1,24 @@
 """Run calls as tasks of a Ray cluster: named, retried after a crash, a few ahead at a time, with errors for people."""
 
-import logging
+import math
 import os
 import pickle
 import re
 import secrets
-import signal
-import socket
-import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hangtag.config import RunnerConfig
 from hangtag.console import print_line
-from hangtag.errors import MissingExtraError, RunnerError
+from hangtag.errors import RunnerError
 from hangtag.manifest import read_versions
+from hangtag.ray_connection import connect, import_ray, shorten
 from hangtag.ray_worker import Failed, Order, run_task
+from hangtag.results import count_of
+from hangtag.runner_config import RunnerConfig
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
@@ -27,12 +26,9 @@ Result = TypeVar("Result")
 MAX_RETRIES = 10
 # Tasks that wait for each that runs, so that no processor is idle, and results that wait for an earlier one.
 WAITING, AHEAD = 1, 1000
-# Results are small: what a task makes is in its files.
-OBJECT_STORE_BYTES = 128 * 1024 * 1024
-CONNECT_SECONDS, CANCEL_SECONDS, LOOK_SECONDS = 10, 10, 5
+CANCEL_SECONDS, LOOK_SECONDS = 10, 5
 # Settings of libraries that results depend on; TF_CONFIG would make a task a worker of another training.
 ENVIRONMENT = re.compile(r"(KERAS|TF)_(?!CONFIG$)\w+")
-START = "Start one with `ray start --head`, or leave out --ray-address to use this machine alone."
 
 
 @dataclass(frozen=True)
@@ -62,6 +58,7 @@ def run_tasks(
     runner: RunnerConfig,
     find: Callable[[Argument], Result | None],
     on_done: Callable[[Argument], object],
+    look: Callable[[], object] = lambda: None,
 ) -> Generator[Result, None, None]:
     """Run a call for each argument as a task of Ray, and yield the results in order.
 
@@ -75,6 +72,7 @@ def run_tasks(
         runner: The cluster.
         find: Returns the result of a task that was finished earlier, else None; called in this process.
         on_done: Called with the argument of every task that is finished.
+        look: Called every few seconds while tasks run.
 
     Raises:
         HangtagError: The call raised it.
@@ -90,6 +88,7 @@ def run_tasks(
                 for number, argument, result in cluster.wait(0 if following in finished else LOOK_SECONDS):
                     finished[number] = result
                     on_done(argument)
+                look()
             while not is_read and len(finished) < AHEAD and (cluster is None or cluster.has_room()):
                 entry = next(numbered, None)
                 if entry is None:
@@ -117,25 +116,31 @@ class _Cluster:
         ray: The package.
         order: What every task is sent.
         plan: The names of the tasks.
+        can_grow: Whether nodes may join.
 
     Attributes:
         running: The number and the argument of each task, by the reference to its result.
     """
 
-    def __init__(self, ray: Any, order: Order, plan: TaskPlan) -> None:
-        self._ray, self._plan, self._cpus = ray, plan, order.cpus
+    def __init__(self, ray: Any, order: Order, plan: TaskPlan, *, can_grow: bool) -> None:
+        self._ray, self._plan, self._needs, self._can_grow = ray, plan, (order.cpus, order.gpus), can_grow
         self._order = ray.put(order)
+        needs = {"num_cpus": order.cpus, "num_gpus": order.gpus}
         # Errors of the task itself are not retried.
-        self._call = ray.remote(num_cpus=order.cpus, max_retries=MAX_RETRIES, retry_exceptions=False)(run_task)
+        self._call = ray.remote(**needs, max_retries=MAX_RETRIES, retry_exceptions=False)(run_task)
         self.running: dict[Any, tuple[int, Any]] = {}
         self._slots, self._counted = 0, 0.0
 
     def has_room(self) -> bool:
-        """Return whether another task may be sent; nodes come and go, so they are counted again now and then."""
+        """Return whether another task may be sent; nodes come and go, so they are counted again now and then.
+
+        Raises:
+            RunnerError: No node has what a task needs, and none can join.
+        """
         if time.monotonic() - self._counted > LOOK_SECONDS or not self._counted:
-            self._slots = sum(int(cpus // self._cpus) for cpus in _list_cpus(self._ray))
+            self._slots = count_slots(self._ray, *self._needs)
             if not self._slots and not self._counted:
-                print_line(f"Waiting for a node of the Ray cluster with {self._cpus} processors. Ctrl-C stops waiting.")
+                explain_waiting(*self._needs, can_grow=self._can_grow)
             self._counted = time.monotonic()
         return len(self.running) < (1 + WAITING) * max(1, self._slots)
 
@@ -150,140 +155,81 @@ class _Cluster:
         """Wait until a task is finished or the seconds are over; return the numbers, arguments and results of tasks."""
         tasks = list(self.running)
         references, _ = self._ray.wait(tasks, num_returns=1 if seconds else len(tasks), timeout=seconds)
-        return [(*self.running.pop(reference), self._read(reference)) for reference in references]
+        return [(*self.running.pop(reference), _read_last_try(self._ray, reference)) for reference in references]
 
-    def cancel(self) -> None:
-        """Stop all tasks, and wait until they have stopped: nothing is to be written after the locks are released."""
-        for reference in self.running:
-            with suppress(Exception):
-                self._ray.cancel(reference, force=True)
-        if self.running:
-            with suppress(Exception):
-                self._ray.wait(list(self.running), num_returns=len(self.running), timeout=CANCEL_SECONDS)
 
-    def _read(self, reference: Any) -> Any:
-        """Return the result of a task that has ended.
+def read_result(ray: Any, reference: Any) -> Any:
+    """Return the result of a task that has ended.
 
-        Raises:
-            HangtagError: The task raised it.
-            RunnerError: No process that ran the task has survived.
-        """
-        errors = self._ray.exceptions
-        try:
-            result = self._ray.get(reference)
-        except errors.RayTaskError as error:
-            if "failed to import on the worker" in str(error):
-                raise RunnerError(
-                    "A node of the Ray cluster cannot import hangtag.",
-                    hint="Install the same version on every node, in the Python that Ray runs in.",
-                ) from error
-            # A bug of ours keeps its traceback.
-            raise
-        except errors.RayError as error:
+    Raises:
+        HangtagError: The task raised it.
+        RunnerError: A node cannot import hangtag.
+        RayError: The process or the node of the task died.
+    """
+    try:
+        result = ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        if "failed to import on the worker" in str(error):
             raise RunnerError(
-                f"A task of the Ray cluster is lost: its process or node died, in up to {MAX_RETRIES} retries too.",
-                hint="Is the memory of its node too small? Finished tasks are kept; the same command continues.",
-                received=_shorten(error),
+                "A node of the Ray cluster cannot import hangtag.",
+                hint="Install the same version on every node, in the Python that Ray runs in.",
             ) from error
-        if isinstance(result, Failed):
-            raise result.error
-        return result
+        # A bug of ours keeps its traceback.
+        raise
+    if isinstance(result, Failed):
+        raise result.error
+    return result
+
+
+def _read_last_try(ray: Any, reference: Any) -> Any:
+    """Return the result of a task whose retries have ended too."""
+    try:
+        return read_result(ray, reference)
+    except ray.exceptions.RayTaskError:
+        raise
+    except ray.exceptions.RayError as error:
+        raise RunnerError(
+            f"A task of the Ray cluster is lost: its process or node died, in up to {MAX_RETRIES} retries too.",
+            hint="Is the memory of its node too small? Finished tasks are kept; the same command continues.",
+            received=shorten(error),
+        ) from error
+
+
+def cancel_tasks(ray: Any, references: Sequence[Any]) -> None:
+    """Stop tasks, and wait until they have stopped: nothing is to be written after the locks are released."""
+    for reference in references:
+        with suppress(Exception):
+            ray.cancel(reference, force=True)
+    if references:
+        with suppress(Exception):
+            ray.wait(list(references), num_returns=len(references), timeout=CANCEL_SECONDS)
+
+
+@contextmanager
+def write_order(call: Callable[..., Any], plan: TaskPlan, runner: RunnerConfig) -> Iterator[tuple[Any, Order, bool]]:
+    """Connect to Ray, and yield the package, what every task is sent, and whether nodes may join the cluster."""
+    ray = import_ray()
+    can_grow = bool(runner.ray_address) or ray.is_initialized()
+    with connect(ray, runner), _write_probe(plan.folder) as probe:
+        cpus = runner.cpus_per_task or plan.cpus or _choose_cpus(ray, runner.gpus_per_task)
+        environment = {name: value for name, value in os.environ.items() if ENVIRONMENT.fullmatch(name)}
+        versions = read_versions()
+        yield (
+            ray,
+            Order(pickle.dumps(call), cpus, runner.gpus_per_task, probe, plan.shared, versions, environment),
+            can_grow,
+        )
 
 
 @contextmanager
 def _open_cluster(call: Callable[..., Any], plan: TaskPlan, runner: RunnerConfig) -> Iterator[_Cluster]:
     """Connect to Ray, and cancel the tasks at the end."""
-    ray = _import_ray()
-    with _connect(ray, runner), _write_probe(plan.folder) as probe:
-        cpus = runner.cpus_per_task or plan.cpus or _choose_cpus(ray)
-        environment = {name: value for name, value in os.environ.items() if ENVIRONMENT.fullmatch(name)}
-        order = Order(pickle.dumps(call), cpus, probe, plan.shared, read_versions(), environment)
-        cluster = _Cluster(ray, order, plan)
+    with write_order(call, plan, runner) as (ray, order, can_grow):
+        cluster = _Cluster(ray, order, plan, can_grow=can_grow)
         try:
             yield cluster
         finally:
-            cluster.cancel()
-
-
-def _import_ray() -> Any:
-    # Ray sends usage data unless it is told not to.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Without this each worker warns of a change of how graphics cards are hidden, which no task uses.
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    try:
-        import ray  # noqa: PLC0415  (optional)
-    except ImportError as error:
-        raise MissingExtraError(
-            "--runner ray needs Ray, which is not installed.",
-            hint='Install it with `pip install "hangtag[cluster]"`.',
-        ) from error
-    return ray
-
-
-@contextmanager
-def _connect(ray: Any, runner: RunnerConfig) -> Iterator[None]:
-    """Connect to the cluster, or start Ray on this machine, and disconnect at the end; keep an existing connection.
-
-    Raises:
-        RunnerError: There is no cluster at the address, or it has another version of Ray or Python.
-    """
-    if ray.is_initialized():
-        yield
-        return
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if runner.ray_address:
-        _check_address(runner.ray_address)
-        options["address"] = runner.ray_address
-    else:
-        options |= {"address": "local", "num_cpus": os.cpu_count(), "include_dashboard": False}
-        options["object_store_memory"] = OBJECT_STORE_BYTES
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    handler = signal.getsignal(signal.SIGTERM)
-    try:
-        ray.init(**options)
-    except SystemExit:
-        # SIGTERM, which Ray has taken over.
-        if callable(handler):
-            handler(signal.SIGTERM, None)
-        raise
-    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        ray.shutdown()
-        raise _explain_connection(error, runner.ray_address) from error
-    finally:
-        if in_main_thread and handler is not None:
-            # Ray replaces it by its own, which would end this process without its messages.
-            signal.signal(signal.SIGTERM, handler)
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-def _check_address(address: str) -> None:
-    """Check that something answers at an address, since Ray itself would try for minutes."""
-    if address == "auto":
-        return
-    host, _, port = address.rpartition(":")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
-    except (OSError, OverflowError) as error:
-        raise RunnerError(
-            f"No Ray cluster answers at --ray-address {address} ({error}).",
-            hint=START,
-        ) from error
-
-
-def _explain_connection(error: Exception, address: str) -> RunnerError:
-    if "Version mismatch" in str(error):
-        return RunnerError(
-            "The Ray cluster runs other versions of Ray or Python than this process.",
-            received=" ".join(str(error).split()),
-            hint="Install the same versions on every node.",
-        )
-    if address == "auto":
-        return RunnerError("This machine belongs to no running Ray cluster (--ray-address auto).", hint=START)
-    what = f"The Ray cluster at --ray-address {address} cannot be used." if address else "Ray cannot be started."
-    return RunnerError(what, received=_shorten(error))
+            cancel_tasks(ray, list(cluster.running))
 
 
 @contextmanager
@@ -299,15 +245,42 @@ def _write_probe(folder: Path) -> Iterator[tuple[Path, str]]:
         path.unlink(missing_ok=True)
 
 
-def _list_cpus(ray: Any) -> list[float]:
-    """Return the number of processors of each node that is alive."""
-    return [float(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+def _list_nodes(ray: Any) -> list[tuple[float, float]]:
+    """Return the numbers of processors and of graphics cards of each node that is alive."""
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [(float(has.get("CPU", 0)), float(has.get("GPU", 0))) for has in alive]
 
 
-def _choose_cpus(ray: Any) -> int:
-    """Return as many processors as this machine has, or those of the largest node if it has fewer."""
-    return max(1, min(os.cpu_count() or 1, int(max(_list_cpus(ray), default=1))))
+def count_slots(ray: Any, cpus: int, gpus: int) -> int:
+    """Return how many tasks that need so much the nodes can run at a time."""
+    return sum(int(min(node[0] // cpus, node[1] // gpus if gpus else math.inf)) for node in _list_nodes(ray))
 
 
-def _shorten(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:200]
+def explain_waiting(cpus: int, gpus: int, tasks: int = 1, *, can_grow: bool) -> None:
+    """Say that the cluster has no place for a task, or for several at once.
+
+    Raises:
+        RunnerError: No node can join.
+    """
+    needs = count_of(cpus, "processor") + (f" and {count_of(gpus, 'graphics card')}" if gpus else "")
+    if not can_grow:
+        raise RunnerError(
+            f"This machine does not have what {'the task asks' if tasks == 1 else f'{tasks} tasks ask'} for: {needs}"
+            f"{' each' if tasks > 1 else ''}.",
+            hint="Ask for less with --cpus-per-task and --gpus-per-task, or name a cluster with --ray-address.",
+        )
+    what = f"No node of the Ray cluster has {needs}; waiting for one that has."
+    if tasks > 1:
+        what = f"The Ray cluster has no place for {tasks} tasks with {needs} each at the same time; waiting for it."
+    print_line(f"{what} Ctrl-C stops waiting.")
+
+
+def _choose_cpus(ray: Any, gpus: int) -> int:
+    """Return as many processors as this machine has, or those of the largest node if it has fewer.
+
+    A task with graphics cards has the share of its node's processors that these are of the node's cards, so that all
+    cards can be used.
+    """
+    usable = [(cpus, cards) for cpus, cards in _list_nodes(ray) if cards >= gpus]
+    most = max((cpus * gpus / cards if gpus else cpus for cpus, cards in usable), default=1)
+    return max(1, min(os.cpu_count() or 1, int(most)))

@@ -23,6 +23,7 @@ class Order:
     Attributes:
         call: The pickled call, of an argument and a number of processors.
         cpus: The number of processors of a task.
+        gpus: The number of graphics cards of a task.
         probe: A file in the shared folder, and its text.
         shared: Further files and folders that every node must see.
         versions: The versions of this process.
@@ -31,6 +32,7 @@ class Order:
 
     call: bytes
     cpus: int
+    gpus: int
     probe: tuple[Path, str]
     shared: tuple[Path, ...]
     versions: dict[str, str]
@@ -52,6 +54,14 @@ def run_task(order: Order, argument: bytes) -> Any:
         return Failed(error)
 
 
+def find_address() -> str:
+    """Return a free `host:port` of this node."""
+    from ray.util import get_node_ip_address  # noqa: PLC0415  (optional)
+
+    with socket.create_server(("", 0)) as server:
+        return f"{get_node_ip_address()}:{server.getsockname()[1]}"  # type: ignore[no-untyped-call]
+
+
 def _load_call(order: Order) -> Callable[[Any, int], Any]:
     """Return the call, with what it has loaded for earlier tasks; check first that this process can do the work.
 
@@ -65,16 +75,21 @@ def _load_call(order: Order) -> Callable[[Any, int], Any]:
         # TensorFlow reads these when it computes for the first time, and would take all processors of the node.
         for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
             os.environ[name] = str(order.cpus)
+        if not order.gpus:
+            # Ray names the cards of a task in this variable, but hides none from a task without a card, which would
+            # take the memory of all cards of its node.
+            os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
         _calls.clear()
         _calls[key] = pickle.loads(order.call)
     return _calls[key]
 
 
 def _check_node(order: Order) -> None:
-    here, versions = f"The node {socket.gethostname()} of the Ray cluster", read_versions()
-    differing = [name for name in {**order.versions, **versions} if order.versions.get(name) != versions.get(name)]
+    here, wanted = f"The node {socket.gethostname()} of the Ray cluster", _join_tensorflow(order.versions)
+    versions = _join_tensorflow(read_versions())
+    differing = [name for name in {**wanted, **versions} if wanted.get(name) != versions.get(name)]
     if differing:
-        told = [f"{name} {versions.get(name) or 'missing'}, not {order.versions.get(name)}" for name in differing]
+        told = [f"{name} {versions.get(name) or 'missing'}, not {wanted.get(name)}" for name in differing]
         raise RunnerError(
             f"{here} has other versions than this process, so results could differ ({'; '.join(told)}).",
             hint="Install the same versions on every node, such as those of constraints.txt.",
@@ -91,3 +106,8 @@ def _check_node(order: Order) -> None:
         allowed="Allowed: a workspace, a catalogue and models on a file system that all nodes have at the same path.",
         received=str(path.parent if path == order.probe[0] else path),
     )
+
+
+def _join_tensorflow(versions: dict[str, str]) -> dict[str, str]:
+    """Return versions with `tensorflow-cpu` under the name `tensorflow`, which nodes with graphics cards install."""
+    return {"tensorflow" if name == "tensorflow-cpu" else name: version for name, version in versions.items()}

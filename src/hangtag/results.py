@@ -166,6 +166,15 @@ class LearningCurveResult(StageResult):
         return self.read_table("learning_curve.csv")
 
 
+class ParameterSearchResult(StageResult):
+    """The result of `parameter_search`."""
+
+    @property
+    def trials(self) -> "pl.DataFrame":
+        """Return one row for each trial, the best on val first: its run, its settings, and its figures."""
+        return self.read_table("trials.csv")
+
+
 class AuditResult(StageResult):
     """The result of `audit`."""
 

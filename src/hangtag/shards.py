@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from hangtag.config import RunnerConfig
 from hangtag.processors import count_processors
 from hangtag.ray_tasks import TaskPlan, run_tasks
+from hangtag.runner_config import RunnerConfig
 from hangtag.workspace import find_parts, remove_dead_parts
 
 Shard = TypeVar("Shard")
@@ -89,6 +89,7 @@ def run_shards(
     runner: RunnerConfig,
     *,
     advance: Callable[[int], object] = ignore_steps,
+    look: Callable[[], object] = lambda: None,
     processes: int = 1,
 ) -> Iterator[Iterator[Result]]:
     """Do the shards that are not finished, and yield the results of all in order, each as soon as it is known.
@@ -101,6 +102,7 @@ def run_shards(
         plan: The names, the shared folder and the processors of tasks.
         runner: Where they are done.
         advance: Called with the steps that are done; not for several `processes`.
+        look: Called every few seconds while tasks of a cluster run.
         processes: Processes of the local runner; 1 does all shards in this process.
 
     Raises:
@@ -109,7 +111,9 @@ def run_shards(
         MissingExtraError: Ray is not installed.
     """
     if runner.runner == "ray":
-        results = run_tasks(work.run_as_task, shards, plan, runner, work.find, lambda each: advance(work.weigh(each)))
+        results = run_tasks(
+            work.run_as_task, shards, plan, runner, work.find, lambda each: advance(work.weigh(each)), look
+        )
     elif processes > 1:
         results = _run_in_processes(work, shards, plan.folder, processes)
     else:

@@ -34,7 +34,7 @@ WIDE = 200
 
 
 def describe_results(results: Iterable[StageResult]) -> str:
-    """Format results below each other, and the tables of a cross-validation or a learning curve after it."""
+    """Format results below each other, and the tables of a cross-validation, a learning curve or a search."""
     shown = []
     for result in results:
         shown.append(describe_result(result))
@@ -42,6 +42,8 @@ def describe_results(results: Iterable[StageResult]) -> str:
             shown.append(f"\n{_describe_folds(result)}")
         if result.stage == "learning-curve":
             shown.append(f"\n{_describe_curve(result)}")
+        if result.stage == "parameter-search":
+            shown.append(f"\n{_describe_trials(result)}")
     return "\n".join(shown)
 
 
@@ -60,6 +62,38 @@ def _describe_curve(result: StageResult) -> str:
 
     points, summary = read_result(result.folder.parent, result, read_curve)
     return "\n".join([describe_blocks([tabulate_curve(points)]), *map(fold, describe_curve(summary))])
+
+
+def _describe_trials(result: StageResult) -> str:
+    from hangtag.lock import read_result  # noqa: PLC0415  (as above)
+    from hangtag.stages.parameter_search import FIGURES, read_trials  # noqa: PLC0415
+
+    workspace = result.folder.parent
+    table, summary = read_result(workspace, result, read_trials)
+    names = [name for name in table.columns if name not in ("rank", "run_id", *FIGURES)]
+    rows = [
+        (
+            row["run_id"],
+            *(f"{row[name]:.3f}" for name in FIGURES[:2]),
+            f"{row['minutes']:.1f}",
+            " ".join(f"{name}={row[name] or 'none'}" for name in names),
+        )
+        for row in table.iter_rows(named=True)
+    ]
+    best, others = summary["best"], count_of(summary["as_good"], "other trial")
+    certain = (
+        f"Of {others} it is not certain that they are worse (95 % interval of the difference in accuracy)."
+        if summary["as_good"]
+        else "All others are worse (95 % interval of the difference in accuracy)."
+    )
+    lines = [
+        f"The best is {best}. {certain}",
+        f"val chose it among {summary['trials']} trials, so its figures there are optimistic; test was not looked at.",
+        f"Next, to evaluate it: hangtag evaluate {best} --workspace {shlex.quote(make_relative(workspace))}",
+    ]
+    headings = ("run", "accuracy", "macro-F1", "minutes", "settings")
+    shown = _format_table(headings, rows, last_is_text=True)
+    return "\n".join(["The trials, by their accuracy on val.", shown, *map(fold, lines)])
 
 
 def describe_result(result: StageResult) -> str:

@@ -136,6 +136,11 @@ class Workspace:
         return self.root / "learning_curve"
 
     @property
+    def parameter_search(self) -> Path:
+        """Return the folder that `train --search` writes."""
+        return self.root / "parameter_search"
+
+    @property
     def issues(self) -> Path:
         """Return the issues that `audit` found, a CSV with one line for each."""
         return self.root / "audit" / "issues.csv"
@@ -169,7 +174,8 @@ class Workspace:
     def folders(self) -> tuple[Path, ...]:
         """Return every folder that stages write to."""
         first = (self.prepared, self.labels, self.exploration, self.runs, self.root / "folds", self.learning_curve)
-        return (*first, self.audit, self.comparison, self.review, self.taxonomy, self.merges, self.downloads)
+        more = (self.parameter_search, self.audit, self.comparison, self.review, self.taxonomy, self.merges)
+        return (*first, *more, self.downloads)
 
     @property
     def report(self) -> Path:
@@ -179,7 +185,7 @@ class Workspace:
     def stage_folders(self) -> list[Path]:
         """Return the folders of all stages, including those of single runs and folds, whether they exist or not."""
         stages = [self.prepared, self.labels, self.exploration, self.audit, self.comparison, self.review]
-        stages += [self.taxonomy, self.merges, self.learning_curve]
+        stages += [self.taxonomy, self.merges, self.learning_curve, self.parameter_search]
         runs = [path for path in self.runs.glob("*") if path.is_dir()]
         parts = [path / name for path in runs for name in ("evaluation", "predictions", "search")]
         folds = [path for path in (self.root / "folds").glob("*") if path.is_dir()]

@@ -6,13 +6,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ray_cluster import NODE
+from ray_cluster import NODE, list_processes
 
 from hangtag.demo_catalog.catalog import write_demo_catalog
 
@@ -67,14 +66,6 @@ def kill_worker(cluster: Any, _node: Any, choose: random.Random) -> None:
     ]
     if busy:
         os.kill(choose.choice(busy), signal.SIGKILL)
-
-
-def list_processes() -> Iterator[tuple[int, int, str]]:
-    """Yield each process, its parent and its title."""
-    for path in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            parent = (path / "stat").read_text().rpartition(")")[2].split()[1]
-            yield int(path.name), int(parent), (path / "cmdline").read_bytes().decode(errors="replace")
 
 
 def kill_node(cluster: Any, node: Any, _choose: random.Random) -> None:

@@ -15,9 +15,10 @@ from hangtag.manifest import StageRecord
 from hangtag.models.label_space import CATEGORY_PATH, LabelSpace, Probs
 from hangtag.stages import cross_validate as fold_stage
 from hangtag.stages import train as train_stage
-from hangtag.stages.train import _calibrate_model, build_trainer
+from hangtag.stages.train import build_trainer
 from hangtag.train_config import TrainConfig
 from hangtag.training import trainer as trainer_module
+from hangtag.training.calibration import calibrate_model
 from hangtag.training.data import ItemDataset
 from hangtag.training.name_head import NAME_WEIGHT
 from hangtag.training.targets import build_targets
@@ -68,7 +69,7 @@ def find_temperature(share: float) -> float:
 def test_temperatures_are_fitted_on_val_with_and_without_names() -> None:
     answers = {("train", False): 1, ("train", True): 1, ("val", False): 4, ("val", True): 2}
     labelled = label_rows([str(number) for number in range(200)])
-    calibration = _calibrate_model(CalibratedTrainer(answers, 100), labelled)
+    calibration = calibrate_model(CalibratedTrainer(answers, 100), labelled)
     temperatures = {key: each["temperatures"][CATEGORY_PATH] for key, each in calibration.items()}
     assert temperatures == {
         "photograph": pytest.approx(find_temperature(0.6), rel=0.01),
@@ -81,7 +82,7 @@ def test_thresholds_need_so_many_products_and_no_photographs_of_one(photographs:
     """All 300 photographs of val are answered rightly; they prove 0.9 as 300 products, but not as 30."""
     answers = {(split, words): 0 for split in ("train", "val") for words in (False, True)}
     groups = [f"train{number}" for number in range(300)] + [f"val{number // photographs}" for number in range(300)]
-    calibration = _calibrate_model(CalibratedTrainer(answers, 300), label_rows(groups))
+    calibration = calibrate_model(CalibratedTrainer(answers, 300), label_rows(groups))
     for each in calibration.values():
         assert (each["thresholds"]["0.9"] is not None) is is_proven
 

@@ -11,7 +11,7 @@ from test_train import CONFIG, make_workspace
 from hangtag.cli import main
 from hangtag.errors import SettingsError
 from hangtag.io import read_json
-from hangtag.stages import pipeline
+from hangtag.stages import train as train_stage
 from hangtag.stages.learning_curve import learning_curve
 from hangtag.stages.train import name_run, train
 from hangtag.train_config import TrainConfig
@@ -29,7 +29,7 @@ def test_every_share_is_trained_once_and_measured_on_val(
         trained.extend([] if result.skipped else [config.train_fraction])
         return result
 
-    monkeypatch.setattr(pipeline, "train", count)
+    monkeypatch.setattr(train_stage, "train", count)
     result = learning_curve(place, QUICK, fractions=(1, 0.5))
     assert trained == [0.5, 1]
     assert place.run_ids() == sorted([name_run(QUICK), name_run(dataclasses.replace(QUICK, train_fraction=0.5))])

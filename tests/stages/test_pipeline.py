@@ -11,13 +11,14 @@ from hangtag.errors import LeakError, SettingsError, WorkspaceError
 from hangtag.presets import DEMO_SETTINGS, PRESETS
 from hangtag.results import StageResult
 from hangtag.settings import resolve
-from hangtag.stages import pipeline
+from hangtag.stages import pipeline, train
 from hangtag.stages.train import name_run
 from hangtag.train_config import TrainConfig
 from hangtag.workspace import Workspace
 
 STAGES = ("prepare", "clean", "explore", "train", "evaluate", "predict", "report")
-FRESH, RESUMED = {"replace": False}, {"resume": True, "replace": False}
+FRESH: dict[str, Any] = {"run_id": None, "replace": False}
+RESUMED = FRESH | {"resume": True}
 Call = tuple[str, tuple[Any, ...], dict[str, Any]]
 
 
@@ -54,7 +55,7 @@ class Stages:
 def stages(monkeypatch: pytest.MonkeyPatch) -> Stages:
     stages = Stages()
     for name in STAGES:
-        monkeypatch.setattr(pipeline, name, stages.stub(name))
+        monkeypatch.setattr(train if name == "train" else pipeline, name, stages.stub(name))
     return stages
 
 

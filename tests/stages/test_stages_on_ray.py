@@ -11,10 +11,11 @@ from typing import Any
 import polars as pl
 import pytest
 
-from hangtag.config import CleanConfig, PredictConfig, PrepareConfig, RunnerConfig
+from hangtag.config import CleanConfig, PredictConfig, PrepareConfig
 from hangtag.demo_catalog.catalog import write_demo_catalog
 from hangtag.inference.classifier import Classifier
 from hangtag.io import write_text
+from hangtag.runner_config import RunnerConfig
 from hangtag.serving import predicted_files
 from hangtag.settings import to_toml
 from hangtag.stages import predict as predict_stage

@@ -23,11 +23,12 @@ from hangtag.catalog.images import (
 )
 from hangtag.catalog.photograph_table import Chunk, Decoded, Indices, Outcome, Outcomes, Photographs, Rejected
 from hangtag.catalog.source import Identity, Source, make_changed_error, open_source
-from hangtag.config import PrepareConfig, RunnerConfig
+from hangtag.config import PrepareConfig
 from hangtag.console import show_progress
 from hangtag.io import write_whole
 from hangtag.processors import count_processors
 from hangtag.ray_tasks import TaskPlan
+from hangtag.runner_config import RunnerConfig
 from hangtag.shards import ShardWork, Slot, run_shards
 
 CHUNK = 256

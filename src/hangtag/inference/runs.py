@@ -293,6 +293,19 @@ class EvaluatedItems:
         return table.hstack(name_other_values(self.predictions))
 
 
+def evaluate_val(classifier: Classifier, labelled: LabeledItems, title: str) -> EvaluatedItems:
+    """Predict the items of val as `evaluate` does, with their names if the model reads them.
+
+    Args:
+        classifier: The model.
+        labelled: The cleaned catalogue.
+        title: The title of the progress bar.
+    """
+    items = select_items(labelled, classifier.label_space, ["val"])
+    with_names = can_read_names(classifier, labelled)
+    return EvaluatedItems(items, predict_items(classifier, labelled, items, title, with_names=with_names))
+
+
 def find_classes(values: pl.Series, class_names: Sequence[str]) -> Indices:
     """Return the class index of each value, int64 (n,); `NO_VALUE` if it is missing or not a class."""
     indices = {name: index for index, name in enumerate(class_names)}

@@ -83,6 +83,12 @@ def find_start(architecture: str) -> Path:
     return STARTS[architecture]
 
 
+def find_file(source: str) -> Path | None:
+    """Return the absolute path of pretrained weights, or of a preset; None if they are none of the user's files."""
+    path = expand_home(source).absolute()
+    return path if source not in ("", START, IMAGENET) and path.exists() else None
+
+
 def hash_source(source: str, architecture: str) -> dict[str, str]:
     """Return the SHA-256 of the file of pretrained weights, as an input of the training; empty if there is none."""
     if source in ("", IMAGENET):

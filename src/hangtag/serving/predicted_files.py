@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hangtag.catalog.files import escape_name
-from hangtag.config import ClassifyConfig, RunnerConfig
+from hangtag.config import ClassifyConfig
 from hangtag.console import show_progress
 from hangtag.errors import ModelError, SettingsError
 from hangtag.inference.classifier import Classifier
@@ -21,6 +21,7 @@ from hangtag.lock import LOCK
 from hangtag.manifest import read_version
 from hangtag.models.shipped import SHIPPED
 from hangtag.ray_tasks import TaskPlan
+from hangtag.runner_config import RunnerConfig
 from hangtag.serving import output
 from hangtag.serving.output import Group, Listed, Pair, group_entries, list_entries
 from hangtag.shards import ShardWork, Slot, local_field, run_shards

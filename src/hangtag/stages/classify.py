@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from hangtag.config import ClassifyConfig, RunnerConfig
+from hangtag.config import ClassifyConfig
 from hangtag.errors import SettingsError
 from hangtag.inference.classifier import Classifier
 from hangtag.inference.prediction import Prediction
@@ -16,6 +16,7 @@ from hangtag.inference.streaming import Failure, Photo, classify_photographs
 from hangtag.io import is_alive
 from hangtag.lock import LOCK, hold_folder
 from hangtag.models.out_of_distribution import MOST_OUT_OF_DISTRIBUTION
+from hangtag.runner_config import RunnerConfig
 from hangtag.serving import output
 from hangtag.serving.output import list_entries, write_explained
 from hangtag.serving.predicted_files import (

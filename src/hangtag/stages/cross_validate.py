@@ -11,12 +11,12 @@ import numpy.typing as npt
 import polars as pl
 
 from hangtag.catalog.prepared_items import OtherPhotographs
-from hangtag.config import EvaluateConfig, RunnerConfig
+from hangtag.config import EvaluateConfig
 from hangtag.console import track
 from hangtag.errors import SettingsError, WorkspaceError
 from hangtag.inference.prediction import HeadProbs
 from hangtag.inference.runs import EvaluatedItems
-from hangtag.io import JsonObject, expand_home, read_csv, read_json, write_csv, write_json, write_parquet, write_text
+from hangtag.io import JsonObject, read_csv, read_json, write_csv, write_json, write_parquet, write_text
 from hangtag.labels.dataset import LabeledItems, read_hash_distance, read_labeled_items
 from hangtag.labels.duplicates import hash_items
 from hangtag.labels.splits import assign_folds, take_share
@@ -28,12 +28,14 @@ from hangtag.metrics.report import build_class_tables, build_folds_report
 from hangtag.models.batch_predict import ProbsByHead
 from hangtag.models.checkpoint import assign_weights
 from hangtag.models.label_space import CATEGORY_PATH, NO_VALUE, LabelSpace
-from hangtag.models.pretrained import hash_source
+from hangtag.models.pretrained import find_file, hash_source
 from hangtag.ray_tasks import TaskPlan
 from hangtag.results import CrossValidateResult, StageResult
+from hangtag.runner_config import RunnerConfig
 from hangtag.shards import ShardWork, Slot, local_field, run_shards
-from hangtag.stages.train import build_dataset, learn_vocabulary, name_run, refuse_other_settings
-from hangtag.train_config import IMAGENET, START, TrainConfig
+from hangtag.stages.earlier_runs import refuse_other_settings
+from hangtag.stages.train import build_dataset, learn_vocabulary, name_run
+from hangtag.train_config import TrainConfig
 from hangtag.training.checkpoint import TrainingState, has_checkpoint
 from hangtag.training.data import check_pretrained_unseen, read_pretrained_seen
 from hangtag.training.epochs import estimate_training
@@ -135,8 +137,7 @@ def _cross_validate(
     targets = build_targets(labelled, config.target)
     item_folds = _assign_folds(labelled, targets, folds, config.seed)
     _check_weights(config.pretrained, labelled, item_folds, read_hash_distance(workspace))
-    path = expand_home(config.pretrained).absolute() if config.pretrained not in ("", START, IMAGENET) else None
-    weights = path if runner.runner == "ray" and path and path.exists() else None
+    weights = find_file(config.pretrained) if runner.runner == "ray" else None
     work = _Folds(workspace, config, folds, folder, record.inputs, str(weights or ""), (labelled, targets, item_folds))
     plan = TaskPlan("cross-validate", folds, folder, (workspace.root, *([weights] if weights else [])), cpus=0)
     with run_shards(work, range(folds), plan, runner) as results:

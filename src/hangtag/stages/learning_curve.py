@@ -11,16 +11,16 @@ from hangtag.config import EvaluateConfig
 from hangtag.errors import SettingsError, WorkspaceError
 from hangtag.figures.learning_curve import plot_learning_curve
 from hangtag.figures.style import save_figure
-from hangtag.inference.runs import EvaluatedItems, can_read_names, load_classifier, predict_items, select_items
+from hangtag.inference.runs import evaluate_val, load_classifier
 from hangtag.io import JsonObject, read_csv, read_json, write_csv, write_json
-from hangtag.labels.dataset import LabeledItems, read_labeled_items
+from hangtag.labels.dataset import read_labeled_items
 from hangtag.lock import hold
 from hangtag.manifest import StageRecord
 from hangtag.metrics.learning_curve import LearningCurve, build_curve, describe_curve, tabulate_curve
 from hangtag.models.checkpoint import hash_run
 from hangtag.results import LearningCurveResult, StageResult
-from hangtag.stages.pipeline import train_or_resume
-from hangtag.stages.train import name_run
+from hangtag.runner_config import RunnerConfig
+from hangtag.stages.train import name_run, run_trainings
 from hangtag.train_config import TrainConfig
 from hangtag.workspace import Workspace
 
@@ -37,6 +37,7 @@ def learning_curve(
     fractions: Sequence[float] = FRACTIONS,
     seeds: Sequence[int] | None = None,
     replace: bool = False,
+    runner: RunnerConfig = RunnerConfig(),  # noqa: B008
 ) -> LearningCurveResult:
     """Train on growing shares of the training items, and measure each training on val.
 
@@ -51,6 +52,7 @@ def learning_curve(
             ones with the same seed.
         seeds: One training of each share for each; by default the seed of the settings.
         replace: Replace runs of the same name with other settings, which are an error otherwise.
+        runner: Where the networks are trained, on a cluster side by side.
 
     Raises:
         SettingsError: The shares or seeds cannot be used, or the settings do not allow trainings that differ by their
@@ -58,8 +60,9 @@ def learning_curve(
         HangtagError: A training fails; see `train`.
     """
     workspace = Workspace.at(workspace)
-    plan = _plan_trainings(config, fractions, seeds)
-    trained = {name_run(each): (each, train_or_resume(workspace, each, replace=replace)) for each in plan}
+    configs = {name_run(each): each for each in _plan_trainings(config, fractions, seeds)}
+    results = run_trainings(workspace, configs, runner, replace=replace)
+    trained = {run_id: (configs[run_id], result) for run_id, result in zip(configs, results, strict=True)}
     reads = [workspace.prepared, workspace.labels, *map(workspace.run, trained)]
     with hold("learning-curve", workspace, reads=reads, writes=[workspace.learning_curve]):
         return LearningCurveResult.of(_measure_runs(workspace, config, trained))
@@ -113,7 +116,10 @@ def _measure_runs(
     record = StageRecord("learning-curve", workspace.learning_curve, inputs, {"runs": settings})
     if current := record.load_if_unchanged():
         return current
-    evaluated = [_evaluate_run(workspace, labelled, run_id) for run_id in trained]
+    evaluated = [
+        evaluate_val(load_classifier(workspace, run_id, labelled), labelled, f"Measuring {run_id}")
+        for run_id in trained
+    ]
     first = evaluated[0]
     if first.items.is_empty():
         raise WorkspaceError("There are no items in the split val.", hint="Clean a larger catalogue.")
@@ -138,16 +144,6 @@ def _measure_runs(
     title = f"Learning curve of {config.architecture}, {len(first.items):,} items of val"
     paths = _write_curve(record.begin(), runs, curve, title)
     return record.finish({"runs": len(runs), "val": len(first.items)}, paths)
-
-
-def _evaluate_run(workspace: Workspace, labelled: LabeledItems, run_id: str) -> EvaluatedItems:
-    """Predict the items of val with a run, as `train` does at its end."""
-    classifier = load_classifier(workspace, run_id, labelled)
-    items = select_items(labelled, classifier.label_space, ["val"])
-    with_names = can_read_names(classifier, labelled)
-    return EvaluatedItems(
-        items, predict_items(classifier, labelled, items, f"Measuring {run_id}", with_names=with_names)
-    )
 
 
 def _write_curve(folder: Path, runs: pl.DataFrame, curve: LearningCurve, title: str) -> list[Path]:

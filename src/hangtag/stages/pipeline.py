@@ -1,13 +1,12 @@
 """The commands `run` and `demo`: all stages from a catalogue to the report."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from hangtag.config import CleanConfig, EvaluateConfig, ExploreConfig, PredictConfig, PrepareConfig
 from hangtag.demo_catalog.catalog import write_demo_catalog
-from hangtag.errors import SettingsError, WorkspaceError
+from hangtag.errors import SettingsError
 from hangtag.models.registry import find_architecture
 from hangtag.presets import DEMO_SETTINGS, check_names, read_preset
 from hangtag.results import StageResult
@@ -18,9 +17,8 @@ from hangtag.stages.explore import explore
 from hangtag.stages.predict import predict
 from hangtag.stages.prepare import prepare
 from hangtag.stages.report import report
-from hangtag.stages.train import name_run, train
+from hangtag.stages.train import name_run, train_or_resume
 from hangtag.train_config import TrainConfig
-from hangtag.training.checkpoint import has_checkpoint
 from hangtag.workspace import Workspace
 
 # The colour modes that each preset trains if none is given.
@@ -112,15 +110,6 @@ def _plan_trainings(
         for seed in dict.fromkeys(seeds)
         for color_mode in dict.fromkeys(color_modes)
     ]
-
-
-def train_or_resume(workspace: Workspace, config: TrainConfig, *, replace: bool) -> StageResult:
-    """Train, or resume an interrupted training that has the same settings and labels."""
-    if has_checkpoint(workspace.run(name_run(config)) / "checkpoint"):
-        # A checkpoint of other settings or labels cannot be resumed: start again below.
-        with suppress(WorkspaceError):
-            return train(workspace, config, resume=True, replace=replace)
-    return train(workspace, config, replace=replace)
 
 
 def demo(

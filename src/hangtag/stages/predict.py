@@ -14,7 +14,7 @@ import polars as pl
 import polars.selectors as cs
 from PIL import Image
 
-from hangtag.config import PredictConfig, RunnerConfig
+from hangtag.config import PredictConfig
 from hangtag.console import show_progress
 from hangtag.errors import WorkspaceError
 from hangtag.figures.counts import draw_contact_sheet, save_figure
@@ -29,6 +29,7 @@ from hangtag.models.checkpoint import hash_run
 from hangtag.models.label_space import Probs
 from hangtag.ray_tasks import TaskPlan
 from hangtag.results import PredictResult, StageResult
+from hangtag.runner_config import RunnerConfig
 from hangtag.shards import ShardWork, Slot, local_field, run_shards
 from hangtag.training.targets import LABEL
 from hangtag.workspace import PARTS, Workspace

@@ -30,12 +30,13 @@ from hangtag.catalog.rejections import (
 )
 from hangtag.catalog.schema import read_id
 from hangtag.catalog.table import Rows
-from hangtag.config import PrepareConfig, RunnerConfig
+from hangtag.config import PrepareConfig
 from hangtag.errors import CatalogError
 from hangtag.io import expand_home, hash_json, write_csv, write_parquet, write_whole
 from hangtag.lock import hold
 from hangtag.manifest import StageRecord
 from hangtag.results import PrepareResult, StageResult
+from hangtag.runner_config import RunnerConfig
 from hangtag.workspace import OTHER_IMAGES, OTHER_PHOTOGRAPHS, Workspace
 
 REPAIRED = {"line": pl.Int64, "column": pl.String, "before": pl.String, "after": pl.String, "reason": pl.String}

@@ -1,49 +1,54 @@
 """Stage `train`: train a classifier on the labelled photographs, and save its history and settings."""
 
-import dataclasses
-import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import chdir, nullcontext, suppress
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from hangtag.console import print_line, show_progress
 from hangtag.errors import SettingsError, WorkspaceError
 from hangtag.inference.classifier import Classifier
-from hangtag.inference.runs import EvaluatedItems, can_read_names, predict_items, select_items, select_runs
-from hangtag.io import JsonObject, read_csv, write_csv, write_text
+from hangtag.inference.runs import evaluate_val, select_runs
+from hangtag.io import JsonObject, write_csv, write_text
 from hangtag.labels.dataset import LabeledItems, read_hash_distance, read_labeled_items
 from hangtag.labels.duplicates import hash_photographs
 from hangtag.labels.splits import take_share
-from hangtag.lock import hold
-from hangtag.manifest import NAME as MANIFEST
+from hangtag.lock import hold, hold_folder
 from hangtag.manifest import StageRecord, read_versions
-from hangtag.models.batch_predict import apply_temperature
-from hangtag.models.checkpoint import assign_weights, hash_run, load_weights, save_model
-from hangtag.models.description import read_description
+from hangtag.models.checkpoint import assign_weights, save_model
 from hangtag.models.label_space import CATEGORY_PATH, NO_VALUE
-from hangtag.models.pretrained import hash_source
+from hangtag.models.pretrained import find_file
 from hangtag.models.seen_images import ENTRY, SeenPhotographs, write_seen
 from hangtag.models.text import Vocabulary
+from hangtag.ray_tasks import TaskPlan
 from hangtag.results import StageResult, TrainResult
-from hangtag.settings import read_settings, resolve, to_toml
+from hangtag.runner_config import RunnerConfig
+from hangtag.settings import to_toml
+from hangtag.shards import ShardWork, Slot, run_shards
+from hangtag.stages.earlier_runs import (
+    hash_network,
+    read_calibration,
+    refuse_other_settings,
+    take_photographs,
+    take_settings,
+)
 from hangtag.train_config import START, TrainConfig
-from hangtag.training.calibration import find_thresholds, fit_temperatures
-from hangtag.training.checkpoint import TrainingState, read_settings_of_checkpoint
+from hangtag.training.calibration import calibrate_model
+from hangtag.training.checkpoint import TrainingState, has_checkpoint, read_progress, read_settings_of_checkpoint
 from hangtag.training.data import ItemDataset, collect_seen
-from hangtag.training.epochs import fit_epochs
+from hangtag.training.epoch_lines import EpochLines
+from hangtag.training.epochs import fit_time
 from hangtag.training.linear_probe import LinearProbeTrainer
 from hangtag.training.targets import ALL, LABEL, Targets, build_targets
 from hangtag.training.teacher import load_teacher
 from hangtag.training.trainer import Trainer
-from hangtag.workspace import CHECKPOINT, Workspace
-
-# Settings whose value `auto` or 0 lets the training choose.
-CHOSEN = ("precision", "epochs", "initial_scale", "final_scale")
+from hangtag.workspace import CHECKPOINT, Workspace, recover
 
 
 def train(
@@ -53,6 +58,7 @@ def train(
     run_id: str | None = None,
     resume: bool = False,
     replace: bool = False,
+    runner: RunnerConfig = RunnerConfig(),  # noqa: B008
 ) -> TrainResult:
     """Train a classifier on the `train` split, validate on `val` after every epoch, and keep the epoch of `checkpoint`.
 
@@ -67,6 +73,7 @@ def train(
         resume: Continue an interrupted training, with the same data in the same order.
         replace: Replace a training of the same name that has other settings, which is an error otherwise. A training
             with the same settings on other labels is always replaced.
+        runner: Where the network is trained; on a cluster, from its last epoch if its process or node dies.
 
     Raises:
         WorkspaceError: Nothing is cleaned, a split is empty, or there is no matching training to resume or to reuse
@@ -77,87 +84,192 @@ def train(
             cannot be loaded or do not fit it.
         LeakError: The pretrained weights were trained on photographs of `val`.
         MissingExtraError: Keras is not installed.
+        RunnerError: The Ray cluster cannot be used.
     """
     workspace = Workspace.at(workspace)
     if config.image_run:
-        config = _take_settings(workspace, config.image_run)
+        config = take_settings(workspace, config.image_run)
     if config.teacher:
         select_runs(workspace, config.teacher)
     run_id = run_id or name_run(config)
+    with hold("train", workspace, reads=list_inputs(workspace, config), writes=[workspace.run(run_id)]):
+        if runner.runner == "local":
+            return TrainResult.of(train_run(workspace, config, run_id, resume=resume, replace=replace))
+        left = [] if resume else read_progress(workspace.run(run_id) / CHECKPOINT)[0]
+        [result] = _train_on_cluster(workspace, [Training(run_id, config, resume, left)], runner, replace=replace)
+        return TrainResult.of(result)
+
+
+def train_or_resume(
+    workspace: Workspace, config: TrainConfig, *, run_id: str | None = None, replace: bool = False
+) -> StageResult:
+    """Train, or resume an interrupted training that has the same settings and labels."""
+    if has_checkpoint(workspace.run(run_id or name_run(config)) / CHECKPOINT):
+        # A checkpoint of other settings or labels cannot be resumed: start again below.
+        with suppress(WorkspaceError):
+            return train(workspace, config, run_id=run_id, resume=True, replace=replace)
+    return train(workspace, config, run_id=run_id, replace=replace)
+
+
+def run_trainings(
+    workspace: Workspace, configs: Mapping[str, TrainConfig], runner: RunnerConfig, *, replace: bool = False
+) -> list[StageResult]:
+    """Train several networks, each of which is a run: one after another, or side by side as tasks of a Ray cluster.
+
+    Finished runs are not trained again, and unfinished ones are resumed if they have the same settings and labels.
+
+    Args:
+        workspace: A workspace that has been cleaned.
+        configs: The settings of each training, without an `image_run`, by the name of its run.
+        runner: Where they are trained.
+        replace: Replace runs of the same name with other settings, which are an error otherwise.
+
+    Returns:
+        The results in the order of the settings.
+
+    Raises:
+        HangtagError: A training fails; see `train`.
+    """
+    if runner.runner == "local":
+        results = []
+        for number, (run_id, config) in enumerate(configs.items(), 1):
+            print_line(f"Training {number}/{len(configs)}: {run_id}")
+            results.append(train_or_resume(workspace, config, run_id=run_id, replace=replace))
+        return results
+    reads = [path for config in configs.values() for path in list_inputs(workspace, config)]
+    with hold("train", workspace, reads=reads, writes=[workspace.run(run_id) for run_id in configs]):
+        plan = [Training(run_id, config) for run_id, config in configs.items()]
+        return _train_on_cluster(workspace, plan, runner, replace=replace)
+
+
+def list_inputs(workspace: Workspace, config: TrainConfig) -> list[Path]:
+    """Return the folders that a training reads."""
     others = [workspace.run(each) for each in (config.image_run, config.calibration_run, *config.teacher) if each]
-    with hold(
-        "train", workspace, reads=[workspace.prepared, workspace.labels, *others], writes=[workspace.run(run_id)]
+    return [workspace.prepared, workspace.labels, *others]
+
+
+@dataclass(frozen=True)
+class Training:
+    """One of the trainings of a command on a cluster.
+
+    Attributes:
+        run_id: The name of its run.
+        config: Its settings.
+        must_resume: Whether there must be an unfinished training to resume.
+        left: The history of an unfinished training that is not resumed; empty to resume any that fits.
+    """
+
+    run_id: str
+    config: TrainConfig
+    must_resume: bool = False
+    left: list[JsonObject] = field(default_factory=list)
+
+    def is_begun(self, checkpoint: Path) -> bool:
+        """Return whether a checkpoint may be resumed, since this command, or any if that is allowed, has written it."""
+        history, _ = read_progress(checkpoint)
+        return history not in ([], self.left)
+
+
+@dataclass
+class Trainings(ShardWork[Training, StageResult]):
+    """Train the network of a run, from the last epoch that an earlier try of the same command has finished.
+
+    Attributes:
+        workspace: The workspace, whose folders the command has locked.
+        replace: See `train`.
+        started_in: The folder that a relative path of pretrained weights begins at.
+        labels: The digest of the labels.
+    """
+
+    workspace: Workspace
+    replace: bool
+    started_in: Path
+    labels: str
+
+    def find(self, shard: Training) -> StageResult | None:
+        """Return the result of a run that is finished.
+
+        Raises:
+            SettingsError: There is a training of the same name with other settings.
+        """
+        record = _open_record(self.workspace, self.labels, shard.config, shard.run_id)
+        current = record.load_if_unchanged()
+        if current is None and not self.replace:
+            unfinished = None if shard.must_resume else read_settings_of_checkpoint(record.folder / CHECKPOINT)
+            refuse_other_settings(record, unfinished)
+        return current
+
+    def run(self, shard: Training, slot: Slot) -> StageResult:  # noqa: ARG002  (the process has its threads already)
+        """Train the network, and write the run."""
+        folder, is_there = self.workspace.run(shard.run_id), self.started_in.is_dir()
+        train_here = partial(train_run, self.workspace, shard.config, shard.run_id, replace=self.replace)
+        # After a kill of the command, a task of it may live on for a moment.
+        with chdir(self.started_in) if is_there else nullcontext(), hold_folder("train", folder):
+            recover(folder)
+            if shard.must_resume:
+                return train_here(resume=True)
+            if shard.is_begun(folder / CHECKPOINT):
+                with suppress(WorkspaceError):
+                    return train_here(resume=True)
+            return train_here(resume=False)
+
+
+def _train_on_cluster(
+    workspace: Workspace, plan: Sequence[Training], runner: RunnerConfig, *, replace: bool
+) -> list[StageResult]:
+    """Train as tasks of a Ray cluster, with a line for every epoch, and return the results in order."""
+    work = Trainings(workspace, replace, Path.cwd(), read_labeled_items(workspace).digest)
+    for training in plan:
+        # What cannot be trained is said before any is.
+        work.find(training)
+    files = {find_file(training.config.pretrained) for training in plan} - {None}
+    shared = (workspace.root, *(file for file in files if file))
+    titles = {each.run_id: f"{each.run_id} · " if len(plan) > 1 else "" for each in plan}
+    lines = EpochLines({titles[each.run_id]: workspace.run(each.run_id) for each in plan})
+    tasks, results = TaskPlan("train", len(plan), workspace.runs, shared, cpus=0), []
+    with (
+        show_progress("Training", len(plan), "runs") as bar,
+        run_shards(work, plan, tasks, runner, advance=bar.advance, look=lines.update) as found,
     ):
-        return TrainResult.of(_train_run(workspace, config, run_id, resume=resume, replace=replace))
+        for training, result in zip(plan, found, strict=True):
+            results.append(result)
+            if not result.skipped:
+                lines.finish(titles[training.run_id])
+    return results
 
 
-def _train_run(workspace: Workspace, config: TrainConfig, run_id: str, *, resume: bool, replace: bool) -> StageResult:
+def _open_record(workspace: Workspace, labels: str, config: TrainConfig, run_id: str) -> StageRecord:
+    return StageRecord("train", workspace.run(run_id), {"labels": labels, **hash_network(workspace, config)}, config)
+
+
+def train_run(workspace: Workspace, config: TrainConfig, run_id: str, *, resume: bool, replace: bool) -> StageResult:
+    """Do a training in this process, in folders that are locked; see `train`."""
     labelled = read_labeled_items(workspace)
-    folder = workspace.run(run_id)
-    record = StageRecord("train", folder, {"labels": labelled.digest, **hash_network(workspace, config)}, config)
+    record = _open_record(workspace, labelled.digest, config, run_id)
     if current := record.load_if_unchanged():
         return current
-    checkpoint = folder / CHECKPOINT
+    checkpoint = record.folder / CHECKPOINT
     if not replace:
         refuse_other_settings(record, None if resume else read_settings_of_checkpoint(checkpoint))
     build = partial(build_trainer, workspace, labelled, checkpoint)
-    trainer = build(_fit_time(build, config, checkpoint, resume=resume))
-    calibration = _read_calibration(workspace, config, trainer) if config.calibration_run else None
+    trainer = build(fit_time(build, config, checkpoint if resume else None))
+    calibration = read_calibration(workspace, config, trainer) if config.calibration_run else None
     others = None
     if len(labelled.others):
         rows, _ = labelled.others.find(labelled.of_split("val")["item_id"])
         others = hash_photographs(labelled.others.images, rows)
     seen = collect_seen(workspace, config, trainer.data, read_hash_distance(workspace), others)
     if config.image_run:
-        state = _take_photographs(workspace.run(config.image_run), labelled.digest)
+        state = take_photographs(workspace.run(config.image_run), labelled.digest)
     else:
         state = trainer.resume() if resume else TrainingState()
         trainer.fit(state)
     paths = _save_run(trainer, state, record.begin(), labelled, run_id, calibration, seen)
-    metrics = _build_metrics(trainer, state, _measure_val(record.work, labelled, f"{trainer.title}Measuring"))
+    # The accuracy in `history.csv` differs: it is measured after each epoch in the precision of the training, on the
+    # photographs alone, without their mirror images.
+    measured = evaluate_val(Classifier.load(record.work), labelled, f"{trainer.title}Measuring")
+    metrics = _build_metrics(trainer, state, float(measured.correct.mean()))
     return record.finish(metrics, paths, stale=[CHECKPOINT], precision=trainer.precision)
-
-
-def _fit_time(
-    build: Callable[[TrainConfig], Trainer], config: TrainConfig, checkpoint: Path, *, resume: bool
-) -> TrainConfig:
-    """Return settings with a number of epochs that fits into `minutes`; a resumed training keeps its number."""
-    if not config.minutes:
-        return config
-    unfinished = read_settings_of_checkpoint(checkpoint) if resume else None
-    if unfinished is not None:
-        return dataclasses.replace(config, epochs=unfinished["epochs"])
-    return fit_epochs(build, config)
-
-
-def refuse_other_settings(record: StageRecord, unfinished: Mapping[str, Any] | None = None) -> None:
-    """Check that no training of the same name has other settings.
-
-    Args:
-        record: The record of the new training.
-        unfinished: The settings of an interrupted training, if there is one.
-
-    Raises:
-        SettingsError: There is a training with other settings.
-    """
-    differing = record.find_other_settings()
-    if record.settings.get("image_run") and "image_run" not in differing:
-        # The settings are those of the image run, which was trained again.
-        return
-    if not differing and unfinished is not None:
-        both = {name: (unfinished.get(name), value) for name, value in record.settings.items()}
-        # The unfinished training recorded what was chosen where a setting leaves it open: `auto`, 0, or a budget.
-        chosen = {name for name in CHOSEN if record.settings[name] in (0, "auto")}
-        chosen |= {"epochs"} if record.settings["minutes"] else set()
-        known = {name: values for name, values in both.items() if name in unfinished and name not in chosen}
-        differing = {name: values for name, values in known.items() if values[0] != values[1]}
-    if differing:
-        changes = "; ".join(f"{name}: {earlier!r} there, {now!r} now" for name, (earlier, now) in differing.items())
-        raise SettingsError(
-            f"There is {'an unfinished' if unfinished else 'a'} training of the name {record.folder.name} with other "
-            f"settings ({changes}).",
-            hint="Choose another name with --run-id, or replace that training with --replace.",
-        )
 
 
 def name_run(config: TrainConfig) -> str:
@@ -228,69 +340,6 @@ def build_dataset(
     return ItemDataset(labelled.images, table["image_index"].to_numpy().astype(np.int64), classes, words)
 
 
-def _read_calibration(workspace: Workspace, config: TrainConfig, trainer: Trainer) -> JsonObject:
-    """Return the temperatures and thresholds of another run.
-
-    Raises:
-        WorkspaceError: There is no such run, or it predicts other labels.
-    """
-    folder = workspace.run(config.calibration_run)
-    if not os.path.lexists(folder / MANIFEST):
-        raise WorkspaceError("There is no such finished run for --calibration-run.", received=folder.name)
-    hash_run(workspace, folder.name)
-    described = read_description(folder)
-    if described.label_space != trainer.label_space or (described.vocabulary is None) != (trainer.vocabulary is None):
-        raise WorkspaceError(
-            "The run of --calibration-run was trained on other labels.",
-            hint="Choose a run with the same target and catalogue.",
-            received=folder.name,
-        )
-    return dict(described.read("calibration"))
-
-
-def _take_settings(workspace: Workspace, run_id: str) -> TrainConfig:
-    """Return the settings of the image run, for a training that adds the classifier of names to its network.
-
-    Raises:
-        WorkspaceError: There is no such run, or it already reads names.
-    """
-    folder = workspace.run(run_id)
-    if not os.path.lexists(folder / MANIFEST):
-        raise WorkspaceError("There is no such finished run for --image-run.", received=run_id)
-    hash_run(workspace, run_id)
-    config = resolve(TrainConfig, read_settings(folder / "config.toml"))
-    if config.with_names:
-        raise WorkspaceError(
-            "The run of --image-run already reads names.", hint="Choose a run without --with-names.", received=run_id
-        )
-    return dataclasses.replace(config, with_names=True, image_run=run_id)
-
-
-def hash_network(workspace: Workspace, config: TrainConfig) -> dict[str, str]:
-    """Return the hashes of the weights and runs that the training starts from or learns from, as its inputs."""
-    if not config.image_run:
-        teachers = {f"runs/{run_id}": hash_run(workspace, run_id) for run_id in config.teacher}
-        return hash_source(config.pretrained, config.architecture) | teachers
-    described = read_description(workspace.run(config.image_run))
-    return {"image_run": described.read("weights", "sha256")}
-
-
-def _take_photographs(folder: Path, labels_digest: str) -> TrainingState:
-    """Return the finished training state of the image run in a folder.
-
-    Raises:
-        WorkspaceError: It was trained on other labels.
-        ModelError: Its weights are damaged.
-    """
-    described = read_description(folder)
-    if described.content.get("labels_digest") != labels_digest:
-        hint = "Train it again, or run `hangtag clean` on the catalogue that it was trained on."
-        raise WorkspaceError("The run of --image-run was trained on other labels.", hint=hint, received=folder.name)
-    history = read_csv(folder / "history.csv").to_dicts()
-    weights = load_weights(folder, described.read("weights", "sha256"))
-    return TrainingState(history, weights, described.read("metrics", "epoch"))
-
-
 def _save_run(
     trainer: Trainer,
     state: TrainingState,
@@ -304,7 +353,7 @@ def _save_run(
     assign_weights(trainer.model, state.kept_weights)
     name_weight = trainer.predict_names(state, calibration and calibration.get("name_weight"))
     if calibration is None:
-        calibration = _calibrate_model(trainer, labelled) | ({"name_weight": name_weight} if name_weight else {})
+        calibration = calibrate_model(trainer, labelled) | ({"name_weight": name_weight} if name_weight else {})
     kept = state.history[state.kept_epoch - 1]
     history, settings = folder / "history.csv", folder / "config.toml"
     write_csv(history, pl.DataFrame(state.history))
@@ -337,27 +386,6 @@ def _save_run(
     return [*paths, list_of_seen, history, settings]
 
 
-def _calibrate_model(trainer: Trainer, labelled: LabeledItems) -> JsonObject:
-    """Fit temperatures and thresholds on val: for photographs alone, and with product names if the model reads them."""
-    val, label_space = trainer.data["val"], trainer.label_space
-    group_ids = dict(labelled.table.select("image_index", "group_id").iter_rows())
-    groups = np.array([group_ids[row] for row in val.rows.tolist()])
-    classes = trainer.find_primary_classes(val)
-    calibration = {}
-    for key, words in (("photograph", False), ("photograph_and_name", True)):
-        if words and trainer.vocabulary is None:
-            continue
-        by_head = trainer.predict_heads(val, f"{trainer.title}Calibrating", words=words)
-        temperatures = fit_temperatures(by_head, val.classes, label_space)
-        probs = label_space.sum_level(
-            apply_temperature(by_head[CATEGORY_PATH], temperatures[CATEGORY_PATH]), label_space.primary
-        )
-        known = classes != NO_VALUE
-        thresholds = find_thresholds(probs[known], classes[known], groups=groups[known])
-        calibration[key] = {"temperatures": temperatures, "thresholds": thresholds}
-    return calibration
-
-
 def _count_classes(trainer: Trainer) -> dict[str, list[int]]:
     """Return the number of training items of each class by head."""
     data = trainer.data["train"]
@@ -365,25 +393,6 @@ def _count_classes(trainer: Trainer) -> dict[str, list[int]]:
         head: np.bincount(data.classes[head][data.classes[head] != NO_VALUE], minlength=size).tolist()
         for head, size in trainer.label_space.heads.items()
     }
-
-
-def _measure_val(folder: Path, labelled: LabeledItems, title: str) -> float:
-    """Return the accuracy of the saved model on val, 0 to 1, computed as `evaluate` does.
-
-    The accuracy in `history.csv` differs: it is measured after each epoch in the precision of the training, on the
-    photographs alone, without their mirror images.
-
-    Args:
-        folder: The folder of the saved model.
-        labelled: The cleaned catalogue.
-        title: The title of the progress bar.
-    """
-    classifier = Classifier.load(folder)
-    items = select_items(labelled, classifier.label_space, ["val"])
-    with_names = can_read_names(classifier, labelled)
-    return float(
-        EvaluatedItems(items, predict_items(classifier, labelled, items, title, with_names=with_names)).correct.mean()
-    )
 
 
 def _build_metrics(trainer: Trainer, state: TrainingState, val_accuracy: float) -> JsonObject:

@@ -8,7 +8,8 @@ from hangtag.labels.dataset import read_labeled_items
 from hangtag.lock import hold
 from hangtag.manifest import StageRecord
 from hangtag.results import TrainResult
-from hangtag.stages.train import build_trainer, hash_network, name_run, train
+from hangtag.stages.earlier_runs import hash_network
+from hangtag.stages.train import build_trainer, list_inputs, name_run, train
 from hangtag.train_config import TrainConfig
 from hangtag.training.checkpoint import TrainingState
 from hangtag.training.parallel import join_cluster
@@ -48,31 +49,30 @@ def train_worker(
             index and the addresses do not fit.
         HangtagError: See `train`.
     """
-    _check_settings(config, len(addresses))
+    check_workers(config, len(addresses))
     cluster = join_cluster(index, addresses)
     result = None
     if cluster.is_chief:
         result = train(workspace, config, run_id=run_id, resume=resume, replace=replace)
     else:
-        _follow(Workspace.at(workspace), config, run_id, resume=resume)
+        place, folder = Workspace.at(workspace), Workspace.at(workspace).run(run_id or name_run(config))
+        with hold("train", place, reads=list_inputs(place, config), writes=[]):
+            follow(place, config, folder, resume=resume)
     cluster.wait()
     return result
 
 
-def _follow(workspace: Workspace, config: TrainConfig, run_id: str | None, *, resume: bool) -> None:
-    """Train as the chief does, and write nothing."""
-    folder = workspace.run(run_id or name_run(config))
-    teachers = [workspace.run(each) for each in config.teacher]
-    with hold("train", workspace, reads=[workspace.prepared, workspace.labels, *teachers], writes=[]):
-        labelled = read_labeled_items(workspace)
-        # The chief does not train a run again that is finished.
-        inputs = {"labels": labelled.digest, **hash_network(workspace, config)}
-        if not StageRecord("train", folder, inputs, config).load_if_unchanged():
-            trainer = build_trainer(workspace, labelled, folder / CHECKPOINT, config)
-            trainer.fit(trainer.resume() if resume else TrainingState())
+def follow(workspace: Workspace, config: TrainConfig, folder: Path, *, resume: bool) -> None:
+    """Train as the chief does the run of a folder, and write nothing."""
+    labelled = read_labeled_items(workspace)
+    # The chief does not train a run again that is finished.
+    inputs = {"labels": labelled.digest, **hash_network(workspace, config)}
+    if not StageRecord("train", folder, inputs, config).load_if_unchanged():
+        trainer = build_trainer(workspace, labelled, folder / CHECKPOINT, config)
+        trainer.fit(trainer.resume() if resume else TrainingState())
 
 
-def _check_settings(config: TrainConfig, workers: int) -> None:
+def check_workers(config: TrainConfig, workers: int) -> None:
     """Check that the settings can be used by several workers.
 
     Raises:

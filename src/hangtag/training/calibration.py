@@ -1,6 +1,7 @@
 """Rescale the label head, fit temperatures, and choose the confidence thresholds that reach a target precision."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -8,10 +9,15 @@ from scipy.optimize import minimize_scalar
 from scipy.stats import beta
 
 from hangtag.config import TARGET_PRECISIONS
+from hangtag.io import JsonObject
+from hangtag.labels.dataset import LabeledItems
 from hangtag.models.batch_predict import ProbsByHead, apply_temperature
 from hangtag.models.checkpoint import Weights
 from hangtag.models.label_space import CATEGORY_PATH, NO_VALUE, Indices, LabelSpace, Probs
 from hangtag.training.losses import LEAST_PROBABILITY
+
+if TYPE_CHECKING:
+    from hangtag.training.trainer import Trainer
 
 # The probability that a threshold misses its target precision on new items.
 RISK = 0.05
@@ -150,3 +156,24 @@ def find_thresholds(
     """Return the threshold for each target precision, by the precision as text; see `find_threshold`."""
     confidence, correct = probs.max(axis=1), probs.argmax(axis=1) == classes
     return {f"{precision:g}": find_threshold(confidence, correct, precision, groups) for precision in precisions}
+
+
+def calibrate_model(trainer: "Trainer", labelled: LabeledItems) -> JsonObject:
+    """Fit temperatures and thresholds on val: for photographs alone, and with product names if the model reads them."""
+    val, label_space = trainer.data["val"], trainer.label_space
+    group_ids = dict(labelled.table.select("image_index", "group_id").iter_rows())
+    groups = np.array([group_ids[row] for row in val.rows.tolist()])
+    classes = trainer.find_primary_classes(val)
+    calibration = {}
+    for key, words in (("photograph", False), ("photograph_and_name", True)):
+        if words and trainer.vocabulary is None:
+            continue
+        by_head = trainer.predict_heads(val, f"{trainer.title}Calibrating", words=words)
+        temperatures = fit_temperatures(by_head, val.classes, label_space)
+        probs = label_space.sum_level(
+            apply_temperature(by_head[CATEGORY_PATH], temperatures[CATEGORY_PATH]), label_space.primary
+        )
+        known = classes != NO_VALUE
+        thresholds = find_thresholds(probs[known], classes[known], groups=groups[known])
+        calibration[key] = {"temperatures": temperatures, "thresholds": thresholds}
+    return calibration

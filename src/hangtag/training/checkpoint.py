@@ -76,13 +76,27 @@ def has_checkpoint(folder: Path) -> bool:
 
 def read_settings_of_checkpoint(folder: Path) -> JsonObject | None:
     """Read the settings and digests (`identity`) in a checkpoint; return None if there is none or it is damaged."""
+    state = _read_state(folder)
+    return None if state is None else dict(state["identity"])
+
+
+def read_progress(folder: Path) -> tuple[list[JsonObject], int]:
+    """Read the history in a checkpoint, and the number of epochs of the training; both empty if there is none."""
+    state = _read_state(folder)
+    return ([], 0) if state is None else (list(state["history"]), int(state["identity"]["epochs"]))
+
+
+def _read_state(folder: Path) -> JsonObject | None:
+    """Read what a checkpoint says besides its tensors; return None if there is none or it is damaged."""
     if not has_checkpoint(folder):
         return None
     try:
         with safe_open(folder / FILE, framework="numpy") as file:
-            return dict(json.loads(file.metadata()["state"])["identity"])
+            state: JsonObject = json.loads(file.metadata()["state"])
     except DAMAGED:
         return None
+    is_whole = isinstance(state, dict) and isinstance(state.get("identity"), dict) and "epochs" in state["identity"]
+    return state if is_whole and isinstance(state.get("history"), list) else None
 
 
 def read_checkpoint(folder: Path, model: "Model", average: WeightEMA, identity: JsonObject) -> TrainingState:

@@ -4,10 +4,12 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hangtag.errors import SettingsError
 from hangtag.train_config import TrainConfig
+from hangtag.training.checkpoint import read_settings_of_checkpoint
 
 if TYPE_CHECKING:
     from hangtag.training.trainer import Trainer
@@ -100,3 +102,19 @@ def fit_epochs(build: "Callable[[TrainConfig], Trainer]", config: TrainConfig) -
             settings=["minutes"],
         )
     return replace(config, epochs=fitting)
+
+
+def fit_time(
+    build: "Callable[[TrainConfig], Trainer]", config: TrainConfig, checkpoint: Path | None = None
+) -> TrainConfig:
+    """Return settings with a number of epochs that fits into `minutes`, if they have a time budget.
+
+    Args:
+        build: See `fit_epochs`.
+        config: The settings of the training.
+        checkpoint: The checkpoint of a training that is resumed, which keeps its number.
+    """
+    unfinished = read_settings_of_checkpoint(checkpoint) if checkpoint and config.minutes else None
+    if unfinished is not None:
+        return replace(config, epochs=unfinished["epochs"])
+    return fit_epochs(build, config) if config.minutes else config
