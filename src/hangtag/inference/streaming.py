@@ -5,7 +5,7 @@ import time
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -113,8 +113,11 @@ class _Turns:
 
     @contextmanager
     def reading(self, photographs: int) -> Iterator[None]:
-        """Take a turn to read photographs; take none if the last ones were large, or their disk slow."""
-        with self._lock if self._is_quick else nullcontext():
+        """Take a turn to read photographs, and give it back at once if the last ones were large or their disk slow."""
+        with ExitStack() as turn:
+            turn.enter_context(self._lock)
+            if not self._is_quick:
+                turn.close()
             start = time.perf_counter()
             yield
             self._is_quick = time.perf_counter() - start < QUICK_SECONDS * photographs
