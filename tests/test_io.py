@@ -180,6 +180,7 @@ def test_every_table_is_written_and_read_by_write_csv_and_read_csv() -> None:
         "labels/public_taxonomy.py",
         "reviewing/queue.py",
         "stages/apply.py",
+        "stages/parameter_search.py",
     }
     script = (source / "serving" / "static" / "page.js").read_text("utf-8")
     assert r"/^'*[ \v\f\u00a0\ufeff]*[\t\r\n=+\-@\uff1d\uff0b\uff0d\uff20]/" in script

@@ -162,20 +162,20 @@ def test_what_no_node_has_is_told(cluster: Any, tmp_path: Path, capfd: pytest.Ca
     def look() -> None:
         raise KeyboardInterrupt
 
-    for runner in (RunnerConfig("ray", cluster.address, 3), RunnerConfig("ray", cluster.address, gpus_per_task=2)):
+    for runner in (RunnerConfig("ray", cluster.address, 3), RunnerConfig("ray", cluster.address, gpus_per_task=1)):
         with pytest.raises(KeyboardInterrupt), run_shards(Devices(), range(1), plan, runner, look=look) as results:
             list(results)
     told = [line for line in capfd.readouterr().err.splitlines() if "No node" in line]
     assert [line.partition(";")[0] for line in told] == [
         "No node of the Ray cluster has 3 processors",
-        "No node of the Ray cluster has 1 processor and 2 graphics cards",
+        "No node of the Ray cluster has 2 processors and 1 graphics card",
     ]
 
 
 def test_this_machine_alone_is_not_waited_for(tmp_path: Path) -> None:
-    runner = RunnerConfig("ray", gpus_per_task=64)
+    runner = RunnerConfig("ray", cpus_per_task=4096)
     with (
-        pytest.raises(RunnerError, match=r"This machine does not have .*: 1 processor and 64 graphics cards"),
+        pytest.raises(RunnerError, match=r"This machine does not have .*: 4096 processors"),
         run_shards(Devices(), range(1), TaskPlan("devices", 1, tmp_path), runner) as results,
     ):
         list(results)
@@ -187,7 +187,10 @@ def test_this_machine_alone_is_not_waited_for(tmp_path: Path) -> None:
         ([(2.0, 0.0), (1.0, 0.0)], 0, 2),
         ([(2.0, 0.0), (2.0, 2.0)], 1, 1),
         ([(1.0, 2.0)], 1, 1),
-        ([(9.0, 0.0)], 1, 1),
+        ([(16.0, 4.0), (16.0, 1.0)], 1, 4),
+        ([(96.0, 8.0)], 1, 12),
+        # A node with cards may still join.
+        ([(9.0, 0.0)], 1, 8),
     ],
 )
 def test_a_task_has_the_share_of_processors_that_it_has_of_graphics_cards(

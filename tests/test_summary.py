@@ -104,7 +104,11 @@ def test_seconds_are_formatted(seconds: float, shown: str) -> None:
 
 
 def test_a_stop_names_the_command_that_continues() -> None:
-    assert describe_stop("train").endswith("run the same command with --resume.")
-    assert describe_stop("run").endswith("to continue, run the same command.")
-    assert describe_stop("demo") == describe_stop("run")
-    assert "--resume" not in describe_stop("evaluate")
+    assert describe_stop(["train"]).endswith("run the same command with --resume.")
+    assert describe_stop(["run"]).endswith("to continue, run the same command.")
+    assert describe_stop(["demo"]) == describe_stop(["run", "shop.zip"])
+    assert "--resume" not in describe_stop(["evaluate"])
+    for search in (["--search", "grid.toml"], ["--search=grid.toml"]):
+        assert describe_stop(["train", *search]) == describe_stop(["learning-curve"])
+    assert "--resume" not in describe_stop(["learning-curve"])
+    assert describe_stop([]).startswith("Stopped.")

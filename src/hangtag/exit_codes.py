@@ -82,13 +82,16 @@ def _call(app: typer.Typer, arguments: Sequence[str]) -> int:
     if code == 130:
         with suppress(OSError):
             # The terminal may be closed.
-            typer.echo(describe_stop(arguments[0] if arguments else ""), err=True)
+            typer.echo(describe_stop(arguments), err=True)
         return 128 + _received_signals[0] if _received_signals else 130
     return int(code)
 
 
-def describe_stop(command: str) -> str:
-    """Return the message after Ctrl-C: which results are kept, and how to continue."""
+def describe_stop(arguments: Sequence[str]) -> str:
+    """Return the message after Ctrl-C of a command: which results are kept, and how to continue."""
+    command = arguments[0] if arguments else ""
+    if command == "learning-curve" or any(each.split("=")[0] == "--search" for each in arguments):
+        return "Stopped. Every finished training and epoch is kept; to continue, run the same command."
     if command == "train":
         return "Stopped. Every finished epoch is kept; to continue, run the same command with --resume."
     if command == "cross-validate":

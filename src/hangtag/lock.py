@@ -107,7 +107,8 @@ def sweep(workspace: Workspace) -> None:
                     recover(part)
                 for part in unfinished:
                     remove_dead_parts(part)
-    remove_dead_parts(workspace.root)
+    for folder in (workspace.root, workspace.runs):
+        remove_dead_parts(folder)
     for path in (workspace.root / LOCKS).glob("*.json"):
         if not (path.stem.isdecimal() and is_alive(int(path.stem))):
             with suppress(OSError):

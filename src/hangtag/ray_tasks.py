@@ -42,6 +42,7 @@ class TaskPlan:
         shared: Further files and folders that every node must see.
         cpus: The processors that a task uses unless the user sets them; 0 takes as many as this machine has, or the
             largest node if that has fewer.
+        again: How to continue after tasks are lost.
     """
 
     command: str
@@ -49,6 +50,7 @@ class TaskPlan:
     folder: Path
     shared: tuple[Path, ...] = ()
     cpus: int = 1
+    again: str = "Finished tasks are kept; the same command continues."
 
 
 def run_tasks(
@@ -155,7 +157,10 @@ class _Cluster:
         """Wait until a task is finished or the seconds are over; return the numbers, arguments and results of tasks."""
         tasks = list(self.running)
         references, _ = self._ray.wait(tasks, num_returns=1 if seconds else len(tasks), timeout=seconds)
-        return [(*self.running.pop(reference), _read_last_try(self._ray, reference)) for reference in references]
+        return [
+            (*self.running.pop(reference), _read_last_try(self._ray, reference, self._plan.again))
+            for reference in references
+        ]
 
 
 def read_result(ray: Any, reference: Any) -> Any:
@@ -181,7 +186,7 @@ def read_result(ray: Any, reference: Any) -> Any:
     return result
 
 
-def _read_last_try(ray: Any, reference: Any) -> Any:
+def _read_last_try(ray: Any, reference: Any, again: str) -> Any:
     """Return the result of a task whose retries have ended too."""
     try:
         return read_result(ray, reference)
@@ -190,7 +195,7 @@ def _read_last_try(ray: Any, reference: Any) -> Any:
     except ray.exceptions.RayError as error:
         raise RunnerError(
             f"A task of the Ray cluster is lost: its process or node died, in up to {MAX_RETRIES} retries too.",
-            hint="Is the memory of its node too small? Finished tasks are kept; the same command continues.",
+            hint=f"Is the memory of its node too small? {again}",
             received=shorten(error),
         ) from error
 
@@ -278,9 +283,12 @@ def explain_waiting(cpus: int, gpus: int, tasks: int = 1, *, can_grow: bool) -> 
 def _choose_cpus(ray: Any, gpus: int) -> int:
     """Return as many processors as this machine has, or those of the largest node if it has fewer.
 
-    A task with graphics cards has the share of its node's processors that these are of the node's cards, so that all
-    cards can be used.
+    A task with graphics cards has the share of its node's processors that these are of the node's cards, on the node
+    where that is least: so all cards of all nodes can be used.
     """
-    usable = [(cpus, cards) for cpus, cards in _list_nodes(ray) if cards >= gpus]
-    most = max((cpus * gpus / cards if gpus else cpus for cpus, cards in usable), default=1)
-    return max(1, min(os.cpu_count() or 1, int(most)))
+    here, nodes = os.cpu_count() or 1, _list_nodes(ray)
+    if gpus:
+        most = min((cpus * gpus / cards for cpus, cards in nodes if cards >= gpus), default=here)
+    else:
+        most = min(here, max((cpus for cpus, _ in nodes), default=1))
+    return max(1, int(most))

@@ -33,7 +33,10 @@ class RunnerConfig(Settings):
         low=0,
     )
     gpus_per_task: int = _runner(
-        0, "Graphics cards that each task of Ray uses; with 0 it computes on processors, on any node.", low=0
+        0,
+        "Graphics cards that each task of Ray uses; with 0 it computes on processors, on any node.",
+        low=0,
+        high=1,
     )
 
     def __post_init__(self) -> None:

@@ -75,7 +75,7 @@ def _describe_trials(result: StageResult) -> str:
         (
             row["run_id"],
             *(f"{row[name]:.3f}" for name in FIGURES[:2]),
-            f"{row['minutes']:.1f}",
+            f"{row['training_minutes']:.1f}",
             " ".join(f"{name}={row[name] or 'none'}" for name in names),
         )
         for row in table.iter_rows(named=True)

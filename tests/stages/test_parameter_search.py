@@ -8,10 +8,11 @@ import pytest
 from test_train import CONFIG, interrupt, make_workspace
 
 from hangtag.cli import main
+from hangtag.errors import HangtagError
 from hangtag.io import read_json
 from hangtag.settings import to_toml
 from hangtag.stages import train as train_stage
-from hangtag.stages.parameter_search import parameter_search
+from hangtag.stages.parameter_search import FIGURES, parameter_search
 from hangtag.stages.train import train
 from hangtag.train_config import TrainConfig
 
@@ -68,6 +69,17 @@ def test_every_combination_is_trained_once_and_ranked(
         main([*arguments, "--search", str(grid)])
     assert trained[2:] == [(0.001, False)]
     assert place.run_ids()[-1] == "trial-04"
+
+
+def test_no_setting_has_the_name_of_a_figure() -> None:
+    assert not {each.name for each in dataclasses.fields(TrainConfig)} & {"rank", "run_id", *FIGURES}
+
+
+@pytest.mark.parametrize("run_id", ["**", "/elsewhere/run", "a/b"])
+def test_a_name_that_no_run_can_have_is_refused(run_id: str, tmp_path: Path) -> None:
+    place = make_workspace(tmp_path / "w")
+    with pytest.raises(HangtagError, match="Received"):
+        parameter_search(place, QUICK, search={"train": {"seed": [0, 1]}}, run_id=run_id)
 
 
 @pytest.mark.parametrize("flag", ["--resume", "--replace"])

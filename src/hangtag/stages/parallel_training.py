@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hangtag.errors import SettingsError
 from hangtag.labels.dataset import read_labeled_items
-from hangtag.lock import hold
+from hangtag.lock import hold, hold_folder
 from hangtag.models.pretrained import find_file
 from hangtag.ray_group import Member, run_group
 from hangtag.ray_tasks import TaskPlan
@@ -55,12 +55,6 @@ def parallel_training(
         raise SettingsError("--training-workers is for --runner ray.", received=training_workers)
     if training_workers < 2:
         raise SettingsError("--training-workers must be 2 or more.", received=training_workers)
-    if runner.gpus_per_task > 1:
-        raise SettingsError(
-            "Each worker uses one graphics card.",
-            hint="Use --gpus-per-task 1 and more --training-workers.",
-            received=runner.gpus_per_task,
-        )
     check_workers(config, training_workers)
     workspace = Workspace.at(workspace)
     run_id = run_id or name_run(config)
@@ -77,7 +71,8 @@ def parallel_training(
 
         def begin() -> bool:
             """Return whether the tasks begin at the checkpoint."""
-            recover(folder)
+            with hold_folder("train", folder):
+                recover(folder)
             return training.must_resume or training.is_begun(folder / CHECKPOINT)
 
         plan = TaskPlan("train", training_workers, workspace.runs, shared, cpus=0)
@@ -109,9 +104,11 @@ class Worker:
             try:
                 cluster = join_cluster(member.index, member.addresses)
                 if cluster.is_chief:
-                    result = train_run(
-                        work.workspace, training.config, training.run_id, resume=resume, replace=work.replace
-                    )
+                    # After a kill of the command, a task of it may live on for a moment.
+                    with hold_folder("train", folder):
+                        result = train_run(
+                            work.workspace, training.config, training.run_id, resume=resume, replace=work.replace
+                        )
                 else:
                     follow(work.workspace, training.config, folder, resume=resume)
                 cluster.wait()

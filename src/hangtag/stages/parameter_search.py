@@ -30,7 +30,7 @@ from hangtag.workspace import CHECKPOINT, Workspace
 BOOTSTRAP = EvaluateConfig()
 TRIALS, SUMMARY = "trials.csv", "parameter_search.json"
 # The columns of the table beside the settings.
-FIGURES = ("val_accuracy", "val_macro_f1", "minutes", "difference", "difference_low", "difference_high")
+FIGURES = ("val_accuracy", "val_macro_f1", "training_minutes", "difference", "difference_low", "difference_high")
 Trials = dict[str, tuple[TrainConfig, dict[str, Any]]]
 
 
@@ -60,11 +60,14 @@ def parameter_search(
         HangtagError: A training fails; see `train`.
     """
     workspace = Workspace.at(workspace)
-    trials = _name_trials(workspace, list_trials(config, search), run_id)
-    results = run_trainings(workspace, {run: trial for run, (trial, _) in trials.items()}, runner)
-    reads = [workspace.prepared, workspace.labels, *map(workspace.run, trials)]
+    settings = list_trials(config, search)
+    reads = [workspace.prepared, workspace.labels]
+    # From the beginning, since two searches at a time would choose the same names.
     with hold("parameter-search", workspace, reads=reads, writes=[workspace.parameter_search]):
-        return ParameterSearchResult.of(_rank_runs(workspace, trials, results))
+        trials = _name_trials(workspace, settings, run_id)
+        results = run_trainings(workspace, {run: trial for run, (trial, _) in trials.items()}, runner)
+        with hold("parameter-search", workspace, reads=[*map(workspace.run, trials)], writes=[]):
+            return ParameterSearchResult.of(_rank_runs(workspace, trials, results))
 
 
 def _name_trials(
@@ -89,9 +92,10 @@ def _name_trials(
 
 def _list_runs(workspace: Workspace, base: str) -> Iterator[Path]:
     """Yield the folders of the finished and unfinished runs of a name, with a number or without."""
+    own = workspace.run(base)
     named = sorted(workspace.runs.glob(f"{base}-*"))
     numbered = [folder for folder in named if re.fullmatch(r"\d{2,}", folder.name.removeprefix(f"{base}-"))]
-    for folder in [workspace.run(base), *numbered]:
+    for folder in [own, *numbered]:
         if read_manifest(folder) is not None or read_settings_of_checkpoint(folder / CHECKPOINT) is not None:
             yield folder
 
@@ -118,17 +122,18 @@ def _rank_runs(workspace: Workspace, trials: Trials, results: Sequence[StageResu
     record = StageRecord("parameter-search", workspace.parameter_search, inputs, {"runs": recorded})
     if current := record.load_if_unchanged():
         return current
-    evaluated = [
-        evaluate_val(load_classifier(workspace, run_id, labelled), labelled, f"Measuring {run_id}") for run_id in trials
-    ]
-    first = evaluated[0]
-    if first.items.is_empty():
+    predicted = []
+    for run_id in trials:
+        measured = evaluate_val(load_classifier(workspace, run_id, labelled), labelled, f"Measuring {run_id}")
+        # All have the same items and classes; the probabilities of many trials would fill the memory.
+        predicted.append(measured.probs.argmax(axis=1))
+    if measured.items.is_empty():
         raise WorkspaceError("There are no items in the split val.", hint="Clean a larger catalogue.")
     estimates = estimate_metrics(
-        first.classes,
-        np.stack([each.probs.argmax(axis=1) for each in evaluated]),
-        first.items["group_id"].to_list(),
-        len(first.class_names),
+        measured.classes,
+        np.stack(predicted),
+        measured.items["group_id"].to_list(),
+        len(measured.class_names),
         samples=BOOTSTRAP.bootstrap_samples,
         seed=BOOTSTRAP.bootstrap_seed,
     )
@@ -143,21 +148,21 @@ def _rank_runs(workspace: Workspace, trials: Trials, results: Sequence[StageResu
             **_tabulate_settings([list(recorded.values())[run] for run in order]),
             "val_accuracy": accuracy[order],
             "val_macro_f1": macro_f1[order],
-            "minutes": [round(minutes[run], 2) for run in order],
+            "training_minutes": [round(minutes[run], 2) for run in order],
             **dict(zip(FIGURES[3:], map(list, zip(*differences, strict=True)), strict=True)),
         }
     )
     summary = {
         "best": table["run_id"][0],
         "trials": len(table),
-        "val": len(first.items),
+        "val": len(measured.items),
         # Trials of which it is not certain that they are worse.
         "as_good": int((table[1:]["difference_high"] >= 0).sum()),
     }
     work = record.begin()
     write_csv(work / TRIALS, table)
     write_json(work / SUMMARY, summary)
-    counts = {"trials": len(table), "val": len(first.items), "best_accuracy": round(float(accuracy[order[0]]), 4)}
+    counts = {"trials": len(table), "val": len(measured.items), "best_accuracy": round(float(accuracy[order[0]]), 4)}
     return record.finish(counts, [work / TRIALS, work / SUMMARY])
 
 

@@ -226,7 +226,8 @@ def _train_on_cluster(
     shared = (workspace.root, *(file for file in files if file))
     titles = {each.run_id: f"{each.run_id} · " if len(plan) > 1 else "" for each in plan}
     lines = EpochLines({titles[each.run_id]: workspace.run(each.run_id) for each in plan})
-    tasks, results = TaskPlan("train", len(plan), workspace.runs, shared, cpus=0), []
+    again = f"Every finished epoch is kept; the same command{' with --resume' if len(plan) == 1 else ''} continues."
+    tasks, results = TaskPlan("train", len(plan), workspace.runs, shared, cpus=0, again=again), []
     with (
         show_progress("Training", len(plan), "runs") as bar,
         run_shards(work, plan, tasks, runner, advance=bar.advance, look=lines.update) as found,

@@ -20,7 +20,8 @@ from hangtag.train_config import TrainConfig
 # The keys of the file beside its table [train], as in scikit-learn's RandomizedSearchCV.
 N_ITER, RANDOM_STATE = "n_iter", "random_state"
 KEYS = f"Allowed: {N_ITER}, {RANDOM_STATE}, and a table [train]."
-MOST_TRIALS = 1000
+# Each trial's run is locked at the same time, and a process may open some thousand files.
+MOST_TRIALS = 200
 # Settings that every trial must have alike, and why.
 COMMON = {
     "target": "models of other targets predict other classes, whose accuracies cannot be compared",
@@ -70,9 +71,9 @@ def _read_search(search: str | Path | Mapping[str, Any]) -> tuple[dict[str, Any]
     for key, value in values.items():
         named = name_key("", key, locate("", key))
         if key in (N_ITER, RANDOM_STATE):
-            least = 1 if key == N_ITER else 0
-            if type(value) is not int or value < least:
-                raise SettingsError(f"{named} must be a whole number, {least} or more.", received=value)
+            least, most = (1, MOST_TRIALS) if key == N_ITER else (0, 2**32 - 1)
+            if type(value) is not int or not least <= value <= most:
+                raise SettingsError(f"{named} must be a whole number from {least} to {most}.", received=value)
         elif key != "train":
             hint = "Candidates stand in the table [train]."
             raise SettingsError(f"{named} is no key of a search.", allowed=KEYS, received=value, hint=hint)
