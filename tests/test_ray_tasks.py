@@ -168,14 +168,14 @@ def test_what_no_node_has_is_told(cluster: Any, tmp_path: Path, capfd: pytest.Ca
     told = [line for line in capfd.readouterr().err.splitlines() if "No node" in line]
     assert [line.partition(";")[0] for line in told] == [
         "No node of the Ray cluster has 3 processors",
-        "No node of the Ray cluster has 2 processors and 1 graphics card",
+        "No node of the Ray cluster has 1 processor and 1 graphics card",
     ]
 
 
 def test_this_machine_alone_is_not_waited_for(tmp_path: Path) -> None:
     runner = RunnerConfig("ray", cpus_per_task=4096)
     with (
-        pytest.raises(RunnerError, match=r"This machine does not have .*: 4096 processors"),
+        pytest.raises(RunnerError, match=r"This machine does not have .*: 4,096 processors"),
         run_shards(Devices(), range(1), TaskPlan("devices", 1, tmp_path), runner) as results,
     ):
         list(results)

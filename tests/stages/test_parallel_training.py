@@ -83,7 +83,7 @@ def test_the_tasks_of_a_group_run_together_and_know_each_other(cluster: Any, tmp
         (["--training-workers", "2"], "--training-workers is for --runner ray"),
         (["--training-workers", "1", "--runner", "ray"], "--training-workers must be 2 or more"),
         (["--training-workers", "2", "--runner", "ray", "--minutes", "3"], "Go without --minutes"),
-        (["--training-workers", "2", "--runner", "ray", "--gpus-per-task", "2"], "--gpus-per-task must be at most 1"),
+        (["--training-workers", "2", "--runner", "ray", "--gpus-per-task", "2"], "--gpus-per-task must be 0 to 1"),
         (["--training-workers", "2", "--runner", "ray", "--search", "x"], "--training-workers cannot be used with"),
     ],
 )

@@ -86,8 +86,8 @@ def review(
                 "The review cannot listen on this address.",
                 allowed="Allowed: an address of this machine, and a free port.",
                 received=f"{config.host}:{config.port}",
-                hint="If a `hangtag check` or `hangtag review` still runs, its page is there: use it, stop it with Ctrl-C, "
-                "or choose another --port.",
+                hint="If a `hangtag check` or `hangtag review` still runs, its page is there: use it, stop it with "
+                "Ctrl-C, or choose another --port.",
             ) from None
 
 
