@@ -262,7 +262,7 @@ def count_slots(ray: Any, cpus: int, gpus: int) -> int:
 
 
 def explain_waiting(cpus: int, gpus: int, tasks: int = 1, *, can_grow: bool) -> None:
-    """Say that the cluster has no place for a task, or for several at once.
+    """Report that the cluster has no place for a task, or for several at once.
 
     Raises:
         RunnerError: No node can join.

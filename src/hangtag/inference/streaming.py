@@ -155,7 +155,7 @@ def classify_chunk(
     precision: float,
     max_pixels: int = MAX_PIXELS,
     explained: Collection[int] = (),
-    turns: "_Turns | None" = None,
+    turns: _Turns | None = None,
 ) -> list[Outcome]:
     """Return the prediction or the failure of each photograph or product of one chunk; see `classify_photographs`.
 
